@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The errors that Foveate raises on purpose, arranged by who can mend what went wrong.
+
+::
+
+    FoveateError
+    ├── InputError             a picture or another file given by the user
+    ├── OptionError            an argument or option with an impossible value
+    ├── BundleError            a bundle that is damaged, incomplete or too new
+    ├── BackendError           a device, engine or library that does not work here
+    │   └── MissingExtraError  an optional dependency that is not installed
+    ├── DataError              a data set: annotations, cut-outs, backgrounds
+    └── ModelError             a network, its checkpoint or its export
+
+Every message says what was found, where, and what to do. Anything else that escapes from Foveate
+is a bug.
+"""
+
+from __future__ import annotations
+
+from os import PathLike, fspath
+
+__all__ = [
+    "BackendError",
+    "BundleError",
+    "DataError",
+    "FoveateError",
+    "InputError",
+    "MissingExtraError",
+    "ModelError",
+    "OptionError",
+]
+
+
+class FoveateError(Exception):
+    """Root of all errors raised on purpose.
+
+    Args:
+        what: What is wrong, with what was expected and what was found.
+        file: The file or directory that it is about.
+        remedy: What the reader can do about it.
+
+    The text is ``what: file: remedy``, on one line, without the parts that are absent.
+    """
+
+    def __init__(
+        self, what: str, *, file: str | PathLike[str] | None = None, remedy: str | None = None
+    ) -> None:
+        self.what = what
+        self.file = None if file is None else fspath(file)
+        self.remedy = remedy
+        parts = (what, self.file, remedy)
+        super().__init__(": ".join(" ".join(part.split()) for part in parts if part))
+
+
+class InputError(FoveateError):
+    """A picture or another file given by the user cannot be used."""
+
+
+class OptionError(FoveateError):
+    """An argument or option has an impossible value."""
+
+
+class BundleError(FoveateError):
+    """A bundle is damaged, incomplete, unsafe or too new."""
+
+
+class BackendError(FoveateError):
+    """A device, engine or library does not work here."""
+
+
+class MissingExtraError(BackendError):
+    """An optional dependency is not installed.
+
+    Args:
+        module: The module that could not be imported.
+        extra: The extra of the package ``foveate`` that brings it.
+    """
+
+    def __init__(self, module: str, extra: str) -> None:
+        self.module = module
+        self.extra = extra
+        super().__init__(
+            f"the module {module!r} is not installed",
+            remedy=f"run: pip install 'foveate[{extra}]'",
+        )
+
+    def __reduce__(self) -> tuple[type[MissingExtraError], tuple[str, str]]:
+        return type(self), (self.module, self.extra)
+
+
+class DataError(FoveateError):
+    """A data set, its annotations or its source pictures cannot be used."""
+
+
+class ModelError(FoveateError):
+    """A network cannot be built, loaded from its checkpoint or exported."""

@@ -1,0 +1,265 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The manifest of a bundle: what ``manifest.json`` says, as typed and checked values."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from foveate.errors import BundleError
+from foveate.strict import RejectedValueError, parse
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = [
+    "REQUIRED_STAGES",
+    "SCHEMA",
+    "STAGES",
+    "ClassifySpec",
+    "FeaturesSpec",
+    "FileSpec",
+    "Manifest",
+    "MaskSpec",
+    "PluginSpec",
+    "PreprocessingSpec",
+    "PyramidSpec",
+    "SelectSpec",
+    "StageSpec",
+    "TensorSpec",
+    "WindowSpec",
+]
+
+SCHEMA = 1
+STAGES = ("propose", "refine", "features", "classify")
+REQUIRED_STAGES = ("propose", "refine")
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise RejectedValueError(message)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TensorSpec:
+    """A named input or output of a stage; a dimension is a number, or a name if it varies."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageSpec:
+    """A stage: its file, relative to the bundle with forward slashes, and its signature."""
+
+    file: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreprocessingSpec:
+    """How a picture becomes numbers: ``(value - mean) / std`` per channel in RGB order, 0 to 255.
+
+    ``fill`` is the value of canvas pixels outside the picture.
+    """
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    fill: int
+
+    def __post_init__(self) -> None:
+        _require(all(value > 0 for value in self.std), "std must be above 0")
+        _require(0 <= self.fill <= 255, "fill must lie in 0..255")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PyramidSpec:
+    """The levels, as scales of the working picture, whose longer side is at most ``max_side``."""
+
+    scales: tuple[float, ...]
+    max_side: int
+
+    def __post_init__(self) -> None:
+        _require(len(self.scales) > 0, "scales must not be empty")
+        _require(all(0 < scale <= 16 for scale in self.scales), "scales must lie in (0, 16]")
+        _require(self.max_side >= 16, "max_side must be at least 16")
+
+
+@dataclass(frozen=True, kw_only=True)
+class WindowSpec:
+    """The sliding window in pixels of a level: its side, its step and the border around a level."""
+
+    size: int
+    stride: int
+    padding: int
+
+    def __post_init__(self) -> None:
+        _require(self.stride >= 1, "stride must be at least 1")
+        _require(self.size >= 1 and self.size % self.stride == 0, "size must be k * stride")
+        _require(0 <= self.padding <= self.size, "padding must lie in 0..size")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelectSpec:
+    """How many windows are kept, and the box IoU above which a weaker window is dropped."""
+
+    top_k: int
+    window_nms: float
+
+    def __post_init__(self) -> None:
+        _require(self.top_k >= 1, "top_k must be at least 1")
+        _require(0 < self.window_nms <= 1, "window_nms must lie in (0, 1]")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskSpec:
+    """Side of the masks that refine returns, and the logit above which a pixel is foreground."""
+
+    size: int
+    threshold: float
+
+    def __post_init__(self) -> None:
+        _require(self.size >= 1, "size must be at least 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeaturesSpec:
+    """Size of the picture that the features stage sees, in pixels."""
+
+    short_side: int
+    long_side: int
+    multiple: int
+
+    def __post_init__(self) -> None:
+        _require(1 <= self.short_side <= self.long_side, "need 1 <= short_side <= long_side")
+        _require(self.multiple >= 1, "multiple must be at least 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifySpec:
+    """How box deltas, probabilities and scores of the classify stage are to be read.
+
+    ``calibration`` is (c0, c1, c2) of ``sigmoid(c0 + c1 * logit(p) + c2 * objectness_logit)``.
+    ``proposal_nms``, if given, is the IoU of mask boxes above which a weaker proposal is dropped
+    before classification.
+    """
+
+    delta_mean: tuple[float, float, float, float]
+    delta_std: tuple[float, float, float, float]
+    nms: float
+    top_n: int
+    calibration: tuple[float, float, float] = (0.0, 1.0, 0.0)
+    proposal_nms: float | None = None
+
+    def __post_init__(self) -> None:
+        _require(0 < self.nms <= 1, "nms must lie in (0, 1]")
+        _require(self.top_n >= 1, "top_n must be at least 1")
+        if self.proposal_nms is not None:
+            _require(0 < self.proposal_nms <= 1, "proposal_nms must lie in (0, 1]")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PluginSpec:
+    """An operator of ours that the ONNX files use."""
+
+    name: str
+    domain: str
+    version: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileSpec:
+    """Checksum (lower-case hexadecimal) and size in bytes of one file."""
+
+    sha256: str
+    size: int
+
+    def __post_init__(self) -> None:
+        _require(re.fullmatch("[0-9a-f]{64}", self.sha256) is not None, "sha256 is malformed")
+        _require(self.size >= 0, "size must not be negative")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """All that a bundle says about itself. Class names exclude the background."""
+
+    name: str
+    class_names: tuple[str, ...]
+    preprocessing: PreprocessingSpec
+    pyramid: PyramidSpec
+    windows: WindowSpec
+    select: SelectSpec
+    mask: MaskSpec
+    stages: dict[str, StageSpec]
+    features: FeaturesSpec | None = None
+    classify: ClassifySpec | None = None
+    plugins: tuple[PluginSpec, ...] = ()
+    provenance: dict[str, Any] = field(default_factory=dict)
+    files: dict[str, FileSpec] = field(default_factory=dict)
+    schema: int = SCHEMA
+
+    def __post_init__(self) -> None:
+        for stage in self.stages:
+            _require(stage in STAGES, f"unknown stage {stage!r}; known: {', '.join(STAGES)}")
+        for stage in REQUIRED_STAGES:
+            _require(stage in self.stages, f"the stage {stage!r} is missing")
+        for stage, other in (("features", "classify"), ("classify", "features")):
+            if stage in self.stages:
+                _require(other in self.stages, f"the stage {other!r} is missing beside {stage!r}")
+                _require(getattr(self, stage) is not None, f"the section {stage!r} is missing")
+                _require(len(self.class_names) > 0, "class_names must not be empty")
+        _require(len(set(self.class_names)) == len(self.class_names), "class_names repeat")
+
+    @property
+    def classifies(self) -> bool:
+        """Whether the bundle names what it finds, rather than only proposing."""
+        return "classify" in self.stages
+
+    def to_json(self) -> str:
+        """Write as the text of ``manifest.json``, without sections that are absent."""
+        content = {"schema": self.schema, **asdict(self)}
+        for section in ("features", "classify"):
+            if content[section] is None:
+                del content[section]
+        if content.get("classify", {}).get("proposal_nms", 0) is None:
+            del content["classify"]["proposal_nms"]
+        return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Manifest:
+        """Read the text of ``manifest.json``.
+
+        Raises:
+            BundleError: The text is no JSON, a value is missing, unknown or of a wrong kind, or
+                the schema is newer than this version of Foveate knows.
+        """
+        try:
+            content = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise BundleError(f"the manifest is not JSON ({error})") from error
+        if not isinstance(content, dict):
+            raise BundleError("the manifest is not a JSON object")
+        _check_schema(content)
+        try:
+            return parse(cls, content)
+        except RejectedValueError as error:
+            raise BundleError(f"the manifest is invalid: {error}") from error
+
+    def with_files(self, files: Mapping[str, FileSpec]) -> Manifest:
+        """Return a copy that lists these files."""
+        return replace(self, files=dict(files))
+
+
+def _check_schema(content: Mapping[str, object]) -> None:
+    schema = content.get("schema")
+    if not isinstance(schema, int) or isinstance(schema, bool) or schema < 1:
+        raise BundleError(f"the manifest has no valid schema number (found {schema!r})")
+    if schema > SCHEMA:
+        raise BundleError(
+            f"the bundle has schema {schema}, this version of Foveate reads up to {SCHEMA}",
+            remedy="update foveate: pip install --upgrade foveate",
+        )
