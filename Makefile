@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+# `make demo` and `make test` set everything up in .venv by themselves, and may be repeated at will.
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test check format lint types clean
+
+# The newest interpreter is not always the one with wheels for everything, so 3.11, which we develop on, goes first.
+PYTHON ?= $(firstword $(shell command -v python3.11 python3.12 python3.13 python3 python 2>/dev/null))
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
+
+# Without this, `import runtime` at the root would find the link to src/foveate/runtime.
+export PYTHONSAFEPATH := 1
+
+help:
+	@echo "make demo     run the shipped networks on the shipped photographs (installs what it needs into .venv)"
+	@echo "make test     run the tests"
+	@echo "make check    what a change must pass: format, lint, types, tests"
+	@echo "make format   format the code and apply the safe fixes"
+	@echo "make clean    remove .venv and every build output"
+
+demo: .venv/.base
+	$(BIN)/foveate demo
+
+test: .venv/.test
+	$(BIN)/pytest $(ARGS)
+
+check: lint types test
+
+lint: .venv/.dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: .venv/.dev
+	$(BIN)/mypy --strict
+
+format: .venv/.dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache src/*.egg-info
+
+# --- the environment -------------------------------------------------------------------------
+# Each stamp is newer than what it was installed from, and is written only after pip has succeeded,
+# so that an interrupted or failed set-up is done again. A larger set includes the smaller ones.
+
+.venv/.python:
+	@test -n "$(PYTHON)" || { echo "No Python found: install Python 3.11 or later, or run 'make PYTHON=/path/to/python3 ...'." >&2; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	    { echo "$(PYTHON) is $$($(PYTHON) --version), Foveate needs 3.11 or later: run 'make PYTHON=/path/to/python3.11 ...'." >&2; exit 1; }
+	@"$(PYTHON)" -c 'import ensurepip' 2>/dev/null || \
+	    { echo "$(PYTHON) cannot make environments: install its venv module (on Debian and Ubuntu: apt-get install python3-venv)." >&2; exit 1; }
+	"$(PYTHON)" -m venv .venv
+	@touch $@
+
+.venv/.base: .venv/.python pyproject.toml constraints.txt
+	@echo "Installing Foveate into .venv (the first time takes a minute)"
+	$(PIP) -e .
+	@touch $@
+
+.venv/.test: .venv/.python pyproject.toml constraints.txt
+	@echo "Installing Foveate and its tests into .venv (the first time takes a few minutes: PyTorch is large)"
+	$(PIP) -e '.[test]'
+	@touch $@ .venv/.base
+
+.venv/.dev: .venv/.python pyproject.toml constraints.txt
+	@echo "Installing Foveate and its development tools into .venv (the first time takes a few minutes: PyTorch is large)"
+	$(PIP) -e '.[dev]'
+	@touch $@ .venv/.base .venv/.test
