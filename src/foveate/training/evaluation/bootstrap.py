@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Intervals by resampling the families of objects, without matching anything again.
+
+NOTE: The method. One replicate draws as many families as there are, with replacement; family f is
+drawn w_f times. An object counts w_f times, and so does a result that was matched with it. Results
+that were matched with nothing belong to no family and count once: the pictures, and what is wrongly
+found in them, stay. Matching is that of the whole set, so a replicate costs a sum and not a second
+evaluation; with every w_f = 1 the figures are pycocotools' own. The interval is from the 2.5th to
+the 97.5th percentile of the replicates. A replicate without any object that a figure is about
+leaves that figure out, as COCO leaves out a category without objects.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from foveate.errors import OptionError
+from foveate.training.evaluation.matching import Group
+
+__all__ = ["Figure", "Resampling", "average_precision", "average_recall", "estimate", "mean"]
+
+_RECALLS = np.linspace(0.0, 1.0, 101)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """A measured value with its 95 % interval; all NaN where there is nothing to measure."""
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.value:.3f} ({self.low:.3f} to {self.high:.3f})"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resampling:
+    """How intervals are made.
+
+    Attributes:
+        replicates: Number of resampled sets.
+        seed: Of the draws: the same seed gives the same intervals.
+    """
+
+    replicates: int = 1000
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.replicates < 1:
+            raise OptionError(f"replicates must be at least 1, found {self.replicates}")
+
+    def weights(self, families: int) -> NDArray[np.float64]:
+        """Draw (1 + replicates, families) float64 weights; the first row, all 1, is the whole."""
+        whole = np.ones((1, families))
+        if not families:
+            return whole
+        generator = np.random.default_rng(self.seed)
+        chances = np.full(families, 1 / families)
+        drawn = generator.multinomial(families, chances, size=self.replicates)
+        return np.concatenate([whole, drawn.astype(np.float64)])
+
+
+def estimate(
+    weights: NDArray[np.float64], statistic: Callable[[NDArray[np.float64]], NDArray[np.float64]]
+) -> Figure:
+    """Evaluate a statistic on all rows of weights; the first is the value, the rest its spread."""
+    values = statistic(weights)
+    spread = values[1:][~np.isnan(values[1:])]
+    low, high = np.percentile(spread, [2.5, 97.5]) if spread.size else (np.nan, np.nan)
+    return Figure(value=float(values[0]), low=float(low), high=float(high))
+
+
+def mean(
+    weights: NDArray[np.float64], values: NDArray[np.float64], families: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Weighted mean of one value an object: (R, F), (G,), (G,) to (R,)."""
+    own = weights[:, families]
+    return _ratio(own @ values, own.sum(axis=1))
+
+
+def average_recall(
+    weights: NDArray[np.float64], groups: Sequence[Group], most: int
+) -> NDArray[np.float64]:
+    """COCO's average recall with `most` results a picture, over thresholds and groups: (R,)."""
+    recalls = []
+    for group in groups:
+        right = (group.matched >= 0) & ~group.ignored & (group.ranks < most)
+        found = _count(group.matched[right], weights.shape[1])
+        total = weights @ _count(group.objects, weights.shape[1])
+        recalls.append(_ratio(weights @ found / len(group.matched), total))
+    return _mean_over_groups(recalls, len(weights))
+
+
+def average_precision(
+    weights: NDArray[np.float64],
+    groups: Sequence[Group],
+    *,
+    thresholds: Sequence[int] = range(10),
+    most: int = 100,
+) -> NDArray[np.float64]:
+    """COCO's average precision, over thresholds (by index) and groups: (R,)."""
+    precisions = []
+    for group in groups:
+        total = weights @ _count(group.objects, weights.shape[1])
+        at = [_interpolated_precision(weights, group, t, total, most) for t in thresholds]
+        precisions.append(np.mean(at, axis=0))
+    return _mean_over_groups(precisions, len(weights))
+
+
+def _interpolated_precision(
+    weights: NDArray[np.float64],
+    group: Group,
+    threshold: int,
+    total: NDArray[np.float64],
+    most: int,
+) -> NDArray[np.float64]:
+    """Area under the interpolated precision-recall curve at one threshold: (R,).
+
+    The curve needs to be known only where a right result stands: between two of them precision
+    falls, and the interpolation takes the best precision at this recall or a higher one. There, the
+    number of wrong results so far is the same in every replicate.
+    """
+    kept = ~group.ignored[threshold] & (group.ranks < most)
+    matched = group.matched[threshold][kept]
+    right = matched >= 0
+    if not right.any():
+        return np.where(total > 0, 0.0, np.nan)
+    wrong = np.cumsum(~right)[right]
+    found = np.cumsum(weights[:, matched[right]], axis=1)
+    precision = found / (found + wrong + np.spacing(1))
+    envelope = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
+    recall = _ratio(found, total[:, None])
+    # How many of the 101 recalls each right result is the first to reach.
+    reached = np.searchsorted(_RECALLS, recall, side="right")
+    share = np.diff(reached, axis=1, prepend=0) / len(_RECALLS)
+    area: NDArray[np.float64] = np.where(total > 0, (envelope * share).sum(axis=1), np.nan)
+    return area
+
+
+def _count(families: NDArray[np.int64], size: int) -> NDArray[np.float64]:
+    return np.bincount(families, minlength=size).astype(np.float64)
+
+
+def _ratio(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Divide, with NaN where there is nothing to divide by."""
+    result = np.full(np.broadcast_shapes(part.shape, whole.shape), np.nan)
+    np.divide(part, whole, out=result, where=whole > 0)
+    return result
+
+
+def _mean_over_groups(values: Sequence[NDArray[np.float64]], rows: int) -> NDArray[np.float64]:
+    """Mean of those groups that have objects in a replicate: list of (R,) to (R,)."""
+    table = np.array(values).reshape(-1, rows)
+    present = ~np.isnan(table)
+    return _ratio(np.where(present, table, 0).sum(axis=0), present.sum(axis=0).astype(np.float64))

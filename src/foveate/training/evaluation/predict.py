@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Run a pipeline over a data set, and note what it found, how long it took and what it held."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from foveate.errors import DataError
+from foveate.training.evaluation.annotations import GroundTruth, Picture
+from foveate.training.evaluation.measure import Task
+from foveate.training.evaluation.memory import peak_memory, reset_peak_memory
+
+__all__ = ["Detected", "Pipeline", "Proposed", "Run", "predict"]
+
+
+class _Masks(Protocol):
+    def rle(self) -> list[dict[str, Any]]:
+        """One COCO run-length mask a result, of the picture's size."""
+
+
+class Proposed(Protocol):
+    """What a pipeline proposes in one picture."""
+
+    @property
+    def boxes(self) -> NDArray[np.float32]:
+        """(N, 4) x0, y0, x1, y1 in the picture's pixels, right and bottom exclusive."""
+
+    @property
+    def scores(self) -> NDArray[np.float32]:
+        """(N,) in any order; higher is better."""
+
+    @property
+    def masks(self) -> _Masks:
+        """N masks of the picture's size."""
+
+
+class Detected(Proposed, Protocol):
+    """What a pipeline detects in one picture."""
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """(N,) indices of `class_names`."""
+
+    @property
+    def class_names(self) -> Sequence[str]:
+        """All classes that the pipeline knows."""
+
+
+class Pipeline(Protocol):
+    """What is evaluated. `foveate.Pipeline` is one, and so is anything else with these two."""
+
+    def propose(self, picture: Path, /) -> Proposed:
+        """Find objects, without their classes."""
+
+    def __call__(self, picture: Path, /) -> Any:
+        """Find objects with their classes: a `Detected`; `Any`, because overloads differ."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """What a pipeline did on a data set.
+
+    Attributes:
+        results: COCO results, as `measure` takes them.
+        seconds: (pictures,) float64, from the name of a file to boxes and scores.
+        mask_seconds: (pictures,) float64, from there to full-size run-length masks.
+        peak_memory: Largest resident size of the process in bytes, as far as it can be known.
+    """
+
+    results: list[dict[str, Any]]
+    seconds: NDArray[np.float64]
+    mask_seconds: NDArray[np.float64]
+    peak_memory: int
+
+
+def predict(
+    pipeline: Pipeline,
+    truth: GroundTruth,
+    *,
+    task: Task,
+    progress: Callable[[int, int], None] | None = None,
+) -> Run:
+    """Run `pipeline` on every picture of `truth`, one after the other.
+
+    Args:
+        pipeline: Its class names are matched with the data set's by name. A detection of a class
+            that the data set does not have is left out, since it can be neither right nor wrong.
+        truth: Names the pictures.
+        task: Which half of the pipeline runs.
+        progress: Called with the pictures done and the pictures in all.
+
+    Raises:
+        DataError: The pipeline and the data set share no class.
+    """
+    reset_peak_memory()
+    results: list[dict[str, Any]] = []
+    seconds, mask_seconds = [], []
+    for done, picture in enumerate(truth.pictures, 1):
+        start = time.perf_counter()
+        found = _run(pipeline, picture, task)
+        middle = time.perf_counter()
+        masks = found.masks.rle()
+        seconds.append(middle - start)
+        mask_seconds.append(time.perf_counter() - middle)
+        results += _entries(picture, found, masks, truth if task == "detections" else None)
+        if progress is not None:
+            progress(done, len(truth.pictures))
+    return Run(
+        results=results,
+        seconds=np.array(seconds),
+        mask_seconds=np.array(mask_seconds),
+        peak_memory=peak_memory(),
+    )
+
+
+def _run(pipeline: Pipeline, picture: Picture, task: Task) -> Any:
+    return pipeline.propose(picture.path) if task == "proposals" else pipeline(picture.path)
+
+
+def _entries(
+    picture: Picture, found: Any, masks: list[dict[str, Any]], truth: GroundTruth | None
+) -> list[dict[str, Any]]:
+    """COCO results of one picture, with categories if the data set is given."""
+    boxes = np.array(found.boxes, np.float64).reshape(-1, 4)
+    boxes[:, 2:] -= boxes[:, :2]
+    entries = [
+        {"image_id": picture.identifier, "score": float(s), "segmentation": m, "bbox": b.tolist()}
+        for s, m, b in zip(found.scores, masks, boxes, strict=True)
+    ]
+    if truth is None:
+        return entries
+    categories = _categories(found.class_names, truth)
+    return [
+        {**entry, "category_id": categories[int(label)]}
+        for entry, label in zip(entries, found.labels, strict=True)
+        if int(label) in categories
+    ]
+
+
+def _categories(class_names: Sequence[str], truth: GroundTruth) -> dict[int, int]:
+    """The data set's category id of each label that it knows."""
+    known = {
+        label: truth.category_ids[name]
+        for label, name in enumerate(class_names)
+        if name in truth.category_ids
+    }
+    if not known:
+        raise DataError(
+            f"no class in common: the bundle knows {', '.join(class_names)}, "
+            f"the data set has {', '.join(truth.category_ids)}",
+            file=truth.name,
+            remedy="evaluate with --proposals, which regards no classes",
+        )
+    return known
