@@ -47,7 +47,8 @@ def annotation(identifier: int, image: int, category: int, rle: dict[str, Any]) 
 def scene(pictures: int = 12, seed: int = 3) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Random rectangles with a few crowds, and results near some of them, with equal scores."""
     random = np.random.default_rng(seed)
-    annotations, results = [], []
+    annotations: list[dict[str, Any]] = []
+    results: list[dict[str, Any]] = []
     for image in range(1, pictures + 1):
         for _ in range(int(random.integers(0, 6))):
             x, y = int(random.integers(0, 100)), int(random.integers(0, 80))

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`foveate evaluate`: how good a bundle is on a data set, how sure that is, and what it costs."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from foveate.training.evaluation import Report
+
+__all__ = ["command"]
+
+
+def command(
+    bundle: Annotated[
+        str, typer.Argument(help="A shipped bundle's name, or the path of a bundle.")
+    ] = "mini",
+    *,
+    dataset: Annotated[
+        Path,
+        typer.Option(
+            help="A COCO-format data set: a folder with annotations.json and pictures/, "
+            "or one with validation/ in it."
+        ),
+    ],
+    proposals: Annotated[
+        bool,
+        typer.Option(
+            "--proposals/--detections",
+            help="Evaluate the objects found without their classes (average recall, best overlap), "
+            "or the detections (average precision).",
+        ),
+    ] = False,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first pictures.")] = None,
+    replicates: Annotated[
+        int, typer.Option(min=1, help="Resamplings for the 95 % intervals.")
+    ] = 1000,
+    seed: Annotated[int, typer.Option(help="Of the resamplings.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, host, cuda or pycuda.")] = "auto",
+    backend: Annotated[str, typer.Option(help="auto, onnxruntime or tensorrt.")] = "auto",
+    json_file: Annotated[
+        Path | None,
+        typer.Option("--json", help="Write the figures here as JSON; - is standard output."),
+    ] = None,
+) -> None:
+    """Measure a bundle's accuracy on a data set, with intervals, time and memory."""
+    import foveate
+    from foveate.training.evaluation import GroundTruth, Resampling, evaluate
+
+    to_stdout = json_file == Path("-")
+    console = Console(stderr=to_stdout)
+    truth = GroundTruth.open(dataset, limit=limit)
+    pipeline = foveate.load(bundle, device=device, backend=backend)
+    with _progress(console) as progress:
+        report = evaluate(
+            pipeline,
+            truth,
+            task="proposals" if proposals else "detections",
+            name=bundle,
+            resampling=Resampling(replicates=replicates, seed=seed),
+            progress=progress,
+        )
+    console.print(report.table())
+    if json_file is not None:
+        _write(report, None if to_stdout else json_file)
+
+
+@contextlib.contextmanager
+def _progress(console: Console) -> Iterator[Callable[[int, int], None]]:
+    """A bar on a terminal, a line every tenth of the way elsewhere."""
+    if not console.is_terminal:
+
+        def tell(done: int, total: int) -> None:
+            if done * 10 // total > (done - 1) * 10 // total:
+                console.print(f"{done} of {total} pictures")
+
+        yield tell
+        return
+    from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    columns = (*Progress.get_default_columns()[:-1], MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task("Evaluating", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _write(report: Report, file: Path | None) -> None:
+    text = json.dumps(report.to_json(), indent=2) + "\n"
+    if file is None:
+        sys.stdout.write(text)
+        return
+    # Beside the target and then renamed, so that an interrupted writer leaves no half of a file.
+    partial = file.with_name(f".{file.name}.partial")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(file)
+    except OSError as error:
+        from foveate.errors import InputError
+
+        raise InputError(
+            f"the figures cannot be written ({error.strerror})",
+            file=file,
+            remedy="name a file in a folder that exists and can be written to",
+        ) from error
