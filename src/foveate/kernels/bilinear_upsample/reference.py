@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Slow and obvious version, in float64."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from foveate.arrays import Bools, Floats
+from foveate.kernels.bilinear_upsample.window import Window
+from foveate.kernels.pyramid.reference import axis_weights
+
+__all__ = ["paste", "resample", "tight_box", "upsample_map"]
+
+
+def resample(logits: Floats, height: int, width: int) -> NDArray[np.float64]:
+    """Resample (S, S) logits: bilinear along an axis that grows, area average if it shrinks."""
+    rows, columns = axis_weights(logits.shape[0], height), axis_weights(logits.shape[1], width)
+    resampled: NDArray[np.float64] = rows @ logits.astype(np.float64) @ columns.T
+    return resampled
+
+
+def paste(
+    logits: Floats, geometry: Sequence[float], threshold: float, height: int, width: int
+) -> tuple[Bools, NDArray[np.float64]]:
+    """Paste one window into a picture.
+
+    Returns:
+        The mask (height, width), and the resampled logits there; -inf outside the window.
+    """
+    window = Window.around(geometry)
+    resampled = resample(logits, window.height, window.width)
+    canvas = np.full((height, width), -np.inf)
+    for i in range(window.height):
+        for j in range(window.width):
+            y, x = window.top + i, window.left + j
+            if 0 <= y < height and 0 <= x < width:
+                canvas[y, x] = resampled[i, j]
+    return canvas > threshold, canvas
+
+
+def tight_box(mask: Bools) -> tuple[int, int, int, int]:
+    """Return the xyxy box of a mask; zeros if it is empty."""
+    rows, columns = np.nonzero(mask)
+    if len(rows) == 0:
+        return (0, 0, 0, 0)
+    left, top = int(columns.min()), int(rows.min())
+    return left, top, int(columns.max()) + 1, int(rows.max()) + 1
+
+
+def upsample_map(features: Floats, factor: int) -> NDArray[np.float64]:
+    """Upsample a (N, C, H, W) map by a whole factor."""
+    rows = axis_weights(features.shape[2], factor * features.shape[2])
+    columns = axis_weights(features.shape[3], factor * features.shape[3])
+    grown: NDArray[np.float64] = np.einsum(
+        "ih,nchw,jw->ncij", rows, features.astype(np.float64), columns
+    )
+    return grown

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Production version for numpy memory."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from foveate.arrays import Array, Floats, Ints, Longs
+from foveate.kernels.decode_boxes.host import decode_boxes
+from foveate.kernels.nms.host import suppress
+
+__all__ = ["calibrate", "finish"]
+
+_TINY = 1e-7  # keeps the logit of a probability of 0 or 1 finite
+
+
+def finish(  # noqa: PLR0917
+    probabilities: Floats,
+    deltas: Floats,
+    boxes: Floats,
+    scores: Floats,
+    kept: Ints,
+    kept_count: Ints,
+    found_boxes: Floats,
+    found_scores: Floats,
+    found_labels: Longs,
+    found_rows: Ints,
+    found_count: Ints,
+    *,
+    mean: tuple[float, float, float, float],
+    std: tuple[float, float, float, float],
+    calibration: tuple[float, float, float],
+    min_score: float,
+    iou: float,
+    height: int,
+    width: int,
+) -> None:
+    """Score every (proposal, class), regress its box, suppress a class at a time, keep the best N.
+
+    Args:
+        probabilities: (R, C + 1); column 0 is the background.
+        deltas: (R, C + 1, 4); see ``decode_boxes``.
+        boxes: (K, 4) xyxy of all proposals, in the picture frame.
+        scores: (K,): objectness logits of all proposals.
+        kept: (R,): proposal of each row.
+        kept_count: (1,): only the first rows exist.
+        found_boxes: (N, 4) xyxy in the picture frame, best first; zeros after the end.
+        found_scores: (N,) calibrated; zeros after the end.
+        found_labels: (N,): class from 0, without the background; -1 after the end.
+        found_rows: (N,): proposal of each detection; -1 after the end.
+        found_count: (1,).
+        mean: Of the deltas.
+        std: Of the deltas.
+        calibration: See :func:`calibrate`.
+        min_score: Smallest calibrated score of a detection.
+        iou: Largest intersection over union with a better box of the same class.
+        height: Rows of the picture.
+        width: Columns of the picture.
+    """
+    rows = kept[: int(kept_count[0])]
+    calibrated = calibrate(probabilities[: len(rows), 1:], scores[rows], calibration)
+    row, label = np.nonzero(calibrated >= min_score)
+    moves = deltas[: len(rows), 1:][row, label][:, None]
+    moved = decode_boxes(boxes[rows[row]], moves, mean=mean, std=std, height=height, width=width)
+    candidates, values = moved[:, 0], calibrated[row, label]
+    best = suppress(candidates, values, label, iou, len(found_boxes))
+    _write(found_boxes, candidates[best], 0)
+    _write(found_scores, values[best], 0)
+    _write(found_labels, label[best], -1)
+    _write(found_rows, rows[row[best]], -1)
+    found_count[0] = len(best)
+
+
+def calibrate(
+    probabilities: Floats, objectness: Floats, calibration: tuple[float, float, float]
+) -> Floats:
+    """Return ``sigmoid(c0 + c1 * logit(probability) + c2 * objectness)`` for (c0, c1, c2).
+
+    Args:
+        probabilities: (R, C).
+        objectness: (R,) logits.
+        calibration: The three coefficients.
+    """
+    clipped = np.clip(probabilities.astype(np.float64), _TINY, 1 - _TINY)
+    c0, c1, c2 = calibration
+    logit = c0 + c1 * np.log(clipped / (1 - clipped)) + c2 * objectness[:, None].astype(np.float64)
+    scores: Floats = (1 / (1 + np.exp(-np.clip(logit, -500, 500)))).astype(np.float32)
+    return scores
+
+
+def _write(target: Array, values: Array, rest: int) -> None:
+    target[: len(values)], target[len(values) :] = values, rest

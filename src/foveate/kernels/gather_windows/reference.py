@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Slow and obvious version."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from foveate.arrays import Floats, Ints
+
+__all__ = ["gather_windows"]
+
+
+def gather_windows(maps: Sequence[Floats], picks: Ints, size: int, step: int) -> Floats:
+    """Return the patches (K, C, size, size) of the picks; see the host version."""
+    channels = maps[0].shape[1]
+    patches = np.zeros((len(picks), channels, size, size), np.float32)
+    for k, (level, row, column) in enumerate(picks):
+        for c in range(channels if level >= 0 else 0):
+            for i in range(size):
+                for j in range(size):
+                    patches[k, c, i, j] = maps[level][0, c, row * step + i, column * step + j]
+    return patches

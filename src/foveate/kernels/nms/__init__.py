@@ -1,0 +1,11 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Greedy non-maximum suppression."""
+
+from __future__ import annotations
+
+from foveate.kernels.nms import host
+from foveate.kernels.op import Op
+
+__all__ = ["NMS"]
+
+NMS = Op(name="nms", host=host.nms, outputs=("kept", "kept_count"), kernel="foveate_nms")

@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Slow and obvious version."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from foveate.arrays import Array, Floats
+
+__all__ = ["covers", "nms"]
+
+
+def covers(first: Sequence[float], second: Sequence[float], iou: float) -> bool:
+    """Return whether two xyxy boxes share more than ``iou`` of their union."""
+    width = min(first[2], second[2]) - max(first[0], second[0])
+    height = min(first[3], second[3]) - max(first[1], second[1])
+    shared = max(width, 0.0) * max(height, 0.0)
+    areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (first, second)]
+    return shared > iou * (areas[0] + areas[1] - shared)
+
+
+def nms(boxes: Floats, scores: Floats, groups: Array | None, iou: float, limit: int) -> list[int]:
+    """Return the indices of the survivors, best first; see :func:`host.suppress`."""
+    kept: list[int] = []
+    for index in sorted(range(len(boxes)), key=lambda i: (-float(scores[i]), i)):
+        box = boxes[index].tolist()
+        if not (box[2] > box[0] and box[3] > box[1]) or len(kept) == limit:
+            continue
+        rivals = [k for k in kept if groups is None or groups[k] == groups[index]]
+        if not any(covers(boxes[k].tolist(), box, iou) for k in rivals):
+            kept.append(index)
+    return kept

@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The declaration of an operation."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+
+__all__ = ["Op"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Op:
+    """One operation that a device can launch.
+
+    All versions take the same arguments: inputs and outputs as buffers, allocated by the caller,
+    then plain numbers as keywords. No version allocates memory that outlives it or returns a value.
+
+    Args:
+        name: Name for people and profiles.
+        host: The version for numpy memory.
+        outputs: Names of the arguments that are written.
+        kernel: Name of the device kernel, for devices that have one.
+    """
+
+    name: str
+    host: Callable[..., None]
+    outputs: tuple[str, ...]
+    kernel: str | None = None
+
+    def __post_init__(self) -> None:
+        unknown = set(self.outputs) - set(self.arguments)
+        assert not unknown, f"{self.name}: no arguments {unknown}"
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        """Names of the arguments in the order of the call."""
+        return tuple(inspect.signature(self.host).parameters)

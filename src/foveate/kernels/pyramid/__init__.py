@@ -1,0 +1,12 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Resizing pictures, and placing them on the normalised canvas that an engine reads."""
+
+from __future__ import annotations
+
+from foveate.kernels.op import Op
+from foveate.kernels.pyramid import host
+
+__all__ = ["PLACE", "RESIZE"]
+
+RESIZE = Op(name="resize", host=host.resize, outputs=("resized",), kernel="foveate_pyramid_resize")
+PLACE = Op(name="place", host=host.place, outputs=("canvas",), kernel="foveate_pyramid_place")

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Production version for numpy memory.
+
+NOTE: Levels are rounded to 8 bits before they are normalised. Resampling 8-bit pictures is several
+times faster than resampling floats, and the networks are trained on levels that were made so.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from foveate.arrays import Bytes, Floats
+from foveate.kernels.resampling import resample
+
+__all__ = ["place", "resize"]
+
+
+def resize(picture: Bytes, resized: Bytes) -> None:
+    """Resize a (H, W, 3) picture to the size of ``resized``; see ``resample``."""
+    height, width = resized.shape[:2]
+    np.copyto(resized, resample(picture, height, width))
+
+
+def place(
+    picture: Bytes,
+    canvas: Floats,
+    *,
+    height: int,
+    width: int,
+    border: int,
+    mean: tuple[float, float, float],
+    std: tuple[float, float, float],
+    fill: int,
+) -> None:
+    """Resize a picture, normalise it and lay it on a canvas whose rest is ``fill``.
+
+    Args:
+        picture: (H, W, 3) RGB.
+        canvas: (1, 3, Hc, Wc), written in full: ``(value - mean) / std``, RGB.
+        height: Rows of the picture on the canvas.
+        width: Columns of the picture on the canvas.
+        border: Row and column of the picture's first pixel on the canvas.
+        mean: Per channel, 0 to 255.
+        std: Per channel.
+        fill: Value of the rest before normalisation.
+    """
+    level = resample(picture, height, width)
+    bottom, right = border + height, border + width
+    for channel in range(3):
+        plane = canvas[0, channel]
+        table = _table(mean[channel], std[channel])
+        plane[:border] = table[fill]
+        plane[bottom:] = table[fill]
+        plane[border:bottom, :border] = table[fill]
+        plane[border:bottom, right:] = table[fill]
+        # One look-up a pixel: OpenCV's LUT is the fastest way from bytes to normalised floats.
+        values = cv2.LUT(np.ascontiguousarray(cv2.extractChannel(level, channel)), table)
+        plane[border:bottom, border:right] = values
+
+
+def _table(mean: float, std: float) -> Floats:
+    return ((np.arange(256) - mean) / std).astype(np.float32)

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Slow and obvious version, in float64 and without OpenCV."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from foveate.arrays import Bytes
+
+__all__ = ["axis_weights", "place", "resize"]
+
+
+def axis_weights(old: int, new: int) -> NDArray[np.float64]:
+    """Return the matrix that resamples an axis: box overlap if it shrinks, else triangles.
+
+    Args:
+        old: Length of the axis.
+        new: Length of the result.
+
+    Returns:
+        (new, old); each row sums to 1. Pixel centres lie at half-integers.
+    """
+    weights = np.zeros((new, old))
+    scale = old / new
+    for i in range(new):
+        if new < old:
+            for j in range(old):
+                overlap = min((i + 1) * scale, j + 1) - max(i * scale, j)
+                weights[i, j] = max(overlap, 0.0) / scale
+        else:
+            centre = min(max((i + 0.5) * scale - 0.5, 0.0), old - 1.0)
+            first = min(int(np.floor(centre)), max(old - 2, 0))
+            weights[i, first] += 1 - (centre - first)
+            weights[i, min(first + 1, old - 1)] += centre - first
+    return weights
+
+
+def resize(picture: Bytes, height: int, width: int) -> NDArray[np.float64]:
+    """Resize a (H, W, 3) picture without rounding: (height, width, 3), 0 to 255."""
+    rows = axis_weights(picture.shape[0], height)
+    columns = axis_weights(picture.shape[1], width)
+    resized: NDArray[np.float64] = np.einsum(
+        "ih,hwc,jw->ijc", rows, picture.astype(np.float64), columns
+    )
+    return resized
+
+
+def place(
+    picture: Bytes,
+    canvas_height: int,
+    canvas_width: int,
+    *,
+    height: int,
+    width: int,
+    border: int,
+    mean: tuple[float, float, float],
+    std: tuple[float, float, float],
+    fill: int,
+) -> NDArray[np.float64]:
+    """Return the canvas (1, 3, canvas_height, canvas_width) of :func:`host.place`, unrounded."""
+    canvas = np.full((canvas_height, canvas_width, 3), float(fill))
+    canvas[border : border + height, border : border + width] = resize(picture, height, width)
+    normalised = (canvas - np.array(mean)) / np.array(std)
+    channel_first: NDArray[np.float64] = normalised.transpose(2, 0, 1)[None]
+    return channel_first

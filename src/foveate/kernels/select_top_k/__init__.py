@@ -1,0 +1,16 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Choosing the best windows over all levels."""
+
+from __future__ import annotations
+
+from foveate.kernels.op import Op
+from foveate.kernels.select_top_k import host
+
+__all__ = ["SELECT_TOP_K"]
+
+SELECT_TOP_K = Op(
+    name="select_top_k",
+    host=host.select_top_k,
+    outputs=("picks", "geometry", "scores", "count"),
+    kernel="foveate_select_top_k",
+)

@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Slow and obvious version."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from foveate.arrays import Floats
+from foveate.kernels.nms.reference import covers
+
+__all__ = ["select_top_k"]
+
+
+def select_top_k(
+    grids: Sequence[Floats],
+    k: int,
+    *,
+    factors: Sequence[tuple[float, float]],
+    size: int,
+    stride: int,
+    padding: int,
+    window_nms: float,
+) -> list[tuple[float, tuple[int, int, int], tuple[float, float, float, float]]]:
+    """Return (score, (level, row, column), (x0, y0, width, height)) of the windows, best first."""
+    windows = []
+    for level, grid in enumerate(grids):
+        horizontal, vertical = factors[level]
+        for row in range(grid.shape[2]):
+            for column in range(grid.shape[3]):
+                x0 = (column * stride - padding) * horizontal
+                y0 = (row * stride - padding) * vertical
+                geometry = (x0, y0, size * horizontal, size * vertical)
+                windows.append((float(grid[0, 0, row, column]), (level, row, column), geometry))
+    windows.sort(key=lambda window: (-window[0], window[1]))
+    kept: list[tuple[float, tuple[int, int, int], tuple[float, float, float, float]]] = []
+    for window in windows:
+        box = _corners(window[2])
+        if len(kept) < k and not any(covers(_corners(w[2]), box, window_nms) for w in kept):
+            kept.append(window)
+    return kept
+
+
+def _corners(geometry: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
+    x0, y0, width, height = geometry
+    return (x0, y0, x0 + width, y0 + height)

@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from foveate.kernels.bilinear_upsample import host, reference
+from foveate.kernels.bilinear_upsample.window import Window
+from foveate.kernels.bilinear_upsample.window_mask import WindowMask
+
+SIZE = 12
+AMBIGUOUS = 1e-5  # closer to the threshold than this, float32 may decide otherwise than float64
+
+
+def window_mask(
+    logits: np.ndarray, geometry: tuple[float, ...], height: int, width: int, threshold: float = 0.0
+) -> np.ndarray:
+    mask, top, left = WindowMask(
+        logits,
+        Window.around(geometry),
+        threshold=threshold,
+        picture_height=height,
+        picture_width=width,
+    ).mask()
+    full = np.zeros((height, width), bool)
+    full[top : top + mask.shape[0], left : left + mask.shape[1]] = mask
+    return full
+
+
+geometries = st.tuples(
+    st.floats(-30, 30), st.floats(-30, 30), st.floats(0.5, 60), st.floats(0.5, 60)
+)
+
+
+@given(
+    geometry=geometries,
+    seed=st.integers(0, 999),
+    smooth=st.booleans(),
+    height=st.integers(1, 40),
+    width=st.integers(1, 40),
+)
+@settings(max_examples=150, deadline=None)
+def test_mask_and_box_agree_with_reference(
+    geometry: tuple[float, float, float, float], seed: int, smooth: bool, height: int, width: int
+) -> None:
+    logits = np.random.default_rng(seed).standard_normal((SIZE, SIZE)).astype(np.float32)
+    if smooth:
+        logits = np.cumsum(np.cumsum(logits, 0), 1).astype(np.float32) - 2
+    expected, values = reference.paste(logits, geometry, 0.0, height, width)
+    mask = window_mask(logits, geometry, height, width)
+    clear = np.abs(values) > AMBIGUOUS * max(1, np.abs(logits).max())
+    assert np.array_equal(mask[clear], expected[clear])
+    boxes = np.empty((1, 4), np.float32)
+    host.mask_boxes(
+        logits[None],
+        np.array([geometry], np.float32),
+        np.array([1], np.int32),
+        boxes,
+        threshold=0.0,
+        picture_height=height,
+        picture_width=width,
+    )
+    float32_mask = window_mask(
+        logits, tuple(np.array(geometry, np.float32).tolist()), height, width
+    )
+    assert tuple(boxes[0]) == reference.tight_box(float32_mask)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_box_of_a_thin_peak_is_searched_to_the_pixel(seed: int) -> None:
+    logits = np.full((SIZE, SIZE), -1.0, np.float32)
+    row, column = np.random.default_rng(seed).integers(0, SIZE, 2)
+    logits[row, column] = 0.02  # foreground only very near to one sample, or nowhere
+    geometry = (-7.0, 3.0, 101.0, 97.0)
+    mask = window_mask(logits, geometry, 90, 80)
+    expected, _ = reference.paste(logits, geometry, 0.0, 90, 80)
+    assert np.array_equal(mask, expected)
+
+
+def test_window_of_own_size_is_a_plain_comparison() -> None:
+    logits = np.random.default_rng(0).standard_normal((SIZE, SIZE)).astype(np.float32)
+    assert np.array_equal(window_mask(logits, (0, 0, SIZE, SIZE), SIZE, SIZE, 0.3), logits > 0.3)
+
+
+def test_threshold_is_strict() -> None:
+    logits = np.full((SIZE, SIZE), 0.25, np.float32)
+    assert not window_mask(logits, (0, 0, 30, 30), 30, 30, 0.25).any()
+
+
+def test_window_outside_the_picture_is_empty() -> None:
+    logits = np.ones((1, SIZE, SIZE), np.float32)
+    boxes = np.full((1, 4), 7, np.float32)
+    for geometry in ([[50, 0, 9, 9]], [[0, -20, 9, 9]], [[-9, 0, 9, 9]]):
+        host.mask_boxes(
+            logits,
+            np.array(geometry, np.float32),
+            np.array([1], np.int32),
+            boxes,
+            threshold=0.0,
+            picture_height=20,
+            picture_width=20,
+        )
+        assert not boxes.any()
+
+
+def test_rows_after_the_count_are_zero() -> None:
+    boxes = np.full((2, 4), 7, np.float32)
+    host.mask_boxes(
+        np.ones((2, SIZE, SIZE), np.float32),
+        np.array([(0, 0, 5, 5)] * 2, np.float32),
+        np.array([1], np.int32),
+        boxes,
+        threshold=0.0,
+        picture_height=20,
+        picture_width=20,
+    )
+    assert boxes.tolist() == [[0, 0, 5, 5], [0, 0, 0, 0]]
+
+
+@given(shape=st.tuples(*[st.integers(1, 6)] * 4), factor=st.sampled_from([1, 2, 3, 4]))
+@settings(max_examples=40, deadline=None)
+def test_map_mode_agrees_with_reference(shape: tuple[int, ...], factor: int) -> None:
+    features = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+    grown = host.upsample_map(features, factor)
+    assert np.abs(grown - reference.upsample_map(features, factor)).max() < 2e-5
+    assert grown.dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("geometry", "expected"),
+    [
+        ((0.4, 0.6, 10.0, 10.0), (0, 1, 10, 10)),
+        ((-0.5, -0.6, 10.0, 10.0), (0, -1, 10, 10)),
+        ((0.0, 0.0, 0.2, 0.2), (0, 0, 1, 1)),
+    ],
+)
+def test_edges_of_a_window_are_rounded(
+    geometry: tuple[float, ...], expected: tuple[int, ...]
+) -> None:
+    window = Window.around(geometry)
+    assert (window.left, window.top, window.width, window.height) == expected
