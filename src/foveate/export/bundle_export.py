@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A trained cascade to a bundle."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from foveate.bundle import (
+    Bundle,
+    ClassifySpec,
+    FeaturesSpec,
+    Manifest,
+    MaskSpec,
+    PluginSpec,
+    PreprocessingSpec,
+    PyramidSpec,
+    SelectSpec,
+    StageSpec,
+    TensorSpec,
+    WindowSpec,
+    write_bundle,
+)
+from foveate.export.onnx_graph import DOMAIN, export_stage
+from foveate.export.stages import detection_stages, proposal_stages
+from foveate.models.checkpoint import Cascade, round_to_half
+from foveate.models.deepmask import CELLS, STRIDE, WINDOW
+from foveate.models.sharpmask import SharpMask
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportOptions:
+    """What a bundle says beside its networks; the defaults are those of `mini`.
+
+    Attributes:
+        name: the bundle's name.
+        scales: of the pyramid, half an octave apart.
+        max_side: longer side of the working picture.
+        top_k: windows refined.
+        window_nms: IoU of windows above which the lower score is dropped before refinement.
+        short_side: shorter side of the picture that the classifier's trunk sees.
+        long_side: bound of its longer side.
+        nms: IoU of boxes of one class above which the lower score is dropped.
+        top_n: detections kept of a picture.
+        accuracy: measured figures for the model card.
+    """
+
+    name: str = "mini"
+    scales: tuple[float, ...] = (0.25, 0.3536, 0.5, 0.7071, 1.0, 1.4142, 2.0)
+    max_side: int = 1024
+    top_k: int = 100
+    window_nms: float = 0.8
+    short_side: int = 576
+    long_side: int = 1024
+    nms: float = 0.3
+    top_n: int = 100
+    accuracy: Mapping[str, Any] = field(default_factory=dict)
+
+
+def export_bundle(
+    cascade: Cascade,
+    directory: Path,
+    options: ExportOptions | None = None,
+    extra_files: Mapping[str, bytes] | None = None,
+    *,
+    overwrite: bool = False,
+) -> Bundle:
+    """Export every stage and write the bundle.
+
+    Args:
+        cascade: its networks are rounded to float16 in place.
+        directory: where the bundle is to stand.
+        options: what the manifest says.
+        extra_files: further files of the bundle, such as a model card.
+        overwrite: replace a bundle that stands there.
+
+    Returns:
+        The bundle, opened and checked.
+    """
+    options = options or ExportOptions()
+    round_to_half(cascade.proposals)
+    stages = proposal_stages(cascade.proposals)
+    if cascade.classifier is not None:
+        round_to_half(cascade.classifier)
+        stages += detection_stages(cascade.classifier)
+    models = {stage.name: export_stage(stage) for stage in stages}
+    files = {f"{name}.onnx": model.SerializeToString() for name, model in models.items()}
+    manifest = _manifest(cascade, options, models)
+    return write_bundle(directory, manifest, {**files, **(extra_files or {})}, overwrite=overwrite)
+
+
+def _manifest(
+    cascade: Cascade, options: ExportOptions, models: Mapping[str, onnx.ModelProto]
+) -> Manifest:
+    info = cascade.info
+    refined = isinstance(cascade.proposals, SharpMask)
+    classifies = cascade.classifier is not None
+    return Manifest(
+        name=options.name,
+        class_names=info.class_names if classifies else (),
+        preprocessing=PreprocessingSpec(mean=(127.0,) * 3, std=(128.0,) * 3, fill=127),
+        pyramid=PyramidSpec(scales=options.scales, max_side=options.max_side),
+        windows=WindowSpec(size=WINDOW, stride=STRIDE, padding=CELLS * STRIDE // 2),
+        select=SelectSpec(top_k=options.top_k, window_nms=options.window_nms),
+        mask=MaskSpec(
+            size=WINDOW if refined else _mask_side(cascade), threshold=info.mask_threshold
+        ),
+        stages={name: _stage_spec(name, model) for name, model in models.items()},
+        features=FeaturesSpec(
+            short_side=options.short_side, long_side=options.long_side, multiple=32
+        )
+        if classifies
+        else None,
+        classify=ClassifySpec(
+            delta_mean=_four(info.delta_mean),
+            delta_std=_four(info.delta_std),
+            nms=options.nms,
+            top_n=options.top_n,
+            calibration=(info.calibration[0], info.calibration[1], info.calibration[2]),
+        )
+        if classifies
+        else None,
+        plugins=_plugins(models),
+        provenance={
+            "networks": [info.proposals, *([info.classifier] if info.classifier else [])],
+            "weights_sha256": _weights_digest(cascade),
+            "tools": {
+                "python": platform.python_version(),
+                **{tool: metadata.version(tool) for tool in ("torch", "onnx", "onnxscript")},
+            },
+            "training": info.training,
+            "accuracy": dict(options.accuracy),
+        },
+    )
+
+
+def _mask_side(cascade: Cascade) -> int:
+    assert not isinstance(cascade.proposals, SharpMask)
+    return cascade.proposals.mask_side
+
+
+def _four(values: tuple[float, ...]) -> tuple[float, float, float, float]:
+    x, y, width, height = values
+    return x, y, width, height
+
+
+def _plugins(models: Mapping[str, onnx.ModelProto]) -> tuple[PluginSpec, ...]:
+    names = {
+        node.op_type
+        for model in models.values()
+        for node in model.graph.node
+        if node.domain == DOMAIN
+    }
+    return tuple(PluginSpec(name=name, domain=DOMAIN, version="1") for name in sorted(names))
+
+
+def _stage_spec(name: str, model: onnx.ModelProto) -> StageSpec:
+    return StageSpec(
+        file=f"{name}.onnx",
+        inputs=tuple(_tensor_spec(value) for value in model.graph.input),
+        outputs=tuple(_tensor_spec(value) for value in model.graph.output),
+    )
+
+
+def _tensor_spec(value: onnx.ValueInfoProto) -> TensorSpec:
+    tensor = value.type.tensor_type
+    dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type).name
+    shape = tuple(dim.dim_param or dim.dim_value for dim in tensor.shape.dim)
+    return TensorSpec(name=value.name, dtype=dtype, shape=shape)
+
+
+def _weights_digest(cascade: Cascade) -> str:
+    digest = hashlib.sha256()
+    for network in (cascade.proposals, cascade.classifier):
+        if network is not None:
+            for name, tensor in sorted(network.state_dict().items()):
+                digest.update(name.encode())
+                digest.update(tensor.half().numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: Apache-2.0
+"""EfficientNet-Lite0: the trunk of the `mini` networks.
+
+Tan & Le, "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks" (2019), in
+TensorFlow's Lite variant: ReLU6 for swish, no squeeze-and-excitation. The trunk stays frozen in
+all three systems, so its batch norm is folded into the convolutions when the weights are read.
+The last block, which only widens 192 channels to 320, is left out: a linear probe on pooled features
+of unseen cut-outs was right as often without it (67 % at 150 px, with it 66 %).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_weights
+
+BATCH_NORM_EPSILON = 1e-3
+"""TensorFlow's default, with which the ImageNet weights were trained."""
+
+
+class BlockShape(NamedTuple):
+    """One inverted residual block: kernel side, stride, expansion factor, channels in and out."""
+
+    kernel: int
+    stride: int
+    expansion: int
+    inputs: int
+    outputs: int
+
+
+BLOCKS = (
+    BlockShape(3, 1, 1, 32, 16),  # stride 2
+    BlockShape(3, 2, 6, 16, 24),
+    BlockShape(3, 1, 6, 24, 24),  # stride 4
+    BlockShape(5, 2, 6, 24, 40),
+    BlockShape(5, 1, 6, 40, 40),  # stride 8
+    BlockShape(3, 2, 6, 40, 80),
+    BlockShape(3, 1, 6, 80, 80),
+    BlockShape(3, 1, 6, 80, 80),
+    BlockShape(5, 1, 6, 80, 112),
+    BlockShape(5, 1, 6, 112, 112),
+    BlockShape(5, 1, 6, 112, 112),  # stride 16
+    BlockShape(5, 2, 6, 112, 192),
+    BlockShape(5, 1, 6, 192, 192),
+    BlockShape(5, 1, 6, 192, 192),
+    BlockShape(5, 1, 6, 192, 192),  # stride 32
+)
+
+TAPS = {2: 0, 4: 2, 8: 4, 16: 10, 32: 14}
+"""Stride -> the last block of that stride, whose output is the tap."""
+
+CHANNELS = {stride: BLOCKS[block].outputs for stride, block in TAPS.items()}
+"""Stride -> channels of its tap."""
+
+
+class SamePadConv2d(nn.Conv2d):
+    """A convolution that pads as TensorFlow's "SAME" does for inputs that its stride divides.
+
+    A stride of 2 then pads one pixel more on the right and at the bottom than on the left and at
+    the top, which no single `padding=` of PyTorch can say.
+    """
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, groups: int = 1):
+        before, after = (kernel - stride) // 2, (kernel - stride + 1) // 2
+        symmetric = before if before == after else 0
+        super().__init__(inputs, outputs, kernel, stride, padding=symmetric, groups=groups)
+        self.same_padding = None if before == after else (before, after, before, after)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.same_padding is not None:
+            x = nn.functional.pad(x, self.same_padding)
+        return super().forward(x)
+
+
+class InvertedResidual(nn.Module):
+    """Expand by a 1x1 convolution, filter depthwise, project without activation, add the input."""
+
+    def __init__(self, shape: BlockShape):
+        super().__init__()
+        width = shape.inputs * shape.expansion
+        self.adds_input = shape.stride == 1 and shape.inputs == shape.outputs
+        self.expand = nn.Conv2d(shape.inputs, width, 1) if shape.expansion > 1 else None
+        self.depthwise = SamePadConv2d(width, width, shape.kernel, shape.stride, groups=width)
+        self.project = nn.Conv2d(width, shape.outputs, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = x if self.expand is None else nn.functional.relu6(self.expand(x))
+        y = nn.functional.relu6(self.depthwise(y))
+        y = self.project(y)
+        return x + y if self.adds_input else y
+
+
+class EfficientNetLite0(nn.Module):
+    """The frozen convolutional trunk, up to `last_stride`.
+
+    Args:
+        last_stride: 16 or 32; the blocks behind its tap are not built.
+    """
+
+    def __init__(self, last_stride: int = 32):
+        super().__init__()
+        self.taps = {block: stride for stride, block in TAPS.items() if stride <= last_stride}
+        self.stem = SamePadConv2d(3, BLOCKS[0].inputs, 3, 2)
+        self.blocks = nn.ModuleList(
+            InvertedResidual(shape) for shape in BLOCKS[: TAPS[last_stride] + 1]
+        )
+        self.requires_grad_(False)
+
+    def forward(self, picture: Tensor) -> dict[int, Tensor]:
+        """Compute the taps.
+
+        Args:
+            picture: (N, 3, H, W) float32, RGB, (value - 127) / 128 of 0..255; H and W are
+                multiples of the last stride.
+
+        Returns:
+            Stride -> (N, C, H / stride, W / stride) features, C as in `CHANNELS`.
+        """
+        features = {}
+        x = nn.functional.relu6(self.stem(picture))
+        for index, block in enumerate(self.blocks):
+            x = block(x)
+            if index in self.taps:
+                features[self.taps[index]] = x
+        return features
+
+    def load_imagenet(self, state: Mapping[str, Tensor]) -> None:
+        """Copy ImageNet weights named as in `efficientnet-lite-pytorch`, batch norm folded in.
+
+        Args:
+            state: the published state dict; what lies behind the last tap is left out.
+        """
+        _copy_folded(self.stem, state, "_conv_stem", "_bn0")
+        for index, block in enumerate(self.blocks):
+            assert isinstance(block, InvertedResidual)
+            prefix = f"_blocks.{index}."
+            if block.expand is not None:
+                _copy_folded(block.expand, state, prefix + "_expand_conv", prefix + "_bn0")
+            _copy_folded(block.depthwise, state, prefix + "_depthwise_conv", prefix + "_bn1")
+            _copy_folded(block.project, state, prefix + "_project_conv", prefix + "_bn2")
+
+
+def _copy_folded(
+    convolution: nn.Conv2d, state: Mapping[str, Tensor], weight_name: str, norm_name: str
+) -> None:
+    weight, bias = fuse_conv_bn_weights(
+        state[f"{weight_name}.weight"],
+        None,
+        state[f"{norm_name}.running_mean"],
+        state[f"{norm_name}.running_var"],
+        BATCH_NORM_EPSILON,
+        state[f"{norm_name}.weight"],
+        state[f"{norm_name}.bias"],
+    )
+    with torch.no_grad():
+        convolution.weight.copy_(weight)
+        assert convolution.bias is not None
+        convolution.bias.copy_(bias)

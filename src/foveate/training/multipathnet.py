@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Batches and losses of MultiPathNet: regions of SharpMask's proposals, integral loss and boxes."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from foveate.models.losses import box_loss, integral_loss
+from foveate.models.multipathnet import INTEGRAL_THRESHOLDS, MultiPathNet
+from foveate.training.loop import Losses, Step
+from foveate.training.region_cache import RegionCache, RegionSample
+
+REGIONS_PER_PICTURE = 64
+FOREGROUND_SHARE = 0.25
+"""As the paper samples them (section 4)."""
+
+FOREGROUND_IOU = 0.5
+
+
+def multipathnet_step(
+    network: MultiPathNet,
+    cache: RegionCache,
+    delta_mean: NDArray[np.float32],
+    delta_std: NDArray[np.float32],
+    pictures: int = 4,
+) -> Step:
+    """Make the step for `training.loop.run`; freezes the trunk.
+
+    Args:
+        network: MultiPathNet.
+        cache: its training regions.
+        delta_mean: (4,) subtracted from the box targets.
+        delta_std: (4,) that they are divided by.
+        pictures: pictures in a batch.
+    """
+    network.trunk.requires_grad_(False)
+
+    def step(rng: np.random.Generator) -> Losses:
+        logits, deltas, labels, targets = [], [], [], []
+        for index in rng.choice(len(cache), pictures, replace=False):
+            sample = cache[int(index)]
+            boxes, label, target = _draw_regions(sample, rng)
+            maps = {s: torch.from_numpy(m.astype(np.float32))[None] for s, m in sample.maps.items()}
+            picture_logits, picture_deltas = network.logits(maps, torch.from_numpy(boxes))
+            logits.append(picture_logits)
+            deltas.append(picture_deltas)
+            labels.append(torch.from_numpy(label))
+            targets.append(torch.from_numpy((target - delta_mean) / delta_std))
+        label = torch.cat(labels, dim=1)
+        return {
+            "class": integral_loss(torch.cat(logits, dim=1).float(), label),
+            "box": box_loss(torch.cat(deltas).float(), torch.cat(targets), label[0]),
+        }
+
+    return step
+
+
+def delta_statistics(
+    cache: RegionCache, pictures: int = 300
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Measure mean and standard deviation of the foregrounds' box targets: (4,) each."""
+    rng = np.random.default_rng(0)
+    found = []
+    for index in range(min(pictures, len(cache))):
+        _, labels, targets = _draw_regions(cache[index], rng)
+        found.append(targets[labels[0] > 0])
+    deltas = np.concatenate(found)
+    return deltas.mean(0).astype(np.float32), deltas.std(0).astype(np.float32)
+
+
+def _draw_regions(
+    sample: RegionSample, rng: np.random.Generator
+) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float32]]:
+    """Draw a picture's regions: boxes (R, 4), labels (heads, R) and box targets (R, 4)."""
+    candidates = np.concatenate([sample.proposals, jittered(sample.truths, rng), sample.truths])
+    iou = box_iou(candidates, sample.truths)
+    best, overlap = iou.argmax(1), iou.max(1)
+    foreground = np.flatnonzero(overlap >= FOREGROUND_IOU)
+    background = np.flatnonzero(overlap < FOREGROUND_IOU)
+    wanted = round(REGIONS_PER_PICTURE * FOREGROUND_SHARE)
+    chosen = np.concatenate(
+        [
+            rng.permutation(foreground)[:wanted],
+            rng.permutation(background)[: REGIONS_PER_PICTURE - wanted],
+        ]
+    )
+    labels = np.stack(
+        [
+            np.where(overlap[chosen] >= threshold, sample.labels[best[chosen]], 0)
+            for threshold in INTEGRAL_THRESHOLDS
+        ]
+    )
+    targets = encode_deltas(candidates[chosen], sample.truths[best[chosen]])
+    return candidates[chosen], labels, targets
+
+
+def jittered(
+    boxes: NDArray[np.float32], rng: np.random.Generator, copies: int = 4
+) -> NDArray[np.float32]:
+    """Move and stretch (N, 4) xyxy boxes at random: (copies N, 4)."""
+    repeated = np.repeat(boxes, copies, axis=0)
+    size = repeated[:, 2:] - repeated[:, :2]
+    centre = (repeated[:, :2] + repeated[:, 2:]) / 2 + rng.normal(0, 0.12, size.shape) * size
+    size = size * np.exp(rng.normal(0, 0.2, size.shape))
+    return np.concatenate([centre - size / 2, centre + size / 2], axis=1).astype(np.float32)
+
+
+def box_iou(boxes: NDArray[np.float32], others: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Intersection over union of (N, 4) and (M, 4) xyxy boxes: (N, M)."""
+    low = np.maximum(boxes[:, None, :2], others[None, :, :2])
+    high = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
+    shared = np.clip(high - low, 0, None).prod(2)
+    area = (boxes[:, 2:] - boxes[:, :2]).prod(1)
+    other_area = (others[:, 2:] - others[:, :2]).prod(1)
+    total = np.maximum(area[:, None] + other_area[None] - shared, 1e-9)
+    return (shared / total).astype(np.float32)
+
+
+def encode_deltas(
+    boxes: NDArray[np.float32], truths: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Box targets: centre offset in box sizes, and log of the ratio of sizes.
+
+    Girshick et al., "Rich feature hierarchies" (CVPR 2014), appendix C, equations 6 to 9.
+
+    Args:
+        boxes: (R, 4) xyxy.
+        truths: (R, 4) xyxy that they are to become.
+
+    Returns:
+        (R, 4) t_x, t_y, t_w, t_h, not normalised.
+    """
+    size = np.maximum(boxes[:, 2:] - boxes[:, :2], 1e-3)
+    true_size = np.maximum(truths[:, 2:] - truths[:, :2], 1e-3)
+    offset = (truths[:, :2] + truths[:, 2:] - boxes[:, :2] - boxes[:, 2:]) / 2 / size
+    return np.concatenate([offset, np.log(true_size / size)], axis=1).astype(np.float32)

@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The whole training of a `mini` cascade, in the order of the papers.
+
+DeepMask learns to propose, SharpMask to refine what the frozen DeepMask proposes, MultiPathNet to
+name SharpMask's proposals. Every step finds what an interrupted run left and goes on from there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+import foveate
+from foveate.export.bundle_export import export_bundle
+from foveate.models.build import deepmask_mini, multipathnet_mini, sharpmask_mini
+from foveate.models.checkpoint import (
+    Cascade,
+    CascadeInfo,
+    load_checkpoint,
+    round_to_half,
+    save_checkpoint,
+)
+from foveate.models.efficientnet_lite import EfficientNetLite0
+from foveate.training.dataset import CocoDataset
+from foveate.training.deepmask import deepmask_step
+from foveate.training.frozen_trunk import FrozenTrunk
+from foveate.training.imagenet import load_imagenet
+from foveate.training.loop import LoopOptions, run
+from foveate.training.multipathnet import delta_statistics, multipathnet_step
+from foveate.training.region_cache import RegionOptions, build_regions
+from foveate.training.sharpmask import sharpmask_step
+from foveate.training.window_cache import CacheOptions, WindowCache, build_cache
+
+Report = Callable[[str, int, int, dict[str, float]], None]
+"""Called with the step's name, what is done of it, its length, and running losses."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """All numbers of a training; the defaults are those of the shipped `mini`."""
+
+    seed: int = 0
+    cache: CacheOptions = field(default_factory=CacheOptions)
+    deepmask: LoopOptions = field(default_factory=lambda: LoopOptions(steps=10_000))
+    sharpmask: LoopOptions = field(default_factory=lambda: LoopOptions(steps=6_000))
+    regions: RegionOptions = field(default_factory=RegionOptions)
+    multipathnet: LoopOptions = field(default_factory=lambda: LoopOptions(steps=6_000))
+
+    def seeded(self, seed: int) -> Recipe:
+        """Give a copy in which every draw follows `seed`."""
+        return Recipe(
+            seed=seed,
+            cache=replace(self.cache, seed=seed),
+            deepmask=replace(self.deepmask, seed=seed),
+            sharpmask=replace(self.sharpmask, seed=seed),
+            regions=self.regions,
+            multipathnet=replace(self.multipathnet, seed=seed),
+        )
+
+
+def train_cascade(dataset: CocoDataset, output: Path, recipe: Recipe, report: Report) -> Path:
+    """Train the three networks.
+
+    Args:
+        dataset: the training pictures.
+        output: directory of the run: caches, checkpoints of each network, the result.
+        recipe: the numbers.
+        report: hears of the progress.
+
+    Returns:
+        The finished checkpoint, its scores not calibrated.
+    """
+    result = output / "mini.safetensors"
+    if result.exists():
+        return result
+    output.mkdir(parents=True, exist_ok=True)
+    proposals = train_proposals(dataset, output, recipe, report)
+    cascade = train_classifier(dataset, proposals, output, recipe, report)
+    save_checkpoint(result, cascade)
+    return result
+
+
+def train_proposals(
+    dataset: CocoDataset, output: Path, recipe: Recipe, report: Report
+) -> Cascade:
+    """Train DeepMask, then SharpMask on the frozen DeepMask: two checkpoints in `output`."""
+    torch.manual_seed(recipe.seed)
+    network = sharpmask_mini()
+    deepmask = network.deepmask
+    assert isinstance(deepmask.trunk, EfficientNetLite0)
+    load_imagenet(deepmask.trunk)
+    round_to_half(deepmask.trunk)
+    result = Cascade(info=CascadeInfo(proposals="sharpmask-mini"), proposals=network)
+    finished = output / "sharpmask.safetensors"
+    if finished.exists():
+        return load_checkpoint(finished)
+    trunk = FrozenTrunk(deepmask.trunk, 16)
+    windows = build_cache(
+        dataset, trunk, output / "windows", recipe.cache, _counted(report, "windows")
+    )
+    _train_deepmask(result, windows, output, recipe, report)
+    run(
+        network,
+        sharpmask_step(network, windows),
+        recipe.sharpmask,
+        output / "sharpmask.training",
+        _losses(report, "SharpMask"),
+    )
+    save_checkpoint(finished, result)
+    return result
+
+
+def _train_deepmask(
+    cascade: Cascade, windows: WindowCache, output: Path, recipe: Recipe, report: Report
+) -> None:
+    deepmask = cascade.proposals.deepmask  # type: ignore[union-attr]
+    run(
+        deepmask,
+        deepmask_step(deepmask, windows),
+        recipe.deepmask,
+        output / "deepmask.training",
+        _losses(report, "DeepMask"),
+    )
+    info = replace(cascade.info, proposals="deepmask-mini")
+    save_checkpoint(output / "deepmask.safetensors", Cascade(info=info, proposals=deepmask))
+
+
+def train_classifier(
+    dataset: CocoDataset, proposals: Cascade, output: Path, recipe: Recipe, report: Report
+) -> Cascade:
+    """Train MultiPathNet on the proposals of a trained SharpMask."""
+    torch.manual_seed(recipe.seed)
+    network = multipathnet_mini(classes=len(dataset.class_names))
+    assert isinstance(network.trunk, EfficientNetLite0)
+    load_imagenet(network.trunk)
+    round_to_half(network.trunk)
+    bundle = export_bundle(proposals, output / "proposals", overwrite=True)
+    pipeline = foveate.load(bundle.root)
+
+    def propose(picture: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return pipeline.propose(picture).boxes
+
+    regions = build_regions(
+        dataset,
+        FrozenTrunk(network.trunk, 32),
+        propose,
+        output / "regions",
+        recipe.regions,
+        _counted(report, "regions"),
+    )
+    mean, std = delta_statistics(regions)
+    run(
+        network,
+        multipathnet_step(network, regions, mean, std),
+        recipe.multipathnet,
+        output / "multipathnet.training",
+        _losses(report, "MultiPathNet"),
+    )
+    info = replace(
+        proposals.info,
+        classifier="multipathnet-mini",
+        class_names=dataset.class_names,
+        delta_mean=tuple(mean.tolist()),
+        delta_std=tuple(std.tolist()),
+    )
+    return Cascade(info=info, proposals=proposals.proposals, classifier=network)
+
+
+def _counted(report: Report, name: str) -> Callable[[int, int], None]:
+    return lambda done, total: report(name, done, total, {})
+
+
+def _losses(report: Report, name: str) -> Callable[[int, int, dict[str, float]], None]:
+    return lambda done, total, losses: report(name, done, total, losses)

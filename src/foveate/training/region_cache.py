@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Proposals and feature maps of the training pictures, computed once for MultiPathNet."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Protocol
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from foveate.training.dataset import CocoDataset
+from foveate.training.frozen_trunk import FrozenTrunk
+
+STRIDES = (8, 16, 32)
+
+
+class ProposalBoxes(Protocol):
+    """Proposes boxes: (H, W, 3) uint8 RGB -> (N, 4) float32 xyxy in picture pixels."""
+
+    def __call__(self, picture: NDArray[np.uint8]) -> NDArray[np.float32]: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegionOptions:
+    """Size of the picture that the trunk sees.
+
+    Attributes:
+        short_side: its shorter side.
+        long_side: bound of its longer side.
+        pictures: how many pictures to cache; proposals cost about 0.4 s each.
+    """
+
+    short_side: int = 576
+    long_side: int = 1024
+    pictures: int = 2500
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegionSample:
+    """One picture as MultiPathNet trains on it; boxes are xyxy in pixels of the trunk's canvas.
+
+    Attributes:
+        maps: stride -> (C, H, W) float16 features.
+        proposals: (N, 4) float32, best first.
+        truths: (M, 4) float32 boxes of the objects.
+        labels: (M,) int64 their classes, from 1.
+    """
+
+    maps: dict[int, NDArray[np.float16]]
+    proposals: NDArray[np.float32]
+    truths: NDArray[np.float32]
+    labels: NDArray[np.int64]
+
+
+class RegionCache:
+    """A directory with one file a picture."""
+
+    def __init__(self, directory: Path):
+        self._files = sorted(directory.glob("*.npz"))
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def __getitem__(self, index: int) -> RegionSample:
+        with np.load(self._files[index]) as content:
+            return RegionSample(
+                maps={stride: content[f"map_{stride}"] for stride in STRIDES},
+                proposals=content["proposals"],
+                truths=content["truths"],
+                labels=content["labels"],
+            )
+
+
+def build_regions(
+    dataset: CocoDataset,
+    trunk: FrozenTrunk,
+    propose: ProposalBoxes,
+    directory: Path,
+    options: RegionOptions,
+    progress: Callable[[int, int], None],
+) -> RegionCache:
+    """Fill the cache, going on where an earlier call stopped.
+
+    Args:
+        dataset: the pictures.
+        trunk: up to stride 32.
+        propose: SharpMask's proposals.
+        directory: one file a picture, each written aside and renamed.
+        options: see `RegionOptions`; a directory made with others is not reused.
+        progress: called with pictures done and their number.
+    """
+    directory = directory / f"{options.short_side}x{options.long_side}"
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "options.json").write_text(json.dumps(asdict(options)), encoding="utf-8")
+    count = min(options.pictures, len(dataset))
+    for index in range(count):
+        file = directory / f"{index:06d}.npz"
+        if not file.exists():
+            sample = _sample(dataset, index, trunk, propose, options)
+            aside = file.with_suffix(".partial")
+            with aside.open("wb") as stream:
+                np.savez(stream, **dict(_arrays(sample)))
+            os.replace(aside, file)
+        progress(index + 1, count)
+    return RegionCache(directory)
+
+
+def _arrays(sample: RegionSample) -> Iterator[tuple[str, NDArray[np.generic]]]:
+    yield from ((f"map_{stride}", sample.maps[stride]) for stride in STRIDES)
+    yield "proposals", sample.proposals
+    yield "truths", sample.truths
+    yield "labels", sample.labels
+
+
+def _sample(
+    dataset: CocoDataset,
+    index: int,
+    trunk: FrozenTrunk,
+    propose: ProposalBoxes,
+    options: RegionOptions,
+) -> RegionSample:
+    picture, instances = dataset.picture(index), dataset.instances(index)
+    canvas, factor = features_canvas(picture, options)
+    features = trunk(canvas)
+    truths = np.array([i.box for i in instances], np.float32).reshape(-1, 4)
+    return RegionSample(
+        maps={stride: features[stride].astype(np.float16) for stride in STRIDES},
+        proposals=propose(picture) * factor,
+        truths=truths * factor,
+        labels=np.array([i.label + 1 for i in instances], np.int64),
+    )
+
+
+def features_canvas(
+    picture: NDArray[np.uint8], options: RegionOptions
+) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """Resize a picture as the runtime does for the features stage.
+
+    Returns:
+        The canvas (H, W, 3) uint8, sides multiples of 32, and (4,) float32 factors from picture
+        to canvas coordinates of xyxy boxes.
+    """
+    height, width = picture.shape[:2]
+    scale = min(options.short_side / min(height, width), options.long_side / max(height, width))
+    new_width, new_height = max(1, int(width * scale + 0.5)), max(1, int(height * scale + 0.5))
+    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    resized = cv2.resize(picture, (new_width, new_height), interpolation=method)
+    canvas = np.full((-(-new_height // 32) * 32, -(-new_width // 32) * 32, 3), 127, np.uint8)
+    canvas[:new_height, :new_width] = resized
+    factor = np.array([new_width / width, new_height / height] * 2, np.float32)
+    return canvas, factor

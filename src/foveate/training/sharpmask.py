@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Batches and losses of SharpMask: the refinement of a frozen DeepMask, from cached features."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from foveate.models.deepmask import DeepMask
+from foveate.models.losses import mask_loss
+from foveate.models.sharpmask import SKIP_STRIDES, SharpMask
+from foveate.training.deepmask import window_vectors
+from foveate.training.loop import Losses, Step
+from foveate.training.window_cache import HALO, WindowCache
+
+
+def sharpmask_step(network: SharpMask, cache: WindowCache, windows: int = 32) -> Step:
+    """Make the step for `training.loop.run`; freezes the network's DeepMask.
+
+    Args:
+        network: SharpMask, its DeepMask trained.
+        cache: its training windows.
+        windows: windows in a batch.
+    """
+    network.deepmask.requires_grad_(False)
+    vectors = _all_vectors(network.deepmask, cache)
+
+    def step(rng: np.random.Generator) -> Losses:
+        chosen = rng.choice(len(cache.fine_masks), windows, replace=False)
+        horizontals = []
+        for module, stride in zip(network.refinements, SKIP_STRIDES, strict=True):
+            patch = torch.from_numpy(cache.fine[stride][chosen].astype(np.float32))
+            # The halo feeds both convolutions with true neighbours; what their own padding
+            # touched is cut off again.
+            horizontals.append(module.horizontal(patch)[:, :, HALO:-HALO, HALO:-HALO])
+        logits = network.refine(vectors[chosen], horizontals)
+        labels = cache.mask_labels[cache.fine_masks[chosen]].astype(np.float32) / 255
+        return {"mask": mask_loss(logits.float(), torch.from_numpy(labels))}
+
+    return step
+
+
+def _all_vectors(network: DeepMask, cache: WindowCache, batch: int = 64) -> Tensor:
+    masks: NDArray[np.int32] = np.asarray(cache.fine_masks)
+    vectors = []
+    with torch.inference_mode():
+        for first in range(0, len(masks), batch):
+            chosen = masks[first : first + batch]
+            coarse = cache.coarse[cache.mask_views[chosen]]
+            cells = cache.mask_cells[chosen]
+            vectors.append(window_vectors(network, coarse, np.arange(len(chosen)), cells))
+    return torch.cat(vectors).clone()
