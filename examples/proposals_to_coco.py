@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Propose objects in pictures, whatever they are, and write them as a COCO results list.
+
+python examples/proposals_to_coco.py results.json a.jpg b.jpg
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import foveate
+
+
+def main() -> None:
+    """Number the pictures from 1, in the order given."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("results", type=Path)
+    parser.add_argument("pictures", nargs="+")
+    options = parser.parse_args()
+
+    pipeline = foveate.load("mini")
+    results = []
+    for image_id, picture in enumerate(options.pictures, 1):
+        proposals = pipeline.propose(picture)
+        for score, mask in zip(proposals.scores, proposals.masks.rle(), strict=True):
+            counts = mask["counts"]
+            text = counts.decode() if isinstance(counts, bytes) else counts
+            segmentation = {"size": list(mask["size"]), "counts": text}
+            results.append(
+                {"image_id": image_id, "score": float(score), "segmentation": segmentation}
+            )
+    options.results.write_text(json.dumps(results), encoding="utf-8")
+    print(f"{len(results)} proposals in {len(options.pictures)} pictures: {options.results}")
+
+
+if __name__ == "__main__":
+    main()
