@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fill in the columns family and split of the two lists, from the pictures themselves.
+
+Run it after a line was added to `cutouts.csv` or `backgrounds.csv` or taken away:
+
+    python recipes/mini/split_lists.py PACKAGES
+
+PACKAGES is the folder into which `fetch.py` unpacked the packages. It also writes
+`validation.json` again, which carries the checksums of both lists.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from foveate.training.compose import (
+    FixedSet,
+    assign_backgrounds,
+    assign_cutouts,
+    read_list,
+    sha256_of,
+    validation_options,
+    write_list,
+)
+
+HERE = Path(__file__).resolve().parent
+CUTOUTS = HERE / "cutouts.csv"
+BACKGROUNDS = HERE / "backgrounds.csv"
+
+
+def main() -> None:
+    """Rewrite both lists and what fixes the validation set."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("packages", type=Path)
+    root = parser.parse_args().packages
+    cutouts = assign_cutouts(read_list(CUTOUTS), root, min_members=5, min_families=3)
+    write_list(CUTOUTS, cutouts, ("package", "path", "class", "family", "split"))
+    backgrounds = assign_backgrounds(read_list(BACKGROUNDS), root)
+    write_list(BACKGROUNDS, backgrounds, ("package", "path", "kind", "family", "split"))
+    FixedSet(
+        pictures=500,
+        seed=2026,
+        split="validation",
+        options=validation_options(),
+        cutouts_sha256=sha256_of(CUTOUTS),
+        backgrounds_sha256=sha256_of(BACKGROUNDS),
+    ).write(HERE / "validation.json")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Data sets for instance segmentation, composed of cut-outs and backgrounds."""
+
+from foveate.training.compose.assign import assign_backgrounds, assign_cutouts
+from foveate.training.compose.dataset import write_dataset
+from foveate.training.compose.library import Library, load_library
+from foveate.training.compose.lists import (
+    Entry,
+    find_backgrounds,
+    find_cutouts,
+    read_list,
+    sha256_of,
+    write_list,
+)
+from foveate.training.compose.options import (
+    ComposeOptions,
+    options_from_json,
+    options_to_json,
+    training_options,
+    validation_options,
+)
+from foveate.training.compose.scene import Scene, compose_scene
+from foveate.training.compose.sources import FixedSet, Sources
+
+__all__ = [
+    "ComposeOptions",
+    "Entry",
+    "FixedSet",
+    "Library",
+    "Scene",
+    "Sources",
+    "assign_backgrounds",
+    "assign_cutouts",
+    "compose_scene",
+    "find_backgrounds",
+    "find_cutouts",
+    "load_library",
+    "options_from_json",
+    "options_to_json",
+    "read_list",
+    "sha256_of",
+    "training_options",
+    "validation_options",
+    "write_dataset",
+    "write_list",
+]

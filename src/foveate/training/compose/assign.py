@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Give each entry of a list its family and its split."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from foveate.training.compose.families import group, hash_picture, name_stem
+from foveate.training.compose.library import load_background, load_cutout
+from foveate.training.compose.lists import Entry
+from foveate.training.compose.split import split_families
+
+__all__ = ["assign_backgrounds", "assign_cutouts"]
+
+_SALT = "mini"  # deals the recipe's families out such that no class is one-sided
+
+
+def assign_cutouts(
+    entries: Iterable[Entry],
+    root: Path,
+    *,
+    share: float = 0.25,
+    min_members: int = 0,
+    min_families: int = 1,
+) -> list[Entry]:
+    """Families and splits of cut-outs: equal stems in a class, or a like look.
+
+    Args:
+        entries: With their classes; families and splits that they have are ignored.
+        root: What their paths start from.
+        share: See `split_families`, as of the two others.
+        min_members: Of each class for validation.
+        min_families: Of each class for validation.
+
+    Returns:
+        The entries, sorted by class, package and path.
+    """
+    entries = _sorted(entries)
+    families = group(
+        [f"{entry.class_name}/{name_stem(entry.path)}" for entry in entries],
+        [(entry.class_name, name_stem(entry.path)) for entry in entries],
+        _hashes(entries, lambda entry: load_cutout(entry, root).picture),
+    )
+    splits = split_families(
+        [entry.class_name for entry in entries],
+        families,
+        share=share,
+        min_members=min_members,
+        min_families=min_families,
+        salt=_SALT,
+    )
+    return list(_filled(entries, families, splits))
+
+
+def assign_backgrounds(entries: Iterable[Entry], root: Path, *, share: float = 0.25) -> list[Entry]:
+    """Families and splits of backgrounds: equal stems in a package, or a like look.
+
+    Args:
+        entries: As of `assign_cutouts`, with kinds for classes.
+        root: What their paths start from.
+        share: Of families for validation.
+    """
+    entries = _sorted(entries)
+    families = group(
+        ["/".join(filter(None, (entry.package, entry.path))) for entry in entries],
+        [_background_stem(entry) for entry in entries],
+        _hashes(entries, lambda entry: load_background(entry, root).picture),
+    )
+    splits = split_families(
+        [entry.class_name for entry in entries], families, share=share, salt=_SALT
+    )
+    return list(_filled(entries, families, splits))
+
+
+def _background_stem(entry: Entry) -> tuple[str, str]:
+    """Plasma keeps each wallpaper's sizes in a folder of its own; elsewhere the name decides."""
+    folder, _, rest = entry.path.partition("/contents/")
+    return (entry.package, folder) if rest else (entry.package, name_stem(entry.path))
+
+
+def _sorted(entries: Iterable[Entry]) -> list[Entry]:
+    return sorted(entries, key=lambda entry: (entry.class_name, entry.package, entry.path))
+
+
+def _hashes(
+    entries: Sequence[Entry], decode: Callable[[Entry], NDArray[np.uint8]]
+) -> list[NDArray[np.bool_]]:
+    with ThreadPoolExecutor(2) as pool:
+        return list(pool.map(lambda entry: hash_picture(decode(entry)), entries))
+
+
+def _filled(
+    entries: Sequence[Entry], families: Sequence[str], splits: Sequence[str]
+) -> Iterator[Entry]:
+    for entry, family, split in zip(entries, families, splits, strict=True):
+        yield replace(entry, family=family, split=split)

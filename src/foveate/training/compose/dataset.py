@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A composed data set on disk: COCO annotations and JPEG pictures."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from pycocotools import mask as coco_mask
+
+from foveate.errors import DataError, OptionError
+from foveate.training.compose.library import Library
+from foveate.training.compose.options import ComposeOptions, options_to_json
+from foveate.training.compose.scene import Placed, Scene, compose_scene
+
+__all__ = ["annotate", "write_dataset"]
+
+_QUALITY = 95
+_Progress = Callable[[int, int], None]
+
+
+def write_dataset(
+    output: Path,
+    library: Library,
+    options: ComposeOptions,
+    *,
+    pictures: int,
+    seed: int,
+    workers: int = 2,
+    progress: _Progress | None = None,
+) -> None:
+    """Compose `output/annotations.json` and `output/pictures/*.jpg`.
+
+    The bytes do not depend on the number of workers. Everything is written aside and renamed, so
+    that an interrupted run leaves nothing.
+
+    Args:
+        output: A directory that does not exist yet.
+        library: What to compose from.
+        options: How.
+        pictures: How many.
+        seed: Of all chance.
+        workers: Processes; 0 composes in this one.
+        progress: Called after each picture with the number of finished ones and of all.
+
+    Raises:
+        DataError: The output exists, or a picture cannot be composed.
+        OptionError: A number is out of range.
+    """
+    if pictures < 1 or workers < 0 or seed < 0:
+        raise OptionError(
+            "expected at least 1 picture and no negative seed or workers, found "
+            f"{pictures} pictures, seed {seed}, {workers} workers"
+        )
+    if output.exists():
+        raise DataError("the output exists", file=output, remedy="delete it or name another one")
+    with _aside(output) as folder:
+        (folder / "pictures").mkdir()
+        task = partial(_write_picture, folder, options, seed)
+        annotations = _Annotations(library, options, seed)
+        with _mapper(library, workers) as mapping:
+            for done, (image, objects) in enumerate(mapping(task, range(pictures)), start=1):
+                annotations.add(image, objects)
+                if progress is not None:
+                    progress(done, pictures)
+        text = json.dumps(annotations.content, separators=(",", ":"))
+        (folder / "annotations.json").write_text(text, encoding="utf-8")
+
+
+class _Annotations:
+    """COCO's document, growing picture by picture."""
+
+    def __init__(self, library: Library, options: ComposeOptions, seed: int) -> None:
+        self.content: dict[str, Any] = {
+            "info": {
+                "description": "composed by foveate compose",
+                "seed": seed,
+                "options": options_to_json(options),
+            },
+            "categories": [
+                {"id": number, "name": name}
+                for number, name in enumerate(library.class_names, start=1)
+            ],
+            "images": [],
+            "annotations": [],
+        }
+
+    def add(self, image: dict[str, Any], objects: list[dict[str, Any]]) -> None:
+        """Take a picture's entries; annotations are numbered here, from 1."""
+        self.content["images"].append(image)
+        for item in objects:
+            item["id"] = len(self.content["annotations"]) + 1
+            self.content["annotations"].append(item)
+
+
+@contextmanager
+def _aside(output: Path) -> Iterator[Path]:
+    """A folder beside `output` that becomes it, or nothing."""
+    output.parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(dir=output.parent, prefix=f".{output.name}-"))
+    try:
+        yield folder
+        folder.chmod(0o755)  # mkdtemp's folders are private
+        folder.rename(output)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+_Result = tuple[dict[str, Any], list[dict[str, Any]]]
+_library: Library | None = None  # of a worker process
+
+
+@contextmanager
+def _mapper(library: Library, workers: int) -> Iterator[Callable[..., Iterator[_Result]]]:
+    """Something like `map`, in order, that runs in worker processes."""
+    if workers == 0:
+        _start_worker(library, None)
+        yield map
+        return
+    # Not forked: OpenCV's and the progress bar's threads would leave locks behind that never open.
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(workers, _start_worker, (library, 1)) as pool:
+        yield partial(pool.imap, chunksize=4)
+
+
+def _start_worker(library: Library, threads: int | None) -> None:
+    global _library  # noqa: PLW0603  # a process pool hands over state in no other way
+    _library = library
+    if threads is not None:
+        cv2.setNumThreads(threads)
+
+
+def _write_picture(folder: Path, options: ComposeOptions, seed: int, index: int) -> _Result:
+    if _library is None:
+        raise RuntimeError("a worker was given a picture before its library")
+    scene = compose_scene(_library, options, seed=seed, index=index)
+    name = f"{index:06d}.jpg"
+    picture = cv2.cvtColor(scene.picture, cv2.COLOR_RGB2BGR)
+    _, content = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
+    (folder / "pictures" / name).write_bytes(content.tobytes())
+    return annotate(scene, image_id=index + 1, file_name=name)
+
+
+def annotate(scene: Scene, *, image_id: int, file_name: str) -> _Result:
+    """COCO's entries for a picture: its `images` item, and its `annotations` without ids.
+
+    Masks are run-length encoded; boxes are (x, y, width, height), tight about the mask.
+    """
+    height, width = scene.picture.shape[:2]
+    image = {
+        "id": image_id,
+        "file_name": file_name,
+        "width": width,
+        "height": height,
+        "background": scene.background.entry.path,
+    }
+    return image, [_annotation(placed, image_id) for placed in scene.objects]
+
+
+def _annotation(placed: Placed, image_id: int) -> dict[str, Any]:
+    code = coco_mask.encode(np.asfortranarray(placed.mask, dtype=np.uint8))
+    entry = placed.cutout.entry
+    return {
+        "image_id": image_id,
+        "category_id": placed.category_id,
+        "segmentation": {"size": list(code["size"]), "counts": code["counts"].decode("ascii")},
+        "area": int(coco_mask.area(code)),
+        "bbox": [float(number) for number in coco_mask.toBbox(code)],
+        "iscrowd": 0,
+        "cutout": entry.path,
+        "family": entry.family or entry.path,
+    }

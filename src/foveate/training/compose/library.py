@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The pictures to compose from, decoded once and held in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from foveate.errors import DataError
+from foveate.training.compose.lists import Entry
+from foveate.training.compose.resize import resize
+
+__all__ = ["Background", "Cutout", "Library", "load_background", "load_cutout", "load_library"]
+
+_CUTOUT_SIDE = 900  # as large as an object gets
+_BACKGROUND_SIDE = 1280
+_MIN_BACKGROUND_SIDE = 64
+_MIN_OPAQUE = 64  # pixels
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cutout:
+    """A thing without its surroundings.
+
+    Attributes:
+        entry: Where it comes from.
+        picture: (H, W, 4) uint8 RGBA, not premultiplied, cropped to what alpha shows.
+    """
+
+    entry: Entry
+    picture: NDArray[np.uint8]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Background:
+    """A picture without objects.
+
+    Attributes:
+        entry: Where it comes from.
+        picture: (H, W, 3) uint8 RGB.
+    """
+
+    entry: Entry
+    picture: NDArray[np.uint8]
+
+
+_Loaded = TypeVar("_Loaded", Cutout, Background)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Library:
+    """Cut-outs by class and family, and backgrounds by family.
+
+    The nesting is what pictures are drawn by: first a class, then a family, then a member, so that
+    ten pictures of one thing weigh no more than one picture of another.
+
+    Attributes:
+        class_names: In the order of category ids, which start at 1.
+        cutouts: One tuple of families a class; a family is a tuple of cut-outs.
+        backgrounds: The same nesting, with kinds (such as photographs and textures) for classes.
+    """
+
+    class_names: tuple[str, ...]
+    cutouts: tuple[tuple[tuple[Cutout, ...], ...], ...]
+    backgrounds: tuple[tuple[tuple[Background, ...], ...], ...]
+
+
+def load_cutout(entry: Entry, root: Path) -> Cutout:
+    """Decode a cut-out, crop it to its alpha and shrink it to what pictures can use.
+
+    Raises:
+        DataError: The file cannot be decoded, has no alpha, or its alpha cuts nothing out.
+    """
+    file = entry.locate(root)
+    picture = _decode(file, cv2.IMREAD_UNCHANGED, "cut-out")
+    if picture.ndim != 3 or picture.shape[2] != 4:
+        raise DataError(
+            "cut-out without an alpha channel",
+            file=file,
+            remedy="save it as RGBA with a transparent background, or leave it out",
+        )
+    visible = picture[..., 3] > 127
+    if np.count_nonzero(visible) < _MIN_OPAQUE:
+        raise DataError(
+            f"cut-out with fewer than {_MIN_OPAQUE} opaque pixels", file=file, remedy="leave it out"
+        )
+    if visible.all():
+        raise DataError(
+            "cut-out whose alpha is opaque everywhere",
+            file=file,
+            remedy="make its background transparent, or leave it out",
+        )
+    x, y, width, height = cv2.boundingRect((picture[..., 3] > 8).astype(np.uint8))
+    picture = picture[y : y + height, x : x + width, [2, 1, 0, 3]]
+    return Cutout(entry=entry, picture=_shrink(picture, _CUTOUT_SIDE))
+
+
+def load_background(entry: Entry, root: Path) -> Background:
+    """Decode a background and shrink it to what pictures can use.
+
+    Raises:
+        DataError: The file cannot be decoded or is too small.
+    """
+    file = entry.locate(root)
+    picture = _decode(file, cv2.IMREAD_COLOR, "background")
+    if min(picture.shape[:2]) < _MIN_BACKGROUND_SIDE:
+        raise DataError(
+            f"background of {picture.shape[1]} x {picture.shape[0]} pixels, expected at least "
+            f"{_MIN_BACKGROUND_SIDE} a side",
+            file=file,
+            remedy="leave it out",
+        )
+    return Background(entry=entry, picture=_shrink(picture[..., ::-1], _BACKGROUND_SIDE))
+
+
+def _decode(file: Path, flags: int, what: str) -> NDArray[np.uint8]:
+    """(H, W), (H, W, 3) or (H, W, 4) uint8, in OpenCV's order of channels."""
+    try:
+        content = np.frombuffer(file.read_bytes(), dtype=np.uint8)
+    except OSError as error:
+        raise DataError(f"cannot read the {what} ({error.strerror or error})", file=file) from error
+    decoded = cv2.imdecode(content, flags) if content.size else None
+    if decoded is None:
+        raise DataError(
+            f"cannot decode the {what}", file=file, remedy="mend the file or leave it out"
+        )
+    picture = np.asarray(decoded)
+    if picture.dtype == np.uint16:
+        picture = picture // 257
+    return picture.astype(np.uint8)
+
+
+def _shrink(picture: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """The picture with its longer side at most `side`; alpha weighs colours as it must."""
+    picture = np.ascontiguousarray(picture)
+    height, width = picture.shape[:2]
+    scale = side / max(height, width)
+    if scale >= 1:
+        return picture
+    size = (max(1, round(scale * width)), max(1, round(scale * height)))
+    if picture.shape[2] == 3:
+        return resize(picture, size)
+    alpha = picture[..., 3:].astype(np.float32)
+    small = resize(picture[..., :3] * alpha, size)
+    small_alpha = resize(alpha, size)[..., None]
+    colour = small / np.maximum(small_alpha, 1e-3)
+    return np.concatenate([colour, small_alpha], axis=2).clip(0, 255).round().astype(np.uint8)
+
+
+def load_library(
+    cutouts: Sequence[Entry],
+    cutout_root: Path,
+    backgrounds: Sequence[Entry],
+    background_root: Path,
+    *,
+    class_names: Sequence[str] = (),
+    threads: int = 2,
+) -> Library:
+    """Decode everything.
+
+    Args:
+        cutouts: At least one.
+        cutout_root: What their paths start from.
+        backgrounds: At least one.
+        background_root: What their paths start from.
+        class_names: In the order of category ids; empty means those of `cutouts`, sorted.
+        threads: How many files are decoded at a time.
+
+    Raises:
+        DataError: A file cannot be used, or there is no background or cut-out.
+    """
+    for entries, what in ((cutouts, "cut-outs"), (backgrounds, "backgrounds")):
+        if not entries:
+            raise DataError(f"no {what} given", remedy="name a folder or list that holds some")
+    names = tuple(class_names) or tuple(sorted({entry.class_name for entry in cutouts}))
+
+    with ThreadPoolExecutor(threads) as pool:
+        things = list(pool.map(lambda entry: load_cutout(entry, cutout_root), cutouts))
+        scenes = list(pool.map(lambda entry: load_background(entry, background_root), backgrounds))
+    kinds = sorted({entry.class_name for entry in backgrounds})
+    return Library(
+        class_names=names,
+        cutouts=tuple(_families(name, things) for name in names),
+        backgrounds=tuple(_families(kind, scenes) for kind in kinds),
+    )
+
+
+def _families(class_name: str, members: Sequence[_Loaded]) -> tuple[tuple[_Loaded, ...], ...]:
+    """A class's members by family, sorted, so that the order of files on disk plays no part."""
+    families: dict[str, list[_Loaded]] = {}
+    for member in sorted(members, key=lambda member: member.entry.path):
+        if member.entry.class_name == class_name:
+            families.setdefault(member.entry.family or member.entry.path, []).append(member)
+    return tuple(tuple(families[name]) for name in sorted(families))

@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where cut-outs and backgrounds come from: a folder, or a list that a recipe has committed."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from hashlib import file_digest
+from pathlib import Path
+
+from foveate.errors import DataError
+
+__all__ = ["Entry", "find_backgrounds", "find_cutouts", "read_list", "sha256_of", "write_list"]
+
+_PICTURES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+_ALPHA_PICTURES = frozenset({".png", ".tif", ".tiff", ".webp"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One cut-out or one background.
+
+    Attributes:
+        path: Relative to the root, with forward slashes; this is what annotations quote.
+        class_name: What a cut-out shows, or what kind of picture a background is. Classes and kinds
+            are drawn equally often.
+        family: Pictures of one thing share it.
+        split: "train" or "validation"; empty where nobody has decided yet.
+        package: The package that ships the file, or empty.
+    """
+
+    path: str
+    class_name: str = ""
+    family: str = ""
+    split: str = ""
+    package: str = ""
+
+    def locate(self, root: Path) -> Path:
+        """The file itself, below the root into which the packages were unpacked."""
+        return root / self.package / self.path
+
+
+def find_cutouts(root: Path) -> list[Entry]:
+    """The cut-outs below `root`: a folder's name directly below it is the class.
+
+    Raises:
+        DataError: There is no class folder, or one of them holds no picture.
+    """
+    folders = sorted(path for path in _listing(root) if path.is_dir())
+    if not folders:
+        raise DataError(
+            "no class folder found",
+            file=root,
+            remedy="put cut-outs into one folder a class, ROOT/CLASS/NAME.png",
+        )
+    entries = []
+    for folder in folders:
+        files = _pictures(folder, _ALPHA_PICTURES)
+        if not files:
+            raise DataError(
+                f"class folder without a cut-out ({', '.join(sorted(_ALPHA_PICTURES))})",
+                file=folder,
+                remedy="fill it or delete it",
+            )
+        entries += [
+            Entry(path=file.relative_to(root).as_posix(), class_name=folder.name) for file in files
+        ]
+    return entries
+
+
+def find_backgrounds(root: Path) -> list[Entry]:
+    """Every picture below `root`.
+
+    Raises:
+        DataError: There is none.
+    """
+    _listing(root)
+    files = _pictures(root, _PICTURES)
+    if not files:
+        raise DataError(
+            f"no background found ({', '.join(sorted(_PICTURES))})",
+            file=root,
+            remedy="put at least one picture without objects there",
+        )
+    return [Entry(path=file.relative_to(root).as_posix()) for file in files]
+
+
+def _listing(root: Path) -> list[Path]:
+    try:
+        return list(root.iterdir())
+    except OSError as error:
+        raise DataError(
+            f"expected a folder ({error.strerror or error})",
+            file=root,
+            remedy="name an existing folder or a .csv list",
+        ) from error
+
+
+def _pictures(root: Path, suffixes: frozenset[str]) -> list[Path]:
+    files = (path for path in root.rglob("*") if path.suffix.lower() in suffixes)
+    return sorted(path for path in files if path.is_file())
+
+
+def read_list(file: Path, *, split: str = "") -> list[Entry]:
+    """Read a list as `write_list` writes it.
+
+    Args:
+        file: The list.
+        split: Keep only this one; empty keeps all.
+
+    Raises:
+        DataError: The file cannot be read, lacks a column, or holds nothing of the split.
+    """
+    try:
+        with file.open(encoding="utf-8", newline="") as stream:
+            rows = list(csv.DictReader(stream))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"cannot read the list ({error})", file=file) from error
+    if rows and not {"path", "family", "split"} <= set(rows[0]):
+        raise DataError(
+            f"expected the columns path, family and split, found {', '.join(rows[0])}",
+            file=file,
+            remedy="write the list with foveate.training.compose.write_list",
+        )
+    entries = [
+        Entry(
+            path=row["path"],
+            class_name=row.get("class") or row.get("kind") or "",
+            family=row["family"],
+            split=row["split"],
+            package=row.get("package") or "",
+        )
+        for row in rows
+        if not split or row["split"] == split
+    ]
+    if not entries:
+        raise DataError(f"the list holds nothing of the split {split!r}", file=file)
+    return entries
+
+
+def write_list(file: Path, entries: Iterable[Entry], columns: Sequence[str]) -> None:
+    """Write a list: `columns` are of package, path, class or kind, family, split."""
+    with file.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(columns)
+        for entry in entries:
+            values = {
+                "package": entry.package,
+                "path": entry.path,
+                "class": entry.class_name,
+                "kind": entry.class_name,
+                "family": entry.family,
+                "split": entry.split,
+            }
+            writer.writerow([values[column] for column in columns])
+
+
+def sha256_of(file: Path) -> str:
+    """The SHA-256 of a file's bytes, in hexadecimal."""
+    with file.open("rb") as stream:
+        return file_digest(stream, "sha256").hexdigest()

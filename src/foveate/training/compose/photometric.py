@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Changes of light, sharpness and noise."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from foveate.training.compose.options import FinishOptions, LightOptions, Range
+
+__all__ = ["blur", "change_light", "draw_sigma", "finish"]
+
+
+def change_light(
+    picture: NDArray[np.uint8], options: LightOptions, rng: np.random.Generator
+) -> NDArray[np.uint8]:
+    """Change brightness, contrast, gamma and colour temperature of the first three channels.
+
+    Args:
+        picture: (H, W, 3) RGB or (H, W, 4) RGBA, uint8; left as it is.
+        options: How much.
+        rng: Four numbers are drawn.
+    """
+    brightness, contrast, gamma, temperature = rng.uniform(-1, 1, 4)
+    levels = (np.arange(256) / 255) ** np.exp(options.gamma * gamma)
+    levels = (levels - 0.5) * (1 + options.contrast * contrast) + 0.5
+    levels = levels + options.brightness * brightness
+    warmth = np.exp(options.temperature * temperature * np.array([0.5, 0.0, -0.5]))
+    table = (255 * levels[:, None] * warmth).clip(0, 255).round().astype(np.uint8)
+    colour = cv2.LUT(np.ascontiguousarray(picture[..., :3]), table[:, None, :])
+    return np.asarray(np.dstack([colour, picture[..., 3:]]), dtype=np.uint8)
+
+
+def draw_sigma(options: Range, rng: np.random.Generator) -> float:
+    """A sigma between 0 and the second number for the share of cases that the first one names."""
+    share, largest = options
+    chosen, strength = rng.uniform(size=2)
+    return float(largest * strength) if chosen < share else 0.0
+
+
+def blur(picture: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
+    """A Gaussian blur; a sigma too small to be seen changes nothing."""
+    if sigma < 0.25:
+        return picture
+    return np.asarray(cv2.GaussianBlur(picture, (0, 0), sigma), dtype=np.float32)
+
+
+def finish(
+    picture: NDArray[np.float32], options: FinishOptions, rng: np.random.Generator
+) -> NDArray[np.uint8]:
+    """What a camera and a file do to a picture: light, blur, noise, compression.
+
+    Args:
+        picture: (H, W, 3) float32 RGB, 0..255.
+        options: How much.
+        rng: The source of chance.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+    """
+    result = blur(picture, draw_sigma(options.blur, rng))
+    noise = draw_sigma(options.noise, rng)
+    if noise > 0:
+        result = result + noise * rng.standard_normal(result.shape, dtype=np.float32)
+    levels = result.clip(0, 255).round().astype(np.uint8)
+    levels = change_light(levels, options.light, rng)
+    chosen, quality = rng.uniform(size=2)
+    if chosen < options.recompress:
+        levels = _recompress(levels, 40 + round(50 * quality))
+    return levels
+
+
+def _recompress(picture: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
+    flipped = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
+    _, content = cv2.imencode(".jpg", flipped, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    decoded = np.asarray(cv2.imdecode(content, cv2.IMREAD_COLOR), dtype=np.uint8)
+    return np.ascontiguousarray(decoded[..., ::-1])

@@ -1,0 +1,218 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One composed picture and its true masks.
+
+An object's mask is where its own alpha is above one half, minus what objects and distractors laid
+over it later hide in the same sense.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from foveate.errors import DataError
+from foveate.training.compose.layer import Layer, cast_shadow, draw_layer, lay_over, overlap
+from foveate.training.compose.library import Background, Cutout, Library
+from foveate.training.compose.options import ComposeOptions, ObjectOptions
+from foveate.training.compose.photometric import finish
+from foveate.training.compose.scenery import draw_background, draw_distractors
+
+__all__ = ["Placed", "Scene", "compose_scene"]
+
+_TRIES = 12  # places tried for an object before it is given up
+_ROUNDS = 40  # objects tried before a picture with too few is given up
+_MIN_ALPHA = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Placed:
+    """An object of a picture.
+
+    Attributes:
+        cutout: What it is made from.
+        category_id: Of its class, from 1.
+        mask: (H, W) bool, what is visible of it.
+    """
+
+    cutout: Cutout
+    category_id: int
+    mask: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scene:
+    """A composed picture.
+
+    Attributes:
+        picture: (H, W, 3) uint8 RGB.
+        objects: From the rearmost to the foremost.
+        background: What they lie on.
+    """
+
+    picture: NDArray[np.uint8]
+    objects: tuple[Placed, ...]
+    background: Background
+
+
+class _Canvas:
+    """A picture in the making, and which object every pixel of it belongs to."""
+
+    def __init__(self, picture: NDArray[np.float32], options: ObjectOptions) -> None:
+        self.picture = picture
+        self.owner = np.full(picture.shape[:2], -1, np.int16)
+        self.full_areas: list[int] = []
+        self.things: list[tuple[Cutout, int]] = []
+        self._options = options
+
+    def fits(self, layer: Layer, left: int, top: int, *, is_object: bool) -> bool:
+        """Whether enough of the layer, and of everything that it would hide, stays visible."""
+        meeting = overlap(layer.alpha.shape, left, top, self.owner.shape)
+        if meeting is None:
+            return False
+        covered = layer.alpha[meeting[0]] > _MIN_ALPHA
+        if is_object and np.count_nonzero(covered) < self._options.min_visible_area:
+            return False
+        hidden = np.bincount(
+            self.owner[meeting[1]][covered] + 1, minlength=len(self.full_areas) + 1
+        )
+        visible = np.bincount(self.owner.ravel() + 1, minlength=len(self.full_areas) + 1) - hidden
+        share = self._options.min_visible_share
+        return all(
+            left_over >= max(self._options.min_visible_area, share * full)
+            for left_over, full in zip(visible[1:], self.full_areas, strict=True)
+        )
+
+    def add(self, layer: Layer, left: int, top: int, thing: tuple[Cutout, int] | None) -> None:
+        """Lay the layer over the picture; one without a thing is a distractor."""
+        lay_over(self.picture, layer, left, top)
+        meeting = overlap(layer.alpha.shape, left, top, self.owner.shape)
+        if meeting is None:
+            return
+        covered = layer.alpha[meeting[0]] > _MIN_ALPHA
+        self.owner[meeting[1]][covered] = -1 if thing is None else len(self.things)
+        if thing is not None:
+            self.things.append(thing)
+            self.full_areas.append(int(np.count_nonzero(covered)))
+
+    def place(self, layer: Layer, rng: np.random.Generator) -> tuple[int, int]:
+        """Column and row for a layer: inside if it fits and is not meant to be cut."""
+        inside = bool(rng.uniform() >= self._options.cut_by_edge)
+        height, width = layer.alpha.shape
+        rows, columns = self.picture.shape[:2]
+        left = _position(width, columns, rng, inside=inside)
+        return left, _position(height, rows, rng, inside=inside)
+
+
+def _position(length: int, room: int, rng: np.random.Generator, *, inside: bool) -> int:
+    if inside and length <= room:
+        return int(rng.integers(0, room - length + 1))
+    return int(rng.integers(0, room)) - length // 2
+
+
+def compose_scene(library: Library, options: ComposeOptions, *, seed: int, index: int) -> Scene:
+    """Compose one picture.
+
+    The same library, options, seed and index give the same bits, whatever was composed before.
+
+    Args:
+        library: Cut-outs and backgrounds.
+        options: How they are put together.
+        seed: Of the data set.
+        index: Of the picture in it, from 0.
+
+    Raises:
+        DataError: The fewest objects asked for cannot be placed.
+    """
+    rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(index,)))
+    size = options.sizes[rng.integers(len(options.sizes))]
+    picture, background = draw_background(library, size, options, rng)
+    canvas = _Canvas(picture, options.objects)
+    distractors = draw_distractors(library, options, rng)
+    _scatter(canvas, [layer for layer, in_front in distractors if not in_front], rng)
+    _add_objects(canvas, library, options.objects, rng)
+    _scatter(canvas, [layer for layer, in_front in distractors if in_front], rng)
+    return Scene(
+        picture=finish(canvas.picture, options.finish, rng),
+        objects=tuple(
+            Placed(cutout=cutout, category_id=category_id, mask=canvas.owner == number)
+            for number, (cutout, category_id) in enumerate(canvas.things)
+        ),
+        background=background,
+    )
+
+
+def _add_objects(
+    canvas: _Canvas, library: Library, options: ObjectOptions, rng: np.random.Generator
+) -> None:
+    fewest, most = options.count
+    wanted = int(rng.integers(fewest, most + 1))
+    sides = _draw_sides(options, wanted, rng)
+    if rng.uniform() < options.large_first:
+        sides = np.sort(sides)[::-1]
+    for side in sides:
+        _try_object(canvas, library, options, side, rng)
+    for _ in range(_ROUNDS):
+        if len(canvas.things) >= fewest:
+            return
+        _try_object(canvas, library, options, _draw_sides(options, 1, rng)[0], rng)
+    raise DataError(
+        f"placed {len(canvas.things)} of at least {fewest} objects after {_ROUNDS} more tries",
+        remedy="ask for fewer or smaller objects, or for a smaller visible area",
+    )
+
+
+def _draw_sides(
+    options: ObjectOptions, count: int, rng: np.random.Generator
+) -> NDArray[np.float64]:
+    low, high = options.larger_side
+    return np.exp(rng.uniform(np.log(low), np.log(high), count))
+
+
+def _try_object(
+    canvas: _Canvas,
+    library: Library,
+    options: ObjectOptions,
+    side: float,
+    rng: np.random.Generator,
+) -> None:
+    number = int(rng.integers(len(library.cutouts)))
+    family = library.cutouts[number][rng.integers(len(library.cutouts[number]))]
+    cutout = family[rng.integers(len(family))]
+    layer = draw_layer(cutout, side, options, rng)
+    shadowed, share = rng.uniform(size=2)
+    for _ in range(_TRIES):
+        left, top = canvas.place(layer, rng)
+        if canvas.fits(layer, left, top, is_object=True):
+            layer = _match(layer, canvas.picture, left, top, options.match * share)
+            if shadowed < options.shadow:
+                cast_shadow(canvas.picture, layer, left, top, rng)
+            canvas.add(layer, left, top, (cutout, number + 1))
+            return
+
+
+def _match(layer: Layer, picture: NDArray[np.float32], left: int, top: int, share: float) -> Layer:
+    """Move a layer's brightness towards that of what it is laid on, by a factor of 2 at most."""
+    meeting = overlap(layer.alpha.shape, left, top, picture.shape)
+    if meeting is None or share <= 0:
+        return layer
+    own, target = meeting
+    weight = layer.alpha[own]
+    mine = layer.colour[own].mean(axis=2).sum()
+    theirs = (weight * picture[target].mean(axis=2)).sum()
+    if mine <= 0 or theirs <= 0:
+        return layer
+    factor = np.float32(np.clip((theirs / mine) ** share, 0.5, 2.0))
+    limit = 255 * layer.alpha[..., None]
+    return Layer(colour=np.minimum(factor * layer.colour, limit), alpha=layer.alpha)
+
+
+def _scatter(canvas: _Canvas, layers: list[Layer], rng: np.random.Generator) -> None:
+    """Lay distractors over the picture wherever they leave enough of every object."""
+    for layer in layers:
+        for _ in range(_TRIES):
+            left, top = canvas.place(layer, rng)
+            if canvas.fits(layer, left, top, is_object=False):
+                canvas.add(layer, left, top, None)
+                break

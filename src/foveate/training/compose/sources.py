@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From what a user names (folders or lists) to a library; and data sets that a file fixes."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from foveate.errors import DataError
+from foveate.training.compose.assign import assign_backgrounds, assign_cutouts
+from foveate.training.compose.library import Library, load_library
+from foveate.training.compose.lists import (
+    Entry,
+    find_backgrounds,
+    find_cutouts,
+    read_list,
+    sha256_of,
+)
+from foveate.training.compose.options import ComposeOptions, options_from_json, options_to_json
+
+__all__ = ["FixedSet", "Sources"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sources:
+    """Where cut-outs and backgrounds come from.
+
+    Attributes:
+        cutouts: A folder with one folder a class, or a `.csv` list.
+        backgrounds: A folder, or a `.csv` list.
+        packages: The folder that the lists' paths start from; None means the list's own.
+    """
+
+    cutouts: Path
+    backgrounds: Path
+    packages: Path | None = None
+
+    def load(self, split: str = "") -> Library:
+        """Decode the cut-outs and backgrounds of a split, or all of them.
+
+        A folder is split by families, see `assign_cutouts`; a list says itself what is where.
+
+        Raises:
+            DataError: Something cannot be used.
+        """
+        if self.cutouts.suffix == ".csv":
+            cutouts = read_list(self.cutouts)
+        else:
+            cutouts = find_cutouts(self.cutouts)
+            cutouts = assign_cutouts(cutouts, self.cutouts) if split else cutouts
+        if self.backgrounds.suffix == ".csv":
+            backgrounds = read_list(self.backgrounds)
+        else:
+            backgrounds = find_backgrounds(self.backgrounds)
+            backgrounds = (
+                assign_backgrounds(backgrounds, self.backgrounds) if split else backgrounds
+            )
+        return load_library(
+            _of(split, cutouts, self.cutouts),
+            self._root(self.cutouts),
+            _of(split, backgrounds, self.backgrounds),
+            self._root(self.backgrounds),
+            # Of the whole list: ids must not depend on the split.
+            class_names=sorted({entry.class_name for entry in cutouts}),
+        )
+
+    def _root(self, named: Path) -> Path:
+        if named.suffix != ".csv":
+            return named
+        return self.packages if self.packages is not None else named.parent
+
+
+def _of(split: str, entries: list[Entry], source: Path) -> list[Entry]:
+    chosen = [entry for entry in entries if split in ("", entry.split)]
+    if not chosen:
+        known = ", ".join(sorted({entry.split for entry in entries if entry.split})) or "none"
+        raise DataError(
+            f"nothing is of the split {split!r}; the splits there are: {known}", file=source
+        )
+    return chosen
+
+
+@dataclass(frozen=True, kw_only=True)
+class FixedSet:
+    """A data set that a committed file fixes to the last bit of what is drawn.
+
+    Attributes:
+        pictures: How many.
+        seed: Of all chance.
+        split: Which part of the lists.
+        options: Everything else.
+        cutouts_sha256: Of the list of cut-outs.
+        backgrounds_sha256: Of the list of backgrounds.
+    """
+
+    pictures: int
+    seed: int
+    split: str
+    options: ComposeOptions
+    cutouts_sha256: str
+    backgrounds_sha256: str
+
+    @classmethod
+    def read(cls, file: Path) -> FixedSet:
+        """Read what `write` wrote.
+
+        Raises:
+            DataError: The file cannot be read, or lacks or has too much of something.
+        """
+        try:
+            values: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+            return cls(**values | {"options": options_from_json(values["options"])})
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise DataError(
+                f"cannot read what fixes the data set ({error})",
+                file=file,
+                remedy="take the recipe's own validation.json as an example",
+            ) from error
+
+    def write(self, file: Path) -> None:
+        """Write the file that `read` reads."""
+        values = vars(self) | {"options": options_to_json(self.options)}
+        file.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+
+    def check(self, sources: Sources) -> None:
+        """Refuse lists other than those that the set was fixed with.
+
+        Raises:
+            DataError: A list differs.
+        """
+        for file, expected in (
+            (sources.cutouts, self.cutouts_sha256),
+            (sources.backgrounds, self.backgrounds_sha256),
+        ):
+            found = sha256_of(file) if file.is_file() else "no file"
+            if found != expected:
+                raise DataError(
+                    f"the list differs from the one that fixes the data set: expected SHA-256 "
+                    f"{expected}, found {found}",
+                    file=file,
+                    remedy="use the list of the same commit",
+                )

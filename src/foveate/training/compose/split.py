@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Training or validation: decided by family, so that no thing is in both."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from hashlib import sha256
+
+from foveate.errors import DataError
+
+__all__ = ["TRAINING", "VALIDATION", "split_families"]
+
+TRAINING = "train"
+VALIDATION = "validation"
+_MOST = 0.35  # a family with a larger share of its class stays in training
+
+
+def split_families(
+    classes: Sequence[str],
+    families: Sequence[str],
+    *,
+    share: float = 0.25,
+    min_members: int = 0,
+    min_families: int = 1,
+    salt: str = "",
+) -> list[str]:
+    """Deal families out, class by class.
+
+    Families are taken in the order of a hash of their names, which is arbitrary but does not change
+    when other families come or go. One goes to validation as long as its class has too few
+    families, or too few members, there.
+
+    Args:
+        classes: Class of each member.
+        families: Family of each member; a family may span classes.
+        share: Share of each class's families that validation gets.
+        min_members: Members of each class that validation gets at least.
+        min_families: Families of each class that validation gets at least.
+        salt: Another salt, another deal.
+
+    Returns:
+        `TRAINING` or `VALIDATION` for each member.
+
+    Raises:
+        DataError: A class is too small to leave a family for training.
+    """
+    members: dict[str, Counter[str]] = {}
+    for name, family in zip(classes, families, strict=True):
+        members.setdefault(family, Counter())[name] += 1
+    order = sorted(members, key=lambda family: sha256((salt + family).encode()).hexdigest())
+    chosen: set[str] = set()
+    for name in sorted(set(classes)):
+        own = [family for family in order if name in members[family]]
+        wanted = max(min_families, round(share * len(own)))
+        for family in own:
+            held = [other for other in own if other in chosen]
+            if len(held) >= wanted and sum(members[other][name] for other in held) >= min_members:
+                break
+            if members[family][name] <= _MOST * sum(members[other][name] for other in own):
+                chosen.add(family)
+        _check(name, own, chosen, members, min_members)
+    return [VALIDATION if family in chosen else TRAINING for family in families]
+
+
+def _check(
+    name: str,
+    own: Sequence[str],
+    chosen: set[str],
+    members: dict[str, Counter[str]],
+    min_members: int,
+) -> None:
+    held = sum(members[family][name] for family in own if family in chosen)
+    if held < min_members or all(family in chosen for family in own):
+        raise DataError(
+            f"class {name!r} has {len(own)} families, too few to leave some for training and "
+            f"{min_members} members for validation",
+            remedy="merge it with another class or leave it out",
+        )
