@@ -23,14 +23,7 @@ def main() -> None:
     pipeline = foveate.load("mini")
     results = []
     for image_id, picture in enumerate(options.pictures, 1):
-        proposals = pipeline.propose(picture)
-        for score, mask in zip(proposals.scores, proposals.masks.rle(), strict=True):
-            counts = mask["counts"]
-            text = counts.decode() if isinstance(counts, bytes) else counts
-            segmentation = {"size": list(mask["size"]), "counts": text}
-            results.append(
-                {"image_id": image_id, "score": float(score), "segmentation": segmentation}
-            )
+        results += pipeline.propose(picture).to_coco(image_id)
     options.results.write_text(json.dumps(results), encoding="utf-8")
     print(f"{len(results)} proposals in {len(options.pictures)} pictures: {options.results}")
 

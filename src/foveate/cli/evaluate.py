@@ -44,8 +44,8 @@ def command(
         int, typer.Option(min=1, help="Resamplings for the 95 % intervals.")
     ] = 1000,
     seed: Annotated[int, typer.Option(help="Of the resamplings.")] = 0,
-    device: Annotated[str, typer.Option(help="auto, host, cuda or pycuda.")] = "auto",
-    backend: Annotated[str, typer.Option(help="auto, onnxruntime or tensorrt.")] = "auto",
+    device: Annotated[str, typer.Option(help="As for `foveate run`.")] = "auto",
+    backend: Annotated[str, typer.Option(help="As for `foveate run`.")] = "auto",
     json_file: Annotated[
         Path | None,
         typer.Option("--json", help="Write the figures here as JSON; - is standard output."),
@@ -58,7 +58,9 @@ def command(
     to_stdout = json_file == Path("-")
     console = Console(stderr=to_stdout)
     truth = GroundTruth.open(dataset, limit=limit)
-    pipeline = foveate.load(bundle, device=device, backend=backend)
+    # Average precision needs the doubtful detections too: it is taken over all scores.
+    options = foveate.Options(min_score=0.0)
+    pipeline = foveate.load(bundle, device=device, backend=backend, options=options)
     with _progress(console) as progress:
         report = evaluate(
             pipeline,

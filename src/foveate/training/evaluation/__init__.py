@@ -4,8 +4,9 @@
 ::
 
     truth = GroundTruth.open("data/mini/validation")
-    report = evaluate(foveate.load("mini"), truth, task="proposals")
-    report.figures["mask AR@100"].value
+    pipeline = foveate.load("mini", options=foveate.Options(min_score=0.0))
+    evaluate(pipeline, truth, task="proposals").figures["mask AR@100"].value
+    evaluate(pipeline, truth, task="detections").figures["mask AP"].value
 
 What another program found is measured by `measure`, from a COCO list of results.
 """

@@ -26,7 +26,8 @@ def evaluate(
     """Run a pipeline on a data set and measure what it finds.
 
     Args:
-        pipeline: A `foveate.Pipeline` or anything with its two calls.
+        pipeline: A `foveate.Pipeline` or anything with its two calls. For detections it must not
+            leave out the doubtful ones (`Options(min_score=0.0)`), or recall is cut short.
         truth: Pictures and what is in them.
         task: "proposals" or "detections"; see `measure`.
         name: Of the pipeline, for the report.
