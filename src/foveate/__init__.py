@@ -1,6 +1,68 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Foveate: finds, outlines and names every object in a picture."""
+"""Foveate finds, outlines and names every object in a picture.
+
+::
+
+    pipeline = foveate.load("mini")
+    detections = pipeline("photo.jpg")
+"""
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from foveate.errors import (
+    BackendError,
+    BundleError,
+    DataError,
+    FoveateError,
+    InputError,
+    MissingExtraError,
+    ModelError,
+    OptionError,
+)
+
+if TYPE_CHECKING:
+    from foveate.bundle import Bundle
+    from foveate.detections import Detections, Proposals
+    from foveate.runtime.loading import load
+    from foveate.runtime.options import Options
+    from foveate.runtime.pipeline import Pipeline
+
 __version__ = "0.1.0"
+
+__all__ = [
+    "BackendError",
+    "Bundle",
+    "BundleError",
+    "DataError",
+    "Detections",
+    "FoveateError",
+    "InputError",
+    "MissingExtraError",
+    "ModelError",
+    "OptionError",
+    "Options",
+    "Pipeline",
+    "Proposals",
+    "load",
+]
+
+# Imported when they are first used, so that a command that needs none of them starts fast.
+_HOMES = {
+    "load": "foveate.runtime.loading",
+    "Pipeline": "foveate.runtime.pipeline",
+    "Options": "foveate.runtime.options",
+    "Bundle": "foveate.bundle",
+    "Detections": "foveate.detections",
+    "Proposals": "foveate.detections",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'foveate' has no attribute {name!r}")
+    value: object = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value

@@ -9,7 +9,7 @@ from math import exp, log
 __all__ = ["decode_box"]
 
 
-def decode_box(  # noqa: PLR0917
+def decode_box(
     box: Sequence[float],
     delta: Sequence[float],
     mean: Sequence[float],

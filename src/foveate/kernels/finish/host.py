@@ -14,7 +14,7 @@ __all__ = ["calibrate", "finish"]
 _TINY = 1e-7  # keeps the logit of a probability of 0 or 1 finite
 
 
-def finish(  # noqa: PLR0917
+def finish(
     probabilities: Floats,
     deltas: Floats,
     boxes: Floats,

@@ -17,7 +17,7 @@ __all__ = ["Detection", "finish"]
 Detection = tuple[tuple[float, float, float, float], float, int, int]
 
 
-def finish(  # noqa: PLR0917
+def finish(
     probabilities: Floats,
     deltas: Floats,
     boxes: Floats,

@@ -57,7 +57,7 @@ def suppress(boxes: Floats, scores: Floats, groups: Array | None, iou: float, li
     return np.array(winners, np.int64)
 
 
-def _suppress_chunk(  # noqa: PLR0917
+def _suppress_chunk(
     boxes: Floats, groups: Array | None, iou: float, limit: int, chunk: Longs, winners: list[int]
 ) -> None:
     """Extend ``winners`` by the survivors of ``chunk``, which is sorted."""
@@ -79,7 +79,7 @@ def _suppress_chunk(  # noqa: PLR0917
         alive[rest] &= ~_covered(boxes, groups, iou, index, chunk[rest], corners[rest], areas[rest])
 
 
-def _covered(  # noqa: PLR0917
+def _covered(
     boxes: Floats,
     groups: Array | None,
     iou: float,

@@ -56,7 +56,7 @@ def roi_max_pool(
     return pooled
 
 
-def _bins(  # noqa: PLR0917
+def _bins(
     low: np.float32, high: np.float32, count: int, limit: int, scale: np.float32, rounding: str
 ) -> list[tuple[int, int]]:
     """Return start and end, clipped to the map, of each bin along one axis."""

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Overlays for people: filled masks, crisp outlines, labels that do not cover each other."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from foveate.errors import InputError
+from foveate.labels import LabelPainter
+from foveate.palette import colour
+from foveate.pictures import as_picture
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from foveate.arrays import Array, Bools, Bytes, Floats
+    from foveate.masks import Masks
+
+__all__ = ["draw"]
+
+_OPACITY = 0.42
+
+
+def draw(
+    picture: Array | str | os.PathLike[str], boxes: Floats, masks: Masks, texts: Sequence[str]
+) -> Bytes:
+    """Draw objects on a copy of a picture.
+
+    Args:
+        picture: A file, or (H, W, 3) uint8 RGB.
+        boxes: (N, 4) xyxy; a label is put near its box.
+        masks: N masks of the same picture.
+        texts: N labels.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+    """
+    canvas = as_picture(picture).copy()
+    height, width = canvas.shape[:2]
+    if masks.shape[1:] != (height, width):
+        raise InputError(
+            f"the picture is {width} x {height}, the objects are of one of "
+            f"{masks.shape[2]} x {masks.shape[1]}",
+            remedy="draw on the picture that was searched",
+        )
+    crops = [masks.crop(index) for index in range(len(masks))]
+    # The largest first, so that a small object in front of a large one stays visible.
+    order = sorted(range(len(masks)), key=lambda index: -crops[index][0].size)
+    for index in order:
+        _fill(canvas, *crops[index], colour(index))
+    for index in order:
+        _outline(canvas, *crops[index], colour(index))
+    painter = LabelPainter(canvas)
+    for index, text in enumerate(texts):  # the best first: they get the best places
+        painter.paint(text, tuple(boxes[index].tolist()), colour(index))
+    return canvas
+
+
+def _fill(canvas: Bytes, mask: Bools, top: int, left: int, tint: tuple[int, int, int]) -> None:
+    region = canvas[top : top + mask.shape[0], left : left + mask.shape[1]]
+    if not region.size:
+        return
+    table = np.empty((1, 256, 3), np.uint8)
+    for channel in range(3):
+        mixed = np.arange(256) * (1 - _OPACITY) + tint[channel] * _OPACITY
+        table[0, :, channel] = np.round(mixed)
+    tinted = cv2.LUT(np.ascontiguousarray(region), table)
+    np.copyto(region, tinted, where=mask[..., None])
+
+
+def _outline(canvas: Bytes, mask: Bools, top: int, left: int, tint: tuple[int, int, int]) -> None:
+    # A frame of zeros lets OpenCV close outlines that touch the crop.
+    framed = np.pad(mask.view(np.uint8), 1)
+    outlines, _ = cv2.findContours(framed, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    place = (left - 1, top - 1)
+    thickness = max(1, round(max(canvas.shape[:2]) / 420))
+    bright = tuple(int(value + 0.35 * (255 - value)) for value in tint)
+    dark = tuple(int(0.3 * value) for value in tint)
+    for tone, width in ((dark, thickness + 2), (bright, thickness)):
+        cv2.drawContours(canvas, outlines, -1, tone, width, cv2.LINE_AA, offset=place)

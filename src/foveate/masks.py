@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Masks that exist as logits and places, and become pixels when somebody asks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, overload
+
+import numpy as np
+
+from foveate.kernels.bilinear_upsample.window import Window
+from foveate.kernels.bilinear_upsample.window_mask import WindowMask
+from foveate.rle import encode_crop
+
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike
+
+    from foveate.arrays import Array, Bools, Floats, Longs
+
+__all__ = ["Masks"]
+
+
+class Masks:
+    """A sequence of N masks of one picture. Nothing of N x H x W exists unless asked for.
+
+    ``masks[i]`` is (H, W) bool; a slice or an array of indices gives fewer masks;
+    ``numpy.asarray(masks)`` is (N, H, W) bool.
+
+    Args:
+        logits: (M, S, S).
+        geometry: (M, 4): x0, y0, width, height of each window in the picture frame.
+        rows: (N,): the window of each mask; several masks may have the same.
+        threshold: A pixel is foreground if its resampled logit is larger.
+        height: Rows of the picture.
+        width: Columns of the picture.
+    """
+
+    def __init__(
+        self,
+        logits: Floats,
+        geometry: Floats,
+        rows: Longs,
+        *,
+        threshold: float,
+        height: int,
+        width: int,
+    ) -> None:
+        self._logits = logits
+        self._geometry = geometry
+        self._rows = rows
+        self._threshold = threshold
+        self._height, self._width = height, width
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(N, H, W)."""
+        return (len(self), self._height, self._width)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @overload
+    def __getitem__(self, index: int) -> Bools: ...
+
+    @overload
+    def __getitem__(self, index: slice | Array) -> Masks: ...
+
+    def __getitem__(self, index: int | slice | Array) -> Bools | Masks:
+        if not isinstance(index, (int, np.integer)):
+            return Masks(
+                self._logits,
+                self._geometry,
+                self._rows[index],
+                threshold=self._threshold,
+                height=self._height,
+                width=self._width,
+            )
+        full = np.zeros(self.shape[1:], bool)
+        crop, top, left = self.crop(index)
+        full[top : top + crop.shape[0], left : left + crop.shape[1]] = crop
+        return full
+
+    def __iter__(self) -> Iterator[Bools]:
+        return (self[index] for index in range(len(self)))
+
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> Array:
+        if copy is False:
+            raise ValueError("masks are made when they are asked for, so they cannot be shared")
+        stack: Array = np.zeros(self.shape, bool)
+        for index in range(len(self)):
+            crop, top, left = self.crop(index)
+            stack[index, top : top + crop.shape[0], left : left + crop.shape[1]] = crop
+        return stack if dtype is None else stack.astype(dtype)
+
+    def crop(self, index: int) -> tuple[Bools, int, int]:
+        """Return a mask inside its tight box, and the row and column of that in the picture."""
+        row = self._rows[index]
+        window = Window.around(self._geometry[row].tolist())
+        return WindowMask(
+            self._logits[row],
+            window,
+            threshold=self._threshold,
+            picture_height=self._height,
+            picture_width=self._width,
+        ).mask()
+
+    def areas(self) -> Longs:
+        """Return the number of foreground pixels of each mask: (N,)."""
+        counts = [np.count_nonzero(self.crop(index)[0]) for index in range(len(self))]
+        return np.array(counts, np.int64)
+
+    def rle(self) -> list[dict[str, Any]]:
+        """Return each mask in COCO's compressed run-length code: ``size`` and ``counts``."""
+        crops = (self.crop(index) for index in range(len(self)))
+        size = (self._height, self._width)
+        return [encode_crop(crop, top, left, *size) for crop, top, left in crops]
+
+    def __repr__(self) -> str:
+        return f"Masks(shape={self.shape})"

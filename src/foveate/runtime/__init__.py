@@ -1,0 +1,10 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Running a bundle: devices, engines, stages and the pipeline. Needs neither torch nor onnx."""
+
+from __future__ import annotations
+
+from foveate.runtime.loading import load
+from foveate.runtime.options import Options
+from foveate.runtime.pipeline import Pipeline
+
+__all__ = ["Options", "Pipeline", "load"]

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a device must offer. One file a device implements it.
+
+Work is enqueued on streams and runs later, in the order of its stream. Streams do not wait for each
+other unless told to by an event. Nothing here looks at a result before it is asked to.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+
+    from foveate.arrays import Array
+    from foveate.kernels.op import Op
+
+__all__ = ["Buffer", "Device", "Event", "Stream"]
+
+
+class Buffer(Protocol):
+    """Memory of a device with a shape and a dtype. Views keep their owner's memory alive."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Lengths of the axes; the last one is dense."""
+
+    @property
+    def dtype(self) -> np.dtype[np.generic]:
+        """Kind of the elements."""
+
+    def view(self, shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> Buffer:
+        """Return the beginning of this memory with another shape and dtype, without a copy."""
+
+    def part(self, start: int, stop: int) -> Buffer:
+        """Return the rows ``start`` to ``stop`` of the first axis, without a copy."""
+
+
+class Event(Protocol):
+    """A point in a stream."""
+
+    def synchronize(self) -> None:
+        """Block until the stream got there; raise the error that stopped the stream, if any."""
+
+
+class Stream(Protocol):
+    """Work that runs in the order in which it was enqueued."""
+
+    def record(self) -> Event:
+        """Return an event that happens when all work enqueued so far is done."""
+
+    def wait(self, event: Event) -> None:
+        """Let all work enqueued from now on run after ``event``."""
+
+    def synchronize(self) -> None:
+        """Block until all work enqueued so far is done; raise the error that stopped it."""
+
+
+class Device(Protocol):
+    """Memory, streams, copies and launches."""
+
+    @property
+    def name(self) -> str:
+        """Name as on the command line."""
+
+    def allocate(self, shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> Buffer:
+        """Return fresh memory, whose content is undefined."""
+
+    def stream(self) -> Stream:
+        """Return a new stream."""
+
+    def upload(self, source: Array, target: Buffer, stream: Stream) -> None:
+        """Enqueue a copy from the host; ``source`` must not change until it is done."""
+
+    def download(self, source: Buffer, target: Array, stream: Stream) -> None:
+        """Enqueue a copy to the host; ``target`` is valid when it is done."""
+
+    def launch(
+        self, op: Op, stream: Stream, *buffers: Buffer | Sequence[Buffer], **numbers: object
+    ) -> None:
+        """Enqueue an operation."""
+
+    def close(self) -> None:
+        """Finish all streams and release what the device holds."""

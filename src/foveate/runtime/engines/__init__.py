@@ -1,0 +1,9 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Engines: the stages of a bundle, ready to run. One file a kind."""
+
+from __future__ import annotations
+
+from foveate.runtime.engines.engine import Engine
+from foveate.runtime.engines.function import FunctionEngine
+
+__all__ = ["Engine", "FunctionEngine"]

@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Engines of ONNX Runtime, on the CPU or on CUDA, with inputs and outputs in host memory."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import onnxruntime
+
+from foveate.errors import BackendError, BundleError
+from foveate.manifest import TensorSpec
+from foveate.runtime.devices.host import host_array, host_stream
+from foveate.runtime.engines.rows import leading_rows
+
+if TYPE_CHECKING:
+    from foveate.arrays import Ints
+    from foveate.runtime.devices import Buffer, Stream
+
+__all__ = ["PROVIDERS", "OnnxRuntimeEngine", "usable_cores"]
+
+PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+_DTYPES = {"float": "float32", "float16": "float16", "int64": "int64", "int32": "int32"}
+
+
+class OnnxRuntimeEngine:
+    """A stage as a session of ONNX Runtime.
+
+    Args:
+        path: The ONNX file.
+        threads: Number of threads; all cores of this process by default.
+        provider: ``"cpu"`` or ``"cuda"``.
+
+    Raises:
+        BundleError: The file is no model that ONNX Runtime can run.
+        BackendError: The provider does not work here.
+    """
+
+    def __init__(self, path: Path, *, threads: int | None = None, provider: str = "cpu") -> None:
+        self._path = path
+        self._session = _session(path, threads or usable_cores(), PROVIDERS[provider])
+        self.inputs = tuple(_spec(value) for value in self._session.get_inputs())
+        self.outputs = tuple(_spec(value) for value in self._session.get_outputs())
+
+    def enqueue(
+        self, bindings: Mapping[str, Buffer], stream: Stream, *, rows: Buffer | None = None
+    ) -> None:
+        """Enqueue one run; see :class:`foveate.runtime.engines.Engine`."""
+        count = None if rows is None else host_array(rows)
+        host_stream(stream).enqueue(self._run, dict(bindings), count)
+
+    def close(self) -> None:
+        """Release the session; runs that are enqueued must be done."""
+        del self._session
+
+    def _run(self, bindings: Mapping[str, Buffer], count: Ints | None) -> None:
+        if count is not None and not count[0]:
+            return
+        binding = self._session.io_binding()
+        # Bound memory is read and written in place: nothing is copied on the way in or out.
+        for name, array in leading_rows(self.inputs, bindings, count).items():
+            binding.bind_input(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
+        for name, array in leading_rows(self.outputs, bindings, count).items():
+            binding.bind_output(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
+        try:
+            self._session.run_with_iobinding(binding)
+        except Exception as error:  # its errors have no common class but this
+            raise BackendError(
+                f"ONNX Runtime failed ({_first_line(error)})", file=self._path
+            ) from error
+
+
+def usable_cores() -> int:
+    """Return the number of cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _session(path: Path, threads: int, provider: str) -> Any:
+    if provider not in onnxruntime.get_available_providers():
+        raise BackendError(
+            f"this ONNX Runtime has no {provider}", remedy="run: pip install onnxruntime-gpu"
+        )
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    # Each session has threads of its own. They must not spin while another session computes.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # Every picture size is a new pattern, which would be kept for ever.
+    options.enable_mem_pattern = False
+    try:
+        session = onnxruntime.InferenceSession(path, options, providers=[provider])
+    except Exception as error:  # its errors have no common class but this
+        raise BundleError(
+            f"ONNX Runtime cannot load a stage ({_first_line(error)})",
+            file=path,
+            remedy="export the bundle again, or update onnxruntime",
+        ) from error
+    if provider not in session.get_providers():
+        raise BackendError(
+            f"{provider} does not start here, although this ONNX Runtime has it",
+            remedy="run: foveate doctor",
+        )
+    return session
+
+
+def _spec(value: Any) -> TensorSpec:
+    kind = value.type.removeprefix("tensor(").removesuffix(")")
+    shape = tuple(length if length is not None else "?" for length in value.shape)
+    return TensorSpec(name=value.name, dtype=_DTYPES.get(kind, kind), shape=shape)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

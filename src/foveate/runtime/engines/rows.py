@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Arrays of the host for one run of an engine, cut to the rows that matter."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from foveate.runtime.devices.host import host_array
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from foveate.arrays import Array, Ints
+    from foveate.manifest import TensorSpec
+    from foveate.runtime.devices import Buffer
+
+__all__ = ["leading_rows"]
+
+
+def leading_rows(
+    specs: Iterable[TensorSpec], bindings: Mapping[str, Buffer], count: Ints | None
+) -> dict[str, Array]:
+    """Return the array of each tensor; only ``count`` rows if its first length varies."""
+    arrays = {spec.name: host_array(bindings[spec.name]) for spec in specs}
+    if count is None:
+        return arrays
+    stop = int(count[0])
+    varying = {spec.name for spec in specs if spec.shape and isinstance(spec.shape[0], str)}
+    return {name: a[:stop] if name in varying else a for name, a in arrays.items()}

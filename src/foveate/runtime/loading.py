@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a bundle's name to a pipeline."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from foveate.bundle import Bundle
+from foveate.errors import OptionError
+from foveate.runtime.devices import HostDevice
+from foveate.runtime.options import Options
+from foveate.runtime.pipeline import Pipeline
+
+if TYPE_CHECKING:
+    from foveate.runtime.engines import Engine
+
+__all__ = ["BACKENDS", "DEVICES", "load"]
+
+DEVICES = ("auto", "host")
+# ONNX Runtime's provider for each backend.
+BACKENDS = {"auto": "cpu", "onnxruntime": "cpu", "onnxruntime-cuda": "cuda"}
+
+
+def load(
+    bundle: str | os.PathLike[str] = "mini",
+    *,
+    device: str = "auto",
+    backend: str = "auto",
+    options: Options | None = None,
+) -> Pipeline:
+    """Open a bundle and make its stages ready to run.
+
+    Args:
+        bundle: Name of a shipped bundle, or a directory.
+        device: Where the operations between the engines run: ``"auto"`` or ``"host"``.
+        backend: What runs the engines: ``"onnxruntime"`` on the CPU, ``"onnxruntime-cuda"`` on an
+            NVIDIA GPU, or ``"auto"``, which is the first.
+        options: What the user decides.
+
+    Raises:
+        BundleError: There is no such bundle, or it is damaged.
+        BackendError: The backend does not work here.
+        OptionError: There is no such device or backend.
+    """
+    _check_choice("device", device, DEVICES)
+    _check_choice("backend", backend, tuple(BACKENDS))
+    options = options or Options()
+    opened = Bundle.open(bundle)
+    engines = _open_engines(opened, BACKENDS[backend], options.threads)
+    return Pipeline(opened, engines, device=HostDevice(), options=options)
+
+
+def _open_engines(bundle: Bundle, provider: str, threads: int | None) -> dict[str, Engine]:
+    # Here, so that a pipeline of other engines does not pay for the import.
+    from foveate.runtime.engines.onnxruntime import OnnxRuntimeEngine  # noqa: PLC0415
+
+    def open_engine(stage: str) -> Engine:
+        return OnnxRuntimeEngine(bundle.stage_path(stage), threads=threads, provider=provider)
+
+    stages = tuple(bundle.manifest.stages)
+    with ThreadPoolExecutor(len(stages)) as pool:
+        return dict(zip(stages, pool.map(open_engine, stages), strict=True))
+
+
+def _check_choice(kind: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise OptionError(f"there is no {kind} {value!r}", remedy=f"use {', '.join(choices)}")

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a user may decide about a pipeline."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from foveate.errors import OptionError
+
+__all__ = ["Options"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Options of a pipeline; ``None`` means what the bundle's manifest says.
+
+    Args:
+        top_k: Number of windows that are refined, hence the largest number of proposals.
+        min_score: Smallest score of a detection, 0 to 1.
+        top_n: Largest number of detections.
+        window_nms: Intersection over union with a better window above which a window is dropped.
+        proposal_nms: The same for boxes of proposals, before they are classified.
+        nms: The same for detections of one class.
+        max_side: Longer side of the working picture in pixels.
+        legacy: Take the levels of the picture itself instead of the working picture, as the
+            original DeepMask does. Memory then grows with the picture.
+        threads: Number of threads of each engine; all cores of this process by default.
+        slots: Number of pictures in flight in ``Pipeline.stream``.
+    """
+
+    top_k: int | None = None
+    min_score: float = 0.5
+    top_n: int | None = None
+    window_nms: float | None = None
+    proposal_nms: float | None = None
+    nms: float | None = None
+    max_side: int | None = None
+    legacy: bool = False
+    threads: int | None = None
+    slots: int = 2
+
+    def __post_init__(self) -> None:
+        for name, least in (
+            ("top_k", 1),
+            ("top_n", 1),
+            ("max_side", 16),
+            ("threads", 1),
+            ("slots", 1),
+        ):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise OptionError(f"{name} must be at least {least}, found {value}")
+        for name in ("window_nms", "proposal_nms", "nms"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value <= 1:
+                raise OptionError(f"{name} must be above 0 and at most 1, found {value}")
+        if not 0 <= self.min_score <= 1:
+            raise OptionError(f"min_score must lie in 0..1, found {self.min_score}")

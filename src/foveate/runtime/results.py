@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fetching what was found from the device."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from foveate.detections import Detections, Proposals
+from foveate.masks import Masks
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from foveate.arrays import Array, Floats, Longs
+    from foveate.runtime.devices import Buffer, Device
+    from foveate.runtime.frame import Frame
+    from foveate.runtime.settings import Settings
+
+__all__ = ["fetch_detections", "fetch_proposals"]
+
+
+def fetch_proposals(device: Device, frame: Frame, settings: Settings) -> Proposals:
+    """Copy the proposals of a picture that is done to memory of their own.
+
+    Windows without a foreground pixel are left out.
+    """
+    count, boxes, scores = _fetch(
+        device, frame, {"count": frame.count, "boxes": frame.boxes, "scores": frame.scores}
+    )
+    existing = np.arange(len(scores)) < count[0]
+    rows = np.flatnonzero(existing & (boxes[:, 2] > boxes[:, 0]))
+    return Proposals(
+        boxes=boxes[rows],
+        scores=_sigmoid(scores[rows]),
+        masks=_masks(device, frame, settings, rows),
+    )
+
+
+def fetch_detections(device: Device, frame: Frame, settings: Settings) -> Detections:
+    """Copy the detections of a picture that is done to memory of their own."""
+    boxes, scores, labels, rows, count = _fetch(device, frame, frame.found())
+    found = slice(int(count[0]))
+    proposals: Longs = rows[found].astype(np.int64)
+    return Detections(
+        boxes=boxes[found].copy(),
+        scores=scores[found].copy(),
+        labels=labels[found].copy(),
+        class_names=settings.manifest.class_names,
+        masks=_masks(device, frame, settings, proposals),
+        proposals=proposals,
+    )
+
+
+def _masks(device: Device, frame: Frame, settings: Settings, rows: Longs) -> Masks:
+    """Fetch the logits of the windows that are in use, each once."""
+    used, index = np.unique(rows, return_inverse=True)
+    side = settings.manifest.mask.size
+    logits: Floats = np.empty((len(used), side, side), np.float32)
+    for target, row in zip(logits, used.tolist(), strict=True):
+        device.download(frame.logits.part(row, row + 1), target[None], frame.slot.main)
+    (geometry,) = _fetch(device, frame, {"geometry": frame.geometry})
+    return Masks(
+        logits,
+        geometry[used],
+        index.reshape(-1).astype(np.int64),
+        threshold=settings.manifest.mask.threshold,
+        height=frame.plan.height,
+        width=frame.plan.width,
+    )
+
+
+def _fetch(device: Device, frame: Frame, buffers: Mapping[str, Buffer]) -> list[Array]:
+    arrays: list[Array] = [np.empty(buffer.shape, buffer.dtype) for buffer in buffers.values()]
+    for buffer, array in zip(buffers.values(), arrays, strict=True):
+        device.download(buffer, array, frame.slot.main)
+    frame.slot.main.synchronize()
+    return arrays
+
+
+def _sigmoid(logits: Floats) -> Floats:
+    wide = logits.astype(np.float64)
+    probabilities: Floats = (1 / (1 + np.exp(-np.clip(wide, -500, 500)))).astype(np.float32)
+    return probabilities

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The manifest and the options of the user, merged into the numbers that the stages need."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, TypeVar
+
+from foveate.manifest import ClassifySpec, Manifest, PyramidSpec, SelectSpec
+
+if TYPE_CHECKING:
+    from foveate.runtime.options import Options
+
+__all__ = ["Settings"]
+
+T = TypeVar("T")
+
+_UNLIMITED = 1 << 30
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What the stages need to know beside the manifest."""
+
+    manifest: Manifest
+    pyramid: PyramidSpec
+    select: SelectSpec
+    classify: ClassifySpec | None
+    min_score: float
+
+    @classmethod
+    def merge(cls, manifest: Manifest, options: Options) -> Settings:
+        """Let each option that is given take the place of the manifest's number."""
+        max_side = _UNLIMITED if options.legacy else options.max_side
+        pyramid = manifest.pyramid
+        if max_side is not None:
+            pyramid = replace(pyramid, max_side=max_side)
+        select = SelectSpec(
+            top_k=_either(options.top_k, manifest.select.top_k),
+            window_nms=_either(options.window_nms, manifest.select.window_nms),
+        )
+        classify = manifest.classify
+        if classify is not None:
+            classify = replace(
+                classify,
+                nms=_either(options.nms, classify.nms),
+                top_n=_either(options.top_n, classify.top_n),
+                proposal_nms=_either(options.proposal_nms, classify.proposal_nms),
+            )
+        return cls(
+            manifest=manifest,
+            pyramid=pyramid,
+            select=select,
+            classify=classify,
+            min_score=options.min_score,
+        )
+
+
+def _either(given: T | None, default: T) -> T:
+    return default if given is None else given

@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The steps from a picture to its detections, each enqueued on the streams of the picture's slot.
+
+Nothing here waits for a result. All shapes follow from the size of the picture and from K, the
+number of windows; how many of the K exist is known to the device only.
+
+::
+
+    picture ─ resize ─┬─ place ─ propose ─┐ (each level, the largest first)
+                      │                   └─ select ─ gather ─ refine ─ mask_boxes ─ nms ─┐
+                      └─ place ─ features ───────────────────────────────── classify ─ finish
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from foveate.kernels.bilinear_upsample import MASK_BOXES
+from foveate.kernels.finish import FINISH
+from foveate.kernels.gather_windows import GATHER_WINDOWS
+from foveate.kernels.nms import NMS
+from foveate.kernels.pyramid import PLACE, RESIZE
+from foveate.kernels.select_top_k import SELECT_TOP_K
+from foveate.kernels.take_boxes import TAKE_BOXES
+from foveate.runtime.frame import step
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from foveate.arrays import Bytes
+    from foveate.runtime.devices import Buffer, Device, Stream
+    from foveate.runtime.engines import Engine
+    from foveate.runtime.frame import Frame
+    from foveate.runtime.plan import FeaturesPlan, LevelPlan
+    from foveate.runtime.settings import Settings
+    from foveate.runtime.slot import Turns
+
+__all__ = ["Stages"]
+
+
+class Stages:
+    """Enqueues the steps for a picture.
+
+    Args:
+        device: Runs the operations between the engines.
+        engines: Engine of each stage.
+        settings: The numbers of the bundle and of the user.
+        turns: Order of the pictures in each stage.
+    """
+
+    def __init__(
+        self, device: Device, engines: Mapping[str, Engine], settings: Settings, turns: Turns
+    ) -> None:
+        self._device = device
+        self._engines = engines
+        self._settings = settings
+        self._manifest = settings.manifest
+        self._turns = turns
+
+    def upload(self, frame: Frame, picture: Bytes) -> None:
+        """Copy the picture into its slot; when this returns, the caller may change it."""
+        main = frame.slot.main
+        self._device.upload(picture, frame.picture, main)
+        main.record().synchronize()
+        if frame.working is not frame.picture:
+            self._device.launch(RESIZE, main, frame.picture, frame.working)
+
+    def propose(self, frame: Frame) -> None:
+        """Score all windows of all levels and select the best K."""
+        main, levels, windows = frame.slot.main, frame.plan.levels, self._manifest.windows
+        self._turns.begin("propose", main)
+        # The largest level first: what it needs at a time then serves the smaller ones too.
+        for index in sorted(range(len(levels)), key=lambda i: -_area(levels[i])):
+            self._propose_level(frame, index)
+        self._turns.end("propose", main)
+        self._device.launch(
+            SELECT_TOP_K,
+            main,
+            frame.grids("scores"),
+            frame.picks,
+            frame.geometry,
+            frame.scores,
+            frame.count,
+            factors=tuple((level.horizontal, level.vertical) for level in levels),
+            size=windows.size,
+            stride=windows.stride,
+            padding=windows.padding,
+            window_nms=self._settings.select.window_nms,
+        )
+
+    def refine(self, frame: Frame) -> None:
+        """Gather what belongs to each window, make its mask, and find the mask's box."""
+        main, bindings = frame.slot.main, {"logits": frame.logits}
+        self._turns.begin("refine", main)
+        for spec in self._manifest.stages["refine"].inputs:
+            bindings[spec.name] = self._gather(frame, spec.name)
+        self._engines["refine"].enqueue(bindings, main, rows=frame.count)
+        self._turns.end("refine", main)
+        self._device.launch(
+            MASK_BOXES,
+            main,
+            frame.logits,
+            frame.geometry,
+            frame.count,
+            frame.boxes,
+            threshold=self._manifest.mask.threshold,
+            picture_height=frame.plan.height,
+            picture_width=frame.plan.width,
+        )
+
+    def features(self, frame: Frame) -> None:
+        """Compute the maps that classification reads: on the side, once the picture is there."""
+        side, seen = frame.slot.side, _seen(frame)
+        canvas = frame.features_canvas(seen)
+        side.wait(frame.slot.main.record())
+        self._turns.begin("features", side)
+        self._place(frame, canvas, side, seen, border=0)
+        bindings = {"picture": canvas, **frame.maps(seen)}
+        self._engines["features"].enqueue(bindings, side)
+        self._turns.end("features", side)
+
+    def classify(self, frame: Frame) -> None:
+        """Name the proposals, and find the best of each class."""
+        main, seen = frame.slot.main, _seen(frame)
+        self._choose(frame, seen)
+        classes = frame.classes()
+        main.wait(frame.slot.side.record())
+        self._turns.begin("classify", main)
+        bindings = {**frame.maps(seen), "boxes": frame.regions, **classes}
+        self._engines["classify"].enqueue(bindings, main, rows=frame.kept_count)
+        self._turns.end("classify", main)
+        self._finish(frame, classes)
+
+    def _propose_level(self, frame: Frame, index: int) -> None:
+        level, main = frame.plan.levels[index], frame.slot.main
+        canvas = frame.canvas(level)
+        self._place(frame, canvas, main, level, border=self._manifest.windows.padding)
+        names = [spec.name for spec in self._manifest.stages["propose"].outputs]
+        bindings = {name: frame.grid(index, name) for name in names}
+        self._engines["propose"].enqueue({"picture": canvas, **bindings}, main)
+
+    def _place(
+        self,
+        frame: Frame,
+        canvas: Buffer,
+        stream: Stream,
+        target: LevelPlan | FeaturesPlan,
+        *,
+        border: int,
+    ) -> None:
+        numbers = self._manifest.preprocessing
+        self._device.launch(
+            PLACE,
+            stream,
+            frame.working,
+            canvas,
+            height=target.height,
+            width=target.width,
+            border=border,
+            mean=numbers.mean,
+            std=numbers.std,
+            fill=numbers.fill,
+        )
+
+    def _gather(self, frame: Frame, name: str) -> Buffer:
+        patches = frame.patches(name)
+        stride = step(name) if name.startswith("horizontal_") else 1
+        grids, main = frame.grids(name), frame.slot.main
+        self._device.launch(GATHER_WINDOWS, main, grids, frame.picks, patches, step=stride)
+        return patches
+
+    def _choose(self, frame: Frame, seen: FeaturesPlan) -> None:
+        """Choose the proposals that are classified, and bring them to the features canvas."""
+        spec, main = self._settings.classify, frame.slot.main
+        assert spec is not None
+        kept, kept_count = frame.kept, frame.kept_count
+        iou = 1.0 if spec.proposal_nms is None else spec.proposal_nms
+        self._device.launch(
+            NMS, main, frame.boxes, frame.scores, frame.count, kept, kept_count, iou=iou
+        )
+        factors = {"horizontal": seen.horizontal, "vertical": seen.vertical}
+        self._device.launch(TAKE_BOXES, main, frame.boxes, kept, frame.regions, **factors)
+
+    def _finish(self, frame: Frame, classes: Mapping[str, Buffer]) -> None:
+        spec = self._settings.classify
+        assert spec is not None
+        self._device.launch(
+            FINISH,
+            frame.slot.main,
+            classes["probabilities"],
+            classes["deltas"],
+            frame.boxes,
+            frame.scores,
+            frame.kept,
+            frame.kept_count,
+            *frame.found().values(),
+            mean=spec.delta_mean,
+            std=spec.delta_std,
+            calibration=spec.calibration,
+            min_score=self._settings.min_score,
+            iou=spec.nms,
+            height=frame.plan.height,
+            width=frame.plan.width,
+        )
+
+
+def _area(level: LevelPlan) -> int:
+    return level.canvas_height * level.canvas_width
+
+
+def _seen(frame: Frame) -> FeaturesPlan:
+    assert frame.plan.features is not None
+    return frame.plan.features
