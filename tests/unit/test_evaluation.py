@@ -174,7 +174,7 @@ def test_best_overlap_is_the_mean_over_objects() -> None:
     ]
     figures = measure(open_truth(content), results, task="proposals", resampling=FEW)
     assert figures["mean best overlap"].value == pytest.approx(0.25)
-    large = figures["mean best overlap, objects of at least 1 % of the picture"]
+    large = figures["mean best overlap, at least 1 % of the picture"]
     assert large.value == pytest.approx(0.5)
 
 

@@ -84,7 +84,7 @@ def _proposal_figures(
         figures["mean best overlap"] = estimate(
             weights, partial(mean, values=best, families=families)
         )
-        figures["mean best overlap, objects of at least 1 % of the picture"] = estimate(
+        figures["mean best overlap, at least 1 % of the picture"] = estimate(
             weights, partial(mean, values=best[large], families=families[large])
         )
     return figures

@@ -73,7 +73,7 @@ class Report:
         }
 
     def table(self) -> Table:
-        """A table for a terminal."""
+        """A table for a terminal, without the figures that there were no objects for."""
         table = Table(
             title=f"{self.task} of {self.bundle} on {self.truth.name}", title_justify="left"
         )
@@ -82,12 +82,13 @@ class Report:
         table.add_column("95 % interval", justify="right")
         region = ""
         for name, figure in self.figures.items():
+            if math.isnan(figure.value):
+                continue  # no such objects: the JSON says so, a person need not read it
             if region and region != name.split()[0]:
                 table.add_section()
             region = name.split()[0]
-            missing = math.isnan(figure.value)
             interval = "" if math.isnan(figure.low) else f"{figure.low:.3f} to {figure.high:.3f}"
-            table.add_row(name, "none" if missing else f"{figure.value:.3f}", interval)
+            table.add_row(name, f"{figure.value:.3f}", interval)
         table.add_section()
         for name, value in self._cost():
             table.add_row(name, value)
