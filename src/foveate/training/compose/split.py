@@ -13,7 +13,7 @@ __all__ = ["TRAINING", "VALIDATION", "split_families"]
 
 TRAINING = "train"
 VALIDATION = "validation"
-_MOST = 0.35  # a family with a larger share of its class stays in training
+_BIG = 0.35  # share of its class from which on a family goes to validation last of all
 
 
 def split_families(
@@ -28,8 +28,8 @@ def split_families(
     """Deal families out, class by class.
 
     Families are taken in the order of a hash of their names, which is arbitrary but does not change
-    when other families come or go. One goes to validation as long as its class has too few
-    families, or too few members, there.
+    when other families come or go; those that are a big part of their class come last. One goes to
+    validation as long as its class has too few families, or too few members, there.
 
     Args:
         classes: Class of each member.
@@ -51,16 +51,20 @@ def split_families(
     order = sorted(members, key=lambda family: sha256((salt + family).encode()).hexdigest())
     chosen: set[str] = set()
     for name in sorted(set(classes)):
-        own = [family for family in order if name in members[family]]
+        own = _small_first(name, [family for family in order if name in members[family]], members)
         wanted = max(min_families, round(share * len(own)))
         for family in own:
             held = [other for other in own if other in chosen]
             if len(held) >= wanted and sum(members[other][name] for other in held) >= min_members:
                 break
-            if members[family][name] <= _MOST * sum(members[other][name] for other in own):
-                chosen.add(family)
+            chosen.add(family)
         _check(name, own, chosen, members, min_members)
     return [VALIDATION if family in chosen else TRAINING for family in families]
+
+
+def _small_first(name: str, own: Sequence[str], members: dict[str, Counter[str]]) -> list[str]:
+    limit = _BIG * sum(members[family][name] for family in own)
+    return sorted(own, key=lambda family: members[family][name] > limit)
 
 
 def _check(
@@ -73,7 +77,7 @@ def _check(
     held = sum(members[family][name] for family in own if family in chosen)
     if held < min_members or all(family in chosen for family in own):
         raise DataError(
-            f"class {name!r} has {len(own)} families, too few to leave some for training and "
-            f"{min_members} members for validation",
+            f"class {name!r} has {len(own)} families of like pictures, too few to leave one for "
+            f"training and {max(1, min_members)} members for validation",
             remedy="merge it with another class or leave it out",
         )
