@@ -1,0 +1,9 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``python -m foveate`` is the command ``foveate``."""
+
+from __future__ import annotations
+
+from foveate.cli import main
+
+if __name__ == "__main__":
+    main()

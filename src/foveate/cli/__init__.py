@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command ``foveate``. Each command is a module here with a function ``command``.
+
+Only the module of the command that was asked for is imported, so that ``foveate run`` starts fast
+and needs none of the extras. Exit status: 0 done; 1 the work failed, one line on stderr says why;
+2 wrong usage.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Annotated
+
+import typer
+
+from foveate import __version__
+from foveate.errors import FoveateError, MissingExtraError
+
+__all__ = ["COMMANDS", "build_app", "invoke", "main"]
+
+COMMANDS = {
+    "run": "Find, outline and name the objects in pictures.",
+    "demo": "Run the shipped bundle on the shipped photographs.",
+    "doctor": "Say what works here, by trying it, and how to get the rest.",
+    "export": "Export a checkpoint to a bundle.",
+    "evaluate": "Measure a bundle on a data set.",
+    "compose": "Make a data set of cut-outs and backgrounds.",
+    "train": "Train the networks.",
+}
+# Optional modules, and the extra that brings them to a command.
+_EXTRAS = {
+    "export": ("torch", "onnx", "onnxscript", "onnx_ir", "safetensors"),
+    "train": ("torch", "safetensors", "scipy"),
+}
+
+
+def main() -> None:
+    """Run the command of this process's arguments and exit."""
+    sys.exit(invoke(sys.argv[1:]))
+
+
+def invoke(arguments: Sequence[str]) -> int:
+    """Run a command.
+
+    Args:
+        arguments: What follows ``foveate`` on the command line.
+
+    Returns:
+        The exit status.
+    """
+    words, debug = _take_debug(arguments)
+    chosen = next((word for word in words if not word.startswith("-")), None)
+    try:
+        build_app(chosen)(words, prog_name="foveate")
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 1
+    except Exception as error:  # every error becomes one line, unless the user wants more
+        if debug:
+            raise
+        sys.stderr.write(f"foveate: {_explain(error, chosen)}\n")
+        return 1
+    return 0
+
+
+def build_app(chosen: str | None) -> typer.Typer:
+    """Build the application; only the chosen command is imported, the others are named."""
+    app = typer.Typer(
+        help="Finds, outlines and names every object in a picture.",
+        add_completion=False,
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+    )
+    app.callback()(_root)
+    for name, summary in COMMANDS.items():
+        if name == chosen:
+            app.command(name)(import_module(f"foveate.cli.{name}").command)
+        else:
+            app.command(name, help=summary)(_named_only)
+    return app
+
+
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="With any command: show where an error comes from.")
+    ] = False,
+) -> None:
+    del debug  # taken out of the arguments before, wherever it stood
+    if version:
+        typer.echo(f"foveate {__version__}")
+        raise typer.Exit
+
+
+def _named_only() -> None:
+    raise AssertionError
+
+
+def _take_debug(arguments: Sequence[str]) -> tuple[list[str], bool]:
+    """Take ``--debug`` out of the arguments, except after ``--``."""
+    words = list(arguments)
+    end = words.index("--") if "--" in words else len(words)
+    kept = [word for word in words[:end] if word != "--debug"]
+    return kept + words[end:], len(kept) < end
+
+
+def _explain(error: Exception, command: str | None) -> str:
+    """Return what to print about an error, on one line."""
+    if isinstance(error, FoveateError):
+        return str(error)
+    if isinstance(error, ModuleNotFoundError) and error.name is not None:
+        module = error.name.partition(".")[0]
+        for extra in ("train", "export") if command == "train" else ("export", "train"):
+            if module in _EXTRAS[extra]:
+                return str(MissingExtraError(module, extra))
+    what = " ".join(f"{type(error).__name__}: {error}".split())
+    return f"this should not have happened ({what}): run it again with --debug and report it"
