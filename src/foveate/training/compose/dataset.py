@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import shutil
+import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -138,6 +139,8 @@ def _start_worker(library: Library, threads: int | None) -> None:
     _library = library
     if threads is not None:
         cv2.setNumThreads(threads)
+        # Ctrl-C reaches every process; the parent ends the workers, without a traceback each.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _write_picture(folder: Path, options: ComposeOptions, seed: int, index: int) -> _Result:
