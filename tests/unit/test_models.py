@@ -76,7 +76,7 @@ def test_masks_cover_the_window(sharpmask: SharpMask) -> None:
     vectors = torch.randn(2, 256)
     horizontals = [
         torch.randn(2, module.vertical.out_channels, 160 // stride, 160 // stride)
-        for module, stride in zip(sharpmask.refinements, SKIP_STRIDES, strict=True)
+        for module, stride in zip(sharpmask.coarse_to_fine, SKIP_STRIDES, strict=True)
     ]
     with torch.inference_mode():
         assert deepmask.masks(vectors).shape == (2, deepmask.mask_side, deepmask.mask_side)
@@ -86,8 +86,10 @@ def test_masks_cover_the_window(sharpmask: SharpMask) -> None:
 def test_refinement_convolves_the_concatenation_of_skip_features_and_encoding(
     sharpmask: SharpMask,
 ) -> None:
-    module = sharpmask.refinements[1]
-    reduce, relu, horizontal = module.horizontal
+    module = sharpmask.coarse_to_fine[1]
+    reduce, relu, horizontal = module.horizontal.children()
+    assert isinstance(reduce, torch.nn.Conv2d)
+    assert isinstance(horizontal, torch.nn.Conv2d)
     skip = torch.randn(1, reduce.in_channels, 12, 12)
     encoding = torch.randn(1, module.vertical.in_channels, 12, 12)
     with torch.inference_mode():
@@ -109,7 +111,9 @@ def test_upsampling_keeps_a_linear_ramp_linear_away_from_the_edges() -> None:
 def test_foveal_boxes_grow_about_their_centre() -> None:
     boxes = torch.tensor([[10.0, 20.0, 30.0, 60.0]])
     torch.testing.assert_close(foveal_boxes(boxes, 1.0), boxes)
-    torch.testing.assert_close(foveal_boxes(boxes, 4.0), torch.tensor([[-20.0, -40.0, 60.0, 120.0]]))
+    torch.testing.assert_close(
+        foveal_boxes(boxes, 4.0), torch.tensor([[-20.0, -40.0, 60.0, 120.0]])
+    )
 
 
 def test_probabilities_are_the_mean_of_the_heads(multipathnet: MultiPathNet) -> None:

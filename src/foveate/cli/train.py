@@ -55,7 +55,11 @@ def command(
     console = Console(stderr=True, highlight=False)
     with _progress(console) as report:
         checkpoint = train_cascade(CocoDataset(dataset / "train"), output, recipe, report)
-        calibrate(checkpoint, CocoDataset(dataset / "validation"), report)
+        calibrate(
+            checkpoint,
+            CocoDataset(dataset / "validation"),
+            progress=lambda done, total: report("calibration", done, total, {}),
+        )
     console.print(f"Checkpoint: {checkpoint}")
     console.print(f"Export it:  foveate export {checkpoint} --output my-bundle")
 
@@ -64,12 +68,12 @@ def command(
 def _progress(console: Console) -> Iterator[Report]:
     """A bar a step on a terminal; elsewhere a line every half a minute."""
     if not console.is_terminal:
-        last = {"time": 0.0, "name": ""}
+        told: dict[str, float] = {}
 
         def tell(name: str, done: int, total: int, losses: dict[str, float]) -> None:
             now = time.monotonic()
-            if name != last["name"] or done == total or now - float(last["time"]) > 30:
-                last.update(time=now, name=name)
+            if done == total or now - told.get(name, -60.0) > 30:
+                told[name] = now
                 console.print(f"{name}: {done} of {total} {_text(losses)}".rstrip())
 
         yield tell

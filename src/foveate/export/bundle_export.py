@@ -53,7 +53,7 @@ class ExportOptions:
     """
 
     name: str = "mini"
-    scales: tuple[float, ...] = (0.25, 0.3536, 0.5, 0.7071, 1.0, 1.4142, 2.0)
+    scales: tuple[float, ...] = (0.1768, 0.25, 0.3536, 0.5, 0.7071, 1.0, 1.4142, 2.0)
     max_side: int = 1024
     top_k: int = 100
     window_nms: float = 0.8

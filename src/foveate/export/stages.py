@@ -122,7 +122,7 @@ def proposal_stages(network: DeepMask | SharpMask) -> list[Stage]:
     horizontals = {
         name: torch.zeros(3, module.vertical.out_channels, side, side)
         for name, module, side in zip(
-            names, network.refinements, (CELLS * STRIDE // s for s in SKIP_STRIDES), strict=True
+            names, network.coarse_to_fine, (CELLS * STRIDE // s for s in SKIP_STRIDES), strict=True
         )
     }
     refine = Stage(

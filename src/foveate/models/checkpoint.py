@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -62,13 +61,15 @@ def build_cascade(info: CascadeInfo) -> Cascade:
     """Build the networks that `info` names, their weights at random, in evaluation mode."""
     proposals = build(info.proposals)
     if not isinstance(proposals, DeepMask | SharpMask):
-        raise ModelError(f"{info.proposals!r} proposes nothing", remedy="name a DeepMask or SharpMask")
+        raise ModelError(
+            f"{info.proposals!r} proposes nothing", remedy="name a DeepMask or SharpMask"
+        )
     classifier = None
     if info.classifier is not None:
-        classifier = build(info.classifier, classes=len(info.class_names))
-        if not isinstance(classifier, MultiPathNet):
+        network = build(info.classifier, classes=len(info.class_names))
+        if not isinstance(network, MultiPathNet):
             raise ModelError(f"{info.classifier!r} is no classifier", remedy="name a MultiPathNet")
-        classifier.eval()
+        classifier = network.eval()
     return Cascade(info=info, proposals=proposals.eval(), classifier=classifier)
 
 
@@ -92,7 +93,7 @@ def save_checkpoint(path: Path, cascade: Cascade) -> None:
     metadata = {"format": FORMAT, "info": json.dumps(asdict(cascade.info))}
     aside = path.with_name(path.name + ".partial")
     safetensors.torch.save_file(tensors, aside, metadata)
-    os.replace(aside, path)
+    aside.replace(path)
 
 
 def load_checkpoint(path: Path) -> Cascade:

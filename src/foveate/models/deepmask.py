@@ -80,7 +80,7 @@ class DeepMask(nn.Module):
     def masks(self, vectors: Tensor) -> Tensor:
         """Decode (K, vector) vectors to (K, mask_side, mask_side) mask logits over the window."""
         logits: Tensor = self.mask(vectors)
-        return logits.unflatten(1, (self.mask_side, self.mask_side))
+        return logits.reshape(-1, self.mask_side, self.mask_side)
 
     def forward(self, picture: Tensor) -> tuple[Tensor, Tensor]:
         """Score every window of a picture.

@@ -70,6 +70,7 @@ class SamePadConv2d(nn.Conv2d):
         self.same_padding = None if before == after else (before, after, before, after)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Convolve (N, inputs, H, W), H and W multiples of the stride."""
         if self.same_padding is not None:
             x = nn.functional.pad(x, self.same_padding)
         return super().forward(x)
@@ -87,10 +88,10 @@ class InvertedResidual(nn.Module):
         self.project = nn.Conv2d(width, shape.outputs, 1)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map (N, inputs, H, W) to (N, outputs, H / stride, W / stride)."""
         y = x if self.expand is None else nn.functional.relu6(self.expand(x))
-        y = nn.functional.relu6(self.depthwise(y))
-        y = self.project(y)
-        return x + y if self.adds_input else y
+        projected: Tensor = self.project(nn.functional.relu6(self.depthwise(y)))
+        return x + projected if self.adds_input else projected
 
 
 class EfficientNetLite0(nn.Module):

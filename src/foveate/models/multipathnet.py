@@ -161,7 +161,7 @@ class MultiPathNet(nn.Module):
         fovea = torch.cat([tower(features, boxes) for tower in self.class_towers], dim=1)
         class_logits = torch.stack([head(fovea) for head in self.class_heads])
         deltas: Tensor = self.box_head(self.box_tower(features, boxes))
-        return class_logits, deltas.unflatten(1, (self.classes + 1, 4))
+        return class_logits, deltas.reshape(-1, self.classes + 1, 4)
 
     def forward(self, features: Mapping[int, Tensor], boxes: Tensor) -> tuple[Tensor, Tensor]:
         """Classify boxes: the mean of the heads' softmaxes (R, classes + 1), and the deltas."""

@@ -98,7 +98,7 @@ def _range_maxima(
 
     def look_up(y: Tensor, x: Tensor) -> Tensor:
         index = ((level * height + y) * width + x).masked_fill(empty, 0)
-        return table[index.flatten()].unflatten(0, tuple(index.shape))
+        return table[index.flatten()].reshape(*index.shape, channels)
 
     top = torch.maximum(look_up(y_first, x_first), look_up(y_first, x_last))
     bottom = torch.maximum(look_up(y_last, x_first), look_up(y_last, x_last))

@@ -88,6 +88,11 @@ class SharpMask(nn.Module):
         )
         self.mask = nn.Conv2d(encoding_channels[-1], 1, 3, padding=1)
 
+    @property
+    def coarse_to_fine(self) -> list[Refinement]:
+        """The refinement modules in the order of `SKIP_STRIDES`."""
+        return [module for module in self.refinements if isinstance(module, Refinement)]
+
     def horizontals(self, features: dict[int, Tensor]) -> list[Tensor]:
         """Run the horizontal halves over whole maps.
 
@@ -99,7 +104,7 @@ class SharpMask(nn.Module):
         """
         return [
             module.horizontal(features[stride])
-            for module, stride in zip(self.refinements, SKIP_STRIDES, strict=True)
+            for module, stride in zip(self.coarse_to_fine, SKIP_STRIDES, strict=True)
         ]
 
     def refine(self, vectors: Tensor, horizontals: Sequence[Tensor]) -> Tensor:
@@ -112,8 +117,9 @@ class SharpMask(nn.Module):
         Returns:
             (K, 160, 160) mask logits over the window.
         """
-        encoding: Tensor = self.encode(vectors).unflatten(1, (-1, CELLS, CELLS))
-        for module, horizontal in zip(self.refinements, horizontals, strict=True):
+        encoding: Tensor = self.encode(vectors)
+        encoding = encoding.reshape(len(vectors), -1, CELLS, CELLS)
+        for module, horizontal in zip(self.coarse_to_fine, horizontals, strict=True):
             encoding = module(encoding, horizontal)
         logits: Tensor = self.mask(encoding)
         return logits.squeeze(1)

@@ -35,7 +35,10 @@ def deepmask_step(network: DeepMask, cache: WindowCache, views: int = 48) -> Ste
 
         masks = rng.choice(len(cache.mask_views), views, replace=False)
         vectors = window_vectors(
-            network, cache.coarse[cache.mask_views[masks]], np.arange(views), cache.mask_cells[masks]
+            network,
+            cache.coarse[cache.mask_views[masks]],
+            np.arange(views),
+            cache.mask_cells[masks],
         )
         targets = small_labels(cache.mask_labels[masks], network.mask_side)
         return {

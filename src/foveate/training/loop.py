@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -79,7 +78,7 @@ def run(
         with torch.autocast("cpu", torch.bfloat16, enabled=options.bfloat16):
             losses = step(np.random.default_rng([options.seed, index]))
         optimizer.zero_grad(set_to_none=True)
-        torch.stack(list(losses.values())).sum().backward()
+        torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(parameters, 5.0)
         optimizer.step()
         for name, loss in losses.items():
@@ -127,4 +126,4 @@ def _save(
         "optimizer": optimizer.state_dict(),
     }
     torch.save(state, aside)
-    os.replace(aside, checkpoint)
+    aside.replace(checkpoint)

@@ -41,12 +41,12 @@ def multipathnet_step(
         logits, deltas, labels, targets = [], [], [], []
         for index in rng.choice(len(cache), pictures, replace=False):
             sample = cache[int(index)]
-            boxes, label, target = _draw_regions(sample, rng)
+            boxes, drawn, target = _draw_regions(sample, rng)
             maps = {s: torch.from_numpy(m.astype(np.float32))[None] for s, m in sample.maps.items()}
             picture_logits, picture_deltas = network.logits(maps, torch.from_numpy(boxes))
             logits.append(picture_logits)
             deltas.append(picture_deltas)
-            labels.append(torch.from_numpy(label))
+            labels.append(torch.from_numpy(drawn))
             targets.append(torch.from_numpy((target - delta_mean) / delta_std))
         label = torch.cat(labels, dim=1)
         return {
@@ -115,12 +115,11 @@ def box_iou(boxes: NDArray[np.float32], others: NDArray[np.float32]) -> NDArray[
     area = (boxes[:, 2:] - boxes[:, :2]).prod(1)
     other_area = (others[:, 2:] - others[:, :2]).prod(1)
     total = np.maximum(area[:, None] + other_area[None] - shared, 1e-9)
-    return (shared / total).astype(np.float32)
+    iou: NDArray[np.float32] = (shared / total).astype(np.float32)
+    return iou
 
 
-def encode_deltas(
-    boxes: NDArray[np.float32], truths: NDArray[np.float32]
-) -> NDArray[np.float32]:
+def encode_deltas(boxes: NDArray[np.float32], truths: NDArray[np.float32]) -> NDArray[np.float32]:
     """Box targets: centre offset in box sizes, and log of the ratio of sizes.
 
     Girshick et al., "Rich feature hierarchies" (CVPR 2014), appendix C, equations 6 to 9.

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 import foveate
 from foveate.export.bundle_export import export_bundle
-from foveate.models.build import deepmask_mini, multipathnet_mini, sharpmask_mini
+from foveate.models.build import multipathnet_mini, sharpmask_mini
 from foveate.models.checkpoint import (
     Cascade,
     CascadeInfo,
@@ -25,6 +25,7 @@ from foveate.models.checkpoint import (
     round_to_half,
     save_checkpoint,
 )
+from foveate.models.deepmask import DeepMask
 from foveate.models.efficientnet_lite import EfficientNetLite0
 from foveate.training.dataset import CocoDataset
 from foveate.training.deepmask import deepmask_step
@@ -85,9 +86,7 @@ def train_cascade(dataset: CocoDataset, output: Path, recipe: Recipe, report: Re
     return result
 
 
-def train_proposals(
-    dataset: CocoDataset, output: Path, recipe: Recipe, report: Report
-) -> Cascade:
+def train_proposals(dataset: CocoDataset, output: Path, recipe: Recipe, report: Report) -> Cascade:
     """Train DeepMask, then SharpMask on the frozen DeepMask: two checkpoints in `output`."""
     torch.manual_seed(recipe.seed)
     network = sharpmask_mini()
@@ -103,7 +102,7 @@ def train_proposals(
     windows = build_cache(
         dataset, trunk, output / "windows", recipe.cache, _counted(report, "windows")
     )
-    _train_deepmask(result, windows, output, recipe, report)
+    _train_deepmask(deepmask, windows, output, recipe, report)
     run(
         network,
         sharpmask_step(network, windows),
@@ -116,9 +115,8 @@ def train_proposals(
 
 
 def _train_deepmask(
-    cascade: Cascade, windows: WindowCache, output: Path, recipe: Recipe, report: Report
+    deepmask: DeepMask, windows: WindowCache, output: Path, recipe: Recipe, report: Report
 ) -> None:
-    deepmask = cascade.proposals.deepmask  # type: ignore[union-attr]
     run(
         deepmask,
         deepmask_step(deepmask, windows),
@@ -126,7 +124,7 @@ def _train_deepmask(
         output / "deepmask.training",
         _losses(report, "DeepMask"),
     )
-    info = replace(cascade.info, proposals="deepmask-mini")
+    info = CascadeInfo(proposals="deepmask-mini")
     save_checkpoint(output / "deepmask.safetensors", Cascade(info=info, proposals=deepmask))
 
 

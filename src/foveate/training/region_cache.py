@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,9 +20,10 @@ STRIDES = (8, 16, 32)
 
 
 class ProposalBoxes(Protocol):
-    """Proposes boxes: (H, W, 3) uint8 RGB -> (N, 4) float32 xyxy in picture pixels."""
+    """Proposes boxes."""
 
-    def __call__(self, picture: NDArray[np.uint8]) -> NDArray[np.float32]: ...
+    def __call__(self, picture: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Map a (H, W, 3) uint8 RGB picture to (N, 4) xyxy in picture pixels, best first."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,8 +105,8 @@ def build_regions(
             sample = _sample(dataset, index, trunk, propose, options)
             aside = file.with_suffix(".partial")
             with aside.open("wb") as stream:
-                np.savez(stream, **dict(_arrays(sample)))
-            os.replace(aside, file)
+                np.savez(stream, allow_pickle=False, **dict(_arrays(sample)))
+            aside.replace(file)
         progress(index + 1, count)
     return RegionCache(directory)
 

@@ -30,7 +30,7 @@ def sharpmask_step(network: SharpMask, cache: WindowCache, windows: int = 32) ->
     def step(rng: np.random.Generator) -> Losses:
         chosen = rng.choice(len(cache.fine_masks), windows, replace=False)
         horizontals = []
-        for module, stride in zip(network.refinements, SKIP_STRIDES, strict=True):
+        for module, stride in zip(network.coarse_to_fine, SKIP_STRIDES, strict=True):
             patch = torch.from_numpy(cache.fine[stride][chosen].astype(np.float32))
             # The halo feeds both convolutions with true neighbours; what their own padding
             # touched is cut off again.

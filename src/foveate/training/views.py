@@ -145,7 +145,7 @@ def label_windows(
 
 def _larger_side(instance: Instance) -> float:
     x1, y1, x2, y2 = instance.box.tolist()
-    return max(x2 - x1, y2 - y1, 1.0)
+    return float(max(x2 - x1, y2 - y1, 1.0))
 
 
 def _level_crop(
@@ -162,9 +162,10 @@ def _level_crop(
         return view
     part = picture[top:bottom, left:right]
     size = (max(1, round((right - left) * scale)), max(1, round((bottom - top) * scale)))
-    part = cv2.resize(part, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    resized = cv2.resize(part, size, interpolation=method)
     x, y = round(left * scale) - x0, round(top * scale) - y0
     xs, ys = slice(max(x, 0), min(x + size[0], SIDE)), slice(max(y, 0), min(y + size[1], SIDE))
     if xs.start < xs.stop and ys.start < ys.stop:
-        view[ys, xs] = part[ys.start - y : ys.stop - y, xs.start - x : xs.stop - x]
+        view[ys, xs] = resized[ys.start - y : ys.stop - y, xs.start - x : xs.stop - x]
     return view

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -59,16 +60,18 @@ class WindowCache:
     """
 
     def __init__(self, directory: Path):
-        def array(name: str) -> NDArray[np.generic]:
+        def array(name: str) -> Any:
             return np.load(directory / f"{name}.npy", mmap_mode="r")
 
-        self.coarse = array("coarse")
-        self.scores = array("scores")
-        self.mask_views = array("mask_views")
-        self.mask_cells = array("mask_cells")
-        self.mask_labels = array("mask_labels")
-        self.fine_masks = array("fine_masks")
-        self.fine = {stride: array(f"fine_{stride}") for stride in SKIP_STRIDES}
+        self.coarse: NDArray[np.float16] = array("coarse")
+        self.scores: NDArray[np.int8] = array("scores")
+        self.mask_views: NDArray[np.int32] = array("mask_views")
+        self.mask_cells: NDArray[np.int8] = array("mask_cells")
+        self.mask_labels: NDArray[np.uint8] = array("mask_labels")
+        self.fine_masks: NDArray[np.int32] = array("fine_masks")
+        self.fine: dict[int, NDArray[np.float16]] = {
+            stride: array(f"fine_{stride}") for stride in SKIP_STRIDES
+        }
 
 
 def build_cache(
@@ -220,4 +223,5 @@ def _truncate(path: Path, length: int) -> None:
 def small_labels(labels: NDArray[np.uint8], side: int) -> NDArray[np.float32]:
     """Shrink (K, 160, 160) uint8 labels to (K, side, side) shares in [0, 1], by area."""
     shrunk = [cv2.resize(label, (side, side), interpolation=cv2.INTER_AREA) for label in labels]
-    return np.stack(shrunk).astype(np.float32) / 255
+    shares: NDArray[np.float32] = np.stack(shrunk).astype(np.float32) / np.float32(255)
+    return shares

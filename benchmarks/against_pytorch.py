@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The pipeline on ONNX Runtime against the same weights in PyTorch, eager and compiled.
+
+    python benchmarks/against_pytorch.py --json benchmarks/results/against_pytorch.json
+
+All run in one process, in turns (A B C, A B C, ...), on the same picture, with the same number of
+threads and the same host code between the engines: only the engines differ. Ratios are taken
+round by round, so that a machine whose speed drifts does not favour anyone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+import time
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+import foveate
+from foveate.bundle import Bundle
+from foveate.export.bundle_weights import cascade_from_bundle
+from foveate.export.torch_engine import torch_engines
+
+WARM_UP = 3
+BASE = "ONNX Runtime"
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
+    parser.add_argument("--bundle", default="mini")
+    parser.add_argument("--picture", type=Path, help="640x480 is cut from it; the cat by default")
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--json", type=Path, help="write the result here")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    picture = _picture(arguments.picture)
+    pipelines = _pipelines(arguments.bundle, arguments.threads)
+    seconds = _measure(pipelines, picture, arguments.rounds)
+    result = _summary(seconds, picture, arguments.threads)
+    print(_table(result))
+    if arguments.json:
+        arguments.json.parent.mkdir(parents=True, exist_ok=True)
+        arguments.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+
+
+def _picture(path: Path | None) -> NDArray[np.uint8]:
+    path = path or Path(foveate.__file__).parent / "photographs" / "cat.jpg"
+    picture = cv2.imread(str(path), cv2.IMREAD_COLOR_RGB)
+    assert picture is not None, path
+    scale = max(480 / picture.shape[0], 640 / picture.shape[1])
+    resized = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    return np.ascontiguousarray(resized[:480, :640]).astype(np.uint8)
+
+
+def _pipelines(name: str, threads: int) -> dict[str, foveate.Pipeline]:
+    bundle = Bundle.open(name)
+    options = foveate.Options(threads=threads)
+    pipelines = {BASE: foveate.load(name, options=options)}
+    for label, channels_last, compiled in (
+        ("PyTorch eager", False, False),
+        ("PyTorch eager, channels-last", True, False),
+        ("PyTorch compiled", False, True),
+        ("PyTorch compiled, channels-last", True, True),
+    ):
+        engines = torch_engines(
+            cascade_from_bundle(bundle), bundle, channels_last=channels_last, compiled=compiled
+        )
+        pipelines[label] = foveate.Pipeline(bundle, engines, options=options)
+    return pipelines
+
+
+def _measure(
+    pipelines: Mapping[str, foveate.Pipeline], picture: NDArray[np.uint8], rounds: int
+) -> dict[str, list[float]]:
+    """Time every pipeline once a round, in turns."""
+    for pipeline in pipelines.values():
+        for _ in range(WARM_UP):
+            pipeline(picture)
+    seconds: dict[str, list[float]] = {name: [] for name in pipelines}
+    for _ in range(rounds):
+        for name, pipeline in pipelines.items():
+            start = time.perf_counter()
+            pipeline(picture)
+            seconds[name].append(time.perf_counter() - start)
+    return seconds
+
+
+def _summary(
+    seconds: Mapping[str, list[float]], picture: NDArray[np.uint8], threads: int
+) -> dict[str, Any]:
+    base = seconds[BASE]
+    return {
+        "machine": f"{_processor()}, {threads} threads",
+        "versions": {
+            name: metadata.version(name)
+            for name in ("torch", "onnxruntime-gpu", "numpy", "opencv-python-headless")
+        },
+        "picture": [picture.shape[1], picture.shape[0]],
+        "rounds": len(base),
+        "seconds": {name: _spread(values) for name, values in seconds.items()},
+        "ratio": {
+            name: _spread([value / own for value, own in zip(values, base, strict=True)])
+            for name, values in seconds.items()
+        },
+    }
+
+
+def _spread(values: list[float]) -> dict[str, float]:
+    low, middle, high = np.quantile(values, (0.25, 0.5, 0.75))
+    assert middle == statistics.median(values)
+    return {"median": float(middle), "low": float(low), "high": float(high)}
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def _table(result: Mapping[str, Any]) -> str:
+    lines = [
+        f"{result['machine']}, {result['rounds']} rounds, picture {result['picture']}",
+        f"{'':34} {'seconds':>9} {'x ONNX Runtime':>22}",
+    ]
+    for name, seconds in result["seconds"].items():
+        ratio = result["ratio"][name]
+        spread = f"{ratio['median']:.2f} ({ratio['low']:.2f} to {ratio['high']:.2f})"
+        lines.append(f"{name:34} {seconds['median']:9.3f} {spread:>22}")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The PyTorch networks of a bundle, their weights read back from its ONNX files.
+
+The exporter keeps the names of parameters, and a bundle stores them exactly (float16, as they were
+rounded before the export), so a bundle is a checkpoint too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import onnx
+import torch
+from onnx import numpy_helper
+from torch import Tensor, nn
+
+from foveate.bundle import Bundle
+from foveate.errors import ModelError
+from foveate.models.checkpoint import Cascade, CascadeInfo, build_cascade
+
+_PROPOSAL_STAGES = ("propose", "refine")
+_CLASSIFIER_STAGES = ("features", "classify")
+
+
+def cascade_from_bundle(bundle: Bundle) -> Cascade:
+    """Build the networks that a bundle was exported from.
+
+    Raises:
+        ModelError: the bundle does not say what it was made of, or lacks a parameter.
+    """
+    networks = bundle.manifest.provenance.get("networks", [])
+    if not networks:
+        raise ModelError(
+            "the bundle does not name its networks", file=bundle.root, remedy="export it again"
+        )
+    info = CascadeInfo(
+        proposals=networks[0],
+        classifier=networks[1] if len(networks) > 1 else None,
+        class_names=bundle.manifest.class_names,
+        mask_threshold=bundle.manifest.mask.threshold,
+    )
+    classify = bundle.manifest.classify
+    if classify is not None:
+        info = replace(
+            info,
+            delta_mean=classify.delta_mean,
+            delta_std=classify.delta_std,
+            calibration=classify.calibration,
+        )
+    cascade = build_cascade(info)
+    _fill(cascade.proposals, bundle, _PROPOSAL_STAGES)
+    if cascade.classifier is not None:
+        _fill(cascade.classifier, bundle, _CLASSIFIER_STAGES)
+    return cascade
+
+
+def _fill(network: nn.Module, bundle: Bundle, stages: tuple[str, ...]) -> None:
+    found: dict[str, Tensor] = {}
+    for stage in stages:
+        found |= _initialisers(bundle, stage)
+    state = network.state_dict()
+    # DeepMask's mask head is no part of a bundle that refines by SharpMask.
+    missing = [name for name in state if name not in found and not name.startswith("deepmask.mask")]
+    if missing:
+        raise ModelError(
+            f"the bundle lacks {len(missing)} parameters, the first is {missing[0]!r}",
+            file=bundle.root,
+            remedy="export it again",
+        )
+    for name, parameter in state.items():
+        if name in found:
+            parameter.copy_(found[name].reshape(parameter.shape))
+
+
+def _initialisers(bundle: Bundle, stage: str) -> dict[str, Tensor]:
+    model = onnx.load(bundle.stage_path(stage))
+    tensors = {}
+    for initialiser in model.graph.initializer:
+        name = initialiser.name.removesuffix("_half").removeprefix("network.")
+        values = numpy_helper.to_array(initialiser).astype(np.float32)
+        tensors[name] = torch.from_numpy(values.copy())
+    return tensors

@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Calibration: make a detection's score the share of such detections that are right.
+
+Platt, "Probabilistic Outputs for Support Vector Machines" (1999): a logistic regression, here on
+two numbers of a detection, the log-odds of its class and the objectness of its proposal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+from numpy.typing import NDArray
+from pycocotools import mask as coco_mask
+
+import foveate
+from foveate.errors import DataError
+from foveate.export.bundle_export import ExportOptions, export_bundle
+from foveate.models.checkpoint import Cascade, load_checkpoint, save_checkpoint
+from foveate.training.dataset import CocoDataset
+
+RIGHT_IOU = 0.5
+"""Mask IoU from which a detection of the right class counts as right."""
+
+_IDENTITY = (0.0, 1.0, 0.0)
+_LEAST_SCORE = 0.01
+
+Progress = Callable[[int, int], None]
+
+
+def calibrate(
+    checkpoint: Path,
+    dataset: CocoDataset,
+    options: ExportOptions | None = None,
+    progress: Progress | None = None,
+) -> tuple[float, float, float]:
+    """Fit the calibration of a checkpoint and write it back.
+
+    Args:
+        checkpoint: a whole cascade.
+        dataset: pictures that were not trained on.
+        options: how the cascade will be exported; scores depend on it.
+        progress: called with pictures done and their number.
+
+    Returns:
+        (c0, c1, c2): score = sigmoid(c0 + c1 logit(probability) + c2 objectness logit).
+    """
+    cascade = load_checkpoint(checkpoint)
+    raw = replace(cascade.info, calibration=_IDENTITY)
+    with TemporaryDirectory() as scratch:
+        bundle = export_bundle(
+            Cascade(info=raw, proposals=cascade.proposals, classifier=cascade.classifier),
+            Path(scratch) / "bundle",
+            options,
+        )
+        inputs, right = _observe(
+            foveate.load(bundle.root, options=foveate.Options(min_score=_LEAST_SCORE)),
+            dataset,
+            progress or _silent,
+        )
+    c0, c1, c2 = fit_logistic(inputs, right).tolist()
+    info = replace(cascade.info, calibration=(c0, c1, c2))
+    save_checkpoint(
+        checkpoint, Cascade(info=info, proposals=cascade.proposals, classifier=cascade.classifier)
+    )
+    return c0, c1, c2
+
+
+def _silent(done: int, total: int) -> None:
+    """Report nothing."""
+
+
+def _observe(
+    pipeline: foveate.Pipeline, dataset: CocoDataset, progress: Progress
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Run the pipeline: (N, 3) rows of 1, class log-odds and objectness, and what was right."""
+    inputs, right = [], []
+    top_k = pipeline.options.top_k or pipeline.bundle.manifest.select.top_k
+    for index in range(len(dataset)):
+        picture = dataset.picture(index)
+        proposals = pipeline.propose(picture)
+        progress(index + 1, len(dataset))
+        # A detection names its proposal by rank, and `propose` leaves empty windows out.
+        if len(proposals) < top_k:
+            continue
+        detections = pipeline(picture)
+        objectness = _logit(proposals.scores)[detections.proposals]
+        ones = np.ones(len(detections))
+        inputs.append(np.stack([ones, _logit(detections.scores), objectness], axis=1))
+        right.append(_right(detections, dataset, index))
+    if not right or not np.concatenate(right).any():
+        raise DataError(
+            "no detection is right, so scores cannot be calibrated",
+            file=dataset.directory,
+            remedy="train longer, or calibrate on pictures of the classes trained on",
+        )
+    return np.concatenate(inputs), np.concatenate(right)
+
+
+def _right(detections: foveate.Detections, dataset: CocoDataset, index: int) -> NDArray[np.bool_]:
+    """Match detections, best first, to objects of their class, each object once."""
+    instances = dataset.instances(index)
+    truths = [coco_mask.encode(np.asfortranarray(instance.mask)) for instance in instances]
+    right = np.zeros(len(detections), bool)
+    if not truths or not len(detections):
+        return right
+    iou = np.asarray(coco_mask.iou(detections.masks.rle(), truths, [False] * len(truths)))
+    same = detections.labels[:, None] == np.array([i.label for i in instances])[None]
+    iou = np.where(same, iou, 0.0)
+    for row in range(len(detections)):
+        best = int(iou[row].argmax())
+        if iou[row, best] >= RIGHT_IOU:
+            right[row] = True
+            iou[:, best] = 0.0
+    return right
+
+
+def _logit(probability: NDArray[np.float32]) -> NDArray[np.float64]:
+    p = np.clip(probability.astype(np.float64), 1e-6, 1 - 1e-6)
+    return np.log(p / (1 - p))
+
+
+def fit_logistic(
+    inputs: NDArray[np.float64], right: NDArray[np.bool_], steps: int = 50
+) -> NDArray[np.float64]:
+    """Fit a logistic regression by Newton's method, slightly regularised.
+
+    Args:
+        inputs: (N, D), a column of ones first.
+        right: (N,).
+        steps: Newton steps; it converges in about ten.
+
+    Returns:
+        (D,) coefficients.
+    """
+    weights = np.zeros(inputs.shape[1])
+    ridge = 1e-3 * np.eye(inputs.shape[1])
+    for _ in range(steps):
+        p = 1 / (1 + np.exp(-inputs @ weights))
+        gradient = inputs.T @ (p - right) + ridge @ weights
+        curvature = (inputs * (p * (1 - p))[:, None]).T @ inputs + ridge
+        weights -= np.linalg.solve(curvature, gradient)
+    return weights

@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Export: every stage computes in ONNX Runtime what it computes in PyTorch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+
+from foveate.bundle import Bundle
+from foveate.errors import ModelError
+from foveate.export.bundle_export import ExportOptions, export_bundle
+from foveate.export.bundle_weights import cascade_from_bundle
+from foveate.export.stages import Stage, detection_stages, proposal_stages
+from foveate.models.checkpoint import (
+    Cascade,
+    CascadeInfo,
+    build_cascade,
+    load_checkpoint,
+    save_checkpoint,
+)
+
+CLASSES = ("cat", "cup", "rocket")
+
+
+@pytest.fixture(scope="module")
+def cascade() -> Cascade:
+    torch.manual_seed(0)
+    return build_cascade(
+        CascadeInfo(
+            proposals="sharpmask-mini", classifier="multipathnet-mini", class_names=CLASSES
+        )
+    )
+
+
+@pytest.fixture(scope="module")
+def bundle(cascade: Cascade, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return export_bundle(cascade, tmp_path_factory.mktemp("export") / "bundle")
+
+
+def stages(cascade: Cascade) -> Iterator[Stage]:
+    assert cascade.classifier is not None
+    yield from proposal_stages(cascade.proposals)
+    yield from detection_stages(cascade.classifier)
+
+
+def inputs_of(stage: Stage, height: int, width: int, rows: int) -> dict[str, torch.Tensor]:
+    """Random inputs of another size than the one that was traced."""
+    torch.manual_seed(1)
+    found = {}
+    for name, example in stage.inputs.items():
+        shape = list(example.shape)
+        if name == "picture":
+            shape[2:] = [height, width]
+        elif name.startswith("map_"):
+            stride = int(name.removeprefix("map_"))
+            shape[2:] = [height // stride, width // stride]
+        else:
+            shape[0] = rows
+        found[name] = torch.randn(shape)
+        if name == "boxes":
+            low = torch.rand(rows, 2) * min(height, width)
+            found[name] = torch.cat([low, low + torch.rand(rows, 2) * 200], dim=1)
+    return found
+
+
+def assert_agrees(found: np.ndarray, expected: np.ndarray) -> None:
+    assert found.shape == expected.shape
+    limit = 1e-5 * max(1.0, float(np.abs(expected).max(initial=0.0)))
+    assert float(np.abs(found - expected).max(initial=0.0)) <= limit
+
+
+@pytest.mark.parametrize(("height", "width", "rows"), [(320, 448, 7), (192, 160, 1), (224, 256, 0)])
+def test_every_stage_agrees_with_pytorch_at_other_sizes(
+    cascade: Cascade, bundle: Bundle, height: int, width: int, rows: int
+) -> None:
+    for stage in stages(cascade):
+        inputs = inputs_of(stage, height, width, rows)
+        session = onnxruntime.InferenceSession(
+            bundle.stage_path(stage.name), providers=["CPUExecutionProvider"]
+        )
+        found = session.run(
+            list(stage.outputs), {name: value.numpy() for name, value in inputs.items()}
+        )
+        with torch.inference_mode():
+            expected = stage.module(*inputs.values())
+        expected = (expected,) if isinstance(expected, torch.Tensor) else expected
+        for one, other in zip(found, expected, strict=True):
+            assert_agrees(one, other.numpy())
+
+
+def test_stages_are_opset_18_with_our_operator_and_its_body(bundle: Bundle) -> None:
+    model = onnx.load(bundle.stage_path("refine"))
+    versions = {entry.domain: entry.version for entry in model.opset_import}
+    assert versions == {"": 18, "foveate": 1}
+    nodes = [node for node in model.graph.node if node.domain == "foveate"]
+    assert [node.op_type for node in nodes] == ["BilinearUpsample2d"] * 4
+    attributes = {attribute.name for attribute in nodes[0].attribute}
+    assert {"plugin_namespace", "plugin_version"} <= attributes
+    assert [function.name for function in model.functions] == ["BilinearUpsample2d"]
+    assert [plugin.name for plugin in bundle.manifest.plugins] == ["BilinearUpsample2d"]
+
+
+def test_files_hold_no_trace_of_the_machine(bundle: Bundle) -> None:
+    for stage in bundle.manifest.stages:
+        content = bundle.stage_path(stage).read_bytes()
+        assert b".py" not in content
+        assert str(Path(__file__).parents[2]).encode() not in content
+
+
+def test_weights_are_stored_in_half_of_their_size(bundle: Bundle, cascade: Cascade) -> None:
+    for stage in bundle.manifest.stages:
+        model = onnx.load(bundle.stage_path(stage))
+        large = [t for t in model.graph.initializer if np.prod(t.dims) >= 64]
+        assert {t.data_type for t in large} == {onnx.TensorProto.FLOAT16}
+
+
+def test_the_manifest_names_dimensions_as_the_stages_do(bundle: Bundle) -> None:
+    (picture,) = bundle.manifest.stages["propose"].inputs
+    assert (picture.name, picture.dtype, picture.shape) == (
+        "picture",
+        "float32",
+        (1, 3, "height", "width"),
+    )
+    assert bundle.manifest.stages["classify"].outputs[0].shape == ("boxes", len(CLASSES) + 1)
+
+
+def test_a_bundle_gives_its_networks_back(bundle: Bundle, cascade: Cascade) -> None:
+    again = cascade_from_bundle(bundle)
+    assert again.info.class_names == CLASSES
+    assert again.classifier is not None
+    assert cascade.classifier is not None
+    for one, other in (
+        (cascade.proposals, again.proposals),
+        (cascade.classifier, again.classifier),
+    ):
+        found = other.state_dict()
+        for name, value in one.state_dict().items():
+            if not name.startswith("deepmask.mask"):  # refined by SharpMask, so not exported
+                assert torch.equal(value, found[name]), name
+
+
+def test_a_checkpoint_gives_its_networks_back(cascade: Cascade, tmp_path: Path) -> None:
+    path = tmp_path / "cascade.safetensors"
+    save_checkpoint(path, cascade)
+    again = load_checkpoint(path)
+    assert again.info == cascade.info
+    for name, value in cascade.proposals.state_dict().items():
+        assert torch.equal(value, again.proposals.state_dict()[name])
+
+
+def test_deepmask_alone_exports_to_a_bundle_that_only_proposes(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    alone = build_cascade(CascadeInfo(proposals="deepmask-mini"))
+    bundle = export_bundle(alone, tmp_path / "bundle", ExportOptions(name="deepmask"))
+    assert set(bundle.manifest.stages) == {"propose", "refine"}
+    assert bundle.manifest.mask.size == 40
+    assert not bundle.manifest.classifies
+
+
+def test_a_file_that_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "weights.safetensors"
+    with pytest.raises(ModelError, match="no checkpoint can be read.*weights.safetensors"):
+        load_checkpoint(path)
+    path.write_bytes(b"\x10\x00\x00\x00\x00\x00\x00\x00not json at all!")
+    with pytest.raises(ModelError, match="no checkpoint can be read.*foveate train"):
+        load_checkpoint(path)
