@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -56,8 +57,11 @@ def _open_engines(bundle: Bundle, provider: str, threads: int | None) -> dict[st
     # Here, so that a pipeline of other engines does not pay for the import.
     from foveate.runtime.engines.onnxruntime import OnnxRuntimeEngine  # noqa: PLC0415
 
+    turn = threading.Lock()
+
     def open_engine(stage: str) -> Engine:
-        return OnnxRuntimeEngine(bundle.stage_path(stage), threads=threads, provider=provider)
+        path = bundle.stage_path(stage)
+        return OnnxRuntimeEngine(path, threads=threads, provider=provider, turn=turn)
 
     stages = tuple(bundle.manifest.stages)
     with ThreadPoolExecutor(len(stages)) as pool:

@@ -54,9 +54,11 @@ def place(
         plane[bottom:] = table[fill]
         plane[border:bottom, :border] = table[fill]
         plane[border:bottom, right:] = table[fill]
-        # One look-up a pixel: OpenCV's LUT is the fastest way from bytes to normalised floats.
-        values = cv2.LUT(np.ascontiguousarray(cv2.extractChannel(level, channel)), table)
-        plane[border:bottom, border:right] = values
+        # One look-up a pixel, written in place: OpenCV's fastest way from bytes to floats.
+        target = plane[border:bottom, border:right]
+        values = cv2.LUT(cv2.extractChannel(level, channel), table, dst=target)
+        if values is not target:
+            target[...] = values
 
 
 def _table(mean: float, std: float) -> Floats:
