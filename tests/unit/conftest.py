@@ -62,10 +62,14 @@ def pool(source: str, target: str, size: int) -> Any:
 
 
 def score_kernel() -> np.ndarray:
-    """Middle minus rim, on cells of 8 px: 20 x 20 cells a window, the middle is 10 x 10."""
+    """Middle minus rim, on cells of 8 px: 20 x 20 cells a window, the middle is 10 x 10.
+
+    It is tilted a little, so that no two windows have the same score.
+    """
     kernel = np.full((20, 20), -1 / 300, np.float32)
     kernel[5:15, 5:15] = 1 / 100
-    return kernel
+    rows, columns = np.mgrid[:20, :20]
+    return kernel * (1 + 0.004 * rows + 0.0017 * columns).astype(np.float32)
 
 
 def propose_stage() -> tuple[ModelProto, StageSpec]:
@@ -191,8 +195,8 @@ def contrast_manifest(stages: dict[str, StageSpec]) -> Manifest:
         preprocessing=PreprocessingSpec(mean=(127,) * 3, std=(128,) * 3, fill=0),
         pyramid=PyramidSpec(scales=(0.25, 0.3536, 0.5, 0.7071, 1.0, 1.4142), max_side=256),
         windows=WindowSpec(size=160, stride=16, padding=80),
-        select=SelectSpec(top_k=20, window_nms=0.6),
-        mask=MaskSpec(size=160, threshold=0.0),
+        select=SelectSpec(top_k=20, window_nms=0.618),
+        mask=MaskSpec(size=160, threshold=0.137),
         stages=stages,
         features=FeaturesSpec(short_side=128, long_side=256, multiple=32) if classifies else None,
         classify=ClassifySpec(

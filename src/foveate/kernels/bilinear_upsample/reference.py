@@ -34,10 +34,11 @@ def paste(
     resampled = resample(logits, window.height, window.width)
     canvas = np.full((height, width), -np.inf)
     for i in range(window.height):
-        for j in range(window.width):
-            y, x = window.top + i, window.left + j
-            if 0 <= y < height and 0 <= x < width:
-                canvas[y, x] = resampled[i, j]
+        y = window.top + i
+        if 0 <= y < height:
+            columns = window.left + np.arange(window.width)
+            inside = (columns >= 0) & (columns < width)
+            canvas[y, columns[inside]] = resampled[i, inside]
     return canvas > threshold, canvas
 
 

@@ -111,7 +111,8 @@ class WindowMask:
         height, width = len(self._first), self._rows.shape[1]
 
         def rows(start: int, stop: int) -> Bools:
-            return np.any(self._crop(start, stop, 0, width), axis=1)
+            hit: Bools = np.any(self._crop(start, stop, 0, width), axis=1)
+            return hit
 
         top = _first_hit(height, rows)
         if top is None:
@@ -119,7 +120,8 @@ class WindowMask:
         bottom = height - _last_hit(height, rows)
 
         def columns(start: int, stop: int) -> Bools:
-            return np.any(self._crop(top, bottom, start, stop), axis=0)
+            hit: Bools = np.any(self._crop(top, bottom, start, stop), axis=0)
+            return hit
 
         return top, bottom, _first_hit(width, columns) or 0, width - _last_hit(width, columns)
 

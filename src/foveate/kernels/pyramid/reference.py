@@ -23,11 +23,11 @@ def axis_weights(old: int, new: int) -> NDArray[np.float64]:
     """
     weights = np.zeros((new, old))
     scale = old / new
+    pixels = np.arange(old)
     for i in range(new):
         if new < old:
-            for j in range(old):
-                overlap = min((i + 1) * scale, j + 1) - max(i * scale, j)
-                weights[i, j] = max(overlap, 0.0) / scale
+            overlap = np.minimum((i + 1) * scale, pixels + 1) - np.maximum(i * scale, pixels)
+            weights[i] = np.maximum(overlap, 0.0) / scale
         else:
             centre = min(max((i + 0.5) * scale - 0.5, 0.0), old - 1.0)
             first = min(int(np.floor(centre)), max(old - 2, 0))
