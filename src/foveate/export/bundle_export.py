@@ -29,6 +29,7 @@ from foveate.bundle import (
     write_bundle,
 )
 from foveate.export.onnx_graph import DOMAIN, export_stage
+from foveate.export.parity import check_stage
 from foveate.export.stages import detection_stages, proposal_stages
 from foveate.models.checkpoint import Cascade, round_to_half
 from foveate.models.deepmask import CELLS, STRIDE, WINDOW
@@ -72,7 +73,7 @@ def export_bundle(
     *,
     overwrite: bool = False,
 ) -> Bundle:
-    """Export every stage and write the bundle.
+    """Export every stage, compare it with PyTorch, and write the bundle.
 
     Args:
         cascade: its networks are rounded to float16 in place.
@@ -83,6 +84,9 @@ def export_bundle(
 
     Returns:
         The bundle, opened and checked.
+
+    Raises:
+        ModelError: a stage does not compute in ONNX Runtime what it computes in PyTorch.
     """
     options = options or ExportOptions()
     round_to_half(cascade.proposals)
@@ -91,6 +95,8 @@ def export_bundle(
         round_to_half(cascade.classifier)
         stages += detection_stages(cascade.classifier)
     models = {stage.name: export_stage(stage) for stage in stages}
+    for stage in stages:
+        check_stage(stage, models[stage.name])
     files = {f"{name}.onnx": model.SerializeToString() for name, model in models.items()}
     manifest = _manifest(cascade, options, models)
     return write_bundle(directory, manifest, {**files, **(extra_files or {})}, overwrite=overwrite)

@@ -70,6 +70,8 @@ def run(
     )
     done = _resume(network, optimizer, options, checkpoint)
     means: dict[str, float] = {}
+    # Gradients fade below 1e-38 as masks become right, and a processor takes those 100x slower.
+    torch.set_flush_denormal(True)
     network.train()
     for index in range(done, options.steps):
         for group in optimizer.param_groups:

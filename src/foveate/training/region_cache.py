@@ -59,22 +59,29 @@ class RegionSample:
 
 
 class RegionCache:
-    """A directory with one file a picture."""
+    """A directory with one file a picture, each kept in memory once it was read."""
 
     def __init__(self, directory: Path):
         self._files = sorted(directory.glob("*.npz"))
+        self._samples: dict[int, RegionSample] = {}
 
     def __len__(self) -> int:
         return len(self._files)
 
     def __getitem__(self, index: int) -> RegionSample:
-        with np.load(self._files[index]) as content:
-            return RegionSample(
-                maps={stride: content[f"map_{stride}"] for stride in STRIDES},
-                proposals=content["proposals"],
-                truths=content["truths"],
-                labels=content["labels"],
-            )
+        if index not in self._samples:
+            self._samples[index] = _read(self._files[index])
+        return self._samples[index]
+
+
+def _read(file: Path) -> RegionSample:
+    with np.load(file) as content:
+        return RegionSample(
+            maps={stride: content[f"map_{stride}"] for stride in STRIDES},
+            proposals=content["proposals"],
+            truths=content["truths"],
+            labels=content["labels"],
+        )
 
 
 def build_regions(
@@ -101,7 +108,7 @@ def build_regions(
     count = min(options.pictures, len(dataset))
     for index in range(count):
         file = directory / f"{index:06d}.npz"
-        if not file.exists():
+        if not file.exists() and dataset.instances(index):
             sample = _sample(dataset, index, trunk, propose, options)
             aside = file.with_suffix(".partial")
             with aside.open("wb") as stream:

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -47,31 +48,52 @@ class CacheOptions:
 
 
 class WindowCache:
-    """Memory-mapped arrays of a finished cache.
+    """Arrays of a finished cache, each read into memory when it is first used.
 
-    Attributes:
-        coarse: (V, C, 20, 20) float16 stride-16 features under the inner windows of each view.
-        scores: (V, 11, 11) int8 labels as in `View`.
-        mask_views: (M,) int32 view of each labelled mask.
-        mask_cells: (M, 2) int8 row and column of its window among the inner ones.
-        mask_labels: (M, 160, 160) uint8, 255 on the object.
-        fine_masks: (F,) int32 index into the mask arrays of each fine window.
-        fine: stride -> (F, C, S + 4, S + 4) float16 features under the window and `HALO` around.
+    Windows are drawn at random, so a mapped file would be read page by page, slower than they are
+    trained on.
     """
 
     def __init__(self, directory: Path):
-        def array(name: str) -> Any:
-            return np.load(directory / f"{name}.npy", mmap_mode="r")
+        self._directory = directory
 
-        self.coarse: NDArray[np.float16] = array("coarse")
-        self.scores: NDArray[np.int8] = array("scores")
-        self.mask_views: NDArray[np.int32] = array("mask_views")
-        self.mask_cells: NDArray[np.int8] = array("mask_cells")
-        self.mask_labels: NDArray[np.uint8] = array("mask_labels")
-        self.fine_masks: NDArray[np.int32] = array("fine_masks")
-        self.fine: dict[int, NDArray[np.float16]] = {
-            stride: array(f"fine_{stride}") for stride in SKIP_STRIDES
-        }
+    @cached_property
+    def coarse(self) -> NDArray[np.float16]:
+        """(V, C, 20, 20) stride-16 features under the inner windows of each view."""
+        return self._read("coarse")
+
+    @cached_property
+    def scores(self) -> NDArray[np.int8]:
+        """(V, 11, 11) labels as in `View`."""
+        return self._read("scores")
+
+    @cached_property
+    def mask_views(self) -> NDArray[np.int32]:
+        """(M,) view of each labelled mask."""
+        return self._read("mask_views")
+
+    @cached_property
+    def mask_cells(self) -> NDArray[np.int8]:
+        """(M, 2) row and column of its window among the inner ones."""
+        return self._read("mask_cells")
+
+    @cached_property
+    def mask_labels(self) -> NDArray[np.uint8]:
+        """(M, 160, 160), 255 on the object."""
+        return self._read("mask_labels")
+
+    @cached_property
+    def fine_masks(self) -> NDArray[np.int32]:
+        """(F,) index into the mask arrays of each fine window."""
+        return self._read("fine_masks")
+
+    @cached_property
+    def fine(self) -> dict[int, NDArray[np.float16]]:
+        """Stride -> (F, C, S + 4, S + 4) features under the window and `HALO` around."""
+        return {stride: self._read(f"fine_{stride}") for stride in SKIP_STRIDES}
+
+    def _read(self, name: str) -> Any:
+        return np.load(self._directory / f"{name}.npy")
 
 
 def build_cache(

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Does a written stage compute what the network computes?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from torch import Tensor
+
+from foveate.errors import ModelError
+from foveate.export.stages import Stage
+
+TOLERANCE = 1e-5
+"""Largest difference, as a share of the largest value (at least 1): float32 sums in another order."""
+
+
+def check_stage(stage: Stage, model: onnx.ModelProto) -> None:
+    """Compare a stage in ONNX Runtime with PyTorch on random inputs of the examples' sizes.
+
+    Raises:
+        ModelError: an output differs by more than `TOLERANCE`.
+    """
+    generator = torch.Generator().manual_seed(0)
+    inputs = {
+        name: example if name == "boxes" else torch.randn(example.shape, generator=generator)
+        for name, example in stage.inputs.items()
+    }
+    for name, error in stage_errors(stage, model.SerializeToString(), inputs).items():
+        if not error <= TOLERANCE:
+            raise ModelError(
+                f"the exported stage {stage.name!r} differs from PyTorch: its output {name!r} by "
+                f"{error:.1e} of the largest value, at most {TOLERANCE:.0e} was expected",
+                remedy="try the pinned versions of torch, onnx and onnxruntime",
+            )
+
+
+def stage_errors(stage: Stage, model: bytes | str, inputs: Mapping[str, Tensor]) -> dict[str, float]:
+    """Run a stage in both and compare.
+
+    Args:
+        stage: its module in evaluation mode.
+        model: the ONNX file's content, or its path.
+        inputs: float32, by name.
+
+    Returns:
+        Output -> largest difference over max(1, largest value in PyTorch).
+    """
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    arrays = {name: inputs[name].numpy() for name in stage.inputs}
+    found = session.run(list(stage.outputs), arrays)
+    with torch.inference_mode():
+        outputs = stage.module(*(inputs[name] for name in stage.inputs))
+    expected = outputs if isinstance(outputs, tuple) else (outputs,)
+    errors = {}
+    for name, one, other in zip(stage.outputs, found, expected, strict=True):
+        reference = other.numpy()
+        if one.shape != reference.shape:
+            raise ModelError(
+                f"the exported stage {stage.name!r} gives {name!r} as {one.shape}, "
+                f"PyTorch as {reference.shape}",
+                remedy="try the pinned versions of torch, onnx and onnxruntime",
+            )
+        scale = max(1.0, float(np.abs(reference).max(initial=0.0)))
+        errors[name] = float(np.abs(one - reference).max(initial=0.0)) / scale
+    return errors
