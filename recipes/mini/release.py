@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Make the shipped bundle of a finished training: export, measure, write the model card.
 
-    python recipes/mini/release.py runs/mini --data data --voc4 voc4 --output src/foveate/bundles/mini
+python recipes/mini/release.py runs/mini --data data --voc4 voc4 --output src/foveate/bundles/mini
 """
 
 from __future__ import annotations
@@ -60,7 +60,9 @@ def _measure(cascade: Cascade, truth: GroundTruth, task: str) -> Figures:
     with tempfile.TemporaryDirectory() as scratch:
         bundle = export_bundle(cascade, Path(scratch) / "bundle")
         pipeline = foveate.load(bundle.root, options=foveate.Options(min_score=0.0))
-        report = evaluate(pipeline, truth, task="proposals" if task == "proposals" else "detections")
+        report = evaluate(
+            pipeline, truth, task="proposals" if task == "proposals" else "detections"
+        )
     return report.figures
 
 
@@ -79,21 +81,25 @@ def _card(
     with tempfile.TemporaryDirectory() as scratch:
         files = export_bundle(cascade, Path(scratch) / "bundle").manifest
     training = cascade.info.training
-    return (HERE / "model_card.md").read_text(encoding="utf-8").format(
-        parameters=_parameters(cascade) / 1e6,
-        megabytes=sum(file.size for file in files.files.values()) / 1e6,
-        classes=", ".join(cascade.info.class_names),
-        trained="; ".join(f"{name}: {value}" for name, value in training.items()),
-        weights=files.provenance["weights_sha256"],
-        validation_pictures=len(validation.pictures),
-        validation_objects=len(validation.objects),
-        voc_objects=len(photographs.objects),
-        class_rows="\n".join(f"| {name} | {_cell(value)} |" for name, value in classes.items()),
-        train_cutouts=cutouts["train"],
-        validation_cutouts=cutouts["validation"],
-        train_backgrounds=backgrounds["train"],
-        validation_backgrounds=backgrounds["validation"],
-        **dict(_cells(measured)),
+    return (
+        (HERE / "model_card.md")
+        .read_text(encoding="utf-8")
+        .format(
+            parameters=_parameters(cascade) / 1e6,
+            megabytes=sum(file.size for file in files.files.values()) / 1e6,
+            classes=", ".join(cascade.info.class_names),
+            trained="; ".join(f"{name}: {value}" for name, value in training.items()),
+            weights=files.provenance["weights_sha256"],
+            validation_pictures=len(validation.pictures),
+            validation_objects=len(validation.objects),
+            voc_objects=len(photographs.objects),
+            class_rows="\n".join(f"| {name} | {_cell(value)} |" for name, value in classes.items()),
+            train_cutouts=cutouts["train"],
+            validation_cutouts=cutouts["validation"],
+            train_backgrounds=backgrounds["train"],
+            validation_backgrounds=backgrounds["validation"],
+            **dict(_cells(measured)),
+        )
     )
 
 

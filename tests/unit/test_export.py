@@ -33,9 +33,7 @@ CLASSES = ("cat", "cup", "rocket")
 def cascade() -> Cascade:
     torch.manual_seed(0)
     return build_cascade(
-        CascadeInfo(
-            proposals="sharpmask-mini", classifier="multipathnet-mini", class_names=CLASSES
-        )
+        CascadeInfo(proposals="sharpmask-mini", classifier="multipathnet-mini", class_names=CLASSES)
     )
 
 

@@ -16,7 +16,7 @@ from foveate.training.loop import LoopOptions, Losses, run
 OPTIONS = LoopOptions(steps=12, checkpoint_every=4, warm_up=3, seed=5)
 
 
-class Interrupted(Exception):
+class StoppedError(Exception):
     pass
 
 
@@ -36,7 +36,7 @@ def train(module: nn.Module, checkpoint: Path, stop_at: int = 0) -> dict[str, fl
         assert total == OPTIONS.steps
         final.update(losses)
         if done == stop_at:
-            raise Interrupted
+            raise StoppedError
 
     run(module, step, OPTIONS, checkpoint, progress)
     return final
@@ -46,7 +46,7 @@ def test_a_resumed_run_gives_the_weights_of_an_uninterrupted_one(tmp_path: Path)
     whole = network()
     train(whole, tmp_path / "whole")
     broken = network()
-    with pytest.raises(Interrupted):
+    with pytest.raises(StoppedError):
         train(broken, tmp_path / "broken", stop_at=10)
     resumed = network()
     train(resumed, tmp_path / "broken")
