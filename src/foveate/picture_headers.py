@@ -31,6 +31,7 @@ class Header:
         complete: False if the end of the picture is missing.
         orientation: 1 to 8 as in EXIF, for formats that may have alpha.
         may_have_alpha: False if no picture of this kind has an alpha channel.
+        premultiplied: Whether OpenCV gives colours that are multiplied by alpha already.
     """
 
     width: int | None = None
@@ -38,6 +39,7 @@ class Header:
     complete: bool = True
     orientation: int = 1
     may_have_alpha: bool = True
+    premultiplied: bool = False
 
 
 def read_header(data: bytes) -> Header:
@@ -49,6 +51,8 @@ def read_header(data: bytes) -> Header:
             return _png(data)
         if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
             return _webp(data)
+        if data[:4] in (b"II*\0", b"MM\0*"):
+            return Header(premultiplied=True)  # TIFF
     except (struct.error, IndexError):
         return Header(complete=False)
     return Header()

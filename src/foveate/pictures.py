@@ -161,7 +161,8 @@ def _decode(data: Bytes, header: Header) -> Bytes | None:
         if stored is None:
             return None
         if stored.ndim == 3 and stored.shape[2] == 4:
-            return _upright(_blend(stored), header.orientation)
+            blended = _blend(stored, premultiplied=header.premultiplied)
+            return _upright(blended, header.orientation)
         return _decode_colour(data)
     except cv2.error:
         return None
@@ -177,12 +178,15 @@ def _decode_colour(data: Bytes) -> Bytes | None:
     return cast("Bytes", cv2.cvtColor(picture, cv2.COLOR_BGR2RGB, dst=picture))
 
 
-def _blend(stored: Array) -> Bytes:
+def _blend(stored: Array, *, premultiplied: bool) -> Bytes:
     """Blend (H, W, 4) BGR and alpha with white; 16 bits become 8."""
     if stored.dtype == np.uint16:
+        premultiplied = False  # OpenCV leaves these as they are
         stored = (stored >> 8).astype(np.uint8)
     alpha = stored[..., 3:].astype(np.uint16)
     colour = cv2.cvtColor(stored, cv2.COLOR_BGRA2RGB)
+    if premultiplied:
+        return np.asarray(np.minimum(colour + (255 - alpha), 255), np.uint8)
     blended = (colour * alpha + 255 * (255 - alpha) + 127) // 255
     return blended.astype(np.uint8)
 

@@ -69,7 +69,7 @@ def score_kernel() -> np.ndarray:
     kernel = np.full((20, 20), -1 / 300, np.float32)
     kernel[5:15, 5:15] = 1 / 100
     rows, columns = np.mgrid[:20, :20]
-    return kernel * (1 + 0.004 * rows + 0.0017 * columns).astype(np.float32)
+    return np.asarray(kernel * (1 + 0.004 * rows + 0.0017 * columns), np.float32)
 
 
 def propose_stage() -> tuple[ModelProto, StageSpec]:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias, TypeVar, overload
 
@@ -36,7 +36,6 @@ __all__ = ["Picture", "Pipeline"]
 
 Result = TypeVar("Result")
 Picture: TypeAlias = "Array | str | os.PathLike[str]"
-Pictures: TypeAlias = "list[Picture] | tuple[Picture, ...]"
 
 
 class Pipeline:
@@ -74,13 +73,13 @@ class Pipeline:
         self._free: list[Slot] = []
         self._lock = threading.Lock()
 
-    @overload
-    def __call__(self, pictures: Picture) -> Detections: ...
+    @overload  # a str is a sequence of str too, but one picture all the same
+    def __call__(self, pictures: Picture) -> Detections: ...  # type: ignore[overload-overlap]
 
     @overload
-    def __call__(self, pictures: Pictures) -> list[Detections]: ...
+    def __call__(self, pictures: Sequence[Picture]) -> list[Detections]: ...
 
-    def __call__(self, pictures: Picture | Pictures) -> Detections | list[Detections]:
+    def __call__(self, pictures: Picture | Sequence[Picture]) -> Detections | list[Detections]:
         """Find the objects in a picture, or in each picture of a list.
 
         Raises:
@@ -89,7 +88,7 @@ class Pipeline:
         """
         if isinstance(pictures, (str, os.PathLike, np.ndarray)):
             return next(self.stream([pictures]))
-        if isinstance(pictures, (list, tuple)):
+        if isinstance(pictures, Sequence):
             return list(self.stream(pictures))
         as_picture(pictures)  # raises the error that says what a picture is
         raise AssertionError

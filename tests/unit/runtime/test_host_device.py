@@ -25,7 +25,7 @@ def last(ready: Sequence[int]) -> int:
 
 @pytest.mark.parametrize("rule", [None, first, last])
 def test_a_stream_keeps_its_order(rule: Callable[[Sequence[int]], int] | None) -> None:
-    stream, seen = HostDevice(rule).stream(), []
+    stream, seen = HostDevice(rule).stream(), list[object]()
     for number in range(50):
         stream.enqueue(seen.append, number)
     stream.synchronize()
@@ -34,7 +34,7 @@ def test_a_stream_keeps_its_order(rule: Callable[[Sequence[int]], int] | None) -
 
 @pytest.mark.parametrize("rule", [None, first, last])
 def test_a_wait_orders_two_streams(rule: Callable[[Sequence[int]], int] | None) -> None:
-    device, seen = HostDevice(rule), []
+    device, seen = HostDevice(rule), list[object]()
     producer, consumer = device.stream(), device.stream()
     producer.enqueue(time.sleep, 0.01)
     producer.enqueue(seen.append, "made")
@@ -45,7 +45,7 @@ def test_a_wait_orders_two_streams(rule: Callable[[Sequence[int]], int] | None) 
 
 
 def test_a_missing_wait_is_a_wrong_order_in_a_script() -> None:
-    device, seen = HostDevice(last), []
+    device, seen = HostDevice(last), list[object]()
     producer, consumer = device.stream(), device.stream()
     producer.enqueue(seen.append, "made")
     consumer.enqueue(seen.append, "used")
@@ -54,7 +54,7 @@ def test_a_missing_wait_is_a_wrong_order_in_a_script() -> None:
 
 
 def test_nothing_runs_in_a_script_before_somebody_waits() -> None:
-    stream, seen = HostDevice(first).stream(), []
+    stream, seen = HostDevice(first).stream(), list[object]()
     stream.enqueue(seen.append, 1)
     assert seen == []
     stream.synchronize()
@@ -79,7 +79,7 @@ def fail() -> None:
 def test_an_error_stops_the_stream_until_it_is_reported(
     rule: Callable[[Sequence[int]], int] | None,
 ) -> None:
-    stream, seen = HostDevice(rule).stream(), []
+    stream, seen = HostDevice(rule).stream(), list[object]()
     stream.enqueue(fail)
     stream.enqueue(seen.append, "skipped")
     with pytest.raises(ValueError, match="broken"):
@@ -90,7 +90,7 @@ def test_an_error_stops_the_stream_until_it_is_reported(
 
 
 def test_an_error_does_not_stop_a_stream_that_waits_for_its_turn() -> None:
-    device, seen = HostDevice(), []
+    device, seen = HostDevice(), list[object]()
     broken, other = device.stream(), device.stream()
     broken.enqueue(fail)
     other.wait(broken.record())

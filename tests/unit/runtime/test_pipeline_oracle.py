@@ -40,7 +40,8 @@ def scaled(side: int, scale: float) -> int:
 
 def pooled(canvas: np.ndarray, size: int) -> np.ndarray:
     channels, height, width = canvas.shape
-    return canvas.reshape(channels, height // size, size, width // size, size).mean(axis=(2, 4))
+    cells = canvas.reshape(channels, height // size, size, width // size, size)
+    return np.asarray(cells.mean(axis=(2, 4)))
 
 
 class Oracle:
@@ -145,7 +146,7 @@ class Oracle:
         colours = np.mean([roi_max_pool(m, rois, 1, 1 / s)[:, :, 0, 0] for m, s in strides], axis=0)
         logits = np.concatenate([np.zeros((len(boxes), 1)), 8 * colours], axis=1)
         weights = np.exp(logits - logits.max(axis=1, keepdims=True))
-        return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+        return np.asarray(weights / weights.sum(axis=1, keepdims=True), np.float32)
 
 
 SIZES = [(120, 170), (200, 140), (64, 300), (300, 420)]
