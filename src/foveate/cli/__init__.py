@@ -82,18 +82,24 @@ def build_app(chosen: str | None) -> typer.Typer:
     return app
 
 
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"foveate {__version__}")
+        raise typer.Exit
+
+
 def _root(
     version: Annotated[
-        bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)
+        bool,
+        typer.Option(
+            "--version", help="Print the version and exit.", is_eager=True, callback=_tell_version
+        ),
     ] = False,
     debug: Annotated[
         bool, typer.Option("--debug", help="With any command: show where an error comes from.")
     ] = False,
 ) -> None:
-    del debug  # taken out of the arguments before, wherever it stood
-    if version:
-        typer.echo(f"foveate {__version__}")
-        raise typer.Exit
+    del version, debug  # the one has its callback, the other is taken out of the arguments before
 
 
 def _named_only() -> None:

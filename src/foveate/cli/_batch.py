@@ -34,9 +34,10 @@ class Batch:
                 self.files.extend(find_pictures([text]))
             except InputError as error:
                 self.failures.append(error)
+        self._bad_folders = len(self.failures)
 
     def __len__(self) -> int:
-        return len(self.files)
+        return len(self.files) + self._bad_folders
 
     def run(self, pipeline: Pipeline) -> Iterator[tuple[Path, Bytes, Detections]]:
         """Yield each file that could be read, its pixels, and what was found, in order."""
