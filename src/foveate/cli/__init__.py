@@ -18,7 +18,7 @@ import typer
 from foveate import __version__
 from foveate.errors import FoveateError, MissingExtraError
 
-__all__ = ["COMMANDS", "build_app", "invoke", "main"]
+__all__ = ["main"]
 
 COMMANDS = {
     "run": "Find, outline and name the objects in pictures.",
