@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["draw"]
 
 _OPACITY = 0.42
+_STRIP = 256  # rows that are tinted at a time
 
 
 def draw(
@@ -47,13 +48,14 @@ def draw(
             f"{masks.shape[2]} x {masks.shape[1]}",
             remedy="draw on the picture that was searched",
         )
-    crops = [masks.crop(index) for index in range(len(masks))]
-    # The largest first, so that a small object in front of a large one stays visible.
-    order = sorted(range(len(masks)), key=lambda index: -crops[index][0].size)
-    for index in order:
-        _fill(canvas, *crops[index], colour(index))
-    for index in order:
-        _outline(canvas, *crops[index], colour(index))
+    tight = masks.boxes()
+    areas = (tight[:, 2] - tight[:, 0]) * (tight[:, 3] - tight[:, 1])
+    # The largest first, so that a small object in front of a large one stays visible. One mask is
+    # rasterised at a time: on a large photograph all of them would fill the memory.
+    for index in np.argsort(-areas, kind="stable").tolist():
+        crop = masks.crop(index)
+        _fill(canvas, *crop, colour(index))
+        _outline(canvas, *crop, colour(index))
     painter = LabelPainter(canvas)
     for index, text in enumerate(texts):  # the best first: they get the best places
         painter.paint(text, tuple(boxes[index].tolist()), colour(index))
@@ -61,15 +63,15 @@ def draw(
 
 
 def _fill(canvas: Bytes, mask: Bools, top: int, left: int, tint: tuple[int, int, int]) -> None:
-    region = canvas[top : top + mask.shape[0], left : left + mask.shape[1]]
-    if not region.size:
-        return
     table = np.empty((1, 256, 3), np.uint8)
     for channel in range(3):
         mixed = np.arange(256) * (1 - _OPACITY) + tint[channel] * _OPACITY
         table[0, :, channel] = np.round(mixed)
-    tinted = cv2.LUT(np.ascontiguousarray(region), table)
-    np.copyto(region, tinted, where=mask[..., None])
+    for start in range(0, len(mask), _STRIP):
+        part = mask[start : start + _STRIP]
+        row = top + start
+        region = canvas[row : row + len(part), left : left + mask.shape[1]]
+        np.copyto(region, cv2.LUT(np.ascontiguousarray(region), table), where=part[..., None])
 
 
 def _outline(canvas: Bytes, mask: Bools, top: int, left: int, tint: tuple[int, int, int]) -> None:

@@ -94,15 +94,12 @@ class Masks:
 
     def crop(self, index: int) -> tuple[Bools, int, int]:
         """Return a mask inside its tight box, and the row and column of that in the picture."""
-        row = self._rows[index]
-        window = Window.around(self._geometry[row].tolist())
-        return WindowMask(
-            self._logits[row],
-            window,
-            threshold=self._threshold,
-            picture_height=self._height,
-            picture_width=self._width,
-        ).mask()
+        return self._window_mask(index).mask()
+
+    def boxes(self) -> Floats:
+        """Return the tight box of each mask without rasterising it: (N, 4) xyxy."""
+        boxes = [self._window_mask(index).box() for index in range(len(self))]
+        return np.array(boxes, np.float32).reshape(-1, 4)
 
     def areas(self) -> Longs:
         """Return the number of foreground pixels of each mask: (N,)."""
@@ -114,6 +111,16 @@ class Masks:
         crops = (self.crop(index) for index in range(len(self)))
         size = (self._height, self._width)
         return [encode_crop(crop, top, left, *size) for crop, top, left in crops]
+
+    def _window_mask(self, index: int) -> WindowMask:
+        row = self._rows[index]
+        return WindowMask(
+            self._logits[row],
+            Window.around(self._geometry[row].tolist()),
+            threshold=self._threshold,
+            picture_height=self._height,
+            picture_width=self._width,
+        )
 
     def __repr__(self) -> str:
         return f"Masks(shape={self.shape})"

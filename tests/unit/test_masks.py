@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
 from foveate.detections import Masks
+from foveate.kernels.bilinear_upsample.reference import tight_box
 from foveate.rle import encode_crop
 
 # pycocotools 2.0.11 decodes in a way that numpy 2 warns about.
@@ -36,6 +37,8 @@ def test_all_ways_to_the_pixels_agree(masks: Masks) -> None:
         assert mask.sum() == crop.sum()
     assert masks.areas().tolist() == stack.sum(axis=(1, 2)).tolist()
     assert np.array_equal(masks[1], masks[3])
+    for box, mask in zip(masks.boxes(), stack, strict=True):
+        assert tuple(box) == tight_box(mask)
 
 
 def test_masks_can_be_chosen(masks: Masks) -> None:

@@ -41,9 +41,9 @@ def write_aside(path: Path, content: bytes) -> None:
 
 
 def write_jpeg(path: Path, picture: Bytes) -> None:
-    """Write a (H, W, 3) RGB picture."""
-    reversed_channels = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
-    _, encoded = cv2.imencode(".jpg", reversed_channels, [cv2.IMWRITE_JPEG_QUALITY, 92])
+    """Write a (H, W, 3) RGB picture, which is used up: its channels change places."""
+    cv2.cvtColor(picture, cv2.COLOR_RGB2BGR, dst=picture)
+    _, encoded = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 92])
     write_aside(path, encoded.tobytes())
 
 
