@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import warnings
 from typing import Any
 
@@ -71,9 +72,19 @@ def _trace(stage: Stage) -> onnx.ModelProto:
 
 
 def _name_dimensions(model: onnx.ModelProto, stage: Stage) -> None:
+    """Call the dimensions what the stage calls them, in the outputs' expressions too."""
+    names = {}
     for value in model.graph.input:
         for axis, name in stage.dynamic.get(value.name, {}).items():
-            value.type.tensor_type.shape.dim[axis].dim_param = name
+            dimension = value.type.tensor_type.shape.dim[axis]
+            names[dimension.dim_param] = name
+            dimension.dim_param = name
+    for value in model.graph.output:
+        for dimension in value.type.tensor_type.shape.dim:
+            if dimension.dim_param:
+                dimension.dim_param = re.sub(
+                    r"\w+", lambda symbol: names.get(symbol[0], symbol[0]), dimension.dim_param
+                )
 
 
 def _drop_traces_of_the_machine(model: onnx.ModelProto) -> None:

@@ -69,8 +69,8 @@ class Tower(nn.Module):
         self.embed = nn.Linear(mixed_channels * pooled_side**2, hidden)
         self.dropout = nn.Dropout(0.5)
 
-    def forward(self, features: Mapping[int, Tensor], boxes: Tensor) -> Tensor:
-        """Embed (R, 4) xyxy boxes in picture pixels: (R, hidden)."""
+    def pool(self, features: Mapping[int, Tensor], boxes: Tensor) -> Tensor:
+        """Pool the region of (R, 4) xyxy boxes in picture pixels: (R, C, P, P), no weights yet."""
         region = foveal_boxes(boxes, self.shape.region)
         pooled = [
             _unit_root_mean_square(
@@ -78,7 +78,11 @@ class Tower(nn.Module):
             )
             for stride in self.shape.strides
         ]
-        mixed = self.mix(torch.cat(pooled, dim=1))
+        return torch.cat(pooled, dim=1)
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        """Embed (R, C, P, P) pooled regions: (R, hidden)."""
+        mixed = self.mix(pooled)
         embedded: Tensor = self.dropout(torch.relu(self.embed(mixed.flatten(1))))
         return embedded
 
@@ -147,25 +151,45 @@ class MultiPathNet(nn.Module):
         features: dict[int, Tensor] = self.trunk(picture)
         return {stride: features[stride] for stride in (8, 16, 32)}
 
-    def logits(self, features: Mapping[int, Tensor], boxes: Tensor) -> tuple[Tensor, Tensor]:
-        """Classify boxes, head by head, and regress them.
+    def pool(self, features: Mapping[int, Tensor], boxes: Tensor) -> list[Tensor]:
+        """Pool what each tower reads; the box tower's comes last.
 
         Args:
             features: maps by stride.
             boxes: (R, 4) float32 xyxy in pixels of the picture that the maps were made from.
 
         Returns:
+            (R, C, P, P) a tower. They depend on the frozen trunk only, so training keeps them.
+        """
+        return [tower.pool(features, boxes) for tower in self.towers]
+
+    @property
+    def towers(self) -> list[Tower]:
+        """The classification towers and the box tower."""
+        towers = [*self.class_towers, self.box_tower]
+        return [tower for tower in towers if isinstance(tower, Tower)]
+
+    def logits(self, pooled: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Classify boxes, head by head, and regress them.
+
+        Args:
+            pooled: as `pool` gives them.
+
+        Returns:
             Class logits (6, R, classes + 1), column 0 the background, and normalised box deltas
             (R, classes + 1, 4).
         """
-        fovea = torch.cat([tower(features, boxes) for tower in self.class_towers], dim=1)
+        *class_embeddings, box_embedding = (
+            tower(regions) for tower, regions in zip(self.towers, pooled, strict=True)
+        )
+        fovea = torch.cat(class_embeddings, dim=1)
         class_logits = torch.stack([head(fovea) for head in self.class_heads])
-        deltas: Tensor = self.box_head(self.box_tower(features, boxes))
+        deltas: Tensor = self.box_head(box_embedding)
         return class_logits, deltas.reshape(-1, self.classes + 1, 4)
 
     def forward(self, features: Mapping[int, Tensor], boxes: Tensor) -> tuple[Tensor, Tensor]:
         """Classify boxes: the mean of the heads' softmaxes (R, classes + 1), and the deltas."""
-        class_logits, deltas = self.logits(features, boxes)
+        class_logits, deltas = self.logits(self.pool(features, boxes))
         return mean_of_softmaxes(class_logits), deltas
 
 

@@ -117,8 +117,8 @@ class SharpMask(nn.Module):
         Returns:
             (K, 160, 160) mask logits over the window.
         """
-        encoding: Tensor = self.encode(vectors)
-        encoding = encoding.reshape(len(vectors), -1, CELLS, CELLS)
+        channels = self.encode.out_features // CELLS**2
+        encoding: Tensor = self.encode(vectors).reshape(-1, channels, CELLS, CELLS)
         for module, horizontal in zip(self.coarse_to_fine, horizontals, strict=True):
             encoding = module(encoding, horizontal)
         logits: Tensor = self.mask(encoding)

@@ -36,6 +36,7 @@ def calibrate(
     dataset: CocoDataset,
     options: ExportOptions | None = None,
     progress: Progress | None = None,
+    pictures: int | None = None,
 ) -> tuple[float, float, float]:
     """Fit the calibration of a checkpoint and write it back.
 
@@ -44,6 +45,7 @@ def calibrate(
         dataset: pictures that were not trained on.
         options: how the cascade will be exported; scores depend on it.
         progress: called with pictures done and their number.
+        pictures: only the first so many.
 
     Returns:
         (c0, c1, c2): score = sigmoid(c0 + c1 logit(probability) + c2 objectness logit).
@@ -56,11 +58,9 @@ def calibrate(
             Path(scratch) / "bundle",
             options,
         )
-        inputs, right = _observe(
-            foveate.load(bundle.root, options=foveate.Options(min_score=_LEAST_SCORE)),
-            dataset,
-            progress or _silent,
-        )
+        pipeline = foveate.load(bundle.root, options=foveate.Options(min_score=_LEAST_SCORE))
+        count = min(pictures or len(dataset), len(dataset))
+        inputs, right = _observe(pipeline, dataset, count, progress or _silent)
     c0, c1, c2 = fit_logistic(inputs, right).tolist()
     info = replace(cascade.info, calibration=(c0, c1, c2))
     save_checkpoint(
@@ -74,15 +74,15 @@ def _silent(done: int, total: int) -> None:
 
 
 def _observe(
-    pipeline: foveate.Pipeline, dataset: CocoDataset, progress: Progress
+    pipeline: foveate.Pipeline, dataset: CocoDataset, count: int, progress: Progress
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Run the pipeline: (N, 3) rows of 1, class log-odds and objectness, and what was right."""
     inputs, right = [], []
     top_k = pipeline.options.top_k or pipeline.bundle.manifest.select.top_k
-    for index in range(len(dataset)):
+    for index in range(count):
         picture = dataset.picture(index)
         proposals = pipeline.propose(picture)
-        progress(index + 1, len(dataset))
+        progress(index + 1, count)
         # A detection names its proposal by rank, and `propose` leaves empty windows out.
         if len(proposals) < top_k:
             continue

@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from foveate.models.losses import box_loss, integral_loss
 from foveate.models.multipathnet import INTEGRAL_THRESHOLDS, MultiPathNet
@@ -36,25 +39,46 @@ def multipathnet_step(
         pictures: pictures in a batch.
     """
     network.trunk.requires_grad_(False)
+    batches = [_pooled_batch(network, cache[index], index) for index in range(len(cache))]
 
     def step(rng: np.random.Generator) -> Losses:
-        logits, deltas, labels, targets = [], [], [], []
-        for index in rng.choice(len(cache), pictures, replace=False):
-            sample = cache[int(index)]
-            boxes, drawn, target = _draw_regions(sample, rng)
-            maps = {s: torch.from_numpy(m.astype(np.float32))[None] for s, m in sample.maps.items()}
-            picture_logits, picture_deltas = network.logits(maps, torch.from_numpy(boxes))
-            logits.append(picture_logits)
-            deltas.append(picture_deltas)
-            labels.append(torch.from_numpy(drawn))
-            targets.append(torch.from_numpy((target - delta_mean) / delta_std))
-        label = torch.cat(labels, dim=1)
+        chosen = [batches[index] for index in rng.choice(len(batches), pictures, replace=False)]
+        towers = zip(*(batch.pooled for batch in chosen), strict=True)
+        # Autocast refuses to join float16, so each goes back to float32 first.
+        pooled = [torch.cat([regions.float() for regions in tower]) for tower in towers]
+        logits, deltas = network.logits(pooled)
+        labels = torch.cat([batch.labels for batch in chosen], dim=1)
+        targets = np.concatenate([batch.targets for batch in chosen])
+        normalised = torch.from_numpy((targets - delta_mean) / delta_std)
         return {
-            "class": integral_loss(torch.cat(logits, dim=1).float(), label),
-            "box": box_loss(torch.cat(deltas).float(), torch.cat(targets), label[0]),
+            "class": integral_loss(logits.float(), labels),
+            "box": box_loss(deltas.float(), normalised, labels[0]),
         }
 
     return step
+
+
+@dataclass(frozen=True, kw_only=True)
+class _PooledBatch:
+    """A picture's regions, pooled by the frozen trunk: 9 MB for 64 regions.
+
+    Attributes:
+        pooled: (R, C, P, P) float16 a tower.
+        labels: (heads, R) int64.
+        targets: (R, 4) float32, not normalised.
+    """
+
+    pooled: list[Tensor]
+    labels: Tensor
+    targets: NDArray[np.float32]
+
+
+def _pooled_batch(network: MultiPathNet, sample: RegionSample, seed: int) -> _PooledBatch:
+    boxes, labels, targets = _draw_regions(sample, np.random.default_rng(seed))
+    maps = {s: torch.from_numpy(m.astype(np.float32))[None] for s, m in sample.maps.items()}
+    with torch.no_grad():
+        pooled = [regions.half() for regions in network.pool(maps, torch.from_numpy(boxes))]
+    return _PooledBatch(pooled=pooled, labels=torch.from_numpy(labels), targets=targets)
 
 
 def delta_statistics(

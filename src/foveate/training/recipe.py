@@ -165,6 +165,15 @@ def train_classifier(
         class_names=dataset.class_names,
         delta_mean=tuple(mean.tolist()),
         delta_std=tuple(std.tolist()),
+        training={
+            "composed pictures": len(dataset),
+            "windows": f"{recipe.cache.views_per_picture} views of each picture",
+            "DeepMask": f"{recipe.deepmask.steps} steps",
+            "SharpMask": f"{recipe.sharpmask.steps} steps",
+            "MultiPathNet": f"{recipe.multipathnet.steps} steps on proposals of "
+            f"{len(regions)} pictures",
+            "seed": recipe.seed,
+        },
     )
     return Cascade(info=info, proposals=proposals.proposals, classifier=network)
 

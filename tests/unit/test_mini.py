@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The shipped bundle on real photographs: parity with PyTorch, and what it finds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from pycocotools import mask as coco_mask
+
+import foveate
+from foveate.bundle import Bundle
+from foveate.export.bundle_weights import cascade_from_bundle
+from foveate.export.torch_engine import torch_engines
+from foveate.pictures import read_picture
+
+# pycocotools gives numpy 2 an array of the old kind.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+PHOTOGRAPHS = sorted((Path(foveate.__file__).parent / "photographs").glob("*.jpg"))
+CAT = json.loads((Path(__file__).parents[1] / "data" / "cat.json").read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def bundle() -> Bundle:
+    return Bundle.open("mini")
+
+
+@pytest.fixture(scope="module")
+def pipeline() -> Iterator[foveate.Pipeline]:
+    with foveate.load("mini", options=foveate.Options(min_score=0.0)) as pipeline:
+        yield pipeline
+
+
+@pytest.fixture(scope="module")
+def torch_pipeline(bundle: Bundle) -> Iterator[foveate.Pipeline]:
+    engines = torch_engines(cascade_from_bundle(bundle), bundle)
+    with foveate.Pipeline(bundle, engines, options=foveate.Options(min_score=0.0)) as pipeline:
+        yield pipeline
+
+
+def test_the_bundle_is_small_and_complete(bundle: Bundle) -> None:
+    assert sum(record.size for record in bundle.manifest.files.values()) <= 12_000_000
+    assert set(bundle.manifest.stages) == {"propose", "refine", "features", "classify"}
+    assert len(bundle.manifest.class_names) >= 8
+    assert "MODEL_CARD.md" in bundle.manifest.files
+    assert "MODEL_CARD.md" in bundle.manifest.files
+
+
+def test_the_networks_have_at_most_six_million_parameters(bundle: Bundle) -> None:
+    cascade = cascade_from_bundle(bundle)
+    assert cascade.classifier is not None
+    trunk = cascade.proposals.deepmask.trunk  # type: ignore[union-attr]
+    count = sum(
+        parameter.numel()
+        for network in (cascade.proposals, cascade.classifier)
+        for parameter in network.parameters()
+    ) - sum(parameter.numel() for parameter in trunk.parameters())
+    assert count <= 6_000_000
+
+
+def test_the_proposal_trunk_is_the_beginning_of_the_classifier_trunk(bundle: Bundle) -> None:
+    cascade = cascade_from_bundle(bundle)
+    assert cascade.classifier is not None
+    whole = cascade.classifier.trunk.state_dict()
+    trunk = cascade.proposals.deepmask.trunk  # type: ignore[union-attr]
+    for name, value in trunk.state_dict().items():
+        assert torch.equal(value, whole[name])
+
+
+@pytest.mark.parametrize("photograph", PHOTOGRAPHS, ids=lambda path: path.stem)
+def test_detections_agree_with_pytorch(
+    pipeline: foveate.Pipeline, torch_pipeline: foveate.Pipeline, photograph: Path
+) -> None:
+    found, expected = pipeline(photograph), torch_pipeline(photograph)
+    assert len(found) == len(expected) > 0
+    for one, other in matched(found, expected):
+        assert one.label == other.label
+        assert np.abs(one.box - other.box).max() <= 0.5
+        assert abs(one.score - other.score) <= 1e-3
+        union = (one.mask | other.mask).sum()
+        assert (one.mask & other.mask).sum() >= 0.99 * union
+
+
+def matched(
+    found: foveate.Detections, expected: foveate.Detections
+) -> Iterator[tuple[foveate.detections.Detection, foveate.detections.Detection]]:
+    """Pair each detection with the nearest of its class: equal scores may change places."""
+    left = list(range(len(expected)))
+    for index in range(len(found)):
+        same = [i for i in left if expected.labels[i] == found.labels[index]]
+        assert same
+        nearest = min(
+            same, key=lambda i: float(np.abs(expected.boxes[i] - found.boxes[index]).sum())
+        )
+        left.remove(nearest)
+        yield found[index], expected[nearest]
+
+
+def test_the_cat_is_among_the_five_best_detections(pipeline: foveate.Pipeline) -> None:
+    picture = read_picture(next(path for path in PHOTOGRAPHS if path.stem == "cat"))
+    detections = pipeline(picture)[:5]
+    (annotation,) = CAT["annotations"]
+    outline = coco_mask.merge(coco_mask.frPyObjects(annotation["segmentation"], *picture.shape[:2]))
+    truth = coco_mask.decode(outline).astype(bool)
+    overlaps = [
+        (detection.mask & truth).sum() / (detection.mask | truth).sum()
+        for detection in detections
+        if detection.name == "mammal"
+    ]
+    assert max(overlaps, default=0.0) >= 0.6
