@@ -11,11 +11,14 @@ import numpy as np
 import pytest
 import torch
 from pycocotools import mask as coco_mask
+from torch import nn
 
 import foveate
 from foveate.bundle import Bundle
 from foveate.export.bundle_weights import cascade_from_bundle
 from foveate.export.torch_engine import torch_engines
+from foveate.models import SharpMask
+from foveate.models.checkpoint import Cascade
 from foveate.pictures import read_picture
 
 # pycocotools gives numpy 2 an array of the old kind.
@@ -54,22 +57,25 @@ def test_the_bundle_is_small_and_complete(bundle: Bundle) -> None:
 def test_the_networks_have_at_most_six_million_parameters(bundle: Bundle) -> None:
     cascade = cascade_from_bundle(bundle)
     assert cascade.classifier is not None
-    trunk = cascade.proposals.deepmask.trunk  # type: ignore[union-attr]
-    count = sum(
-        parameter.numel()
-        for network in (cascade.proposals, cascade.classifier)
-        for parameter in network.parameters()
-    ) - sum(parameter.numel() for parameter in trunk.parameters())
-    assert count <= 6_000_000
+    shared = sum(parameter.numel() for parameter in trunk_of(cascade).parameters())
+    networks: tuple[nn.Module, ...] = (cascade.proposals, cascade.classifier)
+    count = sum(parameter.numel() for network in networks for parameter in network.parameters())
+    assert count - shared <= 6_000_000
 
 
 def test_the_proposal_trunk_is_the_beginning_of_the_classifier_trunk(bundle: Bundle) -> None:
     cascade = cascade_from_bundle(bundle)
     assert cascade.classifier is not None
     whole = cascade.classifier.trunk.state_dict()
-    trunk = cascade.proposals.deepmask.trunk  # type: ignore[union-attr]
-    for name, value in trunk.state_dict().items():
+    for name, value in trunk_of(cascade).state_dict().items():
         assert torch.equal(value, whole[name])
+
+
+def trunk_of(cascade: Cascade) -> nn.Module:
+    assert isinstance(cascade.proposals, SharpMask)
+    trunk = cascade.proposals.deepmask.trunk
+    assert isinstance(trunk, nn.Module)
+    return trunk
 
 
 @pytest.mark.parametrize("photograph", PHOTOGRAPHS, ids=lambda path: path.stem)

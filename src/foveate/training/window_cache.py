@@ -92,8 +92,9 @@ class WindowCache:
         """Stride -> (F, C, S + 4, S + 4) features under the window and `HALO` around."""
         return {stride: self._read(f"fine_{stride}") for stride in SKIP_STRIDES}
 
-    def _read(self, name: str) -> Any:
-        return np.load(self._directory / f"{name}.npy")
+    def _read(self, name: str) -> NDArray[Any]:
+        array: NDArray[Any] = np.load(self._directory / f"{name}.npy")
+        return array
 
 
 def build_cache(
