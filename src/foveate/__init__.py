@@ -61,6 +61,8 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> object:
+    if name == "models":  # needs PyTorch, so it is imported by who asks for it
+        return import_module("foveate.models")
     if name not in _HOMES:
         raise AttributeError(f"module 'foveate' has no attribute {name!r}")
     value: object = getattr(import_module(_HOMES[name]), name)
