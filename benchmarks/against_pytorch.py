@@ -41,11 +41,14 @@ def main() -> None:
     parser.add_argument("--picture", type=Path, help="640x480 is cut from it; the cat by default")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument(
+        "--eager-only", action="store_true", help="leave torch.compile out: it warms up for minutes"
+    )
     parser.add_argument("--json", type=Path, help="write the result here")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     picture = _picture(arguments.picture)
-    pipelines = _pipelines(arguments.bundle, arguments.threads)
+    pipelines = _pipelines(arguments.bundle, arguments.threads, not arguments.eager_only)
     seconds = _measure(pipelines, picture, arguments.rounds)
     result = _summary(seconds, picture, arguments.threads)
     print(_table(result))
@@ -63,7 +66,7 @@ def _picture(path: Path | None) -> NDArray[np.uint8]:
     return np.ascontiguousarray(resized[:480, :640]).astype(np.uint8)
 
 
-def _pipelines(name: str, threads: int) -> dict[str, foveate.Pipeline]:
+def _pipelines(name: str, threads: int, with_compiled: bool) -> dict[str, foveate.Pipeline]:
     bundle = Bundle.open(name)
     options = foveate.Options(threads=threads)
     pipelines = {BASE: foveate.load(name, options=options)}
@@ -73,6 +76,8 @@ def _pipelines(name: str, threads: int) -> dict[str, foveate.Pipeline]:
         ("PyTorch compiled", False, True),
         ("PyTorch compiled, channels-last", True, True),
     ):
+        if compiled and not with_compiled:
+            continue
         engines = torch_engines(
             cascade_from_bundle(bundle), bundle, channels_last=channels_last, compiled=compiled
         )

@@ -38,7 +38,8 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> CocoDataset:
     directory = tmp_path_factory.mktemp("data")
     (directory / "pictures").mkdir()
     rng = np.random.default_rng(0)
-    images, annotations = [], []
+    images: list[dict[str, object]] = []
+    annotations: list[dict[str, object]] = []
     for number in range(1, 5):
         picture = rng.integers(60, 120, (240, 320, 3)).astype(np.uint8)
         for category in (1, 2):
