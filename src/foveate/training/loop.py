@@ -70,7 +70,7 @@ def run(
     )
     done = _resume(network, optimizer, options, checkpoint)
     means: dict[str, float] = {}
-    # Gradients fade below 1e-38 as masks become right, and a processor takes those 100x slower.
+    # Gradients fade below 1e-38 as masks become right, and a processor takes those many times slower.
     torch.set_flush_denormal(True)
     network.train()
     for index in range(done, options.steps):

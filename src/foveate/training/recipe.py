@@ -43,7 +43,7 @@ Report = Callable[[str, int, int, dict[str, float]], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """All numbers of a training; the defaults are those of the shipped `mini`."""
+    """All numbers of a training; the shipped `mini` had fewer, which its model card lists."""
 
     seed: int = 0
     cache: CacheOptions = field(default_factory=CacheOptions)

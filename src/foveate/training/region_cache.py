@@ -33,7 +33,7 @@ class RegionOptions:
     Attributes:
         short_side: its shorter side.
         long_side: bound of its longer side.
-        pictures: how many pictures to cache; proposals cost about 0.4 s each.
+        pictures: how many pictures to cache; finding their proposals is most of the cost.
     """
 
     short_side: int = 576
