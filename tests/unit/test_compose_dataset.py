@@ -252,7 +252,7 @@ def test_the_command_composes_a_fixed_set_of_lists(sources: Sources, tmp_path: P
     named = ("--cutouts", lists.cutouts, "--backgrounds", lists.backgrounds, "--workers", "0")
     for name in ("one", "two"):
         output = run(*named, "--fixed", fixed, "--output", tmp_path / name)
-        assert "2 of 2 pictures" in output
+        assert "Composing: 2 of 2" in output
     assert read(tmp_path / "one") == read(tmp_path / "two")
     document = json.loads((tmp_path / "one" / "annotations.json").read_text(encoding="utf-8"))
     assert {int(item["family"][1:]) % 2 for item in document["annotations"]} == {1}

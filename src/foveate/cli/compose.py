@@ -3,14 +3,12 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 __all__ = ["command"]
 
@@ -62,6 +60,7 @@ def command(
     workers: Annotated[int, typer.Option(min=0, help="Processes; 0 starts none.")] = 2,
 ) -> None:
     """Compose a COCO-format data set of cut-outs and backgrounds, with exact masks."""
+    from foveate.cli._console import progress, say
     from foveate.training.compose import (
         FixedSet,
         Sources,
@@ -76,9 +75,8 @@ def command(
         plan = FixedSet.read(fixed)
         plan.check(sources)
         split, options, pictures, seed = plan.split, plan.options, plan.pictures, plan.seed
-    console = Console()
     library = sources.load(split)
-    with _progress(console) as progress:
+    with progress() as advance:
         write_dataset(
             output,
             library,
@@ -86,25 +84,6 @@ def command(
             pictures=pictures,
             seed=seed,
             workers=workers,
-            progress=progress,
+            progress=partial(advance, "Composing"),
         )
-    console.print(f"{pictures} pictures of {len(library.class_names)} classes: {output}")
-
-
-@contextlib.contextmanager
-def _progress(console: Console) -> Iterator[Callable[[int, int], None]]:
-    """A bar on a terminal, a line every tenth of the way elsewhere."""
-    if not console.is_terminal:
-
-        def tell(done: int, total: int) -> None:
-            if done * 10 // total > (done - 1) * 10 // total:
-                console.print(f"{done} of {total} pictures")
-
-        yield tell
-        return
-    from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
-
-    columns = (*Progress.get_default_columns()[:-1], MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console) as bar:
-        task = bar.add_task("Composing", total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+    say(f"{pictures} pictures of {len(library.class_names)} classes: {output}")

@@ -3,10 +3,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import sys
-from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -53,6 +52,7 @@ def command(
 ) -> None:
     """Measure a bundle's accuracy on a data set, with intervals, time and memory."""
     import foveate
+    from foveate.cli._console import progress
     from foveate.training.evaluation import GroundTruth, Resampling, evaluate
 
     to_stdout = json_file == Path("-")
@@ -61,37 +61,18 @@ def command(
     # Average precision needs the doubtful detections too: it is taken over all scores.
     options = foveate.Options(min_score=0.0)
     pipeline = foveate.load(bundle, device=device, backend=backend, options=options)
-    with _progress(console) as progress:
+    with progress() as advance:
         report = evaluate(
             pipeline,
             truth,
             task="proposals" if proposals else "detections",
             name=bundle,
             resampling=Resampling(replicates=replicates, seed=seed),
-            progress=progress,
+            progress=partial(advance, "Evaluating"),
         )
     console.print(report.table())
     if json_file is not None:
         _write(report, None if to_stdout else json_file)
-
-
-@contextlib.contextmanager
-def _progress(console: Console) -> Iterator[Callable[[int, int], None]]:
-    """A bar on a terminal, a line every tenth of the way elsewhere."""
-    if not console.is_terminal:
-
-        def tell(done: int, total: int) -> None:
-            if done * 10 // total > (done - 1) * 10 // total:
-                console.print(f"{done} of {total} pictures")
-
-        yield tell
-        return
-    from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
-
-    columns = (*Progress.get_default_columns()[:-1], MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console) as bar:
-        task = bar.add_task("Evaluating", total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def _write(report: Report, file: Path | None) -> None:

@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import importlib
-import io
 import shutil
 import subprocess
 import sys
@@ -13,7 +12,6 @@ import pytest
 import foveate.bundle
 from foveate import __version__
 from foveate.cli import COMMANDS, _probes, build_app, demo, invoke
-from foveate.cli._console import telling
 from foveate.cli._probes import PROBES, Finding
 
 
@@ -135,16 +133,3 @@ def test_a_module_that_crashes_is_missing_not_fatal() -> None:
     assert not finding.works
     assert finding.remedy == "pip install nothing"
     assert set(PROBES) >= {"onnxruntime", "onnxruntime-cuda", "tensorrt", "tensorrt-rtx", "nvcc"}
-
-
-def test_a_bar_is_shown_on_a_terminal_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
-
-    for stream, bar in ((Terminal(), True), (io.StringIO(), False)):
-        monkeypatch.setattr(sys, "stdout", stream)
-        with telling(3, "Looking", aside=False) as tell:
-            tell("[a].jpg: red 0.9")
-        assert "[a].jpg: red 0.9" in stream.getvalue()
-        assert ("Looking" in stream.getvalue()) == bar
