@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch import nn
 
 from foveate.errors import ModelError, OptionError
 from foveate.training.loop import LoopOptions, Losses, run
+from foveate.training.resume import ResumeFile
 
 OPTIONS = LoopOptions(steps=12, checkpoint_every=4, warm_up=3, seed=5)
 
@@ -94,3 +96,78 @@ def test_a_checkpoint_of_other_options_is_refused(tmp_path: Path) -> None:
 def test_no_steps_are_refused() -> None:
     with pytest.raises(OptionError, match="at least 1"):
         LoopOptions(steps=0)
+
+
+def test_a_loss_that_is_not_finite_is_named_and_the_last_checkpoint_kept(tmp_path: Path) -> None:
+    module = network()
+    calls = itertools.count(1)
+
+    def step(rng: np.random.Generator) -> Losses:
+        x = torch.from_numpy(rng.normal(size=(4, 6)).astype(np.float32))
+        loss = module(x).square().mean()
+        return {"fine": loss, "broken": loss * (float("nan") if next(calls) == 7 else 1)}
+
+    with pytest.raises(ModelError, match=r"loss 'broken' became nan at step 7: the last"):
+        run(module, step, OPTIONS, tmp_path / "c", lambda *_: None)
+    state = torch.load(tmp_path / "c", weights_only=True)
+    assert state["step"] == 4
+    assert all(torch.isfinite(tensor).all() for tensor in state["network"].values())
+
+
+def test_weights_that_are_not_finite_are_not_written(tmp_path: Path) -> None:
+    module = nn.Linear(6, 1)
+
+    def step(rng: np.random.Generator) -> Losses:
+        # The square root's slope at 0 is infinite: the loss is fine, its gradient is not.
+        return {"root": (module(torch.zeros(1, 6)) * 0).abs().sqrt().sum()}
+
+    options = LoopOptions(steps=1, bfloat16=False)
+    with pytest.raises(ModelError, match=r"weights 'weight' are no longer finite after step 1"):
+        run(module, step, options, tmp_path / "c", lambda *_: None)
+    assert not (tmp_path / "c").exists()
+
+
+def test_a_truncated_checkpoint_is_a_clear_error(tmp_path: Path) -> None:
+    train(network(), tmp_path / "c")
+    whole = (tmp_path / "c").read_bytes()
+    for length in (0, 10, len(whole) // 2, len(whole) - 1):
+        (tmp_path / "c").write_bytes(whole[:length])
+        with pytest.raises(ModelError, match="cut off or is another file.*delete it"):
+            train(network(), tmp_path / "c")
+
+
+def test_a_pickle_of_anything_else_is_refused(tmp_path: Path) -> None:
+    torch.save({"weights": torch.zeros(3)}, tmp_path / "c")
+    with pytest.raises(ModelError, match="holds no state of a training"):
+        train(network(), tmp_path / "c")
+
+
+def test_a_checkpoint_of_another_architecture_is_refused(tmp_path: Path) -> None:
+    train(network(), tmp_path / "c")
+    with pytest.raises(ModelError, match="does not fit this network.*size mismatch"):
+        train(
+            nn.Sequential(nn.Linear(6, 9), nn.ReLU(), nn.Dropout(), nn.Linear(9, 1)), tmp_path / "c"
+        )
+
+
+def test_the_difference_of_options_is_named(tmp_path: Path) -> None:
+    ResumeFile(tmp_path / "c", {"seed": 1, "batch": 32}).write(0, {})
+    with pytest.raises(ModelError, match="was made with batch 32, not 16: "):
+        ResumeFile(tmp_path / "c", {"seed": 1, "batch": 16}).read()
+
+
+def test_an_interrupted_write_leaves_the_file_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resume = ResumeFile(tmp_path / "c", {"seed": 1})
+    resume.write(3, {})
+
+    def full(*_: object) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(OSError, match="no space left"):
+        resume.write(4, {})
+    state = resume.read()
+    assert state is not None
+    assert state["step"] == 3

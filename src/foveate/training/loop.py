@@ -1,27 +1,128 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The training loop that all three networks share: resumable, and deterministic for a seed."""
+"""The training loop that all networks share: resumable, and deterministic for a seed.
+
+`drive` is the loop. What a step does is a `Trainable`: `run` makes the one of `mini`, which learns
+from cached features with AdamW; `foveate.training.published` has those of the published systems.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from foveate.errors import ModelError, OptionError
+from foveate.training.resume import REMEDY, ResumeFile
 
 Losses = dict[str, Tensor]
 Step = Callable[[np.random.Generator], Losses]
 Progress = Callable[[int, int, dict[str, float]], None]
 
 
+class Trainable(Protocol):
+    """What `drive` drives. A step depends on the state and its number, on nothing else."""
+
+    def step(self, index: int) -> Mapping[str, float]:
+        """Do the optimiser step with this number, from 0; give its losses."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give all that the next steps depend on: tensors and plain values."""
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take back what `state_dict` gave."""
+
+
+def drive(
+    work: Trainable,
+    *,
+    steps: int,
+    resume: ResumeFile,
+    every: int,
+    progress: Progress,
+    writes: bool = True,
+) -> None:
+    """Do all steps that are still to be done.
+
+    Args:
+        work: what is trained.
+        steps: number of steps in all.
+        resume: read first; written every so many steps and after the last.
+        every: steps between two writings.
+        progress: called with steps done, their number, and running means of the losses.
+        writes: off in all but one of several processes that train together.
+
+    Raises:
+        ModelError: the resume file does not fit, or a loss or a weight is no longer finite.
+    """
+    done = _resume(work, resume)
+    means: dict[str, float] = {}
+    for index in range(done, steps):
+        for name, loss in work.step(index).items():
+            means[name] = 0.98 * means.get(name, loss) + 0.02 * loss
+        progress(index + 1, steps, means)
+        if (index + 1) % every == 0 or index + 1 == steps:
+            state = work.state_dict()
+            _require_finite_weights(state, index + 1, resume.path)
+            if writes:
+                resume.write(index + 1, state)
+
+
+def require_finite(losses: Losses, index: int) -> dict[str, float]:
+    """Read losses back as numbers.
+
+    Args:
+        losses: scalars by name.
+        index: number of the step, from 0.
+
+    Raises:
+        ModelError: one is not finite; nothing has been changed by this step yet.
+    """
+    values = {name: loss.item() for name, loss in losses.items()}
+    for name, value in values.items():
+        if not math.isfinite(value):
+            raise ModelError(
+                f"the loss {name!r} became {value} at step {index + 1}",
+                remedy="the last checkpoint is kept; lower the learning rate, or look for broken "
+                "pictures or labels",
+            )
+    return values
+
+
+def _resume(work: Trainable, resume: ResumeFile) -> int:
+    state = resume.read()
+    if state is None:
+        return 0
+    try:
+        work.load_state_dict(state)
+    except (KeyError, RuntimeError, ValueError) as error:
+        raise ModelError(
+            f"the state of a training does not fit this network: {error}",
+            file=resume.path,
+            remedy=REMEDY,
+        ) from error
+    return int(state["step"])
+
+
+def _require_finite_weights(state: Mapping[str, Any], step: int, path: Path) -> None:
+    """Keep the last good file: a loss may still be finite when its gradient no longer is."""
+    for name, tensor in state["network"].items():
+        if not torch.isfinite(tensor).all():
+            raise ModelError(
+                f"the weights {name!r} are no longer finite after step {step}",
+                file=path,
+                remedy="the last checkpoint is kept; lower the learning rate",
+            )
+
+
 @dataclass(frozen=True, kw_only=True)
 class LoopOptions:
-    """The schedule.
+    """The schedule of a `mini` network.
 
     Attributes:
         steps: optimiser steps.
@@ -49,7 +150,7 @@ class LoopOptions:
 def run(
     network: nn.Module, step: Step, options: LoopOptions, checkpoint: Path, progress: Progress
 ) -> None:
-    """Train the parameters of `network` that require a gradient, in place.
+    """Train the parameters of `network` that require a gradient, in place, by AdamW.
 
     A step draws everything random from a generator made of seed and step number, so a run that
     was interrupted and resumed gives the weights of one that was not.
@@ -62,70 +163,55 @@ def run(
         progress: called with steps done, their number, and running means of the losses.
 
     Raises:
-        ModelError: the checkpoint was made with other options.
+        ModelError: the checkpoint was made with other options, or a loss is no longer finite.
     """
-    parameters = [p for p in network.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(
-        parameters, lr=options.learning_rate, weight_decay=options.weight_decay
-    )
-    done = _resume(network, optimizer, options, checkpoint)
-    means: dict[str, float] = {}
     # Gradients fade below 1e-38 as masks become right, and a processor takes those many times slower.
     torch.set_flush_denormal(True)
     network.train()
-    for index in range(done, options.steps):
-        for group in optimizer.param_groups:
+    drive(
+        _AdamW(network, step, options),
+        steps=options.steps,
+        resume=ResumeFile(checkpoint, asdict(options)),
+        every=options.checkpoint_every,
+        progress=progress,
+    )
+    network.eval()
+
+
+class _AdamW:
+    """Steps of AdamW with warm-up, cosine and clipped gradients: a `Trainable`."""
+
+    def __init__(self, network: nn.Module, step: Step, options: LoopOptions):
+        self._network = network
+        self._losses = step
+        self._options = options
+        self._parameters = [p for p in network.parameters() if p.requires_grad]
+        self._optimizer = torch.optim.AdamW(
+            self._parameters, lr=options.learning_rate, weight_decay=options.weight_decay
+        )
+
+    def step(self, index: int) -> dict[str, float]:
+        options = self._options
+        for group in self._optimizer.param_groups:
             group["lr"] = options.learning_rate * _schedule(index, options)
         torch.manual_seed(options.seed * 1_000_003 + index)
         with torch.autocast("cpu", torch.bfloat16, enabled=options.bfloat16):
-            losses = step(np.random.default_rng([options.seed, index]))
-        optimizer.zero_grad(set_to_none=True)
+            losses = self._losses(np.random.default_rng([options.seed, index]))
+        values = require_finite(losses, index)
+        self._optimizer.zero_grad(set_to_none=True)
         torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(parameters, 5.0)
-        optimizer.step()
-        for name, loss in losses.items():
-            means[name] = 0.98 * means.get(name, loss.item()) + 0.02 * loss.item()
-        progress(index + 1, options.steps, means)
-        if (index + 1) % options.checkpoint_every == 0 or index + 1 == options.steps:
-            _save(network, optimizer, options, checkpoint, index + 1)
-    network.eval()
+        nn.utils.clip_grad_norm_(self._parameters, 5.0)
+        self._optimizer.step()
+        return values
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"network": self._network.state_dict(), "optimizer": self._optimizer.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self._network.load_state_dict(state["network"])
+        self._optimizer.load_state_dict(state["optimizer"])
 
 
 def _schedule(index: int, options: LoopOptions) -> float:
     rise = min(1.0, (index + 1) / max(1, options.warm_up))
     return rise * 0.5 * (1 + math.cos(math.pi * index / options.steps))
-
-
-def _resume(
-    network: nn.Module, optimizer: torch.optim.Optimizer, options: LoopOptions, checkpoint: Path
-) -> int:
-    if not checkpoint.exists():
-        return 0
-    state = torch.load(checkpoint, weights_only=True)
-    if state["options"] != asdict(options):
-        raise ModelError(
-            f"the checkpoint was made with {state['options']}, not {asdict(options)}",
-            file=checkpoint,
-            remedy="delete it to start anew",
-        )
-    network.load_state_dict(state["network"])
-    optimizer.load_state_dict(state["optimizer"])
-    return int(state["step"])
-
-
-def _save(
-    network: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    options: LoopOptions,
-    checkpoint: Path,
-    step: int,
-) -> None:
-    aside = checkpoint.with_suffix(".partial")
-    state = {
-        "step": step,
-        "options": asdict(options),
-        "network": network.state_dict(),
-        "optimizer": optimizer.state_dict(),
-    }
-    torch.save(state, aside)
-    aside.replace(checkpoint)
