@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Samples as the three papers draw them, one at a time, from a generator that is handed in.
+
+::
+
+    masks = MaskSampler(dataset)                                             # DeepMask
+    masks = MaskSampler(dataset, MaskSamplerOptions(label_side=160))         # SharpMask
+    scores = ScoreSampler(dataset)                                           # DeepMask
+    regions = RegionSampler(dataset, proposals, statistics)                  # MultiPathNet
+    masks.draw(sample_generator(seed, step, index))                          # a MaskSample
+
+Each takes its options and `LegacyOptions` as further arguments.
+"""
+
+from __future__ import annotations
+
+from foveate.training.sampling.options import (
+    MaskSamplerOptions,
+    RegionSamplerOptions,
+    ScoreSamplerOptions,
+    WindowOptions,
+)
+from foveate.training.sampling.samples import (
+    MaskSample,
+    RegionSample,
+    Sampler,
+    ScoreSample,
+    sample_generator,
+)
+
+__all__ = [
+    "MaskSample",
+    "MaskSamplerOptions",
+    "RegionSample",
+    "RegionSamplerOptions",
+    "Sampler",
+    "ScoreSample",
+    "ScoreSamplerOptions",
+    "WindowOptions",
+    "sample_generator",
+]
