@@ -1,14 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Get the Debian packages of `packages.csv` and compose the data set `mini` from them.
+"""Get the Debian packages of `packages.csv`, and make the data sets of `mini` from them.
 
-    python recipes/mini/fetch.py FOLDER
+    python recipes/mini/fetch.py FOLDER [--blender PYTHON]
 
 It needs apt-get and dpkg-deb and package lists of Debian 12, but no administrator: nothing is
 installed. FOLDER then holds
 
-    debs/                     the packages (1.6 GB), each with the SHA-256 of `packages.csv`
+    debs/                     the packages (1.8 GB), each with the SHA-256 of `packages.csv`
     packages/PACKAGE/         the packages, unpacked
-    mini/{train,validation}/  the data set, in COCO's format
+    mini/{train,validation}/  composed pictures, in COCO's format
+    rooms/train/              rendered scenes, in COCO's format, of one class `thing`
+
+The scenes are rendered only where `--blender` names an interpreter with `bpy` 4.2 (the wheel of
+Blender, 500 MB; it needs Python 3.11): about four seconds a scene and core.
 
 What is there already is not fetched, unpacked or composed again.
 """
@@ -21,6 +25,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +41,10 @@ from foveate.training.compose import (
 
 HERE = Path(__file__).resolve().parent
 TRAINING_SEED = 1
+SCENES = 400
+SCENE_SETS = (0, 1000)
+"""Number of the first scene of each set; sets are rendered side by side, in a process each."""
+FURNITURE = "sweethome3d-furniture/usr/share/sweethome3d/furniture"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,14 +125,55 @@ def compose(folder: Path, packages: Path, pictures: int, workers: int) -> None:
         sys.stdout.write(f"{folder / split}: ready\n")
 
 
+def render(folder: Path, packages: Path, blender: Path, scenes: int) -> None:
+    """Render scenes of furniture, people and things, and make a data set of them."""
+    rooms, libraries = folder / "rooms" / "train", folder / "furniture"
+    if rooms.exists():
+        return
+    for archive in sorted((packages / FURNITURE).glob("*.sh3f")):
+        with zipfile.ZipFile(archive) as content:
+            content.extractall(libraries / archive.stem)
+    textures, backdrops = folder / "textures.txt", folder / "backdrops.txt"
+    with (HERE / "backgrounds.csv").open(encoding="utf-8", newline="") as stream:
+        rows = [row for row in csv.DictReader(stream) if row["split"] == "train"]
+    for listing, kinds in ((textures, {"texture", "photograph"}), (backdrops, {"photograph"})):
+        paths = [packages / row["package"] / row["path"] for row in rows if row["kind"] in kinds]
+        listing.write_text("".join(f"{path.resolve()}\n" for path in paths), encoding="utf-8")
+
+    def render_set(first: int) -> None:
+        script, parts = HERE / "rendering" / "render.py", (libraries, textures, folder / "scenes")
+        numbers = (str(first), str(first + scenes))
+        run(
+            str(blender),
+            str(script),
+            *(str(part.resolve()) for part in parts),
+            *numbers,
+            folder=folder,
+        )
+
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(render_set, SCENE_SETS))
+    script = HERE / "rendering" / "rooms.py"
+    run(
+        sys.executable,
+        *(str(path.resolve()) for path in (script, folder / "scenes", backdrops, rooms)),
+        folder=folder,
+    )
+    sys.stdout.write(f"{rooms}: ready\n")
+
+
 def main() -> None:
-    """Fetch, unpack, compose."""
+    """Fetch, unpack, compose, render."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("folder", type=Path)
     parser.add_argument("--pictures", type=int, default=8000, help="for training (8000)")
     parser.add_argument("--workers", type=int, default=2, help="processes (2)")
+    parser.add_argument("--blender", type=Path, help="an interpreter with bpy: render scenes too")
+    parser.add_argument(
+        "--scenes", type=int, default=SCENES, help=f"of each of two sets ({SCENES})"
+    )
     parser.add_argument("--packages-only", action="store_true", help="compose nothing")
     arguments = parser.parse_args()
     debs, packages = arguments.folder / "debs", arguments.folder / "packages"
@@ -133,6 +184,8 @@ def main() -> None:
             unpack(package, fetch(package, debs.resolve()), packages.resolve())
         if not arguments.packages_only:
             compose(arguments.folder / "mini", packages, arguments.pictures, arguments.workers)
+        if arguments.blender and not arguments.packages_only:
+            render(arguments.folder, packages, arguments.blender, arguments.scenes)
     except FoveateError as error:
         sys.exit(f"fetch.py: {error}")
 

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Turn the scenes that `render.py` rendered into a COCO-format data set of one class, `thing`.
+
+    python recipes/mini/rendering/rooms.py SCENES BACKDROPS FOLDER
+
+SCENES is the folder that `render.py` filled; BACKDROPS a text file with a photograph's path a line,
+for what lies behind the outdoor scenes. Every scene becomes `VARIANTS` pictures that differ in
+backdrop, mirroring, light, blur, noise and compression.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from pycocotools import mask as coco_mask
+
+from foveate.training.compose.options import training_options
+from foveate.training.compose.photometric import finish
+
+VARIANTS = 3
+SEED = 3
+SMALLEST_AREA = 120
+"""Visible pixels of an object that is annotated."""
+
+
+def main() -> None:
+    """Write `FOLDER/annotations.json` and `FOLDER/pictures/`."""
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
+    parser.add_argument("scenes", type=Path)
+    parser.add_argument("backdrops", type=Path)
+    parser.add_argument("folder", type=Path)
+    arguments = parser.parse_args()
+    backdrops = [Path(line) for line in arguments.backdrops.read_text().splitlines()]
+    (arguments.folder / "pictures").mkdir(parents=True)
+    content: dict[str, Any] = {
+        "categories": [{"id": 1, "name": "thing"}],
+        "images": [],
+        "annotations": [],
+    }
+    for file in sorted(arguments.scenes.glob("?????.png")):
+        rendered = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
+        owners = cv2.imread(
+            str(next(arguments.scenes.glob(f"{file.stem}_index_*.png"))), cv2.IMREAD_UNCHANGED
+        )
+        objects = [mask for n in np.unique(owners[owners > 0]) if _is_seen(mask := owners == n)]
+        for variant in range(VARIANTS if objects else 0):
+            rng = np.random.default_rng([SEED, int(file.stem), variant])
+            picture, masks = _vary(rendered, objects, backdrops, rng)
+            name = f"{file.stem}_{variant}.jpg"
+            cv2.imwrite(
+                str(arguments.folder / "pictures" / name), picture, [cv2.IMWRITE_JPEG_QUALITY, 95]
+            )
+            _annotate(content, name, masks)
+    (arguments.folder / "annotations.json").write_text(json.dumps(content), encoding="utf-8")
+    print(f"{len(content['images'])} pictures, {len(content['annotations'])} objects")
+
+
+def _is_seen(mask: NDArray[np.bool_]) -> bool:
+    return int(mask.sum()) >= SMALLEST_AREA
+
+
+def _vary(
+    rendered: NDArray[np.uint8],
+    masks: list[NDArray[np.bool_]],
+    backdrops: list[Path],
+    rng: np.random.Generator,
+) -> tuple[NDArray[np.uint8], list[NDArray[np.bool_]]]:
+    """Give (H, W, 3) uint8 BGR and the masks, mirrored alike."""
+    picture = rendered[..., :3].astype(np.float32)
+    alpha = rendered[..., 3:].astype(np.float32) / 255
+    if alpha.min() < 1:
+        behind = _crop(backdrops[int(rng.integers(len(backdrops)))], picture.shape[:2], rng)
+        picture = alpha * picture + (1 - alpha) * behind
+    if rng.random() < 0.5:
+        picture = picture[:, ::-1]
+        masks = [mask[:, ::-1] for mask in masks]
+    finished = finish(np.ascontiguousarray(picture[..., ::-1]), training_options().finish, rng)
+    return np.ascontiguousarray(finished[..., ::-1]), masks
+
+
+def _crop(file: Path, size: tuple[int, int], rng: np.random.Generator) -> NDArray[np.float32]:
+    """Cut a random part of a photograph and bring it to (height, width)."""
+    photograph = cv2.imread(str(file), cv2.IMREAD_COLOR)
+    assert photograph is not None, file
+    height, width = size
+    scale = min(photograph.shape[0] / height, photograph.shape[1] / width) * rng.uniform(0.5, 1)
+    rows, columns = (max(8, int(side * scale)) for side in size)
+    top = int(rng.integers(photograph.shape[0] - rows + 1))
+    left = int(rng.integers(photograph.shape[1] - columns + 1))
+    part = photograph[top : top + rows, left : left + columns]
+    resized = cv2.resize(part, (width, height), interpolation=cv2.INTER_AREA)
+    return resized.astype(np.float32)
+
+
+def _annotate(content: dict[str, Any], name: str, masks: list[NDArray[np.bool_]]) -> None:
+    height, width = masks[0].shape
+    image = len(content["images"]) + 1
+    content["images"].append({"id": image, "file_name": name, "width": width, "height": height})
+    for mask in masks:
+        code = coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))
+        content["annotations"].append(
+            {
+                "id": len(content["annotations"]) + 1,
+                "image_id": image,
+                "category_id": 1,
+                "segmentation": {
+                    "size": list(code["size"]),
+                    "counts": code["counts"].decode("ascii"),
+                },
+                "area": int(coco_mask.area(code)),
+                "bbox": [float(number) for number in coco_mask.toBbox(code)],
+                "iscrowd": 0,
+            }
+        )
+
+
+if __name__ == "__main__":
+    main()
