@@ -11,8 +11,9 @@ from foveate.errors import ModelError
 from foveate.models import DeepMask, MultiPathNet, SharpMask
 from foveate.models.bilinear_upsample import BilinearUpsample2d
 from foveate.models.deepmask import CELLS
-from foveate.models.multipathnet import foveal_boxes, mean_of_softmaxes
+from foveate.models.multipathnet import mean_of_softmaxes
 from foveate.models.sharpmask import SKIP_STRIDES
+from foveate.models.towers import foveal_boxes
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +76,7 @@ def test_masks_cover_the_window(sharpmask: SharpMask) -> None:
     deepmask = sharpmask.deepmask
     vectors = torch.randn(2, 256)
     horizontals = [
-        torch.randn(2, module.vertical.out_channels, 160 // stride, 160 // stride)
+        torch.randn(2, module.outputs, 160 // stride, 160 // stride)
         for module, stride in zip(sharpmask.coarse_to_fine, SKIP_STRIDES, strict=True)
     ]
     with torch.inference_mode():
@@ -90,6 +91,7 @@ def test_refinement_convolves_the_concatenation_of_skip_features_and_encoding(
     reduce, relu, horizontal = module.horizontal.children()
     assert isinstance(reduce, torch.nn.Conv2d)
     assert isinstance(horizontal, torch.nn.Conv2d)
+    assert isinstance(module.vertical, torch.nn.Conv2d)
     skip = torch.randn(1, reduce.in_channels, 12, 12)
     encoding = torch.randn(1, module.vertical.in_channels, 12, 12)
     with torch.inference_mode():

@@ -120,7 +120,7 @@ def proposal_stages(network: DeepMask | SharpMask) -> list[Stage]:
     names = tuple(f"horizontal_{i + 1}" for i in range(len(SKIP_STRIDES)))
     propose = Stage(**{**vars(propose), "outputs": (*propose.outputs, *names)})
     horizontals = {
-        name: torch.zeros(3, module.vertical.out_channels, side, side)
+        name: torch.zeros(3, module.outputs, side, side)
         for name, module, side in zip(
             names, network.coarse_to_fine, (CELLS * STRIDE // s for s in SKIP_STRIDES), strict=True
         )

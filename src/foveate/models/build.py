@@ -1,71 +1,60 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Networks by name: every size is one constructor call that shows all its numbers."""
+"""Networks by name."""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 
 from torch import nn
 
 from foveate.errors import ModelError
-from foveate.models.deepmask import DeepMask
-from foveate.models.efficientnet_lite import CHANNELS, EfficientNetLite0
-from foveate.models.multipathnet import MultiPathNet
-from foveate.models.sharpmask import SharpMask
-
-
-def deepmask_mini() -> DeepMask:
-    """DeepMask on EfficientNet-Lite0: 2.8 M parameters."""
-    return DeepMask(
-        trunk=EfficientNetLite0(last_stride=16),
-        trunk_channels=CHANNELS[16],
-        neck_channels=64,
-        vector=256,
-        score_hidden=256,
-        mask_side=40,
-    )
-
-
-def sharpmask_mini() -> SharpMask:
-    """SharpMask on the mini DeepMask: 0.5 M parameters more."""
-    return SharpMask(
-        deepmask=deepmask_mini(),
-        skip_channels=(CHANNELS[16], CHANNELS[8], CHANNELS[4], CHANNELS[2]),
-        reduced_channels=(32, 24, 16, 8),
-        encoding_channels=(16, 16, 8, 8, 4),
-    )
-
-
-def multipathnet_mini(classes: int = 10) -> MultiPathNet:
-    """MultiPathNet on EfficientNet-Lite0: 2.7 M parameters, 0.7 M of them shared."""
-    return MultiPathNet(
-        trunk=EfficientNetLite0(last_stride=32),
-        channels={stride: CHANNELS[stride] for stride in (8, 16, 32)},
-        classes=classes,
-        pooled_side=7,
-        mixed_channels=16,
-        hidden=96,
-    )
-
+from foveate.models.build_classifiers import (
+    fast_rcnn_vgg16,
+    multipathnet_mini,
+    multipathnet_resnet18,
+    multipathnet_resnet50,
+    multipathnet_vgg16,
+)
+from foveate.models.build_proposals import (
+    deepmask_mini,
+    deepmask_resnet50,
+    deepmask_vgg,
+    sharpmask_mini,
+    sharpmask_resnet50,
+)
 
 BUILDERS: dict[str, Callable[..., nn.Module]] = {
     "deepmask-mini": deepmask_mini,
+    "deepmask-resnet50": deepmask_resnet50,
+    "deepmask-vgg": deepmask_vgg,
     "sharpmask-mini": sharpmask_mini,
+    "sharpmask-resnet50": sharpmask_resnet50,
     "multipathnet-mini": multipathnet_mini,
+    "multipathnet-resnet18": multipathnet_resnet18,
+    "multipathnet-resnet50": multipathnet_resnet50,
+    "multipathnet-vgg16": multipathnet_vgg16,
+    "fast-rcnn-vgg16": fast_rcnn_vgg16,
 }
 
 
-def build(name: str, **sizes: int) -> nn.Module:
+def build(name: str, **sizes: int | str) -> nn.Module:
     """Build a network, its weights at random.
 
     Args:
         name: a key of `BUILDERS`.
-        sizes: what its builder takes beside its name: `classes` for a MultiPathNet.
+        sizes: arguments of its builder, such as `classes` of a MultiPathNet; those left out have
+            the published values.
 
     Raises:
-        ModelError: no network has this name.
+        ModelError: no network has this name, or it has no such size.
     """
     if name not in BUILDERS:
         known = ", ".join(sorted(BUILDERS))
         raise ModelError(f"no network is named {name!r}", remedy=f"use one of {known}")
+    allowed = inspect.signature(BUILDERS[name]).parameters
+    for size in sizes:
+        if size not in allowed:
+            known = ", ".join(allowed) or "no size at all"
+            raise ModelError(f"{name} takes no size {size!r}", remedy=f"it takes {known}")
     return BUILDERS[name](**sizes)

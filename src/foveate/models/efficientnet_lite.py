@@ -17,6 +17,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
+from foveate.models.normalisation import EFFICIENTNET_LITE
+from foveate.models.trunk import Trunk
+
 BATCH_NORM_EPSILON = 1e-3
 """TensorFlow's default, with which the ImageNet weights were trained."""
 
@@ -94,7 +97,7 @@ class InvertedResidual(nn.Module):
         return x + projected if self.adds_input else projected
 
 
-class EfficientNetLite0(nn.Module):
+class EfficientNetLite0(Trunk):
     """The frozen convolutional trunk, up to `last_stride`.
 
     Args:
@@ -103,7 +106,9 @@ class EfficientNetLite0(nn.Module):
 
     def __init__(self, last_stride: int = 32):
         super().__init__()
-        self.taps = {block: stride for stride, block in TAPS.items() if stride <= last_stride}
+        self.normalisation = EFFICIENTNET_LITE
+        self.channels = {stride: CHANNELS[stride] for stride in TAPS if stride <= last_stride}
+        self.taps = {TAPS[stride]: stride for stride in self.channels}
         self.stem = SamePadConv2d(3, BLOCKS[0].inputs, 3, 2)
         self.blocks = nn.ModuleList(
             InvertedResidual(shape) for shape in BLOCKS[: TAPS[last_stride] + 1]

@@ -1,58 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """SharpMask: sharpen DeepMask's masks with the trunk's finer features, coarse to fine.
 
-Pinheiro, Lin, Collobert & Dollar, "Learning to Refine Object Segments" (ECCV 2016), section 3. A
-refinement module concatenates skip features with the mask encoding, convolves and doubles the
-resolution. A convolution of a concatenation is the sum of two convolutions (section 3.3), so the
-*horizontal* half runs once on a whole level and the *vertical* half on the chosen windows only.
+Pinheiro, Lin, Collobert & Dollar, "Learning to Refine Object Segments" (ECCV 2016), section 3.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 
-from foveate.models.bilinear_upsample import BilinearUpsample2d
-from foveate.models.deepmask import CELLS, DeepMask
+from foveate.models.deepmask import STRIDE, DeepMask
+from foveate.models.refinement import Form, Refinement
+from foveate.models.symmetric_padding import Padding, convolution
 
 SKIP_STRIDES = (16, 8, 4, 2)
 """Strides of the skip features, one refinement module each, in the order of refinement."""
-
-
-class Refinement(nn.Module):
-    """One refinement module: (skip features, mask encoding) -> encoding at twice the resolution.
-
-    Args:
-        skip_channels: channels of the trunk's features at this stride.
-        reduced_channels: channels they are reduced to.
-        inputs: channels of the incoming mask encoding.
-        outputs: channels of the outgoing one.
-    """
-
-    def __init__(self, *, skip_channels: int, reduced_channels: int, inputs: int, outputs: int):
-        super().__init__()
-        self.horizontal = nn.Sequential(
-            nn.Conv2d(skip_channels, reduced_channels, 3, padding=1),
-            nn.ReLU(),
-            nn.Conv2d(reduced_channels, outputs, 3, padding=1),
-        )
-        self.vertical = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
-        self.upsample = BilinearUpsample2d(scale=2)
-
-    def forward(self, encoding: Tensor, horizontal: Tensor) -> Tensor:
-        """Refine.
-
-        Args:
-            encoding: (K, inputs, S, S) mask encodings.
-            horizontal: (K, outputs, S, S) windows of the horizontal half's output.
-
-        Returns:
-            (K, outputs, 2 S, 2 S).
-        """
-        refined: Tensor = self.upsample(torch.relu(self.vertical(encoding) + horizontal))
-        return refined
 
 
 class SharpMask(nn.Module):
@@ -60,33 +23,38 @@ class SharpMask(nn.Module):
 
     Args:
         deepmask: the proposal network.
-        skip_channels: the trunk's channels at strides 16, 8, 4 and 2.
-        reduced_channels: what the horizontal halves reduce them to.
+        reduced_channels: of each module, what its horizontal half reduces the skip features to.
         encoding_channels: channels of the mask encoding before and behind the four modules.
+        form: see `Refinement`.
+        padding: of all convolutions of the refinement.
     """
 
     def __init__(
         self,
         *,
         deepmask: DeepMask,
-        skip_channels: Sequence[int],
-        reduced_channels: Sequence[int],
+        reduced_channels: Sequence[Sequence[int]],
         encoding_channels: Sequence[int],
+        form: Form,
+        padding: Padding,
     ):
         super().__init__()
         self.deepmask = deepmask
+        self.cells = deepmask.window // STRIDE
         vector = deepmask.embed.out_channels
-        self.encode = nn.Linear(vector, encoding_channels[0] * CELLS * CELLS)
+        self.encode = nn.Linear(vector, encoding_channels[0] * self.cells**2)
         self.refinements = nn.ModuleList(
             Refinement(
-                skip_channels=skip_channels[i],
+                skip_channels=deepmask.trunk.channels[stride],
                 reduced_channels=reduced_channels[i],
                 inputs=encoding_channels[i],
                 outputs=encoding_channels[i + 1],
+                form=form,
+                padding=padding,
             )
-            for i in range(len(SKIP_STRIDES))
+            for i, stride in enumerate(SKIP_STRIDES)
         )
-        self.mask = nn.Conv2d(encoding_channels[-1], 1, 3, padding=1)
+        self.mask = convolution(encoding_channels[-1], 1, 3, padding=padding)
 
     @property
     def coarse_to_fine(self) -> list[Refinement]:
@@ -112,13 +80,14 @@ class SharpMask(nn.Module):
 
         Args:
             vectors: (K, vector) window vectors of DeepMask.
-            horizontals: four windows (K, outputs, S, S) of the horizontal maps, S = 10, 20, 40, 80.
+            horizontals: four windows (K, outputs, S, S) of the horizontal maps, S = 10, 20, 40, 80
+                for a window of 160 px.
 
         Returns:
-            (K, 160, 160) mask logits over the window.
+            (K, window, window) mask logits over the window.
         """
-        channels = self.encode.out_features // CELLS**2
-        encoding: Tensor = self.encode(vectors).reshape(-1, channels, CELLS, CELLS)
+        channels = self.encode.out_features // self.cells**2
+        encoding: Tensor = self.encode(vectors).reshape(-1, channels, self.cells, self.cells)
         for module, horizontal in zip(self.coarse_to_fine, horizontals, strict=True):
             encoding = module(encoding, horizontal)
         logits: Tensor = self.mask(encoding)
@@ -134,5 +103,25 @@ class SharpMask(nn.Module):
             Score logits and vectors as `DeepMask.forward` gives them, and the four horizontal maps.
         """
         features = self.deepmask.trunk(picture)
-        vectors = self.deepmask.vectors(features[SKIP_STRIDES[0]])
-        return self.deepmask.scores(vectors), vectors, self.horizontals(features)
+        scores, vectors = self.deepmask.windows(features[STRIDE])
+        return scores, vectors, self.horizontals(features)
+
+    def patch_scores(self, patches: Tensor) -> Tensor:
+        """Score the window of each patch, as `DeepMask.patch_scores`."""
+        return self.deepmask.patch_scores(patches)
+
+    def patch_masks(self, patches: Tensor) -> Tensor:
+        """Refine the window of each patch.
+
+        The horizontal halves see the window alone and pad at its edges, where on a whole level
+        they see true neighbours; the release trains so.
+
+        Args:
+            patches: as `DeepMask.patch_features` takes them.
+
+        Returns:
+            (N, window, window) mask logits.
+        """
+        features = self.deepmask.patch_features(patches)
+        vectors = self.deepmask.vectors(features[STRIDE]).flatten(1)
+        return self.refine(vectors, self.horizontals(features))

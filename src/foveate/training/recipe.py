@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 import foveate
 from foveate.export.bundle_export import export_bundle
-from foveate.models.build import multipathnet_mini, sharpmask_mini
+from foveate.models.build_classifiers import multipathnet_mini
+from foveate.models.build_proposals import sharpmask_mini
 from foveate.models.checkpoint import (
     Cascade,
     CascadeInfo,

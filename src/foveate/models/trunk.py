@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the three systems ask of a trunk."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from foveate.models.normalisation import Normalisation
+
+
+class Trunk(nn.Module):
+    """A network from a picture to features by stride.
+
+    Attributes:
+        normalisation: what it wants of a picture's values.
+        channels: stride -> channels of the features.
+    """
+
+    normalisation: Normalisation
+    channels: dict[int, int]
+
+    def forward(self, picture: Tensor) -> dict[int, Tensor]:
+        """Compute the features.
+
+        Args:
+            picture: (N, 3, H, W) float32, normalised; H and W are multiples of the last stride.
+
+        Returns:
+            Stride -> (N, C, H / stride, W / stride) features, C as in `channels`.
+        """
+        raise NotImplementedError
