@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +10,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pycocotools import mask as coco_mask
 
-from foveate.errors import DataError
+from foveate.training.dataset import Annotations, read_annotations, read_content
 from foveate.training.evaluation.coco import build_index
 
 __all__ = ["GroundTruth", "Picture"]
@@ -50,61 +48,67 @@ class GroundTruth:
         category_ids: By class name.
         unit: "family" or "object": what is resampled.
         families: Number of different families.
+        problems: Objects without area or outside their picture, which nothing can find.
     """
 
-    def __init__(self, content: Mapping[str, Any], *, pictures: Path, name: str) -> None:
+    def __init__(
+        self,
+        content: Mapping[str, Any],
+        *,
+        pictures: Path,
+        name: str,
+        file: Path | None = None,
+        limit: int | None = None,
+    ) -> None:
         self.name = name
-        try:
-            self.pictures = _pictures(content["images"], pictures)
-            self.category_ids = {str(c["name"]): int(c["id"]) for c in content["categories"]}
-            sizes = {p.identifier: (p.height, p.width) for p in self.pictures}
-            objects = [
-                _normalise(annotation, sizes[int(annotation["image_id"])])
-                for annotation in content["annotations"]
-                if int(annotation["image_id"]) in sizes
-            ]
-        except (KeyError, TypeError, ValueError) as error:
-            raise DataError(
-                f"annotations that do not follow the COCO format ({error!r})",
-                file=pictures,
-                remedy="compose or convert the data set again",
-            ) from error
-        self.unit, self._family = _families(objects)
+        table = read_annotations(content, file=file or pictures, strict=True)
+        by_id = np.argsort(table.picture_ids)
+        if limit is not None:
+            kept = np.sort(by_id[:limit])
+            table, by_id = table.of_pictures(kept), np.argsort(table.picture_ids[kept])
+        self.problems = table.problems
+        self.pictures = tuple(_picture(table, index, pictures) for index in by_id.tolist())
+        self.category_ids = {str(c["name"]): int(c["id"]) for c in content["categories"]}
+        families = {int(a["id"]): a.get("family") for a in content["annotations"]}
+        self.objects = [
+            # In the order of the file, as pycocotools would have them.
+            _object(table, row, families)
+            for row in np.argsort(table.rows).tolist()
+        ]
+        self.unit, self._family = _families(self.objects)
         self.families = len(set(self._family.values()))
-        self.objects = objects
         self.coco = build_index(
             [{"id": p.identifier, "height": p.height, "width": p.width} for p in self.pictures],
             [{"id": i, "name": n} for n, i in self.category_ids.items()],
-            objects,
+            self.objects,
         )
 
     @classmethod
-    def open(cls, directory: str | Path, *, limit: int | None = None) -> GroundTruth:
+    def open(
+        cls, directory: str | Path, *, annotations: Path | None = None, limit: int | None = None
+    ) -> GroundTruth:
         """Read `annotations.json` of a split, or of the split `validation` in a data set.
 
         Args:
-            directory: Holds `annotations.json` and `pictures/`, or `validation/` which does.
+            directory: Holds `annotations.json` and `pictures/`, or `validation/` which does; with
+                `annotations`, the pictures.
+            annotations: File of the annotations, where it is not in `directory`.
             limit: Keep only so many pictures, the first by their id.
 
         Raises:
-            DataError: Nothing readable is there, or an id is 0, which pycocotools miscounts.
+            DataError: Nothing readable is there, or a record cannot be used; see
+                `foveate.training.dataset.reader`.
         """
         split = Path(directory)
+        if annotations is not None:
+            content = read_content(annotations)
+            return cls(content, pictures=split, name=str(split), file=annotations, limit=limit)
         if not (split / "annotations.json").is_file() and (split / "validation").is_dir():
             split = split / "validation"
         file = split / "annotations.json"
-        try:
-            content = json.loads(file.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise DataError(
-                "no COCO annotations can be read",
-                file=file,
-                remedy="make a data set by `foveate compose`, or name the folder of one",
-            ) from error
-        if limit is not None:
-            images = sorted(content["images"], key=lambda image: int(image["id"]))
-            content = {**content, "images": images[:limit]}
-        return cls(content, pictures=split / "pictures", name=str(split))
+        return cls(
+            read_content(file), pictures=split / "pictures", name=str(split), file=file, limit=limit
+        )
 
     def family_of(self, annotation_ids: NDArray[np.float64]) -> NDArray[np.int64]:
         """Family indices of annotation ids; an id of 0, which means none, gives -1."""
@@ -112,46 +116,29 @@ class GroundTruth:
         return np.array(flat, np.int64).reshape(annotation_ids.shape)
 
 
-def _pictures(images: list[Mapping[str, Any]], directory: Path) -> tuple[Picture, ...]:
-    found = [
-        Picture(
-            identifier=int(image["id"]),
-            path=directory / str(image["file_name"]),
-            height=int(image["height"]),
-            width=int(image["width"]),
-        )
-        for image in images
-    ]
-    return tuple(sorted(found, key=lambda picture: picture.identifier))
+def _picture(table: Annotations, index: int, directory: Path) -> Picture:
+    height, width = table.sizes[index].tolist()
+    return Picture(
+        identifier=int(table.picture_ids[index]),
+        path=directory / table.files[index],
+        height=height,
+        width=width,
+    )
 
 
-def _normalise(annotation: Mapping[str, Any], size: tuple[int, int]) -> dict[str, Any]:
-    """Copy an annotation, with an RLE mask and nothing missing that pycocotools reads."""
-    if int(annotation["id"]) < 1:
-        # pycocotools stores the id of a match, and reads 0 as "no match".
-        raise ValueError("an annotation has the id 0, ids must start at 1")
-    rle = _as_rle(annotation["segmentation"], size)
+def _object(table: Annotations, row: int, families: Mapping[int, Any]) -> dict[str, Any]:
+    """An annotation as pycocotools reads it, with an RLE mask and nothing missing."""
+    identifier = int(table.ids[row])
     return {
-        "id": int(annotation["id"]),
-        "image_id": int(annotation["image_id"]),
-        "category_id": int(annotation["category_id"]),
-        "segmentation": rle,
-        "bbox": [float(v) for v in annotation.get("bbox") or coco_mask.toBbox(rle)],
-        "area": float(annotation.get("area") or coco_mask.area(rle)),
-        "iscrowd": int(annotation.get("iscrowd", 0)),
-        "family": annotation.get("family"),
+        "id": identifier,
+        "image_id": int(table.picture_ids[table.pictures[row]]),
+        "category_id": table.categories[int(table.labels[row])][0],
+        "segmentation": table.rle(row),
+        "bbox": table.boxes[row].tolist(),
+        "area": float(table.areas[row]),
+        "iscrowd": int(table.crowds[row]),
+        "family": families[identifier],
     }
-
-
-def _as_rle(segmentation: Any, size: tuple[int, int]) -> dict[str, Any]:
-    height, width = size
-    if isinstance(segmentation, list):
-        merged: dict[str, Any] = coco_mask.merge(coco_mask.frPyObjects(segmentation, height, width))
-        return merged
-    if isinstance(segmentation["counts"], list):
-        packed: dict[str, Any] = coco_mask.frPyObjects(segmentation, height, width)
-        return packed
-    return dict(segmentation)
 
 
 def _families(objects: list[dict[str, Any]]) -> tuple[str, dict[int, int]]:

@@ -1,0 +1,266 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one reader of COCO annotations, for training and for evaluation.
+
+NOTE: What happens to a bad record? Where it cannot be told what other records mean, the file is
+refused: a missing list, an id of two pictures or categories, a name of two categories. Else it
+depends on the use. Training leaves the record out and counts it, since one record among a million
+must not end a week of work. Evaluation refuses it and names it, since with another ground truth
+the figures are other figures. Objects without area or outside their picture are the exception:
+pycocotools counts them as objects that nobody finds (COCO itself has some), so evaluation keeps
+them, and counts them here. Ids of annotations matter to pycocotools only: 0 is its "no match", and
+of two equal ones it forgets the first. Training accepts both, but takes a record that is listed
+twice, with the same id, picture, category and box, once.
+"""
+
+from __future__ import annotations
+
+import json
+from array import array
+from collections.abc import Mapping
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pycocotools import mask as coco_mask
+
+from foveate.errors import DataError
+from foveate.training.dataset.annotations import Annotations
+from foveate.training.dataset.problems import Problems, Reason
+from foveate.training.dataset.segmentations import SegmentationPacker
+
+__all__ = ["read_annotations", "read_content"]
+
+_NO_AREA = 1e-6  # square pixels; what rounding leaves of three points on a line
+
+
+def read_content(file: Path) -> dict[str, Any]:
+    """Read a JSON file of annotations.
+
+    Raises:
+        DataError: It cannot be read, or is not an object with the three lists of COCO's format.
+    """
+    remedy = "make a data set by `foveate compose`, or name the folder of one"
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError("no COCO annotations can be read", file=file, remedy=remedy) from error
+    _check_content(content, file)
+    return dict(content)
+
+
+def _check_content(content: object, file: Path) -> None:
+    """Check that the three lists of COCO's format are there."""
+    for key in ("images", "categories", "annotations"):
+        if not isinstance(content, Mapping) or not isinstance(content.get(key), list):
+            raise DataError(
+                f"annotations that do not follow the COCO format: {key!r} is no list in them",
+                file=file,
+                remedy="compose or convert the data set again",
+            )
+
+
+def read_annotations(content: Mapping[str, Any], *, file: Path, strict: bool) -> Annotations:
+    """Check decoded annotations and arrange them.
+
+    Args:
+        content: "images", "categories" and "annotations", as COCO has them.
+        file: Where they come from, for messages.
+        strict: Refuse bad records, as evaluation does; see the head of this module.
+
+    Raises:
+        DataError: The text names the record.
+    """
+    _check_content(content, file)
+    reader = _Reader(file, strict)
+    reader.read_pictures(content["images"])
+    reader.read_categories(content["categories"])
+    for position, annotation in enumerate(content["annotations"]):
+        reader.read_annotation(position, annotation)
+    return reader.finish()
+
+
+class _Reader:
+    def __init__(self, file: Path, strict: bool) -> None:
+        self.file = file
+        self.strict = strict
+        self.problems = Problems()
+        self.packer = SegmentationPacker()
+        self.files: list[str] = []
+        self.sizes: list[tuple[int, int]] = []
+        self.pictures: dict[int, int] = {}
+        self.categories: tuple[tuple[int, str], ...] = ()
+        self.labels: dict[int, int] = {}
+        self.columns = {name: array("q") for name in ("ids", "pictures", "labels", "crowds")}
+        self.areas = array("d")
+        self.boxes = array("d")
+
+    def refuse(self, what: str) -> DataError:
+        return DataError(what, file=self.file, remedy="compose or convert the data set again")
+
+    def reject(self, reason: Reason, record: str, found: str = "") -> None:
+        if self.strict:
+            raise self.refuse(f"{record} cannot be used, because {reason}{found and f': {found}'}")
+        self.problems.add(reason, record)
+
+    def read_pictures(self, images: list[Any]) -> None:
+        for position, image in enumerate(images):
+            try:
+                identifier = _integer(image["id"])
+                name, size = str(image["file_name"]), _size(image)
+            except (KeyError, TypeError, ValueError) as error:
+                self.reject(Reason.MALFORMED, _name("picture", image, position), _said(error))
+                continue
+            if identifier in self.pictures:
+                first = self.files[self.pictures[identifier]]
+                raise self.refuse(f"two pictures have the id {identifier}: {first} and {name}")
+            self.pictures[identifier] = len(self.files)
+            self.files.append(name)
+            self.sizes.append(size)
+
+    def read_categories(self, categories: list[Any]) -> None:
+        names: dict[str, int] = {}
+        for position, category in enumerate(categories):
+            try:
+                identifier, name = _integer(category["id"]), str(category["name"])
+            except (KeyError, TypeError, ValueError) as error:
+                record = _name("category", category, position)
+                raise self.refuse(f"{record} has no id and name: {_said(error)}") from error
+            if identifier in names.values():
+                raise self.refuse(f"two categories have the id {identifier}, one is {name!r}")
+            if name in names:
+                raise self.refuse(
+                    f"two categories have the name {name!r}: {names[name]} and {identifier}"
+                )
+            names[name] = identifier
+        self.categories = tuple(sorted((i, name) for name, i in names.items()))
+        self.labels = {i: label for label, (i, _) in enumerate(self.categories)}
+
+    def read_annotation(self, position: int, annotation: Any) -> None:
+        record = _name("annotation", annotation, position)
+        try:
+            identifier = _integer(annotation["id"])
+            picture = self.pictures.get(_integer(annotation["image_id"]))
+            label = self.labels.get(_integer(annotation["category_id"]))
+            crowd = bool(annotation.get("iscrowd", 0))
+            box, area = _box(annotation.get("bbox")), float(annotation.get("area") or 0)
+        except (KeyError, TypeError, ValueError) as error:
+            return self.reject(Reason.MALFORMED, record, _said(error))
+        if self.strict and identifier < 1:
+            raise self.refuse(f"{record} has the id {identifier}, ids must start at 1")
+        if picture is None:
+            return self.reject(Reason.UNKNOWN_PICTURE, record)
+        if label is None:
+            return self.reject(Reason.UNKNOWN_CATEGORY, record)
+        try:
+            self.packer.add(annotation.get("segmentation"), *self.sizes[picture])
+        except ValueError as error:
+            return self.reject(Reason.BAD_MASK, record, _said(error))
+        for name, value in zip(self.columns, (identifier, picture, label, int(crowd)), strict=True):
+            self.columns[name].append(value)
+        self.boxes.extend(box)
+        self.areas.append(area)
+        return None
+
+    def finish(self) -> Annotations:
+        """Do the checks that are fast only for all objects at once, and order by picture."""
+        columns = {name: np.array(values, np.int64) for name, values in self.columns.items()}
+        table = Annotations(
+            picture_ids=np.array(list(self.pictures), np.int64),
+            files=tuple(self.files),
+            sizes=np.array(self.sizes, np.int32).reshape(-1, 2),
+            categories=self.categories,
+            ids=columns["ids"],
+            pictures=columns["pictures"].astype(np.int32),
+            starts=np.zeros(len(self.files) + 1, np.int64),
+            labels=columns["labels"].astype(np.int32),
+            crowds=columns["crowds"].astype(bool),
+            areas=np.array(self.areas, np.float64),
+            boxes=np.array(self.boxes, np.float64).reshape(-1, 4),
+            segmentations=self.packer.pack(),
+            rows=np.arange(len(columns["ids"])),
+            problems=self.problems,
+        )
+        good = np.ones(len(table), bool)
+        self._check_ids(table, good)
+        self._check_shapes(table, good)
+        self._complete(table, good)
+        return table.select(np.flatnonzero(good))
+
+    def _check_ids(self, table: Annotations, good: NDArray[np.bool_]) -> None:
+        values, counts = np.unique(table.ids, return_counts=True)
+        seen: set[tuple[float, ...]] = set()
+        for row in np.flatnonzero(np.isin(table.ids, values[counts > 1])).tolist():
+            if self.strict:
+                raise self.refuse(f"two annotations have the id {table.ids[row]}")
+            box = np.nan_to_num(table.boxes[row]).tolist()
+            key = (table.ids[row], table.pictures[row], table.labels[row], *box)
+            if key in seen:
+                good[row] = False
+                self.problems.add(Reason.REPEATED, table.describe(row))
+            seen.add(key)
+
+    def _check_shapes(self, table: Annotations, good: NDArray[np.bool_]) -> None:
+        empty = table.segmentations.areas() <= _NO_AREA
+        x1, y1, x2, y2 = table.segmentations.extents().T
+        height, width = table.sizes[table.pictures].T
+        polygonal = np.diff(table.segmentations.object_starts) > 0
+        outside = polygonal & ((x2 <= 0) | (y2 <= 0) | (x1 >= width) | (y1 >= height))
+        for reason, wrong in ((Reason.EMPTY_MASK, empty), (Reason.OUTSIDE, outside & ~empty)):
+            for row in np.flatnonzero(wrong & good).tolist():
+                self.problems.add(reason, table.describe(row))
+        if not self.strict:
+            good &= ~(empty | outside)
+
+    def _complete(self, table: Annotations, good: NDArray[np.bool_]) -> None:
+        """Take box and area from the mask where the annotation has none."""
+        missing = np.isnan(table.boxes[:, 0])
+        for row in np.flatnonzero(good & (missing | (table.areas == 0))).tolist():
+            try:
+                rle = table.rle(row)
+            except DataError as error:
+                self.reject(Reason.BAD_MASK, table.describe(row), error.what)
+                good[row] = False
+                continue
+            if missing[row]:
+                table.boxes[row] = coco_mask.toBbox(rle)
+            if table.areas[row] == 0:
+                table.areas[row] = coco_mask.area(rle)
+
+
+def _integer(value: Any) -> int:
+    """Convert an id, refusing what `int` would cut down to one."""
+    number = int(value)
+    if isinstance(value, bool) or number != float(value):
+        raise ValueError(f"{value!r} is no id")
+    return number
+
+
+def _size(image: Mapping[str, Any]) -> tuple[int, int]:
+    height, width = _integer(image["height"]), _integer(image["width"])
+    if height < 1 or width < 1:
+        raise ValueError(f"a height of {height} and a width of {width}")
+    return height, width
+
+
+def _box(box: Any) -> list[float]:
+    """Check x, y, width, height; four NaN stand for a missing box."""
+    if not box:
+        return [float("nan")] * 4
+    values = [float(value) for value in box]
+    if len(values) != 4 or not all(map(isfinite, values)) or min(values[2:]) < 0:
+        raise ValueError(f"the box {box!r}")
+    return values
+
+
+def _name(kind: str, record: Any, position: int) -> str:
+    """Name a record by what it says of itself, or else by its place in the file."""
+    if not isinstance(record, Mapping) or "id" not in record:
+        return f"{kind} number {position + 1}"
+    picture = f" of picture {record['image_id']}" if "image_id" in record else ""
+    return f"{kind} {record['id']}{picture}"
+
+
+def _said(error: Exception) -> str:
+    return f"{error} is missing" if isinstance(error, KeyError) else str(error)
