@@ -1,42 +1,75 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ROI max pooling with Caffe's rounding rule, in PyTorch and, in an exported graph, `MaxRoiPool`.
+"""ROI max pooling in PyTorch and, in an exported graph, `MaxRoiPool`.
 
-Girshick, "Fast R-CNN" (ICCV 2015), section 2.1, as its Caffe layer rounds: both corners rounded
-half away from zero, the far one inclusive, bins from floor to ceil, overlapping; an empty bin is 0.
+Girshick, "Fast R-CNN" (ICCV 2015), section 2.1. There are two ways to round regions and bins to
+whole pixels of the map, and networks know the one that they were trained with:
+
+- "caffe", the layer of that paper: both corners rounded half away from zero, the far one inclusive;
+  bins from the floor of their start to the ceiling of their end, so that neighbours may overlap.
+- "v2", Torch's `inn.ROIPooling` with the field `v2`: the far corner exclusive; the edges of bins
+  rounded half away from zero, so that neighbours share no pixel, and a bin may be empty.
+
+NOTE: All arithmetic on coordinates is exact in float32, since one unit in the last place decides
+which pixels belong to a bin. The number of tables depends on the map's size and not on the boxes,
+so that a compiler sees one graph for all boxes.
 """
 
 from __future__ import annotations
 
+from itertools import accumulate
+from typing import Literal, TypeAlias
+
 import torch
 from torch import Tensor
 
+from foveate.errors import OptionError
 
-def roi_max_pool(features: Tensor, rois: Tensor, output_side: int, spatial_scale: float) -> Tensor:
+Rounding: TypeAlias = Literal["caffe", "v2"]
+Bounds: TypeAlias = tuple[Tensor, Tensor]
+"""(R, P) int64 first, and past-the-last, map index of each bin on one axis."""
+
+
+def roi_max_pool(
+    features: Tensor,
+    rois: Tensor,
+    output_side: int,
+    spatial_scale: float,
+    rounding: Rounding = "caffe",
+) -> Tensor:
     """Pool each region to a square grid of maxima.
 
     Args:
         features: (1, C, H, W) one picture's map.
-        rois: (R, 4) float32 boxes (x1, y1, x2, y2) in pixels of the picture.
+        rois: (R, 4) float32 boxes (x1, y1, x2, y2) in pixels of the picture, from 0.
         output_side: bins on each axis, P.
         spatial_scale: map pixels a picture pixel.
+        rounding: see the head of this module.
 
     Returns:
-        (R, C, P, P), in the dtype of `features`.
+        (R, C, P, P), in the dtype of `features`; 0 for a bin that covers nothing of the map.
+
+    Raises:
+        OptionError: there is no such rounding, or it cannot be exported: `MaxRoiPool` is "caffe".
     """
+    if rounding not in ("caffe", "v2"):
+        raise OptionError(f"rounding must be caffe or v2, found {rounding!r}")
     if torch.onnx.is_in_onnx_export():
-        return _max_roi_pool_node(features, rois, output_side, spatial_scale)
-    channels, height, width = features.shape[1:]
-    if len(rois) == 0:
-        return features.new_zeros((0, channels, output_side, output_side))
+        return _max_roi_pool_node(features, rois, output_side, spatial_scale, rounding)
+    height, width = features.shape[2:]
     corners = _round_half_away(rois * spatial_scale).long()
-    x_bounds = _bin_bounds(corners[:, 0], corners[:, 2], output_side, width)
-    y_bounds = _bin_bounds(corners[:, 1], corners[:, 3], output_side, height)
+    x_bounds = _bin_bounds(corners[:, 0], corners[:, 2], output_side, width, rounding)
+    y_bounds = _bin_bounds(corners[:, 1], corners[:, 3], output_side, height, rounding)
     return _range_maxima(features[0].permute(1, 2, 0), y_bounds, x_bounds).permute(0, 3, 1, 2)
 
 
 def _max_roi_pool_node(
-    features: Tensor, rois: Tensor, output_side: int, spatial_scale: float
+    features: Tensor, rois: Tensor, output_side: int, spatial_scale: float, rounding: Rounding
 ) -> Tensor:
+    if rounding != "caffe":
+        raise OptionError(
+            f"ONNX's MaxRoiPool rounds as Caffe does, the network rounds as {rounding!r}",
+            remedy="export a network with rounding='caffe'",
+        )
     with_batch = torch.nn.functional.pad(rois, (1, 0))
     node: Tensor = torch.onnx.ops.symbolic(
         "MaxRoiPool",
@@ -50,59 +83,92 @@ def _max_roi_pool_node(
 
 def _round_half_away(x: Tensor) -> Tensor:
     """C's `roundf`; `torch.round` would round halves to even, and bins would move."""
-    return torch.sign(x) * torch.floor(torch.abs(x) + 0.5)
+    # floor(x + 0.5) would not do: the sum rounds, for the float below 0.5 up to 1.
+    magnitude = torch.abs(x)
+    whole = torch.floor(magnitude)
+    return torch.sign(x) * (whole + (magnitude - whole >= 0.5))
 
 
-def _bin_bounds(start: Tensor, end: Tensor, bins: int, limit: int) -> tuple[Tensor, Tensor]:
-    """Give (R, bins) first and past-the-last map indices, clipped to [0, limit]."""
-    size = (end - start + 1).clamp(min=1).float()
-    bin_size = (size / bins)[:, None]
+def _bin_bounds(start: Tensor, end: Tensor, bins: int, limit: int, rounding: Rounding) -> Bounds:
+    """Split (R,) regions from `start` to `end` into bins, and clip them to [0, limit]."""
+    inclusive = int(rounding == "caffe")
+    size = (end - start + inclusive).clamp(min=1)
+    # Compilers turn a division by a constant into a product, which in float32 may be off by a unit;
+    # in float64 it does no harm, and rounding the quotient twice gives the same float32.
+    bin_size = (size.double() / bins).float()[:, None]
     index = torch.arange(bins, device=start.device)
-    first = torch.floor(index * bin_size).long() + start[:, None]
-    last = torch.ceil((index + 1) * bin_size).long() + start[:, None]
-    return first.clamp(0, limit), last.clamp(0, limit)
+    first, last = index * bin_size, (index + 1) * bin_size
+    if rounding == "caffe":
+        first, last = torch.floor(first), torch.ceil(last)
+    else:
+        first, last = _round_half_away(first), _round_half_away(last)
+    low = (first.long() + start[:, None]).clamp(0, limit)
+    return low, (last.long() + start[:, None]).clamp(0, limit)
 
 
-def _range_maxima(
-    features: Tensor, y_bounds: tuple[Tensor, Tensor], x_bounds: tuple[Tensor, Tensor]
-) -> Tensor:
+def _range_maxima(features: Tensor, y_bounds: Bounds, x_bounds: Bounds) -> Tensor:
     """Maxima of rectangles by a sparse table: windows of powers of two, four look-ups a bin.
 
     Args:
         features: (H, W, C).
-        y_bounds: (R, P) first and past-the-last row of each bin.
-        x_bounds: (R, P) first and past-the-last column of each bin.
+        y_bounds: rows of each bin.
+        x_bounds: columns of each bin.
 
     Returns:
         (R, P, P, C); 0 where a bin is empty.
     """
-    height, width, channels = features.shape
+    table, offsets, widths = _sparse_table(features)
     y_size, x_size = y_bounds[1] - y_bounds[0], x_bounds[1] - x_bounds[0]
     y_level, x_level = _floor_log2(y_size), _floor_log2(x_size)
-    y_levels, x_levels = int(y_level.amax()) + 1, int(x_level.amax()) + 1
-    tables = []
-    rows = features
-    for i in range(y_levels):
-        columns = rows
-        for j in range(x_levels):
-            tables.append(columns.reshape(-1, channels))
-            columns = torch.maximum(columns, columns.roll(-(2**j), 1))
-        rows = torch.maximum(rows, rows.roll(-(2**i), 0))
-    table = torch.cat(tables)
-
-    level = y_level[:, :, None] * x_levels + x_level[:, None, :]
     y_first, x_first = y_bounds[0][:, :, None], x_bounds[0][:, None, :]
     y_last = (y_bounds[1] - 2**y_level)[:, :, None]
     x_last = (x_bounds[1] - 2**x_level)[:, None, :]
     empty = (y_size <= 0)[:, :, None] | (x_size <= 0)[:, None, :]
 
+    row = offsets.new_tensor(widths)[x_level][:, None, :]
+    start = offsets[y_level[:, :, None] * len(widths) + x_level[:, None, :]]
+
     def look_up(y: Tensor, x: Tensor) -> Tensor:
-        index = ((level * height + y) * width + x).masked_fill(empty, 0)
-        return table[index.flatten()].reshape(*index.shape, channels)
+        index = (start + y * row + x).masked_fill(empty, 0)
+        return table.index_select(0, index.flatten()).reshape(*index.shape, table.shape[1])
 
     top = torch.maximum(look_up(y_first, x_first), look_up(y_first, x_last))
     bottom = torch.maximum(look_up(y_last, x_first), look_up(y_last, x_last))
     return torch.maximum(top, bottom).masked_fill(empty[..., None], 0)
+
+
+def _sparse_table(features: Tensor) -> tuple[Tensor, Tensor, list[int]]:
+    """Maxima of all windows whose sides are powers of two.
+
+    Args:
+        features: (H, W, C).
+
+    Returns:
+        (T, C) the windows' maxima, level by level of height and, within, of width, row by row;
+        (levels of height * levels of width,) int64 where each begins; windows a row of each level
+        of width.
+    """
+    height, width, channels = features.shape
+    widths = [width - 2**j + 1 for j in range(width.bit_length())]
+    heights = [height - 2**i + 1 for i in range(height.bit_length())]
+    tables = []
+    rows = features
+    for i in range(len(heights)):
+        columns = rows = _pairwise_maxima(rows, 2**i // 2, 0)
+        for j in range(len(widths)):
+            columns = _pairwise_maxima(columns, 2**j // 2, 1)
+            tables.append(columns.reshape(-1, channels))
+    lengths = [h * w for h in heights for w in widths]
+    offsets = torch.tensor([0, *accumulate(lengths[:-1])], device=features.device)
+    return torch.cat(tables), offsets, widths
+
+
+def _pairwise_maxima(windows: Tensor, step: int, axis: int) -> Tensor:
+    """Maxima of windows and those `step` behind them; the windows themselves if it is 0."""
+    if not step:
+        return windows
+    count = windows.shape[axis] - step
+    return torch.maximum(windows.narrow(axis, 0, count), windows.narrow(axis, step, count))
 
 
 def _floor_log2(size: Tensor) -> Tensor:
