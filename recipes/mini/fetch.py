@@ -9,7 +9,7 @@ installed. FOLDER then holds
     debs/                     the packages (1.8 GB), each with the SHA-256 of `packages.csv`
     packages/PACKAGE/         the packages, unpacked
     mini/{train,validation}/  composed pictures, in COCO's format
-    rooms/train/              rendered scenes, in COCO's format, of one class `thing`
+    rooms/{train,validation}/ rendered scenes, in COCO's format, of one class `thing`
 
 The scenes are rendered only where `--blender` names an interpreter with `bpy` 4.2 (the wheel of
 Blender, 500 MB; it needs Python 3.11): about four seconds a scene and core.
@@ -127,7 +127,7 @@ def compose(folder: Path, packages: Path, pictures: int, workers: int) -> None:
 
 def render(folder: Path, packages: Path, blender: Path, scenes: int) -> None:
     """Render scenes of furniture, people and things, and make a data set of them."""
-    rooms, libraries = folder / "rooms" / "train", folder / "furniture"
+    rooms, libraries = folder / "rooms", folder / "furniture"
     if rooms.exists():
         return
     for archive in sorted((packages / FURNITURE).glob("*.sh3f")):

@@ -12,13 +12,15 @@ import pytest
 import torch
 from pycocotools import mask as coco_mask
 
-from foveate.models import SharpMask
+from foveate.models import EfficientNetLite0, SharpMask
 from foveate.models.checkpoint import load_checkpoint
 from foveate.training.dataset import CocoDataset
+from foveate.training.frozen_trunk import FrozenTrunk
 from foveate.training.loop import LoopOptions
 from foveate.training.recipe import Recipe, train_cascade, train_proposals
 from foveate.training.region_cache import RegionOptions
-from foveate.training.window_cache import CacheOptions
+from foveate.training.window_builder import build_cache
+from foveate.training.window_cache import CacheOptions, WindowCache
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
@@ -82,11 +84,12 @@ def silent(name: str, done: int, total: int, losses: dict[str, float]) -> None:
 def test_a_run_trains_all_three_networks_and_is_not_done_twice(
     dataset: CocoDataset, tmp_path: Path
 ) -> None:
-    result = train_cascade(dataset, tmp_path, RECIPE, silent)
+    result = train_cascade(dataset, tmp_path, RECIPE, silent, things=[dataset])
     cascade = load_checkpoint(result)
     assert cascade.info.class_names == ("disc", "square")
     assert cascade.classifier is not None
     before = result.stat().st_mtime_ns
+    assert cascade.info.training["pictures"] == "4 + 4"
     assert train_cascade(dataset, tmp_path, RECIPE, silent) == result
     assert result.stat().st_mtime_ns == before
 
@@ -94,10 +97,36 @@ def test_a_run_trains_all_three_networks_and_is_not_done_twice(
 @pytest.mark.slow
 def test_a_seed_decides_the_weights(dataset: CocoDataset, tmp_path: Path) -> None:
     runs = [
-        train_proposals(dataset, tmp_path / str(number), RECIPE.seeded(7), silent).proposals
+        train_proposals([dataset], tmp_path / str(number), RECIPE.seeded(7), silent).proposals
         for number in range(2)
     ]
     for network in runs:
         assert isinstance(network, SharpMask)
     one, other = (network.state_dict() for network in runs)
     assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_caches_read_as_one_keep_every_window_with_its_view(
+    dataset: CocoDataset, tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    trunk = FrozenTrunk(EfficientNetLite0(last_stride=16), 16)
+    caches = [
+        build_cache(
+            dataset,
+            trunk,
+            tmp_path / str(seed),
+            CacheOptions(views_per_picture=1, fine_every=2, seed=seed),
+            lambda *_: None,
+        )
+        for seed in (1, 2)
+    ]
+    joined = WindowCache(tmp_path / "1", tmp_path / "2")
+    for name in ("coarse", "scores", "mask_cells", "mask_labels"):
+        parts = [getattr(cache, name) for cache in caches]
+        np.testing.assert_array_equal(getattr(joined, name), np.concatenate(parts))
+    views = np.concatenate([cache.coarse[cache.mask_views] for cache in caches])
+    np.testing.assert_array_equal(joined.coarse[joined.mask_views], views)
+    labels = np.concatenate([cache.mask_labels[cache.fine_masks] for cache in caches])
+    np.testing.assert_array_equal(joined.mask_labels[joined.fine_masks], labels)
+    assert len(joined.fine[2]) == len(joined.fine_masks)

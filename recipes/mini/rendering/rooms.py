@@ -4,8 +4,9 @@
     python recipes/mini/rendering/rooms.py SCENES BACKDROPS FOLDER
 
 SCENES is the folder that `render.py` filled; BACKDROPS a text file with a photograph's path a line,
-for what lies behind the outdoor scenes. Every scene becomes `VARIANTS` pictures that differ in
-backdrop, mirroring, light, blur, noise and compression.
+for what lies behind the outdoor scenes. Every scene becomes `VARIANTS` pictures of FOLDER/train
+that differ in backdrop, mirroring, light, blur, noise and compression; every twentieth scene one
+picture of FOLDER/validation. Both splits show the same models, in other scenes.
 """
 
 from __future__ import annotations
@@ -23,42 +24,49 @@ from pycocotools import mask as coco_mask
 from foveate.training.compose.options import training_options
 from foveate.training.compose.photometric import finish
 
-VARIANTS = 3
+VARIANTS = 5
+HELD_OUT = 20
 SEED = 3
 SMALLEST_AREA = 120
 """Visible pixels of an object that is annotated."""
 
 
 def main() -> None:
-    """Write `FOLDER/annotations.json` and `FOLDER/pictures/`."""
+    """Write both splits: `annotations.json` and `pictures/` each."""
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("scenes", type=Path)
     parser.add_argument("backdrops", type=Path)
     parser.add_argument("folder", type=Path)
     arguments = parser.parse_args()
     backdrops = [Path(line) for line in arguments.backdrops.read_text().splitlines()]
-    (arguments.folder / "pictures").mkdir(parents=True)
+    scenes = sorted(arguments.scenes.glob("?????.png"))
+    held_out = [scene for scene in scenes if int(scene.stem) % HELD_OUT == 0]
+    kept = [scene for scene in scenes if int(scene.stem) % HELD_OUT]
+    _write(arguments.folder / "validation", held_out, 1, backdrops)
+    _write(arguments.folder / "train", kept, VARIANTS, backdrops)
+
+
+def _write(folder: Path, scenes: list[Path], variants: int, backdrops: list[Path]) -> None:
+    (folder / "pictures").mkdir(parents=True)
     content: dict[str, Any] = {
         "categories": [{"id": 1, "name": "thing"}],
         "images": [],
         "annotations": [],
     }
-    for file in sorted(arguments.scenes.glob("?????.png")):
-        rendered = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
-        owners = cv2.imread(
-            str(next(arguments.scenes.glob(f"{file.stem}_index_*.png"))), cv2.IMREAD_UNCHANGED
-        )
+    for scene in scenes:
+        rendered = cv2.imread(str(scene), cv2.IMREAD_UNCHANGED)
+        index = scene.with_name(f"{scene.stem}_index_0001.png")
+        owners = cv2.imread(str(index), cv2.IMREAD_UNCHANGED)
         objects = [mask for n in np.unique(owners[owners > 0]) if _is_seen(mask := owners == n)]
-        for variant in range(VARIANTS if objects else 0):
-            rng = np.random.default_rng([SEED, int(file.stem), variant])
+        for variant in range(variants if objects else 0):
+            rng = np.random.default_rng([SEED, int(scene.stem), variant])
             picture, masks = _vary(rendered, objects, backdrops, rng)
-            name = f"{file.stem}_{variant}.jpg"
-            cv2.imwrite(
-                str(arguments.folder / "pictures" / name), picture, [cv2.IMWRITE_JPEG_QUALITY, 95]
-            )
+            name = f"{scene.stem}_{variant}.jpg"
+            _, jpeg = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 95])
+            (folder / "pictures" / name).write_bytes(jpeg.tobytes())
             _annotate(content, name, masks)
-    (arguments.folder / "annotations.json").write_text(json.dumps(content), encoding="utf-8")
-    print(f"{len(content['images'])} pictures, {len(content['annotations'])} objects")
+    (folder / "annotations.json").write_text(json.dumps(content), encoding="utf-8")
+    print(f"{folder}: {len(content['images'])} pictures, {len(content['annotations'])} objects")
 
 
 def _is_seen(mask: NDArray[np.bool_]) -> bool:

@@ -7,7 +7,7 @@ name SharpMask's proposals. Every step finds what an interrupted run left and go
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -36,7 +36,8 @@ from foveate.training.loop import LoopOptions, run
 from foveate.training.multipathnet import delta_statistics, multipathnet_step
 from foveate.training.region_cache import RegionOptions, build_regions
 from foveate.training.sharpmask import sharpmask_step
-from foveate.training.window_cache import CacheOptions, WindowCache, build_cache
+from foveate.training.window_builder import build_cache
+from foveate.training.window_cache import CacheOptions, WindowCache
 
 Report = Callable[[str, int, int, dict[str, float]], None]
 """Called with the step's name, what is done of it, its length, and running losses."""
@@ -65,7 +66,13 @@ class Recipe:
         )
 
 
-def train_cascade(dataset: CocoDataset, output: Path, recipe: Recipe, report: Report) -> Path:
+def train_cascade(
+    dataset: CocoDataset,
+    output: Path,
+    recipe: Recipe,
+    report: Report,
+    things: Sequence[CocoDataset] = (),
+) -> Path:
     """Train the three networks.
 
     Args:
@@ -73,6 +80,7 @@ def train_cascade(dataset: CocoDataset, output: Path, recipe: Recipe, report: Re
         output: directory of the run: caches, checkpoints of each network, the result.
         recipe: the numbers.
         report: hears of the progress.
+        things: more pictures, for the two networks that regard no classes.
 
     Returns:
         The finished checkpoint, its scores not calibrated.
@@ -81,13 +89,15 @@ def train_cascade(dataset: CocoDataset, output: Path, recipe: Recipe, report: Re
     if result.exists():
         return result
     output.mkdir(parents=True, exist_ok=True)
-    proposals = train_proposals(dataset, output, recipe, report)
+    proposals = train_proposals([dataset, *things], output, recipe, report)
     cascade = train_classifier(dataset, proposals, output, recipe, report)
     save_checkpoint(result, cascade)
     return result
 
 
-def train_proposals(dataset: CocoDataset, output: Path, recipe: Recipe, report: Report) -> Cascade:
+def train_proposals(
+    datasets: Sequence[CocoDataset], output: Path, recipe: Recipe, report: Report
+) -> Cascade:
     """Train DeepMask, then SharpMask on the frozen DeepMask: two checkpoints in `output`."""
     torch.manual_seed(recipe.seed)
     network = sharpmask_mini()
@@ -95,14 +105,23 @@ def train_proposals(dataset: CocoDataset, output: Path, recipe: Recipe, report: 
     assert isinstance(deepmask.trunk, EfficientNetLite0)
     load_imagenet(deepmask.trunk)
     round_to_half(deepmask.trunk)
-    result = Cascade(info=CascadeInfo(proposals="sharpmask-mini"), proposals=network)
+    pictures = " + ".join(str(len(dataset)) for dataset in datasets)
+    training = {
+        "pictures": pictures,
+        "windows": f"{recipe.cache.views_per_picture} views of each picture",
+        "DeepMask": f"{recipe.deepmask.steps} steps",
+        "SharpMask": f"{recipe.sharpmask.steps} steps",
+    }
+    info = CascadeInfo(proposals="sharpmask-mini", training=training)
+    result = Cascade(info=info, proposals=network)
     finished = output / "sharpmask.safetensors"
     if finished.exists():
         return load_checkpoint(finished)
     trunk = FrozenTrunk(deepmask.trunk, 16)
-    windows = build_cache(
-        dataset, trunk, output / "windows", recipe.cache, _counted(report, "windows")
-    )
+    directories = [output / f"windows-{number}" for number in range(len(datasets))]
+    for dataset, directory in zip(datasets, directories, strict=True):
+        build_cache(dataset, trunk, directory, recipe.cache, _counted(report, "windows"))
+    windows = WindowCache(*directories)
     _train_deepmask(deepmask, windows, output, recipe, report)
     run(
         network,
@@ -167,10 +186,7 @@ def train_classifier(
         delta_mean=tuple(mean.tolist()),
         delta_std=tuple(std.tolist()),
         training={
-            "composed pictures": len(dataset),
-            "windows": f"{recipe.cache.views_per_picture} views of each picture",
-            "DeepMask": f"{recipe.deepmask.steps} steps",
-            "SharpMask": f"{recipe.sharpmask.steps} steps",
+            **proposals.info.training,
             "MultiPathNet": f"{recipe.multipathnet.steps} steps on proposals of "
             f"{len(regions)} pictures",
             "seed": recipe.seed,
