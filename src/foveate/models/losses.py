@@ -7,6 +7,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+LAMBDA = 1 / 32
+"""Weight of DeepMask's score term (section 3.1)."""
+
 
 def mask_loss(logits: Tensor, labels: Tensor) -> Tensor:
     """Per-pixel logistic loss of masks: mean over samples of mean over pixels.
@@ -31,28 +34,64 @@ def score_loss(logits: Tensor, labels: Tensor) -> Tensor:
     return functional.binary_cross_entropy_with_logits(logits, labels)
 
 
-def integral_loss(class_logits: Tensor, labels: Tensor) -> Tensor:
-    """Sum over heads of softmax cross-entropy, each at its own IoU threshold.
+def joint_loss(
+    mask_logits: Tensor,
+    mask_labels: Tensor,
+    score_logits: Tensor,
+    score_labels: Tensor,
+    balance: float = LAMBDA,
+) -> Tensor:
+    """Joint loss of DeepMask over windows that have both labels (DeepMask, equation 1).
 
-    The integral of the loss over thresholds, approximated by their mean (MultiPath, section 3.3,
-    equation 5).
+    sum_k [(1 + y_k) / (2 w h) sum_ij log(1 + exp(-m_k^ij f_k^ij)) + lambda log(1 + exp(-y_k s_k))]
+
+    with y, m in {-1, +1}: a window without an object has no mask term. In batches of one kind each,
+    as published, a mask batch of N windows adds N `mask_loss` and a score batch N lambda
+    `score_loss`. The release multiplies the mean mask gradient by N and leaves the mean score
+    gradient as it is, so that its effective lambda is 1 / N: 1/32 with its batches of 32, and
+    another one with others.
+
+    Args:
+        mask_logits: (K, S, S) float, f.
+        mask_labels: (K, S, S) float in [0, 1]; what stands at windows without an object is not
+            read.
+        score_logits: (K,) float, s.
+        score_labels: (K,) float, 1 where the window holds a centred object, else 0.
+        balance: lambda.
+    """
+    masks = functional.binary_cross_entropy_with_logits(mask_logits, mask_labels, reduction="none")
+    scores = functional.binary_cross_entropy_with_logits(
+        score_logits, score_labels, reduction="sum"
+    )
+    return (score_labels * masks.mean(dim=(1, 2))).sum() + balance * scores
+
+
+def integral_loss(class_logits: Tensor, labels: Tensor) -> Tensor:
+    """Softmax cross-entropy of each head at its own IoU threshold, mean over heads.
+
+    1/n sum_u L_u(p, k*_u), u = 0.50, 0.55, ..., where k*_u is the true class if the box overlaps it
+    by at least u, else background: the integral of the loss over thresholds as a sum (MultiPath,
+    section 3.3, equation 5). The release trains one head a step: hand over that head alone.
 
     Args:
         class_logits: (heads, R, classes + 1) float.
-        labels: (heads, R) int64; 0 is background, -1 a box that the head does not train on.
+        labels: (heads, R) int64; 0 is background, -1 a box that the head does not train on. A head
+            without any box counts as 0.
     """
-    return torch.stack(
-        [
-            functional.cross_entropy(logits, label, ignore_index=-1)
-            for logits, label in zip(class_logits, labels, strict=True)
-        ]
-    ).mean()
+    flat = functional.cross_entropy(
+        class_logits.flatten(0, 1), labels.flatten(), ignore_index=-1, reduction="none"
+    ).reshape(labels.shape)
+    boxes = (labels >= 0).sum(dim=1).clamp(min=1)
+    return (flat.sum(dim=1) / boxes).mean()
 
 
 def box_loss(deltas: Tensor, targets: Tensor, labels: Tensor) -> Tensor:
     """Smooth L1 of the true class's deltas, summed over foregrounds, over the number of boxes.
 
-    Girshick, "Fast R-CNN", equation 2 and 3.
+    1/R sum_r [k_r > 0] sum_i smooth(d_r,k_r,i - t_r,i), smooth(x) = x^2 / 2 where |x| < 1, else
+    |x| - 1/2 (Girshick, "Fast R-CNN", equations 2 and 3). Targets are normalised, t = (t' - mean) /
+    std, with t' = ((cx* - cx) / w, (cy* - cy) / h, log(w* / w), log(h* / h)) of the box (cx, cy, w,
+    h) and the truth (cx*, cy*, w*, h*).
 
     Args:
         deltas: (R, classes + 1, 4) float, normalised.
