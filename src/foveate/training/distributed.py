@@ -70,6 +70,12 @@ class World:
         for work in waiting:
             work.wait()
 
+    def agrees(self, answer: bool) -> bool:
+        """Tell whether all processes have the same answer."""
+        share = torch.tensor(float(answer), device=self.device)
+        self.average([share])
+        return round(share.item() * self.size) in {0, self.size}
+
     def align(self, network: nn.Module) -> None:
         """Give every process the first one's weights and buffers."""
         if self.size > 1:

@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Samplers and narrow networks that the tests of training share: discs on a real photograph."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+import foveate
+from foveate.models import DeepMask, MultiPathNet, SharpMask, build
+from foveate.training.sampling import MaskSample, RegionSample, ScoreSample
+
+CAT = Path(foveate.__file__).parent / "photographs" / "cat.jpg"
+NARROW = {"width": 4, "neck": 8, "vector": 16, "score_hidden": 16}
+
+
+def narrow_deepmask() -> DeepMask:
+    network = build("deepmask-resnet50", **NARROW)
+    assert isinstance(network, DeepMask)
+    return network
+
+
+def narrow_sharpmask() -> SharpMask:
+    network = build("sharpmask-resnet50", km=16, ks=16, **NARROW)
+    assert isinstance(network, SharpMask)
+    return network
+
+
+def narrow_detector() -> MultiPathNet:
+    network = build("multipathnet-vgg16", classes=2, width=4, mixed=8, hidden=16)
+    assert isinstance(network, MultiPathNet)
+    return network
+
+
+def photograph() -> NDArray[np.uint8]:
+    """(200, 300, 3) uint8 RGB."""
+    picture = cv2.imread(str(CAT), cv2.IMREAD_COLOR_RGB)
+    assert picture is not None
+    return np.asarray(cv2.resize(picture, (300, 200)), np.uint8)
+
+
+@dataclass(frozen=True)
+class Masks:
+    """Windows with a disc in the middle."""
+
+    label_side: int = 112
+    picture: NDArray[np.uint8] = field(default_factory=photograph)
+
+    def draw(self, rng: np.random.Generator) -> MaskSample:
+        patch, radius = _patch(self.picture, rng, disc=True)
+        scale = self.label_side / 160
+        mask = np.zeros((self.label_side,) * 2, np.uint8)
+        cv2.circle(mask, (self.label_side // 2,) * 2, round(radius * scale), 1, -1)
+        return MaskSample(patch=patch, mask=mask)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Windows with or without a disc."""
+
+    picture: NDArray[np.uint8] = field(default_factory=photograph)
+
+    def draw(self, rng: np.random.Generator) -> ScoreSample:
+        label = rng.integers(2, dtype=np.uint8)
+        patch, _ = _patch(self.picture, rng, disc=bool(label))
+        return ScoreSample(patch=patch, label=np.asarray(label))
+
+
+@dataclass(frozen=True)
+class Regions:
+    """The photograph with a disc of class 1 or 2, and boxes on and beside it."""
+
+    picture: NDArray[np.uint8] = field(default_factory=photograph)
+
+    def draw(self, rng: np.random.Generator) -> RegionSample:
+        picture = self.picture.copy()
+        x, y, label = (
+            int(rng.integers(50, 150)),
+            int(rng.integers(50, 150)),
+            int(rng.integers(1, 3)),
+        )
+        cv2.circle(picture, (x, y), 30, _colour(label), -1)
+        truth = np.array([x - 30, y - 30, x + 30, y + 30], np.float32)
+        near = truth + rng.normal(0, 3, (4, 4))
+        far = truth + np.array([80, 0, 80, 0]) + rng.normal(0, 3, (12, 4))
+        labels = np.zeros((6, 16), np.int64)
+        labels[:, :4] = label
+        targets = np.zeros((16, 4), np.float32)
+        targets[:4] = (truth - near) / 60
+        boxes = np.concatenate([near, far]).astype(np.float32)
+        return RegionSample(picture=picture, boxes=boxes, labels=labels, targets=targets)
+
+
+def _colour(label: int) -> tuple[int, int, int]:
+    return (255, 40, 40) if label == 1 else (40, 40, 255)
+
+
+def _patch(
+    picture: NDArray[np.uint8], rng: np.random.Generator, *, disc: bool
+) -> tuple[NDArray[np.uint8], int]:
+    y, x = rng.integers(0, picture.shape[0] - 192 + 1), rng.integers(0, picture.shape[1] - 192)
+    patch = picture[y : y + 192, x : x + 192].copy()
+    radius = int(rng.integers(36, 55))
+    if disc:
+        cv2.circle(patch, (96, 96), radius, _colour(1), -1)
+    return patch, radius
