@@ -14,6 +14,7 @@ from foveate.models.losses import box_loss, integral_loss
 from foveate.models.multipathnet import INTEGRAL_THRESHOLDS, MultiPathNet
 from foveate.training.loop import Losses, Step
 from foveate.training.region_cache import RegionCache, RegionSample
+from foveate.training.sampling.boxes import box_iou, encode_deltas
 
 REGIONS_PER_PICTURE = 64
 FOREGROUND_SHARE = 0.25
@@ -129,33 +130,3 @@ def jittered(
     centre = (repeated[:, :2] + repeated[:, 2:]) / 2 + rng.normal(0, 0.12, size.shape) * size
     size = size * np.exp(rng.normal(0, 0.2, size.shape))
     return np.concatenate([centre - size / 2, centre + size / 2], axis=1).astype(np.float32)
-
-
-def box_iou(boxes: NDArray[np.float32], others: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Intersection over union of (N, 4) and (M, 4) xyxy boxes: (N, M)."""
-    low = np.maximum(boxes[:, None, :2], others[None, :, :2])
-    high = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
-    shared = np.clip(high - low, 0, None).prod(2)
-    area = (boxes[:, 2:] - boxes[:, :2]).prod(1)
-    other_area = (others[:, 2:] - others[:, :2]).prod(1)
-    total = np.maximum(area[:, None] + other_area[None] - shared, 1e-9)
-    iou: NDArray[np.float32] = (shared / total).astype(np.float32)
-    return iou
-
-
-def encode_deltas(boxes: NDArray[np.float32], truths: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Box targets: centre offset in box sizes, and log of the ratio of sizes.
-
-    Girshick et al., "Rich feature hierarchies" (CVPR 2014), appendix C, equations 6 to 9.
-
-    Args:
-        boxes: (R, 4) xyxy.
-        truths: (R, 4) xyxy that they are to become.
-
-    Returns:
-        (R, 4) t_x, t_y, t_w, t_h, not normalised.
-    """
-    size = np.maximum(boxes[:, 2:] - boxes[:, :2], 1e-3)
-    true_size = np.maximum(truths[:, 2:] - truths[:, :2], 1e-3)
-    offset = (truths[:, :2] + truths[:, 2:] - boxes[:, :2] - boxes[:, 2:]) / 2 / size
-    return np.concatenate([offset, np.log(true_size / size)], axis=1).astype(np.float32)

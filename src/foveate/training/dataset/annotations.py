@@ -8,11 +8,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pycocotools import mask as coco_mask
 
 from foveate.errors import DataError
 from foveate.training.dataset.problems import Problems
-from foveate.training.dataset.segmentations import PackedSegmentations
+from foveate.training.dataset.segmentations import PackedSegmentations, decode_rle
 
 __all__ = ["Annotations"]
 
@@ -78,8 +77,7 @@ class Annotations:
 
     def mask(self, index: int) -> NDArray[np.uint8]:
         """(H, W) uint8, 1 on the object, of its picture's size; raises as `rle` does."""
-        mask: NDArray[np.uint8] = coco_mask.decode(self.rle(index))
-        return mask
+        return decode_rle(self.rle(index))
 
     def polygons(self, index: int) -> list[NDArray[np.float64]]:
         """Polygons of an object, (P, 2) x, y in pixels; none if it has a run-length code."""

@@ -17,7 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
-__all__ = ["PackedSegmentations", "SegmentationPacker", "check_code"]
+__all__ = ["PackedSegmentations", "SegmentationPacker", "check_code", "decode_rle", "rasterise"]
+
+# Of a coordinate, in pixels. Drawing a polygon takes memory by its length.
+_FARTHEST = 1e5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,8 +134,8 @@ class SegmentationPacker:
             ends.append(len(self._coordinates) + len(flat))
         if not ends:
             raise ValueError("no polygon has three points")
-        if not np.isfinite(np.frombuffer(flat)).all():
-            raise ValueError("a coordinate is not finite")
+        if not (np.abs(np.frombuffer(flat)) <= _FARTHEST).all():
+            raise ValueError(f"a coordinate is not within {_FARTHEST:.0f} pixels")
         self._coordinates.extend(flat)
         self._polygon_starts.extend(ends)
 
@@ -152,6 +155,12 @@ def rasterise(polygons: list[NDArray[np.float64]], height: int, width: int) -> d
     flat = [polygon.ravel() for polygon in polygons]
     merged: dict[str, Any] = coco_mask.merge(coco_mask.frPyObjects(flat, height, width))
     return merged
+
+
+def decode_rle(rle: dict[str, Any]) -> NDArray[np.uint8]:
+    """Decode a checked run-length code to (H, W) uint8, 1 on the object."""
+    mask: NDArray[np.uint8] = coco_mask.decode(rle)
+    return mask
 
 
 def check_code(code: bytes, pixels: int) -> None:

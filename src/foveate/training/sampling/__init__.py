@@ -14,12 +14,16 @@ Each takes its options and `LegacyOptions` as further arguments.
 
 from __future__ import annotations
 
+from foveate.training.sampling.boxes import BoxStatistics
+from foveate.training.sampling.masks import MaskSampler
 from foveate.training.sampling.options import (
     MaskSamplerOptions,
     RegionSamplerOptions,
     ScoreSamplerOptions,
     WindowOptions,
 )
+from foveate.training.sampling.proposals import ProposalTable
+from foveate.training.sampling.regions import RegionSampler, measure_statistics
 from foveate.training.sampling.samples import (
     MaskSample,
     RegionSample,
@@ -27,15 +31,22 @@ from foveate.training.sampling.samples import (
     ScoreSample,
     sample_generator,
 )
+from foveate.training.sampling.scores import ScoreSampler
 
 __all__ = [
+    "BoxStatistics",
     "MaskSample",
+    "MaskSampler",
     "MaskSamplerOptions",
+    "ProposalTable",
     "RegionSample",
+    "RegionSampler",
     "RegionSamplerOptions",
     "Sampler",
     "ScoreSample",
+    "ScoreSampler",
     "ScoreSamplerOptions",
     "WindowOptions",
+    "measure_statistics",
     "sample_generator",
 ]

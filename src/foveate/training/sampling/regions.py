@@ -1,0 +1,247 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Regions of MultiPathNet: proposals and ground truth, a quarter of them objects."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from foveate.errors import DataError
+from foveate.training.dataset import CocoDataset
+from foveate.training.legacy import LegacyOptions
+from foveate.training.sampling.boxes import (
+    BoxStatistics,
+    box_iou,
+    encode_deltas,
+    inside_share,
+)
+from foveate.training.sampling.options import RegionSamplerOptions
+from foveate.training.sampling.proposals import ProposalTable
+from foveate.training.sampling.samples import RegionSample
+
+__all__ = ["Candidates", "RegionSampler", "measure_statistics", "region_candidates"]
+
+_PICTURES = 1000
+"""Pictures in a row without a foreground and a background after which something must be wrong."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidates:
+    """All boxes of a picture that may be drawn; N of them.
+
+    Attributes:
+        boxes: (N, 4) float32 xyxy in pixels of the picture: ground truth first, then proposals.
+        truths: (N, 4) float32, the box of the object that each overlaps most.
+        labels: (N,) int64, that object's class, from 1.
+        overlaps: (N,) float32 IoU with it; -1 for a proposal in a crowd, which is not drawn.
+    """
+
+    boxes: NDArray[np.float32]
+    truths: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    overlaps: NDArray[np.float32]
+
+    def between(self, low: float, high: float = np.inf) -> NDArray[np.int64]:
+        """Indices of those that overlap an object by `low` or more, but less than `high`."""
+        return np.flatnonzero((self.overlaps >= low) & (self.overlaps < high))
+
+
+class RegionSampler:
+    """Draws a picture, and regions of it with their classes and box targets.
+
+    Pictures are equally likely; those in which nothing is foreground or nothing is background are
+    drawn again.
+
+    Args:
+        dataset: pictures and objects.
+        proposals: of these pictures.
+        statistics: normalise the box targets; see `measure_statistics`.
+        options: the numbers.
+        legacy: quirks of the released code.
+    """
+
+    def __init__(
+        self,
+        dataset: CocoDataset,
+        proposals: ProposalTable,
+        statistics: BoxStatistics,
+        options: RegionSamplerOptions | None = None,
+        legacy: LegacyOptions | None = None,
+    ) -> None:
+        self._dataset = dataset
+        self._proposals = proposals
+        self._statistics = statistics
+        self._options = options or RegionSamplerOptions()
+        self._legacy = legacy or LegacyOptions()
+
+    def draw(self, rng: np.random.Generator, head: int | None = None) -> RegionSample:
+        """Draw a sample; see `RegionSample`.
+
+        Args:
+            rng: the only source of randomness.
+            head: integral head by whose threshold foreground and background are told apart, as
+                published, where a batch trains one head; by default the first one's, for a batch
+                that trains all of them.
+
+        Raises:
+            DataError: The picture that was drawn is broken, or no picture has both kinds.
+        """
+        thresholds = self._options.thresholds
+        threshold = thresholds[head or 0]
+        if self._legacy.mismatched_heads:
+            threshold = thresholds[rng.integers(len(thresholds))]
+            thresholds = (threshold,) * len(thresholds)
+        index, found, chosen = self._choose(rng, threshold)
+        overlaps = found.overlaps[chosen]
+        labels = [np.where(overlaps >= t, found.labels[chosen], 0) for t in thresholds]
+        mirrored = bool(rng.random() < self._options.flip)
+        picture = self._dataset.picture(index)
+        resized, factor = _resized(picture, self._options)
+        boxes, truths = found.boxes[chosen] * factor, found.truths[chosen] * factor
+        if mirrored:
+            resized = np.ascontiguousarray(resized[:, ::-1])
+            boxes, truths = (_mirrored(b, resized.shape[1]) for b in (boxes, truths))
+        targets = self._statistics.normalise(encode_deltas(boxes, truths))
+        targets[labels[0] == 0] = 0
+        return RegionSample(
+            picture=resized, boxes=boxes, labels=np.stack(labels).astype(np.int64), targets=targets
+        )
+
+    def _choose(
+        self, rng: np.random.Generator, threshold: float
+    ) -> tuple[int, Candidates, NDArray[np.int64]]:
+        """Draw a picture, and which of its candidates are taken."""
+        for _ in range(_PICTURES):
+            index = int(rng.integers(len(self._dataset)))
+            found = region_candidates(
+                self._dataset, self._proposals, index, self._options, self._legacy
+            )
+            foreground = found.between(threshold)
+            background = found.between(self._options.least_overlap, threshold)
+            if len(foreground) and len(background):
+                return index, found, self._take(rng, foreground, background)
+        raise DataError(
+            f"none of {_PICTURES} pictures in a row has a region that shows an object "
+            f"(IoU >= {threshold:g}) and one that does not "
+            f"(IoU from {self._options.least_overlap:g})",
+            file=self._dataset.file,
+            remedy="check that the proposals are of these pictures, by their ids, in x, y, w, h",
+        )
+
+    def _take(
+        self,
+        rng: np.random.Generator,
+        foreground: NDArray[np.int64],
+        background: NDArray[np.int64],
+    ) -> NDArray[np.int64]:
+        """Draw with replacement, as published, so that the shares never change."""
+        wanted = round(self._options.regions * self._options.foreground)
+        counts = [wanted, self._options.regions - wanted]
+        if self._legacy.short_batches:
+            counts = [min(counts[0], len(foreground)), min(counts[1], len(background))]
+        return np.concatenate(
+            [rng.choice(foreground, counts[0]), rng.choice(background, counts[1])]
+        )
+
+
+def region_candidates(
+    dataset: CocoDataset,
+    proposals: ProposalTable,
+    index: int,
+    options: RegionSamplerOptions,
+    legacy: LegacyOptions,
+) -> Candidates:
+    """List the ground truth and the proposals of a picture (`attachProposals`).
+
+    Objects with an empty box are left out; so are proposals outside the picture, which are clipped
+    to it.
+    """
+    table = dataset.annotations
+    rows = dataset.rows(index)
+    rows = rows[(table.boxes[rows, 2:] > 0).all(1)]
+    edge = 1.0 if legacy.inclusive_boxes else 0.0
+    corners = table.boxes[rows].astype(np.float32)
+    corners[:, 2:] += corners[:, :2] + np.float32(edge)
+    crowds = table.crowds[rows]
+    truths, labels = corners[~crowds], table.labels[rows][~crowds].astype(np.int64) + 1
+    height, width = table.sizes[index].tolist()
+    proposed = proposals.of_picture(int(table.picture_ids[index]), options.proposals)
+    proposed = np.clip(proposed, 0, np.array([width, height] * 2, np.float32))
+    proposed = proposed[(proposed[:, 2:] > proposed[:, :2]).all(1)]
+    boxes = np.concatenate([truths, proposed])
+    if not len(truths):
+        nothing = np.zeros(len(boxes), np.int64)
+        return Candidates(
+            boxes=boxes, truths=boxes, labels=nothing, overlaps=nothing.astype(np.float32)
+        )
+    overlaps = box_iou(boxes, truths, edge=edge)
+    nearest = overlaps.argmax(1)
+    best = overlaps.max(1)
+    if crowds.any():
+        inside = inside_share(boxes, corners[crowds], edge=edge).max(1) > options.crowd_overlap
+        inside[: len(truths)] = False
+        best[inside] = -1
+    return Candidates(boxes=boxes, truths=truths[nearest], labels=labels[nearest], overlaps=best)
+
+
+def measure_statistics(
+    dataset: CocoDataset,
+    proposals: ProposalTable,
+    options: RegionSamplerOptions | None = None,
+    legacy: LegacyOptions | None = None,
+    pictures: int = 1000,
+) -> BoxStatistics:
+    """Measure the box targets of all foregrounds of the first pictures (`setupData`).
+
+    Args:
+        dataset: pictures and objects.
+        proposals: of these pictures.
+        options: what is foreground; the first threshold counts.
+        legacy: quirks of the released code.
+        pictures: how many are measured.
+
+    Raises:
+        DataError: Fewer than two regions are foreground.
+    """
+    options, legacy = options or RegionSamplerOptions(), legacy or LegacyOptions()
+    deltas = []
+    for index in range(min(pictures, len(dataset))):
+        found = region_candidates(dataset, proposals, index, options, legacy)
+        chosen = found.between(options.thresholds[0])
+        deltas.append(encode_deltas(found.boxes[chosen], found.truths[chosen]))
+    joined = np.concatenate([np.zeros((0, 4), np.float32), *deltas]).astype(np.float64)
+    if len(joined) < 2:
+        raise DataError(
+            f"{len(joined)} regions of the first {pictures} pictures show an object, at least 2 "
+            "are needed",
+            file=dataset.file,
+            remedy="check that the proposals are of these pictures, by their ids, in x, y, w, h",
+        )
+    # A constant target needs no normalisation, and none is possible.
+    std = np.maximum(joined.std(axis=0, ddof=1), 1e-6)
+    mean_x, mean_y, mean_w, mean_h = joined.mean(axis=0).tolist()
+    std_x, std_y, std_w, std_h = std.tolist()
+    return BoxStatistics(mean=(mean_x, mean_y, mean_w, mean_h), std=(std_x, std_y, std_w, std_h))
+
+
+def _resized(
+    picture: NDArray[np.uint8], options: RegionSamplerOptions
+) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """Resize to the trunk's size; also (4,) factors for xyxy boxes."""
+    height, width = picture.shape[:2]
+    scale = min(options.short_side / min(height, width), options.long_side / max(height, width))
+    new_width, new_height = max(1, int(width * scale + 0.5)), max(1, int(height * scale + 0.5))
+    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    resized = cv2.resize(picture, (new_width, new_height), interpolation=method)
+    factor = np.array([new_width / width, new_height / height] * 2, np.float32)
+    return cast("NDArray[np.uint8]", resized), factor
+
+
+def _mirrored(boxes: NDArray[np.float32], width: int) -> NDArray[np.float32]:
+    mirrored = boxes.copy()
+    mirrored[:, [0, 2]] = width - boxes[:, [2, 0]]
+    return mirrored

@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Score samples of DeepMask: objects of the canonical size in the middle, and anything else."""
+
+from __future__ import annotations
+
+from math import floor
+
+import numpy as np
+from numpy.typing import NDArray
+
+from foveate.errors import DataError
+from foveate.training.dataset import CocoDataset
+from foveate.training.legacy import LegacyOptions
+from foveate.training.sampling.options import ScoreSamplerOptions
+from foveate.training.sampling.samples import ScoreSample
+from foveate.training.sampling.windows import Window, cut
+
+__all__ = ["Place", "ScoreSampler", "is_negative", "scale_bins"]
+
+_MOST_BINS = 32
+"""Objects further from the canonical size than this many steps of scale are not regarded."""
+
+_PICTURES = 100
+"""Pictures in a row without a place for a negative after which something must be wrong."""
+
+Place = tuple[float, float, float]
+"""x and y of a window's middle in pixels of the picture, and its scale in octaves: the patch shows
+the picture 2^scale times enlarged."""
+
+
+class ScoreSampler:
+    """Draws windows that hold a centred object of the canonical size, or hold none.
+
+    All pictures with an object are equally likely, then all its scales, then all objects of one;
+    nothing is jittered. A crowd is no object, but keeps negatives away.
+
+    Args:
+        dataset: pictures and objects.
+        options: the numbers.
+        legacy: quirks of the released code.
+
+    Raises:
+        DataError: No picture has an object.
+    """
+
+    def __init__(
+        self,
+        dataset: CocoDataset,
+        options: ScoreSamplerOptions | None = None,
+        legacy: LegacyOptions | None = None,
+    ) -> None:
+        self._dataset = dataset
+        self._options = options or ScoreSamplerOptions()
+        self._legacy = legacy or LegacyOptions()
+        table = dataset.annotations
+        self._bins = scale_bins(
+            table.boxes[:, 2:].max(axis=1, initial=0.0), self._options, self._legacy
+        )
+        usable = np.abs(self._bins) <= _MOST_BINS
+        if not self._legacy.crowds_as_positives:
+            usable &= ~table.crowds
+        self._usable = usable
+        self._pictures = np.unique(table.pictures[usable])
+        if not len(self._pictures):
+            raise DataError(
+                f"none of {len(dataset)} pictures has an object, so there is nothing to score "
+                f"(left out before: {dataset.problems.report()})",
+                file=dataset.file,
+                remedy="add annotations that are no crowds",
+            )
+
+    def draw(self, rng: np.random.Generator) -> ScoreSample:
+        """Draw a sample; see `ScoreSample`.
+
+        Raises:
+            DataError: The picture that was drawn is broken; the text names it.
+        """
+        positive = bool(rng.random() < self._options.positive)
+        picture, place = self._positive(rng) if positive else self._negative(rng)
+        mirrored = rng.random() < self._options.window.flip
+        patch = cut(
+            self._dataset.picture(picture),
+            self.window(picture, place),
+            self._options.window.patch,
+            aligned_corners=self._legacy.aligned_corners,
+        )
+        if mirrored:
+            patch = np.ascontiguousarray(patch[:, ::-1])
+        return ScoreSample(patch=patch, label=np.array(positive, np.uint8))
+
+    def window(self, picture: int, place: Place) -> Window:
+        """What a patch at a place shows; its middle never leaves the picture."""
+        height, width = self._dataset.annotations.sizes[picture].tolist()
+        x, y, scale = place
+        options = self._options
+        side = max(options.window.patch * 2.0**-scale, options.least_side)
+        if self._legacy.shifted_windows:
+            # Counted from 1, and cut off by the conversion to whole numbers.
+            x, y = min(max(x, 1.0), width), min(max(y, 1.0), height)
+            half = floor(side / 2)
+            return Window(left=floor(x) - 1 - half, top=floor(y) - 1 - half, side=floor(side))
+        x, y = min(max(x, 0.0), width), min(max(y, 0.0), height)
+        return Window.around(x, y, side).settled(options.window.patch)
+
+    def _draw_picture(self, rng: np.random.Generator) -> int:
+        return int(self._pictures[rng.integers(len(self._pictures))])
+
+    def _positive(self, rng: np.random.Generator) -> tuple[int, Place]:
+        picture = self._draw_picture(rng)
+        rows = self._dataset.rows(picture)
+        rows = rows[self._usable[rows]]
+        bins = np.unique(self._bins[rows])
+        chosen = bins[rng.integers(len(bins))]
+        rows = rows[self._bins[rows] == chosen]
+        x, y, width, height = self._dataset.annotations.boxes[
+            rows[rng.integers(len(rows))]
+        ].tolist()
+        return picture, (x + width / 2, y + height / 2, -float(chosen) * self._options.octaves)
+
+    def _negative(self, rng: np.random.Generator) -> tuple[int, Place]:
+        options = self._options
+        low, high = options.negative_scales
+        steps = round((high - low) / options.octaves)
+        for _ in range(_PICTURES):
+            picture = self._draw_picture(rng)
+            height, width = self._dataset.annotations.sizes[picture].tolist()
+            for attempt in range(options.tries):
+                scale = low + options.octaves * int(rng.integers(steps + 1))
+                place = (rng.uniform(0, width), rng.uniform(0, height), scale)
+                last = attempt == options.tries - 1
+                if self._is_negative(picture, place, last=last):
+                    return picture, place
+        raise DataError(
+            f"in {_PICTURES} pictures in a row no window is a negative",
+            file=self._dataset.file,
+            remedy="lower negative_shift or negative_octaves",
+        )
+
+    def _is_negative(self, picture: int, place: Place, *, last: bool) -> bool:
+        rows = self._dataset.rows(picture)
+        boxes = self._dataset.annotations.boxes[rows]
+        if self._legacy.unscaled_negatives:
+            return last or _is_unscaled_negative(place, boxes, self._bins[rows], self._options)
+        return is_negative(place, boxes, self._options)
+
+
+def scale_bins(
+    sides: NDArray[np.float64], options: ScoreSamplerOptions, legacy: LegacyOptions
+) -> NDArray[np.int64]:
+    """Bins of scale: an object of bin b is shown 2^(-b x `octaves`) times enlarged.
+
+    Args:
+        sides: (N,) larger sides of the boxes, in pixels.
+        options: the numbers.
+        legacy: `one_sided_scales` takes the lower of two possible bins (`createBBstruct`).
+
+    Returns:
+        (N,), 0 for the canonical size, more for larger objects.
+    """
+    steps = np.log2(np.maximum(sides, 1e-9) / options.window.canonical) / options.octaves
+    bins = np.ceil(steps - 1) if legacy.one_sided_scales else np.floor(steps + 0.5)
+    return bins.astype(np.int64)
+
+
+def is_negative(place: Place, boxes: NDArray[np.float64], options: ScoreSamplerOptions) -> bool:
+    """Tell whether no object is nearly centred and nearly canonical (DeepMask, section 3.2).
+
+    Args:
+        place: of the window.
+        boxes: (N, 4) x, y, width, height of the objects in pixels of the picture.
+        options: `negative_shift` and `negative_octaves`.
+    """
+    x, y, scale = place
+    sides = np.maximum(boxes[:, 2:].max(axis=1, initial=0.0), 1e-9)
+    centres = boxes[:, :2] + boxes[:, 2:] / 2
+    distances = np.abs(centres - (x, y)).max(axis=1, initial=0.0) * 2.0**scale
+    octaves = np.abs(np.log2(sides / options.window.canonical) + scale)
+    near = (distances < options.negative_shift) & (octaves < options.negative_octaves)
+    return not near.any()
+
+
+def _is_unscaled_negative(
+    place: Place,
+    boxes: NDArray[np.float64],
+    bins: NDArray[np.int64],
+    options: ScoreSamplerOptions,
+) -> bool:
+    """The released rule (`negSamplingBB`): 48 px, +-10 bins, centres each in its own frame."""
+    x, y, scale = place
+    scales = -bins * options.octaves
+    centres = (boxes[:, :2] + boxes[:, 2:] / 2) * 2.0 ** scales[:, None]
+    distances = np.hypot(*(centres - np.array([x, y]) * 2.0**scale).T)
+    compared = np.abs(scales - scale) <= 10 * options.octaves
+    return not (compared & (distances < 3 * 16)).any()

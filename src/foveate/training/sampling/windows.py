@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Square windows of a picture, and how they become patches and labels.
+
+Coordinates are continuous: pixel i covers [i, i + 1).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import floor
+from typing import cast
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from foveate.training.dataset.segmentations import decode_rle, rasterise
+
+__all__ = ["FILL", "Window", "code_label", "cut", "polygon_label"]
+
+FILL = 127
+"""What lies outside the picture: the published .5, nearly 0 once normalised."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Window:
+    """A square of a picture, which it may leave.
+
+    Attributes:
+        left: x of its left edge in pixels of the picture.
+        top: y of its upper edge.
+        side: in pixels of the picture.
+    """
+
+    left: float
+    top: float
+    side: float
+
+    @classmethod
+    def around(cls, x: float, y: float, side: float) -> Window:
+        """Centre a window on a point."""
+        return cls(left=x - side / 2, top=y - side / 2, side=side)
+
+    @property
+    def centre(self) -> tuple[float, float]:
+        """Its x and y, in pixels of the picture."""
+        return self.left + self.side / 2, self.top + self.side / 2
+
+    def rounded(self) -> Window:
+        """Move it to whole pixels, halves up."""
+        left, top, side = (floor(v + 0.5) for v in (self.left, self.top, self.side))
+        return Window(left=left, top=top, side=side)
+
+    def inner(self, share: float) -> Window:
+        """Its middle part, with that share of its side."""
+        return Window.around(*self.centre, self.side * share)
+
+    def settled(self, size: int) -> Window:
+        """Move a window that a patch of `size` pixels shows shrunk to whole pixels.
+
+        There it moves by half a pixel of the patch at most, and the patch can be averaged over
+        whole areas. An enlarged one stays, since the error would be enlarged with it.
+        """
+        return self.rounded() if self.side >= size else self
+
+
+def cut(
+    picture: NDArray[np.uint8],
+    window: Window,
+    size: int,
+    *,
+    fill: int = FILL,
+    aligned_corners: bool = False,
+) -> NDArray[np.uint8]:
+    """Cut a window out of a picture, and resize it: by area when shrunk, else bilinearly.
+
+    Args:
+        picture: (H, W, 3) or (H, W) uint8.
+        window: on whole pixels if it is not smaller than the patch.
+        size: side of the patch.
+        fill: value outside the picture.
+        aligned_corners: enlarge so that the centres of the corner pixels coincide.
+
+    Returns:
+        (size, size, 3) or (size, size) uint8, in memory of its own.
+    """
+    if window.side >= size:
+        crop = _crop(picture, window, fill)
+        if window.side == size:
+            return crop
+        shrunk = cv2.resize(crop, (size, size), interpolation=cv2.INTER_AREA)
+        return cast("NDArray[np.uint8]", shrunk)
+    if aligned_corners:
+        step, x, y = (window.side - 1) / (size - 1), window.left, window.top
+    else:
+        step = window.side / size
+        x, y = window.left + step / 2 - 0.5, window.top + step / 2 - 0.5
+    patch = cv2.warpAffine(
+        picture,
+        np.array([[step, 0, x], [0, step, y]]),
+        (size, size),
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_CONSTANT,
+        borderValue=(fill, fill, fill),
+    )
+    return cast("NDArray[np.uint8]", patch)
+
+
+def _crop(picture: NDArray[np.uint8], window: Window, fill: int) -> NDArray[np.uint8]:
+    left, top, side = int(window.left), int(window.top), int(window.side)
+    height, width = picture.shape[:2]
+    crop = np.full((side, side, *picture.shape[2:]), fill, np.uint8)
+    x1, x2 = max(left, 0), min(left + side, width)
+    y1, y2 = max(top, 0), min(top + side, height)
+    if x1 < x2 and y1 < y2:
+        crop[y1 - top : y2 - top, x1 - left : x2 - left] = picture[y1:y2, x1:x2]
+    return crop
+
+
+def polygon_label(
+    polygons: list[NDArray[np.float64]], window: Window, size: int
+) -> NDArray[np.uint8]:
+    """Draw polygons in a window, by COCO's `frPoly` at the label's own resolution.
+
+    Args:
+        polygons: (P, 2) x, y in pixels of the picture.
+        window: what the label shows.
+        size: side of the label.
+
+    Returns:
+        (size, size) uint8, 1 inside.
+    """
+    origin = np.array([window.left, window.top])
+    scaled = [(polygon - origin) * (size / window.side) for polygon in polygons]
+    return decode_rle(rasterise(scaled, size, size))
+
+
+def code_label(
+    mask: NDArray[np.uint8], window: Window, patch: int, inner: int, size: int
+) -> NDArray[np.uint8]:
+    """Cut the label of a mask that exists in pixels only, exactly as the patch is cut.
+
+    Args:
+        mask: (H, W) uint8, 1 on the object, of the picture's size.
+        window: what the patch shows.
+        patch: side of the patch.
+        inner: side of the part of the patch that the label shows, in its middle.
+        size: side of the label.
+
+    Returns:
+        (size, size) uint8, 1 where more than half of a pixel is the object's.
+    """
+    shares = cut(mask * np.uint8(255), window, patch, fill=0)
+    margin = (patch - inner) // 2
+    shares = shares[margin : margin + inner, margin : margin + inner]
+    if size != inner:
+        method = cv2.INTER_AREA if size < inner else cv2.INTER_LINEAR
+        shares = cast("NDArray[np.uint8]", cv2.resize(shares, (size, size), interpolation=method))
+    return (shares > 127).astype(np.uint8)
