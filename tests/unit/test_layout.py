@@ -26,14 +26,27 @@ LONG_FUNCTIONS: dict[str, str] = {}
 
 # What each part may not import. Parts meet in files (a bundle) or in objects that are handed over.
 LEARNING = ("torch", "onnx", "onnxscript", "onnx_ir", "safetensors")
-UPPER = ("foveate.models", "foveate.training", "foveate.export", "foveate.cli")
+UPPER = (
+    "foveate.models",
+    "foveate.importing",
+    "foveate.training",
+    "foveate.export",
+    "foveate.cli",
+)
 FORBIDDEN = {
     "errors.py": ("foveate", *LEARNING),
     "bundle.py": ("foveate.runtime", "foveate.kernels", *UPPER, *LEARNING),
     "detections.py": ("foveate.runtime", *UPPER, *LEARNING),
     "kernels": ("foveate.runtime", *UPPER, *LEARNING),
     "runtime": (*UPPER, *LEARNING),
-    "models": ("foveate.runtime", "foveate.export", "foveate.training", "foveate.cli"),
+    "models": (
+        "foveate.runtime",
+        "foveate.importing",
+        "foveate.export",
+        "foveate.training",
+        "foveate.cli",
+    ),
+    "importing": ("foveate.runtime", "foveate.export", "foveate.training", "foveate.cli"),
     "export": ("foveate.runtime", "foveate.training", "foveate.cli"),
     "training": ("foveate.cli",),
 }

@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whether convolutions of a Torch7 file pad as the network that they are imported into."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from foveate.errors import ModelError
+from foveate.importing.torch7_layers import Layer
+
+CLASSES = {"zeros": "SpatialZeroPadding", "symmetric": "SpatialSymmetricPadding"}
+
+
+def padding_notes(
+    convolutions: Sequence[Layer], expected: Literal["zeros", "symmetric"]
+) -> list[str]:
+    """Compare the padding of convolutions with the network's.
+
+    Args:
+        convolutions: Of any side.
+        expected: What the network here does.
+
+    Returns:
+        A sentence if some pad in another way: their weights can be used, and results differ near
+        edges.
+
+    Raises:
+        ModelError: One pads by another amount, so that all maps would be shifted.
+    """
+    other: dict[str, int] = {}
+    for conv in convolutions:
+        half = conv.whole("kW") // 2
+        if conv.pad != half:
+            raise ModelError(
+                f"expected {half} pixels of padding in front of {conv.name}, found {conv.pad}",
+                remedy="import a network of the original code",
+            )
+        # One row of padding is the edge repeated, in either class.
+        same = conv.padding == CLASSES[expected] or (
+            expected == "symmetric" and half == 1 and conv.padding == "SpatialReplicationPadding"
+        )
+        if half and not same:
+            other[conv.padding] = other.get(conv.padding, 0) + 1
+    return [
+        f"{count} convolutions pad by {name} in the file and by {expected} here: "
+        "results differ near edges"
+        for name, count in other.items()
+    ]

@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""MultiPathNet and Fast R-CNN out of Torch7 files, against a plain run of the tree in the file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tests.unit import torch7_detectors as trees
+from tests.unit.torch7_forward import run
+from tests.unit.torch7_models import Maker, node, relu, sealed, sequential
+from tests.unit.torch7_writer import T7Object, write_torch7
+
+from foveate.errors import ModelError
+from foveate.importing import Found, import_torch7
+from foveate.models import MultiPathNet
+
+BOXES = torch.tensor([[3.0, 5.0, 40.0, 60.0], [0.0, 0.0, 63.0, 47.0], [20.5, 8.25, 33.0, 21.0]])
+
+
+@pytest.fixture
+def picture() -> torch.Tensor:
+    return torch.from_numpy(np.random.default_rng(1).normal(size=(1, 3, 64, 64)).astype("f4"))
+
+
+def import_tree(tmp_path: Path, model: Any, kind: str = "Float") -> Found:
+    return import_torch7(write_torch7(tmp_path / "model.t7", sealed(model, {}, kind)))
+
+
+def network_of(found: Found) -> MultiPathNet:
+    network = found.build()
+    assert isinstance(network, MultiPathNet)
+    return network
+
+
+def assert_runs_as(network: MultiPathNet, tree: T7Object, picture: torch.Tensor) -> None:
+    """Run the tree up to its heads; boxes count from 1 there, and the picture comes first."""
+    rois = torch.cat([torch.ones(len(BOXES), 1), BOXES + 1], 1)
+    classes, deltas = run(trees.without_mode_switch(tree), [picture, rois])
+    features = network.features(picture)
+    logits, found_deltas = network.logits(network.pool(features, BOXES))
+    classes = classes if isinstance(classes, list) else [classes]
+    for found, expected in [*zip(logits, classes, strict=True), (found_deltas.flatten(1), deltas)]:
+        assert (found - expected).abs().max() <= 1e-5 * max(1.0, float(expected.abs().max()))
+
+
+@pytest.mark.parametrize("form", ["branches", "addition"])
+@pytest.mark.parametrize("wrapper", ["Sequential", "DataParallelTable", "NoBackprop-1"])
+@torch.inference_mode()
+def test_the_released_detector_computes_what_its_tree_says(
+    tmp_path: Path, form: Any, wrapper: str, picture: torch.Tensor
+) -> None:
+    tree = trees.multipathnet_resnet(Maker(form=form, symmetric=False), wrapper=wrapper)
+    found = import_tree(tmp_path, tree)
+    assert found.name == "multipathnet-resnet18"
+    expected = {"affine_after_addition": form == "addition", "rounding": "v2", "classes": 4}
+    assert expected.items() <= found.sizes.items()
+    assert found.notes == []
+    assert_runs_as(network_of(found), tree, picture)
+
+
+@torch.inference_mode()
+def test_a_detector_on_resnet50_is_told_by_its_blocks(
+    tmp_path: Path, picture: torch.Tensor
+) -> None:
+    tree = trees.multipathnet_resnet(Maker(symmetric=False), depths=(3, 4, 6, 3), basic=False)
+    found = import_tree(tmp_path, tree)
+    assert found.name == "multipathnet-resnet50"
+    assert_runs_as(network_of(found), tree, picture)
+
+
+@torch.inference_mode()
+def test_the_detector_of_five_towers_computes_what_its_tree_says(
+    tmp_path: Path, picture: torch.Tensor
+) -> None:
+    tree = trees.multipathnet_vgg(Maker(symmetric=False))
+    found = import_tree(tmp_path, tree, "Cuda")
+    assert found.name == "multipathnet-vgg16"
+    assert_runs_as(network_of(found), tree, picture)
+
+
+@pytest.mark.parametrize("v2", [True, None])
+@torch.inference_mode()
+def test_fast_rcnn_computes_what_its_tree_says(
+    tmp_path: Path, v2: bool | None, picture: torch.Tensor
+) -> None:
+    tree = trees.fast_rcnn_vgg(Maker(symmetric=False), v2=v2)
+    found = import_tree(tmp_path, {"model": tree, "unpack": False})
+    assert found.name == "fast-rcnn-vgg16"
+    assert found.sizes["rounding"] == ("v2" if v2 else "caffe")
+    assert_runs_as(network_of(found), tree, picture)
+
+
+def test_the_normalisation_of_boxes_is_kept(tmp_path: Path) -> None:
+    found = import_tree(tmp_path, trees.multipathnet_resnet(Maker(symmetric=False)))
+    assert found.delta_mean == pytest.approx((0.0, 0.01, 0.02, 0.03))
+    assert found.delta_std == pytest.approx((0.1, 0.1, 0.2, 0.2))
+    without = import_tree(tmp_path, trees.fast_rcnn_vgg(Maker(symmetric=False)))
+    assert (without.delta_mean, without.delta_std) == ((0.0,) * 4, (1.0,) * 4)
+
+
+def drop_the_pooling(tree: T7Object) -> None:
+    tree.fields["modules"].pop(1)
+
+
+def drop_the_boxes(tree: T7Object) -> None:
+    tree.fields["modules"][3].fields["modules"].pop()
+
+
+def drop_a_block(tree: T7Object) -> None:
+    region = tree.fields["modules"][2].fields["modules"][0]
+    region.fields["modules"][0].fields["modules"].pop()
+
+
+def add_a_layer(tree: T7Object) -> None:
+    tree.fields["modules"].insert(3, sequential(Maker().linear(2, 2), relu()))
+
+
+def norm_five_numbers(tree: T7Object) -> None:
+    tree.fields["modules"][-1].fields["modules"][1].fields["mean"] = np.zeros((1, 5), np.float32)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "expected"),
+    [
+        (drop_the_pooling, "expected ROI pooling in a detector, found none"),
+        (drop_the_boxes, r"expected class heads and a box head in .*, found \['fork'\]"),
+        (drop_a_block, r"expected the blocks of ResNet-18 .*, found \[2, 2, 2, 1\] of \[2\]"),
+        (add_a_layer, "expected nothing behind the blocks, found 'linear relu'"),
+        (norm_five_numbers, "expected 4 means and 4 deviations in .*, found 5 and 4"),
+    ],
+)
+def test_another_detector_is_refused_by_what_differs(
+    tmp_path: Path, spoil: Callable[[T7Object], None], expected: str
+) -> None:
+    tree = trees.multipathnet_resnet(Maker(symmetric=False))
+    spoil(tree)
+    with pytest.raises(ModelError, match=f"{expected}.*model.t7: import a MultiPathNet"):
+        import_tree(tmp_path, tree)
+
+
+def test_towers_without_normalisation_are_refused(tmp_path: Path) -> None:
+    tree = trees.multipathnet_vgg(Maker(symmetric=False))
+    towers = tree.fields["modules"][2].fields["modules"]
+    towers.pop()
+    with pytest.raises(ModelError, match=r"expected 5 towers with normalised maps, found \[4\]"):
+        import_tree(tmp_path, tree)
+
+
+def test_a_network_for_imagenet_is_no_detector(tmp_path: Path) -> None:
+    make = Maker(symmetric=False)
+    tree = sequential(
+        *make.resnet(2, (2, 2, 2, 2), basic=True), node("nn.View"), make.linear(16, 9)
+    )
+    with pytest.raises(ModelError, match="expected a detector: .*, found 'conv affine relu pool"):
+        import_tree(tmp_path, tree)

@@ -1,0 +1,301 @@
+# SPDX-License-Identifier: Apache-2.0
+"""DeepMask and SharpMask out of Torch7 files, against a plain run of the tree in the file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tests.unit import torch7_models as trees
+from tests.unit.torch7_compare import assert_equals_torchfile
+from tests.unit.torch7_forward import run
+from tests.unit.torch7_models import Maker, node, saved, sequential
+from tests.unit.torch7_writer import T7Object, write_torch7
+
+from foveate.errors import ModelError
+from foveate.importing import Found, import_torch7
+from foveate.models import DeepMask, SharpMask
+
+FORMS = [
+    Maker(form=form, affine=affine)
+    for form in ("branches", "addition")
+    for affine in ("inn.ConstAffine", "nn.SpatialConstDiagonal")
+]
+
+
+@pytest.fixture
+def patches() -> torch.Tensor:
+    return torch.from_numpy(np.random.default_rng(1).normal(size=(2, 3, 192, 192)).astype("f4"))
+
+
+def import_tree(tmp_path: Path, model: T7Object, **options: Any) -> Found:
+    return import_torch7(write_torch7(tmp_path / "model.t7", saved(model), **options))
+
+
+def assert_close(found: torch.Tensor, expected: torch.Tensor) -> None:
+    """Within 1e-5 of the largest value: sums are taken in another order."""
+    assert found.shape == expected.shape
+    assert (found - expected).abs().max() <= 1e-5 * max(1.0, float(expected.abs().max()))
+
+
+@pytest.mark.parametrize("make", FORMS, ids=lambda m: f"{m.form}-{m.affine}")
+@torch.inference_mode()
+def test_deepmask_computes_what_its_tree_says(
+    tmp_path: Path, make: Maker, patches: torch.Tensor
+) -> None:
+    tree = trees.deepmask(make)
+    found = import_tree(tmp_path, tree)
+    assert found.name == "deepmask-resnet50"
+    assert found.sizes["affine_after_addition"] is (make.form == "addition")
+    assert found.notes == []
+    network = found.build()
+    assert isinstance(network, DeepMask)
+    vectors = run(tree.fields["trunk"], patches)
+    masks = run(tree.fields["maskBranch"], vectors)
+    assert_close(network.patch_masks(patches), masks.reshape(2, 112, 112))
+    # Torch keeps 1e-6 where a hidden unit is off; its weights sum to little.
+    scores = run(tree.fields["scoreBranch"], vectors)
+    torch.testing.assert_close(network.patch_scores(patches), scores[:, 0], atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("make", FORMS[:2], ids=lambda m: m.affine)
+@torch.inference_mode()
+def test_sharpmask_computes_what_its_tree_says(
+    tmp_path: Path, make: Maker, patches: torch.Tensor
+) -> None:
+    tree = trees.sharpmask(make)
+    found = import_tree(tmp_path, tree)
+    assert found.name == "sharpmask-resnet50"
+    network = found.build()
+    assert isinstance(network, SharpMask)
+    taps: dict[int, torch.Tensor] = {}
+    encoding = run(tree.fields["trunk"], patches, taps)
+    for level, module in tree.fields["refs"].items():
+        skip = tree.fields["skpos"][level - 1]
+        encoding = run(module, [taps[skip], encoding] if level else encoding)
+    assert_close(network.patch_masks(patches), encoding.reshape(2, 160, 160))
+
+
+def test_the_file_is_one_that_torchfile_reads(tmp_path: Path) -> None:
+    tree = saved(trees.sharpmask(Maker(affine="nn.SpatialConstDiagonal")))
+    assert_equals_torchfile(write_torch7(tmp_path / "model.t7", tree))
+
+
+@torch.inference_mode()
+def test_forms_that_are_mixed_become_the_one_that_can_say_both(
+    tmp_path: Path, patches: torch.Tensor
+) -> None:
+    make = Maker()
+    tree = trees.deepmask(make)
+    first_stage = tree.fields["trunk"].fields["modules"][4]
+    for block in first_stage.fields["modules"][:2]:
+        block.fields["modules"].insert(2, make.norm(8))
+    found = import_tree(tmp_path, tree)
+    assert found.sizes["affine_after_addition"] is True
+    network = found.build()
+    assert isinstance(network, DeepMask)
+    vectors = run(tree.fields["trunk"], patches)
+    assert_close(network.vectors(network.patch_features(patches)[16])[:, :, 0, 0], vectors)
+
+
+@torch.inference_mode()
+def test_batch_norm_that_was_not_frozen_is_folded(tmp_path: Path, patches: torch.Tensor) -> None:
+    make = Maker()
+    tree = trees.deepmask(make)
+    norm = tree.fields["trunk"].fields["modules"][1]
+    norm.name = "cudnn.SpatialBatchNormalization"
+    norm.fields = {
+        "running_mean": make.array(2),
+        "running_var": make.array(2) ** 2,
+        "weight": make.array(2),
+        "bias": make.array(2),
+        "eps": 1e-3,
+    }
+    network = import_tree(tmp_path, tree).build()
+    assert isinstance(network, DeepMask)
+    taps: dict[int, torch.Tensor] = {}
+    run(tree.fields["trunk"], patches, taps)
+    assert_close(network.trunk(patches)[2], taps[3])
+
+
+def test_old_convolutions_with_weights_in_two_axes_are_read(tmp_path: Path) -> None:
+    expected = import_tree(tmp_path, trees.deepmask(Maker())).state
+    tree = trees.deepmask(Maker(classes="nn"))
+    for module in every_module(tree):
+        if module.name.endswith("Convolution"):
+            module.name = "nn.SpatialConvolutionMM"
+            for name in ("weight", "gradWeight"):
+                array = module.fields[name]
+                module.fields[name] = array.reshape(len(array), -1)
+    state = import_tree(tmp_path, tree).state
+    assert all(torch.equal(state[name], expected[name]) for name in expected)
+
+
+@pytest.mark.parametrize("options", [{"long_size": 4}, {"versions": False}])
+def test_files_of_old_and_of_other_machines_give_the_same(
+    tmp_path: Path, options: dict[str, Any]
+) -> None:
+    tree = trees.sharpmask(Maker())
+    expected = import_tree(tmp_path, tree).state
+    state = import_tree(tmp_path, tree, **options).state
+    assert all(torch.equal(state[name], expected[name]) for name in expected)
+
+
+def test_a_network_set_up_for_whole_pictures_gives_the_same(tmp_path: Path) -> None:
+    """DeepMask:inference() makes convolutions of linear layers and takes crops and views out."""
+    tree = trees.deepmask(Maker())
+    expected = import_tree(tmp_path, tree).state
+    trunk = tree.fields["trunk"].fields["modules"]
+    trunk[7], trunk[10] = node("nn.Identity"), node("nn.Identity")
+    for linear, inputs, side in ((trunk[11], 3, 10), (score_layer(tree, 1), 5, 1)):
+        linear.name = "cudnn.SpatialConvolution"
+        for name in ("weight", "gradWeight"):
+            linear.fields[name] = linear.fields[name].reshape(-1, inputs, side, side)
+        linear.fields |= {"nInputPlane": inputs, "kW": side, "kH": side, "padW": 0}
+    state = import_tree(tmp_path, tree).state
+    assert all(torch.equal(state[name], expected[name]) for name in expected)
+
+
+def test_what_was_ignored_is_counted(tmp_path: Path) -> None:
+    ignored = import_tree(tmp_path, trees.deepmask(Maker())).ignored
+    assert ignored["nn.Dropout"] == 2
+    assert ignored["nn.View"] == 3
+    convolutions, linears = 1 + 3 * (3 + 4 + 6) + 3 + 1, 4
+    assert ignored["field gradWeight"] == convolutions + linears
+
+
+def test_other_padding_is_noted(tmp_path: Path) -> None:
+    notes = import_tree(tmp_path, trees.deepmask(Maker(symmetric=False))).notes
+    (note,) = notes
+    assert note.startswith("14 convolutions pad by SpatialZeroPadding in the file and by symmetric")
+
+
+def every_module(tree: Any, seen: set[int] | None = None) -> list[T7Object]:
+    seen = set() if seen is None else seen
+    if id(tree) in seen:
+        return []
+    seen.add(id(tree))
+    if isinstance(tree, T7Object):
+        return [tree, *every_module(tree.fields, seen)]
+    if isinstance(tree, dict | list):
+        items = tree.values() if isinstance(tree, dict) else tree
+        return [module for item in items for module in every_module(item, seen)]
+    return []
+
+
+def score_layer(tree: T7Object, index: int) -> T7Object:
+    layer = tree.fields["scoreBranch"].fields["modules"][index]
+    assert isinstance(layer, T7Object)
+    return layer
+
+
+def trunk_module(tree: T7Object, index: int) -> T7Object:
+    module = tree.fields["trunk"].fields["modules"][index]
+    assert isinstance(module, T7Object)
+    return module
+
+
+def drop_a_block(tree: T7Object) -> None:
+    trunk_module(tree, 6).fields["modules"].pop()
+
+
+def break_a_branch(tree: T7Object) -> None:
+    block = trunk_module(tree, 4).fields["modules"][0]
+    block.fields["modules"][0].fields["modules"][0].fields["modules"].pop(2)
+
+
+def move_the_stride(tree: T7Object) -> None:
+    branch = trunk_module(tree, 5).fields["modules"][0].fields["modules"][0].fields["modules"][0]
+    branch.fields["modules"][0].fields["dW"] = 2
+
+
+def lose_the_masks(tree: T7Object) -> None:
+    del tree.fields["maskBranch"]
+
+
+def spoil_a_weight(tree: T7Object) -> None:
+    score_layer(tree, 1).fields["weight"][0, 0] = np.nan
+
+
+def shorten_a_bias(tree: T7Object) -> None:
+    score_layer(tree, 1).fields["bias"] = np.zeros(6, np.float32)
+
+
+def narrow_a_layer(tree: T7Object) -> None:
+    score_layer(tree, 4).fields["weight"] = np.zeros((1, 6), np.float32)
+
+
+def use_an_unknown_layer(tree: T7Object) -> None:
+    score_layer(tree, 1).name = "nn.SpatialFullConvolution"
+
+
+def pad_too_much(tree: T7Object) -> None:
+    trunk_module(tree, 0).fields["modules"][0].fields["pad_l"] = 4
+
+
+def group_channels(tree: T7Object) -> None:
+    trunk_module(tree, 8).fields["groups"] = 2
+
+
+def add_a_layer(tree: T7Object) -> None:
+    tree.fields["maskBranch"].fields["modules"].append(
+        T7Object("nn.ConcatTable", {"modules": [sequential(Maker().linear(2, 2))]})
+    )
+
+
+def become_recursive(tree: T7Object) -> None:
+    modules = tree.fields["trunk"].fields["modules"]
+    modules.append(tree.fields["trunk"])
+
+
+@pytest.mark.parametrize(
+    ("spoil", "expected"),
+    [
+        (drop_a_block, r"expected a trunk of 3, 4 and 6 blocks .*, found \[3, 4, 5\] blocks"),
+        (break_a_branch, r"expected a branch such as .* in nn.ConcatTable at trunk.modules\[5\]"),
+        (
+            move_the_stride,
+            r"expected a stride of 1 or 2 on convolution 2 .*found strides \[2, 2, 1",
+        ),
+        (lose_the_masks, "expected a module at maskBranch, found NoneType"),
+        (spoil_a_weight, r"finite numbers in weight of nn.Linear at scoreBranch.modules\[2\]"),
+        (shorten_a_bias, r"expected 7 biases in .*, found shape \(6,\)"),
+        (narrow_a_layer, r"score.4.weight of shape \(1, 7, 1, 1\) .*, found \(1, 6, 1, 1\)"),
+        (
+            use_an_unknown_layer,
+            r"known class at .*, found a nn.SpatialFullConvolution with weights",
+        ),
+        (pad_too_much, "expected 3 pixels of padding .*, found 4"),
+        (group_channels, "in one group in .*, found .* and 2 groups"),
+        (add_a_layer, "in the mask branch, found 'linear fork'"),
+        (become_recursive, "expected at most 20000 modules, 64 deep, found more at"),
+    ],
+)
+def test_another_architecture_is_refused_by_what_differs(
+    tmp_path: Path, spoil: Callable[[T7Object], None], expected: str
+) -> None:
+    tree = trees.deepmask(Maker())
+    spoil(tree)
+    with pytest.raises(ModelError, match=expected) as caught:
+        import_tree(tmp_path, tree).build()
+    assert "\n" not in str(caught.value)
+    assert caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("root", "expected"),
+    [
+        ({"model": 3}, "expected a network in the file, found a int"),
+        ({"config": {}}, "expected a network in the file, found a nonetype"),
+        (T7Object("nn.LookupTable", {"size": 3}), "expected a network, found a nn.LookupTable"),
+        (sequential(Maker().linear(2, 3)), "expected a detector: .*, found 'linear'"),
+    ],
+)
+def test_a_file_without_a_network_is_refused(tmp_path: Path, root: Any, expected: str) -> None:
+    file = write_torch7(tmp_path / "file.t7", trees.sealed(root, {}))
+    with pytest.raises(ModelError, match=f"{expected}.*: .*file.t7: import a "):
+        import_torch7(file)
