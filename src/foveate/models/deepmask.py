@@ -123,6 +123,11 @@ class DeepMask(nn.Module):
         """Side of a training patch in pixels: the window and its context."""
         return self.window + 2 * self.context
 
+    @property
+    def border(self) -> int:
+        """Pixels of fill around a picture, so that the first window's centre is its corner."""
+        return self.window // 2
+
     def vectors(self, features: Tensor) -> Tensor:
         """Compute one vector a window, fully convolutionally.
 

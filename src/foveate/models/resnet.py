@@ -48,6 +48,11 @@ class ResidualBlock(nn.Module):
         """Compute the residual, without a ReLU at its end."""
         raise NotImplementedError
 
+    @property
+    def last_convolution(self) -> nn.Conv2d:
+        """The convolution at the end of the branch."""
+        raise NotImplementedError
+
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, inputs, H, W) to (N, outputs, ceil(H / stride), ceil(W / stride))."""
         return torch.relu(self.affine_out(self.branch(x) + self.shortcut(x)))
@@ -79,6 +84,11 @@ class BasicBlock(ResidualBlock):
         residual: Tensor = self.affine2(self.conv2(x))
         return residual
 
+    @property
+    def last_convolution(self) -> nn.Conv2d:
+        """The convolution at the end of the branch."""
+        return self.conv2
+
 
 class Bottleneck(ResidualBlock):
     """1x1, 3x3 and 1x1 convolutions, of ResNet-50. See `ResidualBlock` and `residual_stage`."""
@@ -109,6 +119,11 @@ class Bottleneck(ResidualBlock):
         x = torch.relu(self.affine2(self.conv2(x)))
         residual: Tensor = self.affine3(self.conv3(x))
         return residual
+
+    @property
+    def last_convolution(self) -> nn.Conv2d:
+        """The convolution at the end of the branch."""
+        return self.conv3
 
 
 def _affine(channels: int, *, present: bool) -> nn.Module:
@@ -196,8 +211,19 @@ class ResNet(Trunk):
             self.add_module(f"layer{stage + 1}", layer)
             inputs = (width << stage) * block.expansion
             self.channels[4 << stage] = inputs
+        self._initialise()
         for frozen in [self.conv1, *self.stages][:frozen_stages]:
             frozen.requires_grad_(False)
+
+    def _initialise(self) -> None:
+        """He's initialisation; without batch norm, residuals would add up if they were not small."""
+        blocks = [module for module in self.modules() if isinstance(module, ResidualBlock)]
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+        with torch.no_grad():
+            for block in blocks:
+                block.last_convolution.weight.mul_(len(blocks) ** -0.5)
 
     @property
     def stages(self) -> list[nn.Module]:

@@ -53,6 +53,9 @@ class VGG(Trunk):
                 self.features.append(nn.ReLU())
                 inputs = width
             self._ends.append(len(self.features))
+        for layer in self.features.modules():
+            if isinstance(layer, nn.Conv2d):
+                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
         self.features[: [0, *self._ends][frozen_stages]].requires_grad_(False)
 
     def forward(self, picture: Tensor) -> dict[int, Tensor]:

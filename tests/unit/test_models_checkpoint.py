@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Checkpoints of every network: what goes in comes out, and what does not fit is refused."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+import safetensors
+import safetensors.torch
+import torch
+from torch import nn
+
+from foveate.errors import ModelError
+from foveate.models.checkpoint import (
+    Cascade,
+    CascadeInfo,
+    Detector,
+    build_cascade,
+    build_detector,
+    join,
+    load_checkpoint,
+    load_detector,
+    save_checkpoint,
+)
+
+RESNET = {"width": 4, "neck": 8, "vector": 16, "score_hidden": 8}
+PROPOSALS = {
+    "deepmask-resnet50": RESNET,
+    "deepmask-vgg": {"width": 2, "neck": 8, "vector": 8, "score_hidden": 8},
+    "sharpmask-resnet50": {**RESNET, "km": 16, "ks": 16, "form": "paper"},
+}
+DETECTORS = {
+    "multipathnet-vgg16": {"width": 2, "mixed": 4, "hidden": 8, "rounding": "caffe"},
+    "fast-rcnn-vgg16": {"width": 2, "hidden": 8},
+    "multipathnet-resnet18": {"width": 2, "affine_after_addition": 1},
+    "multipathnet-resnet50": {"width": 2},
+}
+
+
+def proposals(name: str = "deepmask-resnet50") -> Cascade:
+    return build_cascade(CascadeInfo(proposals=name, proposals_sizes=PROPOSALS[name]))
+
+
+def detector(name: str = "multipathnet-resnet18") -> Detector:
+    sizes = DETECTORS[name]
+    return build_detector(
+        CascadeInfo(classifier=name, classifier_sizes=sizes, class_names=("cat", "cup"))
+    )
+
+
+def assert_equal(one: nn.Module, other: nn.Module) -> None:
+    expected, found = one.state_dict(), other.state_dict()
+    assert expected.keys() == found.keys()
+    for name, value in expected.items():
+        assert torch.equal(value, found[name]), name
+
+
+@pytest.mark.parametrize("name", PROPOSALS)
+def test_a_proposal_network_comes_back_bit_for_bit_in_float32(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "proposals.safetensors"
+    cascade = proposals(name)
+    save_checkpoint(path, cascade, half=False)
+    again = load_checkpoint(path)
+    assert again.info == cascade.info
+    assert_equal(cascade.proposals, again.proposals)
+    assert not again.proposals.training
+
+
+@pytest.mark.parametrize("name", DETECTORS)
+def test_a_detector_alone_comes_back(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "detector.safetensors"
+    alone = detector(name)
+    save_checkpoint(path, alone, half=False)
+    again = load_detector(path)
+    assert again.info == alone.info
+    assert_equal(alone.classifier, again.classifier)
+    trained = [parameter.requires_grad for parameter in alone.classifier.parameters()]
+    assert [parameter.requires_grad for parameter in again.classifier.parameters()] == trained
+
+
+def test_halves_are_half_as_large_and_round_the_networks_in_place(tmp_path: Path) -> None:
+    whole, half = tmp_path / "whole.safetensors", tmp_path / "half.safetensors"
+    cascade = proposals()
+    save_checkpoint(whole, cascade, half=False)
+    save_checkpoint(half, cascade)
+    assert half.stat().st_size < 0.6 * whole.stat().st_size
+    assert_equal(cascade.proposals, load_checkpoint(half).proposals)
+
+
+def test_proposals_and_a_detector_are_joined(tmp_path: Path) -> None:
+    path = tmp_path / "cascade.safetensors"
+    cascade = join(proposals(), detector())
+    save_checkpoint(path, cascade, half=False)
+    again = load_checkpoint(path)
+    assert again.info == cascade.info
+    assert again.classifier is not None
+    assert_equal(again.classifier, detector_of(path).classifier)
+    assert again.info.class_names == ("cat", "cup")
+
+
+def detector_of(path: Path) -> Detector:
+    return load_detector(path)
+
+
+def test_a_detector_alone_is_no_cascade(tmp_path: Path) -> None:
+    path = tmp_path / "detector.safetensors"
+    save_checkpoint(path, detector())
+    with pytest.raises(ModelError, match="found the detector 'multipathnet-resnet18' alone.*join"):
+        load_checkpoint(path)
+
+
+def test_the_file_says_what_its_networks_take(tmp_path: Path) -> None:
+    path = tmp_path / "cascade.safetensors"
+    save_checkpoint(path, join(proposals("deepmask-vgg"), detector("fast-rcnn-vgg16")))
+    with safetensors.safe_open(path, "pt") as file:
+        inputs = json.loads(file.metadata()["inputs"])
+    assert inputs["proposals"]["window"] == 224
+    assert inputs["proposals"]["stride"] == 16
+    assert inputs["proposals"]["context"] == 0
+    assert inputs["proposals"]["border"] == 112
+    assert inputs["proposals"]["mask_side"] == 56
+    assert inputs["proposals"]["normalisation"]["mean"][0] == pytest.approx(0.485 * 255)
+    assert inputs["classifier"]["normalisation"]["order"] == "bgr"
+
+
+def test_weights_trained_on_other_pictures_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "cascade.safetensors"
+    cascade = proposals()
+    save_checkpoint(path, cascade)
+    with safetensors.safe_open(path, "pt") as file:
+        metadata = file.metadata()
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    metadata["inputs"] = metadata["inputs"].replace('"order": "rgb"', '"order": "bgr"')
+    safetensors.torch.save_file(tensors, path, metadata)
+    with pytest.raises(ModelError, match="the proposals were trained on .*bgr.*rgb"):
+        load_checkpoint(path)
+
+
+def test_weights_of_another_architecture_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "cascade.safetensors"
+    info = CascadeInfo(proposals="deepmask-resnet50", proposals_sizes={**RESNET, "vector": 17})
+    save_checkpoint(path, Cascade(info=info, proposals=proposals().proposals))
+    with pytest.raises(ModelError, match="the weights do not fit DeepMask.*embed.weight"):
+        load_checkpoint(path)
+
+
+def test_a_pickle_is_refused_as_one(tmp_path: Path) -> None:
+    path = tmp_path / "model.pth"
+    torch.save({"weight": torch.zeros(2)}, path)
+    with pytest.raises(ModelError, match="no checkpoint can be read, but a pickle"):
+        load_checkpoint(path)
+    path.write_bytes(pickle.dumps({"weight": 1}))
+    with pytest.raises(ModelError, match="no checkpoint can be read, but a pickle"):
+        load_checkpoint(path)
+
+
+def test_a_truncated_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "cascade.safetensors"
+    save_checkpoint(path, proposals())
+    content = path.read_bytes()
+    for length in (0, 4, 100, len(content) // 2, len(content) - 1):
+        path.write_bytes(content[:length])
+        with pytest.raises(ModelError, match="no checkpoint can be read"):
+            load_checkpoint(path)
+
+
+def test_an_unknown_description_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "cascade.safetensors"
+    info = {**asdict(proposals().info), "colour": "red"}
+    metadata = {"format": "foveate-1", "info": json.dumps(info)}
+    safetensors.torch.save_file({"x": torch.zeros(1)}, path, metadata)
+    with pytest.raises(ModelError, match="description of the networks cannot be read.*colour"):
+        load_checkpoint(path)
