@@ -51,6 +51,10 @@ def window_source(schedule: Schedule = SHORT) -> WindowSource:
     return WindowSource(Masks(), Scores(), score_share=schedule.score_share, seed=0)
 
 
+def region_source() -> RegionSource:
+    return RegionSource(Regions(), heads=6, seed=0)
+
+
 def deepmask_plan(schedule: Schedule = SHORT) -> Plan[Any, WindowBatch]:
     torch.manual_seed(0)
     return Plan(
@@ -168,16 +172,27 @@ def test_sharpmask_leaves_its_deepmask_alone() -> None:
 def test_multipathnet_trains_everything_but_its_trunk() -> None:
     task = MultiPathNetTask(narrow_detector())
     schedule = MULTIPATHNET.shortened(epochs=1, epoch_steps=2, batch=2)
-    work = sgd(task, schedule, RegionSource(Regions()))
+    work = sgd(task, schedule, region_source())
     before = copy_of(task.network)
     losses = work.step(0)
     assert set(losses) == {"class", "box"}
-    moved = changed(before, task.network)
-    assert {name for name in before if not name.startswith("trunk.")} == moved
+    moved = {name.partition(".")[0] for name in changed(before, task.network)}
+    assert moved == {"class_towers", "box_tower", "class_heads", "box_head"}
+
+
+def test_a_step_trains_one_integral_head() -> None:
+    assert {region_source().head(step) for step in range(100)} == set(range(6))
+    task = MultiPathNetTask(narrow_detector())
+    source = region_source()
+    work = sgd(task, MULTIPATHNET.shortened(epochs=1, epoch_steps=9, batch=1), source)
+    before = copy_of(task.network)
+    work.step(3)
+    heads = {n.split(".")[1] for n in changed(before, task.network) if n.startswith("class_heads")}
+    assert heads == {str(source.head(3))}
 
 
 def test_fast_rcnns_biases_are_not_decayed() -> None:
-    work = sgd(MultiPathNetTask(narrow_detector()), FAST_RCNN, RegionSource(Regions()))
+    work = sgd(MultiPathNetTask(narrow_detector()), FAST_RCNN, region_source())
     groups = work.optimizers["detector"].param_groups
     decays = {g["weight_decay"]: {p.ndim for p in g["params"]} for g in groups}
     assert decays[0.0] == {1}
@@ -186,14 +201,16 @@ def test_fast_rcnns_biases_are_not_decayed() -> None:
 
 def test_a_fall_of_the_rate_shrinks_the_momentum_where_published() -> None:
     schedule = FAST_RCNN.shortened(epochs=4, epoch_steps=1, batch=1)
-    work = sgd(MultiPathNetTask(narrow_detector()), schedule, RegionSource(Regions()))
+    task = MultiPathNetTask(narrow_detector())
+    work = sgd(task, schedule, region_source())
     for index in range(3):
         work.step(index)
     optimizer = work.optimizers["detector"]
-    weight = work._task.network.box_head.bias  # type: ignore[attr-defined]
+    weight = task.network.box_head.bias
     before = optimizer.state[weight]["momentum_buffer"].clone()
     work.step(3)
     after = optimizer.state[weight]["momentum_buffer"]
+    assert weight.grad is not None
     assert torch.allclose(after, 0.9 * 0.1 * before + weight.grad, rtol=1e-5, atol=1e-9)
     assert optimizer.param_groups[0]["lr"] == 1e-4
 
@@ -288,11 +305,11 @@ def test_tensorboard_gets_curves_and_pictures(tmp_path: Path) -> None:
 
 def test_a_detectors_sheet_is_its_picture() -> None:
     task = MultiPathNetTask(narrow_detector())
-    batch = draw_batch(RegionSource(Regions()), range(2), 0, 0).batch
+    batch = draw_batch(region_source(), range(2), 0, 0).batch
     task.network.eval()
     sheet = task.sheet(batch)
-    assert sheet.shape == batch[0].picture.shape
-    assert not np.array_equal(sheet, batch[0].picture)
+    assert sheet.shape == batch.samples[0].picture.shape
+    assert not np.array_equal(sheet, batch.samples[0].picture)
 
 
 def test_without_torchrun_there_is_one_process() -> None:
@@ -308,6 +325,17 @@ def test_a_batch_that_cannot_be_split_is_refused() -> None:
     assert two.share(6) == range(3, 6)
     with pytest.raises(OptionError, match="batch of 5 cannot be split evenly over 2 processes"):
         two.share(5)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+def test_a_gpu_trains_in_lower_precision(tmp_path: Path) -> None:
+    with world("cuda") as here:
+        plan = deepmask_plan()
+        plan.task.network.to(here.device)
+        options = TrainOptions(workers=0, precision=choose_precision("auto", here.device))
+        assert options.precision != "float32"
+        train(plan, options, tmp_path, here, lambda *_: None)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from pycocotools import mask as coco_mask
 
 import foveate
 from foveate.models import DeepMask, MultiPathNet, SharpMask, build
@@ -72,11 +74,11 @@ class Scores:
 
 @dataclass(frozen=True)
 class Regions:
-    """The photograph with a disc of class 1 or 2, and boxes on and beside it."""
+    """The photograph with a disc of class 1 or 2, and boxes on and beside it, for every head."""
 
     picture: NDArray[np.uint8] = field(default_factory=photograph)
 
-    def draw(self, rng: np.random.Generator) -> RegionSample:
+    def draw(self, rng: np.random.Generator, head: int | None = None) -> RegionSample:  # noqa: ARG002
         picture = self.picture.copy()
         x, y, label = (
             int(rng.integers(50, 150)),
@@ -108,3 +110,62 @@ def _patch(
     if disc:
         cv2.circle(patch, (96, 96), radius, _colour(1), -1)
     return patch, radius
+
+
+def write_dataset(directory: Path, pictures: int = 4) -> Path:
+    """Write a COCO-format training set: the photograph with a disc (RLE) and a square (polygon)."""
+    folder = directory / "train" / "pictures"
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    images: list[dict[str, object]] = []
+    annotations: list[dict[str, object]] = []
+    for number in range(1, pictures + 1):
+        picture = photograph()
+        x, y = int(rng.integers(60, 90)), int(rng.integers(60, 140))
+        disc = np.zeros(picture.shape[:2], np.uint8)
+        cv2.circle(disc, (x, y), 40, 1, -1)
+        picture[disc == 1] = _colour(1)
+        cv2.rectangle(picture, (180, y - 30), (239, y + 29), _colour(2), -1)
+        rle = coco_mask.encode(np.asfortranarray(disc))
+        shapes: list[tuple[int, object, list[float]]] = [
+            (
+                1,
+                {"size": rle["size"], "counts": rle["counts"].decode()},
+                coco_mask.toBbox(rle).tolist(),
+            ),
+            (2, [[180, y - 30, 240, y - 30, 240, y + 30, 180, y + 30]], [180, y - 30, 60, 60]),
+        ]
+        for category, segmentation, box in shapes:
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": number,
+                    "category_id": category,
+                    "segmentation": segmentation,
+                    "bbox": box,
+                    "area": box[2] * box[3],
+                    "iscrowd": 0,
+                }
+            )
+        cv2.imwrite(str(folder / f"{number}.png"), picture[..., ::-1])
+        images.append({"id": number, "file_name": f"{number}.png", "height": 200, "width": 300})
+    categories = [{"id": 1, "name": "disc"}, {"id": 2, "name": "square"}]
+    content = {"images": images, "annotations": annotations, "categories": categories}
+    (directory / "train" / "annotations.json").write_text(json.dumps(content), encoding="utf-8")
+    return directory
+
+
+def write_proposals(directory: Path, file: Path) -> Path:
+    """Write COCO results beside each object: near enough to be foreground, and not."""
+    text = (directory / "train" / "annotations.json").read_text(encoding="utf-8")
+    results = [
+        {
+            "image_id": annotation["image_id"],
+            "score": 1 - shift / 100,
+            "bbox": [annotation["bbox"][0] + shift, *annotation["bbox"][1:]],
+        }
+        for annotation in json.loads(text)["annotations"]
+        for shift in (0, 2, 5, 30, 40)
+    ]
+    file.write_text(json.dumps(results), encoding="utf-8")
+    return file

@@ -1,52 +1,141 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`foveate train`: give a `mini` cascade its weights, on two CPU cores."""
+"""`foveate train`: a `mini` cascade on two CPU cores, or a full-size network as it was published."""
 
 from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from foveate.errors import OptionError
+
+if TYPE_CHECKING:
+    from foveate.training.published.run import RunOptions
+    from foveate.training.recipe import Recipe
+
 __all__ = ["command"]
+
+MINI = "mini"
 
 
 def command(
     *,
     dataset: Annotated[
         Path,
-        typer.Option(help="A COCO-format data set: `train/` and `validation/`, as compose writes."),
+        typer.Option(
+            help="A COCO-format data set: `train/` and `validation/`, as compose writes; or, with "
+            "--network, as COCO is laid out."
+        ),
     ],
     output: Annotated[
         Path, typer.Option(help="Directory of the run; an interrupted run goes on where it was.")
     ],
-    seed: Annotated[int, typer.Option(help="Fixes every draw.")] = 0,
-    deepmask_steps: Annotated[int, typer.Option(min=1)] = 10_000,
-    sharpmask_steps: Annotated[int, typer.Option(min=1)] = 6_000,
-    multipathnet_steps: Annotated[int, typer.Option(min=1)] = 6_000,
-    views: Annotated[int, typer.Option(min=1, help="Views cached of every picture.")] = 5,
+    network: Annotated[
+        str,
+        typer.Option(
+            help="mini: all three networks in turn, from cached features. Else one network, end to "
+            "end as published: deepmask-resnet50, deepmask-vgg, sharpmask-resnet50, "
+            "multipathnet-vgg16, multipathnet-resnet18, multipathnet-resnet50, fast-rcnn-vgg16."
+        ),
+    ] = MINI,
+    deepmask: Annotated[
+        Path | None, typer.Option(help="Trained DeepMask, for a SharpMask.")
+    ] = None,
+    proposals: Annotated[
+        Path | None,
+        typer.Option(help="For a detector: a .json file of COCO results, or a bundle."),
+    ] = None,
+    initial: Annotated[
+        Path | None, typer.Option(help="Checkpoint of the same network to start from.")
+    ] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(min=1, help="Optimiser steps; by default as published (of mini, see below)."),
+    ] = None,
+    batch: Annotated[
+        int | None, typer.Option(min=1, help="Samples a step, over all processes.")
+    ] = None,
+    as_released: Annotated[
+        bool, typer.Option("--as-released", help="With the quirks of the released Lua code.")
+    ] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    precision: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
+    workers: Annotated[int, typer.Option(min=0, help="Processes that draw samples.")] = 2,
+    seed: Annotated[int, typer.Option(min=0, help="Fixes every draw.")] = 0,
+    deepmask_steps: Annotated[int, typer.Option(min=1, help="Of mini.")] = 10_000,
+    sharpmask_steps: Annotated[int, typer.Option(min=1, help="Of mini.")] = 6_000,
+    multipathnet_steps: Annotated[int, typer.Option(min=1, help="Of mini.")] = 6_000,
+    views: Annotated[int, typer.Option(min=1, help="Of mini: views cached of every picture.")] = 5,
     regions: Annotated[
-        int, typer.Option(min=1, help="Pictures whose proposals MultiPathNet trains on.")
+        int, typer.Option(min=1, help="Of mini: pictures whose proposals MultiPathNet trains on.")
     ] = 2_500,
 ) -> None:
-    """Train DeepMask, SharpMask and MultiPathNet, one on the other, and calibrate the scores."""
-    from dataclasses import replace
+    """Train the networks.
 
+    For several GPUs: torchrun --nproc-per-node N -m foveate train --network ...
+    """
+    if network == MINI:
+        given = {
+            "--deepmask": deepmask,
+            "--proposals": proposals,
+            "--initial": initial,
+            "--steps": steps,
+            "--batch": batch,
+            "--as-released": as_released or None,
+        }
+        wrong = [name for name, value in given.items() if value is not None]
+        if wrong:
+            raise OptionError(
+                f"mini takes no {', '.join(wrong)}", remedy="name a full-size --network"
+            )
+        from dataclasses import replace
+
+        from foveate.training.recipe import Recipe
+
+        recipe = Recipe().seeded(seed)
+        _train_mini(
+            dataset,
+            output,
+            replace(
+                recipe,
+                cache=replace(recipe.cache, views_per_picture=views),
+                deepmask=replace(recipe.deepmask, steps=deepmask_steps),
+                sharpmask=replace(recipe.sharpmask, steps=sharpmask_steps),
+                multipathnet=replace(recipe.multipathnet, steps=multipathnet_steps),
+                regions=replace(recipe.regions, pictures=regions),
+            ),
+        )
+        return
+    from foveate.training.legacy import LegacyOptions
+    from foveate.training.published.run import RunOptions
+
+    _train_published(
+        RunOptions(
+            network=network,
+            dataset=dataset,
+            output=output,
+            initial=initial,
+            deepmask=deepmask,
+            proposals=proposals,
+            steps=steps,
+            batch=batch,
+            legacy=LegacyOptions.released() if as_released else LegacyOptions(),
+            device=device,
+            precision=precision,
+            workers=workers,
+            seed=seed,
+        )
+    )
+
+
+def _train_mini(dataset: Path, output: Path, recipe: Recipe) -> None:
     from foveate.cli._console import progress, say
     from foveate.training.calibration import calibrate
     from foveate.training.dataset import CocoDataset
-    from foveate.training.recipe import Recipe, train_cascade
+    from foveate.training.recipe import train_cascade
 
-    recipe = Recipe().seeded(seed)
-    recipe = replace(
-        recipe,
-        cache=replace(recipe.cache, views_per_picture=views),
-        deepmask=replace(recipe.deepmask, steps=deepmask_steps),
-        sharpmask=replace(recipe.sharpmask, steps=sharpmask_steps),
-        multipathnet=replace(recipe.multipathnet, steps=multipathnet_steps),
-        regions=replace(recipe.regions, pictures=regions),
-    )
     with progress() as advance:
         checkpoint = train_cascade(CocoDataset(dataset / "train"), output, recipe, advance)
         calibrate(
@@ -56,3 +145,13 @@ def command(
         )
     say(f"Checkpoint: {checkpoint}", aside=True)
     say(f"Export it:  foveate export {checkpoint} --output my-bundle", aside=True)
+
+
+def _train_published(options: RunOptions) -> None:
+    from foveate.cli._console import progress, say
+    from foveate.training.published.run import run
+
+    with progress() as advance:
+        checkpoint = run(options, advance)
+    say(f"Checkpoint: {checkpoint}", aside=True)
+    say(f"Curves:     tensorboard --logdir {options.output / 'board'}", aside=True)

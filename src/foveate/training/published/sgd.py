@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar, cast, get_args
 
 import torch
 from torch import Tensor, nn
@@ -33,15 +33,11 @@ def choose_precision(name: str, device: torch.device) -> Precision:
         if device.type != "cuda":
             return "float32"
         return "bfloat16" if torch.cuda.is_bf16_supported() else "float16"
-    if name == "float32":
-        return "float32"
-    if name == "bfloat16":
-        return "bfloat16"
-    if name == "float16":
-        return "float16"
-    raise OptionError(
-        f"no precision is named {name!r}", remedy="use auto, float32, bfloat16 or float16"
-    )
+    if name not in get_args(Precision):
+        raise OptionError(
+            f"no precision is named {name!r}", remedy="use auto, float32, bfloat16 or float16"
+        )
+    return cast("Precision", name)
 
 
 class SgdTraining(Generic[B]):

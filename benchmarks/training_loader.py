@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Loading against arithmetic: is DeepMask's training bound by its step, or by drawing batches?
+
+    python benchmarks/training_loader.py --json benchmarks/results/training_loader.json
+
+Both run in one process, in turns: batches drawn by the loader alone, then steps alone on a batch
+that is already there. Ratios are taken round by round. The loader should be at least 3 times as
+fast as the step. Without --dataset, a set is composed of the shipped photographs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import tempfile
+import time
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+
+import foveate
+from foveate.models import DeepMask, build
+from foveate.training.dataset import CocoDataset
+from foveate.training.distributed import World
+from foveate.training.legacy import LegacyOptions
+from foveate.training.loader import Drawn, Loader
+from foveate.training.published.data import open_training_set
+from foveate.training.published.plans import window_plan
+from foveate.training.published.schedules import DEEPMASK
+from foveate.training.published.sgd import SgdTraining, choose_precision
+from foveate.training.published.window_batches import WindowBatch
+
+WANTED = 3.0
+
+
+class Kept:
+    """Hands the same batch out again and again, in place of a loader."""
+
+    def __init__(self, drawn: Drawn[WindowBatch]):
+        self._drawn = drawn
+
+    def take(self, step: int) -> Drawn[WindowBatch]:
+        """Give the batch."""
+        del step
+        return self._drawn
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
+    parser.add_argument("--network", default="deepmask-resnet50")
+    parser.add_argument("--dataset", type=Path, help="a COCO-format data set")
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--batches", type=int, default=8, help="batches drawn in a round")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--precision", default="float32")
+    parser.add_argument("--json", type=Path, help="write the result here")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    with tempfile.TemporaryDirectory() as directory:
+        place = arguments.dataset or _composed(Path(directory))
+        rounds = _measure(open_training_set(place), arguments)
+    result = _summary(rounds, arguments)
+    print(json.dumps(result, indent=2))
+    if arguments.json:
+        arguments.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+
+
+def _measure(dataset: CocoDataset, arguments: argparse.Namespace) -> list[tuple[float, float]]:
+    """Give (seconds a drawn batch, seconds a step) of each round."""
+    schedule = DEEPMASK.shortened(batch=arguments.batch)
+    torch.manual_seed(0)
+    network = build(arguments.network)
+    assert isinstance(network, DeepMask)
+    plan = window_plan(arguments.network, network, dataset, schedule, LegacyOptions(), seed=0)
+    here = World(device=torch.device("cpu"))
+    loader = Loader(
+        plan.source,
+        indices=range(arguments.batch),
+        seed=0,
+        steps=schedule.steps,
+        workers=arguments.workers,
+        ahead=2 * max(1, arguments.workers),
+    )
+    # Its workers, if any, are forked here: before the threads of the arithmetic exist.
+    drawn = loader.take(0)
+    work: SgdTraining[Any] = SgdTraining(
+        plan.task,
+        schedule,
+        Kept(drawn),  # type: ignore[arg-type]
+        here,
+        precision=choose_precision(arguments.precision, here.device),
+    )
+    work.step(0)
+    done, rounds = 1, []
+    with loader:
+        for number in range(arguments.rounds + 1):
+            start = time.perf_counter()
+            for _ in range(arguments.batches):
+                loader.take(done)
+                done += 1
+            loading = (time.perf_counter() - start) / arguments.batches
+            # Let the workers fill their buffer, so that they rest while the step is timed; it is
+            # emptied again before the next round's clock starts.
+            time.sleep(2 * loading * arguments.workers + 0.5)
+            start = time.perf_counter()
+            work.step(number)
+            stepping = time.perf_counter() - start
+            for _ in range(2 * max(1, arguments.workers)):
+                loader.take(done)
+                done += 1
+            if number:
+                rounds.append((loading, stepping))
+    return rounds
+
+
+def _summary(rounds: list[tuple[float, float]], arguments: argparse.Namespace) -> dict[str, Any]:
+    ratios = [stepping / loading for loading, stepping in rounds]
+    quartiles = statistics.quantiles(ratios, n=4)
+    return {
+        "network": arguments.network,
+        "batch": arguments.batch,
+        "precision": arguments.precision,
+        "data": str(arguments.dataset or "composed of the shipped photographs"),
+        "seconds a drawn batch, median": statistics.median(loading for loading, _ in rounds),
+        "seconds a step, median": statistics.median(stepping for _, stepping in rounds),
+        "step over loading": {
+            "median": statistics.median(ratios),
+            "quartiles": [quartiles[0], quartiles[2]],
+            "wanted": WANTED,
+        },
+        "rounds": len(rounds),
+        "workers": arguments.workers,
+        "threads": arguments.threads,
+        "load of the machine": os.getloadavg()[0],
+        "machine": {
+            "processor": platform.processor() or platform.machine(),
+            "cores": os.cpu_count(),
+        },
+        "versions": {name: metadata.version(name) for name in ("torch", "numpy")},
+    }
+
+
+def _composed(directory: Path) -> Path:
+    """Write 640 x 480 JPEGs with eight polygons each, as large as COCO's."""
+    photographs = sorted((Path(foveate.__file__).parent / "photographs").glob("*.jpg"))
+    rng = np.random.default_rng(0)
+    (directory / "train" / "pictures").mkdir(parents=True)
+    images, annotations = [], []
+    for number in range(1, 41):
+        picture = cv2.imread(str(photographs[number % len(photographs)]))
+        assert picture is not None
+        name = f"{number}.jpg"
+        resized = cv2.resize(picture, (640, 480))
+        cv2.imwrite(str(directory / "train" / "pictures" / name), resized)
+        images.append({"id": number, "file_name": name, "width": 640, "height": 480})
+        for _ in range(8):
+            centre, radius = rng.uniform((100, 100), (540, 380)), rng.uniform(15, 95)
+            angles = np.linspace(0, 2 * np.pi, 40, endpoint=False)
+            spread = radius * rng.uniform(0.7, 1.0, 40)
+            outline = centre + spread[:, None] * np.stack([np.cos(angles), np.sin(angles)], axis=1)
+            low, high = outline.min(0), outline.max(0)
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": number,
+                    "category_id": 1,
+                    "segmentation": [outline.ravel().tolist()],
+                    "bbox": [*low.tolist(), *(high - low).tolist()],
+                    "area": float((high - low).prod()),
+                    "iscrowd": 0,
+                }
+            )
+    content = {
+        "images": images,
+        "annotations": annotations,
+        "categories": [{"id": 1, "name": "object"}],
+    }
+    (directory / "train" / "annotations.json").write_text(json.dumps(content), encoding="utf-8")
+    return directory
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,274 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a network's name and a data set to its checkpoint: what `foveate train --network` does.
+
+NOTE: Weights begin as published: the trunk, and VGG's fc6 and fc7, come from ImageNet by a checkpoint
+to start from; the heads of a detector are N(0, 0.01) and N(0, 0.001), which its builder sees to; all
+else is uniform in +-1 / sqrt(fan-in), the default of Torch7, which PyTorch has kept.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from foveate.errors import ModelError, OptionError
+from foveate.models.build import build
+from foveate.models.checkpoint import (
+    Cascade,
+    CascadeInfo,
+    Detector,
+    load_checkpoint,
+    load_detector,
+    save_checkpoint,
+)
+from foveate.models.deepmask import DeepMask
+from foveate.models.multipathnet import MultiPathNet
+from foveate.models.sharpmask import SharpMask
+from foveate.training.dataset import CocoDataset
+from foveate.training.distributed import World, world
+from foveate.training.legacy import LegacyOptions
+from foveate.training.published.data import open_proposals, open_training_set
+from foveate.training.published.plans import (
+    published_schedule,
+    region_options,
+    region_plan,
+    window_plan,
+)
+from foveate.training.published.schedules import Schedule
+from foveate.training.published.sgd import choose_precision
+from foveate.training.published.train import Plan, TrainOptions, train
+from foveate.training.sampling import measure_statistics
+
+_log = logging.getLogger(__name__)
+
+MASK_THRESHOLD = math.log(0.2 / 0.8)
+"""Logit from which a pixel is the object's: a probability of 0.2 (DeepMask, section 5)."""
+
+Report = Callable[[str, int, int, Mapping[str, float]], None]
+"""Called with the task's name, what is done of it, its length, and running losses."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """One training.
+
+    Attributes:
+        network: its name, for `models.build`.
+        sizes: what its builder takes beside; those left out are the published ones.
+        dataset: see `open_training_set`.
+        output: directory of the run; an interrupted one goes on where it was.
+        initial: checkpoint of the same network to start from.
+        deepmask: checkpoint of the DeepMask that a SharpMask refines.
+        proposals: of a detector: file of COCO results, or a bundle that proposes.
+        steps: optimiser steps in place of the published number; the rates fall at the same share
+            of the way.
+        batch: samples a step in place of the published number.
+        legacy: quirks of the released code.
+        device: `auto`, `cpu` or `cuda`.
+        precision: `auto`, `float32`, `bfloat16` or `float16`.
+        workers: processes that draw samples.
+        checkpoint_every: steps between two writings of the resume file.
+        seed: fixes every draw.
+    """
+
+    network: str
+    dataset: Path
+    output: Path
+    sizes: Mapping[str, int | str] = field(default_factory=dict)
+    initial: Path | None = None
+    deepmask: Path | None = None
+    proposals: Path | None = None
+    steps: int | None = None
+    batch: int | None = None
+    legacy: LegacyOptions = field(default_factory=LegacyOptions)
+    device: str = "auto"
+    precision: str = "auto"
+    workers: int = 2
+    checkpoint_every: int = 500
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        family = self.network.partition("-")[0]
+        needs_deepmask = family == "sharpmask"
+        needs_proposals = family in {"multipathnet", "fast"}
+        for name, given, needed in (
+            ("a trained DeepMask", self.deepmask, needs_deepmask),
+            ("proposals", self.proposals, needs_proposals),
+        ):
+            if needed != (given is not None):
+                raise OptionError(
+                    f"{self.network} {'needs' if needed else 'takes no'} {name}",
+                    remedy="SharpMask needs --deepmask, a detector needs --proposals",
+                )
+
+    @property
+    def result(self) -> Path:
+        """The checkpoint that the run ends with."""
+        return self.output / f"{self.network.rpartition('-')[0]}.safetensors"
+
+    @property
+    def schedule(self) -> Schedule:
+        """The published schedule, with the changes that were asked for."""
+        schedule = published_schedule(self.network, self.legacy)
+        shorter = {} if self.steps is None else {"epochs": 1, "epoch_steps": self.steps}
+        return schedule.shortened(**shorter, batch=self.batch)
+
+
+def run(options: RunOptions, report: Report) -> Path:
+    """Train a network, alone or as one of the processes of `torchrun`.
+
+    Args:
+        options: what and how.
+        report: hears of the progress; in the first process only.
+
+    Returns:
+        The checkpoint.
+
+    Raises:
+        FoveateError: see `RunOptions`, `open_training_set`, `open_proposals` and `train`.
+    """
+    schedule = options.schedule
+    with world(options.device) as here:
+        dataset = open_training_set(options.dataset)
+        options.output.mkdir(parents=True, exist_ok=True)
+        torch.manual_seed(options.seed)
+        # Gradients fade below 1e-38 as masks become right; a processor takes those many times slower.
+        torch.set_flush_denormal(True)
+        trained = _train_detector if options.proposals else _train_proposals
+        result = trained(options, schedule, dataset, here, report)
+        if here.leads:
+            save_checkpoint(options.result, result)
+    return options.result
+
+
+def _train_proposals(
+    options: RunOptions, schedule: Schedule, dataset: CocoDataset, here: World, report: Report
+) -> Cascade:
+    network, sizes = _proposal_network(options)
+    if options.initial is not None:
+        _start_from(network, load_checkpoint(options.initial).proposals, options.initial)
+    network.to(here.device)
+    plan = window_plan(
+        options.network, network, dataset, schedule, options.legacy, seed=options.seed
+    )
+    _train(plan, options, here, report)
+    info = CascadeInfo(
+        proposals=options.network,
+        proposals_sizes=sizes,
+        mask_threshold=MASK_THRESHOLD,
+        training=_notes(options, schedule, dataset),
+    )
+    return Cascade(info=info, proposals=network.cpu())
+
+
+def _proposal_network(
+    options: RunOptions,
+) -> tuple[DeepMask | SharpMask, Mapping[str, int | str]]:
+    """Build a DeepMask, or a SharpMask with the sizes and weights of a trained DeepMask."""
+    checkpoint = options.deepmask
+    if checkpoint is None:
+        alone = build(options.network, **options.sizes)
+        assert isinstance(alone, DeepMask)
+        return alone, options.sizes
+    trained = load_checkpoint(checkpoint)
+    wanted = options.network.replace("sharpmask", "deepmask")
+    if trained.info.proposals != wanted:
+        raise ModelError(
+            f"{options.network} refines a {wanted}, found {trained.info.proposals}",
+            file=checkpoint,
+            remedy="train one by `foveate train --network`",
+        )
+    sizes = {**trained.info.proposals_sizes, **options.sizes}
+    network = build(options.network, **sizes)
+    assert isinstance(network, SharpMask)
+    _start_from(network.deepmask, trained.proposals, checkpoint)
+    return network, sizes
+
+
+def _train_detector(
+    options: RunOptions, schedule: Schedule, dataset: CocoDataset, here: World, report: Report
+) -> Detector:
+    assert options.proposals is not None
+    network = build(options.network, classes=len(dataset.class_names), **options.sizes)
+    assert isinstance(network, MultiPathNet)
+    if options.initial is not None:
+        _start_from(network, load_detector(options.initial).classifier, options.initial)
+    elif here.leads:
+        _log.warning("%s has frozen layers, which stay random: give --initial", options.network)
+    network.to(here.device)
+    cache = options.output / "proposals.json"
+    if here.size > 1 and options.proposals.suffix != ".json" and not cache.exists():
+        raise OptionError(
+            "a bundle proposes in one process only, which may take hours",
+            remedy="start with one process until it trains, or give a file of proposals",
+        )
+    proposals = open_proposals(
+        options.proposals, dataset, cache, lambda done, total: report("proposals", done, total, {})
+    )
+    statistics = measure_statistics(
+        dataset, proposals, region_options(options.network, network), options.legacy
+    )
+    plan = region_plan(
+        options.network,
+        network,
+        dataset,
+        proposals,
+        statistics,
+        schedule,
+        options.legacy,
+        seed=options.seed,
+    )
+    _train(plan, options, here, report)
+    info = CascadeInfo(
+        classifier=options.network,
+        classifier_sizes=options.sizes,
+        class_names=dataset.class_names,
+        delta_mean=statistics.mean,
+        delta_std=statistics.std,
+        training=_notes(options, schedule, dataset),
+    )
+    return Detector(info=info, classifier=network.cpu())
+
+
+def _train(plan: Plan[Any, Any], options: RunOptions, here: World, report: Report) -> None:
+    def tell(done: int, total: int, losses: Mapping[str, float]) -> None:
+        if here.leads:
+            report(plan.name, done, total, losses)
+
+    how = TrainOptions(
+        seed=options.seed,
+        precision=choose_precision(options.precision, here.device),
+        workers=options.workers,
+        checkpoint_every=options.checkpoint_every,
+    )
+    train(plan, how, options.output, here, tell)
+
+
+def _start_from(network: nn.Module, other: nn.Module, file: Path) -> None:
+    try:
+        network.load_state_dict(other.state_dict())
+    except RuntimeError as error:
+        raise ModelError(
+            f"the weights do not fit {type(network).__name__}: {error}",
+            file=file,
+            remedy="give a checkpoint of the same network with the same classes",
+        ) from error
+
+
+def _notes(options: RunOptions, schedule: Schedule, dataset: CocoDataset) -> dict[str, Any]:
+    """Say in the checkpoint how it was made."""
+    return {
+        "pictures": len(dataset),
+        "objects": len(dataset.annotations),
+        "steps": schedule.steps,
+        "batch": schedule.batch,
+        "seed": options.seed,
+        "as released": [name for name, on in asdict(options.legacy).items() if on],
+    }

@@ -1,0 +1,214 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a data set on disk to checkpoints: DeepMask, SharpMask on it, a detector; the command."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import safetensors.torch
+import torch
+from tests.unit.training_samples import NARROW, write_dataset, write_proposals
+
+from foveate.cli import invoke
+from foveate.errors import DataError, ModelError, OptionError
+from foveate.models import SharpMask
+from foveate.models.checkpoint import load_checkpoint, load_detector
+from foveate.training.published.data import open_training_set
+from foveate.training.published.run import MASK_THRESHOLD, RunOptions, run
+
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+
+class StoppedError(Exception):
+    pass
+
+
+def silent(_task: str, _done: int, _total: int, _losses: Mapping[str, float]) -> None:
+    """Report nothing."""
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_dataset(tmp_path_factory.mktemp("data"))
+
+
+def options(dataset: Path, output: Path, **changes: Any) -> RunOptions:
+    base = RunOptions(
+        network="deepmask-resnet50",
+        dataset=dataset,
+        output=output,
+        sizes=NARROW,
+        steps=4,
+        batch=2,
+        device="cpu",
+        workers=0,
+        checkpoint_every=2,
+    )
+    return replace(base, **changes)
+
+
+def test_an_interrupted_run_of_deepmask_is_resumed_and_sharpmask_refines_it(
+    dataset: Path, tmp_path: Path
+) -> None:
+    whole = run(options(dataset, tmp_path / "whole"), silent)
+
+    def stop(_task: str, done: int, _total: int, _losses: Mapping[str, float]) -> None:
+        if done == 3:
+            raise StoppedError
+
+    with pytest.raises(StoppedError):
+        run(options(dataset, tmp_path / "broken"), stop)
+    assert not (tmp_path / "broken" / "deepmask.safetensors").exists()
+    resumed = run(options(dataset, tmp_path / "broken"), silent)
+    assert resumed.name == "deepmask.safetensors"
+    one, other = (safetensors.torch.load_file(file) for file in (whole, resumed))
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+    refined = run(
+        options(
+            dataset,
+            tmp_path / "whole",
+            network="sharpmask-resnet50",
+            sizes={"km": 16, "ks": 16},
+            deepmask=whole,
+            workers=2,
+        ),
+        silent,
+    )
+    deepmask, sharpmask = load_checkpoint(whole), load_checkpoint(refined)
+    assert sharpmask.info.proposals == "sharpmask-resnet50"
+    assert sharpmask.info.proposals_sizes == {**NARROW, "km": 16, "ks": 16}
+    assert sharpmask.info.mask_threshold == MASK_THRESHOLD == pytest.approx(-1.3863, abs=1e-4)
+    assert isinstance(sharpmask.proposals, SharpMask)
+    frozen = sharpmask.proposals.deepmask.state_dict()
+    for name, weights in deepmask.proposals.state_dict().items():
+        assert torch.equal(frozen[name], weights), name
+
+
+def test_a_detector_learns_from_proposals_and_may_start_from_another(
+    dataset: Path, tmp_path: Path
+) -> None:
+    proposals = write_proposals(dataset, tmp_path / "proposals.json")
+    how = options(
+        dataset,
+        tmp_path / "run",
+        network="multipathnet-resnet18",
+        sizes={"width": 4},
+        proposals=proposals,
+        steps=2,
+        batch=1,
+    )
+    checkpoint = run(how, silent)
+    assert checkpoint.name == "multipathnet.safetensors"
+    detector = load_detector(checkpoint)
+    assert detector.info.class_names == ("disc", "square")
+    assert all(value > 0 for value in detector.info.delta_std)
+    again = run(replace(how, output=tmp_path / "again", initial=checkpoint, steps=1), silent)
+    stem, first = (
+        load_detector(c).classifier.state_dict()["trunk.conv1.weight"] for c in (checkpoint, again)
+    )
+    assert torch.equal(stem, first)
+
+
+def test_a_bundle_proposes_once(dataset: Path, tmp_path: Path, proposing_bundle: Path) -> None:
+    told: list[str] = []
+    how = options(
+        dataset,
+        tmp_path,
+        network="multipathnet-resnet18",
+        sizes={"width": 4},
+        proposals=proposing_bundle,
+        steps=1,
+        batch=1,
+    )
+    run(how, lambda task, *_: told.append(task))
+    assert told == ["proposals"] * 4 + ["multipathnet-resnet18"]
+    results = json.loads((tmp_path / "proposals.json").read_text(encoding="utf-8"))
+    assert {result["image_id"] for result in results} == {1, 2, 3, 4}
+    told.clear()
+    run(replace(how, seed=0), lambda task, *_: told.append(task))
+    assert told == []
+
+
+def test_cocos_own_layout_is_found(dataset: Path, tmp_path: Path) -> None:
+    (tmp_path / "annotations").mkdir()
+    shutil.copy(
+        dataset / "train" / "annotations.json",
+        tmp_path / "annotations" / "instances_train2014.json",
+    )
+    shutil.copytree(dataset / "train" / "pictures", tmp_path / "train2014")
+    assert len(open_training_set(tmp_path)) == 4
+
+
+def test_a_folder_without_annotations_says_what_it_may_have(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"expected train/annotations.json, or one .* found none"):
+        open_training_set(tmp_path)
+
+
+def test_a_cut_off_picture_is_replaced_and_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    dataset = write_dataset(tmp_path / "data")
+    picture = dataset / "train" / "pictures" / "2.png"
+    picture.write_bytes(picture.read_bytes()[:2000])
+    run(options(dataset, tmp_path / "run", batch=8, steps=2), silent)
+    told = [record.getMessage() for record in caplog.records]
+    assert any("did without a record" in text and "2.png" in text for text in told)
+
+
+@pytest.mark.parametrize(
+    ("network", "given", "message"),
+    [
+        ("sharpmask-resnet50", {}, "sharpmask-resnet50 needs a trained DeepMask"),
+        ("multipathnet-vgg16", {}, "multipathnet-vgg16 needs proposals"),
+        ("fast-rcnn-vgg16", {}, "fast-rcnn-vgg16 needs proposals"),
+        ("deepmask-vgg", {"proposals": Path("p.json")}, "deepmask-vgg takes no proposals"),
+    ],
+)
+def test_what_a_network_needs_is_asked_for(
+    network: str, given: dict[str, Path], message: str
+) -> None:
+    with pytest.raises(OptionError, match=message):
+        RunOptions(network=network, dataset=Path(), output=Path(), **given)  # type: ignore[arg-type]
+
+
+def test_a_network_without_a_published_training_is_refused() -> None:
+    with pytest.raises(ModelError, match="'deepmask-mini' has no published training: use one of"):
+        _ = RunOptions(network="deepmask-mini", dataset=Path(), output=Path()).schedule
+
+
+def test_another_deepmask_is_refused(dataset: Path, tmp_path: Path) -> None:
+    detector = options(dataset, tmp_path, network="sharpmask-resnet50", deepmask=tmp_path / "no")
+    with pytest.raises(ModelError, match="no checkpoint can be read"):
+        run(detector, silent)
+
+
+def test_the_command_hands_over_what_was_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[RunOptions] = []
+
+    def recorded(options: RunOptions, _report: object) -> Path:
+        asked.append(options)
+        return options.result
+
+    monkeypatch.setattr("foveate.training.published.run.run", recorded)
+    words = "train --network sharpmask-resnet50 --dataset coco --output out --deepmask d --steps 9"
+    assert invoke([*words.split(), "--as-released", "--precision", "bfloat16"]) == 0
+    (found,) = asked
+    assert (found.network, found.deepmask, found.steps) == ("sharpmask-resnet50", Path("d"), 9)
+    assert found.precision == "bfloat16"
+    assert found.schedule.learning_rates == ((1, 1e-3),)
+    assert "Checkpoint: out/sharpmask.safetensors" in capsys.readouterr().err
+
+
+def test_mini_refuses_the_options_of_the_others(capsys: pytest.CaptureFixture[str]) -> None:
+    assert invoke(["train", "--dataset", "d", "--output", "o", "--steps", "3", "--as-released"]) == 1
+    assert "mini takes no --steps, --as-released: name a full-size" in capsys.readouterr().err
