@@ -132,7 +132,8 @@ def polygon_label(
     """
     origin = np.array([window.left, window.top])
     scaled = [(polygon - origin) * (size / window.side) for polygon in polygons]
-    return decode_rle(rasterise(scaled, size, size))
+    # pycocotools decodes columns first.
+    return np.ascontiguousarray(decode_rle(rasterise(scaled, size, size)))
 
 
 def code_label(
