@@ -27,13 +27,14 @@ from foveate.models.checkpoint import (
     save_checkpoint,
 )
 
-RESNET = {"width": 4, "neck": 8, "vector": 16, "score_hidden": 8}
-PROPOSALS = {
+Sizes = dict[str, int | str]
+RESNET: Sizes = {"width": 4, "neck": 8, "vector": 16, "score_hidden": 8}
+PROPOSALS: dict[str, Sizes] = {
     "deepmask-resnet50": RESNET,
     "deepmask-vgg": {"width": 2, "neck": 8, "vector": 8, "score_hidden": 8},
     "sharpmask-resnet50": {**RESNET, "km": 16, "ks": 16, "form": "paper"},
 }
-DETECTORS = {
+DETECTORS: dict[str, Sizes] = {
     "multipathnet-vgg16": {"width": 2, "mixed": 4, "hidden": 8, "rounding": "caffe"},
     "fast-rcnn-vgg16": {"width": 2, "hidden": 8},
     "multipathnet-resnet18": {"width": 2, "affine_after_addition": 1},
@@ -98,12 +99,8 @@ def test_proposals_and_a_detector_are_joined(tmp_path: Path) -> None:
     again = load_checkpoint(path)
     assert again.info == cascade.info
     assert again.classifier is not None
-    assert_equal(again.classifier, detector_of(path).classifier)
+    assert_equal(again.classifier, load_detector(path).classifier)
     assert again.info.class_names == ("cat", "cup")
-
-
-def detector_of(path: Path) -> Detector:
-    return load_detector(path)
 
 
 def test_a_detector_alone_is_no_cascade(tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ def linear_heads(network: DeepMask, features: Tensor) -> tuple[Tensor, Tensor]:
     reduced = torch.relu(network.neck(features))
     windows = functional.unfold(reduced, cells)[0].T
     scores, masks = [], []
-    for chunk in windows.split(512):
+    for chunk in torch.split(windows, 512):
         vectors = linear(chunk, network.embed)
         hidden = torch.relu(linear(vectors, network.score[1]))
         scores.append(linear(hidden, network.score[4]).flatten())

@@ -199,11 +199,16 @@ class DeepMask(nn.Module):
         return scores.flatten()
 
     def patch_masks(self, patches: Tensor) -> Tensor:
-        """Decode the window of each patch: (N, supervised_side, supervised_side) logits.
+        """Decode the window of each patch, see `patch_features` and `supervised_masks`."""
+        vectors = self.vectors(self.patch_features(patches)[STRIDE])
+        return self.supervised_masks(vectors.flatten(1))
 
-        Upsampling is bilinear with the corners' centres kept in place. See `patch_features`.
+    def supervised_masks(self, vectors: Tensor) -> Tensor:
+        """Decode (K, vector) vectors to the (K, supervised_side, supervised_side) that is trained.
+
+        Upsampling is bilinear, and keeps the centres of the corners in place.
         """
-        logits = self.masks(self.vectors(self.patch_features(patches)[STRIDE]).flatten(1))
+        logits = self.masks(vectors)
         if self.supervised_side == self.mask_side:
             return logits
         side = (self.supervised_side, self.supervised_side)
