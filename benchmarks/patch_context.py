@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How much the features of a window depend on whether it is seen as a patch or in its picture.
+
+A patch has padding where the picture has neighbours. DeepMask trains on patches and runs on
+pictures, so whatever differs is lost on it. Run: `python benchmarks/patch_context.py`.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+import foveate
+from foveate.bundle import Bundle
+from foveate.export.bundle_weights import cascade_from_bundle
+from foveate.models import SharpMask
+from foveate.models.deepmask import STRIDE
+from foveate.models.sharpmask import SKIP_STRIDES
+
+STEP = 6 * STRIDE
+"""Pixels from one window that is compared to the next."""
+
+
+def measure(network: SharpMask, picture: Tensor) -> dict[str, list[float]]:
+    """Compare the windows whose patches lie inside a picture.
+
+    Args:
+        network: SharpMask, in evaluation mode.
+        picture: (H, W, 3) uint8 RGB, H and W multiples of 16.
+
+    Returns:
+        For each window: the root mean square of the difference of its stride-16 features over that
+        of the features, the difference of the score's logit, and the IoU of the refined masks.
+    """
+    deepmask = network.deepmask
+    normalised = deepmask.trunk.normalisation(picture[None])
+    side, context, window = deepmask.patch_side, deepmask.context, deepmask.window
+    found: dict[str, list[float]] = {"features": [], "score logit": [], "mask IoU": []}
+    with torch.inference_mode():
+        features = deepmask.trunk(normalised)
+        horizontals = dict(zip(SKIP_STRIDES, network.horizontals(features), strict=True))
+        for y in range(0, normalised.shape[2] - side + 1, STEP):
+            for x in range(0, normalised.shape[3] - side + 1, STEP):
+
+                def inside(maps: Tensor, stride: int, y: int = y, x: int = x) -> Tensor:
+                    first = ((y + context) // stride, (x + context) // stride)
+                    last = (first[0] + window // stride, first[1] + window // stride)
+                    return maps[:, :, first[0] : last[0], first[1] : last[1]]
+
+                patch = normalised[:, :, y : y + side, x : x + side]
+                near = inside(features[STRIDE], STRIDE)
+                alone = deepmask.patch_features(patch)[STRIDE]
+                change = (alone - near).square().mean().sqrt() / near.square().mean().sqrt()
+                found["features"].append(change.item())
+                score, vectors = deepmask.windows(near)
+                found["score logit"].append((deepmask.patch_scores(patch) - score).abs().item())
+                windows = [inside(maps, stride) for stride, maps in horizontals.items()]
+                mask = network.refine(vectors.flatten(1), windows) > 0
+                lone = network.patch_masks(patch) > 0
+                if (mask | lone).any():
+                    found["mask IoU"].append(((mask & lone).sum() / (mask | lone).sum()).item())
+    return found
+
+
+def main() -> None:
+    """Print the medians and 90th percentiles over the shipped photographs."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--side", type=int, default=640, help="longer side of the pictures")
+    side = parser.parse_args().side
+    network = cascade_from_bundle(Bundle.open("mini")).proposals
+    assert isinstance(network, SharpMask)
+    found: dict[str, list[float]] = {}
+    for file in sorted((Path(foveate.__file__).parent / "photographs").glob("*.jpg")):
+        picture = cv2.imread(str(file), cv2.IMREAD_COLOR_RGB)
+        assert picture is not None
+        scale = side / max(picture.shape[:2])
+        height, width = (round(n * scale / STRIDE) * STRIDE for n in picture.shape[:2])
+        picture = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
+        for name, values in measure(network, torch.from_numpy(picture)).items():
+            found.setdefault(name, []).extend(values)
+    for name, values in found.items():
+        low, middle, high = np.quantile(values, (0.1, 0.5, 0.9))
+        print(f"{name}: median {middle:.3f}, 10 % {low:.3f}, 90 % {high:.3f}, n = {len(values)}")
+
+
+if __name__ == "__main__":
+    main()
