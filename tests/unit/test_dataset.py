@@ -98,6 +98,17 @@ def test_polygons_of_one_object_are_joined() -> None:
     assert read(annotation(segmentation=two)).mask(0).sum() == 32
 
 
+def test_areas_and_extents_are_those_of_each_objects_own_polygons() -> None:
+    triangle, two = [[30, 20, 34, 20, 30, 26]], [[0, 0, 4, 0, 4, 4, 0, 4], [10, 9, 12, 9, 12, 4]]
+    shapes = read(
+        annotation(segmentation=triangle),
+        annotation(id=2, segmentation=compressed()),
+        annotation(id=3, segmentation=two),
+    ).segmentations
+    np.testing.assert_allclose(shapes.areas(), [12, 100, 16 + 5])
+    assert shapes.extents().tolist() == [[30, 20, 34, 26], [0, 0, 0, 0], [0, 0, 12, 9]]
+
+
 def test_only_codes_have_no_polygons() -> None:
     table = read(annotation(), annotation(id=2, segmentation=compressed()))
     np.testing.assert_array_equal(table.polygons(0)[0], np.reshape(SQUARE, (4, 2)))

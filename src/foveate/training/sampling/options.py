@@ -39,6 +39,8 @@ class WindowOptions:
 
     def __post_init__(self) -> None:
         _check(0 < self.window <= self.patch, "window", f"1 to patch ({self.patch})", self.window)
+        even = (self.patch - self.window) % 2 == 0
+        _check(even, "window", f"as even or odd as patch ({self.patch})", self.window)
         _check(
             0 < self.canonical <= self.window,
             "canonical",
@@ -74,6 +76,7 @@ class MaskSamplerOptions:
         _check(self.label_side > 0, "label_side", "at least 1", self.label_side)
         _check(self.shift >= 0, "shift", "at least 0", self.shift)
         _check(self.octaves >= 0, "octaves", "at least 0", self.octaves)
+        _check(self.least_side > 0, "least_side", "above 0", self.least_side)
 
 
 @dataclass(frozen=True, kw_only=True)
