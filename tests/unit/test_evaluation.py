@@ -6,11 +6,14 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
@@ -18,6 +21,8 @@ from pycocotools.cocoeval import COCOeval
 from foveate.errors import DataError, OptionError
 from foveate.training.evaluation import GroundTruth, Resampling, measure
 from foveate.training.evaluation.annotations import Picture
+from foveate.training.evaluation.bootstrap import area_worth, average_recall
+from foveate.training.evaluation.tally import Tally
 
 SIZE = (120, 160)
 CLASSES = {"cat": 3, "bird": 5, "boat": 9}
@@ -89,6 +94,7 @@ def plain_coco(
     *,
     kind: str,
     by_class: bool,
+    most: int = 100,
 ) -> Any:
     """Evaluate as pycocotools' own demo does."""
     keep = "segmentation" if kind == "segm" else "bbox"
@@ -100,31 +106,136 @@ def plain_coco(
         found = truth.loadRes([{k: v for k, v in r.items() if k in own} for r in results])
         evaluated = COCOeval(truth, found, kind)
         evaluated.params.useCats = int(by_class)
-        evaluated.params.maxDets = [1, 10, 100]
+        evaluated.params.maxDets = [1, 10, most] if most <= 100 else [10, 100, most]
         evaluated.evaluate()
         evaluated.accumulate()
         evaluated.summarize()
     return evaluated.stats
 
 
-@pytest.mark.parametrize(("region", "kind"), [("mask", "segm"), ("box", "bbox")])
-def test_proposals_equal_plain_pycocotools(region: str, kind: str) -> None:
-    content, results = scene()
-    stats = plain_coco(content, results, kind=kind, by_class=False)
-    figures = measure(open_truth(content), results, task="proposals", resampling=FEW)
-    names = ["AR@10", "AR@100", "AR@100, small", "AR@100, medium"]
-    values = [figures[f"{region} {name}"].value for name in names]
-    assert values == pytest.approx([stats[7], stats[8], stats[9], stats[10]], abs=1e-6)
+REGIONS = [("mask", "segm"), ("box", "bbox")]
+DETECTIONS = ["AP", "AP50", "AP75", "AP, small", "AP, medium", "AP, large"]
+SIZES = ["small", "medium", "large"]
 
 
-@pytest.mark.parametrize(("region", "kind"), [("mask", "segm"), ("box", "bbox")])
-def test_detections_equal_plain_pycocotools(region: str, kind: str) -> None:
-    content, results = scene()
+def assert_equal_to_pycocotools(
+    content: dict[str, Any], results: list[dict[str, Any]], *, region: str, kind: str
+) -> None:
     stats = plain_coco(content, results, kind=kind, by_class=True)
     figures = measure(open_truth(content), results, task="detections", resampling=FEW)
-    names = ["AP", "AP50", "AP75", "AP, small", "AP, medium", "AR@100"]
-    values = [figures[f"{region} {name}"].value for name in names]
-    assert values == pytest.approx([*stats[:5], stats[8]], abs=1e-6)
+    ours = [figures[f"{region} {name}"].value for name in [*DETECTIONS, "AR@100"]]
+    theirs = [math.nan if value < 0 else value for value in [*stats[:6], stats[8]]]
+    assert ours == pytest.approx(theirs, abs=1e-9, nan_ok=True)
+
+    stats = plain_coco(content, results, kind=kind, by_class=False, most=1000)
+    figures = measure(open_truth(content), results, task="proposals", most=1000, resampling=FEW)
+    names = ["AR@10", "AR@100", "AR@1000", *(f"AR@1000, {size}" for size in SIZES)]
+    ours = [figures[f"{region} {name}"].value for name in names]
+    theirs = [math.nan if value < 0 else value for value in stats[6:]]
+    assert ours == pytest.approx(theirs, abs=1e-9, nan_ok=True)
+
+
+@pytest.mark.parametrize(("region", "kind"), REGIONS)
+def test_a_fixed_scene_equals_plain_pycocotools(region: str, kind: str) -> None:
+    assert_equal_to_pycocotools(*scene(), region=region, kind=kind)
+
+
+@settings(max_examples=12, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), region=st.sampled_from(REGIONS))
+def test_any_scene_equals_plain_pycocotools(seed: int, region: tuple[str, str]) -> None:
+    content, results = scene(pictures=4, seed=seed)
+    assert_equal_to_pycocotools(content, results, region=region[0], kind=region[1])
+
+
+@pytest.mark.parametrize(("region", "kind"), REGIONS)
+def test_equals_are_taken_in_the_order_of_pycocotools(region: str, kind: str) -> None:
+    """One score and few places: everything is a tie, of scores and of overlaps."""
+    content, results = scene(pictures=1)
+    places = [rectangle(10 * x, 10, 40, 40) for x in range(4)]
+    random = np.random.default_rng(0)
+    picks = random.integers(0, 4, 14)
+    content["annotations"] = [
+        {**annotation(i, 1, 3 + 2 * (i % 2), places[pick]), "iscrowd": int(i == 3)}
+        for i, pick in enumerate(picks[:6], 1)
+    ]
+    results = [
+        {**annotation(0, 1, int(random.choice([5, 3])), places[pick]), "score": 0.5}
+        for pick in picks[6:]
+    ]
+    assert_equal_to_pycocotools(content, results, region=region, kind=kind)
+
+
+@pytest.mark.parametrize("most", [100, 1000])
+def test_more_proposals_than_count_equal_plain_pycocotools(most: int) -> None:
+    content, _ = scene(pictures=2)
+    random = np.random.default_rng(5)
+    results = [
+        {
+            "image_id": int(random.integers(1, 3)),
+            "category_id": 3,
+            "score": float(random.integers(0, 400)) / 400,
+            "bbox": [*random.uniform(0, 90, 2).tolist(), *random.uniform(4, 60, 2).tolist()],
+        }
+        for _ in range(2400)
+    ]
+    stats = plain_coco(content, results, kind="bbox", by_class=False, most=most)
+    figures = measure(
+        open_truth(content), results, task="proposals", most=most, regions=("box",), resampling=FEW
+    )
+    assert figures[f"box AR@{most}"].value == pytest.approx(stats[8], abs=1e-9)
+    assert figures["box AR@10"].value == pytest.approx(stats[7 if most == 100 else 6], abs=1e-9)
+
+
+def test_the_area_under_recall_is_that_of_the_curve_on_a_logarithmic_axis() -> None:
+    content, results = scene(pictures=20)
+    truth, most = open_truth(content), 12
+    recall = [average_recall_at(truth, results, n) for n in range(1, most + 1)]
+    axis = np.log(np.arange(1, most + 1))
+    expected = np.trapezoid(recall, axis) / axis[-1]
+    figures = measure(truth, results, task="proposals", most=most, regions=("box",), resampling=FEW)
+    assert figures["box AUC"].value == pytest.approx(expected, abs=1e-12)
+    assert recall[0] < expected < recall[-1]
+
+
+def average_recall_at(truth: GroundTruth, results: list[dict[str, Any]], most: int) -> float:
+    tally = Tally(truth=truth, region="box", by_class=False, most=most)
+    for picture in truth.pictures:
+        objects = [o for o in truth.objects if o["image_id"] == picture.identifier]
+        tally.add(picture, objects, [r for r in results if r["image_id"] == picture.identifier])
+    whole = np.ones((1, truth.families))
+    return float(average_recall(whole, tally.groups("all"), np.ones(most))[0])
+
+
+def test_an_object_that_the_first_proposal_finds_gives_an_area_of_one() -> None:
+    assert area_worth(1000)[0] == 1
+    assert area_worth(1).tolist() == [1]
+    # Found by the second of two proposals: the triangle under the line from AR@1 to AR@2.
+    assert area_worth(2).tolist() == [1, 0.5]
+
+
+def test_recall_is_given_for_as_many_proposals_as_count() -> None:
+    content, results = scene(pictures=1)
+    names = {
+        most: [
+            name
+            for name in measure(
+                open_truth(content), results, task="proposals", most=most, resampling=FEW
+            )
+            if name.startswith("mask AR") and "," not in name
+        ]
+        for most in (5, 10, 999, 1000)
+    }
+    assert names == {
+        5: ["mask AR@5"],
+        10: ["mask AR@10"],
+        999: ["mask AR@10", "mask AR@100"],
+        1000: ["mask AR@10", "mask AR@100", "mask AR@1000"],
+    }
+
+
+def test_no_proposal_that_counts_is_an_error() -> None:
+    with pytest.raises(OptionError, match="most must be at least 1, found 0"):
+        measure(open_truth(scene()[0]), [], task="proposals", most=0)
 
 
 def test_a_size_without_objects_has_no_figure() -> None:

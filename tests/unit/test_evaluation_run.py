@@ -98,7 +98,7 @@ def perfect() -> Precomputed:
 
 
 def run(pipeline: Precomputed, truth: GroundTruth, task: Any) -> Report:
-    return evaluate(pipeline, truth, task=task, name="perfect", resampling=FEW)
+    return evaluate(pipeline, truth, task=task, name="perfect", backend="torch", resampling=FEW)
 
 
 def test_perfect_detections_have_an_average_precision_of_one(
@@ -119,9 +119,18 @@ def test_pictures_are_asked_for_in_the_order_of_their_ids(
     perfect: Precomputed, truth: GroundTruth
 ) -> None:
     seen: list[tuple[int, int]] = []
-    predict(perfect, truth, task="proposals", progress=lambda *done: seen.append(done))
+    taken: list[tuple[int, int]] = []
+    run = predict(
+        perfect,
+        truth,
+        task="proposals",
+        take=lambda picture, results: taken.append((picture.identifier, len(results))),
+        progress=lambda *done: seen.append(done),
+    )
     assert perfect.asked == [Path("pictures/1.jpg"), Path("pictures/2.jpg")]
     assert seen == [(1, 2), (2, 2)]
+    assert taken == [(1, 1), (2, 2)]
+    assert run.counts.tolist() == [1, 2]
 
 
 def test_a_picture_without_results_is_no_trouble(truth: GroundTruth) -> None:
@@ -160,6 +169,9 @@ def test_the_json_is_complete_and_strict(perfect: Precomputed, truth: GroundTrut
     assert content["dataset"]["pictures"] == 2
     assert content["interval"]["unit"] == "object"
     assert content["cost"]["seconds_a_picture"]["median"] > 0
+    assert content["cost"]["results_a_picture"] == {"mean": 1.5, "most": 2}
+    assert (content["subject"], content["backend"]) == ("perfect", "torch")
+    assert content["proposals_a_picture"] == 100
 
 
 def test_the_table_shows_figures_and_cost(perfect: Precomputed, truth: GroundTruth) -> None:
@@ -167,8 +179,19 @@ def test_the_table_shows_figures_and_cost(perfect: Precomputed, truth: GroundTru
     with console.capture() as capture:
         console.print(run(perfect, truth, "detections").table())
     shown = capture.get()
-    for part in ("mask AP50", "1.000", "seconds a picture", "peak memory", "3 objects"):
+    for part in ("perfect by torch", "mask AP50", "1.000", "results a picture, mean", "1.5"):
         assert part in shown
+    for part in ("seconds a picture", "peak memory", "3 objects"):
+        assert part in shown
+
+
+def test_the_table_states_how_many_proposals_counted(
+    perfect: Precomputed, truth: GroundTruth
+) -> None:
+    console = Console(width=120, record=True)
+    with console.capture() as capture:
+        console.print(run(perfect, truth, "proposals").table())
+    assert "2 pictures, at most 100 proposals each, 3 objects" in capture.get()
 
 
 def test_peak_memory_sees_what_was_held_and_let_go() -> None:

@@ -3,19 +3,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
+import tempfile
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 if TYPE_CHECKING:
-    from foveate.training.evaluation import Report
+    from foveate.runtime import Options, Pipeline
+    from foveate.training.evaluation import GroundTruth, Report, Resampling
+    from foveate.training.evaluation.measure import Task
 
 __all__ = ["command"]
+
+_PROPOSALS = 1000  # the largest number that average recall is published for
 
 
 def command(
@@ -27,9 +33,12 @@ def command(
         Path,
         typer.Option(
             help="A COCO-format data set: a folder with annotations.json and pictures/, "
-            "or one with validation/ in it."
+            "or one with validation/ in it; with --annotations, the folder of the pictures."
         ),
     ],
+    annotations: Annotated[
+        Path | None, typer.Option(help="The annotations, where they are not in the data set.")
+    ] = None,
     proposals: Annotated[
         bool,
         typer.Option(
@@ -38,58 +47,158 @@ def command(
             "or the detections (average precision).",
         ),
     ] = False,
+    top_k: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Proposals a picture. With --proposals they are what is evaluated, 1000 by "
+            "default; else what the detections are made from, as many as the bundle says.",
+        ),
+    ] = None,
+    results: Annotated[
+        Path | None,
+        typer.Option(help="Evaluate this list of COCO results, of any program, and run no bundle."),
+    ] = None,
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(
+            help="Evaluate a checkpoint in place of a bundle, exported as `foveate export` would."
+        ),
+    ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first pictures.")] = None,
     replicates: Annotated[
         int, typer.Option(min=1, help="Resamplings for the 95 % intervals.")
     ] = 1000,
     seed: Annotated[int, typer.Option(help="Of the resamplings.")] = 0,
     device: Annotated[str, typer.Option(help="As for `foveate run`.")] = "auto",
-    backend: Annotated[str, typer.Option(help="As for `foveate run`.")] = "auto",
+    backend: Annotated[
+        str,
+        typer.Option(help="As for `foveate run`, or torch: the same weights in PyTorch."),
+    ] = "auto",
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Threads; all cores by default.")
+    ] = None,
     json_file: Annotated[
         Path | None,
         typer.Option("--json", help="Write the figures here as JSON; - is standard output."),
     ] = None,
 ) -> None:
     """Measure a bundle's accuracy on a data set, with intervals, time and memory."""
-    import foveate
-    from foveate.cli._console import progress
-    from foveate.training.evaluation import GroundTruth, Resampling, evaluate
+    from rich.console import Console
+
+    from foveate.runtime import Options
+    from foveate.training.evaluation import GroundTruth, Resampling
 
     to_stdout = json_file == Path("-")
-    console = Console(stderr=to_stdout)
-    truth = GroundTruth.open(dataset, limit=limit)
-    # Average precision needs the doubtful detections too: it is taken over all scores.
-    options = foveate.Options(min_score=0.0)
-    pipeline = foveate.load(bundle, device=device, backend=backend, options=options)
-    with progress() as advance:
-        report = evaluate(
-            pipeline,
-            truth,
-            task="proposals" if proposals else "detections",
-            name=bundle,
-            resampling=Resampling(replicates=replicates, seed=seed),
-            progress=partial(advance, "Evaluating"),
-        )
-    console.print(report.table())
+    truth = GroundTruth.open(dataset, annotations=annotations, limit=limit)
+    task: Task = "proposals" if proposals else "detections"
+    top_k = top_k or (_PROPOSALS if proposals else None)
+    resampling = Resampling(replicates=replicates, seed=seed)
+    if results is not None:
+        report = _of_file(results, truth, task, top_k or _PROPOSALS, resampling)
+    else:
+        # Average precision needs the doubtful detections too: it is taken over all scores.
+        options = Options(min_score=0.0, top_k=top_k, threads=threads)
+        name = bundle if checkpoint is None else str(checkpoint)
+        with (
+            _bundle_of(bundle, checkpoint) as place,
+            _open(place, device, backend, options) as pipeline,
+        ):
+            report = _of_pipeline(pipeline, truth, task, name, backend, resampling)
+    Console(stderr=to_stdout).print(report.table())
     if json_file is not None:
         _write(report, None if to_stdout else json_file)
 
 
+@contextlib.contextmanager
+def _bundle_of(bundle: str, checkpoint: Path | None) -> Iterator[str | Path]:
+    """The bundle, or that of a checkpoint, which is gone afterwards."""
+    if checkpoint is None:
+        yield bundle
+        return
+    from foveate.export.bundle_export import export_bundle
+    from foveate.models.checkpoint import load_checkpoint
+
+    cascade = load_checkpoint(checkpoint)
+    with tempfile.TemporaryDirectory() as scratch:
+        yield export_bundle(cascade, Path(scratch) / "bundle").root
+
+
+def _open(bundle: str | Path, device: str, backend: str, options: Options) -> Pipeline:
+    """Make a pipeline; with the backend "torch" of engines that the runtime does not know."""
+    from foveate.runtime import Pipeline, load
+
+    if backend != "torch":
+        return load(bundle, device=device, backend=backend, options=options)
+    import torch
+
+    from foveate.bundle import Bundle
+    from foveate.export.bundle_weights import cascade_from_bundle
+    from foveate.export.torch_engine import torch_engines
+
+    if options.threads is not None:
+        torch.set_num_threads(options.threads)
+    opened = Bundle.open(bundle)
+    engines = torch_engines(cascade_from_bundle(opened), opened)
+    return Pipeline(opened, engines, options=options)
+
+
+def _of_pipeline(
+    pipeline: Pipeline,
+    truth: GroundTruth,
+    task: Task,
+    name: str,
+    backend: str,
+    resampling: Resampling,
+) -> Report:
+    from foveate.cli._console import progress
+    from foveate.training.evaluation import evaluate
+
+    with progress() as advance:
+        return evaluate(
+            pipeline,
+            truth,
+            task=task,
+            most=pipeline.options.top_k or _PROPOSALS,
+            name=name,
+            backend="onnxruntime" if backend == "auto" else backend,
+            resampling=resampling,
+            progress=partial(advance, "Evaluating"),
+        )
+
+
+def _of_file(
+    file: Path, truth: GroundTruth, task: Task, most: int, resampling: Resampling
+) -> Report:
+    from foveate.cli._console import say
+    from foveate.training.evaluation import Report, measure, read_results
+
+    found = read_results(file, truth, task=task)
+    if found.elsewhere:
+        say(f"{found.elsewhere} results are of pictures that the data set lacks", aside=True)
+    return Report(
+        task=task,
+        subject=str(file),
+        truth=truth,
+        most=most,
+        figures=measure(
+            truth,
+            found.entries,
+            task=task,
+            most=most,
+            regions=found.regions,
+            resampling=resampling,
+        ),
+        run=None,
+        resampling=resampling,
+    )
+
+
 def _write(report: Report, file: Path | None) -> None:
-    text = json.dumps(report.to_json(), indent=2) + "\n"
+    from foveate.cli._files import write_aside
+
+    text = json.dumps(report.to_json(), indent=2, allow_nan=False) + "\n"
     if file is None:
         sys.stdout.write(text)
-        return
-    # Beside the target and then renamed, so that an interrupted writer leaves no half of a file.
-    partial = file.with_name(f".{file.name}.partial")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(file)
-    except OSError as error:
-        from foveate.errors import InputError
-
-        raise InputError(
-            f"the figures cannot be written ({error.strerror})",
-            file=file,
-            remedy="name a file in a folder that exists and can be written to",
-        ) from error
+    else:
+        write_aside(file, text.encode())

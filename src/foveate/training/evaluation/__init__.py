@@ -4,11 +4,12 @@
 ::
 
     truth = GroundTruth.open("data/mini/validation")
-    pipeline = foveate.load("mini", options=foveate.Options(min_score=0.0))
-    evaluate(pipeline, truth, task="proposals").figures["mask AR@100"].value
+    pipeline = foveate.load("mini", options=foveate.Options(min_score=0.0, top_k=1000))
+    evaluate(pipeline, truth, task="proposals", most=1000).figures["mask AR@1000"].value
     evaluate(pipeline, truth, task="detections").figures["mask AP"].value
 
-What another program found is measured by `measure`, from a COCO list of results.
+What another program found is read by `read_results` and measured by `measure`. A `Measurement`
+takes results picture by picture, and holds none of them.
 """
 
 from __future__ import annotations
@@ -16,18 +17,22 @@ from __future__ import annotations
 from foveate.training.evaluation.annotations import GroundTruth, Picture
 from foveate.training.evaluation.bootstrap import Figure, Resampling
 from foveate.training.evaluation.evaluate import evaluate
-from foveate.training.evaluation.measure import measure
+from foveate.training.evaluation.measure import Measurement, measure
 from foveate.training.evaluation.predict import Run, predict
 from foveate.training.evaluation.report import Report
+from foveate.training.evaluation.results import Results, read_results
 
 __all__ = [
     "Figure",
     "GroundTruth",
+    "Measurement",
     "Picture",
     "Report",
     "Resampling",
+    "Results",
     "Run",
     "evaluate",
     "measure",
     "predict",
+    "read_results",
 ]

@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foveate.training.dataset import Annotations, read_annotations, read_content
-from foveate.training.evaluation.coco import build_index
 
 __all__ = ["GroundTruth", "Picture"]
 
@@ -77,11 +76,6 @@ class GroundTruth:
         ]
         self.unit, self._family = _families(self.objects)
         self.families = len(set(self._family.values()))
-        self.coco = build_index(
-            [{"id": p.identifier, "height": p.height, "width": p.width} for p in self.pictures],
-            [{"id": i, "name": n} for n, i in self.category_ids.items()],
-            self.objects,
-        )
 
     @classmethod
     def open(

@@ -14,14 +14,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from foveate.errors import OptionError
-from foveate.training.evaluation.matching import Group
+from foveate.training.evaluation.tally import Group
 
-__all__ = ["Figure", "Resampling", "average_precision", "average_recall", "estimate", "mean"]
+__all__ = [
+    "Figure",
+    "Resampling",
+    "area_worth",
+    "average_precision",
+    "average_recall",
+    "estimate",
+    "mean",
+]
 
 _RECALLS = np.linspace(0.0, 1.0, 101)
 
@@ -84,16 +93,41 @@ def mean(
 
 
 def average_recall(
-    weights: NDArray[np.float64], groups: Sequence[Group], most: int
+    weights: NDArray[np.float64], groups: Sequence[Group], worth: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """COCO's average recall with `most` results a picture, over thresholds and groups: (R,)."""
+    """COCO's average recall, over thresholds and groups: (R,).
+
+    Args:
+        weights: (R, F) of the families.
+        groups: One a category.
+        worth: (N,) what a right result of each rank counts, and further ones nothing. N ones give
+            AR@N; see `area_worth` for another choice.
+    """
     recalls = []
     for group in groups:
-        right = (group.matched >= 0) & ~group.ignored & (group.ranks < most)
-        found = _count(group.matched[right], weights.shape[1])
+        right = (group.matched >= 0) & ~group.ignored & (group.ranks < len(worth))
+        worths = np.broadcast_to(worth[np.minimum(group.ranks, len(worth) - 1)], right.shape)
+        found = _count(group.matched[right], weights.shape[1], worths[right])
         total = weights @ _count(group.objects, weights.shape[1])
         recalls.append(_ratio(weights @ found / len(group.matched), total))
     return _mean_over_groups(recalls, len(weights))
+
+
+def area_worth(most: int) -> NDArray[np.float64]:
+    """(most,) worths that make average recall the area under its curve, "AUC".
+
+    The curve is AR@n for n = 1 ... `most` on a logarithmic axis of n, joined by straight lines, and
+    its area is divided by the axis's length, so that 1 is perfect. DeepMask (NIPS 2015, section 5)
+    calls it the AR averaged over all proposal counts, and its published figures fit a logarithmic
+    axis from 1 to 1000. A right result of rank r lifts AR@n for all n > r.
+    """
+    if most == 1:
+        return np.ones(1)
+    logarithms = np.log(np.arange(1, most + 1))
+    # Of the rise from n = r to n = r + 1 half the step lies under the straight line.
+    rise = (logarithms + np.concatenate([[0.0], logarithms[:-1]])) / 2
+    area: NDArray[np.float64] = 1 - rise / logarithms[-1]
+    return area
 
 
 def average_precision(
@@ -142,8 +176,10 @@ def _interpolated_precision(
     return area
 
 
-def _count(families: NDArray[np.int64], size: int) -> NDArray[np.float64]:
-    return np.bincount(families, minlength=size).astype(np.float64)
+def _count(
+    families: NDArray[np.integer[Any]], size: int, worths: NDArray[np.float64] | None = None
+) -> NDArray[np.float64]:
+    return np.bincount(families, worths, minlength=size).astype(np.float64)
 
 
 def _ratio(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.float64]:

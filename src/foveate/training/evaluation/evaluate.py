@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from foveate.training.evaluation.annotations import GroundTruth
 from foveate.training.evaluation.bootstrap import Resampling
-from foveate.training.evaluation.measure import Task, measure
+from foveate.training.evaluation.measure import Measurement, Task
 from foveate.training.evaluation.predict import Pipeline, predict
 from foveate.training.evaluation.report import Report
 
@@ -19,7 +19,9 @@ def evaluate(
     truth: GroundTruth,
     *,
     task: Task,
+    most: int = 100,
     name: str = "pipeline",
+    backend: str = "",
     resampling: Resampling | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Report:
@@ -30,17 +32,23 @@ def evaluate(
             leave out the doubtful ones (`Options(min_score=0.0)`), or recall is cut short.
         truth: Pictures and what is in them.
         task: "proposals" or "detections"; see `measure`.
+        most: Proposals of a picture that count. What the pipeline gives must not be fewer for want
+            of asking (`Options(top_k=...)`).
         name: Of the pipeline, for the report.
+        backend: What runs it, for the report.
         resampling: For the intervals.
         progress: Called after each picture with the pictures done and the pictures in all.
     """
     resampling = resampling or Resampling()
-    run = predict(pipeline, truth, task=task, progress=progress)
+    measurement = Measurement(truth, task=task, most=most)
+    run = predict(pipeline, truth, task=task, take=measurement.add, progress=progress)
     return Report(
         task=task,
-        bundle=name,
+        subject=name,
+        backend=backend,
         truth=truth,
-        figures=measure(truth, run.results, task=task, resampling=resampling),
+        most=most,
+        figures=measurement.figures(resampling),
         run=run,
         resampling=resampling,
     )

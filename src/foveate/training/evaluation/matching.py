@@ -1,147 +1,153 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What was matched with what, by pycocotools, as arrays that can be weighted again and again."""
+"""Match what was found with what is there, picture by picture, by COCO's rules.
+
+NOTE: Why not `COCOeval`? It keeps every result of every picture until the end, five gigabytes of
+Python objects for 1000 proposals in each of 5000 pictures, and walks thresholds, results and objects
+in nested Python loops. Here a picture is matched as soon as it is there, only results that overlap an
+object enough are looked at, and what is kept of a result is a few bytes. The rules are
+`COCOeval.evaluateImg`'s, to the order of equals, and the tests compare the figures with it:
+
+- Results are taken best score first; those beyond the best K of a picture (and category) are not.
+- A result takes the free object with the highest overlap of at least the threshold; of equal
+  overlaps the last object.
+- Objects that do not count (crowds, and those out of the range of areas) come after those that do.
+  A crowd is never used up, and its overlap is the intersection by the result's own area.
+- What was matched with such an object, or with none while its own area is out of range, counts
+  neither as right nor as wrong.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+from pycocotools import mask as coco_mask
 
-from foveate.training.evaluation.annotations import GroundTruth
-from foveate.training.evaluation.coco import AREAS, Region, run_matching
+__all__ = ["AREAS", "THRESHOLDS", "MatchedPicture", "Region", "match_picture"]
 
-__all__ = ["THRESHOLDS", "Group", "Matching", "Overlaps", "match"]
+Region: TypeAlias = Literal["mask", "box"]
 
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
 """COCO's ten overlaps at which a result may count as right."""
 
+AREAS: Mapping[str, tuple[float, float]] = {
+    "all": (0.0, 1e10),
+    "small": (0.0, 32.0**2),
+    "medium": (32.0**2, 96.0**2),
+    "large": (96.0**2, 1e10),
+}
+"""COCO's ranges of areas in square pixels, both ends inclusive."""
+
 
 @dataclass(frozen=True, kw_only=True)
-class Group:
-    """The results and objects of one category and one range of areas; T = 10 thresholds.
+class MatchedPicture:
+    """Results and objects of one picture; A = 4 ranges of areas, T = 10 thresholds.
 
     Attributes:
-        objects: (G,) int64, the family of each object that counts (no crowd, area in range).
-        ranks: (D,) int64, a result's place by score in its picture and category, from 0. Results
-            are sorted by score, best first, over all pictures; equals stay in pycocotools' order.
-        matched: (T, D) int64, the family of the object that a result was matched with, or -1.
-        ignored: (T, D) bool, the result counts neither as right nor as wrong.
+        scores: (D,) float64, best first.
+        matched: (A, T, D) int32, the index of the object that a result was matched with, or -1.
+        ignored: (A, T, D) bool, the result counts neither as right nor as wrong.
+        counted: (A, G) bool, the object counts.
+        overlaps: (D, G) float64 intersection over union.
     """
 
-    objects: NDArray[np.int64]
-    ranks: NDArray[np.int64]
-    matched: NDArray[np.int64]
+    scores: NDArray[np.float64]
+    matched: NDArray[np.int32]
     ignored: NDArray[np.bool_]
+    counted: NDArray[np.bool_]
+    overlaps: NDArray[np.float64]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Overlaps:
-    """The best overlap of any result with each object, crowds left out.
-
-    Attributes:
-        best: (G,) float64, intersection over union in 0..1.
-        families: (G,) int64.
-        shares: (G,) float64, the object's area as a share of its picture's.
-    """
-
-    best: NDArray[np.float64]
-    families: NDArray[np.int64]
-    shares: NDArray[np.float64]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Matching:
-    """All groups, by area name and then by category.
-
-    Attributes:
-        groups: One `Group` a category, for each of "all", "small", "medium" and "large".
-        class_names: Names of the categories, or ("",) where classes were not regarded.
-        overlaps: Best overlaps, only where classes were not regarded.
-    """
-
-    groups: dict[str, tuple[Group, ...]]
-    class_names: tuple[str, ...]
-    overlaps: Overlaps | None
-
-
-def match(
-    truth: GroundTruth,
-    results: Sequence[dict[str, Any]],
+def match_picture(
+    objects: Sequence[Mapping[str, Any]],
+    results: Sequence[Mapping[str, Any]],
     *,
     region: Region,
-    by_class: bool,
-    most: int = 100,
-) -> Matching:
-    """Match results with the ground truth once; see `coco.run_matching` for the arguments."""
-    evaluated = run_matching(truth.coco, results, region=region, by_class=by_class, most=most)
-    names = {identifier: name for name, identifier in truth.category_ids.items()}
-    class_names = tuple(names[i] for i in evaluated.params.catIds) if by_class else ("",)
-    # evalImgs is flat: categories, then areas, then pictures.
-    pictures = len(evaluated.params.imgIds)
-    cells = iter(
-        evaluated.evalImgs[i : i + pictures]
-        for i in range(0, len(class_names) * len(AREAS) * pictures, pictures)
-    )
-    groups: dict[str, list[Group]] = {area: [] for area in AREAS}
-    for _ in class_names:
-        for area in AREAS:
-            groups[area].append(_group(truth, [cell for cell in next(cells) if cell is not None]))
-    return Matching(
-        groups={area: tuple(found) for area, found in groups.items()},
-        class_names=class_names,
-        overlaps=None if by_class else _overlaps(truth, evaluated),
-    )
+    most: int,
+) -> MatchedPicture:
+    """Match the results of one picture, in one category or regardless of categories.
 
-
-def _group(truth: GroundTruth, pictures: list[dict[str, Any]]) -> Group:
-    """Gather the pictures of one category and area, as `COCOeval.accumulate` does."""
-    depth = len(THRESHOLDS)
-    if not pictures:
-        nothing = np.zeros(0, np.int64)
-        empty = np.zeros((depth, 0))
-        return Group(
-            objects=nothing,
-            ranks=nothing,
-            matched=empty.astype(np.int64),
-            ignored=empty.astype(bool),
-        )
-    counted = [
-        np.array(p["gtIds"], np.float64)[np.asarray(p["gtIgnore"], np.int64) == 0] for p in pictures
-    ]
-    scores = np.concatenate([np.array(p["dtScores"], np.float64) for p in pictures])
-    order = np.argsort(-scores, kind="mergesort")
-    ranks = np.concatenate([np.arange(len(p["dtScores"])) for p in pictures])
-    matches = np.concatenate([p["dtMatches"] for p in pictures], axis=1)
-    ignored = np.concatenate([p["dtIgnore"] for p in pictures], axis=1).astype(bool)
-    return Group(
-        objects=truth.family_of(np.concatenate(counted)),
-        ranks=ranks[order].astype(np.int64),
-        matched=truth.family_of(matches)[:, order],
-        ignored=ignored[:, order],
+    Args:
+        objects: COCO annotations: segmentation (RLE), bbox [x, y, w, h], area, iscrowd.
+        results: COCO results: score, segmentation (RLE), bbox; without it the mask's own is taken.
+        region: What overlaps are measured on.
+        most: How many results count, the best.
+    """
+    scores = np.array([result["score"] for result in results], np.float64)
+    order = np.argsort(-scores, kind="stable")[:most]
+    best = [results[i] for i in order.tolist()]
+    crowds = np.array([o["iscrowd"] for o in objects], bool)
+    shapes, areas = _shapes(best, region)
+    overlaps = _overlaps(shapes, [_shape(o, region) for o in objects], crowds)
+    object_areas = np.array([o["area"] for o in objects], np.float64)
+    counted = _within(object_areas) & ~crowds
+    matched = _assign(overlaps, counted, crowds)
+    ignored = np.broadcast_to(~_within(areas)[:, None], matched.shape).copy()
+    ranges, thresholds, rows = np.nonzero(matched >= 0)
+    ignored[ranges, thresholds, rows] = ~counted[ranges, matched[ranges, thresholds, rows]]
+    return MatchedPicture(
+        scores=scores[order], matched=matched, ignored=ignored, counted=counted, overlaps=overlaps
     )
 
 
-def _overlaps(truth: GroundTruth, evaluated: Any) -> Overlaps:
-    best: list[float] = []
-    identifiers: list[float] = []
-    shares: list[float] = []
-    for picture in truth.pictures:
-        objects = [
-            o
-            for category in evaluated.params.catIds
-            for o in evaluated._gts[picture.identifier, category]  # noqa: SLF001 - in the order of `ious`
-        ]
-        ious = np.asarray(evaluated.ious[picture.identifier, -1], np.float64)
-        for column, o in enumerate(objects):
-            if not o["iscrowd"]:
-                best.append(float(ious[:, column].max()) if ious.size else 0.0)
-                identifiers.append(o["id"])
-                shares.append(o["area"] / (picture.height * picture.width))
-    return Overlaps(
-        best=np.array(best),
-        families=truth.family_of(np.array(identifiers, np.float64)),
-        shares=np.array(shares),
-    )
+def _assign(
+    overlaps: NDArray[np.float64], counted: NDArray[np.bool_], crowds: NDArray[np.bool_]
+) -> NDArray[np.int32]:
+    """Give each result an object, for all ranges and thresholds: (D, G), (A, G), (G,) to (A, T, D).
+
+    Only results that reach the lowest threshold are walked through. Most proposals do not.
+    """
+    ranges, depth, count = len(counted), len(THRESHOLDS), len(crowds)
+    matched = np.full((ranges, depth, len(overlaps)), -1, np.int32)
+    if not overlaps.size:
+        return matched
+    # From the last object to the first, so that argmax finds the last of equals.
+    overlaps, crowds = overlaps[:, ::-1], crowds[::-1]
+    first_choice = counted[:, None, ::-1]
+    free = np.ones((ranges, depth, count), bool)
+    for row in np.flatnonzero((overlaps >= THRESHOLDS[0]).any(axis=1)).tolist():
+        able = free & (overlaps[row] >= THRESHOLDS[:, None])
+        preferred = able & first_choice
+        able = np.where(preferred.any(axis=2, keepdims=True), preferred, able)
+        found, threshold = np.nonzero(able.any(axis=2))
+        chosen = np.where(able, overlaps[row], -1.0).argmax(axis=2)[found, threshold]
+        matched[found, threshold, row] = count - 1 - chosen
+        free[found, threshold, chosen] = crowds[chosen]
+    return matched
+
+
+def _shapes(
+    results: Sequence[Mapping[str, Any]], region: Region
+) -> tuple[list[Any], NDArray[np.float64]]:
+    """What overlaps are measured on, and its areas."""
+    shapes = [_shape(result, region) for result in results]
+    if region == "mask":
+        areas = coco_mask.area(shapes) if shapes else []
+    else:
+        areas = [shape[2] * shape[3] for shape in shapes]
+    return shapes, np.asarray(areas, np.float64)
+
+
+def _shape(entry: Mapping[str, Any], region: Region) -> Any:
+    if region == "mask":
+        return entry["segmentation"]
+    if "bbox" in entry:
+        return list(entry["bbox"])
+    return coco_mask.toBbox(entry["segmentation"]).tolist()
+
+
+def _overlaps(
+    shapes: list[Any], objects: list[Any], crowds: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """(D, G) intersection over union, of a crowd over the result's own area."""
+    if not shapes or not objects:
+        return np.zeros((len(shapes), len(objects)))
+    return np.asarray(coco_mask.iou(shapes, objects, crowds.tolist()), np.float64)
+
+
+def _within(areas: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """(N,) areas to (A, N): which lie in which range."""
+    return np.array([(areas >= low) & (areas <= high) for low, high in AREAS.values()], bool)

@@ -1,34 +1,90 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a list of results to named figures."""
+"""From results to named figures."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from foveate.training.evaluation.annotations import GroundTruth
+from foveate.errors import OptionError
+from foveate.training.evaluation.annotations import GroundTruth, Picture
 from foveate.training.evaluation.bootstrap import (
     Figure,
     Resampling,
+    area_worth,
     average_precision,
     average_recall,
     estimate,
     mean,
 )
-from foveate.training.evaluation.coco import Region
-from foveate.training.evaluation.matching import Matching, match
+from foveate.training.evaluation.matching import Region
+from foveate.training.evaluation.tally import Tally
 
-__all__ = ["Task", "measure"]
+__all__ = ["Measurement", "Task", "measure"]
 
-Task = Literal["proposals", "detections"]
+Task: TypeAlias = Literal["proposals", "detections"]
 
-_REGIONS: tuple[Region, ...] = ("mask", "box")
 _SIZES = ("small", "medium", "large")
+_COUNTS = (10, 100, 1000)
 _LARGE_SHARE = 0.01  # of the picture: what a person would call an object at first sight
+_DETECTIONS = 100  # COCO's number of detections of a picture and class
+
+
+class Measurement:
+    """Takes results picture by picture, and keeps what the figures are made of, not the results.
+
+    Args:
+        truth: What is right.
+        task: See `measure`.
+        most: See `measure`.
+        regions: What overlaps are measured on.
+
+    Raises:
+        OptionError: `most` is below 1.
+    """
+
+    def __init__(
+        self,
+        truth: GroundTruth,
+        *,
+        task: Task,
+        most: int = 100,
+        regions: Sequence[Region] = ("mask", "box"),
+    ) -> None:
+        if most < 1:
+            raise OptionError(f"most must be at least 1, found {most}")
+        self._truth, self._task, self._most = truth, task, most
+        self._objects: Mapping[int, list[dict[str, Any]]] = _by_picture(truth.objects)
+        self._tallies = [
+            Tally(
+                truth=truth,
+                region=region,
+                by_class=task == "detections",
+                most=_DETECTIONS if task == "detections" else most,
+            )
+            for region in regions
+        ]
+
+    def add(self, picture: Picture, results: Sequence[dict[str, Any]]) -> None:
+        """Take the results of one picture. Pictures come in the truth's order, each once."""
+        for tally in self._tallies:
+            tally.add(picture, self._objects.get(picture.identifier, []), results)
+
+    def figures(self, resampling: Resampling | None = None) -> dict[str, Figure]:
+        """All figures of what was added; of pictures that were not, nothing counts."""
+        weights = (resampling or Resampling()).weights(self._truth.families)
+        figures: dict[str, Figure] = {}
+        for tally in self._tallies:
+            if self._task == "proposals":
+                figures |= _proposal_figures(tally, weights)
+            else:
+                figures |= _detection_figures(tally, weights)
+        return figures
 
 
 def measure(
@@ -36,6 +92,8 @@ def measure(
     results: Sequence[dict[str, Any]],
     *,
     task: Task,
+    most: int = 100,
+    regions: Sequence[Region] = ("mask", "box"),
     resampling: Resampling | None = None,
 ) -> dict[str, Figure]:
     """Measure results by COCO's rules.
@@ -44,56 +102,62 @@ def measure(
         truth: What is right.
         results: COCO results of one picture or more: "image_id", "score", "segmentation" (RLE),
             for detections "category_id", and where the box is not the mask's own "bbox"
-            [x, y, w, h]. Of a picture the best 100 count. Pictures outside `truth` are left out.
-        task: "proposals" regards no classes. AR@10 and AR@100, by size of object, for masks and
-            boxes, and the mean over objects of the best overlap of any of the 100 proposals.
-            "detections": AP over all classes, AP50, AP75, AP by size and by class, and AR@100.
+            [x, y, w, h]. Pictures outside `truth` are left out.
+        task: "proposals" regards no classes. AR@10, AR@100 and AR@1000 as far as `most` goes, and
+            the area under AR@1 ... AR@`most` (see `area_worth`), each of all objects and by size,
+            for masks and boxes; and the mean over objects of the best overlap of any of the 100
+            best proposals. "detections": AP over all classes, AP50, AP75, AP by size and by class,
+            and AR@100.
+        most: How many proposals of a picture count, the best. Of detections it is COCO's 100.
+        regions: What overlaps are measured on; only the boxes, if results have no segmentation.
         resampling: For the intervals; 1000 replicates by default.
 
     Returns:
         Figures by name, such as "mask AR@100", "box AP50" or "mask AP, bird".
     """
-    weights = (resampling or Resampling()).weights(truth.families)
-    known = {picture.identifier for picture in truth.pictures}
-    results = [result for result in results if result["image_id"] in known]
-    if task == "proposals":
-        # Matching without classes still looks results up by a category that exists.
-        category = min(truth.category_ids.values(), default=1)
-        results = [{**result, "category_id": category} for result in results]
-    figures: dict[str, Figure] = {}
-    for region in _REGIONS:
-        matching = match(truth, results, region=region, by_class=task == "detections")
-        if task == "proposals":
-            figures |= _proposal_figures(matching, region, weights)
-        else:
-            figures |= _detection_figures(matching, region, weights)
+    measurement = Measurement(truth, task=task, most=most, regions=regions)
+    by_picture = _by_picture(results)
+    for picture in truth.pictures:
+        measurement.add(picture, by_picture.get(picture.identifier, []))
+    return measurement.figures(resampling)
+
+
+def _by_picture(entries: Sequence[dict[str, Any]]) -> dict[int, list[dict[str, Any]]]:
+    found: dict[int, list[dict[str, Any]]] = defaultdict(list)
+    for entry in entries:
+        found[entry["image_id"]].append(entry)
+    return dict(found)
+
+
+def _proposal_figures(tally: Tally, weights: NDArray[np.float64]) -> dict[str, Figure]:
+    counts = [count for count in _COUNTS if count <= tally.most] or [tally.most]
+    worths = {f"AR@{count}": np.ones(count) for count in counts}
+    worths["AUC"] = area_worth(tally.most)
+    figures = {}
+    for size in ("all", *_SIZES):
+        groups = tally.groups(size)
+        for name, worth in worths.items():
+            full = f"{tally.region} {name}" + (f", {size}" if size != "all" else "")
+            figures[full] = estimate(weights, partial(average_recall, groups=groups, worth=worth))
+    if tally.region == "mask":
+        figures |= _overlap_figures(tally, weights)
     return figures
 
 
-def _proposal_figures(
-    matching: Matching, region: Region, weights: NDArray[np.float64]
-) -> dict[str, Figure]:
-    def recall(area: str, most: int) -> Figure:
-        return estimate(weights, partial(average_recall, groups=matching.groups[area], most=most))
-
-    figures = {f"{region} AR@10": recall("all", 10), f"{region} AR@100": recall("all", 100)}
-    figures |= {f"{region} AR@100, {size}": recall(size, 100) for size in _SIZES}
-    if region == "mask" and matching.overlaps is not None:
-        best, families = matching.overlaps.best, matching.overlaps.families
-        large = matching.overlaps.shares >= _LARGE_SHARE
-        figures["mean best overlap"] = estimate(
-            weights, partial(mean, values=best, families=families)
-        )
-        figures["mean best overlap, at least 1 % of the picture"] = estimate(
+def _overlap_figures(tally: Tally, weights: NDArray[np.float64]) -> dict[str, Figure]:
+    overlaps = tally.overlaps()
+    best, families = overlaps.best, overlaps.families
+    large = overlaps.shares >= _LARGE_SHARE
+    return {
+        "mean best overlap": estimate(weights, partial(mean, values=best, families=families)),
+        "mean best overlap, at least 1 % of the picture": estimate(
             weights, partial(mean, values=best[large], families=families[large])
-        )
-    return figures
+        ),
+    }
 
 
-def _detection_figures(
-    matching: Matching, region: Region, weights: NDArray[np.float64]
-) -> dict[str, Figure]:
-    everything = matching.groups["all"]
+def _detection_figures(tally: Tally, weights: NDArray[np.float64]) -> dict[str, Figure]:
+    region, everything = tally.region, tally.groups("all")
     figures = {
         f"{region} AP": estimate(weights, partial(average_precision, groups=everything)),
         f"{region} AP50": estimate(
@@ -105,12 +169,11 @@ def _detection_figures(
     }
     for size in _SIZES:
         figures[f"{region} AP, {size}"] = estimate(
-            weights, partial(average_precision, groups=matching.groups[size])
+            weights, partial(average_precision, groups=tally.groups(size))
         )
-    figures[f"{region} AR@100"] = estimate(
-        weights, partial(average_recall, groups=everything, most=100)
-    )
-    for name, group in zip(matching.class_names, everything, strict=True):
+    recall = partial(average_recall, groups=everything, worth=np.ones(_DETECTIONS))
+    figures[f"{region} AR@100"] = estimate(weights, recall)
+    for name, group in zip(tally.class_names, everything, strict=True):
         figures[f"{region} AP, class {name}"] = estimate(
             weights, partial(average_precision, groups=[group])
         )

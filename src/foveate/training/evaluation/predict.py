@@ -65,16 +65,16 @@ class Pipeline(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """What a pipeline did on a data set.
+    """What a pipeline spent on a data set.
 
     Attributes:
-        results: COCO results, as `measure` takes them.
+        counts: (pictures,) int64, how many results each had.
         seconds: (pictures,) float64, from the name of a file to boxes and scores.
         mask_seconds: (pictures,) float64, from there to full-size run-length masks.
         peak_memory: Largest resident size of the process in bytes, as far as it can be known.
     """
 
-    results: list[dict[str, Any]]
+    counts: NDArray[np.int64]
     seconds: NDArray[np.float64]
     mask_seconds: NDArray[np.float64]
     peak_memory: int
@@ -85,23 +85,24 @@ def predict(
     truth: GroundTruth,
     *,
     task: Task,
+    take: Callable[[Picture, list[dict[str, Any]]], None],
     progress: Callable[[int, int], None] | None = None,
 ) -> Run:
-    """Run `pipeline` on every picture of `truth`, one after the other.
+    """Run `pipeline` on every picture of `truth`, one after the other, and keep no result.
 
     Args:
         pipeline: Its class names are matched with the data set's by name. A detection of a class
             that the data set does not have is left out, since it can be neither right nor wrong.
         truth: Names the pictures.
         task: Which half of the pipeline runs.
+        take: Called with each picture and its COCO results, as `measure` takes them.
         progress: Called with the pictures done and the pictures in all.
 
     Raises:
         DataError: The pipeline and the data set share no class.
     """
     reset_peak_memory()
-    results: list[dict[str, Any]] = []
-    seconds, mask_seconds = [], []
+    counts, seconds, mask_seconds = [], [], []
     for done, picture in enumerate(truth.pictures, 1):
         start = time.perf_counter()
         found = _run(pipeline, picture, task)
@@ -109,11 +110,12 @@ def predict(
         masks = found.masks.rle()
         seconds.append(middle - start)
         mask_seconds.append(time.perf_counter() - middle)
-        results += _entries(picture, found, masks, truth if task == "detections" else None)
+        counts.append(len(masks))
+        take(picture, _entries(picture, found, masks, truth if task == "detections" else None))
         if progress is not None:
             progress(done, len(truth.pictures))
     return Run(
-        results=results,
+        counts=np.array(counts, np.int64),
         seconds=np.array(seconds),
         mask_seconds=np.array(mask_seconds),
         peak_memory=peak_memory(),

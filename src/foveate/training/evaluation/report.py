@@ -18,7 +18,7 @@ from foveate.training.evaluation.predict import Run
 
 __all__ = ["Report"]
 
-_SCHEMA = 1
+_SCHEMA = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,26 +27,32 @@ class Report:
 
     Attributes:
         task: "proposals" or "detections".
-        bundle: Name of what was evaluated.
+        subject: Name of what was evaluated: a bundle, or a file of results.
         truth: What it was evaluated on.
+        most: Proposals of a picture that counted, K.
         figures: By name, in the order of the table.
-        run: Results, time and memory.
+        run: Time and memory; None where results came from a file.
+        backend: What ran the networks; "" where it is not known.
         resampling: How the intervals were made.
     """
 
     task: Task
-    bundle: str
+    subject: str
     truth: GroundTruth
+    most: int
     figures: dict[str, Figure]
-    run: Run
+    run: Run | None
     resampling: Resampling
+    backend: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Everything but the results, with null for what could not be measured."""
         return {
             "schema": _SCHEMA,
             "task": self.task,
-            "bundle": self.bundle,
+            "subject": self.subject,
+            "backend": self.backend or None,
+            **({"proposals_a_picture": self.most} if self.task == "proposals" else {}),
             "dataset": {
                 "name": self.truth.name,
                 "pictures": len(self.truth.pictures),
@@ -65,17 +71,14 @@ class Report:
                 "replicates": self.resampling.replicates,
                 "seed": self.resampling.seed,
             },
-            "cost": {
-                "seconds_a_picture": _spread(self.run.seconds),
-                "seconds_a_picture_for_masks": _spread(self.run.mask_seconds),
-                "peak_memory_bytes": self.run.peak_memory,
-            },
+            "cost": None if self.run is None else _cost(self.run),
         }
 
     def table(self) -> Table:
         """A table for a terminal, without the figures that there were no objects for."""
+        by = f" by {self.backend}" if self.backend else ""
         table = Table(
-            title=f"{self.task} of {self.bundle} on {self.truth.name}", title_justify="left"
+            title=f"{self.task} of {self.subject}{by} on {self.truth.name}", title_justify="left"
         )
         table.add_column("figure")
         table.add_column("value", justify="right")
@@ -89,28 +92,45 @@ class Report:
             region = name.split()[0]
             interval = "" if math.isnan(figure.low) else f"{figure.low:.3f} to {figure.high:.3f}"
             table.add_row(name, f"{figure.value:.3f}", interval)
-        table.add_section()
-        for name, value in self._cost():
-            table.add_row(name, value)
+        if self.run is not None:
+            table.add_section()
+            for name, value in _cost_rows(self.run):
+                table.add_row(name, value)
         table.caption = self._caption()
         table.caption_justify = "left"
         return table
 
-    def _cost(self) -> list[tuple[str, str]]:
-        rows = []
-        if self.run.seconds.size:
-            rows += [
-                ("seconds a picture, median", f"{np.median(self.run.seconds):.3f}"),
-                ("... for run-length masks", f"{np.median(self.run.mask_seconds):.3f}"),
-            ]
-        return [*rows, ("peak memory", f"{self.run.peak_memory / 1e6:.0f} MB")]
-
     def _caption(self) -> str:
         plural = {"family": "families of cut-outs", "object": "single objects"}[self.truth.unit]
+        kept = f", at most {self.most} proposals each" if self.task == "proposals" else ""
         return (
-            f"{len(self.truth.pictures)} pictures, {len(self.truth.objects)} objects; intervals "
-            f"by {self.resampling.replicates} resamplings of {self.truth.families} {plural}"
+            f"{len(self.truth.pictures)} pictures{kept}, {len(self.truth.objects)} objects; "
+            f"intervals by {self.resampling.replicates} resamplings of {self.truth.families} "
+            f"{plural}"
         )
+
+
+def _cost(run: Run) -> dict[str, Any]:
+    return {
+        "results_a_picture": {
+            "mean": float(run.counts.mean()) if run.counts.size else None,
+            "most": int(run.counts.max(initial=0)),
+        },
+        "seconds_a_picture": _spread(run.seconds),
+        "seconds_a_picture_for_masks": _spread(run.mask_seconds),
+        "peak_memory_bytes": run.peak_memory,
+    }
+
+
+def _cost_rows(run: Run) -> list[tuple[str, str]]:
+    rows = []
+    if run.seconds.size:
+        rows += [
+            ("results a picture, mean", f"{run.counts.mean():.1f}"),
+            ("seconds a picture, median", f"{np.median(run.seconds):.3f}"),
+            ("... for run-length masks", f"{np.median(run.mask_seconds):.3f}"),
+        ]
+    return [*rows, ("peak memory", f"{run.peak_memory / 1e6:.0f} MB")]
 
 
 def _or_none(value: float) -> float | None:
