@@ -5,7 +5,8 @@
 
 All run in one process, in turns (A B C, A B C, ...), on the same picture, with the same number of
 threads and the same host code between the engines: only the engines differ. Ratios are taken
-round by round, so that a machine whose speed drifts does not favour anyone.
+round by round, so that a machine whose speed drifts does not favour anyone. Before that each runs
+the picture until it is warm, which compiles it where it is to be; how long that took is reported.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import argparse
 import json
 import platform
 import statistics
+import sys
 import time
 from collections.abc import Mapping
 from importlib import metadata
@@ -42,15 +44,16 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument(
-        "--eager-only", action="store_true", help="leave torch.compile out: it warms up for minutes"
+        "--eager-only", action="store_true", help="leave torch.compile and its warm-up out"
     )
     parser.add_argument("--json", type=Path, help="write the result here")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     picture = _picture(arguments.picture)
     pipelines = _pipelines(arguments.bundle, arguments.threads, not arguments.eager_only)
+    warm_up = {name: _warm_up(name, own, picture) for name, own in pipelines.items()}
     seconds = _measure(pipelines, picture, arguments.rounds)
-    result = _summary(seconds, picture, arguments.threads)
+    result = _summary(seconds, warm_up, picture, arguments.threads)
     print(_table(result))
     if arguments.json:
         arguments.json.parent.mkdir(parents=True, exist_ok=True)
@@ -85,13 +88,20 @@ def _pipelines(name: str, threads: int, with_compiled: bool) -> dict[str, foveat
     return pipelines
 
 
+def _warm_up(name: str, pipeline: foveate.Pipeline, picture: NDArray[np.uint8]) -> float:
+    """Run a pipeline until it is warm, and say how many seconds that took."""
+    start = time.perf_counter()
+    for _ in range(WARM_UP):
+        pipeline(picture)
+    seconds = time.perf_counter() - start
+    print(f"{name}: warm after {seconds:.1f} s", file=sys.stderr, flush=True)
+    return seconds
+
+
 def _measure(
     pipelines: Mapping[str, foveate.Pipeline], picture: NDArray[np.uint8], rounds: int
 ) -> dict[str, list[float]]:
     """Time every pipeline once a round, in turns."""
-    for pipeline in pipelines.values():
-        for _ in range(WARM_UP):
-            pipeline(picture)
     seconds: dict[str, list[float]] = {name: [] for name in pipelines}
     for _ in range(rounds):
         for name, pipeline in pipelines.items():
@@ -102,7 +112,10 @@ def _measure(
 
 
 def _summary(
-    seconds: Mapping[str, list[float]], picture: NDArray[np.uint8], threads: int
+    seconds: Mapping[str, list[float]],
+    warm_up: Mapping[str, float],
+    picture: NDArray[np.uint8],
+    threads: int,
 ) -> dict[str, Any]:
     base = seconds[BASE]
     return {
@@ -113,6 +126,8 @@ def _summary(
         },
         "picture": [picture.shape[1], picture.shape[0]],
         "rounds": len(base),
+        "warm_up_runs": WARM_UP,
+        "warm_up_seconds": dict(warm_up),
         "seconds": {name: _spread(values) for name, values in seconds.items()},
         "ratio": {
             name: _spread([value / own for value, own in zip(values, base, strict=True)])
@@ -139,12 +154,13 @@ def _processor() -> str:
 def _table(result: Mapping[str, Any]) -> str:
     lines = [
         f"{result['machine']}, {result['rounds']} rounds, picture {result['picture']}",
-        f"{'':34} {'seconds':>9} {'x ONNX Runtime':>22}",
+        f"{'':34} {'seconds':>9} {'x ONNX Runtime':>22} {'warm-up, s':>11}",
     ]
     for name, seconds in result["seconds"].items():
         ratio = result["ratio"][name]
         spread = f"{ratio['median']:.2f} ({ratio['low']:.2f} to {ratio['high']:.2f})"
-        lines.append(f"{name:34} {seconds['median']:9.3f} {spread:>22}")
+        warm_up = result["warm_up_seconds"][name]
+        lines.append(f"{name:34} {seconds['median']:9.3f} {spread:>22} {warm_up:11.1f}")
     return "\n".join(lines)
 
 

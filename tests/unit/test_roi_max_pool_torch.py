@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from foveate.errors import OptionError
 from foveate.kernels.roi_max_pool.reference import roi_max_pool as reference
-from foveate.models.roi_max_pool import Rounding, roi_max_pool
+from foveate.models.roi_max_pool import Rounding, _operator, roi_max_pool
 
 ROUNDINGS: tuple[Rounding, ...] = ("caffe", "v2")
 BELOW_HALF = float(np.nextafter(np.float32(0.5), np.float32(0)))
@@ -110,6 +110,24 @@ def test_each_maximum_is_answerable_for_its_gradient(rounding: Rounding) -> None
     (gradient,) = torch.autograd.grad(pooled.sum(), features)
     last = {"caffe": [14, 16, 26, 28], "v2": [7, 9, 19, 21]}[rounding]
     assert gradient.flatten().nonzero().flatten().tolist() == last
+
+
+@pytest.mark.parametrize("rounding", ROUNDINGS)
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_the_node_of_compiled_graphs_is_the_same_operation(
+    rounding: Rounding, layout: torch.memory_format
+) -> None:
+    torch.manual_seed(0)
+    features = torch.rand(1, 3, 9, 17).to(memory_format=layout).requires_grad_()
+    boxes = torch.rand(5, 4) * 20
+    arguments = (features, boxes, 3, 0.7, rounding)
+    checks = ("test_schema", "test_autograd_registration", "test_faketensor")
+    torch.library.opcheck(_operator, arguments, test_utils=checks)
+    pooled, node = roi_max_pool(*arguments), _operator(*arguments)
+    assert torch.equal(node, pooled)
+    seed = torch.rand_like(pooled)
+    gradients = [torch.autograd.grad(result, features, seed)[0] for result in (node, pooled)]
+    assert torch.equal(*gradients)
 
 
 def test_nothing_but_the_result_depends_on_the_values_of_boxes() -> None:

@@ -1,18 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
-"""PyTorch as an engine: what every figure "against PyTorch" is measured with."""
+"""PyTorch as an engine: what every figure "against PyTorch" is measured with.
+
+NOTE: What a compiled stage is compiled for. A graph for all sizes of a picture is slower than one
+for the size at hand, since Inductor then lays out convolutions for no size in particular. So sizes
+of pictures and maps are constants, and each new one is compiled when it first comes: run a picture
+of the size in question once, or more often, before anything is timed. The number of rows, of
+windows and of boxes, differs from picture to picture, and is left open.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from foveate.arrays import Array
 from foveate.bundle import Bundle
 from foveate.export.stages import Stage, detection_stages, proposal_stages
 from foveate.models.checkpoint import Cascade
 from foveate.runtime.engines import FunctionEngine
+
+_RECOMPILE_LIMIT = 256
+"""Sizes that a stage may be compiled for, in all of this process. PyTorch's 8 is one picture's pyramid;
+beyond its limit it would run the stage uncompiled."""
 
 
 def torch_engines(
@@ -28,7 +39,7 @@ def torch_engines(
         cascade: the networks, in evaluation mode, with the bundle's weights.
         bundle: gives the stages' signatures, so that the pipeline is the same.
         channels_last: lay convolutions' memory out channel-last, the faster format on a CPU.
-        compiled: run through `torch.compile`, one graph for all sizes.
+        compiled: run through `torch.compile`, a graph for every size; see the head of this module.
 
     Returns:
         Stage name -> engine. The number of threads is PyTorch's own, set by the caller.
@@ -51,7 +62,7 @@ def _function(
 ) -> Callable[[dict[str, Array]], Mapping[str, Array]]:
     layout = torch.channels_last if channels_last else torch.contiguous_format
     module: nn.Module = stage.module.eval().to(memory_format=layout)  # type: ignore[call-overload]
-    call: Callable[..., object] = torch.compile(module, dynamic=True) if compiled else module
+    call = _compiled(stage, module) if compiled else module
 
     def function(inputs: dict[str, Array]) -> Mapping[str, Array]:
         tensors = [torch.from_numpy(inputs[name]) for name in stage.inputs]
@@ -62,3 +73,19 @@ def _function(
         return {name: v.numpy() for name, v in zip(stage.outputs, values, strict=True)}
 
     return function
+
+
+def _compiled(stage: Stage, module: nn.Module) -> Callable[..., object]:
+    config = torch._dynamo.config  # noqa: SLF001
+    config.recompile_limit = max(config.recompile_limit, _RECOMPILE_LIMIT)
+    compiled = torch.compile(module, dynamic=False)
+    rows = [0 in stage.dynamic.get(name, {}) for name in stage.inputs]
+
+    def call(*tensors: Tensor) -> object:
+        for tensor, varies in zip(tensors, rows, strict=True):
+            if varies:
+                # "Maybe", because a single row is a constant all the same.
+                torch._dynamo.maybe_mark_dynamic(tensor, 0)  # noqa: SLF001
+        return compiled(*tensors)
+
+    return call
