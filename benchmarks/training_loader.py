@@ -155,7 +155,8 @@ def _composed(directory: Path) -> Path:
     photographs = sorted((Path(foveate.__file__).parent / "photographs").glob("*.jpg"))
     rng = np.random.default_rng(0)
     (directory / "train" / "pictures").mkdir(parents=True)
-    images, annotations = [], []
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
     for number in range(1, 41):
         picture = cv2.imread(str(photographs[number % len(photographs)]))
         assert picture is not None

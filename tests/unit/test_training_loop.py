@@ -171,3 +171,8 @@ def test_an_interrupted_write_leaves_the_file_before(
     state = resume.read()
     assert state is not None
     assert state["step"] == 3
+
+
+def test_tiny_numbers_are_what_they_were_after_training(tmp_path: Path) -> None:
+    train(network(), tmp_path / "c")
+    assert torch.tensor(1e-40).mul(1.0).item() > 0

@@ -17,10 +17,14 @@ from tests.unit.training_samples import NARROW, write_dataset, write_proposals
 
 from foveate.cli import invoke
 from foveate.errors import DataError, ModelError, OptionError
-from foveate.models import SharpMask
+from foveate.models import DeepMask, MultiPathNet, SharpMask, build
 from foveate.models.checkpoint import load_checkpoint, load_detector
+from foveate.training.legacy import LegacyOptions
+from foveate.training.loader import draw_batch
 from foveate.training.published.data import open_training_set
+from foveate.training.published.plans import region_options, window_plan
 from foveate.training.published.run import MASK_THRESHOLD, RunOptions, run
+from foveate.training.published.schedules import DEEPMASK_2015
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
@@ -82,6 +86,8 @@ def test_an_interrupted_run_of_deepmask_is_resumed_and_sharpmask_refines_it(
         ),
         silent,
     )
+    with pytest.raises(ModelError, match="of a deepmask-resnet50, found sharpmask-resnet50"):
+        run(options(dataset, tmp_path / "wrong", initial=refined), silent)
     deepmask, sharpmask = load_checkpoint(whole), load_checkpoint(refined)
     assert sharpmask.info.proposals == "sharpmask-resnet50"
     assert sharpmask.info.proposals_sizes == {**NARROW, "km": 16, "ks": 16}
@@ -135,6 +141,36 @@ def test_a_bundle_proposes_once(dataset: Path, tmp_path: Path, proposing_bundle:
     told.clear()
     run(replace(how, seed=0), lambda task, *_: told.append(task))
     assert told == []
+
+
+def test_the_first_papers_deepmask_learns_from_windows_of_224_px(dataset: Path) -> None:
+    network = build("deepmask-vgg", width=2, neck=4, vector=8, score_hidden=4)
+    assert isinstance(network, DeepMask)
+    plan = window_plan(
+        "deepmask-vgg", network, open_training_set(dataset), DEEPMASK_2015, LegacyOptions(), seed=0
+    )
+    batches = [draw_batch(plan.source, range(2), 0, step).batch for step in range(8)]
+    shapes = {batch.head: (batch.patches.shape, batch.labels.shape) for batch in batches}
+    assert shapes["mask"] == ((2, 224, 224, 3), (2, 224, 224))
+    assert shapes["score"] == ((2, 224, 224, 3), (2,))
+    # Its score head reads the trunk's features, so the window's vector is the mask head's alone.
+    owner = {id(p): name for name, part in plan.task.parts().items() for p in part.parameters()}
+    assert owner[id(network.embed.weight)] == "mask"
+    for batch in batches[:3]:
+        assert all(torch.isfinite(loss) for loss in plan.task.losses(batch).values())
+
+
+def test_detectors_have_the_published_regions() -> None:
+    fast = build("fast-rcnn-vgg16", classes=2, width=4, hidden=8)
+    multipath = build("multipathnet-vgg16", classes=2, width=4, mixed=4, hidden=8)
+    assert isinstance(fast, MultiPathNet)
+    assert isinstance(multipath, MultiPathNet)
+    pascal = region_options("fast-rcnn-vgg16", fast)
+    assert (pascal.regions, pascal.short_side, pascal.long_side) == (128, 600, 1000)
+    assert pascal.thresholds == (0.5,)
+    coco = region_options("multipathnet-vgg16", multipath)
+    assert (coco.regions, coco.short_side, coco.long_side) == (64, 800, 1000)
+    assert coco.thresholds == (0.5, 0.55, 0.6, 0.65, 0.7, 0.75)
 
 
 def test_cocos_own_layout_is_found(dataset: Path, tmp_path: Path) -> None:
@@ -210,5 +246,7 @@ def test_the_command_hands_over_what_was_asked(
 
 
 def test_mini_refuses_the_options_of_the_others(capsys: pytest.CaptureFixture[str]) -> None:
-    assert invoke(["train", "--dataset", "d", "--output", "o", "--steps", "3", "--as-released"]) == 1
+    assert (
+        invoke(["train", "--dataset", "d", "--output", "o", "--steps", "3", "--as-released"]) == 1
+    )
     assert "mini takes no --steps, --as-released: name a full-size" in capsys.readouterr().err

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -153,5 +154,7 @@ def _train_published(options: RunOptions) -> None:
 
     with progress() as advance:
         checkpoint = run(options, advance)
+    if os.environ.get("RANK", "0") != "0":
+        return  # of the processes of torchrun, the first one speaks
     say(f"Checkpoint: {checkpoint}", aside=True)
     say(f"Curves:     tensorboard --logdir {options.output / 'board'}", aside=True)

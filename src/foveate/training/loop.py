@@ -7,8 +7,9 @@ from cached features with AdamW; `foveate.training.published` has those of the p
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -62,15 +63,29 @@ def drive(
     """
     done = _resume(work, resume)
     means: dict[str, float] = {}
-    for index in range(done, steps):
-        for name, loss in work.step(index).items():
-            means[name] = 0.98 * means.get(name, loss) + 0.02 * loss
-        progress(index + 1, steps, means)
-        if (index + 1) % every == 0 or index + 1 == steps:
-            state = work.state_dict()
-            _require_finite_weights(state, index + 1, resume.path)
-            if writes:
-                resume.write(index + 1, state)
+    with _flushing_denormals():
+        for index in range(done, steps):
+            for name, loss in work.step(index).items():
+                means[name] = 0.98 * means.get(name, loss) + 0.02 * loss
+            progress(index + 1, steps, means)
+            if (index + 1) % every == 0 or index + 1 == steps:
+                state = work.state_dict()
+                _require_finite_weights(state, index + 1, resume.path)
+                if writes:
+                    resume.write(index + 1, state)
+
+
+@contextlib.contextmanager
+def _flushing_denormals() -> Iterator[None]:
+    """Take numbers below 1e-38 for 0, as long as it lasts: the setting is the whole thread's.
+
+    Gradients fade as masks become right, and a processor takes such numbers many times slower.
+    """
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
 
 
 def require_finite(losses: Losses, index: int) -> dict[str, float]:
@@ -165,8 +180,6 @@ def run(
     Raises:
         ModelError: the checkpoint was made with other options, or a loss is no longer finite.
     """
-    # Gradients fade below 1e-38 as masks become right, and a processor takes those many times slower.
-    torch.set_flush_denormal(True)
     network.train()
     drive(
         _AdamW(network, step, options),

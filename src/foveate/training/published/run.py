@@ -1,10 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a network's name and a data set to its checkpoint: what `foveate train --network` does.
-
-NOTE: Weights begin as published: the trunk, and VGG's fc6 and fc7, come from ImageNet by a checkpoint
-to start from; the heads of a detector are N(0, 0.01) and N(0, 0.001), which its builder sees to; all
-else is uniform in +-1 / sqrt(fan-in), the default of Torch7, which PyTorch has kept.
-"""
+"""From a network's name and a data set to its checkpoint: what `foveate train --network` does."""
 
 from __future__ import annotations
 
@@ -16,25 +11,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
-from foveate.errors import ModelError, OptionError
-from foveate.models.build import build
+from foveate.errors import OptionError
 from foveate.models.checkpoint import (
     Cascade,
     CascadeInfo,
     Detector,
-    load_checkpoint,
-    load_detector,
     save_checkpoint,
 )
-from foveate.models.deepmask import DeepMask
-from foveate.models.multipathnet import MultiPathNet
-from foveate.models.sharpmask import SharpMask
 from foveate.training.dataset import CocoDataset
 from foveate.training.distributed import World, world
 from foveate.training.legacy import LegacyOptions
 from foveate.training.published.data import open_proposals, open_training_set
+from foveate.training.published.networks import detector_network, proposal_network
 from foveate.training.published.plans import (
     published_schedule,
     region_options,
@@ -139,8 +128,6 @@ def run(options: RunOptions, report: Report) -> Path:
         dataset = open_training_set(options.dataset)
         options.output.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(options.seed)
-        # Gradients fade below 1e-38 as masks become right; a processor takes those many times slower.
-        torch.set_flush_denormal(True)
         trained = _train_detector if options.proposals else _train_proposals
         result = trained(options, schedule, dataset, here, report)
         if here.leads:
@@ -151,9 +138,9 @@ def run(options: RunOptions, report: Report) -> Path:
 def _train_proposals(
     options: RunOptions, schedule: Schedule, dataset: CocoDataset, here: World, report: Report
 ) -> Cascade:
-    network, sizes = _proposal_network(options)
-    if options.initial is not None:
-        _start_from(network, load_checkpoint(options.initial).proposals, options.initial)
+    network, sizes = proposal_network(
+        options.network, options.sizes, deepmask=options.deepmask, initial=options.initial
+    )
     network.to(here.device)
     plan = window_plan(
         options.network, network, dataset, schedule, options.legacy, seed=options.seed
@@ -168,39 +155,14 @@ def _train_proposals(
     return Cascade(info=info, proposals=network.cpu())
 
 
-def _proposal_network(
-    options: RunOptions,
-) -> tuple[DeepMask | SharpMask, Mapping[str, int | str]]:
-    """Build a DeepMask, or a SharpMask with the sizes and weights of a trained DeepMask."""
-    checkpoint = options.deepmask
-    if checkpoint is None:
-        alone = build(options.network, **options.sizes)
-        assert isinstance(alone, DeepMask)
-        return alone, options.sizes
-    trained = load_checkpoint(checkpoint)
-    wanted = options.network.replace("sharpmask", "deepmask")
-    if trained.info.proposals != wanted:
-        raise ModelError(
-            f"{options.network} refines a {wanted}, found {trained.info.proposals}",
-            file=checkpoint,
-            remedy="train one by `foveate train --network`",
-        )
-    sizes = {**trained.info.proposals_sizes, **options.sizes}
-    network = build(options.network, **sizes)
-    assert isinstance(network, SharpMask)
-    _start_from(network.deepmask, trained.proposals, checkpoint)
-    return network, sizes
-
-
 def _train_detector(
     options: RunOptions, schedule: Schedule, dataset: CocoDataset, here: World, report: Report
 ) -> Detector:
     assert options.proposals is not None
-    network = build(options.network, classes=len(dataset.class_names), **options.sizes)
-    assert isinstance(network, MultiPathNet)
-    if options.initial is not None:
-        _start_from(network, load_detector(options.initial).classifier, options.initial)
-    elif here.leads:
+    network, sizes = detector_network(
+        options.network, len(dataset.class_names), options.sizes, initial=options.initial
+    )
+    if options.initial is None and here.leads:
         _log.warning("%s has frozen layers, which stay random: give --initial", options.network)
     network.to(here.device)
     cache = options.output / "proposals.json"
@@ -228,7 +190,7 @@ def _train_detector(
     _train(plan, options, here, report)
     info = CascadeInfo(
         classifier=options.network,
-        classifier_sizes=options.sizes,
+        classifier_sizes=sizes,
         class_names=dataset.class_names,
         delta_mean=statistics.mean,
         delta_std=statistics.std,
@@ -249,17 +211,6 @@ def _train(plan: Plan[Any, Any], options: RunOptions, here: World, report: Repor
         checkpoint_every=options.checkpoint_every,
     )
     train(plan, how, options.output, here, tell)
-
-
-def _start_from(network: nn.Module, other: nn.Module, file: Path) -> None:
-    try:
-        network.load_state_dict(other.state_dict())
-    except RuntimeError as error:
-        raise ModelError(
-            f"the weights do not fit {type(network).__name__}: {error}",
-            file=file,
-            remedy="give a checkpoint of the same network with the same classes",
-        ) from error
 
 
 def _notes(options: RunOptions, schedule: Schedule, dataset: CocoDataset) -> dict[str, Any]:

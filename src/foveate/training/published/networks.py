@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Networks at the start of a training.
+
+NOTE: Weights begin as published: the trunk, and VGG's fc6 and fc7, come from ImageNet by a checkpoint
+to start from; the heads of a detector are N(0, 0.01) and N(0, 0.001), which its builder sees to; all
+else is uniform in +-1 / sqrt(fan-in), the default of Torch7, which PyTorch has kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from torch import nn
+
+from foveate.errors import ModelError
+from foveate.models.build import build
+from foveate.models.checkpoint import Cascade, load_checkpoint, load_detector
+from foveate.models.deepmask import DeepMask
+from foveate.models.multipathnet import MultiPathNet
+from foveate.models.sharpmask import SharpMask
+
+Sizes = Mapping[str, int | str]
+
+
+def proposal_network(
+    name: str, sizes: Sizes, *, deepmask: Path | None = None, initial: Path | None = None
+) -> tuple[DeepMask | SharpMask, Sizes]:
+    """Build a DeepMask or SharpMask with the sizes and weights of what it starts from.
+
+    Args:
+        name: of the network.
+        sizes: what its builder takes; those of the checkpoints stand in for what is left out.
+        deepmask: checkpoint of the DeepMask that a SharpMask refines.
+        initial: checkpoint of the same network.
+
+    Returns:
+        The network, and all its sizes.
+
+    Raises:
+        ModelError: a checkpoint cannot be read, or is another network's.
+    """
+    starts: list[tuple[Path, Cascade]] = []
+    for file, wanted in ((deepmask, name.replace("sharpmask", "deepmask")), (initial, name)):
+        if file is not None:
+            cascade = load_checkpoint(file)
+            _require_name(cascade.info.proposals, wanted, file)
+            starts.append((file, cascade))
+            sizes = {**cascade.info.proposals_sizes, **sizes}
+    network = build(name, **sizes)
+    assert isinstance(network, DeepMask | SharpMask)
+    for file, cascade in starts:
+        whole: nn.Module = network
+        if isinstance(network, SharpMask) and isinstance(cascade.proposals, DeepMask):
+            whole = network.deepmask
+        _start_from(whole, cascade.proposals, file)
+    return network, sizes
+
+
+def detector_network(
+    name: str, classes: int, sizes: Sizes, *, initial: Path | None = None
+) -> tuple[MultiPathNet, Sizes]:
+    """Build a detector, with the sizes and weights of what it starts from.
+
+    Args:
+        name: of the network.
+        classes: without background.
+        sizes: what its builder takes; those of the checkpoint stand in for what is left out.
+        initial: checkpoint of the same network with the same number of classes.
+
+    Returns:
+        The network, and all its sizes but `classes`.
+
+    Raises:
+        ModelError: the checkpoint cannot be read, or is another network's.
+    """
+    if initial is None:
+        network = build(name, classes=classes, **sizes)
+        assert isinstance(network, MultiPathNet)
+        return network, sizes
+    detector = load_detector(initial)
+    _require_name(detector.info.classifier, name, initial)
+    sizes = {**detector.info.classifier_sizes, **sizes}
+    network = build(name, classes=classes, **sizes)
+    assert isinstance(network, MultiPathNet)
+    _start_from(network, detector.classifier, initial)
+    return network, sizes
+
+
+def _require_name(found: str | None, wanted: str, file: Path) -> None:
+    if found != wanted:
+        raise ModelError(
+            f"expected the checkpoint of a {wanted}, found {found}",
+            file=file,
+            remedy="train one by `foveate train --network`, or import one",
+        )
+
+
+def _start_from(network: nn.Module, other: nn.Module, file: Path) -> None:
+    try:
+        network.load_state_dict(other.state_dict())
+    except RuntimeError as error:
+        raise ModelError(
+            f"the weights do not fit {type(network).__name__}: {error}",
+            file=file,
+            remedy="give a checkpoint of the same network with the same classes",
+        ) from error
