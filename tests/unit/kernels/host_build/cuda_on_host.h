@@ -1,0 +1,327 @@
+// SPDX-License-Identifier: Apache-2.0
+// CUDA's words for a C++ compiler: the launchers and kernels, unchanged, run on the host.
+//
+// A launch runs block after block. The threads of a block run one after the other on one stack until
+// one of them meets a barrier: it is set aside with its stack, and the next thread starts on another
+// one. When every thread of the block (or warp) waits, all go on. A thread that ends while others
+// wait for it, or a warp function that not all 32 lanes reach, aborts the process: on a device it
+// would hang or be undefined.
+#pragma once
+
+#include <sanitizer/asan_interface.h>
+#include <sanitizer/common_interface_defs.h>
+#include <ucontext.h>
+
+#include <cmath>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <functional>
+#include <vector>
+
+#define __global__
+#define __device__
+#define __host__
+#define __shared__ static
+#define __forceinline__ inline
+#define __launch_bounds__(...)
+#define __restrict__ __restrict
+
+struct uint3 {
+    unsigned x, y, z;
+};
+struct dim3 {
+    unsigned x, y, z;
+    dim3(unsigned x_ = 1, unsigned y_ = 1, unsigned z_ = 1) : x(x_), y(y_), z(z_) {}
+};
+struct alignas(16) float4 {
+    float x, y, z, w;
+};
+struct alignas(16) uint4 {
+    unsigned x, y, z, w;
+};
+inline float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
+inline uint4 make_uint4(unsigned x, unsigned y, unsigned z, unsigned w) { return {x, y, z, w}; }
+typedef void* cudaStream_t;
+
+inline float __uint_as_float(unsigned bits) {
+    float value;
+    std::memcpy(&value, &bits, 4);
+    return value;
+}
+inline unsigned __float_as_uint(float value) {
+    unsigned bits;
+    std::memcpy(&bits, &value, 4);
+    return bits;
+}
+inline double __longlong_as_double(long long bits) {
+    double value;
+    std::memcpy(&value, &bits, 8);
+    return value;
+}
+inline int __popc(unsigned value) { return __builtin_popcount(value); }
+inline int __clz(int value) { return value == 0 ? 32 : __builtin_clz(static_cast<unsigned>(value)); }
+inline int __ffs(int value) { return __builtin_ffs(value); }
+
+namespace host {
+
+constexpr size_t kStackBytes = 256 * 1024;
+constexpr size_t kDynamicSharedBytes = 228 * 1024;
+
+inline void fail(const char* text) {
+    std::fprintf(stderr, "cuda_on_host: %s\n", text);
+    std::abort();
+}
+
+enum class State { kRunning, kBlockBarrier, kWarpBarrier, kEnded };
+
+// One stack, and the thread that is on it.
+struct Worker {
+    ucontext_t context;
+    std::vector<char> stack = std::vector<char>(kStackBytes);
+    void* fake_stack = nullptr;
+    int thread = -1;
+    State state = State::kRunning;
+};
+
+// The block that runs.
+struct Block {
+    std::function<void()> body;
+    dim3 size;
+    int threads = 0, started = 0, ended = 0;
+    std::vector<Worker*> workers;  // those whose thread is set aside, or runs
+    std::vector<Worker*> spare;
+    Worker* current = nullptr;
+    ucontext_t scheduler;
+    void* scheduler_fake_stack = nullptr;
+    const void* scheduler_stack = nullptr;
+    size_t scheduler_stack_bytes = 0;
+    std::vector<unsigned> exchange;  // what each lane hands to a warp function
+};
+
+inline Block block;
+inline dim3 last_grid, last_block;
+inline size_t last_shared_bytes = 0;
+alignas(16) inline char dynamic_shared[kDynamicSharedBytes];
+
+inline uint3 thread_index, block_index;
+inline dim3 block_size, grid_size;
+
+inline void set_thread(int thread) {
+    const unsigned t = static_cast<unsigned>(thread);
+    thread_index = {t % block.size.x, t / block.size.x % block.size.y,
+                    t / (block.size.x * block.size.y)};
+}
+
+// The address sanitizer wants to know of each change of stack.
+#ifdef __SANITIZE_ADDRESS__
+#define BEFORE_SWITCH(...) __sanitizer_start_switch_fiber(__VA_ARGS__)
+#define AFTER_SWITCH(...) __sanitizer_finish_switch_fiber(__VA_ARGS__)
+#else
+#define BEFORE_SWITCH(...)
+#define AFTER_SWITCH(...)
+#endif
+
+inline void to_scheduler(Worker* worker, bool forever) {
+    BEFORE_SWITCH(forever ? nullptr : &worker->fake_stack, block.scheduler_stack,
+                  block.scheduler_stack_bytes);
+    static_cast<void>(forever);
+    swapcontext(&worker->context, &block.scheduler);
+    AFTER_SWITCH(worker->fake_stack, nullptr, nullptr);
+}
+
+// Run threads that have not started yet, on this stack, for as long as none waits.
+inline void work() {
+    AFTER_SWITCH(nullptr, &block.scheduler_stack, &block.scheduler_stack_bytes);
+    Worker* self = block.current;
+    while (block.started < block.threads) {
+        self->thread = block.started++;
+        self->state = State::kRunning;
+        set_thread(self->thread);
+        const bool alone = block.workers.size() == 1;
+        block.body();
+        ++block.ended;
+        // A thread that waited may not take a new one: its comrades are at the same point.
+        if (!alone || block.workers.size() != 1) break;
+    }
+    self->state = State::kEnded;
+    to_scheduler(self, true);
+}
+
+inline void resume(Worker* worker) {
+    block.current = worker;
+    if (worker->thread >= 0) set_thread(worker->thread);
+    worker->state = State::kRunning;
+    BEFORE_SWITCH(&block.scheduler_fake_stack, worker->stack.data(), kStackBytes);
+    swapcontext(&block.scheduler, &worker->context);
+    AFTER_SWITCH(block.scheduler_fake_stack, nullptr, nullptr);
+}
+
+inline void start_worker() {
+    Worker* worker = nullptr;
+    if (block.spare.empty()) {
+        worker = new Worker;
+    } else {
+        worker = block.spare.back();
+        block.spare.pop_back();
+    }
+    worker->thread = -1;
+    worker->fake_stack = nullptr;
+    getcontext(&worker->context);
+    worker->context.uc_stack.ss_sp = worker->stack.data();
+    worker->context.uc_stack.ss_size = kStackBytes;
+    worker->context.uc_link = nullptr;
+    makecontext(&worker->context, work, 0);
+    block.workers.push_back(worker);
+    resume(worker);
+}
+
+inline void wait(State state) {
+    Worker* self = block.current;
+    self->state = state;
+    to_scheduler(self, false);
+    block.current = self;
+}
+
+// Let every worker go on whose barrier is complete; report whether there was one.
+inline bool release() {
+    std::vector<Worker*> ready;
+    bool all_at_block = true;
+    for (Worker* worker : block.workers) all_at_block &= worker->state == State::kBlockBarrier;
+    if (all_at_block && static_cast<int>(block.workers.size()) == block.threads) {
+        ready = block.workers;
+    } else {
+        std::vector<int> waiting(static_cast<size_t>(block.threads / 32 + 1), 0);
+        for (Worker* worker : block.workers) {
+            if (worker->state == State::kWarpBarrier) ++waiting[worker->thread / 32];
+        }
+        for (Worker* worker : block.workers) {
+            const bool complete = waiting[worker->thread / 32] == 32;
+            if (worker->state == State::kWarpBarrier && complete) ready.push_back(worker);
+        }
+    }
+    for (Worker* worker : ready) resume(worker);
+    return !ready.empty();
+}
+
+inline void drop_ended() {
+    std::vector<Worker*> left;
+    for (Worker* worker : block.workers) {
+        (worker->state == State::kEnded ? block.spare : left).push_back(worker);
+    }
+    block.workers = left;
+}
+
+inline void run_block() {
+    block.started = block.ended = 0;
+    while (block.started < block.threads) {
+        start_worker();
+        drop_ended();
+    }
+    while (block.ended < block.threads) {
+        const bool waits_for_block = [] {
+            for (Worker* worker : block.workers) {
+                if (worker->state == State::kBlockBarrier) return true;
+            }
+            return false;
+        }();
+        if (waits_for_block && block.ended > 0) fail("a barrier that not every thread reaches");
+        if (!release()) fail("a barrier or warp function that not every thread reaches");
+        drop_ended();
+    }
+}
+
+template <typename Kernel, typename... Arguments>
+int launch(Kernel kernel, dim3 grid, dim3 size, size_t shared_bytes, Arguments... arguments) {
+    last_grid = grid_size = grid;
+    last_block = block_size = size;
+    last_shared_bytes = shared_bytes;
+    const unsigned threads = size.x * size.y * size.z;
+    const bool fits = grid.x >= 1 && grid.x <= 2147483647u && grid.y >= 1 && grid.y <= 65535 &&
+                      grid.z >= 1 && grid.z <= 65535 && threads >= 1 && threads <= 1024;
+    if (!fits) return 9;                            // cudaErrorInvalidConfiguration
+    if (shared_bytes > 48 * 1024) return 1;         // cudaErrorInvalidValue
+    block.body = [&] { kernel(arguments...); };
+    block.size = size;
+    block.threads = static_cast<int>(threads);
+    block.exchange.assign(threads, 0u);
+    ASAN_UNPOISON_MEMORY_REGION(dynamic_shared, kDynamicSharedBytes);
+    ASAN_POISON_MEMORY_REGION(dynamic_shared + shared_bytes, kDynamicSharedBytes - shared_bytes);
+    for (unsigned z = 0; z < grid.z; ++z) {
+        for (unsigned y = 0; y < grid.y; ++y) {
+            for (unsigned x = 0; x < grid.x; ++x) {
+                block_index = {x, y, z};
+                std::memset(dynamic_shared, 0xa5, shared_bytes);
+                run_block();
+            }
+        }
+    }
+    return 0;
+}
+
+}  // namespace host
+
+#define threadIdx (host::thread_index)
+#define blockIdx (host::block_index)
+#define blockDim (host::block_size)
+#define gridDim (host::grid_size)
+#define FOVEATE_DYNAMIC_SHARED(type, name) \
+    type* name = reinterpret_cast<type*>(host::dynamic_shared)
+#define FOVEATE_LAUNCH(kernel, grid, block, shared_bytes, stream, ...) \
+    (static_cast<void>(stream), host::launch(kernel, grid, block, shared_bytes, __VA_ARGS__))
+
+inline void __syncthreads() { host::wait(host::State::kBlockBarrier); }
+inline void __syncwarp() { host::wait(host::State::kWarpBarrier); }
+
+// Hand a value to the warp, and return lane 0's place in what all lanes handed over.
+inline const unsigned* host_exchange(unsigned value) {
+    const int thread = host::block.current->thread;
+    host::block.exchange[static_cast<size_t>(thread)] = value;
+    __syncwarp();
+    return host::block.exchange.data() + thread / 32 * 32;
+}
+inline unsigned __ballot_sync(unsigned, int predicate) {
+    const unsigned* lanes = host_exchange(predicate != 0);
+    unsigned ballot = 0;
+    for (int i = 0; i < 32; ++i) ballot |= lanes[i] << i;
+    __syncwarp();
+    return ballot;
+}
+inline unsigned __shfl_sync(unsigned, unsigned value, int lane) {
+    const unsigned result = host_exchange(value)[lane & 31];
+    __syncwarp();
+    return result;
+}
+inline int __shfl_sync(unsigned mask, int value, int lane) {
+    return static_cast<int>(__shfl_sync(mask, static_cast<unsigned>(value), lane));
+}
+inline float __shfl_xor_sync(unsigned, float value, int distance) {
+    const int lane = host::block.current->thread & 31;
+    const float result = __uint_as_float(host_exchange(__float_as_uint(value))[lane ^ distance]);
+    __syncwarp();
+    return result;
+}
+inline int atomicAdd(int* address, int value) {
+    const int old = *address;
+    *address = old + value;
+    return old;
+}
+inline int atomicMin(int* address, int value) {
+    const int old = *address;
+    if (value < old) *address = value;
+    return old;
+}
+inline int atomicMax(int* address, int value) {
+    const int old = *address;
+    if (value > old) *address = value;
+    return old;
+}
+
+// Grid, block and dynamic shared bytes of the last launch: three, three and one numbers.
+extern "C" inline __attribute__((used)) void host_last_launch(long long* numbers) {
+    const dim3 &grid = host::last_grid, &block = host::last_block;
+    const long long all[7] = {grid.x,  grid.y,  grid.z, block.x,
+                              block.y, block.z, static_cast<long long>(host::last_shared_bytes)};
+    std::memcpy(numbers, all, sizeof all);
+}
