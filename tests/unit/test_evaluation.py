@@ -186,6 +186,19 @@ def test_more_proposals_than_count_equal_plain_pycocotools(most: int) -> None:
     assert figures["box AR@10"].value == pytest.approx(stats[7 if most == 100 else 6], abs=1e-9)
 
 
+def test_a_picture_may_have_a_thousand_masks() -> None:
+    content, _ = scene(pictures=1)
+    content["annotations"] = [annotation(1, 1, 3, rectangle(40, 40, 30, 30))]
+    masks = [rectangle(20 + x, 30 + y, 30, 30) for x in range(40) for y in range(25)]
+    results = [
+        {"image_id": 1, "score": 1 - i / 1000, "segmentation": mask} for i, mask in enumerate(masks)
+    ]
+    figures = measure(open_truth(content), results, task="proposals", most=1000, resampling=FEW)
+    assert figures["mask AR@1000"].value == 1
+    # The one in its place is number 20 * 25 + 10.
+    assert figures["mask AR@100"].value == 0
+
+
 def test_the_area_under_recall_is_that_of_the_curve_on_a_logarithmic_axis() -> None:
     content, results = scene(pictures=20)
     truth, most = open_truth(content), 12

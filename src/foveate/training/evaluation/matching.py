@@ -125,7 +125,8 @@ def _shapes(
     """What overlaps are measured on, and its areas."""
     shapes = [_shape(result, region) for result in results]
     if region == "mask":
-        areas = coco_mask.area(shapes) if shapes else []
+        # One by one: of a list of more than 255 pycocotools fails with numpy 2.
+        areas = [float(coco_mask.area(shape)) for shape in shapes]
     else:
         areas = [shape[2] * shape[3] for shape in shapes]
     return shapes, np.asarray(areas, np.float64)
