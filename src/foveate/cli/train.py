@@ -86,28 +86,9 @@ def command(
             "--batch": batch,
             "--as-released": as_released or None,
         }
-        wrong = [name for name, value in given.items() if value is not None]
-        if wrong:
-            raise OptionError(
-                f"mini takes no {', '.join(wrong)}", remedy="name a full-size --network"
-            )
-        from dataclasses import replace
-
-        from foveate.training.recipe import Recipe
-
-        recipe = Recipe().seeded(seed)
-        _train_mini(
-            dataset,
-            output,
-            replace(
-                recipe,
-                cache=replace(recipe.cache, views_per_picture=views),
-                deepmask=replace(recipe.deepmask, steps=deepmask_steps),
-                sharpmask=replace(recipe.sharpmask, steps=sharpmask_steps),
-                multipathnet=replace(recipe.multipathnet, steps=multipathnet_steps),
-                regions=replace(recipe.regions, pictures=regions),
-            ),
-        )
+        _refuse(*(name for name, value in given.items() if value is not None))
+        lengths = (deepmask_steps, sharpmask_steps, multipathnet_steps)
+        _train_mini(dataset, output, _recipe(seed, lengths, views=views, regions=regions))
         return
     from foveate.training.legacy import LegacyOptions
     from foveate.training.published.run import RunOptions
@@ -128,6 +109,29 @@ def command(
             workers=workers,
             seed=seed,
         )
+    )
+
+
+def _refuse(*wrong: str) -> None:
+    if wrong:
+        raise OptionError(f"mini takes no {', '.join(wrong)}", remedy="name a full-size --network")
+
+
+def _recipe(seed: int, lengths: tuple[int, int, int], *, views: int, regions: int) -> Recipe:
+    """Give the recipe of mini with the steps of its three networks."""
+    from dataclasses import replace
+
+    from foveate.training.recipe import Recipe
+
+    recipe = Recipe().seeded(seed)
+    deepmask, sharpmask, multipathnet = lengths
+    return replace(
+        recipe,
+        cache=replace(recipe.cache, views_per_picture=views),
+        deepmask=replace(recipe.deepmask, steps=deepmask),
+        sharpmask=replace(recipe.sharpmask, steps=sharpmask),
+        multipathnet=replace(recipe.multipathnet, steps=multipathnet),
+        regions=replace(recipe.regions, pictures=regions),
     )
 
 
