@@ -96,6 +96,7 @@ def test_results_elsewhere_are_left_out_and_counted(truth: GroundTruth, tmp_path
 def test_no_results_are_results(truth: GroundTruth, tmp_path: Path) -> None:
     found = read_results(write(tmp_path, []), truth, task="detections")
     assert (found.entries, found.elsewhere) == ([], 0)
+    assert found.regions == ("mask", "box")
 
 
 @pytest.mark.parametrize(

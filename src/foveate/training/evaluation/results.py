@@ -52,7 +52,7 @@ def read_results(file: Path, truth: GroundTruth, *, task: Task) -> Results:
     """
     content = _load(file)
     sizes = {picture.identifier: (picture.height, picture.width) for picture in truth.pictures}
-    has_masks = bool(content) and isinstance(content[0], dict) and "segmentation" in content[0]
+    has_masks = not content or (isinstance(content[0], dict) and "segmentation" in content[0])
     entries = []
     for position, record in enumerate(content):
         try:
