@@ -62,6 +62,21 @@ def test_deepmask_computes_what_its_tree_says(
     torch.testing.assert_close(network.patch_scores(patches), scores[:, 0], atol=1e-4, rtol=1e-4)
 
 
+@torch.inference_mode()
+def test_deepmask_on_vgg_computes_what_its_tree_says(tmp_path: Path) -> None:
+    tree = trees.deepmask_vgg(Maker(symmetric=False))
+    network = import_tree(tmp_path, tree).build()
+    assert isinstance(network, DeepMask)
+    patch = torch.from_numpy(np.random.default_rng(1).normal(size=(1, 3, 224, 224)).astype("f4"))
+    taps: dict[int, torch.Tensor] = {}
+    vectors = run(tree.fields["trunk"], patch, taps)
+    assert_close(
+        network.patch_masks(patch)[0], run(tree.fields["maskBranch"], vectors).reshape(224, 224)
+    )
+    last_relu = 8 * 2 + 4
+    assert_close(network.patch_scores(patch), run(tree.fields["scoreBranch"], taps[last_relu])[0])
+
+
 @pytest.mark.parametrize("make", FORMS[:2], ids=lambda m: m.affine)
 @torch.inference_mode()
 def test_sharpmask_computes_what_its_tree_says(
@@ -233,6 +248,15 @@ def use_an_unknown_layer(tree: T7Object) -> None:
     score_layer(tree, 1).name = "nn.SpatialFullConvolution"
 
 
+def stride_the_shortcut(tree: T7Object) -> None:
+    fork = trunk_module(tree, 5).fields["modules"][0].fields["modules"][0]
+    fork.fields["modules"][1].fields["modules"][0].fields["dW"] = 1
+
+
+def pool_without_padding(tree: T7Object) -> None:
+    trunk_module(tree, 3).fields["padW"] = 0
+
+
 def pad_too_much(tree: T7Object) -> None:
     trunk_module(tree, 0).fields["modules"][0].fields["pad_l"] = 4
 
@@ -261,7 +285,7 @@ def become_recursive(tree: T7Object) -> None:
             move_the_stride,
             r"expected a stride of 1 or 2 on convolution 2 .*found strides \[2, 2, 1",
         ),
-        (lose_the_masks, "expected a module at maskBranch, found NoneType"),
+        (lose_the_masks, "expected a module at maskBranch, found nil"),
         (spoil_a_weight, r"finite numbers in weight of nn.Linear at scoreBranch.modules\[2\]"),
         (shorten_a_bias, r"expected 7 biases in .*, found shape \(6,\)"),
         (narrow_a_layer, r"score.4.weight of shape \(1, 7, 1, 1\) .*, found \(1, 6, 1, 1\)"),
@@ -269,6 +293,8 @@ def become_recursive(tree: T7Object) -> None:
             use_an_unknown_layer,
             r"known class at .*, found a nn.SpatialFullConvolution with weights",
         ),
+        (stride_the_shortcut, "expected a shortcut of stride 2 in nn.ConcatTable .*, found 1"),
+        (pool_without_padding, "side 3, stride 2 and padding 1 in .*, found 3, 2 and 0"),
         (pad_too_much, "expected 3 pixels of padding .*, found 4"),
         (group_channels, "in one group in .*, found .* and 2 groups"),
         (add_a_layer, "in the mask branch, found 'linear fork'"),
@@ -289,8 +315,8 @@ def test_another_architecture_is_refused_by_what_differs(
 @pytest.mark.parametrize(
     ("root", "expected"),
     [
-        ({"model": 3}, "expected a network in the file, found a int"),
-        ({"config": {}}, "expected a network in the file, found a nonetype"),
+        ({"model": 3}, "expected a network in the file, found number"),
+        ({"config": {}}, "expected a network in the file, found nil"),
         (T7Object("nn.LookupTable", {"size": 3}), "expected a network, found a nn.LookupTable"),
         (sequential(Maker().linear(2, 3)), "expected a detector: .*, found 'linear'"),
     ],

@@ -25,7 +25,8 @@ from tests.unit.torch7_writer import (
 )
 
 from foveate.errors import ModelError
-from foveate.importing.torch7_reader import MAX_DEPTH, read_torch7
+from foveate.importing.torch7_parser import MAX_DEPTH
+from foveate.importing.torch7_reader import read_torch7
 from foveate.importing.torch7_values import Function, Node, Table, Tensor, Value
 
 CPU_KINDS = ("Byte", "Char", "Short", "Int", "Long", "Half", "Float", "Double")
@@ -203,7 +204,7 @@ NUMBER_KEY = struct.pack("<id", 1, 1.0)
         (header(4, 1, 3, text=b"a b"), "expected the name of a class, found 'a b'"),
         (header(0, 0), "expected the end at byte 4, found 4 bytes more"),
         (header(3, 1, 1, 0, 0, 0), "expected a new key before byte 16, found nil"),
-        (header(4, 1, 3, text=b"a.b" + header(0)), "expected a table of fields of a.b .* NoneType"),
+        (header(4, 1, 3, text=b"a.b" + header(0)), "expected a table of fields of a.b .* nil"),
         (header(4, 1, 18, text=b"torch.FloatStorage" + b"\xff" * 8), "found -4"),
         (header(8, 1, 2**30), "found 1073741824"),
     ],
@@ -221,8 +222,8 @@ def test_what_is_no_torch7_file_is_refused(tmp_path: Path, content: bytes, expec
         ({"strides": (-4, 1)}, "expected a tensor within the file"),
         ({"shape": (2**40, 2**40)}, "expected a tensor within the file"),
         ({"kind": "Double"}, "expected a torch.DoubleStorage behind a torch.DoubleTensor"),
-        ({"storage": None}, "expected a torch.FloatStorage behind .*, found NoneType"),
-        ({"storage": [1]}, "found Table"),
+        ({"storage": None}, "expected a torch.FloatStorage behind .*, found nil"),
+        ({"storage": [1]}, "found table"),
         ({"shape": (1,) * 17, "strides": (1,) * 17}, "at most 16 dimensions at byte .*, found 17"),
     ],
 )

@@ -198,6 +198,34 @@ def deepmask(
     )
 
 
+def deepmask_vgg(make: Maker, *, width: int = 2, neck: int = 3, vector: int = 4) -> T7Object:
+    """The network of the first paper, which was never released; the score branch reads module 20."""
+    modules, inputs = [], 3
+    for stage, depth in enumerate((1, 1, 2, 2, 2)):
+        outputs = width * min(2**stage, 8)
+        modules += [pool(2, 2)] if stage else []
+        for _ in range(depth):
+            modules += [make.conv(inputs, outputs, 3), relu()]
+            inputs = outputs
+    modules += [make.conv(inputs, neck, 1), relu(), view(32, neck * 196)]
+    hidden = (5, 10)
+    score = sequential(
+        pool(2, 2),
+        view(32, inputs * 49),
+        *(make.linear(inputs * 49, hidden[0]), relu(), dropout()),
+        *(make.linear(*hidden), relu(), dropout(), make.linear(hidden[1], 1)),
+    )
+    return T7Object(
+        "nn.DeepMask",
+        {
+            "trunk": sequential(*modules, make.linear(neck * 196, vector)),
+            "maskBranch": mask_branch(make, vector, 56, 224),
+            "scoreBranch": score,
+            "fSz": 14,
+        },
+    )
+
+
 def sharpmask(make: Maker, *, km: int = 16, ks: int = 16, **sizes: int) -> T7Object:
     """Refs share their modules with neths and netvs, as in SharpMask.lua."""
     model = deepmask(make, **sizes)

@@ -28,6 +28,8 @@ COMMANDS = {
     "evaluate": "Measure a bundle on a data set.",
     "compose": "Make a data set of cut-outs and backgrounds.",
     "train": "Train the networks.",
+    "import-torch7": "Import a model of the original code.",
+    "import-torch": "Import weights of PyTorch programs.",
 }
 # Optional modules, and the extra that brings them to a command.
 _EXTRAS = {
@@ -76,7 +78,8 @@ def build_app(chosen: str | None) -> typer.Typer:
     app.callback()(_root)
     for name, summary in COMMANDS.items():
         if name == chosen:
-            app.command(name)(import_module(f"foveate.cli.{name}").command)
+            module = import_module(f"foveate.cli.{name.replace('-', '_')}")
+            app.command(name)(module.command)
         else:
             app.command(name, help=summary)(_named_only)
     return app

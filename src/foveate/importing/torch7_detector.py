@@ -10,8 +10,8 @@ from itertools import takewhile
 
 from foveate.errors import ModelError
 from foveate.importing.found import Found, State
+from foveate.importing.torch7_geometry import expect_pooling, padding_notes
 from foveate.importing.torch7_layers import Layer, Walker, every, is_weighted, signature
-from foveate.importing.torch7_padding import padding_notes
 from foveate.importing.torch7_resnet import (
     Block,
     block_convolutions,
@@ -165,6 +165,8 @@ def _on_vgg(
             f"expected the {VGG_16_CONVOLUTIONS} convolutions of VGG-16, found {len(convolutions)}",
             remedy=DETECTOR,
         )
+    for pooling in every(features, "pool"):
+        expect_pooling(pooling, side=2, stride=2, pad=0)
     state: State = {}
     for index, conv in zip(_vgg_indices(VGG_16), convolutions, strict=True):
         weight, bias = weights.biased(conv)

@@ -13,7 +13,7 @@ from foveate.importing.torch7_detector import find_detector
 from foveate.importing.torch7_layers import Walker
 from foveate.importing.torch7_proposals import find_deepmask, find_sharpmask
 from foveate.importing.torch7_reader import read_torch7
-from foveate.importing.torch7_values import Node, Table, Tensor, Value
+from foveate.importing.torch7_values import Node, Table, Tensor, Value, describe
 from foveate.importing.torch7_weights import Weights
 
 ORIGINAL = "import a DeepMask, SharpMask or MultiPathNet of the original code"
@@ -64,8 +64,7 @@ def _model_of(root: Value) -> Node:
             break
         root = root["model"] or root[1]
     if not isinstance(root, Node):
-        kind = root.name if isinstance(root, Tensor) else type(root).__name__.lower()
-        raise ModelError(f"expected a network in the file, found a {kind}", remedy=ORIGINAL)
+        raise ModelError(f"expected a network in the file, found {describe(root)}", remedy=ORIGINAL)
     return root
 
 

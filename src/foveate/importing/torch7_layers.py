@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from foveate.errors import ModelError
-from foveate.importing.torch7_values import Node, Table, Tensor, Value
+from foveate.importing.torch7_values import Node, Table, Tensor, Value, describe
 
 Kind = Literal["conv", "linear", "affine", "relu", "pool", "pad", "roi", "boxnorm", "sum", "fork"]
 
@@ -86,7 +86,7 @@ class Layer:
             return default
         if not isinstance(value, int):
             raise ModelError(
-                f"expected a whole number in {field} of {self.name}, found {_kind_of(value)}",
+                f"expected a whole number in {field} of {self.name}, found {describe(value)}",
                 remedy="the file is damaged: get it again",
             )
         return value
@@ -120,7 +120,7 @@ class Walker:
     def _walk(self, module: Value, path: str, depth: int) -> Iterator[Layer]:
         if not isinstance(module, Node):
             raise ModelError(
-                f"expected a module at {path}, found {_kind_of(module)}",
+                f"expected a module at {path}, found {describe(module)}",
                 remedy="import a DeepMask, SharpMask or MultiPathNet of the original code",
             )
         self._count += 1
@@ -171,7 +171,7 @@ def children(module: Node, path: str) -> list[tuple[str, Value]]:
         return [(f"{path}.inner", inner)]
     if not isinstance(modules, Table):
         raise ModelError(
-            f"expected the modules of the {module.name} at {path}, found {_kind_of(modules)}",
+            f"expected the modules of the {module.name} at {path}, found {describe(modules)}",
             remedy="the file is damaged: get it again",
         )
     items = modules.sequence()
@@ -216,7 +216,3 @@ def _with_padding(layers: list[Layer]) -> Iterator[Layer]:
             padding, pad = "", 0
         else:
             yield layer
-
-
-def _kind_of(value: Value) -> str:
-    return value.name if isinstance(value, Node | Tensor) else type(value).__name__

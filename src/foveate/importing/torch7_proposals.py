@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 from foveate.errors import ModelError
 from foveate.importing.found import Found, State
+from foveate.importing.torch7_geometry import expect_pooling, padding_notes
 from foveate.importing.torch7_layers import Layer, Walker, every, is_weighted, signature
-from foveate.importing.torch7_padding import padding_notes
 from foveate.importing.torch7_resnet import (
     block_convolutions,
     split_stages,
@@ -18,7 +18,7 @@ from foveate.importing.torch7_resnet import (
     stem_state,
     take_blocks,
 )
-from foveate.importing.torch7_values import Node, Table, Value
+from foveate.importing.torch7_values import Node, Table, Value, describe
 from foveate.importing.torch7_weights import Weights
 
 DEEPMASK = "import a DeepMask or SharpMask of the original code"
@@ -92,6 +92,9 @@ def _on_vgg(
     tail = r"conv relu (linear|conv) (linear|conv)"
     layers = _expect(flat, depths + tail, "in the trunk and the mask branch")
     *features, neck, embed, masks = layers
+    for layer in flat:
+        if layer.kind == "pool":
+            expect_pooling(layer, side=2, stride=2, pad=0)
     state: State = {}
     indices = [i for i, layer in enumerate(flat) if layer.kind == "conv"]
     for index, conv in zip(indices, features, strict=False):
@@ -207,7 +210,7 @@ def _numbered(model: Node, name: str, keys: range) -> list[Value]:
     if not isinstance(table, Table) or any(table[key] is None for key in keys):
         raise ModelError(
             f"expected {name} with the keys {keys[0]} to {keys[-1]} in a {model.name}, "
-            f"found {'other keys' if isinstance(table, Table) else type(table).__name__}",
+            f"found {'other keys' if isinstance(table, Table) else describe(table)}",
             remedy=DEEPMASK,
         )
     return [table[key] for key in keys]

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import torch
 
 from foveate.errors import ModelError
+from foveate.importing.torch7_geometry import expect_pooling
 from foveate.importing.torch7_layers import Layer, is_weighted, signature
 from foveate.importing.torch7_weights import State, Weights
 
@@ -95,6 +96,12 @@ def _block(fork: Layer, affine: Layer | None) -> Block:
         raise ModelError(
             f"expected a stride of 1 or 2 on convolution {strided + 1} of the branch in "
             f"{fork.name}, found strides {strides}",
+            remedy=RESNET,
+        )
+    if block.shortcut is not None and block.shortcut[0].whole("dW", 1) != block.stride:
+        raise ModelError(
+            f"expected a shortcut of stride {block.stride} in {fork.name}, "
+            f"found {block.shortcut[0].whole('dW', 1)}",
             remedy=RESNET,
         )
     return block
@@ -184,6 +191,11 @@ def stem_state(stem: Sequence[Layer], prefix: str, weights: Weights) -> State:
         raise ModelError(
             f"expected the stem 'conv affine relu pool', found {signature(stem)!r}", remedy=RESNET
         )
+    if stem[0].whole("dW") != 2:
+        raise ModelError(
+            f"expected a stride of 2 in {stem[0].name}, found {stem[0].whole('dW')}", remedy=RESNET
+        )
+    expect_pooling(stem[-1], side=3, stride=2, pad=1)
     affine = stem[1] if stem[1].kind == "affine" else None
     weight, scale, shift = weights.folded(stem[0], affine)
     return {f"{prefix}conv1.weight": weight} | _affine_state(f"{prefix}affine1", scale, shift)

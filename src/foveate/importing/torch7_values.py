@@ -154,3 +154,13 @@ def storage_type(name: str, ending: str, long_size: int = 8) -> np.dtype[np.gene
     if element == "Long":
         return np.dtype(f"<i{long_size}")
     return np.dtype(_ELEMENTS[element]) if element in _ELEMENTS else None
+
+
+def describe(value: Value) -> str:
+    """Name the kind of a value, as Lua does, or its class, for messages."""
+    if isinstance(value, Node | Storage | Tensor):
+        return value.name
+    if value is None:
+        return "nil"
+    names = {bool: "boolean", str: "string", Table: "table", Function: "function"}
+    return names.get(type(value), "number")

@@ -10,7 +10,7 @@ import torch
 
 from foveate.errors import ModelError
 from foveate.importing.torch7_layers import Layer
-from foveate.importing.torch7_values import Storage, Tensor
+from foveate.importing.torch7_values import Storage, Tensor, describe
 
 State = dict[str, torch.Tensor]
 
@@ -52,7 +52,7 @@ class Weights:
             return None
         if not isinstance(value, Tensor):
             raise ModelError(
-                f"expected a tensor in {name} of {layer.name}, found {type(value).__name__}",
+                f"expected a tensor in {name} of {layer.name}, found {describe(value)}",
                 remedy=DAMAGED,
             )
         if value.storage is None or not value.size:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether convolutions of a Torch7 file pad as the network that they are imported into."""
+"""Whether layers of a Torch7 file have the geometry of the network that they are imported into."""
 
 from __future__ import annotations
 
@@ -47,3 +47,18 @@ def padding_notes(
         "results differ near edges"
         for name, count in other.items()
     ]
+
+
+def expect_pooling(layer: Layer, *, side: int, stride: int, pad: int) -> None:
+    """Check the geometry of a max pooling.
+
+    Raises:
+        ModelError: It is another.
+    """
+    found = (layer.whole("kW"), layer.whole("dW"), layer.whole("padW", 0))
+    if found != (side, stride, pad):
+        raise ModelError(
+            f"expected a pooling of side {side}, stride {stride} and padding {pad} in "
+            f"{layer.name}, found {found[0]}, {found[1]} and {found[2]}",
+            remedy="import a network of the original code",
+        )

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the two importing commands share: names of classes, and what they say in the end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from foveate.errors import InputError
+
+if TYPE_CHECKING:
+    from foveate.importing import Found
+
+__all__ = ["read_class_names", "save_and_tell"]
+
+
+def read_class_names(file: Path | None) -> tuple[str, ...] | None:
+    """Read one name a line, without background."""
+    if file is None:
+        return None
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            "the class names cannot be read", file=file, remedy="give a text file, a name a line"
+        ) from error
+    return tuple(line.strip() for line in lines if line.strip())
+
+
+def save_and_tell(
+    found: Found,
+    output: Path,
+    *,
+    source: Path,
+    proposals: Path | None = None,
+    names: tuple[str, ...] | None = None,
+) -> None:
+    """Write the checkpoint; say what was found, what was ignored, and what to do next."""
+    from rich.console import Console
+
+    from foveate.importing import count_parameters, save_imported
+
+    network = found.build()
+    made = save_imported(found, network, output, source=source, proposals=proposals, names=names)
+    console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+    sizes = ", ".join(f"{name} {size}" for name, size in found.sizes.items())
+    console.print(f"Network:    {found.name} ({sizes})")
+    console.print(f"Parameters: {count_parameters(network):,}")
+    for name, count in sorted(found.ignored.items()):
+        console.print(f"Ignored:    {count} x {name}")
+    for note in found.notes:
+        console.print(f"Note:       {note}")
+    console.print(f"Checkpoint: {output}")
+    if made.info.proposals is not None:
+        console.print(f"Export it:  foveate export {output} --output my-bundle")
+    else:
+        console.print("It is a detector alone: give --proposals to make a cascade")

@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`foveate import-torch`: weights of PyTorch programs to a checkpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from foveate.cli._imported import read_class_names, save_and_tell
+
+__all__ = ["command"]
+
+
+def command(
+    weights: Annotated[
+        Path, typer.Argument(help="A .pth file of tensors only, or a .safetensors file.")
+    ],
+    *,
+    output: Annotated[Path, typer.Option(help="The checkpoint to write, a .safetensors file.")],
+    network: Annotated[
+        str | None,
+        typer.Option(
+            help="For torchvision's ResNet or VGG: what to build on it, such as deepmask-resnet50. "
+            "Its heads are random."
+        ),
+    ] = None,
+    proposals: Annotated[
+        Path | None,
+        typer.Option(help="For a detector: the checkpoint of a DeepMask or SharpMask to join."),
+    ] = None,
+    class_names: Annotated[
+        Path | None,
+        typer.Option(help="For a detector: names of its classes, one a line, no background."),
+    ] = None,
+) -> None:
+    """Import a DeepMask of foolwood/deepmask-pytorch, or torchvision's weights as a trunk."""
+    from foveate.importing import import_torch
+
+    names = read_class_names(class_names)
+    sizes = {} if names is None else {"classes": len(names)}
+    found = import_torch(weights, network, **sizes)
+    save_and_tell(found, output, source=weights, proposals=proposals, names=names)
