@@ -110,6 +110,7 @@ def _cells(measured: dict[str, Figures]) -> Iterator[tuple[str, str]]:
         yield f"{network}_ar100", _cell(figures["mask AR@100"])
         for size in ("small", "medium", "large"):
             yield f"{network}_{size}", _cell(figures[f"mask AR@100, {size}"])
+        yield f"{network}_voc_ar100", _cell(voc["mask AR@100"])
         yield f"{network}_voc", _cell(voc["mean best overlap"])
         yield (
             f"{network}_voc_large",

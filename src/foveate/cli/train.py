@@ -41,6 +41,13 @@ def command(
             "multipathnet-vgg16, multipathnet-resnet18, multipathnet-resnet50, fast-rcnn-vgg16."
         ),
     ] = MINI,
+    things: Annotated[
+        Path | None,
+        typer.Option(
+            help="Of mini: another data set, from which DeepMask and SharpMask learn too; its "
+            "classes are not read."
+        ),
+    ] = None,
     deepmask: Annotated[
         Path | None, typer.Option(help="Trained DeepMask, for a SharpMask.")
     ] = None,
@@ -65,13 +72,13 @@ def command(
     precision: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
     workers: Annotated[int, typer.Option(min=0, help="Processes that draw samples.")] = 2,
     seed: Annotated[int, typer.Option(min=0, help="Fixes every draw.")] = 0,
-    deepmask_steps: Annotated[int, typer.Option(min=1, help="Of mini.")] = 10_000,
-    sharpmask_steps: Annotated[int, typer.Option(min=1, help="Of mini.")] = 6_000,
-    multipathnet_steps: Annotated[int, typer.Option(min=1, help="Of mini.")] = 6_000,
-    views: Annotated[int, typer.Option(min=1, help="Of mini: views cached of every picture.")] = 5,
+    deepmask_steps: Annotated[int, typer.Option(min=1, help="Of mini.")] = 8_000,
+    sharpmask_steps: Annotated[int, typer.Option(min=1, help="Of mini.")] = 5_000,
+    multipathnet_steps: Annotated[int, typer.Option(min=1, help="Of mini.")] = 2_500,
+    views: Annotated[int, typer.Option(min=1, help="Of mini: views cached of every picture.")] = 3,
     regions: Annotated[
         int, typer.Option(min=1, help="Of mini: pictures whose proposals MultiPathNet trains on.")
-    ] = 2_500,
+    ] = 600,
 ) -> None:
     """Train the networks.
 
@@ -88,7 +95,8 @@ def command(
         }
         _refuse(*(name for name, value in given.items() if value is not None))
         lengths = (deepmask_steps, sharpmask_steps, multipathnet_steps)
-        _train_mini(dataset, output, _recipe(seed, lengths, views=views, regions=regions))
+        recipe = _recipe(seed, lengths, views=views, regions=regions)
+        _train_mini(dataset, things, output, recipe)
         return
     from foveate.training.legacy import LegacyOptions
     from foveate.training.published.run import RunOptions
@@ -135,14 +143,16 @@ def _recipe(seed: int, lengths: tuple[int, int, int], *, views: int, regions: in
     )
 
 
-def _train_mini(dataset: Path, output: Path, recipe: Recipe) -> None:
+def _train_mini(dataset: Path, things: Path | None, output: Path, recipe: Recipe) -> None:
     from foveate.cli._console import progress, say
     from foveate.training.calibration import calibrate
     from foveate.training.dataset import CocoDataset
     from foveate.training.recipe import train_cascade
 
+    composed = CocoDataset(dataset / "train")
+    more = [CocoDataset(things / "train")] if things else []
     with progress() as advance:
-        checkpoint = train_cascade(CocoDataset(dataset / "train"), output, recipe, advance)
+        checkpoint = train_cascade(composed, output, recipe, advance, more)
         calibrate(
             checkpoint,
             CocoDataset(dataset / "validation"),

@@ -43,25 +43,30 @@ Report = Callable[[str, int, int, dict[str, float]], None]
 """Called with the step's name, what is done of it, its length, and running losses."""
 
 
+MASK_THRESHOLD = -0.5
+"""Logit from which a pixel is the object's: of 0, -0.5 and -1 the best on held-out scenes."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """All numbers of a training; the shipped `mini` had fewer, which its model card lists."""
+    """All numbers of a training; the model card lists those of the shipped `mini`."""
 
     seed: int = 0
     cache: CacheOptions = field(default_factory=CacheOptions)
-    deepmask: LoopOptions = field(default_factory=lambda: LoopOptions(steps=10_000))
-    sharpmask: LoopOptions = field(default_factory=lambda: LoopOptions(steps=6_000))
+    deepmask: LoopOptions = field(default_factory=lambda: LoopOptions(steps=8_000))
+    sharpmask: LoopOptions = field(default_factory=lambda: LoopOptions(steps=5_000))
+    mask_threshold: float = MASK_THRESHOLD
     regions: RegionOptions = field(default_factory=RegionOptions)
-    multipathnet: LoopOptions = field(default_factory=lambda: LoopOptions(steps=6_000))
+    multipathnet: LoopOptions = field(default_factory=lambda: LoopOptions(steps=2_500))
 
     def seeded(self, seed: int) -> Recipe:
         """Give a copy in which every draw follows `seed`."""
-        return Recipe(
+        return replace(
+            self,
             seed=seed,
             cache=replace(self.cache, seed=seed),
             deepmask=replace(self.deepmask, seed=seed),
             sharpmask=replace(self.sharpmask, seed=seed),
-            regions=self.regions,
             multipathnet=replace(self.multipathnet, seed=seed),
         )
 
@@ -112,7 +117,9 @@ def train_proposals(
         "DeepMask": f"{recipe.deepmask.steps} steps",
         "SharpMask": f"{recipe.sharpmask.steps} steps",
     }
-    info = CascadeInfo(proposals="sharpmask-mini", training=training)
+    info = CascadeInfo(
+        proposals="sharpmask-mini", mask_threshold=recipe.mask_threshold, training=training
+    )
     result = Cascade(info=info, proposals=network)
     finished = output / "sharpmask.safetensors"
     if finished.exists():

@@ -38,7 +38,7 @@ class RegionOptions:
 
     short_side: int = 576
     long_side: int = 1024
-    pictures: int = 2500
+    pictures: int = 600
 
 
 @dataclass(frozen=True, kw_only=True)

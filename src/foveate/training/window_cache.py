@@ -32,8 +32,8 @@ class CacheOptions:
         rules: the labels.
     """
 
-    views_per_picture: int = 5
-    fine_every: int = 3
+    views_per_picture: int = 3
+    fine_every: int = 2
     seed: int = 0
     rules: LabelRules = field(default_factory=LabelRules)
 
