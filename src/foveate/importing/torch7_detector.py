@@ -34,6 +34,10 @@ RESNETS = {
 
 VGG_16_CONVOLUTIONS = sum(VGG_16)
 
+RESNET_BINS = 14
+VGG_BINS = 7
+"""Bins of ROI pooling on each axis."""
+
 TOWERS = 5
 """Four for classes, one for boxes."""
 
@@ -61,13 +65,13 @@ def find_detector(model: Node, walker: Walker, weights: Weights) -> Found:
     features, middle = first.branches[0], layers[at[0] + 1 : at[-1]]
     heads, classes = _heads_state(last, weights)
     if every(features, "sum"):
-        found = _on_resnet(features, middle, weights)
+        found, side = _on_resnet(features, middle, weights), RESNET_BINS
     else:
-        found = _on_vgg(features, middle, walker, weights)
+        found, side = _on_vgg(features, middle, walker, weights), VGG_BINS
     mean, std = _box_norm(layers, weights)
     return replace(
         found,
-        sizes={**found.sizes, "classes": classes, "rounding": _rounding(layers)},
+        sizes={**found.sizes, "classes": classes, "rounding": _rounding(layers, side)},
         state=found.state | heads,
         delta_mean=mean,
         delta_std=std,
@@ -112,11 +116,19 @@ def _box_norm(
     return tuple(mean), tuple(std)
 
 
-def _rounding(layers: Sequence[Layer]) -> str:
-    pooling = every(layers, "roi")
-    if not pooling:
-        raise ModelError("expected ROI pooling in a detector, found none", remedy=DETECTOR)
-    return "v2" if pooling[0].node["v2"] is True else "caffe"
+def _rounding(layers: Sequence[Layer], side: int) -> str:
+    """The rounding rule of ROI pooling, which is the same in all towers."""
+    found = {
+        (layer.whole("W"), layer.whole("H"), "v2" if layer.node["v2"] is True else "caffe")
+        for layer in every(layers, "roi")
+    }
+    expected = [(side, side, "caffe"), (side, side, "v2")]
+    if len(found) != 1 or not found <= {*expected}:
+        raise ModelError(
+            f"expected ROI pooling of one kind to {side}x{side}, found {sorted(found) or 'none'}",
+            remedy=DETECTOR,
+        )
+    return found.pop()[2]
 
 
 def _on_resnet(features: Sequence[Layer], middle: Sequence[Layer], weights: Weights) -> Found:

@@ -146,14 +146,18 @@ class Walker:
                 self.weighted[id(module)] = layer
             yield layer
         else:
-            self._ignore(module, path)
+            self._ignore(module, path, depth)
 
-    def _ignore(self, module: Node, path: str) -> None:
+    def _ignore(self, module: Node, path: str, depth: int) -> None:
+        """Count a module of another class, which may hold others, if there are no weights in it."""
+        inner: list[Layer] = []
+        if module["modules"] is not None:
+            for step, child in children(module, path):
+                inner += self._walk(child, step, depth + 1)
         weight = module["weight"]
-        if isinstance(weight, Tensor) and weight.size:
+        if (isinstance(weight, Tensor) and weight.size) or is_weighted(inner):
             raise ModelError(
-                f"expected a layer of a known class at {path}, "
-                f"found a {module.name} with weights of shape {weight.shape}",
+                f"expected a layer of a known class at {path}, found a {module.name} with weights",
                 remedy="import a DeepMask, SharpMask or MultiPathNet of the original code",
             )
         self.ignored[module.name] += 1
