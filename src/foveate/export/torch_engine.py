@@ -23,7 +23,7 @@ from foveate.runtime.engines import FunctionEngine
 
 _RECOMPILE_LIMIT = 256
 """Sizes that a stage may be compiled for, in all of this process. PyTorch's 8 is one picture's pyramid;
-beyond its limit it would run the stage uncompiled."""
+beyond its limit it warns and runs the stage uncompiled."""
 
 
 def torch_engines(
@@ -77,11 +77,12 @@ def _function(
 
 def _compiled(stage: Stage, module: nn.Module) -> Callable[..., object]:
     config = torch._dynamo.config  # noqa: SLF001
-    config.recompile_limit = max(config.recompile_limit, _RECOMPILE_LIMIT)
     compiled = torch.compile(module, dynamic=False)
     rows = [0 in stage.dynamic.get(name, {}) for name in stage.inputs]
 
     def call(*tensors: Tensor) -> object:
+        # Here, since a thread of the pipeline does not see what another one has set.
+        config.recompile_limit = max(config.recompile_limit, _RECOMPILE_LIMIT)
         for tensor, varies in zip(tensors, rows, strict=True):
             if varies:
                 # "Maybe", because a single row is a constant all the same.
