@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Grid, block and dynamic shared memory of each kernel, as functions of the sizes of a launch."""
+"""Grid, block and dynamic shared memory of each kernel, as functions of the sizes of a launch.
+
+Each takes the integers among a kernel's parameters by name, those of a few sizes that only the grid
+depends on, and ``lanes``, the elements that one access moves.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
-__all__ = ["LaunchShape", "Shape", "roi_max_pool", "square_table"]
+__all__ = ["LaunchShape", "Shape", "paste_stage_rows", "upsample_plan"]
 
 
 @dataclass(frozen=True)
@@ -26,11 +30,10 @@ class LaunchShape:
 
 
 Shape: TypeAlias = Callable[..., LaunchShape]
-"""Takes the integers of a kernel's parameters by name, and ``lanes``; ignores those it needs not."""
 
 
 def roi_max_pool(
-    *, roi_count: int, rows: int, columns: int, channels: int, lanes: int, **_: object
+    *, roi_count: int, rows: int, columns: int, channels: int, lanes: int, **_: int
 ) -> LaunchShape:
     """Every ROI has blocks of its own; a thread makes ``lanes`` channels of one bin."""
     items = rows * columns * (channels // lanes)
@@ -38,10 +41,114 @@ def roi_max_pool(
 
 
 def square_table(
-    *, batch: int, height: int, width: int, channels: int, lanes: int, **_: object
+    *, batch: int, height: int, width: int, channels: int, lanes: int, **_: int
 ) -> LaunchShape:
     """A thread makes ``lanes`` channels of one pixel."""
-    return _linear(_ceil_div(batch * height * width * (channels // lanes), 128), 128)
+    return _linear(_ceil_div(batch * height * width * channels // lanes, 128), 128)
+
+
+def foveal_roi_pool(*, box_count: int, pair_count: int, **_: int) -> LaunchShape:
+    """A block makes one pair of region and map of one box."""
+    return _linear(box_count * pair_count, 512)
+
+
+def paste_windows(
+    *, windows: int, size: int, height: int, stage_rows: int, **_: int
+) -> LaunchShape:
+    """A block makes 64 rows of the picture for one window; ``stage_rows``: see below."""
+    grid = (_ceil_div(height, 64), windows, 1)
+    return LaunchShape(grid, (256, 1, 1), 4 * size * stage_rows)
+
+
+def paste_stage_rows(size: int) -> int:
+    """Return how many rows of logits of ``size`` columns a block keeps in shared memory."""
+    return 34 if size <= 352 else 0
+
+
+def paste_boxes(*, windows: int, **_: int) -> LaunchShape:
+    """A thread makes one box."""
+    return _linear(_ceil_div(windows, 128), 128)
+
+
+def upsample_map(
+    *,
+    planes: int,
+    width: int,
+    out_height: int,
+    out_width: int,
+    band_rows: int,
+    stage_rows: int,
+    **_: int,
+) -> LaunchShape:
+    """A block makes ``band_rows`` rows of one plane; they and ``stage_rows``: see below."""
+    shared_bytes = 4 * (stage_rows * width + 2 * out_width + 2 * band_rows)
+    return _linear(planes * _ceil_div(out_height, band_rows), 128, shared_bytes)
+
+
+def upsample_plan(height: int, width: int, out_height: int, out_width: int) -> tuple[int, int]:
+    """Return how many rows of output a block makes, and how many of input it keeps."""
+    most = _ceil_div(out_height, 8) * 8
+    band = min(max(_ceil_div(2048 // out_width, 8) * 8, 8), most)
+    rows = min(height, band * height // out_height + 3)
+    fits = 4 * rows * width + 8 * (out_width + band) <= 40960
+    return band, rows if fits else 0
+
+
+def gather_windows(*, count: int, channels: int, size: int, lanes: int, **_: int) -> LaunchShape:
+    """A thread moves ``lanes`` elements of one patch."""
+    blocks = _ceil_div(channels * size * size // lanes, 256)
+    return LaunchShape((blocks, count, 1), (256, 1, 1))
+
+
+def nms_rank(*, capacity: int, **_: int) -> LaunchShape:
+    """A thread ranks one box."""
+    return _linear(_ceil_div(capacity, 256), 256)
+
+
+def nms_masks(*, capacity: int, **_: int) -> LaunchShape:
+    """A thread makes one word of one row."""
+    grid = (_ceil_div(capacity, 32), _ceil_div(capacity, 64), 1)
+    return LaunchShape(grid, (64, 1, 1))
+
+
+def nms_scan(*, capacity: int, **_: int) -> LaunchShape:
+    """One block walks through the order."""
+    return _linear(1, 256, 4 * _ceil_div(capacity, 32))
+
+
+def select_rank(*, cells: int, **_: int) -> LaunchShape:
+    """A thread ranks one cell."""
+    return _linear(_ceil_div(cells, 256), 256)
+
+
+def select_scan(*, limit: int, **_: int) -> LaunchShape:
+    """One block walks through the order."""
+    return _linear(1, 256, 20 * limit)
+
+
+def decode_boxes(*, rows: int, classes: int, **_: int) -> LaunchShape:
+    """A thread decodes one box."""
+    return _linear(_ceil_div(rows * classes, 128), 128)
+
+
+def foveal_boxes(*, count: int, scale_count: int, **_: int) -> LaunchShape:
+    """A thread makes one region."""
+    return _linear(_ceil_div(count * scale_count, 128), 128)
+
+
+def take_boxes(*, count: int, **_: int) -> LaunchShape:
+    """A thread takes one box."""
+    return _linear(_ceil_div(count, 128), 128)
+
+
+def pyramid_place(*, blocks: int, **_: int) -> LaunchShape:
+    """A block makes a tile of 8 x 32 pixels of a canvas; ``blocks`` counts those of all levels."""
+    return _linear(blocks, 256, 24576)
+
+
+def pyramid_resize(*, height: int, width: int, **_: int) -> LaunchShape:
+    """A block makes a tile of 8 x 32 pixels."""
+    return _linear(_ceil_div(height, 8) * _ceil_div(width, 32), 256, 24576)
 
 
 def _linear(blocks: int, threads: int, shared_bytes: int = 0) -> LaunchShape:

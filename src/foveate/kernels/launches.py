@@ -7,7 +7,7 @@ loads cubins itself all launch the same grids; a test compares this table with t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from foveate.kernels import launch_shapes as shapes
@@ -38,50 +38,190 @@ class Kernel:
     lanes: int = 1
 
 
-def _family(
-    stem: str, source: str, parameters: str, shape: Shape, *, lanes: bool = True
-) -> list[Kernel]:
-    """Return one kernel an element type and, if there are such, one an access width."""
-    listed = tuple(part.strip() for part in parameters.split(","))
-    found = []
-    for short, element, widest in (("f32", "float32", 4), ("f16", "float16", 8)):
-        for width in (widest, 1) if lanes else (1,):
-            name = f"{stem}_{short}x{width}" if lanes else f"{stem}_{short}"
-            found.append(
-                Kernel(
-                    name=name,
-                    source=Path(source),
-                    parameters=listed,
-                    shape=shape,
-                    element=element,
-                    lanes=width,
-                )
-            )
-    return found
+def _kernel(
+    name: str, parameters: str, shape: Shape, *, element: str | None = None, lanes: int = 1
+) -> Kernel:
+    """Return a kernel of the file that is being listed; see :func:`_in`."""
+    return Kernel(
+        name=f"foveate_{name}",
+        source=Path(),
+        parameters=tuple(part.strip() for part in parameters.split(",")),
+        shape=shape,
+        element=element,
+        lanes=lanes,
+    )
+
+
+def _typed(name: str, parameters: str, shape: Shape) -> list[Kernel]:
+    """Return one kernel an element type."""
+    return [
+        _kernel(f"{name}_f32", parameters, shape, element="float32"),
+        _kernel(f"{name}_f16", parameters, shape, element="float16"),
+    ]
+
+
+def _wide(name: str, parameters: str, shape: Shape) -> list[Kernel]:
+    """Return one kernel an element type and width of access: 16 bytes, or one element."""
+    return [
+        _kernel(f"{name}_f32x4", parameters, shape, element="float32", lanes=4),
+        _kernel(f"{name}_f32x1", parameters, shape, element="float32"),
+        _kernel(f"{name}_f16x8", parameters, shape, element="float16", lanes=8),
+        _kernel(f"{name}_f16x1", parameters, shape, element="float16"),
+    ]
+
+
+def _in(source: str, *kernels: Kernel) -> list[Kernel]:
+    """Name the file of some kernels."""
+    return [replace(kernel, source=Path(source)) for kernel in kernels]
 
 
 _MAP_SHAPE = "int batch, int height, int width, int channels"
 _POOLING = f"{_MAP_SHAPE}, int roi_count, int rows, int columns, float scale, int rounding"
 
 _LIST = [
-    *_family(
-        "foveate_roi_max_pool",
+    *_in(
         "roi_max_pool/roi_max_pool.cuh",
-        f"pointer features, pointer rois, pointer pooled, {_POOLING}",
-        shapes.roi_max_pool,
+        *_wide(
+            "roi_max_pool",
+            f"pointer features, pointer rois, pointer pooled, {_POOLING}",
+            shapes.roi_max_pool,
+        ),
+        *_wide(
+            "roi_max_pool_tables",
+            "pointer features, pointer table2, pointer table4, pointer table8, pointer rois, "
+            f"pointer pooled, {_POOLING}",
+            shapes.roi_max_pool,
+        ),
+        *_wide(
+            "square_table",
+            f"pointer source, pointer table, {_MAP_SHAPE}, int half",
+            shapes.square_table,
+        ),
     ),
-    *_family(
-        "foveate_roi_max_pool_tables",
-        "roi_max_pool/roi_max_pool.cuh",
-        "pointer features, pointer table2, pointer table4, pointer table8, pointer rois, "
-        f"pointer pooled, {_POOLING}",
-        shapes.roi_max_pool,
+    *_in(
+        "foveal_roi_pool/foveal_roi_pool.cuh",
+        *_typed(
+            "foveal_roi_pool",
+            "pointer maps, pointer shapes, pointer map_scales, pointer boxes, pointer scales, "
+            "pointer pairs, pointer results, int box_count, int pair_count, int rows, "
+            "int columns, int rounding, int normalisation, float gain",
+            shapes.foveal_roi_pool,
+        ),
     ),
-    *_family(
-        "foveate_square_table",
-        "roi_max_pool/roi_max_pool.cuh",
-        f"pointer source, pointer table, {_MAP_SHAPE}, int half",
-        shapes.square_table,
+    *_in(
+        "bilinear_upsample/windows.cuh",
+        *_typed(
+            "paste_windows",
+            "pointer logits, pointer geometry, pointer count, pointer bits, pointer partials, "
+            "int windows, int size, int height, int width, float threshold, int square, "
+            "int stage_rows",
+            shapes.paste_windows,
+        ),
+        _kernel(
+            "paste_boxes",
+            "pointer partials, pointer areas, pointer boxes, int windows, int bands",
+            shapes.paste_boxes,
+        ),
+    ),
+    *_in(
+        "bilinear_upsample/map.cuh",
+        *_wide(
+            "upsample_map",
+            "pointer input, pointer second, pointer maps, pointer shapes, pointer picks, "
+            "pointer output, int planes, int channels, int height, int width, int out_height, "
+            "int out_width, int align_corners, int relu, int levels, int step, int band_rows, "
+            "int stage_rows",
+            shapes.upsample_map,
+        ),
+    ),
+    *_in(
+        "gather_windows/gather_windows.cuh",
+        *_wide(
+            "gather_windows",
+            "pointer maps, pointer shapes, pointer picks, pointer patches, int count, "
+            "int levels, int channels, int size, int step",
+            shapes.gather_windows,
+        ),
+    ),
+    *_in(
+        "nms/nms.cuh",
+        _kernel(
+            "nms_keys",
+            "pointer boxes, pointer scores, pointer count, pointer keys, int capacity",
+            shapes.nms_rank,
+        ),
+        _kernel("nms_order", "pointer keys, pointer order, int capacity", shapes.nms_rank),
+        _kernel(
+            "nms_masks",
+            "pointer boxes, pointer groups, pointer order, pointer masks, int capacity, "
+            "int words, double iou",
+            shapes.nms_masks,
+        ),
+        _kernel(
+            "nms_scan",
+            "pointer order, pointer masks, pointer kept, pointer kept_count, int capacity, "
+            "int limit",
+            shapes.nms_scan,
+        ),
+    ),
+    *_in(
+        "select_top_k/select_top_k.cuh",
+        _kernel(
+            "select_cells",
+            "pointer grids, pointer shapes, pointer starts, pointer factors, pointer keys, "
+            "pointer windows, int levels, int cells, int size, int stride, int padding",
+            shapes.select_rank,
+        ),
+        _kernel("select_order", "pointer keys, pointer order, int cells", shapes.select_rank),
+        _kernel(
+            "select_scan",
+            "pointer grids, pointer shapes, pointer starts, pointer order, pointer windows, "
+            "pointer picks, pointer geometry, pointer scores, pointer count, int levels, "
+            "int cells, int limit, double iou",
+            shapes.select_scan,
+        ),
+    ),
+    *_in(
+        "decode_boxes/decode_boxes.cuh",
+        _kernel(
+            "decode_boxes",
+            "pointer boxes, pointer deltas, pointer results, int rows, int classes, "
+            "double mean_x, double mean_y, double mean_w, double mean_h, double std_x, "
+            "double std_y, double std_w, double std_h, int height, int width",
+            shapes.decode_boxes,
+        ),
+    ),
+    *_in(
+        "foveal_boxes/foveal_boxes.cuh",
+        _kernel(
+            "foveal_boxes",
+            "pointer boxes, pointer scales, pointer regions, int count, int scale_count",
+            shapes.foveal_boxes,
+        ),
+    ),
+    *_in(
+        "take_boxes/take_boxes.cuh",
+        _kernel(
+            "take_boxes",
+            "pointer boxes, pointer kept, pointer taken, int capacity, int count, "
+            "float horizontal, float vertical",
+            shapes.take_boxes,
+        ),
+    ),
+    *_in(
+        "pyramid/pyramid.cuh",
+        *_typed(
+            "pyramid_place",
+            "pointer picture, pointer canvases, pointer plan, pointer table, int picture_height, "
+            "int picture_width, int levels, int blocks, int resampling, int to_bytes, int fill",
+            shapes.pyramid_place,
+        ),
+        _kernel(
+            "pyramid_resize",
+            "pointer picture, pointer resized, int picture_height, int picture_width, "
+            "int height, int width, int resampling",
+            shapes.pyramid_resize,
+        ),
     ),
 ]
 

@@ -7,7 +7,7 @@ product, and one unit in the last place decides which row of the map belongs to 
 
 from __future__ import annotations
 
-from math import ceil, floor
+from math import ceil, floor, isnan
 
 import numpy as np
 
@@ -15,7 +15,10 @@ from foveate.arrays import Floats
 from foveate.errors import OptionError
 from foveate.kernels.roi_max_pool import ROUNDINGS
 
-__all__ = ["roi_max_pool"]
+__all__ = ["FARTHEST", "roi_max_pool"]
+
+FARTHEST = 2.0**28
+"""Largest map coordinate; what lies farther, infinity too, counts as this."""
 
 
 def roi_max_pool(
@@ -29,7 +32,8 @@ def roi_max_pool(
 
     Args:
         features: (N, C, H, W).
-        rois: (R, 5): index of the map in the batch, then xyxy in pixels of the picture, from 0.
+        rois: (R, 5): index of the map in the batch, then xyxy in pixels of the picture, from 0. A
+            region of a map that does not exist, or with a corner that is not a number, gives 0.
         output_size: Rows and columns of bins.
         spatial_scale: Map pixels a picture pixel.
         rounding: ``"caffe"``: corners are rounded half away from zero and both belong to the
@@ -38,14 +42,17 @@ def roi_max_pool(
             edges of bins are rounded half away from zero and do not overlap.
 
     Returns:
-        (R, C, rows, columns); 0 for a bin that covers nothing of the map.
+        (R, C, rows, columns); 0 for a bin that covers nothing of the map, NaN for one that covers
+        a NaN.
     """
     if rounding not in ROUNDINGS:
         raise OptionError(f"rounding must be one of {', '.join(ROUNDINGS)}, found {rounding!r}")
     rows, columns = (output_size, output_size) if isinstance(output_size, int) else output_size
-    _, channels, height, width = features.shape
+    count, channels, height, width = features.shape
     pooled = np.zeros((len(rois), channels, rows, columns), features.dtype)
     for r, (batch, x0, y0, x1, y1) in enumerate(np.asarray(rois, np.float32)):
+        if not 0 <= batch < count or any(map(isnan, (x0, y0, x1, y1))):
+            continue
         vertical = _bins(y0, y1, rows, height, np.float32(spatial_scale), rounding)
         horizontal = _bins(x0, x1, columns, width, np.float32(spatial_scale), rounding)
         for i, (top, bottom) in enumerate(vertical):
@@ -60,7 +67,7 @@ def _bins(
     low: np.float32, high: np.float32, count: int, limit: int, scale: np.float32, rounding: str
 ) -> list[tuple[int, int]]:
     """Return start and end, clipped to the map, of each bin along one axis."""
-    start, end = _round(low * scale), _round(high * scale)
+    start, end = _corner(low, scale), _corner(high, scale)
     size = max(end - start + 1, 1) if rounding == "caffe" else max(end - start, 1)
     step = np.float32(size) / np.float32(count)
     bins = []
@@ -72,6 +79,13 @@ def _bins(
             edges = _round(first) + start, _round(last) + start
         bins.append((min(max(edges[0], 0), limit), min(max(edges[1], 0), limit)))
     return bins
+
+
+def _corner(value: np.float32, scale: np.float32) -> int:
+    """Return a corner in whole pixels of the map."""
+    with np.errstate(over="ignore"):
+        scaled = value * scale
+    return _round(np.clip(scaled, np.float32(-FARTHEST), np.float32(FARTHEST)))
 
 
 def _round(value: np.float32) -> int:

@@ -18,6 +18,8 @@
 #include <cstdlib>
 #include <cstring>
 #include <functional>
+#include <string>
+#include <type_traits>
 #include <vector>
 
 #define __global__
@@ -66,7 +68,7 @@ inline int __ffs(int value) { return __builtin_ffs(value); }
 
 namespace host {
 
-constexpr size_t kStackBytes = 256 * 1024;
+constexpr size_t kStackBytes = 64 * 1024;
 constexpr size_t kDynamicSharedBytes = 228 * 1024;
 
 inline void fail(const char* text) {
@@ -101,8 +103,7 @@ struct Block {
 };
 
 inline Block block;
-inline dim3 last_grid, last_block;
-inline size_t last_shared_bytes = 0;
+inline std::string launches;
 alignas(16) inline char dynamic_shared[kDynamicSharedBytes];
 
 inline uint3 thread_index, block_index;
@@ -232,11 +233,28 @@ inline void run_block() {
     }
 }
 
-template <typename Kernel, typename... Arguments>
-int launch(Kernel kernel, dim3 grid, dim3 size, size_t shared_bytes, Arguments... arguments) {
-    last_grid = grid_size = grid;
-    last_block = block_size = size;
-    last_shared_bytes = shared_bytes;
+template <typename T>
+std::string described(T value) {
+    if constexpr (std::is_pointer_v<T>) return " p";
+    if constexpr (std::is_same_v<T, float>) return " f";
+    if constexpr (std::is_same_v<T, double>) return " d";
+    if constexpr (std::is_same_v<T, int>) return " i" + std::to_string(value);
+    return " ?";
+}
+
+inline std::string described(dim3 size) {
+    return " " + std::to_string(size.x) + " " + std::to_string(size.y) + " " +
+           std::to_string(size.z);
+}
+
+template <typename... Parameters, typename... Arguments>
+int launch(const char* name, void (*kernel)(Parameters...), dim3 grid, dim3 size,
+           size_t shared_bytes, Arguments... arguments) {
+    grid_size = grid;
+    block_size = size;
+    launches += name + described(grid) + described(size) + " " + std::to_string(shared_bytes);
+    (launches.append(described(static_cast<Parameters>(arguments))), ...);
+    launches += "\n";
     const unsigned threads = size.x * size.y * size.z;
     const bool fits = grid.x >= 1 && grid.x <= 2147483647u && grid.y >= 1 && grid.y <= 65535 &&
                       grid.z >= 1 && grid.z <= 65535 && threads >= 1 && threads <= 1024;
@@ -269,7 +287,7 @@ int launch(Kernel kernel, dim3 grid, dim3 size, size_t shared_bytes, Arguments..
 #define FOVEATE_DYNAMIC_SHARED(type, name) \
     type* name = reinterpret_cast<type*>(host::dynamic_shared)
 #define FOVEATE_LAUNCH(kernel, grid, block, shared_bytes, stream, ...) \
-    (static_cast<void>(stream), host::launch(kernel, grid, block, shared_bytes, __VA_ARGS__))
+    (static_cast<void>(stream), host::launch(#kernel, kernel, grid, block, shared_bytes, __VA_ARGS__))
 
 inline void __syncthreads() { host::wait(host::State::kBlockBarrier); }
 inline void __syncwarp() { host::wait(host::State::kWarpBarrier); }
@@ -318,10 +336,11 @@ inline int atomicMax(int* address, int value) {
     return old;
 }
 
-// Grid, block and dynamic shared bytes of the last launch: three, three and one numbers.
-extern "C" inline __attribute__((used)) void host_last_launch(long long* numbers) {
-    const dim3 &grid = host::last_grid, &block = host::last_block;
-    const long long all[7] = {grid.x,  grid.y,  grid.z, block.x,
-                              block.y, block.z, static_cast<long long>(host::last_shared_bytes)};
-    std::memcpy(numbers, all, sizeof all);
+// The launches since the last call, one a line: kernel, grid, block, dynamic shared bytes, and each
+// argument as p (a pointer), f (float), d (double) or i with its value (int).
+extern "C" inline __attribute__((used)) const char* host_launches() {
+    static std::string told;
+    told.swap(host::launches);
+    host::launches.clear();
+    return told.c_str();
 }

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+// What greedy suppression is made of: the order of scores, and the overlap of two boxes.
+//
+// NOTE: Overlaps are computed in float64, as the reference does. Windows of a grid overlap by simple
+// fractions, so that thresholds are met exactly, and float32 would decide some of those cases
+// otherwise. Boxes that do not touch are told apart in float32, where comparisons are exact.
+#pragma once
+
+#include "device/numbers.cuh"
+
+namespace foveate {
+
+struct Box {
+    float x0, y0, x1, y1;
+};
+
+FOVEATE_BOTH Box box_at(const float* boxes, long long index) {
+    const float* box = boxes + 4 * index;
+    return {box[0], box[1], box[2], box[3]};
+}
+
+FOVEATE_BOTH bool has_area(const Box& box) { return box.x1 > box.x0 && box.y1 > box.y0; }
+
+// Whether two boxes with areas share more than `iou` of their union; 0 <= iou < 1.
+FOVEATE_BOTH bool covers(const Box& a, const Box& b, double iou) {
+    const float left = a.x0 > b.x0 ? a.x0 : b.x0, right = a.x1 < b.x1 ? a.x1 : b.x1;
+    const float top = a.y0 > b.y0 ? a.y0 : b.y0, bottom = a.y1 < b.y1 ? a.y1 : b.y1;
+    if (right <= left || bottom <= top) return false;
+    const double shared = mul(add(static_cast<double>(right), -static_cast<double>(left)),
+                              add(static_cast<double>(bottom), -static_cast<double>(top)));
+    const double first = mul(add(static_cast<double>(a.x1), -static_cast<double>(a.x0)),
+                             add(static_cast<double>(a.y1), -static_cast<double>(a.y0)));
+    const double second = mul(add(static_cast<double>(b.x1), -static_cast<double>(b.x0)),
+                              add(static_cast<double>(b.y1), -static_cast<double>(b.y0)));
+    return shared > mul(iou, add(add(first, second), -shared));
+}
+
+// A number that grows with the score; equal scores (0 and -0 too) give equal numbers, NaN the least.
+FOVEATE_BOTH unsigned score_key(float score) {
+    if (score != score) return 0u;
+    const unsigned bits = __float_as_uint(add(score, 0.0f));
+    return (bits & 0x80000000u) != 0u ? ~bits : bits | 0x80000000u;
+}
+
+}  // namespace foveate

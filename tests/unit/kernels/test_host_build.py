@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The kernels run on the host: over their grids as launched, under sanitizers.
+
+The cases of an operation are in ``host_build/cases_<operation>.py``. They run in a process of their
+own, into which the sanitizers are loaded first.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tests.unit.kernels.host_build.library import OPS, compile_library, sanitized_environment
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_kernels_agree_with_the_reference_under_sanitizers(op: str) -> None:
+    compile_library(op)
+    cases = Path("tests/unit/kernels/host_build") / f"cases_{op}.py"
+    command = [sys.executable, "-m", "pytest", str(cases), "--noconftest", "-p", "no:cacheprovider"]
+    done = subprocess.run(
+        # What a sanitizer writes before it ends the process must not be captured inside it.
+        [*command, "-q", "-x", "--tb=short", "--capture=sys"],
+        env=sanitized_environment(),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
