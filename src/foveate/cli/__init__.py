@@ -25,6 +25,8 @@ COMMANDS = {
     "demo": "Run the shipped bundle on the shipped photographs.",
     "doctor": "Say what works here, by trying it, and how to get the rest.",
     "export": "Export a checkpoint to a bundle.",
+    "compile": "Compile a bundle to engines of TensorRT.",
+    "cache": "List, explain or delete compiled engines.",
     "evaluate": "Measure a bundle on a data set.",
     "compose": "Make a data set of cut-outs and backgrounds.",
     "train": "Train the networks.",

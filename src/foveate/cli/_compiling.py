@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The options that `foveate compile` and `foveate cache why-miss` share."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from foveate.errors import OptionError
+
+if TYPE_CHECKING:
+    from foveate.export.compiling import CompileOptions
+
+__all__ = ["compile_options"]
+
+Target = Annotated[str, typer.Option(help="tensorrt or tensorrt-rtx.")]
+Archs = Annotated[
+    list[str] | None,
+    typer.Option("--arch", help="GPU to build for, such as sm_89; repeatable with tensorrt-rtx."),
+]
+Stages = Annotated[
+    list[str] | None, typer.Option("--stage", help="Stage to compile; repeatable, all by default.")
+]
+Pictures = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--picture", help="Size of pictures, WIDTHxHEIGHT, to make engines of fixed shapes for."
+    ),
+]
+Buckets = Annotated[
+    list[int] | None,
+    typer.Option("--bucket", help="Fixed number of windows and boxes; repeatable."),
+]
+Ranges = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--range", help="Lengths of a dimension, as boxes=1:100:400 (best in the middle)."
+    ),
+]
+Level = Annotated[
+    int, typer.Option("--builder-level", min=0, max=5, help="How long to look for fast kernels.")
+]
+Workspace = Annotated[
+    int | None, typer.Option("--workspace", min=1, help="Most scratch memory of a layer, in MiB.")
+]
+Hardware = Annotated[
+    str,
+    typer.Option(
+        "--hardware-compatibility",
+        help="Other GPUs that may run it: none, ampere+ or same-compute-capability.",
+    ),
+]
+Versions = Annotated[
+    bool, typer.Option("--version-compatible", help="Later releases of TensorRT may run it.")
+]
+Strip = Annotated[bool, typer.Option("--strip", help="Leave the weights out of the plan.")]
+Refit = Annotated[bool, typer.Option("--refit", help="Let weights of the plan be replaced.")]
+Timing = Annotated[
+    Path | None, typer.Option("--timing-cache", help="File of measured kernels, kept up to date.")
+]
+Plugins = Annotated[
+    Path | None, typer.Option("--plugins", help="Plugin library, as `foveate kernels build` makes.")
+]
+Cache = Annotated[
+    Path | None,
+    typer.Option("--cache", help="Folder of the engine cache; $FOVEATE_CACHE or ~/.cache."),
+]
+
+
+def compile_options(
+    *,
+    target: str,
+    arch: list[str] | None,
+    stage: list[str] | None,
+    picture: list[str] | None,
+    bucket: list[int] | None,
+    ranges: list[str] | None,
+    builder_level: int,
+    workspace: int | None,
+    hardware_compatibility: str,
+    version_compatible: bool,
+    strip: bool,
+    refit: bool,
+    timing_cache: Path | None,
+    plugins: Path | None,
+) -> CompileOptions:
+    """Turn what was written on the command line into options.
+
+    Raises:
+        OptionError: A picture's size or a range is malformed, or options contradict each other.
+    """
+    from foveate.export.compiling import CompileOptions
+
+    return CompileOptions(
+        target=target,
+        archs=tuple(arch or ()),
+        stages=tuple(stage or ()),
+        pictures=tuple(_size(text) for text in picture or ()),
+        buckets=tuple(bucket or ()),
+        ranges=dict(_range(text) for text in ranges or ()),
+        builder_level=builder_level,
+        workspace_mb=workspace,
+        hardware_compatibility=hardware_compatibility,
+        version_compatible=version_compatible,
+        strip=strip,
+        refit=refit,
+        timing_cache=timing_cache,
+        plugins=plugins,
+    )
+
+
+def _size(text: str) -> tuple[int, int]:
+    match = re.fullmatch(r"(\d+)x(\d+)", text)
+    if match is None:
+        raise OptionError(f"{text!r} is no size of a picture", remedy="write it as 640x480")
+    return int(match[1]), int(match[2])
+
+
+def _range(text: str) -> tuple[str, tuple[int, int, int]]:
+    match = re.fullmatch(r"(\w+)=(\d+):(\d+):(\d+)", text)
+    if match is None:
+        raise OptionError(f"{text!r} is no range", remedy="write it as boxes=1:100:400")
+    return match[1], (int(match[2]), int(match[3]), int(match[4]))

@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The GPU of this machine, asked of the driver itself: no package is needed for that."""
+
+from __future__ import annotations
+
+import ctypes
+from dataclasses import dataclass
+
+__all__ = ["Gpu", "current_gpu"]
+
+_MAJOR, _MINOR = 75, 76  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, _MINOR of cuda.h
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gpu:
+    """Name and compute capability of a GPU, and the newest CUDA that its driver knows."""
+
+    name: str
+    arch: str
+    driver: str
+
+
+def current_gpu() -> Gpu | None:
+    """Return the first GPU, or None on a machine without a working driver."""
+    try:
+        cuda = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return None
+    if cuda.cuInit(0):
+        return None
+    device, driver = ctypes.c_int(), ctypes.c_int()
+    name = ctypes.create_string_buffer(256)
+    sides = (ctypes.c_int(), ctypes.c_int())
+    failed = (
+        cuda.cuDeviceGet(ctypes.byref(device), 0)
+        or cuda.cuDeviceGetName(name, len(name), device)
+        or cuda.cuDeviceGetAttribute(ctypes.byref(sides[0]), _MAJOR, device)
+        or cuda.cuDeviceGetAttribute(ctypes.byref(sides[1]), _MINOR, device)
+        or cuda.cuDriverGetVersion(ctypes.byref(driver))
+    )
+    if failed:
+        return None
+    return Gpu(
+        name=name.value.decode(),
+        arch=f"sm_{sides[0].value}{sides[1].value}",
+        driver=f"{driver.value // 1000}.{driver.value % 1000 // 10}",
+    )
