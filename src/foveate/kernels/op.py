@@ -21,13 +21,14 @@ class Op:
         name: Name for people and profiles.
         host: The version for numpy memory.
         outputs: Names of the arguments that are written.
-        kernel: Name of the device kernel, for devices that have one.
+        kernels: Names of the device kernels in the order of their launch, as in ``launches``,
+            without the suffix of element type and access width; empty if there is none.
     """
 
     name: str
     host: Callable[..., None]
     outputs: tuple[str, ...]
-    kernel: str | None = None
+    kernels: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         unknown = set(self.outputs) - set(self.arguments)

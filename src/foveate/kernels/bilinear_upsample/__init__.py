@@ -16,5 +16,5 @@ MASK_BOXES = Op(
     name="mask_boxes",
     host=host.mask_boxes,
     outputs=("boxes",),
-    kernel="foveate_mask_boxes",
+    kernels=("foveate_paste_windows", "foveate_paste_boxes"),
 )

@@ -12,7 +12,7 @@ from foveate.arrays import Bools, Floats
 from foveate.kernels.bilinear_upsample.window import Window
 from foveate.kernels.pyramid.reference import axis_weights
 
-__all__ = ["paste", "resample", "tight_box", "upsample_map"]
+__all__ = ["corner_weights", "paste", "resample", "tight_box", "upsample", "upsample_map"]
 
 
 def resample(logits: Floats, height: int, width: int) -> NDArray[np.float64]:
@@ -49,6 +49,45 @@ def tight_box(mask: Bools) -> tuple[int, int, int, int]:
         return (0, 0, 0, 0)
     left, top = int(columns.min()), int(rows.min())
     return left, top, int(columns.max()) + 1, int(rows.max()) + 1
+
+
+def corner_weights(old: int, new: int) -> NDArray[np.float64]:
+    """Return the matrix (new, old) that blends an axis whose first and last samples coincide."""
+    weights = np.zeros((new, old))
+    for i in range(new):
+        position = i * (old - 1) / (new - 1) if new > 1 else 0.0
+        first = min(int(position), max(old - 2, 0))
+        weights[i, first] += 1 - (position - first)
+        weights[i, min(first + 1, old - 1)] += position - first
+    return weights
+
+
+def _half_pixel_weights(old: int, new: int) -> NDArray[np.float64]:
+    """Return the matrix (new, old) that blends an axis between pixel centres, without averaging."""
+    weights = np.zeros((new, old))
+    for i in range(new):
+        position = min(max((2 * i + 1) * old / (2 * new) - 0.5, 0.0), old - 1.0)
+        first = min(int(position), max(old - 2, 0))
+        weights[i, first] += 1 - (position - first)
+        weights[i, min(first + 1, old - 1)] += position - first
+    return weights
+
+
+def upsample(
+    features: Floats, height: int, width: int, *, align_corners: bool, relu: bool = False
+) -> NDArray[np.float64]:
+    """Blend (N, C, H, W) maps to any size, after dropping what is negative where asked."""
+    values = features.astype(np.float64)
+    if relu:
+        values = np.maximum(values, 0.0)
+    weights = corner_weights if align_corners else _half_pixel_weights
+    blended: NDArray[np.float64] = np.einsum(
+        "ih,nchw,jw->ncij",
+        weights(features.shape[2], height),
+        values,
+        weights(features.shape[3], width),
+    )
+    return blended
 
 
 def upsample_map(features: Floats, factor: int) -> NDArray[np.float64]:

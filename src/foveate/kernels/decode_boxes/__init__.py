@@ -12,5 +12,5 @@ DECODE_BOXES = Op(
     name="decode_boxes",
     host=host.decode_boxes_op,
     outputs=("decoded",),
-    kernel="foveate_decode_boxes",
+    kernels=("foveate_decode_boxes",),
 )

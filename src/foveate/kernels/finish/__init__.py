@@ -12,5 +12,4 @@ FINISH = Op(
     name="finish",
     host=host.finish,
     outputs=("found_boxes", "found_scores", "found_labels", "found_rows", "found_count"),
-    kernel="foveate_finish",
 )

@@ -12,5 +12,5 @@ GATHER_WINDOWS = Op(
     name="gather_windows",
     host=host.gather_windows,
     outputs=("patches",),
-    kernel="foveate_gather_windows",
+    kernels=("foveate_gather_windows",),
 )

@@ -8,4 +8,9 @@ from foveate.kernels.op import Op
 
 __all__ = ["NMS"]
 
-NMS = Op(name="nms", host=host.nms, outputs=("kept", "kept_count"), kernel="foveate_nms")
+NMS = Op(
+    name="nms",
+    host=host.nms,
+    outputs=("kept", "kept_count"),
+    kernels=("foveate_nms_keys", "foveate_nms_order", "foveate_nms_masks", "foveate_nms_scan"),
+)

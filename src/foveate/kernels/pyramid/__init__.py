@@ -8,5 +8,7 @@ from foveate.kernels.pyramid import host
 
 __all__ = ["PLACE", "RESIZE"]
 
-RESIZE = Op(name="resize", host=host.resize, outputs=("resized",), kernel="foveate_pyramid_resize")
-PLACE = Op(name="place", host=host.place, outputs=("canvas",), kernel="foveate_pyramid_place")
+RESIZE = Op(
+    name="resize", host=host.resize, outputs=("resized",), kernels=("foveate_pyramid_resize",)
+)
+PLACE = Op(name="place", host=host.place, outputs=("canvas",), kernels=("foveate_pyramid_place",))

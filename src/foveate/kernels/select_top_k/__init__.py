@@ -12,5 +12,5 @@ SELECT_TOP_K = Op(
     name="select_top_k",
     host=host.select_top_k,
     outputs=("picks", "geometry", "scores", "count"),
-    kernel="foveate_select_top_k",
+    kernels=("foveate_select_cells", "foveate_select_order", "foveate_select_scan"),
 )

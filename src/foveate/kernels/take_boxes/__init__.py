@@ -9,5 +9,5 @@ from foveate.kernels.take_boxes import host
 __all__ = ["TAKE_BOXES"]
 
 TAKE_BOXES = Op(
-    name="take_boxes", host=host.take_boxes, outputs=("taken",), kernel="foveate_take_boxes"
+    name="take_boxes", host=host.take_boxes, outputs=("taken",), kernels=("foveate_take_boxes",)
 )

@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from foveate.errors import BackendError, OptionError
+from foveate.kernels import compilers
+from foveate.kernels.compilers import Nvcc, find_compiler, find_nvcc
+from foveate.kernels.compiling import CodeCache, compile_kernels, included_sources
+from foveate.kernels.nvrtc import NvrtcLibrary
+from foveate.kernels.status import STATUSES, check_status
+
+SOURCE = Path("take_boxes/take_boxes.cuh")
+
+
+class Counting:
+    """A compiler that counts how often it is asked."""
+
+    def __init__(self, version: str = "1", fails: bool = False) -> None:
+        self.version, self.fails, self.calls = version, fails, 0
+
+    def compile(
+        self, source: Path, target: Path, *, include: Path, form: str, architectures: Sequence[str]
+    ) -> str:
+        self.calls += 1
+        target.write_bytes(b"half")
+        if self.fails:
+            raise BackendError("stopped")
+        target.write_bytes(f"{source.name} {form} {architectures}".encode())
+        return f"log of {include.name}"
+
+
+def test_what_was_compiled_is_not_compiled_again(tmp_path: Path) -> None:
+    compiler = Counting()
+    for _ in range(2):
+        compiled = compile_kernels(
+            SOURCE,
+            form="ptx",
+            architectures=["sm_75"],
+            compiler=compiler,
+            cache=CodeCache(tmp_path),
+        )
+        assert compiled.path.read_text() == "take_boxes.cuh ptx ['sm_75']"
+        assert compiled.log == "log of kernels"
+    assert compiler.calls == 1
+
+
+def test_form_architecture_and_compiler_are_part_of_the_key(tmp_path: Path) -> None:
+    paths = {
+        compile_kernels(
+            SOURCE,
+            form=form,
+            architectures=[architecture],
+            compiler=Counting(version),
+            cache=CodeCache(tmp_path),
+        ).path
+        for form in ("ptx", "cubin")
+        for architecture in ("sm_75", "sm_89")
+        for version in ("1", "2")
+    }
+    assert len(paths) == 8
+
+
+def test_an_included_file_is_part_of_the_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "op").mkdir()
+    (tmp_path / "op" / "a.cuh").write_text('#include "op/b.cuh"\n')
+    header = tmp_path / "op" / "b.cuh"
+    monkeypatch.setattr("foveate.kernels.compiling.FOLDER", tmp_path)
+    compiler, cache = Counting(), CodeCache(tmp_path / "cache")
+    for text in ("// one", "// two", "// one"):
+        header.write_text(text)
+        compile_kernels(
+            Path("op/a.cuh"), form="ptx", architectures=["sm_75"], compiler=compiler, cache=cache
+        )
+    assert compiler.calls == 2
+    assert list(included_sources(Path("op/a.cuh"))) == [Path("op/a.cuh"), Path("op/b.cuh")]
+
+
+def test_a_compiler_that_stops_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(BackendError, match="stopped"):
+        compile_kernels(
+            SOURCE,
+            form="ptx",
+            architectures=["sm_75"],
+            compiler=Counting(fails=True),
+            cache=CodeCache(tmp_path),
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    cache = CodeCache(tmp_path / "file" / "folder")
+    with pytest.raises(BackendError, match="cannot be kept.*folder.*FOVEATE_CACHE"):
+        compile_kernels(
+            SOURCE, form="ptx", architectures=["sm_75"], compiler=Counting(), cache=cache
+        )
+
+
+@pytest.mark.parametrize(
+    ("form", "architectures", "words"),
+    [
+        ("sass", ["sm_75"], "form must be one of ptx, cubin, fatbin, found 'sass'"),
+        ("ptx", [], r"architectures must be names like sm_89, found \[\]"),
+        ("ptx", ["75"], r"found \['75'\]"),
+    ],
+)
+def test_unknown_forms_and_architectures_are_refused(
+    form: str, architectures: list[str], words: str
+) -> None:
+    with pytest.raises(OptionError, match=words):
+        compile_kernels(SOURCE, form=form, architectures=architectures, compiler=Counting())
+
+
+@pytest.mark.parametrize(
+    ("names", "folder"),
+    [
+        ({"FOVEATE_CACHE": "/here"}, "/here/kernels"),
+        ({"XDG_CACHE_HOME": "/there"}, "/there/foveate/kernels"),
+        ({}, str(Path.home() / ".cache/foveate/kernels")),
+    ],
+)
+def test_the_cache_lies_where_the_environment_says(
+    names: dict[str, str], folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("FOVEATE_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in names.items():
+        monkeypatch.setenv(name, value)
+    assert CodeCache.of_user().folder == Path(folder)
+
+
+def test_without_a_compiler_the_error_says_how_to_get_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compilers, "find_nvcc", lambda: None)
+    monkeypatch.setattr(compilers.importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(BackendError, match="no compiler for CUDA kernels.*pip install"):
+        find_compiler()
+
+
+def test_a_toolkit_named_by_the_environment_comes_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "bin" / "nvcc"
+    program.parent.mkdir()
+    program.touch()
+    monkeypatch.setenv("CUDA_HOME", str(tmp_path))
+    assert find_nvcc() == Nvcc(program)
+
+
+def test_a_warning_stops_nvcc_and_is_told(tmp_path: Path) -> None:
+    nvcc = find_nvcc()
+    if nvcc is None:
+        pytest.skip("needs nvcc of a CUDA toolkit")
+    source = tmp_path / "odd.cuh"
+    source.write_text("__global__ void kernel(int* a) { int unused; a[0] = 1; }")
+    with pytest.raises(BackendError, match="nvcc cannot compile for sm_75.*unused"):
+        nvcc.compile(
+            source, tmp_path / "odd.ptx", include=tmp_path, form="ptx", architectures=["sm_75"]
+        )
+
+
+def test_a_broken_nvrtc_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "libnvrtc.so.13"
+    path.write_bytes(b"no library")
+    with pytest.raises(BackendError, match="NVRTC cannot be loaded.*force-reinstall"):
+        NvrtcLibrary(path)
+
+
+@pytest.mark.parametrize("status", STATUSES)
+def test_refused_arguments_become_an_error_with_a_remedy(status: int) -> None:
+    with pytest.raises(OptionError, match=f"nms: .*status {status}") as raised:
+        check_status(status, "nms")
+    assert raised.value.remedy
+
+
+def test_statuses_are_those_of_the_launchers() -> None:
+    text = (Path(compilers.__file__).parent / "device" / "launch.cuh").read_text(encoding="utf-8")
+    codes = {int(line.split("=")[1].split(",")[0]) for line in text.splitlines() if "= -" in line}
+    assert codes == STATUSES.keys()
+
+
+def test_success_is_no_error_and_an_error_of_cuda_is_one() -> None:
+    check_status(0, "nms")
+    with pytest.raises(BackendError, match="nms: CUDA refused the launch with error 700"):
+        check_status(700, "nms")
+
+
+def test_kernels_are_listed_without_importing_a_framework() -> None:
+    program = "import sys, foveate.kernels.launches; sys.exit('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], env=os.environ, check=False)
+    assert done.returncode == 0
