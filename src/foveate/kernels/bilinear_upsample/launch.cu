@@ -7,6 +7,11 @@
 
 namespace foveate {
 
+constexpr int kMapOutputs = 2048;       // of a block, about
+constexpr int kMapSharedBytes = 40960;  // of a block, at most
+constexpr int kMapWidest = 4096;        // of the output: its columns' blends are kept
+constexpr int kPasteStageSize = 352;    // widest logits that are staged
+
 // How a map is divided among blocks.
 struct UpsamplePlan {
     int band_rows;   // rows of output a block

@@ -19,9 +19,6 @@
 namespace foveate {
 
 constexpr int kMapThreads = 128;
-constexpr int kMapOutputs = 2048;       // about as many a block
-constexpr int kMapSharedBytes = 40960;  // at most
-constexpr int kMapWidest = 4096;        // of the output: its columns' blends are kept
 
 // The second input of one plane: its address, the distance of its rows, and how much of it exists.
 template <typename T>

@@ -25,8 +25,7 @@ namespace foveate {
 
 constexpr int kPasteThreads = 256;
 constexpr int kPasteBand = 64;
-constexpr int kPasteStage = 34;       // rows of logits that are staged together
-constexpr int kPasteStageSize = 352;  // widest logits that are staged
+constexpr int kPasteStage = 34;  // rows of logits that are staged together
 constexpr int kBoxThreads = 128;
 constexpr int kPartials = 5;  // area, left, top, right, bottom
 constexpr double kFarthestEdge = 262144.0;
