@@ -140,7 +140,7 @@ def test_the_cache_lies_where_the_environment_says(
 
 def test_without_a_compiler_the_error_says_how_to_get_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compilers, "find_nvcc", lambda: None)
-    monkeypatch.setattr(compilers.importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     with pytest.raises(BackendError, match="no compiler for CUDA kernels.*pip install"):
         find_compiler()
 

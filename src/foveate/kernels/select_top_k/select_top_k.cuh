@@ -80,16 +80,17 @@ __device__ inline int greedy(const int* order, const float* windows, int cells, 
         for (int turn = 0; turn < kRankThreads / 32; ++turn) {
             int fresh = total;
             if (warp == turn) {
-                for (int bit = 0; bit < 32; ++bit) {
-                    const unsigned living = __ballot_sync(0xffffffffu, alive);
-                    const bool wins = (living >> bit & 1u) != 0u && fresh < limit;
-                    if (wins && lane == bit) {
+                unsigned living = __ballot_sync(0xffffffffu, alive);
+                while (living != 0u && fresh < limit) {
+                    if (lane == __ffs(static_cast<int>(living)) - 1) {
                         winners[fresh] = own;
                         boxes[fresh] = box;
+                        alive = false;
                     }
                     __syncwarp();
-                    if (wins && lane > bit && alive) alive = !covers(boxes[fresh], box, iou);
-                    fresh += wins;
+                    if (alive) alive = !covers(boxes[fresh], box, iou);
+                    ++fresh;
+                    living = __ballot_sync(0xffffffffu, alive);
                 }
                 if (lane == 0) *found = fresh;
             }

@@ -128,7 +128,7 @@ def launch(op: str, launcher: str, *arguments: Argument) -> int:
             elif isinstance(argument, float):
                 given.append(ctypes.c_float(argument))
             else:
-                given.append(ctypes.c_int(int(argument)))  # type: ignore[arg-type]
+                given.append(ctypes.c_int(int(argument)))
         status = int(getattr(library, launcher)(*given, ctypes.c_void_p(None)))
     for line in library.host_launches().decode().splitlines():
         check_launch(line)
