@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from tests.ptx.compilation import ARCHITECTURES, kernel_of
+from tests.ptx.device import Device
 from tests.ptx.launch import Kernel
 
 from foveate.kernels.compilers import find_nvcc
@@ -31,3 +32,15 @@ def snippet(architecture: str) -> GetKernel:
         return kernel_of(SNIPPETS, architecture, name, dynamic_shared, SNIPPETS.parent)
 
     return get
+
+
+@pytest.fixture
+def device(architecture: str) -> Device:
+    """A fresh device."""
+    return Device(architecture)
+
+
+@pytest.fixture(params=[False, True], ids=["forwards", "backwards"])
+def either_way(architecture: str, request: pytest.FixtureRequest) -> Device:
+    """A fresh device that runs blocks and atomics in one order or in the other."""
+    return Device(architecture, backwards=bool(request.param))
