@@ -43,7 +43,7 @@ FOVEATE_BOTH float mix(float first, float second, float share) {
 struct Cover {
     int first;
     int last;
-    int low;   // the covered interval in units of 1 / length
+    int low;  // the covered interval in units of 1 / length
     int high;
 };
 

@@ -21,7 +21,8 @@ struct UpsamplePlan {
 
 inline UpsamplePlan upsample_plan(int height, int width, int out_height, int out_width) {
     // A multiple of 8 keeps each band's start aligned for the widest access.
-    const int band = clamp(ceil_div(kMapOutputs / out_width, 8) * 8, 8, ceil_div(out_height, 8) * 8);
+    const int band =
+        clamp(ceil_div(kMapOutputs / out_width, 8) * 8, 8, ceil_div(out_height, 8) * 8);
     const int tables = 8 * (out_width + band);
     const long long rows =
         smaller(height, static_cast<int>(static_cast<long long>(band) * height / out_height) + 3);
@@ -76,15 +77,15 @@ extern "C" int foveate_launch_paste_windows(const void* logits, const float* geo
         const unsigned shared_bytes = static_cast<unsigned>(4 * stage * size);
         int status = kOk;
         if (type == kFloat32) {
-            status = FOVEATE_LAUNCH(foveate_paste_windows_f32, grid, dim3(kPasteThreads),
-                                    shared_bytes, stream, static_cast<const float*>(logits),
-                                    geometry, count, bits, scratch, windows, size, height, width, threshold,
-                                    square, stage);
+            status =
+                FOVEATE_LAUNCH(foveate_paste_windows_f32, grid, dim3(kPasteThreads), shared_bytes,
+                               stream, static_cast<const float*>(logits), geometry, count, bits,
+                               scratch, windows, size, height, width, threshold, square, stage);
         } else {
-            status = FOVEATE_LAUNCH(foveate_paste_windows_f16, grid, dim3(kPasteThreads),
-                                    shared_bytes, stream, static_cast<const Half*>(logits),
-                                    geometry, count, bits, scratch, windows, size, height, width, threshold,
-                                    square, stage);
+            status =
+                FOVEATE_LAUNCH(foveate_paste_windows_f16, grid, dim3(kPasteThreads), shared_bytes,
+                               stream, static_cast<const Half*>(logits), geometry, count, bits,
+                               scratch, windows, size, height, width, threshold, square, stage);
         }
         if (status != kOk) return status;
     }
@@ -131,16 +132,17 @@ extern "C" int foveate_launch_upsample_map(const void* input, const void* second
     }
     const UpsamplePlan plan = upsample_plan(height, width, out_height, out_width);
     const long long planes = static_cast<long long>(count) * channels;
-    if (planes > kMaxGridX || planes * ceil_div(out_height, plan.band_rows) > kMaxGridX) return kTooLarge;
+    if (planes > kMaxGridX || planes * ceil_div(out_height, plan.band_rows) > kMaxGridX)
+        return kTooLarge;
     const dim3 grid(static_cast<unsigned>(planes * ceil_div(out_height, plan.band_rows)));
     const unsigned shared_bytes = static_cast<unsigned>(plan.shared_bytes);
     const int widest = type == kFloat32 ? Wide<float>::lanes : Wide<Half>::lanes;
     const bool wide = out_height * out_width % widest == 0 && is_aligned(output, 16);
-#define FOVEATE_START(suffix, T)                                                                   \
-    FOVEATE_LAUNCH(foveate_upsample_map_##suffix, grid, dim3(kMapThreads), shared_bytes, stream,   \
-                   static_cast<const T*>(input), static_cast<const T*>(second),                    \
-                   static_cast<const T* const*>(maps), shapes, picks, static_cast<T*>(output),     \
-                   static_cast<int>(planes), channels, height, width, out_height, out_width,       \
+#define FOVEATE_START(suffix, T)                                                                 \
+    FOVEATE_LAUNCH(foveate_upsample_map_##suffix, grid, dim3(kMapThreads), shared_bytes, stream, \
+                   static_cast<const T*>(input), static_cast<const T*>(second),                  \
+                   static_cast<const T* const*>(maps), shapes, picks, static_cast<T*>(output),   \
+                   static_cast<int>(planes), channels, height, width, out_height, out_width,     \
                    align_corners, relu, levels, step, plan.band_rows, plan.stage_rows)
     if (type == kFloat32) return wide ? FOVEATE_START(f32x4, float) : FOVEATE_START(f32x1, float);
     return wide ? FOVEATE_START(f16x8, Half) : FOVEATE_START(f16x1, Half);

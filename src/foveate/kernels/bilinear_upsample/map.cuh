@@ -13,8 +13,7 @@
 #define FOVEATE_MAP_CUH
 
 #include "bilinear_upsample/blend.cuh"
-#include "device/pack.cuh"
-#include "device/shared.cuh"
+#include "device/stage.cuh"
 
 namespace foveate {
 
@@ -31,11 +30,12 @@ struct Second {
 // column) of map n, which starts at step * (row, column); outside of the map there are zeros.
 template <typename T>
 FOVEATE_BOTH Second<T> second_of(const T* second, const T* const* maps, const int* shapes,
-                                 const int* picks, int levels, int step, int n, int c,
-                                 int channels, int height, int width) {
+                                 const int* picks, int levels, int step, int n, int c, int channels,
+                                 int height, int width) {
     if (maps == nullptr) {
         const long long plane = static_cast<long long>(n) * channels + c;
-        return {second == nullptr ? nullptr : second + plane * height * width, width, height, width};
+        return {second == nullptr ? nullptr : second + plane * height * width, width, height,
+                width};
     }
     const int level = picks[3LL * n];
     if (level < 0 || level >= levels) return {nullptr, 0, 0, 0};
@@ -56,6 +56,38 @@ FOVEATE_BOTH float input_at(const T* input, const Second<T>& second, int y, int 
         value = add(value, to_float(second.values[static_cast<long long>(y) * second.stride + x]));
     }
     return relu && value < 0.0f ? 0.0f : value;
+}
+
+// Bring `rows` rows of the sum, from row `base` on, to shared memory.
+template <typename T>
+__device__ void stage_inputs(const T* input, const Second<T>& second, int base, int rows,
+                             int height, int width, int relu, float* staged) {
+    constexpr int lanes = Wide<T>::lanes;
+    const T* from = input + base * width;
+    const T* other = second.values == nullptr ? nullptr : second.values + base * width;
+    const bool is_dense =
+        second.values == nullptr ||
+        (second.stride == width && second.height >= height && is_wide(other, lanes));
+    if (!is_dense || !is_wide(from, rows * width)) {
+        for (int i = threadIdx.x; i < rows * width; i += kMapThreads) {
+            const int y = i / width;
+            staged[i] = input_at(input, second, base + y, i - y * width, width, relu);
+        }
+        return;
+    }
+    for (int i = threadIdx.x * lanes; i < rows * width; i += kMapThreads * lanes) {
+        Pack<lanes> sum = Access<T, lanes>::load(from + i);
+        if (other != nullptr) {
+            const Pack<lanes> pack = Access<T, lanes>::load(other + i);
+#pragma unroll
+            for (int j = 0; j < lanes; ++j) sum.lane[j] = add(sum.lane[j], pack.lane[j]);
+        }
+#pragma unroll
+        for (int j = 0; j < lanes; ++j) {
+            if (relu && sum.lane[j] < 0.0f) sum.lane[j] = 0.0f;
+        }
+        keep<lanes>(sum, staged + i);
+    }
 }
 
 FOVEATE_BOTH Blend map_blend(int index, int old, int length, int align_corners) {
@@ -83,16 +115,14 @@ __device__ void upsample_block(const T* input, const T* second_input, const T* c
     const bool is_staged = end - base <= stage_rows;
     for (int i = threadIdx.x; i < out_width + rows; i += kMapThreads) {
         const bool is_row = i >= out_width;
-        const Blend blend = is_row ? map_blend(top + i - out_width, height, out_height, align_corners)
-                                   : map_blend(i, width, out_width, align_corners);
+        const Blend blend = is_row
+                                ? map_blend(top + i - out_width, height, out_height, align_corners)
+                                : map_blend(i, width, out_width, align_corners);
         firsts[i] = blend.first;
         shares[i] = blend.share;
     }
     if (is_staged) {
-        for (int i = threadIdx.x; i < (end - base) * width; i += kMapThreads) {
-            const int y = i / width;
-            staged[i] = input_at(from, second, base + y, i - y * width, width, relu);
-        }
+        stage_inputs(from, second, base, end - base, height, width, relu, staged);
     }
     __syncthreads();
     T* to = output + (static_cast<long long>(plane) * out_height + top) * out_width;
@@ -101,18 +131,19 @@ __device__ void upsample_block(const T* input, const T* second_input, const T* c
         Pack<N> pack;
 #pragma unroll
         for (int lane = 0; lane < N; ++lane) {
-            const int y0 = firsts[out_width + row], y1 = smaller(y0 + 1, height - 1);
-            const int x0 = firsts[column], x1 = smaller(x0 + 1, width - 1);
+            const float down = shares[out_width + row], across = shares[column];
+            // A sample of which nothing is taken need not exist.
+            const int y0 = firsts[out_width + row], y1 = y0 + (down > 0.0f);
+            const int x0 = firsts[column], x1 = x0 + (across > 0.0f);
             float corner[4];
 #pragma unroll
             for (int j = 0; j < 4; ++j) {
                 const int y = j < 2 ? y0 : y1, x = j % 2 == 0 ? x0 : x1;
-                // A row whose share is 0 may lie behind the staged ones; any number serves for it.
-                corner[j] = is_staged ? staged[(smaller(y, end - 1) - base) * width + x]
+                corner[j] = is_staged ? staged[(y - base) * width + x]
                                       : input_at(from, second, y, x, width, relu);
             }
-            pack.lane[lane] = mix(mix(corner[0], corner[1], shares[column]),
-                                  mix(corner[2], corner[3], shares[column]), shares[out_width + row]);
+            pack.lane[lane] =
+                mix(mix(corner[0], corner[1], across), mix(corner[2], corner[3], across), down);
             if (++column == out_width) {
                 column = 0;
                 row = smaller(row + 1, rows - 1);
@@ -124,20 +155,20 @@ __device__ void upsample_block(const T* input, const T* second_input, const T* c
 
 }  // namespace foveate
 
-#define FOVEATE_MAP_KERNEL(suffix, T, N)                                                          \
-    extern "C" __global__ void __launch_bounds__(foveate::kMapThreads)                            \
-        foveate_upsample_map_##suffix(                                                            \
-            const T* __restrict__ input, const T* __restrict__ second,                            \
-            const T* const* __restrict__ maps, const int* __restrict__ shapes,                    \
-            const int* __restrict__ picks, T* __restrict__ output, int planes, int channels,           \
-            int height, int width, int out_height, int out_width, int align_corners, int relu, int levels,    \
-            int step, int band_rows, int stage_rows) {                                            \
-        if (static_cast<int>(blockIdx.x) / foveate::ceil_div(out_height, band_rows) >= planes) {   \
-            return;                                                                                \
-        }                                                                                          \
-        foveate::upsample_block<T, N>(input, second, maps, shapes, picks, output, channels,       \
-                                      height, width, out_height, out_width, align_corners, relu,  \
-                                      levels, step, band_rows, stage_rows);                       \
+#define FOVEATE_MAP_KERNEL(suffix, T, N)                                                         \
+    extern "C" __global__ void __launch_bounds__(foveate::kMapThreads)                           \
+        foveate_upsample_map_##suffix(                                                           \
+            const T* __restrict__ input, const T* __restrict__ second,                           \
+            const T* const* __restrict__ maps, const int* __restrict__ shapes,                   \
+            const int* __restrict__ picks, T* __restrict__ output, int planes, int channels,     \
+            int height, int width, int out_height, int out_width, int align_corners, int relu,   \
+            int levels, int step, int band_rows, int stage_rows) {                               \
+        if (static_cast<int>(blockIdx.x) / foveate::ceil_div(out_height, band_rows) >= planes) { \
+            return;                                                                              \
+        }                                                                                        \
+        foveate::upsample_block<T, N>(input, second, maps, shapes, picks, output, channels,      \
+                                      height, width, out_height, out_width, align_corners, relu, \
+                                      levels, step, band_rows, stage_rows);                      \
     }
 
 FOVEATE_MAP_KERNEL(f32x4, float, 4)

@@ -7,10 +7,10 @@
 // pixels at a time, and its lanes keep a word each, so that words are written side by side.
 //
 // Kernels, in the order of their launch:
-//   foveate_paste_windows_f32, _f16   block (256), grid (ceil(height / 64), windows), dynamic shared
-//                                     memory 4 * size * stage_rows bytes, where stage_rows is 34
-//                                     for size <= 352 and else 0; 20 bytes static
-//   foveate_paste_boxes               block (128), grid (ceil(windows / 128)); reduces the partials
+//   foveate_paste_windows_f32, _f16  block (256), grid (ceil(height / 64), windows), 20 bytes of
+//                                    static and 4 * size * stage_rows of dynamic shared memory,
+//                                    where stage_rows is 34 for size <= 352 and else 0
+//   foveate_paste_boxes              block (128), grid (ceil(windows / 128)); reduces the partials
 //
 // Meaning, as in window.py and reference.py: edges of a window are rounded to the nearest pixel
 // boundary; an axis that grows is blended between pixel centres, one that shrinks is averaged over
@@ -19,7 +19,7 @@
 #define FOVEATE_WINDOWS_CUH
 
 #include "bilinear_upsample/blend.cuh"
-#include "device/shared.cuh"
+#include "device/stage.cuh"
 
 namespace foveate {
 
@@ -203,8 +203,7 @@ __device__ void paste_block(const T* logits, const float* geometry, const int* c
         const bool is_staged = rows.last - rows.first <= stage_rows;
         if (is_staged) {
             const T* from = mine + static_cast<long long>(rows.first) * size;
-            const int values = (rows.last - rows.first) * size;
-            for (int i = threadIdx.x; i < values; i += kPasteThreads) staged[i] = to_float(from[i]);
+            stage_values<T>(from, staged, (rows.last - rows.first) * size, kPasteThreads);
         }
         __syncthreads();
         for (int row = y + threadIdx.x / 32; row < stop; row += kPasteThreads / 32) {
@@ -245,16 +244,16 @@ FOVEATE_BOTH void box_item(int k, const int* partials, int* areas, float* boxes,
 
 }  // namespace foveate
 
-#define FOVEATE_PASTE_KERNEL(suffix, T)                                                          \
-    extern "C" __global__ void __launch_bounds__(foveate::kPasteThreads)                         \
-        foveate_paste_windows_##suffix(const T* __restrict__ logits,                             \
-                                       const float* __restrict__ geometry,                       \
-                                       const int* __restrict__ count, int* __restrict__ bits,    \
-                                       int* __restrict__ partials, int windows, int size,        \
-                                       int height, int width, float threshold, int square, int stage_rows) { \
-        if (static_cast<int>(blockIdx.y) >= windows) return;                                     \
-        foveate::paste_block<T>(logits, geometry, count, bits, partials, size, height, width,    \
-                                threshold, square, stage_rows);                                  \
+#define FOVEATE_PASTE_KERNEL(suffix, T)                                                        \
+    extern "C" __global__ void __launch_bounds__(foveate::kPasteThreads)                       \
+        foveate_paste_windows_##suffix(                                                        \
+            const T* __restrict__ logits, const float* __restrict__ geometry,                  \
+            const int* __restrict__ count, int* __restrict__ bits, int* __restrict__ partials, \
+            int windows, int size, int height, int width, float threshold, int square,         \
+            int stage_rows) {                                                                  \
+        if (static_cast<int>(blockIdx.y) >= windows) return;                                   \
+        foveate::paste_block<T>(logits, geometry, count, bits, partials, size, height, width,  \
+                                threshold, square, stage_rows);                                \
     }
 
 FOVEATE_PASTE_KERNEL(f32, float)

@@ -22,13 +22,24 @@ FOVEATE_BOTH double exponential(double x) {
     if (x < -700.0) return 0.0;  // smaller than any float32
     const double whole = floor(add(mul(x, 1.4426950408889634), 0.5));
     // ln 2 in two parts, of which the first has so few bits that its multiples are exact.
-    const double high = mul(whole, 0.693147180369123816490), low = mul(whole, 1.90821492927058770002e-10);
+    const double high = mul(whole, 0.693147180369123816490),
+                 low = mul(whole, 1.90821492927058770002e-10);
     const double rest = add(add(x, -high), -low);
     // The Taylor series to the 13th power; |rest| <= ln 2 / 2.
-    const double inverse_factorials[14] = {
-        1.0,          1.0,           1.0 / 2,        1.0 / 6,        1.0 / 24,
-        1.0 / 120,    1.0 / 720,     1.0 / 5040,     1.0 / 40320,    1.0 / 362880,
-        1.0 / 3628800, 1.0 / 39916800, 1.0 / 479001600, 1.0 / 6227020800.0};
+    const double inverse_factorials[14] = {1.0,
+                                           1.0,
+                                           1.0 / 2,
+                                           1.0 / 6,
+                                           1.0 / 24,
+                                           1.0 / 120,
+                                           1.0 / 720,
+                                           1.0 / 5040,
+                                           1.0 / 40320,
+                                           1.0 / 362880,
+                                           1.0 / 3628800,
+                                           1.0 / 39916800,
+                                           1.0 / 479001600,
+                                           1.0 / 6227020800.0};
     double sum = inverse_factorials[13];
 #pragma unroll
     for (int power = 12; power >= 0; --power) {
@@ -59,7 +70,8 @@ FOVEATE_BOTH Pack<4> decoded(const Pack<4>& box, const Pack<4>& delta, const Nor
     }
 #pragma unroll
     for (int axis = 0; axis < 2; ++axis) {
-        const double low = box.lane[axis], side = add(static_cast<double>(box.lane[axis + 2]), -low);
+        const double low = box.lane[axis],
+                     side = add(static_cast<double>(box.lane[axis + 2]), -low);
         const double centre = add(add(low, mul(side, 0.5)), mul(shift[axis], side));
         const double growth = shift[axis + 2];
         const double fresh = mul(side, exponential(growth > kMaxGrowth ? kMaxGrowth : growth));

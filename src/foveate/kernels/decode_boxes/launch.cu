@@ -9,9 +9,9 @@
 //   of 16 bytes; mean and std of the four deltas; height and width of the picture. A NaN stays.
 extern "C" int foveate_launch_decode_boxes(const float* boxes, const float* deltas, float* results,
                                            int rows, int classes, double mean_x, double mean_y,
-                                           double mean_w, double mean_h, double std_x,
-                                           double std_y, double std_w, double std_h, int height,
-                                           int width, cudaStream_t stream) {
+                                           double mean_w, double mean_h, double std_x, double std_y,
+                                           double std_w, double std_h, int height, int width,
+                                           cudaStream_t stream) {
     using namespace foveate;
     if (rows < 0 || classes < 0 || height < 0 || width < 0) return kBadShape;
     if (rows == 0 || classes == 0) return kOk;

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // What every launcher shares: its status codes, and the one way to start a kernel.
 //
-// A launcher takes a stream, neither allocates nor synchronises, and returns a status: 0 is success,
-// a positive one is a cudaError_t of the launch, a negative one is of this list. `status.py` turns
-// them into errors.
+// A launcher takes a stream, neither allocates nor synchronises, and returns a status: 0 is
+// success, a positive one is a cudaError_t of the launch, a negative one is of this list.
+// `status.py` turns them into errors.
 #pragma once
 
 namespace foveate {
@@ -30,7 +30,7 @@ inline bool is_aligned(const void* pointer, int bytes) {
 
 // Start a kernel and return the status of the launch. (The host build brings its own.)
 #ifndef FOVEATE_LAUNCH
-#define FOVEATE_LAUNCH(kernel, grid, block, shared_bytes, stream, ...)              \
-    (kernel<<<(grid), (block), (shared_bytes), (stream)>>>(__VA_ARGS__),            \
+#define FOVEATE_LAUNCH(kernel, grid, block, shared_bytes, stream, ...)   \
+    (kernel<<<(grid), (block), (shared_bytes), (stream)>>>(__VA_ARGS__), \
      static_cast<int>(cudaGetLastError()))
 #endif

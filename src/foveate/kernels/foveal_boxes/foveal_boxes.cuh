@@ -2,9 +2,9 @@
 // The regions around each box (Zagoruyko et al., "MultiPathNet", section 3.1): the same centre, the
 // sides times each scale, unclipped.
 //
-// Kernel foveate_foveal_boxes: block (128), grid (ceil(boxes * scales / 128)). A thread makes one region.
-// No shared memory, no barrier. Bound: bytes, 32 a region. The arithmetic is float64, rounded at
-// the end.
+// Kernel foveate_foveal_boxes: block (128), grid (ceil(boxes * scales / 128)). A thread makes one
+// region. No shared memory, no barrier. Bound: bytes, 32 a region. The arithmetic is float64,
+// rounded at the end.
 #ifndef FOVEATE_FOVEAL_BOXES_CUH
 #define FOVEATE_FOVEAL_BOXES_CUH
 

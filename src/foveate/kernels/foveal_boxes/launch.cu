@@ -5,11 +5,10 @@
 #include "device/launch.cuh"
 
 // Make the regions around each box.
-//   boxes (count, 4) float32 xyxy and regions (count, scale_count, 4) float32, each at a multiple of
-//   16 bytes; scales (scale_count,) float64.
-extern "C" int foveate_launch_foveal_boxes(const float* boxes, const double* scales,
-                                           float* regions, int count, int scale_count,
-                                           cudaStream_t stream) {
+//   boxes (count, 4) float32 xyxy and regions (count, scale_count, 4) float32, each at a multiple
+//   of 16 bytes; scales (scale_count,) float64.
+extern "C" int foveate_launch_foveal_boxes(const float* boxes, const double* scales, float* regions,
+                                           int count, int scale_count, cudaStream_t stream) {
     using namespace foveate;
     if (count < 0 || scale_count < 0) return kBadShape;
     if (count == 0 || scale_count == 0) return kOk;

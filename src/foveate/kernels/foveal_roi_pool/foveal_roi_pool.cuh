@@ -79,8 +79,7 @@ __device__ void foveal_pool_block(const T* const* maps, const int* shapes, const
             squares = add(squares, mul(kept[i].lane[j], kept[i].lane[j]));
         }
     }
-    const float factor =
-        region_factor(block_sum(squares), items * lanes, normalisation, gain);
+    const float factor = region_factor(block_sum(squares), items * lanes, normalisation, gain);
     T* result = results[pair] + static_cast<long long>(box_index) * items * lanes;
 #pragma unroll
     for (int i = 0; i < kKept<T>; ++i) {
@@ -94,17 +93,17 @@ __device__ void foveal_pool_block(const T* const* maps, const int* shapes, const
 
 }  // namespace foveate
 
-#define FOVEATE_FOVEAL_POOL_KERNEL(suffix, T)                                                    \
-    extern "C" __global__ void __launch_bounds__(foveate::kFovealPoolThreads)                    \
-        foveate_foveal_roi_pool_##suffix(                                                        \
-            const T* const* __restrict__ maps, const int* __restrict__ shapes,                   \
+#define FOVEATE_FOVEAL_POOL_KERNEL(suffix, T)                                                     \
+    extern "C" __global__ void __launch_bounds__(foveate::kFovealPoolThreads)                     \
+        foveate_foveal_roi_pool_##suffix(                                                         \
+            const T* const* __restrict__ maps, const int* __restrict__ shapes,                    \
             const float* __restrict__ map_scales, const float* __restrict__ boxes,                \
-            const double* __restrict__ scales, const int* __restrict__ pairs,                    \
-            T* const* __restrict__ results, int box_count, int pair_count, int rows,             \
-            int columns, int rounding, int normalisation, float gain) {                          \
-        if (static_cast<int>(blockIdx.x) / pair_count >= box_count) return;                      \
-        foveate::foveal_pool_block<T>(maps, shapes, map_scales, boxes, scales, pairs, results,      \
-                                      pair_count, rows, columns, rounding, normalisation, gain); \
+            const double* __restrict__ scales, const int* __restrict__ pairs,                     \
+            T* const* __restrict__ results, int box_count, int pair_count, int rows, int columns, \
+            int rounding, int normalisation, float gain) {                                        \
+        if (static_cast<int>(blockIdx.x) / pair_count >= box_count) return;                       \
+        foveate::foveal_pool_block<T>(maps, shapes, map_scales, boxes, scales, pairs, results,    \
+                                      pair_count, rows, columns, rounding, normalisation, gain);  \
     }
 
 FOVEATE_FOVEAL_POOL_KERNEL(f32, float)

@@ -12,15 +12,11 @@
 //   (pair_count, 2) int32 region and map, in device and in host memory; results (pair_count,)
 //   addresses of (box_count, rows, columns, channels) at multiples of 16 bytes; rounding: 0 caffe,
 //   1 v2; normalisation: 0 none, 1 by the L2 norm, 2 by the root mean square; gain: factor of all.
-extern "C" int foveate_launch_foveal_roi_pool(const void* maps, const int* shapes,
-                                              const int* host_shapes, const float* map_scales,
-                                              const float* boxes, const double* scales,
-                                              const int* pairs, const int* host_pairs,
-                                              const void* results, int map_count,
-                                              int region_count, int box_count, int pair_count,
-                                              int rows, int columns, int rounding,
-                                              int normalisation, float gain, int type,
-                                              cudaStream_t stream) {
+extern "C" int foveate_launch_foveal_roi_pool(
+    const void* maps, const int* shapes, const int* host_shapes, const float* map_scales,
+    const float* boxes, const double* scales, const int* pairs, const int* host_pairs,
+    const void* results, int map_count, int region_count, int box_count, int pair_count, int rows,
+    int columns, int rounding, int normalisation, float gain, int type, cudaStream_t stream) {
     using namespace foveate;
     if (map_count < 0 || region_count < 0 || box_count < 0 || pair_count < 0 || rows < 0 ||
         columns < 0) {
@@ -55,11 +51,11 @@ extern "C" int foveate_launch_foveal_roi_pool(const void* maps, const int* shape
     const long long blocks = static_cast<long long>(box_count) * pair_count;
     if (blocks > kMaxGridX) return kTooLarge;
     const dim3 grid(static_cast<unsigned>(blocks));
-#define FOVEATE_START(suffix, T)                                                               \
-    FOVEATE_LAUNCH(foveate_foveal_roi_pool_##suffix, grid, dim3(kFovealPoolThreads), 0, stream, \
-                   static_cast<const T* const*>(maps), shapes, map_scales, boxes, scales,      \
-                   pairs, static_cast<T* const*>(results), box_count, pair_count, rows,        \
-                   columns, rounding, normalisation, gain)
+#define FOVEATE_START(suffix, T)                                                                 \
+    FOVEATE_LAUNCH(foveate_foveal_roi_pool_##suffix, grid, dim3(kFovealPoolThreads), 0, stream,  \
+                   static_cast<const T* const*>(maps), shapes, map_scales, boxes, scales, pairs, \
+                   static_cast<T* const*>(results), box_count, pair_count, rows, columns,        \
+                   rounding, normalisation, gain)
     return type == kFloat32 ? FOVEATE_START(f32, float) : FOVEATE_START(f16, Half);
 #undef FOVEATE_START
 }

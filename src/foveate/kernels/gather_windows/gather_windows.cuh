@@ -6,8 +6,8 @@
 // element lies in a sector of its own; nothing but another layout of the map could change that.
 //
 // Kernels foveate_gather_windows_* (f32x4, f32x1, f16x8, f16x1): block (256), grid
-// (ceil(channels * size * size / lanes / 256), count). No shared memory, no barrier. Elements are moved as
-// bits.
+// (ceil(channels * size * size / lanes / 256), count). No shared memory, no barrier. Elements are
+// moved as bits.
 #ifndef FOVEATE_GATHER_WINDOWS_CUH
 #define FOVEATE_GATHER_WINDOWS_CUH
 
@@ -27,9 +27,9 @@ FOVEATE_BOTH unsigned gathered(const T* map, int c, long long y, long long x, in
 
 // `lanes` elements of patch `k`. T is unsigned or unsigned short.
 template <typename T, int N>
-FOVEATE_BOTH void gather_item(int block, int k, int thread, const T* const* maps,
-                              const int* shapes, const int* picks, T* patches, int levels,
-                              int channels, int size, int step) {
+FOVEATE_BOTH void gather_item(int block, int k, int thread, const T* const* maps, const int* shapes,
+                              const int* picks, T* patches, int levels, int channels, int size,
+                              int step) {
     const int patch = channels * size * size;
     const int first = (block * kGatherThreads + thread) * N;
     if (first >= patch) return;
@@ -58,15 +58,15 @@ FOVEATE_BOTH void gather_item(int block, int k, int thread, const T* const* maps
 
 }  // namespace foveate
 
-#define FOVEATE_GATHER_KERNEL(suffix, T, N)                                                       \
-    extern "C" __global__ void __launch_bounds__(foveate::kGatherThreads)                         \
-        foveate_gather_windows_##suffix(const T* const* __restrict__ maps,                        \
-                                        const int* __restrict__ shapes,                           \
-                                        const int* __restrict__ picks, T* __restrict__ patches,   \
+#define FOVEATE_GATHER_KERNEL(suffix, T, N)                                                        \
+    extern "C" __global__ void __launch_bounds__(foveate::kGatherThreads)                          \
+        foveate_gather_windows_##suffix(const T* const* __restrict__ maps,                         \
+                                        const int* __restrict__ shapes,                            \
+                                        const int* __restrict__ picks, T* __restrict__ patches,    \
                                         int count, int levels, int channels, int size, int step) { \
-        if (static_cast<int>(blockIdx.y) >= count) return;                                        \
-        foveate::gather_item<T, N>(blockIdx.x, blockIdx.y, threadIdx.x, maps, shapes, picks,      \
-                                   patches, levels, channels, size, step);                        \
+        if (static_cast<int>(blockIdx.y) >= count) return;                                         \
+        foveate::gather_item<T, N>(blockIdx.x, blockIdx.y, threadIdx.x, maps, shapes, picks,       \
+                                   patches, levels, channels, size, step);                         \
     }
 
 FOVEATE_GATHER_KERNEL(f32x4, unsigned, 4)

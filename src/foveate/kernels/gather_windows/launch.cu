@@ -28,13 +28,15 @@ extern "C" int foveate_launch_gather_windows(const void* maps, const int* shapes
     if (patch > kMaxGridX - 8 * kGatherThreads) return kTooLarge;
     const int widest = 16 / bytes;
     const int lanes = patch % widest == 0 && is_aligned(patches, 16) ? widest : 1;
-    const dim3 grid(static_cast<unsigned>(ceil_div(static_cast<int>(patch) / lanes, kGatherThreads)),
-                    static_cast<unsigned>(count));
+    const dim3 grid(
+        static_cast<unsigned>(ceil_div(static_cast<int>(patch) / lanes, kGatherThreads)),
+        static_cast<unsigned>(count));
 #define FOVEATE_START(suffix, T)                                                                \
     FOVEATE_LAUNCH(foveate_gather_windows_##suffix, grid, dim3(kGatherThreads), 0, stream,      \
                    static_cast<const T* const*>(maps), shapes, picks, static_cast<T*>(patches), \
                    count, levels, channels, size, step)
-    if (type == kFloat32) return lanes > 1 ? FOVEATE_START(f32x4, unsigned) : FOVEATE_START(f32x1, unsigned);
+    if (type == kFloat32)
+        return lanes > 1 ? FOVEATE_START(f32x4, unsigned) : FOVEATE_START(f32x1, unsigned);
     return lanes > 1 ? FOVEATE_START(f16x8, unsigned short) : FOVEATE_START(f16x1, unsigned short);
 #undef FOVEATE_START
 }

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // What greedy suppression is made of: the order of scores, and the overlap of two boxes.
 //
-// NOTE: Overlaps are computed in float64, as the reference does. Windows of a grid overlap by simple
-// fractions, so that thresholds are met exactly, and float32 would decide some of those cases
-// otherwise. Boxes that do not touch are told apart in float32, where comparisons are exact.
+// NOTE: Overlaps are computed in float64, as the reference does. Windows of a grid overlap by
+// simple fractions, so that thresholds are met exactly, and float32 would decide some of those
+// cases otherwise. Boxes that do not touch are told apart in float32, where comparisons are exact.
 #pragma once
 
 #include "device/numbers.cuh"
@@ -35,7 +35,8 @@ FOVEATE_BOTH bool covers(const Box& a, const Box& b, double iou) {
     return shared > mul(iou, add(add(first, second), -shared));
 }
 
-// A number that grows with the score; equal scores (0 and -0 too) give equal numbers, NaN the least.
+// A number that grows with the score; equal scores (0 and -0 too) give equal numbers, NaN the
+// least.
 FOVEATE_BOTH unsigned score_key(float score) {
     if (score != score) return 0u;
     const unsigned bits = __float_as_uint(add(score, 0.0f));

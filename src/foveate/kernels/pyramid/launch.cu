@@ -15,16 +15,16 @@ inline bool is_too_long(int side) { return side > kLongestSide; }
 // Lay the picture on the canvases of all levels.
 //   picture (picture_height, picture_width, 3) uint8 at a multiple of 4 bytes; canvases (levels,)
 //   addresses of (3, canvas height, canvas width) float32 or float16; plan (levels, 6) int32 canvas
-//   height, canvas width, height and width of the picture on the canvas, row and column of its first pixel
-//   there, number of the level's first block; table (3, 256) float32, the normalised value of
-//   each byte; blocks: of all levels; fill: byte around the picture; resampling: see pyramid.cuh;
-//   to_bytes: 1 to round the resampled picture to bytes, as host.py does. The plan is device
-//   memory: the caller answers for sides of 1 to 16384.
+//   height, canvas width, height and width of the picture on the canvas, row and column of its
+//   first pixel there, number of the level's first block; table (3, 256) float32, the normalised
+//   value of each byte; blocks: of all levels; fill: byte around the picture; resampling: see
+//   pyramid.cuh; to_bytes: 1 to round the resampled picture to bytes, as host.py does. The plan is
+//   device memory: the caller answers for sides of 1 to 16384.
 extern "C" int foveate_launch_pyramid_place(const unsigned char* picture, const void* canvases,
-                                            const int* plan, const float* table,
-                                            int picture_height, int picture_width, int levels,
-                                            int blocks, int resampling, int to_bytes, int fill,
-                                            int type, cudaStream_t stream) {
+                                            const int* plan, const float* table, int picture_height,
+                                            int picture_width, int levels, int blocks,
+                                            int resampling, int to_bytes, int fill, int type,
+                                            cudaStream_t stream) {
     using namespace foveate;
     if (picture_height < 0 || picture_width < 0 || levels < 0 || blocks < 0) return kBadShape;
     if (resampling < 0 || resampling > 1 || to_bytes < 0 || to_bytes > 1) return kBadOption;
@@ -40,9 +40,9 @@ extern "C" int foveate_launch_pyramid_place(const unsigned char* picture, const 
     }
     if (is_too_long(picture_height) || is_too_long(picture_width)) return kTooLarge;
     const dim3 grid(static_cast<unsigned>(blocks));
-#define FOVEATE_START(suffix, T)                                                                \
+#define FOVEATE_START(suffix, T)                                                                 \
     FOVEATE_LAUNCH(foveate_pyramid_place_##suffix, grid, dim3(kTileThreads), kTileBytes, stream, \
-                   picture, static_cast<T* const*>(canvases), plan, table, picture_height,      \
+                   picture, static_cast<T* const*>(canvases), plan, table, picture_height,       \
                    picture_width, levels, blocks, resampling, to_bytes, fill)
     return type == kFloat32 ? FOVEATE_START(f32, float) : FOVEATE_START(f16, Half);
 #undef FOVEATE_START

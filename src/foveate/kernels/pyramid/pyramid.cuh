@@ -6,13 +6,13 @@
 // in shared memory by accesses of 4 bytes, and writes each plane once.
 //
 // Kernels:
-//   foveate_pyramid_place_f32, _f16  block (256), grid (sum over levels of ceil(canvas width / 32) *
-//                                    ceil(canvas height / 8)), dynamic shared memory 24,576 bytes
-//   foveate_pyramid_resize           block (256), grid (ceil(width / 32) * ceil(height / 8)), the same
-// Tiles that need more than the shared memory read the picture directly.
+//   foveate_pyramid_place_f32, _f16  block (256), grid (tiles of all levels' canvases)
+//   foveate_pyramid_resize           block (256), grid (tiles of the resized picture)
+// both with 24,576 bytes of dynamic shared memory; H x W pixels are ceil(H / 8) * ceil(W / 32)
+// tiles. Tiles that need more than the shared memory read the picture directly.
 //
-// Resampling 0, of host.py and reference.py: an axis that grows is blended between pixel centres, one
-// that shrinks is averaged over areas. Resampling 1, of the original: blended, first and last
+// Resampling 0, of host.py and reference.py: an axis that grows is blended between pixel centres,
+// one that shrinks is averaged over areas. Resampling 1, of the original: blended, first and last
 // pixels in common, no averaging.
 #ifndef FOVEATE_PYRAMID_CUH
 #define FOVEATE_PYRAMID_CUH
@@ -60,8 +60,8 @@ FOVEATE_BOTH float byte_at(const Source& source, int y, int x, int channel) {
     const long long row = static_cast<long long>(y) * source.width;
     if (source.staged == nullptr) return source.picture[3 * (row + x) + channel];
     const int shift = static_cast<int>(3 * (row + source.left) & 3);
-    return source.staged[(y - source.top) * source.row_bytes + shift + 3 * (x - source.left) +
-                         channel];
+    return source
+        .staged[(y - source.top) * source.row_bytes + shift + 3 * (x - source.left) + channel];
 }
 
 // One channel of one row, resampled along x.
@@ -100,10 +100,10 @@ FOVEATE_BOTH float resampled(const Source& source, const Axis& down, const Axis&
 
 FOVEATE_BOTH int to_byte(float value) { return clamp(static_cast<int>(rintf(value)), 0, 255); }
 
-// Stage what the level's pixels [rows) x [columns) are made of, if it fits. The whole block calls it.
+// Stage what the level's pixels [rows) x [columns) are made of, if it fits. The whole block calls
+// it.
 __device__ inline Source stage(const unsigned char* picture, const Axis& down, const Axis& across,
-                               int row, int row_end, int column, int column_end,
-                               unsigned* shared) {
+                               int row, int row_end, int column, int column_end, unsigned* shared) {
     Source source{picture, nullptr, across.old, 0, 0, 0};
     if (row >= row_end || column >= column_end) return source;
     const int top = axis_reach(down, row).first, bottom = axis_reach(down, row_end - 1).last;
@@ -150,7 +150,8 @@ __device__ void place_block(const unsigned char* picture, T* const* canvases, co
                             int resampling, int to_bytes, int fill) {
     FOVEATE_DYNAMIC_SHARED(unsigned, shared);
     int index = 0;
-    while (index + 1 < levels && static_cast<int>(blockIdx.x) >= level_at(plan, index + 1).first_block) {
+    while (index + 1 < levels &&
+           static_cast<int>(blockIdx.x) >= level_at(plan, index + 1).first_block) {
         ++index;
     }
     const Level level = level_at(plan, index);
@@ -206,15 +207,15 @@ __device__ inline void resize_block(const unsigned char* picture, unsigned char*
 
 }  // namespace foveate
 
-#define FOVEATE_PLACE_KERNEL(suffix, T)                                                            \
-    extern "C" __global__ void __launch_bounds__(foveate::kTileThreads)                            \
-        foveate_pyramid_place_##suffix(                                                            \
-            const unsigned char* __restrict__ picture, T* const* __restrict__ canvases,            \
-            const int* __restrict__ plan, const float* __restrict__ table, int picture_height,     \
-            int picture_width, int levels, int blocks, int resampling, int to_bytes, int fill) {   \
-        if (static_cast<int>(blockIdx.x) >= blocks) return;                                        \
-        foveate::place_block<T>(picture, canvases, plan, table, picture_height, picture_width,     \
-                                levels, resampling, to_bytes, fill);                               \
+#define FOVEATE_PLACE_KERNEL(suffix, T)                                                          \
+    extern "C" __global__ void __launch_bounds__(foveate::kTileThreads)                          \
+        foveate_pyramid_place_##suffix(                                                          \
+            const unsigned char* __restrict__ picture, T* const* __restrict__ canvases,          \
+            const int* __restrict__ plan, const float* __restrict__ table, int picture_height,   \
+            int picture_width, int levels, int blocks, int resampling, int to_bytes, int fill) { \
+        if (static_cast<int>(blockIdx.x) >= blocks) return;                                      \
+        foveate::place_block<T>(picture, canvases, plan, table, picture_height, picture_width,   \
+                                levels, resampling, to_bytes, fill);                             \
     }
 
 FOVEATE_PLACE_KERNEL(f32, float)

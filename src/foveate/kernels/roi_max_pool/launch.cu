@@ -71,7 +71,8 @@ extern "C" int foveate_launch_roi_max_pool(const void* features, const float* ro
     FOVEATE_LAUNCH(foveate_roi_max_pool_##suffix, grid, dim3(kPoolThreads), 0, stream,            \
                    static_cast<const T*>(features), rois, static_cast<T*>(pooled), batch, height, \
                    width, channels, roi_count, rows, columns, scale, rounding)
-    if (type == kFloat32) return lanes > 1 ? FOVEATE_START(f32x4, float) : FOVEATE_START(f32x1, float);
+    if (type == kFloat32)
+        return lanes > 1 ? FOVEATE_START(f32x4, float) : FOVEATE_START(f32x1, float);
     return lanes > 1 ? FOVEATE_START(f16x8, Half) : FOVEATE_START(f16x1, Half);
 #undef FOVEATE_START
 }
@@ -93,20 +94,23 @@ extern "C" int foveate_launch_square_table(const void* source, void* table, int 
     const long long blocks = (map_size(shape) / lanes + kPoolThreads - 1) / kPoolThreads;
     if (blocks > kMaxGridX) return kTooLarge;
     const dim3 grid(static_cast<unsigned>(blocks));
-#define FOVEATE_START(suffix, T)                                                       \
-    FOVEATE_LAUNCH(foveate_square_table_##suffix, grid, dim3(kPoolThreads), 0, stream, \
-                   static_cast<const T*>(source), static_cast<T*>(table), batch,       \
-                   height, width, channels, half)
-    if (type == kFloat32) return lanes > 1 ? FOVEATE_START(f32x4, float) : FOVEATE_START(f32x1, float);
+#define FOVEATE_START(suffix, T)                                                                \
+    FOVEATE_LAUNCH(foveate_square_table_##suffix, grid, dim3(kPoolThreads), 0, stream,          \
+                   static_cast<const T*>(source), static_cast<T*>(table), batch, height, width, \
+                   channels, half)
+    if (type == kFloat32)
+        return lanes > 1 ? FOVEATE_START(f32x4, float) : FOVEATE_START(f32x1, float);
     return lanes > 1 ? FOVEATE_START(f16x8, Half) : FOVEATE_START(f16x1, Half);
 #undef FOVEATE_START
 }
 
 // Pool every ROI from the map and its tables of 2 x 2, 4 x 4 and 8 x 8 windows, of the map's shape.
-extern "C" int foveate_launch_roi_max_pool_tables(
-    const void* features, const void* table2, const void* table4, const void* table8,
-    const float* rois, void* pooled, int batch, int height, int width, int channels, int roi_count,
-    int rows, int columns, float scale, int rounding, int type, cudaStream_t stream) {
+extern "C" int foveate_launch_roi_max_pool_tables(const void* features, const void* table2,
+                                                  const void* table4, const void* table8,
+                                                  const float* rois, void* pooled, int batch,
+                                                  int height, int width, int channels,
+                                                  int roi_count, int rows, int columns, float scale,
+                                                  int rounding, int type, cudaStream_t stream) {
     using namespace foveate;
     const PoolShape shape{batch, height, width, channels, roi_count, rows, columns};
     const int status = check_pool(shape, features, rois, pooled, scale, rounding, type);
@@ -120,13 +124,14 @@ extern "C" int foveate_launch_roi_max_pool_tables(
     }
     const int lanes = aligned ? lanes_of(channels, type, features, pooled) : 1;
     const dim3 grid(static_cast<unsigned>(pool_blocks(shape, lanes)));
-#define FOVEATE_START(suffix, T)                                                                 \
-    FOVEATE_LAUNCH(foveate_roi_max_pool_tables_##suffix, grid, dim3(kPoolThreads), 0, stream,    \
-                   static_cast<const T*>(features), static_cast<const T*>(table2),               \
-                   static_cast<const T*>(table4), static_cast<const T*>(table8), rois,           \
-                   static_cast<T*>(pooled), batch, height, width, channels, roi_count, rows,     \
+#define FOVEATE_START(suffix, T)                                                              \
+    FOVEATE_LAUNCH(foveate_roi_max_pool_tables_##suffix, grid, dim3(kPoolThreads), 0, stream, \
+                   static_cast<const T*>(features), static_cast<const T*>(table2),            \
+                   static_cast<const T*>(table4), static_cast<const T*>(table8), rois,        \
+                   static_cast<T*>(pooled), batch, height, width, channels, roi_count, rows,  \
                    columns, scale, rounding)
-    if (type == kFloat32) return lanes > 1 ? FOVEATE_START(f32x4, float) : FOVEATE_START(f32x1, float);
+    if (type == kFloat32)
+        return lanes > 1 ? FOVEATE_START(f32x4, float) : FOVEATE_START(f32x1, float);
     return lanes > 1 ? FOVEATE_START(f16x8, Half) : FOVEATE_START(f16x1, Half);
 #undef FOVEATE_START
 }

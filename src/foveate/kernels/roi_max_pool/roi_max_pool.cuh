@@ -7,8 +7,8 @@
 // Versions:
 //   foveate_roi_max_pool_*         direct: reads every pixel of every bin
 //   foveate_square_table_*         makes a map of the maxima of 2h x 2h windows from one of h x h
-//   foveate_roi_max_pool_tables_*  a bin is the maximum of a few look-ups in the maps of the windows
-//                                  1, 2, 4, 8; for large bins or a small L2
+//   foveate_roi_max_pool_tables_*  a bin is the maximum of a few look-ups in the maps of windows of
+//                                  1, 2, 4, 8 pixels a side; for large bins or a small L2
 // each as f32x4, f32x1, f16x8 and f16x1: element type and elements an access.
 //
 // Launch of the poolings: block (128), grid (rois * ceil(rows * columns * channels / lanes / 128)).
@@ -63,10 +63,9 @@ FOVEATE_BOTH void pool_item(int block, int thread, const T* map, const T* table2
     const Bin bin = bin_of(rois + static_cast<long long>(roi) * 5, cell, batch, height, width, rows,
                            columns, scale, rounding);
     const long long start = static_cast<long long>(bin.map) * height * width * channels + channel;
-    const Pack<N> best =
-        kTables ? table_maximum<T, N>(map + start, table2 + start, table4 + start, table8 + start,
-                                      bin, width, channels)
-                : direct_maximum<T, N>(map + start, bin, width, channels);
+    const Pack<N> best = kTables ? table_maximum<T, N>(map + start, table2 + start, table4 + start,
+                                                       table8 + start, bin, width, channels)
+                                 : direct_maximum<T, N>(map + start, bin, width, channels);
     Access<T, N>::store(pooled + (static_cast<long long>(roi) * items + item) * N, best);
 }
 
@@ -96,11 +95,10 @@ FOVEATE_BOTH void table_item(int block, int thread, const T* source, T* table, i
 
 #define FOVEATE_POOL_KERNELS(suffix, T, N)                                                         \
     extern "C" __global__ void __launch_bounds__(foveate::kPoolThreads)                            \
-        foveate_roi_max_pool_##suffix(const T* __restrict__ features,                              \
-                                      const float* __restrict__ rois, T* __restrict__ pooled,      \
-                                      int batch, int height, int width, int channels,              \
-                                      int roi_count, int rows, int columns, float scale,           \
-                                      int rounding) {                                              \
+        foveate_roi_max_pool_##suffix(                                                             \
+            const T* __restrict__ features, const float* __restrict__ rois,                        \
+            T* __restrict__ pooled, int batch, int height, int width, int channels, int roi_count, \
+            int rows, int columns, float scale, int rounding) {                                    \
         foveate::pool_item<T, N, false>(blockIdx.x, threadIdx.x, features, features, features,     \
                                         features, rois, pooled, batch, height, width, channels,    \
                                         roi_count, rows, columns, scale, rounding);                \

@@ -26,9 +26,9 @@ extern "C" long long foveate_select_top_k_scratch_bytes(int cells) {
 //   larger than `iou`, from 0; 1 and more keep all. A NaN comes after all other scores.
 extern "C" int foveate_launch_select_top_k(const void* grids, const int* shapes, const int* starts,
                                            const double* factors, int* picks, float* geometry,
-                                           float* scores, int* count, unsigned* scratch,
-                                           int levels, int cells, int limit, int size, int stride,
-                                           int padding, double iou, cudaStream_t stream) {
+                                           float* scores, int* count, unsigned* scratch, int levels,
+                                           int cells, int limit, int size, int stride, int padding,
+                                           double iou, cudaStream_t stream) {
     using namespace foveate;
     if (levels < 0 || cells < 0 || limit < 0 || (cells > 0 && levels == 0)) return kBadShape;
     if (!(iou >= 0.0) || size < 0 || stride < 0) return kBadOption;

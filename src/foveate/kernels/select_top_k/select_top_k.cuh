@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// The K windows with the best scores over all levels, without those that a better one nearly equals.
+// The K windows with the best scores of all levels, without those that a better one nearly equals.
 //
 // Kernels, in the order of their launch, for N cells of all levels:
 //   foveate_select_cells   block (256), grid (ceil(N / 256)): keys and windows of the cells
 //   foveate_select_order   block (256), grid (ceil(N / 256)), 1,024 bytes of static shared memory
-//   foveate_select_scan    block (256), grid (1), dynamic shared memory 20 * K bytes, 4 bytes static
+//   foveate_select_scan    block (256), grid (1), 4 bytes of static and 20 * K of dynamic shared
+//                          memory
 // Dependent passes of the scan: none with window_nms >= 1; else 8 for every 256 cells of the order,
 // until K windows are found. Bound: the order, N * N comparisons.
 #ifndef FOVEATE_SELECT_TOP_K_CUH
@@ -31,8 +32,8 @@ FOVEATE_BOTH Cell cell_at(int index, const int* starts, const int* shapes, int l
 }
 
 FOVEATE_BOTH float cell_score(const Cell& cell, const float* const* grids, const int* shapes) {
-    return grids[cell.level][static_cast<long long>(cell.row) * shapes[2 * cell.level + 1] +
-                             cell.column];
+    return grids[cell.level]
+                [static_cast<long long>(cell.row) * shapes[2 * cell.level + 1] + cell.column];
 }
 
 // Key and window of a cell. `windows` (N, 4) are x0, y0, width, height in the picture frame.
@@ -107,10 +108,9 @@ __device__ inline int greedy(const int* order, const float* windows, int cells, 
 }
 
 __device__ inline void select_scan_block(const float* const* grids, const int* shapes,
-                                         const int* starts, const int* order,
-                                         const float* windows, int* picks, float* geometry,
-                                         float* scores, int* count, int levels, int cells,
-                                         int limit, double iou) {
+                                         const int* starts, const int* order, const float* windows,
+                                         int* picks, float* geometry, float* scores, int* count,
+                                         int levels, int cells, int limit, double iou) {
     FOVEATE_DYNAMIC_SHARED(Box, boxes);
     int* const winners = reinterpret_cast<int*>(boxes + limit);
     __shared__ int found;

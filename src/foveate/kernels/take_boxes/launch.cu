@@ -20,8 +20,7 @@ extern "C" int foveate_launch_take_boxes(const float* boxes, const int* kept, fl
         return kMisaligned;
     }
     if (count > kMaxGridX - kTakeThreads) return kTooLarge;
-    return FOVEATE_LAUNCH(foveate_take_boxes,
-                          dim3(static_cast<unsigned>(ceil_div(count, kTakeThreads))),
-                          dim3(kTakeThreads), 0, stream, boxes, kept, taken, capacity, count,
-                          horizontal, vertical);
+    return FOVEATE_LAUNCH(
+        foveate_take_boxes, dim3(static_cast<unsigned>(ceil_div(count, kTakeThreads))),
+        dim3(kTakeThreads), 0, stream, boxes, kept, taken, capacity, count, horizontal, vertical);
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Gathers the boxes to classify, in the frame of the features canvas.
 //
-// Kernel foveate_take_boxes: block (128), grid (ceil(count / 128)). A thread takes one box. No shared
-// memory, no barrier. Bound: the launch; 36 bytes a box.
+// Kernel foveate_take_boxes: block (128), grid (ceil(count / 128)). A thread takes one box. No
+// shared memory, no barrier. Bound: the launch; 36 bytes a box.
 #ifndef FOVEATE_TAKE_BOXES_CUH
 #define FOVEATE_TAKE_BOXES_CUH
 

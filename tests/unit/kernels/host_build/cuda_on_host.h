@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // CUDA's words for a C++ compiler: the launchers and kernels, unchanged, run on the host.
 //
-// A launch runs block after block. The threads of a block run one after the other on one stack until
-// one of them meets a barrier: it is set aside with its stack, and the next thread starts on another
-// one. When every thread of the block (or warp) waits, all go on. A thread that ends while others
-// wait for it, or a warp function that not all 32 lanes reach, aborts the process: on a device it
-// would hang or be undefined.
+// A launch runs block after block. The threads of a block run one after the other on one stack
+// until one of them meets a barrier: it is set aside with its stack, and the next thread starts on
+// another one. When every thread of the block (or warp) waits, all go on. A thread that ends while
+// others wait for it, or a warp function that not all 32 lanes reach, aborts the process: on a
+// device it would hang or be undefined.
 #pragma once
 
 #include <sanitizer/asan_interface.h>
@@ -63,7 +63,9 @@ inline double __longlong_as_double(long long bits) {
     return value;
 }
 inline int __popc(unsigned value) { return __builtin_popcount(value); }
-inline int __clz(int value) { return value == 0 ? 32 : __builtin_clz(static_cast<unsigned>(value)); }
+inline int __clz(int value) {
+    return value == 0 ? 32 : __builtin_clz(static_cast<unsigned>(value));
+}
 inline int __ffs(int value) { return __builtin_ffs(value); }
 
 namespace host {
@@ -258,8 +260,8 @@ int launch(const char* name, void (*kernel)(Parameters...), dim3 grid, dim3 size
     const unsigned threads = size.x * size.y * size.z;
     const bool fits = grid.x >= 1 && grid.x <= 2147483647u && grid.y >= 1 && grid.y <= 65535 &&
                       grid.z >= 1 && grid.z <= 65535 && threads >= 1 && threads <= 1024;
-    if (!fits) return 9;                            // cudaErrorInvalidConfiguration
-    if (shared_bytes > 48 * 1024) return 1;         // cudaErrorInvalidValue
+    if (!fits) return 9;                     // cudaErrorInvalidConfiguration
+    if (shared_bytes > 48 * 1024) return 1;  // cudaErrorInvalidValue
     block.body = [&] { kernel(arguments...); };
     block.size = size;
     block.threads = static_cast<int>(threads);
@@ -287,7 +289,8 @@ int launch(const char* name, void (*kernel)(Parameters...), dim3 grid, dim3 size
 #define FOVEATE_DYNAMIC_SHARED(type, name) \
     type* name = reinterpret_cast<type*>(host::dynamic_shared)
 #define FOVEATE_LAUNCH(kernel, grid, block, shared_bytes, stream, ...) \
-    (static_cast<void>(stream), host::launch(#kernel, kernel, grid, block, shared_bytes, __VA_ARGS__))
+    (static_cast<void>(stream),                                        \
+     host::launch(#kernel, kernel, grid, block, shared_bytes, __VA_ARGS__))
 
 inline void __syncthreads() { host::wait(host::State::kBlockBarrier); }
 inline void __syncwarp() { host::wait(host::State::kWarpBarrier); }

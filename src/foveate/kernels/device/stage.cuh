@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+// Bringing neighbouring values to shared memory, by accesses of 16 bytes where addresses allow it.
+#pragma once
+
+#include "device/pack.cuh"
+#include "device/shared.cuh"
+
+namespace foveate {
+
+// Whether `count` elements from an address on can be moved 16 bytes at a time.
+template <typename T>
+FOVEATE_BOTH bool is_wide(const T* from, int count) {
+    return reinterpret_cast<unsigned long long>(from) % 16 == 0 && count % Wide<T>::lanes == 0;
+}
+
+// Write a pack to shared memory, at a multiple of 16 bytes.
+template <int N>
+FOVEATE_BOTH void keep(const Pack<N>& pack, float* to) {
+#pragma unroll
+    for (int i = 0; i < N; i += 4) {
+        const float* four = pack.lane + i;
+        Access<float, 4>::store(to + i, {{four[0], four[1], four[2], four[3]}});
+    }
+}
+
+// Copy `count` values as float32; `to` is at a multiple of 16 bytes. All threads of a block call
+// it.
+template <typename T>
+__device__ void stage_values(const T* from, float* to, int count, int threads) {
+    constexpr int lanes = Wide<T>::lanes;
+    if (is_wide(from, count)) {
+        for (int i = threadIdx.x * lanes; i < count; i += threads * lanes) {
+            keep<lanes>(Access<T, lanes>::load(from + i), to + i);
+        }
+    } else {
+        for (int i = threadIdx.x; i < count; i += threads) to[i] = to_float(from[i]);
+    }
+}
+
+}  // namespace foveate
