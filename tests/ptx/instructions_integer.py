@@ -83,6 +83,13 @@ def _bit_length(a: Array) -> Array:
     return length + (rest > 0)
 
 
+def _shift_to_top(a: Array) -> Array:
+    """By how much the highest bit that differs from the sign must be shifted to be the top one."""
+    found = _find_leading(a)
+    none = ~np.uint32(0)
+    return np.where(found == none, none, np.uint32(8 * a.dtype.itemsize - 1) - found)
+
+
 def _find_leading(a: Array) -> Array:
     """Position of the highest bit that differs from the sign; all bits set if there is none."""
     bits = np.where(a < 0, ~a, a) if a.dtype.kind == "i" else a
@@ -204,9 +211,8 @@ def _bfi(instruction: Instruction, program: Program) -> Run:
 @handler("bfind")
 def _bfind(instruction: Instruction, program: Program) -> Run:
     *options, kind = instruction.suffixes
-    if options:
-        raise ValueError(f"suffixes {options}")
-    return _bind(_find_leading, [kind], instruction, program)
+    find = {(): _find_leading, ("shiftamt",): _shift_to_top}[tuple(options)]
+    return _bind(find, [kind], instruction, program)
 
 
 @handler("lop3")

@@ -11,7 +11,12 @@ from tests.ptx.counters import Counters
 from tests.ptx.device import Device
 from tests.ptx.memory import Array
 
-KERNELS = {"f32x4": ("f4", 4, 4), "f32x1": ("f4", 3, 5), "f16x8": ("f2", 2, 4), "f16x1": ("f2", 3, 3)}
+KERNELS = {
+    "f32x4": ("f4", 4, 4),
+    "f32x1": ("f4", 3, 5),
+    "f16x8": ("f2", 2, 4),
+    "f16x1": ("f2", 3, 3),
+}
 
 
 def gather(

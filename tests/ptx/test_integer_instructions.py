@@ -124,6 +124,8 @@ def test_bits_are_counted_found_and_reversed() -> None:
     assert evaluate("brev.b32", "u32 u32", a).tolist() == turned
     highest = [(x.bit_length() - 1) % (1 << 32) for x in a.tolist()]
     assert evaluate("bfind.u32", "u32 u32", a).tolist() == highest
+    shifts = [31 - position if position < 32 else position for position in highest]
+    assert evaluate("bfind.shiftamt.u32", "u32 u32", a).tolist() == shifts
 
 
 @pytest.mark.parametrize("kind", ["u32", "s32", "u64", "s64"])

@@ -25,7 +25,10 @@ def suppress(
     capacity, words = len(boxes), -(-len(boxes) // 32)
     uploaded = device.upload(boxes.astype(np.float32), "boxes")
     asked = None if groups is None else device.upload(groups.astype(np.int32), "groups")
-    keys, order = device.empty((capacity,), "uint32", "keys"), device.empty((capacity,), "int32", "order")
+    keys, order = (
+        device.empty((capacity,), "uint32", "keys"),
+        device.empty((capacity,), "int32", "order"),
+    )
     masks = device.empty((capacity, words), "uint32", "masks")
     kept, kept_count = device.empty((limit,), "int32", "kept"), device.empty((1,), "int32", "count")
     counters = [

@@ -88,7 +88,9 @@ def test_more_windows_than_there_are_cells(device: Device) -> None:
     grids, factors = levels(1)
     picks, _, _, count = select(device, grids[:1], factors[:1], 20, 1.0)
     assert count == 12
-    assert sorted(map(tuple, picks[:12].tolist())) == [(0, r, c) for r in range(3) for c in range(4)]
+    assert sorted(map(tuple, picks[:12].tolist())) == [
+        (0, r, c) for r in range(3) for c in range(4)
+    ]
 
 
 def test_blocks_and_atomics_may_run_in_any_order(either_way: Device) -> None:
