@@ -181,7 +181,11 @@ def _find(text: str) -> Path:
     if path.is_dir():
         return path
     if path.exists():
-        raise BundleError("a bundle is a directory, this is a file", file=path)
+        raise BundleError(
+            "a bundle is a directory, this is a file",
+            file=path,
+            remedy="give the directory that 'foveate export' wrote",
+        )
     known = ", ".join(shipped_bundles()) or "none"
     raise BundleError(
         "there is no such bundle", file=text, remedy=f"give a directory or a shipped name ({known})"

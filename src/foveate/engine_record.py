@@ -33,8 +33,10 @@ class ShapeRange:
 
     def holds(self, shape: tuple[int, ...]) -> bool:
         """Return whether a shape lies within."""
+        if len(shape) != len(self.minimum):
+            return False
         sides = zip(self.minimum, shape, self.maximum, strict=True)
-        return len(shape) == len(self.minimum) and all(a <= n <= b for a, n, b in sides)
+        return all(low <= side <= high for low, side, high in sides)
 
 
 Profile = dict[str, ShapeRange]
@@ -144,8 +146,12 @@ class EngineRecord:
         for number, profile in enumerate(self.key.profiles):
             if all(profile[name].holds(shape) for name, shape in shapes.items()):
                 return number
-        name, shape, profile = self._misfit(shapes)
-        wanted = f"{_by(profile[name].minimum)} to {_by(profile[name].maximum)}"
+        name, shape = next(
+            (name, shape)
+            for name, shape in shapes.items()
+            if len(shapes) == 1 or not any(one[name].holds(shape) for one in self.key.profiles)
+        )
+        wanted = " or ".join(_span(profile[name]) for profile in self.key.profiles)
         raise BackendError(
             f"the engine {self.name!r} takes {name!r} as {wanted}, found {_by(shape)}",
             remedy=f"{_compile(self.key.target)} with a wider --range or this --picture",
@@ -162,11 +168,13 @@ class EngineRecord:
         Raises:
             BackendError: It does not fit; the text says what was expected and found.
         """
-        free = bool(self.key.options.get("version_compatible"))
+        newer = bool(self.key.options.get("version_compatible")) and _follows(
+            tensorrt, self.key.tensorrt
+        )
         level = self.key.options.get("hardware_compatibility", "none")
         pairs = [
-            ("TensorRT", self.key.tensorrt, tensorrt, free),
-            ("CUDA", self.key.cuda, cuda, free),
+            ("TensorRT", self.key.tensorrt, tensorrt, newer),
+            ("CUDA", self.key.cuda, cuda, False),
             ("the GPU", " or ".join(self.key.archs), arch, _fits(arch, self.key.archs, level)),
         ]
         for what, built, found, accepted in pairs:
@@ -190,14 +198,6 @@ class EngineRecord:
                     f"{_short(found)}, found {_short(built)}",
                     remedy=_compile(self.key.target),
                 )
-
-    def _misfit(
-        self, shapes: Mapping[str, tuple[int, ...]]
-    ) -> tuple[str, tuple[int, ...], Profile]:
-        profile = self.key.profiles[-1]
-        outside = (name for name, shape in shapes.items() if not profile[name].holds(shape))
-        name = next(outside, next(iter(shapes)))
-        return name, shapes[name], profile
 
 
 def read_record(plan: Path) -> EngineRecord:
@@ -228,6 +228,12 @@ def read_record(plan: Path) -> EngineRecord:
     return record
 
 
+def _follows(version: str, built: str) -> bool:
+    """Tell whether a version is a later one of the same major release."""
+    later, earlier = ([int(part) for part in one.split(".")] for one in (version, built))
+    return later[0] == earlier[0] and later > earlier
+
+
 def _fits(arch: str, built: tuple[str, ...], level: str) -> bool:
     """Tell whether a GPU can run an engine of these capabilities at a level of compatibility."""
     if level == "ampere+":
@@ -237,6 +243,12 @@ def _fits(arch: str, built: tuple[str, ...], level: str) -> bool:
 
 def _compile(target: str) -> str:
     return f"run: foveate compile BUNDLE --target {target}"
+
+
+def _span(one: ShapeRange) -> str:
+    if one.minimum == one.maximum:
+        return _by(one.minimum)
+    return f"{_by(one.minimum)} to {_by(one.maximum)}"
 
 
 def _by(shape: tuple[int, ...]) -> str:

@@ -13,7 +13,6 @@ import contextlib
 import fcntl
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ from foveate.errors import BundleError, InputError, OptionError
 __all__ = ["EngineCache", "Entry", "default_cache"]
 
 PLAN = "engine.plan"
+_SCRATCH = ".new-"
 
 
 def default_cache() -> Path:
@@ -95,7 +95,7 @@ class EngineCache:
         found = []
         for place in self.root.glob("*/" + PLAN) if self.root.is_dir() else ():
             folder = place.parent
-            if folder.name.startswith("."):
+            if folder.name.startswith(_SCRATCH):
                 continue
             with contextlib.suppress(BundleError, OSError):  # deleted or damaged in the meantime
                 text = (folder / PLAN).with_suffix(".json").read_text(encoding="utf-8")
@@ -119,6 +119,7 @@ class EngineCache:
             keep: digest of an engine that stays. One that a process holds stays, too.
         """
         bound = self.max_bytes if max_bytes is None else max_bytes
+        self._sweep()
         entries = self.entries()
         total, deleted = sum(entry.size for entry in entries), []
         for entry in reversed(entries):
@@ -128,6 +129,13 @@ class EngineCache:
                 deleted.append(entry)
                 total -= entry.size
         return deleted
+
+    def _sweep(self) -> None:
+        """Delete what processes left that were killed while they built."""
+        for left in self.root.glob(f"{_SCRATCH}*") if self.root.is_dir() else ():
+            with self._locked(left.name.removeprefix(_SCRATCH), None) as held:
+                if held:
+                    shutil.rmtree(left, ignore_errors=True)
 
     def _look_up(self, digest: str, key: EngineKey) -> tuple[EngineRecord | None, str | None]:
         plan = self.root / digest / PLAN
@@ -158,23 +166,27 @@ class EngineCache:
         return "; ".join(nearest)
 
     def _add(self, digest: str, build: Callable[[Path], EngineRecord]) -> EngineRecord:
-        with _named(self.root):
-            scratch = tempfile.TemporaryDirectory(dir=self.root, prefix=".new-")
-        with scratch as folder:
-            fresh = Path(folder) / "entry"
+        fresh = self.root / f"{_SCRATCH}{digest}"
+        try:
             with _named(self.root):
+                # What a process left that was killed: who holds the lock may take it away.
+                shutil.rmtree(fresh, ignore_errors=True)
                 fresh.mkdir()
             record = build(fresh / PLAN)
             with _named(self.root):
                 text = record.to_json()
                 (fresh / PLAN).with_suffix(".json").write_text(text, encoding="utf-8")
                 fresh.rename(self.root / digest)
+        except BaseException:
+            shutil.rmtree(fresh, ignore_errors=True)
+            raise
         return record
 
     def _delete(self, digest: str) -> bool:
         with self._locked(digest, None) as held:
             if held:
                 shutil.rmtree(self.root / digest, ignore_errors=True)
+                shutil.rmtree(self.root / f"{_SCRATCH}{digest}", ignore_errors=True)
                 (self.root / f"{digest}.lock").unlink(missing_ok=True)
             return held
 

@@ -21,6 +21,7 @@ __all__ = ["run_build"]
 
 _GRACE_S = 10.0
 """What a build gets to stop by itself before it is killed."""
+_COMMAND = (sys.executable, "-P", "-m", "foveate.export.compiling.worker")
 _KINDS = {kind.__name__: kind for kind in (BackendError, BundleError, OptionError)}
 
 
@@ -56,10 +57,9 @@ def run_build(request: BuildRequest, progress: Callable[[int], None] | None) -> 
 
 
 def _start(writing: int, errors: IO[str]) -> subprocess.Popen[str]:
-    module = "foveate.export.compiling.worker"
     # A session of its own: Ctrl-C on the terminal reaches this process only, which then tells it.
     return subprocess.Popen(
-        [sys.executable, "-P", "-m", module, str(writing)],
+        [*_COMMAND, str(writing)],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=errors,

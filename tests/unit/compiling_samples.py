@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the tests of compiling share: a bundle whose engines build in a moment, keys, records."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from foveate.engine_record import EngineKey, EngineRecord, ShapeRange
+from foveate.export.compiling import CompileOptions
+from foveate.manifest import FileSpec
+
+needs_rtx = pytest.mark.skipif(
+    find_spec("tensorrt_rtx") is None, reason="TensorRT for RTX (tensorrt-rtx-cu13) is missing"
+)
+ARCHS = ("sm_75", "sm_80", "sm_86", "sm_89", "sm_120")
+KEY = EngineKey(
+    target="tensorrt-rtx",
+    stage="refine",
+    onnx="a" * 64,
+    plugins=None,
+    tensorrt="1.7.1.116",
+    cuda="13",
+    archs=("sm_86", "sm_89"),
+    options={"builder_level": 3},
+    profiles=(
+        {"boxes": ShapeRange(minimum=(1, 4), optimum=(8, 4), maximum=(64, 4))},
+        {"boxes": ShapeRange(minimum=(100, 4), optimum=(100, 4), maximum=(100, 4))},
+    ),
+)
+
+
+def key_with(**changes: Any) -> EngineKey:
+    return replace(KEY, **changes)
+
+
+def record_of(key: EngineKey, plan: bytes) -> EngineRecord:
+    return EngineRecord(
+        name="refine",
+        key=key,
+        plan=FileSpec(sha256=hashlib.sha256(plan).hexdigest(), size=len(plan)),
+        dispatch={"BilinearUpsample2d": "body"},
+        driver=None,
+        device=None,
+        seconds=0.5,
+    )
+
+
+def write_engine(folder: Path, key: EngineKey = KEY, plan: bytes = b"a plan") -> Path:
+    """Write a plan and its record as the compiler does."""
+    path = folder / "refine.plan"
+    path.write_bytes(plan)
+    path.with_suffix(".json").write_text(record_of(key, plan).to_json(), encoding="utf-8")
+    return path
+
+
+def refine_options(**changes: Any) -> CompileOptions:
+    """Options of an engine that builds in a fraction of a second."""
+    values: dict[str, Any] = {
+        "target": "tensorrt-rtx",
+        "archs": ("sm_89",),
+        "stages": ("refine",),
+        "buckets": (2,),
+    }
+    return CompileOptions(**values | changes)

@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every stage becomes an engine of TensorRT for RTX, on a machine without a GPU."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import onnx
+import pytest
+from tests.unit.compiling_samples import ARCHS, needs_rtx, refine_options
+
+from foveate.bundle import Bundle
+from foveate.engine_record import EngineRecord, read_record
+from foveate.errors import BackendError, BundleError, OptionError
+from foveate.export.compiling import EngineCache, compile_bundle
+from foveate.export.compiling.gpu import current_gpu
+from foveate.export.compiling.process import run_build
+from foveate.export.compiling.ranges import plan_engines
+from foveate.export.compiling.request import BuildRequest
+from foveate.export.compiling.stage_model import custom_ops
+from foveate.export.onnx_graph import export_stage
+from foveate.export.stages import proposal_stages
+from foveate.models import SharpMask, build
+
+pytestmark = needs_rtx
+
+
+def compile_refine(folder: Path, **options: object) -> EngineRecord:
+    outcomes = compile_bundle(
+        Bundle.open("mini"),
+        refine_options(**options),
+        EngineCache(folder / "cache"),
+        output=folder / "engines",
+    )
+    return next(iter(outcomes)).record
+
+
+@pytest.mark.parametrize("stage", ["propose", "refine", "features", "classify"])
+def test_a_stage_of_mini_builds_for_every_architecture(stage: str, tmp_path: Path) -> None:
+    bundle = Bundle.open("mini")
+    options = refine_options(stages=(stage,), archs=ARCHS, buckets=())
+    cache = EngineCache(tmp_path / "cache")
+    outcomes = compile_bundle(bundle, options, cache, output=tmp_path / "engines")
+    model = onnx.load(bundle.stage_path(stage))
+    if any(node.op_type == "MaxRoiPool" for node in model.graph.node):
+        with pytest.raises(BundleError, match="tensorrt-rtx has no MaxRoiPool for the stage"):
+            list(outcomes)
+        return
+    (outcome,) = outcomes
+    record = read_record(tmp_path / "engines" / f"{stage}.plan")
+    assert record == outcome.record
+    assert record.key.archs == ARCHS
+    assert record.plan.size == outcome.plan.stat().st_size > 100_000
+    assert record.dispatch == {op.name: "body" for op in custom_ops(model)}
+
+
+@pytest.mark.slow
+def test_the_full_size_proposal_networks_build_for_every_architecture(tmp_path: Path) -> None:
+    """SharpMask's propose is DeepMask's with the horizontals as further outputs: one export less."""
+    network = build("sharpmask-resnet50").eval()
+    assert isinstance(network, SharpMask)
+    stages = [*proposal_stages(network), proposal_stages(network.deepmask)[1]]
+    for number, stage in enumerate(stages):
+        file = tmp_path / f"{number}.onnx"
+        onnx.save(export_stage(stage), file)
+        assert build_at_examples(file, stage.name, tmp_path) > file.stat().st_size / 2
+
+
+def build_at_examples(file: Path, stage: str, folder: Path) -> int:
+    """Build for inputs of the manifest's usual lengths; return the size of the plan in bytes."""
+    lengths = {"height": 640, "width": 800, "windows": 64}
+    shapes = {}
+    for value in onnx.load(file, load_external_data=False).graph.input:
+        dims = value.type.tensor_type.shape.dim
+        shapes[value.name] = [lengths.get(dim.dim_param, dim.dim_value) for dim in dims]
+    profile = {
+        name: {"minimum": shape, "optimum": shape, "maximum": shape}
+        for name, shape in shapes.items()
+    }
+    request = BuildRequest.from_json(request_for(file, stage, folder / f"{stage}.plan", profile))
+    return int(run_build(request, None)["size"])
+
+
+def request_for(file: Path, stage: str, plan: Path, profile: object) -> str:
+    content = {
+        "target": "tensorrt-rtx",
+        "stage": stage,
+        "onnx": str(file),
+        "plan": str(plan),
+        "archs": list(ARCHS),
+        "profiles": [profile],
+        "options": refine_options().builder_options(),
+        "timing_cache": None,
+        "plugins": None,
+        "report": False,
+    }
+    return json.dumps(content)
+
+
+def test_progress_rises_to_the_end(tmp_path: Path) -> None:
+    told: list[tuple[str, int]] = []
+    outcomes = compile_bundle(
+        Bundle.open("mini"),
+        refine_options(),
+        EngineCache(tmp_path / "cache"),
+        output=tmp_path,
+        progress=lambda name, percent: told.append((name, percent)),
+    )
+    list(outcomes)
+    shares = [percent for _, percent in told]
+    assert {name for name, _ in told} == {"refine-k2"}
+    assert shares == sorted(set(shares))
+    assert shares[-1] == 100
+    assert len(shares) > 10
+
+
+def test_an_engine_of_several_fixed_pictures_has_a_profile_for_each_level() -> None:
+    manifest = Bundle.open("mini").manifest
+    options = refine_options(stages=("propose",), pictures=((640, 480),))
+    (engine,) = plan_engines(manifest, options)
+    assert engine.name == "propose-640x480"
+    assert len(engine.profiles) == len(manifest.pyramid.scales)
+    assert all(one["picture"].minimum == one["picture"].maximum for one in engine.profiles)
+
+
+@pytest.mark.parametrize(
+    ("options", "remedy"),
+    [
+        ({"workspace_mb": 1}, "allow it more memory: --workspace"),
+        ({"refit": True}, "build on a machine with an NVIDIA driver"),
+        ({"strip": True}, "build on a machine with an NVIDIA driver"),
+    ],
+)
+def test_a_failed_build_says_what_mends_it(
+    options: dict[str, object], remedy: str, tmp_path: Path
+) -> None:
+    if current_gpu() is not None and "workspace_mb" not in options:
+        pytest.skip("a driver answers here, so that this build succeeds")
+    with pytest.raises(
+        BackendError, match="tensorrt-rtx cannot build the stage 'refine'"
+    ) as caught:
+        compile_refine(tmp_path, **options)
+    assert caught.value.remedy == remedy
+    assert not list(tmp_path.rglob("*.plan"))
+
+
+def test_an_architecture_that_it_cannot_build_for_is_named_with_those_that_it_can(
+    tmp_path: Path,
+) -> None:
+    with pytest.raises(OptionError) as caught:
+        compile_refine(tmp_path, archs=("sm_90",))
+    assert str(caught.value) == (
+        "tensorrt-rtx cannot build for sm_90, expected one of sm_75, sm_80, sm_86, sm_89, sm_120, "
+        "sm_121: on such a GPU itself: --target tensorrt"
+    )
+
+
+def test_an_operator_without_body_and_plugin_is_refused_before_the_parser_sees_it(
+    tmp_path: Path,
+) -> None:
+    shape = (1, 1, 4, 4)
+    node = onnx.helper.make_node(
+        "RoiMaxPool2d",
+        ["x"],
+        ["y"],
+        domain="foveate",
+        plugin_namespace="foveate",
+        plugin_version="1",
+    )
+    values = [
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape) for name in "xy"
+    ]
+    graph = onnx.helper.make_graph([node], "stage", values[:1], values[1:])
+    opsets = [onnx.helper.make_opsetid("", 18), onnx.helper.make_opsetid("foveate", 1)]
+    onnx.save(onnx.helper.make_model(graph, opset_imports=opsets), tmp_path / "x.onnx")
+    profile = {"x": {"minimum": shape, "optimum": shape, "maximum": shape}}
+    text = request_for(tmp_path / "x.onnx", "classify", tmp_path / "x.plan", profile)
+    with pytest.raises(
+        BundleError, match="RoiMaxPool2d, version 1, namespace 'foveate' has no function body"
+    ):
+        run_build(BuildRequest.from_json(text), None)
