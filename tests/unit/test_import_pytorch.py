@@ -48,8 +48,8 @@ def torchvision_resnet(network: torch.nn.Module, prefixes: tuple[str, ...]) -> S
 
 def stem(state: State, picture: torch.Tensor, conv: str, bn: str) -> torch.Tensor:
     x = F.conv2d(picture, state[f"{conv}.weight"], stride=2, padding=3)
-    norm = [state[f"{bn}.{name}"] for name in ("running_mean", "running_var", "weight", "bias")]
-    return torch.relu(F.batch_norm(x, *norm))
+    mean, variance = state[f"{bn}.running_mean"], state[f"{bn}.running_var"]
+    return torch.relu(F.batch_norm(x, mean, variance, state[f"{bn}.weight"], state[f"{bn}.bias"]))
 
 
 def write(path: Path, content: Any) -> Path:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +12,15 @@ import torch
 from tests.unit import torch7_models as trees
 from tests.unit.torch7_compare import assert_equals_torchfile
 from tests.unit.torch7_forward import run
-from tests.unit.torch7_models import Maker, node, saved, sequential
+from tests.unit.torch7_models import (
+    Maker,
+    every_module,
+    node,
+    saved,
+    score_layer,
+)
 from tests.unit.torch7_writer import T7Object, write_torch7
 
-from foveate.errors import ModelError
 from foveate.importing import Found, import_torch7
 from foveate.models import DeepMask, SharpMask
 
@@ -117,6 +121,23 @@ def test_forms_that_are_mixed_become_the_one_that_can_say_both(
     assert_close(network.vectors(network.patch_features(patches)[16])[:, :, 0, 0], vectors)
 
 
+@pytest.mark.parametrize("form", ["branches", "addition"])
+@torch.inference_mode()
+def test_biases_of_convolutions_join_the_shift_behind_them(
+    tmp_path: Path, form: Any, patches: torch.Tensor
+) -> None:
+    make = Maker(form=form)
+    tree = trees.deepmask(make)
+    for module in every_module(tree.fields["trunk"].fields["modules"][:7]):
+        if module.name.endswith("Convolution"):
+            module.fields["bias"] = make.array(len(module.fields["weight"]))
+    network = import_tree(tmp_path, tree).build()
+    assert isinstance(network, DeepMask)
+    taps: dict[int, torch.Tensor] = {}
+    run(tree.fields["trunk"], patches, taps)
+    assert_close(network.trunk(patches)[16], taps[7])
+
+
 @torch.inference_mode()
 def test_batch_norm_that_was_not_frozen_is_folded(tmp_path: Path, patches: torch.Tensor) -> None:
     make = Maker()
@@ -187,141 +208,3 @@ def test_other_padding_is_noted(tmp_path: Path) -> None:
     notes = import_tree(tmp_path, trees.deepmask(Maker(symmetric=False))).notes
     (note,) = notes
     assert note.startswith("14 convolutions pad by SpatialZeroPadding in the file and by symmetric")
-
-
-def every_module(tree: Any, seen: set[int] | None = None) -> list[T7Object]:
-    seen = set() if seen is None else seen
-    if id(tree) in seen:
-        return []
-    seen.add(id(tree))
-    if isinstance(tree, T7Object):
-        return [tree, *every_module(tree.fields, seen)]
-    if isinstance(tree, dict | list):
-        items = tree.values() if isinstance(tree, dict) else tree
-        return [module for item in items for module in every_module(item, seen)]
-    return []
-
-
-def score_layer(tree: T7Object, index: int) -> T7Object:
-    layer = tree.fields["scoreBranch"].fields["modules"][index]
-    assert isinstance(layer, T7Object)
-    return layer
-
-
-def trunk_module(tree: T7Object, index: int) -> T7Object:
-    module = tree.fields["trunk"].fields["modules"][index]
-    assert isinstance(module, T7Object)
-    return module
-
-
-def drop_a_block(tree: T7Object) -> None:
-    trunk_module(tree, 6).fields["modules"].pop()
-
-
-def break_a_branch(tree: T7Object) -> None:
-    block = trunk_module(tree, 4).fields["modules"][0]
-    block.fields["modules"][0].fields["modules"][0].fields["modules"].pop(2)
-
-
-def move_the_stride(tree: T7Object) -> None:
-    branch = trunk_module(tree, 5).fields["modules"][0].fields["modules"][0].fields["modules"][0]
-    branch.fields["modules"][0].fields["dW"] = 2
-
-
-def lose_the_masks(tree: T7Object) -> None:
-    del tree.fields["maskBranch"]
-
-
-def spoil_a_weight(tree: T7Object) -> None:
-    score_layer(tree, 1).fields["weight"][0, 0] = np.nan
-
-
-def shorten_a_bias(tree: T7Object) -> None:
-    score_layer(tree, 1).fields["bias"] = np.zeros(6, np.float32)
-
-
-def narrow_a_layer(tree: T7Object) -> None:
-    score_layer(tree, 4).fields["weight"] = np.zeros((1, 6), np.float32)
-
-
-def use_an_unknown_layer(tree: T7Object) -> None:
-    score_layer(tree, 1).name = "nn.SpatialFullConvolution"
-
-
-def stride_the_shortcut(tree: T7Object) -> None:
-    fork = trunk_module(tree, 5).fields["modules"][0].fields["modules"][0]
-    fork.fields["modules"][1].fields["modules"][0].fields["dW"] = 1
-
-
-def pool_without_padding(tree: T7Object) -> None:
-    trunk_module(tree, 3).fields["padW"] = 0
-
-
-def pad_too_much(tree: T7Object) -> None:
-    trunk_module(tree, 0).fields["modules"][0].fields["pad_l"] = 4
-
-
-def group_channels(tree: T7Object) -> None:
-    trunk_module(tree, 8).fields["groups"] = 2
-
-
-def add_a_layer(tree: T7Object) -> None:
-    tree.fields["maskBranch"].fields["modules"].append(
-        T7Object("nn.ConcatTable", {"modules": [sequential(Maker().linear(2, 2))]})
-    )
-
-
-def become_recursive(tree: T7Object) -> None:
-    modules = tree.fields["trunk"].fields["modules"]
-    modules.append(tree.fields["trunk"])
-
-
-@pytest.mark.parametrize(
-    ("spoil", "expected"),
-    [
-        (drop_a_block, r"expected a trunk of 3, 4 and 6 blocks .*, found \[3, 4, 5\] blocks"),
-        (break_a_branch, r"expected a branch such as .* in nn.ConcatTable at trunk.modules\[5\]"),
-        (
-            move_the_stride,
-            r"expected a stride of 1 or 2 on convolution 2 .*found strides \[2, 2, 1",
-        ),
-        (lose_the_masks, "expected a module at maskBranch, found nil"),
-        (spoil_a_weight, r"finite numbers in weight of nn.Linear at scoreBranch.modules\[2\]"),
-        (shorten_a_bias, r"expected 7 biases in .*, found shape \(6,\)"),
-        (narrow_a_layer, r"score.4.weight of shape \(1, 7, 1, 1\) .*, found \(1, 6, 1, 1\)"),
-        (
-            use_an_unknown_layer,
-            r"known class at .*, found a nn.SpatialFullConvolution with weights",
-        ),
-        (stride_the_shortcut, "expected a shortcut of stride 2 in nn.ConcatTable .*, found 1"),
-        (pool_without_padding, "side 3, stride 2 and padding 1 in .*, found 3, 2 and 0"),
-        (pad_too_much, "expected 3 pixels of padding .*, found 4"),
-        (group_channels, "in one group in .*, found .* and 2 groups"),
-        (add_a_layer, "in the mask branch, found 'linear fork'"),
-        (become_recursive, "expected at most 20000 modules, 64 deep, found more at"),
-    ],
-)
-def test_another_architecture_is_refused_by_what_differs(
-    tmp_path: Path, spoil: Callable[[T7Object], None], expected: str
-) -> None:
-    tree = trees.deepmask(Maker())
-    spoil(tree)
-    with pytest.raises(ModelError, match=expected) as caught:
-        import_tree(tmp_path, tree).build()
-    assert "\n" not in str(caught.value)
-    assert caught.value.remedy
-
-
-@pytest.mark.parametrize(
-    ("root", "expected"),
-    [
-        ({"model": 3}, "expected a network in the file, found number"),
-        ({"config": {}}, "expected a network in the file, found nil"),
-        (T7Object("nn.LookupTable", {"size": 3}), "expected a network, found a nn.LookupTable"),
-        (sequential(Maker().linear(2, 3)), "expected a detector: .*, found 'linear'"),
-    ],
-)
-def test_a_file_without_a_network_is_refused(tmp_path: Path, root: Any, expected: str) -> None:
-    file = write_torch7(tmp_path / "file.t7", trees.sealed(root, {}))
-    with pytest.raises(ModelError, match=f"{expected}.*: .*file.t7: import a "):
-        import_torch7(file)

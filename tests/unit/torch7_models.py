@@ -347,3 +347,28 @@ def _sealed_array(
     storage, offset = places.get(id(array), (T7Storage(array.reshape(-1), kind), 0))
     strides = tuple(stride // array.itemsize for stride in array.strides)
     return T7Tensor(storage, array.shape, strides, offset, kind)
+
+
+def every_module(tree: Any, seen: set[int] | None = None) -> list[T7Object]:
+    seen = set() if seen is None else seen
+    if id(tree) in seen:
+        return []
+    seen.add(id(tree))
+    if isinstance(tree, T7Object):
+        return [tree, *every_module(tree.fields, seen)]
+    if isinstance(tree, dict | list):
+        items = tree.values() if isinstance(tree, dict) else tree
+        return [module for item in items for module in every_module(item, seen)]
+    return []
+
+
+def score_layer(tree: T7Object, index: int) -> T7Object:
+    layer = tree.fields["scoreBranch"].fields["modules"][index]
+    assert isinstance(layer, T7Object)
+    return layer
+
+
+def trunk_module(tree: T7Object, index: int) -> T7Object:
+    module = tree.fields["trunk"].fields["modules"][index]
+    assert isinstance(module, T7Object)
+    return module

@@ -105,7 +105,7 @@ def _on_vgg(
     heads = _expect(score, r"pool (linear|conv)( relu (linear|conv)){2}", "in the score branch")
     state |= _score_state(dict(zip(("score.1", "score.4", "score.7"), heads, strict=True)), weights)
     first = state["score.1.weight"]
-    channels = features[-1].whole("nOutputPlane")
+    channels = len(state[f"trunk.features.{indices[len(features) - 1]}.bias"])
     cells = math.isqrt(first.shape[1] // channels)
     if channels * cells**2 == first.shape[1]:
         state["score.1.weight"] = first.reshape(len(first), channels, cells, cells)

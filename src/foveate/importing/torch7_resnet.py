@@ -168,10 +168,17 @@ def _block_state(block: Block, prefix: str, weights: Weights, *, after: bool) ->
             state[f"{prefix}shortcut.0.weight"] = weight
             state |= _affine_state(f"{prefix}shortcut.1", scale, shift)
     if after:
+        channels = {len(shift) for shift in summands}
+        if len(channels) > 1:
+            raise ModelError(
+                f"expected as many channels in the branch as in the shortcut of {block.path}, "
+                f"found {sorted(channels)}",
+                remedy=RESNET,
+            )
         total = torch.stack(summands).sum(0)
         scale, shift = torch.ones_like(total), torch.zeros_like(total)
         if block.affine is not None:
-            scale, shift = weights.affine(block.affine)
+            scale, shift = weights.affine(block.affine, len(total))
         state |= _affine_state(f"{prefix}affine_out", scale, shift + scale * total)
     return state
 

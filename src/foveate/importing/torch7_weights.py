@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -84,7 +85,8 @@ class Weights:
 
     def linear(self, layer: Layer) -> tuple[torch.Tensor, torch.Tensor]:
         """Copy (outputs, inputs) weight and (outputs,) bias; a convolution's is flattened."""
-        weight = self.needed(layer, "weight").flatten(1)
+        weight = self.needed(layer, "weight")
+        weight = weight.reshape(len(weight), -1)
         return weight, self._bias(layer, len(weight))
 
     def convolution(self, layer: Layer) -> torch.Tensor:
@@ -93,13 +95,14 @@ class Weights:
         side_y, side_x = layer.whole("kH"), layer.whole("kW")
         inputs, groups = layer.whole("nInputPlane"), layer.whole("groups", 1)
         outputs = len(weight)
-        if groups != 1 or weight[0].numel() != inputs * side_y * side_x:
+        sizes = (inputs, side_y, side_x)
+        if groups != 1 or min(sizes) < 1 or weight[0].numel() != math.prod(sizes):
             raise ModelError(
                 f"expected weights for {inputs} channels and {side_y}x{side_x} pixels in one group "
                 f"in {layer.name}, found shape {tuple(weight.shape)} and {groups} groups",
                 remedy=DAMAGED,
             )
-        return weight.reshape(outputs, inputs, side_y, side_x)
+        return weight.reshape(outputs, *sizes)
 
     def biased(self, layer: Layer) -> tuple[torch.Tensor, torch.Tensor]:
         """Copy weight and bias of a convolution; the bias is zero if it has none."""
@@ -114,45 +117,37 @@ class Weights:
         weight, bias = self.biased(layer)
         if affine is None:
             return Convolution(weight, torch.ones(len(weight)), bias)
-        scale, shift = self.affine(affine)
-        if len(scale) != len(weight):
-            raise ModelError(
-                f"expected {len(weight)} channels in {affine.name}, found {len(scale)}",
-                remedy=DAMAGED,
-            )
+        scale, shift = self.affine(affine, len(weight))
         return Convolution(weight, scale, shift + scale * bias)
 
-    def affine(self, layer: Layer) -> tuple[torch.Tensor, torch.Tensor]:
+    def affine(self, layer: Layer, channels: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Copy a map y = scale x + shift, two tensors of (channels,).
 
         The old class keeps its numbers in shape (1, channels, 1, 1). Batch norm becomes
         scale = weight / sqrt(variance + eps), shift = bias - mean scale.
         """
         if layer.node["a"] is not None:
-            scale, shift = self.needed(layer, "a").flatten(), self.needed(layer, "b").flatten()
+            return self._channels(layer, "a", channels), self._channels(layer, "b", channels)
+        # Before 2016, batch norm kept 1 / sqrt(variance + eps) under the name running_std.
+        if layer.node["running_std"] is not None:
+            inverse = self._channels(layer, "running_std", channels)
         else:
-            mean = self.needed(layer, "running_mean")
-            inverse = self._inverse_deviation(layer)
-            weight = self.field(layer, "weight")
-            bias = self.field(layer, "bias")
-            scale = inverse if weight is None else weight * inverse
-            shift = (0 if bias is None else bias) - mean * scale
-        if len(scale) != len(shift):
+            epsilon = layer.node["eps"]
+            variance = self._channels(layer, "running_var", channels)
+            inverse = torch.rsqrt(variance + (epsilon if isinstance(epsilon, float) else 1e-5))
+        mean = self._channels(layer, "running_mean", channels)
+        has_weight = layer.node["weight"] is not None
+        scale = inverse * self._channels(layer, "weight", channels) if has_weight else inverse
+        return scale, self._bias(layer, channels) - mean * scale
+
+    def _channels(self, layer: Layer, name: str, channels: int) -> torch.Tensor:
+        values = self.needed(layer, name).flatten()
+        if len(values) != channels:
             raise ModelError(
-                f"expected as many shifts as scales in {layer.name}, "
-                f"found {len(shift)} and {len(scale)}",
+                f"expected {channels} values in {name} of {layer.name}, found {len(values)}",
                 remedy=DAMAGED,
             )
-        return scale, shift
-
-    def _inverse_deviation(self, layer: Layer) -> torch.Tensor:
-        # Before 2016, batch norm kept 1 / sqrt(variance + eps) under the name running_std.
-        inverse = self.field(layer, "running_std")
-        if inverse is not None:
-            return inverse
-        epsilon = layer.node["eps"]
-        variance = self.needed(layer, "running_var")
-        return torch.rsqrt(variance + (epsilon if isinstance(epsilon, float) else 1e-5))
+        return values
 
     def _bias(self, layer: Layer, outputs: int) -> torch.Tensor:
         bias = self.field(layer, "bias")
