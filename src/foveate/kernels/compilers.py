@@ -20,7 +20,7 @@ from typing import Protocol
 from foveate.errors import BackendError
 from foveate.kernels.nvrtc import NvrtcLibrary
 
-__all__ = ["FLAGS", "Compiler", "Nvcc", "Nvrtc", "find_compiler", "find_nvcc"]
+__all__ = ["FLAGS", "Compiler", "Nvcc", "Nvrtc", "find_compiler", "find_nvcc", "find_nvrtc"]
 
 FLAGS = ("-std=c++17", "-fmad=false")
 
@@ -143,7 +143,8 @@ def find_nvcc() -> Nvcc | None:
     return Nvcc(Path(found)) if found else None
 
 
-def _find_nvrtc() -> Nvrtc | None:
+def find_nvrtc() -> Nvrtc | None:
+    """Find the library of the package nvidia-cuda-nvrtc."""
     package = importlib.util.find_spec("nvidia")
     for place in (package.submodule_search_locations or ()) if package else ():
         for path in sorted(Path(place).glob("*/lib/libnvrtc.so.*"), reverse=True):
@@ -157,7 +158,7 @@ def find_compiler() -> Compiler:
     Raises:
         BackendError: Neither is here.
     """
-    compiler = find_nvcc() or _find_nvrtc()
+    compiler = find_nvcc() or find_nvrtc()
     if compiler is None:
         raise BackendError(
             "no compiler for CUDA kernels: nvcc is neither in CUDA_HOME nor on the PATH, and the "

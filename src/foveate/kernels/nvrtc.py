@@ -24,6 +24,9 @@ class NvrtcLibrary:
 
     def __init__(self, path: Path) -> None:
         try:
+            # libnvrtc asks for these by their bare name, which only finds what is loaded already.
+            for builtins in path.parent.glob("libnvrtc-builtins.so.*"):
+                ctypes.CDLL(str(builtins))
             self._library = ctypes.CDLL(str(path))
         except OSError as error:
             raise BackendError(
@@ -66,7 +69,8 @@ class NvrtcLibrary:
             log = self._read(program, "ProgramLog").decode().rstrip("\0\n")
             if status != 0 or "warning" in log:
                 raise BackendError(f"NVRTC cannot compile: {log}", file=source)
-            return self._read(program, form.upper()), log
+            code = self._read(program, form.upper())
+            return code.rstrip(b"\0") if form == "ptx" else code, log
         finally:
             self._library.nvrtcDestroyProgram(ctypes.byref(program))
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from foveate.kernels import Op
-from foveate.kernels.compilers import find_nvcc
+from foveate.kernels.compilers import find_nvcc, find_nvrtc
 from foveate.kernels.compiling import ARCHITECTURES, FOLDER, compile_kernels
 from foveate.kernels.launches import KERNELS, SOURCES
 
@@ -114,6 +114,13 @@ def test_wide_kernels_move_16_bytes_an_access(name: str) -> None:
         loads = re.findall(r"ld\.global(?:\.nc)?(\.v4)?\.([a-z]\d+)", body)
         assert ("", "u16") not in loads
         assert any(vector for vector, _ in loads)
+
+
+@pytest.mark.skipif(find_nvrtc() is None, reason="needs the package nvidia-cuda-nvrtc")
+@EACH_SOURCE
+def test_nvrtc_makes_the_same_kernels(source: Path) -> None:
+    compiled = compile_kernels(source, form="ptx", architectures=["sm_89"], compiler=find_nvrtc())
+    assert entries(compiled.path.read_text(encoding="utf-8")).keys() == names_in(source)
 
 
 @needs_nvcc

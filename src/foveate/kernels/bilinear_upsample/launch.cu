@@ -62,6 +62,7 @@ extern "C" int foveate_launch_paste_windows(const void* logits, const float* geo
     if (size > 1024 || height > (1 << 18) || width > (1 << 18) || windows > kMaxGridY) {
         return kTooLarge;
     }
+    if (static_cast<long long>(height) * width > 2147483647LL) return kTooLarge;  // of an area
     const int bands = width == 0 ? 0 : ceil_div(height, kPasteBand);
     if (bands > 0 && (logits == nullptr || geometry == nullptr || scratch == nullptr)) {
         return kNullPointer;
