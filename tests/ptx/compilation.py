@@ -25,7 +25,7 @@ CACHE = Path(__file__).parents[2] / ".pytest_cache" / "ptx"
 INCLUDE = re.compile(r'^#include "(.+)"$', re.MULTILINE)
 
 
-def compile_ptx(source: Path, architecture: str, include: Path = FOLDER) -> str:
+def compile_ptx(source: Path, architecture: str, include: Path) -> str:
     """Compile a CUDA file with the flags of production, or take what was compiled before.
 
     Args:
@@ -64,14 +64,14 @@ def _content(source: Path, include: Path) -> str:
 
 
 @lru_cache(maxsize=64)
-def module_of(source: Path, architecture: str, include: Path = FOLDER) -> ModuleText:
+def module_of(source: Path, architecture: str, include: Path) -> ModuleText:
     """Compile and parse."""
     return parse(compile_ptx(source, architecture, include))
 
 
 @lru_cache(maxsize=256)
 def kernel_of(
-    source: Path, architecture: str, name: str, dynamic_shared: int = 0, include: Path = FOLDER
+    source: Path, architecture: str, name: str, include: Path, dynamic_shared: int = 0
 ) -> Kernel:
     """Compile, parse and bind one kernel."""
     return Kernel(module_of(source, architecture, include), name, dynamic_shared)

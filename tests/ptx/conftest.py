@@ -29,7 +29,7 @@ def snippet(architecture: str) -> GetKernel:
     """A function from a name (and bytes of dynamic shared memory) to a kernel of snippets.cu."""
 
     def get(name: str, dynamic_shared: int = 0) -> Kernel:
-        return kernel_of(SNIPPETS, architecture, name, dynamic_shared, SNIPPETS.parent)
+        return kernel_of(SNIPPETS, architecture, name, SNIPPETS.parent, dynamic_shared)
 
     return get
 

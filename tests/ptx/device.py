@@ -3,19 +3,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
-
-from foveate.kernels.launches import KERNELS
-from tests.ptx.compilation import FOLDER, kernel_of
+from tests.ptx import compilation
 from tests.ptx.counters import Counters
 from tests.ptx.launch import Argument, launch
 from tests.ptx.memory import Allocation, Array, Memory
 
+from foveate.kernels.launches import KERNELS
+
 __all__ = ["Device"]
 
-NUMBERS = {"int": np.int32, "float": np.float32, "double": np.float64}
+NUMBERS: dict[str, Callable[[float], np.generic]] = {
+    "int": np.int32,
+    "float": np.float32,
+    "double": np.float64,
+}
 
 
 class Device:
@@ -52,7 +56,7 @@ class Device:
             KernelFault: It broke a rule.
         """
         record = KERNELS[f"foveate_{kernel}"]
-        kinds = dict(reversed(parameter.split()) for parameter in record.parameters)
+        kinds = {name: kind for kind, name in map(str.split, record.parameters)}
         assert kinds.keys() == arguments.keys(), (sorted(kinds), sorted(arguments))
         passed: list[Argument] = []
         numbers: dict[str, int] = {}
@@ -67,8 +71,9 @@ class Device:
                 if kind == "int":
                     numbers[name] = int(value)
         shape = record.shape(**numbers, lanes=record.lanes)
-        compiled = kernel_of(
-            FOLDER / record.source, self.architecture, record.name, shape.shared_bytes
+        folder = compilation.FOLDER
+        compiled = compilation.kernel_of(
+            folder / record.source, self.architecture, record.name, folder, shape.shared_bytes
         )
         return launch(
             compiled, self.memory, shape.grid, shape.block, passed, backwards=self.backwards

@@ -25,7 +25,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pytest
-
 from tests.ptx import compilation, machine
 
 ARCHITECTURE = "sm_90"
@@ -122,7 +121,7 @@ def users(source: str) -> list[str]:
         return ["nms/nms.cuh", "select_top_k/select_top_k.cuh"]
     if source.endswith("foveal_region.cuh"):
         return ["foveal_boxes/foveal_boxes.cuh", "foveal_roi_pool/foveal_roi_pool.cuh"]
-    if folder == "roi_max_pool" or folder == "device":
+    if folder in ("roi_max_pool", "device"):
         return ["roi_max_pool/roi_max_pool.cuh"]
     return [source]
 
@@ -144,6 +143,8 @@ def fate_of(mutant: Mutant) -> str:
         shutil.copytree(compilation.FOLDER, folder)
         file = folder / mutant.source
         lines = file.read_text(encoding="utf-8").splitlines()
+        if lines[mutant.line - 1].strip() != mutant.before:
+            return "stillborn"  # somebody has edited the file meanwhile
         lines[mutant.line - 1] = mutant.after
         file.write_text("\n".join(lines) + "\n", encoding="utf-8")
         try:
@@ -177,14 +178,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--count", type=int, default=200, help="mutants that compile to other code")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--part", type=int, default=0, help="which part of the drawn mutants")
+    parser.add_argument("--parts", type=int, default=1, help="of how many that run side by side")
     parser.add_argument("--minutes", type=float, default=600.0, help="stop after so long")
     parser.add_argument("--report", type=Path, default=Path("mutants.json"))
     options = parser.parse_args()
     results: list[Mutant] = []
     start = time.monotonic()
-    for mutant in draw(options.count, options.seed):
+    for mutant in draw(options.count, options.seed)[options.part :: options.parts]:
         lived = [m for m in results if m.fate != "stillborn"]
-        if len(lived) >= options.count or time.monotonic() - start > 60 * options.minutes:
+        if (
+            len(lived) * options.parts >= options.count
+            or time.monotonic() - start > 60 * options.minutes
+        ):
             break
         began = time.monotonic()
         fate = fate_of(mutant)

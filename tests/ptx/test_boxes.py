@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 import numpy as np
+from tests.ptx.device import Device
+from tests.ptx.memory import Array
 
 from foveate.kernels.decode_boxes.reference import decode_box
 from foveate.kernels.foveal_boxes.reference import foveal_boxes
-from tests.ptx.device import Device
-from tests.ptx.memory import Array
 
 
 def boxes_of(count: int, seed: int) -> Array:

@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-
-from foveate.kernels.foveal_roi_pool import NORMALISATIONS, PAIRS
-from foveate.kernels.foveal_roi_pool.reference import foveal_roi_pool
 from tests.ptx.counters import Counters
 from tests.ptx.device import Device
 from tests.ptx.memory import Array
+
+from foveate.kernels.foveal_roi_pool import NORMALISATIONS, PAIRS
+from foveate.kernels.foveal_roi_pool.reference import foveal_roi_pool
 
 SCALES = (1.0, 1.5, 2.0, 4.0)
 MAP_SCALES = (1 / 16, 1 / 8, 1 / 4)

@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-
-from foveate.kernels.gather_windows.reference import gather_windows
 from tests.ptx.counters import Counters
 from tests.ptx.device import Device
 from tests.ptx.memory import Array
+
+from foveate.kernels.gather_windows.reference import gather_windows
 
 KERNELS = {
     "f32x4": ("f4", 4, 4),

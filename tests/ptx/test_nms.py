@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-
-from foveate.kernels.nms.reference import nms
 from tests.ptx.counters import Counters
 from tests.ptx.device import Device
 from tests.ptx.memory import Array
+
+from foveate.kernels.nms.reference import nms
 
 
 def suppress(

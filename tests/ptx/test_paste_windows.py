@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-
-from foveate.kernels.bilinear_upsample.reference import paste, tight_box
-from foveate.kernels.launch_shapes import paste_stage_rows
 from tests.ptx.counters import Counters
 from tests.ptx.device import Device
 from tests.ptx.memory import Array
+
+from foveate.kernels.bilinear_upsample.reference import paste, tight_box
+from foveate.kernels.launch_shapes import paste_stage_rows
 
 WINDOWS = [
     [10.2, 5.7, 70.4, 66.0],

@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-
-from foveate.kernels.bilinear_upsample.reference import corner_weights
-from foveate.kernels.pyramid.reference import axis_weights
 from tests.ptx.counters import Counters
 from tests.ptx.device import Device
 from tests.ptx.memory import Array
+
+from foveate.kernels.bilinear_upsample.reference import corner_weights
+from foveate.kernels.pyramid.reference import axis_weights
 
 MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
 Level = tuple[int, int, int, int, int]  # canvas height and width, height and width, border

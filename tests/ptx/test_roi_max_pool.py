@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-
-from foveate.kernels.roi_max_pool.reference import roi_max_pool
 from tests.ptx.counters import Counters
 from tests.ptx.device import Device
 from tests.ptx.memory import Allocation, Array
+
+from foveate.kernels.roi_max_pool.reference import roi_max_pool
 
 F32 = np.dtype(np.float32)
 KERNELS = {"f32x4": ("f4", 4), "f32x1": ("f4", 3), "f16x8": ("f2", 8), "f16x1": ("f2", 5)}

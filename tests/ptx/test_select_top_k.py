@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-
-from foveate.kernels.select_top_k.reference import select_top_k
 from tests.ptx.device import Device
 from tests.ptx.memory import Array
+
+from foveate.kernels.select_top_k.reference import select_top_k
 
 OPTIONS = {"size": 160, "stride": 16, "padding": 32}
 Found = tuple[Array, Array, Array, int]
