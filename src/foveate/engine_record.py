@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -230,7 +231,7 @@ def read_record(plan: Path) -> EngineRecord:
 
 def _follows(version: str, built: str) -> bool:
     """Tell whether a version is a later one of the same major release."""
-    later, earlier = ([int(part) for part in one.split(".")] for one in (version, built))
+    later, earlier = ([int(part) for part in re.findall(r"\d+", one)] for one in (version, built))
     return later[0] == earlier[0] and later > earlier
 
 

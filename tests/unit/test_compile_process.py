@@ -74,6 +74,32 @@ def test_an_interrupted_compilation_leaves_no_process_and_no_engine(
 
 
 @needs_rtx
+def test_a_build_that_is_not_wanted_any_more_stops_by_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its progress monitor says no, so that it need not be killed."""
+    told: list[int] = []
+
+    def interrupt(_: str, percent: int) -> None:
+        told.append(percent)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(process, "_GRACE_S", 300.0)
+    monkeypatch.delattr(subprocess.Popen, "kill")
+    outcomes = compile_bundle(
+        Bundle.open("mini"),
+        refine_options(stages=("propose",), buckets=()),
+        EngineCache(tmp_path / "cache"),
+        output=tmp_path / "engines",
+        progress=interrupt,
+    )
+    with pytest.raises(KeyboardInterrupt):
+        list(outcomes)
+    assert told == [0]
+    assert left_in(tmp_path) == []
+
+
+@needs_rtx
 def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
     """A bound on the size of files, which fails a write as a full disk does."""
 

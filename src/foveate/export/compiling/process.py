@@ -142,11 +142,12 @@ def _unparsed(request: BuildRequest, nodes: list[list[str]]) -> BundleError:
 
 def _remedy(text: str) -> str:
     """Say what mends a failed build, going by TensorRT's words."""
-    if "workspace limit" in text:
+    # It counts activations as workspace, and calls a bound that is too small a lack of memory.
+    if "workspace limit" in text or "OutOfMemory" in text:
         return "allow it more memory: --workspace"
     if "Turing" in text:
         return "leave sm_75 away, or export with --precision fp16"
-    if "CUDA_SUCCESS" in text or "cudaError" in text or "CUDA" in text:
+    if "cuda" in text.lower():
         return "build on a machine with an NVIDIA driver"
     return "run it again with another --builder-level, or report it with this line"
 

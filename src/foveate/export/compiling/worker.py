@@ -15,6 +15,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import IO, Any
 
+import onnx
+
 from foveate.errors import FoveateError
 from foveate.export.compiling.monitor import make_monitor
 from foveate.export.compiling.plugins import choose
@@ -62,8 +64,6 @@ class _Build:
         self.logger = _make_logger(self.trt, self.errors)
 
     def run(self) -> dict[str, Any]:
-        import onnx  # noqa: PLC0415 - after TensorRT, which is to fail first where it is broken
-
         model = onnx.load(self.request.onnx)
         creators = self._load_plugins()
         dispatch = choose(
@@ -71,9 +71,10 @@ class _Build:
         )
         if self.target.cross and "sm_75" in self.request.archs and float32_inputs(model):
             gemms_as_convolutions(model)
-        builder = self.trt.Builder(self.logger)
-        if builder is None:
-            raise RefusedError("builder", text=self._last_error())
+        try:
+            builder = self.trt.Builder(self.logger)
+        except TypeError as error:  # how the bindings say that the library refused
+            raise RefusedError("builder", text=self._last_error()) from error
         network = self._parse(builder, model.SerializeToString())
         config = self._configure(builder, network)
         plan = builder.build_serialized_network(network, config)
