@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from tests.unit import torch7_detectors, torch7_models
+from tests.unit.test_import_pytorch import torchvision_resnet
 from tests.unit.torch7_models import Maker, saved, sealed
 from tests.unit.torch7_writer import write_torch7
 
@@ -96,10 +97,19 @@ def test_the_released_size_has_its_published_number_of_parameters(
 
 
 def test_import_torch_builds_on_a_trunk(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    state = build("deepmask-vgg", width=2, neck=3, vector=4, score_hidden=5).state_dict()
-    trunk = {k.removeprefix("trunk."): v for k, v in state.items() if k.startswith("trunk.")}
-    file, output = tmp_path / "vgg11.pth", tmp_path / "d.safetensors"
+    trunk = torchvision_resnet(build("deepmask-resnet50", width=2), ("trunk.",))
+    file, output = tmp_path / "resnet50.pth", tmp_path / "d.safetensors"
     torch.save(trunk, file)
-    assert run("import-torch", file, "--output", output, "--network", "deepmask-vgg") == 0
+    assert run("import-torch", file, "--output", output, "--network", "deepmask-resnet50") == 0
     assert "random: train the network" in capsys.readouterr().err
-    assert load_checkpoint(output).info.proposals == "deepmask-vgg"
+    assert load_checkpoint(output).info.proposals == "deepmask-resnet50"
+
+
+def test_a_checkpoint_that_cannot_be_written_is_one_line(
+    deepmask_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = deepmask_file / "below-a-file" / "d.safetensors"
+    assert run("import-torch7", deepmask_file, "--output", output) == 1
+    error = capsys.readouterr().err
+    assert "the checkpoint cannot be written" in error
+    assert error.count("\n") == 1

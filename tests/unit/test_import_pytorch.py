@@ -187,14 +187,41 @@ def test_truncated_and_foreign_files_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("network", "expected"),
+    ("network", "sizes", "expected"),
     [
-        ("deepmask-mini", "expected a network on a ResNet or VGG .*'deepmask-mini'.*: use one of"),
-        ("deepmask-vgg", r"expected trunk.features.0.bias .* for deepmask-vgg, found none"),
-        ("multipathnet-resnet50", r"expected class_towers.0.layer4.* for .*50, found none"),
+        (
+            "deepmask-mini",
+            {},
+            "expected a network on a ResNet or VGG .*'deepmask-mini'.*: use one of",
+        ),
+        (
+            "deepmask-vgg",
+            {"neck": 3, "vector": 4},
+            r"expected trunk.features.0.bias .* for deepmask-vgg, found none",
+        ),
+        ("multipathnet-resnet50", {}, r"expected class_towers.0.layer4.* for .*50, found none"),
     ],
 )
-def test_weights_of_another_trunk_are_refused(tmp_path: Path, network: str, expected: str) -> None:
+def test_weights_of_another_trunk_are_refused(
+    tmp_path: Path, network: str, sizes: dict[str, int], expected: str
+) -> None:
     state = torchvision_resnet(build("deepmask-resnet50", width=2), ("trunk.",))
     with pytest.raises(ModelError, match=expected):
-        import_torch(write(tmp_path / "r.pth", state), network)
+        import_torch(write(tmp_path / "r.pth", state), network, **sizes)
+
+
+def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
+    state = torchvision_resnet(build("deepmask-resnet50", width=2), ("trunk.",))
+    state["layer1.0.conv1.weight"][0] = float("nan")
+    found = import_torch(write(tmp_path / "r.pth", state), "deepmask-resnet50", neck=3, vector=4)
+    with pytest.raises(
+        ModelError, match="finite numbers in trunk.layer1.0.conv1.weight, found NaN"
+    ):
+        found.build()
+
+
+def test_a_batch_norm_that_is_not_whole_is_refused(tmp_path: Path) -> None:
+    state = torchvision_resnet(build("deepmask-resnet50", width=2), ("trunk.",))
+    del state["bn1.running_var"]
+    with pytest.raises(ModelError, match="variance of .* in the batch norm bn1, found nothing"):
+        import_torch(write(tmp_path / "r.pth", state), "deepmask-resnet50")

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from torch import nn
 
 from foveate.errors import InputError, ModelError
@@ -79,9 +80,9 @@ def save_imported(
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         save_checkpoint(output, made, half=False)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         raise InputError(
-            f"the checkpoint cannot be written ({error.strerror})",
+            f"the checkpoint cannot be written ({error})",
             file=output,
             remedy="choose another place",
         ) from error

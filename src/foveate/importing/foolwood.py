@@ -63,7 +63,8 @@ def find_foolwood(state: State) -> Found:
             f"expected trunk, maskBranch and scoreBranch of a DeepMask, found no {missing[0]}",
             remedy="import the state dict of a whole DeepMask",
         )
-    renamed["mask.weight"] = renamed["mask.weight"].flatten(1)
+    mask = renamed["mask.weight"]
+    renamed["mask.weight"] = mask[:, :, 0, 0] if mask.dim() == 4 else mask
     found = {
         name if name.startswith(HEADS) else f"trunk.{name}": tensor
         for name, tensor in frozen_names(renamed).items()
@@ -71,10 +72,10 @@ def find_foolwood(state: State) -> Found:
     return Found(
         name="deepmask-resnet50",
         sizes={
-            "width": len(found["trunk.conv1.weight"]),
-            "neck": len(found["neck.weight"]),
-            "vector": len(found["embed.weight"]),
-            "score_hidden": len(found["score.1.weight"]),
+            "width": found["trunk.conv1.weight"].shape[0],
+            "neck": found["neck.weight"].shape[0],
+            "vector": found["embed.weight"].shape[0],
+            "score_hidden": found["score.1.weight"].shape[0],
         },
         state=found,
         ignored=ignored,

@@ -42,7 +42,7 @@ class Found:
         """Build the network with the weights that were found, in evaluation mode.
 
         Raises:
-            ModelError: The weights are not all that it has, or of other shapes.
+            ModelError: The weights are not all that it has, of other shapes, or not finite.
         """
         # On the meta device, so that sizes out of a damaged file allocate nothing.
         try:
@@ -54,11 +54,16 @@ class Found:
                 remedy="the file is damaged: get it again",
             ) from error
         expected = network.state_dict()
-        for key in [*expected, *self.state]:
+        for key in {**expected, **self.state}:
             shapes = [
                 tuple(state[key].shape) if key in state else None
                 for state in (expected, self.state)
             ]
+            if shapes[0] == shapes[1] and not self.state[key].isfinite().all():
+                raise ModelError(
+                    f"expected finite numbers in {key}, found NaN or infinity",
+                    remedy="the file is damaged: get it again",
+                )
             if shapes[0] != shapes[1]:
                 raise ModelError(
                     f"expected {key} of shape {shapes[0]} in a {self.name}, found {shapes[1]}",

@@ -32,7 +32,7 @@ def read_state(path: Path) -> State:
         path: The file. A pickle is read with ``weights_only=True``: tensors and plain values only.
 
     Returns:
-        Name -> tensor, floating-point ones in float32.
+        Name -> tensor of at least one axis, floating-point ones in float32.
 
     Raises:
         ModelError: It cannot be read, would run code, or holds no state dict.
@@ -43,7 +43,12 @@ def read_state(path: Path) -> State:
         if isinstance(inner, Mapping):
             content = inner
             break
-    state = {str(name): value for name, value in content.items() if isinstance(value, torch.Tensor)}
+    # Numbers, such as the count of batches that a batch norm saw, are no weights.
+    state = {
+        str(name): value
+        for name, value in content.items()
+        if isinstance(value, torch.Tensor) and value.dim()
+    }
     if not state:
         raise ModelError(
             f"expected a state dict, found {len(content)} values without tensors",
