@@ -23,6 +23,7 @@
 namespace foveate {
 
 constexpr int kTileThreads = 256;
+constexpr int kTileBlocks = 4;  // a multiprocessor; asked for more, ptxas spills on sm_86 to sm_89
 constexpr int kTileWidth = 32;
 constexpr int kTileHeight = 8;
 constexpr int kTileBytes = 24576;
@@ -208,7 +209,7 @@ __device__ inline void resize_block(const unsigned char* picture, unsigned char*
 }  // namespace foveate
 
 #define FOVEATE_PLACE_KERNEL(suffix, T)                                                          \
-    extern "C" __global__ void __launch_bounds__(foveate::kTileThreads)                          \
+    extern "C" __global__ void __launch_bounds__(foveate::kTileThreads, foveate::kTileBlocks)    \
         foveate_pyramid_place_##suffix(                                                          \
             const unsigned char* __restrict__ picture, T* const* __restrict__ canvases,          \
             const int* __restrict__ plan, const float* __restrict__ table, int picture_height,   \
@@ -223,7 +224,7 @@ FOVEATE_PLACE_KERNEL(f16, foveate::Half)
 
 #undef FOVEATE_PLACE_KERNEL
 
-extern "C" __global__ void __launch_bounds__(foveate::kTileThreads)
+extern "C" __global__ void __launch_bounds__(foveate::kTileThreads, foveate::kTileBlocks)
     foveate_pyramid_resize(const unsigned char* __restrict__ picture,
                            unsigned char* __restrict__ resized, int picture_height,
                            int picture_width, int height, int width, int resampling) {
