@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from foveate.models.deepmask import CELLS, STRIDE, DeepMask
+from foveate.models.deepmask import STRIDE, DeepMask
 from foveate.models.multipathnet import MultiPathNet
 from foveate.models.sharpmask import SKIP_STRIDES, SharpMask
 
@@ -97,7 +97,7 @@ class _Classify(nn.Module):
 def proposal_stages(network: DeepMask | SharpMask) -> list[Stage]:
     """Split a proposal network into `propose` and `refine`."""
     deepmask = network.deepmask if isinstance(network, SharpMask) else network
-    picture = torch.zeros(1, 3, 192, 224)
+    picture = torch.zeros(1, 3, deepmask.window + 2 * STRIDE, deepmask.window + 4 * STRIDE)
     propose = Stage(
         name="propose",
         module=_SharpMaskPropose(network) if isinstance(network, SharpMask) else deepmask,
@@ -122,7 +122,7 @@ def proposal_stages(network: DeepMask | SharpMask) -> list[Stage]:
     horizontals = {
         name: torch.zeros(3, module.outputs, side, side)
         for name, module, side in zip(
-            names, network.coarse_to_fine, (CELLS * STRIDE // s for s in SKIP_STRIDES), strict=True
+            names, network.coarse_to_fine, (deepmask.window // s for s in SKIP_STRIDES), strict=True
         )
     }
     refine = Stage(
