@@ -18,6 +18,7 @@
 namespace foveate {
 
 constexpr int kMapThreads = 128;
+constexpr int kMapBlocks = 8;  // a multiprocessor; aiming at more, ptxas spills on sm_90
 
 // The second input of one plane: its address, the distance of its rows, and how much of it exists.
 template <typename T>
@@ -156,7 +157,7 @@ __device__ void upsample_block(const T* input, const T* second_input, const T* c
 }  // namespace foveate
 
 #define FOVEATE_MAP_KERNEL(suffix, T, N)                                                         \
-    extern "C" __global__ void __launch_bounds__(foveate::kMapThreads)                           \
+    extern "C" __global__ void __launch_bounds__(foveate::kMapThreads, foveate::kMapBlocks)      \
         foveate_upsample_map_##suffix(                                                           \
             const T* __restrict__ input, const T* __restrict__ second,                           \
             const T* const* __restrict__ maps, const int* __restrict__ shapes,                   \

@@ -23,7 +23,7 @@
 namespace foveate {
 
 constexpr int kTileThreads = 256;
-constexpr int kTileBlocks = 4;  // a multiprocessor; asked for more, ptxas spills on sm_86 to sm_89
+constexpr int kTileBlocks = 4;  // a multiprocessor; aiming at more, ptxas spills on sm_86 to sm_89
 constexpr int kTileWidth = 32;
 constexpr int kTileHeight = 8;
 constexpr int kTileBytes = 24576;

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from foveate.kernels.compiling import FOLDER, CodeCache, included_sources
+from foveate.kernels.launch_shapes import paste_stage_rows, upsample_plan
 from foveate.kernels.launches import KERNELS
 
 HERE = Path(__file__).parent
@@ -149,5 +150,10 @@ def check_launch(line: str) -> None:
     grid = tuple(int(word) for word in words[0:3])
     block = tuple(int(word) for word in words[3:6])
     shape = kernel.shape(**numbers, lanes=kernel.lanes)
+    if "band_rows" in numbers:
+        sizes = [numbers[name] for name in ("height", "width", "out_height", "out_width")]
+        assert (numbers["band_rows"], numbers["stage_rows"]) == upsample_plan(*sizes), line
+    elif "stage_rows" in numbers:
+        assert numbers["stage_rows"] == paste_stage_rows(numbers["size"]), line
     given = (*grid, *block, int(words[6]))
     assert given == (*shape.grid, *shape.block, shape.shared_bytes), f"{line}: {shape}"
