@@ -53,6 +53,7 @@ class Counters:
         self.frames = 0
         self._read = np.zeros(capacity // SECTOR, bool)
         self._written = np.zeros(capacity // SECTOR, bool)
+        self._not_coherent = np.zeros(capacity // SECTOR, bool)
 
     @property
     def bytes_read(self) -> int:
@@ -63,6 +64,11 @@ class Counters:
     def bytes_written(self) -> int:
         """Bytes of the different sectors that were written."""
         return int(np.count_nonzero(self._written)) * SECTOR
+
+    def stale(self) -> int | None:
+        """Byte of the arena that was read as constant (`ld.global.nc`) and written as well."""
+        both = self._not_coherent & self._written
+        return int(np.argmax(both)) * SECTOR if both.any() else None
 
     def ran(self, classes: Counter[str], frame: Frame) -> None:
         """Count the instructions of a block."""
@@ -80,6 +86,8 @@ class Counters:
             self._touch(self._read, offsets, size)
         if kind != "load":
             self._touch(self._written, offsets, size)
+        if "nc" in instruction.suffixes:
+            self._touch(self._not_coherent, offsets, size)
         requests, sectors, ideal = _sectors(frame, offsets, size)
         traffic.requests += requests
         traffic.sectors += sectors

@@ -17,6 +17,7 @@ from tests.ptx import (
 )
 from tests.ptx.batch import Batch, Dim3
 from tests.ptx.counters import Counters
+from tests.ptx.faults import Race
 from tests.ptx.machine import Machine
 from tests.ptx.memory import Allocation, Array, Memory
 from tests.ptx.parser import ModuleText
@@ -105,6 +106,12 @@ def launch(
                 backwards=backwards,
             )
             Machine(program, batch).run()
+    stale = counters.stale()
+    if stale is not None:
+        raise Race(
+            f"{program.name}: writes what it also reads as constant (ld.global.nc), "
+            f"{memory.describe(stale)}"
+        )
     return counters
 
 

@@ -150,6 +150,10 @@ extern "C" __global__ void read_at(const float* input, float* output, int shift)
     output[threadIdx.x] = input[static_cast<int>(threadIdx.x) + shift];
 }
 
+extern "C" __global__ void shift_by_one(const float* __restrict__ input, float* output) {
+    output[threadIdx.x] = input[threadIdx.x + 1];
+}
+
 extern "C" __global__ void read_wide(const float* input, float4* output, int shift) {
     output[threadIdx.x] = *reinterpret_cast<const float4*>(input + 4 * threadIdx.x + shift);
 }

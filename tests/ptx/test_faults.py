@@ -104,6 +104,13 @@ def test_global_memory_that_nobody_wrote_is_caught(snippet: GetKernel) -> None:
         launch(snippet("read_at"), memory, 1, 64, [output, given, I32(0)])
 
 
+def test_what_is_read_as_constant_may_not_be_written(snippet: GetKernel) -> None:
+    memory, given, output = arrays()
+    launch(snippet("shift_by_one"), memory, 1, 32, [given, output])
+    with pytest.raises(Race, match=r"shift_by_one: writes what it also reads as constant"):
+        launch(snippet("shift_by_one"), memory, 1, 32, [given, given])
+
+
 def test_a_register_that_nobody_wrote_is_caught() -> None:
     kernel = ptx_kernel(
         1, "ld.param.u64 %d1, [p0]; mov.u32 %r2, %r1; st.global.u32 [%d1], %r2; ret;"

@@ -111,6 +111,14 @@ def test_windows_that_are_none_give_empty_masks(device: Device) -> None:
     assert not boxes.any()
 
 
+def test_a_mask_of_one_pixel_has_a_box(device: Device) -> None:
+    logits = np.ones((2, 4, 4), np.float32)
+    geometry = np.array([[20.0, 11.0, 0.2, 0.3], [-3.0, -3.0, 4.0, 4.0]])
+    _, areas, boxes, _ = run(device, logits, geometry, 70, 40)
+    assert areas.tolist() == [1, 1]
+    assert boxes.tolist() == [[20, 11, 21, 12], [0, 0, 1, 1]]
+
+
 def test_squares_count_and_validity(device: Device) -> None:
     logits = np.random.default_rng(3).standard_normal((4, 5, 5)).astype(np.float32)
     squares = np.array([[2, 3, 20, 1], [1, 1, 30, 0], [5, 6, 9, 1], [0, 0, 33, 1]], np.float32)
