@@ -39,10 +39,13 @@ def compile_refine(folder: Path, **options: object) -> EngineRecord:
 @pytest.mark.parametrize("stage", ["propose", "refine", "features", "classify"])
 def test_a_stage_of_mini_builds_for_every_architecture(stage: str, tmp_path: Path) -> None:
     bundle = Bundle.open("mini")
-    options = refine_options(stages=(stage,), archs=ARCHS, buckets=())
+    model = onnx.load(bundle.stage_path(stage))
+    # A Gemm becomes a convolution for sm_75; any other float32 matrix product cannot run there.
+    products = any(node.op_type == "MatMul" for node in model.graph.node)
+    archs = ARCHS[1:] if products else ARCHS
+    options = refine_options(stages=(stage,), archs=archs, buckets=())
     cache = EngineCache(tmp_path / "cache")
     outcomes = compile_bundle(bundle, options, cache, output=tmp_path / "engines")
-    model = onnx.load(bundle.stage_path(stage))
     if any(node.op_type == "MaxRoiPool" for node in model.graph.node):
         with pytest.raises(BundleError, match="tensorrt-rtx has no MaxRoiPool for the stage"):
             list(outcomes)
@@ -50,7 +53,7 @@ def test_a_stage_of_mini_builds_for_every_architecture(stage: str, tmp_path: Pat
     (outcome,) = outcomes
     record = read_record(tmp_path / "engines" / f"{stage}.plan")
     assert record == outcome.record
-    assert record.key.archs == ARCHS
+    assert record.key.archs == archs
     assert record.plan.size == outcome.plan.stat().st_size > 100_000
     assert record.dispatch == {op.name: "body" for op in custom_ops(model)}
 
@@ -180,3 +183,25 @@ def test_an_operator_without_body_and_plugin_is_refused_before_the_parser_sees_i
         BundleError, match="RoiMaxPool2d, version 1, namespace 'foveate' has no function body"
     ):
         run_build(BuildRequest.from_json(text), None)
+
+
+def test_a_matrix_product_that_sm_75_lacks_is_refused_with_a_remedy(tmp_path: Path) -> None:
+    values = [
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, (5, 8, 8))
+        for name in "xwy"
+    ]
+    node = onnx.helper.make_node("MatMul", ["x", "w"], ["y"])
+    graph = onnx.helper.make_graph([node], "stage", values[:2], values[2:])
+    opsets = [onnx.helper.make_opsetid("", 18)]
+    onnx.save(
+        onnx.helper.make_model(graph, opset_imports=opsets, ir_version=9), tmp_path / "x.onnx"
+    )
+    shape = (5, 8, 8)
+    fixed = {"minimum": shape, "optimum": shape, "maximum": shape}
+    profile = {"x": fixed, "w": fixed}
+    text = request_for(tmp_path / "x.onnx", "classify", tmp_path / "x.plan", profile)
+    with pytest.raises(
+        BackendError, match=r"Turing \(SM75\): FP32 GEMM is not supported"
+    ) as caught:
+        run_build(BuildRequest.from_json(text), None)
+    assert caught.value.remedy == "leave sm_75 away, or export with --precision fp16"

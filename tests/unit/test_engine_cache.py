@@ -3,11 +3,9 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -178,30 +176,29 @@ def test_a_cache_that_cannot_be_written_says_what_to_do(tmp_path: Path) -> None:
     )
 
 
-def build_slowly(root: Path, built: Path) -> None:
-    def build(plan: Path) -> EngineRecord:
-        (built / str(os.getpid())).touch()
-        time.sleep(0.5)
-        plan.write_bytes(PLAN)
-        return record_of(KEY, PLAN)
-
-    with EngineCache(root).obtain(KEY, build) as (plan, _, _):
-        assert plan.read_bytes() == PLAN
+BUILD_SLOWLY = """
+import os, sys, time
+from pathlib import Path
+from foveate.engine_record import EngineRecord
+from foveate.export.compiling import EngineCache
+record = EngineRecord.from_json(Path("record.json").read_text())
+def build(plan):
+    Path("built", str(os.getpid())).touch()
+    time.sleep(0.5)
+    plan.write_bytes(b"plan" * 256)
+    return record
+with EngineCache(Path("cache")).obtain(record.key, build) as (plan, _, _):
+    assert plan.read_bytes() == b"plan" * 256
+"""
 
 
 def test_four_processes_build_an_engine_once(tmp_path: Path) -> None:
-    built = tmp_path / "built"
-    built.mkdir()
-    spawn = multiprocessing.get_context("fork")
-    processes = [
-        spawn.Process(target=build_slowly, args=(tmp_path / "cache", built)) for _ in range(4)
-    ]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(60)
-    assert [process.exitcode for process in processes] == [0] * 4
-    assert len(list(built.iterdir())) == 1
+    (tmp_path / "built").mkdir()
+    (tmp_path / "record.json").write_text(record_of(KEY, PLAN).to_json())
+    command = [sys.executable, "-P", "-c", BUILD_SLOWLY]
+    processes = [subprocess.Popen(command, cwd=tmp_path) for _ in range(4)]
+    assert [process.wait(60) for process in processes] == [0] * 4
+    assert len(list((tmp_path / "built").iterdir())) == 1
 
 
 @needs_rtx
