@@ -7,6 +7,7 @@ own, into which the sanitizers are loaded first.
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ from tests.unit.kernels.host_build.library import OPS, compile_library, sanitize
 ROOT = Path(__file__).parents[3]
 
 
+@pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++ with its sanitizers")
 @pytest.mark.parametrize("op", OPS)
 def test_kernels_agree_with_the_reference_under_sanitizers(op: str) -> None:
     compile_library(op)
