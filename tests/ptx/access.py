@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from tests.ptx.frame import Frame
 from tests.ptx.memory import GLOBAL_BASE, Array
-from tests.ptx.onchip import LOCAL_WINDOW, SHARED_WINDOW
 from tests.ptx.operands import Operand
 from tests.ptx.program import Program
 from tests.ptx.variables import SIZES
@@ -99,6 +98,3 @@ def writer(operand: Operand, program: Program) -> Write:
             frame.values[name] = value.view(f"u{value.dtype.itemsize}").astype(stored)
 
     return write
-
-
-assert SHARED_WINDOW > LOCAL_WINDOW > PARAM_WINDOW

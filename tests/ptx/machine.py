@@ -31,7 +31,6 @@ class Machine:
         self._program = program
         self._batch = batch
         self._pending: dict[int, Array] = {}
-        self._alive = np.ones(batch.threads, bool)
 
     def run(self) -> None:
         """Run until every thread has ended.
@@ -80,8 +79,7 @@ class Machine:
         return None
 
     def _send(self, target: int, lanes: Array) -> None:
-        if target >= len(self._blocks):
-            self._alive[lanes] = False
+        if target >= len(self._blocks):  # they have ended
             return
         if target not in self._pending:
             self._pending[target] = np.zeros(self._batch.threads, bool)

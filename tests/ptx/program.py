@@ -196,7 +196,6 @@ def _successors(
 ) -> tuple[int, ...]:
     """Targets of the jump, then, where it may fall through, the next block."""
     jump, labels = block.jump, program.text.labels
-    end = len(program.text.instructions)
     targets: list[int] = []
     if jump is not None and jump.opcode == "bra":
         targets.append(index_of.get(labels[jump.operands[0].name], count))
@@ -205,7 +204,6 @@ def _successors(
         targets += [index_of.get(labels[name], count) for name in table]
     if jump is None or jump.guard is not None:
         targets.append(following)
-    assert all(labels[name] <= end for name in labels)
     return tuple(targets)
 
 
