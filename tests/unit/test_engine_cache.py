@@ -160,6 +160,14 @@ def test_what_a_killed_build_left_is_taken_away(tmp_path: Path) -> None:
     assert names == {KEY.digest()}
 
 
+def test_an_entry_with_a_damaged_record_does_not_stay_for_ever(tmp_path: Path) -> None:
+    cache, calls = EngineCache(tmp_path), list[EngineKey]()
+    obtain(cache, KEY, calls)
+    (tmp_path / KEY.digest() / "engine.json").write_text("{")
+    assert cache.prune() == []
+    assert not (tmp_path / KEY.digest()).exists()
+
+
 def test_a_negative_bound_is_refused(tmp_path: Path) -> None:
     with pytest.raises(OptionError, match="must not be negative, found -1"):
         EngineCache(tmp_path, max_bytes=-1)

@@ -92,16 +92,8 @@ class EngineCache:
 
     def entries(self) -> list[Entry]:
         """List what is whole, the most recently used first. Records that cannot be read are left out."""
-        found = []
-        for place in self.root.glob("*/" + PLAN) if self.root.is_dir() else ():
-            folder = place.parent
-            if folder.name.startswith(_SCRATCH):
-                continue
-            with contextlib.suppress(BundleError, OSError):  # deleted or damaged in the meantime
-                text = (folder / PLAN).with_suffix(".json").read_text(encoding="utf-8")
-                record, used = EngineRecord.from_json(text), folder.stat().st_mtime
-                size = sum(file.stat().st_size for file in folder.iterdir())
-                found.append(Entry(digest=folder.name, record=record, size=size, used=used))
+        folders = self.root.iterdir() if self.root.is_dir() else ()
+        found = [entry for folder in folders if (entry := _read(folder)) is not None]
         return sorted(found, key=lambda entry: entry.used, reverse=True)
 
     def why_miss(self, key: EngineKey) -> str | None:
@@ -131,11 +123,12 @@ class EngineCache:
         return deleted
 
     def _sweep(self) -> None:
-        """Delete what processes left that were killed while they built."""
-        for left in self.root.glob(f"{_SCRATCH}*") if self.root.is_dir() else ():
-            with self._locked(left.name.removeprefix(_SCRATCH), None) as held:
-                if held:
-                    shutil.rmtree(left, ignore_errors=True)
+        """Delete what is no engine: what killed processes left, and damaged records."""
+        for left in list(self.root.iterdir()) if self.root.is_dir() else ():
+            if left.is_dir() and _read(left) is None:
+                with self._locked(left.name.removeprefix(_SCRATCH), None) as held:
+                    if held and _read(left) is None:
+                        shutil.rmtree(left, ignore_errors=True)
 
     def _look_up(self, digest: str, key: EngineKey) -> tuple[EngineRecord | None, str | None]:
         plan = self.root / digest / PLAN
@@ -212,6 +205,19 @@ class EngineCache:
                 if _same(path, file.fileno()):
                     yield True
                     return
+
+
+def _read(folder: Path) -> Entry | None:
+    """Read the entry of a folder; None if it is none, or has been deleted in the meantime."""
+    if folder.name.startswith(_SCRATCH):
+        return None
+    try:
+        text = (folder / PLAN).with_suffix(".json").read_text(encoding="utf-8")
+        record, used = EngineRecord.from_json(text), folder.stat().st_mtime
+        size = sum(file.stat().st_size for file in folder.iterdir())
+    except (BundleError, OSError):
+        return None
+    return Entry(digest=folder.name, record=record, size=size, used=used)
 
 
 def _nothing() -> None:

@@ -48,8 +48,6 @@ def main() -> None:
         except FoveateError as error:
             kind = type(error).__name__
             event = {"event": "foveate", "kind": kind, "what": error.what, "remedy": error.remedy}
-        except OSError as error:
-            event = {"event": "write", "text": error.strerror or str(error)}
         events.write(json.dumps(event) + "\n")
 
 
@@ -80,8 +78,11 @@ class _Build:
         plan = builder.build_serialized_network(network, config)
         if plan is None:
             raise RefusedError("build", text=self._last_error())
-        size = Path(self.request.plan).write_bytes(memoryview(plan))
-        self._save_timing_cache(config)
+        try:
+            size = Path(self.request.plan).write_bytes(memoryview(plan))
+            self._save_timing_cache(config)
+        except OSError as error:
+            raise RefusedError("write", text=error.strerror or str(error)) from error
         return {"size": size, "dispatch": dispatch, "layers": self._report(plan)}
 
     def _load_plugins(self) -> list[tuple[str, str, str]]:
