@@ -54,9 +54,8 @@ def _write(folder: Path, scenes: list[Path], variants: int, backdrops: list[Path
         "annotations": [],
     }
     for scene in scenes:
-        rendered = cv2.imread(str(scene), cv2.IMREAD_UNCHANGED)
-        index = scene.with_name(f"{scene.stem}_index_0001.png")
-        owners = cv2.imread(str(index), cv2.IMREAD_UNCHANGED)
+        rendered = _read(scene).astype(np.uint8)
+        owners = _read(scene.with_name(f"{scene.stem}_index_0001.png"))
         objects = [mask for n in np.unique(owners[owners > 0]) if _is_seen(mask := owners == n)]
         for variant in range(variants if objects else 0):
             rng = np.random.default_rng([SEED, int(scene.stem), variant])
@@ -67,6 +66,12 @@ def _write(folder: Path, scenes: list[Path], variants: int, backdrops: list[Path
             _annotate(content, name, masks)
     (folder / "annotations.json").write_text(json.dumps(content), encoding="utf-8")
     print(f"{folder}: {len(content['images'])} pictures, {len(content['annotations'])} objects")
+
+
+def _read(file: Path) -> NDArray[Any]:
+    picture = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
+    assert picture is not None, file
+    return picture
 
 
 def _is_seen(mask: NDArray[np.bool_]) -> bool:
@@ -84,7 +89,7 @@ def _vary(
     alpha = rendered[..., 3:].astype(np.float32) / 255
     if alpha.min() < 1:
         behind = _crop(backdrops[int(rng.integers(len(backdrops)))], picture.shape[:2], rng)
-        picture = alpha * picture + (1 - alpha) * behind
+        picture = np.asarray(alpha * picture + (1 - alpha) * behind, np.float32)
     if rng.random() < 0.5:
         picture = picture[:, ::-1]
         masks = [mask[:, ::-1] for mask in masks]
