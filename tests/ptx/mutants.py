@@ -62,7 +62,7 @@ CHANGES = {
     "barrier": [(r"__syncthreads\(\);", ""), (r"__syncwarp\(\);", "")],
     "index": [
         (r"(?<=[ (\[])0(?=[,;)\] ])", "1"), (r"(?<=[ (])1(?=[,;) ])", "2"),
-        (r"(?<=[ (])2(?= \*)", "3"), (r"threadIdx\.x", "(threadIdx.x ^ 1)"),
+        (r"(?<=[ (])2(?= \*)", "3"), (r"threadIdx\.x", "(threadIdx.x + 1)"),
     ],
     "rounding": [
         (r"\bfloorf\(", "ceilf("), (r"\bceilf\(", "floorf("), (r"\brintf\(", "floorf("),

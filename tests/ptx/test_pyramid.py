@@ -115,7 +115,7 @@ def test_resized_pictures_equal_the_reference(device: Device, height: int, width
 
 
 def test_a_tile_that_does_not_fit_into_shared_memory_is_read_directly(device: Device) -> None:
-    image = picture(400, 300)
+    image = picture(100, 90)
     (found,), _ = place(device, image, [(8, 8, 4, 4, 2)], "float32", resampling=0, to_bytes=0)
     want = wanted(image, (8, 8, 4, 4, 2), 0)
     assert np.abs(found - want).max() <= 2e-5 * np.abs(want).max()
