@@ -7,6 +7,7 @@ names objects by their colour. ``runtime/test_pipeline_oracle.py`` says the same
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,12 @@ from foveate.bundle import (
 
 CLASSES = ("red", "green", "blue")
 Shape = tuple[int | str, ...]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _find_tests_in_spawned_processes() -> None:
+    # A spawned worker imports by name what it is handed; pytest leaves the tests on no path.
+    sys.path.append(str(Path(__file__).parents[2]))
 
 
 def model_of(

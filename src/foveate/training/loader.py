@@ -165,10 +165,9 @@ _source: Source[Any, Any]
 
 
 def _start(source: Source[S, B], workers: int) -> ProcessPoolExecutor:
-    # A forked worker shares the annotations with its parent; a spawned one gets a copy.
-    method = "fork" if "fork" in multiprocessing.get_all_start_methods() else "spawn"
+    # Not forked: the threads of OpenCV and PyTorch would leave locks behind that never open.
     return ProcessPoolExecutor(
-        workers, multiprocessing.get_context(method), initializer=_begin, initargs=(source,)
+        workers, multiprocessing.get_context("spawn"), initializer=_begin, initargs=(source,)
     )
 
 

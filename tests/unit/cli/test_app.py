@@ -34,7 +34,7 @@ def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_says_what_the_list_says(name: str) -> None:
-    command = importlib.import_module(f"foveate.cli.{name}").command
+    command = importlib.import_module(f"foveate.cli.{name.replace('-', '_')}").command
     assert build_app(name) is not None
     assert command.__doc__
 
