@@ -51,6 +51,17 @@ class FaultySource(NumberSource):
         raise KeyError(super().draw(step, rng))
 
 
+@dataclass(frozen=True)
+class CountingSource(NumberSource):
+    """Leaves a file for every step that was drawn."""
+
+    folder: Path = Path()
+
+    def draw(self, step: int, rng: np.random.Generator) -> float:
+        (self.folder / str(step)).touch()
+        return super().draw(step, rng)
+
+
 def batches(source: NumberSource, workers: int, first: int = 0) -> list[Numbers]:
     with Loader(source, indices=range(4), seed=3, steps=9, workers=workers, ahead=3) as loader:
         return [loader.take(step).batch for step in range(first, 9)]
@@ -111,12 +122,8 @@ def test_a_dead_worker_is_a_clear_error() -> None:
 
 
 def test_no_more_than_asked_is_drawn_ahead(tmp_path: Path) -> None:
-    class Counting(NumberSource):
-        def draw(self, step: int, rng: np.random.Generator) -> float:
-            (tmp_path / str(step)).touch()
-            return super().draw(step, rng)
-
-    with Loader(Counting(), indices=range(1), seed=0, steps=100, workers=2, ahead=3) as loader:
+    source = CountingSource(folder=tmp_path)
+    with Loader(source, indices=range(1), seed=0, steps=100, workers=2, ahead=3) as loader:
         loader.take(10)
         deadline = time.monotonic() + 10
         while len(list(tmp_path.iterdir())) < 3 and time.monotonic() < deadline:
@@ -131,7 +138,7 @@ def test_impossible_options_are_refused() -> None:
 
 
 ENDLESS = """
-import sys, time
+import time
 from foveate.training.loader import Loader
 
 class Slow:
@@ -141,16 +148,20 @@ class Slow:
     def collate(self, samples):
         return samples
 
-with Loader(Slow(), indices=range(2), seed=0, steps=10**9) as loader:
-    for step in range(10**9):
-        loader.take(step)
-        print(*(process.pid for process in loader._pool._processes.values()), flush=True)
+if __name__ == "__main__":
+    with Loader(Slow(), indices=range(2), seed=0, steps=10**9) as loader:
+        for step in range(10**9):
+            loader.take(step)
+            if step == 40:  # both workers have begun
+                print(*(process.pid for process in loader._pool._processes.values()), flush=True)
 """
 
 
-def test_ctrl_c_ends_all_processes_without_a_word_from_the_workers() -> None:
+def test_ctrl_c_ends_all_processes_without_a_word_from_the_workers(tmp_path: Path) -> None:
+    script = tmp_path / "endless.py"
+    script.write_text(ENDLESS, encoding="utf-8")
     with subprocess.Popen(
-        [sys.executable, "-c", ENDLESS],
+        [sys.executable, str(script)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
