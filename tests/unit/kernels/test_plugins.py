@@ -115,7 +115,11 @@ def test_the_fields_that_only_tell_tensorrt_which_plugin_to_take_are_passed_over
         (POOL, (SHAPE, Field("spatial_scale", np.nan)), "above 0, found nan"),
         (POOL, (SHAPE, Field("spatial_scale", 0.0)), "above 0, found 0.000000"),
         (POOL, (SHAPE, Field("spatial_scale", 0.5, "float64")), "1 value(s) of field type 2"),
-        (POOL, (SHAPE, SCALE, Field("rounding", 2)), "field rounding to be 1 integer(s) from 0 to 1"),
+        (
+            POOL,
+            (SHAPE, SCALE, Field("rounding", 2)),
+            "field rounding to be 1 integer(s) from 0 to 1",
+        ),
         (
             POOL,
             (SHAPE, SCALE, Field("round", 1)),
@@ -192,7 +196,11 @@ def test_upsampling_multiplies_the_sides(library: Library) -> None:
 @pytest.mark.parametrize(
     ("op", "inputs", "text"),
     [
-        (POOL, [(1, 8, 20, 30)], "features (N, C, H, W) and rois (R, 5), found 1 input(s) of rank 4"),
+        (
+            POOL,
+            [(1, 8, 20, 30)],
+            "features (N, C, H, W) and rois (R, 5), found 1 input(s) of rank 4",
+        ),
         (POOL, [(8, 20, 30), (9, 5)], "found 2 input(s) of rank 3 2"),
         (POOL, [(1, 8, 20, 30), (9, 4)], "rois (R, 5), found (R, 4)"),
         (UPSAMPLE, [(8, 20, 30)], "one or two maps (N, C, H, W), found 1 input(s) of rank 3"),
@@ -226,9 +234,7 @@ def test_pooling_takes_channels_last_and_regions_in_float32(library: Library) ->
         rois = [one for one in EVERY if plugin.supports(1, features, Tensor((9, 5), *one), POOLED)]
         assert rois == [(mock.FLOAT32, mock.LINEAR)]
         outputs = [
-            one
-            for one in EVERY
-            if plugin.supports(2, features, ROIS, Tensor((9, 8, 7, 5), *one))
+            one for one in EVERY if plugin.supports(2, features, ROIS, Tensor((9, 8, 7, 5), *one))
         ]
         assert outputs == [(kind, form)]
         assert plugin.output_type(kind, mock.FLOAT32) == kind
@@ -304,7 +310,7 @@ def test_pooling_gives_the_bits_of_the_reference(
 ) -> None:
     rng = np.random.default_rng(5)
     dtype, form = ((np.float32, mock.HWC), (np.float16, mock.HWC8))[kind]
-    features = rng.standard_normal((2, 12, 25, 31)).astype(dtype)
+    features: np.ndarray[Any, Any] = rng.standard_normal((2, 12, 25, 31)).astype(dtype)
     corners = np.sort(rng.uniform(-40, 540, (40, 2, 2)), axis=1).reshape(40, 4)
     rois = np.concatenate([rng.integers(0, 2, (40, 1)), corners], axis=1).astype(np.float32)
     expected = pooling.roi_max_pool(features, rois, (7, 5), 0.0625, ROUNDINGS[rounding])

@@ -168,8 +168,9 @@ class Library:
         for name in ("load", "create", "restore", "clone", "attach"):
             getattr(self.host, f"host_{name}").restype = ctypes.c_void_p
         self.host.host_workspace.restype = ctypes.c_size_t
-        self.handle = ctypes.c_void_p(self.host.host_load(str(path).encode()))
-        assert self.handle, self.log()
+        loaded = self.host.host_load(str(path).encode())
+        assert loaded is not None, self.log()
+        self.handle = ctypes.c_void_p(loaded)
 
     def log(self) -> str:
         return str(self.host.host_log().decode())
@@ -247,6 +248,8 @@ class Plugin:
     ) -> int:
         addresses = [None if one is None else one.ctypes.data for one in inputs]
         given = (ctypes.c_void_p * len(addresses))(*addresses)
-        held = (None if one is None else ctypes.c_void_p(one.ctypes.data) for one in (output, workspace))
+        held = (
+            None if one is None else ctypes.c_void_p(one.ctypes.data) for one in (output, workspace)
+        )
         host = self.library.host
         return int(host.host_enqueue(self.handle, _tensors(tensors), len(tensors), given, *held))
