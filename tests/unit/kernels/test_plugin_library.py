@@ -176,7 +176,9 @@ def test_the_command_fails_with_one_line(
 @needs_compiler
 def test_the_library_exports_two_names_and_needs_neither_cuda_nor_tensorrt() -> None:
     path = str(mock.compile_device_library())
-    names = subprocess.run(["nm", "-D", "--defined-only", path], capture_output=True, text=True)
+    names = subprocess.run(
+        ["nm", "-D", "--defined-only", path], capture_output=True, text=True, check=True
+    )
     strong = [line.split()[2] for line in names.stdout.splitlines() if " T " in line]
     assert strong == ["getCreators", "setLoggerFinder"]
     needs = subprocess.run(["readelf", "-d", path], capture_output=True, text=True, check=True)

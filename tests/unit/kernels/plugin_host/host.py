@@ -197,7 +197,8 @@ class Plugin:
         self.library.host.host_destroy(self.handle)
 
     def _made(self, handle: int | None) -> Plugin:
-        assert handle and handle != self.handle.value
+        assert handle is not None
+        assert handle != self.handle.value
         return Plugin(self.library, self.op, handle)
 
     def clone(self) -> Plugin:
