@@ -22,9 +22,10 @@ from foveate.engine_record import EngineRecord, read_record
 from foveate.errors import BackendError, BundleError, MissingExtraError, OptionError
 from foveate.export import onnx_graph
 from foveate.export.compiling import CompileOptions, plugins, stage_model
-from foveate.export.compiling.plugins import check_library, choose, source_digest
+from foveate.export.compiling.plugins import check_library, choose
 from foveate.export.compiling.stage_model import CustomOp, gemms_as_convolutions, load_stage
 from foveate.export.compiling.targets import TARGETS, find_installed
+from foveate.kernels.plugin_library import source_digest
 
 AGAIN = "export the bundle again: foveate export CHECKPOINT --output BUNDLE"
 RTX = "run: foveate compile BUNDLE --target tensorrt-rtx"

@@ -27,6 +27,7 @@ COMMANDS = {
     "export": "Export a checkpoint to a bundle.",
     "compile": "Compile a bundle to engines of TensorRT.",
     "cache": "List, explain or delete compiled engines.",
+    "kernels": "Build the TensorRT plugins.",
     "evaluate": "Measure a bundle on a data set.",
     "compose": "Make a data set of cut-outs and backgrounds.",
     "train": "Train the networks.",

@@ -18,12 +18,13 @@ from foveate.errors import BackendError, InputError
 from foveate.export.compiling.cache import EngineCache
 from foveate.export.compiling.gpu import Gpu, current_gpu
 from foveate.export.compiling.options import CompileOptions
-from foveate.export.compiling.plugins import check_library, source_digest
+from foveate.export.compiling.plugins import check_library
 from foveate.export.compiling.process import run_build
 from foveate.export.compiling.ranges import EnginePlan, plan_engines
 from foveate.export.compiling.request import BuildRequest
 from foveate.export.compiling.stage_model import load_stage
 from foveate.export.compiling.targets import TARGETS, Installed, find_installed
+from foveate.kernels.plugin_library import source_digest
 from foveate.manifest import FileSpec
 
 __all__ = ["Outcome", "Wanted", "compile_bundle", "wanted_engines"]

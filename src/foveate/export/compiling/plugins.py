@@ -2,39 +2,22 @@
 """The plugin library: is it the one of these sources, and who computes each of our operators?
 
 The builder of the library writes a stamp beside it, ``<library>.json`` with ``{"sources": SHA-256}``
-of the sources as `source_digest` computes it.
+of the sources as `foveate.kernels.plugin_library.source_digest` computes it.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-import foveate
 from foveate.errors import BackendError, BundleError
 from foveate.export.compiling.stage_model import CustomOp
 from foveate.export.compiling.targets import Target
 
-__all__ = ["BUILD", "check_library", "choose", "source_digest"]
+__all__ = ["BUILD", "check_library", "choose"]
 
 BUILD = "foveate kernels build"
-_SUFFIXES = (".cpp", ".cu", ".cuh", ".h")
-
-
-def source_digest(root: Path | None = None) -> str:
-    """Return the SHA-256 of names and contents of the sources of kernels and plugins.
-
-    Args:
-        root: folder of the sources; the package's own by default.
-    """
-    root = root or Path(foveate.__file__).parent / "kernels"
-    digest = hashlib.sha256()
-    for file in sorted(path for path in root.rglob("*") if path.suffix in _SUFFIXES):
-        digest.update(f"{file.relative_to(root).as_posix()}\0".encode())
-        digest.update(hashlib.sha256(file.read_bytes()).digest())
-    return digest.hexdigest()
 
 
 def check_library(library: Path, sources: str) -> None:

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Launchers of bilinear upsampling. Arrays are described in windows.cuh and map.cuh.
+#include "bilinear_upsample/launch.h"
 #include "bilinear_upsample/map.cuh"
 #include "bilinear_upsample/windows.cuh"
 
@@ -9,7 +10,6 @@ namespace foveate {
 
 constexpr int kMapOutputs = 2048;       // of a block, about
 constexpr int kMapSharedBytes = 40960;  // of a block, at most
-constexpr int kMapWidest = 4096;        // of the output: its columns' blends are kept
 constexpr int kPasteStageSize = 352;    // widest logits that are staged
 
 // How a map is divided among blocks.

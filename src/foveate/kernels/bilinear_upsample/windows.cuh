@@ -104,7 +104,7 @@ struct Extent {
 FOVEATE_BOTH Extent no_extent() { return {0, 2147483647, 2147483647, -1, -1}; }
 
 // Add 32 pixels, the first of them at column 32 * word.
-FOVEATE_BOTH void extend(Extent& extent, unsigned bits, int word, int row) {
+__device__ __forceinline__ void extend(Extent& extent, unsigned bits, int word, int row) {
     if (bits == 0u) return;
     extent.area += __popc(bits);
     extent.left = smaller(extent.left, 32 * word + __ffs(static_cast<int>(bits)) - 1);

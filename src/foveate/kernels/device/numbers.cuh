@@ -22,6 +22,8 @@ FOVEATE_BOTH float divide(float a, float b) { return __fdiv_rn(a, b); }
 FOVEATE_BOTH double mul(double a, double b) { return __dmul_rn(a, b); }
 FOVEATE_BOTH double add(double a, double b) { return __dadd_rn(a, b); }
 FOVEATE_BOTH double divide(double a, double b) { return __ddiv_rn(a, b); }
+FOVEATE_BOTH float float_of(unsigned bits) { return __uint_as_float(bits); }
+FOVEATE_BOTH unsigned bits_of(float value) { return __float_as_uint(value); }
 #else  // The host build is compiled with -ffp-contract=off.
 FOVEATE_BOTH float mul(float a, float b) { return a * b; }
 FOVEATE_BOTH float add(float a, float b) { return a + b; }
@@ -29,6 +31,16 @@ FOVEATE_BOTH float divide(float a, float b) { return a / b; }
 FOVEATE_BOTH double mul(double a, double b) { return a * b; }
 FOVEATE_BOTH double add(double a, double b) { return a + b; }
 FOVEATE_BOTH double divide(double a, double b) { return a / b; }
+FOVEATE_BOTH float float_of(unsigned bits) {
+    float value;
+    __builtin_memcpy(&value, &bits, 4);
+    return value;
+}
+FOVEATE_BOTH unsigned bits_of(float value) {
+    unsigned bits;
+    __builtin_memcpy(&bits, &value, 4);
+    return bits;
+}
 #endif
 
 FOVEATE_BOTH int smaller(int a, int b) { return a < b ? a : b; }
@@ -49,7 +61,7 @@ FOVEATE_BOTH float round_half_away(float value) {
     return value < 0.0f ? -whole : whole;
 }
 
-FOVEATE_BOTH float negative_infinity() { return __uint_as_float(0xff800000u); }
+FOVEATE_BOTH float negative_infinity() { return float_of(0xff800000u); }
 
 FOVEATE_BOTH float to_float(float value) { return value; }
 
@@ -69,15 +81,15 @@ FOVEATE_BOTH Half to_half(float value) {
 inline float to_float(Half value) {
     const unsigned sign = (value.bits & 0x8000u) << 16;
     const unsigned exponent = (value.bits >> 10) & 31u, fraction = value.bits & 0x3ffu;
-    if (exponent == 31u) return __uint_as_float(sign | 0x7f800000u | fraction << 13);
-    if (exponent != 0u) return __uint_as_float(sign | (exponent + 112u) << 23 | fraction << 13);
+    if (exponent == 31u) return float_of(sign | 0x7f800000u | fraction << 13);
+    if (exponent != 0u) return float_of(sign | (exponent + 112u) << 23 | fraction << 13);
     const float magnitude = static_cast<float>(fraction) * 0x1p-24f;  // a subnormal, exactly
     return sign != 0u ? -magnitude : magnitude;
 }
 
 // Round to nearest, ties to even.
 inline Half to_half(float value) {
-    const unsigned bits = __float_as_uint(value), magnitude = bits & 0x7fffffffu;
+    const unsigned bits = bits_of(value), magnitude = bits & 0x7fffffffu;
     const unsigned sign = (bits >> 16) & 0x8000u;
     unsigned result;
     if (magnitude > 0x7f800000u) {
@@ -88,7 +100,7 @@ inline Half to_half(float value) {
         result = (magnitude - 0x38000000u + 0xfffu + ((magnitude >> 13) & 1u)) >> 13;
     } else {
         // In units of the smallest subnormal; adding and taking 1.5 * 2^23 rounds to whole units.
-        const float units = __uint_as_float(magnitude) * 0x1p24f;
+        const float units = float_of(magnitude) * 0x1p24f;
         const float rounded = (units + 12582912.0f) - 12582912.0f;
         result = static_cast<unsigned>(rounded);
     }

@@ -39,7 +39,7 @@ FOVEATE_BOTH bool covers(const Box& a, const Box& b, double iou) {
 // least.
 FOVEATE_BOTH unsigned score_key(float score) {
     if (score != score) return 0u;
-    const unsigned bits = __float_as_uint(add(score, 0.0f));
+    const unsigned bits = bits_of(add(score, 0.0f));
     return (bits & 0x80000000u) != 0u ? ~bits : bits | 0x80000000u;
 }
 

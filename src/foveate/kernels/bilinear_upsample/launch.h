@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+// The launcher of the map mode of launch.cu, for C++. Include what declares cudaStream_t before.
+#pragma once
+
+namespace foveate {
+
+constexpr int kMapWidest = 4096;  // of the output: its columns' blends are kept
+
+}  // namespace foveate
+
+extern "C" int foveate_launch_upsample_map(const void* input, const void* second, const void* maps,
+                                           const int* shapes, const int* picks, void* output,
+                                           int count, int channels, int height, int width,
+                                           int out_height, int out_width, int align_corners,
+                                           int relu, int levels, int step, int type,
+                                           cudaStream_t stream);

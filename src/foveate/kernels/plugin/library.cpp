@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+// What `IPluginRegistry::loadLibrary` and `trtexec --dynamicPlugins` look for in a plugin library.
+#include "plugin/plugin.h"
+
+#include "device/launch.cuh"
+
+#include <atomic>
+#include <cstdio>
+
+#define FOVEATE_EXPORT extern "C" __attribute__((visibility("default")))
+
+namespace foveate {
+namespace {
+
+std::atomic<nvinfer1::ILoggerFinder*> logger_finder{nullptr};
+
+void tell(const std::string& text) {
+    nvinfer1::ILoggerFinder* finder = logger_finder.load();
+    nvinfer1::ILogger* logger = finder == nullptr ? nullptr : finder->findLogger();
+    if (logger != nullptr) {
+        logger->log(nvinfer1::ILogger::Severity::kERROR, text.c_str());
+    } else {
+        std::fprintf(stderr, "%s\n", text.c_str());
+    }
+}
+
+const char* meaning(int status) {
+    switch (status) {
+        case kNullPointer:
+            return "a null array that would be read or written";
+        case kBadShape:
+            return "shapes that do not fit each other";
+        case kBadOption:
+            return "an option without meaning";
+        case kTooLarge:
+            return "more than one launch or 32-bit indices can hold";
+        case kMisaligned:
+            return "an address that is no multiple of its element's size";
+        default:
+            return "an error of CUDA";
+    }
+}
+
+}  // namespace
+
+void report(const char* op, const std::string& expected, const std::string& found) noexcept {
+    try {
+        tell("foveate::" + std::string(op) + ": expected " + expected + ", found " + found);
+    } catch (const std::exception&) {
+        std::fputs("foveate: no memory for an error message\n", stderr);
+    }
+}
+
+int report_status(const char* op, int status) noexcept {
+    if (status == kOk) return status;
+    try {
+        report(op, "a launch", std::string(meaning(status)) + " (" + std::to_string(status) + ")");
+    } catch (const std::exception&) {
+        std::fputs("foveate: no memory for an error message\n", stderr);
+    }
+    return status;
+}
+
+std::string described(const nvinfer1::PluginTensorDesc& tensor) {
+    std::string shape;
+    for (int i = 0; i < tensor.dims.nbDims; ++i) {
+        shape += (i == 0 ? "" : ", ") + std::to_string(tensor.dims.d[i]);
+    }
+    const char* type = tensor.type == nvinfer1::DataType::kFLOAT  ? "float32 ("
+                       : tensor.type == nvinfer1::DataType::kHALF ? "float16 ("
+                                                                  : "another type (";
+    return type + shape + ") in format " + std::to_string(static_cast<int>(tensor.format));
+}
+
+bool are_small(const char* op, const nvinfer1::PluginTensorDesc& tensor) {
+    for (int i = 0; i < tensor.dims.nbDims; ++i) {
+        if (tensor.dims.d[i] >= 1 << 25) {
+            report(op, "lengths below 33554432", described(tensor));
+            return false;
+        }
+    }
+    return true;
+}
+
+}  // namespace foveate
+
+FOVEATE_EXPORT void setLoggerFinder(nvinfer1::ILoggerFinder* finder) {
+    foveate::logger_finder.store(finder);
+}
+
+FOVEATE_EXPORT nvinfer1::IPluginCreatorInterface* const* getCreators(int32_t& count) {
+    static nvinfer1::IPluginCreatorInterface* const creators[] = {
+        foveate::roi_max_pool_creator(), foveate::bilinear_upsample_creator()};
+    count = static_cast<int32_t>(std::size(creators));
+    return creators;
+}

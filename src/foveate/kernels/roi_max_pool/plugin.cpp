@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: Apache-2.0
+// `foveate::RoiMaxPool2d` for TensorRT: features (N, C, H, W) float32 or float16 and rois (R, 5)
+// float32 to pooled (R, C, rows, columns), as reference.py says.
+//
+// Fields: pooled_shape (2,), rows and columns; spatial_scale; rounding, 0 "caffe" (the default) or
+// 1 "v2"; tables, 1 to pool from tables of squares, which take three maps of workspace (see
+// variants.py), 0 (the default) to pool directly.
+//
+// The kernel wants channels last, so maps are kHWC in float32 and kHWC8 in float16; the latter
+// pads channels to a multiple of 8, and the padding is pooled like all others.
+#include "plugin/plugin.h"
+
+#include "device/launch.cuh"
+#include "roi_max_pool/launch.h"
+
+namespace foveate {
+namespace {
+
+using nvinfer1::DataType;
+using nvinfer1::PluginField;
+using nvinfer1::PluginFieldType;
+using nvinfer1::PluginTensorDesc;
+using nvinfer1::TensorFormat;
+
+constexpr int kMostBins = 1024;
+constexpr int kTables = 3;
+constexpr size_t kTableAlignment = 256;
+
+bool is_float_map(const PluginTensorDesc& map) {
+    return map.type == DataType::kFLOAT && map.format == TensorFormat::kHWC;
+}
+
+bool is_half_map(const PluginTensorDesc& map) {
+    return map.type == DataType::kHALF && map.format == TensorFormat::kHWC8;
+}
+
+// Channels of a pixel in memory.
+int64_t stored_channels(const PluginTensorDesc& map) {
+    return map.type == DataType::kHALF ? (map.dims.d[1] + 7) / 8 * 8 : map.dims.d[1];
+}
+
+size_t table_bytes(const PluginTensorDesc& map) {
+    const int64_t elements = map.dims.d[0] * map.dims.d[2] * map.dims.d[3] * stored_channels(map);
+    const size_t bytes = static_cast<size_t>(elements) * (map.type == DataType::kHALF ? 2 : 4);
+    return (bytes + kTableAlignment - 1) / kTableAlignment * kTableAlignment;
+}
+
+struct RoiMaxPool {
+    static constexpr char kName[] = "RoiMaxPool2d";
+    static constexpr int kInputs = 2;
+    static inline const PluginField kFields[] = {
+        {"pooled_shape", nullptr, PluginFieldType::kINT32, 2},
+        {"spatial_scale", nullptr, PluginFieldType::kFLOAT32, 1},
+        {"rounding", nullptr, PluginFieldType::kINT32, 1},
+        {"tables", nullptr, PluginFieldType::kINT32, 1},
+    };
+
+    struct Options {
+        int pooled_shape[2] = {0, 0};
+        float spatial_scale = 0.0f;
+        int rounding = 0;
+        int tables = 0;
+    };
+
+    static bool read(const Fields& fields, Options* options) {
+        return fields.are_among({"pooled_shape", "spatial_scale", "rounding", "tables"}) &&
+               fields.read("pooled_shape", options->pooled_shape, 2, 1, kMostBins) &&
+               fields.read_positive("spatial_scale", &options->spatial_scale) &&
+               (!fields.has("rounding") || fields.read("rounding", &options->rounding, 1, 0, 1)) &&
+               (!fields.has("tables") || fields.read("tables", &options->tables, 1, 0, 1));
+    }
+
+    static int describe(const Options& options, PluginField* fields) {
+        fields[0] = {"pooled_shape", options.pooled_shape, PluginFieldType::kINT32, 2};
+        fields[1] = {"spatial_scale", &options.spatial_scale, PluginFieldType::kFLOAT32, 1};
+        fields[2] = {"rounding", &options.rounding, PluginFieldType::kINT32, 1};
+        fields[3] = {"tables", &options.tables, PluginFieldType::kINT32, 1};
+        return 4;
+    }
+
+    static bool shape(const Options& options, const nvinfer1::DimsExprs* inputs, int count,
+                      nvinfer1::DimsExprs* output, nvinfer1::IExprBuilder& builder) {
+        if (count != 2 || inputs[0].nbDims != 4 || inputs[1].nbDims != 2) {
+            std::string found = std::to_string(count) + " input(s) of rank";
+            for (int i = 0; i < count; ++i) found += " " + std::to_string(inputs[i].nbDims);
+            report(kName, "features (N, C, H, W) and rois (R, 5)", found);
+            return false;
+        }
+        const nvinfer1::IDimensionExpr& numbers = *inputs[1].d[1];
+        if (numbers.isConstant() && numbers.getConstantValue() != 5) {
+            report(kName, "rois (R, 5)", "(R, " + std::to_string(numbers.getConstantValue()) + ")");
+            return false;
+        }
+        output->nbDims = 4;
+        output->d[0] = inputs[1].d[0];
+        output->d[1] = inputs[0].d[1];
+        output->d[2] = builder.constant(options.pooled_shape[0]);
+        output->d[3] = builder.constant(options.pooled_shape[1]);
+        return true;
+    }
+
+    static bool supports(int place, const nvinfer1::DynamicPluginTensorDesc* tensors, int inputs) {
+        const PluginTensorDesc& tensor = tensors[place].desc;
+        if (inputs != 2) return false;
+        if (place == 0) return is_float_map(tensor) || is_half_map(tensor);
+        if (place == 1) {
+            return tensor.type == DataType::kFLOAT && tensor.format == TensorFormat::kLINEAR;
+        }
+        return tensor.type == tensors[0].desc.type && tensor.format == tensors[0].desc.format;
+    }
+
+    static bool check(const Options&, const PluginTensorDesc* inputs, int count,
+                      const PluginTensorDesc& output) {
+        if (count != 2) {
+            report(kName, "2 inputs", std::to_string(count));
+            return false;
+        }
+        const PluginTensorDesc &map = inputs[0], &rois = inputs[1];
+        if (map.dims.nbDims != 4 || !(is_float_map(map) || is_half_map(map))) {
+            report(kName, "features (N, C, H, W), float32 in format 8 or float16 in format 2",
+                   described(map));
+            return false;
+        }
+        if (rois.dims.nbDims != 2 || rois.dims.d[1] != 5 || rois.type != DataType::kFLOAT) {
+            report(kName, "rois (R, 5) float32", described(rois));
+            return false;
+        }
+        if (output.type != map.type || output.format != map.format) {
+            report(kName, "an output like the features, " + described(map), described(output));
+            return false;
+        }
+        return are_small(kName, map) && are_small(kName, rois);
+    }
+
+    static size_t workspace(const Options& options, const PluginTensorDesc& map) {
+        return options.tables == 0 ? 0 : kTables * table_bytes(map);
+    }
+
+    static int run(const Options& options, const PluginTensorDesc* inputs,
+                   const void* const* addresses, int, void* output, void* workspace,
+                   cudaStream_t stream) {
+        const PluginTensorDesc& map = inputs[0];
+        const int batch = static_cast<int>(map.dims.d[0]), height = static_cast<int>(map.dims.d[2]);
+        const int width = static_cast<int>(map.dims.d[3]);
+        const int channels = static_cast<int>(stored_channels(map));
+        const int roi_count = static_cast<int>(inputs[1].dims.d[0]);
+        const int rows = options.pooled_shape[0], columns = options.pooled_shape[1];
+        const int type = map.type == DataType::kHALF ? kFloat16 : kFloat32;
+        const float* rois = static_cast<const float*>(addresses[1]);
+        if (options.tables == 0) {
+            return foveate_launch_roi_max_pool(addresses[0], rois, output, batch, height, width,
+                                               channels, roi_count, rows, columns,
+                                               options.spatial_scale, options.rounding, type,
+                                               stream);
+        }
+        if (workspace == nullptr && table_bytes(map) > 0) return kNullPointer;
+        // Squares of 2, 4 and 8 pixels a side, each table from the one before.
+        const void* source[kTables + 1] = {addresses[0]};
+        for (int i = 0; i < kTables; ++i) {
+            void* table = static_cast<char*>(workspace) + static_cast<size_t>(i) * table_bytes(map);
+            const int status = foveate_launch_square_table(source[i], table, batch, height, width,
+                                                           channels, 1 << i, type, stream);
+            if (status != kOk) return status;
+            source[i + 1] = table;
+        }
+        return foveate_launch_roi_max_pool_tables(
+            source[0], source[1], source[2], source[3], rois, output, batch, height, width,
+            channels, roi_count, rows, columns, options.spatial_scale, options.rounding, type,
+            stream);
+    }
+};
+
+}  // namespace
+
+nvinfer1::IPluginCreatorInterface* roi_max_pool_creator() {
+    static Creator<RoiMaxPool> creator;
+    return &creator;
+}
+
+}  // namespace foveate
