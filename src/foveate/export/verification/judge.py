@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from foveate.errors import ModelError, OptionError
@@ -55,18 +55,21 @@ def default_thresholds(precision: str) -> Thresholds:
     return _BY_PRECISION[precision]
 
 
-def judge(record: Record, thresholds: Thresholds | None = None) -> None:
+def judge(record: Record, thresholds: Mapping[str, Thresholds] | None = None) -> None:
     """Refuse figures that are not good enough.
 
     Args:
         record: the figures.
-        thresholds: for all stages; by default those of each stage's precision.
+        thresholds: by stage; by default those of each stage's precision.
 
     Raises:
         ModelError: naming the first stage that fails, in the cascade's order, else the detections.
     """
+    by_stage = thresholds or {
+        stage: default_thresholds(precision) for stage, precision in record.precision.items()
+    }
     for stage in record.files:
-        asked = thresholds or default_thresholds(record.precision[stage])
+        asked = by_stage[stage]
         for name, output, difference in _of_stage(record, stage):
             why = _fault(difference, asked)
             if why is not None:
@@ -76,8 +79,8 @@ def judge(record: Record, thresholds: Thresholds | None = None) -> None:
                     remedy="run foveate verify --bisect to find the layer",
                 )
     # The whole is as exact as its least exact stage.
-    worst = max(record.precision.values(), key=list(_BY_PRECISION).index)
-    asked = thresholds or default_thresholds(worst)
+    worst = max(record.precision, key=lambda one: list(_BY_PRECISION).index(record.precision[one]))
+    asked = by_stage[worst]
     for picture in record.pictures:
         why = _unmatched(picture.detections, asked)
         if why is not None:
