@@ -14,6 +14,7 @@ import onnx
 import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from tests.unit.verified_bundles import small_bundle, with_change, with_manifest
 
 from foveate.bundle import Bundle
 from foveate.cli import invoke
@@ -32,7 +33,6 @@ from foveate.export.inspection.precision import (
 )
 from foveate.export.portable import portable
 from foveate.manifest import FileSpec
-from tests.unit.verified_bundles import small_bundle, with_change, with_manifest
 
 
 @pytest.fixture(scope="module")
@@ -113,12 +113,12 @@ def test_our_names_collide_with_none(name: str) -> None:
     assert not collides(name)
 
 
-def model_of(nodes: list[onnx.NodeProto], kind: int, weights: dict[str, Any]) -> onnx.ModelProto:
+def model_of(nodes: list[onnx.NodeProto], result: int, weights: dict[str, Any]) -> onnx.ModelProto:
     graph = helper.make_graph(
         nodes,
         "test",
-        [helper.make_tensor_value_info("x", kind, [1, 4, "height", "width"])],
-        [helper.make_tensor_value_info("y", kind, None)],
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 4, "height", "width"])],
+        [helper.make_tensor_value_info("y", result, None)],
         [numpy_helper.from_array(np.asarray(value), name) for name, value in weights.items()],
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)])
@@ -135,7 +135,7 @@ def test_work_is_counted_by_precision() -> None:
         helper.make_node("Conv", ["b", "v"], ["y"], kernel_shape=[1, 1]),
     ]
     weights = {"w": np.ones((2, 4, 3, 3), np.float32), "v": np.ones((6, 2, 1, 1), np.float16)}
-    found = precision_of(model_of(nodes, TensorProto.FLOAT, weights))
+    found = precision_of(model_of(nodes, TensorProto.FLOAT16, weights))
     wide, small = 2 * 4 * 3 * 36, 6 * 4 * 3 * 2
     assert found["fp32"].macs == pytest.approx(wide / (wide + small))
     assert found["fp16"].parameters == pytest.approx(12 / (72 + 12))
@@ -314,3 +314,11 @@ def test_an_operator_without_a_body_cannot_be_portable(bundle: Bundle) -> None:
     del model.functions[:]
     with pytest.raises(ModelError, match="BilinearUpsample2d cannot be written in standard"):
         portable(model)
+
+
+def test_layers_of_unknown_shape_are_judged_by_their_number() -> None:
+    weights = {"w": np.ones((2, 4, 3, 3), np.float32)}
+    model = model_of([helper.make_node("Conv", ["x", "w"], ["y"])], TensorProto.FLOAT, weights)
+    (layer,) = found = list(layers(sized(model, {})))
+    assert layer.macs is None
+    assert shares(found) == {"fp32": Share(nodes=1.0, parameters=1.0, macs=1.0)}

@@ -13,6 +13,12 @@ import cv2
 import numpy as np
 import onnx
 import pytest
+from tests.unit.verified_bundles import (
+    add_to_weight,
+    small_bundle,
+    with_change,
+    with_manifest,
+)
 
 from foveate.bundle import Bundle
 from foveate.cli import invoke
@@ -34,12 +40,6 @@ from foveate.export.verification import (
 from foveate.export.verification.matching import match
 from foveate.export.verification.statistics import Tally, relative_error
 from foveate.models.checkpoint import save_checkpoint
-from tests.unit.verified_bundles import (
-    add_to_weight,
-    small_bundle,
-    with_change,
-    with_manifest,
-)
 
 CAT = Path(__file__).parents[2] / "src" / "foveate" / "photographs" / "cat.jpg"
 TOLERANCES = dict.fromkeys(("propose", "refine", "features", "classify"), 1e-5)
@@ -54,7 +54,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def picture(folder: Path) -> Path:
     """The cat, small."""
     file = folder / "cat.png"
-    cv2.imwrite(str(file), cv2.resize(cv2.imread(str(CAT)), (96, 72)))
+    pixels = cv2.imread(str(CAT))
+    assert pixels is not None
+    cv2.imwrite(str(file), cv2.resize(pixels, (96, 72)))
     return file
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
 
+import numpy as np
 import onnx
 from onnx import TensorProto, helper, inliner, numpy_helper, reference, shape_inference
 
@@ -70,7 +71,8 @@ def _fold_scalars(model: onnx.ModelProto) -> None:
             continue
         opset = {"": model.opset_import[0].version}
         feeds = {name: known[name] for name in node.input}
-        (value,) = reference.ReferenceEvaluator(node, opsets=opset).run(None, feeds)
+        (result,) = reference.ReferenceEvaluator(node, opsets=opset).run(None, feeds)
+        value = np.asarray(result)
         if value.size > _SMALL:
             kept.append(node)
             continue
@@ -108,8 +110,8 @@ def layers(model: onnx.ModelProto) -> Iterator[Layer]:
 
 def dtype_name(kind: int) -> str:
     """Name an element type: ``"fp32"``, ``"fp16"``, or as numpy does."""
-    names = {TensorProto.FLOAT: "fp32", TensorProto.FLOAT16: "fp16"}
-    return names.get(kind) or TensorProto.DataType.Name(kind).lower()
+    names: dict[int, str] = {TensorProto.FLOAT: "fp32", TensorProto.FLOAT16: "fp16"}
+    return names.get(kind) or str(TensorProto.DataType.Name(kind)).lower()
 
 
 def _values(model: onnx.ModelProto) -> tuple[dict[str, int], dict[str, Shape | None]]:

@@ -35,7 +35,11 @@ _ENGINE_TYPES = {"half": "fp16", "fp16": "fp16", "int8": "int8", "float": "fp32"
 
 @dataclass(frozen=True, kw_only=True)
 class Share:
-    """What of a stage runs in a precision, each from 0 to 1."""
+    """What of a stage runs in a precision, each from 0 to 1.
+
+    Layers whose shapes are not known count in `nodes` and `parameters` only, and where none is known
+    `macs` is that of the nodes.
+    """
 
     nodes: float
     parameters: float
@@ -55,6 +59,8 @@ def shares(layers: Iterable[Layer]) -> dict[str, Share]:
     nodes = part({name: len(of) for name, of in mine.items()})
     parameters = part({name: sum(one.parameters for one in of) for name, of in mine.items()})
     macs = part({name: sum(one.macs or 0 for one in of) for name, of in mine.items()})
+    if not any(macs.values()):
+        macs = nodes
     return {
         name: Share(nodes=nodes[name], parameters=parameters[name], macs=macs[name])
         for name in names

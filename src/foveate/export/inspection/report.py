@@ -133,7 +133,8 @@ def inspect_bundle(bundle: Bundle) -> BundleReport:
 
 def check_report(report: BundleReport) -> str | None:
     """Return the first problem, of a stage or of an engine; None if there is none."""
-    found = [line for one in (*report.stages, *report.engines) for line in one.problems]
+    found = [line for stage in report.stages for line in stage.problems]
+    found += [line for engine in report.engines for line in engine.problems]
     return found[0] if found else None
 
 
