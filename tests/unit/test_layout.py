@@ -53,6 +53,8 @@ FORBIDDEN = {
 ALLOWED = {
     # PyTorch as an engine, handed to a pipeline as an object: it has to know what an engine is.
     "export/torch_engine.py": ("foveate.runtime.engines",),
+    # The whole cascade is verified as it runs.
+    "export/verification/parity.py": ("foveate.runtime",),
     # Shapes of engines are those that the runtime will ask for.
     "export/compiling/ranges.py": ("foveate.runtime.plan",),
 }

@@ -26,6 +26,8 @@ COMMANDS = {
     "doctor": "Say what works here, by trying it, and how to get the rest.",
     "export": "Export a checkpoint to a bundle.",
     "compile": "Compile a bundle to engines of TensorRT.",
+    "verify": "Compare a bundle with PyTorch on real pictures, layer by layer if asked.",
+    "inspect": "Say what is in a bundle, what runs it, and in which precision.",
     "cache": "List, explain or delete compiled engines.",
     "kernels": "Build the TensorRT plugins.",
     "evaluate": "Measure a bundle on a data set.",

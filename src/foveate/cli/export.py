@@ -25,13 +25,18 @@ def command(
     max_side: Annotated[
         int, typer.Option(min=16, help="Longer side that pictures are shrunk to, in pixels.")
     ] = 1024,
+    portable: Annotated[
+        bool, typer.Option("--portable", help="Write standard ONNX only, our functions inlined.")
+    ] = False,
     overwrite: Annotated[bool, typer.Option(help="Replace a bundle that stands there.")] = False,
 ) -> None:
     """Export the networks of a checkpoint to ONNX, check them, and write a bundle."""
     from foveate.export.bundle_export import ExportOptions, export_bundle
     from foveate.models.checkpoint import load_checkpoint
 
-    options = ExportOptions(name=name or output.resolve().name, top_k=top_k, max_side=max_side)
+    options = ExportOptions(
+        name=name or output.resolve().name, top_k=top_k, max_side=max_side, portable=portable
+    )
     bundle = export_bundle(load_checkpoint(checkpoint), output, options, overwrite=overwrite)
     console = Console(stderr=True, highlight=False)
     for file, record in bundle.manifest.files.items():

@@ -30,6 +30,7 @@ from foveate.bundle import (
 )
 from foveate.export.onnx_graph import DOMAIN, export_stage
 from foveate.export.parity import check_stage
+from foveate.export.portable import portable
 from foveate.export.stages import detection_stages, proposal_stages
 from foveate.models.checkpoint import Cascade, round_to_half
 from foveate.models.deepmask import CELLS, STRIDE, WINDOW
@@ -51,6 +52,7 @@ class ExportOptions:
         nms: IoU of boxes of one class above which the lower score is dropped.
         top_n: detections kept of a picture.
         accuracy: measured figures for the model card.
+        portable: write standard operators only, with our functions inlined.
     """
 
     name: str = "mini"
@@ -63,6 +65,7 @@ class ExportOptions:
     nms: float = 0.3
     top_n: int = 100
     accuracy: Mapping[str, Any] = field(default_factory=dict)
+    portable: bool = False
 
 
 def export_bundle(
@@ -95,6 +98,8 @@ def export_bundle(
         round_to_half(cascade.classifier)
         stages += detection_stages(cascade.classifier)
     models = {stage.name: export_stage(stage) for stage in stages}
+    if options.portable:
+        models = {name: portable(model) for name, model in models.items()}
     for stage in stages:
         check_stage(stage, models[stage.name])
     files = {f"{name}.onnx": model.SerializeToString() for name, model in models.items()}

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from foveate.models.checkpoint import Cascade
 from foveate.models.deepmask import STRIDE, DeepMask
 from foveate.models.multipathnet import MultiPathNet
 from foveate.models.sharpmask import SKIP_STRIDES, SharpMask
@@ -92,6 +93,14 @@ class _Classify(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         probabilities, deltas = self.network({8: map_8, 16: map_16, 32: map_32}, boxes)
         return probabilities, deltas
+
+
+def cascade_stages(cascade: Cascade) -> list[Stage]:
+    """Split a cascade into its stages, in the order of the data."""
+    stages = proposal_stages(cascade.proposals)
+    if cascade.classifier is not None:
+        stages += detection_stages(cascade.classifier)
+    return stages
 
 
 def proposal_stages(network: DeepMask | SharpMask) -> list[Stage]:

@@ -17,9 +17,11 @@ from torch import Tensor, nn
 
 from foveate.arrays import Array
 from foveate.bundle import Bundle
-from foveate.export.stages import Stage, detection_stages, proposal_stages
+from foveate.export.stages import Stage, cascade_stages
 from foveate.models.checkpoint import Cascade
 from foveate.runtime.engines import FunctionEngine
+
+Function = Callable[[dict[str, Array]], Mapping[str, Array]]
 
 _RECOMPILE_LIMIT = 256
 """Sizes that a stage may be compiled for, in all of this process. PyTorch's 8 is one picture's pyramid;
@@ -44,22 +46,25 @@ def torch_engines(
     Returns:
         Stage name -> engine. The number of threads is PyTorch's own, set by the caller.
     """
-    stages = proposal_stages(cascade.proposals)
-    if cascade.classifier is not None:
-        stages += detection_stages(cascade.classifier)
+    functions = torch_functions(cascade, channels_last=channels_last, compiled=compiled)
     return {
-        stage.name: FunctionEngine(
-            bundle.manifest.stages[stage.name].inputs,
-            bundle.manifest.stages[stage.name].outputs,
-            _function(stage, channels_last, compiled),
+        name: FunctionEngine(
+            bundle.manifest.stages[name].inputs, bundle.manifest.stages[name].outputs, function
         )
-        for stage in stages
+        for name, function in functions.items()
     }
 
 
-def _function(
-    stage: Stage, channels_last: bool, compiled: bool
-) -> Callable[[dict[str, Array]], Mapping[str, Array]]:
+def torch_functions(
+    cascade: Cascade, *, channels_last: bool = True, compiled: bool = False
+) -> dict[str, Function]:
+    """Make a function from arrays to arrays, by name, of every stage; options as `torch_engines`."""
+    return {
+        stage.name: _function(stage, channels_last, compiled) for stage in cascade_stages(cascade)
+    }
+
+
+def _function(stage: Stage, channels_last: bool, compiled: bool) -> Function:
     layout = torch.channels_last if channels_last else torch.contiguous_format
     module: nn.Module = stage.module.eval().to(memory_format=layout)  # type: ignore[call-overload]
     call = _compiled(stage, module) if compiled else module

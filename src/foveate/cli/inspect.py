@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`foveate inspect`: what is in a bundle."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from foveate.engine_record import ShapeRange
+    from foveate.export.inspection import BundleReport, EngineReport, StageReport
+
+__all__ = ["command"]
+
+
+def command(
+    bundle: Annotated[
+        str, typer.Argument(help="A shipped bundle's name, or the path of a bundle.")
+    ],
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Write JSON to stdout.")] = False,
+) -> None:
+    """Say what is in a bundle: its stages, what runs them, in which precision; its engines."""
+    from foveate.bundle import Bundle
+    from foveate.cli._console import say
+    from foveate.errors import ModelError
+    from foveate.export.inspection import check_report, inspect_bundle
+
+    report = inspect_bundle(Bundle.open(bundle))
+    if as_json:
+        say(json.dumps(report.to_dict(), indent=2))
+    else:
+        for line in _lines(report):
+            say(line)
+    problem = check_report(report)
+    if problem is not None:
+        raise ModelError(problem)
+
+
+def _lines(report: BundleReport) -> Iterator[str]:
+    networks = ", ".join(report.provenance.get("networks", [])) or "networks unknown"
+    yield f"{report.name}: {networks}; {report.classes} classes; {report.root}"
+    for key in ("weights_sha256", "checkpoint_sha256"):
+        if key in report.provenance:
+            yield f"  {key} {report.provenance[key]}"
+    tools = report.provenance.get("tools", {})
+    if tools:
+        yield "  made with " + ", ".join(f"{name} {version}" for name, version in tools.items())
+    for stage in report.stages:
+        yield ""
+        yield from _stage(stage)
+    if report.engines:
+        yield ""
+    for engine in report.engines:
+        yield from _engine(engine)
+
+
+def _stage(stage: StageReport) -> Iterator[str]:
+    unknown = f", without {stage.unknown} layers of unknown shape" if stage.unknown else ""
+    yield (
+        f"{stage.name}  {stage.file}  {stage.bytes / 1e6:.2f} MB  {stage.parameters:,} parameters  "
+        f"{stage.macs / 1e9:.3f} G multiplications{unknown}"
+    )
+    for word, tensors in (("in", stage.inputs), ("out", stage.outputs)):
+        for name, signature in tensors.items():
+            yield f"  {word:9} {name:14} {signature}{_range(stage.ranges.get(name), word)}"
+    yield "  operators " + ", ".join(f"{op} {count}" for op, count in stage.nodes.items())
+    bodies = [f"{op} {of['body']}" for op, of in stage.dispatch.items() if "body" in of]
+    yield "  dispatch  " + (
+        f"function body: {', '.join(bodies)}; the rest: kernels of ONNX Runtime"
+        if bodies
+        else "kernels of ONNX Runtime"
+    )
+    for name, share in stage.precision.items():
+        yield (
+            f"  precision {name}: {share.nodes:.0%} of layers, {share.parameters:.0%} of "
+            f"parameters, {share.macs:.0%} of multiplications (claimed: {stage.claimed})"
+        )
+    if stage.refused:
+        yield f"  note      TensorRT has no {', '.join(stage.refused)}"
+    for problem in stage.problems:
+        yield f"  problem   {problem}"
+
+
+def _range(found: ShapeRange | None, word: str) -> str:
+    if found is None or word == "out" or found.minimum == found.maximum:
+        return ""
+    low, best, high = (
+        "x".join(map(str, one)) for one in (found.minimum, found.optimum, found.maximum)
+    )
+    return f"  ({low} to {high}, best {best})"
+
+
+def _engine(engine: EngineReport) -> Iterator[str]:
+    record = engine.record
+    if record is not None:
+        key = record.key
+        ours = ", ".join(f"{op} {how}" for op, how in sorted(record.dispatch.items())) or "none"
+        yield (
+            f"{engine.plan}  {key.target} {key.tensorrt}, CUDA {key.cuda}  {' '.join(key.archs)}  "
+            f"{record.plan.size / 1e6:.2f} MB  key {key.digest()[:12]}  our operators: {ours}"
+        )
+        if engine.precision is not None:
+            shares = sorted(engine.precision.items())
+            yield "  precision " + ", ".join(f"{name} {share:.0%}" for name, share in shares)
+        else:
+            yield "  precision unknown: the engine was never loaded where it was built"
+    for problem in engine.problems:
+        yield f"  problem   {engine.plan}: {problem}"

@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`foveate verify`: does a bundle compute what its networks compute?"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from foveate.bundle import Bundle
+    from foveate.export.verification import Record, Reference, Thresholds
+
+__all__ = ["command"]
+
+PHOTOGRAPHS = Path(__file__).parents[1] / "photographs"
+
+
+def command(
+    bundle: Annotated[
+        str, typer.Argument(help="A shipped bundle's name, or the path of a bundle.")
+    ],
+    *,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Compare with this; by default with the bundle's weights.")
+    ] = None,
+    reference: Annotated[
+        str | None, typer.Option(help="Compare with this bundle instead; needs no PyTorch.")
+    ] = None,
+    picture: Annotated[
+        list[Path] | None, typer.Option(help="Picture; repeat it. The shipped ones by default.")
+    ] = None,
+    bisect: Annotated[
+        bool, typer.Option("--bisect", help="Name the first layer that drifts.")
+    ] = False,
+    report: Annotated[
+        Path | None, typer.Option(help="File of the figures; beside the bundle by default.")
+    ] = None,
+    again: Annotated[
+        bool, typer.Option("--again", help="Judge the saved figures without another run.")
+    ] = False,
+    min_score: Annotated[
+        float, typer.Option(min=0, max=1, help="Smallest score of a detection.")
+    ] = 0.25,
+    tolerance: Annotated[
+        float | None, typer.Option(help="Largest difference, as a share of the largest value.")
+    ] = None,
+    cosine: Annotated[float | None, typer.Option(help="Smallest cosine of an output.")] = None,
+    box: Annotated[float | None, typer.Option(help="Largest difference of boxes, pixels.")] = None,
+    mask_iou: Annotated[float | None, typer.Option(help="Smallest IoU of masks.")] = None,
+    matched: Annotated[
+        float | None, typer.Option(help="Smallest share of detections found again.")
+    ] = None,
+) -> None:
+    """Compare every stage and the whole cascade with PyTorch; check dispatch and precision."""
+    from foveate.bundle import Bundle
+    from foveate.cli._console import say
+    from foveate.errors import ModelError, OptionError
+    from foveate.export.inspection import check_report, inspect_bundle
+    from foveate.export.verification import default_thresholds, judge, read_record
+
+    if (checkpoint is not None) + (reference is not None) + again > 1 or (bisect and again):
+        raise OptionError(
+            "--checkpoint, --reference and --again (or --bisect and --again) exclude each other",
+            remedy="give one of them",
+        )
+    opened = Bundle.open(bundle)
+    file = report or _beside(opened)
+    given = {
+        "tolerance": tolerance,
+        "cosine": cosine,
+        "box": box,
+        "mask_iou": mask_iou,
+        "matched": matched,
+    }
+    changes = {name: value for name, value in given.items() if value is not None}
+    asked = {
+        stage: replace(default_thresholds(precision), **changes)
+        for stage, precision in _precisions(opened).items()
+    }
+    problem = check_report(inspect_bundle(opened))
+    if problem is not None:
+        raise ModelError(problem)
+    pictures = picture or sorted(PHOTOGRAPHS.glob("*.jpg"))
+    if bisect:
+        _bisect(opened, _reference(opened, checkpoint, reference), pictures, asked)
+        return
+    if again:
+        record = read_record(file, opened)
+    else:
+        compared = _reference(opened, checkpoint, reference)
+        record = _measure(opened, compared, pictures, min_score, file)
+    for line in _table(record):
+        say(line)
+    judge(record, asked)
+    say(f"{record.bundle} agrees with {record.reference} on {len(record.pictures)} pictures")
+
+
+def _reference(bundle: Bundle, checkpoint: Path | None, other: str | None) -> Reference:
+    from foveate.bundle import Bundle as Opened
+    from foveate.export.verification import bundle_reference, torch_reference
+
+    if other is not None:
+        return bundle_reference(bundle, Opened.open(other))
+    return torch_reference(bundle, checkpoint)
+
+
+def _measure(
+    bundle: Bundle, reference: Reference, pictures: list[Path], min_score: float, file: Path
+) -> Record:
+    from foveate.cli._console import progress, say
+    from foveate.export.verification import measure, write_record
+
+    with progress() as advance:
+        record = measure(
+            bundle,
+            reference,
+            pictures,
+            min_score=min_score,
+            tell=lambda done, total: advance("Pictures", done, total),
+        )
+    write_record(record, file)
+    say(f"The figures are in {file}", aside=True)
+    return record
+
+
+def _bisect(
+    bundle: Bundle, reference: Reference, pictures: list[Path], asked: dict[str, Thresholds]
+) -> None:
+    from foveate.cli._console import progress, say
+    from foveate.errors import ModelError
+    from foveate.export.verification import first_drift
+
+    tolerances = {stage: one.tolerance for stage, one in asked.items()}
+    with progress() as advance:
+        drift = first_drift(
+            bundle,
+            reference,
+            pictures,
+            tolerances,
+            tell=lambda done, total: advance("Pictures", done, total),
+        )
+    if drift is not None:
+        raise ModelError(str(drift), file=bundle.root, remedy="export this stage again")
+    say(f"No stage drifts from {reference.name} on {len(pictures)} pictures")
+
+
+def _precisions(bundle: Bundle) -> dict[str, str]:
+    from foveate.export.inspection.precision import claimed_precision
+
+    return {name: claimed_precision(bundle.manifest, name) for name in bundle.manifest.stages}
+
+
+def _beside(bundle: Bundle) -> Path:
+    """Return where the figures go: never into the package, whose bundles are shipped."""
+    root = bundle.root.resolve()
+    folder = Path() if root.is_relative_to(Path(__file__).parents[1]) else root.parent
+    return folder / f"{root.name}-verify.json"
+
+
+def _table(record: Record) -> list[str]:
+    lines = [f"{'stage':10} {'output':14} {'max':>8} {'mean':>8} {'cosine':>10}"]
+    for stage in record.files:
+        names = {name for one in record.pictures for name in one.stages.get(stage, {})}
+        for name in sorted(names):
+            found = [
+                one.stages[stage][name] for one in record.pictures if name in one.stages[stage]
+            ]
+            worst = max(one.relative for one in found)
+            mean = max(one.mean_error / max(1.0, one.largest) for one in found)
+            cosine = min(one.cosine for one in found)
+            lines.append(f"{stage:10} {name:14} {worst:8.1e} {mean:8.1e} {cosine:10.7f}")
+    pairs = [pair for one in record.pictures for pair in one.detections.pairs]
+    expected = sum(one.detections.expected for one in record.pictures)
+    found_again = sum(one.detections.found for one in record.pictures)
+    lines.append(f"detections: {expected} by the reference, {found_again} by the bundle")
+    if pairs:
+        lines.append(
+            f"  boxes within {max(pair.box_error for pair in pairs):.2g} px, masks of IoU "
+            f"{min(pair.mask_iou for pair in pairs):.4f} or more"
+        )
+    return lines

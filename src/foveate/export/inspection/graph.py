@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A stage's graph at one size of its inputs: shapes, element types, and the work of its layers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, inliner, numpy_helper, reference, shape_inference
+
+__all__ = ["Layer", "constants", "dtype_name", "layers", "sized"]
+
+_CONVOLUTIONS = ("Conv", "ConvInteger", "QLinearConv")
+_INTEGER = ("ConvInteger", "MatMulInteger", "QLinearConv", "QLinearMatMul")
+_PRODUCTS = ("Gemm", "MatMul", "MatMulInteger", "QLinearMatMul")
+_EIGHT_BITS = (TensorProto.INT8, TensorProto.UINT8)
+_SMALL = 16
+"""Elements of a constant that may be the size or the scale of something."""
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layer:
+    """A node that multiplies and adds.
+
+    Attributes:
+        name: of the node.
+        op: its operator.
+        precision: ``"fp32"``, ``"fp16"``, ``"int8"`` or the name of another element type: what the
+            file asks for. Weights that are stored smaller than they are computed with do not count.
+        parameters: elements of the constant inputs.
+        macs: multiplications at the sizes of the graph; None if its shapes depend on values.
+    """
+
+    name: str
+    op: str
+    precision: str
+    parameters: int
+    macs: int | None
+
+
+def sized(model: onnx.ModelProto, shapes: Mapping[str, Shape]) -> onnx.ModelProto:
+    """Copy a model with its functions inlined and the shapes that follow from those of its inputs."""
+    copy = inliner.inline_local_functions(model)
+    for value in copy.graph.input:
+        for dimension, length in zip(
+            value.type.tensor_type.shape.dim, shapes.get(value.name, ()), strict=False
+        ):
+            dimension.dim_value = length
+    for value in copy.graph.output:
+        value.type.tensor_type.ClearField("shape")
+    _fold_scalars(copy)
+    return shape_inference.infer_shapes(copy, data_prop=True)
+
+
+def _fold_scalars(model: onnx.ModelProto) -> None:
+    """Compute small constants, which shape inference cannot: the scales of an upsampling are such."""
+    known = {
+        one.name: numpy_helper.to_array(one)
+        for one in model.graph.initializer
+        if prod(one.dims) <= _SMALL
+    }
+    kept = []
+    for node in model.graph.node:
+        if not all(name in known for name in node.input) or len(node.output) != 1:
+            kept.append(node)
+            continue
+        opset = {"": model.opset_import[0].version}
+        feeds = {name: known[name] for name in node.input}
+        (result,) = reference.ReferenceEvaluator(node, opsets=opset).run(None, feeds)
+        value = np.asarray(result)
+        if value.size > _SMALL:
+            kept.append(node)
+            continue
+        known[node.output[0]] = value
+        model.graph.initializer.append(numpy_helper.from_array(value, node.output[0]))
+    del model.graph.node[:]
+    model.graph.node.extend(kept)
+
+
+def constants(model: onnx.ModelProto) -> set[str]:
+    """Return the names of the values that do not depend on the inputs."""
+    found = {one.name for one in model.graph.initializer} | {""}
+    for node in model.graph.node:
+        if all(name in found for name in node.input):
+            found.update(node.output)
+    return found
+
+
+def layers(model: onnx.ModelProto) -> Iterator[Layer]:
+    """List the nodes of a sized model that multiply and add, in its order."""
+    types, shapes = _values(model)
+    fixed = constants(model)
+    producers = {name: node for node in model.graph.node for name in node.output}
+    for node in model.graph.node:
+        if node.op_type in (*_CONVOLUTIONS, "ConvTranspose", *_PRODUCTS):
+            weights = [name for name in node.input[1:] if name and name in fixed]
+            yield Layer(
+                name=node.name or node.output[0],
+                op=node.op_type,
+                precision=_precision(node, types, producers),
+                parameters=sum(prod(shapes.get(name) or (0,)) for name in weights),
+                macs=_macs(node, shapes),
+            )
+
+
+def dtype_name(kind: int) -> str:
+    """Name an element type: ``"fp32"``, ``"fp16"``, or as numpy does."""
+    names: dict[int, str] = {TensorProto.FLOAT: "fp32", TensorProto.FLOAT16: "fp16"}
+    return names.get(kind) or str(TensorProto.DataType.Name(kind)).lower()
+
+
+def _values(model: onnx.ModelProto) -> tuple[dict[str, int], dict[str, Shape | None]]:
+    types, shapes = {}, {}
+    for value in [*model.graph.value_info, *model.graph.input, *model.graph.output]:
+        tensor = value.type.tensor_type
+        known = tensor.HasField("shape") and all(
+            one.HasField("dim_value") for one in tensor.shape.dim
+        )
+        types[value.name] = tensor.elem_type
+        shapes[value.name] = tuple(one.dim_value for one in tensor.shape.dim) if known else None
+    for one in model.graph.initializer:
+        types[one.name], shapes[one.name] = one.data_type, tuple(one.dims)
+    return types, shapes
+
+
+def _precision(
+    node: onnx.NodeProto, types: Mapping[str, int], producers: Mapping[str, onnx.NodeProto]
+) -> str:
+    if node.op_type in _INTEGER:
+        return "int8"
+    # Both sides have to be quantised: with weights alone the sums are still in float.
+    sources = [producers.get(name) for name in node.input[:2]]
+    if all(
+        one is not None
+        and one.op_type == "DequantizeLinear"
+        and types.get(one.input[0]) in _EIGHT_BITS
+        for one in sources
+    ):
+        return "int8"
+    return dtype_name(types.get(node.input[0], types.get(node.output[0], 0)))
+
+
+def _macs(node: onnx.NodeProto, shapes: Mapping[str, Shape | None]) -> int | None:
+    at = {"QLinearConv": 3, "QLinearMatMul": 3}.get(node.op_type, 1)
+    data, weight = shapes.get(node.input[0]), shapes.get(node.input[at])
+    result = shapes.get(node.output[0])
+    if data is None or weight is None or result is None:
+        return None
+    if node.op_type in _CONVOLUTIONS:
+        return prod(result) * prod(weight[1:])
+    if node.op_type == "ConvTranspose":
+        return prod(data) * prod(weight[1:])
+    values = {one.name: helper.get_attribute_value(one) for one in node.attribute}
+    return prod(result) * data[-2 if values.get("transA") else -1]

@@ -1,0 +1,25 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Proofs that a bundle computes what its networks compute: figures, and what is asked of them."""
+
+from __future__ import annotations
+
+from foveate.export.verification.bisect import Drift, first_drift
+from foveate.export.verification.judge import Thresholds, default_thresholds, judge
+from foveate.export.verification.parity import measure
+from foveate.export.verification.record import Record, read_record, write_record
+from foveate.export.verification.reference import Reference, bundle_reference, torch_reference
+
+__all__ = [
+    "Drift",
+    "Record",
+    "Reference",
+    "Thresholds",
+    "bundle_reference",
+    "default_thresholds",
+    "first_drift",
+    "judge",
+    "measure",
+    "read_record",
+    "torch_reference",
+    "write_record",
+]

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Are the figures of a verification good enough?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from foveate.errors import ModelError, OptionError
+from foveate.export.verification.matching import Matched
+from foveate.export.verification.record import Record
+from foveate.export.verification.statistics import Difference
+
+__all__ = ["Thresholds", "default_thresholds", "judge"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Thresholds:
+    """What is good enough.
+
+    Attributes:
+        tolerance: largest difference, as a share of max(1, largest value).
+        cosine: smallest between an output and the reference's.
+        box: largest difference of a coordinate of a detection, in pixels.
+        mask_iou: smallest between masks of a detection.
+        matched: smallest share of detections that have a partner within both.
+    """
+
+    tolerance: float = 1e-5
+    cosine: float = 0.9999
+    box: float = 0.5
+    mask_iou: float = 0.99
+    matched: float = 1.0
+
+    def __post_init__(self) -> None:
+        shares = {"cosine": self.cosine, "mask_iou": self.mask_iou, "matched": self.matched}
+        for name, value in shares.items():
+            if not 0 <= value <= 1:
+                raise OptionError(f"{name} is {value}, expected 0 to 1")
+        for name, value in {"tolerance": self.tolerance, "box": self.box}.items():
+            if not value >= 0:
+                raise OptionError(f"{name} is {value}, expected 0 or more")
+
+
+_BY_PRECISION = {
+    "fp32": Thresholds(),
+    "fp16": Thresholds(tolerance=1e-2, cosine=0.999, matched=0.95),
+    # Single values of a quantised network may be anywhere: its direction and its results count.
+    "int8": Thresholds(tolerance=float("inf"), cosine=0.98, matched=0.8, mask_iou=0.9, box=4.0),
+}
+
+
+def default_thresholds(precision: str) -> Thresholds:
+    """Return what is asked of a stage of this precision unless it is told otherwise."""
+    return _BY_PRECISION[precision]
+
+
+def judge(record: Record, thresholds: Mapping[str, Thresholds] | None = None) -> None:
+    """Refuse figures that are not good enough.
+
+    Args:
+        record: the figures.
+        thresholds: by stage; by default those of each stage's precision.
+
+    Raises:
+        ModelError: naming the first stage that fails, in the cascade's order, else the detections.
+    """
+    by_stage = thresholds or {
+        stage: default_thresholds(precision) for stage, precision in record.precision.items()
+    }
+    for stage in record.files:
+        asked = by_stage[stage]
+        for name, output, difference in _of_stage(record, stage):
+            why = _fault(difference, asked)
+            if why is not None:
+                raise ModelError(
+                    f"the stage {stage!r} differs from {record.reference}: its output {output!r} "
+                    f"{why}, on {name}",
+                    remedy="run foveate verify --bisect to find the layer",
+                )
+    # The whole is as exact as its least exact stage.
+    worst = max(record.precision, key=lambda one: list(_BY_PRECISION).index(record.precision[one]))
+    asked = by_stage[worst]
+    for picture in record.pictures:
+        why = _unmatched(picture.detections, asked)
+        if why is not None:
+            raise ModelError(
+                f"the whole cascade differs from {record.reference}: {why}, on {picture.picture}",
+                remedy="give other thresholds with --again, or look at it with foveate run",
+            )
+
+
+def _of_stage(record: Record, stage: str) -> Iterator[tuple[str, str, Difference]]:
+    for picture in record.pictures:
+        for output, difference in picture.stages.get(stage, {}).items():
+            yield picture.picture, output, difference
+
+
+def _fault(found: Difference, asked: Thresholds) -> str | None:
+    if found.misshapen:
+        return f"has another shape in {found.misshapen} of {found.calls} calls"
+    if found.not_finite:
+        return f"has {found.not_finite} values that are not finite"
+    if not found.relative <= asked.tolerance:
+        return (
+            f"by {found.relative:.1e} of the largest value, at most {asked.tolerance:.0e} was "
+            "expected"
+        )
+    if not found.cosine >= asked.cosine:
+        return f"has a cosine of {found.cosine:.4f}, at least {asked.cosine:g} was expected"
+    return None
+
+
+def _unmatched(found: Matched, asked: Thresholds) -> str | None:
+    good = sum(
+        pair.box_error <= asked.box and pair.mask_iou >= asked.mask_iou for pair in found.pairs
+    )
+    most = max(found.expected, found.found)
+    if good >= asked.matched * most:
+        return None
+    return (
+        f"{good} of {found.expected} detections have a partner among the {found.found} found, "
+        f"boxes within {asked.box:g} px and masks of IoU {asked.mask_iou:g}"
+    )

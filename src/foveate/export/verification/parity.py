@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every stage and the whole cascade on real pictures: the bundle against a reference."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from foveate.arrays import Array
+from foveate.bundle import Bundle
+from foveate.detections import Detections, Proposals
+from foveate.export.inspection.precision import claimed_precision
+from foveate.export.verification.matching import match
+from foveate.export.verification.record import PictureParity, Record, stage_digests
+from foveate.export.verification.reference import Reference
+from foveate.export.verification.sessions import Function, session_function
+from foveate.export.verification.statistics import Tally
+from foveate.runtime import Options, Pipeline, load
+from foveate.runtime.engines import FunctionEngine
+
+__all__ = ["calls_of", "measure"]
+
+Call = tuple[str, dict[str, Array]]
+
+
+def measure(
+    bundle: Bundle,
+    reference: Reference,
+    pictures: Sequence[Path],
+    *,
+    min_score: float = 0.25,
+    tell: Callable[[int, int], None] | None = None,
+) -> Record:
+    """Compare a bundle on ONNX Runtime with a reference.
+
+    Each stage gets the inputs that the reference's cascade gives it, so that an error of one stage
+    does not count in the next. The detections are those of both cascades, each on its own.
+
+    Args:
+        bundle: to be verified.
+        reference: what it should compute.
+        pictures: files.
+        min_score: smallest score of a detection.
+        tell: is told the number of pictures done, and of all.
+
+    Raises:
+        InputError: a picture cannot be read.
+    """
+    options = Options(min_score=min_score)
+    own = {name: session_function(bundle.stage_path(name)) for name in bundle.manifest.stages}
+    tallies: dict[str, dict[str, Tally]] = {}
+
+    def both(stage: str, inputs: dict[str, Array]) -> Mapping[str, Array]:
+        expected, found = reference.functions[stage](inputs), own[stage](inputs)
+        for name, values in expected.items():
+            tallies[stage][name].add(values, found[name])
+        return expected
+
+    done = []
+    with (
+        _pipeline(bundle, both, options) as expecting,
+        load(bundle.root, options=options) as finding,
+    ):
+        for number, picture in enumerate(pictures):
+            tallies = {stage: defaultdict(Tally) for stage in bundle.manifest.stages}
+            matched = match(_results(expecting, picture), _results(finding, picture))
+            stages = {
+                stage: {name: tally.result() for name, tally in of.items()}
+                for stage, of in tallies.items()
+            }
+            done.append(PictureParity(picture=str(picture), stages=stages, detections=matched))
+            if tell is not None:
+                tell(number + 1, len(pictures))
+    return Record(
+        bundle=bundle.manifest.name,
+        files=stage_digests(bundle),
+        reference=reference.name,
+        backend="ONNX Runtime on the CPU",
+        min_score=min_score,
+        precision={name: claimed_precision(bundle.manifest, name) for name in own},
+        pictures=tuple(done),
+    )
+
+
+def calls_of(bundle: Bundle, functions: Mapping[str, Function], picture: Path) -> Iterator[Call]:
+    """Yield the inputs that each stage gets on a picture, by stage and then the smallest first."""
+    calls: dict[str, list[dict[str, Array]]] = {name: [] for name in bundle.manifest.stages}
+
+    def recorded(stage: str, inputs: dict[str, Array]) -> Mapping[str, Array]:
+        calls[stage].append({name: array.copy() for name, array in inputs.items()})
+        return functions[stage](inputs)
+
+    with _pipeline(bundle, recorded, Options()) as pipeline:
+        _results(pipeline, picture)
+    for stage, found in calls.items():
+        for inputs in sorted(found, key=lambda one: sum(array.size for array in one.values())):
+            yield stage, inputs
+
+
+def _pipeline(
+    bundle: Bundle,
+    function: Callable[[str, dict[str, Array]], Mapping[str, Array]],
+    options: Options,
+) -> Pipeline:
+    def engine(stage: str) -> FunctionEngine:
+        spec = bundle.manifest.stages[stage]
+        return FunctionEngine(spec.inputs, spec.outputs, lambda inputs: function(stage, inputs))
+
+    return Pipeline(bundle, {name: engine(name) for name in bundle.manifest.stages}, options=options)
+
+
+def _results(pipeline: Pipeline, picture: Path) -> Detections | Proposals:
+    if "classify" in pipeline.engines:
+        return pipeline(picture)
+    return pipeline.propose(picture)

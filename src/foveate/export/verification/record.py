@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The figures of a verification, in a file, so that they can be judged again without another run."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from foveate.bundle import Bundle
+from foveate.errors import InputError
+from foveate.export.verification.matching import Matched
+from foveate.export.verification.statistics import Difference
+from foveate.strict import RejectedValueError, parse
+
+__all__ = ["PictureParity", "Record", "read_record", "stage_digests", "write_record"]
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class PictureParity:
+    """A picture: stage -> output -> difference, and what became of the detections."""
+
+    picture: str
+    stages: dict[str, dict[str, Difference]]
+    detections: Matched
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """A verification.
+
+    Attributes:
+        bundle: its name.
+        files: stage -> SHA-256 of its ONNX file.
+        reference: what it was compared with, in words.
+        backend: what ran the bundle.
+        min_score: smallest score of a detection that was compared.
+        precision: stage -> precision that the bundle claims.
+        pictures: in the order of the run.
+    """
+
+    bundle: str
+    files: dict[str, str]
+    reference: str
+    backend: str
+    min_score: float
+    precision: dict[str, str]
+    pictures: tuple[PictureParity, ...]
+    schema: int = SCHEMA
+
+
+def stage_digests(bundle: Bundle) -> dict[str, str]:
+    """Return the SHA-256 of each stage's file, as the manifest lists it."""
+    manifest = bundle.manifest
+    return {name: manifest.files[stage.file].sha256 for name, stage in manifest.stages.items()}
+
+
+def write_record(record: Record, file: Path) -> None:
+    """Write the figures as JSON.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(asdict(record), indent=1) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise InputError(
+            f"the figures cannot be written ({error.strerror})",
+            file=file,
+            remedy="choose another --report",
+        ) from error
+
+
+def read_record(file: Path, bundle: Bundle) -> Record:
+    """Read figures and check that they are of this bundle.
+
+    Raises:
+        InputError: there is no such file, it is of another kind, or of other ONNX files.
+    """
+    again = "run foveate verify without --again"
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        if not isinstance(content, dict) or content.get("schema") != SCHEMA:
+            raise RejectedValueError(f"expected schema {SCHEMA}")
+        record = parse(Record, content)
+    except OSError as error:
+        what = f"there are no figures to judge again ({error.strerror})"
+        raise InputError(what, file=file, remedy=again) from error
+    except (ValueError, RecursionError) as error:
+        what = f"the file holds no figures of a verification ({error})"
+        raise InputError(what, file=file, remedy=again) from error
+    if record.files != stage_digests(bundle):
+        what = f"the figures are of other ONNX files than those of {bundle.manifest.name!r}"
+        raise InputError(what, file=file, remedy=again)
+    return record
