@@ -61,7 +61,9 @@ def torch_reference(bundle: Bundle, checkpoint: Path | None = None) -> Reference
         round_to_half(cascade.proposals)
         if cascade.classifier is not None:
             round_to_half(cascade.classifier)
-    functions = torch_functions(cascade, channels_last=False)
+    # Channel-last: for the other layout PyTorch may choose Winograd's convolution, whose own error
+    # (9e-6 of the largest value on a large level) is all that the tolerance allows.
+    functions = torch_functions(cascade, channels_last=True)
     stages = {stage.name: stage for stage in cascade_stages(cascade)}
     name = "PyTorch" if checkpoint is None else f"PyTorch with {checkpoint.name}"
     return Reference(
