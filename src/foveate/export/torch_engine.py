@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from foveate.arrays import Array
 from foveate.bundle import Bundle
-from foveate.export.stages import Stage, detection_stages, proposal_stages
+from foveate.export.stages import Stage, cascade_stages
 from foveate.models.checkpoint import Cascade
 from foveate.runtime.engines import FunctionEngine
 
@@ -44,16 +44,13 @@ def torch_engines(
     Returns:
         Stage name -> engine. The number of threads is PyTorch's own, set by the caller.
     """
-    stages = proposal_stages(cascade.proposals)
-    if cascade.classifier is not None:
-        stages += detection_stages(cascade.classifier)
     return {
         stage.name: FunctionEngine(
             bundle.manifest.stages[stage.name].inputs,
             bundle.manifest.stages[stage.name].outputs,
             _function(stage, channels_last, compiled),
         )
-        for stage in stages
+        for stage in cascade_stages(cascade)
     }
 
 
