@@ -19,7 +19,7 @@ from foveate.export.operators import attach_bodies, translation_table
 from foveate.export.stages import Stage
 
 OPSET = 18
-"""The last opset whose Resize and MaxRoiPool every runtime that we serve has kernels for."""
+"""The last opset whose Resize every runtime that we serve has kernels for."""
 
 SMALLEST_HALF_INITIALISER = 64
 """Elements below which an initialiser stays float32: the Cast would cost more than it saves."""

@@ -219,7 +219,7 @@ def _bins(axis: str, count: str, limit: str, radix: int) -> Iterator[str]:
 
 
 def _look_ups(radix: int) -> Iterator[str]:
-    """Gather each bin's windows one after the other, so that no more than two are alive."""
+    """Gather each bin's windows one after the other, so that few are in memory at a time."""
     yield "is_nothing = Not (is_region)"
     yield "y_nothing = Or (y_empty, is_nothing)"
     yield "y_nothing_column = Unsqueeze (y_nothing, axis_2)"
@@ -230,31 +230,18 @@ def _look_ups(radix: int) -> Iterator[str]:
         yield f"y_flat_{k} = Mul (y_table_{k}, table_columns)"
         yield f"y_column_{k} = Unsqueeze (y_flat_{k}, axis_2)"
         yield f"x_row_{k} = Unsqueeze (x_place_{k}, axis_1)"
-    yield "half_of_rows = Div (rows, axis_2)"
-    yield "no_rows = Identity (zero)"
-    previous = ""
-    for half, (begin, end) in {
-        "upper": ("no_rows", "half_of_rows"),
-        "lower": ("half_of_rows", "rows"),
-    }.items():
-        for number in range(radix**2):
-            y, x = divmod(number, radix)
-            name = f"{half}_{number}"
-            yield f"{name}_sum = Add (y_column_{y}, x_row_{x})"
-            yield f"{name}_place = Where (empty, zero_place, {name}_sum)"
-            yield f"{name}_index = Slice ({name}_place, {begin}, {end}, axis_1)"
-            index = f"{name}_index"
-            if previous:
-                # Nothing is expanded. It makes the look-up wait for the maximum before it.
-                yield f"{name}_regions = Shape <start = 0, end = 1> ({previous})"
-                yield f"{name}_shape = Concat <axis = 0> ({name}_regions, one, one)"
-                yield f"{name}_turn = Expand ({index}, {name}_shape)"
-                index = f"{name}_turn"
-            if number:
-                yield f"{name}_window = Gather (table, {index})"
-                yield f"{name} = Max ({previous}, {name}_window)"
-            else:
-                yield f"{name} = Gather (table, {index})"
-            previous = name
-        yield f"{half} = Transpose <perm = [0, 3, 1, 2]> ({previous})"
-    yield "pooled = Concat <axis = 2> (upper, lower)"
+    maximum = ""
+    for number in range(radix**2):
+        y, x = divmod(number, radix)
+        yield f"sum_{number} = Add (y_column_{y}, x_row_{x})"
+        yield f"place_{number} = Where (empty, zero_place, sum_{number})"
+        if not number:
+            yield "maximum_0 = Gather (table, place_0)"
+        else:
+            # Nothing is expanded. It makes the look-up wait for the maximum before it.
+            yield f"shape_{number} = Shape <start = 0, end = 3> ({maximum})"
+            yield f"turn_{number} = Expand (place_{number}, shape_{number})"
+            yield f"window_{number} = Gather (table, turn_{number})"
+            yield f"maximum_{number} = Max ({maximum}, window_{number})"
+        maximum = f"maximum_{number}"
+    yield f"pooled = Transpose <perm = [0, 3, 1, 2]> ({maximum})"
