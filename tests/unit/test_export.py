@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,7 @@ from foveate.export.bundle_export import ExportOptions, export_bundle
 from foveate.export.bundle_weights import cascade_from_bundle
 from foveate.export.onnx_graph import export_stage
 from foveate.export.parity import TOLERANCE, check_stage, stage_errors
-from foveate.export.stages import Stage, detection_stages, proposal_stages
+from foveate.export.stages import Stage, cascade_stages, proposal_stages
 from foveate.models.checkpoint import (
     Cascade,
     CascadeInfo,
@@ -40,12 +39,6 @@ def cascade() -> Cascade:
 @pytest.fixture(scope="module")
 def bundle(cascade: Cascade, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return export_bundle(cascade, tmp_path_factory.mktemp("export") / "bundle")
-
-
-def stages(cascade: Cascade) -> Iterator[Stage]:
-    assert cascade.classifier is not None
-    yield from proposal_stages(cascade.proposals)
-    yield from detection_stages(cascade.classifier)
 
 
 def inputs_of(stage: Stage, height: int, width: int, rows: int) -> dict[str, torch.Tensor]:
@@ -72,7 +65,7 @@ def inputs_of(stage: Stage, height: int, width: int, rows: int) -> dict[str, tor
 def test_every_stage_agrees_with_pytorch_at_other_sizes(
     cascade: Cascade, bundle: Bundle, height: int, width: int, rows: int
 ) -> None:
-    for stage in stages(cascade):
+    for stage in cascade_stages(cascade):
         inputs = inputs_of(stage, height, width, rows)
         errors = stage_errors(stage, str(bundle.stage_path(stage.name)), inputs)
         assert max(errors.values()) <= TOLERANCE, errors
@@ -96,7 +89,24 @@ def test_stages_are_opset_18_with_our_operator_and_its_body(bundle: Bundle) -> N
     attributes = {attribute.name for attribute in nodes[0].attribute}
     assert {"plugin_namespace", "plugin_version"} <= attributes
     assert [function.name for function in model.functions] == ["BilinearUpsample2d"]
-    assert [plugin.name for plugin in bundle.manifest.plugins] == ["BilinearUpsample2d"]
+
+
+def test_regions_are_pooled_by_our_operator_and_its_body(bundle: Bundle) -> None:
+    model = onnx.load(bundle.stage_path("classify"))
+    nodes = [node for node in model.graph.node if node.domain == "foveate"]
+    # The towers pool 3, 2, 2, 1 and 3 maps; two of them share a region, hence two poolings.
+    assert [node.op_type for node in nodes] == ["RoiMaxPool2d"] * 9
+    attributes = {a.name: onnx.helper.get_attribute_value(a) for a in nodes[0].attribute}
+    assert attributes["pooled_shape"] == [7, 7]
+    assert attributes["rounding"] == 0
+    assert (attributes["plugin_namespace"], attributes["plugin_version"]) == (b"foveate", b"1")
+    assert [function.name for function in model.functions] == ["RoiMaxPool2d"]
+    operators = {node.op_type for node in [*model.graph.node, *model.functions[0].node]}
+    assert not operators & {"MaxRoiPool", "Loop", "If", "Scan"}
+    assert [plugin.name for plugin in bundle.manifest.plugins] == [
+        "BilinearUpsample2d",
+        "RoiMaxPool2d",
+    ]
 
 
 def test_files_hold_no_trace_of_the_machine(bundle: Bundle) -> None:
@@ -163,3 +173,96 @@ def test_a_file_that_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
     path.write_bytes(b"\x10\x00\x00\x00\x00\x00\x00\x00not json at all!")
     with pytest.raises(ModelError, match="no checkpoint can be read.*foveate train"):
         load_checkpoint(path)
+
+
+class Branching(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + 1 if x.sum() > 0 else x - 1
+
+
+def test_a_stage_that_cannot_be_traced_is_refused_and_not_traced_otherwise() -> None:
+    stage = Stage(
+        name="branching",
+        module=Branching(),
+        inputs={"x": torch.ones(2)},
+        dynamic={},
+        multiples={},
+        outputs=("y",),
+    )
+    with pytest.raises(ModelError, match="the stage 'branching' cannot be exported"):
+        export_stage(stage)
+
+
+NETWORKS: dict[str, tuple[CascadeInfo, int]] = {
+    "deepmask-resnet50": (
+        CascadeInfo(
+            proposals="deepmask-resnet50",
+            proposals_sizes={"width": 8, "neck": 16, "vector": 32, "score_hidden": 16},
+        ),
+        160,
+    ),
+    "sharpmask-resnet50": (
+        CascadeInfo(
+            proposals="sharpmask-resnet50",
+            proposals_sizes={
+                "width": 8,
+                "neck": 16,
+                "vector": 32,
+                "score_hidden": 16,
+                "form": "paper",
+            },
+        ),
+        160,
+    ),
+    "deepmask-vgg and multipathnet-vgg16": (
+        CascadeInfo(
+            proposals="deepmask-vgg",
+            proposals_sizes={"width": 4, "neck": 8, "vector": 16, "score_hidden": 16},
+            classifier="multipathnet-vgg16",
+            classifier_sizes={"width": 4, "mixed": 8, "hidden": 16},
+            class_names=CLASSES,
+        ),
+        224,
+    ),
+    "multipathnet-resnet18": (
+        CascadeInfo(
+            proposals="deepmask-mini",
+            classifier="multipathnet-resnet18",
+            classifier_sizes={"width": 8},
+            class_names=CLASSES,
+        ),
+        160,
+    ),
+    "multipathnet-resnet50": (
+        CascadeInfo(
+            proposals="deepmask-mini",
+            classifier="multipathnet-resnet50",
+            classifier_sizes={"width": 8},
+            class_names=CLASSES,
+        ),
+        160,
+    ),
+    "fast-rcnn-vgg16": (
+        CascadeInfo(
+            proposals="deepmask-mini",
+            classifier="fast-rcnn-vgg16",
+            classifier_sizes={"width": 4, "hidden": 16},
+            class_names=CLASSES,
+        ),
+        160,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_network_exports_and_agrees_with_pytorch(name: str, tmp_path: Path) -> None:
+    info, window = NETWORKS[name]
+    torch.manual_seed(0)
+    found = build_cascade(info)
+    options = ExportOptions(name=name, short_side=192, long_side=256)
+    bundle = export_bundle(found, tmp_path / "bundle", options)
+    assert bundle.manifest.windows.size == window
+    for stage in cascade_stages(found, long_side=256):
+        inputs = inputs_of(stage, 256, 240, 4)
+        errors = stage_errors(stage, str(bundle.stage_path(stage.name)), inputs)
+        assert max(errors.values()) <= TOLERANCE, errors

@@ -28,12 +28,13 @@ from foveate.bundle import (
     WindowSpec,
     write_bundle,
 )
-from foveate.export.onnx_graph import DOMAIN, export_stage
+from foveate.export.onnx_graph import export_stage
+from foveate.export.operators import DOMAIN
 from foveate.export.parity import check_stage
 from foveate.export.portable import portable
-from foveate.export.stages import detection_stages, proposal_stages
+from foveate.export.stages import cascade_stages, deepmask_of
 from foveate.models.checkpoint import Cascade, round_to_half
-from foveate.models.deepmask import CELLS, STRIDE, WINDOW
+from foveate.models.deepmask import STRIDE
 from foveate.models.sharpmask import SharpMask
 
 
@@ -93,10 +94,9 @@ def export_bundle(
     """
     options = options or ExportOptions()
     round_to_half(cascade.proposals)
-    stages = proposal_stages(cascade.proposals)
     if cascade.classifier is not None:
         round_to_half(cascade.classifier)
-        stages += detection_stages(cascade.classifier)
+    stages = cascade_stages(cascade, long_side=options.long_side)
     models = {stage.name: export_stage(stage) for stage in stages}
     if options.portable:
         models = {name: portable(model) for name, model in models.items()}
@@ -111,23 +111,29 @@ def _manifest(
     cascade: Cascade, options: ExportOptions, models: Mapping[str, onnx.ModelProto]
 ) -> Manifest:
     info = cascade.info
+    deepmask = deepmask_of(cascade.proposals)
     refined = isinstance(cascade.proposals, SharpMask)
     classifies = cascade.classifier is not None
+    normalisation = deepmask.trunk.normalisation
     return Manifest(
         name=options.name,
         class_names=info.class_names if classifies else (),
-        preprocessing=PreprocessingSpec(mean=(127.0,) * 3, std=(128.0,) * 3, fill=127),
+        preprocessing=PreprocessingSpec(
+            mean=normalisation.mean, std=normalisation.std, fill=int(normalisation.fill)
+        ),
         pyramid=PyramidSpec(scales=options.scales, max_side=options.max_side),
-        windows=WindowSpec(size=WINDOW, stride=STRIDE, padding=CELLS * STRIDE // 2),
+        windows=WindowSpec(size=deepmask.window, stride=STRIDE, padding=deepmask.border),
         select=SelectSpec(top_k=options.top_k, window_nms=options.window_nms),
         mask=MaskSpec(
-            size=WINDOW if refined else _mask_side(cascade), threshold=info.mask_threshold
+            size=deepmask.window if refined else deepmask.mask_side, threshold=info.mask_threshold
         ),
         stages={name: _stage_spec(name, model) for name, model in models.items()},
         features=FeaturesSpec(
-            short_side=options.short_side, long_side=options.long_side, multiple=32
+            short_side=options.short_side,
+            long_side=options.long_side,
+            multiple=cascade.classifier.strides[-1],
         )
-        if classifies
+        if cascade.classifier is not None
         else None,
         classify=ClassifySpec(
             delta_mean=_four(info.delta_mean),
@@ -141,6 +147,7 @@ def _manifest(
         plugins=_plugins(models),
         provenance={
             "networks": [info.proposals, *([info.classifier] if info.classifier else [])],
+            "sizes": [dict(info.proposals_sizes), dict(info.classifier_sizes)],
             "weights_sha256": _weights_digest(cascade),
             "tools": {
                 "python": platform.python_version(),
@@ -150,11 +157,6 @@ def _manifest(
             "accuracy": dict(options.accuracy),
         },
     )
-
-
-def _mask_side(cascade: Cascade) -> int:
-    assert not isinstance(cascade.proposals, SharpMask)
-    return cascade.proposals.mask_side
 
 
 def _four(values: tuple[float, ...]) -> tuple[float, float, float, float]:

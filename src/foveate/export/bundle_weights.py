@@ -34,9 +34,12 @@ def cascade_from_bundle(bundle: Bundle) -> Cascade:
         raise ModelError(
             "the bundle does not name its networks", file=bundle.root, remedy="export it again"
         )
+    sizes = bundle.manifest.provenance.get("sizes", [{}, {}])
     info = CascadeInfo(
         proposals=networks[0],
+        proposals_sizes=sizes[0],
         classifier=networks[1] if len(networks) > 1 else None,
+        classifier_sizes=sizes[1],
         class_names=bundle.manifest.class_names,
         mask_threshold=bundle.manifest.mask.threshold,
     )

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import re
 import warnings
@@ -13,12 +14,13 @@ import onnx
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
+from foveate.errors import ModelError
+from foveate.export.operators import attach_bodies, translation_table
 from foveate.export.stages import Stage
 
 OPSET = 18
-"""The last opset whose Resize and MaxRoiPool every runtime that we serve has kernels for."""
+"""The last opset whose Resize every runtime that we serve has kernels for."""
 
-DOMAIN = "foveate"
 SMALLEST_HALF_INITIALISER = 64
 """Elements below which an initialiser stays float32: the Cast would cost more than it saves."""
 
@@ -35,8 +37,7 @@ def export_stage(stage: Stage) -> onnx.ModelProto:
     model = _trace(stage)
     _name_dimensions(model, stage)
     _drop_traces_of_the_machine(model)
-    if any(node.domain == DOMAIN for node in model.graph.node):
-        _attach_bilinear_upsample(model)
+    attach_bodies(model, stage.largest_map)
     _store_halves(model)
     onnx.checker.check_model(model)
     return model
@@ -48,25 +49,37 @@ def _trace(stage: Stage) -> onnx.ModelProto:
         for axes in stage.dynamic.values()
         for dimension in axes.values()
     }
-    shapes = tuple(
+    shapes: tuple[Any, ...] = tuple(
         {axis: symbols[name] for axis, name in stage.dynamic.get(key, {}).items()}
         for key in stage.inputs
     )
+    takes = inspect.signature(stage.module.forward).parameters.values()
+    if any(parameter.kind is parameter.VAR_POSITIONAL for parameter in takes):
+        shapes = (shapes,)
     with warnings.catch_warnings(), torch.no_grad():
         # The exporter warns of its own deprecations; none concerns the model.
         warnings.simplefilter("ignore")
         logger = logging.getLogger("torch.onnx._internal.exporter._registration")
         logger.disabled = True
-        program = torch.onnx.export(
-            stage.module.eval(),
-            tuple(stage.inputs.values()),
-            dynamo=True,
-            opset_version=OPSET,
-            input_names=list(stage.inputs),
-            output_names=list(stage.outputs),
-            dynamic_shapes=shapes,
-            verbose=False,
-        )
+        try:
+            # Traced here: the exporter would go on silently to other ways where this one fails.
+            traced = torch.export.export(
+                stage.module.eval(), tuple(stage.inputs.values()), dynamic_shapes=shapes
+            )
+            program = torch.onnx.export(
+                traced,
+                dynamo=True,
+                opset_version=OPSET,
+                input_names=list(stage.inputs),
+                output_names=list(stage.outputs),
+                custom_translation_table=translation_table(),
+                verbose=False,
+            )
+        except Exception as error:  # PyTorch's own have no common class
+            raise ModelError(
+                f"the stage {stage.name!r} cannot be exported: {str(error).strip().splitlines()[0]}",
+                remedy="try the pinned versions of torch, onnx and onnxscript",
+            ) from error
     assert program is not None
     return program.model_proto
 
@@ -97,47 +110,6 @@ def _drop_traces_of_the_machine(model: onnx.ModelProto) -> None:
         node.doc_string = ""
     for value in [*model.graph.input, *model.graph.output, *model.graph.initializer]:
         del value.metadata_props[:]
-
-
-def _attach_bilinear_upsample(model: onnx.ModelProto) -> None:
-    """Give `foveate::BilinearUpsample2d` a body of standard operators.
-
-    A runtime that has a plugin of this name takes the plugin, any other the body.
-    """
-    body = [
-        helper.make_node("Constant", [], ["ones"], value_floats=[1.0, 1.0]),
-        _attribute_constant("scale", "scale_int"),
-        helper.make_node("Cast", ["scale_int"], ["scale_float"], to=TensorProto.FLOAT),
-        helper.make_node("Mul", ["ones", "scale_float"], ["spatial"]),
-        helper.make_node("Concat", ["ones", "spatial"], ["scales"], axis=0),
-        helper.make_node(
-            "Resize",
-            ["x", "", "scales"],
-            ["y"],
-            mode="linear",
-            coordinate_transformation_mode="half_pixel",
-        ),
-    ]
-    function = helper.make_function(
-        DOMAIN,
-        "BilinearUpsample2d",
-        ["x"],
-        ["y"],
-        body,
-        [helper.make_opsetid("", OPSET)],
-        attributes=["scale", "mode", "plugin_namespace", "plugin_version"],
-    )
-    model.functions.append(function)
-    if not any(entry.domain == DOMAIN for entry in model.opset_import):
-        model.opset_import.append(helper.make_opsetid(DOMAIN, 1))
-
-
-def _attribute_constant(attribute: str, output: str) -> onnx.NodeProto:
-    node = helper.make_node("Constant", [], [output])
-    reference = onnx.AttributeProto(name="value_int", ref_attr_name=attribute)
-    reference.type = onnx.AttributeProto.INT
-    node.attribute.append(reference)
-    return node
 
 
 def _store_halves(model: onnx.ModelProto) -> None:

@@ -38,7 +38,9 @@ def check_stage(stage: Stage, model: onnx.ModelProto) -> None:
             )
 
 
-def stage_errors(stage: Stage, model: bytes | str, inputs: Mapping[str, Tensor]) -> dict[str, float]:
+def stage_errors(
+    stage: Stage, model: bytes | str, inputs: Mapping[str, Tensor]
+) -> dict[str, float]:
     """Run a stage in both and compare.
 
     Args:

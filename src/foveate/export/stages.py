@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import ceil
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from foveate.models.checkpoint import Cascade
 from foveate.models.deepmask import STRIDE, DeepMask
 from foveate.models.multipathnet import MultiPathNet
+from foveate.models.normalisation import Normalisation
 from foveate.models.sharpmask import SKIP_STRIDES, SharpMask
 
 Axes = dict[int, str]
@@ -27,6 +29,7 @@ class Stage:
         dynamic: input -> axis -> name of the dimension that varies.
         multiples: dimension -> the number that it is always a multiple of.
         outputs: names.
+        largest_map: largest side of the maps that regions are pooled from, in cells.
     """
 
     name: str
@@ -35,6 +38,7 @@ class Stage:
     dynamic: dict[str, Axes]
     multiples: dict[str, int]
     outputs: tuple[str, ...]
+    largest_map: int = 1
 
 
 class _SharpMaskPropose(nn.Module):
@@ -74,13 +78,38 @@ class _DeepMaskRefine(nn.Module):
 
 
 class _Features(nn.Module):
-    def __init__(self, network: MultiPathNet):
+    """The trunk of the classifier, on a picture that was normalised for the proposal network."""
+
+    def __init__(self, network: MultiPathNet, given: Normalisation):
         super().__init__()
         self.network = network
+        wanted = network.trunk.normalisation
+        self.swaps = wanted.order != given.order
+        # ((x std + mean) - mean') / std' in one multiplication and one addition.
+        channels = list(zip(_in_order(given, wanted.order), _triples(wanted), strict=True))
+        factor = [std / other_std for (_, std), (_, other_std) in channels]
+        offset = [(mean - other) / std for (mean, _), (other, std) in channels]
+        self.changes = factor != [1.0] * 3 or offset != [0.0] * 3
+        self.register_buffer("factor", torch.tensor(factor)[:, None, None], persistent=False)
+        self.register_buffer("offset", torch.tensor(offset)[:, None, None], persistent=False)
+        self.factor: Tensor
+        self.offset: Tensor
 
-    def forward(self, picture: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        features = self.network.features(picture)
-        return features[8], features[16], features[32]
+    def forward(self, picture: Tensor) -> tuple[Tensor, ...]:
+        if self.swaps:
+            picture = picture.flip(1)
+        if self.changes:
+            picture = picture * self.factor + self.offset
+        return tuple(self.network.features(picture).values())
+
+
+def _triples(normalisation: Normalisation) -> list[tuple[float, float]]:
+    return list(zip(normalisation.mean, normalisation.std, strict=True))
+
+
+def _in_order(normalisation: Normalisation, order: str) -> list[tuple[float, float]]:
+    triples = _triples(normalisation)
+    return triples if normalisation.order == order else triples[::-1]
 
 
 class _Classify(nn.Module):
@@ -88,25 +117,32 @@ class _Classify(nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(
-        self, map_8: Tensor, map_16: Tensor, map_32: Tensor, boxes: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        probabilities, deltas = self.network({8: map_8, 16: map_16, 32: map_32}, boxes)
+    def forward(self, *maps_and_boxes: Tensor) -> tuple[Tensor, Tensor]:
+        *maps, boxes = maps_and_boxes
+        features = dict(zip(self.network.strides, maps, strict=True))
+        probabilities, deltas = self.network(features, boxes)
         return probabilities, deltas
 
 
-def cascade_stages(cascade: Cascade) -> list[Stage]:
-    """Split a cascade into its stages, in the order of the data."""
+def cascade_stages(cascade: Cascade, *, long_side: int = 1024) -> list[Stage]:
+    """Split a cascade into all stages of its bundle; `long_side` as in `detection_stages`."""
     stages = proposal_stages(cascade.proposals)
     if cascade.classifier is not None:
-        stages += detection_stages(cascade.classifier)
+        given = deepmask_of(cascade.proposals).trunk.normalisation
+        stages += detection_stages(cascade.classifier, given, long_side=long_side)
     return stages
+
+
+def deepmask_of(network: DeepMask | SharpMask) -> DeepMask:
+    """Return the DeepMask that a SharpMask refines, or the network itself."""
+    return network.deepmask if isinstance(network, SharpMask) else network
 
 
 def proposal_stages(network: DeepMask | SharpMask) -> list[Stage]:
     """Split a proposal network into `propose` and `refine`."""
-    deepmask = network.deepmask if isinstance(network, SharpMask) else network
-    picture = torch.zeros(1, 3, deepmask.window + 2 * STRIDE, deepmask.window + 4 * STRIDE)
+    deepmask = deepmask_of(network)
+    window = deepmask.window
+    picture = torch.zeros(1, 3, window + 2 * STRIDE, window + 4 * STRIDE)
     propose = Stage(
         name="propose",
         module=_SharpMaskPropose(network) if isinstance(network, SharpMask) else deepmask,
@@ -131,7 +167,7 @@ def proposal_stages(network: DeepMask | SharpMask) -> list[Stage]:
     horizontals = {
         name: torch.zeros(3, module.outputs, side, side)
         for name, module, side in zip(
-            names, network.coarse_to_fine, (deepmask.window // s for s in SKIP_STRIDES), strict=True
+            names, network.coarse_to_fine, (window // s for s in SKIP_STRIDES), strict=True
         )
     }
     refine = Stage(
@@ -145,29 +181,44 @@ def proposal_stages(network: DeepMask | SharpMask) -> list[Stage]:
     return [propose, refine]
 
 
-def detection_stages(network: MultiPathNet) -> list[Stage]:
-    """Split MultiPathNet into `features` and `classify`."""
-    picture = torch.zeros(1, 3, 128, 160)
+def detection_stages(
+    network: MultiPathNet, given: Normalisation, *, long_side: int = 1024
+) -> list[Stage]:
+    """Split MultiPathNet into `features` and `classify`.
+
+    Args:
+        network: in evaluation mode.
+        given: how the picture that `features` gets was normalised.
+        long_side: bound of that picture's longer side.
+    """
+    strides = network.strides
+    last = strides[-1]
+    picture = torch.zeros(1, 3, 4 * last, 5 * last)
+    module = _Features(network, given)
     with torch.inference_mode():
-        maps = network.features(picture)
-    examples = {f"map_{stride}": torch.zeros(maps[stride].shape) for stride in (8, 16, 32)}
+        maps = module(picture)
+    examples = {
+        f"map_{stride}": torch.zeros(found.shape)
+        for stride, found in zip(strides, maps, strict=True)
+    }
     features = Stage(
         name="features",
-        module=_Features(network),
+        module=module,
         inputs={"picture": picture},
         dynamic={"picture": {2: "height", 3: "width"}},
-        multiples={"height": 32, "width": 32},
+        multiples={"height": last, "width": last},
         outputs=tuple(examples),
     )
     classify = Stage(
         name="classify",
         module=_Classify(network),
-        inputs={**examples, "boxes": torch.tensor([[8.0, 8.0, 90.0, 100.0]] * 3)},
+        inputs={**examples, "boxes": torch.tensor([[8.0, 8.0, 50.0, 60.0]] * 3)},
         dynamic={
             **{name: {2: f"height_{name[4:]}", 3: f"width_{name[4:]}"} for name in examples},
             "boxes": {0: "boxes"},
         },
         multiples={},
         outputs=("probabilities", "deltas"),
+        largest_map=last * ceil(long_side / last) // strides[0],
     )
     return [features, classify]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`foveate::BilinearUpsample2d` as a PyTorch operator, so that export keeps it as one node."""
+"""Bilinear upsampling by a whole factor and, in an exported graph, one node."""
 
 from __future__ import annotations
 
@@ -20,23 +20,29 @@ class BilinearUpsample2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Upsample (N, C, H, W) to (N, C, scale H, scale W)."""
-        if torch.onnx.is_in_onnx_export():
-            batch, channels, height, width = x.shape
-            shape = (batch, channels, height * self.scale, width * self.scale)
-            node: Tensor = torch.onnx.ops.symbolic(
-                "foveate::BilinearUpsample2d",
-                (x,),
-                {
-                    "scale": self.scale,
-                    "mode": "half_pixel",
-                    "plugin_namespace": "foveate",
-                    "plugin_version": "1",
-                },
-                dtype=x.dtype,
-                shape=shape,
-                version=1,
-            )
+        # A compiler knows the interpolation itself, and fuses what stands around it.
+        if torch.compiler.is_exporting():
+            node: Tensor = _operator(x, self.scale)
             return node
-        return nn.functional.interpolate(
-            x, scale_factor=float(self.scale), mode="bilinear", align_corners=False
-        )
+        return _upsample(x, self.scale)
+
+
+def _upsample(x: Tensor, scale: int) -> Tensor:
+    return nn.functional.interpolate(
+        x, scale_factor=float(scale), mode="bilinear", align_corners=False
+    )
+
+
+@torch.library.custom_op("foveate::bilinear_upsample", mutates_args=())
+def _operator(x: Tensor, scale: int) -> Tensor:
+    return _upsample(x, scale)
+
+
+@_operator.register_fake
+def _fake(x: Tensor, scale: int) -> Tensor:
+    batch, channels, height, width = x.shape
+    return x.new_empty((batch, channels, height * scale, width * scale))
+
+
+OPERATOR = torch.ops.foveate.bilinear_upsample.default
+"""The node of exported graphs."""

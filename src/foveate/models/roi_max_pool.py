@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ROI max pooling in PyTorch and, in an exported graph, `MaxRoiPool`.
+"""ROI max pooling in PyTorch and, in compiled and exported graphs, one node.
 
 Girshick, "Fast R-CNN" (ICCV 2015), section 2.1. There are two ways to round regions and bins to
 whole pixels of the map, and networks know the one that they were trained with:
@@ -11,7 +11,7 @@ whole pixels of the map, and networks know the one that they were trained with:
 
 NOTE: All arithmetic on coordinates is exact in float32, since one unit in the last place decides
 which pixels belong to a bin. No shape depends on the values of the boxes, so that a compiler's graph
-holds for all of them. It sees the operation as one node: Inductor was not done with the tables of
+holds for all of them. A compiler sees the operation as one node: Inductor was not done with the tables of
 MultiPathNet's five towers after 80 s of processor time, and with the node needs 15 s for all of it.
 """
 
@@ -28,6 +28,9 @@ from foveate.errors import OptionError
 Rounding: TypeAlias = Literal["caffe", "v2"]
 Bounds: TypeAlias = tuple[Tensor, Tensor]
 """(R, P) int64 first, and past-the-last, map index of each bin on one axis."""
+
+FARTHEST = 2.0**28
+"""Largest map coordinate; what lies farther, infinity too, counts as this."""
 
 
 def roi_max_pool(
@@ -50,26 +53,35 @@ def roi_max_pool(
         (R, C, P, P), in the dtype of `features`; 0 for a bin that covers nothing of the map.
 
     Raises:
-        OptionError: there is no such rounding, or it cannot be exported: `MaxRoiPool` is "caffe".
+        OptionError: there is no such rounding.
     """
     if rounding not in ("caffe", "v2"):
         raise OptionError(f"rounding must be caffe or v2, found {rounding!r}")
-    if torch.onnx.is_in_onnx_export():
-        return _max_roi_pool_node(features, rois, output_side, spatial_scale, rounding)
+    with_batch = torch.nn.functional.pad(rois, (1, 0))
     if torch.compiler.is_compiling():
-        node: Tensor = _operator(features, rois, output_side, spatial_scale, rounding)
+        node: Tensor = _operator(features, with_batch, output_side, spatial_scale, rounding)
         return node
-    return _pool(features, rois, output_side, spatial_scale, rounding)
+    return _pool(features, with_batch, output_side, spatial_scale, rounding)
 
 
 def _pool(
     features: Tensor, rois: Tensor, output_side: int, spatial_scale: float, rounding: str
 ) -> Tensor:
-    height, width = features.shape[2:]
-    corners = _round_half_away(rois * spatial_scale).long()
+    """Pool (N, C, H, W) maps by (R, 5) rois, whose first column is the index of the map."""
+    count, _, height, width = features.shape
+    batch, boxes = rois[:, 0], rois[:, 1:]
+    known = (batch >= 0) & (batch < count) & ~boxes.isnan().any(dim=1)
+    scaled = (boxes.nan_to_num(0.0, torch.inf, -torch.inf) * spatial_scale).clamp(
+        -FARTHEST, FARTHEST
+    )
+    corners = _round_half_away(scaled).long()
     x_bounds = _bin_bounds(corners[:, 0], corners[:, 2], output_side, width, rounding)
     y_bounds = _bin_bounds(corners[:, 1], corners[:, 3], output_side, height, rounding)
-    return _range_maxima(features[0].permute(1, 2, 0), y_bounds, x_bounds).permute(0, 3, 1, 2)
+    # What is unknown covers no row, hence nothing.
+    y_bounds = (y_bounds[0], torch.where(known[:, None], y_bounds[1], y_bounds[0]))
+    maps = batch.masked_fill(~known, 0).long()
+    maxima = _range_maxima(features.permute(0, 2, 3, 1), maps, y_bounds, x_bounds)
+    return maxima.permute(0, 3, 1, 2)
 
 
 @torch.library.custom_op("foveate::roi_max_pool", mutates_args=())
@@ -105,24 +117,8 @@ def _backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
 
 _operator.register_autograd(_backward, setup_context=_setup_context)
 
-
-def _max_roi_pool_node(
-    features: Tensor, rois: Tensor, output_side: int, spatial_scale: float, rounding: Rounding
-) -> Tensor:
-    if rounding != "caffe":
-        raise OptionError(
-            f"ONNX's MaxRoiPool rounds as Caffe does, the network rounds as {rounding!r}",
-            remedy="export a network with rounding='caffe'",
-        )
-    with_batch = torch.nn.functional.pad(rois, (1, 0))
-    node: Tensor = torch.onnx.ops.symbolic(
-        "MaxRoiPool",
-        (features, with_batch),
-        {"pooled_shape": [output_side, output_side], "spatial_scale": spatial_scale},
-        dtype=features.dtype,
-        shape=(rois.shape[0], features.shape[1], output_side, output_side),
-    )
-    return node
+OPERATOR = torch.ops.foveate.roi_max_pool.default
+"""The node of exported graphs; its rois are (R, 5), the index of the map first."""
 
 
 def _round_half_away(x: Tensor) -> Tensor:
@@ -148,18 +144,19 @@ def _bin_bounds(start: Tensor, end: Tensor, bins: int, limit: int, rounding: str
     return low, (last.long() + start[:, None]).clamp(0, limit)
 
 
-def _range_maxima(features: Tensor, y_bounds: Bounds, x_bounds: Bounds) -> Tensor:
+def _range_maxima(features: Tensor, maps: Tensor, y_bounds: Bounds, x_bounds: Bounds) -> Tensor:
     """Maxima of rectangles by a sparse table: windows of powers of two, four look-ups a bin.
 
     Args:
-        features: (H, W, C).
+        features: (N, H, W, C).
+        maps: (R,) int64, which of the N maps each region is of.
         y_bounds: rows of each bin.
         x_bounds: columns of each bin.
 
     Returns:
         (R, P, P, C); 0 where a bin is empty.
     """
-    table, offsets, widths = _sparse_table(features)
+    table, offsets, lengths, widths = _sparse_table(features)
     y_size, x_size = y_bounds[1] - y_bounds[0], x_bounds[1] - x_bounds[0]
     y_level, x_level = _floor_log2(y_size), _floor_log2(x_size)
     y_first, x_first = y_bounds[0][:, :, None], x_bounds[0][:, None, :]
@@ -168,7 +165,8 @@ def _range_maxima(features: Tensor, y_bounds: Bounds, x_bounds: Bounds) -> Tenso
     empty = (y_size <= 0)[:, :, None] | (x_size <= 0)[:, None, :]
 
     row = offsets.new_tensor(widths)[x_level][:, None, :]
-    start = offsets[y_level[:, :, None] * len(widths) + x_level[:, None, :]]
+    level = y_level[:, :, None] * len(widths) + x_level[:, None, :]
+    start = offsets[level] + maps[:, None, None] * lengths[level]
 
     def look_up(y: Tensor, x: Tensor) -> Tensor:
         index = (start + y * row + x).masked_fill(empty, 0)
@@ -179,30 +177,31 @@ def _range_maxima(features: Tensor, y_bounds: Bounds, x_bounds: Bounds) -> Tenso
     return torch.maximum(top, bottom).masked_fill(empty[..., None], 0)
 
 
-def _sparse_table(features: Tensor) -> tuple[Tensor, Tensor, list[int]]:
+def _sparse_table(features: Tensor) -> tuple[Tensor, Tensor, Tensor, list[int]]:
     """Maxima of all windows whose sides are powers of two.
 
     Args:
-        features: (H, W, C).
+        features: (N, H, W, C).
 
     Returns:
-        (T, C) the windows' maxima, level by level of height and, within, of width, row by row;
-        (levels of height * levels of width,) int64 where each begins; windows a row of each level
-        of width.
+        (T, C) the windows' maxima, level by level of height and, within, of width, map by map, row
+        by row; (levels of height * levels of width,) int64 where each begins, and how many of a map
+        each has; windows a row of each level of width.
     """
-    height, width, channels = features.shape
+    count, height, width, channels = features.shape
     widths = [width - 2**j + 1 for j in range(width.bit_length())]
     heights = [height - 2**i + 1 for i in range(height.bit_length())]
     tables = []
     rows = features
     for i in range(len(heights)):
-        columns = rows = _pairwise_maxima(rows, 2**i // 2, 0)
+        columns = rows = _pairwise_maxima(rows, 2**i // 2, 1)
         for j in range(len(widths)):
-            columns = _pairwise_maxima(columns, 2**j // 2, 1)
+            columns = _pairwise_maxima(columns, 2**j // 2, 2)
             tables.append(columns.reshape(-1, channels))
     lengths = [h * w for h in heights for w in widths]
-    offsets = torch.tensor([0, *accumulate(lengths[:-1])], device=features.device)
-    return torch.cat(tables), offsets, widths
+    offsets = [count * length for length in [0, *accumulate(lengths[:-1])]]
+    numbers = torch.tensor([offsets, lengths], device=features.device)
+    return torch.cat(tables), numbers[0], numbers[1], widths
 
 
 def _pairwise_maxima(windows: Tensor, step: int, axis: int) -> Tensor:

@@ -136,9 +136,7 @@ def _locate(
     )
 
 
-def _shared(
-    reference: onnx.ModelProto, model: onnx.ModelProto
-) -> list[tuple[onnx.NodeProto, str]]:
+def _shared(reference: onnx.ModelProto, model: onnx.ModelProto) -> list[tuple[onnx.NodeProto, str]]:
     """Values that both graphs compute from the inputs, in order."""
     theirs = set(_values(reference))
     fixed = constants(model)

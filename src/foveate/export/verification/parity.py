@@ -107,7 +107,9 @@ def _pipeline(
         spec = bundle.manifest.stages[stage]
         return FunctionEngine(spec.inputs, spec.outputs, lambda inputs: function(stage, inputs))
 
-    return Pipeline(bundle, {name: engine(name) for name in bundle.manifest.stages}, options=options)
+    return Pipeline(
+        bundle, {name: engine(name) for name in bundle.manifest.stages}, options=options
+    )
 
 
 def _results(pipeline: Pipeline, picture: Path) -> Detections | Proposals:

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Our operators in ONNX: their schemas, how the exporter writes them, and their function bodies.
+
+A node carries `plugin_namespace` and `plugin_version`, by which TensorRT prefers a plugin of this
+name to the body, and takes the body where there is no plugin. Names must be unknown to TensorRT,
+which matches by name and ignores the domain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import onnx
+from onnx import defs
+from onnxscript.values import Opset
+
+from foveate.export.function_bodies.bilinear_upsample import bilinear_upsample_body
+from foveate.export.function_bodies.roi_max_pool import roi_max_pool_body
+from foveate.models.bilinear_upsample import OPERATOR as BILINEAR_UPSAMPLE
+from foveate.models.roi_max_pool import OPERATOR as ROI_MAX_POOL
+
+DOMAIN = "foveate"
+VERSION = 1
+ROUNDINGS = ("caffe", "v2")
+"""A node's attribute `rounding` is an index of this."""
+
+LARGEST_FULL_TABLE = 128
+"""Side in cells up to which windows of all powers of two are tabulated, beyond it every second."""
+
+_FLOATS = ["tensor(float)", "tensor(float16)", "tensor(bfloat16)"]
+_PLUGIN = {"plugin_namespace": DOMAIN, "plugin_version": str(VERSION)}
+
+
+def translation_table() -> dict[Callable[..., Any], Callable[..., Any]]:
+    """Say how `torch.onnx.export` writes each of our PyTorch operators."""
+    return {
+        ROI_MAX_POOL: _roi_max_pool_node,
+        BILINEAR_UPSAMPLE: _bilinear_upsample_node,
+    }
+
+
+def attach_bodies(model: onnx.ModelProto, largest_side: int) -> None:
+    """Give each operator of ours that the model uses its function body.
+
+    Args:
+        model: changed in place.
+        largest_side: of the maps that regions are pooled from, in cells.
+    """
+    used = {node.op_type for node in model.graph.node if node.domain == DOMAIN}
+    if "RoiMaxPool2d" in used:
+        radix = 4 if largest_side > LARGEST_FULL_TABLE else 2
+        model.functions.append(roi_max_pool_body(largest_side, radix))
+    if "BilinearUpsample2d" in used:
+        model.functions.append(bilinear_upsample_body())
+
+
+def _schema(
+    name: str, inputs: dict[str, str], output: str, attributes: dict[str, defs.OpSchema.AttrType]
+) -> defs.OpSchema:
+    text = defs.OpSchema.AttrType.STRING
+    types = {**attributes, "plugin_namespace": text, "plugin_version": text}
+    return defs.OpSchema(
+        name,
+        DOMAIN,
+        VERSION,
+        inputs=[defs.OpSchema.FormalParameter(key, kind) for key, kind in inputs.items()],
+        outputs=[defs.OpSchema.FormalParameter(output, "T")],
+        type_constraints=[("T", _FLOATS, "Any float.")],
+        attributes=[defs.OpSchema.Attribute(key, kind) for key, kind in types.items()],
+    )
+
+
+defs.register_schema(
+    _schema(
+        "RoiMaxPool2d",
+        {"features": "T", "rois": "tensor(float)"},
+        "pooled",
+        {
+            "pooled_shape": defs.OpSchema.AttrType.INTS,
+            "spatial_scale": defs.OpSchema.AttrType.FLOAT,
+            "rounding": defs.OpSchema.AttrType.INT,
+        },
+    )
+)
+defs.register_schema(
+    _schema(
+        "BilinearUpsample2d",
+        {"x": "T"},
+        "y",
+        {"scale": defs.OpSchema.AttrType.INT, "mode": defs.OpSchema.AttrType.STRING},
+    )
+)
+_FOVEATE = Opset(DOMAIN, VERSION)
+
+
+def _roi_max_pool_node(
+    features: Any, rois: Any, output_side: int, spatial_scale: float, rounding: str
+) -> Any:
+    return _FOVEATE.RoiMaxPool2d(
+        features,
+        rois,
+        pooled_shape=[output_side, output_side],
+        spatial_scale=spatial_scale,
+        rounding=ROUNDINGS.index(rounding),
+        **_PLUGIN,
+    )
+
+
+def _bilinear_upsample_node(x: Any, scale: int) -> Any:
+    return _FOVEATE.BilinearUpsample2d(x, scale=scale, mode="half_pixel", **_PLUGIN)
