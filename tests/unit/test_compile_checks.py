@@ -20,7 +20,7 @@ from tests.unit.compiling_samples import KEY, key_with, record_of, write_engine
 from foveate.bundle import Bundle
 from foveate.engine_record import EngineRecord, read_record
 from foveate.errors import BackendError, BundleError, MissingExtraError, OptionError
-from foveate.export import onnx_graph
+from foveate.export import onnx_graph, operators
 from foveate.export.compiling import CompileOptions, plugins, stage_model
 from foveate.export.compiling.plugins import check_library, choose
 from foveate.export.compiling.stage_model import CustomOp, gemms_as_convolutions, load_stage
@@ -115,7 +115,7 @@ def test_a_version_that_is_too_old_is_refused(
 
 
 def test_the_compilers_opset_and_domain_are_the_exporters() -> None:
-    assert (stage_model.OPSET, stage_model.DOMAIN) == (onnx_graph.OPSET, onnx_graph.DOMAIN)
+    assert (stage_model.OPSET, stage_model.DOMAIN) == (onnx_graph.OPSET, operators.DOMAIN)
 
 
 def foreign_model(change: str) -> bytes:

@@ -7,7 +7,7 @@ import onnx
 from onnx import inliner
 
 from foveate.errors import ModelError
-from foveate.export.onnx_graph import DOMAIN
+from foveate.export.operators import DOMAIN
 
 __all__ = ["portable"]
 
