@@ -91,12 +91,12 @@ def _measure(dataset: CocoDataset, arguments: argparse.Namespace) -> list[tuple[
         workers=arguments.workers,
         ahead=2 * max(1, arguments.workers),
     )
-    # Its workers, if any, are forked here: before the threads of the arithmetic exist.
+    # Its workers, if any, start here, so that the step is not timed beside their imports.
     drawn = loader.take(0)
     work: SgdTraining[Any] = SgdTraining(
         plan.task,
         schedule,
-        Kept(drawn),  # type: ignore[arg-type]
+        Kept(drawn),  # type: ignore[arg-type]  # gives one batch for ever; a loader draws
         here,
         precision=choose_precision(arguments.precision, here.device),
     )

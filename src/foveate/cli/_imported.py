@@ -1,17 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the two importing commands share: names of classes, and what they say in the end."""
+"""What the two importing commands share: options, names of classes, and their last words."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from foveate.errors import InputError
 
 if TYPE_CHECKING:
     from foveate.importing import Found
 
-__all__ = ["read_class_names", "save_and_tell"]
+__all__ = ["ClassNames", "Proposals", "read_class_names", "save_and_tell"]
+
+Proposals = Annotated[
+    Path | None,
+    typer.Option(help="For a detector: the checkpoint of a DeepMask or SharpMask to join."),
+]
+ClassNames = Annotated[
+    Path | None,
+    typer.Option(help="For a detector: names of its classes, one a line, no background."),
+]
 
 
 def read_class_names(file: Path | None) -> tuple[str, ...] | None:

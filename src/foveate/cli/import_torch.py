@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from foveate.cli._imported import read_class_names, save_and_tell
+from foveate.cli._imported import ClassNames, Proposals, read_class_names, save_and_tell
 
 __all__ = ["command"]
 
@@ -26,14 +26,8 @@ def command(
             "Its heads are random."
         ),
     ] = None,
-    proposals: Annotated[
-        Path | None,
-        typer.Option(help="For a detector: the checkpoint of a DeepMask or SharpMask to join."),
-    ] = None,
-    class_names: Annotated[
-        Path | None,
-        typer.Option(help="For a detector: names of its classes, one a line, no background."),
-    ] = None,
+    proposals: Proposals = None,
+    class_names: ClassNames = None,
 ) -> None:
     """Import a DeepMask of foolwood/deepmask-pytorch, or torchvision's weights as a trunk."""
     from foveate.importing import import_torch

@@ -66,7 +66,7 @@ def torch_functions(
 
 def _function(stage: Stage, channels_last: bool, compiled: bool) -> Function:
     layout = torch.channels_last if channels_last else torch.contiguous_format
-    module: nn.Module = stage.module.eval().to(memory_format=layout)  # type: ignore[call-overload]
+    module: nn.Module = stage.module.eval().to(memory_format=layout)  # type: ignore[call-overload]  # torch types no layout here
     call = _compiled(stage, module) if compiled else module
 
     def function(inputs: dict[str, Array]) -> Mapping[str, Array]:
@@ -81,7 +81,7 @@ def _function(stage: Stage, channels_last: bool, compiled: bool) -> Function:
 
 
 def _compiled(stage: Stage, module: nn.Module) -> Callable[..., object]:
-    config = torch._dynamo.config  # noqa: SLF001
+    config = torch._dynamo.config  # noqa: SLF001 - has no public name
     compiled = torch.compile(module, dynamic=False)
     rows = [0 in stage.dynamic.get(name, {}) for name in stage.inputs]
 
@@ -91,7 +91,7 @@ def _compiled(stage: Stage, module: nn.Module) -> Callable[..., object]:
         for tensor, varies in zip(tensors, rows, strict=True):
             if varies:
                 # "Maybe", because a single row is a constant all the same.
-                torch._dynamo.maybe_mark_dynamic(tensor, 0)  # noqa: SLF001
+                torch._dynamo.maybe_mark_dynamic(tensor, 0)  # noqa: SLF001 - has no public name
         return compiled(*tensors)
 
     return call

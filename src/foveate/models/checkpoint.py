@@ -188,7 +188,7 @@ def _read(path: Path) -> tuple[CascadeInfo, _File]:
     try:
         with safetensors.safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
     except (OSError, safetensors.SafetensorError) as error:
         found = ", but a pickle, which could run code" if _is_pickle(path) else ""
         raise ModelError(

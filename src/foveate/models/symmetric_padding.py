@@ -20,7 +20,7 @@ Padding = Literal["zeros", "symmetric"]
 def symmetric_pad(x: Tensor, pad: int) -> Tensor:
     """Pad (N, C, H, W) by `pad` mirrored rows and columns on every side, H and W at least `pad`."""
     if torch.is_grad_enabled() and x.requires_grad:
-        padded: Tensor = _ConstantSymmetricPad.apply(x, pad)  # type: ignore[no-untyped-call]
+        padded: Tensor = _ConstantSymmetricPad.apply(x, pad)  # type: ignore[no-untyped-call]  # torch types no apply
         return padded
     return _mirror(x, pad)
 

@@ -74,7 +74,7 @@ class Pipeline:
         self._lock = threading.Lock()
 
     @overload  # a str is a sequence of str too, but one picture all the same
-    def __call__(self, pictures: Picture) -> Detections: ...  # type: ignore[overload-overlap]
+    def __call__(self, pictures: Picture) -> Detections: ...  # type: ignore[overload-overlap]  # a str is a sequence too
 
     @overload
     def __call__(self, pictures: Sequence[Picture]) -> list[Detections]: ...

@@ -145,7 +145,7 @@ class _Writer:
         for name, array in self._arrays.items():
             default = self._fines if name.startswith("fine") else self._masks
             length = lengths.get(name, default)
-            array.flush()  # type: ignore[attr-defined]
+            array.flush()  # type: ignore[attr-defined]  # it is a memory map
             if length < len(array):
                 _truncate(self._directory / f"{name}.npy", length)
         self._arrays.clear()

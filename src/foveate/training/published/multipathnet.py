@@ -87,7 +87,7 @@ class MultiPathNetTask:
         """Everything."""
         return {"detector": nn.ModuleList([self.network])}
 
-    def stepped(self, batch: RegionBatch) -> tuple[str, ...]:  # noqa: ARG002
+    def stepped(self, batch: RegionBatch) -> tuple[str, ...]:  # noqa: ARG002 - there is one part
         """Everything."""
         return ("detector",)
 

@@ -99,7 +99,7 @@ class SgdTraining(Generic[B]):
         self._world.average(means.values())
         values = require_finite(means, index)
         self._task.network.zero_grad(set_to_none=True)
-        self._scaler.scale(self._task.objective(losses)).backward()  # type: ignore[no-untyped-call]
+        self._scaler.scale(self._task.objective(losses)).backward()  # type: ignore[no-untyped-call]  # torch's is untyped
         stepped = [self._optimizers[p] for p in self._task.stepped(batch) if p in self._optimizers]
         self._world.average(gradient for o in stepped for gradient in _gradients(o))
         for optimizer in stepped:
