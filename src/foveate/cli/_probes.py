@@ -45,6 +45,7 @@ def _onnxruntime() -> Finding:
 def _onnxruntime_cuda() -> Finding:
     """Run the shipped bundle on CUDA."""
     import numpy as np
+    import onnxruntime
 
     from foveate.bundle import shipped_bundles
     from foveate.errors import FoveateError
@@ -53,12 +54,16 @@ def _onnxruntime_cuda() -> Finding:
     name = "ONNX Runtime on CUDA"
     if not shipped_bundles():
         return Finding(name=name, works=False, detail="no bundle is shipped to try it with")
+    # Its logger prints several lines a session before it raises what is reported below.
+    onnxruntime.set_default_logger_severity(4)
     try:
         with load("mini", backend="onnxruntime-cuda") as pipeline:
             pipeline(np.zeros((64, 64, 3), np.uint8))
     except FoveateError as error:
         remedy = "needs an NVIDIA driver, CUDA and cuDNN: pip install 'onnxruntime-gpu[cuda,cudnn]'"
         return Finding(name=name, works=False, detail=error.what, remedy=remedy)
+    finally:
+        onnxruntime.set_default_logger_severity(2)
     return Finding(name=name, works=True, detail="ran the bundle mini")
 
 

@@ -105,9 +105,10 @@ def test_demo_writes_an_overlay_of_every_photograph(
 
 
 @pytest.mark.usefixtures("shipped")
-def test_doctor_tries_what_works(capsys: pytest.CaptureFixture[str]) -> None:
+def test_doctor_tries_what_works(capfd: pytest.CaptureFixture[str]) -> None:
     assert invoke(["doctor"]) == 0
-    out = capsys.readouterr().out
+    out, noise = capfd.readouterr()
+    assert not noise, "libraries write to the terminal beside the findings"
     assert "works    ONNX Runtime on the CPU: version " in out
     assert "shipped bundles: mini" in out
     for name in ("TensorRT", "PyCUDA", "nvcc", "NVIDIA driver", "cuda-core"):
