@@ -46,7 +46,7 @@ FOVEATE_BOTH double exponential(double x) {
         sum = add(mul(sum, rest), inverse_factorials[power]);
     }
     const long long exponent = (static_cast<long long>(whole) + 1023) << 52;
-    return mul(sum, __longlong_as_double(exponent));
+    return mul(sum, double_of(exponent));
 }
 
 FOVEATE_BOTH float clip_to(double value, double limit) {

@@ -57,11 +57,6 @@ inline unsigned __float_as_uint(float value) {
     std::memcpy(&bits, &value, 4);
     return bits;
 }
-inline double __longlong_as_double(long long bits) {
-    double value;
-    std::memcpy(&value, &bits, 8);
-    return value;
-}
 inline int __popc(unsigned value) { return __builtin_popcount(value); }
 inline int __clz(int value) {
     return value == 0 ? 32 : __builtin_clz(static_cast<unsigned>(value));
