@@ -70,12 +70,15 @@ class Frame:
         """Return the output ``name`` of propose for all levels."""
         return [self.grid(index, name) for index in range(len(self.plan.levels))]
 
-    def patches(self, name: str) -> Buffer:
-        """Return the input ``name`` of refine: a patch of ``grids(name)`` for each window."""
-        windows = self._settings.manifest.windows
-        shape: tuple[int, ...] = (self._k, self._channels("propose", name))
+    def patches(self, name: str, windows: int) -> Buffer:
+        """Return the input ``name`` of refine for some windows: patches of ``grids(name)``.
+
+        All windows share it, some after the other.
+        """
+        spec = self._settings.manifest.windows
+        shape: tuple[int, ...] = (windows, self._channels("propose", name))
         if name.startswith("horizontal_"):
-            side = windows.size // windows.stride * step(name)
+            side = spec.size // spec.stride * step(name)
             shape = (*shape, side, side)
         return self.slot.workspace.buffer(f"{name} patches", shape, FLOAT)
 

@@ -35,7 +35,10 @@ if TYPE_CHECKING:
     from foveate.runtime.settings import Settings
     from foveate.runtime.slot import Turns
 
-__all__ = ["Stages"]
+__all__ = ["REFINED_AT_ONCE", "Stages"]
+
+REFINED_AT_ONCE = 100
+"""Windows in a run of refine: what it needs for them, some 1.5 MB each, does not grow with K."""
 
 
 class Stages:
@@ -89,12 +92,11 @@ class Stages:
         )
 
     def refine(self, frame: Frame) -> None:
-        """Gather what belongs to each window, make its mask, and find the mask's box."""
-        main, bindings = frame.slot.main, {"logits": frame.logits}
+        """Make the mask of each window, some windows at a time, and find the masks' boxes."""
+        main = frame.slot.main
         self._turns.begin("refine", main)
-        for spec in self._manifest.stages["refine"].inputs:
-            bindings[spec.name] = self._gather(frame, spec.name)
-        self._engines["refine"].enqueue(bindings, main, rows=frame.count)
+        for first in range(0, self._settings.select.top_k, REFINED_AT_ONCE):
+            self._refine_some(frame, first)
         self._turns.end("refine", main)
         self._device.launch(
             MASK_BOXES,
@@ -162,11 +164,19 @@ class Stages:
             fill=numbers.fill,
         )
 
-    def _gather(self, frame: Frame, name: str) -> Buffer:
-        patches = frame.patches(name)
+    def _refine_some(self, frame: Frame, first: int) -> None:
+        """Gather what belongs to the windows from ``first`` on, and make their masks."""
+        main, last = frame.slot.main, min(first + REFINED_AT_ONCE, self._settings.select.top_k)
+        bindings = {"logits": frame.logits.part(first, last)}
+        for spec in self._manifest.stages["refine"].inputs:
+            bindings[spec.name] = self._gather(frame, spec.name, first, last)
+        self._engines["refine"].enqueue(bindings, main, rows=frame.count, first=first)
+
+    def _gather(self, frame: Frame, name: str, first: int, last: int) -> Buffer:
+        patches = frame.patches(name, last - first)
         stride = step(name) if name.startswith("horizontal_") else 1
-        grids, main = frame.grids(name), frame.slot.main
-        self._device.launch(GATHER_WINDOWS, main, grids, frame.picks, patches, step=stride)
+        grids, picks = frame.grids(name), frame.picks.part(first, last)
+        self._device.launch(GATHER_WINDOWS, frame.slot.main, grids, picks, patches, step=stride)
         return patches
 
     def _choose(self, frame: Frame, seen: FeaturesPlan) -> None:

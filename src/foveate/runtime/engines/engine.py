@@ -26,7 +26,12 @@ class Engine(Protocol):
         """The same of the outputs."""
 
     def enqueue(
-        self, bindings: Mapping[str, Buffer], stream: Stream, *, rows: Buffer | None = None
+        self,
+        bindings: Mapping[str, Buffer],
+        stream: Stream,
+        *,
+        rows: Buffer | None = None,
+        first: int = 0,
     ) -> None:
         """Enqueue one run.
 
@@ -35,6 +40,7 @@ class Engine(Protocol):
             stream: Orders the reading of inputs and the writing of outputs.
             rows: (1,) int32: only so many rows of the inputs and outputs whose first length varies
                 matter. The engine may leave the other rows of its outputs as they are.
+            first: How many of the rows that ``rows`` counts lie before those of ``bindings``.
         """
 
     def close(self) -> None:

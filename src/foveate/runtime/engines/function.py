@@ -40,20 +40,25 @@ class FunctionEngine:
         self._function = function
 
     def enqueue(
-        self, bindings: Mapping[str, Buffer], stream: Stream, *, rows: Buffer | None = None
+        self,
+        bindings: Mapping[str, Buffer],
+        stream: Stream,
+        *,
+        rows: Buffer | None = None,
+        first: int = 0,
     ) -> None:
         """Enqueue one run; see :class:`foveate.runtime.engines.Engine`."""
         count = None if rows is None else host_array(rows)
-        host_stream(stream).enqueue(self._run, dict(bindings), count)
+        host_stream(stream).enqueue(self._run, dict(bindings), count, first)
 
     def close(self) -> None:
         """Do nothing: the function belongs to the caller."""
 
-    def _run(self, bindings: Mapping[str, Buffer], count: Ints | None) -> None:
-        if count is not None and not count[0]:
+    def _run(self, bindings: Mapping[str, Buffer], count: Ints | None, first: int) -> None:
+        if count is not None and count[0] <= first:
             return
-        results = self._function(leading_rows(self.inputs, bindings, count))
-        for name, target in leading_rows(self.outputs, bindings, count).items():
+        results = self._function(leading_rows(self.inputs, bindings, count, first))
+        for name, target in leading_rows(self.outputs, bindings, count, first).items():
             result = np.asarray(results[name])
             assert result.shape == target.shape, f"{name}: {result.shape} is not {target.shape}"
             np.copyto(target, result)

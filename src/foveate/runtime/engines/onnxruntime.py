@@ -63,24 +63,29 @@ class OnnxRuntimeEngine:
         self.outputs = tuple(_spec(value) for value in self._session.get_outputs())
 
     def enqueue(
-        self, bindings: Mapping[str, Buffer], stream: Stream, *, rows: Buffer | None = None
+        self,
+        bindings: Mapping[str, Buffer],
+        stream: Stream,
+        *,
+        rows: Buffer | None = None,
+        first: int = 0,
     ) -> None:
         """Enqueue one run; see :class:`foveate.runtime.engines.Engine`."""
         count = None if rows is None else host_array(rows)
-        host_stream(stream).enqueue(self._run, dict(bindings), count)
+        host_stream(stream).enqueue(self._run, dict(bindings), count, first)
 
     def close(self) -> None:
         """Release the session; runs that are enqueued must be done."""
         del self._session
 
-    def _run(self, bindings: Mapping[str, Buffer], count: Ints | None) -> None:
-        if count is not None and not count[0]:
+    def _run(self, bindings: Mapping[str, Buffer], count: Ints | None, first: int) -> None:
+        if count is not None and count[0] <= first:
             return
         binding = self._session.io_binding()
         # Bound memory is read and written in place: nothing is copied on the way in or out.
-        for name, array in leading_rows(self.inputs, bindings, count).items():
+        for name, array in leading_rows(self.inputs, bindings, count, first).items():
             binding.bind_input(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
-        for name, array in leading_rows(self.outputs, bindings, count).items():
+        for name, array in leading_rows(self.outputs, bindings, count, first).items():
             binding.bind_output(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
         try:
             with self._turn:

@@ -18,12 +18,15 @@ __all__ = ["leading_rows"]
 
 
 def leading_rows(
-    specs: Iterable[TensorSpec], bindings: Mapping[str, Buffer], count: Ints | None
+    specs: Iterable[TensorSpec], bindings: Mapping[str, Buffer], count: Ints | None, first: int
 ) -> dict[str, Array]:
-    """Return the array of each tensor; only ``count`` rows if its first length varies."""
+    """Return the array of each tensor; if its first length varies, only the rows that exist.
+
+    Those are ``count`` in all, ``first`` of which lie before these arrays.
+    """
     arrays = {spec.name: host_array(bindings[spec.name]) for spec in specs}
     if count is None:
         return arrays
-    stop = int(count[0])
+    stop = max(int(count[0]) - first, 0)
     varying = {spec.name for spec in specs if spec.shape and isinstance(spec.shape[0], str)}
     return {name: a[:stop] if name in varying else a for name, a in arrays.items()}
