@@ -26,7 +26,10 @@ RECORD_SCHEMA = 1
 
 @dataclass(frozen=True, kw_only=True)
 class ShapeRange:
-    """Shapes of one input that an optimisation profile accepts, and the one it is tuned for."""
+    """Shapes of one input that an optimisation profile accepts, and the one it is tuned for.
+
+    Of an input that is itself a size, such as that of a picture, they are its values.
+    """
 
     minimum: tuple[int, ...]
     optimum: tuple[int, ...]

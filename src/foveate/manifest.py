@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 SCHEMA = 1
-STAGES = ("propose", "refine", "features", "classify")
+STAGES = ("propose", "refine", "features", "classify", "paste")
 REQUIRED_STAGES = ("propose", "refine")
 
 
@@ -218,6 +218,11 @@ class Manifest:
     def classifies(self) -> bool:
         """Whether the bundle names what it finds, rather than only proposing."""
         return "classify" in self.stages
+
+    @property
+    def networks(self) -> dict[str, StageSpec]:
+        """The stages that our own runtime runs: without ``paste``, which it has kernels for."""
+        return {name: spec for name, spec in self.stages.items() if name != "paste"}
 
     def to_json(self) -> str:
         """Write as the text of ``manifest.json``, without sections that are absent."""

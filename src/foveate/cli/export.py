@@ -28,6 +28,10 @@ def command(
     portable: Annotated[
         bool, typer.Option("--portable", help="Write standard ONNX only, our functions inlined.")
     ] = False,
+    with_paste: Annotated[
+        bool,
+        typer.Option("--with-paste", help="Add a stage that makes bits of a picture of the masks."),
+    ] = False,
     overwrite: Annotated[bool, typer.Option(help="Replace a bundle that stands there.")] = False,
 ) -> None:
     """Export the networks of a checkpoint to ONNX, check them, and write a bundle."""
@@ -35,7 +39,11 @@ def command(
     from foveate.models.checkpoint import load_checkpoint
 
     options = ExportOptions(
-        name=name or output.resolve().name, top_k=top_k, max_side=max_side, portable=portable
+        name=name or output.resolve().name,
+        top_k=top_k,
+        max_side=max_side,
+        portable=portable,
+        with_paste=with_paste,
     )
     bundle = export_bundle(load_checkpoint(checkpoint), output, options, overwrite=overwrite)
     console = Console(stderr=True, highlight=False)

@@ -150,7 +150,7 @@ def _bisect(
 def _precisions(bundle: Bundle) -> dict[str, str]:
     from foveate.export.inspection.precision import claimed_precision
 
-    return {name: claimed_precision(bundle.manifest, name) for name in bundle.manifest.stages}
+    return {name: claimed_precision(bundle.manifest, name) for name in bundle.manifest.networks}
 
 
 def _beside(bundle: Bundle) -> Path:

@@ -32,7 +32,7 @@ from foveate.export.onnx_graph import export_stage
 from foveate.export.operators import DOMAIN
 from foveate.export.parity import check_stage
 from foveate.export.portable import portable
-from foveate.export.stages import cascade_stages, deepmask_of
+from foveate.export.stages import cascade_stages, deepmask_of, paste_stage
 from foveate.models.checkpoint import Cascade, round_to_half
 from foveate.models.deepmask import STRIDE
 from foveate.models.sharpmask import SharpMask
@@ -54,6 +54,7 @@ class ExportOptions:
         top_n: detections kept of a picture.
         accuracy: measured figures for the model card.
         portable: write standard operators only, with our functions inlined.
+        with_paste: add the stage `paste`, which turns windows into bits of the picture.
     """
 
     name: str = "mini"
@@ -67,6 +68,7 @@ class ExportOptions:
     top_n: int = 100
     accuracy: Mapping[str, Any] = field(default_factory=dict)
     portable: bool = False
+    with_paste: bool = False
 
 
 def export_bundle(
@@ -97,6 +99,8 @@ def export_bundle(
     if cascade.classifier is not None:
         round_to_half(cascade.classifier)
     stages = cascade_stages(cascade, long_side=options.long_side)
+    if options.with_paste:
+        stages.append(paste_stage(_mask_side(cascade), cascade.info.mask_threshold))
     models = {stage.name: export_stage(stage) for stage in stages}
     if options.portable:
         models = {name: portable(model) for name, model in models.items()}
@@ -112,7 +116,6 @@ def _manifest(
 ) -> Manifest:
     info = cascade.info
     deepmask = deepmask_of(cascade.proposals)
-    refined = isinstance(cascade.proposals, SharpMask)
     classifies = cascade.classifier is not None
     normalisation = deepmask.trunk.normalisation
     return Manifest(
@@ -124,9 +127,7 @@ def _manifest(
         pyramid=PyramidSpec(scales=options.scales, max_side=options.max_side),
         windows=WindowSpec(size=deepmask.window, stride=STRIDE, padding=deepmask.border),
         select=SelectSpec(top_k=options.top_k, window_nms=options.window_nms),
-        mask=MaskSpec(
-            size=deepmask.window if refined else deepmask.mask_side, threshold=info.mask_threshold
-        ),
+        mask=MaskSpec(size=_mask_side(cascade), threshold=info.mask_threshold),
         stages={name: _stage_spec(name, model) for name, model in models.items()},
         features=FeaturesSpec(
             short_side=options.short_side,
@@ -157,6 +158,11 @@ def _manifest(
             "accuracy": dict(options.accuracy),
         },
     )
+
+
+def _mask_side(cascade: Cascade) -> int:
+    deepmask = deepmask_of(cascade.proposals)
+    return deepmask.window if isinstance(cascade.proposals, SharpMask) else deepmask.mask_side
 
 
 def _four(values: tuple[float, ...]) -> tuple[float, float, float, float]:

@@ -93,8 +93,11 @@ def _name_dimensions(model: onnx.ModelProto, stage: Stage) -> None:
             names[dimension.dim_param] = name
             dimension.dim_param = name
     for value in model.graph.output:
-        for dimension in value.type.tensor_type.shape.dim:
-            if dimension.dim_param:
+        given = stage.dynamic.get(value.name, {})
+        for axis, dimension in enumerate(value.type.tensor_type.shape.dim):
+            if axis in given:
+                dimension.dim_param = given[axis]
+            elif dimension.dim_param:
                 dimension.dim_param = re.sub(
                     r"\w+", lambda symbol: names.get(symbol[0], symbol[0]), dimension.dim_param
                 )

@@ -13,11 +13,13 @@ from typing import Any
 
 import onnx
 from onnx import defs
-from onnxscript.values import Opset
+from onnxscript.values import Op, Opset
 
 from foveate.export.function_bodies.bilinear_upsample import bilinear_upsample_body
+from foveate.export.function_bodies.paste_windows import paste_windows_body
 from foveate.export.function_bodies.roi_max_pool import roi_max_pool_body
 from foveate.models.bilinear_upsample import OPERATOR as BILINEAR_UPSAMPLE
+from foveate.models.paste_windows import OPERATOR as PASTE_WINDOWS
 from foveate.models.roi_max_pool import OPERATOR as ROI_MAX_POOL
 
 DOMAIN = "foveate"
@@ -29,7 +31,6 @@ LARGEST_FULL_TABLE = 128
 """Side in cells up to which windows of all powers of two are tabulated, beyond it every second."""
 
 _FLOATS = ["tensor(float)", "tensor(float16)", "tensor(bfloat16)"]
-_PLUGIN = {"plugin_namespace": DOMAIN, "plugin_version": str(VERSION)}
 
 
 def translation_table() -> dict[Callable[..., Any], Callable[..., Any]]:
@@ -37,6 +38,7 @@ def translation_table() -> dict[Callable[..., Any], Callable[..., Any]]:
     return {
         ROI_MAX_POOL: _roi_max_pool_node,
         BILINEAR_UPSAMPLE: _bilinear_upsample_node,
+        PASTE_WINDOWS: _paste_windows_node,
     }
 
 
@@ -47,17 +49,24 @@ def attach_bodies(model: onnx.ModelProto, largest_side: int) -> None:
         model: changed in place.
         largest_side: of the maps that regions are pooled from, in cells.
     """
-    used = {node.op_type for node in model.graph.node if node.domain == DOMAIN}
+    ours = [node for node in model.graph.node if node.domain == DOMAIN]
+    used = {node.op_type for node in ours}
     if "RoiMaxPool2d" in used:
         radix = 4 if largest_side > LARGEST_FULL_TABLE else 2
         model.functions.append(roi_max_pool_body(largest_side, radix))
     if "BilinearUpsample2d" in used:
-        model.functions.append(bilinear_upsample_body())
+        # A function is known by its name, so a file has nodes of one mode only.
+        (windows,) = {len(node.input) > 1 for node in ours if node.op_type == "BilinearUpsample2d"}
+        model.functions.append(paste_windows_body() if windows else bilinear_upsample_body())
 
 
 def _schema(
-    name: str, inputs: dict[str, str], output: str, attributes: dict[str, defs.OpSchema.AttrType]
+    name: str,
+    inputs: dict[str, str],
+    outputs: dict[str, str],
+    attributes: dict[str, defs.OpSchema.AttrType],
 ) -> defs.OpSchema:
+    """Describe one form of an operator, for the exporter alone: a registered one could have no modes."""
     text = defs.OpSchema.AttrType.STRING
     types = {**attributes, "plugin_namespace": text, "plugin_version": text}
     return defs.OpSchema(
@@ -65,47 +74,70 @@ def _schema(
         DOMAIN,
         VERSION,
         inputs=[defs.OpSchema.FormalParameter(key, kind) for key, kind in inputs.items()],
-        outputs=[defs.OpSchema.FormalParameter(output, "T")],
+        outputs=[defs.OpSchema.FormalParameter(key, kind) for key, kind in outputs.items()],
         type_constraints=[("T", _FLOATS, "Any float.")],
         attributes=[defs.OpSchema.Attribute(key, kind) for key, kind in types.items()],
     )
 
 
-defs.register_schema(
-    _schema(
-        "RoiMaxPool2d",
-        {"features": "T", "rois": "tensor(float)"},
-        "pooled",
-        {
-            "pooled_shape": defs.OpSchema.AttrType.INTS,
-            "spatial_scale": defs.OpSchema.AttrType.FLOAT,
-            "rounding": defs.OpSchema.AttrType.INT,
-        },
-    )
+_POOL = _schema(
+    "RoiMaxPool2d",
+    {"features": "T", "rois": "tensor(float)"},
+    {"pooled": "T"},
+    {
+        "pooled_shape": defs.OpSchema.AttrType.INTS,
+        "spatial_scale": defs.OpSchema.AttrType.FLOAT,
+        "rounding": defs.OpSchema.AttrType.INT,
+    },
 )
-defs.register_schema(
-    _schema(
-        "BilinearUpsample2d",
-        {"x": "T"},
-        "y",
-        {"scale": defs.OpSchema.AttrType.INT, "mode": defs.OpSchema.AttrType.STRING},
-    )
+_MAP = _schema(
+    "BilinearUpsample2d",
+    {"x": "T"},
+    {"y": "T"},
+    {"scale": defs.OpSchema.AttrType.INT, "mode": defs.OpSchema.AttrType.STRING},
 )
-_FOVEATE = Opset(DOMAIN, VERSION)
+_WINDOWS = _schema(
+    "BilinearUpsample2d",
+    {"logits": "T", "geometry": "tensor(float)", "size": "tensor(int64)"},
+    {"bits": "tensor(int32)", "areas": "tensor(int32)", "boxes": "tensor(float)"},
+    {
+        "threshold": defs.OpSchema.AttrType.FLOAT,
+        "mode": defs.OpSchema.AttrType.STRING,
+        "tensorrt_plugin_shape_input_indices": defs.OpSchema.AttrType.INTS,
+    },
+)
 
 
 def _roi_max_pool_node(
     features: Any, rois: Any, output_side: int, spatial_scale: float, rounding: str
 ) -> Any:
-    return _FOVEATE.RoiMaxPool2d(
+    return _node(
+        _POOL,
         features,
         rois,
         pooled_shape=[output_side, output_side],
         spatial_scale=spatial_scale,
         rounding=ROUNDINGS.index(rounding),
-        **_PLUGIN,
     )
 
 
 def _bilinear_upsample_node(x: Any, scale: int) -> Any:
-    return _FOVEATE.BilinearUpsample2d(x, scale=scale, mode="half_pixel", **_PLUGIN)
+    return _node(_MAP, x, scale=scale, mode="half_pixel")
+
+
+def _paste_windows_node(logits: Any, geometry: Any, size: Any, threshold: float) -> Any:
+    return _node(
+        _WINDOWS,
+        logits,
+        geometry,
+        size,
+        threshold=threshold,
+        mode="windows",
+        # Shapes follow from the values of the size, which a plugin gets only if the node says so.
+        tensorrt_plugin_shape_input_indices=[2],
+    )
+
+
+def _node(schema: defs.OpSchema, *inputs: Any, **attributes: Any) -> Any:
+    write = Op(Opset(DOMAIN, VERSION), schema.name, schema)
+    return write(*inputs, **attributes, plugin_namespace=DOMAIN, plugin_version=str(VERSION))

@@ -17,6 +17,9 @@ from foveate.export.stages import Stage
 TOLERANCE = 1e-5
 """Largest difference, as a share of the largest value (at least 1): float32 sums in another order."""
 
+_PLACES = ("boxes", "geometry", "size")
+"""Inputs that are places in a picture: random ones would lie nowhere."""
+
 
 def check_stage(stage: Stage, model: onnx.ModelProto) -> None:
     """Compare a stage in ONNX Runtime with PyTorch on random inputs of the examples' sizes.
@@ -26,7 +29,7 @@ def check_stage(stage: Stage, model: onnx.ModelProto) -> None:
     """
     generator = torch.Generator().manual_seed(0)
     inputs = {
-        name: example if name == "boxes" else torch.randn(example.shape, generator=generator)
+        name: example if name in _PLACES else torch.randn(example.shape, generator=generator)
         for name, example in stage.inputs.items()
     }
     for name, error in stage_errors(stage, model.SerializeToString(), inputs).items():
@@ -46,7 +49,7 @@ def stage_errors(
     Args:
         stage: its module in evaluation mode.
         model: the ONNX file's content, or its path.
-        inputs: float32, by name.
+        inputs: by name.
 
     Returns:
         Output -> largest difference over max(1, largest value in PyTorch).

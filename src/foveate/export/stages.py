@@ -13,6 +13,7 @@ from foveate.models.checkpoint import Cascade
 from foveate.models.deepmask import STRIDE, DeepMask
 from foveate.models.multipathnet import MultiPathNet
 from foveate.models.normalisation import Normalisation
+from foveate.models.paste_windows import PasteWindows
 from foveate.models.sharpmask import SKIP_STRIDES, SharpMask
 
 Axes = dict[int, str]
@@ -25,8 +26,9 @@ class Stage:
     Attributes:
         name: the stage's name in the bundle.
         module: takes the inputs and gives the outputs in order.
-        inputs: name -> a float32 example, of any size that the dynamic axes allow.
-        dynamic: input -> axis -> name of the dimension that varies.
+        inputs: name -> an example, of any size that the dynamic axes allow.
+        dynamic: input -> axis -> name of the dimension that varies; an output too, if its length
+            follows from a value and not from a length.
         multiples: dimension -> the number that it is always a multiple of.
         outputs: names.
         largest_map: largest side of the maps that regions are pooled from, in cells.
@@ -179,6 +181,32 @@ def proposal_stages(network: DeepMask | SharpMask) -> list[Stage]:
         outputs=("logits",),
     )
     return [propose, refine]
+
+
+def paste_stage(mask_side: int, threshold: float) -> Stage:
+    """Return the optional stage `paste`: masks of refine as bits of the picture.
+
+    Args:
+        mask_side: of the masks that refine returns.
+        threshold: a pixel is foreground if its resampled logit is larger.
+    """
+    side = float(mask_side)
+    return Stage(
+        name="paste",
+        module=PasteWindows(threshold),
+        inputs={
+            "logits": torch.zeros(3, mask_side, mask_side),
+            "geometry": torch.tensor([[8.0, 8.0, side, side]] * 3),
+            "size": torch.tensor([48, 64]),
+        },
+        dynamic={
+            "logits": {0: "windows"},
+            "geometry": {0: "windows"},
+            "bits": {1: "picture_height", 2: "picture_words"},
+        },
+        multiples={},
+        outputs=("bits", "areas", "boxes"),
+    )
 
 
 def detection_stages(

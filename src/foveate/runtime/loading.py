@@ -63,7 +63,7 @@ def _open_engines(bundle: Bundle, provider: str, threads: int | None) -> dict[st
         path = bundle.stage_path(stage)
         return OnnxRuntimeEngine(path, threads=threads, provider=provider, turn=turn)
 
-    stages = tuple(bundle.manifest.stages)
+    stages = tuple(bundle.manifest.networks)
     with ThreadPoolExecutor(len(stages)) as pool:
         return dict(zip(stages, pool.map(open_engine, stages), strict=True))
 

@@ -193,7 +193,7 @@ class Pipeline:
 
 def _check_engines(bundle: Bundle, engines: Mapping[str, Engine]) -> None:
     """Check that each stage has an engine, with the tensors that the manifest names."""
-    for stage, spec in bundle.manifest.stages.items():
+    for stage, spec in bundle.manifest.networks.items():
         if stage not in engines:
             raise BundleError(f"the stage {stage!r} has no engine", file=bundle.root)
         engine = engines[stage]

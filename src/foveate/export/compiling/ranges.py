@@ -51,7 +51,7 @@ def plan_engines(manifest: Manifest, options: CompileOptions) -> list[EnginePlan
 def _of_stage(manifest: Manifest, options: CompileOptions, stage: str) -> list[EnginePlan]:
     spec = manifest.stages[stage]
     names = {name for one in spec.inputs for name in one.shape if isinstance(name, str)}
-    sized = any(re.match("height|width", name) for name in names)
+    sized = stage == "paste" or any(re.match("height|width", name) for name in names)
     counted = bool(names & {"windows", "boxes"})
     pictures = options.pictures if sized else ()
     buckets = options.buckets if counted else ()
@@ -76,17 +76,27 @@ def _lengths(manifest: Manifest, stage: str, picture: tuple[int, int] | None) ->
     """Lengths of the dimensions of a stage, once a profile."""
     rows: Lengths = dict.fromkeys(("windows", "boxes"), (1, *(manifest.select.top_k,) * 2))
     if picture is None:
-        sizes = [_propose(manifest) if stage == "propose" else _features(manifest.features)]
+        sizes = [_any_picture(manifest, stage)]
     else:
         plan = Plan.of(
             picture[1], picture[0], manifest.pyramid, manifest.windows, manifest.features
         )
         canvases = [(level.canvas_height, level.canvas_width) for level in plan.levels]
+        if stage == "paste":
+            width, height = picture
+            return [rows | {"picture_height": (height,) * 3, "picture_width": (width,) * 3}]
         if stage != "propose":
             seen = plan.features
             canvases = [] if seen is None else [(seen.canvas_height, seen.canvas_width)]
         sizes = [{"height": (h,) * 3, "width": (w,) * 3} for h, w in canvases] or [{}]
     return [rows | one for one in sizes]
+
+
+def _any_picture(manifest: Manifest, stage: str) -> Lengths:
+    if stage == "paste":
+        high = manifest.pyramid.max_side
+        return {"picture_height": (1, max(1, high * 3 // 4), high), "picture_width": (1, high, high)}
+    return _propose(manifest) if stage == "propose" else _features(manifest.features)
 
 
 def _propose(manifest: Manifest) -> Lengths:
@@ -119,7 +129,9 @@ def _profile(
 ) -> dict[str, ShapeRange]:
     profile = {}
     for one in spec.inputs:
-        sides = [_length(stage, name, lengths) for name in one.shape]
+        # What is bounded of a size is its values, the picture's.
+        shape = ("picture_height", "picture_width") if one.name == "size" else one.shape
+        sides = [_length(stage, name, lengths) for name in shape]
         low, best, high = (tuple(column) for column in zip(*sides, strict=True))
         profile[one.name] = ShapeRange(minimum=low, optimum=best, maximum=high)
     return profile
@@ -151,6 +163,7 @@ def _check_names(manifest: Manifest, options: CompileOptions) -> None:
             )
     specs = [one for stage in manifest.stages.values() for one in stage.inputs]
     known = sorted({name for one in specs for name in one.shape if isinstance(name, str)})
+    known += ["picture_height", "picture_width"] if "paste" in manifest.stages else []
     for name in options.ranges:
         if name not in known:
             raise OptionError(

@@ -155,12 +155,14 @@ class _Build:
                 config.set_timing_cache(config.create_timing_cache(b""), False)
 
     def _add_profiles(self, builder: Any, network: Any, config: Any) -> None:
-        inputs = [network.get_input(number).name for number in range(network.num_inputs)]
+        inputs = [network.get_input(number) for number in range(network.num_inputs)]
         for shapes in self.request.profiles:
             profile = builder.create_optimization_profile()
-            for name in inputs:
-                one = shapes[name]
-                profile.set_shape(name, one.minimum, one.optimum, one.maximum)
+            for tensor in inputs:
+                one = shapes[tensor.name]
+                # An input that is a size bounds its values, since shapes follow from them.
+                bound = profile.set_shape_input if tensor.is_shape_tensor else profile.set_shape
+                bound(tensor.name, one.minimum, one.optimum, one.maximum)
             if not profile or config.add_optimization_profile(profile) < 0:
                 raise RefusedError("profile", text=self._last_error())
 

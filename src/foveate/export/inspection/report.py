@@ -215,7 +215,8 @@ def _ranges(bundle: Bundle, stage: str) -> dict[str, ShapeRange]:
 
 
 def _best(bundle: Bundle, stage: str, ranges: dict[str, ShapeRange]) -> dict[str, Shape]:
-    names = [one.name for one in bundle.manifest.stages[stage].inputs]
+    # The range of a size is of its values, and its shape is fixed.
+    names = [one.name for one in bundle.manifest.stages[stage].inputs if one.name != "size"]
     return {name: ranges[name].optimum for name in names if name in ranges}
 
 

@@ -78,7 +78,7 @@ def first_drift(
     Returns:
         None if the outputs of all stages are within the tolerance on all pictures.
     """
-    own = {name: session_function(bundle.stage_path(name)) for name in bundle.manifest.stages}
+    own = {name: session_function(bundle.stage_path(name)) for name in bundle.manifest.networks}
     for number, picture in enumerate(pictures):
         for stage, inputs in calls_of(bundle, reference.functions, picture):
             tolerance = tolerances[stage]

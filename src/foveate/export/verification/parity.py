@@ -48,7 +48,7 @@ def measure(
         InputError: a picture cannot be read.
     """
     options = Options(min_score=min_score)
-    own = {name: session_function(bundle.stage_path(name)) for name in bundle.manifest.stages}
+    own = {name: session_function(bundle.stage_path(name)) for name in bundle.manifest.networks}
     tallies: dict[str, dict[str, Tally]] = {}
 
     def both(stage: str, inputs: dict[str, Array]) -> Mapping[str, Array]:
@@ -63,7 +63,7 @@ def measure(
         load(bundle.root, options=options) as finding,
     ):
         for number, picture in enumerate(pictures):
-            tallies = {stage: defaultdict(Tally) for stage in bundle.manifest.stages}
+            tallies = {stage: defaultdict(Tally) for stage in bundle.manifest.networks}
             matched = match(_results(expecting, picture), _results(finding, picture))
             stages = {
                 stage: {name: tally.result() for name, tally in of.items()}
@@ -85,7 +85,7 @@ def measure(
 
 def calls_of(bundle: Bundle, functions: Mapping[str, Function], picture: Path) -> Iterator[Call]:
     """Yield the inputs that each stage gets on a picture, by stage and then the smallest first."""
-    calls: dict[str, list[dict[str, Array]]] = {name: [] for name in bundle.manifest.stages}
+    calls: dict[str, list[dict[str, Array]]] = {name: [] for name in bundle.manifest.networks}
 
     def recorded(stage: str, inputs: dict[str, Array]) -> Mapping[str, Array]:
         calls[stage].append({name: array.copy() for name, array in inputs.items()})
@@ -108,7 +108,7 @@ def _pipeline(
         return FunctionEngine(spec.inputs, spec.outputs, lambda inputs: function(stage, inputs))
 
     return Pipeline(
-        bundle, {name: engine(name) for name in bundle.manifest.stages}, options=options
+        bundle, {name: engine(name) for name in bundle.manifest.networks}, options=options
     )
 
 

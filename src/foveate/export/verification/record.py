@@ -54,7 +54,7 @@ class Record:
 def stage_digests(bundle: Bundle) -> dict[str, str]:
     """Return the SHA-256 of each stage's file, as the manifest lists it."""
     manifest = bundle.manifest
-    return {name: manifest.files[stage.file].sha256 for name, stage in manifest.stages.items()}
+    return {name: manifest.files[stage.file].sha256 for name, stage in manifest.networks.items()}
 
 
 def write_record(record: Record, file: Path) -> None:

@@ -85,7 +85,7 @@ def bundle_reference(bundle: Bundle, other: Bundle) -> Reference:
     return Reference(
         name=f"the bundle {other.root.name!r}",
         functions={
-            stage: session_function(other.stage_path(stage)) for stage in other.manifest.stages
+            stage: session_function(other.stage_path(stage)) for stage in other.manifest.networks
         },
         model=model,
     )
