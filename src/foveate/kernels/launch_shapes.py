@@ -142,13 +142,13 @@ def take_boxes(*, count: int, **_: int) -> LaunchShape:
 
 
 def pyramid_place(*, blocks: int, **_: int) -> LaunchShape:
-    """A block makes a tile of 8 x 32 pixels of a canvas; ``blocks`` counts those of all levels."""
-    return _linear(blocks, 256, 24576)
+    """A block makes a tile of 64 x 64 pixels of a canvas; ``blocks`` counts those of all levels."""
+    return _linear(blocks, 256, 23808)
 
 
 def pyramid_resize(*, height: int, width: int, **_: int) -> LaunchShape:
-    """A block makes a tile of 8 x 32 pixels."""
-    return _linear(_ceil_div(height, 8) * _ceil_div(width, 32), 256, 24576)
+    """A block makes a tile of 64 x 64 pixels."""
+    return _linear(_ceil_div(height, 64) * _ceil_div(width, 64), 256, 23808)
 
 
 def _linear(blocks: int, threads: int, shared_bytes: int = 0) -> LaunchShape:

@@ -7,19 +7,20 @@
 namespace foveate {
 
 constexpr int kLongestSide = 16384;
+constexpr int kTileBytes = kHeadBytes + kStageBytes;
 
 inline bool is_too_long(int side) { return side > kLongestSide; }
 
 }  // namespace foveate
 
 // Lay the picture on the canvases of all levels.
-//   picture (picture_height, picture_width, 3) uint8 at a multiple of 4 bytes; canvases (levels,)
-//   addresses of (3, canvas height, canvas width) float32 or float16; plan (levels, 6) int32 canvas
-//   height, canvas width, height and width of the picture on the canvas, row and column of its
-//   first pixel there, number of the level's first block; table (3, 256) float32, the normalised
-//   value of each byte; blocks: of all levels; fill: byte around the picture; resampling: see
-//   pyramid.cuh; to_bytes: 1 to round the resampled picture to bytes, as host.py does. The plan is
-//   device memory: the caller answers for sides of 1 to 16384.
+//   picture (picture_height, picture_width, 3) uint8; canvases (levels,) addresses of (3, canvas
+//   height, canvas width) float32 or float16; plan (levels, 6) int32 canvas height, canvas width,
+//   height and width of the picture on the canvas, row and column of its first pixel there, number
+//   of the level's first block; table (3, 256) float32, the normalised value of each byte; blocks:
+//   of all levels; fill: byte around the picture; resampling: see pyramid.cuh; to_bytes: 1 to round
+//   the resampled picture to bytes, as host.py does. The plan is device memory: the caller answers
+//   for sides of 1 to 16384.
 extern "C" int foveate_launch_pyramid_place(const unsigned char* picture, const void* canvases,
                                             const int* plan, const float* table, int picture_height,
                                             int picture_width, int levels, int blocks,
@@ -34,8 +35,7 @@ extern "C" int foveate_launch_pyramid_place(const unsigned char* picture, const 
     if (picture == nullptr || canvases == nullptr || plan == nullptr || table == nullptr) {
         return kNullPointer;
     }
-    if (!is_aligned(picture, 4) || !is_aligned(canvases, 8) || !is_aligned(plan, 4) ||
-        !is_aligned(table, 4)) {
+    if (!is_aligned(canvases, 8) || !is_aligned(plan, 4) || !is_aligned(table, 4)) {
         return kMisaligned;
     }
     if (is_too_long(picture_height) || is_too_long(picture_width)) return kTooLarge;
@@ -48,8 +48,7 @@ extern "C" int foveate_launch_pyramid_place(const unsigned char* picture, const 
 #undef FOVEATE_START
 }
 
-// Resize a picture (picture_height, picture_width, 3), at a multiple of 4 bytes, to
-// (height, width, 3), both uint8.
+// Resize a picture (picture_height, picture_width, 3) to (height, width, 3), both uint8.
 extern "C" int foveate_launch_pyramid_resize(const unsigned char* picture, unsigned char* resized,
                                              int picture_height, int picture_width, int height,
                                              int width, int resampling, cudaStream_t stream) {
@@ -59,12 +58,11 @@ extern "C" int foveate_launch_pyramid_resize(const unsigned char* picture, unsig
     if (height == 0 || width == 0) return kOk;
     if (picture_height == 0 || picture_width == 0) return kBadShape;
     if (picture == nullptr || resized == nullptr) return kNullPointer;
-    if (!is_aligned(picture, 4)) return kMisaligned;
     if (is_too_long(picture_height) || is_too_long(picture_width) || is_too_long(height) ||
         is_too_long(width)) {
         return kTooLarge;
     }
-    const int blocks = ceil_div(width, kTileWidth) * ceil_div(height, kTileHeight);
+    const int blocks = ceil_div(width, kTileSide) * ceil_div(height, kTileSide);
     return FOVEATE_LAUNCH(foveate_pyramid_resize, dim3(static_cast<unsigned>(blocks)),
                           dim3(kTileThreads), kTileBytes, stream, picture, resized, picture_height,
                           picture_width, height, width, resampling);

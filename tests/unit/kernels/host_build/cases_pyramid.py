@@ -23,7 +23,7 @@ def place(
     picture: Arrays, levels: list[Level], *, corners: bool, to_bytes: bool, dtype: Any = np.float32
 ) -> list[Arrays]:
     canvases = [np.full((3, level[0], level[1]), np.nan, dtype) for level in levels]
-    tiles = [-(-level[0] // 8) * -(-level[1] // 32) for level in levels]
+    tiles = [-(-level[0] // 64) * -(-level[1] // 64) for level in levels]
     starts = np.concatenate([[0], np.cumsum(tiles)])
     plan = np.array(
         [(*level, start) for level, start in zip(levels, starts[:-1], strict=True)], np.int32
@@ -117,7 +117,7 @@ def test_resized_pictures_are_the_nearest_bytes() -> None:
         assert np.abs(found - reference.resize(picture, height, width)).max() <= 0.5 + 1e-3
 
 
-@pytest.mark.parametrize("shape", [(700, 900), (3, 9001), (2000, 5)])
+@pytest.mark.parametrize("shape", [(700, 900), (3, 9001), (2000, 5), (9000, 3)])
 def test_what_needs_too_much_to_be_staged_is_read_directly(shape: tuple[int, int]) -> None:
     picture = np.random.default_rng(1).integers(0, 256, (*shape, 3), dtype=np.uint8)
     found = resize(picture, 9, 33)
