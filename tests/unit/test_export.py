@@ -100,7 +100,11 @@ def test_regions_are_pooled_by_our_operator_and_its_body(bundle: Bundle) -> None
     assert attributes["pooled_shape"] == [7, 7]
     assert attributes["rounding"] == 0
     assert (attributes["plugin_namespace"], attributes["plugin_version"]) == (b"foveate", b"1")
-    assert [function.name for function in model.functions] == ["RoiMaxPool2d"]
+    assert {function.name for function in model.functions} == {"RoiMaxPool2d"}
+    # Maps of stride 8, 16 and 32 have a body each, of as many levels as their sides need.
+    sides = {function.overload.split("_")[1] for function in model.functions}
+    assert sides == {"128", "64", "32"}
+    assert {node.overload for node in nodes} == {f.overload for f in model.functions}
     operators = {node.op_type for node in [*model.graph.node, *model.functions[0].node]}
     assert not operators & {"MaxRoiPool", "Loop", "If", "Scan"}
     assert [plugin.name for plugin in bundle.manifest.plugins] == [

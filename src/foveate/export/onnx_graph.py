@@ -37,7 +37,7 @@ def export_stage(stage: Stage) -> onnx.ModelProto:
     model = _trace(stage)
     _name_dimensions(model, stage)
     _drop_traces_of_the_machine(model)
-    attach_bodies(model, stage.largest_map)
+    attach_bodies(model, stage.long_side)
     _store_halves(model)
     onnx.checker.check_model(model)
     return model

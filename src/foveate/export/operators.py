@@ -9,6 +9,7 @@ which matches by name and ignores the domain.
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import ceil
 from typing import Any
 
 import onnx
@@ -30,6 +31,9 @@ ROUNDINGS = ("caffe", "v2")
 LARGEST_FULL_TABLE = 128
 """Side in cells up to which windows of all powers of two are tabulated, beyond it every second."""
 
+MANY_CHANNELS, PARTS = 256, 8
+"""From so many channels on, ROI pooling takes them in so many parts, which saves memory."""
+
 _FLOATS = ["tensor(float)", "tensor(float16)", "tensor(bfloat16)"]
 
 
@@ -42,22 +46,42 @@ def translation_table() -> dict[Callable[..., Any], Callable[..., Any]]:
     }
 
 
-def attach_bodies(model: onnx.ModelProto, largest_side: int) -> None:
+def attach_bodies(model: onnx.ModelProto, long_side: int) -> None:
     """Give each operator of ours that the model uses its function body.
+
+    ROI pooling has a body a kind of map, an overload of the function.
 
     Args:
         model: changed in place.
-        largest_side: of the maps that regions are pooled from, in cells.
+        long_side: bound of the longer side of the picture that regions are of, in pixels.
     """
     ours = [node for node in model.graph.node if node.domain == DOMAIN]
-    used = {node.op_type for node in ours}
-    if "RoiMaxPool2d" in used:
-        radix = 4 if largest_side > LARGEST_FULL_TABLE else 2
-        model.functions.append(roi_max_pool_body(largest_side, radix))
-    if "BilinearUpsample2d" in used:
-        # A function is known by its name, so a file has nodes of one mode only.
-        (windows,) = {len(node.input) > 1 for node in ours if node.op_type == "BilinearUpsample2d"}
+    channels = {
+        value.name: value.type.tensor_type.shape.dim[1].dim_value
+        for value in model.graph.input
+        if len(value.type.tensor_type.shape.dim) > 1
+    }
+    bodies = {}
+    for node in ours:
+        if node.op_type == "RoiMaxPool2d":
+            scale = next(one.f for one in node.attribute if one.name == "spatial_scale")
+            body = _roi_max_pool_body(ceil(long_side * scale), channels.get(node.input[0], 1))
+            node.overload = body.overload
+            bodies[body.overload] = body
+    model.functions.extend(bodies.values())
+    modes = {len(node.input) > 1 for node in ours if node.op_type == "BilinearUpsample2d"}
+    if modes:
+        # A runtime may know a function by its name alone, so a file has nodes of one mode only.
+        (windows,) = modes
         model.functions.append(paste_windows_body() if windows else bilinear_upsample_body())
+
+
+def _roi_max_pool_body(side: int, channels: int) -> onnx.FunctionProto:
+    """Choose the body for maps of a largest side in cells and a number of channels."""
+    radix = 4 if side > LARGEST_FULL_TABLE else 2
+    parts = PARTS if channels >= MANY_CHANNELS else 1
+    name = f"side_{side}_radix_{radix}_parts_{parts}"
+    return roi_max_pool_body(side, radix, parts, overload=name)
 
 
 def _schema(

@@ -31,7 +31,7 @@ class Stage:
             follows from a value and not from a length.
         multiples: dimension -> the number that it is always a multiple of.
         outputs: names.
-        largest_map: largest side of the maps that regions are pooled from, in cells.
+        long_side: bound of the longer side, in pixels, of the picture that regions are of.
     """
 
     name: str
@@ -40,7 +40,7 @@ class Stage:
     dynamic: dict[str, Axes]
     multiples: dict[str, int]
     outputs: tuple[str, ...]
-    largest_map: int = 1
+    long_side: int = 0
 
 
 class _SharpMaskPropose(nn.Module):
@@ -247,6 +247,6 @@ def detection_stages(
         },
         multiples={},
         outputs=("probabilities", "deltas"),
-        largest_map=last * ceil(long_side / last) // strides[0],
+        long_side=last * ceil(long_side / last),
     )
     return [features, classify]

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import onnx
+from onnx import inliner
 
 from foveate.errors import FoveateError
 from foveate.export.compiling.monitor import make_monitor
@@ -67,6 +68,9 @@ class _Build:
         dispatch = choose(
             custom_ops(model), creators, self.target, library=self.request.plugins is not None
         )
+        if "body" in dispatch.values():
+            # The parser does not tell the overloads of a function apart.
+            model = inliner.inline_local_functions(model)
         if self.target.cross and "sm_75" in self.request.archs and float32_inputs(model):
             gemms_as_convolutions(model)
         try:

@@ -7,6 +7,9 @@ however large it is. The table is separable: windows of all heights are stacked 
 windows of all widths along the columns, so that the place of a window is the sum of one number a
 row and one number a column.
 
+Channels do not meet, so they may be cut into parts, of which one at a time has its table and its
+look-ups in memory.
+
 NOTE: Heights (or widths) that the map does not have are stacks of no rows, so one body serves maps
 of any size up to 2^levels. A bin larger than that would need a window that the table does not have:
 its look-up is out of bounds, an error in ONNX Runtime, never a wrong maximum.
@@ -25,7 +28,9 @@ _FARTHEST = 2.0**28
 """Largest map coordinate, as in the reference: what lies farther counts as this."""
 
 
-def roi_max_pool_body(largest_side: int, radix: int = 2) -> onnx.FunctionProto:
+def roi_max_pool_body(
+    largest_side: int, radix: int = 2, parts: int = 1, overload: str = ""
+) -> onnx.FunctionProto:
     """Write the function for maps of any size up to a largest one.
 
     Its inputs are `features` (N, C, H, W) of any float type and `rois` (R, 5) float32: the index of
@@ -36,24 +41,39 @@ def roi_max_pool_body(largest_side: int, radix: int = 2) -> onnx.FunctionProto:
         largest_side: of the maps, in cells.
         radix: of the windows' sides, 1, radix, radix^2 and so on: 2, or 4 for a table of a third of
             the size and 16 look-ups in place of four.
+        parts: that the channels are cut into; tables and look-ups are of one part at a time. At
+            most the number of channels.
+        overload: name of this body among those of one model.
     """
     levels = 1
     while radix**levels < largest_side:
         levels += 1
+    cut = f"Split <axis = 1, num_outputs = {parts}>" if parts > 1 else "Identity"
+    join = "Concat <axis = 1>" if parts > 1 else "Identity"
     lines = [
         *_constants(levels, radix),
-        *_tables(levels, radix),
+        *_sizes(),
         *_corners(),
         *_bins("y", "rows", "height", radix),
         *_bins("x", "columns", "width", radix),
-        *_look_ups(radix),
+        *_places(radix),
+        f"{_of_parts('features', parts)} = {cut} (features)",
     ]
+    for part in range(parts):
+        lines += [*_table(part, levels, radix), *_look_ups(part, radix)]
+    lines.append(f"pooled = {join} ({_of_parts('pooled', parts)})")
     body = "\n".join(lines)
-    return parser.parse_function(
+    function = parser.parse_function(
         '<opset_import: ["" : 18], domain: "foveate">\n'
         "RoiMaxPool2d <pooled_shape, spatial_scale, rounding, plugin_namespace, plugin_version>"
         f"(features, rois) => (pooled)\n{{\n{body}\n}}"
     )
+    function.overload = overload
+    return function
+
+
+def _of_parts(name: str, parts: int) -> str:
+    return ", ".join(f"{name}_{part}" for part in range(parts))
 
 
 def _ints(values: list[int]) -> str:
@@ -82,25 +102,11 @@ def _constants(levels: int, radix: int) -> Iterator[str]:
     yield "below = Reshape (below_flat, square)"
 
 
-def _tables(levels: int, radix: int) -> Iterator[str]:
-    """Stack the windows of all heights, then of all widths: `table` (N * rows * columns, C)."""
+def _sizes() -> Iterator[str]:
+    """Rows (and columns) of the table, and in which of them the windows of each size begin."""
     yield "batch_size = Shape <start = 0, end = 1> (features)"
-    yield "channels = Shape <start = 1, end = 2> (features)"
     yield "height = Shape <start = 2, end = 3> (features)"
     yield "width = Shape <start = 3, end = 4> (features)"
-    yield "tall_0 = Transpose <perm = [0, 2, 3, 1]> (features)"
-    yield from _grown("tall", levels, radix, axis=1)
-    # A row of zeros, for bins that cover nothing.
-    yield "zero_value = CastLike (none, features)"
-    yield "zero_shape = Concat <axis = 0> (batch_size, one, width, channels)"
-    yield "zero_row = Expand (zero_value, zero_shape)"
-    stack = ", ".join(f"tall_{k}" for k in range(levels))
-    yield f"wide_0 = Concat <axis = 1> ({stack}, zero_row)"
-    yield from _grown("wide", levels, radix, axis=2)
-    stack = ", ".join(f"wide_{k}" for k in range(levels))
-    yield f"stacked = Concat <axis = 2> ({stack})"
-    yield "flat_shape = Concat <axis = 0> (last_axis, channels)"
-    yield "table = Reshape (stacked, flat_shape)"
     for axis, side in (("y", "height"), ("x", "width")):
         yield f"less_{axis} = Sub ({side}, windows)"
         yield f"counted_{axis} = Add (less_{axis}, one)"
@@ -111,6 +117,25 @@ def _tables(levels: int, radix: int) -> Iterator[str]:
     yield "table_columns = Identity (sum_x)"
     yield "table_rows = Add (sum_y, one)"
     yield "zero_place = Mul (sum_y, table_columns)"
+
+
+def _table(part: int, levels: int, radix: int) -> Iterator[str]:
+    """Stack windows of all heights, then of all widths: `table_*` (N * rows * columns, C)."""
+    tall, wide = f"tall_{part}", f"wide_{part}"
+    yield f"channels_{part} = Shape <start = 1, end = 2> (features_{part})"
+    yield f"{tall}_0 = Transpose <perm = [0, 2, 3, 1]> (features_{part})"
+    yield from _grown(tall, levels, radix, axis=1)
+    # A row of zeros, for bins that cover nothing.
+    yield f"zero_value_{part} = CastLike (none, features)"
+    yield f"zero_shape_{part} = Concat <axis = 0> (batch_size, one, width, channels_{part})"
+    yield f"zero_row_{part} = Expand (zero_value_{part}, zero_shape_{part})"
+    stack = ", ".join(f"{tall}_{k}" for k in range(levels))
+    yield f"{wide}_0 = Concat <axis = 1> ({stack}, zero_row_{part})"
+    yield from _grown(wide, levels, radix, axis=2)
+    stack = ", ".join(f"{wide}_{k}" for k in range(levels))
+    yield f"stacked_{part} = Concat <axis = 2> ({stack})"
+    yield f"flat_shape_{part} = Concat <axis = 0> (last_axis, channels_{part})"
+    yield f"table_{part} = Reshape (stacked_{part}, flat_shape_{part})"
 
 
 def _grown(name: str, levels: int, radix: int, *, axis: int) -> Iterator[str]:
@@ -163,6 +188,7 @@ def _corners() -> Iterator[str]:
     yield "usable_batch = Where (in_batch, batch, none)"
     yield "batch_index = Cast <to = 7> (usable_batch)"
     yield "batch_start = Mul (batch_index, table_rows)"
+    yield "regions = Shape <start = 0, end = 1> (rois)"
     yield "rows = Slice (pooled_shape_values, zero, one)"
     yield "columns = Slice (pooled_shape_values, one, axis_2)"
 
@@ -218,8 +244,8 @@ def _bins(axis: str, count: str, limit: str, radix: int) -> Iterator[str]:
         yield f"{axis}_place_{k} = Add ({axis}_place_0, {axis}_offset_{k})"
 
 
-def _look_ups(radix: int) -> Iterator[str]:
-    """Gather each bin's windows one after the other, so that few are in memory at a time."""
+def _places(radix: int) -> Iterator[str]:
+    """Rows of the flat table in which each bin's windows are, `place_0` and so on (R, bins)."""
     yield "is_nothing = Not (is_region)"
     yield "y_nothing = Or (y_empty, is_nothing)"
     yield "y_nothing_column = Unsqueeze (y_nothing, axis_2)"
@@ -230,18 +256,26 @@ def _look_ups(radix: int) -> Iterator[str]:
         yield f"y_flat_{k} = Mul (y_table_{k}, table_columns)"
         yield f"y_column_{k} = Unsqueeze (y_flat_{k}, axis_2)"
         yield f"x_row_{k} = Unsqueeze (x_place_{k}, axis_1)"
-    maximum = ""
     for number in range(radix**2):
         y, x = divmod(number, radix)
         yield f"sum_{number} = Add (y_column_{y}, x_row_{x})"
-        yield f"place_{number} = Where (empty, zero_place, sum_{number})"
-        if not number:
-            yield "maximum_0 = Gather (table, place_0)"
-        else:
-            # Nothing is expanded. It makes the look-up wait for the maximum before it.
-            yield f"shape_{number} = Shape <start = 0, end = 3> ({maximum})"
-            yield f"turn_{number} = Expand (place_{number}, shape_{number})"
-            yield f"window_{number} = Gather (table, turn_{number})"
-            yield f"maximum_{number} = Max ({maximum}, window_{number})"
-        maximum = f"maximum_{number}"
-    yield f"pooled = Transpose <perm = [0, 3, 1, 2]> ({maximum})"
+        yield f"grid_{number} = Where (empty, zero_place, sum_{number})"
+        yield f"place_{number} = Flatten <axis = 1> (grid_{number})"
+
+
+def _look_ups(part: int, radix: int) -> Iterator[str]:
+    """Gather each bin's windows one after the other, so that few are in memory at a time."""
+    maximum = f"maximum_{part}_0"
+    yield f"{maximum} = Gather (table_{part}, place_0)"
+    for number in range(1, radix**2):
+        of = f"{part}_{number}"
+        # Nothing is expanded. It makes the look-up wait for the maximum before it.
+        yield f"shape_{of} = Shape <start = 0, end = 2> ({maximum})"
+        yield f"turn_{of} = Expand (place_{number}, shape_{of})"
+        yield f"window_{of} = Gather (table_{part}, turn_{of})"
+        yield f"maximum_{of} = Max ({maximum}, window_{of})"
+        maximum = f"maximum_{of}"
+    yield f"by_channel_{part} = Transpose <perm = [0, 2, 1]> ({maximum})"
+    yield f"pooled_shape_{part} = Concat <axis = 0> (regions, channels_{part}, pooled_shape_values)"
+    # Zero regions are zero, not "as before".
+    yield f"pooled_{part} = Reshape <allowzero = 1> (by_channel_{part}, pooled_shape_{part})"
