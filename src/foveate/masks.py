@@ -10,7 +10,7 @@ import numpy as np
 
 from foveate.kernels.bilinear_upsample.window import Window
 from foveate.kernels.bilinear_upsample.window_mask import WindowMask
-from foveate.rle import encode_crop
+from foveate.rle import encode_runs
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
@@ -76,8 +76,7 @@ class Masks:
                 width=self._width,
             )
         full = np.zeros(self.shape[1:], bool)
-        crop, top, left = self.crop(index)
-        full[top : top + crop.shape[0], left : left + crop.shape[1]] = crop
+        self._window_mask(index).paint(full)
         return full
 
     def __iter__(self) -> Iterator[Bools]:
@@ -88,8 +87,7 @@ class Masks:
             raise ValueError("masks are made when they are asked for, so they cannot be shared")
         stack: Array = np.zeros(self.shape, bool)
         for index in range(len(self)):
-            crop, top, left = self.crop(index)
-            stack[index, top : top + crop.shape[0], left : left + crop.shape[1]] = crop
+            self._window_mask(index).paint(stack[index])
         return stack if dtype is None else stack.astype(dtype)
 
     def crop(self, index: int) -> tuple[Bools, int, int]:
@@ -102,15 +100,18 @@ class Masks:
         return np.array(boxes, np.float32).reshape(-1, 4)
 
     def areas(self) -> Longs:
-        """Return the number of foreground pixels of each mask: (N,)."""
-        counts = [np.count_nonzero(self.crop(index)[0]) for index in range(len(self))]
-        return np.array(counts, np.int64)
+        """Return the number of foreground pixels of each mask, without rasterising it: (N,)."""
+        areas = [self._window_mask(index).area() for index in range(len(self))]
+        return np.array(areas, np.int64)
 
     def rle(self) -> list[dict[str, Any]]:
-        """Return each mask in COCO's compressed run-length code: ``size`` and ``counts``."""
-        crops = (self.crop(index) for index in range(len(self)))
+        """Return each mask in COCO's compressed run-length code: ``size`` and ``counts``.
+
+        No mask is rasterised.
+        """
         size = (self._height, self._width)
-        return [encode_crop(crop, top, left, *size) for crop, top, left in crops]
+        masks = (self._window_mask(index) for index in range(len(self)))
+        return [encode_runs(mask.columns, mask.starts, mask.ends, *size) for mask in masks]
 
     def _window_mask(self, index: int) -> WindowMask:
         row = self._rows[index]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""COCO's compressed run-length code of a mask of which only a crop exists."""
+"""COCO's compressed run-length code of a mask that exists as runs down its columns."""
 
 from __future__ import annotations
 
@@ -9,38 +9,33 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 if TYPE_CHECKING:
-    from foveate.arrays import Bools, Longs
+    from foveate.arrays import Longs
 
-__all__ = ["encode_crop"]
+__all__ = ["encode_runs"]
 
 
-def encode_crop(crop: Bools, top: int, left: int, height: int, width: int) -> dict[str, Any]:
-    """Encode a mask that is zero outside a crop.
+def encode_runs(
+    columns: Longs, starts: Longs, ends: Longs, height: int, width: int
+) -> dict[str, Any]:
+    """Encode a mask.
 
     Args:
-        crop: (h, w).
-        top: Row of the crop in the mask.
-        left: Column of the crop in the mask.
+        columns: (R,): column of each run of foreground, in the order of columns, then rows.
+        starts: (R,): its first row.
+        ends: (R,): the row after its last one; larger than the start.
         height: Rows of the mask.
         width: Columns of the mask.
 
     Returns:
         ``{"size": [height, width], "counts": str}``, as COCO's tools read it.
     """
-    counts = _run_lengths(crop, top, left, height, height * width)
+    counts = _run_lengths(columns * height + starts, columns * height + ends, height * width)
     encoded = coco_mask.frPyObjects({"size": [height, width], "counts": counts}, height, width)
     return {"size": [height, width], "counts": encoded["counts"].decode("ascii")}
 
 
-def _run_lengths(crop: Bools, top: int, left: int, height: int, total: int) -> list[int]:
+def _run_lengths(starts: Longs, ends: Longs, total: int) -> list[int]:
     """Return the lengths of the runs of zeros and ones in turn, down the columns."""
-    columns = np.zeros((crop.shape[1], crop.shape[0] + 2), np.int8)
-    columns[:, 1:-1] = crop.T
-    steps = np.diff(columns, axis=1)  # 1 where a run starts, -1 where it has ended
-    starts, ends = (
-        _positions(steps == 1, top, left, height),
-        _positions(steps == -1, top, left, height),
-    )
     if not len(starts):
         return [total]
     apart = starts[1:] != ends[:-1]  # a run may go on in the next column
@@ -51,10 +46,3 @@ def _run_lengths(crop: Bools, top: int, left: int, height: int, total: int) -> l
     if edges[-1] < total:
         counts.append(total - int(edges[-1]))
     return counts
-
-
-def _positions(hits: Bools, top: int, left: int, height: int) -> Longs:
-    """Return the places of the hits in the mask, counted down its columns."""
-    column, row = np.nonzero(hits)
-    positions: Longs = (column + left) * height + row + top
-    return positions

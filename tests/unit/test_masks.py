@@ -9,7 +9,7 @@ from pycocotools import mask as coco_mask
 
 from foveate.detections import Masks
 from foveate.kernels.bilinear_upsample.reference import tight_box
-from foveate.rle import encode_crop
+from foveate.rle import encode_runs
 
 # pycocotools 2.0.11 decodes in a way that numpy 2 warns about.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -75,18 +75,21 @@ def test_rle_decodes_to_the_masks(masks: Masks) -> None:
     share=st.sampled_from([0.0, 0.3, 0.7, 1.0]),
 )
 @settings(max_examples=150, deadline=None)
-def test_code_of_a_crop_is_byte_equal_to_that_of_the_whole(
+def test_code_of_runs_is_byte_equal_to_that_of_the_pixels(
     seed: int, size: tuple[int, int], place: tuple[int, int], margin: tuple[int, int], share: float
 ) -> None:
     crop = np.random.default_rng(seed).random(size) < share
     whole = np.pad(crop, [(place[0], margin[0]), (place[1], margin[1])])
     expected = coco_mask.encode(np.asfortranarray(whole.astype(np.uint8)))
-    found = encode_crop(crop, *place, *whole.shape)
+    edges = np.diff(np.pad(whole, [(1, 1), (0, 0)]).astype(np.int8), axis=0).T
+    (columns, starts), (_, ends) = np.nonzero(edges == 1), np.nonzero(edges == -1)
+    found = encode_runs(columns, starts, ends, *whole.shape)
     assert found["counts"] == expected["counts"].decode()
     assert found["size"] == expected["size"]
 
 
-def test_an_empty_crop_is_an_empty_mask() -> None:
-    code = encode_crop(np.zeros((0, 0), bool), 0, 0, 7, 9)
+def test_no_run_is_an_empty_mask() -> None:
+    none = np.zeros(0, np.int64)
+    code = encode_runs(none, none, none, 7, 9)
     assert coco_mask.area(code) == 0
     assert coco_mask.decode(code).shape == (7, 9)

@@ -3,7 +3,8 @@
 
 Compiled code is kept in a folder of the user. Its key holds everything that the code depends on:
 the sources, the flags, the compiler, the architecture. A file is written under another name and
-renamed, so that nobody reads half of one, whoever is interrupted.
+renamed, so that nobody reads half of one, whoever is interrupted; its SHA-256 stands beside it, so
+that a damaged one, or one of another writer at that moment, counts as absent and is made again.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ __all__ = [
     "Compiled",
     "compile_kernels",
     "included_sources",
+    "source_hashes",
 ]
 
 ARCHITECTURES = ("sm_75", "sm_80", "sm_86", "sm_87", "sm_89", "sm_90", "sm_100", "sm_120")
@@ -73,7 +75,7 @@ class CodeCache:
         return cls(Path(base) / "foveate" / "kernels")
 
     def get(self, key: str, suffix: str, make: Callable[[Path], str]) -> Compiled:
-        """Return the file of a key, made if it is not there.
+        """Return the file of a key, made if it is not there or is damaged.
 
         Args:
             key: Everything the file depends on.
@@ -83,24 +85,41 @@ class CodeCache:
         Raises:
             BackendError: The folder cannot be written.
         """
+        found = self.find(key, suffix)
+        if found is not None:
+            return found
+        path, record = self._paths(key, suffix)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=self.folder, prefix=".making-") as aside:
+                made, said = Path(aside) / path.name, Path(aside) / record.name
+                log = make(made)
+                digest = hashlib.sha256(made.read_bytes()).hexdigest()
+                said.write_text(f"{digest}\n{log}", encoding="utf-8")
+                made.replace(path)
+                said.replace(record)
+        except OSError as error:
+            raise BackendError(
+                f"compiled kernels cannot be kept: {error}",
+                file=self.folder,
+                remedy="make room and make it writable, or set FOVEATE_CACHE to another folder",
+            ) from error
+        return Compiled(path, log)
+
+    def find(self, key: str, suffix: str) -> Compiled | None:
+        """Return the file of a key, or None if it is not there or is not what was written."""
+        path, record = self._paths(key, suffix)
+        try:
+            digest, _, log = record.read_text(encoding="utf-8").partition("\n")
+            whole = hashlib.sha256(path.read_bytes()).hexdigest() == digest
+        except (OSError, UnicodeDecodeError):
+            return None
+        return Compiled(path, log) if whole else None
+
+    def _paths(self, key: str, suffix: str) -> tuple[Path, Path]:
+        """Return the file of a key, and the file with its SHA-256 and its log."""
         stem = hashlib.sha256(key.encode()).hexdigest()[:32]
-        path, log = self.folder / f"{stem}.{suffix}", self.folder / f"{stem}.{suffix}.log"
-        if not path.is_file() or not log.is_file():
-            try:
-                self.folder.mkdir(parents=True, exist_ok=True)
-                with tempfile.TemporaryDirectory(dir=self.folder, prefix=".making-") as aside:
-                    made, said = Path(aside) / path.name, Path(aside) / log.name
-                    said.write_text(make(made), encoding="utf-8")
-                    # The code comes last: who sees it finds its log.
-                    said.replace(log)
-                    made.replace(path)
-            except OSError as error:
-                raise BackendError(
-                    f"compiled kernels cannot be kept: {error}",
-                    file=self.folder,
-                    remedy="make it writable, or set FOVEATE_CACHE to another folder",
-                ) from error
-        return Compiled(path, log.read_text(encoding="utf-8"))
+        return self.folder / f"{stem}.{suffix}", self.folder / f"{stem}.{suffix}.log"
 
 
 def compile_kernels(
@@ -129,7 +148,7 @@ def compile_kernels(
     if not architectures or any(not name.startswith("sm_") for name in architectures):
         raise OptionError(f"architectures must be names like sm_89, found {list(architectures)}")
     compiler = compiler or find_compiler()
-    parts = [compiler.version, *FLAGS, form, *architectures, _content(source)]
+    parts = [compiler.version, *FLAGS, form, *architectures, source_hashes(source)]
     return (cache or CodeCache.of_user()).get(
         "\n".join(parts),
         form,
@@ -151,7 +170,7 @@ def included_sources(source: Path) -> dict[Path, bytes]:
     return dict(sorted(found.items()))
 
 
-def _content(source: Path) -> str:
+def source_hashes(source: Path) -> str:
     """Return names and hashes of a source and of all that it includes."""
     return "\n".join(
         f"{path.as_posix()} {hashlib.sha256(text).hexdigest()}"

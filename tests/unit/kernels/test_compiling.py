@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -93,6 +95,59 @@ def test_a_compiler_that_stops_leaves_nothing(tmp_path: Path) -> None:
             compiler=Counting(fails=True),
             cache=CodeCache(tmp_path),
         )
+    assert list(tmp_path.iterdir()) == []
+
+
+def get_text(cache: CodeCache, text: str) -> str:
+    def make(target: Path) -> str:
+        target.write_text(text)
+        return "log\nof two lines"
+
+    return cache.get("key", "ptx", make).path.read_text()
+
+
+@pytest.mark.parametrize("damage", ["cut", "changed", "no record", "record of bytes", "gone"])
+def test_a_damaged_file_is_made_again(tmp_path: Path, damage: str) -> None:
+    cache = CodeCache(tmp_path)
+    assert get_text(cache, "first") == "first"
+    assert get_text(cache, "second") == "first"
+    path, record = cache._paths("key", "ptx")
+    if damage == "cut":
+        path.write_text("fir")
+    elif damage == "changed":
+        path.write_text("fIrst")
+    elif damage == "no record":
+        record.unlink()
+    elif damage == "record of bytes":
+        record.write_bytes(b"\xff\xfe")
+    else:
+        path.unlink()
+    assert cache.find("key", "ptx") is None
+    assert get_text(cache, "second") == "second"
+    found = cache.find("key", "ptx")
+    assert found is not None
+    assert found.log == "log\nof two lines"
+
+
+def test_writers_at_the_same_time_leave_one_whole_file(tmp_path: Path) -> None:
+    cache = CodeCache(tmp_path)
+    texts = [letter * 100_000 for letter in "abcdefgh"]
+    with ThreadPoolExecutor(len(texts)) as pool:
+        found = list(pool.map(lambda text: get_text(cache, text), texts))
+    assert set(found) <= set(texts)
+    assert get_text(cache, "later")[0] in "abcdefghl"
+    assert {path.suffix for path in tmp_path.iterdir()} == {".ptx", ".log"}
+
+
+def test_a_full_disk_is_told_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(BackendError, match="cannot be kept: .*No space left.*make room"):
+        get_text(CodeCache(tmp_path), "text")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -42,8 +42,8 @@ def test_agrees_with_reference(
     assert found.tolist() == reference.nms(boxes, scores, some, iou, limit)
 
 
-def test_chunks_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(host, "_CHUNK", 7)
+def test_tiles_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host, "_TILE", 7)
     rng = np.random.default_rng(1)
     corners = rng.uniform(0, 20, (90, 2))
     boxes = np.concatenate([corners, corners + rng.uniform(1, 9, (90, 2))], 1).astype(np.float32)

@@ -1,22 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The mask of one window in the picture, and its box, without rasterising more than is needed.
+"""The mask of one window in the picture, as runs of foreground down its columns.
 
-NOTE: A window of a large photograph can measure thousands of pixels while its mask has 160, so the
-box of a mask is found without rasterising it. First all columns are resampled, for the rows of the
-mask only (160 x width). A row of the picture then is a blend of two neighbouring rows of that, and
-can hold foreground only if one of the two does. The search for the first row and column therefore
-starts within one sample of the rim and blends little more. The same blend makes the mask itself,
-hence a box bounds its mask to the pixel.
+NOTE: A window of a large photograph can measure thousands of pixels while its mask has 160 samples
+a side, so the mask is not made pixel by pixel. The logits are resampled to the window's columns
+(160 x width). Down a column the logit then is a straight line between two samples: where one is
+foreground and the next is not, it meets the threshold at one place, which a division finds; nowhere
+else does the mask change. Box, area and run-length code follow from these places, and the pixels
+themselves are painted only when somebody wants them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from math import ceil, floor
 
 import numpy as np
 
-from foveate.arrays import Bools, Floats, Longs
+from foveate.arrays import Bools, Bytes, Floats, Longs
 from foveate.kernels.bilinear_upsample.window import Window
 from foveate.kernels.resampling import resample
 
@@ -25,6 +24,10 @@ __all__ = ["WindowMask"]
 
 class WindowMask:
     """The mask of one window, as far as it lies in the picture.
+
+    ``columns``, ``starts`` and ``ends``, (R,) each, are the runs of foreground in pixels of the
+    picture: column, first row and end row; in the order of columns, then rows. Runs do not overlap,
+    and may touch.
 
     Args:
         logits: (S, S).
@@ -43,106 +46,113 @@ class WindowMask:
         picture_height: int,
         picture_width: int,
     ) -> None:
-        self._threshold = np.float32(threshold)
-        self._window = window
-        self._grows = window.height > len(logits)
-        visible = window.clip(picture_height, picture_width)
-        hot = _extent(logits > self._threshold)
-        if hot is None or visible[1] <= visible[0] or visible[3] <= visible[2]:
-            hot, visible = (0, 1, 0, 1), (0, 0, 0, 0)
-        # Only what lies within one sample of a hot one can become foreground.
-        height, width = logits.shape
-        self._top, self._bottom = _near(hot[:2], height, window.height, visible[:2])
-        self._left, self._right = _near(hot[2:], width, window.width, visible[2:])
-        self._rows, self._first, self._blend = self._resample(logits, hot)
-
-    def _resample(
-        self, logits: Floats, hot: tuple[int, int, int, int]
-    ) -> tuple[Floats, Longs, Floats]:
-        """Resample the columns; return them, and how each visible row blends two rows of them."""
-        size, columns = len(logits), slice(self._left, self._right)
-        if not self._grows:
-            rows = logits
-            if self._window.width > logits.shape[1]:
-                rows = resample(rows, size, self._window.width)
-            rows = resample(rows, self._window.height, self._window.width)
-            rows = rows[self._top : self._bottom, columns]
-            return rows, np.arange(len(rows)), np.zeros(len(rows), np.float32)
-        low, high = max(hot[0] - 1, 0), min(hot[1] + 1, size)
-        rows = resample(logits[low:high], high - low, self._window.width)
-        first, blend = _row_blend(size, self._window.height, self._top, self._bottom)
-        # Rows that blend with rows left out are nothing but ground.
-        start = int(np.searchsorted(first, low))
-        stop = len(first) if high == size else int(np.searchsorted(first, high - 1))
-        self._top, self._bottom = self._top + start, self._top + max(stop, start)
-        return rows[:, columns], first[start:stop] - low, blend[start:stop]
+        top, bottom, left, right = window.clip(picture_height, picture_width)
+        hot = _extent(logits > np.float32(threshold))
+        if hot is None or bottom <= top or right <= left:
+            self.columns, self.starts, self.ends = np.zeros((3, 0), np.int64)
+            return
+        left, right = _near(hot[2:], logits.shape[1], window.width, (left, right))
+        lines, first = _lines(logits, hot[:2], window, slice(left, right))
+        column, row = _changes(lines, first, len(logits), window.height, threshold)
+        starts, ends = np.maximum(row[::2], top), np.minimum(row[1::2], bottom)
+        seen = ends > starts
+        self.columns = column[::2][seen] + (left + window.left)
+        self.starts, self.ends = starts[seen] + window.top, ends[seen] + window.top
 
     def box(self) -> tuple[int, int, int, int]:
         """Return the tight xyxy box in the picture frame; zeros if nothing is foreground."""
-        rim = self._rim()
-        if rim is None:
+        if not len(self.columns):
             return (0, 0, 0, 0)
-        top, bottom, left, right = rim
-        x, y = self._window.left + self._left, self._window.top + self._top
-        return (x + left, y + top, x + right, y + bottom)
+        top, bottom = int(self.starts.min()), int(self.ends.max())
+        return (int(self.columns[0]), top, int(self.columns[-1]) + 1, bottom)
+
+    def area(self) -> int:
+        """Return the number of foreground pixels."""
+        return int(np.sum(self.ends - self.starts))
 
     def mask(self) -> tuple[Bools, int, int]:
         """Return the mask inside its box, and the row and column of that in the picture."""
-        rim = self._rim()
-        if rim is None:
-            return np.zeros((0, 0), bool), 0, 0
-        x, y = self._window.left + self._left, self._window.top + self._top
-        return self._crop(*rim), y + rim[0], x + rim[2]
+        left, top, right, bottom = self.box()
+        mask = np.zeros((bottom - top, right - left), bool)
+        self._paint(mask, top, left, bottom)
+        return mask, top, left
 
-    def _crop(self, top: int, bottom: int, left: int, right: int) -> Bools:
-        """Rasterise a rectangle of the visible part, given in its own pixels."""
-        rows = self._rows[:, left:right]
-        first = self._first[top:bottom]
-        values = rows[first]
-        if self._grows:
-            second = np.minimum(first + 1, len(rows) - 1)
-            values += (rows[second] - values) * self._blend[top:bottom, None]
-        return np.asarray(values > self._threshold)
+    def paint(self, picture: Bools) -> None:
+        """Write the mask to ``picture``, (H, W), which is all False."""
+        left, top, right, bottom = self.box()
+        self._paint(picture[top:bottom, left:right], top, left, bottom)
 
-    def _rim(self) -> tuple[int, int, int, int] | None:
-        """Return top, bottom, left and right of the foreground inside the visible part."""
-        if not self._grows:
-            return _extent(np.asarray(self._rows > self._threshold))
-        height, width = len(self._first), self._rows.shape[1]
-
-        def rows(start: int, stop: int) -> Bools:
-            hit: Bools = np.any(self._crop(start, stop, 0, width), axis=1)
-            return hit
-
-        top = _first_hit(height, rows)
-        if top is None:
-            return None
-        bottom = height - _last_hit(height, rows)
-
-        def columns(start: int, stop: int) -> Bools:
-            hit: Bools = np.any(self._crop(top, bottom, start, stop), axis=0)
-            return hit
-
-        return top, bottom, _first_hit(width, columns) or 0, width - _last_hit(width, columns)
+    def _paint(self, target: Bools, top: int, left: int, bottom: int) -> None:
+        """Mark where runs begin and end, then go down the rows and keep what is inside of runs."""
+        pixels: Bytes = target.view(np.uint8)
+        pixels[self.starts - top, self.columns - left] = 1
+        goes_on = self.ends < bottom
+        pixels[self.ends[goes_on] - top, self.columns[goes_on] - left] ^= 1
+        for above, row in zip(pixels[:-1], pixels[1:], strict=True):
+            np.bitwise_xor(above, row, out=row)
 
 
-def _first_hit(count: int, hits: Callable[[int, int], Bools]) -> int | None:
-    """Return the first of ``count`` lines that is hit; ``hits(start, stop)`` asks for some."""
-    start, lot = 0, 6
-    while start < count:
-        stop = min(start + lot, count)
-        found = hits(start, stop)
-        if found.any():
-            return start + int(np.argmax(found))
-        start, lot = stop, 2 * lot
-    return None
+def _lines(
+    logits: Floats, hot: tuple[int, int], window: Window, columns: slice
+) -> tuple[Floats, int]:
+    """Return the columns of the window as lines of samples, and the number of the first sample.
+
+    The window's pixels themselves are the samples where it is lower than the logits. Else they are
+    the rows of logits with foreground and one more on each side.
+    """
+    size = len(logits)
+    if window.height < size:
+        lines = resample(np.ascontiguousarray(logits.T), window.width, size)
+        return resample(lines, window.width, window.height)[columns], 0
+    low, high = max(hot[0] - 1, 0), min(hot[1] + 1, size)
+    lines = np.ascontiguousarray(logits[low:high].T)
+    return resample(lines, window.width, high - low)[columns], low
 
 
-def _last_hit(count: int, hits: Callable[[int, int], Bools]) -> int:
-    """Return how many lines follow the last one that is hit, which one of them is."""
-    found = _first_hit(count, lambda start, stop: hits(count - stop, count - start)[::-1])
-    assert found is not None
-    return found
+def _changes(
+    lines: Floats, first: int, size: int, height: int, threshold: float
+) -> tuple[Longs, Longs]:
+    """Return the column and the row of each change from ground to foreground or back.
+
+    Changes alternate, in the order of columns, then rows; the rows are pixels of the window from 0
+    to ``height``. What lies beyond the samples is ground.
+    """
+    count = lines.shape[1]
+    above = np.zeros((len(lines), count + 2), bool)
+    np.greater(lines, np.float32(threshold), out=above[:, 1:-1])
+    # Lines begin and end with ground, so no change lies between two of them.
+    flat = above.reshape(-1)
+    column, gap = np.divmod(np.flatnonzero(flat[1:] != flat[:-1]), count + 2)
+    earliest, latest = _gap_rows(size, height)
+    row = np.full(len(gap), np.nan)
+    if height >= size:
+        before = lines[column, np.maximum(gap - 1, 0)].astype(np.float64)
+        after = lines[column, np.minimum(gap, count - 1)].astype(np.float64)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            share = (np.float64(np.float32(threshold)) - before) / (after - before)
+        row = (first + gap - 0.5 + share) * (height / size) - 0.5
+        # Foreground is what is larger: a pixel at the very place where it begins is not.
+        row = np.where(after > before, np.floor(row) + 1, np.ceil(row))
+    # fmin takes the limit where there is no number: beyond the samples, or beside infinite ones.
+    row = np.fmax(np.fmin(row, latest[first + gap]), earliest[first + gap])
+    return column, row.astype(np.int64)
+
+
+def _gap_rows(size: int, height: int) -> tuple[Longs, Longs]:
+    """Return the first and last row at which the mask may change between two samples.
+
+    Gap ``i`` lies between the samples ``i - 1`` and ``i``. Sample ``i`` lies at the row
+    ``((2 i + 1) height - size) / (2 size)``, or is the row ``i`` itself where the window is lower
+    than the logits.
+    """
+    if height < size:
+        return (np.arange(height + 1),) * 2
+    place = (2 * np.arange(size) + 1) * height - size
+    earliest, latest = np.zeros((2, size + 1), np.int64)
+    earliest[1:] = place // (2 * size) + 1
+    latest[:-1] = -(-place // (2 * size))
+    latest[0], earliest[-1], latest[-1] = 0, height, height
+    return earliest, latest
 
 
 def _extent(mask: Bools) -> tuple[int, int, int, int] | None:
@@ -154,7 +164,7 @@ def _extent(mask: Bools) -> tuple[int, int, int, int] | None:
 
 
 def _near(hot: tuple[int, int], old: int, new: int, visible: tuple[int, int]) -> tuple[int, int]:
-    """Return the part of an axis that may be foreground.
+    """Return the part of an axis that may be foreground: within one sample of a hot one.
 
     Args:
         hot: Start and end of the samples above the threshold.
@@ -165,18 +175,3 @@ def _near(hot: tuple[int, int], old: int, new: int, visible: tuple[int, int]) ->
     low, high = floor((hot[0] - 1) * new / old), ceil((hot[1] + 1) * new / old)
     start = max(visible[0], low)
     return start, max(min(visible[1], high), start)
-
-
-def _row_blend(rows: int, height: int, top: int, bottom: int) -> tuple[Longs, Floats]:
-    """Return, for the visible rows of the window, the upper source row and the lower one's share.
-
-    Args:
-        rows: Number of source rows; not more than ``height``.
-        height: Rows of the window.
-        top: First visible row.
-        bottom: End of the visible rows.
-    """
-    lines = np.arange(top, bottom)
-    centre = np.clip((lines + 0.5) * (rows / height) - 0.5, 0, rows - 1)
-    first = np.floor(centre).astype(np.int64)
-    return first, (centre - first).astype(np.float32)

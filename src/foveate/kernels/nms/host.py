@@ -1,15 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Production version for numpy memory: one vector operation for each box that is kept."""
+"""Production version for numpy memory: compiled, or overlaps in tiles and then bit masks."""
 
 from __future__ import annotations
 
+from ctypes import CDLL, c_double, c_longlong, c_void_p
+
 import numpy as np
 
-from foveate.arrays import Array, Floats, Ints, Longs
+from foveate.arrays import Array, Bools, Floats, Ints, Longs
+from foveate.kernels.host_library import host_library
 
 __all__ = ["nms", "suppress"]
 
-_CHUNK = 1024
+_TILE = 112
 
 
 def nms(
@@ -49,51 +52,78 @@ def suppress(boxes: Floats, scores: Floats, groups: Array | None, iou: float, li
     order = order[solid[order]]
     if iou >= 1.0:
         return order[:limit]
-    winners: list[int] = []
-    for start in range(0, len(order), _CHUNK):
-        _suppress_chunk(boxes, groups, iou, limit, order[start : start + _CHUNK], winners)
+    library = host_library()
+    if library is None:
+        return _suppress_in_numpy(boxes, groups, iou, limit, order)
+    return _suppress_compiled(library, boxes, groups, iou, limit, order)
+
+
+def _suppress_compiled(
+    library: CDLL, boxes: Floats, groups: Array | None, iou: float, limit: int, order: Longs
+) -> Longs:
+    """Return the survivors among the boxes of ``order``, best first."""
+    sorted_boxes = np.ascontiguousarray(boxes[order], np.float32)
+    sorted_groups = None if groups is None else np.ascontiguousarray(groups[order], np.int32)
+    winners = np.empty(len(order), np.int64)
+    found = library.foveate_host_suppress(
+        c_void_p(sorted_boxes.ctypes.data),
+        None if sorted_groups is None else c_void_p(sorted_groups.ctypes.data),
+        c_longlong(len(order)),
+        c_double(iou),
+        c_longlong(limit),
+        c_void_p(winners.ctypes.data),
+    )
+    return order[winners[:found]]
+
+
+def _suppress_in_numpy(
+    boxes: Floats, groups: Array | None, iou: float, limit: int, order: Longs
+) -> Longs:
+    """Return the same."""
+    winners = order[:0]
+    for start in range(0, len(order), _TILE):
+        tile = order[start : start + _TILE]
+        for first in range(0, len(winners), _TILE):
+            better = winners[first : first + _TILE]
+            tile = tile[~np.any(_covered(boxes, groups, iou, better, tile), axis=0)]
+        fresh = tile[_survivors(_covered(boxes, groups, iou, tile, tile))]
+        winners = np.concatenate([winners, fresh])[:limit]
         if len(winners) == limit:
             break
-    return np.array(winners, np.int64)
-
-
-def _suppress_chunk(
-    boxes: Floats, groups: Array | None, iou: float, limit: int, chunk: Longs, winners: list[int]
-) -> None:
-    """Extend ``winners`` by the survivors of ``chunk``, which is sorted."""
-    corners = boxes[chunk].astype(np.float64)
-    areas = (corners[:, 2] - corners[:, 0]) * (corners[:, 3] - corners[:, 1])
-    alive = np.ones(len(chunk), bool)
-    for index in winners:
-        alive &= ~_covered(boxes, groups, iou, index, chunk, corners, areas)
-    position = 0
-    while len(winners) < limit:
-        ahead = int(np.argmax(alive[position:])) if position < len(chunk) else 0
-        position += ahead
-        if position >= len(chunk) or not alive[position]:
-            return
-        index = int(chunk[position])
-        winners.append(index)
-        position += 1
-        rest = slice(position, None)
-        alive[rest] &= ~_covered(boxes, groups, iou, index, chunk[rest], corners[rest], areas[rest])
+    return winners
 
 
 def _covered(
-    boxes: Floats,
-    groups: Array | None,
-    iou: float,
-    index: int,
-    others: Longs,
-    corners: Array,
-    areas: Array,
-) -> Array:
-    """Return which of the others overlap the box ``index`` too much."""
-    x0, y0, x1, y1 = boxes[index].tolist()
-    width = np.minimum(corners[:, 2], x1) - np.maximum(corners[:, 0], x0)
-    height = np.minimum(corners[:, 3], y1) - np.maximum(corners[:, 1], y0)
-    shared = np.maximum(width, 0) * np.maximum(height, 0)
-    covered: Array = shared > iou * ((x1 - x0) * (y1 - y0) + areas - shared)
+    boxes: Floats, groups: Array | None, iou: float, better: Longs, others: Longs
+) -> Bools:
+    """Return (B, O): whether a better box overlaps another one too much."""
+    x0, y0, x1, y1 = boxes[better].astype(np.float64).T[:, :, None]
+    left, top, right, bottom = boxes[others].astype(np.float64).T
+    with np.errstate(invalid="ignore"):  # infinite boxes cover nothing
+        shared = np.minimum(x1, right)
+        shared -= np.maximum(x0, left)
+        height = np.minimum(y1, bottom)
+        height -= np.maximum(y0, top)
+        # Two negative sides would make a positive product.
+        shared *= np.maximum(height, 0, out=height)
+        union = (x1 - x0) * (y1 - y0) + (right - left) * (bottom - top)
+        union -= shared
+        union *= iou
+        covered: Bools = shared > union
     if groups is not None:
-        covered &= groups[others] == groups[index]
+        covered &= groups[better][:, None] == groups[others]
     return covered
+
+
+def _survivors(covered: Bools) -> list[int]:
+    """Return which of N boxes survive, best first, by what each covers: (N, N).
+
+    A row is one integer of N bits, so that one operation drops all that a survivor covers.
+    """
+    rows = np.packbits(covered, axis=1, bitorder="little")
+    dropped, survivors = 0, []
+    for index, row in enumerate(rows):
+        if not dropped >> index & 1:
+            survivors.append(index)
+            dropped |= int.from_bytes(row.tobytes(), "little")
+    return survivors

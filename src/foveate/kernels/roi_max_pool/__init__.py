@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
-__all__ = ["ROUNDINGS"]
+__all__ = ["FARTHEST", "ROUNDINGS"]
 
 ROUNDINGS = ("caffe", "v2")
+
+FARTHEST = 2.0**28
+"""Largest map coordinate; what lies farther, infinity too, counts as this."""

@@ -13,12 +13,9 @@ import numpy as np
 
 from foveate.arrays import Floats
 from foveate.errors import OptionError
-from foveate.kernels.roi_max_pool import ROUNDINGS
+from foveate.kernels.roi_max_pool import FARTHEST, ROUNDINGS
 
-__all__ = ["FARTHEST", "roi_max_pool"]
-
-FARTHEST = 2.0**28
-"""Largest map coordinate; what lies farther, infinity too, counts as this."""
+__all__ = ["roi_max_pool"]
 
 
 def roi_max_pool(
