@@ -19,7 +19,7 @@ from pathlib import Path
 from foveate.errors import BackendError
 from foveate.kernels.compiling import FOLDER, CodeCache, Compiled, source_hashes
 
-__all__ = ["SOURCES", "build_host_library", "find_compiler", "host_library"]
+__all__ = ["SOURCES", "build_host_library", "find_compiler", "host_library", "load_library"]
 
 SOURCES = (Path("nms/host.cpp"), Path("roi_max_pool/host.cpp"))
 """What is compiled, relative to the folder of the kernels."""
@@ -79,8 +79,11 @@ def build_host_library(cache: CodeCache | None = None) -> Compiled:
 def host_library() -> ctypes.CDLL | None:
     """Return the library if it was built for this processor from these sources, else None."""
     built = CodeCache.of_user().find(_key(), _SUFFIX)
-    if built is None:
-        return None
+    return None if built is None else load_library(built)
+
+
+def load_library(built: Compiled) -> ctypes.CDLL | None:
+    """Load what was built, or return None if this system cannot."""
     try:
         library = ctypes.CDLL(os.fspath(built.path))
     except OSError:  # as on a system whose C++ library is older than the compiler's

@@ -1,0 +1,231 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The operations between the engines on the CPU: masks, suppression, pooling, gathering, pyramid.
+
+    python benchmarks/host_kernels.py --json benchmarks/results/host_kernels.json
+
+Versions of one operation run in turns in one process. What has a compiled version is run in both;
+the library is compiled for it into a temporary folder. ROI pooling is compared with ONNX Runtime's
+``MaxRoiPool`` of the same number of threads.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from importlib import metadata
+from pathlib import Path
+
+import cv2
+import numpy as np
+import onnx
+import onnxruntime
+from numpy.typing import NDArray
+
+from foveate.kernels.bilinear_upsample.host import mask_boxes
+from foveate.kernels.compiling import CodeCache
+from foveate.kernels.gather_windows.host import gather_windows
+from foveate.kernels.host_library import build_host_library, load_library
+from foveate.kernels.nms import host as nms
+from foveate.kernels.pyramid.host import place, resize
+from foveate.kernels.roi_max_pool import host as pooling
+from foveate.masks import Masks
+
+Floats = NDArray[np.float32]
+Versions = Mapping[str, Callable[[], object]]
+
+HEIGHT, WIDTH, WINDOWS, SIDE = 3000, 4000, 100, 160
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    threads = cv2.getNumThreads()
+    with tempfile.TemporaryDirectory() as folder:
+        library = load_library(build_host_library(CodeCache(Path(folder))))
+        assert library is not None
+        cases = {
+            **mask_cases(),
+            **suppression_cases(library),
+            **pooling_cases(library, threads),
+            **copy_cases(),
+        }
+        results = {name: measure(versions, options.rounds) for name, versions in cases.items()}
+    for name, times in results.items():
+        told = ", ".join(f"{version} {median * 1e3:.2f} ms" for version, median in medians(times))
+        print(f"{name}: {told}")
+    if options.json:
+        about = {
+            "processor": platform.processor() or platform.machine(),
+            "threads": threads,
+            "rounds": options.rounds,
+            **{p: metadata.version(p) for p in ("numpy", "opencv-python-headless")},
+            "onnxruntime": onnxruntime.__version__,
+        }
+        text = json.dumps({"about": about, "seconds": results}, indent=1)
+        options.json.write_text(text + "\n", encoding="utf-8")
+
+
+def measure(versions: Versions, rounds: int) -> dict[str, list[float]]:
+    """Return the seconds of each version and round, in turns after one round to warm up."""
+    times: dict[str, list[float]] = {name: [] for name in versions}
+    for turn in range(rounds + 1):
+        for name, run in versions.items():
+            start = time.perf_counter()
+            run()
+            if turn:
+                times[name].append(time.perf_counter() - start)
+    return times
+
+
+def medians(times: Mapping[str, list[float]]) -> list[tuple[str, float]]:
+    """Return the median of each version."""
+    return [(name, statistics.median(seconds)) for name, seconds in times.items()]
+
+
+def blobs(generator: np.random.Generator) -> Floats:
+    """Return logits (K, S, S) that are round with a ragged rim, as masks are."""
+    y, x = np.mgrid[0:SIDE, 0:SIDE].astype(np.float32)
+    logits = np.empty((WINDOWS, SIDE, SIDE), np.float32)
+    for out in logits:
+        (cx, cy), (rx, ry) = generator.uniform(56, 104, 2), generator.uniform(32, 72, 2)
+        noise = cv2.resize(generator.standard_normal((20, 20)).astype(np.float32), (SIDE, SIDE))
+        out[...] = 6 * (1 - ((x - cx) / rx) ** 2 - ((y - cy) / ry) ** 2) + noise
+    return logits
+
+
+def mask_cases() -> dict[str, Versions]:
+    """100 windows with sides log-uniform in 64 to 1500 px, and 100 as large as the picture."""
+    generator = np.random.default_rng(0)
+    logits = blobs(generator)
+    side = np.exp(generator.uniform(np.log(64), np.log(1500), WINDOWS))
+    left = generator.uniform(-0.2 * side, WIDTH - 0.8 * side)
+    top = generator.uniform(-0.2 * side, HEIGHT - 0.8 * side)
+    mixed = np.stack([left, top, side, side], axis=1).astype(np.float32)
+    full = np.tile(np.array([[0, 0, WIDTH, HEIGHT]], np.float32), (WINDOWS, 1))
+    return {**_masks("mixed windows", logits, mixed), **_masks("full windows", logits, full)}
+
+
+def _masks(name: str, logits: Floats, geometry: Floats) -> dict[str, Versions]:
+    masks = Masks(logits, geometry, np.arange(WINDOWS), threshold=-0.5, height=HEIGHT, width=WIDTH)
+    boxes, count = np.empty((WINDOWS, 4), np.float32), np.array([WINDOWS], np.int32)
+    picture = {"threshold": -0.5, "picture_height": HEIGHT, "picture_width": WIDTH}
+    return {
+        f"boxes, {name}": {"numpy": lambda: mask_boxes(logits, geometry, count, boxes, **picture)},  # type: ignore[arg-type]  # numbers
+        f"pasted one by one, {name}": {"numpy": lambda: [mask.shape for mask in masks]},
+        f"cut to their boxes, {name}": {
+            "numpy": lambda: [masks.crop(i)[1] for i in range(WINDOWS)]
+        },
+        f"array of all, {name}": {"numpy": lambda: np.asarray(masks)},
+        f"run-length codes, {name}": {"numpy": masks.rle},
+    }
+
+
+def suppression_cases(library: object) -> dict[str, Versions]:
+    """1,000 random boxes, of which few or nearly all survive."""
+    generator = np.random.default_rng(1)
+    corners = generator.uniform(0, 600, (1000, 2))
+    boxes = np.concatenate([corners, corners + generator.uniform(20, 200, (1000, 2))], axis=1)
+    boxes, scores = boxes.astype(np.float32), generator.standard_normal(1000).astype(np.float32)
+
+    def version(found: object, iou: float) -> Callable[[], object]:
+        def run() -> object:
+            nms.host_library = lambda: found  # type: ignore[assignment]  # which version is taken
+            return nms.suppress(boxes, scores, None, iou, 1000)
+
+        return run
+
+    return {
+        f"suppression of 1,000 boxes at {iou}": {
+            "numpy": version(None, iou),
+            "compiled": version(library, iou),
+        }
+        for iou in (0.3, 0.5, 0.7)
+    }
+
+
+def pooling_cases(library: object, threads: int) -> dict[str, Versions]:
+    """1,000 regions of 512 x 38 x 50, 7 x 7 bins."""
+    generator = np.random.default_rng(2)
+    features = generator.standard_normal((1, 512, 38, 50)).astype(np.float32)
+    corners = generator.uniform(0, 600, (1000, 2))
+    far = corners + np.exp(generator.uniform(np.log(32), np.log(500), (1000, 2)))
+    rois = np.concatenate([np.zeros((1000, 1)), corners, far], axis=1).astype(np.float32)
+    rois[:, 3], rois[:, 4] = rois[:, 3].clip(0, 799), rois[:, 4].clip(0, 607)
+    session = _max_roi_pool(threads)
+
+    def version(found: object) -> Callable[[], object]:
+        def run() -> object:
+            pooling.host_library = lambda: found  # type: ignore[assignment]  # which version is taken
+            return pooling.roi_max_pool(features, rois, 7, 1 / 16, threads=threads)
+
+        return run
+
+    (want,) = session.run(None, {"x": features, "rois": rois})
+    assert all(np.array_equal(version(found)(), want) for found in (None, library))
+    return {
+        "ROI pooling of 1,000 regions": {
+            "numpy": version(None),
+            "compiled": version(library),
+            "MaxRoiPool": lambda: session.run(None, {"x": features, "rois": rois}),
+        }
+    }
+
+
+def _max_roi_pool(threads: int) -> onnxruntime.InferenceSession:
+    node = onnx.helper.make_node(
+        "MaxRoiPool", ["x", "rois"], ["y"], pooled_shape=[7, 7], spatial_scale=1 / 16
+    )
+    float_, info = onnx.TensorProto.FLOAT, onnx.helper.make_tensor_value_info
+    graph = onnx.helper.make_graph(
+        [node],
+        "pool",
+        [info("x", float_, [1, 512, 38, 50]), info("rois", float_, ["r", 5])],
+        [info("y", float_, None)],
+    )
+    model = onnx.helper.make_model(
+        graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=9
+    )
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    return onnxruntime.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+
+
+def copy_cases() -> dict[str, Versions]:
+    """The patches of 100 windows, and one picture on the canvas of a level."""
+    generator = np.random.default_rng(3)
+    maps = [generator.standard_normal((1, 16, 140, 180)).astype(np.float32)]
+    patches = np.empty((WINDOWS, 16, 40, 40), np.float32)
+    picks = np.zeros((WINDOWS, 3), np.int32)
+    picks[:, 1:] = generator.integers(0, 25, (WINDOWS, 2))
+    photograph = generator.integers(0, 256, (HEIGHT, WIDTH, 3)).astype(np.uint8)
+    working = np.empty((768, 1024, 3), np.uint8)
+    canvas = np.empty((1, 3, 928, 1184), np.float32)
+    numbers = {"mean": (123.0, 116.0, 103.0), "std": (58.0, 57.0, 57.0), "fill": 104}
+    size = {"height": 768, "width": 1024, "border": 80}
+
+    patches_of = patches.copy()
+    return {
+        "patches of 100 windows": {
+            "numpy": lambda: gather_windows(maps, picks, patches, step=4),
+            "one dense copy of as much": lambda: np.copyto(patches, patches_of),
+        },
+        "resizing 4000 x 3000 to 1024": {"OpenCV": lambda: resize(photograph, working)},
+        "placing 1024 x 768": {
+            "OpenCV": lambda: place(working, canvas, **size, **numbers),  # type: ignore[arg-type]  # numbers
+            "one dense copy of as much": canvas.copy,
+        },
+    }
+
+
+if __name__ == "__main__":
+    main()

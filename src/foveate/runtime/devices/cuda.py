@@ -1,0 +1,316 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An NVIDIA GPU as a device, on NVIDIA's package ``cuda-core``.
+
+Kernels are compiled for the GPU when they are first launched, kept in the user's cache, and loaded
+from there.
+
+NOTE: Memory comes from, and goes back to, the legacy default stream. All our streams are blocking
+ones, which it waits for and which wait for it: memory can be used on any stream at once, and what
+is freed is used again only after the work that was enqueued before.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+from math import prod
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from foveate.errors import BackendError, MissingExtraError
+from foveate.kernels.compiling import compile_kernels
+from foveate.kernels.device_launches import launches_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from foveate.arrays import Array
+    from foveate.kernels.op import Op
+    from foveate.runtime.devices.device import Buffer, Event, Stream
+
+__all__ = ["CudaBuffer", "CudaDevice", "CudaEvent", "CudaStream", "load_driver"]
+
+
+def load_driver() -> Any:  # noqa: ANN401 - a module without types that we rely on
+    """Return the module ``cuda.core``.
+
+    Raises:
+        MissingExtraError: It is not installed.
+    """
+    try:
+        return importlib.import_module("cuda.core")
+    except ImportError as error:
+        raise MissingExtraError("cuda.core", "cuda") from error
+
+
+@contextmanager
+def _asking(what: str) -> Iterator[None]:
+    """Turn what the driver refuses into an error of ours."""
+    try:
+        yield
+    except (RuntimeError, ValueError, MemoryError) as error:
+        raise BackendError(f"{what}: {error}", remedy=_REMEDY) from error
+    except Exception as error:
+        if type(error).__name__ not in ("CUDAError", "NVRTCError"):
+            raise
+        raise BackendError(f"{what}: {error}", remedy=_REMEDY) from error
+
+
+_REMEDY = "`foveate doctor` says what works here; device='host' needs no GPU"
+
+
+class CudaBuffer:
+    """Memory of a GPU; views share the owner, which frees it when the last of them is gone.
+
+    Args:
+        owner: The ``cuda.core.Buffer``.
+        offset: Bytes from its start.
+        shape: Lengths of the axes; dense, in C order.
+        dtype: Kind of the elements.
+    """
+
+    def __init__(
+        self, owner: Any, offset: int, shape: tuple[int, ...], dtype: np.dtype[np.generic]
+    ) -> None:
+        self._owner = owner
+        self._offset = offset
+        self.shape = shape
+        self.dtype = dtype
+
+    @property
+    def address(self) -> int:
+        """Address of the first byte."""
+        return int(self._owner.handle) + self._offset
+
+    @property
+    def nbytes(self) -> int:
+        """Number of bytes."""
+        return prod(self.shape) * self.dtype.itemsize
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        """For CuPy, PyTorch, Numba; whoever takes it orders its work after ours."""
+        return {
+            "shape": self.shape,
+            "typestr": self.dtype.str,
+            "data": (self.address, False),
+            "version": 3,
+        }
+
+    def view(self, shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> CudaBuffer:
+        """Return the beginning of this memory with another shape and dtype, without a copy."""
+        viewed = CudaBuffer(self._owner, self._offset, shape, dtype)
+        assert viewed.nbytes <= self.nbytes, f"{viewed} needs {viewed.nbytes} bytes, here: {self}"
+        return viewed
+
+    def part(self, start: int, stop: int) -> CudaBuffer:
+        """Return the rows ``start`` to ``stop`` of the first axis, without a copy."""
+        start, stop, _ = slice(start, stop).indices(self.shape[0])
+        row = prod(self.shape[1:]) * self.dtype.itemsize
+        shape = (max(stop - start, 0), *self.shape[1:])
+        return CudaBuffer(self._owner, self._offset + start * row, shape, self.dtype)
+
+    def __repr__(self) -> str:
+        return f"CudaBuffer({self.dtype}{list(self.shape)})"
+
+
+class CudaEvent:
+    """A point in a stream; see :class:`foveate.runtime.devices.Event`."""
+
+    def __init__(self, event: Any) -> None:
+        self.event = event
+
+    def synchronize(self) -> None:
+        """Block until the stream got there; raise the error that stopped the stream, if any."""
+        with _asking("the GPU stopped"):
+            self.event.sync()
+
+    def milliseconds_since(self, earlier: CudaEvent) -> float:
+        """Return the time between two events that were recorded with ``timed=True``."""
+        with _asking("no time between events"):
+            return float(self.event - earlier.event)
+
+
+class CudaStream:
+    """A stream of a GPU; see :class:`foveate.runtime.devices.Stream`.
+
+    Args:
+        driver: ``cuda.core``.
+        stream: Its ``Stream``.
+    """
+
+    def __init__(self, driver: Any, stream: Any) -> None:
+        self._driver = driver
+        self.stream = stream
+        self._read: deque[tuple[Any, Array]] = deque()  # events, and arrays until they happen
+
+    def record(self, *, timed: bool = False) -> CudaEvent:
+        """Return an event that happens when all work enqueued so far is done."""
+        with _asking("no event"):
+            options = self._driver.EventOptions(timing_enabled=timed)
+            return CudaEvent(self.stream.record(options=options))
+
+    def wait(self, event: Event) -> None:
+        """Let all work enqueued from now on run after ``event``."""
+        assert isinstance(event, CudaEvent), f"{event!r} is not an event of the GPU"
+        with _asking("no wait"):
+            self.stream.wait(event.event)
+
+    def synchronize(self) -> None:
+        """Block until all work enqueued so far is done; raise the error that stopped it."""
+        with _asking("the GPU stopped"):
+            self.stream.sync()
+
+    def keep(self, array: Array) -> None:
+        """Keep memory of the host alive until all work enqueued so far is done."""
+        while self._read and self._read[0][0].is_done:
+            self._read.popleft()
+        self._read.append((self.stream.record(), array))
+
+    def __cuda_stream__(self) -> tuple[int, int]:
+        """For other packages that enqueue on this stream: version and handle."""
+        return (0, int(self.stream.handle))
+
+
+class CudaDevice:
+    """Memory, streams, copies and launches on one GPU.
+
+    Args:
+        number: Which of the GPUs that CUDA shows.
+        code: ``"cubin"``: kernels are compiled for this very GPU. ``"ptx"``: the driver does the
+            last step, for a GPU that is newer than the compiler.
+        driver: The module ``cuda.core``, or in tests what stands for it.
+
+    Raises:
+        MissingExtraError: ``cuda-core`` is not installed.
+        BackendError: There is no driver or no such GPU.
+    """
+
+    name = "cuda"
+
+    def __init__(
+        self, number: int = 0, *, code: Literal["cubin", "ptx"] = "cubin", driver: Any = None
+    ) -> None:
+        self._driver = load_driver() if driver is None else driver
+        self._code = code
+        with _asking(f"the GPU {number} cannot be used"):
+            self._device = self._driver.Device(number)
+            self._device.set_current()
+            self.architecture = f"sm_{self._device.arch}"
+        self._module = cache(self._load)
+
+    def allocate(self, shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> CudaBuffer:
+        """Return fresh memory, whose content is undefined."""
+        return self._allocate(shape, dtype, self._driver.LEGACY_DEFAULT_STREAM)
+
+    def stream(self) -> CudaStream:
+        """Return a new stream."""
+        with self._using("no stream"):
+            options = self._driver.StreamOptions(nonblocking=False)
+            return CudaStream(self._driver, self._device.create_stream(options=options))
+
+    def upload(self, source: Array, target: Buffer, stream: Stream) -> None:
+        """Enqueue a copy from the host; ``source`` must not change until it is done.
+
+        A source that is not dense is copied before, and the stream waited for.
+        """
+        dense = np.ascontiguousarray(source, target.dtype)
+        self._copy(_host_buffer(self._driver, dense), _part_of(self._driver, target), stream)
+        if dense is not source:
+            stream.synchronize()
+
+    def download(self, source: Buffer, target: Array, stream: Stream) -> None:
+        """Enqueue a copy to the host; ``target``, which is dense, is valid when it is done."""
+        assert target.flags.c_contiguous, "the target of a download is dense"
+        assert target.dtype == source.dtype, f"{source} to {target.dtype}"
+        self._copy(_part_of(self._driver, source), _host_buffer(self._driver, target), stream)
+
+    def launch(
+        self, op: Op, stream: Stream, *buffers: Buffer | Sequence[Buffer], **numbers: object
+    ) -> None:
+        """Enqueue an operation; its kernels are compiled and loaded when it is the first time.
+
+        Raises:
+            BackendError: The operation has no kernels, or they cannot be compiled.
+            OptionError: A size is beyond what one launch can do.
+        """
+        scratch = _Scratch(self, stream)
+        for launch in launches_of(op, scratch, *buffers, **numbers):  # type: ignore[arg-type]  # of this device
+            kernel = self._module(launch.source).get_kernel(launch.kernel)
+            shape = launch.shape
+            with self._using(f"{op.name} cannot be launched"):
+                config = self._driver.LaunchConfig(
+                    grid=shape.grid, block=shape.block, shmem_size=shape.shared_bytes
+                )
+                self._driver.launch(_cuda(stream).stream, config, kernel, *launch.arguments)
+
+    def close(self) -> None:
+        """Finish all streams and release what the device holds."""
+        with _asking("the GPU stopped"):
+            self._device.sync()
+        self._module.cache_clear()
+
+    @contextmanager
+    def _using(self, what: str) -> Iterator[None]:
+        """Make the GPU current in this thread, and turn what it refuses into an error of ours."""
+        with _asking(what):
+            self._device.set_current()
+            yield
+
+    def _load(self, source: Path) -> Any:  # noqa: ANN401 - cuda.core.ObjectCode
+        """Compile a file of kernels, or take what was compiled before, and load it."""
+        compiled = compile_kernels(source, form=self._code, architectures=[self.architecture])
+        with self._using(f"{source} cannot be loaded"):
+            code = compiled.path.read_bytes()
+            if self._code == "ptx":
+                return self._driver.ObjectCode.from_ptx(code, name=source.stem)
+            return self._driver.ObjectCode.from_cubin(code, name=source.stem)
+
+    def _allocate(
+        self, shape: tuple[int, ...], dtype: np.dtype[np.generic], stream: Any
+    ) -> CudaBuffer:
+        size = prod(shape) * dtype.itemsize
+        with self._using(f"no {size} bytes of memory on the GPU"):
+            owner = self._device.allocate(max(size, 1), stream=stream)
+        return CudaBuffer(owner, 0, shape, dtype)
+
+    def _copy(self, source: Any, target: Any, stream: Stream) -> None:
+        if source.size:
+            with self._using("a copy failed"):
+                target.copy_from(source, stream=_cuda(stream).stream)
+
+
+class _Scratch:
+    """Memory of one launch: taken from and given back to its stream, in the stream's order."""
+
+    def __init__(self, device: CudaDevice, stream: Stream) -> None:
+        self._device = device
+        self._stream = stream
+
+    def empty(self, shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> CudaBuffer:
+        return self._device._allocate(shape, dtype, _cuda(self._stream).stream)
+
+    def upload(self, array: Array) -> CudaBuffer:
+        buffer = self.empty(array.shape, array.dtype)
+        self._device.upload(array, buffer, self._stream)
+        _cuda(self._stream).keep(array)
+        return buffer
+
+
+def _host_buffer(driver: Any, array: Array) -> Any:  # noqa: ANN401 - cuda.core.Buffer
+    return driver.Buffer.from_handle(array.ctypes.data, array.nbytes, owner=array)
+
+
+def _part_of(driver: Any, buffer: Buffer) -> Any:  # noqa: ANN401 - cuda.core.Buffer
+    """Return exactly the bytes of a buffer."""
+    assert isinstance(buffer, CudaBuffer), f"{buffer!r} is not memory of the GPU"
+    return driver.Buffer.from_handle(buffer.address, buffer.nbytes, owner=buffer)
+
+
+def _cuda(stream: Stream) -> CudaStream:
+    assert isinstance(stream, CudaStream), f"{stream!r} is not a stream of the GPU"
+    return stream
