@@ -137,7 +137,7 @@ def suppression_cases(library: object) -> dict[str, Versions]:
 
     def version(found: object, iou: float) -> Callable[[], object]:
         def run() -> object:
-            nms.host_library = lambda: found  # type: ignore[assignment]  # which version is taken
+            vars(nms)["host_library"] = lambda: found  # which version is taken
             return nms.suppress(boxes, scores, None, iou, 1000)
 
         return run
@@ -161,9 +161,9 @@ def pooling_cases(library: object, threads: int) -> dict[str, Versions]:
     rois[:, 3], rois[:, 4] = rois[:, 3].clip(0, 799), rois[:, 4].clip(0, 607)
     session = _max_roi_pool(threads)
 
-    def version(found: object) -> Callable[[], object]:
-        def run() -> object:
-            pooling.host_library = lambda: found  # type: ignore[assignment]  # which version is taken
+    def version(found: object) -> Callable[[], Floats]:
+        def run() -> Floats:
+            vars(pooling)["host_library"] = lambda: found  # which version is taken
             return pooling.roi_max_pool(features, rois, 7, 1 / 16, threads=threads)
 
         return run

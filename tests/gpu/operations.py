@@ -57,7 +57,7 @@ def run(device: Device, call: Call) -> list[Array]:
         return buffer
 
     inputs = [
-        [upload(item) for item in given] if isinstance(given, list) else upload(given)
+        upload(given) if isinstance(given, np.ndarray) else [upload(item) for item in given]
         for given in call.inputs
     ]
     poisoned = [

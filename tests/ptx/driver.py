@@ -140,7 +140,7 @@ class Buffer:
             part = slice(start, start + self.size)
             return self._memory.data[part], self._memory.state[part]
         raw = (ctypes.c_uint8 * self.size).from_address(self.handle)
-        return np.frombuffer(raw, np.uint8), None
+        return np.ctypeslib.as_array(raw), None
 
 
 class HostOrDevice:

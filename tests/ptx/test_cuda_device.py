@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import ctypes
 import inspect
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from tests.gpu import timing
 from tests.gpu.operations import CASES, assert_right, run
 from tests.ptx.driver import SimulatedDriver, public_names
 
@@ -23,7 +25,9 @@ FLOAT = np.dtype(np.float32)
 
 
 @pytest.fixture
-def driver() -> SimulatedDriver:
+def driver(pytestconfig: pytest.Config, monkeypatch: pytest.MonkeyPatch) -> SimulatedDriver:
+    # Kernels that were compiled for a former run of the tests are taken again.
+    monkeypatch.setenv("FOVEATE_CACHE", str(pytestconfig.rootpath / ".pytest_cache" / "foveate"))
     if find_nvcc() is None:
         pytest.skip("nvcc is not here: kernels cannot be compiled")
     return SimulatedDriver("75")
@@ -109,13 +113,14 @@ def test_events_order_streams_and_take_time(device: CudaDevice) -> None:
 
 
 def test_kernels_are_compiled_and_loaded_once(device: CudaDevice, driver: SimulatedDriver) -> None:
-    loads = []
+    loads: list[str] = []
     load = driver.ObjectCode.from_ptx
-    driver.ObjectCode = type(
-        "Counting",
-        (),
-        {"from_ptx": staticmethod(lambda c, *, name: loads.append(name) or load(c, name=name))},
-    )
+
+    def counted(code: bytes, *, name: str) -> object:
+        loads.append(name)
+        return load(code, name=name)
+
+    driver.ObjectCode = SimpleNamespace(from_ptx=counted)
     call = CASES["take_boxes"](np.random.default_rng(0), 1)
     run(device, call)
     run(device, call)
@@ -123,6 +128,18 @@ def test_kernels_are_compiled_and_loaded_once(device: CudaDevice, driver: Simula
     device.close()
     run(device, call)
     assert loads == ["take_boxes"] * 2
+
+
+def test_the_report_of_times_runs(device: CudaDevice, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timing, "ROUNDS", 1)
+    monkeypatch.setattr(timing, "REPEATS", 1)
+    assert timing.copy_bandwidth(device, 1 << 10) == 2 * 1024 / 1e-9  # no time passes here
+    found = timing.time_operations(device, 1e9, dict.fromkeys(CASES, 1))
+    assert found.keys() == CASES.keys()
+    take = CASES["take_boxes"](np.random.default_rng(0), 1)
+    moved = sum(a.nbytes for a in take.inputs if isinstance(a, np.ndarray)) + 30 * 4 * 4
+    assert found["take_boxes"]["bytes"] == moved
+    assert found["take_boxes"]["predicted_milliseconds"] == pytest.approx(moved * 1e-6)
 
 
 def test_what_the_driver_refuses_becomes_an_error_with_a_remedy(driver: SimulatedDriver) -> None:

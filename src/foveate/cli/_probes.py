@@ -120,6 +120,22 @@ def _nvcc() -> Finding:
     return Finding(name=name, works=True, detail=lines[0].strip())
 
 
+def _cuda() -> Finding:
+    """Open the first GPU as a device."""
+    from foveate.errors import FoveateError, MissingExtraError
+    from foveate.runtime.devices.cuda import CudaDevice
+
+    name = "CUDA device of cuda-core (the pipeline does not use it yet)"
+    try:
+        device = CudaDevice()
+    except FoveateError as error:
+        missing = isinstance(error, MissingExtraError)
+        remedy = error.remedy if missing else "needs an NVIDIA GPU and its driver"
+        return Finding(name=name, works=False, detail=error.what, remedy=remedy or "")
+    device.close()
+    return Finding(name=name, works=True, detail=device.architecture)
+
+
 def _compiled_host() -> Finding:
     """Load the compiled part of the CPU's kernels."""
     from foveate.kernels.host_library import host_library
@@ -136,7 +152,7 @@ PROBES: dict[str, Callable[[], Finding]] = {
     "driver": _driver,
     "tensorrt": _module("TensorRT", "tensorrt", "'foveate[tensorrt]'", "m.Logger()"),
     "tensorrt-rtx": _module("TensorRT for RTX", "tensorrt_rtx", "'foveate[rtx]'", "m.Logger()"),
-    "cuda-core": _module("cuda-core", "cuda.core", "cuda-core"),
+    "cuda": _cuda,
     "pycuda": _module("PyCUDA", "pycuda.driver", "'foveate[pycuda]'", "m.init()"),
     "nvcc": _nvcc,
     "compiled-host": _compiled_host,

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from math import ceil
 
-__all__ = ["PooledMap", "direct_bytes", "is_direct", "table_bytes"]
+__all__ = ["PooledMap", "bin_lengths", "direct_bytes", "is_direct", "table_bytes"]
 
 _CACHE_SPEED = 4.0  # how many times the bandwidth of the memory that of the L2 cache is, about
 _LARGEST_WINDOW = 8
@@ -61,8 +61,8 @@ def direct_bytes(pooled: PooledMap, regions: Iterable[tuple[int, int]]) -> float
     """
     pixels = 0
     for rows, columns in regions:
-        heights = _bin_lengths(rows, pooled.bins[0], pooled.rounding)
-        widths = _bin_lengths(columns, pooled.bins[1], pooled.rounding)
+        heights = bin_lengths(rows, pooled.bins[0], pooled.rounding)
+        widths = bin_lengths(columns, pooled.bins[1], pooled.rounding)
         pixels += sum(heights) * sum(widths)
     return _priced(pooled, pixels * pooled.pixel_bytes, pooled.map_bytes)
 
@@ -71,8 +71,8 @@ def table_bytes(pooled: PooledMap, regions: Iterable[tuple[int, int]]) -> float:
     """Count the same for tables: making them, and looking up; see :func:`direct_bytes`."""
     look_ups = 0
     for rows, columns in regions:
-        for height in _bin_lengths(rows, pooled.bins[0], pooled.rounding):
-            for width in _bin_lengths(columns, pooled.bins[1], pooled.rounding):
+        for height in bin_lengths(rows, pooled.bins[0], pooled.rounding):
+            for width in bin_lengths(columns, pooled.bins[1], pooled.rounding):
                 look_ups += _look_ups(height, width)
     making = 3 * 2 * pooled.map_bytes  # each table is read from the one before, and written
     return making + _priced(pooled, look_ups * pooled.pixel_bytes, 4 * pooled.map_bytes)
@@ -84,7 +84,7 @@ def is_direct(pooled: PooledMap, regions: Iterable[tuple[int, int]]) -> bool:
     return direct_bytes(pooled, listed) <= table_bytes(pooled, listed)
 
 
-def _bin_lengths(length: int, bins: int, rounding: str) -> list[int]:
+def bin_lengths(length: int, bins: int, rounding: str) -> list[int]:
     """Return the pixels of each bin along an axis, before clipping."""
     if rounding == "v2":
         edges = [int(k * length / bins + 0.5) for k in range(bins + 1)]

@@ -229,6 +229,10 @@ class CudaDevice:
         assert target.dtype == source.dtype, f"{source} to {target.dtype}"
         self._copy(_part_of(self._driver, source), _host_buffer(self._driver, target), stream)
 
+    def copy(self, source: CudaBuffer, target: CudaBuffer, stream: Stream) -> None:
+        """Enqueue a copy between buffers of the same number of bytes."""
+        self._copy(_part_of(self._driver, source), _part_of(self._driver, target), stream)
+
     def launch(
         self, op: Op, stream: Stream, *buffers: Buffer | Sequence[Buffer], **numbers: object
     ) -> None:

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Times of launches by events, beside what their bytes predict at the bandwidth of a plain copy."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable
+from typing import TypedDict
+
+import numpy as np
+from tests.gpu.operations import CASES, Call
+
+from foveate.runtime.devices.cuda import CudaBuffer, CudaDevice, CudaStream
+
+__all__ = ["Timing", "copy_bandwidth", "time_operations"]
+
+BYTE = np.dtype(np.uint8)
+ROUNDS, REPEATS = 9, 20
+SCALES = {"place": 20, "resize": 20}  # as large as pictures are
+
+
+class Timing(TypedDict):
+    """One operation: bytes that it must move, and milliseconds."""
+
+    bytes: int
+    milliseconds: float
+    predicted_milliseconds: float
+
+
+def copy_bandwidth(device: CudaDevice, size: int = 1 << 26) -> float:
+    """Return the bytes a second, read and written, of a copy inside of the device's memory."""
+    source, target = device.allocate((size,), BYTE), device.allocate((size,), BYTE)
+    stream = device.stream()
+    device.upload(np.zeros(size, np.uint8), source, stream)
+    milliseconds = _median(stream, lambda: device.copy(source, target, stream))
+    return 2 * size / max(milliseconds * 1e-3, 1e-9)
+
+
+def time_operations(
+    device: CudaDevice, bandwidth: float, scales: dict[str, int] | None = None
+) -> dict[str, Timing]:
+    """Time each case, after one launch that compiles and loads its kernels.
+
+    Args:
+        device: The GPU.
+        bandwidth: Of a copy, in bytes a second.
+        scales: Size of each case; 8 where none is given.
+    """
+    scales = SCALES if scales is None else scales
+    timings: dict[str, Timing] = {}
+    for name, make in CASES.items():
+        call = make(np.random.default_rng(0), scales.get(name, 8))
+        stream = device.stream()
+        inputs, outputs = _upload(device, stream, call)
+
+        def launch() -> None:
+            device.launch(call.op, stream, *inputs, *outputs, **call.numbers)  # noqa: B023 - called at once
+
+        moved = _bytes_of(call)
+        timings[name] = {
+            "bytes": moved,
+            "milliseconds": _median(stream, launch),
+            "predicted_milliseconds": 1e3 * moved / bandwidth,
+        }
+    return timings
+
+
+def _median(stream: CudaStream, enqueue: Callable[[], None]) -> float:
+    """Return the milliseconds of one of the calls that are enqueued together."""
+    enqueue()
+    times = []
+    for _ in range(ROUNDS):
+        begin = stream.record(timed=True)
+        for _ in range(REPEATS):
+            enqueue()
+        end = stream.record(timed=True)
+        end.synchronize()
+        times.append(end.milliseconds_since(begin) / REPEATS)
+    return statistics.median(times)
+
+
+def _upload(
+    device: CudaDevice, stream: CudaStream, call: Call
+) -> tuple[list[CudaBuffer | list[CudaBuffer]], list[CudaBuffer]]:
+    def upload(array: np.ndarray) -> CudaBuffer:
+        buffer = device.allocate(array.shape, array.dtype)
+        device.upload(array, buffer, stream)
+        return buffer
+
+    inputs: list[CudaBuffer | list[CudaBuffer]] = [
+        upload(given) if isinstance(given, np.ndarray) else [upload(item) for item in given]
+        for given in call.inputs
+    ]
+    outputs = [device.allocate(shape, np.dtype(dtype)) for shape, dtype in call.outputs]
+    return inputs, outputs
+
+
+def _bytes_of(call: Call) -> int:
+    """Count inputs read once and outputs written once."""
+    read = sum(
+        given.nbytes if isinstance(given, np.ndarray) else sum(item.nbytes for item in given)
+        for given in call.inputs
+    )
+    return read + sum(int(np.prod(s)) * np.dtype(d).itemsize for s, d in call.outputs)
