@@ -125,7 +125,7 @@ def _cuda() -> Finding:
     from foveate.errors import FoveateError, MissingExtraError
     from foveate.runtime.devices.cuda import CudaDevice
 
-    name = "CUDA device of cuda-core (the pipeline does not use it yet)"
+    name = "cuda-core"
     try:
         device = CudaDevice()
     except FoveateError as error:
@@ -133,7 +133,8 @@ def _cuda() -> Finding:
         remedy = error.remedy if missing else "needs an NVIDIA GPU and its driver"
         return Finding(name=name, works=False, detail=error.what, remedy=remedy or "")
     device.close()
-    return Finding(name=name, works=True, detail=device.architecture)
+    detail = f"opened a GPU of {device.architecture}; the pipeline does not use it yet"
+    return Finding(name=name, works=True, detail=detail)
 
 
 def _compiled_host() -> Finding:
