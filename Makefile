@@ -10,8 +10,9 @@ PYTHON ?= $(firstword $(shell command -v python3.11 python3.12 python3.13 python
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 
-# Headers of TensorRT, which tests compile the plugins with. What else the package needs, they do not.
-HEADERS := $(PIP) --no-deps kernel-lens
+# What tests read of packages and not run: headers of TensorRT, its bindings, and Triton's schema. What these packages need,
+# the tests do not, and Triton's client would bring an older protobuf.
+READ := $(PIP) --no-deps kernel-lens tensorrt-cu13-bindings tritonclient
 
 # Without this, `import runtime` at the root would find the link to src/foveate/runtime.
 export PYTHONSAFEPATH := 1
@@ -66,11 +67,11 @@ clean:
 .venv/.test: .venv/.python pyproject.toml constraints.txt
 	@echo "Installing Foveate and its tests into .venv (the first time takes a few minutes: PyTorch is large)"
 	$(PIP) -e '.[test]'
-	$(HEADERS)
+	$(READ)
 	@touch $@ .venv/.base
 
 .venv/.dev: .venv/.python pyproject.toml constraints.txt
 	@echo "Installing Foveate and its development tools into .venv (the first time takes a few minutes: PyTorch is large)"
 	$(PIP) -e '.[dev]'
-	$(HEADERS)
+	$(READ)
 	@touch $@ .venv/.base .venv/.test

@@ -7,17 +7,21 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 __all__ = ["command"]
 
 
 def command(
     checkpoint: Annotated[
-        Path, typer.Argument(help="A .safetensors file that `foveate train` wrote.")
+        str,
+        typer.Argument(
+            help="A .safetensors file that `foveate train` wrote; without --output, a bundle."
+        ),
     ],
     *,
-    output: Annotated[Path, typer.Option(help="Directory of the bundle; must not exist yet.")],
+    output: Annotated[
+        Path | None, typer.Option(help="Directory of the bundle; must not exist yet.")
+    ] = None,
     name: Annotated[
         str | None, typer.Option(help="The bundle's name; its directory's by default.")
     ] = None,
@@ -33,20 +37,43 @@ def command(
         typer.Option("--with-paste", help="Add a stage that makes bits of a picture of the masks."),
     ] = False,
     overwrite: Annotated[bool, typer.Option(help="Replace a bundle that stands there.")] = False,
+    triton: Annotated[
+        Path | None, typer.Option(help="Write a model repository of Triton, to this directory.")
+    ] = None,
+    triton_engines: Annotated[
+        bool,
+        typer.Option("--triton-engines", help="Serve the bundle's TensorRT engines, not its ONNX."),
+    ] = False,
 ) -> None:
     """Export the networks of a checkpoint to ONNX, check them, and write a bundle."""
-    from foveate.export.bundle_export import ExportOptions, export_bundle
-    from foveate.models.checkpoint import load_checkpoint
+    from foveate.bundle import Bundle
+    from foveate.cli._console import say
+    from foveate.errors import OptionError
 
-    options = ExportOptions(
-        name=name or output.resolve().name,
-        top_k=top_k,
-        max_side=max_side,
-        portable=portable,
-        with_paste=with_paste,
-    )
-    bundle = export_bundle(load_checkpoint(checkpoint), output, options, overwrite=overwrite)
-    console = Console(stderr=True, highlight=False)
-    for file, record in bundle.manifest.files.items():
-        console.print(f"{file:16} {record.size / 1e6:6.2f} MB")
-    console.print(f"Bundle: {bundle.root}")
+    if output is None and triton is None:
+        raise OptionError(
+            "there is nothing to write", remedy="give --output BUNDLE, or a bundle and --triton DIR"
+        )
+    if output is None:
+        bundle = Bundle.open(checkpoint)
+    else:
+        from foveate.export.bundle_export import ExportOptions, export_bundle
+        from foveate.models.checkpoint import load_checkpoint
+
+        options = ExportOptions(
+            name=name or output.resolve().name,
+            top_k=top_k,
+            max_side=max_side,
+            portable=portable,
+            with_paste=with_paste,
+        )
+        cascade = load_checkpoint(Path(checkpoint))
+        bundle = export_bundle(cascade, output, options, overwrite=overwrite)
+        for file, record in bundle.manifest.files.items():
+            say(f"{file:16} {record.size / 1e6:6.2f} MB", aside=True)
+        say(f"Bundle: {bundle.root}", aside=True)
+    if triton is not None:
+        from foveate.export.triton import write_repository
+
+        models = write_repository(bundle, triton, engines=triton_engines)
+        say(f"Triton: {triton} serves {models[-1]!r} by {', '.join(models[:-1])}", aside=True)

@@ -1,0 +1,8 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A bundle as a model repository of Triton Inference Server."""
+
+from __future__ import annotations
+
+from foveate.export.triton.repository import write_repository
+
+__all__ = ["write_repository"]
