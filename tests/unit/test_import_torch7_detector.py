@@ -73,14 +73,24 @@ def test_a_detector_on_resnet50_is_told_by_its_blocks(
     assert_runs_as(network_of(found), tree, picture)
 
 
+@pytest.mark.parametrize("box_tower", [True, False])
 @torch.inference_mode()
-def test_the_detector_of_five_towers_computes_what_its_tree_says(
-    tmp_path: Path, picture: torch.Tensor
+def test_the_detector_of_four_regions_computes_what_its_tree_says(
+    tmp_path: Path, box_tower: bool, picture: torch.Tensor
 ) -> None:
-    tree = trees.multipathnet_vgg(Maker(symmetric=False))
+    tree = trees.multipathnet_vgg(Maker(symmetric=False), box_tower=box_tower)
     found = import_tree(tmp_path, tree, "Cuda")
-    assert found.name == "multipathnet-vgg16"
-    assert_runs_as(network_of(found), tree, picture)
+    assert (found.name, found.sizes["box_tower"]) == ("multipathnet-vgg16", box_tower)
+    network = network_of(found)
+    assert (network.box_tower is not None) == box_tower
+    assert_runs_as(network, tree, picture)
+
+
+def test_a_detector_of_other_regions_is_refused(tmp_path: Path) -> None:
+    tree = trees.multipathnet_vgg(Maker(symmetric=False), box_tower=False)
+    tree.fields["modules"][2].fields["modules"].pop()
+    with pytest.raises(ModelError, match=r"expected 4 or 5 towers .*, found \[3\] towers"):
+        import_tree(tmp_path, tree)
 
 
 @pytest.mark.parametrize("v2", [True, None])
@@ -155,9 +165,19 @@ def test_another_detector_is_refused_by_what_differs(
 
 def test_towers_without_normalisation_are_refused(tmp_path: Path) -> None:
     tree = trees.multipathnet_vgg(Maker(symmetric=False))
-    towers = tree.fields["modules"][2].fields["modules"]
-    towers.pop()
-    with pytest.raises(ModelError, match=r"expected 5 towers with normalised maps, found \[4\]"):
+    for tower in tree.fields["modules"][2].fields["modules"]:
+        maps = tower.fields["modules"][1].fields["modules"][0].fields["modules"]
+        for pooled in maps:
+            layers = pooled.fields["modules"]
+            layers[:] = [layer for layer in layers if layer.name != "nn.Normalize"]
+    with pytest.raises(ModelError, match=r"normalised maps, found \[5\] towers and 0 normalis"):
+        import_tree(tmp_path, tree)
+
+
+def test_towers_without_mixing_are_refused(tmp_path: Path) -> None:
+    tree = trees.multipathnet_vgg(Maker(symmetric=False))
+    tree.fields["modules"][2].fields["modules"][0].fields["modules"].pop(2)
+    with pytest.raises(ModelError, match="expected the layers 'conv linear relu linear relu'"):
         import_tree(tmp_path, tree)
 
 

@@ -141,7 +141,10 @@ def fast_rcnn_vgg(make: Maker, *, width: int = 2, v2: bool | None = None) -> T7O
     )
 
 
-def multipathnet_vgg(make: Maker, *, width: int = 2, mixed: int = 3, hidden: int = 5) -> T7Object:
+def multipathnet_vgg(
+    make: Maker, *, width: int = 2, mixed: int = 3, hidden: int = 5, box_tower: bool = True
+) -> T7Object:
+    """Without a box tower (`model_het=false`) both heads read the four others."""
     layers = vgg16(make, width)
     conv3, conv4, conv5 = layers[:16], layers[16:23], layers[23:30]
     identity = node("nn.Identity")
@@ -160,18 +163,21 @@ def multipathnet_vgg(make: Maker, *, width: int = 2, mixed: int = 3, hidden: int
             view(-1),
             fc6_fc7(make, mixed * 49, hidden),
         )
-        for region, maps in ((1, 3), (2, 2), (3, 2), (4, 1), (2, 3))
+        for region, maps in ((1, 3), (2, 2), (3, 2), (4, 1), (2, 3))[: 4 + box_tower]
     ]
     halves = [
         node("nn.Narrow", dimension=2, index=1, length=4 * hidden),
         node("nn.Narrow", dimension=2, index=4 * hidden + 1, length=hidden),
     ]
+    heads = [integral_heads(make, 4 * hidden, 4 * hidden, 4, "ConcatTable")]
+    if box_tower:
+        apart = integral_heads(make, 4 * hidden, hidden, 4, "ParallelTable")
+        heads = [fork("ConcatTable", *halves), apart]
     return sequential(
         fork("ParallelTable", node("nn.NoBackprop", modules=[sequential(skips)]), identity),
         fork("ParallelTable", identity, node("nn.Foveal")),
         fork("ModelParallelTable", *towers),
-        fork("ConcatTable", *halves),
-        integral_heads(make, 4 * hidden, hidden, 4, "ParallelTable"),
+        *heads,
         mode_switch(),
         box_norm(),
     )

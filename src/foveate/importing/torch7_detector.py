@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import takewhile
@@ -38,8 +37,8 @@ RESNET_BINS = 14
 VGG_BINS = 7
 """Bins of ROI pooling on each axis."""
 
-TOWERS = 5
-"""Four for classes, one for boxes."""
+CLASS_TOWERS = 4
+"""Towers that classify; a fifth, if there is one, is for boxes only."""
 
 
 def find_detector(model: Node, walker: Walker, weights: Weights) -> Found:
@@ -188,40 +187,42 @@ def _on_vgg(
     notes = padding_notes(convolutions, "zeros")
     forks = [layer for layer in middle if is_weighted([layer]) and layer.kind == "fork"]
     if not forks:
-        state |= _tower_state("class_towers.0.", middle, weights)
+        state |= _tower_state("class_towers.0.", middle, weights, mixed=False)
         sizes = {"width": width, "hidden": len(state["class_towers.0.embed.3.bias"])}
         return Found(name="fast-rcnn-vgg16", sizes=sizes, state=state, notes=notes)
-    if len(forks) != 1 or len(forks[0].branches) != TOWERS or not walker.ignored["nn.Normalize"]:
+    towers = [len(fork.branches) for fork in forks]
+    if towers not in ([CLASS_TOWERS], [CLASS_TOWERS + 1]) or not walker.ignored["nn.Normalize"]:
         raise ModelError(
-            f"expected {TOWERS} towers with normalised maps, "
-            f"found {[len(fork.branches) for fork in forks]} towers and "
-            f"{walker.ignored['nn.Normalize']} normalisations",
-            remedy="only the default of the original code, with a box tower, can be built",
+            f"expected {CLASS_TOWERS} or {CLASS_TOWERS + 1} towers with normalised maps, "
+            f"found {towers} towers and {walker.ignored['nn.Normalize']} normalisations",
+            remedy="only the four regions of the original code, L2-normalised, can be built",
         )
-    prefixes = [*(f"class_towers.{index}." for index in range(TOWERS - 1)), "box_tower."]
-    for prefix, tower in zip(prefixes, forks[0].branches, strict=True):
-        state |= _tower_state(prefix, tower, weights)
+    prefixes = [*(f"class_towers.{index}." for index in range(CLASS_TOWERS)), "box_tower."]
+    # Without a box tower there is a prefix too many.
+    for prefix, tower in zip(prefixes, forks[0].branches, strict=False):
+        state |= _tower_state(prefix, tower, weights, mixed=True)
     sizes = {
         "width": width,
-        "mixed": len(state["box_tower.mix.bias"]),
-        "hidden": len(state["box_tower.embed.3.bias"]),
+        "mixed": len(state["class_towers.0.mix.bias"]),
+        "hidden": len(state["class_towers.0.embed.3.bias"]),
+        "box_tower": towers != [CLASS_TOWERS],
     }
     return Found(name="multipathnet-vgg16", sizes=sizes, state=state, notes=notes)
 
 
-def _tower_state(prefix: str, tower: Sequence[Layer], weights: Weights) -> State:
-    """Copy fc6 and fc7 of a tower and, if there is one, the 1x1 convolution in front of them."""
+def _tower_state(prefix: str, tower: Sequence[Layer], weights: Weights, *, mixed: bool) -> State:
+    """Copy fc6 and fc7 of a tower and, where maps are mixed, the 1x1 convolution before them."""
     layers = [layer for layer in tower if layer.kind in ("conv", "linear", "relu")]
-    if not re.fullmatch(r"(conv )?linear relu linear relu", signature(layers)):
+    expected = "conv linear relu linear relu" if mixed else "linear relu linear relu"
+    if signature(layers) != expected:
         raise ModelError(
-            f"expected the layers 'conv linear relu linear relu' of a tower, "
-            f"found {signature(tower)!r}",
+            f"expected the layers {expected!r} of a tower, found {signature(tower)!r}",
             remedy=DETECTOR,
         )
     state: State = {}
-    *mix, first, _, second, _ = layers
-    if mix:
-        state[f"{prefix}mix.weight"], state[f"{prefix}mix.bias"] = weights.biased(mix[0])
+    if mixed:
+        state[f"{prefix}mix.weight"], state[f"{prefix}mix.bias"] = weights.biased(layers.pop(0))
+    first, _, second, _ = layers
     for position, layer in ((0, first), (3, second)):
         name = f"{prefix}embed.{position}"
         state[f"{name}.weight"], state[f"{name}.bias"] = weights.linear(layer)

@@ -56,6 +56,7 @@ def multipathnet_vgg16(
     mixed: int = 512,
     hidden: int = 4096,
     rounding: Rounding = "v2",
+    box_tower: bool = True,
 ) -> MultiPathNet:
     """The MultiPathNet of the paper, on VGG-16: 624 M parameters for 80 classes.
 
@@ -65,6 +66,8 @@ def multipathnet_vgg16(
         mixed: outputs of the towers' 1x1 convolutions.
         hidden: width of each tower's fc6 and fc7.
         rounding: rule of ROI max pooling.
+        box_tower: whether boxes are regressed from a tower of their own, the default of the
+            released code, or from the four that classify.
     """
     trunk = _vgg16(width, frozen_stages=5)
 
@@ -82,7 +85,7 @@ def multipathnet_vgg16(
     network = MultiPathNet(
         trunk=trunk,
         class_towers=[tower(*shape) for shape in FOVEA],
-        box_tower=tower(*BOX_REGION),
+        box_tower=tower(*BOX_REGION) if box_tower else None,
         classes=classes,
     )
     return _with_small_heads(network)
