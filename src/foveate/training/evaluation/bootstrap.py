@@ -12,7 +12,7 @@ leaves that figure out, as COCO leaves out a category without objects.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,13 +26,18 @@ __all__ = [
     "Figure",
     "Resampling",
     "area_worth",
-    "average_precision",
+    "average_precisions",
     "average_recall",
     "estimate",
     "mean",
+    "mean_over_groups",
 ]
 
 _RECALLS = np.linspace(0.0, 1.0, 101)
+_BEYOND = np.append(_RECALLS[1:], np.inf)
+
+_CACHED = 100_000
+"""Numbers of an array that a processor's cache holds several of."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,20 +70,19 @@ class Resampling:
 
     def weights(self, families: int) -> NDArray[np.float64]:
         """Draw (1 + replicates, families) float64 weights; the first row, all 1, is the whole."""
-        whole = np.ones((1, families))
         if not families:
-            return whole
+            return np.ones((1, 0))
         generator = np.random.default_rng(self.seed)
         chances = np.full(families, 1 / families)
-        drawn = generator.multinomial(families, chances, size=self.replicates)
-        return np.concatenate([whole, drawn.astype(np.float64)])
+        weights = np.empty((1 + self.replicates, families))
+        weights[0] = 1.0
+        for row in weights[1:]:  # one by one, since counts of all at once would double the memory
+            row[:] = generator.multinomial(families, chances)
+        return weights
 
 
-def estimate(
-    weights: NDArray[np.float64], statistic: Callable[[NDArray[np.float64]], NDArray[np.float64]]
-) -> Figure:
-    """Evaluate a statistic on all rows of weights; the first is the value, the rest its spread."""
-    values = statistic(weights)
+def estimate(values: NDArray[np.float64]) -> Figure:
+    """Make a figure of (1 + replicates,) values: the first is its own, the rest are its spread."""
     spread = values[1:][~np.isnan(values[1:])]
     low, high = np.percentile(spread, [2.5, 97.5]) if spread.size else (np.nan, np.nan)
     return Figure(value=float(values[0]), low=float(low), high=float(high))
@@ -108,9 +112,9 @@ def average_recall(
         right = (group.matched >= 0) & ~group.ignored & (group.ranks < len(worth))
         worths = np.broadcast_to(worth[np.minimum(group.ranks, len(worth) - 1)], right.shape)
         found = _count(group.matched[right], weights.shape[1], worths[right])
-        total = weights @ _count(group.objects, weights.shape[1])
+        total = weights[:, group.objects].sum(axis=1)
         recalls.append(_ratio(weights @ found / len(group.matched), total))
-    return _mean_over_groups(recalls, len(weights))
+    return mean_over_groups(recalls, len(weights))
 
 
 def area_worth(most: int) -> NDArray[np.float64]:
@@ -130,20 +134,21 @@ def area_worth(most: int) -> NDArray[np.float64]:
     return area
 
 
-def average_precision(
-    weights: NDArray[np.float64],
-    groups: Sequence[Group],
-    *,
-    thresholds: Sequence[int] = range(10),
-    most: int = 100,
+def average_precisions(
+    weights: NDArray[np.float64], group: Group, most: int = 100
 ) -> NDArray[np.float64]:
-    """COCO's average precision, over thresholds (by index) and groups: (R,)."""
-    precisions = []
-    for group in groups:
-        total = weights @ _count(group.objects, weights.shape[1])
-        at = [_interpolated_precision(weights, group, t, total, most) for t in thresholds]
-        precisions.append(np.mean(at, axis=0))
-    return _mean_over_groups(precisions, len(weights))
+    """COCO's average precision of a group at each threshold: (R, T)."""
+    # A few replicates at a time, so that what is computed of them stays in the processor's cache.
+    rows = max(1, _CACHED // max(1, group.matched.shape[1]))
+    return np.concatenate(
+        [_precisions(weights[i : i + rows], group, most) for i in range(0, len(weights), rows)]
+    )
+
+
+def _precisions(weights: NDArray[np.float64], group: Group, most: int) -> NDArray[np.float64]:
+    total = weights[:, group.objects].sum(axis=1)
+    depth = range(len(group.matched))
+    return np.stack([_interpolated_precision(weights, group, t, total, most) for t in depth], 1)
 
 
 def _interpolated_precision(
@@ -168,12 +173,20 @@ def _interpolated_precision(
     found = np.cumsum(weights[:, matched[right]], axis=1)
     precision = found / (found + wrong + np.spacing(1))
     envelope = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
-    recall = _ratio(found, total[:, None])
     # How many of the 101 recalls each right result is the first to reach.
-    reached = np.searchsorted(_RECALLS, recall, side="right")
-    share = np.diff(reached, axis=1, prepend=0) / len(_RECALLS)
-    area: NDArray[np.float64] = np.where(total > 0, (envelope * share).sum(axis=1), np.nan)
-    return area
+    first = _recalls_up_to(found / np.maximum(total, 1)[:, None])
+    first[:, 1:] -= first[:, :-1].copy()
+    area: NDArray[np.float64] = (envelope * first).sum(axis=1) / len(_RECALLS)
+    return np.where(total > 0, area, np.nan)
+
+
+def _recalls_up_to(recall: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Count the 101 recalls that are at most each value, 0 to 1: a guess, and put right."""
+    guess = (recall * 100).astype(np.int64)
+    counts: NDArray[np.int64] = guess + 1
+    counts -= _RECALLS[guess] > recall
+    counts += _BEYOND[guess] <= recall
+    return counts
 
 
 def _count(
@@ -189,7 +202,7 @@ def _ratio(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.
     return result
 
 
-def _mean_over_groups(values: Sequence[NDArray[np.float64]], rows: int) -> NDArray[np.float64]:
+def mean_over_groups(values: Sequence[NDArray[np.float64]], rows: int) -> NDArray[np.float64]:
     """Mean of those groups that have objects in a replicate: list of (R,) to (R,)."""
     table = np.array(values).reshape(-1, rows)
     present = ~np.isnan(table)

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -17,10 +16,11 @@ from foveate.training.evaluation.bootstrap import (
     Figure,
     Resampling,
     area_worth,
-    average_precision,
+    average_precisions,
     average_recall,
     estimate,
     mean,
+    mean_over_groups,
 )
 from foveate.training.evaluation.matching import Region
 from foveate.training.evaluation.tally import Tally
@@ -138,7 +138,7 @@ def _proposal_figures(tally: Tally, weights: NDArray[np.float64]) -> dict[str, F
         groups = tally.groups(size)
         for name, worth in worths.items():
             full = f"{tally.region} {name}" + (f", {size}" if size != "all" else "")
-            figures[full] = estimate(weights, partial(average_recall, groups=groups, worth=worth))
+            figures[full] = estimate(average_recall(weights, groups, worth))
     if tally.region == "mask":
         figures |= _overlap_figures(tally, weights)
     return figures
@@ -149,32 +149,26 @@ def _overlap_figures(tally: Tally, weights: NDArray[np.float64]) -> dict[str, Fi
     best, families = overlaps.best, overlaps.families
     large = overlaps.shares >= _LARGE_SHARE
     return {
-        "mean best overlap": estimate(weights, partial(mean, values=best, families=families)),
+        "mean best overlap": estimate(mean(weights, best, families)),
         "mean best overlap, at least 1 % of the picture": estimate(
-            weights, partial(mean, values=best[large], families=families[large])
+            mean(weights, best[large], families[large])
         ),
     }
 
 
 def _detection_figures(tally: Tally, weights: NDArray[np.float64]) -> dict[str, Figure]:
     region, everything = tally.region, tally.groups("all")
-    figures = {
-        f"{region} AP": estimate(weights, partial(average_precision, groups=everything)),
-        f"{region} AP50": estimate(
-            weights, partial(average_precision, groups=everything, thresholds=[0])
-        ),
-        f"{region} AP75": estimate(
-            weights, partial(average_precision, groups=everything, thresholds=[5])
-        ),
-    }
+    by_class = [average_precisions(weights, group) for group in everything]
+    averages = [precisions.mean(axis=1) for precisions in by_class]
+    figures = {f"{region} AP": estimate(mean_over_groups(averages, len(weights)))}
+    for name, threshold in (("AP50", 0), ("AP75", 5)):
+        at = [precisions[:, threshold] for precisions in by_class]
+        figures[f"{region} {name}"] = estimate(mean_over_groups(at, len(weights)))
     for size in _SIZES:
-        figures[f"{region} AP, {size}"] = estimate(
-            weights, partial(average_precision, groups=tally.groups(size))
-        )
-    recall = partial(average_recall, groups=everything, worth=np.ones(_DETECTIONS))
-    figures[f"{region} AR@100"] = estimate(weights, recall)
-    for name, group in zip(tally.class_names, everything, strict=True):
-        figures[f"{region} AP, class {name}"] = estimate(
-            weights, partial(average_precision, groups=[group])
-        )
+        sized = [average_precisions(weights, group).mean(axis=1) for group in tally.groups(size)]
+        figures[f"{region} AP, {size}"] = estimate(mean_over_groups(sized, len(weights)))
+    recall = average_recall(weights, everything, np.ones(_DETECTIONS))
+    figures[f"{region} AR@100"] = estimate(recall)
+    for name, average in zip(tally.class_names, averages, strict=True):
+        figures[f"{region} AP, class {name}"] = estimate(average)
     return figures

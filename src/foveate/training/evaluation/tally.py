@@ -108,13 +108,9 @@ class Tally:
             matched = self._match(0, objects, results)
             self._note_overlaps(picture, objects, matched.overlaps[:OVERLAP_RESULTS])
             return
-        present = {_category(entry) for entry in [*objects, *results]}
-        for category in present & set(self.truth.category_ids.values()):
-            self._match(
-                category,
-                [o for o in objects if _category(o) == category],
-                [r for r in results if _category(r) == category],
-            )
+        there, found = _by_category(objects), _by_category(results)
+        for category in (there.keys() | found.keys()) & set(self.truth.category_ids.values()):
+            self._match(category, there.get(category, []), found.get(category, []))
 
     def groups(self, area: str) -> tuple[Group, ...]:
         """All groups of a range of areas, one a category in the order of `class_names`."""
@@ -175,6 +171,13 @@ class Tally:
 
 def _category(entry: dict[str, Any]) -> int:
     return int(entry.get("category_id", 0))
+
+
+def _by_category(entries: Sequence[dict[str, Any]]) -> dict[int, list[dict[str, Any]]]:
+    found: dict[int, list[dict[str, Any]]] = defaultdict(list)
+    for entry in entries:
+        found[_category(entry)].append(entry)
+    return found
 
 
 def _group(parts: Sequence[_Part], area: int) -> Group:
