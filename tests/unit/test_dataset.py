@@ -193,6 +193,9 @@ def test_crowds_are_in_the_table_but_are_no_instances(tmp_path: Path) -> None:
 BAD_RECORDS = [
     (Reason.MALFORMED, annotation(id="seven")),
     (Reason.MALFORMED, annotation(id=1.5)),
+    (Reason.MALFORMED, annotation(id=2**70)),
+    (Reason.MALFORMED, annotation(id=float("inf"))),
+    (Reason.MALFORMED, annotation(area=float("nan"))),
     (Reason.MALFORMED, annotation(image_id=None)),
     (Reason.MALFORMED, annotation(bbox=[1, 2, 3])),
     (Reason.MALFORMED, annotation(bbox=[1, 2, -3, 4])),
@@ -227,6 +230,15 @@ def test_evaluation_refuses_a_bad_record_and_names_it(reason: Reason, bad: Any) 
     name = f"annotation {bad['id']}" if isinstance(bad, dict) else "annotation number 2"
     with pytest.raises(DataError, match=f"{name}.*cannot be used, because {reason}.*some.json"):
         read(annotation(id=41), bad, strict=True)
+
+
+def test_a_picture_larger_than_any_is_refused_with_what_it_holds() -> None:
+    wrong = content(annotation())
+    wrong["images"][0]["width"] = 10**12
+    table = read_annotations(wrong, file=Path("some.json"), strict=False)
+    assert set(table.problems.counts) == {Reason.MALFORMED, Reason.UNKNOWN_PICTURE}
+    with pytest.raises(DataError, match="a height of 30 and a width of 1000000000000"):
+        read_annotations(wrong, file=Path("some.json"), strict=True)
 
 
 EMPTY = [

@@ -33,6 +33,8 @@ from foveate.training.dataset.segmentations import SegmentationPacker
 __all__ = ["read_annotations", "read_content"]
 
 _NO_AREA = 1e-6  # square pixels; what rounding leaves of three points on a line
+_MOST = 2**63 - 1  # an id that an array holds
+_LARGEST_SIDE = 1_000_000  # pixels; no decoder reads a larger picture
 
 
 def read_content(file: Path) -> dict[str, Any]:
@@ -45,7 +47,9 @@ def read_content(file: Path) -> dict[str, Any]:
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise DataError("no COCO annotations can be read", file=file, remedy=remedy) from error
+        raise DataError(
+            f"no COCO annotations can be read ({error})", file=file, remedy=remedy
+        ) from error
     _check_content(content, file)
     return dict(content)
 
@@ -144,7 +148,7 @@ class _Reader:
             picture = self.pictures.get(_integer(annotation["image_id"]))
             label = self.labels.get(_integer(annotation["category_id"]))
             crowd = bool(annotation.get("iscrowd", 0))
-            box, area = _box(annotation.get("bbox")), float(annotation.get("area") or 0)
+            box, area = _box(annotation.get("bbox")), _area(annotation.get("area") or 0)
         except (KeyError, TypeError, ValueError) as error:
             return self.reject(Reason.MALFORMED, record, _said(error))
         if self.strict and identifier < 1:
@@ -230,16 +234,20 @@ class _Reader:
 
 
 def _integer(value: Any) -> int:
-    """Convert an id, refusing what `int` would cut down to one."""
-    number = int(value)
-    if isinstance(value, bool) or number != float(value):
+    """Convert an id, refusing what `int` would cut down to one, or what fits no array."""
+    try:
+        number = int(value)
+        whole = number == float(value) and abs(number) <= _MOST
+    except OverflowError:
+        whole = False
+    if isinstance(value, bool) or not whole:
         raise ValueError(f"{value!r} is no id")
     return number
 
 
 def _size(image: Mapping[str, Any]) -> tuple[int, int]:
     height, width = _integer(image["height"]), _integer(image["width"])
-    if height < 1 or width < 1:
+    if min(height, width) < 1 or max(height, width) > _LARGEST_SIDE:
         raise ValueError(f"a height of {height} and a width of {width}")
     return height, width
 
@@ -252,6 +260,13 @@ def _box(box: Any) -> list[float]:
     if len(values) != 4 or not all(map(isfinite, values)) or min(values[2:]) < 0:
         raise ValueError(f"the box {box!r}")
     return values
+
+
+def _area(value: Any) -> float:
+    area = float(value)
+    if not isfinite(area) or area < 0:
+        raise ValueError(f"the area {value!r}")
+    return area
 
 
 def _name(kind: str, record: Any, position: int) -> str:
