@@ -59,7 +59,7 @@ def main() -> None:
     parser.add_argument("--dataset", type=Path, help="a COCO-format data set")
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--batches", type=int, default=32, help="batches drawn in a round")
+    parser.add_argument("--batches", type=int, default=8, help="batches drawn in a round")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--precision", default="float32")

@@ -14,6 +14,8 @@ import safetensors.torch
 import torch
 from torch import nn
 
+from foveate.bundle import Bundle
+from foveate.cli import invoke
 from foveate.errors import ModelError
 from foveate.models.checkpoint import (
     Cascade,
@@ -26,6 +28,7 @@ from foveate.models.checkpoint import (
     load_detector,
     save_checkpoint,
 )
+from foveate.models.sharpmask import SharpMask
 
 Sizes = dict[str, int | str]
 RESNET: Sizes = {"width": 4, "neck": 8, "vector": 16, "score_hidden": 8}
@@ -106,8 +109,43 @@ def test_proposals_and_a_detector_are_joined(tmp_path: Path) -> None:
 def test_a_detector_alone_is_no_cascade(tmp_path: Path) -> None:
     path = tmp_path / "detector.safetensors"
     save_checkpoint(path, detector())
-    with pytest.raises(ModelError, match="found the detector 'multipathnet-resnet18' alone.*join"):
+    with pytest.raises(ModelError, match="found the detector 'multipathnet-resnet18' alone.*give"):
         load_checkpoint(path)
+
+
+def test_a_detector_that_was_trained_apart_takes_the_place_of_another(tmp_path: Path) -> None:
+    alone, whole = tmp_path / "detector.safetensors", tmp_path / "cascade.safetensors"
+    trained = detector()
+    save_checkpoint(alone, trained, half=False)
+    save_checkpoint(whole, join(proposals(), detector("fast-rcnn-vgg16")), half=False)
+    cascade = load_checkpoint(whole, alone)
+    assert cascade.info.classifier == "multipathnet-resnet18"
+    assert cascade.info.proposals == "deepmask-resnet50"
+    assert cascade.classifier is not None
+    assert_equal(cascade.classifier, trained.classifier)
+
+
+def test_the_command_exports_both_as_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    exported: list[Cascade] = []
+
+    def record(cascade: Cascade, *_: object, **__: object) -> Bundle:
+        exported.append(cascade)
+        return Bundle.open("mini")
+
+    monkeypatch.setattr("foveate.export.bundle_export.export_bundle", record)
+    alone, sharpmask = tmp_path / "detector.safetensors", tmp_path / "sharpmask.safetensors"
+    save_checkpoint(alone, detector())
+    save_checkpoint(sharpmask, proposals("sharpmask-resnet50"))
+    words = ["export", str(sharpmask), "--output", str(tmp_path / "bundle")]
+    assert invoke([*words, "--detector", str(alone)]) == 0
+    (cascade,) = exported
+    assert isinstance(cascade.proposals, SharpMask)
+    assert cascade.classifier is not None
+    assert cascade.info.class_names == ("cat", "cup")
+    assert invoke([*words, "--detector", str(sharpmask)]) == 1
+    assert "expected a detector, found 'sharpmask-resnet50' alone" in capsys.readouterr().err
 
 
 def test_the_file_says_what_its_networks_take(tmp_path: Path) -> None:
@@ -141,17 +179,17 @@ def test_weights_of_another_architecture_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "cascade.safetensors"
     info = CascadeInfo(proposals="deepmask-resnet50", proposals_sizes={**RESNET, "vector": 17})
     save_checkpoint(path, Cascade(info=info, proposals=proposals().proposals))
-    with pytest.raises(ModelError, match="the weights do not fit DeepMask.*embed.weight"):
+    with pytest.raises(ModelError, match="the weights do not fit DeepMask: .*embed.weight"):
         load_checkpoint(path)
 
 
 def test_a_pickle_is_refused_as_one(tmp_path: Path) -> None:
     path = tmp_path / "model.pth"
     torch.save({"weight": torch.zeros(2)}, path)
-    with pytest.raises(ModelError, match="no checkpoint can be read, but a pickle"):
+    with pytest.raises(ModelError, match="expected a safetensors checkpoint, found a pickle"):
         load_checkpoint(path)
     path.write_bytes(pickle.dumps({"weight": 1}))
-    with pytest.raises(ModelError, match="no checkpoint can be read, but a pickle"):
+    with pytest.raises(ModelError, match="expected a safetensors checkpoint, found a pickle"):
         load_checkpoint(path)
 
 

@@ -119,6 +119,18 @@ def test_an_unknown_size_is_refused_with_the_known_ones() -> None:
         build("deepmask-mini", width=3)
 
 
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        ({"form": "papr"}, "no form is named 'papr': use paper or released"),
+        ({"width": "narrow"}, "sharpmask-resnet50 cannot be built with width 'narrow'"),
+    ],
+)
+def test_a_value_that_no_size_has_is_refused(sizes: dict[str, int | str], message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        build("sharpmask-resnet50", **sizes)
+
+
 def test_widths_of_sharpmask_that_cannot_be_halved_four_times_are_refused() -> None:
     with pytest.raises(ModelError, match="multiples of 16, found 24 and 32.*use 32"):
         build("sharpmask-resnet50", km=24)

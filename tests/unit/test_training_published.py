@@ -27,6 +27,7 @@ from foveate.training.distributed import World, world
 from foveate.training.loader import Loader, draw_batch
 from foveate.training.published.deepmask import MASK_WEIGHT, DeepMaskTask
 from foveate.training.published.multipathnet import MultiPathNetTask, RegionSource
+from foveate.training.published.plan import Plan, TrainOptions
 from foveate.training.published.schedules import (
     DEEPMASK,
     FAST_RCNN,
@@ -36,7 +37,7 @@ from foveate.training.published.schedules import (
 )
 from foveate.training.published.sgd import SgdTraining, choose_precision
 from foveate.training.published.sharpmask import SharpMaskTask
-from foveate.training.published.train import Plan, TrainOptions, train
+from foveate.training.published.train import train
 from foveate.training.published.window_batches import WindowBatch, WindowSource
 
 HERE = World(device=torch.device("cpu"))

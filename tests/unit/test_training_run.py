@@ -237,10 +237,12 @@ def test_the_command_hands_over_what_was_asked(
 
     monkeypatch.setattr("foveate.training.published.run.run", recorded)
     words = "train --network sharpmask-resnet50 --dataset coco --output out --deepmask d --steps 9"
-    assert invoke([*words.split(), "--as-released", "--precision", "bfloat16"]) == 0
+    more = "--as-released --precision bfloat16 --size km=64 --size form=paper --validate-every 7"
+    assert invoke([*words.split(), *more.split()]) == 0
     (found,) = asked
     assert (found.network, found.deepmask, found.steps) == ("sharpmask-resnet50", Path("d"), 9)
     assert found.precision == "bfloat16"
+    assert (found.sizes, found.validate_every) == ({"km": 64, "form": "paper"}, 7)
     assert found.schedule.learning_rates == ((1, 1e-3),)
     assert "Checkpoint: out/sharpmask.safetensors" in capsys.readouterr().err
 

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from foveate.errors import OptionError
+
 if TYPE_CHECKING:
     from foveate.runtime import Options, Pipeline
     from foveate.training.evaluation import GroundTruth, Report, Resampling
@@ -65,6 +67,10 @@ def command(
             help="Evaluate a checkpoint in place of a bundle, exported as `foveate export` would."
         ),
     ] = None,
+    detector: Annotated[
+        Path | None,
+        typer.Option(help="With --checkpoint: a detector that was trained apart, to join it with."),
+    ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first pictures.")] = None,
     replicates: Annotated[
         int, typer.Option(min=1, help="Resamplings for the 95 % intervals.")
@@ -101,7 +107,7 @@ def command(
         options = Options(min_score=0.0, top_k=top_k, threads=threads)
         name = bundle if checkpoint is None else str(checkpoint)
         with (
-            _bundle_of(bundle, checkpoint) as place,
+            _bundle_of(bundle, checkpoint, detector) as place,
             _open(place, device, backend, options) as pipeline,
         ):
             report = _of_pipeline(pipeline, truth, task, name, backend, resampling)
@@ -111,15 +117,17 @@ def command(
 
 
 @contextlib.contextmanager
-def _bundle_of(bundle: str, checkpoint: Path | None) -> Iterator[str | Path]:
+def _bundle_of(bundle: str, checkpoint: Path | None, detector: Path | None) -> Iterator[str | Path]:
     """The bundle, or that of a checkpoint, which is gone afterwards."""
     if checkpoint is None:
+        if detector is not None:
+            raise OptionError("--detector needs --checkpoint", remedy="name a proposal network too")
         yield bundle
         return
     from foveate.export.bundle_export import export_bundle
     from foveate.models.checkpoint import load_checkpoint
 
-    cascade = load_checkpoint(checkpoint)
+    cascade = load_checkpoint(checkpoint, detector)
     with tempfile.TemporaryDirectory() as scratch:
         yield export_bundle(cascade, Path(scratch) / "bundle").root
 

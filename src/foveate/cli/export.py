@@ -19,6 +19,10 @@ def command(
         ),
     ],
     *,
+    detector: Annotated[
+        Path | None,
+        typer.Option(help="The checkpoint of a detector that was trained apart, to join it with."),
+    ] = None,
     output: Annotated[
         Path | None, typer.Option(help="Directory of the bundle; must not exist yet.")
     ] = None,
@@ -54,6 +58,8 @@ def command(
         raise OptionError(
             "there is nothing to write", remedy="give --output BUNDLE, or a bundle and --triton DIR"
         )
+    if output is None and detector is not None:
+        raise OptionError("a bundle has its detector", remedy="give --detector with --output")
     if output is None:
         bundle = Bundle.open(checkpoint)
     else:
@@ -67,7 +73,7 @@ def command(
             portable=portable,
             with_paste=with_paste,
         )
-        cascade = load_checkpoint(Path(checkpoint))
+        cascade = load_checkpoint(Path(checkpoint), detector)
         bundle = export_bundle(cascade, output, options, overwrite=overwrite)
         for file, record in bundle.manifest.files.items():
             say(f"{file:16} {record.size / 1e6:6.2f} MB", aside=True)

@@ -55,6 +55,12 @@ def command(
         Path | None,
         typer.Option(help="For a detector: a .json file of COCO results, or a bundle."),
     ] = None,
+    validation_proposals: Annotated[
+        Path | None,
+        typer.Option(
+            help="The same for the held-out pictures; by default the bundle, if it is one."
+        ),
+    ] = None,
     initial: Annotated[
         Path | None, typer.Option(help="Checkpoint of the same network to start from.")
     ] = None,
@@ -65,12 +71,25 @@ def command(
     batch: Annotated[
         int | None, typer.Option(min=1, help="Samples a step, over all processes.")
     ] = None,
+    size: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="NAME=VALUE of the network's builder in place of the published one, such as km=64 "
+            "or form=paper; may be given several times."
+        ),
+    ] = None,
     as_released: Annotated[
         bool, typer.Option("--as-released", help="With the quirks of the released Lua code.")
     ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
     workers: Annotated[int, typer.Option(min=0, help="Processes that draw samples.")] = 2,
+    checkpoint_every: Annotated[
+        int, typer.Option(min=1, help="Steps between two states that a run can go on from.")
+    ] = 500,
+    validate_every: Annotated[
+        int, typer.Option(min=1, help="Steps between two looks at the held-out pictures.")
+    ] = 2000,
     seed: Annotated[int, typer.Option(min=0, help="Fixes every draw.")] = 0,
     deepmask_steps: Annotated[int, typer.Option(min=1, help="Of mini.")] = 8_000,
     sharpmask_steps: Annotated[int, typer.Option(min=1, help="Of mini.")] = 5_000,
@@ -88,6 +107,8 @@ def command(
         given = {
             "--deepmask": deepmask,
             "--proposals": proposals,
+            "--validation-proposals": validation_proposals,
+            "--size": size,
             "--initial": initial,
             "--steps": steps,
             "--batch": batch,
@@ -106,15 +127,19 @@ def command(
             network=network,
             dataset=dataset,
             output=output,
+            sizes=_sizes(size or []),
             initial=initial,
             deepmask=deepmask,
             proposals=proposals,
+            validation_proposals=validation_proposals,
             steps=steps,
             batch=batch,
             legacy=LegacyOptions.released() if as_released else LegacyOptions(),
             device=device,
             precision=precision,
             workers=workers,
+            checkpoint_every=checkpoint_every,
+            validate_every=validate_every,
             seed=seed,
         )
     )
@@ -123,6 +148,18 @@ def command(
 def _refuse(*wrong: str) -> None:
     if wrong:
         raise OptionError(f"mini takes no {', '.join(wrong)}", remedy="name a full-size --network")
+
+
+def _sizes(words: list[str]) -> dict[str, int | str]:
+    """Parse NAME=VALUE; a value is a whole number, true, false, or a word."""
+    sizes: dict[str, int | str] = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not name or not equals:
+            raise OptionError(f"expected --size NAME=VALUE, found {word!r}")
+        named: dict[str, int | str] = {"true": True, "false": False}
+        sizes[name] = int(value) if value.isdecimal() else named.get(value, value)
+    return sizes
 
 
 def _recipe(seed: int, lengths: tuple[int, int, int], *, views: int, regions: int) -> Recipe:
@@ -171,4 +208,6 @@ def _train_published(options: RunOptions) -> None:
     if os.environ.get("RANK", "0") != "0":
         return  # of the processes of torchrun, the first one speaks
     say(f"Checkpoint: {checkpoint}", aside=True)
+    if options.best.exists():
+        say(f"Best:       {options.best}", aside=True)
     say(f"Curves:     tensorboard --logdir {options.output / 'board'}", aside=True)

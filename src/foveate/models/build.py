@@ -47,7 +47,7 @@ def build(name: str, **sizes: int | str) -> nn.Module:
             the published values.
 
     Raises:
-        ModelError: no network has this name, or it has no such size.
+        ModelError: no network has this name, or it has no such size, or not with this value.
     """
     if name not in BUILDERS:
         known = ", ".join(sorted(BUILDERS))
@@ -57,4 +57,10 @@ def build(name: str, **sizes: int | str) -> nn.Module:
         if size not in allowed:
             known = ", ".join(allowed) or "no size at all"
             raise ModelError(f"{name} takes no size {size!r}", remedy=f"it takes {known}")
-    return BUILDERS[name](**sizes)
+    try:
+        return BUILDERS[name](**sizes)
+    except (TypeError, ValueError) as error:
+        given = ", ".join(f"{size} {value!r}" for size, value in sizes.items())
+        raise ModelError(
+            f"{name} cannot be built with {given}", remedy="widths are whole numbers above 0"
+        ) from error

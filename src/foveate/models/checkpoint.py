@@ -144,25 +144,29 @@ def save_checkpoint(path: Path, networks: Cascade | Detector, *, half: bool = Tr
     aside.replace(path)
 
 
-def load_checkpoint(path: Path) -> Cascade:
+def load_checkpoint(path: Path, detector: Path | None = None) -> Cascade:
     """Read the cascade of a checkpoint: networks in float32 and evaluation mode.
 
+    Args:
+        path: of a cascade, or of a proposal network alone.
+        detector: of the detector to `join` it with, in place of its own if it has one.
+
     Raises:
-        ModelError: the file is missing, no checkpoint of Foveate, has no proposal network, or does
-            not fit its networks.
+        ModelError: a file is missing, no checkpoint of Foveate, lacks the network that is asked
+            for, or does not fit its networks.
     """
     info, file = _read(path)
     if info.proposals is None:
         raise ModelError(
             f"expected a cascade, found the detector {info.classifier!r} alone",
             file=path,
-            remedy="read it by `load_detector` and `join` it with a proposal network",
+            remedy="give it as the detector beside the checkpoint of a DeepMask or SharpMask",
         )
     # On the meta device nothing is drawn at random, and no memory taken, for what is replaced.
     with torch.device("meta"):
         cascade = build_cascade(info)
     _fill(cascade, file, path)
-    return cascade
+    return cascade if detector is None else join(cascade, load_detector(detector))
 
 
 def load_detector(path: Path) -> Detector:
@@ -172,6 +176,12 @@ def load_detector(path: Path) -> Detector:
         ModelError: as `load_checkpoint`, for the classifier.
     """
     info, file = _read(path)
+    if info.classifier is None:
+        raise ModelError(
+            f"expected a detector, found {info.proposals!r} alone",
+            file=path,
+            remedy="give the checkpoint of a MultiPathNet or Fast R-CNN",
+        )
     with torch.device("meta"):
         detector = build_detector(info)
     _fill(detector, file, path)
@@ -190,11 +200,14 @@ def _read(path: Path) -> tuple[CascadeInfo, _File]:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
     except (OSError, safetensors.SafetensorError) as error:
-        found = ", but a pickle, which could run code" if _is_pickle(path) else ""
+        if _is_pickle(path):
+            raise ModelError(
+                "expected a safetensors checkpoint, found a pickle, which could run code",
+                file=path,
+                remedy="make one by `foveate train`, or import weights by `foveate import-torch`",
+            ) from error
         raise ModelError(
-            f"no checkpoint can be read{found} ({error})",
-            file=path,
-            remedy="make one by `foveate train`",
+            f"no checkpoint can be read ({error})", file=path, remedy="make one by `foveate train`"
         ) from error
     if metadata.get("format") != FORMAT:
         raise ModelError(
@@ -242,10 +255,16 @@ def _fill(networks: Cascade | Detector, file: _File, path: Path) -> None:
             network.load_state_dict(own, assign=True)
         except RuntimeError as error:
             raise ModelError(
-                f"the weights do not fit {type(network).__name__}: {error}",
+                f"the weights do not fit {type(network).__name__}: {first_misfit(error)}",
                 file=path,
                 remedy="use the version of Foveate that wrote them",
             ) from error
+
+
+def first_misfit(error: RuntimeError) -> str:
+    """The first of the weights that PyTorch could not load, which lists all of them in lines."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    return lines[min(1, len(lines) - 1)]
 
 
 def _networks(networks: Cascade | Detector) -> dict[str, nn.Module]:

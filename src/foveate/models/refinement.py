@@ -16,11 +16,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
+from foveate.errors import ModelError
 from foveate.models.bilinear_upsample import BilinearUpsample2d
 from foveate.models.symmetric_padding import Padding, convolution
 
@@ -38,6 +39,9 @@ class Refinement(nn.Module):
         outputs: channels of the outgoing one.
         form: of the vertical half and the upsampling.
         padding: of the convolutions.
+
+    Raises:
+        ModelError: there is no such form.
     """
 
     def __init__(
@@ -51,6 +55,10 @@ class Refinement(nn.Module):
         padding: Padding,
     ):
         super().__init__()
+        if form not in get_args(Form):
+            raise ModelError(
+                f"no form is named {form!r}", remedy=f"use {' or '.join(get_args(Form))}"
+            )
         self.outputs = outputs
         self.horizontal = nn.Sequential()
         for before, after in pairwise([skip_channels, *reduced_channels]):

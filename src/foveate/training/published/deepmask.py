@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -62,8 +63,9 @@ class DeepMaskTask:
         return {"score": score_loss(self.network.patch_scores(patches).float(), labels)}
 
     def objective(self, losses: Losses) -> Tensor:
-        """Weigh the loss as the published lambda has it."""
-        return MASK_WEIGHT * losses["mask"] if "mask" in losses else losses["score"]
+        """Weigh the losses as the published lambda has them; a batch in training has one."""
+        weights = {"mask": MASK_WEIGHT, "score": 1.0}
+        return torch.stack([weights[name] * loss for name, loss in losses.items()]).sum()
 
     def sheet(self, batch: WindowBatch) -> NDArray[np.uint8]:
         """Draw the windows of the batch, labels in green, answers in red."""

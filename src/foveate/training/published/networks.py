@@ -15,7 +15,7 @@ from torch import nn
 
 from foveate.errors import ModelError
 from foveate.models.build import build
-from foveate.models.checkpoint import Cascade, load_checkpoint, load_detector
+from foveate.models.checkpoint import Cascade, first_misfit, load_checkpoint, load_detector
 from foveate.models.deepmask import DeepMask
 from foveate.models.multipathnet import MultiPathNet
 from foveate.models.sharpmask import SharpMask
@@ -101,7 +101,7 @@ def _start_from(network: nn.Module, other: nn.Module, file: Path) -> None:
         network.load_state_dict(other.state_dict())
     except RuntimeError as error:
         raise ModelError(
-            f"the weights do not fit {type(network).__name__}: {error}",
+            f"the weights do not fit {type(network).__name__}: {first_misfit(error)}",
             file=file,
             remedy="give a checkpoint of the same network with the same classes",
         ) from error

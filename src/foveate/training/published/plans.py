@@ -15,6 +15,7 @@ from foveate.training.dataset import CocoDataset
 from foveate.training.legacy import LegacyOptions
 from foveate.training.published.deepmask import DeepMaskTask
 from foveate.training.published.multipathnet import MultiPathNetTask, RegionBatch, RegionSource
+from foveate.training.published.plan import Plan
 from foveate.training.published.schedules import (
     DEEPMASK,
     DEEPMASK_2015,
@@ -25,7 +26,6 @@ from foveate.training.published.schedules import (
     Schedule,
 )
 from foveate.training.published.sharpmask import SharpMaskTask
-from foveate.training.published.train import Plan
 from foveate.training.published.window_batches import WindowBatch, WindowSource
 from foveate.training.sampling import (
     BoxStatistics,
@@ -75,6 +75,7 @@ def window_plan(
     legacy: LegacyOptions,
     *,
     seed: int,
+    held_out: CocoDataset | None = None,
 ) -> Plan[Any, WindowBatch]:
     """Plan the training of a DeepMask, or of the refinement of a SharpMask.
 
@@ -85,6 +86,7 @@ def window_plan(
         schedule: for how long.
         legacy: quirks of the released code.
         seed: of the training.
+        held_out: pictures for validation.
     """
     refines = isinstance(network, SharpMask)
     deepmask = network.deepmask if isinstance(network, SharpMask) else network
@@ -95,15 +97,20 @@ def window_plan(
         canonical=float(ceil(deepmask.window * 128 / 224)),
     )
     label_side = deepmask.window if refines else deepmask.supervised_side
-    masks = MaskSampler(dataset, MaskSamplerOptions(window=window, label_side=label_side), legacy)
-    scores = None
-    if schedule.score_share:
-        scores = ScoreSampler(dataset, ScoreSamplerOptions(window=window), legacy)
+
+    def source(pictures: CocoDataset) -> WindowSource:
+        options = MaskSamplerOptions(window=window, label_side=label_side)
+        masks, scores = MaskSampler(pictures, options, legacy), None
+        if schedule.score_share:
+            scores = ScoreSampler(pictures, ScoreSamplerOptions(window=window), legacy)
+        return WindowSource(masks, scores, score_share=schedule.score_share, seed=seed)
+
     return Plan(
         name=name,
         task=SharpMaskTask(network) if isinstance(network, SharpMask) else DeepMaskTask(network),
-        source=WindowSource(masks, scores, score_share=schedule.score_share, seed=seed),
+        source=source(dataset),
         schedule=schedule,
+        held_out=None if held_out is None else source(held_out),
         facts=_facts(dataset, legacy),
     )
 
@@ -126,6 +133,7 @@ def region_plan(
     legacy: LegacyOptions,
     *,
     seed: int,
+    held_out: tuple[CocoDataset, ProposalTable] | None = None,
 ) -> Plan[Any, RegionBatch]:
     """Plan the training of a MultiPathNet or Fast R-CNN.
 
@@ -138,13 +146,20 @@ def region_plan(
         schedule: for how long.
         legacy: quirks of the released code.
         seed: of the training.
+        held_out: pictures for validation, and their proposals.
     """
-    sampler = RegionSampler(dataset, proposals, statistics, region_options(name, network), legacy)
+    options = region_options(name, network)
+
+    def source(pictures: CocoDataset, proposed: ProposalTable) -> RegionSource:
+        sampler = RegionSampler(pictures, proposed, statistics, options, legacy)
+        return RegionSource(sampler, heads=len(network.class_heads), seed=seed)
+
     return Plan(
         name=name,
         task=MultiPathNetTask(network),
-        source=RegionSource(sampler, heads=len(network.class_heads), seed=seed),
+        source=source(dataset, proposals),
         schedule=schedule,
+        held_out=None if held_out is None else source(*held_out),
         facts={**_facts(dataset, legacy), "proposals": len(proposals)},
     )
 

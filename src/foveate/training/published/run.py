@@ -6,13 +6,13 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from foveate.errors import OptionError
+from foveate.errors import DataError, InputError, OptionError
 from foveate.models.checkpoint import (
     Cascade,
     CascadeInfo,
@@ -22,8 +22,13 @@ from foveate.models.checkpoint import (
 from foveate.training.dataset import CocoDataset
 from foveate.training.distributed import World, world
 from foveate.training.legacy import LegacyOptions
-from foveate.training.published.data import open_proposals, open_training_set
+from foveate.training.published.data import (
+    open_proposals,
+    open_training_set,
+    open_validation_set,
+)
 from foveate.training.published.networks import detector_network, proposal_network
+from foveate.training.published.plan import Plan, TrainOptions
 from foveate.training.published.plans import (
     published_schedule,
     region_options,
@@ -32,8 +37,8 @@ from foveate.training.published.plans import (
 )
 from foveate.training.published.schedules import Schedule
 from foveate.training.published.sgd import choose_precision
-from foveate.training.published.train import Plan, TrainOptions, train
-from foveate.training.sampling import measure_statistics
+from foveate.training.published.train import train
+from foveate.training.sampling import ProposalTable, measure_statistics
 
 _log = logging.getLogger(__name__)
 
@@ -56,6 +61,8 @@ class RunOptions:
         initial: checkpoint of the same network to start from.
         deepmask: checkpoint of the DeepMask that a SharpMask refines.
         proposals: of a detector: file of COCO results, or a bundle that proposes.
+        validation_proposals: the same for the pictures that are held out; by default the bundle
+            that proposes, if it is one.
         steps: optimiser steps in place of the published number; the rates fall at the same share
             of the way.
         batch: samples a step in place of the published number.
@@ -64,6 +71,8 @@ class RunOptions:
         precision: `auto`, `float32`, `bfloat16` or `float16`.
         workers: processes that draw samples.
         checkpoint_every: steps between two writings of the resume file.
+        validate_every: steps between two looks at held-out pictures, if the data set has some.
+        validation_batches: what a look is at, in batches of the schedule's size.
         seed: fixes every draw.
     """
 
@@ -74,6 +83,7 @@ class RunOptions:
     initial: Path | None = None
     deepmask: Path | None = None
     proposals: Path | None = None
+    validation_proposals: Path | None = None
     steps: int | None = None
     batch: int | None = None
     legacy: LegacyOptions = field(default_factory=LegacyOptions)
@@ -81,6 +91,8 @@ class RunOptions:
     precision: str = "auto"
     workers: int = 2
     checkpoint_every: int = 500
+    validate_every: int = 2000
+    validation_batches: int = 32
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -101,6 +113,11 @@ class RunOptions:
     def result(self) -> Path:
         """The checkpoint that the run ends with."""
         return self.output / f"{self.network.rpartition('-')[0]}.safetensors"
+
+    @property
+    def best(self) -> Path:
+        """The checkpoint of the step that did best on held-out pictures."""
+        return self.result.with_suffix(".best.safetensors")
 
     @property
     def schedule(self) -> Schedule:
@@ -126,7 +143,14 @@ def run(options: RunOptions, report: Report) -> Path:
     schedule = options.schedule
     with world(options.device) as here:
         dataset = open_training_set(options.dataset)
-        options.output.mkdir(parents=True, exist_ok=True)
+        try:
+            options.output.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(
+                f"the directory of the run cannot be made ({error.strerror})",
+                file=options.output,
+                remedy="choose another place",
+            ) from error
         torch.manual_seed(options.seed)
         trained = _train_detector if options.proposals else _train_proposals
         result = trained(options, schedule, dataset, here, report)
@@ -143,37 +167,35 @@ def _train_proposals(
     )
     network.to(here.device)
     plan = window_plan(
-        options.network, network, dataset, schedule, options.legacy, seed=options.seed
+        options.network,
+        network,
+        dataset,
+        schedule,
+        options.legacy,
+        seed=options.seed,
+        held_out=open_validation_set(options.dataset),
     )
-    _train(plan, options, here, report)
     info = CascadeInfo(
         proposals=options.network,
         proposals_sizes=sizes,
         mask_threshold=MASK_THRESHOLD,
         training=_notes(options, schedule, dataset),
     )
-    return Cascade(info=info, proposals=network.cpu())
+    trained = Cascade(info=info, proposals=network)
+    _train(plan, trained, options, here, report)
+    return trained
 
 
 def _train_detector(
     options: RunOptions, schedule: Schedule, dataset: CocoDataset, here: World, report: Report
 ) -> Detector:
-    assert options.proposals is not None
     network, sizes = detector_network(
         options.network, len(dataset.class_names), options.sizes, initial=options.initial
     )
     if options.initial is None and here.leads:
         _log.warning("%s has frozen layers, which stay random: give --initial", options.network)
     network.to(here.device)
-    cache = options.output / "proposals.json"
-    if here.size > 1 and options.proposals.suffix != ".json" and not cache.exists():
-        raise OptionError(
-            "a bundle proposes in one process only, which may take hours",
-            remedy="start with one process until it trains, or give a file of proposals",
-        )
-    proposals = open_proposals(
-        options.proposals, dataset, cache, lambda done, total: report("proposals", done, total, {})
-    )
+    proposals = _proposals(options, options.proposals, dataset, "proposals", here, report)
     statistics = measure_statistics(
         dataset, proposals, region_options(options.network, network), options.legacy
     )
@@ -186,8 +208,8 @@ def _train_detector(
         schedule,
         options.legacy,
         seed=options.seed,
+        held_out=_held_out_regions(options, dataset, here, report),
     )
-    _train(plan, options, here, report)
     info = CascadeInfo(
         classifier=options.network,
         classifier_sizes=sizes,
@@ -196,21 +218,79 @@ def _train_detector(
         delta_std=statistics.std,
         training=_notes(options, schedule, dataset),
     )
-    return Detector(info=info, classifier=network.cpu())
+    trained = Detector(info=info, classifier=network)
+    _train(plan, trained, options, here, report)
+    return trained
 
 
-def _train(plan: Plan[Any, Any], options: RunOptions, here: World, report: Report) -> None:
+def _held_out_regions(
+    options: RunOptions, dataset: CocoDataset, here: World, report: Report
+) -> tuple[CocoDataset, ProposalTable] | None:
+    """Open what a detector is validated on, if there are pictures and proposals for it."""
+    assert options.proposals is not None
+    held_out, source = open_validation_set(options.dataset), options.validation_proposals
+    if source is None and options.proposals.suffix != ".json":
+        source = options.proposals
+    if held_out is None or source is None:
+        return None
+    if held_out.class_names != dataset.class_names:
+        raise DataError(
+            "the held-out pictures have other classes than those that are trained on",
+            file=held_out.file,
+            remedy="list the same categories in both",
+        )
+    name = "validation proposals"
+    return held_out, _proposals(options, source, held_out, name, here, report)
+
+
+def _proposals(
+    options: RunOptions,
+    source: Path | None,
+    pictures: CocoDataset,
+    name: str,
+    here: World,
+    report: Report,
+) -> ProposalTable:
+    assert source is not None
+    cache = options.output / f"{name.replace(' ', '-')}.json"
+    if here.size > 1 and source.suffix != ".json" and not cache.exists():
+        raise OptionError(
+            "a bundle proposes in one process only, which may take hours",
+            remedy="start with one process until it trains, or give a file of proposals",
+        )
+    return open_proposals(
+        source, pictures, cache, lambda done, total: report(name, done, total, {})
+    )
+
+
+def _train(
+    plan: Plan[Any, Any],
+    trained: Cascade | Detector,
+    options: RunOptions,
+    here: World,
+    report: Report,
+) -> None:
     def tell(done: int, total: int, losses: Mapping[str, float]) -> None:
         if here.leads:
             report(plan.name, done, total, losses)
+
+    def keep(done: int, losses: Mapping[str, float]) -> None:
+        notes = {**trained.info.training, "steps": done, "validation": dict(losses)}
+        best = replace(trained, info=replace(trained.info, training=notes))
+        # In float32: rounding to half would change the network that is still trained.
+        save_checkpoint(options.best, best, half=False)
 
     how = TrainOptions(
         seed=options.seed,
         precision=choose_precision(options.precision, here.device),
         workers=options.workers,
         checkpoint_every=options.checkpoint_every,
+        validate_every=options.validate_every,
+        validation_batches=options.validation_batches,
     )
-    train(plan, how, options.output, here, tell)
+    if plan.held_out is None and here.leads:
+        _log.warning("%s: no held-out pictures to validate on", plan.name)
+    train(plan, how, options.output, here, tell, keep)
 
 
 def _notes(options: RunOptions, schedule: Schedule, dataset: CocoDataset) -> dict[str, Any]:

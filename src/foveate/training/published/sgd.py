@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Generic, Literal, TypeVar, cast, get_args
 
 import torch
@@ -106,6 +107,23 @@ class SgdTraining(Generic[B]):
             self._scaler.step(optimizer)
         self._scaler.update()
         return values
+
+    def measure(self, batches: Iterable[B]) -> dict[str, float]:
+        """Compute the mean losses on batches that nothing is learnt from, over all processes.
+
+        Returns:
+            The losses by name, and as "objective" what the task makes of them together.
+        """
+        self._task.network.eval()
+        found: defaultdict[str, list[Tensor]] = defaultdict(list)
+        with torch.no_grad(), self._autocast():
+            for batch in batches:
+                for name, loss in self._task.losses(batch).items():
+                    found[name].append(loss)
+        means = {name: torch.stack(losses).mean() for name, losses in sorted(found.items())}
+        means["objective"] = self._task.objective(means)
+        self._world.average(means.values())
+        return {name: mean.item() for name, mean in means.items()}
 
     def state_dict(self) -> dict[str, Any]:
         """Network, optimisers and the scale of gradients."""
