@@ -4,6 +4,9 @@
 Everything here was read in facebookresearch/deepmask and facebookresearch/multipathnet. Crashes are
 not reproduced, nor is what no figure can show (a threshold of 1e-6 in place of a ReLU, a batch that
 joins the foreground of one picture with the background of another when both lack the other kind).
+Nor is what goes wrong when the released code is run on pictures: a window gets the score of its
+neighbour on the diagonal, and a small picture rows of score 1 that are no windows. Published average
+recalls may contain both; ours do not, so that they may differ from published ones of equal weights.
 """
 
 from __future__ import annotations

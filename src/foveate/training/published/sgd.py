@@ -21,6 +21,10 @@ from foveate.training.published.task import Task
 B = TypeVar("B")
 
 Precision = Literal["float32", "bfloat16", "float16"]
+
+OBJECTIVE = "objective"
+"""Name of the weighed sum of held-out losses, which tells a better network from a worse."""
+
 _DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -112,7 +116,7 @@ class SgdTraining(Generic[B]):
         """Compute the mean losses on batches that nothing is learnt from, over all processes.
 
         Returns:
-            The losses by name, and as "objective" what the task makes of them together.
+            The losses by name, and as `OBJECTIVE` what the task makes of them together.
         """
         self._task.network.eval()
         found: defaultdict[str, list[Tensor]] = defaultdict(list)
@@ -121,7 +125,7 @@ class SgdTraining(Generic[B]):
                 for name, loss in self._task.losses(batch).items():
                     found[name].append(loss)
         means = {name: torch.stack(losses).mean() for name, losses in sorted(found.items())}
-        means["objective"] = self._task.objective(means)
+        means[OBJECTIVE] = self._task.objective(means)
         self._world.average(means.values())
         return {name: mean.item() for name, mean in means.items()}
 

@@ -9,16 +9,13 @@ from typing import Any, Generic, TypeVar
 
 from foveate.training.distributed import World
 from foveate.training.loader import Source, draw_batch
-from foveate.training.published.sgd import SgdTraining
+from foveate.training.published.sgd import OBJECTIVE, SgdTraining
 
 S = TypeVar("S")
 B = TypeVar("B")
 
 Tell = Callable[[int, Mapping[str, float], bool], None]
 """Called with steps done, the losses by name, and whether their sum was never lower."""
-
-OBJECTIVE = "objective"
-"""Name of the weighed sum of the losses, which tells a better network from a worse."""
 
 
 class HeldOut(Generic[S, B]):

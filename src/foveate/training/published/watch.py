@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 
 from foveate.training.published.board import Board
 from foveate.training.published.plan import Keep, Plan, Report, TrainOptions
-from foveate.training.published.sgd import SgdTraining
+from foveate.training.published.sgd import OBJECTIVE, SgdTraining
 
 _log = logging.getLogger(__name__)
 
@@ -71,7 +71,8 @@ class Watch(Generic[S, B]):
     def validated(self, done: int, losses: Mapping[str, float], lowest: bool) -> None:
         """Tell of the losses on held-out batches, and have the network kept if they are lowest."""
         self._begin(done)
-        self._held_out = {f"validation {name}": loss for name, loss in losses.items()}
+        # One number: with more of them a terminal has no room for the time that is left.
+        self._held_out = {"validation": losses[OBJECTIVE]}
         words = ", ".join(f"{name} {loss:.4f}" for name, loss in losses.items())
         best = ", the lowest so far" if lowest else ""
         _log.info("%s: validation after step %d: %s%s", self._plan.name, done, words, best)
