@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import torch
 
@@ -16,6 +19,7 @@ from foveate.export.bundle_export import ExportOptions, export_bundle
 from foveate.export.bundle_weights import cascade_from_bundle
 from foveate.export.onnx_graph import export_stage
 from foveate.export.parity import TOLERANCE, check_stage, stage_errors
+from foveate.export.portable import portable
 from foveate.export.stages import Stage, cascade_stages, proposal_stages
 from foveate.models.checkpoint import (
     Cascade,
@@ -150,6 +154,48 @@ def test_a_bundle_gives_its_networks_back(bundle: Bundle, cascade: Cascade) -> N
         for name, value in one.state_dict().items():
             if not name.startswith("deepmask.mask"):  # refined by SharpMask, so not exported
                 assert torch.equal(value, found[name]), name
+
+
+def test_a_bundle_gives_back_what_the_exporter_folds(tmp_path: Path) -> None:
+    """Batch norm is folded into constants, some of which are equal or do nothing."""
+    torch.manual_seed(0)
+    info, _ = NETWORKS["deepmask-resnet50"]
+    cascade = build_cascade(info)
+    for number, (name, value) in enumerate(cascade.proposals.named_buffers()):
+        if number % 3 and name.endswith(("scale", "shift")):
+            value.copy_(torch.rand_like(value) + 0.5)
+    bundle = export_bundle(cascade, tmp_path / "bundle", ExportOptions(name="resnet"))
+    found = cascade_from_bundle(bundle).proposals.state_dict()
+    for name, value in cascade.proposals.state_dict().items():
+        assert torch.equal(value, found[name]), name
+
+
+BARE = """
+import sys
+import numpy, onnxruntime
+session = onnxruntime.InferenceSession(sys.argv[1], providers=["CPUExecutionProvider"])
+inputs = numpy.load(sys.argv[2])
+names = [one.name for one in session.get_outputs()]
+found = session.run(names, {name: inputs[name] for name in inputs.files})
+numpy.savez(sys.argv[3], **dict(zip(names, found)))
+assert not [name for name in sys.modules if name.partition(".")[0] in ("foveate", "onnx", "torch")]
+"""
+
+
+def test_a_process_without_our_code_runs_portable_stages(
+    cascade: Cascade, bundle: Bundle, tmp_path: Path
+) -> None:
+    for stage in cascade_stages(cascade):
+        plain, saved, found = (tmp_path / f"{stage.name}{end}" for end in (".onnx", "", ".npz"))
+        onnx.save(portable(onnx.load(bundle.stage_path(stage.name))), plain)
+        inputs = {name: one.numpy() for name, one in inputs_of(stage, 192, 224, 5).items()}
+        np.savez(saved.with_suffix(".in.npz"), **inputs)  # type: ignore[arg-type]  # no input is called allow_pickle
+        words = [str(plain), str(saved.with_suffix(".in.npz")), str(found)]
+        subprocess.run([sys.executable, "-P", "-c", BARE, *words], check=True, cwd=tmp_path, env={})
+        own = onnxruntime.InferenceSession(bundle.stage_path(stage.name)).run(None, inputs)
+        arrays = np.load(found)
+        for name, expected in zip(stage.outputs, own, strict=True):
+            np.testing.assert_allclose(arrays[name], expected, rtol=0, atol=1e-5)
 
 
 def test_a_checkpoint_gives_its_networks_back(cascade: Cascade, tmp_path: Path) -> None:

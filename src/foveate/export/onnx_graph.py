@@ -13,6 +13,7 @@ import numpy as np
 import onnx
 import torch
 from onnx import TensorProto, helper, numpy_helper
+from torch import Tensor
 
 from foveate.errors import ModelError
 from foveate.export.operators import attach_bodies, translation_table
@@ -81,7 +82,44 @@ def _trace(stage: Stage) -> onnx.ModelProto:
                 remedy="try the pinned versions of torch, onnx and onnxscript",
             ) from error
     assert program is not None
-    return program.model_proto
+    model: onnx.ModelProto = program.model_proto
+    _keep_names(model, _used_tensors(traced))
+    return model
+
+
+def _used_tensors(traced: torch.export.ExportedProgram) -> dict[str, Tensor]:
+    """Parameters and buffers that the stage reads, by name."""
+    signature = traced.graph_signature
+    names = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
+    read = [node.name for node in traced.graph.nodes if node.op == "placeholder" and node.users]
+    tensors = {**traced.state_dict, **traced.constants}
+    return {names[one]: tensors[names[one]] for one in read if one in names}
+
+
+def _keep_names(model: onnx.ModelProto, tensors: dict[str, Tensor]) -> None:
+    """Call a parameter that the exporter reshaped by its own name again.
+
+    A bundle is read back by these names. What it left out as doing nothing, or as equal to another,
+    stands in the file all the same, and nothing reads it there.
+    """
+    known = {one.name: one for one in model.graph.initializer}
+    unnamed = {
+        numpy_helper.to_array(one).tobytes(): one
+        for one in known.values()
+        if one.name not in tensors and one.data_type == TensorProto.FLOAT
+    }
+    renamed = {}
+    for name in sorted(tensors.keys() - known.keys()):
+        values: np.ndarray[Any, Any] = tensors[name].detach().numpy()
+        folded = unnamed.pop(values.tobytes(), None)
+        if folded is None:
+            model.graph.initializer.append(numpy_helper.from_array(values, name))
+        else:
+            renamed[folded.name] = name
+            folded.name = name
+    for node in model.graph.node:
+        for place, name in enumerate(node.input):
+            node.input[place] = renamed.get(name, name)
 
 
 def _name_dimensions(model: onnx.ModelProto, stage: Stage) -> None:
