@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ import cv2
 import numpy as np
 import onnx
 import pytest
+from onnx import numpy_helper
 from tests.unit.verified_bundles import (
     add_to_weight,
     small_bundle,
@@ -26,6 +28,7 @@ from foveate.detections import Proposals
 from foveate.errors import InputError, ModelError, OptionError
 from foveate.export.bundle_weights import cascade_from_bundle
 from foveate.export.verification import (
+    Accuracy,
     Record,
     Thresholds,
     bundle_reference,
@@ -38,6 +41,8 @@ from foveate.export.verification import (
     write_record,
 )
 from foveate.export.verification.matching import match
+from foveate.export.verification.parity import calls_of
+from foveate.export.verification.sessions import exposing, session_function
 from foveate.export.verification.statistics import Tally, relative_error
 from foveate.models.checkpoint import save_checkpoint
 
@@ -140,6 +145,87 @@ def test_a_changed_weight_is_found_in_its_layer(
     assert (drift.stage, drift.node, drift.op) == ("propose", node.name, "Conv")
     assert drift.parameters == (name,)
     assert drift.picture == str(picture)
+
+
+def test_the_picture_that_shows_a_drift_is_named_with_its_layer(
+    bundle: Bundle, picture: Path, folder: Path
+) -> None:
+    """A layer in the middle is cut off at a value that a dull picture never reaches."""
+    dull = folder / "dull.png"
+    cv2.imwrite(str(dull), np.full((72, 96, 3), 127, np.uint8))
+    value = onnx.load(bundle.stage_path("features")).graph.node[-30].output[0]
+    reference = bundle_reference(bundle, bundle)
+    model = exposing(reference.model("features"), [value])
+    highest = max(
+        float(session_function(model)(inputs)[value].max())
+        for stage, inputs in calls_of(bundle, reference.functions, dull)
+        if stage == "features"
+    )
+
+    def cut_off(model: onnx.ModelProto) -> None:
+        (node,) = [one for one in model.graph.node if value in one.output]
+        limit = numpy_helper.from_array(np.array(highest * 1.01, np.float32), "limit")
+        model.graph.initializer.append(limit)
+        node.output[0] = "uncut"
+        cut = onnx.helper.make_node("Min", ["uncut", "limit"], [value], name="planted")
+        model.graph.node.insert(list(model.graph.node).index(node) + 1, cut)
+
+    broken = with_change(bundle, folder / "cut", "features", cut_off)
+    against = bundle_reference(broken, bundle)
+    assert first_drift(broken, against, [dull], TOLERANCES) is None
+    drift = first_drift(broken, against, [dull, picture], TOLERANCES)
+    assert drift is not None
+    assert (drift.stage, drift.node, drift.value) == ("features", "planted", value)
+    assert drift.picture == str(picture)
+
+
+def test_lost_accuracy_fails(record: Record) -> None:
+    kept = replace(record, accuracy={"mask AP": Accuracy(expected=0.3, found=0.2998)})
+    judge(kept)
+    lost = replace(record, accuracy={"mask AP": Accuracy(expected=0.3, found=0.299)})
+    with pytest.raises(ModelError) as caught:
+        judge(lost)
+    assert caught.value.what == (
+        "the whole cascade is less accurate than PyTorch: mask AP is 0.2990, at least 99.9% of "
+        "0.3000 was expected"
+    )
+
+
+def test_the_command_compares_accuracy_on_a_data_set(
+    bundle: Bundle, picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "pictures").mkdir()
+    shutil.copyfile(picture, tmp_path / "pictures" / "cat.png")
+    outline = [20.0, 10.0, 80.0, 10.0, 80.0, 70.0, 20.0, 70.0]
+    content = {
+        "images": [{"id": 1, "file_name": "cat.png", "height": 72, "width": 96}],
+        "categories": [{"id": 1, "name": "mammal"}],
+        "annotations": [
+            {
+                "id": 1,
+                "image_id": 1,
+                "category_id": 1,
+                "segmentation": [outline],
+                "bbox": [20.0, 10.0, 60.0, 60.0],
+                "area": 3600.0,
+                "iscrowd": 0,
+            }
+        ],
+    }
+    (tmp_path / "annotations.json").write_text(json.dumps(content))
+    words = ["verify", str(bundle.root), "--reference", str(bundle.root), "--picture", str(picture)]
+    words += ["--dataset", str(tmp_path), "--report", str(tmp_path / "figures.json")]
+    assert invoke(words) == 0
+    lines = [one for one in capsys.readouterr().out.splitlines() if one.startswith("mask A")]
+    assert [line.partition(":")[0] for line in lines] == [
+        "mask AR@10",
+        "mask AR@100",
+        "mask AP",
+        "mask AP50",
+    ]
+    saved = json.loads((tmp_path / "figures.json").read_text())["accuracy"]
+    assert all(one["expected"] == one["found"] for one in saved.values())
+    assert saved["mask AR@10"]["found"] > 0
 
 
 def test_a_changed_weight_is_found_by_its_checkpoint(

@@ -32,6 +32,11 @@ def command(
     picture: Annotated[
         list[Path] | None, typer.Option(help="Picture; repeat it. The shipped ones by default.")
     ] = None,
+    dataset: Annotated[
+        Path | None,
+        typer.Option(help="COCO data set to compare average recall and precision on, too."),
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only so many of its pictures.")] = None,
     bisect: Annotated[
         bool, typer.Option("--bisect", help="Name the first layer that drifts.")
     ] = False,
@@ -53,13 +58,16 @@ def command(
     matched: Annotated[
         float | None, typer.Option(help="Smallest share of detections found again.")
     ] = None,
+    accuracy: Annotated[
+        float | None, typer.Option(help="Smallest share of recall and precision kept.")
+    ] = None,
 ) -> None:
     """Compare every stage and the whole cascade with PyTorch; check dispatch and precision."""
     from foveate.bundle import Bundle
     from foveate.cli._console import say
     from foveate.errors import ModelError, OptionError
     from foveate.export.inspection import check_report, inspect_bundle
-    from foveate.export.verification import default_thresholds, judge, read_record
+    from foveate.export.verification import default_thresholds, judge, read_record, write_record
 
     if (checkpoint is not None) + (reference is not None) + again > 1 or (bisect and again):
         raise OptionError(
@@ -74,6 +82,7 @@ def command(
         "box": box,
         "mask_iou": mask_iou,
         "matched": matched,
+        "accuracy": accuracy,
     }
     changes = {name: value for name, value in given.items() if value is not None}
     asked = {
@@ -91,7 +100,14 @@ def command(
         record = read_record(file, opened)
     else:
         compared = _reference(opened, checkpoint, reference)
-        record = _measure(opened, compared, pictures, min_score, file)
+        record = _measure(opened, compared, pictures, min_score)
+        if dataset is not None:
+            from foveate.cli._accuracy import compare_accuracy
+
+            figures = compare_accuracy(opened, compared, dataset, limit)
+            record = replace(record, accuracy=figures)
+        write_record(record, file)
+        say(f"The figures are in {file}", aside=True)
     for line in _table(record):
         say(line)
     judge(record, asked)
@@ -108,22 +124,19 @@ def _reference(bundle: Bundle, checkpoint: Path | None, other: str | None) -> Re
 
 
 def _measure(
-    bundle: Bundle, reference: Reference, pictures: list[Path], min_score: float, file: Path
+    bundle: Bundle, reference: Reference, pictures: list[Path], min_score: float
 ) -> Record:
-    from foveate.cli._console import progress, say
-    from foveate.export.verification import measure, write_record
+    from foveate.cli._console import progress
+    from foveate.export.verification import measure
 
     with progress() as advance:
-        record = measure(
+        return measure(
             bundle,
             reference,
             pictures,
             min_score=min_score,
             tell=lambda done, total: advance("Pictures", done, total),
         )
-    write_record(record, file)
-    say(f"The figures are in {file}", aside=True)
-    return record
 
 
 def _bisect(
@@ -181,4 +194,6 @@ def _table(record: Record) -> list[str]:
             f"  boxes within {max(pair.box_error for pair in pairs):.2g} px, masks of IoU "
             f"{min(pair.mask_iou for pair in pairs):.4f} or more"
         )
+    for name, figure in record.accuracy.items():
+        lines.append(f"{name}: {figure.found:.4f}, the reference {figure.expected:.4f}")
     return lines

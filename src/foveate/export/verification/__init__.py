@@ -5,11 +5,12 @@ from __future__ import annotations
 
 from foveate.export.verification.bisect import Drift, first_drift
 from foveate.export.verification.judge import Thresholds, default_thresholds, judge
-from foveate.export.verification.parity import measure
-from foveate.export.verification.record import Record, read_record, write_record
+from foveate.export.verification.parity import measure, reference_pipeline
+from foveate.export.verification.record import Accuracy, Record, read_record, write_record
 from foveate.export.verification.reference import Reference, bundle_reference, torch_reference
 
 __all__ = [
+    "Accuracy",
     "Drift",
     "Record",
     "Reference",
@@ -20,6 +21,7 @@ __all__ = [
     "judge",
     "measure",
     "read_record",
+    "reference_pipeline",
     "torch_reference",
     "write_record",
 ]

@@ -24,6 +24,7 @@ class Thresholds:
         box: largest difference of a coordinate of a detection, in pixels.
         mask_iou: smallest between masks of a detection.
         matched: smallest share of detections that have a partner within both.
+        accuracy: smallest share of the reference's average recall and precision that is kept.
     """
 
     tolerance: float = 1e-5
@@ -31,9 +32,15 @@ class Thresholds:
     box: float = 0.5
     mask_iou: float = 0.99
     matched: float = 1.0
+    accuracy: float = 0.999
 
     def __post_init__(self) -> None:
-        shares = {"cosine": self.cosine, "mask_iou": self.mask_iou, "matched": self.matched}
+        shares = {
+            "cosine": self.cosine,
+            "mask_iou": self.mask_iou,
+            "matched": self.matched,
+            "accuracy": self.accuracy,
+        }
         for name, value in shares.items():
             if not 0 <= value <= 1:
                 raise OptionError(f"{name} is {value}, expected 0 to 1")
@@ -46,7 +53,9 @@ _BY_PRECISION = {
     "fp32": Thresholds(),
     "fp16": Thresholds(tolerance=1e-2, cosine=0.999, matched=0.95),
     # Single values of a quantised network may be anywhere: its direction and its results count.
-    "int8": Thresholds(tolerance=float("inf"), cosine=0.98, matched=0.8, mask_iou=0.9, box=4.0),
+    "int8": Thresholds(
+        tolerance=float("inf"), cosine=0.98, matched=0.8, mask_iou=0.9, box=4.0, accuracy=0.99
+    ),
 }
 
 
@@ -87,6 +96,18 @@ def judge(record: Record, thresholds: Mapping[str, Thresholds] | None = None) ->
             raise ModelError(
                 f"the whole cascade differs from {record.reference}: {why}, on {picture.picture}",
                 remedy="give other thresholds with --again, or look at it with foveate run",
+            )
+    _judge_accuracy(record, asked)
+
+
+def _judge_accuracy(record: Record, asked: Thresholds) -> None:
+    for name, figure in record.accuracy.items():
+        if not figure.found >= asked.accuracy * figure.expected:
+            raise ModelError(
+                f"the whole cascade is less accurate than {record.reference}: {name} is "
+                f"{figure.found:.4f}, at least {asked.accuracy:.1%} of {figure.expected:.4f} was "
+                "expected",
+                remedy="run foveate verify --bisect to find the layer, or export in a higher precision",
             )
 
 

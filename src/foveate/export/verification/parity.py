@@ -19,7 +19,7 @@ from foveate.export.verification.statistics import Tally
 from foveate.runtime import Options, Pipeline, load
 from foveate.runtime.engines import FunctionEngine
 
-__all__ = ["calls_of", "measure"]
+__all__ = ["calls_of", "measure", "reference_pipeline"]
 
 Call = tuple[str, dict[str, Array]]
 
@@ -81,6 +81,11 @@ def measure(
         precision={name: claimed_precision(bundle.manifest, name) for name in own},
         pictures=tuple(done),
     )
+
+
+def reference_pipeline(bundle: Bundle, reference: Reference, options: Options) -> Pipeline:
+    """Make the bundle's pipeline with the reference in place of its networks."""
+    return _pipeline(bundle, lambda stage, inputs: reference.functions[stage](inputs), options)
 
 
 def calls_of(bundle: Bundle, functions: Mapping[str, Function], picture: Path) -> Iterator[Call]:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from foveate.bundle import Bundle
@@ -13,7 +13,7 @@ from foveate.export.verification.matching import Matched
 from foveate.export.verification.statistics import Difference
 from foveate.strict import RejectedValueError, parse
 
-__all__ = ["PictureParity", "Record", "read_record", "stage_digests", "write_record"]
+__all__ = ["Accuracy", "PictureParity", "Record", "read_record", "stage_digests", "write_record"]
 
 SCHEMA = 1
 
@@ -28,6 +28,14 @@ class PictureParity:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Accuracy:
+    """A figure of average recall or precision, 0 to 1: the reference's, and the bundle's."""
+
+    expected: float
+    found: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Record:
     """A verification.
 
@@ -39,6 +47,7 @@ class Record:
         min_score: smallest score of a detection that was compared.
         precision: stage -> precision that the bundle claims.
         pictures: in the order of the run.
+        accuracy: figures on a data set, by name; none unless one was given.
     """
 
     bundle: str
@@ -48,6 +57,7 @@ class Record:
     min_score: float
     precision: dict[str, str]
     pictures: tuple[PictureParity, ...]
+    accuracy: dict[str, Accuracy] = field(default_factory=dict)
     schema: int = SCHEMA
 
 

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`foveate verify --dataset`: average recall and precision of a bundle and of its reference."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from foveate.cli._console import progress
+from foveate.export.verification import Accuracy, reference_pipeline
+from foveate.runtime import Options, load
+from foveate.training.evaluation import GroundTruth, Resampling, evaluate
+from foveate.training.evaluation.measure import Task
+
+if TYPE_CHECKING:
+    from foveate.bundle import Bundle
+    from foveate.export.verification import Reference
+    from foveate.runtime import Pipeline
+
+__all__ = ["compare_accuracy"]
+
+_JUDGED: Mapping[Task, tuple[str, ...]] = {
+    "proposals": ("mask AR@10", "mask AR@100"),
+    "detections": ("mask AP", "mask AP50"),
+}
+
+
+def compare_accuracy(
+    bundle: Bundle, reference: Reference, dataset: Path, limit: int | None
+) -> dict[str, Accuracy]:
+    """Evaluate both on a COCO data set; return what is judged, by name.
+
+    Raises:
+        DataError: there is no such data set.
+    """
+    truth = GroundTruth.open(dataset, limit=limit)
+    options = Options(min_score=0.0)
+    tasks: list[Task] = ["proposals", "detections"] if bundle.manifest.classifies else ["proposals"]
+    found: dict[str, Accuracy] = {}
+    with (
+        reference_pipeline(bundle, reference, options) as expecting,
+        load(bundle.root, options=options) as finding,
+    ):
+        for task in tasks:
+            expected, own = (
+                _figures(pipeline, truth, task, f"{name}, {task}")
+                for name, pipeline in (("Reference", expecting), ("Bundle", finding))
+            )
+            found |= {
+                name: Accuracy(expected=expected[name], found=own[name])
+                for name in _JUDGED[task]
+                if name in expected
+            }
+    return found
+
+
+def _figures(pipeline: Pipeline, truth: GroundTruth, task: Task, label: str) -> dict[str, float]:
+    with progress() as advance:
+        report = evaluate(
+            pipeline,
+            truth,
+            task=task,
+            resampling=Resampling(replicates=1),
+            progress=partial(advance, label),
+        )
+    return {name: figure.value for name, figure in report.figures.items()}
