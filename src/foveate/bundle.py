@@ -149,6 +149,9 @@ def write_bundle(
 
     Returns:
         The bundle, opened and checked from disk.
+
+    Raises:
+        BundleError: The target is no bundle or not to be replaced, or it cannot be written.
     """
     target = Path(directory)
     _check_target(target, overwrite)
@@ -160,6 +163,19 @@ def write_bundle(
     }
     manifest = manifest.with_files(listed)
     _check_stages(manifest)
+    try:
+        _put(target, manifest, files)
+    except OSError as error:
+        raise BundleError(
+            f"the bundle cannot be written ({error.strerror})",
+            file=target,
+            remedy="make room, or choose another directory",
+        ) from error
+    return Bundle.open(target.absolute())
+
+
+def _put(target: Path, manifest: Manifest, files: Mapping[str, bytes]) -> None:
+    """Write all files aside, and rename the whole."""
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as scratch:
         fresh = Path(scratch) / "new"
@@ -171,7 +187,6 @@ def write_bundle(
         if target.exists():
             target.rename(Path(scratch) / "old")
         fresh.rename(target)
-    return Bundle.open(target.absolute())
 
 
 def _find(text: str) -> Path:
