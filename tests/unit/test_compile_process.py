@@ -3,14 +3,12 @@
 
 from __future__ import annotations
 
-import ast
 import os
 import resource
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -20,7 +18,7 @@ from tests.unit.compiling_samples import needs_rtx, refine_options
 
 from foveate.bundle import Bundle
 from foveate.errors import BackendError, InputError
-from foveate.export.compiling import EngineCache, compile_bundle, process, worker
+from foveate.export.compiling import EngineCache, compile_bundle, process
 from foveate.export.compiling.monitor import Phases
 
 COMMAND = ["compile", "mini", "--target", "tensorrt-rtx", "--arch", "sm_89", "--stage", "propose"]
@@ -165,70 +163,6 @@ def test_nested_phases_are_one_share_that_only_grows() -> None:
     phases.finish("again")
     shares += [phases.step("graph", 1), phases.step("build", 1)]
     assert shares == [0.5, 0.5625, 0.625, 0.6875, 0.75, 0.75, 0.78125, 1.0, 1.0]
-
-
-# --- every name of TensorRT that the worker reads ----------------------------------------------
-
-# What the worker's variables hold, by the name of the class in the bindings.
-CLASSES = {
-    "builder": "Builder",
-    "config": "IBuilderConfig",
-    "network": "INetworkDefinition",
-    "parser": "OnnxParser",
-    "registry": "IPluginRegistry",
-    "profile": "IOptimizationProfile",
-    "inspector": "EngineInspector",
-    "engine": "ICudaEngine",
-}
-BEHIND_A_CALL = {
-    # Attributes of what a call returns, which no variable names.
-    "Runtime": ["deserialize_cuda_engine"],
-    "ITimingCache": ["serialize"],
-    "ParserError": ["desc", "node_name", "node_operator"],
-    "IPluginCreatorV3One": ["name", "plugin_version", "plugin_namespace"],
-    "IProgressMonitor": ["phase_start", "phase_finish", "step_complete"],
-    "HardwareCompatibilityLevel": ["NONE", "AMPERE_PLUS", "SAME_COMPUTE_CAPABILITY"],
-    "BuilderFlag": ["REFIT", "STRIP_PLAN", "VERSION_COMPATIBLE"],
-}
-
-
-def names_read() -> Iterator[str]:
-    """Dotted names of the bindings in the sources: ``trt.X.Y``, and attributes of our variables."""
-    for module in ("worker", "monitor"):
-        file = Path(str(worker.__file__)).with_name(f"{module}.py")
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Attribute):
-                name = ast.unparse(node).removeprefix("self.")
-                head, _, rest = name.partition(".")
-                if head == "trt" and "(" not in name:
-                    yield rest
-                elif head in CLASSES and rest.isidentifier():
-                    yield f"{CLASSES[head]}.{rest}"
-    yield from (f"{head}.{name}" for head, names in BEHIND_A_CALL.items() for name in names)
-
-
-@needs_rtx
-def test_every_name_that_we_read_exists_in_the_bindings() -> None:
-    """Only classes are looked at: without a driver, making a Runtime ends the process."""
-    names = sorted(set(names_read()))
-    assert {"Builder.create_network", "MemoryPoolType.WORKSPACE"} < set(names)
-    assert {"IBuilderConfig.set_timing_cache", "EngineInspector.get_engine_information"} < set(
-        names
-    )
-    code = (
-        "import sys, tensorrt_rtx as trt\n"
-        "def has(name):\n"
-        "    here = trt\n"
-        "    for part in name.split('.'):\n"
-        "        if not hasattr(here, part): return False\n"
-        "        here = getattr(here, part)\n"
-        "    return True\n"
-        "print(*[name for name in sys.argv[1:] if not has(name)])\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-P", "-c", code, *names], capture_output=True, text=True, check=True
-    )
-    assert done.stdout.split() == []
 
 
 def test_ci_has_tensorrt_for_rtx() -> None:

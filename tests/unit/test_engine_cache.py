@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -207,6 +209,35 @@ def test_four_processes_build_an_engine_once(tmp_path: Path) -> None:
     processes = [subprocess.Popen(command, cwd=tmp_path) for _ in range(4)]
     assert [process.wait(60) for process in processes] == [0] * 4
     assert len(list((tmp_path / "built").iterdir())) == 1
+
+
+BUILD_HALF = BUILD_SLOWLY.replace("    time.sleep(0.5)\n", "").replace(
+    'plan.write_bytes(b"plan" * 256)',
+    'plan.write_bytes(b"half"); Path("half").touch(); time.sleep(600)',
+)
+
+
+def test_a_process_that_is_killed_in_the_middle_leaves_a_usable_cache(tmp_path: Path) -> None:
+    """Who waits for it goes on and builds; what the dead process wrote is gone."""
+    (tmp_path / "built").mkdir()
+    (tmp_path / "record.json").write_text(record_of(KEY, PLAN).to_json())
+
+    def start(script: str) -> subprocess.Popen[bytes]:
+        return subprocess.Popen([sys.executable, "-P", "-c", script], cwd=tmp_path)
+
+    killed = start(BUILD_HALF)
+    for _ in range(1200):
+        if (tmp_path / "half").exists():
+            break
+        time.sleep(0.05)
+    waiting = start(BUILD_SLOWLY)
+    killed.kill()
+    assert killed.wait(60) == -signal.SIGKILL
+    assert waiting.wait(60) == 0
+    cache, calls = EngineCache(tmp_path / "cache"), list[EngineKey]()
+    assert [entry.record.key for entry in cache.entries()] == [KEY]
+    assert obtain(cache, KEY, calls) is None
+    assert sorted(path.name for path in cache.root.iterdir() if path.is_dir()) == [KEY.digest()]
 
 
 @needs_rtx
