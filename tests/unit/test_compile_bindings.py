@@ -36,7 +36,7 @@ BEHIND_A_CALL = {
     "IPluginCreatorV3One": ["name", "plugin_version", "plugin_namespace"],
     "IProgressMonitor": ["phase_start", "phase_finish", "step_complete"],
     "HardwareCompatibilityLevel": ["NONE", "AMPERE_PLUS", "SAME_COMPUTE_CAPABILITY"],
-    "BuilderFlag": ["REFIT", "STRIP_PLAN", "VERSION_COMPATIBLE"],
+    "BuilderFlag": ["REFIT", "STRIP_PLAN", "TF32", "VERSION_COMPATIBLE"],
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -154,5 +155,15 @@ def test_the_command_for_tensorrt_has_its_own_options() -> None:
         "versionCompatible",
         "refit",
         "stronglyTyped",
+        "noTF32",
     ):
         assert f" --{word} " in line
+
+
+def test_tf32_is_off_unless_it_is_asked_for() -> None:
+    (engine,) = plan_engines(manifest(), refine_options())
+    for allowed in (False, True):
+        options = refine_options(tf32=allowed)
+        line = trtexec_command(engine, Path("x.onnx"), Path("x.plan"), options, ("sm_89",))
+        assert ("--noTF32" in line) is not allowed
+        assert options.builder_options()["tf32"] is allowed

@@ -58,6 +58,9 @@ Versions = Annotated[
 ]
 Strip = Annotated[bool, typer.Option("--strip", help="Leave the weights out of the plan.")]
 Refit = Annotated[bool, typer.Option("--refit", help="Let weights of the plan be replaced.")]
+Tf32 = Annotated[
+    bool, typer.Option("--tf32", help="Multiply float32 in TF32: faster, off by up to 1e-3.")
+]
 Timing = Annotated[
     Path | None, typer.Option("--timing-cache", help="File of measured kernels, kept up to date.")
 ]
@@ -84,6 +87,7 @@ def compile_options(
     version_compatible: bool,
     strip: bool,
     refit: bool,
+    tf32: bool,
     timing_cache: Path | None,
     plugins: Path | None,
 ) -> CompileOptions:
@@ -107,6 +111,7 @@ def compile_options(
         version_compatible=version_compatible,
         strip=strip,
         refit=refit,
+        tf32=tf32,
         timing_cache=timing_cache,
         plugins=plugins,
     )

@@ -21,6 +21,7 @@ from foveate.cli._compiling import (
     Refit,
     Stages,
     Strip,
+    Tf32,
     Timing,
     Versions,
     Workspace,
@@ -65,6 +66,7 @@ def command(
     version_compatible: Versions = False,
     strip: Strip = False,
     refit: Refit = False,
+    tf32: Tf32 = False,
     timing_cache: Timing = None,
     plugins: Plugins = None,
     max_size: Annotated[
@@ -100,6 +102,7 @@ def command(
         version_compatible=version_compatible,
         strip=strip,
         refit=refit,
+        tf32=tf32,
         timing_cache=timing_cache,
         plugins=plugins,
     )

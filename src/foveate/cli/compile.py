@@ -21,6 +21,7 @@ from foveate.cli._compiling import (
     Stages,
     Strip,
     Target,
+    Tf32,
     Timing,
     Versions,
     Workspace,
@@ -51,6 +52,7 @@ def command(
     version_compatible: Versions = False,
     strip: Strip = False,
     refit: Refit = False,
+    tf32: Tf32 = False,
     timing_cache: Timing = None,
     plugins: Plugins = None,
     output: Annotated[
@@ -81,6 +83,7 @@ def command(
         version_compatible=version_compatible,
         strip=strip,
         refit=refit,
+        tf32=tf32,
         timing_cache=timing_cache,
         plugins=plugins,
     )

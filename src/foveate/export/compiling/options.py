@@ -33,6 +33,7 @@ class CompileOptions:
         version_compatible: runs with later releases of the same major version, too.
         strip: leave weights out of the plan; they are put back from the ONNX file when loaded.
         refit: weights of the plan can be replaced.
+        tf32: multiply float32 with 10 bits of fraction where a GPU has units for that.
         timing_cache: file of measured kernels that builds share.
         plugins: plugin library.
     """
@@ -49,6 +50,7 @@ class CompileOptions:
     version_compatible: bool = False
     strip: bool = False
     refit: bool = False
+    tf32: bool = False
     timing_cache: Path | None = None
     plugins: Path | None = None
 
@@ -75,6 +77,7 @@ class CompileOptions:
             "version_compatible": self.version_compatible,
             "strip": self.strip,
             "refit": self.refit,
+            "tf32": self.tf32,
         }
 
     def _check_archs(self) -> None:

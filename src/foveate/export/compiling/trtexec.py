@@ -46,6 +46,7 @@ def trtexec_command(
         "--versionCompatible": options.version_compatible,
         "--stripWeights": options.strip,
         "--refit": options.refit,
+        "--noTF32": not options.tf32,
         # Strong typing is the only way of 11 and of RTX; 10 has to be told.
         "--stronglyTyped": not target.cross,
     }

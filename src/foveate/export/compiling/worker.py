@@ -128,6 +128,8 @@ class _Build:
         for name, given in flags.items():
             if given:
                 config.set_flag(getattr(trt.BuilderFlag, name))
+        if not options["tf32"]:  # it is set unless it is cleared
+            config.clear_flag(trt.BuilderFlag.TF32)
         if self.target.cross:
             self._set_archs(config)
         else:
