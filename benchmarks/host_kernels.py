@@ -26,7 +26,7 @@ import onnx
 import onnxruntime
 from numpy.typing import NDArray
 
-from foveate.kernels.bilinear_upsample.host import mask_boxes
+from foveate.kernels.bilinear_upsample import window_mask
 from foveate.kernels.compiling import CodeCache
 from foveate.kernels.gather_windows.host import gather_windows
 from foveate.kernels.host_library import build_host_library, load_library
@@ -52,7 +52,7 @@ def main() -> None:
         library = load_library(build_host_library(CodeCache(Path(folder))))
         assert library is not None
         cases = {
-            **mask_cases(),
+            **mask_cases(library),
             **suppression_cases(library),
             **pooling_cases(library, threads),
             **copy_cases(),
@@ -101,7 +101,7 @@ def blobs(generator: np.random.Generator) -> Floats:
     return logits
 
 
-def mask_cases() -> dict[str, Versions]:
+def mask_cases(library: object) -> dict[str, Versions]:
     """100 windows with sides log-uniform in 64 to 1500 px, and 100 as large as the picture."""
     generator = np.random.default_rng(0)
     logits = blobs(generator)
@@ -110,20 +110,30 @@ def mask_cases() -> dict[str, Versions]:
     top = generator.uniform(-0.2 * side, HEIGHT - 0.8 * side)
     mixed = np.stack([left, top, side, side], axis=1).astype(np.float32)
     full = np.tile(np.array([[0, 0, WIDTH, HEIGHT]], np.float32), (WINDOWS, 1))
-    return {**_masks("mixed windows", logits, mixed), **_masks("full windows", logits, full)}
-
-
-def _masks(name: str, logits: Floats, geometry: Floats) -> dict[str, Versions]:
-    masks = Masks(logits, geometry, np.arange(WINDOWS), threshold=-0.5, height=HEIGHT, width=WIDTH)
-    boxes, count = np.empty((WINDOWS, 4), np.float32), np.array([WINDOWS], np.int32)
-    picture = {"threshold": -0.5, "picture_height": HEIGHT, "picture_width": WIDTH}
     return {
-        f"boxes, {name}": {"numpy": lambda: mask_boxes(logits, geometry, count, boxes, **picture)},  # type: ignore[arg-type]  # numbers
-        f"pasted one by one, {name}": {"numpy": lambda: [mask.shape for mask in masks]},
-        f"cut to their boxes, {name}": {
-            "numpy": lambda: [masks.crop(i)[1] for i in range(WINDOWS)]
-        },
-        f"array of all, {name}": {"numpy": lambda: np.asarray(masks)},
+        **_masks("mixed windows", logits, mixed, library),
+        **_masks("full windows", logits, full, library),
+    }
+
+
+def _masks(name: str, logits: Floats, geometry: Floats, library: object) -> dict[str, Versions]:
+    masks = Masks(logits, geometry, np.arange(WINDOWS), threshold=-0.5, height=HEIGHT, width=WIDTH)
+
+    def both(run: Callable[[], object]) -> Versions:
+        def version(found: object) -> Callable[[], object]:
+            def chosen() -> object:
+                vars(window_mask)["host_library"] = lambda: found
+                return run()
+
+            return chosen
+
+        return {"numpy": version(None), "compiled": version(library)}
+
+    return {
+        f"boxes, {name}": {"numpy": masks.boxes},
+        f"cut to their boxes, {name}": both(lambda: [masks.crop(i)[1] for i in range(WINDOWS)]),
+        f"an array each, {name}": both(lambda: [mask.shape for mask in masks]),
+        f"one array of all, {name}": both(lambda: np.asarray(masks)),
         f"run-length codes, {name}": {"numpy": masks.rle},
     }
 

@@ -21,7 +21,7 @@ from foveate.kernels.compiling import FOLDER, CodeCache, Compiled, source_hashes
 
 __all__ = ["SOURCES", "build_host_library", "find_compiler", "host_library", "load_library"]
 
-SOURCES = (Path("nms/host.cpp"), Path("roi_max_pool/host.cpp"))
+SOURCES = tuple(Path(f"{op}/host.cpp") for op in ("bilinear_upsample", "nms", "roi_max_pool"))
 """What is compiled, relative to the folder of the kernels."""
 
 _FLAGS = (
@@ -89,6 +89,7 @@ def load_library(built: Compiled) -> ctypes.CDLL | None:
     except OSError:  # as on a system whose C++ library is older than the compiler's
         return None
     library.foveate_host_suppress.restype = ctypes.c_longlong
+    library.foveate_host_paint.restype = None
     library.foveate_host_roi_max_pool.restype = None
     return library
 

@@ -84,6 +84,26 @@ def test_window_of_own_size_is_a_plain_comparison() -> None:
     assert np.array_equal(window_mask(logits, (0, 0, SIZE, SIZE), SIZE, SIZE, 0.3), logits > 0.3)
 
 
+@pytest.mark.parametrize("side", [SIZE, 3 * SIZE, 5, 200])
+def test_samples_that_are_not_finite_do_no_harm(side: int) -> None:
+    logits = np.full((SIZE, SIZE), -1.0, np.float32)
+    logits[3:9, 2:8] = 1.0
+    logits[5, 5], logits[0, 0], logits[4, 3] = np.nan, np.inf, -np.inf
+    mask = window_mask(logits, (0, 0, side, side), 210, 210)
+    assert mask.any()
+    assert not mask[-(-side * 10 // SIZE) :].any()
+
+
+@pytest.mark.parametrize("side", [SIZE, 31, 250])
+def test_a_pixel_at_the_very_place_of_a_sample_is_that_sample(side: int) -> None:
+    tiny = np.float32(1e-40)  # the place where columns meet the threshold rounds to a sample
+    logits = np.where(np.indices((SIZE, SIZE)).sum(0) % 2, tiny, np.float32(-1))
+    mask = window_mask(logits, (0, 0, side, side), side, side)
+    expected, values = reference.paste(logits, (0, 0, side, side), 0.0, side, side)
+    clear = (np.abs(values) > AMBIGUOUS) | (side == SIZE)
+    assert np.array_equal(mask[clear], expected[clear])
+
+
 def test_threshold_is_strict() -> None:
     logits = np.full((SIZE, SIZE), 0.25, np.float32)
     assert not window_mask(logits, (0, 0, 30, 30), 30, 30, 0.25).any()

@@ -12,6 +12,8 @@ import pytest
 
 from foveate.errors import BackendError, OptionError
 from foveate.kernels import host_library
+from foveate.kernels.bilinear_upsample.window import Window
+from foveate.kernels.bilinear_upsample.window_mask import WindowMask
 from foveate.kernels.compiling import CodeCache
 from foveate.kernels.nms import host as nms
 from foveate.kernels.roi_max_pool import ROUNDINGS
@@ -80,6 +82,29 @@ def test_the_public_way_takes_the_library_that_is_there(
     assert nms.suppress(boxes, scores, None, 0.5, 3).tolist() == [2, 1]
     pooled = pooling.roi_max_pool(np.ones((1, 2, 3, 4), np.float32), np.zeros((1, 5), np.float32), 1, 1.0)
     assert pooled.tolist() == [[[[1]], [[1]]]]
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_painted_masks_are_the_same_compiled_and_in_numpy(
+    library: ctypes.CDLL, seed: int
+) -> None:
+    generator = np.random.default_rng(seed)
+    logits = generator.standard_normal((12, 12)).astype(np.float32) + np.float32(seed % 3 - 1)
+    left, top = generator.integers(-30, 30, 2).tolist()
+    width, height = generator.integers(1, 90, 2).tolist()
+    mask = WindowMask(
+        logits,
+        Window(left, top, width, height),
+        threshold=0.1,
+        picture_height=40,
+        picture_width=50,
+    )
+    x0, y0, x1, y1 = mask.box()
+    painted = np.zeros((2, 40, 50), bool)
+    mask._paint_compiled(library, painted[0, y0:y1, x0:x1], y0, x0)
+    mask._paint_in_numpy(painted[1, y0:y1, x0:x1], y0, x0)
+    np.testing.assert_array_equal(painted[0], painted[1])
+    assert painted[0].sum() == mask.area()
 
 
 def regions(generator: np.random.Generator, count: int, maps: int) -> np.ndarray:

@@ -11,12 +11,14 @@ themselves are painted only when somebody wants them.
 
 from __future__ import annotations
 
+from ctypes import CDLL, c_longlong, c_void_p
 from math import ceil, floor
 
 import numpy as np
 
 from foveate.arrays import Bools, Bytes, Floats, Longs
 from foveate.kernels.bilinear_upsample.window import Window
+from foveate.kernels.host_library import host_library
 from foveate.kernels.resampling import resample
 
 __all__ = ["WindowMask"]
@@ -74,19 +76,36 @@ class WindowMask:
         """Return the mask inside its box, and the row and column of that in the picture."""
         left, top, right, bottom = self.box()
         mask = np.zeros((bottom - top, right - left), bool)
-        self._paint(mask, top, left, bottom)
+        self._paint(mask, top, left)
         return mask, top, left
 
     def paint(self, picture: Bools) -> None:
         """Write the mask to ``picture``, (H, W), which is all False."""
         left, top, right, bottom = self.box()
-        self._paint(picture[top:bottom, left:right], top, left, bottom)
+        self._paint(picture[top:bottom, left:right], top, left)
 
-    def _paint(self, target: Bools, top: int, left: int, bottom: int) -> None:
-        """Mark where runs begin and end, then go down the rows and keep what is inside of runs."""
+    def _paint(self, target: Bools, top: int, left: int) -> None:
+        """Paint the box of the mask, whose first pixel is at (top, left)."""
+        library = host_library()
+        if library is None:
+            self._paint_in_numpy(target, top, left)
+        else:
+            self._paint_compiled(library, target, top, left)
+
+    def _paint_compiled(self, library: CDLL, target: Bools, top: int, left: int) -> None:
+        assert target.strides[1] == 1, "the rows of a picture are dense"
+        library.foveate_host_paint(
+            c_void_p(target.ctypes.data),
+            *map(c_longlong, (target.strides[0], top, left, *target.shape)),
+            *(c_void_p(runs.ctypes.data) for runs in (self.columns, self.starts, self.ends)),
+            c_longlong(len(self.columns)),
+        )
+
+    def _paint_in_numpy(self, target: Bools, top: int, left: int) -> None:
+        """Mark where runs begin and end, then let each row continue the one above."""
         pixels: Bytes = target.view(np.uint8)
         pixels[self.starts - top, self.columns - left] = 1
-        goes_on = self.ends < bottom
+        goes_on = self.ends - top < len(target)
         pixels[self.ends[goes_on] - top, self.columns[goes_on] - left] ^= 1
         for above, row in zip(pixels[:-1], pixels[1:], strict=True):
             np.bitwise_xor(above, row, out=row)
