@@ -196,10 +196,12 @@ def _tensor_spec(value: onnx.ValueInfoProto) -> TensorSpec:
 
 
 def _weights_digest(cascade: Cascade) -> str:
+    """Digest what the bundle holds: not the mask head of a DeepMask that SharpMask refines."""
+    unused = "deepmask.mask." if isinstance(cascade.proposals, SharpMask) else "?"
     digest = hashlib.sha256()
     for network in (cascade.proposals, cascade.classifier):
-        if network is not None:
-            for name, tensor in sorted(network.state_dict().items()):
+        for name, tensor in sorted(network.state_dict().items() if network else ()):
+            if not name.startswith(unused):
                 digest.update(name.encode())
                 digest.update(tensor.half().numpy().tobytes())
     return digest.hexdigest()
