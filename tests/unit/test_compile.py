@@ -36,7 +36,10 @@ def compile_refine(folder: Path, **options: object) -> EngineRecord:
     return next(iter(outcomes)).record
 
 
-@pytest.mark.parametrize("stage", ["propose", "refine", "features", "classify"])
+@pytest.mark.parametrize(
+    "stage",
+    ["propose", "refine", "features", pytest.param("classify", marks=pytest.mark.slow)],
+)
 def test_a_stage_of_mini_builds_for_every_architecture(stage: str, tmp_path: Path) -> None:
     bundle = Bundle.open("mini")
     model = onnx.load(bundle.stage_path(stage))
@@ -46,10 +49,6 @@ def test_a_stage_of_mini_builds_for_every_architecture(stage: str, tmp_path: Pat
     options = refine_options(stages=(stage,), archs=archs, buckets=())
     cache = EngineCache(tmp_path / "cache")
     outcomes = compile_bundle(bundle, options, cache, output=tmp_path / "engines")
-    if any(node.op_type == "MaxRoiPool" for node in model.graph.node):
-        with pytest.raises(BundleError, match="tensorrt-rtx has no MaxRoiPool for the stage"):
-            list(outcomes)
-        return
     (outcome,) = outcomes
     record = read_record(tmp_path / "engines" / f"{stage}.plan")
     assert record == outcome.record

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from pycocotools import mask as coco_mask
@@ -15,7 +16,9 @@ from torch import nn
 
 import foveate
 from foveate.bundle import Bundle
+from foveate.export.bundle_export import weights_digest
 from foveate.export.bundle_weights import cascade_from_bundle
+from foveate.export.inspection.lint import refused_operators
 from foveate.export.torch_engine import torch_engines
 from foveate.models import SharpMask
 from foveate.models.checkpoint import Cascade
@@ -51,7 +54,21 @@ def test_the_bundle_is_small_and_complete(bundle: Bundle) -> None:
     assert set(bundle.manifest.stages) == {"propose", "refine", "features", "classify"}
     assert len(bundle.manifest.class_names) >= 8
     assert "MODEL_CARD.md" in bundle.manifest.files
-    assert "MODEL_CARD.md" in bundle.manifest.files
+
+
+def test_it_runs_where_max_roi_pool_does_not_exist(bundle: Bundle) -> None:
+    assert {plugin.name for plugin in bundle.manifest.plugins} == {
+        "BilinearUpsample2d",
+        "RoiMaxPool2d",
+    }
+    for stage in bundle.manifest.stages:
+        assert refused_operators(onnx.load(bundle.stage_path(stage))) == []
+
+
+def test_its_weights_and_its_card_have_the_digest_that_it_names(bundle: Bundle) -> None:
+    digest = bundle.manifest.provenance["weights_sha256"]
+    assert weights_digest(cascade_from_bundle(bundle)) == digest
+    assert digest in (bundle.root / "MODEL_CARD.md").read_text(encoding="utf-8")
 
 
 def test_the_networks_have_at_most_six_million_parameters(bundle: Bundle) -> None:

@@ -149,7 +149,7 @@ def _manifest(
         provenance={
             "networks": [info.proposals, *([info.classifier] if info.classifier else [])],
             "sizes": [dict(info.proposals_sizes), dict(info.classifier_sizes)],
-            "weights_sha256": _weights_digest(cascade),
+            "weights_sha256": weights_digest(cascade),
             "tools": {
                 "python": platform.python_version(),
                 **{tool: metadata.version(tool) for tool in ("torch", "onnx", "onnxscript")},
@@ -195,7 +195,7 @@ def _tensor_spec(value: onnx.ValueInfoProto) -> TensorSpec:
     return TensorSpec(name=value.name, dtype=dtype, shape=shape)
 
 
-def _weights_digest(cascade: Cascade) -> str:
+def weights_digest(cascade: Cascade) -> str:
     """Digest what the bundle holds: not the mask head of a DeepMask that SharpMask refines."""
     unused = "deepmask.mask." if isinstance(cascade.proposals, SharpMask) else "?"
     digest = hashlib.sha256()

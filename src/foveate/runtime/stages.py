@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 
 __all__ = ["REFINED_AT_ONCE", "Stages"]
 
-REFINED_AT_ONCE = 100
-"""Windows in a run of refine: what it needs for them, some 1.5 MB each, does not grow with K."""
+REFINED_AT_ONCE = 50
+"""Windows in a run of refine: what it needs for them, some 2 MB each, does not grow with K."""
 
 
 class Stages:
