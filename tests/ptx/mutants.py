@@ -9,7 +9,8 @@ the root, in parts side by side if need be::
 
     python -m tests.ptx.mutants --count 200 --seed 0 --report tests/ptx/mutants.json
 
-What a report already holds of a source that has not changed since is not run again.
+What a report already holds of a source that has not changed since is not run again. A survivor that
+cannot change a result gets a reason by hand, which begins with "equivalent".
 """
 
 from __future__ import annotations

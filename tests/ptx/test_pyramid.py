@@ -121,6 +121,13 @@ def test_resized_pictures_equal_the_reference(device: Device, size: tuple[int, i
         assert np.abs(found - resample(image, *size, resampling)).max() <= 0.5 + 2e-5 * 255
 
 
+def test_a_row_stays_one(device: Device) -> None:
+    image = picture(1, 9)
+    for resampling in (0, 1):
+        found, _ = resize(device, image, (1, 5), resampling)
+        assert np.abs(found - resample(image, 1, 5, resampling)).max() <= 0.5 + 2e-5 * 255
+
+
 @pytest.mark.parametrize("shift", [1, 6, 15])
 def test_a_picture_may_lie_at_any_address(device: Device, shift: int) -> None:
     image = picture(9, 23)

@@ -93,6 +93,14 @@ def test_more_windows_than_there_are_cells(device: Device) -> None:
     ]
 
 
+def test_cells_that_fill_the_last_pass_leave_none_to_look_at(device: Device) -> None:
+    # All of 256 cells are looked at, 256 at a time, and the result is still not full.
+    grids = [np.random.default_rng(5).standard_normal((1, 1, 16, 16)).astype(np.float32)]
+    want = select_top_k(grids, 256, factors=[(1.0, 1.0)], window_nms=0.5, **OPTIONS)
+    picks, _, _, count = select(device, grids, [(1.0, 1.0)], 256, 0.5)
+    assert picks[:count].tolist() == [list(pick) for _, pick, _ in want]
+
+
 def test_blocks_and_atomics_may_run_in_any_order(either_way: Device) -> None:
     grids, factors = levels(2)
     for iou in (0.7, 1.0):
