@@ -29,9 +29,9 @@ WRITES_WIDE = ("foveal_roi_pool", "foveal_boxes", "take_boxes", "decode_boxes", 
 def find_nvdisasm() -> str | None:
     """Find the disassembler on the PATH or in the package nvidia-cuda-nvdisasm."""
     package = find_spec("nvidia")
-    folders = [Path(place) / "cu13" / "bin" for place in (package.submodule_search_locations or ())]
-    found = [str(path / "nvdisasm") for path in folders if (path / "nvdisasm").is_file()]
-    return shutil.which("nvdisasm") or next(iter(found), None)
+    places = (package.submodule_search_locations if package else None) or ()
+    inside = [Path(place) / "cu13" / "bin" / "nvdisasm" for place in places]
+    return shutil.which("nvdisasm") or next((str(path) for path in inside if path.is_file()), None)
 
 
 pytestmark = [
