@@ -40,6 +40,13 @@ def command(
         bool,
         typer.Option("--with-paste", help="Add a stage that makes bits of a picture of the masks."),
     ] = False,
+    svd: Annotated[
+        str | None,
+        typer.Option(
+            help="Ranks of the towers' linear layers, as 1024,256 for fc6 and fc7. Less work, but "
+            "not exact: measure what it costs."
+        ),
+    ] = None,
     overwrite: Annotated[bool, typer.Option(help="Replace a bundle that stands there.")] = False,
     triton: Annotated[
         Path | None, typer.Option(help="Write a model repository of Triton, to this directory.")
@@ -60,6 +67,8 @@ def command(
         )
     if output is None and detector is not None:
         raise OptionError("a bundle has its detector", remedy="give --detector with --output")
+    if output is None and svd is not None:
+        raise OptionError("a bundle has its towers", remedy="give --svd with --output")
     if output is None:
         bundle = Bundle.open(checkpoint)
     else:
@@ -72,6 +81,7 @@ def command(
             max_side=max_side,
             portable=portable,
             with_paste=with_paste,
+            svd=_ranks(svd),
         )
         cascade = load_checkpoint(Path(checkpoint), detector)
         bundle = export_bundle(cascade, output, options, overwrite=overwrite)
@@ -83,3 +93,14 @@ def command(
 
         models = write_repository(bundle, triton, engines=triton_engines)
         say(f"Triton: {triton} serves {models[-1]!r} by {', '.join(models[:-1])}", aside=True)
+
+
+def _ranks(text: str | None) -> tuple[int, ...]:
+    if text is None:
+        return ()
+    try:
+        return tuple(int(rank) for rank in text.split(","))
+    except ValueError:
+        raise typer.BadParameter(
+            f"expected whole numbers as in 1024,256, found {text!r}", param_hint="--svd"
+        ) from None

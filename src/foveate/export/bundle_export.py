@@ -28,9 +28,11 @@ from foveate.bundle import (
     WindowSpec,
     write_bundle,
 )
+from foveate.errors import OptionError
 from foveate.export.onnx_graph import export_stage
 from foveate.export.operators import DOMAIN
 from foveate.export.parity import check_stage
+from foveate.export.passes.svd import truncate_towers
 from foveate.export.portable import portable
 from foveate.export.stages import cascade_stages, deepmask_of, paste_stage
 from foveate.models.checkpoint import Cascade, round_to_half
@@ -55,6 +57,7 @@ class ExportOptions:
         accuracy: measured figures for the model card.
         portable: write standard operators only, with our functions inlined.
         with_paste: add the stage `paste`, which turns windows into bits of the picture.
+        svd: ranks of the towers' linear layers, which are then factored; none to leave them.
     """
 
     name: str = "mini"
@@ -69,6 +72,7 @@ class ExportOptions:
     accuracy: Mapping[str, Any] = field(default_factory=dict)
     portable: bool = False
     with_paste: bool = False
+    svd: tuple[int, ...] = ()
 
 
 def export_bundle(
@@ -82,7 +86,7 @@ def export_bundle(
     """Export every stage, compare it with PyTorch, and write the bundle.
 
     Args:
-        cascade: its networks are rounded to float16 in place.
+        cascade: its towers are factored if so asked, and its networks rounded to float16, in place.
         directory: where the bundle is to stand.
         options: what the manifest says.
         extra_files: further files of the bundle, such as a model card.
@@ -93,8 +97,11 @@ def export_bundle(
 
     Raises:
         ModelError: a stage does not compute in ONNX Runtime what it computes in PyTorch.
+        OptionError: the towers cannot be factored by the ranks of `svd`.
     """
     options = options or ExportOptions()
+    if options.svd:
+        _truncate_towers(cascade, options.svd)
     round_to_half(cascade.proposals)
     if cascade.classifier is not None:
         round_to_half(cascade.classifier)
@@ -109,6 +116,15 @@ def export_bundle(
     files = {f"{name}.onnx": model.SerializeToString() for name, model in models.items()}
     manifest = _manifest(cascade, options, models)
     return write_bundle(directory, manifest, {**files, **(extra_files or {})}, overwrite=overwrite)
+
+
+def _truncate_towers(cascade: Cascade, ranks: tuple[int, ...]) -> None:
+    if cascade.classifier is None:
+        raise OptionError(
+            "--svd factors a classifier's towers, and the checkpoint has no classifier",
+            remedy="export without --svd",
+        )
+    truncate_towers(cascade.classifier, ranks)
 
 
 def _manifest(
@@ -150,6 +166,7 @@ def _manifest(
             "networks": [info.proposals, *([info.classifier] if info.classifier else [])],
             "sizes": [dict(info.proposals_sizes), dict(info.classifier_sizes)],
             "weights_sha256": weights_digest(cascade),
+            "svd": list(options.svd),
             "tools": {
                 "python": platform.python_version(),
                 **{tool: metadata.version(tool) for tool in ("torch", "onnx", "onnxscript")},

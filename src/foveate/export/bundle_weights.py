@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from foveate.bundle import Bundle
 from foveate.errors import ModelError
+from foveate.export.passes.svd import truncate_towers
 from foveate.models.checkpoint import Cascade, CascadeInfo, build_cascade
 
 _PROPOSAL_STAGES = ("propose", "refine")
@@ -54,6 +55,9 @@ def cascade_from_bundle(bundle: Bundle) -> Cascade:
     cascade = build_cascade(info)
     _fill(cascade.proposals, bundle, _PROPOSAL_STAGES)
     if cascade.classifier is not None:
+        ranks = bundle.manifest.provenance.get("svd")
+        if ranks:
+            truncate_towers(cascade.classifier, ranks)
         _fill(cascade.classifier, bundle, _CLASSIFIER_STAGES)
     return cascade
 
