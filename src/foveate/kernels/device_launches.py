@@ -158,7 +158,7 @@ def _place(
 ) -> Steps:
     canvas_height, canvas_width = canvas.shape[2:]
     _check_sides("place", *picture.shape[:2], canvas_height, canvas_width)
-    blocks = -(-canvas_height // 8) * -(-canvas_width // 32)
+    blocks = -(-canvas_height // 64) * -(-canvas_width // 64)
     plan = [canvas_height, canvas_width, height, width, border, 0]
     table = (np.arange(256) - np.array(mean)[:, None]) / np.array(std)[:, None]
     yield (
