@@ -1,12 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`foveate export`: a trained checkpoint to a bundle that every runtime reads."""
+"""`foveate export`: a trained checkpoint, or a bundle, to a bundle that every runtime reads."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from foveate.bundle import Manifest
+    from foveate.export.bundle_export import ExportOptions
+    from foveate.models.checkpoint import Cascade
 
 __all__ = ["command"]
 
@@ -15,7 +21,8 @@ def command(
     checkpoint: Annotated[
         str,
         typer.Argument(
-            help="A .safetensors file that `foveate train` wrote; without --output, a bundle."
+            help="A .safetensors file that `foveate train` wrote, or a bundle: a shipped one's name, "
+            "or a path."
         ),
     ],
     *,
@@ -29,10 +36,38 @@ def command(
     name: Annotated[
         str | None, typer.Option(help="The bundle's name; its directory's by default.")
     ] = None,
-    top_k: Annotated[int, typer.Option(min=1, help="Windows that are refined.")] = 100,
+    top_k: Annotated[
+        int | None, typer.Option(min=1, help="Windows that are refined; 100 by default.")
+    ] = None,
     max_side: Annotated[
-        int, typer.Option(min=16, help="Longer side that pictures are shrunk to, in pixels.")
-    ] = 1024,
+        int | None,
+        typer.Option(
+            min=16, help="Longer side that pictures are shrunk to, in pixels; 1024 by default."
+        ),
+    ] = None,
+    precision: Annotated[
+        str,
+        typer.Option(
+            help="fp32, fp16 or int8; or one a stage, as in propose=int8,features=int8,refine=fp16."
+        ),
+    ] = "fp32",
+    calibration: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Picture, or folder of pictures, that ranges of values are measured on; repeat it. "
+            "The shipped photographs by default."
+        ),
+    ] = None,
+    calibration_method: Annotated[
+        str, typer.Option(help="percentile, min-max or entropy.")
+    ] = "percentile",
+    max_noise: Annotated[
+        float,
+        typer.Option(
+            help="Layers are left out of int8 until the error of every output, squared, is at most "
+            "this share of its variance."
+        ),
+    ] = 0.01,
     portable: Annotated[
         bool, typer.Option("--portable", help="Write standard ONNX only, our functions inlined.")
     ] = False,
@@ -58,7 +93,7 @@ def command(
 ) -> None:
     """Export the networks of a checkpoint to ONNX, check them, and write a bundle."""
     from foveate.bundle import Bundle
-    from foveate.cli._console import say
+    from foveate.cli._console import progress, say
     from foveate.errors import OptionError
 
     if output is None and triton is None:
@@ -72,21 +107,27 @@ def command(
     if output is None:
         bundle = Bundle.open(checkpoint)
     else:
-        from foveate.export.bundle_export import ExportOptions, export_bundle
-        from foveate.models.checkpoint import load_checkpoint
+        from foveate.export.bundle_export import export_bundle
+        from foveate.export.precision import PrecisionOptions
 
-        options = ExportOptions(
-            name=name or output.resolve().name,
-            top_k=top_k,
-            max_side=max_side,
-            portable=portable,
-            with_paste=with_paste,
-            svd=_ranks(svd),
+        asked = PrecisionOptions.parse(
+            precision, calibration=calibration or (), method=calibration_method, noise=max_noise
         )
-        cascade = load_checkpoint(Path(checkpoint), detector)
-        bundle = export_bundle(cascade, output, options, overwrite=overwrite)
-        for file, record in bundle.manifest.files.items():
-            say(f"{file:16} {record.size / 1e6:6.2f} MB", aside=True)
+        cascade, options = _source(checkpoint, detector)
+        options = replace(
+            options,
+            name=name or output.resolve().name,
+            top_k=top_k or options.top_k,
+            max_side=max_side or options.max_side,
+            portable=portable,
+            with_paste=with_paste or options.with_paste,
+            svd=_ranks(svd),
+            precision=asked,
+        )
+        with progress() as advance:
+            bundle = export_bundle(cascade, output, options, overwrite=overwrite, tell=advance)
+        for line in _summary(bundle.manifest):
+            say(line, aside=True)
         say(f"Bundle: {bundle.root}", aside=True)
     if triton is not None:
         from foveate.export.triton import write_repository
@@ -104,3 +145,36 @@ def _ranks(text: str | None) -> tuple[int, ...]:
         raise typer.BadParameter(
             f"expected whole numbers as in 1024,256, found {text!r}", param_hint="--svd"
         ) from None
+
+
+def _source(text: str, detector: Path | None) -> tuple[Cascade, ExportOptions]:
+    """Read the networks, and what a bundle of them says beside."""
+    from foveate.bundle import Bundle
+    from foveate.errors import OptionError
+    from foveate.export.bundle_export import ExportOptions
+    from foveate.export.bundle_weights import exact_cascade_from_bundle
+    from foveate.models.checkpoint import load_checkpoint
+
+    path = Path(text)
+    if path.is_file() or path.suffix == ".safetensors":
+        return load_checkpoint(path, detector), ExportOptions()
+    if detector is not None:
+        raise OptionError("a bundle has its detector", remedy="give --detector with a checkpoint")
+    bundle = Bundle.open(text)
+    return exact_cascade_from_bundle(bundle), ExportOptions.of_manifest(bundle.manifest)
+
+
+def _summary(manifest: Manifest) -> list[str]:
+    precisions = manifest.provenance.get("precision", {})
+    record = manifest.provenance.get("conversion", {}).get("stages", {})
+    files = {spec.file: stage for stage, spec in manifest.stages.items()}
+    lines = []
+    for file, one in manifest.files.items():
+        stage = files.get(file, "")
+        of = record.get(stage, {})
+        words = [precisions.get(stage, "fp32") if stage else ""]
+        words += [f"because {of['float32_because']}"] if "float32_because" in of else []
+        words += [f"noise {of['noise']:.1e}"] if "noise" in of else []
+        words += [f"{len(of['left_out'])} layers left out"] if of.get("left_out") else []
+        lines.append(f"{file:16} {one.size / 1e6:6.2f} MB  {', '.join(words)}".rstrip())
+    return lines

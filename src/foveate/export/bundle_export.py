@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import hashlib
 import platform
+import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,8 @@ from foveate.export.operators import DOMAIN
 from foveate.export.parity import check_stage
 from foveate.export.passes.svd import truncate_towers
 from foveate.export.portable import portable
+from foveate.export.precision import PrecisionOptions, convert
+from foveate.export.precision.conversion import Tell
 from foveate.export.stages import cascade_stages, deepmask_of, paste_stage
 from foveate.models.checkpoint import Cascade, round_to_half
 from foveate.models.deepmask import STRIDE
@@ -58,6 +61,7 @@ class ExportOptions:
         portable: write standard operators only, with our functions inlined.
         with_paste: add the stage `paste`, which turns windows into bits of the picture.
         svd: ranks of the towers' linear layers, which are then factored; none to leave them.
+        precision: of the stages; all in float32 if not given.
     """
 
     name: str = "mini"
@@ -73,6 +77,30 @@ class ExportOptions:
     portable: bool = False
     with_paste: bool = False
     svd: tuple[int, ...] = ()
+    precision: PrecisionOptions | None = None
+
+    @classmethod
+    def of_manifest(cls, manifest: Manifest) -> ExportOptions:
+        """Take what a bundle says, but for its figures: they are of that bundle."""
+        options = cls(
+            name=manifest.name,
+            scales=manifest.pyramid.scales,
+            max_side=manifest.pyramid.max_side,
+            top_k=manifest.select.top_k,
+            window_nms=manifest.select.window_nms,
+            with_paste="paste" in manifest.stages,
+        )
+        if manifest.features is not None:
+            options = replace(
+                options,
+                short_side=manifest.features.short_side,
+                long_side=manifest.features.long_side,
+            )
+        if manifest.classify is not None:
+            options = replace(
+                options, nms=manifest.classify.nms, top_n=manifest.classify.top_n
+            )
+        return options
 
 
 def export_bundle(
@@ -82,6 +110,7 @@ def export_bundle(
     extra_files: Mapping[str, bytes] | None = None,
     *,
     overwrite: bool = False,
+    tell: Tell | None = None,
 ) -> Bundle:
     """Export every stage, compare it with PyTorch, and write the bundle.
 
@@ -91,13 +120,15 @@ def export_bundle(
         options: what the manifest says.
         extra_files: further files of the bundle, such as a model card.
         overwrite: replace a bundle that stands there.
+        tell: is told a task of the conversion to another precision, and how far it is.
 
     Returns:
         The bundle, opened and checked.
 
     Raises:
-        ModelError: a stage does not compute in ONNX Runtime what it computes in PyTorch.
         OptionError: the towers cannot be factored by the ranks of `svd`.
+        ModelError: a stage does not compute in ONNX Runtime what it computes in PyTorch, or loses too
+            much in its precision.
     """
     options = options or ExportOptions()
     if options.svd:
@@ -109,12 +140,13 @@ def export_bundle(
     if options.with_paste:
         stages.append(paste_stage(_mask_side(cascade), cascade.info.mask_threshold))
     models = {stage.name: export_stage(stage) for stage in stages}
-    if options.portable:
-        models = {name: portable(model) for name, model in models.items()}
+    finished = portable if options.portable else _as_it_is
     for stage in stages:
-        check_stage(stage, models[stage.name])
-    files = {f"{name}.onnx": model.SerializeToString() for name, model in models.items()}
-    manifest = _manifest(cascade, options, models)
+        check_stage(stage, finished(models[stage.name]))
+    manifest = _manifest(cascade, options, {n: finished(m) for n, m in models.items()})
+    if options.precision is not None and not options.precision.exact:
+        manifest, models = _converted(manifest, models, options.precision, tell)
+    files = _files({name: finished(model) for name, model in models.items()})
     return write_bundle(directory, manifest, {**files, **(extra_files or {})}, overwrite=overwrite)
 
 
@@ -125,6 +157,34 @@ def _truncate_towers(cascade: Cascade, ranks: tuple[int, ...]) -> None:
             remedy="export without --svd",
         )
     truncate_towers(cascade.classifier, ranks)
+
+
+def _as_it_is(model: onnx.ModelProto) -> onnx.ModelProto:
+    return model
+
+
+def _files(models: Mapping[str, onnx.ModelProto]) -> dict[str, bytes]:
+    return {f"{name}.onnx": model.SerializeToString() for name, model in models.items()}
+
+
+def _converted(
+    manifest: Manifest,
+    models: Mapping[str, onnx.ModelProto],
+    options: PrecisionOptions,
+    tell: Tell | None,
+) -> tuple[Manifest, dict[str, onnx.ModelProto]]:
+    """Run the float32 bundle on pictures, aside, and convert its stages."""
+    with tempfile.TemporaryDirectory() as folder:
+        exact = write_bundle(Path(folder) / "exact", manifest, _files(models))
+        found = convert(exact, options, tell)
+    provenance = {
+        **manifest.provenance,
+        "precision": found.precision,
+        "conversion": found.record,
+        # Measured in float32.
+        "accuracy": {},
+    }
+    return replace(manifest, provenance=provenance), {**models, **found.models}
 
 
 def _manifest(

@@ -2,7 +2,8 @@
 """The PyTorch networks of a bundle, their weights read back from its ONNX files.
 
 The exporter keeps the names of parameters, and a bundle stores them exactly (float16, as they were
-rounded before the export), so a bundle is a checkpoint too.
+rounded before the export), so a bundle is a checkpoint too. Of INT8 layers it has the rounded
+weights and the biases that were corrected for them: what the file means, not what was trained.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from torch import Tensor, nn
 from foveate.bundle import Bundle
 from foveate.errors import ModelError
 from foveate.export.passes.svd import truncate_towers
+from foveate.export.inspection.precision import claimed_precision
+from foveate.export.precision.quantise import CODES, CORRECTED
 from foveate.models.checkpoint import Cascade, CascadeInfo, build_cascade
 
 _PROPOSAL_STAGES = ("propose", "refine")
@@ -43,6 +46,7 @@ def cascade_from_bundle(bundle: Bundle) -> Cascade:
         classifier_sizes=sizes[1],
         class_names=bundle.manifest.class_names,
         mask_threshold=bundle.manifest.mask.threshold,
+        training=bundle.manifest.provenance.get("training", {}),
     )
     classify = bundle.manifest.classify
     if classify is not None:
@@ -60,6 +64,26 @@ def cascade_from_bundle(bundle: Bundle) -> Cascade:
             truncate_towers(cascade.classifier, ranks)
         _fill(cascade.classifier, bundle, _CLASSIFIER_STAGES)
     return cascade
+
+
+def exact_cascade_from_bundle(bundle: Bundle) -> Cascade:
+    """Build the networks of a bundle that holds their weights exactly.
+
+    Raises:
+        ModelError: as `cascade_from_bundle`, or some of the weights are INT8.
+    """
+    rounded = [
+        stage
+        for stage in bundle.manifest.networks
+        if claimed_precision(bundle.manifest, stage) == "int8"
+    ]
+    if rounded:
+        raise ModelError(
+            f"the weights of {', '.join(rounded)} are int8, which the trained ones cannot be had from",
+            file=bundle.root,
+            remedy="export from the checkpoint, or from a bundle in fp32 or fp16",
+        )
+    return cascade_from_bundle(bundle)
 
 
 def _fill(network: nn.Module, bundle: Bundle, stages: tuple[str, ...]) -> None:
@@ -82,9 +106,16 @@ def _fill(network: nn.Module, bundle: Bundle, stages: tuple[str, ...]) -> None:
 
 def _initialisers(bundle: Bundle, stage: str) -> dict[str, Tensor]:
     model = onnx.load(bundle.stage_path(stage))
+    stored = {one.name: numpy_helper.to_array(one) for one in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type == "DequantizeLinear" and node.input[0] in stored:
+            codes, scales = (stored.pop(name) for name in node.input[:2])
+            (axis,) = (one.i for one in node.attribute if one.name == "axis")
+            shape = [-1 if index == axis else 1 for index in range(codes.ndim)]
+            name = node.input[0].removesuffix(CODES)
+            stored[name] = codes.astype(np.float32) * scales.reshape(shape)
     tensors = {}
-    for initialiser in model.graph.initializer:
-        name = initialiser.name.removesuffix("_half").removeprefix("network.")
-        values = numpy_helper.to_array(initialiser).astype(np.float32)
-        tensors[name] = torch.from_numpy(values.copy())
+    for full_name, values in stored.items():
+        name = full_name.removesuffix("_half").removesuffix(CORRECTED).removeprefix("network.")
+        tensors[name] = torch.from_numpy(values.astype(np.float32))
     return tensors

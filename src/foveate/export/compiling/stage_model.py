@@ -15,7 +15,14 @@ from onnx import TensorProto, helper, numpy_helper
 from foveate.errors import BundleError
 from foveate.manifest import StageSpec
 
-__all__ = ["CustomOp", "custom_ops", "float32_inputs", "gemms_as_convolutions", "load_stage"]
+__all__ = [
+    "CustomOp",
+    "custom_ops",
+    "float32_inputs",
+    "gemms_as_convolutions",
+    "load_stage",
+    "signed_codes",
+]
 
 # The exporter's, repeated here so that compiling needs no PyTorch; a test holds them together.
 DOMAIN, OPSET = "foveate", 18
@@ -108,6 +115,28 @@ def gemms_as_convolutions(model: onnx.ModelProto) -> int:
         model.graph.node.extend(kept)
         model.graph.initializer.append(numpy_helper.from_array(np.array([2, 3]), axes))
     return count
+
+
+def signed_codes(model: onnx.ModelProto) -> int:
+    """Write every unsigned activation as a signed one without a zero point, in place; count them.
+
+    TensorRT takes no other. A zero point of 128 is the same values; one of 0, where nothing is
+    negative, becomes half of the resolution, since a sign has to fit in.
+    """
+    stored = {one.name: one for one in model.graph.initializer}
+    unsigned = {
+        (node.input[1], node.input[2])
+        for node in model.graph.node
+        if node.op_type == "QuantizeLinear"
+        and stored[node.input[2]].data_type == TensorProto.UINT8
+    }
+    for scale_name, zero_name in unsigned:
+        scale, zero = (numpy_helper.to_array(stored[name]) for name in (scale_name, zero_name))
+        if not zero:
+            scale = (scale * 255 / 127).astype(np.float32)
+        stored[scale_name].CopyFrom(numpy_helper.from_array(scale, scale_name))
+        stored[zero_name].CopyFrom(numpy_helper.from_array(np.zeros((), np.int8), zero_name))
+    return len(unsigned)
 
 
 def float32_inputs(model: onnx.ModelProto) -> bool:

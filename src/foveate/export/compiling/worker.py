@@ -22,7 +22,12 @@ from foveate.errors import FoveateError
 from foveate.export.compiling.monitor import make_monitor
 from foveate.export.compiling.plugins import choose
 from foveate.export.compiling.request import BuildRequest
-from foveate.export.compiling.stage_model import custom_ops, float32_inputs, gemms_as_convolutions
+from foveate.export.compiling.stage_model import (
+    custom_ops,
+    float32_inputs,
+    gemms_as_convolutions,
+    signed_codes,
+)
 from foveate.export.compiling.targets import TARGETS
 
 __all__ = ["main"]
@@ -73,6 +78,7 @@ class _Build:
             model = inliner.inline_local_functions(model)
         if self.target.cross and "sm_75" in self.request.archs and float32_inputs(model):
             gemms_as_convolutions(model)
+        signed_codes(model)
         try:
             builder = self.trt.Builder(self.logger)
         except TypeError as error:  # how the bindings say that the library refused

@@ -143,11 +143,13 @@ def _stage(bundle: Bundle, name: str) -> StageReport:
     model = load_stage(path, name, spec)
     problems = _problem(lambda: check_names(name, model))
     nodes = dispatch(model, path)
-    problems += _problem(lambda: check_dispatch(name, nodes))
+    claimed = claimed_precision(bundle.manifest, name)
+    # The CPU has few float16 kernels: ONNX Runtime drops casts there, and writes a Relu as a Max.
+    checked = [one for one in nodes if one.domain == DOMAIN or claimed != "fp16"]
+    problems += _problem(lambda: check_dispatch(name, checked))
     ranges = _ranges(bundle, name)
     found = list(layers(sized(model, _best(bundle, name, ranges))))
     precision = shares(found)
-    claimed = claimed_precision(bundle.manifest, name)
     problems += _problem(lambda: check_precision(name, precision, claimed))
     return StageReport(
         name=name,

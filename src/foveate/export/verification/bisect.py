@@ -18,7 +18,7 @@ from foveate.export.verification.reference import Reference
 from foveate.export.verification.sessions import Function, exposing, session_function
 from foveate.export.verification.statistics import relative_error
 
-__all__ = ["Drift", "first_drift"]
+__all__ = ["Drift", "first_difference", "first_drift"]
 
 _AT_ONCE = 24
 """Values of a graph that are held at a time: all of a large picture's would be gigabytes."""
@@ -85,7 +85,7 @@ def first_drift(
             if _differs(own[stage], reference.functions[stage], inputs, tolerance):
                 model = load_stage(bundle.stage_path(stage), stage, bundle.manifest.stages[stage])
                 pair = (reference.model(stage), model)
-                return _locate(pair, stage, inputs, tolerance, str(picture))
+                return first_difference(pair, stage, inputs, tolerance, str(picture))
         if tell is not None:
             tell(number + 1, len(pictures))
     return None
@@ -97,13 +97,22 @@ def _differs(own: Function, other: Function, inputs: dict[str, Array], tolerance
     return not all(error <= tolerance for error in errors)
 
 
-def _locate(
+def first_difference(
     models: tuple[onnx.ModelProto, onnx.ModelProto],
     stage: str,
     inputs: dict[str, Array],
     tolerance: float,
     picture: str,
 ) -> Drift:
+    """Find the first layer of a stage whose output differs; the one that differs most if none does.
+
+    Args:
+        models: the reference's, and the one that drifts.
+        stage: its name, for the result.
+        inputs: that show it.
+        tolerance: largest difference, as a share of max(1, largest value).
+        picture: where the inputs come from, for the result.
+    """
     nodes = _shared(*models)
     worst: tuple[float, onnx.NodeProto, str] | None = None
     for start in range(0, len(nodes), _AT_ONCE):

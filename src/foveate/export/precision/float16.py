@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A stage in float16, with islands of float32, for engines that take types as they are.
+
+Inputs and outputs stay float32, since the runtime's operations between the stages are. Inside, all
+is float16 but
+
+- what regions of interest are computed from, since float16 has integers to 2048 only;
+- sums of squares, quotients and exponentials, up to the next layer: normalisations and softmaxes;
+- the last layers of scores, probabilities and box deltas, and all behind them;
+- what gets too large on real pictures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+
+from foveate.export.operators import DOMAIN
+from foveate.export.precision.editing import add_initializer, insert_after, remove_unused, take_output
+from foveate.export.precision.layers import LAYERS, constant, find_layers
+
+__all__ = ["LARGEST", "float_values", "to_float16"]
+
+LARGEST = float(np.finfo(np.float16).max) / 4
+"""Magnitude on calibration pictures up to which a value may be float16: others may have larger ones."""
+
+_EXACT_OUTPUTS = ("scores", "probabilities", "deltas")
+_FLOAT = ir.DataType.FLOAT
+_HALF = ir.DataType.FLOAT16
+_WIDE = frozenset(
+    "Div Exp Log LogSoftmax MaxRoiPool Pow Reciprocal ReduceL2 ReduceMean ReduceSum ReduceSumSquare Sigmoid "
+    "Softmax Sqrt".split()
+)
+"""Operators whose results leave float16's range where their inputs do not, or lose digits in it.
+`MaxRoiPool` takes regions and maps of one type."""
+_OTHER_TYPES = frozenset("ArgMax Equal Greater IsNaN Less NonZero Shape Size".split())
+"""Operators that give no float32 whatever they read."""
+_ROIS = "RoiMaxPool2d"
+
+
+def float_values(model: onnx.ModelProto) -> list[str]:
+    """Return the names of the float32 values that a stage computes, but for its parameters."""
+    graph = ir.serde.deserialize_model(model).graph
+    found = _floating(graph)
+    return [value.name or "" for node in graph for value in node.outputs if value in found]
+
+
+def to_float16(model: onnx.ModelProto, too_large: Collection[str] = ()) -> onnx.ModelProto:
+    """Copy a stage with float16 inside.
+
+    Args:
+        model: in float32.
+        too_large: values that stay float32.
+    """
+    copy = ir.serde.deserialize_model(model)
+    graph = copy.graph
+    floating = _floating(graph)
+    wide = set(_islands(graph, floating, too_large))
+    casts: dict[tuple[ir.Value, ir.DataType], ir.Value] = {}
+    for node in list(graph):
+        if _is_stored(node):
+            continue
+        wanted = _FLOAT if node in wide else _HALF
+        for index, value in enumerate(node.inputs):
+            if value is not None and value in floating and not _fixed(node, index):
+                node.replace_input_with(index, _as(graph, value, wanted, casts))
+        for value in node.outputs:
+            if value in floating:
+                value.type = ir.TensorType(wanted)
+    for value in list(graph.outputs):
+        if value.dtype == _HALF:
+            cast = _cast(graph, value, _FLOAT)
+            take_output(graph, value, cast, "half")
+            cast.type = ir.TensorType(_FLOAT)
+    remove_unused(copy)
+    return ir.serde.serialize_model(copy)
+
+
+def _islands(
+    graph: ir.Graph, floating: Collection[ir.Value], too_large: Collection[str]
+) -> Iterator[ir.Node]:
+    """Yield the nodes that stay float32."""
+    yield from _before_regions(graph)
+    last = _last_layers(graph)
+    reached: set[ir.Value] = set()
+    for node in graph:
+        behind = any(value in reached for value in node.inputs) and node.op_type not in (
+            *LAYERS,
+            _ROIS,
+        )
+        large = any(value.name in too_large for value in node.outputs)
+        if node in last or behind or large or (node.op_type in _WIDE and not node.domain):
+            yield node
+            if not large or behind:
+                reached.update(value for value in node.outputs if value in floating)
+
+
+def _before_regions(graph: ir.Graph) -> set[ir.Node]:
+    """Nodes that regions of interest are computed by."""
+    found: set[ir.Node] = set()
+    left = [node.inputs[1] for node in graph if node.op_type == _ROIS]
+    while left:
+        value = left.pop()
+        node = value.producer() if value is not None else None
+        if node is not None and node not in found:
+            found.add(node)
+            left.extend(node.inputs)
+    return found
+
+
+def _last_layers(graph: ir.Graph) -> set[ir.Node]:
+    """Layers that give an exact output without another layer behind."""
+    layers = {layer.node for layer in find_layers(graph)}
+    found: set[ir.Node] = set()
+    left = [value for value in graph.outputs if value.name in _EXACT_OUTPUTS]
+    while left:
+        node = left.pop().producer()
+        if node in layers:
+            found.add(node)
+        elif node is not None:
+            left.extend(value for value in node.inputs if value is not None)
+    return found
+
+
+def _floating(graph: ir.Graph) -> set[ir.Value]:
+    """Values in float32: types are known of inputs and initialisers, and follow through the nodes."""
+    found = {value for value in graph.inputs if value.dtype == _FLOAT}
+    found |= {value for value in graph.initializers.values() if value.dtype == _FLOAT}
+    for node in graph:
+        if node.op_type == "Cast":
+            floats = node.attributes["to"].as_int() == _FLOAT
+        elif node.op_type == "Constant":
+            floats = any(name in node.attributes for name in ("value_float", "value_floats"))
+            tensor = node.attributes.get("value")
+            floats = floats or (tensor is not None and tensor.as_tensor().dtype == _FLOAT)
+        elif node.op_type in _OTHER_TYPES:
+            floats = False
+        else:
+            floats = any(
+                value in found for index, value in enumerate(node.inputs) if not _fixed(node, index)
+            )
+        if floats:
+            found.update(node.outputs)
+    return found
+
+
+
+
+def _fixed(node: ir.Node, index: int) -> bool:
+    """Tell whether an input has a type of its own: regions, and the scales of a Resize."""
+    return (node.op_type == _ROIS and node.domain == DOMAIN and index == 1) or (
+        node.op_type == "Resize" and index in (1, 2)
+    )
+
+
+def _is_stored(node: ir.Node) -> bool:
+    return node.op_type == "Cast" and constant(node.outputs[0]) is not None
+
+
+def _as(
+    graph: ir.Graph,
+    value: ir.Value,
+    wanted: ir.DataType,
+    casts: dict[tuple[ir.Value, ir.DataType], ir.Value],
+) -> ir.Value:
+    """Return a value in a type, cast once for all readers; parameters are stored in it."""
+    stored = constant(value)
+    own = _FLOAT if stored is not None or value.producer() is None else value.dtype
+    if own == wanted:
+        return value
+    key = (value, wanted)
+    if key not in casts:
+        if stored is not None:
+            casts[key] = _stored_half(graph, value)
+        else:
+            casts[key] = _cast(graph, value, wanted)
+    return casts[key]
+
+
+def _stored_half(graph: ir.Graph, value: ir.Value) -> ir.Value:
+    node = value.producer()
+    if node is not None and node.inputs[0] is not None and node.inputs[0].dtype == _HALF:
+        return node.inputs[0]
+    values = constant(value)
+    assert values is not None
+    return add_initializer(graph, f"{value.name}_half", values.astype(np.float16))
+
+
+def _cast(graph: ir.Graph, value: ir.Value, wanted: ir.DataType) -> ir.Value:
+    name = f"{value.name}_{'half' if wanted == _HALF else 'float'}"
+    node = ir.node("Cast", [value], {"to": wanted}, name=f"{name}_cast")
+    cast = node.outputs[0]
+    cast.name, cast.type, cast.shape = name, ir.TensorType(wanted), value.shape
+    insert_after(graph, value, [node])
+    return cast

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which range of an activation its eight bits cover."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from foveate.errors import OptionError
+from foveate.export.precision.ranges import BINS, Encoding, Histogram, encode, entropy_bins
+
+
+def histogram(counts: dict[int, int], *, largest: float = 8.0, negative: bool = False) -> Histogram:
+    found = np.zeros(BINS, np.int64)
+    for place, count in counts.items():
+        found[place] = count
+    return Histogram(counts=found, largest=largest, negative=negative)
+
+
+def test_min_max_spreads_all_codes_over_what_is_never_negative() -> None:
+    found = encode(histogram({0: 1, BINS - 1: 1}, largest=51.0), "min-max")
+    assert found == Encoding(scale=0.2, zero_point=0)
+
+
+def test_min_max_is_symmetric_about_zero_where_something_is_negative() -> None:
+    found = encode(histogram({0: 1}, largest=12.7, negative=True), "min-max")
+    assert found.zero_point == 128
+    assert found.scale == pytest.approx(0.1)
+
+
+def test_the_percentile_leaves_out_one_value_of_twenty_thousand() -> None:
+    # 1 of 20,000 is half of what may be lost, and lies in the last bin; the rest ends at a quarter.
+    found = encode(histogram({BINS // 4 - 1: 19_999, BINS - 1: 1}, largest=8.0), "percentile")
+    assert found.scale == pytest.approx(8.0 / 4 / 255)
+
+
+def test_the_percentile_keeps_one_value_of_a_thousand() -> None:
+    found = encode(histogram({BINS // 4 - 1: 999, BINS - 1: 1}, largest=8.0), "percentile")
+    assert found.scale == pytest.approx(8.0 / 255)
+
+
+def test_entropy_keeps_all_of_what_is_everywhere_alike() -> None:
+    assert entropy_bins(np.full(BINS, 7), 128) == BINS
+
+
+def test_entropy_cuts_a_lone_value_off() -> None:
+    counts = np.zeros(BINS, np.int64)
+    counts[: BINS // 8] = np.arange(BINS // 8, 0, -1) * 100
+    counts[-1] = 1
+    assert BINS // 8 <= entropy_bins(counts, 128) < BINS // 4
+
+
+def test_entropy_does_not_count_zeros() -> None:
+    counts = np.full(BINS, 7)
+    counts[0] = 10**9
+    assert entropy_bins(counts, 128) == BINS
+
+
+@pytest.mark.parametrize("method", ["min-max", "percentile", "entropy"])
+def test_what_is_always_zero_has_a_usable_scale(method: str) -> None:
+    assert encode(histogram({0: 100}, largest=0.0), method) == Encoding(scale=1.0, zero_point=0)
+
+
+def test_an_unknown_method_is_refused() -> None:
+    with pytest.raises(OptionError) as caught:
+        encode(histogram({0: 1}), "mse")
+    assert str(caught.value) == (
+        "there is no calibration method 'mse': use min-max, percentile, entropy"
+    )
