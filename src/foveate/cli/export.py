@@ -113,6 +113,7 @@ def command(
         asked = PrecisionOptions.parse(
             precision, calibration=calibration or (), method=calibration_method, noise=max_noise
         )
+        ranks = _ranks(svd)
         cascade, options = _source(checkpoint, detector)
         options = replace(
             options,
@@ -121,7 +122,7 @@ def command(
             max_side=max_side or options.max_side,
             portable=portable,
             with_paste=with_paste or options.with_paste,
-            svd=_ranks(svd),
+            svd=ranks,
             precision=asked,
         )
         with progress() as advance:
