@@ -69,7 +69,7 @@ def _measure(name: str, scale: float, rounds: int, threads: int) -> dict[str, An
             seconds[operator].append(time.perf_counter() - start)
     ratios = np.divide(seconds[OURS], seconds[THEIRS])
     low, middle, high = (float(value) for value in np.quantile(ratios, (0.25, 0.5, 0.75)))
-    row = {
+    row: dict[str, Any] = {
         "map": name,
         "region": scale,
         "seconds": {operator: float(np.median(all_)) for operator, all_ in seconds.items()},
@@ -100,7 +100,7 @@ def _inputs(name: str, scale: float) -> dict[str, NDArray[np.float32]]:
 
 def _model(operator: str, name: str) -> bytes:
     channels, _, _, stride = MAPS[name]
-    own = {"rounding": 0, "plugin_namespace": DOMAIN, "plugin_version": "1"}
+    own: dict[str, Any] = {"rounding": 0, "plugin_namespace": DOMAIN, "plugin_version": "1"}
     node = helper.make_node(
         operator,
         ["features", "rois"],
@@ -110,7 +110,10 @@ def _model(operator: str, name: str) -> bytes:
         spatial_scale=1 / stride,
         **(own if operator == OURS else {}),
     )
-    shapes = {"features": [1, channels, "h", "w"], "rois": ["r", 5]}
+    shapes: dict[str, list[str | int | None]] = {
+        "features": [1, channels, "h", "w"],
+        "rois": ["r", 5],
+    }
     graph = helper.make_graph(
         [node],
         "pooling",
@@ -121,7 +124,7 @@ def _model(operator: str, name: str) -> bytes:
     model = helper.make_model(graph, opset_imports=versions, ir_version=10)
     attach_bodies(model, long_side=1024)
     onnx.checker.check_model(model)
-    return model.SerializeToString()
+    return bytes(model.SerializeToString())
 
 
 def _session(operator: str, name: str, threads: int) -> onnxruntime.InferenceSession:
