@@ -172,9 +172,12 @@ def test_a_damaged_library_is_not_loaded(cache: Path, monkeypatch: pytest.Monkey
     monkeypatch.setenv("FOVEATE_CACHE", str(cache))
     (path,) = (cache / "kernels").glob("*.so")
     whole = path.read_bytes()
+    # Replaced, not overwritten: other tests have the file mapped, and would end in a crash.
+    path.unlink()
     path.write_bytes(whole[: len(whole) // 2])
     host_library.host_library.cache_clear()
     assert host_library.host_library() is None
+    path.unlink()
     path.write_bytes(whole)
     host_library.host_library.cache_clear()
 
