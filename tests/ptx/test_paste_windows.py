@@ -34,6 +34,7 @@ def run(
     threshold: float = 0.25,
     square: bool = False,
     count: int | None = None,
+    columns: int | None = None,
 ) -> tuple[Array, Array, Array, Counters]:
     """Logits (K, S, S); return masks (K, height, width) bool, areas, boxes, and the counts."""
     windows, size, _ = logits.shape
@@ -46,6 +47,7 @@ def run(
         logits=device.upload(logits, "logits"),
         geometry=device.upload(geometry.astype(np.float32), "geometry"),
         count=None if count is None else device.upload(np.array([count], np.int32), "count"),
+        columns=None if columns is None else device.upload(np.array([columns]), "columns"),
         bits=bits,
         partials=partials,
         windows=windows,
@@ -128,6 +130,18 @@ def test_squares_count_and_validity(device: Device) -> None:
         want, _ = paste(logits[k], (x0, y0, side, side), 0.25, 40, 33)
         np.testing.assert_array_equal(masks[k], want & exists)
         assert areas[k] == masks[k].sum()
+
+
+@pytest.mark.parametrize("columns", [-3, 0, 33, 50, 64, 1 << 40])
+def test_columns_that_the_picture_lacks_are_clipped(device: Device, columns: int) -> None:
+    logits = np.random.default_rng(5).standard_normal((2, 6, 6)).astype(np.float32)
+    geometry = np.array([[-5.0, 3.0, 90.0, 70.0], [0.0, 0.0, 0.0, 40.0]], np.float32)
+    masks, areas, boxes, _ = run(device, logits, geometry, 66, 64, columns=columns)
+    width = min(max(columns, 0), 64)
+    want, _ = paste(logits[0], geometry[0].tolist(), 0.25, 66, width)
+    np.testing.assert_array_equal(masks[0, :, :width], want)
+    assert areas.tolist() == [want.sum(), 0] == masks.sum((1, 2)).tolist()
+    assert tuple(boxes[0]) == tight_box(want)
 
 
 def test_bits_are_most_of_what_is_moved(device: Device) -> None:

@@ -177,12 +177,13 @@ def test_the_stage_is_one_node_of_our_domain_with_a_body_without_loops() -> None
     (node,) = model.graph.node
     attributes = {one.name: helper.get_attribute_value(one) for one in node.attribute}
     assert (node.domain, node.op_type) == (DOMAIN, "BilinearUpsample2d")
+    assert list(node.input) == ["logits", "geometry", "size", "size"]
     assert attributes == {
         "mode": b"windows",
         "threshold": THRESHOLD,
         "plugin_namespace": b"foveate",
         "plugin_version": b"1",
-        "tensorrt_plugin_shape_input_indices": [2],
+        "tensorrt_plugin_shape_input_indices": [3],
     }
     (function,) = model.functions
     assert {one.domain for one in function.node} == {""}

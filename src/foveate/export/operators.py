@@ -122,7 +122,12 @@ _MAP = _schema(
 )
 _WINDOWS = _schema(
     "BilinearUpsample2d",
-    {"logits": "T", "geometry": "tensor(float)", "size": "tensor(int64)"},
+    {
+        "logits": "T",
+        "geometry": "tensor(float)",
+        "size": "tensor(int64)",
+        "size_as_shape": "tensor(int64)",
+    },
     {"bits": "tensor(int32)", "areas": "tensor(int32)", "boxes": "tensor(float)"},
     {
         "threshold": defs.OpSchema.AttrType.FLOAT,
@@ -155,10 +160,12 @@ def _paste_windows_node(logits: Any, geometry: Any, size: Any, threshold: float)
         logits,
         geometry,
         size,
+        size,
         threshold=threshold,
         mode="windows",
-        # Shapes follow from the values of the size, which a plugin gets only if the node says so.
-        tensorrt_plugin_shape_input_indices=[2],
+        # A plugin knows the values of an input either on the host, where shapes follow from them,
+        # or on the device, where the kernel clips at the width.
+        tensorrt_plugin_shape_input_indices=[3],
     )
 
 

@@ -290,6 +290,7 @@ def _mask_boxes(
             "logits": logits,
             "geometry": geometry,
             "count": count,
+            "columns": None,
             "bits": None,
             "partials": partials,
             "windows": windows,

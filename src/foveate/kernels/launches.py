@@ -112,9 +112,9 @@ _LIST = [
         "bilinear_upsample/windows.cuh",
         *_typed(
             "paste_windows",
-            "pointer logits, pointer geometry, pointer count, pointer bits, pointer partials, "
-            "int windows, int size, int height, int width, float threshold, int square, "
-            "int stage_rows",
+            "pointer logits, pointer geometry, pointer count, pointer columns, pointer bits, "
+            "pointer partials, int windows, int size, int height, int width, float threshold, "
+            "int square, int stage_rows",
             shapes.paste_windows,
         ),
         _kernel(

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from tests.unit.kernels.plugin_host import host as mock
-from tests.unit.kernels.plugin_host.host import Field, Library, Plugin, Tensor
+from tests.unit.kernels.plugin_host.host import EVERY, Field, Library, Tensor
 
 from foveate.kernels.bilinear_upsample import reference as upsampling
 from foveate.kernels.roi_max_pool import ROUNDINGS
@@ -25,27 +25,7 @@ MAP, ROIS, POOLED = (
     Tensor((9, 5)),
     Tensor((9, 8, 7, 5), format=mock.HWC),
 )
-
-
-@pytest.fixture(scope="session")
-def library() -> Library:
-    return Library(mock.compile_device_library())
-
-
-@pytest.fixture(scope="session")
-def running() -> Library:
-    return Library(mock.compile_host_library())
-
-
-@pytest.fixture(autouse=True)
-def silence(library: Library) -> None:
-    library.log()
-
-
-def made(library: Library, op: str, *fields: Field) -> Plugin:
-    plugin = library.create(op, *fields)
-    assert plugin is not None, library.log()
-    return plugin
+WINDOWS = (Field("mode", "windows"), Field("threshold", -0.5))
 
 
 # --- creators and fields ---------------------------------------------------------------------
@@ -65,23 +45,24 @@ def test_creators_name_their_fields(library: Library) -> None:
         "rounding 5 1",
         "tables 5 1",
     ]
-    assert library.field_names(UPSAMPLE) == ["scale 5 1", "mode 6 0", "relu 5 1"]
+    assert library.field_names(UPSAMPLE) == ["scale 5 1", "mode 6 0", "relu 5 1", "threshold 1 1"]
 
 
 def test_a_plugin_says_who_it_is(library: Library) -> None:
-    assert made(library, POOL, SHAPE, SCALE).identity() == "PLUGIN | RoiMaxPool2d | 1 | foveate"
-    plugin = made(library, UPSAMPLE, Field("scale", 2))
-    assert plugin.identity() == "PLUGIN | BilinearUpsample2d | 1 | foveate"
+    assert library.made(POOL, SHAPE, SCALE).identity() == "PLUGIN | RoiMaxPool2d | 1 | foveate"
+    for fields in ((Field("scale", 2),), WINDOWS):
+        plugin = library.made(UPSAMPLE, *fields)
+        assert plugin.identity() == "PLUGIN | BilinearUpsample2d | 1 | foveate"
 
 
 def test_what_is_not_given_has_its_default(library: Library) -> None:
-    assert made(library, POOL, SHAPE, SCALE).serialised() == [
+    assert library.made(POOL, SHAPE, SCALE).serialised() == [
         "pooled_shape 5 2 7 5",
         "spatial_scale 1 1 0.062500",
         "rounding 5 1 0",
         "tables 5 1 0",
     ]
-    assert made(library, UPSAMPLE, Field("scale", 2)).serialised() == [
+    assert library.made(UPSAMPLE, Field("scale", 2)).serialised() == [
         "scale 5 1 2",
         "mode 6 10 half_pixel",
         "relu 5 1 0",
@@ -89,14 +70,15 @@ def test_what_is_not_given_has_its_default(library: Library) -> None:
 
 
 def test_integers_may_have_64_bits(library: Library) -> None:
-    plugin = made(library, POOL, Field("pooled_shape", [7, 5], "int64"), SCALE)
+    plugin = library.made(POOL, Field("pooled_shape", [7, 5], "int64"), SCALE)
     assert plugin.serialised()[0] == "pooled_shape 5 2 7 5"
 
 
 def test_the_fields_that_only_tell_tensorrt_which_plugin_to_take_are_passed_over(
     library: Library,
 ) -> None:
-    made(library, UPSAMPLE, Field("scale", 2), Field("plugin_version", "1"))
+    library.made(UPSAMPLE, Field("scale", 2), Field("plugin_version", "1"))
+    library.made(UPSAMPLE, *WINDOWS, Field("tensorrt_plugin_shape_input_indices", [3]))
 
 
 @pytest.mark.parametrize(
@@ -130,8 +112,17 @@ def test_the_fields_that_only_tell_tensorrt_which_plugin_to_take_are_passed_over
         (
             UPSAMPLE,
             (Field("scale", 2), Field("mode", "cubic")),
-            "field mode to be one of half_pixel align_corners, found cubic",
+            "field mode to be one of half_pixel align_corners windows, found cubic",
         ),
+        (UPSAMPLE, WINDOWS[:1], "field threshold to be a finite float32, found none"),
+        (
+            UPSAMPLE,
+            (WINDOWS[0], Field("threshold", -np.inf)),
+            "field threshold to be a finite float32, found -inf",
+        ),
+        (UPSAMPLE, (*WINDOWS, Field("scale", 2)), "the fields mode, threshold, found scale"),
+        (UPSAMPLE, (Field("scale", 2), WINDOWS[1]), "scale, mode, relu, found threshold"),
+        (UPSAMPLE, (*WINDOWS, Field("tensorrt_plugin", 2)), "threshold, found tensorrt_plugin"),
         (UPSAMPLE, (Field("scale", 2), Field("mode", 1)), "1 value(s) of field type 5"),
     ],
 )
@@ -150,6 +141,7 @@ OPTIONED = [
     (POOL, (SHAPE, SCALE, Field("tables", 1)), "5 1 0 / 5 1 1"),
     (UPSAMPLE, (Field("scale", 3), Field("mode", "align_corners")), "6 13 align_corners / 5 1 0"),
     (UPSAMPLE, (Field("scale", 3), Field("relu", 1)), "6 10 half_pixel / 5 1 1"),
+    (UPSAMPLE, WINDOWS, "6 7 windows / 1 1 -0.500000"),
 ]
 
 
@@ -157,7 +149,7 @@ OPTIONED = [
 def test_a_plugin_restored_from_its_fields_is_the_same(
     op: str, fields: tuple[Field, ...], last: str, library: Library
 ) -> None:
-    plugin = made(library, op, *fields)
+    plugin = library.made(op, *fields)
     before = plugin.serialised()
     restored = plugin.restore()
     del plugin
@@ -170,12 +162,12 @@ def test_a_plugin_restored_from_its_fields_is_the_same(
 def test_a_clone_outlives_its_plugin(
     way: str, op: str, fields: tuple[Field, ...], last: str, library: Library
 ) -> None:
-    plugin = made(library, op, *fields)
+    plugin = library.made(op, *fields)
     before = plugin.serialised()
     clone = getattr(plugin, way)()
     # Fields of the clone point into the clone, not into what is destroyed here.
     del plugin
-    other = [made(library, POOL, Field("pooled_shape", [3, 3]), SCALE) for _ in range(8)]
+    other = [library.made(POOL, Field("pooled_shape", [3, 3]), SCALE) for _ in range(8)]
     assert clone.serialised() == before
     assert clone.identity().split(" | ")[1] == op
     del other
@@ -185,13 +177,13 @@ def test_a_clone_outlives_its_plugin(
 
 
 def test_pooling_has_as_many_results_as_regions_whatever_their_number(library: Library) -> None:
-    plugin = made(library, POOL, SHAPE, SCALE)
+    plugin = library.made(POOL, SHAPE, SCALE)
     assert plugin.shape(Tensor((-1, 256, -1, -1)), Tensor((-1, 5))) == "i1d0 256 7 5"
     assert plugin.shape(Tensor((2, -1, 8, 8)), Tensor((0, 5))) == "0 i0d1 7 5"
 
 
 def test_upsampling_multiplies_the_sides(library: Library) -> None:
-    plugin = made(library, UPSAMPLE, Field("scale", 2))
+    plugin = library.made(UPSAMPLE, Field("scale", 2))
     unknown = Tensor((-1, 16, -1, -1))
     assert plugin.shape(unknown) == plugin.shape(unknown, unknown) == "i0d0 16 (i0d2*2) (i0d3*2)"
 
@@ -214,18 +206,16 @@ def test_inputs_of_the_wrong_rank_are_refused(
     op: str, inputs: list[tuple[int, ...]], text: str, library: Library
 ) -> None:
     fields = (SHAPE, SCALE) if op == POOL else (Field("scale", 2),)
-    plugin = made(library, op, *fields)
+    plugin = library.made(op, *fields)
     assert plugin.shape(*map(Tensor, inputs)) == ""
     assert text in library.log()
 
 
 # --- types and formats -----------------------------------------------------------------------
 
-EVERY = [(kind, form) for kind in range(4) for form in (*range(6), 8)]
-
 
 def test_pooling_takes_channels_last_and_regions_in_float32(library: Library) -> None:
-    plugin = made(library, POOL, SHAPE, SCALE)
+    plugin = library.made(POOL, SHAPE, SCALE)
     maps = [
         (kind, form)
         for kind, form in EVERY
@@ -240,11 +230,11 @@ def test_pooling_takes_channels_last_and_regions_in_float32(library: Library) ->
             one for one in EVERY if plugin.supports(2, features, ROIS, Tensor((9, 8, 7, 5), *one))
         ]
         assert outputs == [(kind, form)]
-        assert plugin.output_type(kind, mock.FLOAT32) == kind
+        assert plugin.output_types(kind, mock.FLOAT32) == [kind]
 
 
 def test_upsampling_takes_planes_all_of_one_type(library: Library) -> None:
-    plugin = made(library, UPSAMPLE, Field("scale", 2))
+    plugin = library.made(UPSAMPLE, Field("scale", 2))
     shape = (1, 8, 20, 30)
     for first in (mock.FLOAT32, mock.FLOAT16):
         for place in (1, 2):
@@ -254,15 +244,15 @@ def test_upsampling_takes_planes_all_of_one_type(library: Library) -> None:
                 tensors[place] = Tensor(shape, *one)
                 found += [one] if plugin.supports(place, *tensors) else []
             assert found == [(first, mock.LINEAR)]
-        assert plugin.output_type(first) == first
+        assert plugin.output_types(first) == [first]
     kinds = [one for one in EVERY if plugin.supports(0, Tensor(shape, *one), Tensor(shape))]
     assert kinds == [(mock.FLOAT32, mock.LINEAR), (mock.FLOAT16, mock.LINEAR)]
 
 
 @pytest.mark.parametrize("call", ["configure", "change_shape"])
 def test_what_does_not_fit_is_refused_before_it_runs(call: str, library: Library) -> None:
-    pool = made(library, POOL, SHAPE, SCALE)
-    upsample = made(library, UPSAMPLE, Field("scale", 2))
+    pool = library.made(POOL, SHAPE, SCALE)
+    upsample = library.made(UPSAMPLE, Field("scale", 2))
     plane, half = Tensor((1, 8, 20, 30)), Tensor((1, 8, 40, 60), mock.FLOAT16)
     assert getattr(pool, call)(MAP, ROIS, POOLED) == 0
     assert getattr(upsample, call)(plane, plane, Tensor((1, 8, 40, 60))) == 0
@@ -282,15 +272,15 @@ def test_what_does_not_fit_is_refused_before_it_runs(call: str, library: Library
         assert text in library.log()
 
 
-def test_only_tables_ask_for_workspace(library: Library) -> None:
+def test_of_poolings_only_tables_ask_for_workspace(library: Library) -> None:
     half = Tensor((2, 12, 20, 30), mock.FLOAT16, mock.HWC8)
-    direct = made(library, POOL, SHAPE, SCALE)
-    tables = made(library, POOL, SHAPE, SCALE, Field("tables", 1))
+    direct = library.made(POOL, SHAPE, SCALE)
+    tables = library.made(POOL, SHAPE, SCALE, Field("tables", 1))
     assert direct.workspace(MAP, ROIS, POOLED) == 0
     assert tables.workspace(MAP, ROIS, POOLED) == 3 * 4 * 8 * 20 * 30
     # 12 channels are stored as 16; each table starts at a multiple of 256 bytes.
     assert tables.workspace(half, ROIS, POOLED) == 3 * (-(-2 * 2 * 16 * 20 * 30 // 256) * 256)
-    upsample = made(library, UPSAMPLE, Field("scale", 2))
+    upsample = library.made(UPSAMPLE, Field("scale", 2))
     assert upsample.workspace(Tensor((1, 8, 20, 30)), Tensor((1, 8, 40, 60))) == 0
 
 
@@ -317,7 +307,7 @@ def test_pooling_gives_the_bits_of_the_reference(
     rois = np.concatenate([rng.integers(0, 2, (40, 1)), corners], axis=1).astype(np.float32)
     expected = pooling.roi_max_pool(features, rois, (7, 5), 0.0625, ROUNDINGS[rounding])
     fields = (SHAPE, SCALE, Field("rounding", rounding), Field("tables", tables))
-    plugin = made(running, POOL, *fields).restore().attach()
+    plugin = running.made(POOL, *fields).restore().attach()
     tensors = [
         Tensor(features.shape, kind, form),
         Tensor(rois.shape),
@@ -327,7 +317,7 @@ def test_pooling_gives_the_bits_of_the_reference(
     memory = stored(features, kind)
     output = np.full(stored(expected, kind).shape, np.nan, dtype)
     workspace = np.full(max(plugin.workspace(*tensors), 1), 0xFF, np.uint8)
-    assert plugin.enqueue(tensors, [memory, rois], output, workspace) == 0
+    assert plugin.enqueue(tensors, [memory, rois], [output], workspace) == 0
     np.testing.assert_array_equal(output, stored(expected, kind))
 
 
@@ -348,25 +338,25 @@ def test_upsampling_agrees_with_the_reference(
         relu=second,
     )
     fields = (Field("scale", 3), Field("mode", mode), Field("relu", int(second)))
-    plugin = made(running, UPSAMPLE, *fields)
+    plugin = running.made(UPSAMPLE, *fields)
     tensors = [*(Tensor(one.shape, kind) for one in maps), Tensor(expected.shape, kind)]
     assert plugin.change_shape(*tensors) == 0
     output = np.full(expected.shape, np.nan, dtype)
-    assert plugin.enqueue(tensors, maps, output) == 0
+    assert plugin.enqueue(tensors, maps, [output]) == 0
     np.testing.assert_allclose(output, expected, rtol=0, atol=(2e-5, 4e-3)[kind])
 
 
 def test_without_regions_nothing_is_launched(library: Library) -> None:
-    plugin = made(library, POOL, SHAPE, SCALE)
+    plugin = library.made(POOL, SHAPE, SCALE)
     tensors = [MAP, Tensor((0, 5)), Tensor((0, 8, 7, 5), format=mock.HWC)]
     assert plugin.change_shape(*tensors) == 0
-    assert plugin.enqueue(tensors, [None, None], None) == 0
+    assert plugin.enqueue(tensors, [None, None], [None]) == 0
 
 
 def test_a_status_of_the_launch_is_returned_and_logged(library: Library) -> None:
-    plugin = made(library, POOL, SHAPE, SCALE)
+    plugin = library.made(POOL, SHAPE, SCALE)
     assert plugin.change_shape(MAP, ROIS, POOLED) == 0
-    assert plugin.enqueue([MAP, ROIS, POOLED], [None, None], None) == -1
+    assert plugin.enqueue([MAP, ROIS, POOLED], [None, None], [None]) == -1
     assert library.log() == (
         "E foveate::RoiMaxPool2d: expected a launch, found a null array that would be read or "
         "written (-1)\n"

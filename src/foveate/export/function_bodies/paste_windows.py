@@ -22,7 +22,10 @@ __all__ = ["paste_windows_body"]
 
 
 def paste_windows_body() -> onnx.FunctionProto:
-    """Write the function; inputs and outputs as `foveate.models.paste_windows.PasteWindows` says."""
+    """Write the function; inputs and outputs as `foveate.models.paste_windows.PasteWindows` says.
+
+    The size comes a second time, for the plugin; the body takes the first.
+    """
     lines = [
         *_constants(),
         *_edges(),
@@ -40,7 +43,7 @@ def paste_windows_body() -> onnx.FunctionProto:
         '<opset_import: ["" : 18], domain: "foveate">\n'
         "BilinearUpsample2d <mode, threshold, plugin_namespace, plugin_version, "
         "tensorrt_plugin_shape_input_indices>"
-        f"(logits, geometry, size) => (bits, areas, boxes)\n{{\n{body}\n}}"
+        f"(logits, geometry, size, size_as_shape) => (bits, areas, boxes)\n{{\n{body}\n}}"
     )
 
 

@@ -27,7 +27,8 @@ def mask_boxes(
 
     Args:
         logits: (K, S, S).
-        geometry: (K, 4): x0, y0, width, height of the windows in the picture frame.
+        geometry: (K, 4): x0, y0, width, height of the windows in the picture frame; a width of 0
+            marks padding.
         count: (1,): only the first ``count`` windows exist.
         boxes: (K, 4) xyxy in the picture frame, tight and in whole pixels; zeros for an empty mask
             and after the end.
@@ -36,7 +37,7 @@ def mask_boxes(
         picture_width: Columns of the picture.
     """
     boxes[:] = 0
-    for k in range(int(count[0])):
+    for k in np.flatnonzero(geometry[: int(count[0]), 2]):
         window = Window.around(geometry[k].tolist())
         mask = WindowMask(
             logits[k],

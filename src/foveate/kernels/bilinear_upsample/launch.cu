@@ -46,13 +46,14 @@ extern "C" long long foveate_paste_windows_scratch_bytes(int windows, int height
 // Paste the masks of windows into the picture.
 //   logits (windows, size, size); geometry (windows, 4) float32 x0, y0, width, height, or, if
 //   `square` is 1, x0, y0, side, valid; count (1,) int32, how many windows exist, or null for all;
+//   columns (1,) int64, how many of the width's columns the picture has, or null for all;
 //   bits (windows, height, ceil(width / 32)) int32, bit i of word w is pixel 32 * w + i, or null;
 //   areas (windows,) int32, or null; boxes (windows, 4) float32 xyxy, or null; scratch: see above.
 extern "C" int foveate_launch_paste_windows(const void* logits, const float* geometry,
-                                            const int* count, int* bits, int* areas, float* boxes,
-                                            int* scratch, int windows, int size, int height,
-                                            int width, float threshold, int square, int type,
-                                            cudaStream_t stream) {
+                                            const int* count, const long long* columns, int* bits,
+                                            int* areas, float* boxes, int* scratch, int windows,
+                                            int size, int height, int width, float threshold,
+                                            int square, int type, cudaStream_t stream) {
     using namespace foveate;
     if (windows < 0 || size < 0 || height < 0 || width < 0) return kBadShape;
     if (square < 0 || square > 1 || threshold != threshold) return kBadOption;
@@ -68,8 +69,8 @@ extern "C" int foveate_launch_paste_windows(const void* logits, const float* geo
         return kNullPointer;
     }
     if (!is_aligned(logits, type == kFloat32 ? 4 : 2) || !is_aligned(geometry, 4) ||
-        !is_aligned(count, 4) || !is_aligned(bits, 4) || !is_aligned(areas, 4) ||
-        !is_aligned(boxes, 4) || !is_aligned(scratch, 4)) {
+        !is_aligned(count, 4) || !is_aligned(columns, 8) || !is_aligned(bits, 4) ||
+        !is_aligned(areas, 4) || !is_aligned(boxes, 4) || !is_aligned(scratch, 4)) {
         return kMisaligned;
     }
     if (bands > 0) {
@@ -78,15 +79,15 @@ extern "C" int foveate_launch_paste_windows(const void* logits, const float* geo
         const unsigned shared_bytes = static_cast<unsigned>(4 * stage * size);
         int status = kOk;
         if (type == kFloat32) {
-            status =
-                FOVEATE_LAUNCH(foveate_paste_windows_f32, grid, dim3(kPasteThreads), shared_bytes,
-                               stream, static_cast<const float*>(logits), geometry, count, bits,
-                               scratch, windows, size, height, width, threshold, square, stage);
+            status = FOVEATE_LAUNCH(foveate_paste_windows_f32, grid, dim3(kPasteThreads),
+                                    shared_bytes, stream, static_cast<const float*>(logits),
+                                    geometry, count, columns, bits, scratch, windows, size, height,
+                                    width, threshold, square, stage);
         } else {
-            status =
-                FOVEATE_LAUNCH(foveate_paste_windows_f16, grid, dim3(kPasteThreads), shared_bytes,
-                               stream, static_cast<const Half*>(logits), geometry, count, bits,
-                               scratch, windows, size, height, width, threshold, square, stage);
+            status = FOVEATE_LAUNCH(foveate_paste_windows_f16, grid, dim3(kPasteThreads),
+                                    shared_bytes, stream, static_cast<const Half*>(logits),
+                                    geometry, count, columns, bits, scratch, windows, size, height,
+                                    width, threshold, square, stage);
         }
         if (status != kOk) return status;
     }

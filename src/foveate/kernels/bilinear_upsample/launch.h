@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The launcher of the map mode of launch.cu, for C++. Include what declares cudaStream_t before.
+// The launchers of launch.cu, for C++. Include what declares cudaStream_t before.
 #pragma once
 
 namespace foveate {
@@ -8,9 +8,18 @@ constexpr int kMapWidest = 4096;  // of the output: its columns' blends are kept
 
 }  // namespace foveate
 
-extern "C" int foveate_launch_upsample_map(const void* input, const void* second, const void* maps,
-                                           const int* shapes, const int* picks, void* output,
-                                           int count, int channels, int height, int width,
-                                           int out_height, int out_width, int align_corners,
-                                           int relu, int levels, int step, int type,
-                                           cudaStream_t stream);
+extern "C" {
+
+long long foveate_paste_windows_scratch_bytes(int windows, int height);
+
+int foveate_launch_paste_windows(const void* logits, const float* geometry, const int* count,
+                                 const long long* columns, int* bits, int* areas, float* boxes,
+                                 int* scratch, int windows, int size, int height, int width,
+                                 float threshold, int square, int type, cudaStream_t stream);
+
+int foveate_launch_upsample_map(const void* input, const void* second, const void* maps,
+                                const int* shapes, const int* picks, void* output, int count,
+                                int channels, int height, int width, int out_height, int out_width,
+                                int align_corners, int relu, int levels, int step, int type,
+                                cudaStream_t stream);
+}

@@ -25,14 +25,16 @@ def resample(logits: Floats, height: int, width: int) -> NDArray[np.float64]:
 def paste(
     logits: Floats, geometry: Sequence[float], threshold: float, height: int, width: int
 ) -> tuple[Bools, NDArray[np.float64]]:
-    """Paste one window into a picture.
+    """Paste one window into a picture; one of width 0 is padding.
 
     Returns:
         The mask (height, width), and the resampled logits there; -inf outside the window.
     """
+    canvas = np.full((height, width), -np.inf)
+    if geometry[2] == 0:
+        return canvas > threshold, canvas
     window = Window.around(geometry)
     resampled = resample(logits, window.height, window.width)
-    canvas = np.full((height, width), -np.inf)
     for i in range(window.height):
         y = window.top + i
         if 0 <= y < height:

@@ -14,7 +14,8 @@
 //
 // Meaning, as in window.py and reference.py: edges of a window are rounded to the nearest pixel
 // boundary; an axis that grows is blended between pixel centres, one that shrinks is averaged over
-// areas. A window with a number that is not finite, or an edge beyond 2^18, has an empty mask.
+// areas. A window of width 0, with a number that is not finite, or with an edge beyond 2^18 has an
+// empty mask.
 #ifndef FOVEATE_WINDOWS_CUH
 #define FOVEATE_WINDOWS_CUH
 
@@ -42,10 +43,11 @@ FOVEATE_BOTH Window window_of(const float* geometry, int square) {
     const double left = floor(add(x0, 0.5)), top = floor(add(y0, 0.5));
     const double right = floor(add(add(x0, width), 0.5));
     const double bottom = floor(add(add(y0, height), 0.5));
-    const bool valid = (!square || geometry[3] > 0.0f) && left >= -kFarthestEdge &&
-                       left <= kFarthestEdge && top >= -kFarthestEdge && top <= kFarthestEdge &&
-                       right >= -kFarthestEdge && right <= kFarthestEdge &&
-                       bottom >= -kFarthestEdge && bottom <= kFarthestEdge;
+    const bool exists = geometry[2] != 0.0f && (!square || geometry[3] > 0.0f);
+    const bool valid = exists && left >= -kFarthestEdge && left <= kFarthestEdge &&
+                       top >= -kFarthestEdge && top <= kFarthestEdge && right >= -kFarthestEdge &&
+                       right <= kFarthestEdge && bottom >= -kFarthestEdge &&
+                       bottom <= kFarthestEdge;
     if (!valid) return {0, 0, 0, 0};
     const int x = static_cast<int>(left), y = static_cast<int>(top);
     return {x, y, larger(static_cast<int>(right) - x, 1), larger(static_cast<int>(bottom) - y, 1)};
@@ -113,6 +115,12 @@ __device__ __forceinline__ void extend(Extent& extent, unsigned bits, int word, 
     extent.bottom = larger(extent.bottom, row + 1);
 }
 
+// How many of `width` columns the picture has.
+FOVEATE_BOTH int existing_columns(const long long* columns, int width) {
+    if (columns == nullptr || columns[0] > width) return width;
+    return columns[0] < 0 ? 0 : static_cast<int>(columns[0]);
+}
+
 // What of a window lies in a band of the picture.
 struct View {
     int left, right, top, bottom;
@@ -178,15 +186,15 @@ __device__ inline void reduce_extent(const Extent& extent, int* partial) {
 
 // A band of 64 rows of the picture, for one window.
 template <typename T>
-__device__ void paste_block(const T* logits, const float* geometry, const int* count, int* bits,
-                            int* partials, int size, int height, int width, float threshold,
-                            int square, int stage_rows) {
+__device__ void paste_block(const T* logits, const float* geometry, const int* count,
+                            const long long* columns, int* bits, int* partials, int size,
+                            int height, int width, float threshold, int square, int stage_rows) {
     FOVEATE_DYNAMIC_SHARED(float, staged);
     const int k = blockIdx.y, band = blockIdx.x, words = ceil_div(width, 32);
     const int band_top = band * kPasteBand, band_bottom = smaller(band_top + kPasteBand, height);
     const bool exists = count == nullptr || k < count[0];
     const Window window = exists ? window_of(geometry + 4LL * k, square) : Window{0, 0, 0, 0};
-    const View view = view_of(window, band_top, band_bottom, width);
+    const View view = view_of(window, band_top, band_bottom, existing_columns(columns, width));
     const T* mine = logits + static_cast<long long>(k) * size * size;
     int* mask = bits == nullptr ? nullptr : bits + static_cast<long long>(k) * height * words;
     if (mask != nullptr) {
@@ -244,16 +252,16 @@ FOVEATE_BOTH void box_item(int k, const int* partials, int* areas, float* boxes,
 
 }  // namespace foveate
 
-#define FOVEATE_PASTE_KERNEL(suffix, T)                                                        \
-    extern "C" __global__ void __launch_bounds__(foveate::kPasteThreads)                       \
-        foveate_paste_windows_##suffix(                                                        \
-            const T* __restrict__ logits, const float* __restrict__ geometry,                  \
-            const int* __restrict__ count, int* __restrict__ bits, int* __restrict__ partials, \
-            int windows, int size, int height, int width, float threshold, int square,         \
-            int stage_rows) {                                                                  \
-        if (static_cast<int>(blockIdx.y) >= windows) return;                                   \
-        foveate::paste_block<T>(logits, geometry, count, bits, partials, size, height, width,  \
-                                threshold, square, stage_rows);                                \
+#define FOVEATE_PASTE_KERNEL(suffix, T)                                                            \
+    extern "C" __global__ void __launch_bounds__(foveate::kPasteThreads)                           \
+        foveate_paste_windows_##suffix(                                                            \
+            const T* __restrict__ logits, const float* __restrict__ geometry,                      \
+            const int* __restrict__ count, const long long* __restrict__ columns,                  \
+            int* __restrict__ bits, int* __restrict__ partials, int windows, int size, int height, \
+            int width, float threshold, int square, int stage_rows) {                              \
+        if (static_cast<int>(blockIdx.y) >= windows) return;                                       \
+        foveate::paste_block<T>(logits, geometry, count, columns, bits, partials, size, height,    \
+                                width, threshold, square, stage_rows);                             \
     }
 
 FOVEATE_PASTE_KERNEL(f32, float)

@@ -21,6 +21,10 @@ long long integer_at(const PluginField& field, int i) {
     return static_cast<const int64_t*>(field.data)[i];
 }
 
+bool starts_with(const char* name, const char* start) {
+    return std::strncmp(name, start, std::strlen(start)) == 0;
+}
+
 std::string typed(const PluginField& field) {
     return std::to_string(field.length) + " value(s) of field type " +
            std::to_string(static_cast<int>(field.type));
@@ -46,7 +50,8 @@ bool Fields::are_among(std::initializer_list<const char*> names) const {
     if (given_ == nullptr || given_->fields == nullptr) return true;
     for (int i = 0; i < given_->nbFields; ++i) {
         const char* found = given_->fields[i].name;
-        bool known = found != nullptr && std::strncmp(found, "plugin_", 7) == 0;
+        bool known = found != nullptr &&
+                     (starts_with(found, "plugin_") || starts_with(found, "tensorrt_plugin_"));
         std::string all;
         for (const char* name : names) {
             known = known || (found != nullptr && std::strcmp(found, name) == 0);
@@ -76,15 +81,22 @@ bool Fields::read(const char* name, int* values, int count, int low, int high) c
     return true;
 }
 
+bool Fields::read_finite(const char* name, float* value) const {
+    return read_above(-INFINITY, name, "a finite float32", value);
+}
+
 bool Fields::read_positive(const char* name, float* value) const {
-    const char* expected = "a finite float32 above 0";
+    return read_above(0.0f, name, "a finite float32 above 0", value);
+}
+
+bool Fields::read_above(float low, const char* name, const char* expected, float* value) const {
     const PluginField* field = find(name);
     if (field == nullptr) return refuse(name, expected, "none");
     if (field->type != PluginFieldType::kFLOAT32 || field->length != 1 || field->data == nullptr) {
         return refuse(name, expected, typed(*field));
     }
     const float found = *static_cast<const float*>(field->data);
-    if (!(found > 0.0f) || !std::isfinite(found)) {
+    if (!(found > low) || !std::isfinite(found)) {
         return refuse(name, expected, std::to_string(found));
     }
     *value = found;

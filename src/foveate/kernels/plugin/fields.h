@@ -12,7 +12,8 @@ class Fields {
   public:
     Fields(const char* op, const nvinfer1::PluginFieldCollection* given) : op_(op), given_(given) {}
 
-    // Whether there is no field but those of these names. (Names of plugin_* are TensorRT's own.)
+    // Whether there is no field but those of these names. (plugin_* and tensorrt_plugin_* are
+    // TensorRT's own.)
     bool are_among(std::initializer_list<const char*> names) const;
 
     bool has(const char* name) const { return find(name) != nullptr; }
@@ -20,7 +21,8 @@ class Fields {
     // `count` integers within [low, high].
     bool read(const char* name, int* values, int count, int low, int high) const;
 
-    // A finite number above 0.
+    // A finite number; or one above 0.
+    bool read_finite(const char* name, float* value) const;
     bool read_positive(const char* name, float* value) const;
 
     // A text that is one of `choices`; `value` becomes its place.
@@ -29,6 +31,7 @@ class Fields {
 
   private:
     const nvinfer1::PluginField* find(const char* name) const;
+    bool read_above(float low, const char* name, const char* expected, float* value) const;
     bool refuse(const char* name, const std::string& expected, const std::string& found) const;
 
     const char* op_;

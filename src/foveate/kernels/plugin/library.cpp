@@ -24,6 +24,21 @@ void tell(const std::string& text) {
     }
 }
 
+const char* name_of(nvinfer1::DataType type) {
+    switch (type) {
+        case nvinfer1::DataType::kFLOAT:
+            return "float32";
+        case nvinfer1::DataType::kHALF:
+            return "float16";
+        case nvinfer1::DataType::kINT32:
+            return "int32";
+        case nvinfer1::DataType::kINT64:
+            return "int64";
+        default:
+            return "another type";
+    }
+}
+
 const char* meaning(int status) {
     switch (status) {
         case kNullPointer:
@@ -66,10 +81,14 @@ std::string described(const nvinfer1::PluginTensorDesc& tensor) {
     for (int i = 0; i < tensor.dims.nbDims; ++i) {
         shape += (i == 0 ? "" : ", ") + std::to_string(tensor.dims.d[i]);
     }
-    const char* type = tensor.type == nvinfer1::DataType::kFLOAT  ? "float32 ("
-                       : tensor.type == nvinfer1::DataType::kHALF ? "float16 ("
-                                                                  : "another type (";
-    return type + shape + ") in format " + std::to_string(static_cast<int>(tensor.format));
+    return std::string(name_of(tensor.type)) + " (" + shape + ") in format " +
+           std::to_string(static_cast<int>(tensor.format));
+}
+
+std::string ranks_of(const nvinfer1::DimsExprs* inputs, int count) {
+    std::string text = std::to_string(count) + " input(s) of rank";
+    for (int i = 0; i < count; ++i) text += " " + std::to_string(inputs[i].nbDims);
+    return text;
 }
 
 bool are_small(const char* op, const nvinfer1::PluginTensorDesc& tensor) {

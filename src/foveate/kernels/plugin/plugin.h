@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-// What our plugins share. An operation is a class Op with
+// What our plugins share. What a plugin does is a class Op with
 //
-//   kName, kInputs (at most), kFields (names and types, at most kMostFields), Options (plain data),
-//   read(Fields, Options*), describe(Options, PluginField*) -> count of fields,
-//   shape(Options, inputs, count, output, builder), supports(place, tensors, inputs),
-//   check(Options, inputs, count, output), workspace(Options, input),
-//   run(Options, inputs, addresses, count, output address, workspace, stream) -> status.
+//   kName, kInputs (at most), kOutputs, Options (plain data),
+//   read(Fields, Options*), describe(Options, PluginField*) -> how many, at most kMostFields,
+//   types(input types, output types), shape(Options, Shapes, outputs, builder),
+//   supports(place, tensors, inputs), check(Options, inputs, count, outputs),
+//   workspace(Options, inputs, outputs), run(Options, Call) -> status.
 //
-// `Plugin<Op>` and `Creator<Op>` make the three interfaces of TensorRT out of it. No function of
-// theirs throws: what std::string may throw is turned into a failure.
+// Inputs that are shapes are not among the inputs: their values are in Shapes. A creator is a class
+// Family with kName, kFields (names and types), and create(Fields), mostly make_plugin<Op>.
+//
+// `Plugin<Op>` and `Creator<Family>` make TensorRT's interfaces of them. No function of theirs
+// throws: what std::string may throw is turned into a failure.
 #pragma once
 
 #include "plugin/fields.h"
@@ -22,6 +25,26 @@ namespace foveate {
 
 constexpr int kMostFields = 4;
 constexpr int kFailed = -1;
+
+// What is known of the inputs while an engine is built: lengths, and values of those that are
+// shapes.
+struct Shapes {
+    const nvinfer1::DimsExprs* inputs;
+    int count;
+    const nvinfer1::DimsExprs* values;
+    int value_count;
+};
+
+// What a plugin is run on.
+struct Call {
+    const nvinfer1::PluginTensorDesc* inputs;
+    int count;
+    const nvinfer1::PluginTensorDesc* outputs;
+    const void* const* sources;
+    void* const* targets;
+    void* workspace;
+    cudaStream_t stream;
+};
 
 template <typename Op>
 class Plugin final : public nvinfer1::IPluginV3,
@@ -56,70 +79,67 @@ class Plugin final : public nvinfer1::IPluginV3,
     const char* getPluginNamespace() const noexcept override { return kNamespace; }
 
     // IPluginV3OneBuild
-    int32_t getNbOutputs() const noexcept override { return 1; }
+    int32_t getNbOutputs() const noexcept override { return Op::kOutputs; }
 
     int32_t getOutputDataTypes(nvinfer1::DataType* types, int32_t outputs,
                                const nvinfer1::DataType* input_types,
                                int32_t inputs) const noexcept override {
-        if (inputs < 1 || outputs != 1) return kFailed;
-        types[0] = input_types[0];
+        if (inputs < 1 || outputs != Op::kOutputs) return kFailed;
+        Op::types(input_types, types);
         return 0;
     }
 
     int32_t getOutputShapes(const nvinfer1::DimsExprs* inputs, int32_t input_count,
-                            const nvinfer1::DimsExprs*, int32_t, nvinfer1::DimsExprs* outputs,
-                            int32_t output_count,
+                            const nvinfer1::DimsExprs* values, int32_t value_count,
+                            nvinfer1::DimsExprs* outputs, int32_t output_count,
                             nvinfer1::IExprBuilder& builder) noexcept override {
-        if (output_count != 1) return kFailed;
+        if (output_count != Op::kOutputs) return kFailed;
         return guarded([&] {
-            return Op::shape(options_, inputs, input_count, outputs, builder) ? 0 : kFailed;
+            const Shapes shapes{inputs, input_count, values, value_count};
+            return Op::shape(options_, shapes, outputs, builder) ? 0 : kFailed;
         });
     }
 
     bool supportsFormatCombination(int32_t place, const DynamicDesc* tensors, int32_t inputs,
                                    int32_t outputs) noexcept override {
-        return inputs >= 1 && inputs <= kMostInputs && outputs == 1 && place <= inputs &&
-               Op::supports(place, tensors, inputs);
+        return inputs >= 1 && inputs <= Op::kInputs && outputs == Op::kOutputs &&
+               place < inputs + outputs && Op::supports(place, tensors, inputs);
     }
 
     int32_t configurePlugin(const DynamicDesc* inputs, int32_t input_count,
-                            const DynamicDesc* outputs,
-                            int32_t output_count) noexcept override {
+                            const DynamicDesc* outputs, int32_t output_count) noexcept override {
         // Sizes are known at their largest; what is too large then is refused here, not later.
         return guarded([&] {
-            Desc largest[kMostInputs];
-            if (input_count > kMostInputs || output_count != 1) return kFailed;
-            for (int i = 0; i < input_count; ++i) {
-                largest[i] = inputs[i].desc;
-                largest[i].dims = inputs[i].max;
-            }
-            Desc output = outputs[0].desc;
-            output.dims = outputs[0].max;
-            return Op::check(options_, largest, input_count, output) ? 0 : kFailed;
+            if (input_count > Op::kInputs || output_count != Op::kOutputs) return kFailed;
+            Desc largest_inputs[Op::kInputs], largest_outputs[Op::kOutputs];
+            largest(inputs, input_count, largest_inputs);
+            largest(outputs, output_count, largest_outputs);
+            return Op::check(options_, largest_inputs, input_count, largest_outputs) ? 0 : kFailed;
         });
     }
 
-    size_t getWorkspaceSize(const DynamicDesc* inputs, int32_t, const DynamicDesc*,
-                            int32_t) const noexcept override {
-        Desc largest = inputs[0].desc;
-        largest.dims = inputs[0].max;
-        return Op::workspace(options_, largest);
+    size_t getWorkspaceSize(const DynamicDesc* inputs, int32_t input_count,
+                            const DynamicDesc* outputs,
+                            int32_t output_count) const noexcept override {
+        Desc largest_inputs[Op::kInputs], largest_outputs[Op::kOutputs];
+        largest(inputs, input_count, largest_inputs);
+        largest(outputs, output_count, largest_outputs);
+        return Op::workspace(options_, largest_inputs, largest_outputs);
     }
 
     // IPluginV3OneRuntime
     int32_t onShapeChange(const Desc* inputs, int32_t input_count, const Desc* outputs,
                           int32_t output_count) noexcept override {
-        if (output_count != 1) return kFailed;
+        if (output_count != Op::kOutputs) return kFailed;
         input_count_ = input_count;
-        return guarded([&] {
-            return Op::check(options_, inputs, input_count, outputs[0]) ? 0 : kFailed;
-        });
+        return guarded(
+            [&] { return Op::check(options_, inputs, input_count, outputs) ? 0 : kFailed; });
     }
 
-    int32_t enqueue(const Desc* descs, const Desc*, const void* const* inputs,
-                    void* const* outputs, void* workspace, cudaStream_t stream) noexcept override {
-        return report_status(Op::kName, Op::run(options_, descs, inputs, input_count_, outputs[0],
-                                                workspace, stream));
+    int32_t enqueue(const Desc* inputs, const Desc* outputs, const void* const* sources,
+                    void* const* targets, void* workspace, cudaStream_t stream) noexcept override {
+        const Call call{inputs, input_count_, outputs, sources, targets, workspace, stream};
+        return report_status(Op::kName, Op::run(options_, call));
     }
 
     nvinfer1::IPluginV3* attachToContext(nvinfer1::IPluginResourceContext*) noexcept override {
@@ -133,8 +153,6 @@ class Plugin final : public nvinfer1::IPluginV3,
     }
 
   private:
-    static constexpr int kMostInputs = Op::kInputs;
-
     template <typename Body>
     static int32_t guarded(Body body) noexcept {
         try {
@@ -144,34 +162,46 @@ class Plugin final : public nvinfer1::IPluginV3,
         }
     }
 
+    static void largest(const DynamicDesc* tensors, int count, Desc* found) {
+        for (int i = 0; i < count; ++i) {
+            found[i] = tensors[i].desc;
+            found[i].dims = tensors[i].max;
+        }
+    }
+
     typename Op::Options options_;
     int input_count_ = 0;
     nvinfer1::PluginField fields_[kMostFields];  // they point into options_
     nvinfer1::PluginFieldCollection collection_;
 };
 
+// The plugin that fields describe; null if they are refused.
 template <typename Op>
+nvinfer1::IPluginV3* make_plugin(const Fields& fields) {
+    typename Op::Options options;
+    return Op::read(fields, &options) ? new Plugin<Op>(options) : nullptr;
+}
+
+template <typename Family>
 class Creator final : public nvinfer1::IPluginCreatorV3One {
   public:
     nvinfer1::IPluginV3* createPlugin(const char*, const nvinfer1::PluginFieldCollection* given,
                                       nvinfer1::TensorRTPhase) noexcept override {
         try {
-            typename Op::Options options;
-            if (!Op::read(Fields(Op::kName, given), &options)) return nullptr;
-            return new Plugin<Op>(options);
+            return Family::create(Fields(Family::kName, given));
         } catch (const std::exception&) {
             return nullptr;
         }
     }
 
     const nvinfer1::PluginFieldCollection* getFieldNames() noexcept override { return &names_; }
-    const char* getPluginName() const noexcept override { return Op::kName; }
+    const char* getPluginName() const noexcept override { return Family::kName; }
     const char* getPluginVersion() const noexcept override { return kVersion; }
     const char* getPluginNamespace() const noexcept override { return kNamespace; }
 
   private:
-    nvinfer1::PluginFieldCollection names_{static_cast<int32_t>(std::size(Op::kFields)),
-                                           Op::kFields};
+    nvinfer1::PluginFieldCollection names_{static_cast<int32_t>(std::size(Family::kFields)),
+                                           Family::kFields};
 };
 
 // Each in the plugin.cpp of its operation.

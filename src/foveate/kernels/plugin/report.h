@@ -20,6 +20,9 @@ int report_status(const char* op, int status) noexcept;
 // `float32 (1, 512, -1, -1) in format 8`: what is known of a tensor.
 std::string described(const nvinfer1::PluginTensorDesc& tensor);
 
+// `2 input(s) of rank 4 2`: what is known of inputs while an engine is built.
+std::string ranks_of(const nvinfer1::DimsExprs* inputs, int count);
+
 // Whether every length fits 25 bits, so that 32-bit numbers hold what is computed of it; else
 // reported.
 bool are_small(const char* op, const nvinfer1::PluginTensorDesc& tensor);

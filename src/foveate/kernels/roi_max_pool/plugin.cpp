@@ -47,13 +47,17 @@ size_t table_bytes(const PluginTensorDesc& map) {
 
 struct RoiMaxPool {
     static constexpr char kName[] = "RoiMaxPool2d";
-    static constexpr int kInputs = 2;
+    static constexpr int kInputs = 2, kOutputs = 1;
     static inline const PluginField kFields[] = {
         {"pooled_shape", nullptr, PluginFieldType::kINT32, 2},
         {"spatial_scale", nullptr, PluginFieldType::kFLOAT32, 1},
         {"rounding", nullptr, PluginFieldType::kINT32, 1},
         {"tables", nullptr, PluginFieldType::kINT32, 1},
     };
+
+    static nvinfer1::IPluginV3* create(const Fields& fields) {
+        return make_plugin<RoiMaxPool>(fields);
+    }
 
     struct Options {
         int pooled_shape[2] = {0, 0};
@@ -78,12 +82,13 @@ struct RoiMaxPool {
         return 4;
     }
 
-    static bool shape(const Options& options, const nvinfer1::DimsExprs* inputs, int count,
-                      nvinfer1::DimsExprs* output, nvinfer1::IExprBuilder& builder) {
-        if (count != 2 || inputs[0].nbDims != 4 || inputs[1].nbDims != 2) {
-            std::string found = std::to_string(count) + " input(s) of rank";
-            for (int i = 0; i < count; ++i) found += " " + std::to_string(inputs[i].nbDims);
-            report(kName, "features (N, C, H, W) and rois (R, 5)", found);
+    static void types(const DataType* inputs, DataType* outputs) { outputs[0] = inputs[0]; }
+
+    static bool shape(const Options& options, const Shapes& shapes, nvinfer1::DimsExprs* output,
+                      nvinfer1::IExprBuilder& builder) {
+        const nvinfer1::DimsExprs* inputs = shapes.inputs;
+        if (shapes.count != 2 || inputs[0].nbDims != 4 || inputs[1].nbDims != 2) {
+            report(kName, "features (N, C, H, W) and rois (R, 5)", ranks_of(inputs, shapes.count));
             return false;
         }
         const nvinfer1::IDimensionExpr& numbers = *inputs[1].d[1];
@@ -110,7 +115,7 @@ struct RoiMaxPool {
     }
 
     static bool check(const Options&, const PluginTensorDesc* inputs, int count,
-                      const PluginTensorDesc& output) {
+                      const PluginTensorDesc* output) {
         if (count != 2) {
             report(kName, "2 inputs", std::to_string(count));
             return false;
@@ -125,48 +130,47 @@ struct RoiMaxPool {
             report(kName, "rois (R, 5) float32", described(rois));
             return false;
         }
-        if (output.type != map.type || output.format != map.format) {
-            report(kName, "an output like the features, " + described(map), described(output));
+        if (output->type != map.type || output->format != map.format) {
+            report(kName, "an output like the features, " + described(map), described(*output));
             return false;
         }
         return are_small(kName, map) && are_small(kName, rois);
     }
 
-    static size_t workspace(const Options& options, const PluginTensorDesc& map) {
-        return options.tables == 0 ? 0 : kTables * table_bytes(map);
+    static size_t workspace(const Options& options, const PluginTensorDesc* inputs,
+                            const PluginTensorDesc*) {
+        return options.tables == 0 ? 0 : kTables * table_bytes(inputs[0]);
     }
 
-    static int run(const Options& options, const PluginTensorDesc* inputs,
-                   const void* const* addresses, int, void* output, void* workspace,
-                   cudaStream_t stream) {
-        const PluginTensorDesc& map = inputs[0];
+    static int run(const Options& options, const Call& call) {
+        const PluginTensorDesc& map = call.inputs[0];
         const int batch = static_cast<int>(map.dims.d[0]), height = static_cast<int>(map.dims.d[2]);
         const int width = static_cast<int>(map.dims.d[3]);
         const int channels = static_cast<int>(stored_channels(map));
-        const int roi_count = static_cast<int>(inputs[1].dims.d[0]);
+        const int roi_count = static_cast<int>(call.inputs[1].dims.d[0]);
         const int rows = options.pooled_shape[0], columns = options.pooled_shape[1];
         const int type = map.type == DataType::kHALF ? kFloat16 : kFloat32;
-        const float* rois = static_cast<const float*>(addresses[1]);
+        const float* rois = static_cast<const float*>(call.sources[1]);
         if (options.tables == 0) {
-            return foveate_launch_roi_max_pool(addresses[0], rois, output, batch, height, width,
-                                               channels, roi_count, rows, columns,
-                                               options.spatial_scale, options.rounding, type,
-                                               stream);
+            return foveate_launch_roi_max_pool(
+                call.sources[0], rois, call.targets[0], batch, height, width, channels, roi_count,
+                rows, columns, options.spatial_scale, options.rounding, type, call.stream);
         }
-        if (workspace == nullptr && table_bytes(map) > 0) return kNullPointer;
+        if (call.workspace == nullptr && table_bytes(map) > 0) return kNullPointer;
         // Squares of 2, 4 and 8 pixels a side, each table from the one before.
-        const void* source[kTables + 1] = {addresses[0]};
+        const void* source[kTables + 1] = {call.sources[0]};
         for (int i = 0; i < kTables; ++i) {
-            void* table = static_cast<char*>(workspace) + static_cast<size_t>(i) * table_bytes(map);
+            void* table =
+                static_cast<char*>(call.workspace) + static_cast<size_t>(i) * table_bytes(map);
             const int status = foveate_launch_square_table(source[i], table, batch, height, width,
-                                                           channels, 1 << i, type, stream);
+                                                           channels, 1 << i, type, call.stream);
             if (status != kOk) return status;
             source[i + 1] = table;
         }
-        return foveate_launch_roi_max_pool_tables(
-            source[0], source[1], source[2], source[3], rois, output, batch, height, width,
-            channels, roi_count, rows, columns, options.spatial_scale, options.rounding, type,
-            stream);
+        return foveate_launch_roi_max_pool_tables(source[0], source[1], source[2], source[3], rois,
+                                                  call.targets[0], batch, height, width, channels,
+                                                  roi_count, rows, columns, options.spatial_scale,
+                                                  options.rounding, type, call.stream);
     }
 };
 

@@ -24,6 +24,7 @@ def paste(
     *,
     threshold: float = 0.0,
     count: int | None = None,
+    columns: int | None = None,
     square: bool = False,
 ) -> tuple[Arrays, Arrays, Arrays]:
     """Return the masks (K, height, width), areas and boxes."""
@@ -33,7 +34,8 @@ def paste(
     areas, boxes = np.full(windows, 77, np.int32), np.full((windows, 4), np.nan, np.float32)
     scratch = np.full(windows * -(-height // 64) * 5, 0x5A5A5A5A, np.int32)
     existing = None if count is None else np.array([count], np.int32)
-    arrays = (logits, geometry, existing, bits, areas, boxes, scratch)
+    seen = None if columns is None else np.array([columns], np.int64)
+    arrays = (logits, geometry, existing, seen, bits, areas, boxes, scratch)
     numbers = (windows, size, height, width, threshold, int(square))
     kind = int(logits.dtype == np.float16)
     assert launch("bilinear_upsample", PASTE, *arrays, *numbers, kind) == 0
@@ -110,7 +112,7 @@ def test_any_geometry_has_a_defined_mask(geometry: tuple[float, ...], square: bo
     with np.errstate(invalid="ignore"):
         corners = np.floor(np.array([x0, y0, x0 + width, y0 + height]) + 0.5)
     expected = np.zeros((9, 40), bool)
-    if (np.abs(corners) <= 2**18).all():
+    if width != 0 and (np.abs(corners) <= 2**18).all():
         left, top, right, bottom = (int(corner) for corner in corners)
         right, bottom = max(right, left + 1), max(bottom, top + 1)
         expected[max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)] = True
@@ -133,10 +135,23 @@ def test_windows_after_the_count_are_empty(count: int) -> None:
     assert [box.any() for box in boxes] == [k < count for k in range(2)]
 
 
+@pytest.mark.parametrize("columns", [-(2**40), -1, 0, 1, 31, 32, 33, 64, 65, 2**40])
+def test_columns_that_the_picture_lacks_are_clipped(columns: int) -> None:
+    rng = np.random.default_rng(4)
+    logits = rng.standard_normal((3, 7, 7)).astype(np.float32)
+    geometry = np.array([[-5, 3, 90, 70], [20, 0, 40, 30], [60, 2, 9, 9]], np.float32)
+    width = min(max(columns, 0), 64)
+    expected = paste(logits, geometry, 66, width)
+    masks, areas, boxes = paste(logits, geometry, 66, 64, columns=columns)
+    assert not masks[..., width:].any()
+    for found, want in zip((masks[..., :width], areas, boxes), expected, strict=True):
+        assert np.array_equal(found, want)
+
+
 def test_boxes_alone_need_no_bits() -> None:
     boxes, scratch = np.full((1, 4), np.nan, np.float32), np.zeros(5, np.int32)
     geometry = np.array([[2, 3, 5, 4]], np.float32)
-    arrays = (np.ones((1, 3, 3), np.float32), geometry, None, None, None, boxes, scratch)
+    arrays = (np.ones((1, 3, 3), np.float32), geometry, *[None] * 4, boxes, scratch)
     assert launch("bilinear_upsample", PASTE, *arrays, 1, 3, 20, 20, 0.0, 0, 0) == 0
     assert boxes.tolist() == [[2, 3, 7, 7]]
 
@@ -144,7 +159,7 @@ def test_boxes_alone_need_no_bits() -> None:
 @pytest.mark.parametrize(("height", "width"), [(0, 5), (5, 0), (0, 0)])
 def test_a_picture_without_pixels_has_empty_masks(height: int, width: int) -> None:
     areas, boxes = np.full(1, 77, np.int32), np.full((1, 4), np.nan, np.float32)
-    arrays = (None, None, None, None, areas, boxes, None)
+    arrays = (*[None] * 5, areas, boxes, None)
     assert launch("bilinear_upsample", PASTE, *arrays, 1, 3, height, width, 0.0, 0, 0) == 0
     assert not areas.any()
     assert not boxes.any()
@@ -168,7 +183,7 @@ def test_a_picture_without_pixels_has_empty_masks(height: int, width: int) -> No
 def test_bad_numbers_of_a_paste(position: int, value: float, expected: int) -> None:
     numbers: list[float] = [1, 3, 9, 9, 0.0, 0, 0]
     numbers[position] = value
-    assert launch("bilinear_upsample", PASTE, *[None] * 7, *numbers) == expected
+    assert launch("bilinear_upsample", PASTE, *[None] * 8, *numbers) == expected
 
 
 def upsample(

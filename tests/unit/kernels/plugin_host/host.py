@@ -30,8 +30,11 @@ HERE = Path(__file__).parent
 ON_HOST = HERE.parent / "host_build" / "cuda_on_host.h"
 ARCHITECTURE = "sm_75"
 
-FLOAT32, FLOAT16 = 0, 1
+FLOAT32, FLOAT16, INT32, INT64 = 0, 1, 3, 8
 LINEAR, HWC8, HWC = 0, 2, 8
+EVERY = [(kind, form) for kind in (0, 1, 2, 3, INT64) for form in (*range(6), HWC)]
+"""Types and formats that a tensor may have."""
+
 KINDS = {"float32": 1, "int32": 5, "char": 6, "int64": 10, "float64": 2}
 BUILD, RUNTIME = 0, 1
 
@@ -163,7 +166,7 @@ class Library:
 
     def __init__(self, path: Path) -> None:
         self.host = ctypes.CDLL(str(compile_mock_host()))
-        for name in ("log", "creators", "field_names", "serialised", "identity", "shape"):
+        for name in ("log", "creators", "field_names", "serialised", "identity", "shape", "output_types"):
             getattr(self.host, f"host_{name}").restype = ctypes.c_char_p
         for name in ("load", "create", "restore", "clone", "attach"):
             getattr(self.host, f"host_{name}").restype = ctypes.c_void_p
@@ -185,6 +188,12 @@ class Library:
         given = (_Field * len(fields))(*(one.as_c() for one in fields))
         made = self.host.host_create(self.handle, op.encode(), given, len(fields), phase)
         return Plugin(self, op, made) if made else None
+
+    def made(self, op: str, *fields: Field) -> Plugin:
+        """Create a plugin of fields that are right."""
+        plugin = self.create(op, *fields)
+        assert plugin is not None, self.log()
+        return plugin
 
 
 class Plugin:
@@ -217,18 +226,20 @@ class Plugin:
     def identity(self) -> str:
         return str(self.library.host.host_identity(self.handle).decode())
 
-    def shape(self, *inputs: Tensor) -> str:
-        return str(
-            self.library.host.host_shape(self.handle, _tensors(inputs), len(inputs)).decode()
-        )
+    def shape(self, *inputs: Tensor, values: Sequence[tuple[int, ...]] = ()) -> str:
+        """Return the outputs' lengths; ``values`` are those of the inputs that are shapes."""
+        given = [Tensor(one) for one in values]
+        arguments = (_tensors(inputs), len(inputs), _tensors(given), len(given))
+        return str(self.library.host.host_shape(self.handle, *arguments).decode())
 
     def supports(self, place: int, *tensors: Tensor) -> bool:
         host = self.library.host
         return bool(host.host_supports(self.handle, place, _tensors(tensors), len(tensors)))
 
-    def output_type(self, *types: int) -> int:
+    def output_types(self, *types: int) -> list[int]:
         given = (ctypes.c_int * len(types))(*types)
-        return int(self.library.host.host_output_type(self.handle, given, len(types)))
+        found = self.library.host.host_output_types(self.handle, given, len(types))
+        return [int(one) for one in found.decode().split()]
 
     def configure(self, *tensors: Tensor) -> int:
         return int(self.library.host.host_configure(self.handle, _tensors(tensors), len(tensors)))
@@ -244,13 +255,15 @@ class Plugin:
         self,
         tensors: Sequence[Tensor],
         inputs: Sequence[np.ndarray[Any, Any] | None],
-        output: np.ndarray[Any, Any] | None,
+        outputs: Sequence[np.ndarray[Any, Any] | None],
         workspace: np.ndarray[Any, Any] | None = None,
     ) -> int:
-        addresses = [None if one is None else one.ctypes.data for one in inputs]
-        given = (ctypes.c_void_p * len(addresses))(*addresses)
-        held = (
-            None if one is None else ctypes.c_void_p(one.ctypes.data) for one in (output, workspace)
-        )
+        place = None if workspace is None else ctypes.c_void_p(workspace.ctypes.data)
+        held = (_addresses(inputs), _addresses(outputs), place)
         host = self.library.host
-        return int(host.host_enqueue(self.handle, _tensors(tensors), len(tensors), given, *held))
+        return int(host.host_enqueue(self.handle, _tensors(tensors), len(tensors), *held))
+
+
+def _addresses(arrays: Sequence[np.ndarray[Any, Any] | None]) -> Any:
+    addresses = [None if one is None else one.ctypes.data for one in arrays]
+    return (ctypes.c_void_p * len(addresses))(*addresses)

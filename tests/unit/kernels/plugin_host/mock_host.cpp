@@ -54,7 +54,9 @@ class Builder final : public IExprBuilder, public apiv::VExprBuilder {
                                     const IDimensionExpr& second) override {
         const auto& a = static_cast<const Expression&>(first);
         const auto& b = static_cast<const Expression&>(second);
-        const char* sign = op == DimensionOperation::kPROD ? "*" : "?";
+        const char* sign = op == DimensionOperation::kPROD       ? "*"
+                           : op == DimensionOperation::kCEIL_DIV ? " ceil/ "
+                                                                 : "?";
         return &kept.emplace_back("(" + a.text + sign + b.text + ")", false, 0);
     }
     const IDimensionExpr* declareSizeTensor(int32_t, const IDimensionExpr&,
@@ -108,6 +110,8 @@ std::vector<PluginTensorDesc> descs_of(const Tensor* tensors, int count) {
     for (int i = 0; i < count; ++i) descs.push_back(desc_of(tensors[i]));
     return descs;
 }
+
+int outputs_of(void* plugin) { return build_of(plugin)->getNbOutputs(); }
 
 // As while an engine is built: lengths are unknown (-1), at most those of `tensors`.
 std::vector<DynamicPluginTensorDesc> dynamic_of(const Tensor* tensors, int count) {
@@ -240,62 +244,91 @@ const char* host_identity(void* plugin) {
     return answer.c_str();
 }
 
-// The output's lengths; lengths of -1 are named by input and axis. Empty if the plugin refuses.
-const char* host_shape(void* plugin, const Tensor* inputs, int count) {
-    Builder builder;
-    std::vector<DimsExprs> shapes(static_cast<size_t>(count));
-    for (int i = 0; i < count; ++i) {
-        shapes[i].nbDims = inputs[i].rank;
-        for (int axis = 0; axis < inputs[i].rank; ++axis) {
-            const int64_t length = inputs[i].dims[axis];
-            const std::string name = "i" + std::to_string(i) + "d" + std::to_string(axis);
-            shapes[i].d[axis] = length >= 0 ? builder.constant(length)
-                                            : &builder.kept.emplace_back(name, false, 0);
-        }
+// Lengths of one tensor; those of -1 are named: `i0d1`.
+static DimsExprs expressions_of(const Tensor& tensor, const std::string& name, Builder& builder) {
+    DimsExprs shape{};
+    shape.nbDims = tensor.rank;
+    for (int axis = 0; axis < tensor.rank; ++axis) {
+        const int64_t length = tensor.dims[axis];
+        const std::string own = name + "d" + std::to_string(axis);
+        shape.d[axis] = length >= 0 ? builder.constant(length)
+                                    : &builder.kept.emplace_back(own, false, 0);
     }
-    DimsExprs output{};
+    return shape;
+}
+
+// The lengths of the outputs, which ` / ` parts. `values` are the values of inputs that are shapes,
+// as lengths. Empty if the plugin refuses.
+const char* host_shape(void* plugin, const Tensor* inputs, int count, const Tensor* values,
+                       int value_count) {
+    Builder builder;
+    std::vector<DimsExprs> shapes, given;
+    for (int i = 0; i < count; ++i) {
+        shapes.push_back(expressions_of(inputs[i], "i" + std::to_string(i), builder));
+    }
+    for (int i = 0; i < value_count; ++i) {
+        given.push_back(expressions_of(values[i], "v" + std::to_string(i), builder));
+    }
+    std::vector<DimsExprs> outputs(static_cast<size_t>(outputs_of(plugin)));
     answer.clear();
-    if (build_of(plugin)->getOutputShapes(shapes.data(), count, nullptr, 0, &output, 1, builder)) {
+    if (build_of(plugin)->getOutputShapes(shapes.data(), count, given.data(), value_count,
+                                          outputs.data(), outputs_of(plugin), builder)) {
         return answer.c_str();
     }
-    for (int axis = 0; axis < output.nbDims; ++axis) {
-        answer += (axis == 0 ? "" : " ") + static_cast<const Expression*>(output.d[axis])->text;
+    for (const DimsExprs& output : outputs) {
+        answer += answer.empty() ? "" : " / ";
+        for (int axis = 0; axis < output.nbDims; ++axis) {
+            answer += (axis == 0 ? "" : " ") + static_cast<const Expression*>(output.d[axis])->text;
+        }
     }
     return answer.c_str();
 }
 
-// Tensors are the inputs, then the output.
+// Tensors are the inputs, then the outputs.
 int host_supports(void* plugin, int place, const Tensor* tensors, int count) {
     const auto all = dynamic_of(tensors, count);
-    return build_of(plugin)->supportsFormatCombination(place, all.data(), count - 1, 1);
+    const int outputs = outputs_of(plugin);
+    return build_of(plugin)->supportsFormatCombination(place, all.data(), count - outputs, outputs);
 }
 
-int host_output_type(void* plugin, const int* types, int count) {
-    std::vector<DataType> given;
+// The types of the outputs, a blank between.
+const char* host_output_types(void* plugin, const int* types, int count) {
+    std::vector<DataType> given, found(static_cast<size_t>(outputs_of(plugin)));
     for (int i = 0; i < count; ++i) given.push_back(static_cast<DataType>(types[i]));
-    DataType type{};
-    const int status = build_of(plugin)->getOutputDataTypes(&type, 1, given.data(), count);
-    return status == 0 ? static_cast<int>(type) : -1;
+    answer.clear();
+    if (build_of(plugin)->getOutputDataTypes(found.data(), outputs_of(plugin), given.data(),
+                                             count)) {
+        return answer.c_str();
+    }
+    for (DataType type : found) {
+        answer += (answer.empty() ? "" : " ") + std::to_string(static_cast<int>(type));
+    }
+    return answer.c_str();
 }
 
 int host_configure(void* plugin, const Tensor* tensors, int count) {
     const auto all = dynamic_of(tensors, count);
-    return build_of(plugin)->configurePlugin(all.data(), count - 1, &all.back(), 1);
+    const int outputs = outputs_of(plugin), inputs = count - outputs;
+    return build_of(plugin)->configurePlugin(all.data(), inputs, all.data() + inputs, outputs);
 }
 
 size_t host_workspace(void* plugin, const Tensor* tensors, int count) {
     const auto all = dynamic_of(tensors, count);
-    return build_of(plugin)->getWorkspaceSize(all.data(), count - 1, &all.back(), 1);
+    const int outputs = outputs_of(plugin), inputs = count - outputs;
+    return build_of(plugin)->getWorkspaceSize(all.data(), inputs, all.data() + inputs, outputs);
 }
 
 int host_change_shape(void* plugin, const Tensor* tensors, int count) {
     const auto all = descs_of(tensors, count);
-    return runtime_of(plugin)->onShapeChange(all.data(), count - 1, &all.back(), 1);
+    const int outputs = outputs_of(plugin), inputs = count - outputs;
+    return runtime_of(plugin)->onShapeChange(all.data(), inputs, all.data() + inputs, outputs);
 }
 
 int host_enqueue(void* plugin, const Tensor* tensors, int count, const void* const* inputs,
-                 void* output, void* workspace) {
+                 void* const* outputs, void* workspace) {
     const auto all = descs_of(tensors, count);
-    return runtime_of(plugin)->enqueue(all.data(), &all.back(), inputs, &output, workspace, nullptr);
+    const PluginTensorDesc* first_output = all.data() + (count - outputs_of(plugin));
+    return runtime_of(plugin)->enqueue(all.data(), first_output, inputs, outputs, workspace,
+                                       nullptr);
 }
 }
