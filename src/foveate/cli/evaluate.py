@@ -7,7 +7,7 @@ import contextlib
 import json
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -17,7 +17,9 @@ import typer
 from foveate.errors import OptionError
 
 if TYPE_CHECKING:
+    from foveate.bundle import Bundle
     from foveate.runtime import Options, Pipeline
+    from foveate.runtime.engines import Engine
     from foveate.training.evaluation import GroundTruth, Report, Resampling
     from foveate.training.evaluation.measure import Task
 
@@ -84,6 +86,14 @@ def command(
     threads: Annotated[
         int | None, typer.Option(min=1, help="Threads; all cores by default.")
     ] = None,
+    as_released: Annotated[
+        bool,
+        typer.Option(
+            "--as-released",
+            help="Choose windows as the released Lua code does: from levels of the picture itself, "
+            "without suppression, and with its quirks.",
+        ),
+    ] = False,
     json_file: Annotated[
         Path | None,
         typer.Option("--json", help="Write the figures here as JSON; - is standard output."),
@@ -101,10 +111,21 @@ def command(
     top_k = top_k or (_PROPOSALS if proposals else None)
     resampling = Resampling(replicates=replicates, seed=seed)
     if results is not None:
+        if as_released:
+            raise OptionError(
+                "--as-released says how a pipeline chooses windows, and --results runs none",
+                remedy="leave one of them out",
+            )
         report = _of_file(results, truth, task, top_k or _PROPOSALS, resampling)
     else:
         # Average precision needs the doubtful detections too: it is taken over all scores.
-        options = Options(min_score=0.0, top_k=top_k, threads=threads)
+        options = Options(
+            min_score=0.0,
+            top_k=top_k,
+            threads=threads,
+            legacy=as_released,
+            window_nms=1.0 if as_released else None,
+        )
         name = bundle if checkpoint is None else str(checkpoint)
         with (
             _bundle_of(bundle, checkpoint, detector) as place,
@@ -133,22 +154,33 @@ def _bundle_of(bundle: str, checkpoint: Path | None, detector: Path | None) -> I
 
 
 def _open(bundle: str | Path, device: str, backend: str, options: Options) -> Pipeline:
-    """Make a pipeline; with the backend "torch" of engines that the runtime does not know."""
-    from foveate.runtime import Pipeline, load
+    """Make a pipeline, of engines or on a device that the runtime does not know if need be."""
+    from foveate.bundle import Bundle
+    from foveate.runtime import Pipeline
+    from foveate.runtime.loading import open_device, open_engines
+    from foveate.training.evaluation.released import ReleasedDevice
+    from foveate.training.legacy import LegacyOptions
 
-    if backend != "torch":
-        return load(bundle, device=device, backend=backend, options=options)
+    runs_on = open_device(device)
+    if options.legacy:
+        runs_on = ReleasedDevice(LegacyOptions.released())
+    opened = Bundle.open(bundle)
+    if backend == "torch":
+        engines = _torch_engines(opened, options.threads)
+    else:
+        engines = open_engines(opened, backend, options.threads)
+    return Pipeline(opened, engines, device=runs_on, options=options)
+
+
+def _torch_engines(bundle: Bundle, threads: int | None) -> Mapping[str, Engine]:
     import torch
 
-    from foveate.bundle import Bundle
     from foveate.export.bundle_weights import cascade_from_bundle
     from foveate.export.torch_engine import torch_engines
 
-    if options.threads is not None:
-        torch.set_num_threads(options.threads)
-    opened = Bundle.open(bundle)
-    engines = torch_engines(cascade_from_bundle(opened), opened)
-    return Pipeline(opened, engines, options=options)
+    if threads is not None:
+        torch.set_num_threads(threads)
+    return torch_engines(cascade_from_bundle(bundle), bundle)
 
 
 def _of_pipeline(
@@ -168,7 +200,7 @@ def _of_pipeline(
             truth,
             task=task,
             most=pipeline.options.top_k or _PROPOSALS,
-            name=name,
+            name=f"{name}, as released" if pipeline.options.legacy else name,
             backend="onnxruntime" if backend == "auto" else backend,
             resampling=resampling,
             progress=partial(advance, "Evaluating"),

@@ -15,9 +15,10 @@ from foveate.runtime.options import Options
 from foveate.runtime.pipeline import Pipeline
 
 if TYPE_CHECKING:
+    from foveate.runtime.devices import Device
     from foveate.runtime.engines import Engine
 
-__all__ = ["BACKENDS", "DEVICES", "load"]
+__all__ = ["BACKENDS", "DEVICES", "load", "open_device", "open_engines"]
 
 DEVICES = ("auto", "host")
 # ONNX Runtime's provider for each backend.
@@ -45,15 +46,32 @@ def load(
         BackendError: The backend does not work here.
         OptionError: There is no such device or backend.
     """
-    _check_choice("device", device, DEVICES)
-    _check_choice("backend", backend, tuple(BACKENDS))
+    opened_device = open_device(device)
     options = options or Options()
     opened = Bundle.open(bundle)
-    engines = _open_engines(opened, BACKENDS[backend], options.threads)
-    return Pipeline(opened, engines, device=HostDevice(), options=options)
+    engines = open_engines(opened, backend, options.threads)
+    return Pipeline(opened, engines, device=opened_device, options=options)
 
 
-def _open_engines(bundle: Bundle, provider: str, threads: int | None) -> dict[str, Engine]:
+def open_device(device: str) -> Device:
+    """Return the device of that name, for a pipeline that `load` does not make.
+
+    Raises:
+        OptionError: There is no such device.
+    """
+    _check_choice("device", device, DEVICES)
+    return HostDevice()
+
+
+def open_engines(bundle: Bundle, backend: str, threads: int | None = None) -> dict[str, Engine]:
+    """Make the engines of all networks of a bundle, for a pipeline that `load` does not make.
+
+    Raises:
+        BundleError: A network cannot be read.
+        BackendError: The backend does not work here.
+        OptionError: There is no such backend.
+    """
+    _check_choice("backend", backend, tuple(BACKENDS))
     # Here, so that a pipeline of other engines does not pay for the import.
     from foveate.runtime.engines.onnxruntime import OnnxRuntimeEngine  # noqa: PLC0415
 
@@ -61,7 +79,7 @@ def _open_engines(bundle: Bundle, provider: str, threads: int | None) -> dict[st
 
     def open_engine(stage: str) -> Engine:
         path = bundle.stage_path(stage)
-        return OnnxRuntimeEngine(path, threads=threads, provider=provider, turn=turn)
+        return OnnxRuntimeEngine(path, threads=threads, provider=BACKENDS[backend], turn=turn)
 
     stages = tuple(bundle.manifest.networks)
     with ThreadPoolExecutor(len(stages)) as pool:

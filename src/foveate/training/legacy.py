@@ -4,9 +4,9 @@
 Everything here was read in facebookresearch/deepmask and facebookresearch/multipathnet. Crashes are
 not reproduced, nor is what no figure can show (a threshold of 1e-6 in place of a ReLU, a batch that
 joins the foreground of one picture with the background of another when both lack the other kind).
-Nor is what goes wrong when the released code is run on pictures: a window gets the score of its
-neighbour on the diagonal, and a small picture rows of score 1 that are no windows. Published average
-recalls may contain both; ours do not, so that they may differ from published ones of equal weights.
+
+Training takes these options as they are. `foveate evaluate --as-released` runs a pipeline with those
+that are about running on pictures, `shifted_scores` and `filler_rows`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = ["LegacyOptions"]
 
 @dataclass(frozen=True, kw_only=True)
 class LegacyOptions:
-    """Quirks of the released training, each off unless asked for.
+    """Quirks of the released training and of running on pictures, each off unless asked for.
 
     Attributes:
         shifted_windows: DeepMask cuts windows at whole pixels of the picture and mixes counting
@@ -50,6 +50,14 @@ class LegacyOptions:
             all thresholds (`data.lua`). Off: each head has its own.
         constant_sharpmask_rate: SharpMask's learning rate stays at 1e-3, since the schedule is
             looked at only while the rate is 0. Off: it drops after epochs 50 and 80 as meant.
+        shifted_scores: a score names the window one row above and one column to the right of its
+            own, in the first row the one to the right, and in the last column the first one of its
+            row, since a place that is counted from 1 is taken apart as if from 0 (`getTopScores`).
+            Two scores may name one window, and of the last row only the first window is ever
+            named. Published average recalls probably contain this. Off: its own.
+        filler_rows: of a picture at most as many windows are taken as the last, hence largest, level
+            has; the other proposals that were asked for are the first window of the first level,
+            again and again, with a score of 1 (`getTopScores`). Off: all windows there are.
     """
 
     shifted_windows: bool = False
@@ -61,6 +69,8 @@ class LegacyOptions:
     short_batches: bool = False
     mismatched_heads: bool = False
     constant_sharpmask_rate: bool = False
+    shifted_scores: bool = False
+    filler_rows: bool = False
 
     @classmethod
     def released(cls) -> LegacyOptions:

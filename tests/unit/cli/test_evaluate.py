@@ -94,6 +94,26 @@ def test_fewer_proposals_are_what_the_pipeline_gives_and_what_counts(evaluate: E
     assert "mask AR@10" not in content["figures"]
 
 
+def test_as_released_takes_a_place_for_each_window_that_a_small_picture_lacks(
+    evaluate: Evaluate,
+) -> None:
+    words = ("--proposals", "--top-k", "300")
+    usual, released = evaluate(*words), evaluate(*words, "--as-released")
+    assert released["subject"] == f"{usual['subject']}, as released"
+    counts = [content["cost"]["results_a_picture"]["most"] for content in (usual, released)]
+    assert counts[0] < 100 < counts[1]
+    name = "mask AR@10"  # the first window is no object, and has the best score
+    assert released["figures"][name]["value"] < 0.5 < usual["figures"][name]["value"]
+
+
+def test_as_released_and_results_of_another_program_exclude_each_other(
+    dataset: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--dataset", str(dataset), "--results", "results.json", "--as-released"]
+    assert invoke(["evaluate", *words]) == 1
+    assert "and --results runs none: leave one of them out" in capsys.readouterr().err
+
+
 def test_detections_have_average_precision_and_a_cost(evaluate: Evaluate) -> None:
     content = evaluate("--backend", "onnxruntime")
     for name in ("AP", "AP50", "AP75", "AP, small", "AP, medium", "AP, large", "AP, class red"):
