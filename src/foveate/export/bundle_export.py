@@ -97,9 +97,7 @@ class ExportOptions:
                 long_side=manifest.features.long_side,
             )
         if manifest.classify is not None:
-            options = replace(
-                options, nms=manifest.classify.nms, top_n=manifest.classify.top_n
-            )
+            options = replace(options, nms=manifest.classify.nms, top_n=manifest.classify.top_n)
         return options
 
 

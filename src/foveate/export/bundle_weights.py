@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from foveate.bundle import Bundle
 from foveate.errors import ModelError
-from foveate.export.passes.svd import truncate_towers
 from foveate.export.inspection.precision import claimed_precision
+from foveate.export.passes.svd import truncate_towers
 from foveate.export.precision.quantise import CODES, CORRECTED
 from foveate.models.checkpoint import Cascade, CascadeInfo, build_cascade
 

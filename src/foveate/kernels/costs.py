@@ -18,7 +18,9 @@ from foveate.kernels.roi_max_pool.variants import bin_lengths
 __all__ = ["GPUS", "Cost", "Gpu"]
 
 _BLEND = 9  # three mixes of a difference, a product and a sum
-_OVERLAP = 18  # four limits, two comparisons, six sides, three areas, two sums of the union, threshold
+_OVERLAP = (
+    18  # four limits, two comparisons, six sides, three areas, two sums of the union, threshold
+)
 _REACH = 0.5  # of the peak rate, in predictions
 
 

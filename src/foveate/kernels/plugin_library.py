@@ -42,7 +42,9 @@ OLDEST_TENSORRT = (10, 0)  # the first with IPluginV3
 
 _SUFFIXES = (".cpp", ".cu", ".cuh", ".h")
 _PLACES = ("/usr/include/x86_64-linux-gnu", "/usr/include/aarch64-linux-gnu", "/usr/include")
-_HOST_FLAGS = "-fPIC,-fvisibility=hidden,-ffp-contract=off,-Wall,-Wextra,-Werror,-Wno-unknown-pragmas"
+_HOST_FLAGS = (
+    "-fPIC,-fvisibility=hidden,-ffp-contract=off,-Wall,-Wextra,-Werror,-Wno-unknown-pragmas"
+)
 
 
 def source_digest(root: Path = FOLDER) -> str:
@@ -83,7 +85,9 @@ def find_headers(given: Path | None = None) -> Path:
     Raises:
         BackendError: There are none, or they are too old for these plugins.
     """
-    folder = next((one for one in _header_places(given) if (one / "NvInferRuntime.h").is_file()), None)
+    folder = next(
+        (one for one in _header_places(given) if (one / "NvInferRuntime.h").is_file()), None
+    )
     if folder is None:
         raise BackendError(
             "no headers of TensorRT: there is no NvInferRuntime.h",
@@ -153,9 +157,7 @@ def find_architectures() -> tuple[str, ...]:
     return tuple(found)
 
 
-def build_library(
-    output: Path, *, architectures: Sequence[str], headers: Path, nvcc: Nvcc
-) -> Path:
+def build_library(output: Path, *, architectures: Sequence[str], headers: Path, nvcc: Nvcc) -> Path:
     """Compile the plugin library, and write a stamp beside it.
 
     The stamp, ``output`` with the suffix ``.json``, names the sources, by which a compilation of

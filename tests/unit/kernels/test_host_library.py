@@ -16,9 +16,8 @@ from foveate.kernels.bilinear_upsample.window import Window
 from foveate.kernels.bilinear_upsample.window_mask import WindowMask
 from foveate.kernels.compiling import CodeCache
 from foveate.kernels.nms import host as nms
-from foveate.kernels.roi_max_pool import ROUNDINGS
+from foveate.kernels.roi_max_pool import ROUNDINGS, reference
 from foveate.kernels.roi_max_pool import host as pooling
-from foveate.kernels.roi_max_pool import reference
 
 
 @pytest.fixture(scope="module")
@@ -80,14 +79,14 @@ def test_the_public_way_takes_the_library_that_is_there(
     boxes = np.array([[0, 0, 4, 4], [0, 0, 4, 3], [9, 9, 12, 12]], np.float32)
     scores = np.array([1, 2, 3], np.float32)
     assert nms.suppress(boxes, scores, None, 0.5, 3).tolist() == [2, 1]
-    pooled = pooling.roi_max_pool(np.ones((1, 2, 3, 4), np.float32), np.zeros((1, 5), np.float32), 1, 1.0)
+    pooled = pooling.roi_max_pool(
+        np.ones((1, 2, 3, 4), np.float32), np.zeros((1, 5), np.float32), 1, 1.0
+    )
     assert pooled.tolist() == [[[[1]], [[1]]]]
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_painted_masks_are_the_same_compiled_and_in_numpy(
-    library: ctypes.CDLL, seed: int
-) -> None:
+def test_painted_masks_are_the_same_compiled_and_in_numpy(library: ctypes.CDLL, seed: int) -> None:
     generator = np.random.default_rng(seed)
     logits = generator.standard_normal((12, 12)).astype(np.float32) + np.float32(seed % 3 - 1)
     left, top = generator.integers(-30, 30, 2).tolist()
@@ -157,7 +156,12 @@ def test_maps_without_pixels_pool_to_zeros(
 
 def test_no_regions_are_no_error(library: ctypes.CDLL) -> None:
     features = np.ones((1, 2, 3, 3), np.float32)
-    assert pooling.roi_max_pool(features, np.zeros((0, 5), np.float32), 7, 1.0).shape == (0, 2, 7, 7)
+    assert pooling.roi_max_pool(features, np.zeros((0, 5), np.float32), 7, 1.0).shape == (
+        0,
+        2,
+        7,
+        7,
+    )
 
 
 def test_wrong_shapes_and_roundings_are_refused() -> None:

@@ -95,7 +95,10 @@ def _lengths(manifest: Manifest, stage: str, picture: tuple[int, int] | None) ->
 def _any_picture(manifest: Manifest, stage: str) -> Lengths:
     if stage == "paste":
         high = manifest.pyramid.max_side
-        return {"picture_height": (1, max(1, high * 3 // 4), high), "picture_width": (1, high, high)}
+        return {
+            "picture_height": (1, max(1, high * 3 // 4), high),
+            "picture_width": (1, high, high),
+        }
     return _propose(manifest) if stage == "propose" else _features(manifest.features)
 
 

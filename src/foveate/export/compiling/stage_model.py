@@ -127,8 +127,7 @@ def signed_codes(model: onnx.ModelProto) -> int:
     unsigned = {
         (node.input[1], node.input[2])
         for node in model.graph.node
-        if node.op_type == "QuantizeLinear"
-        and stored[node.input[2]].data_type == TensorProto.UINT8
+        if node.op_type == "QuantizeLinear" and stored[node.input[2]].data_type == TensorProto.UINT8
     }
     for scale_name, zero_name in unsigned:
         scale, zero = (numpy_helper.to_array(stored[name]) for name in (scale_name, zero_name))

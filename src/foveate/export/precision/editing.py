@@ -17,7 +17,10 @@ def add_initializer(graph: ir.Graph, name: str, values: Array) -> ir.Value:
         return graph.initializers[name]
     tensor = ir.tensor(values, name=name)
     value = ir.Value(
-        name=name, shape=ir.Shape(values.shape), type=ir.TensorType(tensor.dtype), const_value=tensor
+        name=name,
+        shape=ir.Shape(values.shape),
+        type=ir.TensorType(tensor.dtype),
+        const_value=tensor,
     )
     graph.register_initializer(value)
     return value

@@ -19,7 +19,12 @@ import onnx
 import onnx_ir as ir
 
 from foveate.export.operators import DOMAIN
-from foveate.export.precision.editing import add_initializer, insert_after, remove_unused, take_output
+from foveate.export.precision.editing import (
+    add_initializer,
+    insert_after,
+    remove_unused,
+    take_output,
+)
 from foveate.export.precision.layers import LAYERS, constant, find_layers
 
 __all__ = ["LARGEST", "float_values", "to_float16"]
@@ -31,12 +36,28 @@ _EXACT_OUTPUTS = ("scores", "probabilities", "deltas")
 _FLOAT = ir.DataType.FLOAT
 _HALF = ir.DataType.FLOAT16
 _WIDE = frozenset(
-    "Div Exp Log LogSoftmax MaxRoiPool Pow Reciprocal ReduceL2 ReduceMean ReduceSum ReduceSumSquare Sigmoid "
-    "Softmax Sqrt".split()
+    [
+        "Div",
+        "Exp",
+        "Log",
+        "LogSoftmax",
+        "MaxRoiPool",
+        "Pow",
+        "Reciprocal",
+        "ReduceL2",
+        "ReduceMean",
+        "ReduceSum",
+        "ReduceSumSquare",
+        "Sigmoid",
+        "Softmax",
+        "Sqrt",
+    ]
 )
 """Operators whose results leave float16's range where their inputs do not, or lose digits in it.
 `MaxRoiPool` takes regions and maps of one type."""
-_OTHER_TYPES = frozenset("ArgMax Equal Greater IsNaN Less NonZero Shape Size".split())
+_OTHER_TYPES = frozenset(
+    ["ArgMax", "Equal", "Greater", "IsNaN", "Less", "NonZero", "Shape", "Size"]
+)
 """Operators that give no float32 whatever they read."""
 _ROIS = "RoiMaxPool2d"
 
@@ -145,8 +166,6 @@ def _floating(graph: ir.Graph) -> set[ir.Value]:
         if floats:
             found.update(node.outputs)
     return found
-
-
 
 
 def _fixed(node: ir.Node, index: int) -> bool:

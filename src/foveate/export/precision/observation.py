@@ -53,7 +53,9 @@ def stage_calls(
     kept = tuple(scale for scale in scales if scale <= 1) or (min(scales),)
     pyramid = replace(bundle.manifest.pyramid, scales=kept)
     bundle = replace(bundle, manifest=replace(bundle.manifest, pyramid=pyramid))
-    functions = {name: session_function(bundle.stage_path(name)) for name in bundle.manifest.networks}
+    functions = {
+        name: session_function(bundle.stage_path(name)) for name in bundle.manifest.networks
+    }
     calls: dict[str, list[Call]] = {name: [] for name in bundle.manifest.networks}
     for number, picture in enumerate(pictures):
         of_picture: dict[str, list[Call]] = {name: [] for name in calls}

@@ -84,6 +84,4 @@ def infer(model: str, outputs: list[str], inputs: Mapping[str, Any]) -> dict[str
     ).exec()
     if response.has_error():
         raise BackendError(f"the model {model!r} failed ({response.error().message()})")
-    return {
-        name: pb_utils.get_output_tensor_by_name(response, name).as_numpy() for name in outputs
-    }
+    return {name: pb_utils.get_output_tensor_by_name(response, name).as_numpy() for name in outputs}

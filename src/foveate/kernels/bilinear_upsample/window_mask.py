@@ -11,6 +11,7 @@ themselves are painted only when somebody wants them.
 
 from __future__ import annotations
 
+import itertools
 from ctypes import CDLL, c_longlong, c_void_p
 from math import ceil, floor
 
@@ -107,7 +108,7 @@ class WindowMask:
         pixels[self.starts - top, self.columns - left] = 1
         goes_on = self.ends - top < len(target)
         pixels[self.ends[goes_on] - top, self.columns[goes_on] - left] ^= 1
-        for above, row in zip(pixels[:-1], pixels[1:], strict=True):
+        for above, row in itertools.pairwise(pixels):
             np.bitwise_xor(above, row, out=row)
 
 

@@ -166,7 +166,15 @@ class Library:
 
     def __init__(self, path: Path) -> None:
         self.host = ctypes.CDLL(str(compile_mock_host()))
-        for name in ("log", "creators", "field_names", "serialised", "identity", "shape", "output_types"):
+        for name in (
+            "log",
+            "creators",
+            "field_names",
+            "serialised",
+            "identity",
+            "shape",
+            "output_types",
+        ):
             getattr(self.host, f"host_{name}").restype = ctypes.c_char_p
         for name in ("load", "create", "restore", "clone", "attach"):
             getattr(self.host, f"host_{name}").restype = ctypes.c_void_p
