@@ -10,7 +10,8 @@ from typing import TypedDict
 import numpy as np
 from tests.gpu.operations import CASES, Call
 
-from foveate.runtime.devices.cuda import CudaBuffer, CudaDevice, CudaStream
+from foveate.runtime.devices.cuda import CudaBuffer, CudaDevice
+from foveate.runtime.devices.cuda_streams import CudaStream
 
 __all__ = ["Timing", "copy_bandwidth", "time_operations"]
 

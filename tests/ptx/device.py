@@ -3,23 +3,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from tests.ptx import compilation
 from tests.ptx.counters import Counters
-from tests.ptx.launch import Argument, launch
+from tests.ptx.launch import launch
 from tests.ptx.memory import Allocation, Array, Memory
 
-from foveate.kernels.launches import KERNELS
+from foveate.kernels.device_launches import launch_of
 
 __all__ = ["Device"]
-
-NUMBERS: dict[str, Callable[[float], np.generic]] = {
-    "int": np.int32,
-    "float": np.float32,
-    "double": np.float64,
-}
 
 
 class Device:
@@ -55,26 +49,16 @@ class Device:
         Raises:
             KernelFault: It broke a rule.
         """
-        record = KERNELS[f"foveate_{kernel}"]
-        kinds = {name: kind for kind, name in map(str.split, record.parameters)}
-        assert kinds.keys() == arguments.keys(), (sorted(kinds), sorted(arguments))
-        passed: list[Argument] = []
-        numbers: dict[str, int] = {}
-        for name, kind in kinds.items():
-            value = arguments[name]
-            if kind == "pointer":
-                assert value is None or isinstance(value, Allocation), name
-                passed.append(value)
-            else:
-                assert isinstance(value, int | float), name
-                passed.append(NUMBERS[kind](value))
-                if kind == "int":
-                    numbers[name] = int(value)
-        shape = record.shape(**numbers, lanes=record.lanes)
-        folder = compilation.FOLDER
+        launched = launch_of(kernel, arguments)
+        shape, folder = launched.shape, compilation.FOLDER
         compiled = compilation.kernel_of(
-            folder / record.source, self.architecture, record.name, folder, shape.shared_bytes
+            folder / launched.source, self.architecture, launched.kernel, folder, shape.shared_bytes
         )
         return launch(
-            compiled, self.memory, shape.grid, shape.block, passed, backwards=self.backwards
+            compiled,
+            self.memory,
+            shape.grid,
+            shape.block,
+            launched.arguments,
+            backwards=self.backwards,
         )

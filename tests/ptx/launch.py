@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 # Importing them makes their instructions known.
@@ -59,7 +61,7 @@ def launch(
     memory: Memory,
     grid: int | Dim3,
     block: int | Dim3,
-    arguments: list[Argument],
+    arguments: Sequence[Argument],
     *,
     backwards: bool = False,
 ) -> Counters:
@@ -119,7 +121,7 @@ def _triple(size: int | Dim3) -> Dim3:
     return (size, 1, 1) if isinstance(size, int) else size
 
 
-def _pack(program: Program, arguments: list[Argument]) -> Array:
+def _pack(program: Program, arguments: Sequence[Argument]) -> Array:
     places = list(program.text.parameters.values())
     assert len(places) == len(arguments), (
         f"{program.name} takes {len(places)} arguments, found {len(arguments)}"

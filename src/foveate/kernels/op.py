@@ -6,6 +6,10 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from foveate.kernels.plans import Steps
 
 __all__ = ["Op"]
 
@@ -23,12 +27,14 @@ class Op:
         outputs: Names of the arguments that are written.
         kernels: Names of the device kernels in the order of their launch, as in ``launches``,
             without the suffix of element type and access width; empty if there is none.
+        plan: Gives the launches on a device, see ``plans``; None if there are no kernels.
     """
 
     name: str
     host: Callable[..., None]
     outputs: tuple[str, ...]
     kernels: tuple[str, ...] = ()
+    plan: Callable[..., Steps] | None = None
 
     def __post_init__(self) -> None:
         unknown = set(self.outputs) - set(self.arguments)

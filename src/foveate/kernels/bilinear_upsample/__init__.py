@@ -7,7 +7,7 @@ window's own size in the picture, compared with a threshold and clipped to the p
 
 from __future__ import annotations
 
-from foveate.kernels.bilinear_upsample import host
+from foveate.kernels.bilinear_upsample import host, plan
 from foveate.kernels.op import Op
 
 __all__ = ["MASK_BOXES"]
@@ -17,4 +17,5 @@ MASK_BOXES = Op(
     host=host.mask_boxes,
     outputs=("boxes",),
     kernels=("foveate_paste_windows", "foveate_paste_boxes"),
+    plan=plan.mask_boxes,
 )

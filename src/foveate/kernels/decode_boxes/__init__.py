@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from foveate.kernels.decode_boxes import host
+from foveate.kernels.decode_boxes import host, plan
 from foveate.kernels.op import Op
 
 __all__ = ["DECODE_BOXES"]
@@ -13,4 +13,5 @@ DECODE_BOXES = Op(
     host=host.decode_boxes_op,
     outputs=("decoded",),
     kernels=("foveate_decode_boxes",),
+    plan=plan.decode_boxes,
 )

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from foveate.kernels.gather_windows import host
+from foveate.kernels.gather_windows import host, plan
 from foveate.kernels.op import Op
 
 __all__ = ["GATHER_WINDOWS"]
@@ -13,4 +13,5 @@ GATHER_WINDOWS = Op(
     host=host.gather_windows,
     outputs=("patches",),
     kernels=("foveate_gather_windows",),
+    plan=plan.gather_windows,
 )

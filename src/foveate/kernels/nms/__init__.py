@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from foveate.kernels.nms import host
+from foveate.kernels.nms import host, plan
 from foveate.kernels.op import Op
 
 __all__ = ["NMS"]
@@ -13,4 +13,5 @@ NMS = Op(
     host=host.nms,
     outputs=("kept", "kept_count"),
     kernels=("foveate_nms_keys", "foveate_nms_order", "foveate_nms_masks", "foveate_nms_scan"),
+    plan=plan.nms,
 )

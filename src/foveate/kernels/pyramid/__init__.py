@@ -4,11 +4,21 @@
 from __future__ import annotations
 
 from foveate.kernels.op import Op
-from foveate.kernels.pyramid import host
+from foveate.kernels.pyramid import host, plan
 
 __all__ = ["PLACE", "RESIZE"]
 
 RESIZE = Op(
-    name="resize", host=host.resize, outputs=("resized",), kernels=("foveate_pyramid_resize",)
+    name="resize",
+    host=host.resize,
+    outputs=("resized",),
+    kernels=("foveate_pyramid_resize",),
+    plan=plan.resize,
 )
-PLACE = Op(name="place", host=host.place, outputs=("canvas",), kernels=("foveate_pyramid_place",))
+PLACE = Op(
+    name="place",
+    host=host.place,
+    outputs=("canvas",),
+    kernels=("foveate_pyramid_place",),
+    plan=plan.place,
+)

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from foveate.kernels.op import Op
-from foveate.kernels.select_top_k import host
+from foveate.kernels.select_top_k import host, plan
 
 __all__ = ["SELECT_TOP_K"]
 
@@ -13,4 +13,5 @@ SELECT_TOP_K = Op(
     host=host.select_top_k,
     outputs=("picks", "geometry", "scores", "count"),
     kernels=("foveate_select_cells", "foveate_select_order", "foveate_select_scan"),
+    plan=plan.select_top_k,
 )

@@ -4,10 +4,14 @@
 from __future__ import annotations
 
 from foveate.kernels.op import Op
-from foveate.kernels.take_boxes import host
+from foveate.kernels.take_boxes import host, plan
 
 __all__ = ["TAKE_BOXES"]
 
 TAKE_BOXES = Op(
-    name="take_boxes", host=host.take_boxes, outputs=("taken",), kernels=("foveate_take_boxes",)
+    name="take_boxes",
+    host=host.take_boxes,
+    outputs=("taken",),
+    kernels=("foveate_take_boxes",),
+    plan=plan.take_boxes,
 )

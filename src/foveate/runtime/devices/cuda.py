@@ -12,7 +12,6 @@ is freed is used again only after the work that was enqueued before.
 from __future__ import annotations
 
 import importlib
-from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -21,21 +20,22 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from foveate.errors import BackendError, MissingExtraError
+from foveate.errors import MissingExtraError
 from foveate.kernels.compiling import compile_kernels
 from foveate.kernels.device_launches import launches_of
+from foveate.runtime.devices.cuda_streams import CudaStream, asking, cuda_stream
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from foveate.arrays import Array
     from foveate.kernels.op import Op
-    from foveate.runtime.devices.device import Buffer, Event, Stream
+    from foveate.runtime.devices.device import Buffer, Stream
 
-__all__ = ["CudaBuffer", "CudaDevice", "CudaEvent", "CudaStream", "load_driver"]
+__all__ = ["CudaBuffer", "CudaDevice", "load_driver"]
 
 
-def load_driver() -> Any:  # noqa: ANN401 - a module without types that we rely on
+def load_driver() -> Any:
     """Return the module ``cuda.core``.
 
     Raises:
@@ -45,22 +45,6 @@ def load_driver() -> Any:  # noqa: ANN401 - a module without types that we rely 
         return importlib.import_module("cuda.core")
     except ImportError as error:
         raise MissingExtraError("cuda.core", "cuda") from error
-
-
-@contextmanager
-def _asking(what: str) -> Iterator[None]:
-    """Turn what the driver refuses into an error of ours."""
-    try:
-        yield
-    except (RuntimeError, ValueError, MemoryError) as error:
-        raise BackendError(f"{what}: {error}", remedy=_REMEDY) from error
-    except Exception as error:
-        if type(error).__name__ not in ("CUDAError", "NVRTCError"):
-            raise
-        raise BackendError(f"{what}: {error}", remedy=_REMEDY) from error
-
-
-_REMEDY = "`foveate doctor` says what works here; device='host' needs no GPU"
 
 
 class CudaBuffer:
@@ -118,64 +102,6 @@ class CudaBuffer:
         return f"CudaBuffer({self.dtype}{list(self.shape)})"
 
 
-class CudaEvent:
-    """A point in a stream; see :class:`foveate.runtime.devices.Event`."""
-
-    def __init__(self, event: Any) -> None:
-        self.event = event
-
-    def synchronize(self) -> None:
-        """Block until the stream got there; raise the error that stopped the stream, if any."""
-        with _asking("the GPU stopped"):
-            self.event.sync()
-
-    def milliseconds_since(self, earlier: CudaEvent) -> float:
-        """Return the time between two events that were recorded with ``timed=True``."""
-        with _asking("no time between events"):
-            return float(self.event - earlier.event)
-
-
-class CudaStream:
-    """A stream of a GPU; see :class:`foveate.runtime.devices.Stream`.
-
-    Args:
-        driver: ``cuda.core``.
-        stream: Its ``Stream``.
-    """
-
-    def __init__(self, driver: Any, stream: Any) -> None:
-        self._driver = driver
-        self.stream = stream
-        self._read: deque[tuple[Any, Array]] = deque()  # events, and arrays until they happen
-
-    def record(self, *, timed: bool = False) -> CudaEvent:
-        """Return an event that happens when all work enqueued so far is done."""
-        with _asking("no event"):
-            options = self._driver.EventOptions(timing_enabled=timed)
-            return CudaEvent(self.stream.record(options=options))
-
-    def wait(self, event: Event) -> None:
-        """Let all work enqueued from now on run after ``event``."""
-        assert isinstance(event, CudaEvent), f"{event!r} is not an event of the GPU"
-        with _asking("no wait"):
-            self.stream.wait(event.event)
-
-    def synchronize(self) -> None:
-        """Block until all work enqueued so far is done; raise the error that stopped it."""
-        with _asking("the GPU stopped"):
-            self.stream.sync()
-
-    def keep(self, array: Array) -> None:
-        """Keep memory of the host alive until all work enqueued so far is done."""
-        while self._read and self._read[0][0].is_done:
-            self._read.popleft()
-        self._read.append((self.stream.record(), array))
-
-    def __cuda_stream__(self) -> tuple[int, int]:
-        """For other packages that enqueue on this stream: version and handle."""
-        return (0, int(self.stream.handle))
-
-
 class CudaDevice:
     """Memory, streams, copies and launches on one GPU.
 
@@ -197,7 +123,7 @@ class CudaDevice:
     ) -> None:
         self._driver = load_driver() if driver is None else driver
         self._code = code
-        with _asking(f"the GPU {number} cannot be used"):
+        with asking(f"the GPU {number} cannot be used"):
             self._device = self._driver.Device(number)
             self._device.set_current()
             self.architecture = f"sm_{self._device.arch}"
@@ -206,6 +132,12 @@ class CudaDevice:
     def allocate(self, shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> CudaBuffer:
         """Return fresh memory, whose content is undefined."""
         return self._allocate(shape, dtype, self._driver.LEGACY_DEFAULT_STREAM)
+
+    def allocate_on(
+        self, stream: Stream, shape: tuple[int, ...], dtype: np.dtype[np.generic]
+    ) -> CudaBuffer:
+        """Return the same, taken from and given back to a stream, in the stream's order."""
+        return self._allocate(shape, dtype, cuda_stream(stream).stream)
 
     def stream(self) -> CudaStream:
         """Return a new stream."""
@@ -250,22 +182,22 @@ class CudaDevice:
                 config = self._driver.LaunchConfig(
                     grid=shape.grid, block=shape.block, shmem_size=shape.shared_bytes
                 )
-                self._driver.launch(_cuda(stream).stream, config, kernel, *launch.arguments)
+                self._driver.launch(cuda_stream(stream).stream, config, kernel, *launch.arguments)
 
     def close(self) -> None:
         """Finish all streams and release what the device holds."""
-        with _asking("the GPU stopped"):
+        with asking("the GPU stopped"):
             self._device.sync()
         self._module.cache_clear()
 
     @contextmanager
     def _using(self, what: str) -> Iterator[None]:
         """Make the GPU current in this thread, and turn what it refuses into an error of ours."""
-        with _asking(what):
+        with asking(what):
             self._device.set_current()
             yield
 
-    def _load(self, source: Path) -> Any:  # noqa: ANN401 - cuda.core.ObjectCode
+    def _load(self, source: Path) -> Any:
         """Compile a file of kernels, or take what was compiled before, and load it."""
         compiled = compile_kernels(source, form=self._code, architectures=[self.architecture])
         with self._using(f"{source} cannot be loaded"):
@@ -285,7 +217,7 @@ class CudaDevice:
     def _copy(self, source: Any, target: Any, stream: Stream) -> None:
         if source.size:
             with self._using("a copy failed"):
-                target.copy_from(source, stream=_cuda(stream).stream)
+                target.copy_from(source, stream=cuda_stream(stream).stream)
 
 
 class _Scratch:
@@ -296,25 +228,20 @@ class _Scratch:
         self._stream = stream
 
     def empty(self, shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> CudaBuffer:
-        return self._device._allocate(shape, dtype, _cuda(self._stream).stream)
+        return self._device.allocate_on(self._stream, shape, dtype)
 
     def upload(self, array: Array) -> CudaBuffer:
         buffer = self.empty(array.shape, array.dtype)
         self._device.upload(array, buffer, self._stream)
-        _cuda(self._stream).keep(array)
+        cuda_stream(self._stream).keep(array)
         return buffer
 
 
-def _host_buffer(driver: Any, array: Array) -> Any:  # noqa: ANN401 - cuda.core.Buffer
+def _host_buffer(driver: Any, array: Array) -> Any:
     return driver.Buffer.from_handle(array.ctypes.data, array.nbytes, owner=array)
 
 
-def _part_of(driver: Any, buffer: Buffer) -> Any:  # noqa: ANN401 - cuda.core.Buffer
+def _part_of(driver: Any, buffer: Buffer) -> Any:
     """Return exactly the bytes of a buffer."""
     assert isinstance(buffer, CudaBuffer), f"{buffer!r} is not memory of the GPU"
     return driver.Buffer.from_handle(buffer.address, buffer.nbytes, owner=buffer)
-
-
-def _cuda(stream: Stream) -> CudaStream:
-    assert isinstance(stream, CudaStream), f"{stream!r} is not a stream of the GPU"
-    return stream

@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The launches of the operation on a device."""
+
+from __future__ import annotations
+
+from foveate.kernels.launch_shapes import paste_stage_rows
+from foveate.kernels.plans import INT, DeviceArray, Scratch, Steps, element
+
+__all__ = ["mask_boxes"]
+
+
+def mask_boxes(
+    scratch: Scratch,
+    logits: DeviceArray,
+    geometry: DeviceArray,
+    count: DeviceArray,
+    boxes: DeviceArray,
+    *,
+    threshold: float,
+    picture_height: int,
+    picture_width: int,
+) -> Steps:
+    """Yield the pasting, which writes no bits, and the reduction to boxes."""
+    windows, size = logits.shape[:2]
+    bands = -(-picture_height // 64)
+    partials = scratch.empty((windows, bands, 5), INT)
+    if not windows:
+        return
+    yield (
+        f"paste_windows_{element(logits)}",
+        {
+            "logits": logits,
+            "geometry": geometry,
+            "count": count,
+            "columns": None,
+            "bits": None,
+            "partials": partials,
+            "windows": windows,
+            "size": size,
+            "height": picture_height,
+            "width": picture_width,
+            "threshold": threshold,
+            "square": 0,
+            "stage_rows": paste_stage_rows(size),
+        },
+    )
+    sizes = {"windows": windows, "bands": bands}
+    yield "paste_boxes", {"partials": partials, "areas": None, "boxes": boxes, **sizes}
