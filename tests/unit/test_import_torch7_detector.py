@@ -73,14 +73,16 @@ def test_a_detector_on_resnet50_is_told_by_its_blocks(
     assert_runs_as(network_of(found), tree, picture)
 
 
-@pytest.mark.parametrize("box_tower", [True, False])
+@pytest.mark.parametrize(("box_tower", "normalised"), [(True, True), (False, True), (True, False)])
 @torch.inference_mode()
 def test_the_detector_of_four_regions_computes_what_its_tree_says(
-    tmp_path: Path, box_tower: bool, picture: torch.Tensor
+    tmp_path: Path, box_tower: bool, normalised: bool, picture: torch.Tensor
 ) -> None:
-    tree = trees.multipathnet_vgg(Maker(symmetric=False), box_tower=box_tower)
+    make = Maker(symmetric=False)
+    tree = trees.multipathnet_vgg(make, box_tower=box_tower, normalised=normalised)
     found = import_tree(tmp_path, tree, "Cuda")
-    assert (found.name, found.sizes["box_tower"]) == ("multipathnet-vgg16", box_tower)
+    assert found.name == "multipathnet-vgg16"
+    assert (found.sizes["box_tower"], found.sizes["normalised"]) == (box_tower, normalised)
     network = network_of(found)
     assert (network.box_tower is not None) == box_tower
     assert_runs_as(network, tree, picture)
@@ -89,7 +91,7 @@ def test_the_detector_of_four_regions_computes_what_its_tree_says(
 def test_a_detector_of_other_regions_is_refused(tmp_path: Path) -> None:
     tree = trees.multipathnet_vgg(Maker(symmetric=False), box_tower=False)
     tree.fields["modules"][2].fields["modules"].pop()
-    with pytest.raises(ModelError, match=r"expected 4 or 5 towers .*, found \[3\] towers"):
+    with pytest.raises(ModelError, match=r"expected 4 or 5 towers, found \[3\]"):
         import_tree(tmp_path, tree)
 
 
@@ -163,14 +165,39 @@ def test_another_detector_is_refused_by_what_differs(
         import_tree(tmp_path, tree)
 
 
+def layers_of_maps(tree: T7Object) -> list[list[T7Object]]:
+    """The layers of each map of each tower."""
+    return [
+        pooled.fields["modules"]
+        for tower in tree.fields["modules"][2].fields["modules"]
+        for pooled in tower.fields["modules"][1].fields["modules"][0].fields["modules"]
+    ]
+
+
 def test_towers_without_normalisation_are_refused(tmp_path: Path) -> None:
     tree = trees.multipathnet_vgg(Maker(symmetric=False))
-    for tower in tree.fields["modules"][2].fields["modules"]:
-        maps = tower.fields["modules"][1].fields["modules"][0].fields["modules"]
-        for pooled in maps:
-            layers = pooled.fields["modules"]
-            layers[:] = [layer for layer in layers if layer.name != "nn.Normalize"]
-    with pytest.raises(ModelError, match=r"normalised maps, found \[5\] towers and 0 normalis"):
+    for layers in layers_of_maps(tree):
+        layers[:] = [layer for layer in layers if layer.name != "nn.Normalize"]
+    with pytest.raises(
+        ModelError, match=r"class_towers.0 3 normalised maps .*, found 0 .* \[1000\]"
+    ):
+        import_tree(tmp_path, tree)
+
+
+def test_towers_with_other_factors_are_refused(tmp_path: Path) -> None:
+    tree = trees.multipathnet_vgg(Maker(symmetric=False), normalised=False)
+    layers_of_maps(tree)[1][-1].fields["constant_scalar"] = 0.5
+    with pytest.raises(ModelError, match=r"1/30 and 1/200, found 0 .* \[1, 0\.5, 0\.005\]"):
+        import_tree(tmp_path, tree)
+
+
+def test_towers_of_both_forms_are_refused(tmp_path: Path) -> None:
+    tree = trees.multipathnet_vgg(Maker(symmetric=False))
+    divided = trees.multipathnet_vgg(Maker(symmetric=False), normalised=False)
+    tree.fields["modules"][2].fields["modules"][1] = divided.fields["modules"][2].fields["modules"][
+        1
+    ]
+    with pytest.raises(ModelError, match="normalised in all towers or in none, found both"):
         import_tree(tmp_path, tree)
 
 

@@ -80,6 +80,25 @@ def test_the_towers_of_vgg16_read_what_the_paper_says() -> None:
     assert {tower.pooling.normalise for tower in network.towers} == {l2_normalised}
 
 
+def test_without_normalisation_conv4_and_conv3_are_divided_and_conv5_is_passed_on() -> None:
+    network = build("multipathnet-vgg16", classes=3, width=4, mixed=32, hidden=16, normalised=0)
+    assert isinstance(network, MultiPathNet)
+    tower = network.towers[0]
+    features = {
+        16: torch.rand(1, 32, 8, 8),
+        8: torch.rand(1, 32, 16, 16),
+        4: torch.rand(1, 16, 32, 32),
+    }
+    with torch.inference_mode():
+        pooled = tower.pool(features, BOXES)
+        plain = RegionPooling(strides=(16, 8, 4), rounding="v2")(features, BOXES)
+        mixed = tower.get_submodule("mix")(pooled)
+        bias = tower.get_parameter("mix.bias")[:, None, None]
+    for factor, channels in ((1, slice(0, 32)), (30, slice(32, 64)), (200, slice(64, 80))):
+        torch.testing.assert_close(factor * pooled[:, channels], plain[:, channels])
+    torch.testing.assert_close(mixed, pooled[:, :32] + bias)
+
+
 def test_a_vgg16_tower_is_a_bare_1x1_convolution_and_two_linear_layers() -> None:
     tower = narrow("multipathnet-vgg16").towers[3]
     assert isinstance(tower, LinearTower)

@@ -142,9 +142,19 @@ def fast_rcnn_vgg(make: Maker, *, width: int = 2, v2: bool | None = None) -> T7O
 
 
 def multipathnet_vgg(
-    make: Maker, *, width: int = 2, mixed: int = 3, hidden: int = 5, box_tower: bool = True
+    make: Maker,
+    *,
+    width: int = 2,
+    mixed: int = 3,
+    hidden: int = 5,
+    box_tower: bool = True,
+    normalised: bool = True,
 ) -> T7Object:
-    """Without a box tower (`model_het=false`) both heads read the four others."""
+    """Without a box tower (`model_het=false`) both heads read the four others.
+
+    Maps that are not normalised (`model_conv345_norm=false`) are divided.
+    """
+    join_maps = pooled if normalised else divided
     layers = vgg16(make, width)
     conv3, conv4, conv5 = layers[:16], layers[16:23], layers[23:30]
     identity = node("nn.Identity")
@@ -158,7 +168,7 @@ def multipathnet_vgg(
     towers = [
         sequential(
             fork("ParallelTable", identity, node("nn.Select", dimension=1, index=region)),
-            pooled(channels[:maps]),
+            join_maps(channels[:maps]),
             make.conv(sum(channels[:maps]), mixed, 1),
             view(-1),
             fc6_fc7(make, mixed * 49, hidden),
@@ -198,4 +208,19 @@ def pooled(channels: Sequence[int]) -> T7Object:
     join = node("nn.JoinTable", dimension=2)
     return sequential(
         fork("ConcatTable", *maps), join, node("nn.MulConstant", constant_scalar=1000.0)
+    )
+
+
+def divided(channels: Sequence[int]) -> T7Object:
+    """ROI pooling of each map, times a constant of its own, side by side."""
+    maps = [
+        sequential(
+            fork("ParallelTable", node("nn.SelectTable", index=i), node("nn.Identity")),
+            roi_pooling(7, scale),
+            node("nn.MulConstant", constant_scalar=factor),
+        )
+        for i, scale, factor in ((1, 1 / 16, 1.0), (2, 1 / 8, 1 / 30), (3, 1 / 4, 1 / 200))
+    ]
+    return sequential(
+        fork("ConcatTable", *maps[: len(channels)]), node("nn.JoinTable", dimension=2)
     )

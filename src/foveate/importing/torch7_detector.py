@@ -19,11 +19,10 @@ from foveate.importing.torch7_resnet import (
     stem_state,
     take_blocks,
 )
+from foveate.importing.torch7_towers import DETECTOR, foveal_towers, tower_state
 from foveate.importing.torch7_values import Node
 from foveate.importing.torch7_weights import Weights
 from foveate.models.vgg import VGG_16
-
-DETECTOR = "import a MultiPathNet or Fast R-CNN of the original code"
 
 RESNETS = {
     (2, 2, 2, 2, 2): "multipathnet-resnet18",
@@ -36,9 +35,6 @@ VGG_16_CONVOLUTIONS = sum(VGG_16)
 RESNET_BINS = 14
 VGG_BINS = 7
 """Bins of ROI pooling on each axis."""
-
-CLASS_TOWERS = 4
-"""Towers that classify; a fifth, if there is one, is for boxes only."""
 
 
 def find_detector(model: Node, walker: Walker, weights: Weights) -> Found:
@@ -66,7 +62,7 @@ def find_detector(model: Node, walker: Walker, weights: Weights) -> Found:
     if every(features, "sum"):
         found, side = _on_resnet(features, middle, weights), RESNET_BINS
     else:
-        found, side = _on_vgg(features, middle, walker, weights), VGG_BINS
+        found, side = _on_vgg(features, middle, weights), VGG_BINS
     mean, std = _box_norm(layers, weights)
     return replace(
         found,
@@ -167,9 +163,7 @@ def _resnet_name(stages: Sequence[Sequence[Block]]) -> str:
     return RESNETS[shape]
 
 
-def _on_vgg(
-    features: Sequence[Layer], middle: Sequence[Layer], walker: Walker, weights: Weights
-) -> Found:
+def _on_vgg(features: Sequence[Layer], middle: Sequence[Layer], weights: Weights) -> Found:
     convolutions = every(features, "conv")
     if len(convolutions) != VGG_16_CONVOLUTIONS:
         raise ModelError(
@@ -187,46 +181,21 @@ def _on_vgg(
     notes = padding_notes(convolutions, "zeros")
     forks = [layer for layer in middle if is_weighted([layer]) and layer.kind == "fork"]
     if not forks:
-        state |= _tower_state("class_towers.0.", middle, weights, mixed=False)
-        sizes = {"width": width, "hidden": len(state["class_towers.0.embed.3.bias"])}
-        return Found(name="fast-rcnn-vgg16", sizes=sizes, state=state, notes=notes)
-    towers = [len(fork.branches) for fork in forks]
-    if towers not in ([CLASS_TOWERS], [CLASS_TOWERS + 1]) or not walker.ignored["nn.Normalize"]:
-        raise ModelError(
-            f"expected {CLASS_TOWERS} or {CLASS_TOWERS + 1} towers with normalised maps, "
-            f"found {towers} towers and {walker.ignored['nn.Normalize']} normalisations",
-            remedy="only the four regions of the original code, L2-normalised, can be built",
+        state |= tower_state("class_towers.0.", middle, weights, mixed=False)
+        hidden = len(state["class_towers.0.embed.3.bias"])
+        return Found(
+            name="fast-rcnn-vgg16",
+            sizes={"width": width, "hidden": hidden},
+            state=state,
+            notes=notes,
         )
-    prefixes = [*(f"class_towers.{index}." for index in range(CLASS_TOWERS)), "box_tower."]
-    # Without a box tower there is a prefix too many.
-    for prefix, tower in zip(prefixes, forks[0].branches, strict=False):
-        state |= _tower_state(prefix, tower, weights, mixed=True)
-    sizes = {
-        "width": width,
-        "mixed": len(state["class_towers.0.mix.bias"]),
-        "hidden": len(state["class_towers.0.embed.3.bias"]),
-        "box_tower": towers != [CLASS_TOWERS],
-    }
-    return Found(name="multipathnet-vgg16", sizes=sizes, state=state, notes=notes)
-
-
-def _tower_state(prefix: str, tower: Sequence[Layer], weights: Weights, *, mixed: bool) -> State:
-    """Copy fc6 and fc7 of a tower and, where maps are mixed, the 1x1 convolution before them."""
-    layers = [layer for layer in tower if layer.kind in ("conv", "linear", "relu")]
-    expected = "conv linear relu linear relu" if mixed else "linear relu linear relu"
-    if signature(layers) != expected:
-        raise ModelError(
-            f"expected the layers {expected!r} of a tower, found {signature(tower)!r}",
-            remedy=DETECTOR,
-        )
-    state: State = {}
-    if mixed:
-        state[f"{prefix}mix.weight"], state[f"{prefix}mix.bias"] = weights.biased(layers.pop(0))
-    first, _, second, _ = layers
-    for position, layer in ((0, first), (3, second)):
-        name = f"{prefix}embed.{position}"
-        state[f"{name}.weight"], state[f"{name}.bias"] = weights.linear(layer)
-    return state
+    towers, tower_sizes = foveal_towers(forks, weights)
+    return Found(
+        name="multipathnet-vgg16",
+        sizes={"width": width, **tower_sizes},
+        state=state | towers,
+        notes=notes,
+    )
 
 
 def _vgg_indices(depths: Sequence[int]) -> list[int]:

@@ -16,7 +16,20 @@ from typing import Literal
 from foveate.errors import ModelError
 from foveate.importing.torch7_values import Node, Table, Tensor, Value, describe
 
-Kind = Literal["conv", "linear", "affine", "relu", "pool", "pad", "roi", "boxnorm", "sum", "fork"]
+Kind = Literal[
+    "conv",
+    "linear",
+    "affine",
+    "relu",
+    "pool",
+    "pad",
+    "roi",
+    "normalise",
+    "times",
+    "boxnorm",
+    "sum",
+    "fork",
+]
 
 KINDS: dict[str, Kind] = {
     "SpatialConvolution": "conv",
@@ -33,6 +46,8 @@ KINDS: dict[str, Kind] = {
     "SpatialReflectionPadding": "pad",
     "SpatialZeroPadding": "pad",
     "ROIPooling": "roi",
+    "Normalize": "normalise",
+    "MulConstant": "times",
     "BBoxNorm": "boxnorm",
     "CAddTable": "sum",
     "ConcatTable": "fork",

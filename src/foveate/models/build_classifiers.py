@@ -13,6 +13,7 @@ from foveate.models.normalisation import CAFFE, IMAGENET_MULTIPATH
 from foveate.models.resnet import BasicBlock, Bottleneck, ResNet, residual_stage
 from foveate.models.roi_max_pool import Rounding
 from foveate.models.towers import (
+    SKIP_FACTORS,
     LinearTower,
     RegionPooling,
     ResidualTower,
@@ -57,6 +58,7 @@ def multipathnet_vgg16(
     hidden: int = 4096,
     rounding: Rounding = "v2",
     box_tower: bool = True,
+    normalised: bool = True,
 ) -> MultiPathNet:
     """The MultiPathNet of the paper, on VGG-16: 624 M parameters for 80 classes.
 
@@ -68,19 +70,29 @@ def multipathnet_vgg16(
         rounding: rule of ROI max pooling.
         box_tower: whether boxes are regressed from a tower of their own, the default of the
             released code, or from the four that classify.
+        normalised: whether pooled maps are L2-normalised, the default of the released code. If not
+            (`model_conv345_norm=false`), conv4 and conv3 are divided by 30 and 200, and the 1x1
+            convolutions start as copies of conv5.
     """
     trunk = _vgg16(width, frozen_stages=5)
 
     def tower(region: float, maps: int) -> LinearTower:
         strides = (16, 8, 4)[:maps]
-        return LinearTower(
+        made = LinearTower(
             pooling=RegionPooling(
-                region=region, strides=strides, normalise=l2_normalised, rounding=rounding
+                region=region,
+                strides=strides,
+                normalise=l2_normalised if normalised else None,
+                factors={} if normalised else SKIP_FACTORS,
+                rounding=rounding,
             ),
             channels=sum(trunk.channels[stride] for stride in strides),
             mixed_channels=mixed,
             hidden=(hidden, hidden),
         )
+        if not normalised:
+            nn.init.dirac_(made.get_parameter("mix.weight"))  # conv5 is the first of the maps
+        return made
 
     network = MultiPathNet(
         trunk=trunk,

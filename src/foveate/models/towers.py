@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 import torch
@@ -14,6 +14,9 @@ from foveate.models.roi_max_pool import Rounding, roi_max_pool
 
 L2_SCALE = 1000.0
 """What MultiPathNet multiplies L2-normalised regions by: a constant, not learnt."""
+
+SKIP_FACTORS: Mapping[int, float] = {8: 1 / 30, 4: 1 / 200}
+"""What it multiplies the maps of VGG's conv4 and conv3 by where it does not normalise, by stride."""
 
 
 def foveal_boxes(boxes: Tensor, region: float) -> Tensor:
@@ -59,6 +62,7 @@ class RegionPooling:
         strides: of the maps.
         side: bins on each axis, P.
         normalise: applied to each map's (R, C, P, P), or None.
+        factors: what the maps of some strides are multiplied by.
         rounding: rule of ROI max pooling.
     """
 
@@ -66,6 +70,7 @@ class RegionPooling:
     strides: tuple[int, ...] = (16,)
     side: int = 7
     normalise: Callable[[Tensor], Tensor] | None = None
+    factors: Mapping[int, float] = field(default_factory=dict)
     rounding: Rounding = "caffe"
 
     def __call__(self, features: Mapping[int, Tensor], boxes: Tensor) -> Tensor:
@@ -76,6 +81,8 @@ class RegionPooling:
             cells = roi_max_pool(
                 features[stride], region, self.side, 1 / stride, rounding=self.rounding
             )
+            if stride in self.factors:
+                cells = cells * self.factors[stride]
             pooled.append(self.normalise(cells) if self.normalise else cells)
         return torch.cat(pooled, dim=1)
 
