@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 import math
 from pathlib import Path
@@ -14,9 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pycocotools import mask as coco_mask
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
+from tests.unit.evaluation_samples import annotation, open_truth, plain_coco, rectangle, scene
 
 from foveate.errors import DataError, OptionError
 from foveate.training.evaluation import GroundTruth, Resampling, measure
@@ -24,94 +20,7 @@ from foveate.training.evaluation.annotations import Picture
 from foveate.training.evaluation.bootstrap import area_worth, average_recall
 from foveate.training.evaluation.tally import Tally
 
-SIZE = (120, 160)
-CLASSES = {"cat": 3, "bird": 5, "boat": 9}
 FEW = Resampling(replicates=50)
-
-
-def rectangle(x: int, y: int, width: int, height: int) -> dict[str, Any]:
-    mask = np.zeros(SIZE, np.uint8, order="F")
-    mask[y : y + height, x : x + width] = 1
-    rle: dict[str, Any] = coco_mask.encode(mask)
-    return rle
-
-
-def annotation(identifier: int, image: int, category: int, rle: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "id": identifier,
-        "image_id": image,
-        "category_id": category,
-        "segmentation": rle,
-        "bbox": coco_mask.toBbox(rle).tolist(),
-        "area": float(coco_mask.area(rle)),
-        "iscrowd": 0,
-        "family": f"family {identifier % 7}",
-    }
-
-
-def scene(pictures: int = 12, seed: int = 3) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Random rectangles with a few crowds, and results near some of them, with equal scores."""
-    random = np.random.default_rng(seed)
-    annotations: list[dict[str, Any]] = []
-    results: list[dict[str, Any]] = []
-    for image in range(1, pictures + 1):
-        for _ in range(int(random.integers(0, 6))):
-            x, y = int(random.integers(0, 100)), int(random.integers(0, 80))
-            width, height = int(random.integers(4, 59)), int(random.integers(4, 39))
-            category = int(random.choice(list(CLASSES.values())))
-            rle = rectangle(x, y, width, height)
-            entry = annotation(len(annotations) + 1, image, category, rle)
-            entry["iscrowd"] = int(random.random() < 0.1)
-            annotations.append(entry)
-            for _ in range(int(random.integers(0, 9))):
-                dx, dy = random.integers(-3, 4, 2)
-                found = rectangle(max(x + int(dx), 0), max(y + int(dy), 0), width + 1, height)
-                guess = category if random.random() < 0.8 else 3
-                results.append(
-                    {
-                        "image_id": image,
-                        "category_id": guess,
-                        "score": float(random.integers(0, 20)) / 20,
-                        "segmentation": found,
-                        "bbox": coco_mask.toBbox(found).tolist(),
-                    }
-                )
-    images = [
-        {"id": i, "file_name": f"{i}.jpg", "height": SIZE[0], "width": SIZE[1]}
-        for i in range(1, pictures + 1)
-    ]
-    categories = [{"id": i, "name": name} for name, i in CLASSES.items()]
-    return {"images": images, "annotations": annotations, "categories": categories}, results
-
-
-def open_truth(content: dict[str, Any]) -> GroundTruth:
-    return GroundTruth(content, pictures=Path("pictures"), name="scene")
-
-
-def plain_coco(
-    content: dict[str, Any],
-    results: list[dict[str, Any]],
-    *,
-    kind: str,
-    by_class: bool,
-    most: int = 100,
-) -> Any:
-    """Evaluate as pycocotools' own demo does."""
-    keep = "segmentation" if kind == "segm" else "bbox"
-    own = {"image_id", "category_id", "score", keep}
-    with contextlib.redirect_stdout(io.StringIO()):
-        truth = COCO()
-        truth.dataset = json.loads(json.dumps(content, default=bytes.decode))
-        truth.createIndex()
-        found = truth.loadRes([{k: v for k, v in r.items() if k in own} for r in results])
-        evaluated = COCOeval(truth, found, kind)
-        evaluated.params.useCats = int(by_class)
-        evaluated.params.maxDets = [1, 10, most] if most <= 100 else [10, 100, most]
-        evaluated.evaluate()
-        evaluated.accumulate()
-        evaluated.summarize()
-    return evaluated.stats
-
 
 REGIONS = [("mask", "segm"), ("box", "bbox")]
 DETECTIONS = ["AP", "AP50", "AP75", "AP, small", "AP, medium", "AP, large"]
@@ -119,15 +28,15 @@ SIZES = ["small", "medium", "large"]
 
 
 def assert_equal_to_pycocotools(
-    content: dict[str, Any], results: list[dict[str, Any]], *, region: str, kind: str
+    content: dict[str, Any], results: list[dict[str, Any]], *, region: str, kind: str, **how: Any
 ) -> None:
-    stats = plain_coco(content, results, kind=kind, by_class=True)
+    stats = plain_coco(content, results, kind=kind, by_class=True, **how)
     figures = measure(open_truth(content), results, task="detections", resampling=FEW)
     ours = [figures[f"{region} {name}"].value for name in [*DETECTIONS, "AR@100"]]
     theirs = [math.nan if value < 0 else value for value in [*stats[:6], stats[8]]]
     assert ours == pytest.approx(theirs, abs=1e-9, nan_ok=True)
 
-    stats = plain_coco(content, results, kind=kind, by_class=False, most=1000)
+    stats = plain_coco(content, results, kind=kind, by_class=False, most=1000, **how)
     figures = measure(open_truth(content), results, task="proposals", most=1000, resampling=FEW)
     names = ["AR@10", "AR@100", "AR@1000", *(f"AR@1000, {size}" for size in SIZES)]
     ours = [figures[f"{region} {name}"].value for name in names]
@@ -138,6 +47,13 @@ def assert_equal_to_pycocotools(
 @pytest.mark.parametrize(("region", "kind"), REGIONS)
 def test_a_fixed_scene_equals_plain_pycocotools(region: str, kind: str) -> None:
     assert_equal_to_pycocotools(*scene(), region=region, kind=kind)
+
+
+@pytest.mark.parametrize(("region", "kind"), REGIONS)
+def test_a_fixed_scene_equals_faster_coco_eval(region: str, kind: str) -> None:
+    faster = pytest.importorskip("faster_coco_eval")
+    library = (faster.COCO, faster.COCOeval_faster)
+    assert_equal_to_pycocotools(*scene(), region=region, kind=kind, library=library)
 
 
 @settings(max_examples=12, deadline=None)
