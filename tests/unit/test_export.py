@@ -106,8 +106,9 @@ def test_regions_are_pooled_by_our_operator_and_its_body(bundle: Bundle) -> None
     assert (attributes["plugin_namespace"], attributes["plugin_version"]) == (b"foveate", b"1")
     assert {function.name for function in model.functions} == {"RoiMaxPool2d"}
     # Maps of stride 8, 16 and 32 have a body each, of as many levels as their sides need.
-    sides = {function.overload.split("_")[1] for function in model.functions}
-    assert sides == {"128", "64", "32"}
+    assert {function.overload for function in model.functions} == {
+        f"caffe_7x7_side_{side}_radix_2_parts_1" for side in (32, 64, 128)
+    }
     assert {node.overload for node in nodes} == {f.overload for f in model.functions}
     operators = {node.op_type for node in [*model.graph.node, *model.functions[0].node]}
     assert not operators & {"MaxRoiPool", "Loop", "If", "Scan"}

@@ -16,7 +16,7 @@ from onnx import TensorProto, helper
 
 from foveate.arrays import Floats
 from foveate.export.function_bodies.roi_max_pool import roi_max_pool_body
-from foveate.export.operators import DOMAIN, ROUNDINGS
+from foveate.export.operators import DOMAIN, ROUNDINGS, attach_bodies
 from foveate.kernels.roi_max_pool.reference import roi_max_pool as reference
 
 RADICES = (2, 4)
@@ -66,7 +66,7 @@ def body(
     return session(
         "RoiMaxPool2d",
         dtype,
-        [roi_max_pool_body(largest, radix, parts)],
+        [roi_max_pool_body(largest, shape, rounding, radix=radix, parts=parts)],
         pooled_shape=list(shape),
         spatial_scale=scale,
         rounding=ROUNDINGS.index(rounding),
@@ -129,6 +129,60 @@ def test_the_body_equals_the_reference(
 def test_the_body_equals_the_reference_on_ten_thousand_regions(rounding: str, radix: int) -> None:
     for seed in range(400):
         compare(seed, rounding, radix, (7, 7), 1 / 16, parts=PARTS[seed % 2])
+
+
+@pytest.mark.parametrize("rounding", ROUNDINGS)
+def test_corners_next_to_halves_round_as_in_the_reference(rounding: str) -> None:
+    halves = np.array([-2.5, -1.5, -0.5, 0.5, 1.5, 2.5, 6.5, 7.5, 2**22 + 0.5], np.float32)
+    away = np.float32(np.inf)
+    places = np.concatenate([halves, np.nextafter(halves, away), np.nextafter(halves, -away)])
+    boxes = np.array([[x, y, x + 4, y + 5] for x in places for y in places], np.float32)
+    rois = np.pad(boxes, [(0, 0), (1, 0)])
+    features = np.random.default_rng(0).normal(size=(1, 5, 9, 11)).astype(np.float32)
+    found = run(body((3, 5), 1.0, rounding), features, rois)
+    np.testing.assert_array_equal(found, reference(features, rois, (3, 5), 1.0, rounding))
+
+
+def test_nodes_of_one_model_get_the_body_of_their_own_attributes() -> None:
+    kinds = [((7, 7), "caffe"), ((7, 7), "v2"), ((2, 3), "v2")]
+    nodes = [
+        helper.make_node(
+            "RoiMaxPool2d",
+            ["features", "rois"],
+            [f"y{number}"],
+            domain=DOMAIN,
+            pooled_shape=shape,
+            spatial_scale=0.25,
+            rounding=ROUNDINGS.index(rounding),
+            **PLUGIN,
+        )
+        for number, (shape, rounding) in enumerate(kinds)
+    ]
+    inputs = {"features": [1, 5, "h", "w"], "rois": ["r", 5]}
+    graph = helper.make_graph(
+        nodes,
+        "three",
+        [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in inputs.items()],
+        [helper.make_tensor_value_info(f"y{n}", TensorProto.FLOAT, None) for n in range(3)],
+    )
+    versions = [helper.make_opsetid("", 18), helper.make_opsetid(DOMAIN, 1)]
+    model = helper.make_model(graph, opset_imports=versions, ir_version=10)
+    attach_bodies(model, long_side=160)
+    one = onnxruntime.InferenceSession(
+        model.SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(1, 5, 30, 40)).astype(np.float32)
+    rois = random_rois(rng, 25, 1, 160, 0.25)
+    found = one.run(None, {"features": features, "rois": rois})
+    for pooled, (shape, rounding) in zip(found, kinds, strict=True):
+        expected = reference(features, rois, shape, 0.25, rounding)
+        np.testing.assert_array_equal(pooled, expected)
+
+
+def test_a_body_has_few_nodes_since_each_of_them_makes_a_session_slower() -> None:
+    nodes = roi_max_pool_body(128, (7, 7), "caffe").node
+    assert sum(node.op_type != "Constant" for node in nodes) <= 90
 
 
 def test_the_body_equals_max_roi_pool() -> None:

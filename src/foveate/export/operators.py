@@ -13,7 +13,7 @@ from math import ceil
 from typing import Any
 
 import onnx
-from onnx import defs
+from onnx import defs, helper
 from onnxscript.values import Op, Opset
 
 from foveate.export.function_bodies.bilinear_upsample import bilinear_upsample_body
@@ -64,8 +64,7 @@ def attach_bodies(model: onnx.ModelProto, long_side: int) -> None:
     bodies = {}
     for node in ours:
         if node.op_type == "RoiMaxPool2d":
-            scale = next(one.f for one in node.attribute if one.name == "spatial_scale")
-            body = _roi_max_pool_body(ceil(long_side * scale), channels.get(node.input[0], 1))
+            body = _roi_max_pool_body(node, long_side, channels.get(node.input[0], 1))
             node.overload = body.overload
             bodies[body.overload] = body
     model.functions.extend(bodies.values())
@@ -76,12 +75,24 @@ def attach_bodies(model: onnx.ModelProto, long_side: int) -> None:
         model.functions.append(paste_windows_body() if windows else bilinear_upsample_body())
 
 
-def _roi_max_pool_body(side: int, channels: int) -> onnx.FunctionProto:
-    """Choose the body for maps of a largest side in cells and a number of channels."""
+def _roi_max_pool_body(
+    node: onnx.NodeProto, long_side: int, channels: int
+) -> onnx.FunctionProto:
+    """Choose the body for a node and the size and channels of the maps that it gets."""
+    attributes = {one.name: helper.get_attribute_value(one) for one in node.attribute}
+    side = ceil(long_side * attributes["spatial_scale"])
+    rows, columns = attributes["pooled_shape"]
+    rounding = ROUNDINGS[attributes["rounding"]]
     radix = 4 if side > LARGEST_FULL_TABLE else 2
     parts = PARTS if channels >= MANY_CHANNELS else 1
-    name = f"side_{side}_radix_{radix}_parts_{parts}"
-    return roi_max_pool_body(side, radix, parts, overload=name)
+    return roi_max_pool_body(
+        side,
+        (rows, columns),
+        rounding,
+        radix=radix,
+        parts=parts,
+        overload=f"{rounding}_{rows}x{columns}_side_{side}_radix_{radix}_parts_{parts}",
+    )
 
 
 def _schema(

@@ -5,19 +5,26 @@ A sparse table holds the maxima of all windows whose sides are powers of two. An
 of four of them, which overlap, one at each of its corners; so a bin is the maximum of four look-ups
 however large it is. The table is separable: windows of all heights are stacked along the rows, then
 windows of all widths along the columns, so that the place of a window is the sum of one number a
-row and one number a column.
+row and one number a column. The first row and the first column are zeros, for bins that cover
+nothing.
 
 Channels do not meet, so they may be cut into parts, of which one at a time has its table and its
 look-ups in memory.
 
-NOTE: Heights (or widths) that the map does not have are stacks of no rows, so one body serves maps
-of any size up to 2^levels. A bin larger than that would need a window that the table does not have:
-its look-up is out of bounds, an error in ONNX Runtime, never a wrong maximum.
+NOTE: What a session costs to make grows with its nodes, and a detector has a body a pooled map and
+region. So rows and columns, and both edges of bins, share one arithmetic on (R, edge, axis, bin, 1);
+what follows from the node's attributes is a constant; and windows grow by one MaxPool a size, whose
+kernel covers all that lies between the two windows that would do.
+
+NOTE: A bin longer than the largest map's side is longer than the lists by its length: their look-up
+is out of bounds, an error in ONNX Runtime, never a wrong maximum.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
+from math import prod
 
 import onnx
 from onnx import parser
@@ -27,9 +34,21 @@ __all__ = ["roi_max_pool_body"]
 _FARTHEST = 2.0**28
 """Largest map coordinate, as in the reference: what lies farther counts as this."""
 
+_BELOW_HALF = 0.5 - 2.0**-25
+"""The float32 below 0.5: x + this, cut, is x rounded with halves up. x + 0.5 may be rounded up itself."""
+
+_LARGEST_GROWTH = 16
+"""Of a window by one MaxPool: ONNX Runtime is ten times slower where a kernel has 33 rows."""
+
 
 def roi_max_pool_body(
-    largest_side: int, radix: int = 2, parts: int = 1, overload: str = ""
+    largest_side: int,
+    pooled_shape: tuple[int, int],
+    rounding: str,
+    *,
+    radix: int = 2,
+    parts: int = 1,
+    overload: str = "",
 ) -> onnx.FunctionProto:
     """Write the function for maps of any size up to a largest one.
 
@@ -39,243 +58,219 @@ def roi_max_pool_body(
 
     Args:
         largest_side: of the maps, in cells.
+        pooled_shape: rows and columns, as the node's attribute of this name.
+        rounding: "caffe" or "v2", as the node's attribute of this name.
         radix: of the windows' sides, 1, radix, radix^2 and so on: 2, or 4 for a table of a third of
             the size and 16 look-ups in place of four.
         parts: that the channels are cut into; tables and look-ups are of one part at a time. At
             most the number of channels.
         overload: name of this body among those of one model.
     """
-    levels = 1
-    while radix**levels < largest_side:
-        levels += 1
-    cut = f"Split <axis = 1, num_outputs = {parts}>" if parts > 1 else "Identity"
-    join = "Concat <axis = 1>" if parts > 1 else "Identity"
+    windows = [1]
+    while windows[-1] * radix < largest_side:
+        windows.append(windows[-1] * radix)
     lines = [
-        *_constants(levels, radix),
-        *_sizes(),
-        *_corners(),
-        *_bins("y", "rows", "height", radix),
-        *_bins("x", "columns", "width", radix),
-        *_places(radix),
-        f"{_of_parts('features', parts)} = {cut} (features)",
+        *_regions(),
+        *_sides(windows[-1]),
+        *_bins(pooled_shape, rounding),
+        *_places(windows, largest_side, radix),
+        *_grid(pooled_shape, windows),
     ]
-    for part in range(parts):
-        lines += [*_table(part, levels, radix), *_look_ups(part, radix)]
-    lines.append(f"pooled = {join} ({_of_parts('pooled', parts)})")
-    body = "\n".join(lines)
+    if parts == 1:
+        lines += _pooled("features", "pooled", windows)
+    else:
+        sources, results = ([f"{name}_{part}" for part in range(parts)] for name in ("map", "bins"))
+        lines.append(f"{', '.join(sources)} = Split <axis = 1, num_outputs = {parts}> (features)")
+        for source, result in zip(sources, results, strict=True):
+            lines += _pooled(source, result, windows)
+        lines.append(f"pooled = Concat <axis = 1> ({', '.join(results)})")
     function = parser.parse_function(
         '<opset_import: ["" : 18], domain: "foveate">\n'
         "RoiMaxPool2d <pooled_shape, spatial_scale, rounding, plugin_namespace, plugin_version>"
-        f"(features, rois) => (pooled)\n{{\n{body}\n}}"
+        f"(features, rois) => (pooled)\n{{\n" + "\n".join(lines) + "\n}"
     )
     function.overload = overload
     return function
 
 
-def _of_parts(name: str, parts: int) -> str:
-    return ", ".join(f"{name}_{part}" for part in range(parts))
+def _ints(*values: int, shape: tuple[int, ...] | None = None) -> str:
+    return _constant("int64", values, shape)
 
 
-def _ints(values: list[int]) -> str:
-    return f"Constant <value_ints = [{', '.join(map(str, values))}]> ()"
+def _floats(*values: float, shape: tuple[int, ...] = ()) -> str:
+    return _constant("float", values, shape)
 
 
-def _constants(levels: int, radix: int) -> Iterator[str]:
-    powers = [radix**k for k in range(levels)]
-    yield f"zero = {_ints([0])}"
-    yield f"one = {_ints([1])}"
-    yield f"all = {_ints([2**62])}"
-    for axis in (1, 2, 3, 4, 5):
-        yield f"axis_{axis} = {_ints([axis])}"
-    yield f"last_axis = {_ints([-1])}"
-    yield "zero_scalar = Constant <value_int = 0> ()"
-    yield "one_scalar = Constant <value_int = 1> ()"
-    yield "pooled_shape_values = Constant <value_ints: ints = @pooled_shape> ()"
-    yield "none = Constant <value_float = 0.0> ()"
-    yield "half = Constant <value_float = 0.5> ()"
-    yield f"windows = {_ints(powers)}"
-    # The last of them is met by no bin that the table serves.
-    yield f"next_windows = {_ints([*powers[1:], radix**levels + 1])}"
-    below = [int(column < row) for row in range(levels) for column in range(levels)]
-    yield f"below_flat = {_ints(below)}"
-    yield f"square = {_ints([levels, levels])}"
-    yield "below = Reshape (below_flat, square)"
+def _constant(kind: str, values: tuple[float, ...], shape: tuple[int, ...] | None) -> str:
+    lengths = (len(values),) if shape is None else shape
+    assert prod(lengths) == len(values)
+    dimensions = f"[{','.join(map(str, lengths))}]" if lengths else ""
+    return f"Constant <value = {kind}{dimensions} {{{', '.join(map(str, values))}}}> ()"
 
 
-def _sizes() -> Iterator[str]:
-    """Rows (and columns) of the table, and in which of them the windows of each size begin."""
-    yield "batch_size = Shape <start = 0, end = 1> (features)"
-    yield "height = Shape <start = 2, end = 3> (features)"
-    yield "width = Shape <start = 3, end = 4> (features)"
-    for axis, side in (("y", "height"), ("x", "width")):
-        yield f"less_{axis} = Sub ({side}, windows)"
-        yield f"counted_{axis} = Add (less_{axis}, one)"
-        yield f"counts_{axis} = Max (counted_{axis}, zero)"
-        yield f"counts_below_{axis} = Mul (counts_{axis}, below)"
-        yield f"starts_{axis} = ReduceSum <keepdims = 0> (counts_below_{axis}, axis_1)"
-        yield f"sum_{axis} = ReduceSum (counts_{axis}, zero)"
-    yield "table_columns = Identity (sum_x)"
-    yield "table_rows = Add (sum_y, one)"
-    yield "zero_place = Mul (sum_y, table_columns)"
-
-
-def _table(part: int, levels: int, radix: int) -> Iterator[str]:
-    """Stack windows of all heights, then of all widths: `table_*` (N * rows * columns, C)."""
-    tall, wide = f"tall_{part}", f"wide_{part}"
-    yield f"channels_{part} = Shape <start = 1, end = 2> (features_{part})"
-    yield f"{tall}_0 = Transpose <perm = [0, 2, 3, 1]> (features_{part})"
-    yield from _grown(tall, levels, radix, axis=1)
-    # A row of zeros, for bins that cover nothing.
-    yield f"zero_value_{part} = CastLike (none, features)"
-    yield f"zero_shape_{part} = Concat <axis = 0> (batch_size, one, width, channels_{part})"
-    yield f"zero_row_{part} = Expand (zero_value_{part}, zero_shape_{part})"
-    stack = ", ".join(f"{tall}_{k}" for k in range(levels))
-    yield f"{wide}_0 = Concat <axis = 1> ({stack}, zero_row_{part})"
-    yield from _grown(wide, levels, radix, axis=2)
-    stack = ", ".join(f"{wide}_{k}" for k in range(levels))
-    yield f"stacked_{part} = Concat <axis = 2> ({stack})"
-    yield f"flat_shape_{part} = Concat <axis = 0> (last_axis, channels_{part})"
-    yield f"table_{part} = Reshape (stacked_{part}, flat_shape_{part})"
-
-
-def _grown(name: str, levels: int, radix: int, *, axis: int) -> Iterator[str]:
-    """Windows of each size from those of the size before, doubled once or more."""
-    for k in range(1, levels):
-        before, size = f"{name}_{k - 1}", radix ** (k - 1)
-        while size < radix**k:
-            double = f"{name}_{k}" if 2 * size == radix**k else f"{name}_of_{2 * size}"
-            yield f"{double}_step = {_ints([size])}"
-            yield f"{double}_end = {_ints([-size])}"
-            yield f"{double}_a = Slice ({before}, zero, {double}_end, axis_{axis})"
-            yield f"{double}_b = Slice ({before}, {double}_step, all, axis_{axis})"
-            yield f"{double} = Max ({double}_a, {double}_b)"
-            before, size = double, 2 * size
-
-
-def _corners() -> Iterator[str]:
-    """Corners in whole map pixels, rounded half away from zero; `Round` would round to even."""
-    yield "v2 = Constant <value_int: int = @rounding> ()"
-    yield "is_v2 = Cast <to = 9> (v2)"
-    yield "inclusive = Sub (one, v2)"
+def _regions() -> Iterator[str]:
+    """Corners in whole map pixels, `start` and `end` (R, 1, axis, 1, 1), and the index of the map."""
+    yield f"none = {_floats(0.0)}"
+    yield f"farthest = {_floats(_FARTHEST)}"
+    yield f"nearest = {_floats(-_FARTHEST)}"
+    yield f"below_half = {_floats(_BELOW_HALF)}"
     yield "scale = Constant <value_float: float = @spatial_scale> ()"
-    yield f"farthest = Constant <value_float = {_FARTHEST}> ()"
-    yield f"nearest = Constant <value_float = {-_FARTHEST}> ()"
-    yield "batch = Slice (rois, zero, one, axis_1)"
-    yield "boxes = Slice (rois, one, axis_5, axis_1)"
-    yield "unknown = IsNaN (boxes)"
-    yield "known_boxes = Where (unknown, none, boxes)"
-    yield "scaled = Mul (known_boxes, scale)"
-    yield "within = Clip (scaled, nearest, farthest)"
-    yield "magnitude = Abs (within)"
-    yield from _rounded("magnitude", "whole")
-    yield "sign = Sign (within)"
-    yield "rounded = Mul (sign, whole)"
-    yield "corners = Cast <to = 7> (rounded)"
-    yield "x_start = Slice (corners, zero, one, axis_1)"
-    yield "y_start = Slice (corners, one, axis_2, axis_1)"
-    yield "x_end = Slice (corners, axis_2, axis_3, axis_1)"
-    yield "y_end = Slice (corners, axis_3, axis_4, axis_1)"
-    # A region of a map that does not exist, or with a corner that is no number, covers nothing.
-    yield "unknown_count = Cast <to = 7> (unknown)"
-    yield "unknown_corners = ReduceMax (unknown_count, axis_1)"
-    yield "batch_limit = CastLike (batch_size, batch)"
-    yield "from_first = GreaterOrEqual (batch, none)"
-    yield "to_last = Less (batch, batch_limit)"
-    yield "in_batch = And (from_first, to_last)"
-    yield "has_unknown = Cast <to = 9> (unknown_corners)"
-    yield "is_known = Not (has_unknown)"
-    yield "is_region = And (in_batch, is_known)"
-    yield "usable_batch = Where (in_batch, batch, none)"
+    yield f"last_axes = {_ints(2, 3)}"
+    yield f"batch_column = {_ints(0, shape=(1, 1))}"
+    yield f"corner_columns = {_ints(2, 1, 4, 3, shape=(2, 2))}"
+    yield f"corner_axes = {_ints(1, 2)}"
+    yield "columns = Unsqueeze (rois, last_axes)"
+    yield "batch = Gather <axis = 1> (columns, batch_column)"
+    yield "corners = Gather <axis = 1> (columns, corner_columns)"
+    # A region of a map that does not exist, or with a corner that is no number, lies far from all.
+    yield "unknown = IsNaN (corners)"
+    yield "unknowns = Where (unknown, farthest, none)"
+    yield "any_unknown = ReduceMax (unknowns, corner_axes)"
+    yield "known_batch = Sub (batch, any_unknown)"
+    yield "batch_size = Shape <start = 0, end = 1> (features)"
+    yield "batch_limit = Cast <to = 1> (batch_size)"
+    yield "from_first = GreaterOrEqual (known_batch, none)"
+    yield "to_last = Less (known_batch, batch_limit)"
+    yield "is_region = And (from_first, to_last)"
+    yield "usable_batch = Where (is_region, batch, none)"
     yield "batch_index = Cast <to = 7> (usable_batch)"
-    yield "batch_start = Mul (batch_index, table_rows)"
-    yield "regions = Shape <start = 0, end = 1> (rois)"
-    yield "rows = Slice (pooled_shape_values, zero, one)"
-    yield "columns = Slice (pooled_shape_values, one, axis_2)"
+    yield "scaled = Mul (corners, scale)"
+    yield "known = Where (is_region, scaled, farthest)"
+    yield "within = Clip (known, nearest, farthest)"
+    # Halves away from zero; `Round` would round to even.
+    yield "sign = Sign (within)"
+    yield "away = Mul (sign, below_half)"
+    yield "moved = Add (within, away)"
+    yield "whole = Cast <to = 7> (moved)"
+    yield "start, end = Split <axis = 1, num_outputs = 2> (whole)"
 
 
-def _rounded(value: str, result: str) -> Iterator[str]:
-    """Round what is not negative, halves up; adding 0.5 first would round the float below it up."""
-    yield f"{value}_floor = Floor ({value})"
-    yield f"{value}_rest = Sub ({value}, {value}_floor)"
-    yield f"{value}_is_up = GreaterOrEqual ({value}_rest, half)"
-    yield f"{value}_up = Cast <to = 1> ({value}_is_up)"
-    yield f"{result} = Add ({value}_floor, {value}_up)"
+def _sides(largest_window: int) -> Iterator[str]:
+    """Sides of the map, `sides` and `padded_sides` (axis, 1, 1), and the padding."""
+    yield f"side_axes = {_ints(1, 2)}"
+    yield f"least = {_ints(largest_window)}"
+    yield f"border = {_ints(1)}"
+    yield f"before = {_ints(0, 0, 1, 1, 0, 0)}"
+    yield "map_sides = Shape <start = 2, end = 4> (features)"
+    yield "bordered = Add (map_sides, border)"
+    # The largest window must fit, and what it covers of the padding is never looked up.
+    yield "padded = Max (bordered, least)"
+    yield "after = Sub (padded, bordered)"
+    yield "padding = Concat <axis = 0> (before, after)"
+    yield "sides = Unsqueeze (map_sides, side_axes)"
+    yield "padded_sides = Unsqueeze (padded, side_axes)"
 
 
-def _bins(axis: str, count: str, limit: str, radix: int) -> Iterator[str]:
-    """Table rows (or columns) of each bin's windows, `*_place_0` and so on (R, bins)."""
-    yield f"{axis}_length = Sub ({axis}_end, {axis}_start)"
-    yield f"{axis}_closed = Add ({axis}_length, inclusive)"
-    yield f"{axis}_size = Max ({axis}_closed, one)"
-    yield f"{axis}_size_float = Cast <to = 1> ({axis}_size)"
-    yield f"{axis}_count = Cast <to = 1> ({count})"
-    yield f"{axis}_step = Div ({axis}_size_float, {axis}_count)"
-    yield f"{axis}_count_scalar = Squeeze ({count})"
-    yield f"{axis}_index = Range (zero_scalar, {axis}_count_scalar, one_scalar)"
-    yield f"{axis}_next = Add ({axis}_index, one)"
-    for edge, index in (("low", f"{axis}_index"), ("high", f"{axis}_next")):
-        name = f"{axis}_{edge}"
-        yield f"{name}_factor = Cast <to = 1> ({index})"
-        yield f"{name} = Mul ({name}_factor, {axis}_step)"
-        yield from _rounded(name, f"{name}_v2")
-    yield f"{axis}_high_ceil = Ceil ({axis}_high)"
-    for edge, caffe in (("low", f"{axis}_low_floor"), ("high", f"{axis}_high_ceil")):
-        name = f"{axis}_{edge}"
-        yield f"{name}_edge = Where (is_v2, {name}_v2, {caffe})"
-        yield f"{name}_whole = Cast <to = 7> ({name}_edge)"
-        yield f"{name}_place = Add ({name}_whole, {axis}_start)"
-        yield f"{name}_inside = Max ({name}_place, zero)"
-        yield f"{name}_bound = Min ({name}_inside, {limit})"
-    yield f"{axis}_extent = Sub ({axis}_high_bound, {axis}_low_bound)"
-    yield f"{axis}_empty = LessOrEqual ({axis}_extent, zero)"
-    yield f"{axis}_extent_last = Unsqueeze ({axis}_extent, last_axis)"
-    yield f"{axis}_reached = GreaterOrEqual ({axis}_extent_last, next_windows)"
-    # Axis 2 and not -1, which ONNX Runtime mistakes where there are no regions.
-    yield f"{axis}_reached_count = Cast <to = 7> ({axis}_reached)"
-    yield f"{axis}_level = ReduceSum <keepdims = 0> ({axis}_reached_count, axis_2)"
-    yield f"{axis}_window = Gather (windows, {axis}_level)"
-    yield f"{axis}_base = Gather (starts_{axis}, {axis}_level)"
-    yield f"{axis}_place_0 = Add ({axis}_base, {axis}_low_bound)"
-    yield f"{axis}_farthest = Sub ({axis}_extent, {axis}_window)"
-    for k in range(1, radix):
-        yield f"{axis}_factor_{k} = {_ints([k])}"
-        yield f"{axis}_further_{k} = Mul ({axis}_factor_{k}, {axis}_window)"
-        yield f"{axis}_offset_{k} = Min ({axis}_further_{k}, {axis}_farthest)"
-        yield f"{axis}_place_{k} = Add ({axis}_place_0, {axis}_offset_{k})"
+def _bins(pooled_shape: tuple[int, int], rounding: str) -> Iterator[str]:
+    """First map index of each bin and that behind its last, `low` and `high` (R, 1, axis, P, 1)."""
+    bins = max(pooled_shape)
+    inclusive = int(rounding == "caffe")
+    # floor(-x) is -ceil(x), so both edges are floors.
+    sign = -1 if rounding == "caffe" else 1
+    edges = [*range(bins), *(sign * (index + 1) for index in range(bins))]
+    yield f"inclusive = {_ints(inclusive)}"
+    yield f"counts = {_floats(*pooled_shape, shape=(2, 1, 1))}"
+    yield f"edges = {_floats(*edges, shape=(2, 1, bins, 1))}"
+    yield f"signs = {_floats(1.0, sign, shape=(2, 1, 1, 1))}"
+    yield f"first_index = {_ints(0)}"
+    yield "length = Sub (end, start)"
+    yield "closed = Add (length, inclusive)"
+    yield "size = Max (closed, border)"
+    yield "size_float = Cast <to = 1> (size)"
+    yield "step = Div (size_float, counts)"
+    yield "exact = Mul (step, edges)"
+    if rounding == "v2":
+        yield "raised = Add (exact, below_half)"
+    yield f"floor = Floor ({'raised' if rounding == 'v2' else 'exact'})"
+    yield "signed = Mul (floor, signs)"
+    yield "edge = Cast <to = 7> (signed)"
+    yield "place = Add (edge, start)"
+    yield "from_side = Max (place, first_index)"
+    yield "bounds = Min (from_side, sides)"
+    yield "low, high = Split <axis = 1, num_outputs = 2> (bounds)"
 
 
-def _places(radix: int) -> Iterator[str]:
-    """Rows of the flat table in which each bin's windows are, `place_0` and so on (R, bins)."""
-    yield "is_nothing = Not (is_region)"
-    yield "y_nothing = Or (y_empty, is_nothing)"
-    yield "y_nothing_column = Unsqueeze (y_nothing, axis_2)"
-    yield "x_empty_row = Unsqueeze (x_empty, axis_1)"
-    yield "empty = Or (y_nothing_column, x_empty_row)"
-    for k in range(radix):
-        yield f"y_table_{k} = Add (y_place_{k}, batch_start)"
-        yield f"y_flat_{k} = Mul (y_table_{k}, table_columns)"
-        yield f"y_column_{k} = Unsqueeze (y_flat_{k}, axis_2)"
-        yield f"x_row_{k} = Unsqueeze (x_place_{k}, axis_1)"
-    for number in range(radix**2):
-        y, x = divmod(number, radix)
-        yield f"sum_{number} = Add (y_column_{y}, x_row_{x})"
-        yield f"grid_{number} = Where (empty, zero_place, sum_{number})"
-        yield f"place_{number} = Flatten <axis = 1> (grid_{number})"
+def _places(windows: list[int], largest_side: int, radix: int) -> Iterator[str]:
+    """Table index of each bin's windows along each axis: `y` and `x` (R, radix, 1, P, 1).
+
+    On a padded side of L cells there are L + 1 - S windows of size S, so the stack of a level
+    begins at level * (L + 1) - (sum of the sizes before). Index 0, the border, is nothing.
+    """
+    of_length = [
+        max(level for level, size in enumerate(windows) if size <= max(length, 1))
+        for length in range(largest_side + 1)
+    ]
+    yield f"levels = {_ints(*of_length)}"
+    yield f"sizes = {_ints(*(windows[level] for level in of_length))}"
+    yield f"sizes_before = {_ints(*(sum(windows[:level]) - 1 for level in of_length))}"
+    yield f"turns = {_ints(*range(radix), shape=(radix, 1, 1, 1))}"
+    yield "stack = Add (padded_sides, border)"
+    yield "extent = Sub (high, low)"
+    yield "level = Gather (levels, extent)"
+    yield "stacks = Mul (level, stack)"
+    yield "less = Gather (sizes_before, extent)"
+    yield "base = Sub (stacks, less)"
+    yield "first = Add (base, low)"
+    yield "window = Gather (sizes, extent)"
+    yield "rest = Sub (extent, window)"
+    # Look-ups are spread evenly, from the bin's first window to the one that ends where the bin does.
+    yield "shares = Mul (rest, turns)"
+    if radix > 2:
+        yield f"turns_after = {_ints(radix - 1)}"
+        yield "offsets = Div (shares, turns_after)"
+    yield f"further = Add (first, {'offsets' if radix > 2 else 'shares'})"
+    yield "covers = Cast <to = 9> (extent)"
+    yield "index = Where (covers, further, first_index)"
+    yield "y, x = Split <axis = 2, num_outputs = 2> (index)"
 
 
-def _look_ups(part: int, radix: int) -> Iterator[str]:
-    """Gather each bin's windows one after the other, so that few are in memory at a time."""
-    maximum = f"maximum_{part}_0"
-    yield f"{maximum} = Gather (table_{part}, place_0)"
-    for number in range(1, radix**2):
-        of = f"{part}_{number}"
-        # Nothing is expanded. It makes the look-up wait for the maximum before it.
-        yield f"shape_{of} = Shape <start = 0, end = 2> ({maximum})"
-        yield f"turn_{of} = Expand (place_{number}, shape_{of})"
-        yield f"window_{of} = Gather (table_{part}, turn_{of})"
-        yield f"maximum_{of} = Max ({maximum}, window_{of})"
-        maximum = f"maximum_{of}"
-    yield f"by_channel_{part} = Transpose <perm = [0, 2, 1]> ({maximum})"
-    yield f"pooled_shape_{part} = Concat <axis = 0> (regions, channels_{part}, pooled_shape_values)"
-    # Zero regions are zero, not "as before".
-    yield f"pooled_{part} = Reshape <allowzero = 1> (by_channel_{part}, pooled_shape_{part})"
+def _grid(pooled_shape: tuple[int, int], windows: list[int]) -> Iterator[str]:
+    """Places of each bin's windows in the flat table, `places` (R, radix, radix, rows, columns)."""
+    used = {"y": "y", "x": "x"}
+    for axis, count in zip("yx", pooled_shape, strict=True):
+        if count < max(pooled_shape):
+            used[axis] = f"{axis}_used"
+            yield f"{axis}_bins = {_ints(count)}"
+            yield f"{axis}_axis = {_ints(3)}"
+            yield f"{axis}_used = Slice ({axis}, first_index, {axis}_bins, {axis}_axis)"
+    yield f"stack_count = {_ints(len(windows))}"
+    yield f"windows_total = {_ints(sum(windows))}"
+    yield "all_stacks = Mul (stack, stack_count)"
+    yield "table_sides = Sub (all_stacks, windows_total)"
+    yield "table_rows, table_columns = Split <axis = 0, num_outputs = 2> (table_sides)"
+    yield "batch_rows = Mul (batch_index, table_rows)"
+    yield f"rows = Add ({used['y']}, batch_rows)"
+    yield "row_places = Mul (rows, table_columns)"
+    yield f"column_places = Transpose <perm = [0, 2, 1, 4, 3]> ({used['x']})"
+    yield "places = Add (row_places, column_places)"
+
+
+def _pooled(features: str, pooled: str, windows: list[int]) -> Iterator[str]:
+    """Make the table of some channels, windows of all heights and then of all widths, and look up."""
+    yield f"{features}_tall_0 = Pad ({features}, padding)"
+    yield from _grown(f"{features}_tall", windows)
+    yield f"{features}_heights = Concat <axis = 2> ({_levels(f'{features}_tall', windows)})"
+    yield f"{features}_wide_0 = Transpose <perm = [0, 2, 3, 1]> ({features}_heights)"
+    # Rows stand where MaxPool looks for channels, and channels where it looks for columns.
+    yield from _grown(f"{features}_wide", windows)
+    yield f"{features}_table = Concat <axis = 2> ({_levels(f'{features}_wide', windows)})"
+    yield f"{features}_flat = Flatten <axis = 3> ({features}_table)"
+    yield f"{features}_found = Gather ({features}_flat, places)"
+    yield f"{features}_maxima = ReduceMax <keepdims = 0> ({features}_found, corner_axes)"
+    yield f"{pooled} = Transpose <perm = [0, 3, 1, 2]> ({features}_maxima)"
+
+
+def _grown(name: str, windows: list[int]) -> Iterator[str]:
+    """Windows of each size from those of the size before."""
+    for level, (size, larger) in enumerate(pairwise(windows)):
+        source = f"{name}_{level}"
+        while size < larger:
+            growth = min(larger - size, _LARGEST_GROWTH)
+            size += growth
+            grown = f"{name}_{level + 1}" + (f"_of_{size}" if size < larger else "")
+            yield f"{grown} = MaxPool <kernel_shape = [{growth + 1}, 1]> ({source})"
+            source = grown
+
+
+def _levels(name: str, windows: list[int]) -> str:
+    return ", ".join(f"{name}_{level}" for level in range(len(windows)))
