@@ -70,6 +70,8 @@ def workload() -> dict[str, Cost]:
     manifest = Bundle.open("mini").manifest
     plan = Plan.of(HEIGHT, WIDTH, manifest.pyramid, manifest.windows, manifest.features)
     windows, classes = manifest.select.top_k, len(manifest.class_names) + 1
+    assert manifest.classify is not None
+    top_n = manifest.classify.top_n
     cells = sum(level.rows * level.columns for level in plan.levels)
     levels = [
         ((level.height, level.width), (level.canvas_height, level.canvas_width))
@@ -84,6 +86,7 @@ def workload() -> dict[str, Cost]:
         f"`pyramid`, {len(levels)} levels of {WIDTH} x {HEIGHT}": Cost.of_pyramid(
             (HEIGHT, WIDTH), levels
         ),
+        "`pyramid`, resize of 4000 x 3000 to 1024 x 768": Cost.of_resize((3000, 4000), (768, 1024)),
         f"`select_top_k`, {cells} cells, K = {windows}": Cost.of_selection(cells, windows),
         f"`gather_windows`, all inputs of refine, K = {windows}": _sum(
             Cost.of_gathering(shape) for shape in patches
@@ -96,7 +99,17 @@ def workload() -> dict[str, Cost]:
         ),
         f"`nms`, {windows} boxes": Cost.of_nms(windows),
         "`nms`, 1,000 boxes": Cost.of_nms(1000),
+        "`take_boxes`, 100 boxes": Cost.of_taking(100),
+        f"`foveal_boxes`, 100 boxes, {len(FOVEAL_SCALES)} regions": Cost.of_regions(
+            100, len(FOVEAL_SCALES)
+        ),
         f"`decode_boxes`, {windows} boxes, {classes} classes": Cost.of_decoding(windows, classes),
+        f"`finish`, {windows} boxes, {classes - 1} classes, all above the score": Cost.of_finish(
+            windows, classes - 1, 1.0, top_n
+        ),
+        f"`finish`, {windows} boxes, {classes - 1} classes, one candidate in ten": Cost.of_finish(
+            windows, classes - 1, 0.1, top_n
+        ),
         f"`roi_max_pool`, 1,000 ROIs of {BOX:.0f} px, 512 x 38 x 50": Cost.of_roi_max_pool(
             MAPS[0], regions
         ),

@@ -15,6 +15,7 @@ import numpy as np
 
 from foveate.kernels.bilinear_upsample import MASK_BOXES
 from foveate.kernels.decode_boxes import DECODE_BOXES
+from foveate.kernels.finish import FINISH
 from foveate.kernels.gather_windows import GATHER_WINDOWS
 from foveate.kernels.nms import NMS
 from foveate.kernels.op import Op
@@ -220,6 +221,45 @@ def _decode(generator: np.random.Generator, scale: int) -> Call:
     )
 
 
+def _finish(generator: np.random.Generator, scale: int) -> Call:
+    rows, classes, proposals = 12 * scale, 5, 20 * scale
+    # Each class has a place of its own among the probabilities, so that no two scores are equal.
+    order = generator.permutation(rows * (classes + 1)).reshape(rows, classes + 1)
+    probabilities = ((order + 0.5) / order.size).astype(np.float32)
+    boxes = _boxes(generator, proposals, 200)
+    scores = generator.integers(-4, 5, proposals).astype(np.float32)
+    kept = generator.permutation(proposals)[:rows].astype(np.int32)
+    limit = 3 * rows
+    return Call(
+        op=FINISH,
+        inputs=[
+            probabilities,
+            np.zeros((rows, classes + 1, 4), np.float32),
+            boxes,
+            scores,
+            kept,
+            np.array([rows - 2], np.int32),
+        ],
+        outputs=[
+            ((limit, 4), "float32"),
+            ((limit,), "float32"),
+            ((limit,), "int64"),
+            ((limit,), "int32"),
+            ((1,), "int32"),
+        ],
+        numbers={
+            # Boxes stay where they are, in both precisions.
+            "mean": (0.0,) * 4,
+            "std": (0.1, 0.1, 0.2, 0.2),
+            "calibration": (-0.5, 1.25, 0.25),
+            "min_score": 0.3,
+            "iou": 0.4,
+            "height": 300,
+            "width": 400,
+        },
+    )
+
+
 CASES: dict[str, Callable[[np.random.Generator, int], Call]] = {
     "resize": _resize,
     "place": _place,
@@ -230,5 +270,6 @@ CASES: dict[str, Callable[[np.random.Generator, int], Call]] = {
     "nms": _nms,
     "take_boxes": _take,
     "decode_boxes": _decode,
+    "finish": _finish,
 }
 """From a generator and a size, 1 for the interpreter and more for a GPU, to a call."""

@@ -18,6 +18,8 @@ from foveate.kernels.roi_max_pool.variants import bin_lengths
 __all__ = ["GPUS", "Cost", "Gpu"]
 
 _BLEND = 9  # three mixes of a difference, a product and a sum
+_DECODING = 70  # of a box, of which an exponential takes about 20, twice
+_CALIBRATION = 90  # a logarithm and an exponential of about 35 each, three divisions, the rest
 _OVERLAP = (
     18  # four limits, two comparisons, six sides, three areas, two sums of the union, threshold
 )
@@ -183,8 +185,47 @@ class Cost:
 
     @classmethod
     def of_decoding(cls, boxes: int, classes: int) -> Cost:
-        """Count moving each box by each class's deltas; an exponential is about 20 operations."""
+        """Count moving each box by each class's deltas."""
         results = boxes * classes
         return cls(
-            read=16 * boxes + 16 * results, written=16 * results, wide_operations=70 * results
+            read=16 * boxes + 16 * results,
+            written=16 * results,
+            wide_operations=_DECODING * results,
         )
+
+    @classmethod
+    def of_finish(cls, rows: int, classes: int, kept: float, limit: int) -> Cost:
+        """Count scoring all classes of all rows, and suppressing those that score enough.
+
+        Args:
+            rows: Proposals that were classified.
+            classes: Without the background.
+            kept: Share of the candidates that score enough, evenly among the classes.
+            limit: Detections.
+        """
+        candidates = rows * classes
+        pairs = classes * (kept * rows) * max(kept * rows - 1, 0) / 2
+        return cls(
+            read=4 * candidates + 16 * kept * candidates + 24 * rows + 4,
+            written=32 * limit + 4,
+            operations=2 * candidates * candidates,
+            wide_operations=(_CALIBRATION + kept * _DECODING) * candidates + _OVERLAP * pairs,
+        )
+
+    @classmethod
+    def of_taking(cls, boxes: int) -> Cost:
+        """Count gathering boxes and scaling them."""
+        return cls(read=20 * boxes, written=16 * boxes, operations=4 * boxes)
+
+    @classmethod
+    def of_regions(cls, boxes: int, scales: int) -> Cost:
+        """Count the regions around boxes: a difference, a sum, two products, two edges an axis."""
+        regions = boxes * scales
+        return cls(read=16 * boxes + 8 * scales, written=16 * regions, wide_operations=12 * regions)
+
+    @classmethod
+    def of_resize(cls, old: tuple[int, int], new: tuple[int, int]) -> Cost:
+        """Count resizing a picture of bytes; rows and columns."""
+        pixels, resized = prod(old), prod(new)
+        operations = 3 * (_BLEND * resized if resized >= pixels else 2 * pixels)
+        return cls(read=3 * pixels, written=3 * resized, operations=operations)

@@ -131,6 +131,16 @@ def decode_boxes(*, rows: int, classes: int, **_: int) -> LaunchShape:
     return _linear(_ceil_div(rows * classes, 128), 128)
 
 
+def finish_candidates(*, rows: int, classes: int, **_: int) -> LaunchShape:
+    """A thread makes one candidate."""
+    return _linear(_ceil_div(rows * classes, 128), 128)
+
+
+def finish_gather(*, limit: int, **_: int) -> LaunchShape:
+    """A thread gathers one detection."""
+    return _linear(_ceil_div(limit, 128), 128)
+
+
 def foveal_boxes(*, count: int, scale_count: int, **_: int) -> LaunchShape:
     """A thread makes one region."""
     return _linear(_ceil_div(count * scale_count, 128), 128)

@@ -77,6 +77,10 @@ def _in(source: str, *kernels: Kernel) -> list[Kernel]:
 
 _MAP_SHAPE = "int batch, int height, int width, int channels"
 _POOLING = f"{_MAP_SHAPE}, int roi_count, int rows, int columns, float scale, int rounding"
+_REGRESSION = (
+    "double mean_x, double mean_y, double mean_w, double mean_h, double std_x, double std_y, "
+    "double std_w, double std_h"
+)
 
 _LIST = [
     *_in(
@@ -186,9 +190,26 @@ _LIST = [
         _kernel(
             "decode_boxes",
             "pointer boxes, pointer deltas, pointer results, int rows, int classes, "
-            "double mean_x, double mean_y, double mean_w, double mean_h, double std_x, "
-            "double std_y, double std_w, double std_h, int height, int width",
+            f"{_REGRESSION}, int height, int width",
             shapes.decode_boxes,
+        ),
+    ),
+    *_in(
+        "finish/finish.cuh",
+        _kernel(
+            "finish_candidates",
+            "pointer probabilities, pointer deltas, pointer boxes, pointer scores, pointer kept, "
+            "pointer kept_count, pointer candidate_boxes, pointer candidate_scores, "
+            f"pointer candidate_labels, int rows, int classes, int capacity, {_REGRESSION}, "
+            "double bias, double slope, double weight, float min_score, int height, int width",
+            shapes.finish_candidates,
+        ),
+        _kernel(
+            "finish_gather",
+            "pointer winners, pointer boxes, pointer scores, pointer kept, pointer found_boxes, "
+            "pointer found_scores, pointer found_labels, pointer found_rows, int limit, "
+            "int classes",
+            shapes.finish_gather,
         ),
     ),
     *_in(

@@ -83,7 +83,14 @@ def test_coordinates_survive_a_compiler_that_contracts(monkeypatch: pytest.Monke
     monkeypatch.setattr("foveate.kernels.compilers.FLAGS", ("-std=c++17", "-fmad=true"))
     monkeypatch.setattr("foveate.kernels.compiling.FLAGS", ("-std=c++17", "-fmad=true"))
     for source in SOURCES:
-        if source.stem in ("roi_max_pool", "nms", "select_top_k", "decode_boxes", "windows"):
+        if source.stem in (
+            "roi_max_pool",
+            "nms",
+            "select_top_k",
+            "decode_boxes",
+            "finish",
+            "windows",
+        ):
             assert not re.search(r"\bfma\.rn\.f(32|64)", ptx_of(source)), source
 
 
@@ -137,7 +144,7 @@ def test_a_fat_binary_holds_every_architecture(source: Path) -> None:
     "op",
     [
         *("bilinear_upsample", "gather_windows", "nms", "select_top_k"),
-        *("decode_boxes", "take_boxes", "pyramid"),
+        *("decode_boxes", "take_boxes", "pyramid", "finish"),
     ],
 )
 def test_an_operation_names_kernels_that_exist(op: str) -> None:

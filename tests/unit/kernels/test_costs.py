@@ -47,6 +47,12 @@ def test_bytes_are_those_of_the_arrays() -> None:
     assert pyramid.read == 3 * 10 * 11
     up = Cost.of_upsample((2, 3, 4, 5), 2, summed=True)
     assert (up.read, up.written) == (2 * 120 * 4, 480 * 4)
+    resize = Cost.of_resize((30, 40), (12, 16))
+    assert (resize.read, resize.written, resize.operations) == (3600, 576, 7200)
+    boxes, regions = np.empty((9, 4), np.float32), np.empty((9, 4, 4), np.float32)
+    assert Cost.of_regions(9, 4).read == boxes.nbytes + 4 * 8
+    assert Cost.of_regions(9, 4).written == regions.nbytes
+    assert Cost.of_taking(9).bytes == 2 * boxes.nbytes + 9 * 4
     patches = np.empty((5, 4, 8, 8), np.float32)
     assert Cost.of_gathering(patches.shape).bytes == 2 * patches.nbytes + 5 * 12
 
@@ -65,6 +71,17 @@ def test_pooling_reads_bins_until_they_are_more_than_the_map() -> None:
 def test_suppression_takes_an_overlap_a_pair() -> None:
     assert Cost.of_nms(1).wide_operations == 0
     assert Cost.of_nms(9).wide_operations == 36 * Cost.of_nms(2).wide_operations
+
+
+def test_finishing_decodes_and_compares_only_what_scores_enough() -> None:
+    none, some = Cost.of_finish(10, 3, 0.0, 7), Cost.of_finish(10, 3, 0.2, 7)
+    assert none.read == 10 * 3 * 4 + 10 * (16 + 4 + 4) + 4
+    assert some.read == none.read + 6 * 16
+    assert none.written == some.written == 7 * (16 + 4 + 8 + 4) + 4
+    # Two of each class, which are one pair, and six boxes to decode.
+    overlap, decoding = Cost.of_nms(2), Cost.of_decoding(6, 1)
+    more = 3 * overlap.wide_operations + decoding.wide_operations
+    assert some.wide_operations == pytest.approx(none.wide_operations + more)
 
 
 def test_gpus_are_told_apart_by_their_makers_figures() -> None:

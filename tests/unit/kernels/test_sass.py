@@ -21,9 +21,12 @@ USUAL = ("sm_75", "sm_89", "sm_120")
 # lies at any address, so that only its writing is wide.
 READS_WIDE = (
     *("foveal_roi_pool", "foveal_boxes", "take_boxes", "decode_boxes", "paste_windows"),
-    *("upsample_map", "pyramid_place", "pyramid_resize"),
+    *("upsample_map", "pyramid_place", "pyramid_resize", "finish"),
 )
-WRITES_WIDE = ("foveal_roi_pool", "foveal_boxes", "take_boxes", "decode_boxes", "pyramid_resize")
+WRITES_WIDE = (
+    *("foveal_roi_pool", "foveal_boxes", "take_boxes", "decode_boxes", "pyramid_resize"),
+    "finish",
+)
 
 
 def find_nvdisasm() -> str | None:

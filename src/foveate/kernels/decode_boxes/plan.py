@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from foveate.kernels.plans import DeviceArray, Scratch, Steps
 
-__all__ = ["decode_boxes"]
+__all__ = ["decode_boxes", "regression_numbers"]
 
 
 def decode_boxes(
@@ -24,12 +24,16 @@ def decode_boxes(
     """Yield the one launch of the decoding."""
     del scratch
     rows, classes = deltas.shape[:2]
-    numbers = {
+    if rows and classes:
+        arrays = {"boxes": boxes, "deltas": deltas, "results": decoded}
+        sizes = {"rows": rows, "classes": classes, "height": height, "width": width}
+        yield "decode_boxes", {**arrays, **regression_numbers(mean, std), **sizes}
+
+
+def regression_numbers(mean: Sequence[float], std: Sequence[float]) -> dict[str, float]:
+    """Return mean and standard deviation of the four deltas as a kernel takes them."""
+    return {
         f"{name}_{axis}": value
         for name, values in (("mean", mean), ("std", std))
         for axis, value in zip("xywh", values, strict=True)
     }
-    if rows and classes:
-        arrays = {"boxes": boxes, "deltas": deltas, "results": decoded}
-        sizes = {"rows": rows, "classes": classes, "height": height, "width": width}
-        yield "decode_boxes", {**arrays, **numbers, **sizes}

@@ -25,6 +25,7 @@ FOVEATE_BOTH double divide(double a, double b) { return __ddiv_rn(a, b); }
 FOVEATE_BOTH float float_of(unsigned bits) { return __uint_as_float(bits); }
 FOVEATE_BOTH unsigned bits_of(float value) { return __float_as_uint(value); }
 FOVEATE_BOTH double double_of(long long bits) { return __longlong_as_double(bits); }
+FOVEATE_BOTH long long bits_of(double value) { return __double_as_longlong(value); }
 #else  // The host build is compiled with -ffp-contract=off.
 FOVEATE_BOTH float mul(float a, float b) { return a * b; }
 FOVEATE_BOTH float add(float a, float b) { return a + b; }
@@ -46,6 +47,11 @@ FOVEATE_BOTH double double_of(long long bits) {
     double value;
     __builtin_memcpy(&value, &bits, 8);
     return value;
+}
+FOVEATE_BOTH long long bits_of(double value) {
+    long long bits;
+    __builtin_memcpy(&bits, &value, 8);
+    return bits;
 }
 #endif
 

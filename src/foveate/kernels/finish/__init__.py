@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from foveate.kernels.finish import host
+from foveate.kernels.finish import host, plan
+from foveate.kernels.nms import NMS
 from foveate.kernels.op import Op
 
 __all__ = ["FINISH"]
@@ -12,4 +13,10 @@ FINISH = Op(
     name="finish",
     host=host.finish,
     outputs=("found_boxes", "found_scores", "found_labels", "found_rows", "found_count"),
+    kernels=(
+        "foveate_finish_candidates",
+        *NMS.kernels,
+        "foveate_finish_gather",
+    ),
+    plan=plan.finish,
 )
