@@ -49,7 +49,7 @@ def translation_table() -> dict[Callable[..., Any], Callable[..., Any]]:
 def attach_bodies(model: onnx.ModelProto, long_side: int) -> None:
     """Give each operator of ours that the model uses its function body.
 
-    ROI pooling has a body a kind of map, an overload of the function.
+    ROI pooling has a body, an overload of the function, for each kind of map and of attributes.
 
     Args:
         model: changed in place.
