@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 from pycocotools import mask as coco_mask
 
 from foveate.errors import DataError
-from foveate.training.evaluation import GroundTruth, Resampling, measure, read_results
+from foveate.training.evaluation import GroundTruth, Resampling, evaluate_results, read_results
 
 SIZE = (60, 80)
 FEW = Resampling(replicates=10)
@@ -56,47 +57,71 @@ def write(folder: Path, content: Any) -> Path:
     return file
 
 
+def entries_of(file: Path, truth: GroundTruth, task: Any) -> list[dict[str, Any]]:
+    found = read_results(file, truth, task=task)
+    return [entry for picture in truth.pictures for entry in found.of(picture)]
+
+
+def figures_of(file: Path, truth: GroundTruth, task: Any) -> dict[str, float]:
+    found = read_results(file, truth, task=task)
+    figures = evaluate_results(found, truth, task=task, resampling=FEW).figures
+    return {name: figure.value for name, figure in figures.items()}
+
+
 def test_results_of_another_program_are_measured(truth: GroundTruth, tmp_path: Path) -> None:
-    found = read_results(write(tmp_path, [result()]), truth, task="detections")
-    figures = measure(truth, found.entries, task="detections", resampling=FEW)
-    assert figures["mask AP"].value == pytest.approx(51 / 101)  # one of two objects
+    figures = figures_of(write(tmp_path, [result()]), truth, "detections")
+    assert figures["mask AP"] == pytest.approx(51 / 101)  # one of two objects
 
 
 def test_polygons_and_run_lengths_are_masks_too(truth: GroundTruth, tmp_path: Path) -> None:
     plain = {"size": list(SIZE), "counts": [10 * 60 + 10, *[20, 40] * 19, 20, 30 + 50 * 60]}
     polygon = [[10, 10, 30, 10, 30, 30, 10, 30]]
     entries = [result(segmentation=shape) for shape in (plain, polygon)]
-    found = read_results(write(tmp_path, entries), truth, task="proposals")
-    masks = [entry["segmentation"] for entry in found.entries]
+    found = entries_of(write(tmp_path, entries), truth, "proposals")
+    masks = [entry["segmentation"] for entry in found]
     overlaps = coco_mask.iou(masks, [encode(10, 10, 20, 20)], [0])
     assert overlaps.tolist() == [[1.0], [1.0]]
 
 
 def test_boxes_alone_give_the_figures_of_boxes(truth: GroundTruth, tmp_path: Path) -> None:
     entries = [result(segmentation=None, bbox=[10, 10, 20, 20.0])]
-    found = read_results(write(tmp_path, entries), truth, task="proposals")
-    assert found.regions == ("box",)
-    figures = measure(truth, found.entries, task="proposals", regions=found.regions, resampling=FEW)
-    assert figures["box AR@100"].value == pytest.approx(0.5)
+    figures = figures_of(write(tmp_path, entries), truth, "proposals")
+    assert figures["box AR@100"] == pytest.approx(0.5)
     assert not any(name.startswith("mask") for name in figures)
 
 
 def test_proposals_need_no_category_of_the_data_set(truth: GroundTruth, tmp_path: Path) -> None:
     entries = [result(category_id=None), result(image_id=8, category_id=1)]
-    found = read_results(write(tmp_path, entries), truth, task="proposals")
-    figures = measure(truth, found.entries, task="proposals", resampling=FEW)
-    assert figures["mask AR@100"].value == pytest.approx(0.5)
+    figures = figures_of(write(tmp_path, entries), truth, "proposals")
+    assert figures["mask AR@100"] == pytest.approx(0.5)
 
 
 def test_results_elsewhere_are_left_out_and_counted(truth: GroundTruth, tmp_path: Path) -> None:
-    found = read_results(write(tmp_path, [result(), result(image_id=5)]), truth, task="detections")
-    assert (len(found.entries), found.elsewhere) == (1, 1)
+    file = write(tmp_path, [result(image_id=5), result()])
+    assert read_results(file, truth, task="detections").elsewhere == 1
+    assert [entry["image_id"] for entry in entries_of(file, truth, "detections")] == [4]
 
 
 def test_no_results_are_results(truth: GroundTruth, tmp_path: Path) -> None:
-    found = read_results(write(tmp_path, []), truth, task="detections")
-    assert (found.entries, found.elsewhere) == ([], 0)
-    assert found.regions == ("mask", "box")
+    file = write(tmp_path, [])
+    assert entries_of(file, truth, "detections") == []
+    assert read_results(file, truth, task="detections").regions == ("mask", "box")
+
+
+def test_results_of_a_picture_may_lie_anywhere_in_the_file(
+    truth: GroundTruth, tmp_path: Path
+) -> None:
+    entries = [result(image_id=(4, 8)[i % 2], score=i / 10) for i in range(7)]
+    found = entries_of(write(tmp_path, entries), truth, "proposals")
+    assert [entry["score"] for entry in found] == [0.0, 0.2, 0.4, 0.6, 0.1, 0.3, 0.5]
+
+
+def test_names_outside_ascii_move_nothing(truth: GroundTruth, tmp_path: Path) -> None:
+    file = tmp_path / "results.json"
+    entries = [{"who": "Zoë 猫" * i, **result(score=i / 10)} for i in range(4)]
+    file.write_text(json.dumps(entries, ensure_ascii=False, indent=1), encoding="utf-8")
+    found = entries_of(file, truth, "proposals")
+    assert [entry["score"] for entry in found] == [0.0, 0.1, 0.2, 0.3]
 
 
 @pytest.mark.parametrize(
@@ -120,19 +145,19 @@ def test_a_damaged_result_is_named(bad: Any, says: str, truth: GroundTruth, tmp_
     with pytest.raises(
         DataError, match=rf"result 1 cannot be used, .*{says}.*results\.json: write a JSON list"
     ):
-        read_results(file, truth, task="detections")
+        entries_of(file, truth, "detections")
 
 
 def test_boxes_without_one_are_named(truth: GroundTruth, tmp_path: Path) -> None:
     file = write(tmp_path, [result(segmentation=None)])
     with pytest.raises(DataError, match="result 0 cannot be used, 'bbox' is missing"):
-        read_results(file, truth, task="detections")
+        entries_of(file, truth, "detections")
 
 
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        ({"annotations": []}, "expected a list of results, found dict"),
+        ({"annotations": []}, r"result 0 cannot be read, expected '\[', found '{'"),
         ([result(image_id=99)], "none of 1 results is of a picture of two pictures"),
     ],
 )
@@ -143,8 +168,43 @@ def test_another_kind_of_file_is_an_error(
         read_results(write(tmp_path, content), truth, task="detections")
 
 
-def test_a_file_that_is_no_json_is_an_error(truth: GroundTruth, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", r"result 0 cannot be read, expected '\[', found the end of the file"),
+        ("[{", r"result 0 cannot be read, expecting property name .* at byte \d"),
+        ('[{"image_id": 4}, {"image_id": 4', r"result 1 cannot be read, expecting .* at byte 32"),
+        ('[{"image_id": 4}', r"result 1 cannot be read, expected ',' or '\]', found the end"),
+        ('[{"image_id": 4} {}]', r"result 1 cannot be read, expected ',' or '\]', found '{'"),
+        ("[] []", r"result 0 cannot be read, expected the end of the file, found '\['"),
+        ("[" * 100_000, "result 0 cannot be read, it is nested too deeply"),
+    ],
+)
+def test_a_file_that_is_no_json_list_is_an_error(
+    text: str, says: str, truth: GroundTruth, tmp_path: Path
+) -> None:
     file = tmp_path / "results.json"
-    file.write_text("[{", encoding="utf-8")
-    with pytest.raises(DataError, match=r"no results can be read.*results\.json"):
+    file.write_text(text, encoding="utf-8")
+    with pytest.raises(DataError, match=rf"{says}.*results\.json: write a JSON list"):
         read_results(file, truth, task="detections")
+
+
+def test_a_missing_file_is_an_error(truth: GroundTruth, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"no results can be read: .*none\.json"):
+        read_results(tmp_path / "none.json", truth, task="detections")
+
+
+def test_memory_is_that_of_a_picture_and_not_of_the_file(
+    truth: GroundTruth, tmp_path: Path
+) -> None:
+    long = result(note="a" * 1000)
+    file = write(tmp_path, [{**long, "image_id": 4 + 4 * (i >= 9000)} for i in range(9100)])
+    (picture,) = truth.pictures[1:]
+    tracemalloc.start()
+    try:
+        found = read_results(file, truth, task="proposals")
+        assert len(found.of(picture)) == 100
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 6e6 < file.stat().st_size

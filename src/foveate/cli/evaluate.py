@@ -102,11 +102,14 @@ def command(
     """Measure a bundle's accuracy on a data set, with intervals, time and memory."""
     from rich.console import Console
 
+    from foveate.cli._console import say
     from foveate.runtime import Options
     from foveate.training.evaluation import GroundTruth, Resampling
 
     to_stdout = json_file == Path("-")
     truth = GroundTruth.open(dataset, annotations=annotations, limit=limit)
+    if truth.problems:
+        say(f"objects that nothing can find: {truth.problems.report()}", aside=True)
     task: Task = "proposals" if proposals else "detections"
     top_k = top_k or (_PROPOSALS if proposals else None)
     resampling = Resampling(replicates=replicates, seed=seed)
@@ -118,6 +121,7 @@ def command(
             )
         report = _of_file(results, truth, task, top_k or _PROPOSALS, resampling)
     else:
+        truth.require_pictures()
         # Average precision needs the doubtful detections too: it is taken over all scores.
         options = Options(
             min_score=0.0,
@@ -210,28 +214,21 @@ def _of_pipeline(
 def _of_file(
     file: Path, truth: GroundTruth, task: Task, most: int, resampling: Resampling
 ) -> Report:
-    from foveate.cli._console import say
-    from foveate.training.evaluation import Report, measure, read_results
+    from foveate.cli._console import progress, say
+    from foveate.training.evaluation import evaluate_results, read_results
 
-    found = read_results(file, truth, task=task)
-    if found.elsewhere:
-        say(f"{found.elsewhere} results are of pictures that the data set lacks", aside=True)
-    return Report(
-        task=task,
-        subject=str(file),
-        truth=truth,
-        most=most,
-        figures=measure(
+    with progress() as advance:
+        found = read_results(file, truth, task=task, progress=partial(advance, "Reading, MB"))
+        if found.elsewhere:
+            say(f"{found.elsewhere} results are of pictures that the data set lacks", aside=True)
+        return evaluate_results(
+            found,
             truth,
-            found.entries,
             task=task,
             most=most,
-            regions=found.regions,
             resampling=resampling,
-        ),
-        run=None,
-        resampling=resampling,
-    )
+            progress=partial(advance, "Evaluating"),
+        )
 
 
 def _write(report: Report, file: Path | None) -> None:

@@ -190,6 +190,53 @@ def test_a_checkpoint_is_exported_and_evaluated_in_place_of_a_bundle(
     assert content["figures"]["mean best overlap"]["value"] > 0.5
 
 
+def spoiled(dataset: Path, folder: Path, spoil: Callable[[dict[str, Any]], None]) -> Path:
+    """Copy the data set, with other annotations."""
+    copy = folder / "spoiled"
+    shutil.copytree(dataset, copy)
+    file = copy / "validation" / "annotations.json"
+    content = json.loads(file.read_text(encoding="utf-8"))
+    spoil(content)
+    file.write_text(json.dumps(content), encoding="utf-8")
+    return copy
+
+
+def test_missing_pictures_are_told_before_anything_runs(
+    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = shutil.copytree(dataset, tmp_path / "copy")
+    (copy / "validation" / "pictures" / "2.png").unlink()
+    assert invoke(["evaluate", "no such bundle", "--dataset", str(copy)]) == 1
+    said = capsys.readouterr().err
+    assert "1 of 2 pictures are missing, the first is picture 2" in said
+    assert "2.png: put them there" in said
+
+
+def test_a_picture_of_another_size_than_annotated_is_named(
+    dataset: Path, contrast_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def spoil(content: dict[str, Any]) -> None:
+        content["images"][0]["height"] = 240
+        content["annotations"][0]["segmentation"] = [[40, 30, 90, 30, 90, 80, 40, 80]]
+
+    words = ["--dataset", str(spoiled(dataset, tmp_path, spoil)), "--proposals"]
+    assert invoke(["evaluate", str(contrast_bundle), *words]) == 1
+    said = capsys.readouterr().err
+    assert "picture 1 is annotated as 160x240 pixels, its file has 160x120" in said
+
+
+def test_objects_that_nothing_can_find_are_counted_and_named(
+    dataset: Path, contrast_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def spoil(content: dict[str, Any]) -> None:
+        content["annotations"][0]["segmentation"] = [[40, 30, 90, 30, 60, 30]]
+
+    words = ["--dataset", str(spoiled(dataset, tmp_path, spoil)), "--proposals", "--top-k", "3"]
+    assert invoke(["evaluate", str(contrast_bundle), *words]) == 0
+    said = capsys.readouterr().err
+    assert "nothing can find: 1 because its area is zero (annotation 1 of picture 1)" in said
+
+
 def test_an_unknown_backend_is_one_line_that_names_the_known_ones(
     dataset: Path, contrast_bundle: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

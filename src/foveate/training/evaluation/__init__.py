@@ -8,15 +8,15 @@
     evaluate(pipeline, truth, task="proposals", most=1000).figures["mask AR@1000"].value
     evaluate(pipeline, truth, task="detections").figures["mask AP"].value
 
-What another program found is read by `read_results` and measured by `measure`. A `Measurement`
-takes results picture by picture, and holds none of them.
+What another program found is read by `read_results` and measured by `evaluate_results`. A
+`Measurement` takes results picture by picture, and holds none of them; `measure` takes a list.
 """
 
 from __future__ import annotations
 
 from foveate.training.evaluation.annotations import GroundTruth, Picture
 from foveate.training.evaluation.bootstrap import Figure, Resampling
-from foveate.training.evaluation.evaluate import evaluate
+from foveate.training.evaluation.evaluate import evaluate, evaluate_results
 from foveate.training.evaluation.measure import Measurement, measure
 from foveate.training.evaluation.predict import Run, predict
 from foveate.training.evaluation.report import Report
@@ -32,6 +32,7 @@ __all__ = [
     "Results",
     "Run",
     "evaluate",
+    "evaluate_results",
     "measure",
     "predict",
     "read_results",

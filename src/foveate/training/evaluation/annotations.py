@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from foveate.errors import DataError
 from foveate.training.dataset import Annotations, read_annotations, read_content
 
 __all__ = ["GroundTruth", "Picture"]
@@ -103,6 +104,21 @@ class GroundTruth:
         return cls(
             read_content(file), pictures=split / "pictures", name=str(split), file=file, limit=limit
         )
+
+    def require_pictures(self) -> None:
+        """Look for the file of every picture, before hours are spent on those that are there.
+
+        Raises:
+            DataError: Some are missing; the text names the first.
+        """
+        missing = [picture for picture in self.pictures if not picture.path.is_file()]
+        if missing:
+            raise DataError(
+                f"{len(missing)} of {len(self.pictures)} pictures are missing, "
+                f"the first is picture {missing[0].identifier}",
+                file=missing[0].path,
+                remedy="put them there, or take them out of the annotations",
+            )
 
     def family_of(self, annotation_ids: NDArray[np.float64]) -> NDArray[np.int64]:
         """Family indices of annotation ids; an id of 0, which means none, gives -1."""

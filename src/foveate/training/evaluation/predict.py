@@ -99,7 +99,8 @@ def predict(
         progress: Called with the pictures done and the pictures in all.
 
     Raises:
-        DataError: The pipeline and the data set share no class.
+        DataError: The pipeline and the data set share no class, or a picture is of another size
+            than annotated.
     """
     reset_peak_memory()
     counts, seconds, mask_seconds = [], [], []
@@ -111,6 +112,7 @@ def predict(
         seconds.append(middle - start)
         mask_seconds.append(time.perf_counter() - middle)
         counts.append(len(masks))
+        _check_size(picture, masks)
         take(picture, _entries(picture, found, masks, truth if task == "detections" else None))
         if progress is not None:
             progress(done, len(truth.pictures))
@@ -124,6 +126,18 @@ def predict(
 
 def _run(pipeline: Pipeline, picture: Picture, task: Task) -> Any:
     return pipeline.propose(picture.path) if task == "proposals" else pipeline(picture.path)
+
+
+def _check_size(picture: Picture, masks: list[dict[str, Any]]) -> None:
+    """Refuse masks of another size than the annotated ones, which would overlap with nothing."""
+    if masks and masks[0]["size"] != [picture.height, picture.width]:
+        height, width = masks[0]["size"]
+        raise DataError(
+            f"picture {picture.identifier} is annotated as {picture.width}x{picture.height} pixels, "
+            f"its file has {width}x{height}",
+            file=picture.path,
+            remedy="correct the annotated size, or put the right file there",
+        )
 
 
 def _entries(
