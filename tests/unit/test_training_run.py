@@ -7,13 +7,19 @@ import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 import safetensors.torch
 import torch
-from tests.unit.training_samples import NARROW, write_dataset, write_proposals
+from tests.unit.training_samples import (
+    NARROW,
+    narrow_run,
+    silent,
+    write_dataset,
+    write_proposals,
+)
 
 from foveate.cli import invoke
 from foveate.errors import DataError, ModelError, OptionError
@@ -29,32 +35,16 @@ from foveate.training.published.schedules import DEEPMASK_2015
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 
+options = partial(narrow_run, steps=4, checkpoint_every=2)
+
+
 class StoppedError(Exception):
     pass
-
-
-def silent(_task: str, _done: int, _total: int, _losses: Mapping[str, float]) -> None:
-    """Report nothing."""
 
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_dataset(tmp_path_factory.mktemp("data"))
-
-
-def options(dataset: Path, output: Path, **changes: Any) -> RunOptions:
-    base = RunOptions(
-        network="deepmask-resnet50",
-        dataset=dataset,
-        output=output,
-        sizes=NARROW,
-        steps=4,
-        batch=2,
-        device="cpu",
-        workers=0,
-        checkpoint_every=2,
-    )
-    return replace(base, **changes)
 
 
 def test_an_interrupted_run_of_deepmask_is_resumed_and_sharpmask_refines_it(

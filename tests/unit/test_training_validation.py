@@ -8,6 +8,7 @@ import logging
 import shutil
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from tests.unit.training_samples import (
     Masks,
     Scores,
     narrow_deepmask,
+    narrow_run,
+    silent,
     write_dataset,
     write_proposals,
 )
@@ -28,7 +31,7 @@ from foveate.training.distributed import World
 from foveate.training.published.data import open_validation_set
 from foveate.training.published.deepmask import MASK_WEIGHT, DeepMaskTask
 from foveate.training.published.plan import Plan, TrainOptions
-from foveate.training.published.run import RunOptions, run
+from foveate.training.published.run import run
 from foveate.training.published.schedules import DEEPMASK
 from foveate.training.published.train import train
 from foveate.training.published.validation import HeldOut, ValidatedTraining
@@ -38,11 +41,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:Depreca
 
 HERE = World(device=torch.device("cpu"))
 SHORT = DEEPMASK.shortened(epochs=1, epoch_steps=5, batch=2)
+options = partial(narrow_run, steps=3, validate_every=2, validation_batches=2, seed=1)
 OFTEN = TrainOptions(workers=0, checkpoint_every=2, validate_every=2, validation_batches=2)
-
-
-def silent(*_: object) -> None:
-    """Report nothing."""
 
 
 def plan(*, held_out: bool) -> Plan[Any, WindowBatch]:
@@ -63,23 +63,6 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = write_dataset(tmp_path_factory.mktemp("data"))
     shutil.move(write_dataset(root / "other", pictures=2) / "train", root / "validation")
     return root
-
-
-def options(dataset: Path, output: Path, **changes: Any) -> RunOptions:
-    base = RunOptions(
-        network="deepmask-resnet50",
-        dataset=dataset,
-        output=output,
-        sizes=NARROW,
-        steps=3,
-        batch=2,
-        device="cpu",
-        workers=0,
-        validate_every=2,
-        validation_batches=2,
-        seed=1,
-    )
-    return replace(base, **changes)
 
 
 def test_a_training_learns_the_same_with_and_without_validation(tmp_path: Path) -> None:

@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -14,10 +15,30 @@ from pycocotools import mask as coco_mask
 
 import foveate
 from foveate.models import DeepMask, MultiPathNet, SharpMask, build
+from foveate.training.published.run import RunOptions
 from foveate.training.sampling import MaskSample, RegionSample, ScoreSample
 
 CAT = Path(foveate.__file__).parent / "photographs" / "cat.jpg"
 NARROW = {"width": 4, "neck": 8, "vector": 16, "score_hidden": 16}
+
+
+def silent(*_: object) -> None:
+    """Report nothing."""
+
+
+def narrow_run(dataset: Path, output: Path, **changes: Any) -> RunOptions:
+    """A run of a few steps of the narrow DeepMask, in this process."""
+    base = RunOptions(
+        network="deepmask-resnet50",
+        dataset=dataset,
+        output=output,
+        sizes=NARROW,
+        steps=4,
+        batch=2,
+        device="cpu",
+        workers=0,
+    )
+    return replace(base, **changes)
 
 
 def narrow_deepmask() -> DeepMask:

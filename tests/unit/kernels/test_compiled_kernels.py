@@ -8,14 +8,12 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
+from tests.unit.kernels.compiled_matrix import MATRIX, needs_nvcc
 
 from foveate.kernels import Op
-from foveate.kernels.compilers import find_nvcc, find_nvrtc
+from foveate.kernels.compilers import find_nvrtc
 from foveate.kernels.compiling import ARCHITECTURES, FOLDER, compile_kernels
 from foveate.kernels.launches import KERNELS, SOURCES
-
-# The oldest, one of the middle and the newest are compiled in every run; all of them in the slow one.
-USUAL = ("sm_75", "sm_89", "sm_120")
 
 # Registers of a thread: so many that at least two blocks of 256 threads fit on every multiprocessor,
 # or, for the kernel that keeps a pooled region in registers, one of 512.
@@ -23,18 +21,6 @@ REGISTERS = {"foveal_roi_pool": 128}
 MOST_REGISTERS = 80
 MOST_STATIC_SHARED_BYTES = 1024 + 32
 
-needs_nvcc = pytest.mark.skipif(find_nvcc() is None, reason="needs nvcc of a CUDA toolkit")
-
-MATRIX = [
-    pytest.param(
-        source,
-        architecture,
-        marks=[] if architecture in USUAL else pytest.mark.slow,
-        id=f"{source.stem}-{architecture}",
-    )
-    for source in SOURCES
-    for architecture in ARCHITECTURES
-]
 EACH_SOURCE = pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.stem)
 
 

@@ -11,12 +11,11 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from tests.unit.kernels.compiled_matrix import MATRIX, needs_nvcc
 
-from foveate.kernels.compilers import find_nvcc
-from foveate.kernels.compiling import ARCHITECTURES, compile_kernels
-from foveate.kernels.launches import KERNELS, SOURCES
+from foveate.kernels.compiling import compile_kernels
+from foveate.kernels.launches import KERNELS
 
-USUAL = ("sm_75", "sm_89", "sm_120")
 # Kernels that read, or write, contiguous values beside those of `lanes` more than 1. What is gathered
 # lies at any address, so that only its writing is wide.
 READS_WIDE = (
@@ -38,7 +37,7 @@ def find_nvdisasm() -> str | None:
 
 
 pytestmark = [
-    pytest.mark.skipif(find_nvcc() is None, reason="needs nvcc of a CUDA toolkit"),
+    needs_nvcc,
     pytest.mark.skipif(find_nvdisasm() is None, reason="needs the package nvidia-cuda-nvdisasm"),
 ]
 
@@ -53,18 +52,6 @@ def sass_of(source: Path, architecture: str) -> dict[str, str]:
     text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     parts = re.split(r"^\.text\.(\w+):$", text, flags=re.MULTILINE)
     return dict(zip(parts[1::2], parts[2::2], strict=True))
-
-
-MATRIX = [
-    pytest.param(
-        source,
-        architecture,
-        marks=[] if architecture in USUAL else pytest.mark.slow,
-        id=f"{source.stem}-{architecture}",
-    )
-    for source in SOURCES
-    for architecture in ARCHITECTURES
-]
 
 
 @pytest.mark.parametrize(("source", "architecture"), MATRIX)

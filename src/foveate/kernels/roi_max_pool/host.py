@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foveate.arrays import Floats, Longs
-from foveate.errors import OptionError
 from foveate.kernels.host_library import host_library
 from foveate.kernels.roi_max_pool import FARTHEST, ROUNDINGS
+from foveate.kernels.roi_max_pool.arguments import check_arguments
 
 __all__ = ["roi_max_pool"]
 
@@ -46,13 +46,7 @@ def roi_max_pool(
     Raises:
         OptionError: There is no such rounding, or the arrays do not have these shapes.
     """
-    if rounding not in ROUNDINGS:
-        raise OptionError(f"rounding must be one of {', '.join(ROUNDINGS)}, found {rounding!r}")
-    if features.ndim != 4 or rois.ndim != 2 or rois.shape[1] != 5:
-        raise OptionError(
-            f"expected features (N, C, H, W) and rois (R, 5), found {features.shape} and {rois.shape}"
-        )
-    size = (output_size, output_size) if isinstance(output_size, int) else output_size
+    size = check_arguments(features, rois, output_size, rounding)
     maps = np.ascontiguousarray(features, np.float32)
     boxes = np.ascontiguousarray(rois, np.float32)
     library = host_library()

@@ -12,8 +12,8 @@ from math import ceil, floor, isnan
 import numpy as np
 
 from foveate.arrays import Floats
-from foveate.errors import OptionError
-from foveate.kernels.roi_max_pool import FARTHEST, ROUNDINGS
+from foveate.kernels.roi_max_pool import FARTHEST
+from foveate.kernels.roi_max_pool.arguments import check_arguments
 
 __all__ = ["roi_max_pool"]
 
@@ -41,10 +41,11 @@ def roi_max_pool(
     Returns:
         (R, C, rows, columns); 0 for a bin that covers nothing of the map, NaN for one that covers
         a NaN.
+
+    Raises:
+        OptionError: There is no such rounding, or the arrays do not have these shapes.
     """
-    if rounding not in ROUNDINGS:
-        raise OptionError(f"rounding must be one of {', '.join(ROUNDINGS)}, found {rounding!r}")
-    rows, columns = (output_size, output_size) if isinstance(output_size, int) else output_size
+    rows, columns = check_arguments(features, rois, output_size, rounding)
     count, channels, height, width = features.shape
     pooled = np.zeros((len(rois), channels, rows, columns), features.dtype)
     for r, (batch, x0, y0, x1, y1) in enumerate(np.asarray(rois, np.float32)):
