@@ -112,7 +112,7 @@ def _passes_host_build(aside: Path, source: str) -> bool:
     """Run the cases of the operations whose launchers include a source."""
     launchers = {path.relative_to(compilation.FOLDER) for path in compilation.FOLDER.glob("*/*.cu")}
     ops = [path.parent.name for path in launchers if Path(source) in included_sources(path)]
-    cases = [f"{HOST_BUILD}[{op}]" for op in ops]
+    cases = [f"{HOST_BUILD}[g++-{op}]" for op in ops]
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *cases],
         env=os.environ | {"PYTHONPATH": f"{aside}:{ROOT}", "FOVEATE_CACHE": str(aside / "cache")},

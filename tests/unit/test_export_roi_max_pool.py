@@ -158,7 +158,7 @@ def test_nodes_of_one_model_get_the_body_of_their_own_attributes() -> None:
         )
         for number, (shape, rounding) in enumerate(kinds)
     ]
-    inputs = {"features": [1, 5, "h", "w"], "rois": ["r", 5]}
+    inputs: dict[str, list[int | str]] = {"features": [1, 5, "h", "w"], "rois": ["r", 5]}
     graph = helper.make_graph(
         nodes,
         "three",

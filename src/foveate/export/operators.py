@@ -75,9 +75,7 @@ def attach_bodies(model: onnx.ModelProto, long_side: int) -> None:
         model.functions.append(paste_windows_body() if windows else bilinear_upsample_body())
 
 
-def _roi_max_pool_body(
-    node: onnx.NodeProto, long_side: int, channels: int
-) -> onnx.FunctionProto:
+def _roi_max_pool_body(node: onnx.NodeProto, long_side: int, channels: int) -> onnx.FunctionProto:
     """Choose the body for a node and the size and channels of the maps that it gets."""
     attributes = {one.name: helper.get_attribute_value(one) for one in node.attribute}
     side = ceil(long_side * attributes["spatial_scale"])

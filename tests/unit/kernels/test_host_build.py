@@ -7,27 +7,38 @@ own, into which the sanitizers are loaded first.
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from tests.unit.kernels.host_build.library import OPS, compile_library, sanitized_environment
+from tests.unit.kernels.host_build.library import (
+    OPS,
+    compile_library,
+    sanitized_environment,
+    sanitizer_of,
+)
 
 ROOT = Path(__file__).parents[3]
 
 
-@pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++ with its sanitizers")
+def compiled_by(compiler: str, *marks: pytest.MarkDecorator) -> object:
+    missing = pytest.mark.skipif(
+        sanitizer_of(compiler) is None, reason=f"needs {compiler} with its sanitizers"
+    )
+    return pytest.param(compiler, marks=[missing, *marks])
+
+
 @pytest.mark.parametrize("op", OPS)
-def test_kernels_agree_with_the_reference_under_sanitizers(op: str) -> None:
-    compile_library(op)
+@pytest.mark.parametrize("compiler", [compiled_by("g++"), compiled_by("clang++", pytest.mark.slow)])
+def test_kernels_agree_with_the_reference_under_sanitizers(compiler: str, op: str) -> None:
+    compile_library(op, compiler)
     cases = Path("tests/unit/kernels/host_build") / f"cases_{op}.py"
     command = [sys.executable, "-m", "pytest", str(cases), "--noconftest", "-p", "no:cacheprovider"]
     done = subprocess.run(
         # What a sanitizer writes before it ends the process must not be captured inside it.
         [*command, "-q", "-x", "--tb=short", "--capture=sys"],
-        env=sanitized_environment(),
+        env=sanitized_environment(compiler),
         cwd=ROOT,
         capture_output=True,
         text=True,

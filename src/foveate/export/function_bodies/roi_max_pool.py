@@ -87,7 +87,7 @@ def roi_max_pool_body(
     function = parser.parse_function(
         '<opset_import: ["" : 18], domain: "foveate">\n'
         "RoiMaxPool2d <pooled_shape, spatial_scale, rounding, plugin_namespace, plugin_version>"
-        f"(features, rois) => (pooled)\n{{\n" + "\n".join(lines) + "\n}"
+        "(features, rois) => (pooled)\n{\n" + "\n".join(lines) + "\n}"
     )
     function.overload = overload
     return function
@@ -262,8 +262,8 @@ def _pooled(features: str, pooled: str, windows: list[int]) -> Iterator[str]:
 
 def _grown(name: str, windows: list[int]) -> Iterator[str]:
     """Windows of each size from those of the size before."""
-    for level, (size, larger) in enumerate(pairwise(windows)):
-        source = f"{name}_{level}"
+    for level, (smaller, larger) in enumerate(pairwise(windows)):
+        source, size = f"{name}_{level}", smaller
         while size < larger:
             growth = min(larger - size, _LARGEST_GROWTH)
             size += growth

@@ -66,6 +66,19 @@ def test_any_delta_has_the_result_of_the_reference(
     assert np.array_equal(found, expected(boxes, deltas, PLAIN, 100, 200), equal_nan=True)
 
 
+@given(box=st.tuples(*[st.floats(width=32)] * 4), delta=st.tuples(*[st.floats(width=32)] * 4))
+@settings(max_examples=300, deadline=None)
+def test_any_box_is_decoded_into_the_picture_or_is_no_number(
+    box: tuple[float, ...], delta: tuple[float, ...]
+) -> None:
+    boxes, deltas = np.array([box], np.float32), np.array([[delta]], np.float32)
+    found = decode(boxes, deltas, PLAIN, 100, 200)[0, 0]
+    limits = np.array([200, 100, 200, 100])
+    assert (np.isnan(found) | ((found >= 0) & (found <= limits))).all()
+    if np.isfinite([*box, *delta]).all():
+        assert not np.isnan(found).any()
+
+
 def test_exponential_is_exact_to_float32_over_its_range() -> None:
     growth = np.linspace(-60, 4.1, 4096, dtype=np.float32)
     boxes = np.tile(np.array([[0, 0, 2, 2]], np.float32), (1, 1))

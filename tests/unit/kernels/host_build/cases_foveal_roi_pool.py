@@ -101,6 +101,14 @@ def test_a_region_of_zeros_stays_zero() -> None:
             assert not result.any()
 
 
+@pytest.mark.parametrize("shape", [(0, 3), (2, 0), (0, 0)])
+def test_a_map_without_pixels_pools_to_zero(shape: tuple[int, int]) -> None:
+    maps = [np.ones((1, 4, *side), np.float32) for side in (shape, (2, 3), (2, 3))]
+    boxes = np.array([[0, 0, 9, 9], [-1e30, 3, 1e30, np.inf]], np.float32)
+    for (_, level), result in zip(PAIRS, pool(maps, boxes, (2, 2), "caffe", "l2"), strict=True):
+        assert result[0].any() == (level != 0)
+
+
 def status(
     *, shape: tuple[int, int, int] = (2, 2, 4), pair: tuple[int, int] = (0, 0), **changes: float
 ) -> int:

@@ -73,6 +73,14 @@ def test_a_nan_keeps_its_bits() -> None:
     assert np.array_equal(found.view(np.uint32).ravel(), bits)
 
 
+def test_a_map_without_pixels_gives_zeros() -> None:
+    maps = [np.ones((1, 2, *side), np.float32) for side in ((0, 3), (4, 0), (3, 3))]
+    picks = np.array([(0, 0, 0), (1, 0, 0), (2, 0, 0)], np.int32)
+    patches = gather(maps, picks, 2, 1)
+    assert not patches[:2].any()
+    assert patches[2].all()
+
+
 NAME = "foveate_launch_gather_windows"
 
 

@@ -100,6 +100,18 @@ def test_any_score_has_a_place(scores: list[float], limit: int, iou: float) -> N
         assert np.array_equal(mine, theirs, equal_nan=mine.dtype == np.float32)
 
 
+def test_a_level_without_cells_and_more_windows_than_cells() -> None:
+    rng = np.random.default_rng(6)
+    sides = ((0, 4), (2, 3), (5, 0))
+    grids = [rng.standard_normal((1, 1, *side)).astype(np.float32) for side in sides]
+    factors = [(1.0, 1.0)] * 3
+    picks, _, scores, count = select(grids, 20, factors, 9, 1.0)
+    assert count[0] == 6
+    assert (picks[:6, 0] == 1).all()
+    assert np.array_equal(scores[:6], np.sort(grids[1].ravel())[::-1])
+    assert (picks[6:] == (-1, 0, 0)).all()
+
+
 def test_no_cells_give_an_empty_selection() -> None:
     found = outputs(3)
     arrays = (None, None, None, None, *found, None)

@@ -37,3 +37,20 @@ def test_what_is_no_index_gives_zeros(index: int) -> None:
 def test_null_arrays_and_bad_shapes(capacity: int, count: int, status: int) -> None:
     given = (None, None, None, capacity, count, 1.0, 1.0)
     assert launch("take_boxes", NAME, *given) == status
+
+
+@pytest.mark.parametrize("factor", [float("nan"), float("inf"), 0.0])
+def test_boxes_of_any_number_are_multiplied(factor: float) -> None:
+    boxes = np.array([[np.nan, -np.inf, np.inf, 3e38]], np.float32)
+    found, expected = (np.full((1, 4), 77, np.float32) for _ in range(2))
+    kept = np.zeros(1, np.int32)
+    assert launch("take_boxes", NAME, boxes, kept, found, 1, 1, factor, 2.0) == 0
+    with np.errstate(all="ignore"):
+        host.take_boxes(boxes, kept, expected, horizontal=factor, vertical=2.0)
+    assert np.array_equal(found, expected, equal_nan=True)
+
+
+def test_without_boxes_there_are_zeros() -> None:
+    found, kept = np.full((2, 4), 77, np.float32), np.array([0, -1], np.int32)
+    assert launch("take_boxes", NAME, None, kept, found, 0, 2, 1.0, 1.0) == 0
+    assert not found.any()

@@ -112,7 +112,13 @@ inline void set_thread(int thread) {
                     t / (block.size.x * block.size.y)};
 }
 
-// The address sanitizer wants to know of each change of stack.
+// The address sanitizer wants to know of each change of stack. (g++ and clang tell of it by
+// different names.)
+#ifdef __has_feature
+#if __has_feature(address_sanitizer) && !defined(__SANITIZE_ADDRESS__)
+#define __SANITIZE_ADDRESS__ 1
+#endif
+#endif
 #ifdef __SANITIZE_ADDRESS__
 #define BEFORE_SWITCH(...) __sanitizer_start_switch_fiber(__VA_ARGS__)
 #define AFTER_SWITCH(...) __sanitizer_finish_switch_fiber(__VA_ARGS__)

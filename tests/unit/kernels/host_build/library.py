@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import shutil
 import subprocess
 from collections.abc import Sequence
 from functools import cache
@@ -33,17 +34,28 @@ KINDS = {"pointer": "p", "int": "i", "float": "f", "double": "d"}
 Argument = np.ndarray[Any, Any] | np.generic | Sequence[np.ndarray[Any, Any]] | int | float | None
 
 
-def compile_library(op: str) -> Path:
+COMPILER = os.environ.get("FOVEATE_HOST_COMPILER", "g++")
+"""What the libraries of this process are compiled by: g++, or clang++."""
+
+# Both have the address sanitizer in a library, which has to be loaded before all others.
+SANITIZERS = {"g++": "libasan.so", "clang++": "libclang_rt.asan-x86_64.so"}
+
+
+def compile_library(op: str, compiler: str = COMPILER) -> Path:
     """Compile the launchers of an operation, unless this very source was compiled before."""
     words, source = HERE / "cuda_on_host.h", Path(op) / "launch.cu"
-    version = subprocess.run(["g++", "--version"], capture_output=True, text=True, check=True)
+    version = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=True)
     texts = [words.read_bytes(), *included_sources(source).values()]
-    key = [op, *FLAGS, version.stdout, *(text.decode() for text in texts)]
+    flags = [*FLAGS, *(["-shared-libasan"] if compiler == "clang++" else [])]
+    key = [op, *flags, version.stdout, *(text.decode() for text in texts)]
 
     def make(target: Path) -> str:
-        command = ["g++", *FLAGS, "-include", str(words), "-I", str(FOLDER), str(FOLDER / source)]
+        command = [compiler, *flags, "-include", str(words), "-I", str(FOLDER)]
         done = subprocess.run(
-            [*command, "-o", str(target)], capture_output=True, text=True, check=False
+            [*command, str(FOLDER / source), "-o", str(target)],
+            capture_output=True,
+            text=True,
+            check=False,
         )
         assert done.returncode == 0, done.stderr
         return done.stderr
@@ -51,13 +63,25 @@ def compile_library(op: str) -> Path:
     return CodeCache.of_user().get("\n".join(key), "so", make).path
 
 
-def sanitized_environment() -> dict[str, str]:
-    """Return the environment of a process that may load a library."""
-    runtime = subprocess.run(
-        ["g++", "-print-file-name=libasan.so"], capture_output=True, text=True, check=True
+def sanitizer_of(compiler: str) -> Path | None:
+    """Find the library of a compiler's address sanitizer; None if one of both is missing."""
+    if shutil.which(compiler) is None:
+        return None
+    named = subprocess.run(
+        [compiler, f"-print-file-name={SANITIZERS[compiler]}"],
+        capture_output=True,
+        text=True,
+        check=True,
     )
+    library = Path(named.stdout.strip())
+    return library if library.is_absolute() else None
+
+
+def sanitized_environment(compiler: str) -> dict[str, str]:
+    """Return the environment of a process that may load a library of a compiler."""
     return os.environ | {
-        "LD_PRELOAD": runtime.stdout.strip(),
+        "FOVEATE_HOST_COMPILER": compiler,
+        "LD_PRELOAD": str(sanitizer_of(compiler)),
         "ASAN_OPTIONS": "detect_leaks=0:abort_on_error=0",
         "UBSAN_OPTIONS": "print_stacktrace=1",
         "OMP_NUM_THREADS": "1",
