@@ -37,7 +37,7 @@ class UnknownInstructionError(PtxError):
     """An instruction or a form of one that the interpreter lacks."""
 
 
-class KernelFault(PtxError):  # noqa: N818
+class KernelFault(PtxError):  # noqa: N818 - a fault is what CUDA calls it
     """A kernel broke a rule; the message names kernel, block, thread and instruction.
 
     Args:

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import copy
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -82,7 +83,9 @@ def test_coco_results_have_boxes_by_size_and_categories_from_one() -> None:
     assert np.array_equal(decoded, detections_of().masks[1])
 
 
-def test_the_document_is_read_by_pycocotools(tmp_path, capsys) -> None:  # type: ignore[no-untyped-def]
+def test_the_document_is_read_by_pycocotools(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     document = CocoDocument(("cat", "dog"))
     document.add("a.jpg", detections_of(3))
     document.add("nothing.jpg", detections_of(0))

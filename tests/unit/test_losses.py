@@ -80,6 +80,6 @@ def test_box_loss_reads_the_true_class_of_foregrounds_only() -> None:
 def test_box_loss_without_foreground_is_zero_and_has_a_gradient() -> None:
     deltas = torch.zeros(2, 3, 4, requires_grad=True)
     loss = box_loss(deltas, torch.zeros(2, 4), torch.tensor([0, 0]))
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()  # type: ignore[no-untyped-call]  # torch types no backward
     assert loss.item() == 0.0
     assert deltas.grad is not None

@@ -86,7 +86,7 @@ def minimise(network: nn.Module, loss: Loss, steps: int, rate: float) -> float:
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
     for _ in range(steps):
         optimiser.zero_grad()
-        loss().backward()  # type: ignore[no-untyped-call]
+        loss().backward()  # type: ignore[no-untyped-call]  # torch types no backward
         optimiser.step()
         schedule.step()
     with torch.no_grad():

@@ -139,4 +139,4 @@ def test_nothing_but_the_result_depends_on_the_values_of_boxes() -> None:
 
 def test_an_unknown_rounding_is_an_error_that_names_the_known_ones() -> None:
     with pytest.raises(OptionError, match="rounding must be caffe or v2, found 'torch'"):
-        roi_max_pool(torch.zeros(1, 1, 2, 2), torch.zeros(1, 4), 1, 1.0, "torch")  # type: ignore[arg-type]
+        roi_max_pool(torch.zeros(1, 1, 2, 2), torch.zeros(1, 4), 1, 1.0, "torch")  # type: ignore[arg-type]  # wrong on purpose

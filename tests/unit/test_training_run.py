@@ -202,7 +202,7 @@ def test_what_a_network_needs_is_asked_for(
     network: str, given: dict[str, Path], message: str
 ) -> None:
     with pytest.raises(OptionError, match=message):
-        RunOptions(network=network, dataset=Path(), output=Path(), **given)  # type: ignore[arg-type]
+        RunOptions(network=network, dataset=Path(), output=Path(), **given)  # type: ignore[arg-type]  # each has a type of its own
 
 
 def test_a_network_without_a_published_training_is_refused() -> None:

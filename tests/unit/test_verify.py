@@ -275,7 +275,7 @@ def proposals(boxes: np.ndarray[Any, Any]) -> Any:
     """What matching reads of proposals, whose masks all are full."""
     masks = np.ones((len(boxes), 4, 4), bool)
     scores = np.linspace(0.9, 0.8, len(boxes), dtype=np.float32)
-    return Proposals(boxes=boxes, scores=scores, masks=masks)  # type: ignore[arg-type]
+    return Proposals(boxes=boxes, scores=scores, masks=masks)  # type: ignore[arg-type]  # a stand-in
 
 
 def test_detections_are_matched_once_each() -> None:

@@ -99,7 +99,7 @@ class Regions:
 
     picture: NDArray[np.uint8] = field(default_factory=photograph)
 
-    def draw(self, rng: np.random.Generator, head: int | None = None) -> RegionSample:  # noqa: ARG002
+    def draw(self, rng: np.random.Generator, head: int | None = None) -> RegionSample:  # noqa: ARG002 - samplers take a head
         picture = self.picture.copy()
         x, y, label = (
             int(rng.integers(50, 150)),

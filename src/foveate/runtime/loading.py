@@ -73,7 +73,7 @@ def open_engines(bundle: Bundle, backend: str, threads: int | None = None) -> di
     """
     _check_choice("backend", backend, tuple(BACKENDS))
     # Here, so that a pipeline of other engines does not pay for the import.
-    from foveate.runtime.engines.onnxruntime import OnnxRuntimeEngine  # noqa: PLC0415
+    from foveate.runtime.engines.onnxruntime import OnnxRuntimeEngine  # noqa: PLC0415 - see above
 
     turn = threading.Lock()
 

@@ -100,7 +100,7 @@ def test_finish_agrees_with_reference(
         kept,
         np.array([count], np.int32),
         *out,
-        **options,  # type: ignore[arg-type]
+        **options,  # type: ignore[arg-type]  # each has a type of its own
     )
     expected = finish_reference.finish(
         probabilities,
@@ -109,7 +109,7 @@ def test_finish_agrees_with_reference(
         scores,
         kept[:count].tolist(),
         limit,
-        **options,  # type: ignore[arg-type]
+        **options,  # type: ignore[arg-type]  # each has a type of its own
     )
     found = int(out[4][0])
     assert found == len(expected)

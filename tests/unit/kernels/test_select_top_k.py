@@ -13,7 +13,7 @@ WINDOWS = {"size": 160, "stride": 16, "padding": 80}
 def run(grids: list[np.ndarray], k: int, **options: object) -> tuple[np.ndarray, ...]:
     picks, geometry = np.empty((k, 3), np.int32), np.empty((k, 4), np.float32)
     scores, count = np.empty(k, np.float32), np.empty(1, np.int32)
-    host.select_top_k(grids, picks, geometry, scores, count, **WINDOWS, **options)  # type: ignore[arg-type]
+    host.select_top_k(grids, picks, geometry, scores, count, **WINDOWS, **options)  # type: ignore[arg-type]  # each has a type of its own
     return picks, geometry, scores, count
 
 

@@ -170,7 +170,7 @@ def test_a_bad_picture_in_a_stream_comes_after_the_results_before_it(
 def test_an_abandoned_stream_frees_its_slots(pipeline: Pipeline) -> None:
     stream = pipeline.stream(pictures_of(6))
     next(stream)
-    stream.close()  # type: ignore[attr-defined]
+    stream.close()  # type: ignore[attr-defined]  # a generator, typed as an iterator
     assert len(pipeline._free) == 2
     assert len(pipeline(pictures_of(1)[0])) == 1
 
@@ -308,7 +308,7 @@ def test_legacy_takes_levels_of_the_picture_itself(contrast_bundle: Path) -> Non
 )
 def test_impossible_options_are_refused(options: dict[str, float], message: str) -> None:
     with pytest.raises(OptionError, match=message):
-        foveate.Options(**options)  # type: ignore[arg-type]
+        foveate.Options(**options)  # type: ignore[arg-type]  # each has a type of its own
 
 
 def test_wrong_names_of_device_and_backend_name_the_right_ones(contrast_bundle: Path) -> None:
@@ -320,7 +320,7 @@ def test_wrong_names_of_device_and_backend_name_the_right_ones(contrast_bundle: 
 
 def test_what_is_no_picture_is_refused(pipeline: Pipeline) -> None:
     with pytest.raises(InputError, match="path or a numpy array, found int"):
-        pipeline(3)  # type: ignore[call-overload]
+        pipeline(3)  # type: ignore[call-overload]  # wrong on purpose
     with pytest.raises(InputError, match=r"found float64 of shape \(4, 4, 3\)"):
         pipeline(np.zeros((4, 4, 3)))
 

@@ -43,11 +43,11 @@ def torch_reference(bundle: Bundle, checkpoint: Path | None = None) -> Reference
         ModelError: the checkpoint is of another network, or the bundle cannot be read back.
     """
     # Here, so that a comparison of two bundles needs no PyTorch.
-    from foveate.export.bundle_weights import cascade_from_bundle  # noqa: PLC0415
-    from foveate.export.onnx_graph import export_stage  # noqa: PLC0415
-    from foveate.export.stages import cascade_stages  # noqa: PLC0415
-    from foveate.export.torch_engine import torch_functions  # noqa: PLC0415
-    from foveate.models.checkpoint import load_checkpoint, round_to_half  # noqa: PLC0415
+    from foveate.export.bundle_weights import cascade_from_bundle  # noqa: PLC0415 - see above
+    from foveate.export.onnx_graph import export_stage  # noqa: PLC0415 - see above
+    from foveate.export.stages import cascade_stages  # noqa: PLC0415 - see above
+    from foveate.export.torch_engine import torch_functions  # noqa: PLC0415 - see above
+    from foveate.models.checkpoint import load_checkpoint, round_to_half  # noqa: PLC0415 - see above
 
     if checkpoint is None:
         cascade = cascade_from_bundle(bundle)

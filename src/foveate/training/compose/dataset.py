@@ -135,7 +135,7 @@ def _mapper(library: Library, workers: int) -> Iterator[Callable[..., Iterator[_
 
 
 def _start_worker(library: Library, threads: int | None) -> None:
-    global _library  # noqa: PLW0603  # a process pool hands over state in no other way
+    global _library  # noqa: PLW0603 - a process pool hands over state in no other way
     _library = library
     if threads is not None:
         cv2.setNumThreads(threads)

@@ -100,7 +100,7 @@ def expected(case: Case) -> list[reference.Detection]:
         case.kept[: case.count].tolist(),
         case.limit,
         mean=case.mean,  # type: ignore[arg-type]  # four of them
-        std=case.std,  # type: ignore[arg-type]
+        std=case.std,  # type: ignore[arg-type]  # a tuple of four
         calibration=case.calibration,
         min_score=case.min_score,
         iou=case.iou,
