@@ -156,7 +156,7 @@ def render(folder: Path, packages: Path, blender: Path, scenes: int) -> None:
     script = HERE / "rendering" / "rooms.py"
     run(
         sys.executable,
-        *(str(path.resolve()) for path in (script, folder / "scenes", backdrops, rooms)),
+        *(str(path.resolve()) for path in (script, folder / "scenes", backdrops, textures, rooms)),
         folder=folder,
     )
     sys.stdout.write(f"{rooms}: ready\n")

@@ -1,18 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """Turn the scenes that `render.py` rendered into a COCO-format data set of one class, `thing`.
 
-    python recipes/mini/rendering/rooms.py SCENES BACKDROPS FOLDER
+    python recipes/mini/rendering/rooms.py SCENES BACKDROPS TEXTURES FOLDER
 
 SCENES is the folder that `render.py` filled; BACKDROPS a text file with a photograph's path a line,
-for what lies behind the outdoor scenes. Every scene becomes `VARIANTS` pictures of FOLDER/train
-that differ in backdrop, mirroring, light, blur, noise and compression; every twentieth scene one
-picture of FOLDER/validation. Both splits show the same models, in other scenes.
+for what lies behind the outdoor scenes, TEXTURES one of pictures that objects are painted with.
+Every scene becomes `VARIANTS` pictures of FOLDER/train that differ in paint, backdrop, mirroring,
+light, blur, noise and compression; every twentieth scene one picture of FOLDER/validation. Both
+splits show the same models, in other scenes.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +30,22 @@ from foveate.training.compose.photometric import finish
 VARIANTS = 5
 HELD_OUT = 20
 SEED = 3
+PAINTED = 0.3
+"""Share of the objects of training pictures that are painted: the models are plainer than things in photographs, and
+from plain ones a network learns that an object has one colour."""
+LARGEST_SIDE = 1200
+"""Pixels of a photograph that is cut from: a part of a half to all of it fills a scene."""
+
 SMALLEST_AREA = 120
 """Visible pixels of an object that is annotated."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Surroundings:
+    """Pictures that a scene is finished with."""
+
+    backdrops: list[Path]
+    textures: list[Path]
 
 
 def main() -> None:
@@ -36,17 +53,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("scenes", type=Path)
     parser.add_argument("backdrops", type=Path)
+    parser.add_argument("textures", type=Path)
     parser.add_argument("folder", type=Path)
     arguments = parser.parse_args()
-    backdrops = [Path(line) for line in arguments.backdrops.read_text().splitlines()]
+    surroundings = Surroundings(
+        backdrops=[Path(line) for line in arguments.backdrops.read_text().splitlines()],
+        textures=[Path(line) for line in arguments.textures.read_text().splitlines()],
+    )
     scenes = sorted(arguments.scenes.glob("?????.png"))
     held_out = [scene for scene in scenes if int(scene.stem) % HELD_OUT == 0]
     kept = [scene for scene in scenes if int(scene.stem) % HELD_OUT]
-    _write(arguments.folder / "validation", held_out, 1, backdrops)
-    _write(arguments.folder / "train", kept, VARIANTS, backdrops)
+    _write(arguments.folder / "validation", held_out, 1, 0.0, surroundings)
+    _write(arguments.folder / "train", kept, VARIANTS, PAINTED, surroundings)
 
 
-def _write(folder: Path, scenes: list[Path], variants: int, backdrops: list[Path]) -> None:
+def _write(
+    folder: Path, scenes: list[Path], variants: int, painted: float, surroundings: Surroundings
+) -> None:
     (folder / "pictures").mkdir(parents=True)
     content: dict[str, Any] = {
         "categories": [{"id": 1, "name": "thing"}],
@@ -59,7 +82,7 @@ def _write(folder: Path, scenes: list[Path], variants: int, backdrops: list[Path
         objects = [mask for n in np.unique(owners[owners > 0]) if _is_seen(mask := owners == n)]
         for variant in range(variants if objects else 0):
             rng = np.random.default_rng([SEED, int(scene.stem), variant])
-            picture, masks = _vary(rendered, objects, backdrops, rng)
+            picture, masks = _vary(rendered, objects, painted, surroundings, rng)
             name = f"{scene.stem}_{variant}.jpg"
             _, jpeg = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 95])
             (folder / "pictures" / name).write_bytes(jpeg.tobytes())
@@ -81,15 +104,19 @@ def _is_seen(mask: NDArray[np.bool_]) -> bool:
 def _vary(
     rendered: NDArray[np.uint8],
     masks: list[NDArray[np.bool_]],
-    backdrops: list[Path],
+    painted: float,
+    surroundings: Surroundings,
     rng: np.random.Generator,
 ) -> tuple[NDArray[np.uint8], list[NDArray[np.bool_]]]:
     """Give (H, W, 3) uint8 BGR and the masks, mirrored alike."""
     picture = rendered[..., :3].astype(np.float32)
     alpha = rendered[..., 3:].astype(np.float32) / 255
     if alpha.min() < 1:
-        behind = _crop(backdrops[int(rng.integers(len(backdrops)))], picture.shape[:2], rng)
+        behind = _crop(_one_of(surroundings.backdrops, rng), picture.shape[:2], rng)
         picture = np.asarray(alpha * picture + (1 - alpha) * behind, np.float32)
+    for mask in masks:
+        if rng.random() < painted:
+            picture = _paint(picture, mask, _one_of(surroundings.textures, rng), rng)
     if rng.random() < 0.5:
         picture = picture[:, ::-1]
         masks = [mask[:, ::-1] for mask in masks]
@@ -97,10 +124,32 @@ def _vary(
     return np.ascontiguousarray(finished[..., ::-1]), masks
 
 
+def _one_of(files: list[Path], rng: np.random.Generator) -> Path:
+    return files[int(rng.integers(len(files)))]
+
+
+def _paint(
+    picture: NDArray[np.float32], mask: NDArray[np.bool_], file: Path, rng: np.random.Generator
+) -> NDArray[np.float32]:
+    """Paint an object, or the part on one side of a line, and keep its light and shade."""
+    rows, columns = np.nonzero(mask)
+    part = mask.astype(np.float32)
+    if rng.random() < 0.5:
+        angle, some = rng.uniform(0, 2 * np.pi), int(rng.integers(len(rows)))
+        y, x = np.indices(mask.shape)
+        part *= (x - columns[some]) * np.cos(angle) + (y - rows[some]) * np.sin(angle) > 0
+    grey = picture.mean(axis=2)
+    shade = (grey / max(float(grey[mask].mean()), 1.0)).clip(0.3, 2.0)[..., None]
+    paint = np.zeros_like(picture)
+    box = slice(rows.min(), rows.max() + 1), slice(columns.min(), columns.max() + 1)
+    paint[box] = _crop(file, paint[box].shape[:2], rng)
+    share = cv2.GaussianBlur(part, (0, 0), 0.5)[..., None] * np.float32(rng.uniform(0.6, 1.0))
+    return np.asarray(picture + share * (paint * shade - picture), np.float32)
+
+
 def _crop(file: Path, size: tuple[int, int], rng: np.random.Generator) -> NDArray[np.float32]:
     """Cut a random part of a photograph and bring it to (height, width)."""
-    photograph = cv2.imread(str(file), cv2.IMREAD_COLOR)
-    assert photograph is not None, file
+    photograph = _read_small(file)
     height, width = size
     scale = min(photograph.shape[0] / height, photograph.shape[1] / width) * rng.uniform(0.5, 1)
     rows, columns = (max(8, int(side * scale)) for side in size)
@@ -109,6 +158,16 @@ def _crop(file: Path, size: tuple[int, int], rng: np.random.Generator) -> NDArra
     part = photograph[top : top + rows, left : left + columns]
     resized = cv2.resize(part, (width, height), interpolation=cv2.INTER_AREA)
     return resized.astype(np.float32)
+
+
+@lru_cache(maxsize=512)
+def _read_small(file: Path) -> NDArray[np.uint8]:
+    """Read a photograph, no larger than a scene can show of it."""
+    photograph = cv2.imread(str(file), cv2.IMREAD_COLOR)
+    assert photograph is not None, file
+    scale = min(1.0, LARGEST_SIDE / max(photograph.shape))
+    small = cv2.resize(photograph, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    return np.asarray(small, np.uint8)
 
 
 def _annotate(content: dict[str, Any], name: str, masks: list[NDArray[np.bool_]]) -> None:

@@ -16,8 +16,18 @@ from foveate.training.loop import Losses, Step
 from foveate.training.window_cache import HALO, WindowCache
 
 
+SKIPS_DROPPED = 0.2
+"""Share of the skip features that a window has to do without in training, stride by stride.
+
+Edges and colours alone tell where the objects of composed and rendered pictures end; in photographs
+they mislead. What a coarser module knows must not depend on them.
+"""
+
+
 def sharpmask_step(network: SharpMask, cache: WindowCache, windows: int = 32) -> Step:
     """Make the step for `training.loop.run`; freezes the network's DeepMask.
+
+    The network becomes channel-last: its few channels are three times as fast so.
 
     Args:
         network: SharpMask, its DeepMask trained.
@@ -25,6 +35,7 @@ def sharpmask_step(network: SharpMask, cache: WindowCache, windows: int = 32) ->
         windows: windows in a batch.
     """
     network.deepmask.requires_grad_(False)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub
     vectors = _all_vectors(network.deepmask, cache)
 
     def step(rng: np.random.Generator) -> Losses:
@@ -32,9 +43,12 @@ def sharpmask_step(network: SharpMask, cache: WindowCache, windows: int = 32) ->
         horizontals = []
         for module, stride in zip(network.coarse_to_fine, SKIP_STRIDES, strict=True):
             patch = torch.from_numpy(cache.fine[stride][chosen].astype(np.float32))
+            patch = patch.to(memory_format=torch.channels_last)
             # The halo feeds both convolutions with true neighbours; what their own padding
             # touched is cut off again.
-            horizontals.append(module.horizontal(patch)[:, :, HALO:-HALO, HALO:-HALO])
+            skip = module.horizontal(patch)[:, :, HALO:-HALO, HALO:-HALO]
+            kept = rng.random((windows, 1, 1, 1)) >= SKIPS_DROPPED
+            horizontals.append(skip * torch.from_numpy(kept))
         logits = network.refine(vectors[chosen], horizontals)
         labels = cache.mask_labels[cache.fine_masks[chosen]].astype(np.float32) / 255
         return {"mask": mask_loss(logits.float(), torch.from_numpy(labels))}
