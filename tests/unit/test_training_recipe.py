@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -12,8 +13,17 @@ import pytest
 import torch
 from pycocotools import mask as coco_mask
 
+from foveate.bundle import Bundle
+from foveate.cli.train import command
+from foveate.errors import ModelError
+from foveate.export.bundle_weights import cascade_from_bundle
 from foveate.models import EfficientNetLite0, SharpMask
-from foveate.models.checkpoint import load_checkpoint
+from foveate.models.checkpoint import (
+    CascadeInfo,
+    build_cascade,
+    load_checkpoint,
+    save_checkpoint,
+)
 from foveate.training.dataset import CocoDataset
 from foveate.training.frozen_trunk import FrozenTrunk
 from foveate.training.loop import LoopOptions
@@ -130,3 +140,29 @@ def test_caches_read_as_one_keep_every_window_with_its_view(
     labels = np.concatenate([cache.mask_labels[cache.fine_masks] for cache in caches])
     np.testing.assert_array_equal(joined.mask_labels[joined.fine_masks], labels)
     assert len(joined.fine[2]) == len(joined.fine_masks)
+
+
+@pytest.mark.slow
+def test_training_goes_on_from_the_networks_it_is_given(
+    dataset: CocoDataset, tmp_path: Path
+) -> None:
+    bundle = cascade_from_bundle(Bundle.open("mini")).proposals
+    assert isinstance(bundle, SharpMask)
+    still = replace(STEPS, steps=1, learning_rate=0.0)
+    recipe = replace(RECIPE, deepmask=still, sharpmask=still)
+    trained = train_proposals([dataset], tmp_path, recipe, silent, bundle).proposals.state_dict()
+    for name, weights in bundle.state_dict().items():
+        if not name.startswith("deepmask.mask."):  # a bundle does not hold it
+            assert torch.equal(trained[name], weights), name
+
+
+def test_a_bundle_of_other_networks_is_no_start(tmp_path: Path, dataset: CocoDataset) -> None:
+    network = build_cascade(CascadeInfo(proposals="deepmask-mini"))
+    save_checkpoint(tmp_path / "deepmask.safetensors", network)
+    folder = tmp_path / "data"
+    folder.mkdir()
+    (folder / "train").symlink_to(dataset.directory)
+    with pytest.raises(
+        ModelError, match="expected sharpmask-mini to start from, found deepmask-mini"
+    ):
+        command(dataset=folder, output=tmp_path / "run", initial=tmp_path / "deepmask.safetensors")

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from foveate.errors import OptionError
+from foveate.errors import ModelError, OptionError
 
 if TYPE_CHECKING:
+    from foveate.models.sharpmask import SharpMask
     from foveate.training.published.run import RunOptions
     from foveate.training.recipe import Recipe
 
@@ -62,7 +63,11 @@ def command(
         ),
     ] = None,
     initial: Annotated[
-        Path | None, typer.Option(help="Checkpoint of the same network to start from.")
+        Path | None,
+        typer.Option(
+            help="Checkpoint of the same network to start from; of mini a bundle or checkpoint, from "
+            "which DeepMask and SharpMask go on."
+        ),
     ] = None,
     steps: Annotated[
         int | None,
@@ -109,7 +114,6 @@ def command(
             "--proposals": proposals,
             "--validation-proposals": validation_proposals,
             "--size": size,
-            "--initial": initial,
             "--steps": steps,
             "--batch": batch,
             "--as-released": as_released or None,
@@ -117,7 +121,7 @@ def command(
         _refuse(*(name for name, value in given.items() if value is not None))
         lengths = (deepmask_steps, sharpmask_steps, multipathnet_steps)
         recipe = _recipe(seed, lengths, views=views, regions=regions)
-        _train_mini(dataset, things, output, recipe)
+        _train_mini(dataset, things, output, recipe, initial)
         return
     from foveate.training.legacy import LegacyOptions
     from foveate.training.published.run import RunOptions
@@ -180,7 +184,9 @@ def _recipe(seed: int, lengths: tuple[int, int, int], *, views: int, regions: in
     )
 
 
-def _train_mini(dataset: Path, things: Path | None, output: Path, recipe: Recipe) -> None:
+def _train_mini(
+    dataset: Path, things: Path | None, output: Path, recipe: Recipe, initial: Path | None
+) -> None:
     from foveate.cli._console import progress, say
     from foveate.training.calibration import calibrate
     from foveate.training.dataset import CocoDataset
@@ -188,8 +194,9 @@ def _train_mini(dataset: Path, things: Path | None, output: Path, recipe: Recipe
 
     composed = CocoDataset(dataset / "train")
     more = [CocoDataset(things / "train")] if things else []
+    start = _proposals_of(initial) if initial else None
     with progress() as advance:
-        checkpoint = train_cascade(composed, output, recipe, advance, more)
+        checkpoint = train_cascade(composed, output, recipe, advance, more, start)
         calibrate(
             checkpoint,
             CocoDataset(dataset / "validation"),
@@ -197,6 +204,23 @@ def _train_mini(dataset: Path, things: Path | None, output: Path, recipe: Recipe
         )
     say(f"Checkpoint: {checkpoint}", aside=True)
     say(f"Export it:  foveate export {checkpoint} --output my-bundle", aside=True)
+
+
+def _proposals_of(file: Path) -> SharpMask:
+    """Read DeepMask and SharpMask of a checkpoint, or of a bundle by path or name."""
+    from foveate.bundle import Bundle
+    from foveate.export.bundle_weights import cascade_from_bundle
+    from foveate.models.checkpoint import load_checkpoint
+    from foveate.models.sharpmask import SharpMask
+
+    cascade = load_checkpoint(file) if file.is_file() else cascade_from_bundle(Bundle.open(file))
+    if cascade.info.proposals != "sharpmask-mini" or not isinstance(cascade.proposals, SharpMask):
+        raise ModelError(
+            f"expected sharpmask-mini to start from, found {cascade.info.proposals}",
+            file=file,
+            remedy="give a checkpoint or a bundle of mini",
+        )
+    return cascade.proposals
 
 
 def _train_published(options: RunOptions) -> None:

@@ -28,6 +28,7 @@ from foveate.models.checkpoint import (
 )
 from foveate.models.deepmask import DeepMask
 from foveate.models.efficientnet_lite import EfficientNetLite0
+from foveate.models.sharpmask import SharpMask
 from foveate.training.dataset import CocoDataset
 from foveate.training.deepmask import deepmask_step
 from foveate.training.frozen_trunk import FrozenTrunk
@@ -77,6 +78,7 @@ def train_cascade(
     recipe: Recipe,
     report: Report,
     things: Sequence[CocoDataset] = (),
+    initial: SharpMask | None = None,
 ) -> Path:
     """Train the three networks.
 
@@ -86,6 +88,7 @@ def train_cascade(
         recipe: the numbers.
         report: hears of the progress.
         things: more pictures, for the two networks that regard no classes.
+        initial: what these two go on from; by default the trunk's ImageNet weights alone.
 
     Returns:
         The finished checkpoint, its scores not calibrated.
@@ -94,21 +97,31 @@ def train_cascade(
     if result.exists():
         return result
     output.mkdir(parents=True, exist_ok=True)
-    proposals = train_proposals([dataset, *things], output, recipe, report)
+    proposals = train_proposals([dataset, *things], output, recipe, report, initial)
     cascade = train_classifier(dataset, proposals, output, recipe, report)
     save_checkpoint(result, cascade)
     return result
 
 
 def train_proposals(
-    datasets: Sequence[CocoDataset], output: Path, recipe: Recipe, report: Report
+    datasets: Sequence[CocoDataset],
+    output: Path,
+    recipe: Recipe,
+    report: Report,
+    initial: SharpMask | None = None,
 ) -> Cascade:
-    """Train DeepMask, then SharpMask on the frozen DeepMask: two checkpoints in `output`."""
+    """Train DeepMask, then SharpMask on the frozen DeepMask: two checkpoints in `output`.
+
+    A bundle does not hold DeepMask's mask head, so that of an `initial` read from one is new.
+    """
     torch.manual_seed(recipe.seed)
     network = sharpmask_mini()
     deepmask = network.deepmask
     assert isinstance(deepmask.trunk, EfficientNetLite0)
-    load_imagenet(deepmask.trunk)
+    if initial is None:
+        load_imagenet(deepmask.trunk)
+    else:
+        network.load_state_dict(initial.state_dict())
     round_to_half(deepmask.trunk)
     pictures = " + ".join(str(len(dataset)) for dataset in datasets)
     training = {

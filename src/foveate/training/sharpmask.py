@@ -15,7 +15,6 @@ from foveate.training.deepmask import window_vectors
 from foveate.training.loop import Losses, Step
 from foveate.training.window_cache import HALO, WindowCache
 
-
 SKIPS_DROPPED = 0.2
 """Share of the skip features that a window has to do without in training, stride by stride.
 
