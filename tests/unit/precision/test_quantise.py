@@ -206,3 +206,26 @@ def test_noise_is_the_squared_error_over_the_variance_of_the_worst_output() -> N
 def test_noise_of_what_is_not_finite_is_infinite() -> None:
     expected = [{"a": np.array([0.0, 2.0])}]
     assert noise(expected, [{"a": np.array([0.0, np.nan])}]) == float("inf")
+
+
+def test_a_value_with_a_row_for_each_box_has_one_mean() -> None:
+    model = onnx.parser.parse_model(
+        """
+        <ir_version: 9, opset_import: ["" : 18]>
+        boxes (float[1, n, 2] x) => (float[1, n, 2] y) { y = Neg (x) }
+        """
+    )
+    calls: list[Call] = [
+        {"x": np.full((1, 3, 2), 1, np.float32)},
+        {"x": np.full((1, 5, 2), 3, np.float32)},
+    ]
+    observed = observe(model, calls, ["x", "y"])
+    np.testing.assert_allclose(observed["x"].means, [(3 * 1 + 5 * 3) / 8])
+    np.testing.assert_allclose(observed["y"].means, [-(3 * 1 + 5 * 3) / 8])
+
+
+def test_a_value_with_channels_has_the_mean_of_each(calls: list[Call]) -> None:
+    name = next(iter(calls[0]))
+    expected = np.concatenate([call[name] for call in calls]).mean(axis=(0, 2, 3))
+    observed = observe(network(), calls, [name])
+    np.testing.assert_allclose(observed[name].means, expected, rtol=1e-5, atol=1e-6)

@@ -33,7 +33,8 @@ class Observed:
 
     Attributes:
         histogram: of its magnitudes.
-        means: of each channel (axis 1), float32; of a value without channels, one.
+        means: of each channel (axis 1), float32; one of a value without channels, or whose axis 1
+            is as long as there are boxes.
     """
 
     histogram: Histogram
@@ -101,7 +102,7 @@ def observe(
 class _Tally:
     def __init__(self) -> None:
         self._largest, self._negative, self._number = 0.0, False, 0
-        self._sums = np.zeros(1)
+        self._sums: dict[int, Array] = {}  # by number of channels
         self._sample: list[Array] = []
         self._chance = np.random.default_rng(0)
 
@@ -112,15 +113,18 @@ class _Tally:
         self._negative = self._negative or float(values.min()) < 0
         channels = np.moveaxis(values, 1, 0) if values.ndim > 1 else values[None]
         flat = channels.reshape(len(channels), -1)
-        self._sums = self._sums + flat.sum(axis=1, dtype=np.float64)
-        self._number += flat.shape[1]
+        sums = flat.sum(axis=1, dtype=np.float64)
+        self._sums[len(sums)] = self._sums.get(len(sums), 0.0) + sums
+        self._number += values.size
         chosen = self._chance.integers(values.size, size=min(values.size, _SAMPLE))
         self._sample.append(np.abs(values.reshape(-1)[chosen]))
 
     def result(self) -> Observed:
         sample = np.concatenate([np.zeros(0, np.float32), *self._sample])
         counts, _ = np.histogram(sample, bins=BINS, range=(0.0, self._largest or 1.0))
-        means = self._sums / max(1, self._number)
+        sums = list(self._sums.values())
+        channels = sums[0] if len(sums) == 1 else np.array([sum(one.sum() for one in sums)])
+        means = channels * len(channels) / max(1, self._number)
         return Observed(
             histogram=Histogram(counts=counts, largest=self._largest, negative=self._negative),
             means=means.astype(np.float32),
