@@ -131,6 +131,19 @@ def test_a_detection_that_moved_fails(record: Record, change: dict[str, float]) 
         judge(broken)
 
 
+def test_detections_of_all_pictures_are_judged_together(record: Record) -> None:
+    (one,) = record.pictures
+    pairs = one.detections.pairs
+    most = len(pairs)
+    lost = replace(one, picture="lost.jpg", detections=replace(one.detections, pairs=()))
+    two = replace(record, pictures=(one, lost))
+    half = dict.fromkeys(record.files, Thresholds(matched=0.5))
+    judge(two, half)
+    more = dict.fromkeys(record.files, Thresholds(matched=0.51))
+    with pytest.raises(ModelError, match=rf"{most} of {2 * most} detections .* lost on lost\.jpg"):
+        judge(two, more)
+
+
 def test_a_changed_weight_is_found_in_its_layer(
     bundle: Bundle, damaged: Bundle, picture: Path
 ) -> None:

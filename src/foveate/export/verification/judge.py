@@ -23,7 +23,7 @@ class Thresholds:
         cosine: smallest between an output and the reference's.
         box: largest difference of a coordinate of a detection, in pixels.
         mask_iou: smallest between masks of a detection.
-        matched: smallest share of detections that have a partner within both.
+        matched: smallest share of all pictures' detections that have a partner within both.
         accuracy: smallest share of the reference's average recall and precision that is kept.
     """
 
@@ -54,7 +54,7 @@ _BY_PRECISION = {
     "fp16": Thresholds(tolerance=1e-2, cosine=0.999, matched=0.95),
     # Single values of a quantised network may be anywhere: its direction and its results count.
     "int8": Thresholds(
-        tolerance=float("inf"), cosine=0.98, matched=0.8, mask_iou=0.9, box=4.0, accuracy=0.99
+        tolerance=float("inf"), cosine=0.98, matched=0.6, mask_iou=0.9, box=4.0, accuracy=0.99
     ),
 }
 
@@ -90,14 +90,30 @@ def judge(record: Record, thresholds: Mapping[str, Thresholds] | None = None) ->
     # The whole is as exact as its least exact stage.
     worst = max(record.precision, key=lambda one: list(_BY_PRECISION).index(record.precision[one]))
     asked = by_stage[worst]
-    for picture in record.pictures:
-        why = _unmatched(picture.detections, asked)
-        if why is not None:
-            raise ModelError(
-                f"the whole cascade differs from {record.reference}: {why}, on {picture.picture}",
-                remedy="give other thresholds with --again, or look at it with foveate run",
-            )
+    _judge_detections(record, asked)
     _judge_accuracy(record, asked)
+
+
+def _judge_detections(record: Record, asked: Thresholds) -> None:
+    """Judge all pictures together: of a few detections, a single one is a large share."""
+    good = [_good(picture.detections, asked) for picture in record.pictures]
+    most = [max(one.detections.expected, one.detections.found) for one in record.pictures]
+    if sum(good) >= asked.matched * sum(most):
+        return
+    lost = [most[number] - good[number] for number in range(len(most))]
+    worst = record.pictures[lost.index(max(lost))]
+    raise ModelError(
+        f"the whole cascade differs from {record.reference}: {sum(good)} of {sum(most)} detections "
+        f"have a partner, boxes within {asked.box:g} px and masks of IoU {asked.mask_iou:g}; most are "
+        f"lost on {worst.picture}",
+        remedy="give other thresholds with --again, or look at it with foveate run",
+    )
+
+
+def _good(found: Matched, asked: Thresholds) -> int:
+    return sum(
+        pair.box_error <= asked.box and pair.mask_iou >= asked.mask_iou for pair in found.pairs
+    )
 
 
 def _judge_accuracy(record: Record, asked: Thresholds) -> None:
@@ -130,16 +146,3 @@ def _fault(found: Difference, asked: Thresholds) -> str | None:
     if not found.cosine >= asked.cosine:
         return f"has a cosine of {found.cosine:.4f}, at least {asked.cosine:g} was expected"
     return None
-
-
-def _unmatched(found: Matched, asked: Thresholds) -> str | None:
-    good = sum(
-        pair.box_error <= asked.box and pair.mask_iou >= asked.mask_iou for pair in found.pairs
-    )
-    most = max(found.expected, found.found)
-    if good >= asked.matched * most:
-        return None
-    return (
-        f"{good} of {found.expected} detections have a partner among the {found.found} found, "
-        f"boxes within {asked.box:g} px and masks of IoU {asked.mask_iou:g}"
-    )
