@@ -51,7 +51,7 @@ def test_a_fixed_scene_equals_plain_pycocotools(region: str, kind: str) -> None:
 
 @pytest.mark.parametrize(("region", "kind"), REGIONS)
 def test_a_fixed_scene_equals_faster_coco_eval(region: str, kind: str) -> None:
-    faster = pytest.importorskip("faster_coco_eval")
+    faster = pytest.importorskip("faster_coco_eval", reason="needs the package faster-coco-eval")
     library = (faster.COCO, faster.COCOeval_faster)
     assert_equal_to_pycocotools(*scene(), region=region, kind=kind, library=library)
 

@@ -288,7 +288,8 @@ def test_automatic_precision_on_a_processor_is_float32() -> None:
 
 def test_tensorboard_gets_curves_and_pictures(tmp_path: Path) -> None:
     event_accumulator = pytest.importorskip(
-        "tensorboard.backend.event_processing.event_accumulator"
+        "tensorboard.backend.event_processing.event_accumulator",
+        reason="needs the package tensorboard",
     )
     options = TrainOptions(workers=0, checkpoint_every=6, scalars_every=2)
     train(deepmask_plan(), options, tmp_path, HERE, lambda *_: None)

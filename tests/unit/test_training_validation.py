@@ -87,7 +87,10 @@ def test_what_is_held_out_is_measured_in_turn_and_after_the_last_step(
     told = [text for text in caplog.messages if "validation after step" in text]
     assert [text.partition(" step ")[2].partition(":")[0] for text in told] == ["2", "4", "5"]
     assert reported == [False, True, True, True, True]
-    curves = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    curves = pytest.importorskip(
+        "tensorboard.backend.event_processing.event_accumulator",
+        reason="needs the package tensorboard",
+    )
     events = curves.EventAccumulator(str(tmp_path / "board" / "narrow"))
     events.Reload()
     assert [event.step for event in events.Scalars("validation/mask")] == [2, 4, 5]

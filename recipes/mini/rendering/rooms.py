@@ -31,8 +31,12 @@ VARIANTS = 5
 HELD_OUT = 20
 SEED = 3
 PAINTED = 0.3
-"""Share of the objects of training pictures that are painted: the models are plainer than things in photographs, and
-from plain ones a network learns that an object has one colour."""
+"""Share of the objects of training pictures that are painted.
+
+The models are plainer than things in photographs, and from plain ones a network learns that an
+object has one colour.
+"""
+
 LARGEST_SIDE = 1200
 """Pixels of a photograph that is cut from: a part of a half to all of it fills a scene."""
 

@@ -46,12 +46,12 @@ class ResidualBlock(nn.Module):
 
     def branch(self, x: Tensor) -> Tensor:
         """Compute the residual, without a ReLU at its end."""
-        raise NotImplementedError
+        raise NotImplementedError  # every kind of block has its own
 
     @property
     def last_convolution(self) -> nn.Conv2d:
         """The convolution at the end of the branch."""
-        raise NotImplementedError
+        raise NotImplementedError  # every kind of block has its own
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, inputs, H, W) to (N, outputs, ceil(H / stride), ceil(W / stride))."""

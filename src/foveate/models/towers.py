@@ -106,7 +106,7 @@ class Tower(nn.Module):
 
     def forward(self, pooled: Tensor) -> Tensor:
         """Embed (R, C, P, P) pooled regions: (R, outputs)."""
-        raise NotImplementedError
+        raise NotImplementedError  # every kind of tower has its own
 
 
 class LinearTower(Tower):

@@ -28,4 +28,4 @@ class Trunk(nn.Module):
         Returns:
             Stride -> (N, C, H / stride, W / stride) features, C as in `channels`.
         """
-        raise NotImplementedError
+        raise NotImplementedError  # every trunk has its own

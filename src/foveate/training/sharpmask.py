@@ -34,7 +34,7 @@ def sharpmask_step(network: SharpMask, cache: WindowCache, windows: int = 32) ->
         windows: windows in a batch.
     """
     network.deepmask.requires_grad_(False)
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch types no layout here
     vectors = _all_vectors(network.deepmask, cache)
 
     def step(rng: np.random.Generator) -> Losses:

@@ -20,11 +20,6 @@ constexpr int kMostScale = 64;
 constexpr const char* kMapModes[] = {"half_pixel", "align_corners"};
 
 struct UpsampleMap {
-    using DataType = nvinfer1::DataType;
-    using PluginField = nvinfer1::PluginField;
-    using PluginFieldType = nvinfer1::PluginFieldType;
-    using PluginTensorDesc = nvinfer1::PluginTensorDesc;
-
     static constexpr char kName[] = "BilinearUpsample2d";
     static constexpr int kInputs = 2, kOutputs = 1;
     struct Options {

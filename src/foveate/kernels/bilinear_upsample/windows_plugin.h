@@ -20,11 +20,6 @@ namespace foveate {
 constexpr char kWindowsMode[] = "windows";
 
 struct PasteWindows {
-    using DataType = nvinfer1::DataType;
-    using PluginField = nvinfer1::PluginField;
-    using PluginFieldType = nvinfer1::PluginFieldType;
-    using PluginTensorDesc = nvinfer1::PluginTensorDesc;
-
     static constexpr char kName[] = "BilinearUpsample2d";
     static constexpr int kInputs = 3, kOutputs = 3;
 

@@ -23,6 +23,11 @@
 
 namespace foveate {
 
+using nvinfer1::DataType;
+using nvinfer1::PluginField;
+using nvinfer1::PluginFieldType;
+using nvinfer1::PluginTensorDesc;
+
 constexpr int kMostFields = 4;
 constexpr int kFailed = -1;
 
@@ -37,9 +42,9 @@ struct Shapes {
 
 // What a plugin is run on.
 struct Call {
-    const nvinfer1::PluginTensorDesc* inputs;
+    const PluginTensorDesc* inputs;
     int count;
-    const nvinfer1::PluginTensorDesc* outputs;
+    const PluginTensorDesc* outputs;
     const void* const* sources;
     void* const* targets;
     void* workspace;
@@ -52,7 +57,7 @@ class Plugin final : public nvinfer1::IPluginV3,
                      public nvinfer1::IPluginV3OneBuild,
                      public nvinfer1::IPluginV3OneRuntime {
   public:
-    using Desc = nvinfer1::PluginTensorDesc;
+    using Desc = PluginTensorDesc;
     using DynamicDesc = nvinfer1::DynamicPluginTensorDesc;
 
     explicit Plugin(const typename Op::Options& options) : options_(options) {}
@@ -171,7 +176,7 @@ class Plugin final : public nvinfer1::IPluginV3,
 
     typename Op::Options options_;
     int input_count_ = 0;
-    nvinfer1::PluginField fields_[kMostFields];  // they point into options_
+    PluginField fields_[kMostFields];  // they point into options_
     nvinfer1::PluginFieldCollection collection_;
 };
 

@@ -16,10 +16,6 @@
 namespace foveate {
 namespace {
 
-using nvinfer1::DataType;
-using nvinfer1::PluginField;
-using nvinfer1::PluginFieldType;
-using nvinfer1::PluginTensorDesc;
 using nvinfer1::TensorFormat;
 
 constexpr int kMostBins = 1024;
