@@ -194,11 +194,14 @@ class EngineRecord:
         Raises:
             BackendError: It is stale.
         """
-        pairs = (("ONNX file", self.key.onnx, onnx), ("plugin sources", self.key.plugins, plugins))
+        pairs = (
+            ("another ONNX file", self.key.onnx, onnx),
+            ("other plugin sources", self.key.plugins, plugins),
+        )
         for what, built, found in pairs:
             if built != found:
                 raise BackendError(
-                    f"the engine {self.name!r} was compiled from another {what}, expected "
+                    f"the engine {self.name!r} was compiled from {what}, expected "
                     f"{_short(found)}, found {_short(built)}",
                     remedy=_compile(self.key.target),
                 )
@@ -211,6 +214,7 @@ def read_record(plan: Path) -> EngineRecord:
         BundleError: One of the two is missing or damaged.
     """
     file = plan.with_suffix(".json")
+    again = _compile("tensorrt-rtx" if plan.parent.name == "tensorrt-rtx" else "tensorrt")
     try:
         record = EngineRecord.from_json(file.read_text(encoding="utf-8"))
         with plan.open("rb") as stream:
@@ -219,10 +223,10 @@ def read_record(plan: Path) -> EngineRecord:
         raise BundleError(
             f"an engine is incomplete ({error.strerror})",
             file=error.filename,
-            remedy=_compile("tensorrt"),
+            remedy=again,
         ) from error
     except BundleError as error:
-        raise BundleError(error.what, file=file, remedy=error.remedy) from error
+        raise BundleError(error.what, file=file, remedy=again) from error
     if found != record.plan.sha256:
         raise BundleError(
             f"a plan was changed (SHA-256 {found[:12]}..., expected {record.plan.sha256[:12]}...)",

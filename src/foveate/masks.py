@@ -90,6 +90,10 @@ class Masks:
             self._window_mask(index).paint(stack[index])
         return stack if dtype is None else stack.astype(dtype)
 
+    def windows(self) -> tuple[Floats, Floats]:
+        """Return what the masks are made of: logits (N, S, S), and places (N, 4) as given above."""
+        return self._logits[self._rows], self._geometry[self._rows]
+
     def crop(self, index: int) -> tuple[Bools, int, int]:
         """Return a mask inside its tight box, and the row and column of that in the picture."""
         return self._window_mask(index).mask()

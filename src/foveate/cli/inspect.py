@@ -108,5 +108,6 @@ def _engine(engine: EngineReport) -> Iterator[str]:
             yield "  precision " + ", ".join(f"{name} {share:.0%}" for name, share in shares)
         else:
             yield "  precision unknown: the engine was never loaded where it was built"
+        yield f"  note      not run here: {engine.obstacle}"
     for problem in engine.problems:
         yield f"  problem   {engine.plan}: {problem}"

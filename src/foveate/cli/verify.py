@@ -65,8 +65,7 @@ def command(
     """Compare every stage and the whole cascade with PyTorch; check dispatch and precision."""
     from foveate.bundle import Bundle
     from foveate.cli._console import say
-    from foveate.errors import ModelError, OptionError
-    from foveate.export.inspection import check_report, inspect_bundle
+    from foveate.errors import OptionError
     from foveate.export.verification import default_thresholds, judge, read_record, write_record
 
     if (checkpoint is not None) + (reference is not None) + again > 1 or (bisect and again):
@@ -89,9 +88,7 @@ def command(
         stage: replace(default_thresholds(precision), **changes)
         for stage, precision in _precisions(opened).items()
     }
-    problem = check_report(inspect_bundle(opened))
-    if problem is not None:
-        raise ModelError(problem)
+    engines = _inspect(opened)
     pictures = picture or sorted(PHOTOGRAPHS.glob("*.jpg"))
     if bisect:
         _bisect(opened, _reference(opened, checkpoint, reference), pictures, asked)
@@ -106,12 +103,30 @@ def command(
 
             figures = compare_accuracy(opened, compared, dataset, limit)
             record = replace(record, accuracy=figures)
+        record = replace(record, engines=engines)
         write_record(record, file)
         say(f"The figures are in {file}", aside=True)
     for line in _table(record):
         say(line)
     judge(record, asked)
-    say(f"{record.bundle} agrees with {record.reference} on {len(record.pictures)} pictures")
+    rest = f"; {len(engines)} engines were not run" if engines else ""
+    say(f"{record.bundle} agrees with {record.reference} on {len(record.pictures)} pictures{rest}")
+
+
+def _inspect(bundle: Bundle) -> dict[str, str]:
+    """Refuse what `inspect` does; tell each compiled engine and why it is not run."""
+    from foveate.cli._console import say
+    from foveate.errors import ModelError
+    from foveate.export.inspection import check_report, inspect_bundle
+
+    inspected = inspect_bundle(bundle)
+    problem = check_report(inspected)
+    if problem is not None:
+        raise ModelError(problem)
+    engines = {one.plan: one.obstacle for one in inspected.engines}
+    for plan, why in engines.items():
+        say(f"{plan} was not run: {why}")
+    return engines
 
 
 def _reference(bundle: Bundle, checkpoint: Path | None, other: str | None) -> Reference:
@@ -144,7 +159,7 @@ def _bisect(
 ) -> None:
     from foveate.cli._console import progress, say
     from foveate.errors import ModelError
-    from foveate.export.verification import first_drift
+    from foveate.export.verification import first_drift, judge_pasting, pasting_on
 
     tolerances = {stage: one.tolerance for stage, one in asked.items()}
     with progress() as advance:
@@ -157,6 +172,8 @@ def _bisect(
         )
     if drift is not None:
         raise ModelError(str(drift), file=bundle.root, remedy="export this stage again")
+    for name, found in pasting_on(bundle, pictures):
+        judge_pasting(name, found)
     say(f"No stage drifts from {reference.name} on {len(pictures)} pictures")
 
 
@@ -185,6 +202,14 @@ def _table(record: Record) -> list[str]:
             mean = max(one.mean_error / max(1.0, one.largest) for one in found)
             cosine = min(one.cosine for one in found)
             lines.append(f"{stage:10} {name:14} {worst:8.1e} {mean:8.1e} {cosine:10.7f}")
+    pasted = [one.pasting for one in record.pictures if one.pasting is not None]
+    if pasted:
+        lines.append(
+            f"paste: {sum(one.windows for one in pasted)} windows of "
+            f"{sum(one.pixels for one in pasted)} pixels, "
+            f"{sum(one.differing for one in pasted)} of which differ from the runtime's masks, "
+            f"{sum(one.beyond for one in pasted)} of them not at the threshold"
+        )
     pairs = [pair for one in record.pictures for pair in one.detections.pairs]
     expected = sum(one.detections.expected for one in record.pictures)
     found_again = sum(one.detections.found for one in record.pictures)

@@ -27,6 +27,7 @@ from foveate.export.inspection.dispatch import (
     dispatch,
     summary,
 )
+from foveate.export.inspection.environment import obstacle
 from foveate.export.inspection.graph import Shape, layers, sized
 from foveate.export.inspection.lint import check_names, refused_operators
 from foveate.export.inspection.precision import (
@@ -37,6 +38,7 @@ from foveate.export.inspection.precision import (
     engine_shares,
     shares,
 )
+from foveate.kernels.plugin_library import source_digest
 
 __all__ = ["BundleReport", "EngineReport", "StageReport", "check_report", "inspect_bundle"]
 
@@ -84,12 +86,16 @@ class StageReport:
 
 @dataclass(frozen=True, kw_only=True)
 class EngineReport:
-    """An engine that stands in a bundle; `record` is None if it cannot be read."""
+    """An engine that stands in a bundle; `record` is None if it cannot be read.
+
+    `obstacle` says why it is not run on this machine.
+    """
 
     plan: str
     record: EngineRecord | None
     precision: dict[str, float] | None
     problems: tuple[str, ...]
+    obstacle: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,9 +188,8 @@ def _engine(bundle: Bundle, plan: Path) -> EngineReport:
     if stage in bundle.manifest.stages:
         content = bundle.stage_path(stage).read_bytes()
         onnx_digest = hashlib.sha256(content).hexdigest()
-        problems += _problem(
-            lambda: record.check_sources(onnx=onnx_digest, plugins=record.key.plugins)
-        )
+        plugins = None if record.key.plugins is None else source_digest()
+        problems += _problem(lambda: record.check_sources(onnx=onnx_digest, plugins=plugins))
         claimed = claimed_precision(bundle.manifest, stage)
         problems += _problem(lambda: check_engine(record.name, record.layers, claimed))
     return EngineReport(
@@ -192,6 +197,7 @@ def _engine(bundle: Bundle, plan: Path) -> EngineReport:
         record=record,
         precision=engine_shares(record.layers),
         problems=tuple(problems),
+        obstacle=obstacle(record),
     )
 
 

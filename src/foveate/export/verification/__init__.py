@@ -4,8 +4,13 @@
 from __future__ import annotations
 
 from foveate.export.verification.bisect import Drift, first_drift
-from foveate.export.verification.judge import Thresholds, default_thresholds, judge
-from foveate.export.verification.parity import measure, reference_pipeline
+from foveate.export.verification.judge import (
+    Thresholds,
+    default_thresholds,
+    judge,
+    judge_pasting,
+)
+from foveate.export.verification.parity import measure, pasting_on, reference_pipeline
 from foveate.export.verification.record import Accuracy, Record, read_record, write_record
 from foveate.export.verification.reference import Reference, bundle_reference, torch_reference
 
@@ -19,7 +24,9 @@ __all__ = [
     "default_thresholds",
     "first_drift",
     "judge",
+    "judge_pasting",
     "measure",
+    "pasting_on",
     "read_record",
     "reference_pipeline",
     "torch_reference",

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 from foveate.errors import ModelError, OptionError
 from foveate.export.verification.matching import Matched
+from foveate.export.verification.pasting import Pasted
 from foveate.export.verification.record import Record
 from foveate.export.verification.statistics import Difference
 
-__all__ = ["Thresholds", "default_thresholds", "judge"]
+__all__ = ["Thresholds", "default_thresholds", "judge", "judge_pasting"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +78,7 @@ def judge(record: Record, thresholds: Mapping[str, Thresholds] | None = None) ->
     by_stage = thresholds or {
         stage: default_thresholds(precision) for stage, precision in record.precision.items()
     }
-    for stage in record.files:
+    for stage in record.precision:
         asked = by_stage[stage]
         for name, output, difference in _of_stage(record, stage):
             why = _fault(difference, asked)
@@ -87,11 +88,28 @@ def judge(record: Record, thresholds: Mapping[str, Thresholds] | None = None) ->
                     f"{why}, on {name}",
                     remedy="run foveate verify --bisect to find the layer",
                 )
+    for picture in record.pictures:
+        if picture.pasting is not None:
+            judge_pasting(picture.picture, picture.pasting)
     # The whole is as exact as its least exact stage.
     worst = max(record.precision, key=lambda one: list(_BY_PRECISION).index(record.precision[one]))
     asked = by_stage[worst]
     _judge_detections(record, asked)
     _judge_accuracy(record, asked)
+
+
+def judge_pasting(picture: str, found: Pasted) -> None:
+    """Refuse a stage `paste` that makes other bits than the runtime.
+
+    Raises:
+        ModelError: saying how, and on which picture.
+    """
+    why = found.fault()
+    if why is not None:
+        raise ModelError(
+            f"the stage 'paste' differs from the runtime's own masks: {why}, on {picture}",
+            remedy="export it again: foveate export CHECKPOINT --output BUNDLE --with-paste",
+        )
 
 
 def _judge_detections(record: Record, asked: Thresholds) -> None:

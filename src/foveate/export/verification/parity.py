@@ -12,6 +12,7 @@ from foveate.bundle import Bundle
 from foveate.detections import Detections, Proposals
 from foveate.export.inspection.precision import claimed_precision
 from foveate.export.verification.matching import match
+from foveate.export.verification.pasting import Pasted, paste_parity
 from foveate.export.verification.record import PictureParity, Record, stage_digests
 from foveate.export.verification.reference import Reference
 from foveate.export.verification.sessions import Function, session_function
@@ -19,7 +20,7 @@ from foveate.export.verification.statistics import Tally
 from foveate.runtime import Options, Pipeline, load
 from foveate.runtime.engines import FunctionEngine
 
-__all__ = ["calls_of", "measure", "reference_pipeline"]
+__all__ = ["calls_of", "measure", "pasting_on", "reference_pipeline"]
 
 Call = tuple[str, dict[str, Array]]
 
@@ -35,7 +36,8 @@ def measure(
     """Compare a bundle on ONNX Runtime with a reference.
 
     Each stage gets the inputs that the reference's cascade gives it, so that an error of one stage
-    does not count in the next. The detections are those of both cascades, each on its own.
+    does not count in the next. The detections are those of both cascades, each on its own. The stage
+    `paste` is compared with the runtime's own masks, on the bundle's proposals.
 
     Args:
         bundle: to be verified.
@@ -49,6 +51,7 @@ def measure(
     """
     options = Options(min_score=min_score)
     own = {name: session_function(bundle.stage_path(name)) for name in bundle.manifest.networks}
+    pasting = _pasting(bundle)
     tallies: dict[str, dict[str, Tally]] = {}
 
     def both(stage: str, inputs: dict[str, Array]) -> Mapping[str, Array]:
@@ -69,7 +72,13 @@ def measure(
                 stage: {name: tally.result() for name, tally in of.items()}
                 for stage, of in tallies.items()
             }
-            done.append(PictureParity(picture=str(picture), stages=stages, detections=matched))
+            one = PictureParity(
+                picture=str(picture),
+                stages=stages,
+                detections=matched,
+                pasting=pasting(finding, picture),
+            )
+            done.append(one)
             if tell is not None:
                 tell(number + 1, len(pictures))
     return Record(
@@ -115,6 +124,24 @@ def _pipeline(
     return Pipeline(
         bundle, {name: engine(name) for name in bundle.manifest.networks}, options=options
     )
+
+
+def pasting_on(bundle: Bundle, pictures: Sequence[Path]) -> Iterator[tuple[str, Pasted]]:
+    """Compare the stage `paste`, if there is one, with the runtime's own masks, by picture."""
+    pasting = _pasting(bundle)
+    with load(bundle.root) as pipeline:
+        for picture in pictures:
+            found = pasting(pipeline, picture)
+            if found is not None:
+                yield str(picture), found
+
+
+def _pasting(bundle: Bundle) -> Callable[[Pipeline, Path], Pasted | None]:
+    if "paste" not in bundle.manifest.stages:
+        return lambda _pipeline, _picture: None
+    stage = session_function(bundle.stage_path("paste"))
+    threshold = bundle.manifest.mask.threshold
+    return lambda pipeline, picture: paste_parity(stage, pipeline.propose(picture).masks, threshold)
 
 
 def _results(pipeline: Pipeline, picture: Path) -> Detections | Proposals:

@@ -10,6 +10,7 @@ from pathlib import Path
 from foveate.bundle import Bundle
 from foveate.errors import InputError
 from foveate.export.verification.matching import Matched
+from foveate.export.verification.pasting import Pasted
 from foveate.export.verification.statistics import Difference
 from foveate.strict import RejectedValueError, parse
 
@@ -20,11 +21,15 @@ SCHEMA = 1
 
 @dataclass(frozen=True, kw_only=True)
 class PictureParity:
-    """A picture: stage -> output -> difference, and what became of the detections."""
+    """A picture: stage -> output -> difference, and what became of the detections.
+
+    `pasting` is of the optional stage `paste`, if the bundle has it.
+    """
 
     picture: str
     stages: dict[str, dict[str, Difference]]
     detections: Matched
+    pasting: Pasted | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +53,7 @@ class Record:
         precision: stage -> precision that the bundle claims.
         pictures: in the order of the run.
         accuracy: figures on a data set, by name; none unless one was given.
+        engines: compiled engine of the bundle -> why it was not run.
     """
 
     bundle: str
@@ -58,13 +64,14 @@ class Record:
     precision: dict[str, str]
     pictures: tuple[PictureParity, ...]
     accuracy: dict[str, Accuracy] = field(default_factory=dict)
+    engines: dict[str, str] = field(default_factory=dict)
     schema: int = SCHEMA
 
 
 def stage_digests(bundle: Bundle) -> dict[str, str]:
     """Return the SHA-256 of each stage's file, as the manifest lists it."""
     manifest = bundle.manifest
-    return {name: manifest.files[stage.file].sha256 for name, stage in manifest.networks.items()}
+    return {name: manifest.files[stage.file].sha256 for name, stage in manifest.stages.items()}
 
 
 def write_record(record: Record, file: Path) -> None:
