@@ -50,6 +50,7 @@ __all__ = [
     "StageSpec",
     "TensorSpec",
     "WindowSpec",
+    "is_shipped_name",
     "shipped_bundles",
     "write_bundle",
 ]
@@ -125,6 +126,14 @@ class Bundle:
         return self.path(self.manifest.stages[stage].file)
 
 
+def is_shipped_name(text: str) -> bool:
+    """Tell whether what was written means a bundle that comes with this package.
+
+    A plain word does that is such a name, even where a file or folder of that name lies here.
+    """
+    return os.sep not in text and text in shipped_bundles()
+
+
 def shipped_bundles() -> tuple[str, ...]:
     """Return the names of the bundles that come with this package, sorted."""
     if not _SHIPPED.is_dir():
@@ -190,7 +199,7 @@ def _put(target: Path, manifest: Manifest, files: Mapping[str, bytes]) -> None:
 
 
 def _find(text: str) -> Path:
-    if os.sep not in text and text in shipped_bundles():
+    if is_shipped_name(text):
         return _SHIPPED / text
     path = Path(text)
     if path.is_dir():

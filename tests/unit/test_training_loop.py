@@ -13,7 +13,7 @@ from torch import nn
 
 from foveate.errors import ModelError, OptionError
 from foveate.training.loop import LoopOptions, Losses, run
-from foveate.training.resume import ResumeFile
+from foveate.training.resume import ResumeFile, weights_digest
 
 OPTIONS = LoopOptions(steps=12, checkpoint_every=4, warm_up=3, seed=5)
 
@@ -27,7 +27,9 @@ def network() -> nn.Module:
     return nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Dropout(0.5), nn.Linear(8, 1))
 
 
-def train(module: nn.Module, checkpoint: Path, stop_at: int = 0) -> dict[str, float]:
+def train(
+    module: nn.Module, checkpoint: Path, stop_at: int = 0, start: dict[str, str] | None = None
+) -> dict[str, float]:
     final: dict[str, float] = {}
 
     def step(rng: np.random.Generator) -> Losses:
@@ -40,7 +42,7 @@ def train(module: nn.Module, checkpoint: Path, stop_at: int = 0) -> dict[str, fl
         if done == stop_at:
             raise StoppedError
 
-    run(module, step, OPTIONS, checkpoint, progress)
+    run(module, step, OPTIONS, checkpoint, progress, start)
     return final
 
 
@@ -156,6 +158,29 @@ def test_the_difference_of_options_is_named(tmp_path: Path) -> None:
         ResumeFile(tmp_path / "c", {"seed": 1, "batch": 16}).read()
 
 
+def test_other_weights_than_the_run_began_with_are_refused(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    first, other = nn.Linear(6, 8), nn.Linear(6, 8)
+    digests = [weights_digest(one) for one in (first, other)]
+    assert len(digests[0]) == 12
+    assert digests[0] == weights_digest(first) != digests[1]
+    train(network(), tmp_path / "c", start={"initial": digests[0]})
+    train(network(), tmp_path / "c", start={"initial": digests[0]})
+    with pytest.raises(ModelError, match=f"initial '{digests[0]}', not '{digests[1]}'"):
+        train(network(), tmp_path / "c", start={"initial": digests[1]})
+    with pytest.raises(ModelError, match=f"initial '{digests[0]}', not None"):
+        train(network(), tmp_path / "c")
+
+
+def test_a_part_that_does_not_count_leaves_the_digest_as_it_is() -> None:
+    module = network()
+    whole, part = weights_digest(module), weights_digest(module, without="3.")
+    with torch.no_grad():
+        module.get_parameter("3.bias").add_(1)
+    assert weights_digest(module) != whole
+    assert weights_digest(module, without="3.") == part
+
+
 def test_an_interrupted_write_leaves_the_file_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -166,8 +191,11 @@ def test_an_interrupted_write_leaves_the_file_before(
         raise OSError("no space left on device")
 
     monkeypatch.setattr(torch, "save", full)
-    with pytest.raises(OSError, match="no space left"):
+    with pytest.raises(
+        ModelError, match=r"written after step 4 \(no space left on device\).*: make room and start"
+    ):
         resume.write(4, {})
+    assert [file.name for file in tmp_path.iterdir()] == ["c"]
     state = resume.read()
     assert state is not None
     assert state["step"] == 3

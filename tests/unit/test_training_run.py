@@ -15,6 +15,7 @@ import safetensors.torch
 import torch
 from tests.unit.training_samples import (
     NARROW,
+    narrow_deepmask,
     narrow_run,
     silent,
     write_dataset,
@@ -24,13 +25,20 @@ from tests.unit.training_samples import (
 from foveate.cli import invoke
 from foveate.errors import DataError, ModelError, OptionError
 from foveate.models import DeepMask, MultiPathNet, SharpMask, build
-from foveate.models.checkpoint import load_checkpoint, load_detector
+from foveate.models.checkpoint import (
+    Cascade,
+    CascadeInfo,
+    load_checkpoint,
+    load_detector,
+    save_checkpoint,
+)
 from foveate.training.legacy import LegacyOptions
 from foveate.training.loader import draw_batch
 from foveate.training.published.data import open_training_set
 from foveate.training.published.plans import region_options, window_plan
 from foveate.training.published.run import MASK_THRESHOLD, RunOptions, run
 from foveate.training.published.schedules import DEEPMASK_2015
+from foveate.training.resume import weights_digest
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
@@ -86,6 +94,23 @@ def test_an_interrupted_run_of_deepmask_is_resumed_and_sharpmask_refines_it(
     frozen = sharpmask.proposals.deepmask.state_dict()
     for name, weights in deepmask.proposals.state_dict().items():
         assert torch.equal(frozen[name], weights), name
+
+
+def test_a_run_goes_on_with_the_weights_that_it_began_with_only(
+    dataset: Path, tmp_path: Path
+) -> None:
+    files = [tmp_path / "one.safetensors", tmp_path / "other.safetensors"]
+    digests = []
+    for file in files:
+        network = narrow_deepmask()
+        info = CascadeInfo(proposals="deepmask-resnet50", proposals_sizes=NARROW)
+        save_checkpoint(file, Cascade(info=info, proposals=network))
+        digests.append(weights_digest(network))
+    how = options(dataset, tmp_path / "run", steps=1)
+    run(replace(how, initial=files[0]), silent)
+    run(replace(how, initial=files[0]), silent)
+    with pytest.raises(ModelError, match=f"initial '{digests[0]}', not '{digests[1]}'"):
+        run(replace(how, initial=files[1]), silent)
 
 
 def test_a_detector_learns_from_proposals_and_may_start_from_another(

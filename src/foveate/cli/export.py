@@ -151,14 +151,14 @@ def _ranks(text: str | None) -> tuple[int, ...]:
 def _source(text: str, detector: Path | None) -> tuple[Cascade, ExportOptions]:
     """Read the networks, and what a bundle of them says beside."""
     from foveate.bundle import Bundle
+    from foveate.cli._given import is_checkpoint
     from foveate.errors import OptionError
     from foveate.export.bundle_export import ExportOptions
     from foveate.export.bundle_weights import exact_cascade_from_bundle
     from foveate.models.checkpoint import load_checkpoint
 
-    path = Path(text)
-    if path.is_file() or path.suffix == ".safetensors":
-        return load_checkpoint(path, detector), ExportOptions()
+    if is_checkpoint(text):
+        return load_checkpoint(Path(text), detector), ExportOptions()
     if detector is not None:
         raise OptionError("a bundle has its detector", remedy="give --detector with a checkpoint")
     bundle = Bundle.open(text)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from foveate.cli._given import is_checkpoint, path_or_name
 from foveate.errors import ModelError, OptionError
 
 if TYPE_CHECKING:
@@ -54,19 +55,27 @@ def command(
     ] = None,
     proposals: Annotated[
         Path | None,
-        typer.Option(help="For a detector: a .json file of COCO results, or a bundle."),
+        typer.Option(
+            parser=path_or_name,
+            metavar="PATH",
+            help="For a detector: a .json file of COCO results, or a bundle.",
+        ),
     ] = None,
     validation_proposals: Annotated[
         Path | None,
         typer.Option(
-            help="The same for the held-out pictures; by default the bundle, if it is one."
+            parser=path_or_name,
+            metavar="PATH",
+            help="The same for the held-out pictures; by default the bundle, if it is one.",
         ),
     ] = None,
     initial: Annotated[
         Path | None,
         typer.Option(
+            parser=path_or_name,
+            metavar="PATH",
             help="Checkpoint of the same network to start from; of mini a bundle or checkpoint, from "
-            "which DeepMask and SharpMask go on."
+            "which DeepMask and SharpMask go on.",
         ),
     ] = None,
     steps: Annotated[
@@ -192,9 +201,9 @@ def _train_mini(
     from foveate.training.dataset import CocoDataset
     from foveate.training.recipe import train_cascade
 
+    start = _proposals_of(initial) if initial else None
     composed = CocoDataset(dataset / "train")
     more = [CocoDataset(things / "train")] if things else []
-    start = _proposals_of(initial) if initial else None
     with progress() as advance:
         checkpoint = train_cascade(composed, output, recipe, advance, more, start)
         calibrate(
@@ -213,7 +222,9 @@ def _proposals_of(file: Path) -> SharpMask:
     from foveate.models.checkpoint import load_checkpoint
     from foveate.models.sharpmask import SharpMask
 
-    cascade = load_checkpoint(file) if file.is_file() else cascade_from_bundle(Bundle.open(file))
+    cascade = (
+        load_checkpoint(file) if is_checkpoint(file) else cascade_from_bundle(Bundle.open(file))
+    )
     if cascade.info.proposals != "sharpmask-mini" or not isinstance(cascade.proposals, SharpMask):
         raise ModelError(
             f"expected sharpmask-mini to start from, found {cascade.info.proposals}",

@@ -126,6 +126,9 @@ def save_checkpoint(path: Path, networks: Cascade | Detector, *, half: bool = Tr
         networks: what is written.
         half: in float16; the networks are rounded in place, so that what goes on in memory is what
             was written. Otherwise in float32, as it is.
+
+    Raises:
+        ModelError: it cannot be written; a file before stays.
     """
     tensors = {}
     for prefix, network in _networks(networks).items():
@@ -140,8 +143,16 @@ def save_checkpoint(path: Path, networks: Cascade | Detector, *, half: bool = Tr
         "inputs": json.dumps(_describe(networks)),
     }
     aside = path.with_name(path.name + ".partial")
-    safetensors.torch.save_file(tensors, aside, metadata)
-    aside.replace(path)
+    try:
+        safetensors.torch.save_file(tensors, aside, metadata)
+        aside.replace(path)
+    except (OSError, safetensors.SafetensorError) as error:
+        aside.unlink(missing_ok=True)
+        raise ModelError(
+            f"the checkpoint cannot be written ({error})",
+            file=path,
+            remedy="make room, or choose another place",
+        ) from error
 
 
 def load_checkpoint(path: Path, detector: Path | None = None) -> Cascade:
@@ -205,6 +216,12 @@ def _read(path: Path) -> tuple[CascadeInfo, _File]:
                 "expected a safetensors checkpoint, found a pickle, which could run code",
                 file=path,
                 remedy="make one by `foveate train`, or import weights by `foveate import-torch`",
+            ) from error
+        if path.suffix == ".onnx":
+            raise ModelError(
+                "expected a safetensors checkpoint, found an ONNX file",
+                file=path,
+                remedy="give the checkpoint that it was exported from, or the bundle that it is of",
             ) from error
         raise ModelError(
             f"no checkpoint can be read ({error})", file=path, remedy="make one by `foveate train`"

@@ -103,8 +103,8 @@ def require_finite(losses: Losses, index: int) -> dict[str, float]:
         if not math.isfinite(value):
             raise ModelError(
                 f"the loss {name!r} became {value} at step {index + 1}",
-                remedy="the last checkpoint is kept; lower the learning rate, or look for broken "
-                "pictures or labels",
+                remedy="the last checkpoint is kept; look for broken pictures or labels, or train in "
+                "float32 or with a lower learning rate",
             )
     return values
 
@@ -131,7 +131,7 @@ def _require_finite_weights(state: Mapping[str, Any], step: int, path: Path) -> 
             raise ModelError(
                 f"the weights {name!r} are no longer finite after step {step}",
                 file=path,
-                remedy="the last checkpoint is kept; lower the learning rate",
+                remedy="the last checkpoint is kept; train in float32 or with a lower learning rate",
             )
 
 
@@ -163,7 +163,12 @@ class LoopOptions:
 
 
 def run(
-    network: nn.Module, step: Step, options: LoopOptions, checkpoint: Path, progress: Progress
+    network: nn.Module,
+    step: Step,
+    options: LoopOptions,
+    checkpoint: Path,
+    progress: Progress,
+    start: Mapping[str, str] | None = None,
 ) -> None:
     """Train the parameters of `network` that require a gradient, in place, by AdamW.
 
@@ -176,6 +181,7 @@ def run(
         options: the schedule.
         checkpoint: resumed from if it exists; written aside and renamed.
         progress: called with steps done, their number, and running means of the losses.
+        start: what the network began with, by name: the checkpoint is only resumed with the same.
 
     Raises:
         ModelError: the checkpoint was made with other options, or a loss is no longer finite.
@@ -184,7 +190,7 @@ def run(
     drive(
         _AdamW(network, step, options),
         steps=options.steps,
-        resume=ResumeFile(checkpoint, asdict(options)),
+        resume=ResumeFile(checkpoint, {**asdict(options), **(start or {})}),
         every=options.checkpoint_every,
         progress=progress,
     )

@@ -7,7 +7,7 @@ name SharpMask's proposals. Every step finds what an interrupted run left and go
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 import foveate
+from foveate.errors import ModelError
 from foveate.export.bundle_export import export_bundle
 from foveate.models.build_classifiers import multipathnet_mini
 from foveate.models.build_proposals import sharpmask_mini
@@ -36,6 +37,7 @@ from foveate.training.imagenet import load_imagenet
 from foveate.training.loop import LoopOptions, run
 from foveate.training.multipathnet import delta_statistics, multipathnet_step
 from foveate.training.region_cache import RegionOptions, build_regions
+from foveate.training.resume import weights_digest
 from foveate.training.sharpmask import sharpmask_step
 from foveate.training.window_builder import build_cache
 from foveate.training.window_cache import CacheOptions, WindowCache
@@ -92,9 +94,12 @@ def train_cascade(
 
     Returns:
         The finished checkpoint, its scores not calibrated.
+
+    Raises:
+        ModelError: the run was begun with another `initial`.
     """
     result = output / "mini.safetensors"
-    if result.exists():
+    if _finished(result, _start(initial)) is not None:
         return result
     output.mkdir(parents=True, exist_ok=True)
     proposals = train_proposals([dataset, *things], output, recipe, report, initial)
@@ -113,7 +118,13 @@ def train_proposals(
     """Train DeepMask, then SharpMask on the frozen DeepMask: two checkpoints in `output`.
 
     A bundle does not hold DeepMask's mask head, so that of an `initial` read from one is new.
+
+    Raises:
+        ModelError: the run was begun with another `initial`.
     """
+    finished, start = output / "sharpmask.safetensors", _start(initial)
+    if (cascade := _finished(finished, start)) is not None:
+        return cascade
     torch.manual_seed(recipe.seed)
     network = sharpmask_mini()
     deepmask = network.deepmask
@@ -129,33 +140,57 @@ def train_proposals(
         "windows": f"{recipe.cache.views_per_picture} views of each picture",
         "DeepMask": f"{recipe.deepmask.steps} steps",
         "SharpMask": f"{recipe.sharpmask.steps} steps",
+        **start,
     }
     info = CascadeInfo(
         proposals="sharpmask-mini", mask_threshold=recipe.mask_threshold, training=training
     )
     result = Cascade(info=info, proposals=network)
-    finished = output / "sharpmask.safetensors"
-    if finished.exists():
-        return load_checkpoint(finished)
     trunk = FrozenTrunk(deepmask.trunk, 16)
     directories = [output / f"windows-{number}" for number in range(len(datasets))]
     for dataset, directory in zip(datasets, directories, strict=True):
         build_cache(dataset, trunk, directory, recipe.cache, _counted(report, "windows"))
     windows = WindowCache(*directories)
-    _train_deepmask(deepmask, windows, output, recipe, report)
+    _train_deepmask(deepmask, windows, output, recipe, report, start)
     run(
         network,
         sharpmask_step(network, windows),
         recipe.sharpmask,
         output / "sharpmask.training",
         _losses(report, "SharpMask"),
+        start,
     )
     save_checkpoint(finished, result)
     return result
 
 
+def _start(initial: SharpMask | None) -> dict[str, str]:
+    """Return the digest of what a run begins with, without the head that a bundle does not hold."""
+    return {} if initial is None else {"initial": weights_digest(initial, "deepmask.mask.")}
+
+
+def _finished(file: Path, start: Mapping[str, str]) -> Cascade | None:
+    """Read a checkpoint of the run if it is there, and began as it is to begin now."""
+    if not file.exists():
+        return None
+    cascade = load_checkpoint(file)
+    found, wanted = (one.get("initial", "none") for one in (cascade.info.training, start))
+    if found != wanted:
+        raise ModelError(
+            f"the run was begun with the initial weights {found}, not {wanted}",
+            file=file,
+            remedy="go on with the same --initial, or choose another --output",
+        )
+    return cascade
+
+
 def _train_deepmask(
-    deepmask: DeepMask, windows: WindowCache, output: Path, recipe: Recipe, report: Report
+    deepmask: DeepMask,
+    windows: WindowCache,
+    output: Path,
+    recipe: Recipe,
+    report: Report,
+    start: Mapping[str, str],
 ) -> None:
     run(
         deepmask,
@@ -163,6 +198,7 @@ def _train_deepmask(
         recipe.deepmask,
         output / "deepmask.training",
         _losses(report, "DeepMask"),
+        start,
     )
     info = CascadeInfo(proposals="deepmask-mini")
     save_checkpoint(output / "deepmask.safetensors", Cascade(info=info, proposals=deepmask))

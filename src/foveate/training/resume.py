@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import pickle
 from collections.abc import Mapping
@@ -10,10 +11,26 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from foveate.errors import ModelError
 
 REMEDY = "delete it to start anew"
+
+
+def weights_digest(network: nn.Module, without: str | None = None) -> str:
+    """Return the first 12 digits of the SHA-256 of a network's weights, by which a start is known.
+
+    Args:
+        network: on any device.
+        without: prefix of the names that do not count.
+    """
+    digest = hashlib.sha256()
+    for name, tensor in sorted(network.state_dict().items()):
+        if without is None or not name.startswith(without):
+            digest.update(name.encode())
+            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:12]
 
 
 class ResumeFile:
@@ -63,14 +80,26 @@ class ResumeFile:
         Args:
             step: steps done.
             state: tensors and plain values, read back as they are.
+
+        Raises:
+            ModelError: it cannot be written; the file before stays.
         """
         aside = self.path.with_name(self.path.name + ".partial")
-        with aside.open("wb") as file:
-            torch.save({"step": step, "options": self.options, **state}, file)
-            file.flush()
-            # Without this, a power cut may leave the new name with none of the new content.
-            os.fsync(file.fileno())
-        aside.replace(self.path)
+        try:
+            with aside.open("wb") as file:
+                torch.save({"step": step, "options": self.options, **state}, file)
+                file.flush()
+                # Without this, a power cut may leave the new name with none of the new content.
+                os.fsync(file.fileno())
+            aside.replace(self.path)
+        except (OSError, RuntimeError) as error:  # PyTorch's writer has an error of its own
+            aside.unlink(missing_ok=True)
+            raise ModelError(
+                f"the state of the training cannot be written after step {step} "
+                f"({getattr(error, 'strerror', None) or error})",
+                file=self.path,
+                remedy="make room and start again: the run goes on from the last state",
+            ) from error
 
 
 def _difference(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:

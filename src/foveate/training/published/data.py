@@ -91,7 +91,7 @@ def open_proposals(
 def _propose(
     source: Path, dataset: CocoDataset, report: Callable[[int, int], None]
 ) -> list[dict[str, Any]]:
-    pipeline = foveate.load(source if source.exists() else str(source))
+    pipeline = foveate.load(source)
     results: list[dict[str, Any]] = []
     for index in range(len(dataset)):
         report(index + 1, len(dataset))

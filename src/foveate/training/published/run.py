@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from foveate.errors import DataError, InputError, OptionError
 from foveate.models.checkpoint import (
@@ -19,6 +20,7 @@ from foveate.models.checkpoint import (
     Detector,
     save_checkpoint,
 )
+from foveate.models.sharpmask import SharpMask
 from foveate.training.dataset import CocoDataset
 from foveate.training.distributed import World, world
 from foveate.training.legacy import LegacyOptions
@@ -38,6 +40,7 @@ from foveate.training.published.plans import (
 from foveate.training.published.schedules import Schedule
 from foveate.training.published.sgd import choose_precision
 from foveate.training.published.train import train
+from foveate.training.resume import weights_digest
 from foveate.training.sampling import ProposalTable, measure_statistics
 
 _log = logging.getLogger(__name__)
@@ -165,6 +168,7 @@ def _train_proposals(
     network, sizes = proposal_network(
         options.network, options.sizes, deepmask=options.deepmask, initial=options.initial
     )
+    start = _start(options, network)
     network.to(here.device)
     plan = window_plan(
         options.network,
@@ -182,7 +186,7 @@ def _train_proposals(
         training=_notes(options, schedule, dataset),
     )
     trained = Cascade(info=info, proposals=network)
-    _train(plan, trained, options, here, report)
+    _train(plan, trained, options, here, report, start)
     return trained
 
 
@@ -194,6 +198,7 @@ def _train_detector(
     )
     if options.initial is None and here.leads:
         _log.warning("%s has frozen layers, which stay random: give --initial", options.network)
+    start = _start(options, network)
     network.to(here.device)
     proposals = _proposals(options, options.proposals, dataset, "proposals", here, report)
     statistics = measure_statistics(
@@ -219,8 +224,18 @@ def _train_detector(
         training=_notes(options, schedule, dataset),
     )
     trained = Detector(info=info, classifier=network)
-    _train(plan, trained, options, here, report)
+    _train(plan, trained, options, here, report, start)
     return trained
+
+
+def _start(options: RunOptions, network: nn.Module) -> dict[str, str]:
+    """Return the digests of the weights that were given to start from."""
+    start = {}
+    if options.deepmask is not None and isinstance(network, SharpMask):
+        start["deepmask"] = weights_digest(network.deepmask)
+    if options.initial is not None:
+        start["initial"] = weights_digest(network)
+    return start
 
 
 def _held_out_regions(
@@ -269,7 +284,10 @@ def _train(
     options: RunOptions,
     here: World,
     report: Report,
+    start: Mapping[str, str],
 ) -> None:
+    plan = replace(plan, facts={**plan.facts, **start})
+
     def tell(done: int, total: int, losses: Mapping[str, float]) -> None:
         if here.leads:
             report(plan.name, done, total, losses)
