@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import shutil
 from dataclasses import asdict
 from pathlib import Path
 
@@ -191,6 +192,33 @@ def test_a_pickle_is_refused_as_one(tmp_path: Path) -> None:
     path.write_bytes(pickle.dumps({"weight": 1}))
     with pytest.raises(ModelError, match="expected a safetensors checkpoint, found a pickle"):
         load_checkpoint(path)
+
+
+def test_an_onnx_file_is_refused_as_one(tmp_path: Path) -> None:
+    path = tmp_path / "refine.onnx"
+    shutil.copy(Bundle.open("mini").stage_path("refine"), path)
+    with pytest.raises(ModelError) as caught:
+        load_checkpoint(path)
+    assert str(caught.value) == (
+        f"expected a safetensors checkpoint, found an ONNX file: {path}: give the checkpoint that it "
+        "was exported from, or the bundle that it is of"
+    )
+
+
+def test_a_full_disk_is_an_error_that_leaves_the_file_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "cascade.safetensors"
+    path.write_bytes(b"before")
+
+    def full(_tensors: object, file: Path, _metadata: object) -> None:
+        file.write_bytes(b"half")
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(safetensors.torch, "save_file", full)
+    with pytest.raises(ModelError, match=r"cannot be written \(No space left.*: make room, or"):
+        save_checkpoint(path, proposals())
+    assert [file.read_bytes() for file in tmp_path.iterdir()] == [b"before"]
 
 
 def test_a_truncated_file_is_refused(tmp_path: Path) -> None:

@@ -112,6 +112,26 @@ def test_figures_of_other_files_are_refused(
         read_record(tmp_path / "other.json", damaged)
 
 
+def test_figures_that_find_no_room_leave_those_before(
+    record: Record, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "figures.json"
+    file.write_text("before")
+
+    def full(self: Path, text: str, encoding: str) -> None:
+        self.write_bytes(text[:9].encode(encoding))
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(InputError) as caught:
+        write_record(record, file)
+    assert str(caught.value) == (
+        f"the figures cannot be written (No space left on device): {file}: make room, or choose "
+        "another --report"
+    )
+    assert [one.read_text() for one in tmp_path.iterdir()] == ["before"]
+
+
 def test_values_that_are_not_finite_fail(record: Record) -> None:
     (one,) = record.pictures
     bad = replace(one.stages["refine"]["logits"], not_finite=3)

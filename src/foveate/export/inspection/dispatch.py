@@ -18,6 +18,7 @@ import onnxruntime
 from foveate.engine_record import EngineRecord
 from foveate.errors import BundleError, ModelError
 from foveate.export.compiling.stage_model import DOMAIN
+from foveate.onnxruntime_text import said
 
 __all__ = ["Dispatched", "check_dispatch", "check_engine_dispatch", "dispatch", "summary"]
 
@@ -119,10 +120,9 @@ def _taken(path: Path) -> onnx.ModelProto:
         try:
             onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # its errors have no common class but this
-            what = str(error).strip().splitlines()[0]
             raise BundleError(
-                f"ONNX Runtime cannot load a stage ({what})",
+                f"ONNX Runtime cannot load a stage ({said(error)})",
                 file=path,
-                remedy="export the bundle again",
+                remedy="export the bundle again: foveate export CHECKPOINT --output BUNDLE",
             ) from error
         return onnx.load(file)

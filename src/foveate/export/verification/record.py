@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -75,19 +76,23 @@ def stage_digests(bundle: Bundle) -> dict[str, str]:
 
 
 def write_record(record: Record, file: Path) -> None:
-    """Write the figures as JSON.
+    """Write the figures as JSON, aside and renamed.
 
     Raises:
-        InputError: the file cannot be written.
+        InputError: the file cannot be written; one that was there stays.
     """
+    aside = file.with_name(f".{file.name}.partial")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(asdict(record), indent=1) + "\n", encoding="utf-8")
+        aside.write_text(json.dumps(asdict(record), indent=1) + "\n", encoding="utf-8")
+        aside.replace(file)
     except OSError as error:
+        with contextlib.suppress(OSError):  # there may not even be a folder
+            aside.unlink()
         raise InputError(
             f"the figures cannot be written ({error.strerror})",
             file=file,
-            remedy="choose another --report",
+            remedy="make room, or choose another --report",
         ) from error
 
 

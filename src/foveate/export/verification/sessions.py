@@ -11,6 +11,7 @@ import onnxruntime
 
 from foveate.arrays import Array
 from foveate.errors import BundleError
+from foveate.onnxruntime_text import said
 
 __all__ = ["Function", "exposing", "session_function"]
 
@@ -30,11 +31,10 @@ def session_function(model: onnx.ModelProto | Path, threads: int | None = None) 
     try:
         session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its errors have no common class but this
-        what = str(error).strip().splitlines()[0]
         raise BundleError(
-            f"ONNX Runtime cannot load a stage ({what})",
+            f"ONNX Runtime cannot load a stage ({said(error)})",
             file=model if isinstance(model, Path) else None,
-            remedy="export the bundle again",
+            remedy="export the bundle again: foveate export CHECKPOINT --output BUNDLE",
         ) from error
     names = [one.name for one in session.get_outputs()]
 

@@ -21,6 +21,7 @@ import onnxruntime
 
 from foveate.errors import BackendError, BundleError
 from foveate.manifest import TensorSpec
+from foveate.onnxruntime_text import said
 from foveate.runtime.devices.host import host_array, host_stream
 from foveate.runtime.engines.rows import leading_rows
 
@@ -92,7 +93,9 @@ class OnnxRuntimeEngine:
                 self._session.run_with_iobinding(binding)
         except Exception as error:  # its errors have no common class but this
             raise BackendError(
-                f"ONNX Runtime failed ({_first_line(error)})", file=self._path
+                f"ONNX Runtime failed ({said(error)})",
+                file=self._path,
+                remedy="run: foveate verify BUNDLE",
             ) from error
 
 
@@ -122,9 +125,10 @@ def _session(path: Path, threads: int, provider: str) -> Any:
         session = onnxruntime.InferenceSession(path, options, providers=[provider])
     except Exception as error:  # its errors have no common class but this
         raise BundleError(
-            f"ONNX Runtime cannot load a stage ({_first_line(error)})",
+            f"ONNX Runtime cannot load a stage ({said(error)})",
             file=path,
-            remedy="export the bundle again, or update onnxruntime",
+            remedy="export the bundle again: foveate export CHECKPOINT --output BUNDLE, or update "
+            "onnxruntime",
         ) from error
     if provider not in session.get_providers():
         raise BackendError(
@@ -146,7 +150,3 @@ def _spec(value: Any) -> TensorSpec:
     kind = value.type.removeprefix("tensor(").removesuffix(")")
     shape = tuple(length if length is not None else "?" for length in value.shape)
     return TensorSpec(name=value.name, dtype=_DTYPES.get(kind, kind), shape=shape)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Errors of ONNX Runtime in a line that a user can read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx
+import pytest
+from tests.unit.verified_bundles import with_change
+
+from foveate.bundle import Bundle
+from foveate.errors import BundleError
+from foveate.onnxruntime_text import said
+from foveate.runtime import load
+
+REMEDY = "export the bundle again: foveate export CHECKPOINT --output BUNDLE, or update onnxruntime"
+
+
+def unknown_opset(model: onnx.ModelProto) -> None:
+    model.opset_import[0].version = 99
+
+
+def unknown_operator(model: onnx.ModelProto) -> None:
+    model.graph.node[0].op_type = "Unheard"
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (unknown_opset, "ONNX Runtime only *guarantees* support for models stamped with"),
+        (unknown_operator, "This is an invalid model. In Node, "),
+    ],
+)
+def test_a_stage_that_onnx_runtime_refuses_is_named_in_a_readable_line(
+    change: object, text: str, contrast_bundle: Path, tmp_path: Path
+) -> None:
+    assert callable(change)
+    broken = with_change(Bundle.open(contrast_bundle), tmp_path / "broken", "refine", change)
+    with pytest.raises(BundleError) as caught:
+        load(broken.root)
+    line = str(caught.value)
+    assert line.startswith(f"ONNX Runtime cannot load a stage ({text}"), line
+    assert line.endswith(f"): {broken.root / 'refine.onnx'}: {REMEDY}")
+    assert len(caught.value.what) < 300
+
+
+def test_an_error_without_words_is_named_by_its_kind() -> None:
+    assert said(RuntimeError()) == "RuntimeError"
