@@ -82,6 +82,13 @@ def command(
             "not exact: measure what it costs."
         ),
     ] = None,
+    passes: Annotated[
+        str | None,
+        typer.Option(
+            help="Exact changes that save work, by name: some of mixing,encoding,batching. Folded "
+            "weights take twice the room in the file."
+        ),
+    ] = None,
     overwrite: Annotated[bool, typer.Option(help="Replace a bundle that stands there.")] = False,
     triton: Annotated[
         Path | None, typer.Option(help="Write a model repository of Triton, to this directory.")
@@ -104,6 +111,8 @@ def command(
         raise OptionError("a bundle has its detector", remedy="give --detector with --output")
     if output is None and svd is not None:
         raise OptionError("a bundle has its towers", remedy="give --svd with --output")
+    if output is None and passes is not None:
+        raise OptionError("a bundle has its weights", remedy="give --passes with --output")
     if output is None:
         bundle = Bundle.open(checkpoint)
     else:
@@ -123,6 +132,7 @@ def command(
             portable=portable,
             with_paste=with_paste or options.with_paste,
             svd=ranks,
+            passes=tuple(passes.split(",")) if passes else (),
             precision=asked,
         )
         with progress() as advance:
@@ -178,4 +188,18 @@ def _summary(manifest: Manifest) -> list[str]:
         words += [f"noise {of['noise']:.1e}"] if "noise" in of else []
         words += [f"{len(of['left_out'])} layers left out"] if of.get("left_out") else []
         lines.append(f"{file:16} {one.size / 1e6:6.2f} MB  {', '.join(words)}".rstrip())
-    return lines
+    return lines + _saved(manifest)
+
+
+def _saved(manifest: Manifest) -> list[str]:
+    """Say what each pass did, or that it found nothing to save."""
+    asked, saved = (manifest.provenance.get(key, []) for key in ("passes", "saved"))
+    lines = [
+        f"{one['pass']:16} {one['layer']}: "
+        + ", ".join(
+            f"{one['before'][key]:,} -> {one['after'][key]:,} {key}" for key in one["after"]
+        )
+        for one in saved
+    ]
+    idle = [name for name in asked if name not in {one["pass"] for one in saved}]
+    return lines + [f"{name:16} saves nothing in these networks" for name in idle]

@@ -218,13 +218,14 @@ def _train_mini(
 def _proposals_of(file: Path) -> SharpMask:
     """Read DeepMask and SharpMask of a checkpoint, or of a bundle by path or name."""
     from foveate.bundle import Bundle
-    from foveate.export.bundle_weights import cascade_from_bundle
+    from foveate.export.bundle_weights import exact_cascade_from_bundle
     from foveate.models.checkpoint import load_checkpoint
     from foveate.models.sharpmask import SharpMask
 
-    cascade = (
-        load_checkpoint(file) if is_checkpoint(file) else cascade_from_bundle(Bundle.open(file))
-    )
+    if is_checkpoint(file):
+        cascade = load_checkpoint(file)
+    else:
+        cascade = exact_cascade_from_bundle(Bundle.open(file))
     if cascade.info.proposals != "sharpmask-mini" or not isinstance(cascade.proposals, SharpMask):
         raise ModelError(
             f"expected sharpmask-mini to start from, found {cascade.info.proposals}",

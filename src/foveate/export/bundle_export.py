@@ -32,7 +32,8 @@ from foveate.bundle import (
 from foveate.errors import OptionError
 from foveate.export.onnx_graph import export_stage
 from foveate.export.operators import DOMAIN
-from foveate.export.parity import check_stage
+from foveate.export.parity import check_stage, expected_of
+from foveate.export.passes.run import check_passes, run_passes
 from foveate.export.passes.svd import truncate_towers
 from foveate.export.portable import portable
 from foveate.export.precision import PrecisionOptions, convert
@@ -61,6 +62,7 @@ class ExportOptions:
         portable: write standard operators only, with our functions inlined.
         with_paste: add the stage `paste`, which turns windows into bits of the picture.
         svd: ranks of the towers' linear layers, which are then factored; none to leave them.
+        passes: names of exact passes, which save work; see `foveate.export.passes.run`.
         precision: of the stages; all in float32 if not given.
     """
 
@@ -77,7 +79,11 @@ class ExportOptions:
     portable: bool = False
     with_paste: bool = False
     svd: tuple[int, ...] = ()
+    passes: tuple[str, ...] = ()
     precision: PrecisionOptions | None = None
+
+    def __post_init__(self) -> None:
+        check_passes(self.passes)
 
     @classmethod
     def of_manifest(cls, manifest: Manifest) -> ExportOptions:
@@ -113,7 +119,8 @@ def export_bundle(
     """Export every stage, compare it with PyTorch, and write the bundle.
 
     Args:
-        cascade: its towers are factored if so asked, and its networks rounded to float16, in place.
+        cascade: its towers are factored if so asked, its networks rounded to float16, and changed
+            by the passes, in place.
         directory: where the bundle is to stand.
         options: what the manifest says.
         extra_files: further files of the bundle, such as a model card.
@@ -134,14 +141,27 @@ def export_bundle(
     round_to_half(cascade.proposals)
     if cascade.classifier is not None:
         round_to_half(cascade.classifier)
+    digest = weights_digest(cascade)
     stages = cascade_stages(cascade, long_side=options.long_side)
     if options.with_paste:
         stages.append(paste_stage(_mask_side(cascade), cascade.info.mask_threshold))
+    # Before the passes, so that the file is compared with the networks as they were trained.
+    expected = {stage.name: expected_of(stage) for stage in stages}
+    saved = run_passes(cascade, options.passes)
     models = {stage.name: export_stage(stage) for stage in stages}
     finished = portable if options.portable else _as_it_is
     for stage in stages:
-        check_stage(stage, finished(models[stage.name]))
+        check_stage(stage, finished(models[stage.name]), expected[stage.name])
     manifest = _manifest(cascade, options, {n: finished(m) for n, m in models.items()})
+    manifest = replace(
+        manifest,
+        provenance={
+            **manifest.provenance,
+            "weights_sha256": digest,
+            "passes": list(options.passes),
+            "saved": saved,
+        },
+    )
     if options.precision is not None and not options.precision.exact:
         manifest, models = _converted(manifest, models, options.precision, tell)
     files = _files({name: finished(model) for name, model in models.items()})
@@ -223,7 +243,6 @@ def _manifest(
         provenance={
             "networks": [info.proposals, *([info.classifier] if info.classifier else [])],
             "sizes": [dict(info.proposals_sizes), dict(info.classifier_sizes)],
-            "weights_sha256": weights_digest(cascade),
             "svd": list(options.svd),
             "tools": {
                 "python": platform.python_version(),

@@ -3,7 +3,8 @@
 
 The exporter keeps the names of parameters, and a bundle stores them exactly (float16, as they were
 rounded before the export), so a bundle is a checkpoint too. Of INT8 layers it has the rounded
-weights and the biases that were corrected for them: what the file means, not what was trained.
+weights and the biases that were corrected for them: what the file means, not what was trained. The
+same holds for what `--svd` and `--passes` made of the networks.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 from foveate.bundle import Bundle
 from foveate.errors import ModelError
 from foveate.export.inspection.precision import claimed_precision
+from foveate.export.passes.run import run_passes
 from foveate.export.passes.svd import truncate_towers
 from foveate.export.precision.quantise import CODES, CORRECTED
 from foveate.models.checkpoint import Cascade, CascadeInfo, build_cascade
@@ -28,7 +30,7 @@ _CLASSIFIER_STAGES = ("features", "classify")
 
 
 def cascade_from_bundle(bundle: Bundle) -> Cascade:
-    """Build the networks that a bundle was exported from.
+    """Build the networks that a bundle holds, changed as they were for its export.
 
     Raises:
         ModelError: the bundle does not say what it was made of, or lacks a parameter.
@@ -57,21 +59,32 @@ def cascade_from_bundle(bundle: Bundle) -> Cascade:
             calibration=classify.calibration,
         )
     cascade = build_cascade(info)
+    ranks = bundle.manifest.provenance.get("svd")
+    if ranks and cascade.classifier is not None:
+        truncate_towers(cascade.classifier, ranks)
+    run_passes(cascade, bundle.manifest.provenance.get("passes", ()))
     _fill(cascade.proposals, bundle, _PROPOSAL_STAGES)
     if cascade.classifier is not None:
-        ranks = bundle.manifest.provenance.get("svd")
-        if ranks:
-            truncate_towers(cascade.classifier, ranks)
         _fill(cascade.classifier, bundle, _CLASSIFIER_STAGES)
     return cascade
 
 
 def exact_cascade_from_bundle(bundle: Bundle) -> Cascade:
-    """Build the networks of a bundle that holds their weights exactly.
+    """Build the networks that a bundle was exported from, if it holds their weights exactly.
 
     Raises:
-        ModelError: as `cascade_from_bundle`, or some of the weights are INT8.
+        ModelError: as `cascade_from_bundle`, or some of the weights are INT8, or were changed by
+            `--svd` or `--passes`.
     """
+    for option in ("passes", "svd"):
+        found = bundle.manifest.provenance.get(option)
+        if found:
+            raise ModelError(
+                f"the bundle was exported with --{option} {','.join(str(one) for one in found)}, "
+                "and the trained weights cannot be had from what that made of them",
+                file=bundle.root,
+                remedy=f"start from the checkpoint, or from a bundle without --{option}",
+            )
     rounded = [
         stage
         for stage in bundle.manifest.networks

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from foveate.models.towers import Tower
+from foveate.models.towers import LinearTower, Tower
 from foveate.models.trunk import Trunk
 
 INTEGRAL_THRESHOLDS = (0.50, 0.55, 0.60, 0.65, 0.70, 0.75)
@@ -47,6 +47,9 @@ class MultiPathNet(nn.Module):
         self.classes = classes
         self.class_towers = nn.ModuleList(class_towers)
         self.box_tower = box_tower
+        self.joint: nn.Module | None = None
+        """Linear layers of all towers at once, (T, R, inputs) to (T, R, outputs), where an export's
+        pass has made one of them; else each tower has its own."""
         fovea = sum(tower.outputs for tower in class_towers)
         self.class_heads = nn.ModuleList(nn.Linear(fovea, classes + 1) for _ in range(heads))
         self.box_head = nn.Linear(box_tower.outputs if box_tower else fovea, (classes + 1) * 4)
@@ -98,11 +101,20 @@ class MultiPathNet(nn.Module):
             Class logits (heads, R, classes + 1), column 0 the background, and normalised box deltas
             (R, classes + 1, 4).
         """
-        embeddings = [tower(regions) for tower, regions in zip(self.towers, pooled, strict=True)]
+        embeddings = self._embeddings(pooled)
         fovea = torch.cat(embeddings[: len(self.class_towers)], dim=1)
         class_logits = torch.stack([head(fovea) for head in self.class_heads])
         deltas: Tensor = self.box_head(embeddings[-1] if self.box_tower else fovea)
         return class_logits, deltas.reshape(-1, self.classes + 1, 4)
+
+    def _embeddings(self, pooled: Sequence[Tensor]) -> list[Tensor]:
+        """Embed what each tower pooled: (R, outputs) a tower."""
+        pairs = zip(self.towers, pooled, strict=True)
+        if self.joint is None:
+            return [tower(regions) for tower, regions in pairs]
+        mixed = [tower.mixed(regions) for tower, regions in pairs if isinstance(tower, LinearTower)]
+        embeddings: Tensor = self.joint(torch.stack(mixed))
+        return list(embeddings.unbind())
 
     def forward(self, features: Mapping[int, Tensor], boxes: Tensor) -> tuple[Tensor, Tensor]:
         """Classify boxes: the mean of the heads' softmaxes (R, classes + 1), and the deltas."""

@@ -137,9 +137,13 @@ class LinearTower(Tower):
 
     def forward(self, pooled: Tensor) -> Tensor:
         """Embed (R, C, P, P) pooled regions: (R, outputs)."""
-        mixed = self.mix(pooled)
-        embedded: Tensor = self.dropout(torch.relu(self.embed(mixed.flatten(1))))
+        embedded: Tensor = self.dropout(torch.relu(self.embed(self.mixed(pooled))))
         return embedded
+
+    def mixed(self, pooled: Tensor) -> Tensor:
+        """Mix the maps of (R, C, P, P) pooled regions: (R, mixed channels * P * P)."""
+        mixed: Tensor = self.mix(pooled)
+        return mixed.flatten(1)
 
 
 class ResidualTower(Tower):
@@ -159,6 +163,25 @@ class ResidualTower(Tower):
         """Embed (R, C, P, P) pooled regions: (R, outputs)."""
         embedded: Tensor = self.layer4(pooled).mean(dim=(2, 3))
         return embedded
+
+
+class JointLinear(nn.Module):
+    """A linear layer of several towers: one product of batches, (T, R, inputs) to (T, R, outputs).
+
+    Args:
+        towers: T.
+        inputs: of each.
+        outputs: of each.
+    """
+
+    def __init__(self, towers: int, inputs: int, outputs: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(towers, inputs, outputs))
+        self.bias = nn.Parameter(torch.empty(towers, 1, outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Multiply each tower's rows by its own weights."""
+        return x @ self.weight + self.bias
 
 
 def _linear_layers(widths: Sequence[int]) -> nn.Module:
