@@ -204,3 +204,14 @@ def test_an_interrupted_write_leaves_the_file_before(
 def test_tiny_numbers_are_what_they_were_after_training(tmp_path: Path) -> None:
     train(network(), tmp_path / "c")
     assert torch.tensor(1e-40).mul(1.0).item() > 0
+
+
+@pytest.mark.parametrize("instruction", ["", "avx512_bf16", "amx_tile"])
+def test_bfloat16_is_the_default_only_where_the_processor_has_instructions_for_it(
+    monkeypatch: pytest.MonkeyPatch, instruction: str
+) -> None:
+    for name in ("avx512_bf16", "amx_tile"):
+        monkeypatch.setattr(
+            torch.cpu, f"_is_{name}_supported", lambda name=name: name == instruction
+        )
+    assert LoopOptions(steps=1).bfloat16 is bool(instruction)
