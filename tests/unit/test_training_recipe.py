@@ -19,12 +19,14 @@ from foveate.cli.train import command
 from foveate.errors import ModelError
 from foveate.export.bundle_weights import cascade_from_bundle
 from foveate.models import EfficientNetLite0, SharpMask
+from foveate.models.build_proposals import sharpmask_mini
 from foveate.models.checkpoint import (
     CascadeInfo,
     build_cascade,
     load_checkpoint,
     save_checkpoint,
 )
+from foveate.training.averaging import average_with
 from foveate.training.dataset import CocoDataset
 from foveate.training.frozen_trunk import FrozenTrunk
 from foveate.training.loop import LoopOptions
@@ -41,6 +43,7 @@ RECIPE = Recipe(
     cache=CacheOptions(views_per_picture=20, fine_every=1),
     deepmask=STEPS,
     sharpmask=STEPS,
+    mask_head=STEPS,
     regions=RegionOptions(short_side=128, long_side=256, pictures=4),
     multipathnet=STEPS,
 )
@@ -156,6 +159,37 @@ def test_training_goes_on_from_the_networks_it_is_given(
     for name, weights in bundle.state_dict().items():
         if not name.startswith("deepmask.mask."):  # a bundle does not hold it
             assert torch.equal(trained[name], weights), name
+
+
+@pytest.mark.slow
+def test_what_goes_on_ends_as_the_mean_of_before_and_after(
+    dataset: CocoDataset, tmp_path: Path
+) -> None:
+    before = cascade_from_bundle(Bundle.open("mini")).proposals
+    assert isinstance(before, SharpMask)
+    mean = train_proposals([dataset], tmp_path, RECIPE, silent, before).proposals.state_dict()
+    after = torch.load(tmp_path / "sharpmask.training", weights_only=True)["network"]
+    moved = 0
+    for name, weights in before.state_dict().items():
+        if name.startswith("deepmask.mask."):  # it learnt alone, twice
+            continue
+        moved += not torch.equal(after[name], weights)
+        torch.testing.assert_close(mean[name], ((weights + after[name]) / 2).half().float())
+    assert moved > 20
+    masks = load_checkpoint(tmp_path / "deepmask.safetensors").proposals.state_dict()
+    assert not torch.equal(masks["mask.weight"], after["deepmask.mask.weight"].half().float())
+    assert torch.equal(masks["embed.weight"], mean["deepmask.embed.weight"])
+
+
+def test_the_mean_leaves_the_mask_head_alone() -> None:
+    torch.manual_seed(0)
+    network, initial = sharpmask_mini(), sharpmask_mini()
+    trained = {name: weights.clone() for name, weights in network.state_dict().items()}
+    average_with(network, initial, 0.25)
+    for name, weights in network.state_dict().items():
+        share = 0.0 if name.startswith("deepmask.mask.") else 0.25
+        expected = (1 - share) * trained[name] + share * initial.state_dict()[name]
+        torch.testing.assert_close(weights, expected)
 
 
 @pytest.mark.parametrize("name", ["mini", "sharpmask"])

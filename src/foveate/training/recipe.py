@@ -7,7 +7,8 @@ name SharpMask's proposals. Every step finds what an interrupted run left and go
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -30,6 +31,7 @@ from foveate.models.checkpoint import (
 from foveate.models.deepmask import DeepMask
 from foveate.models.efficientnet_lite import EfficientNetLite0
 from foveate.models.sharpmask import SharpMask
+from foveate.training.averaging import MASK_HEAD, average_with
 from foveate.training.dataset import CocoDataset
 from foveate.training.deepmask import deepmask_step
 from foveate.training.frozen_trunk import FrozenTrunk
@@ -58,6 +60,9 @@ class Recipe:
     cache: CacheOptions = field(default_factory=CacheOptions)
     deepmask: LoopOptions = field(default_factory=lambda: LoopOptions(steps=8_000))
     sharpmask: LoopOptions = field(default_factory=lambda: LoopOptions(steps=5_000))
+    mask_head: LoopOptions = field(
+        default_factory=lambda: LoopOptions(steps=800, learning_rate=2e-3)
+    )
     mask_threshold: float = MASK_THRESHOLD
     regions: RegionOptions = field(default_factory=RegionOptions)
     multipathnet: LoopOptions = field(default_factory=lambda: LoopOptions(steps=2_500))
@@ -70,6 +75,7 @@ class Recipe:
             cache=replace(self.cache, seed=seed),
             deepmask=replace(self.deepmask, seed=seed),
             sharpmask=replace(self.sharpmask, seed=seed),
+            mask_head=replace(self.mask_head, seed=seed),
             multipathnet=replace(self.multipathnet, seed=seed),
         )
 
@@ -117,7 +123,8 @@ def train_proposals(
 ) -> Cascade:
     """Train DeepMask, then SharpMask on the frozen DeepMask: two checkpoints in `output`.
 
-    A bundle does not hold DeepMask's mask head, so that of an `initial` read from one is new.
+    With `initial`, the result is the mean of what was trained and of what it began with. A bundle
+    does not hold DeepMask's mask head, so it learns alone, before the rest and after the mean.
 
     Raises:
         ModelError: the run was begun with another `initial`.
@@ -151,22 +158,44 @@ def train_proposals(
     for dataset, directory in zip(datasets, directories, strict=True):
         build_cache(dataset, trunk, directory, recipe.cache, _counted(report, "windows"))
     windows = WindowCache(*directories)
-    _train_deepmask(deepmask, windows, output, recipe, report, start)
-    run(
-        network,
-        sharpmask_step(network, windows),
-        recipe.sharpmask,
-        output / "sharpmask.training",
-        _losses(report, "SharpMask"),
-        start,
-    )
+
+    def train_mask_head(file: str) -> None:
+        with _mask_head_alone(deepmask):
+            step, losses = deepmask_step(deepmask, windows), _losses(report, "mask head")
+            run(deepmask, step, recipe.mask_head, output / file, losses, start)
+
+    if initial is not None:
+        train_mask_head("mask_head.training")
+    step, losses = deepmask_step(deepmask, windows), _losses(report, "DeepMask")
+    run(deepmask, step, recipe.deepmask, output / "deepmask.training", losses, start)
+    step, losses = sharpmask_step(network, windows), _losses(report, "SharpMask")
+    run(network, step, recipe.sharpmask, output / "sharpmask.training", losses, start)
+    if initial is not None:
+        average_with(network, initial)
+        train_mask_head("mask_head_of_mean.training")
+    alone = CascadeInfo(proposals="deepmask-mini", mask_threshold=recipe.mask_threshold)
+    save_checkpoint(output / "deepmask.safetensors", Cascade(info=alone, proposals=deepmask))
     save_checkpoint(finished, result)
     return result
 
 
+@contextmanager
+def _mask_head_alone(deepmask: DeepMask) -> Iterator[None]:
+    """Let nothing but the mask head learn, as long as it lasts."""
+    learning = [parameter for parameter in deepmask.parameters() if parameter.requires_grad]
+    deepmask.requires_grad_(False)
+    deepmask.mask.requires_grad_(True)
+    try:
+        yield
+    finally:
+        deepmask.mask.requires_grad_(False)
+        for parameter in learning:
+            parameter.requires_grad_(True)
+
+
 def _start(initial: SharpMask | None) -> dict[str, str]:
     """Return the digest of what a run begins with, without the head that a bundle does not hold."""
-    return {} if initial is None else {"initial": weights_digest(initial, "deepmask.mask.")}
+    return {} if initial is None else {"initial": weights_digest(initial, MASK_HEAD)}
 
 
 def _finished(file: Path, start: Mapping[str, str]) -> Cascade | None:
@@ -182,26 +211,6 @@ def _finished(file: Path, start: Mapping[str, str]) -> Cascade | None:
             remedy="go on with the same --initial, or choose another --output",
         )
     return cascade
-
-
-def _train_deepmask(
-    deepmask: DeepMask,
-    windows: WindowCache,
-    output: Path,
-    recipe: Recipe,
-    report: Report,
-    start: Mapping[str, str],
-) -> None:
-    run(
-        deepmask,
-        deepmask_step(deepmask, windows),
-        recipe.deepmask,
-        output / "deepmask.training",
-        _losses(report, "DeepMask"),
-        start,
-    )
-    info = CascadeInfo(proposals="deepmask-mini")
-    save_checkpoint(output / "deepmask.safetensors", Cascade(info=info, proposals=deepmask))
 
 
 def train_classifier(
