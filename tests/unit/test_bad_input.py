@@ -75,17 +75,27 @@ write_bundle(sys.argv[2], bundle.manifest, files)
 
 
 @pytest.mark.parametrize(
-    ("words", "text"),
+    ("words", "text", "remedy"),
     [
         (
             ["-m", "foveate", "export", "BUNDLE", "--triton", "OUT"],
             "the model repository cannot be",
+            "make room, or choose another directory",
         ),
-        (["-c", WRITE, "BUNDLE", "OUT"], "the bundle cannot be written (File too large): "),
+        (
+            ["-c", WRITE, "BUNDLE", "OUT"],
+            "the bundle cannot be written (File too large): ",
+            "make room, or choose another directory",
+        ),
+        (
+            ["-m", "foveate", "inspect", "BUNDLE"],
+            "there is no room for a copy of a stage (Protobuf serialization failed.)",
+            "make room, or set TMPDIR to another folder",
+        ),
     ],
 )
 def test_a_full_disk_is_one_line_and_leaves_nothing(
-    words: list[str], text: str, contrast_bundle: Path, tmp_path: Path
+    words: list[str], text: str, remedy: str, contrast_bundle: Path, tmp_path: Path
 ) -> None:
     """A bound on the size of files, which fails a write as a full disk does."""
 
@@ -103,5 +113,5 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(
     assert done.returncode == 1
     last = done.stderr.splitlines()[-1]
     assert text in last
-    assert last.endswith("make room, or choose another directory")
+    assert last.endswith(remedy)
     assert list(tmp_path.iterdir()) == []

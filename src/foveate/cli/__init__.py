@@ -8,7 +8,9 @@ and needs none of the extras. Exit status: 0 done; 1 the work failed, one line o
 
 from __future__ import annotations
 
+import errno
 import sys
+import threading
 from collections.abc import Sequence
 from importlib import import_module
 from typing import Annotated
@@ -16,7 +18,7 @@ from typing import Annotated
 import typer
 
 from foveate import __version__
-from foveate.errors import FoveateError, MissingExtraError
+from foveate.errors import FoveateError, InputError, MissingExtraError
 
 __all__ = ["main"]
 
@@ -41,10 +43,14 @@ _EXTRAS = {
     "export": ("torch", "onnx", "onnxscript", "onnx_ir", "safetensors"),
     "train": ("torch", "safetensors", "scipy"),
 }
+# The disk is full, a file is larger than may be, a quota is used up.
+_NO_ROOM = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
 
 
 def main() -> None:
     """Run the command of this process's arguments and exit."""
+    if not _take_debug(sys.argv[1:])[1]:
+        threading.excepthook = _tell_of_thread
     sys.exit(invoke(sys.argv[1:]))
 
 
@@ -126,6 +132,14 @@ def _explain(error: Exception, command: str | None) -> str:
     """Return what to print about an error, on one line."""
     if isinstance(error, FoveateError):
         return str(error)
+    if isinstance(error, OSError) and error.errno in _NO_ROOM:
+        return str(
+            InputError(
+                f"there is no room ({error.strerror})",
+                file=error.filename,
+                remedy="make room, and run it again",
+            )
+        )
     if isinstance(error, ModuleNotFoundError) and error.name is not None:
         module = error.name.partition(".")[0]
         for extra in ("train", "export") if command == "train" else ("export", "train"):
@@ -133,3 +147,10 @@ def _explain(error: Exception, command: str | None) -> str:
                 return str(MissingExtraError(module, extra))
     what = " ".join(f"{type(error).__name__}: {error}".split())
     return f"this should not have happened ({what}): run it again with --debug and report it"
+
+
+def _tell_of_thread(failed: threading.ExceptHookArgs) -> None:
+    """Say on one line that a library's thread ended, as TensorBoard's does on a full disk."""
+    name = failed.thread.name if failed.thread else "unknown"
+    what = " ".join(f"{failed.exc_type.__name__}: {failed.exc_value}".split())
+    sys.stderr.write(f"foveate: the thread {name} ended ({what})\n")

@@ -36,7 +36,7 @@ def write_aside(path: Path, content: bytes) -> None:
         raise InputError(
             f"the file cannot be written ({error.strerror})",
             file=path,
-            remedy="choose another place",
+            remedy="make room, or choose another place",
         ) from error
 
 

@@ -9,10 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
 from torch import nn
 
-from foveate.errors import InputError, ModelError
+from foveate.errors import ModelError
 from foveate.importing.class_names import class_names
 from foveate.importing.found import Found
 from foveate.models.checkpoint import (
@@ -54,7 +53,6 @@ def save_imported(
 
     Raises:
         ModelError: The network's parts do not fit together.
-        InputError: The checkpoint cannot be written.
     """
     origin = {"imported from": source.name, "sha256": _sha256(source)}
     made: Cascade | Detector
@@ -77,15 +75,7 @@ def save_imported(
             training=origin,
         )
         made = Cascade(info=info, proposals=network)
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        save_checkpoint(output, made, half=False)
-    except (OSError, SafetensorError) as error:
-        raise InputError(
-            f"the checkpoint cannot be written ({error})",
-            file=output,
-            remedy="choose another place",
-        ) from error
+    save_checkpoint(output, made, half=False)
     return made
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -122,7 +123,7 @@ def save_checkpoint(path: Path, networks: Cascade | Detector, *, half: bool = Tr
     """Write a checkpoint, aside and renamed.
 
     Args:
-        path: of the file.
+        path: of the file; its folder is made if need be.
         networks: what is written.
         half: in float16; the networks are rounded in place, so that what goes on in memory is what
             was written. Otherwise in float32, as it is.
@@ -144,10 +145,12 @@ def save_checkpoint(path: Path, networks: Cascade | Detector, *, half: bool = Tr
     }
     aside = path.with_name(path.name + ".partial")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         safetensors.torch.save_file(tensors, aside, metadata)
         aside.replace(path)
     except (OSError, safetensors.SafetensorError) as error:
-        aside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # there may not even be a folder
+            aside.unlink()
         raise ModelError(
             f"the checkpoint cannot be written ({error})",
             file=path,
@@ -224,7 +227,9 @@ def _read(path: Path) -> tuple[CascadeInfo, _File]:
                 remedy="give the checkpoint that it was exported from, or the bundle that it is of",
             ) from error
         raise ModelError(
-            f"no checkpoint can be read ({error})", file=path, remedy="make one by `foveate train`"
+            f"no checkpoint can be read ({error})",
+            file=path,
+            remedy="copy it again, or make one by `foveate train`",
         ) from error
     if metadata.get("format") != FORMAT:
         raise ModelError(

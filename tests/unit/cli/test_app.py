@@ -1,17 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import errno
 import importlib
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 import foveate.bundle
 from foveate import __version__
-from foveate.cli import COMMANDS, _probes, build_app, demo, invoke
+from foveate.cli import COMMANDS, _probes, _tell_of_thread, build_app, demo, invoke
 from foveate.cli._probes import PROBES, Finding
 
 
@@ -82,6 +84,35 @@ def test_an_unexpected_error_is_one_line_too(
     )
     with pytest.raises(ZeroDivisionError):
         invoke(["doctor", "--debug"])
+
+
+def test_a_full_disk_is_one_line_wherever_it_is_met(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def command() -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "run/windows-0/coarse.npy")
+
+    monkeypatch.setattr("foveate.cli.doctor.command", command)
+    assert invoke(["doctor"]) == 1
+    assert capsys.readouterr().err == (
+        "foveate: there is no room (No space left on device): run/windows-0/coarse.npy: make room, "
+        "and run it again\n"
+    )
+
+
+def test_a_thread_that_ends_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail() -> None:
+        raise OSError(errno.EFBIG, "File too large")
+
+    monkeypatch.setattr(threading, "excepthook", _tell_of_thread)
+    thread = threading.Thread(target=fail, name="writer")
+    thread.start()
+    thread.join()
+    assert capsys.readouterr().err == (
+        f"foveate: the thread writer ended (OSError: [Errno {errno.EFBIG}] File too large)\n"
+    )
 
 
 @pytest.fixture

@@ -17,8 +17,11 @@ from foveate.bundle import Bundle, write_bundle
 from foveate.errors import InputError, ModelError, OptionError
 from foveate.export.bundle_weights import cascade_from_bundle, exact_cascade_from_bundle
 from foveate.export.inspection import check_report, inspect_bundle
+from foveate.export.portable import portable
 from foveate.export.precision import Converted, PrecisionOptions, convert
+from foveate.export.precision.observation import stage_calls
 from foveate.export.precision.options import MOST_PICTURES, PHOTOGRAPHS
+from foveate.export.verification.sessions import session_function
 
 PICTURES = (PHOTOGRAPHS / "cat.jpg", PHOTOGRAPHS / "coffee.jpg")
 
@@ -72,6 +75,19 @@ def test_a_converted_bundle_passes_inspection_and_is_smaller(
     assert shares["refine"]["fp16"].macs == pytest.approx(1.0)
     sizes = [one.stage_path("propose").stat().st_size for one in (exact, bundle)]
     assert sizes[1] < 0.55 * sizes[0]
+
+
+def test_a_converted_stage_with_its_functions_inlined_gives_the_same_bits(
+    exact: Bundle, mixed: Converted
+) -> None:
+    calls = stage_calls(exact, PICTURES[:1], lambda *_: None)
+    for name, model in mixed.models.items():
+        plain = portable(model)
+        assert not plain.functions
+        assert {entry.domain for entry in plain.opset_import} == {""}
+        expected, found = (session_function(one)(calls[name][0]) for one in (model, plain))
+        for output, values in expected.items():
+            np.testing.assert_array_equal(found[output], values, err_msg=f"{name}.{output}")
 
 
 def test_a_bundle_that_claims_int8_and_is_float32_fails(exact: Bundle, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from foveate.bundle import Bundle
 from foveate.export.compiling.process import run_build
 from foveate.export.compiling.request import BuildRequest
 from foveate.export.onnx_graph import export_stage
+from foveate.export.portable import portable
 from foveate.export.precision.float16 import to_float16
 from foveate.export.precision.rounding import rounded
 from foveate.export.precision.search import noise
@@ -68,6 +69,18 @@ def call_of(model: onnx.ModelProto, side: int) -> dict[str, np.ndarray]:
             cells = side // int(one.name.removeprefix("map_"))
             call[one.name] = chance.normal(0, 1, (1, channels, cells, cells)).astype(np.float32)
     return {**call, "boxes": regions(side)}
+
+
+def test_pooling_in_float16_gives_the_same_bits_with_its_functions_inlined(
+    classify: onnx.ModelProto,
+) -> None:
+    half = to_float16(classify)
+    plain, call = portable(half), call_of(classify, 512)
+    assert half.functions
+    assert not plain.functions
+    expected, found = (session_function(one)(call) for one in (half, plain))
+    for name, values in expected.items():
+        np.testing.assert_array_equal(found[name], values)
 
 
 def test_inputs_and_outputs_stay_float32_and_layers_do_not(propose: onnx.ModelProto) -> None:

@@ -16,7 +16,7 @@ import onnx
 import onnxruntime
 
 from foveate.engine_record import EngineRecord
-from foveate.errors import BundleError, ModelError
+from foveate.errors import BundleError, InputError, ModelError
 from foveate.export.compiling.stage_model import DOMAIN
 from foveate.onnxruntime_text import said
 
@@ -120,6 +120,12 @@ def _taken(path: Path) -> onnx.ModelProto:
         try:
             onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # its errors have no common class but this
+            if file.exists():  # it was loaded, and could not be written
+                raise InputError(
+                    f"there is no room for a copy of a stage ({said(error)})",
+                    file=folder,
+                    remedy="make room, or set TMPDIR to another folder",
+                ) from error
             raise BundleError(
                 f"ONNX Runtime cannot load a stage ({said(error)})",
                 file=path,
