@@ -42,15 +42,46 @@ def test_agrees_with_reference(
     assert found.tolist() == reference.nms(boxes, scores, some, iou, limit)
 
 
-def test_tiles_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(host, "_TILE", 7)
+def random_boxes(kind: str, count: int) -> np.ndarray:
     rng = np.random.default_rng(1)
-    corners = rng.uniform(0, 20, (90, 2))
-    boxes = np.concatenate([corners, corners + rng.uniform(1, 9, (90, 2))], 1).astype(np.float32)
-    scores = rng.standard_normal(90).astype(np.float32)
-    for limit in (5, 90):
-        found = host.suppress(boxes, scores, None, 0.3, limit).tolist()
-        assert found == reference.nms(boxes, scores, None, 0.3, limit)
+    corners: np.ndarray = rng.uniform(0, 400, (count, 2))
+    sides: np.ndarray = rng.uniform(20, 200, (count, 2))
+    if kind == "small":
+        sides /= 10
+    elif kind == "clustered":
+        some = rng.integers(0, 9, count)
+        corners, sides = corners[some] + rng.normal(0, 6, (count, 2)), sides[some]
+    elif kind == "grid":  # whose overlaps meet thresholds exactly
+        corners, sides = rng.integers(0, 12, (count, 2)) * 20.0, np.full((count, 2), 60.0)
+    elif kind == "infinite":
+        sides[::9] = np.inf
+    scale = {"tiny": 1e-25, "huge": 1e35}.get(kind, 1.0)
+    return (np.concatenate([corners, corners + sides], 1) * scale).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    "kind", ["usual", "small", "clustered", "grid", "infinite", "tiny", "huge"]
+)
+def test_many_boxes_survive_as_in_the_reference(kind: str) -> None:
+    boxes = random_boxes(kind, 150)
+    rng = np.random.default_rng(2)
+    scores, groups = rng.standard_normal(150).astype(np.float32), rng.integers(0, 3, 150)
+    for iou, some, limit in (
+        (0.0, None, 150),
+        (0.2, groups, 150),
+        (0.5, None, 150),
+        (0.8, None, 140),
+    ):
+        found = host.suppress(boxes, scores, some, iou, limit)
+        assert found.tolist() == reference.nms(boxes, scores, some, iou, limit)
+
+
+def test_overlaps_within_a_rounding_of_the_threshold_are_told_apart() -> None:
+    # 999,999 and 1,000,001 of 2,000,000 pixels: half of each box, in float32.
+    boxes = np.array([(0, 0, 2e6, 1), (0, 2, 2e6, 3), (0, 0, 999999, 1), (0, 2, 1000001, 3)])
+    scores = np.array([4, 3, 2, 1], np.float32)
+    found = host.suppress(boxes.astype(np.float32), scores, None, 0.5, 4)
+    assert found.tolist() == [0, 1, 2]
 
 
 def test_op_pads_and_ignores_rows_after_the_count() -> None:
