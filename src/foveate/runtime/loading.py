@@ -46,21 +46,21 @@ def load(
         BackendError: The backend does not work here.
         OptionError: There is no such device or backend.
     """
-    opened_device = open_device(device)
     options = options or Options()
+    opened_device = open_device(device, options.threads)
     opened = Bundle.open(bundle)
     engines = open_engines(opened, backend, options.threads)
     return Pipeline(opened, engines, device=opened_device, options=options)
 
 
-def open_device(device: str) -> Device:
+def open_device(device: str, threads: int | None = None) -> Device:
     """Return the device of that name, for a pipeline that `load` does not make.
 
     Raises:
         OptionError: There is no such device.
     """
     _check_choice("device", device, DEVICES)
-    return HostDevice()
+    return HostDevice(threads=threads)
 
 
 def open_engines(bundle: Bundle, backend: str, threads: int | None = None) -> dict[str, Engine]:

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from ctypes import CDLL, c_float, c_int, c_void_p
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from foveate.arrays import Floats, Longs
 from foveate.kernels.host_library import host_library
+from foveate.kernels.host_threads import host_threads
 from foveate.kernels.roi_max_pool import FARTHEST, ROUNDINGS
 from foveate.kernels.roi_max_pool.arguments import check_arguments
 
@@ -38,7 +38,7 @@ def roi_max_pool(
         output_size: Rows and columns of bins.
         spatial_scale: Map pixels a picture pixel.
         rounding: ``"caffe"`` or ``"v2"``.
-        threads: Of the compiled version; as many as OpenCV takes by default.
+        threads: Of the compiled version; those of ``host_threads`` by default.
 
     Returns:
         (R, C, rows, columns).
@@ -52,7 +52,7 @@ def roi_max_pool(
     library = host_library()
     if library is None:
         return _pool_in_numpy(maps, boxes, size, spatial_scale, rounding)
-    count = threads or cv2.getNumThreads()
+    count = threads or host_threads()
     return _pool_compiled(library, maps, boxes, size, spatial_scale, rounding, count)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from foveate.kernels.host_threads import with_host_threads
 from foveate.runtime.devices.host_streams import (
     HostStream,
     Rule,
@@ -66,11 +67,13 @@ class HostDevice:
     Args:
         rule: For tests: decides which stream makes the next step; see ``host_streams``. Without
             one, every stream has a thread of its own.
+        threads: Of one compiled operation; as many as OpenCV takes by default.
     """
 
     name = "host"
 
-    def __init__(self, rule: Rule | None = None) -> None:
+    def __init__(self, rule: Rule | None = None, *, threads: int | None = None) -> None:
+        self._threads = threads
         self._script = None if rule is None else Script(rule)
 
     def allocate(self, shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> HostBuffer:
@@ -101,7 +104,12 @@ class HostDevice:
             else host_array(buffer)
             for buffer in buffers
         ]
-        host_stream(stream).enqueue(op.host, *arrays, **numbers)
+
+        def run() -> None:
+            with with_host_threads(self._threads):
+                op.host(*arrays, **numbers)
+
+        host_stream(stream).enqueue(run)
 
     def close(self) -> None:
         """Do nothing: memory and threads end with their last user."""
