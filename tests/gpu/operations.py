@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Calls of every operation that has device kernels, with what they must give.
+"""Calls of every operation and kernel of a device, with what they must give.
 
 They run on a GPU (``tests/gpu``) and, where there is none, on the driver that interprets PTX
 (``tests/ptx/test_cuda_device.py``).
@@ -12,10 +12,12 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import numpy as np
+from tests.gpu.engine_kernels import FOVEAL_ROI_POOL, ROI_MAX_POOL, UPSAMPLE_MAP
 
 from foveate.kernels.bilinear_upsample import MASK_BOXES
 from foveate.kernels.decode_boxes import DECODE_BOXES
 from foveate.kernels.finish import FINISH
+from foveate.kernels.foveal_roi_pool import PAIRS
 from foveate.kernels.gather_windows import GATHER_WINDOWS
 from foveate.kernels.nms import NMS
 from foveate.kernels.op import Op
@@ -77,7 +79,7 @@ def run(device: Device, call: Call) -> list[Array]:
 
 
 def assert_right(device: Device, call: Call) -> None:
-    """Compare with what the host gives."""
+    """Compare with what the host gives, or the reference."""
     for found, want in zip(run(device, call), run(HostDevice(), call), strict=True):
         if call.tolerance:
             difference = np.abs(found.astype(np.float64) - want.astype(np.float64))
@@ -260,6 +262,54 @@ def _finish(generator: np.random.Generator, scale: int) -> Call:
     )
 
 
+def _regions(generator: np.random.Generator, count: int, extent: int) -> Array:
+    corners = generator.uniform(-0.2 * extent, 0.8 * extent, (count, 2))
+    sides = generator.uniform(1, 0.6 * extent, (count, 2))
+    return np.concatenate([corners, corners + sides], axis=1).astype(np.float32)
+
+
+def _roi_max_pool(generator: np.random.Generator, scale: int) -> Call:
+    features = generator.standard_normal((2, 9 * scale, 12 * scale, 8 * scale))
+    boxes = _regions(generator, 6 * scale, 150 * scale)
+    rois = np.concatenate([generator.integers(0, 2, (len(boxes), 1)), boxes], axis=1)
+    return Call(
+        op=ROI_MAX_POOL,
+        inputs=[features.astype(np.float32), rois.astype(np.float32)],
+        outputs=[((len(rois), 7, 7, 8 * scale), "float32")],
+        numbers={"scale": 1 / 16},
+    )
+
+
+def _foveal_roi_pool(generator: np.random.Generator, scale: int) -> Call:
+    shapes = [(3, 4), (6, 8), (12, 16)]
+    maps = [
+        generator.standard_normal((1, h * scale, w * scale, 8)).astype(np.float32)
+        for h, w in shapes
+    ]
+    boxes = _regions(generator, 2 * scale, 50 * scale)
+    return Call(
+        op=FOVEAL_ROI_POOL,
+        inputs=[maps, boxes],
+        outputs=[((len(PAIRS), len(boxes), 7, 7, 8), "float32")],
+        numbers={
+            "map_scales": (1 / 16, 1 / 8, 1 / 4),
+            "scales": (1.0, 1.5, 2.0, 4.0),
+            "pairs": PAIRS,
+        },
+        tolerance=5e-5,  # of values up to 20; sums of squares have another order on the device
+    )
+
+
+def _upsample_map(generator: np.random.Generator, scale: int) -> Call:
+    maps, second = generator.standard_normal((2, 2, 3 * scale, 10, 14)).astype(np.float32)
+    return Call(
+        op=UPSAMPLE_MAP,
+        inputs=[maps, second],
+        outputs=[((2, 3 * scale, 20, 28), "float32")],
+        tolerance=1e-4,  # 2e-5 of the largest value
+    )
+
+
 CASES: dict[str, Callable[[np.random.Generator, int], Call]] = {
     "resize": _resize,
     "place": _place,
@@ -271,5 +321,8 @@ CASES: dict[str, Callable[[np.random.Generator, int], Call]] = {
     "take_boxes": _take,
     "decode_boxes": _decode,
     "finish": _finish,
+    "roi_max_pool": _roi_max_pool,
+    "foveal_roi_pool": _foveal_roi_pool,
+    "upsample_map": _upsample_map,
 }
 """From a generator and a size, 1 for the interpreter and more for a GPU, to a call."""
