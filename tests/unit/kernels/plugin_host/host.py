@@ -28,6 +28,7 @@ from foveate.kernels.plugin_library import (
 
 HERE = Path(__file__).parent
 ON_HOST = HERE.parent / "host_build" / "cuda_on_host.h"
+NOTING = ON_HOST.with_name("launches_only.h")
 ARCHITECTURE = "sm_75"
 
 FLOAT32, FLOAT16, INT32, INT64 = 0, 1, 3, 8
@@ -72,7 +73,9 @@ def compile_device_library() -> Path:
     return _cached("device", [], make)
 
 
-def compile_host_library() -> Path:
+def compile_host_library(words: Path = ON_HOST) -> Path:
+    """Compile the plugins for the CPU, with what `words` makes of CUDA."""
+
     def make(target: Path) -> str:
         objects = []
         plugins = sorted(FOLDER.glob("*/plugin.cpp"))
@@ -80,13 +83,27 @@ def compile_host_library() -> Path:
             objects.append(target.with_name(f"{plugin.parent.name}.o"))
             _run(
                 *("g++", "-c", "-x", "c++", "-std=c++17", "-O1", "-ffp-contract=off", "-fPIC"),
-                *("-Wno-unknown-pragmas", "-include", ON_HOST, "-I", FOLDER),
+                *("-Wno-unknown-pragmas", "-include", words, "-I", FOLDER),
                 *(plugin.with_name("launch.cu"), "-o", objects[-1]),
             )
         shared = sorted((FOLDER / "plugin").glob("*.cpp"))
         return _link(target, *plugins, *shared, *objects)
 
-    return _cached("host", [ON_HOST], make)
+    return _cached(words.stem, [ON_HOST, words], make)
+
+
+def compile_noting_library() -> Path:
+    """Compile the plugins so that a launch is only noted."""
+    return compile_host_library(NOTING)
+
+
+def compile_memory_counter() -> Path:
+    source = HERE / "counting_memory.c"
+
+    def make(target: Path) -> str:
+        return _run("gcc", "-shared", "-fPIC", "-O1", "-Wall", "-Werror", source, "-o", target)
+
+    return _cached("counter", [source], make)
 
 
 def compile_mock_host() -> Path:
@@ -270,6 +287,23 @@ class Plugin:
         held = (_addresses(inputs), _addresses(outputs), place)
         host = self.library.host
         return int(host.host_enqueue(self.handle, _tensors(tensors), len(tensors), *held))
+
+    def counted_enqueue(
+        self,
+        tensors: Sequence[Tensor],
+        inputs: Sequence[np.ndarray[Any, Any]],
+        outputs: Sequence[np.ndarray[Any, Any]],
+        workspace: np.ndarray[Any, Any],
+        stream: int,
+    ) -> tuple[int, int]:
+        """Return the status, and how often memory was allocated; see counting_memory.c."""
+        count = ctypes.c_int(-1)
+        held = (_addresses(inputs), _addresses(outputs), ctypes.c_void_p(workspace.ctypes.data))
+        status = self.library.host.host_counted_enqueue(
+            *(self.handle, _tensors(tensors), len(tensors), *held),
+            *(ctypes.c_void_p(stream), ctypes.byref(count)),
+        )
+        return int(status), count.value
 
 
 def _addresses(arrays: Sequence[np.ndarray[Any, Any] | None]) -> Any:
