@@ -75,7 +75,7 @@ def command(
             parser=path_or_name,
             metavar="PATH",
             help="Checkpoint of the same network to start from; of mini a bundle or checkpoint, from "
-            "which DeepMask and SharpMask go on.",
+            "which DeepMask and SharpMask go on, and end as the mean of before and after.",
         ),
     ] = None,
     steps: Annotated[
