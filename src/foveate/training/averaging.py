@@ -2,8 +2,8 @@
 """The mean of a network before and after more training.
 
 Wortsman et al., "Robust fine-tuning of zero-shot models" (CVPR 2022): on pictures unlike those of
-the training, the mean of the weights is better than either, as long as training began with the
-former.
+the training, the mean of the weights is often better than either. docs/decisions.md has what it
+does to `mini`.
 """
 
 from __future__ import annotations
