@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import numpy as np
+from tests.ptx.counters import Counters
 from tests.ptx.device import Device
 from tests.ptx.memory import Allocation, Array
 from tests.ptx.test_nms import suppress
@@ -30,8 +31,8 @@ def classified(rows: int, classes: int, seed: int) -> tuple[Array, Array, Array,
 
 def score(
     device: Device, given: tuple[Array, ...], count: int, min_score: float
-) -> tuple[Allocation, Allocation, Allocation]:
-    """Return boxes, scores and labels of all candidates."""
+) -> tuple[tuple[Allocation, Allocation, Allocation], Counters]:
+    """Return boxes, scores and labels of all candidates, and the counts."""
     names = ("probabilities", "deltas", "boxes", "scores", "kept")
     rows, classes = given[0].shape[0], given[0].shape[1] - 1
     made = (
@@ -58,12 +59,13 @@ def score(
     assert counters.threads["local load"] == 0
     written = sum(array.nbytes for array in made)
     assert counters.stores.sectors * 32 <= 1.25 * written + 96
-    return made
+    return made, counters
 
 
 def gather(
     device: Device, winners: Array, made: tuple[Allocation, ...], kept: Array, classes: int
-) -> tuple[Array, Array, Array, Array]:
+) -> tuple[tuple[Array, Array, Array, Array], Counters]:
+    """Return boxes, scores, labels and rows of the winners, and the counts."""
     limit = len(winners)
     found = (
         device.empty((limit, 4), "float32", "found_boxes"),
@@ -84,19 +86,19 @@ def gather(
     assert all(array.written.all() for array in found)
     assert counters.stores.sectors * 32 <= 1.25 * sum(array.nbytes for array in found) + 128
     boxes, scores, labels, rows = (array.array for array in found)
-    return boxes, scores, labels, rows
+    return (boxes, scores, labels, rows), counters
 
 
 def check(device: Device, given: tuple[Array, ...], count: int, min_score: float) -> int:
     """Compare everything with the reference; return the number of detections."""
     probabilities, deltas, boxes_of, objectness, kept = given
     limit, classes = 30, probabilities.shape[1] - 1
-    made = score(device, given, count, min_score)
+    made, _ = score(device, given, count, min_score)
     boxes, scores, labels = (array.array for array in made)
     winners, _ = suppress(device, boxes, scores, labels, 0.4, limit)
     padded = np.full(limit, -1, np.int32)
     padded[: len(winners)] = winners
-    found = gather(device, padded, made, kept, classes)
+    found, _ = gather(device, padded, made, kept, classes)
     want = reference.finish(
         probabilities,
         deltas,
@@ -135,7 +137,7 @@ def test_extreme_probabilities_and_logits_have_their_scores(device: Device) -> N
 def test_rows_without_a_proposal_have_no_candidates(device: Device) -> None:
     given = classified(4, 2, 2)
     given[4][:] = [-1, 7, 2**31 - 1, 0]
-    boxes, scores, _ = (array.array for array in score(device, given, 4, 0.0))
+    boxes, scores, _ = (array.array for array in score(device, given, 4, 0.0)[0])
     assert not boxes[:6].any()
     assert not scores[:6].any()
     assert (scores[6:] > 0).all()
@@ -143,7 +145,7 @@ def test_rows_without_a_proposal_have_no_candidates(device: Device) -> None:
 
 def test_a_negative_count_leaves_nothing(device: Device) -> None:
     given = classified(3, 2, 3)
-    boxes, scores, labels = (array.array for array in score(device, given, -1, 0.0))
+    boxes, scores, labels = (array.array for array in score(device, given, -1, 0.0)[0])
     assert not boxes.any()
     assert not scores.any()
     assert labels.tolist() == [0, 1] * 3
