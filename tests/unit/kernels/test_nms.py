@@ -84,6 +84,15 @@ def test_overlaps_within_a_rounding_of_the_threshold_are_told_apart() -> None:
     assert found.tolist() == [0, 1, 2]
 
 
+def test_few_survivors_of_many_boxes_are_found_as_in_the_reference() -> None:
+    boxes = random_boxes("usual", 150)
+    boxes[:80] = boxes[0]  # the best ones hold one survivor, the others more than enough
+    scores = -np.arange(150, dtype=np.float32)
+    for limit in (0, 1, 3, 7):
+        found = host.suppress(boxes, scores, None, 0.5, limit)
+        assert found.tolist() == reference.nms(boxes, scores, None, 0.5, limit)
+
+
 def test_op_pads_and_ignores_rows_after_the_count() -> None:
     boxes = np.array([(0, 0, 4, 4), (0, 0, 0, 0), (9, 9, 12, 12), (20, 20, 30, 30)], np.float32)
     scores = np.array([1, 9, 2, 8], np.float32)
