@@ -12,6 +12,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from tests.unit.same_weights import assert_same_weights
 
 from foveate.bundle import Bundle
 from foveate.errors import ModelError
@@ -145,16 +146,7 @@ def test_the_manifest_names_dimensions_as_the_stages_do(bundle: Bundle) -> None:
 def test_a_bundle_gives_its_networks_back(bundle: Bundle, cascade: Cascade) -> None:
     again = cascade_from_bundle(bundle)
     assert again.info.class_names == CLASSES
-    assert again.classifier is not None
-    assert cascade.classifier is not None
-    for one, other in (
-        (cascade.proposals, again.proposals),
-        (cascade.classifier, again.classifier),
-    ):
-        found = other.state_dict()
-        for name, value in one.state_dict().items():
-            if not name.startswith("deepmask.mask"):  # refined by SharpMask, so not exported
-                assert torch.equal(value, found[name]), name
+    assert_same_weights(cascade, again)
 
 
 def test_a_bundle_gives_back_what_the_exporter_folds(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import onnx
 import pytest
 import torch
 from torch import Tensor
+from tests.unit.same_weights import assert_same_weights
 
 from foveate.bundle import Bundle
 from foveate.errors import ModelError, OptionError
@@ -160,17 +161,7 @@ def test_the_towers_of_a_bundle_are_one_product_a_layer(changed: tuple[Cascade, 
 
 def test_a_changed_bundle_gives_its_networks_back(changed: tuple[Cascade, Bundle]) -> None:
     cascade, bundle = changed
-    again = cascade_from_bundle(bundle)
-    assert again.classifier is not None
-    assert cascade.classifier is not None
-    for one, other in (
-        (cascade.proposals, again.proposals),
-        (cascade.classifier, again.classifier),
-    ):
-        found = other.state_dict()
-        for name, value in one.state_dict().items():
-            if not name.startswith("deepmask.mask"):  # refined by SharpMask, so not exported
-                assert torch.equal(value, found[name]), name
+    assert_same_weights(cascade, cascade_from_bundle(bundle))
 
 
 def test_trained_weights_cannot_be_had_from_a_changed_bundle(

@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A comparison of networks before their export with those that a bundle gives back."""
+
+from __future__ import annotations
+
+import torch
+
+from foveate.models.checkpoint import Cascade
+
+__all__ = ["assert_same_weights"]
+
+
+def assert_same_weights(cascade: Cascade, again: Cascade) -> None:
+    """Every parameter of both networks, bit by bit, but for a mask head that is not exported."""
+    assert cascade.classifier is not None
+    assert again.classifier is not None
+    for one, other in (
+        (cascade.proposals, again.proposals),
+        (cascade.classifier, again.classifier),
+    ):
+        found = other.state_dict()
+        for name, value in one.state_dict().items():
+            if not name.startswith("deepmask.mask"):  # refined by SharpMask, so not exported
+                assert torch.equal(value, found[name]), name
