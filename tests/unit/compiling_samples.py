@@ -1,18 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the tests of compiling share: a bundle whose engines build in a moment, keys, records."""
+"""What the tests of compiling share: engines that build in a moment, requests, keys, records."""
 
 from __future__ import annotations
 
 import hashlib
+import json
+from collections.abc import Mapping
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import onnx
 import pytest
 
 from foveate.engine_record import EngineKey, EngineRecord, ShapeRange
 from foveate.export.compiling import CompileOptions
+from foveate.export.compiling.process import run_build
+from foveate.export.compiling.request import BuildRequest
 from foveate.manifest import FileSpec
 
 needs_rtx = pytest.mark.skipif(
@@ -68,3 +73,30 @@ def refine_options(**changes: Any) -> CompileOptions:
         "buckets": (2,),
     }
     return CompileOptions(**values | changes)
+
+
+def request_for(file: Path, stage: str, profile: object, *archs: str) -> BuildRequest:
+    """A plan of TensorRT for RTX beside the ONNX file."""
+    content = {
+        "target": "tensorrt-rtx",
+        "stage": stage,
+        "onnx": str(file),
+        "plan": str(file.with_suffix(".plan")),
+        "archs": archs,
+        "profiles": [profile],
+        "options": refine_options().builder_options(),
+        "timing_cache": None,
+        "plugins": None,
+        "report": False,
+    }
+    return BuildRequest.from_json(json.dumps(content))
+
+
+def build_fixed(file: Path, stage: str, lengths: Mapping[str, int], *archs: str) -> int:
+    """Build for inputs of one size, by the names of their dimensions; return the plan's bytes."""
+    profile = {}
+    for value in onnx.load(file, load_external_data=False).graph.input:
+        dims = value.type.tensor_type.shape.dim
+        shape = [lengths[dim.dim_param] if dim.dim_param else dim.dim_value for dim in dims]
+        profile[value.name] = {"minimum": shape, "optimum": shape, "maximum": shape}
+    return int(run_build(request_for(file, stage, profile, *archs), None)["size"])

@@ -3,12 +3,17 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import onnx
 import pytest
-from tests.unit.compiling_samples import ARCHS, needs_rtx, refine_options
+from tests.unit.compiling_samples import (
+    ARCHS,
+    build_fixed,
+    needs_rtx,
+    refine_options,
+    request_for,
+)
 
 from foveate.bundle import Bundle
 from foveate.engine_record import EngineRecord, read_record
@@ -17,7 +22,6 @@ from foveate.export.compiling import EngineCache, compile_bundle
 from foveate.export.compiling.gpu import current_gpu
 from foveate.export.compiling.process import run_build
 from foveate.export.compiling.ranges import plan_engines
-from foveate.export.compiling.request import BuildRequest
 from foveate.export.compiling.stage_model import custom_ops
 from foveate.export.onnx_graph import export_stage
 from foveate.export.stages import proposal_stages
@@ -36,23 +40,17 @@ def compile_refine(folder: Path, **options: object) -> EngineRecord:
     return next(iter(outcomes)).record
 
 
-@pytest.mark.parametrize(
-    "stage",
-    ["propose", "refine", "features", pytest.param("classify", marks=pytest.mark.slow)],
-)
+@pytest.mark.parametrize("stage", ["propose", "refine", "features", "classify"])
 def test_a_stage_of_mini_builds_for_every_architecture(stage: str, tmp_path: Path) -> None:
     bundle = Bundle.open("mini")
     model = onnx.load(bundle.stage_path(stage))
-    # A Gemm becomes a convolution for sm_75; any other float32 matrix product cannot run there.
-    products = any(node.op_type == "MatMul" for node in model.graph.node)
-    archs = ARCHS[1:] if products else ARCHS
-    options = refine_options(stages=(stage,), archs=archs, buckets=())
+    options = refine_options(stages=(stage,), archs=ARCHS, buckets=())
     cache = EngineCache(tmp_path / "cache")
     outcomes = compile_bundle(bundle, options, cache, output=tmp_path / "engines")
     (outcome,) = outcomes
     record = read_record(tmp_path / "engines" / f"{stage}.plan")
     assert record == outcome.record
-    assert record.key.archs == archs
+    assert record.key.archs == ARCHS
     assert record.plan.size == outcome.plan.stat().st_size > 100_000
     assert record.dispatch == {op.name: "body" for op in custom_ops(model)}
 
@@ -63,41 +61,11 @@ def test_the_full_size_proposal_networks_build_for_every_architecture(tmp_path: 
     network = build("sharpmask-resnet50").eval()
     assert isinstance(network, SharpMask)
     stages = [*proposal_stages(network), proposal_stages(network.deepmask)[1]]
+    lengths = {"height": 640, "width": 800, "windows": 64}
     for number, stage in enumerate(stages):
         file = tmp_path / f"{number}.onnx"
         onnx.save(export_stage(stage), file)
-        assert build_at_examples(file, stage.name, tmp_path) > file.stat().st_size / 2
-
-
-def build_at_examples(file: Path, stage: str, folder: Path) -> int:
-    """Build for inputs of the manifest's usual lengths; return the size of the plan in bytes."""
-    lengths = {"height": 640, "width": 800, "windows": 64}
-    shapes = {}
-    for value in onnx.load(file, load_external_data=False).graph.input:
-        dims = value.type.tensor_type.shape.dim
-        shapes[value.name] = [lengths.get(dim.dim_param, dim.dim_value) for dim in dims]
-    profile = {
-        name: {"minimum": shape, "optimum": shape, "maximum": shape}
-        for name, shape in shapes.items()
-    }
-    request = BuildRequest.from_json(request_for(file, stage, folder / f"{stage}.plan", profile))
-    return int(run_build(request, None)["size"])
-
-
-def request_for(file: Path, stage: str, plan: Path, profile: object) -> str:
-    content = {
-        "target": "tensorrt-rtx",
-        "stage": stage,
-        "onnx": str(file),
-        "plan": str(plan),
-        "archs": list(ARCHS),
-        "profiles": [profile],
-        "options": refine_options().builder_options(),
-        "timing_cache": None,
-        "plugins": None,
-        "report": False,
-    }
-    return json.dumps(content)
+        assert build_fixed(file, stage.name, lengths, *ARCHS) > file.stat().st_size / 2
 
 
 def test_progress_rises_to_the_end(tmp_path: Path) -> None:
@@ -177,30 +145,8 @@ def test_an_operator_without_body_and_plugin_is_refused_before_the_parser_sees_i
     opsets = [onnx.helper.make_opsetid("", 18), onnx.helper.make_opsetid("foveate", 1)]
     onnx.save(onnx.helper.make_model(graph, opset_imports=opsets), tmp_path / "x.onnx")
     profile = {"x": {"minimum": shape, "optimum": shape, "maximum": shape}}
-    text = request_for(tmp_path / "x.onnx", "classify", tmp_path / "x.plan", profile)
+    request = request_for(tmp_path / "x.onnx", "classify", profile, "sm_89")
     with pytest.raises(
         BundleError, match="RoiMaxPool2d, version 1, namespace 'foveate' has no function body"
     ):
-        run_build(BuildRequest.from_json(text), None)
-
-
-def test_a_matrix_product_that_sm_75_lacks_is_refused_with_a_remedy(tmp_path: Path) -> None:
-    values = [
-        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, (5, 8, 8))
-        for name in "xwy"
-    ]
-    node = onnx.helper.make_node("MatMul", ["x", "w"], ["y"])
-    graph = onnx.helper.make_graph([node], "stage", values[:2], values[2:])
-    opsets = [onnx.helper.make_opsetid("", 18)]
-    onnx.save(
-        onnx.helper.make_model(graph, opset_imports=opsets, ir_version=9), tmp_path / "x.onnx"
-    )
-    shape = (5, 8, 8)
-    fixed = {"minimum": shape, "optimum": shape, "maximum": shape}
-    profile = {"x": fixed, "w": fixed}
-    text = request_for(tmp_path / "x.onnx", "classify", tmp_path / "x.plan", profile)
-    with pytest.raises(
-        BackendError, match=r"Turing \(SM75\): FP32 GEMM is not supported"
-    ) as caught:
-        run_build(BuildRequest.from_json(text), None)
-    assert caught.value.remedy == "leave sm_75 away, or export with --precision fp16"
+        run_build(request, None)

@@ -10,11 +10,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import onnx
-import onnxruntime
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 from tests.unit.compiling_samples import KEY, key_with, record_of, write_engine
 
 from foveate.bundle import Bundle
@@ -23,7 +20,7 @@ from foveate.errors import BackendError, BundleError, MissingExtraError, OptionE
 from foveate.export import onnx_graph, operators
 from foveate.export.compiling import CompileOptions, plugins, stage_model
 from foveate.export.compiling.plugins import check_library, choose
-from foveate.export.compiling.stage_model import CustomOp, gemms_as_convolutions, load_stage
+from foveate.export.compiling.stage_model import CustomOp, load_stage
 from foveate.export.compiling.targets import TARGETS, find_installed
 from foveate.kernels.plugin_library import source_digest
 
@@ -161,36 +158,6 @@ def test_the_stages_of_mini_are_ours() -> None:
     bundle = Bundle.open("mini")
     for stage, spec in bundle.manifest.stages.items():
         load_stage(bundle.stage_path(stage), stage, spec)
-
-
-def test_a_gemm_as_a_convolution_gives_the_same() -> None:
-    generator = np.random.default_rng(0)
-    weight = generator.standard_normal((7, 5), np.float32)
-    bias = generator.standard_normal(7, np.float32)
-    value = helper.make_tensor_value_info
-    graph = helper.make_graph(
-        [helper.make_node("Gemm", ["x", "weight", "bias"], ["y"], transB=1)],
-        "stage",
-        [value("x", TensorProto.FLOAT, ("rows", 5))],
-        [value("y", TensorProto.FLOAT, ("rows", 7))],
-        [numpy_helper.from_array(weight, "weight"), numpy_helper.from_array(bias, "bias")],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
-    assert gemms_as_convolutions(model) == 1
-    onnx.checker.check_model(model, full_check=True)
-    x = generator.standard_normal((11, 5), np.float32)
-    session = onnxruntime.InferenceSession(model.SerializeToString())
-    (found,) = session.run(None, {"x": x})
-    assert {node.op_type for node in model.graph.node} == {"Unsqueeze", "Conv", "Squeeze"}
-    np.testing.assert_allclose(found, x @ weight.T + bias, rtol=1e-5, atol=1e-5)
-
-
-@pytest.mark.parametrize("attributes", [{"transB": 0}, {"transB": 1, "alpha": 0.5}, {"transA": 1}])
-def test_another_gemm_is_left_alone(attributes: dict[str, Any]) -> None:
-    node = helper.make_node("Gemm", ["x", "weight"], ["y"], **attributes)
-    model = helper.make_model(helper.make_graph([node], "stage", [], []))
-    assert gemms_as_convolutions(model) == 0
-    assert list(model.graph.node) == [node]
 
 
 # --- plugins ---------------------------------------------------------------------------------

@@ -4,22 +4,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import onnx
 import pytest
 import torch
-from torch import Tensor
+from tests.unit.compiling_samples import needs_rtx
 from tests.unit.same_weights import assert_same_weights
+from torch import Tensor
 
 from foveate.bundle import Bundle
-from foveate.errors import ModelError, OptionError
+from foveate.errors import BackendError, ModelError, OptionError
 from foveate.export.bundle_export import ExportOptions, export_bundle
 from foveate.export.bundle_weights import cascade_from_bundle, exact_cascade_from_bundle
+from foveate.export.compiling import CompileOptions, wanted_engines
+from foveate.export.compiling.turing import float32_products
 from foveate.export.passes import run
 from foveate.export.passes.run import PASSES, run_passes
 from foveate.export.passes.saving import Saving
 from foveate.export.passes.svd import truncate_towers
+from foveate.export.precision.float16 import to_float16
 from foveate.export.stages import Stage, cascade_stages, deepmask_of
 from foveate.models.checkpoint import Cascade, CascadeInfo, build_cascade
 
@@ -157,6 +162,31 @@ def test_the_towers_of_a_bundle_are_one_product_a_layer(changed: tuple[Cascade, 
     assert [list(weights[node.input[1]].dims) for node in products] == [[5, 3136, 64], [5, 64, 64]]
     mixing = [node for node in model.graph.node if node.op_type == "Conv"]
     assert len(mixing) == 4
+
+
+@needs_rtx
+@pytest.mark.parametrize("archs", [("sm_75",), ("sm_89", "sm_75")])
+def test_batched_towers_are_refused_for_sm_75_before_anything_is_built(
+    archs: tuple[str, ...], changed: tuple[Cascade, Bundle]
+) -> None:
+    bundle = changed[1]
+    options = CompileOptions(target="tensorrt-rtx", archs=archs)
+    with pytest.raises(BackendError) as caught:
+        wanted_engines(bundle, options)
+    assert str(caught.value) == (
+        "the stage 'classify' cannot be built for sm_75: tensorrt-rtx has no product of float32 "
+        "matrices there, expected linear layers or float16, found 'node_matmul' and 1 more: "
+        f"{bundle.stage_path('classify')}: leave sm_75 away, or export with --precision fp16, or "
+        "without --passes batching"
+    )
+    assert len(wanted_engines(bundle, replace(options, archs=("sm_89",)))) == 4
+    assert len(wanted_engines(bundle, replace(options, stages=("features",)))) == 1
+
+
+def test_batched_towers_in_float16_are_not_refused(changed: tuple[Cascade, Bundle]) -> None:
+    half = to_float16(onnx.load(changed[1].stage_path("classify")))
+    assert [node.op_type for node in half.graph.node].count("MatMul") == 2
+    assert float32_products(half) == []
 
 
 def test_a_changed_bundle_gives_its_networks_back(changed: tuple[Cascade, Bundle]) -> None:

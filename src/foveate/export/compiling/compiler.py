@@ -24,6 +24,7 @@ from foveate.export.compiling.ranges import EnginePlan, plan_engines
 from foveate.export.compiling.request import BuildRequest
 from foveate.export.compiling.stage_model import load_stage
 from foveate.export.compiling.targets import TARGETS, Installed, find_installed
+from foveate.export.compiling.turing import TURING, check_products
 from foveate.kernels.plugin_library import source_digest
 from foveate.manifest import FileSpec
 
@@ -63,7 +64,8 @@ def wanted_engines(bundle: Bundle, options: CompileOptions) -> list[Wanted]:
     """List the engines that a bundle becomes with their keys; every stage's file is checked.
 
     Raises:
-        FoveateError: The target is not installed, has no GPU to build for, or a file is none of ours.
+        FoveateError: The target is not installed, has no GPU to build for or no product for it that
+            a stage needs, or a file is none of ours.
     """
     installed, gpu = find_installed(options.target), current_gpu()
     sources = None
@@ -73,7 +75,10 @@ def wanted_engines(bundle: Bundle, options: CompileOptions) -> list[Wanted]:
     archs = _archs(options, gpu)
     engines = plan_engines(bundle.manifest, options)
     for stage in {engine.stage for engine in engines}:
-        load_stage(bundle.stage_path(stage), stage, bundle.manifest.stages[stage])
+        file = bundle.stage_path(stage)
+        model = load_stage(file, stage, bundle.manifest.stages[stage])
+        if installed.target.cross and TURING in archs:
+            check_products(model, stage, file)
     return [
         Wanted(
             engine=engine,

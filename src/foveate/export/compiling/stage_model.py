@@ -3,14 +3,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import onnx
 from google.protobuf.message import DecodeError
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, numpy_helper
 
 from foveate.errors import BundleError
 from foveate.manifest import StageSpec
@@ -18,8 +18,6 @@ from foveate.manifest import StageSpec
 __all__ = [
     "CustomOp",
     "custom_ops",
-    "float32_inputs",
-    "gemms_as_convolutions",
     "load_stage",
     "signed_codes",
 ]
@@ -88,35 +86,6 @@ def custom_ops(model: onnx.ModelProto) -> tuple[CustomOp, ...]:
     return tuple(sorted(found))
 
 
-def gemms_as_convolutions(model: onnx.ModelProto) -> int:
-    """Write every ``x @ w.T + b`` as a convolution of 1x1, in place; return how many there were.
-
-    The same sums, for TensorRT for RTX on sm_75: it has no float32 matrix product there, while it
-    has convolutions.
-    """
-    axes = "spatial_axes_of_gemms"
-    kept: list[onnx.NodeProto] = []
-    count = 0
-    for node in model.graph.node:
-        if not _is_linear(node):
-            kept.append(node)
-            continue
-        count += 1
-        x, weight, *bias = node.input
-        wide, kernel, product = (f"{node.output[0]}_{part}" for part in ("x", "kernel", "product"))
-        kept += [
-            helper.make_node("Unsqueeze", [x, axes], [wide], name=wide),
-            helper.make_node("Unsqueeze", [weight, axes], [kernel], name=kernel),
-            helper.make_node("Conv", [wide, kernel, *bias], [product], name=product),
-            helper.make_node("Squeeze", [product, axes], list(node.output), name=node.name),
-        ]
-    if count:
-        del model.graph.node[:]
-        model.graph.node.extend(kept)
-        model.graph.initializer.append(numpy_helper.from_array(np.array([2, 3]), axes))
-    return count
-
-
 def signed_codes(model: onnx.ModelProto) -> int:
     """Write every unsigned activation as a signed one without a zero point, in place; count them.
 
@@ -136,22 +105,6 @@ def signed_codes(model: onnx.ModelProto) -> int:
         stored[scale_name].CopyFrom(numpy_helper.from_array(scale, scale_name))
         stored[zero_name].CopyFrom(numpy_helper.from_array(np.zeros((), np.int8), zero_name))
     return len(unsigned)
-
-
-def float32_inputs(model: onnx.ModelProto) -> bool:
-    """Tell whether a stage computes in float32, which its inputs show."""
-    types = (value.type.tensor_type.elem_type for value in model.graph.input)
-    return any(kind == TensorProto.FLOAT for kind in types)
-
-
-def _is_linear(node: onnx.NodeProto) -> bool:
-    if node.op_type != "Gemm" or node.domain:
-        return False
-    values: Mapping[str, object] = {
-        one.name: helper.get_attribute_value(one) for one in node.attribute
-    }
-    plain = values.get("alpha", 1.0) == 1.0 and values.get("beta", 1.0) == 1.0
-    return plain and values.get("transB", 0) == 1 and not values.get("transA", 0)
 
 
 def _nodes(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:

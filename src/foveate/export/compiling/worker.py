@@ -22,13 +22,9 @@ from foveate.errors import FoveateError
 from foveate.export.compiling.monitor import make_monitor
 from foveate.export.compiling.plugins import choose
 from foveate.export.compiling.request import BuildRequest
-from foveate.export.compiling.stage_model import (
-    custom_ops,
-    float32_inputs,
-    gemms_as_convolutions,
-    signed_codes,
-)
+from foveate.export.compiling.stage_model import custom_ops, signed_codes
 from foveate.export.compiling.targets import TARGETS
+from foveate.export.compiling.turing import TURING, float32_inputs, gemms_as_convolutions
 
 __all__ = ["main"]
 
@@ -76,7 +72,7 @@ class _Build:
         if "body" in dispatch.values():
             # The parser does not tell the overloads of a function apart.
             model = inliner.inline_local_functions(model)
-        if self.target.cross and "sm_75" in self.request.archs and float32_inputs(model):
+        if self.target.cross and TURING in self.request.archs and float32_inputs(model):
             gemms_as_convolutions(model)
         signed_codes(model)
         try:
