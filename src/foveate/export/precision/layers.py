@@ -22,6 +22,9 @@ EXACT_OUTPUTS = ("scores", "logits", "probabilities", "deltas")
 FEW_CHANNELS = 8
 """Channels up to which a layer is never INT8: the stem, SharpMask's fine levels, masks, scores."""
 
+CHEAP = 32
+"""Multiplications a value, read or written, below which a layer is not worth the way into INT8."""
+
 _ACTIVATIONS = ("Relu", "Clip")
 
 
@@ -58,6 +61,7 @@ class Layer:
 
 def find_layers(graph: ir.Graph) -> Iterator[Layer]:
     """List the layers of a graph in its order. A product of two computed values is none."""
+    exact: set[ir.Value] = set()  # results of layers that are never INT8
     for node in graph:
         if node.op_type not in LAYERS or node.domain:
             continue
@@ -67,13 +71,18 @@ def find_layers(graph: ir.Graph) -> Iterator[Layer]:
             continue
         axis = 0 if node.op_type == "Conv" or _integer(node, "transB") else weight.ndim - 1
         result = _activated(node.outputs[0])
+        refused = _refusal(node, weight, result)
+        if refused is None and source in exact and _narrows_cheaply(node, weight):
+            refused = f"takes fewer than {CHEAP} multiplications a value of a map in float32"
+        if refused is not None:
+            exact.add(result)
         yield Layer(
             node=node,
             weight=weight.astype(np.float32),
             axis=axis,
             source=source,
             result=result,
-            refused=_refusal(node, weight, result),
+            refused=refused,
         )
 
 
@@ -104,6 +113,16 @@ def _refusal(node: ir.Node, weight: Array, result: ir.Value) -> str | None:
         return f"has {FEW_CHANNELS} channels or fewer"
     exact = sorted(_reached(result) & set(EXACT_OUTPUTS))
     return f"gives {' and '.join(exact)}" if exact else None
+
+
+def _narrows_cheaply(node: ir.Node, weight: Array) -> bool:
+    """Tell whether eight bits are entered more cheaply behind a layer, on its smaller result."""
+    if node.op_type != "Conv":
+        return False
+    strides = node.attributes.get("strides")
+    area = 1 if strides is None else int(np.prod(strides.as_ints()))
+    read, written = weight.shape[1] * _groups(node) * area, weight.shape[0]
+    return written <= read and weight.size < CHEAP * (read + written)
 
 
 def _reached(value: ir.Value) -> set[str]:

@@ -34,6 +34,10 @@ __all__ = ["CODES", "CORRECTED", "SCALES", "Quantiser", "rounded_values"]
 CODES, SCALES, CORRECTED = "_codes", "_scales", "_corrected"
 """Ends of the names of a layer's weights, of their scales, and of its bias."""
 
+_MOST = 2.0**30
+"""Runtimes hold a bias as int32 in units of the source's scale times the weights'. Of weights near 0,
+as an output that training has let die has them, it would overflow without a word."""
+
 _COPIES = (
     "Flatten",
     "Identity",
@@ -75,7 +79,9 @@ class Quantiser:
         """Copy the model with the layers of these names in INT8."""
         copy = ir.serde.deserialize_model(self.model)
         graph = copy.graph
-        chosen = [layer for layer in find_layers(graph) if layer.name in names]
+        layers = list(find_layers(graph))
+        chosen = [layer for layer in layers if layer.name in names]
+        exact = [layer for layer in layers if layer.name not in names]
         values: dict[ir.Value, ir.Value] = {}
         for layer in chosen:
             self._quantise_weights(graph, layer)
@@ -83,14 +89,20 @@ class Quantiser:
                 chain = _copied(value)
                 values |= dict.fromkeys(chain, chain[-1])
         for value, origin in values.items():
-            encoding = encode(self.observed[origin.name or ""].histogram, self.method)
-            _round(graph, value, encoding)
+            spared = exact if any(layer.result is value for layer in exact) else []
+            _round(graph, value, self._encoding(origin), [layer.node for layer in spared])
         remove_unused(copy)
         return ir.serde.serialize_model(copy)
 
+    def _encoding(self, value: ir.Value) -> Encoding:
+        return encode(self.observed[value.name or ""].histogram, self.method)
+
     def _quantise_weights(self, graph: ir.Graph, layer: Layer) -> None:
         node, weights = layer.node, layer.weight
-        found = quantise_weights(weights, layer.axis, depthwise=layer.depthwise)
+        bias = constant(node.inputs[2]) if len(node.inputs) > 2 else None
+        source = self._encoding(_copied(layer.source)[-1])
+        least = 0.0 if bias is None else np.abs(bias.astype(np.float32)) / (_MOST * source.scale)
+        found = quantise_weights(weights, layer.axis, depthwise=layer.depthwise, least=least)
         base = _base_name(node)
         codes = add_initializer(graph, base + CODES, found.codes)
         scales = add_initializer(graph, base + SCALES, found.scales)
@@ -107,7 +119,6 @@ class Quantiser:
         shape[layer.axis] = -1
         lost = found.codes * found.scales.reshape(shape) - weights
         shift = _mean_shift(layer, lost, self.observed[layer.source.name or ""].means)
-        bias = constant(node.inputs[2]) if len(node.inputs) > 2 else None
         corrected = (0.0 if bias is None else bias.astype(np.float32)) - shift
         node.resize_inputs(3)
         name = f"{base}_bias" if node.inputs[2] is None else node.inputs[2].name or base
@@ -129,11 +140,13 @@ def _mean_shift(layer: Layer, lost: Floats, means: Floats) -> Floats:
     return shift
 
 
-def _round(graph: ir.Graph, value: ir.Value, encoding: Encoding) -> None:
+def _round(
+    graph: ir.Graph, value: ir.Value, encoding: Encoding, spared: Collection[ir.Node]
+) -> None:
     name = value.name
     scale = add_initializer(graph, f"{name}_scale", np.array(encoding.scale, np.float32))
     zero = add_initializer(graph, f"{name}_zero", np.array(encoding.zero_point, np.uint8))
-    readers = list(value.uses())
+    readers = [use for use in value.uses() if use.node not in spared]
     quantise = ir.node("QuantizeLinear", [value, scale, zero], name=f"{name}_quantise")
     quantise.outputs[0].name = f"{name}_quantised"
     restore = ir.node(

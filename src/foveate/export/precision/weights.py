@@ -25,7 +25,9 @@ class QuantisedWeights:
     scales: Floats
 
 
-def quantise_weights(weights: Floats, axis: int, *, depthwise: bool = False) -> QuantisedWeights:
+def quantise_weights(
+    weights: Floats, axis: int, *, depthwise: bool = False, least: Floats | float = 0.0
+) -> QuantisedWeights:
     """Quantise symmetrically, with a scale for each index of an axis.
 
     NOTE: Without VNNI an x86 processor multiplies pairs of bytes and adds them in 16 bits with
@@ -37,6 +39,7 @@ def quantise_weights(weights: Floats, axis: int, *, depthwise: bool = False) -> 
         weights: of a convolution (O, I, H, W), or of a product (O, I) or (I, O).
         axis: that counts the outputs.
         depthwise: each output reads one channel; such sums are made in 32 bits everywhere.
+        least: (outputs,) or one number, what no scale is below.
     """
     rows = np.moveaxis(weights, axis, 0)
     largest = np.abs(rows.reshape(len(rows), -1)).max(axis=1, initial=0.0) / _LARGEST_CODE
@@ -46,6 +49,7 @@ def quantise_weights(weights: Floats, axis: int, *, depthwise: bool = False) -> 
             # Rounding moves either by half a code, so the pair is bounded by one less.
             pairs = _largest_pairs(layout.reshape(len(rows), -1)) / (_LARGEST_PAIR - 1)
             largest = np.maximum(largest, pairs)
+    largest = np.maximum(largest, least)
     scales = np.where(largest > 0, largest, 1.0).astype(np.float32)
     shape = [1] * weights.ndim
     shape[axis] = -1
