@@ -115,8 +115,10 @@ def _session(path: Path, threads: int, provider: str) -> Any:
     options.log_severity_level = 3
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    # Each session has threads of its own. They must not spin while another session computes.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # Each session has threads of its own. They may spin between its operators, which are short, but
+    # not while another session computes.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "1")
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     # Every picture size is a new pattern, which would be kept for ever.
     options.enable_mem_pattern = False
     _share_arena()
