@@ -55,6 +55,7 @@ ALLOWED = {
     "export/torch_engine.py": ("foveate.runtime.engines",),
     # The whole cascade is verified as it runs.
     "export/verification/parity.py": ("foveate.runtime",),
+    "export/verification/subject.py": ("foveate.runtime",),
     # It is written out, and runs in Triton.
     "export/triton/model.py": ("foveate.runtime",),
     # Shapes of engines are those that the runtime will ask for.

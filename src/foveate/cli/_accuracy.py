@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from foveate.cli._console import progress
-from foveate.export.verification import Accuracy, reference_pipeline
-from foveate.runtime import Options, load
+from foveate.export.verification import Accuracy, bundle_pipeline, reference_pipeline
+from foveate.runtime import Options
 from foveate.training.evaluation import GroundTruth, Resampling, evaluate
 from foveate.training.evaluation.measure import Task
 
@@ -28,9 +28,16 @@ _JUDGED: Mapping[Task, tuple[str, ...]] = {
 
 
 def compare_accuracy(
-    bundle: Bundle, reference: Reference, dataset: Path, limit: int | None
+    bundle: Bundle,
+    reference: Reference,
+    dataset: Path,
+    limit: int | None,
+    *,
+    rounded: bool = False,
 ) -> dict[str, Accuracy]:
     """Evaluate both on a COCO data set; return what is judged, by name.
+
+    Stages in fp16 round as a GPU does where `rounded` asks for it.
 
     Raises:
         DataError: there is no such data set.
@@ -41,7 +48,7 @@ def compare_accuracy(
     found: dict[str, Accuracy] = {}
     with (
         reference_pipeline(bundle, reference, options) as expecting,
-        load(bundle.root, options=options) as finding,
+        bundle_pipeline(bundle, options, rounded=rounded) as finding,
     ):
         for task in tasks:
             expected, own = (

@@ -37,6 +37,10 @@ def command(
         typer.Option(help="COCO data set to compare average recall and precision on, too."),
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only so many of its pictures.")] = None,
+    rounded: Annotated[
+        bool,
+        typer.Option("--rounded", help="Round stages in fp16 as a GPU does; a CPU does not."),
+    ] = False,
     bisect: Annotated[
         bool, typer.Option("--bisect", help="Name the first layer that drifts.")
     ] = False,
@@ -65,14 +69,12 @@ def command(
     """Compare every stage and the whole cascade with PyTorch; check dispatch and precision."""
     from foveate.bundle import Bundle
     from foveate.cli._console import say
-    from foveate.errors import OptionError
     from foveate.export.verification import default_thresholds, judge, read_record, write_record
 
-    if (checkpoint is not None) + (reference is not None) + again > 1 or (bisect and again):
-        raise OptionError(
-            "--checkpoint, --reference and --again (or --bisect and --again) exclude each other",
-            remedy="give one of them",
-        )
+    _check_alone(
+        (checkpoint is not None, reference is not None, again), "--checkpoint, --reference, --again"
+    )
+    _check_alone((rounded, bisect, again), "--rounded, --bisect, --again")
     opened = Bundle.open(bundle)
     file = report or _beside(opened)
     given = {
@@ -97,11 +99,11 @@ def command(
         record = read_record(file, opened)
     else:
         compared = _reference(opened, checkpoint, reference)
-        record = _measure(opened, compared, pictures, min_score)
+        record = _measure(opened, compared, pictures, min_score, rounded)
         if dataset is not None:
             from foveate.cli._accuracy import compare_accuracy
 
-            figures = compare_accuracy(opened, compared, dataset, limit)
+            figures = compare_accuracy(opened, compared, dataset, limit, rounded=rounded)
             record = replace(record, accuracy=figures)
         record = replace(record, engines=engines)
         write_record(record, file)
@@ -111,6 +113,13 @@ def command(
     judge(record, asked)
     rest = f"; {len(engines)} engines were not run" if engines else ""
     say(f"{record.bundle} agrees with {record.reference} on {len(record.pictures)} pictures{rest}")
+
+
+def _check_alone(given: tuple[bool, ...], names: str) -> None:
+    from foveate.errors import OptionError
+
+    if sum(given) > 1:
+        raise OptionError(f"{names} exclude each other", remedy="give one of them")
 
 
 def _inspect(bundle: Bundle) -> dict[str, str]:
@@ -139,7 +148,7 @@ def _reference(bundle: Bundle, checkpoint: Path | None, other: str | None) -> Re
 
 
 def _measure(
-    bundle: Bundle, reference: Reference, pictures: list[Path], min_score: float
+    bundle: Bundle, reference: Reference, pictures: list[Path], min_score: float, rounded: bool
 ) -> Record:
     from foveate.cli._console import progress
     from foveate.export.verification import measure
@@ -150,6 +159,7 @@ def _measure(
             reference,
             pictures,
             min_score=min_score,
+            rounded=rounded,
             tell=lambda done, total: advance("Pictures", done, total),
         )
 

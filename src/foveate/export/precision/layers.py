@@ -122,7 +122,7 @@ def _narrows_cheaply(node: ir.Node, weight: Array) -> bool:
     strides = node.attributes.get("strides")
     area = 1 if strides is None else int(np.prod(strides.as_ints()))
     read, written = weight.shape[1] * _groups(node) * area, weight.shape[0]
-    return written <= read and weight.size < CHEAP * (read + written)
+    return bool(written <= read and weight.size < CHEAP * (read + written))
 
 
 def _reached(value: ir.Value) -> set[str]:

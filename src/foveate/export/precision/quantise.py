@@ -101,7 +101,8 @@ class Quantiser:
         node, weights = layer.node, layer.weight
         bias = constant(node.inputs[2]) if len(node.inputs) > 2 else None
         source = self._encoding(_copied(layer.source)[-1])
-        least = 0.0 if bias is None else np.abs(bias.astype(np.float32)) / (_MOST * source.scale)
+        sizes = np.zeros(1) if bias is None else np.abs(bias)
+        least = (sizes / (_MOST * source.scale)).astype(np.float32)
         found = quantise_weights(weights, layer.axis, depthwise=layer.depthwise, least=least)
         base = _base_name(node)
         codes = add_initializer(graph, base + CODES, found.codes)

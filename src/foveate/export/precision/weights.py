@@ -26,7 +26,7 @@ class QuantisedWeights:
 
 
 def quantise_weights(
-    weights: Floats, axis: int, *, depthwise: bool = False, least: Floats | float = 0.0
+    weights: Floats, axis: int, *, depthwise: bool = False, least: Floats | None = None
 ) -> QuantisedWeights:
     """Quantise symmetrically, with a scale for each index of an axis.
 
@@ -39,7 +39,7 @@ def quantise_weights(
         weights: of a convolution (O, I, H, W), or of a product (O, I) or (I, O).
         axis: that counts the outputs.
         depthwise: each output reads one channel; such sums are made in 32 bits everywhere.
-        least: (outputs,) or one number, what no scale is below.
+        least: (outputs,) or (1,), what no scale is below.
     """
     rows = np.moveaxis(weights, axis, 0)
     largest = np.abs(rows.reshape(len(rows), -1)).max(axis=1, initial=0.0) / _LARGEST_CODE
@@ -49,7 +49,8 @@ def quantise_weights(
             # Rounding moves either by half a code, so the pair is bounded by one less.
             pairs = _largest_pairs(layout.reshape(len(rows), -1)) / (_LARGEST_PAIR - 1)
             largest = np.maximum(largest, pairs)
-    largest = np.maximum(largest, least)
+    if least is not None:
+        largest = np.maximum(largest, least)
     scales = np.where(largest > 0, largest, 1.0).astype(np.float32)
     shape = [1] * weights.ndim
     shape[axis] = -1

@@ -13,6 +13,7 @@ from foveate.export.verification.judge import (
 from foveate.export.verification.parity import measure, pasting_on, reference_pipeline
 from foveate.export.verification.record import Accuracy, Record, read_record, write_record
 from foveate.export.verification.reference import Reference, bundle_reference, torch_reference
+from foveate.export.verification.subject import bundle_pipeline
 
 __all__ = [
     "Accuracy",
@@ -20,6 +21,7 @@ __all__ = [
     "Record",
     "Reference",
     "Thresholds",
+    "bundle_pipeline",
     "bundle_reference",
     "default_thresholds",
     "first_drift",

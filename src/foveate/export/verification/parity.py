@@ -17,8 +17,12 @@ from foveate.export.verification.record import PictureParity, Record, stage_dige
 from foveate.export.verification.reference import Reference
 from foveate.export.verification.sessions import Function, session_function
 from foveate.export.verification.statistics import Tally
+from foveate.export.verification.subject import (
+    bundle_pipeline,
+    function_pipeline,
+    stage_functions,
+)
 from foveate.runtime import Options, Pipeline, load
-from foveate.runtime.engines import FunctionEngine
 
 __all__ = ["calls_of", "measure", "pasting_on", "reference_pipeline"]
 
@@ -31,6 +35,7 @@ def measure(
     pictures: Sequence[Path],
     *,
     min_score: float = 0.25,
+    rounded: bool = False,
     tell: Callable[[int, int], None] | None = None,
 ) -> Record:
     """Compare a bundle on ONNX Runtime with a reference.
@@ -44,13 +49,15 @@ def measure(
         reference: what it should compute.
         pictures: files.
         min_score: smallest score of a detection.
+        rounded: whether stages in fp16 round as a GPU does; see `stage_functions`.
         tell: is told the number of pictures done, and of all.
 
     Raises:
         InputError: a picture cannot be read.
+        OptionError: `rounded` is asked for, and no stage is in fp16.
     """
     options = Options(min_score=min_score)
-    own = {name: session_function(bundle.stage_path(name)) for name in bundle.manifest.networks}
+    own = stage_functions(bundle, rounded=rounded)
     pasting = _pasting(bundle)
     tallies: dict[str, dict[str, Tally]] = {}
 
@@ -62,8 +69,8 @@ def measure(
 
     done = []
     with (
-        _pipeline(bundle, both, options) as expecting,
-        load(bundle.root, options=options) as finding,
+        function_pipeline(bundle, both, options) as expecting,
+        bundle_pipeline(bundle, options, rounded=rounded) as finding,
     ):
         for number, picture in enumerate(pictures):
             tallies = {stage: defaultdict(Tally) for stage in bundle.manifest.networks}
@@ -85,7 +92,7 @@ def measure(
         bundle=bundle.manifest.name,
         files=stage_digests(bundle),
         reference=reference.name,
-        backend="ONNX Runtime on the CPU",
+        backend="ONNX Runtime on the CPU" + (", float16 rounded" if rounded else ""),
         min_score=min_score,
         precision={name: claimed_precision(bundle.manifest, name) for name in own},
         pictures=tuple(done),
@@ -94,7 +101,9 @@ def measure(
 
 def reference_pipeline(bundle: Bundle, reference: Reference, options: Options) -> Pipeline:
     """Make the bundle's pipeline with the reference in place of its networks."""
-    return _pipeline(bundle, lambda stage, inputs: reference.functions[stage](inputs), options)
+    return function_pipeline(
+        bundle, lambda stage, inputs: reference.functions[stage](inputs), options
+    )
 
 
 def calls_of(bundle: Bundle, functions: Mapping[str, Function], picture: Path) -> Iterator[Call]:
@@ -105,25 +114,11 @@ def calls_of(bundle: Bundle, functions: Mapping[str, Function], picture: Path) -
         calls[stage].append({name: array.copy() for name, array in inputs.items()})
         return functions[stage](inputs)
 
-    with _pipeline(bundle, recorded, Options()) as pipeline:
+    with function_pipeline(bundle, recorded, Options()) as pipeline:
         _results(pipeline, picture)
     for stage, found in calls.items():
         for inputs in sorted(found, key=lambda one: sum(array.size for array in one.values())):
             yield stage, inputs
-
-
-def _pipeline(
-    bundle: Bundle,
-    function: Callable[[str, dict[str, Array]], Mapping[str, Array]],
-    options: Options,
-) -> Pipeline:
-    def engine(stage: str) -> FunctionEngine:
-        spec = bundle.manifest.stages[stage]
-        return FunctionEngine(spec.inputs, spec.outputs, lambda inputs: function(stage, inputs))
-
-    return Pipeline(
-        bundle, {name: engine(name) for name in bundle.manifest.networks}, options=options
-    )
 
 
 def pasting_on(bundle: Bundle, pictures: Sequence[Path]) -> Iterator[tuple[str, Pasted]]:
