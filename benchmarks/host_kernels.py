@@ -33,6 +33,7 @@ from foveate.kernels.host_library import build_host_library, load_library
 from foveate.kernels.nms import host as nms
 from foveate.kernels.pyramid.host import place, resize
 from foveate.kernels.roi_max_pool import host as pooling
+from foveate.kernels.select_top_k.host import select_top_k
 from foveate.masks import Masks
 
 Floats = NDArray[np.float32]
@@ -54,6 +55,7 @@ def main() -> None:
         cases = {
             **mask_cases(library),
             **suppression_cases(library),
+            **selection_cases(library),
             **pooling_cases(library, threads),
             **copy_cases(),
         }
@@ -63,7 +65,7 @@ def main() -> None:
         print(f"{name}: {told}")
     if options.json:
         about = {
-            "processor": platform.processor() or platform.machine(),
+            "processor": _processor(),
             "threads": threads,
             "rounds": options.rounds,
             **{p: metadata.version(p) for p in ("numpy", "opencv-python-headless")},
@@ -71,6 +73,15 @@ def main() -> None:
         }
         text = json.dumps({"about": about, "seconds": results}, indent=1)
         options.json.write_text(text + "\n", encoding="utf-8")
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
 
 
 def measure(versions: Versions, rounds: int) -> dict[str, list[float]]:
@@ -158,6 +169,55 @@ def suppression_cases(library: object) -> dict[str, Versions]:
             "compiled": version(library, iou),
         }
         for iou in (0.3, 0.5, 0.7)
+    }
+
+
+def selection_cases(library: object) -> dict[str, Versions]:
+    """100 of the windows that eight levels of a 640x480 picture have, with smooth random scores."""
+    generator = np.random.default_rng(4)
+    grids: list[Floats] = []
+    factors = []
+    for rows, columns in (
+        (7, 9),
+        (9, 11),
+        (12, 16),
+        (16, 21),
+        (23, 30),
+        (31, 41),
+        (44, 58),
+        (61, 81),
+    ):
+        noise = generator.standard_normal((rows, columns)).astype(np.float32)
+        grids.append(cv2.GaussianBlur(noise, (5, 5), 0)[None, None].astype(np.float32))
+        factors.append((640 / (16 * columns + 144), 480 / (16 * rows + 144)))
+    picks, geometry = np.empty((100, 3), np.int32), np.empty((100, 4), np.float32)
+    scores, count = np.empty(100, np.float32), np.empty(1, np.int32)
+
+    def version(found: object) -> Callable[[], object]:
+        def run() -> object:
+            vars(nms)["host_library"] = lambda: found  # which version is taken
+            select_top_k(
+                grids,
+                picks,
+                geometry,
+                scores,
+                count,
+                factors=factors,
+                size=160,
+                stride=16,
+                padding=16,
+                window_nms=0.8,
+            )
+            return count
+
+        return run
+
+    windows = sum(grid.size for grid in grids)
+    return {
+        f"selection of 100 of {windows:,} windows": {
+            "numpy": version(None),
+            "compiled": version(library),
+        }
     }
 
 
