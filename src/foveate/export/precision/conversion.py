@@ -16,6 +16,7 @@ from foveate.errors import ModelError, OptionError
 from foveate.export.inspection.graph import layers, sized
 from foveate.export.inspection.precision import LEAST_SHARE
 from foveate.export.precision.affine import fold_affine
+from foveate.export.precision.correction import correct_biases
 from foveate.export.precision.float16 import LARGEST, float_values, to_float16
 from foveate.export.precision.layers import find_layers
 from foveate.export.precision.observation import Call, observe, small_calls, stage_calls
@@ -133,22 +134,30 @@ class _Stage:
             return self._refuse("may be INT8", candidates, macs)
         observed = observe(model, self.calls, rounded_values(model))
         quantiser = Quantiser(model=model, observed=observed, method=self.options.method)
+        tried = small_calls(self.calls, _TRIED_CALLS)
         choice = choose_layers(
             quantiser,
             candidates,
-            small_calls(self.calls, _TRIED_CALLS),
+            tried,
             self.options.noise,
             lambda *so_far: self.say(f"Layers of {self.name}", *so_far),
         )
         if not self._enough(choice.layers, macs):
             return self._refuse("are INT8 without too much noise", choice.layers, macs)
+        corrected = correct_biases(
+            model,
+            quantiser.quantised(choice.layers),
+            tried,
+            lambda *so_far: self.say(f"Biases of {self.name}", *so_far),
+        )
+        exact, own = session_function(model), session_function(corrected)
         record = {
-            "noise": choice.noise,
+            "noise": noise([exact(call) for call in tried], [own(call) for call in tried]),
             "left_out": list(choice.left_out),
             "noise_alone": choice.alone,
             "never": never,
         }
-        return quantiser.quantised(choice.layers), "int8", record
+        return corrected, "int8", record
 
     def _macs(self, model: onnx.ModelProto) -> Mapping[str, int]:
         shapes = {name: array.shape for name, array in self.calls[0].items()}
