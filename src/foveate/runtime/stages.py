@@ -37,8 +37,9 @@ if TYPE_CHECKING:
 
 __all__ = ["REFINED_AT_ONCE", "Stages"]
 
-REFINED_AT_ONCE = 50
-"""Windows in a run of refine: what it needs for them, some 2 MB each, does not grow with K."""
+REFINED_AT_ONCE = 10
+"""Windows in a run of refine: what it needs for them, some 2 MB each, does not grow with K, and of so
+few stays in the caches of a processor."""
 
 
 class Stages:

@@ -60,10 +60,10 @@ def sizes_of_runs(directory: Path, top_k: int) -> list[int]:
 
 
 def test_no_run_of_refine_gets_more_windows_than_the_bound(proposing_bundle: Path) -> None:
-    assert sizes_of_runs(proposing_bundle, 120) == [50, 50, 20]
+    assert sizes_of_runs(proposing_bundle, 36) == [10, 10, 10, 6]
 
 
 def test_windows_that_do_not_exist_are_not_refined(proposing_bundle: Path) -> None:
     everything = sum(sizes_of_runs(proposing_bundle, 5000))
     assert 250 < everything < 5000
-    assert sizes_of_runs(proposing_bundle, 5000)[-1] == everything % 50
+    assert sizes_of_runs(proposing_bundle, 5000)[-1] == (everything - 1) % 10 + 1
