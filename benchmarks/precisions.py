@@ -40,7 +40,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("bundles", nargs="+")
     parser.add_argument("--picture", type=Path, help="scaled to 640x480; the cat by default")
-    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--rounds", type=int, default=25)
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--json", type=Path, help="write the result here")
     arguments = parser.parse_args()
@@ -95,7 +95,7 @@ def _compared(names: list[str], threads: int, picture: Bytes, rounds: int) -> di
         for own in measured.values():
             own.run(picture)
     base = measured[names[0]].seconds
-    return {name: _summary(own.seconds, base) for name, own in measured.items()}
+    return {Path(name).name: _summary(own.seconds, base) for name, own in measured.items()}
 
 
 class Measured:

@@ -123,6 +123,12 @@ def test_the_base_install_suffices(module: str) -> None:
     assert loaded.isdisjoint(LEARNING)
 
 
+@pytest.mark.parametrize("part", ["compiling", "inspection", "precision", "triton", "verification"])
+def test_a_part_of_export_is_imported_before_the_others(part: str) -> None:
+    code = f"import foveate.export.{part}"
+    subprocess.run([sys.executable, "-P", "-c", code], check=True)
+
+
 def test_no_file_is_too_long() -> None:
     files = python_files("src", "tests", "benchmarks", "examples", "recipes")
     files += [f for end in ("cu", "cuh", "cpp", "h") for f in PACKAGE.rglob(f"*.{end}")]

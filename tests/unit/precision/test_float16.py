@@ -16,9 +16,9 @@ from foveate.bundle import Bundle
 from foveate.export.onnx_graph import export_stage
 from foveate.export.portable import portable
 from foveate.export.precision.float16 import to_float16
-from foveate.export.precision.rounding import rounded
 from foveate.export.precision.search import noise
 from foveate.export.stages import detection_stages
+from foveate.export.verification.rounding import rounded
 from foveate.export.verification.sessions import session_function
 from foveate.models import MultiPathNet, build
 from foveate.models.checkpoint import round_to_half

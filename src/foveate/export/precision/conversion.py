@@ -22,9 +22,9 @@ from foveate.export.precision.layers import find_layers
 from foveate.export.precision.observation import Call, observe, small_calls, stage_calls
 from foveate.export.precision.options import PrecisionOptions
 from foveate.export.precision.quantise import Quantiser, rounded_values
-from foveate.export.precision.rounding import rounded
 from foveate.export.precision.search import choose_layers, noise
 from foveate.export.verification.bisect import first_difference
+from foveate.export.verification.rounding import rounded
 from foveate.export.verification.sessions import session_function
 
 __all__ = ["Converted", "convert"]

@@ -12,7 +12,7 @@ from foveate.arrays import Array
 from foveate.bundle import Bundle
 from foveate.errors import OptionError
 from foveate.export.inspection.precision import claimed_precision
-from foveate.export.precision.rounding import rounded as with_rounding
+from foveate.export.verification.rounding import rounded as with_rounding
 from foveate.export.verification.sessions import Function, session_function
 from foveate.runtime import Options, Pipeline, load
 from foveate.runtime.engines import FunctionEngine

@@ -13,8 +13,6 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
-from foveate.export.precision.editing import insert_after
-
 __all__ = ["rounded"]
 
 _FLOAT, _HALF = ir.DataType.FLOAT, ir.DataType.FLOAT16
@@ -32,19 +30,19 @@ def rounded(model: onnx.ModelProto) -> onnx.ModelProto:
     for node in list(graph):
         for value in node.outputs:
             if value.dtype == _HALF:
-                _round(graph, value)
+                _round(graph, node, value)
         if node.op_type == "Cast" and node.attributes["to"].as_int() == _HALF:
             node.attributes["to"] = ir.AttrInt64("to", int(_FLOAT))
     return ir.serde.serialize_model(copy)
 
 
-def _round(graph: ir.Graph, value: ir.Value) -> None:
+def _round(graph: ir.Graph, node: ir.Node, value: ir.Value) -> None:
     value.type = ir.TensorType(_FLOAT)
     readers = list(value.uses())
     narrow = ir.node("Cast", [value], {"to": _HALF}, name=f"{value.name}_narrowed")
     narrow.outputs[0].name = f"{value.name}_narrow"
     wide = ir.node("Cast", narrow.outputs, {"to": _FLOAT}, name=f"{value.name}_widened")
     wide.outputs[0].name = f"{value.name}_rounded"
-    insert_after(graph, value, [narrow, wide])
+    graph.insert_after(node, [narrow, wide])
     for use in readers:
         use.node.replace_input_with(use.idx, wide.outputs[0])
