@@ -13,6 +13,9 @@ from foveate.kernels.nms.in_numpy import suppress_sorted
 
 __all__ = ["nms", "suppress"]
 
+_SEEN = 4
+"""Boxes that are looked at first, times those that may survive; and times as many after that."""
+
 
 def nms(
     boxes: Floats, scores: Floats, count: Ints, kept: Ints, kept_count: Ints, *, iou: float
@@ -51,11 +54,21 @@ def suppress(boxes: Floats, scores: Floats, groups: Array | None, iou: float, li
     order = order[solid[order]]
     if iou >= 1.0:
         return order[:limit]
+    seen = min(len(order), _SEEN * limit)
+    while True:
+        # What survives among the best survives among all, and 100 of 10,000 are among the best.
+        best = order[:seen]
+        kept = best[_survivors(boxes[best], None if groups is None else groups[best], iou, limit)]
+        if len(kept) == limit or seen == len(order):
+            return kept
+        seen = min(len(order), _SEEN * seen)
+
+
+def _survivors(boxes: Floats, groups: Array | None, iou: float, limit: int) -> Longs:
     library = host_library()
-    best_first = boxes[order], None if groups is None else groups[order], iou, limit
     if library is None:
-        return order[suppress_sorted(*best_first)]
-    return order[_suppress_compiled(library, *best_first)]
+        return suppress_sorted(boxes, groups, iou, limit)
+    return _suppress_compiled(library, boxes, groups, iou, limit)
 
 
 def _suppress_compiled(

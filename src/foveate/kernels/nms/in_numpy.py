@@ -4,8 +4,7 @@
 NOTE: Boxes that lie on top of each other are soon suppressed by a few; boxes that do not are hardly
 suppressed at all, and then nearly all pairs are far apart. So the best boxes are compared with all
 others, tile by tile, while that drops many; what is left is sorted along an axis, where a box meets
-only those that begin before it has become too short for the overlap that is asked for. Where few may
-survive, as when 100 of 10,000 windows are selected, the best boxes alone are looked at first.
+only those that begin before it has become too short for the overlap that is asked for.
 
 Overlaps decide in float64, as those of the reference do; see overlap.cuh. Where the best are
 compared with all, float32 is twice as fast, and float64 decides only what it leaves in doubt.
@@ -21,7 +20,6 @@ __all__ = ["suppress_sorted"]
 
 _LEAST_TILE, _TILE = 16, 64
 _SORTED_TILE = 128
-_SEEN = 4  # boxes that are looked at first, times the limit; and times as many after that
 _SLACK = 1e-6  # relative, above what float32 gets wrong in an overlap: a few 2^-24
 _EXPONENTS = -20, 50  # of coordinates whose areas and overlaps float32 can hold
 
@@ -35,18 +33,6 @@ def suppress_sorted(boxes: Floats, groups: Array | None, iou: float, limit: int)
         iou: Largest intersection over union with a better box, less than 1.
         limit: Largest number of survivors.
     """
-    seen = min(len(boxes), _SEEN * limit)
-    while True:
-        # What survives among the best survives among all.
-        some = boxes[:seen], None if groups is None else groups[:seen]
-        kept = _first_survivors(*some, iou, limit)
-        if len(kept) == limit or seen == len(boxes):
-            return kept
-        seen = min(len(boxes), _SEEN * seen)
-
-
-def _first_survivors(boxes: Floats, groups: Array | None, iou: float, limit: int) -> Longs:
-    """Return the same, all boxes taken at once."""
     kept = np.empty(0, np.int64)
     best = _LEAST_TILE
     with np.errstate(invalid="ignore"):  # infinite boxes cover nothing
