@@ -9,7 +9,6 @@ wide, results narrow.
 
 from __future__ import annotations
 
-import numpy as np
 import onnx
 import onnx_ir as ir
 
@@ -22,11 +21,9 @@ def rounded(model: onnx.ModelProto) -> onnx.ModelProto:
     """Copy a float16 model, its types inferred, to float32 with the rounding written out."""
     copy = ir.serde.deserialize_model(model)
     graph = copy.graph
-    for value in graph.initializers.values():
-        if value.dtype == _HALF and value.const_value is not None:
-            widened = value.const_value.numpy().astype(np.float32)
-            value.const_value = ir.tensor(widened, name=value.name)
-            value.type = ir.TensorType(_FLOAT)
+    for value in list(graph.initializers.values()):
+        if value.dtype == _HALF:
+            _widen(graph, value)
     for node in list(graph):
         for value in node.outputs:
             if value.dtype == _HALF:
@@ -34,6 +31,19 @@ def rounded(model: onnx.ModelProto) -> onnx.ModelProto:
         if node.op_type == "Cast" and node.attributes["to"].as_int() == _HALF:
             node.attributes["to"] = ir.AttrInt64("to", int(_FLOAT))
     return ir.serde.serialize_model(copy)
+
+
+def _widen(graph: ir.Graph, stored: ir.Value) -> None:
+    """Read a float16 parameter as float32. It stays float16, since a file holds less than 2 GB."""
+    readers = [use for use in stored.uses() if use.node.op_type != "Cast"]
+    if not readers:
+        return
+    wide = ir.node("Cast", [stored], {"to": _FLOAT}, name=f"{stored.name}_widened")
+    wide.outputs[0].name = f"{stored.name}_wide"
+    wide.outputs[0].type = ir.TensorType(_FLOAT)
+    graph.insert_before(graph[0], [wide])
+    for use in readers:
+        use.node.replace_input_with(use.idx, wide.outputs[0])
 
 
 def _round(graph: ir.Graph, node: ir.Node, value: ir.Value) -> None:
