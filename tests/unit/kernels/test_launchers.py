@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 
@@ -13,21 +14,43 @@ from foveate.kernels.compiling import FOLDER
 
 LAUNCHERS = sorted(FOLDER.glob("*/launch.cu"))
 HOST_FLAGS = "-Wall,-Wextra,-Werror,-Wno-unknown-pragmas"
+needs_nvcc = pytest.mark.skipif(find_nvcc() is None, reason="needs nvcc of a CUDA toolkit")
+
+# What `<<<...>>>` becomes, under the names of several toolkits; names with two underscores are
+# nvcc's own, and register the kernels when the program is loaded.
+LAUNCHING = {"cudaGetLastError", "cudaLaunchKernel", "cudaLaunchKernelExC"}
 
 
-@pytest.mark.skipif(find_nvcc() is None, reason="needs nvcc of a CUDA toolkit")
-@pytest.mark.parametrize("source", LAUNCHERS, ids=lambda path: path.parent.name)
-def test_both_sides_of_a_launcher_compile(source: Path, tmp_path: Path) -> None:
+@pytest.fixture(scope="module", params=LAUNCHERS, ids=lambda path: path.parent.name)
+def compiled(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The object file of a launcher."""
     nvcc = find_nvcc()
     assert nvcc is not None
-    made = tmp_path / "launch.o"
+    made = tmp_path_factory.mktemp("launcher") / "launch.o"
     command = [str(nvcc.program), "-c", *FLAGS, "-arch=compute_75", "-code=compute_75"]
     command += ["-Werror", "all-warnings", "-Xcompiler", HOST_FLAGS, "-I", str(FOLDER)]
     done = subprocess.run(
-        [*command, str(source), "-o", str(made)], capture_output=True, text=True, check=False
+        [*command, str(request.param), "-o", str(made)], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert b"foveate_launch_" in made.read_bytes()
+    return made
+
+
+@needs_nvcc
+def test_both_sides_of_a_launcher_compile(compiled: Path) -> None:
+    assert b"foveate_launch_" in compiled.read_bytes()
+
+
+@needs_nvcc
+def test_a_launcher_calls_nothing_but_launches(compiled: Path) -> None:
+    """What waits, copies or allocates would be another name; the host build has its own launch."""
+    undefined = subprocess.run(
+        ["nm", "--undefined-only", str(compiled)], capture_output=True, text=True, check=True
+    )
+    names = {line.split()[-1] for line in undefined.stdout.splitlines()}
+    assert "cudaGetLastError" in names
+    assert {name for name in names if re.match(r"cu(da)?[A-Z]", name)} <= LAUNCHING
+    assert {name for name in names if re.match(r"(m|c|re)alloc|_Zn[wa]|mmap", name)} == set()
 
 
 def test_every_operation_with_kernels_has_a_launcher() -> None:
