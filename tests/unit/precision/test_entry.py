@@ -16,7 +16,10 @@ from foveate.export.verification.sessions import session_function
 
 BEGINNING = """
 <ir_version: 9, opset_import: ["" : 18]>
-network (float[1, 3, 32, 32] picture) => (float[1, 4, 16, 16] skip, float[1, 16, 16, 16] vectors)
+network (float[1, 3, 32, 32] picture) => (
+    float[1, 4, 16, 16] skip, float[1, 16, 16, 16] vectors,
+    float[1, 16, 16, 16] same, float[1, 24, 8, 8] smaller
+)
 <float zero = {0.0}, float six = {6.0}>
 {
     [stem] a = Conv <kernel_shape = [3, 3], strides = [2, 2], pads = [1, 1, 1, 1]> (picture, w_stem)
@@ -24,6 +27,8 @@ network (float[1, 3, 32, 32] picture) => (float[1, 4, 16, 16] skip, float[1, 16,
     [depthwise] b = Conv <kernel_shape = [3, 3], pads = [1, 1, 1, 1], group = 32> (clipped, w_depthwise)
     [project] c = Conv <kernel_shape = [1, 1]> (b, w_project)
     [thin] skip = Conv <kernel_shape = [1, 1]> (c, w_thin)
+    [dense] same = Conv <kernel_shape = [3, 3], pads = [1, 1, 1, 1]> (c, w_dense)
+    [shrink] smaller = Conv <kernel_shape = [1, 1], strides = [2, 2]> (c, w_shrink)
     [expand] d = Conv <kernel_shape = [1, 1]> (c, w_expand, b_expand)
     wide = Clip (d, zero, six)
     [last] vectors = Conv <kernel_shape = [1, 1]> (wide, w_last)
@@ -34,6 +39,8 @@ WEIGHTS = {
     "w_depthwise": (32, 1, 3, 3),
     "w_project": (16, 32, 1, 1),
     "w_thin": (4, 16, 1, 1),
+    "w_dense": (16, 16, 3, 3),
+    "w_shrink": (24, 16, 1, 1),
     "w_expand": (96, 16, 1, 1),
     "b_expand": (96,),
     "w_last": (16, 96, 1, 1),
@@ -75,6 +82,8 @@ def test_eight_bits_begin_where_a_network_widens() -> None:
         "depthwise": cheap,
         "project": cheap,
         "thin": few,
+        "dense": None,
+        "shrink": cheap,
         "expand": None,
         "last": None,
     }
