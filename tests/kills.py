@@ -1,0 +1,249 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Kills commands at random moments, and looks at what they leave.
+
+After each SIGKILL every file under a final name must be whole, the old one or the new one. After
+the next run that ends by itself, the folder must hold what an undisturbed run leaves, and nothing
+else. Half of the kills come at any moment of the run; the other half shortly after the first change
+in the folder, when something is being written::
+
+    python -m tests.kills run --times 50 --seed 0
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+from PIL import Image
+from tests.unit.training_samples import NARROW, narrow_deepmask, write_dataset
+
+import foveate
+from foveate.bundle import Bundle
+from foveate.models.checkpoint import Cascade, CascadeInfo, load_checkpoint, save_checkpoint
+
+ROOT = Path(__file__).parents[1]
+IMAGES = Path(foveate.__file__).parent / "photographs"
+FINISHED_EVERY = 5  # kills, after which a run may end by itself
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """A command and what it must never leave.
+
+    Args:
+        prepare: Writes what the command reads into a folder.
+        words: The command's arguments, run in that folder.
+        check: Raises if something under a final name in the folder is not whole.
+        fresh: Names of outputs that are deleted after each finished run, since a command that finds
+            them done has nothing to do.
+    """
+
+    prepare: Callable[[Path], object]
+    words: str
+    check: Callable[[Path], None]
+    fresh: tuple[str, ...] = ()
+
+
+def _images(folder: Path) -> None:
+    (folder / "images").mkdir()
+    for file in sorted(IMAGES.glob("*.jpg"))[:3]:
+        with Image.open(file) as image:
+            image.resize((160, 120)).save(folder / "images" / file.name)
+
+
+def _checkpoint(folder: Path) -> None:
+    info = CascadeInfo(proposals="deepmask-resnet50", proposals_sizes=NARROW)
+    save_checkpoint(folder / "net.safetensors", Cascade(info=info, proposals=narrow_deepmask()))
+
+
+def _dataset(folder: Path) -> None:
+    write_dataset(folder / "data", pictures=1)
+    (folder / "data" / "train").rename(folder / "data" / "validation")
+
+
+def _nothing(folder: Path) -> None:
+    del folder
+
+
+def _json(name: str) -> Callable[[Path], None]:
+    def check(folder: Path) -> None:
+        file = folder / name
+        if file.exists():
+            json.loads(file.read_text(encoding="utf-8"))
+        for image in folder.glob("overlays/*.jpg"):
+            Image.open(image).load()
+
+    return check
+
+
+def _bundle(folder: Path) -> None:
+    if (folder / "bundle").exists():
+        Bundle.open(folder / "bundle")
+
+
+def _checkpoints(folder: Path) -> None:
+    for file in folder.glob("run/*.safetensors"):
+        load_checkpoint(file)
+
+
+def _engines(folder: Path) -> None:
+    from foveate.engine_record import read_record
+
+    for plan in folder.glob("engines/**/*.plan"):
+        read_record(plan)
+
+
+TRAIN_MINI = (
+    "train --dataset data --output run --views 2 --deepmask-steps 2 --sharpmask-steps 2 "
+    "--multipathnet-steps 2"
+)
+TARGETS = {
+    "run": Target(
+        prepare=_images,
+        words="run images --output overlays --json out.json",
+        check=_json("out.json"),
+    ),
+    "export": Target(
+        prepare=_checkpoint,
+        words="export net.safetensors --output bundle --overwrite",
+        check=_bundle,
+    ),
+    "evaluate": Target(
+        prepare=_dataset,
+        words="evaluate mini --proposals --dataset data --json out.json",
+        check=_json("out.json"),
+    ),
+    "compile": Target(
+        prepare=_nothing,
+        words="compile mini --target tensorrt-rtx --arch sm_89 --stage refine --output engines",
+        check=_engines,
+        fresh=("engines", "cache"),
+    ),
+    "train": Target(
+        prepare=lambda folder: write_dataset(folder / "data", 6),
+        words=TRAIN_MINI,
+        check=_checkpoints,
+        fresh=("run",),
+    ),
+    "train-network": Target(
+        prepare=lambda folder: write_dataset(folder / "data"),
+        words="train --network deepmask-resnet50 --dataset data --output run --steps 4 --batch 2 "
+        "--workers 0 --device cpu --checkpoint-every 1 "
+        + " ".join(f"--size {name}={value}" for name, value in NARROW.items()),
+        check=_checkpoints,
+        fresh=("run",),
+    ),
+}
+
+
+def kill(target: Target, *, times: int, seed: int, report: Callable[[str], None]) -> None:
+    """Kill a command so many times, and look at what it leaves.
+
+    Raises:
+        AssertionError: A run that was left alone failed, or left other files than an undisturbed one.
+        Exception: What `Target.check` raises.
+    """
+    rng = np.random.default_rng(seed)
+    with TemporaryDirectory() as undisturbed, TemporaryDirectory() as killed:
+        for folder in map(Path, (undisturbed, killed)):
+            target.prepare(folder)
+        began = time.monotonic()
+        _finish(target, Path(undisturbed))
+        seconds, expected = time.monotonic() - began, _listing(Path(undisturbed))
+        report(f"an undisturbed run takes {seconds:.1f} s")
+        folder = Path(killed)
+        if not target.fresh:  # an output stands there from the first kill on
+            _finish(target, folder)
+        for number in range(1, times + 1):
+            process = _start(target, folder)
+            if rng.random() < 0.5:
+                time.sleep(rng.uniform(0, seconds))
+            else:
+                _wait_for_change(folder, process)
+                time.sleep(rng.exponential(0.02))
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            target.check(folder)
+            lost = set() if target.fresh else expected - _listing(folder)
+            assert not lost, f"kill {number}: lost: {sorted(lost)}"
+            if number % FINISHED_EVERY == 0 or number == times:
+                _finish(target, folder)
+                target.check(folder)
+                left = _listing(folder) ^ expected
+                assert not left, f"kill {number}: left behind or missing: {sorted(left)}"
+                report(f"{number} kills, {number // FINISHED_EVERY} finished runs")
+                _empty(target, folder)
+
+
+def _start(target: Target, folder: Path) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "foveate", *target.words.split()],
+        cwd=folder,
+        env={**os.environ, "FOVEATE_CACHE": os.fspath(folder / "cache"), "OMP_NUM_THREADS": "1"},
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+
+
+def _finish(target: Target, folder: Path) -> None:
+    process = _start(target, folder)
+    _, errors = process.communicate(timeout=900)
+    assert process.returncode == 0, errors.decode(errors="replace")
+
+
+def _wait_for_change(folder: Path, process: subprocess.Popen[bytes]) -> None:
+    before = _stamps(folder)
+    while process.poll() is None and _stamps(folder) == before:
+        time.sleep(0.002)
+
+
+def _stamps(folder: Path) -> dict[str, int]:
+    stamps = {}
+    for place, _, _ in os.walk(folder):
+        try:
+            stamps[place] = Path(place).stat().st_mtime_ns
+        except FileNotFoundError:  # it has just been renamed
+            stamps[place] = 0
+    return stamps
+
+
+def _listing(folder: Path) -> set[str]:
+    """Return all files but locks, which may stay: who deleted one might break another's lock."""
+    found = {os.fspath(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file()}
+    return {name for name in found if not name.endswith(".lock") and "/board/" not in name}
+
+
+def _empty(target: Target, folder: Path) -> None:
+    for name in target.fresh:
+        for file in sorted((folder / name).rglob("*"), reverse=True):
+            file.rmdir() if file.is_dir() else file.unlink()
+        if (folder / name).exists():
+            (folder / name).rmdir()
+
+
+def main() -> None:
+    """Kill the named commands, one after the other."""
+    parser = argparse.ArgumentParser(prog="python -m tests.kills", description=__doc__)
+    parser.add_argument("commands", nargs="+", choices=sorted(TARGETS))
+    parser.add_argument("--times", type=int, default=50)
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args()
+    for name in given.commands:
+        report = partial(print, f"{name}:", flush=True)
+        kill(TARGETS[name], times=given.times, seed=given.seed, report=report)
+
+
+if __name__ == "__main__":
+    main()
