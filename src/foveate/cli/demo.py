@@ -13,10 +13,6 @@ __all__ = ["command"]
 
 PHOTOGRAPHS = Path(__file__).parents[1] / "photographs"
 
-# Scores are calibrated on composed pictures. On photographs what is right scores lower, and a
-# demonstration that hides it shows little.
-LEAST_SCORE = 0.25
-
 
 def command(
     *,
@@ -30,11 +26,11 @@ def command(
     from foveate.cli._console import say, telling
     from foveate.cli._files import write_jpeg
     from foveate.cli.run import describe, report_failures
-    from foveate.runtime import Options, load
+    from foveate.runtime import load
 
     batch = Batch([str(PHOTOGRAPHS)])
     with (
-        load(bundle, options=Options(min_score=LEAST_SCORE)) as pipeline,
+        load(bundle) as pipeline,
         telling(len(batch), "Looking", aside=False) as tell,
     ):
         started = time.perf_counter()

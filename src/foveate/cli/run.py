@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from foveate.scores import MIN_SCORE
+
 if TYPE_CHECKING:
     from foveate.cli._batch import Batch
     from foveate.detections import Detections
@@ -35,7 +37,7 @@ def command(
     ] = None,
     min_score: Annotated[
         float, typer.Option(min=0, max=1, help="Smallest score of what is shown.")
-    ] = 0.5,
+    ] = MIN_SCORE,
     output: Annotated[
         Path | None,
         typer.Option(

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from foveate.scores import MIN_SCORE
+
 if TYPE_CHECKING:
     from foveate.bundle import Bundle
     from foveate.export.verification import Record, Reference, Thresholds
@@ -52,7 +54,7 @@ def command(
     ] = False,
     min_score: Annotated[
         float, typer.Option(min=0, max=1, help="Smallest score of a detection.")
-    ] = 0.25,
+    ] = MIN_SCORE,
     tolerance: Annotated[
         float | None, typer.Option(help="Largest difference, as a share of the largest value.")
     ] = None,

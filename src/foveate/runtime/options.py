@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from foveate.errors import OptionError
+from foveate.scores import MIN_SCORE
 
 __all__ = ["Options"]
 
@@ -16,7 +17,7 @@ class Options:
 
     Args:
         top_k: Number of windows that are refined, hence the largest number of proposals.
-        min_score: Smallest score of a detection, 0 to 1.
+        min_score: Smallest score of a detection, 0 to 1; see :mod:`foveate.scores`.
         top_n: Largest number of detections.
         window_nms: Intersection over union with a better window above which a window is dropped.
         proposal_nms: The same for boxes of proposals, before they are classified.
@@ -30,7 +31,7 @@ class Options:
     """
 
     top_k: int | None = None
-    min_score: float = 0.5
+    min_score: float = MIN_SCORE
     top_n: int | None = None
     window_nms: float | None = None
     proposal_nms: float | None = None

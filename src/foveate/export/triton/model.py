@@ -22,6 +22,7 @@ from foveate.errors import BackendError, FoveateError
 from foveate.manifest import Manifest
 from foveate.runtime import Options, Pipeline
 from foveate.runtime.engines import FunctionEngine
+from foveate.scores import MIN_SCORE
 
 ARRAYS: dict[str, Callable[[Any], Any]] = {
     "boxes": lambda found: found.boxes,
@@ -50,7 +51,7 @@ class TritonPythonModel:
             )
             for stage, spec in manifest.networks.items()
         }
-        options = Options(min_score=float(parameters.get("min_score", "0.5")))
+        options = Options(min_score=float(parameters.get("min_score", MIN_SCORE)))
         self.pipeline = Pipeline(Bundle(folder, manifest), engines, options=options)
 
     def execute(self, requests: list[Any]) -> list[Any]:

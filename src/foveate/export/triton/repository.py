@@ -15,6 +15,7 @@ from foveate.errors import BundleError, InputError
 from foveate.export.compiling.stage_model import load_stage
 from foveate.export.portable import portable
 from foveate.export.triton.config import cascade_config, stage_config
+from foveate.scores import MIN_SCORE
 
 __all__ = ["write_repository"]
 
@@ -28,7 +29,7 @@ def write_repository(
     *,
     name: str = "foveate",
     engines: bool = False,
-    min_score: float = 0.5,
+    min_score: float = MIN_SCORE,
 ) -> list[str]:
     """Write a bundle as a model repository.
 

@@ -23,6 +23,7 @@ from foveate.export.verification.subject import (
     stage_functions,
 )
 from foveate.runtime import Options, Pipeline, load
+from foveate.scores import MIN_SCORE
 
 __all__ = ["calls_of", "measure", "pasting_on", "reference_pipeline"]
 
@@ -34,7 +35,7 @@ def measure(
     reference: Reference,
     pictures: Sequence[Path],
     *,
-    min_score: float = 0.25,
+    min_score: float = MIN_SCORE,
     rounded: bool = False,
     tell: Callable[[int, int], None] | None = None,
 ) -> Record:

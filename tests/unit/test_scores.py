@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One score threshold for Python, the commands and Triton."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+
+import pytest
+
+import foveate
+from foveate.cli import demo, invoke
+from foveate.cli.run import command as run
+from foveate.cli.verify import command as verify
+from foveate.export.triton import write_repository
+from foveate.export.verification import measure
+from foveate.scores import MIN_SCORE
+
+
+def test_the_default_threshold_is_the_same_wherever_there_is_one() -> None:
+    assert MIN_SCORE == 0.25
+    assert foveate.Options().min_score == MIN_SCORE
+    for function in (run, verify, measure, write_repository):
+        assert inspect.signature(function).parameters["min_score"].default == MIN_SCORE
+
+
+def test_run_finds_the_cat_by_default(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert invoke(["run", str(demo.PHOTOGRAPHS / "cat.jpg")]) == 0
+    assert "cat.jpg: mammal 0." in capsys.readouterr().out
