@@ -27,11 +27,10 @@ import torch
 
 import foveate
 from foveate.models import DeepMask, build
-from foveate.training.dataset import CocoDataset
+from foveate.training.dataset import CocoDataset, find_splits
 from foveate.training.distributed import World
 from foveate.training.legacy import LegacyOptions
 from foveate.training.loader import Drawn, Loader
-from foveate.training.published.data import open_training_set
 from foveate.training.published.plans import window_plan
 from foveate.training.published.schedules import DEEPMASK
 from foveate.training.published.sgd import SgdTraining, choose_precision
@@ -68,7 +67,7 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     with tempfile.TemporaryDirectory() as directory:
         place = arguments.dataset or _composed(Path(directory))
-        rounds = _measure(open_training_set(place), arguments)
+        rounds = _measure(find_splits(place).train, arguments)
     result = _summary(rounds, arguments)
     print(json.dumps(result, indent=2))
     if arguments.json:

@@ -3,86 +3,32 @@
 
 from __future__ import annotations
 
-import json
 import pickle
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
+from tests.unit.dataset_samples import (
+    SQUARE,
+    annotation,
+    compressed,
+    content,
+    read,
+    run_lengths,
+    square_mask,
+    write,
+)
 
-from foveate.errors import DataError
-from foveate.training.dataset import CocoDataset, Reason, read_annotations
+from foveate.training.dataset import CocoDataset
 from foveate.training.dataset.segmentations import check_code
 from foveate.training.evaluation import GroundTruth
 
 # pycocotools decodes into an array type of its own, of which NumPy 2 disapproves.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-
-HEIGHT, WIDTH = 30, 40
-SQUARE = [[10, 5, 20, 5, 20, 15, 10, 15]]
-
-
-def square_mask() -> Any:
-    mask = np.zeros((HEIGHT, WIDTH), np.uint8, order="F")
-    mask[5:15, 10:20] = 1
-    return mask
-
-
-def annotation(**changes: Any) -> dict[str, Any]:
-    """A good annotation, changed; a key of value None is taken out."""
-    entry = {
-        "id": 1,
-        "image_id": 1,
-        "category_id": 3,
-        "segmentation": SQUARE,
-        "bbox": [10, 5, 10, 10],
-        "area": 100.0,
-        "iscrowd": 0,
-        **changes,
-    }
-    return {key: value for key, value in entry.items() if value is not None}
-
-
-def content(*annotations: Any, **changes: Any) -> dict[str, Any]:
-    return {
-        "images": [
-            {"id": i, "file_name": f"{i}.png", "height": HEIGHT, "width": WIDTH} for i in (1, 2)
-        ],
-        "categories": [{"id": 7, "name": "dog"}, {"id": 3, "name": "cat"}],
-        "annotations": list(annotations),
-        **changes,
-    }
-
-
-def write(directory: Path, data: Any, pictures: str = "pictures") -> Path:
-    (directory / pictures).mkdir(parents=True, exist_ok=True)
-    for number in (1, 2):
-        picture = np.full((HEIGHT, WIDTH, 3), 40 * number, np.uint8)
-        cv2.imwrite(str(directory / pictures / f"{number}.png"), picture)
-    (directory / "annotations.json").write_text(json.dumps(data), encoding="utf-8")
-    return directory
-
-
-def read(*annotations: Any, strict: bool = False) -> Any:
-    return read_annotations(content(*annotations), file=Path("some.json"), strict=strict)
-
-
-def compressed() -> dict[str, Any]:
-    rle = coco_mask.encode(square_mask())
-    return {"size": rle["size"], "counts": rle["counts"].decode()}
-
-
-def run_lengths() -> dict[str, Any]:
-    flat = square_mask().ravel(order="F")
-    edges = np.flatnonzero(np.diff(flat)) + 1
-    counts = np.diff([0, *edges, len(flat)]).tolist()
-    return {"size": [HEIGHT, WIDTH], "counts": counts}
-
 
 # --- what is read ---------------------------------------------------------------------------
 
@@ -186,211 +132,3 @@ def test_crowds_are_in_the_table_but_are_no_instances(tmp_path: Path) -> None:
     dataset = CocoDataset(write(tmp_path, content(annotation(iscrowd=1))))
     assert dataset.annotations.crowds.tolist() == [True]
     assert dataset.instances(0) == []
-
-
-# --- bad records ----------------------------------------------------------------------------
-
-BAD_RECORDS = [
-    (Reason.MALFORMED, annotation(id="seven")),
-    (Reason.MALFORMED, annotation(id=1.5)),
-    (Reason.MALFORMED, annotation(id=2**70)),
-    (Reason.MALFORMED, annotation(id=float("inf"))),
-    (Reason.MALFORMED, annotation(area=float("nan"))),
-    (Reason.MALFORMED, annotation(image_id=None)),
-    (Reason.MALFORMED, annotation(bbox=[1, 2, 3])),
-    (Reason.MALFORMED, annotation(bbox=[1, 2, -3, 4])),
-    (Reason.MALFORMED, annotation(bbox=[1, 2, float("nan"), 4])),
-    (Reason.MALFORMED, annotation(area="large")),
-    (Reason.MALFORMED, "no annotation at all"),
-    (Reason.UNKNOWN_PICTURE, annotation(image_id=9)),
-    (Reason.UNKNOWN_CATEGORY, annotation(category_id=4)),
-    (Reason.BAD_MASK, annotation(segmentation=None)),
-    (Reason.BAD_MASK, annotation(segmentation=[])),
-    (Reason.BAD_MASK, annotation(segmentation=[[1, 1, 5, 5]])),
-    (Reason.BAD_MASK, annotation(segmentation=[[1, 1, 5, 5, 9, 1, 3]])),
-    (Reason.BAD_MASK, annotation(segmentation=[[1, 1, 5, "5", 9, 1]])),
-    (Reason.BAD_MASK, annotation(segmentation=[[1, 1, float("inf"), 5, 9, 1]])),
-    (Reason.BAD_MASK, annotation(segmentation=[[1, 1, 1e9, 5, 9, 1]])),
-    (Reason.BAD_MASK, annotation(segmentation={"size": [5, 8], "counts": [40]})),
-    (Reason.BAD_MASK, annotation(segmentation={"size": [HEIGHT, WIDTH], "counts": [100]})),
-    (Reason.BAD_MASK, annotation(segmentation={"size": [HEIGHT, WIDTH], "counts": [-1, 1201]})),
-]
-
-
-@pytest.mark.parametrize(("reason", "bad"), BAD_RECORDS)
-def test_training_leaves_a_bad_record_out_and_counts_it(reason: Reason, bad: Any) -> None:
-    table = read(annotation(id=41), bad, annotation(id=43))
-    assert table.ids.tolist() == [41, 43]
-    assert table.problems.counts == {reason: 1}
-    np.testing.assert_array_equal(table.mask(1), square_mask())
-
-
-@pytest.mark.parametrize(("reason", "bad"), BAD_RECORDS)
-def test_evaluation_refuses_a_bad_record_and_names_it(reason: Reason, bad: Any) -> None:
-    name = f"annotation {bad['id']}" if isinstance(bad, dict) else "annotation number 2"
-    with pytest.raises(DataError, match=f"{name}.*cannot be used, because {reason}.*some.json"):
-        read(annotation(id=41), bad, strict=True)
-
-
-def test_a_picture_larger_than_any_is_refused_with_what_it_holds() -> None:
-    wrong = content(annotation())
-    wrong["images"][0]["width"] = 10**12
-    table = read_annotations(wrong, file=Path("some.json"), strict=False)
-    assert set(table.problems.counts) == {Reason.MALFORMED, Reason.UNKNOWN_PICTURE}
-    with pytest.raises(DataError, match="a height of 30 and a width of 1000000000000"):
-        read_annotations(wrong, file=Path("some.json"), strict=True)
-
-
-EMPTY = [
-    (Reason.EMPTY_MASK, annotation(segmentation=[[1, 1, 5, 5, 9, 9]])),
-    (Reason.EMPTY_MASK, annotation(segmentation={"size": [HEIGHT, WIDTH], "counts": [1200]})),
-    (Reason.OUTSIDE, annotation(segmentation=[[50, 5, 60, 5, 60, 15]])),
-    (Reason.OUTSIDE, annotation(segmentation=[[5, -9, 9, -9, 9, -1]])),
-]
-
-
-@pytest.mark.parametrize(("reason", "bad"), EMPTY)
-def test_what_nothing_can_find_is_left_out_of_training(reason: Reason, bad: Any) -> None:
-    table = read(bad, annotation(id=2))
-    assert table.ids.tolist() == [2]
-    assert table.problems.counts == {reason: 1}
-
-
-@pytest.mark.parametrize(("reason", "bad"), EMPTY)
-def test_what_nothing_can_find_is_an_object_of_evaluation(reason: Reason, bad: Any) -> None:
-    """As for pycocotools, whose figures it lowers."""
-    truth = GroundTruth(content(bad, annotation(id=2)), pictures=Path("pictures"), name="some")
-    assert [o["id"] for o in truth.objects] == [1, 2]
-    assert truth.problems.counts == {reason: 1}
-
-
-def test_an_object_that_is_partly_outside_is_kept() -> None:
-    table = read(annotation(segmentation=[[-5, -5, 5, -5, 5, 5, -5, 5]]))
-    assert table.mask(0).sum() == 25
-    assert len(table.problems) == 0
-
-
-def test_a_damaged_code_is_named_when_its_mask_is_asked_for() -> None:
-    damaged = {"size": [HEIGHT, WIDTH], "counts": compressed()["counts"][:-2]}
-    table = read(annotation(id=17, segmentation=damaged))
-    with pytest.raises(
-        DataError, match="annotation 17 of picture 1 has a bad mask: the run-length code"
-    ):
-        table.mask(0)
-
-
-def test_a_damaged_code_is_refused_by_evaluation_at_once() -> None:
-    damaged = {"size": [HEIGHT, WIDTH], "counts": compressed()["counts"][:-2]}
-    bad = content(annotation(id=17, segmentation=damaged))
-    with pytest.raises(DataError, match="annotation 17 of picture 1 has a bad mask"):
-        GroundTruth(bad, pictures=Path("pictures"), name="some")
-
-
-def test_a_damaged_code_without_a_box_is_left_out() -> None:
-    damaged = {"size": [HEIGHT, WIDTH], "counts": compressed()["counts"][:-2]}
-    table = read(annotation(bbox=None, segmentation=damaged))
-    assert table.problems.counts == {Reason.BAD_MASK: 1}
-
-
-def test_an_id_of_0_matters_to_evaluation_only() -> None:
-    assert read(annotation(id=0)).ids.tolist() == [0]
-    with pytest.raises(DataError, match="annotation 0 of picture 1 has the id 0, ids must start"):
-        read(annotation(id=0), strict=True)
-
-
-def test_equal_ids_of_different_objects_matter_to_evaluation_only() -> None:
-    """Some tools number the objects of each picture from 1."""
-    pair = annotation(), annotation(image_id=2)
-    assert len(read(*pair)) == 2
-    with pytest.raises(DataError, match="two annotations have the id 1"):
-        read(*pair, strict=True)
-
-
-def test_an_object_that_is_listed_twice_is_taken_once() -> None:
-    table = read(annotation(), annotation(), annotation(id=2))
-    assert table.ids.tolist() == [1, 2]
-    assert table.problems.counts == {Reason.REPEATED: 1}
-
-
-@pytest.mark.parametrize("strict", [False, True])
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"annotations": None}, "'annotations' is no list"),
-        ({"images": {}}, "'images' is no list"),
-        ({"categories": [{"id": 3, "name": "cat"}] * 2}, "two categories have the id 3"),
-        (
-            {"categories": [{"id": 3, "name": "cat"}, {"id": 4, "name": "cat"}]},
-            "two categories have the name 'cat': 3 and 4",
-        ),
-        (
-            {"categories": [{"name": "cat"}]},
-            "category number 1 has no id and name: 'id' is missing",
-        ),
-        (
-            {"images": [{"id": 1, "file_name": n, "height": 3, "width": 3} for n in ("a", "b")]},
-            "two pictures have the id 1: a and b",
-        ),
-    ],
-)
-def test_what_leaves_other_records_without_a_meaning_is_refused(
-    changes: dict[str, Any], message: str, strict: bool
-) -> None:
-    with pytest.raises(DataError, match=message):
-        read_annotations(content(**changes), file=Path("some.json"), strict=strict)
-
-
-def test_a_picture_without_a_size_is_left_out_with_its_objects() -> None:
-    data = content(annotation(), annotation(id=2, image_id=2))
-    data["images"][0]["height"] = 0
-    table = read_annotations(data, file=Path("some.json"), strict=False)
-    assert table.ids.tolist() == [2]
-    assert table.problems.counts == {Reason.MALFORMED: 1, Reason.UNKNOWN_PICTURE: 1}
-
-
-def test_a_missing_picture_is_left_out_with_its_objects(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    write(tmp_path, content(annotation(), annotation(id=2, image_id=2)))
-    (tmp_path / "pictures" / "1.png").unlink()
-    dataset = CocoDataset(tmp_path)
-    assert len(dataset) == 1
-    assert dataset.annotations.ids.tolist() == [2]
-    assert dataset.picture(0).max() == 80
-    assert "1 because the picture cannot be read" in caplog.text
-    assert "1.png" in caplog.text
-
-
-def test_a_folder_without_any_of_the_pictures_is_an_error(tmp_path: Path) -> None:
-    write(tmp_path, content(annotation()))
-    with pytest.raises(DataError, match=r"none of the 2 annotated pictures.*1\.png.*name the fold"):
-        CocoDataset(tmp_path / "elsewhere", annotations=tmp_path / "annotations.json")
-
-
-def test_a_cut_off_picture_is_an_error_that_names_it(tmp_path: Path) -> None:
-    dataset = CocoDataset(write(tmp_path, content()))
-    file = tmp_path / "pictures" / "1.png"
-    file.write_bytes(file.read_bytes()[:-20])
-    with pytest.raises(DataError, match=r"cut off.*1\.png"):
-        dataset.picture(0)
-
-
-def test_a_picture_of_another_size_is_an_error_that_names_it(tmp_path: Path) -> None:
-    dataset = CocoDataset(write(tmp_path, content()))
-    cv2.imwrite(str(dataset.path(0)), np.zeros((WIDTH, HEIGHT, 3), np.uint8))
-    with pytest.raises(DataError, match=r"has 30 x 40 pixels, its annotations are for 40 x 30"):
-        dataset.picture(0)
-
-
-def test_no_annotations_are_an_error_with_a_remedy(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"annotations\.json.*foveate compose"):
-        CocoDataset(tmp_path)
-
-
-def test_the_report_gives_numbers_and_examples() -> None:
-    table = read(*(annotation(id=i, category_id=4) for i in range(1, 6)), annotation(image_id=9))
-    assert table.problems.report() == (
-        "5 because its category is not listed (annotation 1 of picture 1, annotation 2 of picture "
-        "1, annotation 3 of picture 1, ...); 1 because its picture is not listed (annotation 1 of "
-        "picture 9)"
-    )

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -23,7 +22,7 @@ from tests.unit.training_samples import (
 )
 
 from foveate.cli import invoke
-from foveate.errors import DataError, ModelError, OptionError
+from foveate.errors import ModelError, OptionError
 from foveate.models import DeepMask, MultiPathNet, SharpMask, build
 from foveate.models.checkpoint import (
     Cascade,
@@ -32,9 +31,9 @@ from foveate.models.checkpoint import (
     load_detector,
     save_checkpoint,
 )
+from foveate.training.dataset import find_splits
 from foveate.training.legacy import LegacyOptions
 from foveate.training.loader import draw_batch
-from foveate.training.published.data import open_training_set
 from foveate.training.published.plans import region_options, window_plan
 from foveate.training.published.run import MASK_THRESHOLD, RunOptions, run
 from foveate.training.published.schedules import DEEPMASK_2015
@@ -162,7 +161,7 @@ def test_the_first_papers_deepmask_learns_from_windows_of_224_px(dataset: Path) 
     network = build("deepmask-vgg", width=2, neck=4, vector=8, score_hidden=4)
     assert isinstance(network, DeepMask)
     plan = window_plan(
-        "deepmask-vgg", network, open_training_set(dataset), DEEPMASK_2015, LegacyOptions(), seed=0
+        "deepmask-vgg", network, find_splits(dataset).train, DEEPMASK_2015, LegacyOptions(), seed=0
     )
     batches = [draw_batch(plan.source, range(2), 0, step).batch for step in range(8)]
     shapes = {batch.head: (batch.patches.shape, batch.labels.shape) for batch in batches}
@@ -186,21 +185,6 @@ def test_detectors_have_the_published_regions() -> None:
     coco = region_options("multipathnet-vgg16", multipath)
     assert (coco.regions, coco.short_side, coco.long_side) == (64, 800, 1000)
     assert coco.thresholds == (0.5, 0.55, 0.6, 0.65, 0.7, 0.75)
-
-
-def test_cocos_own_layout_is_found(dataset: Path, tmp_path: Path) -> None:
-    (tmp_path / "annotations").mkdir()
-    shutil.copy(
-        dataset / "train" / "annotations.json",
-        tmp_path / "annotations" / "instances_train2014.json",
-    )
-    shutil.copytree(dataset / "train" / "pictures", tmp_path / "train2014")
-    assert len(open_training_set(tmp_path)) == 4
-
-
-def test_a_folder_without_annotations_says_what_it_may_have(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"expected train/annotations.json, or one .* found none"):
-        open_training_set(tmp_path)
 
 
 def test_a_cut_off_picture_is_replaced_and_told(

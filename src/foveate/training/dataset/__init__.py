@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""COCO-format data sets: read once, checked record by record, masks decoded when asked for.
+"""Data sets in COCO's form or labelme's: checked record by record, masks decoded when asked for.
 
 ::
 
-    CocoDataset(Path("data/mini/train"))                     # annotations.json and pictures/
+    find_splits(Path("data/mini")).train                     # any of LAYOUTS
+    CocoDataset(Path("data/mini/train"))                     # one part
     CocoDataset(Path("coco/train2017"), annotations=Path("coco/annotations/instances_train2017.json"))
 """
 
@@ -11,15 +12,24 @@ from __future__ import annotations
 
 from foveate.training.dataset.annotations import Annotations
 from foveate.training.dataset.coco import CocoDataset, Instance
+from foveate.training.dataset.json_files import read_json
+from foveate.training.dataset.layouts import LAYOUTS, Source, find_parts, find_source
 from foveate.training.dataset.problems import Problems, Reason
-from foveate.training.dataset.reader import read_annotations, read_content
+from foveate.training.dataset.reader import read_annotations
+from foveate.training.dataset.splits import Splits, find_splits
 
 __all__ = [
+    "LAYOUTS",
     "Annotations",
     "CocoDataset",
     "Instance",
     "Problems",
     "Reason",
+    "Source",
+    "Splits",
+    "find_parts",
+    "find_source",
+    "find_splits",
     "read_annotations",
-    "read_content",
+    "read_json",
 ]

@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+import copy
+import hashlib
 import logging
-from collections import defaultdict
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +17,10 @@ from numpy.typing import NDArray
 from foveate.errors import DataError, InputError
 from foveate.pictures import read_picture
 from foveate.training.dataset.annotations import Annotations
+from foveate.training.dataset.layouts import Source, find_source
+from foveate.training.dataset.picture_files import locate
 from foveate.training.dataset.problems import Problems, Reason
-from foveate.training.dataset.reader import read_annotations, read_content
+from foveate.training.dataset.reader import read_annotations
 
 __all__ = ["CocoDataset", "Instance"]
 
@@ -41,57 +46,128 @@ class CocoDataset:
     """Pictures and their objects, any number of classes; bad records are left out and counted.
 
     Args:
-        directory: holds `annotations.json` and `pictures/`; with `annotations`, the pictures.
+        directory: one part of a data set in any of `LAYOUTS`, or what `find_parts` found; with
+            `annotations`, the pictures.
         annotations: file of the annotations, where it is not in `directory`.
 
     Attributes:
-        directory: as given.
-        class_names: in the order of the categories' ids.
+        directory: as given, or where the annotations are.
+        file: the annotations, a COCO file or a folder of labelme's.
+        layout: name of the layout in `LAYOUTS`.
         annotations: the objects, crowds among them, of all pictures whose file exists.
 
     Raises:
         DataError: The annotations are missing or unreadable, or no picture exists.
     """
 
-    def __init__(self, directory: Path, annotations: Path | None = None):
-        self.directory = directory
-        self.file = annotations or directory / "annotations.json"
-        self.pictures_directory = directory if annotations else directory / "pictures"
-        table = read_annotations(read_content(self.file), file=self.file, strict=False)
-        self.annotations = self._with_pictures(table)
-        self.class_names = tuple(name for _, name in table.categories)
+    def __init__(self, directory: Path | Source, annotations: Path | None = None):
+        if isinstance(directory, Source):
+            source, self.directory = directory, directory.file.parent
+        else:
+            source, self.directory = find_source(directory, annotations), directory
+        self.file, self.layout = source.file, source.layout
+        table = read_annotations(source.read(), file=self.file, strict=False)
+        self._place, files = locate(table.files, source.places)
+        for index, (name, file) in enumerate(zip(table.files, files, strict=True)):
+            if file is None:
+                record = f"picture {table.picture_ids[index]}, {self._place / name}"
+                table.problems.add(Reason.NO_PICTURE, record)
+        there = np.array([i for i, file in enumerate(files) if file is not None], np.int64)
+        if files and not len(there):
+            raise DataError(
+                f"none of the {len(files)} annotated pictures is there, the first is "
+                f"{self._place / table.files[0]}",
+                file=self.file,
+                remedy="name the folder that they are relative to",
+            )
+        table = replace(table, files=tuple(file or "" for file in files))
+        self.annotations = table.of_pictures(there)
         if self.problems:
             _log.warning("records of %s were left out: %s", self.file, self.problems.report())
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes, in the order of the labels."""
+        return tuple(name for _, name in self.annotations.categories)
 
     @property
     def problems(self) -> Problems:
         """What was left out when the data set was opened."""
         return self.annotations.problems
 
-    def _with_pictures(self, table: Annotations) -> Annotations:
-        present: defaultdict[Path, set[str]] = defaultdict(set)
-        paths = [self.pictures_directory / name for name in table.files]
-        for folder in {path.parent for path in paths}:
-            if folder.is_dir():
-                present[folder] = {entry.name for entry in folder.iterdir()}
-        exists = np.array([path.name in present[path.parent] for path in paths], bool)
-        if paths and not exists.any():
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 in hex of classes, annotations, and the pictures' sizes and times."""
+        table = self.annotations
+        stats = [self.path(index).stat() for index in range(len(self))]
+        described = (table.categories, table.files, [(s.st_size, s.st_mtime_ns) for s in stats])
+        digest = hashlib.sha256(repr(described).encode(errors="surrogateescape"))
+        packed = vars(table.segmentations).values()
+        for column in (table.sizes, table.starts, table.labels, table.crowds, table.areas):
+            digest.update(column.tobytes())
+        for column in (table.boxes, table.rows, *packed):
+            digest.update(column.tobytes())
+        return digest.hexdigest()
+
+    def of_pictures(self, indices: NDArray[np.int64]) -> CocoDataset:
+        """Give the part with these pictures, by rising index, and all of the classes."""
+        return self._with(self.annotations.of_pictures(indices))
+
+    def with_classes(self, names: Sequence[str]) -> CocoDataset:
+        """Give the same pictures with the labels of these classes, a training's.
+
+        Raises:
+            DataError: An object is of a class that is not among them.
+        """
+        own = self.class_names
+        used = {own[label] for label in np.unique(self.annotations.labels).tolist()}
+        if not used <= set(names):
             raise DataError(
-                f"none of the {len(paths)} annotated pictures is there, the first is {paths[0]}",
+                f"the training part lacks the classes {', '.join(sorted(used - set(names)))}",
                 file=self.file,
-                remedy="name the folder that they are relative to",
+                remedy="annotate pictures of them for the training, or take them out here",
             )
-        for index in np.flatnonzero(~exists).tolist():
-            record = f"picture {table.picture_ids[index]}, {paths[index]}"
-            table.problems.add(Reason.NO_PICTURE, record)
-        return table if exists.all() else table.of_pictures(np.flatnonzero(exists))
+        places = np.array([names.index(name) if name in names else -1 for name in own], np.int32)
+        labels = places[self.annotations.labels] if len(own) else self.annotations.labels
+        categories = tuple(enumerate(names, 1))
+        return self._with(replace(self.annotations, labels=labels, categories=categories))
+
+    def split(self, share: float, seed: int = 0) -> tuple[CocoDataset, CocoDataset]:
+        """Divide the pictures into those to train with and those to hold out.
+
+        Which are held out depends on their names and the seed only. A picture with the last object
+        of its class is not.
+
+        Args:
+            share: of the pictures to hold out, at least one of two.
+            seed: other seeds hold out others.
+        """
+        table = self.annotations
+        names = [f"{seed}/{file}".encode(errors="surrogateescape") for file in table.files]
+        order = sorted(range(len(self)), key=lambda i: hashlib.sha256(names[i]).digest())
+        classes = [np.unique(table.labels[self.rows(i)]) for i in range(len(self))]
+        left = np.bincount(np.concatenate([np.zeros(0, int), *classes]), minlength=1)
+        most = min(max(round(share * len(self)), 1), len(self) - 1)
+        held: list[int] = []
+        for index in order:
+            if len(held) < most and (left[classes[index]] > 1).all():
+                held.append(index)
+                left[classes[index]] -= 1
+        kept = np.setdiff1d(np.arange(len(self)), held)
+        return self.of_pictures(kept), self.of_pictures(np.array(sorted(held), np.int64))
+
+    def _with(self, table: Annotations) -> CocoDataset:
+        part = copy.copy(self)
+        part.annotations = table
+        part.__dict__.pop("digest", None)
+        return part
 
     def __len__(self) -> int:
         return len(self.annotations.files)
 
     def path(self, index: int) -> Path:
         """File of a picture."""
-        return self.pictures_directory / self.annotations.files[index]
+        return self._place / self.annotations.files[index]
 
     def picture(self, index: int) -> NDArray[np.uint8]:
         """Read a picture: (H, W, 3) uint8 RGB.

@@ -8,16 +8,18 @@ must not end a week of work. Evaluation refuses it and names it, since with anot
 the figures are other figures. Objects without area or outside their picture are the exception:
 pycocotools counts them as objects that nobody finds (COCO itself has some), so evaluation keeps
 them, and counts them here. Ids of annotations matter to pycocotools only: 0 is its "no match", and
-of two equal ones it forgets the first. Training accepts both, but takes a record that is listed
-twice, with the same id, picture, category and box, once.
+of two equal ones it forgets the first. Tools that count from 0 are read all the same; equal ids are
+refused by evaluation, and training takes a record that is listed twice, with the same id, picture,
+category and box, once.
 """
 
 from __future__ import annotations
 
-import json
+import contextlib
+import math
 from array import array
+from collections import Counter
 from collections.abc import Mapping
-from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +29,14 @@ from pycocotools import mask as coco_mask
 
 from foveate.errors import DataError
 from foveate.training.dataset.annotations import Annotations
+from foveate.training.dataset.fields import box, flag, integer, number, text
+from foveate.training.dataset.json_files import read_json
 from foveate.training.dataset.problems import Problems, Reason
 from foveate.training.dataset.segmentations import SegmentationPacker
 
 __all__ = ["read_annotations", "read_content"]
 
 _NO_AREA = 1e-6  # square pixels; what rounding leaves of three points on a line
-_MOST = 2**63 - 1  # an id that an array holds
 _LARGEST_SIDE = 1_000_000  # pixels; no decoder reads a larger picture
 
 
@@ -43,13 +46,7 @@ def read_content(file: Path) -> dict[str, Any]:
     Raises:
         DataError: It cannot be read, or is not an object with the three lists of COCO's format.
     """
-    remedy = "make a data set by `foveate compose`, or name the folder of one"
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(
-            f"no COCO annotations can be read ({error})", file=file, remedy=remedy
-        ) from error
+    content = read_json(file, remedy="name the COCO file of a data set, or export it again")
     _check_content(content, file)
     return dict(content)
 
@@ -79,7 +76,7 @@ def read_annotations(content: Mapping[str, Any], *, file: Path, strict: bool) ->
     _check_content(content, file)
     reader = _Reader(file, strict)
     reader.read_pictures(content["images"])
-    reader.read_categories(content["categories"])
+    reader.read_categories(content["categories"], content["annotations"])
     for position, annotation in enumerate(content["annotations"]):
         reader.read_annotation(position, annotation)
     return reader.finish()
@@ -111,8 +108,8 @@ class _Reader:
     def read_pictures(self, images: list[Any]) -> None:
         for position, image in enumerate(images):
             try:
-                identifier = _integer(image["id"])
-                name, size = str(image["file_name"]), _size(image)
+                identifier = integer(image["id"])
+                name, size = text(image["file_name"]), _size(image)
             except (KeyError, TypeError, ValueError) as error:
                 self.reject(Reason.MALFORMED, _name("picture", image, position), _said(error))
                 continue
@@ -123,36 +120,41 @@ class _Reader:
             self.files.append(name)
             self.sizes.append(size)
 
-    def read_categories(self, categories: list[Any]) -> None:
-        names: dict[str, int] = {}
+    def read_categories(self, categories: list[Any], annotations: list[Any]) -> None:
+        names: dict[int, str] = {}
+        parents: dict[int, Any] = {}
         for position, category in enumerate(categories):
             try:
-                identifier, name = _integer(category["id"]), str(category["name"])
+                identifier, name = integer(category["id"]), text(category["name"])
+                name.encode()
             except (KeyError, TypeError, ValueError) as error:
                 record = _name("category", category, position)
                 raise self.refuse(f"{record} has no id and name: {_said(error)}") from error
-            if identifier in names.values():
+            if identifier in names:
                 raise self.refuse(f"two categories have the id {identifier}, one is {name!r}")
-            if name in names:
-                raise self.refuse(
-                    f"two categories have the name {name!r}: {names[name]} and {identifier}"
-                )
-            names[name] = identifier
-        self.categories = tuple(sorted((i, name) for name, i in names.items()))
+            names[identifier], parents[identifier] = name, category.get("supercategory")
+        _drop_placeholders(names, parents, annotations)
+        for name, count in Counter(names.values()).items():
+            if count > 1:
+                ids = " and ".join(str(i) for i, other in names.items() if other == name)
+                raise self.refuse(f"two categories have the name {name!r}: {ids}")
+        self.categories = tuple(sorted(names.items()))
         self.labels = {i: label for label, (i, _) in enumerate(self.categories)}
 
     def read_annotation(self, position: int, annotation: Any) -> None:
         record = _name("annotation", annotation, position)
         try:
-            identifier = _integer(annotation["id"])
-            picture = self.pictures.get(_integer(annotation["image_id"]))
-            label = self.labels.get(_integer(annotation["category_id"]))
-            crowd = bool(annotation.get("iscrowd", 0))
-            box, area = _box(annotation.get("bbox")), _area(annotation.get("area") or 0)
+            identifier = integer(annotation["id"])
+            picture = self.pictures.get(integer(annotation["image_id"]))
+            label = self.labels.get(integer(annotation["category_id"]))
+            crowd = flag(annotation.get("iscrowd", 0))
+            around = annotation.get("bbox")
+            around = [math.nan] * 4 if around in (None, []) else box(around)
+            area = number(annotation.get("area") or 0)
+            if area < 0:
+                raise ValueError(f"the area {area}")
         except (KeyError, TypeError, ValueError) as error:
             return self.reject(Reason.MALFORMED, record, _said(error))
-        if self.strict and identifier < 1:
-            raise self.refuse(f"{record} has the id {identifier}, ids must start at 1")
         if picture is None:
             return self.reject(Reason.UNKNOWN_PICTURE, record)
         if label is None:
@@ -163,7 +165,7 @@ class _Reader:
             return self.reject(Reason.BAD_MASK, record, _said(error))
         for name, value in zip(self.columns, (identifier, picture, label, int(crowd)), strict=True):
             self.columns[name].append(value)
-        self.boxes.extend(box)
+        self.boxes.extend(around)
         self.areas.append(area)
         return None
 
@@ -233,40 +235,32 @@ class _Reader:
                 table.areas[row] = coco_mask.area(rle)
 
 
-def _integer(value: Any) -> int:
-    """Convert an id, refusing what `int` would cut down to one, or what fits no array."""
-    try:
-        number = int(value)
-        whole = number == float(value) and abs(number) <= _MOST
-    except OverflowError:
-        whole = False
-    if isinstance(value, bool) or not whole:
-        raise ValueError(f"{value!r} is no id")
-    return number
-
-
 def _size(image: Mapping[str, Any]) -> tuple[int, int]:
-    height, width = _integer(image["height"]), _integer(image["width"])
+    height, width = integer(image["height"]), integer(image["width"])
     if min(height, width) < 1 or max(height, width) > _LARGEST_SIDE:
         raise ValueError(f"a height of {height} and a width of {width}")
     return height, width
 
 
-def _box(box: Any) -> list[float]:
-    """Check x, y, width, height; four NaN stand for a missing box."""
-    if not box:
-        return [float("nan")] * 4
-    values = [float(value) for value in box]
-    if len(values) != 4 or not all(map(isfinite, values)) or min(values[2:]) < 0:
-        raise ValueError(f"the box {box!r}")
-    return values
+def _drop_placeholders(
+    names: dict[int, str], parents: Mapping[int, Any], annotations: list[Any]
+) -> None:
+    """Take out categories that no object has and that no tool means as a class.
 
-
-def _area(value: Any) -> float:
-    area = float(value)
-    if not isfinite(area) or area < 0:
-        raise ValueError(f"the area {value!r}")
-    return area
+    Roboflow lists a root, which is the supercategory of the others and may have the name of one of
+    them; labelme's script lists the background.
+    """
+    count = Counter(names.values())
+    above = {parent for parent in parents.values() if isinstance(parent, str)}
+    roots = {i for i, name in names.items() if parents[i] == "none" and name in above}
+    meaningless = roots | {i for i, name in names.items() if name == "_background_"}
+    doubtful = meaningless | {i for i, name in names.items() if count[name] > 1}
+    for annotation in annotations if doubtful else ():
+        with contextlib.suppress(AttributeError, ValueError):
+            doubtful.discard(integer(annotation.get("category_id")))
+    for identifier in sorted(doubtful):
+        if identifier in meaningless or count[names[identifier]] > 1:
+            count[names.pop(identifier)] -= 1
 
 
 def _name(kind: str, record: Any, position: int) -> str:

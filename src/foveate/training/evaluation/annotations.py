@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foveate.errors import DataError
-from foveate.training.dataset import Annotations, read_annotations, read_content
+from foveate.training.dataset import Annotations, find_parts, find_source, read_annotations
+from foveate.training.dataset.picture_files import locate
 
 __all__ = ["GroundTruth", "Picture"]
 
@@ -55,21 +56,27 @@ class GroundTruth:
         self,
         content: Mapping[str, Any],
         *,
-        pictures: Path,
+        pictures: Path | Sequence[Path],
         name: str,
         file: Path | None = None,
         limit: int | None = None,
     ) -> None:
         self.name = name
-        table = read_annotations(content, file=file or pictures, strict=True)
+        places = [pictures] if isinstance(pictures, Path) else pictures
+        table = read_annotations(content, file=file or places[0], strict=True)
         by_id = np.argsort(table.picture_ids)
         if limit is not None:
             kept = np.sort(by_id[:limit])
             table, by_id = table.of_pictures(kept), np.argsort(table.picture_ids[kept])
         self.problems = table.problems
-        self.pictures = tuple(_picture(table, index, pictures) for index in by_id.tolist())
-        self.category_ids = {str(c["name"]): int(c["id"]) for c in content["categories"]}
-        families = {int(a["id"]): a.get("family") for a in content["annotations"]}
+        place, files = locate(table.files, places)
+        table = replace(table, files=tuple(f or n for f, n in zip(files, table.files, strict=True)))
+        self.pictures = tuple(_picture(table, index, place) for index in by_id.tolist())
+        self.category_ids = {name: identifier for identifier, name in table.categories}
+        families = [annotation.get("family") for annotation in content["annotations"]]
+        # From 1, since 0 means no object to pycocotools; some tools count from 0.
+        first = min(int(table.ids.min(initial=1)), 1)
+        table = replace(table, ids=table.ids + (1 - first))
         self.objects = [
             # In the order of the file, as pycocotools would have them.
             _object(table, row, families)
@@ -82,11 +89,11 @@ class GroundTruth:
     def open(
         cls, directory: str | Path, *, annotations: Path | None = None, limit: int | None = None
     ) -> GroundTruth:
-        """Read `annotations.json` of a split, or of the split `validation` in a data set.
+        """Read the validation part of a data set, else its test part, else its only one.
 
         Args:
-            directory: Holds `annotations.json` and `pictures/`, or `validation/` which does; with
-                `annotations`, the pictures.
+            directory: A data set, or a part of one, in any of `foveate.training.dataset.LAYOUTS`;
+                with `annotations`, the pictures.
             annotations: File of the annotations, where it is not in `directory`.
             limit: Keep only so many pictures, the first by their id.
 
@@ -94,16 +101,14 @@ class GroundTruth:
             DataError: Nothing readable is there, or a record cannot be used; see
                 `foveate.training.dataset.reader`.
         """
-        split = Path(directory)
+        folder = Path(directory)
         if annotations is not None:
-            content = read_content(annotations)
-            return cls(content, pictures=split, name=str(split), file=annotations, limit=limit)
-        if not (split / "annotations.json").is_file() and (split / "validation").is_dir():
-            split = split / "validation"
-        file = split / "annotations.json"
-        return cls(
-            read_content(file), pictures=split / "pictures", name=str(split), file=file, limit=limit
-        )
+            source = find_source(folder, annotations)
+        else:
+            parts = find_parts(folder)
+            source = next(parts[part] for part in ("", "val", "test", "train") if part in parts)
+        content, file = source.read(), source.file
+        return cls(content, pictures=source.places, name=source.name, file=file, limit=limit)
 
     def require_pictures(self) -> None:
         """Look for the file of every picture, before hours are spent on those that are there.
@@ -136,18 +141,17 @@ def _picture(table: Annotations, index: int, directory: Path) -> Picture:
     )
 
 
-def _object(table: Annotations, row: int, families: Mapping[int, Any]) -> dict[str, Any]:
+def _object(table: Annotations, row: int, families: Sequence[Any]) -> dict[str, Any]:
     """An annotation as pycocotools reads it, with an RLE mask and nothing missing."""
-    identifier = int(table.ids[row])
     return {
-        "id": identifier,
+        "id": int(table.ids[row]),
         "image_id": int(table.picture_ids[table.pictures[row]]),
         "category_id": table.categories[int(table.labels[row])][0],
         "segmentation": table.rle(row),
         "bbox": table.boxes[row].tolist(),
         "area": float(table.areas[row]),
         "iscrowd": int(table.crowds[row]),
-        "family": families[identifier],
+        "family": families[int(table.rows[row])],
     }
 
 

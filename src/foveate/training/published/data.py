@@ -10,58 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import foveate
-from foveate.errors import DataError, InputError
+from foveate.errors import InputError
 from foveate.training.dataset import CocoDataset
 from foveate.training.sampling import ProposalTable
 
 _log = logging.getLogger(__name__)
-
-
-def open_training_set(directory: Path) -> CocoDataset:
-    """Open the training pictures of a data set, in either layout.
-
-    Args:
-        directory: has `train/annotations.json` and `train/pictures/`, or as COCO is published
-            `annotations/instances_train<year>.json` and `train<year>/`.
-
-    Raises:
-        DataError: it has neither, or several years.
-    """
-    found = _open_split(directory, "train", "train")
-    if found is None:
-        raise DataError(
-            "expected train/annotations.json, or one annotations/instances_train<year>.json, "
-            "found none",
-            file=directory,
-            remedy="lay the data set out in one of these ways",
-        )
-    return found
-
-
-def open_validation_set(directory: Path) -> CocoDataset | None:
-    """Open the held-out pictures, `validation/` or `val<year>/`; None if there are none.
-
-    Raises:
-        DataError: there are several years, or the annotations cannot be read.
-    """
-    return _open_split(directory, "validation", "val")
-
-
-def _open_split(directory: Path, folder: str, prefix: str) -> CocoDataset | None:
-    if (directory / folder / "annotations.json").is_file():
-        return CocoDataset(directory / folder)
-    found = sorted((directory / "annotations").glob(f"instances_{prefix}*.json"))
-    if len(found) > 1:
-        raise DataError(
-            f"expected {folder}/annotations.json, or one annotations/instances_{prefix}<year>.json,"
-            f" found {', '.join(file.name for file in found)}",
-            file=directory,
-            remedy="lay the data set out in one of these ways",
-        )
-    if not found:
-        return None
-    pictures = directory / found[0].stem.removeprefix("instances_")
-    return CocoDataset(pictures, annotations=found[0])
 
 
 def open_proposals(

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from foveate.errors import DataError, InputError, OptionError
+from foveate.errors import InputError, OptionError
 from foveate.models.checkpoint import (
     Cascade,
     CascadeInfo,
@@ -21,13 +21,11 @@ from foveate.models.checkpoint import (
     save_checkpoint,
 )
 from foveate.models.sharpmask import SharpMask
-from foveate.training.dataset import CocoDataset
+from foveate.training.dataset import CocoDataset, Splits, find_splits
 from foveate.training.distributed import World, world
 from foveate.training.legacy import LegacyOptions
 from foveate.training.published.data import (
     open_proposals,
-    open_training_set,
-    open_validation_set,
 )
 from foveate.training.published.networks import detector_network, proposal_network
 from foveate.training.published.plan import Plan, TrainOptions
@@ -59,7 +57,7 @@ class RunOptions:
     Attributes:
         network: its name, for `models.build`.
         sizes: what its builder takes beside; those left out are the published ones.
-        dataset: see `open_training_set`.
+        dataset: see `find_splits`.
         output: directory of the run; an interrupted one goes on where it was.
         initial: checkpoint of the same network to start from.
         deepmask: checkpoint of the DeepMask that a SharpMask refines.
@@ -141,11 +139,11 @@ def run(options: RunOptions, report: Report) -> Path:
         The checkpoint.
 
     Raises:
-        FoveateError: see `RunOptions`, `open_training_set`, `open_proposals` and `train`.
+        FoveateError: see `RunOptions`, `find_splits`, `open_proposals` and `train`.
     """
     schedule = options.schedule
     with world(options.device) as here:
-        dataset = open_training_set(options.dataset)
+        splits = find_splits(options.dataset)
         try:
             options.output.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -156,15 +154,16 @@ def run(options: RunOptions, report: Report) -> Path:
             ) from error
         torch.manual_seed(options.seed)
         trained = _train_detector if options.proposals else _train_proposals
-        result = trained(options, schedule, dataset, here, report)
+        result = trained(options, schedule, splits, here, report)
         if here.leads:
             save_checkpoint(options.result, result)
     return options.result
 
 
 def _train_proposals(
-    options: RunOptions, schedule: Schedule, dataset: CocoDataset, here: World, report: Report
+    options: RunOptions, schedule: Schedule, splits: Splits, here: World, report: Report
 ) -> Cascade:
+    dataset = splits.train
     network, sizes = proposal_network(
         options.network, options.sizes, deepmask=options.deepmask, initial=options.initial
     )
@@ -177,7 +176,7 @@ def _train_proposals(
         schedule,
         options.legacy,
         seed=options.seed,
-        held_out=open_validation_set(options.dataset),
+        held_out=splits.validation,
     )
     info = CascadeInfo(
         proposals=options.network,
@@ -191,8 +190,9 @@ def _train_proposals(
 
 
 def _train_detector(
-    options: RunOptions, schedule: Schedule, dataset: CocoDataset, here: World, report: Report
+    options: RunOptions, schedule: Schedule, splits: Splits, here: World, report: Report
 ) -> Detector:
+    dataset = splits.train
     network, sizes = detector_network(
         options.network, len(dataset.class_names), options.sizes, initial=options.initial
     )
@@ -213,7 +213,7 @@ def _train_detector(
         schedule,
         options.legacy,
         seed=options.seed,
-        held_out=_held_out_regions(options, dataset, here, report),
+        held_out=_held_out_regions(options, splits, here, report),
     )
     info = CascadeInfo(
         classifier=options.network,
@@ -239,21 +239,15 @@ def _start(options: RunOptions, network: nn.Module) -> dict[str, str]:
 
 
 def _held_out_regions(
-    options: RunOptions, dataset: CocoDataset, here: World, report: Report
+    options: RunOptions, splits: Splits, here: World, report: Report
 ) -> tuple[CocoDataset, ProposalTable] | None:
     """Open what a detector is validated on, if there are pictures and proposals for it."""
     assert options.proposals is not None
-    held_out, source = open_validation_set(options.dataset), options.validation_proposals
+    held_out, source = splits.validation, options.validation_proposals
     if source is None and options.proposals.suffix != ".json":
         source = options.proposals
     if held_out is None or source is None:
         return None
-    if held_out.class_names != dataset.class_names:
-        raise DataError(
-            "the held-out pictures have other classes than those that are trained on",
-            file=held_out.file,
-            remedy="list the same categories in both",
-        )
     name = "validation proposals"
     return held_out, _proposals(options, source, held_out, name, here, report)
 
