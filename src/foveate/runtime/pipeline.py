@@ -7,12 +7,13 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, TypeAlias, TypeVar, overload
+from typing import TYPE_CHECKING, TypeAlias, TypeVar, cast, overload
 
 import numpy as np
 
-from foveate.errors import BundleError, InputError
+from foveate.errors import BackendError, BundleError, InputError
 from foveate.pictures import as_picture
 from foveate.runtime.devices import HostDevice
 from foveate.runtime.frame import Frame
@@ -36,13 +37,16 @@ __all__ = ["Picture", "Pipeline"]
 
 Result = TypeVar("Result")
 Picture: TypeAlias = "Array | str | os.PathLike[str]"
+# Sequences to Python, of characters or bytes, yet no sequences of pictures.
+_NO_SEQUENCES = (str, bytes, bytearray, memoryview)
 
 
 class Pipeline:
     """Finds, outlines and names the objects in pictures.
 
     A picture is a file or a uint8 array (H, W, 3) in RGB order. Several threads may use one
-    pipeline.
+    pipeline. It belongs to the process that made it: in a forked child every use but :meth:`close`
+    raises BackendError, and so does every use after :meth:`close`.
 
     Args:
         bundle: The bundle whose manifest says what the engines mean.
@@ -72,6 +76,9 @@ class Pipeline:
         self._stages = Stages(self._device, engines, self._settings, Turns())
         self._free: list[Slot] = []
         self._lock = threading.Lock()
+        self._process = os.getpid()
+        self._in_flight = 0
+        self._closed = False
 
     @overload  # a str is a sequence of str too, but one picture all the same
     def __call__(self, pictures: Picture) -> Detections: ...  # type: ignore[overload-overlap]  # a str is a sequence too
@@ -85,16 +92,20 @@ class Pipeline:
         Raises:
             InputError: A picture cannot be read.
             BundleError: The bundle only proposes.
+            BackendError: The pipeline is closed, or was loaded in another process.
         """
-        if isinstance(pictures, (str, os.PathLike, np.ndarray)):
-            return next(self.stream([pictures]))
-        if isinstance(pictures, Sequence):
+        if isinstance(pictures, Sequence) and not isinstance(pictures, _NO_SEQUENCES):
             return list(self.stream(pictures))
-        as_picture(pictures)  # raises the error that says what a picture is
-        raise AssertionError
+        return next(self.stream([cast("Picture", pictures)]))  # what is no picture is refused there
 
     def propose(self, picture: Picture) -> Proposals:
-        """Find the objects in a picture, without their names, best first."""
+        """Find the objects in a picture, without their names, best first.
+
+        Raises:
+            InputError: The picture cannot be read.
+            BackendError: The pipeline is closed, or was loaded in another process.
+        """
+        self._check_usable()
         frame = self._begin(as_picture(picture), classify=False)
         return self._end(frame, partial(fetch_proposals, self._device, frame, self._settings))
 
@@ -102,40 +113,42 @@ class Pipeline:
         """Find the objects in each picture, in order, with several pictures in flight.
 
         At most ``options.slots`` pictures are held at a time; the next one is asked for only when
-        there is room. A picture may be changed as soon as the next one is asked for.
+        there is room. A picture may be changed as soon as the next one is asked for. An error of
+        the iterable, or of a picture, is raised after the results of the pictures before it.
 
         Raises:
-            InputError: A picture cannot be read; those before it have been returned.
+            InputError: A picture cannot be read, or this is no iterable of pictures.
+            BundleError: The bundle only proposes.
+            BackendError: The pipeline is closed, or was loaded in another process.
         """
+        self._check_usable()
         self._require_classify()
-        flying: deque[Frame] = deque()
-        try:
-            for picture in pictures:
-                if len(flying) >= self.options.slots:
-                    yield self._detections(flying.popleft())
-                try:
-                    pixels = as_picture(picture)
-                except InputError:
-                    while flying:
-                        yield self._detections(flying.popleft())
-                    raise
-                flying.append(self._begin(pixels, classify=True))
-                del picture, pixels  # the slot has its own copy
-            while flying:
-                yield self._detections(flying.popleft())
-        finally:
-            for frame in flying:
-                self._end(frame, lambda: None)
+        single = isinstance(pictures, np.ndarray) and pictures.ndim != 4
+        no_pictures = (*_NO_SEQUENCES, os.PathLike, Mapping)
+        if single or isinstance(pictures, no_pictures) or not isinstance(pictures, Iterable):
+            raise InputError(
+                f"stream needs an iterable of pictures, found {type(pictures).__name__}",
+                remedy="give a list of pictures, or of a video a generator of its frames",
+            )
+        return self._stream(iter(pictures))
 
     def close(self) -> None:
-        """Release engines and device. The pipeline cannot be used afterwards."""
+        """Release engines and device; closing twice does nothing.
+
+        Pictures that other threads wait for are finished first. In a forked child nothing is
+        released, because all of it belongs to the parent.
+        """
+        if os.getpid() != self._process:
+            return
         with self._lock:
+            first, self._closed = not self._closed, True
             self._free.clear()
-        for engine in self.engines.values():
-            engine.close()
-        self._device.close()
+            unused = not self._in_flight
+        if first and unused:
+            self._release()
 
     def __enter__(self) -> Pipeline:
+        self._check_usable()
         return self
 
     def __exit__(
@@ -156,6 +169,7 @@ class Pipeline:
         height, width = picture.shape[:2]
         plan = Plan.of(height, width, settings.pyramid, manifest.windows, features)
         with self._lock:  # the stages serve the pictures in one order
+            self._check_usable()
             slot = self._free.pop() if self._free else Slot(self._device)
             frame = Frame(slot, plan, settings)
             self._stages.upload(frame, picture)
@@ -165,22 +179,79 @@ class Pipeline:
             self._stages.refine(frame)
             if classify:
                 self._stages.classify(frame)
+            self._in_flight += 1
         return frame
 
-    def _detections(self, frame: Frame) -> Detections:
+    def _stream(self, pictures: Iterator[Picture]) -> Iterator[Detections]:
+        flying: deque[Frame] = deque()
+        try:
+            while True:
+                self._check_usable()
+                try:
+                    flying.append(self._begin(as_picture(next(pictures)), classify=True))
+                except StopIteration:
+                    break
+                except Exception:
+                    while flying:
+                        yield self._detections(flying)
+                    raise
+                if len(flying) == self.options.slots:
+                    yield self._detections(flying)
+            while flying:
+                yield self._detections(flying)
+        finally:
+            self._drop(flying)
+
+    def _detections(self, flying: deque[Frame]) -> Detections:
+        self._check_usable()
+        frame = flying.popleft()
         return self._end(frame, partial(fetch_detections, self._device, frame, self._settings))
+
+    def _drop(self, flying: Iterable[Frame]) -> None:
+        """Wait for pictures whose results nobody asks for any longer, errors included."""
+        if os.getpid() == self._process:  # their streams run in that process only
+            for frame in flying:
+                with suppress(Exception):
+                    self._end(frame, lambda: None)
 
     def _end(self, frame: Frame, fetch: Callable[[], Result]) -> Result:
         """Wait for a picture, fetch its result, and make its slot free for the next one.
 
         A slot whose work failed is not used again.
         """
-        frame.slot.synchronize()
-        result = fetch()
-        with self._lock:
-            if len(self._free) < self.options.slots:
-                self._free.append(frame.slot)
+        try:
+            frame.slot.synchronize()
+            result = fetch()
+        except Exception:
+            self._land(None)
+            raise
+        self._land(frame.slot)
         return result
+
+    def _land(self, slot: Slot | None) -> None:
+        """Count a picture as done; the last one of a closed pipeline releases what it held."""
+        with self._lock:
+            self._in_flight -= 1
+            if slot is not None and not self._closed and len(self._free) < self.options.slots:
+                self._free.append(slot)
+            unused = self._closed and not self._in_flight
+        if unused:
+            self._release()
+
+    def _release(self) -> None:
+        for engine in self.engines.values():
+            engine.close()
+        self._device.close()
+
+    def _check_usable(self) -> None:
+        """Check what must hold before any lock is taken, which a fork may have left locked."""
+        if os.getpid() != self._process:
+            raise BackendError(
+                "the pipeline was loaded in another process, before fork",
+                remedy="load it in this process, or start processes with 'spawn'",
+            )
+        if self._closed:
+            raise BackendError("the pipeline is closed", remedy="load it again")
 
     def _require_classify(self) -> None:
         if "classify" not in self.engines:

@@ -137,9 +137,11 @@ def test_views_share_memory() -> None:
 def test_threads_end_with_their_streams() -> None:
     before = set(threading.enumerate())
     streams = [HostDevice().stream() for _ in range(5)]
+    for stream in streams:
+        stream.synchronize()
     fresh = set(threading.enumerate()) - before
     assert len(fresh) == 5
-    del streams
+    del streams, stream
     gc.collect()
     for thread in fresh:
         thread.join(5)

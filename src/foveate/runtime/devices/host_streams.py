@@ -14,10 +14,9 @@ with every stream that made it.
 from __future__ import annotations
 
 import threading
-import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
-from queue import SimpleQueue
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -112,26 +111,21 @@ class HostStream:
 
 
 class _Thread:
-    """Progress by a thread, which ends when its stream is no longer in use."""
+    """Progress by a thread, which ends when its stream is no longer in use.
+
+    It is the thread of an executor, because the interpreter waits for those when it exits. A daemon
+    thread that is inside an engine at that moment would abort the process.
+    """
 
     def __init__(self, name: str) -> None:
-        self._tasks: SimpleQueue[Task | None] = SimpleQueue()
-        thread = threading.Thread(target=_work, args=(self._tasks,), name=name, daemon=True)
-        thread.start()
-        weakref.finalize(self, self._tasks.put, None)
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix=name)
 
     def put(self, task: Task, after: HostEvent | None) -> None:
         del after  # the task itself blocks the thread
-        self._tasks.put(task)
+        self._executor.submit(task)
 
     def reach(self, event: HostEvent) -> None:
         event.block()
-
-
-def _work(tasks: SimpleQueue[Task | None]) -> None:
-    while (task := tasks.get()) is not None:
-        task()
-        del task  # a thread that waits for work must not keep the last picture alive
 
 
 class Script:

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 import onnxruntime
 
@@ -60,6 +61,7 @@ class OnnxRuntimeEngine:
         self._path = path
         self._turn = turn or contextlib.nullcontext()
         self._session = _session(path, threads or usable_cores(), PROVIDERS[provider])
+        _sessions.add(self._session)
         self.inputs = tuple(_spec(value) for value in self._session.get_inputs())
         self.outputs = tuple(_spec(value) for value in self._session.get_outputs())
 
@@ -76,8 +78,8 @@ class OnnxRuntimeEngine:
         host_stream(stream).enqueue(self._run, dict(bindings), count, first)
 
     def close(self) -> None:
-        """Release the session; runs that are enqueued must be done."""
-        del self._session
+        """Release the session; runs that are enqueued must be done. Closing twice does nothing."""
+        self._session = None
 
     def _run(self, bindings: Mapping[str, Buffer], count: Ints | None, first: int) -> None:
         if count is not None and count[0] <= first:
@@ -121,8 +123,8 @@ def _session(path: Path, threads: int, provider: str) -> Any:
     options.add_session_config_entry("session.force_spinning_stop", "1")
     # Every picture size is a new pattern, which would be kept for ever.
     options.enable_mem_pattern = False
-    _share_arena()
-    options.add_session_config_entry("session.use_env_allocators", "1")
+    if _share_arena() == os.getpid():
+        options.add_session_config_entry("session.use_env_allocators", "1")
     try:
         session = onnxruntime.InferenceSession(path, options, providers=[provider])
     except Exception as error:  # its errors have no common class but this
@@ -141,11 +143,26 @@ def _session(path: Path, threads: int, provider: str) -> Any:
 
 
 @cache
-def _share_arena() -> None:
-    """Make the arena of this process; it is there for sessions that ask for it only."""
+def _share_arena() -> int:
+    """Make the arena of this process; it is there for sessions that ask for it only.
+
+    Returns:
+        The process that it belongs to. In a forked child that is the parent, whose other threads
+        may have held the arena's lock at the fork.
+    """
     kind = onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR
     place = onnxruntime.OrtMemoryInfo("Cpu", kind, 0, onnxruntime.OrtMemType.DEFAULT)
     onnxruntime.create_and_register_allocator(place, None)
+    return os.getpid()
+
+
+_sessions: WeakSet[Any] = WeakSet()
+_inherited: list[Any] = []
+"""Sessions of the parent in a forked child. They are never released there: releasing a session waits
+for its threads, and those run in the parent only."""
+
+if hasattr(os, "register_at_fork"):  # as everywhere but on Windows
+    os.register_at_fork(after_in_child=lambda: _inherited.extend(_sessions))
 
 
 def _spec(value: Any) -> TensorSpec:

@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import foveate
+from foveate.arrays import Bytes
+from foveate.bundle import Bundle
+from foveate.errors import BackendError, InputError
+from foveate.runtime.loading import open_engines
+from foveate.runtime.pipeline import Pipeline
+
+PICTURE = np.random.default_rng(0).integers(0, 256, (60, 90, 3), np.uint8)
+CLOSED = "^the pipeline is closed: load it again$"
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda pipeline: pipeline(PICTURE),
+        lambda pipeline: pipeline([PICTURE]),
+        lambda pipeline: pipeline.propose(PICTURE),
+        lambda pipeline: pipeline.stream([PICTURE]),
+        lambda pipeline: pipeline.__enter__(),
+    ],
+)
+def test_every_use_of_a_closed_pipeline_says_that_it_is_closed(
+    contrast_bundle: Path, use: Any
+) -> None:
+    with foveate.load(contrast_bundle) as pipeline:
+        pipeline(PICTURE)
+    with pytest.raises(BackendError, match=CLOSED):
+        use(pipeline)
+
+
+def test_closing_twice_does_nothing(contrast_bundle: Path) -> None:
+    with foveate.load(contrast_bundle) as pipeline:
+        pipeline.close()
+        pipeline.close()
+
+
+@pytest.mark.parametrize("pictures", [2, 5])
+def test_a_stream_that_was_begun_says_that_its_pipeline_is_closed(
+    contrast_bundle: Path, pictures: int
+) -> None:
+    pipeline = foveate.load(contrast_bundle)
+    begun = pipeline.stream([PICTURE] * pictures)
+    next(begun)
+    pipeline.close()
+    with pytest.raises(BackendError, match=CLOSED):
+        next(begun)
+
+
+def test_closing_while_other_threads_stream_ends_them_with_that_error(
+    contrast_bundle: Path,
+) -> None:
+    pipeline = foveate.load(contrast_bundle)
+    running, errors = threading.Barrier(4), list[str]()
+
+    def work() -> None:
+        begun = pipeline.stream(PICTURE for _ in range(10_000))
+        next(begun)
+        running.wait(20)
+        try:
+            for _ in begun:
+                pass
+        except BackendError as error:
+            errors.append(str(error))
+
+    threads = [threading.Thread(target=work) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    running.wait(20)
+    pipeline.close()
+    for thread in threads:
+        thread.join(20)
+    assert errors == ["the pipeline is closed: load it again"] * 3
+
+
+class _Counting:
+    """An engine that counts how often it was closed, and knows when a run is in progress."""
+
+    def __init__(self, engine: Any) -> None:
+        self._engine = engine
+        self.inputs, self.outputs = engine.inputs, engine.outputs
+        self.closed = 0
+
+    def enqueue(self, *args: Any, **options: Any) -> None:
+        assert not self.closed
+        self._engine.enqueue(*args, **options)
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+def test_engines_are_closed_once_and_not_before_the_last_picture_in_flight_is_done(
+    contrast_bundle: Path,
+) -> None:
+    bundle = Bundle.open(contrast_bundle)
+    engines = {name: _Counting(one) for name, one in open_engines(bundle, "auto", 1).items()}
+    pipeline = Pipeline(bundle, engines)
+    begun = pipeline.stream([PICTURE] * 4)
+    next(begun)
+    pipeline.close()
+    assert {engine.closed for engine in engines.values()} == {0}
+    del begun
+    pipeline.close()
+    assert {engine.closed for engine in engines.values()} == {1}
+
+
+def test_a_pipeline_that_cannot_be_made_leaves_no_threads(contrast_bundle: Path) -> None:
+    bundle = Bundle.open(contrast_bundle)
+    engines = open_engines(bundle, "auto", 2)
+    del engines["refine"]
+    before = threading.active_count()
+    with pytest.raises(foveate.BundleError, match="the stage 'refine' has no engine"):
+        Pipeline(bundle, engines)
+    assert threading.active_count() == before
+
+
+@pytest.mark.parametrize(
+    "pictures",
+    [
+        "video.mp4",
+        Path("video.mp4"),
+        b"abc",
+        bytearray(3),
+        memoryview(b"abc"),
+        {"a": 1},
+        None,
+        3,
+        PICTURE,
+    ],
+)
+def test_stream_refuses_what_is_no_iterable_of_pictures_at_once(
+    contrast_bundle: Path, pictures: Any
+) -> None:
+    with foveate.load(contrast_bundle) as pipeline:
+        expected = (
+            f"^stream needs an iterable of pictures, found {type(pictures).__name__}: give a list"
+        )
+        with pytest.raises(InputError, match=expected):
+            pipeline.stream(pictures)
+
+
+@pytest.mark.parametrize("picture", [b"abc", bytearray(3), memoryview(b"abc"), {"a": 1}, None, 3])
+def test_what_is_no_picture_is_named_by_its_type(contrast_bundle: Path, picture: Any) -> None:
+    expected = f"found {type(picture).__name__}"
+    with foveate.load(contrast_bundle) as pipeline, pytest.raises(InputError, match=expected):
+        pipeline(picture)
+
+
+def test_an_error_of_the_iterable_passes_unchanged_after_the_pictures_before_it(
+    contrast_bundle: Path,
+) -> None:
+    failure = LookupError("the camera is gone")
+
+    def source() -> Iterator[Bytes]:
+        yield PICTURE
+        yield PICTURE
+        yield PICTURE
+        raise failure
+
+    with foveate.load(contrast_bundle, options=foveate.Options(slots=3)) as pipeline:
+        begun = pipeline.stream(source())
+        assert [len(next(begun).masks.shape) for _ in range(3)] == [3] * 3
+        with pytest.raises(LookupError) as caught:
+            next(begun)
+    assert caught.value is failure
