@@ -6,14 +6,15 @@ Coordinates are continuous pixels of the input picture; right and bottom are exc
 
 from __future__ import annotations
 
+import operator
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
-from foveate.masks import Masks
+from foveate.masks import Masks, checked_index
 
 if TYPE_CHECKING:
     from foveate.arrays import Array, Bools, Bytes, Floats, Longs
@@ -53,8 +54,8 @@ class Detection(Proposal):
 class Proposals:
     """The objects of a picture before they are named, best first.
 
-    Indexing with a number gives one :class:`Proposal`; with a slice, or an array of numbers or
-    bools, fewer proposals.
+    Indexing with an integer gives one :class:`Proposal`; with a slice, or a list or 1-D array of
+    integers or bools, fewer proposals.
 
     Args:
         boxes: (N, 4) float32 xyxy, which bound the masks.
@@ -76,10 +77,11 @@ class Proposals:
     def __getitem__(self, index: int) -> Proposal: ...
 
     @overload
-    def __getitem__(self, index: slice | Array) -> Proposals: ...
+    def __getitem__(self, index: slice | Array | Sequence[int]) -> Proposals: ...
 
-    def __getitem__(self, index: int | slice | Array) -> Proposal | Proposals:
-        if isinstance(index, (int, np.integer)):
+    def __getitem__(self, index: int | slice | Array | Sequence[int]) -> Proposal | Proposals:
+        index = checked_index(index)
+        if isinstance(index, int):
             one = self.masks[_one(index)]
             return Proposal(self.boxes[index], float(self.scores[index]), one)
         return Proposals(
@@ -106,8 +108,8 @@ class Proposals:
 class Detections:
     """The objects of a picture, best first.
 
-    Indexing with a number gives one :class:`Detection`; with a slice, or an array of numbers or
-    bools, fewer detections.
+    Indexing with an integer gives one :class:`Detection`; with a slice, or a list or 1-D array of
+    integers or bools, fewer detections.
 
     Args:
         boxes: (N, 4) float32 xyxy, regressed: they need not bound the masks.
@@ -135,10 +137,11 @@ class Detections:
     def __getitem__(self, index: int) -> Detection: ...
 
     @overload
-    def __getitem__(self, index: slice | Array) -> Detections: ...
+    def __getitem__(self, index: slice | Array | Sequence[int]) -> Detections: ...
 
-    def __getitem__(self, index: int | slice | Array) -> Detection | Detections:
-        if isinstance(index, (int, np.integer)):
+    def __getitem__(self, index: int | slice | Array | Sequence[int]) -> Detection | Detections:
+        index = checked_index(index)
+        if isinstance(index, int):
             label, one = int(self.labels[index]), self.masks[_one(index)]
             name, score = self.class_names[label], float(self.scores[index])
             return Detection(self.boxes[index], score, one, label, name)
@@ -192,11 +195,12 @@ def _corners(box: Floats) -> tuple[float, ...]:
 def _coco(
     image_id: int, boxes: Floats, scores: Floats, labels: Longs, masks: Masks
 ) -> list[dict[str, Any]]:
+    number = operator.index(image_id)  # JSON knows no integers of NumPy
     sizes = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
     rows = zip(sizes.tolist(), scores.tolist(), labels.tolist(), masks.rle(), strict=True)
     return [
         {
-            "image_id": image_id,
+            "image_id": number,
             "category_id": label + 1,
             "bbox": [round(value, 3) for value in box],
             "score": score,

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
@@ -17,7 +17,31 @@ if TYPE_CHECKING:
 
     from foveate.arrays import Array, Bools, Floats, Longs
 
-__all__ = ["Masks"]
+__all__ = ["Masks", "checked_index"]
+
+
+def checked_index(index: object) -> int | slice | Array:
+    """Return an index into a sequence of objects as an int, a slice, or a 1-D array.
+
+    Args:
+        index: An integer, a slice, or a list or 1-D array of integers or bools, of any library
+            whose arrays NumPy reads.
+
+    Raises:
+        TypeError: It is something else.
+    """
+    if isinstance(index, slice):
+        return index
+    if not isinstance(index, (tuple, str)) and index is not None:
+        array = np.asarray(index)
+        if array.ndim == 0 and array.dtype.kind in "iu":
+            return int(array)
+        if array.ndim == 1 and (array.dtype.kind in "iub" or not array.size):
+            return array if array.size else array.astype(np.int64)
+    raise TypeError(
+        "expected an integer, a slice, or a 1-D array of integers or bools as index, "
+        f"found {index!r:.60}"
+    )
 
 
 class Masks:
@@ -63,10 +87,11 @@ class Masks:
     def __getitem__(self, index: int) -> Bools: ...
 
     @overload
-    def __getitem__(self, index: slice | Array) -> Masks: ...
+    def __getitem__(self, index: slice | Array | Sequence[int]) -> Masks: ...
 
-    def __getitem__(self, index: int | slice | Array) -> Bools | Masks:
-        if not isinstance(index, (int, np.integer)):
+    def __getitem__(self, index: int | slice | Array | Sequence[int]) -> Bools | Masks:
+        index = checked_index(index)
+        if not isinstance(index, int):
             return Masks(
                 self._logits,
                 self._geometry,

@@ -3,7 +3,9 @@ from __future__ import annotations
 
 import copy
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -38,6 +40,11 @@ def detections_of(count: int = 3) -> Detections:
         masks=masks_of(count),
         proposals=np.arange(count),
     )
+
+
+def proposals_of(count: int = 3) -> Proposals:
+    found = detections_of(count)
+    return Proposals(boxes=found.boxes, scores=found.scores, masks=found.masks)
 
 
 def test_indexing_gives_one_or_fewer() -> None:
@@ -105,3 +112,70 @@ def test_the_document_is_read_by_pycocotools(
     results = truth.loadRes(copy.deepcopy(json.loads(path.read_text())["annotations"]))
     assert len(results.getAnnIds()) == 4
     capsys.readouterr()
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        [0, 2],
+        np.array([0, 2]),
+        np.array([0, 2], np.uint8),
+        np.array([True, False, True]),
+        [True, False, True],
+        slice(0, 3, 2),
+    ],
+)
+@pytest.mark.parametrize("kind", [detections_of, proposals_of])
+def test_lists_arrays_and_slices_select_some(
+    kind: Callable[[], Detections | Proposals], index: Any
+) -> None:
+    whole, some = kind(), kind()[index]
+    assert len(some) == len(some.masks) == 2
+    assert np.array_equal(some.boxes, whole.boxes[[0, 2]])
+    assert np.array_equal(np.asarray(some.masks), np.asarray(whole.masks)[[0, 2]])
+
+
+@pytest.mark.parametrize("index", [-1, 2, np.int64(2), np.array(2), np.uint8(2)])
+@pytest.mark.parametrize("kind", [detections_of, proposals_of])
+def test_integers_of_every_kind_give_one(
+    kind: Callable[[], Detections | Proposals], index: Any
+) -> None:
+    one = kind()[index]
+    assert isinstance(one, Proposal)
+    assert one.score == pytest.approx(0.6)
+
+
+@pytest.mark.parametrize("index", ["a", None, True, 1.0, (0, 1), [0.5], [[0]], {}, object()])
+@pytest.mark.parametrize("kind", [detections_of, proposals_of])
+def test_other_indices_are_refused_by_name(
+    kind: Callable[[], Detections | Proposals], index: Any
+) -> None:
+    with pytest.raises(TypeError, match="expected an integer, a slice, or a 1-D array"):
+        kind()[index]
+
+
+@pytest.mark.parametrize("index", [3, -4, [3], np.array([True])])
+@pytest.mark.parametrize("kind", [detections_of, proposals_of])
+def test_an_index_out_of_range_is_an_index_error(
+    kind: Callable[[], Detections | Proposals], index: Any
+) -> None:
+    with pytest.raises(IndexError):
+        kind()[index]
+
+
+def test_an_empty_list_selects_none() -> None:
+    assert len(detections_of()[[]].masks) == 0
+
+
+def test_a_tensor_of_pytorch_selects_as_an_array_does() -> None:
+    torch = pytest.importorskip("torch")
+    assert detections_of()[torch.tensor([0])].names == ["cat"]
+    assert isinstance(detections_of()[torch.tensor(1)], Detection)
+
+
+@pytest.mark.parametrize("image_id", [7, np.int64(7), np.uint8(7), np.array(7)])
+@pytest.mark.parametrize("kind", [detections_of, proposals_of])
+def test_results_are_json_whatever_kind_of_integer_the_image_has(
+    kind: Callable[[], Detections | Proposals], image_id: Any
+) -> None:
+    assert json.loads(json.dumps(kind().to_coco(image_id)))[0]["image_id"] == 7

@@ -9,15 +9,18 @@ and needs none of the extras. Exit status: 0 done; 1 the work failed, one line o
 from __future__ import annotations
 
 import errno
+import os
 import sys
 import threading
 from collections.abc import Sequence
 from importlib import import_module
+from math import inf
 from typing import Annotated
 
 import typer
 
 from foveate import __version__
+from foveate.cores import cpu_quota, usable_cores
 from foveate.errors import FoveateError, InputError, MissingExtraError
 
 __all__ = ["main"]
@@ -49,6 +52,8 @@ _NO_ROOM = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
 
 def main() -> None:
     """Run the command of this process's arguments and exit."""
+    if cpu_quota() < inf:  # PyTorch and NumPy's BLAS do not look at it
+        os.environ.setdefault("OMP_NUM_THREADS", str(usable_cores()))
     if not _take_debug(sys.argv[1:])[1]:
         threading.excepthook = _tell_of_thread
     sys.exit(invoke(sys.argv[1:]))

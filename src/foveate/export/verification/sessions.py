@@ -10,6 +10,7 @@ import onnx
 import onnxruntime
 
 from foveate.arrays import Array
+from foveate.cores import usable_cores
 from foveate.errors import BundleError
 from foveate.onnxruntime_text import said
 
@@ -26,7 +27,7 @@ def session_function(model: onnx.ModelProto | Path, threads: int | None = None) 
     """
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
-    options.intra_op_num_threads = threads or 0
+    options.intra_op_num_threads = threads or usable_cores()
     source = model if isinstance(model, Path) else model.SerializeToString()
     try:
         session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])

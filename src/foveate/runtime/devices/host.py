@@ -7,8 +7,11 @@ from collections.abc import Sequence
 from math import prod
 from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 
+from foveate.cores import usable_cores
+from foveate.errors import BackendError
 from foveate.kernels.host_threads import with_host_threads
 from foveate.runtime.devices.host_streams import (
     HostStream,
@@ -75,10 +78,22 @@ class HostDevice:
     def __init__(self, rule: Rule | None = None, *, threads: int | None = None) -> None:
         self._threads = threads
         self._script = None if rule is None else Script(rule)
+        if cv2.getNumThreads() > usable_cores():  # OpenCV looks at some kinds of quotas only
+            cv2.setNumThreads(usable_cores())
 
     def allocate(self, shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> HostBuffer:
-        """Return fresh memory, whose content is undefined."""
-        return HostBuffer(np.empty(shape, dtype))
+        """Return fresh memory, whose content is undefined.
+
+        Raises:
+            BackendError: There is not so much memory.
+        """
+        try:
+            return HostBuffer(np.empty(shape, dtype))
+        except (MemoryError, ValueError) as error:  # the latter for sizes beyond any address
+            raise BackendError(
+                f"there is no memory for {prod(shape) * dtype.itemsize / 1e6:.0f} MB",
+                remedy="use a smaller picture, top_k or max_side, or fewer slots",
+            ) from error
 
     def stream(self) -> HostStream:
         """Return a new stream."""

@@ -20,6 +20,7 @@ from weakref import WeakSet
 
 import onnxruntime
 
+from foveate.cores import usable_cores
 from foveate.errors import BackendError, BundleError
 from foveate.manifest import TensorSpec
 from foveate.onnxruntime_text import said
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from foveate.arrays import Ints
     from foveate.runtime.devices import Buffer, Stream
 
-__all__ = ["PROVIDERS", "OnnxRuntimeEngine", "usable_cores"]
+__all__ = ["PROVIDERS", "OnnxRuntimeEngine"]
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 _DTYPES = {"float": "float32", "float16": "float16", "int64": "int64", "int32": "int32"}
@@ -41,7 +42,7 @@ class OnnxRuntimeEngine:
 
     Args:
         path: The ONNX file.
-        threads: Number of threads; all cores of this process by default.
+        threads: Number of threads; by default as many as this process may use cores.
         provider: ``"cpu"`` or ``"cuda"``.
         turn: Held during each run; shared by the engines that are to take turns.
 
@@ -99,13 +100,6 @@ class OnnxRuntimeEngine:
                 file=self._path,
                 remedy="run: foveate verify BUNDLE",
             ) from error
-
-
-def usable_cores() -> int:
-    """Return the number of cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _session(path: Path, threads: int, provider: str) -> Any:
