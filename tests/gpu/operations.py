@@ -214,8 +214,8 @@ def _decode(generator: np.random.Generator, scale: int) -> Call:
         inputs=[boxes, deltas],
         outputs=[(deltas.shape, "float32")],
         numbers={
-            "mean": (0.0, 0.0, 0.01, 0.0),
-            "std": (0.1, 0.1, 0.2, 0.2),
+            "mean": (0.02, -0.03, 0.01, -0.02),
+            "std": (0.1, 0.12, 0.2, 0.25),
             "height": 300,
             "width": 400,
         },
@@ -232,11 +232,14 @@ def _finish(generator: np.random.Generator, scale: int) -> Call:
     scores = generator.integers(-4, 5, proposals).astype(np.float32)
     kept = generator.permutation(proposals)[:rows].astype(np.int32)
     limit = 3 * rows
+    # Multiples of 1/16, which move boxes exactly in both precisions, and sizes that stay.
+    deltas = generator.integers(-4, 5, (rows, classes + 1, 4)).astype(np.float32) / 4
+    deltas[:, :, 2:] = 1
     return Call(
         op=FINISH,
         inputs=[
             probabilities,
-            np.zeros((rows, classes + 1, 4), np.float32),
+            deltas,
             boxes,
             scores,
             kept,
@@ -250,9 +253,8 @@ def _finish(generator: np.random.Generator, scale: int) -> Call:
             ((1,), "int32"),
         ],
         numbers={
-            # Boxes stay where they are, in both precisions.
-            "mean": (0.0,) * 4,
-            "std": (0.1, 0.1, 0.2, 0.2),
+            "mean": (0.125, -0.0625, -0.25, -0.5),
+            "std": (0.25, 0.5, 0.25, 0.5),
             "calibration": (-0.5, 1.25, 0.25),
             "min_score": 0.3,
             "iou": 0.4,

@@ -8,6 +8,7 @@ names objects by their colour. ``runtime/test_pipeline_oracle.py`` says the same
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -219,11 +220,12 @@ def contrast_manifest(stages: dict[str, StageSpec]) -> Manifest:
     )
 
 
-def write_contrast_bundle(directory: Path, *, classifies: bool = True) -> Path:
+def write_contrast_bundle(directory: Path, *, classifies: bool = True, **changes: Any) -> Path:
     stages = {"propose": propose_stage(), "refine": refine_stage()}
     if classifies:
         stages |= {"features": features_stage(), "classify": classify_stage()}
     manifest = contrast_manifest({name: spec for name, (_, spec) in stages.items()})
+    manifest = replace(manifest, **changes)
     files = {f"{name}.onnx": model.SerializeToString() for name, (model, _) in stages.items()}
     return write_bundle(directory, manifest, files).root
 

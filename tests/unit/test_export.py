@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,18 @@ import pytest
 import torch
 from tests.unit.same_weights import assert_same_weights
 
-from foveate.bundle import Bundle
+from foveate.bundle import (
+    Bundle,
+    ClassifySpec,
+    FeaturesSpec,
+    MaskSpec,
+    PreprocessingSpec,
+    PyramidSpec,
+    SelectSpec,
+    WindowSpec,
+)
 from foveate.errors import ModelError
-from foveate.export.bundle_export import ExportOptions, export_bundle
+from foveate.export.bundle_export import ExportOptions, export_bundle, weights_digest
 from foveate.export.bundle_weights import cascade_from_bundle
 from foveate.export.onnx_graph import export_stage
 from foveate.export.parity import TOLERANCE, check_stage, stage_errors
@@ -31,19 +41,40 @@ from foveate.models.checkpoint import (
 )
 
 CLASSES = ("cat", "cup", "rocket")
+# No number is a default, or equal to another one that it could be taken for.
+INFO = CascadeInfo(
+    proposals="sharpmask-mini",
+    classifier="multipathnet-mini",
+    class_names=CLASSES,
+    delta_mean=(0.01, -0.02, 0.03, -0.04),
+    delta_std=(0.11, 0.12, 0.23, 0.24),
+    calibration=(-0.5, 0.75, 0.25),
+    mask_threshold=-0.625,
+    training={"epochs": 3},
+)
+OPTIONS = ExportOptions(
+    name="uneven",
+    scales=(0.3, 0.6, 1.2),
+    max_side=777,
+    top_k=33,
+    window_nms=0.55,
+    short_side=500,
+    long_side=1001,
+    nms=0.35,
+    top_n=44,
+    accuracy={"AP": 12.5},
+)
 
 
 @pytest.fixture(scope="module")
 def cascade() -> Cascade:
     torch.manual_seed(0)
-    return build_cascade(
-        CascadeInfo(proposals="sharpmask-mini", classifier="multipathnet-mini", class_names=CLASSES)
-    )
+    return build_cascade(INFO)
 
 
 @pytest.fixture(scope="module")
 def bundle(cascade: Cascade, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    return export_bundle(cascade, tmp_path_factory.mktemp("export") / "bundle")
+    return export_bundle(cascade, tmp_path_factory.mktemp("export") / "bundle", OPTIONS)
 
 
 def inputs_of(stage: Stage, height: int, width: int, rows: int) -> dict[str, torch.Tensor]:
@@ -143,9 +174,65 @@ def test_the_manifest_names_dimensions_as_the_stages_do(bundle: Bundle) -> None:
     assert bundle.manifest.stages["classify"].outputs[0].shape == ("boxes", len(CLASSES) + 1)
 
 
+def test_the_manifest_says_what_the_cascade_was_trained_for(bundle: Bundle) -> None:
+    manifest = bundle.manifest
+    assert manifest.class_names == CLASSES
+    assert manifest.mask == MaskSpec(size=160, threshold=-0.625)
+    assert manifest.classify == ClassifySpec(
+        delta_mean=(0.01, -0.02, 0.03, -0.04),
+        delta_std=(0.11, 0.12, 0.23, 0.24),
+        nms=0.35,
+        top_n=44,
+        calibration=(-0.5, 0.75, 0.25),
+    )
+
+
+def test_the_manifest_says_what_the_networks_expect(bundle: Bundle) -> None:
+    manifest = bundle.manifest
+    assert manifest.preprocessing == PreprocessingSpec(mean=(127,) * 3, std=(128,) * 3, fill=127)
+    assert manifest.windows == WindowSpec(size=160, stride=16, padding=80)
+    assert manifest.features == FeaturesSpec(short_side=500, long_side=1001, multiple=32)
+
+
+def test_the_manifest_says_what_was_asked_of_the_export(bundle: Bundle) -> None:
+    manifest = bundle.manifest
+    assert manifest.name == "uneven"
+    assert manifest.pyramid == PyramidSpec(scales=(0.3, 0.6, 1.2), max_side=777)
+    assert manifest.select == SelectSpec(top_k=33, window_nms=0.55)
+    assert replace(ExportOptions.of_manifest(manifest), accuracy=OPTIONS.accuracy) == OPTIONS
+
+
+def test_the_manifest_says_where_the_bundle_comes_from(bundle: Bundle, cascade: Cascade) -> None:
+    found = bundle.manifest.provenance
+    assert found["networks"] == ["sharpmask-mini", "multipathnet-mini"]
+    assert found["sizes"] == [{}, {}]
+    assert (found["svd"], found["passes"], found["saved"]) == ([], [], [])
+    assert found["training"] == {"epochs": 3}
+    assert found["accuracy"] == {"AP": 12.5}
+    assert found["weights_sha256"] == weights_digest(cascade)
+    assert found["tools"]["torch"] == torch.__version__
+    assert set(found["tools"]) == {"python", "torch", "onnx", "onnxscript"}
+
+
+def test_a_digest_of_weights_changes_with_every_one_that_the_bundle_holds() -> None:
+    torch.manual_seed(0)
+    cascade = build_cascade(INFO)
+    assert cascade.classifier is not None
+    before = weights_digest(cascade)
+    for network in (cascade.proposals, cascade.classifier):
+        name, parameter = list(network.named_parameters())[-1]
+        with torch.no_grad():
+            parameter.view(-1)[-1] += 1
+        assert weights_digest(cascade) != before, name
+        before = weights_digest(cascade)
+    with torch.no_grad():
+        cascade.proposals.get_parameter("deepmask.mask.bias").add_(1)  # SharpMask's replaces it
+    assert weights_digest(cascade) == before
+
+
 def test_a_bundle_gives_its_networks_back(bundle: Bundle, cascade: Cascade) -> None:
     again = cascade_from_bundle(bundle)
-    assert again.info.class_names == CLASSES
+    assert again.info == INFO
     assert_same_weights(cascade, again)
 
 

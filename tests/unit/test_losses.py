@@ -55,6 +55,14 @@ def test_integral_loss_trains_each_head_on_its_own_labels() -> None:
     assert integral_loss(logits, labels).item() == pytest.approx(expected, rel=1e-6)
 
 
+def test_integral_loss_is_the_mean_of_all_six_heads() -> None:
+    logits = torch.zeros(6, 1, 2)
+    logits[:, 0, 1] = torch.tensor([0.1, 0.4, 0.9, 1.6, 2.5, 3.6])
+    expected = sum(math.log1p(math.exp(-one)) for one in logits[:, 0, 1].tolist()) / 6
+    loss = integral_loss(logits, torch.ones(6, 1, dtype=torch.long))
+    assert loss.item() == pytest.approx(expected, rel=1e-6)
+
+
 def test_integral_loss_of_one_head_is_its_cross_entropy() -> None:
     logits = torch.tensor([[[1.0, 2.0], [0.0, 0.5]]])
     labels = torch.tensor([[1, 0]])
@@ -75,6 +83,12 @@ def test_box_loss_reads_the_true_class_of_foregrounds_only() -> None:
     targets = torch.zeros(2, 4)
     loss = box_loss(deltas, targets, torch.tensor([2, 0]))
     assert loss.item() == pytest.approx((0.5 * 0.25 + 1.5) / 2, rel=1e-6)
+
+
+def test_box_loss_is_the_smooth_distance_from_the_target() -> None:
+    deltas = torch.tensor([[[9.0] * 4, [0.5, -1.0, 3.0, 0.0]]])
+    loss = box_loss(deltas, torch.tensor([[0.25, 1.0, 2.75, -3.0]]), torch.tensor([1]))
+    assert loss.item() == pytest.approx((0.25**2 + 0.25**2) / 2 + 1.5 + 2.5, rel=1e-6)
 
 
 def test_box_loss_without_foreground_is_zero_and_has_a_gradient() -> None:

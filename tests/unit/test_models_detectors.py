@@ -80,6 +80,21 @@ def test_the_towers_of_vgg16_read_what_the_paper_says() -> None:
     assert {tower.pooling.normalise for tower in network.towers} == {l2_normalised}
 
 
+@pytest.mark.parametrize(
+    ("name", "rounding"),
+    [
+        ("fast-rcnn-vgg16", "caffe"),
+        ("multipathnet-mini", "caffe"),
+        ("multipathnet-resnet18", "v2"),
+        ("multipathnet-resnet50", "v2"),
+    ],
+)
+def test_regions_are_rounded_as_each_network_was_trained(name: str, rounding: str) -> None:
+    network = build(name, classes=3, **NARROW.get(name, {}))
+    assert isinstance(network, MultiPathNet)
+    assert {tower.pooling.rounding for tower in network.towers} == {rounding}
+
+
 def test_without_normalisation_conv4_and_conv3_are_divided_and_conv5_is_passed_on() -> None:
     network = build("multipathnet-vgg16", classes=3, width=4, mixed=32, hidden=16, normalised=0)
     assert isinstance(network, MultiPathNet)

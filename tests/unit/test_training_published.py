@@ -143,6 +143,15 @@ def test_the_mask_loss_weighs_as_much_as_lambda_says() -> None:
     assert task.objective({"score": torch.tensor(2.0)}).item() == 2
 
 
+def test_sharpmask_weighs_its_mask_loss_as_deepmask_does() -> None:
+    assert SharpMaskTask(narrow_sharpmask()).objective({"mask": torch.tensor(2.0)}).item() == 64
+
+
+def test_a_detector_weighs_both_losses_equally() -> None:
+    losses = {"class": torch.tensor(2.0), "box": torch.tensor(0.5)}
+    assert MultiPathNetTask(narrow_detector()).objective(losses).item() == 2.5
+
+
 def test_a_step_is_plain_sgd_with_momentum_and_decay() -> None:
     """Two steps on the mask head, written out: v = 0.9 v + (g + 5e-4 w); w = w - lr v."""
     task = DeepMaskTask(narrow_deepmask())

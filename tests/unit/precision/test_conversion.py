@@ -58,7 +58,7 @@ def test_every_stage_has_the_precision_that_was_asked(mixed: Converted) -> None:
 
 def test_the_search_is_recorded_layer_by_layer(mixed: Converted) -> None:
     record = mixed.record["stages"]["propose"]
-    assert record["noise"] <= 0.05
+    assert 0 < record["noise"] < 0.004  # without the correction of biases it is 0.007
     assert len(record["noise_alone"]) == 37
     assert record["never"]["node_conv2d"] == "has 8 channels or fewer"
     assert mixed.record["pictures"] == ["cat.jpg", "coffee.jpg"]

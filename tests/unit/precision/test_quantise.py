@@ -125,24 +125,39 @@ def test_signed_codes_are_what_tensorrt_takes_and_nearly_the_same(calls: list[Ca
     assert noise(outputs(model, calls), outputs(signed, calls)) < 2e-3
 
 
-def test_a_bias_is_corrected_by_what_rounding_loses_in_the_mean() -> None:
-    # Two weights of 1 and 0.3 and a mean of 1 of both inputs: 0.3 becomes 38/127.
+def corrected(weights: np.ndarray, groups: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return what a layer's bias became, and what rounding did to its weights (O, I)."""
     model = onnx.parser.parse_model(
-        """
+        f"""
         <ir_version: 9, opset_import: ["" : 18]>
-        network (float[1, 2, 1, 2] picture) => (float[1, 1, 1, 2] vectors)
-        { [layer] vectors = Conv (picture, w) }
+        network (float[1, 2, 1, 3] picture) => (float[1, 4, 1, 2] vectors)
+        {{ [layer] vectors = Conv <group = {groups}> (picture, w, b) }}
         """
     )
-    weights = np.array([1.0, 0.3], np.float32).reshape(1, 2, 1, 1)
-    model.graph.initializer.append(numpy_helper.from_array(weights, "w"))
-    calls = [{"picture": np.array([0.5, 1.5, 2.0, 0.0], np.float32).reshape(1, 2, 1, 2)}]
+    for name, values in (("w", weights), ("b", np.array([0.5, -0.25, 0.125, 1.0]))):
+        stored = numpy_helper.from_array(values.astype(np.float32), name)
+        model.graph.initializer.append(stored)
+    calls = [{"picture": np.array([[[[0.5, 1.5, 1.0]], [[8.0, 0.0, 7.0]]]], np.float32)}]
     found = quantiser(model, calls).quantised(["layer"])
-    stored = {one.name: numpy_helper.to_array(one) for one in found.graph.initializer}
-    scale = float(stored["w_scales"][0])
-    lost = float((stored["w_codes"].astype(float) * scale - weights).sum())
-    assert stored["w_bias_corrected"] == pytest.approx(-lost, abs=1e-7)
-    assert lost != 0
+    kept = {one.name: numpy_helper.to_array(one) for one in found.graph.initializer}
+    scales = kept["w_scales"].reshape(-1, 1, 1, 1).astype(np.float64)
+    return kept["b_corrected"], (kept["w_codes"] * scales - weights).sum(axis=(2, 3))
+
+
+def test_a_bias_is_corrected_by_what_rounding_loses_in_the_mean() -> None:
+    rows = [[1.0, -0.305], [-0.4, 0.75], [0.3, -1.0], [0.111, 0.9]]
+    bias, lost = corrected(np.array(rows).reshape(4, 2, 1, 1), 1)
+    shift = lost @ [1.0, 5.0]  # the means of the two channels that are read
+    assert np.abs(shift).min() > 1e-4
+    assert bias == pytest.approx(np.array([0.5, -0.25, 0.125, 1.0]) - shift, abs=1e-6)
+
+
+def test_a_bias_of_groups_is_corrected_by_the_channels_that_its_group_reads() -> None:
+    rows = [[1.0, -0.305], [-0.4, 0.75], [0.3, -1.0], [0.111, 0.9]]
+    bias, lost = corrected(np.array(rows).reshape(4, 1, 1, 2), 2)
+    shift = lost[:, 0] * [1.0, 1.0, 5.0, 5.0]
+    assert np.abs(shift).min() > 1e-4
+    assert bias == pytest.approx(np.array([0.5, -0.25, 0.125, 1.0]) - shift, abs=1e-6)
 
 
 def test_the_last_layer_of_scores_is_never_int8() -> None:

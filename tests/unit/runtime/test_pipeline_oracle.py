@@ -11,10 +11,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.unit.conftest import write_contrast_bundle
 
 import foveate
 from foveate.arrays import Bytes
-from foveate.bundle import Bundle, Manifest
+from foveate.bundle import (
+    Bundle,
+    ClassifySpec,
+    FeaturesSpec,
+    Manifest,
+    MaskSpec,
+    PreprocessingSpec,
+    SelectSpec,
+)
 from foveate.kernels.bilinear_upsample.reference import paste, tight_box
 from foveate.kernels.finish.reference import Detection, finish
 from foveate.kernels.nms.reference import nms
@@ -57,11 +66,11 @@ class Oracle:
     def canvas(self, height: int, width: int, border: int, multiple: int) -> np.ndarray:
         level = resample(self.working, height, width)
         sides = [multiple * -(-(side + 2 * border) // multiple) for side in (height, width)]
-        canvas = np.full((3, *sides), -127 / 128)
-        canvas[:, border : border + height, border : border + width] = (
-            level.transpose(2, 0, 1) - 127.0
-        ) / 128
-        return canvas
+        numbers = self.manifest.preprocessing
+        canvas = np.full((3, *sides), numbers.fill, np.float64)
+        canvas[:, border : border + height, border : border + width] = level.transpose(2, 0, 1)
+        mean, std = (np.array(values)[:, None, None] for values in (numbers.mean, numbers.std))
+        return np.asarray((canvas - mean) / std)
 
     def proposals(self) -> list[tuple[float, tuple[float, ...], np.ndarray]]:
         """Return (score, geometry, logits) of the windows, best first."""
@@ -152,12 +161,38 @@ class Oracle:
 SIZES = [(120, 170), (200, 140), (64, 300), (300, 420)]
 
 
+@pytest.fixture(scope="module")
+def uneven_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The contrast bundle, with numbers that all tell when they are exchanged or left out."""
+    return write_contrast_bundle(
+        tmp_path_factory.mktemp("uneven") / "bundle",
+        preprocessing=PreprocessingSpec(mean=(120, 127, 131), std=(125, 128, 134), fill=9),
+        select=SelectSpec(top_k=17, window_nms=0.7),
+        mask=MaskSpec(size=160, threshold=0.31),
+        features=FeaturesSpec(short_side=112, long_side=200, multiple=32),
+        classify=ClassifySpec(
+            delta_mean=(0.05, -0.08, 0.11, -0.06),
+            delta_std=(0.7, 1.3, 0.8, 1.4),
+            nms=0.45,
+            top_n=6,
+            calibration=(0.4, 0.8, 0.3),
+            proposal_nms=0.7,
+        ),
+    )
+
+
+@pytest.fixture(params=["contrast_bundle", "uneven_bundle"])
+def bundle(request: pytest.FixtureRequest) -> Bundle:
+    path: Path = request.getfixturevalue(request.param)
+    return Bundle.open(path)
+
+
 @pytest.mark.parametrize("size", SIZES)
-def test_proposals_are_those_of_the_oracle(contrast_bundle: Path, size: tuple[int, int]) -> None:
+def test_proposals_are_those_of_the_oracle(bundle: Bundle, size: tuple[int, int]) -> None:
     picture = colourful_picture(*size)
-    with foveate.load(contrast_bundle) as pipeline:
+    with foveate.load(bundle.root) as pipeline:
         found = pipeline.propose(picture)
-    oracle = Oracle(Bundle.open(contrast_bundle).manifest, picture)
+    oracle = Oracle(bundle.manifest, picture)
     expected = oracle.proposals()
     boxes = oracle.boxes(expected)
     solid = boxes[:, 2] > 0
@@ -168,12 +203,12 @@ def test_proposals_are_those_of_the_oracle(contrast_bundle: Path, size: tuple[in
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_detections_are_those_of_the_oracle(contrast_bundle: Path, size: tuple[int, int]) -> None:
+def test_detections_are_those_of_the_oracle(bundle: Bundle, size: tuple[int, int]) -> None:
     picture = colourful_picture(*size)
     options = foveate.Options(min_score=0.3)
-    with foveate.load(contrast_bundle, options=options) as pipeline:
+    with foveate.load(bundle.root, options=options) as pipeline:
         found = pipeline(picture)
-    expected = Oracle(Bundle.open(contrast_bundle).manifest, picture).detections()
+    expected = Oracle(bundle.manifest, picture).detections()
     assert len(set(found.names)) >= 2
     assert found.labels.tolist() == [label for _, _, label, _ in expected]
     assert found.scores == pytest.approx([score for _, score, *_ in expected], abs=1e-5)
