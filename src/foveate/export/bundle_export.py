@@ -42,10 +42,11 @@ from foveate.export.stages import cascade_stages, deepmask_of, paste_stage
 from foveate.models.checkpoint import Cascade, round_to_half
 from foveate.models.deepmask import STRIDE
 from foveate.models.sharpmask import SharpMask
+from foveate.typed_options import TypedOptions
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExportOptions:
+class ExportOptions(TypedOptions):
     """What a bundle says beside its networks; the defaults are those of `mini`.
 
     Attributes:
@@ -83,6 +84,7 @@ class ExportOptions:
     precision: PrecisionOptions | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_passes(self.passes)
 
     @classmethod

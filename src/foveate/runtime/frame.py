@@ -33,23 +33,23 @@ class Frame:
         self.slot = slot
         self.plan = plan
         self._settings = settings
-        self._k = settings.select.top_k
+        self.k = min(settings.select.top_k, plan.windows)
         buffer = slot.workspace.buffer
         self.picture = buffer("picture", (plan.height, plan.width, 3), BYTE)
         self.working = self.picture  # unless the picture is too large
         if (plan.working_height, plan.working_width) != (plan.height, plan.width):
             shape = (plan.working_height, plan.working_width, 3)
             self.working = buffer("working", shape, BYTE)
-        self.picks = buffer("picks", (self._k, 3), INT)
-        self.geometry = buffer("geometry", (self._k, 4), FLOAT)
-        self.scores = buffer("scores", (self._k,), FLOAT)
+        self.picks = buffer("picks", (self.k, 3), INT)
+        self.geometry = buffer("geometry", (self.k, 4), FLOAT)
+        self.scores = buffer("scores", (self.k,), FLOAT)
         self.count = buffer("count", (1,), INT)
         side = settings.manifest.mask.size
-        self.logits = buffer("logits", (self._k, side, side), FLOAT)
-        self.boxes = buffer("boxes", (self._k, 4), FLOAT)
-        self.kept = buffer("kept", (self._k,), INT)
+        self.logits = buffer("logits", (self.k, side, side), FLOAT)
+        self.boxes = buffer("boxes", (self.k, 4), FLOAT)
+        self.kept = buffer("kept", (self.k,), INT)
         self.kept_count = buffer("kept count", (1,), INT)
-        self.regions = buffer("regions", (self._k, 4), FLOAT)
+        self.regions = buffer("regions", (self.k, 4), FLOAT)
 
     def canvas(self, level: LevelPlan) -> Buffer:
         """Return the canvas of a level; all levels share it, one after the other."""
@@ -102,19 +102,20 @@ class Frame:
         columns = len(self._settings.manifest.class_names) + 1
         buffer = self.slot.workspace.buffer
         return {
-            "probabilities": buffer("probabilities", (self._k, columns), FLOAT),
-            "deltas": buffer("deltas", (self._k, columns, 4), FLOAT),
+            "probabilities": buffer("probabilities", (self.k, columns), FLOAT),
+            "deltas": buffer("deltas", (self.k, columns, 4), FLOAT),
         }
 
     def found(self) -> dict[str, Buffer]:
         """Return the detections: (N, ...) each, and how many there are."""
         buffer, spec = self.slot.workspace.buffer, self._settings.classify
         assert spec is not None
+        most = min(spec.top_n, self.k * len(self._settings.manifest.class_names))
         return {
-            "boxes": buffer("found boxes", (spec.top_n, 4), FLOAT),
-            "scores": buffer("found scores", (spec.top_n,), FLOAT),
-            "labels": buffer("found labels", (spec.top_n,), LONG),
-            "rows": buffer("found rows", (spec.top_n,), INT),
+            "boxes": buffer("found boxes", (most, 4), FLOAT),
+            "scores": buffer("found scores", (most,), FLOAT),
+            "labels": buffer("found labels", (most,), LONG),
+            "rows": buffer("found rows", (most,), INT),
             "count": buffer("found count", (1,), INT),
         }
 

@@ -7,16 +7,21 @@ from dataclasses import dataclass
 
 from foveate.errors import OptionError
 from foveate.scores import MIN_SCORE
+from foveate.typed_options import TypedOptions
 
 __all__ = ["Options"]
 
 
+_MOST_THREADS = 1024
+
+
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(TypedOptions):
     """Options of a pipeline; ``None`` means what the bundle's manifest says.
 
     Args:
-        top_k: Number of windows that are refined, hence the largest number of proposals.
+        top_k: Number of windows that are refined, hence the largest number of proposals; all
+            windows of the picture if there are fewer.
         min_score: Smallest score of a detection, 0 to 1; see :mod:`foveate.scores`.
         top_n: Largest number of detections.
         window_nms: Intersection over union with a better window above which a window is dropped.
@@ -42,6 +47,7 @@ class Options:
     slots: int = 2
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name, least in (
             ("top_k", 1),
             ("top_n", 1),
@@ -52,6 +58,8 @@ class Options:
             value = getattr(self, name)
             if value is not None and value < least:
                 raise OptionError(f"{name} must be at least {least}, found {value}")
+        if self.threads is not None and self.threads > _MOST_THREADS:
+            raise OptionError(f"threads must be at most {_MOST_THREADS}, found {self.threads}")
         for name in ("window_nms", "proposal_nms", "nms"):
             value = getattr(self, name)
             if value is not None and not 0 < value <= 1:

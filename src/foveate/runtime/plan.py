@@ -54,6 +54,11 @@ class Plan:
     levels: tuple[LevelPlan, ...]
     features: FeaturesPlan | None
 
+    @property
+    def windows(self) -> int:
+        """Number of windows of all levels."""
+        return sum(level.rows * level.columns for level in self.levels)
+
     @classmethod
     def of(
         cls,

@@ -96,7 +96,7 @@ class Stages:
         """Make the mask of each window, some windows at a time, and find the masks' boxes."""
         main = frame.slot.main
         self._turns.begin("refine", main)
-        for first in range(0, self._settings.select.top_k, REFINED_AT_ONCE):
+        for first in range(0, frame.k, REFINED_AT_ONCE):
             self._refine_some(frame, first)
         self._turns.end("refine", main)
         self._device.launch(
@@ -167,7 +167,7 @@ class Stages:
 
     def _refine_some(self, frame: Frame, first: int) -> None:
         """Gather what belongs to the windows from ``first`` on, and make their masks."""
-        main, last = frame.slot.main, min(first + REFINED_AT_ONCE, self._settings.select.top_k)
+        main, last = frame.slot.main, min(first + REFINED_AT_ONCE, frame.k)
         bindings = {"logits": frame.logits.part(first, last)}
         for spec in self._manifest.stages["refine"].inputs:
             bindings[spec.name] = self._gather(frame, spec.name, first, last)

@@ -13,11 +13,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
+from foveate.typed_options import TypedOptions
+
 __all__ = ["LegacyOptions"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class LegacyOptions:
+class LegacyOptions(TypedOptions):
     """Quirks of the released training and of running on pictures, each off unless asked for.
 
     Attributes:

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from foveate.errors import ModelError, OptionError
 from foveate.training.resume import REMEDY, ResumeFile
+from foveate.typed_options import TypedOptions
 
 Losses = dict[str, Tensor]
 Step = Callable[[np.random.Generator], Losses]
@@ -146,7 +147,7 @@ def multiplies_bfloat16() -> bool:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LoopOptions:
+class LoopOptions(TypedOptions):
     """The schedule of a `mini` network.
 
     Attributes:
@@ -169,6 +170,7 @@ class LoopOptions:
     bfloat16: bool = field(default_factory=multiplies_bfloat16)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.steps < 1 or self.checkpoint_every < 1:
             raise OptionError("steps and checkpoint_every must be at least 1")
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from foveate.training.dataset import CocoDataset
 from foveate.training.frozen_trunk import FrozenTrunk
+from foveate.typed_options import TypedOptions
 
 STRIDES = (8, 16, 32)
 
@@ -27,7 +28,7 @@ class ProposalBoxes(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RegionOptions:
+class RegionOptions(TypedOptions):
     """Size of the picture that the trunk sees.
 
     Attributes:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from foveate.models.sharpmask import SKIP_STRIDES
 from foveate.training.views import LabelRules
+from foveate.typed_options import TypedOptions
 
 HALO = 2
 """Cells kept around a fine window: what the two 3x3 convolutions of a horizontal half reach."""
@@ -22,7 +23,7 @@ MASKS_PER_VIEW = 2
 
 
 @dataclass(frozen=True, kw_only=True)
-class CacheOptions:
+class CacheOptions(TypedOptions):
     """How much to cache.
 
     Attributes:

@@ -11,11 +11,12 @@ import pytest
 import foveate
 from foveate.arrays import Array, Bytes
 from foveate.bundle import Bundle
-from foveate.errors import BundleError, InputError, OptionError
+from foveate.errors import BackendError, BundleError, InputError, OptionError
 from foveate.runtime.devices import HostDevice
 from foveate.runtime.engines import Engine, FunctionEngine
 from foveate.runtime.engines.onnxruntime import OnnxRuntimeEngine
 from foveate.runtime.pipeline import Pipeline
+from foveate.runtime.plan import Plan
 from foveate.runtime.slot import Slot
 
 RED = (255, 0, 0)
@@ -327,3 +328,19 @@ def test_what_is_no_picture_is_refused(pipeline: Pipeline) -> None:
 
 def test_repr_names_bundle_and_device(pipeline: Pipeline) -> None:
     assert repr(pipeline) == "Pipeline('contrast', device='host')"
+
+
+def test_no_more_windows_are_refined_than_a_picture_has(contrast_bundle: Path) -> None:
+    picture = square_picture(90, 130, (10, 12, 45, 50))
+    everything = foveate.Options(top_k=10**12, top_n=10**12, window_nms=1, min_score=0)
+    with foveate.load(contrast_bundle, options=everything) as pipeline:
+        windows = Plan.of(
+            90, 130, pipeline.bundle.manifest.pyramid, pipeline.bundle.manifest.windows, None
+        ).windows
+        assert len(pipeline.propose(picture)) <= windows < 10_000
+        assert len(pipeline(picture)) > 0
+
+
+def test_an_image_that_needs_more_memory_than_there_is_says_how_much() -> None:
+    with pytest.raises(BackendError, match="^there is no memory for 4000000000000 MB: use a small"):
+        HostDevice().allocate((4 * 10**18,), np.dtype(np.uint8))

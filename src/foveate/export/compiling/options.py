@@ -10,6 +10,7 @@ from typing import Any
 
 from foveate.errors import OptionError
 from foveate.export.compiling.targets import TARGETS
+from foveate.typed_options import TypedOptions
 
 __all__ = ["COMPATIBILITIES", "CompileOptions"]
 
@@ -17,7 +18,7 @@ COMPATIBILITIES = ("none", "ampere+", "same-compute-capability")
 
 
 @dataclass(frozen=True, kw_only=True)
-class CompileOptions:
+class CompileOptions(TypedOptions):
     """What is compiled, for what, and how; impossible combinations raise `OptionError`.
 
     Attributes:
@@ -55,6 +56,7 @@ class CompileOptions:
     plugins: Path | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.target not in TARGETS:
             known = ", ".join(TARGETS)
             raise OptionError(f"there is no target {self.target!r}", remedy=f"use {known}")

@@ -13,6 +13,7 @@ from foveate.errors import OptionError
 from foveate.export.inspection.precision import PRECISIONS
 from foveate.export.precision.ranges import METHODS
 from foveate.pictures import find_pictures
+from foveate.typed_options import TypedOptions
 
 __all__ = ["PHOTOGRAPHS", "PrecisionOptions"]
 
@@ -24,7 +25,7 @@ MOST_PICTURES = 32
 
 
 @dataclass(frozen=True, kw_only=True)
-class PrecisionOptions:
+class PrecisionOptions(TypedOptions):
     """How the stages compute.
 
     Attributes:
@@ -43,6 +44,7 @@ class PrecisionOptions:
     noise: float = 0.01
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name in (self.default, *self.stages.values()):
             if name not in PRECISIONS:
                 raise OptionError(

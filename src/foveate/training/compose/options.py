@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from foveate.errors import OptionError
+from foveate.typed_options import TypedOptions
 
 __all__ = [
     "BackgroundOptions",
@@ -31,7 +32,7 @@ Range = tuple[float, float]
 
 
 @dataclass(frozen=True, kw_only=True)
-class LightOptions:
+class LightOptions(TypedOptions):
     """A change of light and colour, drawn evenly from plus and minus each number.
 
     Attributes:
@@ -48,7 +49,7 @@ class LightOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ObjectOptions:
+class ObjectOptions(TypedOptions):
     """How cut-outs become objects.
 
     Attributes:
@@ -88,6 +89,7 @@ class ObjectOptions:
     shadow: float = 0.2
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         low, high = self.count
         if not 1 <= low <= high:
             raise OptionError(
@@ -101,7 +103,7 @@ class ObjectOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class BackgroundOptions:
+class BackgroundOptions(TypedOptions):
     """How pictures become backgrounds.
 
     Attributes:
@@ -120,7 +122,7 @@ class BackgroundOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DistractorOptions:
+class DistractorOptions(TypedOptions):
     """Patches of other backgrounds: shapes with an outline that are no object of any class.
 
     Attributes:
@@ -137,7 +139,7 @@ class DistractorOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FinishOptions:
+class FinishOptions(TypedOptions):
     """What happens to the whole picture in the end.
 
     Attributes:
@@ -154,7 +156,7 @@ class FinishOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ComposeOptions:
+class ComposeOptions(TypedOptions):
     """A data set's pictures.
 
     Attributes:
@@ -172,6 +174,7 @@ class ComposeOptions:
     finish: FinishOptions = field(default_factory=FinishOptions)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.sizes or any(min(size) < 16 for size in self.sizes):
             raise OptionError(
                 f"pictures need at least one size of 16 x 16 pixels or more, found {self.sizes}"

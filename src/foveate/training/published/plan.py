@@ -12,6 +12,7 @@ from foveate.training.loader import Source
 from foveate.training.published.schedules import Schedule
 from foveate.training.published.sgd import Precision
 from foveate.training.published.task import Task
+from foveate.typed_options import TypedOptions
 
 S = TypeVar("S")
 B = TypeVar("B")
@@ -46,7 +47,7 @@ class Plan(Generic[S, B]):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainOptions:
+class TrainOptions(TypedOptions):
     """How the work is done, and how often it is written down.
 
     Attributes:
@@ -68,6 +69,7 @@ class TrainOptions:
     validation_batches: int = 32
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.seed < 0:
             raise OptionError(f"the seed must not be negative, found {self.seed}")
         for name in ("checkpoint_every", "scalars_every", "validate_every", "validation_batches"):

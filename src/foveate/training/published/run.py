@@ -40,6 +40,7 @@ from foveate.training.published.sgd import choose_precision
 from foveate.training.published.train import train
 from foveate.training.resume import weights_digest
 from foveate.training.sampling import ProposalTable, measure_statistics
+from foveate.typed_options import TypedOptions
 
 _log = logging.getLogger(__name__)
 
@@ -51,7 +52,7 @@ Report = Callable[[str, int, int, Mapping[str, float]], None]
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunOptions:
+class RunOptions(TypedOptions):
     """One training.
 
     Attributes:
@@ -97,6 +98,7 @@ class RunOptions:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         family = self.network.partition("-")[0]
         needs_deepmask = family == "sharpmask"
         needs_proposals = family in {"multipathnet", "fast"}

@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from foveate.errors import OptionError
+from foveate.typed_options import TypedOptions
 
 __all__ = ["MaskSamplerOptions", "RegionSamplerOptions", "ScoreSamplerOptions", "WindowOptions"]
 
@@ -21,7 +22,7 @@ def _check(good: bool, name: str, expected: str, found: object) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class WindowOptions:
+class WindowOptions(TypedOptions):
     """The window of DeepMask and SharpMask, in pixels of the patch.
 
     Attributes:
@@ -38,6 +39,7 @@ class WindowOptions:
     flip: float = 0.5
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _check(0 < self.window <= self.patch, "window", f"1 to patch ({self.patch})", self.window)
         even = (self.patch - self.window) % 2 == 0
         _check(even, "window", f"as even or odd as patch ({self.patch})", self.window)
@@ -51,7 +53,7 @@ class WindowOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class MaskSamplerOptions:
+class MaskSamplerOptions(TypedOptions):
     """Mask batches (DeepMask section 3.2; `maskSampling`, `jitterBox`).
 
     Attributes:
@@ -73,6 +75,7 @@ class MaskSamplerOptions:
     least_side: float = 5.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _check(self.label_side > 0, "label_side", "at least 1", self.label_side)
         _check(self.shift >= 0, "shift", "at least 0", self.shift)
         _check(self.octaves >= 0, "octaves", "at least 0", self.octaves)
@@ -80,7 +83,7 @@ class MaskSamplerOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScoreSamplerOptions:
+class ScoreSamplerOptions(TypedOptions):
     """Score batches (DeepMask section 3.2; `scoreSampling`, `createBBstruct`).
 
     NOTE: Which negatives? The released rule compares places in different frames and cannot be
@@ -113,6 +116,7 @@ class ScoreSamplerOptions:
     least_side: float = 10.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _check(0 <= self.positive <= 1, "positive", "0 to 1", self.positive)
         _check(self.octaves > 0, "octaves", "above 0", self.octaves)
         low, high = self.negative_scales
@@ -121,7 +125,7 @@ class ScoreSamplerOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RegionSamplerOptions:
+class RegionSamplerOptions(TypedOptions):
     """Regions for MultiPathNet (section 4 of the paper; `train_coco.sh`, `BatchProviderROI.lua`).
 
     Attributes:
@@ -150,6 +154,7 @@ class RegionSamplerOptions:
     flip: float = 0.5
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _check(self.regions >= 1, "regions", "at least 1", self.regions)
         _check(0 <= self.foreground <= 1, "foreground", "0 to 1", self.foreground)
         rising = list(self.thresholds) == sorted(set(self.thresholds))

@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Dataclasses of options that check the types of their values."""
+
+from __future__ import annotations
+
+import types
+from contextlib import suppress
+from dataclasses import fields
+from math import isfinite
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+import numpy as np
+
+from foveate.errors import OptionError
+
+__all__ = ["TypedOptions"]
+
+_NAMES = {
+    bool: "True or False",
+    float: "a finite number",
+    int: "an integer",
+    str: "a string",
+    types.NoneType: "None",
+}
+
+
+class TypedOptions:
+    """Base of frozen dataclasses of options; NumPy's scalars become Python's, lists tuples.
+
+    Raises:
+        OptionError: A value is not of the type that its field is annotated with.
+    """
+
+    def __post_init__(self) -> None:
+        hints = get_type_hints(type(self))
+        for name in (item.name for item in fields(self)):  # type: ignore[arg-type]  # of a dataclass
+            value = getattr(self, name)
+            try:
+                object.__setattr__(self, name, _converted(hints[name], value))
+            except (TypeError, OverflowError) as error:
+                raise OptionError(
+                    f"{name} must be {_description(hints[name])}, found {value!r:.60}"
+                ) from error
+
+
+def _converted(kind: Any, value: Any) -> Any:
+    """Return a value as one of the annotated type, or raise TypeError."""
+    origin, items = get_origin(kind) or kind, get_args(kind)
+    if isinstance(value, np.generic):
+        value = value.item()
+    if origin in (Union, types.UnionType):
+        for item in items:
+            with suppress(TypeError):
+                return _converted(item, value)
+    elif origin is Literal:
+        if value in items:
+            return value
+    elif origin is tuple and isinstance(value, (tuple, list)):
+        parts = items[:1] * len(value) if items[-1] is Ellipsis else items
+        if len(parts) == len(value):
+            return tuple(map(_converted, parts, value))
+    elif origin is float:
+        if type(value) in (int, float) and isfinite(value):
+            return value
+    # A bool is an int to Python: True must not pass for 1.
+    elif isinstance(value, origin) and (origin is bool or not isinstance(value, bool)):
+        return value
+    raise TypeError
+
+
+def _description(kind: Any) -> str:
+    origin, items = get_origin(kind) or kind, get_args(kind)
+    if origin in (Union, types.UnionType):
+        return " or ".join(map(_description, items))
+    if origin is Literal:
+        return f"one of {', '.join(map(str, items))}"
+    if origin is tuple:
+        some = _description(items[0]).removeprefix("an ").removeprefix("a ")
+        return f"a tuple of {'' if items[-1] is Ellipsis else f'{len(items)} '}{some}s"
+    return _NAMES.get(origin, f"a {origin.__name__}")

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pytest
+
+import foveate
+from foveate.errors import OptionError
+from foveate.runtime.options import Options
+from foveate.typed_options import TypedOptions
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample(TypedOptions):
+    whole: int = 1
+    real: float | None = None
+    flag: bool = False
+    name: str = ""
+    choice: Literal["a", "b"] = "a"
+    pair: tuple[int, float] = (1, 1.0)
+    many: tuple[float, ...] = ()
+    file: Path | None = None
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "expected"),
+    [
+        ("whole", True, "an integer"),
+        ("whole", 2.5, "an integer"),
+        ("whole", "3", "an integer"),
+        ("whole", None, "an integer"),
+        ("whole", np.float64(2), "an integer"),
+        ("whole", np.True_, "an integer"),
+        ("real", "0.5", "a finite number or None"),
+        ("real", float("nan"), "a finite number or None"),
+        ("real", np.float32("inf"), "a finite number or None"),
+        ("real", True, "a finite number or None"),
+        ("real", 10**400, "a finite number or None"),
+        ("flag", 1, "True or False"),
+        ("flag", "yes", "True or False"),
+        ("name", b"x", "a string"),
+        ("choice", "c", "one of a, b"),
+        ("pair", (1, 2, 3), "a tuple of 2 integers"),
+        ("pair", (1.5, 2), "a tuple of 2 integers"),
+        ("many", 1.0, "a tuple of finite numbers"),
+        ("many", ("x",), "a tuple of finite numbers"),
+        ("file", 3, "a Path or None"),
+    ],
+)
+def test_a_value_of_another_type_is_refused_by_name(field: str, value: Any, expected: str) -> None:
+    with pytest.raises(OptionError, match=f"^{field} must be {expected}, found "):
+        Sample(**{field: value})
+
+
+def test_scalars_of_numpy_and_lists_are_taken_as_those_of_python() -> None:
+    made = Sample(
+        whole=np.uint8(3),  # type: ignore[arg-type]
+        real=np.float32(0.5),  # type: ignore[arg-type]
+        flag=np.True_,  # type: ignore[arg-type]
+        many=[1, np.float64(2)],  # type: ignore[arg-type]
+    )
+    assert made == Sample(whole=3, real=0.5, flag=True, many=(1, 2.0))
+    assert [type(made.whole), type(made.real), type(made.flag)] == [int, float, bool]
+
+
+@pytest.mark.parametrize("name", [one.name for one in fields(Options)])
+@pytest.mark.parametrize("value", ["0.5", float("nan"), [1], b"1", {}])
+def test_every_option_of_a_pipeline_checks_its_type(name: str, value: Any) -> None:
+    with pytest.raises(OptionError, match=f"^{name} must be "):
+        Options(**{name: value})
+
+
+def test_a_number_of_threads_that_no_machine_has_is_refused() -> None:
+    with pytest.raises(OptionError, match="^threads must be at most 1024, found 100000000$"):
+        Options(threads=10**8)
+
+
+def test_all_options_of_the_package_check_their_types() -> None:
+    unchecked = [
+        line
+        for path in Path(foveate.__file__).parent.rglob("*.py")
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if re.fullmatch(r"class \w+Options:", line)
+    ]
+    assert unchecked == ["class TypedOptions:"]
