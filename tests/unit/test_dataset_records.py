@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+from pycocotools import mask as coco_mask
 from tests.unit.dataset_samples import (
     HEIGHT,
     WIDTH,
@@ -22,6 +24,7 @@ from tests.unit.dataset_samples import (
 
 from foveate.errors import DataError
 from foveate.training.dataset import CocoDataset, Reason, read_annotations
+from foveate.training.dataset.segmentations import check_code
 from foveate.training.evaluation import GroundTruth
 
 # pycocotools decodes into an array type of its own, of which NumPy 2 disapproves.
@@ -29,6 +32,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:Depreca
 
 # --- bad records ----------------------------------------------------------------------------
 
+CUT = compressed()["counts"][:-1]
 BAD_RECORDS = [
     (Reason.MALFORMED, annotation(id="seven")),
     (Reason.MALFORMED, annotation(id=1.5)),
@@ -43,8 +47,26 @@ BAD_RECORDS = [
     (Reason.MALFORMED, "no annotation at all"),
     (Reason.UNKNOWN_PICTURE, annotation(image_id=9)),
     (Reason.UNKNOWN_CATEGORY, annotation(category_id=4)),
-    (Reason.BAD_MASK, annotation(segmentation=None)),
-    (Reason.BAD_MASK, annotation(segmentation=[])),
+    (Reason.MALFORMED, annotation(iscrowd="false")),
+    (Reason.MALFORMED, annotation(iscrowd=2)),
+    (Reason.MALFORMED, annotation(iscrowd="")),
+    (Reason.MALFORMED, annotation(iscrowd=True)),
+    (Reason.MALFORMED, annotation() | {"iscrowd": None}),
+    (Reason.MALFORMED, annotation(category_id=True)),
+    (Reason.MALFORMED, annotation(image_id="1.0")),
+    (Reason.MALFORMED, annotation(image_id=[1])),
+    (Reason.MALFORMED, annotation(area=True)),
+    (Reason.MALFORMED, annotation(area=-1)),
+    (Reason.MALFORMED, annotation(bbox=[1, 2, 10**400, 4])),
+    (Reason.MALFORMED, annotation(bbox="1234")),
+    (Reason.NO_MASK, annotation(segmentation=None)),
+    (Reason.NO_MASK, annotation(segmentation=[])),
+    (Reason.BAD_MASK, annotation(segmentation=None, bbox=None)),
+    (Reason.BAD_MASK, annotation(segmentation=[], bbox=[1, 2, 0, 4])),
+    (Reason.BAD_MASK, annotation(segmentation=[[1, 1, 5, 10**400, 9, 1]])),
+    (Reason.BAD_MASK, annotation(segmentation={"size": [HEIGHT, WIDTH], "counts": CUT})),
+    (Reason.BAD_MASK, annotation(segmentation={"size": [HEIGHT, WIDTH], "counts": "Zoë"})),
+    (Reason.BAD_MASK, annotation(segmentation={"size": [HEIGHT, WIDTH], "counts": ""})),
     (Reason.BAD_MASK, annotation(segmentation=[[1, 1, 5, 5]])),
     (Reason.BAD_MASK, annotation(segmentation=[[1, 1, 5, 5, 9, 1, 3]])),
     (Reason.BAD_MASK, annotation(segmentation=[[1, 1, 5, "5", 9, 1]])),
@@ -66,7 +88,7 @@ def test_training_leaves_a_bad_record_out_and_counts_it(reason: Reason, bad: Any
 
 @pytest.mark.parametrize(("reason", "bad"), BAD_RECORDS)
 def test_evaluation_refuses_a_bad_record_and_names_it(reason: Reason, bad: Any) -> None:
-    name = f"annotation {bad['id']}" if isinstance(bad, dict) else "annotation number 2"
+    name = "annotation" if isinstance(bad, dict) else "annotation number 2"
     with pytest.raises(DataError, match=f"{name}.*cannot be used, because {reason}.*some.json"):
         read(annotation(id=41), bad, strict=True)
 
@@ -109,26 +131,88 @@ def test_an_object_that_is_partly_outside_is_kept() -> None:
     assert len(table.problems) == 0
 
 
-def test_a_damaged_code_is_named_when_its_mask_is_asked_for() -> None:
-    damaged = {"size": [HEIGHT, WIDTH], "counts": compressed()["counts"][:-2]}
-    table = read(annotation(id=17, segmentation=damaged))
-    with pytest.raises(
-        DataError, match="annotation 17 of picture 1 has a bad mask: the run-length code"
-    ):
-        table.mask(0)
+@pytest.mark.parametrize("value", ["0", "1", 0.0, 1, 1.0])
+def test_a_crowd_is_written_as_a_number_or_a_digit(value: Any) -> None:
+    assert read(annotation(iscrowd=value)).crowds.tolist() == [float(value) == 1]
 
 
-def test_a_damaged_code_is_refused_by_evaluation_at_once() -> None:
-    damaged = {"size": [HEIGHT, WIDTH], "counts": compressed()["counts"][:-2]}
-    bad = content(annotation(id=17, segmentation=damaged))
-    with pytest.raises(DataError, match="annotation 17 of picture 1 has a bad mask"):
-        GroundTruth(bad, pictures=Path("pictures"), name="some")
+def test_no_damaged_code_comes_near_pycocotools() -> None:
+    """Its decoder writes past its buffers, so the process dies, not always."""
+    random = np.random.default_rng(0)
+    whole = compressed()["counts"]
+    for _ in range(300):
+        letters = list(whole[: random.integers(1, len(whole) + 1)])
+        for place in random.integers(0, len(letters), random.integers(0, 3)):
+            letters[place] = chr(random.integers(33, 127))
+        bad = annotation(segmentation={"size": [HEIGHT, WIDTH], "counts": "".join(letters)})
+        for entry in (bad, bad | {"bbox": None, "area": 0}):
+            table = read(entry)
+            for row in range(len(table)):
+                assert table.mask(row).sum() == table.segmentations.areas()[row] > 0
 
 
-def test_a_damaged_code_without_a_box_is_left_out() -> None:
-    damaged = {"size": [HEIGHT, WIDTH], "counts": compressed()["counts"][:-2]}
-    table = read(annotation(bbox=None, segmentation=damaged))
-    assert table.problems.counts == {Reason.BAD_MASK: 1}
+def test_runs_that_wrap_around_cover_no_picture() -> None:
+    steps = coco_mask.frPyObjects({"size": [4, 6], "counts": [0, 2**31, 2**31 + 24]}, 4, 6)
+    with pytest.raises(ValueError, match="covers|damaged"):
+        check_code(steps["counts"], 24)
+
+
+def test_boxes_without_masks_are_read_where_masks_are_not_needed(tmp_path: Path) -> None:
+    boxes = (
+        annotation(segmentation=[], area=None),
+        annotation(id=2, bbox=[90, 5, 4, 4], segmentation=[]),
+    )
+    write(tmp_path, content(*boxes))
+    with pytest.raises(DataError, match="none of the objects has a mask, 2 have a box .*outline"):
+        CocoDataset(tmp_path)
+    dataset = CocoDataset(tmp_path, masks=False)
+    assert dataset.annotations.boxes.tolist() == [[10, 5, 10, 10]]
+    assert dataset.annotations.areas.tolist() == [100]
+    assert dataset.problems.counts == {Reason.OUTSIDE: 1}
+    mixed = CocoDataset(write(tmp_path, content(*boxes, annotation(id=3))))
+    assert mixed.annotations.ids.tolist() == [3]
+    assert mixed.problems.counts == {Reason.NO_MASK: 2}
+
+
+def test_two_pictures_of_one_file_are_one_too_many() -> None:
+    data = content(annotation(), annotation(id=2, image_id=2))
+    data["images"][1]["file_name"] = data["images"][0]["file_name"]
+    table = read_annotations(data, file=Path("some.json"), strict=False)
+    assert table.problems.counts == {Reason.REPEATED: 1, Reason.UNKNOWN_PICTURE: 1}
+    with pytest.raises(DataError, match=r"picture 2, 1\.png cannot be used, because it is listed"):
+        read_annotations(data, file=Path("some.json"), strict=True)
+
+
+@pytest.mark.parametrize("change", ["file_name", "height", "id"])
+@pytest.mark.parametrize("value", [None, [], {}, True, "\ud800", 10**400, float("nan"), -1, 2**20])
+def test_no_value_of_a_pictures_field_is_a_surprise(change: str, value: Any) -> None:
+    data = content(annotation(id=7, image_id=2))
+    data["images"][0][change] = value
+    table = read_annotations(data, file=Path("some.json"), strict=False)
+    assert table.ids.tolist() == [7]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (json.dumps(content()).encode("utf-16"), "it is UTF-16, and must be UTF-8"),
+        (b"[" * 100_000, "nested too deeply"),
+        (b'{"images": "\xff"}', "invalid start byte"),
+        (b'{"images": 1' + b"0" * 5000 + b"}", "Exceeds the limit"),
+        (b"", "Expecting value"),
+        (b"null", "'images' is no list"),
+    ],
+)
+def test_a_file_that_is_no_json_in_utf8_says_so(text: bytes, says: str, tmp_path: Path) -> None:
+    (tmp_path / "annotations.json").write_bytes(text)
+    with pytest.raises(DataError, match=rf"{says}.*annotations\.json"):
+        CocoDataset(tmp_path)
+
+
+def test_a_byte_order_mark_is_passed_over(tmp_path: Path) -> None:
+    file = write(tmp_path, content(annotation())) / "annotations.json"
+    file.write_text(file.read_text(encoding="utf-8"), encoding="utf-8-sig")
+    assert len(CocoDataset(tmp_path).annotations) == 1
 
 
 def test_ids_may_start_at_0() -> None:

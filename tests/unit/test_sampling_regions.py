@@ -334,7 +334,17 @@ def test_a_proposal_may_be_a_mask_only() -> None:
     ("text", "message"),
     [
         ("{}", "expected a list of COCO results, found dict"),
-        ("[", "no proposals can be read"),
+        ("[", "no JSON can be read"),
+        (
+            '[{"image_id": 1, "segmentation": {"size": [4, 6], "counts": "H"}, "score": 1}]',
+            "pixels",
+        ),
+        (
+            '[{"image_id": 1, "segmentation": {"size": [4, 6], "counts": "h"}, "score": 1}]',
+            "damaged",
+        ),
+        ('[{"image_id": 1, "segmentation": {"size": 4, "counts": "h"}, "score": 1}]', "its size"),
+        ('[{"image_id": 1, "segmentation": [[1, 2]], "score": 1}]', "it is list and no object"),
         ('[{"image_id": 1, "bbox": [1, 2, 3, 4]}]', "result number 1 is no proposal.*score"),
         ('[{"image_id": 1, "bbox": [1, 2, 3], "score": 1}]', "result number 1 is no proposal"),
     ],

@@ -36,8 +36,8 @@ def command(
     dataset: Annotated[
         Path,
         typer.Option(
-            help="A COCO-format data set: a folder with annotations.json and pictures/, "
-            "or one with validation/ in it; with --annotations, the folder of the pictures."
+            help="A data set, or a part of one, as COCO, CVAT, Roboflow, labelme or `foveate compose` "
+            "lay it out (docs/data.md); with --annotations, the folder of the images."
         ),
     ],
     annotations: Annotated[
@@ -61,7 +61,10 @@ def command(
     ] = None,
     results: Annotated[
         Path | None,
-        typer.Option(help="Evaluate this list of COCO results, of any program, and run no bundle."),
+        typer.Option(
+            help="Evaluate this list of COCO results, of any program, or what `foveate run --json` "
+            "wrote, and run no bundle."
+        ),
     ] = None,
     checkpoint: Annotated[
         Path | None,
@@ -110,6 +113,12 @@ def command(
     truth = GroundTruth.open(dataset, annotations=annotations, limit=limit)
     if truth.problems:
         say(f"objects that nothing can find: {truth.problems.report()}", aside=True)
+    if truth.unmasked:
+        say(
+            f"{truth.unmasked} of {len(truth.objects)} objects have a box and no mask, so boxes "
+            "alone are measured: outline these objects to measure masks",
+            aside=True,
+        )
     task: Task = "proposals" if proposals else "detections"
     top_k = top_k or (_PROPOSALS if proposals else None)
     resampling = Resampling(replicates=replicates, seed=seed)

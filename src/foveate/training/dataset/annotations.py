@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from foveate.errors import DataError
 from foveate.training.dataset.problems import Problems
 from foveate.training.dataset.segmentations import PackedSegmentations, decode_rle
 
@@ -61,23 +60,18 @@ class Annotations:
         return f"annotation {self.ids[index]} of picture {self.picture_ids[picture]}"
 
     def rle(self, index: int) -> dict[str, Any]:
-        """COCO's compressed run-length code of an object's mask.
-
-        Raises:
-            DataError: The stored code does not fit the picture.
-        """
+        """COCO's compressed run-length code of an object's mask, of its picture's size."""
         height, width = self.sizes[self.pictures[index]].tolist()
-        try:
-            return self.segmentations.rle(int(self.rows[index]), height, width)
-        except ValueError as error:
-            raise DataError(
-                f"{self.describe(index)} has a bad mask: {error}",
-                remedy="encode it again with pycocotools",
-            ) from error
+        return self.segmentations.rle(int(self.rows[index]), height, width)
 
     def mask(self, index: int) -> NDArray[np.uint8]:
-        """(H, W) uint8, 1 on the object, of its picture's size; raises as `rle` does."""
+        """(H, W) uint8, 1 on the object, of its picture's size."""
         return decode_rle(self.rle(index))
+
+    @property
+    def masked(self) -> NDArray[np.bool_]:
+        """(N,) bool, which objects have a mask; of the others only the box is known."""
+        return self.segmentations.masked[self.rows]
 
     def polygons(self, index: int) -> list[NDArray[np.float64]]:
         """Polygons of an object, (P, 2) x, y in pixels; none if it has a run-length code."""

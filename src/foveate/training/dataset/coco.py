@@ -49,6 +49,8 @@ class CocoDataset:
         directory: one part of a data set in any of `LAYOUTS`, or what `find_parts` found; with
             `annotations`, the pictures.
         annotations: file of the annotations, where it is not in `directory`.
+        masks: leave out objects that have a box and no mask, and count them. Without it, only
+            their labels and boxes may be asked for.
 
     Attributes:
         directory: as given, or where the annotations are.
@@ -60,13 +62,21 @@ class CocoDataset:
         DataError: The annotations are missing or unreadable, or no picture exists.
     """
 
-    def __init__(self, directory: Path | Source, annotations: Path | None = None):
+    def __init__(
+        self, directory: Path | Source, annotations: Path | None = None, *, masks: bool = True
+    ):
         if isinstance(directory, Source):
             source, self.directory = directory, directory.file.parent
         else:
             source, self.directory = find_source(directory, annotations), directory
         self.file, self.layout = source.file, source.layout
-        table = read_annotations(source.read(), file=self.file, strict=False)
+        table = read_annotations(source.read(), file=self.file, strict=False, masks=masks)
+        if not len(table) and (boxes := table.problems.counts[Reason.NO_MASK]):
+            raise DataError(
+                f"none of the objects has a mask, {boxes} have a box alone",
+                file=self.file,
+                remedy="outline them; with boxes alone, train fast-rcnn-vgg16 with --proposals",
+            )
         self._place, files = locate(table.files, source.places)
         for index, (name, file) in enumerate(zip(table.files, files, strict=True)):
             if file is None:

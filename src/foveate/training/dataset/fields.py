@@ -5,12 +5,32 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
-__all__ = ["box", "flag", "integer", "number", "text"]
+__all__ = ["box", "field", "flag", "integer", "number", "short", "size", "text"]
+
+Value = TypeVar("Value")
 
 _DIGITS = re.compile(r"-?[0-9]{1,19}")
+_FARTHEST = 1e7  # pixels, of a box; float32 still tells single ones apart
 _MOST = 2**63 - 1  # that an array of int64 holds
+
+
+def field(record: Any, key: str, read: Callable[[Any], Value]) -> Value:
+    """Read a field of a record by one of the functions below.
+
+    Raises:
+        ValueError: The record is no object, lacks the field, or has another value in it.
+    """
+    if not isinstance(record, Mapping):
+        raise ValueError(f"it is {type(record).__name__} and no object")
+    if key not in record:
+        raise ValueError(f"{key!r} is missing")
+    try:
+        return read(record[key])
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"its {key}: {error}") from error
 
 
 def integer(value: Any) -> int:
@@ -27,14 +47,14 @@ def integer(value: Any) -> int:
     ):
         number = int(value)
     if number is None or abs(number) > _MOST:
-        raise ValueError(f"{_short(value)} is no integer")
+        raise ValueError(f"{short(value)} is no integer")
     return number
 
 
 def flag(value: Any) -> bool:
     """Read 0 or 1; raises ValueError for anything else."""
     if (number := integer(value)) not in (0, 1):
-        raise ValueError(f"{_short(value)} is neither 0 nor 1")
+        raise ValueError(f"{short(value)} is neither 0 nor 1")
     return bool(number)
 
 
@@ -45,31 +65,39 @@ def number(value: Any) -> float:
     except (TypeError, ValueError, OverflowError):
         read = math.nan
     if not math.isfinite(read):
-        raise ValueError(f"{_short(value)} is no finite number")
+        raise ValueError(f"{short(value)} is no finite number")
+    return read
+
+
+def size(value: Any) -> float:
+    """Read a finite number that is not negative; raises ValueError for anything else."""
+    if (read := number(value)) < 0:
+        raise ValueError(f"{short(value)} is negative")
     return read
 
 
 def box(value: Any) -> list[float]:
-    """Read x, y, width, height; raises ValueError for anything else, or a negative size."""
+    """Read x, y, width, height; raises ValueError for anything else, or a negative size, or one too far away."""
     if not isinstance(value, list) or len(value) != 4:
-        raise ValueError(f"{_short(value)} is no box")
+        raise ValueError(f"{short(value)} is no box")
     values = [number(v) for v in value]
-    if min(values[2:]) < 0:
-        raise ValueError(f"{_short(value)} is no box")
+    if min(values[2:]) < 0 or max(map(abs, values)) > _FARTHEST:
+        raise ValueError(f"{short(value)} is no box")
     return values
 
 
 def text(value: Any) -> str:
     """Read a name that a file can have; raises ValueError for anything else."""
     if not isinstance(value, str):
-        raise ValueError(f"{_short(value)} is no text")
+        raise ValueError(f"{short(value)} is no text")
     try:
         value.encode(errors="surrogateescape")
     except UnicodeEncodeError as error:
-        raise ValueError(f"{_short(value)} is no text") from error
+        raise ValueError(f"{short(value)} is no text") from error
     return value
 
 
-def _short(value: Any) -> str:
+def short(value: Any) -> str:
+    """Show a value in a message: in ASCII, and not all of a long one."""
     shown = ascii(value) if not isinstance(value, int) or abs(value) <= _MOST else "a huge number"
     return shown if len(shown) <= 80 else f"{shown[:77]}..."

@@ -19,6 +19,7 @@ class Reason(StrEnum):
     UNKNOWN_CATEGORY = "its category is not listed"
     REPEATED = "it is listed twice"
     BAD_MASK = "its segmentation is neither a polygon nor a run-length code of the picture's size"
+    NO_MASK = "it has a box and no mask"
     EMPTY_MASK = "its area is zero"
     OUTSIDE = "it lies outside its picture"
     NO_PICTURE = "the picture cannot be read at the annotated size"

@@ -28,8 +28,9 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
 from foveate.errors import DataError
+from foveate.pictures import MAX_PIXELS
 from foveate.training.dataset.annotations import Annotations
-from foveate.training.dataset.fields import box, flag, integer, number, text
+from foveate.training.dataset.fields import box, field, flag, integer, short, size, text
 from foveate.training.dataset.json_files import read_json
 from foveate.training.dataset.problems import Problems, Reason
 from foveate.training.dataset.segmentations import SegmentationPacker
@@ -37,7 +38,6 @@ from foveate.training.dataset.segmentations import SegmentationPacker
 __all__ = ["read_annotations", "read_content"]
 
 _NO_AREA = 1e-6  # square pixels; what rounding leaves of three points on a line
-_LARGEST_SIDE = 1_000_000  # pixels; no decoder reads a larger picture
 
 
 def read_content(file: Path) -> dict[str, Any]:
@@ -62,19 +62,22 @@ def _check_content(content: object, file: Path) -> None:
             )
 
 
-def read_annotations(content: Mapping[str, Any], *, file: Path, strict: bool) -> Annotations:
+def read_annotations(
+    content: Mapping[str, Any], *, file: Path, strict: bool, masks: bool = True
+) -> Annotations:
     """Check decoded annotations and arrange them.
 
     Args:
         content: "images", "categories" and "annotations", as COCO has them.
         file: Where they come from, for messages.
         strict: Refuse bad records, as evaluation does; see the head of this module.
+        masks: Objects that have a box and no mask count as bad records. Else they are taken.
 
     Raises:
         DataError: The text names the record.
     """
     _check_content(content, file)
-    reader = _Reader(file, strict)
+    reader = _Reader(file, strict, masks)
     reader.read_pictures(content["images"])
     reader.read_categories(content["categories"], content["annotations"])
     for position, annotation in enumerate(content["annotations"]):
@@ -83,12 +86,12 @@ def read_annotations(content: Mapping[str, Any], *, file: Path, strict: bool) ->
 
 
 class _Reader:
-    def __init__(self, file: Path, strict: bool) -> None:
-        self.file = file
-        self.strict = strict
+    def __init__(self, file: Path, strict: bool, masks: bool) -> None:
+        self.file, self.strict, self.masks = file, strict, masks
         self.problems = Problems()
         self.packer = SegmentationPacker()
         self.files: list[str] = []
+        self.names: set[str] = set()
         self.sizes: list[tuple[int, int]] = []
         self.pictures: dict[int, int] = {}
         self.categories: tuple[tuple[int, str], ...] = ()
@@ -108,14 +111,18 @@ class _Reader:
     def read_pictures(self, images: list[Any]) -> None:
         for position, image in enumerate(images):
             try:
-                identifier = integer(image["id"])
-                name, size = text(image["file_name"]), _size(image)
-            except (KeyError, TypeError, ValueError) as error:
-                self.reject(Reason.MALFORMED, _name("picture", image, position), _said(error))
+                identifier = field(image, "id", integer)
+                name, size = field(image, "file_name", text), _size(image)
+            except ValueError as error:
+                self.reject(Reason.MALFORMED, _name("picture", image, position), str(error))
                 continue
             if identifier in self.pictures:
                 first = self.files[self.pictures[identifier]]
                 raise self.refuse(f"two pictures have the id {identifier}: {first} and {name}")
+            if name in self.names:
+                self.reject(Reason.REPEATED, f"picture {identifier}, {name}")
+                continue
+            self.names.add(name)
             self.pictures[identifier] = len(self.files)
             self.files.append(name)
             self.sizes.append(size)
@@ -125,11 +132,11 @@ class _Reader:
         parents: dict[int, Any] = {}
         for position, category in enumerate(categories):
             try:
-                identifier, name = integer(category["id"]), text(category["name"])
+                identifier, name = field(category, "id", integer), field(category, "name", text)
                 name.encode()
-            except (KeyError, TypeError, ValueError) as error:
+            except ValueError as error:
                 record = _name("category", category, position)
-                raise self.refuse(f"{record} has no id and name: {_said(error)}") from error
+                raise self.refuse(f"{record} has no id and name: {error}") from error
             if identifier in names:
                 raise self.refuse(f"two categories have the id {identifier}, one is {name!r}")
             names[identifier], parents[identifier] = name, category.get("supercategory")
@@ -144,25 +151,32 @@ class _Reader:
     def read_annotation(self, position: int, annotation: Any) -> None:
         record = _name("annotation", annotation, position)
         try:
-            identifier = integer(annotation["id"])
-            picture = self.pictures.get(integer(annotation["image_id"]))
-            label = self.labels.get(integer(annotation["category_id"]))
-            crowd = flag(annotation.get("iscrowd", 0))
-            around = annotation.get("bbox")
-            around = [math.nan] * 4 if around in (None, []) else box(around)
-            area = number(annotation.get("area") or 0)
-            if area < 0:
-                raise ValueError(f"the area {area}")
-        except (KeyError, TypeError, ValueError) as error:
-            return self.reject(Reason.MALFORMED, record, _said(error))
+            identifier = field(annotation, "id", integer)
+            picture = self.pictures.get(field(annotation, "image_id", integer))
+            label = self.labels.get(field(annotation, "category_id", integer))
+            crowd = "iscrowd" in annotation and field(annotation, "iscrowd", flag)
+            around, area = [math.nan] * 4, 0.0
+            if annotation.get("bbox") not in (None, []):
+                around = field(annotation, "bbox", box)
+            if annotation.get("area") is not None:
+                area = field(annotation, "area", size)
+        except ValueError as error:
+            return self.reject(Reason.MALFORMED, record, str(error))
         if picture is None:
             return self.reject(Reason.UNKNOWN_PICTURE, record)
         if label is None:
             return self.reject(Reason.UNKNOWN_CATEGORY, record)
+        segmentation = annotation.get("segmentation")
+        if segmentation in (None, [], {}) and min(around[2:]) > 0:
+            if self.masks:
+                return self.reject(Reason.NO_MASK, record)
+            segmentation = None
+        elif segmentation is None:
+            segmentation = []
         try:
-            self.packer.add(annotation.get("segmentation"), *self.sizes[picture])
+            self.packer.add(segmentation, *self.sizes[picture])
         except ValueError as error:
-            return self.reject(Reason.BAD_MASK, record, _said(error))
+            return self.reject(Reason.BAD_MASK, record, str(error))
         for name, value in zip(self.columns, (identifier, picture, label, int(crowd)), strict=True):
             self.columns[name].append(value)
         self.boxes.extend(around)
@@ -208,11 +222,14 @@ class _Reader:
             seen.add(key)
 
     def _check_shapes(self, table: Annotations, good: NDArray[np.bool_]) -> None:
-        empty = table.segmentations.areas() <= _NO_AREA
-        x1, y1, x2, y2 = table.segmentations.extents().T
-        height, width = table.sizes[table.pictures].T
-        polygonal = np.diff(table.segmentations.object_starts) > 0
-        outside = polygonal & ((x2 <= 0) | (y2 <= 0) | (x1 >= width) | (y1 >= height))
+        shapes, height, width = table.segmentations, *table.sizes[table.pictures].T
+        areas, extents, bare = shapes.areas(), shapes.extents(), ~shapes.masked
+        extents[bare] = table.boxes[bare]
+        extents[bare, 2:] += extents[bare, :2]
+        areas[bare] = table.boxes[bare, 2] * table.boxes[bare, 3]
+        empty, (x1, y1, x2, y2) = areas <= _NO_AREA, extents.T
+        shaped = bare | (np.diff(shapes.object_starts) > 0)
+        outside = shaped & ((x2 <= 0) | (y2 <= 0) | (x1 >= width) | (y1 >= height))
         for reason, wrong in ((Reason.EMPTY_MASK, empty), (Reason.OUTSIDE, outside & ~empty)):
             for row in np.flatnonzero(wrong & good).tolist():
                 self.problems.add(reason, table.describe(row))
@@ -221,14 +238,12 @@ class _Reader:
 
     def _complete(self, table: Annotations, good: NDArray[np.bool_]) -> None:
         """Take box and area from the mask where the annotation has none."""
-        missing = np.isnan(table.boxes[:, 0])
+        missing, masked = np.isnan(table.boxes[:, 0]), table.segmentations.masked
         for row in np.flatnonzero(good & (missing | (table.areas == 0))).tolist():
-            try:
-                rle = table.rle(row)
-            except DataError as error:
-                self.reject(Reason.BAD_MASK, table.describe(row), error.what)
-                good[row] = False
+            if not masked[row]:
+                table.areas[row] = table.boxes[row, 2] * table.boxes[row, 3]
                 continue
+            rle = table.rle(row)
             if missing[row]:
                 table.boxes[row] = coco_mask.toBbox(rle)
             if table.areas[row] == 0:
@@ -236,8 +251,8 @@ class _Reader:
 
 
 def _size(image: Mapping[str, Any]) -> tuple[int, int]:
-    height, width = integer(image["height"]), integer(image["width"])
-    if min(height, width) < 1 or max(height, width) > _LARGEST_SIDE:
+    height, width = field(image, "height", integer), field(image, "width", integer)
+    if min(height, width) < 1 or height * width > MAX_PIXELS:
         raise ValueError(f"a height of {height} and a width of {width}")
     return height, width
 
@@ -267,9 +282,5 @@ def _name(kind: str, record: Any, position: int) -> str:
     """Name a record by what it says of itself, or else by its place in the file."""
     if not isinstance(record, Mapping) or "id" not in record:
         return f"{kind} number {position + 1}"
-    picture = f" of picture {record['image_id']}" if "image_id" in record else ""
-    return f"{kind} {record['id']}{picture}"
-
-
-def _said(error: Exception) -> str:
-    return f"{error} is missing" if isinstance(error, KeyError) else str(error)
+    picture = f" of picture {short(record['image_id'])}" if "image_id" in record else ""
+    return f"{kind} {short(record['id'])}{picture}"

@@ -17,7 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
-__all__ = ["PackedSegmentations", "SegmentationPacker", "check_code", "decode_rle", "rasterise"]
+__all__ = [
+    "PackedSegmentations",
+    "SegmentationPacker",
+    "check_code",
+    "decode_rle",
+    "encode_segmentation",
+    "rasterise",
+]
 
 # Of a coordinate, in pixels. Drawing a polygon takes memory by its length.
 _FARTHEST = 1e5
@@ -25,7 +32,7 @@ _FARTHEST = 1e5
 
 @dataclass(frozen=True, kw_only=True)
 class PackedSegmentations:
-    """N segmentations, each either Q polygons or one compressed run-length code.
+    """N segmentations: each is Q polygons, a compressed run-length code, or nothing.
 
     Attributes:
         coordinates: (C,) float64 x and y in turn, in pixels of the picture.
@@ -48,18 +55,17 @@ class PackedSegmentations:
         return [self.coordinates[start:end].reshape(-1, 2) for start, end in pairwise(bounds)]
 
     def rle(self, index: int, height: int, width: int) -> dict[str, Any]:
-        """COCO's compressed code of an object's mask in a picture of that size.
-
-        Raises:
-            ValueError: The stored code does not belong to that size.
-        """
+        """COCO's compressed code of an object's mask; the size is the one it was added with."""
         polygons = self.polygons(index)
         if polygons:
             return rasterise(polygons, height, width)
         start, end = self.code_starts[index : index + 2].tolist()
-        code = self.codes[start:end].tobytes()
-        check_code(code, height * width)
-        return {"size": [height, width], "counts": code}
+        return {"size": [height, width], "counts": self.codes[start:end].tobytes()}
+
+    @property
+    def masked(self) -> NDArray[np.bool_]:
+        """(N,) bool, which have a mask: a code, or a polygon."""
+        return (np.diff(self.object_starts) > 0) | (np.diff(self.code_starts) > 0)
 
     def areas(self) -> NDArray[np.float64]:
         """(N,) areas in square pixels: 0 only if no polygon has one or no run is set."""
@@ -103,7 +109,7 @@ class SegmentationPacker:
 
         Args:
             segmentation: A list of polygons [x1, y1, x2, y2, ...], or an object with "size" and
-                "counts", a list of run lengths or a compressed code.
+                "counts", a list of run lengths or a compressed code; None for an object without.
             height: Of the picture.
             width: Of the picture.
 
@@ -114,7 +120,7 @@ class SegmentationPacker:
             self._add_polygons(segmentation)
         elif isinstance(segmentation, dict):
             self._codes += _code(segmentation, height, width)
-        else:
+        elif segmentation is not None:
             raise ValueError(f"it is {type(segmentation).__name__}")
         self._object_starts.append(len(self._polygon_starts) - 1)
         self._code_starts.append(len(self._codes))
@@ -129,7 +135,7 @@ class SegmentationPacker:
                 continue  # two points or one enclose nothing
             try:
                 flat.extend(polygon)
-            except TypeError as error:
+            except (TypeError, OverflowError) as error:
                 raise ValueError("a coordinate is no number") from error
             ends.append(len(self._coordinates) + len(flat))
         if not ends:
@@ -157,6 +163,17 @@ def rasterise(polygons: list[NDArray[np.float64]], height: int, width: int) -> d
     return merged
 
 
+def encode_segmentation(segmentation: Any, height: int, width: int) -> dict[str, Any]:
+    """Make COCO's compressed code of one segmentation; see `SegmentationPacker.add`.
+
+    Raises:
+        ValueError: It is none, or of another size.
+    """
+    packer = SegmentationPacker()
+    packer.add([] if segmentation is None else segmentation, height, width)
+    return packer.pack().rle(0, height, width)
+
+
 def decode_rle(rle: dict[str, Any]) -> NDArray[np.uint8]:
     """Decode a checked run-length code to (H, W) uint8, 1 on the object."""
     mask: NDArray[np.uint8] = coco_mask.decode(rle)
@@ -167,7 +184,7 @@ def check_code(code: bytes, pixels: int) -> None:
     """Check that a compressed run-length code covers exactly so many pixels.
 
     pycocotools does not: of a code that is too short it leaves the rest of the mask as the memory
-    happens to be.
+    happens to be, and of one that breaks off it reads and writes past the end of its buffers.
 
     Raises:
         ValueError: It does not.
@@ -188,23 +205,24 @@ def check_code(code: bytes, pixels: int) -> None:
     # From the fourth on, each is the difference from the last but one.
     for parity in (1, 2):
         runs[parity::2] = np.cumsum(runs[parity::2])
-    if runs.min() < 0 or int(runs.sum()) != pixels:
-        raise ValueError(f"the run-length code covers {int(runs.sum())} pixels, not {pixels}")
+    covered = runs.sum(dtype=np.float64)  # integers would wrap around
+    if runs.min() < 0 or covered != pixels:
+        raise ValueError(f"the run-length code covers {covered:.0f} pixels, not {pixels}")
 
 
 def _code(segmentation: dict[str, Any], height: int, width: int) -> bytes:
     size, counts = segmentation.get("size"), segmentation.get("counts")
     if not isinstance(size, list) or size != [height, width]:
         raise ValueError(f"its size is {size}, the picture's [{height}, {width}]")
-    if isinstance(counts, str):
-        return counts.encode("ascii", errors="replace")
-    if isinstance(counts, bytes):
-        return counts
+    if isinstance(counts, (str, bytes)):
+        code = counts.encode("ascii") if isinstance(counts, str) else counts
+        check_code(code, height * width)
+        return code
     if not isinstance(counts, list) or not all(type(c) is int and c >= 0 for c in counts):
         raise ValueError("its counts are neither a code nor run lengths")
     if sum(counts) != height * width:
         raise ValueError(f"its runs cover {sum(counts)} pixels, not {height * width}")
-    packed = coco_mask.frPyObjects({"size": size, "counts": counts}, height, width)
+    packed = coco_mask.frPyObjects({"size": [height, width], "counts": counts}, height, width)
     return cast("bytes", packed["counts"])
 
 

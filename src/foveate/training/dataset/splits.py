@@ -28,8 +28,12 @@ class Splits:
     layout: str
 
 
-def find_splits(folder: Path) -> Splits:
+def find_splits(folder: Path, *, masks: bool = True) -> Splits:
     """Open a data set in any of `LAYOUTS`; a part for testing is left alone.
+
+    Args:
+        folder: Of the data set, or its only file.
+        masks: See `CocoDataset`.
 
     Raises:
         DataError: It is in none of them, cannot be read, has no part to train with, or objects of
@@ -43,8 +47,8 @@ def find_splits(folder: Path) -> Splits:
             file=folder,
             remedy="name the part itself as the data set if you want to train with it",
         )
-    train = CocoDataset(source)
-    validation = CocoDataset(parts["val"]) if "val" in parts else None
+    train = CocoDataset(source, masks=masks)
+    validation = CocoDataset(parts["val"], masks=masks) if "val" in parts else None
     if validation is not None:
         validation = validation.with_classes(train.class_names)
     return Splits(train=train, validation=validation, layout=source.layout)

@@ -49,6 +49,8 @@ class GroundTruth:
         category_ids: By class name.
         unit: "family" or "object": what is resampled.
         families: Number of different families.
+        unmasked: Number of objects that have a box and no mask. If there are any, only boxes can be
+            measured: without these objects, figures of masks would be those of another data set.
         problems: Objects without area or outside their picture, which nothing can find.
     """
 
@@ -63,7 +65,7 @@ class GroundTruth:
     ) -> None:
         self.name = name
         places = [pictures] if isinstance(pictures, Path) else pictures
-        table = read_annotations(content, file=file or places[0], strict=True)
+        table = read_annotations(content, file=file or places[0], strict=True, masks=False)
         by_id = np.argsort(table.picture_ids)
         if limit is not None:
             kept = np.sort(by_id[:limit])
@@ -74,9 +76,9 @@ class GroundTruth:
         self.pictures = tuple(_picture(table, index, place) for index in by_id.tolist())
         self.category_ids = {name: identifier for identifier, name in table.categories}
         families = [annotation.get("family") for annotation in content["annotations"]]
-        # From 1, since 0 means no object to pycocotools; some tools count from 0.
-        first = min(int(table.ids.min(initial=1)), 1)
-        table = replace(table, ids=table.ids + (1 - first))
+        self.unmasked = int((~table.masked).sum())
+        if table.ids.min(initial=1) < 1:  # 0 means no object to pycocotools; some tools start there
+            table = replace(table, ids=table.rows + 1)
         self.objects = [
             # In the order of the file, as pycocotools would have them.
             _object(table, row, families)
@@ -98,8 +100,8 @@ class GroundTruth:
             limit: Keep only so many pictures, the first by their id.
 
         Raises:
-            DataError: Nothing readable is there, or a record cannot be used; see
-                `foveate.training.dataset.reader`.
+            DataError: Nothing readable is there, a record cannot be used (see
+                `foveate.training.dataset.reader`), or no object counts.
         """
         folder = Path(directory)
         if annotations is not None:
@@ -108,7 +110,15 @@ class GroundTruth:
             parts = find_parts(folder)
             source = next(parts[part] for part in ("", "val", "test", "train") if part in parts)
         content, file = source.read(), source.file
-        return cls(content, pictures=source.places, name=source.name, file=file, limit=limit)
+        truth = cls(content, pictures=source.places, name=source.name, file=file, limit=limit)
+        if all(o["iscrowd"] for o in truth.objects):
+            raise DataError(
+                f"no object counts: {len(truth.pictures)} pictures have {len(truth.objects)} "
+                "objects, and all of these are crowds",
+                file=file,
+                remedy='annotate objects, with an "iscrowd" of 0',
+            )
+        return truth
 
     def require_pictures(self) -> None:
         """Look for the file of every picture, before hours are spent on those that are there.
@@ -125,7 +135,7 @@ class GroundTruth:
                 remedy="put them there, or take them out of the annotations",
             )
 
-    def family_of(self, annotation_ids: NDArray[np.float64]) -> NDArray[np.int64]:
+    def family_of(self, annotation_ids: NDArray[np.int64]) -> NDArray[np.int64]:
         """Family indices of annotation ids; an id of 0, which means none, gives -1."""
         flat = [self._family[int(i)] if i else -1 for i in annotation_ids.ravel()]
         return np.array(flat, np.int64).reshape(annotation_ids.shape)
@@ -147,7 +157,7 @@ def _object(table: Annotations, row: int, families: Sequence[Any]) -> dict[str, 
         "id": int(table.ids[row]),
         "image_id": int(table.picture_ids[table.pictures[row]]),
         "category_id": table.categories[int(table.labels[row])][0],
-        "segmentation": table.rle(row),
+        "segmentation": table.rle(row) if table.masked[row] else None,
         "bbox": table.boxes[row].tolist(),
         "area": float(table.areas[row]),
         "iscrowd": int(table.crowds[row]),

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A JSON list in a file, element by element: of gigabytes only a few megabytes are held."""
+"""A JSON list in a file, element by element: of gigabytes only a few megabytes are held.
+
+The list is the whole file, or the "annotations" of an object.
+"""
 
 from __future__ import annotations
 
@@ -31,22 +34,41 @@ class Element(NamedTuple):
     end: int
 
 
-def elements(file: BinaryIO) -> Iterator[Element]:
+def elements(file: BinaryIO, beside: dict[str, Any] | None = None) -> Iterator[Element]:
     """Give the elements of a JSON list, one after the other.
 
+    Args:
+        file: Holds the list, or an object that has it as its "annotations".
+        beside: Is given the other values of the object, when all elements have been given.
+
     Raises:
-        ValueError: The file holds no JSON, or something else than a list. Elements before the
-            damage have been given.
+        ValueError: The file holds no JSON, or something else. Elements before the damage have been
+            given.
     """
     text = _Text(file)
-    text.take("[")
+    if text.take("[", "{") == "[":
+        yield from _list(text)
+    else:
+        mark = ","
+        while mark == ",":
+            key = text.element().value
+            text.take(":")
+            if key == "annotations":
+                text.take("[")
+                yield from _list(text)
+            elif beside is not None:
+                beside[str(key)] = text.whole()
+            mark = text.take(",", "}")
+    text.take("")
+
+
+def _list(text: _Text) -> Iterator[Element]:
     mark = "]" if text.peek() == "]" else ","
     if mark == "]":
         text.take("]")
     while mark == ",":
         yield text.element()
         mark = text.take(",", "]")
-    text.take("")
 
 
 class _Text:
@@ -58,6 +80,10 @@ class _Text:
         self._first = 0  # byte of the file
         self._at = 0  # place in the window
         self._scan = json.JSONDecoder().raw_decode
+        self._read()
+        if self._text.startswith(("\xff\xfe", "\xfe\xff")):
+            raise ValueError("it is UTF-16, and must be UTF-8")
+        self._at = 3 if self._text.startswith("\xef\xbb\xbf") else 0  # the byte order mark
 
     def peek(self) -> str:
         """Go to the next character that is no space, and give it; "" at the end."""
@@ -95,6 +121,11 @@ class _Text:
             found = Element(value, self._first + self._at, self._first + end)
             self._at = end
             return found
+
+    def whole(self) -> Any:
+        """Read a value, with strings outside ASCII as they are."""
+        found = self.element()
+        return json.loads(self._text[found.start - self._first : self._at].encode("latin-1"))
 
     def _read(self) -> bool:
         """Drop what lies behind, and read as much again as is held; False at the end."""

@@ -10,7 +10,8 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from foveate.errors import OptionError
+from foveate.errors import DataError, OptionError
+from foveate.training.dataset.segmentations import encode_segmentation
 from foveate.training.evaluation.annotations import GroundTruth, Picture
 from foveate.training.evaluation.bootstrap import (
     Figure,
@@ -42,7 +43,7 @@ class Measurement:
         truth: What is right.
         task: See `measure`.
         most: See `measure`.
-        regions: What overlaps are measured on.
+        regions: What overlaps are measured on; masks only where every object of `truth` has one.
 
     Raises:
         OptionError: `most` is below 1.
@@ -68,6 +69,7 @@ class Measurement:
                 most=_DETECTIONS if task == "detections" else most,
             )
             for region in regions
+            if region == "box" or not truth.unmasked
         ]
 
     def add(self, picture: Picture, results: Sequence[dict[str, Any]]) -> None:
@@ -112,13 +114,17 @@ def measure(
         regions: What overlaps are measured on; only the boxes, if results have no segmentation.
         resampling: For the intervals; 1000 replicates by default.
 
+    Raises:
+        DataError: A mask is damaged, or of another size than its picture.
+
     Returns:
         Figures by name, such as "mask AR@100", "box AP50" or "mask AP, bird".
     """
     measurement = Measurement(truth, task=task, most=most, regions=regions)
     by_picture = _by_picture(results)
     for picture in truth.pictures:
-        measurement.add(picture, by_picture.get(picture.identifier, []))
+        found = by_picture.get(picture.identifier, [])
+        measurement.add(picture, [_checked(result, picture) for result in found])
     return measurement.figures(resampling)
 
 
@@ -127,6 +133,20 @@ def _by_picture(entries: Sequence[dict[str, Any]]) -> dict[int, list[dict[str, A
     for entry in entries:
         found[entry["image_id"]].append(entry)
     return dict(found)
+
+
+def _checked(result: dict[str, Any], picture: Picture) -> dict[str, Any]:
+    """Check a mask before pycocotools sees it, which trusts it."""
+    if "segmentation" not in result:
+        return result
+    try:
+        rle = encode_segmentation(result["segmentation"], picture.height, picture.width)
+    except ValueError as error:
+        raise DataError(
+            f"a result of picture {picture.identifier} has a bad mask: {error}",
+            remedy="encode it again with pycocotools",
+        ) from error
+    return {**result, "segmentation": rle}
 
 
 def _proposal_figures(tally: Tally, weights: NDArray[np.float64]) -> dict[str, Figure]:

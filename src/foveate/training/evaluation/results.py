@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 from array import array
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,11 +21,13 @@ from typing import Any
 import numpy as np
 
 from foveate.errors import DataError
-from foveate.training.dataset.segmentations import SegmentationPacker
+from foveate.training.dataset.fields import box, field, integer, number
+from foveate.training.dataset.segmentations import encode_segmentation
 from foveate.training.evaluation.annotations import GroundTruth, Picture
 from foveate.training.evaluation.json_list import elements
 from foveate.training.evaluation.matching import Region
 from foveate.training.evaluation.measure import Task
+from foveate.training.evaluation.same_ids import same_categories, same_pictures
 
 __all__ = ["Results", "read_results"]
 
@@ -43,6 +45,8 @@ class Results:
         by_class: Whether they need a category.
         places: By the picture's id, for each result its number, first byte, and the byte behind it.
         elsewhere: How many are left out, since the data set has no such picture.
+        categories: The data set's category by that of the results. Those of other categories, which
+            can be neither right nor wrong, are left out too.
     """
 
     file: Path
@@ -50,6 +54,7 @@ class Results:
     by_class: bool
     places: Mapping[int, array[int]]
     elsewhere: int
+    categories: Mapping[int, int]
 
     def of(self, picture: Picture) -> list[dict[str, Any]]:
         """Read the results of a picture, in the order of the file, as `measure` takes them.
@@ -59,30 +64,32 @@ class Results:
         """
         entries = []
         with self.file.open("rb") as stream:
-            places = np.asarray(self.places[picture.identifier]).reshape(-1, 3)
-            for number, start, end in places.tolist():
+            places = np.asarray(self.places.get(picture.identifier, ())).reshape(-1, 3)
+            for place, start, end in places.tolist():
                 stream.seek(start)
-                with _naming(number, self.file):
-                    entries.append(self._entry(json.loads(stream.read(end - start)), picture))
+                with _naming(place, self.file):
+                    record = json.loads(stream.read(end - start))
+                    if not self.by_class or int(record["category_id"]) in self.categories:
+                        entries.append(self._entry(record, picture))
         return entries
 
     def _entry(self, record: Mapping[str, Any], picture: Picture) -> dict[str, Any]:
         """Copy what is needed; a mask becomes a run-length code of the picture's size."""
         entry: dict[str, Any] = {
             "image_id": picture.identifier,
-            "score": _number(record, "score"),
+            "score": field(record, "score", number),
         }
         if self.by_class:
-            entry["category_id"] = int(_number(record, "category_id", whole=True))
+            entry["category_id"] = self.categories[field(record, "category_id", integer)]
         has_masks = "mask" in self.regions
         if ("segmentation" in record) != has_masks:
             raise ValueError("some results have a segmentation and some have none")
         if has_masks:
-            packer = SegmentationPacker()
-            packer.add(record["segmentation"], picture.height, picture.width)
-            entry["segmentation"] = packer.pack().rle(0, picture.height, picture.width)
+            entry["segmentation"] = encode_segmentation(
+                record["segmentation"], picture.height, picture.width
+            )
         if not has_masks or "bbox" in record:
-            entry["bbox"] = _box(record["bbox"])
+            entry["bbox"] = field(record, "bbox", box)
         return entry
 
 
@@ -93,35 +100,37 @@ def read_results(
     task: Task,
     progress: Callable[[int, int], None] | None = None,
 ) -> Results:
-    """Find the results in a list of COCO results.
+    """Find the results in a list of COCO results, or in what `foveate run --json` wrote.
 
     Args:
         file: JSON: a list of objects with "image_id", "score", and "segmentation" (run lengths or
             polygons) or "bbox" [x, y, w, h] in pixels of the picture; all of them or none have a
-            segmentation. For detections "category_id" too.
+            segmentation. For detections "category_id" too. Or an object with such a list as its
+            "annotations", and "images" and "categories", whose names are those of the data set,
+            while the ids may be others.
         truth: Says which pictures and categories there are.
         task: Proposals need no category; theirs is not looked at.
         progress: Called with the megabytes read and the megabytes in all.
 
     Raises:
-        DataError: The file cannot be read, a record names no picture (the text says which), or none
-            is of a picture of the data set.
+        DataError: The file cannot be read, a record names no picture (the text says which), none is
+            of a picture of the data set, or a category is not the data set's.
     """
-    places = {picture.identifier: array("q") for picture in truth.pictures}
-    total = elsewhere = 0
+    places: dict[int, array[int]] = defaultdict(lambda: array("q"))
+    found: set[int] = set()
+    beside: dict[str, Any] = {}
+    total = 0
     has_masks = True
     try:
         size = file.stat().st_size
         with file.open("rb") as stream:
-            for total, (record, start, end) in enumerate(elements(stream), 1):
+            for total, (record, start, end) in enumerate(elements(stream, beside), 1):
                 if total == 1:
                     has_masks = isinstance(record, dict) and "segmentation" in record
                 with _naming(total - 1, file):
-                    picture = int(_number(record, "image_id", whole=True))
-                if picture in places:
-                    places[picture].extend((total - 1, start, end))
-                else:
-                    elsewhere += 1
+                    places[field(record, "image_id", integer)].extend((total - 1, start, end))
+                    if task == "detections":
+                        found.add(field(record, "category_id", integer))
                 if progress is not None and total % _TOLD_EVERY == 0:
                     progress(end // 1_000_000, size // 1_000_000)
     except OSError as error:
@@ -130,7 +139,9 @@ def read_results(
         raise DataError(
             f"result {total} cannot be read, {error}", file=file, remedy=_REMEDY
         ) from error
-    if total and elsewhere == total:
+    pictures = same_pictures(beside.get("images"), truth, file)
+    own = {pictures[i]: where for i, where in places.items() if i in pictures}
+    if total and not own:
         raise DataError(
             f"none of {total} results is of a picture of {truth.name}",
             file=file,
@@ -140,8 +151,9 @@ def read_results(
         file=file,
         regions=("mask", "box") if has_masks else ("box",),
         by_class=task == "detections",
-        places=places,
-        elsewhere=elsewhere,
+        places=own,
+        elsewhere=total - sum(map(len, own.values())) // 3,
+        categories=same_categories(beside.get("categories"), truth, found, file),
     )
 
 
@@ -150,29 +162,7 @@ def _naming(number: int, file: Path) -> Iterator[None]:
     """Let an error name the result that is at fault."""
     try:
         yield
-    except (KeyError, TypeError, ValueError) as error:
-        what = f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else str(error)
+    except ValueError as error:
         raise DataError(
-            f"result {number} cannot be used, {what}", file=file, remedy=_REMEDY
+            f"result {number} cannot be used, {error}", file=file, remedy=_REMEDY
         ) from error
-
-
-def _number(record: Any, key: str, *, whole: bool = False) -> float:
-    if not isinstance(record, dict):
-        raise TypeError(f"it is {type(record).__name__} and no object")
-    value = record[key]
-    kinds = (int,) if whole else (int, float)
-    if isinstance(value, bool) or not isinstance(value, kinds) or not math.isfinite(value):
-        raise ValueError(f"its {key} is {value!r}")
-    return value
-
-
-def _box(value: Any) -> list[float]:
-    if (
-        not isinstance(value, list)
-        or len(value) != 4
-        or not all(type(v) in (int, float) and math.isfinite(v) for v in value)
-        or min(value[2:]) < 0
-    ):
-        raise ValueError(f"its bbox is {value!r}")
-    return [float(v) for v in value]

@@ -166,7 +166,7 @@ class Tally:
         self._shares.append(areas / (picture.height * picture.width))
 
     def _families_of(self, objects: Sequence[dict[str, Any]]) -> NDArray[np.int64]:
-        return self.truth.family_of(np.array([o["id"] for o in objects], np.float64))
+        return self.truth.family_of(np.array([o["id"] for o in objects], np.int64))
 
 
 def _category(entry: dict[str, Any]) -> int:

@@ -145,7 +145,7 @@ def run(options: RunOptions, report: Report) -> Path:
     """
     schedule = options.schedule
     with world(options.device) as here:
-        splits = find_splits(options.dataset)
+        splits = find_splits(options.dataset, masks=options.proposals is None)
         try:
             options.output.mkdir(parents=True, exist_ok=True)
         except OSError as error:

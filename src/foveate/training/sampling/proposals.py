@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,10 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
 from foveate.errors import DataError
+from foveate.pictures import MAX_PIXELS
+from foveate.training.dataset import read_json
+from foveate.training.dataset.fields import box, field, integer, number
+from foveate.training.dataset.segmentations import encode_segmentation
 
 __all__ = ["ProposalTable"]
 
@@ -54,15 +57,14 @@ class ProposalTable:
         identifiers, boxes, scores = [], [], []
         for position, result in enumerate(results, 1):
             try:
-                box = result.get("bbox") or coco_mask.toBbox(result["segmentation"])
-                x, y, width, height = (float(value) for value in box)
-                identifiers.append(int(result["image_id"]))
-                scores.append(float(result["score"]))
-            except (AttributeError, KeyError, TypeError, ValueError) as error:
+                identifiers.append(field(result, "image_id", integer))
+                scores.append(field(result, "score", number))
+                x, y, width, height = _box(result)
+            except ValueError as error:
                 raise DataError(
                     f"result number {position} is no proposal with image_id, score and bbox "
-                    f"or segmentation ({error!r})",
-                    remedy="write COCO results, as `foveate run --json` does",
+                    f"or segmentation ({error})",
+                    remedy="write COCO results with the data set's picture ids",
                 ) from error
             boxes.append((x, y, x + width, y + height))
         return cls(
@@ -80,17 +82,24 @@ class ProposalTable:
         """
         results: list[Mapping[str, Any]] = []
         for file in files:
-            try:
-                content = json.loads(file.read_text(encoding="utf-8"))
-            except (OSError, ValueError) as error:
-                raise DataError(
-                    "no proposals can be read", file=file, remedy="check the path"
-                ) from error
+            content = read_json(file, remedy="give a list of COCO results")
             if not isinstance(content, list):
                 raise DataError(
                     f"expected a list of COCO results, found {type(content).__name__}",
                     file=file,
-                    remedy="give the list under 'annotations' of what `foveate run --json` writes",
+                    remedy="write a list with the data set's picture ids, or give a bundle that proposes",
                 )
             results += content
         return cls.from_results(results)
+
+
+def _box(result: Mapping[str, Any]) -> list[float]:
+    """A result's box, or that of its run-length code, which may be of a picture of any size."""
+    if result.get("bbox"):
+        return field(result, "bbox", box)
+    segmentation = result.get("segmentation")
+    height, width = map(integer, field(segmentation, "size", list))
+    if min(height, width) < 1 or height * width > MAX_PIXELS:
+        raise ValueError(f"its segmentation is of {width} x {height} pixels")
+    found: list[float] = coco_mask.toBbox(encode_segmentation(segmentation, height, width)).tolist()
+    return found
