@@ -1,0 +1,379 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Files and folders that appear under their names whole or not at all.
+
+An output is written beside its target, as ``.NAME.N.partial``, and takes the target's place in one step. Its writer
+holds a lock on it, so that the next writer of the same target can tell what a killed one left from what is being
+written, and deletes the former.
+
+NOTE: Nothing is flushed to the disk before it is renamed. This protects from processes that are killed; after a loss
+of power a file may be empty, which checksums find in bundles, engines and caches.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import fcntl
+import hashlib
+import io
+import os
+import shutil
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+from zlib import crc32
+
+from foveate.errors import BackendError, InputError, OptionError
+
+__all__ = [
+    "cache_folder",
+    "check_private",
+    "check_writable",
+    "file_digest",
+    "new_folder",
+    "open_output",
+    "open_regular",
+    "recover_folder",
+    "write_file",
+]
+
+_WRITERS = 32  # of one target at a time
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2
+_NO_EXCHANGE = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EPERM)
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write a file in one step, see :func:`open_output`.
+
+    Raises:
+        InputError: It cannot be written; what was there before stays.
+    """
+    with open_output(path) as stream:
+        stream.write(content)
+
+
+@contextmanager
+def open_output(path: Path) -> Iterator[BinaryIO]:
+    """Yield a stream whose content takes the place of a file if the block ends without an exception.
+
+    Missing parent folders are made. An existing file keeps its mode, and of a symbolic link the target is replaced. A
+    device, FIFO or open descriptor (``/dev/stdout``) is written through.
+
+    Raises:
+        InputError: It cannot be written; what was there before stays.
+    """
+    if _is_special(path):
+        with _reported(path):
+            handle = os.open(path, os.O_WRONLY | os.O_APPEND)
+        with io.BufferedWriter(_Raw(handle, path)) as stream:
+            yield stream
+        return
+    with _reported(path):
+        place = Path(os.path.realpath(path))
+        _check_access(place)
+        place.parent.mkdir(parents=True, exist_ok=True)
+    with _scratch(place, _new_file) as (scratch, handle):
+        with io.BufferedWriter(_Raw(os.dup(handle), path)) as stream:
+            yield stream
+        with _reported(path):
+            with suppress(FileNotFoundError):
+                scratch.chmod(stat.S_IMODE(place.stat().st_mode))
+            scratch.replace(place)
+
+
+@contextmanager
+def new_folder(target: Path, *, overwrite: bool) -> Iterator[Path]:
+    """Yield an empty folder that takes the place of ``target`` if the block ends without an exception.
+
+    At every moment the name holds the folder before or the new one, whole, also if the process is killed. An empty
+    folder is always replaced, one that holds anything with ``overwrite``; of a symbolic link the target is replaced.
+
+    Raises:
+        InputError: The folder cannot be written, or is not to be replaced, or the working directory is in it.
+    """
+    with _reported(target):
+        place = Path(os.path.realpath(target))
+        if Path.cwd().is_relative_to(place):
+            raise InputError(
+                "the folder holds the working directory and cannot be replaced",
+                file=target,
+                remedy="choose another place, or run the command from elsewhere",
+            )
+        place.parent.mkdir(parents=True, exist_ok=True)
+        recover_folder(place)
+    with _scratch(place, _new_folder) as (scratch, _):
+        yield scratch
+        with _reported(target):
+            with suppress(FileNotFoundError):
+                scratch.chmod(stat.S_IMODE(place.stat().st_mode))
+            _install(scratch, place, overwrite)
+
+
+def recover_folder(target: Path) -> None:
+    """Finish what a killed writer of a folder began on a file system that cannot exchange two names."""
+    place = Path(os.path.realpath(target))
+    old = _beside(place, "old")
+    if os.path.lexists(old):
+        with _locked(place.parent):
+            _recover(old, place)
+
+
+def check_writable(path: Path) -> None:
+    """Check that an output can be written at a path, and leave nothing behind.
+
+    Raises:
+        InputError: It cannot.
+    """
+    with _reported(path):
+        if _is_special(path):
+            _check_access(path)
+            return
+        place = Path(os.path.realpath(path))
+        folder = next(parent for parent in place.parents if os.path.lexists(parent))
+        _check_access(folder / place.name)
+        with _scratch(folder / place.name, _new_file):
+            pass
+
+
+def cache_folder(kind: str) -> Path:
+    """Return the folder of this user's cache of a kind, which may not exist yet.
+
+    It is ``$FOVEATE_CACHE/<kind>``, or ``foveate/<kind>`` in ``$XDG_CACHE_HOME`` or ``~/.cache``.
+
+    Raises:
+        OptionError: The variable does not hold an absolute path, or there is no home directory.
+    """
+    given = os.environ.get("FOVEATE_CACHE")
+    home = os.environ.get("XDG_CACHE_HOME", "")
+    if not home.startswith("/"):  # the standard says to ignore relative ones
+        home = os.path.expanduser("~/.cache")  # noqa: PTH111 - Path.home() raises where there is none
+    root = Path(given) if given else Path(home, "foveate")
+    if not root.is_absolute():
+        raise OptionError(
+            f"the folder of caches must be an absolute path, found {str(root)!r}",
+            remedy="set FOVEATE_CACHE to an absolute path",
+        )
+    return root / kind
+
+
+def check_private(path: Path) -> None:
+    """Check that nobody but this user and root can change what is loaded from a path.
+
+    The file, its folder and all folders above must belong to this user or root and must not be writable for others.
+    Folders above may be writable if they are sticky, as ``/tmp`` is, and for a group that has the number of the user,
+    as many distributions give each user.
+
+    Raises:
+        BackendError: Somebody else could change it.
+        OSError: It cannot be looked at.
+    """
+    real, user = Path(os.path.realpath(path)), os.geteuid()
+    for place in (real, *real.parents):
+        found = place.stat()
+        writable = found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+        if found.st_gid == user != 0:
+            writable &= ~stat.S_IWGRP
+        if place != real and found.st_mode & stat.S_ISVTX:
+            writable = 0
+        if writable or found.st_uid not in (0, user):
+            raise BackendError(
+                f"{str(path)!r} is not loaded, because other users could change it",
+                file=place,
+                remedy="run: chmod go-w on this path if it is yours, or use a place of your own",
+            )
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a regular file in hexadecimal digits.
+
+    Raises:
+        OSError: It cannot be read, or is no regular file.
+    """
+    with open_regular(path) as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def open_regular(path: Path) -> io.BufferedReader:
+    """Open a file for reading without waiting for the other end of a FIFO.
+
+    Raises:
+        OSError: It cannot be read, or is no regular file.
+    """
+    stream = open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb")  # noqa: PTH123, SIM115
+    if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+        stream.close()
+        raise OSError(errno.EINVAL, "not a regular file", os.fspath(path))
+    return stream
+
+
+class _Raw(io.FileIO):
+    """The descriptor of an output, whose errors name the output."""
+
+    def __init__(self, handle: int, path: Path) -> None:
+        super().__init__(handle, "wb")
+        self._path = path
+
+    def write(self, data: object) -> int | None:  # type: ignore[override]
+        with _reported(self._path):
+            return super().write(data)  # type: ignore[arg-type]
+
+
+@contextmanager
+def _scratch(place: Path, make: Callable[[Path], int]) -> Iterator[tuple[Path, int]]:
+    """Yield a new scratch of a target and its locked descriptor; delete it afterwards if it is still there."""
+    with _reported(place):
+        path, handle = _claim(place, make)
+    try:
+        yield path, handle
+    finally:
+        os.close(handle)
+        _sweep(path)
+
+
+def _claim(place: Path, make: Callable[[Path], int]) -> tuple[Path, int]:
+    paths = [_beside(place, f"{number}.partial") for number in range(_WRITERS)]
+    for path in paths:
+        _sweep(path)
+    for path in paths:
+        with suppress(FileExistsError, FileNotFoundError):  # the latter if it was swept at once
+            handle = make(path)
+            with suppress(OSError):  # without locks nothing is swept
+                fcntl.flock(handle, fcntl.LOCK_EX)
+            if _is_same(path, handle):
+                return path, handle
+            os.close(handle)
+    raise OSError(errno.EBUSY, f"{_WRITERS} others are writing it", os.fspath(place))
+
+
+def _new_file(path: Path) -> int:
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+
+
+def _new_folder(path: Path) -> int:
+    path.mkdir()
+    return os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+
+
+def _beside(place: Path, mark: str) -> Path:
+    """Return the hidden neighbour of a target, within the 255 bytes of a name."""
+    name = place.name
+    if len(os.fsencode(name)) > 200:
+        name = f"{name[:40]}-{crc32(os.fsencode(name)):08x}"
+    return place.with_name(f".{name}.{mark}")
+
+
+def _sweep(path: Path) -> None:
+    """Delete a scratch that no living writer holds."""
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if _is_same(path, handle):
+            if stat.S_ISDIR(os.fstat(handle).st_mode):
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink()
+    except OSError:  # somebody holds it, or somebody else's
+        pass
+    finally:
+        os.close(handle)
+
+
+def _install(fresh: Path, place: Path, overwrite: bool) -> None:
+    while True:
+        try:
+            fresh.rename(place)  # only an empty folder can be in the way
+            return
+        except OSError as error:
+            if not overwrite or error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+        with suppress(FileNotFoundError):  # somebody took it away: then it can be renamed
+            if not _exchange(fresh, place):
+                _replace_in_two_steps(fresh, place)
+            return
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Let two names change places; return False if the system cannot."""
+    try:
+        rename = ctypes.CDLL(None, use_errno=True).renameat2
+    except AttributeError:
+        return False
+    paths = os.fsencode(one), os.fsencode(other)
+    if rename(_AT_FDCWD, paths[0], _AT_FDCWD, paths[1], _RENAME_EXCHANGE) == 0:
+        return True
+    number = ctypes.get_errno()
+    if number in _NO_EXCHANGE:
+        return False
+    raise OSError(number, os.strerror(number), os.fspath(other))
+
+
+def _replace_in_two_steps(fresh: Path, place: Path) -> None:
+    old = _beside(place, "old")
+    with _locked(place.parent):
+        _recover(old, place)
+        place.rename(old)
+        fresh.rename(place)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _recover(old: Path, place: Path) -> None:
+    """Put a folder back that was moved away, or delete it if the new one took its place."""
+    if not os.path.lexists(place):
+        with suppress(FileNotFoundError):
+            old.rename(place)
+    else:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _is_special(path: Path) -> bool:
+    """Tell whether a path is there and no regular file, so that it is to be written through."""
+    with _reported(path):
+        try:
+            mode = path.stat().st_mode
+        except FileNotFoundError:
+            return False
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    return not stat.S_ISREG(mode) or str(path.absolute()).startswith(
+        ("/dev/fd/", "/dev/std", "/proc/")
+    )
+
+
+def _check_access(path: Path) -> None:
+    if os.path.lexists(path) and not os.access(path, os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+
+def _is_same(path: Path, handle: int) -> bool:
+    try:
+        return os.path.samestat(path.lstat(), os.fstat(handle))
+    except FileNotFoundError:
+        return False
+
+
+@contextmanager
+def _reported(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError) as error:  # the latter for a NUL in the name
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(
+            f"the file cannot be written ({reason})",
+            file=path,
+            remedy="make room, or choose another place",
+        ) from error
