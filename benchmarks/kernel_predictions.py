@@ -11,19 +11,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
 
 from foveate.bundle import Bundle
 from foveate.kernels.costs import GPUS, Cost
-from foveate.kernels.foveal_boxes import FOVEAL_SCALES
-from foveate.kernels.foveal_roi_pool import PAIRS
 from foveate.runtime.plan import Plan
 
 HEIGHT, WIDTH = 480, 640
 BOX = 160.0  # side of each box that is pooled, in pixels of the picture
-MAPS = ((512, 38, 50), (512, 75, 100), (256, 150, 200))  # of VGG-16, from the deepest
-STRIDES = (16, 8, 4)
+MAP, STRIDE = (512, 38, 50), 16  # conv5 of VGG-16
 
 HEAD = """\
 # Predicted times of the kernels
@@ -81,7 +77,7 @@ def workload() -> dict[str, Cost]:
         (windows, *(axis for axis in spec.shape[1:] if isinstance(axis, int)))
         for spec in manifest.stages["refine"].inputs
     ]
-    regions = [(round(BOX / STRIDES[0]),) * 2] * 1000
+    regions = [(round(BOX / STRIDE),) * 2] * 1000
     return {
         f"`pyramid`, {len(levels)} levels of {WIDTH} x {HEIGHT}": Cost.of_pyramid(
             (HEIGHT, WIDTH), levels
@@ -100,9 +96,6 @@ def workload() -> dict[str, Cost]:
         f"`nms`, {windows} boxes": Cost.of_nms(windows),
         "`nms`, 1,000 boxes": Cost.of_nms(1000),
         "`take_boxes`, 100 boxes": Cost.of_taking(100),
-        f"`foveal_boxes`, 100 boxes, {len(FOVEAL_SCALES)} regions": Cost.of_regions(
-            100, len(FOVEAL_SCALES)
-        ),
         f"`decode_boxes`, {windows} boxes, {classes} classes": Cost.of_decoding(windows, classes),
         f"`finish`, {windows} boxes, {classes - 1} classes, all above the score": Cost.of_finish(
             windows, classes - 1, 1.0, top_n
@@ -111,24 +104,9 @@ def workload() -> dict[str, Cost]:
             windows, classes - 1, 0.1, top_n
         ),
         f"`roi_max_pool`, 1,000 ROIs of {BOX:.0f} px, 512 x 38 x 50": Cost.of_roi_max_pool(
-            MAPS[0], regions
+            MAP, regions
         ),
-        f"`foveal_roi_pool`, {windows} boxes of {BOX:.0f} px, float16": _foveal(windows),
     }
-
-
-def _foveal(boxes: int) -> Cost:
-    """Count the nine pairs of region and map, and the normalisation of their results."""
-    costs, reads = [], dict.fromkeys(range(len(MAPS)), 0.0)
-    for region, level in PAIRS:
-        side = round(BOX * FOVEAL_SCALES[region] / STRIDES[level])
-        channels, height, width = MAPS[level]
-        clipped = (min(side, height), min(side, width))
-        cost = Cost.of_roi_max_pool(MAPS[level], [clipped] * boxes, itemsize=2)
-        reads[level] = max(reads[level], cost.read)  # one map serves several regions
-        normalising = 3 * boxes * channels * 49
-        costs.append(replace(cost, read=0.0, operations=cost.operations + normalising))
-    return _sum([*costs, Cost(read=sum(reads.values()), written=0.0)])
 
 
 def _sum(costs: Iterable[Cost]) -> Cost:

@@ -7,23 +7,18 @@ Maps are channel-last, except those of upsampling.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from foveate.kernels.bilinear_upsample import reference as upsampling
-from foveate.kernels.foveal_roi_pool import NORMALISATIONS
-from foveate.kernels.foveal_roi_pool import reference as foveal
 from foveate.kernels.launch_shapes import upsample_plan
 from foveate.kernels.op import Op
-from foveate.kernels.plans import INT, DeviceArray, Scratch, Steps, addresses
+from foveate.kernels.plans import DeviceArray, Scratch, Steps
 from foveate.kernels.roi_max_pool import ROUNDINGS
 from foveate.kernels.roi_max_pool import reference as pooling
 
-__all__ = ["FOVEAL_ROI_POOL", "ROI_MAX_POOL", "UPSAMPLE_MAP"]
-
-_NORMALISATION, _ROUNDING, _GAIN = "l2", "v2", 20.0
+__all__ = ["ROI_MAX_POOL", "UPSAMPLE_MAP"]
 
 
 def _pool_on_host(features: Any, rois: Any, pooled: Any, *, scale: float) -> None:
@@ -53,65 +48,6 @@ def _pool(
             "columns": columns,
             "scale": scale,
             "rounding": ROUNDINGS.index("caffe"),
-        },
-    )
-
-
-def _foveal_on_host(
-    maps: Sequence[Any],
-    boxes: Any,
-    results: Any,
-    *,
-    map_scales: tuple[float, ...],
-    scales: tuple[float, ...],
-    pairs: tuple[tuple[int, int], ...],
-) -> None:
-    planes = [one.transpose(0, 3, 1, 2) for one in maps]
-    found = foveal.foveal_roi_pool(
-        planes,
-        map_scales,
-        boxes,
-        scales,
-        pairs,
-        results.shape[2:4],
-        rounding=_ROUNDING,
-        normalisation=_NORMALISATION,
-        gain=_GAIN,
-    )
-    results[:] = np.stack(found).transpose(0, 1, 3, 4, 2)
-
-
-def _foveal(
-    scratch: Scratch,
-    maps: Sequence[DeviceArray],
-    boxes: DeviceArray,
-    results: DeviceArray,
-    *,
-    map_scales: tuple[float, ...],
-    scales: tuple[float, ...],
-    pairs: tuple[tuple[int, int], ...],
-) -> Steps:
-    count, box_count, rows, columns, _ = results.shape
-    shapes = np.array([one.shape[1:] for one in maps], np.int32)
-    size = int(np.prod(results.shape[1:])) * results.dtype.itemsize
-    places = results.address + size * np.arange(count, dtype=np.uint64)
-    yield (
-        "foveal_roi_pool_f32",
-        {
-            "maps": scratch.upload(addresses(maps)),
-            "shapes": scratch.upload(shapes),
-            "map_scales": scratch.upload(np.array(map_scales, np.float32)),
-            "boxes": boxes,
-            "scales": scratch.upload(np.array(scales)),
-            "pairs": scratch.upload(np.array(pairs, INT)),
-            "results": scratch.upload(places.astype(np.uint64)),
-            "box_count": box_count,
-            "pair_count": count,
-            "rows": rows,
-            "columns": columns,
-            "rounding": ROUNDINGS.index(_ROUNDING),
-            "normalisation": NORMALISATIONS.index(_NORMALISATION),
-            "gain": _GAIN,
         },
     )
 
@@ -159,13 +95,6 @@ ROI_MAX_POOL = Op(
     outputs=("pooled",),
     kernels=("foveate_roi_max_pool",),
     plan=_pool,
-)
-FOVEAL_ROI_POOL = Op(
-    name="foveal_roi_pool",
-    host=_foveal_on_host,
-    outputs=("results",),
-    kernels=("foveate_foveal_roi_pool",),
-    plan=_foveal,
 )
 UPSAMPLE_MAP = Op(
     name="upsample_map",

@@ -12,12 +12,11 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import numpy as np
-from tests.gpu.engine_kernels import FOVEAL_ROI_POOL, ROI_MAX_POOL, UPSAMPLE_MAP
+from tests.gpu.engine_kernels import ROI_MAX_POOL, UPSAMPLE_MAP
 
 from foveate.kernels.bilinear_upsample import MASK_BOXES
 from foveate.kernels.decode_boxes import DECODE_BOXES
 from foveate.kernels.finish import FINISH
-from foveate.kernels.foveal_roi_pool import PAIRS
 from foveate.kernels.gather_windows import GATHER_WINDOWS
 from foveate.kernels.nms import NMS
 from foveate.kernels.op import Op
@@ -282,26 +281,6 @@ def _roi_max_pool(generator: np.random.Generator, scale: int) -> Call:
     )
 
 
-def _foveal_roi_pool(generator: np.random.Generator, scale: int) -> Call:
-    shapes = [(3, 4), (6, 8), (12, 16)]
-    maps = [
-        generator.standard_normal((1, h * scale, w * scale, 8)).astype(np.float32)
-        for h, w in shapes
-    ]
-    boxes = _regions(generator, 2 * scale, 50 * scale)
-    return Call(
-        op=FOVEAL_ROI_POOL,
-        inputs=[maps, boxes],
-        outputs=[((len(PAIRS), len(boxes), 7, 7, 8), "float32")],
-        numbers={
-            "map_scales": (1 / 16, 1 / 8, 1 / 4),
-            "scales": (1.0, 1.5, 2.0, 4.0),
-            "pairs": PAIRS,
-        },
-        tolerance=5e-5,  # of values up to 20; sums of squares have another order on the device
-    )
-
-
 def _upsample_map(generator: np.random.Generator, scale: int) -> Call:
     maps, second = generator.standard_normal((2, 2, 3 * scale, 10, 14)).astype(np.float32)
     return Call(
@@ -324,7 +303,6 @@ CASES: dict[str, Callable[[np.random.Generator, int], Call]] = {
     "decode_boxes": _decode,
     "finish": _finish,
     "roi_max_pool": _roi_max_pool,
-    "foveal_roi_pool": _foveal_roi_pool,
     "upsample_map": _upsample_map,
 }
 """From a generator and a size, 1 for the interpreter and more for a GPU, to a call."""

@@ -48,7 +48,6 @@ TESTS = {
     "map": "bilinear_upsample",
     "windows": "paste_windows",
     "decode_boxes": "boxes",
-    "foveal_boxes": "boxes",
     "take_boxes": "boxes",
 }
 

@@ -50,21 +50,6 @@ def test_boxes_taken_in_any_order_cost_a_sector_each_and_are_read_once(device: D
     assert counters.bytes_read + counters.bytes_written <= MOST * 1000 * (4 + 16 + 16)
 
 
-def test_foveal_regions_move_little_more_than_the_boxes_and_themselves(device: Device) -> None:
-    scales = np.array([1.0, 1.5, 2.0, 4.0])
-    counters = device.launch(
-        "foveal_boxes",
-        boxes=device.upload(boxes_of(100, 2), "boxes"),
-        scales=device.upload(scales, "scales"),
-        regions=device.empty((100, 4, 4), "float32", "regions"),
-        count=100,
-        scale_count=4,
-    )
-    assert counters.loads.excess <= MOST
-    assert counters.stores.excess == 1
-    assert moved(counters) <= MOST * (100 * (16 + 64) + 32)
-
-
 def test_decoding_moves_little_more_than_boxes_deltas_and_results(device: Device) -> None:
     rows, classes = 100, 81
     numbers = {f"{word}_{axis}": 0.1 for word in ("mean", "std") for axis in "xywh"}

@@ -8,7 +8,6 @@ from tests.ptx.device import Device
 from tests.ptx.memory import Array
 
 from foveate.kernels.decode_boxes.reference import decode_box
-from foveate.kernels.foveal_boxes.reference import foveal_boxes
 
 
 def boxes_of(count: int, seed: int) -> Array:
@@ -61,22 +60,6 @@ def test_growth_is_limited_and_shrinking_is_not(device: Device) -> None:
     found = decode(device, boxes, deltas, 1 << 14, 1 << 14)
     sides = found[0, :, 2] - found[0, :, 0]
     np.testing.assert_allclose(sides[[0, -1]], [0, 625], rtol=1e-3)
-
-
-def test_foveal_regions_equal_the_reference(device: Device) -> None:
-    boxes, scales = boxes_of(45, 2), (1.0, 1.5, 2.0, 4.0, 0.3)
-    regions = device.empty((45, 5, 4), "float32", "regions")
-    counters = device.launch(
-        "foveal_boxes",
-        boxes=device.upload(boxes, "boxes"),
-        scales=device.upload(np.array(scales), "scales"),
-        regions=regions,
-        count=45,
-        scale_count=5,
-    )
-    assert regions.written.all()
-    assert counters.stores.excess == 1
-    np.testing.assert_array_equal(regions.array, foveal_boxes(boxes, scales))
 
 
 def test_boxes_are_taken_and_scaled(device: Device) -> None:

@@ -218,12 +218,6 @@ class Cost:
         return cls(read=20 * boxes, written=16 * boxes, operations=4 * boxes)
 
     @classmethod
-    def of_regions(cls, boxes: int, scales: int) -> Cost:
-        """Count the regions around boxes: a difference, a sum, two products, two edges an axis."""
-        regions = boxes * scales
-        return cls(read=16 * boxes + 8 * scales, written=16 * regions, wide_operations=12 * regions)
-
-    @classmethod
     def of_resize(cls, old: tuple[int, int], new: tuple[int, int]) -> Cost:
         """Count resizing a picture of bytes; rows and columns."""
         pixels, resized = prod(old), prod(new)

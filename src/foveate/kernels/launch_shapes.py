@@ -47,11 +47,6 @@ def square_table(
     return _linear(_ceil_div(batch * height * width * channels // lanes, 128), 128)
 
 
-def foveal_roi_pool(*, box_count: int, pair_count: int, **_: int) -> LaunchShape:
-    """A block makes one pair of region and map of one box."""
-    return _linear(box_count * pair_count, 512)
-
-
 def paste_windows(
     *, windows: int, size: int, height: int, stage_rows: int, **_: int
 ) -> LaunchShape:
@@ -139,11 +134,6 @@ def finish_candidates(*, rows: int, classes: int, **_: int) -> LaunchShape:
 def finish_gather(*, limit: int, **_: int) -> LaunchShape:
     """A thread gathers one detection."""
     return _linear(_ceil_div(limit, 128), 128)
-
-
-def foveal_boxes(*, count: int, scale_count: int, **_: int) -> LaunchShape:
-    """A thread makes one region."""
-    return _linear(_ceil_div(count * scale_count, 128), 128)
 
 
 def take_boxes(*, count: int, **_: int) -> LaunchShape:

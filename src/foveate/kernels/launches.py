@@ -103,16 +103,6 @@ _LIST = [
         ),
     ),
     *_in(
-        "foveal_roi_pool/foveal_roi_pool.cuh",
-        *_typed(
-            "foveal_roi_pool",
-            "pointer maps, pointer shapes, pointer map_scales, pointer boxes, pointer scales, "
-            "pointer pairs, pointer results, int box_count, int pair_count, int rows, "
-            "int columns, int rounding, int normalisation, float gain",
-            shapes.foveal_roi_pool,
-        ),
-    ),
-    *_in(
         "bilinear_upsample/windows.cuh",
         *_typed(
             "paste_windows",
@@ -210,14 +200,6 @@ _LIST = [
             "pointer found_scores, pointer found_labels, pointer found_rows, int limit, "
             "int classes",
             shapes.finish_gather,
-        ),
-    ),
-    *_in(
-        "foveal_boxes/foveal_boxes.cuh",
-        _kernel(
-            "foveal_boxes",
-            "pointer boxes, pointer scales, pointer regions, int count, int scale_count",
-            shapes.foveal_boxes,
         ),
     ),
     *_in(

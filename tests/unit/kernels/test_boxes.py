@@ -10,7 +10,6 @@ from foveate.kernels.decode_boxes import host as decode_host
 from foveate.kernels.decode_boxes import reference as decode_reference
 from foveate.kernels.finish import host as finish_host
 from foveate.kernels.finish import reference as finish_reference
-from foveate.kernels.foveal_boxes.reference import foveal_boxes
 from foveate.kernels.take_boxes import host as take_host
 from foveate.kernels.take_boxes import reference as take_reference
 
@@ -47,16 +46,6 @@ def test_take_agrees_with_reference() -> None:
     take_host.take_boxes(boxes, kept, taken, horizontal=0.5, vertical=2.0)
     expected = take_reference.take_boxes(boxes.tolist(), kept.tolist(), 0.5, 2.0)
     assert taken.tolist() == expected
-
-
-def test_foveal_boxes_share_their_centre() -> None:
-    regions = foveal_boxes(np.array([[10, 20, 30, 28]], np.float32))
-    assert regions[0].tolist() == [
-        [10, 20, 30, 28],
-        [5, 18, 35, 30],
-        [0, 16, 40, 32],
-        [-20, 8, 60, 40],
-    ]
 
 
 @given(

@@ -19,11 +19,11 @@ from foveate.kernels.launches import KERNELS
 # Kernels that read, or write, contiguous values beside those of `lanes` more than 1. What is gathered
 # lies at any address, so that only its writing is wide.
 READS_WIDE = (
-    *("foveal_roi_pool", "foveal_boxes", "take_boxes", "decode_boxes", "paste_windows"),
+    *("take_boxes", "decode_boxes", "paste_windows"),
     *("upsample_map", "pyramid_place", "pyramid_resize", "finish"),
 )
 WRITES_WIDE = (
-    *("foveal_roi_pool", "foveal_boxes", "take_boxes", "decode_boxes", "pyramid_resize"),
+    *("take_boxes", "decode_boxes", "pyramid_resize"),
     "finish",
 )
 
