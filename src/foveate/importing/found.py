@@ -73,6 +73,12 @@ class Found:
         return network.eval()
 
 
+def some_names(state: State) -> str:
+    """Say how many tensors a state dict has, and the first names."""
+    more = ", ..." if len(state) > 3 else ""
+    return f"{len(state)} tensors such as {', '.join(list(state)[:3])}{more}"
+
+
 def count_parameters(network: nn.Module) -> int:
     """Count what training could change: frozen affine maps are buffers and not among them."""
     return sum(parameter.numel() for parameter in network.parameters())

@@ -4,6 +4,9 @@
 from __future__ import annotations
 
 import pickle
+import re
+import warnings
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,17 +19,32 @@ from foveate.importing.found import State
 
 TENSORS_ONLY = "save its state dict again with `torch.save(model.state_dict(), path)`"
 
-WRAPPERS = ("state_dict", "model", "model_state_dict")
-"""Keys under which training programs keep the state dict, beside an optimiser's and so on."""
+WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "network", "module")
+AVERAGES = ("state_dict_ema", "model_ema", "ema_model", "ema")
+"""Keys under which training programs keep the state dict, or a running mean of it, beside an
+optimiser's and so on; of several the first is taken."""
 
-DAMAGES = (OSError, RuntimeError, EOFError, ValueError, KeyError, IndexError, AttributeError)
+ROOTS = ("features", "trunk")
+"""Beginnings of names that belong to the networks which are read, and are no wrapper's."""
+
+DAMAGES = (
+    OSError,
+    RuntimeError,
+    EOFError,
+    ValueError,
+    KeyError,
+    IndexError,
+    AttributeError,
+    zipfile.BadZipFile,
+)
 """What PyTorch raises for a file that is cut off or was never its own."""
 
 
 def read_state(path: Path) -> State:
     """Read a state dict from a .pth or .safetensors file; which it is, its first bytes tell.
 
-    A prefix ``module.`` of all names, of a model in `DataParallel`, is taken off.
+    What all names begin with is taken off: ``module.`` of `DataParallel`, ``_orig_mod.`` of
+    `torch.compile`, ``model.`` of a training program, and several of these.
 
     Args:
         path: The file. A pickle is read with ``weights_only=True``: tensors and plain values only.
@@ -38,11 +56,9 @@ def read_state(path: Path) -> State:
         ModelError: It cannot be read, would run code, or holds no state dict.
     """
     content = _open(path)
-    for key in WRAPPERS:
-        inner = content.get(key)
-        if isinstance(inner, Mapping):
-            content = inner
-            break
+    for _ in range(4):  # wrappers in wrappers; a pickle may hold itself
+        inner = (content.get(key) for key in (*WRAPPERS, *AVERAGES))
+        content = next((one for one in inner if isinstance(one, Mapping)), content)
     # Numbers, such as the count of batches that a batch norm saw, are no weights.
     state = {
         str(name): value
@@ -55,12 +71,23 @@ def read_state(path: Path) -> State:
             file=path,
             remedy=TENSORS_ONLY,
         )
-    if all(name.startswith("module.") for name in state):
-        state = {name.removeprefix("module."): tensor for name, tensor in state.items()}
+    prefix = _common_prefix(list(state))
     return {
-        name: tensor.float() if tensor.is_floating_point() else tensor
+        name.removeprefix(prefix): tensor.float() if tensor.is_floating_point() else tensor
         for name, tensor in state.items()
     }
+
+
+def _common_prefix(names: list[str]) -> str:
+    """Return the whole parts that all of several names begin with, up to a root."""
+    prefix = ""
+    while len(names) > 1:
+        first = names[0].partition(".")[0]
+        if first in ROOTS or not all(name.startswith(f"{first}.") for name in names):
+            break
+        prefix += f"{first}."
+        names = [name.removeprefix(f"{first}.") for name in names]
+    return prefix
 
 
 def _open(path: Path) -> Mapping[str, object]:
@@ -76,16 +103,23 @@ def _open(path: Path) -> Mapping[str, object]:
             return safetensors.torch.load_file(path)
         if not start.startswith((b"PK", b"\x80")):  # the archive of `torch.save`, or a bare pickle
             raise EOFError(f"it begins with {start[:4]!r}")
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        _refuse_torchscript(path)
+        with warnings.catch_warnings(action="ignore"):  # of protocols; what fails is an error
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
+        newer = "Unsupported operand" in str(error)
+        reason = (
+            "of a newer protocol" if newer else "that names other objects, which could run code"
+        )
         raise ModelError(
-            "expected tensors only, found a pickle that names other objects, which could run code",
+            f"expected tensors only, found a pickle {reason}",
             file=path,
             remedy=TENSORS_ONLY,
         ) from error
     except (safetensors.SafetensorError, *DAMAGES) as error:
         raise ModelError(
-            f"expected a PyTorch or safetensors file, found one that is damaged or neither ({error})",
+            "expected a PyTorch or safetensors file, found one that is damaged or neither "
+            f"({re.split(r'[.] (?=[A-Z])|$', str(error), maxsplit=1, flags=re.MULTILINE)[0]})",
             file=path,
             remedy="get it again; for a Torch7 file use `foveate import-torch7`",
         ) from error
@@ -96,3 +130,16 @@ def _open(path: Path) -> Mapping[str, object]:
             remedy=TENSORS_ONLY,
         )
     return content
+
+
+def _refuse_torchscript(path: Path) -> None:
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        if any(name.endswith("/constants.pkl") for name in archive.namelist()):
+            raise ModelError(
+                "expected a state dict, found a TorchScript archive, which holds code",
+                file=path,
+                remedy="load it with `torch.jit.load` where you trust it, and save its state dict "
+                "with `torch.save(model.state_dict(), path)`",
+            )

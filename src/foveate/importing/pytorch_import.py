@@ -7,7 +7,7 @@ from pathlib import Path
 
 from foveate.errors import ModelError
 from foveate.importing.foolwood import find_foolwood, is_foolwood
-from foveate.importing.found import Found, Size
+from foveate.importing.found import Found, Size, some_names
 from foveate.importing.pytorch_files import read_state
 from foveate.importing.torchvision_trunks import find_torchvision
 
@@ -29,8 +29,10 @@ def import_torch(path: Path, network: str | None = None, **sizes: Size) -> Found
             return find_foolwood(state)
         if network is None:
             raise ModelError(
-                f"expected a DeepMask, found {len(state)} tensors such as {next(iter(state))}",
-                remedy="for torchvision's weights, say which network to build on them",
+                "expected a DeepMask of foolwood/deepmask-pytorch, with trunk.0.0.1.weight and "
+                f"scoreBranch.1.weight, found {some_names(state)}",
+                remedy="for torchvision's weights, with conv1.weight or features.0.weight, say "
+                "which network to build on them: --network deepmask-resnet50",
             )
         return find_torchvision(state, network, **sizes)
     except ModelError as error:

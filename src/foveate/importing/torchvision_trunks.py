@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from foveate.errors import ModelError
-from foveate.importing.found import Found, Size, State
+from foveate.importing.found import Found, Size, State, some_names
 from foveate.models.build import BUILDERS, build
 from foveate.models.deepmask import DeepMask
 from foveate.models.multipathnet import MultiPathNet
@@ -45,8 +45,8 @@ def find_torchvision(state: State, network: str, **sizes: Size) -> Found:
     if first is None or "mini" in network or network not in BUILDERS:
         known = ", ".join(sorted(name for name in BUILDERS if "mini" not in name))
         raise ModelError(
-            f"expected a network on a ResNet or VGG and its trunk's weights, found {network!r} and "
-            f"{len(state)} tensors such as {next(iter(state))}",
+            "expected a network on a ResNet or VGG and its trunk's weights, with conv1.weight or "
+            f"features.0.weight, found {network!r} and {some_names(state)}",
             remedy=f"use one of {known}, and {WEIGHTS}",
         )
     is_resnet = first == "conv1.weight"
@@ -63,7 +63,7 @@ def find_torchvision(state: State, network: str, **sizes: Size) -> Found:
             found = tuple(named[name].shape) if name in named else "none"
             raise ModelError(
                 f"expected {name} of shape {tuple(expected[name].shape)} for {network}, "
-                f"found {found}",
+                f"found {found} in {some_names(state)}",
                 remedy=WEIGHTS,
             )
     used = {name: tensor for name, tensor in named.items() if name in expected}
