@@ -224,6 +224,14 @@ def test_a_proposal_in_a_crowd_is_not_drawn_but_ground_truth_is(tmp_path: Path) 
     assert found.labels.tolist() == [1] * 4
 
 
+def test_a_proposal_in_one_of_several_crowds_is_not_drawn(tmp_path: Path) -> None:
+    crowds = [truth(1, 4, [x, 0, 50, 100], crowd=1) for x in (0, 110)]
+    data = write(tmp_path, [truth(1, 4, [60, 10, 40, 40]), *crowds])
+    boxes = [[115.0, 0, 40, 50], [5.0, 5, 40, 50], [55.0, 0, 50, 50]]
+    found = candidates(data, ProposalTable.from_results(results(1, *boxes)))
+    assert (found.overlaps >= 0).tolist() == [True, False, False, True]
+
+
 def test_an_object_with_an_empty_box_is_no_candidate(tmp_path: Path) -> None:
     flat = {**truth(1, 4, CAT), "bbox": [20, 10, 60, 0]}
     found = candidates(write(tmp_path, [flat]), ProposalTable.from_results(results(1, CAT)))

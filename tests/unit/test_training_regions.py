@@ -3,13 +3,25 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from tests.unit.training_samples import silent, write_dataset
 
 from foveate.models import MultiPathNet, build
+from foveate.training.dataset import CocoDataset
 from foveate.training.multipathnet import _draw_regions, delta_statistics, multipathnet_step
-from foveate.training.region_cache import RegionCache, RegionSample
+from foveate.training.region_cache import (
+    RegionCache,
+    RegionOptions,
+    RegionSample,
+    build_regions,
+    features_canvas,
+)
+
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 TRUTHS = np.array([[0, 0, 100, 100], [300, 40, 340, 120]], np.float32)
 # Their IoU with the first truth is the hundredth part of their width.
@@ -96,3 +108,46 @@ def test_statistics_are_those_of_the_foregrounds(sample: RegionSample, cache: Re
     foregrounds = targets[labels[0] > 0].astype(np.float64)
     assert mean == pytest.approx(foregrounds.mean(axis=0), abs=1e-6)
     assert std == pytest.approx(foregrounds.std(axis=0), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("size", "canvas", "factors"),
+    [
+        ((61, 100), (96, 160), (140 / 100, 85 / 61)),  # the longer side bounds the scale of 1.4
+        ((250, 200), (128, 96), (96 / 200, 120 / 250)),  # the shorter side does
+    ],
+)
+def test_the_trunk_sees_a_picture_between_both_bounds_on_fill(
+    size: tuple[int, int], canvas: tuple[int, int], factors: tuple[float, float]
+) -> None:
+    options = RegionOptions(short_side=96, long_side=140)
+    found, factor = features_canvas(np.full((*size, 3), 200, np.uint8), options)
+    assert found.shape == (*canvas, 3)
+    assert factor == pytest.approx(factors * 2, rel=1e-6)
+    inside = found[..., 0] == 200
+    assert (found[~inside] == 127).all()
+    assert inside.any(axis=0).sum() == round(size[1] * factors[0])
+    assert inside.any(axis=1).sum() == round(size[0] * factors[1])
+
+
+def test_a_cached_sample_is_in_the_frame_of_the_canvas(tmp_path: Path) -> None:
+    dataset = CocoDataset(write_dataset(tmp_path / "data", pictures=2) / "train")
+    options = RegionOptions(short_side=100, long_side=280, pictures=1)
+    proposed = np.array([[30, 50, 90, 110], [0, 0, 300, 200]], np.float32)
+
+    def trunk(canvas: np.ndarray) -> dict[int, np.ndarray]:
+        assert canvas.shape == (128, 160, 3)
+        return {stride: np.full((1, 2, 3), stride, np.float32) for stride in (8, 16, 32)}
+
+    cache = build_regions(dataset, trunk, lambda _: proposed, tmp_path / "cache", options, silent)  # type: ignore[arg-type]  # a function instead of a trunk
+    assert len(cache) == 1
+    sample, instances = cache[0], dataset.instances(0)
+    assert sample.proposals.tolist() == (proposed / 2).tolist()
+    assert sample.truths.tolist() == [[value / 2 for value in one.box] for one in instances]
+    assert sample.labels.tolist() == [1, 2]
+    assert [one.label for one in instances] == [0, 1]
+    assert {stride: values.flat[0] for stride, values in sample.maps.items()} == {
+        8: 8,
+        16: 16,
+        32: 32,
+    }

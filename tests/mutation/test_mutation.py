@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The tool that plants faults in the Python code, and how many of a sample the tests see."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tests.mutation import mutations
+from tests.mutation.__main__ import REASONS, interval, write_package
+from tests.mutation.coverage import ROOT
+from tests.mutation.mutations import draw, mutants_of
+
+SOURCE = '''
+def scaled(values, factor=2, *, height: int = 0):
+    """Not changed: 1."""
+    assert factor > 1
+    if not height:
+        raise ValueError(f"{factor + 1}")
+    return [value * factor for value in values[1:] if value < height]
+'''
+
+
+@pytest.fixture
+def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    (tmp_path / "scaled.py").write_text(SOURCE, encoding="utf-8")
+    monkeypatch.setattr(mutations, "PACKAGE", tmp_path)
+    return "scaled.py"
+
+
+def test_what_changes_a_result_is_mutated_and_texts_and_assertions_are_not(source: str) -> None:
+    changes = {(mutant.before, mutant.after) for mutant in mutants_of(source)}
+    assert changes == {
+        ("2", "(1)"),
+        ("2", "(3)"),
+        ("0", "(1)"),
+        ("not height", "(height)"),
+        ("height", "(width)"),
+        ("value * factor", "(value / factor)"),
+        ("value * factor", "(value)"),
+        ("1:", ":"),
+        ("1", "(0)"),
+        ("value < height", "(value <= height)"),
+    }
+
+
+def test_a_mutant_is_known_again_when_its_line_has_moved(source: str) -> None:
+    before = {mutant.key for mutant in mutants_of(source)}
+    path = mutations.PACKAGE / source
+    path.write_text("import math\n\n" + path.read_text(encoding="utf-8"), encoding="utf-8")
+    assert {mutant.key for mutant in mutants_of(source)} == before
+
+
+def test_mutants_are_drawn_by_a_seed(source: str) -> None:
+    first, again, other = (draw([source], seed) for seed in (0, 0, 1))
+    assert first == again != other
+    assert {mutant.key for mutant in first} == {mutant.key for mutant in other}
+
+
+def test_a_package_with_a_mutant_differs_in_one_file(tmp_path: Path) -> None:
+    mutant = mutants_of("kernels/finish/host.py")[0]
+    write_package(mutant, tmp_path)
+    changed = tmp_path / "foveate" / mutant.source
+    assert changed.read_bytes() == mutant.code() != (mutations.PACKAGE / mutant.source).read_bytes()
+    assert (changed.parent / "plan.py").samefile(mutations.PACKAGE / "kernels/finish/plan.py")
+    assert (tmp_path / "foveate" / "errors.py").is_symlink()
+
+
+def test_an_interval_holds_its_share() -> None:
+    low, high = interval(90, 100)
+    assert (low, high) == pytest.approx((0.8256, 0.9448), abs=1e-4)
+
+
+def test_survivors_that_are_excused_change_no_result() -> None:
+    for survivor in json.loads(REASONS.read_text(encoding="utf-8")).values():
+        assert survivor["reason"].startswith(("equivalent: ", "performance: ", "message: "))
+
+
+@pytest.mark.slow
+def test_nine_of_ten_mutants_of_a_sample_turn_a_test_red(tmp_path: Path) -> None:
+    results = tmp_path / "results.jsonl"
+    sources = ["kernels/", "models/losses.py", "masks.py", "training/sampling/"]
+    tests = ["kernels", "test_losses.py", "test_masks.py", "test_detections.py"]
+    tests += [f"test_sampling_{kind}.py" for kind in ("regions", "scores", "windows")]
+    words = ["--only", *sources, "--tests", *(str(ROOT / "tests" / "unit" / one) for one in tests)]
+    words += ["--sample", "40", "--results", str(results), "--cache", str(tmp_path)]
+    subprocess.run([sys.executable, "-m", "tests.mutation", *words], check=True, cwd=ROOT)
+    reasons = json.loads(REASONS.read_text(encoding="utf-8"))
+    found = [json.loads(line) for line in results.read_text(encoding="utf-8").splitlines()]
+    counted = [one for one in found if one["key"] not in reasons and one["fate"] != "stillborn"]
+    assert sum(one["fate"] != "survived" for one in counted) >= 0.9 * len(counted)
