@@ -18,6 +18,7 @@ import onnxruntime
 from foveate.engine_record import EngineRecord
 from foveate.errors import BundleError, InputError, ModelError
 from foveate.export.compiling.stage_model import DOMAIN
+from foveate.onnxruntime_session import open_session
 from foveate.onnxruntime_text import said
 
 __all__ = ["Dispatched", "check_dispatch", "check_engine_dispatch", "dispatch", "summary"]
@@ -118,7 +119,7 @@ def _taken(path: Path) -> onnx.ModelProto:
         file = Path(folder) / "taken.onnx"
         options.optimized_model_filepath = str(file)
         try:
-            onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+            open_session(path, options)
         except Exception as error:  # its errors have no common class but this
             if file.exists():  # it was loaded, and could not be written
                 raise InputError(

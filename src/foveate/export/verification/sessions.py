@@ -12,6 +12,7 @@ import onnxruntime
 from foveate.arrays import Array
 from foveate.cores import usable_cores
 from foveate.errors import BundleError
+from foveate.onnxruntime_session import open_session
 from foveate.onnxruntime_text import said
 
 __all__ = ["Function", "exposing", "session_function"]
@@ -30,7 +31,7 @@ def session_function(model: onnx.ModelProto | Path, threads: int | None = None) 
     options.intra_op_num_threads = threads or usable_cores()
     source = model if isinstance(model, Path) else model.SerializeToString()
     try:
-        session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+        session = open_session(source, options)
     except Exception as error:  # its errors have no common class but this
         raise BundleError(
             f"ONNX Runtime cannot load a stage ({said(error)})",

@@ -23,6 +23,7 @@ import onnxruntime
 from foveate.cores import usable_cores
 from foveate.errors import BackendError, BundleError
 from foveate.manifest import TensorSpec
+from foveate.onnxruntime_session import open_session
 from foveate.onnxruntime_text import said
 from foveate.runtime.devices.host import host_array, host_stream
 from foveate.runtime.engines.rows import leading_rows
@@ -120,7 +121,7 @@ def _session(path: Path, threads: int, provider: str) -> Any:
     if _share_arena() == os.getpid():
         options.add_session_config_entry("session.use_env_allocators", "1")
     try:
-        session = onnxruntime.InferenceSession(path, options, providers=[provider])
+        session = open_session(path, options, provider)
     except Exception as error:  # its errors have no common class but this
         raise BundleError(
             f"ONNX Runtime cannot load a stage ({said(error)})",
