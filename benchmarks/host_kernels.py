@@ -1,11 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The operations between the engines on the CPU: masks, suppression, pooling, gathering, pyramid.
+"""The operations between the engines on the CPU: masks, suppression, gathering, pyramid.
 
     python benchmarks/host_kernels.py --json benchmarks/results/host_kernels.json
 
-Versions of one operation run in turns in one process. What has a compiled version is run in both;
-the library is compiled for it into a temporary folder. ROI pooling is compared with ONNX Runtime's
-``MaxRoiPool`` of the same number of threads.
+Versions of one operation run in turns in one process.
 """
 
 from __future__ import annotations
@@ -14,25 +12,19 @@ import argparse
 import json
 import platform
 import statistics
-import tempfile
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 
 import cv2
 import numpy as np
-import onnx
-import onnxruntime
 from numpy.typing import NDArray
 
-from foveate.kernels.bilinear_upsample import window_mask
-from foveate.kernels.compiling import CodeCache
 from foveate.kernels.gather_windows.host import gather_windows
-from foveate.kernels.host_library import build_host_library, load_library
-from foveate.kernels.nms import host as nms
+from foveate.kernels.nms.host import suppress
 from foveate.kernels.pyramid.host import place, resize
-from foveate.kernels.roi_max_pool import host as pooling
 from foveate.kernels.select_top_k.host import select_top_k
 from foveate.masks import Masks
 
@@ -48,28 +40,17 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    threads = cv2.getNumThreads()
-    with tempfile.TemporaryDirectory() as folder:
-        library = load_library(build_host_library(CodeCache(Path(folder))))
-        assert library is not None
-        cases = {
-            **mask_cases(library),
-            **suppression_cases(library),
-            **selection_cases(library),
-            **pooling_cases(library, threads),
-            **copy_cases(),
-        }
-        results = {name: measure(versions, options.rounds) for name, versions in cases.items()}
+    cases = {**mask_cases(), **suppression_cases(), **selection_cases(), **copy_cases()}
+    results = {name: measure(versions, options.rounds) for name, versions in cases.items()}
     for name, times in results.items():
         told = ", ".join(f"{version} {median * 1e3:.2f} ms" for version, median in medians(times))
         print(f"{name}: {told}")
     if options.json:
         about = {
             "processor": _processor(),
-            "threads": threads,
+            "threads": cv2.getNumThreads(),
             "rounds": options.rounds,
             **{p: metadata.version(p) for p in ("numpy", "opencv-python-headless")},
-            "onnxruntime": onnxruntime.__version__,
         }
         text = json.dumps({"about": about, "seconds": results}, indent=1)
         options.json.write_text(text + "\n", encoding="utf-8")
@@ -112,7 +93,7 @@ def blobs(generator: np.random.Generator) -> Floats:
     return logits
 
 
-def mask_cases(library: object) -> dict[str, Versions]:
+def mask_cases() -> dict[str, Versions]:
     """100 windows with sides log-uniform in 64 to 1500 px, and 100 as large as the picture."""
     generator = np.random.default_rng(0)
     logits = blobs(generator)
@@ -122,57 +103,41 @@ def mask_cases(library: object) -> dict[str, Versions]:
     mixed = np.stack([left, top, side, side], axis=1).astype(np.float32)
     full = np.tile(np.array([[0, 0, WIDTH, HEIGHT]], np.float32), (WINDOWS, 1))
     return {
-        **_masks("mixed windows", logits, mixed, library),
-        **_masks("full windows", logits, full, library),
+        **_masks("mixed windows", logits, mixed),
+        **_masks("full windows", logits, full),
     }
 
 
-def _masks(name: str, logits: Floats, geometry: Floats, library: object) -> dict[str, Versions]:
+def _masks(name: str, logits: Floats, geometry: Floats) -> dict[str, Versions]:
     masks = Masks(logits, geometry, np.arange(WINDOWS), threshold=-0.5, height=HEIGHT, width=WIDTH)
-
-    def both(run: Callable[[], object]) -> Versions:
-        def version(found: object) -> Callable[[], object]:
-            def chosen() -> object:
-                vars(window_mask)["host_library"] = lambda: found
-                return run()
-
-            return chosen
-
-        return {"numpy": version(None), "compiled": version(library)}
 
     return {
         f"boxes, {name}": {"numpy": masks.boxes},
-        f"cut to their boxes, {name}": both(lambda: [masks.crop(i)[1] for i in range(WINDOWS)]),
-        f"an array each, {name}": both(lambda: [mask.shape for mask in masks]),
-        f"one array of all, {name}": both(lambda: np.asarray(masks)),
+        f"cut to their boxes, {name}": {
+            "numpy": lambda: [masks.crop(i)[1] for i in range(WINDOWS)]
+        },
+        f"an array each, {name}": {"numpy": lambda: [mask.shape for mask in masks]},
+        f"one array of all, {name}": {"numpy": lambda: np.asarray(masks)},
         f"run-length codes, {name}": {"numpy": masks.rle},
     }
 
 
-def suppression_cases(library: object) -> dict[str, Versions]:
+def suppression_cases() -> dict[str, Versions]:
     """1,000 random boxes, of which few or nearly all survive."""
     generator = np.random.default_rng(1)
     corners = generator.uniform(0, 600, (1000, 2))
     boxes = np.concatenate([corners, corners + generator.uniform(20, 200, (1000, 2))], axis=1)
     boxes, scores = boxes.astype(np.float32), generator.standard_normal(1000).astype(np.float32)
 
-    def version(found: object, iou: float) -> Callable[[], object]:
-        def run() -> object:
-            vars(nms)["host_library"] = lambda: found  # which version is taken
-            return nms.suppress(boxes, scores, None, iou, 1000)
-
-        return run
-
     return {
         f"suppression of 1,000 boxes at {iou}": {
-            "numpy": version(None, iou),
-            "compiled": version(library, iou),
+            "numpy": partial(suppress, boxes, scores, None, iou, 1000)
         }
         for iou in (0.3, 0.5, 0.7)
     }
 
 
-def selection_cases(library: object) -> dict[str, Versions]:
+def selection_cases() -> dict[str, Versions]:
     """100 of the windows that eight levels of a 640x480 picture have, with smooth random scores."""
     generator = np.random.default_rng(4)
     grids: list[Floats] = []
@@ -193,81 +158,22 @@ def selection_cases(library: object) -> dict[str, Versions]:
     picks, geometry = np.empty((100, 3), np.int32), np.empty((100, 4), np.float32)
     scores, count = np.empty(100, np.float32), np.empty(1, np.int32)
 
-    def version(found: object) -> Callable[[], object]:
-        def run() -> object:
-            vars(nms)["host_library"] = lambda: found  # which version is taken
-            select_top_k(
-                grids,
-                picks,
-                geometry,
-                scores,
-                count,
-                factors=factors,
-                size=160,
-                stride=16,
-                padding=16,
-                window_nms=0.8,
-            )
-            return count
-
-        return run
+    def run() -> None:
+        select_top_k(
+            grids,
+            picks,
+            geometry,
+            scores,
+            count,
+            factors=factors,
+            size=160,
+            stride=16,
+            padding=16,
+            window_nms=0.8,
+        )
 
     windows = sum(grid.size for grid in grids)
-    return {
-        f"selection of 100 of {windows:,} windows": {
-            "numpy": version(None),
-            "compiled": version(library),
-        }
-    }
-
-
-def pooling_cases(library: object, threads: int) -> dict[str, Versions]:
-    """1,000 regions of 512 x 38 x 50, 7 x 7 bins."""
-    generator = np.random.default_rng(2)
-    features = generator.standard_normal((1, 512, 38, 50)).astype(np.float32)
-    corners = generator.uniform(0, 600, (1000, 2))
-    far = corners + np.exp(generator.uniform(np.log(32), np.log(500), (1000, 2)))
-    rois = np.concatenate([np.zeros((1000, 1)), corners, far], axis=1).astype(np.float32)
-    rois[:, 3], rois[:, 4] = rois[:, 3].clip(0, 799), rois[:, 4].clip(0, 607)
-    session = _max_roi_pool(threads)
-
-    def version(found: object) -> Callable[[], Floats]:
-        def run() -> Floats:
-            vars(pooling)["host_library"] = lambda: found  # which version is taken
-            return pooling.roi_max_pool(features, rois, 7, 1 / 16, threads=threads)
-
-        return run
-
-    (want,) = session.run(None, {"x": features, "rois": rois})
-    assert all(np.array_equal(version(found)(), want) for found in (None, library))
-    return {
-        "ROI pooling of 1,000 regions": {
-            "numpy": version(None),
-            "compiled": version(library),
-            "MaxRoiPool": lambda: session.run(None, {"x": features, "rois": rois}),
-        }
-    }
-
-
-def _max_roi_pool(threads: int) -> onnxruntime.InferenceSession:
-    node = onnx.helper.make_node(
-        "MaxRoiPool", ["x", "rois"], ["y"], pooled_shape=[7, 7], spatial_scale=1 / 16
-    )
-    float_, info = onnx.TensorProto.FLOAT, onnx.helper.make_tensor_value_info
-    graph = onnx.helper.make_graph(
-        [node],
-        "pool",
-        [info("x", float_, [1, 512, 38, 50]), info("rois", float_, ["r", 5])],
-        [info("y", float_, None)],
-    )
-    model = onnx.helper.make_model(
-        graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=9
-    )
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    return onnxruntime.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
+    return {f"selection of 100 of {windows:,} windows": {"numpy": run}}
 
 
 def copy_cases() -> dict[str, Versions]:

@@ -137,16 +137,6 @@ def _cuda() -> Finding:
     return Finding(name=name, works=True, detail=detail)
 
 
-def _compiled_host() -> Finding:
-    """Load the compiled part of the CPU's kernels."""
-    from foveate.kernels.host_library import host_library
-
-    name, remedy = "compiled CPU kernels", "optional; run: foveate kernels build --host"
-    if host_library() is None:
-        return Finding(name=name, works=False, detail="not built", remedy=remedy)
-    return Finding(name=name, works=True, detail="built for this processor")
-
-
 PROBES: dict[str, Callable[[], Finding]] = {
     "onnxruntime": _onnxruntime,
     "onnxruntime-cuda": _onnxruntime_cuda,
@@ -156,5 +146,4 @@ PROBES: dict[str, Callable[[], Finding]] = {
     "cuda": _cuda,
     "pycuda": _module("PyCUDA", "pycuda.driver", "'foveate[pycuda]'", "m.init()"),
     "nvcc": _nvcc,
-    "compiled-host": _compiled_host,
 }

@@ -174,7 +174,7 @@ def _open(bundle: str | Path, device: str, backend: str, options: Options) -> Pi
     from foveate.training.evaluation.released import ReleasedDevice
     from foveate.training.legacy import LegacyOptions
 
-    runs_on = open_device(device, options.threads)  # which also refuses a name that is none
+    runs_on = open_device(device)  # which also refuses a name that is none
     if options.legacy:
         runs_on = ReleasedDevice(LegacyOptions.released())
     opened = Bundle.open(bundle)

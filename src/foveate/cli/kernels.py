@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`foveate kernels`: the library of TensorRT plugins, and the compiled part of the host."""
+"""`foveate kernels`: the library of TensorRT plugins."""
 
 from __future__ import annotations
 
@@ -21,12 +21,6 @@ class Action(enum.StrEnum):
 def command(
     action: Annotated[Action, typer.Argument(help="Build a library.")],
     *,
-    host: Annotated[
-        bool,
-        typer.Option(
-            "--host", help="Build the compiled part of the CPU's kernels; later runs use it."
-        ),
-    ] = False,
     arch: Annotated[
         list[str] | None,
         typer.Option(help="Architecture like sm_89, repeatable, or all; by default this GPU's."),
@@ -38,9 +32,8 @@ def command(
         "libfoveate_plugins.so"
     ),
 ) -> None:
-    """Build the TensorRT plugins (pooling and upsampling), or the CPU's compiled kernels."""
+    """Build the TensorRT plugins (pooling and upsampling)."""
     from foveate.cli._console import say
-    from foveate.kernels.host_library import build_host_library
     from foveate.kernels.plugin_library import (
         build_library,
         find_architectures,
@@ -49,9 +42,6 @@ def command(
     )
 
     del action  # there is one
-    if host:
-        say(f"{build_host_library().path}: used from now on")
-        return
     nvcc = require_nvcc()
     headers = find_headers(tensorrt_include)
     architectures = arch or find_architectures()

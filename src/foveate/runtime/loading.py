@@ -47,20 +47,20 @@ def load(
         OptionError: There is no such device or backend.
     """
     options = options or Options()
-    opened_device = open_device(device, options.threads)
+    opened_device = open_device(device)
     opened = Bundle.open(bundle)
     engines = open_engines(opened, backend, options.threads)
     return Pipeline(opened, engines, device=opened_device, options=options)
 
 
-def open_device(device: str, threads: int | None = None) -> Device:
+def open_device(device: str) -> Device:
     """Return the device of that name, for a pipeline that `load` does not make.
 
     Raises:
         OptionError: There is no such device.
     """
     _check_choice("device", device, DEVICES)
-    return HostDevice(threads=threads)
+    return HostDevice()
 
 
 def open_engines(bundle: Bundle, backend: str, threads: int | None = None) -> dict[str, Engine]:

@@ -30,8 +30,8 @@ class Options(TypedOptions):
         max_side: Longer side of the working picture in pixels.
         legacy: Take the levels of the picture itself instead of the working picture, as the
             original DeepMask does. Memory then grows with the picture.
-        threads: Number of threads of each engine, and of a compiled operation between engines; by
-            default as many as the affinity mask and the control group's quota allow.
+        threads: Number of threads of each engine; by default as many as the affinity mask and the
+            control group's quota allow.
         slots: Number of pictures in flight in ``Pipeline.stream``.
     """
 

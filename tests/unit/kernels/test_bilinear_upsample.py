@@ -139,15 +139,6 @@ def test_rows_after_the_count_are_zero() -> None:
     assert boxes.tolist() == [[0, 0, 5, 5], [0, 0, 0, 0]]
 
 
-@given(shape=st.tuples(*[st.integers(1, 6)] * 4), factor=st.sampled_from([1, 2, 3, 4]))
-@settings(max_examples=40, deadline=None)
-def test_map_mode_agrees_with_reference(shape: tuple[int, ...], factor: int) -> None:
-    features = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
-    grown = host.upsample_map(features, factor)
-    assert np.abs(grown - reference.upsample_map(features, factor)).max() < 2e-5
-    assert grown.dtype == np.float32
-
-
 @pytest.mark.parametrize(
     ("geometry", "expected"),
     [

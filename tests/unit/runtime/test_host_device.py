@@ -1,21 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-import ctypes
 import gc
 import threading
 import time
 from collections.abc import Callable, Sequence
 
-import cv2
 import numpy as np
 import pytest
 
-from foveate.kernels.host_threads import host_threads
 from foveate.kernels.op import Op
-from foveate.kernels.roi_max_pool import host as pooling
 from foveate.runtime.devices import HostDevice, HostStream
-from foveate.runtime.loading import open_device
 
 FLOAT = np.dtype(np.float32)
 
@@ -146,26 +141,3 @@ def test_threads_end_with_their_streams() -> None:
     for thread in fresh:
         thread.join(5)
         assert not thread.is_alive()
-
-
-@pytest.mark.parametrize("threads", [1, 3])
-def test_the_number_of_threads_reaches_compiled_operations(
-    threads: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    taken: list[int] = []
-
-    class Library:
-        def foveate_host_roi_max_pool(self, *arguments: ctypes._SimpleCData[int]) -> None:
-            taken.append(arguments[-1].value)
-
-    def pool(features: np.ndarray, rois: np.ndarray, pooled: np.ndarray) -> None:
-        pooled[:] = pooling.roi_max_pool(features, rois, 1, 1.0)
-
-    monkeypatch.setattr(pooling, "host_library", Library)
-    device = open_device("host", threads)
-    stream = device.stream()
-    arrays = [device.allocate(shape, FLOAT) for shape in ((1, 2, 3, 3), (4, 5), (4, 2, 1, 1))]
-    device.launch(Op(name="pool", host=pool, outputs=("pooled",)), stream, *arrays)
-    stream.synchronize()
-    assert taken == [threads]
-    assert host_threads() == cv2.getNumThreads()  # here nothing was chosen

@@ -8,9 +8,8 @@ import numpy as np
 from foveate.arrays import Floats, Ints
 from foveate.kernels.bilinear_upsample.window import Window
 from foveate.kernels.bilinear_upsample.window_mask import WindowMask
-from foveate.kernels.resampling import resample
 
-__all__ = ["mask_boxes", "upsample_map"]
+__all__ = ["mask_boxes"]
 
 
 def mask_boxes(
@@ -47,12 +46,3 @@ def mask_boxes(
             picture_width=picture_width,
         )
         boxes[k] = mask.box()
-
-
-def upsample_map(features: Floats, factor: int) -> Floats:
-    """Upsample a (N, C, H, W) map by a whole factor: (N, C, factor * H, factor * W)."""
-    count, channels, height, width = features.shape
-    planes = features.reshape(-1, height, width)
-    grown = [resample(plane, factor * height, factor * width) for plane in planes]
-    shape = (count, channels, factor * height, factor * width)
-    return np.array(grown, np.float32).reshape(shape)

@@ -12,14 +12,12 @@ themselves are painted only when somebody wants them.
 from __future__ import annotations
 
 import itertools
-from ctypes import CDLL, c_longlong, c_void_p
 from math import ceil, floor
 
 import numpy as np
 
 from foveate.arrays import Bools, Bytes, Floats, Longs
 from foveate.kernels.bilinear_upsample.window import Window
-from foveate.kernels.host_library import host_library
 from foveate.kernels.resampling import resample
 
 __all__ = ["WindowMask"]
@@ -86,24 +84,10 @@ class WindowMask:
         self._paint(picture[top:bottom, left:right], top, left)
 
     def _paint(self, target: Bools, top: int, left: int) -> None:
-        """Paint the box of the mask, whose first pixel is at (top, left)."""
-        library = host_library()
-        if library is None:
-            self._paint_in_numpy(target, top, left)
-        else:
-            self._paint_compiled(library, target, top, left)
+        """Paint the box of the mask, whose first pixel is at (top, left).
 
-    def _paint_compiled(self, library: CDLL, target: Bools, top: int, left: int) -> None:
-        assert target.strides[1] == 1, "the rows of a picture are dense"
-        library.foveate_host_paint(
-            c_void_p(target.ctypes.data),
-            *map(c_longlong, (target.strides[0], top, left, *target.shape)),
-            *(c_void_p(runs.ctypes.data) for runs in (self.columns, self.starts, self.ends)),
-            c_longlong(len(self.columns)),
-        )
-
-    def _paint_in_numpy(self, target: Bools, top: int, left: int) -> None:
-        """Mark where runs begin and end, then let each row continue the one above."""
+        Marks where runs begin and end; then each row continues the one above.
+        """
         pixels: Bytes = target.view(np.uint8)
         pixels[self.starts - top, self.columns - left] = 1
         goes_on = self.ends - top < len(target)

@@ -1,14 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Production version for numpy memory: compiled, or in numpy."""
+"""Production version for numpy memory."""
 
 from __future__ import annotations
-
-from ctypes import CDLL, c_double, c_longlong, c_void_p
 
 import numpy as np
 
 from foveate.arrays import Array, Floats, Ints, Longs
-from foveate.kernels.host_library import host_library
 from foveate.kernels.nms.in_numpy import suppress_sorted
 
 __all__ = ["nms", "suppress"]
@@ -58,32 +55,8 @@ def suppress(boxes: Floats, scores: Floats, groups: Array | None, iou: float, li
     while True:
         # What survives among the best survives among all, and 100 of 10,000 are among the best.
         best = order[:seen]
-        kept = best[_survivors(boxes[best], None if groups is None else groups[best], iou, limit)]
+        among = None if groups is None else groups[best]
+        kept = best[suppress_sorted(boxes[best], among, iou, limit)]
         if len(kept) == limit or seen == len(order):
             return kept
         seen = min(len(order), _SEEN * seen)
-
-
-def _survivors(boxes: Floats, groups: Array | None, iou: float, limit: int) -> Longs:
-    library = host_library()
-    if library is None:
-        return suppress_sorted(boxes, groups, iou, limit)
-    return _suppress_compiled(library, boxes, groups, iou, limit)
-
-
-def _suppress_compiled(
-    library: CDLL, boxes: Floats, groups: Array | None, iou: float, limit: int
-) -> Longs:
-    """Return the same as :func:`suppress_sorted`."""
-    boxes = np.ascontiguousarray(boxes, np.float32)
-    groups = None if groups is None else np.ascontiguousarray(groups, np.int32)
-    winners = np.empty(len(boxes), np.int64)
-    found = library.foveate_host_suppress(
-        c_void_p(boxes.ctypes.data),
-        None if groups is None else c_void_p(groups.ctypes.data),
-        c_longlong(len(boxes)),
-        c_double(iou),
-        c_longlong(limit),
-        c_void_p(winners.ctypes.data),
-    )
-    return winners[:found]

@@ -12,8 +12,8 @@ from math import ceil, floor, isnan
 import numpy as np
 
 from foveate.arrays import Floats
-from foveate.kernels.roi_max_pool import FARTHEST
-from foveate.kernels.roi_max_pool.arguments import check_arguments
+from foveate.errors import OptionError
+from foveate.kernels.roi_max_pool import FARTHEST, ROUNDINGS
 
 __all__ = ["roi_max_pool"]
 
@@ -45,7 +45,13 @@ def roi_max_pool(
     Raises:
         OptionError: There is no such rounding, or the arrays do not have these shapes.
     """
-    rows, columns = check_arguments(features, rois, output_size, rounding)
+    if rounding not in ROUNDINGS:
+        raise OptionError(f"rounding must be one of {', '.join(ROUNDINGS)}, found {rounding!r}")
+    if features.ndim != 4 or rois.ndim != 2 or rois.shape[1] != 5:
+        raise OptionError(
+            f"expected features (N, C, H, W) and rois (R, 5), found {features.shape} and {rois.shape}"
+        )
+    rows, columns = (output_size,) * 2 if isinstance(output_size, int) else output_size
     count, channels, height, width = features.shape
     pooled = np.zeros((len(rois), channels, rows, columns), features.dtype)
     for r, (batch, x0, y0, x1, y1) in enumerate(np.asarray(rois, np.float32)):

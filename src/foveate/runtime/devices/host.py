@@ -12,7 +12,6 @@ import numpy as np
 
 from foveate.cores import usable_cores
 from foveate.errors import BackendError
-from foveate.kernels.host_threads import with_host_threads
 from foveate.runtime.devices.host_streams import (
     HostStream,
     Rule,
@@ -70,13 +69,11 @@ class HostDevice:
     Args:
         rule: For tests: decides which stream makes the next step; see ``host_streams``. Without
             one, every stream has a thread of its own.
-        threads: Of one compiled operation; as many as OpenCV takes by default.
     """
 
     name = "host"
 
-    def __init__(self, rule: Rule | None = None, *, threads: int | None = None) -> None:
-        self._threads = threads
+    def __init__(self, rule: Rule | None = None) -> None:
         self._script = None if rule is None else Script(rule)
         if cv2.getNumThreads() > usable_cores():  # OpenCV looks at some kinds of quotas only
             cv2.setNumThreads(usable_cores())
@@ -119,12 +116,7 @@ class HostDevice:
             else host_array(buffer)
             for buffer in buffers
         ]
-
-        def run() -> None:
-            with with_host_threads(self._threads):
-                op.host(*arrays, **numbers)
-
-        host_stream(stream).enqueue(run)
+        host_stream(stream).enqueue(op.host, *arrays, **numbers)
 
     def close(self) -> None:
         """Do nothing: memory and threads end with their last user."""
