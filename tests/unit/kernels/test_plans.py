@@ -163,7 +163,7 @@ def test_too_many_cells_or_windows_are_refused() -> None:
 def test_boxes_of_masks_are_pasted_without_bits_and_reduced(
     dtype: np.dtype[Any], kernel: str
 ) -> None:
-    given = {
+    given: dict[str, Any] = {
         "logits": Memory((6, 40, 40), dtype),
         "geometry": Memory((6, 4)),
         "count": Memory((1,), INT),
