@@ -23,7 +23,7 @@ from tests.unit.dataset_samples import (
     write,
 )
 
-from foveate.training.dataset import CocoDataset
+from foveate.training.dataset import CocoDataset, Reason
 from foveate.training.dataset.segmentations import check_code
 from foveate.training.evaluation import GroundTruth
 
@@ -126,6 +126,24 @@ def test_pictures_and_annotations_lie_in_any_two_places_as_coco_has_them(tmp_pat
     assert dataset.picture(0).max() == 40
     truth = GroundTruth.open(tmp_path / "coco" / "train2017", annotations=file)
     assert truth.pictures[0].path == dataset.path(0)
+
+
+def test_a_broken_picture_is_named_and_counted_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    dataset = CocoDataset(write(tmp_path, content(annotation())))
+    file = dataset.path(1)
+    file.write_bytes(file.read_bytes()[:-20])
+    dataset.path(0).unlink()
+    part = dataset.of_pictures(np.array([1]))
+    assert [part.readable(0), dataset.readable(1), dataset.readable(0)] == [None] * 3
+    assert dataset.problems.counts == {Reason.NO_PICTURE: 2}
+    assert caplog.text.count("2.png") == caplog.text.count("1.png") == 1
+    assert dataset.digest != part.digest
+    write(tmp_path, content(annotation()))
+    picture = dataset.readable(0)
+    assert picture is not None
+    assert picture.max() == 40
 
 
 def test_crowds_are_in_the_table_but_are_no_instances(tmp_path: Path) -> None:

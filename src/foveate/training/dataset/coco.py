@@ -70,6 +70,7 @@ class CocoDataset:
         else:
             source, self.directory = find_source(directory, annotations), directory
         self.file, self.layout = source.file, source.layout
+        self._broken: set[str] = set()
         table = read_annotations(source.read(), file=self.file, strict=False, masks=masks)
         if not len(table) and (boxes := table.problems.counts[Reason.NO_MASK]):
             raise DataError(
@@ -109,8 +110,8 @@ class CocoDataset:
     def digest(self) -> str:
         """SHA-256 in hex of classes, annotations, and the pictures' sizes and times."""
         table = self.annotations
-        stats = [self.path(index).stat() for index in range(len(self))]
-        described = (table.categories, table.files, [(s.st_size, s.st_mtime_ns) for s in stats])
+        stamps = [_stamp(self.path(index)) for index in range(len(self))]
+        described = (table.categories, table.files, stamps)
         digest = hashlib.sha256(repr(described).encode(errors="surrogateescape"))
         packed = vars(table.segmentations).values()
         for column in (table.sizes, table.starts, table.labels, table.crowds, table.areas):
@@ -201,6 +202,18 @@ class CocoDataset:
             )
         return picture
 
+    def readable(self, index: int) -> NDArray[np.uint8] | None:
+        """Read a picture as `picture` does; a broken one is named, counted, and gives None."""
+        try:
+            return self.picture(index)
+        except DataError as error:
+            record = f"picture {self.annotations.picture_ids[index]}, {self.path(index)}"
+            if record not in self._broken:
+                self._broken.add(record)
+                self.problems.add(Reason.NO_PICTURE, record)
+                _log.warning("a picture is left out: %s", error)
+            return None
+
     def rows(self, index: int) -> NDArray[np.int64]:
         """Rows of a picture's objects in `annotations`, crowds among them."""
         first, last = self.annotations.starts[index : index + 2].tolist()
@@ -221,3 +234,12 @@ class CocoDataset:
                     )
                 )
         return found
+
+
+def _stamp(file: Path) -> tuple[int, ...]:
+    """Size and modification time of a file; nothing of one that cannot be looked at."""
+    try:
+        status = file.stat()
+    except OSError:
+        return ()
+    return status.st_size, status.st_mtime_ns

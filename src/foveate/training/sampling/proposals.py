@@ -33,7 +33,7 @@ class ProposalTable:
         self,
         picture_ids: NDArray[np.int64],
         boxes: NDArray[np.float32],
-        scores: NDArray[np.float32],
+        scores: NDArray[np.float64],
     ) -> None:
         order = np.lexsort((-scores, picture_ids))
         self._ids = picture_ids[order]
@@ -70,7 +70,7 @@ class ProposalTable:
         return cls(
             np.array(identifiers, np.int64),
             np.array(boxes, np.float32).reshape(-1, 4),
-            np.array(scores, np.float32),
+            np.array(scores, np.float64),
         )
 
     @classmethod
