@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from foveate.errors import BundleError
+from foveate.errors import BundleError, InputError
+from foveate.external_data import external_files
+from foveate.files import new_folder, open_regular, recover_folder
 from foveate.manifest import (
     REQUIRED_STAGES,
     SCHEMA,
@@ -30,7 +32,8 @@ from foveate.manifest import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    import io
+    from collections.abc import Callable, Mapping
 
 __all__ = [
     "MANIFEST_NAME",
@@ -51,6 +54,7 @@ __all__ = [
     "TensorSpec",
     "WindowSpec",
     "is_shipped_name",
+    "read_bundle",
     "shipped_bundles",
     "write_bundle",
 ]
@@ -58,6 +62,11 @@ __all__ = [
 MANIFEST_NAME = "manifest.json"
 _SHIPPED = Path(__file__).parent / "bundles"
 _MAX_MANIFEST_BYTES = 16 << 20
+_ATTEMPTS = 200  # to read a bundle between two replacements of it
+
+_AGAIN = "copy or export the bundle again"
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -67,14 +76,18 @@ class Bundle:
     Args:
         root: Directory of the bundle.
         manifest: What its manifest says.
+        seen: What tells each file apart from one that replaces it, by name.
     """
 
     root: Path
     manifest: Manifest
+    seen: Mapping[str, tuple[int, ...]] = field(default_factory=dict, compare=False, repr=False)
 
     @classmethod
     def open(cls, path_or_name: str | os.PathLike[str]) -> Bundle:
         """Open a bundle and check every file that its manifest lists.
+
+        A bundle that is replaced meanwhile is read again from the start.
 
         Args:
             path_or_name: Name of a shipped bundle such as ``"mini"``, or a directory. A plain word
@@ -82,22 +95,11 @@ class Bundle:
                 directory of the same name.
 
         Raises:
-            BundleError: There is no such bundle, a stage or file is missing, a file was changed,
-                a path leaves the bundle, or the schema is too new. The text names the file.
+            BundleError: There is no such bundle, a stage or file is missing or is no regular file,
+                a file was changed, a path leaves the bundle, a stage keeps weights in a file that
+                is not listed, or the schema is too new. The text names the file.
         """
-        root = _find(os.fspath(path_or_name))
-        file = root / MANIFEST_NAME
-        try:
-            manifest = Manifest.from_json(_read_manifest(file))
-            _check_stages(manifest)
-        except BundleError as error:
-            if error.file is not None:
-                raise
-            raise BundleError(error.what, file=file, remedy=error.remedy) from error
-        bundle = cls(root, manifest)
-        for name, record in manifest.files.items():
-            _check_file(bundle.path(name), record)
-        return bundle
+        return read_bundle(path_or_name, lambda bundle: bundle)
 
     def path(self, name: str) -> Path:
         """Return the path of a file of the bundle, refusing every path that leaves it.
@@ -107,12 +109,7 @@ class Bundle:
         """
         _check_relative(name, self.root)
         path = self.root.joinpath(*PurePosixPath(name).parts)
-        if not path.resolve().is_relative_to(self.root.resolve()):
-            raise BundleError(
-                f"the file {name!r} is a link that leads out of the bundle",
-                file=self.root,
-                remedy="replace the link by a copy of its file",
-            )
+        _check_inside(path, self.root)
         return path
 
     def stage_path(self, stage: str) -> Path:
@@ -124,6 +121,59 @@ class Bundle:
                 remedy="use a bundle that was exported with this stage",
             )
         return self.path(self.manifest.stages[stage].file)
+
+    def open_stage(self, stage: str) -> io.BufferedReader:
+        """Open a stage's ONNX file, which must still be the one that was checked.
+
+        Raises:
+            BundleError: It was replaced, or cannot be read.
+        """
+        path, name = self.stage_path(stage), self.manifest.stages[stage].file
+        stream = _open(path)
+        if name in self.seen and _identity(stream) != self.seen[name]:
+            stream.close()
+            raise BundleError("a file was replaced after its check", file=path, remedy=_AGAIN)
+        return stream
+
+
+def read_bundle(path_or_name: str | os.PathLike[str], read: Callable[[Bundle], T]) -> T:
+    """Open a bundle and read it, again from the start if it is replaced meanwhile.
+
+    Args:
+        path_or_name: as for `Bundle.open`.
+        read: What is to be done with the opened bundle; it raises `BundleError` if a file is missing
+            or is not what was checked.
+
+    Raises:
+        BundleError: The bundle is damaged.
+    """
+    for _ in range(_ATTEMPTS):
+        root = _find(os.fspath(path_or_name))
+        before = _manifest_identity(root)
+        try:
+            return read(_open_bundle(root))
+        except BundleError:
+            if _manifest_identity(root) == before:
+                raise
+    raise BundleError("the bundle is being replaced all the time", file=root, remedy="try later")
+
+
+def _open_bundle(root: Path) -> Bundle:
+    file = root / MANIFEST_NAME
+    try:
+        manifest = Manifest.from_json(_read_manifest(root))
+        _check_stages(manifest)
+    except BundleError as error:
+        if error.file is not None:
+            raise
+        raise BundleError(error.what, file=file, remedy=error.remedy) from error
+    bundle = Bundle(root, manifest)
+    stages = {spec.file: stage for stage, spec in manifest.stages.items()}
+    seen = {
+        name: _check_file(bundle, name, record, stages.get(name))
+        for name, record in manifest.files.items()
+    }
+    return Bundle(root, manifest, seen)
 
 
 def is_shipped_name(text: str) -> bool:
@@ -173,38 +223,37 @@ def write_bundle(
     manifest = manifest.with_files(listed)
     _check_stages(manifest)
     try:
-        _put(target, manifest, files)
-    except OSError as error:
+        with new_folder(target, overwrite=overwrite) as fresh:
+            _put(fresh, manifest, files)
+    except (OSError, InputError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error.what
         raise BundleError(
-            f"the bundle cannot be written ({error.strerror})",
+            f"the bundle cannot be written ({reason})",
             file=target,
             remedy="make room, or choose another directory",
         ) from error
     return Bundle.open(target.absolute())
 
 
-def _put(target: Path, manifest: Manifest, files: Mapping[str, bytes]) -> None:
-    """Write all files aside, and rename the whole."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as scratch:
-        fresh = Path(scratch) / "new"
-        for name, content in files.items():
-            path = fresh.joinpath(*PurePosixPath(name).parts)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
-        (fresh / MANIFEST_NAME).write_text(manifest.to_json(), encoding="utf-8")
-        if target.exists():
-            target.rename(Path(scratch) / "old")
-        fresh.rename(target)
+def _put(folder: Path, manifest: Manifest, files: Mapping[str, bytes]) -> None:
+    for name, content in files.items():
+        path = folder.joinpath(*PurePosixPath(name).parts)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    (folder / MANIFEST_NAME).write_text(manifest.to_json(), encoding="utf-8")
 
 
 def _find(text: str) -> Path:
     if is_shipped_name(text):
         return _SHIPPED / text
     path = Path(text)
-    if path.is_dir():
+    # Unlike methods of Path these raise nothing, whatever the text.
+    if not os.path.isdir(path) and text.isprintable():  # noqa: PTH112
+        with suppress(OSError):
+            recover_folder(path)
+    if os.path.isdir(path):  # noqa: PTH112
         return path
-    if path.exists():
+    if os.path.exists(path):  # noqa: PTH110
         raise BundleError(
             "a bundle is a directory, this is a file",
             file=path,
@@ -216,17 +265,21 @@ def _find(text: str) -> Path:
     )
 
 
-def _read_manifest(file: Path) -> str:
-    try:
-        if file.stat().st_size > _MAX_MANIFEST_BYTES:
-            raise BundleError("the manifest is larger than 16 MiB", file=file)
-        return file.read_text(encoding="utf-8")
-    except FileNotFoundError as error:
+def _read_manifest(root: Path) -> str:
+    file = root / MANIFEST_NAME
+    if not os.path.lexists(file):
         raise BundleError(
             "the directory is no bundle: it has no manifest",
             file=file,
             remedy="give the directory that 'foveate export' wrote",
-        ) from error
+        )
+    _check_inside(file, root)
+    try:
+        with open_regular(file) as stream:
+            content = stream.read(_MAX_MANIFEST_BYTES + 1)
+        if len(content) > _MAX_MANIFEST_BYTES:
+            raise BundleError("the manifest is larger than 16 MiB", file=file)
+        return content.decode()
     except UnicodeDecodeError as error:
         raise BundleError("the manifest is not UTF-8 text", file=file) from error
     except OSError as error:
@@ -254,21 +307,69 @@ def _check_relative(name: str, root: Path) -> None:
         )
 
 
-def _check_file(path: Path, record: FileSpec) -> None:
-    again = "copy or export the bundle again"
-    try:
-        size = path.stat().st_size
+def _check_inside(path: Path, root: Path) -> None:
+    if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(root)):
+        raise BundleError(
+            f"the file {path.relative_to(root).as_posix()!r} is a link that leads out of the bundle",
+            file=root,
+            remedy="replace the link by a copy of its file",
+        )
+
+
+def _check_file(bundle: Bundle, name: str, record: FileSpec, stage: str | None) -> tuple[int, ...]:
+    """Compare a file with its record, and return what tells it apart from one that replaces it."""
+    path = bundle.path(name)
+    with _open(path) as stream:
+        size = os.fstat(stream.fileno()).st_size
         if size != record.size:
             what = f"a file has {size} bytes, the manifest says {record.size}"
-            raise BundleError(what, file=path, remedy=again)
-        with path.open("rb") as stream:
-            found = hashlib.file_digest(stream, "sha256").hexdigest()
-    except OSError as error:
-        what = f"a file of the bundle cannot be read ({error.strerror})"
-        raise BundleError(what, file=path, remedy=again) from error
-    if found != record.sha256:
-        what = f"a file was changed (SHA-256 {found[:12]}..., expected {record.sha256[:12]}...)"
-        raise BundleError(what, file=path, remedy=again)
+            raise BundleError(what, file=path, remedy=_AGAIN)
+        found = _digest(stream, size)
+        if found != record.sha256:
+            what = f"a file was changed (SHA-256 {found[:12]}..., expected {record.sha256[:12]}...)"
+            raise BundleError(what, file=path, remedy=_AGAIN)
+        if stage is not None:
+            stream.seek(0)
+            for location in external_files(stream, size):
+                if str(PurePosixPath(name).parent / location) not in bundle.manifest.files:
+                    raise BundleError(
+                        f"the stage {stage!r} reads weights from {location!r:.80}, "
+                        "which the manifest does not list",
+                        file=path,
+                        remedy="export the bundle again",
+                    )
+        return _identity(stream)
+
+
+def _open(path: Path) -> io.BufferedReader:
+    try:
+        return open_regular(path)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        what = f"a file of the bundle cannot be read ({reason})"
+        raise BundleError(what, file=path, remedy=_AGAIN) from error
+
+
+def _digest(stream: io.BufferedReader, size: int) -> str:
+    """Return the SHA-256 of a file, of which no more is read than was announced."""
+    digest = hashlib.sha256()
+    while size > 0 and (block := stream.read(min(size, 1 << 20))):
+        digest.update(block)
+        size -= len(block)
+    return digest.hexdigest()
+
+
+def _identity(stream: io.BufferedReader) -> tuple[int, ...]:
+    found = os.fstat(stream.fileno())
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+def _manifest_identity(root: Path) -> tuple[int, ...] | None:
+    try:
+        found = (root / MANIFEST_NAME).stat()
+    except (OSError, ValueError):
+        return None
+    return found.st_dev, found.st_ino, found.st_ctime_ns
 
 
 def _check_target(target: Path, overwrite: bool) -> None:

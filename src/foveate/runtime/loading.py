@@ -6,9 +6,10 @@ from __future__ import annotations
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from foveate.bundle import Bundle
+from foveate.bundle import Bundle, read_bundle
 from foveate.errors import OptionError
 from foveate.runtime.devices import HostDevice
 from foveate.runtime.options import Options
@@ -48,8 +49,9 @@ def load(
     """
     options = options or Options()
     opened_device = open_device(device)
-    opened = Bundle.open(bundle)
-    engines = open_engines(opened, backend, options.threads)
+    opened, engines = read_bundle(
+        bundle, lambda opened: (opened, open_engines(opened, backend, options.threads))
+    )
     return Pipeline(opened, engines, device=opened_device, options=options)
 
 
@@ -78,11 +80,18 @@ def open_engines(bundle: Bundle, backend: str, threads: int | None = None) -> di
     turn = threading.Lock()
 
     def open_engine(stage: str) -> Engine:
-        path = bundle.stage_path(stage)
-        return OnnxRuntimeEngine(path, threads=threads, provider=BACKENDS[backend], turn=turn)
+        return OnnxRuntimeEngine(
+            bundle.stage_path(stage),
+            file=files[stage].fileno(),
+            threads=threads,
+            provider=BACKENDS[backend],
+            turn=turn,
+        )
 
     stages = tuple(bundle.manifest.networks)
-    with ThreadPoolExecutor(len(stages)) as pool:
+    # All are opened before any is read: from here on it does not matter if the bundle is replaced.
+    with ExitStack() as stack, ThreadPoolExecutor(len(stages)) as pool:
+        files = {stage: stack.enter_context(bundle.open_stage(stage)) for stage in stages}
         return dict(zip(stages, pool.map(open_engine, stages), strict=True))
 
 

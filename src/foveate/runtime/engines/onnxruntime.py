@@ -22,6 +22,7 @@ import onnxruntime
 
 from foveate.cores import usable_cores
 from foveate.errors import BackendError, BundleError
+from foveate.external_data import external_files
 from foveate.manifest import TensorSpec
 from foveate.onnxruntime_session import open_session
 from foveate.onnxruntime_text import said
@@ -43,6 +44,8 @@ class OnnxRuntimeEngine:
 
     Args:
         path: The ONNX file.
+        file: Descriptor of the same file, which is read in place of the path where that is possible:
+            then it does not matter if the path is replaced meanwhile.
         threads: Number of threads; by default as many as this process may use cores.
         provider: ``"cpu"`` or ``"cuda"``.
         turn: Held during each run; shared by the engines that are to take turns.
@@ -56,13 +59,16 @@ class OnnxRuntimeEngine:
         self,
         path: Path,
         *,
+        file: int | None = None,
         threads: int | None = None,
         provider: str = "cpu",
         turn: threading.Lock | None = None,
     ) -> None:
         self._path = path
         self._turn = turn or contextlib.nullcontext()
-        self._session = _session(path, threads or usable_cores(), PROVIDERS[provider])
+        self._session = _session(
+            path, _source(path, file), threads or usable_cores(), PROVIDERS[provider]
+        )
         _sessions.add(self._session)
         self.inputs = tuple(_spec(value) for value in self._session.get_inputs())
         self.outputs = tuple(_spec(value) for value in self._session.get_outputs())
@@ -103,7 +109,16 @@ class OnnxRuntimeEngine:
             ) from error
 
 
-def _session(path: Path, threads: int, provider: str) -> Any:
+def _source(path: Path, file: int | None) -> Path:
+    """Return the path to read: of the open file, unless weights beside it are found by its own."""
+    opened = Path(f"/proc/self/fd/{file}")
+    if file is None or not opened.exists():
+        return path
+    with opened.open("rb") as stream:
+        return path if any(external_files(stream, opened.stat().st_size)) else opened
+
+
+def _session(path: Path, source: Path, threads: int, provider: str) -> Any:
     if provider not in onnxruntime.get_available_providers():
         raise BackendError(
             f"this ONNX Runtime has no {provider}", remedy="run: pip install onnxruntime-gpu"
@@ -121,7 +136,7 @@ def _session(path: Path, threads: int, provider: str) -> Any:
     if _share_arena() == os.getpid():
         options.add_session_config_entry("session.use_env_allocators", "1")
     try:
-        session = open_session(path, options, provider)
+        session = open_session(source, options, provider)
     except Exception as error:  # its errors have no common class but this
         raise BundleError(
             f"ONNX Runtime cannot load a stage ({said(error)})",
