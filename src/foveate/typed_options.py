@@ -15,14 +15,6 @@ from foveate.errors import OptionError
 
 __all__ = ["TypedOptions"]
 
-_NAMES = {
-    bool: "True or False",
-    float: "a finite number",
-    int: "an integer",
-    str: "a string",
-    types.NoneType: "None",
-}
-
 
 class TypedOptions:
     """Base of frozen dataclasses of options; NumPy's scalars become Python's, lists tuples.
@@ -38,9 +30,11 @@ class TypedOptions:
             try:
                 object.__setattr__(self, name, _converted(hints[name], value))
             except (TypeError, OverflowError) as error:
-                raise OptionError(
-                    f"{name} must be {_description(hints[name])}, found {value!r:.60}"
-                ) from error
+                kind = (
+                    hints[name].__name__ if hints[name] in (bool, float, int, str) else hints[name]
+                )
+                finite = str(kind).replace("float", "finite float")
+                raise OptionError(f"{name} must be {finite}, found {value!r:.60}") from error
 
 
 def _converted(kind: Any, value: Any) -> Any:
@@ -66,15 +60,3 @@ def _converted(kind: Any, value: Any) -> Any:
     elif isinstance(value, origin) and (origin is bool or not isinstance(value, bool)):
         return value
     raise TypeError
-
-
-def _description(kind: Any) -> str:
-    origin, items = get_origin(kind) or kind, get_args(kind)
-    if origin in (Union, types.UnionType):
-        return " or ".join(map(_description, items))
-    if origin is Literal:
-        return f"one of {', '.join(map(str, items))}"
-    if origin is tuple:
-        some = _description(items[0]).removeprefix("an ").removeprefix("a ")
-        return f"a tuple of {'' if items[-1] is Ellipsis else f'{len(items)} '}{some}s"
-    return _NAMES.get(origin, f"a {origin.__name__}")
