@@ -59,7 +59,7 @@ def run(body: str) -> list[str]:
         [sys.executable, "-W", "ignore:This process", "-c", HEAD + textwrap.dedent(body)],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
