@@ -174,6 +174,26 @@ def test_released_negatives_compare_places_of_different_frames(tmp_path: Path) -
     assert sampler._is_negative(0, (100.0, 100.0, 0.0), last=True)
 
 
+@pytest.mark.parametrize(
+    ("place", "negative"),
+    [
+        ((147.9, 100.0, 0.0), False),
+        ((148.1, 100.0, 0.0), True),  # 48 px beside the centre
+        ((100.0, 51.9, 0.0), True),
+        ((100.0 / 2**2.5, 100.0 / 2**2.5, 2.5), False),  # ten bins of a quarter octave
+        ((100.0 / 2**2.75, 100.0 / 2**2.75, 2.75), True),
+        ((100.0 * 2**2.5, 100.0 * 2**2.5, -2.5), False),
+        ((100.0 * 2**2.75, 100.0 * 2**2.75, -2.75), True),
+    ],
+)
+def test_released_negatives_are_refused_within_48_px_and_ten_bins(
+    tmp_path: Path, place: tuple[float, float, float], negative: bool
+) -> None:
+    dataset = write(tmp_path, [(54, 54, 92, 92)])  # of the canonical size, around (100, 100)
+    sampler = ScoreSampler(dataset, legacy=LegacyOptions(unscaled_negatives=True))
+    assert sampler._is_negative(0, place, last=False) is negative
+
+
 def test_half_of_the_scores_are_positive(tmp_path: Path) -> None:
     sampler = ScoreSampler(write(tmp_path, [(60, 30, 92, 92)]))
     labels = [int(sampler.draw(sample_generator(0, 0, i)).label) for i in range(100)]

@@ -178,3 +178,23 @@ def test_a_float16_stage_of_mini_builds_strongly_typed(stage: str, tmp_path: Pat
     file = tmp_path / f"{stage}.onnx"
     onnx.save(to_float16(onnx.load(Bundle.open("mini").stage_path(stage))), file)
     assert build_fixed(file, stage, LENGTHS, *ARCHS) > file.stat().st_size / 2
+
+
+def test_constants_become_halves_where_they_are_floats() -> None:
+    model = onnx.parser.parse_model(
+        """
+        <ir_version: 9, opset_import: ["" : 18]>
+        network (float[2, 6] picture) => (float[n, 3] vectors)
+        {
+            whole = Constant <value_ints = [-1, 3]> ()
+            tensor = Constant <value = float[1] {2.5}> ()
+            number = Constant <value_float = 0.75> ()
+            flat = Reshape (picture, whole)
+            scaled = Mul (flat, tensor)
+            vectors = Add (scaled, number)
+        }
+        """
+    )
+    call = {"picture": np.arange(12, dtype=np.float32).reshape(2, 6)}
+    found = session_function(to_float16(model))(call)["vectors"]
+    np.testing.assert_array_equal(found, call["picture"].reshape(4, 3) * 2.5 + 0.75)

@@ -175,6 +175,23 @@ def test_layers_of_few_channels_are_never_int8() -> None:
     assert layers["last"].refused == "has 8 channels or fewer"
 
 
+def test_a_product_of_two_computed_values_is_no_layer_and_hides_none() -> None:
+    model = onnx.parser.parse_model(
+        """
+        <ir_version: 9, opset_import: ["" : 18]>
+        network (float[1, 16, 4, 4] picture) => (float[1, 16, 4, 4] vectors)
+        {
+            [product] a = MatMul (picture, picture)
+            [layer] vectors = Conv (a, w)
+        }
+        """
+    )
+    weights = np.ones((16, 16, 1, 1), np.float32)
+    model.graph.initializer.append(numpy_helper.from_array(weights, "w"))
+    found = find_layers(ir.serde.deserialize_model(model).graph)
+    assert [layer.name for layer in found] == ["layer"]
+
+
 def test_a_search_keeps_all_layers_that_do_no_harm(calls: list[Call]) -> None:
     choice = choose_layers(quantiser(network(), calls), NAMES, calls, most=0.01)
     assert choice.layers == tuple(NAMES)
@@ -187,6 +204,18 @@ def test_a_search_leaves_out_the_layer_that_was_planted_as_bad(calls: list[Call]
     assert choice.left_out == ("middle",)
     assert choice.layers == ("first", "third", "fourth")
     assert choice.noise <= 0.01 < choice.alone["middle"]
+
+
+def test_a_search_tells_how_far_it_is_and_accepts_the_noise_that_is_allowed(
+    calls: list[Call],
+) -> None:
+    told = list[tuple[int, int]]()
+    candidates = quantiser(network(outlier=200.0), calls)
+    whole = choose_layers(candidates, NAMES, calls, 1e9, lambda *so_far: told.append(so_far))
+    assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    assert whole.noise > max(whole.alone["first"], whole.alone["third"], whole.alone["fourth"])
+    again = choose_layers(candidates, NAMES, calls, whole.noise)
+    assert again.layers == tuple(NAMES)
 
 
 def test_affine_maps_behind_a_convolution_become_part_of_it(calls: list[Call]) -> None:

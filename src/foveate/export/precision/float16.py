@@ -82,7 +82,7 @@ def to_float16(model: onnx.ModelProto, too_large: Collection[str] = ()) -> onnx.
     wide = set(_islands(graph, floating, too_large))
     casts: dict[tuple[ir.Value, ir.DataType], ir.Value] = {}
     for node in list(graph):
-        if _is_stored(node):
+        if _is_stored(node) or node.op_type == "Constant":
             continue
         wanted = _FLOAT if node in wide else _HALF
         for index, value in enumerate(node.inputs):
