@@ -192,6 +192,13 @@ def test_no_value_of_a_pictures_field_is_a_surprise(change: str, value: Any) -> 
     assert table.ids.tolist() == [7]
 
 
+def test_a_class_that_would_move_the_cursor_is_refused() -> None:
+    data = content()
+    data["categories"][0]["name"] = "\x1b[2Jcat"
+    with pytest.raises(DataError, match=r"its name: '\\x1b\[2Jcat' is no text"):
+        read_annotations(data, file=Path("some.json"), strict=False)
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
@@ -320,7 +327,9 @@ def test_a_missing_picture_is_left_out_with_its_objects(
 
 def test_a_folder_without_any_of_the_pictures_is_an_error(tmp_path: Path) -> None:
     write(tmp_path, content(annotation()))
-    with pytest.raises(DataError, match=r"none of the 2 annotated pictures.*1\.png.*name the fold"):
+    with pytest.raises(
+        DataError, match=r"none of the 2 annotated pictures.*1\.png.*put the images there"
+    ):
         CocoDataset(tmp_path / "elsewhere", annotations=tmp_path / "annotations.json")
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from foveate.cli._console import progress
+from foveate.errors import DataError
 from foveate.export.verification import Accuracy, bundle_pipeline, reference_pipeline
 from foveate.runtime import Options
 from foveate.training.evaluation import GroundTruth, Resampling, evaluate
@@ -40,9 +41,16 @@ def compare_accuracy(
     Stages in fp16 round as a GPU does where `rounded` asks for it.
 
     Raises:
-        DataError: there is no such data set.
+        DataError: there is no such data set, or an object in it has no mask.
     """
     truth = GroundTruth.open(dataset, limit=limit)
+    if truth.unmasked:
+        raise DataError(
+            f"{truth.unmasked} of {len(truth.objects)} objects have a box and no mask, and figures of "
+            "masks are compared",
+            file=dataset,
+            remedy="outline these objects, or give another data set",
+        )
     options = Options(min_score=0.0)
     tasks: list[Task] = ["proposals", "detections"] if bundle.manifest.classifies else ["proposals"]
     found: dict[str, Accuracy] = {}

@@ -110,7 +110,7 @@ class FixedSet:
             DataError: The file cannot be read, or lacks or has too much of something.
         """
         try:
-            values: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+            values: dict[str, Any] = json.loads(file.read_text(encoding="utf-8-sig"))
             return cls(**values | {"options": options_from_json(values["options"])})
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DataError(

@@ -89,7 +89,7 @@ class CocoDataset:
                 f"none of the {len(files)} annotated pictures is there, the first is "
                 f"{self._place / table.files[0]}",
                 file=self.file,
-                remedy="name the folder that they are relative to",
+                remedy="put the images there, or export the data set with its images",
             )
         table = replace(table, files=tuple(file or "" for file in files))
         self.annotations = table.of_pictures(there)

@@ -13,6 +13,7 @@ __all__ = ["box", "field", "flag", "integer", "number", "short", "size", "text"]
 Value = TypeVar("Value")
 
 _DIGITS = re.compile(r"-?[0-9]{1,19}")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _FARTHEST = 1e7  # pixels, of a box; float32 still tells single ones apart
 _MOST = 2**63 - 1  # that an array of int64 holds
 
@@ -87,8 +88,8 @@ def box(value: Any) -> list[float]:
 
 
 def text(value: Any) -> str:
-    """Read a name that a file can have; raises ValueError for anything else."""
-    if not isinstance(value, str):
+    """Read a name that can be a file's and be printed; raises ValueError for anything else."""
+    if not isinstance(value, str) or _CONTROL.search(value):
         raise ValueError(f"{short(value)} is no text")
     try:
         value.encode(errors="surrogateescape")

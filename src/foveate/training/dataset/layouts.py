@@ -79,7 +79,9 @@ def find_parts(folder: Path) -> dict[str, Source]:
         )
     except OSError as error:
         raise DataError(
-            f"the data set cannot be read ({error.strerror})", file=folder, remedy="check the path"
+            f"the data set cannot be read ({error.strerror})",
+            file=error.filename or folder,
+            remedy="check the path",
         ) from error
     if not parts:
         looks = "; ".join(f"{name}: {look}" for name, look in LAYOUTS)

@@ -58,7 +58,7 @@ def _check_content(content: object, file: Path) -> None:
             raise DataError(
                 f"annotations that do not follow the COCO format: {key!r} is no list in them",
                 file=file,
-                remedy="compose or convert the data set again",
+                remedy="export the data set again in COCO's form",
             )
 
 
@@ -101,7 +101,7 @@ class _Reader:
         self.boxes = array("d")
 
     def refuse(self, what: str) -> DataError:
-        return DataError(what, file=self.file, remedy="compose or convert the data set again")
+        return DataError(what, file=self.file, remedy="correct it, or export the data set again")
 
     def reject(self, reason: Reason, record: str, found: str = "") -> None:
         if self.strict:

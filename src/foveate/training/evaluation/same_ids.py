@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
+from itertools import takewhile
+from operator import eq
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +39,8 @@ def same_pictures(images: Any, truth: GroundTruth, file: Path) -> Mapping[int, i
     for identifier, name in _named(images, "file_name", file).items():
         parts = Path(name.replace("\\", "/")).parts
         alike = [
-            (_tail(parts, own), i) for i, own in candidates.get(parts[-1] if parts else "", ())
+            (sum(takewhile(bool, map(eq, parts[::-1], own[::-1]))), i)
+            for i, own in candidates.get(parts[-1] if parts else "", ())
         ]
         best = max(alike, default=(0, 0))
         if [tail for tail, _ in alike].count(best[0]) == 1:
@@ -105,13 +108,3 @@ def _named(records: Any, key: str, file: Path) -> dict[int, str]:
             file=file,
             remedy="write them as `foveate run --json` does",
         ) from error
-
-
-def _tail(parts: tuple[str, ...], others: tuple[str, ...]) -> int:
-    """How many parts are the same, from the last one."""
-    alike = 0
-    for one, other in zip(reversed(parts), reversed(others), strict=False):
-        if one != other:
-            break
-        alike += 1
-    return alike
