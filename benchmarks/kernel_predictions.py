@@ -5,17 +5,236 @@
 
 Shapes are those of the shipped bundle on a picture of 640 x 480 and, for pooling and upsampling,
 those of MultiPathNet on VGG-16 and of the first step of SharpMask on ResNet-50.
+
+Bytes are those that no version can do without: inputs read once, outputs written once. Operations
+are additions, multiplications, comparisons and divisions of the arithmetic as it is defined, each
+counted as one. The prediction is the larger of the bytes over the bandwidth and the operations over
+half of the peak rate. It leaves out what a launch takes, which for the short ones is most.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from math import ceil, prod
 from pathlib import Path
 
 from foveate.bundle import Bundle
-from foveate.kernels.costs import GPUS, Cost
 from foveate.runtime.plan import Plan
+
+_BLEND = 9  # three mixes of a difference, a product and a sum
+_DECODING = 70  # of a box, of which an exponential takes about 20, twice
+_CALIBRATION = 90  # a logarithm and an exponential of about 35 each, three divisions, the rest
+_OVERLAP = (
+    18  # four limits, two comparisons, six sides, three areas, two sums of the union, threshold
+)
+_REACH = 0.5  # of the peak rate, in predictions
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gpu:
+    """A GPU by its maker's figures.
+
+    Args:
+        bandwidth: Bytes a second.
+        rate: float32 operations a second outside of tensor cores.
+        wide_rate: The same in float64.
+    """
+
+    name: str
+    bandwidth: float
+    rate: float
+    wide_rate: float
+
+    def seconds(self, cost: Cost) -> float:
+        """Predict the time of an operation."""
+        return max(self._seconds(cost).values())
+
+    def bound(self, cost: Cost) -> str:
+        """Return what the prediction is bound by: bytes, float32 or float64."""
+        seconds = self._seconds(cost)
+        return max(seconds, key=lambda name: seconds[name])
+
+    def _seconds(self, cost: Cost) -> dict[str, float]:
+        return {
+            "bytes": cost.bytes / self.bandwidth,
+            "float32": cost.operations / (_REACH * self.rate),
+            "float64": cost.wide_operations / (_REACH * self.wide_rate),
+        }
+
+
+# The makers' data sheets: H100 SXM, L4, Ada architecture white paper, Jetson AGX Orin 64 GB. float64
+# is 1/2 of float32 on H100 and 1/64 on the others.
+GPUS = (
+    Gpu(name="H100", bandwidth=3.35e12, rate=67e12, wide_rate=33.5e12),
+    Gpu(name="L4", bandwidth=0.30e12, rate=30.3e12, wide_rate=30.3e12 / 64),
+    Gpu(name="RTX 4090", bandwidth=1.008e12, rate=82.6e12, wide_rate=82.6e12 / 64),
+    Gpu(name="Jetson Orin", bandwidth=0.2048e12, rate=5.3e12, wide_rate=5.3e12 / 64),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """Bytes and operations of one call.
+
+    Args:
+        read: Bytes read.
+        written: Bytes written.
+        operations: float32 and integer operations.
+        wide_operations: float64 operations.
+    """
+
+    read: float
+    written: float
+    operations: float = 0.0
+    wide_operations: float = 0.0
+
+    @property
+    def bytes(self) -> float:
+        """Bytes moved."""
+        return self.read + self.written
+
+    @property
+    def intensity(self) -> float:
+        """Operations a byte."""
+        return (self.operations + self.wide_operations) / self.bytes
+
+    @classmethod
+    def of_pyramid(
+        cls,
+        picture: tuple[int, int],
+        levels: Sequence[tuple[tuple[int, int], tuple[int, int]]],
+        itemsize: int = 4,
+    ) -> Cost:
+        """Count laying a picture on canvases in one launch.
+
+        Args:
+            picture: Rows and columns.
+            levels: Rows and columns of the picture there, and of the canvas.
+            itemsize: Bytes of an element of the canvases.
+        """
+        pixels = prod(picture)
+        operations = sum(
+            3 * (_BLEND * prod(size) if prod(size) >= pixels else 2 * pixels) for size, _ in levels
+        )
+        written = sum(3 * prod(canvas) for _, canvas in levels) * itemsize
+        return cls(read=3 * pixels, written=written, operations=operations)
+
+    @classmethod
+    def of_roi_max_pool(
+        cls,
+        feature_map: tuple[int, int, int],
+        regions: Iterable[tuple[int, int]],
+        bins: tuple[int, int] = (7, 7),
+        itemsize: int = 4,
+    ) -> Cost:
+        """Count pooling from a (channels, rows, columns) map; regions in its rows and columns."""
+        channels, height, width = feature_map
+        pixels, count = 0, 0
+        for rows, columns in regions:
+            spans = _bin_lengths(rows, bins[0]), _bin_lengths(columns, bins[1])
+            pixels += sum(spans[0]) * sum(spans[1])
+            count += 1
+        read = channels * min(pixels, height * width) * itemsize + 20 * count
+        written = count * channels * prod(bins) * itemsize
+        return cls(read=read, written=written, operations=channels * pixels)
+
+    @classmethod
+    def of_paste(cls, windows: int, size: int, picture: tuple[int, int], pasted: float) -> Cost:
+        """Count the masks of windows as bits; ``pasted``: pixels of all windows in the picture."""
+        height, width = picture
+        bits = windows * height * -(-width // 32) * 4
+        return cls(
+            read=4 * windows * (size * size + 4),
+            written=bits + 20 * windows,
+            operations=(_BLEND + 1) * pasted,
+        )
+
+    @classmethod
+    def of_upsample(
+        cls, shape: tuple[int, ...], factor: int, itemsize: int = 4, *, summed: bool = False
+    ) -> Cost:
+        """Count upsampling an (N, C, H, W) map, or the rectified sum of two."""
+        elements = prod(shape)
+        grown = elements * factor * factor
+        read = elements * itemsize * (2 if summed else 1)
+        operations = _BLEND * grown + (2 * elements if summed else 0)
+        return cls(read=read, written=grown * itemsize, operations=operations)
+
+    @classmethod
+    def of_gathering(cls, patches: tuple[int, ...], itemsize: int = 4) -> Cost:
+        """Count copying (K, C, P, P) patches out of maps."""
+        size = prod(patches) * itemsize
+        return cls(read=size + 12 * patches[0], written=size)
+
+    @classmethod
+    def of_selection(cls, cells: int, windows: int) -> Cost:
+        """Count ranking all cells, and overlaps of the first cells until enough survive."""
+        return cls(
+            read=4 * cells,
+            written=32 * windows + 4,
+            operations=2 * cells * cells,
+            wide_operations=_OVERLAP * windows * windows,
+        )
+
+    @classmethod
+    def of_nms(cls, boxes: int) -> Cost:
+        """Count ranking boxes, and the overlap of every pair; pairs that do not touch take less."""
+        pairs = boxes * (boxes - 1) / 2
+        return cls(
+            read=20 * boxes,
+            written=4 * boxes + 4,
+            operations=2 * boxes * boxes,
+            wide_operations=_OVERLAP * pairs,
+        )
+
+    @classmethod
+    def of_decoding(cls, boxes: int, classes: int) -> Cost:
+        """Count moving each box by each class's deltas."""
+        results = boxes * classes
+        return cls(
+            read=16 * boxes + 16 * results,
+            written=16 * results,
+            wide_operations=_DECODING * results,
+        )
+
+    @classmethod
+    def of_finish(cls, rows: int, classes: int, kept: float, limit: int) -> Cost:
+        """Count scoring all classes of all rows, and suppressing those that score enough.
+
+        Args:
+            rows: Proposals that were classified.
+            classes: Without the background.
+            kept: Share of the candidates that score enough, evenly among the classes.
+            limit: Detections.
+        """
+        candidates = rows * classes
+        pairs = classes * (kept * rows) * max(kept * rows - 1, 0) / 2
+        return cls(
+            read=4 * candidates + 16 * kept * candidates + 24 * rows + 4,
+            written=32 * limit + 4,
+            operations=2 * candidates * candidates,
+            wide_operations=(_CALIBRATION + kept * _DECODING) * candidates + _OVERLAP * pairs,
+        )
+
+    @classmethod
+    def of_taking(cls, boxes: int) -> Cost:
+        """Count gathering boxes and scaling them."""
+        return cls(read=20 * boxes, written=16 * boxes, operations=4 * boxes)
+
+    @classmethod
+    def of_resize(cls, old: tuple[int, int], new: tuple[int, int]) -> Cost:
+        """Count resizing a picture of bytes; rows and columns."""
+        pixels, resized = prod(old), prod(new)
+        operations = 3 * (_BLEND * resized if resized >= pixels else 2 * pixels)
+        return cls(read=3 * pixels, written=3 * resized, operations=operations)
+
+
+def _bin_lengths(length: int, bins: int) -> list[int]:
+    """Return the pixels of each bin of Caffe's rounding along an axis, before clipping."""
+    return [ceil((k + 1) * length / bins) - k * length // bins for k in range(bins)]
+
 
 HEIGHT, WIDTH = 480, 640
 BOX = 160.0  # side of each box that is pooled, in pixels of the picture

@@ -3,8 +3,9 @@
 // float32 to pooled (R, C, rows, columns), as reference.py says.
 //
 // Fields: pooled_shape (2,), rows and columns; spatial_scale; rounding, 0 "caffe" (the default) or
-// 1 "v2"; tables, 1 to pool from tables of squares, which take three maps of workspace (see
-// variants.py), 0 (the default) to pool directly.
+// 1 "v2"; tables, 1 to pool from tables of squares, which take three maps of workspace and save
+// bytes for many large regions of a map that the L2 cache does not hold, 0 (the default) to pool
+// directly.
 //
 // The kernel wants channels last, so maps are kHWC in float32 and kHWC8 in float16; the latter
 // pads channels to a multiple of 8, and the padding is pooled like all others.
