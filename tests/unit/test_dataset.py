@@ -11,9 +11,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from pycocotools import mask as coco_mask
 from tests.unit.dataset_samples import (
+    HEIGHT,
     SQUARE,
+    WIDTH,
     annotation,
     compressed,
     content,
@@ -23,6 +26,7 @@ from tests.unit.dataset_samples import (
     write,
 )
 
+from foveate.errors import DataError
 from foveate.training.dataset import CocoDataset, Reason
 from foveate.training.dataset.segmentations import check_code
 from foveate.training.evaluation import GroundTruth
@@ -126,6 +130,30 @@ def test_pictures_and_annotations_lie_in_any_two_places_as_coco_has_them(tmp_pat
     assert dataset.picture(0).max() == 40
     truth = GroundTruth.open(tmp_path / "coco" / "train2017", annotations=file)
     assert truth.pictures[0].path == dataset.path(0)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_annotations_are_of_the_upright_picture(orientation: int, tmp_path: Path) -> None:
+    """The same upright picture, stored in each of the eight ways."""
+    upright = Image.fromarray(
+        np.arange(HEIGHT * WIDTH * 3).astype(np.uint8).reshape(HEIGHT, WIDTH, 3)
+    )
+    undo = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}
+    stored = upright.transpose(Image.Transpose(undo[orientation])) if orientation > 1 else upright
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    dataset = CocoDataset(write(tmp_path, content(annotation())))
+    stored.save(dataset.path(0), exif=exif)
+    np.testing.assert_array_equal(dataset.picture(0), np.asarray(upright))
+
+
+def test_a_size_that_exif_swaps_is_an_error_that_says_so(tmp_path: Path) -> None:
+    dataset = CocoDataset(write(tmp_path, content(annotation())))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (WIDTH, HEIGHT)).save(dataset.path(0), exif=exif)
+    with pytest.raises(DataError, match=r"30 x 40 pixels, its .* for 40 x 30: .*1\.png: .*EXIF"):
+        dataset.picture(0)
 
 
 def test_a_broken_picture_is_named_and_counted_once(

@@ -18,7 +18,7 @@ from foveate.errors import DataError, InputError
 from foveate.pictures import read_picture
 from foveate.training.dataset.annotations import Annotations
 from foveate.training.dataset.layouts import Source, find_source
-from foveate.training.dataset.picture_files import locate
+from foveate.training.dataset.picture_files import locate, size_remedy
 from foveate.training.dataset.problems import Problems, Reason
 from foveate.training.dataset.reader import read_annotations
 
@@ -181,7 +181,7 @@ class CocoDataset:
         return self._place / self.annotations.files[index]
 
     def picture(self, index: int) -> NDArray[np.uint8]:
-        """Read a picture: (H, W, 3) uint8 RGB.
+        """Read a picture: (H, W, 3) uint8 RGB, upright, as annotation tools show it.
 
         Raises:
             DataError: its file is missing, is no picture, is cut off, or of another size than
@@ -198,7 +198,7 @@ class CocoDataset:
                 f"the picture has {picture.shape[1]} x {picture.shape[0]} pixels, its annotations "
                 f"are for {width} x {height}",
                 file=path,
-                remedy="annotate the picture that is there, or put the annotated one back",
+                remedy=size_remedy(picture.shape[:2], (height, width)),
             )
         return picture
 

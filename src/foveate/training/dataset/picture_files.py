@@ -16,7 +16,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-__all__ = ["locate"]
+__all__ = ["locate", "size_remedy"]
 
 _DRIVE = re.compile(r"^[A-Za-z]:|^[A-Za-z][A-Za-z0-9+.-]+:")  # of Windows, or a URL's scheme
 
@@ -68,3 +68,14 @@ def _present(names: Sequence[str], folder: Path) -> list[str | None]:
         except (OSError, ValueError):  # the name may be no name of a folder at all
             inside[parent] = set()
     return [n if posixpath.basename(n) in inside[posixpath.dirname(n)] else None for n in names]
+
+
+def size_remedy(found: Sequence[int], annotated: Sequence[int]) -> str:
+    """What to do about a picture, read upright, of another (height, width) than annotated."""
+    if tuple(found) != tuple(annotated)[::-1]:
+        return "annotate the picture that is there, or put the annotated one back"
+    # Exporters that overlook EXIF write such sizes beside labels of either form, so it stays open.
+    return (
+        "the two are swapped: take the orientation out of the file's EXIF data if the outlines fit "
+        "the picture as it is stored, else correct the annotated size"
+    )

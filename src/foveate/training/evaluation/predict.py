@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foveate.errors import DataError
+from foveate.training.dataset.picture_files import size_remedy
 from foveate.training.evaluation.annotations import GroundTruth, Picture
 from foveate.training.evaluation.measure import Task
 from foveate.training.evaluation.memory import peak_memory, reset_peak_memory
@@ -136,7 +137,7 @@ def _check_size(picture: Picture, masks: list[dict[str, Any]]) -> None:
             f"picture {picture.identifier} is annotated as {picture.width}x{picture.height} pixels, "
             f"its file has {width}x{height}",
             file=picture.path,
-            remedy="correct the annotated size, or put the right file there",
+            remedy=size_remedy((height, width), (picture.height, picture.width)),
         )
 
 
