@@ -30,14 +30,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from foveate.errors import DataError, FoveateError
-from foveate.training.compose import (
+from compose import (
     FixedSet,
     Sources,
     sha256_of,
     training_options,
     write_dataset,
 )
+from foveate.errors import DataError, FoveateError
 
 HERE = Path(__file__).resolve().parent
 TRAINING_SEED = 1
@@ -153,7 +153,7 @@ def render(folder: Path, packages: Path, blender: Path, scenes: int) -> None:
 
     with ThreadPoolExecutor() as pool:
         list(pool.map(render_set, SCENE_SETS))
-    script = HERE / "rendering" / "rooms.py"
+    script = HERE / "rooms.py"
     run(
         sys.executable,
         *(str(path.resolve()) for path in (script, folder / "scenes", backdrops, textures, rooms)),

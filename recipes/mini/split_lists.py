@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from foveate.training.compose import (
+from compose import (
     FixedSet,
     assign_backgrounds,
     assign_cutouts,

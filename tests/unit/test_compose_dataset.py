@@ -15,9 +15,7 @@ from numpy.typing import NDArray
 from pycocotools.coco import COCO
 from typer.testing import CliRunner
 
-from foveate.cli.compose import command
-from foveate.errors import DataError, OptionError
-from foveate.training.compose import (
+from compose import (
     ComposeOptions,
     FixedSet,
     Sources,
@@ -28,6 +26,8 @@ from foveate.training.compose import (
     validation_options,
     write_dataset,
 )
+from compose_dataset import command
+from foveate.errors import DataError, OptionError
 
 
 def draw_disc(number: int) -> NDArray[np.uint8]:

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from compose import Entry, assign_backgrounds, assign_cutouts
+from compose.families import group, hash_picture, is_alike, name_stem
+from compose.split import TRAINING, VALIDATION, split_families
 from foveate.errors import DataError
-from foveate.training.compose import Entry, assign_backgrounds, assign_cutouts
-from foveate.training.compose.families import group, hash_picture, is_alike, name_stem
-from foveate.training.compose.split import TRAINING, VALIDATION, split_families
 
 
 def draw_noise(number: int, side: int = 64) -> NDArray[np.uint8]:

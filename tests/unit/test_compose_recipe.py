@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from foveate.training.compose import Entry, FixedSet, Sources, read_list, validation_options
+from compose import Entry, FixedSet, Sources, read_list, validation_options
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "mini"
 SOURCES = Sources(cutouts=RECIPE / "cutouts.csv", backgrounds=RECIPE / "backgrounds.csv")

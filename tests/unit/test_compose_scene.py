@@ -11,8 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from foveate.errors import DataError
-from foveate.training.compose import (
+from compose import (
     ComposeOptions,
     Entry,
     Library,
@@ -20,10 +19,11 @@ from foveate.training.compose import (
     training_options,
     validation_options,
 )
-from foveate.training.compose.layer import Layer, feather, lay_over, transform
-from foveate.training.compose.library import Background, Cutout
-from foveate.training.compose.options import ObjectOptions
-from foveate.training.compose.scene import _Canvas
+from compose.layer import Layer, feather, lay_over, transform
+from compose.library import Background, Cutout
+from compose.options import ObjectOptions
+from compose.scene import _Canvas
+from foveate.errors import DataError
 
 SMALL = ((160, 120), (120, 160))
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
-ROOMS = Path(__file__).parents[2] / "recipes" / "mini" / "rendering" / "rooms.py"
+ROOMS = Path(__file__).parents[2] / "recipes" / "mini" / "rooms.py"
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 GREY, BLUE = (90, 90, 90), (250, 40, 20)
@@ -37,7 +38,11 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for listing in ("backdrops.txt", "textures.txt"):
         (folder / listing).write_text(f"{folder / 'blue.png'}\n", encoding="utf-8")
     parts = [scenes, folder / "backdrops.txt", folder / "textures.txt", folder / "data"]
-    subprocess.run([sys.executable, str(ROOMS), *map(str, parts)], check=True)
+    subprocess.run(
+        [sys.executable, str(ROOMS), *map(str, parts)],
+        check=True,
+        env={k: v for k, v in os.environ.items() if k != "PYTHONSAFEPATH"},
+    )
     return folder / "data"
 
 

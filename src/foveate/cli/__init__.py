@@ -36,7 +36,6 @@ COMMANDS = {
     "cache": "List, explain or delete compiled engines.",
     "kernels": "Build the TensorRT plugins.",
     "evaluate": "Measure a bundle on a data set.",
-    "compose": "Make a data set of cut-outs and backgrounds.",
     "train": "Train the networks.",
     "import-torch7": "Import a model of the original code.",
     "import-torch": "Import weights of PyTorch programs.",

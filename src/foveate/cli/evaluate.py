@@ -36,7 +36,7 @@ def command(
     dataset: Annotated[
         Path,
         typer.Option(
-            help="A data set, or a part of one, as COCO, CVAT, Roboflow, labelme or `foveate compose` "
+            help="A data set, or a part of one, as COCO, CVAT, Roboflow, labelme or recipes/mini "
             "lay it out (docs/data.md); with --annotations, the folder of the images."
         ),
     ],

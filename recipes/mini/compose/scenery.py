@@ -7,11 +7,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from foveate.training.compose.layer import Layer
-from foveate.training.compose.library import Background, Library
-from foveate.training.compose.options import BackgroundOptions, ComposeOptions, DistractorOptions
-from foveate.training.compose.photometric import blur, change_light, draw_sigma
-from foveate.training.compose.resize import resize
+from compose.layer import Layer
+from compose.library import Background, Library
+from compose.options import BackgroundOptions, ComposeOptions, DistractorOptions
+from compose.photometric import blur, change_light, draw_sigma
+from compose.resize import resize
 
 __all__ = ["draw_background", "draw_distractors", "wavy_mask"]
 

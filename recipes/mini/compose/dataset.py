@@ -18,10 +18,10 @@ import cv2
 import numpy as np
 from pycocotools import mask as coco_mask
 
+from compose.library import Library
+from compose.options import ComposeOptions, options_to_json
+from compose.scene import Placed, Scene, compose_scene
 from foveate.errors import DataError, OptionError
-from foveate.training.compose.library import Library
-from foveate.training.compose.options import ComposeOptions, options_to_json
-from foveate.training.compose.scene import Placed, Scene, compose_scene
 
 __all__ = ["annotate", "write_dataset"]
 

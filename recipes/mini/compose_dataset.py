@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`foveate compose`: make a data set of cut-outs and backgrounds."""
+"""Compose a COCO-format data set of cut-outs and backgrounds, with exact masks.
+
+python recipes/mini/compose_dataset.py --cutouts FOLDER --backgrounds FOLDER --output FOLDER
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from compose import FixedSet, Sources, training_options, validation_options, write_dataset
+from foveate.cli._console import progress, say
 
 __all__ = ["command"]
 
@@ -60,15 +66,6 @@ def command(
     workers: Annotated[int, typer.Option(min=0, help="Processes; 0 starts none.")] = 2,
 ) -> None:
     """Compose a COCO-format data set of cut-outs and backgrounds, with exact masks."""
-    from foveate.cli._console import progress, say
-    from foveate.training.compose import (
-        FixedSet,
-        Sources,
-        training_options,
-        validation_options,
-        write_dataset,
-    )
-
     sources = Sources(cutouts=cutouts, backgrounds=backgrounds, packages=packages)
     options = training_options() if preset is Preset.TRAINING else validation_options()
     if fixed is not None:
@@ -87,3 +84,7 @@ def command(
             progress=partial(advance, "Composing"),
         )
     say(f"{pictures} pictures of {len(library.class_names)} classes: {output}")
+
+
+if __name__ == "__main__":
+    typer.run(command)

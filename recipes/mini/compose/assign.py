@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from foveate.training.compose.families import group, hash_picture, name_stem
-from foveate.training.compose.library import load_background, load_cutout
-from foveate.training.compose.lists import Entry
-from foveate.training.compose.split import split_families
+from compose.families import group, hash_picture, name_stem
+from compose.library import load_background, load_cutout
+from compose.lists import Entry
+from compose.split import split_families
 
 __all__ = ["assign_backgrounds", "assign_cutouts"]
 

@@ -14,10 +14,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from foveate.training.compose.library import Cutout
-from foveate.training.compose.options import ObjectOptions
-from foveate.training.compose.photometric import blur, change_light, draw_sigma
-from foveate.training.compose.resize import resize
+from compose.library import Cutout
+from compose.options import ObjectOptions
+from compose.photometric import blur, change_light, draw_sigma
+from compose.resize import resize
 
 __all__ = ["Layer", "cast_shadow", "draw_layer", "feather", "lay_over", "overlap", "transform"]
 

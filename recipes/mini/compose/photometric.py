@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from foveate.training.compose.options import FinishOptions, LightOptions, Range
+from compose.options import FinishOptions, LightOptions, Range
 
 __all__ = ["blur", "change_light", "draw_sigma", "finish"]
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Turn the scenes that `render.py` rendered into a COCO-format data set of one class, `thing`.
 
-    python recipes/mini/rendering/rooms.py SCENES BACKDROPS TEXTURES FOLDER
+    python recipes/mini/rooms.py SCENES BACKDROPS TEXTURES FOLDER
 
 SCENES is the folder that `render.py` filled; BACKDROPS a text file with a photograph's path a line,
 for what lies behind the outdoor scenes, TEXTURES one of pictures that objects are painted with.
@@ -24,8 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
-from foveate.training.compose.options import training_options
-from foveate.training.compose.photometric import finish
+from compose.options import training_options
+from compose.photometric import finish
 
 VARIANTS = 5
 HELD_OUT = 20

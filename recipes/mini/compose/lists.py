@@ -121,7 +121,7 @@ def read_list(file: Path, *, split: str = "") -> list[Entry]:
         raise DataError(
             f"expected the columns path, family and split, found {', '.join(rows[0])}",
             file=file,
-            remedy="write the list with foveate.training.compose.write_list",
+            remedy="write the list with compose.write_list",
         )
     entries = [
         Entry(

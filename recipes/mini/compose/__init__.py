@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Data sets for instance segmentation, composed of cut-outs and backgrounds."""
 
-from foveate.training.compose.assign import assign_backgrounds, assign_cutouts
-from foveate.training.compose.dataset import write_dataset
-from foveate.training.compose.library import Library, load_library
-from foveate.training.compose.lists import (
+from compose.assign import assign_backgrounds, assign_cutouts
+from compose.dataset import write_dataset
+from compose.library import Library, load_library
+from compose.lists import (
     Entry,
     find_backgrounds,
     find_cutouts,
@@ -12,15 +12,15 @@ from foveate.training.compose.lists import (
     sha256_of,
     write_list,
 )
-from foveate.training.compose.options import (
+from compose.options import (
     ComposeOptions,
     options_from_json,
     options_to_json,
     training_options,
     validation_options,
 )
-from foveate.training.compose.scene import Scene, compose_scene
-from foveate.training.compose.sources import FixedSet, Sources
+from compose.scene import Scene, compose_scene
+from compose.sources import FixedSet, Sources
 
 __all__ = [
     "ComposeOptions",

@@ -8,17 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from foveate.errors import DataError
-from foveate.training.compose.assign import assign_backgrounds, assign_cutouts
-from foveate.training.compose.library import Library, load_library
-from foveate.training.compose.lists import (
+from compose.assign import assign_backgrounds, assign_cutouts
+from compose.library import Library, load_library
+from compose.lists import (
     Entry,
     find_backgrounds,
     find_cutouts,
     read_list,
     sha256_of,
 )
-from foveate.training.compose.options import ComposeOptions, options_from_json, options_to_json
+from compose.options import ComposeOptions, options_from_json, options_to_json
+from foveate.errors import DataError
 
 __all__ = ["FixedSet", "Sources"]
 

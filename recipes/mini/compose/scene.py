@@ -12,12 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from compose.layer import Layer, cast_shadow, draw_layer, lay_over, overlap
+from compose.library import Background, Cutout, Library
+from compose.options import ComposeOptions, ObjectOptions
+from compose.photometric import finish
+from compose.scenery import draw_background, draw_distractors
 from foveate.errors import DataError
-from foveate.training.compose.layer import Layer, cast_shadow, draw_layer, lay_over, overlap
-from foveate.training.compose.library import Background, Cutout, Library
-from foveate.training.compose.options import ComposeOptions, ObjectOptions
-from foveate.training.compose.photometric import finish
-from foveate.training.compose.scenery import draw_background, draw_distractors
 
 __all__ = ["Placed", "Scene", "compose_scene"]
 

@@ -13,9 +13,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from compose.lists import Entry
+from compose.resize import resize
 from foveate.errors import DataError
-from foveate.training.compose.lists import Entry
-from foveate.training.compose.resize import resize
 
 __all__ = ["Background", "Cutout", "Library", "load_background", "load_cutout", "load_library"]
 
