@@ -117,7 +117,8 @@ class Detections:
         labels: (N,) int64, index into ``class_names``.
         class_names: All classes that could have been found.
         masks: N masks, those of the proposals, unchanged.
-        proposals: (N,) int64: rank of the proposal that each detection comes from.
+        proposals: (N,) int64: rank, among what `Pipeline.propose` gives, of the proposal that each
+            detection comes from.
     """
 
     boxes: Floats

@@ -158,7 +158,7 @@ def test_every_negative_keeps_its_distance(tmp_path: Path) -> None:
 
 def test_a_crowd_is_no_positive_but_keeps_negatives_away(tmp_path: Path) -> None:
     dataset = write(tmp_path, [(10, 10, 90, 90)], crowd=1)
-    with pytest.raises(DataError, match="none of 1 pictures has an object"):
+    with pytest.raises(DataError, match="of 1 annotated objects 1 are crowds"):
         ScoreSampler(dataset)
     released = ScoreSampler(dataset, legacy=LegacyOptions(crowds_as_positives=True))
     assert released._positive(np.random.default_rng(0))[1] == (55.0, 55.0, 0.0)

@@ -13,6 +13,7 @@ from torch import nn
 
 from foveate.errors import ModelError, OptionError
 from foveate.training.loop import LoopOptions, Losses, run
+from foveate.training.origin import Origin
 from foveate.training.resume import ResumeFile, weights_digest
 
 OPTIONS = LoopOptions(steps=12, checkpoint_every=4, warm_up=3, seed=5)
@@ -42,7 +43,7 @@ def train(
         if done == stop_at:
             raise StoppedError
 
-    run(module, step, OPTIONS, checkpoint, progress, start)
+    run(module, step, OPTIONS, checkpoint, progress, Origin(options=start or {}))
     return final
 
 
@@ -153,9 +154,9 @@ def test_a_checkpoint_of_another_architecture_is_refused(tmp_path: Path) -> None
 
 
 def test_the_difference_of_options_is_named(tmp_path: Path) -> None:
-    ResumeFile(tmp_path / "c", {"seed": 1, "batch": 32}).write(0, {})
+    ResumeFile(tmp_path / "c", Origin(options={"seed": 1, "batch": 32})).write(0, {})
     with pytest.raises(ModelError, match="was made with batch 32, not 16: "):
-        ResumeFile(tmp_path / "c", {"seed": 1, "batch": 16}).read()
+        ResumeFile(tmp_path / "c", Origin(options={"seed": 1, "batch": 16})).read()
 
 
 def test_other_weights_than_the_run_began_with_are_refused(tmp_path: Path) -> None:
@@ -184,7 +185,7 @@ def test_a_part_that_does_not_count_leaves_the_digest_as_it_is() -> None:
 def test_an_interrupted_write_leaves_the_file_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    resume = ResumeFile(tmp_path / "c", {"seed": 1})
+    resume = ResumeFile(tmp_path / "c", Origin(options={"seed": 1}))
     resume.write(3, {})
 
     def full(*_: object) -> None:

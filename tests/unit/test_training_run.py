@@ -84,7 +84,7 @@ def test_an_interrupted_run_of_deepmask_is_resumed_and_sharpmask_refines_it(
         silent,
     )
     with pytest.raises(ModelError, match="of a deepmask-resnet50, found sharpmask-resnet50"):
-        run(options(dataset, tmp_path / "wrong", initial=refined), silent)
+        run(options(dataset, tmp_path / "wrong", init_from=refined), silent)
     deepmask, sharpmask = load_checkpoint(whole), load_checkpoint(refined)
     assert sharpmask.info.proposals == "sharpmask-resnet50"
     assert sharpmask.info.proposals_sizes == {**NARROW, "km": 16, "ks": 16}
@@ -106,10 +106,10 @@ def test_a_run_goes_on_with_the_weights_that_it_began_with_only(
         save_checkpoint(file, Cascade(info=info, proposals=network))
         digests.append(weights_digest(network))
     how = options(dataset, tmp_path / "run", steps=1)
-    run(replace(how, initial=files[0]), silent)
-    run(replace(how, initial=files[0]), silent)
+    run(replace(how, init_from=files[0]), silent)
+    run(replace(how, init_from=files[0]), silent)
     with pytest.raises(ModelError, match=f"initial '{digests[0]}', not '{digests[1]}'"):
-        run(replace(how, initial=files[1]), silent)
+        run(replace(how, init_from=files[1]), silent)
 
 
 def test_a_detector_learns_from_proposals_and_may_start_from_another(
@@ -130,7 +130,7 @@ def test_a_detector_learns_from_proposals_and_may_start_from_another(
     detector = load_detector(checkpoint)
     assert detector.info.class_names == ("disc", "square")
     assert all(value > 0 for value in detector.info.delta_std)
-    again = run(replace(how, output=tmp_path / "again", initial=checkpoint, steps=1), silent)
+    again = run(replace(how, output=tmp_path / "again", init_from=checkpoint, steps=1), silent)
     stem, first = (
         load_detector(c).classifier.state_dict()["trunk.conv1.weight"] for c in (checkpoint, again)
     )

@@ -11,7 +11,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from foveate.cli.train import _proposals_of
+from foveate.cli.train import _mini
 from foveate.models import SharpMask
 from foveate.models.build_proposals import sharpmask_mini
 from foveate.models.deepmask import WINDOW
@@ -93,4 +93,4 @@ def test_skips_are_dropped_unless_told_otherwise(
 
 
 def test_training_starts_from_a_shipped_bundle_by_its_name() -> None:
-    assert isinstance(_proposals_of(Path("mini")), SharpMask)
+    assert isinstance(_mini(Path("mini")).proposals, SharpMask)

@@ -14,7 +14,9 @@ from foveate.cli._given import is_checkpoint, path_or_name
 from foveate.errors import ModelError, OptionError
 
 if TYPE_CHECKING:
-    from foveate.models.sharpmask import SharpMask
+    from collections.abc import Callable
+
+    from foveate.models.checkpoint import Cascade
     from foveate.training.published.run import RunOptions
     from foveate.training.recipe import Recipe
 
@@ -22,43 +24,97 @@ __all__ = ["command"]
 
 MINI = "mini"
 
+HELD_OUT = 0.2
+"""Share of the images that are held out where the data set has no validation part."""
+
 
 def command(
     *,
     dataset: Annotated[
         Path,
         typer.Option(
-            help="A COCO-format data set: `train/` and `validation/`, as compose writes; or, with "
-            "--network, as COCO is laid out."
+            help="A data set, laid out as COCO, CVAT, Roboflow, labelme or `foveate compose` lay it "
+            "out (docs/data.md). Without a validation part, a fifth of its images is held out."
         ),
     ],
     output: Annotated[
-        Path, typer.Option(help="Directory of the run; an interrupted run goes on where it was.")
+        Path, typer.Option(help="Folder of the run; an interrupted run continues where it was.")
     ],
     network: Annotated[
         str,
         typer.Option(
-            help="mini: all three networks in turn, from cached features. Else one network, end to "
-            "end as published: deepmask-resnet50, deepmask-vgg, sharpmask-resnet50, "
-            "multipathnet-vgg16, multipathnet-resnet18, multipathnet-resnet50, fast-rcnn-vgg16."
+            help="mini: all three networks in turn, from cached features. Otherwise a full-size "
+            "network, trained end to end as published: deepmask-resnet50, deepmask-vgg, "
+            "sharpmask-resnet50, multipathnet-vgg16, multipathnet-resnet18, "
+            "multipathnet-resnet50, fast-rcnn-vgg16."
         ),
     ] = MINI,
+    init_from: Annotated[
+        Path | None,
+        typer.Option(
+            parser=path_or_name,
+            metavar="PATH",
+            help="Weights to start from. For mini a checkpoint or bundle of mini, and `--init-from "
+            "mini` is the best way to train on few images; full-size: a checkpoint of the same "
+            "network.",
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Fixes every random choice.")] = 0,
     things: Annotated[
         Path | None,
         typer.Option(
-            help="Of mini: another data set, from which DeepMask and SharpMask learn too; its "
-            "classes are not read."
+            help="Another data set, from which DeepMask and SharpMask learn too; its classes are "
+            "not read (mini only)."
         ),
     ] = None,
+    deepmask_steps: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="DeepMask training steps; by default 4 for each training image, from 100 to 8000 "
+            "(mini only).",
+        ),
+    ] = None,
+    sharpmask_steps: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="SharpMask training steps; by default 2.5 an image, from 100 to 5000 (mini only).",
+        ),
+    ] = None,
+    multipathnet_steps: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="MultiPathNet training steps; by default 1.25 an image, from 100 to 2500 (mini "
+            "only).",
+        ),
+    ] = None,
+    views: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Views cached of every image; by default 3, or as many as make 120 of all images "
+            "(mini only).",
+        ),
+    ] = None,
+    regions: Annotated[
+        int,
+        typer.Option(
+            min=1, help="Number of images whose proposals MultiPathNet is trained on (mini only)."
+        ),
+    ] = 600,
     deepmask: Annotated[
-        Path | None, typer.Option(help="Trained DeepMask, for a SharpMask.")
+        Path | None,
+        typer.Option(help="Checkpoint of the DeepMask that a SharpMask refines (full-size only)."),
     ] = None,
     proposals: Annotated[
         Path | None,
         typer.Option(
             parser=path_or_name,
             metavar="PATH",
-            help="For a detector: a .json file of COCO results, or a bundle.",
+            help="Boxes that a detector is trained on: COCO results, or a bundle that proposes "
+            "them (full-size only).",
         ),
     ] = None,
     validation_proposals: Annotated[
@@ -66,56 +122,50 @@ def command(
         typer.Option(
             parser=path_or_name,
             metavar="PATH",
-            help="The same for the held-out pictures; by default the bundle, if it is one.",
-        ),
-    ] = None,
-    initial: Annotated[
-        Path | None,
-        typer.Option(
-            parser=path_or_name,
-            metavar="PATH",
-            help="Checkpoint of the same network to start from; of mini a bundle or checkpoint, from "
-            "which DeepMask and SharpMask go on, and end as the mean of before and after.",
+            help="The same for the validation part; by default the bundle, if --proposals is one "
+            "(full-size only).",
         ),
     ] = None,
     steps: Annotated[
         int | None,
-        typer.Option(min=1, help="Optimiser steps; by default as published (of mini, see below)."),
+        typer.Option(min=1, help="Training steps; by default as published (full-size only)."),
     ] = None,
     batch: Annotated[
-        int | None, typer.Option(min=1, help="Samples a step, over all processes.")
+        int | None,
+        typer.Option(min=1, help="Samples in a step, over all processes (full-size only)."),
     ] = None,
     size: Annotated[
         list[str] | None,
         typer.Option(
             help="NAME=VALUE of the network's builder in place of the published one, such as km=64 "
-            "or form=paper; may be given several times."
+            "or form=paper; may be given several times (full-size only)."
         ),
     ] = None,
     as_released: Annotated[
-        bool, typer.Option("--as-released", help="With the quirks of the released Lua code.")
+        bool,
+        typer.Option(
+            "--as-released", help="Reproduce the quirks of the released Lua code (full-size only)."
+        ),
     ] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    precision: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
-    workers: Annotated[int, typer.Option(min=0, help="Processes that draw samples.")] = 2,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda (full-size only).")] = "auto",
+    precision: Annotated[
+        str, typer.Option(help="auto, float32, bfloat16 or float16 (full-size only).")
+    ] = "auto",
+    workers: Annotated[
+        int, typer.Option(min=0, help="Processes that load samples (full-size only).")
+    ] = 2,
     checkpoint_every: Annotated[
-        int, typer.Option(min=1, help="Steps between two states that a run can go on from.")
+        int, typer.Option(min=1, help="Steps between two saved states (full-size only).")
     ] = 500,
     validate_every: Annotated[
-        int, typer.Option(min=1, help="Steps between two looks at the held-out pictures.")
+        int, typer.Option(min=1, help="Steps between two validations (full-size only).")
     ] = 2000,
-    seed: Annotated[int, typer.Option(min=0, help="Fixes every draw.")] = 0,
-    deepmask_steps: Annotated[int, typer.Option(min=1, help="Of mini.")] = 8_000,
-    sharpmask_steps: Annotated[int, typer.Option(min=1, help="Of mini.")] = 5_000,
-    multipathnet_steps: Annotated[int, typer.Option(min=1, help="Of mini.")] = 2_500,
-    views: Annotated[int, typer.Option(min=1, help="Of mini: views cached of every picture.")] = 3,
-    regions: Annotated[
-        int, typer.Option(min=1, help="Of mini: pictures whose proposals MultiPathNet trains on.")
-    ] = 600,
 ) -> None:
-    """Train the networks.
+    """Train mini on two CPU cores, or a full-size network on GPUs.
 
-    For several GPUs: torchrun --nproc-per-node N -m foveate train --network ...
+    For your own images: foveate train --dataset FOLDER --output run --init-from mini
+    (docs/train-your-own.md). For several GPUs: torchrun --nproc-per-node N -m foveate train
+    --network ...
     """
     if network == MINI:
         given = {
@@ -128,9 +178,13 @@ def command(
             "--as-released": as_released or None,
         }
         _refuse(*(name for name, value in given.items() if value is not None))
-        lengths = (deepmask_steps, sharpmask_steps, multipathnet_steps)
-        recipe = _recipe(seed, lengths, views=views, regions=regions)
-        _train_mini(dataset, things, output, recipe, initial)
+        lengths = {
+            "deepmask": deepmask_steps,
+            "sharpmask": sharpmask_steps,
+            "multipathnet": multipathnet_steps,
+        }
+        chosen = {name: value for name, value in lengths.items() if value is not None}
+        _train_mini(dataset, things, output, _recipe(seed, chosen, views, regions), init_from)
         return
     from foveate.training.legacy import LegacyOptions
     from foveate.training.published.run import RunOptions
@@ -141,7 +195,7 @@ def command(
             dataset=dataset,
             output=output,
             sizes=_sizes(size or []),
-            initial=initial,
+            init_from=init_from,
             deepmask=deepmask,
             proposals=proposals,
             validation_proposals=validation_proposals,
@@ -175,48 +229,69 @@ def _sizes(words: list[str]) -> dict[str, int | str]:
     return sizes
 
 
-def _recipe(seed: int, lengths: tuple[int, int, int], *, views: int, regions: int) -> Recipe:
-    """Give the recipe of mini with the steps of its three networks."""
+def _recipe(
+    seed: int, steps: dict[str, int], views: int | None, regions: int
+) -> Callable[[int], Recipe]:
+    """Give the recipe of mini by the number of training images."""
     from dataclasses import replace
 
     from foveate.training.recipe import Recipe
 
-    recipe = Recipe().seeded(seed)
-    deepmask, sharpmask, multipathnet = lengths
-    return replace(
-        recipe,
-        cache=replace(recipe.cache, views_per_picture=views),
-        deepmask=replace(recipe.deepmask, steps=deepmask),
-        sharpmask=replace(recipe.sharpmask, steps=sharpmask),
-        multipathnet=replace(recipe.multipathnet, steps=multipathnet),
-        regions=replace(recipe.regions, pictures=regions),
-    )
+    if "deepmask" in steps:
+        steps = {**steps, "mask_head": -(-steps["deepmask"] // 10)}
+
+    def recipe(images: int) -> Recipe:
+        sized = Recipe.sized(images).stepped(steps).seeded(seed)
+        cache = sized.cache if views is None else replace(sized.cache, views_per_picture=views)
+        return replace(sized, cache=cache, regions=replace(sized.regions, pictures=regions))
+
+    return recipe
 
 
 def _train_mini(
-    dataset: Path, things: Path | None, output: Path, recipe: Recipe, initial: Path | None
+    dataset: Path,
+    things: Path | None,
+    output: Path,
+    recipe: Callable[[int], Recipe],
+    init_from: Path | None,
 ) -> None:
     from foveate.cli._console import progress, say
+    from foveate.files import check_writable
     from foveate.training.calibration import calibrate
-    from foveate.training.dataset import CocoDataset
+    from foveate.training.dataset import find_splits
     from foveate.training.recipe import train_cascade
+    from foveate.training.usable import require_objects, without_broken_images
 
-    start = _proposals_of(initial) if initial else None
-    composed = CocoDataset(dataset / "train")
-    more = [CocoDataset(things / "train")] if things else []
+    # All that can fail is tried before the first hour of work.
+    check_writable(output / "mini.safetensors")
+    initial = _mini(init_from) if init_from else None
+    splits = find_splits(dataset)
+    train, validation = splits.train, splits.validation
+    more = [find_splits(things).train] if things else []
     with progress() as advance:
-        checkpoint = train_cascade(composed, output, recipe, advance, more, start)
-        calibrate(
-            checkpoint,
-            CocoDataset(dataset / "validation"),
-            progress=partial(advance, "calibration"),
+        train, *more = (
+            without_broken_images(one, partial(advance, "images")) for one in (train, *more)
         )
+        numbers = recipe(len(train))
+        for one in (train, *more):
+            require_objects(one, numbers.cache)
+        if validation is None:
+            train, validation = train.split(HELD_OUT)
+            say(
+                f"{len(validation)} of {len(validation) + len(train)} images are held out to "
+                "calibrate scores on: give a validation part to choose them",
+                aside=True,
+            )
+        else:
+            validation = without_broken_images(validation, partial(advance, "held-out images"))
+        checkpoint = train_cascade(train, output, numbers, advance, more, initial)
+        calibrate(checkpoint, validation, progress=partial(advance, "calibration"))
     say(f"Checkpoint: {checkpoint}", aside=True)
     say(f"Export it:  foveate export {checkpoint} --output my-bundle", aside=True)
 
 
-def _proposals_of(file: Path) -> SharpMask:
-    """Read DeepMask and SharpMask of a checkpoint, or of a bundle by path or name."""
+def _mini(file: Path) -> Cascade:
+    """Read a `mini` from a checkpoint, or from a bundle by path or name."""
     from foveate.bundle import Bundle
     from foveate.export.bundle_weights import exact_cascade_from_bundle
     from foveate.models.checkpoint import load_checkpoint
@@ -232,7 +307,13 @@ def _proposals_of(file: Path) -> SharpMask:
             file=file,
             remedy="give a checkpoint or a bundle of mini",
         )
-    return cascade.proposals
+    if cascade.info.classifier not in (None, "multipathnet-mini"):
+        raise ModelError(
+            f"expected multipathnet-mini to start from, found {cascade.info.classifier}",
+            file=file,
+            remedy="give a checkpoint or a bundle of mini",
+        )
+    return cascade
 
 
 def _train_published(options: RunOptions) -> None:

@@ -42,6 +42,7 @@ from foveate.export.stages import cascade_stages, deepmask_of, paste_stage
 from foveate.models.checkpoint import Cascade, round_to_half
 from foveate.models.deepmask import STRIDE
 from foveate.models.sharpmask import SharpMask
+from foveate.pictures import read_picture
 from foveate.typed_options import TypedOptions
 
 
@@ -134,10 +135,14 @@ def export_bundle(
 
     Raises:
         OptionError: the towers cannot be factored by the ranks of `svd`.
+        InputError: an image to calibrate with cannot be read.
         ModelError: a stage does not compute in ONNX Runtime what it computes in PyTorch, or loses too
             much in its precision.
     """
     options = options or ExportOptions()
+    if options.precision is not None and not options.precision.exact:
+        for picture in options.precision.pictures:  # before minutes of work, not after
+            read_picture(picture)
     if options.svd:
         _truncate_towers(cascade, options.svd)
     round_to_half(cascade.proposals)

@@ -13,7 +13,7 @@ from foveate.masks import Masks
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from foveate.arrays import Array, Floats, Longs
+    from foveate.arrays import Array, Bools, Floats, Longs
     from foveate.runtime.devices import Buffer, Device
     from foveate.runtime.frame import Frame
     from foveate.runtime.settings import Settings
@@ -29,8 +29,7 @@ def fetch_proposals(device: Device, frame: Frame, settings: Settings) -> Proposa
     count, boxes, scores = _fetch(
         device, frame, {"count": frame.count, "boxes": frame.boxes, "scores": frame.scores}
     )
-    existing = np.arange(len(scores)) < count[0]
-    rows = np.flatnonzero(existing & (boxes[:, 2] > boxes[:, 0]))
+    rows = np.flatnonzero(_seen(boxes, count))
     return Proposals(
         boxes=boxes[rows],
         scores=_sigmoid(scores[rows]),
@@ -40,17 +39,25 @@ def fetch_proposals(device: Device, frame: Frame, settings: Settings) -> Proposa
 
 def fetch_detections(device: Device, frame: Frame, settings: Settings) -> Detections:
     """Copy the detections of a picture that is done to memory of their own."""
-    boxes, scores, labels, rows, count = _fetch(device, frame, frame.found())
+    windows = {"windows": frame.boxes, "proposed": frame.count}
+    boxes, scores, labels, rows, count, *proposed = _fetch(device, frame, frame.found() | windows)
     found = slice(int(count[0]))
-    proposals: Longs = rows[found].astype(np.int64)
+    windows_found: Longs = rows[found].astype(np.int64)
+    ranks: Longs = np.cumsum(_seen(*proposed)) - 1
     return Detections(
         boxes=boxes[found].copy(),
         scores=scores[found].copy(),
         labels=labels[found].copy(),
         class_names=settings.manifest.class_names,
-        masks=_masks(device, frame, settings, proposals),
-        proposals=proposals,
+        masks=_masks(device, frame, settings, windows_found),
+        proposals=ranks[windows_found],
     )
+
+
+def _seen(boxes: Floats, count: Array) -> Bools:
+    """Say of each window whether it is a proposal: it exists and has a foreground pixel."""
+    seen: Bools = (np.arange(len(boxes)) < count[0]) & (boxes[:, 2] > boxes[:, 0])
+    return seen
 
 
 def _masks(device: Device, frame: Frame, settings: Settings, rows: Longs) -> Masks:

@@ -7,6 +7,7 @@ two numbers of a detection, the log-odds of its class and the objectness of its 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,6 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
 import foveate
-from foveate.errors import DataError
 from foveate.export.bundle_export import ExportOptions, export_bundle
 from foveate.models.checkpoint import Cascade, load_checkpoint, save_checkpoint
 from foveate.training.dataset import CocoDataset
@@ -25,10 +25,15 @@ from foveate.training.dataset import CocoDataset
 RIGHT_IOU = 0.5
 """Mask IoU from which a detection of the right class counts as right."""
 
+LEAST_RIGHT = 10
+"""Detections that must be right, and wrong, for three coefficients to be fitted to them."""
+
 _IDENTITY = (0.0, 1.0, 0.0)
 _LEAST_SCORE = 0.01
 
 Progress = Callable[[int, int], None]
+
+_log = logging.getLogger(__name__)
 
 
 def calibrate(
@@ -37,8 +42,11 @@ def calibrate(
     options: ExportOptions | None = None,
     progress: Progress | None = None,
     pictures: int | None = None,
-) -> tuple[float, float, float]:
-    """Fit the calibration of a checkpoint and write it back.
+) -> tuple[float, ...]:
+    """Fit the calibration of a checkpoint and write it back; what was done so is not done again.
+
+    With fewer than `LEAST_RIGHT` detections that are right, or wrong, the calibration stays as it
+    is, and a line is logged.
 
     Args:
         checkpoint: a whole cascade.
@@ -51,6 +59,10 @@ def calibrate(
         (c0, c1, c2): score = sigmoid(c0 + c1 logit(probability) + c2 objectness logit).
     """
     cascade = load_checkpoint(checkpoint)
+    count = min(pictures or len(dataset), len(dataset))
+    notes = {"calibrated on": f"{count} pictures, {dataset.digest[:12]}"}
+    if notes.items() <= cascade.info.training.items():
+        return cascade.info.calibration
     raw = replace(cascade.info, calibration=_IDENTITY)
     with TemporaryDirectory() as scratch:
         bundle = export_bundle(
@@ -59,14 +71,23 @@ def calibrate(
             options,
         )
         pipeline = foveate.load(bundle.root, options=foveate.Options(min_score=_LEAST_SCORE))
-        count = min(pictures or len(dataset), len(dataset))
         inputs, right = _observe(pipeline, dataset, count, progress or _silent)
-    c0, c1, c2 = fit_logistic(inputs, right).tolist()
-    info = replace(cascade.info, calibration=(c0, c1, c2))
-    save_checkpoint(
-        checkpoint, Cascade(info=info, proposals=cascade.proposals, classifier=cascade.classifier)
-    )
-    return c0, c1, c2
+    calibration = cascade.info.calibration
+    if LEAST_RIGHT <= right.sum() <= len(right) - LEAST_RIGHT:
+        calibration = tuple(fit_logistic(inputs, right).tolist())
+    else:
+        _log.warning(
+            "scores keep the calibration they began with: of %d detections in %d held-out images "
+            "%d are right, and %d right and wrong ones are needed to fit another",
+            len(right),
+            count,
+            right.sum(),
+            LEAST_RIGHT,
+        )
+    training = {**cascade.info.training, **notes}
+    info = replace(cascade.info, calibration=calibration, training=training)
+    save_checkpoint(checkpoint, replace(cascade, info=info))
+    return calibration
 
 
 def _silent(done: int, total: int) -> None:
@@ -77,26 +98,16 @@ def _observe(
     pipeline: foveate.Pipeline, dataset: CocoDataset, count: int, progress: Progress
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Run the pipeline: (N, 3) rows of 1, class log-odds and objectness, and what was right."""
-    inputs, right = [], []
-    top_k = pipeline.options.top_k or pipeline.bundle.manifest.select.top_k
+    inputs, right = [np.zeros((0, 3))], [np.zeros(0, bool)]
     for index in range(count):
         picture = dataset.picture(index)
         proposals = pipeline.propose(picture)
         progress(index + 1, count)
-        # A detection names its proposal by rank, and `propose` leaves empty windows out.
-        if len(proposals) < top_k:
-            continue
         detections = pipeline(picture)
         objectness = _logit(proposals.scores)[detections.proposals]
         ones = np.ones(len(detections))
         inputs.append(np.stack([ones, _logit(detections.scores), objectness], axis=1))
         right.append(_right(detections, dataset, index))
-    if not right or not np.concatenate(right).any():
-        raise DataError(
-            "no detection is right, so scores cannot be calibrated",
-            file=dataset.directory,
-            remedy="train longer, or calibrate on pictures of the classes trained on",
-        )
     return np.concatenate(inputs), np.concatenate(right)
 
 

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from foveate.models.deepmask import CELLS, DeepMask
 from foveate.models.losses import mask_loss, score_loss
-from foveate.training.loop import Losses, Step
+from foveate.training.loop import Losses, Step, distinct
 from foveate.training.window_cache import WindowCache, small_labels
 
 POSITIVES_PER_VIEW = 2
@@ -24,20 +24,21 @@ def deepmask_step(network: DeepMask, cache: WindowCache, views: int = 48) -> Ste
     Args:
         network: DeepMask.
         cache: its training windows.
-        views: views whose windows are scored, and windows whose masks are decoded, in a batch.
+        views: views whose windows are scored, and windows whose masks are decoded, in a batch; at
+            most as many as the cache has.
     """
 
     def step(rng: np.random.Generator) -> Losses:
-        chosen = rng.choice(len(cache.coarse), views, replace=False)
+        chosen = distinct(rng, len(cache.coarse), views)
         owners, cells, labels = _draw_scored(cache.scores[chosen], rng)
         vectors = window_vectors(network, cache.coarse[chosen], owners, cells)
         scores = network.scores(vectors[:, :, None, None]).flatten()
 
-        masks = rng.choice(len(cache.mask_views), views, replace=False)
+        masks = distinct(rng, len(cache.mask_views), views)
         vectors = window_vectors(
             network,
             cache.coarse[cache.mask_views[masks]],
-            np.arange(views),
+            np.arange(len(masks)),
             cache.mask_cells[masks],
         )
         targets = small_labels(cache.mask_labels[masks], network.mask_side)

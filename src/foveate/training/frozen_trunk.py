@@ -13,6 +13,7 @@ from torch import nn
 from foveate.export.onnx_graph import export_stage
 from foveate.export.stages import Stage
 from foveate.models.efficientnet_lite import TAPS
+from foveate.training.resume import weights_digest
 
 MEAN = 127.0
 STD = 128.0
@@ -35,10 +36,14 @@ class FrozenTrunk:
     Args:
         trunk: the network; later changes of its weights are not seen.
         last_stride: the coarsest features that are asked for.
+
+    Attributes:
+        digest: of its weights.
     """
 
     def __init__(self, trunk: nn.Module, last_stride: int):
         self.strides = tuple(stride for stride in TAPS if stride <= last_stride)
+        self.digest = weights_digest(trunk)
         stage = Stage(
             name="trunk",
             module=_Taps(trunk, self.strides),

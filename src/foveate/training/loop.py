@@ -10,21 +10,28 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from foveate.errors import ModelError, OptionError
-from foveate.training.resume import REMEDY, ResumeFile
+from foveate.training.origin import REMEDY, Origin
+from foveate.training.resume import ResumeFile
 from foveate.typed_options import TypedOptions
 
 Losses = dict[str, Tensor]
 Step = Callable[[np.random.Generator], Losses]
 Progress = Callable[[int, int, dict[str, float]], None]
+
+
+def distinct(rng: np.random.Generator, count: int, wanted: int) -> NDArray[np.int64]:
+    """Draw `wanted` different indices below `count`, or all of them if there are fewer."""
+    return rng.choice(count, min(count, wanted), replace=False)
 
 
 class Trainable(Protocol):
@@ -181,7 +188,7 @@ def run(
     options: LoopOptions,
     checkpoint: Path,
     progress: Progress,
-    start: Mapping[str, str] | None = None,
+    origin: Origin | None = None,
 ) -> None:
     """Train the parameters of `network` that require a gradient, in place, by AdamW.
 
@@ -192,18 +199,20 @@ def run(
         network: its frozen parts have `requires_grad` off and stay in evaluation mode.
         step: computes the named losses of one batch from the step's generator.
         options: the schedule.
-        checkpoint: resumed from if it exists; written aside and renamed.
+        checkpoint: resumed from if it exists; replaced in one step.
         progress: called with steps done, their number, and running means of the losses.
-        start: what the network began with, by name: the checkpoint is only resumed with the same.
+        origin: what else decides the result, see `ResumeFile`.
 
     Raises:
         ModelError: the checkpoint was made with other options, or a loss is no longer finite.
     """
+    origin = origin or Origin()
+    origin = replace(origin, options={**asdict(options), **origin.options})
     network.train()
     drive(
         _AdamW(network, step, options),
         steps=options.steps,
-        resume=ResumeFile(checkpoint, {**asdict(options), **(start or {})}),
+        resume=ResumeFile(checkpoint, origin),
         every=options.checkpoint_every,
         progress=progress,
     )

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from foveate.models.losses import box_loss, integral_loss
 from foveate.models.multipathnet import INTEGRAL_THRESHOLDS, MultiPathNet
-from foveate.training.loop import Losses, Step
+from foveate.training.loop import Losses, Step, distinct
 from foveate.training.region_cache import RegionCache, RegionSample
 from foveate.training.sampling.boxes import box_iou, encode_deltas
 
@@ -37,13 +37,13 @@ def multipathnet_step(
         cache: its training regions.
         delta_mean: (4,) subtracted from the box targets.
         delta_std: (4,) that they are divided by.
-        pictures: pictures in a batch.
+        pictures: pictures in a batch; at most as many as the cache has.
     """
     network.trunk.requires_grad_(False)
     batches = [_pooled_batch(network, cache[index], index) for index in range(len(cache))]
 
     def step(rng: np.random.Generator) -> Losses:
-        chosen = [batches[index] for index in rng.choice(len(batches), pictures, replace=False)]
+        chosen = [batches[index] for index in distinct(rng, len(batches), pictures)]
         towers = zip(*(batch.pooled for batch in chosen), strict=True)
         # Autocast refuses to join float16, so each goes back to float32 first.
         pooled = [torch.cat([regions.float() for regions in tower]) for tower in towers]

@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-import json
+import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -13,8 +13,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from foveate.files import open_output
 from foveate.training.dataset import CocoDataset
 from foveate.training.frozen_trunk import FrozenTrunk
+from foveate.training.origin import Origin, is_current, stamp
 from foveate.typed_options import TypedOptions
 
 STRIDES = (8, 16, 32)
@@ -34,7 +36,8 @@ class RegionOptions(TypedOptions):
     Attributes:
         short_side: its shorter side.
         long_side: bound of its longer side.
-        pictures: how many pictures to cache; finding their proposals is most of the cost.
+        pictures: how many pictures with objects to cache; finding their proposals is most of the
+            cost.
     """
 
     short_side: int = 576
@@ -90,6 +93,7 @@ def build_regions(
     trunk: FrozenTrunk,
     propose: ProposalBoxes,
     directory: Path,
+    origin: Origin,
     options: RegionOptions,
     progress: Callable[[int, int], None],
 ) -> RegionCache:
@@ -99,23 +103,25 @@ def build_regions(
         dataset: the pictures.
         trunk: up to stride 32.
         propose: SharpMask's proposals.
-        directory: one file a picture, each written aside and renamed.
-        options: see `RegionOptions`; a directory made with others is not reused.
+        directory: one file a picture, each of which appears in one step.
+        origin: what `propose` and its options depend on.
+        options: see `RegionOptions`.
         progress: called with pictures done and their number.
     """
-    directory = directory / f"{options.short_side}x{options.long_side}"
-    directory.mkdir(parents=True, exist_ok=True)
-    (directory / "options.json").write_text(json.dumps(asdict(options)), encoding="utf-8")
-    count = min(options.pictures, len(dataset))
-    for index in range(count):
+    if not is_current(directory, origin):
+        if directory.exists():
+            shutil.rmtree(directory)
+        directory.mkdir(parents=True)
+        stamp(directory, origin)
+    table = dataset.annotations
+    chosen = np.unique(table.pictures[~table.crowds])[: options.pictures].tolist()
+    for done, index in enumerate(chosen, start=1):
         file = directory / f"{index:06d}.npz"
-        if not file.exists() and dataset.instances(index):
+        if not file.exists():
             sample = _sample(dataset, index, trunk, propose, options)
-            aside = file.with_suffix(".partial")
-            with aside.open("wb") as stream:
+            with open_output(file) as stream:
                 np.savez(stream, allow_pickle=False, **dict(_arrays(sample)))
-            aside.replace(file)
-        progress(index + 1, count)
+        progress(done, len(chosen))
     return RegionCache(directory)
 
 

@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from foveate.errors import ModelError
-
-REMEDY = "delete it to start anew"
+from foveate.errors import FoveateError, ModelError
+from foveate.files import open_output
+from foveate.training.origin import REMEDY, Origin
 
 
 def weights_digest(network: nn.Module, without: str | None = None) -> str:
@@ -34,19 +34,19 @@ def weights_digest(network: nn.Module, without: str | None = None) -> str:
 
 
 class ResumeFile:
-    """State of a training on disk, written aside and renamed, so that there is always a whole one.
+    """State of a training on disk, replaced in one step, so that there is always a whole one.
 
     Args:
         path: of the file.
-        options: all that decides what the training computes; a file made with others is refused.
+        origin: all that decides what the training computes.
     """
 
-    def __init__(self, path: Path, options: Mapping[str, Any]):
+    def __init__(self, path: Path, origin: Origin):
         self.path = path
-        self.options = dict(options)
+        self.origin = origin
 
     def read(self) -> dict[str, Any] | None:
-        """Read the state, its tensors on the CPU; None if there is no file.
+        """Read the state, its tensors on the CPU; None if there is none, or one of other inputs.
 
         Raises:
             ModelError: the file is damaged, is none of ours, or was made with other options.
@@ -55,7 +55,8 @@ class ResumeFile:
             return None
         try:
             state = torch.load(self.path, map_location="cpu", weights_only=True)
-            found, _ = dict(state["options"]), int(state["step"])
+            int(state["step"])
+            current = self.origin.accepts(state["origin"], self.path)
         except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
             raise ModelError(
                 "the state of a training cannot be read: it is cut off or is another file",
@@ -66,13 +67,7 @@ class ResumeFile:
             raise ModelError(
                 "the file holds no state of a training", file=self.path, remedy=REMEDY
             ) from error
-        if found != self.options:
-            raise ModelError(
-                f"the checkpoint was made with {_difference(found, self.options)}",
-                file=self.path,
-                remedy=f"{REMEDY}, or go on with the same options",
-            )
-        return dict(state)
+        return dict(state) if current else None
 
     def write(self, step: int, state: Mapping[str, Any]) -> None:
         """Replace the file.
@@ -84,24 +79,16 @@ class ResumeFile:
         Raises:
             ModelError: it cannot be written; the file before stays.
         """
-        aside = self.path.with_name(self.path.name + ".partial")
         try:
-            with aside.open("wb") as file:
-                torch.save({"step": step, "options": self.options, **state}, file)
+            with open_output(self.path) as file:
+                torch.save({"step": step, "origin": self.origin.content(), **state}, file)
                 file.flush()
                 # Without this, a power cut may leave the new name with none of the new content.
                 os.fsync(file.fileno())
-            aside.replace(self.path)
-        except (OSError, RuntimeError) as error:  # PyTorch's writer has an error of its own
-            aside.unlink(missing_ok=True)
+        except (FoveateError, OSError, RuntimeError) as error:  # PyTorch has one of its own
             raise ModelError(
                 f"the state of the training cannot be written after step {step} "
-                f"({getattr(error, 'strerror', None) or error})",
+                f"({getattr(error, 'what', error)})",
                 file=self.path,
                 remedy="make room and start again: the run goes on from the last state",
             ) from error
-
-
-def _difference(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
-    names = [name for name in {**found, **wanted} if found.get(name) != wanted.get(name)]
-    return ", ".join(f"{name} {found.get(name)!r}, not {wanted.get(name)!r}" for name in names)

@@ -12,7 +12,7 @@ from foveate.models.deepmask import DeepMask
 from foveate.models.losses import mask_loss
 from foveate.models.sharpmask import SKIP_STRIDES, SharpMask
 from foveate.training.deepmask import window_vectors
-from foveate.training.loop import Losses, Step
+from foveate.training.loop import Losses, Step, distinct
 from foveate.training.window_cache import HALO, WindowCache
 
 SKIPS_DROPPED = 0.2
@@ -31,14 +31,14 @@ def sharpmask_step(network: SharpMask, cache: WindowCache, windows: int = 32) ->
     Args:
         network: SharpMask, its DeepMask trained.
         cache: its training windows.
-        windows: windows in a batch.
+        windows: windows in a batch; at most as many as the cache has.
     """
     network.deepmask.requires_grad_(False)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch types no layout here
     vectors = _all_vectors(network.deepmask, cache)
 
     def step(rng: np.random.Generator) -> Losses:
-        chosen = rng.choice(len(cache.fine_masks), windows, replace=False)
+        chosen = distinct(rng, len(cache.fine_masks), windows)
         horizontals = []
         for module, stride in zip(network.coarse_to_fine, SKIP_STRIDES, strict=True):
             patch = torch.from_numpy(cache.fine[stride][chosen].astype(np.float32))
@@ -46,7 +46,7 @@ def sharpmask_step(network: SharpMask, cache: WindowCache, windows: int = 32) ->
             # The halo feeds both convolutions with true neighbours; what their own padding
             # touched is cut off again.
             skip = module.horizontal(patch)[:, :, HALO:-HALO, HALO:-HALO]
-            kept = rng.random((windows, 1, 1, 1)) >= SKIPS_DROPPED
+            kept = rng.random((len(chosen), 1, 1, 1)) >= SKIPS_DROPPED
             horizontals.append(skip * torch.from_numpy(kept))
         logits = network.refine(vectors[chosen], horizontals)
         labels = cache.mask_labels[cache.fine_masks[chosen]].astype(np.float32) / 255

@@ -30,6 +30,9 @@ FILL = 127
 
 UNLABELLED = -1
 
+_SCALES = (0.15, 3.0)
+"""How much smaller or larger than the picture its levels may be."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class LabelRules:
@@ -84,7 +87,7 @@ def sample_view(
     chosen = instances[int(rng.integers(len(instances)))]
     octaves = rng.uniform(-0.45, 0.45) if rng.random() < 0.6 else rng.uniform(-2.0, 2.0)
     scale = CANONICAL_SIDE / _larger_side(chosen) * 2.0**octaves
-    scale = float(np.clip(scale, 0.15, 3.0))
+    scale = float(np.clip(scale, *_SCALES))
     centre = (chosen.box[:2] + chosen.box[2:]) / 2 * scale
     spread = GRID * STRIDE / 2 * 0.9
     origin = np.round(centre - SIDE / 2 + rng.uniform(-spread, spread, 2)).astype(int)
@@ -112,6 +115,13 @@ def _cut(
         mask = _level_crop(instances[int(owner)].mask * np.uint8(255), scale, origin, 0)
         masks[int(owner)] = mask[:, ::-1] if mirrored else mask
     return View(pixels=pixels, scores=scores, owners=owners, masks=masks)
+
+
+def shown_sides(rules: LabelRules) -> tuple[float, float]:
+    """Smallest and largest object, by its larger side in pixels, that a view can show as one."""
+    low, high = _SCALES
+    tolerance = 2.0**rules.mask_octaves
+    return CANONICAL_SIDE / tolerance / high, CANONICAL_SIDE * tolerance / low
 
 
 def label_windows(

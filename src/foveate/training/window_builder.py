@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
@@ -14,11 +12,13 @@ import numpy as np
 from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
+from foveate.files import new_folder
 from foveate.models.deepmask import CELLS, STRIDE, WINDOW
 from foveate.models.efficientnet_lite import CHANNELS
 from foveate.models.sharpmask import SKIP_STRIDES
 from foveate.training.dataset import CocoDataset
 from foveate.training.frozen_trunk import FrozenTrunk
+from foveate.training.origin import Origin, is_current, stamp
 from foveate.training.views import CONTEXT, GRID, View, sample_view
 from foveate.training.window_cache import HALO, MASKS_PER_VIEW, CacheOptions, WindowCache
 
@@ -30,31 +30,27 @@ def build_cache(
     options: CacheOptions,
     progress: Callable[[int, int], None],
 ) -> WindowCache:
-    """Fill a cache, or open the one that the same options filled.
+    """Fill a cache, or open the one that was filled from the same.
 
     Args:
         dataset: the training pictures.
         trunk: computes the features.
-        directory: where the cache is to stand; written aside and renamed.
+        directory: where the cache is to stand; it appears in one step.
         options: how much, and the seed.
         progress: called with pictures done and their number.
     """
-    key = {**asdict(options), "data": str(dataset.directory.resolve()), "pictures": len(dataset)}
-    stamp = directory / "options.json"
-    if stamp.exists() and json.loads(stamp.read_text(encoding="utf-8")) == key:
+    inputs = {"the annotations or images": dataset.digest, "the windows": asdict(options)}
+    origin = Origin(inputs={**inputs, "the trunk": trunk.digest})
+    if is_current(directory, origin):
         return WindowCache(directory)
-    aside = directory.with_name(directory.name + ".partial")
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
-    writer = _Writer(aside, len(dataset) * options.views_per_picture, options.fine_every)
-    for done, views in enumerate(_drawn(dataset, options), start=1):
-        for view, rng in views:
-            writer.add(view, trunk(view.pixels), rng)
-        progress(done, len(dataset))
-    writer.close()
-    (aside / stamp.name).write_text(json.dumps(key), encoding="utf-8")
-    shutil.rmtree(directory, ignore_errors=True)
-    aside.rename(directory)
+    with new_folder(directory, overwrite=True) as aside:
+        writer = _Writer(aside, len(dataset) * options.views_per_picture, options.fine_every)
+        for done, views in enumerate(_drawn(dataset, options), start=1):
+            for view, rng in views:
+                writer.add(view, trunk(view.pixels), rng)
+            progress(done, len(dataset))
+        writer.close()
+    stamp(directory, origin)
     return WindowCache(directory)
 
 
@@ -118,7 +114,8 @@ class _Writer:
         owned = np.argwhere(view.owners >= 0)
         for number, cell in enumerate(rng.permutation(owned)[:MASKS_PER_VIEW]):
             self._add_mask(view, index, cell)
-            if number == 0 and index % self._fine_every == 0:
+            # The first one is kept in any case: there must be something for SharpMask.
+            if number == 0 and (index % self._fine_every == 0 or not self._fines):
                 self._add_fine(features, cell)
 
     def _add_mask(self, view: View, index: int, cell: NDArray[np.int64]) -> None:

@@ -10,8 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import foveate
+from foveate.bundle import Bundle
 from foveate.errors import InputError
+from foveate.files import write_file
 from foveate.training.dataset import CocoDataset
+from foveate.training.origin import Origin, is_current, stamp
 from foveate.training.sampling import ProposalTable
 
 _log = logging.getLogger(__name__)
@@ -25,7 +28,7 @@ def open_proposals(
     Args:
         source: a file of COCO results; else a bundle, by its path or the name of a shipped one.
         dataset: the pictures.
-        cache: file that a bundle's proposals are kept in, and read from if it exists.
+        cache: file that a bundle's proposals are kept in.
         report: called with pictures done, and their number.
 
     Raises:
@@ -34,11 +37,23 @@ def open_proposals(
     """
     if source.suffix == ".json":
         return ProposalTable.read(source)
-    if not cache.exists():
-        aside = cache.with_name(cache.name + ".partial")
-        aside.write_text(json.dumps(_propose(source, dataset, report)), encoding="utf-8")
-        aside.replace(cache)
+    origin = proposals_origin(source, dataset)
+    if not is_current(cache, origin):
+        write_file(cache, json.dumps(_propose(source, dataset, report)).encode())
+        stamp(cache, origin)
     return ProposalTable.read(cache)
+
+
+def proposals_origin(bundle: Path, dataset: CocoDataset) -> Origin:
+    """Give what a bundle's proposals depend on.
+
+    Raises:
+        BundleError: the bundle cannot be opened.
+    """
+    files = Bundle.open(bundle).manifest.files
+    digests = sorted((name, file.sha256) for name, file in files.items())
+    inputs = {"the annotations or images": dataset.digest, "the bundle": digests}
+    return Origin(inputs=inputs)
 
 
 def _propose(

@@ -5,10 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from foveate.errors import OptionError
 from foveate.training.loader import Source
+from foveate.training.origin import Origin
 from foveate.training.published.schedules import Schedule
 from foveate.training.published.sgd import Precision
 from foveate.training.published.task import Task
@@ -34,8 +35,7 @@ class Plan(Generic[S, B]):
         source: where its samples come from.
         held_out: where samples come from that nothing is learnt from; None for no validation.
         schedule: its steps.
-        facts: what else decides the result, such as the data set's name: a training is only
-            resumed with the same.
+        origin: what else decides the result: a training is only resumed with the same.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Plan(Generic[S, B]):
     source: Source[S, B]
     schedule: Schedule
     held_out: Source[S, B] | None = None
-    facts: dict[str, Any] = field(default_factory=dict)
+    origin: Origin = field(default_factory=Origin)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,6 +13,7 @@ from foveate.models.multipathnet import INTEGRAL_THRESHOLDS, MultiPathNet
 from foveate.models.sharpmask import SharpMask
 from foveate.training.dataset import CocoDataset
 from foveate.training.legacy import LegacyOptions
+from foveate.training.origin import Origin
 from foveate.training.published.deepmask import DeepMaskTask
 from foveate.training.published.multipathnet import MultiPathNetTask, RegionBatch, RegionSource
 from foveate.training.published.plan import Plan
@@ -111,7 +112,7 @@ def window_plan(
         source=source(dataset),
         schedule=schedule,
         held_out=None if held_out is None else source(held_out),
-        facts=_facts(dataset, legacy),
+        origin=_origin(dataset, legacy),
     )
 
 
@@ -160,14 +161,14 @@ def region_plan(
         source=source(dataset, proposals),
         schedule=schedule,
         held_out=None if held_out is None else source(*held_out),
-        facts={**_facts(dataset, legacy), "proposals": len(proposals)},
+        origin=_origin(dataset, legacy, proposals),
     )
 
 
-def _facts(dataset: CocoDataset, legacy: LegacyOptions) -> dict[str, Any]:
-    return {
-        "pictures": len(dataset),
-        "objects": len(dataset.annotations),
-        "classes": list(dataset.class_names),
-        "legacy": asdict(legacy),
-    }
+def _origin(
+    dataset: CocoDataset, legacy: LegacyOptions, proposals: ProposalTable | None = None
+) -> Origin:
+    inputs = {"the annotations or images": dataset.digest}
+    if proposals is not None:
+        inputs["the proposals"] = proposals.digest
+    return Origin(inputs=inputs, options={"legacy": asdict(legacy)})

@@ -24,8 +24,10 @@ from foveate.models.sharpmask import SharpMask
 from foveate.training.dataset import CocoDataset, Splits, find_splits
 from foveate.training.distributed import World, world
 from foveate.training.legacy import LegacyOptions
+from foveate.training.origin import is_current, stamp
 from foveate.training.published.data import (
     open_proposals,
+    proposals_origin,
 )
 from foveate.training.published.networks import detector_network, proposal_network
 from foveate.training.published.plan import Plan, TrainOptions
@@ -60,7 +62,7 @@ class RunOptions(TypedOptions):
         sizes: what its builder takes beside; those left out are the published ones.
         dataset: see `find_splits`.
         output: directory of the run; an interrupted one goes on where it was.
-        initial: checkpoint of the same network to start from.
+        init_from: checkpoint of the same network to start from.
         deepmask: checkpoint of the DeepMask that a SharpMask refines.
         proposals: of a detector: file of COCO results, or a bundle that proposes.
         validation_proposals: the same for the pictures that are held out; by default the bundle
@@ -82,7 +84,7 @@ class RunOptions(TypedOptions):
     dataset: Path
     output: Path
     sizes: Mapping[str, int | str] = field(default_factory=dict)
-    initial: Path | None = None
+    init_from: Path | None = None
     deepmask: Path | None = None
     proposals: Path | None = None
     validation_proposals: Path | None = None
@@ -167,7 +169,7 @@ def _train_proposals(
 ) -> Cascade:
     dataset = splits.train
     network, sizes = proposal_network(
-        options.network, options.sizes, deepmask=options.deepmask, initial=options.initial
+        options.network, options.sizes, deepmask=options.deepmask, initial=options.init_from
     )
     start = _start(options, network)
     network.to(here.device)
@@ -196,10 +198,10 @@ def _train_detector(
 ) -> Detector:
     dataset = splits.train
     network, sizes = detector_network(
-        options.network, len(dataset.class_names), options.sizes, initial=options.initial
+        options.network, len(dataset.class_names), options.sizes, initial=options.init_from
     )
-    if options.initial is None and here.leads:
-        _log.warning("%s has frozen layers, which stay random: give --initial", options.network)
+    if options.init_from is None and here.leads:
+        _log.warning("%s has frozen layers, which stay random: give --init-from", options.network)
     start = _start(options, network)
     network.to(here.device)
     proposals = _proposals(options, options.proposals, dataset, "proposals", here, report)
@@ -235,7 +237,7 @@ def _start(options: RunOptions, network: nn.Module) -> dict[str, str]:
     start = {}
     if options.deepmask is not None and isinstance(network, SharpMask):
         start["deepmask"] = weights_digest(network.deepmask)
-    if options.initial is not None:
+    if options.init_from is not None:
         start["initial"] = weights_digest(network)
     return start
 
@@ -264,7 +266,11 @@ def _proposals(
 ) -> ProposalTable:
     assert source is not None
     cache = options.output / f"{name.replace(' ', '-')}.json"
-    if here.size > 1 and source.suffix != ".json" and not cache.exists():
+    if (
+        here.size > 1
+        and source.suffix != ".json"
+        and not is_current(cache, proposals_origin(source, pictures))
+    ):
         raise OptionError(
             "a bundle proposes in one process only, which may take hours",
             remedy="start with one process until it trains, or give a file of proposals",
@@ -282,7 +288,10 @@ def _train(
     report: Report,
     start: Mapping[str, str],
 ) -> None:
-    plan = replace(plan, facts={**plan.facts, **start})
+    chosen = {**plan.origin.options, **start}
+    plan = replace(plan, origin=replace(plan.origin, options=chosen))
+    if here.leads and options.best.exists() and not is_current(options.best, plan.origin):
+        options.best.unlink()
 
     def tell(done: int, total: int, losses: Mapping[str, float]) -> None:
         if here.leads:
@@ -293,6 +302,7 @@ def _train(
         best = replace(trained, info=replace(trained.info, training=notes))
         # In float32: rounding to half would change the network that is still trained.
         save_checkpoint(options.best, best, half=False)
+        stamp(options.best, plan.origin)
 
     how = TrainOptions(
         seed=options.seed,

@@ -4,14 +4,15 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from foveate.errors import BackendError
 from foveate.training.distributed import World
 from foveate.training.loader import Loader
 from foveate.training.loop import Trainable, drive
+from foveate.training.origin import Origin
 from foveate.training.published.board import Board
 from foveate.training.published.plan import Keep, Plan, Report, TrainOptions
 from foveate.training.published.sgd import SgdTraining
@@ -52,7 +53,7 @@ def train(
     """
     schedule = plan.schedule
     output.mkdir(parents=True, exist_ok=True)
-    resume = ResumeFile(output / f"{plan.name}.training", _facts(plan, options))
+    resume = ResumeFile(output / f"{plan.name}.training", _origin(plan, options))
     if not world.agrees(resume.path.exists()):
         raise BackendError(
             "some processes find a training to go on with, others do not",
@@ -115,11 +116,11 @@ def _validated(
     )
 
 
-def _facts(plan: Plan[S, B], options: TrainOptions) -> dict[str, Any]:
-    return {
+def _origin(plan: Plan[S, B], options: TrainOptions) -> Origin:
+    asked = {
         "network": plan.name,
         "seed": options.seed,
         "precision": options.precision,
         **asdict(plan.schedule),
-        **plan.facts,
     }
+    return replace(plan.origin, options={**asked, **plan.origin.options})

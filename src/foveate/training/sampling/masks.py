@@ -8,12 +8,12 @@ from math import floor
 import numpy as np
 from numpy.typing import NDArray
 
-from foveate.errors import DataError
 from foveate.training.dataset import CocoDataset
 from foveate.training.legacy import LegacyOptions
 from foveate.training.sampling.options import MaskSamplerOptions
 from foveate.training.sampling.samples import MaskSample
 from foveate.training.sampling.windows import Window, code_label, cut, polygon_label
+from foveate.training.usable import no_objects
 
 __all__ = ["MaskSampler", "jittered_window"]
 
@@ -43,19 +43,16 @@ class MaskSampler:
         self._options = options or MaskSamplerOptions()
         self._legacy = legacy or LegacyOptions()
         table = dataset.annotations
-        drawn = (
-            ~table.crowds
-            & (table.areas >= self._options.least_area)
-            & (table.boxes[:, 2:] >= self._options.least_side).all(1)
-        )
+        small = table.areas < self._options.least_area
+        narrow = (table.boxes[:, 2:] < self._options.least_side).any(1)
+        drawn = ~(table.crowds | small | narrow)
         if not drawn.any():
-            raise DataError(
-                f"none of {len(table)} objects can be outlined: each is a crowd, smaller than "
-                f"{self._options.least_area:g} square pixels, or narrower than "
-                f"{self._options.least_side:g} (left out before: {dataset.problems.report()})",
-                file=dataset.file,
-                remedy="add objects, or lower least_area and least_side",
-            )
+            reasons = {
+                "are crowds": table.crowds,
+                f"are smaller than {self._options.least_area:g} square pixels": small,
+                f"are narrower than {self._options.least_side:g} pixels": narrow,
+            }
+            raise no_objects(dataset, {name: int(which.sum()) for name, which in reasons.items()})
         rows = np.flatnonzero(drawn)
         labels = table.labels[rows]
         self._by_category = [rows[labels == label] for label in np.unique(labels).tolist()]

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,11 @@ class ProposalTable:
 
     def __len__(self) -> int:
         return len(self._ids)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 in hex of all boxes, in their order."""
+        return hashlib.sha256(self._ids.tobytes() + self._boxes.tobytes()).hexdigest()
 
     def of_picture(self, identifier: int, most: int) -> NDArray[np.float32]:
         """The best boxes of a picture, at most `most`: (N, 4) xyxy; none if it has none."""

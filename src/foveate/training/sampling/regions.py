@@ -22,6 +22,7 @@ from foveate.training.sampling.boxes import (
 from foveate.training.sampling.options import RegionSamplerOptions
 from foveate.training.sampling.proposals import ProposalTable
 from foveate.training.sampling.samples import RegionSample
+from foveate.training.usable import no_objects
 
 __all__ = ["Candidates", "RegionSampler", "measure_statistics", "region_candidates"]
 
@@ -207,6 +208,9 @@ def measure_statistics(
     Raises:
         DataError: Fewer than two regions are foreground.
     """
+    crowds = dataset.annotations.crowds
+    if crowds.all():
+        raise no_objects(dataset, {"are crowds": len(crowds)})
     options, legacy = options or RegionSamplerOptions(), legacy or LegacyOptions()
     deltas = []
     for index in range(min(pictures, len(dataset))):

@@ -14,6 +14,7 @@ from foveate.training.legacy import LegacyOptions
 from foveate.training.sampling.options import ScoreSamplerOptions
 from foveate.training.sampling.samples import ScoreSample
 from foveate.training.sampling.windows import Window, cut
+from foveate.training.usable import no_objects
 
 __all__ = ["Place", "ScoreSampler", "is_negative", "scale_bins"]
 
@@ -62,12 +63,9 @@ class ScoreSampler:
         self._usable = usable
         self._pictures = np.unique(table.pictures[usable])
         if not len(self._pictures):
-            raise DataError(
-                f"none of {len(dataset)} pictures has an object, so there is nothing to score "
-                f"(left out before: {dataset.problems.report()})",
-                file=dataset.file,
-                remedy="add annotations that are no crowds",
-            )
+            far = ~self._usable & ~table.crowds
+            reasons = {"are crowds": table.crowds, "are too small or large": far}
+            raise no_objects(dataset, {name: int(which.sum()) for name, which in reasons.items()})
 
     def draw(self, rng: np.random.Generator) -> ScoreSample:
         """Draw a sample; see `ScoreSample`.
