@@ -1,50 +1,50 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reading pictures: any file that OpenCV decodes becomes (H, W, 3) uint8 RGB, upright.
+"""Reading pictures: a file becomes (H, W, 3) uint8 RGB, upright.
 
-Grey becomes three equal channels, 16 bits become 8, CMYK becomes RGB, alpha is blended with white
-(what is transparent is often black or garbage underneath), and of an animation the first frame is
-taken. Whatever cannot be read to its end is an error.
+JPEG (with MPO), PNG, WebP, TIFF, GIF, BMP, PNM, JPEG 2000 and AVIF are read, whatever the file's
+name. Grey becomes three equal channels; of 16 bits the high byte is taken; CMYK and Lab become RGB
+without a colour profile; alpha is blended with white, since what is transparent is often black or
+garbage underneath; of an animation the first frame is taken. The EXIF orientation is applied, and
+so is AVIF's own.
+
+Damage is an error as far as the decoder can see it. In a JPEG that is each scan that ends before its
+last pixel, each invalid code, and each byte that is left over, wherever the end marker stands. It
+cannot see damaged bytes that decode to as many other pixels, or that the last scans of a progressive
+JPEG are missing as a whole. PNG has a checksum of its pixels. In the other formats, an end of the
+data that comes too early is an error, and so is whatever the compression does not allow.
+
+The peak of the memory is less than 3 times the result, except where the libraries need more:
+progressive JPEG without subsampling (3.0), WebP with alpha (3.4), AVIF (4.0), JPEG 2000 (8.2).
+
+Pillow reports odd metadata through the module `warnings`. The command line leaves these out. Where
+warnings are made errors, those on EXIF are still ignored.
 """
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
+from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 
+from foveate.decoding import MAX_PIXELS, SUFFIXES, decode
 from foveate.errors import InputError
-from foveate.picture_headers import Header, read_header
 
 if TYPE_CHECKING:
     from foveate.arrays import Array, Bytes
 
-__all__ = ["MAX_PIXELS", "PICTURE_SUFFIXES", "as_picture", "find_pictures", "read_picture"]
+__all__ = ["MAX_PIXELS", "as_picture", "find_pictures", "read_picture"]
 
-MAX_PIXELS = 1 << 28  # 0.8 GB as RGB; a small file can claim far more
-PICTURE_SUFFIXES = frozenset(
-    [
-        ".avif",
-        ".bmp",
-        ".dib",
-        ".gif",
-        ".jp2",
-        ".jpe",
-        ".jpeg",
-        ".jpg",
-        ".pbm",
-        ".pgm",
-        ".png",
-        ".ppm",
-        ".pnm",
-        ".tif",
-        ".tiff",
-        ".webp",
-    ]
-)
-_SILENT = 0
+_REASONS = {
+    errno.ENOENT: ("there is no such file", "check the path"),
+    errno.ENOTDIR: ("there is no such file", "check the path"),
+    errno.ELOOP: ("the link leads to itself", "make it lead to a file"),
+    errno.ENAMETOOLONG: ("the name is too long for a file", "check the path"),
+}
 
 
 def as_picture(picture: Array | str | os.PathLike[str]) -> Bytes:
@@ -78,125 +78,108 @@ def read_picture(path: str | os.PathLike[str]) -> Bytes:
     """Read a picture file as (H, W, 3) uint8 RGB, upright.
 
     Raises:
-        InputError: The file is missing, empty, cut off, no picture, or too large. The text names
-            the file.
+        InputError: The file is missing, empty, damaged, cut off, too large, no regular file, or no
+            picture. The text names the file.
     """
-    data = _read_bytes(path)
-    header = read_header(data)
-    if not header.complete:
-        raise InputError(
-            "the picture is cut off", file=path, remedy="copy or download the file again"
-        )
-    if header.width is not None and header.height is not None:
-        _check_size(header.width, header.height, path)
-    picture = _decode(np.frombuffer(data, np.uint8), header)
-    if picture is None:
-        raise InputError(
-            "the file is no picture that can be decoded",
-            file=path,
-            remedy="convert it to JPEG or PNG",
-        )
-    return picture
-
-
-def find_pictures(paths: list[str]) -> list[Path]:
-    """Replace each folder by the pictures in it, sorted by name; keep the files as they are.
-
-    Raises:
-        InputError: A folder holds no picture.
-    """
-    found: list[Path] = []
-    for text in paths:
-        path = Path(text)
-        if not path.is_dir():
-            found.append(path)
-            continue
-        inside = sorted(p for p in path.iterdir() if p.suffix.lower() in PICTURE_SUFFIXES)
-        inside = [p for p in inside if p.is_file() and not p.name.startswith(".")]
-        if not inside:
-            raise InputError(
-                "the folder holds no pictures", file=path, remedy="give a folder of pictures"
-            )
-        found.extend(inside)
-    return found
-
-
-def _read_bytes(path: str | os.PathLike[str]) -> bytes:
-    try:
-        data = Path(path).read_bytes()
-    except FileNotFoundError as error:
-        raise InputError("there is no such file", file=path, remedy="check the path") from error
-    except IsADirectoryError as error:
+    status = _status(path)
+    if stat.S_ISDIR(status.st_mode):
         raise InputError(
             "this is a folder, not a picture", file=path, remedy="give the pictures in it"
-        ) from error
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise InputError(
-            f"the file cannot be read ({reason})", file=path, remedy="check its permissions"
-        ) from error
-    if not data:
-        raise InputError("the file is empty", file=path, remedy="copy or download the file again")
-    return data
-
-
-def _check_size(width: int, height: int, path: str | os.PathLike[str]) -> None:
-    if width * height > MAX_PIXELS:
-        raise InputError(
-            f"the picture has {width} x {height} pixels, more than the {MAX_PIXELS >> 20} "
-            "million that are accepted",
-            file=path,
-            remedy="make it smaller",
         )
-
-
-def _decode(data: Bytes, header: Header) -> Bytes | None:
-    """Decode a file's content; None if OpenCV cannot."""
-    level = cv2.utils.logging.getLogLevel()
-    cv2.utils.logging.setLogLevel(_SILENT)  # we say ourselves what is wrong, in one line
+    if not stat.S_ISREG(status.st_mode):  # a FIFO or a device might never end
+        raise InputError(
+            "this is a device or a pipe, not a file", file=path, remedy="save the picture to a file"
+        )
+    if not status.st_size:
+        raise InputError("the file is empty", file=path, remedy="copy or download the file again")
     try:
-        if not header.may_have_alpha:
-            return _decode_colour(data)
-        stored = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
-        if stored is None:
-            return None
-        if stored.ndim == 3 and stored.shape[2] == 4:
-            blended = _blend(stored, premultiplied=header.premultiplied)
-            return _upright(blended, header.orientation)
-        return _decode_colour(data)
-    except cv2.error:
-        return None
-    finally:
-        cv2.utils.logging.setLogLevel(level)
+        file = Path(path).open("rb")  # noqa: SIM115 - what fails inside of `with` is another matter
+    except OSError as error:
+        raise _explain(error, path) from error
+    with file:
+        try:
+            return decode(file)
+        except InputError as error:
+            raise InputError(error.what, file=path, remedy=error.remedy) from error
 
 
-def _decode_colour(data: Bytes) -> Bytes | None:
-    """Decode without alpha: OpenCV turns the picture upright, and makes it BGR of 8 bits."""
-    picture = cv2.imdecode(data, cv2.IMREAD_COLOR)
-    if picture is None:
-        return None
-    return cast("Bytes", cv2.cvtColor(picture, cv2.COLOR_BGR2RGB, dst=picture))
+def find_pictures(paths: list[str]) -> tuple[list[Path], str]:
+    """Replace each folder by the pictures in it, sorted by name; keep the files as they are.
+
+    Returns:
+        The files; and a line that counts by kind what was left out of the folders, or "". Hidden
+        files are passed over.
+
+    Raises:
+        InputError: There is no such file, a folder holds no picture, or it cannot be read.
+    """
+    found: list[Path] = []
+    notes: list[str] = []
+    for text in paths:
+        if not stat.S_ISDIR(_status(text).st_mode):
+            found.append(Path(text))
+            continue
+        pictures, left_out = _look_into(text)
+        if not pictures:
+            raise InputError(
+                f"the folder holds no pictures{left_out and f' that are read, but {left_out}'}",
+                file=text,
+                remedy="give a folder of pictures, as JPEG or PNG",
+            )
+        found.extend(pictures)
+        if left_out:
+            notes.append(f"{left_out} in {text}")
+    return found, f"left out: {'; '.join(notes)}" if notes else ""
 
 
-def _blend(stored: Array, *, premultiplied: bool) -> Bytes:
-    """Blend (H, W, 4) BGR and alpha with white; 16 bits become 8."""
-    if stored.dtype == np.uint16:
-        premultiplied = False  # OpenCV leaves these as they are
-        stored = (stored >> 8).astype(np.uint8)
-    alpha = stored[..., 3:].astype(np.uint16)
-    colour = cv2.cvtColor(stored, cv2.COLOR_BGRA2RGB)
-    if premultiplied:
-        return np.asarray(np.minimum(colour + (255 - alpha), 255), np.uint8)
-    blended = (colour * alpha + 255 * (255 - alpha) + 127) // 255
-    return blended.astype(np.uint8)
+def _look_into(folder: str) -> tuple[list[Path], str]:
+    """Return the pictures in a folder, and how many there are of each other kind."""
+    pictures: list[Path] = []
+    others: Counter[str] = Counter()
+    try:
+        for path in sorted(Path(folder).iterdir()):
+            if path.name.startswith("."):
+                continue
+            if (kind := _kind(path)) in SUFFIXES:
+                pictures.append(path)
+            else:
+                others[kind] += 1
+    except OSError as error:
+        raise _explain(error, folder) from error
+    counts = (f"{n} {kind}{'s' * (n > 1 and kind[0] != '.')}" for kind, n in sorted(others.items()))
+    return pictures, ", ".join(counts)
 
 
-def _upright(picture: Bytes, orientation: int) -> Bytes:
-    """Undo an EXIF orientation: mirror for even numbers below 5 and odd ones above, then turn."""
-    if orientation >= 5:
-        picture = picture.transpose(1, 0, 2)
-    if orientation in (2, 3, 6, 7):
-        picture = picture[:, ::-1]
-    if orientation in (3, 4, 7, 8):
-        picture = picture[::-1]
-    return np.ascontiguousarray(picture)
+def _kind(path: Path) -> str:
+    """Return the suffix of a file, or what else it is."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return "broken link"
+    if stat.S_ISDIR(mode):
+        return "folder"
+    if not stat.S_ISREG(mode):
+        return "device or pipe"
+    return path.suffix.lower() or "file without suffix"
+
+
+def _status(path: str | os.PathLike[str]) -> os.stat_result:
+    """Look at a file without opening it."""
+    text = os.fspath(path)
+    if not text:
+        raise InputError('a picture is named "", which is no path', remedy="check the arguments")
+    if "://" in text:
+        raise InputError(
+            "this is an address, not a file", file=text, remedy="download it, and give the file"
+        )
+    try:
+        return Path(path).stat()
+    except (OSError, ValueError) as error:
+        raise _explain(error, path) from error
+
+
+def _explain(error: OSError | ValueError, path: str | os.PathLike[str]) -> InputError:
+    reason = getattr(error, "strerror", None) or str(error)
+    default = (f"the file cannot be read ({reason})", "check its permissions")
+    what, remedy = _REASONS.get(getattr(error, "errno", 0), default)
+    return InputError(what, file=path, remedy=remedy)

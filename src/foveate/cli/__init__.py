@@ -12,6 +12,7 @@ import errno
 import os
 import sys
 import threading
+import warnings
 from collections.abc import Sequence
 from importlib import import_module
 from math import inf
@@ -53,6 +54,8 @@ def main() -> None:
     """Run the command of this process's arguments and exit."""
     if cpu_quota() < inf:  # PyTorch and NumPy's BLAS do not look at it
         os.environ.setdefault("OMP_NUM_THREADS", str(usable_cores()))
+    # Pillow warns of metadata that do not matter here.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
     if not _take_debug(sys.argv[1:])[1]:
         threading.excepthook = _tell_of_thread
     sys.exit(invoke(sys.argv[1:]))

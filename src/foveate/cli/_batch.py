@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from foveate.cli._console import say
 from foveate.errors import FoveateError, InputError
 from foveate.pictures import find_pictures, read_picture
 
@@ -31,9 +32,13 @@ class Batch:
         self.files: list[Path] = []
         for text in given:
             try:
-                self.files.extend(find_pictures([text]))
+                files, left_out = find_pictures([text])
             except InputError as error:
                 self.failures.append(error)
+                continue
+            self.files.extend(files)
+            if left_out:
+                say(left_out, aside=True)
         self._bad_folders = len(self.failures)
 
     def __len__(self) -> int:

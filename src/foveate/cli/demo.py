@@ -28,7 +28,7 @@ def command(
     from foveate.cli.run import describe, report_failures
     from foveate.runtime import load
 
-    batch = Batch([str(PHOTOGRAPHS)])
+    batch = Batch([str(file) for file in sorted(PHOTOGRAPHS.glob("*.jpg"))])
     with (
         load(bundle) as pipeline,
         telling(len(batch), "Looking", aside=False) as tell,

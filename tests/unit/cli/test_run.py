@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from foveate.cli import invoke
 
@@ -95,6 +96,31 @@ def test_json_to_stdout_leaves_the_lines_to_stderr(foveate: Foveate) -> None:
     assert len(json.loads(outcome.out)["images"]) == 1
     assert outcome.err.startswith("square.png: red")
     assert files_below("out") == {"square-overlay.jpg"}
+
+
+def test_what_is_left_out_of_a_folder_is_one_line_on_stderr(foveate: Foveate) -> None:
+    photograph("in/a.png")
+    Path("in/b.heic").touch()
+    Path("in/c.HEIC").touch()
+    outcome = foveate("in")
+    assert outcome.status == 0
+    assert outcome.err == "left out: 2 .heic in in\n"
+
+
+def test_warnings_of_pillow_are_no_lines_of_the_command(
+    tmp_path: Path, contrast_bundle: Path
+) -> None:
+    broken = b"Exif\0\0II*\0\x08\0\0\0\xff\0\x12\x01"
+    Image.new("RGB", (WIDTH, HEIGHT)).save(tmp_path / "odd.jpg", exif=broken)
+    command = ["-c", "from foveate.cli import main; main()", "run", "odd.jpg", "--bundle"]
+    done = subprocess.run(
+        [sys.executable, *command, str(contrast_bundle)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stderr == ""
 
 
 def test_a_folder_is_done_in_order_of_names(foveate: Foveate) -> None:

@@ -87,7 +87,7 @@ class PrecisionOptions(TypedOptions):
                 )
             else:
                 stages[stage] = precision
-        pictures = find_pictures([str(one) for one in calibration or (PHOTOGRAPHS,)])
+        pictures, _ = find_pictures([str(one) for one in calibration or (PHOTOGRAPHS,)])
         return cls(
             default=default,
             stages=stages,
