@@ -3,7 +3,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check format lint types clean
+.PHONY: help demo test bounds check format lint types clean
 
 # The newest interpreter is not always the one with wheels for everything, so 3.11, which we develop on, goes first.
 PYTHON ?= $(firstword $(shell command -v python3.11 python3.12 python3.13 python3 python 2>/dev/null))
@@ -20,6 +20,7 @@ export PYTHONSAFEPATH := 1
 help:
 	@echo "make demo     run the shipped networks on the shipped photographs (installs what it needs into .venv)"
 	@echo "make test     run the tests"
+	@echo "make bounds   try the lowest and the newest dependencies, in environments of their own"
 	@echo "make check    what a change must pass: format, lint, types, tests"
 	@echo "make format   format the code and apply the safe fixes"
 	@echo "make clean    remove .venv and every build output"
@@ -29,6 +30,9 @@ demo: .venv/.base
 
 test: .venv/.test
 	$(BIN)/pytest $(ARGS)
+
+bounds: .venv/.python
+	$(BIN)/python tests/bounds.py
 
 check: lint types test
 

@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Try the oldest and the newest dependencies that pyproject.toml allows: ``make bounds``.
+
+Builds a wheel and installs it into new environments, without the extras: once with the lowest
+version of every dependency, and once on each Python of this machine with the newest versions. Each
+runs the demonstration, the help and some tests.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+# Tests that need neither PyTorch nor ONNX.
+TESTS = (
+    "test_documents.py",
+    "test_drawing.py",
+    "test_masks.py",
+    "test_picture_files.py",
+    "test_pictures.py",
+    "kernels/test_boxes.py",
+    "kernels/test_nms.py",
+    "kernels/test_select_top_k.py",
+)
+# Pillow 11.3 writes such TIFF files wrongly.
+LEFT_OUT = "test_pictures.py::test_luma_and_chroma_become_rgb"
+HELP = "Find, outline and name the objects in pictures."
+
+
+def main() -> int:
+    """Check all environments, and return 1 if one fails."""
+    started, failed = time.monotonic(), list[str]()
+    with tempfile.TemporaryDirectory() as folder:
+        wheel = build_wheel(Path(folder))
+        oldest, *_ = pythons = interpreters()
+        environments = {f"lowest versions, {oldest.name}": (oldest, lowest_versions())}
+        environments |= {f"newest versions, {one.name}": (one, []) for one in pythons}
+        for name, (python, versions) in environments.items():
+            try:
+                check(python, [f"{wheel}", *versions], Path(folder) / python.name)
+                print(f"{name}: passed", flush=True)
+            except subprocess.CalledProcessError as error:
+                print(f"{name}: failed: {error}\n{error.stdout}", flush=True)
+                failed.append(name)
+    print(f"bounds: {time.monotonic() - started:.0f} s, {len(failed)} failed")
+    return 1 if failed else 0
+
+
+def lowest_versions() -> list[str]:
+    """Turn every dependency of the package into its lowest version."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    return [re.sub(r">=([\d.]+),<\d+", r"==\1", one) for one in project["dependencies"]]
+
+
+def interpreters() -> list[Path]:
+    """Find a Python of each minor version from 3.11 up that can make environments."""
+    versions = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+    found = []
+    for name in (f"python3.{minor}" for minor in range(11, 20)):
+        for one in [shutil.which(name), *sorted(versions.glob(f"*/bin/{name}"))]:
+            if (
+                one
+                and not subprocess.run(
+                    [one, "-c", "import ensurepip"], check=False, capture_output=True
+                ).returncode
+            ):
+                found.append(Path(one))
+                break
+    return found or [Path(sys.executable)]
+
+
+def build_wheel(folder: Path) -> Path:
+    """Build a wheel of the package as it is here, without what former builds left."""
+    source = folder / "source"
+    shutil.copytree(ROOT / "src/foveate", source / "src/foveate")
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    run(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", folder, source)
+    return next(folder.glob("*.whl"))
+
+
+def check(python: Path, requirements: list[str], folder: Path) -> None:
+    """Install into a new environment, and run everything there."""
+    run(python, "-m", "venv", folder)
+    run(folder / "bin/pip", "install", "--quiet", *requirements, "pytest>=8", "hypothesis>=6.100")
+    foveate = folder / "bin/foveate"
+    run(foveate, "demo", "--output", folder / "demo")
+    assert HELP in run(foveate, "run", "--help")
+    # conftest.py imports ONNX, and older releases warn of what newer Pythons deprecate.
+    options = ("--noconftest", "-p", "no:cacheprovider", "-o", "filterwarnings=", "--quiet")
+    tests = [f"tests/unit/{one}" for one in TESTS]
+    left_out = f"--deselect=tests/unit/{LEFT_OUT}"
+    run(folder / "bin/python", "-m", "pytest", *options, left_out, *tests)
+    shutil.rmtree(folder)
+
+
+def run(*command: str | Path) -> str:
+    """Run a command outside of the repository's packages, and return what it prints."""
+    environment = {**os.environ, "PYTHONSAFEPATH": "1"}
+    environment.pop("PYTHONPATH", None)
+    done = subprocess.run(
+        list(map(str, command)),
+        check=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd=ROOT,
+        env=environment,
+    )
+    return done.stdout
+
+
+if __name__ == "__main__":
+    sys.exit(main())
