@@ -139,7 +139,15 @@ def test_a_cached_sample_is_in_the_frame_of_the_canvas(tmp_path: Path) -> None:
         assert canvas.shape == (128, 160, 3)
         return {stride: np.full((1, 2, 3), stride, np.float32) for stride in (8, 16, 32)}
 
-    cache = build_regions(dataset, trunk, lambda _: proposed, tmp_path / "cache", options, silent)  # type: ignore[arg-type]  # a function instead of a trunk
+    cache = build_regions(
+        dataset,
+        cast("FrozenTrunk", trunk),
+        lambda _: proposed,
+        tmp_path / "cache",
+        Origin(),
+        options,
+        silent,
+    )
     assert len(cache) == 1
     sample, instances = cache[0], dataset.instances(0)
     assert sample.proposals.tolist() == (proposed / 2).tolist()
