@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -12,7 +13,9 @@ from tests.unit.training_samples import silent, write_dataset
 
 from foveate.models import MultiPathNet, build
 from foveate.training.dataset import CocoDataset
+from foveate.training.frozen_trunk import FrozenTrunk
 from foveate.training.multipathnet import _draw_regions, delta_statistics, multipathnet_step
+from foveate.training.origin import Origin
 from foveate.training.region_cache import (
     RegionCache,
     RegionOptions,

@@ -33,8 +33,8 @@ def command(
     dataset: Annotated[
         Path,
         typer.Option(
-            help="A data set, as COCO, CVAT, Roboflow or labelme lay it out (docs/data.md)." "
-            " Without a validation part, a fifth of its images is held out."
+            help="A data set, as COCO, CVAT, Roboflow or labelme lay it out (docs/data.md). "
+            "Without a validation part, a fifth of its images is held out."
         ),
     ],
     output: Annotated[
