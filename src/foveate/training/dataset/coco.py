@@ -70,7 +70,6 @@ class CocoDataset:
         else:
             source, self.directory = find_source(directory, annotations), directory
         self.file, self.layout = source.file, source.layout
-        self._broken: set[str] = set()
         table = read_annotations(source.read(), file=self.file, strict=False, masks=masks)
         if not len(table) and (boxes := table.problems.counts[Reason.NO_MASK]):
             raise DataError(
@@ -201,18 +200,6 @@ class CocoDataset:
                 remedy=size_remedy(picture.shape[:2], (height, width)),
             )
         return picture
-
-    def readable(self, index: int) -> NDArray[np.uint8] | None:
-        """Read a picture as `picture` does; a broken one is named, counted, and gives None."""
-        try:
-            return self.picture(index)
-        except DataError as error:
-            record = f"picture {self.annotations.picture_ids[index]}, {self.path(index)}"
-            if record not in self._broken:
-                self._broken.add(record)
-                self.problems.add(Reason.NO_PICTURE, record)
-                _log.warning("a picture is left out: %s", error)
-            return None
 
     def rows(self, index: int) -> NDArray[np.int64]:
         """Rows of a picture's objects in `annotations`, crowds among them."""
