@@ -11,7 +11,7 @@ from torch import nn
 from typer.testing import CliRunner
 
 from foveate.bundle import Bundle
-from foveate.cli import build_app
+from foveate.cli._app import build_app
 from foveate.errors import OptionError
 from foveate.export.bundle_export import ExportOptions, export_bundle
 from foveate.export.bundle_weights import cascade_from_bundle

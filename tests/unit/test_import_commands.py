@@ -111,5 +111,5 @@ def test_a_checkpoint_that_cannot_be_written_is_one_line(
     output = deepmask_file / "below-a-file" / "d.safetensors"
     assert run("import-torch7", deepmask_file, "--output", output) == 1
     error = capsys.readouterr().err
-    assert "the checkpoint cannot be written" in error
+    assert "the file cannot be written (Not a directory): " in error
     assert error.count("\n") == 1

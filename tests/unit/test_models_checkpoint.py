@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import pickle
 import shutil
@@ -17,7 +18,7 @@ from torch import nn
 
 from foveate.bundle import Bundle
 from foveate.cli import invoke
-from foveate.errors import ModelError
+from foveate.errors import InputError, ModelError
 from foveate.models.checkpoint import (
     Cascade,
     CascadeInfo,
@@ -211,12 +212,11 @@ def test_a_full_disk_is_an_error_that_leaves_the_file_before(
     path = tmp_path / "cascade.safetensors"
     path.write_bytes(b"before")
 
-    def full(_tensors: object, file: Path, _metadata: object) -> None:
-        file.write_bytes(b"half")
-        raise OSError("No space left on device")
+    def full(_self: Path, _target: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(safetensors.torch, "save_file", full)
-    with pytest.raises(ModelError, match=r"cannot be written \(No space left.*: make room, or"):
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(InputError, match=r"cannot be written \(No space left.*: make room, or"):
         save_checkpoint(path, proposals())
     assert [file.read_bytes() for file in tmp_path.iterdir()] == [b"before"]
 

@@ -118,16 +118,15 @@ def test_figures_that_find_no_room_leave_those_before(
     file = tmp_path / "figures.json"
     file.write_text("before")
 
-    def full(self: Path, text: str, encoding: str) -> None:
-        self.write_bytes(text[:9].encode(encoding))
+    def full(_self: Path, _target: Path) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_text", full)
+    monkeypatch.setattr(Path, "replace", full)
     with pytest.raises(InputError) as caught:
         write_record(record, file)
     assert str(caught.value) == (
-        f"the figures cannot be written (No space left on device): {file}: make room, or choose "
-        "another --report"
+        f"the file cannot be written (No space left on device): {file}: make room, or choose "
+        "another place"
     )
     assert [one.read_text() for one in tmp_path.iterdir()] == ["before"]
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from foveate.cli._console import say
 from foveate.errors import FoveateError, InputError
 from foveate.pictures import find_pictures, read_picture
+from foveate.shortage import shortage
 
 if TYPE_CHECKING:
     from foveate.arrays import Bytes
@@ -39,23 +40,47 @@ class Batch:
             self.files.extend(files)
             if left_out:
                 say(left_out, aside=True)
-        self._bad_folders = len(self.failures)
+        self._bad_arguments = len(self.failures)
 
     def __len__(self) -> int:
-        return len(self.files) + self._bad_folders
+        return len(self.files) + self._bad_arguments
 
     def run(self, pipeline: Pipeline) -> Iterator[tuple[Path, Bytes, Detections]]:
-        """Yield each file that could be read, its pixels, and what was found, in order."""
-        flying: deque[tuple[Path, Bytes]] = deque()
-        for detections in pipeline.stream(self._read(flying)):
-            yield *flying.popleft(), detections
+        """Yield each file that could be done, its pixels, and what was found, in order.
 
-    def _read(self, flying: deque[tuple[Path, Bytes]]) -> Iterator[Bytes]:
-        for file in self.files:
+        Raises:
+            FoveateError: The pipeline can do no picture at all.
+        """
+        waiting = deque(self.files)
+        flying: deque[tuple[Path, Bytes]] = deque()
+        while waiting:
+            try:
+                for detections in pipeline.stream(self._read(waiting, flying)):
+                    yield *flying.popleft(), detections
+            except (FoveateError, MemoryError) as error:
+                if not flying:
+                    raise
+                # Results come in order, so this is the oldest picture. The others begin again.
+                self.fail(flying.popleft()[0], error)
+                waiting.extendleft(reversed([file for file, _ in flying]))
+                flying.clear()
+
+    def fail(self, file: Path, error: FoveateError | MemoryError) -> None:
+        """Note that a picture could not be done."""
+        if (short := shortage(error)) is not None:
+            error = InputError(short.what, file=file, remedy=short.remedy)
+        assert isinstance(error, FoveateError)  # a MemoryError is a shortage
+        if error.file != str(file):
+            error = InputError(f"the picture failed ({error})", file=file)
+        self.failures.append(error)
+
+    def _read(self, waiting: deque[Path], flying: deque[tuple[Path, Bytes]]) -> Iterator[Bytes]:
+        while waiting:
+            file = waiting.popleft()
             try:
                 picture = read_picture(file)
-            except InputError as error:
-                self.failures.append(error)
+            except (InputError, MemoryError) as error:
+                self.fail(file, error)
                 continue
             flying.append((file, picture))
             yield picture

@@ -4,15 +4,33 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Protocol, TextIO
 
+from foveate.cli._interruption import SIGPIPE, Interrupted
+from foveate.errors import InputError
+from foveate.plain_text import printable
+
 if TYPE_CHECKING:
     import rich.progress
+    import rich.table
 
-__all__ = ["Advance", "progress", "say", "telling"]
+__all__ = [
+    "Advance",
+    "close_streams",
+    "complain",
+    "complain_of_thread",
+    "open_streams",
+    "progress",
+    "say",
+    "show",
+    "telling",
+    "write_out",
+]
 
 _QUIET_SECONDS = 30.0
 """Where there is no terminal, a task that goes on says so every so often."""
@@ -27,11 +45,96 @@ class Advance(Protocol):
         """Say it, with figures such as losses behind."""
 
 
+def open_streams() -> None:
+    """Put the null device where a standard stream is closed; let the others show any text."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        stream = getattr(sys, name)
+        if stream is None:  # the lowest free descriptor is the one that is missing
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115, PTH123
+        elif name != "stdin":
+            stream.reconfigure(errors="backslashreplace")
+
+
+def close_streams() -> bool:
+    """Say if stdout did not take every line; return whether it did."""
+    try:
+        sys.stdout.flush()
+    except OSError:  # the interpreter would try again at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if _lost:
+        complain(_lost[0])
+    return not _lost
+
+
 def say(line: str, *, aside: bool = False) -> None:
-    """Write a line to stdout, or to stderr if stdout is taken."""
-    stream = sys.stderr if aside else sys.stdout
-    stream.write(line + "\n")
-    stream.flush()
+    """Write a line to stdout, or to stderr if stdout is taken. What a terminal would obey is escaped.
+
+    A full disk does not stop the work that lines tell of: `close_streams` reports it.
+
+    Raises:
+        Interrupted: Stdout is a pipe whose reader is gone.
+    """
+    if aside:
+        with contextlib.suppress(OSError):  # nobody is left to be told
+            sys.stderr.write(printable(line) + "\n")
+            sys.stderr.flush()
+        return
+    try:
+        _write(printable(line) + "\n")
+    except InputError as error:
+        _lost.append(error)
+
+
+def complain(what: object) -> None:
+    """Write an error to stderr, on one line."""
+    say(f"foveate: {what}", aside=True)
+
+
+def complain_of_thread(failed: threading.ExceptHookArgs) -> None:
+    """Say on one line that a library's thread ended, as TensorBoard's does on a full disk."""
+    name = failed.thread.name if failed.thread else "unknown"
+    what = " ".join(f"{failed.exc_type.__name__}: {failed.exc_value}".split())
+    complain(f"the thread {name} ended ({what})")
+
+
+def write_out(text: str) -> None:
+    """Write a result to stdout.
+
+    Raises:
+        InputError: Stdout is closed or full.
+        Interrupted: It is a pipe whose reader is gone.
+    """
+    if getattr(sys.stdout, "name", "") == os.devnull:  # see `open_streams`
+        raise InputError("standard output is closed", remedy="write the result to a file")
+    _write(text)
+
+
+_lost: list[InputError] = []
+"""What stdout did not take."""
+
+
+def _write(text: str) -> None:
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError as error:
+        raise Interrupted(SIGPIPE) from error
+    except OSError as error:
+        raise InputError(
+            f"standard output cannot be written ({error.strerror})",
+            remedy="make room, or send it elsewhere",
+        ) from error
+
+
+def show(table: rich.table.Table, *, aside: bool = False) -> None:
+    """Write a table, line by line, as `say` does."""
+    from rich.console import Console
+
+    console = Console(stderr=aside, force_terminal=False, markup=False, highlight=False)
+    with console.capture() as captured:
+        console.print(table)
+    for line in captured.get().rstrip("\n").split("\n"):
+        say(line.rstrip(), aside=aside)
 
 
 @contextlib.contextmanager
@@ -78,7 +181,7 @@ def telling(total: int, what: str, *, aside: bool) -> Iterator[Callable[[str], N
         task = bars.add_task(what, total=total)
 
         def tell(line: str) -> None:
-            bars.console.print(line, markup=False, highlight=False, soft_wrap=True)
+            bars.console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
             bars.advance(task)
 
         yield tell

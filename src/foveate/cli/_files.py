@@ -1,70 +1,81 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writing files so that nothing half-made is ever seen."""
+"""The outputs of a command: where they may go, their names, and pictures among them."""
 
 from __future__ import annotations
 
-import os
-import tempfile
+import contextlib
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import cv2
 
 from foveate.arrays import Bytes
 from foveate.errors import InputError
+from foveate.files import check_writable, write_file
 
-__all__ = ["OutputNames", "write_aside", "write_jpeg"]
+__all__ = ["OutputNames", "check_folder", "check_output", "write_jpeg"]
 
 
-def write_aside(path: Path, content: bytes) -> None:
-    """Write a file beside its place and rename it; its folder is made if need be.
+def check_folder(path: Path | None) -> None:
+    """Check before the work that files can be written to a folder, which may not exist yet.
 
     Raises:
-        InputError: It cannot be written.
+        InputError: They cannot.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, scratch = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+    if path is not None:
         try:
-            with os.fdopen(handle, "wb") as stream:
-                stream.write(content)
-            Path(scratch).chmod(0o666 & ~_umask())
-            Path(scratch).replace(path)
-        except BaseException:
-            Path(scratch).unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise InputError(
-            f"the file cannot be written ({error.strerror})",
-            file=path,
-            remedy="make room, or choose another place",
-        ) from error
+            check_writable(path / "output")
+        except InputError as error:
+            raise InputError(error.what, file=path, remedy=error.remedy) from error
+
+
+def check_output(path: Path | None, inputs: Iterable[Path | None] = ()) -> None:
+    """Check before the work that an output can be written; None and ``-`` are none.
+
+    Raises:
+        InputError: It cannot, or it would replace an input.
+    """
+    if path is None or path == Path("-"):
+        return
+    check_writable(path)
+    for one in inputs:
+        with contextlib.suppress(OSError):
+            if one is not None and path.samefile(one):
+                raise InputError("the output is an input too", file=path, remedy="choose another")
 
 
 def write_jpeg(path: Path, picture: Bytes) -> None:
     """Write a (H, W, 3) RGB picture, which is used up: its channels change places."""
     cv2.cvtColor(picture, cv2.COLOR_RGB2BGR, dst=picture)
     _, encoded = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 92])
-    write_aside(path, encoded.tobytes())
+    write_file(path, encoded.tobytes())
 
 
 class OutputNames:
-    """Names for what is made of pictures, different for pictures of the same name."""
+    """Names for what is made of pictures, different for pictures of the same name.
 
-    def __init__(self) -> None:
-        self._used: set[str] = set()
+    Args:
+        folder: Where the outputs go.
+        inputs: Files whose places are not given out.
+    """
 
-    def next(self, source: Path, suffix: str) -> str:
+    def __init__(self, folder: Path, inputs: Iterable[Path] = ()) -> None:
+        self._folder = folder
+        self._used = set(_names_in(folder, inputs))
+
+    def next(self, source: Path, suffix: str) -> Path:
         """Return ``<stem><suffix>``, or ``<stem>-2<suffix>`` and so on if that was given out."""
         name, number = f"{source.stem}{suffix}", 1
         while name.lower() in self._used:  # some file systems do not tell cases apart
             number += 1
             name = f"{source.stem}-{number}{suffix}"
         self._used.add(name.lower())
-        return name
+        return self._folder / name
 
 
-def _umask() -> int:
-    """Return the mask of permissions, which can only be read by setting it."""
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask
+def _names_in(folder: Path, files: Iterable[Path]) -> Iterator[str]:
+    """Yield the names of the files that lie in a folder, in small letters."""
+    for file in files:
+        with contextlib.suppress(OSError):  # there is no such folder yet
+            if file.parent.samefile(folder):
+                yield file.name.lower()

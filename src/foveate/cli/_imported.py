@@ -47,22 +47,20 @@ def save_and_tell(
     names: tuple[str, ...] | None = None,
 ) -> None:
     """Write the checkpoint; say what was found, what was ignored, and what to do next."""
-    from rich.console import Console
-
+    from foveate.cli._console import say
     from foveate.importing import count_parameters, save_imported
 
     network = found.build()
     made = save_imported(found, network, output, source=source, proposals=proposals, names=names)
-    console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
     sizes = ", ".join(f"{name} {size}" for name, size in found.sizes.items())
-    console.print(f"Network:    {found.name} ({sizes})")
-    console.print(f"Parameters: {count_parameters(network):,}")
+    say(f"Network:    {found.name} ({sizes})", aside=True)
+    say(f"Parameters: {count_parameters(network):,}", aside=True)
     for name, count in sorted(found.ignored.items()):
-        console.print(f"Ignored:    {count} x {name}")
+        say(f"Ignored:    {count} x {name}", aside=True)
     for note in found.notes:
-        console.print(f"Note:       {note}")
-    console.print(f"Checkpoint: {output}")
+        say(f"Note:       {note}", aside=True)
+    say(f"Checkpoint: {output}", aside=True)
     if made.info.proposals is not None:
-        console.print(f"Export it:  foveate export {output} --output my-bundle")
+        say(f"Export it:  foveate export {output} --output my-bundle", aside=True)
     else:
-        console.print("It is a detector alone: give --proposals to make a cascade")
+        say("It is a detector alone: give --proposals to make a cascade", aside=True)

@@ -68,6 +68,7 @@ def command(
     """Compile the stages of a bundle to engines of TensorRT or TensorRT for RTX."""
     from foveate.bundle import Bundle
     from foveate.cli._console import progress, say
+    from foveate.cli._files import check_folder
     from foveate.export.compiling import EngineCache, compile_bundle
 
     options = compile_options(
@@ -92,6 +93,7 @@ def command(
     if print_trtexec:
         _print_commands(opened, options, folder)
         return
+    check_folder(folder)
     lines: list[str] = []
     try:
         with progress() as advance:

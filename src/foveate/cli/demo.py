@@ -24,10 +24,11 @@ def command(
     """Run the shipped bundle on the shipped photographs, and write overlays."""
     from foveate.cli._batch import Batch
     from foveate.cli._console import say, telling
-    from foveate.cli._files import write_jpeg
+    from foveate.cli._files import check_folder, write_jpeg
     from foveate.cli.run import describe, report_failures
     from foveate.runtime import load
 
+    check_folder(output)
     batch = Batch([str(file) for file in sorted(PHOTOGRAPHS.glob("*.jpg"))])
     with (
         load(bundle) as pipeline,

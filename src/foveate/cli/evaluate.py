@@ -4,8 +4,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from functools import partial
@@ -103,13 +101,14 @@ def command(
     ] = None,
 ) -> None:
     """Measure a bundle's accuracy on a data set, with intervals, time and memory."""
-    from rich.console import Console
-
-    from foveate.cli._console import say
+    from foveate.cli._console import say, show
+    from foveate.cli._files import check_output
     from foveate.runtime import Options
     from foveate.training.evaluation import GroundTruth, Resampling
 
     to_stdout = json_file == Path("-")
+    inside = dataset / "annotations.json"
+    check_output(json_file, (results, annotations, checkpoint, detector, inside))
     truth = GroundTruth.open(dataset, annotations=annotations, limit=limit)
     if truth.problems:
         say(f"objects that nothing can find: {truth.problems.report()}", aside=True)
@@ -145,7 +144,7 @@ def command(
             _open(place, device, backend, options) as pipeline,
         ):
             report = _of_pipeline(pipeline, truth, task, name, backend, resampling)
-    Console(stderr=to_stdout).print(report.table())
+    show(report.table(), aside=to_stdout)
     if json_file is not None:
         _write(report, None if to_stdout else json_file)
 
@@ -241,10 +240,12 @@ def _of_file(
 
 
 def _write(report: Report, file: Path | None) -> None:
-    from foveate.cli._files import write_aside
+    from foveate.cli._console import write_out
+    from foveate.files import write_file
+    from foveate.plain_text import json_text
 
-    text = json.dumps(report.to_json(), indent=2, allow_nan=False) + "\n"
+    text = json_text(report.to_json(), indent=2)
     if file is None:
-        sys.stdout.write(text)
+        write_out(text)
     else:
-        write_aside(file, text.encode())
+        write_file(file, text.encode())

@@ -101,6 +101,7 @@ def command(
     """Export the networks of a checkpoint to ONNX, check them, and write a bundle."""
     from foveate.bundle import Bundle
     from foveate.cli._console import progress, say
+    from foveate.cli._files import check_folder
     from foveate.errors import OptionError
 
     if output is None and triton is None:
@@ -113,6 +114,8 @@ def command(
         raise OptionError("a bundle has its towers", remedy="give --svd with --output")
     if output is None and passes is not None:
         raise OptionError("a bundle has its weights", remedy="give --passes with --output")
+    check_folder(output)
+    check_folder(triton)
     if output is None:
         bundle = Bundle.open(checkpoint)
     else:

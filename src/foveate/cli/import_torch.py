@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from foveate.cli._files import check_output
 from foveate.cli._imported import ClassNames, Proposals, read_class_names, save_and_tell
 
 __all__ = ["command"]
@@ -32,6 +33,7 @@ def command(
     """Import a DeepMask of foolwood/deepmask-pytorch, or torchvision's weights as a trunk."""
     from foveate.importing import import_torch
 
+    check_output(output, (weights, proposals, class_names))
     names = read_class_names(class_names)
     sizes = {} if names is None else {"classes": len(names)}
     found = import_torch(weights, network, **sizes)

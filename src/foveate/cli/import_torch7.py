@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from foveate.cli._files import check_output
 from foveate.cli._imported import ClassNames, Proposals, read_class_names, save_and_tell
 
 __all__ = ["command"]
@@ -25,6 +26,7 @@ def command(
     """Import a model of the original code. Nothing in the file is executed."""
     from foveate.importing import import_torch7
 
+    check_output(output, (model, proposals, class_names))
     names = read_class_names(class_names)
     found = import_torch7(model)
     save_and_tell(found, output, source=model, proposals=proposals, names=names)

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
@@ -25,13 +24,14 @@ def command(
 ) -> None:
     """Say what is in a bundle: its stages, what runs them, in which precision; its engines."""
     from foveate.bundle import Bundle
-    from foveate.cli._console import say
+    from foveate.cli._console import say, write_out
     from foveate.errors import ModelError
     from foveate.export.inspection import check_report, inspect_bundle
+    from foveate.plain_text import json_text
 
     report = inspect_bundle(Bundle.open(bundle))
     if as_json:
-        say(json.dumps(report.to_dict(), indent=2))
+        write_out(json_text(report.to_dict(), indent=2))
     else:
         for line in _lines(report):
             say(line)

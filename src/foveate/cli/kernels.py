@@ -34,6 +34,7 @@ def command(
 ) -> None:
     """Build the TensorRT plugins (pooling and upsampling)."""
     from foveate.cli._console import say
+    from foveate.cli._files import check_output
     from foveate.kernels.plugin_library import (
         build_library,
         find_architectures,
@@ -46,5 +47,6 @@ def command(
     headers = find_headers(tensorrt_include)
     architectures = arch or find_architectures()
     say(f"{nvcc.version}, headers in {headers}, for {', '.join(architectures)}")
+    check_output(output)
     built = build_library(output, architectures=architectures, headers=headers, nvcc=nvcc)
     say(f"{built}: use it with foveate compile --plugins {built}")

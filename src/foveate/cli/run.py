@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -54,29 +53,46 @@ def command(
 ) -> None:
     """Find, outline and name the objects in pictures."""
     from foveate.cli._batch import Batch
-    from foveate.cli._coco import CocoDocument
+    from foveate.cli._coco import CocoDocument, CocoFile
     from foveate.cli._console import telling
-    from foveate.cli._files import OutputNames, write_aside, write_jpeg
+    from foveate.cli._files import OutputNames, check_folder, check_output, write_jpeg
+    from foveate.cli._interruption import last_words
+    from foveate.errors import FoveateError
     from foveate.runtime import Options, load
 
-    batch, names, aside = Batch(pictures), OutputNames(), json == "-"
+    batch, aside = Batch(pictures), json == "-"
     overlays = output or (None if json else Path("foveate-results"))
+    names = None if overlays is None else OutputNames(overlays, batch.files)
+    check_folder(overlays)
+    check_output(Path(json) if json else None, batch.files)
     options = Options(top_k=top_k, min_score=min_score, threads=threads)
     with load(bundle, device=device, backend=backend, options=options) as pipeline:
         document = CocoDocument(pipeline.bundle.manifest.class_names)
-        with telling(len(batch), "Looking", aside=aside) as tell:
-            for file, picture, detections in batch.run(pipeline):
-                document.add(str(file), detections)
-                line = f"{file}: {describe(detections)}"
-                if overlays is not None:
-                    target = overlays / names.next(file, "-overlay.jpg")
-                    write_jpeg(target, detections.draw(picture))
-                    line += f" -> {target}"
-                tell(line)
-    if json == "-":
-        sys.stdout.write(document.to_json())
-    elif json is not None and len(document):
-        write_aside(Path(json), document.to_json().encode())
+        results = CocoFile(json, document)
+
+        def interrupted() -> str:
+            results.finish()
+            places = [f"results in {json}"] if json and not aside else []
+            places += [f"overlays in {overlays}"] if overlays else []
+            return ", ".join([f"{len(document)} of {len(batch)} pictures done", *places])
+
+        last_words(interrupted, grace=1.0)
+        try:
+            with telling(len(batch), "Looking", aside=aside) as tell:
+                for file, picture, detections in batch.run(pipeline):
+                    document.add(str(file), detections)
+                    line = f"{file}: {describe(detections)}"
+                    if names is not None:
+                        target = names.next(file, "-overlay.jpg")
+                        try:
+                            write_jpeg(target, detections.draw(picture))
+                            line += f" -> {target}"
+                        except (FoveateError, MemoryError) as error:
+                            batch.fail(file, error)
+                    results.follow()
+                    tell(line)
+        finally:
+            results.finish()
     report_failures(batch)
 
 
@@ -91,9 +107,11 @@ def report_failures(batch: Batch) -> None:
     """List the pictures that could not be done, if any, and end with status 1."""
     if not batch.failures:
         return
+    from foveate.cli._console import complain
+
     for failure in batch.failures:
-        sys.stderr.write(f"foveate: {failure}\n")
+        complain(failure)
     total = len(batch)
     if total > 1:
-        sys.stderr.write(f"foveate: {len(batch.failures)} of {total} pictures failed\n")
+        complain(f"{len(batch.failures)} of {total} pictures failed")
     raise typer.Exit(1)

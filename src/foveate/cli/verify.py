@@ -71,6 +71,7 @@ def command(
     """Compare every stage and the whole cascade with PyTorch; check dispatch and precision."""
     from foveate.bundle import Bundle
     from foveate.cli._console import say
+    from foveate.cli._files import check_output
     from foveate.export.verification import default_thresholds, judge, read_record, write_record
 
     _check_alone(
@@ -79,6 +80,8 @@ def command(
     _check_alone((rounded, bisect, again), "--rounded, --bisect, --again")
     opened = Bundle.open(bundle)
     file = report or _beside(opened)
+    if not (bisect or again):
+        check_output(file, (checkpoint, *(picture or ())))
     given = {
         "tolerance": tolerance,
         "cosine": cosine,

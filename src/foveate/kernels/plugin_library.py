@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from foveate.errors import BackendError, OptionError
+from foveate.files import write_file
 from foveate.kernels.compilers import FLAGS, Nvcc, find_nvcc
 from foveate.kernels.compiling import ARCHITECTURES, FOLDER
 
@@ -175,7 +176,8 @@ def build_library(output: Path, *, architectures: Sequence[str], headers: Path, 
 
     Raises:
         OptionError: An architecture is unknown.
-        BackendError: The compiler refused, or the file cannot be written.
+        BackendError: The compiler refused.
+        InputError: The file cannot be written.
     """
     chosen = _ordered(architectures)
     sources = source_digest()
@@ -185,21 +187,12 @@ def build_library(output: Path, *, architectures: Sequence[str], headers: Path, 
         "tensorrt": ".".join(map(str, tensorrt_version(headers))),
         "compiler": nvcc.version,
     }
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=output.parent, prefix=".building-") as aside:
-            made, said = Path(aside) / LIBRARY, Path(aside) / "stamp.json"
-            _compile(made, chosen, headers, nvcc)
-            said.write_text(json.dumps(stamp, indent=1) + "\n", encoding="utf-8")
-            # Between the two a stamp may be of the library before: it is then refused as stale.
-            made.replace(output)
-            said.replace(output.with_suffix(".json"))
-    except OSError as error:
-        raise BackendError(
-            f"the plugin library cannot be written: {error}",
-            file=output,
-            remedy="choose another place: --output FILE",
-        ) from error
+    with tempfile.TemporaryDirectory() as scratch:
+        made = Path(scratch) / LIBRARY
+        _compile(made, chosen, headers, nvcc)
+        # Between the two a stamp may be of the library before: it is then refused as stale.
+        write_file(output, made.read_bytes())
+    write_file(output.with_suffix(".json"), (json.dumps(stamp, indent=1) + "\n").encode())
     return output
 
 

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from foveate.errors import ModelError
+from foveate.files import write_file
 from foveate.models.build import build
 from foveate.models.deepmask import STRIDE, DeepMask
 from foveate.models.multipathnet import MultiPathNet
@@ -120,7 +120,7 @@ def round_to_half(network: nn.Module) -> None:
 
 
 def save_checkpoint(path: Path, networks: Cascade | Detector, *, half: bool = True) -> None:
-    """Write a checkpoint, aside and renamed.
+    """Write a checkpoint.
 
     Args:
         path: of the file; its folder is made if need be.
@@ -129,7 +129,7 @@ def save_checkpoint(path: Path, networks: Cascade | Detector, *, half: bool = Tr
             was written. Otherwise in float32, as it is.
 
     Raises:
-        ModelError: it cannot be written; a file before stays.
+        InputError: it cannot be written; a file that was there stays.
     """
     tensors = {}
     for prefix, network in _networks(networks).items():
@@ -143,19 +143,7 @@ def save_checkpoint(path: Path, networks: Cascade | Detector, *, half: bool = Tr
         "info": json.dumps(asdict(networks.info)),
         "inputs": json.dumps(_describe(networks)),
     }
-    aside = path.with_name(path.name + ".partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        safetensors.torch.save_file(tensors, aside, metadata)
-        aside.replace(path)
-    except (OSError, safetensors.SafetensorError) as error:
-        with contextlib.suppress(OSError):  # there may not even be a folder
-            aside.unlink()
-        raise ModelError(
-            f"the checkpoint cannot be written ({error})",
-            file=path,
-            remedy="make room, or choose another place",
-        ) from error
+    write_file(path, safetensors.torch.save(tensors, metadata))
 
 
 def load_checkpoint(path: Path, detector: Path | None = None) -> Cascade:

@@ -13,7 +13,9 @@ import pytest
 
 import foveate.bundle
 from foveate import __version__
-from foveate.cli import COMMANDS, _probes, _tell_of_thread, build_app, demo, invoke
+from foveate.cli import _probes, demo, invoke
+from foveate.cli._app import COMMANDS, build_app
+from foveate.cli._console import complain_of_thread
 from foveate.cli._probes import PROBES, Finding
 
 
@@ -106,7 +108,7 @@ def test_a_thread_that_ends_is_one_line(
     def fail() -> None:
         raise OSError(errno.EFBIG, "File too large")
 
-    monkeypatch.setattr(threading, "excepthook", _tell_of_thread)
+    monkeypatch.setattr(threading, "excepthook", complain_of_thread)
     thread = threading.Thread(target=fail, name="writer")
     thread.start()
     thread.join()

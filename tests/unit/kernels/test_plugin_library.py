@@ -161,7 +161,7 @@ def test_what_the_compiler_says_is_told_and_nothing_is_left_behind(tmp_path: Pat
     nvcc.__dict__["version"] = "nvcc 1"
     with pytest.raises(BackendError, match="nvcc cannot compile the plugins for sm_75, sm_120: .*"):
         build_library(output, architectures=["sm_120", "sm_75"], headers=headers, nvcc=nvcc)
-    assert list(output.parent.iterdir()) == []
+    assert not output.parent.exists()
 
 
 def test_the_command_fails_with_one_line(

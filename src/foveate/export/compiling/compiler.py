@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -14,7 +13,7 @@ from pathlib import Path
 
 from foveate.bundle import Bundle
 from foveate.engine_record import EngineKey, EngineRecord
-from foveate.errors import BackendError, InputError
+from foveate.errors import BackendError
 from foveate.export.compiling.cache import EngineCache
 from foveate.export.compiling.gpu import Gpu, current_gpu
 from foveate.export.compiling.options import CompileOptions
@@ -25,6 +24,7 @@ from foveate.export.compiling.request import BuildRequest
 from foveate.export.compiling.stage_model import load_stage
 from foveate.export.compiling.targets import TARGETS, Installed, find_installed
 from foveate.export.compiling.turing import TURING, check_products
+from foveate.files import open_output, write_file
 from foveate.kernels.plugin_library import source_digest
 from foveate.manifest import FileSpec
 
@@ -200,20 +200,9 @@ def _build(
 
 
 def _place(plan: Path, record: EngineRecord, folder: Path) -> Path:
-    """Copy an engine and its record to their place: both whole beside it first, then renamed."""
+    """Copy an engine and its record to their place."""
     target = folder / f"{record.name}.plan"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder, prefix=f".{record.name}-") as scratch:
-            fresh = Path(scratch) / target.name
-            shutil.copyfile(plan, fresh)
-            fresh.with_suffix(".json").write_text(record.to_json(), encoding="utf-8")
-            fresh.replace(target)
-            fresh.with_suffix(".json").replace(target.with_suffix(".json"))
-    except OSError as error:
-        raise InputError(
-            f"the engine {record.name!r} cannot be written ({error.strerror})",
-            file=folder,
-            remedy="make room, or choose another --output",
-        ) from error
+    with plan.open("rb") as source, open_output(target) as sink:
+        shutil.copyfileobj(source, sink)
+    write_file(target.with_suffix(".json"), record.to_json().encode())
     return target

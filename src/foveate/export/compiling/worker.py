@@ -18,13 +18,14 @@ from typing import IO, Any
 import onnx
 from onnx import inliner
 
-from foveate.errors import FoveateError
+from foveate.errors import FoveateError, InputError
 from foveate.export.compiling.monitor import make_monitor
 from foveate.export.compiling.plugins import choose
 from foveate.export.compiling.request import BuildRequest
 from foveate.export.compiling.stage_model import custom_ops, signed_codes
 from foveate.export.compiling.targets import TARGETS
 from foveate.export.compiling.turing import TURING, float32_inputs, gemms_as_convolutions
+from foveate.files import write_file
 
 __all__ = ["main"]
 
@@ -89,6 +90,8 @@ class _Build:
             self._save_timing_cache(config)
         except OSError as error:
             raise RefusedError("write", text=error.strerror or str(error)) from error
+        except InputError as error:
+            raise RefusedError("write", text=error.what) from error
         return {"size": size, "dispatch": dispatch, "layers": self._report(plan)}
 
     def _load_plugins(self) -> list[tuple[str, str, str]]:
@@ -177,13 +180,8 @@ class _Build:
     def _save_timing_cache(self, config: Any) -> None:
         if self.request.timing_cache is None:
             return
-        file = Path(self.request.timing_cache)
-        scratch = file.with_name(f".{file.name}-{os.getpid()}")
-        try:
-            scratch.write_bytes(memoryview(config.get_timing_cache().serialize()))
-            scratch.replace(file)
-        finally:
-            scratch.unlink(missing_ok=True)
+        content = bytes(memoryview(config.get_timing_cache().serialize()))
+        write_file(Path(self.request.timing_cache), content)
 
     def _report(self, plan: Any) -> Any:
         """Load the plan and return what the engine inspector says of its layers."""

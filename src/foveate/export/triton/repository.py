@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from foveate.errors import BundleError, InputError
 from foveate.export.compiling.stage_model import load_stage
 from foveate.export.portable import portable
 from foveate.export.triton.config import cascade_config, stage_config
+from foveate.files import new_folder
 from foveate.scores import MIN_SCORE
 
 __all__ = ["write_repository"]
@@ -111,17 +111,7 @@ def _cascade(bundle: Bundle, name: str, min_score: float) -> dict[str, bytes]:
 
 def _write(directory: Path, files: Mapping[str, bytes]) -> None:
     """Write all files aside, and rename the whole: no half of a repository is ever served."""
-    try:
-        directory.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=directory.parent, prefix=".triton-") as scratch:
-            fresh = Path(scratch) / "new"
-            for name, content in files.items():
-                (fresh / name).parent.mkdir(parents=True, exist_ok=True)
-                (fresh / name).write_bytes(content)
-            fresh.replace(directory)
-    except OSError as error:
-        raise InputError(
-            f"the model repository cannot be written ({error.strerror})",
-            file=directory,
-            remedy="make room, or choose another directory",
-        ) from error
+    with new_folder(directory, overwrite=False) as fresh:
+        for name, content in files.items():
+            (fresh / name).parent.mkdir(parents=True, exist_ok=True)
+            (fresh / name).write_bytes(content)

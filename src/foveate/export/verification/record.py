@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -13,6 +12,8 @@ from foveate.errors import InputError
 from foveate.export.verification.matching import Matched
 from foveate.export.verification.pasting import Pasted
 from foveate.export.verification.statistics import Difference
+from foveate.files import write_file
+from foveate.plain_text import json_text
 from foveate.strict import RejectedValueError, parse
 
 __all__ = ["Accuracy", "PictureParity", "Record", "read_record", "stage_digests", "write_record"]
@@ -76,24 +77,12 @@ def stage_digests(bundle: Bundle) -> dict[str, str]:
 
 
 def write_record(record: Record, file: Path) -> None:
-    """Write the figures as JSON, aside and renamed.
+    """Write the figures as JSON.
 
     Raises:
         InputError: the file cannot be written; one that was there stays.
     """
-    aside = file.with_name(f".{file.name}.partial")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        aside.write_text(json.dumps(asdict(record), indent=1) + "\n", encoding="utf-8")
-        aside.replace(file)
-    except OSError as error:
-        with contextlib.suppress(OSError):  # there may not even be a folder
-            aside.unlink()
-        raise InputError(
-            f"the figures cannot be written ({error.strerror})",
-            file=file,
-            remedy="make room, or choose another --report",
-        ) from error
+    write_file(file, json_text(asdict(record), indent=1).encode())
 
 
 def read_record(file: Path, bundle: Bundle) -> Record:

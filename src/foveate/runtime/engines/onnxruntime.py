@@ -28,6 +28,7 @@ from foveate.onnxruntime_session import open_session
 from foveate.onnxruntime_text import said
 from foveate.runtime.devices.host import host_array, host_stream
 from foveate.runtime.engines.rows import leading_rows
+from foveate.shortage import shortage
 
 if TYPE_CHECKING:
     from foveate.arrays import Ints
@@ -102,6 +103,8 @@ class OnnxRuntimeEngine:
             with self._turn:
                 self._session.run_with_iobinding(binding)
         except Exception as error:  # its errors have no common class but this
+            if (short := shortage(error)) is not None:
+                raise short from error
             raise BackendError(
                 f"ONNX Runtime failed ({said(error)})",
                 file=self._path,
@@ -138,6 +141,8 @@ def _session(path: Path, source: Path, threads: int, provider: str) -> Any:
     try:
         session = open_session(source, options, provider)
     except Exception as error:  # its errors have no common class but this
+        if (short := shortage(error)) is not None:
+            raise short from error
         raise BundleError(
             f"ONNX Runtime cannot load a stage ({said(error)})",
             file=path,

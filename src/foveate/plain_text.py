@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+r"""Text from outside, such as names of files and classes, for terminals and for JSON.
+
+A byte of a file name that is not UTF-8 is written as an escape like ``\xe9`` in both.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+
+__all__ = ["json_text", "portable_name", "printable"]
+
+# Control characters, what separates lines or changes their direction, and lone surrogates.
+_OBEYED = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+_LONE = re.compile("[\ud800-\udfff]")
+_ESCAPES = re.compile(r"\\\\|\\u(d[89ab]..)\\u(d[c-f]..)|\\u(d[89a-f]..)")
+
+
+def printable(text: str) -> str:
+    """Escape what a terminal would obey, or cannot show, so that the text stays one line."""
+    return _OBEYED.sub(lambda match: _escape(match[0]), text)
+
+
+def portable_name(path: str) -> str:
+    r"""Return the name of a file as text that every reader of UTF-8 accepts.
+
+    Where a name holds a byte that is not UTF-8, or ``\x``, backslashes are doubled, so that
+    different names stay different.
+    """
+    if os.sep != "\\" and ("\\x" in path or _LONE.search(path)):
+        path = path.replace("\\", "\\\\")
+    return _LONE.sub(lambda match: _escape(match[0]), path)
+
+
+def json_text(value: object, *, indent: int | None = None) -> str:
+    """Return JSON, with an escape in place of what UTF-8 cannot encode, and a newline.
+
+    Raises:
+        ValueError: A number is not finite.
+    """
+    text = json.dumps(value, indent=indent, allow_nan=False)
+    return _ESCAPES.sub(_mend, text) + "\n"
+
+
+def _escape(character: str) -> str:
+    code = ord(character)
+    if 0xDC80 <= code <= 0xDCFF:  # how Python keeps a byte that it cannot decode
+        return f"\\x{code - 0xDC00:02x}"
+    return character.encode("unicode_escape").decode()
+
+
+def _mend(match: re.Match[str]) -> str:
+    if match[3] is None:
+        return match[0]
+    return _escape(chr(int(match[3], 16))).replace("\\", "\\\\")
