@@ -127,7 +127,7 @@ def _session(path: Path, source: Path, threads: int, provider: str) -> Any:
             f"this ONNX Runtime has no {provider}", remedy="run: pip install onnxruntime-gpu"
         )
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # its errors become ours
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     # Each session has threads of its own. They may spin between its operators, which are short, but
