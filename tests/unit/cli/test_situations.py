@@ -163,7 +163,6 @@ def test_a_folder_that_is_gone_is_one_line(folder: Path, contrast_bundle: Path) 
         (["run", "a.png", "--json", "a.png"], "the output is an input too: a.png: choose another"),
         (["run", "a.png", "--json", "."], "the file cannot be written (Is a directory): .: "),
         (["export", "mini", "--output", "a.png/b"], "cannot be written (Not a directory): a.png/b"),
-        (["compose", "--cutouts", "a", "--backgrounds", "a", "--output", "a.png/b"], "a.png/b"),
         (["import-torch", "a.png", "--output", "a.png"], "the output is an input too: a.png"),
         (["evaluate", "--dataset", "a", "--json", "a.png/b"], "cannot be written (Not a directory"),
         (["verify", "mini", "--report", "a.png/b"], "cannot be written (Not a directory): a.png/b"),
