@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -137,7 +138,28 @@ def test_a_detector_learns_from_proposals_and_may_start_from_another(
     assert torch.equal(stem, first)
 
 
-def test_a_bundle_proposes_once(dataset: Path, tmp_path: Path, proposing_bundle: Path) -> None:
+def test_a_run_on_changed_annotations_begins_anew(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    dataset, told = write_dataset(tmp_path / "data"), []
+    how = options(dataset, tmp_path / "run", steps=1)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "deepmask.best.safetensors").touch()  # of another data set
+    for _ in range(2):
+        run(how, lambda task, *_: told.append(task))
+    assert len(told) == 1
+    assert not (tmp_path / "run" / "deepmask.best.safetensors").exists()
+    file = dataset / "train" / "annotations.json"
+    content = json.loads(file.read_text(encoding="utf-8"))
+    content["annotations"][0]["bbox"][2] += 1
+    file.write_text(json.dumps(content), encoding="utf-8")
+    run(how, lambda task, *_: told.append(task))
+    assert len(told) == 2
+    assert "the annotations or images changed since" in caplog.text
+
+
+def test_a_bundle_proposes_once_for_the_same_images(tmp_path: Path, proposing_bundle: Path) -> None:
+    dataset = write_dataset(tmp_path / "data")
     told: list[str] = []
     how = options(
         dataset,
@@ -155,6 +177,9 @@ def test_a_bundle_proposes_once(dataset: Path, tmp_path: Path, proposing_bundle:
     told.clear()
     run(replace(how, seed=0), lambda task, *_: told.append(task))
     assert told == []
+    os.utime(next((dataset / "train" / "pictures").iterdir()), ns=(1, 1))
+    run(how, lambda task, *_: told.append(task))
+    assert told == ["proposals"] * 4 + ["multipathnet-resnet18"]
 
 
 def test_the_first_papers_deepmask_learns_from_windows_of_224_px(dataset: Path) -> None:

@@ -39,28 +39,30 @@ class Origin:
     def accepts(self, found: Any, file: Path) -> bool:
         """Say whether a file was made from this; if its inputs have changed, log a line.
 
+        Inputs come first: options such as numbers of steps may follow from the data.
+
         Args:
             found: what `content` gave when the file was made.
             file: the file, for the messages.
 
         Raises:
-            ModelError: it was made with other options.
+            ModelError: it was made from the same inputs with other options.
         """
         wanted = self.content()
+        if changed := _changed(found["inputs"], wanted["inputs"]):
+            _log.warning(
+                "%s changed since %s was made: it and all that follow are made anew",
+                " and ".join(changed),
+                file,
+            )
+            return False
         if found["options"] != wanted["options"]:
             raise ModelError(
                 f"it was made with {_difference(found['options'], wanted['options'])}",
                 file=file,
                 remedy=f"{REMEDY}, go on with the same options, or choose another --output",
             )
-        changed = _changed(found["inputs"], wanted["inputs"])
-        if changed:
-            _log.warning(
-                "%s changed since %s was made: it and all that follows are made anew",
-                " and ".join(changed),
-                file,
-            )
-        return not changed
+        return True
 
 
 def is_current(file: Path, origin: Origin) -> bool:
