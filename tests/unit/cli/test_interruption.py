@@ -120,7 +120,8 @@ def test_every_command_ends_with_one_line(tmp_path: Path) -> None:
     time.sleep(1)
     _, err = end(process, signal.SIGINT)
     assert process.returncode == 130
-    assert err == "foveate: interrupted: no figures were written\n"
+    # While it still starts, there is nothing to say about figures.
+    assert err in ("foveate: interrupted\n", "foveate: interrupted: no figures were written\n")
     assert not list(tmp_path.iterdir())
 
 

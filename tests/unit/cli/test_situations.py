@@ -159,7 +159,7 @@ def test_a_folder_that_is_gone_is_one_line(folder: Path, contrast_bundle: Path) 
         (["run", "a.png", "--json="], "--json is empty: give it a value, or leave it out"),
         (["inspect", ""], "an argument is empty: give it a value"),
         (["demo", "--output", "a.png"], "the file cannot be written (Not a directory): a.png: "),
-        (["demo", "--bundle", "./" + 300 * "x"], "File name too long"),
+        (["demo", "--bundle", "./" + 300 * "x"], "there is no such bundle: ./xxx"),
         (["run", "a.png", "--json", "a.png"], "the output is an input too: a.png: choose another"),
         (["run", "a.png", "--json", "."], "the file cannot be written (Is a directory): .: "),
         (["export", "mini", "--output", "a.png/b"], "cannot be written (Not a directory): a.png/b"),
