@@ -104,7 +104,7 @@ def test_a_run_trains_all_three_networks_and_is_not_done_twice(
     assert cascade.classifier is not None
     before = result.stat().st_mtime_ns
     assert cascade.info.training["pictures"] == "4 + 4"
-    assert train_cascade(dataset, tmp_path, RECIPE, silent) == result
+    assert train_cascade(dataset, tmp_path, RECIPE, silent, things=[dataset]) == result
     assert result.stat().st_mtime_ns == before
 
 
