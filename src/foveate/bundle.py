@@ -53,6 +53,7 @@ __all__ = [
     "StageSpec",
     "TensorSpec",
     "WindowSpec",
+    "check_target",
     "is_shipped_name",
     "read_bundle",
     "shipped_bundles",
@@ -213,7 +214,7 @@ def write_bundle(
         BundleError: The target is no bundle or not to be replaced, or it cannot be written.
     """
     target = Path(directory)
-    _check_target(target, overwrite)
+    check_target(target, overwrite=overwrite)
     for name in files:
         _check_relative(name, target)
     listed = {
@@ -372,7 +373,12 @@ def _manifest_identity(root: Path) -> tuple[int, ...] | None:
     return found.st_dev, found.st_ino, found.st_ctime_ns
 
 
-def _check_target(target: Path, overwrite: bool) -> None:
+def check_target(target: Path, *, overwrite: bool) -> None:
+    """Check that a bundle may be written to a directory.
+
+    Raises:
+        BundleError: Something else is there, or a bundle that is not to be replaced.
+    """
     if not target.exists():
         return
     if not target.is_dir() or (any(target.iterdir()) and not (target / MANIFEST_NAME).is_file()):
@@ -381,5 +387,7 @@ def _check_target(target: Path, overwrite: bool) -> None:
         )
     if not overwrite and any(target.iterdir()):
         raise BundleError(
-            "the bundle exists already", file=target, remedy="remove it, or choose another name"
+            "the bundle exists already",
+            file=target,
+            remedy="choose another directory, or ask to overwrite it",
         )

@@ -13,7 +13,7 @@ import typer
 from foveate import __version__
 from foveate.cli._console import complain
 from foveate.cli._interruption import last_words
-from foveate.errors import FoveateError, InputError, MissingExtraError, OptionError
+from foveate.errors import BackendError, FoveateError, InputError, MissingExtraError, OptionError
 from foveate.shortage import shortage
 
 __all__ = ["COMMANDS", "build_app", "invoke"]
@@ -131,10 +131,13 @@ def _check_empty(words: Sequence[str], command: str | None) -> None:
 
 def _explain(error: Exception, command: str | None) -> str:
     """Return what to print about an error, on one line."""
+    short = shortage(error)
+    # What a backend lacks it says in more detail. Elsewhere the file that was being read or written
+    # when memory or descriptors ran out is not at fault.
+    if short is not None and not isinstance(error, BackendError):
+        return str(short)
     if isinstance(error, FoveateError):
         return str(error)
-    if (short := shortage(error)) is not None:
-        return str(short)
     if isinstance(error, ModuleNotFoundError) and error.name is not None:
         module = error.name.partition(".")[0]
         for extra in ("train", "export") if command == "train" else ("export", "train"):

@@ -30,9 +30,7 @@ def command(
         Path | None,
         typer.Option(help="The checkpoint of a detector that was trained apart, to join it with."),
     ] = None,
-    output: Annotated[
-        Path | None, typer.Option(help="Directory of the bundle; must not exist yet.")
-    ] = None,
+    output: Annotated[Path | None, typer.Option(help="Directory of the bundle.")] = None,
     name: Annotated[
         str | None, typer.Option(help="The bundle's name; its directory's by default.")
     ] = None,
@@ -99,7 +97,7 @@ def command(
     ] = False,
 ) -> None:
     """Export the networks of a checkpoint to ONNX, check them, and write a bundle."""
-    from foveate.bundle import Bundle
+    from foveate.bundle import Bundle, check_target
     from foveate.cli._console import progress, say
     from foveate.cli._files import check_folder
     from foveate.errors import OptionError
@@ -122,6 +120,7 @@ def command(
         from foveate.export.bundle_export import export_bundle
         from foveate.export.precision import PrecisionOptions
 
+        check_target(output, overwrite=overwrite)
         asked = PrecisionOptions.parse(
             precision, calibration=calibration or (), method=calibration_method, noise=max_noise
         )

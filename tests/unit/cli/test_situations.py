@@ -134,9 +134,16 @@ def test_a_shortage_is_named_with_its_remedy(folder: Path) -> None:
     assert "free some or raise its limit" in done.stderr
     assert done.stderr.startswith("foveate: ")
     assert "export the bundle" not in done.stderr
-    done = shell('ulimit -n 6; "$@"', Path("mini"), name)
+    done = shell('ulimit -n 10; "$@"', Path("mini"), name)
     assert done.returncode == 1
-    assert "too many files are open" in done.stderr or "Too many open files" in done.stderr
+    assert done.stderr == "foveate: too many files are open: raise the limit: ulimit -n 1024\n"
+
+
+def test_a_bundle_that_stands_there_is_noticed_before_the_export(
+    contrast_bundle: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert invoke(["export", "nowhere.safetensors", "--output", str(contrast_bundle)]) == 1
+    assert "the bundle exists already" in capsys.readouterr().err
 
 
 @SHELL
