@@ -7,6 +7,7 @@ names objects by their colour. ``runtime/test_pipeline_oracle.py`` says the same
 
 from __future__ import annotations
 
+import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -38,6 +39,13 @@ Shape = tuple[int | str, ...]
 def _find_tests_in_spawned_processes() -> None:
     # A spawned worker imports by name what it is handed; pytest leaves the tests on no path.
     sys.path.append(str(Path(__file__).parents[2]))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _heed_interrupts() -> None:
+    # A shell lets its jobs in the background ignore Ctrl-C, and so would the commands they start.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def model_of(
