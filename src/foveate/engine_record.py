@@ -17,7 +17,7 @@ from typing import Any
 
 from foveate.errors import BackendError, BundleError
 from foveate.manifest import FileSpec
-from foveate.strict import RejectedValueError, parse
+from foveate.strict import RejectedValueError, load_json, parse
 
 __all__ = ["EngineKey", "EngineRecord", "ShapeRange", "read_record"]
 
@@ -130,13 +130,13 @@ class EngineRecord:
             BundleError: It is no such text, or of a newer version of Foveate.
         """
         try:
-            content = json.loads(text)
+            content = load_json(text)
             if isinstance(content, dict) and content.get("schema") != RECORD_SCHEMA:
                 raise RejectedValueError(
                     f"schema {content.get('schema')!r} found, {RECORD_SCHEMA} expected"
                 )
             return parse(cls, content)
-        except (ValueError, RecursionError) as error:
+        except ValueError as error:
             raise BundleError(
                 f"the record of an engine is invalid: {error}", remedy=_compile("tensorrt")
             ) from error

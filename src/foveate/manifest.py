@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from foveate.errors import BundleError
-from foveate.strict import RejectedValueError, parse
+from foveate.strict import RejectedValueError, load_json, parse
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,6 +37,14 @@ STAGES = ("propose", "refine", "features", "classify", "paste")
 REQUIRED_STAGES = ("propose", "refine")
 
 
+# What a hostile manifest may ask for. Each bound is far above every network here; together they keep
+# the memory of a small picture below some hundred MB.
+_MOST_SCALE = 4.0
+_LONGEST = 1 << 24
+_MOST_MASKS = 1 << 28  # pixels of the masks of all windows
+_MOST_LOGITS = 1 << 25  # windows times classes
+
+
 def _require(condition: bool, message: str) -> None:
     if not condition:
         raise RejectedValueError(message)
@@ -49,6 +57,14 @@ class TensorSpec:
     name: str
     dtype: str
     shape: tuple[int | str, ...]
+
+    def __post_init__(self) -> None:
+        sizes = [side for side in self.shape if isinstance(side, int)]
+        _require(len(self.shape) <= 8, "shape must have at most 8 dimensions")
+        _require(
+            all(1 <= side <= _LONGEST for side in sizes),
+            f"the numbers of shape must lie in 1..{_LONGEST}",
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +88,8 @@ class PreprocessingSpec:
     fill: int
 
     def __post_init__(self) -> None:
-        _require(all(value > 0 for value in self.std), "std must be above 0")
+        _require(all(abs(value) <= 1e4 for value in self.mean), "mean must lie in -1e4..1e4")
+        _require(all(1e-4 <= value <= 1e4 for value in self.std), "std must lie in 1e-4..1e4")
         _require(0 <= self.fill <= 255, "fill must lie in 0..255")
 
 
@@ -85,7 +102,11 @@ class PyramidSpec:
 
     def __post_init__(self) -> None:
         _require(len(self.scales) > 0, "scales must not be empty")
-        _require(all(0 < scale <= 16 for scale in self.scales), "scales must lie in (0, 16]")
+        _require(len(self.scales) <= 64, "scales must be at most 64")
+        _require(
+            all(0 < scale <= _MOST_SCALE for scale in self.scales),
+            f"scales must lie in (0, {_MOST_SCALE:g}]",
+        )
         _require(self.max_side >= 16, "max_side must be at least 16")
 
 
@@ -100,6 +121,7 @@ class WindowSpec:
     def __post_init__(self) -> None:
         _require(self.stride >= 1, "stride must be at least 1")
         _require(self.size >= 1 and self.size % self.stride == 0, "size must be k * stride")
+        _require(self.size <= 1024, "size must be at most 1024")
         _require(0 <= self.padding <= self.size, "padding must lie in 0..size")
 
 
@@ -123,7 +145,8 @@ class MaskSpec:
     threshold: float
 
     def __post_init__(self) -> None:
-        _require(self.size >= 1, "size must be at least 1")
+        _require(1 <= self.size <= 4096, "size must lie in 1..4096")
+        _require(abs(self.threshold) <= 1e4, "threshold must lie in -1e4..1e4")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,7 +159,8 @@ class FeaturesSpec:
 
     def __post_init__(self) -> None:
         _require(1 <= self.short_side <= self.long_side, "need 1 <= short_side <= long_side")
-        _require(self.multiple >= 1, "multiple must be at least 1")
+        _require(self.long_side <= 4096, "long_side must be at most 4096")
+        _require(1 <= self.multiple <= 1024, "multiple must lie in 1..1024")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,6 +182,11 @@ class ClassifySpec:
     def __post_init__(self) -> None:
         _require(0 < self.nms <= 1, "nms must lie in (0, 1]")
         _require(self.top_n >= 1, "top_n must be at least 1")
+        numbers = (*self.delta_mean, *self.delta_std, *self.calibration)
+        _require(
+            all(abs(value) <= 1e4 for value in numbers),
+            "delta_mean, delta_std and calibration must lie in -1e4..1e4",
+        )
         if self.proposal_nms is not None:
             _require(0 < self.proposal_nms <= 1, "proposal_nms must lie in (0, 1]")
 
@@ -180,7 +209,7 @@ class FileSpec:
 
     def __post_init__(self) -> None:
         _require(re.fullmatch("[0-9a-f]{64}", self.sha256) is not None, "sha256 is malformed")
-        _require(self.size >= 0, "size must not be negative")
+        _require(0 <= self.size < 1 << 63, "size must lie in 0..2^63 - 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -213,6 +242,19 @@ class Manifest:
                 _require(getattr(self, stage) is not None, f"the section {stage!r} is missing")
                 _require(len(self.class_names) > 0, "class_names must not be empty")
         _require(len(set(self.class_names)) == len(self.class_names), "class_names repeat")
+        _require(
+            self.select.top_k * self.mask.size**2 <= _MOST_MASKS,
+            f"select.top_k times mask.size squared must be at most {_MOST_MASKS}",
+        )
+        _require(
+            self.select.top_k * (len(self.class_names) + 1) <= _MOST_LOGITS,
+            f"select.top_k times the number of classes must be at most {_MOST_LOGITS}",
+        )
+        _require(len(self.name) <= 1000, "name must be at most 1000 characters")
+        _require(
+            all(0 < len(name) <= 1000 for name in self.class_names),
+            "class_names must have 1 to 1000 characters",
+        )
 
     @property
     def classifies(self) -> bool:
@@ -243,8 +285,8 @@ class Manifest:
                 the schema is newer than this version of Foveate knows.
         """
         try:
-            content = json.loads(text)
-        except (ValueError, RecursionError) as error:
+            content = load_json(text)
+        except ValueError as error:
             raise BundleError(f"the manifest is not JSON ({error})") from error
         if not isinstance(content, dict):
             raise BundleError("the manifest is not a JSON object")

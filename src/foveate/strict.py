@@ -3,19 +3,39 @@
 
 from __future__ import annotations
 
+import functools
+import json
 import math
+import re
 import types
 from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
-__all__ = ["RejectedValueError", "parse"]
+from foveate.plain_text import printable
+
+__all__ = ["RejectedValueError", "load_json", "parse"]
 
 T = TypeVar("T")
+
+_hints = functools.cache(get_type_hints)  # evaluating annotations takes most of the time
+_DEEPEST = 64
 
 
 class RejectedValueError(ValueError):
     """A value that does not fit; the text names where it is and what was expected."""
+
+
+def load_json(text: str) -> Any:
+    """Decode JSON, refusing keys that occur twice.
+
+    Raises:
+        ValueError: It is no JSON, or nested too deeply.
+    """
+    try:
+        return json.loads(text, object_pairs_hook=_unique)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
 
 
 def parse(kind: type[T], value: object, where: str = "") -> T:
@@ -34,8 +54,17 @@ def parse(kind: type[T], value: object, where: str = "") -> T:
     return result
 
 
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = next(key for index, (key, _) in enumerate(pairs) if key in dict(pairs[:index]))
+        raise RejectedValueError(f"the key {twice!r:.60} occurs twice")
+    return found
+
+
 def _convert(kind: Any, value: object, where: str) -> Any:
     if kind is Any:
+        _check_writable(value, where, _DEEPEST)
         return value
     if is_dataclass(kind) and isinstance(kind, type):
         return _to_dataclass(kind, value, where)
@@ -45,6 +74,8 @@ def _convert(kind: Any, value: object, where: str) -> Any:
     if origin is dict:
         item = get_args(kind)[1]
         mapping = _expect(value, Mapping, "an object", where)
+        for key in mapping:
+            _check_writable(key, where, 1)
         return {str(k): _convert(item, v, _join(where, str(k))) for k, v in mapping.items()}
     if origin in (Union, types.UnionType):
         return _to_union(get_args(kind), value, where)
@@ -53,11 +84,11 @@ def _convert(kind: Any, value: object, where: str) -> Any:
 
 def _to_dataclass(kind: type, value: object, where: str) -> Any:
     mapping = _expect(value, Mapping, "an object", where)
-    hints = get_type_hints(kind)
+    hints = _hints(kind)
     known = {entry.name: entry for entry in fields(kind)}
     for key in mapping:
         if key not in known:
-            raise RejectedValueError(f"unknown key {_join(where, str(key))!r}")
+            raise RejectedValueError(f"unknown key {_join(where, str(key))!r:.120}")
     arguments = {}
     for name, entry in known.items():
         if name in mapping:
@@ -82,6 +113,8 @@ def _to_tuple(items: tuple[Any, ...], value: object, where: str) -> tuple[Any, .
 
 def _to_union(options: tuple[Any, ...], value: object, where: str) -> Any:
     for option in options:
+        if is_dataclass(option) and isinstance(value, Mapping):
+            return _convert(option, value, where)  # its error says more than that none fits
         try:
             return _convert(option, value, where)
         except RejectedValueError:
@@ -92,13 +125,30 @@ def _to_union(options: tuple[Any, ...], value: object, where: str) -> Any:
 
 def _to_scalar(kind: type, value: object, where: str) -> Any:
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        value = float(value) if abs(value) < 1 << 1000 else math.inf
     # bool is a subclass of int: True must not pass for 1.
     if isinstance(value, kind) and (kind is bool or not isinstance(value, bool)):
         if isinstance(value, float) and not math.isfinite(value):
             raise RejectedValueError(f"{where!r} must be finite, found {value!r}")
+        if isinstance(value, str) and printable(value) != value:
+            raise RejectedValueError(f"{where!r} must be printable text, found {value!r:.60}")
         return value
     raise RejectedValueError(f"{where!r} must be {kind.__name__}, found {value!r:.60}")
+
+
+def _check_writable(value: object, where: str, depth: int) -> None:
+    """Check that a value of any kind can be written as JSON again."""
+    if depth == 0:
+        raise RejectedValueError(f"{where!r} is nested too deeply")
+    if isinstance(value, (list, dict)):
+        for item in value:
+            _check_writable(item, where, depth - 1)
+            if isinstance(value, dict):
+                _check_writable(value[item], where, depth - 1)
+    elif isinstance(value, str) and re.search("[\ud800-\udfff]", value):
+        raise RejectedValueError(f"{where!r} must be text, found half a character")
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise RejectedValueError(f"{where!r} must be finite, found {value!r}")
 
 
 def _expect(value: object, kind: type, name: str, where: str) -> Any:

@@ -21,6 +21,7 @@ from foveate.runtime.options import Options
 from foveate.runtime.plan import Plan
 from foveate.runtime.results import fetch_detections, fetch_proposals
 from foveate.runtime.settings import Settings
+from foveate.runtime.signatures import check_engines
 from foveate.runtime.slot import Slot, Turns
 from foveate.runtime.stages import Stages
 
@@ -70,7 +71,7 @@ class Pipeline:
         self.bundle = bundle
         self.options = options or Options()
         self.engines = dict(engines)
-        _check_engines(bundle, engines)
+        check_engines(bundle, engines)
         self._device: Device = device or HostDevice()
         self._settings = Settings.merge(bundle.manifest, self.options)
         self._stages = Stages(self._device, engines, self._settings, Turns())
@@ -260,20 +261,3 @@ class Pipeline:
                 file=self.bundle.root,
                 remedy="use Pipeline.propose, or a bundle that was exported with a classifier",
             )
-
-
-def _check_engines(bundle: Bundle, engines: Mapping[str, Engine]) -> None:
-    """Check that each stage has an engine, with the tensors that the manifest names."""
-    for stage, spec in bundle.manifest.networks.items():
-        if stage not in engines:
-            raise BundleError(f"the stage {stage!r} has no engine", file=bundle.root)
-        engine = engines[stage]
-        for said, found in ((spec.inputs, engine.inputs), (spec.outputs, engine.outputs)):
-            names = sorted(tensor.name for tensor in said), sorted(tensor.name for tensor in found)
-            if names[0] != names[1]:
-                raise BundleError(
-                    f"the stage {stage!r} has {', '.join(names[1])}, "
-                    f"the manifest says {', '.join(names[0])}",
-                    file=bundle.stage_path(stage),
-                    remedy="export the bundle again",
-                )

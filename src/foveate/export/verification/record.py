@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from foveate.export.verification.pasting import Pasted
 from foveate.export.verification.statistics import Difference
 from foveate.files import write_file
 from foveate.plain_text import json_text
-from foveate.strict import RejectedValueError, parse
+from foveate.strict import RejectedValueError, load_json, parse
 
 __all__ = ["Accuracy", "PictureParity", "Record", "read_record", "stage_digests", "write_record"]
 
@@ -93,7 +92,7 @@ def read_record(file: Path, bundle: Bundle) -> Record:
     """
     again = "run foveate verify without --again"
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = load_json(file.read_text(encoding="utf-8"))
         if not isinstance(content, dict) or content.get("schema") != SCHEMA:
             raise RejectedValueError(f"expected schema {SCHEMA}")
         record = parse(Record, content)

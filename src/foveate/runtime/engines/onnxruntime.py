@@ -71,8 +71,13 @@ class OnnxRuntimeEngine:
             path, _source(path, file), threads or usable_cores(), PROVIDERS[provider]
         )
         _sessions.add(self._session)
-        self.inputs = tuple(_spec(value) for value in self._session.get_inputs())
-        self.outputs = tuple(_spec(value) for value in self._session.get_outputs())
+        try:
+            self.inputs = tuple(_spec(value) for value in self._session.get_inputs())
+            self.outputs = tuple(_spec(value) for value in self._session.get_outputs())
+        except UnicodeDecodeError as error:
+            raise BundleError(
+                "a stage has a name that is no UTF-8 text", file=path, remedy="export it again"
+            ) from error
 
     def enqueue(
         self,

@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whether engines have the tensors that a manifest says, and those that the pipeline needs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from foveate.errors import BundleError
+
+if TYPE_CHECKING:
+    from foveate.bundle import Bundle
+    from foveate.manifest import TensorSpec
+    from foveate.runtime.engines import Engine
+
+__all__ = ["check_engines"]
+
+_MOST_CHANNELS = 8192
+# Names of the tensors between the stages; a trailing number is a stride, or its logarithm.
+_MAPS = re.compile("map_([1-9][0-9]{0,2})")
+_GRIDS = re.compile("scores|vectors|horizontal_[1-9]")
+_NAMES = {
+    "propose": (re.compile("picture"), _GRIDS),
+    "refine": (_GRIDS, re.compile("logits")),
+    "features": (re.compile("picture"), _MAPS),
+    "classify": (re.compile(f"{_MAPS.pattern}|boxes"), re.compile("probabilities|deltas")),
+}
+_NEEDED = {"propose": {"scores"}, "refine": {"logits"}, "classify": {"probabilities", "deltas"}}
+
+
+def check_engines(bundle: Bundle, engines: Mapping[str, Engine]) -> None:
+    """Check that each stage has an engine, with the tensors that the manifest says.
+
+    Raises:
+        BundleError: An engine is missing, or a name, a dtype or a shape does not fit.
+    """
+    for stage, spec in bundle.manifest.networks.items():
+        if stage not in engines:
+            raise BundleError(f"the stage {stage!r} has no engine", file=bundle.root)
+        engine = engines[stage]
+        fault = _differing(spec.inputs, engine.inputs) or _differing(spec.outputs, engine.outputs)
+        if fault is None:
+            fault = _unusable(stage, spec.inputs, spec.outputs)
+        if fault is not None:
+            raise BundleError(
+                f"the stage {stage!r} has {fault}",
+                file=bundle.stage_path(stage),
+                remedy="export the bundle again",
+            )
+    _check_sources(bundle)
+
+
+def _differing(said: tuple[TensorSpec, ...], found: tuple[TensorSpec, ...]) -> str | None:
+    """Say how an engine's tensors differ from the manifest's, whose dimensions may have any name."""
+    names = sorted(tensor.name for tensor in said), sorted(tensor.name for tensor in found)
+    if names[0] != names[1]:
+        return f"{', '.join(names[1])}, the manifest says {', '.join(names[0])}"
+    tensors = {tensor.name: tensor for tensor in found}
+    for one in said:
+        other = tensors[one.name]
+        pairs = zip(one.shape, other.shape, strict=False)
+        fits = len(one.shape) == len(other.shape) and all(
+            ours == theirs or isinstance(theirs, str) for ours, theirs in pairs
+        )
+        if not fits or one.dtype != other.dtype:
+            return f"{_describe(other)}, the manifest says {_describe(one)}"
+    return None
+
+
+def _unusable(
+    stage: str, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]
+) -> str | None:
+    """Say what the pipeline cannot use of a stage."""
+    for tensors, known in zip((inputs, outputs), _NAMES[stage], strict=True):
+        for tensor in tensors:
+            if not known.fullmatch(tensor.name):
+                return f"{tensor.name!r}, which the pipeline does not know"
+    missing = _NEEDED.get(stage, set()) - {tensor.name for tensor in outputs}
+    if missing:
+        return f"no output {min(missing)!r}"
+    for tensor in outputs if stage in ("propose", "features") else ():
+        channels = tensor.shape[1] if len(tensor.shape) == 4 else None
+        if not isinstance(channels, int) or channels > _MOST_CHANNELS:
+            return (
+                f"{_describe(tensor)}, expected (1, channels, rows, columns) with at most "
+                f"{_MOST_CHANNELS} channels"
+            )
+    return None
+
+
+def _check_sources(bundle: Bundle) -> None:
+    """Check that what refine and classify read is what the stages before them write."""
+    stages = bundle.manifest.networks
+    for source, reader, also in (("propose", "refine", ()), ("features", "classify", ("boxes",))):
+        if reader in stages:
+            there = {tensor.name for tensor in stages[source].outputs} | set(also)
+            missing = {tensor.name for tensor in stages[reader].inputs} - there
+            if missing:
+                raise BundleError(
+                    f"the stage {reader!r} reads {min(missing)!r}, which {source!r} does not write",
+                    file=bundle.root,
+                    remedy="export the bundle again",
+                )
+
+
+def _describe(tensor: TensorSpec) -> str:
+    return f"{tensor.name} of {tensor.dtype} ({', '.join(map(str, tensor.shape))})"
