@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -87,7 +88,13 @@ def test_nine_of_ten_mutants_of_a_sample_turn_a_test_red(tmp_path: Path) -> None
     tests += [f"test_sampling_{kind}.py" for kind in ("regions", "scores", "windows")]
     words = ["--only", *sources, "--tests", *(str(ROOT / "tests" / "unit" / one) for one in tests)]
     words += ["--sample", "40", "--results", str(results), "--cache", str(tmp_path)]
-    subprocess.run([sys.executable, "-m", "tests.mutation", *words], check=True, cwd=ROOT)
+    path = os.pathsep.join([str(ROOT / "src"), str(ROOT)])
+    subprocess.run(
+        [sys.executable, "-m", "tests.mutation", *words],
+        check=True,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": path},
+    )
     reasons = json.loads(REASONS.read_text(encoding="utf-8"))
     found = [json.loads(line) for line in results.read_text(encoding="utf-8").splitlines()]
     counted = [one for one in found if one["key"] not in reasons and one["fate"] != "stillborn"]
