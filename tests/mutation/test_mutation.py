@@ -84,7 +84,9 @@ def test_survivors_that_are_excused_change_no_result() -> None:
 def test_nine_of_ten_mutants_of_a_sample_turn_a_test_red(tmp_path: Path) -> None:
     results = tmp_path / "results.jsonl"
     sources = ["kernels/", "models/losses.py", "masks.py", "training/sampling/"]
-    tests = ["kernels", "test_losses.py", "test_masks.py", "test_detections.py"]
+    kernels = ("bilinear_upsample", "boxes", "gather_windows", "nms", "plans", "plans_boxes")
+    tests = [f"kernels/test_{name}.py" for name in (*kernels, "pyramid", "select_top_k")]
+    tests += ["test_losses.py", "test_masks.py", "test_detections.py"]
     tests += [f"test_sampling_{kind}.py" for kind in ("regions", "scores", "windows")]
     words = ["--only", *sources, "--tests", *(str(ROOT / "tests" / "unit" / one) for one in tests)]
     words += ["--sample", "40", "--results", str(results), "--cache", str(tmp_path)]

@@ -305,3 +305,13 @@ def test_polygons_are_objects_too() -> None:
 def test_replicates_must_be_positive() -> None:
     with pytest.raises(OptionError, match="replicates must be at least 1, found 0"):
         Resampling(replicates=0)
+
+
+def test_the_share_of_an_object_is_of_the_area_of_its_picture() -> None:
+    content, _ = scene(pictures=3)
+    truth = open_truth(content)
+    tally = Tally(truth=truth, region="box", by_class=False, most=1)
+    for picture in truth.pictures:
+        tally.add(picture, [o for o in truth.objects if o["image_id"] == picture.identifier], [])
+    areas = [o["area"] for o in truth.objects if not o["iscrowd"]]
+    np.testing.assert_allclose(np.sort(tally.overlaps().shares), np.sort(areas) / (120 * 160))

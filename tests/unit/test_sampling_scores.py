@@ -205,3 +205,13 @@ def test_an_impossible_negative_is_an_error(tmp_path: Path) -> None:
     options = ScoreSamplerOptions(positive=0, negative_shift=1e9, negative_octaves=99, tries=2)
     with pytest.raises(DataError, match="no window is a negative"):
         ScoreSampler(dataset, options).draw(np.random.default_rng(0))
+
+
+def test_the_middle_of_a_window_stays_in_the_picture_on_either_axis(tmp_path: Path) -> None:
+    sampler = ScoreSampler(write(tmp_path, [(50, 40, 60, 60)]), POSITIVE)
+    inside = sampler.window(0, (300.0, 120.0, 0.0))  # right of where a square picture would end
+    assert inside.left + inside.side / 2 == pytest.approx(300, abs=1)
+    assert inside.top + inside.side / 2 == pytest.approx(120, abs=1)
+    beyond = sampler.window(0, (900.0, 900.0, 0.0))
+    assert beyond.left + beyond.side / 2 == pytest.approx(WIDTH, abs=1)
+    assert beyond.top + beyond.side / 2 == pytest.approx(HEIGHT, abs=1)

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,10 @@ import pytest
 import foveate
 from foveate.arrays import Bytes
 from foveate.bundle import Bundle
-from foveate.errors import BackendError, InputError
+from foveate.errors import BackendError, BundleError, InputError
+from foveate.runtime.devices import HostDevice
 from foveate.runtime.loading import open_engines
+from foveate.runtime.options import Options
 from foveate.runtime.pipeline import Pipeline
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (60, 90, 3), np.uint8)
@@ -173,3 +176,48 @@ def test_an_error_of_the_iterable_passes_unchanged_after_the_pictures_before_it(
         with pytest.raises(LookupError) as caught:
             next(begun)
     assert caught.value is failure
+
+
+class Counting(HostDevice):
+    """Counts how often it is closed."""
+
+    closed = 0
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+def test_the_device_is_closed_once_with_the_pipeline(contrast_bundle: Path) -> None:
+    bundle, device = Bundle.open(contrast_bundle), Counting()
+    pipeline = Pipeline(bundle, open_engines(bundle, "auto"), device=device)
+    pipeline(PICTURE)
+    assert device.closed == 0
+    pipeline.close()
+    pipeline.close()
+    assert device.closed == 1
+
+
+def test_a_stream_of_a_bundle_that_only_proposes_is_refused_at_once(
+    proposing_bundle: Path,
+) -> None:
+    with foveate.load(proposing_bundle) as pipeline, pytest.raises(BundleError, match="proposes"):
+        pipeline.stream([PICTURE])
+
+
+def test_proposals_are_all_classified_where_the_manifest_suppresses_none(
+    contrast_bundle: Path,
+) -> None:
+    bundle = Bundle.open(contrast_bundle)
+    classify = bundle.manifest.classify
+    assert classify is not None
+    alike = np.zeros((90, 120, 3), np.uint8)
+    alike[30:60, 30:60] = 255
+    found = []
+    for iou in (None, 0.05):
+        spec = replace(classify, proposal_nms=iou, nms=1.0, top_n=100)
+        changed = replace(bundle, manifest=replace(bundle.manifest, classify=spec))
+        with Pipeline(changed, open_engines(changed, "auto"), options=Options(min_score=0)) as one:
+            found.append((len(one(alike)), len(one.propose(alike))))
+    (all_found, proposed), (fewer, again) = found
+    assert proposed == again
+    assert all_found > fewer
