@@ -17,6 +17,7 @@ from tests.unit.compiling_samples import KEY, key_with, needs_rtx, record_of
 from foveate.engine_record import EngineKey, EngineRecord, ShapeRange
 from foveate.errors import BackendError, InputError, OptionError
 from foveate.export.compiling import EngineCache
+from foveate.kernels.compiling import CodeCache
 
 PLAN = b"plan" * 256
 OTHER_SHAPE = {"boxes": ShapeRange(minimum=(1, 4), optimum=(2, 4), maximum=(3, 4))}
@@ -191,6 +192,7 @@ import os, sys, time
 from pathlib import Path
 from foveate.engine_record import EngineRecord
 from foveate.export.compiling import EngineCache
+from foveate.kernels.compiling import CodeCache
 record = EngineRecord.from_json(Path("record.json").read_text())
 def build(plan):
     Path("built", str(os.getpid())).touch()
@@ -257,3 +259,54 @@ def test_two_commands_that_want_the_same_engine_do_the_work_once(tmp_path: Path)
     assert ends == [False, True], results
     plans = [(tmp_path / name / "refine-k2.plan").read_bytes() for name in ("one", "two")]
     assert plans[0] == plans[1]
+
+
+def test_pruning_engines_leaves_kernels_under_the_same_root(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FOVEATE_CACHE", str(tmp_path))
+    kernels, engines = CodeCache.of_user(), EngineCache()
+    kernels.get("key", "ptx", lambda path: str(path.write_text("code")))
+    obtain(engines, KEY, [])
+    assert len(engines.prune(0)) == 1
+    assert list(engines.root.iterdir()) == []
+    assert kernels.find("key", "ptx") is not None
+    kernels.get("other", "ptx", lambda path: str(path.write_text("code")))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["engines", "kernels"]
+
+
+def test_pruning_deletes_nothing_that_is_not_ours(tmp_path: Path) -> None:
+    cache = EngineCache(tmp_path)
+    obtain(cache, KEY, [])
+    for name in ("photographs", ".new-folder", "a" * 63, "x.lock"):
+        (tmp_path / name).mkdir()
+    for name in ("b" * 64, ".new-" + "c" * 64):
+        (tmp_path / name).mkdir()  # what a killed process leaves, with its lock
+        (tmp_path / f"{name.removeprefix('.new-')}.lock").touch()
+    (tmp_path / f"{'d' * 64}.lock").touch()
+    cache.prune(0)
+    left = sorted(path.name for path in tmp_path.iterdir())
+    assert left == [".new-folder", "a" * 63, "photographs", "x.lock"]
+
+
+def test_a_cache_that_others_may_write_is_refused_before_anything_is_built(tmp_path: Path) -> None:
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared").chmod(0o777)
+    calls: list[EngineKey] = []
+    with pytest.raises(BackendError, match="other users could change it: .*shared: run: chmod"):
+        obtain(EngineCache(tmp_path / "shared"), KEY, calls)
+    assert calls == []
+
+
+@pytest.mark.parametrize("name", ["engine.plan", "engine.json"])
+def test_an_engine_that_others_could_have_changed_is_refused(tmp_path: Path, name: str) -> None:
+    cache = EngineCache(tmp_path)
+    before = os.umask(0)
+    try:
+        obtain(cache, KEY, [])
+    finally:
+        os.umask(before)
+    assert obtain(cache, KEY, []) is None
+    (tmp_path / KEY.digest() / name).chmod(0o666)
+    with pytest.raises(BackendError, match="other users could change it"):
+        obtain(cache, KEY, [])

@@ -22,8 +22,6 @@ import pytest
 from foveate import files
 from foveate.errors import BackendError, InputError, OptionError
 from foveate.files import (
-    cache_folder,
-    check_private,
     check_writable,
     file_digest,
     new_folder,
@@ -31,6 +29,7 @@ from foveate.files import (
     open_regular,
     write_file,
 )
+from foveate.private_files import cache_folder, check_private
 
 not_root = pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 

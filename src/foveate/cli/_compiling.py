@@ -69,7 +69,9 @@ Plugins = Annotated[
 ]
 Cache = Annotated[
     Path | None,
-    typer.Option("--cache", help="Folder of the engine cache; $FOVEATE_CACHE or ~/.cache."),
+    typer.Option(
+        "--cache", help="Folder of engines; $FOVEATE_CACHE/engines or ~/.cache/foveate/engines."
+    ),
 ]
 
 

@@ -2,23 +2,24 @@
 """Compiling kernels on the machine that runs them, once.
 
 Compiled code is kept in a folder of the user. Its key holds everything that the code depends on:
-the sources, the flags, the compiler, the architecture. A file is written under another name and
-renamed, so that nobody reads half of one, whoever is interrupted; its SHA-256 stands beside it, so
-that a damaged one, or one of another writer at that moment, counts as absent and is made again.
+the sources, the flags, the compiler, the architecture. A file and its SHA-256 appear together, in a
+folder of their own, so that nobody reads half of them; a damaged one counts as absent and is made
+again. The checksum is no protection from others who can write there, so that what they could have
+changed is not loaded.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
 import re
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from foveate.errors import BackendError, OptionError
+from foveate.errors import BackendError, InputError, OptionError
+from foveate.files import file_digest, new_folder, sweep_folder
 from foveate.kernels.compilers import FLAGS, Compiler, find_compiler
+from foveate.private_files import cache_folder, check_private, make_private
 
 __all__ = [
     "ARCHITECTURES",
@@ -67,12 +68,8 @@ class CodeCache:
 
     @classmethod
     def of_user(cls) -> CodeCache:
-        """Return the cache of this user: FOVEATE_CACHE, or the system's folder for caches."""
-        own = os.environ.get("FOVEATE_CACHE")
-        if own:
-            return cls(Path(own) / "kernels")
-        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-        return cls(Path(base) / "foveate" / "kernels")
+        """Return the cache of this user, see :func:`cache_folder`."""
+        return cls(cache_folder("kernels"))
 
     def get(self, key: str, suffix: str, make: Callable[[Path], str]) -> Compiled:
         """Return the file of a key, made if it is not there or is damaged.
@@ -83,22 +80,22 @@ class CodeCache:
             make: Writes the file to the path that it is given, and returns a log.
 
         Raises:
-            BackendError: The folder cannot be written.
+            BackendError: The folder cannot be written, or others could write there.
         """
         found = self.find(key, suffix)
         if found is not None:
             return found
         path, record = self._paths(key, suffix)
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=self.folder, prefix=".making-") as aside:
-                made, said = Path(aside) / path.name, Path(aside) / record.name
-                log = make(made)
-                digest = hashlib.sha256(made.read_bytes()).hexdigest()
-                said.write_text(f"{digest}\n{log}", encoding="utf-8")
-                made.replace(path)
-                said.replace(record)
-        except OSError as error:
+            make_private(self.folder)
+            sweep_folder(self.folder)
+            with new_folder(path.parent, overwrite=True) as fresh:
+                fresh.chmod(0o700)
+                log = make(fresh / path.name)
+                (fresh / path.name).chmod(0o600)
+                digest = file_digest(fresh / path.name)
+                (fresh / record.name).write_text(f"{digest}\n{log}", encoding="utf-8")
+        except (OSError, InputError) as error:
             raise BackendError(
                 f"compiled kernels cannot be kept: {error}",
                 file=self.folder,
@@ -107,11 +104,16 @@ class CodeCache:
         return Compiled(path, log)
 
     def find(self, key: str, suffix: str) -> Compiled | None:
-        """Return the file of a key, or None if it is not there or is not what was written."""
+        """Return the file of a key, or None if it is not there or is not what was written.
+
+        Raises:
+            BackendError: Others could have changed it.
+        """
         path, record = self._paths(key, suffix)
         try:
+            check_private(path)
             digest, _, log = record.read_text(encoding="utf-8").partition("\n")
-            whole = hashlib.sha256(path.read_bytes()).hexdigest() == digest
+            whole = file_digest(path) == digest
         except (OSError, UnicodeDecodeError):
             return None
         return Compiled(path, log) if whole else None
@@ -119,7 +121,8 @@ class CodeCache:
     def _paths(self, key: str, suffix: str) -> tuple[Path, Path]:
         """Return the file of a key, and the file with its SHA-256 and its log."""
         stem = hashlib.sha256(key.encode()).hexdigest()[:32]
-        return self.folder / f"{stem}.{suffix}", self.folder / f"{stem}.{suffix}.log"
+        folder = self.folder / f"{stem}-{suffix}"
+        return folder / f"code.{suffix}", folder / "log"
 
 
 def compile_kernels(

@@ -136,7 +136,8 @@ def test_writers_at_the_same_time_leave_one_whole_file(tmp_path: Path) -> None:
         found = list(pool.map(lambda text: get_text(cache, text), texts))
     assert set(found) <= set(texts)
     assert get_text(cache, "later")[0] in "abcdefghl"
-    assert {path.suffix for path in tmp_path.iterdir()} == {".ptx", ".log"}
+    (entry,) = tmp_path.iterdir()
+    assert {path.name for path in entry.iterdir()} == {"code.ptx", "log"}
 
 
 def test_a_full_disk_is_told_and_leaves_nothing(
@@ -145,10 +146,39 @@ def test_a_full_disk_is_told_and_leaves_nothing(
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(Path, "replace", full)
+    monkeypatch.setattr(Path, "rename", full)
     with pytest.raises(BackendError, match="cannot be kept: .*No space left.*make room"):
         get_text(CodeCache(tmp_path), "text")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("part", ["", "code", "entry", "root"])
+def test_code_that_others_could_have_planted_is_not_loaded(tmp_path: Path, part: str) -> None:
+    tmp_path.chmod(0o755)
+    cache = CodeCache(tmp_path / "made" / "kernels")
+    before = os.umask(0)
+    try:
+        get_text(cache, "ours")
+    finally:
+        os.umask(before)
+    code, _ = cache._paths("key", "ptx")
+    places = {"code": code, "entry": code.parent, "root": tmp_path / "made"}
+    for place in places.values():
+        assert not place.stat().st_mode & 0o077
+    if not part:
+        assert get_text(cache, "again") == "ours"
+        return
+    places[part].chmod(0o777)
+    with pytest.raises(BackendError, match="not loaded, because other users could change it"):
+        cache.find("key", "ptx")
+
+
+def test_what_killed_compilers_left_is_swept_by_the_next(tmp_path: Path) -> None:
+    left = tmp_path / ".0123456789abcdef-cubin.0.partial"
+    left.mkdir()
+    (left / "code.cubin").write_text("half")
+    get_text(CodeCache(tmp_path), "text")
+    assert not left.exists()
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -19,19 +20,13 @@ from pathlib import Path
 
 from foveate.engine_record import EngineKey, EngineRecord, read_record
 from foveate.errors import BundleError, InputError, OptionError
+from foveate.private_files import cache_folder, check_private, make_private
 
-__all__ = ["EngineCache", "Entry", "default_cache"]
+__all__ = ["EngineCache", "Entry"]
 
 PLAN = "engine.plan"
 _SCRATCH = ".new-"
-
-
-def default_cache() -> Path:
-    """Return ``$FOVEATE_CACHE``, or ``foveate/engines`` in the user's folder of caches."""
-    if given := os.environ.get("FOVEATE_CACHE"):
-        return Path(given)
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(home) / "foveate" / "engines"
+_OURS = re.compile(f"(?:{re.escape(_SCRATCH)})?([0-9a-f]{{64}})(?:\\.lock)?")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +50,7 @@ class EngineCache:
     def __init__(self, root: Path | None = None, *, max_bytes: int = 10 << 30) -> None:
         if max_bytes < 0:
             raise OptionError(f"the bound of a cache must not be negative, found {max_bytes}")
-        self.root = root or default_cache()
+        self.root = (root or cache_folder("engines")).absolute()
         self.max_bytes = max_bytes
 
     @contextlib.contextmanager
@@ -77,8 +72,12 @@ class EngineCache:
 
         Raises:
             InputError: The cache cannot be written.
+            BackendError: Other users could write there, or could have changed the engine.
         """
         digest = key.digest()
+        with _named(self.root):
+            make_private(self.root)
+        check_private(self.root)
         with self._locked(digest, waiting or _nothing):
             found, why = self._look_up(digest, key)
             if found is None:
@@ -123,18 +122,22 @@ class EngineCache:
         return deleted
 
     def _sweep(self) -> None:
-        """Delete what is no engine: what killed processes left, and damaged records."""
+        """Delete what killed processes left, damaged engines, and locks of neither."""
         for left in list(self.root.iterdir()) if self.root.is_dir() else ():
-            if left.is_dir() and _read(left) is None:
-                with self._locked(left.name.removeprefix(_SCRATCH), None) as held:
-                    if held and _read(left) is None:
-                        shutil.rmtree(left, ignore_errors=True)
+            name = _OURS.fullmatch(left.name)
+            if name and _read(self.root / name[1]) is None:
+                with self._locked(name[1], None) as held:
+                    if held and _read(self.root / name[1]) is None:
+                        self._remove(name[1])
 
     def _look_up(self, digest: str, key: EngineKey) -> tuple[EngineRecord | None, str | None]:
         plan = self.root / digest / PLAN
         if not plan.parent.is_dir():
             return None, self._nearest(key)
         try:
+            for file in (plan, plan.with_suffix(".json")):
+                if file.exists():
+                    check_private(file)
             record = read_record(plan)
             if record.key.digest() == digest:
                 return record, None
@@ -164,11 +167,13 @@ class EngineCache:
             with _named(self.root):
                 # What a process left that was killed: who holds the lock may take it away.
                 shutil.rmtree(fresh, ignore_errors=True)
-                fresh.mkdir()
+                fresh.mkdir(mode=0o700)
             record = build(fresh / PLAN)
             with _named(self.root):
                 text = record.to_json()
                 (fresh / PLAN).with_suffix(".json").write_text(text, encoding="utf-8")
+                for file in fresh.iterdir():
+                    file.chmod(0o600)
                 fresh.rename(self.root / digest)
         except BaseException:
             shutil.rmtree(fresh, ignore_errors=True)
@@ -178,16 +183,20 @@ class EngineCache:
     def _delete(self, digest: str) -> bool:
         with self._locked(digest, None) as held:
             if held:
-                shutil.rmtree(self.root / digest, ignore_errors=True)
-                shutil.rmtree(self.root / f"{_SCRATCH}{digest}", ignore_errors=True)
-                (self.root / f"{digest}.lock").unlink(missing_ok=True)
+                self._remove(digest)
             return held
+
+    def _remove(self, digest: str) -> None:
+        """Delete all of an entry, whose lock is held."""
+        shutil.rmtree(self.root / digest, ignore_errors=True)
+        shutil.rmtree(self.root / f"{_SCRATCH}{digest}", ignore_errors=True)
+        (self.root / f"{digest}.lock").unlink(missing_ok=True)
 
     @contextlib.contextmanager
     def _locked(self, digest: str, waiting: Callable[[], None] | None) -> Iterator[bool]:
         """Hold the lock of an entry; yield False if it is taken and nobody is to wait."""
         with _named(self.root):
-            self.root.mkdir(parents=True, exist_ok=True)
+            make_private(self.root)
             path = self.root / f"{digest}.lock"
         while True:
             with _named(path):

@@ -14,6 +14,7 @@ from pathlib import Path
 from foveate.errors import BackendError, BundleError
 from foveate.export.compiling.stage_model import CustomOp
 from foveate.export.compiling.targets import Target
+from foveate.private_files import check_private
 
 __all__ = ["BUILD", "check_library", "choose"]
 
@@ -24,11 +25,13 @@ def check_library(library: Path, sources: str) -> None:
     """Refuse a library that is missing or was built from other sources.
 
     Raises:
-        BackendError: There is no library, no stamp beside it, or the stamp differs.
+        BackendError: There is no library, no stamp beside it, the stamp differs, or other users could
+            change the library: it runs in this process, wherever it is.
     """
     remedy = f"run: {BUILD}"
     if not library.is_file():
         raise BackendError("there is no plugin library", file=library, remedy=remedy)
+    check_private(library)
     stamp = library.with_suffix(".json")
     try:
         found = str(json.loads(stamp.read_text(encoding="utf-8"))["sources"])
