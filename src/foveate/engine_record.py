@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from foveate.errors import BackendError, BundleError
+from foveate.files import file_digest, open_regular
 from foveate.manifest import FileSpec
 from foveate.strict import RejectedValueError, load_json, parse
 
@@ -123,7 +124,7 @@ class EngineRecord:
         return json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n"
 
     @classmethod
-    def from_json(cls, text: str) -> EngineRecord:
+    def from_json(cls, text: str | bytes) -> EngineRecord:
         """Read the text of the file beside a plan.
 
         Raises:
@@ -216,9 +217,9 @@ def read_record(plan: Path) -> EngineRecord:
     file = plan.with_suffix(".json")
     again = _compile("tensorrt-rtx" if plan.parent.name == "tensorrt-rtx" else "tensorrt")
     try:
-        record = EngineRecord.from_json(file.read_text(encoding="utf-8"))
-        with plan.open("rb") as stream:
-            found = hashlib.file_digest(stream, "sha256").hexdigest()
+        with open_regular(file) as stream:
+            record = EngineRecord.from_json(stream.read())
+        found = file_digest(plan)
     except OSError as error:
         raise BundleError(
             f"an engine is incomplete ({error.strerror})",

@@ -26,7 +26,7 @@ class RejectedValueError(ValueError):
     """A value that does not fit; the text names where it is and what was expected."""
 
 
-def load_json(text: str) -> Any:
+def load_json(text: str | bytes) -> Any:
     """Decode JSON, refusing keys that occur twice.
 
     Raises:

@@ -8,6 +8,7 @@ import os
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -264,3 +265,26 @@ def test_a_stage_that_is_replaced_after_its_check_is_not_read(root: Path) -> Non
         bundle.open_stage("refine")
     listed = FileSpec(sha256=file_digest(root / "refine.onnx"), size=3)
     assert listed != bundle.manifest.files["refine.onnx"]
+
+
+def test_killed_writers_lose_nothing_and_the_next_one_sweeps(
+    tmp_path: Path, contrast_bundle: Path
+) -> None:
+    rng = np.random.default_rng(0)
+    target = tmp_path / "shared" / "bundle"
+    bundle = Bundle.open(contrast_bundle)
+    files = {name: bundle.path(name).read_bytes() for name in bundle.manifest.files}
+    write_bundle(target, bundle.manifest, files)
+    code = WRITE.replace("bundles = [", "print(flush=True); bundles = [")
+    arguments = [str(target), "60", str(contrast_bundle)]
+    for _ in range(5):
+        with subprocess.Popen(
+            [sys.executable, "-c", code, *arguments], stdout=subprocess.PIPE
+        ) as process:
+            assert process.stdout is not None
+            process.stdout.readline()
+            time.sleep(rng.uniform(0, 0.3))
+            process.kill()
+        assert Bundle.open(target).manifest == bundle.manifest
+    write_bundle(target, bundle.manifest, files, overwrite=True)
+    assert [path.name for path in target.parent.iterdir()] == ["bundle"]

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 from torch import nn
 
 from foveate.errors import ModelError
+from foveate.files import file_digest
 from foveate.importing.class_names import class_names
 from foveate.importing.found import Found
 from foveate.models.checkpoint import (
@@ -54,7 +54,7 @@ def save_imported(
     Raises:
         ModelError: The network's parts do not fit together.
     """
-    origin = {"imported from": source.name, "sha256": _sha256(source)}
+    origin = {"imported from": source.name, "sha256": file_digest(source)}
     made: Cascade | Detector
     if isinstance(network, MultiPathNet):
         made = Detector(info=_detector_info(found, names, origin), classifier=network)
@@ -96,8 +96,3 @@ def _detector_info(
     if found.delta_mean is None or found.delta_std is None:
         return info
     return replace(info, delta_mean=found.delta_mean, delta_std=found.delta_std)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -15,6 +15,7 @@ import safetensors.torch
 import torch
 
 from foveate.errors import ModelError
+from foveate.files import open_regular
 from foveate.importing.found import State
 
 TENSORS_ONLY = "save its state dict again with `torch.save(model.state_dict(), path)`"
@@ -92,7 +93,7 @@ def _common_prefix(names: list[str]) -> str:
 
 def _open(path: Path) -> Mapping[str, object]:
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             start = file.read(9)
     except OSError as error:
         raise ModelError(

@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 
 from foveate.errors import ModelError
+from foveate.files import open_regular
 from foveate.importing.torch7_parser import CorruptError, Torch7Parser
 from foveate.importing.torch7_values import Value
 
@@ -34,7 +35,7 @@ def read_torch7(path: Path) -> Value:
         ModelError: The file cannot be read, is of another format, or is damaged.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             if os.fstat(file.fileno()).st_size == 0:
                 raise ModelError(
                     "expected a Torch7 file, found an empty one",

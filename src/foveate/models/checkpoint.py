@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from foveate.errors import ModelError
-from foveate.files import write_file
+from foveate.files import open_regular, write_file
 from foveate.models.build import build
 from foveate.models.deepmask import STRIDE, DeepMask
 from foveate.models.multipathnet import MultiPathNet
@@ -198,6 +198,7 @@ class _File:
 
 def _read(path: Path) -> tuple[CascadeInfo, _File]:
     try:
+        open_regular(path).close()  # safetensors would wait for the other end of a FIFO
         with safetensors.safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping

@@ -221,7 +221,7 @@ def _read(folder: Path) -> Entry | None:
     if folder.name.startswith(_SCRATCH):
         return None
     try:
-        text = (folder / PLAN).with_suffix(".json").read_text(encoding="utf-8")
+        text = (folder / PLAN).with_suffix(".json").read_bytes()
         record, used = EngineRecord.from_json(text), folder.stat().st_mtime
         size = sum(file.stat().st_size for file in folder.iterdir())
     except (BundleError, OSError):
