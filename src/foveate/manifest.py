@@ -123,6 +123,10 @@ class WindowSpec:
         _require(self.size >= 1 and self.size % self.stride == 0, "size must be k * stride")
         _require(self.size <= 1024, "size must be at most 1024")
         _require(0 <= self.padding <= self.size, "padding must lie in 0..size")
+        _require(
+            2 * self.padding >= self.size - self.stride,
+            "twice the padding must be at least size - stride, so that every picture has a window",
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
