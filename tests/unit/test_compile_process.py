@@ -126,6 +126,18 @@ def test_an_engine_that_does_not_fit_its_place_is_one_line(tmp_path: Path) -> No
         list(outcomes)
 
 
+@needs_rtx
+def test_an_engine_gets_its_name_after_its_record(tmp_path: Path) -> None:
+    (tmp_path / "engines" / "refine-k2.json").mkdir(parents=True)
+    cache = EngineCache(tmp_path / "cache")
+    outcomes = compile_bundle(
+        Bundle.open("mini"), refine_options(), cache, output=tmp_path / "engines"
+    )
+    with pytest.raises(InputError, match="cannot be written .Is a directory.: .*refine-k2.json: "):
+        list(outcomes)
+    assert [path.name for path in (tmp_path / "engines").iterdir()] == ["refine-k2.json"]
+
+
 @pytest.mark.parametrize(
     ("code", "text"),
     [

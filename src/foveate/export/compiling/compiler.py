@@ -200,9 +200,15 @@ def _build(
 
 
 def _place(plan: Path, record: EngineRecord, folder: Path) -> Path:
-    """Copy an engine and its record to their place."""
+    """Copy an engine and its record to their place.
+
+    Both are written before either gets its name, and the record gets it first: a killed process
+    leaves no plan without a record. Between the two names, a plan that is replaced does not fit its
+    record, which readers see by its checksum.
+    """
     target = folder / f"{record.name}.plan"
     with plan.open("rb") as source, open_output(target) as sink:
         shutil.copyfileobj(source, sink)
-    write_file(target.with_suffix(".json"), record.to_json().encode())
+        sink.flush()  # a full disk is noticed before the record has its name
+        write_file(target.with_suffix(".json"), record.to_json().encode())
     return target
