@@ -111,7 +111,14 @@ def _cascade(bundle: Bundle, name: str, min_score: float) -> dict[str, bytes]:
 
 def _write(directory: Path, files: Mapping[str, bytes]) -> None:
     """Write all files aside, and rename the whole: no half of a repository is ever served."""
-    with new_folder(directory, overwrite=False) as fresh:
-        for name, content in files.items():
-            (fresh / name).parent.mkdir(parents=True, exist_ok=True)
-            (fresh / name).write_bytes(content)
+    try:
+        with new_folder(directory, overwrite=False) as fresh:
+            for name, content in files.items():
+                (fresh / name).parent.mkdir(parents=True, exist_ok=True)
+                (fresh / name).write_bytes(content)
+    except OSError as error:
+        raise InputError(
+            f"the model repository cannot be written ({error.strerror})",
+            file=directory,
+            remedy="make room, or choose another directory",
+        ) from error
