@@ -21,12 +21,9 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 # Tests that need neither PyTorch nor ONNX.
 TESTS = (
-    "test_documents.py",
-    "test_drawing.py",
     "test_masks.py",
     "test_picture_files.py",
     "test_pictures.py",
-    "kernels/test_boxes.py",
     "kernels/test_nms.py",
     "kernels/test_select_top_k.py",
 )
