@@ -75,6 +75,7 @@ def watch() -> None:
     for number in _SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:  # nohup, or a job in the background
             signal.signal(number, interrupt)
+    sys.unraisablehook = _pass_over
     threading.Thread(target=_watch, args=(receiver, sender), daemon=True).start()
 
 
@@ -113,6 +114,15 @@ def _watch(receiver: socket.socket, sender: socket.socket) -> None:
     if again:
         os._exit(128 + number)
     leave(number)
+
+
+def _pass_over(failed: sys.UnraisableHookArgs) -> None:
+    """Print nothing of an `Interrupted` that Python drops, as in a callback of a weak reference.
+
+    The thread that watches ends the process then.
+    """
+    if not isinstance(failed.exc_value, Interrupted):
+        sys.__unraisablehook__(failed)
 
 
 def _show_cursor() -> None:

@@ -141,6 +141,26 @@ def test_every_command_ends_with_one_line(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_an_interruption_that_python_drops_prints_nothing() -> None:
+    script = """if True:
+        import gc, sys, weakref
+        from foveate.cli._interruption import Interrupted, watch
+
+        def drop(_):
+            raise Interrupted(2)
+
+        watch()
+        one = set()
+        reference = weakref.ref(one, drop)
+        del one
+        gc.collect()
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stderr == ""
+
+
 def endless(source: Path, target: Path) -> Path:
     """Copy a bundle; its refine stage counts to 2^62 first."""
     opened = Bundle.open(source)
