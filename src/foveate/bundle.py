@@ -249,12 +249,12 @@ def _find(text: str) -> Path:
         return _SHIPPED / text
     path = Path(text)
     # Unlike methods of Path these raise nothing, whatever the text.
-    if not os.path.isdir(path) and text.isprintable():  # noqa: PTH112
+    if not os.path.isdir(path) and text.isprintable():  # noqa: PTH112 - see above
         with suppress(OSError):
             recover_folder(path)
-    if os.path.isdir(path):  # noqa: PTH112
+    if os.path.isdir(path):  # noqa: PTH112 - see above
         return path
-    if os.path.exists(path):  # noqa: PTH110
+    if os.path.exists(path):  # noqa: PTH110 - see above
         raise BundleError(
             "a bundle is a directory, this is a file",
             file=path,

@@ -158,7 +158,7 @@ def open_regular(path: Path) -> io.BufferedReader:
     Raises:
         OSError: It cannot be read, or is no regular file.
     """
-    stream = open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb")  # noqa: PTH123, SIM115
+    stream = open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb")  # noqa: PTH123, SIM115 - returned
     if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
         stream.close()
         raise OSError(errno.EINVAL, "not a regular file", os.fspath(path))
@@ -172,9 +172,9 @@ class _Raw(io.FileIO):
         super().__init__(handle, "wb")
         self._path = path
 
-    def write(self, data: object) -> int | None:  # type: ignore[override]
+    def write(self, data: object) -> int | None:  # type: ignore[override]  # typeshed's buffer type
         with _reported(self._path):
-            return super().write(data)  # type: ignore[arg-type]
+            return super().write(data)  # type: ignore[arg-type]  # likewise
 
 
 @contextmanager

@@ -10,9 +10,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from tests.unit.kernels.upsampling import upsample_plan
 
 from foveate.kernels.bilinear_upsample import reference as upsampling
-from foveate.kernels.launch_shapes import upsample_plan
 from foveate.kernels.op import Op
 from foveate.kernels.plans import DeviceArray, Scratch, Steps
 from foveate.kernels.roi_max_pool import ROUNDINGS

@@ -95,7 +95,7 @@ def fate_of(mutant: Mutant, coverage: Coverage, seconds: float) -> str:
         write_package(mutant, Path(folder))
         for batch in BATCHES:
             if tests:
-                status = in_child(3 * seconds, lambda: _run(folder, tests[:batch]))  # noqa: B023
+                status = in_child(3 * seconds, lambda: _run(folder, tests[:batch]))  # noqa: B023 - run at once
                 if status != 0:
                     return "timed out" if status is None else "killed"
             tests = tests[batch:]

@@ -149,7 +149,7 @@ class Coverage:
             digest = hashlib.sha256(file.read_bytes()).hexdigest()[:16]
             kept = self._folder / f"{file.stem}-{digest}.json"
             if not kept.exists():
-                in_child(limit, lambda: _record(file, kept))  # noqa: B023
+                in_child(limit, lambda: _record(file, kept))  # noqa: B023 - run at once
             if kept.exists():
                 for test, (functions, seconds, shared) in json.loads(
                     kept.read_text("utf-8")

@@ -8,9 +8,9 @@ import pytest
 from tests.ptx.counters import Counters
 from tests.ptx.device import Device
 from tests.ptx.memory import Allocation, Array
+from tests.unit.kernels.upsampling import upsample_plan
 
 from foveate.kernels.bilinear_upsample.reference import upsample
-from foveate.kernels.launch_shapes import upsample_plan
 
 KERNELS = {"f32x4": "f4", "f32x1": "f4", "f16x8": "f2", "f16x1": "f2"}
 

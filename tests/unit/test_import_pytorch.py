@@ -273,7 +273,7 @@ def test_a_dictionary_that_holds_itself_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
 def test_a_torchscript_file_is_refused_by_name(tmp_path: Path) -> None:
-    torch.jit.script(torch.nn.Linear(2, 2)).save(tmp_path / "script.pt")  # type: ignore[no-untyped-call]
+    torch.jit.script(torch.nn.Linear(2, 2)).save(tmp_path / "script.pt")  # type: ignore[no-untyped-call]  # torch's
     with pytest.raises(ModelError, match="found a TorchScript archive, .*: load it with") as caught:
         import_torch(tmp_path / "script.pt")
     assert "weights_only" not in str(caught.value)

@@ -8,7 +8,7 @@ import math
 import pytest
 import torch
 
-from foveate.models.losses import box_loss, integral_loss, joint_loss, mask_loss, score_loss
+from foveate.models.losses import box_loss, integral_loss, mask_loss, score_loss
 
 
 def test_score_loss_is_the_mean_of_logistic_losses() -> None:
@@ -22,28 +22,6 @@ def test_mask_loss_is_the_mean_over_pixels() -> None:
     labels = torch.tensor([[[1.0, 1.0], [1.0, 0.0]]])
     expected = (math.log1p(math.exp(-3)) + math.log1p(math.exp(3)) + 2 * math.log(2)) / 4
     assert mask_loss(logits, labels).item() == pytest.approx(expected, rel=1e-6)
-
-
-def test_joint_loss_is_equation_1() -> None:
-    masks = torch.tensor([[[3.0, -1.0]], [[9.0, 9.0]]])
-    labels = torch.tensor([[[1.0, 1.0]], [[0.0, 0.0]]])
-    scores, objects = torch.tensor([2.0, -1.0]), torch.tensor([1.0, 0.0])
-    # y = (+1, -1): the second window has no mask term, whatever its mask.
-    mask = (math.log1p(math.exp(-3)) + math.log1p(math.exp(1))) / 2
-    score = math.log1p(math.exp(-2)) + math.log1p(math.exp(-1))
-    loss = joint_loss(masks, labels, scores, objects)
-    assert loss.item() == pytest.approx(mask + score / 32, rel=1e-6)
-
-
-def test_batches_of_one_kind_weighed_as_released_have_an_effective_lambda_of_1_over_n() -> None:
-    generator = torch.Generator().manual_seed(0)
-    windows = 5
-    masks = torch.randn(windows, 4, 4, generator=generator)
-    labels = torch.rand(windows, 4, 4, generator=generator).round()
-    scores, objects = torch.randn(windows, generator=generator), torch.ones(windows)
-    released = windows * mask_loss(masks, labels) + score_loss(scores, objects)
-    joint = joint_loss(masks, labels, scores, objects, balance=1 / windows)
-    assert released.item() == pytest.approx(joint.item(), rel=1e-6)
 
 
 def test_integral_loss_trains_each_head_on_its_own_labels() -> None:

@@ -22,7 +22,7 @@ import foveate
 from foveate.bundle import Bundle
 from foveate.export.bundle_weights import cascade_from_bundle
 from foveate.models import DeepMask, MultiPathNet, SharpMask, build
-from foveate.models.losses import box_loss, integral_loss, joint_loss, mask_loss
+from foveate.models.losses import box_loss, integral_loss, mask_loss, score_loss
 from foveate.models.multipathnet import INTEGRAL_THRESHOLDS
 
 PICTURES = 8
@@ -121,7 +121,9 @@ def deepmask_loss(network: DeepMask) -> Loss:
     def loss() -> Tensor:
         scores, vectors = network.windows(features() if fixed is None else fixed)
         logits = network.supervised_masks(vectors.flatten(1))
-        return joint_loss(logits, labels, scores.flatten(), score_labels)
+        held = score_labels > 0  # a window without an object has no mask
+        masks = held.sum() * mask_loss(logits[held], labels[held])
+        return masks + len(held) / 32 * score_loss(scores.flatten(), score_labels)
 
     return loss
 

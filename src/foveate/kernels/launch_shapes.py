@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
-__all__ = ["LaunchShape", "Shape", "paste_stage_rows", "upsample_plan"]
+__all__ = ["LaunchShape", "Shape", "paste_stage_rows"]
 
 
 @dataclass(frozen=True)
@@ -75,18 +75,9 @@ def upsample_map(
     stage_rows: int,
     **_: int,
 ) -> LaunchShape:
-    """A block makes ``band_rows`` rows of one plane; they and ``stage_rows``: see below."""
+    """A block makes ``band_rows`` rows of one plane; the launcher chooses these and ``stage_rows``."""
     shared_bytes = 4 * (stage_rows * width + 2 * out_width + 2 * band_rows)
     return _linear(planes * _ceil_div(out_height, band_rows), 128, shared_bytes)
-
-
-def upsample_plan(height: int, width: int, out_height: int, out_width: int) -> tuple[int, int]:
-    """Return how many rows of output a block makes, and how many of input it keeps."""
-    most = _ceil_div(out_height, 8) * 8
-    band = min(max(_ceil_div(2048 // out_width, 8) * 8, 8), most)
-    rows = min(height, band * height // out_height + 3)
-    fits = 4 * rows * width + 8 * (out_width + band) <= 40960
-    return band, rows if fits else 0
 
 
 def gather_windows(*, count: int, channels: int, size: int, lanes: int, **_: int) -> LaunchShape:

@@ -7,9 +7,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-LAMBDA = 1 / 32
-"""Weight of DeepMask's score term (section 3.1)."""
-
 
 def mask_loss(logits: Tensor, labels: Tensor) -> Tensor:
     """Per-pixel logistic loss of masks: mean over samples of mean over pixels.
@@ -27,43 +24,15 @@ def mask_loss(logits: Tensor, labels: Tensor) -> Tensor:
 def score_loss(logits: Tensor, labels: Tensor) -> Tensor:
     """Logistic loss of objectness: mean log(1 + exp(-y f)) (DeepMask, equation 1, second term).
 
+    In batches of one kind each, as published, a mask batch of N windows adds N `mask_loss` and a
+    score batch N lambda `score_loss`, lambda = 1/32. The release multiplies the mean mask gradient
+    by N and leaves the mean score gradient as it is, so that its effective lambda is 1 / N.
+
     Args:
         logits: (N,) float.
         labels: (N,) float, 1 where the window holds a centred object, else 0.
     """
     return functional.binary_cross_entropy_with_logits(logits, labels)
-
-
-def joint_loss(
-    mask_logits: Tensor,
-    mask_labels: Tensor,
-    score_logits: Tensor,
-    score_labels: Tensor,
-    balance: float = LAMBDA,
-) -> Tensor:
-    """Joint loss of DeepMask over windows that have both labels (DeepMask, equation 1).
-
-    sum_k [(1 + y_k) / (2 w h) sum_ij log(1 + exp(-m_k^ij f_k^ij)) + lambda log(1 + exp(-y_k s_k))]
-
-    with y, m in {-1, +1}: a window without an object has no mask term. In batches of one kind each,
-    as published, a mask batch of N windows adds N `mask_loss` and a score batch N lambda
-    `score_loss`. The release multiplies the mean mask gradient by N and leaves the mean score
-    gradient as it is, so that its effective lambda is 1 / N: 1/32 with its batches of 32, and
-    another one with others.
-
-    Args:
-        mask_logits: (K, S, S) float, f.
-        mask_labels: (K, S, S) float in [0, 1]; what stands at windows without an object is not
-            read.
-        score_logits: (K,) float, s.
-        score_labels: (K,) float, 1 where the window holds a centred object, else 0.
-        balance: lambda.
-    """
-    masks = functional.binary_cross_entropy_with_logits(mask_logits, mask_labels, reduction="none")
-    scores = functional.binary_cross_entropy_with_logits(
-        score_logits, score_labels, reduction="sum"
-    )
-    return (score_labels * masks.mean(dim=(1, 2))).sum() + balance * scores
 
 
 def integral_loss(class_logits: Tensor, labels: Tensor) -> Tensor:

@@ -248,7 +248,7 @@ def test_a_picture_that_the_pipeline_cannot_do_costs_only_itself(
     for name, colour in (("a", 0), ("g1", green), ("g2", green), ("h", 2), ("i", 0), ("g3", green)):
         picture(f"{name}.png", colour)
     batch = Batch(["."])
-    done = [file.name for file, _, _ in batch.run(Failing(error))]  # type: ignore[arg-type]
+    done = [file.name for file, _, _ in batch.run(Failing(error))]  # type: ignore[arg-type]  # a stand-in
     assert done == ["a.png", "h.png", "i.png"]
     assert [str(one).startswith(message) for one in batch.failures] == [True] * 3
 
@@ -269,7 +269,7 @@ def test_the_json_file_follows_the_pictures_at_a_bounded_cost(
     file = CocoFile(str(folder / "found.json"), document)
     nothing = SimpleNamespace(masks=np.zeros((0, 4, 4), bool), to_coco=lambda _: [])
     for index in range(100):
-        document.add(f"{index}.png", nothing)  # type: ignore[arg-type]
+        document.add(f"{index}.png", nothing)  # type: ignore[arg-type]  # a stand-in
         clock.now += 1.0
         file.follow()
     file.finish()

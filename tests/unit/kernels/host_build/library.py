@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tests.unit.kernels.upsampling import upsample_plan
 
 from foveate.kernels.compiling import FOLDER, CodeCache, included_sources
-from foveate.kernels.launch_shapes import paste_stage_rows, upsample_plan
+from foveate.kernels.launch_shapes import paste_stage_rows
 from foveate.kernels.launches import KERNELS
 
 HERE = Path(__file__).parent
