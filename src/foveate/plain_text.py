@@ -41,7 +41,7 @@ def json_text(value: object, *, indent: int | None = None) -> str:
         ValueError: A number is not finite.
     """
     text = json.dumps(value, indent=indent, allow_nan=False)
-    return _ESCAPES.sub(_mend, text) + "\n"
+    return _ESCAPES.sub(_escape_surrogate, text) + "\n"
 
 
 def _escape(character: str) -> str:
@@ -51,7 +51,7 @@ def _escape(character: str) -> str:
     return character.encode("unicode_escape").decode()
 
 
-def _mend(match: re.Match[str]) -> str:
+def _escape_surrogate(match: re.Match[str]) -> str:
     if match[3] is None:
         return match[0]
     return _escape(chr(int(match[3], 16))).replace("\\", "\\\\")

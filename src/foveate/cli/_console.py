@@ -75,7 +75,7 @@ def say(line: str, *, aside: bool = False) -> None:
         Interrupted: Stdout is a pipe whose reader is gone.
     """
     if aside:
-        with contextlib.suppress(OSError):  # nobody is left to be told
+        with contextlib.suppress(OSError):  # there is no other stream
             sys.stderr.write(printable(line) + "\n")
             sys.stderr.flush()
         return

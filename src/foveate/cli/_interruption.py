@@ -80,7 +80,7 @@ def watch() -> None:
 
 
 def forget() -> None:
-    """Let signals end the process without a word from now on: its work is done."""
+    """Let signals end the process silently from now on, since its work is done."""
     for number in _SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, signal.SIG_DFL)
