@@ -3,10 +3,10 @@
 
     python benchmarks/against_pytorch.py --json benchmarks/results/against_pytorch.json
 
-All run in one process, in turns (A B C, A B C, ...), on the same picture, with the same number of
+All run in one process, in turns (A B C, A B C, ...), on the same image, with the same number of
 threads and the same host code between the engines: only the engines differ. Ratios are taken
 round by round, so that a machine whose speed drifts does not favour anyone. Before that each runs
-the picture until it is warm, which compiles it where it is to be; how long that took is reported.
+the image until it is warm, which compiles it where it is to be; how long that took is reported.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from numpy.typing import NDArray
 
 import foveate
 from foveate.bundle import Bundle
-from foveate.export.bundle_weights import cascade_from_bundle
-from foveate.export.torch_engine import torch_engines
+from foveate.export.execution.bundle_weights import cascade_from_bundle
+from foveate.export.execution.torch_engine import torch_engines
 
 WARM_UP = 3
 BASE = "ONNX Runtime"
@@ -40,7 +40,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--bundle", default="mini")
-    parser.add_argument("--picture", type=Path, help="640x480 is cut from it; the cat by default")
+    parser.add_argument("--image", type=Path, help="640x480 is cut from it; the cat by default")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument(
@@ -49,29 +49,29 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the result here")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    picture = _picture(arguments.picture)
+    image = _image(arguments.image)
     pipelines = _pipelines(arguments.bundle, arguments.threads, not arguments.eager_only)
-    warm_up = {name: _warm_up(name, own, picture) for name, own in pipelines.items()}
-    seconds = _measure(pipelines, picture, arguments.rounds)
-    result = _summary(seconds, warm_up, picture, arguments.threads)
+    warm_up = {name: _warm_up(name, own, image) for name, own in pipelines.items()}
+    seconds = _measure(pipelines, image, arguments.rounds)
+    result = _summary(seconds, warm_up, image, arguments.threads)
     print(_table(result))
     if arguments.json:
         arguments.json.parent.mkdir(parents=True, exist_ok=True)
         arguments.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
 
 
-def _picture(path: Path | None) -> NDArray[np.uint8]:
-    path = path or Path(foveate.__file__).parent / "photographs" / "cat.jpg"
-    picture = cv2.imread(str(path), cv2.IMREAD_COLOR_RGB)
-    assert picture is not None, path
-    scale = max(480 / picture.shape[0], 640 / picture.shape[1])
-    resized = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+def _image(path: Path | None) -> NDArray[np.uint8]:
+    path = path or Path(foveate.__file__).parent / "assets" / "images" / "cat.jpg"
+    image = cv2.imread(str(path), cv2.IMREAD_COLOR_RGB)
+    assert image is not None, path
+    scale = max(480 / image.shape[0], 640 / image.shape[1])
+    resized = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     return np.ascontiguousarray(resized[:480, :640]).astype(np.uint8)
 
 
 def _pipelines(name: str, threads: int, with_compiled: bool) -> dict[str, foveate.Pipeline]:
     bundle = Bundle.open(name)
-    options = foveate.Options(threads=threads)
+    options = foveate.PipelineOptions(threads=threads)
     pipelines = {BASE: foveate.load(name, options=options)}
     for label, channels_last, compiled in (
         ("PyTorch eager", False, False),
@@ -88,25 +88,25 @@ def _pipelines(name: str, threads: int, with_compiled: bool) -> dict[str, foveat
     return pipelines
 
 
-def _warm_up(name: str, pipeline: foveate.Pipeline, picture: NDArray[np.uint8]) -> float:
+def _warm_up(name: str, pipeline: foveate.Pipeline, image: NDArray[np.uint8]) -> float:
     """Run a pipeline until it is warm, and say how many seconds that took."""
     start = time.perf_counter()
     for _ in range(WARM_UP):
-        pipeline(picture)
+        pipeline(image)
     seconds = time.perf_counter() - start
     print(f"{name}: warm after {seconds:.1f} s", file=sys.stderr, flush=True)
     return seconds
 
 
 def _measure(
-    pipelines: Mapping[str, foveate.Pipeline], picture: NDArray[np.uint8], rounds: int
+    pipelines: Mapping[str, foveate.Pipeline], image: NDArray[np.uint8], rounds: int
 ) -> dict[str, list[float]]:
     """Time every pipeline once a round, in turns."""
     seconds: dict[str, list[float]] = {name: [] for name in pipelines}
     for _ in range(rounds):
         for name, pipeline in pipelines.items():
             start = time.perf_counter()
-            pipeline(picture)
+            pipeline(image)
             seconds[name].append(time.perf_counter() - start)
     return seconds
 
@@ -114,7 +114,7 @@ def _measure(
 def _summary(
     seconds: Mapping[str, list[float]],
     warm_up: Mapping[str, float],
-    picture: NDArray[np.uint8],
+    image: NDArray[np.uint8],
     threads: int,
 ) -> dict[str, Any]:
     base = seconds[BASE]
@@ -124,7 +124,7 @@ def _summary(
             name: metadata.version(name)
             for name in ("torch", "onnxruntime-gpu", "numpy", "opencv-python-headless")
         },
-        "picture": [picture.shape[1], picture.shape[0]],
+        "image": [image.shape[1], image.shape[0]],
         "rounds": len(base),
         "warm_up_runs": WARM_UP,
         "warm_up_seconds": dict(warm_up),
@@ -153,7 +153,7 @@ def _processor() -> str:
 
 def _table(result: Mapping[str, Any]) -> str:
     lines = [
-        f"{result['machine']}, {result['rounds']} rounds, picture {result['picture']}",
+        f"{result['machine']}, {result['rounds']} rounds, image {result['image']}",
         f"{'':34} {'seconds':>9} {'x ONNX Runtime':>22} {'warm-up, s':>11}",
     ]
     for name, seconds in result["seconds"].items():

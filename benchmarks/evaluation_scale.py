@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Time and peak memory of evaluating results of as many pictures as COCO's validation set has.
+"""Time and peak memory of evaluating results of as many images as COCO's validation set has.
 
     python benchmarks/evaluation_scale.py --json benchmarks/results/evaluation_scale.json
 
-Pictures of 640 x 480 with 36,000 objects of 80 classes, and results near some of them, are drawn at
+Images of 640 x 480 with 36,000 objects of 80 classes, and results near some of them, are drawn at
 random; nothing of them is real but their number and size. `foveate evaluate --results` and
 pycocotools read the same files, each in a process of its own.
 """
@@ -47,9 +47,9 @@ if sys.argv[3] == "detections":
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
-    parser.add_argument("--pictures", type=int, default=5000)
+    parser.add_argument("--images", type=int, default=5000)
     parser.add_argument("--objects", type=int, default=36_000)
-    parser.add_argument("--results", type=int, default=100, help="of a picture")
+    parser.add_argument("--results", type=int, default=100, help="of an image")
     parser.add_argument("--task", choices=("proposals", "detections"), default="detections")
     parser.add_argument("--ours-only", action="store_true")
     parser.add_argument("--json", type=Path, help="write the result here")
@@ -64,9 +64,9 @@ def main() -> None:
         measured = {name: _measure(command) for name, command in commands.items()}
         size = results.stat().st_size
     result = {
-        "pictures": arguments.pictures,
+        "images": arguments.images,
         "objects": arguments.objects,
-        "results a picture": arguments.results,
+        "results an image": arguments.results,
         "task": arguments.task,
         "file of results, MB": round(size / 1e6),
         "measured": measured,
@@ -114,16 +114,16 @@ def _write(folder: Path, arguments: argparse.Namespace) -> tuple[Path, Path]:
     shapes = [_family(rng) for _ in range(SHAPES)]
     images = [
         {"id": number, "file_name": f"{number}.jpg", "height": HEIGHT, "width": WIDTH}
-        for number in range(1, arguments.pictures + 1)
+        for number in range(1, arguments.images + 1)
     ]
     annotations, held = [], [[] for _ in images]  # type: list[dict[str, Any]], list[list[tuple[int, int]]]
-    for identifier, picture in enumerate(rng.integers(len(images), size=arguments.objects), 1):
+    for identifier, image in enumerate(rng.integers(len(images), size=arguments.objects), 1):
         shape, label = int(rng.integers(SHAPES)), int(rng.integers(CLASSES)) + 1
-        held[picture].append((shape, label))
+        held[image].append((shape, label))
         annotations.append(
             {
                 "id": identifier,
-                "image_id": int(picture) + 1,
+                "image_id": int(image) + 1,
                 "category_id": label,
                 "iscrowd": 0,
                 **shapes[shape][0],
@@ -144,12 +144,12 @@ def _write(folder: Path, arguments: argparse.Namespace) -> tuple[Path, Path]:
 
 def _results(
     rng: np.random.Generator,
-    picture: int,
+    image: int,
     objects: list[tuple[int, int]],
     shapes: list[list[dict[str, Any]]],
     count: int,
 ) -> list[dict[str, Any]]:
-    """Results of a picture, half of them near an object, of the classes of its objects or three more."""
+    """Results of an image, half of them near an object, of the classes of its objects or three more."""
     found = []
     labels = [label for _, label in objects] + (rng.integers(CLASSES, size=3) + 1).tolist()
     for score in np.round(rng.random(count), 4).tolist():
@@ -160,7 +160,7 @@ def _results(
         segmentation = mask["segmentation"]
         found.append(
             {
-                "image_id": picture,
+                "image_id": image,
                 "category_id": label,
                 "score": score,
                 "segmentation": segmentation,

@@ -23,9 +23,9 @@ import onnx
 import onnxruntime
 import torch
 
-from foveate.export.onnx_graph import export_stage
 from foveate.export.passes.run import Record, run_passes
-from foveate.export.stages import Stage, cascade_stages
+from foveate.export.to_onnx.onnx_graph import export_stage
+from foveate.export.to_onnx.stages import Stage, cascade_stages
 from foveate.models.checkpoint import CascadeInfo, build_cascade
 
 WINDOWS, LONG_SIDE = 50, 512
@@ -115,7 +115,7 @@ def session(stage: Stage) -> onnxruntime.InferenceSession:
 
 
 def inputs_of(stage: Stage, rows: int) -> dict[str, np.ndarray]:
-    """Draw inputs: windows, or boxes on the maps of a picture of `LONG_SIDE`."""
+    """Draw inputs: windows, or boxes on the maps of an image of `LONG_SIDE`."""
     generator = np.random.default_rng(0)
     inputs = {}
     for name, example in stage.inputs.items():

@@ -26,9 +26,9 @@ from foveate.kernels.gather_windows.host import gather_windows
 from foveate.kernels.nms.host import suppress
 from foveate.kernels.pyramid.host import place, resize
 from foveate.kernels.select_top_k.host import select_top_k
-from foveate.masks import Masks
+from foveate.results.masks import Masks
 
-Floats = NDArray[np.float32]
+Float32Array = NDArray[np.float32]
 Versions = Mapping[str, Callable[[], object]]
 
 HEIGHT, WIDTH, WINDOWS, SIDE = 3000, 4000, 100, 160
@@ -82,7 +82,7 @@ def medians(times: Mapping[str, list[float]]) -> list[tuple[str, float]]:
     return [(name, statistics.median(seconds)) for name, seconds in times.items()]
 
 
-def blobs(generator: np.random.Generator) -> Floats:
+def blobs(generator: np.random.Generator) -> Float32Array:
     """Return logits (K, S, S) that are round with a ragged rim, as masks are."""
     y, x = np.mgrid[0:SIDE, 0:SIDE].astype(np.float32)
     logits = np.empty((WINDOWS, SIDE, SIDE), np.float32)
@@ -94,7 +94,7 @@ def blobs(generator: np.random.Generator) -> Floats:
 
 
 def mask_cases() -> dict[str, Versions]:
-    """100 windows with sides log-uniform in 64 to 1500 px, and 100 as large as the picture."""
+    """100 windows with sides log-uniform in 64 to 1500 px, and 100 as large as the image."""
     generator = np.random.default_rng(0)
     logits = blobs(generator)
     side = np.exp(generator.uniform(np.log(64), np.log(1500), WINDOWS))
@@ -108,7 +108,7 @@ def mask_cases() -> dict[str, Versions]:
     }
 
 
-def _masks(name: str, logits: Floats, geometry: Floats) -> dict[str, Versions]:
+def _masks(name: str, logits: Float32Array, geometry: Float32Array) -> dict[str, Versions]:
     masks = Masks(logits, geometry, np.arange(WINDOWS), threshold=-0.5, height=HEIGHT, width=WIDTH)
 
     return {
@@ -138,9 +138,9 @@ def suppression_cases() -> dict[str, Versions]:
 
 
 def selection_cases() -> dict[str, Versions]:
-    """100 of the windows that eight levels of a 640x480 picture have, with smooth random scores."""
+    """100 of the windows that eight levels of a 640x480 image have, with smooth random scores."""
     generator = np.random.default_rng(4)
-    grids: list[Floats] = []
+    grids: list[Float32Array] = []
     factors = []
     for rows, columns in (
         (7, 9),
@@ -169,7 +169,7 @@ def selection_cases() -> dict[str, Versions]:
             size=160,
             stride=16,
             padding=16,
-            window_nms=0.8,
+            window_nms_iou=0.8,
         )
 
     windows = sum(grid.size for grid in grids)
@@ -177,7 +177,7 @@ def selection_cases() -> dict[str, Versions]:
 
 
 def copy_cases() -> dict[str, Versions]:
-    """The patches of 100 windows, and one picture on the canvas of a level."""
+    """The patches of 100 windows, and one image on the canvas of a level."""
     generator = np.random.default_rng(3)
     maps = [generator.standard_normal((1, 16, 140, 180)).astype(np.float32)]
     patches = np.empty((WINDOWS, 16, 40, 40), np.float32)

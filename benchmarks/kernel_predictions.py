@@ -3,10 +3,10 @@
 
     python benchmarks/kernel_predictions.py docs/kernel_predictions.md
 
-Shapes are those of the shipped bundle on a picture of 640 x 480 and, for pooling and upsampling,
+Shapes are those of the shipped bundle on an image of 640 x 480 and, for pooling and upsampling,
 those of MultiPathNet on VGG-16 and of the first step of SharpMask on ResNet-50.
 
-Bytes are those that no version can do without: inputs read once, outputs written once. Operations
+UInt8Array are those that no version can do without: inputs read once, outputs written once. Operations
 are additions, multiplications, comparisons and divisions of the arithmetic as it is defined, each
 counted as one. The prediction is the larger of the bytes over the bandwidth and the operations over
 half of the peak rate. It leaves out what a launch takes, which for the short ones is most.
@@ -21,7 +21,7 @@ from math import ceil, prod
 from pathlib import Path
 
 from foveate.bundle import Bundle
-from foveate.runtime.plan import Plan
+from foveate.runtime.sizes import Plan
 
 _BLEND = 9  # three mixes of a difference, a product and a sum
 _DECODING = 70  # of a box, of which an exponential takes about 20, twice
@@ -37,7 +37,7 @@ class Gpu:
     """A GPU by its maker's figures.
 
     Args:
-        bandwidth: Bytes a second.
+        bandwidth: UInt8Array a second.
         rate: float32 operations a second outside of tensor cores.
         wide_rate: The same in float64.
     """
@@ -76,11 +76,11 @@ GPUS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """Bytes and operations of one call.
+    """UInt8Array and operations of one call.
 
     Args:
-        read: Bytes read.
-        written: Bytes written.
+        read: UInt8Array read.
+        written: UInt8Array written.
         operations: float32 and integer operations.
         wide_operations: float64 operations.
     """
@@ -92,7 +92,7 @@ class Cost:
 
     @property
     def bytes(self) -> float:
-        """Bytes moved."""
+        """UInt8Array moved."""
         return self.read + self.written
 
     @property
@@ -103,18 +103,18 @@ class Cost:
     @classmethod
     def of_pyramid(
         cls,
-        picture: tuple[int, int],
+        image: tuple[int, int],
         levels: Sequence[tuple[tuple[int, int], tuple[int, int]]],
         itemsize: int = 4,
     ) -> Cost:
-        """Count laying a picture on canvases in one launch.
+        """Count laying an image on canvases in one launch.
 
         Args:
-            picture: Rows and columns.
-            levels: Rows and columns of the picture there, and of the canvas.
-            itemsize: Bytes of an element of the canvases.
+            image: Rows and columns.
+            levels: Rows and columns of the image there, and of the canvas.
+            itemsize: UInt8Array of an element of the canvases.
         """
-        pixels = prod(picture)
+        pixels = prod(image)
         operations = sum(
             3 * (_BLEND * prod(size) if prod(size) >= pixels else 2 * pixels) for size, _ in levels
         )
@@ -141,9 +141,9 @@ class Cost:
         return cls(read=read, written=written, operations=channels * pixels)
 
     @classmethod
-    def of_paste(cls, windows: int, size: int, picture: tuple[int, int], pasted: float) -> Cost:
-        """Count the masks of windows as bits; ``pasted``: pixels of all windows in the picture."""
-        height, width = picture
+    def of_paste(cls, windows: int, size: int, image: tuple[int, int], pasted: float) -> Cost:
+        """Count the masks of windows as bits; ``pasted``: pixels of all windows in the image."""
+        height, width = image
         bits = windows * height * -(-width // 32) * 4
         return cls(
             read=4 * windows * (size * size + 4),
@@ -225,7 +225,7 @@ class Cost:
 
     @classmethod
     def of_resize(cls, old: tuple[int, int], new: tuple[int, int]) -> Cost:
-        """Count resizing a picture of bytes; rows and columns."""
+        """Count resizing an image of bytes; rows and columns."""
         pixels, resized = prod(old), prod(new)
         operations = 3 * (_BLEND * resized if resized >= pixels else 2 * pixels)
         return cls(read=3 * pixels, written=3 * resized, operations=operations)
@@ -237,7 +237,7 @@ def _bin_lengths(length: int, bins: int) -> list[int]:
 
 
 HEIGHT, WIDTH = 480, 640
-BOX = 160.0  # side of each box that is pooled, in pixels of the picture
+BOX = 160.0  # side of each box that is pooled, in pixels of the image
 MAP, STRIDE = (512, 38, 50), 16  # conv5 of VGG-16
 
 HEAD = """\
@@ -245,7 +245,7 @@ HEAD = """\
 
 Written by `python benchmarks/kernel_predictions.py docs/kernel_predictions.md`, which counts from the shapes; a test compares. **Predictions, not measurements**: no GPU was at hand. The time is the larger of
 the bytes over the bandwidth and the operations over half of the peak rate. Launches are left out, some microseconds each, and so are dependent passes ([kernels.md](kernels.md) counts both): selection,
-suppression and the small operations on boxes will be bound by those. Bytes are inputs read once and outputs written once, operations those of the arithmetic as it is
+suppression and the small operations on boxes will be bound by those. UInt8Array are inputs read once and outputs written once, operations those of the arithmetic as it is
 defined, float64 where it is; comparisons of integers count as float32.
 
 Bandwidth in TB/s and float32 outside of tensor cores in TFLOP/s, by the makers' data sheets; float64 is a half of that on H100 and 1/64 on the others: {gpus}.
@@ -281,12 +281,12 @@ def report() -> str:
 
 
 def workload() -> dict[str, Cost]:
-    """Return the operations of one picture."""
+    """Return the operations of one image."""
     manifest = Bundle.open("mini").manifest
     plan = Plan.of(HEIGHT, WIDTH, manifest.pyramid, manifest.windows, manifest.features)
     windows, classes = manifest.select.top_k, len(manifest.class_names) + 1
     assert manifest.classify is not None
-    top_n = manifest.classify.top_n
+    max_detections = manifest.classify.max_detections
     cells = sum(level.rows * level.columns for level in plan.levels)
     levels = [
         ((level.height, level.width), (level.canvas_height, level.canvas_width))
@@ -317,10 +317,10 @@ def workload() -> dict[str, Cost]:
         "`take_boxes`, 100 boxes": Cost.of_taking(100),
         f"`decode_boxes`, {windows} boxes, {classes} classes": Cost.of_decoding(windows, classes),
         f"`finish`, {windows} boxes, {classes - 1} classes, all above the score": Cost.of_finish(
-            windows, classes - 1, 1.0, top_n
+            windows, classes - 1, 1.0, max_detections
         ),
         f"`finish`, {windows} boxes, {classes - 1} classes, one candidate in ten": Cost.of_finish(
-            windows, classes - 1, 0.1, top_n
+            windows, classes - 1, 0.1, max_detections
         ),
         f"`roi_max_pool`, 1,000 ROIs of {BOX:.0f} px, 512 x 38 x 50": Cost.of_roi_max_pool(
             MAP, regions

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How much the features of a window depend on whether it is seen as a patch or in its picture.
+"""How much the features of a window depend on whether it is seen as a patch or in its image.
 
-A patch has padding where the picture has neighbours. DeepMask trains on patches and runs on
-pictures, so whatever differs is lost on it. Run: `python benchmarks/patch_context.py`.
+A patch has padding where the image has neighbours. DeepMask trains on patches and runs on
+images, so whatever differs is lost on it. Run: `python benchmarks/patch_context.py`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import Tensor
 
 import foveate
 from foveate.bundle import Bundle
-from foveate.export.bundle_weights import cascade_from_bundle
+from foveate.export.execution.bundle_weights import cascade_from_bundle
 from foveate.models import SharpMask
 from foveate.models.deepmask import STRIDE
 from foveate.models.sharpmask import SKIP_STRIDES
@@ -26,19 +26,19 @@ STEP = 6 * STRIDE
 """Pixels from one window that is compared to the next."""
 
 
-def measure(network: SharpMask, picture: Tensor) -> dict[str, list[float]]:
-    """Compare the windows whose patches lie inside a picture.
+def measure(network: SharpMask, image: Tensor) -> dict[str, list[float]]:
+    """Compare the windows whose patches lie inside an image.
 
     Args:
         network: SharpMask, in evaluation mode.
-        picture: (H, W, 3) uint8 RGB, H and W multiples of 16.
+        image: (H, W, 3) uint8 RGB, H and W multiples of 16.
 
     Returns:
         For each window: the root mean square of the difference of its stride-16 features over that
         of the features, the difference of the score's logit, and the IoU of the refined masks.
     """
     deepmask = network.deepmask
-    normalised = deepmask.trunk.normalisation(picture[None])
+    normalised = deepmask.trunk.normalisation(image[None])
     side, context, window = deepmask.patch_side, deepmask.context, deepmask.window
     found: dict[str, list[float]] = {"features": [], "score logit": [], "mask IoU": []}
     with torch.inference_mode():
@@ -70,18 +70,18 @@ def measure(network: SharpMask, picture: Tensor) -> dict[str, list[float]]:
 def main() -> None:
     """Print the medians and 90th percentiles over the shipped photographs."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--side", type=int, default=640, help="longer side of the pictures")
+    parser.add_argument("--side", type=int, default=640, help="longer side of the images")
     side = parser.parse_args().side
     network = cascade_from_bundle(Bundle.open("mini")).proposals
     assert isinstance(network, SharpMask)
     found: dict[str, list[float]] = {}
-    for file in sorted((Path(foveate.__file__).parent / "photographs").glob("*.jpg")):
-        picture = cv2.imread(str(file), cv2.IMREAD_COLOR_RGB)
-        assert picture is not None
-        scale = side / max(picture.shape[:2])
-        height, width = (round(n * scale / STRIDE) * STRIDE for n in picture.shape[:2])
-        picture = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
-        for name, values in measure(network, torch.from_numpy(picture)).items():
+    for file in sorted((Path(foveate.__file__).parent / "assets" / "images").glob("*.jpg")):
+        image = cv2.imread(str(file), cv2.IMREAD_COLOR_RGB)
+        assert image is not None
+        scale = side / max(image.shape[:2])
+        height, width = (round(n * scale / STRIDE) * STRIDE for n in image.shape[:2])
+        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+        for name, values in measure(network, torch.from_numpy(image)).items():
             found.setdefault(name, []).extend(values)
     for name, values in found.items():
         low, middle, high = np.quantile(values, (0.1, 0.5, 0.9))

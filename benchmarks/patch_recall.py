@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The average recall that is lost because training sees patches and inference sees pictures.
+"""The average recall that is lost because training sees patches and inference sees images.
 
-    python benchmarks/patch_recall.py data/mini --pictures 20
+    python benchmarks/patch_recall.py data/mini --images 20
 
 Pipelines with the same weights, which differ in what a window of the pyramid sees: the whole
 level around it, as in use; for its mask only a patch like training's, with padding beyond the 16
 pixels of context; with --scores, in a third one, for its score as well, which takes minutes a
-picture on a processor. Selection, suppression and pasting are the pipeline's own.
+image on a processor. Selection, suppression and pasting are the pipeline's own.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from torch.nn import functional
 
 from foveate.arrays import Array
 from foveate.bundle import Bundle
-from foveate.export.bundle_weights import cascade_from_bundle
-from foveate.export.torch_engine import torch_functions
+from foveate.evaluation import GroundTruth, evaluate
+from foveate.export.execution.bundle_weights import cascade_from_bundle
+from foveate.export.execution.torch_engine import torch_functions
 from foveate.models import SharpMask
 from foveate.models.deepmask import STRIDE
-from foveate.runtime import Options, Pipeline
+from foveate.runtime import Pipeline, PipelineOptions
 from foveate.runtime.engines import FunctionEngine
-from foveate.training.evaluation import GroundTruth, evaluate
 
 FIGURES = ("mask AR@10", "mask AR@100", "mean best overlap")
 BATCH = 64
@@ -59,13 +59,13 @@ class PatchMode:
         self._levels: list[Tensor] = []
 
     def forget(self) -> None:
-        """Drop the levels of the last picture."""
+        """Drop the levels of the last image."""
         self._levels.clear()
 
     def propose(self, inputs: dict[str, Array]) -> dict[str, Array]:
         """Score the windows of a level, and number them."""
         outputs = {name: np.array(values) for name, values in self._whole(inputs).items()}
-        level = torch.from_numpy(np.array(inputs["picture"]))
+        level = torch.from_numpy(np.array(inputs["image"]))
         context = self._network.deepmask.context
         # The canvas ends in what fills it, and so does a patch that reaches over its edge.
         padded = functional.pad(level, (context,) * 4) + _ring(level, context)
@@ -113,7 +113,7 @@ def pipeline(bundle: Bundle, mode: PatchMode | None, top_k: int) -> Pipeline:
         name: FunctionEngine(spec.inputs, spec.outputs, functions[name])
         for name, spec in bundle.manifest.stages.items()
     }
-    return Pipeline(bundle, engines, options=Options(top_k=top_k))
+    return Pipeline(bundle, engines, options=PipelineOptions(top_k=top_k))
 
 
 def main() -> None:
@@ -121,21 +121,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("dataset", type=Path)
     parser.add_argument("--bundle", default="mini")
-    parser.add_argument("--pictures", type=int, default=30)
+    parser.add_argument("--images", type=int, default=30)
     parser.add_argument("--top-k", type=int, default=100)
     parser.add_argument("--scores", action="store_true", help="score by patches too; takes long")
     parser.add_argument("--json", type=Path, help="write the result here")
     arguments = parser.parse_args()
     bundle = Bundle.open(arguments.bundle)
-    truth = GroundTruth.open(arguments.dataset, limit=arguments.pictures)
-    modes = {"whole picture": None, "masks from patches": PatchMode(bundle, scores=False)}
+    truth = GroundTruth.open(arguments.dataset, limit=arguments.images)
+    modes = {"whole image": None, "masks from patches": PatchMode(bundle, scores=False)}
     if arguments.scores:
         modes["masks and scores from patches"] = PatchMode(bundle, scores=True)
     result: dict[str, Any] = {
         "bundle": bundle.manifest.name,
-        "pictures": len(truth.pictures),
+        "images": len(truth.images),
         "objects": len(truth.objects),
-        "proposals a picture": arguments.top_k,
+        "proposals an image": arguments.top_k,
         "machine": {"processor": platform.machine(), "cores": os.cpu_count()},
         "versions": {name: metadata.version(name) for name in ("torch", "numpy")},
         "figures, with 95 % intervals": {},

@@ -3,7 +3,7 @@
 
     python benchmarks/precisions.py mini mini-int8 --json benchmarks/results/precisions.json
 
-All run in one process, in turns, on the same picture. Ratios are taken round by round, against the
+All run in one process, in turns, on the same image. Ratios are taken round by round, against the
 first bundle. The seconds of a stage are those between its neighbours on its stream.
 """
 
@@ -21,16 +21,16 @@ import cv2
 import numpy as np
 
 import foveate
-from foveate.arrays import Bytes
+from foveate.arrays import UInt8Array
 from foveate.bundle import Bundle
 from foveate.runtime import Pipeline
 from foveate.runtime.devices import Buffer, Stream
-from foveate.runtime.devices.host import host_stream
+from foveate.runtime.devices.cpu import cpu_stream
 from foveate.runtime.engines import Engine
 from foveate.runtime.loading import open_engines
 
 WARM_UP = 2
-WHOLE = "picture"
+WHOLE = "image"
 Seconds = dict[str, list[float]]
 """Stage, or `WHOLE` -> seconds a round."""
 
@@ -39,19 +39,19 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("bundles", nargs="+")
-    parser.add_argument("--picture", type=Path, help="scaled to 640x480; the cat by default")
+    parser.add_argument("--image", type=Path, help="scaled to 640x480; the cat by default")
     parser.add_argument("--rounds", type=int, default=25)
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--json", type=Path, help="write the result here")
     arguments = parser.parse_args()
-    picture = _picture(arguments.picture)
+    image = _image(arguments.image)
     result = {
         "machine": _processor(),
         "versions": {name: metadata.version(name) for name in ("onnxruntime-gpu", "numpy")},
-        "picture": [picture.shape[1], picture.shape[0]],
+        "image": [image.shape[1], image.shape[0]],
         "rounds": arguments.rounds,
         "threads": {
-            str(threads): _compared(arguments.bundles, threads, picture, arguments.rounds)
+            str(threads): _compared(arguments.bundles, threads, image, arguments.rounds)
             for threads in arguments.threads
         },
     }
@@ -77,23 +77,23 @@ class TimedEngine:
         first: int = 0,
     ) -> None:
         """Enqueue a run between two readings of the clock."""
-        host_stream(stream).enqueue(self._add, -1)
+        cpu_stream(stream).enqueue(self._add, -1)
         self._engine.enqueue(bindings, stream, rows=rows, first=first)
-        host_stream(stream).enqueue(self._add, 1)
+        cpu_stream(stream).enqueue(self._add, 1)
 
     def _add(self, sign: int) -> None:
         self._seconds[-1] += sign * time.perf_counter()
 
 
-def _compared(names: list[str], threads: int, picture: Bytes, rounds: int) -> dict[str, Any]:
+def _compared(names: list[str], threads: int, image: UInt8Array, rounds: int) -> dict[str, Any]:
     measured = {name: Measured(name, threads) for name in names}
     for own in measured.values():
         for _ in range(WARM_UP):
-            own.run(picture)
+            own.run(image)
         own.forget()
     for _ in range(rounds):
         for own in measured.values():
-            own.run(picture)
+            own.run(image)
     base = measured[names[0]].seconds
     return {Path(name).name: _summary(own.seconds, base) for name, own in measured.items()}
 
@@ -106,16 +106,16 @@ class Measured:
         engines = open_engines(bundle, "auto", threads)
         self.seconds: Seconds = {stage: [] for stage in (WHOLE, *engines)}
         timed = {stage: TimedEngine(own, self.seconds[stage]) for stage, own in engines.items()}
-        options = foveate.Options(threads=threads)
+        options = foveate.PipelineOptions(threads=threads)
         self._pipeline = Pipeline(bundle, timed, options=options)
         self._run = self._pipeline if "classify" in engines else self._pipeline.propose
 
-    def run(self, picture: Bytes) -> None:
+    def run(self, image: UInt8Array) -> None:
         """Measure a round."""
         for values in self.seconds.values():
             values.append(0.0)
         start = time.perf_counter()
-        self._run(picture)
+        self._run(image)
         self.seconds[WHOLE][-1] = time.perf_counter() - start
 
     def forget(self) -> None:
@@ -139,12 +139,12 @@ def _spread(values: list[float]) -> dict[str, float]:
     return {"median": float(middle), "low": float(low), "high": float(high)}
 
 
-def _picture(path: Path | None) -> Bytes:
-    path = path or Path(foveate.__file__).parent / "photographs" / "cat.jpg"
-    picture = cv2.imread(str(path), cv2.IMREAD_COLOR_RGB)
-    if picture is None:
-        raise SystemExit(f"precisions.py: {path} is no picture")
-    return cv2.resize(picture, (640, 480), interpolation=cv2.INTER_AREA).astype(np.uint8)
+def _image(path: Path | None) -> UInt8Array:
+    path = path or Path(foveate.__file__).parent / "assets" / "images" / "cat.jpg"
+    image = cv2.imread(str(path), cv2.IMREAD_COLOR_RGB)
+    if image is None:
+        raise SystemExit(f"precisions.py: {path} is no image")
+    return cv2.resize(image, (640, 480), interpolation=cv2.INTER_AREA).astype(np.uint8)
 
 
 def _processor() -> str:
@@ -156,7 +156,7 @@ def _processor() -> str:
 
 
 def _table(result: Mapping[str, Any]) -> str:
-    lines = [f"{result['machine']}, {result['rounds']} rounds, picture {result['picture']}"]
+    lines = [f"{result['machine']}, {result['rounds']} rounds, image {result['image']}"]
     for threads, bundles in result["threads"].items():
         for name, stages in bundles.items():
             lines.append(f"{name}, {threads} thread(s)")

@@ -3,7 +3,7 @@
 
     python benchmarks/roi_pooling_body.py --json benchmarks/results/roi_pooling_body.json
 
-The maps are those of VGG-16, the last of a 600x800 picture and three of an 800x1000 one; the regions are
+The maps are those of VGG-16, the last of a 600x800 image and three of an 800x1000 one; the regions are
 1,000 boxes and what a foveal classifier looks at, the same boxes 1.5, 2 and 4 times as large. Both run
 in one process, in turns, with the same threads. Memory is the peak of a process of its own, which
 loads the model and runs it once as Foveate's sessions do.
@@ -26,7 +26,7 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from foveate.export.operators import DOMAIN, attach_bodies
+from foveate.export.to_onnx.operators import DOMAIN, attach_bodies
 
 REGIONS, SIDE = 1000, 7
 MAPS = {
@@ -86,13 +86,13 @@ def _measure(name: str, scale: float, rounds: int, threads: int) -> dict[str, An
 
 
 def _inputs(name: str, scale: float) -> dict[str, NDArray[np.float32]]:
-    """Boxes with sides of 32 to 400 pixels, even in their logarithm, inside the picture; then scaled."""
+    """Boxes with sides of 32 to 400 pixels, even in their logarithm, inside the image; then scaled."""
     channels, height, width, stride = MAPS[name]
     rng = np.random.default_rng(0)
     features = rng.standard_normal((1, channels, height, width), np.float32)
     sides = np.exp(rng.uniform(np.log(32), np.log(400), (REGIONS, 2)))
-    picture = np.array([width, height]) * stride
-    low = rng.uniform(0, 1, (REGIONS, 2)) * (picture - sides)
+    image = np.array([width, height]) * stride
+    low = rng.uniform(0, 1, (REGIONS, 2)) * (image - sides)
     centre, half = low + sides / 2, sides / 2 * scale
     boxes = np.hstack([np.zeros((REGIONS, 1)), centre - half, centre + half])
     return {"features": features, "rois": boxes.astype(np.float32)}

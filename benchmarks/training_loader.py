@@ -26,15 +26,15 @@ import numpy as np
 import torch
 
 import foveate
+from foveate.datasets import CocoDataset, find_splits
 from foveate.models import DeepMask, build
-from foveate.training.dataset import CocoDataset, find_splits
 from foveate.training.distributed import World
-from foveate.training.legacy import LegacyOptions
 from foveate.training.loader import Drawn, Loader
-from foveate.training.published.plans import window_plan
-from foveate.training.published.schedules import DEEPMASK
-from foveate.training.published.sgd import SgdTraining, choose_precision
-from foveate.training.published.window_batches import WindowBatch
+from foveate.training.original.legacy import LegacyOptions
+from foveate.training.original.plans import window_plan
+from foveate.training.original.schedules import DEEPMASK
+from foveate.training.original.sgd import SgdTraining, choose_precision
+from foveate.training.original.window_batches import WindowBatch
 
 WANTED = 3.0
 
@@ -151,17 +151,17 @@ def _summary(rounds: list[tuple[float, float]], arguments: argparse.Namespace) -
 
 def _composed(directory: Path) -> Path:
     """Write 640 x 480 JPEGs with eight polygons each, as large as COCO's."""
-    photographs = sorted((Path(foveate.__file__).parent / "photographs").glob("*.jpg"))
+    photographs = sorted((Path(foveate.__file__).parent / "assets" / "images").glob("*.jpg"))
     rng = np.random.default_rng(0)
-    (directory / "train" / "pictures").mkdir(parents=True)
+    (directory / "train" / "images").mkdir(parents=True)
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     for number in range(1, 41):
-        picture = cv2.imread(str(photographs[number % len(photographs)]))
-        assert picture is not None
+        image = cv2.imread(str(photographs[number % len(photographs)]))
+        assert image is not None
         name = f"{number}.jpg"
-        resized = cv2.resize(picture, (640, 480))
-        cv2.imwrite(str(directory / "train" / "pictures" / name), resized)
+        resized = cv2.resize(image, (640, 480))
+        cv2.imwrite(str(directory / "train" / "images" / name), resized)
         images.append({"id": number, "file_name": name, "width": 640, "height": 480})
         for _ in range(8):
             centre, radius = rng.uniform((100, 100), (540, 380)), rng.uniform(15, 95)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Find the objects of a picture, list them, and save the picture with their outlines.
+"""Find the objects of an image, list them, and save the image with their outlines.
 
 python examples/find_objects.py photo.jpg overlay.png
 """
@@ -14,13 +14,13 @@ import foveate
 
 
 def main() -> None:
-    """Run the shipped bundle on one picture."""
+    """Run the shipped bundle on one image."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("picture")
+    parser.add_argument("image")
     parser.add_argument("overlay")
     options = parser.parse_args()
 
-    detections = foveate.load("mini")(options.picture)
+    detections = foveate.load("mini")(options.image)
     for label, score, box in zip(
         detections.labels, detections.scores, detections.boxes, strict=True
     ):
@@ -29,7 +29,7 @@ def main() -> None:
             f"{detections.class_names[label]:12} {score:.2f}  "
             f"from ({x0:.0f}, {y0:.0f}) to ({x1:.0f}, {y1:.0f})"
         )
-    overlay = detections.draw(options.picture)
+    overlay = detections.draw(options.image)
     cv2.imwrite(options.overlay, cv2.cvtColor(overlay, cv2.COLOR_RGB2BGR))
 
 

@@ -22,14 +22,14 @@ ROOT = Path(__file__).parents[1]
 # Tests that need neither PyTorch nor ONNX.
 TESTS = (
     "test_masks.py",
-    "test_picture_files.py",
-    "test_pictures.py",
+    "test_image_files.py",
+    "test_images.py",
     "kernels/test_nms.py",
     "kernels/test_select_top_k.py",
 )
 # Pillow 11.3 writes such TIFF files wrongly.
-LEFT_OUT = "test_pictures.py::test_luma_and_chroma_become_rgb"
-HELP = "Find, outline and name the objects in pictures."
+LEFT_OUT = "test_images.py::test_luma_and_chroma_become_rgb"
+HELP = "Find, outline and name the objects in images."
 
 
 def main() -> int:
@@ -93,8 +93,8 @@ def check(python: Path, requirements: list[str], folder: Path) -> None:
     assert HELP in run(foveate, "run", "--help")
     # conftest.py imports ONNX, and older releases warn of what newer Pythons deprecate.
     options = ("--noconftest", "-p", "no:cacheprovider", "-o", "filterwarnings=", "--quiet")
-    tests = [f"tests/unit/{one}" for one in TESTS]
-    left_out = f"--deselect=tests/unit/{LEFT_OUT}"
+    tests = [f"tests/{one}" for one in TESTS]
+    left_out = f"--deselect=tests/{LEFT_OUT}"
     run(folder / "bin/python", "-m", "pytest", *options, left_out, *tests)
     shutil.rmtree(folder)
 

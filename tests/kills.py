@@ -26,14 +26,14 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 from PIL import Image
-from tests.unit.training_samples import NARROW, narrow_deepmask, write_dataset
+from tests.samples.training import NARROW, narrow_deepmask, write_dataset
 
 import foveate
 from foveate.bundle import Bundle
 from foveate.models.checkpoint import Cascade, CascadeInfo, load_checkpoint, save_checkpoint
 
 ROOT = Path(__file__).parents[1]
-IMAGES = Path(foveate.__file__).parent / "photographs"
+IMAGES = Path(foveate.__file__).parent / "assets" / "images"
 FINISHED_EVERY = 5  # kills, after which a run may end by itself
 
 
@@ -68,7 +68,7 @@ def _checkpoint(folder: Path) -> None:
 
 
 def _dataset(folder: Path) -> None:
-    write_dataset(folder / "data", pictures=1)
+    write_dataset(folder / "data", images=1)
     (folder / "data" / "train").rename(folder / "data" / "validation")
 
 
@@ -98,7 +98,7 @@ def _checkpoints(folder: Path) -> None:
 
 
 def _engines(folder: Path) -> None:
-    from foveate.engine_record import read_record
+    from foveate.bundle.engine_metadata import read_record
 
     for plan in folder.glob("engines/**/*.plan"):
         read_record(plan)

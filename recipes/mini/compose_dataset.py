@@ -36,7 +36,7 @@ def command(
     ],
     backgrounds: Annotated[
         Path,
-        typer.Option(help="Pictures without objects: a folder, or a .csv list of paths."),
+        typer.Option(help="Images without objects: a folder, or a .csv list of paths."),
     ],
     output: Annotated[Path, typer.Option(help="The data set: a folder that does not exist yet.")],
     *,
@@ -48,18 +48,18 @@ def command(
         str,
         typer.Option(
             help="train or validation: use this part only. Lists say what is where; folders are "
-            "split by families of like pictures, a quarter of them for validation."
+            "split by families of like images, a quarter of them for validation."
         ),
     ] = "",
     preset: Annotated[
         Preset, typer.Option(help="How rough: training is wide, validation is mild.")
     ] = Preset.TRAINING,
-    pictures: Annotated[int, typer.Option(min=1, help="How many pictures.")] = 1000,
-    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same pictures.")] = 0,
+    images: Annotated[int, typer.Option(min=1, help="How many images.")] = 1000,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same images.")] = 0,
     fixed: Annotated[
         Path | None,
         typer.Option(
-            help="A file that fixes split, options, pictures and seed, and the lists by checksum: "
+            help="A file that fixes split, options, images and seed, and the lists by checksum: "
             "a recipe's validation.json."
         ),
     ] = None,
@@ -71,19 +71,19 @@ def command(
     if fixed is not None:
         plan = FixedSet.read(fixed)
         plan.check(sources)
-        split, options, pictures, seed = plan.split, plan.options, plan.pictures, plan.seed
+        split, options, images, seed = plan.split, plan.options, plan.images, plan.seed
     library = sources.load(split)
     with progress() as advance:
         write_dataset(
             output,
             library,
             options,
-            pictures=pictures,
+            images=images,
             seed=seed,
             workers=workers,
             progress=partial(advance, "Composing"),
         )
-    say(f"{pictures} pictures of {len(library.class_names)} classes: {output}")
+    say(f"{images} images of {len(library.class_names)} classes: {output}")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ installed. FOLDER then holds
 
     debs/                     the packages (1.8 GB), each with the SHA-256 of `packages.csv`
     packages/PACKAGE/         the packages, unpacked
-    mini/{train,validation}/  composed pictures, in COCO's format
+    mini/{train,validation}/  composed images, in COCO's format
     rooms/{train,validation}/ rendered scenes, in COCO's format, of one class `thing`
 
 The scenes are rendered only where `--blender` names an interpreter with `bpy` 4.2 (the wheel of
@@ -105,7 +105,7 @@ def run(tool: str, *arguments: str, folder: Path) -> None:
         )
 
 
-def compose(folder: Path, packages: Path, pictures: int, workers: int) -> None:
+def compose(folder: Path, packages: Path, images: int, workers: int) -> None:
     """Compose the validation set and then the training set."""
     sources = Sources(
         cutouts=HERE / "cutouts.csv", backgrounds=HERE / "backgrounds.csv", packages=packages
@@ -113,14 +113,14 @@ def compose(folder: Path, packages: Path, pictures: int, workers: int) -> None:
     fixed = FixedSet.read(HERE / "validation.json")
     fixed.check(sources)
     plans = (
-        (fixed.split, fixed.options, fixed.pictures, fixed.seed),
-        ("train", training_options(), pictures, TRAINING_SEED),
+        (fixed.split, fixed.options, fixed.images, fixed.seed),
+        ("train", training_options(), images, TRAINING_SEED),
     )
     for split, options, count, seed in plans:
         if not (folder / split).exists():
             library = sources.load(split)
             write_dataset(
-                folder / split, library, options, pictures=count, seed=seed, workers=workers
+                folder / split, library, options, images=count, seed=seed, workers=workers
             )
         sys.stdout.write(f"{folder / split}: ready\n")
 
@@ -168,7 +168,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--pictures", type=int, default=8000, help="for training (8000)")
+    parser.add_argument("--images", type=int, default=8000, help="for training (8000)")
     parser.add_argument("--workers", type=int, default=2, help="processes (2)")
     parser.add_argument("--blender", type=Path, help="an interpreter with bpy: render scenes too")
     parser.add_argument(
@@ -183,7 +183,7 @@ def main() -> None:
         for package in read_packages(HERE / "packages.csv"):
             unpack(package, fetch(package, debs.resolve()), packages.resolve())
         if not arguments.packages_only:
-            compose(arguments.folder / "mini", packages, arguments.pictures, arguments.workers)
+            compose(arguments.folder / "mini", packages, arguments.images, arguments.workers)
         if arguments.blender and not arguments.packages_only:
             render(arguments.folder, packages, arguments.blender, arguments.scenes)
     except FoveateError as error:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Make the shipped bundle of a finished training: export, measure, write the model card.
 
-python recipes/mini/release.py runs/mini --data data --voc4 voc4 --output src/foveate/bundles/mini
+python recipes/mini/release.py runs/mini --data data --voc4 voc4 --output src/foveate/assets/bundles/mini
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import foveate
-from foveate.export.bundle_export import ExportOptions, export_bundle
+from foveate.evaluation import Figure, GroundTruth, evaluate
+from foveate.export.to_onnx.bundle_export import ExportOptions, export_bundle
 from foveate.models.checkpoint import Cascade, load_checkpoint
-from foveate.training.evaluation import Figure, GroundTruth, evaluate
 
 HERE = Path(__file__).parent
 Figures = dict[str, Figure]
@@ -59,7 +59,7 @@ def main() -> None:
 def _measure(cascade: Cascade, truth: GroundTruth, task: str) -> Figures:
     with tempfile.TemporaryDirectory() as scratch:
         bundle = export_bundle(cascade, Path(scratch) / "bundle")
-        pipeline = foveate.load(bundle.root, options=foveate.Options(min_score=0.0))
+        pipeline = foveate.load(bundle.root, options=foveate.PipelineOptions(score_threshold=0.0))
         report = evaluate(
             pipeline, truth, task="proposals" if task == "proposals" else "detections"
         )
@@ -90,7 +90,7 @@ def _card(
             classes=", ".join(cascade.info.class_names),
             trained="; ".join(f"{name}: {value}" for name, value in training.items()),
             weights=files.provenance["weights_sha256"],
-            validation_pictures=len(validation.pictures),
+            validation_images=len(validation.images),
             validation_objects=len(validation.objects),
             voc_objects=len(photographs.objects),
             class_rows="\n".join(f"| {name} | {_cell(value)} |" for name, value in classes.items()),
@@ -114,7 +114,7 @@ def _cells(measured: dict[str, Figures]) -> Iterator[tuple[str, str]]:
         yield f"{network}_voc", _cell(voc["mean best overlap"])
         yield (
             f"{network}_voc_large",
-            _cell(voc["mean best overlap, at least 1 % of the picture"]),
+            _cell(voc["mean best overlap, at least 1 % of the image"]),
         )
     detections = measured["detections"]
     for name in ("AP", "AP50", "AP75"):

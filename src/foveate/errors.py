@@ -4,7 +4,7 @@
 ::
 
     FoveateError
-    ├── InputError             a picture or another file given by the user
+    ├── InputError             an image or another file given by the user
     ├── OptionError            an argument or option with an impossible value
     ├── BundleError            a bundle that is damaged, incomplete or too new
     ├── BackendError           a device, engine or library that does not work here
@@ -54,7 +54,7 @@ class FoveateError(Exception):
 
 
 class InputError(FoveateError):
-    """A picture or another file given by the user cannot be used."""
+    """An image or another file given by the user cannot be used."""
 
 
 class OptionError(FoveateError):
@@ -90,7 +90,7 @@ class MissingExtraError(BackendError):
 
 
 class DataError(FoveateError):
-    """A data set, its annotations or its source pictures cannot be used."""
+    """A data set, its annotations or its source images cannot be used."""
 
 
 class ModelError(FoveateError):

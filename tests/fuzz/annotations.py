@@ -15,9 +15,9 @@ import numpy as np
 from pycocotools import mask as coco_mask
 from tests.fuzz.harness import Campaign
 
+from foveate.datasets import find_splits
 from foveate.errors import DataError
-from foveate.training.dataset import find_splits
-from foveate.training.evaluation import GroundTruth, Resampling, evaluate_results, read_results
+from foveate.evaluation import GroundTruth, Resampling, evaluate_results, read_results
 from foveate.training.sampling import ProposalTable
 
 __all__ = ["CAMPAIGNS"]
@@ -202,7 +202,7 @@ def draw(folder: Path) -> None:
 
 
 def damaged_set(rng: np.random.Generator, folder: Path) -> Path:
-    draw(folder / "pictures")
+    draw(folder / "images")
     (folder / "annotations.json").write_bytes(changed(rng, coco(rng)))
     return folder
 

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tests.conftest import write_contrast_bundle
 from tests.fuzz.harness import Campaign
 from tests.fuzz.wrong_values import random_change
-from tests.unit.conftest import write_contrast_bundle
 
 __all__ = ["CAMPAIGNS"]
 
@@ -118,18 +118,18 @@ def _damaged(content: bytes, rng: np.random.Generator) -> bytes:
 
 
 def use(path: Path) -> None:
-    """Open a bundle, load it, and find something in a small picture."""
+    """Open a bundle, load it, and find something in a small image."""
     import foveate
     from foveate.bundle import Bundle
 
     Bundle.open(path)
-    picture = np.zeros((48, 64, 3), np.uint8)
-    picture[10:30, 20:50, 1] = 255
-    with foveate.load(path, options=foveate.Options(threads=1)) as pipeline:
+    image = np.zeros((48, 64, 3), np.uint8)
+    image[10:30, 20:50, 1] = 255
+    with foveate.load(path, options=foveate.PipelineOptions(threads=1)) as pipeline:
         if "classify" in pipeline.engines:
-            pipeline(picture)
+            pipeline(image)
         else:
-            pipeline.propose(picture)
+            pipeline.propose(image)
     shutil.rmtree(path, ignore_errors=True)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Damaged image files of every format that is read: `read_picture` returns a picture or an error."""
+"""Damaged opened files of every format that is read: `read_image` returns an image or an error."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ import numpy as np
 from PIL import Image
 from tests.fuzz.harness import Campaign
 
-from foveate.pictures import MAX_PIXELS, read_picture
+from foveate.images.reading import MAX_PIXELS, read_image
 
 __all__ = ["CAMPAIGNS", "samples"]
 
 HEIGHT, WIDTH = 45, 61
-# Lengths and sizes that overflow, that lie about the data, or that claim a huge picture.
+# Lengths and sizes that overflow, that lie about the data, or that claim a huge image.
 ODD_NUMBERS = (
     0,
     1,
@@ -45,9 +45,9 @@ def _colours() -> Image.Image:
 
 
 def _with_alpha() -> Image.Image:
-    image = _colours()
-    image.putalpha(Image.linear_gradient("L").resize(image.size))
-    return image
+    opened = _colours()
+    opened.putalpha(Image.linear_gradient("L").resize(opened.size))
+    return opened
 
 
 def _deep() -> Image.Image:
@@ -56,13 +56,13 @@ def _deep() -> Image.Image:
     )
 
 
-def _written(image: Image.Image, kind: str, **options: object) -> bytes:
+def _written(opened: Image.Image, kind: str, **options: object) -> bytes:
     exif = Image.Exif()
     exif[0x0112] = 6
     if kind in ("JPEG", "PNG", "WEBP", "AVIF"):
         options["exif"] = exif
     stream = io.BytesIO()
-    image.save(stream, kind, **options)
+    opened.save(stream, kind, **options)
     return stream.getvalue()
 
 
@@ -337,12 +337,12 @@ def _make(kind: str, rng: np.random.Generator, folder: Path) -> Path:
 
 
 def _use(path: Path) -> None:
-    picture = read_picture(path)
-    assert picture.dtype == np.uint8
-    assert picture.ndim == 3
-    assert picture.shape[2] == 3
-    assert 0 < picture.shape[0] * picture.shape[1] <= MAX_PIXELS
-    assert picture.flags.c_contiguous
+    image = read_image(path)
+    assert image.dtype == np.uint8
+    assert image.ndim == 3
+    assert image.shape[2] == 3
+    assert 0 < image.shape[0] * image.shape[1] <= MAX_PIXELS
+    assert image.flags.c_contiguous
 
 
 CAMPAIGNS = tuple(

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from tests.unit.kernels.upsampling import upsample_plan
+from tests.kernels.upsampling import upsample_plan
 
 from foveate.kernels.bilinear_upsample import reference as upsampling
 from foveate.kernels.op import Op

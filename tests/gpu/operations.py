@@ -2,7 +2,7 @@
 """Calls of every operation and kernel of a device, with what they must give.
 
 They run on a GPU (``tests/gpu``) and, where there is none, on the driver that interprets PTX
-(``tests/ptx/test_cuda_device.py``).
+(``tests/simulated_gpu/ptx/test_cuda_device.py``).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from foveate.kernels.op import Op
 from foveate.kernels.pyramid import PLACE, RESIZE
 from foveate.kernels.select_top_k import SELECT_TOP_K
 from foveate.kernels.take_boxes import TAKE_BOXES
-from foveate.runtime.devices import Buffer, Device, HostDevice
+from foveate.runtime.devices import Buffer, CpuDevice, Device
 
 Array: TypeAlias = np.ndarray
 
@@ -79,7 +79,7 @@ def run(device: Device, call: Call) -> list[Array]:
 
 def assert_right(device: Device, call: Call) -> None:
     """Compare with what the host gives, or the reference."""
-    for found, want in zip(run(device, call), run(HostDevice(), call), strict=True):
+    for found, want in zip(run(device, call), run(CpuDevice(), call), strict=True):
         if call.tolerance:
             difference = np.abs(found.astype(np.float64) - want.astype(np.float64))
             assert difference.max() <= call.tolerance
@@ -94,18 +94,18 @@ def _boxes(generator: np.random.Generator, count: int, extent: int) -> Array:
 
 
 def _resize(generator: np.random.Generator, scale: int) -> Call:
-    picture = generator.integers(0, 256, (20 * scale, 31 * scale, 3)).astype(np.uint8)
+    image = generator.integers(0, 256, (20 * scale, 31 * scale, 3)).astype(np.uint8)
     size = (10 * scale, 15 * scale)
     # The host rounds sums of bytes, OpenCV's way; the device rounds once.
-    return Call(op=RESIZE, inputs=[picture], outputs=[((*size, 3), "uint8")], tolerance=1)
+    return Call(op=RESIZE, inputs=[image], outputs=[((*size, 3), "uint8")], tolerance=1)
 
 
 def _place(generator: np.random.Generator, scale: int) -> Call:
-    picture = generator.integers(0, 256, (20 * scale, 31 * scale, 3)).astype(np.uint8)
+    image = generator.integers(0, 256, (20 * scale, 31 * scale, 3)).astype(np.uint8)
     std = (57.0, 58.0, 59.0)
     return Call(
         op=PLACE,
-        inputs=[picture],
+        inputs=[image],
         outputs=[((1, 3, 32 * scale, 48 * scale), "float32")],
         numbers={
             "height": 20 * scale,
@@ -136,7 +136,7 @@ def _select(generator: np.random.Generator, scale: int) -> Call:
             "size": 160,
             "stride": 16,
             "padding": 32,
-            "window_nms": 0.7,
+            "window_nms_iou": 0.7,
         },
     )
 
@@ -178,7 +178,7 @@ def _mask_boxes(generator: np.random.Generator, scale: int) -> Call:
         op=MASK_BOXES,
         inputs=[logits, geometry, existing],
         outputs=[((count, 4), "float32")],
-        numbers={"threshold": 0.1, "picture_height": 100, "picture_width": 120},
+        numbers={"threshold": 0.1, "image_height": 100, "image_width": 120},
     )
 
 
@@ -255,7 +255,7 @@ def _finish(generator: np.random.Generator, scale: int) -> Call:
             "mean": (0.125, -0.0625, -0.25, -0.5),
             "std": (0.25, 0.5, 0.25, 0.5),
             "calibration": (-0.5, 1.25, 0.25),
-            "min_score": 0.3,
+            "score_threshold": 0.3,
             "iou": 0.4,
             "height": 300,
             "width": 400,

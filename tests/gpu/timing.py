@@ -17,7 +17,7 @@ __all__ = ["Timing", "copy_bandwidth", "time_operations"]
 
 BYTE = np.dtype(np.uint8)
 ROUNDS, REPEATS = 9, 20
-SCALES = {"place": 20, "resize": 20}  # as large as pictures are
+SCALES = {"place": 20, "resize": 20}  # as large as images are
 
 
 class Timing(TypedDict):

@@ -34,8 +34,8 @@ from tests.mutation.mutations import PACKAGE, Mutant, draw
 
 TARGETS = (
     "runtime/", "kernels/", "export/precision/", "training/sampling/", "training/evaluation/",
-    "bundle.py", "manifest.py", "strict.py", "pictures.py", "export/bundle_export.py", "masks.py",
-    "detections.py", "rle.py", "training/calibration.py", "models/losses.py",
+    "bundle.py", "manifest.py", "strict.py", "images.py", "export/to_onnx/bundle_export.py", "masks.py",
+    "detections.py", "rle.py", "training/mini/calibration.py", "models/losses.py",
 )  # fmt: skip
 # What needs a GPU is run by no test here.
 LEFT_OUT = ("runtime/devices/cuda", "runtime/engines/tensorrt")

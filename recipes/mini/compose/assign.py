@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from compose.families import group, hash_picture, name_stem
+from compose.families import group, hash_image, name_stem
 from compose.library import load_background, load_cutout
 from compose.lists import Entry
 from compose.split import split_families
@@ -45,7 +45,7 @@ def assign_cutouts(
     families = group(
         [f"{entry.class_name}/{name_stem(entry.path)}" for entry in entries],
         [(entry.class_name, name_stem(entry.path)) for entry in entries],
-        _hashes(entries, lambda entry: load_cutout(entry, root).picture),
+        _hashes(entries, lambda entry: load_cutout(entry, root).image),
     )
     splits = split_families(
         [entry.class_name for entry in entries],
@@ -70,7 +70,7 @@ def assign_backgrounds(entries: Iterable[Entry], root: Path, *, share: float = 0
     families = group(
         ["/".join(filter(None, (entry.package, entry.path))) for entry in entries],
         [_background_stem(entry) for entry in entries],
-        _hashes(entries, lambda entry: load_background(entry, root).picture),
+        _hashes(entries, lambda entry: load_background(entry, root).image),
     )
     splits = split_families(
         [entry.class_name for entry in entries], families, share=share, salt=_SALT
@@ -92,7 +92,7 @@ def _hashes(
     entries: Sequence[Entry], decode: Callable[[Entry], NDArray[np.uint8]]
 ) -> list[NDArray[np.bool_]]:
     with ThreadPoolExecutor(2) as pool:
-        return list(pool.map(lambda entry: hash_picture(decode(entry)), entries))
+        return list(pool.map(lambda entry: hash_image(decode(entry)), entries))
 
 
 def _filled(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A composed data set on disk: COCO annotations and JPEG pictures."""
+"""A composed data set on disk: COCO annotations and JPEG images."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ def write_dataset(
     library: Library,
     options: ComposeOptions,
     *,
-    pictures: int,
+    images: int,
     seed: int,
     workers: int = 2,
     progress: _Progress | None = None,
 ) -> None:
-    """Compose `output/annotations.json` and `output/pictures/*.jpg`.
+    """Compose `output/annotations.json` and `output/images/*.jpg`.
 
     The bytes do not depend on the number of workers. Everything is written aside and renamed, so
     that an interrupted run leaves nothing.
@@ -48,37 +48,37 @@ def write_dataset(
         output: A directory that does not exist yet.
         library: What to compose from.
         options: How.
-        pictures: How many.
+        images: How many.
         seed: Of all chance.
         workers: Processes; 0 composes in this one.
-        progress: Called after each picture with the number of finished ones and of all.
+        progress: Called after each image with the number of finished ones and of all.
 
     Raises:
-        DataError: The output exists, or a picture cannot be composed.
+        DataError: The output exists, or an image cannot be composed.
         OptionError: A number is out of range.
     """
-    if pictures < 1 or workers < 0 or seed < 0:
+    if images < 1 or workers < 0 or seed < 0:
         raise OptionError(
-            "expected at least 1 picture and no negative seed or workers, found "
-            f"{pictures} pictures, seed {seed}, {workers} workers"
+            "expected at least 1 image and no negative seed or workers, found "
+            f"{images} images, seed {seed}, {workers} workers"
         )
     if output.exists():
         raise DataError("the output exists", file=output, remedy="delete it or name another one")
     with _aside(output) as folder:
-        (folder / "pictures").mkdir()
-        task = partial(_write_picture, folder, options, seed)
+        (folder / "images").mkdir()
+        task = partial(_write_image, folder, options, seed)
         annotations = _Annotations(library, options, seed)
         with _mapper(library, workers) as mapping:
-            for done, (image, objects) in enumerate(mapping(task, range(pictures)), start=1):
-                annotations.add(image, objects)
+            for done, (record, objects) in enumerate(mapping(task, range(images)), start=1):
+                annotations.add(record, objects)
                 if progress is not None:
-                    progress(done, pictures)
+                    progress(done, images)
         text = json.dumps(annotations.content, separators=(",", ":"))
         (folder / "annotations.json").write_text(text, encoding="utf-8")
 
 
 class _Annotations:
-    """COCO's document, growing picture by picture."""
+    """COCO's document, growing image by image."""
 
     def __init__(self, library: Library, options: ComposeOptions, seed: int) -> None:
         self.content: dict[str, Any] = {
@@ -95,9 +95,9 @@ class _Annotations:
             "annotations": [],
         }
 
-    def add(self, image: dict[str, Any], objects: list[dict[str, Any]]) -> None:
-        """Take a picture's entries; annotations are numbered here, from 1."""
-        self.content["images"].append(image)
+    def add(self, record: dict[str, Any], objects: list[dict[str, Any]]) -> None:
+        """Take an image's entries; annotations are numbered here, from 1."""
+        self.content["images"].append(record)
         for item in objects:
             item["id"] = len(self.content["annotations"]) + 1
             self.content["annotations"].append(item)
@@ -143,31 +143,31 @@ def _start_worker(library: Library, threads: int | None) -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _write_picture(folder: Path, options: ComposeOptions, seed: int, index: int) -> _Result:
+def _write_image(folder: Path, options: ComposeOptions, seed: int, index: int) -> _Result:
     if _library is None:
-        raise RuntimeError("a worker was given a picture before its library")
+        raise RuntimeError("a worker was given an image before its library")
     scene = compose_scene(_library, options, seed=seed, index=index)
     name = f"{index:06d}.jpg"
-    picture = cv2.cvtColor(scene.picture, cv2.COLOR_RGB2BGR)
-    _, content = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
-    (folder / "pictures" / name).write_bytes(content.tobytes())
+    image = cv2.cvtColor(scene.image, cv2.COLOR_RGB2BGR)
+    _, content = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
+    (folder / "images" / name).write_bytes(content.tobytes())
     return annotate(scene, image_id=index + 1, file_name=name)
 
 
 def annotate(scene: Scene, *, image_id: int, file_name: str) -> _Result:
-    """COCO's entries for a picture: its `images` item, and its `annotations` without ids.
+    """COCO's entries for an image: its `images` item, and its `annotations` without ids.
 
     Masks are run-length encoded; boxes are (x, y, width, height), tight about the mask.
     """
-    height, width = scene.picture.shape[:2]
-    image = {
+    height, width = scene.image.shape[:2]
+    record = {
         "id": image_id,
         "file_name": file_name,
         "width": width,
         "height": height,
         "background": scene.background.entry.path,
     }
-    return image, [_annotation(placed, image_id) for placed in scene.objects]
+    return record, [_annotation(placed, image_id) for placed in scene.objects]
 
 
 def _annotation(placed: Placed, image_id: int) -> dict[str, Any]:

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Families: pictures that show one and the same thing.
+"""Families: images that show one and the same thing.
 
-Two pictures are of one family when
+Two images are of one family when
 
 1. their names differ in marks of a variant only (`lion`, `lion-2`; `dumper`, `dumper_mirror`;
    `donkey`, `donkey_eating`) and they are of one class, or
 2. they look alike, or one looks like the other's mirror image, to a perceptual hash.
 
 A family is never shared between training and validation, and the bootstrap of evaluation draws
-families, not pictures.
+families, not images.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["group", "hash_picture", "is_alike", "name_stem"]
+__all__ = ["group", "hash_image", "is_alike", "name_stem"]
 
 # Words that tell variants, poses and states of one thing apart.
 _VARIANTS = frozenset(
@@ -50,19 +50,19 @@ def name_stem(path: str) -> str:
     return "_".join(word.removesuffix("s") for word in kept) or name.lower()
 
 
-def hash_picture(picture: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """The perceptual hash of a picture: signs of its lowest frequencies.
+def hash_image(image: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """The perceptual hash of an image: signs of its lowest frequencies.
 
     Args:
-        picture: (H, W, 3) or (H, W, 4), uint8. A fourth channel is alpha; the picture is then laid
+        image: (H, W, 3) or (H, W, 4), uint8. A fourth channel is alpha; the image is then laid
             over middle grey, and should be cropped to what is visible.
 
     Returns:
-        (2, 64) bool: of the picture and of its mirror image; of both the brightness.
+        (2, 64) bool: of the image and of its mirror image; of both the brightness.
     """
-    colour = picture[..., :3].astype(np.float32)
-    if picture.shape[2] == 4:
-        alpha = picture[..., 3:].astype(np.float32) / np.float32(255)
+    colour = image[..., :3].astype(np.float32)
+    if image.shape[2] == 4:
+        alpha = image[..., 3:].astype(np.float32) / np.float32(255)
         colour = colour * alpha + 127 * (1 - alpha)
     small = cv2.resize(colour.mean(axis=2), (32, 32), interpolation=cv2.INTER_AREA)
     return np.stack([_low_frequencies(small), _low_frequencies(small[:, ::-1])])
@@ -75,11 +75,11 @@ def _low_frequencies(small: NDArray[np.float32]) -> NDArray[np.bool_]:
 
 
 def is_alike(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> bool:
-    """Whether two pictures, or one and the other's mirror image, differ in few bits.
+    """Whether two images, or one and the other's mirror image, differ in few bits.
 
     Args:
-        one: (2, 64) bool, from `hash_picture`.
-        other: The same, of the other picture.
+        one: (2, 64) bool, from `hash_image`.
+        other: The same, of the other image.
     """
     return bool(np.count_nonzero(one[0] != other, axis=1).min() <= _ALIKE)
 
@@ -89,15 +89,15 @@ def group(
     stems: Sequence[Hashable],
     hashes: Sequence[NDArray[np.bool_]],
 ) -> list[str]:
-    """The family of each picture.
+    """The family of each image.
 
     Args:
         names: What a family is called by: that of its first member, in order of names.
-        stems: Pictures with equal stems are of one family.
-        hashes: Pictures with like hashes are of one family, see `is_alike`.
+        stems: Images with equal stems are of one family.
+        hashes: Images with like hashes are of one family, see `is_alike`.
 
     Returns:
-        A family's name for each picture.
+        A family's name for each image.
     """
     leader = list(range(len(names)))
 

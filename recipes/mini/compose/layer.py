@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Layers: a cut-out, scaled and turned, and how it is laid over a picture.
+"""Layers: a cut-out, scaled and turned, and how it is laid over an image.
 
 NOTE: everything that averages pixels (shrinking, turning, blurring) works on premultiplied colour,
 because the colour under a transparent pixel is arbitrary: averaged as it stands it would leak into
@@ -24,7 +24,7 @@ __all__ = ["Layer", "cast_shadow", "draw_layer", "feather", "lay_over", "overlap
 
 @dataclass(frozen=True, kw_only=True)
 class Layer:
-    """A thing to lay over a picture.
+    """A thing to lay over an image.
 
     Attributes:
         colour: (h, w, 3) float32 RGB, 0..255, premultiplied by alpha.
@@ -46,16 +46,16 @@ def draw_layer(
         options: How much of each.
         rng: The source of chance.
     """
-    picture = change_light(cutout.picture, options.light, rng)
+    image = change_light(cutout.image, options.light, rng)
     mirrored, turned, angle, stretch = rng.uniform(size=4)
     if mirrored < options.flip:
-        picture = picture[:, ::-1]
+        image = image[:, ::-1]
     limit = 180.0 if turned < options.upside_down else options.rotation
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     scale = min(larger_side / max(height, width), options.enlargement)
     aspect = np.exp(options.stretch * (stretch - 0.5))
     rgba = transform(
-        picture,
+        image,
         width=scale * width * aspect,
         height=scale * height / aspect,
         degrees=limit * (2 * angle - 1),
@@ -65,12 +65,12 @@ def draw_layer(
 
 
 def transform(
-    picture: NDArray[np.uint8], *, width: float, height: float, degrees: float
+    image: NDArray[np.uint8], *, width: float, height: float, degrees: float
 ) -> NDArray[np.float32]:
     """Scale a cut-out and turn it about its middle, on a canvas that holds all of it.
 
     Args:
-        picture: (H, W, 4) uint8 RGBA, not premultiplied.
+        image: (H, W, 4) uint8 RGBA, not premultiplied.
         width: The new width in pixels, before turning.
         height: The new height in pixels, before turning.
         degrees: The angle, anticlockwise.
@@ -78,8 +78,8 @@ def transform(
     Returns:
         (h, w, 4) float32 RGBA, 0..255, premultiplied, with a transparent margin.
     """
-    alpha = picture[..., 3:].astype(np.float32)
-    rgba = np.concatenate([picture[..., :3] * (alpha / 255), alpha], axis=2)
+    alpha = image[..., 3:].astype(np.float32)
+    rgba = np.concatenate([image[..., :3] * (alpha / 255), alpha], axis=2)
     size = (max(1, round(width)), max(1, round(height)))
     rgba = resize(rgba, size)
     angle = np.deg2rad(degrees)
@@ -110,21 +110,21 @@ def feather(rgba: NDArray[np.float32], sigma: float) -> Layer:
 
 
 def overlap(
-    layer_shape: tuple[int, ...], left: int, top: int, picture_shape: tuple[int, ...]
+    layer_shape: tuple[int, ...], left: int, top: int, image_shape: tuple[int, ...]
 ) -> tuple[tuple[slice, slice], tuple[slice, slice]] | None:
-    """Where a layer at (left, top) and a picture meet.
+    """Where a layer at (left, top) and an image meet.
 
     Args:
         layer_shape: (h, w, ...).
-        left: Column of the picture at which the layer begins; may be negative.
+        left: Column of the image at which the layer begins; may be negative.
         top: Row, likewise.
-        picture_shape: (H, W, ...).
+        image_shape: (H, W, ...).
 
     Returns:
-        The rows and columns of the layer, and those of the picture; None if they do not meet.
+        The rows and columns of the layer, and those of the image; None if they do not meet.
     """
-    first_row, last_row = max(0, top), min(picture_shape[0], top + layer_shape[0])
-    first_column, last_column = max(0, left), min(picture_shape[1], left + layer_shape[1])
+    first_row, last_row = max(0, top), min(image_shape[0], top + layer_shape[0])
+    first_column, last_column = max(0, left), min(image_shape[1], left + layer_shape[1])
     if first_row >= last_row or first_column >= last_column:
         return None
     return (
@@ -133,32 +133,32 @@ def overlap(
     )
 
 
-def lay_over(picture: NDArray[np.float32], layer: Layer, left: int, top: int) -> None:
-    """Lay a layer over a picture, in place.
+def lay_over(image: NDArray[np.float32], layer: Layer, left: int, top: int) -> None:
+    """Lay a layer over an image, in place.
 
     Args:
-        picture: (H, W, 3) float32 RGB, 0..255.
+        image: (H, W, 3) float32 RGB, 0..255.
         layer: What to lay over it.
-        left: Column of its left edge in the picture.
+        left: Column of its left edge in the image.
         top: Row of its upper edge.
     """
-    meeting = overlap(layer.alpha.shape, left, top, picture.shape)
+    meeting = overlap(layer.alpha.shape, left, top, image.shape)
     if meeting is None:
         return
     own, target = meeting
-    picture[target] *= 1 - layer.alpha[own][..., None]
-    picture[target] += layer.colour[own]
+    image[target] *= 1 - layer.alpha[own][..., None]
+    image[target] += layer.colour[own]
 
 
 def cast_shadow(
-    picture: NDArray[np.float32], layer: Layer, left: int, top: int, rng: np.random.Generator
+    image: NDArray[np.float32], layer: Layer, left: int, top: int, rng: np.random.Generator
 ) -> None:
     """Darken, in place, what lies to the side of a layer that is about to be laid there.
 
     Args:
-        picture: (H, W, 3) float32 RGB, 0..255.
+        image: (H, W, 3) float32 RGB, 0..255.
         layer: What casts the shadow.
-        left: Column of its left edge in the picture.
+        left: Column of its left edge in the image.
         top: Row of its upper edge.
         rng: Direction, distance, softness and strength are drawn.
     """
@@ -169,7 +169,7 @@ def cast_shadow(
     dark = blur(np.pad(layer.alpha, margin), sigma)
     shadow = Layer(colour=np.zeros((*dark.shape, 3), np.float32), alpha=np.float32(strength) * dark)
     lay_over(
-        picture,
+        image,
         shadow,
         left - margin + round(right * distance),
         top - margin + round(down * distance),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The pictures to compose from, decoded once and held in memory."""
+"""The images to compose from, decoded once and held in memory."""
 
 from __future__ import annotations
 
@@ -31,24 +31,24 @@ class Cutout:
 
     Attributes:
         entry: Where it comes from.
-        picture: (H, W, 4) uint8 RGBA, not premultiplied, cropped to what alpha shows.
+        image: (H, W, 4) uint8 RGBA, not premultiplied, cropped to what alpha shows.
     """
 
     entry: Entry
-    picture: NDArray[np.uint8]
+    image: NDArray[np.uint8]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Background:
-    """A picture without objects.
+    """An image without objects.
 
     Attributes:
         entry: Where it comes from.
-        picture: (H, W, 3) uint8 RGB.
+        image: (H, W, 3) uint8 RGB.
     """
 
     entry: Entry
-    picture: NDArray[np.uint8]
+    image: NDArray[np.uint8]
 
 
 _Loaded = TypeVar("_Loaded", Cutout, Background)
@@ -58,8 +58,8 @@ _Loaded = TypeVar("_Loaded", Cutout, Background)
 class Library:
     """Cut-outs by class and family, and backgrounds by family.
 
-    The nesting is what pictures are drawn by: first a class, then a family, then a member, so that
-    ten pictures of one thing weigh no more than one picture of another.
+    The nesting is what images are drawn by: first a class, then a family, then a member, so that
+    ten images of one thing weigh no more than one image of another.
 
     Attributes:
         class_names: In the order of category ids, which start at 1.
@@ -73,20 +73,20 @@ class Library:
 
 
 def load_cutout(entry: Entry, root: Path) -> Cutout:
-    """Decode a cut-out, crop it to its alpha and shrink it to what pictures can use.
+    """Decode a cut-out, crop it to its alpha and shrink it to what images can use.
 
     Raises:
         DataError: The file cannot be decoded, has no alpha, or its alpha cuts nothing out.
     """
     file = entry.locate(root)
-    picture = _decode(file, cv2.IMREAD_UNCHANGED, "cut-out")
-    if picture.ndim != 3 or picture.shape[2] != 4:
+    image = _decode(file, cv2.IMREAD_UNCHANGED, "cut-out")
+    if image.ndim != 3 or image.shape[2] != 4:
         raise DataError(
             "cut-out without an alpha channel",
             file=file,
             remedy="save it as RGBA with a transparent background, or leave it out",
         )
-    visible = picture[..., 3] > 127
+    visible = image[..., 3] > 127
     if np.count_nonzero(visible) < _MIN_OPAQUE:
         raise DataError(
             f"cut-out with fewer than {_MIN_OPAQUE} opaque pixels", file=file, remedy="leave it out"
@@ -97,27 +97,27 @@ def load_cutout(entry: Entry, root: Path) -> Cutout:
             file=file,
             remedy="make its background transparent, or leave it out",
         )
-    x, y, width, height = cv2.boundingRect((picture[..., 3] > 8).astype(np.uint8))
-    picture = picture[y : y + height, x : x + width, [2, 1, 0, 3]]
-    return Cutout(entry=entry, picture=_shrink(picture, _CUTOUT_SIDE))
+    x, y, width, height = cv2.boundingRect((image[..., 3] > 8).astype(np.uint8))
+    image = image[y : y + height, x : x + width, [2, 1, 0, 3]]
+    return Cutout(entry=entry, image=_shrink(image, _CUTOUT_SIDE))
 
 
 def load_background(entry: Entry, root: Path) -> Background:
-    """Decode a background and shrink it to what pictures can use.
+    """Decode a background and shrink it to what images can use.
 
     Raises:
         DataError: The file cannot be decoded or is too small.
     """
     file = entry.locate(root)
-    picture = _decode(file, cv2.IMREAD_COLOR, "background")
-    if min(picture.shape[:2]) < _MIN_BACKGROUND_SIDE:
+    image = _decode(file, cv2.IMREAD_COLOR, "background")
+    if min(image.shape[:2]) < _MIN_BACKGROUND_SIDE:
         raise DataError(
-            f"background of {picture.shape[1]} x {picture.shape[0]} pixels, expected at least "
+            f"background of {image.shape[1]} x {image.shape[0]} pixels, expected at least "
             f"{_MIN_BACKGROUND_SIDE} a side",
             file=file,
             remedy="leave it out",
         )
-    return Background(entry=entry, picture=_shrink(picture[..., ::-1], _BACKGROUND_SIDE))
+    return Background(entry=entry, image=_shrink(image[..., ::-1], _BACKGROUND_SIDE))
 
 
 def _decode(file: Path, flags: int, what: str) -> NDArray[np.uint8]:
@@ -131,24 +131,24 @@ def _decode(file: Path, flags: int, what: str) -> NDArray[np.uint8]:
         raise DataError(
             f"cannot decode the {what}", file=file, remedy="mend the file or leave it out"
         )
-    picture = np.asarray(decoded)
-    if picture.dtype == np.uint16:
-        picture = picture // 257
-    return picture.astype(np.uint8)
+    image = np.asarray(decoded)
+    if image.dtype == np.uint16:
+        image = image // 257
+    return image.astype(np.uint8)
 
 
-def _shrink(picture: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    """The picture with its longer side at most `side`; alpha weighs colours as it must."""
-    picture = np.ascontiguousarray(picture)
-    height, width = picture.shape[:2]
+def _shrink(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """The image with its longer side at most `side`; alpha weighs colours as it must."""
+    image = np.ascontiguousarray(image)
+    height, width = image.shape[:2]
     scale = side / max(height, width)
     if scale >= 1:
-        return picture
+        return image
     size = (max(1, round(scale * width)), max(1, round(scale * height)))
-    if picture.shape[2] == 3:
-        return resize(picture, size)
-    alpha = picture[..., 3:].astype(np.float32)
-    small = resize(picture[..., :3] * alpha, size)
+    if image.shape[2] == 3:
+        return resize(image, size)
+    alpha = image[..., 3:].astype(np.float32)
+    small = resize(image[..., :3] * alpha, size)
     small_alpha = resize(alpha, size)[..., None]
     colour = small / np.maximum(small_alpha, 1e-3)
     return np.concatenate([colour, small_alpha], axis=2).clip(0, 255).round().astype(np.uint8)

@@ -13,8 +13,8 @@ from foveate.errors import DataError
 
 __all__ = ["Entry", "find_backgrounds", "find_cutouts", "read_list", "sha256_of", "write_list"]
 
-_PICTURES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
-_ALPHA_PICTURES = frozenset({".png", ".tif", ".tiff", ".webp"})
+_IMAGES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+_ALPHA_IMAGES = frozenset({".png", ".tif", ".tiff", ".webp"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,9 +23,9 @@ class Entry:
 
     Attributes:
         path: Relative to the root, with forward slashes; this is what annotations quote.
-        class_name: What a cut-out shows, or what kind of picture a background is. Classes and kinds
+        class_name: What a cut-out shows, or what kind of image a background is. Classes and kinds
             are drawn equally often.
-        family: Pictures of one thing share it.
+        family: Images of one thing share it.
         split: "train" or "validation"; empty where nobody has decided yet.
         package: The package that ships the file, or empty.
     """
@@ -45,7 +45,7 @@ def find_cutouts(root: Path) -> list[Entry]:
     """The cut-outs below `root`: a folder's name directly below it is the class.
 
     Raises:
-        DataError: There is no class folder, or one of them holds no picture.
+        DataError: There is no class folder, or one of them holds no image.
     """
     folders = sorted(path for path in _listing(root) if path.is_dir())
     if not folders:
@@ -56,10 +56,10 @@ def find_cutouts(root: Path) -> list[Entry]:
         )
     entries = []
     for folder in folders:
-        files = _pictures(folder, _ALPHA_PICTURES)
+        files = _images(folder, _ALPHA_IMAGES)
         if not files:
             raise DataError(
-                f"class folder without a cut-out ({', '.join(sorted(_ALPHA_PICTURES))})",
+                f"class folder without a cut-out ({', '.join(sorted(_ALPHA_IMAGES))})",
                 file=folder,
                 remedy="fill it or delete it",
             )
@@ -70,18 +70,18 @@ def find_cutouts(root: Path) -> list[Entry]:
 
 
 def find_backgrounds(root: Path) -> list[Entry]:
-    """Every picture below `root`.
+    """Every image below `root`.
 
     Raises:
         DataError: There is none.
     """
     _listing(root)
-    files = _pictures(root, _PICTURES)
+    files = _images(root, _IMAGES)
     if not files:
         raise DataError(
-            f"no background found ({', '.join(sorted(_PICTURES))})",
+            f"no background found ({', '.join(sorted(_IMAGES))})",
             file=root,
-            remedy="put at least one picture without objects there",
+            remedy="put at least one image without objects there",
         )
     return [Entry(path=file.relative_to(root).as_posix()) for file in files]
 
@@ -97,7 +97,7 @@ def _listing(root: Path) -> list[Path]:
         ) from error
 
 
-def _pictures(root: Path, suffixes: frozenset[str]) -> list[Path]:
+def _images(root: Path, suffixes: frozenset[str]) -> list[Path]:
     files = (path for path in root.rglob("*") if path.suffix.lower() in suffixes)
     return sorted(path for path in files if path.is_file())
 

@@ -53,7 +53,7 @@ class ObjectOptions(TypedOptions):
     """How cut-outs become objects.
 
     Attributes:
-        count: Fewest and most objects a picture.
+        count: Fewest and most objects an image.
         larger_side: Range of an object's larger side in pixels, drawn evenly in its logarithm.
         enlargement: No cut-out grows beyond this factor; its larger side is shortened instead.
         rotation: Range of the rotation in degrees, plus and minus.
@@ -61,9 +61,9 @@ class ObjectOptions(TypedOptions):
         stretch: Logarithm of the largest change of the aspect.
         flip: Share of objects that are mirrored.
         cut_by_edge: Share of objects whose centre may lie anywhere, so that the edge cuts them.
-        large_first: Share of pictures whose larger objects lie behind the smaller ones.
+        large_first: Share of images whose larger objects lie behind the smaller ones.
         min_visible_area: Pixels that stay visible of every object, at least.
-        min_visible_share: The same, as a share of the object's own area inside the picture.
+        min_visible_share: The same, as a share of the object's own area inside the image.
         light: Change of light of each object.
         match: Largest share by which an object's brightness moves towards its surroundings'.
         blur: Share of objects that are blurred, and the largest sigma in pixels.
@@ -93,7 +93,7 @@ class ObjectOptions(TypedOptions):
         low, high = self.count
         if not 1 <= low <= high:
             raise OptionError(
-                f"the number of objects a picture must be a range from 1 on, found {low}..{high}"
+                f"the number of objects an image must be a range from 1 on, found {low}..{high}"
             )
         if not 0 < self.larger_side[0] <= self.larger_side[1]:
             raise OptionError(
@@ -104,12 +104,12 @@ class ObjectOptions(TypedOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class BackgroundOptions(TypedOptions):
-    """How pictures become backgrounds.
+    """How images become backgrounds.
 
     Attributes:
         crop: Range of a crop's size, as a share of the largest one that fits.
         flip: Share that is mirrored.
-        blend: Share of pictures whose background is two of them, joined along a soft wavy line.
+        blend: Share of images whose background is two of them, joined along a soft wavy line.
         blur: Share that is blurred, and the largest sigma in pixels.
         light: Change of light.
     """
@@ -126,8 +126,8 @@ class DistractorOptions(TypedOptions):
     """Patches of other backgrounds: shapes with an outline that are no object of any class.
 
     Attributes:
-        share: Share of pictures that have some.
-        count: Most patches in such a picture.
+        share: Share of images that have some.
+        count: Most patches in such an image.
         larger_side: Range of a patch's larger side in pixels, drawn evenly in its logarithm.
         in_front: Share of patches that lie in front of the objects and hide a part of them.
     """
@@ -140,12 +140,12 @@ class DistractorOptions(TypedOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class FinishOptions(TypedOptions):
-    """What happens to the whole picture in the end.
+    """What happens to the whole image in the end.
 
     Attributes:
-        blur: Share of pictures that are blurred, and the largest sigma in pixels.
-        noise: Share of pictures with sensor noise, and its largest sigma in grey levels.
-        recompress: Share of pictures that were a JPEG file before, of quality 40 to 90.
+        blur: Share of images that are blurred, and the largest sigma in pixels.
+        noise: Share of images with sensor noise, and its largest sigma in grey levels.
+        recompress: Share of images that were a JPEG file before, of quality 40 to 90.
         light: Change of light.
     """
 
@@ -157,10 +157,10 @@ class FinishOptions(TypedOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class ComposeOptions(TypedOptions):
-    """A data set's pictures.
+    """A data set's images.
 
     Attributes:
-        sizes: (width, height) of pictures, in pixels; one is drawn for each picture.
+        sizes: (width, height) of images, in pixels; one is drawn for each image.
         objects: The annotated objects.
         backgrounds: What they lie on.
         distractors: What is not annotated.
@@ -177,7 +177,7 @@ class ComposeOptions(TypedOptions):
         super().__post_init__()
         if not self.sizes or any(min(size) < 16 for size in self.sizes):
             raise OptionError(
-                f"pictures need at least one size of 16 x 16 pixels or more, found {self.sizes}"
+                f"images need at least one size of 16 x 16 pixels or more, found {self.sizes}"
             )
 
 

@@ -13,12 +13,12 @@ __all__ = ["blur", "change_light", "draw_sigma", "finish"]
 
 
 def change_light(
-    picture: NDArray[np.uint8], options: LightOptions, rng: np.random.Generator
+    image: NDArray[np.uint8], options: LightOptions, rng: np.random.Generator
 ) -> NDArray[np.uint8]:
     """Change brightness, contrast, gamma and colour temperature of the first three channels.
 
     Args:
-        picture: (H, W, 3) RGB or (H, W, 4) RGBA, uint8; left as it is.
+        image: (H, W, 3) RGB or (H, W, 4) RGBA, uint8; left as it is.
         options: How much.
         rng: Four numbers are drawn.
     """
@@ -28,8 +28,8 @@ def change_light(
     levels = levels + options.brightness * brightness
     warmth = np.exp(options.temperature * temperature * np.array([0.5, 0.0, -0.5]))
     table = (255 * levels[:, None] * warmth).clip(0, 255).round().astype(np.uint8)
-    colour = cv2.LUT(np.ascontiguousarray(picture[..., :3]), table[:, None, :])
-    return np.asarray(np.dstack([colour, picture[..., 3:]]), dtype=np.uint8)
+    colour = cv2.LUT(np.ascontiguousarray(image[..., :3]), table[:, None, :])
+    return np.asarray(np.dstack([colour, image[..., 3:]]), dtype=np.uint8)
 
 
 def draw_sigma(options: Range, rng: np.random.Generator) -> float:
@@ -39,27 +39,27 @@ def draw_sigma(options: Range, rng: np.random.Generator) -> float:
     return float(largest * strength) if chosen < share else 0.0
 
 
-def blur(picture: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
+def blur(image: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
     """A Gaussian blur; a sigma too small to be seen changes nothing."""
     if sigma < 0.25:
-        return picture
-    return np.asarray(cv2.GaussianBlur(picture, (0, 0), sigma), dtype=np.float32)
+        return image
+    return np.asarray(cv2.GaussianBlur(image, (0, 0), sigma), dtype=np.float32)
 
 
 def finish(
-    picture: NDArray[np.float32], options: FinishOptions, rng: np.random.Generator
+    image: NDArray[np.float32], options: FinishOptions, rng: np.random.Generator
 ) -> NDArray[np.uint8]:
-    """What a camera and a file do to a picture: light, blur, noise, compression.
+    """What a camera and a file do to an image: light, blur, noise, compression.
 
     Args:
-        picture: (H, W, 3) float32 RGB, 0..255.
+        image: (H, W, 3) float32 RGB, 0..255.
         options: How much.
         rng: The source of chance.
 
     Returns:
         (H, W, 3) uint8 RGB.
     """
-    result = blur(picture, draw_sigma(options.blur, rng))
+    result = blur(image, draw_sigma(options.blur, rng))
     noise = draw_sigma(options.noise, rng)
     if noise > 0:
         result = result + noise * rng.standard_normal(result.shape, dtype=np.float32)
@@ -71,8 +71,8 @@ def finish(
     return levels
 
 
-def _recompress(picture: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
-    flipped = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
+def _recompress(image: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
+    flipped = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
     _, content = cv2.imencode(".jpg", flipped, [cv2.IMWRITE_JPEG_QUALITY, quality])
     decoded = np.asarray(cv2.imdecode(content, cv2.IMREAD_COLOR), dtype=np.uint8)
     return np.ascontiguousarray(decoded[..., ::-1])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Changing a picture's size, with the right filter and without losing its type."""
+"""Changing an image's size, with the right filter and without losing its type."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ _Level = TypeVar("_Level", np.uint8, np.float32)
 
 
 def resize(
-    picture: NDArray[_Level], size: tuple[int, int], *, growing: int = cv2.INTER_LINEAR
+    image: NDArray[_Level], size: tuple[int, int], *, growing: int = cv2.INTER_LINEAR
 ) -> NDArray[_Level]:
-    """The picture at another size.
+    """The image at another size.
 
     Args:
-        picture: (H, W) or (H, W, C).
+        image: (H, W) or (H, W, C).
         size: (width, height) in pixels.
-        growing: OpenCV's filter for a picture that grows; one that shrinks is averaged by area.
+        growing: OpenCV's filter for an image that grows; one that shrinks is averaged by area.
     """
-    shrinks = size[0] < picture.shape[1]
-    result = cv2.resize(picture, size, interpolation=cv2.INTER_AREA if shrinks else growing)
-    return np.asarray(result, dtype=picture.dtype)
+    shrinks = size[0] < image.shape[1]
+    result = cv2.resize(image, size, interpolation=cv2.INTER_AREA if shrinks else growing)
+    return np.asarray(result, dtype=image.dtype)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One composed picture and its true masks.
+"""One composed image and its true masks.
 
 An object's mask is where its own alpha is above one half, minus what objects and distractors laid
 over it later hide in the same sense.
@@ -22,13 +22,13 @@ from foveate.errors import DataError
 __all__ = ["Placed", "Scene", "compose_scene"]
 
 _TRIES = 12  # places tried for an object before it is given up
-_ROUNDS = 40  # objects tried before a picture with too few is given up
+_ROUNDS = 40  # objects tried before an image with too few is given up
 _MIN_ALPHA = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
 class Placed:
-    """An object of a picture.
+    """An object of an image.
 
     Attributes:
         cutout: What it is made from.
@@ -43,25 +43,25 @@ class Placed:
 
 @dataclass(frozen=True, kw_only=True)
 class Scene:
-    """A composed picture.
+    """A composed image.
 
     Attributes:
-        picture: (H, W, 3) uint8 RGB.
+        image: (H, W, 3) uint8 RGB.
         objects: From the rearmost to the foremost.
         background: What they lie on.
     """
 
-    picture: NDArray[np.uint8]
+    image: NDArray[np.uint8]
     objects: tuple[Placed, ...]
     background: Background
 
 
 class _Canvas:
-    """A picture in the making, and which object every pixel of it belongs to."""
+    """An image in the making, and which object every pixel of it belongs to."""
 
-    def __init__(self, picture: NDArray[np.float32], options: ObjectOptions) -> None:
-        self.picture = picture
-        self.owner = np.full(picture.shape[:2], -1, np.int16)
+    def __init__(self, image: NDArray[np.float32], options: ObjectOptions) -> None:
+        self.image = image
+        self.owner = np.full(image.shape[:2], -1, np.int16)
         self.full_areas: list[int] = []
         self.things: list[tuple[Cutout, int]] = []
         self._options = options
@@ -85,8 +85,8 @@ class _Canvas:
         )
 
     def add(self, layer: Layer, left: int, top: int, thing: tuple[Cutout, int] | None) -> None:
-        """Lay the layer over the picture; one without a thing is a distractor."""
-        lay_over(self.picture, layer, left, top)
+        """Lay the layer over the image; one without a thing is a distractor."""
+        lay_over(self.image, layer, left, top)
         meeting = overlap(layer.alpha.shape, left, top, self.owner.shape)
         if meeting is None:
             return
@@ -100,7 +100,7 @@ class _Canvas:
         """Column and row for a layer: inside if it fits and is not meant to be cut."""
         inside = bool(rng.uniform() >= self._options.cut_by_edge)
         height, width = layer.alpha.shape
-        rows, columns = self.picture.shape[:2]
+        rows, columns = self.image.shape[:2]
         left = _position(width, columns, rng, inside=inside)
         return left, _position(height, rows, rng, inside=inside)
 
@@ -112,7 +112,7 @@ def _position(length: int, room: int, rng: np.random.Generator, *, inside: bool)
 
 
 def compose_scene(library: Library, options: ComposeOptions, *, seed: int, index: int) -> Scene:
-    """Compose one picture.
+    """Compose one image.
 
     The same library, options, seed and index give the same bits, whatever was composed before.
 
@@ -120,21 +120,21 @@ def compose_scene(library: Library, options: ComposeOptions, *, seed: int, index
         library: Cut-outs and backgrounds.
         options: How they are put together.
         seed: Of the data set.
-        index: Of the picture in it, from 0.
+        index: Of the image in it, from 0.
 
     Raises:
         DataError: The fewest objects asked for cannot be placed.
     """
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(index,)))
     size = options.sizes[rng.integers(len(options.sizes))]
-    picture, background = draw_background(library, size, options, rng)
-    canvas = _Canvas(picture, options.objects)
+    image, background = draw_background(library, size, options, rng)
+    canvas = _Canvas(image, options.objects)
     distractors = draw_distractors(library, options, rng)
     _scatter(canvas, [layer for layer, in_front in distractors if not in_front], rng)
     _add_objects(canvas, library, options.objects, rng)
     _scatter(canvas, [layer for layer, in_front in distractors if in_front], rng)
     return Scene(
-        picture=finish(canvas.picture, options.finish, rng),
+        image=finish(canvas.image, options.finish, rng),
         objects=tuple(
             Placed(cutout=cutout, category_id=category_id, mask=canvas.owner == number)
             for number, (cutout, category_id) in enumerate(canvas.things)
@@ -185,22 +185,22 @@ def _try_object(
     for _ in range(_TRIES):
         left, top = canvas.place(layer, rng)
         if canvas.fits(layer, left, top, is_object=True):
-            layer = _match(layer, canvas.picture, left, top, options.match * share)
+            layer = _match(layer, canvas.image, left, top, options.match * share)
             if shadowed < options.shadow:
-                cast_shadow(canvas.picture, layer, left, top, rng)
+                cast_shadow(canvas.image, layer, left, top, rng)
             canvas.add(layer, left, top, (cutout, number + 1))
             return
 
 
-def _match(layer: Layer, picture: NDArray[np.float32], left: int, top: int, share: float) -> Layer:
+def _match(layer: Layer, image: NDArray[np.float32], left: int, top: int, share: float) -> Layer:
     """Move a layer's brightness towards that of what it is laid on, by a factor of 2 at most."""
-    meeting = overlap(layer.alpha.shape, left, top, picture.shape)
+    meeting = overlap(layer.alpha.shape, left, top, image.shape)
     if meeting is None or share <= 0:
         return layer
     own, target = meeting
     weight = layer.alpha[own]
     mine = layer.colour[own].mean(axis=2).sum()
-    theirs = (weight * picture[target].mean(axis=2)).sum()
+    theirs = (weight * image[target].mean(axis=2)).sum()
     if mine <= 0 or theirs <= 0:
         return layer
     factor = np.float32(np.clip((theirs / mine) ** share, 0.5, 2.0))
@@ -209,7 +209,7 @@ def _match(layer: Layer, picture: NDArray[np.float32], left: int, top: int, shar
 
 
 def _scatter(canvas: _Canvas, layers: list[Layer], rng: np.random.Generator) -> None:
-    """Lay distractors over the picture wherever they leave enough of every object."""
+    """Lay distractors over the image wherever they leave enough of every object."""
     for layer in layers:
         for _ in range(_TRIES):
             left, top = canvas.place(layer, rng)

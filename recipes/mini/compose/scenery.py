@@ -19,11 +19,11 @@ __all__ = ["draw_background", "draw_distractors", "wavy_mask"]
 def draw_background(
     library: Library, size: tuple[int, int], options: ComposeOptions, rng: np.random.Generator
 ) -> tuple[NDArray[np.float32], Background]:
-    """Draw a background for a picture.
+    """Draw a background for an image.
 
     Args:
         library: Where it is taken from.
-        size: (width, height) of the picture.
+        size: (width, height) of the image.
         options: How it is changed.
         rng: The source of chance.
 
@@ -31,14 +31,14 @@ def draw_background(
         (height, width, 3) float32 RGB, 0..255, and what it shows (most of, where two are blended).
     """
     background = _draw(library, rng)
-    picture = _crop(background, size, options.backgrounds, rng)
+    image = _crop(background, size, options.backgrounds, rng)
     if rng.uniform() < options.backgrounds.blend:
         other = _crop(_draw(library, rng), size, options.backgrounds, rng)
         weight = wavy_mask(size, rng, softness=rng.uniform(0.005, 0.2))[..., None]
-        # At most half of the picture: the first background remains what it is mainly made of.
+        # At most half of the image: the first background remains what it is mainly made of.
         weight = 1 - weight if weight.mean() > 0.5 else weight
-        picture = picture + weight * (other - picture)
-    return picture, background
+        image = image + weight * (other - image)
+    return image, background
 
 
 def _draw(library: Library, rng: np.random.Generator) -> Background:
@@ -53,13 +53,13 @@ def _crop(
     options: BackgroundOptions,
     rng: np.random.Generator,
 ) -> NDArray[np.float32]:
-    """A random part of the picture's aspect, resized to (width, height)."""
-    height, width = background.picture.shape[:2]
+    """A random part of the image's aspect, resized to (width, height)."""
+    height, width = background.image.shape[:2]
     largest = min(width / size[0], height / size[1])
     scale = largest * rng.uniform(*options.crop)
     w, h = (max(1, min(int(scale * size[0]), width)), max(1, min(int(scale * size[1]), height)))
     left, top = rng.integers(width - w + 1), rng.integers(height - h + 1)
-    part = background.picture[top : top + h, left : left + w]
+    part = background.image[top : top + h, left : left + w]
     if rng.uniform() < options.flip:
         part = part[:, ::-1]
     part = resize(np.ascontiguousarray(part), size, growing=cv2.INTER_CUBIC)
@@ -106,10 +106,10 @@ def draw_distractors(
 
 def _patch(library: Library, options: ComposeOptions, rng: np.random.Generator) -> Layer:
     width, height = _patch_size(options.distractors, rng)
-    picture = _crop(_draw(library, rng), (width, height), options.backgrounds, rng)
+    image = _crop(_draw(library, rng), (width, height), options.backgrounds, rng)
     shape = _blob(width, height, rng) if rng.uniform() < 0.6 else _polygon(width, height, rng)
     alpha = blur(shape, rng.uniform(0.5, 1.2)).clip(0, 1)
-    return Layer(colour=picture * alpha[..., None], alpha=alpha)
+    return Layer(colour=image * alpha[..., None], alpha=alpha)
 
 
 def _patch_size(options: DistractorOptions, rng: np.random.Generator) -> tuple[int, int]:

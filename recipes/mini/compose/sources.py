@@ -87,7 +87,7 @@ class FixedSet:
     """A data set that a committed file fixes to the last bit of what is drawn.
 
     Attributes:
-        pictures: How many.
+        images: How many.
         seed: Of all chance.
         split: Which part of the lists.
         options: Everything else.
@@ -95,7 +95,7 @@ class FixedSet:
         backgrounds_sha256: Of the list of backgrounds.
     """
 
-    pictures: int
+    images: int
     seed: int
     split: str
     options: ComposeOptions

@@ -77,7 +77,7 @@ def _check(
     held = sum(members[family][name] for family in own if family in chosen)
     if held < min_members or all(family in chosen for family in own):
         raise DataError(
-            f"class {name!r} has {len(own)} families of like pictures, too few to leave one for "
+            f"class {name!r} has {len(own)} families of like images, too few to leave one for "
             f"training and {max(1, min_members)} members for validation",
             remedy="merge it with another class or leave it out",
         )

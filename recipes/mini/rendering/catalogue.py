@@ -12,7 +12,7 @@ import bpy
 import numpy as np
 
 LARGEST_FILE = 12_000_000
-"""Bytes; larger meshes take longer to read than to render."""
+"""UInt8Array; larger meshes take longer to read than to render."""
 
 UNWANTED_CATEGORIES = {"Doors and windows", "Staircases"}
 NOT_ONE_OBJECT = re.compile(

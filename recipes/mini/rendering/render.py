@@ -4,7 +4,7 @@
     python recipes/mini/rendering/render.py CATALOGUES TEXTURES FOLDER FIRST LAST
 
 It needs an interpreter with `bpy` 4.2 (`pip install bpy==4.2.0`, Python 3.11) and nothing else of
-ours. CATALOGUES holds the unzipped furniture libraries, TEXTURES names a picture a line. For scene
+ours. CATALOGUES holds the unzipped furniture libraries, TEXTURES names an image a line. For scene
 N of FIRST..LAST it writes `N.png` (RGBA; what is transparent shows a photograph later) and
 `N_index_0001.png` (16 bit: the object's number, 0 for none). Scenes that are there are kept.
 """

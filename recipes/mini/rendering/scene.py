@@ -27,7 +27,7 @@ def arrange(
     Args:
         scene: Blender's scene, with a camera; what is made transparent shows a backdrop later.
         library: loaded models.
-        textures: pictures for floors and walls.
+        textures: images for floors and walls.
         rng: the only source of randomness.
     """
     kind = str(rng.choice(["room", "table", "outdoor"], p=[0.5, 0.2, 0.3]))
@@ -164,7 +164,7 @@ def _plane(
 
 
 def _material(file: Path, tiles: float, rng: np.random.Generator) -> Any:
-    """A plain colour or a picture that repeats `tiles` times."""
+    """A plain colour or an image that repeats `tiles` times."""
     material = bpy.data.materials.new("surface")
     material.use_nodes = True
     nodes, links = material.node_tree.nodes, material.node_tree.links

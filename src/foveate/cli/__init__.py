@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from math import inf
 
 from foveate.cli import _console, _interruption
-from foveate.cores import cpu_quota, usable_cores
+from foveate.system.cores import cpu_quota, usable_cores
 
 __all__ = ["main"]
 

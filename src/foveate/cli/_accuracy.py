@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING
 
 from foveate.cli._console import progress
 from foveate.errors import DataError
-from foveate.export.verification import Accuracy, bundle_pipeline, reference_pipeline
-from foveate.runtime import Options
-from foveate.training.evaluation import GroundTruth, Resampling, evaluate
-from foveate.training.evaluation.measure import Task
+from foveate.evaluation import GroundTruth, Resampling, evaluate
+from foveate.evaluation.measure import Task
+from foveate.export.checks.parity import reference_pipeline
+from foveate.export.checks.record import Accuracy
+from foveate.export.execution.subject import bundle_pipeline
+from foveate.runtime import PipelineOptions
 
 if TYPE_CHECKING:
     from foveate.bundle import Bundle
-    from foveate.export.verification import Reference
+    from foveate.export.execution.reference import Reference
     from foveate.runtime import Pipeline
 
 __all__ = ["compare_accuracy"]
@@ -51,7 +53,7 @@ def compare_accuracy(
             file=dataset,
             remedy="outline these objects, or give another data set",
         )
-    options = Options(min_score=0.0)
+    options = PipelineOptions(score_threshold=0.0)
     tasks: list[Task] = ["proposals", "detections"] if bundle.manifest.classifies else ["proposals"]
     found: dict[str, Accuracy] = {}
     with (

@@ -14,17 +14,17 @@ from foveate import __version__
 from foveate.cli._console import complain
 from foveate.cli._interruption import last_words
 from foveate.errors import BackendError, FoveateError, InputError, MissingExtraError, OptionError
-from foveate.shortage import shortage
+from foveate.system.shortage import shortage
 
 __all__ = ["COMMANDS", "build_app", "invoke"]
 
 COMMANDS = {
-    "run": "Find, outline and name the objects in pictures.",
+    "run": "Find, outline and name the objects in images.",
     "demo": "Run the shipped bundle on the shipped photographs.",
     "doctor": "Say what works here, by trying it, and how to get the rest.",
     "export": "Export a checkpoint to a bundle.",
     "compile": "Compile a bundle to engines of TensorRT.",
-    "verify": "Compare a bundle with PyTorch on real pictures, layer by layer if asked.",
+    "verify": "Compare a bundle with PyTorch on real images, layer by layer if asked.",
     "inspect": "Say what is in a bundle, what runs it, and in which precision.",
     "cache": "List, explain or delete compiled engines.",
     "kernels": "Build the TensorRT plugins.",
@@ -69,7 +69,7 @@ def invoke(arguments: Sequence[str]) -> int:
 def build_app(chosen: str | None) -> typer.Typer:
     """Build the application; only the chosen command is imported, the others are named."""
     app = typer.Typer(
-        help="Finds, outlines and names every object in a picture.",
+        help="Finds, outlines and names every object in an image.",
         add_completion=False,
         no_args_is_help=True,
         pretty_exceptions_enable=False,
@@ -125,7 +125,7 @@ def _check_empty(words: Sequence[str], command: str | None) -> None:
             option = word[:-1]
         if option:
             raise OptionError(f"{option} is empty", remedy="give it a value, or leave it out")
-        if not word and command != "run":  # which does its other pictures
+        if not word and command != "run":  # which does its other images
             raise OptionError("an argument is empty", remedy="give it a value")
 
 

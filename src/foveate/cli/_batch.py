@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A list of pictures through a pipeline, whatever is wrong with some of them."""
+"""A list of images through a pipeline, whatever is wrong with some of them."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING
 
 from foveate.cli._console import say
 from foveate.errors import FoveateError, InputError
-from foveate.pictures import find_pictures, read_picture
-from foveate.shortage import shortage
+from foveate.images.reading import find_images, read_image
+from foveate.system.shortage import shortage
 
 if TYPE_CHECKING:
-    from foveate.arrays import Bytes
-    from foveate.detections import Detections
+    from foveate.arrays import UInt8Array
+    from foveate.results.detections import Detections
     from foveate.runtime.pipeline import Pipeline
 
 __all__ = ["Batch"]
 
 
 class Batch:
-    """Pictures to be done one after the other. A bad one is noted and does not stop the rest.
+    """Images to be done one after the other. A bad one is noted and does not stop the rest.
 
     Args:
         given: Files and folders.
@@ -33,7 +33,7 @@ class Batch:
         self.files: list[Path] = []
         for text in given:
             try:
-                files, left_out = find_pictures([text])
+                files, left_out = find_images([text])
             except InputError as error:
                 self.failures.append(error)
                 continue
@@ -45,14 +45,14 @@ class Batch:
     def __len__(self) -> int:
         return len(self.files) + self._bad_arguments
 
-    def run(self, pipeline: Pipeline) -> Iterator[tuple[Path, Bytes, Detections]]:
+    def run(self, pipeline: Pipeline) -> Iterator[tuple[Path, UInt8Array, Detections]]:
         """Yield each file that could be done, its pixels, and what was found, in order.
 
         Raises:
-            FoveateError: The pipeline can do no picture at all.
+            FoveateError: The pipeline can do no image at all.
         """
         waiting = deque(self.files)
-        flying: deque[tuple[Path, Bytes]] = deque()
+        flying: deque[tuple[Path, UInt8Array]] = deque()
         while waiting:
             try:
                 for detections in pipeline.stream(self._read(waiting, flying)):
@@ -60,27 +60,29 @@ class Batch:
             except (FoveateError, MemoryError) as error:
                 if not flying:
                     raise
-                # Results come in order, so this is the oldest picture. The others begin again.
+                # Results come in order, so this is the oldest image. The others begin again.
                 self.fail(flying.popleft()[0], error)
                 waiting.extendleft(reversed([file for file, _ in flying]))
                 flying.clear()
 
     def fail(self, file: Path, error: FoveateError | MemoryError) -> None:
-        """Note that a picture could not be done."""
+        """Note that an image could not be done."""
         if (short := shortage(error)) is not None:
             error = InputError(short.what, file=file, remedy=short.remedy)
         assert isinstance(error, FoveateError)  # a MemoryError is a shortage
         if error.file != str(file):
-            error = InputError(f"the picture failed ({error})", file=file)
+            error = InputError(f"the image failed ({error})", file=file)
         self.failures.append(error)
 
-    def _read(self, waiting: deque[Path], flying: deque[tuple[Path, Bytes]]) -> Iterator[Bytes]:
+    def _read(
+        self, waiting: deque[Path], flying: deque[tuple[Path, UInt8Array]]
+    ) -> Iterator[UInt8Array]:
         while waiting:
             file = waiting.popleft()
             try:
-                picture = read_picture(file)
+                image = read_image(file)
             except (InputError, MemoryError) as error:
                 self.fail(file, error)
                 continue
-            flying.append((file, picture))
-            yield picture
+            flying.append((file, image))
+            yield image

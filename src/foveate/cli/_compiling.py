@@ -12,7 +12,7 @@ import typer
 from foveate.errors import OptionError
 
 if TYPE_CHECKING:
-    from foveate.export.compiling import CompileOptions
+    from foveate.export.engines import CompileOptions
 
 __all__ = ["compile_options"]
 
@@ -24,10 +24,10 @@ Archs = Annotated[
 Stages = Annotated[
     list[str] | None, typer.Option("--stage", help="Stage to compile; repeatable, all by default.")
 ]
-Pictures = Annotated[
+Images = Annotated[
     list[str] | None,
     typer.Option(
-        "--picture", help="Size of pictures, WIDTHxHEIGHT, to make engines of fixed shapes for."
+        "--image", help="Size of images, WIDTHxHEIGHT, to make engines of fixed shapes for."
     ),
 ]
 Buckets = Annotated[
@@ -80,7 +80,7 @@ def compile_options(
     target: str,
     arch: list[str] | None,
     stage: list[str] | None,
-    picture: list[str] | None,
+    image: list[str] | None,
     bucket: list[int] | None,
     ranges: list[str] | None,
     builder_level: int,
@@ -96,15 +96,15 @@ def compile_options(
     """Turn what was written on the command line into options.
 
     Raises:
-        OptionError: A picture's size or a range is malformed, or options contradict each other.
+        OptionError: An image's size or a range is malformed, or options contradict each other.
     """
-    from foveate.export.compiling import CompileOptions
+    from foveate.export.engines import CompileOptions
 
     return CompileOptions(
         target=target,
         archs=tuple(arch or ()),
         stages=tuple(stage or ()),
-        pictures=tuple(_size(text) for text in picture or ()),
+        images=tuple(_size(text) for text in image or ()),
         buckets=tuple(bucket or ()),
         ranges=dict(_range(text) for text in ranges or ()),
         builder_level=builder_level,
@@ -122,7 +122,7 @@ def compile_options(
 def _size(text: str) -> tuple[int, int]:
     match = re.fullmatch(r"(\d+)x(\d+)", text)
     if match is None:
-        raise OptionError(f"{text!r} is no size of a picture", remedy="write it as 640x480")
+        raise OptionError(f"{text!r} is no size of an image", remedy="write it as 640x480")
     return int(match[1]), int(match[2])
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The outputs of a command: where they may go, their names, and pictures among them."""
+"""The outputs of a command: where they may go, their names, and images among them."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pathlib import Path
 
 import cv2
 
-from foveate.arrays import Bytes
+from foveate.arrays import UInt8Array
 from foveate.errors import InputError
-from foveate.files import check_writable, write_file
+from foveate.system.files import check_writable, write_file
 
 __all__ = ["OutputNames", "check_folder", "check_output", "write_jpeg"]
 
@@ -44,15 +44,15 @@ def check_output(path: Path | None, inputs: Iterable[Path | None] = ()) -> None:
                 raise InputError("the output is an input too", file=path, remedy="choose another")
 
 
-def write_jpeg(path: Path, picture: Bytes) -> None:
-    """Write a (H, W, 3) RGB picture, which is used up: its channels change places."""
-    cv2.cvtColor(picture, cv2.COLOR_RGB2BGR, dst=picture)
-    _, encoded = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 92])
+def write_jpeg(path: Path, image: UInt8Array) -> None:
+    """Write a (H, W, 3) RGB image, which is used up: its channels change places."""
+    cv2.cvtColor(image, cv2.COLOR_RGB2BGR, dst=image)
+    _, encoded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 92])
     write_file(path, encoded.tobytes())
 
 
 class OutputNames:
-    """Names for what is made of pictures, different for pictures of the same name.
+    """Names for what is made of images, different for images of the same name.
 
     Args:
         folder: Where the outputs go.

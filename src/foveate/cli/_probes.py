@@ -26,7 +26,7 @@ class Finding:
 
 
 def _onnxruntime() -> Finding:
-    """Run the shipped bundle on a small picture."""
+    """Run the shipped bundle on a small image."""
     import numpy as np
     import onnxruntime
 

@@ -14,8 +14,8 @@ from foveate.cli._compiling import (
     Buckets,
     Cache,
     Hardware,
+    Images,
     Level,
-    Pictures,
     Plugins,
     Ranges,
     Refit,
@@ -30,7 +30,7 @@ from foveate.cli._compiling import (
 from foveate.errors import OptionError
 
 if TYPE_CHECKING:
-    from foveate.export.compiling import CompileOptions, EngineCache
+    from foveate.export.engines import CompileOptions, EngineCache
 
 __all__ = ["command"]
 
@@ -57,7 +57,7 @@ def command(
     ] = None,
     arch: Archs = None,
     stage: Stages = None,
-    picture: Pictures = None,
+    image: Images = None,
     bucket: Buckets = None,
     ranges: Ranges = None,
     builder_level: Level = 3,
@@ -75,7 +75,7 @@ def command(
     cache: Cache = None,
 ) -> None:
     """List the engines that were built before, say why one misses, or delete the oldest."""
-    from foveate.export.compiling import EngineCache
+    from foveate.export.engines import EngineCache
 
     engines = EngineCache(cache)
     if action is Action.LIST:
@@ -93,7 +93,7 @@ def command(
         target=target,
         arch=arch,
         stage=stage,
-        picture=picture,
+        image=image,
         bucket=bucket,
         ranges=ranges,
         builder_level=builder_level,
@@ -136,7 +136,7 @@ def _prune(engines: EngineCache, max_size: float) -> None:
 def _why_miss(engines: EngineCache, bundle: str, options: CompileOptions) -> None:
     from foveate.bundle import Bundle
     from foveate.cli._console import say
-    from foveate.export.compiling import wanted_engines
+    from foveate.export.engines import wanted_engines
 
     for wanted in wanted_engines(Bundle.open(bundle), options):
         why = engines.why_miss(wanted.key)

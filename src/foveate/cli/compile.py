@@ -13,8 +13,8 @@ from foveate.cli._compiling import (
     Buckets,
     Cache,
     Hardware,
+    Images,
     Level,
-    Pictures,
     Plugins,
     Ranges,
     Refit,
@@ -30,7 +30,7 @@ from foveate.cli._compiling import (
 
 if TYPE_CHECKING:
     from foveate.bundle import Bundle
-    from foveate.export.compiling import CompileOptions, Outcome
+    from foveate.export.engines import CompileOptions, Outcome
 
 __all__ = ["command"]
 
@@ -43,7 +43,7 @@ def command(
     target: Target,
     arch: Archs = None,
     stage: Stages = None,
-    picture: Pictures = None,
+    image: Images = None,
     bucket: Buckets = None,
     ranges: Ranges = None,
     builder_level: Level = 3,
@@ -69,13 +69,13 @@ def command(
     from foveate.bundle import Bundle
     from foveate.cli._console import progress, say
     from foveate.cli._files import check_folder
-    from foveate.export.compiling import EngineCache, compile_bundle
+    from foveate.export.engines import EngineCache, compile_bundle
 
     options = compile_options(
         target=target,
         arch=arch,
         stage=stage,
-        picture=picture,
+        image=image,
         bucket=bucket,
         ranges=ranges,
         builder_level=builder_level,
@@ -113,8 +113,8 @@ def command(
 
 def _print_commands(bundle: Bundle, options: CompileOptions, folder: Path) -> None:
     from foveate.cli._console import say
-    from foveate.export.compiling import wanted_engines
-    from foveate.export.compiling.trtexec import trtexec_command
+    from foveate.export.engines import wanted_engines
+    from foveate.export.engines.trtexec import trtexec_command
 
     for wanted in wanted_engines(bundle, options):
         plan = folder / f"{wanted.engine.name}.plan"

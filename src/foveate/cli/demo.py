@@ -11,7 +11,7 @@ import typer
 
 __all__ = ["command"]
 
-PHOTOGRAPHS = Path(__file__).parents[1] / "photographs"
+PHOTOGRAPHS = Path(__file__).parents[1] / "assets" / "images"
 
 
 def command(
@@ -35,8 +35,8 @@ def command(
         telling(len(batch), "Looking", aside=False) as tell,
     ):
         started = time.perf_counter()
-        for file, picture, detections in batch.run(pipeline):
-            write_jpeg(output / f"{file.stem}-overlay.jpg", detections.draw(picture))
+        for file, image, detections in batch.run(pipeline):
+            write_jpeg(output / f"{file.stem}-overlay.jpg", detections.draw(image))
             tell(f"{file.name}: {describe(detections)}")
         spent = time.perf_counter() - started
     say(f"{len(batch)} photographs in {spent:.1f} s. Look at the overlays in {output.resolve()}")

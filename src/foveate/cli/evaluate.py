@@ -16,10 +16,10 @@ from foveate.errors import OptionError
 
 if TYPE_CHECKING:
     from foveate.bundle import Bundle
-    from foveate.runtime import Options, Pipeline
+    from foveate.evaluation import GroundTruth, Report, Resampling
+    from foveate.evaluation.measure import Task
+    from foveate.runtime import Pipeline, PipelineOptions
     from foveate.runtime.engines import Engine
-    from foveate.training.evaluation import GroundTruth, Report, Resampling
-    from foveate.training.evaluation.measure import Task
 
 __all__ = ["command"]
 
@@ -53,7 +53,7 @@ def command(
         int | None,
         typer.Option(
             min=1,
-            help="Proposals a picture. With --proposals they are what is evaluated, 1000 by "
+            help="Proposals an image. With --proposals they are what is evaluated, 1000 by "
             "default; else what the detections are made from, as many as the bundle says.",
         ),
     ] = None,
@@ -74,7 +74,7 @@ def command(
         Path | None,
         typer.Option(help="With --checkpoint: a detector that was trained apart, to join it with."),
     ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Only the first pictures.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first images.")] = None,
     replicates: Annotated[
         int, typer.Option(min=1, help="Resamplings for the 95 % intervals.")
     ] = 1000,
@@ -87,11 +87,11 @@ def command(
     threads: Annotated[
         int | None, typer.Option(min=1, help="Threads; all cores by default.")
     ] = None,
-    as_released: Annotated[
+    reproduce_original: Annotated[
         bool,
         typer.Option(
-            "--as-released",
-            help="Choose windows as the released Lua code does: from levels of the picture itself, "
+            "--reproduce-original",
+            help="Choose windows as the released Lua code does: from levels of the image itself, "
             "without suppression, and with its quirks.",
         ),
     ] = False,
@@ -103,8 +103,8 @@ def command(
     """Measure a bundle's accuracy on a data set, with intervals, time and memory."""
     from foveate.cli._console import say, show
     from foveate.cli._files import check_output
-    from foveate.runtime import Options
-    from foveate.training.evaluation import GroundTruth, Resampling
+    from foveate.evaluation import GroundTruth, Resampling
+    from foveate.runtime import PipelineOptions
 
     to_stdout = json_file == Path("-")
     inside = dataset / "annotations.json"
@@ -122,21 +122,21 @@ def command(
     top_k = top_k or (_PROPOSALS if proposals else None)
     resampling = Resampling(replicates=replicates, seed=seed)
     if results is not None:
-        if as_released:
+        if reproduce_original:
             raise OptionError(
-                "--as-released says how a pipeline chooses windows, and --results runs none",
+                "--reproduce-original says how a pipeline chooses windows, and --results runs none",
                 remedy="leave one of them out",
             )
         report = _of_file(results, truth, task, top_k or _PROPOSALS, resampling)
     else:
-        truth.require_pictures()
+        truth.require_images()
         # Average precision needs the doubtful detections too: it is taken over all scores.
-        options = Options(
-            min_score=0.0,
+        options = PipelineOptions(
+            score_threshold=0.0,
             top_k=top_k,
             threads=threads,
-            legacy=as_released,
-            window_nms=1.0 if as_released else None,
+            legacy=reproduce_original,
+            window_nms_iou=1.0 if reproduce_original else None,
         )
         name = bundle if checkpoint is None else str(checkpoint)
         with (
@@ -157,7 +157,7 @@ def _bundle_of(bundle: str, checkpoint: Path | None, detector: Path | None) -> I
             raise OptionError("--detector needs --checkpoint", remedy="name a proposal network too")
         yield bundle
         return
-    from foveate.export.bundle_export import export_bundle
+    from foveate.export.to_onnx.bundle_export import export_bundle
     from foveate.models.checkpoint import load_checkpoint
 
     cascade = load_checkpoint(checkpoint, detector)
@@ -165,17 +165,17 @@ def _bundle_of(bundle: str, checkpoint: Path | None, detector: Path | None) -> I
         yield export_bundle(cascade, Path(scratch) / "bundle").root
 
 
-def _open(bundle: str | Path, device: str, backend: str, options: Options) -> Pipeline:
+def _open(bundle: str | Path, device: str, backend: str, options: PipelineOptions) -> Pipeline:
     """Make a pipeline, of engines or on a device that the runtime does not know if need be."""
     from foveate.bundle import Bundle
+    from foveate.evaluation.original import OriginalDevice
     from foveate.runtime import Pipeline
     from foveate.runtime.loading import open_device, open_engines
-    from foveate.training.evaluation.released import ReleasedDevice
-    from foveate.training.legacy import LegacyOptions
+    from foveate.training.original.legacy import LegacyOptions
 
     runs_on = open_device(device)  # which also refuses a name that is none
     if options.legacy:
-        runs_on = ReleasedDevice(LegacyOptions.released())
+        runs_on = OriginalDevice(LegacyOptions.released())
     opened = Bundle.open(bundle)
     if backend == "torch":
         engines = _torch_engines(opened, options.threads)
@@ -187,8 +187,8 @@ def _open(bundle: str | Path, device: str, backend: str, options: Options) -> Pi
 def _torch_engines(bundle: Bundle, threads: int | None) -> Mapping[str, Engine]:
     import torch
 
-    from foveate.export.bundle_weights import cascade_from_bundle
-    from foveate.export.torch_engine import torch_engines
+    from foveate.export.execution.bundle_weights import cascade_from_bundle
+    from foveate.export.execution.torch_engine import torch_engines
 
     if threads is not None:
         torch.set_num_threads(threads)
@@ -204,7 +204,7 @@ def _of_pipeline(
     resampling: Resampling,
 ) -> Report:
     from foveate.cli._console import progress
-    from foveate.training.evaluation import evaluate
+    from foveate.evaluation import evaluate
 
     with progress() as advance:
         return evaluate(
@@ -223,12 +223,12 @@ def _of_file(
     file: Path, truth: GroundTruth, task: Task, most: int, resampling: Resampling
 ) -> Report:
     from foveate.cli._console import progress, say
-    from foveate.training.evaluation import evaluate_results, read_results
+    from foveate.evaluation import evaluate_results, read_results
 
     with progress() as advance:
         found = read_results(file, truth, task=task, progress=partial(advance, "Reading, MB"))
         if found.elsewhere:
-            say(f"{found.elsewhere} results are of pictures that the data set lacks", aside=True)
+            say(f"{found.elsewhere} results are of images that the data set lacks", aside=True)
         return evaluate_results(
             found,
             truth,
@@ -241,8 +241,8 @@ def _of_file(
 
 def _write(report: Report, file: Path | None) -> None:
     from foveate.cli._console import write_out
-    from foveate.files import write_file
     from foveate.plain_text import json_text
+    from foveate.system.files import write_file
 
     text = json_text(report.to_json(), indent=2)
     if file is None:

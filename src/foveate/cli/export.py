@@ -11,7 +11,7 @@ import typer
 
 if TYPE_CHECKING:
     from foveate.bundle import Manifest
-    from foveate.export.bundle_export import ExportOptions
+    from foveate.export.to_onnx.bundle_export import ExportOptions
     from foveate.models.checkpoint import Cascade
 
 __all__ = ["command"]
@@ -40,7 +40,7 @@ def command(
     max_side: Annotated[
         int | None,
         typer.Option(
-            min=16, help="Longer side that pictures are shrunk to, in pixels; 1024 by default."
+            min=16, help="Longer side that images are shrunk to, in pixels; 1024 by default."
         ),
     ] = None,
     precision: Annotated[
@@ -52,7 +52,7 @@ def command(
     calibration: Annotated[
         list[Path] | None,
         typer.Option(
-            help="Picture, or folder of pictures, that ranges of values are measured on; repeat it. "
+            help="Image, or folder of images, that ranges of values are measured on; repeat it. "
             "The shipped photographs by default."
         ),
     ] = None,
@@ -71,7 +71,7 @@ def command(
     ] = False,
     with_paste: Annotated[
         bool,
-        typer.Option("--with-paste", help="Add a stage that makes bits of a picture of the masks."),
+        typer.Option("--with-paste", help="Add a stage that makes bits of an image of the masks."),
     ] = False,
     svd: Annotated[
         str | None,
@@ -117,8 +117,8 @@ def command(
     if output is None:
         bundle = Bundle.open(checkpoint)
     else:
-        from foveate.export.bundle_export import export_bundle
         from foveate.export.precision import PrecisionOptions
+        from foveate.export.to_onnx.bundle_export import export_bundle
 
         check_target(output, overwrite=overwrite)
         asked = PrecisionOptions.parse(
@@ -165,8 +165,8 @@ def _source(text: str, detector: Path | None) -> tuple[Cascade, ExportOptions]:
     from foveate.bundle import Bundle
     from foveate.cli._given import is_checkpoint
     from foveate.errors import OptionError
-    from foveate.export.bundle_export import ExportOptions
-    from foveate.export.bundle_weights import exact_cascade_from_bundle
+    from foveate.export.execution.bundle_weights import exact_cascade_from_bundle
+    from foveate.export.to_onnx.bundle_export import ExportOptions
     from foveate.models.checkpoint import load_checkpoint
 
     if is_checkpoint(text):

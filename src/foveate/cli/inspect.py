@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from foveate.engine_record import ShapeRange
-    from foveate.export.inspection import BundleReport, EngineReport, StageReport
+    from foveate.bundle.engine_metadata import ShapeRange
+    from foveate.export.checks.report import BundleReport, EngineReport, StageReport
 
 __all__ = ["command"]
 
@@ -26,7 +26,7 @@ def command(
     from foveate.bundle import Bundle
     from foveate.cli._console import say, write_out
     from foveate.errors import ModelError
-    from foveate.export.inspection import check_report, inspect_bundle
+    from foveate.export.checks.report import check_report, inspect_bundle
     from foveate.plain_text import json_text
 
     report = inspect_bundle(Bundle.open(bundle))

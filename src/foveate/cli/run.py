@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`foveate run`: find, outline and name the objects in pictures."""
+"""`foveate run`: find, outline and name the objects in images."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from foveate.scores import MIN_SCORE
+from foveate.runtime.options import DEFAULT_SCORE_THRESHOLD
 
 if TYPE_CHECKING:
     from foveate.cli._batch import Batch
-    from foveate.detections import Detections
+    from foveate.results.detections import Detections
 
 __all__ = ["command", "describe", "report_failures"]
 
 
 def command(
-    pictures: Annotated[
-        list[str], typer.Argument(help="Pictures, and folders of pictures.", show_default=False)
+    images: Annotated[
+        list[str], typer.Argument(help="Images, and folders of images.", show_default=False)
     ],
     *,
     bundle: Annotated[
@@ -29,14 +29,14 @@ def command(
         str, typer.Option(help="What runs the engines: auto, onnxruntime or onnxruntime-cuda.")
     ] = "auto",
     device: Annotated[
-        str, typer.Option(help="Where the work between the engines is done: auto or host.")
+        str, typer.Option(help="Where the work between the engines is done: auto or cpu.")
     ] = "auto",
     top_k: Annotated[
-        int | None, typer.Option(min=1, help="Proposals a picture; the bundle says how many.")
+        int | None, typer.Option(min=1, help="Proposals an image; the bundle says how many.")
     ] = None,
-    min_score: Annotated[
+    score_threshold: Annotated[
         float, typer.Option(min=0, max=1, help="Smallest score of what is shown.")
-    ] = MIN_SCORE,
+    ] = DEFAULT_SCORE_THRESHOLD,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -51,21 +51,22 @@ def command(
         int | None, typer.Option(min=1, help="Threads; all cores by default.")
     ] = None,
 ) -> None:
-    """Find, outline and name the objects in pictures."""
+    """Find, outline and name the objects in images."""
     from foveate.cli._batch import Batch
-    from foveate.cli._coco import CocoDocument, CocoFile
+    from foveate.cli._coco import CocoFile
     from foveate.cli._console import telling
     from foveate.cli._files import OutputNames, check_folder, check_output, write_jpeg
     from foveate.cli._interruption import last_words
     from foveate.errors import FoveateError
-    from foveate.runtime import Options, load
+    from foveate.results.coco import CocoDocument
+    from foveate.runtime import PipelineOptions, load
 
-    batch, aside = Batch(pictures), json == "-"
+    batch, aside = Batch(images), json == "-"
     overlays = output or (None if json else Path("foveate-results"))
     names = None if overlays is None else OutputNames(overlays, batch.files)
     check_folder(overlays)
     check_output(Path(json) if json else None, batch.files)
-    options = Options(top_k=top_k, min_score=min_score, threads=threads)
+    options = PipelineOptions(top_k=top_k, score_threshold=score_threshold, threads=threads)
     with load(bundle, device=device, backend=backend, options=options) as pipeline:
         document = CocoDocument(pipeline.bundle.manifest.class_names)
         results = CocoFile(json, document)
@@ -74,18 +75,18 @@ def command(
             results.finish()
             places = [f"results in {json}"] if json and not aside else []
             places += [f"overlays in {overlays}"] if overlays else []
-            return ", ".join([f"{len(document)} of {len(batch)} pictures done", *places])
+            return ", ".join([f"{len(document)} of {len(batch)} images done", *places])
 
         last_words(interrupted, grace=1.0)
         try:
             with telling(len(batch), "Looking", aside=aside) as tell:
-                for file, picture, detections in batch.run(pipeline):
+                for file, image, detections in batch.run(pipeline):
                     document.add(str(file), detections)
                     line = f"{file}: {describe(detections)}"
                     if names is not None:
                         target = names.next(file, "-overlay.jpg")
                         try:
-                            write_jpeg(target, detections.draw(picture))
+                            write_jpeg(target, detections.draw(image))
                             line += f" -> {target}"
                         except (FoveateError, MemoryError) as error:
                             batch.fail(file, error)
@@ -104,7 +105,7 @@ def describe(detections: Detections) -> str:
 
 
 def report_failures(batch: Batch) -> None:
-    """List the pictures that could not be done, if any, and end with status 1."""
+    """List the images that could not be done, if any, and end with status 1."""
     if not batch.failures:
         return
     from foveate.cli._console import complain
@@ -113,5 +114,5 @@ def report_failures(batch: Batch) -> None:
         complain(failure)
     total = len(batch)
     if total > 1:
-        complain(f"{len(batch.failures)} of {total} pictures failed")
+        complain(f"{len(batch.failures)} of {total} images failed")
     raise typer.Exit(1)

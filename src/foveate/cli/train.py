@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from foveate.models.checkpoint import Cascade
-    from foveate.training.published.run import RunOptions
-    from foveate.training.recipe import Recipe
+    from foveate.training.mini.recipe import Recipe
+    from foveate.training.original.run import RunOptions
 
 __all__ = ["command"]
 
@@ -141,10 +141,11 @@ def command(
             "or form=paper; may be given several times (full-size only)."
         ),
     ] = None,
-    as_released: Annotated[
+    reproduce_original: Annotated[
         bool,
         typer.Option(
-            "--as-released", help="Reproduce the quirks of the released Lua code (full-size only)."
+            "--reproduce-original",
+            help="Reproduce the quirks of the released Lua code (full-size only).",
         ),
     ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda (full-size only).")] = "auto",
@@ -175,7 +176,7 @@ def command(
             "--size": size,
             "--steps": steps,
             "--batch": batch,
-            "--as-released": as_released or None,
+            "--reproduce-original": reproduce_original or None,
         }
         _refuse(*(name for name, value in given.items() if value is not None))
         lengths = {
@@ -186,8 +187,8 @@ def command(
         chosen = {name: value for name, value in lengths.items() if value is not None}
         _train_mini(dataset, things, output, _recipe(seed, chosen, views, regions), init_from)
         return
-    from foveate.training.legacy import LegacyOptions
-    from foveate.training.published.run import RunOptions
+    from foveate.training.original.legacy import LegacyOptions
+    from foveate.training.original.run import RunOptions
 
     _train_published(
         RunOptions(
@@ -201,7 +202,7 @@ def command(
             validation_proposals=validation_proposals,
             steps=steps,
             batch=batch,
-            legacy=LegacyOptions.released() if as_released else LegacyOptions(),
+            legacy=LegacyOptions.released() if reproduce_original else LegacyOptions(),
             device=device,
             precision=precision,
             workers=workers,
@@ -235,15 +236,15 @@ def _recipe(
     """Give the recipe of mini by the number of training images."""
     from dataclasses import replace
 
-    from foveate.training.recipe import Recipe
+    from foveate.training.mini.recipe import Recipe
 
     if "deepmask" in steps:
         steps = {**steps, "mask_head": -(-steps["deepmask"] // 10)}
 
     def recipe(images: int) -> Recipe:
         sized = Recipe.sized(images).stepped(steps).seeded(seed)
-        cache = sized.cache if views is None else replace(sized.cache, views_per_picture=views)
-        return replace(sized, cache=cache, regions=replace(sized.regions, pictures=regions))
+        cache = sized.cache if views is None else replace(sized.cache, views_per_image=views)
+        return replace(sized, cache=cache, regions=replace(sized.regions, images=regions))
 
     return recipe
 
@@ -256,10 +257,10 @@ def _train_mini(
     init_from: Path | None,
 ) -> None:
     from foveate.cli._console import progress, say
-    from foveate.files import check_writable
-    from foveate.training.calibration import calibrate
-    from foveate.training.dataset import find_splits
-    from foveate.training.recipe import train_cascade
+    from foveate.datasets import find_splits
+    from foveate.system.files import check_writable
+    from foveate.training.mini.calibration import calibrate
+    from foveate.training.mini.recipe import train_cascade
     from foveate.training.usable import require_objects, without_broken_images
 
     # All that can fail is tried before the first hour of work.
@@ -293,7 +294,7 @@ def _train_mini(
 def _mini(file: Path) -> Cascade:
     """Read a `mini` from a checkpoint, or from a bundle by path or name."""
     from foveate.bundle import Bundle
-    from foveate.export.bundle_weights import exact_cascade_from_bundle
+    from foveate.export.execution.bundle_weights import exact_cascade_from_bundle
     from foveate.models.checkpoint import load_checkpoint
     from foveate.models.sharpmask import SharpMask
 
@@ -318,7 +319,7 @@ def _mini(file: Path) -> Cascade:
 
 def _train_published(options: RunOptions) -> None:
     from foveate.cli._console import progress, say
-    from foveate.training.published.run import run
+    from foveate.training.original.run import run
 
     with progress() as advance:
         checkpoint = run(options, advance)

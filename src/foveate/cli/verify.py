@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from foveate.scores import MIN_SCORE
+from foveate.runtime.options import DEFAULT_SCORE_THRESHOLD
 
 if TYPE_CHECKING:
     from foveate.bundle import Bundle
-    from foveate.export.verification import Record, Reference, Thresholds
+    from foveate.export.checks.judge import Thresholds
+    from foveate.export.checks.record import Record
+    from foveate.export.execution.reference import Reference
 
 __all__ = ["command"]
 
-PHOTOGRAPHS = Path(__file__).parents[1] / "photographs"
+PHOTOGRAPHS = Path(__file__).parents[1] / "assets" / "images"
 
 
 def command(
@@ -31,14 +33,14 @@ def command(
     reference: Annotated[
         str | None, typer.Option(help="Compare with this bundle instead; needs no PyTorch.")
     ] = None,
-    picture: Annotated[
-        list[Path] | None, typer.Option(help="Picture; repeat it. The shipped ones by default.")
+    image: Annotated[
+        list[Path] | None, typer.Option(help="Image; repeat it. The shipped ones by default.")
     ] = None,
     dataset: Annotated[
         Path | None,
         typer.Option(help="COCO data set to compare average recall and precision on, too."),
     ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Only so many of its pictures.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only so many of its images.")] = None,
     rounded: Annotated[
         bool,
         typer.Option("--rounded", help="Round stages in fp16 as a GPU does; a CPU does not."),
@@ -52,9 +54,9 @@ def command(
     again: Annotated[
         bool, typer.Option("--again", help="Judge the saved figures without another run.")
     ] = False,
-    min_score: Annotated[
+    score_threshold: Annotated[
         float, typer.Option(min=0, max=1, help="Smallest score of a detection.")
-    ] = MIN_SCORE,
+    ] = DEFAULT_SCORE_THRESHOLD,
     tolerance: Annotated[
         float | None, typer.Option(help="Largest difference, as a share of the largest value.")
     ] = None,
@@ -72,7 +74,8 @@ def command(
     from foveate.bundle import Bundle
     from foveate.cli._console import say
     from foveate.cli._files import check_output
-    from foveate.export.verification import default_thresholds, judge, read_record, write_record
+    from foveate.export.checks.judge import default_thresholds, judge
+    from foveate.export.checks.record import read_record, write_record
 
     _check_alone(
         (checkpoint is not None, reference is not None, again), "--checkpoint, --reference, --again"
@@ -81,7 +84,7 @@ def command(
     opened = Bundle.open(bundle)
     file = report or _beside(opened)
     if not (bisect or again):
-        check_output(file, (checkpoint, *(picture or ())))
+        check_output(file, (checkpoint, *(image or ())))
     given = {
         "tolerance": tolerance,
         "cosine": cosine,
@@ -96,15 +99,15 @@ def command(
         for stage, precision in _precisions(opened).items()
     }
     engines = _inspect(opened)
-    pictures = picture or sorted(PHOTOGRAPHS.glob("*.jpg"))
+    images = image or sorted(PHOTOGRAPHS.glob("*.jpg"))
     if bisect:
-        _bisect(opened, _reference(opened, checkpoint, reference), pictures, asked)
+        _bisect(opened, _reference(opened, checkpoint, reference), images, asked)
         return
     if again:
         record = read_record(file, opened)
     else:
         compared = _reference(opened, checkpoint, reference)
-        record = _measure(opened, compared, pictures, min_score, rounded)
+        record = _measure(opened, compared, images, score_threshold, rounded)
         if dataset is not None:
             from foveate.cli._accuracy import compare_accuracy
 
@@ -117,7 +120,7 @@ def command(
         say(line)
     judge(record, asked)
     rest = f"; {len(engines)} engines were not run" if engines else ""
-    say(f"{record.bundle} agrees with {record.reference} on {len(record.pictures)} pictures{rest}")
+    say(f"{record.bundle} agrees with {record.reference} on {len(record.images)} images{rest}")
 
 
 def _check_alone(given: tuple[bool, ...], names: str) -> None:
@@ -131,7 +134,7 @@ def _inspect(bundle: Bundle) -> dict[str, str]:
     """Refuse what `inspect` does; tell each compiled engine and why it is not run."""
     from foveate.cli._console import say
     from foveate.errors import ModelError
-    from foveate.export.inspection import check_report, inspect_bundle
+    from foveate.export.checks.report import check_report, inspect_bundle
 
     inspected = inspect_bundle(bundle)
     problem = check_report(inspected)
@@ -145,7 +148,7 @@ def _inspect(bundle: Bundle) -> dict[str, str]:
 
 def _reference(bundle: Bundle, checkpoint: Path | None, other: str | None) -> Reference:
     from foveate.bundle import Bundle as Opened
-    from foveate.export.verification import bundle_reference, torch_reference
+    from foveate.export.execution.reference import bundle_reference, torch_reference
 
     if other is not None:
         return bundle_reference(bundle, Opened.open(other))
@@ -153,47 +156,49 @@ def _reference(bundle: Bundle, checkpoint: Path | None, other: str | None) -> Re
 
 
 def _measure(
-    bundle: Bundle, reference: Reference, pictures: list[Path], min_score: float, rounded: bool
+    bundle: Bundle, reference: Reference, images: list[Path], score_threshold: float, rounded: bool
 ) -> Record:
     from foveate.cli._console import progress
-    from foveate.export.verification import measure
+    from foveate.export.checks.parity import measure
 
     with progress() as advance:
         return measure(
             bundle,
             reference,
-            pictures,
-            min_score=min_score,
+            images,
+            score_threshold=score_threshold,
             rounded=rounded,
-            tell=lambda done, total: advance("Pictures", done, total),
+            tell=lambda done, total: advance("Images", done, total),
         )
 
 
 def _bisect(
-    bundle: Bundle, reference: Reference, pictures: list[Path], asked: dict[str, Thresholds]
+    bundle: Bundle, reference: Reference, images: list[Path], asked: dict[str, Thresholds]
 ) -> None:
     from foveate.cli._console import progress, say
     from foveate.errors import ModelError
-    from foveate.export.verification import first_drift, judge_pasting, pasting_on
+    from foveate.export.checks.bisect import first_drift
+    from foveate.export.checks.judge import judge_pasting
+    from foveate.export.checks.parity import pasting_on
 
     tolerances = {stage: one.tolerance for stage, one in asked.items()}
     with progress() as advance:
         drift = first_drift(
             bundle,
             reference,
-            pictures,
+            images,
             tolerances,
-            tell=lambda done, total: advance("Pictures", done, total),
+            tell=lambda done, total: advance("Images", done, total),
         )
     if drift is not None:
         raise ModelError(str(drift), file=bundle.root, remedy="export this stage again")
-    for name, found in pasting_on(bundle, pictures):
+    for name, found in pasting_on(bundle, images):
         judge_pasting(name, found)
-    say(f"No stage drifts from {reference.name} on {len(pictures)} pictures")
+    say(f"No stage drifts from {reference.name} on {len(images)} images")
 
 
 def _precisions(bundle: Bundle) -> dict[str, str]:
-    from foveate.export.inspection.precision import claimed_precision
+    from foveate.export.checks.precision import claimed_precision
 
     return {name: claimed_precision(bundle.manifest, name) for name in bundle.manifest.networks}
 
@@ -208,16 +213,14 @@ def _beside(bundle: Bundle) -> Path:
 def _table(record: Record) -> list[str]:
     lines = [f"{'stage':10} {'output':14} {'max':>8} {'mean':>8} {'cosine':>10}"]
     for stage in record.files:
-        names = {name for one in record.pictures for name in one.stages.get(stage, {})}
+        names = {name for one in record.images for name in one.stages.get(stage, {})}
         for name in sorted(names):
-            found = [
-                one.stages[stage][name] for one in record.pictures if name in one.stages[stage]
-            ]
+            found = [one.stages[stage][name] for one in record.images if name in one.stages[stage]]
             worst = max(one.relative for one in found)
             mean = max(one.mean_error / max(1.0, one.largest) for one in found)
             cosine = min(one.cosine for one in found)
             lines.append(f"{stage:10} {name:14} {worst:8.1e} {mean:8.1e} {cosine:10.7f}")
-    pasted = [one.pasting for one in record.pictures if one.pasting is not None]
+    pasted = [one.pasting for one in record.images if one.pasting is not None]
     if pasted:
         lines.append(
             f"paste: {sum(one.windows for one in pasted)} windows of "
@@ -225,9 +228,9 @@ def _table(record: Record) -> list[str]:
             f"{sum(one.differing for one in pasted)} of which differ from the runtime's masks, "
             f"{sum(one.beyond for one in pasted)} of them not at the threshold"
         )
-    pairs = [pair for one in record.pictures for pair in one.detections.pairs]
-    expected = sum(one.detections.expected for one in record.pictures)
-    found_again = sum(one.detections.found for one in record.pictures)
+    pairs = [pair for one in record.images for pair in one.detections.pairs]
+    expected = sum(one.detections.expected for one in record.images)
+    found_again = sum(one.detections.found for one in record.images)
     lines.append(f"detections: {expected} by the reference, {found_again} by the bundle")
     if pairs:
         lines.append(

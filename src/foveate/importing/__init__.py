@@ -5,7 +5,7 @@ from foveate.importing.checkpoints import save_imported
 from foveate.importing.class_names import class_names
 from foveate.importing.found import Found, count_parameters
 from foveate.importing.pytorch_import import import_torch
-from foveate.importing.torch7_import import import_torch7
+from foveate.importing.torch7.importer import import_torch7
 
 __all__ = [
     "Found",

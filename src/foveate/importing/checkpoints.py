@@ -11,7 +11,6 @@ from typing import Any
 from torch import nn
 
 from foveate.errors import ModelError
-from foveate.files import file_digest
 from foveate.importing.class_names import class_names
 from foveate.importing.found import Found
 from foveate.models.checkpoint import (
@@ -25,6 +24,7 @@ from foveate.models.checkpoint import (
 from foveate.models.deepmask import DeepMask
 from foveate.models.multipathnet import MultiPathNet
 from foveate.models.sharpmask import SharpMask
+from foveate.system.files import file_digest
 
 MASK_THRESHOLD = math.log(0.2 / 0.8)
 """The release takes pixels of a probability above 0.2 on COCO."""

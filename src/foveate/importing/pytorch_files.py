@@ -15,8 +15,8 @@ import safetensors.torch
 import torch
 
 from foveate.errors import ModelError
-from foveate.files import open_regular
 from foveate.importing.found import State
+from foveate.system.files import open_regular
 
 TENSORS_ONLY = "save its state dict again with `torch.save(model.state_dict(), path)`"
 

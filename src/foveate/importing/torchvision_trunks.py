@@ -165,7 +165,7 @@ def _notes(network: nn.Module, random: int) -> list[str]:
     if _normalisation_of(network) != IMAGENET:
         notes.append(
             "the first convolution was adapted to the network's normalisation: exact but for "
-            "the padding at the picture's edge"
+            "the padding at the image's edge"
         )
     if any(isinstance(module, SymmetricConv2d) for module in network.modules()):
         notes.append(

@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from foveate.errors import BackendError, InputError, OptionError
-from foveate.files import file_digest, new_folder, sweep_folder
 from foveate.kernels.compilers import FLAGS, Compiler, find_compiler
-from foveate.private_files import cache_folder, check_private, make_private
+from foveate.system.files import file_digest, new_folder, sweep_folder
+from foveate.system.private_files import cache_folder, check_private, make_private
 
 __all__ = [
     "ARCHITECTURES",

@@ -71,7 +71,7 @@ def launches_of(
     if op.plan is None:
         raise BackendError(
             f"the operation {op.name!r} has no device kernels",
-            remedy="run it on the host: device='host'",
+            remedy="run it on the CPU: device='cpu'",
         )
     for name, arguments in op.plan(scratch, *buffers, **numbers):
         yield launch_of(name, arguments)

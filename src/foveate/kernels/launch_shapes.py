@@ -50,7 +50,7 @@ def square_table(
 def paste_windows(
     *, windows: int, size: int, height: int, stage_rows: int, **_: int
 ) -> LaunchShape:
-    """A block makes 64 rows of the picture for one window; ``stage_rows``: see below."""
+    """A block makes 64 rows of the image for one window; ``stage_rows``: see below."""
     grid = (_ceil_div(height, 64), windows, 1)
     return LaunchShape(grid, (256, 1, 1), 4 * size * stage_rows)
 

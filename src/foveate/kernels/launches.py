@@ -191,7 +191,7 @@ _LIST = [
             "pointer probabilities, pointer deltas, pointer boxes, pointer scores, pointer kept, "
             "pointer kept_count, pointer candidate_boxes, pointer candidate_scores, "
             f"pointer candidate_labels, int rows, int classes, int capacity, {_REGRESSION}, "
-            "double bias, double slope, double weight, float min_score, int height, int width",
+            "double bias, double slope, double weight, float score_threshold, int height, int width",
             shapes.finish_candidates,
         ),
         _kernel(
@@ -215,13 +215,13 @@ _LIST = [
         "pyramid/pyramid.cuh",
         *_typed(
             "pyramid_place",
-            "pointer picture, pointer canvases, pointer plan, pointer table, int picture_height, "
-            "int picture_width, int levels, int blocks, int resampling, int to_bytes, int fill",
+            "pointer image, pointer canvases, pointer plan, pointer table, int image_height, "
+            "int image_width, int levels, int blocks, int resampling, int to_bytes, int fill",
             shapes.pyramid_place,
         ),
         _kernel(
             "pyramid_resize",
-            "pointer picture, pointer resized, int picture_height, int picture_width, "
+            "pointer image, pointer resized, int image_height, int image_width, "
             "int height, int width, int resampling",
             shapes.pyramid_resize,
         ),

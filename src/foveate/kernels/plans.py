@@ -44,7 +44,7 @@ MOST_WINDOWS = 2048
 """Windows that are selected."""
 
 LONGEST_SIDE = 16384
-"""Of a picture, in pixels."""
+"""Of an image, in pixels."""
 
 _TOO_LARGE = -4  # the launchers' status
 

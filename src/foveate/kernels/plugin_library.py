@@ -19,9 +19,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from foveate.errors import BackendError, OptionError
-from foveate.files import write_file
 from foveate.kernels.compilers import FLAGS, Nvcc, find_nvcc
 from foveate.kernels.compiling import ARCHITECTURES, FOLDER
+from foveate.system.files import write_file
 
 __all__ = [
     "HEADERS_PACKAGE",

@@ -15,11 +15,11 @@ import torch
 from torch import Tensor, nn
 
 from foveate.errors import ModelError
-from foveate.files import open_regular, write_file
 from foveate.models.build import build
 from foveate.models.deepmask import STRIDE, DeepMask
 from foveate.models.multipathnet import MultiPathNet
 from foveate.models.sharpmask import SharpMask
+from foveate.system.files import open_regular, write_file
 
 FORMAT = "foveate-1"
 

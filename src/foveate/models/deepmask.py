@@ -55,7 +55,7 @@ class VectorScore(nn.Sequential):
 class FeatureScore(nn.Sequential):
     """The score head of the first paper: (N, C, H, W) features to logits, one a window.
 
-    A window's features are pooled 2x2 and fed to three linear layers. Run over a picture, pooling
+    A window's features are pooled 2x2 and fed to three linear layers. Run over an image, pooling
     with stride 2 would leave every second window out; the paper pools at the four offsets and
     interleaves the results (section 3.3). Pooling with stride 1, and reading every second cell by a
     dilated convolution, is the same.
@@ -125,7 +125,7 @@ class DeepMask(nn.Module):
 
     @property
     def border(self) -> int:
-        """Pixels of fill around a picture, so that the first window's centre is its corner."""
+        """Pixels of fill around an image, so that the first window's centre is its corner."""
         return self.window // 2
 
     def vectors(self, features: Tensor) -> Tensor:
@@ -164,11 +164,11 @@ class DeepMask(nn.Module):
         logits: Tensor = self.mask(vectors)
         return logits.reshape(-1, self.mask_side, self.mask_side)
 
-    def forward(self, picture: Tensor) -> tuple[Tensor, Tensor]:
-        """Score every window of a picture.
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Score every window of an image.
 
         Args:
-            picture: (N, 3, H, W) float32, normalised as the trunk wants it, H and W multiples of
+            image: (N, 3, H, W) float32, normalised as the trunk wants it, H and W multiples of
                 16 and at least a window's side.
 
         Returns:
@@ -176,7 +176,7 @@ class DeepMask(nn.Module):
             rows = H / 16 - n + 1, n the side of a window in cells; cell (r, c) is the window
             whose top left corner is pixel (16 c, 16 r).
         """
-        return self.windows(self.trunk(picture)[STRIDE])
+        return self.windows(self.trunk(image)[STRIDE])
 
     def patch_features(self, patches: Tensor) -> dict[int, Tensor]:
         """Compute the features of the windows of single patches.

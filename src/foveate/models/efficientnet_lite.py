@@ -115,18 +115,18 @@ class EfficientNetLite0(Trunk):
         )
         self.requires_grad_(False)
 
-    def forward(self, picture: Tensor) -> dict[int, Tensor]:
+    def forward(self, image: Tensor) -> dict[int, Tensor]:
         """Compute the taps.
 
         Args:
-            picture: (N, 3, H, W) float32, RGB, (value - 127) / 128 of 0..255; H and W are
+            image: (N, 3, H, W) float32, RGB, (value - 127) / 128 of 0..255; H and W are
                 multiples of the last stride.
 
         Returns:
             Stride -> (N, C, H / stride, W / stride) features, C as in `CHANNELS`.
         """
         features = {}
-        x = nn.functional.relu6(self.stem(picture))
+        x = nn.functional.relu6(self.stem(image))
         for index, block in enumerate(self.blocks):
             x = block(x)
             if index in self.taps:

@@ -65,17 +65,17 @@ class MultiPathNet(nn.Module):
         """Strides of the maps that the towers read, finest first."""
         return tuple(sorted({s for tower in self.towers for s in tower.pooling.strides}))
 
-    def features(self, picture: Tensor) -> dict[int, Tensor]:
+    def features(self, image: Tensor) -> dict[int, Tensor]:
         """Compute the maps that the towers read.
 
         Args:
-            picture: (1, 3, H, W) float32, normalised as the trunk wants it, H and W multiples of
+            image: (1, 3, H, W) float32, normalised as the trunk wants it, H and W multiples of
                 its last stride.
 
         Returns:
             Stride -> (1, C, H / stride, W / stride) for `strides`.
         """
-        features: dict[int, Tensor] = self.trunk(picture)
+        features: dict[int, Tensor] = self.trunk(image)
         return {stride: features[stride] for stride in self.strides}
 
     def pool(self, features: Mapping[int, Tensor], boxes: Tensor) -> list[Tensor]:
@@ -83,7 +83,7 @@ class MultiPathNet(nn.Module):
 
         Args:
             features: maps by stride.
-            boxes: (R, 4) float32 xyxy in pixels of the picture that the maps were made from.
+            boxes: (R, 4) float32 xyxy in pixels of the image that the maps were made from.
 
         Returns:
             (R, C, P, P) a tower. They depend on the trunk only, so training keeps them where it is

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a trunk wants of a picture's values."""
+"""What a trunk wants of an image's values."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Normalisation:
         mean: of the channels, in their order.
         std: what they are divided by.
         order: of the channels.
-        fill: value, in 0..255, of what lies outside the picture, before normalisation.
+        fill: value, in 0..255, of what lies outside the image, before normalisation.
     """
 
     mean: Triple
@@ -28,16 +28,16 @@ class Normalisation:
     order: Literal["rgb", "bgr"] = "rgb"
     fill: float = 127.5
 
-    def __call__(self, pictures: Tensor) -> Tensor:
+    def __call__(self, images: Tensor) -> Tensor:
         """Normalise.
 
         Args:
-            pictures: (N, H, W, 3) RGB of any dtype, 0..255.
+            images: (N, H, W, 3) RGB of any dtype, 0..255.
 
         Returns:
             (N, 3, H, W) float32, channels in `order`.
         """
-        planes = pictures.permute(0, 3, 1, 2).float()
+        planes = images.permute(0, 3, 1, 2).float()
         if self.order == "bgr":
             planes = planes.flip(1)
         mean = torch.tensor(self.mean, device=planes.device)[:, None, None]

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pasting of window masks into a picture as bits and, in an exported graph, one node.
+"""Pasting of window masks into an image as bits and, in an exported graph, one node.
 
-Windows are placed as `foveate.kernels.bilinear_upsample.window` says, and resampled as its
+Windows are placed as `foveate.results.window` says, and resampled as its
 reference does. Resampling is linear and separable, so the mask of a window is ``A_y M A_x^T``: a row
-of ``A_y`` (of ``A_x``) holds the weights that a row (a column) of the picture takes from the
+of ``A_y`` (of ``A_x``) holds the weights that a row (a column) of the image takes from the
 samples. Weights come from integers, because in float32 a position would be off by up to 1e-5
 samples.
 """
@@ -20,7 +20,7 @@ FARTHEST_EDGE = 2**18
 
 
 class PasteWindows(nn.Module):
-    """Pastes masks into a picture.
+    """Pastes masks into an image.
 
     Args:
         threshold: a pixel is foreground if its resampled logit is larger.
@@ -37,14 +37,14 @@ class PasteWindows(nn.Module):
 
         Args:
             logits: (K, S, S) float32.
-            geometry: (K, 4) float32: x0, y0, width, height of each window in the picture frame, in
+            geometry: (K, 4) float32: x0, y0, width, height of each window in the image frame, in
                 pixels. A width of 0 marks padding, whose mask is empty.
-            size: (2,) int64 on the CPU: height H and width W of the picture.
+            size: (2,) int64 on the CPU: height H and width W of the image.
 
         Returns:
             Masks (K, H, ceil(W / 32)) int32, bit i of word j is column 32 j + i and bits after the
             last column are 0; their areas (K,) int32 in pixels; their boxes (K, 4) float32 xyxy in
-            the picture frame, zeros for an empty mask.
+            the image frame, zeros for an empty mask.
         """
         masks: tuple[Tensor, Tensor, Tensor] = _operator(logits, geometry, size, self.threshold)
         return masks

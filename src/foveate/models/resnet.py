@@ -230,9 +230,9 @@ class ResNet(Trunk):
         """`layer1`, `layer2` and so on."""
         return [module for name, module in self.named_children() if name.startswith("layer")]
 
-    def forward(self, picture: Tensor) -> dict[int, Tensor]:
+    def forward(self, image: Tensor) -> dict[int, Tensor]:
         """Compute the features: behind the stem's ReLU, and behind each stage."""
-        x = torch.relu(self.affine1(self.conv1(picture)))
+        x = torch.relu(self.affine1(self.conv1(image)))
         features = {2: x}
         x = nn.functional.max_pool2d(x, 3, 2, padding=1)
         for index, stage in enumerate(self.stages):

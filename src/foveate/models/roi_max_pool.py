@@ -43,10 +43,10 @@ def roi_max_pool(
     """Pool each region to a square grid of maxima.
 
     Args:
-        features: (1, C, H, W) one picture's map.
-        rois: (R, 4) float32 boxes (x1, y1, x2, y2) in pixels of the picture, from 0.
+        features: (1, C, H, W) one image's map.
+        rois: (R, 4) float32 boxes (x1, y1, x2, y2) in pixels of the image, from 0.
         output_side: bins on each axis, P.
-        spatial_scale: map pixels a picture pixel.
+        spatial_scale: map pixels an image pixel.
         rounding: see the head of this module.
 
     Returns:

@@ -93,16 +93,16 @@ class SharpMask(nn.Module):
         logits: Tensor = self.mask(encoding)
         return logits.squeeze(1)
 
-    def forward(self, picture: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
-        """Score every window of a picture and prepare its refinement.
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """Score every window of an image and prepare its refinement.
 
         Args:
-            picture: as `DeepMask.forward` takes it.
+            image: as `DeepMask.forward` takes it.
 
         Returns:
             Score logits and vectors as `DeepMask.forward` gives them, and the four horizontal maps.
         """
-        features = self.deepmask.trunk(picture)
+        features = self.deepmask.trunk(image)
         scores, vectors = self.deepmask.windows(features[STRIDE])
         return scores, vectors, self.horizontals(features)
 

@@ -101,7 +101,7 @@ class Tower(nn.Module):
         self.outputs = outputs
 
     def pool(self, features: Mapping[int, Tensor], boxes: Tensor) -> Tensor:
-        """Pool the region of (R, 4) xyxy boxes in picture pixels: (R, C, P, P), no weights yet."""
+        """Pool the region of (R, 4) xyxy boxes in image pixels: (R, C, P, P), no weights yet."""
         return self.pooling(features, boxes)
 
     def forward(self, pooled: Tensor) -> Tensor:

@@ -9,21 +9,21 @@ from foveate.models.normalisation import Normalisation
 
 
 class Trunk(nn.Module):
-    """A network from a picture to features by stride.
+    """A network from an image to features by stride.
 
     Attributes:
-        normalisation: what it wants of a picture's values.
+        normalisation: what it wants of an image's values.
         channels: stride -> channels of the features.
     """
 
     normalisation: Normalisation
     channels: dict[int, int]
 
-    def forward(self, picture: Tensor) -> dict[int, Tensor]:
+    def forward(self, image: Tensor) -> dict[int, Tensor]:
         """Compute the features.
 
         Args:
-            picture: (N, 3, H, W) float32, normalised; H and W are multiples of the last stride.
+            image: (N, 3, H, W) float32, normalised; H and W are multiples of the last stride.
 
         Returns:
             Stride -> (N, C, H / stride, W / stride) features, C as in `channels`.

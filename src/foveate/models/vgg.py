@@ -58,10 +58,10 @@ class VGG(Trunk):
                 nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
         self.features[: [0, *self._ends][frozen_stages]].requires_grad_(False)
 
-    def forward(self, picture: Tensor) -> dict[int, Tensor]:
+    def forward(self, image: Tensor) -> dict[int, Tensor]:
         """Compute the features behind the last ReLU of each stage."""
         features = {}
-        x = picture
+        x = image
         for stage, (first, last) in enumerate(pairwise([0, *self._ends])):
             x = self.features[first:last](x)
             features[1 << stage] = x

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from foveate.runtime.loading import load
-from foveate.runtime.options import Options
+from foveate.runtime.options import PipelineOptions
 from foveate.runtime.pipeline import Pipeline
 
-__all__ = ["Options", "Pipeline", "load"]
+__all__ = ["Pipeline", "PipelineOptions", "load"]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One picture in flight: where each of its arrays lies and what shape it has."""
+"""One image in flight: where each of its arrays lies and what shape it has."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from typing import TYPE_CHECKING
 from foveate.runtime.workspace import BYTE, FLOAT, INT, LONG
 
 if TYPE_CHECKING:
-    from foveate.manifest import StageSpec
+    from foveate.bundle.manifest import StageSpec
     from foveate.runtime.devices import Buffer
-    from foveate.runtime.plan import FeaturesPlan, LevelPlan, Plan
     from foveate.runtime.settings import Settings
+    from foveate.runtime.sizes import FeaturesPlan, LevelPlan, Plan
     from foveate.runtime.slot import Slot
 
 __all__ = ["Frame"]
 
 
 class Frame:
-    """The buffers of one picture in its slot, by what they mean.
+    """The buffers of one image in its slot, by what they mean.
 
     K is the number of windows, N the largest number of detections; how many of the rows exist is
     written in ``count``, ``kept_count`` and ``found()["count"]``.
 
     Args:
-        slot: Where the picture lies until its result is collected.
-        plan: Sizes that follow from the size of the picture.
+        slot: Where the image lies until its result is collected.
+        plan: Sizes that follow from the size of the image.
         settings: Sizes that do not.
     """
 
@@ -35,8 +35,8 @@ class Frame:
         self._settings = settings
         self.k = min(settings.select.top_k, plan.windows)
         buffer = slot.workspace.buffer
-        self.picture = buffer("picture", (plan.height, plan.width, 3), BYTE)
-        self.working = self.picture  # unless the picture is too large
+        self.image = buffer("image", (plan.height, plan.width, 3), BYTE)
+        self.working = self.image  # unless the image is too large
         if (plan.working_height, plan.working_width) != (plan.height, plan.width):
             shape = (plan.working_height, plan.working_width, 3)
             self.working = buffer("working", shape, BYTE)
@@ -110,7 +110,7 @@ class Frame:
         """Return the detections: (N, ...) each, and how many there are."""
         buffer, spec = self.slot.workspace.buffer, self._settings.classify
         assert spec is not None
-        most = min(spec.top_n, self.k * len(self._settings.manifest.class_names))
+        most = min(spec.max_detections, self.k * len(self._settings.manifest.class_names))
         return {
             "boxes": buffer("found boxes", (most, 4), FLOAT),
             "scores": buffer("found scores", (most,), FLOAT),

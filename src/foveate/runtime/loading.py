@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from foveate.bundle import Bundle, read_bundle
 from foveate.errors import OptionError
-from foveate.runtime.devices import HostDevice
-from foveate.runtime.options import Options
+from foveate.runtime.devices import CpuDevice
+from foveate.runtime.options import PipelineOptions
 from foveate.runtime.pipeline import Pipeline
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BACKENDS", "DEVICES", "load", "open_device", "open_engines"]
 
-DEVICES = ("auto", "host")
+DEVICES = ("auto", "cpu")
 # ONNX Runtime's provider for each backend.
 BACKENDS = {"auto": "cpu", "onnxruntime": "cpu", "onnxruntime-cuda": "cuda"}
 
@@ -31,13 +31,13 @@ def load(
     *,
     device: str = "auto",
     backend: str = "auto",
-    options: Options | None = None,
+    options: PipelineOptions | None = None,
 ) -> Pipeline:
     """Open a bundle and make its stages ready to run.
 
     Args:
         bundle: Name of a shipped bundle, or a directory.
-        device: Where the operations between the engines run: ``"auto"`` or ``"host"``.
+        device: Where the operations between the engines run: ``"auto"`` or ``"cpu"``.
         backend: What runs the engines: ``"onnxruntime"`` on the CPU, ``"onnxruntime-cuda"`` on an
             NVIDIA GPU, or ``"auto"``, which is the first.
         options: What the user decides.
@@ -47,7 +47,7 @@ def load(
         BackendError: The backend does not work here.
         OptionError: There is no such device or backend.
     """
-    options = options or Options()
+    options = options or PipelineOptions()
     opened_device = open_device(device)
     opened, engines = read_bundle(
         bundle, lambda opened: (opened, open_engines(opened, backend, options.threads))
@@ -62,7 +62,7 @@ def open_device(device: str) -> Device:
         OptionError: There is no such device.
     """
     _check_choice("device", device, DEVICES)
-    return HostDevice()
+    return CpuDevice()
 
 
 def open_engines(bundle: Bundle, backend: str, threads: int | None = None) -> dict[str, Engine]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The pipeline: pictures in, detections out."""
+"""The pipeline: images in, detections out."""
 
 from __future__ import annotations
 
@@ -14,38 +14,38 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar, cast, overload
 import numpy as np
 
 from foveate.errors import BackendError, BundleError, InputError
-from foveate.pictures import as_picture
-from foveate.runtime.devices import HostDevice
+from foveate.images.reading import as_image
+from foveate.runtime.devices import CpuDevice
 from foveate.runtime.frame import Frame
-from foveate.runtime.options import Options
-from foveate.runtime.plan import Plan
+from foveate.runtime.options import PipelineOptions
 from foveate.runtime.results import fetch_detections, fetch_proposals
 from foveate.runtime.settings import Settings
 from foveate.runtime.signatures import check_engines
+from foveate.runtime.sizes import Plan
 from foveate.runtime.slot import Slot, Turns
 from foveate.runtime.stages import Stages
 
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from foveate.arrays import Array, Bytes
+    from foveate.arrays import Array, UInt8Array
     from foveate.bundle import Bundle
-    from foveate.detections import Detections, Proposals
+    from foveate.results.detections import Detections, Proposals
     from foveate.runtime.devices import Device
     from foveate.runtime.engines import Engine
 
-__all__ = ["Picture", "Pipeline"]
+__all__ = ["Image", "Pipeline"]
 
 Result = TypeVar("Result")
-Picture: TypeAlias = "Array | str | os.PathLike[str]"
-# Sequences to Python, of characters or bytes, yet no sequences of pictures.
+Image: TypeAlias = "Array | str | os.PathLike[str]"
+# Sequences to Python, of characters or bytes, yet no sequences of images.
 _NO_SEQUENCES = (str, bytes, bytearray, memoryview)
 
 
 class Pipeline:
-    """Finds, outlines and names the objects in pictures.
+    """Finds, outlines and names the objects in images.
 
-    A picture is a file or a uint8 array (H, W, 3) in RGB order. Several threads may use one
+    An image is a file or a uint8 array (H, W, 3) in RGB order. Several threads may use one
     pipeline. It belongs to the process that made it: in a forked child every use but :meth:`close`
     raises BackendError, and so does every use after :meth:`close`.
 
@@ -66,13 +66,13 @@ class Pipeline:
         engines: Mapping[str, Engine],
         *,
         device: Device | None = None,
-        options: Options | None = None,
+        options: PipelineOptions | None = None,
     ) -> None:
         self.bundle = bundle
-        self.options = options or Options()
+        self.options = options or PipelineOptions()
         self.engines = dict(engines)
         check_engines(bundle, engines)
-        self._device: Device = device or HostDevice()
+        self._device: Device = device or CpuDevice()
         self._settings = Settings.merge(bundle.manifest, self.options)
         self._stages = Stages(self._device, engines, self._settings, Turns())
         self._free: list[Slot] = []
@@ -81,62 +81,62 @@ class Pipeline:
         self._in_flight = 0
         self._closed = False
 
-    @overload  # a str is a sequence of str too, but one picture all the same
-    def __call__(self, pictures: Picture) -> Detections: ...  # type: ignore[overload-overlap]  # a str is a sequence too
+    @overload  # a str is a sequence of str too, but one image all the same
+    def __call__(self, images: Image) -> Detections: ...  # type: ignore[overload-overlap]  # a str is a sequence too
 
     @overload
-    def __call__(self, pictures: Sequence[Picture]) -> list[Detections]: ...
+    def __call__(self, images: Sequence[Image]) -> list[Detections]: ...
 
-    def __call__(self, pictures: Picture | Sequence[Picture]) -> Detections | list[Detections]:
-        """Find the objects in a picture, or in each picture of a list.
+    def __call__(self, images: Image | Sequence[Image]) -> Detections | list[Detections]:
+        """Find the objects in an image, or in each image of a list.
 
         Raises:
-            InputError: A picture cannot be read.
+            InputError: An image cannot be read.
             BundleError: The bundle only proposes.
             BackendError: The pipeline is closed, or was loaded in another process.
         """
-        if isinstance(pictures, Sequence) and not isinstance(pictures, _NO_SEQUENCES):
-            return list(self.stream(pictures))
-        return next(self.stream([cast("Picture", pictures)]))  # what is no picture is refused there
+        if isinstance(images, Sequence) and not isinstance(images, _NO_SEQUENCES):
+            return list(self.stream(images))
+        return next(self.stream([cast("Image", images)]))  # what is no image is refused there
 
-    def propose(self, picture: Picture) -> Proposals:
-        """Find the objects in a picture, without their names, best first.
+    def propose(self, image: Image) -> Proposals:
+        """Find the objects in an image, without their names, best first.
 
         Raises:
-            InputError: The picture cannot be read.
+            InputError: The image cannot be read.
             BackendError: The pipeline is closed, or was loaded in another process.
         """
         self._check_usable()
-        frame = self._begin(as_picture(picture), classify=False)
+        frame = self._begin(as_image(image), classify=False)
         return self._end(frame, partial(fetch_proposals, self._device, frame, self._settings))
 
-    def stream(self, pictures: Iterable[Picture]) -> Iterator[Detections]:
-        """Find the objects in each picture, in order, with several pictures in flight.
+    def stream(self, images: Iterable[Image]) -> Iterator[Detections]:
+        """Find the objects in each image, in order, with several images in flight.
 
-        At most ``options.slots`` pictures are held at a time; the next one is asked for only when
-        there is room. A picture may be changed as soon as the next one is asked for. An error of
-        the iterable, or of a picture, is raised after the results of the pictures before it.
+        At most ``options.max_in_flight`` images are held at a time; the next one is asked for only when
+        there is room. An image may be changed as soon as the next one is asked for. An error of
+        the iterable, or of an image, is raised after the results of the images before it.
 
         Raises:
-            InputError: A picture cannot be read, or this is no iterable of pictures.
+            InputError: An image cannot be read, or this is no iterable of images.
             BundleError: The bundle only proposes.
             BackendError: The pipeline is closed, or was loaded in another process.
         """
         self._check_usable()
         self._require_classify()
-        single = isinstance(pictures, np.ndarray) and pictures.ndim != 4
-        no_pictures = (*_NO_SEQUENCES, os.PathLike, Mapping)
-        if single or isinstance(pictures, no_pictures) or not isinstance(pictures, Iterable):
+        single = isinstance(images, np.ndarray) and images.ndim != 4
+        no_images = (*_NO_SEQUENCES, os.PathLike, Mapping)
+        if single or isinstance(images, no_images) or not isinstance(images, Iterable):
             raise InputError(
-                f"stream needs an iterable of pictures, found {type(pictures).__name__}",
-                remedy="give a list of pictures, or of a video a generator of its frames",
+                f"stream needs an iterable of images, found {type(images).__name__}",
+                remedy="give a list of images, or of a video a generator of its frames",
             )
-        return self._stream(iter(pictures))
+        return self._stream(iter(images))
 
     def close(self) -> None:
         """Release engines and device; closing twice does nothing.
 
-        Pictures that other threads wait for are finished first. In a forked child nothing is
+        Images that other threads wait for are finished first. In a forked child nothing is
         released, because all of it belongs to the parent.
         """
         if os.getpid() != self._process:
@@ -163,17 +163,17 @@ class Pipeline:
     def __repr__(self) -> str:
         return f"Pipeline({self.bundle.manifest.name!r}, device={self._device.name!r})"
 
-    def _begin(self, picture: Bytes, *, classify: bool) -> Frame:
-        """Enqueue all that is to be done with a picture."""
+    def _begin(self, image: UInt8Array, *, classify: bool) -> Frame:
+        """Enqueue all that is to be done with an image."""
         manifest, settings = self.bundle.manifest, self._settings
         features = manifest.features if classify else None
-        height, width = picture.shape[:2]
+        height, width = image.shape[:2]
         plan = Plan.of(height, width, settings.pyramid, manifest.windows, features)
-        with self._lock:  # the stages serve the pictures in one order
+        with self._lock:  # the stages serve the images in one order
             self._check_usable()
             slot = self._free.pop() if self._free else Slot(self._device)
             frame = Frame(slot, plan, settings)
-            self._stages.upload(frame, picture)
+            self._stages.upload(frame, image)
             if classify:
                 self._stages.features(frame)
             self._stages.propose(frame)
@@ -183,20 +183,20 @@ class Pipeline:
             self._in_flight += 1
         return frame
 
-    def _stream(self, pictures: Iterator[Picture]) -> Iterator[Detections]:
+    def _stream(self, images: Iterator[Image]) -> Iterator[Detections]:
         flying: deque[Frame] = deque()
         try:
             while True:
                 self._check_usable()
                 try:
-                    flying.append(self._begin(as_picture(next(pictures)), classify=True))
+                    flying.append(self._begin(as_image(next(images)), classify=True))
                 except StopIteration:
                     break
                 except Exception:
                     while flying:
                         yield self._detections(flying)
                     raise
-                if len(flying) == self.options.slots:
+                if len(flying) == self.options.max_in_flight:
                     yield self._detections(flying)
             while flying:
                 yield self._detections(flying)
@@ -209,14 +209,14 @@ class Pipeline:
         return self._end(frame, partial(fetch_detections, self._device, frame, self._settings))
 
     def _drop(self, flying: Iterable[Frame]) -> None:
-        """Wait for pictures whose results nobody asks for any longer, errors included."""
+        """Wait for images whose results nobody asks for any longer, errors included."""
         if os.getpid() == self._process:  # their streams run in that process only
             for frame in flying:
                 with suppress(Exception):
                     self._end(frame, lambda: None)
 
     def _end(self, frame: Frame, fetch: Callable[[], Result]) -> Result:
-        """Wait for a picture, fetch its result, and make its slot free for the next one.
+        """Wait for an image, fetch its result, and make its slot free for the next one.
 
         A slot whose work failed is not used again.
         """
@@ -230,10 +230,14 @@ class Pipeline:
         return result
 
     def _land(self, slot: Slot | None) -> None:
-        """Count a picture as done; the last one of a closed pipeline releases what it held."""
+        """Count an image as done; the last one of a closed pipeline releases what it held."""
         with self._lock:
             self._in_flight -= 1
-            if slot is not None and not self._closed and len(self._free) < self.options.slots:
+            if (
+                slot is not None
+                and not self._closed
+                and len(self._free) < self.options.max_in_flight
+            ):
                 self._free.append(slot)
             unused = self._closed and not self._in_flight
         if unused:

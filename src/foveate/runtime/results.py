@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from foveate.detections import Detections, Proposals
-from foveate.masks import Masks
+from foveate.results.detections import Detections, Proposals
+from foveate.results.masks import Masks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from foveate.arrays import Array, Bools, Floats, Longs
+    from foveate.arrays import Array, BoolArray, Float32Array, Int64Array
     from foveate.runtime.devices import Buffer, Device
     from foveate.runtime.frame import Frame
     from foveate.runtime.settings import Settings
@@ -22,7 +22,7 @@ __all__ = ["fetch_detections", "fetch_proposals"]
 
 
 def fetch_proposals(device: Device, frame: Frame, settings: Settings) -> Proposals:
-    """Copy the proposals of a picture that is done to memory of their own.
+    """Copy the proposals of an image that is done to memory of their own.
 
     Windows without a foreground pixel are left out.
     """
@@ -38,12 +38,12 @@ def fetch_proposals(device: Device, frame: Frame, settings: Settings) -> Proposa
 
 
 def fetch_detections(device: Device, frame: Frame, settings: Settings) -> Detections:
-    """Copy the detections of a picture that is done to memory of their own."""
+    """Copy the detections of an image that is done to memory of their own."""
     windows = {"windows": frame.boxes, "proposed": frame.count}
     boxes, scores, labels, rows, count, *proposed = _fetch(device, frame, frame.found() | windows)
     found = slice(int(count[0]))
-    windows_found: Longs = rows[found].astype(np.int64)
-    ranks: Longs = np.cumsum(_seen(*proposed)) - 1
+    windows_found: Int64Array = rows[found].astype(np.int64)
+    ranks: Int64Array = np.cumsum(_seen(*proposed)) - 1
     return Detections(
         boxes=boxes[found].copy(),
         scores=scores[found].copy(),
@@ -54,17 +54,17 @@ def fetch_detections(device: Device, frame: Frame, settings: Settings) -> Detect
     )
 
 
-def _seen(boxes: Floats, count: Array) -> Bools:
+def _seen(boxes: Float32Array, count: Array) -> BoolArray:
     """Say of each window whether it is a proposal: it exists and has a foreground pixel."""
-    seen: Bools = (np.arange(len(boxes)) < count[0]) & (boxes[:, 2] > boxes[:, 0])
+    seen: BoolArray = (np.arange(len(boxes)) < count[0]) & (boxes[:, 2] > boxes[:, 0])
     return seen
 
 
-def _masks(device: Device, frame: Frame, settings: Settings, rows: Longs) -> Masks:
+def _masks(device: Device, frame: Frame, settings: Settings, rows: Int64Array) -> Masks:
     """Fetch the logits of the windows that are in use, each once."""
     used, index = np.unique(rows, return_inverse=True)
     side = settings.manifest.mask.size
-    logits: Floats = np.empty((len(used), side, side), np.float32)
+    logits: Float32Array = np.empty((len(used), side, side), np.float32)
     for target, row in zip(logits, used.tolist(), strict=True):
         device.download(frame.logits.part(row, row + 1), target[None], frame.slot.main)
     (geometry,) = _fetch(device, frame, {"geometry": frame.geometry})
@@ -86,7 +86,7 @@ def _fetch(device: Device, frame: Frame, buffers: Mapping[str, Buffer]) -> list[
     return arrays
 
 
-def _sigmoid(logits: Floats) -> Floats:
+def _sigmoid(logits: Float32Array) -> Float32Array:
     wide = logits.astype(np.float64)
-    probabilities: Floats = (1 / (1 + np.exp(-np.clip(wide, -500, 500)))).astype(np.float32)
+    probabilities: Float32Array = (1 / (1 + np.exp(-np.clip(wide, -500, 500)))).astype(np.float32)
     return probabilities

@@ -6,10 +6,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
-from foveate.manifest import ClassifySpec, Manifest, PyramidSpec, SelectSpec
+from foveate.bundle.manifest import ClassifySpec, Manifest, PyramidSpec, SelectSpec
 
 if TYPE_CHECKING:
-    from foveate.runtime.options import Options
+    from foveate.runtime.options import PipelineOptions
 
 __all__ = ["Settings"]
 
@@ -26,10 +26,10 @@ class Settings:
     pyramid: PyramidSpec
     select: SelectSpec
     classify: ClassifySpec | None
-    min_score: float
+    score_threshold: float
 
     @classmethod
-    def merge(cls, manifest: Manifest, options: Options) -> Settings:
+    def merge(cls, manifest: Manifest, options: PipelineOptions) -> Settings:
         """Let each option that is given take the place of the manifest's number."""
         max_side = _UNLIMITED if options.legacy else options.max_side
         pyramid = manifest.pyramid
@@ -37,22 +37,22 @@ class Settings:
             pyramid = replace(pyramid, max_side=max_side)
         select = SelectSpec(
             top_k=_either(options.top_k, manifest.select.top_k),
-            window_nms=_either(options.window_nms, manifest.select.window_nms),
+            window_nms_iou=_either(options.window_nms_iou, manifest.select.window_nms_iou),
         )
         classify = manifest.classify
         if classify is not None:
             classify = replace(
                 classify,
-                nms=_either(options.nms, classify.nms),
-                top_n=_either(options.top_n, classify.top_n),
-                proposal_nms=_either(options.proposal_nms, classify.proposal_nms),
+                class_nms_iou=_either(options.class_nms_iou, classify.class_nms_iou),
+                max_detections=_either(options.max_detections, classify.max_detections),
+                proposal_nms_iou=_either(options.proposal_nms_iou, classify.proposal_nms_iou),
             )
         return cls(
             manifest=manifest,
             pyramid=pyramid,
             select=select,
             classify=classify,
-            min_score=options.min_score,
+            score_threshold=options.score_threshold,
         )
 
 

@@ -11,7 +11,7 @@ from foveate.errors import BundleError
 
 if TYPE_CHECKING:
     from foveate.bundle import Bundle
-    from foveate.manifest import TensorSpec
+    from foveate.bundle.manifest import TensorSpec
     from foveate.runtime.engines import Engine
 
 __all__ = ["check_engines"]
@@ -21,9 +21,9 @@ _MOST_CHANNELS = 8192
 _MAPS = re.compile("map_([1-9][0-9]{0,2})")
 _GRIDS = re.compile("scores|vectors|horizontal_[1-9]")
 _NAMES = {
-    "propose": (re.compile("picture"), _GRIDS),
+    "propose": (re.compile("image"), _GRIDS),
     "refine": (_GRIDS, re.compile("logits")),
-    "features": (re.compile("picture"), _MAPS),
+    "features": (re.compile("image"), _MAPS),
     "classify": (re.compile(f"{_MAPS.pattern}|boxes"), re.compile("probabilities|deltas")),
 }
 _NEEDED = {"propose": {"scores"}, "refine": {"logits"}, "classify": {"probabilities", "deltas"}}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A place for one picture in flight."""
+"""A place for one image in flight."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ __all__ = ["Slot", "Turns"]
 
 
 class Slot:
-    """Memory and streams of one picture in flight.
+    """Memory and streams of one image in flight.
 
-    ``main`` carries the chain from the picture to its detections; ``side`` carries what depends on
-    the picture only and may run beside it.
+    ``main`` carries the chain from the image to its detections; ``side`` carries what depends on
+    the image only and may run beside it.
     """
 
     def __init__(self, device: Device) -> None:
@@ -28,7 +28,7 @@ class Slot:
     def synchronize(self) -> None:
         """Block until both streams are done; raise the error that stopped one of them.
 
-        Both are waited for in any case, so that the memory is free for the next picture.
+        Both are waited for in any case, so that the memory is free for the next image.
         """
         ends = [self.side.record(), self.main.record()]
         failures = []
@@ -42,9 +42,9 @@ class Slot:
 
 
 class Turns:
-    """Lets each stage serve one picture after the other, in the order of the pictures.
+    """Lets each stage serve one image after the other, in the order of the images.
 
-    Stage s of a picture then runs beside stage s - 1 of the next one, never beside itself, which
+    Stage s of an image then runs beside stage s - 1 of the next one, never beside itself, which
     bounds the memory that an engine needs for its own purposes.
     """
 
@@ -52,10 +52,10 @@ class Turns:
         self._last: dict[str, Event] = {}
 
     def begin(self, stage: str, stream: Stream) -> None:
-        """Let ``stream`` go on when the stage is done with the picture before."""
+        """Let ``stream`` go on when the stage is done with the image before."""
         if stage in self._last:
             stream.wait(self._last[stage])
 
     def end(self, stage: str, stream: Stream) -> None:
-        """Say that the work enqueued so far on ``stream`` ends the stage for its picture."""
+        """Say that the work enqueued so far on ``stream`` ends the stage for its image."""
         self._last[stage] = stream.record()

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The steps from a picture to its detections, each enqueued on the streams of the picture's slot.
+"""The steps from an image to its detections, each enqueued on the streams of the image's slot.
 
-Nothing here waits for a result. All shapes follow from the size of the picture and from K, the
+Nothing here waits for a result. All shapes follow from the size of the image and from K, the
 number of windows; how many of the K exist is known to the device only.
 
 ::
 
-    picture ─ resize ─┬─ place ─ propose ─┐ (each level, the largest first)
+    image ─ resize ─┬─ place ─ propose ─┐ (each level, the largest first)
                       │                   └─ select ─ gather ─ refine ─ mask_boxes ─ nms ─┐
                       └─ place ─ features ───────────────────────────────── classify ─ finish
 """
@@ -27,12 +27,12 @@ from foveate.runtime.frame import step
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from foveate.arrays import Bytes
+    from foveate.arrays import UInt8Array
     from foveate.runtime.devices import Buffer, Device, Stream
     from foveate.runtime.engines import Engine
     from foveate.runtime.frame import Frame
-    from foveate.runtime.plan import FeaturesPlan, LevelPlan
     from foveate.runtime.settings import Settings
+    from foveate.runtime.sizes import FeaturesPlan, LevelPlan
     from foveate.runtime.slot import Turns
 
 __all__ = ["REFINED_AT_ONCE", "Stages"]
@@ -43,13 +43,13 @@ few stays in the caches of a processor."""
 
 
 class Stages:
-    """Enqueues the steps for a picture.
+    """Enqueues the steps for an image.
 
     Args:
         device: Runs the operations between the engines.
         engines: Engine of each stage.
         settings: The numbers of the bundle and of the user.
-        turns: Order of the pictures in each stage.
+        turns: Order of the images in each stage.
     """
 
     def __init__(
@@ -61,13 +61,13 @@ class Stages:
         self._manifest = settings.manifest
         self._turns = turns
 
-    def upload(self, frame: Frame, picture: Bytes) -> None:
-        """Copy the picture into its slot; when this returns, the caller may change it."""
+    def upload(self, frame: Frame, image: UInt8Array) -> None:
+        """Copy the image into its slot; when this returns, the caller may change it."""
         main = frame.slot.main
-        self._device.upload(picture, frame.picture, main)
+        self._device.upload(image, frame.image, main)
         main.record().synchronize()
-        if frame.working is not frame.picture:
-            self._device.launch(RESIZE, main, frame.picture, frame.working)
+        if frame.working is not frame.image:
+            self._device.launch(RESIZE, main, frame.image, frame.working)
 
     def propose(self, frame: Frame) -> None:
         """Score all windows of all levels and select the best K."""
@@ -89,7 +89,7 @@ class Stages:
             size=windows.size,
             stride=windows.stride,
             padding=windows.padding,
-            window_nms=self._settings.select.window_nms,
+            window_nms_iou=self._settings.select.window_nms_iou,
         )
 
     def refine(self, frame: Frame) -> None:
@@ -107,18 +107,18 @@ class Stages:
             frame.count,
             frame.boxes,
             threshold=self._manifest.mask.threshold,
-            picture_height=frame.plan.height,
-            picture_width=frame.plan.width,
+            image_height=frame.plan.height,
+            image_width=frame.plan.width,
         )
 
     def features(self, frame: Frame) -> None:
-        """Compute the maps that classification reads: on the side, once the picture is there."""
+        """Compute the maps that classification reads: on the side, once the image is there."""
         side, seen = frame.slot.side, _seen(frame)
         canvas = frame.features_canvas(seen)
         side.wait(frame.slot.main.record())
         self._turns.begin("features", side)
         self._place(frame, canvas, side, seen, border=0)
-        bindings = {"picture": canvas, **frame.maps(seen)}
+        bindings = {"image": canvas, **frame.maps(seen)}
         self._engines["features"].enqueue(bindings, side)
         self._turns.end("features", side)
 
@@ -140,7 +140,7 @@ class Stages:
         self._place(frame, canvas, main, level, border=self._manifest.windows.padding)
         names = [spec.name for spec in self._manifest.stages["propose"].outputs]
         bindings = {name: frame.grid(index, name) for name in names}
-        self._engines["propose"].enqueue({"picture": canvas, **bindings}, main)
+        self._engines["propose"].enqueue({"image": canvas, **bindings}, main)
 
     def _place(
         self,
@@ -185,7 +185,7 @@ class Stages:
         spec, main = self._settings.classify, frame.slot.main
         assert spec is not None
         kept, kept_count = frame.kept, frame.kept_count
-        iou = 1.0 if spec.proposal_nms is None else spec.proposal_nms
+        iou = 1.0 if spec.proposal_nms_iou is None else spec.proposal_nms_iou
         self._device.launch(
             NMS, main, frame.boxes, frame.scores, frame.count, kept, kept_count, iou=iou
         )
@@ -208,8 +208,8 @@ class Stages:
             mean=spec.delta_mean,
             std=spec.delta_std,
             calibration=spec.calibration,
-            min_score=self._settings.min_score,
-            iou=spec.nms,
+            score_threshold=self._settings.score_threshold,
+            iou=spec.class_nms_iou,
             height=frame.plan.height,
             width=frame.plan.width,
         )

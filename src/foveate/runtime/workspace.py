@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The memory of one picture in flight."""
+"""The memory of one image in flight."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FLOAT = np.dtype(np.float32)
 
 
 class Workspace:
-    """Named buffers that are used again for every picture, and grow with the largest one.
+    """Named buffers that are used again for every image, and grow with the largest one.
 
     The memory belongs to the workspace. A name stands for one piece of memory: a buffer is valid
     until its name is asked for again.

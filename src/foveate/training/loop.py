@@ -2,7 +2,7 @@
 """The training loop that all networks share: resumable, and deterministic for a seed.
 
 `drive` is the loop. What a step does is a `Trainable`: `run` makes the one of `mini`, which learns
-from cached features with AdamW; `foveate.training.published` has those of the published systems.
+from cached features with AdamW; `foveate.training.original` has those of the published systems.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ def require_finite(losses: Losses, index: int) -> dict[str, float]:
         if not math.isfinite(value):
             raise ModelError(
                 f"the loss {name!r} became {value} at step {index + 1}",
-                remedy="the last checkpoint is kept; look for broken pictures or labels, or train in "
+                remedy="the last checkpoint is kept; look for broken images or labels, or train in "
                 "float32 or with a lower learning rate",
             )
     return values

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from foveate.errors import ModelError
-from foveate.files import write_file
+from foveate.system.files import write_file
 
 _log = logging.getLogger(__name__)
 

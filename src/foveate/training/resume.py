@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from foveate.errors import FoveateError, ModelError
-from foveate.files import open_output
+from foveate.system.files import open_output
 from foveate.training.origin import REMEDY, Origin
 
 

@@ -9,10 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from foveate.datasets import CocoDataset
 from foveate.errors import DataError
-from foveate.training.dataset import CocoDataset
-from foveate.training.views import shown_sides
-from foveate.training.window_cache import CacheOptions
+from foveate.training.mini.views import shown_sides
+from foveate.training.mini.window_cache import CacheOptions
 
 _log = logging.getLogger(__name__)
 _EXAMPLES = 3
@@ -33,7 +33,7 @@ def without_broken_images(
 
     def broken(index: int) -> str | None:
         try:
-            dataset.picture(index)
+            dataset.image(index)
         except DataError as error:
             return str(error)
         return None
@@ -61,7 +61,7 @@ def without_broken_images(
         named,
         more,
     )
-    return dataset.of_pictures(np.setdiff1d(np.arange(len(dataset)), list(errors)))
+    return dataset.of_images(np.setdiff1d(np.arange(len(dataset)), list(errors)))
 
 
 def require_objects(dataset: CocoDataset, options: CacheOptions) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Stages in float16 and INT8: made from float32 ones by declared passes, and measured on pictures."""
+"""Stages in float16 and INT8: made from float32 ones by declared passes, and measured on images."""
 
 from __future__ import annotations
 

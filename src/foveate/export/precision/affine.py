@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
-from foveate.arrays import Floats
+from foveate.arrays import Float32Array
 from foveate.export.precision.editing import add_initializer, remove_unused
 from foveate.export.precision.layers import Layer, constant, find_layers
 
@@ -56,7 +56,7 @@ def _fold(graph: ir.Graph, layer: Layer) -> None:
     ir.convenience.replace_all_uses_with(last, node.outputs[0], replace_graph_outputs=True)
 
 
-def _step(value: ir.Value, channels: int) -> tuple[ir.Node, Floats] | None:
+def _step(value: ir.Value, channels: int) -> tuple[ir.Node, Float32Array] | None:
     """Return the node that maps each channel of a value, if it alone reads it, and its constants."""
     readers = value.consumers()
     if len(readers) != 1 or value.is_graph_output() or readers[0].op_type not in ("Mul", "Add"):

@@ -13,8 +13,11 @@ from onnx import shape_inference
 
 from foveate.bundle import Bundle
 from foveate.errors import ModelError, OptionError
-from foveate.export.inspection.graph import layers, sized
-from foveate.export.inspection.precision import LEAST_SHARE
+from foveate.export.checks.bisect import first_difference
+from foveate.export.checks.graph import layers, sized
+from foveate.export.checks.precision import LEAST_SHARE
+from foveate.export.execution.rounding import rounded
+from foveate.export.execution.sessions import session_function
 from foveate.export.precision.affine import fold_affine
 from foveate.export.precision.correction import correct_biases
 from foveate.export.precision.float16 import LARGEST, float_values, to_float16
@@ -23,9 +26,6 @@ from foveate.export.precision.observation import Call, observe, small_calls, sta
 from foveate.export.precision.options import PrecisionOptions
 from foveate.export.precision.quantise import Quantiser, rounded_values
 from foveate.export.precision.search import choose_layers, noise
-from foveate.export.verification.bisect import first_difference
-from foveate.export.verification.rounding import rounded
-from foveate.export.verification.sessions import session_function
 
 __all__ = ["Converted", "convert"]
 
@@ -63,7 +63,7 @@ def convert(bundle: Bundle, options: PrecisionOptions, tell: Tell | None = None)
     Raises:
         OptionError: a stage is named that the bundle has not, or of which little may be INT8.
         ModelError: a stage cannot be had in its precision without losing too much.
-        InputError: a picture cannot be read.
+        InputError: an image cannot be read.
     """
     stages = bundle.manifest.networks
     for name in options.stages:
@@ -72,10 +72,10 @@ def convert(bundle: Bundle, options: PrecisionOptions, tell: Tell | None = None)
                 f"the network has no stage {name!r}", remedy=f"name one of {', '.join(stages)}"
             )
     say = tell or (lambda _task, _done, _total: None)
-    calls = stage_calls(bundle, options.pictures, lambda *so_far: say("Pictures", *so_far))
+    calls = stage_calls(bundle, options.images, lambda *so_far: say("Images", *so_far))
     converted = Converted(
         record={
-            "pictures": [path.name for path in options.pictures],
+            "images": [path.name for path in options.images],
             "method": options.method,
             "noise": options.noise,
             "stages": {},
@@ -115,7 +115,7 @@ class _Stage:
         lost = noise([exact(call) for call in calls], [own(call) for call in calls])
         if not lost <= _HALF_NOISE:
             drift = first_difference(
-                (self.model, emulated), self.name, calls[0], _HALF_NOISE, "the calibration pictures"
+                (self.model, emulated), self.name, calls[0], _HALF_NOISE, "the calibration images"
             )
             raise ModelError(
                 f"the stage {self.name!r} loses too much in float16: {drift}",

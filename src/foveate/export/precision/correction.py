@@ -2,7 +2,7 @@
 """Biases that take back what eight bits move in the mean, measured.
 
 Rounding moves the mean of a layer's output, and most where a channel that it reads is nearly
-constant: such a channel lies on one side of its code in all pictures. So a bias takes the difference
+constant: such a channel lies on one side of its code in all images. So a bias takes the difference
 between the means of the exact output and its own, one layer after the other, because what a layer
 reads holds what was left by those before it: Nagel et al., "Data-Free Quantization Through Weight
 Equalization and Bias Correction" (ICCV 2019), section 4.2, with means of data.

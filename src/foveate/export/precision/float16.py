@@ -7,7 +7,7 @@ is float16 but
 - what regions of interest are computed from, since float16 has integers to 2048 only;
 - sums of squares, quotients and exponentials, up to the next layer: normalisations and softmaxes;
 - the last layers of scores, probabilities and box deltas, and all behind them;
-- what gets too large on real pictures.
+- what gets too large on real images.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
-from foveate.export.operators import DOMAIN
 from foveate.export.precision.editing import (
     add_initializer,
     insert_after,
@@ -26,11 +25,12 @@ from foveate.export.precision.editing import (
     take_output,
 )
 from foveate.export.precision.layers import LAYERS, constant, find_layers
+from foveate.export.to_onnx.operators import DOMAIN
 
 __all__ = ["LARGEST", "float_values", "to_float16"]
 
 LARGEST = float(np.finfo(np.float16).max) / 4
-"""Magnitude on calibration pictures up to which a value may be float16: others may have larger ones."""
+"""Magnitude on calibration images up to which a value may be float16: others may have larger ones."""
 
 _EXACT_OUTPUTS = ("scores", "probabilities", "deltas")
 _FLOAT = ir.DataType.FLOAT

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from foveate.arrays import Array, Floats
+from foveate.arrays import Array, Float32Array
 
 __all__ = ["EXACT_OUTPUTS", "FEW_CHANNELS", "LAYERS", "Layer", "constant", "find_layers"]
 
@@ -42,7 +42,7 @@ class Layer:
     """
 
     node: ir.Node
-    weight: Floats
+    weight: Float32Array
     axis: int
     source: ir.Value
     result: ir.Value

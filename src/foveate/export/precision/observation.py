@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a stage's values are on real pictures: its inputs, and a histogram of each value."""
+"""What a stage's values are on real images: its inputs, and a histogram of each value."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from foveate.arrays import Array, Floats
+from foveate.arrays import Array, Float32Array
 from foveate.bundle import Bundle
+from foveate.export.checks.parity import calls_of
+from foveate.export.execution.sessions import exposing, session_function
 from foveate.export.precision.ranges import BINS, Histogram
-from foveate.export.verification.parity import calls_of
-from foveate.export.verification.sessions import exposing, session_function
 
 __all__ = ["Call", "Observed", "observe", "small_calls", "stage_calls"]
 
@@ -38,18 +38,18 @@ class Observed:
     """
 
     histogram: Histogram
-    means: Floats
+    means: Float32Array
 
 
 def stage_calls(
-    bundle: Bundle, pictures: Sequence[Path], tell: Callable[[int, int], None] | None = None
+    bundle: Bundle, images: Sequence[Path], tell: Callable[[int, int], None] | None = None
 ) -> dict[str, list[Call]]:
-    """Run a bundle on pictures and keep the inputs of its stages, those of too large levels left out.
+    """Run a bundle on images and keep the inputs of its stages, those of too large levels left out.
 
     Raises:
-        InputError: a picture cannot be read.
+        InputError: an image cannot be read.
     """
-    # Enlarged pictures have the same values as others, only more of them.
+    # Enlarged images have the same values as others, only more of them.
     scales = bundle.manifest.pyramid.scales
     kept = tuple(scale for scale in scales if scale <= 1) or (min(scales),)
     pyramid = replace(bundle.manifest.pyramid, scales=kept)
@@ -58,19 +58,19 @@ def stage_calls(
         name: session_function(bundle.stage_path(name)) for name in bundle.manifest.networks
     }
     calls: dict[str, list[Call]] = {name: [] for name in bundle.manifest.networks}
-    for number, picture in enumerate(pictures):
-        of_picture: dict[str, list[Call]] = {name: [] for name in calls}
-        for stage, inputs in calls_of(bundle, functions, picture):
-            of_picture[stage].append(inputs)
-        for stage, found in of_picture.items():
+    for number, image in enumerate(images):
+        of_image: dict[str, list[Call]] = {name: [] for name in calls}
+        for stage, inputs in calls_of(bundle, functions, image):
+            of_image[stage].append(inputs)
+        for stage, found in of_image.items():
             calls[stage] += [one for one in found if _size(one) <= _LARGEST_CALL] or found[:1]
         if tell is not None:
-            tell(number + 1, len(pictures))
+            tell(number + 1, len(images))
     return calls
 
 
 def small_calls(calls: Sequence[Call], most: int) -> list[Call]:
-    """Choose calls to try things on: the largest of those that are small, evenly from all pictures."""
+    """Choose calls to try things on: the largest of those that are small, evenly from all images."""
     small = [one for one in calls if _size(one) <= _SMALL_CALL] or list(calls)
     small = [one for one in small if _size(one) >= max(map(_size, small)) / 4]
     return small[:: max(1, len(small) // most)][:most]

@@ -10,17 +10,17 @@ from pathlib import Path
 
 from foveate.bundle import STAGES
 from foveate.errors import OptionError
-from foveate.export.inspection.precision import PRECISIONS
+from foveate.export.checks.precision import PRECISIONS
 from foveate.export.precision.ranges import METHODS
-from foveate.pictures import find_pictures
+from foveate.images.reading import find_images
 from foveate.typed_options import TypedOptions
 
 __all__ = ["PHOTOGRAPHS", "PrecisionOptions"]
 
-PHOTOGRAPHS = Path(__file__).parents[2] / "photographs"
+PHOTOGRAPHS = Path(__file__).parents[2] / "assets" / "images"
 """The shipped ones, which calibration takes where it is not told others."""
 
-MOST_PICTURES = 32
+MOST_IMAGES = 32
 """Of more, every second, third and so on is taken."""
 
 
@@ -31,7 +31,7 @@ class PrecisionOptions(TypedOptions):
     Attributes:
         default: precision of the stages that `stages` does not name.
         stages: stage -> precision.
-        pictures: for calibration and for all that is measured.
+        images: for calibration and for all that is measured.
         method: of calibration, one of `ranges.METHODS`.
         noise: mean squared error of a stage's worst output, over its variance, up to which layers
             are INT8.
@@ -39,7 +39,7 @@ class PrecisionOptions(TypedOptions):
 
     default: str = "fp32"
     stages: Mapping[str, str] = field(default_factory=dict)
-    pictures: tuple[Path, ...] = ()
+    images: tuple[Path, ...] = ()
     method: str = "percentile"
     noise: float = 0.01
 
@@ -67,13 +67,13 @@ class PrecisionOptions(TypedOptions):
 
         Args:
             text: as above.
-            calibration: pictures, or directories of pictures; the shipped photographs by default.
+            calibration: images, or directories of images; the shipped photographs by default.
             method: of calibration.
             noise: as the attribute.
 
         Raises:
             OptionError: of an unknown precision, or of a stage that does not exist or is named twice.
-            InputError: a directory has no picture.
+            InputError: a directory has no image.
         """
         default, stages = "fp32", dict[str, str]()
         for part in (one.strip() for one in text.split(",")):
@@ -87,11 +87,11 @@ class PrecisionOptions(TypedOptions):
                 )
             else:
                 stages[stage] = precision
-        pictures, _ = find_pictures([str(one) for one in calibration or (PHOTOGRAPHS,)])
+        images, _ = find_images([str(one) for one in calibration or (PHOTOGRAPHS,)])
         return cls(
             default=default,
             stages=stages,
-            pictures=tuple(pictures[:: ceil(len(pictures) / MOST_PICTURES)]),
+            images=tuple(images[:: ceil(len(images) / MOST_IMAGES)]),
             method=method,
             noise=noise,
         )

@@ -17,7 +17,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
-from foveate.arrays import Floats
+from foveate.arrays import Float32Array
 from foveate.export.precision.editing import (
     add_initializer,
     insert_after,
@@ -127,7 +127,7 @@ class Quantiser:
         node.replace_input_with(2, value)
 
 
-def _mean_shift(layer: Layer, lost: Floats, means: Floats) -> Floats:
+def _mean_shift(layer: Layer, lost: Float32Array, means: Float32Array) -> Float32Array:
     """How far rounding the weights moves each output in the mean.
 
     Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias Correction" (ICCV
@@ -137,7 +137,7 @@ def _mean_shift(layer: Layer, lost: Floats, means: Floats) -> Floats:
     per_input = rows.reshape(*rows.shape[:2], -1).sum(axis=2)
     groups = len(means) // per_input.shape[1]
     own = means.reshape(groups, per_input.shape[1]).repeat(len(per_input) // groups, axis=0)
-    shift: Floats = (per_input * own).sum(axis=1)
+    shift: Float32Array = (per_input * own).sum(axis=1)
     return shift
 
 

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from foveate.arrays import Array
+from foveate.export.execution.sessions import session_function
 from foveate.export.precision.observation import Call
 from foveate.export.precision.quantise import Quantiser
-from foveate.export.verification.sessions import session_function
 
 __all__ = ["Choice", "choose_layers", "noise"]
 

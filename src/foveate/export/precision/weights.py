@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from foveate.arrays import Floats
+from foveate.arrays import Float32Array
 
 __all__ = ["QuantisedWeights", "quantise_weights"]
 
@@ -22,11 +22,11 @@ class QuantisedWeights:
     """Codes of the weights' shape, and (outputs,) float32 scales: weight = code * scale."""
 
     codes: NDArray[np.int8]
-    scales: Floats
+    scales: Float32Array
 
 
 def quantise_weights(
-    weights: Floats, axis: int, *, depthwise: bool = False, least: Floats | None = None
+    weights: Float32Array, axis: int, *, depthwise: bool = False, least: Float32Array | None = None
 ) -> QuantisedWeights:
     """Quantise symmetrically, with a scale for each index of an axis.
 
@@ -58,12 +58,12 @@ def quantise_weights(
     return QuantisedWeights(codes=codes.astype(np.int8), scales=scales)
 
 
-def _largest_pairs(rows: Floats) -> Floats:
+def _largest_pairs(rows: Float32Array) -> Float32Array:
     """Return the largest sum of two neighbours of one sign, of each row."""
     even = np.pad(rows, ((0, 0), (0, rows.shape[1] % 2)))
     sums = [
         np.maximum(sign * even[:, 0::2], 0) + np.maximum(sign * even[:, 1::2], 0)
         for sign in (1.0, -1.0)
     ]
-    largest: Floats = np.maximum(*sums).max(axis=1, initial=0.0)
+    largest: Float32Array = np.maximum(*sums).max(axis=1, initial=0.0)
     return largest

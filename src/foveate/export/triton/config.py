@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from foveate.manifest import Manifest, StageSpec, TensorSpec
+from foveate.bundle.manifest import Manifest, StageSpec, TensorSpec
 
 __all__ = ["cascade_config", "cascade_outputs", "stage_config"]
 
@@ -70,7 +70,7 @@ def stage_config(name: str, spec: StageSpec, *, profiles: int | None) -> str:
 
 
 def cascade_outputs(manifest: Manifest) -> tuple[TensorSpec, ...]:
-    """List what the whole cascade gives; N objects, H and W of the picture."""
+    """List what the whole cascade gives; N objects, H and W of the image."""
     specs = [
         TensorSpec(name="boxes", dtype="float32", shape=("objects", 4)),
         TensorSpec(name="scores", dtype="float32", shape=("objects",)),
@@ -83,7 +83,7 @@ def cascade_outputs(manifest: Manifest) -> tuple[TensorSpec, ...]:
 
 def cascade_config(name: str, manifest: Manifest, parameters: Mapping[str, str]) -> str:
     """Write the configuration of the Python model that calls the stages."""
-    picture = TensorSpec(name="picture", dtype="uint8", shape=("height", "width", 3))
+    image = TensorSpec(name="image", dtype="uint8", shape=("height", "width", 3))
     outputs = [list(_Tensor(spec=one).lines()) for one in cascade_outputs(manifest)]
     entries = [
         [f"    key: {json.dumps(key)}", f"    value: {{ string_value: {json.dumps(value)} }}"]
@@ -93,7 +93,7 @@ def cascade_config(name: str, manifest: Manifest, parameters: Mapping[str, str])
         f"name: {json.dumps(name)}",
         'backend: "python"',
         "max_batch_size: 0",
-        *_repeated("input", [list(_Tensor(spec=picture).lines())]),
+        *_repeated("input", [list(_Tensor(spec=image).lines())]),
         *_repeated("output", outputs),
         *_repeated("instance_group", [["    count: 1", "    kind: KIND_CPU"]]),
         *(line for entry in entries for line in ("parameters {", *entry, "}")),

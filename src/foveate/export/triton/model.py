@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The cascade for Triton's Python backend: a picture in, objects out; networks run as other models.
+"""The cascade for Triton's Python backend: an image in, objects out; networks run as other models.
 
 What stands between the networks (levels, selection, suppression, masks) has sizes that depend on the
 data, so it is no ensemble of Triton's. It runs here, by Foveate's runtime, and every network is a
@@ -18,11 +18,11 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 
 from foveate.bundle import Bundle
+from foveate.bundle.manifest import Manifest
 from foveate.errors import BackendError, FoveateError
-from foveate.manifest import Manifest
-from foveate.runtime import Options, Pipeline
+from foveate.runtime import Pipeline, PipelineOptions
 from foveate.runtime.engines import FunctionEngine
-from foveate.scores import MIN_SCORE
+from foveate.runtime.options import DEFAULT_SCORE_THRESHOLD
 
 ARRAYS: dict[str, Callable[[Any], Any]] = {
     "boxes": lambda found: found.boxes,
@@ -51,7 +51,9 @@ class TritonPythonModel:
             )
             for stage, spec in manifest.networks.items()
         }
-        options = Options(min_score=float(parameters.get("min_score", MIN_SCORE)))
+        options = PipelineOptions(
+            score_threshold=float(parameters.get("score_threshold", DEFAULT_SCORE_THRESHOLD))
+        )
         self.pipeline = Pipeline(Bundle(folder, manifest), engines, options=options)
 
     def execute(self, requests: list[Any]) -> list[Any]:
@@ -63,10 +65,10 @@ class TritonPythonModel:
         self.pipeline.close()
 
     def _answer(self, request: Any) -> Any:
-        picture = pb_utils.get_input_tensor_by_name(request, "picture").as_numpy()
+        image = pb_utils.get_input_tensor_by_name(request, "image").as_numpy()
         classifies = self.pipeline.bundle.manifest.classifies
         try:
-            found = self.pipeline(picture) if classifies else self.pipeline.propose(picture)
+            found = self.pipeline(image) if classifies else self.pipeline.propose(image)
         except FoveateError as error:
             return pb_utils.InferenceResponse([], pb_utils.TritonError(str(error)))
         names = request.requested_output_names()

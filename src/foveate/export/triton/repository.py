@@ -9,13 +9,13 @@ from pathlib import Path
 
 from foveate import __version__
 from foveate.bundle import Bundle
-from foveate.engine_record import EngineRecord, read_record
+from foveate.bundle.engine_metadata import EngineRecord, read_record
 from foveate.errors import BundleError, InputError
-from foveate.export.compiling.stage_model import load_stage
-from foveate.export.portable import portable
+from foveate.export.engines.stage_model import load_stage
+from foveate.export.to_onnx.standard_ops import portable
 from foveate.export.triton.config import cascade_config, stage_config
-from foveate.files import new_folder
-from foveate.scores import MIN_SCORE
+from foveate.runtime.options import DEFAULT_SCORE_THRESHOLD
+from foveate.system.files import new_folder
 
 __all__ = ["write_repository"]
 
@@ -29,19 +29,19 @@ def write_repository(
     *,
     name: str = "foveate",
     engines: bool = False,
-    min_score: float = MIN_SCORE,
+    score_threshold: float = DEFAULT_SCORE_THRESHOLD,
 ) -> list[str]:
     """Write a bundle as a model repository.
 
     Args:
         bundle: to be served.
         directory: of the repository; must not exist, or be empty.
-        name: of the model that takes pictures; a stage's model is ``<name>_<stage>``.
+        name: of the model that takes images; a stage's model is ``<name>_<stage>``.
         engines: serve the engines of TensorRT that stand in the bundle, in place of its ONNX files.
-        min_score: smallest score of a detection.
+        score_threshold: smallest score of a detection.
 
     Returns:
-        The names of the models; that which takes pictures comes last.
+        The names of the models; that which takes images comes last.
 
     Raises:
         InputError: the directory is not empty, or cannot be written.
@@ -57,7 +57,9 @@ def write_repository(
         model = f"{name}_{stage}"
         part = _engine(bundle, stage, model) if engines else _onnx(bundle, stage, model)
         files |= {f"{model}/{path}": content for path, content in part.items()}
-    files |= {f"{name}/{path}": one for path, one in _cascade(bundle, name, min_score).items()}
+    files |= {
+        f"{name}/{path}": one for path, one in _cascade(bundle, name, score_threshold).items()
+    }
     _write(directory, files)
     return [*(f"{name}_{stage}" for stage in bundle.manifest.stages), name]
 
@@ -96,8 +98,8 @@ def _record(bundle: Bundle, stage: str) -> tuple[EngineRecord, Path]:
     return record, plan
 
 
-def _cascade(bundle: Bundle, name: str, min_score: float) -> dict[str, bytes]:
-    parameters = {"min_score": str(min_score)}
+def _cascade(bundle: Bundle, name: str, score_threshold: float) -> dict[str, bytes]:
+    parameters = {"score_threshold": str(score_threshold)}
     if bundle.manifest.classifies:
         parameters["class_names"] = json.dumps(bundle.manifest.class_names)
     config = cascade_config(name, bundle.manifest, parameters)

@@ -2,7 +2,7 @@
 """Bilinear upsampling (half-pixel), in two modes.
 
 *map*: a whole map grows by one factor. *windows*: each window's mask logits are resampled to the
-window's own size in the picture, compared with a threshold and clipped to the picture.
+window's own size in the image, compared with a threshold and clipped to the image.
 """
 
 from __future__ import annotations

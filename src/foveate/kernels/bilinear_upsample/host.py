@@ -5,35 +5,35 @@ from __future__ import annotations
 
 import numpy as np
 
-from foveate.arrays import Floats, Ints
-from foveate.kernels.bilinear_upsample.window import Window
-from foveate.kernels.bilinear_upsample.window_mask import WindowMask
+from foveate.arrays import Float32Array, Int32Array
+from foveate.results.window import Window
+from foveate.results.window_mask import WindowMask
 
 __all__ = ["mask_boxes"]
 
 
 def mask_boxes(
-    logits: Floats,
-    geometry: Floats,
-    count: Ints,
-    boxes: Floats,
+    logits: Float32Array,
+    geometry: Float32Array,
+    count: Int32Array,
+    boxes: Float32Array,
     *,
     threshold: float,
-    picture_height: int,
-    picture_width: int,
+    image_height: int,
+    image_width: int,
 ) -> None:
-    """Find the box of each window's mask in the picture.
+    """Find the box of each window's mask in the image.
 
     Args:
         logits: (K, S, S).
-        geometry: (K, 4): x0, y0, width, height of the windows in the picture frame; a width of 0
+        geometry: (K, 4): x0, y0, width, height of the windows in the image frame; a width of 0
             marks padding.
         count: (1,): only the first ``count`` windows exist.
-        boxes: (K, 4) xyxy in the picture frame, tight and in whole pixels; zeros for an empty mask
+        boxes: (K, 4) xyxy in the image frame, tight and in whole pixels; zeros for an empty mask
             and after the end.
         threshold: A pixel is foreground if its resampled logit is larger.
-        picture_height: Rows of the picture.
-        picture_width: Columns of the picture.
+        image_height: Rows of the image.
+        image_width: Columns of the image.
     """
     boxes[:] = 0
     for k in np.flatnonzero(geometry[: int(count[0]), 2]):
@@ -42,7 +42,7 @@ def mask_boxes(
             logits[k],
             window,
             threshold=threshold,
-            picture_height=picture_height,
-            picture_width=picture_width,
+            image_height=image_height,
+            image_width=image_width,
         )
         boxes[k] = mask.box()

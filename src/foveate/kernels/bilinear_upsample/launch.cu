@@ -43,10 +43,10 @@ extern "C" long long foveate_paste_windows_scratch_bytes(int windows, int height
     return bands * windows * kPartials * 4;
 }
 
-// Paste the masks of windows into the picture.
+// Paste the masks of windows into the image.
 //   logits (windows, size, size); geometry (windows, 4) float32 x0, y0, width, height, or, if
 //   `square` is 1, x0, y0, side, valid; count (1,) int32, how many windows exist, or null for all;
-//   columns (1,) int64, how many of the width's columns the picture has, or null for all;
+//   columns (1,) int64, how many of the width's columns the image has, or null for all;
 //   bits (windows, height, ceil(width / 32)) int32, bit i of word w is pixel 32 * w + i, or null;
 //   areas (windows,) int32, or null; boxes (windows, 4) float32 xyxy, or null; scratch: see above.
 extern "C" int foveate_launch_paste_windows(const void* logits, const float* geometry,

@@ -17,12 +17,12 @@ def mask_boxes(
     boxes: DeviceArray,
     *,
     threshold: float,
-    picture_height: int,
-    picture_width: int,
+    image_height: int,
+    image_width: int,
 ) -> Steps:
     """Yield the pasting, which writes no bits, and the reduction to boxes."""
     windows, size = logits.shape[:2]
-    bands = -(-picture_height // 64)
+    bands = -(-image_height // 64)
     partials = scratch.empty((windows, bands, 5), INT)
     if not windows:
         return
@@ -37,8 +37,8 @@ def mask_boxes(
             "partials": partials,
             "windows": windows,
             "size": size,
-            "height": picture_height,
-            "width": picture_width,
+            "height": image_height,
+            "width": image_width,
             "threshold": threshold,
             "square": 0,
             "stage_rows": paste_stage_rows(size),

@@ -8,14 +8,14 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from foveate.arrays import Bools, Floats
-from foveate.kernels.bilinear_upsample.window import Window
+from foveate.arrays import BoolArray, Float32Array
 from foveate.kernels.pyramid.reference import axis_weights
+from foveate.results.window import Window
 
 __all__ = ["corner_weights", "paste", "resample", "tight_box", "upsample", "upsample_map"]
 
 
-def resample(logits: Floats, height: int, width: int) -> NDArray[np.float64]:
+def resample(logits: Float32Array, height: int, width: int) -> NDArray[np.float64]:
     """Resample (S, S) logits: bilinear along an axis that grows, area average if it shrinks."""
     rows, columns = axis_weights(logits.shape[0], height), axis_weights(logits.shape[1], width)
     resampled: NDArray[np.float64] = rows @ logits.astype(np.float64) @ columns.T
@@ -23,9 +23,9 @@ def resample(logits: Floats, height: int, width: int) -> NDArray[np.float64]:
 
 
 def paste(
-    logits: Floats, geometry: Sequence[float], threshold: float, height: int, width: int
-) -> tuple[Bools, NDArray[np.float64]]:
-    """Paste one window into a picture; one of width 0 is padding.
+    logits: Float32Array, geometry: Sequence[float], threshold: float, height: int, width: int
+) -> tuple[BoolArray, NDArray[np.float64]]:
+    """Paste one window into an image; one of width 0 is padding.
 
     Returns:
         The mask (height, width), and the resampled logits there; -inf outside the window.
@@ -44,7 +44,7 @@ def paste(
     return canvas > threshold, canvas
 
 
-def tight_box(mask: Bools) -> tuple[int, int, int, int]:
+def tight_box(mask: BoolArray) -> tuple[int, int, int, int]:
     """Return the xyxy box of a mask; zeros if it is empty."""
     rows, columns = np.nonzero(mask)
     if len(rows) == 0:
@@ -76,7 +76,7 @@ def _half_pixel_weights(old: int, new: int) -> NDArray[np.float64]:
 
 
 def upsample(
-    features: Floats, height: int, width: int, *, align_corners: bool, relu: bool = False
+    features: Float32Array, height: int, width: int, *, align_corners: bool, relu: bool = False
 ) -> NDArray[np.float64]:
     """Blend (N, C, H, W) maps to any size, after dropping what is negative where asked."""
     values = features.astype(np.float64)
@@ -92,7 +92,7 @@ def upsample(
     return blended
 
 
-def upsample_map(features: Floats, factor: int) -> NDArray[np.float64]:
+def upsample_map(features: Float32Array, factor: int) -> NDArray[np.float64]:
     """Upsample a (N, C, H, W) map by a whole factor."""
     rows = axis_weights(features.shape[2], factor * features.shape[2])
     columns = axis_weights(features.shape[3], factor * features.shape[3])

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Windows mode of bilinear upsampling: every window's logits are resampled to the window's own size
-// in the picture, compared with a threshold, clipped, and written as bits; no float mask exists.
+// in the image, compared with a threshold, clipped, and written as bits; no float mask exists.
 //
 // Bound: bytes. The logits are read once (each band of rows reads up to two of them again), each
 // word of bits is written once. Rows of logits are staged in shared memory, a warp makes 32
@@ -35,7 +35,7 @@ struct Window {
     int left, top, width, height;  // in whole pixels; width 0 if there is nothing
 };
 
-// Place of a window in the picture. `geometry` is x0, y0, width, height, or, if `square`, x0, y0,
+// Place of a window in the image. `geometry` is x0, y0, width, height, or, if `square`, x0, y0,
 // side, valid.
 FOVEATE_BOTH Window window_of(const float* geometry, int square) {
     const double x0 = geometry[0], y0 = geometry[1], width = geometry[2];
@@ -115,13 +115,13 @@ __device__ __forceinline__ void extend(Extent& extent, unsigned bits, int word, 
     extent.bottom = larger(extent.bottom, row + 1);
 }
 
-// How many of `width` columns the picture has.
+// How many of `width` columns the image has.
 FOVEATE_BOTH int existing_columns(const long long* columns, int width) {
     if (columns == nullptr || columns[0] > width) return width;
     return columns[0] < 0 ? 0 : static_cast<int>(columns[0]);
 }
 
-// What of a window lies in a band of the picture.
+// What of a window lies in a band of the image.
 struct View {
     int left, right, top, bottom;
 };
@@ -135,7 +135,7 @@ FOVEATE_BOTH View view_of(const Window& window, int band_top, int band_bottom, i
     return {left, right, top, bottom};
 }
 
-// One row of the picture, by one warp. `bits` is the row's first word, or null.
+// One row of the image, by one warp. `bits` is the row's first word, or null.
 template <typename T>
 __device__ void paste_row(const T* logits, int base, int size, const Window& window,
                           const View& view, int row, int width, float threshold, int* bits,
@@ -184,7 +184,7 @@ __device__ inline void reduce_extent(const Extent& extent, int* partial) {
     if (threadIdx.x < kPartials) partial[threadIdx.x] = all[threadIdx.x];
 }
 
-// A band of 64 rows of the picture, for one window.
+// A band of 64 rows of the image, for one window.
 template <typename T>
 __device__ void paste_block(const T* logits, const float* geometry, const int* count,
                             const long long* columns, int* bits, int* partials, int size,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The windows mode of `foveate::BilinearUpsample2d`: logits (K, S, S) float32 or float16, geometry
-// (K, 4) float32 x0, y0, width, height (0: padding) and size (2,) int64, the picture's height H and
+// (K, 4) float32 x0, y0, width, height (0: padding) and size (2,) int64, the image's height H and
 // width W, to bits (K, H, ceil(W / 32)) int32, areas (K,) int32 and boxes (K, 4) float32.
 //
 // Fields: mode, "windows"; threshold, which a pixel's logit is larger than.

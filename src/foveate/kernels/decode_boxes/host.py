@@ -7,7 +7,7 @@ from math import log
 
 import numpy as np
 
-from foveate.arrays import Floats
+from foveate.arrays import Float32Array
 
 __all__ = ["MAX_GROWTH", "decode_boxes", "decode_boxes_op"]
 
@@ -15,15 +15,15 @@ MAX_GROWTH = log(1000 / 16)  # the logarithm of the largest factor by which a bo
 
 
 def decode_boxes(
-    boxes: Floats,
-    deltas: Floats,
+    boxes: Float32Array,
+    deltas: Float32Array,
     *,
     mean: tuple[float, float, float, float],
     std: tuple[float, float, float, float],
     height: int,
     width: int,
-) -> Floats:
-    """Move and scale boxes by their regression, and clip them to the picture.
+) -> Float32Array:
+    """Move and scale boxes by their regression, and clip them to the image.
 
     Args:
         boxes: (R, 4) xyxy.
@@ -31,8 +31,8 @@ def decode_boxes(
             factors; all minus ``mean``, over ``std``.
         mean: Of the four values.
         std: Of the four values.
-        height: Rows of the picture.
-        width: Columns of the picture.
+        height: Rows of the image.
+        width: Columns of the image.
 
     Returns:
         (R, C, 4) xyxy.
@@ -43,14 +43,14 @@ def decode_boxes(
     half = 0.5 * sides * np.exp(np.minimum(shift[..., 2:], np.float32(MAX_GROWTH)))
     decoded = np.concatenate([centres - half, centres + half], axis=-1)
     limits = np.array([width, height, width, height], np.float32)
-    clipped: Floats = np.clip(decoded, np.float32(0), limits)
+    clipped: Float32Array = np.clip(decoded, np.float32(0), limits)
     return clipped
 
 
 def decode_boxes_op(
-    boxes: Floats,
-    deltas: Floats,
-    decoded: Floats,
+    boxes: Float32Array,
+    deltas: Float32Array,
+    decoded: Float32Array,
     *,
     mean: tuple[float, float, float, float],
     std: tuple[float, float, float, float],

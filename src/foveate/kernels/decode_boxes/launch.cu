@@ -4,9 +4,9 @@
 
 #include "device/launch.cuh"
 
-// Move and scale boxes by their regression, and clip them to the picture.
+// Move and scale boxes by their regression, and clip them to the image.
 //   boxes (rows, 4) float32 xyxy; deltas and results (rows, classes, 4) float32; each at a multiple
-//   of 16 bytes; mean and std of the four deltas; height and width of the picture. A NaN stays.
+//   of 16 bytes; mean and std of the four deltas; height and width of the image. A NaN stays.
 extern "C" int foveate_launch_decode_boxes(const float* boxes, const float* deltas, float* results,
                                            int rows, int classes, double mean_x, double mean_y,
                                            double mean_w, double mean_h, double std_x, double std_y,

@@ -17,7 +17,7 @@ def decode_box(
     height: int,
     width: int,
 ) -> tuple[float, float, float, float]:
-    """Return one regressed xyxy box, clipped to the picture; see the host version."""
+    """Return one regressed xyxy box, clipped to the image; see the host version."""
     t_x, t_y, t_w, t_h = (d * s + m for d, s, m in zip(delta, std, mean, strict=True))
     old_width, old_height = box[2] - box[0], box[3] - box[1]
     x = box[0] + old_width / 2 + t_x * old_width

@@ -23,7 +23,7 @@ inline bool are_candidates_too_many(int rows, int classes) {
 //   many rows exist; candidate_boxes (rows, classes, 4) float32, zeros for those that score less,
 //   candidate_scores and candidate_labels (rows, classes) float32 and int32; boxes and deltas at
 //   multiples of 16 bytes; mean and std of the deltas; bias, slope and weight of the calibration;
-//   height and width of the picture. A row whose proposal is no index has no candidates.
+//   height and width of the image. A row whose proposal is no index has no candidates.
 extern "C" int foveate_launch_finish_candidates(
     const float* probabilities, const float* deltas, const float* boxes, const float* scores,
     const int* kept, const int* kept_count, float* candidate_boxes, float* candidate_scores,

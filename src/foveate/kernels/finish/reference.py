@@ -8,7 +8,7 @@ from math import exp, log
 
 import numpy as np
 
-from foveate.arrays import Floats
+from foveate.arrays import Float32Array
 from foveate.kernels.decode_boxes.reference import decode_box
 from foveate.kernels.nms.reference import nms
 
@@ -18,17 +18,17 @@ Detection = tuple[tuple[float, float, float, float], float, int, int]
 
 
 def finish(
-    probabilities: Floats,
-    deltas: Floats,
-    boxes: Floats,
-    scores: Floats,
+    probabilities: Float32Array,
+    deltas: Float32Array,
+    boxes: Float32Array,
+    scores: Float32Array,
     kept: Sequence[int],
     limit: int,
     *,
     mean: tuple[float, float, float, float],
     std: tuple[float, float, float, float],
     calibration: tuple[float, float, float],
-    min_score: float,
+    score_threshold: float,
     iou: float,
     height: int,
     width: int,
@@ -40,7 +40,7 @@ def finish(
             p = min(max(float(probabilities[r, c]), 1e-7), 1 - 1e-7)
             logit = calibration[0] + calibration[1] * log(p / (1 - p))
             score = 1 / (1 + exp(-(logit + calibration[2] * float(scores[proposal]))))
-            if np.float32(score) >= min_score:
+            if np.float32(score) >= score_threshold:
                 box = decode_box(
                     boxes[proposal].tolist(), deltas[r, c].tolist(), mean, std, height, width
                 )

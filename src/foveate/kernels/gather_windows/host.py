@@ -7,12 +7,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from foveate.arrays import Floats, Ints
+from foveate.arrays import Float32Array, Int32Array
 
 __all__ = ["gather_windows"]
 
 
-def gather_windows(maps: Sequence[Floats], picks: Ints, patches: Floats, *, step: int) -> None:
+def gather_windows(
+    maps: Sequence[Float32Array], picks: Int32Array, patches: Float32Array, *, step: int
+) -> None:
     """Copy the patch of each pick out of the map of its level.
 
     Args:

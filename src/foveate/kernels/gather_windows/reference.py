@@ -7,12 +7,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from foveate.arrays import Floats, Ints
+from foveate.arrays import Float32Array, Int32Array
 
 __all__ = ["gather_windows"]
 
 
-def gather_windows(maps: Sequence[Floats], picks: Ints, size: int, step: int) -> Floats:
+def gather_windows(
+    maps: Sequence[Float32Array], picks: Int32Array, size: int, step: int
+) -> Float32Array:
     """Return the patches (K, C, size, size) of the picks; see the host version."""
     channels = maps[0].shape[1]
     patches = np.zeros((len(picks), channels, size, size), np.float32)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from foveate.arrays import Array, Floats, Ints, Longs
+from foveate.arrays import Array, Float32Array, Int32Array, Int64Array
 from foveate.kernels.nms.in_numpy import suppress_sorted
 
 __all__ = ["nms", "suppress"]
@@ -15,7 +15,13 @@ _SEEN = 4
 
 
 def nms(
-    boxes: Floats, scores: Floats, count: Ints, kept: Ints, kept_count: Ints, *, iou: float
+    boxes: Float32Array,
+    scores: Float32Array,
+    count: Int32Array,
+    kept: Int32Array,
+    kept_count: Int32Array,
+    *,
+    iou: float,
 ) -> None:
     """List the boxes that no better box covers, best first.
 
@@ -34,7 +40,9 @@ def nms(
     kept_count[0] = len(winners)
 
 
-def suppress(boxes: Floats, scores: Floats, groups: Array | None, iou: float, limit: int) -> Longs:
+def suppress(
+    boxes: Float32Array, scores: Float32Array, groups: Array | None, iou: float, limit: int
+) -> Int64Array:
     """Return the indices of the at most ``limit`` boxes that survive, best first.
 
     Equal scores keep the order of the boxes. Boxes of different groups do not meet.

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from foveate.arrays import Array, Bools, Floats, Longs
+from foveate.arrays import Array, BoolArray, Float32Array, Int64Array
 
 __all__ = ["suppress_sorted"]
 
@@ -24,7 +24,9 @@ _SLACK = 1e-6  # relative, above what float32 gets wrong in an overlap: a few 2^
 _EXPONENTS = -20, 50  # of coordinates whose areas and overlaps float32 can hold
 
 
-def suppress_sorted(boxes: Floats, groups: Array | None, iou: float, limit: int) -> Longs:
+def suppress_sorted(
+    boxes: Float32Array, groups: Array | None, iou: float, limit: int
+) -> Int64Array:
     """Return the indices of the at most ``limit`` boxes that survive.
 
     Args:
@@ -55,7 +57,7 @@ def suppress_sorted(boxes: Floats, groups: Array | None, iou: float, limit: int)
 class _Left:
     """The boxes of which it is not known yet whether they survive; ``index`` (N,) says which."""
 
-    def __init__(self, boxes: Floats, groups: Array | None, iou: float) -> None:
+    def __init__(self, boxes: Float32Array, groups: Array | None, iou: float) -> None:
         kind = _kind(boxes, iou)
         self.index = np.arange(len(boxes))
         self._boxes, self._groups, self._iou = boxes, groups, iou
@@ -66,11 +68,11 @@ class _Left:
         self._memory = np.empty((4, _TILE * len(boxes)), kind)
         self._later = np.tri(_TILE, k=-1, dtype=bool).T
 
-    def keep(self, places: Longs) -> None:
+    def keep(self, places: Int64Array) -> None:
         """Forget all but some."""
         self.index, self._columns = self.index[places], self._columns[:, places]
 
-    def covered_by_best(self, count: int) -> Bools:
+    def covered_by_best(self, count: int) -> BoolArray:
         """Return (B, N): whether one of the best ``count`` boxes covers one after it."""
         size = len(self.index)
         count = min(count, size)
@@ -81,7 +83,7 @@ class _Left:
         sides = np.subtract(np.maximum(high, low, out=high), low, out=high)
         shared = np.multiply(sides[0], sides[1], out=sides[0])
         bound = np.add(parts[:count, None], parts, out=low[0])
-        covered: Bools = shared > bound
+        covered: BoolArray = shared > bound
         covered[:, :count] &= self._later[:count, :count]
         if self._groups is not None:
             groups = self._groups[self.index]
@@ -95,7 +97,7 @@ class _Left:
         return covered
 
 
-def _kind(boxes: Floats, iou: float) -> type[np.floating]:
+def _kind(boxes: Float32Array, iou: float) -> type[np.floating]:
     """Return float32 if no area, overlap or share of one leaves its range, else float64."""
     least, most = np.exp2(_EXPONENTS)
     sizes = np.abs(boxes)
@@ -103,7 +105,7 @@ def _kind(boxes: Floats, iou: float) -> type[np.floating]:
     return np.float32 if held and (iou == 0 or iou > _SLACK) else np.float64
 
 
-def _survivors(covered: Bools) -> Bools:
+def _survivors(covered: BoolArray) -> BoolArray:
     """Return (N,): which boxes survive what the best of them, (B, N), cover."""
     stay = np.ones(covered.shape[1], bool)
     for best in np.flatnonzero(covered.any(axis=1)):
@@ -118,7 +120,7 @@ class _Row:
     ``meetings`` counts the pairs that share enough of their sides on this axis.
     """
 
-    def __init__(self, boxes: Floats, groups: Array | None, iou: float) -> None:
+    def __init__(self, boxes: Float32Array, groups: Array | None, iou: float) -> None:
         near, far = boxes.T.reshape(2, 2, -1).astype(np.float64, order="C")
         # What begins later than here shares too little of this box's side.
         reach = near + (far - near) * (1 - iou + _SLACK)
@@ -134,7 +136,7 @@ class _Row:
         self._reach = far_enough[along][:, self._order]
         self._boxes, self._groups, self._iou = boxes, groups, iou
 
-    def survivors(self) -> Bools:
+    def survivors(self) -> BoolArray:
         """Return (N,): which boxes survive."""
         tiles = range(0, len(self._order), _SORTED_TILE)
         pairs = np.concatenate([self._covering_pairs(first) for first in tiles], axis=1)
@@ -146,7 +148,7 @@ class _Row:
                 stay[loser] = False
         return np.array(stay)
 
-    def _covering_pairs(self, first: int) -> Longs:
+    def _covering_pairs(self, first: int) -> Int64Array:
         """Return (2, P): the pairs that overlap too much of a tile and what comes after it."""
         tile = slice(first, first + _SORTED_TILE)
         others = slice(first, self._end[tile].max())
@@ -157,12 +159,12 @@ class _Row:
         if self._groups is not None:
             meet &= self._groups[order[tile], None] == self._groups[order[others]]
         one, other = np.divmod(np.flatnonzero(meet), meet.shape[1])
-        pairs: Longs = order[first + np.stack([one, other])[:, one < other]]
-        found: Longs = pairs[:, _covers(self._boxes, pairs[0], pairs[1], self._iou)]
+        pairs: Int64Array = order[first + np.stack([one, other])[:, one < other]]
+        found: Int64Array = pairs[:, _covers(self._boxes, pairs[0], pairs[1], self._iou)]
         return found
 
 
-def _covers(boxes: Floats, one: Longs, other: Longs, iou: float) -> Bools:
+def _covers(boxes: Float32Array, one: Int64Array, other: Int64Array, iou: float) -> BoolArray:
     """Return (P,): whether boxes share more than ``iou`` of their union, as the reference says."""
     columns = boxes.T.astype(np.float64, order="C")
     areas = (columns[2] - columns[0]) * (columns[3] - columns[1])
@@ -173,5 +175,5 @@ def _covers(boxes: Floats, one: Longs, other: Longs, iou: float) -> Bools:
     # Two negative sides would make a positive product.
     shared = width * np.maximum(height, 0)
     both = areas[one] + areas[other]
-    covers: Bools = shared > iou * (both - shared)
+    covers: BoolArray = shared > iou * (both - shared)
     return covers

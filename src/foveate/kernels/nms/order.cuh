@@ -2,7 +2,7 @@
 // A stable descending order by counting: the rank of an element is the number of those before it.
 //
 // Every element is compared with every other one, N * N comparisons in one dependent pass, which is
-// less time than the passes of a sort for the few thousand elements of a picture.
+// less time than the passes of a sort for the few thousand elements of an image.
 #pragma once
 
 #include "device/numbers.cuh"

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from foveate.arrays import Array, Floats
+from foveate.arrays import Array, Float32Array
 
 __all__ = ["covers", "nms"]
 
@@ -19,7 +19,9 @@ def covers(first: Sequence[float], second: Sequence[float], iou: float) -> bool:
     return shared > iou * (areas[0] + areas[1] - shared)
 
 
-def nms(boxes: Floats, scores: Floats, groups: Array | None, iou: float, limit: int) -> list[int]:
+def nms(
+    boxes: Float32Array, scores: Float32Array, groups: Array | None, iou: float, limit: int
+) -> list[int]:
     """Return the indices of the survivors, best first; see :func:`host.suppress`."""
     kept: list[int] = []
     for index in sorted(range(len(boxes)), key=lambda i: (-float(scores[i]), i)):

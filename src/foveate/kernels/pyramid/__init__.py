@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Resizing pictures, and placing them on the normalised canvas that an engine reads."""
+"""Resizing images, and placing them on the normalised canvas that an engine reads."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Production version for numpy memory.
 
-NOTE: Levels are rounded to 8 bits before they are normalised. Resampling 8-bit pictures is several
+NOTE: Levels are rounded to 8 bits before they are normalised. Resampling 8-bit images is several
 times faster than resampling floats, and the networks are trained on levels that were made so.
 """
 
@@ -10,21 +10,21 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from foveate.arrays import Bytes, Floats
-from foveate.kernels.resampling import resample
+from foveate.arrays import Float32Array, UInt8Array
+from foveate.images.resampling import resample
 
 __all__ = ["place", "resize"]
 
 
-def resize(picture: Bytes, resized: Bytes) -> None:
-    """Resize a (H, W, 3) picture to the size of ``resized``; see ``resample``."""
+def resize(image: UInt8Array, resized: UInt8Array) -> None:
+    """Resize a (H, W, 3) image to the size of ``resized``; see ``resample``."""
     height, width = resized.shape[:2]
-    np.copyto(resized, resample(picture, height, width))
+    np.copyto(resized, resample(image, height, width))
 
 
 def place(
-    picture: Bytes,
-    canvas: Floats,
+    image: UInt8Array,
+    canvas: Float32Array,
     *,
     height: int,
     width: int,
@@ -33,19 +33,19 @@ def place(
     std: tuple[float, float, float],
     fill: int,
 ) -> None:
-    """Resize a picture, normalise it and lay it on a canvas whose rest is ``fill``.
+    """Resize an image, normalise it and lay it on a canvas whose rest is ``fill``.
 
     Args:
-        picture: (H, W, 3) RGB.
+        image: (H, W, 3) RGB.
         canvas: (1, 3, Hc, Wc), written in full: ``(value - mean) / std``, RGB.
-        height: Rows of the picture on the canvas.
-        width: Columns of the picture on the canvas.
-        border: Row and column of the picture's first pixel on the canvas.
+        height: Rows of the image on the canvas.
+        width: Columns of the image on the canvas.
+        border: Row and column of the image's first pixel on the canvas.
         mean: Per channel, 0 to 255.
         std: Per channel.
         fill: Value of the rest before normalisation.
     """
-    level = resample(picture, height, width)
+    level = resample(image, height, width)
     bottom, right = border + height, border + width
     for channel in range(3):
         plane = canvas[0, channel]
@@ -61,5 +61,5 @@ def place(
             target[...] = values
 
 
-def _table(mean: float, std: float) -> Floats:
+def _table(mean: float, std: float) -> Float32Array:
     return ((np.arange(256) - mean) / std).astype(np.float32)

@@ -20,17 +20,17 @@ from foveate.kernels.plans import (
 __all__ = ["place", "resize"]
 
 
-def resize(scratch: Scratch, picture: DeviceArray, resized: DeviceArray) -> Steps:
+def resize(scratch: Scratch, image: DeviceArray, resized: DeviceArray) -> Steps:
     """Yield the one launch of resizing."""
     del scratch
-    check_length("resize", max(*picture.shape[:2], *resized.shape[:2]), LONGEST_SIDE)
+    check_length("resize", max(*image.shape[:2], *resized.shape[:2]), LONGEST_SIDE)
     yield (
         "pyramid_resize",
         {
-            "picture": picture,
+            "image": image,
             "resized": resized,
-            "picture_height": picture.shape[0],
-            "picture_width": picture.shape[1],
+            "image_height": image.shape[0],
+            "image_width": image.shape[1],
             "height": resized.shape[0],
             "width": resized.shape[1],
             "resampling": 0,
@@ -40,7 +40,7 @@ def resize(scratch: Scratch, picture: DeviceArray, resized: DeviceArray) -> Step
 
 def place(
     scratch: Scratch,
-    picture: DeviceArray,
+    image: DeviceArray,
     canvas: DeviceArray,
     *,
     height: int,
@@ -50,21 +50,21 @@ def place(
     std: Sequence[float],
     fill: int,
 ) -> Steps:
-    """Yield the one launch that places a picture on its canvas."""
+    """Yield the one launch that places an image on its canvas."""
     canvas_height, canvas_width = canvas.shape[2:]
-    check_length("place", max(*picture.shape[:2], canvas_height, canvas_width), LONGEST_SIDE)
+    check_length("place", max(*image.shape[:2], canvas_height, canvas_width), LONGEST_SIDE)
     blocks = -(-canvas_height // 64) * -(-canvas_width // 64)
     plan = [canvas_height, canvas_width, height, width, border, 0]
     table = (np.arange(256) - np.array(mean)[:, None]) / np.array(std)[:, None]
     yield (
         f"pyramid_place_{element(canvas)}",
         {
-            "picture": picture,
+            "image": image,
             "canvases": scratch.upload(addresses([canvas])),
             "plan": scratch.upload(np.array(plan, np.int32)),
             "table": scratch.upload(table.astype(np.float32)),
-            "picture_height": picture.shape[0],
-            "picture_width": picture.shape[1],
+            "image_height": image.shape[0],
+            "image_width": image.shape[1],
             "levels": 1,
             "blocks": blocks,
             "resampling": 0,

@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-// Resizes a picture (H, W, 3) uint8 and lays it, normalised, on the canvases of all levels in one
+// Resizes an image (H, W, 3) uint8 and lays it, normalised, on the canvases of all levels in one
 // launch; or resizes it to bytes.
 //
 // Bound: bytes. A block makes a tile of 64 x 64 pixels in bands of up to 16 rows: it stages the part
-// of the picture that a band is made of in shared memory, by accesses of 16 bytes, and writes each
+// of the image that a band is made of in shared memory, by accesses of 16 bytes, and writes each
 // plane once, a warp 32 neighbours of a row. The table of normalised values is staged once a block.
 //
 // Kernels:
 //   foveate_pyramid_place_f32, _f16  block (256), grid (tiles of all levels' canvases)
-//   foveate_pyramid_resize           block (256), grid (tiles of the resized picture)
+//   foveate_pyramid_resize           block (256), grid (tiles of the resized image)
 // both with 23,808 bytes of dynamic shared memory; H x W pixels are ceil(H / 64) * ceil(W / 64)
-// tiles. A row that needs more than the shared memory, of a picture that shrinks to less than about
-// a ninth, is made from the picture directly.
+// tiles. A row that needs more than the shared memory, of an image that shrinks to less than about
+// a ninth, is made from the image directly.
 //
 // Resampling 0, of host.py and reference.py: an axis that grows is blended between pixel centres,
 // one that shrinks is averaged over areas. Resampling 1, of the original: blended, first and last
@@ -54,8 +54,8 @@ struct Canvas {
 
 // A tile of one level's canvas.
 template <typename T>
-__device__ void place_block(const unsigned char* picture, T* const* canvases, const int* plan,
-                            const float* table, int picture_height, int picture_width, int levels,
+__device__ void place_block(const unsigned char* image, T* const* canvases, const int* plan,
+                            const float* table, int image_height, int image_width, int levels,
                             int resampling, int to_bytes, int fill) {
     FOVEATE_DYNAMIC_SHARED(unsigned char, shared);
     __shared__ Level level;
@@ -76,8 +76,8 @@ __device__ void place_block(const unsigned char* picture, T* const* canvases, co
     }
     __syncthreads();
     const Canvas<T> canvas{planes, values, level.canvas_height, level.canvas_width, to_bytes, fill};
-    make_tile(picture, {picture_height, level.height, resampling},
-              {picture_width, level.width, resampling}, level, blockIdx.x - level.first_block,
+    make_tile(image, {image_height, level.height, resampling},
+              {image_width, level.width, resampling}, level, blockIdx.x - level.first_block,
               shared + kHeadBytes, canvas);
 }
 
@@ -126,12 +126,12 @@ struct Bytes {
     }
 };
 
-// A tile of the resized picture.
-__device__ inline void resize_block(const unsigned char* picture, unsigned char* resized,
-                                    int picture_height, int picture_width, int height, int width,
+// A tile of the resized image.
+__device__ inline void resize_block(const unsigned char* image, unsigned char* resized,
+                                    int image_height, int image_width, int height, int width,
                                     int resampling) {
     FOVEATE_DYNAMIC_SHARED(unsigned char, shared);
-    make_tile(picture, {picture_height, height, resampling}, {picture_width, width, resampling},
+    make_tile(image, {image_height, height, resampling}, {image_width, width, resampling},
               {height, width, height, width, 0, 0}, blockIdx.x, shared + kHeadBytes,
               Bytes{resized, shared, width});
 }
@@ -141,11 +141,11 @@ __device__ inline void resize_block(const unsigned char* picture, unsigned char*
 #define FOVEATE_PLACE_KERNEL(suffix, T)                                                          \
     extern "C" __global__ void __launch_bounds__(foveate::kTileThreads, foveate::kTileBlocks)    \
         foveate_pyramid_place_##suffix(                                                          \
-            const unsigned char* __restrict__ picture, T* const* __restrict__ canvases,          \
-            const int* __restrict__ plan, const float* __restrict__ table, int picture_height,   \
-            int picture_width, int levels, int blocks, int resampling, int to_bytes, int fill) { \
+            const unsigned char* __restrict__ image, T* const* __restrict__ canvases,          \
+            const int* __restrict__ plan, const float* __restrict__ table, int image_height,   \
+            int image_width, int levels, int blocks, int resampling, int to_bytes, int fill) { \
         if (static_cast<int>(blockIdx.x) >= blocks) return;                                      \
-        foveate::place_block<T>(picture, canvases, plan, table, picture_height, picture_width,   \
+        foveate::place_block<T>(image, canvases, plan, table, image_height, image_width,   \
                                 levels, resampling, to_bytes, fill);                             \
     }
 
@@ -155,10 +155,10 @@ FOVEATE_PLACE_KERNEL(f16, foveate::Half)
 #undef FOVEATE_PLACE_KERNEL
 
 extern "C" __global__ void __launch_bounds__(foveate::kTileThreads, foveate::kTileBlocks)
-    foveate_pyramid_resize(const unsigned char* __restrict__ picture,
-                           unsigned char* __restrict__ resized, int picture_height,
-                           int picture_width, int height, int width, int resampling) {
-    foveate::resize_block(picture, resized, picture_height, picture_width, height, width,
+    foveate_pyramid_resize(const unsigned char* __restrict__ image,
+                           unsigned char* __restrict__ resized, int image_height,
+                           int image_width, int height, int width, int resampling) {
+    foveate::resize_block(image, resized, image_height, image_width, height, width,
                           resampling);
 }
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from foveate.arrays import Bytes
+from foveate.arrays import UInt8Array
 
 __all__ = ["axis_weights", "place", "resize"]
 
@@ -36,18 +36,18 @@ def axis_weights(old: int, new: int) -> NDArray[np.float64]:
     return weights
 
 
-def resize(picture: Bytes, height: int, width: int) -> NDArray[np.float64]:
-    """Resize a (H, W, 3) picture without rounding: (height, width, 3), 0 to 255."""
-    rows = axis_weights(picture.shape[0], height)
-    columns = axis_weights(picture.shape[1], width)
+def resize(image: UInt8Array, height: int, width: int) -> NDArray[np.float64]:
+    """Resize a (H, W, 3) image without rounding: (height, width, 3), 0 to 255."""
+    rows = axis_weights(image.shape[0], height)
+    columns = axis_weights(image.shape[1], width)
     resized: NDArray[np.float64] = np.einsum(
-        "ih,hwc,jw->ijc", rows, picture.astype(np.float64), columns
+        "ih,hwc,jw->ijc", rows, image.astype(np.float64), columns
     )
     return resized
 
 
 def place(
-    picture: Bytes,
+    image: UInt8Array,
     canvas_height: int,
     canvas_width: int,
     *,
@@ -60,7 +60,7 @@ def place(
 ) -> NDArray[np.float64]:
     """Return the canvas (1, 3, canvas_height, canvas_width) of :func:`host.place`, unrounded."""
     canvas = np.full((canvas_height, canvas_width, 3), float(fill))
-    canvas[border : border + height, border : border + width] = resize(picture, height, width)
+    canvas[border : border + height, border : border + width] = resize(image, height, width)
     normalised = (canvas - np.array(mean)) / np.array(std)
     channel_first: NDArray[np.float64] = normalised.transpose(2, 0, 1)[None]
     return channel_first

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Tiles of resampled pixels: what part of the picture one is made of, and its pixels.
+// Tiles of resampled pixels: what part of the image one is made of, and its pixels.
 #pragma once
 
 #include "bilinear_upsample/blend.cuh"
@@ -34,7 +34,7 @@ FOVEATE_BOTH Cover axis_reach(const Axis& axis, int index) {
     return {blend.first, blend.second + 1, 0, 0};
 }
 
-// Pixels of the picture. In shared memory its rows keep their address modulo 16.
+// Pixels of the image. In shared memory its rows keep their address modulo 16.
 struct Area {
     int top, left, rows, columns;
 };
@@ -45,16 +45,16 @@ FOVEATE_BOTH bool fits(const Area& area) {
     return static_cast<long long>(area.rows) * row_bytes(area) <= kStageBytes;
 }
 
-// The picture, and the part of it that is staged, if any.
+// The image, and the part of it that is staged, if any.
 struct Source {
-    const unsigned char* picture;
+    const unsigned char* image;
     const unsigned char* staged;
     int width;
     bool is_staged;
     Area area;
 };
 
-// The first byte of a row of an area, counted from the picture's first byte.
+// The first byte of a row of an area, counted from the image's first byte.
 FOVEATE_BOTH long long row_start(const Source& source, int y) {
     return 3 * (static_cast<long long>(y) * source.width + source.area.left);
 }
@@ -73,9 +73,9 @@ FOVEATE_BOTH Pack<3> pixel_at(const Source& source, int y, int x) {
     const Area& area = source.area;
     const long long start = row_start(source, y);
     const int column = 3 * (x - area.left);
-    if (!source.is_staged) return colour(source.picture + start + column);
+    if (!source.is_staged) return colour(source.image + start + column);
     return colour(source.staged + (y - area.top) * row_bytes(area) +
-                  behind(source.picture, start, 16) + column);
+                  behind(source.image, start, 16) + column);
 }
 
 FOVEATE_BOTH Pack<3> mixed(const Pack<3>& first, const Pack<3>& second, float share) {
@@ -141,21 +141,21 @@ FOVEATE_BOTH Area area_of(const Axis& down, const Axis& across, int row, int row
             axis_reach(across, column_end - 1).last - left};
 }
 
-// Copy the source's area of a picture of `height` rows to shared memory. The whole block calls it.
+// Copy the source's area of an image of `height` rows to shared memory. The whole block calls it.
 __device__ inline void stage_area(const Source& source, int height, unsigned char* staged) {
     const int bytes = row_bytes(source.area), chunks = bytes / 16;
     const long long all = 3LL * height * source.width;
     for (int i = threadIdx.x; i < source.area.rows * chunks; i += kTileThreads) {
         const int y = i / chunks, chunk = 16 * (i - y * chunks);
         const long long start = row_start(source, source.area.top + y);
-        const long long at = start - behind(source.picture, start, 16) + chunk;
+        const long long at = start - behind(source.image, start, 16) + chunk;
         if (at >= start + 3 * source.area.columns) continue;
         unsigned char* to = staged + y * bytes + chunk;
         if (at >= 0 && at + 16 <= all) {
-            *reinterpret_cast<uint4*>(to) = *reinterpret_cast<const uint4*>(source.picture + at);
+            *reinterpret_cast<uint4*>(to) = *reinterpret_cast<const uint4*>(source.image + at);
         } else {
             for (int j = 0; j < 16; ++j) {
-                if (at + j >= 0 && at + j < all) to[j] = source.picture[at + j];
+                if (at + j >= 0 && at + j < all) to[j] = source.image[at + j];
             }
         }
     }
@@ -173,7 +173,7 @@ FOVEATE_BOTH Level level_at(const int* plan, int level) {
 
 // Make a tile of a level's canvas: `sink` is given its pixels, and told when a band is complete.
 template <typename Sink>
-__device__ void make_tile(const unsigned char* picture, const Axis& down, const Axis& across,
+__device__ void make_tile(const unsigned char* image, const Axis& down, const Axis& across,
                           const Level& level, int tile, unsigned char* staged, const Sink& sink) {
     const int across_tiles = ceil_div(level.canvas_width, kTileSide);
     const int top = tile / across_tiles * kTileSide, left = tile % across_tiles * kTileSide;
@@ -181,7 +181,7 @@ __device__ void make_tile(const unsigned char* picture, const Axis& down, const 
     const int right = smaller(left + kTileSide, level.canvas_width);
     const int column = larger(left - level.border, 0);
     const int column_end = smaller(right - level.border, level.width);
-    Source source{picture, staged, across.old, true, {0, 0, 0, 0}};
+    Source source{image, staged, across.old, true, {0, 0, 0, 0}};
     for (int start = top, end; start < bottom; start = end) {
         const int row = larger(start - level.border, 0);
         for (int rows = kBandRows;; rows /= 2) {

@@ -11,7 +11,7 @@ from math import ceil, floor, isnan
 
 import numpy as np
 
-from foveate.arrays import Floats
+from foveate.arrays import Float32Array
 from foveate.errors import OptionError
 from foveate.kernels.roi_max_pool import FARTHEST, ROUNDINGS
 
@@ -19,20 +19,20 @@ __all__ = ["roi_max_pool"]
 
 
 def roi_max_pool(
-    features: Floats,
-    rois: Floats,
+    features: Float32Array,
+    rois: Float32Array,
     output_size: int | tuple[int, int],
     spatial_scale: float,
     rounding: str = "caffe",
-) -> Floats:
+) -> Float32Array:
     """Take the maximum of each bin of each region.
 
     Args:
         features: (N, C, H, W).
-        rois: (R, 5): index of the map in the batch, then xyxy in pixels of the picture, from 0. A
+        rois: (R, 5): index of the map in the batch, then xyxy in pixels of the image, from 0. A
             region of a map that does not exist, or with a corner that is not a number, gives 0.
         output_size: Rows and columns of bins.
-        spatial_scale: Map pixels a picture pixel.
+        spatial_scale: Map pixels an image pixel.
         rounding: ``"caffe"``: corners are rounded half away from zero and both belong to the
             region; bins reach from the floor of their start to the ceiling of their end and may
             overlap. ``"v2"`` (Torch's ``inn.ROIPooling`` with ``v2``): the end is exclusive, the

@@ -19,7 +19,7 @@ extern "C" long long foveate_select_top_k_scratch_bytes(int cells) {
 // Keep the `limit` windows with the best scores; equal scores in the order of level, row, column.
 //   grids (levels,) addresses of float32 scores (Gh, Gw); shapes (levels, 2) int32 Gh and Gw;
 //   starts (levels + 1,) int32 number of each level's first cell, the last is `cells`;
-//   factors (levels, 2) float64, picture pixels a level pixel, horizontal and vertical;
+//   factors (levels, 2) float64, image pixels a level pixel, horizontal and vertical;
 //   picks (limit, 3) int32 level, row, column, -1, 0, 0 after the end; geometry (limit, 4) float32
 //   x0, y0, width, height, zeros after the end; scores (limit,), -inf after the end; count (1,);
 //   scratch: see above. A window is dropped if its intersection over union with a better one is

@@ -35,7 +35,7 @@ def select_top_k(
     size: int,
     stride: int,
     padding: int,
-    window_nms: float,
+    window_nms_iou: float,
 ) -> Steps:
     """Yield the three launches of the selection; without cells the last alone."""
     shapes = np.array([grid.shape[2:] for grid in grids], np.int32).reshape(-1, 2)
@@ -78,6 +78,6 @@ def select_top_k(
             "count": count,
             **sizes,
             "limit": limit,
-            "iou": window_nms,
+            "iou": window_nms_iou,
         },
     )

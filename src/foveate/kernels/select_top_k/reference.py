@@ -5,21 +5,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from foveate.arrays import Floats
+from foveate.arrays import Float32Array
 from foveate.kernels.nms.reference import covers
 
 __all__ = ["select_top_k"]
 
 
 def select_top_k(
-    grids: Sequence[Floats],
+    grids: Sequence[Float32Array],
     k: int,
     *,
     factors: Sequence[tuple[float, float]],
     size: int,
     stride: int,
     padding: int,
-    window_nms: float,
+    window_nms_iou: float,
 ) -> list[tuple[float, tuple[int, int, int], tuple[float, float, float, float]]]:
     """Return (score, (level, row, column), (x0, y0, width, height)) of the windows, best first."""
     windows = []
@@ -35,7 +35,7 @@ def select_top_k(
     kept: list[tuple[float, tuple[int, int, int], tuple[float, float, float, float]]] = []
     for window in windows:
         box = _corners(window[2])
-        if len(kept) < k and not any(covers(_corners(w[2]), box, window_nms) for w in kept):
+        if len(kept) < k and not any(covers(_corners(w[2]), box, window_nms_iou) for w in kept):
             kept.append(window)
     return kept
 

@@ -36,7 +36,7 @@ FOVEATE_BOTH float cell_score(const Cell& cell, const float* const* grids, const
                 [static_cast<long long>(cell.row) * shapes[2 * cell.level + 1] + cell.column];
 }
 
-// Key and window of a cell. `windows` (N, 4) are x0, y0, width, height in the picture frame.
+// Key and window of a cell. `windows` (N, 4) are x0, y0, width, height in the image frame.
 FOVEATE_BOTH void cell_item(int index, const float* const* grids, const int* shapes,
                             const int* starts, const double* factors, unsigned* keys,
                             float* windows, int levels, int cells, int size, int stride,

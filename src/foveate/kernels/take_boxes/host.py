@@ -5,13 +5,18 @@ from __future__ import annotations
 
 import numpy as np
 
-from foveate.arrays import Floats, Ints
+from foveate.arrays import Float32Array, Int32Array
 
 __all__ = ["take_boxes"]
 
 
 def take_boxes(
-    boxes: Floats, kept: Ints, taken: Floats, *, horizontal: float, vertical: float
+    boxes: Float32Array,
+    kept: Int32Array,
+    taken: Float32Array,
+    *,
+    horizontal: float,
+    vertical: float,
 ) -> None:
     """Gather boxes and scale them.
 

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
+from foveate.runtime.devices.cpu import CpuBuffer, CpuDevice, CpuStream
 from foveate.runtime.devices.device import Buffer, Device, Event, Stream
-from foveate.runtime.devices.host import HostBuffer, HostDevice, HostStream
 
-__all__ = ["Buffer", "Device", "Event", "HostBuffer", "HostDevice", "HostStream", "Stream"]
+__all__ = ["Buffer", "CpuBuffer", "CpuDevice", "CpuStream", "Device", "Event", "Stream"]

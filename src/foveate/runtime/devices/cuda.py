@@ -52,7 +52,7 @@ class CudaBuffer:
 
     Args:
         owner: The ``cuda.core.Buffer``.
-        offset: Bytes from its start.
+        offset: UInt8Array from its start.
         shape: Lengths of the axes; dense, in C order.
         dtype: Kind of the elements.
     """

@@ -30,7 +30,7 @@ def asking(what: str) -> Iterator[None]:
         raise BackendError(f"{what}: {error}", remedy=_REMEDY) from error
 
 
-_REMEDY = "`foveate doctor` says what works here; device='host' needs no GPU"
+_REMEDY = "`foveate doctor` says what works here; device='cpu' needs no GPU"
 
 
 class CudaEvent:

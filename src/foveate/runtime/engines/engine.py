@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from foveate.manifest import TensorSpec
+    from foveate.bundle.manifest import TensorSpec
     from foveate.runtime.devices import Buffer, Stream
 
 __all__ = ["Engine"]
 
 
 class Engine(Protocol):
-    """A stage that is ready to run. It may be enqueued for several pictures at a time."""
+    """A stage that is ready to run. It may be enqueued for several images at a time."""
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from foveate.arrays import Array, Ints
-from foveate.runtime.devices.host import host_array, host_stream
+from foveate.arrays import Array, Int32Array
+from foveate.runtime.devices.cpu import cpu_array, cpu_stream
 from foveate.runtime.engines.rows import leading_rows
 
 if TYPE_CHECKING:
-    from foveate.manifest import TensorSpec
+    from foveate.bundle.manifest import TensorSpec
     from foveate.runtime.devices import Buffer, Stream
 
 __all__ = ["FunctionEngine"]
@@ -48,13 +48,13 @@ class FunctionEngine:
         first: int = 0,
     ) -> None:
         """Enqueue one run; see :class:`foveate.runtime.engines.Engine`."""
-        count = None if rows is None else host_array(rows)
-        host_stream(stream).enqueue(self._run, dict(bindings), count, first)
+        count = None if rows is None else cpu_array(rows)
+        cpu_stream(stream).enqueue(self._run, dict(bindings), count, first)
 
     def close(self) -> None:
         """Do nothing: the function belongs to the caller."""
 
-    def _run(self, bindings: Mapping[str, Buffer], count: Ints | None, first: int) -> None:
+    def _run(self, bindings: Mapping[str, Buffer], count: Int32Array | None, first: int) -> None:
         if count is not None and count[0] <= first:
             return
         results = self._function(leading_rows(self.inputs, bindings, count, first))

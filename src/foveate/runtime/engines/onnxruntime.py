@@ -3,7 +3,7 @@
 
 NOTE: Sessions of one pipeline take turns. Each of them uses all cores, so that two at a time would
 be no faster, while the memory for their intermediate results would add up. For the same reason they
-draw it from one arena of the process, not from one each: that took a picture of 640x480 from 890 MB
+draw it from one arena of the process, not from one each: that took an image of 640x480 from 890 MB
 to 600 MB, at the same speed.
 """
 
@@ -20,18 +20,18 @@ from weakref import WeakSet
 
 import onnxruntime
 
-from foveate.cores import usable_cores
+from foveate.bundle.external_data import external_files
+from foveate.bundle.manifest import TensorSpec
 from foveate.errors import BackendError, BundleError
-from foveate.external_data import external_files
-from foveate.manifest import TensorSpec
-from foveate.onnxruntime_session import open_session
-from foveate.onnxruntime_text import said
-from foveate.runtime.devices.host import host_array, host_stream
+from foveate.runtime.devices.cpu import cpu_array, cpu_stream
+from foveate.runtime.engines.onnxruntime_session import open_session
+from foveate.runtime.engines.onnxruntime_text import said
 from foveate.runtime.engines.rows import leading_rows
-from foveate.shortage import shortage
+from foveate.system.cores import usable_cores
+from foveate.system.shortage import shortage
 
 if TYPE_CHECKING:
-    from foveate.arrays import Ints
+    from foveate.arrays import Int32Array
     from foveate.runtime.devices import Buffer, Stream
 
 __all__ = ["PROVIDERS", "OnnxRuntimeEngine"]
@@ -88,14 +88,14 @@ class OnnxRuntimeEngine:
         first: int = 0,
     ) -> None:
         """Enqueue one run; see :class:`foveate.runtime.engines.Engine`."""
-        count = None if rows is None else host_array(rows)
-        host_stream(stream).enqueue(self._run, dict(bindings), count, first)
+        count = None if rows is None else cpu_array(rows)
+        cpu_stream(stream).enqueue(self._run, dict(bindings), count, first)
 
     def close(self) -> None:
         """Release the session; runs that are enqueued must be done. Closing twice does nothing."""
         self._session = None
 
-    def _run(self, bindings: Mapping[str, Buffer], count: Ints | None, first: int) -> None:
+    def _run(self, bindings: Mapping[str, Buffer], count: Int32Array | None, first: int) -> None:
         if count is not None and count[0] <= first:
             return
         binding = self._session.io_binding()
@@ -139,7 +139,7 @@ def _session(path: Path, source: Path, threads: int, provider: str) -> Any:
     # not while another session computes.
     options.add_session_config_entry("session.intra_op.allow_spinning", "1")
     options.add_session_config_entry("session.force_spinning_stop", "1")
-    # Every picture size is a new pattern, which would be kept for ever.
+    # Every image size is a new pattern, which would be kept for ever.
     options.enable_mem_pattern = False
     if _share_arena() == os.getpid():
         options.add_session_config_entry("session.use_env_allocators", "1")

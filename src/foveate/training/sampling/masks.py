@@ -8,8 +8,8 @@ from math import floor
 import numpy as np
 from numpy.typing import NDArray
 
-from foveate.training.dataset import CocoDataset
-from foveate.training.legacy import LegacyOptions
+from foveate.datasets import CocoDataset
+from foveate.training.original.legacy import LegacyOptions
 from foveate.training.sampling.options import MaskSamplerOptions
 from foveate.training.sampling.samples import MaskSample
 from foveate.training.sampling.windows import Window, code_label, cut, polygon_label
@@ -25,7 +25,7 @@ class MaskSampler:
     are never drawn.
 
     Args:
-        dataset: pictures and objects.
+        dataset: images and objects.
         options: the numbers.
         legacy: quirks of the released code.
 
@@ -61,7 +61,7 @@ class MaskSampler:
         """Draw a sample; see `MaskSample`.
 
         Raises:
-            DataError: The picture or the mask that was drawn is broken; the text names it.
+            DataError: The image or the mask that was drawn is broken; the text names it.
         """
         rows = self._by_category[rng.integers(len(self._by_category))]
         row = int(rows[rng.integers(len(rows))])
@@ -71,9 +71,9 @@ class MaskSampler:
         whole = self._legacy.shifted_windows
         window = window.rounded() if whole else window.settled(options.window.patch)
         mirrored = rng.random() < options.window.flip
-        picture = self._dataset.picture(int(table.pictures[row]))
+        image = self._dataset.image(int(table.images[row]))
         patch = cut(
-            picture,
+            image,
             window,
             options.window.patch,
             aligned_corners=self._legacy.aligned_corners,
@@ -106,7 +106,7 @@ def jittered_window(
     is off its middle by up to `shift` pixels of the patch on each axis.
 
     Args:
-        box: (4,) x, y, width, height in pixels of the picture.
+        box: (4,) x, y, width, height in pixels of the image.
         options: the numbers.
         rng: three numbers are drawn.
     """

@@ -63,7 +63,7 @@ class MaskSamplerOptions(TypedOptions):
         shift: largest shift of the object from the middle on each axis, in pixels of the patch
             (`train.lua -shift`).
         octaves: largest change of scale, up or down, in powers of 2 (`train.lua -scale`).
-        least_area: objects of a smaller annotated area, in pixels of the picture, are not drawn.
+        least_area: objects of a smaller annotated area, in pixels of the image, are not drawn.
         least_side: nor those whose box is narrower or lower.
     """
 
@@ -102,8 +102,8 @@ class ScoreSamplerOptions(TypedOptions):
             (section 3.2: a factor of 2).
         negative_scales: lowest and highest scale of a negative, in octaves; steps of `octaves`
             between (`self.scales`).
-        tries: places that are tried for a negative before another picture is taken.
-        least_side: a window is never smaller, in pixels of the picture.
+        tries: places that are tried for a negative before another image is taken.
+        least_side: a window is never smaller, in pixels of the image.
     """
 
     window: WindowOptions = field(default_factory=WindowOptions)
@@ -129,18 +129,18 @@ class RegionSamplerOptions(TypedOptions):
     """Regions for MultiPathNet (section 4 of the paper; `train_coco.sh`, `BatchProviderROI.lua`).
 
     Attributes:
-        regions: of a picture (`batchSize=64`).
+        regions: of an image (`batchSize=64`).
         foreground: share of them that shows an object (`fg_fraction`).
         thresholds: IoU from which a region shows an object, one an integral head (section 3.3;
             `bg_threshold_max + (i - 1) / 20`). A single one gives the plain loss.
         least_overlap: IoU from which, and up to the threshold, a region is background
             (`bg_threshold_min`).
-        proposals: best so many of a picture (`best_proposals_number`).
+        proposals: best so many of an image (`best_proposals_number`).
         crowd_overlap: a proposal of which a larger share lies in a crowd is not drawn
             (`attachProposals`).
-        short_side: of the picture that the trunk sees, in pixels (`scale=800`) ...
+        short_side: of the image that the trunk sees, in pixels (`scale=800`) ...
         long_side: ... unless the other would be longer (`max_size`).
-        flip: share of pictures that are mirrored.
+        flip: share of images that are mirrored.
     """
 
     regions: int = 64

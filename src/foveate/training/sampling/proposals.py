@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Proposed boxes of a data set's pictures, as COCO results give them."""
+"""Proposed boxes of a data set's images, as COCO results give them."""
 
 from __future__ import annotations
 
@@ -12,32 +12,32 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
+from foveate.datasets import read_json
+from foveate.datasets.fields import box, field, integer, number
+from foveate.datasets.segmentations import encode_segmentation
 from foveate.errors import DataError
-from foveate.pictures import MAX_PIXELS
-from foveate.training.dataset import read_json
-from foveate.training.dataset.fields import box, field, integer, number
-from foveate.training.dataset.segmentations import encode_segmentation
+from foveate.images.reading import MAX_PIXELS
 
 __all__ = ["ProposalTable"]
 
 
 class ProposalTable:
-    """Boxes by the id of their picture, best first, in two arrays that processes share.
+    """Boxes by the id of their image, best first, in two arrays that processes share.
 
     Args:
-        picture_ids: (N,) the id of each box's picture.
-        boxes: (N, 4) x1, y1, x2, y2 in pixels of the picture, right and bottom exclusive.
+        image_ids: (N,) the id of each box's image.
+        boxes: (N, 4) x1, y1, x2, y2 in pixels of the image, right and bottom exclusive.
         scores: (N,), higher is better; equals stay in order.
     """
 
     def __init__(
         self,
-        picture_ids: NDArray[np.int64],
+        image_ids: NDArray[np.int64],
         boxes: NDArray[np.float32],
         scores: NDArray[np.float64],
     ) -> None:
-        order = np.lexsort((-scores, picture_ids))
-        self._ids = picture_ids[order]
+        order = np.lexsort((-scores, image_ids))
+        self._ids = image_ids[order]
         self._boxes = boxes[order]
 
     def __len__(self) -> int:
@@ -48,8 +48,8 @@ class ProposalTable:
         """SHA-256 in hex of all boxes, in their order."""
         return hashlib.sha256(self._ids.tobytes() + self._boxes.tobytes()).hexdigest()
 
-    def of_picture(self, identifier: int, most: int) -> NDArray[np.float32]:
-        """The best boxes of a picture, at most `most`: (N, 4) xyxy; none if it has none."""
+    def of_image(self, identifier: int, most: int) -> NDArray[np.float32]:
+        """The best boxes of an image, at most `most`: (N, 4) xyxy; none if it has none."""
         first, last = np.searchsorted(self._ids, [identifier, identifier + 1]).tolist()
         return self._boxes[first : min(last, first + most)]
 
@@ -70,7 +70,7 @@ class ProposalTable:
                 raise DataError(
                     f"result number {position} is no proposal with image_id, score and bbox "
                     f"or segmentation ({error})",
-                    remedy="write COCO results with the data set's picture ids",
+                    remedy="write COCO results with the data set's image ids",
                 ) from error
             boxes.append((x, y, x + width, y + height))
         return cls(
@@ -81,7 +81,7 @@ class ProposalTable:
 
     @classmethod
     def read(cls, *files: Path) -> ProposalTable:
-        """Read files of COCO results, such as the published chunks of 500 pictures each.
+        """Read files of COCO results, such as the published chunks of 500 images each.
 
         Raises:
             DataError: A file cannot be read, or holds no list of results.
@@ -93,14 +93,14 @@ class ProposalTable:
                 raise DataError(
                     f"expected a list of COCO results, found {type(content).__name__}",
                     file=file,
-                    remedy="write a list with the data set's picture ids, or give a bundle that proposes",
+                    remedy="write a list with the data set's image ids, or give a bundle that proposes",
                 )
             results += content
         return cls.from_results(results)
 
 
 def _box(result: Mapping[str, Any]) -> list[float]:
-    """A result's box, or that of its run-length code, which may be of a picture of any size."""
+    """A result's box, or that of its run-length code, which may be of an image of any size."""
     if result.get("bbox"):
         return field(result, "bbox", box)
     segmentation = result.get("segmentation")

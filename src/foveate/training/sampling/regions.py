@@ -10,9 +10,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from foveate.datasets import CocoDataset
 from foveate.errors import DataError
-from foveate.training.dataset import CocoDataset
-from foveate.training.legacy import LegacyOptions
+from foveate.training.original.legacy import LegacyOptions
 from foveate.training.sampling.boxes import (
     BoxStatistics,
     box_iou,
@@ -26,16 +26,16 @@ from foveate.training.usable import no_objects
 
 __all__ = ["Candidates", "RegionSampler", "measure_statistics", "region_candidates"]
 
-_PICTURES = 1000
-"""Pictures in a row without a foreground and a background after which something must be wrong."""
+_IMAGES = 1000
+"""Images in a row without a foreground and a background after which something must be wrong."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Candidates:
-    """All boxes of a picture that may be drawn; N of them.
+    """All boxes of an image that may be drawn; N of them.
 
     Attributes:
-        boxes: (N, 4) float32 xyxy in pixels of the picture: ground truth first, then proposals.
+        boxes: (N, 4) float32 xyxy in pixels of the image: ground truth first, then proposals.
         truths: (N, 4) float32, the box of the object that each overlaps most.
         labels: (N,) int64, that object's class, from 1.
         overlaps: (N,) float32 IoU with it; -1 for a proposal in a crowd, which is not drawn.
@@ -52,14 +52,14 @@ class Candidates:
 
 
 class RegionSampler:
-    """Draws a picture, and regions of it with their classes and box targets.
+    """Draws an image, and regions of it with their classes and box targets.
 
-    Pictures are equally likely; those in which nothing is foreground or nothing is background are
+    Images are equally likely; those in which nothing is foreground or nothing is background are
     drawn again.
 
     Args:
-        dataset: pictures and objects.
-        proposals: of these pictures.
+        dataset: images and objects.
+        proposals: of these images.
         statistics: normalise the box targets; see `measure_statistics`.
         options: the numbers.
         legacy: quirks of the released code.
@@ -89,7 +89,7 @@ class RegionSampler:
                 that trains all of them.
 
         Raises:
-            DataError: The picture that was drawn is broken, or no picture has both kinds.
+            DataError: The image that was drawn is broken, or no image has both kinds.
         """
         thresholds = self._options.thresholds
         threshold = thresholds[head or 0]
@@ -100,8 +100,8 @@ class RegionSampler:
         overlaps = found.overlaps[chosen]
         labels = [np.where(overlaps >= t, found.labels[chosen], 0) for t in thresholds]
         mirrored = bool(rng.random() < self._options.flip)
-        picture = self._dataset.picture(index)
-        resized, factor = _resized(picture, self._options)
+        image = self._dataset.image(index)
+        resized, factor = _resized(image, self._options)
         boxes, truths = found.boxes[chosen] * factor, found.truths[chosen] * factor
         if mirrored:
             resized = np.ascontiguousarray(resized[:, ::-1])
@@ -109,14 +109,14 @@ class RegionSampler:
         targets = self._statistics.normalise(encode_deltas(boxes, truths))
         targets[labels[0] == 0] = 0
         return RegionSample(
-            picture=resized, boxes=boxes, labels=np.stack(labels).astype(np.int64), targets=targets
+            image=resized, boxes=boxes, labels=np.stack(labels).astype(np.int64), targets=targets
         )
 
     def _choose(
         self, rng: np.random.Generator, threshold: float
     ) -> tuple[int, Candidates, NDArray[np.int64]]:
-        """Draw a picture, and which of its candidates are taken."""
-        for _ in range(_PICTURES):
+        """Draw an image, and which of its candidates are taken."""
+        for _ in range(_IMAGES):
             index = int(rng.integers(len(self._dataset)))
             found = region_candidates(
                 self._dataset, self._proposals, index, self._options, self._legacy
@@ -126,11 +126,11 @@ class RegionSampler:
             if len(foreground) and len(background):
                 return index, found, self._take(rng, foreground, background)
         raise DataError(
-            f"none of {_PICTURES} pictures in a row has a region that shows an object "
+            f"none of {_IMAGES} images in a row has a region that shows an object "
             f"(IoU >= {threshold:g}) and one that does not "
             f"(IoU from {self._options.least_overlap:g})",
             file=self._dataset.file,
-            remedy="check that the proposals are of these pictures, by their ids, in x, y, w, h",
+            remedy="check that the proposals are of these images, by their ids, in x, y, w, h",
         )
 
     def _take(
@@ -156,9 +156,9 @@ def region_candidates(
     options: RegionSamplerOptions,
     legacy: LegacyOptions,
 ) -> Candidates:
-    """List the ground truth and the proposals of a picture (`attachProposals`).
+    """List the ground truth and the proposals of an image (`attachProposals`).
 
-    Objects with an empty box are left out; so are proposals outside the picture, which are clipped
+    Objects with an empty box are left out; so are proposals outside the image, which are clipped
     to it.
     """
     table = dataset.annotations
@@ -170,7 +170,7 @@ def region_candidates(
     crowds = table.crowds[rows]
     truths, labels = corners[~crowds], table.labels[rows][~crowds].astype(np.int64) + 1
     height, width = table.sizes[index].tolist()
-    proposed = proposals.of_picture(int(table.picture_ids[index]), options.proposals)
+    proposed = proposals.of_image(int(table.image_ids[index]), options.proposals)
     proposed = np.clip(proposed, 0, np.array([width, height] * 2, np.float32))
     proposed = proposed[(proposed[:, 2:] > proposed[:, :2]).all(1)]
     boxes = np.concatenate([truths, proposed])
@@ -194,16 +194,16 @@ def measure_statistics(
     proposals: ProposalTable,
     options: RegionSamplerOptions | None = None,
     legacy: LegacyOptions | None = None,
-    pictures: int = 1000,
+    images: int = 1000,
 ) -> BoxStatistics:
-    """Measure the box targets of all foregrounds of the first pictures (`setupData`).
+    """Measure the box targets of all foregrounds of the first images (`setupData`).
 
     Args:
-        dataset: pictures and objects.
-        proposals: of these pictures.
+        dataset: images and objects.
+        proposals: of these images.
         options: what is foreground; the first threshold counts.
         legacy: quirks of the released code.
-        pictures: how many are measured.
+        images: how many are measured.
 
     Raises:
         DataError: Fewer than two regions are foreground.
@@ -213,17 +213,17 @@ def measure_statistics(
         raise no_objects(dataset, {"are crowds": len(crowds)})
     options, legacy = options or RegionSamplerOptions(), legacy or LegacyOptions()
     deltas = []
-    for index in range(min(pictures, len(dataset))):
+    for index in range(min(images, len(dataset))):
         found = region_candidates(dataset, proposals, index, options, legacy)
         chosen = found.between(options.thresholds[0])
         deltas.append(encode_deltas(found.boxes[chosen], found.truths[chosen]))
     joined = np.concatenate([np.zeros((0, 4), np.float32), *deltas]).astype(np.float64)
     if len(joined) < 2:
         raise DataError(
-            f"{len(joined)} regions of the first {pictures} pictures show an object, at least 2 "
+            f"{len(joined)} regions of the first {images} images show an object, at least 2 "
             "are needed",
             file=dataset.file,
-            remedy="check that the proposals are of these pictures, by their ids, in x, y, w, h",
+            remedy="check that the proposals are of these images, by their ids, in x, y, w, h",
         )
     # A constant target needs no normalisation, and none is possible.
     std = np.maximum(joined.std(axis=0, ddof=1), 1e-6)
@@ -233,14 +233,14 @@ def measure_statistics(
 
 
 def _resized(
-    picture: NDArray[np.uint8], options: RegionSamplerOptions
+    image: NDArray[np.uint8], options: RegionSamplerOptions
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
     """Resize to the trunk's size; also (4,) factors for xyxy boxes."""
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     scale = min(options.short_side / min(height, width), options.long_side / max(height, width))
     new_width, new_height = max(1, int(width * scale + 0.5)), max(1, int(height * scale + 0.5))
     method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    resized = cv2.resize(picture, (new_width, new_height), interpolation=method)
+    resized = cv2.resize(image, (new_width, new_height), interpolation=method)
     factor = np.array([new_width / width, new_height / height] * 2, np.float32)
     return cast("NDArray[np.uint8]", resized), factor
 

@@ -19,7 +19,7 @@ class MaskSample:
     """A window with an object in its middle, and the object's mask.
 
     Attributes:
-        patch: (192, 192, 3) uint8 RGB, 127 outside the picture.
+        patch: (192, 192, 3) uint8 RGB, 127 outside the image.
         mask: (S, S) uint8, 1 on the object, of the patch's central 160 px; S is 112 for DeepMask
             and 160 for SharpMask.
     """
@@ -33,7 +33,7 @@ class ScoreSample:
     """A window, and whether an object of the canonical size is in its middle.
 
     Attributes:
-        patch: (192, 192, 3) uint8 RGB, 127 outside the picture.
+        patch: (192, 192, 3) uint8 RGB, 127 outside the image.
         label: () uint8, 1 or 0.
     """
 
@@ -43,17 +43,17 @@ class ScoreSample:
 
 @dataclass(frozen=True, kw_only=True)
 class RegionSample:
-    """A picture, and regions of it to be classified; R = 64, T = 6 integral thresholds.
+    """An image, and regions of it to be classified; R = 64, T = 6 integral thresholds.
 
     Attributes:
-        picture: (H, W, 3) uint8 RGB, at the size that the trunk sees.
-        boxes: (R, 4) float32 x1, y1, x2, y2 in pixels of `picture`, right and bottom exclusive.
+        image: (H, W, 3) uint8 RGB, at the size that the trunk sees.
+        boxes: (R, 4) float32 x1, y1, x2, y2 in pixels of `image`, right and bottom exclusive.
         labels: (T, R) int64, by threshold the class from 1, or 0 for background.
         targets: (R, 4) float32, the normalised way from each box to its object's; 0 where
             `labels[0]` is background.
     """
 
-    picture: NDArray[np.uint8]
+    image: NDArray[np.uint8]
     boxes: NDArray[np.float32]
     labels: NDArray[np.int64]
     targets: NDArray[np.float32]

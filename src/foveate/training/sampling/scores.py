@@ -8,9 +8,9 @@ from math import floor
 import numpy as np
 from numpy.typing import NDArray
 
+from foveate.datasets import CocoDataset
 from foveate.errors import DataError
-from foveate.training.dataset import CocoDataset
-from foveate.training.legacy import LegacyOptions
+from foveate.training.original.legacy import LegacyOptions
 from foveate.training.sampling.options import ScoreSamplerOptions
 from foveate.training.sampling.samples import ScoreSample
 from foveate.training.sampling.windows import Window, cut
@@ -21,27 +21,27 @@ __all__ = ["Place", "ScoreSampler", "is_negative", "scale_bins"]
 _MOST_BINS = 32
 """Objects further from the canonical size than this many steps of scale are not regarded."""
 
-_PICTURES = 100
-"""Pictures in a row without a place for a negative after which something must be wrong."""
+_IMAGES = 100
+"""Images in a row without a place for a negative after which something must be wrong."""
 
 Place = tuple[float, float, float]
-"""x and y of a window's middle in pixels of the picture, and its scale in octaves: the patch shows
-the picture 2^scale times enlarged."""
+"""x and y of a window's middle in pixels of the image, and its scale in octaves: the patch shows
+the image 2^scale times enlarged."""
 
 
 class ScoreSampler:
     """Draws windows that hold a centred object of the canonical size, or hold none.
 
-    All pictures with an object are equally likely, then all its scales, then all objects of one;
+    All images with an object are equally likely, then all its scales, then all objects of one;
     nothing is jittered. A crowd is no object, but keeps negatives away.
 
     Args:
-        dataset: pictures and objects.
+        dataset: images and objects.
         options: the numbers.
         legacy: quirks of the released code.
 
     Raises:
-        DataError: No picture has an object.
+        DataError: No image has an object.
     """
 
     def __init__(
@@ -61,8 +61,8 @@ class ScoreSampler:
         if not self._legacy.crowds_as_positives:
             usable &= ~table.crowds
         self._usable = usable
-        self._pictures = np.unique(table.pictures[usable])
-        if not len(self._pictures):
+        self._images = np.unique(table.images[usable])
+        if not len(self._images):
             far = ~self._usable & ~table.crowds
             reasons = {"are crowds": table.crowds, "are too small or large": far}
             raise no_objects(dataset, {name: int(which.sum()) for name, which in reasons.items()})
@@ -71,14 +71,14 @@ class ScoreSampler:
         """Draw a sample; see `ScoreSample`.
 
         Raises:
-            DataError: The picture that was drawn is broken; the text names it.
+            DataError: The image that was drawn is broken; the text names it.
         """
         positive = bool(rng.random() < self._options.positive)
-        picture, place = self._positive(rng) if positive else self._negative(rng)
+        image, place = self._positive(rng) if positive else self._negative(rng)
         mirrored = rng.random() < self._options.window.flip
         patch = cut(
-            self._dataset.picture(picture),
-            self.window(picture, place),
+            self._dataset.image(image),
+            self.window(image, place),
             self._options.window.patch,
             aligned_corners=self._legacy.aligned_corners,
         )
@@ -86,9 +86,9 @@ class ScoreSampler:
             patch = np.ascontiguousarray(patch[:, ::-1])
         return ScoreSample(patch=patch, label=np.array(positive, np.uint8))
 
-    def window(self, picture: int, place: Place) -> Window:
-        """What a patch at a place shows; its middle never leaves the picture."""
-        height, width = self._dataset.annotations.sizes[picture].tolist()
+    def window(self, image: int, place: Place) -> Window:
+        """What a patch at a place shows; its middle never leaves the image."""
+        height, width = self._dataset.annotations.sizes[image].tolist()
         x, y, scale = place
         options = self._options
         side = max(options.window.patch * 2.0**-scale, options.least_side)
@@ -100,12 +100,12 @@ class ScoreSampler:
         x, y = min(max(x, 0.0), width), min(max(y, 0.0), height)
         return Window.around(x, y, side).settled(options.window.patch)
 
-    def _draw_picture(self, rng: np.random.Generator) -> int:
-        return int(self._pictures[rng.integers(len(self._pictures))])
+    def _draw_image(self, rng: np.random.Generator) -> int:
+        return int(self._images[rng.integers(len(self._images))])
 
     def _positive(self, rng: np.random.Generator) -> tuple[int, Place]:
-        picture = self._draw_picture(rng)
-        rows = self._dataset.rows(picture)
+        image = self._draw_image(rng)
+        rows = self._dataset.rows(image)
         rows = rows[self._usable[rows]]
         bins = np.unique(self._bins[rows])
         chosen = bins[rng.integers(len(bins))]
@@ -113,29 +113,29 @@ class ScoreSampler:
         x, y, width, height = self._dataset.annotations.boxes[
             rows[rng.integers(len(rows))]
         ].tolist()
-        return picture, (x + width / 2, y + height / 2, -float(chosen) * self._options.octaves)
+        return image, (x + width / 2, y + height / 2, -float(chosen) * self._options.octaves)
 
     def _negative(self, rng: np.random.Generator) -> tuple[int, Place]:
         options = self._options
         low, high = options.negative_scales
         steps = round((high - low) / options.octaves)
-        for _ in range(_PICTURES):
-            picture = self._draw_picture(rng)
-            height, width = self._dataset.annotations.sizes[picture].tolist()
+        for _ in range(_IMAGES):
+            image = self._draw_image(rng)
+            height, width = self._dataset.annotations.sizes[image].tolist()
             for attempt in range(options.tries):
                 scale = low + options.octaves * int(rng.integers(steps + 1))
                 place = (rng.uniform(0, width), rng.uniform(0, height), scale)
                 last = attempt == options.tries - 1
-                if self._is_negative(picture, place, last=last):
-                    return picture, place
+                if self._is_negative(image, place, last=last):
+                    return image, place
         raise DataError(
-            f"in {_PICTURES} pictures in a row no window is a negative",
+            f"in {_IMAGES} images in a row no window is a negative",
             file=self._dataset.file,
             remedy="lower negative_shift or negative_octaves",
         )
 
-    def _is_negative(self, picture: int, place: Place, *, last: bool) -> bool:
-        rows = self._dataset.rows(picture)
+    def _is_negative(self, image: int, place: Place, *, last: bool) -> bool:
+        rows = self._dataset.rows(image)
         boxes = self._dataset.annotations.boxes[rows]
         if self._legacy.unscaled_negatives:
             return last or _is_unscaled_negative(place, boxes, self._bins[rows], self._options)
@@ -165,7 +165,7 @@ def is_negative(place: Place, boxes: NDArray[np.float64], options: ScoreSamplerO
 
     Args:
         place: of the window.
-        boxes: (N, 4) x, y, width, height of the objects in pixels of the picture.
+        boxes: (N, 4) x, y, width, height of the objects in pixels of the image.
         options: `negative_shift` and `negative_octaves`.
     """
     x, y, scale = place

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Square windows of a picture, and how they become patches and labels.
+"""Square windows of an image, and how they become patches and labels.
 
 Coordinates are continuous: pixel i covers [i, i + 1).
 """
@@ -14,22 +14,22 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from foveate.training.dataset.segmentations import decode_rle, rasterise
+from foveate.datasets.segmentations import decode_rle, rasterise
 
 __all__ = ["FILL", "Window", "code_label", "cut", "polygon_label"]
 
 FILL = 127
-"""What lies outside the picture: the published .5, nearly 0 once normalised."""
+"""What lies outside the image: the published .5, nearly 0 once normalised."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Window:
-    """A square of a picture, which it may leave.
+    """A square of an image, which it may leave.
 
     Attributes:
-        left: x of its left edge in pixels of the picture.
+        left: x of its left edge in pixels of the image.
         top: y of its upper edge.
-        side: in pixels of the picture.
+        side: in pixels of the image.
     """
 
     left: float
@@ -43,7 +43,7 @@ class Window:
 
     @property
     def centre(self) -> tuple[float, float]:
-        """Its x and y, in pixels of the picture."""
+        """Its x and y, in pixels of the image."""
         return self.left + self.side / 2, self.top + self.side / 2
 
     def rounded(self) -> Window:
@@ -65,27 +65,27 @@ class Window:
 
 
 def cut(
-    picture: NDArray[np.uint8],
+    image: NDArray[np.uint8],
     window: Window,
     size: int,
     *,
     fill: int = FILL,
     aligned_corners: bool = False,
 ) -> NDArray[np.uint8]:
-    """Cut a window out of a picture, and resize it: by area when shrunk, else bilinearly.
+    """Cut a window out of an image, and resize it: by area when shrunk, else bilinearly.
 
     Args:
-        picture: (H, W, 3) or (H, W) uint8.
+        image: (H, W, 3) or (H, W) uint8.
         window: on whole pixels if it is not smaller than the patch.
         size: side of the patch.
-        fill: value outside the picture.
+        fill: value outside the image.
         aligned_corners: enlarge so that the centres of the corner pixels coincide.
 
     Returns:
         (size, size, 3) or (size, size) uint8, in memory of its own.
     """
     if window.side >= size:
-        crop = _crop(picture, window, fill)
+        crop = _crop(image, window, fill)
         if window.side == size:
             return crop
         shrunk = cv2.resize(crop, (size, size), interpolation=cv2.INTER_AREA)
@@ -96,7 +96,7 @@ def cut(
         step = window.side / size
         x, y = window.left + step / 2 - 0.5, window.top + step / 2 - 0.5
     patch = cv2.warpAffine(
-        picture,
+        image,
         np.array([[step, 0, x], [0, step, y]]),
         (size, size),
         flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
@@ -106,14 +106,14 @@ def cut(
     return cast("NDArray[np.uint8]", patch)
 
 
-def _crop(picture: NDArray[np.uint8], window: Window, fill: int) -> NDArray[np.uint8]:
+def _crop(image: NDArray[np.uint8], window: Window, fill: int) -> NDArray[np.uint8]:
     left, top, side = int(window.left), int(window.top), int(window.side)
-    height, width = picture.shape[:2]
-    crop = np.full((side, side, *picture.shape[2:]), fill, np.uint8)
+    height, width = image.shape[:2]
+    crop = np.full((side, side, *image.shape[2:]), fill, np.uint8)
     x1, x2 = max(left, 0), min(left + side, width)
     y1, y2 = max(top, 0), min(top + side, height)
     if x1 < x2 and y1 < y2:
-        crop[y1 - top : y2 - top, x1 - left : x2 - left] = picture[y1:y2, x1:x2]
+        crop[y1 - top : y2 - top, x1 - left : x2 - left] = image[y1:y2, x1:x2]
     return crop
 
 
@@ -123,7 +123,7 @@ def polygon_label(
     """Draw polygons in a window, by COCO's `frPoly` at the label's own resolution.
 
     Args:
-        polygons: (P, 2) x, y in pixels of the picture.
+        polygons: (P, 2) x, y in pixels of the image.
         window: what the label shows.
         size: side of the label.
 
@@ -142,7 +142,7 @@ def code_label(
     """Cut the label of a mask that exists in pixels only, exactly as the patch is cut.
 
     Args:
-        mask: (H, W) uint8, 1 on the object, of the picture's size.
+        mask: (H, W) uint8, 1 on the object, of the image's size.
         window: what the patch shows.
         patch: side of the patch.
         inner: side of the part of the patch that the label shows, in its middle.

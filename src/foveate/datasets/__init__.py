@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Data sets in COCO's form or labelme's: checked record by record, masks decoded when asked for.
+
+::
+
+    find_splits(Path("data/mini")).train                     # any of LAYOUTS
+    CocoDataset(Path("data/mini/train"))                     # one part
+    CocoDataset(Path("coco/train2017"), annotations=Path("coco/annotations/instances_train2017.json"))
+"""
+
+from __future__ import annotations
+
+from foveate.datasets.annotations import Annotations
+from foveate.datasets.coco import CocoDataset, Instance
+from foveate.datasets.json_files import read_json
+from foveate.datasets.layouts import LAYOUTS, Source, find_parts, find_source
+from foveate.datasets.problems import Problems, Reason
+from foveate.datasets.reader import read_annotations
+from foveate.datasets.splits import Splits, find_splits
+
+__all__ = [
+    "LAYOUTS",
+    "Annotations",
+    "CocoDataset",
+    "Instance",
+    "Problems",
+    "Reason",
+    "Source",
+    "Splits",
+    "find_parts",
+    "find_source",
+    "find_splits",
+    "read_annotations",
+    "read_json",
+]

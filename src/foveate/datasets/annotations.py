@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Images and objects of a data set, as columns; masks are decoded when asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from foveate.datasets.problems import Problems
+from foveate.datasets.segmentations import PackedSegmentations, decode_rle
+
+__all__ = ["Annotations"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Annotations:
+    """Images and objects of a data set as columns; P images, N objects, crowds among them.
+
+    Attributes:
+        image_ids: (P,) int64, in the file's order.
+        files: their file names, relative to the folder of images.
+        sizes: (P, 2) int32 height and width in pixels.
+        categories: id and name of each category, by id; gaps between ids do not matter.
+        ids: (N,) int64. Objects are ordered by image, and within one as in the file.
+        images: (N,) int32 index of each object's image.
+        starts: (P + 1,) int64, where each image's objects start.
+        labels: (N,) int32 index of each object's category.
+        crowds: (N,) bool, whether it is many objects in one outline.
+        areas: (N,) float64 in square pixels, as annotated.
+        boxes: (N, 4) float64 x, y, width, height in pixels, as annotated, or else the mask's.
+        segmentations: of all objects.
+        rows: (N,) int64, where in `segmentations` each object's is.
+        problems: What was found wrong.
+    """
+
+    image_ids: NDArray[np.int64]
+    files: tuple[str, ...]
+    sizes: NDArray[np.int32]
+    categories: tuple[tuple[int, str], ...]
+    ids: NDArray[np.int64]
+    images: NDArray[np.int32]
+    starts: NDArray[np.int64]
+    labels: NDArray[np.int32]
+    crowds: NDArray[np.bool_]
+    areas: NDArray[np.float64]
+    boxes: NDArray[np.float64]
+    segmentations: PackedSegmentations
+    rows: NDArray[np.int64]
+    problems: Problems
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def describe(self, index: int) -> str:
+        """Name an object for a message."""
+        image = int(self.images[index])
+        return f"annotation {self.ids[index]} of image {self.image_ids[image]}"
+
+    def rle(self, index: int) -> dict[str, Any]:
+        """COCO's compressed run-length code of an object's mask, of its image's size."""
+        height, width = self.sizes[self.images[index]].tolist()
+        return self.segmentations.rle(int(self.rows[index]), height, width)
+
+    def mask(self, index: int) -> NDArray[np.uint8]:
+        """(H, W) uint8, 1 on the object, of its image's size."""
+        return decode_rle(self.rle(index))
+
+    @property
+    def masked(self) -> NDArray[np.bool_]:
+        """(N,) bool, which objects have a mask; of the others only the box is known."""
+        return self.segmentations.masked[self.rows]
+
+    def polygons(self, index: int) -> list[NDArray[np.float64]]:
+        """Polygons of an object, (P, 2) x, y in pixels; none if it has a run-length code."""
+        return self.segmentations.polygons(int(self.rows[index]))
+
+    def of_images(self, indices: NDArray[np.int64]) -> Annotations:
+        """Give the images with these indices, rising, and their objects."""
+        places = np.full(len(self.files), -1, np.int32)
+        places[indices] = np.arange(len(indices))
+        rows = np.flatnonzero(places[self.images] >= 0)
+        table = replace(
+            self,
+            image_ids=self.image_ids[indices],
+            files=tuple(self.files[i] for i in indices.tolist()),
+            sizes=self.sizes[indices],
+            images=places[self.images],
+        )
+        return table.select(rows)
+
+    def select(self, rows: NDArray[np.int64]) -> Annotations:
+        """Give these objects, ordered by image."""
+        rows = rows[np.argsort(self.images[rows], kind="stable")]
+        images = self.images[rows]
+        return replace(
+            self,
+            ids=self.ids[rows],
+            images=images,
+            starts=np.searchsorted(images, np.arange(len(self.files) + 1)),
+            labels=self.labels[rows],
+            crowds=self.crowds[rows],
+            areas=self.areas[rows],
+            boxes=self.boxes[rows],
+            rows=self.rows[rows],
+        )

@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where the annotations and images of a data set are, in the layouts that common tools write."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from foveate.datasets.labelme import read_labelme
+from foveate.datasets.reader import read_content
+from foveate.errors import DataError
+
+__all__ = ["LAYOUTS", "Source", "find_parts", "find_source"]
+
+LAYOUTS = (
+    ("Foveate", "train/annotations.json and train/images/; validation/ likewise"),
+    ("COCO", "annotations/instances_train2017.json and train2017/, of any year; val2017 likewise"),
+    ("CVAT (COCO 1.0)", "annotations/instances_default.json and images/, or a subset's names"),
+    ("Roboflow (COCO)", "train/_annotations.coco.json and the images beside it; valid/ likewise"),
+    ("labelme", "images with a .json file each, in the folder or in train/ and val/"),
+    ("one file", "a COCO file of any name, or its folder, and the images beside or below it"),
+)
+"""The layouts that are understood: name, and what each looks like."""
+
+_PART = re.compile(r"(?:^|[^a-z])(train|val|test)(?:ing|id|idation)?(?![a-z])")
+_COCO = re.compile(rb'"(?:images|annotations|categories|licenses)"\s*:')
+_LABELME = re.compile(rb'"shapes"\s*:')
+_HEAD = 1 << 16  # bytes; both kinds name one of their fields within them
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """Where one part of a data set is.
+
+    Attributes:
+        layout: Its name in `LAYOUTS`.
+        file: The COCO file, or the folder of labelme's files.
+        places: Folders that the images' names may be relative to, the likeliest first.
+    """
+
+    layout: str
+    file: Path
+    places: tuple[Path, ...]
+
+    @property
+    def name(self) -> str:
+        """The folder, where the file's name says nothing; else the file."""
+        known = self.file.name in ("annotations.json", "_annotations.coco.json")
+        return str(self.file.parent if known else self.file)
+
+    def read(self) -> dict[str, Any]:
+        """Read the annotations in COCO's form; raises DataError if they cannot be read."""
+        return read_labelme(self.file) if self.file.is_dir() else read_content(self.file)
+
+
+def find_parts(folder: Path) -> dict[str, Source]:
+    """Find the parts of a data set: "train", "val" and "test", or "" where it is in one piece.
+
+    Args:
+        folder: In one of `LAYOUTS`, or a COCO file.
+
+    Raises:
+        DataError: It is in none of the layouts, or a part is there twice.
+    """
+    try:
+        if folder.is_file() and folder.suffix.lower() == ".json":
+            return {"": _beside(folder, "one file")}
+        inside = sorted(path for path in folder.iterdir() if path.is_dir())
+        parts = (
+            _named(folder)
+            or _gather(folder, ((p.name, s) for p in inside for s in _whole(p) if _part(p.name)))
+            or _annotations(folder, "instances_*.json")
+            or _annotations(folder, "*.json")
+            or _gather(folder, ((f.stem, _beside(f, "one file")) for f in _files(folder, _COCO)))
+            or _labelme(folder)
+        )
+    except OSError as error:
+        raise DataError(
+            f"the data set cannot be read ({error.strerror})",
+            file=error.filename or folder,
+            remedy="check the path",
+        ) from error
+    if not parts:
+        looks = "; ".join(f"{name}: {look}" for name, look in LAYOUTS)
+        raise DataError(
+            f"the layout of the data set is not understood, expected one of these: {looks}",
+            file=folder,
+            remedy="lay it out in one of these ways",
+        )
+    return parts
+
+
+def find_source(directory: Path, annotations: Path | None = None) -> Source:
+    """Find a data set in one part; with `annotations` the other is the folder of the images.
+
+    Raises:
+        DataError: It is in none of the layouts, or has several parts.
+    """
+    if annotations is not None:
+        return Source(layout="one file", file=annotations, places=(directory,))
+    parts = find_parts(directory)
+    if len(parts) > 1:
+        raise DataError(
+            f"the data set has several parts: {', '.join(parts)}",
+            file=directory,
+            remedy="name one of them",
+        )
+    return next(iter(parts.values()))
+
+
+def _part(name: str) -> str:
+    found = _PART.search(name.lower())
+    return found[1] if found else ""
+
+
+def _gather(folder: Path, named: Iterable[tuple[str, Source]]) -> dict[str, Source]:
+    parts: dict[str, Source] = {}
+    for name, source in named:
+        part = _part(name)
+        if part in parts:
+            raise DataError(
+                f"two files may be the {part or 'only'} part: {parts[part].file} and {source.file}",
+                file=folder,
+                remedy="move one of them away, or name the other as the data set",
+            )
+        parts[part] = source
+    return parts
+
+
+def _whole(folder: Path) -> Sequence[Source]:
+    """What is in a folder that holds one part: one source, or none."""
+    parts = _named(folder)
+    parts = parts or {f.name: _beside(f, "one file") for f in _files(folder, _COCO)}
+    return tuple((parts or _labelme(folder)).values())
+
+
+def _named(folder: Path) -> dict[str, Source]:
+    for name, layout in (
+        ("annotations.json", "Foveate"),
+        ("_annotations.coco.json", "Roboflow (COCO)"),
+    ):
+        if (folder / name).is_file():
+            return {"": _beside(folder / name, layout)}
+    return {}
+
+
+def _annotations(folder: Path, pattern: str) -> dict[str, Source]:
+    """COCO's and CVAT's folder of annotations, a file for each part."""
+    named = []
+    for file in sorted((folder / "annotations").glob(pattern)):
+        if _COCO.search(_head(file)):
+            name = file.stem.removeprefix("instances_")
+            layout = "COCO" if (folder / name).is_dir() else "CVAT (COCO 1.0)"
+            places = (folder / name, folder / "images" / name)
+            named.append((file.stem, _source(layout, file, *places, *_around(folder))))
+    return _gather(folder, named)
+
+
+def _labelme(folder: Path) -> dict[str, Source]:
+    if _files(folder, _LABELME) or any(_files(p, _LABELME) for p in folder.glob("*/")):
+        return {"": _source("labelme", folder, folder)}
+    return {}
+
+
+def _beside(file: Path, layout: str) -> Source:
+    return _source(layout, file, *_around(file.parent))
+
+
+def _around(folder: Path) -> tuple[Path, ...]:
+    return folder / "images", folder / "images", folder
+
+
+def _source(layout: str, file: Path, *places: Path) -> Source:
+    return Source(layout=layout, file=file, places=tuple(p for p in places if p.is_dir()))
+
+
+def _files(folder: Path, kind: re.Pattern[bytes]) -> list[Path]:
+    return [file for file in sorted(folder.glob("*.json")) if kind.search(_head(file))]
+
+
+def _head(file: Path) -> bytes:
+    """First bytes of a file, as ASCII even of UTF-16; none of what is no regular file."""
+    if not file.is_file():
+        return b""
+    with file.open("rb") as stream:
+        return stream.read(_HEAD).replace(b"\0", b"")

@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The ground truth of a COCO-format data set, checked, as pycocotools wants it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from foveate.datasets import Annotations, find_parts, find_source, read_annotations
+from foveate.datasets.image_files import locate
+from foveate.errors import DataError
+
+__all__ = ["GroundTruth", "Image"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Image:
+    """One image of a data set.
+
+    Attributes:
+        identifier: The id of the image in the annotations.
+        path: Its file.
+        height: In pixels, as annotated.
+        width: In pixels, as annotated.
+    """
+
+    identifier: int
+    path: Path
+    height: int
+    width: int
+
+
+class GroundTruth:
+    """Images, objects, categories, and the families by which objects are resampled.
+
+    NOTE: Why families? Several objects of a composed data set come from one cut-out, its mirror
+    or its poses. They succeed and fail together, so that resampling single objects would call a
+    figure far more certain than it is. Where annotations name no "family", each object is one of
+    its own, and `unit` says so.
+
+    Attributes:
+        name: Of the data set, for reports.
+        images: In the order of their ids.
+        category_ids: By class name.
+        unit: "family" or "object": what is resampled.
+        families: Number of different families.
+        unmasked: Number of objects that have a box and no mask. If there are any, only boxes can be
+            measured: without these objects, figures of masks would be those of another data set.
+        problems: Objects without area or outside their image, which nothing can find.
+    """
+
+    def __init__(
+        self,
+        content: Mapping[str, Any],
+        *,
+        images: Path | Sequence[Path],
+        name: str,
+        file: Path | None = None,
+        limit: int | None = None,
+    ) -> None:
+        self.name = name
+        places = [images] if isinstance(images, Path) else images
+        table = read_annotations(content, file=file or places[0], strict=True, masks=False)
+        by_id = np.argsort(table.image_ids)
+        if limit is not None:
+            kept = np.sort(by_id[:limit])
+            table, by_id = table.of_images(kept), np.argsort(table.image_ids[kept])
+        self.problems = table.problems
+        place, files = locate(table.files, places)
+        table = replace(table, files=tuple(f or n for f, n in zip(files, table.files, strict=True)))
+        self.images = tuple(_image(table, index, place) for index in by_id.tolist())
+        self.category_ids = {name: identifier for identifier, name in table.categories}
+        families = [annotation.get("family") for annotation in content["annotations"]]
+        self.unmasked = int((~table.masked).sum())
+        if table.ids.min(initial=1) < 1:  # 0 means no object to pycocotools; some tools start there
+            table = replace(table, ids=table.rows + 1)
+        self.objects = [
+            # In the order of the file, as pycocotools would have them.
+            _object(table, row, families)
+            for row in np.argsort(table.rows).tolist()
+        ]
+        self.unit, self._family = _families(self.objects)
+        self.families = len(set(self._family.values()))
+
+    @classmethod
+    def open(
+        cls, directory: str | Path, *, annotations: Path | None = None, limit: int | None = None
+    ) -> GroundTruth:
+        """Read the validation part of a data set, else its test part, else its only one.
+
+        Args:
+            directory: A data set, or a part of one, in any of `foveate.datasets.LAYOUTS`;
+                with `annotations`, the images.
+            annotations: File of the annotations, where it is not in `directory`.
+            limit: Keep only so many images, the first by their id.
+
+        Raises:
+            DataError: Nothing readable is there, a record cannot be used (see
+                `foveate.datasets.reader`), or no object counts.
+        """
+        folder = Path(directory)
+        if annotations is not None:
+            source = find_source(folder, annotations)
+        else:
+            parts = find_parts(folder)
+            source = next(parts[part] for part in ("", "val", "test", "train") if part in parts)
+        content, file = source.read(), source.file
+        truth = cls(content, images=source.places, name=source.name, file=file, limit=limit)
+        if all(o["iscrowd"] for o in truth.objects):
+            raise DataError(
+                f"no object counts: {len(truth.images)} images have {len(truth.objects)} "
+                "objects, and all of these are crowds",
+                file=file,
+                remedy='annotate objects, with an "iscrowd" of 0',
+            )
+        return truth
+
+    def require_images(self) -> None:
+        """Look for the file of every image, before hours are spent on those that are there.
+
+        Raises:
+            DataError: Some are missing; the text names the first.
+        """
+        missing = [image for image in self.images if not image.path.is_file()]
+        if missing:
+            raise DataError(
+                f"{len(missing)} of {len(self.images)} images are missing, "
+                f"the first is image {missing[0].identifier}",
+                file=missing[0].path,
+                remedy="put them there, or take them out of the annotations",
+            )
+
+    def family_of(self, annotation_ids: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Family indices of annotation ids; an id of 0, which means none, gives -1."""
+        flat = [self._family[int(i)] if i else -1 for i in annotation_ids.ravel()]
+        return np.array(flat, np.int64).reshape(annotation_ids.shape)
+
+
+def _image(table: Annotations, index: int, directory: Path) -> Image:
+    height, width = table.sizes[index].tolist()
+    return Image(
+        identifier=int(table.image_ids[index]),
+        path=directory / table.files[index],
+        height=height,
+        width=width,
+    )
+
+
+def _object(table: Annotations, row: int, families: Sequence[Any]) -> dict[str, Any]:
+    """An annotation as pycocotools reads it, with an RLE mask and nothing missing."""
+    return {
+        "id": int(table.ids[row]),
+        "image_id": int(table.image_ids[table.images[row]]),
+        "category_id": table.categories[int(table.labels[row])][0],
+        "segmentation": table.rle(row) if table.masked[row] else None,
+        "bbox": table.boxes[row].tolist(),
+        "area": float(table.areas[row]),
+        "iscrowd": int(table.crowds[row]),
+        "family": families[int(table.rows[row])],
+    }
+
+
+def _families(objects: list[dict[str, Any]]) -> tuple[str, dict[int, int]]:
+    """What is resampled, and the family index of each annotation id."""
+    if not objects or any(o["family"] is None for o in objects):
+        return "object", {o["id"]: i for i, o in enumerate(objects)}
+    names = {name: i for i, name in enumerate(sorted({str(o["family"]) for o in objects}))}
+    return "family", {o["id"]: names[str(o["family"])] for o in objects}

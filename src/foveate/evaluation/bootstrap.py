@@ -1,0 +1,209 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Intervals by resampling the families of objects, without matching anything again.
+
+NOTE: The method. One replicate draws as many families as there are, with replacement; family f is
+drawn w_f times. An object counts w_f times, and so does a result that was matched with it. Results
+that were matched with nothing belong to no family and count once: the images, and what is wrongly
+found in them, stay. Matching is that of the whole set, so a replicate costs a sum and not a second
+evaluation; with every w_f = 1 the figures are pycocotools' own. The interval is from the 2.5th to
+the 97.5th percentile of the replicates. A replicate without any object that a figure is about
+leaves that figure out, as COCO leaves out a category without objects.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from foveate.errors import OptionError
+from foveate.evaluation.tally import Group
+
+__all__ = [
+    "Figure",
+    "Resampling",
+    "area_worth",
+    "average_precisions",
+    "average_recall",
+    "estimate",
+    "mean",
+    "mean_over_groups",
+]
+
+_RECALLS = np.linspace(0.0, 1.0, 101)
+_BEYOND = np.append(_RECALLS[1:], np.inf)
+
+_CACHED = 100_000
+"""Numbers of an array that a processor's cache holds several of."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """A measured value with its 95 % interval; all NaN where there is nothing to measure."""
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.value:.3f} ({self.low:.3f} to {self.high:.3f})"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resampling:
+    """How intervals are made.
+
+    Attributes:
+        replicates: Number of resampled sets.
+        seed: Of the draws: the same seed gives the same intervals.
+    """
+
+    replicates: int = 1000
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.replicates < 1:
+            raise OptionError(f"replicates must be at least 1, found {self.replicates}")
+
+    def weights(self, families: int) -> NDArray[np.float64]:
+        """Draw (1 + replicates, families) float64 weights; the first row, all 1, is the whole."""
+        if not families:
+            return np.ones((1, 0))
+        generator = np.random.default_rng(self.seed)
+        chances = np.full(families, 1 / families)
+        weights = np.empty((1 + self.replicates, families))
+        weights[0] = 1.0
+        for row in weights[1:]:  # one by one, since counts of all at once would double the memory
+            row[:] = generator.multinomial(families, chances)
+        return weights
+
+
+def estimate(values: NDArray[np.float64]) -> Figure:
+    """Make a figure of (1 + replicates,) values: the first is its own, the rest are its spread."""
+    spread = values[1:][~np.isnan(values[1:])]
+    low, high = np.percentile(spread, [2.5, 97.5]) if spread.size else (np.nan, np.nan)
+    return Figure(value=float(values[0]), low=float(low), high=float(high))
+
+
+def mean(
+    weights: NDArray[np.float64], values: NDArray[np.float64], families: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Weighted mean of one value an object: (R, F), (G,), (G,) to (R,)."""
+    own = weights[:, families]
+    return _ratio(own @ values, own.sum(axis=1))
+
+
+def average_recall(
+    weights: NDArray[np.float64], groups: Sequence[Group], worth: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """COCO's average recall, over thresholds and groups: (R,).
+
+    Args:
+        weights: (R, F) of the families.
+        groups: One a category.
+        worth: (N,) what a right result of each rank counts, and further ones nothing. N ones give
+            AR@N; see `area_worth` for another choice.
+    """
+    recalls = []
+    for group in groups:
+        right = (group.matched >= 0) & ~group.ignored & (group.ranks < len(worth))
+        worths = np.broadcast_to(worth[np.minimum(group.ranks, len(worth) - 1)], right.shape)
+        found = _count(group.matched[right], weights.shape[1], worths[right])
+        total = weights[:, group.objects].sum(axis=1)
+        recalls.append(_ratio(weights @ found / len(group.matched), total))
+    return mean_over_groups(recalls, len(weights))
+
+
+def area_worth(most: int) -> NDArray[np.float64]:
+    """(most,) worths that make average recall the area under its curve, "AUC".
+
+    The curve is AR@n for n = 1 ... `most` on a logarithmic axis of n, joined by straight lines, and
+    its area is divided by the axis's length, so that 1 is perfect. DeepMask (NIPS 2015, section 5)
+    calls it the AR averaged over all proposal counts, and its published figures fit a logarithmic
+    axis from 1 to 1000. A right result of rank r lifts AR@n for all n > r.
+    """
+    if most == 1:
+        return np.ones(1)
+    logarithms = np.log(np.arange(1, most + 1))
+    # Of the rise from n = r to n = r + 1 half the step lies under the straight line.
+    rise = (logarithms + np.concatenate([[0.0], logarithms[:-1]])) / 2
+    area: NDArray[np.float64] = 1 - rise / logarithms[-1]
+    return area
+
+
+def average_precisions(
+    weights: NDArray[np.float64], group: Group, most: int = 100
+) -> NDArray[np.float64]:
+    """COCO's average precision of a group at each threshold: (R, T)."""
+    # A few replicates at a time, so that what is computed of them stays in the processor's cache.
+    rows = max(1, _CACHED // max(1, group.matched.shape[1]))
+    return np.concatenate(
+        [_precisions(weights[i : i + rows], group, most) for i in range(0, len(weights), rows)]
+    )
+
+
+def _precisions(weights: NDArray[np.float64], group: Group, most: int) -> NDArray[np.float64]:
+    total = weights[:, group.objects].sum(axis=1)
+    depth = range(len(group.matched))
+    return np.stack([_interpolated_precision(weights, group, t, total, most) for t in depth], 1)
+
+
+def _interpolated_precision(
+    weights: NDArray[np.float64],
+    group: Group,
+    threshold: int,
+    total: NDArray[np.float64],
+    most: int,
+) -> NDArray[np.float64]:
+    """Area under the interpolated precision-recall curve at one threshold: (R,).
+
+    The curve needs to be known only where a right result stands: between two of them precision
+    falls, and the interpolation takes the best precision at this recall or a higher one. There, the
+    number of wrong results so far is the same in every replicate.
+    """
+    kept = ~group.ignored[threshold] & (group.ranks < most)
+    matched = group.matched[threshold][kept]
+    right = matched >= 0
+    if not right.any():
+        return np.where(total > 0, 0.0, np.nan)
+    wrong = np.cumsum(~right)[right]
+    found = np.cumsum(weights[:, matched[right]], axis=1)
+    precision = found / (found + wrong + np.spacing(1))
+    envelope = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
+    # How many of the 101 recalls each right result is the first to reach.
+    first = _recalls_up_to(found / np.maximum(total, 1)[:, None])
+    first[:, 1:] -= first[:, :-1].copy()
+    area: NDArray[np.float64] = (envelope * first).sum(axis=1) / len(_RECALLS)
+    return np.where(total > 0, area, np.nan)
+
+
+def _recalls_up_to(recall: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Count the 101 recalls that are at most each value, 0 to 1: a guess, and put right."""
+    guess = (recall * 100).astype(np.int64)
+    counts: NDArray[np.int64] = guess + 1
+    counts -= _RECALLS[guess] > recall
+    counts += _BEYOND[guess] <= recall
+    return counts
+
+
+def _count(
+    families: NDArray[np.integer[Any]], size: int, worths: NDArray[np.float64] | None = None
+) -> NDArray[np.float64]:
+    return np.bincount(families, worths, minlength=size).astype(np.float64)
+
+
+def _ratio(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Divide, with NaN where there is nothing to divide by."""
+    result = np.full(np.broadcast_shapes(part.shape, whole.shape), np.nan)
+    np.divide(part, whole, out=result, where=whole > 0)
+    return result
+
+
+def mean_over_groups(values: Sequence[NDArray[np.float64]], rows: int) -> NDArray[np.float64]:
+    """Mean of those groups that have objects in a replicate: list of (R,) to (R,)."""
+    table = np.array(values).reshape(-1, rows)
+    present = ~np.isnan(table)
+    return _ratio(np.where(present, table, 0).sum(axis=0), present.sum(axis=0).astype(np.float64))

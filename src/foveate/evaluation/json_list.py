@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A JSON list in a file, element by element: of gigabytes only a few megabytes are held.
+
+The list is the whole file, or the "annotations" of an object.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any, BinaryIO, NamedTuple
+
+__all__ = ["Element", "elements"]
+
+_CHUNK = 1 << 20
+_LONGEST = 1 << 26
+"""UInt8Array of an element. Without a bound, one that does not end would be sought in all of the file."""
+
+_SPACE = re.compile(r"[ \t\n\r]*")
+
+
+class Element(NamedTuple):
+    """An element of the list.
+
+    Attributes:
+        value: As `json.loads` gives it, but for strings outside ASCII.
+        start: Its first byte in the file.
+        end: The byte behind its last one.
+    """
+
+    value: Any
+    start: int
+    end: int
+
+
+def elements(file: BinaryIO, beside: dict[str, Any] | None = None) -> Iterator[Element]:
+    """Give the elements of a JSON list, one after the other.
+
+    Args:
+        file: Holds the list, or an object that has it as its "annotations".
+        beside: Is given the other values of the object, when all elements have been given.
+
+    Raises:
+        ValueError: The file holds no JSON, or something else. Elements before the damage have been
+            given.
+    """
+    text = _Text(file)
+    if text.take("[", "{") == "[":
+        yield from _list(text)
+    else:
+        mark = ","
+        while mark == ",":
+            key = text.element().value
+            text.take(":")
+            if key == "annotations":
+                text.take("[")
+                yield from _list(text)
+            elif beside is not None:
+                beside[str(key)] = text.whole()
+            mark = text.take(",", "}")
+    text.take("")
+
+
+def _list(text: _Text) -> Iterator[Element]:
+    mark = "]" if text.peek() == "]" else ","
+    if mark == "]":
+        text.take("]")
+    while mark == ",":
+        yield text.element()
+        mark = text.take(",", "]")
+
+
+class _Text:
+    """A window of a file, as text with a character for each byte, so that places are bytes."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._text = ""
+        self._first = 0  # byte of the file
+        self._at = 0  # place in the window
+        self._scan = json.JSONDecoder().raw_decode
+        self._read()
+        if self._text.startswith(("\xff\xfe", "\xfe\xff")):
+            raise ValueError("it is UTF-16, and must be UTF-8")
+        self._at = 3 if self._text.startswith("\xef\xbb\xbf") else 0  # the byte order mark
+
+    def peek(self) -> str:
+        """Go to the next character that is no space, and give it; "" at the end."""
+        while True:
+            found = _SPACE.match(self._text, self._at)
+            assert found is not None
+            self._at = found.end()
+            if self._at < len(self._text):
+                return self._text[self._at]
+            if not self._read():
+                return ""
+
+    def take(self, *allowed: str) -> str:
+        """Give the next character that is no space, and leave it behind."""
+        found = self.peek()
+        if found not in allowed:
+            words = [repr(mark) if mark else "the end of the file" for mark in (*allowed, found)]
+            raise ValueError(f"expected {' or '.join(words[:-1])}, found {words[-1]}")
+        self._at += len(found)
+        return found
+
+    def element(self) -> Element:
+        """Read an element, however much of the file that takes."""
+        self.peek()
+        while True:
+            try:
+                value, end = self._scan(self._text, self._at)
+            except RecursionError as error:
+                raise ValueError("it is nested too deeply") from error
+            except json.JSONDecodeError as error:
+                where = self._first + error.pos
+                if len(self._text) - self._at > _LONGEST or not self._read():
+                    raise ValueError(f"{error.msg.lower()} at byte {where}") from error
+                continue
+            found = Element(value, self._first + self._at, self._first + end)
+            self._at = end
+            return found
+
+    def whole(self) -> Any:
+        """Read a value, with strings outside ASCII as they are."""
+        found = self.element()
+        return json.loads(self._text[found.start - self._first : self._at].encode("latin-1"))
+
+    def _read(self) -> bool:
+        """Drop what lies behind, and read as much again as is held; False at the end."""
+        rest = self._text[self._at :]
+        more = self._file.read(max(_CHUNK, len(rest)))
+        self._text, self._first, self._at = rest + more.decode("latin-1"), self._first + self._at, 0
+        return bool(more)

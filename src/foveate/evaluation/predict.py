@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Run a pipeline over a data set, and note what it found, how long it took and what it held."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from foveate.datasets.image_files import size_remedy
+from foveate.errors import DataError
+from foveate.evaluation.annotations import GroundTruth, Image
+from foveate.evaluation.measure import Task
+from foveate.evaluation.memory import peak_memory, reset_peak_memory
+
+__all__ = ["Detected", "Pipeline", "Proposed", "Run", "predict"]
+
+
+class _Masks(Protocol):
+    def rle(self) -> list[dict[str, Any]]:
+        """One COCO run-length mask a result, of the image's size."""
+
+
+class Proposed(Protocol):
+    """What a pipeline proposes in one image."""
+
+    @property
+    def boxes(self) -> NDArray[np.float32]:
+        """(N, 4) x0, y0, x1, y1 in the image's pixels, right and bottom exclusive."""
+
+    @property
+    def scores(self) -> NDArray[np.float32]:
+        """(N,) in any order; higher is better."""
+
+    @property
+    def masks(self) -> _Masks:
+        """N masks of the image's size."""
+
+
+class Detected(Proposed, Protocol):
+    """What a pipeline detects in one image."""
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """(N,) indices of `class_names`."""
+
+    @property
+    def class_names(self) -> Sequence[str]:
+        """All classes that the pipeline knows."""
+
+
+class Pipeline(Protocol):
+    """What is evaluated. `foveate.Pipeline` is one, and so is anything else with these two."""
+
+    def propose(self, image: Path, /) -> Proposed:
+        """Find objects, without their classes."""
+
+    def __call__(self, image: Path, /) -> Any:
+        """Find objects with their classes: a `Detected`; `Any`, because overloads differ."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """What a pipeline spent on a data set.
+
+    Attributes:
+        counts: (images,) int64, how many results each had.
+        seconds: (images,) float64, from the name of a file to boxes and scores.
+        mask_seconds: (images,) float64, from there to full-size run-length masks.
+        peak_memory: Largest resident size of the process in bytes, as far as it can be known.
+    """
+
+    counts: NDArray[np.int64]
+    seconds: NDArray[np.float64]
+    mask_seconds: NDArray[np.float64]
+    peak_memory: int
+
+
+def predict(
+    pipeline: Pipeline,
+    truth: GroundTruth,
+    *,
+    task: Task,
+    take: Callable[[Image, list[dict[str, Any]]], None],
+    progress: Callable[[int, int], None] | None = None,
+) -> Run:
+    """Run `pipeline` on every image of `truth`, one after the other, and keep no result.
+
+    Args:
+        pipeline: Its class names are matched with the data set's by name. A detection of a class
+            that the data set does not have is left out, since it can be neither right nor wrong.
+        truth: Names the images.
+        task: Which half of the pipeline runs.
+        take: Called with each image and its COCO results, as `measure` takes them.
+        progress: Called with the images done and the images in all.
+
+    Raises:
+        DataError: The pipeline and the data set share no class, or an image is of another size
+            than annotated.
+    """
+    reset_peak_memory()
+    counts, seconds, mask_seconds = [], [], []
+    for done, image in enumerate(truth.images, 1):
+        start = time.perf_counter()
+        found = _run(pipeline, image, task)
+        middle = time.perf_counter()
+        masks = found.masks.rle()
+        seconds.append(middle - start)
+        mask_seconds.append(time.perf_counter() - middle)
+        counts.append(len(masks))
+        _check_size(image, masks)
+        take(image, _entries(image, found, masks, truth if task == "detections" else None))
+        if progress is not None:
+            progress(done, len(truth.images))
+    return Run(
+        counts=np.array(counts, np.int64),
+        seconds=np.array(seconds),
+        mask_seconds=np.array(mask_seconds),
+        peak_memory=peak_memory(),
+    )
+
+
+def _run(pipeline: Pipeline, image: Image, task: Task) -> Any:
+    return pipeline.propose(image.path) if task == "proposals" else pipeline(image.path)
+
+
+def _check_size(image: Image, masks: list[dict[str, Any]]) -> None:
+    """Refuse masks of another size than the annotated ones, which would overlap with nothing."""
+    if masks and masks[0]["size"] != [image.height, image.width]:
+        height, width = masks[0]["size"]
+        raise DataError(
+            f"image {image.identifier} is annotated as {image.width}x{image.height} pixels, "
+            f"its file has {width}x{height}",
+            file=image.path,
+            remedy=size_remedy((height, width), (image.height, image.width)),
+        )
+
+
+def _entries(
+    image: Image, found: Any, masks: list[dict[str, Any]], truth: GroundTruth | None
+) -> list[dict[str, Any]]:
+    """COCO results of one image, with categories if the data set is given."""
+    boxes = np.array(found.boxes, np.float64).reshape(-1, 4)
+    boxes[:, 2:] -= boxes[:, :2]
+    entries = [
+        {"image_id": image.identifier, "score": float(s), "segmentation": m, "bbox": b.tolist()}
+        for s, m, b in zip(found.scores, masks, boxes, strict=True)
+    ]
+    if truth is None:
+        return entries
+    categories = _categories(found.class_names, truth)
+    return [
+        {**entry, "category_id": categories[int(label)]}
+        for entry, label in zip(entries, found.labels, strict=True)
+        if int(label) in categories
+    ]
+
+
+def _categories(class_names: Sequence[str], truth: GroundTruth) -> dict[int, int]:
+    """The data set's category id of each label that it knows."""
+    known = {
+        label: truth.category_ids[name]
+        for label, name in enumerate(class_names)
+        if name in truth.category_ids
+    }
+    if not known:
+        raise DataError(
+            f"no class in common: the bundle knows {', '.join(class_names)}, "
+            f"the data set has {', '.join(truth.category_ids)}",
+            file=truth.name,
+            remedy="evaluate with --proposals, which regards no classes",
+        )
+    return known

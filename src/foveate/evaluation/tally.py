@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Matched images gathered into arrays that can be weighted again and again."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from foveate.evaluation.annotations import GroundTruth, Image
+from foveate.evaluation.matching import (
+    AREAS,
+    THRESHOLDS,
+    MatchedImage,
+    Region,
+    match_image,
+)
+
+__all__ = ["OVERLAP_RESULTS", "Group", "Overlaps", "Tally"]
+
+OVERLAP_RESULTS = 100
+"""Results of an image, the best, that count for the best overlap with an object."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """The results and objects of one category and one range of areas; T = 10 thresholds.
+
+    Attributes:
+        objects: (G,) int64, the family of each object that counts (no crowd, area in range).
+        ranks: (D,) int32, a result's place by score in its image and category, from 0. Results
+            are sorted by score, best first, over all images; equals stay in the images' order.
+        matched: (T, D) int32, the family of the object that a result was matched with, or -1.
+        ignored: (T, D) bool, the result counts neither as right nor as wrong.
+    """
+
+    objects: NDArray[np.int64]
+    ranks: NDArray[np.int32]
+    matched: NDArray[np.int32]
+    ignored: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Overlaps:
+    """The best overlap of any of an image's best 100 results with each object that is no crowd.
+
+    Attributes:
+        best: (G,) float64, intersection over union in 0..1.
+        families: (G,) int64.
+        shares: (G,) float64, the object's area as a share of its image's.
+    """
+
+    best: NDArray[np.float64]
+    families: NDArray[np.int64]
+    shares: NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Part:
+    """What is kept of an image and a category, with families for indices of objects."""
+
+    scores: NDArray[np.float64]
+    ranks: NDArray[np.int32]
+    matched: NDArray[np.int32]
+    ignored: NDArray[np.bool_]
+    objects: tuple[NDArray[np.int64], ...]
+
+
+@dataclass(kw_only=True)
+class Tally:
+    """Takes the results of image after image, and keeps what figures are made of.
+
+    Attributes:
+        truth: What is right.
+        region: What overlaps are measured on.
+        by_class: Match only within a category. Else, since only recall is asked for, results that
+            were matched with nothing are not kept.
+        most: Best results of an image (and category) that count.
+    """
+
+    truth: GroundTruth
+    region: Region
+    by_class: bool
+    most: int
+    _parts: dict[int, list[_Part]] = field(default_factory=lambda: defaultdict(list), init=False)
+    _best: list[NDArray[np.float64]] = field(default_factory=list, init=False)
+    _families: list[NDArray[np.int64]] = field(default_factory=list, init=False)
+    _shares: list[NDArray[np.float64]] = field(default_factory=list, init=False)
+
+    def add(
+        self, image: Image, objects: Sequence[dict[str, Any]], results: Sequence[dict[str, Any]]
+    ) -> None:
+        """Take one image. The images come in the order of their ids, each once.
+
+        Args:
+            image: One of the ground truth's.
+            objects: The ground truth's objects in it.
+            results: COCO results in it; see `measure`.
+        """
+        # Within an image COCO has categories one after the other, which decides among equals.
+        objects = sorted(objects, key=_category)
+        results = sorted(results, key=_category)
+        if not self.by_class:
+            matched = self._match(0, objects, results)
+            self._note_overlaps(image, objects, matched.overlaps[:OVERLAP_RESULTS])
+            return
+        there, found = _by_category(objects), _by_category(results)
+        for category in (there.keys() | found.keys()) & set(self.truth.category_ids.values()):
+            self._match(category, there.get(category, []), found.get(category, []))
+
+    def groups(self, area: str) -> tuple[Group, ...]:
+        """All groups of a range of areas, one a category in the order of `class_names`."""
+        index = list(AREAS).index(area)
+        if not self.by_class:
+            return (_group(self._parts[0], index),)
+        return tuple(
+            _group(self._parts[i], index) for i in sorted(self.truth.category_ids.values())
+        )
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the categories by their ids, or ("",) where classes are not regarded."""
+        names = {identifier: name for name, identifier in self.truth.category_ids.items()}
+        return tuple(names[i] for i in sorted(names)) if self.by_class else ("",)
+
+    def overlaps(self) -> Overlaps:
+        """Best overlaps, where classes are not regarded."""
+        return Overlaps(
+            best=np.concatenate([np.zeros(0), *self._best]),
+            families=np.concatenate([np.zeros(0, np.int64), *self._families]),
+            shares=np.concatenate([np.zeros(0), *self._shares]),
+        )
+
+    def _match(
+        self, category: int, objects: Sequence[dict[str, Any]], results: Sequence[dict[str, Any]]
+    ) -> MatchedImage:
+        found = match_image(objects, results, region=self.region, most=self.most)
+        families = self._families_of(objects)
+        # An index of -1, for none, finds the -1 at the end.
+        matched = np.append(families, -1).astype(np.int32)[found.matched]
+        kept = np.arange(len(found.scores), dtype=np.int32)
+        if not self.by_class:
+            kept = kept[(found.matched >= 0).any(axis=(0, 1))]
+        self._parts[category].append(
+            _Part(
+                scores=found.scores[kept],
+                ranks=kept,
+                matched=matched[:, :, kept],
+                ignored=found.ignored[:, :, kept],
+                objects=tuple(families[counted] for counted in found.counted),
+            )
+        )
+        return found
+
+    def _note_overlaps(
+        self, image: Image, objects: Sequence[dict[str, Any]], overlaps: NDArray[np.float64]
+    ) -> None:
+        counts = np.array([not o["iscrowd"] for o in objects], bool)
+        areas = np.array([o["area"] for o in objects], np.float64)[counts]
+        self._best.append(overlaps.max(axis=0, initial=0.0)[counts])
+        self._families.append(self._families_of(objects)[counts])
+        self._shares.append(areas / (image.height * image.width))
+
+    def _families_of(self, objects: Sequence[dict[str, Any]]) -> NDArray[np.int64]:
+        return self.truth.family_of(np.array([o["id"] for o in objects], np.int64))
+
+
+def _category(entry: dict[str, Any]) -> int:
+    return int(entry.get("category_id", 0))
+
+
+def _by_category(entries: Sequence[dict[str, Any]]) -> dict[int, list[dict[str, Any]]]:
+    found: dict[int, list[dict[str, Any]]] = defaultdict(list)
+    for entry in entries:
+        found[_category(entry)].append(entry)
+    return found
+
+
+def _group(parts: Sequence[_Part], area: int) -> Group:
+    """Gather the images of one category and range of areas, as `COCOeval.accumulate` does."""
+    depth = len(THRESHOLDS)
+    scores = np.concatenate([np.zeros(0), *(part.scores for part in parts)])
+    order = np.argsort(-scores, kind="stable")
+    matched = [np.zeros((depth, 0), np.int32), *(part.matched[area] for part in parts)]
+    ignored = [np.zeros((depth, 0), bool), *(part.ignored[area] for part in parts)]
+    ranks = np.concatenate([np.zeros(0, np.int32), *(part.ranks for part in parts)])
+    return Group(
+        objects=np.concatenate([np.zeros(0, np.int64), *(part.objects[area] for part in parts)]),
+        ranks=ranks[order],
+        matched=np.concatenate(matched, axis=1)[:, order],
+        ignored=np.concatenate(ignored, axis=1)[:, order],
+    )

@@ -1,0 +1,253 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Engines that were built before, by the key of all that made them.
+
+A folder an engine, named by its key's digest, with the plan and its record; a lock file beside it.
+Who holds the lock of an entry alone may build, read or delete it, so two processes that want the
+same engine do the work once. An entry is made aside and renamed. The least recently used are
+deleted when the cache is larger than its bound.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from foveate.bundle.engine_metadata import EngineKey, EngineRecord, read_record
+from foveate.errors import BundleError, InputError, OptionError
+from foveate.system.private_files import cache_folder, check_private, make_private
+
+__all__ = ["EngineCache", "Entry"]
+
+PLAN = "engine.plan"
+_SCRATCH = ".new-"
+_OURS = re.compile(f"(?:{re.escape(_SCRATCH)})?([0-9a-f]{{64}})(?:\\.lock)?")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """An engine of the cache: its digest, its record, its bytes, and when it was last used (s)."""
+
+    digest: str
+    record: EngineRecord
+    size: int
+    used: float
+
+
+class EngineCache:
+    """A folder of engines, safe to share between processes of one machine.
+
+    Args:
+        root: The folder; made when first written to.
+        max_bytes: Bound of its size; the newest engine stays even if it is larger.
+    """
+
+    def __init__(self, root: Path | None = None, *, max_bytes: int = 10 << 30) -> None:
+        if max_bytes < 0:
+            raise OptionError(f"the bound of a cache must not be negative, found {max_bytes}")
+        self.root = (root or cache_folder("engines")).absolute()
+        self.max_bytes = max_bytes
+
+    @contextlib.contextmanager
+    def obtain(
+        self,
+        key: EngineKey,
+        build: Callable[[Path], EngineRecord],
+        waiting: Callable[[], None] | None = None,
+    ) -> Iterator[tuple[Path, EngineRecord, str | None]]:
+        """Yield an engine of this key, locked against deletion.
+
+        Args:
+            key: of the engine.
+            build: writes the plan to the path that it is given, and returns its record.
+            waiting: is called if another process holds the engine, before waiting for it.
+
+        Yields:
+            The plan's path, the record, and why it had to be built; None if it was there.
+
+        Raises:
+            InputError: The cache cannot be written.
+            BackendError: Other users could write there, or could have changed the engine.
+        """
+        digest = key.digest()
+        with _named(self.root):
+            make_private(self.root)
+        check_private(self.root)
+        with self._locked(digest, waiting or _nothing):
+            found, why = self._look_up(digest, key)
+            if found is None:
+                found = self._add(digest, build)
+            place = self.root / digest
+            with _named(place):
+                os.utime(place)
+            yield place / PLAN, found, why
+        if why is not None:
+            self.prune(keep=digest)
+
+    def entries(self) -> list[Entry]:
+        """List what is whole, the most recently used first. Records that cannot be read are left out."""
+        folders = self.root.iterdir() if self.root.is_dir() else ()
+        found = [entry for folder in folders if (entry := _read(folder)) is not None]
+        return sorted(found, key=lambda entry: entry.used, reverse=True)
+
+    def why_miss(self, key: EngineKey) -> str | None:
+        """Say which part of a key differs from the nearest engine; None if it is in the cache."""
+        digest = key.digest()
+        if any(entry.digest == digest for entry in self.entries()):
+            return None
+        return self._nearest(key)
+
+    def prune(self, max_bytes: int | None = None, *, keep: str | None = None) -> list[Entry]:
+        """Delete the least recently used engines until the cache fits; return what was deleted.
+
+        Args:
+            max_bytes: in place of the cache's own bound.
+            keep: digest of an engine that stays. One that a process holds stays, too.
+        """
+        bound = self.max_bytes if max_bytes is None else max_bytes
+        self._sweep()
+        entries = self.entries()
+        total, deleted = sum(entry.size for entry in entries), []
+        for entry in reversed(entries):
+            if total <= bound:
+                break
+            if entry.digest != keep and self._delete(entry.digest):
+                deleted.append(entry)
+                total -= entry.size
+        return deleted
+
+    def _sweep(self) -> None:
+        """Delete what killed processes left, damaged engines, and locks of neither."""
+        for left in list(self.root.iterdir()) if self.root.is_dir() else ():
+            name = _OURS.fullmatch(left.name)
+            if name and _read(self.root / name[1]) is None:
+                with self._locked(name[1], None) as held:
+                    if held and _read(self.root / name[1]) is None:
+                        self._remove(name[1])
+
+    def _look_up(self, digest: str, key: EngineKey) -> tuple[EngineRecord | None, str | None]:
+        plan = self.root / digest / PLAN
+        if not plan.parent.is_dir():
+            return None, self._nearest(key)
+        try:
+            for file in (plan, plan.with_suffix(".json")):
+                if file.exists():
+                    check_private(file)
+            record = read_record(plan)
+            if record.key.digest() == digest:
+                return record, None
+            reason = "its record is of another key"
+        except BundleError as error:
+            reason = error.what
+        with _named(self.root):
+            shutil.rmtree(plan.parent)
+        return None, f"the cached engine was damaged ({reason})"
+
+    def _nearest(self, key: EngineKey) -> str:
+        """Name what the nearest engine of the same stage and target has otherwise."""
+        keys = [
+            entry.record.key
+            for entry in self.entries()
+            if (entry.record.key.target, entry.record.key.stage) == (key.target, key.stage)
+        ]
+        differences = [key.differences(other) for other in keys]
+        if not differences:
+            return "no such engine was built before"
+        nearest = min(differences, key=len)
+        return "; ".join(nearest)
+
+    def _add(self, digest: str, build: Callable[[Path], EngineRecord]) -> EngineRecord:
+        fresh = self.root / f"{_SCRATCH}{digest}"
+        try:
+            with _named(self.root):
+                # What a process left that was killed: who holds the lock may take it away.
+                shutil.rmtree(fresh, ignore_errors=True)
+                fresh.mkdir(mode=0o700)
+            record = build(fresh / PLAN)
+            with _named(self.root):
+                text = record.to_json()
+                (fresh / PLAN).with_suffix(".json").write_text(text, encoding="utf-8")
+                for file in fresh.iterdir():
+                    file.chmod(0o600)
+                fresh.rename(self.root / digest)
+        except BaseException:
+            shutil.rmtree(fresh, ignore_errors=True)
+            raise
+        return record
+
+    def _delete(self, digest: str) -> bool:
+        with self._locked(digest, None) as held:
+            if held:
+                self._remove(digest)
+            return held
+
+    def _remove(self, digest: str) -> None:
+        """Delete all of an entry, whose lock is held."""
+        shutil.rmtree(self.root / digest, ignore_errors=True)
+        shutil.rmtree(self.root / f"{_SCRATCH}{digest}", ignore_errors=True)
+        (self.root / f"{digest}.lock").unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def _locked(self, digest: str, waiting: Callable[[], None] | None) -> Iterator[bool]:
+        """Hold the lock of an entry; yield False if it is taken and nobody is to wait."""
+        with _named(self.root):
+            make_private(self.root)
+            path = self.root / f"{digest}.lock"
+        while True:
+            with _named(path):
+                file = path.open("a")
+            with file:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    if waiting is None:
+                        yield False
+                        return
+                    waiting()
+                    fcntl.flock(file, fcntl.LOCK_EX)
+                # Another process may have deleted the file between opening and locking.
+                if _same(path, file.fileno()):
+                    yield True
+                    return
+
+
+def _read(folder: Path) -> Entry | None:
+    """Read the entry of a folder; None if it is none, or has been deleted in the meantime."""
+    if folder.name.startswith(_SCRATCH):
+        return None
+    try:
+        text = (folder / PLAN).with_suffix(".json").read_bytes()
+        record, used = EngineRecord.from_json(text), folder.stat().st_mtime
+        size = sum(file.stat().st_size for file in folder.iterdir())
+    except (BundleError, OSError):
+        return None
+    return Entry(digest=folder.name, record=record, size=size, used=used)
+
+
+def _nothing() -> None:
+    """Wait for another process without a word."""
+
+
+@contextlib.contextmanager
+def _named(file: Path) -> Iterator[None]:
+    """Turn an error of the file system into one that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(
+            f"the engine cache cannot be written ({error.strerror})",
+            file=error.filename or file,
+            remedy="make room with 'foveate cache prune', or choose another --cache",
+        ) from error
+
+
+def _same(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False

@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What may be asked of a compilation."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from foveate.errors import OptionError
+from foveate.export.engines.targets import TARGETS
+from foveate.typed_options import TypedOptions
+
+__all__ = ["COMPATIBILITIES", "CompileOptions"]
+
+COMPATIBILITIES = ("none", "ampere+", "same-compute-capability")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompileOptions(TypedOptions):
+    """What is compiled, for what, and how; impossible combinations raise `OptionError`.
+
+    Attributes:
+        target: ``"tensorrt"`` or ``"tensorrt-rtx"``.
+        archs: compute capabilities such as ``"sm_89"``; empty means the GPU of this machine.
+        stages: stages to compile; empty means all.
+        images: (width, height) in pixels. For each, engines of fixed shapes are made.
+        buckets: fixed numbers of windows and boxes; empty means one engine for all numbers.
+        ranges: dimension -> (smallest, best, largest) in place of what the manifest says.
+        builder_level: 0 to 5, how long TensorRT looks for fast kernels.
+        workspace_mb: most scratch memory of a layer in MiB; None leaves it to TensorRT.
+        hardware_compatibility: one of `COMPATIBILITIES`.
+        version_compatible: runs with later releases of the same major version, too.
+        strip: leave weights out of the plan; they are put back from the ONNX file when loaded.
+        refit: weights of the plan can be replaced.
+        tf32: multiply float32 with 10 bits of fraction where a GPU has units for that.
+        timing_cache: file of measured kernels that builds share.
+        plugins: plugin library.
+    """
+
+    target: str
+    archs: tuple[str, ...] = ()
+    stages: tuple[str, ...] = ()
+    images: tuple[tuple[int, int], ...] = ()
+    buckets: tuple[int, ...] = ()
+    ranges: dict[str, tuple[int, int, int]] = field(default_factory=dict)
+    builder_level: int = 3
+    workspace_mb: int | None = None
+    hardware_compatibility: str = "none"
+    version_compatible: bool = False
+    strip: bool = False
+    refit: bool = False
+    tf32: bool = False
+    timing_cache: Path | None = None
+    plugins: Path | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.target not in TARGETS:
+            known = ", ".join(TARGETS)
+            raise OptionError(f"there is no target {self.target!r}", remedy=f"use {known}")
+        self._check_archs()
+        self._check_numbers()
+        if self.hardware_compatibility not in COMPATIBILITIES:
+            raise OptionError(
+                f"there is no hardware compatibility {self.hardware_compatibility!r}",
+                remedy=f"use {', '.join(COMPATIBILITIES)}",
+            )
+        if not TARGETS[self.target].plugins:
+            self._check_unsupported()
+
+    def builder_options(self) -> dict[str, Any]:
+        """Return what the builder is told, by name: the part of an engine's key."""
+        return {
+            "builder_level": self.builder_level,
+            "workspace_mb": self.workspace_mb,
+            "hardware_compatibility": self.hardware_compatibility,
+            "version_compatible": self.version_compatible,
+            "strip": self.strip,
+            "refit": self.refit,
+            "tf32": self.tf32,
+        }
+
+    def _check_archs(self) -> None:
+        for arch in self.archs:
+            if re.fullmatch(r"sm_\d{2,3}", arch) is None:
+                raise OptionError(f"{arch!r} is no compute capability", remedy="write it as sm_89")
+        if len(self.archs) > 1 and not TARGETS[self.target].cross:
+            raise OptionError(
+                f"{self.target} builds for the GPU of this machine only, found --arch "
+                f"{' '.join(self.archs)}",
+                remedy="leave --arch away, or use --target tensorrt-rtx",
+            )
+
+    def _check_numbers(self) -> None:
+        if not 0 <= self.builder_level <= 5:
+            raise OptionError(f"the builder level must lie in 0..5, found {self.builder_level}")
+        if any(bucket < 1 for bucket in self.buckets):
+            raise OptionError(f"a bucket must be at least 1, found {min(self.buckets)}")
+        if any(min(size) < 1 for size in self.images):
+            raise OptionError("an image must have at least one pixel")
+        for name, (low, best, high) in self.ranges.items():
+            if not 1 <= low <= best <= high:
+                raise OptionError(
+                    f"the range of {name!r} must rise from 1 or more, found {low}:{best}:{high}",
+                    remedy="write it as name=smallest:best:largest",
+                )
+
+    def _check_unsupported(self) -> None:
+        """TensorRT for RTX aborts on a plugin, and ignores or lacks the others: refused by name."""
+        asked = {
+            "--plugins": self.plugins is not None,
+            "--timing-cache": self.timing_cache is not None,
+            "--hardware-compatibility": self.hardware_compatibility != "none",
+            "--version-compatible": self.version_compatible,
+        }
+        for option, given in asked.items():
+            if given:
+                raise OptionError(
+                    f"{self.target} does not support {option}",
+                    remedy=f"leave {option} away, or use --target tensorrt",
+                )

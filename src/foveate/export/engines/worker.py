@@ -1,0 +1,214 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A process that builds one engine, so that an abort of TensorRT is an error of ours and no more.
+
+It reads a `BuildRequest` from its first line of input, writes events, one JSON object a line, to the
+file descriptor that its argument names, and gives up when its input ends: the parent was
+interrupted, or is gone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import IO, Any
+
+import onnx
+from onnx import inliner
+
+from foveate.errors import FoveateError, InputError
+from foveate.export.engines.monitor import make_monitor
+from foveate.export.engines.plugins import choose
+from foveate.export.engines.request import BuildRequest
+from foveate.export.engines.stage_model import custom_ops, signed_codes
+from foveate.export.engines.targets import TARGETS
+from foveate.export.engines.turing import TURING, float32_inputs, gemms_as_convolutions
+from foveate.system.files import write_file
+
+__all__ = ["main"]
+
+
+class RefusedError(Exception):
+    """The build failed; the text says why, in TensorRT's words."""
+
+    def __init__(self, kind: str, **details: Any) -> None:
+        super().__init__(kind)
+        self.event = {"event": kind, **details}
+
+
+def main() -> None:
+    """Build what standard input asks for."""
+    with os.fdopen(int(sys.argv[1]), "w", encoding="utf-8", buffering=1) as events:
+        request = BuildRequest.from_json(sys.stdin.readline())
+        try:
+            result = _Build(request, events).run()
+            events.write(json.dumps({"event": "progress", "done": 100}) + "\n")
+            event = {"event": "done", **result}
+        except RefusedError as error:
+            event = error.event
+        except FoveateError as error:
+            kind = type(error).__name__
+            event = {"event": "foveate", "kind": kind, "what": error.what, "remedy": error.remedy}
+        events.write(json.dumps(event) + "\n")
+
+
+class _Build:
+    """One build, from the request to the plan."""
+
+    def __init__(self, request: BuildRequest, events: IO[str]) -> None:
+        self.request, self.events = request, events
+        self.target = TARGETS[request.target]
+        self.trt: Any = import_module(self.target.module)
+        self.errors: list[str] = []
+        self.logger = _make_logger(self.trt, self.errors)
+
+    def run(self) -> dict[str, Any]:
+        model = onnx.load(self.request.onnx)
+        creators = self._load_plugins()
+        dispatch = choose(
+            custom_ops(model), creators, self.target, library=self.request.plugins is not None
+        )
+        if "body" in dispatch.values():
+            # The parser does not tell the overloads of a function apart.
+            model = inliner.inline_local_functions(model)
+        if self.target.cross and TURING in self.request.archs and float32_inputs(model):
+            gemms_as_convolutions(model)
+        signed_codes(model)
+        try:
+            builder = self.trt.Builder(self.logger)
+        except TypeError as error:  # how the bindings say that the library refused
+            raise RefusedError("builder", text=self._last_error()) from error
+        network = self._parse(builder, model.SerializeToString())
+        config = self._configure(builder, network)
+        plan = builder.build_serialized_network(network, config)
+        if plan is None:
+            raise RefusedError("build", text=self._last_error())
+        try:
+            size = Path(self.request.plan).write_bytes(memoryview(plan))
+            self._save_timing_cache(config)
+        except OSError as error:
+            raise RefusedError("write", text=error.strerror or str(error)) from error
+        except InputError as error:
+            raise RefusedError("write", text=error.what) from error
+        return {"size": size, "dispatch": dispatch, "layers": self._report(plan)}
+
+    def _load_plugins(self) -> list[tuple[str, str, str]]:
+        """Load the library, and list all plugins that are registered then."""
+        if self.request.plugins is None:
+            return []
+        registry = self.trt.get_plugin_registry()
+        if registry.load_library(self.request.plugins) is None:
+            raise RefusedError("library", text=self._last_error())
+        found = registry.all_creators
+        return [(one.name, one.plugin_version, one.plugin_namespace) for one in found]
+
+    def _parse(self, builder: Any, model: bytes) -> Any:
+        flag = self.trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED
+        network = builder.create_network(1 << int(flag))
+        parser = self.trt.OnnxParser(network, self.logger)
+        if not parser.parse(model, self.request.onnx):
+            found = [parser.get_error(number) for number in range(parser.num_errors)]
+            nodes = [(one.node_operator(), one.node_name(), one.desc()) for one in found]
+            raise RefusedError("parse", nodes=nodes)
+        # The network refers to the weights that the parser holds.
+        self.parser = parser
+        return network
+
+    def _configure(self, builder: Any, network: Any) -> Any:
+        trt, options = self.trt, self.request.options
+        config = builder.create_builder_config()
+        config.progress_monitor = make_monitor(trt, self.events)
+        config.builder_optimization_level = options["builder_level"]
+        config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
+        if options["workspace_mb"] is not None:
+            pool = trt.MemoryPoolType.WORKSPACE
+            config.set_memory_pool_limit(pool, options["workspace_mb"] << 20)
+        flags = {
+            "REFIT": options["refit"],
+            "STRIP_PLAN": options["strip"],
+            "VERSION_COMPATIBLE": options["version_compatible"],
+        }
+        for name, given in flags.items():
+            if given:
+                config.set_flag(getattr(trt.BuilderFlag, name))
+        if not options["tf32"]:  # it is set unless it is cleared
+            config.clear_flag(trt.BuilderFlag.TF32)
+        if self.target.cross:
+            self._set_archs(config)
+        else:
+            self._set_host(config)
+        self._add_profiles(builder, network, config)
+        return config
+
+    def _set_archs(self, config: Any) -> None:
+        known = self.trt.ComputeCapability.__members__
+        config.num_compute_capabilities = len(self.request.archs)
+        for number, arch in enumerate(self.request.archs):
+            name = arch.replace("_", "").upper()
+            if name not in known:
+                archs = [f"sm_{one[2:]}" for one in known if one.startswith("SM")]
+                raise RefusedError("arch", arch=arch, known=archs)
+            config.set_compute_capability(known[name], number)
+
+    def _set_host(self, config: Any) -> None:
+        """Set what only a target that builds for the GPU of this machine knows."""
+        levels = self.trt.HardwareCompatibilityLevel
+        name = self.request.options["hardware_compatibility"].upper()
+        name = name.replace("+", "_PLUS").replace("-", "_")
+        config.hardware_compatibility_level = levels.__members__[name]
+        if self.request.timing_cache is not None:
+            file = Path(self.request.timing_cache)
+            content = file.read_bytes() if file.is_file() else b""
+            # A cache of another version or GPU is refused; the build then starts an empty one.
+            if not config.set_timing_cache(config.create_timing_cache(content), False):
+                config.set_timing_cache(config.create_timing_cache(b""), False)
+
+    def _add_profiles(self, builder: Any, network: Any, config: Any) -> None:
+        inputs = [network.get_input(number) for number in range(network.num_inputs)]
+        for shapes in self.request.profiles:
+            profile = builder.create_optimization_profile()
+            for tensor in inputs:
+                one = shapes[tensor.name]
+                # An input that is a size bounds its values, since shapes follow from them.
+                bound = profile.set_shape_input if tensor.is_shape_tensor else profile.set_shape
+                bound(tensor.name, one.minimum, one.optimum, one.maximum)
+            if not profile or config.add_optimization_profile(profile) < 0:
+                raise RefusedError("profile", text=self._last_error())
+
+    def _save_timing_cache(self, config: Any) -> None:
+        if self.request.timing_cache is None:
+            return
+        content = bytes(memoryview(config.get_timing_cache().serialize()))
+        write_file(Path(self.request.timing_cache), content)
+
+    def _report(self, plan: Any) -> Any:
+        """Load the plan and return what the engine inspector says of its layers."""
+        if not self.request.report:
+            return None
+        engine = self.trt.Runtime(self.logger).deserialize_cuda_engine(plan)
+        if engine is None:
+            raise RefusedError("load", text=self._last_error())
+        inspector = engine.create_engine_inspector()
+        form = self.trt.LayerInformationFormat.JSON
+        return json.loads(inspector.get_engine_information(form))
+
+    def _last_error(self) -> str:
+        return self.errors[-1] if self.errors else "TensorRT says nothing"
+
+
+def _make_logger(trt: Any, errors: list[str]) -> Any:
+    class Log(trt.ILogger):  # type: ignore[misc]  # the module is known only now
+        def __init__(self) -> None:
+            trt.ILogger.__init__(self)
+
+        def log(self, severity: Any, message: str) -> None:
+            if severity == trt.ILogger.ERROR:
+                errors.append(message)
+
+    return Log()
+
+
+if __name__ == "__main__":
+    main()

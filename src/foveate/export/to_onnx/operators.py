@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Our operators in ONNX: their schemas, how the exporter writes them, and their function bodies.
+
+A node carries `plugin_namespace` and `plugin_version`, by which TensorRT prefers a plugin of this
+name to the body, and takes the body where there is no plugin. Names must be unknown to TensorRT,
+which matches by name and ignores the domain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import ceil
+from typing import Any
+
+import onnx
+from onnx import defs, helper
+from onnxscript.values import Op, Opset
+
+from foveate.export.to_onnx.function_bodies.bilinear_upsample import bilinear_upsample_body
+from foveate.export.to_onnx.function_bodies.paste_windows import paste_windows_body
+from foveate.export.to_onnx.function_bodies.roi_max_pool import roi_max_pool_body
+from foveate.models.bilinear_upsample import OPERATOR as BILINEAR_UPSAMPLE
+from foveate.models.paste_windows import OPERATOR as PASTE_WINDOWS
+from foveate.models.roi_max_pool import OPERATOR as ROI_MAX_POOL
+
+DOMAIN = "foveate"
+VERSION = 1
+ROUNDINGS = ("caffe", "v2")
+"""A node's attribute `rounding` is an index of this."""
+
+LARGEST_FULL_TABLE = 128
+"""Side in cells up to which windows of all powers of two are tabulated, beyond it every second."""
+
+MANY_CHANNELS, PARTS = 256, 8
+"""From so many channels on, ROI pooling takes them in so many parts, which saves memory."""
+
+_FLOATS = ["tensor(float)", "tensor(float16)", "tensor(bfloat16)"]
+
+
+def translation_table() -> dict[Callable[..., Any], Callable[..., Any]]:
+    """Say how `torch.onnx.export` writes each of our PyTorch operators."""
+    return {
+        ROI_MAX_POOL: _roi_max_pool_node,
+        BILINEAR_UPSAMPLE: _bilinear_upsample_node,
+        PASTE_WINDOWS: _paste_windows_node,
+    }
+
+
+def attach_bodies(model: onnx.ModelProto, long_side: int) -> None:
+    """Give each operator of ours that the model uses its function body.
+
+    ROI pooling has a body, an overload of the function, for each kind of map and of attributes.
+
+    Args:
+        model: changed in place.
+        long_side: bound of the longer side of the image that regions are of, in pixels.
+    """
+    ours = [node for node in model.graph.node if node.domain == DOMAIN]
+    channels = {
+        value.name: value.type.tensor_type.shape.dim[1].dim_value
+        for value in model.graph.input
+        if len(value.type.tensor_type.shape.dim) > 1
+    }
+    bodies = {}
+    for node in ours:
+        if node.op_type == "RoiMaxPool2d":
+            body = _roi_max_pool_body(node, long_side, channels.get(node.input[0], 1))
+            node.overload = body.overload
+            bodies[body.overload] = body
+    model.functions.extend(bodies.values())
+    modes = {len(node.input) > 1 for node in ours if node.op_type == "BilinearUpsample2d"}
+    if modes:
+        # A runtime may know a function by its name alone, so a file has nodes of one mode only.
+        (windows,) = modes
+        model.functions.append(paste_windows_body() if windows else bilinear_upsample_body())
+
+
+def _roi_max_pool_body(node: onnx.NodeProto, long_side: int, channels: int) -> onnx.FunctionProto:
+    """Choose the body for a node and the size and channels of the maps that it gets."""
+    attributes = {one.name: helper.get_attribute_value(one) for one in node.attribute}
+    side = ceil(long_side * attributes["spatial_scale"])
+    rows, columns = attributes["pooled_shape"]
+    rounding = ROUNDINGS[attributes["rounding"]]
+    radix = 4 if side > LARGEST_FULL_TABLE else 2
+    parts = PARTS if channels >= MANY_CHANNELS else 1
+    return roi_max_pool_body(
+        side,
+        (rows, columns),
+        rounding,
+        radix=radix,
+        parts=parts,
+        overload=f"{rounding}_{rows}x{columns}_side_{side}_radix_{radix}_parts_{parts}",
+    )
+
+
+def _schema(
+    name: str,
+    inputs: dict[str, str],
+    outputs: dict[str, str],
+    attributes: dict[str, defs.OpSchema.AttrType],
+) -> defs.OpSchema:
+    """Describe one form of an operator, for the exporter alone: a registered one could have no modes."""
+    text = defs.OpSchema.AttrType.STRING
+    types = {**attributes, "plugin_namespace": text, "plugin_version": text}
+    return defs.OpSchema(
+        name,
+        DOMAIN,
+        VERSION,
+        inputs=[defs.OpSchema.FormalParameter(key, kind) for key, kind in inputs.items()],
+        outputs=[defs.OpSchema.FormalParameter(key, kind) for key, kind in outputs.items()],
+        type_constraints=[("T", _FLOATS, "Any float.")],
+        attributes=[defs.OpSchema.Attribute(key, kind) for key, kind in types.items()],
+    )
+
+
+_POOL = _schema(
+    "RoiMaxPool2d",
+    {"features": "T", "rois": "tensor(float)"},
+    {"pooled": "T"},
+    {
+        "pooled_shape": defs.OpSchema.AttrType.INTS,
+        "spatial_scale": defs.OpSchema.AttrType.FLOAT,
+        "rounding": defs.OpSchema.AttrType.INT,
+    },
+)
+_MAP = _schema(
+    "BilinearUpsample2d",
+    {"x": "T"},
+    {"y": "T"},
+    {"scale": defs.OpSchema.AttrType.INT, "mode": defs.OpSchema.AttrType.STRING},
+)
+_WINDOWS = _schema(
+    "BilinearUpsample2d",
+    {
+        "logits": "T",
+        "geometry": "tensor(float)",
+        "size": "tensor(int64)",
+        "size_as_shape": "tensor(int64)",
+    },
+    {"bits": "tensor(int32)", "areas": "tensor(int32)", "boxes": "tensor(float)"},
+    {
+        "threshold": defs.OpSchema.AttrType.FLOAT,
+        "mode": defs.OpSchema.AttrType.STRING,
+        "tensorrt_plugin_shape_input_indices": defs.OpSchema.AttrType.INTS,
+    },
+)
+
+
+def _roi_max_pool_node(
+    features: Any, rois: Any, output_side: int, spatial_scale: float, rounding: str
+) -> Any:
+    return _node(
+        _POOL,
+        features,
+        rois,
+        pooled_shape=[output_side, output_side],
+        spatial_scale=spatial_scale,
+        rounding=ROUNDINGS.index(rounding),
+    )
+
+
+def _bilinear_upsample_node(x: Any, scale: int) -> Any:
+    return _node(_MAP, x, scale=scale, mode="half_pixel")
+
+
+def _paste_windows_node(logits: Any, geometry: Any, size: Any, threshold: float) -> Any:
+    return _node(
+        _WINDOWS,
+        logits,
+        geometry,
+        size,
+        size,
+        threshold=threshold,
+        mode="windows",
+        # A plugin knows the values of an input either on the host, where shapes follow from them,
+        # or on the device, where the kernel clips at the width.
+        tensorrt_plugin_shape_input_indices=[3],
+    )
+
+
+def _node(schema: defs.OpSchema, *inputs: Any, **attributes: Any) -> Any:
+    write = Op(Opset(DOMAIN, VERSION), schema.name, schema)
+    return write(*inputs, **attributes, plugin_namespace=DOMAIN, plugin_version=str(VERSION))

@@ -1,0 +1,252 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a stage of the cascade computes, and no more: the modules that export traces."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil
+
+import torch
+from torch import Tensor, nn
+
+from foveate.models.checkpoint import Cascade
+from foveate.models.deepmask import STRIDE, DeepMask
+from foveate.models.multipathnet import MultiPathNet
+from foveate.models.normalisation import Normalisation
+from foveate.models.paste_windows import PasteWindows
+from foveate.models.sharpmask import SKIP_STRIDES, SharpMask
+
+Axes = dict[int, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """A module with the contract of its inputs and outputs.
+
+    Attributes:
+        name: the stage's name in the bundle.
+        module: takes the inputs and gives the outputs in order.
+        inputs: name -> an example, of any size that the dynamic axes allow.
+        dynamic: input -> axis -> name of the dimension that varies; an output too, if its length
+            follows from a value and not from a length.
+        multiples: dimension -> the number that it is always a multiple of.
+        outputs: names.
+        long_side: bound of the longer side, in pixels, of the image that regions are of.
+    """
+
+    name: str
+    module: nn.Module
+    inputs: dict[str, Tensor]
+    dynamic: dict[str, Axes]
+    multiples: dict[str, int]
+    outputs: tuple[str, ...]
+    long_side: int = 0
+
+
+class _SharpMaskPropose(nn.Module):
+    def __init__(self, network: SharpMask):
+        super().__init__()
+        self.network = network
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        scores, vectors, horizontals = self.network(image)
+        return scores, vectors, *horizontals
+
+
+class _SharpMaskRefine(nn.Module):
+    def __init__(self, network: SharpMask):
+        super().__init__()
+        self.network = network
+
+    def forward(
+        self,
+        vectors: Tensor,
+        horizontal_1: Tensor,
+        horizontal_2: Tensor,
+        horizontal_3: Tensor,
+        horizontal_4: Tensor,
+    ) -> Tensor:
+        windows = (horizontal_1, horizontal_2, horizontal_3, horizontal_4)
+        return self.network.refine(vectors, windows)
+
+
+class _DeepMaskRefine(nn.Module):
+    def __init__(self, network: DeepMask):
+        super().__init__()
+        self.network = network
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        return self.network.masks(vectors)
+
+
+class _Features(nn.Module):
+    """The trunk of the classifier, on an image that was normalised for the proposal network."""
+
+    def __init__(self, network: MultiPathNet, given: Normalisation):
+        super().__init__()
+        self.network = network
+        wanted = network.trunk.normalisation
+        self.swaps = wanted.order != given.order
+        # ((x std + mean) - mean') / std' in one multiplication and one addition.
+        channels = list(zip(_in_order(given, wanted.order), _triples(wanted), strict=True))
+        factor = [std / other_std for (_, std), (_, other_std) in channels]
+        offset = [(mean - other) / std for (mean, _), (other, std) in channels]
+        self.changes = factor != [1.0] * 3 or offset != [0.0] * 3
+        self.register_buffer("factor", torch.tensor(factor)[:, None, None], persistent=False)
+        self.register_buffer("offset", torch.tensor(offset)[:, None, None], persistent=False)
+        self.factor: Tensor
+        self.offset: Tensor
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        if self.swaps:
+            image = image.flip(1)
+        if self.changes:
+            image = image * self.factor + self.offset
+        return tuple(self.network.features(image).values())
+
+
+def _triples(normalisation: Normalisation) -> list[tuple[float, float]]:
+    return list(zip(normalisation.mean, normalisation.std, strict=True))
+
+
+def _in_order(normalisation: Normalisation, order: str) -> list[tuple[float, float]]:
+    triples = _triples(normalisation)
+    return triples if normalisation.order == order else triples[::-1]
+
+
+class _Classify(nn.Module):
+    def __init__(self, network: MultiPathNet):
+        super().__init__()
+        self.network = network
+
+    def forward(self, *maps_and_boxes: Tensor) -> tuple[Tensor, Tensor]:
+        *maps, boxes = maps_and_boxes
+        features = dict(zip(self.network.strides, maps, strict=True))
+        probabilities, deltas = self.network(features, boxes)
+        return probabilities, deltas
+
+
+def cascade_stages(cascade: Cascade, *, long_side: int = 1024) -> list[Stage]:
+    """Split a cascade into all stages of its bundle; `long_side` as in `detection_stages`."""
+    stages = proposal_stages(cascade.proposals)
+    if cascade.classifier is not None:
+        given = deepmask_of(cascade.proposals).trunk.normalisation
+        stages += detection_stages(cascade.classifier, given, long_side=long_side)
+    return stages
+
+
+def deepmask_of(network: DeepMask | SharpMask) -> DeepMask:
+    """Return the DeepMask that a SharpMask refines, or the network itself."""
+    return network.deepmask if isinstance(network, SharpMask) else network
+
+
+def proposal_stages(network: DeepMask | SharpMask) -> list[Stage]:
+    """Split a proposal network into `propose` and `refine`."""
+    deepmask = deepmask_of(network)
+    window = deepmask.window
+    image = torch.zeros(1, 3, window + 2 * STRIDE, window + 4 * STRIDE)
+    propose = Stage(
+        name="propose",
+        module=_SharpMaskPropose(network) if isinstance(network, SharpMask) else deepmask,
+        inputs={"image": image},
+        dynamic={"image": {2: "height", 3: "width"}},
+        multiples={"height": STRIDE, "width": STRIDE},
+        outputs=("scores", "vectors"),
+    )
+    vectors = torch.zeros(3, deepmask.embed.out_channels)
+    if not isinstance(network, SharpMask):
+        refine = Stage(
+            name="refine",
+            module=_DeepMaskRefine(network),
+            inputs={"vectors": vectors},
+            dynamic={"vectors": {0: "windows"}},
+            multiples={},
+            outputs=("logits",),
+        )
+        return [propose, refine]
+    names = tuple(f"horizontal_{i + 1}" for i in range(len(SKIP_STRIDES)))
+    propose = Stage(**{**vars(propose), "outputs": (*propose.outputs, *names)})
+    horizontals = {
+        name: torch.zeros(3, module.outputs, side, side)
+        for name, module, side in zip(
+            names, network.coarse_to_fine, (window // s for s in SKIP_STRIDES), strict=True
+        )
+    }
+    refine = Stage(
+        name="refine",
+        module=_SharpMaskRefine(network),
+        inputs={"vectors": vectors, **horizontals},
+        dynamic={name: {0: "windows"} for name in ("vectors", *names)},
+        multiples={},
+        outputs=("logits",),
+    )
+    return [propose, refine]
+
+
+def paste_stage(mask_side: int, threshold: float) -> Stage:
+    """Return the optional stage `paste`: masks of refine as bits of the image.
+
+    Args:
+        mask_side: of the masks that refine returns.
+        threshold: a pixel is foreground if its resampled logit is larger.
+    """
+    side = float(mask_side)
+    return Stage(
+        name="paste",
+        module=PasteWindows(threshold),
+        inputs={
+            "logits": torch.zeros(3, mask_side, mask_side),
+            "geometry": torch.tensor([[8.0, 8.0, side, side]] * 3),
+            "size": torch.tensor([48, 64]),
+        },
+        dynamic={
+            "logits": {0: "windows"},
+            "geometry": {0: "windows"},
+            "bits": {1: "image_height", 2: "image_words"},
+        },
+        multiples={},
+        outputs=("bits", "areas", "boxes"),
+    )
+
+
+def detection_stages(
+    network: MultiPathNet, given: Normalisation, *, long_side: int = 1024
+) -> list[Stage]:
+    """Split MultiPathNet into `features` and `classify`.
+
+    Args:
+        network: in evaluation mode.
+        given: how the image that `features` gets was normalised.
+        long_side: bound of that image's longer side.
+    """
+    strides = network.strides
+    last = strides[-1]
+    image = torch.zeros(1, 3, 4 * last, 5 * last)
+    module = _Features(network, given)
+    with torch.inference_mode():
+        maps = module(image)
+    examples = {
+        f"map_{stride}": torch.zeros(found.shape)
+        for stride, found in zip(strides, maps, strict=True)
+    }
+    features = Stage(
+        name="features",
+        module=module,
+        inputs={"image": image},
+        dynamic={"image": {2: "height", 3: "width"}},
+        multiples={"height": last, "width": last},
+        outputs=tuple(examples),
+    )
+    classify = Stage(
+        name="classify",
+        module=_Classify(network),
+        inputs={**examples, "boxes": torch.tensor([[8.0, 8.0, 50.0, 60.0]] * 3)},
+        dynamic={
+            **{name: {2: f"height_{name[4:]}", 3: f"width_{name[4:]}"} for name in examples},
+            "boxes": {0: "boxes"},
+        },
+        multiples={},
+        outputs=("probabilities", "deltas"),
+        long_side=last * ceil(long_side / last),
+    )
+    return [features, classify]

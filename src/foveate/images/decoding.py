@@ -1,0 +1,243 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Decoding opened files: the content of a file becomes (H, W, 3) uint8 RGB, upright.
+
+NOTE: Pillow reads all headers, and decodes all formats but two. Where JPEG data stop early or are
+damaged, libjpeg goes on with grey and counts a warning, which Pillow does not pass on. simplejpeg
+reports it, so it decodes JPEG. Of a WebP, Pillow holds several canvases (16 bytes a pixel in all),
+so OpenCV decodes those that do not move, after Pillow has found their headers sound.
+"""
+
+from __future__ import annotations
+
+import io
+import itertools
+from collections.abc import Callable
+from typing import BinaryIO, cast
+
+import cv2
+import numpy as np
+import simplejpeg
+from PIL import Image, ImageFile
+from PIL.AvifImagePlugin import AvifImageFile
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.GifImagePlugin import GifImageFile
+from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.PpmImagePlugin import PpmImageFile
+from PIL.TiffImagePlugin import TiffImageFile
+from PIL.WebPImagePlugin import WebPImageFile
+
+from foveate.arrays import Array, UInt8Array
+from foveate.errors import InputError
+
+__all__ = ["MAX_PIXELS", "SUFFIXES", "decode"]
+
+MAX_PIXELS = 1 << 28  # 0.8 GB as RGB; a small file can claim far more
+
+# What photographs come in. Pillow reads more, such as EPS, for which it starts Ghostscript.
+_READERS: tuple[type[ImageFile.ImageFile], ...] = (
+    JpegImageFile,
+    PngImageFile,
+    WebPImageFile,
+    TiffImageFile,
+    GifImageFile,
+    BmpImageFile,
+    PpmImageFile,
+    Jpeg2KImageFile,
+    AvifImageFile,
+)
+SUFFIXES = frozenset(
+    [suffix for suffix, name in Image.EXTENSION.items() if name in {r.format for r in _READERS}]
+    + [".dib", ".mpo", ".pjpeg"]
+)
+_SIGNS = np.array([0, 128, 128], np.uint8)
+_FLIPS = {2: 1, 3: -1, 4: 0, 6: 1, 7: -1, 8: 0}  # OpenCV's codes; from 5 on after a transposition
+_HARMLESS = ("Invalid SOS parameters", "Warning: unknown JFIF", "Unknown Adobe color transform")
+_TILE = 1 << 17  # pixels: what a conversion holds beside the image stays below 4 MB
+
+
+def decode(file: BinaryIO) -> UInt8Array:
+    """Decode an opened file, which must allow seeking.
+
+    Raises:
+        InputError: It is of no format that is read, has more than `MAX_PIXELS`, is damaged or cut
+            off. The text does not name the file.
+    """
+    try:
+        reader = _reader(file)
+        if reader is None:
+            raise InputError(
+                "the file is no image that can be decoded", remedy="convert it to JPEG or PNG"
+            )
+        if reader is JpegImageFile:
+            return _decode_jpeg(file)
+        opened = reader(file)
+        _check_size(*opened.size)
+        if isinstance(opened, WebPImageFile) and opened.n_frames == 1:
+            orientation = _orientation(opened.getexif)
+            del opened  # with its canvases
+            image = _decode_webp(file)
+        else:
+            image = _decode_other(file, opened)
+            orientation = _orientation(opened.getexif)  # PNG may say it after the pixels
+            del opened
+        return _upright(image, orientation)
+    except InputError:
+        raise
+    except Exception as error:
+        what, remedy = "the image is damaged or cut off", "copy or download the file again"
+        if isinstance(error, Image.DecompressionBombError):
+            what, remedy = "the image has more pixels than are accepted", "make it smaller"
+        elif isinstance(error, MemoryError):
+            what, remedy = "there is not enough memory for the image", "make it smaller"
+        raise InputError(what, remedy=remedy) from error
+
+
+def _reader(file: BinaryIO) -> type[ImageFile.ImageFile] | None:
+    """Find the format by the first bytes. `Image.open` would apply Pillow's own limit of pixels."""
+    prefix = file.read(16)
+    file.seek(0)
+    for reader in _READERS:
+        _, accept = Image.OPEN[str(reader.format)]
+        if accept is not None and accept(prefix) is True:
+            return reader
+    return None
+
+
+def _check_size(width: int, height: int) -> None:
+    if width * height > MAX_PIXELS:
+        raise InputError(
+            f"the image has {width} x {height} pixels, more than the {MAX_PIXELS >> 20} "
+            "million that are accepted",
+            remedy="make it smaller",
+        )
+
+
+def _orientation(read_exif: Callable[[], Image.Exif]) -> int:
+    """Return the EXIF orientation, 1 to 8; 1 if there is none that Pillow can read."""
+    try:
+        value: object = read_exif().get(0x0112)
+    except Exception:  # noqa: BLE001 - the pixels may be good, whatever Pillow raises on their EXIF
+        return 1
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def _upright(image: UInt8Array, orientation: int) -> UInt8Array:
+    if orientation >= 5:
+        image = cast("UInt8Array", cv2.transpose(image))
+    if orientation in _FLIPS:
+        cv2.flip(image, _FLIPS[orientation], dst=image)
+    return image
+
+
+def _decode_jpeg(file: BinaryIO) -> UInt8Array:
+    file.seek(0)
+    data = file.read()
+    height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
+    _check_size(width, height)
+    space = "CMYK" if colours in ("CMYK", "YCCK") else "RGB"
+    try:
+        image = simplejpeg.decode_jpeg(data, space)
+    except ValueError as error:
+        if not str(error).startswith(_HARMLESS):
+            raise
+        image = simplejpeg.decode_jpeg(data, space, strict=False)
+    if space == "CMYK":
+        np.subtract(255, image, out=image)  # Adobe stores ink inverted, and so do all others
+        image = _rgb(Image.frombuffer(space, (width, height), image, "raw", space, 0, 1))
+    return _upright(image, _orientation(lambda: JpegImageFile(io.BytesIO(data)).getexif()))
+
+
+def _decode_webp(file: BinaryIO) -> UInt8Array:
+    file.seek(0)
+    image = cv2.imdecode(np.frombuffer(file.read(), np.uint8), cv2.IMREAD_UNCHANGED)
+    if image is None:
+        raise OSError
+    height, width, channels = image.shape
+    _check_size(width, height)
+    if channels == 4:
+        bgra = Image.frombuffer("RGBA", (width, height), image, "raw", "RGBA", 0, 1)
+        image = _rgb(bgra)  # all colours are blended alike
+        del bgra
+    return cast("UInt8Array", cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image))
+
+
+def _decode_other(file: BinaryIO, opened: ImageFile.ImageFile) -> UInt8Array:
+    _scale_transparency(opened)
+    if isinstance(opened, TiffImageFile):  # which would apply Pillow's own limit of pixels
+        sizes = np.array([tile[1] for tile in opened.tile])
+        opened.im = Image.new(opened.mode, (*sizes[:, 2:].max(0).tolist(),), None).im
+    if isinstance(opened, PngImageFile):
+        _load_png(file, opened)
+    else:
+        opened.load()
+    _check_size(*opened.size)
+    return _rgb(opened)
+
+
+def _load_png(file: BinaryIO, opened: PngImageFile) -> None:
+    """Load a PNG; OSError if its data end well but before the last row, or if its end is missing.
+
+    Pillow leaves missing rows as they were, so the last two are noise beforehand. One of them is
+    what a PNG ends with, interlaced or not. Then Pillow reads up to the end, or to the next frame.
+    """
+    width, height = opened.size
+    last = (0, max(0, height - 2), width, height)
+    noise = Image.effect_noise((width, last[3] - last[1]), 100).convert(opened.mode)
+    canvas = Image.new(opened.mode, opened.size, None)
+    canvas.paste(noise, last)
+    opened.im = canvas.im
+    opened.load()
+    same = np.asarray(opened.crop(last)) == np.asarray(noise)
+    if width >= 64 and same.reshape(len(same), -1).all(1).any():  # a short row may be so by chance
+        raise OSError
+    file.seek(-4, io.SEEK_CUR)
+    if file.read(4) not in (b"IEND", b"fcTL"):
+        raise OSError
+
+
+def _scale_transparency(opened: ImageFile.ImageFile) -> None:
+    """Give the transparent colour of a PNG the scale that Pillow gives the pixels."""
+    colour = opened.info.get("transparency")
+    if colour is None or not isinstance(opened, PngImageFile):
+        return
+    stored = opened.tile[0][3]
+    if stored == "RGB;16B":
+        opened.info["transparency"] = tuple(value >> 8 for value in colour)
+    elif stored in ("L;2", "L;4"):
+        opened.info["transparency"] = colour * (85 if stored == "L;2" else 17)
+
+
+def _rgb(opened: Image.Image) -> UInt8Array:
+    """Convert a decoded opened tile by tile, so that nothing else is as large as the result."""
+    width, height = opened.size
+    columns = min(width, _TILE)
+    rows = _TILE // columns
+    image = np.empty((height, width, 3), np.uint8)
+    for top, left in itertools.product(range(0, height, rows), range(0, width, columns)):
+        right, bottom = min(left + columns, width), min(top + rows, height)
+        tile = opened.crop((left, top, right, bottom))
+        image[top:bottom, left:right] = _tile(tile, opened.format)
+    return image
+
+
+def _tile(tile: Image.Image, kind: str | None) -> Array:
+    """Convert a tile of any mode to (H, W, 3), or to (H, W, 1) if it is grey."""
+    if tile.mode.startswith("I;16") or (tile.mode == "I" and kind == "PPM"):
+        grey = np.asarray(tile)[..., None]
+        return np.where(grey == tile.info.get("transparency"), 255, grey >> 8)
+    if tile.mode in ("I", "F"):
+        raise InputError(
+            "the pixels are numbers of 32 bits, whose range is not known",
+            remedy="convert it to 8 or 16 bits",
+        )
+    if tile.mode == "LAB":  # Pillow keeps a and b as signed bytes, OpenCV with 128 added
+        return cast("Array", cv2.cvtColor(np.asarray(tile) ^ _SIGNS, cv2.COLOR_LAB2RGB))
+    if not tile.has_transparency_data:
+        return np.asarray(tile.convert("RGB"))
+    if tile.mode == "La":
+        tile = tile.convert("LA")
+    stored = np.asarray(tile.convert("RGBA"))
+    alpha = stored[..., 3:].astype(np.uint16)
+    return (stored[..., :3] * alpha + 255 * (255 - alpha) + 127) // 255

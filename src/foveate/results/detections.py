@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What was found in an image, and its conversions.
+
+Coordinates are continuous pixels of the input image; right and bottom are exclusive.
+"""
+
+from __future__ import annotations
+
+import operator
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, overload
+
+import numpy as np
+
+from foveate.results.masks import Masks, checked_index
+
+if TYPE_CHECKING:
+    from foveate.arrays import Array, BoolArray, Float32Array, Int64Array, UInt8Array
+
+__all__ = ["Detection", "Detections", "Masks", "Proposal", "Proposals"]
+
+
+@dataclass(frozen=True, eq=False)
+class Proposal:
+    """One object without a name: ``box`` (4,) xyxy bounds its mask; ``score`` is 0 to 1."""
+
+    box: Float32Array
+    score: float
+    _masks: Masks
+
+    @property
+    def mask(self) -> BoolArray:
+        """The mask, (H, W)."""
+        return self._masks[0]
+
+    def __repr__(self) -> str:
+        return f"Proposal(score={self.score:.3f}, box={_corners(self.box)})"
+
+
+@dataclass(frozen=True, eq=False)
+class Detection(Proposal):
+    """One object: ``box`` (4,) xyxy, calibrated ``score``, ``label`` from 0, and its ``name``."""
+
+    label: int
+    name: str
+
+    def __repr__(self) -> str:
+        return f"Detection({self.name!r}, score={self.score:.3f}, box={_corners(self.box)})"
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Proposals:
+    """The objects of an image before they are named, best first.
+
+    Indexing with an integer gives one :class:`Proposal`; with a slice, or a list or 1-D array of
+    integers or bools, fewer proposals.
+
+    Args:
+        boxes: (N, 4) float32 xyxy, which bound the masks.
+        scores: (N,) float32, 0 to 1.
+        masks: N masks.
+    """
+
+    boxes: Float32Array
+    scores: Float32Array
+    masks: Masks
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def __iter__(self) -> Iterator[Proposal]:
+        return (self[index] for index in range(len(self)))
+
+    @overload
+    def __getitem__(self, index: int) -> Proposal: ...
+
+    @overload
+    def __getitem__(self, index: slice | Array | Sequence[int]) -> Proposals: ...
+
+    def __getitem__(self, index: int | slice | Array | Sequence[int]) -> Proposal | Proposals:
+        index = checked_index(index)
+        if isinstance(index, int):
+            one = self.masks[_one(index)]
+            return Proposal(self.boxes[index], float(self.scores[index]), one)
+        return Proposals(
+            boxes=self.boxes[index], scores=self.scores[index], masks=self.masks[index]
+        )
+
+    def to_coco(self, image_id: int) -> list[dict[str, Any]]:
+        """Return COCO results of one category, 1."""
+        labels = np.zeros(len(self), np.int64)
+        return _coco(image_id, self.boxes, self.scores, labels, self.masks)
+
+    def draw(self, image: Array | str | os.PathLike[str]) -> UInt8Array:
+        """Return a copy of the image with the proposals drawn on it; see ``Detections.draw``."""
+        from foveate.results.drawing import draw  # noqa: PLC0415 - only who draws pays for the import
+
+        return draw(image, self.boxes, self.masks, [f"{score:.2f}" for score in self.scores])
+
+    def __repr__(self) -> str:
+        _, height, width = self.masks.shape
+        return f"Proposals({len(self)} in {width} x {height})"
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Detections:
+    """The objects of an image, best first.
+
+    Indexing with an integer gives one :class:`Detection`; with a slice, or a list or 1-D array of
+    integers or bools, fewer detections.
+
+    Args:
+        boxes: (N, 4) float32 xyxy, regressed: they need not bound the masks.
+        scores: (N,) float32, calibrated: of many detections with score s, about s are right.
+        labels: (N,) int64, index into ``class_names``.
+        class_names: All classes that could have been found.
+        masks: N masks, those of the proposals, unchanged.
+        proposals: (N,) int64: rank, among what `Pipeline.propose` gives, of the proposal that each
+            detection comes from.
+    """
+
+    boxes: Float32Array
+    scores: Float32Array
+    labels: Int64Array
+    class_names: tuple[str, ...]
+    masks: Masks
+    proposals: Int64Array
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def __iter__(self) -> Iterator[Detection]:
+        return (self[index] for index in range(len(self)))
+
+    @overload
+    def __getitem__(self, index: int) -> Detection: ...
+
+    @overload
+    def __getitem__(self, index: slice | Array | Sequence[int]) -> Detections: ...
+
+    def __getitem__(self, index: int | slice | Array | Sequence[int]) -> Detection | Detections:
+        index = checked_index(index)
+        if isinstance(index, int):
+            label, one = int(self.labels[index]), self.masks[_one(index)]
+            name, score = self.class_names[label], float(self.scores[index])
+            return Detection(self.boxes[index], score, one, label, name)
+        return Detections(
+            boxes=self.boxes[index],
+            scores=self.scores[index],
+            labels=self.labels[index],
+            class_names=self.class_names,
+            masks=self.masks[index],
+            proposals=self.proposals[index],
+        )
+
+    @property
+    def names(self) -> list[str]:
+        """The class name of each detection."""
+        return [self.class_names[label] for label in self.labels]
+
+    def to_coco(self, image_id: int) -> list[dict[str, Any]]:
+        """Return COCO results: ``category_id`` from 1, ``bbox`` as x, y, width, height, and RLE."""
+        return _coco(image_id, self.boxes, self.scores, self.labels, self.masks)
+
+    def draw(self, image: Array | str | os.PathLike[str]) -> UInt8Array:
+        """Return a copy of the image with masks, outlines and labels drawn on it.
+
+        Args:
+            image: The image that was searched: a file, or (H, W, 3) uint8 RGB.
+
+        Returns:
+            (H, W, 3) uint8 RGB.
+        """
+        from foveate.results.drawing import draw  # noqa: PLC0415 - only who draws pays for the import
+
+        texts = [f"{one.name} {one.score:.2f}" for one in self]
+        return draw(image, self.boxes, self.masks, texts)
+
+    def __repr__(self) -> str:
+        _, height, width = self.masks.shape
+        some = ", ".join(f"{one.name} {one.score:.2f}" for one in self[:5])
+        more = ", ..." if len(self) > 5 else ""
+        return f"Detections({len(self)} in {width} x {height}: {some}{more})"
+
+
+def _one(index: int) -> Array:
+    return np.array([index])
+
+
+def _corners(box: Float32Array) -> tuple[float, ...]:
+    return tuple(round(float(value), 1) for value in box)
+
+
+def _coco(
+    image_id: int, boxes: Float32Array, scores: Float32Array, labels: Int64Array, masks: Masks
+) -> list[dict[str, Any]]:
+    number = operator.index(image_id)  # JSON knows no integers of NumPy
+    sizes = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
+    rows = zip(sizes.tolist(), scores.tolist(), labels.tolist(), masks.rle(), strict=True)
+    return [
+        {
+            "image_id": number,
+            "category_id": label + 1,
+            "bbox": [round(value, 3) for value in box],
+            "score": score,
+            "segmentation": code,
+        }
+        for box, score, label, code in rows
+    ]

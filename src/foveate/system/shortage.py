@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Telling what the system is short of, in whichever library's words."""
+
+from __future__ import annotations
+
+import errno
+
+from foveate.errors import BackendError
+
+__all__ = ["shortage"]
+
+_MEMORY = (
+    "std::bad_alloc",
+    "bad allocation",
+    "allocate memory",
+    "failed to map segment",
+    "insufficient memory",
+    "can't start new thread",
+    "resource temporarily unavailable",
+)
+_FILES = ("system error number 24", "too many open files")
+
+
+def shortage(error: BaseException | None) -> BackendError | None:
+    """Return what to say if an error, or one that caused it, means that memory or files ran out."""
+    while error is not None:
+        number, text = getattr(error, "errno", None), str(error).lower()
+        if isinstance(error, MemoryError) or number == errno.ENOMEM or _any(_MEMORY, text):
+            return BackendError(
+                "there is not enough memory",
+                remedy="free some or raise its limit, or ask for less: smaller images, a lower "
+                "--top-k, fewer --threads",
+            )
+        if number == errno.EMFILE or _any(_FILES, text):
+            return BackendError("too many files are open", remedy="raise the limit: ulimit -n 1024")
+        error = error.__cause__
+    return None
+
+
+def _any(words: tuple[str, ...], text: str) -> bool:
+    return any(word in text for word in words)

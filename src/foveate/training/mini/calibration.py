@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Calibration: make a detection's score the share of such detections that are right.
+
+Platt, "Probabilistic Outputs for Support Vector Machines" (1999): a logistic regression, here on
+two numbers of a detection, the log-odds of its class and the objectness of its proposal.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+from numpy.typing import NDArray
+from pycocotools import mask as coco_mask
+
+import foveate
+from foveate.datasets import CocoDataset
+from foveate.export.to_onnx.bundle_export import ExportOptions, export_bundle
+from foveate.models.checkpoint import Cascade, load_checkpoint, save_checkpoint
+
+RIGHT_IOU = 0.5
+"""Mask IoU from which a detection of the right class counts as right."""
+
+LEAST_RIGHT = 10
+"""Detections that must be right, and wrong, for three coefficients to be fitted to them."""
+
+_IDENTITY = (0.0, 1.0, 0.0)
+_LEAST_SCORE = 0.01
+
+Progress = Callable[[int, int], None]
+
+_log = logging.getLogger(__name__)
+
+
+def calibrate(
+    checkpoint: Path,
+    dataset: CocoDataset,
+    options: ExportOptions | None = None,
+    progress: Progress | None = None,
+    images: int | None = None,
+) -> tuple[float, ...]:
+    """Fit the calibration of a checkpoint and write it back; what was done so is not done again.
+
+    With fewer than `LEAST_RIGHT` detections that are right, or wrong, the calibration stays as it
+    is, and a line is logged.
+
+    Args:
+        checkpoint: a whole cascade.
+        dataset: images that were not trained on.
+        options: how the cascade will be exported; scores depend on it.
+        progress: called with images done and their number.
+        images: only the first so many.
+
+    Returns:
+        (c0, c1, c2): score = sigmoid(c0 + c1 logit(probability) + c2 objectness logit).
+    """
+    cascade = load_checkpoint(checkpoint)
+    count = min(images or len(dataset), len(dataset))
+    notes = {"calibrated on": f"{count} images, {dataset.digest[:12]}"}
+    if notes.items() <= cascade.info.training.items():
+        return cascade.info.calibration
+    raw = replace(cascade.info, calibration=_IDENTITY)
+    with TemporaryDirectory() as scratch:
+        bundle = export_bundle(
+            Cascade(info=raw, proposals=cascade.proposals, classifier=cascade.classifier),
+            Path(scratch) / "bundle",
+            options,
+        )
+        pipeline = foveate.load(
+            bundle.root, options=foveate.PipelineOptions(score_threshold=_LEAST_SCORE)
+        )
+        inputs, right = _observe(pipeline, dataset, count, progress or _silent)
+    calibration = cascade.info.calibration
+    if LEAST_RIGHT <= right.sum() <= len(right) - LEAST_RIGHT:
+        calibration = tuple(fit_logistic(inputs, right).tolist())
+    else:
+        _log.warning(
+            "scores keep the calibration they began with: of %d detections in %d held-out images "
+            "%d are right, and %d right and wrong ones are needed to fit another",
+            len(right),
+            count,
+            right.sum(),
+            LEAST_RIGHT,
+        )
+    training = {**cascade.info.training, **notes}
+    info = replace(cascade.info, calibration=calibration, training=training)
+    save_checkpoint(checkpoint, replace(cascade, info=info))
+    return calibration
+
+
+def _silent(done: int, total: int) -> None:
+    """Report nothing."""
+
+
+def _observe(
+    pipeline: foveate.Pipeline, dataset: CocoDataset, count: int, progress: Progress
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Run the pipeline: (N, 3) rows of 1, class log-odds and objectness, and what was right."""
+    inputs, right = [np.zeros((0, 3))], [np.zeros(0, bool)]
+    for index in range(count):
+        image = dataset.image(index)
+        proposals = pipeline.propose(image)
+        progress(index + 1, count)
+        detections = pipeline(image)
+        objectness = _logit(proposals.scores)[detections.proposals]
+        ones = np.ones(len(detections))
+        inputs.append(np.stack([ones, _logit(detections.scores), objectness], axis=1))
+        right.append(_right(detections, dataset, index))
+    return np.concatenate(inputs), np.concatenate(right)
+
+
+def _right(detections: foveate.Detections, dataset: CocoDataset, index: int) -> NDArray[np.bool_]:
+    """Match detections, best first, to objects of their class, each object once."""
+    instances = dataset.instances(index)
+    truths = [coco_mask.encode(np.asfortranarray(instance.mask)) for instance in instances]
+    right = np.zeros(len(detections), bool)
+    if not truths or not len(detections):
+        return right
+    iou = np.asarray(coco_mask.iou(detections.masks.rle(), truths, [False] * len(truths)))
+    same = detections.labels[:, None] == np.array([i.label for i in instances])[None]
+    iou = np.where(same, iou, 0.0)
+    for row in range(len(detections)):
+        best = int(iou[row].argmax())
+        if iou[row, best] >= RIGHT_IOU:
+            right[row] = True
+            iou[:, best] = 0.0
+    return right
+
+
+def _logit(probability: NDArray[np.float32]) -> NDArray[np.float64]:
+    p = np.clip(probability.astype(np.float64), 1e-6, 1 - 1e-6)
+    return np.log(p / (1 - p))
+
+
+def fit_logistic(
+    inputs: NDArray[np.float64], right: NDArray[np.bool_], steps: int = 50
+) -> NDArray[np.float64]:
+    """Fit a logistic regression by Newton's method, slightly regularised.
+
+    Args:
+        inputs: (N, D), a column of ones first.
+        right: (N,).
+        steps: Newton steps; it converges in about ten.
+
+    Returns:
+        (D,) coefficients.
+    """
+    weights = np.zeros(inputs.shape[1])
+    ridge = 1e-3 * np.eye(inputs.shape[1])
+    for _ in range(steps):
+        p = 1 / (1 + np.exp(-inputs @ weights))
+        gradient = inputs.T @ (p - right) + ridge @ weights
+        curvature = (inputs * (p * (1 - p))[:, None]).T @ inputs + ridge
+        weights -= np.linalg.solve(curvature, gradient)
+    return weights

@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Views: squares of an image at one scale, with the windows in them labelled.
+
+A view shows a level of the pyramid at a random scale and grid phase. Its inner windows keep 64 px
+of real context on every side, so that the trunk's features are those of full-image inference.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from foveate.datasets import Instance
+from foveate.models.deepmask import CANONICAL_SIDE, STRIDE, WINDOW
+
+CONTEXT = 64
+"""Pixels around the inner windows whose features the borders of a view may have spoilt."""
+
+GRID = 11
+"""Inner windows of a view on each axis."""
+
+SIDE = WINDOW + (GRID - 1) * STRIDE + 2 * CONTEXT
+"""Side of a view in pixels."""
+
+FILL = 127
+"""Value of what lies outside the image; normalised to 0."""
+
+UNLABELLED = -1
+
+_SCALES = (0.15, 3.0)
+"""How much smaller or larger than the image its levels may be."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelRules:
+    """Which windows are positive, negative, or neither.
+
+    Distances are between the centres of window and object, in pixels of the level, the larger of
+    the two axes; scales are |log2| of the object's larger side over the canonical side.
+    """
+
+    score_distance: float = 12.0
+    score_octaves: float = 0.4
+    mask_distance: float = 18.0
+    mask_octaves: float = 0.6
+    negative_distance: float = 28.0
+    negative_octaves: float = 0.8
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """One view and its labels.
+
+    Attributes:
+        pixels: (SIDE, SIDE, 3) uint8 RGB.
+        scores: (GRID, GRID) int8: 1 positive, 0 negative, -1 neither.
+        owners: (GRID, GRID) int16: index of the instance whose mask the window is to give, or -1.
+        masks: instance index -> (SIDE, SIDE) uint8, 255 on the object.
+    """
+
+    pixels: NDArray[np.uint8]
+    scores: NDArray[np.int8]
+    owners: NDArray[np.int16]
+    masks: dict[int, NDArray[np.uint8]]
+
+
+def sample_view(
+    image: NDArray[np.uint8],
+    instances: list[Instance],
+    rng: np.random.Generator,
+    rules: LabelRules,
+) -> View:
+    """Draw a view around a random instance.
+
+    Six views of ten show their instance near the canonical size; the others lie up to two
+    octaves off, so that parts of objects and crowds of small ones are seen as negatives.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        instances: its objects, at least one.
+        rng: the only source of randomness.
+        rules: what makes a window positive.
+    """
+    chosen = instances[int(rng.integers(len(instances)))]
+    octaves = rng.uniform(-0.45, 0.45) if rng.random() < 0.6 else rng.uniform(-2.0, 2.0)
+    scale = CANONICAL_SIDE / _larger_side(chosen) * 2.0**octaves
+    scale = float(np.clip(scale, *_SCALES))
+    centre = (chosen.box[:2] + chosen.box[2:]) / 2 * scale
+    spread = GRID * STRIDE / 2 * 0.9
+    origin = np.round(centre - SIDE / 2 + rng.uniform(-spread, spread, 2)).astype(int)
+    mirrored = bool(rng.random() < 0.5)
+    return _cut(image, instances, scale, (int(origin[0]), int(origin[1])), mirrored, rules)
+
+
+def _cut(
+    image: NDArray[np.uint8],
+    instances: list[Instance],
+    scale: float,
+    origin: tuple[int, int],
+    mirrored: bool,
+    rules: LabelRules,
+) -> View:
+    pixels = _level_crop(image, scale, origin, FILL)
+    sides = np.array([_larger_side(instance) * scale for instance in instances])
+    centres = np.array([(i.box[:2] + i.box[2:]) / 2 * scale for i in instances]) - origin
+    if mirrored:
+        pixels = np.ascontiguousarray(pixels[:, ::-1])
+        centres[:, 0] = SIDE - centres[:, 0]
+    scores, owners = label_windows(centres, sides, rules)
+    masks = {}
+    for owner in np.unique(owners[owners >= 0]):
+        mask = _level_crop(instances[int(owner)].mask * np.uint8(255), scale, origin, 0)
+        masks[int(owner)] = mask[:, ::-1] if mirrored else mask
+    return View(pixels=pixels, scores=scores, owners=owners, masks=masks)
+
+
+def shown_sides(rules: LabelRules) -> tuple[float, float]:
+    """Smallest and largest object, by its larger side in pixels, that a view can show as one."""
+    low, high = _SCALES
+    tolerance = 2.0**rules.mask_octaves
+    return CANONICAL_SIDE / tolerance / high, CANONICAL_SIDE * tolerance / low
+
+
+def label_windows(
+    centres: NDArray[np.float64], sides: NDArray[np.float64], rules: LabelRules
+) -> tuple[NDArray[np.int8], NDArray[np.int16]]:
+    """Label the inner windows of a view.
+
+    Args:
+        centres: (N, 2) x, y of the objects' centres in pixels of the view.
+        sides: (N,) larger sides in the same pixels.
+        rules: the thresholds.
+
+    Returns:
+        `scores` and `owners` as in `View`.
+    """
+    axis = CONTEXT + STRIDE * np.arange(GRID) + WINDOW / 2
+    dx = np.abs(axis[None, :] - centres[:, 0, None])
+    dy = np.abs(axis[None, :] - centres[:, 1, None])
+    distance = np.maximum(dy[:, :, None], dx[:, None, :])
+    octaves = np.abs(np.log2(sides / CANONICAL_SIDE))[:, None, None]
+
+    positive = (distance <= rules.score_distance) & (octaves <= rules.score_octaves)
+    near = (distance < rules.negative_distance) & (octaves < rules.negative_octaves)
+    scores = np.where(positive.any(0), 1, np.where(near.any(0), UNLABELLED, 0)).astype(np.int8)
+
+    owned = (distance <= rules.mask_distance) & (octaves <= rules.mask_octaves)
+    cost = np.where(owned, distance / rules.mask_distance + octaves / rules.mask_octaves, np.inf)
+    owners = np.where(owned.any(0), cost.argmin(0), -1).astype(np.int16)
+    return scores, owners
+
+
+def _larger_side(instance: Instance) -> float:
+    x1, y1, x2, y2 = instance.box.tolist()
+    return float(max(x2 - x1, y2 - y1, 1.0))
+
+
+def _level_crop(
+    image: NDArray[np.uint8], scale: float, origin: tuple[int, int], fill: int
+) -> NDArray[np.uint8]:
+    """Cut the view out of a level, reading no more of the image than it shows."""
+    x0, y0 = origin
+    height, width = image.shape[:2]
+    left, top = (max(0, int(np.floor(v / scale)) - 2) for v in (x0, y0))
+    right = min(width, int(np.ceil((x0 + SIDE) / scale)) + 2)
+    bottom = min(height, int(np.ceil((y0 + SIDE) / scale)) + 2)
+    view = np.full((SIDE, SIDE, *image.shape[2:]), fill, np.uint8)
+    if left >= right or top >= bottom:
+        return view
+    part = image[top:bottom, left:right]
+    size = (max(1, round((right - left) * scale)), max(1, round((bottom - top) * scale)))
+    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    resized = cv2.resize(part, size, interpolation=method)
+    x, y = round(left * scale) - x0, round(top * scale) - y0
+    xs, ys = slice(max(x, 0), min(x + size[0], SIDE)), slice(max(y, 0), min(y + size[1], SIDE))
+    if xs.start < xs.stop and ys.start < ys.stop:
+        view[ys, xs] = resized[ys.start - y : ys.stop - y, xs.start - x : xs.stop - x]
+    return view

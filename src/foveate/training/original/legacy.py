@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the released Lua code does otherwise than it means, where a published number depends on it.
+
+Everything here was read in facebookresearch/deepmask and facebookresearch/multipathnet. Crashes are
+not reproduced, nor is what no figure can show (a threshold of 1e-6 in place of a ReLU, a batch that
+joins the foreground of one image with the background of another when both lack the other kind).
+
+Training takes these options as they are. `foveate evaluate --reproduce-original` runs a pipeline with those
+that are about running on images, `shifted_scores` and `filler_rows`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+from foveate.typed_options import TypedOptions
+
+__all__ = ["LegacyOptions"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LegacyOptions(TypedOptions):
+    """Quirks of the released training and of running on images, each off unless asked for.
+
+    Attributes:
+        shifted_windows: DeepMask cuts windows at whole pixels of the image and mixes counting
+            from 0 with counting from 1. The label of a mask lies one pixel of the image to the
+            right of and below the patch, and on whole pixels of the label (`maskSampling`,
+            `cropTensor`, which changes its box in place). The patch of a score lies up to two
+            pixels to the left and above (`scoreSampling`). Off: patch and label show exactly the
+            same window. An object of 20 px is enlarged 4.6 times, so one pixel is as many there.
+        aligned_corners: a window that is enlarged is stretched until the centres of its corner
+            pixels lie on those of the patch (`image.scale`). Off: the corners of the corner pixels
+            do, so that the patch fits the label.
+        one_sided_scales: a positive of a score batch shows its object at 92 to 92 x 2^.25 px,
+            since of two overlapping bins of scale the first is taken (`createBBstruct`). Off: at
+            92 x 2^-.125 to 92 x 2^.125.
+        unscaled_negatives: a negative of a score batch is refused within 48 px of the centre of an
+            object up to 2.5 octaves larger or smaller, but each centre is looked up in the frame of
+            its own scale, where it has nothing to do with the window's; and whatever the hundredth
+            try gives is taken (`negSamplingBB`). Off: the paper's rule, see `ScoreSamplerOptions`.
+        crowds_as_positives: a score batch calls the middle of a crowd's box an object. Off: a crowd
+            is neither positive nor, near its centre and scale, negative.
+        inclusive_boxes: MultiPathNet's ground truth ends one pixel further right and down than its
+            proposals, and overlaps count the edge as a pixel of its own (`getAnnotation`,
+            `boxoverlap`). Off: continuous coordinates, right and bottom exclusive.
+        short_batches: of an image with fewer foregrounds (backgrounds) than are wanted only as
+            many are drawn as there are, still with replacement, so that an image gives fewer than
+            64 regions and other shares (`selectBBoxesOne`). Off: always 64, of which 16 foreground.
+        mismatched_heads: the threshold by which regions are drawn and labelled has nothing to do
+            with the integral head that is trained on them, so that every head learns a mixture of
+            all thresholds (`data.lua`). Off: each head has its own.
+        constant_sharpmask_rate: SharpMask's learning rate stays at 1e-3, since the schedule is
+            looked at only while the rate is 0. Off: it drops after epochs 50 and 80 as meant.
+        shifted_scores: a score names the window one row above and one column to the right of its
+            own, in the first row the one to the right, and in the last column the first one of its
+            row, since a place that is counted from 1 is taken apart as if from 0 (`getTopScores`).
+            Two scores may name one window, and of the last row only the first window is ever
+            named. Published average recalls probably contain this. Off: its own.
+        filler_rows: of an image at most as many windows are taken as the last, hence largest, level
+            has; the other proposals that were asked for are the first window of the first level,
+            again and again, with a score of 1 (`getTopScores`). Off: all windows there are.
+    """
+
+    shifted_windows: bool = False
+    aligned_corners: bool = False
+    one_sided_scales: bool = False
+    unscaled_negatives: bool = False
+    crowds_as_positives: bool = False
+    inclusive_boxes: bool = False
+    short_batches: bool = False
+    mismatched_heads: bool = False
+    constant_sharpmask_rate: bool = False
+    shifted_scores: bool = False
+    filler_rows: bool = False
+
+    @classmethod
+    def released(cls) -> LegacyOptions:
+        """Everything as the released code has it."""
+        return cls(**{field.name: True for field in fields(cls)})

@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every field of what we read as JSON with every kind of wrong value: an error of ours, or it works."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.fuzz.wrong_values import REMOVED, WRONG, paths, random_change, with_value
+from tests.samples.compiling import KEY, record_of
+
+import foveate
+from foveate.bundle import Bundle, Manifest, write_bundle
+from foveate.bundle.engine_metadata import EngineRecord
+from foveate.errors import BundleError, FoveateError
+
+MINI = json.loads((Bundle.open("mini").root / "manifest.json").read_text())
+# One of a list and two of the stages stand for the others; what training wrote down is free.
+FIELDS = [
+    path
+    for path in paths(MINI)
+    if not any(isinstance(key, int) and key > 0 for key in path)
+    and path[1:2] not in (("refine",), ("features",), ("classify.onnx",))
+    and not (path[0] == "provenance" and len(path) > 2)
+]
+
+
+def text_with(document: Any, path: Any, value: Any) -> str:
+    return json.dumps(with_value(document, path, value))
+
+
+@pytest.mark.parametrize("value", WRONG, ids=lambda value: f"{value!r:.20}")
+def test_a_manifest_with_a_wrong_value_anywhere_is_refused_or_written_alike(value: object) -> None:
+    for path in FIELDS:
+        text = text_with(MINI, path, value)
+        with contextlib.suppress(BundleError):
+            manifest = Manifest.from_json(text)
+            assert Manifest.from_json(manifest.to_json().encode().decode()) == manifest
+
+
+@pytest.mark.parametrize("value", WRONG, ids=lambda value: f"{value!r:.20}")
+def test_an_engine_record_with_a_wrong_value_anywhere_is_refused_or_written_alike(
+    value: object,
+) -> None:
+    document = json.loads(record_of(KEY, b"plan").to_json())
+    for path in paths(document):
+        with contextlib.suppress(BundleError):
+            record = EngineRecord.from_json(text_with(document, path, value))
+            assert EngineRecord.from_json(record.to_json().encode().decode()) == record
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        (("mask", "threshold"), 10**400, "'mask.threshold' must be finite"),
+        (("mask", "threshold"), 1e308, "threshold must lie in -1e4..1e4"),
+        (("preprocessing", "mean", 0), 1e308, "mean must lie in -1e4..1e4"),
+        (("preprocessing", "std", 0), 1e-300, "std must lie in 1e-4..1e4"),
+        (("features", "multiple"), 10**18, "multiple must lie in 1..1024"),
+        (("pyramid", "scales", 0), 16, r"scales must lie in \(0, 4\]"),
+        (("windows", "padding"), 64, "so that every image has a window"),
+        (("select", "top_k"), 10**18, "select.top_k times mask.size squared must be at most"),
+        (("class_names", 0), "\x1b[31mred", "'class_names.0.' must be printable text"),
+        (("class_names", 0), "\ud800", "'class_names.0.' must be printable text"),
+        (("class_names", 0), "", "class_names must have 1 to 1000 characters"),
+        (("name",), "a\nb", "'name' must be printable text"),
+        (("stages", "propose", "inputs", 0, "shape", 0), 0, "numbers of shape must lie in 1.."),
+        (("provenance", "x"), [[["\ud800"]]], "'provenance.x' must be text"),
+        (("provenance",), {"x": float("inf")}, "'provenance.x' must be finite"),
+        (("schema",), REMOVED, "no valid schema number"),
+    ],
+)
+def test_what_is_out_of_range_is_named(path: Any, value: object, message: str) -> None:
+    with pytest.raises(BundleError, match=message):
+        Manifest.from_json(text_with(MINI, path, value))
+
+
+@pytest.mark.parametrize("depth", [100, 100_000])
+def test_deep_nesting_is_refused(depth: int) -> None:
+    text = json.dumps({**MINI, "provenance": {"x": 0}})
+    deep = text.replace('{"x": 0}', '{"x": ' + "[" * depth + "]" * depth + "}")
+    assert deep != text
+    with pytest.raises(BundleError, match="nested too deeply"):
+        Manifest.from_json(deep)
+
+
+def test_a_key_that_occurs_twice_is_refused() -> None:
+    text = json.dumps(MINI).replace('"name": "mini"', '"name": "mini", "name": "maxi"', 1)
+    with pytest.raises(BundleError, match="the key 'name' occurs twice"):
+        Manifest.from_json(text)
+
+
+@pytest.fixture(scope="module")
+def parts(contrast_bundle: Path) -> tuple[Any, dict[str, bytes]]:
+    files = {path.name: path.read_bytes() for path in contrast_bundle.iterdir()}
+    return json.loads(files.pop("manifest.json")), files
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_a_changed_bundle_is_refused_or_runs(
+    tmp_path: Path, parts: tuple[Any, dict[str, bytes]], seed: int
+) -> None:
+    document, files = parts
+    root = tmp_path / "changed"
+    root.mkdir()
+    for name, content in files.items():
+        (root / name).write_bytes(content)
+    changed = random_change(document, np.random.default_rng(seed))
+    (root / "manifest.json").write_text(json.dumps(changed))
+    image = np.full((48, 64, 3), 200, np.uint8)
+    with (
+        contextlib.suppress(FoveateError),
+        foveate.load(root, options=foveate.PipelineOptions(threads=1)) as pipeline,
+    ):
+        pipeline.propose(image)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        (
+            ("propose", "inputs", 0, "shape", 0),
+            2,
+            r"image of float32 \(1, 3, height, width\), the",
+        ),
+        (("propose", "outputs", 0, "dtype"), "float16", "the manifest says scores of float16"),
+        (
+            ("propose", "outputs", 1, "shape"),
+            [1, 3],
+            r"the manifest says vectors of float32 \(1, 3\)",
+        ),
+        (("propose", "outputs", 1, "shape", 1), "c", "the manifest says vectors of float32 .1, c,"),
+        (("refine", "outputs", 0, "shape", 1), 80, r"\(windows, 80, 160\)"),
+    ],
+)
+def test_a_manifest_that_says_other_shapes_than_the_files_is_refused(
+    tmp_path: Path, parts: tuple[Any, dict[str, bytes]], path: Any, value: object, message: str
+) -> None:
+    document, files = parts
+    changed = with_value(document, ("stages", *path), value)
+    write_bundle(tmp_path / "x", Manifest.from_json(json.dumps(changed)), files)
+    with pytest.raises(BundleError, match=message):
+        foveate.load(tmp_path / "x")

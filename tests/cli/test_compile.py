@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`foveate compile` and `foveate cache` on the command line."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+from tests.samples.compiling import KEY, key_with, needs_rtx, record_of
+
+from foveate.bundle.engine_metadata import EngineKey, EngineRecord
+from foveate.cli import invoke
+from foveate.export.engines import EngineCache
+from foveate.export.engines.gpu import current_gpu
+
+MINI = ["mini", "--target", "tensorrt-rtx"]
+
+
+def fill(root: Path, count: int) -> None:
+    for number in range(count):
+        key = key_with(cuda=str(number))
+        plan = bytes(1_000_000)
+
+        def build(path: Path, plan: bytes = plan, key: EngineKey = key) -> EngineRecord:
+            path.write_bytes(plan)
+            return record_of(key, plan)
+
+        with EngineCache(root).obtain(key, build):
+            pass
+        os.utime(root / key.digest(), (1000 + number, 1000 + number))
+
+
+def test_list_tells_every_engine_and_the_sum(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fill(tmp_path, 3)
+    assert invoke(["cache", "list", "--cache", str(tmp_path)]) == 0
+    *lines, total = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3
+    assert lines[0].startswith(key_with(cuda="2").digest()[:12])
+    assert "tensorrt-rtx 1.7.1.116  sm_86 sm_89  1.0 MB" in lines[0]
+    assert total == f"3 engines, 0.00 GB in {tmp_path}"
+
+
+def test_prune_deletes_the_oldest(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fill(tmp_path, 3)
+    assert invoke(["cache", "prune", "--max-size", "0.0015", "--cache", str(tmp_path)]) == 0
+    assert capsys.readouterr().out == "2 engines deleted, 0.00 GB\n"
+    assert [entry.record.key.cuda for entry in EngineCache(tmp_path).entries()] == ["2"]
+
+
+def test_an_empty_cache_is_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert invoke(["cache", "list", "--cache", str(tmp_path / "none")]) == 0
+    assert capsys.readouterr().out == f"0 engines, 0.00 GB in {tmp_path / 'none'}\n"
+    assert not (tmp_path / "none").exists()
+
+
+def test_why_miss_without_a_bundle_says_how(capsys: pytest.CaptureFixture[str]) -> None:
+    assert invoke(["cache", "why-miss"]) == 1
+    assert capsys.readouterr().err == (
+        "foveate: why-miss needs a bundle and a target: write: foveate cache why-miss BUNDLE "
+        "--target tensorrt-rtx\n"
+    )
+
+
+@needs_rtx
+def test_compile_then_hit_then_miss(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cache = ["--cache", str(tmp_path / "cache"), "--stage", "refine", "--bucket", "2"]
+    words = [*MINI, *cache, "--arch", "sm_89"]
+    out = ["--output", str(tmp_path)]
+    assert invoke(["compile", *words, *out]) == 0
+    assert invoke(["compile", *words, *out]) == 0
+    told = capsys.readouterr()
+    first, second = told.out.splitlines()
+    assert "sm_89  built in" in first
+    assert first.endswith("s: no such engine was built before")
+    assert second.endswith("sm_89  from the cache")
+    assert told.err.splitlines()[-1] == "refine-k2: 100 of 100"
+    assert invoke(["cache", "why-miss", *words]) == 0
+    assert invoke(["cache", "why-miss", *words, "--builder-level", "5"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "refine-k2: in the cache",
+        "refine-k2: option builder_level: 3 became 5",
+    ]
+
+
+@needs_rtx
+def test_print_trtexec_builds_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--image", "640x480", "--print-trtexec", "--output", str(tmp_path / "engines")]
+    assert invoke(["compile", *MINI, *words]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 4
+    assert all(line.startswith("tensorrt_rtx --onnx=") for line in lines)
+    assert f"--saveEngine={tmp_path}/engines/classify-640x480-k100.plan" in lines[3]
+    assert not (tmp_path / "engines").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["--image", "640"], "'640' is no size of an image: write it as 640x480"),
+        (["--range", "boxes=5"], "'boxes=5' is no range: write it as boxes=1:100:400"),
+        (["--timing-cache", "x"], "tensorrt-rtx does not support --timing-cache: leave --timing-"),
+    ],
+)
+def test_malformed_options_are_one_line(
+    words: list[str], text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert invoke(["compile", *MINI, *words]) == 1
+    assert capsys.readouterr().err.startswith(f"foveate: {text}")
+
+
+def test_a_file_is_no_bundle(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "model.onnx"
+    file.write_bytes(b"")
+    assert invoke(["compile", str(file), "--target", "tensorrt-rtx"]) == 1
+    assert capsys.readouterr().err == (
+        f"foveate: a bundle is a directory, this is a file: {file}: give the directory that "
+        "'foveate export' wrote\n"
+    )
+
+
+@pytest.mark.skipif(current_gpu() is not None, reason="a GPU is here")
+def test_tensorrt_without_a_gpu_says_what_else_there_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A module of that name is enough: it is not imported before the GPU is asked for."""
+    (tmp_path / "tensorrt.py").write_text('__version__ = "11.4.0"\n', encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "tensorrt", raising=False)
+    assert invoke(["compile", "mini", "--target", "tensorrt"]) == 1
+    assert capsys.readouterr().err == (
+        "foveate: tensorrt builds for the GPU of this machine, and no driver answers here: run it "
+        "on the GPU's machine, or use --target tensorrt-rtx, which needs none\n"
+    )
+
+
+def test_the_key_of_the_samples_is_stable() -> None:
+    """A changed digest makes every engine of every user miss: raise the recipe with a reason."""
+    assert KEY.digest().startswith("23001fbd1386aca3")

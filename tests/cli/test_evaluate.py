@@ -1,0 +1,245 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`foveate evaluate` on real files, through bundles, PyTorch and results of other programs."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from pycocotools import mask as coco_mask
+
+from foveate.bundle import Bundle
+from foveate.cli import invoke
+from foveate.export.execution.bundle_weights import cascade_from_bundle
+from foveate.models.checkpoint import Cascade, save_checkpoint
+
+SIZE = (120, 160)
+Evaluate = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a data set of two images with a red square each."""
+    root = tmp_path_factory.mktemp("data")
+    split = root / "validation"
+    (split / "images").mkdir(parents=True)
+    annotations = []
+    for number, left in ((1, 40), (2, 70)):
+        image = np.zeros((*SIZE, 3), np.uint8)
+        image[30:80, left : left + 50] = (0, 0, 255)
+        cv2.imwrite(str(split / "images" / f"{number}.png"), image)
+        rle = coco_mask.encode(np.asfortranarray((image[..., 2] > 0).astype(np.uint8)))
+        annotations.append(
+            {
+                "id": number,
+                "image_id": number,
+                "category_id": 1,
+                "segmentation": {"size": list(SIZE), "counts": rle["counts"].decode()},
+                "area": 2500,
+                "bbox": [left, 30, 50, 50],
+                "iscrowd": 0,
+            }
+        )
+    content = {
+        "images": [
+            {"id": i, "file_name": f"{i}.png", "height": SIZE[0], "width": SIZE[1]} for i in (1, 2)
+        ],
+        "categories": [{"id": 1, "name": "red"}, {"id": 2, "name": "green"}],
+        "annotations": annotations,
+    }
+    (split / "annotations.json").write_text(json.dumps(content), encoding="utf-8")
+    return root
+
+
+@pytest.fixture
+def evaluate(dataset: Path, contrast_bundle: Path, tmp_path: Path) -> Evaluate:
+    """Run the command and return its JSON."""
+
+    def run(*words: str, bundle: Path | str = contrast_bundle) -> dict[str, Any]:
+        file = tmp_path / "figures.json"
+        fixed = ("--dataset", str(dataset), "--replicates", "5", "--json", str(file))
+        assert invoke(["evaluate", str(bundle), *fixed, *words]) == 0
+        content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        return content
+
+    return run
+
+
+def test_proposals_are_a_thousand_by_default(
+    evaluate: Evaluate, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = evaluate("--proposals")
+    figures = content["figures"]
+    assert content["proposals_a_image"] == 1000
+    for name in ("AR@10", "AR@100", "AR@1000", "AUC", "AR@1000, small", "AUC, medium"):
+        assert {f"mask {name}", f"box {name}"} <= figures.keys()
+    assert figures["mean best overlap"]["value"] > 0.5
+    said = capsys.readouterr()
+    assert "mean best overlap" in said.out
+    assert "2 images, at most 1000 proposals each" in said.out
+    assert "Evaluating: 2 of 2" in said.err
+
+
+def test_fewer_proposals_are_what_the_pipeline_gives_and_what_counts(evaluate: Evaluate) -> None:
+    content = evaluate("--proposals", "--top-k", "3")
+    assert content["proposals_a_image"] == 3
+    assert content["cost"]["results_a_image"]["most"] <= 3
+    assert "mask AR@3" in content["figures"]
+    assert "mask AR@10" not in content["figures"]
+
+
+def test_as_released_takes_a_place_for_each_window_that_a_small_image_lacks(
+    evaluate: Evaluate,
+) -> None:
+    words = ("--proposals", "--top-k", "300")
+    usual, released = evaluate(*words), evaluate(*words, "--reproduce-original")
+    assert released["subject"] == f"{usual['subject']}, as released"
+    counts = [content["cost"]["results_a_image"]["most"] for content in (usual, released)]
+    assert counts[0] < 100 < counts[1]
+    name = "mask AR@10"  # the first window is no object, and has the best score
+    assert released["figures"][name]["value"] < 0.5 < usual["figures"][name]["value"]
+
+
+def test_as_released_and_results_of_another_program_exclude_each_other(
+    dataset: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--dataset", str(dataset), "--results", "results.json", "--reproduce-original"]
+    assert invoke(["evaluate", *words]) == 1
+    assert "and --results runs none: leave one of them out" in capsys.readouterr().err
+
+
+def test_detections_have_average_precision_and_a_cost(evaluate: Evaluate) -> None:
+    content = evaluate("--backend", "onnxruntime")
+    for name in ("AP", "AP50", "AP75", "AP, small", "AP, medium", "AP, large", "AP, class red"):
+        assert f"mask {name}" in content["figures"]
+    assert content["backend"] == "onnxruntime"
+    assert content["cost"]["seconds_a_image"]["median"] > 0
+    assert content["cost"]["peak_memory_bytes"] > 0
+
+
+def test_results_of_another_program_need_no_bundle(
+    evaluate: Evaluate, dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    truth = json.loads((dataset / "validation" / "annotations.json").read_text(encoding="utf-8"))
+    entries = [{**entry, "score": 0.5} for entry in truth["annotations"]]
+    file = tmp_path / "results.json"
+    file.write_text(json.dumps([*entries, {**entries[0], "image_id": 3}]), encoding="utf-8")
+    content = evaluate("--results", str(file), bundle="no such bundle")
+    assert content["figures"]["mask AP"]["value"] == pytest.approx(1)
+    assert (content["subject"], content["cost"]) == (str(file), None)
+    assert "1 results are of images that the data set lacks" in capsys.readouterr().err
+    content = evaluate("--results", str(file), "--proposals", bundle="no such bundle")
+    assert content["figures"]["mask AR@1000"]["value"] == pytest.approx(1)
+
+
+def test_json_on_stdout_is_alone_there(
+    dataset: Path, contrast_bundle: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--dataset", str(dataset), "--replicates", "5", "--limit", "1", "--json", "-"]
+    assert invoke(["evaluate", str(contrast_bundle), *words]) == 0
+    said = capsys.readouterr()
+    assert json.loads(said.out)["dataset"]["images"] == 1
+    assert "1 images" in said.err
+
+
+def test_annotations_may_lie_elsewhere(
+    dataset: Path, contrast_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    split = dataset / "validation"
+    words = ["--dataset", str(split / "images"), "--json", "-", "--replicates", "5"]
+    words += ["--annotations", str(split / "annotations.json")]
+    assert invoke(["evaluate", str(contrast_bundle), *words]) == 0
+    assert json.loads(capsys.readouterr().out)["dataset"]["objects"] == 2
+
+
+def test_pytorch_stands_beside_onnx_runtime_with_the_same_figures(evaluate: Evaluate) -> None:
+    """With the shipped weights, on a set that says nothing about their accuracy."""
+    reports = [
+        evaluate("--proposals", "--top-k", "20", "--backend", backend, bundle="mini")
+        for backend in ("onnxruntime", "torch")
+    ]
+    assert [report["backend"] for report in reports] == ["onnxruntime", "torch"]
+    ours, theirs = (report["figures"] for report in reports)
+    for name, figure in ours.items():
+        assert figure["value"] == pytest.approx(theirs[name]["value"], abs=1e-3), name
+
+
+def test_a_checkpoint_is_exported_and_evaluated_in_place_of_a_bundle(
+    evaluate: Evaluate, contrast_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "mini.safetensors"
+    save_checkpoint(file, cascade_from_bundle(Bundle.open("mini")))
+    exported: list[Cascade] = []
+
+    def export(cascade: Cascade, directory: Path) -> Bundle:
+        """Stand in for half a minute of exporting, which other tests see to."""
+        exported.append(cascade)
+        shutil.copytree(contrast_bundle, directory)
+        return Bundle.open(directory)
+
+    monkeypatch.setattr("foveate.export.to_onnx.bundle_export.export_bundle", export)
+    content = evaluate("--proposals", "--checkpoint", str(file), bundle="no such bundle")
+    assert [cascade.info.proposals for cascade in exported] == ["sharpmask-mini"]
+    assert content["subject"] == str(file)
+    assert content["figures"]["mean best overlap"]["value"] > 0.5
+
+
+def spoiled(dataset: Path, folder: Path, spoil: Callable[[dict[str, Any]], None]) -> Path:
+    """Copy the data set, with other annotations."""
+    copy = folder / "spoiled"
+    shutil.copytree(dataset, copy)
+    file = copy / "validation" / "annotations.json"
+    content = json.loads(file.read_text(encoding="utf-8"))
+    spoil(content)
+    file.write_text(json.dumps(content), encoding="utf-8")
+    return copy
+
+
+def test_missing_images_are_told_before_anything_runs(
+    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = shutil.copytree(dataset, tmp_path / "copy")
+    (copy / "validation" / "images" / "2.png").unlink()
+    assert invoke(["evaluate", "no such bundle", "--dataset", str(copy)]) == 1
+    said = capsys.readouterr().err
+    assert "1 of 2 images are missing, the first is image 2" in said
+    assert "2.png: put them there" in said
+
+
+def test_a_image_of_another_size_than_annotated_is_named(
+    dataset: Path, contrast_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def spoil(content: dict[str, Any]) -> None:
+        content["images"][0]["height"] = 240
+        content["annotations"][0]["segmentation"] = [[40, 30, 90, 30, 90, 80, 40, 80]]
+
+    words = ["--dataset", str(spoiled(dataset, tmp_path, spoil)), "--proposals"]
+    assert invoke(["evaluate", str(contrast_bundle), *words]) == 1
+    said = capsys.readouterr().err
+    assert "image 1 is annotated as 160x240 pixels, its file has 160x120" in said
+
+
+def test_objects_that_nothing_can_find_are_counted_and_named(
+    dataset: Path, contrast_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def spoil(content: dict[str, Any]) -> None:
+        content["annotations"][0]["segmentation"] = [[40, 30, 90, 30, 60, 30]]
+
+    words = ["--dataset", str(spoiled(dataset, tmp_path, spoil)), "--proposals", "--top-k", "3"]
+    assert invoke(["evaluate", str(contrast_bundle), *words]) == 0
+    said = capsys.readouterr().err
+    assert "nothing can find: 1 because its area is zero (annotation 1 of image 1)" in said
+
+
+def test_an_unknown_backend_is_one_line_that_names_the_known_ones(
+    dataset: Path, contrast_bundle: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--dataset", str(dataset), "--backend", "abacus"]
+    assert invoke(["evaluate", str(contrast_bundle), *words]) == 1
+    assert "there is no backend 'abacus'" in capsys.readouterr().err

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`foveate verify --rounded`: float16 as a GPU has it, which a CPU does not show."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from tests.samples.verified_bundles import small_bundle
+
+from foveate.bundle import Bundle, write_bundle
+from foveate.cli import invoke
+from foveate.errors import OptionError
+from foveate.export.checks.judge import judge
+from foveate.export.checks.parity import measure
+from foveate.export.execution.reference import bundle_reference
+from foveate.export.precision.conversion import convert
+from foveate.export.precision.options import PHOTOGRAPHS, PrecisionOptions
+
+CAT = PHOTOGRAPHS / "cat.jpg"
+
+
+@pytest.fixture(scope="module")
+def exact(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return small_bundle(tmp_path_factory.mktemp("bundles") / "exact")
+
+
+@pytest.fixture(scope="module")
+def half(exact: Bundle) -> Bundle:
+    options = PrecisionOptions(stages={"propose": "fp16", "refine": "fp16"}, images=(CAT,))
+    found = convert(exact, options)
+    provenance = {**exact.manifest.provenance, "precision": found.precision}
+    files = {f"{name}.onnx": model.SerializeToString() for name, model in found.models.items()}
+    return write_bundle(
+        exact.root.parent / "half", replace(exact.manifest, provenance=provenance), files
+    )
+
+
+def test_a_rounded_run_shows_more_noise_where_a_stage_is_in_fp16_and_passes(
+    exact: Bundle, half: Bundle
+) -> None:
+    reference = bundle_reference(half, exact)
+    plain, rounded = (measure(half, reference, [CAT], rounded=asked) for asked in (False, True))
+    assert plain.backend == "ONNX Runtime on the CPU"
+    assert rounded.backend == "ONNX Runtime on the CPU, float16 rounded"
+    for stage, output in (("propose", "scores"), ("refine", "logits")):
+        before, after = (one.images[0].stages[stage][output].mean_error for one in (plain, rounded))
+        assert after > 1.3 * before, stage
+    for stage in ("features", "classify"):  # in float32
+        assert plain.images[0].stages[stage] == rounded.images[0].stages[stage]
+    judge(rounded)
+
+
+def test_a_bundle_without_float16_has_nothing_to_round(exact: Bundle) -> None:
+    with pytest.raises(OptionError) as caught:
+        measure(exact, bundle_reference(exact, exact), [CAT], rounded=True)
+    assert str(caught.value) == (
+        "no stage of 'mini' is in fp16, so there is nothing to round: leave --rounded out, or "
+        "export with --precision fp16"
+    )
+
+
+def test_ways_of_verifying_exclude_each_other(
+    half: Bundle, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert invoke(["verify", str(half.root), "--rounded", "--bisect"]) == 1
+    assert "--rounded, --bisect, --again exclude each other: give one of them" in (
+        capsys.readouterr().err
+    )

@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Shapes that engines accept are those that the runtime asks for."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.samples.compiling import refine_options
+
+from foveate.bundle import Bundle
+from foveate.bundle.manifest import Manifest
+from foveate.errors import OptionError
+from foveate.export.engines.ranges import plan_engines
+from foveate.export.engines.trtexec import trtexec_command
+from foveate.runtime.sizes import Plan
+
+SIDES = st.integers(1, 6000)
+
+
+@cache
+def manifest() -> Manifest:
+    return Bundle.open("mini").manifest
+
+
+@settings(deadline=None)  # the first example pays for opening the bundle
+@given(height=SIDES, width=SIDES)
+def test_every_image_fits_the_engines_for_all_sizes(height: int, width: int) -> None:
+    mini = manifest()
+    plan = Plan.of(height, width, mini.pyramid, mini.windows, mini.features)
+    options = refine_options(stages=("propose", "features", "classify"), buckets=())
+    propose, features, classify = plan_engines(mini, options)
+    seen = plan.features
+    assert seen is not None
+    for level in plan.levels:
+        shape = (1, 3, level.canvas_height, level.canvas_width)
+        assert propose.profiles[0]["image"].holds(shape)
+    assert features.profiles[0]["image"].holds((1, 3, seen.canvas_height, seen.canvas_width))
+    for stride in (8, 16, 32):
+        one = classify.profiles[0][f"map_{stride}"]
+        sides = (seen.canvas_height // stride, seen.canvas_width // stride)
+        assert one.holds((1, one.minimum[1], *sides))
+
+
+@settings(deadline=None)  # the first example pays for opening the bundle
+@given(height=SIDES, width=SIDES)
+def test_the_engine_of_a_image_has_exactly_its_levels(height: int, width: int) -> None:
+    mini = manifest()
+    plan = Plan.of(height, width, mini.pyramid, mini.windows, mini.features)
+    options = refine_options(stages=("propose",), images=((width, height),))
+    (engine,) = plan_engines(mini, options)
+    shapes = {profile["image"].optimum for profile in engine.profiles}
+    assert shapes == {(1, 3, one.canvas_height, one.canvas_width) for one in plan.levels}
+    assert len(shapes) == len(engine.profiles)
+
+
+def test_buckets_and_images_multiply_where_a_stage_has_both() -> None:
+    options = refine_options(
+        stages=(), images=((640, 480), (480, 640)), buckets=(64, 128), ranges={}
+    )
+    assert [engine.name for engine in plan_engines(manifest(), options)] == [
+        "propose-640x480",
+        "propose-480x640",
+        "refine-k64",
+        "refine-k128",
+        "features-640x480",
+        "features-480x640",
+        "classify-640x480-k64",
+        "classify-640x480-k128",
+        "classify-480x640-k64",
+        "classify-480x640-k128",
+    ]
+
+
+def test_a_fixed_image_without_a_bucket_takes_the_manifests_number_of_windows() -> None:
+    options = refine_options(buckets=(), images=((640, 480),))
+    (engine,) = plan_engines(manifest(), options)
+    assert engine.name == "refine-k100"
+    assert engine.profiles[0]["vectors"].minimum == (100, 256)
+
+
+def test_a_range_of_the_user_wins() -> None:
+    options = refine_options(stages=("classify",), buckets=(), ranges={"boxes": (5, 300, 400)})
+    boxes = plan_engines(manifest(), options)[0].profiles[0]["boxes"]
+    assert (boxes.minimum, boxes.optimum, boxes.maximum) == ((5, 4), (300, 4), (400, 4))
+
+
+def test_an_unknown_dimension_is_refused_with_those_that_there_are() -> None:
+    options = refine_options(ranges={"rows": (1, 2, 3)})
+    with pytest.raises(OptionError, match="no stage has a dimension 'rows': use one of boxes, h"):
+        plan_engines(manifest(), options)
+
+
+def test_a_dimension_that_the_manifest_does_not_bound_asks_for_a_range() -> None:
+    mini = manifest()
+    refine = mini.stages["refine"]
+    first = replace(refine.inputs[0], shape=("heads", 256))
+    stages = mini.stages | {"refine": replace(refine, inputs=(first, *refine.inputs[1:]))}
+    with pytest.raises(OptionError) as caught:
+        plan_engines(replace(mini, stages=stages), refine_options())
+    assert str(caught.value) == (
+        "the manifest gives no range for the dimension 'heads' of the stage 'refine': give one: "
+        "--range heads=1:16:64"
+    )
+
+
+def test_an_unknown_stage_is_refused() -> None:
+    with pytest.raises(OptionError, match="no stage 'detect': use propose, refine, features, cl"):
+        plan_engines(manifest(), refine_options(stages=("detect",)))
+
+
+def test_the_command_of_nvidias_tool_says_the_same() -> None:
+    options = refine_options(builder_level=5, workspace_mb=512)
+    (engine,) = plan_engines(manifest(), options)
+    bundle = Bundle.open("mini")
+    line = trtexec_command(
+        engine, bundle.stage_path("refine"), bundle.root / "a b.plan", options, ("sm_86", "sm_89")
+    )
+    shapes = (
+        "vectors:2x256,horizontal_1:2x16x10x10,horizontal_2:2x8x20x20,horizontal_3:2x8x40x40,"
+        "horizontal_4:2x4x80x80"
+    )
+    assert line.startswith("tensorrt_rtx --onnx=")
+    assert f"'--saveEngine={bundle.root / 'a b.plan'}'" in line
+    for kind in ("min", "opt", "max"):
+        assert f" --{kind}Shapes={shapes} " in line
+    assert (
+        " --computeCapabilities=86,89 --builderOptimizationLevel=5 --memPoolSize=workspace:512 "
+        in line
+    )
+
+
+def test_the_command_for_tensorrt_has_its_own_options() -> None:
+    options = refine_options(
+        target="tensorrt",
+        hardware_compatibility="ampere+",
+        version_compatible=True,
+        refit=True,
+        stages=("propose",),
+        images=((640, 480),),
+    )
+    (engine,) = plan_engines(manifest(), options)
+    bundle = Bundle.open("mini")
+    onnx = bundle.stage_path("propose")
+    line = trtexec_command(engine, onnx, bundle.root / "p.plan", options, ("sm_89",))
+    assert line.startswith("trtexec ")
+    assert " --profile=7 --minShapes=image:1x3x1120x1440 " in line
+    assert "computeCapabilities" not in line
+    for word in (
+        "hardwareCompatibilityLevel=ampere+",
+        "versionCompatible",
+        "refit",
+        "stronglyTyped",
+        "noTF32",
+    ):
+        assert f" --{word} " in line
+
+
+def test_tf32_is_off_unless_it_is_asked_for() -> None:
+    (engine,) = plan_engines(manifest(), refine_options())
+    for allowed in (False, True):
+        options = refine_options(tf32=allowed)
+        line = trtexec_command(engine, Path("x.onnx"), Path("x.plan"), options, ("sm_89",))
+        assert ("--noTF32" in line) is not allowed
+        assert options.builder_options()["tf32"] is allowed

@@ -1,0 +1,232 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Exact passes: the same function in less work."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import onnx
+import pytest
+import torch
+from tests.samples.compiling import needs_rtx
+from tests.samples.weights import assert_same_weights
+from torch import Tensor
+
+from foveate.bundle import Bundle
+from foveate.errors import BackendError, ModelError, OptionError
+from foveate.export.engines import CompileOptions, wanted_engines
+from foveate.export.engines.turing import float32_products
+from foveate.export.execution.bundle_weights import cascade_from_bundle, exact_cascade_from_bundle
+from foveate.export.passes import run
+from foveate.export.passes.run import PASSES, run_passes
+from foveate.export.passes.saving import Saving
+from foveate.export.passes.svd import truncate_towers
+from foveate.export.precision.float16 import to_float16
+from foveate.export.to_onnx.bundle_export import ExportOptions, export_bundle
+from foveate.export.to_onnx.stages import Stage, cascade_stages, deepmask_of
+from foveate.models.checkpoint import Cascade, CascadeInfo, build_cascade
+
+CLASSES = ("cat", "cup")
+MINI = CascadeInfo(proposals="sharpmask-mini", classifier="multipathnet-mini", class_names=CLASSES)
+NARROW = {"width": 8, "neck": 16, "vector": 32, "score_hidden": 16}
+TOWERS = {"width": 8, "mixed": 64, "hidden": 64}  # conv5 has as many channels as are mixed
+RELEASED = CascadeInfo(
+    proposals="sharpmask-resnet50",
+    proposals_sizes=NARROW,
+    classifier="multipathnet-vgg16",
+    classifier_sizes=TOWERS,
+    class_names=CLASSES,
+)
+PAPER = CascadeInfo(
+    proposals="sharpmask-resnet50",
+    proposals_sizes={**NARROW, "form": "paper"},
+    classifier="multipathnet-vgg16",
+    classifier_sizes={**TOWERS, "normalised": False},
+    class_names=CLASSES,
+)
+CASCADES = {"mini": MINI, "released": RELEASED, "paper": PAPER}
+
+
+def late_stages(cascade: Cascade) -> list[Stage]:
+    """The two stages that passes change."""
+    stages = cascade_stages(cascade, long_side=256)
+    return [stage for stage in stages if stage.name in ("refine", "classify")]
+
+
+def results(stages: list[Stage]) -> list[Tensor]:
+    """Masks of three windows, probabilities and deltas of three boxes, on fixed random inputs."""
+    generator = torch.Generator().manual_seed(1)
+    found: list[Tensor] = []
+    for stage in stages:
+        stage.module.double()
+        inputs = [
+            (one if name == "boxes" else torch.randn(one.shape, generator=generator)).double()
+            for name, one in stage.inputs.items()
+        ]
+        with torch.no_grad():
+            outputs = stage.module(*inputs)
+        found += outputs if isinstance(outputs, tuple) else [outputs]
+    return found
+
+
+def largest_difference(before: list[Tensor], after: list[Tensor]) -> float:
+    """As a share of the largest value."""
+    return max(
+        float((one - other).abs().max()) / max(1.0, float(one.abs().max()))
+        for one, other in zip(before, after, strict=True)
+    )
+
+
+@pytest.mark.parametrize("passes", [*([one] for one in PASSES), list(PASSES)], ids=",".join)
+@pytest.mark.parametrize("name", CASCADES)
+def test_a_pass_is_exact_in_float64(name: str, passes: list[str]) -> None:
+    torch.manual_seed(0)
+    cascade = build_cascade(CASCADES[name])
+    stages = late_stages(cascade)
+    before = results(stages)
+    run_passes(cascade, passes)
+    assert largest_difference(before, results(stages)) <= 1e-12
+
+
+def test_passes_are_exact_on_factored_towers_too() -> None:
+    torch.manual_seed(0)
+    cascade = build_cascade(RELEASED)
+    assert cascade.classifier is not None
+    truncate_towers(cascade.classifier, (16, 8))
+    stages = late_stages(cascade)
+    before = results(stages)
+    saved = run_passes(cascade, ["mixing", "batching"])
+    assert [one["layer"] for one in saved] == ["class_towers.3", "joint"]
+    assert largest_difference(before, results(stages)) <= 1e-12
+
+
+PUBLISHED = {
+    "mini": (MINI, [("encode", (640_000, 409_600), (411_904, 409_600), (2, 1))]),
+    "released": (
+        CascadeInfo(
+            proposals="sharpmask-resnet50", classifier="multipathnet-vgg16", class_names=CLASSES
+        ),
+        [
+            ("class_towers.3", (115_605_504, 102_760_448), (103_022_592, 102_760_448), (2, 1)),
+            ("encode", (2_560_000, 1_638_400), (1_647_616, 1_638_400), (2, 1)),
+        ],
+    ),
+    "paper": (
+        CascadeInfo(proposals="sharpmask-resnet50", proposals_sizes={"form": "paper"}),
+        [("encode", (2_099_200, 819_200), (1_643_008, 819_200), (2, 1))],
+    ),
+    "without skips": (
+        CascadeInfo(
+            proposals="deepmask-resnet50", classifier="fast-rcnn-vgg16", class_names=CLASSES
+        ),
+        [],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_networks_of_published_size_save_what_was_counted(name: str) -> None:
+    info, expected = PUBLISHED[name]
+    with torch.device("meta"):
+        saved = run_passes(build_cascade(info), ["mixing", "encoding"])
+    found = [
+        (one["layer"], *((one["before"][key], one["after"][key]) for key in one["after"]))
+        for one in saved
+    ]
+    assert found == expected
+
+
+def test_ten_products_of_five_towers_become_two() -> None:
+    with torch.device("meta"):
+        (one,) = run_passes(build_cascade(PUBLISHED["released"][0]), ["batching"])
+    assert (one["before"]["products"], one["after"]["products"]) == (10, 2)
+    assert one["before"]["weights"] == one["after"]["weights"] == 5 * (25_088 + 4096) * 4096
+
+
+@pytest.fixture(scope="module")
+def changed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Cascade, Bundle]:
+    """A cascade after all passes, and its bundle, which was compared with it as it was before."""
+    torch.manual_seed(0)
+    cascade = build_cascade(RELEASED)
+    options = ExportOptions(passes=tuple(PASSES), short_side=192, long_side=256)
+    path = tmp_path_factory.mktemp("passes") / "bundle"
+    return cascade, export_bundle(cascade, path, options)
+
+
+def test_the_towers_of_a_bundle_are_one_product_a_layer(changed: tuple[Cascade, Bundle]) -> None:
+    model = onnx.load(changed[1].stage_path("classify"))
+    weights = {one.name.removesuffix("_half"): one for one in model.graph.initializer}
+    products = [node for node in model.graph.node if node.op_type == "MatMul"]
+    assert [list(weights[node.input[1]].dims) for node in products] == [[5, 3136, 64], [5, 64, 64]]
+    mixing = [node for node in model.graph.node if node.op_type == "Conv"]
+    assert len(mixing) == 4
+
+
+@needs_rtx
+@pytest.mark.parametrize("archs", [("sm_75",), ("sm_89", "sm_75")])
+def test_batched_towers_are_refused_for_sm_75_before_anything_is_built(
+    archs: tuple[str, ...], changed: tuple[Cascade, Bundle]
+) -> None:
+    bundle = changed[1]
+    options = CompileOptions(target="tensorrt-rtx", archs=archs)
+    with pytest.raises(BackendError) as caught:
+        wanted_engines(bundle, options)
+    assert str(caught.value) == (
+        "the stage 'classify' cannot be built for sm_75: tensorrt-rtx has no product of float32 "
+        "matrices there, expected linear layers or float16, found 'node_matmul' and 1 more: "
+        f"{bundle.stage_path('classify')}: leave sm_75 away, or export with --precision fp16, or "
+        "without --passes batching"
+    )
+    assert len(wanted_engines(bundle, replace(options, archs=("sm_89",)))) == 4
+    assert len(wanted_engines(bundle, replace(options, stages=("features",)))) == 1
+
+
+def test_batched_towers_in_float16_are_not_refused(changed: tuple[Cascade, Bundle]) -> None:
+    half = to_float16(onnx.load(changed[1].stage_path("classify")))
+    assert [node.op_type for node in half.graph.node].count("MatMul") == 2
+    assert float32_products(half) == []
+
+
+def test_a_changed_bundle_gives_its_networks_back(changed: tuple[Cascade, Bundle]) -> None:
+    cascade, bundle = changed
+    assert_same_weights(cascade, cascade_from_bundle(bundle))
+
+
+def test_trained_weights_cannot_be_had_from_a_changed_bundle(
+    changed: tuple[Cascade, Bundle],
+) -> None:
+    text = "was exported with --passes mixing,encoding,batching.*a bundle without --passes"
+    with pytest.raises(ModelError, match=text):
+        exact_cascade_from_bundle(changed[1])
+
+
+def test_the_manifest_says_what_was_saved(changed: tuple[Cascade, Bundle]) -> None:
+    provenance = changed[1].manifest.provenance
+    assert provenance["passes"] == ["mixing", "encoding", "batching"]
+    assert [(one["pass"], one["layer"]) for one in provenance["saved"]] == [
+        ("mixing", "class_towers.3"),
+        ("encoding", "encode"),
+        ("batching", "joint"),
+    ]
+
+
+def _wrong(cascade: Cascade) -> Iterator[Saving]:
+    deepmask_of(cascade.proposals).mask.bias.data += 0.5
+    yield from ()
+
+
+def test_a_pass_that_changes_the_function_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "PASSES", {"wrong": _wrong})
+    cascade = build_cascade(CascadeInfo(proposals="deepmask-mini"))
+    with pytest.raises(ModelError, match="'refine' differs from PyTorch: its output 'logits'"):
+        export_bundle(cascade, tmp_path / "bundle", ExportOptions(passes=("wrong",)))
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_a_pass_that_there_is_not_is_refused() -> None:
+    with pytest.raises(OptionError, match="no pass is named 'fold': use some of mixing, encoding"):
+        ExportOptions(passes=("fold",))

@@ -1,0 +1,398 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Export: every stage computes in ONNX Runtime what it computes in PyTorch."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from tests.samples.weights import assert_same_weights
+
+from foveate.bundle import (
+    Bundle,
+    ClassifySpec,
+    FeaturesSpec,
+    MaskSpec,
+    PreprocessingSpec,
+    PyramidSpec,
+    SelectSpec,
+    WindowSpec,
+)
+from foveate.errors import ModelError
+from foveate.export.checks.stage_parity import TOLERANCE, check_stage, stage_errors
+from foveate.export.execution.bundle_weights import cascade_from_bundle
+from foveate.export.to_onnx.bundle_export import ExportOptions, export_bundle, weights_digest
+from foveate.export.to_onnx.onnx_graph import export_stage
+from foveate.export.to_onnx.stages import Stage, cascade_stages, proposal_stages
+from foveate.export.to_onnx.standard_ops import portable
+from foveate.models.checkpoint import (
+    Cascade,
+    CascadeInfo,
+    build_cascade,
+    load_checkpoint,
+    save_checkpoint,
+)
+
+CLASSES = ("cat", "cup", "rocket")
+# No number is a default, or equal to another one that it could be taken for.
+INFO = CascadeInfo(
+    proposals="sharpmask-mini",
+    classifier="multipathnet-mini",
+    class_names=CLASSES,
+    delta_mean=(0.01, -0.02, 0.03, -0.04),
+    delta_std=(0.11, 0.12, 0.23, 0.24),
+    calibration=(-0.5, 0.75, 0.25),
+    mask_threshold=-0.625,
+    training={"epochs": 3},
+)
+OPTIONS = ExportOptions(
+    name="uneven",
+    scales=(0.3, 0.6, 1.2),
+    max_side=777,
+    top_k=33,
+    window_nms_iou=0.55,
+    short_side=500,
+    long_side=1001,
+    class_nms_iou=0.35,
+    max_detections=44,
+    accuracy={"AP": 12.5},
+)
+
+
+@pytest.fixture(scope="module")
+def cascade() -> Cascade:
+    torch.manual_seed(0)
+    return build_cascade(INFO)
+
+
+@pytest.fixture(scope="module")
+def bundle(cascade: Cascade, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return export_bundle(cascade, tmp_path_factory.mktemp("export") / "bundle", OPTIONS)
+
+
+def inputs_of(stage: Stage, height: int, width: int, rows: int) -> dict[str, torch.Tensor]:
+    """Random inputs of another size than the one that was traced."""
+    torch.manual_seed(1)
+    found = {}
+    for name, example in stage.inputs.items():
+        shape = list(example.shape)
+        if name == "image":
+            shape[2:] = [height, width]
+        elif name.startswith("map_"):
+            stride = int(name.removeprefix("map_"))
+            shape[2:] = [height // stride, width // stride]
+        else:
+            shape[0] = rows
+        found[name] = torch.randn(shape)
+        if name == "boxes":
+            low = torch.rand(rows, 2) * min(height, width)
+            found[name] = torch.cat([low, low + torch.rand(rows, 2) * 200], dim=1)
+    return found
+
+
+@pytest.mark.parametrize(("height", "width", "rows"), [(320, 448, 7), (192, 160, 1), (224, 256, 0)])
+def test_every_stage_agrees_with_pytorch_at_other_sizes(
+    cascade: Cascade, bundle: Bundle, height: int, width: int, rows: int
+) -> None:
+    for stage in cascade_stages(cascade):
+        inputs = inputs_of(stage, height, width, rows)
+        errors = stage_errors(stage, str(bundle.stage_path(stage.name)), inputs)
+        assert max(errors.values()) <= TOLERANCE, errors
+
+
+def test_a_stage_that_differs_is_refused(cascade: Cascade) -> None:
+    stage = proposal_stages(cascade.proposals)[1]
+    model = export_stage(stage)
+    (bias,) = [t for t in model.graph.initializer if t.name.endswith("mask.bias")]
+    bias.CopyFrom(onnx.numpy_helper.from_array(np.array([0.5], np.float32), bias.name))
+    with pytest.raises(ModelError, match="'refine' differs from PyTorch: its output 'logits'"):
+        check_stage(stage, model)
+
+
+def test_stages_are_opset_18_with_our_operator_and_its_body(bundle: Bundle) -> None:
+    model = onnx.load(bundle.stage_path("refine"))
+    versions = {entry.domain: entry.version for entry in model.opset_import}
+    assert versions == {"": 18, "foveate": 1}
+    nodes = [node for node in model.graph.node if node.domain == "foveate"]
+    assert [node.op_type for node in nodes] == ["BilinearUpsample2d"] * 4
+    attributes = {attribute.name for attribute in nodes[0].attribute}
+    assert {"plugin_namespace", "plugin_version"} <= attributes
+    assert [function.name for function in model.functions] == ["BilinearUpsample2d"]
+
+
+def test_regions_are_pooled_by_our_operator_and_its_body(bundle: Bundle) -> None:
+    model = onnx.load(bundle.stage_path("classify"))
+    nodes = [node for node in model.graph.node if node.domain == "foveate"]
+    # The towers pool 3, 2, 2, 1 and 3 maps; two of them share a region, hence two poolings.
+    assert [node.op_type for node in nodes] == ["RoiMaxPool2d"] * 9
+    attributes = {a.name: onnx.helper.get_attribute_value(a) for a in nodes[0].attribute}
+    assert attributes["pooled_shape"] == [7, 7]
+    assert attributes["rounding"] == 0
+    assert (attributes["plugin_namespace"], attributes["plugin_version"]) == (b"foveate", b"1")
+    assert {function.name for function in model.functions} == {"RoiMaxPool2d"}
+    # Maps of stride 8, 16 and 32 have a body each, of as many levels as their sides need.
+    assert {function.overload for function in model.functions} == {
+        f"caffe_7x7_side_{side}_radix_2_parts_1" for side in (32, 64, 128)
+    }
+    assert {node.overload for node in nodes} == {f.overload for f in model.functions}
+    operators = {node.op_type for node in [*model.graph.node, *model.functions[0].node]}
+    assert not operators & {"MaxRoiPool", "Loop", "If", "Scan"}
+    assert [plugin.name for plugin in bundle.manifest.plugins] == [
+        "BilinearUpsample2d",
+        "RoiMaxPool2d",
+    ]
+
+
+def test_files_hold_no_trace_of_the_machine(bundle: Bundle) -> None:
+    for stage in bundle.manifest.stages:
+        content = bundle.stage_path(stage).read_bytes()
+        assert b".py" not in content
+        assert str(Path(__file__).parents[3]).encode() not in content
+
+
+def test_weights_are_stored_in_half_of_their_size(bundle: Bundle, cascade: Cascade) -> None:
+    for stage in bundle.manifest.stages:
+        model = onnx.load(bundle.stage_path(stage))
+        large = [t for t in model.graph.initializer if np.prod(t.dims) >= 64]
+        assert {t.data_type for t in large} == {onnx.TensorProto.FLOAT16}
+
+
+def test_the_manifest_names_dimensions_as_the_stages_do(bundle: Bundle) -> None:
+    (image,) = bundle.manifest.stages["propose"].inputs
+    assert (image.name, image.dtype, image.shape) == (
+        "image",
+        "float32",
+        (1, 3, "height", "width"),
+    )
+    assert bundle.manifest.stages["classify"].outputs[0].shape == ("boxes", len(CLASSES) + 1)
+
+
+def test_the_manifest_says_what_the_cascade_was_trained_for(bundle: Bundle) -> None:
+    manifest = bundle.manifest
+    assert manifest.class_names == CLASSES
+    assert manifest.mask == MaskSpec(size=160, threshold=-0.625)
+    assert manifest.classify == ClassifySpec(
+        delta_mean=(0.01, -0.02, 0.03, -0.04),
+        delta_std=(0.11, 0.12, 0.23, 0.24),
+        class_nms_iou=0.35,
+        max_detections=44,
+        calibration=(-0.5, 0.75, 0.25),
+    )
+
+
+def test_the_manifest_says_what_the_networks_expect(bundle: Bundle) -> None:
+    manifest = bundle.manifest
+    assert manifest.preprocessing == PreprocessingSpec(mean=(127,) * 3, std=(128,) * 3, fill=127)
+    assert manifest.windows == WindowSpec(size=160, stride=16, padding=80)
+    assert manifest.features == FeaturesSpec(short_side=500, long_side=1001, multiple=32)
+
+
+def test_the_manifest_says_what_was_asked_of_the_export(bundle: Bundle) -> None:
+    manifest = bundle.manifest
+    assert manifest.name == "uneven"
+    assert manifest.pyramid == PyramidSpec(scales=(0.3, 0.6, 1.2), max_side=777)
+    assert manifest.select == SelectSpec(top_k=33, window_nms_iou=0.55)
+    assert replace(ExportOptions.of_manifest(manifest), accuracy=OPTIONS.accuracy) == OPTIONS
+
+
+def test_the_manifest_says_where_the_bundle_comes_from(bundle: Bundle, cascade: Cascade) -> None:
+    found = bundle.manifest.provenance
+    assert found["networks"] == ["sharpmask-mini", "multipathnet-mini"]
+    assert found["sizes"] == [{}, {}]
+    assert (found["svd"], found["passes"], found["saved"]) == ([], [], [])
+    assert found["training"] == {"epochs": 3}
+    assert found["accuracy"] == {"AP": 12.5}
+    assert found["weights_sha256"] == weights_digest(cascade)
+    assert found["tools"]["torch"] == torch.__version__
+    assert set(found["tools"]) == {"python", "torch", "onnx", "onnxscript"}
+
+
+def test_a_digest_of_weights_changes_with_every_one_that_the_bundle_holds() -> None:
+    torch.manual_seed(0)
+    cascade = build_cascade(INFO)
+    assert cascade.classifier is not None
+    before = weights_digest(cascade)
+    for network in (cascade.proposals, cascade.classifier):
+        name, parameter = list(network.named_parameters())[-1]
+        with torch.no_grad():
+            parameter.view(-1)[-1] += 1
+        assert weights_digest(cascade) != before, name
+        before = weights_digest(cascade)
+    with torch.no_grad():
+        cascade.proposals.get_parameter("deepmask.mask.bias").add_(1)  # SharpMask's replaces it
+    assert weights_digest(cascade) == before
+
+
+def test_a_bundle_gives_its_networks_back(bundle: Bundle, cascade: Cascade) -> None:
+    again = cascade_from_bundle(bundle)
+    assert again.info == INFO
+    assert_same_weights(cascade, again)
+
+
+def test_a_bundle_gives_back_what_the_exporter_folds(tmp_path: Path) -> None:
+    """Batch norm is folded into constants, some of which are equal or do nothing."""
+    torch.manual_seed(0)
+    info, _ = NETWORKS["deepmask-resnet50"]
+    cascade = build_cascade(info)
+    for number, (name, value) in enumerate(cascade.proposals.named_buffers()):
+        if number % 3 and name.endswith(("scale", "shift")):
+            value.copy_(torch.rand_like(value) + 0.5)
+    bundle = export_bundle(cascade, tmp_path / "bundle", ExportOptions(name="resnet"))
+    found = cascade_from_bundle(bundle).proposals.state_dict()
+    for name, value in cascade.proposals.state_dict().items():
+        assert torch.equal(value, found[name]), name
+
+
+BARE = """
+import sys
+import numpy, onnxruntime
+session = onnxruntime.InferenceSession(sys.argv[1], providers=["CPUExecutionProvider"])
+inputs = numpy.load(sys.argv[2])
+names = [one.name for one in session.get_outputs()]
+found = session.run(names, {name: inputs[name] for name in inputs.files})
+numpy.savez(sys.argv[3], **dict(zip(names, found)))
+assert not [name for name in sys.modules if name.partition(".")[0] in ("foveate", "onnx", "torch")]
+"""
+
+
+def test_a_process_without_our_code_runs_portable_stages(
+    cascade: Cascade, bundle: Bundle, tmp_path: Path
+) -> None:
+    for stage in cascade_stages(cascade):
+        plain, saved, found = (tmp_path / f"{stage.name}{end}" for end in (".onnx", "", ".npz"))
+        onnx.save(portable(onnx.load(bundle.stage_path(stage.name))), plain)
+        inputs = {name: one.numpy() for name, one in inputs_of(stage, 192, 224, 5).items()}
+        np.savez(saved.with_suffix(".in.npz"), **inputs)  # type: ignore[arg-type]  # no input is called allow_pickle
+        words = [str(plain), str(saved.with_suffix(".in.npz")), str(found)]
+        subprocess.run([sys.executable, "-P", "-c", BARE, *words], check=True, cwd=tmp_path, env={})
+        own = onnxruntime.InferenceSession(bundle.stage_path(stage.name)).run(None, inputs)
+        arrays = np.load(found)
+        for name, expected in zip(stage.outputs, own, strict=True):
+            np.testing.assert_allclose(arrays[name], expected, rtol=0, atol=1e-5)
+
+
+def test_a_checkpoint_gives_its_networks_back(cascade: Cascade, tmp_path: Path) -> None:
+    path = tmp_path / "cascade.safetensors"
+    save_checkpoint(path, cascade)
+    again = load_checkpoint(path)
+    assert again.info == cascade.info
+    for name, value in cascade.proposals.state_dict().items():
+        assert torch.equal(value, again.proposals.state_dict()[name])
+
+
+def test_deepmask_alone_exports_to_a_bundle_that_only_proposes(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    alone = build_cascade(CascadeInfo(proposals="deepmask-mini"))
+    bundle = export_bundle(alone, tmp_path / "bundle", ExportOptions(name="deepmask"))
+    assert set(bundle.manifest.stages) == {"propose", "refine"}
+    assert bundle.manifest.mask.size == 40
+    assert not bundle.manifest.classifies
+
+
+def test_a_file_that_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "weights.safetensors"
+    with pytest.raises(ModelError, match="no checkpoint can be read.*weights.safetensors"):
+        load_checkpoint(path)
+    path.write_bytes(b"\x10\x00\x00\x00\x00\x00\x00\x00not json at all!")
+    with pytest.raises(ModelError, match="no checkpoint can be read.*foveate train"):
+        load_checkpoint(path)
+
+
+class Branching(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + 1 if x.sum() > 0 else x - 1
+
+
+def test_a_stage_that_cannot_be_traced_is_refused_and_not_traced_otherwise() -> None:
+    stage = Stage(
+        name="branching",
+        module=Branching(),
+        inputs={"x": torch.ones(2)},
+        dynamic={},
+        multiples={},
+        outputs=("y",),
+    )
+    with pytest.raises(ModelError, match="the stage 'branching' cannot be exported"):
+        export_stage(stage)
+
+
+NETWORKS: dict[str, tuple[CascadeInfo, int]] = {
+    "deepmask-resnet50": (
+        CascadeInfo(
+            proposals="deepmask-resnet50",
+            proposals_sizes={"width": 8, "neck": 16, "vector": 32, "score_hidden": 16},
+        ),
+        160,
+    ),
+    "sharpmask-resnet50": (
+        CascadeInfo(
+            proposals="sharpmask-resnet50",
+            proposals_sizes={
+                "width": 8,
+                "neck": 16,
+                "vector": 32,
+                "score_hidden": 16,
+                "form": "paper",
+            },
+        ),
+        160,
+    ),
+    "deepmask-vgg and multipathnet-vgg16": (
+        CascadeInfo(
+            proposals="deepmask-vgg",
+            proposals_sizes={"width": 4, "neck": 8, "vector": 16, "score_hidden": 16},
+            classifier="multipathnet-vgg16",
+            classifier_sizes={"width": 4, "mixed": 8, "hidden": 16},
+            class_names=CLASSES,
+        ),
+        224,
+    ),
+    "multipathnet-resnet18": (
+        CascadeInfo(
+            proposals="deepmask-mini",
+            classifier="multipathnet-resnet18",
+            classifier_sizes={"width": 8},
+            class_names=CLASSES,
+        ),
+        160,
+    ),
+    "multipathnet-resnet50": (
+        CascadeInfo(
+            proposals="deepmask-mini",
+            classifier="multipathnet-resnet50",
+            classifier_sizes={"width": 8},
+            class_names=CLASSES,
+        ),
+        160,
+    ),
+    "fast-rcnn-vgg16": (
+        CascadeInfo(
+            proposals="deepmask-mini",
+            classifier="fast-rcnn-vgg16",
+            classifier_sizes={"width": 4, "hidden": 16},
+            class_names=CLASSES,
+        ),
+        160,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_network_exports_and_agrees_with_pytorch(name: str, tmp_path: Path) -> None:
+    info, window = NETWORKS[name]
+    torch.manual_seed(0)
+    found = build_cascade(info)
+    options = ExportOptions(name=name, short_side=192, long_side=256)
+    bundle = export_bundle(found, tmp_path / "bundle", options)
+    assert bundle.manifest.windows.size == window
+    for stage in cascade_stages(found, long_side=256):
+        inputs = inputs_of(stage, 256, 240, 4)
+        errors = stage_errors(stage, str(bundle.stage_path(stage.name)), inputs)
+        assert max(errors.values()) <= TOLERANCE, errors

@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Damaged Torch7 files: refused, or read rightly, in bounded time and memory."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.mark.parametrize(
+    "cases", [1_000, pytest.param(20_000, marks=pytest.mark.slow)], ids=["1000", "20000"]
+)
+def test_mutated_files_are_refused_or_read_rightly(cases: int) -> None:
+    """In a process of its own, whose memory nothing else has used."""
+    # Behind the installed package, so that the links at the root are not found before it.
+    code = f"import sys; sys.path.append({str(ROOT)!r}); from tests.fuzz.torch7 import main"
+    command = [sys.executable, "-P", "-c", f"{code}; main({cases}, seed=3)"]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    found = json.loads(run.stdout)
+    assert found["refused"] + found["read"] + found["imported"] == cases
+    assert min(found["refused"], found["read"], found["imported"]) >= cases // 100
+    assert found["growth_mib"] <= 64
+    assert found["slowest_cpu_ms"] <= 5_000

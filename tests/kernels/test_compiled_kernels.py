@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the compilers make of every kernel. Nothing here needs a GPU."""
+
+from __future__ import annotations
+
+import re
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+from tests.kernels.compiled_matrix import MATRIX, needs_nvcc
+
+from foveate.kernels import Op
+from foveate.kernels.compilers import find_nvrtc
+from foveate.kernels.compiling import ARCHITECTURES, FOLDER, compile_kernels
+from foveate.kernels.launches import KERNELS, SOURCES
+
+# Registers per thread: at least two blocks of 256 threads fit on every multiprocessor.
+MOST_REGISTERS = 80
+MOST_STATIC_SHARED_BYTES = 1024 + 32
+
+EACH_SOURCE = pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.stem)
+
+
+def ptx_of(source: Path) -> str:
+    compiled = compile_kernels(source, form="ptx", architectures=["sm_75"])
+    return compiled.path.read_text(encoding="utf-8")
+
+
+def entries(ptx: str) -> dict[str, str]:
+    """Return the parameters' text of each kernel."""
+    return dict(re.findall(r"\.visible \.entry (\w+)\((.*?)\)", ptx, re.DOTALL))
+
+
+def names_in(source: Path) -> set[str]:
+    return {kernel.name for kernel in KERNELS.values() if kernel.source == source}
+
+
+@needs_nvcc
+@pytest.mark.parametrize(("source", "architecture"), MATRIX)
+def test_kernels_fit_their_registers_and_spill_nothing(source: Path, architecture: str) -> None:
+    log = compile_kernels(source, form="cubin", architectures=[architecture]).log
+    found = re.findall(
+        r"entry function '(\w+)' for '(\w+)'.*?(\d+) bytes stack frame, (\d+) bytes spill stores, "
+        r"(\d+) bytes spill loads.*?Used (\d+) registers(?:[^\n]*?(\d+) bytes smem)?",
+        log.replace("ptxas info    : ", ""),
+        re.DOTALL,
+    )
+    assert {name for name, *_ in found} == names_in(source)
+    for name, target, *numbers in found:
+        stack, stores, loads, registers, shared = (int(number or 0) for number in numbers)
+        assert target.startswith(architecture)
+        assert (stack, stores, loads) == (0, 0, 0), name
+        assert registers <= MOST_REGISTERS, name
+        assert shared <= MOST_STATIC_SHARED_BYTES, name
+
+
+@needs_nvcc
+@EACH_SOURCE
+def test_no_multiplication_and_addition_are_contracted(source: Path) -> None:
+    instructions = re.findall(r"^\s+(?:@!?%p\d+ )?((?:fma|mad)\.\S+)", ptx_of(source), re.MULTILINE)
+    assert not [name for name in instructions if re.search(r"\.(f16|f32|f64)", name)]
+
+
+@needs_nvcc
+def test_coordinates_survive_a_compiler_that_contracts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("foveate.kernels.compilers.FLAGS", ("-std=c++17", "-fmad=true"))
+    monkeypatch.setattr("foveate.kernels.compiling.FLAGS", ("-std=c++17", "-fmad=true"))
+    for source in SOURCES:
+        if source.stem in (
+            "roi_max_pool",
+            "nms",
+            "select_top_k",
+            "decode_boxes",
+            "finish",
+            "windows",
+        ):
+            assert not re.search(r"\bfma\.rn\.f(32|64)", ptx_of(source)), source
+
+
+@needs_nvcc
+@EACH_SOURCE
+def test_the_table_lists_every_kernel_with_its_parameters(source: Path) -> None:
+    kinds = {"pointer": "u64", "int": "u32", "float": "f32", "double": "f64"}
+    found = entries(ptx_of(source))
+    assert found.keys() == names_in(source)
+    for name, parameters in found.items():
+        given = re.findall(r"\.param \.(\w+)", parameters)
+        assert given == [kinds[p.split()[0]] for p in KERNELS[name].parameters], name
+
+
+@needs_nvcc
+@EACH_SOURCE
+def test_nothing_lies_in_local_memory(source: Path) -> None:
+    assert not re.search(r"\b(ld|st)\.local|\.local ", ptx_of(source))
+
+
+@needs_nvcc
+@pytest.mark.parametrize("name", [name for name in KERNELS if KERNELS[name].lanes > 1])
+def test_wide_kernels_move_16_bytes_an_access(name: str) -> None:
+    ptx = ptx_of(KERNELS[name].source)
+    body = ptx[ptx.index(f".visible .entry {name}(") :].split("\n}\n")[0]
+    assert re.search(r"st\.global\.v4\.\w32", body)
+    if "pool" in name or "table" in name:  # others read what lies at any address
+        loads = re.findall(r"ld\.global(?:\.nc)?(\.v4)?\.([a-z]\d+)", body)
+        assert ("", "u16") not in loads
+        assert any(vector for vector, _ in loads)
+
+
+@pytest.mark.skipif(find_nvrtc() is None, reason="needs the package nvidia-cuda-nvrtc")
+@EACH_SOURCE
+def test_nvrtc_makes_the_same_kernels(source: Path) -> None:
+    compiled = compile_kernels(source, form="ptx", architectures=["sm_89"], compiler=find_nvrtc())
+    assert entries(compiled.path.read_text(encoding="utf-8")).keys() == names_in(source)
+
+
+@needs_nvcc
+@pytest.mark.slow
+@EACH_SOURCE
+def test_a_fat_binary_holds_every_architecture(source: Path) -> None:
+    compiled = compile_kernels(source, form="fatbin", architectures=ARCHITECTURES)
+    for architecture in ARCHITECTURES:
+        assert f"for '{architecture}'" in compiled.log
+    assert compiled.path.stat().st_size > 0
+
+
+@pytest.mark.parametrize(
+    "op",
+    [
+        *("bilinear_upsample", "gather_windows", "nms", "select_top_k"),
+        *("decode_boxes", "take_boxes", "pyramid", "finish"),
+    ],
+)
+def test_an_operation_names_kernels_that_exist(op: str) -> None:
+    module = import_module(f"foveate.kernels.{op}")
+    ops = [value for value in vars(module).values() if isinstance(value, Op)]
+    assert ops
+    for value in ops:
+        assert value.kernels
+        for stem in value.kernels:
+            known = (stem, f"{stem}_f32", f"{stem}_f32x4")
+            assert any(name in KERNELS for name in known), stem
+
+
+def test_every_source_is_listed() -> None:
+    with_kernels = {
+        path.relative_to(FOLDER)
+        for path in FOLDER.glob("*/*.cuh")
+        if "__global__" in path.read_text(encoding="utf-8")
+    }
+    assert with_kernels == set(SOURCES)

@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from foveate.kernels.select_top_k import host, reference
+
+WINDOWS = {"size": 160, "stride": 16, "padding": 80}
+
+
+def run(grids: list[np.ndarray], k: int, **options: object) -> tuple[np.ndarray, ...]:
+    picks, geometry = np.empty((k, 3), np.int32), np.empty((k, 4), np.float32)
+    scores, count = np.empty(k, np.float32), np.empty(1, np.int32)
+    host.select_top_k(grids, picks, geometry, scores, count, **WINDOWS, **options)  # type: ignore[arg-type]  # each has a type of its own
+    return picks, geometry, scores, count
+
+
+@given(
+    shapes=st.lists(st.tuples(st.integers(1, 6), st.integers(1, 6)), min_size=1, max_size=4),
+    k=st.integers(1, 40),
+    window_nms_iou=st.sampled_from([0.3, 0.5, 0.7, 0.9, 1.0]),
+    seed=st.integers(0, 99),
+)
+@settings(max_examples=60, deadline=None)
+def test_agrees_with_reference(
+    shapes: list[tuple[int, int]], k: int, window_nms_iou: float, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    grids = [rng.integers(-3, 4, (1, 1, *shape)).astype(np.float32) for shape in shapes]
+    factors = [(2.0**-i * 1.25, 2.0**-i) for i in range(len(shapes))]
+    expected = reference.select_top_k(
+        grids, k, factors=factors, window_nms_iou=window_nms_iou, **WINDOWS
+    )
+    picks, geometry, scores, count = run(grids, k, factors=factors, window_nms_iou=window_nms_iou)
+    found = int(count[0])
+    assert found == len(expected)
+    assert picks[:found].tolist() == [list(cell) for _, cell, _ in expected]
+    assert np.array_equal(geometry[:found], np.array([w for *_, w in expected], np.float32))
+    assert scores[:found].tolist() == [score for score, *_ in expected]
+
+
+def test_rows_after_the_count_are_padding() -> None:
+    grids = [np.zeros((1, 1, 1, 2), np.float32)]
+    picks, geometry, scores, count = run(grids, 4, factors=[(1.0, 1.0)], window_nms_iou=1.0)
+    assert count.tolist() == [2]
+    assert picks[2:].tolist() == [[-1, 0, 0]] * 2
+    assert not geometry[2:].any()
+    assert np.isneginf(scores[2:]).all()
+
+
+def test_cell_zero_looks_at_the_corner_of_the_image() -> None:
+    grids = [np.array([[[[1.0, 0.0]]]], np.float32)]
+    _, geometry, *_ = run(grids, 2, factors=[(2.0, 4.0)], window_nms_iou=1.0)
+    assert geometry.tolist() == [[-160, -320, 320, 640], [-128, -320, 320, 640]]

@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The networks: sizes, shapes, and that their fully convolutional form is their windowed form."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import foveate.models
+from foveate.errors import ModelError
+from foveate.models import DeepMask, MultiPathNet, SharpMask
+from foveate.models.bilinear_upsample import BilinearUpsample2d
+from foveate.models.deepmask import CELLS
+from foveate.models.multipathnet import mean_of_softmaxes
+from foveate.models.sharpmask import SKIP_STRIDES
+from foveate.models.towers import foveal_boxes
+
+
+@pytest.fixture(scope="module")
+def sharpmask() -> SharpMask:
+    torch.manual_seed(0)
+    network = foveate.models.build("sharpmask-mini").eval()
+    assert isinstance(network, SharpMask)
+    return network
+
+
+@pytest.fixture(scope="module")
+def multipathnet() -> MultiPathNet:
+    torch.manual_seed(0)
+    network = foveate.models.build("multipathnet-mini").eval()
+    assert isinstance(network, MultiPathNet)
+    return network
+
+
+def parameters(module: torch.nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def test_mini_has_at_most_six_million_parameters(
+    sharpmask: SharpMask, multipathnet: MultiPathNet
+) -> None:
+    # The classifier's trunk holds the proposals' trunk.
+    shared = parameters(sharpmask.deepmask.trunk)
+    assert parameters(sharpmask) + parameters(multipathnet) - shared <= 6_000_000
+
+
+def test_an_unknown_network_is_refused_with_the_known_names() -> None:
+    with pytest.raises(ModelError, match="no network is named 'yolo'.*deepmask-mini"):
+        foveate.models.build("yolo")
+
+
+def test_the_trunk_is_frozen(sharpmask: SharpMask) -> None:
+    assert not any(p.requires_grad for p in sharpmask.deepmask.trunk.parameters())
+
+
+def test_the_grid_has_a_cell_for_every_window(sharpmask: SharpMask) -> None:
+    with torch.inference_mode():
+        scores, vectors, horizontals = sharpmask(torch.zeros(1, 3, 192, 256))
+    assert scores.shape == (1, 1, 192 // 16 - 9, 256 // 16 - 9)
+    assert vectors.shape == (1, 256, 3, 7)
+    sides = [(h.shape[2], h.shape[3]) for h in horizontals]
+    assert sides == [(192 // stride, 256 // stride) for stride in SKIP_STRIDES]
+
+
+def test_a_cell_of_the_grid_is_its_own_window_of_the_features(sharpmask: SharpMask) -> None:
+    deepmask = sharpmask.deepmask
+    features = torch.randn(1, deepmask.neck.in_channels, 14, 17)
+    with torch.inference_mode():
+        grid = deepmask.scores(deepmask.vectors(features))
+        window = features[:, :, 2 : 2 + CELLS, 5 : 5 + CELLS]
+        alone = deepmask.scores(deepmask.vectors(window))
+    torch.testing.assert_close(grid[0, 0, 2, 5], alone[0, 0, 0, 0])
+
+
+def test_masks_cover_the_window(sharpmask: SharpMask) -> None:
+    deepmask = sharpmask.deepmask
+    vectors = torch.randn(2, 256)
+    horizontals = [
+        torch.randn(2, module.outputs, 160 // stride, 160 // stride)
+        for module, stride in zip(sharpmask.coarse_to_fine, SKIP_STRIDES, strict=True)
+    ]
+    with torch.inference_mode():
+        assert deepmask.masks(vectors).shape == (2, deepmask.mask_side, deepmask.mask_side)
+        assert sharpmask.refine(vectors, horizontals).shape == (2, 160, 160)
+
+
+def test_refinement_convolves_the_concatenation_of_skip_features_and_encoding(
+    sharpmask: SharpMask,
+) -> None:
+    module = sharpmask.coarse_to_fine[1]
+    reduce, relu, horizontal = module.horizontal.children()
+    assert isinstance(reduce, torch.nn.Conv2d)
+    assert isinstance(horizontal, torch.nn.Conv2d)
+    assert isinstance(module.vertical, torch.nn.Conv2d)
+    skip = torch.randn(1, reduce.in_channels, 12, 12)
+    encoding = torch.randn(1, module.vertical.in_channels, 12, 12)
+    with torch.inference_mode():
+        split = module(encoding, module.horizontal(skip))
+        both = torch.cat([relu(reduce(skip)), encoding], dim=1)
+        weight = torch.cat([horizontal.weight, module.vertical.weight], dim=1)
+        whole = torch.nn.functional.conv2d(both, weight, horizontal.bias, padding=1)
+        whole = module.upsample(torch.relu(whole))
+    torch.testing.assert_close(split, whole, rtol=1e-4, atol=1e-5)
+
+
+def test_upsampling_keeps_a_linear_ramp_linear_away_from_the_edges() -> None:
+    ramp = torch.arange(6.0).expand(1, 1, 6, 6)
+    upsampled = BilinearUpsample2d(2)(ramp)
+    expected = torch.arange(12.0) / 2 - 0.25
+    torch.testing.assert_close(upsampled[0, 0, 3, 1:-1], expected[1:-1])
+
+
+def test_foveal_boxes_grow_about_their_centre() -> None:
+    boxes = torch.tensor([[10.0, 20.0, 30.0, 60.0]])
+    torch.testing.assert_close(foveal_boxes(boxes, 1.0), boxes)
+    torch.testing.assert_close(
+        foveal_boxes(boxes, 4.0), torch.tensor([[-20.0, -40.0, 60.0, 120.0]])
+    )
+
+
+def test_probabilities_are_the_mean_of_the_heads(multipathnet: MultiPathNet) -> None:
+    logits = torch.randn(6, 3, 11)
+    mean = mean_of_softmaxes(logits)
+    torch.testing.assert_close(mean.sum(1), torch.ones(3))
+    torch.testing.assert_close(mean[1], torch.softmax(logits[:, 1], 1).mean(0))
+
+
+def test_classification_reads_a_larger_region_than_the_box(multipathnet: MultiPathNet) -> None:
+    image = torch.zeros(1, 3, 256, 256)
+    boxes = torch.tensor([[110.0, 110.0, 150.0, 150.0]])
+    with torch.inference_mode():
+        before, deltas = multipathnet(multipathnet.features(image), boxes)
+        image[:, :, 40:60, 110:150] = 1.0  # outside the box, inside its fourfold region
+        after, _ = multipathnet(multipathnet.features(image), boxes)
+    assert deltas.shape == (1, 11, 4)
+    assert not torch.equal(before, after)
+
+
+def test_deepmask_and_sharpmask_are_what_their_names_say() -> None:
+    assert isinstance(foveate.models.build("deepmask-mini"), DeepMask)
+    assert foveate.models.build("multipathnet-mini", classes=3).classes == 3

@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the tests of compiling share: engines that build in a moment, requests, keys, records."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import onnx
+import pytest
+
+from foveate.bundle.engine_metadata import EngineKey, EngineRecord, ShapeRange
+from foveate.bundle.manifest import FileSpec
+from foveate.export.engines import CompileOptions
+from foveate.export.engines.process import run_build
+from foveate.export.engines.request import BuildRequest
+
+needs_rtx = pytest.mark.skipif(
+    find_spec("tensorrt_rtx") is None, reason="TensorRT for RTX (tensorrt-rtx-cu13) is missing"
+)
+ARCHS = ("sm_75", "sm_80", "sm_86", "sm_89", "sm_120")
+KEY = EngineKey(
+    target="tensorrt-rtx",
+    stage="refine",
+    onnx="a" * 64,
+    plugins=None,
+    tensorrt="1.7.1.116",
+    cuda="13",
+    archs=("sm_86", "sm_89"),
+    options={"builder_level": 3},
+    profiles=(
+        {"boxes": ShapeRange(minimum=(1, 4), optimum=(8, 4), maximum=(64, 4))},
+        {"boxes": ShapeRange(minimum=(100, 4), optimum=(100, 4), maximum=(100, 4))},
+    ),
+)
+
+
+def key_with(**changes: Any) -> EngineKey:
+    return replace(KEY, **changes)
+
+
+def record_of(key: EngineKey, plan: bytes) -> EngineRecord:
+    return EngineRecord(
+        name="refine",
+        key=key,
+        plan=FileSpec(sha256=hashlib.sha256(plan).hexdigest(), size=len(plan)),
+        dispatch={"BilinearUpsample2d": "body"},
+        driver=None,
+        device=None,
+        seconds=0.5,
+    )
+
+
+def write_engine(folder: Path, key: EngineKey = KEY, plan: bytes = b"a plan") -> Path:
+    """Write a plan and its record as the compiler does."""
+    path = folder / "refine.plan"
+    path.write_bytes(plan)
+    path.with_suffix(".json").write_text(record_of(key, plan).to_json(), encoding="utf-8")
+    return path
+
+
+def refine_options(**changes: Any) -> CompileOptions:
+    """PipelineOptions of an engine that builds in a fraction of a second."""
+    values: dict[str, Any] = {
+        "target": "tensorrt-rtx",
+        "archs": ("sm_89",),
+        "stages": ("refine",),
+        "buckets": (2,),
+    }
+    return CompileOptions(**values | changes)
+
+
+def request_for(file: Path, stage: str, profile: object, *archs: str) -> BuildRequest:
+    """A plan of TensorRT for RTX beside the ONNX file."""
+    content = {
+        "target": "tensorrt-rtx",
+        "stage": stage,
+        "onnx": str(file),
+        "plan": str(file.with_suffix(".plan")),
+        "archs": archs,
+        "profiles": [profile],
+        "options": refine_options().builder_options(),
+        "timing_cache": None,
+        "plugins": None,
+        "report": False,
+    }
+    return BuildRequest.from_json(json.dumps(content))
+
+
+def build_fixed(file: Path, stage: str, lengths: Mapping[str, int], *archs: str) -> int:
+    """Build for inputs of one size, by the names of their dimensions; return the plan's bytes."""
+    profile = {}
+    for value in onnx.load(file, load_external_data=False).graph.input:
+        dims = value.type.tensor_type.shape.dim
+        shape = [lengths[dim.dim_param] if dim.dim_param else dim.dim_value for dim in dims]
+        profile[value.name] = {"minimum": shape, "optimum": shape, "maximum": shape}
+    return int(run_build(request_for(file, stage, profile, *archs), None)["size"])

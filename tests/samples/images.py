@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Images that tests write and read."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from foveate.images.reading import read_image
+
+
+def smooth(height: int = 48, width: int = 64) -> np.ndarray:
+    small = np.random.default_rng(0).integers(0, 256, (4, 5, 3), dtype=np.uint8)
+    return cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC)
+
+
+def encode(image: Image.Image, kind: str, **options: object) -> bytes:
+    stream = io.BytesIO()
+    image.save(stream, kind, **options)
+    return stream.getvalue()
+
+
+def encode_png(
+    rows: bytes, size: tuple[int, int], depth: int, colour_type: int, transparent: bytes = b""
+) -> bytes:
+    """Write a PNG of rows as they are stored, each after its filter type."""
+    head = struct.pack(">IIBBBBB", *size, depth, colour_type, 0, 0, 0)
+    chunks = [(b"IHDR", head), (b"tRNS", transparent), (b"IDAT", zlib.compress(rows))]
+    kept = [(kind, body) for kind, body in chunks if body]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(*one) for one in [*kept, (b"IEND", b"")])
+
+
+def _chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+def read(folder: Path, content: bytes, name: str = "image") -> np.ndarray:
+    path = folder / name
+    path.write_bytes(content)
+    return read_image(path)

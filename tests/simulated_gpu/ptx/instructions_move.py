@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Moves, comparisons, choices, and what does nothing here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from tests.simulated_gpu.ptx.access import Read, Write, numpy_type, reader, writer
+from tests.simulated_gpu.ptx.frame import Frame
+from tests.simulated_gpu.ptx.instructions_convert import WINDOW_OF
+from tests.simulated_gpu.ptx.memory import Array
+from tests.simulated_gpu.ptx.operands import Operand
+from tests.simulated_gpu.ptx.parser import Instruction
+from tests.simulated_gpu.ptx.program import Program, Run, handler
+from tests.simulated_gpu.ptx.variables import SIZES
+
+__all__: list[str] = []
+
+COMPARE: dict[str, np.ufunc] = {
+    "eq": np.equal,
+    "ne": np.not_equal,
+    "lt": np.less,
+    "le": np.less_equal,
+    "gt": np.greater,
+    "ge": np.greater_equal,
+    "lo": np.less,
+    "ls": np.less_equal,
+    "hi": np.greater,
+    "hs": np.greater_equal,
+}
+BOOLEAN = {"and": np.logical_and, "or": np.logical_or, "xor": np.logical_xor}
+
+
+@handler("mov")
+def _move(instruction: Instruction, program: Program) -> Run:
+    to, source = instruction.operands
+    kind = instruction.suffixes[-1]
+    if source.kind == "vector":
+        return _pack(to, source.items, kind, program)
+    if to.kind == "vector":
+        return _unpack(to.items, source, kind, program)
+    if source.kind == "special":
+        kind = "u64" if SIZES.get(kind) == 8 else "u32"
+    write, read = writer(to, program), reader(source, kind, program)
+    return lambda frame: write(frame, read(frame))
+
+
+def _pack(to: Operand, items: tuple[Operand, ...], kind: str, program: Program) -> Run:
+    bits = 8 * SIZES[kind] // len(items)
+    write = writer(to, program)
+    reads = [reader(item, f"b{bits}", program) for item in items]
+    wide = numpy_type(kind)
+
+    def run(frame: Frame) -> None:
+        total = np.zeros(1, wide)
+        for i, read in enumerate(reads):
+            total = total | read(frame).astype(wide) << wide.type(i * bits)
+        write(frame, total)
+
+    return run
+
+
+def _unpack(items: tuple[Operand, ...], source: Operand, kind: str, program: Program) -> Run:
+    bits = 8 * SIZES[kind] // len(items)
+    read = reader(source, kind, program)
+    writes = [writer(item, program) for item in items]
+    narrow = np.dtype(f"u{bits // 8}")
+
+    def run(frame: Frame) -> None:
+        value = read(frame)
+        for i, write in enumerate(writes):
+            write(frame, (value >> value.dtype.type(i * bits)).astype(narrow))
+
+    return run
+
+
+def _comparison(name: str, kind: str) -> Callable[[Array, Array], Array]:
+    if kind not in ("f16", "f32", "f64"):
+        return COMPARE[name]
+    if name in ("num", "nan"):
+        nan = name == "nan"
+        return lambda a, b: (np.isnan(a) | np.isnan(b)) == nan
+    if name.endswith("u") and name != "u":
+        plain = COMPARE[name[:-1]]
+        return lambda a, b: plain(a, b) | np.isnan(a) | np.isnan(b)
+    if name == "ne":  # ordered, unlike that of C
+        return lambda a, b: (a < b) | (a > b)
+    return COMPARE[name]
+
+
+@handler("setp", "set")
+def _compare(instruction: Instruction, program: Program) -> Run:
+    suffixes = [suffix for suffix in instruction.suffixes if suffix != "ftz"]
+    if len(suffixes) < len(instruction.suffixes):
+        raise ValueError("ftz")
+    name, *options = suffixes
+    combine = BOOLEAN[options.pop(0)] if options[0] in BOOLEAN else None
+    kind = options[-1]
+    compare = _comparison(name, kind)
+    to = instruction.operands[0]
+    items = to.items if to.kind == "pair" else (to,)
+    writes = [writer(item, program) for item in items]
+    reads = [reader(operand, kind, program) for operand in instruction.operands[1:3]]
+    also = reader(instruction.operands[3], "pred", program) if combine is not None else None
+    finish = _as_number(options[0]) if instruction.opcode == "set" else None
+
+    def run(frame: Frame) -> None:
+        holds = compare(reads[0](frame), reads[1](frame))
+        results = [holds, ~holds]
+        if combine is not None and also is not None:
+            results = [combine(result, also(frame)) for result in results]
+        for write, result in zip(writes, results, strict=False):
+            write(frame, finish(result) if finish is not None else np.asarray(result))
+
+    return run
+
+
+def _as_number(kind: str) -> Callable[[Array], Array]:
+    dtype = numpy_type(kind)
+    if dtype.kind == "f":
+        return lambda holds: holds.astype(dtype)
+    return lambda holds: np.where(holds, ~dtype.type(0), dtype.type(0))
+
+
+@handler("selp")
+def _select(instruction: Instruction, program: Program) -> Run:
+    kind = f"b{8 * SIZES[instruction.suffixes[-1]]}"
+    to, yes, no, which = instruction.operands
+    write, predicate = writer(to, program), reader(which, "pred", program)
+    first, second = _bits(yes, instruction, kind, program), _bits(no, instruction, kind, program)
+    return lambda frame: write(frame, np.where(predicate(frame), first(frame), second(frame)))
+
+
+def _bits(operand: Operand, instruction: Instruction, kind: str, program: Program) -> Read:
+    """Read as bits, but a literal as what the instruction says it is."""
+    if operand.kind != "number":
+        return reader(operand, kind, program)
+    typed = reader(operand, instruction.suffixes[-1], program)
+    return lambda frame: typed(frame).view(numpy_type(kind))
+
+
+@handler("testp")
+def _test(instruction: Instruction, program: Program) -> Run:
+    name, kind = instruction.suffixes
+    tests: dict[str, Callable[[Array], Array]] = {
+        "finite": np.isfinite,
+        "infinite": np.isinf,
+        "number": lambda a: ~np.isnan(a),
+        "notanumber": np.isnan,
+    }
+    test, write = tests[name], writer(instruction.operands[0], program)
+    read = reader(instruction.operands[1], kind, program)
+    return lambda frame: write(frame, test(read(frame)))
+
+
+@handler("isspacep")
+def _is_in_space(instruction: Instruction, program: Program) -> Run:
+    (space,) = instruction.suffixes
+    write: Write = writer(instruction.operands[0], program)
+    read = reader(instruction.operands[1], "u64", program)
+    windows = sorted(window for window in WINDOW_OF.values() if window)
+    if space == "global":
+        start, end = max(windows) + (1 << 32), 1 << 64
+    else:
+        start = WINDOW_OF[space]
+        end = start + (1 << 32)
+
+    def run(frame: Frame) -> None:
+        address = read(frame)
+        write(frame, (address >= np.uint64(start)) & (address <= np.uint64(end - 1)))
+
+    return run
+
+
+@handler("membar", "fence", "nanosleep", "prefetch", "prefetchu", "griddepcontrol", "applypriority")
+def _nothing(_instruction: Instruction, _program: Program) -> Run:
+    return lambda _frame: None

@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The CUDA device, over the driver that interprets PTX: what it hands over is right."""
+
+from __future__ import annotations
+
+import ctypes
+import inspect
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from tests.gpu import timing
+from tests.gpu.operations import CASES, assert_right, run
+from tests.simulated_gpu.ptx.driver import SimulatedDriver, public_names
+
+from foveate.errors import BackendError, MissingExtraError, OptionError
+from foveate.kernels.compilers import find_nvcc
+from foveate.kernels.finish import FINISH
+from foveate.kernels.nms import NMS
+from foveate.kernels.op import Op
+from foveate.runtime.devices import cuda
+from foveate.runtime.devices.cuda import CudaDevice
+
+FLOAT = np.dtype(np.float32)
+
+
+@pytest.fixture
+def driver(pytestconfig: pytest.Config, monkeypatch: pytest.MonkeyPatch) -> SimulatedDriver:
+    # Kernels that were compiled for a former run of the tests are taken again.
+    monkeypatch.setenv("FOVEATE_CACHE", str(pytestconfig.rootpath / ".pytest_cache" / "foveate"))
+    if find_nvcc() is None:
+        pytest.skip("nvcc is not here: kernels cannot be compiled")
+    return SimulatedDriver("75")
+
+
+@pytest.fixture
+def device(driver: SimulatedDriver) -> CudaDevice:
+    return CudaDevice(code="ptx", driver=driver)
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("seed", [0, 1])
+def test_operations_give_what_the_host_gives(
+    device: CudaDevice, driver: SimulatedDriver, case: str, seed: int
+) -> None:
+    call = CASES[case](np.random.default_rng(seed), 1)
+    assert_right(device, call)
+    bare = [name.rsplit("_f32", 1)[0].rsplit("_f16", 1)[0] for name in driver.launched]
+    assert tuple(bare) == call.op.kernels
+
+
+def test_every_operation_with_kernels_has_a_case() -> None:
+    called = {make(np.random.default_rng(0), 1).op for make in CASES.values()}
+    assert len(called) == 11
+    assert all(op.kernels for op in called)
+
+
+def test_an_operation_without_kernels_is_an_error(device: CudaDevice) -> None:
+    bare = Op(name="bare", host=FINISH.host, outputs=())
+    with pytest.raises(BackendError, match="'bare' has no device kernels: run it on the host"):
+        device.launch(bare, device.stream())
+
+
+def test_a_size_beyond_one_launch_is_an_error(device: CudaDevice) -> None:
+    many = device.allocate((70000, 4), FLOAT)
+    few = device.allocate((1,), np.dtype(np.int32))
+    with pytest.raises(OptionError, match="nms: an array or a grid is too large"):
+        device.launch(NMS, device.stream(), many, many, few, few, few, iou=0.5)
+
+
+def test_parts_and_views_share_memory(device: CudaDevice) -> None:
+    stream = device.stream()
+    numbers = np.arange(24, dtype=np.float32).reshape(4, 6)
+    buffer = device.allocate((4, 6), FLOAT)
+    device.upload(numbers, buffer, stream)
+    assert buffer.part(1, 3).shape == (2, 6)
+    for view, want in (
+        (buffer.part(1, 3), numbers[1:3]),
+        (buffer.part(2, 9), numbers[2:9]),
+        (buffer.part(3, 1), numbers[3:1]),
+        (buffer.part(1, 4).view((2, 3), FLOAT), numbers[1].reshape(2, 3)),
+        (buffer.view((5,), np.dtype(np.uint8)), numbers.view(np.uint8).reshape(-1)[:5]),
+    ):
+        found = np.empty(want.shape, view.dtype)
+        device.download(view, found, stream)
+        np.testing.assert_array_equal(found, want)
+    assert buffer.part(1, 3).__cuda_array_interface__ == {
+        "shape": (2, 6),
+        "typestr": "<f4",
+        "data": (buffer.address + 24, False),
+        "version": 3,
+    }
+
+
+def test_a_source_that_is_not_dense_is_uploaded(device: CudaDevice) -> None:
+    numbers = np.arange(24, dtype=np.float32).reshape(4, 6)
+    buffer = device.allocate((6, 4), FLOAT)
+    stream = device.stream()
+    device.upload(numbers.T, buffer, stream)
+    found = np.empty((6, 4), np.float32)
+    device.download(buffer, found, stream)
+    np.testing.assert_array_equal(found, numbers.T)
+
+
+def test_events_order_streams_and_take_time(device: CudaDevice) -> None:
+    first, second = device.stream(), device.stream()
+    begin = first.record(timed=True)
+    second.wait(first.record())
+    end = second.record(timed=True)
+    end.synchronize()
+    assert end.milliseconds_since(begin) == 0
+    assert first.__cuda_stream__() == (0, 7)
+
+
+def test_kernels_are_compiled_and_loaded_once(device: CudaDevice, driver: SimulatedDriver) -> None:
+    loads: list[str] = []
+    load = driver.ObjectCode.from_ptx
+
+    def counted(code: bytes, *, name: str) -> object:
+        loads.append(name)
+        return load(code, name=name)
+
+    driver.ObjectCode = SimpleNamespace(from_ptx=counted)
+    call = CASES["take_boxes"](np.random.default_rng(0), 1)
+    run(device, call)
+    run(device, call)
+    assert loads == ["take_boxes"]
+    device.close()
+    run(device, call)
+    assert loads == ["take_boxes"] * 2
+
+
+def test_the_report_of_times_runs(device: CudaDevice, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timing, "ROUNDS", 1)
+    monkeypatch.setattr(timing, "REPEATS", 1)
+    assert timing.copy_bandwidth(device, 1 << 10) == 2 * 1024 / 1e-9  # no time passes here
+    found = timing.time_operations(device, 1e9, dict.fromkeys(CASES, 1))
+    assert found.keys() == CASES.keys()
+    take = CASES["take_boxes"](np.random.default_rng(0), 1)
+    moved = sum(a.nbytes for a in take.inputs if isinstance(a, np.ndarray)) + 30 * 4 * 4
+    assert found["take_boxes"]["bytes"] == moved
+    assert found["take_boxes"]["predicted_milliseconds"] == pytest.approx(moved * 1e-6)
+
+
+def test_what_the_driver_refuses_becomes_an_error_with_a_remedy(driver: SimulatedDriver) -> None:
+    with pytest.raises(BackendError, match="the GPU 3 cannot be used: .*must be 0.*foveate doctor"):
+        CudaDevice(3, driver=driver)
+
+
+def test_without_a_driver_the_error_says_what_to_do() -> None:
+    pytest.importorskip("cuda.core", reason="needs the package cuda-core")
+    if load_cuda() is not None:
+        pytest.skip("there is a driver here")
+    with pytest.raises(BackendError, match="the GPU 0 cannot be used: .*foveate doctor"):
+        CudaDevice()
+
+
+def load_cuda() -> ctypes.CDLL | None:
+    try:
+        return ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return None
+
+
+def test_without_the_package_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "cuda.core", None)
+    with pytest.raises(MissingExtraError, match=r"'cuda.core' is not installed.*foveate\[cuda\]"):
+        cuda.load_driver()
+
+
+def test_the_real_package_has_every_name_that_the_simulated_driver_offers() -> None:
+    core = pytest.importorskip("cuda.core", reason="needs the package cuda-core")
+    simulated = SimulatedDriver("75")
+    own = {"memory", "launched"}
+    assert all(hasattr(core, name) for name in vars(simulated).keys() - own)
+    for kind, names in public_names().items():
+        missing = [name for name in names if not hasattr(getattr(core, kind), name)]
+        assert not missing, f"{kind} of the real package has no {missing}"
+
+
+def test_the_real_package_takes_the_arguments_that_we_pass() -> None:
+    core = pytest.importorskip("cuda.core", reason="needs the package cuda-core")
+    config = core.LaunchConfig(grid=(1, 2, 3), block=(32, 1, 1), shmem_size=16)
+    assert (config.grid, config.block, config.shmem_size) == ((1, 2, 3), (32, 1, 1), 16)
+    assert not core.StreamOptions(nonblocking=False).nonblocking
+    assert core.EventOptions(timing_enabled=True).timing_enabled
+    array = np.zeros(4, np.float32)
+    buffer = core.Buffer.from_handle(array.ctypes.data, array.nbytes, owner=array)
+    assert (int(buffer.handle), buffer.size) == (array.ctypes.data, 16)
+    for method, keywords in (
+        (core.Device.allocate, {"stream"}),
+        (core.Device.create_stream, {"options"}),
+        (core.Stream.record, {"options"}),
+        (core.Buffer.copy_from, {"stream"}),
+        (core.ObjectCode.from_ptx, {"name"}),
+        (core.ObjectCode.from_cubin, {"name"}),
+    ):
+        text = inspect.getdoc(method) or ""
+        assert all(f"{keyword}" in text.splitlines()[0] for keyword in keywords), method

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pytest
+
+import foveate
+from foveate.errors import OptionError
+from foveate.runtime.options import PipelineOptions
+from foveate.typed_options import TypedOptions
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample(TypedOptions):
+    whole: int = 1
+    real: float | None = None
+    flag: bool = False
+    name: str = ""
+    choice: Literal["a", "b"] = "a"
+    pair: tuple[int, float] = (1, 1.0)
+    many: tuple[float, ...] = ()
+    file: Path | None = None
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "expected"),
+    [
+        ("whole", True, "int"),
+        ("whole", 2.5, "int"),
+        ("whole", "3", "int"),
+        ("whole", None, "int"),
+        ("whole", np.float64(2), "int"),
+        ("whole", np.True_, "int"),
+        ("real", "0.5", r"finite float \| None"),
+        ("real", float("nan"), r"finite float \| None"),
+        ("real", np.float32("inf"), r"finite float \| None"),
+        ("real", True, r"finite float \| None"),
+        ("real", 10**400, r"finite float \| None"),
+        ("flag", 1, "bool"),
+        ("flag", "yes", "bool"),
+        ("name", b"x", "str"),
+        ("choice", "c", r"typing.Literal\['a', 'b'\]"),
+        ("pair", (1, 2, 3), r"tuple\[int, finite float\]"),
+        ("pair", (1.5, 2), r"tuple\[int, finite float\]"),
+        ("many", 1.0, r"tuple\[finite float, ...\]"),
+        ("many", ("x",), r"tuple\[finite float, ...\]"),
+        ("file", 3, r"pathlib.Path \| None"),
+    ],
+)
+def test_a_value_of_another_type_is_refused_by_name(field: str, value: Any, expected: str) -> None:
+    with pytest.raises(OptionError, match=f"^{field} must be {expected}, found "):
+        Sample(**{field: value})
+
+
+def test_scalars_of_numpy_and_lists_are_taken_as_those_of_python() -> None:
+    made = Sample(
+        whole=np.uint8(3),  # type: ignore[arg-type]  # NumPy's
+        real=np.float32(0.5),  # type: ignore[arg-type]  # NumPy's
+        flag=np.True_,  # type: ignore[arg-type]  # NumPy's
+        many=[1, np.float64(2)],  # type: ignore[arg-type]  # NumPy's
+    )
+    assert made == Sample(whole=3, real=0.5, flag=True, many=(1, 2.0))
+    assert [type(made.whole), type(made.real), type(made.flag)] == [int, float, bool]
+
+
+@pytest.mark.parametrize("name", [one.name for one in fields(PipelineOptions)])
+@pytest.mark.parametrize("value", ["0.5", float("nan"), [1], b"1", {}])
+def test_every_option_of_a_pipeline_checks_its_type(name: str, value: Any) -> None:
+    with pytest.raises(OptionError, match=f"^{name} must be "):
+        PipelineOptions(**{name: value})
+
+
+def test_a_number_of_threads_that_no_machine_has_is_refused() -> None:
+    with pytest.raises(OptionError, match="^threads must be at most 1024, found 100000000$"):
+        PipelineOptions(threads=10**8)
+
+
+def test_all_options_of_the_package_check_their_types() -> None:
+    unchecked = [
+        line
+        for path in Path(foveate.__file__).parent.rglob("*.py")
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if re.fullmatch(r"class \w+PipelineOptions:", line)
+    ]
+    assert unchecked == ["class TypedOptions:"]

@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the classifier of `mini` is trained on: labels of each head, box targets, and their losses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import pytest
+import torch
+from tests.samples.training import silent, write_dataset
+
+from foveate.datasets import CocoDataset
+from foveate.models import MultiPathNet, build
+from foveate.training.mini.frozen_trunk import FrozenTrunk
+from foveate.training.mini.multipathnet import _draw_regions, delta_statistics, multipathnet_step
+from foveate.training.mini.region_cache import (
+    RegionCache,
+    RegionOptions,
+    RegionSample,
+    build_regions,
+    features_canvas,
+)
+from foveate.training.origin import Origin
+
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+TRUTHS = np.array([[0, 0, 100, 100], [300, 40, 340, 120]], np.float32)
+# Their IoU with the first truth is the hundredth part of their width.
+WIDTHS = (72, 45, 57, 77, 52, 67, 62, 3)
+PROPOSALS = np.array([[0, 0, width, 100] for width in WIDTHS], np.float32)
+CHANNELS = {8: 40, 16: 112, 32: 192}
+
+
+@pytest.fixture(scope="module")
+def sample() -> RegionSample:
+    chance = np.random.default_rng(0)
+    maps = {
+        stride: chance.normal(size=(channels, 384 // stride, 384 // stride)).astype(np.float16)
+        for stride, channels in CHANNELS.items()
+    }
+    return RegionSample(maps=maps, proposals=PROPOSALS, truths=TRUTHS, labels=np.array([3, 1]))
+
+
+@pytest.fixture(scope="module")
+def cache(sample: RegionSample, tmp_path_factory: pytest.TempPathFactory) -> RegionCache:
+    folder = tmp_path_factory.mktemp("regions")
+    np.savez(
+        folder / "0.npz",
+        proposals=sample.proposals,
+        truths=sample.truths,
+        labels=sample.labels,
+        map_8=sample.maps[8],
+        map_16=sample.maps[16],
+        map_32=sample.maps[32],
+    )
+    return RegionCache(folder)
+
+
+def row_of(boxes: np.ndarray, box: np.ndarray) -> int:
+    (row,) = np.flatnonzero((boxes == box).all(axis=1))
+    return int(row)
+
+
+def test_a_head_learns_the_class_of_a_region_from_its_own_overlap_on(sample: RegionSample) -> None:
+    boxes, labels, _ = _draw_regions(sample, np.random.default_rng(0))
+    for width, proposal in zip(WIDTHS, PROPOSALS, strict=True):
+        passed = [width >= least for least in (50, 55, 60, 65, 70, 75)]
+        assert labels[:, row_of(boxes, proposal)].tolist() == [3 * one for one in passed]
+    assert labels[:, row_of(boxes, TRUTHS[1])].tolist() == [1] * 6
+
+
+def test_box_targets_lead_from_a_region_to_its_object(sample: RegionSample) -> None:
+    boxes, _, targets = _draw_regions(sample, np.random.default_rng(0))
+    found = targets[row_of(boxes, PROPOSALS[2])]  # 57 wide, of an object that is 100 wide
+    assert found == pytest.approx([(50 - 28.5) / 57, 0, np.log(100 / 57), 0], rel=1e-6)
+
+
+def test_a_quarter_of_the_regions_are_foreground(sample: RegionSample) -> None:
+    many = RegionSample(
+        maps=sample.maps,
+        proposals=np.concatenate([PROPOSALS[:1]] * 40 + [PROPOSALS[-1:]] * 90),
+        truths=TRUTHS,
+        labels=sample.labels,
+    )
+    _, labels, _ = _draw_regions(many, np.random.default_rng(0))
+    assert labels.shape == (6, 64)
+    assert (labels[0] > 0).sum() == 16
+
+
+def test_box_targets_are_normalised_by_mean_and_deviation(
+    sample: RegionSample, cache: RegionCache
+) -> None:
+    network = build("multipathnet-mini", classes=3)
+    assert isinstance(network, MultiPathNet)
+    torch.nn.init.zeros_(network.box_head.weight)
+    torch.nn.init.zeros_(network.box_head.bias)
+    mean = np.array([0.1, -0.2, 0.3, -0.4], np.float32)
+    std = np.array([0.1, 0.3, 0.2, 0.5], np.float32)
+    losses = multipathnet_step(network, cache, mean, std, images=1)(np.random.default_rng(0))
+    _, labels, targets = _draw_regions(sample, np.random.default_rng(0))
+    lost = np.abs((targets[labels[0] > 0] - mean) / std)
+    smooth = np.where(lost < 1, lost**2 / 2, lost - 0.5)
+    assert losses["box"].item() == pytest.approx(smooth.sum() / labels.shape[1], rel=1e-5)
+
+
+def test_statistics_are_those_of_the_foregrounds(sample: RegionSample, cache: RegionCache) -> None:
+    _, labels, targets = _draw_regions(sample, np.random.default_rng(0))
+    mean, std = delta_statistics(cache)
+    foregrounds = targets[labels[0] > 0].astype(np.float64)
+    assert mean == pytest.approx(foregrounds.mean(axis=0), abs=1e-6)
+    assert std == pytest.approx(foregrounds.std(axis=0), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("size", "canvas", "factors"),
+    [
+        ((61, 100), (96, 160), (140 / 100, 85 / 61)),  # the longer side bounds the scale of 1.4
+        ((250, 200), (128, 96), (96 / 200, 120 / 250)),  # the shorter side does
+    ],
+)
+def test_the_trunk_sees_a_image_between_both_bounds_on_fill(
+    size: tuple[int, int], canvas: tuple[int, int], factors: tuple[float, float]
+) -> None:
+    options = RegionOptions(short_side=96, long_side=140)
+    found, factor = features_canvas(np.full((*size, 3), 200, np.uint8), options)
+    assert found.shape == (*canvas, 3)
+    assert factor == pytest.approx(factors * 2, rel=1e-6)
+    inside = found[..., 0] == 200
+    assert (found[~inside] == 127).all()
+    assert inside.any(axis=0).sum() == round(size[1] * factors[0])
+    assert inside.any(axis=1).sum() == round(size[0] * factors[1])
+
+
+def test_a_cached_sample_is_in_the_frame_of_the_canvas(tmp_path: Path) -> None:
+    dataset = CocoDataset(write_dataset(tmp_path / "data", images=2) / "train")
+    options = RegionOptions(short_side=100, long_side=280, images=1)
+    proposed = np.array([[30, 50, 90, 110], [0, 0, 300, 200]], np.float32)
+
+    def trunk(canvas: np.ndarray) -> dict[int, np.ndarray]:
+        assert canvas.shape == (128, 160, 3)
+        return {stride: np.full((1, 2, 3), stride, np.float32) for stride in (8, 16, 32)}
+
+    cache = build_regions(
+        dataset,
+        cast("FrozenTrunk", trunk),
+        lambda _: proposed,
+        tmp_path / "cache",
+        Origin(),
+        options,
+        silent,
+    )
+    assert len(cache) == 1
+    sample, instances = cache[0], dataset.instances(0)
+    assert sample.proposals.tolist() == (proposed / 2).tolist()
+    assert sample.truths.tolist() == [[value / 2 for value in one.box] for one in instances]
+    assert sample.labels.tolist() == [1, 2]
+    assert [one.label for one in instances] == [0, 1]
+    assert {stride: values.flat[0] for stride, values in sample.maps.items()} == {
+        8: 8,
+        16: 16,
+        32: 32,
+    }

@@ -1,0 +1,281 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a data set on disk to checkpoints: DeepMask, SharpMask on it, a detector; the command."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+from tests.samples.training import (
+    NARROW,
+    narrow_deepmask,
+    narrow_run,
+    silent,
+    write_dataset,
+    write_proposals,
+)
+
+from foveate.cli import invoke
+from foveate.datasets import find_splits
+from foveate.errors import ModelError, OptionError
+from foveate.models import DeepMask, MultiPathNet, SharpMask, build
+from foveate.models.checkpoint import (
+    Cascade,
+    CascadeInfo,
+    load_checkpoint,
+    load_detector,
+    save_checkpoint,
+)
+from foveate.training.loader import draw_batch
+from foveate.training.original.legacy import LegacyOptions
+from foveate.training.original.plans import region_options, window_plan
+from foveate.training.original.run import MASK_THRESHOLD, RunOptions, run
+from foveate.training.original.schedules import DEEPMASK_2015
+from foveate.training.resume import weights_digest
+
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+
+options = partial(narrow_run, steps=4, checkpoint_every=2)
+
+
+class StoppedError(Exception):
+    pass
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_dataset(tmp_path_factory.mktemp("data"))
+
+
+def test_an_interrupted_run_of_deepmask_is_resumed_and_sharpmask_refines_it(
+    dataset: Path, tmp_path: Path
+) -> None:
+    whole = run(options(dataset, tmp_path / "whole"), silent)
+
+    def stop(_task: str, done: int, _total: int, _losses: Mapping[str, float]) -> None:
+        if done == 3:
+            raise StoppedError
+
+    with pytest.raises(StoppedError):
+        run(options(dataset, tmp_path / "broken"), stop)
+    assert not (tmp_path / "broken" / "deepmask.safetensors").exists()
+    resumed = run(options(dataset, tmp_path / "broken"), silent)
+    assert resumed.name == "deepmask.safetensors"
+    one, other = (safetensors.torch.load_file(file) for file in (whole, resumed))
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+    refined = run(
+        options(
+            dataset,
+            tmp_path / "whole",
+            network="sharpmask-resnet50",
+            sizes={"km": 16, "ks": 16},
+            deepmask=whole,
+            workers=2,
+        ),
+        silent,
+    )
+    with pytest.raises(ModelError, match="of a deepmask-resnet50, found sharpmask-resnet50"):
+        run(options(dataset, tmp_path / "wrong", init_from=refined), silent)
+    deepmask, sharpmask = load_checkpoint(whole), load_checkpoint(refined)
+    assert sharpmask.info.proposals == "sharpmask-resnet50"
+    assert sharpmask.info.proposals_sizes == {**NARROW, "km": 16, "ks": 16}
+    assert sharpmask.info.mask_threshold == MASK_THRESHOLD == pytest.approx(-1.3863, abs=1e-4)
+    assert isinstance(sharpmask.proposals, SharpMask)
+    frozen = sharpmask.proposals.deepmask.state_dict()
+    for name, weights in deepmask.proposals.state_dict().items():
+        assert torch.equal(frozen[name], weights), name
+
+
+def test_a_run_goes_on_with_the_weights_that_it_began_with_only(
+    dataset: Path, tmp_path: Path
+) -> None:
+    files = [tmp_path / "one.safetensors", tmp_path / "other.safetensors"]
+    digests = []
+    for file in files:
+        network = narrow_deepmask()
+        info = CascadeInfo(proposals="deepmask-resnet50", proposals_sizes=NARROW)
+        save_checkpoint(file, Cascade(info=info, proposals=network))
+        digests.append(weights_digest(network))
+    how = options(dataset, tmp_path / "run", steps=1)
+    run(replace(how, init_from=files[0]), silent)
+    run(replace(how, init_from=files[0]), silent)
+    with pytest.raises(ModelError, match=f"initial '{digests[0]}', not '{digests[1]}'"):
+        run(replace(how, init_from=files[1]), silent)
+
+
+def test_a_detector_learns_from_proposals_and_may_start_from_another(
+    dataset: Path, tmp_path: Path
+) -> None:
+    proposals = write_proposals(dataset, tmp_path / "proposals.json")
+    how = options(
+        dataset,
+        tmp_path / "run",
+        network="multipathnet-resnet18",
+        sizes={"width": 4},
+        proposals=proposals,
+        steps=2,
+        batch=1,
+    )
+    checkpoint = run(how, silent)
+    assert checkpoint.name == "multipathnet.safetensors"
+    detector = load_detector(checkpoint)
+    assert detector.info.class_names == ("disc", "square")
+    assert all(value > 0 for value in detector.info.delta_std)
+    again = run(replace(how, output=tmp_path / "again", init_from=checkpoint, steps=1), silent)
+    stem, first = (
+        load_detector(c).classifier.state_dict()["trunk.conv1.weight"] for c in (checkpoint, again)
+    )
+    assert torch.equal(stem, first)
+
+
+def test_a_run_on_changed_annotations_begins_anew(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    dataset, told = write_dataset(tmp_path / "data"), []
+    how = options(dataset, tmp_path / "run", steps=1)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "deepmask.best.safetensors").touch()  # of another data set
+    for _ in range(2):
+        run(how, lambda task, *_: told.append(task))
+    assert len(told) == 1
+    assert not (tmp_path / "run" / "deepmask.best.safetensors").exists()
+    file = dataset / "train" / "annotations.json"
+    content = json.loads(file.read_text(encoding="utf-8"))
+    content["annotations"][0]["bbox"][2] += 1
+    file.write_text(json.dumps(content), encoding="utf-8")
+    run(how, lambda task, *_: told.append(task))
+    assert len(told) == 2
+    assert "the annotations or images changed since" in caplog.text
+
+
+def test_a_bundle_proposes_once_for_the_same_images(tmp_path: Path, proposing_bundle: Path) -> None:
+    dataset = write_dataset(tmp_path / "data")
+    told: list[str] = []
+    how = options(
+        dataset,
+        tmp_path,
+        network="multipathnet-resnet18",
+        sizes={"width": 4},
+        proposals=proposing_bundle,
+        steps=1,
+        batch=1,
+    )
+    run(how, lambda task, *_: told.append(task))
+    assert told == ["proposals"] * 4 + ["multipathnet-resnet18"]
+    results = json.loads((tmp_path / "proposals.json").read_text(encoding="utf-8"))
+    assert {result["image_id"] for result in results} == {1, 2, 3, 4}
+    told.clear()
+    run(replace(how, seed=0), lambda task, *_: told.append(task))
+    assert told == []
+    os.utime(next((dataset / "train" / "images").iterdir()), ns=(1, 1))
+    run(how, lambda task, *_: told.append(task))
+    assert told == ["proposals"] * 4 + ["multipathnet-resnet18"]
+
+
+def test_the_first_papers_deepmask_learns_from_windows_of_224_px(dataset: Path) -> None:
+    network = build("deepmask-vgg", width=2, neck=4, vector=8, score_hidden=4)
+    assert isinstance(network, DeepMask)
+    plan = window_plan(
+        "deepmask-vgg", network, find_splits(dataset).train, DEEPMASK_2015, LegacyOptions(), seed=0
+    )
+    batches = [draw_batch(plan.source, range(2), 0, step).batch for step in range(8)]
+    shapes = {batch.head: (batch.patches.shape, batch.labels.shape) for batch in batches}
+    assert shapes["mask"] == ((2, 224, 224, 3), (2, 224, 224))
+    assert shapes["score"] == ((2, 224, 224, 3), (2,))
+    # Its score head reads the trunk's features, so the window's vector is the mask head's alone.
+    owner = {id(p): name for name, part in plan.task.parts().items() for p in part.parameters()}
+    assert owner[id(network.embed.weight)] == "mask"
+    for batch in batches[:3]:
+        assert all(torch.isfinite(loss) for loss in plan.task.losses(batch).values())
+
+
+def test_detectors_have_the_published_regions() -> None:
+    fast = build("fast-rcnn-vgg16", classes=2, width=4, hidden=8)
+    multipath = build("multipathnet-vgg16", classes=2, width=4, mixed=4, hidden=8)
+    assert isinstance(fast, MultiPathNet)
+    assert isinstance(multipath, MultiPathNet)
+    pascal = region_options("fast-rcnn-vgg16", fast)
+    assert (pascal.regions, pascal.short_side, pascal.long_side) == (128, 600, 1000)
+    assert pascal.thresholds == (0.5,)
+    coco = region_options("multipathnet-vgg16", multipath)
+    assert (coco.regions, coco.short_side, coco.long_side) == (64, 800, 1000)
+    assert coco.thresholds == (0.5, 0.55, 0.6, 0.65, 0.7, 0.75)
+
+
+def test_a_cut_off_image_is_replaced_and_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    dataset = write_dataset(tmp_path / "data")
+    image = dataset / "train" / "images" / "2.png"
+    image.write_bytes(image.read_bytes()[:2000])
+    run(options(dataset, tmp_path / "run", batch=8, steps=2), silent)
+    told = [record.getMessage() for record in caplog.records]
+    assert any("did without a record" in text and "2.png" in text for text in told)
+
+
+@pytest.mark.parametrize(
+    ("network", "given", "message"),
+    [
+        ("sharpmask-resnet50", {}, "sharpmask-resnet50 needs a trained DeepMask"),
+        ("multipathnet-vgg16", {}, "multipathnet-vgg16 needs proposals"),
+        ("fast-rcnn-vgg16", {}, "fast-rcnn-vgg16 needs proposals"),
+        ("deepmask-vgg", {"proposals": Path("p.json")}, "deepmask-vgg takes no proposals"),
+    ],
+)
+def test_what_a_network_needs_is_asked_for(
+    network: str, given: dict[str, Path], message: str
+) -> None:
+    with pytest.raises(OptionError, match=message):
+        RunOptions(network=network, dataset=Path(), output=Path(), **given)  # type: ignore[arg-type]  # each has a type of its own
+
+
+def test_a_network_without_a_published_training_is_refused() -> None:
+    with pytest.raises(ModelError, match="'deepmask-mini' has no published training: use one of"):
+        _ = RunOptions(network="deepmask-mini", dataset=Path(), output=Path()).schedule
+
+
+def test_another_deepmask_is_refused(dataset: Path, tmp_path: Path) -> None:
+    detector = options(dataset, tmp_path, network="sharpmask-resnet50", deepmask=tmp_path / "no")
+    with pytest.raises(ModelError, match="no checkpoint can be read"):
+        run(detector, silent)
+
+
+def test_the_command_hands_over_what_was_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[RunOptions] = []
+
+    def recorded(options: RunOptions, _report: object) -> Path:
+        asked.append(options)
+        return options.result
+
+    monkeypatch.setattr("foveate.training.original.run.run", recorded)
+    words = "train --network sharpmask-resnet50 --dataset coco --output out --deepmask d --steps 9"
+    more = "--reproduce-original --precision bfloat16 --size km=64 --size form=paper --validate-every 7"
+    assert invoke([*words.split(), *more.split()]) == 0
+    (found,) = asked
+    assert (found.network, found.deepmask, found.steps) == ("sharpmask-resnet50", Path("d"), 9)
+    assert found.precision == "bfloat16"
+    assert (found.sizes, found.validate_every) == ({"km": 64, "form": "paper"}, 7)
+    assert found.schedule.learning_rates == ((1, 1e-3),)
+    assert "Checkpoint: out/sharpmask.safetensors" in capsys.readouterr().err
+
+
+def test_mini_refuses_the_options_of_the_others(capsys: pytest.CaptureFixture[str]) -> None:
+    assert (
+        invoke(["train", "--dataset", "d", "--output", "o", "--steps", "3", "--reproduce-original"])
+        == 1
+    )
+    assert (
+        "mini takes no --steps, --reproduce-original: name a full-size" in capsys.readouterr().err
+    )

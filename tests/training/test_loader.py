@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The loader: order, independence of the workers, broken records, dead workers, Ctrl-C."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from foveate.errors import BackendError, DataError, OptionError
+from foveate.training.loader import Loader, draw_batch
+from foveate.training.sampling import sample_generator
+
+Numbers = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class NumberSource:
+    """One random number a sample; of a given step some or all records are broken."""
+
+    broken_step: int = -1
+    always: bool = False
+
+    def draw(self, step: int, rng: np.random.Generator) -> float:
+        value = float(rng.random())
+        if step == self.broken_step and (self.always or value < 0.5):
+            raise DataError("the image is cut off", file=f"{value:.3f}.jpg")
+        return value
+
+    def collate(self, samples: list[float]) -> Numbers:
+        return np.array(samples)
+
+
+class DyingSource(NumberSource):
+    def draw(self, step: int, rng: np.random.Generator) -> float:
+        if step == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().draw(step, rng)
+
+
+class FaultySource(NumberSource):
+    def draw(self, step: int, rng: np.random.Generator) -> float:
+        raise KeyError(super().draw(step, rng))
+
+
+@dataclass(frozen=True)
+class CountingSource(NumberSource):
+    """Leaves a file for every step that was drawn."""
+
+    folder: Path = Path()
+
+    def draw(self, step: int, rng: np.random.Generator) -> float:
+        (self.folder / str(step)).touch()
+        return super().draw(step, rng)
+
+
+def batches(source: NumberSource, workers: int, first: int = 0) -> list[Numbers]:
+    with Loader(source, indices=range(4), seed=3, steps=9, workers=workers, ahead=3) as loader:
+        return [loader.take(step).batch for step in range(first, 9)]
+
+
+@pytest.mark.parametrize("workers", [0, 1, 3])
+def test_a_sample_depends_on_seed_step_and_place_alone(workers: int) -> None:
+    found = batches(NumberSource(), workers)
+    for step, batch in enumerate(found):
+        assert batch.tolist() == [sample_generator(3, step, i).random() for i in range(4)]
+
+
+def test_a_resumed_loader_goes_on_where_it_was() -> None:
+    assert np.array_equal(batches(NumberSource(), 2)[5:], batches(NumberSource(), 2, first=5))
+
+
+def test_shares_of_a_batch_join_to_the_whole() -> None:
+    shares = [draw_batch(NumberSource(), range(a, a + 2), 3, 7).batch for a in (0, 2)]
+    assert np.concatenate(shares).tolist() == batches(NumberSource(), 0)[7].tolist()
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_broken_records_are_replaced_and_named(workers: int) -> None:
+    with Loader(
+        NumberSource(broken_step=1), indices=range(8), seed=0, steps=2, workers=workers
+    ) as loader:
+        assert loader.take(0).skipped == ()
+        drawn = loader.take(1)
+    assert (drawn.batch >= 0.5).all()
+    assert len(drawn.skipped) > 0
+    assert all(text.startswith("the image is cut off: 0.") for text in drawn.skipped)
+
+
+def test_replacements_do_not_depend_on_the_workers() -> None:
+    one, other = (batches(NumberSource(broken_step=4), workers) for workers in (0, 2))
+    assert np.array_equal(one, other)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_too_many_broken_records_are_an_error_that_names_one(workers: int) -> None:
+    source = NumberSource(broken_step=2, always=True)
+    with pytest.raises(
+        DataError, match=r"sample 0 of step 3 cannot be drawn: the image is cut off: 0.*jpg"
+    ):
+        batches(source, workers)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_fault_of_the_sampler_says_where_it_was(workers: int) -> None:
+    with pytest.raises(KeyError) as caught:
+        batches(FaultySource(), workers)
+    assert "while drawing sample 0 of step 1 with seed 3" in caught.value.__notes__
+
+
+def test_a_dead_worker_is_a_clear_error() -> None:
+    with pytest.raises(BackendError, match=r"died before step \d: it may have run out of memory"):
+        batches(DyingSource(), 2)
+
+
+def test_no_more_than_asked_is_drawn_ahead(tmp_path: Path) -> None:
+    source = CountingSource(folder=tmp_path)
+    with Loader(source, indices=range(1), seed=0, steps=100, workers=2, ahead=3) as loader:
+        loader.take(10)
+        deadline = time.monotonic() + 10
+        while len(list(tmp_path.iterdir())) < 3 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(0.1)
+    assert sorted(int(path.name) for path in tmp_path.iterdir()) == [10, 11, 12]
+
+
+def test_impossible_options_are_refused() -> None:
+    with pytest.raises(OptionError, match="0 or more workers"):
+        Loader(NumberSource(), indices=range(1), seed=0, steps=1, workers=-1)
+
+
+ENDLESS = """
+import time
+from foveate.training.loader import Loader
+
+class Slow:
+    def draw(self, step, rng):
+        time.sleep(0.05)
+        return step
+    def collate(self, samples):
+        return samples
+
+if __name__ == "__main__":
+    with Loader(Slow(), indices=range(2), seed=0, steps=10**9) as loader:
+        for step in range(10**9):
+            loader.take(step)
+            if step == 40:  # both workers have begun
+                print(*(process.pid for process in loader._pool._processes.values()), flush=True)
+"""
+
+
+def test_ctrl_c_ends_all_processes_without_a_word_from_the_workers(tmp_path: Path) -> None:
+    script = tmp_path / "endless.py"
+    script.write_text(ENDLESS, encoding="utf-8")
+    with subprocess.Popen(
+        [sys.executable, str(script)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        workers = [int(word) for word in process.stdout.readline().split()]
+        os.killpg(process.pid, signal.SIGINT)
+        _, errors = process.communicate(timeout=30)
+    assert process.returncode != 0
+    assert errors.count("Traceback") == 1
+    assert errors.rstrip().endswith("KeyboardInterrupt")
+    assert len(workers) == 2
+    assert not any(Path(f"/proc/{worker}").exists() for worker in workers)
