@@ -32,6 +32,7 @@ LAYERS = (
     "arrays",
     "plain_text",
     "typed_options",
+    "progress",
     "system",
     "images",
     "results",

@@ -10,8 +10,6 @@ import json
 import os
 import re
 
-__all__ = ["json_text", "portable_name", "printable"]
-
 # Control characters, what separates lines or changes their direction, and lone surrogates.
 _OBEYED = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _LONE = re.compile("[\ud800-\udfff]")

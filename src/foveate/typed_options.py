@@ -13,8 +13,6 @@ import numpy as np
 
 from foveate.errors import OptionError
 
-__all__ = ["TypedOptions"]
-
 
 class TypedOptions:
     """Base of frozen dataclasses of options; NumPy's scalars become Python's, lists tuples.

@@ -14,7 +14,8 @@ import numpy as np
 from PIL import Image
 from tests.fuzz.harness import Campaign
 
-from foveate.images.reading import MAX_PIXELS, read_image
+from foveate.images.decoding import MAX_PIXELS
+from foveate.images.reading import read_image
 
 __all__ = ["CAMPAIGNS", "samples"]
 

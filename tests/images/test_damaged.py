@@ -18,7 +18,8 @@ from tests.fuzz.harness import run
 from tests.samples.images import encode, encode_png, read, smooth
 
 from foveate.errors import InputError
-from foveate.images.reading import MAX_PIXELS, read_image
+from foveate.images.decoding import MAX_PIXELS
+from foveate.images.reading import read_image
 
 JPEGS: list[dict[str, object]] = [
     {},

@@ -13,7 +13,8 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
 from foveate.results.coco import CocoDocument
-from foveate.results.detections import Detection, Detections, Masks, Proposal, Proposals
+from foveate.results.detections import Detection, Detections, Proposal, Proposals
+from foveate.results.masks import Masks
 
 # pycocotools 2.0.11 decodes in a way that numpy 2 warns about.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from foveate.errors import InputError
-from foveate.results.detections import Detections, Masks
+from foveate.results.detections import Detections
 from foveate.results.labels import LabelPainter
+from foveate.results.masks import Masks
 from foveate.results.palette import colour, is_light
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
 from foveate.kernels.bilinear_upsample.reference import tight_box
-from foveate.results.detections import Masks
+from foveate.results.masks import Masks
 from foveate.results.rle import encode_runs
 
 # pycocotools 2.0.11 decodes in a way that numpy 2 warns about.

@@ -20,8 +20,6 @@ from foveate.bundle.schema import RejectedValueError, load_json, parse
 from foveate.errors import BackendError, BundleError
 from foveate.system.files import file_digest, open_regular
 
-__all__ = ["EngineKey", "EngineRecord", "ShapeRange", "read_record"]
-
 RECORD_SCHEMA = 1
 
 

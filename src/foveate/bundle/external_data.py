@@ -6,8 +6,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import IO
 
-__all__ = ["external_files"]
-
 # For each message of onnx.proto the fields that lead to tensors, and what they hold.
 _FIELDS = {
     "model": {7: "graph", 20: "training", 25: "function"},

@@ -14,24 +14,6 @@ from foveate.errors import BundleError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = [
-    "REQUIRED_STAGES",
-    "SCHEMA",
-    "STAGES",
-    "ClassifySpec",
-    "FeaturesSpec",
-    "FileSpec",
-    "Manifest",
-    "MaskSpec",
-    "PluginSpec",
-    "PreprocessingSpec",
-    "PyramidSpec",
-    "SelectSpec",
-    "StageSpec",
-    "TensorSpec",
-    "WindowSpec",
-]
-
 SCHEMA = 1
 STAGES = ("propose", "refine", "features", "classify", "paste")
 REQUIRED_STAGES = ("propose", "refine")

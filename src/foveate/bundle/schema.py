@@ -14,8 +14,6 @@ from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from foveate.plain_text import printable
 
-__all__ = ["RejectedValueError", "load_json", "parse"]
-
 T = TypeVar("T")
 
 _hints = functools.cache(get_type_hints)  # evaluating annotations takes most of the time

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from foveate.export.execution.reference import Reference
     from foveate.runtime import Pipeline
 
-__all__ = ["compare_accuracy"]
-
 _JUDGED: Mapping[Task, tuple[str, ...]] = {
     "proposals": ("mask AR@10", "mask AR@100"),
     "detections": ("mask AP", "mask AP50"),

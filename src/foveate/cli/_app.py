@@ -16,8 +16,6 @@ from foveate.cli._interruption import last_words
 from foveate.errors import BackendError, FoveateError, InputError, MissingExtraError, OptionError
 from foveate.system.shortage import shortage
 
-__all__ = ["COMMANDS", "build_app", "invoke"]
-
 COMMANDS = {
     "run": "Find, outline and name the objects in images.",
     "demo": "Run the shipped bundle on the shipped photographs.",

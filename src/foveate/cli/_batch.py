@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from foveate.results.detections import Detections
     from foveate.runtime.pipeline import Pipeline
 
-__all__ = ["Batch"]
-
 
 class Batch:
     """Images to be done one after the other. A bad one is noted and does not stop the rest.

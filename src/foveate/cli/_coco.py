@@ -15,8 +15,6 @@ from foveate.system.files import write_file
 if TYPE_CHECKING:
     from foveate.results.coco import CocoDocument
 
-__all__ = ["CocoFile"]
-
 _SHARE = 0.05
 """Of the time since the file was last written, this much at most goes into writing it again."""
 

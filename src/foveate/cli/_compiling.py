@@ -14,8 +14,6 @@ from foveate.errors import OptionError
 if TYPE_CHECKING:
     from foveate.export.engines import CompileOptions
 
-__all__ = ["compile_options"]
-
 Target = Annotated[str, typer.Option(help="tensorrt or tensorrt-rtx.")]
 Archs = Annotated[
     list[str] | None,

@@ -19,19 +19,6 @@ if TYPE_CHECKING:
     import rich.progress
     import rich.table
 
-__all__ = [
-    "Advance",
-    "close_streams",
-    "complain",
-    "complain_of_thread",
-    "open_streams",
-    "progress",
-    "say",
-    "show",
-    "telling",
-    "write_out",
-]
-
 _QUIET_SECONDS = 30.0
 """Where there is no terminal, a task that goes on says so every so often."""
 

@@ -13,8 +13,6 @@ from foveate.arrays import UInt8Array
 from foveate.errors import InputError
 from foveate.system.files import check_writable, write_file
 
-__all__ = ["OutputNames", "check_folder", "check_output", "write_jpeg"]
-
 
 def check_folder(path: Path | None) -> None:
     """Check before the work that files can be written to a folder, which may not exist yet.

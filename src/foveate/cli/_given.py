@@ -8,8 +8,6 @@ from pathlib import Path
 
 from foveate.bundle import is_shipped_name
 
-__all__ = ["is_checkpoint", "path_or_name"]
-
 
 def path_or_name(text: str | Path) -> Path:
     """Keep ``./mini``, a folder, apart from ``mini``, a shipped bundle: `Path` takes them for one."""

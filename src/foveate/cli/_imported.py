@@ -13,8 +13,6 @@ from foveate.errors import InputError
 if TYPE_CHECKING:
     from foveate.importing import Found
 
-__all__ = ["ClassNames", "Proposals", "read_class_names", "save_and_tell"]
-
 Proposals = Annotated[
     Path | None,
     typer.Option(help="For a detector: the checkpoint of a DeepMask or SharpMask to join."),

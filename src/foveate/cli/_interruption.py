@@ -20,8 +20,6 @@ from collections.abc import Callable
 from types import FrameType
 from typing import NoReturn
 
-__all__ = ["SIGPIPE", "Interrupted", "forget", "last_words", "leave", "watch"]
-
 SIGPIPE = 13
 _SIGNALS = [getattr(signal, n) for n in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, n)]
 _GRACE_S = 5.0

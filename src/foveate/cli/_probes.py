@@ -10,8 +10,6 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
-__all__ = ["PROBES", "Finding"]
-
 _PATIENCE_S = 60
 
 

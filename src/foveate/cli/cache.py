@@ -32,8 +32,6 @@ from foveate.errors import OptionError
 if TYPE_CHECKING:
     from foveate.export.engines import CompileOptions, EngineCache
 
-__all__ = ["command"]
-
 
 class Action(enum.StrEnum):
     """What is done with the cache."""

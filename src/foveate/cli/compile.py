@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from foveate.bundle import Bundle
     from foveate.export.engines import CompileOptions, Outcome
 
-__all__ = ["command"]
-
 
 def command(
     bundle: Annotated[

@@ -9,8 +9,6 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["command"]
-
 PHOTOGRAPHS = Path(__file__).parents[1] / "assets" / "images"
 
 

@@ -7,8 +7,6 @@ import platform
 
 import typer
 
-__all__ = ["command"]
-
 
 def command() -> None:
     """Say what works here, by trying it, and how to get the rest."""

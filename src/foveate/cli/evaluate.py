@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from foveate.runtime import Pipeline, PipelineOptions
     from foveate.runtime.engines import Engine
 
-__all__ = ["command"]
-
 _PROPOSALS = 1000  # the largest number that average recall is published for
 
 

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from foveate.export.to_onnx.bundle_export import ExportOptions
     from foveate.models.checkpoint import Cascade
 
-__all__ = ["command"]
-
 
 def command(
     checkpoint: Annotated[

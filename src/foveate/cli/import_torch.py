@@ -11,8 +11,6 @@ import typer
 from foveate.cli._files import check_output
 from foveate.cli._imported import ClassNames, Proposals, read_class_names, save_and_tell
 
-__all__ = ["command"]
-
 
 def command(
     weights: Annotated[

@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from foveate.bundle.engine_metadata import ShapeRange
     from foveate.export.checks.report import BundleReport, EngineReport, StageReport
 
-__all__ = ["command"]
-
 
 def command(
     bundle: Annotated[

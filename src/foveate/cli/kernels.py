@@ -9,8 +9,6 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["command"]
-
 
 class Action(enum.StrEnum):
     """What is done."""

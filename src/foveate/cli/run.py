@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from foveate.cli._batch import Batch
     from foveate.results.detections import Detections
 
-__all__ = ["command", "describe", "report_failures"]
-
 
 def command(
     images: Annotated[

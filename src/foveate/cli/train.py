@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from foveate.training.mini.recipe import Recipe
     from foveate.training.original.run import RunOptions
 
-__all__ = ["command"]
-
 MINI = "mini"
 
 HELD_OUT = 0.2

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from foveate.export.checks.record import Record
     from foveate.export.execution.reference import Reference
 
-__all__ = ["command"]
-
 PHOTOGRAPHS = Path(__file__).parents[1] / "assets" / "images"
 
 

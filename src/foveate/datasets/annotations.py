@@ -12,8 +12,6 @@ from numpy.typing import NDArray
 from foveate.datasets.problems import Problems
 from foveate.datasets.segmentations import PackedSegmentations, decode_rle
 
-__all__ = ["Annotations"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Annotations:

@@ -22,8 +22,6 @@ from foveate.datasets.reader import read_annotations
 from foveate.errors import DataError, InputError
 from foveate.images.reading import read_image
 
-__all__ = ["CocoDataset", "Instance"]
-
 _log = logging.getLogger(__name__)
 
 

@@ -8,8 +8,6 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-__all__ = ["box", "field", "flag", "integer", "number", "short", "size", "text"]
-
 Value = TypeVar("Value")
 
 _DIGITS = re.compile(r"-?[0-9]{1,19}")

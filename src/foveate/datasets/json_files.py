@@ -10,8 +10,6 @@ from typing import Any
 
 from foveate.errors import DataError
 
-__all__ = ["read_json"]
-
 
 def read_json(file: Path, *, remedy: str) -> Any:
     """Decode a JSON file in UTF-8, with or without a byte order mark.

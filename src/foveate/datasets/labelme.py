@@ -14,8 +14,6 @@ from typing import Any
 from foveate.datasets.json_files import read_json
 from foveate.errors import DataError
 
-__all__ = ["read_labelme"]
-
 _log = logging.getLogger(__name__)
 _CORNERS = 64  # of the polygon that stands for a circle
 

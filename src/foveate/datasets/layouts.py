@@ -13,8 +13,6 @@ from foveate.datasets.labelme import read_labelme
 from foveate.datasets.reader import read_content
 from foveate.errors import DataError
 
-__all__ = ["LAYOUTS", "Source", "find_parts", "find_source"]
-
 LAYOUTS = (
     ("Foveate", "train/annotations.json and train/images/; validation/ likewise"),
     ("COCO", "annotations/instances_train2017.json and train2017/, of any year; val2017 likewise"),

@@ -6,8 +6,6 @@ from __future__ import annotations
 from collections import Counter
 from enum import StrEnum
 
-__all__ = ["Problems", "Reason"]
-
 _EXAMPLES = 3
 
 

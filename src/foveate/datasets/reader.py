@@ -33,9 +33,7 @@ from foveate.datasets.json_files import read_json
 from foveate.datasets.problems import Problems, Reason
 from foveate.datasets.segmentations import SegmentationPacker
 from foveate.errors import DataError
-from foveate.images.reading import MAX_PIXELS
-
-__all__ = ["read_annotations", "read_content"]
+from foveate.images.decoding import MAX_PIXELS
 
 _NO_AREA = 1e-6  # square pixels; what rounding leaves of three points on a line
 

@@ -17,15 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
-__all__ = [
-    "PackedSegmentations",
-    "SegmentationPacker",
-    "check_code",
-    "decode_rle",
-    "encode_segmentation",
-    "rasterise",
-]
-
 # Of a coordinate, in pixels. Drawing a polygon takes memory by its length.
 _FARTHEST = 1e5
 

@@ -10,8 +10,6 @@ from foveate.datasets.coco import CocoDataset
 from foveate.datasets.layouts import find_parts
 from foveate.errors import DataError
 
-__all__ = ["Splits", "find_splits"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Splits:

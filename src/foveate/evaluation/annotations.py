@@ -15,8 +15,6 @@ from foveate.datasets import Annotations, find_parts, find_source, read_annotati
 from foveate.datasets.image_files import locate
 from foveate.errors import DataError
 
-__all__ = ["GroundTruth", "Image"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Image:

@@ -22,17 +22,6 @@ from numpy.typing import NDArray
 from foveate.errors import OptionError
 from foveate.evaluation.tally import Group
 
-__all__ = [
-    "Figure",
-    "Resampling",
-    "area_worth",
-    "average_precisions",
-    "average_recall",
-    "estimate",
-    "mean",
-    "mean_over_groups",
-]
-
 _RECALLS = np.linspace(0.0, 1.0, 101)
 _BEYOND = np.append(_RECALLS[1:], np.inf)
 

@@ -12,8 +12,6 @@ from foveate.evaluation.predict import Pipeline, predict
 from foveate.evaluation.report import Report
 from foveate.evaluation.results import Results
 
-__all__ = ["evaluate", "evaluate_results"]
-
 
 def evaluate(
     pipeline: Pipeline,

@@ -11,8 +11,6 @@ import re
 from collections.abc import Iterator
 from typing import Any, BinaryIO, NamedTuple
 
-__all__ = ["Element", "elements"]
-
 _CHUNK = 1 << 20
 _LONGEST = 1 << 26
 """UInt8Array of an element. Without a bound, one that does not end would be sought in all of the file."""

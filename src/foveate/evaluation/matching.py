@@ -26,8 +26,6 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
-__all__ = ["AREAS", "THRESHOLDS", "MatchedImage", "Region", "match_image"]
-
 Region: TypeAlias = Literal["mask", "box"]
 
 THRESHOLDS = np.linspace(0.5, 0.95, 10)

@@ -26,8 +26,6 @@ from foveate.evaluation.bootstrap import (
 from foveate.evaluation.matching import Region
 from foveate.evaluation.tally import Tally
 
-__all__ = ["Measurement", "Task", "measure"]
-
 Task: TypeAlias = Literal["proposals", "detections"]
 
 _SIZES = ("small", "medium", "large")

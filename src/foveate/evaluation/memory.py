@@ -7,8 +7,6 @@ import re
 import sys
 from pathlib import Path
 
-__all__ = ["peak_memory", "reset_peak_memory"]
-
 
 def reset_peak_memory() -> None:
     """Forget earlier peaks, where the kernel allows it; elsewhere they stay counted."""

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from foveate.kernels.op import Op
     from foveate.runtime.devices import Buffer, Stream
 
-__all__ = ["OriginalDevice", "select_as_original"]
-
 _CERTAIN = 100.0  # a logit whose sigmoid is 1 in float32
 
 

@@ -18,8 +18,6 @@ from foveate.evaluation.annotations import GroundTruth, Image
 from foveate.evaluation.measure import Task
 from foveate.evaluation.memory import peak_memory, reset_peak_memory
 
-__all__ = ["Detected", "Pipeline", "Proposed", "Run", "predict"]
-
 
 class _Masks(Protocol):
     def rle(self) -> list[dict[str, Any]]:

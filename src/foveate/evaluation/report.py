@@ -16,8 +16,6 @@ from foveate.evaluation.bootstrap import Figure, Resampling
 from foveate.evaluation.measure import Task
 from foveate.evaluation.predict import Run
 
-__all__ = ["Report"]
-
 _SCHEMA = 2
 
 

@@ -29,8 +29,6 @@ from foveate.evaluation.matching import Region
 from foveate.evaluation.measure import Task
 from foveate.evaluation.same_ids import same_categories, same_images
 
-__all__ = ["Results", "read_results"]
-
 _REMEDY = "write a JSON list of objects with image_id, score, category_id, and segmentation or bbox"
 _TOLD_EVERY = 10_000  # records, of how far reading is
 

@@ -14,8 +14,6 @@ from foveate.datasets.fields import field, integer, text
 from foveate.errors import DataError
 from foveate.evaluation.annotations import GroundTruth
 
-__all__ = ["same_categories", "same_images"]
-
 
 def same_images(images: Any, truth: GroundTruth, file: Path) -> Mapping[int, int]:
     """Give the data set's image by the results' id of it.

@@ -20,8 +20,6 @@ from foveate.evaluation.matching import (
     match_image,
 )
 
-__all__ = ["OVERLAP_RESULTS", "Group", "Overlaps", "Tally"]
-
 OVERLAP_RESULTS = 100
 """Results of an image, the best, that count for the best overlap with an object."""
 

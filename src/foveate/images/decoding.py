@@ -31,8 +31,6 @@ from PIL.WebPImagePlugin import WebPImageFile
 from foveate.arrays import Array, UInt8Array
 from foveate.errors import InputError
 
-__all__ = ["MAX_PIXELS", "SUFFIXES", "decode"]
-
 MAX_PIXELS = 1 << 28  # 0.8 GB as RGB; a small file can claim far more
 
 # What photographs come in. Pillow reads more, such as EPS, for which it starts Ghostscript.

@@ -32,12 +32,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from foveate.errors import InputError
-from foveate.images.decoding import MAX_PIXELS, SUFFIXES, decode
+from foveate.images.decoding import SUFFIXES, decode
 
 if TYPE_CHECKING:
     from foveate.arrays import Array, UInt8Array
-
-__all__ = ["MAX_PIXELS", "as_image", "find_images", "read_image"]
 
 _REASONS = {
     errno.ENOENT: ("there is no such file", "check the path"),

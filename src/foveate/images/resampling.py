@@ -7,8 +7,6 @@ import cv2
 
 from foveate.arrays import Array
 
-__all__ = ["resample"]
-
 
 def resample(image: Array, height: int, width: int) -> Array:
     """Resample an image: area average if it shrinks, else bilinear; pixel centres at halves.

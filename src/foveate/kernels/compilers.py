@@ -20,8 +20,6 @@ from typing import Protocol
 from foveate.errors import BackendError
 from foveate.kernels.nvrtc import NvrtcLibrary
 
-__all__ = ["FLAGS", "Compiler", "Nvcc", "Nvrtc", "find_compiler", "find_nvcc", "find_nvrtc"]
-
 FLAGS = ("-std=c++17", "-fmad=false")
 
 

@@ -21,17 +21,6 @@ from foveate.kernels.compilers import FLAGS, Compiler, find_compiler
 from foveate.system.files import file_digest, new_folder, sweep_folder
 from foveate.system.private_files import cache_folder, check_private, make_private
 
-__all__ = [
-    "ARCHITECTURES",
-    "FOLDER",
-    "FORMS",
-    "CodeCache",
-    "Compiled",
-    "compile_kernels",
-    "included_sources",
-    "source_hashes",
-]
-
 ARCHITECTURES = ("sm_75", "sm_80", "sm_86", "sm_87", "sm_89", "sm_90", "sm_100", "sm_120")
 """What fat binaries are made for; newer ones run the last one's PTX."""
 

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from foveate.kernels.op import Op
     from foveate.kernels.plans import DeviceArray, Scratch
 
-__all__ = ["Launch", "launch_of", "launches_of"]
-
 _NUMBERS: dict[str, Callable[[Any], np.generic]] = {
     "pointer": lambda array: np.uint64(0 if array is None else array.address),
     "int": np.int32,

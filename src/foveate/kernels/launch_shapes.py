@@ -11,8 +11,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
-__all__ = ["LaunchShape", "Shape", "paste_stage_rows"]
-
 
 @dataclass(frozen=True)
 class LaunchShape:

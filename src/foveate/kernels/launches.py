@@ -13,8 +13,6 @@ from pathlib import Path
 from foveate.kernels import launch_shapes as shapes
 from foveate.kernels.launch_shapes import Shape
 
-__all__ = ["KERNELS", "SOURCES", "Kernel"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Kernel:

@@ -9,8 +9,6 @@ from pathlib import Path
 
 from foveate.errors import BackendError
 
-__all__ = ["NvrtcLibrary"]
-
 
 class NvrtcLibrary:
     """A loaded libnvrtc.

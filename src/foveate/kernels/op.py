@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from foveate.kernels.plans import Steps
 
-__all__ = ["Op"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Op:

@@ -20,21 +20,6 @@ from foveate.kernels.status import check_status
 if TYPE_CHECKING:
     from foveate.arrays import Array
 
-__all__ = [
-    "FLOAT",
-    "INT",
-    "LONGEST_SIDE",
-    "MOST_CELLS",
-    "MOST_WINDOWS",
-    "UINT",
-    "DeviceArray",
-    "Scratch",
-    "Steps",
-    "addresses",
-    "check_length",
-    "element",
-]
-
 INT, UINT, FLOAT = np.dtype(np.int32), np.dtype(np.uint32), np.dtype(np.float32)
 
 MOST_CELLS = 65536

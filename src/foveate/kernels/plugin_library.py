@@ -23,17 +23,6 @@ from foveate.kernels.compilers import FLAGS, Nvcc, find_nvcc
 from foveate.kernels.compiling import ARCHITECTURES, FOLDER
 from foveate.system.files import write_file
 
-__all__ = [
-    "HEADERS_PACKAGE",
-    "LIBRARY",
-    "build_library",
-    "find_architectures",
-    "find_headers",
-    "require_nvcc",
-    "source_digest",
-    "tensorrt_version",
-]
-
 LIBRARY = "libfoveate_plugins.so"
 
 HEADERS_PACKAGE = "kernel-lens==2.0.1"

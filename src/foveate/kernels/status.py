@@ -5,8 +5,6 @@ from __future__ import annotations
 
 from foveate.errors import BackendError, OptionError
 
-__all__ = ["STATUSES", "check_status"]
-
 # Code -> what is wrong, and what to do. The codes are those of device/launch.cuh.
 STATUSES = {
     -1: ("an array is null that would be read or written", "allocate it before the launch"),

@@ -13,8 +13,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-__all__ = ["FARTHEST_EDGE", "OPERATOR", "PasteWindows"]
-
 FARTHEST_EDGE = 2**18
 """Largest coordinate of a window's edge, in pixels. One beyond it has an empty mask."""
 

@@ -12,8 +12,6 @@ from foveate.plain_text import json_text, portable_name
 if TYPE_CHECKING:
     from foveate.results.detections import Detections
 
-__all__ = ["CocoDocument"]
-
 
 class CocoDocument:
     """Collects ``images``, ``categories`` and ``annotations``, with ids from 1.

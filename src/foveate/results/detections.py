@@ -19,8 +19,6 @@ from foveate.results.masks import Masks, checked_index
 if TYPE_CHECKING:
     from foveate.arrays import Array, BoolArray, Float32Array, Int64Array, UInt8Array
 
-__all__ = ["Detection", "Detections", "Masks", "Proposal", "Proposals"]
-
 
 @dataclass(frozen=True, eq=False)
 class Proposal:

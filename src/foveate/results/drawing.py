@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from foveate.arrays import Array, BoolArray, Float32Array, UInt8Array
     from foveate.results.masks import Masks
 
-__all__ = ["draw"]
-
 _OPACITY = 0.42
 _STRIP = 256  # rows that are tinted at a time
 

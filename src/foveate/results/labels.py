@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
     from foveate.arrays import UInt8Array
 
-__all__ = ["LabelPainter", "Rectangle"]
-
 _FONT = cv2.FONT_HERSHEY_DUPLEX
 _PIXELS_PER_SCALE = 30  # height of a line of this font at scale 1
 

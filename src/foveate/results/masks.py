@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     from foveate.arrays import Array, BoolArray, Float32Array, Int64Array
 
-__all__ = ["Masks", "checked_index"]
-
 
 def checked_index(index: object) -> int | slice | Array:
     """Return an index into a sequence of objects as an int, a slice, or a 1-D array.

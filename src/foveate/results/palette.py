@@ -6,8 +6,6 @@ from __future__ import annotations
 from functools import cache
 from math import cos, radians, sin
 
-__all__ = ["colour", "is_light"]
-
 _GOLDEN_ANGLE = 137.508  # neighbours in the sequence are far apart, whatever its length
 _LIGHTNESS = (0.74, 0.62, 0.82)
 

@@ -11,8 +11,6 @@ from pycocotools import mask as coco_mask
 if TYPE_CHECKING:
     from foveate.arrays import Int64Array
 
-__all__ = ["encode_runs"]
-
 
 def encode_runs(
     columns: Int64Array, starts: Int64Array, ends: Int64Array, height: int, width: int

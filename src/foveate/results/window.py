@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import floor
 
-__all__ = ["Window"]
-
 
 @dataclass(frozen=True)
 class Window:

@@ -20,8 +20,6 @@ from foveate.arrays import BoolArray, Float32Array, Int64Array, UInt8Array
 from foveate.images.resampling import resample
 from foveate.results.window import Window
 
-__all__ = ["WindowMask"]
-
 
 class WindowMask:
     """The mask of one window, as far as it lies in the image.

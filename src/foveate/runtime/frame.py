@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from foveate.runtime.sizes import FeaturesPlan, LevelPlan, Plan
     from foveate.runtime.slot import Slot
 
-__all__ = ["Frame"]
-
 
 class Frame:
     """The buffers of one image in its slot, by what they mean.

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from foveate.runtime.devices import Device
     from foveate.runtime.engines import Engine
 
-__all__ = ["BACKENDS", "DEVICES", "load", "open_device", "open_engines"]
-
 DEVICES = ("auto", "cpu")
 # ONNX Runtime's provider for each backend.
 BACKENDS = {"auto": "cpu", "onnxruntime": "cpu", "onnxruntime-cuda": "cuda"}

@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from foveate.runtime.devices import Device
     from foveate.runtime.engines import Engine
 
-__all__ = ["Image", "Pipeline"]
-
 Result = TypeVar("Result")
 Image: TypeAlias = "Array | str | os.PathLike[str]"
 # Sequences to Python, of characters or bytes, yet no sequences of images.

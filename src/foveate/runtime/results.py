@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from foveate.runtime.frame import Frame
     from foveate.runtime.settings import Settings
 
-__all__ = ["fetch_detections", "fetch_proposals"]
-
 
 def fetch_proposals(device: Device, frame: Frame, settings: Settings) -> Proposals:
     """Copy the proposals of an image that is done to memory of their own.

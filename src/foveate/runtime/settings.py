@@ -11,8 +11,6 @@ from foveate.bundle.manifest import ClassifySpec, Manifest, PyramidSpec, SelectS
 if TYPE_CHECKING:
     from foveate.runtime.options import PipelineOptions
 
-__all__ = ["Settings"]
-
 T = TypeVar("T")
 
 _UNLIMITED = 1 << 30

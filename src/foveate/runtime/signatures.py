@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from foveate.bundle.manifest import TensorSpec
     from foveate.runtime.engines import Engine
 
-__all__ = ["check_engines"]
-
 _MOST_CHANNELS = 8192
 # Names of the tensors between the stages; a trailing number is a stride, or its logarithm.
 _MAPS = re.compile("map_([1-9][0-9]{0,2})")

@@ -8,8 +8,6 @@ from math import ceil, floor
 
 from foveate.bundle.manifest import FeaturesSpec, PyramidSpec, WindowSpec
 
-__all__ = ["FeaturesPlan", "LevelPlan", "Plan"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class LevelPlan:

@@ -10,8 +10,6 @@ from foveate.runtime.workspace import Workspace
 if TYPE_CHECKING:
     from foveate.runtime.devices import Device, Event, Stream
 
-__all__ = ["Slot", "Turns"]
-
 
 class Slot:
     """Memory and streams of one image in flight.

@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     from foveate.runtime.sizes import FeaturesPlan, LevelPlan
     from foveate.runtime.slot import Turns
 
-__all__ = ["REFINED_AT_ONCE", "Stages"]
-
 REFINED_AT_ONCE = 10
 """Windows in a run of refine: what it needs for them, some 2 MB each, does not grow with K, and of so
 few stays in the caches of a processor."""

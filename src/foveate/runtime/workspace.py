@@ -10,8 +10,6 @@ import numpy as np
 if TYPE_CHECKING:
     from foveate.runtime.devices import Buffer, Device
 
-__all__ = ["BYTE", "FLOAT", "INT", "LONG", "Workspace"]
-
 BYTE, INT, LONG = np.dtype(np.uint8), np.dtype(np.int32), np.dtype(np.int64)
 FLOAT = np.dtype(np.float32)
 

@@ -9,8 +9,6 @@ from contextlib import suppress
 from math import ceil, inf
 from pathlib import Path
 
-__all__ = ["cpu_quota", "usable_cores"]
-
 
 def usable_cores() -> int:
     """Return the number of cores that the affinity mask and the control group allow, at least 1.

@@ -27,17 +27,6 @@ from zlib import crc32
 
 from foveate.errors import InputError
 
-__all__ = [
-    "check_writable",
-    "file_digest",
-    "new_folder",
-    "open_output",
-    "open_regular",
-    "recover_folder",
-    "sweep_folder",
-    "write_file",
-]
-
 _WRITERS = 32  # of one target at a time
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 _NO_EXCHANGE = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EPERM)

@@ -9,8 +9,6 @@ from pathlib import Path
 
 from foveate.errors import BackendError, OptionError
 
-__all__ = ["cache_folder", "check_private", "make_private"]
-
 
 def cache_folder(kind: str) -> Path:
     """Return the folder of this user's cache of a kind, which may not exist yet.

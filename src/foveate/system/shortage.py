@@ -7,8 +7,6 @@ import errno
 
 from foveate.errors import BackendError
 
-__all__ = ["shortage"]
-
 _MEMORY = (
     "std::bad_alloc",
     "bad allocation",

@@ -18,8 +18,6 @@ from foveate.export.engines.stage_model import load_stage
 from foveate.export.execution.reference import Reference
 from foveate.export.execution.sessions import Function, exposing, session_function
 
-__all__ = ["Drift", "first_difference", "first_drift"]
-
 _AT_ONCE = 24
 """Values of a graph that are held at a time: all of a large image's would be gigabytes."""
 

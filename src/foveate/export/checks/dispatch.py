@@ -21,8 +21,6 @@ from foveate.export.engines.stage_model import DOMAIN
 from foveate.runtime.engines.onnxruntime_session import open_session
 from foveate.runtime.engines.onnxruntime_text import said
 
-__all__ = ["Dispatched", "check_dispatch", "check_engine_dispatch", "dispatch", "summary"]
-
 BODY, KERNEL = "body", "kernel"
 
 

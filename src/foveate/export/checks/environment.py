@@ -8,8 +8,6 @@ from foveate.errors import FoveateError
 from foveate.export.engines.gpu import current_gpu
 from foveate.export.engines.targets import find_installed
 
-__all__ = ["obstacle"]
-
 
 def obstacle(record: EngineRecord) -> str:
     """Say why an engine is not run here, the nearest reason first.

@@ -11,8 +11,6 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, inliner, numpy_helper, reference, shape_inference
 
-__all__ = ["Layer", "constants", "dtype_name", "layers", "sized"]
-
 _CONVOLUTIONS = ("Conv", "ConvInteger", "QLinearConv")
 _INTEGER = ("ConvInteger", "MatMulInteger", "QLinearConv", "QLinearMatMul")
 _PRODUCTS = ("Gemm", "MatMul", "MatMulInteger", "QLinearMatMul")

@@ -12,8 +12,6 @@ from foveate.export.checks.pasting import Pasted
 from foveate.export.checks.record import Record
 from foveate.export.checks.statistics import Difference
 
-__all__ = ["Thresholds", "default_thresholds", "judge", "judge_pasting"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Thresholds:

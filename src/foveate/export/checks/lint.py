@@ -15,8 +15,6 @@ from onnx import defs
 
 from foveate.errors import ModelError
 
-__all__ = ["check_names", "collides", "refused_operators"]
-
 STANDARD = ("", "ai.onnx")
 
 # Importers of TensorRT 10 to 11 under names that no version of ONNX has.

@@ -10,8 +10,6 @@ import numpy as np
 from foveate.arrays import BoolArray
 from foveate.results.detections import Detections, Proposals
 
-__all__ = ["Matched", "Pair", "match"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Pair:

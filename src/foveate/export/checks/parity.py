@@ -25,8 +25,6 @@ from foveate.results.detections import Detections, Proposals
 from foveate.runtime import Pipeline, PipelineOptions, load
 from foveate.runtime.options import DEFAULT_SCORE_THRESHOLD
 
-__all__ = ["calls_of", "measure", "pasting_on", "reference_pipeline"]
-
 Call = tuple[str, dict[str, Array]]
 
 

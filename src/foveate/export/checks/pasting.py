@@ -17,8 +17,6 @@ from foveate.export.execution.sessions import Function
 from foveate.kernels.bilinear_upsample import reference
 from foveate.results.masks import Masks
 
-__all__ = ["NEAR", "Pasted", "paste_parity"]
-
 NEAR = 2e-5
 """Share of a window's largest logit: closer to the threshold, float32 may decide otherwise."""
 

@@ -15,17 +15,6 @@ from foveate.bundle.manifest import Manifest
 from foveate.errors import BundleError, ModelError
 from foveate.export.checks.graph import Layer
 
-__all__ = [
-    "LEAST_SHARE",
-    "PRECISIONS",
-    "Share",
-    "check_engine",
-    "check_precision",
-    "claimed_precision",
-    "engine_shares",
-    "shares",
-]
-
 PRECISIONS = ("fp32", "fp16", "int8")
 LEAST_SHARE = 0.5
 """Of the multiplications, in the claimed precision: sensitive layers may stay out, not most of them."""

@@ -15,8 +15,6 @@ from foveate.export.checks.statistics import Difference
 from foveate.plain_text import json_text
 from foveate.system.files import write_file
 
-__all__ = ["Accuracy", "ImageParity", "Record", "read_record", "stage_digests", "write_record"]
-
 SCHEMA = 1
 
 

@@ -40,8 +40,6 @@ from foveate.export.engines.ranges import plan_engines
 from foveate.export.engines.stage_model import DOMAIN, load_stage
 from foveate.kernels.plugin_library import source_digest
 
-__all__ = ["BundleReport", "EngineReport", "StageReport", "check_report", "inspect_bundle"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class StageReport:

@@ -10,8 +10,6 @@ import numpy as np
 
 from foveate.arrays import Array
 
-__all__ = ["Difference", "Tally", "relative_error"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:

@@ -22,8 +22,6 @@ from foveate.bundle.engine_metadata import EngineKey, EngineRecord, read_record
 from foveate.errors import BundleError, InputError, OptionError
 from foveate.system.private_files import cache_folder, check_private, make_private
 
-__all__ = ["EngineCache", "Entry"]
-
 PLAN = "engine.plan"
 _SCRATCH = ".new-"
 _OURS = re.compile(f"(?:{re.escape(_SCRATCH)})?([0-9a-f]{{64}})(?:\\.lock)?")

@@ -28,8 +28,6 @@ from foveate.export.engines.turing import TURING, check_products
 from foveate.kernels.plugin_library import source_digest
 from foveate.system.files import open_output, write_file
 
-__all__ = ["Outcome", "Wanted", "compile_bundle", "wanted_engines"]
-
 RECIPE = 1
 """Raised when what we do with the same file and options changes, so that old engines miss."""
 PORTABLE = ("sm_80", "sm_86", "sm_89", "sm_120")

@@ -8,8 +8,6 @@ import select
 import sys
 from typing import IO, Any
 
-__all__ = ["Phases", "make_monitor"]
-
 
 class Phases:
     """Nested phases of a build as one share that only grows.

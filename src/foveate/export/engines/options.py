@@ -12,8 +12,6 @@ from foveate.errors import OptionError
 from foveate.export.engines.targets import TARGETS
 from foveate.typed_options import TypedOptions
 
-__all__ = ["COMPATIBILITIES", "CompileOptions"]
-
 COMPATIBILITIES = ("none", "ampere+", "same-compute-capability")
 
 

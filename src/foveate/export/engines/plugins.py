@@ -16,8 +16,6 @@ from foveate.export.engines.stage_model import CustomOp
 from foveate.export.engines.targets import Target
 from foveate.system.private_files import check_private
 
-__all__ = ["BUILD", "check_library", "choose"]
-
 BUILD = "foveate kernels build"
 
 

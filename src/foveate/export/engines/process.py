@@ -17,8 +17,6 @@ from typing import IO, Any
 from foveate.errors import BackendError, BundleError, FoveateError, InputError, OptionError
 from foveate.export.engines.request import BuildRequest
 
-__all__ = ["run_build"]
-
 _GRACE_S = 10.0
 """What a build gets to stop by itself before it is killed."""
 _COMMAND = (sys.executable, "-P", "-m", "foveate.export.engines.worker")

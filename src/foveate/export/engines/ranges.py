@@ -18,8 +18,6 @@ from foveate.errors import OptionError
 from foveate.export.engines.options import CompileOptions
 from foveate.runtime.sizes import Plan
 
-__all__ = ["EnginePlan", "plan_engines"]
-
 Lengths = dict[str, tuple[int, int, int]]
 """Dimension -> its smallest, best and largest length."""
 

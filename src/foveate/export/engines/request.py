@@ -10,8 +10,6 @@ from typing import Any
 from foveate.bundle.engine_metadata import ShapeRange
 from foveate.bundle.schema import parse
 
-__all__ = ["BuildRequest"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class BuildRequest:

@@ -15,13 +15,6 @@ from onnx import TensorProto, numpy_helper
 from foveate.bundle.manifest import StageSpec
 from foveate.errors import BundleError
 
-__all__ = [
-    "CustomOp",
-    "custom_ops",
-    "load_stage",
-    "signed_codes",
-]
-
 # The exporter's, repeated here so that compiling needs no PyTorch; a test holds them together.
 DOMAIN, OPSET = "foveate", 18
 _AGAIN = "export the bundle again: foveate export CHECKPOINT --output BUNDLE"

@@ -26,8 +26,6 @@ from typing import Any
 
 from foveate.errors import BackendError, MissingExtraError, OptionError
 
-__all__ = ["TARGETS", "Installed", "Target", "find_installed"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Target:

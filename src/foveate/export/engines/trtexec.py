@@ -11,8 +11,6 @@ from foveate.export.engines.options import CompileOptions
 from foveate.export.engines.ranges import EnginePlan
 from foveate.export.engines.targets import TARGETS
 
-__all__ = ["trtexec_command"]
-
 
 def trtexec_command(
     engine: EnginePlan, onnx: Path, plan: Path, options: CompileOptions, archs: tuple[str, ...]

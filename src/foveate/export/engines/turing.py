@@ -16,14 +16,6 @@ from onnx import TensorProto, helper, inliner, numpy_helper, shape_inference
 
 from foveate.errors import BackendError
 
-__all__ = [
-    "TURING",
-    "check_products",
-    "float32_inputs",
-    "float32_products",
-    "gemms_as_convolutions",
-]
-
 TURING = "sm_75"
 _PRODUCTS = ("Gemm", "MatMul")
 

@@ -27,8 +27,6 @@ from foveate.export.engines.targets import TARGETS
 from foveate.export.engines.turing import TURING, float32_inputs, gemms_as_convolutions
 from foveate.system.files import write_file
 
-__all__ = ["main"]
-
 
 class RefusedError(Exception):
     """The build failed; the text says why, in TensorRT's words."""

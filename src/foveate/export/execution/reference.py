@@ -14,8 +14,6 @@ from foveate.errors import ModelError
 from foveate.export.engines.stage_model import load_stage
 from foveate.export.execution.sessions import Function, session_function
 
-__all__ = ["Reference", "bundle_reference", "torch_reference"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Reference:

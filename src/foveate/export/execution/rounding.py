@@ -12,8 +12,6 @@ from __future__ import annotations
 import onnx
 import onnx_ir as ir
 
-__all__ = ["rounded"]
-
 _FLOAT, _HALF = ir.DataType.FLOAT, ir.DataType.FLOAT16
 
 

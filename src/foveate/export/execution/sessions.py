@@ -15,8 +15,6 @@ from foveate.runtime.engines.onnxruntime_session import open_session
 from foveate.runtime.engines.onnxruntime_text import said
 from foveate.system.cores import usable_cores
 
-__all__ = ["Function", "exposing", "session_function"]
-
 Function = Callable[[dict[str, Array]], Mapping[str, Array]]
 
 

@@ -17,8 +17,6 @@ from foveate.export.execution.sessions import Function, session_function
 from foveate.runtime import Pipeline, PipelineOptions, load
 from foveate.runtime.engines import FunctionEngine
 
-__all__ = ["bundle_pipeline", "function_pipeline", "stage_functions"]
-
 
 def stage_functions(bundle: Bundle, *, rounded: bool = False) -> dict[str, Function]:
     """Make a function of each network of a bundle, on ONNX Runtime.

@@ -17,8 +17,6 @@ from foveate.export.passes.saving import Saving, Work, weights_of
 from foveate.models.checkpoint import Cascade
 from foveate.models.towers import JointLinear, LinearTower
 
-__all__ = ["batch_towers"]
-
 
 def batch_towers(cascade: Cascade) -> Iterator[Saving]:
     """Batch in place, where there are several towers and their layers have the same shapes."""

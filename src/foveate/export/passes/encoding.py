@@ -18,8 +18,6 @@ from foveate.export.passes.saving import Saving, Work, weights_of
 from foveate.models.checkpoint import Cascade
 from foveate.models.sharpmask import SharpMask
 
-__all__ = ["fold_encoding"]
-
 
 def fold_encoding(cascade: Cascade) -> Iterator[Saving]:
     """Fold in place, where the linear layer gets no larger than both were."""

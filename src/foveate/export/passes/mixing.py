@@ -19,8 +19,6 @@ from foveate.export.passes.saving import Saving, Work, weights_of
 from foveate.models.checkpoint import Cascade
 from foveate.models.towers import LinearTower
 
-__all__ = ["fold_mixing"]
-
 
 def fold_mixing(cascade: Cascade) -> Iterator[Saving]:
     """Fold in place, in each tower where neither multiplications nor weights grow."""

@@ -19,8 +19,6 @@ from foveate.export.passes.mixing import fold_mixing
 from foveate.export.passes.saving import Saving
 from foveate.models.checkpoint import Cascade
 
-__all__ = ["PASSES", "Record", "check_passes", "run_passes"]
-
 Record = dict[str, Any]
 
 PASSES: Mapping[str, Callable[[Cascade], Iterator[Saving]]] = {

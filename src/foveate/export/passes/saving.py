@@ -7,8 +7,6 @@ from dataclasses import astuple, dataclass
 
 from torch import nn
 
-__all__ = ["Saving", "Work", "weights_of"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Work:

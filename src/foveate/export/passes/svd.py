@@ -18,8 +18,6 @@ from foveate.errors import OptionError
 from foveate.models.multipathnet import MultiPathNet
 from foveate.models.towers import LinearTower
 
-__all__ = ["truncate_towers"]
-
 
 def truncate_towers(network: MultiPathNet, ranks: Sequence[int]) -> None:
     """Factor the linear layers of all towers, in place.

@@ -14,8 +14,6 @@ from foveate.arrays import Float32Array
 from foveate.export.precision.editing import add_initializer, remove_unused
 from foveate.export.precision.layers import Layer, constant, find_layers
 
-__all__ = ["fold_affine"]
-
 
 def fold_affine(model: onnx.ModelProto) -> onnx.ModelProto:
     """Copy a model with the constants that multiply or are added to a convolution's channels folded.

@@ -27,8 +27,6 @@ from foveate.export.precision.options import PrecisionOptions
 from foveate.export.precision.quantise import Quantiser, rounded_values
 from foveate.export.precision.search import choose_layers, noise
 
-__all__ = ["Converted", "convert"]
-
 _TRIED_CALLS = 8
 _HALF_NOISE = 1e-3
 """Noise up to which a float16 stage is written; what `search` measures, on the same calls."""

@@ -18,8 +18,6 @@ from onnx import numpy_helper
 from foveate.export.precision.observation import Call, observe
 from foveate.export.precision.quantise import CORRECTED
 
-__all__ = ["correct_biases"]
-
 
 def correct_biases(
     exact: onnx.ModelProto,

@@ -8,8 +8,6 @@ import onnx_ir.passes.common as common_passes
 
 from foveate.arrays import Array
 
-__all__ = ["add_initializer", "insert_after", "remove_unused", "take_output"]
-
 
 def add_initializer(graph: ir.Graph, name: str, values: Array) -> ir.Value:
     """Add a constant, or return the one of this name."""

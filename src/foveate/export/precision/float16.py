@@ -27,8 +27,6 @@ from foveate.export.precision.editing import (
 from foveate.export.precision.layers import LAYERS, constant, find_layers
 from foveate.export.to_onnx.operators import DOMAIN
 
-__all__ = ["LARGEST", "float_values", "to_float16"]
-
 LARGEST = float(np.finfo(np.float16).max) / 4
 """Magnitude on calibration images up to which a value may be float16: others may have larger ones."""
 

@@ -11,8 +11,6 @@ import onnx_ir as ir
 
 from foveate.arrays import Array, Float32Array
 
-__all__ = ["EXACT_OUTPUTS", "FEW_CHANNELS", "LAYERS", "Layer", "constant", "find_layers"]
-
 LAYERS = ("Conv", "Gemm", "MatMul")
 """Operators that multiply by weights."""
 

@@ -16,8 +16,6 @@ from foveate.export.checks.parity import calls_of
 from foveate.export.execution.sessions import exposing, session_function
 from foveate.export.precision.ranges import BINS, Histogram
 
-__all__ = ["Call", "Observed", "observe", "small_calls", "stage_calls"]
-
 Call = dict[str, Array]
 
 _LARGEST_CALL = 3 * 720 * 720

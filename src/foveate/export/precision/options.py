@@ -15,8 +15,6 @@ from foveate.export.precision.ranges import METHODS
 from foveate.images.reading import find_images
 from foveate.typed_options import TypedOptions
 
-__all__ = ["PHOTOGRAPHS", "PrecisionOptions"]
-
 PHOTOGRAPHS = Path(__file__).parents[2] / "assets" / "images"
 """The shipped ones, which calibration takes where it is not told others."""
 

@@ -29,8 +29,6 @@ from foveate.export.precision.observation import Observed
 from foveate.export.precision.ranges import Encoding, encode
 from foveate.export.precision.weights import quantise_weights
 
-__all__ = ["CODES", "CORRECTED", "SCALES", "Quantiser", "rounded_values"]
-
 CODES, SCALES, CORRECTED = "_codes", "_scales", "_corrected"
 """Ends of the names of a layer's weights, of their scales, and of its bias."""
 

@@ -15,8 +15,6 @@ from numpy.typing import NDArray
 
 from foveate.errors import OptionError
 
-__all__ = ["BINS", "METHODS", "Encoding", "Histogram", "encode"]
-
 METHODS = ("min-max", "percentile", "entropy")
 BINS = 2048
 PERCENTILE = 0.9999

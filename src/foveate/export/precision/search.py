@@ -19,8 +19,6 @@ from foveate.export.execution.sessions import session_function
 from foveate.export.precision.observation import Call
 from foveate.export.precision.quantise import Quantiser
 
-__all__ = ["Choice", "choose_layers", "noise"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:

@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 
 from foveate.arrays import Float32Array
 
-__all__ = ["QuantisedWeights", "quantise_weights"]
-
 _LARGEST_CODE = 127
 _LARGEST_PAIR = 128
 """Sum of two neighbouring codes of one sign: 255 * 128 is below 2^15."""

@@ -9,8 +9,6 @@ from onnx import inliner
 from foveate.errors import ModelError
 from foveate.export.to_onnx.operators import DOMAIN
 
-__all__ = ["portable"]
-
 
 def portable(model: onnx.ModelProto) -> onnx.ModelProto:
     """Copy a model with every function inlined, so that it computes the same without our domain.

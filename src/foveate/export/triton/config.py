@@ -13,8 +13,6 @@ from dataclasses import dataclass
 
 from foveate.bundle.manifest import Manifest, StageSpec, TensorSpec
 
-__all__ = ["cascade_config", "cascade_outputs", "stage_config"]
-
 _TYPES = {
     "bool": "TYPE_BOOL",
     "float16": "TYPE_FP16",

@@ -17,8 +17,6 @@ from foveate.export.triton.config import cascade_config, stage_config
 from foveate.runtime.options import DEFAULT_SCORE_THRESHOLD
 from foveate.system.files import new_folder
 
-__all__ = ["write_repository"]
-
 _TARGET = "tensorrt"
 """Whose engines Triton's TensorRT backend loads; it has none for TensorRT for RTX."""
 

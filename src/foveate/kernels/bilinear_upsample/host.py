@@ -9,8 +9,6 @@ from foveate.arrays import Float32Array, Int32Array
 from foveate.results.window import Window
 from foveate.results.window_mask import WindowMask
 
-__all__ = ["mask_boxes"]
-
 
 def mask_boxes(
     logits: Float32Array,

@@ -6,8 +6,6 @@ from __future__ import annotations
 from foveate.kernels.launch_shapes import paste_stage_rows
 from foveate.kernels.plans import INT, DeviceArray, Scratch, Steps, element
 
-__all__ = ["mask_boxes"]
-
 
 def mask_boxes(
     scratch: Scratch,

@@ -12,8 +12,6 @@ from foveate.arrays import BoolArray, Float32Array
 from foveate.kernels.pyramid.reference import axis_weights
 from foveate.results.window import Window
 
-__all__ = ["corner_weights", "paste", "resample", "tight_box", "upsample", "upsample_map"]
-
 
 def resample(logits: Float32Array, height: int, width: int) -> NDArray[np.float64]:
     """Resample (S, S) logits: bilinear along an axis that grows, area average if it shrinks."""

@@ -9,8 +9,6 @@ import numpy as np
 
 from foveate.arrays import Float32Array
 
-__all__ = ["MAX_GROWTH", "decode_boxes", "decode_boxes_op"]
-
 MAX_GROWTH = log(1000 / 16)  # the logarithm of the largest factor by which a box may grow
 
 

@@ -7,8 +7,6 @@ from collections.abc import Sequence
 
 from foveate.kernels.plans import DeviceArray, Scratch, Steps
 
-__all__ = ["decode_boxes", "regression_numbers"]
-
 
 def decode_boxes(
     scratch: Scratch,

@@ -6,8 +6,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import exp, log
 
-__all__ = ["decode_box"]
-
 
 def decode_box(
     box: Sequence[float],

@@ -9,8 +9,6 @@ from foveate.arrays import Array, Float32Array, Int32Array, Int64Array
 from foveate.kernels.decode_boxes.host import decode_boxes
 from foveate.kernels.nms.host import suppress
 
-__all__ = ["calibrate", "finish"]
-
 _TINY = 1e-7  # keeps the logit of a probability of 0 or 1 finite
 
 

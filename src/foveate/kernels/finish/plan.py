@@ -7,8 +7,6 @@ from foveate.kernels.decode_boxes.plan import regression_numbers
 from foveate.kernels.nms.plan import suppress
 from foveate.kernels.plans import FLOAT, INT, MOST_CELLS, DeviceArray, Scratch, Steps, check_length
 
-__all__ = ["finish"]
-
 
 def finish(
     scratch: Scratch,

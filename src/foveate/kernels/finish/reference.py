@@ -12,8 +12,6 @@ from foveate.arrays import Float32Array
 from foveate.kernels.decode_boxes.reference import decode_box
 from foveate.kernels.nms.reference import nms
 
-__all__ = ["Detection", "finish"]
-
 Detection = tuple[tuple[float, float, float, float], float, int, int]
 
 

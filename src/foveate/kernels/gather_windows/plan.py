@@ -9,8 +9,6 @@ import numpy as np
 
 from foveate.kernels.plans import DeviceArray, Scratch, Steps, addresses, element
 
-__all__ = ["gather_windows"]
-
 
 def gather_windows(
     scratch: Scratch,

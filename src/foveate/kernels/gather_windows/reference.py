@@ -9,8 +9,6 @@ import numpy as np
 
 from foveate.arrays import Float32Array, Int32Array
 
-__all__ = ["gather_windows"]
-
 
 def gather_windows(
     maps: Sequence[Float32Array], picks: Int32Array, size: int, step: int

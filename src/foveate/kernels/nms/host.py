@@ -8,8 +8,6 @@ import numpy as np
 from foveate.arrays import Array, Float32Array, Int32Array, Int64Array
 from foveate.kernels.nms.in_numpy import suppress_sorted
 
-__all__ = ["nms", "suppress"]
-
 _SEEN = 4
 """Boxes that are looked at first, times those that may survive; and times as many after that."""
 

@@ -16,8 +16,6 @@ import numpy as np
 
 from foveate.arrays import Array, BoolArray, Float32Array, Int64Array
 
-__all__ = ["suppress_sorted"]
-
 _LEAST_TILE, _TILE = 16, 64
 _SORTED_TILE = 128
 _SLACK = 1e-6  # relative, above what float32 gets wrong in an overlap: a few 2^-24

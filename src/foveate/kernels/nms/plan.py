@@ -5,8 +5,6 @@ from __future__ import annotations
 
 from foveate.kernels.plans import INT, MOST_CELLS, UINT, DeviceArray, Scratch, Steps, check_length
 
-__all__ = ["nms", "suppress"]
-
 
 def nms(
     scratch: Scratch,

@@ -7,8 +7,6 @@ from collections.abc import Sequence
 
 from foveate.arrays import Array, Float32Array
 
-__all__ = ["covers", "nms"]
-
 
 def covers(first: Sequence[float], second: Sequence[float], iou: float) -> bool:
     """Return whether two xyxy boxes share more than ``iou`` of their union."""

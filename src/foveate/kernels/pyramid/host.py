@@ -13,8 +13,6 @@ import numpy as np
 from foveate.arrays import Float32Array, UInt8Array
 from foveate.images.resampling import resample
 
-__all__ = ["place", "resize"]
-
 
 def resize(image: UInt8Array, resized: UInt8Array) -> None:
     """Resize a (H, W, 3) image to the size of ``resized``; see ``resample``."""

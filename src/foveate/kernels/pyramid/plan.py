@@ -17,8 +17,6 @@ from foveate.kernels.plans import (
     element,
 )
 
-__all__ = ["place", "resize"]
-
 
 def resize(scratch: Scratch, image: DeviceArray, resized: DeviceArray) -> Steps:
     """Yield the one launch of resizing."""

@@ -8,8 +8,6 @@ from numpy.typing import NDArray
 
 from foveate.arrays import UInt8Array
 
-__all__ = ["axis_weights", "place", "resize"]
-
 
 def axis_weights(old: int, new: int) -> NDArray[np.float64]:
     """Return the matrix that resamples an axis: box overlap if it shrinks, else triangles.

@@ -15,8 +15,6 @@ from foveate.arrays import Float32Array
 from foveate.errors import OptionError
 from foveate.kernels.roi_max_pool import FARTHEST, ROUNDINGS
 
-__all__ = ["roi_max_pool"]
-
 
 def roi_max_pool(
     features: Float32Array,

@@ -10,8 +10,6 @@ import numpy as np
 from foveate.arrays import Array, Float32Array, Int32Array
 from foveate.kernels.nms.host import suppress
 
-__all__ = ["select_top_k", "window_geometry"]
-
 
 def select_top_k(
     grids: Sequence[Float32Array],

@@ -20,8 +20,6 @@ from foveate.kernels.plans import (
     check_length,
 )
 
-__all__ = ["select_top_k"]
-
 
 def select_top_k(
     scratch: Scratch,

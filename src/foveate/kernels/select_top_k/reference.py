@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from foveate.arrays import Float32Array
 from foveate.kernels.nms.reference import covers
 
-__all__ = ["select_top_k"]
-
 
 def select_top_k(
     grids: Sequence[Float32Array],

@@ -7,8 +7,6 @@ import numpy as np
 
 from foveate.arrays import Float32Array, Int32Array
 
-__all__ = ["take_boxes"]
-
 
 def take_boxes(
     boxes: Float32Array,

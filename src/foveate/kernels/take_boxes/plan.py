@@ -5,8 +5,6 @@ from __future__ import annotations
 
 from foveate.kernels.plans import DeviceArray, Scratch, Steps
 
-__all__ = ["take_boxes"]
-
 
 def take_boxes(
     scratch: Scratch,

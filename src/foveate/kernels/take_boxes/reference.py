@@ -5,8 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-__all__ = ["take_boxes"]
-
 
 def take_boxes(
     boxes: Sequence[Sequence[float]], kept: Sequence[int], horizontal: float, vertical: float

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from foveate.kernels.op import Op
     from foveate.runtime.devices.device import Buffer, Stream
 
-__all__ = ["CpuBuffer", "CpuDevice", "CpuStream", "cpu_array", "cpu_stream"]
-
 
 class CpuBuffer:
     """Memory of the host.

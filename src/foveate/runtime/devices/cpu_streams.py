@@ -22,8 +22,6 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from foveate.runtime.devices.device import Event
 
-__all__ = ["CpuEvent", "CpuStream", "Rule", "Script", "scripted_stream", "threaded_stream"]
-
 Task = Callable[[], None]
 Rule = Callable[[Sequence[int]], int]
 

@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from foveate.kernels.op import Op
     from foveate.runtime.devices.device import Buffer, Stream
 
-__all__ = ["CudaBuffer", "CudaDevice", "load_driver"]
-
 
 def load_driver() -> Any:
     """Return the module ``cuda.core``.

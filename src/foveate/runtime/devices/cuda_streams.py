@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from foveate.arrays import Array
     from foveate.runtime.devices.device import Event, Stream
 
-__all__ = ["CudaEvent", "CudaStream", "asking", "cuda_stream"]
-
 
 @contextmanager
 def asking(what: str) -> Iterator[None]:

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from foveate.arrays import Array
     from foveate.kernels.op import Op
 
-__all__ = ["Buffer", "Device", "Event", "Stream"]
-
 
 class Buffer(Protocol):
     """Memory of a device with a shape and a dtype. Views keep their owner's memory alive."""

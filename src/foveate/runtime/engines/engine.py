@@ -11,8 +11,6 @@ if TYPE_CHECKING:
     from foveate.bundle.manifest import TensorSpec
     from foveate.runtime.devices import Buffer, Stream
 
-__all__ = ["Engine"]
-
 
 class Engine(Protocol):
     """A stage that is ready to run. It may be enqueued for several images at a time."""

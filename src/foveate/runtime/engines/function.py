@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from foveate.bundle.manifest import TensorSpec
     from foveate.runtime.devices import Buffer, Stream
 
-__all__ = ["FunctionEngine"]
-
 
 class FunctionEngine:
     """An engine on the host that calls a function.

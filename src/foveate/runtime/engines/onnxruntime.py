@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from foveate.arrays import Int32Array
     from foveate.runtime.devices import Buffer, Stream
 
-__all__ = ["PROVIDERS", "OnnxRuntimeEngine"]
-
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 _DTYPES = {"float": "float32", "float16": "float16", "int64": "int64", "int32": "int32"}
 

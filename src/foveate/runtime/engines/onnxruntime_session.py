@@ -8,8 +8,6 @@ from typing import Any
 
 import onnxruntime
 
-__all__ = ["open_session"]
-
 
 def open_session(
     source: Path | bytes, options: Any, provider: str = "CPUExecutionProvider"

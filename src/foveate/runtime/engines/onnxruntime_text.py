@@ -5,8 +5,6 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["said"]
-
 _LONGEST = 240
 # A code, the file, which we name ourselves, and the place in its own sources.
 _NOISE = (

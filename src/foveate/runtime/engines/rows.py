@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from foveate.bundle.manifest import TensorSpec
     from foveate.runtime.devices import Buffer
 
-__all__ = ["leading_rows"]
-
 
 def leading_rows(
     specs: Iterable[TensorSpec],

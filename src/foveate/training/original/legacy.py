@@ -15,8 +15,6 @@ from dataclasses import dataclass, fields
 
 from foveate.typed_options import TypedOptions
 
-__all__ = ["LegacyOptions"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class LegacyOptions(TypedOptions):

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["BoxStatistics", "box_iou", "encode_deltas", "inside_share"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class BoxStatistics:

@@ -15,8 +15,6 @@ from foveate.training.sampling.samples import MaskSample
 from foveate.training.sampling.windows import Window, code_label, cut, polygon_label
 from foveate.training.usable import no_objects
 
-__all__ = ["MaskSampler", "jittered_window"]
-
 
 class MaskSampler:
     """Draws windows with an object in their middle, and the object's mask.

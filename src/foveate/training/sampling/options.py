@@ -13,8 +13,6 @@ from dataclasses import dataclass, field
 from foveate.errors import OptionError
 from foveate.typed_options import TypedOptions
 
-__all__ = ["MaskSamplerOptions", "RegionSamplerOptions", "ScoreSamplerOptions", "WindowOptions"]
-
 
 def _check(good: bool, name: str, expected: str, found: object) -> None:
     if not good:

@@ -16,9 +16,7 @@ from foveate.datasets import read_json
 from foveate.datasets.fields import box, field, integer, number
 from foveate.datasets.segmentations import encode_segmentation
 from foveate.errors import DataError
-from foveate.images.reading import MAX_PIXELS
-
-__all__ = ["ProposalTable"]
+from foveate.images.decoding import MAX_PIXELS
 
 
 class ProposalTable:

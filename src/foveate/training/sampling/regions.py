@@ -24,8 +24,6 @@ from foveate.training.sampling.proposals import ProposalTable
 from foveate.training.sampling.samples import RegionSample
 from foveate.training.usable import no_objects
 
-__all__ = ["Candidates", "RegionSampler", "measure_statistics", "region_candidates"]
-
 _IMAGES = 1000
 """Images in a row without a foreground and a background after which something must be wrong."""
 

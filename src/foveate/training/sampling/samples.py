@@ -9,8 +9,6 @@ from typing import Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["MaskSample", "RegionSample", "Sampler", "ScoreSample", "sample_generator"]
-
 S_co = TypeVar("S_co", covariant=True)
 
 

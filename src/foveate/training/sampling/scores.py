@@ -16,8 +16,6 @@ from foveate.training.sampling.samples import ScoreSample
 from foveate.training.sampling.windows import Window, cut
 from foveate.training.usable import no_objects
 
-__all__ = ["Place", "ScoreSampler", "is_negative", "scale_bins"]
-
 _MOST_BINS = 32
 """Objects further from the canonical size than this many steps of scale are not regarded."""
 

@@ -16,8 +16,6 @@ from numpy.typing import NDArray
 
 from foveate.datasets.segmentations import decode_rle, rasterise
 
-__all__ = ["FILL", "Window", "code_label", "cut", "polygon_label"]
-
 FILL = 127
 """What lies outside the image: the published .5, nearly 0 once normalised."""
 

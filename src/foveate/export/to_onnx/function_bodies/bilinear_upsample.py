@@ -6,8 +6,6 @@ from __future__ import annotations
 import onnx
 from onnx import parser
 
-__all__ = ["bilinear_upsample_body"]
-
 
 def bilinear_upsample_body() -> onnx.FunctionProto:
     """Write the function: `x` (N, C, H, W) to `y` (N, C, scale H, scale W), centres at halves."""

@@ -18,8 +18,6 @@ from onnx import parser
 
 from foveate.models.paste_windows import FARTHEST_EDGE
 
-__all__ = ["paste_windows_body"]
-
 
 def paste_windows_body() -> onnx.FunctionProto:
     """Write the function; inputs and outputs as `foveate.models.paste_windows.PasteWindows` says.

@@ -29,8 +29,6 @@ from math import prod
 import onnx
 from onnx import parser
 
-__all__ = ["roi_max_pool_body"]
-
 _FARTHEST = 2.0**28
 """Largest map coordinate, as in the reference: what lies farther counts as this."""
 

@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How long work reports its progress."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+
+class Progress(Protocol):
+    """A callback that long work calls whenever a part of a task is done."""
+
+    def __call__(
+        self, task: str, done: int, total: int, figures: Mapping[str, float] | None = None, /
+    ) -> None:
+        """Report that ``done`` of ``total`` parts of a task are done.
+
+        Args:
+            task: Name of the task; several tasks may run one after another.
+            done: Number of finished parts.
+            total: Number of all parts.
+            figures: Values to show beside the task, such as losses.
+        """
+
+
+def no_progress(
+    task: str, done: int, total: int, figures: Mapping[str, float] | None = None, /
+) -> None:
+    """Ignore the report: the default of functions that take a `Progress`."""
