@@ -27,10 +27,10 @@ import torch
 
 import foveate
 from foveate.datasets import CocoDataset, find_splits
+from foveate.evaluation.legacy import LegacyOptions
 from foveate.models import DeepMask, build
 from foveate.training.distributed import World
 from foveate.training.loader import Drawn, Loader
-from foveate.training.original.legacy import LegacyOptions
 from foveate.training.original.plans import window_plan
 from foveate.training.original.schedules import DEEPMASK
 from foveate.training.original.sgd import SgdTraining, choose_precision

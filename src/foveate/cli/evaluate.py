@@ -166,14 +166,13 @@ def _bundle_of(bundle: str, checkpoint: Path | None, detector: Path | None) -> I
 def _open(bundle: str | Path, device: str, backend: str, options: PipelineOptions) -> Pipeline:
     """Make a pipeline, of engines or on a device that the runtime does not know if need be."""
     from foveate.bundle import Bundle
-    from foveate.evaluation.original import OriginalDevice
+    from foveate.evaluation.legacy import LegacyOptions, OriginalDevice
     from foveate.runtime import Pipeline
     from foveate.runtime.loading import open_device, open_engines
-    from foveate.training.original.legacy import LegacyOptions
 
     runs_on = open_device(device)  # which also refuses a name that is none
     if options.legacy:
-        runs_on = OriginalDevice(LegacyOptions.released())
+        runs_on = OriginalDevice(LegacyOptions.original())
     opened = Bundle.open(bundle)
     if backend == "torch":
         engines = _torch_engines(opened, options.threads)

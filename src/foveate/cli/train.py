@@ -185,7 +185,7 @@ def command(
         chosen = {name: value for name, value in lengths.items() if value is not None}
         _train_mini(dataset, things, output, _recipe(seed, chosen, views, regions), init_from)
         return
-    from foveate.training.original.legacy import LegacyOptions
+    from foveate.evaluation.legacy import LegacyOptions
     from foveate.training.original.run import RunOptions
 
     _train_published(
@@ -200,7 +200,7 @@ def command(
             validation_proposals=validation_proposals,
             steps=steps,
             batch=batch,
-            legacy=LegacyOptions.released() if reproduce_original else LegacyOptions(),
+            legacy=LegacyOptions.original() if reproduce_original else LegacyOptions(),
             device=device,
             precision=precision,
             workers=workers,

@@ -25,6 +25,7 @@ from tests.samples.training import (
 from foveate.cli import invoke
 from foveate.datasets import find_splits
 from foveate.errors import ModelError, OptionError
+from foveate.evaluation.legacy import LegacyOptions
 from foveate.models import DeepMask, MultiPathNet, SharpMask, build
 from foveate.models.checkpoint import (
     Cascade,
@@ -34,7 +35,6 @@ from foveate.models.checkpoint import (
     save_checkpoint,
 )
 from foveate.training.loader import draw_batch
-from foveate.training.original.legacy import LegacyOptions
 from foveate.training.original.plans import region_options, window_plan
 from foveate.training.original.run import MASK_THRESHOLD, RunOptions, run
 from foveate.training.original.schedules import DEEPMASK_2015

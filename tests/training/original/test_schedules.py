@@ -14,7 +14,7 @@ from foveate.training.original.schedules import (
     FAST_RCNN,
     MULTIPATHNET,
     SHARPMASK,
-    SHARPMASK_AS_RELEASED,
+    SHARPMASK_ORIGINAL,
     Schedule,
 )
 
@@ -33,7 +33,7 @@ from foveate.training.original.schedules import (
         (SHARPMASK, 51, 5e-4),
         (SHARPMASK, 80, 5e-4),
         (SHARPMASK, 81, 1e-4),
-        (SHARPMASK_AS_RELEASED, 300, 1e-3),
+        (SHARPMASK_ORIGINAL, 300, 1e-3),
         (MULTIPATHNET, 2800, 1e-3),
         (MULTIPATHNET, 2801, 1e-4),
         (MULTIPATHNET, 3200, 1e-4),

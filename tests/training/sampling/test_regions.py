@@ -16,7 +16,7 @@ from pycocotools import mask as coco_mask
 
 from foveate.datasets import CocoDataset
 from foveate.errors import DataError, OptionError
-from foveate.training.original.legacy import LegacyOptions
+from foveate.evaluation.legacy import LegacyOptions
 from foveate.training.sampling import (
     BoxStatistics,
     ProposalTable,

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from foveate.datasets import CocoDataset
 from foveate.errors import DataError
-from foveate.training.original.legacy import LegacyOptions
+from foveate.evaluation.legacy import LegacyOptions
 from foveate.training.sampling import (
     ScoreSampler,
     ScoreSamplerOptions,
@@ -27,7 +27,7 @@ from foveate.training.sampling.scores import is_negative, scale_bins
 
 HEIGHT, WIDTH = 240, 320
 POSITIVE = ScoreSamplerOptions(positive=1, window=WindowOptions(flip=0))
-RELEASED = LegacyOptions.released()
+RELEASED = LegacyOptions.original()
 
 Box = tuple[float, float, float, float]
 

@@ -19,7 +19,7 @@ from pycocotools import mask as coco_mask
 
 from foveate.datasets import CocoDataset
 from foveate.errors import DataError, OptionError
-from foveate.training.original.legacy import LegacyOptions
+from foveate.evaluation.legacy import LegacyOptions
 from foveate.training.sampling import (
     MaskSampler,
     MaskSamplerOptions,
@@ -36,7 +36,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:Depreca
 
 HEIGHT, WIDTH = 240, 320
 NOWHERE = MaskSamplerOptions(shift=0, octaves=0, window=WindowOptions(flip=0))
-RELEASED = LegacyOptions.released()
+RELEASED = LegacyOptions.original()
 
 boxes = st.tuples(
     st.floats(-20, 600), st.floats(-20, 440), st.floats(5, 640), st.floats(5, 480)

@@ -9,12 +9,12 @@ from typing import Any
 
 from foveate.datasets import CocoDataset
 from foveate.errors import ModelError
+from foveate.evaluation.legacy import LegacyOptions
 from foveate.models.deepmask import DeepMask
 from foveate.models.multipathnet import INTEGRAL_THRESHOLDS, MultiPathNet
 from foveate.models.sharpmask import SharpMask
 from foveate.training.origin import Origin
 from foveate.training.original.deepmask import DeepMaskTask
-from foveate.training.original.legacy import LegacyOptions
 from foveate.training.original.multipathnet import MultiPathNetTask, RegionBatch, RegionSource
 from foveate.training.original.plan import Plan
 from foveate.training.original.schedules import (
@@ -23,7 +23,7 @@ from foveate.training.original.schedules import (
     FAST_RCNN,
     MULTIPATHNET,
     SHARPMASK,
-    SHARPMASK_AS_RELEASED,
+    SHARPMASK_ORIGINAL,
     Schedule,
 )
 from foveate.training.original.sharpmask import SharpMaskTask
@@ -51,7 +51,7 @@ def published_schedule(name: str, legacy: LegacyOptions) -> Schedule:
     Raises:
         ModelError: there is no published schedule for it.
     """
-    sharpmask = SHARPMASK_AS_RELEASED if legacy.constant_sharpmask_rate else SHARPMASK
+    sharpmask = SHARPMASK_ORIGINAL if legacy.constant_sharpmask_rate else SHARPMASK
     schedules = {
         "deepmask-resnet50": DEEPMASK,
         "deepmask-vgg": DEEPMASK_2015,

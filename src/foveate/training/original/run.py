@@ -15,6 +15,7 @@ from torch import nn
 
 from foveate.datasets import CocoDataset, Splits, find_splits
 from foveate.errors import InputError, OptionError
+from foveate.evaluation.legacy import LegacyOptions
 from foveate.models.checkpoint import (
     Cascade,
     CascadeInfo,
@@ -28,7 +29,6 @@ from foveate.training.original.data import (
     open_proposals,
     proposals_origin,
 )
-from foveate.training.original.legacy import LegacyOptions
 from foveate.training.original.networks import detector_network, proposal_network
 from foveate.training.original.plan import Plan, TrainOptions
 from foveate.training.original.plans import (

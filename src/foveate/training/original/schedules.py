@@ -109,7 +109,7 @@ SHARPMASK = Schedule(
 )
 """SharpMask as it was meant."""
 
-SHARPMASK_AS_RELEASED = replace(SHARPMASK, learning_rates=((1, 1e-3),))
+SHARPMASK_ORIGINAL = replace(SHARPMASK, learning_rates=((1, 1e-3),))
 """SharpMask as it ran: the released scheduler is only asked once, so the rate never falls."""
 
 MULTIPATHNET = Schedule(

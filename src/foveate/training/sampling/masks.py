@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foveate.datasets import CocoDataset
-from foveate.training.original.legacy import LegacyOptions
+from foveate.evaluation.legacy import LegacyOptions
 from foveate.training.sampling.options import MaskSamplerOptions
 from foveate.training.sampling.samples import MaskSample
 from foveate.training.sampling.windows import Window, code_label, cut, polygon_label

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from foveate.datasets import CocoDataset
 from foveate.errors import DataError
-from foveate.training.original.legacy import LegacyOptions
+from foveate.evaluation.legacy import LegacyOptions
 from foveate.training.sampling.boxes import (
     BoxStatistics,
     box_iou,

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from foveate.datasets import CocoDataset
 from foveate.errors import DataError
-from foveate.training.original.legacy import LegacyOptions
+from foveate.evaluation.legacy import LegacyOptions
 from foveate.training.sampling.options import ScoreSamplerOptions
 from foveate.training.sampling.samples import ScoreSample
 from foveate.training.sampling.windows import Window, cut

@@ -10,9 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from foveate.arrays import Float32Array, Int32Array
-from foveate.evaluation.original import select_as_original
+from foveate.evaluation.legacy import LegacyOptions, select_as_original
 from foveate.kernels.select_top_k.host import window_geometry
-from foveate.training.original.legacy import LegacyOptions
 
 WINDOWS = {"size": 160, "stride": 16, "padding": 80}
 SHIFTED = LegacyOptions(shifted_scores=True)
@@ -124,7 +123,7 @@ def test_the_choice_is_that_of_the_lua_code(
     grids = [rng.normal(0, 2, (1, 1, *shape)).astype(np.float32) for shape in shapes]
     expected = get_top_scores(grids, k)
     expected.sort(key=lambda row: -row[0])  # COCO's evaluation does; the fillers come first
-    cells, geometry, scores = choose(LegacyOptions.released(), grids, k)
+    cells, geometry, scores = choose(LegacyOptions.original(), grids, k)
     assert cells == [(scale - 1, x - 1, y - 1) for _, scale, x, y in expected]
     assert np.allclose(1 / (1 + np.exp(-scores.astype(np.float64))), [row[0] for row in expected])
     picks = np.array(cells, np.int32)
