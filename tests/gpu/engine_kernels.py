@@ -12,18 +12,17 @@ from typing import Any
 import numpy as np
 from tests.kernels.upsampling import upsample_plan
 
-from foveate.kernels.bilinear_upsample import reference as upsampling
 from foveate.kernels.op import Op
 from foveate.kernels.plans import DeviceArray, Scratch, Steps
-from foveate.kernels.roi_max_pool import ROUNDINGS
-from foveate.kernels.roi_max_pool import reference as pooling
+from foveate.kernels.plugins.bilinear_upsample import reference as upsampling
+from foveate.kernels.plugins.roi_max_pool.reference import ROUNDINGS, roi_max_pool
 
 __all__ = ["ROI_MAX_POOL", "UPSAMPLE_MAP"]
 
 
 def _pool_on_host(features: Any, rois: Any, pooled: Any, *, scale: float) -> None:
     planes = features.transpose(0, 3, 1, 2)
-    found = pooling.roi_max_pool(planes, rois, pooled.shape[1:3], scale)
+    found = roi_max_pool(planes, rois, pooled.shape[1:3], scale)
     pooled[:] = found.transpose(0, 2, 3, 1)
 
 

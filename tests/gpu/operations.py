@@ -14,10 +14,10 @@ from typing import Any, TypeAlias
 import numpy as np
 from tests.gpu.engine_kernels import ROI_MAX_POOL, UPSAMPLE_MAP
 
-from foveate.kernels.bilinear_upsample import MASK_BOXES
 from foveate.kernels.decode_boxes import DECODE_BOXES
 from foveate.kernels.finish import FINISH
 from foveate.kernels.gather_windows import GATHER_WINDOWS
+from foveate.kernels.mask_boxes import MASK_BOXES
 from foveate.kernels.nms import NMS
 from foveate.kernels.op import Op
 from foveate.kernels.pyramid import PLACE, RESIZE

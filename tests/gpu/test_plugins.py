@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from foveate.errors import BackendError
-from foveate.kernels.plugin_library import (
+from foveate.kernels.plugins.build import (
     build_library,
     find_architectures,
     find_headers,

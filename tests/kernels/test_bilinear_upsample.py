@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from foveate.kernels.bilinear_upsample import host, reference
+from foveate.kernels.mask_boxes import host, reference
 from foveate.results.window import Window
 from foveate.results.window_mask import WindowMask
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from tests.kernels.host_build.library import (
-    OPS,
+    SOURCES,
     compile_library,
     sanitized_environment,
     sanitizer_of,
@@ -29,7 +29,7 @@ def compiled_by(compiler: str, *marks: pytest.MarkDecorator) -> object:
     return pytest.param(compiler, marks=[missing, *marks])
 
 
-@pytest.mark.parametrize("op", OPS)
+@pytest.mark.parametrize("op", SOURCES)
 @pytest.mark.parametrize("compiler", [compiled_by("g++"), compiled_by("clang++", pytest.mark.slow)])
 def test_kernels_agree_with_the_reference_under_sanitizers(compiler: str, op: str) -> None:
     compile_library(op, compiler)

@@ -12,7 +12,7 @@ import pytest
 from foveate.kernels.compilers import FLAGS, find_nvcc
 from foveate.kernels.compiling import FOLDER
 
-LAUNCHERS = sorted(FOLDER.glob("*/launch.cu"))
+LAUNCHERS = sorted(FOLDER.rglob("launch.cu"))
 HOST_FLAGS = "-Wall,-Wextra,-Werror,-Wno-unknown-pragmas"
 needs_nvcc = pytest.mark.skipif(find_nvcc() is None, reason="needs nvcc of a CUDA toolkit")
 
@@ -54,5 +54,6 @@ def test_a_launcher_calls_nothing_but_launches(compiled: Path) -> None:
 
 
 def test_every_operation_with_kernels_has_a_launcher() -> None:
-    with_kernels = {path.parent for path in FOLDER.glob("*/*.cuh") if path.parent.name != "device"}
-    assert {path.parent for path in LAUNCHERS} == with_kernels
+    with_kernels = {path.parent for path in FOLDER.rglob("*.cuh") if path.parent.name != "device"}
+    # The windows mode of bilinear upsampling has the kernels of mask_boxes, and launches them.
+    assert {path.parent for path in LAUNCHERS} == with_kernels - {FOLDER / "mask_boxes"}

@@ -16,7 +16,7 @@ from foveate.export.engines.stage_model import custom_ops
 from foveate.export.engines.targets import TARGETS
 from foveate.export.to_onnx.onnx_graph import export_stage
 from foveate.export.to_onnx.stages import paste_stage
-from foveate.kernels.bilinear_upsample import reference as upsampling
+from foveate.kernels.mask_boxes.reference import paste, tight_box
 
 MISSING = mock.what_is_missing()
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=MISSING)
@@ -152,11 +152,11 @@ def test_pasting_gives_the_masks_of_the_reference_in_a_image_of_any_width(
     spread = np.unpackbits(bits.view(np.uint8), axis=2, bitorder="little").astype(bool)
     assert not spread[:, :, width:].any()
     for k in range(6):
-        mask, values = upsampling.paste(logits[k], given[1][k].tolist(), -0.5, height, width)
+        mask, values = paste(logits[k], given[1][k].tolist(), -0.5, height, width)
         assert np.abs(values + 0.5).min() > 1e-5, "a pixel is too near to the threshold"
         np.testing.assert_array_equal(spread[k, :, :width], mask)
         assert areas[k] == mask.sum()
-        assert tuple(boxes[k]) == upsampling.tight_box(mask)
+        assert tuple(boxes[k]) == tight_box(mask)
 
 
 def test_without_windows_nothing_is_launched(library: Library) -> None:

@@ -11,8 +11,8 @@ import pytest
 from tests.kernels.plan_samples import HALF, Memory, Scratch, names_of
 
 from foveate.errors import OptionError
-from foveate.kernels.bilinear_upsample import plan as bilinear_upsample
 from foveate.kernels.gather_windows import plan as gather_windows
+from foveate.kernels.mask_boxes import plan as mask_boxes
 from foveate.kernels.plans import FLOAT, INT, UINT, Steps
 from foveate.kernels.pyramid import plan as pyramid
 from foveate.kernels.select_top_k import plan as select_top_k
@@ -135,7 +135,7 @@ def test_boxes_of_masks_are_pasted_without_bits_and_reduced(
     }
     boxes = Memory((6, 4), address=9)
     numbers: dict[str, Any] = {"threshold": 0.25, "image_height": 130, "image_width": 200}
-    paste, reduce = bilinear_upsample.mask_boxes(Scratch(), **given, boxes=boxes, **numbers)
+    paste, reduce = mask_boxes.mask_boxes(Scratch(), **given, boxes=boxes, **numbers)
     assert paste[0] == f"paste_windows_{kernel}"
     partials = paste[1]["partials"]
     assert (partials.shape, partials.dtype) == ((6, 3, 5), INT)

@@ -16,10 +16,10 @@ from tests.kernels.plugin_host import host as mock
 from foveate.cli import invoke
 from foveate.errors import BackendError, OptionError
 from foveate.export.engines.plugins import check_library
-from foveate.kernels import plugin_library
 from foveate.kernels.compilers import Nvcc
 from foveate.kernels.compiling import ARCHITECTURES
-from foveate.kernels.plugin_library import (
+from foveate.kernels.plugins import build as plugin_library
+from foveate.kernels.plugins.build import (
     build_library,
     find_architectures,
     find_headers,

@@ -11,9 +11,8 @@ import pytest
 from tests.kernels.plugin_host import host as mock
 from tests.kernels.plugin_host.host import EVERY, Field, Library, Tensor
 
-from foveate.kernels.bilinear_upsample import reference as upsampling
-from foveate.kernels.roi_max_pool import ROUNDINGS
-from foveate.kernels.roi_max_pool import reference as pooling
+from foveate.kernels.plugins.bilinear_upsample import reference as upsampling
+from foveate.kernels.plugins.roi_max_pool.reference import ROUNDINGS, roi_max_pool
 
 MISSING = mock.what_is_missing()
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=MISSING)
@@ -305,7 +304,7 @@ def test_pooling_gives_the_bits_of_the_reference(
     features: np.ndarray[Any, Any] = rng.standard_normal((2, 12, 25, 31)).astype(dtype)
     corners = np.sort(rng.uniform(-40, 540, (40, 2, 2)), axis=1).reshape(40, 4)
     rois = np.concatenate([rng.integers(0, 2, (40, 1)), corners], axis=1).astype(np.float32)
-    expected = pooling.roi_max_pool(features, rois, (7, 5), 0.0625, ROUNDINGS[rounding])
+    expected = roi_max_pool(features, rois, (7, 5), 0.0625, ROUNDINGS[rounding])
     fields = (SHAPE, SCALE, Field("rounding", rounding), Field("tables", tables))
     plugin = running.made(POOL, *fields).restore().attach()
     tensors = [

@@ -7,7 +7,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from foveate.errors import OptionError
-from foveate.kernels.roi_max_pool.reference import roi_max_pool
+from foveate.kernels.plugins.roi_max_pool.reference import roi_max_pool
 
 
 def onnx_max_roi_pool(

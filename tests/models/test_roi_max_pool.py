@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from foveate.errors import OptionError
-from foveate.kernels.roi_max_pool.reference import roi_max_pool as reference
+from foveate.kernels.plugins.roi_max_pool.reference import roi_max_pool as reference
 from foveate.models.roi_max_pool import Rounding, _operator, roi_max_pool
 
 ROUNDINGS: tuple[Rounding, ...] = ("caffe", "v2")

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
-from foveate.kernels.bilinear_upsample.reference import tight_box
+from foveate.kernels.mask_boxes.reference import tight_box
 from foveate.results.masks import Masks
 from foveate.results.rle import encode_runs
 

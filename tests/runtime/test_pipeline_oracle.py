@@ -25,10 +25,10 @@ from foveate.bundle import (
     SelectSpec,
 )
 from foveate.images.resampling import resample
-from foveate.kernels.bilinear_upsample.reference import paste, tight_box
 from foveate.kernels.finish.reference import Detection, finish
+from foveate.kernels.mask_boxes.reference import paste, tight_box
 from foveate.kernels.nms.reference import nms
-from foveate.kernels.roi_max_pool.reference import roi_max_pool
+from foveate.kernels.plugins.roi_max_pool.reference import roi_max_pool
 from foveate.kernels.select_top_k.reference import select_top_k
 
 

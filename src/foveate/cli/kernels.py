@@ -33,7 +33,7 @@ def command(
     """Build the TensorRT plugins (pooling and upsampling)."""
     from foveate.cli._console import say
     from foveate.cli._files import check_output
-    from foveate.kernels.plugin_library import (
+    from foveate.kernels.plugins.build import (
         build_library,
         find_architectures,
         find_headers,

@@ -82,7 +82,7 @@ _REGRESSION = (
 
 _LIST = [
     *_in(
-        "roi_max_pool/roi_max_pool.cuh",
+        "plugins/roi_max_pool/roi_max_pool.cuh",
         *_wide(
             "roi_max_pool",
             f"pointer features, pointer rois, pointer pooled, {_POOLING}",
@@ -101,7 +101,7 @@ _LIST = [
         ),
     ),
     *_in(
-        "bilinear_upsample/windows.cuh",
+        "mask_boxes/mask_boxes.cuh",
         *_typed(
             "paste_windows",
             "pointer logits, pointer geometry, pointer count, pointer columns, pointer bits, "
@@ -116,7 +116,7 @@ _LIST = [
         ),
     ),
     *_in(
-        "bilinear_upsample/map.cuh",
+        "plugins/bilinear_upsample/map.cuh",
         *_wide(
             "upsample_map",
             "pointer input, pointer second, pointer maps, pointer shapes, pointer picks, "

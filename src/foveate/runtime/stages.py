@@ -15,9 +15,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from foveate.kernels.bilinear_upsample import MASK_BOXES
 from foveate.kernels.finish import FINISH
 from foveate.kernels.gather_windows import GATHER_WINDOWS
+from foveate.kernels.mask_boxes import MASK_BOXES
 from foveate.kernels.nms import NMS
 from foveate.kernels.pyramid import PLACE, RESIZE
 from foveate.kernels.select_top_k import SELECT_TOP_K

@@ -22,7 +22,7 @@ from foveate.export.engines.plugins import check_library, choose
 from foveate.export.engines.stage_model import CustomOp, load_stage
 from foveate.export.engines.targets import TARGETS, find_installed
 from foveate.export.to_onnx import onnx_graph, operators
-from foveate.kernels.plugin_library import source_digest
+from foveate.kernels.plugins.build import source_digest
 
 AGAIN = "export the bundle again: foveate export CHECKPOINT --output BUNDLE"
 RTX = "run: foveate compile BUNDLE --target tensorrt-rtx"

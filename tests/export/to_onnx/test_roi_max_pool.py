@@ -17,7 +17,7 @@ from onnx import TensorProto, helper
 from foveate.arrays import Float32Array
 from foveate.export.to_onnx.function_bodies.roi_max_pool import roi_max_pool_body
 from foveate.export.to_onnx.operators import DOMAIN, ROUNDINGS, attach_bodies
-from foveate.kernels.roi_max_pool.reference import roi_max_pool as reference
+from foveate.kernels.plugins.roi_max_pool.reference import roi_max_pool as reference
 
 RADICES = (2, 4)
 PARTS = (1, 3)

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.kernels.host_build.library import launch
 
-from foveate.kernels.bilinear_upsample import reference
-from foveate.kernels.bilinear_upsample.reference import tight_box
+from foveate.kernels.mask_boxes import reference
+from foveate.kernels.mask_boxes.reference import tight_box
+from foveate.kernels.plugins.bilinear_upsample import reference as upsampling
 
 Arrays = np.ndarray[Any, Any]
 PASTE, MAP = "foveate_launch_paste_windows", "foveate_launch_upsample_map"
@@ -232,7 +233,7 @@ def test_random_maps_agree(align_corners: bool, dtype: Any) -> None:
         found = upsample(
             features, height, width, align_corners=align_corners, relu=relu, second=second
         )
-        expected = reference.upsample(total, height, width, align_corners=align_corners, relu=relu)
+        expected = upsampling.upsample(total, height, width, align_corners=align_corners, relu=relu)
         assert_close(found, expected, max(float(np.abs(total).max()), 1e-3))
 
 
@@ -242,7 +243,7 @@ def test_maps_in_bands_and_read_directly_agree() -> None:
         features = rng.standard_normal(shape).astype(np.float32)
         for align_corners in (False, True):
             found = upsample(features, height, width, align_corners=align_corners)
-            expected = reference.upsample(features, height, width, align_corners=align_corners)
+            expected = upsampling.upsample(features, height, width, align_corners=align_corners)
             assert_close(found, expected, float(np.abs(features).max()))
 
 
@@ -258,7 +259,7 @@ def test_the_second_input_is_read_in_place() -> None:
     found = upsample(
         features, 12, 12, align_corners=False, relu=True, maps=maps, picks=picks, step=2
     )
-    expected = reference.upsample(total, 12, 12, align_corners=False, relu=True)
+    expected = upsampling.upsample(total, 12, 12, align_corners=False, relu=True)
     assert_close(found, expected, float(np.abs(total).max()))
 
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.kernels.host_build.library import launch
 
-from foveate.kernels.bilinear_upsample.reference import corner_weights
+from foveate.kernels.plugins.bilinear_upsample.reference import corner_weights
 from foveate.kernels.pyramid import host, reference
 
 Arrays = np.ndarray[Any, Any]

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.kernels.host_build.library import launch
 
-from foveate.kernels.roi_max_pool import ROUNDINGS, reference
+from foveate.kernels.plugins.roi_max_pool.reference import ROUNDINGS, roi_max_pool
 
 Arrays = np.ndarray[Any, Any]
 
@@ -48,7 +48,7 @@ def pool(
 def check(
     features: Arrays, rois: Arrays, size: tuple[int, int], scale: float, rounding: str, tables: bool
 ) -> None:
-    expected = reference.roi_max_pool(features, rois, size, scale, rounding)
+    expected = roi_max_pool(features, rois, size, scale, rounding)
     found = pool(features, rois, size, scale, rounding, tables)
     assert np.array_equal(found, expected, equal_nan=True)
 

@@ -29,7 +29,7 @@ FLAGS = (
     *("-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas"),
     *("-fsanitize=address,undefined", "-fno-sanitize-recover=all"),
 )
-OPS = tuple(sorted(path.parent.name for path in FOLDER.glob("*/launch.cu")))
+SOURCES = {path.parent.name: path.relative_to(FOLDER) for path in sorted(FOLDER.rglob("launch.cu"))}
 KINDS = {"pointer": "p", "int": "i", "float": "f", "double": "d"}
 
 Argument = np.ndarray[Any, Any] | np.generic | Sequence[np.ndarray[Any, Any]] | int | float | None
@@ -44,7 +44,7 @@ SANITIZERS = {"g++": "libasan.so", "clang++": "libclang_rt.asan-x86_64.so"}
 
 def compile_library(op: str, compiler: str = COMPILER) -> Path:
     """Compile the launchers of an operation, unless this very source was compiled before."""
-    words, source = HERE / "cuda_on_host.h", Path(op) / "launch.cu"
+    words, source = HERE / "cuda_on_host.h", SOURCES[op]
     version = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=True)
     texts = [words.read_bytes(), *included_sources(source).values()]
     flags = [*FLAGS, *(["-shared-libasan"] if compiler == "clang++" else [])]

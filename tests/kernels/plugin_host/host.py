@@ -18,7 +18,8 @@ import numpy as np
 
 from foveate.errors import BackendError
 from foveate.kernels.compiling import FOLDER, CodeCache
-from foveate.kernels.plugin_library import (
+from foveate.kernels.plugins.build import (
+    PLUGINS,
     build_library,
     find_headers,
     require_nvcc,
@@ -78,7 +79,7 @@ def compile_host_library(words: Path = ON_HOST) -> Path:
 
     def make(target: Path) -> str:
         objects = []
-        plugins = sorted(FOLDER.glob("*/plugin.cpp"))
+        plugins = sorted(PLUGINS.glob("*/plugin.cpp"))
         for plugin in plugins:
             objects.append(target.with_name(f"{plugin.parent.name}.o"))
             _run(
@@ -86,7 +87,7 @@ def compile_host_library(words: Path = ON_HOST) -> Path:
                 *("-Wno-unknown-pragmas", "-include", words, "-I", FOLDER),
                 *(plugin.with_name("launch.cu"), "-o", objects[-1]),
             )
-        shared = sorted((FOLDER / "plugin").glob("*.cpp"))
+        shared = sorted(PLUGINS.glob("*.cpp"))
         return _link(target, *plugins, *shared, *objects)
 
     return _cached(words.stem, [ON_HOST, words], make)

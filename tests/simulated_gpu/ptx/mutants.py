@@ -46,7 +46,7 @@ HOST_BUILD = (
 # Tests in the interpreter that are not named as the file with the kernels.
 TESTS = {
     "map": "bilinear_upsample",
-    "windows": "paste_windows",
+    "mask_boxes": "paste_windows",
     "decode_boxes": "boxes",
     "take_boxes": "boxes",
 }
@@ -109,7 +109,7 @@ def _passes_interpreter(folder: Path, kernels: list[Path]) -> bool:
 
 def _passes_host_build(aside: Path, source: str) -> bool:
     """Run the cases of the operations whose launchers include a source."""
-    launchers = {path.relative_to(compilation.FOLDER) for path in compilation.FOLDER.glob("*/*.cu")}
+    launchers = {path.relative_to(compilation.FOLDER) for path in compilation.FOLDER.rglob("*.cu")}
     ops = [path.parent.name for path in launchers if Path(source) in included_sources(path)]
     cases = [f"{HOST_BUILD}[g++-{op}]" for op in ops]
     done = subprocess.run(

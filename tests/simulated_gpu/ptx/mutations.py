@@ -103,7 +103,7 @@ def draw(users: Callable[[str], list[Path]], seed: int) -> list[Mutant]:
     The place of each depends on the seed and its own words only, so that an edited source moves no
     mutant of another one.
     """
-    sources = [path.relative_to(FOLDER).as_posix() for path in sorted(FOLDER.glob("*/*.cuh"))]
+    sources = [path.relative_to(FOLDER).as_posix() for path in sorted(FOLDER.rglob("*.cuh"))]
     found = [mutant for source in sources if users(source) for mutant in candidates(source)]
 
     def place(mutant: Mutant) -> tuple[bool, str]:

@@ -10,7 +10,7 @@ from tests.simulated_gpu.ptx.counters import Counters
 from tests.simulated_gpu.ptx.device import Device
 from tests.simulated_gpu.ptx.memory import Allocation, Array
 
-from foveate.kernels.bilinear_upsample.reference import upsample
+from foveate.kernels.plugins.bilinear_upsample.reference import upsample
 
 KERNELS = {"f32x4": "f4", "f32x1": "f4", "f16x8": "f2", "f16x1": "f2"}
 

@@ -9,8 +9,8 @@ from tests.simulated_gpu.ptx.counters import Counters
 from tests.simulated_gpu.ptx.device import Device
 from tests.simulated_gpu.ptx.memory import Array
 
-from foveate.kernels.bilinear_upsample.reference import paste, tight_box
 from foveate.kernels.launch_shapes import paste_stage_rows
+from foveate.kernels.mask_boxes.reference import paste, tight_box
 
 WINDOWS = [
     [10.2, 5.7, 70.4, 66.0],

@@ -9,7 +9,7 @@ from tests.simulated_gpu.ptx.counters import Counters
 from tests.simulated_gpu.ptx.device import Device
 from tests.simulated_gpu.ptx.memory import Array
 
-from foveate.kernels.bilinear_upsample.reference import corner_weights
+from foveate.kernels.plugins.bilinear_upsample.reference import corner_weights
 from foveate.kernels.pyramid.reference import axis_weights
 
 MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])

@@ -9,7 +9,7 @@ from tests.simulated_gpu.ptx.counters import Counters
 from tests.simulated_gpu.ptx.device import Device
 from tests.simulated_gpu.ptx.memory import Allocation, Array
 
-from foveate.kernels.roi_max_pool.reference import roi_max_pool
+from foveate.kernels.plugins.roi_max_pool.reference import roi_max_pool
 
 F32 = np.dtype(np.float32)
 KERNELS = {"f32x4": ("f4", 4), "f32x1": ("f4", 3), "f16x8": ("f2", 8), "f16x1": ("f2", 5)}

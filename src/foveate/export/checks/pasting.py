@@ -14,7 +14,7 @@ import numpy as np
 
 from foveate.arrays import BoolArray, Float32Array, UInt8Array
 from foveate.export.execution.sessions import Function
-from foveate.kernels.bilinear_upsample import reference
+from foveate.kernels.mask_boxes import reference
 from foveate.results.masks import Masks
 
 NEAR = 2e-5

@@ -38,7 +38,7 @@ from foveate.export.checks.precision import (
 from foveate.export.engines import CompileOptions
 from foveate.export.engines.ranges import plan_engines
 from foveate.export.engines.stage_model import DOMAIN, load_stage
-from foveate.kernels.plugin_library import source_digest
+from foveate.kernels.plugins.build import source_digest
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,7 +25,7 @@ from foveate.export.engines.request import BuildRequest
 from foveate.export.engines.stage_model import load_stage
 from foveate.export.engines.targets import TARGETS, Installed, find_installed
 from foveate.export.engines.turing import TURING, check_products
-from foveate.kernels.plugin_library import source_digest
+from foveate.kernels.plugins.build import source_digest
 from foveate.system.files import open_output, write_file
 
 RECIPE = 1

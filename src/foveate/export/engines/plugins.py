@@ -2,7 +2,7 @@
 """The plugin library: is it the one of these sources, and who computes each of our operators?
 
 The builder of the library writes a stamp beside it, ``<library>.json`` with ``{"sources": SHA-256}``
-of the sources as `foveate.kernels.plugin_library.source_digest` computes it.
+of the sources as `foveate.kernels.plugins.build.source_digest` computes it.
 """
 
 from __future__ import annotations

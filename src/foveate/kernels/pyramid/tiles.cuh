@@ -2,7 +2,7 @@
 // Tiles of resampled pixels: what part of the image one is made of, and its pixels.
 #pragma once
 
-#include "bilinear_upsample/blend.cuh"
+#include "device/blend.cuh"
 #include "device/pack.cuh"
 
 namespace foveate {

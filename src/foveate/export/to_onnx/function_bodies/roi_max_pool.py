@@ -52,7 +52,7 @@ def roi_max_pool_body(
 
     Its inputs are `features` (N, C, H, W) of any float type and `rois` (R, 5) float32: the index of
     the map in the batch, then xyxy in image pixels. Its output is `pooled` (R, C, rows, columns),
-    as `foveate.kernels.roi_max_pool.reference` says.
+    as `foveate.kernels.plugins.roi_max_pool.reference` says.
 
     Args:
         largest_side: of the maps, in cells.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What `IPluginRegistry::loadLibrary` and `trtexec --dynamicPlugins` look for in a plugin library.
-#include "plugin/plugin.h"
+#include "plugins/plugin.h"
 
 #include "device/launch.cuh"
 

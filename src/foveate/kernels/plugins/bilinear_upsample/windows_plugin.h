@@ -10,9 +10,9 @@
 // kernel reads W from the size on the device, where nothing waits for it.
 #pragma once
 
-#include "plugin/plugin.h"
+#include "plugins/plugin.h"
 
-#include "bilinear_upsample/launch.h"
+#include "plugins/bilinear_upsample/launch.h"
 #include "device/launch.cuh"
 
 namespace foveate {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Launchers of bilinear upsampling. Arrays are described in windows.cuh and map.cuh.
-#include "bilinear_upsample/launch.h"
-#include "bilinear_upsample/map.cuh"
-#include "bilinear_upsample/windows.cuh"
+// Launchers of bilinear upsampling. Arrays are described in mask_boxes.cuh and map.cuh.
+#include "plugins/bilinear_upsample/launch.h"
+#include "plugins/bilinear_upsample/map.cuh"
+#include "mask_boxes/mask_boxes.cuh"
 
 #include "device/launch.cuh"
 

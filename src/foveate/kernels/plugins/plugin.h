@@ -14,8 +14,8 @@
 // throws: what std::string may throw is turned into a failure.
 #pragma once
 
-#include "plugin/fields.h"
-#include "plugin/report.h"
+#include "plugins/fields.h"
+#include "plugins/report.h"
 
 #include <exception>
 #include <iterator>

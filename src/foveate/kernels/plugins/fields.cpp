@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "plugin/fields.h"
+#include "plugins/fields.h"
 
 #include <cmath>
 #include <cstring>

@@ -23,6 +23,8 @@ from foveate.kernels.compilers import FLAGS, Nvcc, find_nvcc
 from foveate.kernels.compiling import ARCHITECTURES, FOLDER
 from foveate.system.files import write_file
 
+PLUGINS = FOLDER / "plugins"
+
 LIBRARY = "libfoveate_plugins.so"
 
 HEADERS_PACKAGE = "kernel-lens==2.0.1"
@@ -199,9 +201,9 @@ def _ordered(architectures: Sequence[str]) -> list[str]:
 
 
 def _compile(target: Path, architectures: Sequence[str], headers: Path, nvcc: Nvcc) -> None:
-    plugins = sorted(FOLDER.glob("*/plugin.cpp"))
+    plugins = sorted(PLUGINS.glob("*/plugin.cpp"))
     sources = [*plugins, *(path.with_name("launch.cu") for path in plugins)]
-    sources += sorted((FOLDER / "plugin").glob("*.cpp"))
+    sources += sorted(PLUGINS.glob("*.cpp"))
     numbers = [name.removeprefix("sm_") for name in architectures]
     codes = [f"arch=compute_{number},code=sm_{number}" for number in numbers]
     codes.append(f"arch=compute_{numbers[-1]},code=compute_{numbers[-1]}")

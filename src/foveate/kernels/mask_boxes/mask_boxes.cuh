@@ -16,10 +16,10 @@
 // boundary; an axis that grows is blended between pixel centres, one that shrinks is averaged over
 // areas. A window of width 0, with a number that is not finite, or with an edge beyond 2^18 has an
 // empty mask.
-#ifndef FOVEATE_WINDOWS_CUH
-#define FOVEATE_WINDOWS_CUH
+#ifndef FOVEATE_MASK_BOXES_CUH
+#define FOVEATE_MASK_BOXES_CUH
 
-#include "bilinear_upsample/blend.cuh"
+#include "device/blend.cuh"
 #include "device/stage.cuh"
 
 namespace foveate {

@@ -12,7 +12,7 @@
 #ifndef FOVEATE_MAP_CUH
 #define FOVEATE_MAP_CUH
 
-#include "bilinear_upsample/blend.cuh"
+#include "device/blend.cuh"
 #include "device/stage.cuh"
 
 namespace foveate {

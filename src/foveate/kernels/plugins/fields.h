@@ -2,7 +2,7 @@
 // Reading the fields that a creator is given. What is missing or wrong is reported and gives false.
 #pragma once
 
-#include "plugin/report.h"
+#include "plugins/report.h"
 
 #include <initializer_list>
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Launchers of ROI max pooling. Arrays are described in roi_max_pool.cuh and reference.py.
-#include "roi_max_pool/roi_max_pool.cuh"
-#include "roi_max_pool/launch.h"
+#include "plugins/roi_max_pool/roi_max_pool.cuh"
+#include "plugins/roi_max_pool/launch.h"
 
 #include "device/launch.cuh"
 

@@ -21,7 +21,7 @@
 #ifndef FOVEATE_ROI_MAX_POOL_CUH
 #define FOVEATE_ROI_MAX_POOL_CUH
 
-#include "roi_max_pool/bins.cuh"
+#include "plugins/roi_max_pool/bins.cuh"
 
 namespace foveate {
 

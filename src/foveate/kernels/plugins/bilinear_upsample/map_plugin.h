@@ -7,9 +7,9 @@
 // drop what is negative (of the sum) before, 0 (the default) to keep it.
 #pragma once
 
-#include "plugin/plugin.h"
+#include "plugins/plugin.h"
 
-#include "bilinear_upsample/launch.h"
+#include "plugins/bilinear_upsample/launch.h"
 #include "device/launch.cuh"
 
 #include <cstring>

@@ -9,10 +9,10 @@
 //
 // The kernel wants channels last, so maps are kHWC in float32 and kHWC8 in float16; the latter
 // pads channels to a multiple of 8, and the padding is pooled like all others.
-#include "plugin/plugin.h"
+#include "plugins/plugin.h"
 
 #include "device/launch.cuh"
-#include "roi_max_pool/launch.h"
+#include "plugins/roi_max_pool/launch.h"
 
 namespace foveate {
 namespace {

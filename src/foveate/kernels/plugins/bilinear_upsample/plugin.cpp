@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // `foveate::BilinearUpsample2d` for TensorRT: the field `mode` says which of two plugins it is.
-#include "bilinear_upsample/map_plugin.h"
-#include "bilinear_upsample/windows_plugin.h"
+#include "plugins/bilinear_upsample/map_plugin.h"
+#include "plugins/bilinear_upsample/windows_plugin.h"
 
 namespace foveate {
 namespace {

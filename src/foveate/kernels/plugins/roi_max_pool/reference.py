@@ -13,7 +13,11 @@ import numpy as np
 
 from foveate.arrays import Float32Array
 from foveate.errors import OptionError
-from foveate.kernels.roi_max_pool import FARTHEST, ROUNDINGS
+
+ROUNDINGS = ("caffe", "v2")
+
+FARTHEST = 2.0**28
+"""Largest map coordinate; what lies farther, infinity too, counts as this."""
 
 
 def roi_max_pool(

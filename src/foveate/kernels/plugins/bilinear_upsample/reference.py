@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Slow and obvious version of map mode, in float64."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from foveate.arrays import Float32Array
+
+
+def corner_weights(old: int, new: int) -> NDArray[np.float64]:
+    """Return the matrix (new, old) that blends an axis whose first and last samples coincide."""
+    weights = np.zeros((new, old))
+    for i in range(new):
+        position = i * (old - 1) / (new - 1) if new > 1 else 0.0
+        first = min(int(position), max(old - 2, 0))
+        weights[i, first] += 1 - (position - first)
+        weights[i, min(first + 1, old - 1)] += position - first
+    return weights
+
+
+def _half_pixel_weights(old: int, new: int) -> NDArray[np.float64]:
+    """Return the matrix (new, old) that blends an axis between pixel centres, without averaging."""
+    weights = np.zeros((new, old))
+    for i in range(new):
+        position = min(max((2 * i + 1) * old / (2 * new) - 0.5, 0.0), old - 1.0)
+        first = min(int(position), max(old - 2, 0))
+        weights[i, first] += 1 - (position - first)
+        weights[i, min(first + 1, old - 1)] += position - first
+    return weights
+
+
+def upsample(
+    features: Float32Array, height: int, width: int, *, align_corners: bool, relu: bool = False
+) -> NDArray[np.float64]:
+    """Blend (N, C, H, W) maps to any size, after dropping what is negative where asked."""
+    values = features.astype(np.float64)
+    if relu:
+        values = np.maximum(values, 0.0)
+    weights = corner_weights if align_corners else _half_pixel_weights
+    blended: NDArray[np.float64] = np.einsum(
+        "ih,nchw,jw->ncij",
+        weights(features.shape[2], height),
+        values,
+        weights(features.shape[3], width),
+    )
+    return blended
