@@ -3,7 +3,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test bounds check format lint types clean
+.PHONY: help demo test docs bounds check format lint types clean
 
 # The newest interpreter is not always the one with wheels for everything, so 3.11, which we develop on, goes first.
 PYTHON ?= $(firstword $(shell command -v python3.11 python3.12 python3.13 python3 python 2>/dev/null))
@@ -20,8 +20,9 @@ export PYTHONSAFEPATH := 1
 help:
 	@echo "make demo     run the shipped networks on the shipped photographs (installs what it needs into .venv)"
 	@echo "make test     run the tests"
+	@echo "make docs     build the documentation in build/documentation/site; a dead link is an error"
 	@echo "make bounds   try the lowest and the newest dependencies, in environments of their own"
-	@echo "make check    what a change must pass: format, lint, types, tests"
+	@echo "make check    what a change must pass: format, lint, types, documentation, tests"
 	@echo "make format   format the code and apply the safe fixes"
 	@echo "make clean    remove .venv and every build output"
 
@@ -31,10 +32,13 @@ demo: .venv/.base
 test: .venv/.test
 	$(BIN)/pytest $(ARGS)
 
+docs: .venv/.docs
+	@$(BIN)/python docs/build.py
+
 bounds: .venv/.python
 	$(BIN)/python tests/bounds.py
 
-check: lint types test
+check: lint types docs test
 
 lint: .venv/.dev
 	$(BIN)/ruff format --check .
@@ -74,8 +78,13 @@ clean:
 	$(READ)
 	@touch $@ .venv/.base
 
+.venv/.docs: .venv/.python pyproject.toml constraints.txt
+	@echo "Installing Foveate and what builds its documentation into .venv"
+	$(PIP) -e '.[docs]'
+	@touch $@ .venv/.base
+
 .venv/.dev: .venv/.python pyproject.toml constraints.txt
 	@echo "Installing Foveate and its development tools into .venv (the first time takes a few minutes: PyTorch is large)"
 	$(PIP) -e '.[dev]'
 	$(READ)
-	@touch $@ .venv/.base .venv/.test
+	@touch $@ .venv/.base .venv/.test .venv/.docs

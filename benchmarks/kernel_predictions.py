@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Predict the time of each kernel on GPUs that were not at hand, from its shapes.
 
-    python benchmarks/kernel_predictions.py docs/kernel_predictions.md
+    python benchmarks/kernel_predictions.py docs/reference/kernel-predictions.md
 
 Shapes are those of the shipped bundle on an image of 640 x 480 and, for pooling and upsampling,
 those of MultiPathNet on VGG-16 and of the first step of SharpMask on ResNet-50.
@@ -243,8 +243,8 @@ MAP, STRIDE = (512, 38, 50), 16  # conv5 of VGG-16
 HEAD = """\
 # Predicted times of the kernels
 
-Written by `python benchmarks/kernel_predictions.py docs/kernel_predictions.md`, which counts from the shapes; a test compares. **Predictions, not measurements**: no GPU was at hand. The time is the larger of
-the bytes over the bandwidth and the operations over half of the peak rate. Launches are left out, some microseconds each, and so are dependent passes ([kernels.md](kernels.md) counts both): selection,
+Written by `python benchmarks/kernel_predictions.py docs/reference/kernel-predictions.md`, which counts from the shapes; a test compares. **Predictions, not measurements**: no GPU was at hand. The time is the larger of
+the bytes over the bandwidth and the operations over half of the peak rate. Launches are left out, some microseconds each, and so are dependent passes ([kernels.md](../explanation/kernels.md) counts both): selection,
 suppression and the small operations on boxes will be bound by those. UInt8Array are inputs read once and outputs written once, operations those of the arithmetic as it is
 defined, float64 where it is; comparisons of integers count as float32.
 

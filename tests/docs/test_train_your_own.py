@@ -14,7 +14,7 @@ from tests.samples.drawings import NAMES, best_overlap, draw, write_cvat
 import foveate
 from foveate.cli import invoke
 
-PAGE = Path(__file__).parents[2] / "docs" / "train-your-own.md"
+PAGE = Path(__file__).parents[2] / "docs" / "tutorial" / "train-your-own.md"
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 

@@ -19,8 +19,8 @@ SLOW = Gpu(name="slow", bandwidth=100.0, rate=20.0, wide_rate=2.0)
 
 def test_the_committed_predictions_are_what_the_script_writes() -> None:
     done = subprocess.run([sys.executable, SCRIPT], capture_output=True, text=True, check=True)
-    committed = (ROOT / "docs" / "kernel_predictions.md").read_text(encoding="utf-8")
-    remedy = "run: python benchmarks/kernel_predictions.py docs/kernel_predictions.md"
+    committed = (ROOT / "docs" / "reference" / "kernel-predictions.md").read_text(encoding="utf-8")
+    remedy = "run: python benchmarks/kernel_predictions.py docs/reference/kernel-predictions.md"
     assert done.stdout == committed, remedy
 
 

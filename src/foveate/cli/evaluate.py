@@ -33,7 +33,7 @@ def command(
         Path,
         typer.Option(
             help="A data set, or a part of one, as COCO, CVAT, Roboflow, labelme or recipes/mini "
-            "lay it out (docs/data.md); with --annotations, the folder of the images."
+            "lay it out (docs/how-to/data.md); with --annotations, the folder of the images."
         ),
     ],
     annotations: Annotated[

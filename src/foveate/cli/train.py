@@ -31,7 +31,7 @@ def command(
     dataset: Annotated[
         Path,
         typer.Option(
-            help="A data set, as COCO, CVAT, Roboflow or labelme lay it out (docs/data.md). "
+            help="A data set, as COCO, CVAT, Roboflow or labelme lay it out (docs/how-to/data.md). "
             "Without a validation part, a fifth of its images is held out."
         ),
     ],
@@ -163,7 +163,7 @@ def command(
     """Train mini on two CPU cores, or a full-size network on GPUs.
 
     For your own images: foveate train --dataset FOLDER --output run --init-from mini
-    (docs/train-your-own.md). For several GPUs: torchrun --nproc-per-node N -m foveate train
+    (docs/tutorial/train-your-own.md). For several GPUs: torchrun --nproc-per-node N -m foveate train
     --network ...
     """
     if network == MINI:

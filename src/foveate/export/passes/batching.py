@@ -2,7 +2,7 @@
 """The linear layers of all towers, as one product of batches each.
 
 Nothing is saved but calls: (T, R, in) times (T, in, out) in place of T products, for GPUs, where a
-call has a price of its own. ONNX Runtime on a CPU is mostly slower so; see docs/passes.md.
+call has a price of its own. ONNX Runtime on a CPU is mostly slower so; see docs/how-to/passes.md.
 """
 
 from __future__ import annotations

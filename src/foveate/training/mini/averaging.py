@@ -2,7 +2,7 @@
 """The mean of a network before and after more training.
 
 Wortsman et al., "Robust fine-tuning of zero-shot models" (CVPR 2022): on images unlike those of
-the training, the mean of the weights is often better than either. docs/decisions.md has what it
+the training, the mean of the weights is often better than either. docs/explanation/decisions/index.md has what it
 does to `mini`.
 """
 
