@@ -71,21 +71,21 @@ def cases(width: int) -> Iterator[tuple[str, CascadeInfo, str, list[str]]]:
     mini = CascadeInfo(
         proposals="sharpmask-mini", classifier="multipathnet-mini", class_names=("thing",)
     )
-    yield "sharpmask-mini", mini, "refine", ["encoding"]
+    yield "sharpmask-mini", mini, "refine", ["fold-encoder"]
     for form in ("released", "paper"):
         # The trunk is narrow, since refine does not run it.
         sizes = {"form": form, "width": 8}
         info = CascadeInfo(proposals="sharpmask-resnet50", proposals_sizes=sizes)
-        yield f"sharpmask-resnet50, {form}", info, "refine", ["encoding"]
-    yield "multipathnet-mini", mini, "classify", ["batching"]
+        yield f"sharpmask-resnet50, {form}", info, "refine", ["fold-encoder"]
+    yield "multipathnet-mini", mini, "classify", ["batch-towers"]
     vgg = CascadeInfo(
         proposals="deepmask-mini",
         classifier="multipathnet-vgg16",
         classifier_sizes={"width": width, "mixed": 8 * width, "hidden": 64 * width},
         class_names=tuple(f"class {number}" for number in range(80)),
     )
-    yield "multipathnet-vgg16", vgg, "classify", ["mixing"]
-    yield "multipathnet-vgg16", vgg, "classify", ["batching"]
+    yield "multipathnet-vgg16", vgg, "classify", ["fold-conv1x1"]
+    yield "multipathnet-vgg16", vgg, "classify", ["batch-towers"]
 
 
 def measure(

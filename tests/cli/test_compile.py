@@ -58,9 +58,9 @@ def test_an_empty_cache_is_listed(tmp_path: Path, capsys: pytest.CaptureFixture[
 
 
 def test_why_miss_without_a_bundle_says_how(capsys: pytest.CaptureFixture[str]) -> None:
-    assert invoke(["cache", "why-miss"]) == 1
+    assert invoke(["cache", "explain"]) == 1
     assert capsys.readouterr().err == (
-        "foveate: why-miss needs a bundle and a target: write: foveate cache why-miss BUNDLE "
+        "foveate: explain needs a bundle and a target: write: foveate cache explain BUNDLE "
         "--target tensorrt-rtx\n"
     )
 
@@ -78,17 +78,17 @@ def test_compile_then_hit_then_miss(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert first.endswith("s: no such engine was built before")
     assert second.endswith("sm_89  from the cache")
     assert told.err.splitlines()[-1] == "refine-k2: 100 of 100"
-    assert invoke(["cache", "why-miss", *words]) == 0
-    assert invoke(["cache", "why-miss", *words, "--builder-level", "5"]) == 0
+    assert invoke(["cache", "explain", *words]) == 0
+    assert invoke(["cache", "explain", *words, "--optimization-level", "5"]) == 0
     assert capsys.readouterr().out.splitlines() == [
         "refine-k2: in the cache",
-        "refine-k2: option builder_level: 3 became 5",
+        "refine-k2: option optimization_level: 3 became 5",
     ]
 
 
 @needs_rtx
 def test_print_trtexec_builds_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["--image", "640x480", "--print-trtexec", "--output", str(tmp_path / "engines")]
+    words = ["--image-size", "640x480", "--print-trtexec", "--output", str(tmp_path / "engines")]
     assert invoke(["compile", *MINI, *words]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 4
@@ -100,7 +100,7 @@ def test_print_trtexec_builds_nothing(tmp_path: Path, capsys: pytest.CaptureFixt
 @pytest.mark.parametrize(
     ("words", "text"),
     [
-        (["--image", "640"], "'640' is no size of an image: write it as 640x480"),
+        (["--image-size", "640"], "'640' is no size of an image: write it as 640x480"),
         (["--range", "boxes=5"], "'boxes=5' is no range: write it as boxes=1:100:400"),
         (["--timing-cache", "x"], "tensorrt-rtx does not support --timing-cache: leave --timing-"),
     ],
@@ -139,4 +139,4 @@ def test_tensorrt_without_a_gpu_says_what_else_there_is(
 
 def test_the_key_of_the_samples_is_stable() -> None:
     """A changed digest makes every engine of every user miss: raise the recipe with a reason."""
-    assert KEY.digest().startswith("23001fbd1386aca3")
+    assert KEY.digest().startswith("374dd01c5a45e15d")

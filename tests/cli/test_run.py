@@ -191,7 +191,7 @@ def test_wrong_choices_are_one_line(foveate: Foveate, words: list[str], message:
 
 @pytest.mark.parametrize(
     "words",
-    [[], ["a.png", "--min-score", "2"], ["a.png", "--top-k", "0"], ["a.png", "--nonsense"]],
+    [[], ["a.png", "--score-threshold", "2"], ["a.png", "--top-k", "0"], ["a.png", "--nonsense"]],
 )
 def test_wrong_usage_has_status_two(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert invoke(["run", *words]) == 2

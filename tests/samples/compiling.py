@@ -32,7 +32,7 @@ KEY = EngineKey(
     tensorrt="1.7.1.116",
     cuda="13",
     archs=("sm_86", "sm_89"),
-    options={"builder_level": 3},
+    options={"optimization_level": 3},
     profiles=(
         {"boxes": ShapeRange(minimum=(1, 4), optimum=(8, 4), maximum=(64, 4))},
         {"boxes": ShapeRange(minimum=(100, 4), optimum=(100, 4), maximum=(100, 4))},

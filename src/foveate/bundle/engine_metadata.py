@@ -157,7 +157,7 @@ class EngineRecord:
         wanted = " or ".join(_span(profile[name]) for profile in self.key.profiles)
         raise BackendError(
             f"the engine {self.name!r} takes {name!r} as {wanted}, found {_by(shape)}",
-            remedy=f"{_compile(self.key.target)} with a wider --range or this --image",
+            remedy=f"{_compile(self.key.target)} with a wider --range or this --image-size",
         )
 
     def check_environment(self, *, tensorrt: str, cuda: str, arch: str) -> None:

@@ -34,11 +34,11 @@ def compare_accuracy(
     dataset: Path,
     limit: int | None,
     *,
-    rounded: bool = False,
+    emulate_fp16: bool = False,
 ) -> dict[str, Accuracy]:
     """Evaluate both on a COCO data set; return what is judged, by name.
 
-    Stages in fp16 round as a GPU does where `rounded` asks for it.
+    Stages in fp16 round as a GPU does where `emulate_fp16` asks for it.
 
     Raises:
         DataError: there is no such data set, or an object in it has no mask.
@@ -56,7 +56,7 @@ def compare_accuracy(
     found: dict[str, Accuracy] = {}
     with (
         reference_pipeline(bundle, reference, options) as expecting,
-        bundle_pipeline(bundle, options, rounded=rounded) as finding,
+        bundle_pipeline(bundle, options, emulate_fp16=emulate_fp16) as finding,
     ):
         for task in tasks:
             expected, own = (

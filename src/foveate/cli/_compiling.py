@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The options that `foveate compile` and `foveate cache why-miss` share."""
+"""The options that `foveate compile` and `foveate cache explain` share."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Stages = Annotated[
 Images = Annotated[
     list[str] | None,
     typer.Option(
-        "--image", help="Size of images, WIDTHxHEIGHT, to make engines of fixed shapes for."
+        "--image-size", help="Size of images, WIDTHxHEIGHT, to make engines of fixed shapes for."
     ),
 ]
 Buckets = Annotated[
@@ -39,7 +39,8 @@ Ranges = Annotated[
     ),
 ]
 Level = Annotated[
-    int, typer.Option("--builder-level", min=0, max=5, help="How long to look for fast kernels.")
+    int,
+    typer.Option("--optimization-level", min=0, max=5, help="How long to look for fast kernels."),
 ]
 Workspace = Annotated[
     int | None, typer.Option("--workspace", min=1, help="Most scratch memory of a layer, in MiB.")
@@ -54,7 +55,7 @@ Hardware = Annotated[
 Versions = Annotated[
     bool, typer.Option("--version-compatible", help="Later releases of TensorRT may run it.")
 ]
-Strip = Annotated[bool, typer.Option("--strip", help="Leave the weights out of the plan.")]
+Strip = Annotated[bool, typer.Option("--strip-weights", help="Leave the weights out of the plan.")]
 Refit = Annotated[bool, typer.Option("--refit", help="Let weights of the plan be replaced.")]
 Tf32 = Annotated[
     bool, typer.Option("--tf32", help="Multiply float32 in TF32: faster, off by up to 1e-3.")
@@ -78,14 +79,14 @@ def compile_options(
     target: str,
     arch: list[str] | None,
     stage: list[str] | None,
-    image: list[str] | None,
+    image_size: list[str] | None,
     bucket: list[int] | None,
     ranges: list[str] | None,
-    builder_level: int,
+    optimization_level: int,
     workspace: int | None,
     hardware_compatibility: str,
     version_compatible: bool,
-    strip: bool,
+    strip_weights: bool,
     refit: bool,
     tf32: bool,
     timing_cache: Path | None,
@@ -102,14 +103,14 @@ def compile_options(
         target=target,
         archs=tuple(arch or ()),
         stages=tuple(stage or ()),
-        images=tuple(_size(text) for text in image or ()),
+        image_sizes=tuple(_size(text) for text in image_size or ()),
         buckets=tuple(bucket or ()),
         ranges=dict(_range(text) for text in ranges or ()),
-        builder_level=builder_level,
+        optimization_level=optimization_level,
         workspace_mb=workspace,
         hardware_compatibility=hardware_compatibility,
         version_compatible=version_compatible,
-        strip=strip,
+        strip_weights=strip_weights,
         refit=refit,
         tf32=tf32,
         timing_cache=timing_cache,

@@ -37,7 +37,7 @@ class Action(enum.StrEnum):
     """What is done with the cache."""
 
     LIST = "list"
-    WHY_MISS = "why-miss"
+    EXPLAIN = "explain"
     PRUNE = "prune"
 
 
@@ -47,22 +47,22 @@ def command(
         typer.Argument(help="List the engines, say why a bundle's miss, or delete the oldest."),
     ],
     bundle: Annotated[
-        str | None, typer.Argument(help="With why-miss: the bundle, and what compile was given.")
+        str | None, typer.Argument(help="With explain: the bundle, and what compile was given.")
     ] = None,
     *,
     target: Annotated[
-        str | None, typer.Option(help="With why-miss: tensorrt or tensorrt-rtx.")
+        str | None, typer.Option(help="With explain: tensorrt or tensorrt-rtx.")
     ] = None,
     arch: Archs = None,
     stage: Stages = None,
-    image: Images = None,
+    image_size: Images = None,
     bucket: Buckets = None,
     ranges: Ranges = None,
-    builder_level: Level = 3,
+    optimization_level: Level = 3,
     workspace: Workspace = None,
     hardware_compatibility: Hardware = "none",
     version_compatible: Versions = False,
-    strip: Strip = False,
+    strip_weights: Strip = False,
     refit: Refit = False,
     tf32: Tf32 = False,
     timing_cache: Timing = None,
@@ -84,27 +84,27 @@ def command(
         return
     if bundle is None or target is None:
         raise OptionError(
-            "why-miss needs a bundle and a target",
-            remedy="write: foveate cache why-miss BUNDLE --target tensorrt-rtx",
+            "explain needs a bundle and a target",
+            remedy="write: foveate cache explain BUNDLE --target tensorrt-rtx",
         )
     options = compile_options(
         target=target,
         arch=arch,
         stage=stage,
-        image=image,
+        image_size=image_size,
         bucket=bucket,
         ranges=ranges,
-        builder_level=builder_level,
+        optimization_level=optimization_level,
         workspace=workspace,
         hardware_compatibility=hardware_compatibility,
         version_compatible=version_compatible,
-        strip=strip,
+        strip_weights=strip_weights,
         refit=refit,
         tf32=tf32,
         timing_cache=timing_cache,
         plugins=plugins,
     )
-    _why_miss(engines, bundle, options)
+    _explain(engines, bundle, options)
 
 
 def _list(engines: EngineCache) -> None:
@@ -131,11 +131,11 @@ def _prune(engines: EngineCache, max_size: float) -> None:
     say(f"{len(deleted)} engines deleted, {size / 1e9:.2f} GB")
 
 
-def _why_miss(engines: EngineCache, bundle: str, options: CompileOptions) -> None:
+def _explain(engines: EngineCache, bundle: str, options: CompileOptions) -> None:
     from foveate.bundle import Bundle
     from foveate.cli._console import say
     from foveate.export.engines import wanted_engines
 
     for wanted in wanted_engines(Bundle.open(bundle), options):
-        why = engines.why_miss(wanted.key)
+        why = engines.explain_miss(wanted.key)
         say(f"{wanted.engine.name}: {'in the cache' if why is None else why}")

@@ -57,15 +57,18 @@ def command(
     calibration_method: Annotated[
         str, typer.Option(help="percentile, min-max or entropy.")
     ] = "percentile",
-    max_noise: Annotated[
+    max_quantization_error: Annotated[
         float,
         typer.Option(
             help="Layers are left out of int8 until the error of every output, squared, is at most "
             "this share of its variance."
         ),
     ] = 0.01,
-    portable: Annotated[
-        bool, typer.Option("--portable", help="Write standard ONNX only, our functions inlined.")
+    standard_ops_only: Annotated[
+        bool,
+        typer.Option(
+            "--standard-ops-only", help="Write standard ONNX only, our functions inlined."
+        ),
     ] = False,
     with_paste: Annotated[
         bool,
@@ -78,10 +81,10 @@ def command(
             "not exact: measure what it costs."
         ),
     ] = None,
-    passes: Annotated[
+    optimize: Annotated[
         str | None,
         typer.Option(
-            help="Exact changes that save work, by name: some of mixing,encoding,batching. Folded "
+            help="Exact changes that save work, by name: some of fold-conv1x1,fold-encoder,batch-towers. Folded "
             "weights take twice the room in the file."
         ),
     ] = None,
@@ -108,8 +111,8 @@ def command(
         raise OptionError("a bundle has its detector", remedy="give --detector with --output")
     if output is None and svd is not None:
         raise OptionError("a bundle has its towers", remedy="give --svd with --output")
-    if output is None and passes is not None:
-        raise OptionError("a bundle has its weights", remedy="give --passes with --output")
+    if output is None and optimize is not None:
+        raise OptionError("a bundle has its weights", remedy="give --optimize with --output")
     check_folder(output)
     check_folder(triton)
     if output is None:
@@ -120,7 +123,10 @@ def command(
 
         check_target(output, overwrite=overwrite)
         asked = PrecisionOptions.parse(
-            precision, calibration=calibration or (), method=calibration_method, noise=max_noise
+            precision,
+            calibration=calibration or (),
+            method=calibration_method,
+            max_quantization_error=max_quantization_error,
         )
         ranks = _ranks(svd)
         cascade, options = _source(checkpoint, detector)
@@ -129,10 +135,10 @@ def command(
             name=name or output.resolve().name,
             top_k=top_k or options.top_k,
             max_side=max_side or options.max_side,
-            portable=portable,
+            standard_ops_only=standard_ops_only,
             with_paste=with_paste or options.with_paste,
             svd=ranks,
-            passes=tuple(passes.split(",")) if passes else (),
+            optimize=tuple(optimize.split(",")) if optimize else (),
             precision=asked,
         )
         with progress() as advance:
@@ -185,7 +191,11 @@ def _summary(manifest: Manifest) -> list[str]:
         of = record.get(stage, {})
         words = [precisions.get(stage, "fp32") if stage else ""]
         words += [f"because {of['float32_because']}"] if "float32_because" in of else []
-        words += [f"noise {of['noise']:.1e}"] if "noise" in of else []
+        words += (
+            [f"quantization error {of['quantization_error']:.1e}"]
+            if "quantization_error" in of
+            else []
+        )
         words += [f"{len(of['left_out'])} layers left out"] if of.get("left_out") else []
         lines.append(f"{file:16} {one.size / 1e6:6.2f} MB  {', '.join(words)}".rstrip())
     return lines + _saved(manifest)
@@ -193,7 +203,7 @@ def _summary(manifest: Manifest) -> list[str]:
 
 def _saved(manifest: Manifest) -> list[str]:
     """Say what each pass did, or that it found nothing to save."""
-    asked, saved = (manifest.provenance.get(key, []) for key in ("passes", "saved"))
+    asked, saved = (manifest.provenance.get(key, []) for key in ("optimize", "saved"))
     lines = [
         f"{one['pass']:16} {one['layer']}: "
         + ", ".join(

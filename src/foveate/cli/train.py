@@ -58,7 +58,7 @@ def command(
         ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Fixes every random choice.")] = 0,
-    things: Annotated[
+    extra_dataset: Annotated[
         Path | None,
         typer.Option(
             help="Another data set, from which DeepMask and SharpMask learn too; its classes are "
@@ -183,7 +183,9 @@ def command(
             "multipathnet": multipathnet_steps,
         }
         chosen = {name: value for name, value in lengths.items() if value is not None}
-        _train_mini(dataset, things, output, _recipe(seed, chosen, views, regions), init_from)
+        _train_mini(
+            dataset, extra_dataset, output, _recipe(seed, chosen, views, regions), init_from
+        )
         return
     from foveate.evaluation.legacy import LegacyOptions
     from foveate.training.original.run import RunOptions
@@ -249,7 +251,7 @@ def _recipe(
 
 def _train_mini(
     dataset: Path,
-    things: Path | None,
+    extra_dataset: Path | None,
     output: Path,
     recipe: Callable[[int], Recipe],
     init_from: Path | None,
@@ -266,7 +268,7 @@ def _train_mini(
     initial = _mini(init_from) if init_from else None
     splits = find_splits(dataset)
     train, validation = splits.train, splits.validation
-    more = [find_splits(things).train] if things else []
+    more = [find_splits(extra_dataset).train] if extra_dataset else []
     with progress() as advance:
         train, *more = (
             without_broken_images(one, partial(advance, "images")) for one in (train, *more)

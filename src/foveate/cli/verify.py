@@ -39,9 +39,9 @@ def command(
         typer.Option(help="COCO data set to compare average recall and precision on, too."),
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only so many of its images.")] = None,
-    rounded: Annotated[
+    emulate_fp16: Annotated[
         bool,
-        typer.Option("--rounded", help="Round stages in fp16 as a GPU does; a CPU does not."),
+        typer.Option("--emulate-fp16", help="Round stages in fp16 as a GPU does; a CPU does not."),
     ] = False,
     bisect: Annotated[
         bool, typer.Option("--bisect", help="Name the first layer that drifts.")
@@ -49,8 +49,8 @@ def command(
     report: Annotated[
         Path | None, typer.Option(help="File of the figures; beside the bundle by default.")
     ] = None,
-    again: Annotated[
-        bool, typer.Option("--again", help="Judge the saved figures without another run.")
+    from_report: Annotated[
+        bool, typer.Option("--from-report", help="Judge the saved figures without another run.")
     ] = False,
     score_threshold: Annotated[
         float, typer.Option(min=0, max=1, help="Smallest score of a detection.")
@@ -61,7 +61,7 @@ def command(
     cosine: Annotated[float | None, typer.Option(help="Smallest cosine of an output.")] = None,
     box: Annotated[float | None, typer.Option(help="Largest difference of boxes, pixels.")] = None,
     mask_iou: Annotated[float | None, typer.Option(help="Smallest IoU of masks.")] = None,
-    matched: Annotated[
+    min_match_rate: Annotated[
         float | None, typer.Option(help="Smallest share of detections found again.")
     ] = None,
     accuracy: Annotated[
@@ -76,19 +76,20 @@ def command(
     from foveate.export.checks.record import read_record, write_record
 
     _check_alone(
-        (checkpoint is not None, reference is not None, again), "--checkpoint, --reference, --again"
+        (checkpoint is not None, reference is not None, from_report),
+        "--checkpoint, --reference, --from-report",
     )
-    _check_alone((rounded, bisect, again), "--rounded, --bisect, --again")
+    _check_alone((emulate_fp16, bisect, from_report), "--emulate-fp16, --bisect, --from-report")
     opened = Bundle.open(bundle)
     file = report or _beside(opened)
-    if not (bisect or again):
+    if not (bisect or from_report):
         check_output(file, (checkpoint, *(image or ())))
     given = {
         "tolerance": tolerance,
         "cosine": cosine,
         "box": box,
         "mask_iou": mask_iou,
-        "matched": matched,
+        "min_match_rate": min_match_rate,
         "accuracy": accuracy,
     }
     changes = {name: value for name, value in given.items() if value is not None}
@@ -101,15 +102,15 @@ def command(
     if bisect:
         _bisect(opened, _reference(opened, checkpoint, reference), images, asked)
         return
-    if again:
+    if from_report:
         record = read_record(file, opened)
     else:
         compared = _reference(opened, checkpoint, reference)
-        record = _measure(opened, compared, images, score_threshold, rounded)
+        record = _measure(opened, compared, images, score_threshold, emulate_fp16)
         if dataset is not None:
             from foveate.cli._accuracy import compare_accuracy
 
-            figures = compare_accuracy(opened, compared, dataset, limit, rounded=rounded)
+            figures = compare_accuracy(opened, compared, dataset, limit, emulate_fp16=emulate_fp16)
             record = replace(record, accuracy=figures)
         record = replace(record, engines=engines)
         write_record(record, file)
@@ -154,7 +155,11 @@ def _reference(bundle: Bundle, checkpoint: Path | None, other: str | None) -> Re
 
 
 def _measure(
-    bundle: Bundle, reference: Reference, images: list[Path], score_threshold: float, rounded: bool
+    bundle: Bundle,
+    reference: Reference,
+    images: list[Path],
+    score_threshold: float,
+    emulate_fp16: bool,
 ) -> Record:
     from foveate.cli._console import progress
     from foveate.export.checks.parity import measure
@@ -165,7 +170,7 @@ def _measure(
             reference,
             images,
             score_threshold=score_threshold,
-            rounded=rounded,
+            emulate_fp16=emulate_fp16,
             tell=lambda done, total: advance("Images", done, total),
         )
 

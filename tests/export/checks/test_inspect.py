@@ -32,7 +32,7 @@ from foveate.export.checks.precision import (
     shares,
 )
 from foveate.export.checks.report import BundleReport, check_report, inspect_bundle
-from foveate.export.to_onnx.standard_ops import portable
+from foveate.export.to_onnx.standard_ops import inline_functions
 
 
 @pytest.fixture(scope="module")
@@ -290,7 +290,7 @@ def test_a_portable_stage_has_standard_operators_only_and_computes_the_same(
     bundle: Bundle,
 ) -> None:
     model = onnx.load(bundle.stage_path("refine"))
-    plain = portable(model)
+    plain = inline_functions(model)
     assert not plain.functions
     assert {entry.domain for entry in plain.opset_import} == {""}
     assert {node.domain for node in plain.graph.node} == {""}
@@ -314,7 +314,7 @@ def test_an_operator_without_a_body_cannot_be_portable(bundle: Bundle) -> None:
     model = onnx.load(bundle.stage_path("refine"))
     del model.functions[:]
     with pytest.raises(ModelError, match="BilinearUpsample2d cannot be written in standard"):
-        portable(model)
+        inline_functions(model)
 
 
 def test_layers_of_unknown_shape_are_judged_by_their_number() -> None:

@@ -147,9 +147,9 @@ def test_detections_of_all_images_are_judged_together(record: Record) -> None:
     most = len(pairs)
     lost = replace(one, image="lost.jpg", detections=replace(one.detections, pairs=()))
     two = replace(record, images=(one, lost))
-    half = dict.fromkeys(record.files, Thresholds(matched=0.5))
+    half = dict.fromkeys(record.files, Thresholds(min_match_rate=0.5))
     judge(two, half)
-    more = dict.fromkeys(record.files, Thresholds(matched=0.51))
+    more = dict.fromkeys(record.files, Thresholds(min_match_rate=0.51))
     with pytest.raises(ModelError, match=rf"{most} of {2 * most} detections .* lost on lost\.jpg"):
         judge(two, more)
 
@@ -324,7 +324,7 @@ def test_the_command_saves_figures_and_judges_them_again(
     assert "small agrees" not in capsys.readouterr().err
     saved = bundle.root.parent / "small-verify.json"
     assert json.loads(saved.read_text())["reference"] == "the bundle 'small'"
-    assert invoke([*words, "--again"]) == 0
+    assert invoke([*words, "--from-report"]) == 0
     assert "detections: " in capsys.readouterr().out
 
 

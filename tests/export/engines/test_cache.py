@@ -56,8 +56,8 @@ def test_the_second_time_an_engine_is_not_built(tmp_path: Path) -> None:
         ({"tensorrt": "1.8.0"}, "tensorrt: 1.7.1.116 became 1.8.0"),
         ({"cuda": "12"}, "cuda: 13 became 12"),
         ({"archs": ("sm_120",)}, "archs: sm_86 sm_89 became sm_120"),
-        ({"options": {"builder_level": 5}}, "option builder_level: 3 became 5"),
-        ({"options": {"builder_level": 3, "refit": True}}, "option refit: None became True"),
+        ({"options": {"optimization_level": 5}}, "option optimization_level: 3 became 5"),
+        ({"options": {"optimization_level": 3, "refit": True}}, "option refit: None became True"),
         (
             {"profiles": (OTHER_SHAPE,)},
             "profiles: boxes 1x4..64x4, boxes 100x4..100x4 became boxes 1x4..3x4",
@@ -71,8 +71,8 @@ def test_every_part_of_the_key_counts_and_a_miss_names_it(
 ) -> None:
     cache, calls = EngineCache(tmp_path), list[EngineKey]()
     obtain(cache, KEY, calls)
-    assert cache.why_miss(KEY) is None
-    assert cache.why_miss(key_with(**change)) == why
+    assert cache.explain_miss(KEY) is None
+    assert cache.explain_miss(key_with(**change)) == why
     assert obtain(cache, key_with(**change), calls) == why
     assert len(calls) == 2
 
@@ -81,7 +81,7 @@ def test_a_miss_is_explained_by_the_nearest_engine(tmp_path: Path) -> None:
     cache, calls = EngineCache(tmp_path), list[EngineKey]()
     for key in (key_with(onnx="b" * 64, cuda="12", archs=("sm_75",)), key_with(cuda="12")):
         obtain(cache, key, calls)
-    assert cache.why_miss(KEY) == "cuda: 12 became 13"
+    assert cache.explain_miss(KEY) == "cuda: 12 became 13"
 
 
 @pytest.mark.parametrize("damage", ["plan", "record", "no record", "other key"])

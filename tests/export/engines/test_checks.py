@@ -36,9 +36,9 @@ RTX = "run: foveate compile BUNDLE --target tensorrt-rtx"
     [
         ({"target": "openvino"}, "there is no target 'openvino': use tensorrt, tensorrt-rtx"),
         ({"archs": ("8.9",)}, "'8.9' is no compute capability: write it as sm_89"),
-        ({"builder_level": 6}, "the builder level must lie in 0..5, found 6"),
+        ({"optimization_level": 6}, "the optimization level must lie in 0..5, found 6"),
         ({"buckets": (64, 0)}, "a bucket must be at least 1, found 0"),
-        ({"images": ((640, 0),)}, "an image must have at least one pixel"),
+        ({"image_sizes": ((640, 0),)}, "an image must have at least one pixel"),
         (
             {"ranges": {"boxes": (9, 5, 7)}},
             (
@@ -321,7 +321,7 @@ def test_the_profile_of_a_shape_is_found_and_one_outside_is_refused() -> None:
         record.profile_for({"boxes": (101, 4)})
     assert str(caught.value) == (
         "the engine 'refine' takes 'boxes' as 1x4 to 64x4 or 100x4, found 101x4: "
-        f"{RTX} with a wider --range or this --image"
+        f"{RTX} with a wider --range or this --image-size"
     )
     with pytest.raises(BackendError, match="found 64x4x1"):
         record.profile_for({"boxes": (64, 4, 1)})

@@ -87,7 +87,7 @@ def test_progress_rises_to_the_end(tmp_path: Path) -> None:
 
 def test_an_engine_of_several_fixed_images_has_a_profile_for_each_level() -> None:
     manifest = Bundle.open("mini").manifest
-    options = refine_options(stages=("propose",), images=((640, 480),))
+    options = refine_options(stages=("propose",), image_sizes=((640, 480),))
     (engine,) = plan_engines(manifest, options)
     assert engine.name == "propose-640x480"
     assert len(engine.profiles) == len(manifest.pyramid.scales)
@@ -99,7 +99,7 @@ def test_an_engine_of_several_fixed_images_has_a_profile_for_each_level() -> Non
     [
         ({"workspace_mb": 1}, "allow it more memory: --workspace"),
         ({"refit": True}, "build on a machine with an NVIDIA driver"),
-        ({"strip": True}, "build on a machine with an NVIDIA driver"),
+        ({"strip_weights": True}, "build on a machine with an NVIDIA driver"),
     ],
 )
 def test_a_failed_build_says_what_mends_it(

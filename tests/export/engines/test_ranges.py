@@ -51,7 +51,7 @@ def test_every_image_fits_the_engines_for_all_sizes(height: int, width: int) -> 
 def test_the_engine_of_a_image_has_exactly_its_levels(height: int, width: int) -> None:
     mini = manifest()
     plan = Plan.of(height, width, mini.pyramid, mini.windows, mini.features)
-    options = refine_options(stages=("propose",), images=((width, height),))
+    options = refine_options(stages=("propose",), image_sizes=((width, height),))
     (engine,) = plan_engines(mini, options)
     shapes = {profile["image"].optimum for profile in engine.profiles}
     assert shapes == {(1, 3, one.canvas_height, one.canvas_width) for one in plan.levels}
@@ -60,7 +60,7 @@ def test_the_engine_of_a_image_has_exactly_its_levels(height: int, width: int) -
 
 def test_buckets_and_images_multiply_where_a_stage_has_both() -> None:
     options = refine_options(
-        stages=(), images=((640, 480), (480, 640)), buckets=(64, 128), ranges={}
+        stages=(), image_sizes=((640, 480), (480, 640)), buckets=(64, 128), ranges={}
     )
     assert [engine.name for engine in plan_engines(manifest(), options)] == [
         "propose-640x480",
@@ -77,7 +77,7 @@ def test_buckets_and_images_multiply_where_a_stage_has_both() -> None:
 
 
 def test_a_fixed_image_without_a_bucket_takes_the_manifests_number_of_windows() -> None:
-    options = refine_options(buckets=(), images=((640, 480),))
+    options = refine_options(buckets=(), image_sizes=((640, 480),))
     (engine,) = plan_engines(manifest(), options)
     assert engine.name == "refine-k100"
     assert engine.profiles[0]["vectors"].minimum == (100, 256)
@@ -114,7 +114,7 @@ def test_an_unknown_stage_is_refused() -> None:
 
 
 def test_the_command_of_nvidias_tool_says_the_same() -> None:
-    options = refine_options(builder_level=5, workspace_mb=512)
+    options = refine_options(optimization_level=5, workspace_mb=512)
     (engine,) = plan_engines(manifest(), options)
     bundle = Bundle.open("mini")
     line = trtexec_command(
@@ -141,7 +141,7 @@ def test_the_command_for_tensorrt_has_its_own_options() -> None:
         version_compatible=True,
         refit=True,
         stages=("propose",),
-        images=((640, 480),),
+        image_sizes=((640, 480),),
     )
     (engine,) = plan_engines(manifest(), options)
     bundle = Bundle.open("mini")

@@ -97,7 +97,7 @@ def test_passes_are_exact_on_factored_towers_too() -> None:
     truncate_towers(cascade.classifier, (16, 8))
     stages = late_stages(cascade)
     before = results(stages)
-    saved = run_passes(cascade, ["mixing", "batching"])
+    saved = run_passes(cascade, ["fold-conv1x1", "batch-towers"])
     assert [one["layer"] for one in saved] == ["class_towers.3", "joint"]
     assert largest_difference(before, results(stages)) <= 1e-12
 
@@ -130,7 +130,7 @@ PUBLISHED = {
 def test_networks_of_published_size_save_what_was_counted(name: str) -> None:
     info, expected = PUBLISHED[name]
     with torch.device("meta"):
-        saved = run_passes(build_cascade(info), ["mixing", "encoding"])
+        saved = run_passes(build_cascade(info), ["fold-conv1x1", "fold-encoder"])
     found = [
         (one["layer"], *((one["before"][key], one["after"][key]) for key in one["after"]))
         for one in saved
@@ -140,7 +140,7 @@ def test_networks_of_published_size_save_what_was_counted(name: str) -> None:
 
 def test_ten_products_of_five_towers_become_two() -> None:
     with torch.device("meta"):
-        (one,) = run_passes(build_cascade(PUBLISHED["released"][0]), ["batching"])
+        (one,) = run_passes(build_cascade(PUBLISHED["released"][0]), ["batch-towers"])
     assert (one["before"]["products"], one["after"]["products"]) == (10, 2)
     assert one["before"]["weights"] == one["after"]["weights"] == 5 * (25_088 + 4096) * 4096
 
@@ -150,7 +150,7 @@ def changed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Cascade, Bundle]:
     """A cascade after all passes, and its bundle, which was compared with it as it was before."""
     torch.manual_seed(0)
     cascade = build_cascade(RELEASED)
-    options = ExportOptions(passes=tuple(PASSES), short_side=192, long_side=256)
+    options = ExportOptions(optimize=tuple(PASSES), short_side=192, long_side=256)
     path = tmp_path_factory.mktemp("passes") / "bundle"
     return cascade, export_bundle(cascade, path, options)
 
@@ -177,7 +177,7 @@ def test_batched_towers_are_refused_for_sm_75_before_anything_is_built(
         "the stage 'classify' cannot be built for sm_75: tensorrt-rtx has no product of float32 "
         "matrices there, expected linear layers or float16, found 'node_matmul' and 1 more: "
         f"{bundle.stage_path('classify')}: leave sm_75 away, or export with --precision fp16, or "
-        "without --passes batching"
+        "without --optimize batch-towers"
     )
     assert len(wanted_engines(bundle, replace(options, archs=("sm_89",)))) == 4
     assert len(wanted_engines(bundle, replace(options, stages=("features",)))) == 1
@@ -197,18 +197,18 @@ def test_a_changed_bundle_gives_its_networks_back(changed: tuple[Cascade, Bundle
 def test_trained_weights_cannot_be_had_from_a_changed_bundle(
     changed: tuple[Cascade, Bundle],
 ) -> None:
-    text = "was exported with --passes mixing,encoding,batching.*a bundle without --passes"
+    text = "was exported with --optimize fold-conv1x1,fold-encoder,batch-towers.*a bundle without --optimize"
     with pytest.raises(ModelError, match=text):
         exact_cascade_from_bundle(changed[1])
 
 
 def test_the_manifest_says_what_was_saved(changed: tuple[Cascade, Bundle]) -> None:
     provenance = changed[1].manifest.provenance
-    assert provenance["passes"] == ["mixing", "encoding", "batching"]
+    assert provenance["optimize"] == ["fold-conv1x1", "fold-encoder", "batch-towers"]
     assert [(one["pass"], one["layer"]) for one in provenance["saved"]] == [
-        ("mixing", "class_towers.3"),
-        ("encoding", "encode"),
-        ("batching", "joint"),
+        ("fold-conv1x1", "class_towers.3"),
+        ("fold-encoder", "encode"),
+        ("batch-towers", "joint"),
     ]
 
 
@@ -223,10 +223,12 @@ def test_a_pass_that_changes_the_function_is_refused(
     monkeypatch.setattr(run, "PASSES", {"wrong": _wrong})
     cascade = build_cascade(CascadeInfo(proposals="deepmask-mini"))
     with pytest.raises(ModelError, match="'refine' differs from PyTorch: its output 'logits'"):
-        export_bundle(cascade, tmp_path / "bundle", ExportOptions(passes=("wrong",)))
+        export_bundle(cascade, tmp_path / "bundle", ExportOptions(optimize=("wrong",)))
     assert not (tmp_path / "bundle").exists()
 
 
 def test_a_pass_that_there_is_not_is_refused() -> None:
-    with pytest.raises(OptionError, match="no pass is named 'fold': use some of mixing, encoding"):
-        ExportOptions(passes=("fold",))
+    with pytest.raises(
+        OptionError, match="no pass is named 'fold': use some of fold-conv1x1, fold-encoder"
+    ):
+        ExportOptions(optimize=("fold",))

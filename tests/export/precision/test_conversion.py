@@ -21,7 +21,7 @@ from foveate.export.execution.sessions import session_function
 from foveate.export.precision import Converted, PrecisionOptions, convert
 from foveate.export.precision.observation import stage_calls
 from foveate.export.precision.options import MOST_IMAGES, PHOTOGRAPHS
-from foveate.export.to_onnx.standard_ops import portable
+from foveate.export.to_onnx.standard_ops import inline_functions
 
 IMAGES = (PHOTOGRAPHS / "cat.jpg", PHOTOGRAPHS / "coffee.jpg")
 
@@ -34,7 +34,9 @@ def exact(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 @pytest.fixture(scope="module")
 def mixed(exact: Bundle) -> Converted:
     stages = {"propose": "int8", "refine": "fp16"}
-    return convert(exact, PrecisionOptions(stages=stages, images=IMAGES, noise=0.05))
+    return convert(
+        exact, PrecisionOptions(stages=stages, images=IMAGES, max_quantization_error=0.05)
+    )
 
 
 def written(exact: Bundle, found: Converted, directory: Path) -> Bundle:
@@ -44,7 +46,9 @@ def written(exact: Bundle, found: Converted, directory: Path) -> Bundle:
 
 
 def parse(text: str, **changes: Any) -> PrecisionOptions:
-    return PrecisionOptions.parse(text, **{"method": "percentile", "noise": 0.01, **changes})
+    return PrecisionOptions.parse(
+        text, **{"method": "percentile", "max_quantization_error": 0.01, **changes}
+    )
 
 
 def test_every_stage_has_the_precision_that_was_asked(mixed: Converted) -> None:
@@ -58,8 +62,8 @@ def test_every_stage_has_the_precision_that_was_asked(mixed: Converted) -> None:
 
 def test_the_search_is_recorded_layer_by_layer(mixed: Converted) -> None:
     record = mixed.record["stages"]["propose"]
-    assert 0 < record["noise"] < 0.004  # without the correction of biases it is 0.007
-    assert len(record["noise_alone"]) == 37
+    assert 0 < record["quantization_error"] < 0.004  # without the correction of biases it is 0.007
+    assert len(record["quantization_error_alone"]) == 37
     assert record["never"]["node_conv2d"] == "has 8 channels or fewer"
     assert mixed.record["images"] == ["cat.jpg", "coffee.jpg"]
 
@@ -82,7 +86,7 @@ def test_a_converted_stage_with_its_functions_inlined_gives_the_same_bits(
 ) -> None:
     calls = stage_calls(exact, IMAGES[:1], lambda *_: None)
     for name, model in mixed.models.items():
-        plain = portable(model)
+        plain = inline_functions(model)
         assert not plain.functions
         assert {entry.domain for entry in plain.opset_import} == {""}
         expected, found = (session_function(one)(calls[name][0]) for one in (model, plain))
@@ -136,7 +140,7 @@ def test_a_float16_stage_with_large_values_keeps_them_in_float32(
     large = with_change(exact, tmp_path / "large", "refine", enlarge)
     found = convert(large, PrecisionOptions(stages={"refine": "fp16"}, images=IMAGES[:1]))
     assert found.record["stages"]["refine"]["float32_because_large"][:2] == ["linear", "view"]
-    assert found.record["stages"]["refine"]["noise"] < 1e-3
+    assert found.record["stages"]["refine"]["quantization_error"] < 1e-3
 
 
 @pytest.mark.parametrize(

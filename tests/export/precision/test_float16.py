@@ -13,13 +13,13 @@ from onnx import TensorProto, numpy_helper, shape_inference
 from tests.samples.compiling import ARCHS, build_fixed, needs_rtx
 
 from foveate.bundle import Bundle
-from foveate.export.execution.rounding import rounded
+from foveate.export.execution.rounding import with_fp16_rounding
 from foveate.export.execution.sessions import session_function
 from foveate.export.precision.float16 import to_float16
-from foveate.export.precision.search import noise
+from foveate.export.precision.search import quantization_error
 from foveate.export.to_onnx.onnx_graph import export_stage
 from foveate.export.to_onnx.stages import detection_stages
-from foveate.export.to_onnx.standard_ops import portable
+from foveate.export.to_onnx.standard_ops import inline_functions
 from foveate.models import MultiPathNet, build
 from foveate.models.checkpoint import round_to_half
 from foveate.models.normalisation import EFFICIENTNET_LITE
@@ -71,7 +71,7 @@ def test_pooling_in_float16_gives_the_same_bits_with_its_functions_inlined(
     classify: onnx.ModelProto,
 ) -> None:
     half = to_float16(classify)
-    plain, call = portable(half), call_of(classify, 512)
+    plain, call = inline_functions(half), call_of(classify, 512)
     assert half.functions
     assert not plain.functions
     expected, found = (session_function(one)(call) for one in (half, plain))
@@ -123,12 +123,14 @@ def test_boxes_of_a_image_of_3200_pixels_are_read_where_they_are(
 ) -> None:
     """In float16 a corner beyond 2048 would move by a pixel, and then other cells are pooled."""
     call = call_of(classify, 3200)
-    emulated = session_function(rounded(shape_inference.infer_shapes(to_float16(classify))))
+    emulated = session_function(
+        with_fp16_rounding(shape_inference.infer_shapes(to_float16(classify)))
+    )
     exact = session_function(classify)
-    kept = noise([exact(call)], [emulated(call)])
+    kept = quantization_error([exact(call)], [emulated(call)])
     moved = {**call, "boxes": call["boxes"].astype(np.float16).astype(np.float32)}
     assert kept < 1e-3
-    assert noise([exact(call)], [exact(moved)]) > 10 * kept
+    assert quantization_error([exact(call)], [exact(moved)]) > 10 * kept
 
 
 def test_a_value_that_is_too_large_stays_float32_with_what_reads_it_in_range(
@@ -161,7 +163,7 @@ def test_overflow_shows_in_the_rounded_form_and_not_in_a_plain_run() -> None:
         )
     half = shape_inference.infer_shapes(to_float16(model))
     call = {"image": np.array([2.0, 100.0], np.float32).reshape(1, 1, 1, 2)}
-    found = session_function(rounded(half))(call)["vectors"].reshape(-1)
+    found = session_function(with_fp16_rounding(half))(call)["vectors"].reshape(-1)
     assert found[0] == pytest.approx(2.0, rel=1e-3)
     assert not np.isfinite(found[1])
 

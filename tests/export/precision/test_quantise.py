@@ -19,7 +19,7 @@ from foveate.export.precision.affine import fold_affine
 from foveate.export.precision.layers import find_layers
 from foveate.export.precision.observation import Call, observe
 from foveate.export.precision.quantise import Quantiser, rounded_values
-from foveate.export.precision.search import choose_layers, noise
+from foveate.export.precision.search import choose_layers, quantization_error
 
 NAMES = ["first", "middle", "third", "fourth"]
 NETWORK = """
@@ -78,7 +78,7 @@ def test_a_quantised_network_computes_nearly_the_same(calls: list[Call]) -> None
     model = network()
     found = quantiser(model, calls).quantised(NAMES)
     onnx.checker.check_model(found, full_check=True)
-    assert 0 < noise(outputs(model, calls), outputs(found, calls)) < 1e-3
+    assert 0 < quantization_error(outputs(model, calls), outputs(found, calls)) < 1e-3
 
 
 def test_weights_are_stored_as_int8_alone(calls: list[Call]) -> None:
@@ -122,7 +122,7 @@ def test_signed_codes_are_what_tensorrt_takes_and_nearly_the_same(calls: list[Ca
     stored = {one.name: one for one in signed.graph.initializer}
     assert {stored[name].data_type for name in points} == {onnx.TensorProto.INT8}
     assert not any(numpy_helper.to_array(stored[name]) for name in points)
-    assert noise(outputs(model, calls), outputs(signed, calls)) < 2e-3
+    assert quantization_error(outputs(model, calls), outputs(signed, calls)) < 2e-3
 
 
 def corrected(weights: np.ndarray, groups: int) -> tuple[np.ndarray, np.ndarray]:
@@ -203,18 +203,20 @@ def test_a_search_leaves_out_the_layer_that_was_planted_as_bad(calls: list[Call]
     choice = choose_layers(quantiser(network(outlier=200.0), calls), NAMES, calls, most=0.01)
     assert choice.left_out == ("middle",)
     assert choice.layers == ("first", "third", "fourth")
-    assert choice.noise <= 0.01 < choice.alone["middle"]
+    assert choice.quantization_error <= 0.01 < choice.alone["middle"]
 
 
-def test_a_search_tells_how_far_it_is_and_accepts_the_noise_that_is_allowed(
+def test_a_search_tells_how_far_it_is_and_accepts_the_error_that_is_allowed(
     calls: list[Call],
 ) -> None:
     told = list[tuple[int, int]]()
     candidates = quantiser(network(outlier=200.0), calls)
     whole = choose_layers(candidates, NAMES, calls, 1e9, lambda *so_far: told.append(so_far))
     assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
-    assert whole.noise > max(whole.alone["first"], whole.alone["third"], whole.alone["fourth"])
-    again = choose_layers(candidates, NAMES, calls, whole.noise)
+    assert whole.quantization_error > max(
+        whole.alone["first"], whole.alone["third"], whole.alone["fourth"]
+    )
+    again = choose_layers(candidates, NAMES, calls, whole.quantization_error)
     assert again.layers == tuple(NAMES)
 
 
@@ -241,15 +243,17 @@ def test_affine_maps_behind_a_convolution_become_part_of_it(calls: list[Call]) -
         np.testing.assert_allclose(one["vectors"], other["vectors"], atol=1e-4)
 
 
-def test_noise_is_the_squared_error_over_the_variance_of_the_worst_output() -> None:
+def test_the_quantization_error_is_the_squared_error_over_the_variance_of_the_worst_output() -> (
+    None
+):
     expected = [{"a": np.array([0.0, 2.0]), "b": np.array([0.0, 20.0])}]
     found = [{"a": np.array([0.5, 2.0]), "b": np.array([1.0, 20.0])}]
-    assert noise(expected, found) == pytest.approx(0.25 / 2)  # of b it is 1 / 200
+    assert quantization_error(expected, found) == pytest.approx(0.25 / 2)  # of b it is 1 / 200
 
 
-def test_noise_of_what_is_not_finite_is_infinite() -> None:
+def test_the_quantization_error_of_values_that_are_not_finite_is_infinite() -> None:
     expected = [{"a": np.array([0.0, 2.0])}]
-    assert noise(expected, [{"a": np.array([0.0, np.nan])}]) == float("inf")
+    assert quantization_error(expected, [{"a": np.array([0.0, np.nan])}]) == float("inf")
 
 
 def test_a_value_with_a_row_for_each_box_has_one_mean() -> None:

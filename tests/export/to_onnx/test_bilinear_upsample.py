@@ -224,7 +224,7 @@ def test_the_stage_builds_with_the_range_of_its_size(bundle: Bundle, tmp_path: P
 
 
 def test_a_fixed_image_fixes_the_size(bundle: Bundle) -> None:
-    options = CompileOptions(target="tensorrt-rtx", stages=("paste",), images=((640, 480),))
+    options = CompileOptions(target="tensorrt-rtx", stages=("paste",), image_sizes=((640, 480),))
     (engine,) = plan_engines(bundle.manifest, options)
     assert engine.name == "paste-640x480-k100"
     assert engine.profiles[0]["size"].minimum == engine.profiles[0]["size"].maximum == (480, 640)

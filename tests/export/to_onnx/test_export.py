@@ -31,7 +31,7 @@ from foveate.export.execution.bundle_weights import cascade_from_bundle
 from foveate.export.to_onnx.bundle_export import ExportOptions, export_bundle, weights_digest
 from foveate.export.to_onnx.onnx_graph import export_stage
 from foveate.export.to_onnx.stages import Stage, cascade_stages, proposal_stages
-from foveate.export.to_onnx.standard_ops import portable
+from foveate.export.to_onnx.standard_ops import inline_functions
 from foveate.models.checkpoint import (
     Cascade,
     CascadeInfo,
@@ -206,7 +206,7 @@ def test_the_manifest_says_where_the_bundle_comes_from(bundle: Bundle, cascade: 
     found = bundle.manifest.provenance
     assert found["networks"] == ["sharpmask-mini", "multipathnet-mini"]
     assert found["sizes"] == [{}, {}]
-    assert (found["svd"], found["passes"], found["saved"]) == ([], [], [])
+    assert (found["svd"], found["optimize"], found["saved"]) == ([], [], [])
     assert found["training"] == {"epochs": 3}
     assert found["accuracy"] == {"AP": 12.5}
     assert found["weights_sha256"] == weights_digest(cascade)
@@ -267,7 +267,7 @@ def test_a_process_without_our_code_runs_portable_stages(
 ) -> None:
     for stage in cascade_stages(cascade):
         plain, saved, found = (tmp_path / f"{stage.name}{end}" for end in (".onnx", "", ".npz"))
-        onnx.save(portable(onnx.load(bundle.stage_path(stage.name))), plain)
+        onnx.save(inline_functions(onnx.load(bundle.stage_path(stage.name))), plain)
         inputs = {name: one.numpy() for name, one in inputs_of(stage, 192, 224, 5).items()}
         np.savez(saved.with_suffix(".in.npz"), **inputs)  # type: ignore[arg-type]  # no input is called allow_pickle
         words = [str(plain), str(saved.with_suffix(".in.npz")), str(found)]

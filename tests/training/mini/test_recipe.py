@@ -98,13 +98,13 @@ def silent(name: str, done: int, total: int, losses: dict[str, float]) -> None:
 def test_a_run_trains_all_three_networks_and_is_not_done_twice(
     dataset: CocoDataset, tmp_path: Path
 ) -> None:
-    result = train_cascade(dataset, tmp_path, RECIPE, silent, things=[dataset])
+    result = train_cascade(dataset, tmp_path, RECIPE, silent, extra_datasets=[dataset])
     cascade = load_checkpoint(result)
     assert cascade.info.class_names == ("disc", "square")
     assert cascade.classifier is not None
     before = result.stat().st_mtime_ns
     assert cascade.info.training["images"] == "4 + 4"
-    assert train_cascade(dataset, tmp_path, RECIPE, silent, things=[dataset]) == result
+    assert train_cascade(dataset, tmp_path, RECIPE, silent, extra_datasets=[dataset]) == result
     assert result.stat().st_mtime_ns == before
 
 

@@ -366,7 +366,9 @@ def test_an_image_to_calibrate_with_is_read_before_the_export(
     monkeypatch.setattr(
         "foveate.export.to_onnx.bundle_export.cascade_stages", None
     )  # would be called
-    asked = PrecisionOptions.parse("int8", calibration=[tmp_path], method="percentile", noise=0.01)
+    asked = PrecisionOptions.parse(
+        "int8", calibration=[tmp_path], method="percentile", max_quantization_error=0.01
+    )
     cascade = build_cascade(CascadeInfo(proposals="sharpmask-mini"))
     with pytest.raises(InputError, match=r"broken\.jpg"):
         export_bundle(cascade, tmp_path / "bundle", ExportOptions(precision=asked))

@@ -22,7 +22,7 @@ class Thresholds:
         cosine: smallest between an output and the reference's.
         box: largest difference of a coordinate of a detection, in pixels.
         mask_iou: smallest between masks of a detection.
-        matched: smallest share of all images' detections that have a partner within both.
+        min_match_rate: smallest share of all images' detections that have a partner within both.
         accuracy: smallest share of the reference's average recall and precision that is kept.
     """
 
@@ -30,14 +30,14 @@ class Thresholds:
     cosine: float = 0.9999
     box: float = 0.5
     mask_iou: float = 0.99
-    matched: float = 1.0
+    min_match_rate: float = 1.0
     accuracy: float = 0.999
 
     def __post_init__(self) -> None:
         shares = {
             "cosine": self.cosine,
             "mask_iou": self.mask_iou,
-            "matched": self.matched,
+            "min_match_rate": self.min_match_rate,
             "accuracy": self.accuracy,
         }
         for name, value in shares.items():
@@ -51,10 +51,15 @@ class Thresholds:
 _BY_PRECISION = {
     "fp32": Thresholds(),
     # Of two windows of nearly the same score another one may be taken.
-    "fp16": Thresholds(tolerance=5e-2, cosine=0.999, matched=0.7, mask_iou=0.9, box=4.0),
+    "fp16": Thresholds(tolerance=5e-2, cosine=0.999, min_match_rate=0.7, mask_iou=0.9, box=4.0),
     # Single values of a quantised network may be anywhere: its direction and its results count.
     "int8": Thresholds(
-        tolerance=float("inf"), cosine=0.98, matched=0.4, mask_iou=0.9, box=4.0, accuracy=0.99
+        tolerance=float("inf"),
+        cosine=0.98,
+        min_match_rate=0.4,
+        mask_iou=0.9,
+        box=4.0,
+        accuracy=0.99,
     ),
 }
 
@@ -115,7 +120,7 @@ def _judge_detections(record: Record, asked: Thresholds) -> None:
     """Judge all images together: of a few detections, a single one is a large share."""
     good = [_good(image.detections, asked) for image in record.images]
     most = [max(one.detections.expected, one.detections.found) for one in record.images]
-    if sum(good) >= asked.matched * sum(most):
+    if sum(good) >= asked.min_match_rate * sum(most):
         return
     lost = [most[number] - good[number] for number in range(len(most))]
     worst = record.images[lost.index(max(lost))]
@@ -123,7 +128,7 @@ def _judge_detections(record: Record, asked: Thresholds) -> None:
         f"the whole cascade differs from {record.reference}: {sum(good)} of {sum(most)} detections "
         f"have a partner, boxes within {asked.box:g} px and masks of IoU {asked.mask_iou:g}; most are "
         f"lost on {worst.image}",
-        remedy="give other thresholds with --again, or look at it with foveate run",
+        remedy="give other thresholds with --from-report, or look at it with foveate run",
     )
 
 

@@ -34,7 +34,7 @@ def measure(
     images: Sequence[Path],
     *,
     score_threshold: float = DEFAULT_SCORE_THRESHOLD,
-    rounded: bool = False,
+    emulate_fp16: bool = False,
     tell: Callable[[int, int], None] | None = None,
 ) -> Record:
     """Compare a bundle on ONNX Runtime with a reference.
@@ -48,15 +48,15 @@ def measure(
         reference: what it should compute.
         images: files.
         score_threshold: smallest score of a detection.
-        rounded: whether stages in fp16 round as a GPU does; see `stage_functions`.
+        emulate_fp16: whether stages in fp16 round as a GPU does; see `stage_functions`.
         tell: is told the number of images done, and of all.
 
     Raises:
         InputError: an image cannot be read.
-        OptionError: `rounded` is asked for, and no stage is in fp16.
+        OptionError: `emulate_fp16` is asked for, and no stage is in fp16.
     """
     options = PipelineOptions(score_threshold=score_threshold)
-    own = stage_functions(bundle, rounded=rounded)
+    own = stage_functions(bundle, emulate_fp16=emulate_fp16)
     pasting = _pasting(bundle)
     tallies: dict[str, dict[str, Tally]] = {}
 
@@ -69,7 +69,7 @@ def measure(
     done = []
     with (
         function_pipeline(bundle, both, options) as expecting,
-        bundle_pipeline(bundle, options, rounded=rounded) as finding,
+        bundle_pipeline(bundle, options, emulate_fp16=emulate_fp16) as finding,
     ):
         for number, image in enumerate(images):
             tallies = {stage: defaultdict(Tally) for stage in bundle.manifest.networks}
@@ -91,7 +91,7 @@ def measure(
         bundle=bundle.manifest.name,
         files=stage_digests(bundle),
         reference=reference.name,
-        backend="ONNX Runtime on the CPU" + (", float16 rounded" if rounded else ""),
+        backend="ONNX Runtime on the CPU" + (", float16 emulated" if emulate_fp16 else ""),
         score_threshold=score_threshold,
         precision={name: claimed_precision(bundle.manifest, name) for name in own},
         images=tuple(done),

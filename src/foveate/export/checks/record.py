@@ -88,7 +88,7 @@ def read_record(file: Path, bundle: Bundle) -> Record:
     Raises:
         InputError: there is no such file, it is of another kind, or of other ONNX files.
     """
-    again = "run foveate verify without --again"
+    again = "run foveate verify without --from-report"
     try:
         content = load_json(file.read_text(encoding="utf-8"))
         if not isinstance(content, dict) or content.get("schema") != SCHEMA:

@@ -93,7 +93,7 @@ class EngineCache:
         found = [entry for folder in folders if (entry := _read(folder)) is not None]
         return sorted(found, key=lambda entry: entry.used, reverse=True)
 
-    def why_miss(self, key: EngineKey) -> str | None:
+    def explain_miss(self, key: EngineKey) -> str | None:
         """Say which part of a key differs from the nearest engine; None if it is in the cache."""
         digest = key.digest()
         if any(entry.digest == digest for entry in self.entries()):

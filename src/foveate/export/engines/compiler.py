@@ -180,7 +180,7 @@ def _build(
         timing_cache=None if options.timing_cache is None else str(options.timing_cache),
         plugins=None if options.plugins is None else str(options.plugins.resolve()),
         # A stripped plan has no weights to load with, and a foreign one no GPU.
-        report=gpu is not None and gpu.arch in wanted.key.archs and not options.strip,
+        report=gpu is not None and gpu.arch in wanted.key.archs and not options.strip_weights,
     )
     built = run_build(request, progress)
     with plan.open("rb") as stream:

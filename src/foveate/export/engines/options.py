@@ -23,14 +23,14 @@ class CompileOptions(TypedOptions):
         target: ``"tensorrt"`` or ``"tensorrt-rtx"``.
         archs: compute capabilities such as ``"sm_89"``; empty means the GPU of this machine.
         stages: stages to compile; empty means all.
-        images: (width, height) in pixels. For each, engines of fixed shapes are made.
+        image_sizes: (width, height) in pixels. For each, engines of fixed shapes are made.
         buckets: fixed numbers of windows and boxes; empty means one engine for all numbers.
         ranges: dimension -> (smallest, best, largest) in place of what the manifest says.
-        builder_level: 0 to 5, how long TensorRT looks for fast kernels.
+        optimization_level: 0 to 5, how long TensorRT looks for fast kernels.
         workspace_mb: most scratch memory of a layer in MiB; None leaves it to TensorRT.
         hardware_compatibility: one of `COMPATIBILITIES`.
         version_compatible: runs with later releases of the same major version, too.
-        strip: leave weights out of the plan; they are put back from the ONNX file when loaded.
+        strip_weights: leave weights out of the plan; they are put back from the ONNX file when loaded.
         refit: weights of the plan can be replaced.
         tf32: multiply float32 with 10 bits of fraction where a GPU has units for that.
         timing_cache: file of measured kernels that builds share.
@@ -40,14 +40,14 @@ class CompileOptions(TypedOptions):
     target: str
     archs: tuple[str, ...] = ()
     stages: tuple[str, ...] = ()
-    images: tuple[tuple[int, int], ...] = ()
+    image_sizes: tuple[tuple[int, int], ...] = ()
     buckets: tuple[int, ...] = ()
     ranges: dict[str, tuple[int, int, int]] = field(default_factory=dict)
-    builder_level: int = 3
+    optimization_level: int = 3
     workspace_mb: int | None = None
     hardware_compatibility: str = "none"
     version_compatible: bool = False
-    strip: bool = False
+    strip_weights: bool = False
     refit: bool = False
     tf32: bool = False
     timing_cache: Path | None = None
@@ -71,11 +71,11 @@ class CompileOptions(TypedOptions):
     def builder_options(self) -> dict[str, Any]:
         """Return what the builder is told, by name: the part of an engine's key."""
         return {
-            "builder_level": self.builder_level,
+            "optimization_level": self.optimization_level,
             "workspace_mb": self.workspace_mb,
             "hardware_compatibility": self.hardware_compatibility,
             "version_compatible": self.version_compatible,
-            "strip": self.strip,
+            "strip_weights": self.strip_weights,
             "refit": self.refit,
             "tf32": self.tf32,
         }
@@ -92,11 +92,13 @@ class CompileOptions(TypedOptions):
             )
 
     def _check_numbers(self) -> None:
-        if not 0 <= self.builder_level <= 5:
-            raise OptionError(f"the builder level must lie in 0..5, found {self.builder_level}")
+        if not 0 <= self.optimization_level <= 5:
+            raise OptionError(
+                f"the optimization level must lie in 0..5, found {self.optimization_level}"
+            )
         if any(bucket < 1 for bucket in self.buckets):
             raise OptionError(f"a bucket must be at least 1, found {min(self.buckets)}")
-        if any(min(size) < 1 for size in self.images):
+        if any(min(size) < 1 for size in self.image_sizes):
             raise OptionError("an image must have at least one pixel")
         for name, (low, best, high) in self.ranges.items():
             if not 1 <= low <= best <= high:

@@ -147,7 +147,7 @@ def _remedy(text: str) -> str:
         return "leave sm_75 away, or export with --precision fp16"
     if "cuda" in text.lower():
         return "build on a machine with an NVIDIA driver"
-    return "run it again with another --builder-level, or report it with this line"
+    return "run it again with another --optimization-level, or report it with this line"
 
 
 def _tail(errors: IO[str]) -> str:

@@ -51,9 +51,9 @@ def _of_stage(manifest: Manifest, options: CompileOptions, stage: str) -> list[E
     names = {name for one in spec.inputs for name in one.shape if isinstance(name, str)}
     sized = stage == "paste" or any(re.match("height|width", name) for name in names)
     counted = bool(names & {"windows", "boxes"})
-    images = options.images if sized else ()
+    images = options.image_sizes if sized else ()
     buckets = options.buckets if counted else ()
-    if counted and options.images and not buckets:
+    if counted and options.image_sizes and not buckets:
         buckets = (manifest.select.top_k,)
     engines = []
     for image, bucket in product(images or (None,), buckets or (None,)):

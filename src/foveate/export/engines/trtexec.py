@@ -33,8 +33,8 @@ def trtexec_command(
             words.append(f"--{kind[:3]}Shapes=" + ",".join(_shapes(profile, kind)))
     if target.cross:
         words.append("--computeCapabilities=" + ",".join(arch[3:] for arch in archs))
-    if options.builder_level != 3:
-        words.append(f"--builderOptimizationLevel={options.builder_level}")
+    if options.optimization_level != 3:
+        words.append(f"--builderOptimizationLevel={options.optimization_level}")
     if options.workspace_mb is not None:
         words.append(f"--memPoolSize=workspace:{options.workspace_mb}")
     level = {"ampere+": "ampere+", "same-compute-capability": "sameComputeCapability"}
@@ -42,7 +42,7 @@ def trtexec_command(
         words.append(f"--hardwareCompatibilityLevel={level[options.hardware_compatibility]}")
     flags = {
         "--versionCompatible": options.version_compatible,
-        "--stripWeights": options.strip,
+        "--stripWeights": options.strip_weights,
         "--refit": options.refit,
         "--noTF32": not options.tf32,
         # Strong typing is the only way of 11 and of RTX; 10 has to be told.

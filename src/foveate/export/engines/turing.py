@@ -30,7 +30,7 @@ def check_products(model: onnx.ModelProto, stage: str, file: Path) -> None:
     if not found:
         return
     many = f" and {len(found) - 1} more" if len(found) > 1 else ""
-    instead = "export with --precision fp16, or without --passes batching"
+    instead = "export with --precision fp16, or without --optimize batch-towers"
     if stage == "paste":  # float32 whatever the precision: coordinates are
         instead = "name the other stages with --stage"
     raise BackendError(

@@ -118,14 +118,14 @@ class _Build:
         trt, options = self.trt, self.request.options
         config = builder.create_builder_config()
         config.progress_monitor = make_monitor(trt, self.events)
-        config.builder_optimization_level = options["builder_level"]
+        config.builder_optimization_level = options["optimization_level"]
         config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
         if options["workspace_mb"] is not None:
             pool = trt.MemoryPoolType.WORKSPACE
             config.set_memory_pool_limit(pool, options["workspace_mb"] << 20)
         flags = {
             "REFIT": options["refit"],
-            "STRIP_PLAN": options["strip"],
+            "STRIP_PLAN": options["strip_weights"],
             "VERSION_COMPATIBLE": options["version_compatible"],
         }
         for name, given in flags.items():

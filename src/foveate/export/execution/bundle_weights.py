@@ -4,7 +4,7 @@
 The exporter keeps the names of parameters, and a bundle stores them exactly (float16, as they were
 rounded before the export), so a bundle is a checkpoint too. Of INT8 layers it has the rounded
 weights and the biases that were corrected for them: what the file means, not what was trained. The
-same holds for what `--svd` and `--passes` made of the networks.
+same holds for what `--svd` and `--optimize` made of the networks.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def cascade_from_bundle(bundle: Bundle) -> Cascade:
     ranks = bundle.manifest.provenance.get("svd")
     if ranks and cascade.classifier is not None:
         truncate_towers(cascade.classifier, ranks)
-    run_passes(cascade, bundle.manifest.provenance.get("passes", ()))
+    run_passes(cascade, bundle.manifest.provenance.get("optimize", ()))
     _fill(cascade.proposals, bundle, _PROPOSAL_STAGES)
     if cascade.classifier is not None:
         _fill(cascade.classifier, bundle, _CLASSIFIER_STAGES)
@@ -74,9 +74,9 @@ def exact_cascade_from_bundle(bundle: Bundle) -> Cascade:
 
     Raises:
         ModelError: as `cascade_from_bundle`, or some of the weights are INT8, or were changed by
-            `--svd` or `--passes`.
+            `--svd` or `--optimize`.
     """
-    for option in ("passes", "svd"):
+    for option in ("optimize", "svd"):
         found = bundle.manifest.provenance.get(option)
         if found:
             raise ModelError(

@@ -15,7 +15,7 @@ import onnx_ir as ir
 _FLOAT, _HALF = ir.DataType.FLOAT, ir.DataType.FLOAT16
 
 
-def rounded(model: onnx.ModelProto) -> onnx.ModelProto:
+def with_fp16_rounding(model: onnx.ModelProto) -> onnx.ModelProto:
     """Copy a float16 model, its types inferred, to float32 with the rounding written out."""
     copy = ir.serde.deserialize_model(model)
     graph = copy.graph

@@ -13,18 +13,18 @@ from dataclasses import asdict
 from typing import Any
 
 from foveate.errors import OptionError
-from foveate.export.passes.batching import batch_towers
-from foveate.export.passes.encoding import fold_encoding
-from foveate.export.passes.mixing import fold_mixing
+from foveate.export.passes.batch_towers import batch_towers
+from foveate.export.passes.fold_conv1x1 import fold_conv1x1
+from foveate.export.passes.fold_encoder import fold_encoder
 from foveate.export.passes.saving import Saving
 from foveate.models.checkpoint import Cascade
 
 Record = dict[str, Any]
 
 PASSES: Mapping[str, Callable[[Cascade], Iterator[Saving]]] = {
-    "mixing": fold_mixing,
-    "encoding": fold_encoding,
-    "batching": batch_towers,
+    "fold-conv1x1": fold_conv1x1,
+    "fold-encoder": fold_encoder,
+    "batch-towers": batch_towers,
 }
 """In the order in which they run, whatever the order that they are named in."""
 

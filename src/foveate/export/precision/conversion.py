@@ -16,7 +16,7 @@ from foveate.errors import ModelError, OptionError
 from foveate.export.checks.bisect import first_difference
 from foveate.export.checks.graph import layers, sized
 from foveate.export.checks.precision import LEAST_SHARE
-from foveate.export.execution.rounding import rounded
+from foveate.export.execution.rounding import with_fp16_rounding
 from foveate.export.execution.sessions import session_function
 from foveate.export.precision.affine import fold_affine
 from foveate.export.precision.correction import correct_biases
@@ -25,10 +25,10 @@ from foveate.export.precision.layers import find_layers
 from foveate.export.precision.observation import Call, observe, small_calls, stage_calls
 from foveate.export.precision.options import PrecisionOptions
 from foveate.export.precision.quantise import Quantiser, rounded_values
-from foveate.export.precision.search import choose_layers, noise
+from foveate.export.precision.search import choose_layers, quantization_error
 
 _TRIED_CALLS = 8
-_HALF_NOISE = 1e-3
+_MAX_FLOAT16_ERROR = 1e-3
 """Noise up to which a float16 stage is written; what `search` measures, on the same calls."""
 
 Tell = Callable[[str, int, int], None]
@@ -75,7 +75,7 @@ def convert(bundle: Bundle, options: PrecisionOptions, tell: Tell | None = None)
         record={
             "images": [path.name for path in options.images],
             "method": options.method,
-            "noise": options.noise,
+            "max_quantization_error": options.max_quantization_error,
             "stages": {},
         }
     )
@@ -107,20 +107,24 @@ class _Stage:
         observed = observe(self.model, self.calls, float_values(self.model))
         large = [name for name, one in observed.items() if one.histogram.largest > LARGEST]
         found = to_float16(self.model, large)
-        emulated = rounded(shape_inference.infer_shapes(found))
+        emulated = with_fp16_rounding(shape_inference.infer_shapes(found))
         calls = small_calls(self.calls, _TRIED_CALLS)
         exact, own = session_function(self.model), session_function(emulated)
-        lost = noise([exact(call) for call in calls], [own(call) for call in calls])
-        if not lost <= _HALF_NOISE:
+        lost = quantization_error([exact(call) for call in calls], [own(call) for call in calls])
+        if not lost <= _MAX_FLOAT16_ERROR:
             drift = first_difference(
-                (self.model, emulated), self.name, calls[0], _HALF_NOISE, "the calibration images"
+                (self.model, emulated),
+                self.name,
+                calls[0],
+                _MAX_FLOAT16_ERROR,
+                "the calibration images",
             )
             raise ModelError(
                 f"the stage {self.name!r} loses too much in float16: {drift}",
                 remedy=f"leave it in float32: --precision {self.name}=fp32,...",
             )
         self.say(f"{self.name} in fp16", 1, 1)
-        return found, "fp16", {"noise": lost, "float32_because_large": large}
+        return found, "fp16", {"quantization_error": lost, "float32_because_large": large}
 
     def to_int8(self) -> Result:
         model = fold_affine(self.model)
@@ -137,11 +141,11 @@ class _Stage:
             quantiser,
             candidates,
             tried,
-            self.options.noise,
+            self.options.max_quantization_error,
             lambda *so_far: self.say(f"Layers of {self.name}", *so_far),
         )
         if not self._enough(choice.layers, macs):
-            return self._refuse("are INT8 without too much noise", choice.layers, macs)
+            return self._refuse("are INT8 within the quantization error", choice.layers, macs)
         corrected = correct_biases(
             model,
             quantiser.quantised(choice.layers),
@@ -150,9 +154,11 @@ class _Stage:
         )
         exact, own = session_function(model), session_function(corrected)
         record = {
-            "noise": noise([exact(call) for call in tried], [own(call) for call in tried]),
+            "quantization_error": quantization_error(
+                [exact(call) for call in tried], [own(call) for call in tried]
+            ),
             "left_out": list(choice.left_out),
-            "noise_alone": choice.alone,
+            "quantization_error_alone": choice.alone,
             "never": never,
         }
         return corrected, "int8", record

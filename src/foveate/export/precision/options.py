@@ -31,7 +31,7 @@ class PrecisionOptions(TypedOptions):
         stages: stage -> precision.
         images: for calibration and for all that is measured.
         method: of calibration, one of `ranges.METHODS`.
-        noise: mean squared error of a stage's worst output, over its variance, up to which layers
+        max_quantization_error: mean squared error of a stage's worst output, over its variance, up to which layers
             are INT8.
     """
 
@@ -39,7 +39,7 @@ class PrecisionOptions(TypedOptions):
     stages: Mapping[str, str] = field(default_factory=dict)
     images: tuple[Path, ...] = ()
     method: str = "percentile"
-    noise: float = 0.01
+    max_quantization_error: float = 0.01
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -54,12 +54,19 @@ class PrecisionOptions(TypedOptions):
                 f"there is no calibration method {self.method!r}",
                 remedy=f"use {', '.join(METHODS)}",
             )
-        if not self.noise > 0:
-            raise OptionError(f"the noise must be above 0, found {self.noise}")
+        if not self.max_quantization_error > 0:
+            raise OptionError(
+                f"the largest quantization error must be above 0, found {self.max_quantization_error}"
+            )
 
     @classmethod
     def parse(
-        cls, text: str, *, calibration: Sequence[Path] = (), method: str, noise: float
+        cls,
+        text: str,
+        *,
+        calibration: Sequence[Path] = (),
+        method: str,
+        max_quantization_error: float,
     ) -> PrecisionOptions:
         """Read ``int8`` or ``propose=int8,refine=fp16``, where a stage that is not named is fp32.
 
@@ -67,7 +74,7 @@ class PrecisionOptions(TypedOptions):
             text: as above.
             calibration: images, or directories of images; the shipped photographs by default.
             method: of calibration.
-            noise: as the attribute.
+            max_quantization_error: as the attribute.
 
         Raises:
             OptionError: of an unknown precision, or of a stage that does not exist or is named twice.
@@ -91,7 +98,7 @@ class PrecisionOptions(TypedOptions):
             stages=stages,
             images=tuple(images[:: ceil(len(images) / MOST_IMAGES)]),
             method=method,
-            noise=noise,
+            max_quantization_error=max_quantization_error,
         )
 
     @property

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which layers of a stage can be INT8? Measured, not guessed.
 
-The noise of an output is its mean squared error over the variance of its exact values, on all calls
+The quantization error of an output is its mean squared error over the variance of its exact values, on all calls
 together; a stage has that of its worst output. Each layer's own is measured with it alone in INT8.
-Then all are, and while together they are too noisy the worst one is left out, and the rest is
+Then all are, and while their error is too large the worst one is left out, and the rest is
 measured again.
 """
 
@@ -27,13 +27,13 @@ class Choice:
     Attributes:
         layers: in INT8, in the stage's order.
         left_out: the others' names, the worst first.
-        noise: of the stage with `layers` in INT8.
-        alone: layer -> noise of the stage with it alone in INT8.
+        quantization_error: of the stage with `layers` in INT8.
+        alone: layer -> quantization error of the stage with it alone in INT8.
     """
 
     layers: tuple[str, ...]
     left_out: tuple[str, ...]
-    noise: float
+    quantization_error: float
     alone: dict[str, float]
 
 
@@ -49,8 +49,8 @@ def choose_layers(
     Args:
         quantiser: of the stage.
         candidates: names of layers, in the stage's order.
-        calls: what noise is measured on.
-        most: noise of the stage that is accepted.
+        calls: what the error is measured on.
+        most: quantization error of the stage that is accepted.
         tell: is told the number of layers tried, and of all.
     """
     exact = session_function(quantiser.model)
@@ -58,7 +58,7 @@ def choose_layers(
 
     def measured(names: Sequence[str]) -> float:
         own = session_function(quantiser.quantised(names))
-        return noise(expected, [own(call) for call in calls])
+        return quantization_error(expected, [own(call) for call in calls])
 
     alone = {}
     for number, name in enumerate(candidates):
@@ -72,10 +72,14 @@ def choose_layers(
         kept.remove(worst)
         left_out.append(worst)
         found = measured(kept) if kept else 0.0
-    return Choice(layers=tuple(kept), left_out=tuple(left_out), noise=found, alone=alone)
+    return Choice(
+        layers=tuple(kept), left_out=tuple(left_out), quantization_error=found, alone=alone
+    )
 
 
-def noise(expected: Sequence[Mapping[str, Array]], found: Sequence[Mapping[str, Array]]) -> float:
+def quantization_error(
+    expected: Sequence[Mapping[str, Array]], found: Sequence[Mapping[str, Array]]
+) -> float:
     """Return the mean squared error over the variance, of the worst output.
 
     Args:

@@ -38,7 +38,7 @@ from foveate.export.precision.conversion import Tell
 from foveate.export.to_onnx.onnx_graph import export_stage
 from foveate.export.to_onnx.operators import DOMAIN
 from foveate.export.to_onnx.stages import cascade_stages, deepmask_of, paste_stage
-from foveate.export.to_onnx.standard_ops import portable
+from foveate.export.to_onnx.standard_ops import inline_functions
 from foveate.images.reading import read_image
 from foveate.models.checkpoint import Cascade, round_to_half
 from foveate.models.deepmask import STRIDE
@@ -61,10 +61,10 @@ class ExportOptions(TypedOptions):
         class_nms_iou: IoU of boxes of one class above which the lower score is dropped.
         max_detections: detections kept of an image.
         accuracy: measured figures for the model card.
-        portable: write standard operators only, with our functions inlined.
+        standard_ops_only: write standard operators only, with our functions inlined.
         with_paste: add the stage `paste`, which turns windows into bits of the image.
         svd: ranks of the towers' linear layers, which are then factored; none to leave them.
-        passes: names of exact passes, which save work; see `foveate.export.passes.run`.
+        optimize: names of exact passes, which save work; see `foveate.export.passes.run`.
         precision: of the stages; all in float32 if not given.
     """
 
@@ -78,15 +78,15 @@ class ExportOptions(TypedOptions):
     class_nms_iou: float = 0.3
     max_detections: int = 100
     accuracy: Mapping[str, Any] = field(default_factory=dict)
-    portable: bool = False
+    standard_ops_only: bool = False
     with_paste: bool = False
     svd: tuple[int, ...] = ()
-    passes: tuple[str, ...] = ()
+    optimize: tuple[str, ...] = ()
     precision: PrecisionOptions | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_passes(self.passes)
+        check_passes(self.optimize)
 
     @classmethod
     def of_manifest(cls, manifest: Manifest) -> ExportOptions:
@@ -158,9 +158,9 @@ def export_bundle(
         stages.append(paste_stage(_mask_side(cascade), cascade.info.mask_threshold))
     # Before the passes, so that the file is compared with the networks as they were trained.
     expected = {stage.name: expected_of(stage) for stage in stages}
-    saved = run_passes(cascade, options.passes)
+    saved = run_passes(cascade, options.optimize)
     models = {stage.name: export_stage(stage) for stage in stages}
-    finished = portable if options.portable else _as_it_is
+    finished = inline_functions if options.standard_ops_only else _as_it_is
     for stage in stages:
         check_stage(stage, finished(models[stage.name]), expected[stage.name])
     manifest = _manifest(cascade, options, {n: finished(m) for n, m in models.items()})
@@ -169,7 +169,7 @@ def export_bundle(
         provenance={
             **manifest.provenance,
             "weights_sha256": digest,
-            "passes": list(options.passes),
+            "optimize": list(options.optimize),
             "saved": saved,
         },
     )

@@ -10,7 +10,7 @@ from foveate.errors import ModelError
 from foveate.export.to_onnx.operators import DOMAIN
 
 
-def portable(model: onnx.ModelProto) -> onnx.ModelProto:
+def inline_functions(model: onnx.ModelProto) -> onnx.ModelProto:
     """Copy a model with every function inlined, so that it computes the same without our domain.
 
     Raises:
@@ -21,7 +21,7 @@ def portable(model: onnx.ModelProto) -> onnx.ModelProto:
     if left:
         raise ModelError(
             f"{', '.join(left)} cannot be written in standard operators: it has no body",
-            remedy="export without --portable",
+            remedy="export without --standard-ops-only",
         )
     kept = [entry for entry in copy.opset_import if entry.domain != DOMAIN]
     del copy.opset_import[:]

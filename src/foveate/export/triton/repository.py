@@ -12,7 +12,7 @@ from foveate.bundle import Bundle
 from foveate.bundle.engine_metadata import EngineRecord, read_record
 from foveate.errors import BundleError, InputError
 from foveate.export.engines.stage_model import load_stage
-from foveate.export.to_onnx.standard_ops import portable
+from foveate.export.to_onnx.standard_ops import inline_functions
 from foveate.export.triton.config import cascade_config, stage_config
 from foveate.runtime.options import DEFAULT_SCORE_THRESHOLD
 from foveate.system.files import new_folder
@@ -64,7 +64,7 @@ def write_repository(
 
 def _onnx(bundle: Bundle, stage: str, model: str) -> dict[str, bytes]:
     spec = bundle.manifest.stages[stage]
-    content = portable(load_stage(bundle.stage_path(stage), stage, spec))
+    content = inline_functions(load_stage(bundle.stage_path(stage), stage, spec))
     return {
         "config.pbtxt": stage_config(model, spec, profiles=None).encode(),
         "1/model.onnx": content.SerializeToString(),

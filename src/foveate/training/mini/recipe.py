@@ -118,7 +118,7 @@ def train_cascade(
     output: Path,
     recipe: Recipe,
     report: Report,
-    things: Sequence[CocoDataset] = (),
+    extra_datasets: Sequence[CocoDataset] = (),
     initial: Cascade | None = None,
 ) -> Path:
     """Train the three networks, or find those that were trained from the same before.
@@ -128,7 +128,7 @@ def train_cascade(
         output: directory of the run: caches, checkpoints of each network, the result.
         recipe: the numbers.
         report: hears of the progress.
-        things: more images, for the two networks that regard no classes.
+        extra_datasets: more images, for the two networks that regard no classes.
         initial: a `mini` to go on from; by default the trunk's ImageNet weights alone.
 
     Returns:
@@ -142,13 +142,15 @@ def train_cascade(
     start = _start(_sharpmask(initial))
     if initial is not None and initial.classifier is not None:
         start["initial_classifier"] = weights_digest(initial.classifier)
-    inputs = _inputs([dataset, *things], recipe) | {"the regions": asdict(recipe.regions)}
+    inputs = _inputs([dataset, *extra_datasets], recipe) | {"the regions": asdict(recipe.regions)}
     names = ("deepmask", "sharpmask", "mask_head", "multipathnet", "mask_threshold", "seed")
     origin = Origin(inputs=inputs, options={name: asdict(recipe)[name] for name in names} | start)
     if is_current(result, origin):
         return result
     output.mkdir(parents=True, exist_ok=True)
-    proposals = train_proposals([dataset, *things], output, recipe, report, _sharpmask(initial))
+    proposals = train_proposals(
+        [dataset, *extra_datasets], output, recipe, report, _sharpmask(initial)
+    )
     cascade = train_classifier(dataset, proposals, output, recipe, report, initial)
     if initial is not None:
         info = replace(cascade.info, calibration=initial.info.calibration)

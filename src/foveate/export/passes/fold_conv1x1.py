@@ -20,7 +20,7 @@ from foveate.models.checkpoint import Cascade
 from foveate.models.towers import LinearTower
 
 
-def fold_mixing(cascade: Cascade) -> Iterator[Saving]:
+def fold_conv1x1(cascade: Cascade) -> Iterator[Saving]:
     """Fold in place, in each tower where neither multiplications nor weights grow."""
     if cascade.classifier is None:
         return

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`foveate verify --rounded`: float16 as a GPU has it, which a CPU does not show."""
+"""`foveate verify --emulate-fp16`: float16 as a GPU has it, which a CPU does not show."""
 
 from __future__ import annotations
 
@@ -36,13 +36,15 @@ def half(exact: Bundle) -> Bundle:
     )
 
 
-def test_a_rounded_run_shows_more_noise_where_a_stage_is_in_fp16_and_passes(
+def test_an_emulated_run_shows_a_larger_error_where_a_stage_is_in_fp16_and_passes(
     exact: Bundle, half: Bundle
 ) -> None:
     reference = bundle_reference(half, exact)
-    plain, rounded = (measure(half, reference, [CAT], rounded=asked) for asked in (False, True))
+    plain, rounded = (
+        measure(half, reference, [CAT], emulate_fp16=asked) for asked in (False, True)
+    )
     assert plain.backend == "ONNX Runtime on the CPU"
-    assert rounded.backend == "ONNX Runtime on the CPU, float16 rounded"
+    assert rounded.backend == "ONNX Runtime on the CPU, float16 emulated"
     for stage, output in (("propose", "scores"), ("refine", "logits")):
         before, after = (one.images[0].stages[stage][output].mean_error for one in (plain, rounded))
         assert after > 1.3 * before, stage
@@ -53,9 +55,9 @@ def test_a_rounded_run_shows_more_noise_where_a_stage_is_in_fp16_and_passes(
 
 def test_a_bundle_without_float16_has_nothing_to_round(exact: Bundle) -> None:
     with pytest.raises(OptionError) as caught:
-        measure(exact, bundle_reference(exact, exact), [CAT], rounded=True)
+        measure(exact, bundle_reference(exact, exact), [CAT], emulate_fp16=True)
     assert str(caught.value) == (
-        "no stage of 'mini' is in fp16, so there is nothing to round: leave --rounded out, or "
+        "no stage of 'mini' is in fp16, so there is nothing to round: leave --emulate-fp16 out, or "
         "export with --precision fp16"
     )
 
@@ -63,7 +65,7 @@ def test_a_bundle_without_float16_has_nothing_to_round(exact: Bundle) -> None:
 def test_ways_of_verifying_exclude_each_other(
     half: Bundle, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert invoke(["verify", str(half.root), "--rounded", "--bisect"]) == 1
-    assert "--rounded, --bisect, --again exclude each other: give one of them" in (
+    assert invoke(["verify", str(half.root), "--emulate-fp16", "--bisect"]) == 1
+    assert "--emulate-fp16, --bisect, --from-report exclude each other: give one of them" in (
         capsys.readouterr().err
     )

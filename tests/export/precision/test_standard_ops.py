@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`foveate export --portable --precision`: what is converted, is inlined after that."""
+"""`foveate export --standard-ops-only --precision`: what is converted, is inlined after that."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_a_bundle_in_float16_is_the_same_without_our_functions(tmp_path: Path) -
         precision=PrecisionOptions(stages={"refine": "fp16"}, images=IMAGES),
     )
     plain = export_bundle(cascade, tmp_path / "plain", options)
-    inlined = export_bundle(cascade, tmp_path / "inlined", replace(options, portable=True))
+    inlined = export_bundle(cascade, tmp_path / "inlined", replace(options, standard_ops_only=True))
     assert plain.manifest.plugins
     assert not inlined.manifest.plugins
     assert plain.manifest.provenance["precision"] == inlined.manifest.provenance["precision"]

@@ -19,7 +19,7 @@ from foveate.models.checkpoint import Cascade
 from foveate.models.sharpmask import SharpMask
 
 
-def fold_encoding(cascade: Cascade) -> Iterator[Saving]:
+def fold_encoder(cascade: Cascade) -> Iterator[Saving]:
     """Fold in place, where the linear layer gets no larger than both were."""
     network = cascade.proposals
     if not isinstance(network, SharpMask):
