@@ -19,8 +19,8 @@ from foveate.importing import import_torch
 from foveate.importing.found import State
 from foveate.importing.pytorch_files import read_state
 from foveate.models import DeepMask, MultiPathNet, build
-from foveate.models.frozen_affine import FrozenAffine
-from foveate.models.normalisation import IMAGENET
+from foveate.models.layers import FrozenAffine
+from foveate.models.trunk import IMAGENET
 
 Rename = Callable[[str], str]
 

@@ -28,6 +28,7 @@ from foveate.models.checkpoint import (
     join,
     load_checkpoint,
     load_detector,
+    round_to_half,
     save_checkpoint,
 )
 from foveate.models.sharpmask import SharpMask
@@ -88,12 +89,15 @@ def test_a_detector_alone_comes_back(name: str, tmp_path: Path) -> None:
     assert [parameter.requires_grad for parameter in again.classifier.parameters()] == trained
 
 
-def test_halves_are_half_as_large_and_round_the_networks_in_place(tmp_path: Path) -> None:
+def test_halves_are_half_as_large_and_leave_the_networks_as_they_are(tmp_path: Path) -> None:
     whole, half = tmp_path / "whole.safetensors", tmp_path / "half.safetensors"
     cascade = proposals()
-    save_checkpoint(whole, cascade, half=False)
     save_checkpoint(half, cascade)
+    save_checkpoint(whole, cascade, half=False)
     assert half.stat().st_size < 0.6 * whole.stat().st_size
+    weight = cascade.proposals.state_dict()["neck.weight"]
+    assert not torch.equal(weight, weight.half().float())
+    round_to_half(cascade.proposals)
     assert_equal(cascade.proposals, load_checkpoint(half).proposals)
 
 
@@ -202,7 +206,7 @@ def test_an_onnx_file_is_refused_as_one(tmp_path: Path) -> None:
         load_checkpoint(path)
     assert str(caught.value) == (
         f"expected a safetensors checkpoint, found an ONNX file: {path}: give the checkpoint that it "
-        "was exported from, or the bundle that it is of"
+        "was exported from, or its bundle"
     )
 
 

@@ -105,7 +105,7 @@ def test_without_normalisation_conv4_and_conv3_are_divided_and_conv5_is_passed_o
         4: torch.rand(1, 16, 32, 32),
     }
     with torch.inference_mode():
-        pooled = tower.pool(features, BOXES)
+        pooled = tower.pooling(features, BOXES)
         plain = RegionPooling(strides=(16, 8, 4), rounding="v2")(features, BOXES)
         mixed = tower.get_submodule("mix")(pooled)
         bias = tower.get_parameter("mix.bias")[:, None, None]

@@ -9,8 +9,8 @@ import torch
 import foveate.models
 from foveate.errors import ModelError
 from foveate.models import DeepMask, MultiPathNet, SharpMask
-from foveate.models.bilinear_upsample import BilinearUpsample2d
 from foveate.models.deepmask import CELLS
+from foveate.models.layers import BilinearUpsample2d
 from foveate.models.multipathnet import mean_of_softmaxes
 from foveate.models.sharpmask import SKIP_STRIDES
 from foveate.models.towers import foveal_boxes

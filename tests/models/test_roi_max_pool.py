@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from foveate.errors import OptionError
 from foveate.kernels.plugins.roi_max_pool.reference import roi_max_pool as reference
-from foveate.models.roi_max_pool import Rounding, _operator, roi_max_pool
+from foveate.models.roi_max_pool import Rounding, _roi_max_pool, roi_max_pool
 
 ROUNDINGS: tuple[Rounding, ...] = ("caffe", "v2")
 BELOW_HALF = float(np.nextafter(np.float32(0.5), np.float32(0)))
@@ -122,9 +122,9 @@ def test_the_node_of_compiled_graphs_is_the_same_operation(
     boxes = torch.rand(5, 4) * 20
     arguments = (features, torch.nn.functional.pad(boxes, (1, 0)), 3, 0.7, rounding)
     checks = ("test_schema", "test_autograd_registration", "test_faketensor")
-    torch.library.opcheck(_operator, arguments, test_utils=checks)
+    torch.library.opcheck(_roi_max_pool, arguments, test_utils=checks)
     pooled = roi_max_pool(features, boxes, 3, 0.7, rounding)
-    node = _operator(*arguments)
+    node = _roi_max_pool(*arguments)
     assert torch.equal(node, pooled)
     seed = torch.rand_like(pooled)
     gradients = [torch.autograd.grad(result, features, seed)[0] for result in (node, pooled)]

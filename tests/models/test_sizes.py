@@ -3,12 +3,18 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+from pathlib import Path
+
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from foveate.errors import ModelError
 from foveate.models import BUILDERS, DeepMask, MultiPathNet, SharpMask, build
+from foveate.models.build import on_trunk
+from foveate.models.checkpoint import Cascade, CascadeInfo, load_checkpoint, save_checkpoint
+from foveate.models.trunk import IMAGENET, Trunk
 
 
 def on_meta(name: str, **sizes: int | str) -> nn.Module:
@@ -138,3 +144,42 @@ def test_widths_of_sharpmask_that_cannot_be_halved_four_times_are_refused() -> N
 
 def test_every_network_is_built_by_its_name() -> None:
     assert len(BUILDERS) == 10
+
+
+class TinyTrunk(Trunk):
+    """Four convolutions of stride 2: all that a new trunk needs."""
+
+    def __init__(self, width: int = 4):
+        super().__init__()
+        self.normalisation = IMAGENET
+        self.channels = {2: width, 4: 2 * width, 8: 3 * width, 16: 5 * width}
+        widths = pairwise([3, *self.channels.values()])
+        self.layers = nn.ModuleList(nn.Conv2d(*pair, 3, 2, padding=1) for pair in widths)
+
+    def forward(self, image: Tensor) -> dict[int, Tensor]:
+        features = {}
+        for stride, layer in zip(self.channels, self.layers, strict=True):
+            features[stride] = image = torch.relu(layer(image))
+        return features
+
+
+def test_a_new_trunk_takes_one_class_and_one_line(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name, builder in on_trunk("tiny", TinyTrunk).items():
+        monkeypatch.setitem(BUILDERS, name, builder)
+    sizes: dict[str, int | str] = {"width": 3, "neck": 8, "vector": 16, "score_hidden": 8}
+    deepmask = build("deepmask-tiny", **sizes).eval()
+    sharpmask = build("sharpmask-tiny", km=16, **sizes).eval()
+    assert isinstance(deepmask, DeepMask)
+    assert isinstance(sharpmask, SharpMask)
+    assert deepmask.trunk.channels[16] == 15
+    with torch.inference_mode():
+        scores, vectors = deepmask(torch.zeros(1, 3, 192, 208))
+        assert (scores.shape, vectors.shape) == ((1, 1, 3, 4), (1, 16, 3, 4))
+        assert sharpmask.patch_masks(torch.zeros(2, 3, 192, 192)).shape == (2, 160, 160)
+    with pytest.raises(ModelError, match="no size 'depth'.*it takes width, neck, vector, score"):
+        build("deepmask-tiny", depth=3)
+    info = CascadeInfo(proposals="sharpmask-tiny", proposals_sizes={"km": 16, **sizes})
+    save_checkpoint(tmp_path / "tiny.safetensors", Cascade(info=info, proposals=sharpmask))
+    assert isinstance(load_checkpoint(tmp_path / "tiny.safetensors").proposals, SharpMask)

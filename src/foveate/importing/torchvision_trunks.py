@@ -13,10 +13,10 @@ from foveate.errors import ModelError
 from foveate.importing.found import Found, Size, State, some_names
 from foveate.models.build import BUILDERS, build
 from foveate.models.deepmask import DeepMask
+from foveate.models.layers import SymmetricConv2d
 from foveate.models.multipathnet import MultiPathNet
-from foveate.models.normalisation import IMAGENET, Normalisation
 from foveate.models.sharpmask import SharpMask
-from foveate.models.symmetric_padding import SymmetricConv2d
+from foveate.models.trunk import IMAGENET, Normalisation
 
 BATCH_NORM_EPSILON = 1e-5
 """PyTorch's default, which torchvision keeps."""

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Networks by name."""
+"""The registry of networks: from a name and sizes to a network."""
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from inspect import signature
 
 from torch import nn
 
@@ -12,53 +14,100 @@ from foveate.errors import ModelError
 from foveate.models.build_classifiers import (
     fast_rcnn_vgg16,
     multipathnet_mini,
-    multipathnet_resnet18,
-    multipathnet_resnet50,
+    multipathnet_resnet,
     multipathnet_vgg16,
 )
 from foveate.models.build_proposals import (
+    deepmask,
     deepmask_mini,
-    deepmask_resnet50,
     deepmask_vgg,
+    sharpmask,
     sharpmask_mini,
-    sharpmask_resnet50,
 )
+from foveate.models.resnet import BasicBlock, Bottleneck, resnet50
+from foveate.models.trunk import Trunk
 
-BUILDERS: dict[str, Callable[..., nn.Module]] = {
-    "deepmask-mini": deepmask_mini,
-    "deepmask-resnet50": deepmask_resnet50,
-    "deepmask-vgg": deepmask_vgg,
-    "sharpmask-mini": sharpmask_mini,
-    "sharpmask-resnet50": sharpmask_resnet50,
-    "multipathnet-mini": multipathnet_mini,
-    "multipathnet-resnet18": multipathnet_resnet18,
-    "multipathnet-resnet50": multipathnet_resnet50,
-    "multipathnet-vgg16": multipathnet_vgg16,
-    "fast-rcnn-vgg16": fast_rcnn_vgg16,
+
+@dataclass(frozen=True)
+class Builder:
+    """A function that builds a network, and one that builds its trunk if the trunk is exchangeable.
+
+    Args:
+        network: Function of the sizes of the network; the trunk is its first argument, if there is
+            one.
+        trunk: Function of the sizes of the trunk, or ``None`` if ``network`` builds its own.
+    """
+
+    network: Callable[..., nn.Module]
+    trunk: Callable[..., Trunk] | None = None
+
+    @property
+    def trunk_sizes(self) -> list[str]:
+        """The names of the sizes that the trunk takes."""
+        return [] if self.trunk is None else list(signature(self.trunk).parameters)
+
+    @property
+    def sizes(self) -> list[str]:
+        """The names of all sizes, those of the trunk first."""
+        own = list(signature(self.network).parameters)
+        return own if self.trunk is None else [*self.trunk_sizes, *own[1:]]
+
+    def __call__(self, **sizes: int | str) -> nn.Module:
+        """Build the network, with its published sizes where none is given."""
+        if self.trunk is None:
+            return self.network(**sizes)
+        trunk = self.trunk(**{name: sizes.pop(name) for name in self.trunk_sizes if name in sizes})
+        return self.network(trunk, **sizes)
+
+
+def on_trunk(name: str, trunk: Callable[..., Trunk]) -> dict[str, Builder]:
+    """Return the networks that stand on any trunk, by name.
+
+    Args:
+        name: Name of the trunk, the second part of the names of the networks.
+        trunk: Class or function that builds it, with maps of strides 2, 4, 8 and 16.
+    """
+    return {
+        f"deepmask-{name}": Builder(deepmask, trunk),
+        f"sharpmask-{name}": Builder(sharpmask, trunk),
+    }
+
+
+BUILDERS: dict[str, Builder] = {
+    # One line per trunk; the networks below have numbers that fit one trunk alone.
+    **on_trunk("resnet50", resnet50),
+    "deepmask-mini": Builder(deepmask_mini),
+    "deepmask-vgg": Builder(deepmask_vgg),
+    "sharpmask-mini": Builder(sharpmask_mini),
+    "multipathnet-mini": Builder(multipathnet_mini),
+    "multipathnet-resnet18": Builder(partial(multipathnet_resnet, BasicBlock, (2, 2, 2, 2))),
+    "multipathnet-resnet50": Builder(partial(multipathnet_resnet, Bottleneck, (3, 4, 6, 3))),
+    "multipathnet-vgg16": Builder(multipathnet_vgg16),
+    "fast-rcnn-vgg16": Builder(fast_rcnn_vgg16),
 }
 
 
 def build(name: str, **sizes: int | str) -> nn.Module:
-    """Build a network, its weights at random.
+    """Build a network with random weights.
 
     Args:
-        name: a key of `BUILDERS`.
-        sizes: arguments of its builder, such as `classes` of a MultiPathNet; those left out have
-            the published values.
+        name: Name of the network, a key of ``BUILDERS``.
+        sizes: Arguments of its builder, such as ``classes`` of a MultiPathNet; those that are left
+            out have the published values.
 
     Raises:
-        ModelError: no network has this name, or it has no such size, or not with this value.
+        ModelError: There is no network of this name, or it does not take such a size or value.
     """
     if name not in BUILDERS:
         known = ", ".join(sorted(BUILDERS))
         raise ModelError(f"no network is named {name!r}", remedy=f"use one of {known}")
-    allowed = inspect.signature(BUILDERS[name]).parameters
+    builder = BUILDERS[name]
     for size in sizes:
-        if size not in allowed:
-            known = ", ".join(allowed) or "no size at all"
+        if size not in builder.sizes:
+            known = ", ".join(builder.sizes) or "no size at all"
             raise ModelError(f"{name} takes no size {size!r}", remedy=f"it takes {known}")
     try:
-        return BUILDERS[name](**sizes)
+        return builder(**sizes)
     except (TypeError, ValueError) as error:
         given = ", ".join(f"{size} {value!r}" for size, value in sizes.items())
         raise ModelError(

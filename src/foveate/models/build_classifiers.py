@@ -9,7 +9,6 @@ from torch import nn
 
 from foveate.models.efficientnet_lite import EfficientNetLite0
 from foveate.models.multipathnet import MultiPathNet
-from foveate.models.normalisation import CAFFE, IMAGENET_MULTIPATH
 from foveate.models.resnet import BasicBlock, Bottleneck, ResNet, residual_stage
 from foveate.models.roi_max_pool import Rounding
 from foveate.models.towers import (
@@ -20,17 +19,18 @@ from foveate.models.towers import (
     l2_normalised,
     unit_root_mean_square,
 )
+from foveate.models.trunk import CAFFE, IMAGENET_MULTIPATH
 from foveate.models.vgg import VGG, VGG_16
 
 FOVEA = ((1.0, 3), (1.5, 2), (2.0, 2), (4.0, 1))
-"""Region of each classification tower, and how many maps it reads, from the coarsest on."""
+"""Region of each classification tower, and the number of maps that it reads, coarsest first."""
 
 BOX_REGION = (1.5, 3)
-"""The same of the box tower."""
+"""Region and number of maps of the box tower."""
 
 
 def multipathnet_mini(classes: int = 10) -> MultiPathNet:
-    """MultiPathNet on EfficientNet-Lite0: 2.7 M parameters, 0.7 M of them shared."""
+    """Build MultiPathNet on EfficientNet-Lite0: 2.7 M parameters, 0.7 M of them shared."""
     trunk = EfficientNetLite0(last_stride=32)
 
     def tower(region: float, maps: int) -> LinearTower:
@@ -60,21 +60,21 @@ def multipathnet_vgg16(
     box_tower: bool = True,
     normalised: bool = True,
 ) -> MultiPathNet:
-    """The MultiPathNet of the paper, on VGG-16: 624 M parameters for 80 classes.
+    """Build the MultiPathNet of the paper, on VGG-16: 624 M parameters for 80 classes.
 
     Args:
-        classes: without background.
-        width: channels of the trunk's first stage.
-        mixed: outputs of the towers' 1x1 convolutions.
-        hidden: width of each tower's fc6 and fc7.
-        rounding: rule of ROI max pooling.
-        box_tower: whether boxes are regressed from a tower of their own, the default of the
-            released code, or from the four that classify.
-        normalised: whether pooled maps are L2-normalised, the default of the released code. If not
-            (`model_conv345_norm=false`), conv4 and conv3 are divided by 30 and 200, and the 1x1
-            convolutions start as copies of conv5.
+        classes: Number of classes without background.
+        width: Channels of the first stage of the trunk.
+        mixed: Output channels of the 1x1 convolutions of the towers.
+        hidden: Width of fc6 and fc7 of each tower.
+        rounding: Rounding rule of ROI max pooling.
+        box_tower: Whether boxes are regressed from a tower of their own, the default of the
+            original code, or from the four towers that classify.
+        normalised: Whether pooled maps are L2-normalised, the default of the original code. If
+            not (``model_conv345_norm=false``), conv4 and conv3 are divided by 30 and 200, and the
+            1x1 convolutions start as copies of conv5.
     """
-    trunk = _vgg16(width, frozen_stages=5)
+    trunk = VGG(depths=VGG_16, width=width, frozen_stages=5, normalisation=CAFFE)
 
     def tower(region: float, maps: int) -> LinearTower:
         strides = (16, 8, 4)[:maps]
@@ -106,11 +106,11 @@ def multipathnet_vgg16(
 def fast_rcnn_vgg16(
     classes: int = 20, *, width: int = 64, hidden: int = 4096, rounding: Rounding = "caffe"
 ) -> MultiPathNet:
-    """Fast R-CNN on VGG-16, what MultiPathNet is compared with: 134.7 M parameters for 20 classes.
+    """Build Fast R-CNN on VGG-16, the baseline of MultiPathNet: 134.7 M parameters for 20 classes.
 
-    Girshick, "Fast R-CNN" (ICCV 2015). Arguments as of `multipathnet_vgg16`.
+    Girshick, "Fast R-CNN" (ICCV 2015). For the arguments see ``multipathnet_vgg16``.
     """
-    trunk = _vgg16(width, frozen_stages=2)
+    trunk = VGG(depths=VGG_16, width=width, frozen_stages=2, normalisation=CAFFE)
     network = MultiPathNet(
         trunk=trunk,
         class_towers=[
@@ -128,47 +128,27 @@ def fast_rcnn_vgg16(
     return _with_small_heads(network)
 
 
-def multipathnet_resnet18(
-    classes: int = 80,
-    *,
-    width: int = 64,
-    affine_after_addition: bool = False,
-    rounding: Rounding = "v2",
-) -> MultiPathNet:
-    """The released detector, with integral heads and one region: 11.6 M parameters.
-
-    Args:
-        classes: without background.
-        width: channels of the trunk's stem.
-        affine_after_addition: see `ResidualBlock`.
-        rounding: rule of ROI max pooling.
-    """
-    return _multipathnet_resnet(
-        BasicBlock, (2, 2, 2, 2), classes, width, affine_after_addition, rounding
-    )
-
-
-def multipathnet_resnet50(
-    classes: int = 80,
-    *,
-    width: int = 64,
-    affine_after_addition: bool = False,
-    rounding: Rounding = "v2",
-) -> MultiPathNet:
-    """The same on ResNet-50: 25.1 M parameters. Arguments as of `multipathnet_resnet18`."""
-    return _multipathnet_resnet(
-        Bottleneck, (3, 4, 6, 3), classes, width, affine_after_addition, rounding
-    )
-
-
-def _multipathnet_resnet(
+def multipathnet_resnet(
     block: type[BasicBlock | Bottleneck],
     depths: Sequence[int],
-    classes: int,
-    width: int,
-    affine_after_addition: bool,
-    rounding: Rounding,
+    classes: int = 80,
+    *,
+    width: int = 64,
+    affine_after_addition: bool = False,
+    rounding: Rounding = "v2",
 ) -> MultiPathNet:
+    """Build the original detector, with integral heads and one region.
+
+    On ResNet-18 it has 11.6 M parameters, on ResNet-50 25.1 M.
+
+    Args:
+        block: Class of the blocks.
+        depths: Number of blocks of each of the four stages; the last stage is the tower.
+        classes: Number of classes without background.
+        width: Channels of the stem of the trunk.
+        affine_after_addition: Form of the blocks, see ``ResidualBlock``.
+        rounding: Rounding rule of ROI max pooling.
+    """
     trunk = ResNet(
         block=block,
         depths=depths[:3],
@@ -193,15 +173,6 @@ def _multipathnet_resnet(
     )
     network = MultiPathNet(trunk=trunk, class_towers=[tower], box_tower=None, classes=classes)
     return _with_small_heads(network)
-
-
-def _vgg16(width: int, frozen_stages: int) -> VGG:
-    return VGG(
-        depths=VGG_16,
-        widths=(width, 2 * width, 4 * width, 8 * width, 8 * width),
-        frozen_stages=frozen_stages,
-        normalisation=CAFFE,
-    )
 
 
 def _with_small_heads(network: MultiPathNet) -> MultiPathNet:

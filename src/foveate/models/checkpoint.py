@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checkpoints: the networks of a cascade in one safetensors file, with what they were made for."""
+"""Checkpoints: the networks of a cascade and their description in one safetensors file."""
 
 from __future__ import annotations
 
@@ -26,19 +26,20 @@ FORMAT = "foveate-1"
 
 @dataclass(frozen=True, kw_only=True)
 class CascadeInfo:
-    """What a cascade was trained for, beside its weights.
+    """The description of a cascade.
 
-    Attributes:
-        proposals: name of the proposal network, for `models.build`, or None for a detector alone.
-        proposals_sizes: what its builder takes beside.
-        classifier: name of the classifier, or None for proposals alone.
-        classifier_sizes: what its builder takes beside `classes`.
-        class_names: of the classes, without background.
-        delta_mean: mean of the box targets before normalisation.
-        delta_std: their standard deviation.
-        calibration: (c0, c1, c2): score = sigmoid(c0 + c1 logit(probability) + c2 objectness).
-        mask_threshold: logit above which a pixel is the object's.
-        training: free notes for the model card.
+    Args:
+        proposals: Name of the proposal network for ``models.build``, or ``None`` for a detector.
+        proposals_sizes: Sizes of its builder.
+        classifier: Name of the classifier, or ``None`` for proposals alone.
+        classifier_sizes: Sizes of its builder, except for ``classes``.
+        class_names: Names of the classes without background.
+        delta_mean: Means of the box targets before normalisation.
+        delta_std: Standard deviations of the box targets before normalisation.
+        calibration: Coefficients (c0, c1, c2) of
+            score = sigmoid(c0 + c1 logit(probability) + c2 objectness).
+        mask_threshold: Logit above which a pixel belongs to the object.
+        training: Free notes for the model card.
     """
 
     proposals: str | None = None
@@ -55,7 +56,7 @@ class CascadeInfo:
 
 @dataclass(frozen=True, kw_only=True)
 class Cascade:
-    """Networks and their description."""
+    """A proposal network, an optional classifier, and their description."""
 
     info: CascadeInfo
     proposals: DeepMask | SharpMask
@@ -64,45 +65,46 @@ class Cascade:
 
 @dataclass(frozen=True, kw_only=True)
 class Detector:
-    """A classifier alone, which names the objects of boxes that come from elsewhere."""
+    """A classifier of boxes that come from elsewhere, and its description."""
 
     info: CascadeInfo
     classifier: MultiPathNet
 
 
 def build_cascade(info: CascadeInfo) -> Cascade:
-    """Build the networks that `info` names, their weights at random, in evaluation mode.
+    """Build the networks of a description with random weights, in evaluation mode.
 
     Raises:
-        ModelError: they are no DeepMask or SharpMask and no MultiPathNet.
+        ModelError: They are not a DeepMask or SharpMask and a MultiPathNet.
     """
-    if info.proposals is None:
-        raise ModelError("nothing proposes", remedy="name a DeepMask or SharpMask")
-    proposals = build(info.proposals, **info.proposals_sizes)
+    proposals = None if info.proposals is None else build(info.proposals, **info.proposals_sizes)
     if not isinstance(proposals, DeepMask | SharpMask):
         raise ModelError(
-            f"{info.proposals!r} proposes nothing", remedy="name a DeepMask or SharpMask"
+            f"expected a proposal network, found {info.proposals!r}",
+            remedy="name a DeepMask or SharpMask",
         )
     classifier = None if info.classifier is None else build_detector(info).classifier
     return Cascade(info=info, proposals=proposals.eval(), classifier=classifier)
 
 
 def build_detector(info: CascadeInfo) -> Detector:
-    """Build the classifier that `info` names, its weights at random, in evaluation mode.
+    """Build the classifier of a description with random weights, in evaluation mode.
 
     Raises:
-        ModelError: it is no MultiPathNet.
+        ModelError: It is not a MultiPathNet.
     """
-    if info.classifier is None:
-        raise ModelError("nothing classifies", remedy="name a MultiPathNet")
-    network = build(info.classifier, classes=len(info.class_names), **info.classifier_sizes)
+    network = None
+    if info.classifier is not None:
+        network = build(info.classifier, classes=len(info.class_names), **info.classifier_sizes)
     if not isinstance(network, MultiPathNet):
-        raise ModelError(f"{info.classifier!r} is no classifier", remedy="name a MultiPathNet")
+        raise ModelError(
+            f"expected a classifier, found {info.classifier!r}", remedy="name a MultiPathNet"
+        )
     return Detector(info=info, classifier=network.eval())
 
 
 def join(proposals: Cascade, detector: Detector) -> Cascade:
-    """Make one cascade of a proposal network and a detector that were made apart."""
+    """Return one cascade of a proposal network and a detector that were trained separately."""
     info = replace(
         detector.info,
         proposals=proposals.info.proposals,
@@ -113,28 +115,25 @@ def join(proposals: Cascade, detector: Detector) -> Cascade:
 
 
 def round_to_half(network: nn.Module) -> None:
-    """Round every parameter to float16, kept as float32: what a bundle stores is what runs."""
+    """Round each parameter of a network to float16 in place; it stays a float32 tensor."""
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.copy_(parameter.half().float())
 
 
 def save_checkpoint(path: Path, networks: Cascade | Detector, *, half: bool = True) -> None:
-    """Write a checkpoint.
+    """Write a checkpoint; the networks stay as they are.
 
     Args:
-        path: of the file; its folder is made if need be.
-        networks: what is written.
-        half: in float16; the networks are rounded in place, so that what goes on in memory is what
-            was written. Otherwise in float32, as it is.
+        path: File to write; its folder is made if necessary.
+        networks: Networks to write, with their description.
+        half: Whether weights are written in float16, which rounds them, or in float32.
 
     Raises:
-        InputError: it cannot be written; a file that was there stays.
+        InputError: The file cannot be written; a file of that name is kept.
     """
     tensors = {}
     for prefix, network in _networks(networks).items():
-        if half:
-            round_to_half(network)
         for name, tensor in network.state_dict().items():
             stored = tensor.half() if half else tensor
             tensors[f"{prefix}.{name}"] = stored.contiguous()
@@ -150,21 +149,22 @@ def load_checkpoint(path: Path, detector: Path | None = None) -> Cascade:
     """Read the cascade of a checkpoint: networks in float32 and evaluation mode.
 
     Args:
-        path: of a cascade, or of a proposal network alone.
-        detector: of the detector to `join` it with, in place of its own if it has one.
+        path: Checkpoint of a cascade, or of a proposal network alone.
+        detector: Checkpoint of the detector that replaces its classifier, if any.
 
     Raises:
-        ModelError: a file is missing, no checkpoint of Foveate, lacks the network that is asked
-            for, or does not fit its networks.
+        ModelError: A file is missing, is not a checkpoint of Foveate, lacks the network that is
+            needed, or has other weights than its networks.
     """
     info, file = _read(path)
     if info.proposals is None:
         raise ModelError(
             f"expected a cascade, found the detector {info.classifier!r} alone",
             file=path,
-            remedy="give it as the detector beside the checkpoint of a DeepMask or SharpMask",
+            remedy="give it as the detector, with the checkpoint of a DeepMask or SharpMask",
         )
-    # On the meta device nothing is drawn at random, and no memory taken, for what is replaced.
+    # On the meta device nothing is drawn at random and no memory is taken for the weights that the
+    # file replaces.
     with torch.device("meta"):
         cascade = build_cascade(info)
     _fill(cascade, file, path)
@@ -175,7 +175,7 @@ def load_detector(path: Path) -> Detector:
     """Read the classifier of a checkpoint, whether or not it has a proposal network.
 
     Raises:
-        ModelError: as `load_checkpoint`, for the classifier.
+        ModelError: As in ``load_checkpoint``, for the classifier.
     """
     info, file = _read(path)
     if info.classifier is None:
@@ -193,7 +193,7 @@ def load_detector(path: Path) -> Detector:
 @dataclass(frozen=True, kw_only=True)
 class _File:
     tensors: dict[str, Tensor]
-    inputs: dict[str, Any] | None
+    inputs: dict[str, Any]
 
 
 def _read(path: Path) -> tuple[CascadeInfo, _File]:
@@ -203,23 +203,7 @@ def _read(path: Path) -> tuple[CascadeInfo, _File]:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
     except (OSError, safetensors.SafetensorError) as error:
-        if _is_pickle(path):
-            raise ModelError(
-                "expected a safetensors checkpoint, found a pickle, which could run code",
-                file=path,
-                remedy="make one by `foveate train`, or import weights by `foveate import-torch`",
-            ) from error
-        if path.suffix == ".onnx":
-            raise ModelError(
-                "expected a safetensors checkpoint, found an ONNX file",
-                file=path,
-                remedy="give the checkpoint that it was exported from, or the bundle that it is of",
-            ) from error
-        raise ModelError(
-            f"no checkpoint can be read ({error})",
-            file=path,
-            remedy="copy it again, or make one by `foveate train`",
-        ) from error
+        raise _unreadable(path, error) from error
     if metadata.get("format") != FORMAT:
         raise ModelError(
             f"expected a checkpoint of format {FORMAT!r}, found {metadata.get('format')!r}",
@@ -228,7 +212,7 @@ def _read(path: Path) -> tuple[CascadeInfo, _File]:
         )
     try:
         info = _parse_info(json.loads(metadata["info"]))
-        inputs = json.loads(metadata.get("inputs", "null"))
+        inputs = json.loads(metadata["inputs"])
     except (KeyError, TypeError, ValueError) as error:
         raise ModelError(
             f"the description of the networks cannot be read: {error}",
@@ -238,22 +222,36 @@ def _read(path: Path) -> tuple[CascadeInfo, _File]:
     return info, _File(tensors=tensors, inputs=inputs)
 
 
-def _is_pickle(path: Path) -> bool:
-    if not path.is_file():
-        return False
-    with path.open("rb") as file:
-        # The protocol of a bare pickle, and the archive that `torch.save` puts one in.
-        return file.read(2) in (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05", b"PK")
+def _unreadable(path: Path, error: Exception) -> ModelError:
+    found, remedy = None, ""
+    if path.is_file():
+        with path.open("rb") as file:
+            start = file.read(2)
+        # The protocol of a bare pickle, or the archive in which `torch.save` puts one.
+        if start in (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05", b"PK"):
+            found = "a pickle, which could run code"
+            remedy = "make one by `foveate train`, or import weights by `foveate import-torch`"
+        elif path.suffix == ".onnx":
+            found = "an ONNX file"
+            remedy = "give the checkpoint that it was exported from, or its bundle"
+    if found is not None:
+        return ModelError(
+            f"expected a safetensors checkpoint, found {found}", file=path, remedy=remedy
+        )
+    return ModelError(
+        f"no checkpoint can be read ({error})",
+        file=path,
+        remedy="copy it again, or make one by `foveate train`",
+    )
 
 
 def _fill(networks: Cascade | Detector, file: _File, path: Path) -> None:
     described = json.loads(json.dumps(_describe(networks)))
     for prefix, network in _networks(networks).items():
-        # Checkpoints of 0.1 do not describe what their networks take.
-        if file.inputs is not None and file.inputs.get(prefix) != described[prefix]:
+        if file.inputs.get(prefix) != described[prefix]:
             raise ModelError(
-                f"the {prefix} were trained on {file.inputs.get(prefix)}, the network that is "
-                f"built takes {described[prefix]}",
+                f"the {prefix} were trained on {file.inputs.get(prefix)}, but the network of that "
+                f"name takes {described[prefix]}",
                 file=path,
                 remedy="use the version of Foveate that wrote them",
             )
@@ -273,22 +271,22 @@ def _fill(networks: Cascade | Detector, file: _File, path: Path) -> None:
 
 
 def first_misfit(error: RuntimeError) -> str:
-    """The first of the weights that PyTorch could not load, which lists all of them in lines."""
+    """Return the first weight in an error of ``load_state_dict``, which lists one per line."""
     lines = [line.strip() for line in str(error).splitlines()]
     return lines[min(1, len(lines) - 1)]
 
 
 def _networks(networks: Cascade | Detector) -> dict[str, nn.Module]:
-    found: dict[str, nn.Module] = {}
+    named: dict[str, nn.Module] = {}
     if isinstance(networks, Cascade):
-        found["proposals"] = networks.proposals
+        named["proposals"] = networks.proposals
     if networks.classifier is not None:
-        found["classifier"] = networks.classifier
-    return found
+        named["classifier"] = networks.classifier
+    return named
 
 
 def _describe(networks: Cascade | Detector) -> dict[str, Any]:
-    """Say what inference has to know of each network, for readers that do not build it."""
+    """Describe the inputs of each network, for readers that do not build it."""
     described: dict[str, Any] = {}
     if isinstance(networks, Cascade):
         proposals = networks.proposals
@@ -311,5 +309,6 @@ def _describe(networks: Cascade | Detector) -> dict[str, Any]:
 
 
 def _parse_info(content: Mapping[str, Any]) -> CascadeInfo:
+    # JSON has lists where the description has tuples.
     lists = ("class_names", "delta_mean", "delta_std", "calibration")
     return CascadeInfo(**{**content, **{name: tuple(content[name]) for name in lists}})

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""DeepMask: for every window of a grid, is an object centred in it, and which pixels are its own?
+"""DeepMask: is an object centred in this window, and which pixels of the window belong to it?
 
 Pinheiro, Collobert & Dollar, "Learning to Segment Object Candidates" (NIPS 2015). There the score
-head has a pooling and layers of its own (`FeatureScore`); in head C of "Learning to Refine Object
-Segments" (ECCV 2016, section 4), which was released, both heads read one vector a window
-(`VectorScore`).
+head has a pooling and layers of its own (``FeatureScore``). In head C of "Learning to Refine Object
+Segments" (ECCV 2016, section 4), which was released, both heads read one vector per window
+(``VectorScore``).
 """
 
 from __future__ import annotations
@@ -20,24 +20,22 @@ WINDOW = 160
 """Side of a window in pixels of its pyramid level."""
 
 STRIDE = 16
-"""Step of the window grid, and stride of the features that a window's vector is made from."""
+"""Step of the window grid in pixels, and stride of the map that the window vectors are made from."""
 
 CELLS = WINDOW // STRIDE
-"""Side of a window in cells of the stride-16 features."""
+"""Side of a window in cells of the map of stride 16."""
 
+# ceil(160 * 128 / 224): 128 px in a window of 224 px in the first paper.
 CANONICAL_SIDE = 92
-"""Larger side, in pixels of the level, of an object that a window is trained to answer to:
-ceil(160 * 128 / 224), the 128 px in a 224 px window of the first paper."""
+"""Longer side, in pixels of the level, of an object that a window is trained to find."""
 
 
 class VectorScore(nn.Sequential):
-    """The score head of head C: (N, vector, H, W) vectors to (N, 1, H, W) logits.
-
-    The release trains with max(x, 1e-6) and runs with max(x, 0); both are ReLU here.
+    """The score head of head C: from vectors (N, vector, H, W) to logits (N, 1, H, W).
 
     Args:
-        vector: length of a window's vector.
-        hidden: width of the hidden layer.
+        vector: Length of the vector of a window.
+        hidden: Width of the hidden layer.
     """
 
     reads: ClassVar[Literal["vectors", "features"]] = "vectors"
@@ -46,6 +44,7 @@ class VectorScore(nn.Sequential):
         super().__init__(
             nn.Dropout(0.5),
             nn.Conv2d(vector, hidden, 1),
+            # The original code trains with max(x, 1e-6) and runs with max(x, 0).
             nn.ReLU(),
             nn.Dropout(0.5),
             nn.Conv2d(hidden, 1, 1),
@@ -53,23 +52,20 @@ class VectorScore(nn.Sequential):
 
 
 class FeatureScore(nn.Sequential):
-    """The score head of the first paper: (N, C, H, W) features to logits, one a window.
-
-    A window's features are pooled 2x2 and fed to three linear layers. Run over an image, pooling
-    with stride 2 would leave every second window out; the paper pools at the four offsets and
-    interleaves the results (section 3.3). Pooling with stride 1, and reading every second cell by a
-    dilated convolution, is the same.
+    """The score head of the first paper: from a map (N, C, H, W) to one logit per window.
 
     Args:
-        channels: of the features.
-        cells: side of a window in cells, even.
-        hidden: widths of the two hidden layers.
+        channels: Channels of the map.
+        cells: Side of a window in cells, an even number.
+        hidden: Widths of the two hidden layers.
     """
 
     reads: ClassVar[Literal["vectors", "features"]] = "features"
 
     def __init__(self, channels: int, *, cells: int, hidden: tuple[int, int]):
         super().__init__(
+            # Over an image, the paper pools 2x2 with stride 2 at four offsets and interleaves the
+            # results (section 3.3). Stride 1 and a dilated convolution are the same in one pass.
             nn.MaxPool2d(2, stride=1),
             nn.Conv2d(channels, hidden[0], cells // 2, dilation=2),
             nn.ReLU(),
@@ -82,17 +78,17 @@ class FeatureScore(nn.Sequential):
 
 
 class DeepMask(nn.Module):
-    """Trunk, neck, and the two heads.
+    """A trunk, a neck, and the two heads.
 
     Args:
-        trunk: gives features of stride 16, among others.
-        neck_channels: channels that they are reduced to before the windows' linear layer.
-        vector: length of a window's vector, the low rank of the mask head.
-        score: the score head.
-        mask_side: side of the mask head's square output.
-        supervised_side: side that training masks are upsampled to; `mask_side` if not given.
-        window: side of a window in pixels.
-        context: pixels that a training patch shows on each side of its window, a multiple of 16.
+        trunk: Trunk with a map of stride 16.
+        neck_channels: Channels to which that map is reduced before the linear layer of a window.
+        vector: Length of the vector of a window, the low rank of the mask head.
+        score: Score head.
+        mask_side: Side of the square output of the mask head.
+        supervised_side: Side to which training upsamples masks; ``mask_side`` if ``None``.
+        window: Side of a window in pixels.
+        context: Pixels that a training patch has on each side of its window, a multiple of 16.
     """
 
     def __init__(
@@ -114,30 +110,31 @@ class DeepMask(nn.Module):
         self.mask_side = mask_side
         self.supervised_side = supervised_side or mask_side
         self.neck = nn.Conv2d(trunk.channels[STRIDE], neck_channels, 1)
+        # The linear layer of a window, as a convolution that runs over all windows.
         self.embed = nn.Conv2d(neck_channels, vector, window // STRIDE)
         self.mask = nn.Linear(vector, mask_side * mask_side)
         self.score = score
 
     @property
     def patch_side(self) -> int:
-        """Side of a training patch in pixels: the window and its context."""
+        """The side of a training patch in pixels: the window and its context."""
         return self.window + 2 * self.context
 
     @property
     def border(self) -> int:
-        """Pixels of fill around an image, so that the first window's centre is its corner."""
+        """The pixels of fill around an image, which centre the first window on its corner."""
         return self.window // 2
 
     def vectors(self, features: Tensor) -> Tensor:
-        """Compute one vector a window, fully convolutionally.
+        """Compute one vector per window, fully convolutionally.
 
         Args:
-            features: (N, C, H, W) trunk features of stride 16.
+            features: Map of the trunk of stride 16, (N, C, H, W).
 
         Returns:
-            (N, vector, H - n + 1, W - n + 1), n the side of a window in cells; no activation
-            follows (models are linear up to the heads).
+            Vectors (N, vector, H - n + 1, W - n + 1), where n is the side of a window in cells.
         """
+        # No activation after it: mask head and this layer are one linear map of low rank.
         embedded: Tensor = self.embed(torch.relu(self.neck(features)))
         return embedded
 
@@ -145,79 +142,81 @@ class DeepMask(nn.Module):
         """Score windows.
 
         Args:
-            source: what the score head reads: (N, vector, H, W) vectors, or for `FeatureScore`
-                (N, C, H, W) trunk features.
+            source: Input of the score head: vectors (N, vector, H, W), or for ``FeatureScore`` the
+                map of the trunk (N, C, H, W).
 
         Returns:
-            A logit of "an object is centred here" for every window, (N, 1, rows, columns).
+            Logit of "an object is centred here" for each window, (N, 1, rows, columns).
         """
         logits: Tensor = self.score(source)
         return logits
 
     def windows(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Score every window of (N, C, H, W) trunk features: `scores` and `vectors`."""
+        """Return ``scores`` and ``vectors`` of each window of a map of stride 16, (N, C, H, W)."""
         vectors = self.vectors(features)
         return self.scores(vectors if self.score.reads == "vectors" else features), vectors
 
     def masks(self, vectors: Tensor) -> Tensor:
-        """Decode (K, vector) vectors to (K, mask_side, mask_side) mask logits over the window."""
+        """Decode vectors (K, vector) to mask logits over the window (K, mask_side, mask_side)."""
         logits: Tensor = self.mask(vectors)
         return logits.reshape(-1, self.mask_side, self.mask_side)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Score every window of an image.
+        """Score each window of an image.
 
         Args:
-            image: (N, 3, H, W) float32, normalised as the trunk wants it, H and W multiples of
-                16 and at least a window's side.
+            image: Image normalised for the trunk, (N, 3, H, W) float32; H and W are multiples of 16
+                and at least the side of a window.
 
         Returns:
             Score logits (N, 1, rows, columns) and vectors (N, vector, rows, columns), where
-            rows = H / 16 - n + 1, n the side of a window in cells; cell (r, c) is the window
-            whose top left corner is pixel (16 c, 16 r).
+            rows = H / 16 - n + 1 and n is the side of a window in cells. Cell (r, c) is the window
+            whose top left corner is pixel (16 c, 16 r) of ``image``.
         """
         return self.windows(self.trunk(image)[STRIDE])
 
     def patch_features(self, patches: Tensor) -> dict[int, Tensor]:
-        """Compute the features of the windows of single patches.
+        """Compute the maps of the windows of single patches.
 
         Args:
-            patches: (N, 3, S, S) float32, normalised, S = `patch_side`.
+            patches: Normalised patches, (N, 3, S, S) float32, where S is ``patch_side``.
 
         Returns:
-            Stride -> (N, C, window / stride, window / stride), the context cropped away.
+            Maps (N, C, window / stride, window / stride) by stride, without the context.
         """
         return {
-            stride: crop(features, self.context // stride)
+            stride: _crop(features, self.context // stride)
             for stride, features in self.trunk(patches).items()
             if stride <= STRIDE
         }
 
     def patch_scores(self, patches: Tensor) -> Tensor:
-        """Score the window of each patch: (N,) logits. See `patch_features`."""
+        """Score the window of each patch: logits (N,). For the argument see ``patch_features``."""
         scores, _ = self.windows(self.patch_features(patches)[STRIDE])
         return scores.flatten()
 
     def patch_masks(self, patches: Tensor) -> Tensor:
-        """Decode the window of each patch, see `patch_features` and `supervised_masks`."""
+        """Decode the window of each patch; see ``patch_features`` and ``supervised_masks``."""
         vectors = self.vectors(self.patch_features(patches)[STRIDE])
         return self.supervised_masks(vectors.flatten(1))
 
     def supervised_masks(self, vectors: Tensor) -> Tensor:
-        """Decode (K, vector) vectors to the (K, supervised_side, supervised_side) that is trained.
+        """Decode vectors (K, vector) to the masks that training compares with labels.
 
-        Upsampling is bilinear, and keeps the centres of the corners in place.
+        Returns:
+            Mask logits over the window, (K, supervised_side, supervised_side).
         """
         logits = self.masks(vectors)
         if self.supervised_side == self.mask_side:
             return logits
         side = (self.supervised_side, self.supervised_side)
+        # As SpatialReSamplingEx of Torch7: the centres of the corners stay in place.
         return nn.functional.interpolate(
             logits[:, None], side, mode="bilinear", align_corners=True
         ).squeeze(1)
 
 
-def crop(features: Tensor, cells: int) -> Tensor:
-    """Take `cells` rows and columns off each side of (N, C, H, W) features."""
+def _crop(features: Tensor, cells: int) -> Tensor:
+    """Take ``cells`` rows and columns off each side of maps (N, C, H, W)."""
     height, width = features.shape[2:]
     return features[:, :, cells : height - cells, cells : width - cells]

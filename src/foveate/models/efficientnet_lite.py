@@ -1,11 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""EfficientNet-Lite0: the trunk of the `mini` networks.
+"""EfficientNet-Lite0: the trunk of the ``mini`` networks, frozen in all three systems.
 
-Tan & Le, "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks" (2019), in
-TensorFlow's Lite variant: ReLU6 for swish, no squeeze-and-excitation. The trunk stays frozen in
-all three systems, so its batch norm is folded into the convolutions when the weights are read.
-The last block, which only widens 192 channels to 320, is left out: a linear probe on pooled features
-of unseen cut-outs was right as often without it (67 % at 150 px, with it 66 %).
+Tan & Le, "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks" (2019), table 1,
+in the Lite variant of TensorFlow: ReLU6 in place of swish, no squeeze-and-excitation.
 """
 
 from __future__ import annotations
@@ -17,15 +14,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from foveate.models.normalisation import EFFICIENTNET_LITE
-from foveate.models.trunk import Trunk
+from foveate.models.trunk import EFFICIENTNET_LITE, Trunk
 
 BATCH_NORM_EPSILON = 1e-3
-"""TensorFlow's default, with which the ImageNet weights were trained."""
+"""The default of TensorFlow, with which the ImageNet weights were trained."""
 
 
 class BlockShape(NamedTuple):
-    """One inverted residual block: kernel side, stride, expansion factor, channels in and out."""
+    """The numbers of one inverted residual block."""
 
     kernel: int
     stride: int
@@ -50,37 +46,37 @@ BLOCKS = (
     BlockShape(5, 1, 6, 192, 192),
     BlockShape(5, 1, 6, 192, 192),
     BlockShape(5, 1, 6, 192, 192),  # stride 32
+    # The last block, 192 to 320 channels, is left out: a linear probe on pooled features of unseen
+    # cut-outs was right as often without it (67 % at 150 px) as with it (66 %).
 )
 
 TAPS = {2: 0, 4: 2, 8: 4, 16: 10, 32: 14}
-"""Stride -> the last block of that stride, whose output is the tap."""
+"""Index of the last block of each stride, whose output is the map."""
 
 CHANNELS = {stride: BLOCKS[block].outputs for stride, block in TAPS.items()}
-"""Stride -> channels of its tap."""
+"""Channels of each map, by stride."""
 
 
 class SamePadConv2d(nn.Conv2d):
-    """A convolution that pads as TensorFlow's "SAME" does for inputs that its stride divides.
-
-    A stride of 2 then pads one pixel more on the right and at the bottom than on the left and at
-    the top, which no single `padding=` of PyTorch can say.
-    """
+    """A convolution that pads as "SAME" of TensorFlow, for inputs that its stride divides."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, groups: int = 1):
         before, after = (kernel - stride) // 2, (kernel - stride + 1) // 2
+        # A stride of 2 pads one pixel more on the right and at the bottom than on the left and at
+        # the top, which no single ``padding`` of PyTorch can express.
         symmetric = before if before == after else 0
         super().__init__(inputs, outputs, kernel, stride, padding=symmetric, groups=groups)
         self.same_padding = None if before == after else (before, after, before, after)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Convolve (N, inputs, H, W), H and W multiples of the stride."""
+        """Map (N, inputs, H, W) to (N, outputs, H / stride, W / stride)."""
         if self.same_padding is not None:
             x = nn.functional.pad(x, self.same_padding)
         return super().forward(x)
 
 
 class InvertedResidual(nn.Module):
-    """Expand by a 1x1 convolution, filter depthwise, project without activation, add the input."""
+    """A block that expands by a 1x1 convolution, filters depthwise, projects, and adds its input."""
 
     def __init__(self, shape: BlockShape):
         super().__init__()
@@ -93,15 +89,16 @@ class InvertedResidual(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, inputs, H, W) to (N, outputs, H / stride, W / stride)."""
         y = x if self.expand is None else nn.functional.relu6(self.expand(x))
+        # No activation after the projection: the bottleneck is linear.
         projected: Tensor = self.project(nn.functional.relu6(self.depthwise(y)))
         return x + projected if self.adds_input else projected
 
 
 class EfficientNetLite0(Trunk):
-    """The frozen convolutional trunk, up to `last_stride`.
+    """The frozen convolutional trunk up to a stride.
 
     Args:
-        last_stride: 16 or 32; the blocks behind its tap are not built.
+        last_stride: Stride of the last map, 16 or 32; the blocks after it are not built.
     """
 
     def __init__(self, last_stride: int = 32):
@@ -116,14 +113,14 @@ class EfficientNetLite0(Trunk):
         self.requires_grad_(False)
 
     def forward(self, image: Tensor) -> dict[int, Tensor]:
-        """Compute the taps.
+        """Compute the maps.
 
         Args:
-            image: (N, 3, H, W) float32, RGB, (value - 127) / 128 of 0..255; H and W are
+            image: RGB image, (N, 3, H, W) float32, (value - 127) / 128 of 0..255; H and W are
                 multiples of the last stride.
 
         Returns:
-            Stride -> (N, C, H / stride, W / stride) features, C as in `CHANNELS`.
+            Maps (N, C, H / stride, W / stride) by stride, where C is ``CHANNELS[stride]``.
         """
         features = {}
         x = nn.functional.relu6(self.stem(image))
@@ -134,11 +131,12 @@ class EfficientNetLite0(Trunk):
         return features
 
     def load_imagenet(self, state: Mapping[str, Tensor]) -> None:
-        """Copy ImageNet weights named as in `efficientnet-lite-pytorch`, batch norm folded in.
+        """Copy ImageNet weights, named as in ``efficientnet-lite-pytorch``.
 
         Args:
-            state: the published state dict; what lies behind the last tap is left out.
+            state: Published state dict; weights after the last map are left out.
         """
+        # The trunk stays frozen, so that its batch norm can be folded into the convolutions.
         _copy_folded(self.stem, state, "_conv_stem", "_bn0")
         for index, block in enumerate(self.blocks):
             assert isinstance(block, InvertedResidual)

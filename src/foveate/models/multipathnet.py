@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""MultiPathNet: name the object of a box from four foveal regions and three depths of the trunk.
+"""MultiPathNet: classify the object of a box from four foveal regions and three maps of the trunk.
 
 Zagoruyko et al., "A MultiPath Network for Object Detection" (BMVC 2016): foveal structure
-(section 3.1), skip connections (3.2) and the integral loss (3.3). A fifth tower regresses the box
-in the released code.
+(section 3.1), skip connections (3.2) and the integral loss (3.3).
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from foveate.models.towers import LinearTower, Tower
 from foveate.models.trunk import Trunk
 
 INTEGRAL_THRESHOLDS = (0.50, 0.55, 0.60, 0.65, 0.70, 0.75)
-"""IoU from which a proposal is foreground, for each of the classification heads."""
+"""Smallest IoU of a foreground proposal, for each classification head."""
 
 
 class MultiPathNet(nn.Module):
@@ -26,11 +25,12 @@ class MultiPathNet(nn.Module):
     Fast R-CNN is the case of one tower that both heads read.
 
     Args:
-        trunk: gives the maps that the towers read.
-        class_towers: their embeddings, side by side, are what is classified.
-        box_tower: what the box head reads, and nothing else does; None for the class towers'.
-        classes: number of classes, without background.
-        heads: classification heads, one an IoU threshold.
+        trunk: Trunk with the maps that the towers read.
+        class_towers: Towers whose embeddings are concatenated and classified.
+        box_tower: Tower that the box head alone reads, the fifth of the original code; ``None`` if
+            it reads the embeddings of ``class_towers``.
+        classes: Number of classes without background.
+        heads: Number of classification heads, one per IoU threshold.
     """
 
     def __init__(
@@ -47,9 +47,9 @@ class MultiPathNet(nn.Module):
         self.classes = classes
         self.class_towers = nn.ModuleList(class_towers)
         self.box_tower = box_tower
+        # A pass of the export may join the linear layers of all towers, (T, R, inputs) to
+        # (T, R, outputs). Until then each tower has its own.
         self.joint: nn.Module | None = None
-        """Linear layers of all towers at once, (T, R, inputs) to (T, R, outputs), where an export's
-        pass has made one of them; else each tower has its own."""
         fovea = sum(tower.outputs for tower in class_towers)
         self.class_heads = nn.ModuleList(nn.Linear(fovea, classes + 1) for _ in range(heads))
         self.box_head = nn.Linear(box_tower.outputs if box_tower else fovea, (classes + 1) * 4)
@@ -62,44 +62,44 @@ class MultiPathNet(nn.Module):
 
     @property
     def strides(self) -> tuple[int, ...]:
-        """Strides of the maps that the towers read, finest first."""
+        """The strides of the maps that the towers read, finest first."""
         return tuple(sorted({s for tower in self.towers for s in tower.pooling.strides}))
 
     def features(self, image: Tensor) -> dict[int, Tensor]:
         """Compute the maps that the towers read.
 
         Args:
-            image: (1, 3, H, W) float32, normalised as the trunk wants it, H and W multiples of
+            image: Image normalised for the trunk, (1, 3, H, W) float32; H and W are multiples of
                 its last stride.
 
         Returns:
-            Stride -> (1, C, H / stride, W / stride) for `strides`.
+            Maps (1, C, H / stride, W / stride) by stride, for each of ``strides``.
         """
         features: dict[int, Tensor] = self.trunk(image)
         return {stride: features[stride] for stride in self.strides}
 
     def pool(self, features: Mapping[int, Tensor], boxes: Tensor) -> list[Tensor]:
-        """Pool what each tower reads; a box tower's comes last.
+        """Pool the input of each tower; that of the box tower comes last.
 
         Args:
-            features: maps by stride.
-            boxes: (R, 4) float32 xyxy in pixels of the image that the maps were made from.
+            features: Maps by stride.
+            boxes: Boxes (R, 4) float32 xyxy in pixels of the image that the maps were made from.
 
         Returns:
-            (R, C, P, P) a tower. They depend on the trunk only, so training keeps them where it is
-            frozen.
+            Pooled regions, (R, C, P, P) per tower.
         """
-        return [tower.pool(features, boxes) for tower in self.towers]
+        # These depend on the trunk alone, so that training caches them where it is frozen.
+        return [tower.pooling(features, boxes) for tower in self.towers]
 
     def logits(self, pooled: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Classify boxes, head by head, and regress them.
 
         Args:
-            pooled: as `pool` gives them.
+            pooled: Pooled regions that ``pool`` returned.
 
         Returns:
-            Class logits (heads, R, classes + 1), column 0 the background, and normalised box deltas
-            (R, classes + 1, 4).
+            Class logits (heads, R, classes + 1), whose column 0 is background, and normalised box
+            deltas (R, classes + 1, 4).
         """
         embeddings = self._embeddings(pooled)
         fovea = torch.cat(embeddings[: len(self.class_towers)], dim=1)
@@ -108,7 +108,7 @@ class MultiPathNet(nn.Module):
         return class_logits, deltas.reshape(-1, self.classes + 1, 4)
 
     def _embeddings(self, pooled: Sequence[Tensor]) -> list[Tensor]:
-        """Embed what each tower pooled: (R, outputs) a tower."""
+        """Embed pooled regions: (R, outputs) per tower."""
         pairs = zip(self.towers, pooled, strict=True)
         if self.joint is None:
             return [tower(regions) for tower, regions in pairs]
@@ -117,13 +117,13 @@ class MultiPathNet(nn.Module):
         return list(embeddings.unbind())
 
     def forward(self, features: Mapping[int, Tensor], boxes: Tensor) -> tuple[Tensor, Tensor]:
-        """Classify boxes: the mean of the heads' softmaxes (R, classes + 1), and the deltas."""
+        """Return probabilities (R, classes + 1), the mean over heads, and deltas as ``logits``."""
         class_logits, deltas = self.logits(self.pool(features, boxes))
         return mean_of_softmaxes(class_logits), deltas
 
 
 def mean_of_softmaxes(class_logits: Tensor | Sequence[Tensor]) -> Tensor:
-    """Average the probabilities of the integral heads: (heads, R, C) logits -> (R, C)."""
+    """Return the mean of the probabilities of the heads: logits (heads, R, C) to (R, C)."""
     if not isinstance(class_logits, Tensor):
         class_logits = torch.stack(list(class_logits))
     return torch.softmax(class_logits, dim=-1).mean(dim=0)

@@ -1,11 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pasting of window masks into an image as bits and, in an exported graph, one node.
+"""Pasting of window masks into an image as bits; in an exported graph it is one node.
 
-Windows are placed as `foveate.results.window` says, and resampled as its
-reference does. Resampling is linear and separable, so the mask of a window is ``A_y M A_x^T``: a row
-of ``A_y`` (of ``A_x``) holds the weights that a row (a column) of the image takes from the
-samples. Weights come from integers, because in float32 a position would be off by up to 1e-5
-samples.
+Windows are placed and resampled as in ``foveate.results.window``. Resampling is linear and separable:
+the mask of a window is A_y M A_x^T, where a row of A_y (of A_x) has the weights of the samples in a
+row (a column) of the image.
 """
 
 from __future__ import annotations
@@ -14,14 +12,14 @@ import torch
 from torch import Tensor, nn
 
 FARTHEST_EDGE = 2**18
-"""Largest coordinate of a window's edge, in pixels. One beyond it has an empty mask."""
+"""Largest coordinate of an edge of a window, in pixels; a window beyond it has an empty mask."""
 
 
 class PasteWindows(nn.Module):
-    """Pastes masks into an image.
+    """Pasting of the masks of windows into an image.
 
     Args:
-        threshold: a pixel is foreground if its resampled logit is larger.
+        threshold: Resampled logit above which a pixel is foreground.
     """
 
     def __init__(self, threshold: float):
@@ -34,22 +32,24 @@ class PasteWindows(nn.Module):
         """Paste K windows.
 
         Args:
-            logits: (K, S, S) float32.
-            geometry: (K, 4) float32: x0, y0, width, height of each window in the image frame, in
-                pixels. A width of 0 marks padding, whose mask is empty.
-            size: (2,) int64 on the CPU: height H and width W of the image.
+            logits: Mask logits over each window, (K, S, S) float32.
+            geometry: Left, top, width and height of each window in pixels of the image, (K, 4)
+                float32. A width of 0 marks padding, whose mask is empty.
+            size: Height H and width W of the image, (2,) int64 on the CPU.
 
         Returns:
-            Masks (K, H, ceil(W / 32)) int32, bit i of word j is column 32 j + i and bits after the
-            last column are 0; their areas (K,) int32 in pixels; their boxes (K, 4) float32 xyxy in
-            the image frame, zeros for an empty mask.
+            Masks (K, H, ceil(W / 32)) int32, where bit i of word j is column 32 j + i and bits
+            after the last column are 0; their areas (K,) int32 in pixels; their boxes (K, 4)
+            float32 xyxy in pixels of the image, zeros for an empty mask.
         """
-        masks: tuple[Tensor, Tensor, Tensor] = _operator(logits, geometry, size, self.threshold)
+        masks: tuple[Tensor, Tensor, Tensor] = _paste_windows(
+            logits, geometry, size, self.threshold
+        )
         return masks
 
 
 @torch.library.custom_op("foveate::paste_windows", mutates_args=())
-def _operator(
+def _paste_windows(
     logits: Tensor, geometry: Tensor, size: Tensor, threshold: float
 ) -> tuple[Tensor, Tensor, Tensor]:
     height, width = size.tolist()
@@ -73,21 +73,24 @@ def _operator(
 
 
 def _axis(start: Tensor, length: Tensor, pixels: int, samples: int) -> tuple[Tensor, Tensor]:
-    """Return what each pixel takes of each sample (K, pixels, samples), and which are inside."""
+    """Return the weight of each sample in each pixel (K, pixels, samples), and the pixels inside."""
     place = torch.arange(pixels) - start[:, None]
     inside = (place >= 0) & (place < length[:, None])
     index = torch.minimum(place.clamp(min=0), length[:, None] - 1)[:, :, None]
     length = length[:, None, None]
+    # From integers: in float32 a position would be wrong by up to 1e-5 samples.
     position = ((2 * index + 1) * samples - length).clamp(min=0)
     first = position // (2 * length)
     rest = torch.where(first < samples - 1, (position - first * 2 * length) / (2 * length), 0.0)
-    # Growing, a pixel reaches its two neighbours; shrinking, all samples that it overlaps.
+    # An enlarged window interpolates two neighbours; a reduced one averages all samples that a
+    # pixel overlaps.
     reach = ((length + samples) / (2 * length)).clamp(min=1)
     overlap = (reach - (torch.arange(samples) - first - rest).abs()).clamp(0, 1)
     return overlap * (length / samples).clamp(max=1), inside
 
 
 def _bits(on: Tensor) -> Tensor:
+    # Bit 31 is the sign, so that its weight is negative.
     weights = torch.tensor([1 << i for i in range(31)] + [-(1 << 31)], dtype=torch.int32)
     count, height, width = on.shape
     return (on.view(count, height, width // 32, 32) * weights).sum(3, dtype=torch.int32)
@@ -104,11 +107,11 @@ def _boxes(on: Tensor) -> Tensor:
     return torch.stack([left, top, right, bottom], 1).float()
 
 
-@_operator.register_fake
+@_paste_windows.register_fake
 def _fake(
     logits: Tensor, geometry: Tensor, size: Tensor, threshold: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    del size, threshold  # the values of a tensor are unknown here
+    del size, threshold  # a fake tensor has no values
     context = torch.library.get_ctx()
     height, words = context.new_dynamic_size(), context.new_dynamic_size()
     count = logits.shape[0]
@@ -119,5 +122,5 @@ def _fake(
     )
 
 
-OPERATOR = torch.ops.foveate.paste_windows.default
-"""The node of exported graphs."""
+PASTE_WINDOWS = torch.ops.foveate.paste_windows.default
+"""The node of exported graphs that pastes."""

@@ -1,11 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ResNet up to its third stage: the trunk of the released DeepMask, SharpMask and MultiPathNet.
+"""ResNet up to its third stage: the trunk of the original DeepMask, SharpMask and MultiPathNet.
 
-He et al., "Deep Residual Learning for Image Recognition" (CVPR 2016), as fb.resnet.torch builds it:
-the stride sits on the 3x3 convolution, a shortcut is a 1x1 convolution where the shape changes.
-Convolutions have no bias; batch norm is a fixed affine map (`FrozenAffine`).
-
-Parameters are named as in torchvision, but `affine1` for `bn1` and `shortcut` for `downsample`.
+He et al., "Deep Residual Learning for Image Recognition" (CVPR 2016), as fb.resnet.torch builds it.
+Parameters are named as in torchvision, except for ``affine1`` in place of ``bn1`` and ``shortcut``
+in place of ``downsample``.
 """
 
 from __future__ import annotations
@@ -15,27 +13,24 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from foveate.models.frozen_affine import FrozenAffine
-from foveate.models.normalisation import Normalisation
-from foveate.models.symmetric_padding import Padding, convolution
-from foveate.models.trunk import Trunk
+from foveate.models.layers import FrozenAffine, Padding, convolution
+from foveate.models.trunk import IMAGENET, Normalisation, Trunk
 
 
 class ResidualBlock(nn.Module):
-    """relu(branch(x) + shortcut(x)).
-
-    Some published Torch7 files normalise behind the addition, in place of the end of both summands:
-    `affine_out` is then an affine map, and the summands' own are identities.
+    """A block that computes relu(branch(x) + shortcut(x)).
 
     Args:
-        inputs: channels of the input.
-        outputs: channels of the output.
-        stride: of the block.
-        affine_after_addition: build the form with the affine map behind the addition.
+        inputs: Channels of the input.
+        outputs: Channels of the output.
+        stride: Stride of the block.
+        affine_after_addition: Whether one affine map after the addition takes the place of those at
+            the end of branch and shortcut, as in some published Torch7 files.
     """
 
     def __init__(self, inputs: int, outputs: int, stride: int, *, affine_after_addition: bool):
         super().__init__()
+        # A 1x1 convolution where the shape changes (option B of the paper).
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or inputs != outputs:
             self.shortcut = nn.Sequential(
@@ -45,7 +40,7 @@ class ResidualBlock(nn.Module):
         self.affine_out = _affine(outputs, present=affine_after_addition)
 
     def branch(self, x: Tensor) -> Tensor:
-        """Compute the residual, without a ReLU at its end."""
+        """Map (N, inputs, H, W) to the residual, without a ReLU at its end."""
         raise NotImplementedError  # every kind of block has its own
 
     @property
@@ -59,7 +54,7 @@ class ResidualBlock(nn.Module):
 
 
 class BasicBlock(ResidualBlock):
-    """Two 3x3 convolutions, of ResNet-18 and 34. See `ResidualBlock` and `residual_stage`."""
+    """Two 3x3 convolutions, as in ResNet-18; for the arguments see ``residual_stage``."""
 
     expansion = 1
 
@@ -79,7 +74,7 @@ class BasicBlock(ResidualBlock):
         self.affine2 = _affine(width, present=not affine_after_addition)
 
     def branch(self, x: Tensor) -> Tensor:
-        """Compute the residual."""
+        """Map (N, inputs, H, W) to the residual."""
         x = torch.relu(self.affine1(self.conv1(x)))
         residual: Tensor = self.affine2(self.conv2(x))
         return residual
@@ -91,7 +86,7 @@ class BasicBlock(ResidualBlock):
 
 
 class Bottleneck(ResidualBlock):
-    """1x1, 3x3 and 1x1 convolutions, of ResNet-50. See `ResidualBlock` and `residual_stage`."""
+    """1x1, 3x3 and 1x1 convolutions, as in ResNet-50; for the arguments see ``residual_stage``."""
 
     expansion = 4
 
@@ -108,13 +103,14 @@ class Bottleneck(ResidualBlock):
         super().__init__(inputs, outputs, stride, affine_after_addition=affine_after_addition)
         self.conv1 = nn.Conv2d(inputs, width, 1, bias=False)
         self.affine1 = FrozenAffine(width)
+        # The stride is that of the 3x3 convolution, unlike in the first release of the paper.
         self.conv2 = convolution(width, width, 3, stride, padding=padding, bias=False)
         self.affine2 = FrozenAffine(width)
         self.conv3 = nn.Conv2d(width, outputs, 1, bias=False)
         self.affine3 = _affine(outputs, present=not affine_after_addition)
 
     def branch(self, x: Tensor) -> Tensor:
-        """Compute the residual."""
+        """Map (N, inputs, H, W) to the residual."""
         x = torch.relu(self.affine1(self.conv1(x)))
         x = torch.relu(self.affine2(self.conv2(x)))
         residual: Tensor = self.affine3(self.conv3(x))
@@ -143,13 +139,16 @@ def residual_stage(
     """Stack blocks of one size; only the first has the stride.
 
     Args:
-        block: `BasicBlock` or `Bottleneck`.
-        inputs: channels of the input.
-        width: channels inside a block; `block.expansion` times as many leave it.
-        blocks: how many.
-        stride: of the stage.
-        padding: of the convolutions that are larger than 1x1.
-        affine_after_addition: see `ResidualBlock`.
+        block: Class of the blocks.
+        inputs: Channels of the input.
+        width: Channels inside a block; its output has ``block.expansion`` times as many.
+        blocks: Number of blocks.
+        stride: Stride of the stage.
+        padding: Padding of the convolutions that are larger than 1x1.
+        affine_after_addition: Form of the blocks, see ``ResidualBlock``.
+
+    Returns:
+        Stage from maps (N, inputs, H, W) to (N, width * expansion, H / stride, W / stride).
     """
     outputs = width * block.expansion
     return nn.Sequential(
@@ -167,18 +166,19 @@ def residual_stage(
 
 
 class ResNet(Trunk):
-    """The stem and three stages, taps at strides 2, 4, 8 and 16.
+    """The stem and the stages, with maps of strides 2, 4, 8 and 16 for three stages.
 
-    Sides that are no multiple of 16 are allowed: each halving rounds up.
+    Sides that are not multiples of 16 are allowed: each halving rounds up.
 
     Args:
-        block: `BasicBlock` or `Bottleneck`.
-        depths: blocks of the three stages.
-        width: channels of the stem, and inside the first stage's blocks; each stage doubles them.
-        padding: of the convolutions; the max pooling of the stem always ignores what is outside.
-        affine_after_addition: see `ResidualBlock`.
-        frozen_stages: of stem and stages, how many from the front are not trained.
-        normalisation: what the weights were trained with.
+        block: Class of the blocks.
+        depths: Number of blocks of each stage.
+        width: Channels of the stem and inside the blocks of the first stage; each stage doubles
+            them.
+        padding: Padding of the convolutions; the max pooling of the stem ignores pixels outside.
+        affine_after_addition: Form of the blocks, see ``ResidualBlock``.
+        frozen_stages: Number of parts, stem first, that are not trained.
+        normalisation: Normalisation that the weights were trained with.
     """
 
     def __init__(
@@ -216,22 +216,23 @@ class ResNet(Trunk):
             frozen.requires_grad_(False)
 
     def _initialise(self) -> None:
-        """He's initialisation; without batch norm, residuals would add up if they were not small."""
+        """Draw the weights as He et al. do, with small residuals."""
         blocks = [module for module in self.modules() if isinstance(module, ResidualBlock)]
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
         with torch.no_grad():
+            # Batch norm is frozen, so that nothing else keeps the sum of the residuals small.
             for block in blocks:
                 block.last_convolution.weight.mul_(len(blocks) ** -0.5)
 
     @property
     def stages(self) -> list[nn.Module]:
-        """`layer1`, `layer2` and so on."""
+        """The stages ``layer1``, ``layer2`` and so on."""
         return [module for name, module in self.named_children() if name.startswith("layer")]
 
     def forward(self, image: Tensor) -> dict[int, Tensor]:
-        """Compute the features: behind the stem's ReLU, and behind each stage."""
+        """Compute the maps after the ReLU of the stem and after each stage; see ``Trunk``."""
         x = torch.relu(self.affine1(self.conv1(image)))
         features = {2: x}
         x = nn.functional.max_pool2d(x, 3, 2, padding=1)
@@ -239,3 +240,21 @@ class ResNet(Trunk):
             x = stage(x)
             features[4 << index] = x
         return features
+
+
+def resnet50(*, width: int = 64, affine_after_addition: bool = False) -> ResNet:
+    """Build the trunk of the original DeepMask: ResNet-50 without its last stage, trained whole.
+
+    Args:
+        width: Channels of the stem.
+        affine_after_addition: Form of the blocks, see ``ResidualBlock``.
+    """
+    return ResNet(
+        block=Bottleneck,
+        depths=(3, 4, 6),
+        width=width,
+        padding="symmetric",
+        affine_after_addition=affine_after_addition,
+        frozen_stages=0,
+        normalisation=IMAGENET,
+    )

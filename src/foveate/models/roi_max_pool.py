@@ -1,18 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ROI max pooling in PyTorch and, in compiled and exported graphs, one node.
+"""ROI max pooling in PyTorch; in compiled and exported graphs it is one node.
 
-Girshick, "Fast R-CNN" (ICCV 2015), section 2.1. There are two ways to round regions and bins to
-whole pixels of the map, and networks know the one that they were trained with:
+Girshick, "Fast R-CNN" (ICCV 2015), section 2.1. There are two rules for rounding regions and bins to
+whole pixels of the map, and a network needs the one that it was trained with:
 
-- "caffe", the layer of that paper: both corners rounded half away from zero, the far one inclusive;
-  bins from the floor of their start to the ceiling of their end, so that neighbours may overlap.
-- "v2", Torch's `inn.ROIPooling` with the field `v2`: the far corner exclusive; the edges of bins
-  rounded half away from zero, so that neighbours share no pixel, and a bin may be empty.
+- "caffe", the layer of that paper: both corners are rounded half away from zero, the far one
+  inclusive; bins go from the floor of their start to the ceiling of their end, and may overlap.
+- "v2", ``inn.ROIPooling`` of Torch7 with the field ``v2``: the far corner is exclusive; the edges of
+  bins are rounded half away from zero, so that no two share a pixel and a bin may be empty.
 
-NOTE: All arithmetic on coordinates is exact in float32, since one unit in the last place decides
-which pixels belong to a bin. No shape depends on the values of the boxes, so that a compiler's graph
-holds for all of them. A compiler sees the operation as one node: Inductor was not done with the tables of
-MultiPathNet's five towers after 80 s of processor time, and with the node needs 15 s for all of it.
+NOTE: No shape depends on the values of the boxes, so that one compiled graph serves all of them.
 """
 
 from __future__ import annotations
@@ -27,10 +24,12 @@ from foveate.errors import OptionError
 
 Rounding: TypeAlias = Literal["caffe", "v2"]
 Bounds: TypeAlias = tuple[Tensor, Tensor]
-"""(R, P) int64 first, and past-the-last, map index of each bin on one axis."""
+"""First and past-the-last map index of each bin on one axis, (R, P) int64 each."""
 
+# Whole numbers and halves up to it are exact in float32; one unit in the last place decides which
+# pixels belong to a bin.
 FARTHEST = 2.0**28
-"""Largest map coordinate; what lies farther, infinity too, counts as this."""
+"""Largest map coordinate, to which larger ones are clamped."""
 
 
 def roi_max_pool(
@@ -43,23 +42,25 @@ def roi_max_pool(
     """Pool each region to a square grid of maxima.
 
     Args:
-        features: (1, C, H, W) one image's map.
-        rois: (R, 4) float32 boxes (x1, y1, x2, y2) in pixels of the image, from 0.
-        output_side: bins on each axis, P.
-        spatial_scale: map pixels an image pixel.
-        rounding: see the head of this module.
+        features: Map of one image, (1, C, H, W).
+        rois: Boxes (R, 4) float32 xyxy in pixels of the image, which count from 0.
+        output_side: Number of bins on each axis, P.
+        spatial_scale: Pixels of the map per pixel of the image.
+        rounding: Rounding rule, see the head of this module.
 
     Returns:
-        (R, C, P, P), in the dtype of `features`; 0 for a bin that covers nothing of the map.
+        Maxima (R, C, P, P) in the dtype of ``features``; 0 for a bin without pixels of the map.
 
     Raises:
-        OptionError: there is no such rounding.
+        OptionError: There is no such rounding rule.
     """
     if rounding not in ("caffe", "v2"):
         raise OptionError(f"rounding must be caffe or v2, found {rounding!r}")
     with_batch = torch.nn.functional.pad(rois, (1, 0))
+    # Inductor needs 15 s for the five towers of MultiPathNet with this node, and had not compiled
+    # their tables of maxima after 80 s without it.
     if torch.compiler.is_compiling():
-        node: Tensor = _operator(features, with_batch, output_side, spatial_scale, rounding)
+        node: Tensor = _roi_max_pool(features, with_batch, output_side, spatial_scale, rounding)
         return node
     return _pool(features, with_batch, output_side, spatial_scale, rounding)
 
@@ -67,7 +68,7 @@ def roi_max_pool(
 def _pool(
     features: Tensor, rois: Tensor, output_side: int, spatial_scale: float, rounding: str
 ) -> Tensor:
-    """Pool (N, C, H, W) maps by (R, 5) rois, whose first column is the index of the map."""
+    """Pool maps (N, C, H, W) by boxes (R, 5), whose first column is the index of the map."""
     count, _, height, width = features.shape
     batch, boxes = rois[:, 0], rois[:, 1:]
     known = (batch >= 0) & (batch < count) & ~boxes.isnan().any(dim=1)
@@ -77,7 +78,7 @@ def _pool(
     corners = _round_half_away(scaled).long()
     x_bounds = _bin_bounds(corners[:, 0], corners[:, 2], output_side, width, rounding)
     y_bounds = _bin_bounds(corners[:, 1], corners[:, 3], output_side, height, rounding)
-    # What is unknown covers no row, hence nothing.
+    # A box of NaN, or of a map that does not exist, covers no row and pools to 0.
     y_bounds = (y_bounds[0], torch.where(known[:, None], y_bounds[1], y_bounds[0]))
     maps = batch.masked_fill(~known, 0).long()
     maxima = _range_maxima(features.permute(0, 2, 3, 1), maps, y_bounds, x_bounds)
@@ -85,13 +86,13 @@ def _pool(
 
 
 @torch.library.custom_op("foveate::roi_max_pool", mutates_args=())
-def _operator(
+def _roi_max_pool(
     features: Tensor, rois: Tensor, output_side: int, spatial_scale: float, rounding: str
 ) -> Tensor:
     return _pool(features, rois, output_side, spatial_scale, rounding).contiguous()
 
 
-@_operator.register_fake
+@_roi_max_pool.register_fake
 def _fake(
     features: Tensor, rois: Tensor, output_side: int, spatial_scale: float, rounding: str
 ) -> Tensor:
@@ -106,8 +107,8 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 
 def _backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-    """Pool again: what the maxima were is not kept."""
     features, rois = ctx.saved_tensors
+    # Pool again, since the positions of the maxima were not saved.
     with torch.enable_grad():
         features = features.detach().requires_grad_()
         pooled = _pool(features, rois, *ctx.numbers)
@@ -115,22 +116,22 @@ def _backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
     return features_gradient, None, None, None, None
 
 
-_operator.register_autograd(_backward, setup_context=_setup_context)
+_roi_max_pool.register_autograd(_backward, setup_context=_setup_context)
 
-OPERATOR = torch.ops.foveate.roi_max_pool.default
-"""The node of exported graphs; its rois are (R, 5), the index of the map first."""
+ROI_MAX_POOL = torch.ops.foveate.roi_max_pool.default
+"""The node of exported graphs that pools boxes (R, 5), whose first column is the index of the map."""
 
 
 def _round_half_away(x: Tensor) -> Tensor:
-    """C's `roundf`; `torch.round` would round halves to even, and bins would move."""
-    # floor(x + 0.5) would not do: the sum rounds, for the float below 0.5 up to 1.
+    """Round as ``roundf`` of C; ``torch.round`` rounds halves to even."""
+    # floor(x + 0.5) would be wrong for the float below 0.5, where the sum rounds up to 1.
     magnitude = torch.abs(x)
     whole = torch.floor(magnitude)
     return torch.sign(x) * (whole + (magnitude - whole >= 0.5))
 
 
 def _bin_bounds(start: Tensor, end: Tensor, bins: int, limit: int, rounding: str) -> Bounds:
-    """Split (R,) regions from `start` to `end` into bins, and clip them to [0, limit]."""
+    """Split regions from ``start`` to ``end``, (R,) each, into bins clipped to [0, limit]."""
     inclusive = int(rounding == "caffe")
     size = (end - start + inclusive).clamp(min=1)
     bin_size = (size.float() / bins)[:, None]
@@ -145,16 +146,16 @@ def _bin_bounds(start: Tensor, end: Tensor, bins: int, limit: int, rounding: str
 
 
 def _range_maxima(features: Tensor, maps: Tensor, y_bounds: Bounds, x_bounds: Bounds) -> Tensor:
-    """Maxima of rectangles by a sparse table: windows of powers of two, four look-ups a bin.
+    """Return the maxima of rectangles by a sparse table, with four look-ups per bin.
 
     Args:
-        features: (N, H, W, C).
-        maps: (R,) int64, which of the N maps each region is of.
-        y_bounds: rows of each bin.
-        x_bounds: columns of each bin.
+        features: Maps (N, H, W, C).
+        maps: Index of the map of each region, (R,) int64.
+        y_bounds: Rows of each bin.
+        x_bounds: Columns of each bin.
 
     Returns:
-        (R, P, P, C); 0 where a bin is empty.
+        Maxima (R, P, P, C); 0 where a bin is empty.
     """
     table, offsets, lengths, widths = _sparse_table(features)
     y_size, x_size = y_bounds[1] - y_bounds[0], x_bounds[1] - x_bounds[0]
@@ -162,6 +163,7 @@ def _range_maxima(features: Tensor, maps: Tensor, y_bounds: Bounds, x_bounds: Bo
     y_first, x_first = y_bounds[0][:, :, None], x_bounds[0][:, None, :]
     y_last = (y_bounds[1] - 2**y_level)[:, :, None]
     x_last = (x_bounds[1] - 2**x_level)[:, None, :]
+    # A side is covered by two windows whose side is the largest power of two that fits.
     empty = (y_size <= 0)[:, :, None] | (x_size <= 0)[:, None, :]
 
     row = offsets.new_tensor(widths)[x_level][:, None, :]
@@ -178,15 +180,15 @@ def _range_maxima(features: Tensor, maps: Tensor, y_bounds: Bounds, x_bounds: Bo
 
 
 def _sparse_table(features: Tensor) -> tuple[Tensor, Tensor, Tensor, list[int]]:
-    """Maxima of all windows whose sides are powers of two.
+    """Compute the maxima of all windows whose sides are powers of two.
 
     Args:
-        features: (N, H, W, C).
+        features: Maps (N, H, W, C).
 
     Returns:
-        (T, C) the windows' maxima, level by level of height and, within, of width, map by map, row
-        by row; (levels of height * levels of width,) int64 where each begins, and how many of a map
-        each has; windows a row of each level of width.
+        Maxima (T, C), by level of height, level of width, map, row and column; index of the first
+        of each pair of levels, (levels of height * levels of width,) int64; number of windows per
+        map of each pair, the same shape; number of windows per row of each level of width.
     """
     count, height, width, channels = features.shape
     widths = [width - 2**j + 1 for j in range(width.bit_length())]
@@ -205,7 +207,7 @@ def _sparse_table(features: Tensor) -> tuple[Tensor, Tensor, Tensor, list[int]]:
 
 
 def _pairwise_maxima(windows: Tensor, step: int, axis: int) -> Tensor:
-    """Maxima of windows and those `step` behind them; the windows themselves if it is 0."""
+    """Return the maxima of windows and those ``step`` after them; for 0 the windows themselves."""
     if not step:
         return windows
     count = windows.shape[axis] - step

@@ -1,32 +1,108 @@
 # SPDX-License-Identifier: Apache-2.0
-"""SharpMask: sharpen DeepMask's masks with the trunk's finer features, coarse to fine.
+"""SharpMask: refine the masks of DeepMask with the finer maps of the trunk, coarse to fine.
 
-Pinheiro, Lin, Collobert & Dollar, "Learning to Refine Object Segments" (ECCV 2016), section 3.
+Pinheiro, Lin, Collobert & Dollar, "Learning to Refine Object Segments" (ECCV 2016), section 3. The
+paper concatenates skip features S and mask encoding M, convolves, and upsamples bilinearly:
+
+    M' = up2(relu(W * [S; M] + b))
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
+from typing import Literal, get_args
 
+import torch
 from torch import Tensor, nn
 
+from foveate.errors import ModelError
 from foveate.models.deepmask import STRIDE, DeepMask
-from foveate.models.refinement import Form, Refinement
-from foveate.models.symmetric_padding import Padding, convolution
+from foveate.models.layers import BilinearUpsample2d, Padding, convolution
+
+Form = Literal["paper", "released"]
+"""Form of the refinement: the equation of the paper, or that of the original code."""
 
 SKIP_STRIDES = (16, 8, 4, 2)
-"""Strides of the skip features, one refinement module each, in the order of refinement."""
+"""Strides of the skip features, one per refinement module, in the order of refinement."""
+
+
+class Refinement(nn.Module):
+    """One refinement module: from skip features and a mask encoding to one of twice the size.
+
+    Args:
+        skip_channels: Channels of the map of the trunk at this stride.
+        reduced_channels: Channels to which convolutions reduce them, one after the other; the last
+            are the skip features S of the equation.
+        inputs: Channels of the incoming mask encoding.
+        outputs: Channels of the outgoing mask encoding.
+        form: Form of the vertical half and of the upsampling.
+        padding: Padding of the convolutions.
+
+    Raises:
+        ModelError: There is no such form.
+    """
+
+    def __init__(
+        self,
+        *,
+        skip_channels: int,
+        reduced_channels: Sequence[int],
+        inputs: int,
+        outputs: int,
+        form: Form,
+        padding: Padding,
+    ):
+        super().__init__()
+        if form not in get_args(Form):
+            raise ModelError(
+                f"no form is named {form!r}", remedy=f"use {' or '.join(get_args(Form))}"
+            )
+        self.outputs = outputs
+        # A convolution of a concatenation is the sum of two, W_S * S + W_M * M (section 3.3): the
+        # horizontal half runs once per map, the vertical half on the chosen windows alone.
+        self.horizontal = nn.Sequential()
+        for before, after in pairwise([skip_channels, *reduced_channels]):
+            self.horizontal.append(convolution(before, after, 3, padding=padding))
+            self.horizontal.append(nn.ReLU())
+        self.horizontal.append(convolution(reduced_channels[-1], outputs, 3, padding=padding))
+        self.vertical: nn.Module
+        self.upsample: nn.Module
+        if form == "paper":
+            # Without a bias, which would be the second one of the sum.
+            self.vertical = convolution(inputs, outputs, 3, padding=padding, bias=False)
+            self.upsample = BilinearUpsample2d(scale=2)
+        else:
+            self.vertical = nn.Sequential(
+                convolution(inputs, inputs, 3, padding=padding),
+                nn.ReLU(),
+                convolution(inputs, outputs, 3, padding=padding),
+            )
+            self.upsample = nn.UpsamplingNearest2d(scale_factor=2)
+
+    def forward(self, encoding: Tensor, horizontal: Tensor) -> Tensor:
+        """Refine mask encodings.
+
+        Args:
+            encoding: Mask encodings, (K, inputs, S, S).
+            horizontal: Windows of the output of the horizontal half, (K, outputs, S, S).
+
+        Returns:
+            Mask encodings, (K, outputs, 2 S, 2 S).
+        """
+        refined: Tensor = self.upsample(torch.relu(self.vertical(encoding) + horizontal))
+        return refined
 
 
 class SharpMask(nn.Module):
-    """A DeepMask, kept frozen, and the top-down path that refines its masks.
+    """A DeepMask, whose weights stay frozen, and the top-down path that refines its masks.
 
     Args:
-        deepmask: the proposal network.
-        reduced_channels: of each module, what its horizontal half reduces the skip features to.
-        encoding_channels: channels of the mask encoding before and behind the four modules.
-        form: see `Refinement`.
-        padding: of all convolutions of the refinement.
+        deepmask: Proposal network.
+        reduced_channels: ``reduced_channels`` of each refinement module.
+        encoding_channels: Channels of the mask encoding before and after the four modules.
+        form: Form of the refinement modules.
+        padding: Padding of all convolutions of the refinement.
     """
 
     def __init__(
@@ -58,17 +134,17 @@ class SharpMask(nn.Module):
 
     @property
     def coarse_to_fine(self) -> list[Refinement]:
-        """The refinement modules in the order of `SKIP_STRIDES`."""
+        """The refinement modules in the order of ``SKIP_STRIDES``."""
         return [module for module in self.refinements if isinstance(module, Refinement)]
 
     def horizontals(self, features: dict[int, Tensor]) -> list[Tensor]:
         """Run the horizontal halves over whole maps.
 
         Args:
-            features: stride -> (N, C, H, W) trunk features.
+            features: Maps of the trunk (N, C, H, W) by stride.
 
         Returns:
-            Four maps (N, outputs, H, W) at strides 16, 8, 4 and 2.
+            Four maps (N, outputs, H, W) of strides 16, 8, 4 and 2.
         """
         return [
             module.horizontal(features[stride])
@@ -79,12 +155,12 @@ class SharpMask(nn.Module):
         """Decode windows to masks.
 
         Args:
-            vectors: (K, vector) window vectors of DeepMask.
-            horizontals: four windows (K, outputs, S, S) of the horizontal maps, S = 10, 20, 40, 80
-                for a window of 160 px.
+            vectors: Window vectors of DeepMask, (K, vector).
+            horizontals: Windows of the four horizontal maps, (K, outputs, S, S) with S = 10, 20,
+                40 and 80 for a window of 160 px.
 
         Returns:
-            (K, window, window) mask logits over the window.
+            Mask logits over each window, (K, window, window).
         """
         channels = self.encode.out_features // self.cells**2
         encoding: Tensor = self.encode(vectors).reshape(-1, channels, self.cells, self.cells)
@@ -94,34 +170,33 @@ class SharpMask(nn.Module):
         return logits.squeeze(1)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
-        """Score every window of an image and prepare its refinement.
+        """Score each window of an image and prepare its refinement.
 
         Args:
-            image: as `DeepMask.forward` takes it.
+            image: Image as in ``DeepMask.forward``.
 
         Returns:
-            Score logits and vectors as `DeepMask.forward` gives them, and the four horizontal maps.
+            Score logits and vectors as in ``DeepMask.forward``, and the four horizontal maps.
         """
         features = self.deepmask.trunk(image)
         scores, vectors = self.deepmask.windows(features[STRIDE])
         return scores, vectors, self.horizontals(features)
 
     def patch_scores(self, patches: Tensor) -> Tensor:
-        """Score the window of each patch, as `DeepMask.patch_scores`."""
+        """Score the window of each patch, as ``DeepMask.patch_scores`` does."""
         return self.deepmask.patch_scores(patches)
 
     def patch_masks(self, patches: Tensor) -> Tensor:
         """Refine the window of each patch.
 
-        The horizontal halves see the window alone and pad at its edges, where on a whole level
-        they see true neighbours; the release trains so.
-
         Args:
-            patches: as `DeepMask.patch_features` takes them.
+            patches: Patches as in ``DeepMask.patch_features``.
 
         Returns:
-            (N, window, window) mask logits.
+            Mask logits, (N, window, window).
         """
+        # The horizontal halves see the cropped window and pad at its edges, where on a whole map
+        # they see true neighbours; the original code trains so.
         features = self.deepmask.patch_features(patches)
         vectors = self.deepmask.vectors(features[STRIDE]).flatten(1)
         return self.refine(vectors, self.horizontals(features))

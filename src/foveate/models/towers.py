@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A detector's towers: pool a region of the trunk's maps, and embed it."""
+"""The towers of a detector: pool a region of the maps of the trunk, and embed it.
+
+Zagoruyko et al., "A MultiPath Network for Object Detection" (BMVC 2016), sections 3.1 and 3.2.
+"""
 
 from __future__ import annotations
 
@@ -12,23 +15,23 @@ from torch import Tensor, nn
 
 from foveate.models.roi_max_pool import Rounding, roi_max_pool
 
+# A constant, which the original code does not learn.
 L2_SCALE = 1000.0
-"""What MultiPathNet multiplies L2-normalised regions by: a constant, not learnt."""
+"""Factor of L2-normalised regions."""
 
 SKIP_FACTORS: Mapping[int, float] = {8: 1 / 30, 4: 1 / 200}
-"""What it multiplies the maps of VGG's conv4 and conv3 by where it does not normalise, by stride."""
+"""Factors of conv4 and conv3 of VGG, by stride, in a network that does not normalise."""
 
 
 def foveal_boxes(boxes: Tensor, region: float) -> Tensor:
-    """Scale boxes about their centres; nothing is clipped.
+    """Scale boxes about their centres, without clipping them.
 
-    (x1, y1, x2, y2) -> (x1 - m w, y1 - m h, x2 + m w, y2 + m h), w = x2 - x1, h = y2 - y1 and
-    m = (region - 1) / 2: 1/4 of the size on each side for 1.5, 1/2 for 2, 3/2 for 4 (MultiPath,
-    section 3.1).
+    (x1, y1, x2, y2) becomes (x1 - m w, y1 - m h, x2 + m w, y2 + m h) with w = x2 - x1, h = y2 - y1
+    and m = (region - 1) / 2 (MultiPath, section 3.1).
 
     Args:
-        boxes: (R, 4) float xyxy.
-        region: side of the region in sides of the box.
+        boxes: Boxes (R, 4) float xyxy.
+        region: Side of the region in sides of the box.
     """
     low, high = boxes[:, :2], boxes[:, 2:]
     margin = (high - low) * ((region - 1) / 2)
@@ -36,34 +39,30 @@ def foveal_boxes(boxes: Tensor, region: float) -> Tensor:
 
 
 def l2_normalised(pooled: Tensor) -> Tensor:
-    """Normalise each region as a whole: 1000 x / |x|, |x| over (C, P, P) (MultiPath, section 3.2).
-
-    A region of zeros, which has no direction, stays zero.
-    """
+    """Normalise each region (C, P, P) as a whole to 1000 x / |x| (MultiPath, section 3.2)."""
+    # ``normalize`` leaves a region of zeros, which has no direction, as it is.
     return L2_SCALE * nn.functional.normalize(pooled.flatten(1)).reshape(pooled.shape)
 
 
 def unit_root_mean_square(pooled: Tensor) -> Tensor:
-    """Normalise each region's (C, P, P) to a root mean square of 1.
-
-    The paper divides by the L2 norm and multiplies by a constant 1000 that suits VGG; the square
-    root of the number of elements in its place suits any width.
-    """
+    """Normalise each region (C, P, P) to a root mean square of 1."""
+    # The constant 1000 of the paper suits VGG. This is the same with the square root of the number
+    # of elements in its place, which suits any width.
     mean_square = pooled.square().mean(dim=(1, 2, 3), keepdim=True)
     return pooled * torch.rsqrt(mean_square + 1e-6)
 
 
 @dataclass(frozen=True, kw_only=True)
 class RegionPooling:
-    """What a tower reads.
+    """The input of a tower: a region of each of several maps, pooled.
 
-    Attributes:
-        region: side of the region in sides of the box.
-        strides: of the maps.
-        side: bins on each axis, P.
-        normalise: applied to each map's (R, C, P, P), or None.
-        factors: what the maps of some strides are multiplied by.
-        rounding: rule of ROI max pooling.
+    Args:
+        region: Side of the region in sides of the box.
+        strides: Strides of the maps.
+        side: Number of bins on each axis, P.
+        normalise: Function of the pooled regions (R, C, P, P) of each map, or ``None``.
+        factors: Factors of the pooled regions of some maps, by stride.
+        rounding: Rounding rule of ROI max pooling.
     """
 
     region: float = 1.0
@@ -74,7 +73,15 @@ class RegionPooling:
     rounding: Rounding = "caffe"
 
     def __call__(self, features: Mapping[int, Tensor], boxes: Tensor) -> Tensor:
-        """Pool the region of (R, 4) xyxy boxes in pixels: (R, C, P, P), C of all maps together."""
+        """Pool the region of each box.
+
+        Args:
+            features: Maps (1, C, H, W) by stride.
+            boxes: Boxes (R, 4) float32 xyxy in pixels of the image.
+
+        Returns:
+            Pooled regions (R, C, P, P), where C is the sum over the maps.
+        """
         region = foveal_boxes(boxes, self.region)
         pooled = []
         for stride in self.strides:
@@ -88,11 +95,11 @@ class RegionPooling:
 
 
 class Tower(nn.Module):
-    """A region's pooling, and the layers that embed it.
+    """The pooling of a region, and the layers that embed it.
 
     Args:
-        pooling: what it reads.
-        outputs: length of the embedding.
+        pooling: Input of the tower.
+        outputs: Length of the embedding.
     """
 
     def __init__(self, pooling: RegionPooling, outputs: int):
@@ -100,23 +107,20 @@ class Tower(nn.Module):
         self.pooling = pooling
         self.outputs = outputs
 
-    def pool(self, features: Mapping[int, Tensor], boxes: Tensor) -> Tensor:
-        """Pool the region of (R, 4) xyxy boxes in image pixels: (R, C, P, P), no weights yet."""
-        return self.pooling(features, boxes)
-
     def forward(self, pooled: Tensor) -> Tensor:
-        """Embed (R, C, P, P) pooled regions: (R, outputs)."""
+        """Embed pooled regions (R, C, P, P) as (R, outputs)."""
         raise NotImplementedError  # every kind of tower has its own
 
 
 class LinearTower(Tower):
-    """A 1x1 convolution that mixes the maps, and linear layers, with ReLU and dropout behind each.
+    """A 1x1 convolution that mixes the maps, then linear layers, each with ReLU and dropout.
 
     Args:
-        pooling: what it reads.
-        channels: of all maps together.
-        mixed_channels: outputs of the 1x1 convolution, which no ReLU follows; None for no mixing.
-        hidden: widths of the linear layers: one, or VGG's fc6 and fc7.
+        pooling: Input of the tower.
+        channels: Channels of all maps together.
+        mixed_channels: Output channels of the 1x1 convolution, which no ReLU follows; ``None`` for
+            a tower that does not mix.
+        hidden: Widths of the linear layers: one, or fc6 and fc7 of VGG.
     """
 
     def __init__(
@@ -136,12 +140,12 @@ class LinearTower(Tower):
         self.dropout = nn.Dropout(0.5)
 
     def forward(self, pooled: Tensor) -> Tensor:
-        """Embed (R, C, P, P) pooled regions: (R, outputs)."""
+        """Embed pooled regions (R, C, P, P) as (R, outputs)."""
         embedded: Tensor = self.dropout(torch.relu(self.embed(self.mixed(pooled))))
         return embedded
 
     def mixed(self, pooled: Tensor) -> Tensor:
-        """Mix the maps of (R, C, P, P) pooled regions: (R, mixed channels * P * P)."""
+        """Mix the maps of pooled regions (R, C, P, P) to (R, mixed_channels * P * P)."""
         mixed: Tensor = self.mix(pooled)
         return mixed.flatten(1)
 
@@ -150,9 +154,9 @@ class ResidualTower(Tower):
     """The last stage of a ResNet, averaged over its cells.
 
     Args:
-        pooling: what it reads; 14 bins on each axis become 7 cells.
-        stage: the stage, as `residual_stage` makes it.
-        outputs: its channels.
+        pooling: Input of the tower; 14 bins on each axis become 7 cells.
+        stage: Stage that ``residual_stage`` made.
+        outputs: Output channels of the stage.
     """
 
     def __init__(self, *, pooling: RegionPooling, stage: nn.Module, outputs: int):
@@ -160,18 +164,18 @@ class ResidualTower(Tower):
         self.layer4 = stage
 
     def forward(self, pooled: Tensor) -> Tensor:
-        """Embed (R, C, P, P) pooled regions: (R, outputs)."""
+        """Embed pooled regions (R, C, P, P) as (R, outputs)."""
         embedded: Tensor = self.layer4(pooled).mean(dim=(2, 3))
         return embedded
 
 
 class JointLinear(nn.Module):
-    """A linear layer of several towers: one product of batches, (T, R, inputs) to (T, R, outputs).
+    """A linear layer of several towers as one batched product.
 
     Args:
-        towers: T.
-        inputs: of each.
-        outputs: of each.
+        towers: Number of towers, T.
+        inputs: Inputs of each tower.
+        outputs: Outputs of each tower.
     """
 
     def __init__(self, towers: int, inputs: int, outputs: int):
@@ -180,12 +184,12 @@ class JointLinear(nn.Module):
         self.bias = nn.Parameter(torch.empty(towers, 1, outputs))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Multiply each tower's rows by its own weights."""
+        """Map (T, R, inputs) to (T, R, outputs), each tower by its own weights."""
         return x @ self.weight + self.bias
 
 
 def _linear_layers(widths: Sequence[int]) -> nn.Module:
-    """Linear layers with ReLU and dropout between them: fc6, fc7 and so on; one alone as it is."""
+    """Stack linear layers with ReLU and dropout between them; return a single one as it is."""
     layers = nn.Sequential()
     for index, (before, after) in enumerate(pairwise(widths)):
         if index:

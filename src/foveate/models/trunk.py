@@ -1,31 +1,90 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the three systems ask of a trunk."""
+"""The interface of trunks: the networks, also called backbones, whose maps the heads read."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
 from torch import Tensor, nn
 
-from foveate.models.normalisation import Normalisation
+Triple = tuple[float, float, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Normalisation:
+    """The map (value - mean) / std of the values 0..255 of an image, channel by channel.
+
+    Args:
+        mean: Means of the channels, in the order ``order``.
+        std: Divisors of the channels, in the order ``order``.
+        order: Order of the channels that the trunk reads.
+        fill: Value in 0..255 of pixels outside the image, before normalisation.
+    """
+
+    mean: Triple
+    std: Triple
+    order: Literal["rgb", "bgr"] = "rgb"
+    fill: float = 127.5
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Normalise images.
+
+        Args:
+            images: RGB values 0..255 of any dtype, (N, H, W, 3).
+
+        Returns:
+            Normalised values in the order ``order``, (N, 3, H, W) float32.
+        """
+        planes = images.permute(0, 3, 1, 2).float()
+        if self.order == "bgr":
+            planes = planes.flip(1)
+        mean = torch.tensor(self.mean, device=planes.device)[:, None, None]
+        std = torch.tensor(self.std, device=planes.device)[:, None, None]
+        return (planes - mean) / std
+
+
+def _of_unit_range(mean: Triple, std: Triple) -> Normalisation:
+    return Normalisation(
+        mean=(mean[0] * 255, mean[1] * 255, mean[2] * 255),
+        std=(std[0] * 255, std[1] * 255, std[2] * 255),
+    )
+
+
+EFFICIENTNET_LITE = Normalisation(mean=(127.0,) * 3, std=(128.0,) * 3, fill=127.0)
+"""The values of TensorFlow's EfficientNet-Lite, for the ``mini`` networks."""
+
+IMAGENET = _of_unit_range((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+"""The values of DeepMask and SharpMask."""
+
+# Nearly the same as IMAGENET; the original detector was trained with these.
+IMAGENET_MULTIPATH = _of_unit_range((0.48462, 0.45624, 0.40588), (0.22889, 0.22447, 0.22496))
+"""The values of MultiPathNet on a ResNet."""
+
+# Caffe reads BGR and divides by nothing.
+CAFFE = Normalisation(mean=(102.9801, 115.9465, 122.7717), std=(1.0, 1.0, 1.0), order="bgr")
+"""The values of VGG-16 as Fast R-CNN trained it."""
 
 
 class Trunk(nn.Module):
-    """A network from an image to features by stride.
+    """A network from an image to maps of several strides.
 
     Attributes:
-        normalisation: what it wants of an image's values.
-        channels: stride -> channels of the features.
+        normalisation: Normalisation of the images that the weights were trained on.
+        channels: Channels of each map, by stride.
     """
 
     normalisation: Normalisation
     channels: dict[int, int]
 
     def forward(self, image: Tensor) -> dict[int, Tensor]:
-        """Compute the features.
+        """Compute the maps.
 
         Args:
-            image: (N, 3, H, W) float32, normalised; H and W are multiples of the last stride.
+            image: Normalised image, (N, 3, H, W) float32; H and W are multiples of the last stride.
 
         Returns:
-            Stride -> (N, C, H / stride, W / stride) features, C as in `channels`.
+            Maps (N, C, H / stride, W / stride) by stride, where C is ``channels[stride]``.
         """
         raise NotImplementedError  # every trunk has its own

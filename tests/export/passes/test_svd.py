@@ -19,7 +19,8 @@ from foveate.export.passes.svd import truncate_towers
 from foveate.export.to_onnx.bundle_export import ExportOptions, export_bundle
 from foveate.export.to_onnx.onnx_graph import export_stage
 from foveate.export.to_onnx.stages import Stage, detection_stages
-from foveate.models.build_classifiers import multipathnet_resnet18, multipathnet_vgg16
+from foveate.models.build import build
+from foveate.models.build_classifiers import multipathnet_vgg16
 from foveate.models.checkpoint import Cascade, CascadeInfo, build_cascade
 from foveate.models.multipathnet import MultiPathNet
 
@@ -87,8 +88,10 @@ def test_impossible_ranks_are_refused(vgg: MultiPathNet, ranks: tuple[int, ...],
 
 
 def test_towers_without_linear_layers_are_refused() -> None:
+    network = build("multipathnet-resnet18", classes=3, width=8)
+    assert isinstance(network, MultiPathNet)
     with pytest.raises(OptionError, match="the towers of this network have none"):
-        truncate_towers(multipathnet_resnet18(classes=3, width=8), (5,))
+        truncate_towers(network, (5,))
 
 
 def test_proposals_alone_have_no_towers_to_factor(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from foveate.export.to_onnx.stages import detection_stages
 from foveate.export.to_onnx.standard_ops import inline_functions
 from foveate.models import MultiPathNet, build
 from foveate.models.checkpoint import round_to_half
-from foveate.models.normalisation import EFFICIENTNET_LITE
+from foveate.models.trunk import EFFICIENTNET_LITE
 
 
 @pytest.fixture(scope="module")

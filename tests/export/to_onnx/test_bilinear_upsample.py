@@ -27,7 +27,7 @@ from foveate.export.to_onnx.stages import paste_stage
 from foveate.kernels.mask_boxes import reference
 from foveate.kernels.plugins.bilinear_upsample.reference import upsample
 from foveate.models.checkpoint import CascadeInfo, build_cascade
-from foveate.models.paste_windows import PasteWindows, _operator
+from foveate.models.paste_windows import PasteWindows, _paste_windows
 from foveate.runtime import load
 
 SIDE, THRESHOLD = 12, -0.5
@@ -170,7 +170,7 @@ def test_pytorch_and_the_body_give_the_same_bits() -> None:
 def test_the_operator_of_pytorch_keeps_its_contract() -> None:
     logits = torch.randn(3, SIDE, SIDE)
     geometry = torch.tensor([[-3.0, 2, 20, 30], [5, 5, 4, 4], [0, 0, 0, 0]])
-    torch.library.opcheck(_operator, (logits, geometry, torch.tensor([31, 45]), THRESHOLD))
+    torch.library.opcheck(_paste_windows, (logits, geometry, torch.tensor([31, 45]), THRESHOLD))
 
 
 def test_the_stage_is_one_node_of_our_domain_with_a_body_without_loops() -> None:

@@ -8,7 +8,7 @@ import torch
 
 from foveate.models.build_proposals import sharpmask_mini
 from foveate.models.efficientnet_lite import CHANNELS
-from foveate.models.normalisation import EFFICIENTNET_LITE
+from foveate.models.trunk import EFFICIENTNET_LITE
 from foveate.training.mini.deepmask import _draw_scored, window_vectors
 from foveate.training.mini.frozen_trunk import MEAN, STD
 

@@ -19,9 +19,9 @@ from onnxscript.values import Op, Opset
 from foveate.export.to_onnx.function_bodies.bilinear_upsample import bilinear_upsample_body
 from foveate.export.to_onnx.function_bodies.paste_windows import paste_windows_body
 from foveate.export.to_onnx.function_bodies.roi_max_pool import roi_max_pool_body
-from foveate.models.bilinear_upsample import OPERATOR as BILINEAR_UPSAMPLE
-from foveate.models.paste_windows import OPERATOR as PASTE_WINDOWS
-from foveate.models.roi_max_pool import OPERATOR as ROI_MAX_POOL
+from foveate.models.layers import BILINEAR_UPSAMPLE
+from foveate.models.paste_windows import PASTE_WINDOWS
+from foveate.models.roi_max_pool import ROI_MAX_POOL
 
 DOMAIN = "foveate"
 VERSION = 1

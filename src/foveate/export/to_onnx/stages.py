@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from foveate.models.checkpoint import Cascade
 from foveate.models.deepmask import STRIDE, DeepMask
 from foveate.models.multipathnet import MultiPathNet
-from foveate.models.normalisation import Normalisation
 from foveate.models.paste_windows import PasteWindows
 from foveate.models.sharpmask import SKIP_STRIDES, SharpMask
+from foveate.models.trunk import Normalisation
 
 Axes = dict[int, str]
 

@@ -238,6 +238,8 @@ def train_proposals(
     if initial is not None:
         average_with(network, initial)
         train_mask_head("mask_head_of_mean")
+    # The classifier is trained on the proposals of the networks as the checkpoint has them.
+    round_to_half(network)
     alone = CascadeInfo(proposals="deepmask-mini", mask_threshold=recipe.mask_threshold)
     save_checkpoint(output / "deepmask.safetensors", Cascade(info=alone, proposals=deepmask))
     save_checkpoint(finished, result)

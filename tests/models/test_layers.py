@@ -5,14 +5,14 @@ from __future__ import annotations
 
 import torch
 
-from foveate.models.bilinear_upsample import BilinearUpsample2d, _operator
+from foveate.models.layers import BilinearUpsample2d, _bilinear_upsample
 
 
 def test_the_node_of_exported_graphs_is_the_same_operation() -> None:
     torch.manual_seed(0)
     x = torch.rand(2, 3, 5, 4)
-    torch.library.opcheck(_operator, (x, 3))
-    assert torch.equal(_operator(x, 3), BilinearUpsample2d(scale=3)(x))
+    torch.library.opcheck(_bilinear_upsample, (x, 3))
+    assert torch.equal(_bilinear_upsample(x, 3), BilinearUpsample2d(scale=3)(x))
 
 
 def test_export_keeps_the_operation_as_one_node() -> None:
