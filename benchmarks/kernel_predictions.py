@@ -21,7 +21,7 @@ from math import ceil, prod
 from pathlib import Path
 
 from foveate.bundle import Bundle
-from foveate.runtime.sizes import Plan
+from foveate.runtime.sizes import Sizes
 
 _BLEND = 9  # three mixes of a difference, a product and a sum
 _DECODING = 70  # of a box, of which an exponential takes about 20, twice
@@ -283,7 +283,7 @@ def report() -> str:
 def workload() -> dict[str, Cost]:
     """Return the operations of one image."""
     manifest = Bundle.open("mini").manifest
-    plan = Plan.of(HEIGHT, WIDTH, manifest.pyramid, manifest.windows, manifest.features)
+    plan = Sizes.of(HEIGHT, WIDTH, manifest.pyramid, manifest.windows, manifest.features)
     windows, classes = manifest.select.top_k, len(manifest.class_names) + 1
     assert manifest.classify is not None
     max_detections = manifest.classify.max_detections

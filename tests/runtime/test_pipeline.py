@@ -4,6 +4,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from foveate.runtime.devices import CpuDevice
 from foveate.runtime.engines import Engine, FunctionEngine
 from foveate.runtime.engines.onnxruntime import OnnxRuntimeEngine
 from foveate.runtime.pipeline import Pipeline
-from foveate.runtime.sizes import Plan
+from foveate.runtime.sizes import Sizes
 from foveate.runtime.slot import Slot
 
 RED = (255, 0, 0)
@@ -215,8 +216,8 @@ def test_a_forgotten_wait_gives_a_wrong_result(
     bundle, images = Bundle.open(contrast_bundle), images_of(5)
     init = Slot.__init__
 
-    def forgetful(slot: Slot, device: CpuDevice) -> None:
-        init(slot, device)
+    def forgetful(slot: Slot, *arguments: Any) -> None:
+        init(slot, *arguments)
         monkeypatch.setattr(slot.main, "wait", lambda _: None)
 
     monkeypatch.setattr(Slot, "__init__", forgetful)
@@ -292,14 +293,14 @@ def test_options_take_the_place_of_the_manifest(contrast_bundle: Path) -> None:
     with foveate.load(contrast_bundle, options=options) as pipeline:
         assert len(pipeline.propose(image)) <= 7
         assert len(pipeline(image)) == 1
-        assert pipeline._settings.pyramid.max_side == 64
+        assert pipeline._manifest.pyramid.max_side == 64
 
 
-def test_legacy_takes_levels_of_the_image_itself(contrast_bundle: Path) -> None:
-    options = foveate.PipelineOptions(legacy=True)
+def test_a_full_resolution_pyramid_takes_levels_of_the_image_itself(contrast_bundle: Path) -> None:
+    options = foveate.PipelineOptions(pyramid="full-resolution")
     with foveate.load(contrast_bundle, options=options) as pipeline:
         pipeline.propose(np.zeros((300, 400, 3), np.uint8))
-        assert pipeline._settings.pyramid.max_side > 10_000
+        assert pipeline._manifest.pyramid.max_side > 10_000
 
 
 @pytest.mark.parametrize(
@@ -340,7 +341,7 @@ def test_no_more_windows_are_refined_than_a_image_has(contrast_bundle: Path) -> 
         top_k=10**12, max_detections=10**12, window_nms_iou=1, score_threshold=0
     )
     with foveate.load(contrast_bundle, options=everything) as pipeline:
-        windows = Plan.of(
+        windows = Sizes.of(
             90, 130, pipeline.bundle.manifest.pyramid, pipeline.bundle.manifest.windows, None
         ).windows
         assert len(pipeline.propose(image)) <= windows < 10_000

@@ -228,14 +228,6 @@ class Manifest:
                 _require(getattr(self, stage) is not None, f"the section {stage!r} is missing")
                 _require(len(self.class_names) > 0, "class_names must not be empty")
         _require(len(set(self.class_names)) == len(self.class_names), "class_names repeat")
-        _require(
-            self.select.top_k * self.mask.size**2 <= _MOST_MASKS,
-            f"select.top_k times mask.size squared must be at most {_MOST_MASKS}",
-        )
-        _require(
-            self.select.top_k * (len(self.class_names) + 1) <= _MOST_LOGITS,
-            f"select.top_k times the number of classes must be at most {_MOST_LOGITS}",
-        )
         _require(len(self.name) <= 1000, "name must be at most 1000 characters")
         _require(
             all(0 < len(name) <= 1000 for name in self.class_names),
@@ -278,13 +270,28 @@ class Manifest:
             raise BundleError("the manifest is not a JSON object")
         _check_schema(content)
         try:
-            return parse(cls, content)
+            manifest = parse(cls, content)
+            _check_memory(manifest)
+            return manifest
         except RejectedValueError as error:
             raise BundleError(f"the manifest is invalid: {error}") from error
 
     def with_files(self, files: Mapping[str, FileSpec]) -> Manifest:
         """Return a copy that lists these files."""
         return replace(self, files=dict(files))
+
+
+def _check_memory(manifest: Manifest) -> None:
+    """Check the memory that a bundle asks for; an option of the user may ask for more."""
+    top_k = manifest.select.top_k
+    _require(
+        top_k * manifest.mask.size**2 <= _MOST_MASKS,
+        f"select.top_k times mask.size squared must be at most {_MOST_MASKS}",
+    )
+    _require(
+        top_k * (len(manifest.class_names) + 1) <= _MOST_LOGITS,
+        f"select.top_k times the number of classes must be at most {_MOST_LOGITS}",
+    )
 
 
 def _check_schema(content: Mapping[str, object]) -> None:

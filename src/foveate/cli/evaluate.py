@@ -133,7 +133,7 @@ def command(
             score_threshold=0.0,
             top_k=top_k,
             threads=threads,
-            legacy=reproduce_original,
+            pyramid="full-resolution" if reproduce_original else "working-size",
             window_nms_iou=1.0 if reproduce_original else None,
         )
         name = bundle if checkpoint is None else str(checkpoint)
@@ -171,7 +171,7 @@ def _open(bundle: str | Path, device: str, backend: str, options: PipelineOption
     from foveate.runtime.loading import open_device, open_engines
 
     runs_on = open_device(device)  # which also refuses a name that is none
-    if options.legacy:
+    if options.pyramid == "full-resolution":
         runs_on = OriginalDevice(LegacyOptions.original())
     opened = Bundle.open(bundle)
     if backend == "torch":
@@ -209,7 +209,7 @@ def _of_pipeline(
             truth,
             task=task,
             most=pipeline.options.top_k or _PROPOSALS,
-            name=f"{name}, as released" if pipeline.options.legacy else name,
+            name=f"{name}, as released" if pipeline.options.pyramid == "full-resolution" else name,
             backend="onnxruntime" if backend == "auto" else backend,
             resampling=resampling,
             progress=partial(advance, "Evaluating"),

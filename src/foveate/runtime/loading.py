@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a bundle's name to a pipeline."""
+"""Loading a pipeline by the name of a bundle."""
 
 from __future__ import annotations
 
@@ -31,14 +31,17 @@ def load(
     backend: str = "auto",
     options: PipelineOptions | None = None,
 ) -> Pipeline:
-    """Open a bundle and make its stages ready to run.
+    """Load a bundle as a pipeline.
 
     Args:
         bundle: Name of a shipped bundle, or a directory.
-        device: Where the operations between the engines run: ``"auto"`` or ``"cpu"``.
-        backend: What runs the engines: ``"onnxruntime"`` on the CPU, ``"onnxruntime-cuda"`` on an
-            NVIDIA GPU, or ``"auto"``, which is the first.
-        options: What the user decides.
+        device: Device that runs the operations between the engines: ``"auto"`` or ``"cpu"``.
+        backend: Backend of the engines: ``"onnxruntime"`` on the CPU, ``"onnxruntime-cuda"`` on an
+            NVIDIA GPU, or ``"auto"``, which stands for ``"onnxruntime"``.
+        options: Options of the pipeline; the defaults if ``None``.
+
+    Returns:
+        A pipeline, which the caller closes.
 
     Raises:
         BundleError: There is no such bundle, or it is damaged.
@@ -54,7 +57,7 @@ def load(
 
 
 def open_device(device: str) -> Device:
-    """Return the device of that name, for a pipeline that `load` does not make.
+    """Return the device of this name.
 
     Raises:
         OptionError: There is no such device.
@@ -64,7 +67,7 @@ def open_device(device: str) -> Device:
 
 
 def open_engines(bundle: Bundle, backend: str, threads: int | None = None) -> dict[str, Engine]:
-    """Make the engines of all networks of a bundle, for a pipeline that `load` does not make.
+    """Create the engines of all networks of a bundle, which the caller closes.
 
     Raises:
         BundleError: A network cannot be read.
@@ -72,10 +75,10 @@ def open_engines(bundle: Bundle, backend: str, threads: int | None = None) -> di
         OptionError: There is no such backend.
     """
     _check_choice("backend", backend, tuple(BACKENDS))
-    # Here, so that a pipeline of other engines does not pay for the import.
+    # ONNX Runtime takes a second to import, which a pipeline of other engines need not wait for.
     from foveate.runtime.engines.onnxruntime import OnnxRuntimeEngine  # noqa: PLC0415 - see above
 
-    turn = threading.Lock()
+    lock = threading.Lock()
 
     def open_engine(stage: str) -> Engine:
         return OnnxRuntimeEngine(
@@ -83,11 +86,11 @@ def open_engines(bundle: Bundle, backend: str, threads: int | None = None) -> di
             file=files[stage].fileno(),
             threads=threads,
             provider=BACKENDS[backend],
-            turn=turn,
+            lock=lock,
         )
 
     stages = tuple(bundle.manifest.networks)
-    # All are opened before any is read: from here on it does not matter if the bundle is replaced.
+    # All files are opened before any is read, so that the bundle may be replaced meanwhile.
     with ExitStack() as stack, ThreadPoolExecutor(len(stages)) as pool:
         files = {stage: stack.enter_context(bundle.open_stage(stage)) for stage in stages}
         return dict(zip(stages, pool.map(open_engine, stages), strict=True))

@@ -1,38 +1,48 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a user may decide about a pipeline."""
+"""Options of a pipeline."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
 
 from foveate.errors import OptionError
 from foveate.typed_options import TypedOptions
+
+if TYPE_CHECKING:
+    from foveate.bundle.manifest import Manifest
 
 # Scores are calibrated on composed images, and what they mean on photographs was not measured. The
 # cat of the sample images, named correctly, scores 0.38: a threshold of 0.5 would hide it.
 DEFAULT_SCORE_THRESHOLD = 0.25
 
 _MOST_THREADS = 1024
+_UNLIMITED = 1 << 30  # pixels; longer than any image
 
 
 @dataclass(frozen=True, kw_only=True)
 class PipelineOptions(TypedOptions):
-    """Options of a pipeline; ``None`` means what the bundle's manifest says.
+    """Options of a pipeline. ``None`` stands for the value of the bundle's manifest.
 
     Args:
-        top_k: Number of windows that are refined, hence the largest number of proposals; all
-            windows of the image if there are fewer.
+        top_k: Number of windows to refine, and thus the largest number of proposals. An image with
+            fewer windows refines all of them.
         score_threshold: Smallest score of a detection, 0 to 1.
-        max_detections: Largest number of detections.
-        window_nms_iou: Intersection over union with a better window above which a window is dropped.
-        proposal_nms_iou: The same for boxes of proposals, before they are classified.
-        class_nms_iou: The same for detections of one class.
+        max_detections: Largest number of detections per image.
+        window_nms_iou: Intersection over union with a better window above which a window is
+            dropped before refinement.
+        proposal_nms_iou: The same for the boxes of proposals, before classification.
+        class_nms_iou: The same for the detections of one class.
         max_side: Longer side of the working image in pixels.
-        legacy: Take the levels of the image itself instead of the working image, as the
-            original DeepMask does. Memory then grows with the image.
-        threads: Number of threads of each engine; by default as many as the affinity mask and the
-            control group's quota allow.
-        max_in_flight: Number of images in flight in ``Pipeline.stream``.
+        pyramid: ``"working-size"`` takes the levels of the working image; ``"full-resolution"``
+            takes those of the image itself, as the original DeepMask does, so that memory grows
+            with the image.
+        threads: Number of threads per engine; by default, the cores that the affinity mask and
+            the quota of the control group allow.
+        max_in_flight: Number of images that ``Pipeline.stream`` processes at a time.
+
+    Raises:
+        OptionError: A value has the wrong type or lies outside its range.
     """
 
     top_k: int | None = None
@@ -42,7 +52,7 @@ class PipelineOptions(TypedOptions):
     proposal_nms_iou: float | None = None
     class_nms_iou: float | None = None
     max_side: int | None = None
-    legacy: bool = False
+    pyramid: Literal["working-size", "full-resolution"] = "working-size"
     threads: int | None = None
     max_in_flight: int = 2
 
@@ -66,3 +76,20 @@ class PipelineOptions(TypedOptions):
                 raise OptionError(f"{name} must be above 0 and at most 1, found {value}")
         if not 0 <= self.score_threshold <= 1:
             raise OptionError(f"score_threshold must lie in 0..1, found {self.score_threshold}")
+
+    def applied_to(self, manifest: Manifest) -> Manifest:
+        """Return a manifest with the given options in place of its own values."""
+        max_side = _UNLIMITED if self.pyramid == "full-resolution" else self.max_side
+        classify = manifest.classify
+        if classify is not None:
+            names = ("class_nms_iou", "max_detections", "proposal_nms_iou")
+            classify = replace(classify, **self._given(*names))
+        return replace(
+            manifest,
+            pyramid=replace(manifest.pyramid, max_side=max_side or manifest.pyramid.max_side),
+            select=replace(manifest.select, **self._given("top_k", "window_nms_iou")),
+            classify=classify,
+        )
+
+    def _given(self, *names: str) -> dict[str, Any]:
+        return {name: value for name in names if (value := getattr(self, name)) is not None}

@@ -8,7 +8,6 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from functools import partial
 from typing import TYPE_CHECKING, TypeAlias, TypeVar, cast, overload
 
 import numpy as np
@@ -16,20 +15,18 @@ import numpy as np
 from foveate.errors import BackendError, BundleError, InputError
 from foveate.images.reading import as_image
 from foveate.runtime.devices import CpuDevice
-from foveate.runtime.frame import Frame
 from foveate.runtime.options import PipelineOptions
 from foveate.runtime.results import fetch_detections, fetch_proposals
-from foveate.runtime.settings import Settings
 from foveate.runtime.signatures import check_engines
-from foveate.runtime.sizes import Plan
-from foveate.runtime.slot import Slot, Turns
+from foveate.runtime.sizes import Sizes
+from foveate.runtime.slot import Slot, StageOrder
 from foveate.runtime.stages import Stages
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     from foveate.arrays import Array, UInt8Array
-    from foveate.bundle import Bundle
+    from foveate.bundle import Bundle, Manifest
     from foveate.results.detections import Detections, Proposals
     from foveate.runtime.devices import Device
     from foveate.runtime.engines import Engine
@@ -71,9 +68,10 @@ class Pipeline:
         self.engines = dict(engines)
         check_engines(bundle, engines)
         self._device: Device = device or CpuDevice()
-        self._settings = Settings.merge(bundle.manifest, self.options)
-        self._stages = Stages(self._device, engines, self._settings, Turns())
-        self._free: list[Slot] = []
+        self._manifest = self.options.applied_to(bundle.manifest)
+        threshold = self.options.score_threshold
+        self._stages = Stages(self._device, engines, self._manifest, threshold, StageOrder())
+        self._free: list[Slot] = []  # the one used last is the last
         self._lock = threading.Lock()
         self._process = os.getpid()
         self._in_flight = 0
@@ -105,8 +103,7 @@ class Pipeline:
             BackendError: The pipeline is closed, or was loaded in another process.
         """
         self._check_usable()
-        frame = self._begin(as_image(image), classify=False)
-        return self._end(frame, partial(fetch_proposals, self._device, frame, self._settings))
+        return self._end(self._begin(as_image(image), classify=False), fetch_proposals)
 
     def stream(self, images: Iterable[Image]) -> Iterator[Detections]:
         """Find the objects in each image, in order, with several images in flight.
@@ -161,28 +158,36 @@ class Pipeline:
     def __repr__(self) -> str:
         return f"Pipeline({self.bundle.manifest.name!r}, device={self._device.name!r})"
 
-    def _begin(self, image: UInt8Array, *, classify: bool) -> Frame:
-        """Enqueue all that is to be done with an image."""
-        manifest, settings = self.bundle.manifest, self._settings
+    def _begin(self, image: UInt8Array, *, classify: bool) -> Slot:
+        """Enqueue all steps for an image."""
+        manifest = self._manifest
         features = manifest.features if classify else None
         height, width = image.shape[:2]
-        plan = Plan.of(height, width, settings.pyramid, manifest.windows, features)
-        with self._lock:  # the stages serve the images in one order
+        sizes = Sizes.of(height, width, manifest.pyramid, manifest.windows, features)
+        with self._lock:  # the stages process the images in one order
             self._check_usable()
-            slot = self._free.pop() if self._free else Slot(self._device)
-            frame = Frame(slot, plan, settings)
-            self._stages.upload(frame, image)
+            slot = self._take(sizes)
+            self._stages.upload(slot, image)
             if classify:
-                self._stages.features(frame)
-            self._stages.propose(frame)
-            self._stages.refine(frame)
+                self._stages.features(slot)
+            self._stages.propose(slot)
+            self._stages.refine(slot)
             if classify:
-                self._stages.classify(frame)
+                self._stages.classify(slot)
             self._in_flight += 1
-        return frame
+        return slot
+
+    def _take(self, sizes: Sizes) -> Slot:
+        """Take a free slot of these sizes, or make one in place of the one unused for longest."""
+        for index, slot in enumerate(self._free):
+            if slot.sizes == sizes:
+                return self._free.pop(index)
+        if self._free:  # its memory is released before the new slot takes some
+            del self._free[0]
+        return Slot(self._device, self._manifest, sizes)
 
     def _stream(self, images: Iterator[Image]) -> Iterator[Detections]:
-        flying: deque[Frame] = deque()
+        flying: deque[Slot] = deque()
         try:
             while True:
                 self._check_usable()
@@ -201,41 +206,37 @@ class Pipeline:
         finally:
             self._drop(flying)
 
-    def _detections(self, flying: deque[Frame]) -> Detections:
+    def _detections(self, flying: deque[Slot]) -> Detections:
         self._check_usable()
-        frame = flying.popleft()
-        return self._end(frame, partial(fetch_detections, self._device, frame, self._settings))
+        return self._end(flying.popleft(), fetch_detections)
 
-    def _drop(self, flying: Iterable[Frame]) -> None:
-        """Wait for images whose results nobody asks for any longer, errors included."""
+    def _drop(self, flying: Iterable[Slot]) -> None:
+        """Wait for images whose results nobody collects any longer, and ignore their errors."""
         if os.getpid() == self._process:  # their streams run in that process only
-            for frame in flying:
+            for slot in flying:
                 with suppress(Exception):
-                    self._end(frame, lambda: None)
+                    self._end(slot, lambda *_: None)
 
-    def _end(self, frame: Frame, fetch: Callable[[], Result]) -> Result:
-        """Wait for an image, fetch its result, and make its slot free for the next one.
+    def _end(self, slot: Slot, fetch: Callable[[Device, Manifest, Slot], Result]) -> Result:
+        """Wait for an image, fetch its result, and free its slot for the next image.
 
         A slot whose work failed is not used again.
         """
         try:
-            frame.slot.synchronize()
-            result = fetch()
+            slot.synchronize()
+            result = fetch(self._device, self._manifest, slot)
         except Exception:
-            self._land(None)
+            self._finish(None)
             raise
-        self._land(frame.slot)
+        self._finish(slot)
         return result
 
-    def _land(self, slot: Slot | None) -> None:
-        """Count an image as done; the last one of a closed pipeline releases what it held."""
+    def _finish(self, slot: Slot | None) -> None:
+        """Count an image as done; the last one of a closed pipeline releases the engines."""
         with self._lock:
             self._in_flight -= 1
-            if (
-                slot is not None
-                and not self._closed
-                and len(self._free) < self.options.max_in_flight
-            ):
+            keeps = not self._closed and len(self._free) < self.options.max_in_flight
+            if slot is not None and keeps:
                 self._free.append(slot)
             unused = self._closed and not self._in_flight
         if unused:

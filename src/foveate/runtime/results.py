@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fetching what was found from the device."""
+"""Copying results from the device."""
 
 from __future__ import annotations
 
@@ -11,76 +11,73 @@ from foveate.results.detections import Detections, Proposals
 from foveate.results.masks import Masks
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from foveate.arrays import Array, BoolArray, Float32Array, Int64Array
+    from foveate.bundle import Manifest
     from foveate.runtime.devices import Buffer, Device
-    from foveate.runtime.frame import Frame
-    from foveate.runtime.settings import Settings
+    from foveate.runtime.slot import Slot
 
 
-def fetch_proposals(device: Device, frame: Frame, settings: Settings) -> Proposals:
-    """Copy the proposals of an image that is done to memory of their own.
+def fetch_proposals(device: Device, manifest: Manifest, slot: Slot) -> Proposals:
+    """Copy the proposals of a processed image to memory of their own.
 
-    Windows without a foreground pixel are left out.
+    Windows whose mask has no foreground pixel are left out.
     """
-    count, boxes, scores = _fetch(
-        device, frame, {"count": frame.count, "boxes": frame.boxes, "scores": frame.scores}
-    )
-    rows = np.flatnonzero(_seen(boxes, count))
+    count, boxes, scores = _fetch(device, slot, slot.count, slot.boxes, slot.scores)
+    rows = np.flatnonzero(_is_proposal(boxes, count))
     return Proposals(
         boxes=boxes[rows],
         scores=_sigmoid(scores[rows]),
-        masks=_masks(device, frame, settings, rows),
+        masks=_masks(device, manifest, slot, rows),
     )
 
 
-def fetch_detections(device: Device, frame: Frame, settings: Settings) -> Detections:
-    """Copy the detections of an image that is done to memory of their own."""
-    windows = {"windows": frame.boxes, "proposed": frame.count}
-    boxes, scores, labels, rows, count, *proposed = _fetch(device, frame, frame.found() | windows)
-    found = slice(int(count[0]))
-    windows_found: Int64Array = rows[found].astype(np.int64)
-    ranks: Int64Array = np.cumsum(_seen(*proposed)) - 1
+def fetch_detections(device: Device, manifest: Manifest, slot: Slot) -> Detections:
+    """Copy the detections of a processed image to memory of their own."""
+    boxes, scores, labels, rows, count, *windows = _fetch(
+        device, slot, *slot.detections, slot.boxes, slot.count
+    )
+    existing = slice(int(count[0]))
+    indices: Int64Array = rows[existing].astype(np.int64)
+    ranks: Int64Array = np.cumsum(_is_proposal(*windows)) - 1
     return Detections(
-        boxes=boxes[found].copy(),
-        scores=scores[found].copy(),
-        labels=labels[found].copy(),
-        class_names=settings.manifest.class_names,
-        masks=_masks(device, frame, settings, windows_found),
-        proposals=ranks[windows_found],
+        boxes=boxes[existing].copy(),
+        scores=scores[existing].copy(),
+        labels=labels[existing].copy(),
+        class_names=manifest.class_names,
+        masks=_masks(device, manifest, slot, indices),
+        proposals=ranks[indices],
     )
 
 
-def _seen(boxes: Float32Array, count: Array) -> BoolArray:
-    """Say of each window whether it is a proposal: it exists and has a foreground pixel."""
-    seen: BoolArray = (np.arange(len(boxes)) < count[0]) & (boxes[:, 2] > boxes[:, 0])
-    return seen
+def _is_proposal(boxes: Float32Array, count: Array) -> BoolArray:
+    """Return for each window whether it exists and its mask has a foreground pixel."""
+    is_one: BoolArray = (np.arange(len(boxes)) < count[0]) & (boxes[:, 2] > boxes[:, 0])
+    return is_one
 
 
-def _masks(device: Device, frame: Frame, settings: Settings, rows: Int64Array) -> Masks:
-    """Fetch the logits of the windows that are in use, each once."""
+def _masks(device: Device, manifest: Manifest, slot: Slot, rows: Int64Array) -> Masks:
+    """Fetch the logits of the windows that are in use, each window once."""
     used, index = np.unique(rows, return_inverse=True)
-    side = settings.manifest.mask.size
+    side = manifest.mask.size
     logits: Float32Array = np.empty((len(used), side, side), np.float32)
     for target, row in zip(logits, used.tolist(), strict=True):
-        device.download(frame.logits.part(row, row + 1), target[None], frame.slot.main)
-    (geometry,) = _fetch(device, frame, {"geometry": frame.geometry})
+        device.download(slot.logits.part(row, row + 1), target[None], slot.main)
+    (windows,) = _fetch(device, slot, slot.windows)
     return Masks(
         logits,
-        geometry[used],
+        windows[used],
         index.reshape(-1).astype(np.int64),
-        threshold=settings.manifest.mask.threshold,
-        height=frame.plan.height,
-        width=frame.plan.width,
+        threshold=manifest.mask.threshold,
+        height=slot.sizes.height,
+        width=slot.sizes.width,
     )
 
 
-def _fetch(device: Device, frame: Frame, buffers: Mapping[str, Buffer]) -> list[Array]:
-    arrays: list[Array] = [np.empty(buffer.shape, buffer.dtype) for buffer in buffers.values()]
-    for buffer, array in zip(buffers.values(), arrays, strict=True):
-        device.download(buffer, array, frame.slot.main)
-    frame.slot.main.synchronize()
+def _fetch(device: Device, slot: Slot, *buffers: Buffer) -> list[Array]:
+    arrays: list[Array] = [np.empty(buffer.shape, buffer.dtype) for buffer in buffers]
+    for buffer, array in zip(buffers, arrays, strict=True):
+        device.download(buffer, array, slot.main)
+    slot.main.synchronize()
     return arrays
 
 

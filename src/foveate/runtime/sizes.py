@@ -10,7 +10,7 @@ from foveate.bundle.manifest import FeaturesSpec, PyramidSpec, WindowSpec
 
 
 @dataclass(frozen=True, kw_only=True)
-class LevelPlan:
+class LevelSizes:
     """One level of the pyramid and the grid of windows on its canvas.
 
     ``horizontal`` and ``vertical`` are image pixels a level pixel.
@@ -27,7 +27,7 @@ class LevelPlan:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FeaturesPlan:
+class FeaturesSizes:
     """The image that the features stage sees, at the top left of its canvas.
 
     ``horizontal`` and ``vertical`` are canvas pixels an image pixel.
@@ -42,15 +42,15 @@ class FeaturesPlan:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class Sizes:
     """Sizes of the image, of the working image, of the levels and of the features canvas."""
 
     height: int
     width: int
     working_height: int
     working_width: int
-    levels: tuple[LevelPlan, ...]
-    features: FeaturesPlan | None
+    levels: tuple[LevelSizes, ...]
+    features: FeaturesSizes | None
 
     @property
     def windows(self) -> int:
@@ -65,8 +65,8 @@ class Plan:
         pyramid: PyramidSpec,
         windows: WindowSpec,
         features: FeaturesSpec | None,
-    ) -> Plan:
-        """Plan for an image of ``height`` x ``width`` pixels."""
+    ) -> Sizes:
+        """Sizes for an image of ``height`` x ``width`` pixels."""
         shrink = min(1.0, pyramid.max_side / max(height, width))
         working_height, working_width = _scaled(height, shrink), _scaled(width, shrink)
         levels = tuple(
@@ -92,12 +92,12 @@ def _scaled(side: int, scale: float) -> int:
 
 def _level(
     image_height: int, image_width: int, height: int, width: int, windows: WindowSpec
-) -> LevelPlan:
+) -> LevelSizes:
     stride, border = windows.stride, 2 * windows.padding
     canvas_height = stride * ceil((height + border) / stride)
     canvas_width = stride * ceil((width + border) / stride)
     inside = windows.size // stride - 1
-    return LevelPlan(
+    return LevelSizes(
         height=height,
         width=width,
         canvas_height=canvas_height,
@@ -111,11 +111,11 @@ def _level(
 
 def _features(
     image_height: int, image_width: int, height: int, width: int, spec: FeaturesSpec
-) -> FeaturesPlan:
+) -> FeaturesSizes:
     short, long = sorted((height, width))
     scale = min(spec.short_side / short, spec.long_side / long)
     seen_height, seen_width = _scaled(height, scale), _scaled(width, scale)
-    return FeaturesPlan(
+    return FeaturesSizes(
         height=seen_height,
         width=seen_width,
         canvas_height=spec.multiple * ceil(seen_height / spec.multiple),

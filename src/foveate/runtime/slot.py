@@ -1,59 +1,211 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A place for one image in flight."""
+"""Memory and streams of one image in flight."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from foveate.runtime.workspace import Workspace
+import numpy as np
 
 if TYPE_CHECKING:
-    from foveate.runtime.devices import Device, Event, Stream
+    from foveate.bundle.manifest import Manifest, TensorSpec
+    from foveate.runtime.devices import Buffer, Device, Event, Stream
+    from foveate.runtime.sizes import Sizes
+
+REFINED_AT_ONCE = 10
+"""Windows per run of refine. A run needs about 2 MB per window, whatever K is, and the memory of so
+few windows stays in the caches of a processor."""
+
+_BYTE, _INT = np.dtype(np.uint8), np.dtype(np.int32)
+_LONG, _FLOAT = np.dtype(np.int64), np.dtype(np.float32)
+
+
+class DetectionBuffers(NamedTuple):
+    """The detections of an image: (N, ...) arrays, of which the first ``found`` rows exist.
+
+    Args:
+        boxes: (N, 4) float32 xyxy, in pixels of the image.
+        scores: (N,) float32, calibrated, best first.
+        labels: (N,) int64 class indices, without the background.
+        rows: (N,) int32 index of the proposal that each detection is made from.
+        found: (1,) int32 number of detections.
+    """
+
+    boxes: Buffer
+    scores: Buffer
+    labels: Buffer
+    rows: Buffer
+    found: Buffer
 
 
 class Slot:
-    """Memory and streams of one image in flight.
+    """Memory and streams of one image in flight, made for the sizes of the image.
 
-    ``main`` carries the chain from the image to its detections; ``side`` carries what depends on
-    the image only and may run beside it.
+    K is the number of windows that are refined. ``count`` says how many of them exist, and
+    ``keep_count`` how many of those are classified; both are known to the device only. The slot
+    owns its memory and its streams.
+
+    Args:
+        device: Device of the memory and the streams.
+        manifest: Manifest of the bundle, with the options of the pipeline applied.
+        sizes: Sizes of the image; without features, the slot can only propose.
+
+    Attributes:
+        main: Stream that carries the chain from the image to its detections.
+        side: Stream that carries what depends on the image only.
+        image: (H, W, 3) uint8 RGB.
+        working: (h, w, 3) uint8 RGB, the image at working size; ``image`` itself if they are equal.
+        grids: Outputs of propose by name, one buffer per level.
+        indices: (K, 3) int32 level, row and column of each window.
+        windows: (K, 4) float32 x0, y0, side and 1 if the window exists, in pixels of the image.
+        scores: (K,) float32 objectness logits, best first.
+        refined_at_once: Number of windows per run of refine.
+        crops: Inputs of refine by name, for that many windows.
+        logits: (K, S, S) float32 mask logits.
+        boxes: (K, 4) float32 xyxy boxes of the masks, in pixels of the image.
+        keep: (K,) int32 indices of the proposals that are classified.
+        regions: (K, 4) float32 boxes of these proposals, in pixels of the features canvas.
+        features_canvas: (1, 3, rows, columns) float32, or None.
+        maps: Outputs of features by name.
+        probabilities: (K, C + 1) float32, the background first.
+        deltas: (K, C + 1, 4) float32 box regression.
+        detections: What postprocessing found.
     """
 
-    def __init__(self, device: Device) -> None:
-        self.workspace = Workspace(device)
+    def __init__(self, device: Device, manifest: Manifest, sizes: Sizes) -> None:
+        self.sizes = sizes
         self.main: Stream = device.stream()
         self.side: Stream = device.stream()
+        self._device = device
+        self._manifest = manifest
+        self.k = min(manifest.select.top_k, sizes.windows)
+        self._allocate_proposals()
+        self.features_canvas: Buffer | None = None
+        if sizes.features is not None:
+            self._allocate_classification(sizes.features.canvas_height, sizes.features.canvas_width)
+
+    def canvas(self, level: int) -> Buffer:
+        """Return the canvas of a level: (1, 3, rows, columns) float32.
+
+        All levels share its memory, one after the other.
+        """
+        sizes = self.sizes.levels[level]
+        return self._canvas.view((1, 3, sizes.canvas_height, sizes.canvas_width), _FLOAT)
 
     def synchronize(self) -> None:
-        """Block until both streams are done; raise the error that stopped one of them.
+        """Wait for both streams and raise the error that stopped one of them.
 
         Both are waited for in any case, so that the memory is free for the next image.
         """
-        ends = [self.side.record(), self.main.record()]
         failures = []
-        for end in ends:
+        for end in [self.side.record(), self.main.record()]:
             try:
                 end.synchronize()
-            except Exception as error:  # noqa: BLE001 - raised below, when all is still
+            except Exception as error:  # noqa: BLE001 - raised below, when both streams are done
                 failures.append(error)
         if failures:
             raise failures[0]
 
+    def _allocate_proposals(self) -> None:
+        sizes, k, floats = self.sizes, self.k, self._floats
+        self.image = self._device.allocate((sizes.height, sizes.width, 3), _BYTE)
+        working = (sizes.working_height, sizes.working_width, 3)
+        self.working = self.image
+        if working != self.image.shape:
+            self.working = self._device.allocate(working, _BYTE)
+        self._canvas = floats(
+            max(3 * level.canvas_height * level.canvas_width for level in sizes.levels)
+        )
+        self.grids = {spec.name: self._grids(spec) for spec in self._outputs("propose")}
+        self.indices, self.windows = self._ints(k, 3), floats(k, 4)
+        self.scores, self.count = floats(k), self._ints(1)
+        self.refined_at_once = few = min(REFINED_AT_ONCE, k)
+        self.crops = {
+            spec.name: floats(few, *self._crop(spec))
+            for spec in self._manifest.stages["refine"].inputs
+        }
+        side = self._manifest.mask.size
+        self.logits, self.boxes = floats(k, side, side), floats(k, 4)
+        self.keep, self.keep_count, self.regions = self._ints(k), self._ints(1), floats(k, 4)
 
-class Turns:
-    """Lets each stage serve one image after the other, in the order of the images.
+    def _allocate_classification(self, rows: int, columns: int) -> None:
+        floats, spec = self._floats, self._manifest.classify
+        assert spec is not None
+        self.features_canvas = floats(1, 3, rows, columns)
+        self.maps = {
+            one.name: floats(1, _channels(one), rows // stride(one), columns // stride(one))
+            for one in self._outputs("features")
+        }
+        classes = len(self._manifest.class_names)
+        self.probabilities = floats(self.k, classes + 1)
+        self.deltas = floats(self.k, classes + 1, 4)
+        n = min(spec.max_detections, self.k * classes)
+        labels = self._device.allocate((n,), _LONG)
+        self.detections = DetectionBuffers(
+            floats(n, 4), floats(n), labels, self._ints(n), self._ints(1)
+        )
 
-    Stage s of an image then runs beside stage s - 1 of the next one, never beside itself, which
-    bounds the memory that an engine needs for its own purposes.
+    def _grids(self, spec: TensorSpec) -> list[Buffer]:
+        """Allocate an output of propose for all levels."""
+        cell, grids = self._manifest.windows.stride, []
+        for level in self.sizes.levels:
+            rows, columns = level.rows, level.columns
+            if spec.name.startswith("horizontal_"):
+                rows = level.canvas_height // cell * step(spec.name)
+                columns = level.canvas_width // cell * step(spec.name)
+            grids.append(self._floats(1, _channels(spec), rows, columns))
+        return grids
+
+    def _crop(self, spec: TensorSpec) -> tuple[int, ...]:
+        """Return the shape of an input of refine for one window."""
+        channels = next(_channels(one) for one in self._outputs("propose") if one.name == spec.name)
+        if not spec.name.startswith("horizontal_"):
+            return (channels,)
+        windows = self._manifest.windows
+        side = windows.size // windows.stride * step(spec.name)
+        return (channels, side, side)
+
+    def _outputs(self, stage: str) -> tuple[TensorSpec, ...]:
+        return self._manifest.stages[stage].outputs
+
+    def _floats(self, *shape: int) -> Buffer:
+        return self._device.allocate(shape, _FLOAT)
+
+    def _ints(self, *shape: int) -> Buffer:
+        return self._device.allocate(shape, _INT)
+
+
+class StageOrder:
+    """Makes each stage process one image after the other, in the order of the images.
+
+    A stage of an image may run while the stage before it processes the next image, but never twice
+    at a time, which bounds the memory that an engine needs for its intermediate results.
     """
 
     def __init__(self) -> None:
         self._last: dict[str, Event] = {}
 
     def begin(self, stage: str, stream: Stream) -> None:
-        """Let ``stream`` go on when the stage is done with the image before."""
+        """Make ``stream`` wait until the stage is done with the previous image."""
         if stage in self._last:
             stream.wait(self._last[stage])
 
     def end(self, stage: str, stream: Stream) -> None:
-        """Say that the work enqueued so far on ``stream`` ends the stage for its image."""
+        """Mark the work enqueued so far on ``stream`` as the end of the stage for its image."""
         self._last[stage] = stream.record()
+
+
+def step(name: str) -> int:
+    """Return the cells of ``horizontal_i`` per cell of the window grid: 1, 2, 4, 8."""
+    return 1 << (int(name.rpartition("_")[2]) - 1)
+
+
+def stride(spec: TensorSpec) -> int:
+    """Return the canvas pixels per cell of a features map."""
+    return int(spec.name.rpartition("_")[2])
+
+
+def _channels(spec: TensorSpec) -> int:
+    channels = spec.shape[1]
+    assert isinstance(channels, int), f"the channels of {spec.name} vary"
+    return channels

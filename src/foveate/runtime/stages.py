@@ -2,13 +2,13 @@
 """The steps from an image to its detections, each enqueued on the streams of the image's slot.
 
 Nothing here waits for a result. All shapes follow from the size of the image and from K, the
-number of windows; how many of the K exist is known to the device only.
+number of windows; only the device knows how many of the K exist.
 
 ::
 
-    image ─ resize ─┬─ place ─ propose ─┐ (each level, the largest first)
-                      │                   └─ select ─ gather ─ refine ─ mask_boxes ─ nms ─┐
-                      └─ place ─ features ───────────────────────────────── classify ─ finish
+    image ─ resize ─┬─ letterbox ─ propose ─┐ (each level, the largest first)
+                    │                       └─ select ─ crop ─ refine ─ mask_boxes ─ nms ─┐
+                    └─ letterbox ─ features ──────────────────────────── classify ─ postprocess
 """
 
 from __future__ import annotations
@@ -22,130 +22,126 @@ from foveate.kernels.nms import NMS
 from foveate.kernels.pyramid import PLACE, RESIZE
 from foveate.kernels.select_top_k import SELECT_TOP_K
 from foveate.kernels.take_boxes import TAKE_BOXES
-from foveate.runtime.frame import step
+from foveate.runtime.slot import step
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from foveate.arrays import UInt8Array
+    from foveate.bundle.manifest import Manifest
     from foveate.runtime.devices import Buffer, Device, Stream
     from foveate.runtime.engines import Engine
-    from foveate.runtime.frame import Frame
-    from foveate.runtime.settings import Settings
-    from foveate.runtime.sizes import FeaturesPlan, LevelPlan
-    from foveate.runtime.slot import Turns
-
-REFINED_AT_ONCE = 10
-"""Windows in a run of refine: what it needs for them, some 2 MB each, does not grow with K, and of so
-few stays in the caches of a processor."""
+    from foveate.runtime.sizes import FeaturesSizes, LevelSizes
+    from foveate.runtime.slot import Slot, StageOrder
 
 
 class Stages:
     """Enqueues the steps for an image.
 
     Args:
-        device: Runs the operations between the engines.
+        device: Device that runs the operations between the engines.
         engines: Engine of each stage.
-        settings: The numbers of the bundle and of the user.
-        turns: Order of the images in each stage.
+        manifest: Manifest of the bundle, with the options of the pipeline applied.
+        score_threshold: Smallest score of a detection.
+        order: Order of the images in each stage.
     """
 
     def __init__(
-        self, device: Device, engines: Mapping[str, Engine], settings: Settings, turns: Turns
+        self,
+        device: Device,
+        engines: Mapping[str, Engine],
+        manifest: Manifest,
+        score_threshold: float,
+        order: StageOrder,
     ) -> None:
         self._device = device
         self._engines = engines
-        self._settings = settings
-        self._manifest = settings.manifest
-        self._turns = turns
+        self._manifest = manifest
+        self._score_threshold = score_threshold
+        self._order = order
 
-    def upload(self, frame: Frame, image: UInt8Array) -> None:
-        """Copy the image into its slot; when this returns, the caller may change it."""
-        main = frame.slot.main
-        self._device.upload(image, frame.image, main)
-        main.record().synchronize()
-        if frame.working is not frame.image:
-            self._device.launch(RESIZE, main, frame.image, frame.working)
+    def upload(self, slot: Slot, image: UInt8Array) -> None:
+        """Copy an image into its slot; when this returns, the caller may change the image."""
+        self._device.upload(image, slot.image, slot.main)
+        slot.main.record().synchronize()
+        if slot.working is not slot.image:
+            self._device.launch(RESIZE, slot.main, slot.image, slot.working)
 
-    def propose(self, frame: Frame) -> None:
+    def propose(self, slot: Slot) -> None:
         """Score all windows of all levels and select the best K."""
-        main, levels, windows = frame.slot.main, frame.plan.levels, self._manifest.windows
-        self._turns.begin("propose", main)
-        # The largest level first: what it needs at a time then serves the smaller ones too.
+        levels, windows = slot.sizes.levels, self._manifest.windows
+        self._order.begin("propose", slot.main)
+        # The memory that an engine takes for the largest level then serves the smaller ones too.
         for index in sorted(range(len(levels)), key=lambda i: -_area(levels[i])):
-            self._propose_level(frame, index)
-        self._turns.end("propose", main)
+            self._propose_level(slot, index)
+        self._order.end("propose", slot.main)
         self._device.launch(
             SELECT_TOP_K,
-            main,
-            frame.grids("scores"),
-            frame.picks,
-            frame.geometry,
-            frame.scores,
-            frame.count,
+            slot.main,
+            slot.grids["scores"],
+            slot.indices,
+            slot.windows,
+            slot.scores,
+            slot.count,
             factors=tuple((level.horizontal, level.vertical) for level in levels),
             size=windows.size,
             stride=windows.stride,
             padding=windows.padding,
-            window_nms_iou=self._settings.select.window_nms_iou,
+            window_nms_iou=self._manifest.select.window_nms_iou,
         )
 
-    def refine(self, frame: Frame) -> None:
-        """Make the mask of each window, some windows at a time, and find the masks' boxes."""
-        main = frame.slot.main
-        self._turns.begin("refine", main)
-        for first in range(0, frame.k, REFINED_AT_ONCE):
-            self._refine_some(frame, first)
-        self._turns.end("refine", main)
+    def refine(self, slot: Slot) -> None:
+        """Compute the mask of each window, a few windows at a time, and the boxes of the masks."""
+        self._order.begin("refine", slot.main)
+        for first in range(0, slot.k, slot.refined_at_once):
+            self._refine_some(slot, first, min(first + slot.refined_at_once, slot.k))
+        self._order.end("refine", slot.main)
         self._device.launch(
             MASK_BOXES,
-            main,
-            frame.logits,
-            frame.geometry,
-            frame.count,
-            frame.boxes,
+            slot.main,
+            slot.logits,
+            slot.windows,
+            slot.count,
+            slot.boxes,
             threshold=self._manifest.mask.threshold,
-            image_height=frame.plan.height,
-            image_width=frame.plan.width,
+            image_height=slot.sizes.height,
+            image_width=slot.sizes.width,
         )
 
-    def features(self, frame: Frame) -> None:
-        """Compute the maps that classification reads: on the side, once the image is there."""
-        side, seen = frame.slot.side, _seen(frame)
-        canvas = frame.features_canvas(seen)
-        side.wait(frame.slot.main.record())
-        self._turns.begin("features", side)
-        self._place(frame, canvas, side, seen, border=0)
-        bindings = {"image": canvas, **frame.maps(seen)}
-        self._engines["features"].enqueue(bindings, side)
-        self._turns.end("features", side)
+    def features(self, slot: Slot) -> None:
+        """Compute the maps that classification reads, on the side stream."""
+        sizes, canvas = slot.sizes.features, slot.features_canvas
+        assert sizes is not None
+        assert canvas is not None
+        slot.side.wait(slot.main.record())
+        self._order.begin("features", slot.side)
+        self._letterbox(slot, canvas, slot.side, sizes, border=0)
+        self._engines["features"].enqueue({"image": canvas, **slot.maps}, slot.side)
+        self._order.end("features", slot.side)
 
-    def classify(self, frame: Frame) -> None:
-        """Name the proposals, and find the best of each class."""
-        main, seen = frame.slot.main, _seen(frame)
-        self._choose(frame, seen)
-        classes = frame.classes()
-        main.wait(frame.slot.side.record())
-        self._turns.begin("classify", main)
-        bindings = {**frame.maps(seen), "boxes": frame.regions, **classes}
-        self._engines["classify"].enqueue(bindings, main, rows=frame.kept_count)
-        self._turns.end("classify", main)
-        self._finish(frame, classes)
+    def classify(self, slot: Slot) -> None:
+        """Classify the proposals and find the best detections of each class."""
+        self._choose(slot)
+        slot.main.wait(slot.side.record())
+        self._order.begin("classify", slot.main)
+        outputs = {"probabilities": slot.probabilities, "deltas": slot.deltas}
+        bindings = {**slot.maps, "boxes": slot.regions, **outputs}
+        self._engines["classify"].enqueue(bindings, slot.main, rows=slot.keep_count)
+        self._order.end("classify", slot.main)
+        self._postprocess(slot)
 
-    def _propose_level(self, frame: Frame, index: int) -> None:
-        level, main = frame.plan.levels[index], frame.slot.main
-        canvas = frame.canvas(level)
-        self._place(frame, canvas, main, level, border=self._manifest.windows.padding)
-        names = [spec.name for spec in self._manifest.stages["propose"].outputs]
-        bindings = {name: frame.grid(index, name) for name in names}
-        self._engines["propose"].enqueue({"image": canvas, **bindings}, main)
+    def _propose_level(self, slot: Slot, index: int) -> None:
+        level, canvas = slot.sizes.levels[index], slot.canvas(index)
+        self._letterbox(slot, canvas, slot.main, level, border=self._manifest.windows.padding)
+        outputs = {name: grids[index] for name, grids in slot.grids.items()}
+        self._engines["propose"].enqueue({"image": canvas, **outputs}, slot.main)
 
-    def _place(
+    def _letterbox(
         self,
-        frame: Frame,
+        slot: Slot,
         canvas: Buffer,
         stream: Stream,
-        target: LevelPlan | FeaturesPlan,
+        target: LevelSizes | FeaturesSizes,
         *,
         border: int,
     ) -> None:
@@ -153,7 +149,7 @@ class Stages:
         self._device.launch(
             PLACE,
             stream,
-            frame.working,
+            slot.working,
             canvas,
             height=target.height,
             width=target.width,
@@ -163,60 +159,57 @@ class Stages:
             fill=numbers.fill,
         )
 
-    def _refine_some(self, frame: Frame, first: int) -> None:
-        """Gather what belongs to the windows from ``first`` on, and make their masks."""
-        main, last = frame.slot.main, min(first + REFINED_AT_ONCE, frame.k)
-        bindings = {"logits": frame.logits.part(first, last)}
-        for spec in self._manifest.stages["refine"].inputs:
-            bindings[spec.name] = self._gather(frame, spec.name, first, last)
-        self._engines["refine"].enqueue(bindings, main, rows=frame.count, first=first)
+    def _refine_some(self, slot: Slot, first: int, last: int) -> None:
+        """Compute the masks of the windows from ``first`` to ``last``."""
+        bindings = {"logits": slot.logits.part(first, last)}
+        indices = slot.indices.part(first, last)
+        for name, crops in slot.crops.items():
+            bindings[name] = crops.part(0, last - first)
+            self._device.launch(
+                GATHER_WINDOWS,
+                slot.main,
+                slot.grids[name],
+                indices,
+                bindings[name],
+                step=step(name) if name.startswith("horizontal_") else 1,
+            )
+        self._engines["refine"].enqueue(bindings, slot.main, rows=slot.count, first=first)
 
-    def _gather(self, frame: Frame, name: str, first: int, last: int) -> Buffer:
-        patches = frame.patches(name, last - first)
-        stride = step(name) if name.startswith("horizontal_") else 1
-        grids, picks = frame.grids(name), frame.picks.part(first, last)
-        self._device.launch(GATHER_WINDOWS, frame.slot.main, grids, picks, patches, step=stride)
-        return patches
-
-    def _choose(self, frame: Frame, seen: FeaturesPlan) -> None:
-        """Choose the proposals that are classified, and bring them to the features canvas."""
-        spec, main = self._settings.classify, frame.slot.main
+    def _choose(self, slot: Slot) -> None:
+        """Choose the proposals to classify, and scale their boxes to the features canvas."""
+        spec, sizes = self._manifest.classify, slot.sizes.features
         assert spec is not None
-        kept, kept_count = frame.kept, frame.kept_count
+        assert sizes is not None
         iou = 1.0 if spec.proposal_nms_iou is None else spec.proposal_nms_iou
+        keep = slot.keep
         self._device.launch(
-            NMS, main, frame.boxes, frame.scores, frame.count, kept, kept_count, iou=iou
+            NMS, slot.main, slot.boxes, slot.scores, slot.count, keep, slot.keep_count, iou=iou
         )
-        factors = {"horizontal": seen.horizontal, "vertical": seen.vertical}
-        self._device.launch(TAKE_BOXES, main, frame.boxes, kept, frame.regions, **factors)
+        factors = {"horizontal": sizes.horizontal, "vertical": sizes.vertical}
+        self._device.launch(TAKE_BOXES, slot.main, slot.boxes, keep, slot.regions, **factors)
 
-    def _finish(self, frame: Frame, classes: Mapping[str, Buffer]) -> None:
-        spec = self._settings.classify
+    def _postprocess(self, slot: Slot) -> None:
+        spec = self._manifest.classify
         assert spec is not None
         self._device.launch(
             FINISH,
-            frame.slot.main,
-            classes["probabilities"],
-            classes["deltas"],
-            frame.boxes,
-            frame.scores,
-            frame.kept,
-            frame.kept_count,
-            *frame.found().values(),
+            slot.main,
+            slot.probabilities,
+            slot.deltas,
+            slot.boxes,
+            slot.scores,
+            slot.keep,
+            slot.keep_count,
+            *slot.detections,
             mean=spec.delta_mean,
             std=spec.delta_std,
             calibration=spec.calibration,
-            score_threshold=self._settings.score_threshold,
+            score_threshold=self._score_threshold,
             iou=spec.class_nms_iou,
-            height=frame.plan.height,
-            width=frame.plan.width,
+            height=slot.sizes.height,
+            width=slot.sizes.width,
         )
 
 
-def _area(level: LevelPlan) -> int:
+def _area(level: LevelSizes) -> int:
     return level.canvas_height * level.canvas_width
-
-
-def _seen(frame: Frame) -> FeaturesPlan:
-    assert frame.plan.features is not None
-    return frame.plan.features

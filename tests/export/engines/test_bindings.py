@@ -114,12 +114,14 @@ def file_of(wheel: str, name: str) -> Path:
 def needs(file: Path) -> tuple[list[str], list[str]]:
     """Return the libraries of TensorRT that bindings are linked with, and the functions of these."""
 
-    def said(*command: str) -> list[list[str]]:
+    def first_line(*command: str) -> list[list[str]]:
         done = subprocess.run([*command, str(file)], capture_output=True, text=True, check=True)
         return [line.split() for line in done.stdout.splitlines()]
 
-    libraries = [words[-1].strip("[]") for words in said("readelf", "-d") if "(NEEDED)" in words]
-    symbols = [words[-1] for words in said("nm", "-D", "--undefined-only")]
+    libraries = [
+        words[-1].strip("[]") for words in first_line("readelf", "-d") if "(NEEDED)" in words
+    ]
+    symbols = [words[-1] for words in first_line("nm", "-D", "--undefined-only")]
     return (
         [one for one in libraries if one.startswith("libnv")],
         [one for one in symbols if re.fullmatch("(create|get|init)[A-Z].*", one)],

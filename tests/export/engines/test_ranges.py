@@ -17,7 +17,7 @@ from foveate.bundle.manifest import Manifest
 from foveate.errors import OptionError
 from foveate.export.engines.ranges import plan_engines
 from foveate.export.engines.trtexec import trtexec_command
-from foveate.runtime.sizes import Plan
+from foveate.runtime.sizes import Sizes
 
 SIDES = st.integers(1, 6000)
 
@@ -31,7 +31,7 @@ def manifest() -> Manifest:
 @given(height=SIDES, width=SIDES)
 def test_every_image_fits_the_engines_for_all_sizes(height: int, width: int) -> None:
     mini = manifest()
-    plan = Plan.of(height, width, mini.pyramid, mini.windows, mini.features)
+    plan = Sizes.of(height, width, mini.pyramid, mini.windows, mini.features)
     options = refine_options(stages=("propose", "features", "classify"), buckets=())
     propose, features, classify = plan_engines(mini, options)
     seen = plan.features
@@ -50,7 +50,7 @@ def test_every_image_fits_the_engines_for_all_sizes(height: int, width: int) -> 
 @given(height=SIDES, width=SIDES)
 def test_the_engine_of_a_image_has_exactly_its_levels(height: int, width: int) -> None:
     mini = manifest()
-    plan = Plan.of(height, width, mini.pyramid, mini.windows, mini.features)
+    plan = Sizes.of(height, width, mini.pyramid, mini.windows, mini.features)
     options = refine_options(stages=("propose",), image_sizes=((width, height),))
     (engine,) = plan_engines(mini, options)
     shapes = {profile["image"].optimum for profile in engine.profiles}

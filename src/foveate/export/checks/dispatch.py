@@ -18,8 +18,7 @@ import onnxruntime
 from foveate.bundle.engine_metadata import EngineRecord
 from foveate.errors import BundleError, InputError, ModelError
 from foveate.export.engines.stage_model import DOMAIN
-from foveate.runtime.engines.onnxruntime_session import open_session
-from foveate.runtime.engines.onnxruntime_text import said
+from foveate.runtime.engines.onnxruntime_session import first_line, open_session
 
 BODY, KERNEL = "body", "kernel"
 
@@ -121,12 +120,12 @@ def _taken(path: Path) -> onnx.ModelProto:
         except Exception as error:  # its errors have no common class but this
             if file.exists():  # it was loaded, and could not be written
                 raise InputError(
-                    f"there is no room for a copy of a stage ({said(error)})",
+                    f"there is no room for a copy of a stage ({first_line(error)})",
                     file=folder,
                     remedy="make room, or set TMPDIR to another folder",
                 ) from error
             raise BundleError(
-                f"ONNX Runtime cannot load a stage ({said(error)})",
+                f"ONNX Runtime cannot load a stage ({first_line(error)})",
                 file=path,
                 remedy="export the bundle again: foveate export CHECKPOINT --output BUNDLE",
             ) from error

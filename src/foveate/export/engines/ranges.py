@@ -16,7 +16,7 @@ from foveate.bundle.engine_metadata import ShapeRange
 from foveate.bundle.manifest import FeaturesSpec, Manifest, StageSpec
 from foveate.errors import OptionError
 from foveate.export.engines.options import CompileOptions
-from foveate.runtime.sizes import Plan
+from foveate.runtime.sizes import Sizes
 
 Lengths = dict[str, tuple[int, int, int]]
 """Dimension -> its smallest, best and largest length."""
@@ -76,7 +76,7 @@ def _lengths(manifest: Manifest, stage: str, image: tuple[int, int] | None) -> l
     if image is None:
         sizes = [_any_image(manifest, stage)]
     else:
-        plan = Plan.of(image[1], image[0], manifest.pyramid, manifest.windows, manifest.features)
+        plan = Sizes.of(image[1], image[0], manifest.pyramid, manifest.windows, manifest.features)
         canvases = [(level.canvas_height, level.canvas_width) for level in plan.levels]
         if stage == "paste":
             width, height = image

@@ -11,8 +11,7 @@ import onnxruntime
 
 from foveate.arrays import Array
 from foveate.errors import BundleError
-from foveate.runtime.engines.onnxruntime_session import open_session
-from foveate.runtime.engines.onnxruntime_text import said
+from foveate.runtime.engines.onnxruntime_session import first_line, open_session
 from foveate.system.cores import usable_cores
 
 Function = Callable[[dict[str, Array]], Mapping[str, Array]]
@@ -32,7 +31,7 @@ def session_function(model: onnx.ModelProto | Path, threads: int | None = None) 
         session = open_session(source, options)
     except Exception as error:  # its errors have no common class but this
         raise BundleError(
-            f"ONNX Runtime cannot load a stage ({said(error)})",
+            f"ONNX Runtime cannot load a stage ({first_line(error)})",
             file=model if isinstance(model, Path) else None,
             remedy="export the bundle again: foveate export CHECKPOINT --output BUNDLE",
         ) from error

@@ -8,23 +8,21 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from foveate.arrays import Array, Int32Array
-from foveate.runtime.devices.cpu import cpu_array, cpu_stream
-from foveate.runtime.engines.rows import leading_rows
+from foveate.arrays import Array
+from foveate.runtime.engines.cpu import CpuEngine
 
 if TYPE_CHECKING:
     from foveate.bundle.manifest import TensorSpec
-    from foveate.runtime.devices import Buffer, Stream
 
 
-class FunctionEngine:
-    """An engine on the host that calls a function.
+class FunctionEngine(CpuEngine):
+    """An engine that calls a function.
 
     Args:
         inputs: Names, dtypes and shapes of the inputs.
-        outputs: The same of the outputs.
-        function: Gets the inputs by name and returns the outputs by name. The inputs are valid
-            only during the call; the outputs are copied.
+        outputs: Names, dtypes and shapes of the outputs.
+        function: Called with the inputs by name; returns the outputs by name. The inputs are valid
+            only during the call, and the outputs are copied. The function belongs to the caller.
     """
 
     def __init__(
@@ -33,30 +31,16 @@ class FunctionEngine:
         outputs: tuple[TensorSpec, ...],
         function: Callable[[dict[str, Array]], Mapping[str, Array]],
     ) -> None:
-        self.inputs = inputs
-        self.outputs = outputs
+        super().__init__(inputs, outputs)
         self._function = function
-
-    def enqueue(
-        self,
-        bindings: Mapping[str, Buffer],
-        stream: Stream,
-        *,
-        rows: Buffer | None = None,
-        first: int = 0,
-    ) -> None:
-        """Enqueue one run; see :class:`foveate.runtime.engines.Engine`."""
-        count = None if rows is None else cpu_array(rows)
-        cpu_stream(stream).enqueue(self._run, dict(bindings), count, first)
 
     def close(self) -> None:
         """Do nothing: the function belongs to the caller."""
 
-    def _run(self, bindings: Mapping[str, Buffer], count: Int32Array | None, first: int) -> None:
-        if count is not None and count[0] <= first:
-            return
-        results = self._function(leading_rows(self.inputs, bindings, count, first))
-        for name, target in leading_rows(self.outputs, bindings, count, first).items():
+    def run(self, inputs: dict[str, Array], outputs: dict[str, Array]) -> None:
+        """Call the function and copy its results."""
+        results = self._function(inputs)
+        for name, target in outputs.items():
             result = np.asarray(results[name])
             assert result.shape == target.shape, f"{name}: {result.shape} is not {target.shape}"
             np.copyto(target, result)

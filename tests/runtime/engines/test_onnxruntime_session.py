@@ -16,8 +16,7 @@ from tests.samples.verified_bundles import with_change
 from foveate.bundle import Bundle
 from foveate.errors import BundleError
 from foveate.runtime import load
-from foveate.runtime.engines.onnxruntime_session import open_session
-from foveate.runtime.engines.onnxruntime_text import said
+from foveate.runtime.engines.onnxruntime_session import first_line, open_session
 
 REMEDY = "export the bundle again: foveate export CHECKPOINT --output BUNDLE, or update onnxruntime"
 
@@ -51,7 +50,7 @@ def test_a_stage_that_onnx_runtime_refuses_is_named_in_a_readable_line(
 
 
 def test_an_error_without_words_is_named_by_its_kind() -> None:
-    assert said(RuntimeError()) == "RuntimeError"
+    assert first_line(RuntimeError()) == "RuntimeError"
 
 
 def test_a_bundle_runs_from_a_folder_whose_name_is_no_utf_8(

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What engines that read and write the memory of the CPU have in common."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
+
+from foveate.runtime.devices.cpu import cpu_array, cpu_stream
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from foveate.arrays import Array, Int32Array
+    from foveate.bundle.manifest import TensorSpec
+    from foveate.runtime.devices import Buffer, Stream
+
+
+class CpuEngine(ABC):
+    """An engine that runs on arrays, cut to the rows that exist.
+
+    Args:
+        inputs: Names, dtypes and shapes of the inputs.
+        outputs: Names, dtypes and shapes of the outputs.
+    """
+
+    def __init__(self, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]) -> None:
+        self.inputs = inputs
+        self.outputs = outputs
+
+    @abstractmethod
+    def run(self, inputs: dict[str, Array], outputs: dict[str, Array]) -> None:
+        """Compute the outputs in place. The arrays are valid only during the call."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Release what the engine owns; closing twice does nothing."""
+
+    def enqueue(
+        self,
+        bindings: Mapping[str, Buffer],
+        stream: Stream,
+        *,
+        rows: Buffer | None = None,
+        first: int = 0,
+    ) -> None:
+        """Enqueue one run; see :class:`foveate.runtime.engines.Engine`."""
+        count = None if rows is None else cpu_array(rows)
+        cpu_stream(stream).enqueue(self._run, dict(bindings), count, first)
+
+    def _run(self, bindings: Mapping[str, Buffer], count: Int32Array | None, first: int) -> None:
+        rows = None if count is None else int(count[0]) - first
+        if rows is None or rows > 0:
+            self.run(_arrays(self.inputs, bindings, rows), _arrays(self.outputs, bindings, rows))
+
+
+def _arrays(
+    specs: Iterable[TensorSpec], bindings: Mapping[str, Buffer], rows: int | None
+) -> dict[str, Array]:
+    """Return the array of each tensor; where the first length varies, only the first rows."""
+    arrays = {}
+    for spec in specs:
+        array = cpu_array(bindings[spec.name])
+        varies = spec.shape and isinstance(spec.shape[0], str)
+        arrays[spec.name] = array[:rows] if varies else array
+    return arrays
