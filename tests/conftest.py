@@ -62,10 +62,16 @@ def model_of(
 
 
 def spec_of(name: str, inputs: dict[str, Shape], outputs: dict[str, Shape]) -> StageSpec:
+    strides = {f"horizontal_{i}": 32 >> i for i in (1, 2, 3, 4)} | {
+        f"map_{s}": s for s in (8, 16, 32)
+    }
     return StageSpec(
         file=f"{name}.onnx",
         inputs=tuple(TensorSpec(name=n, dtype="float32", shape=s) for n, s in inputs.items()),
-        outputs=tuple(TensorSpec(name=n, dtype="float32", shape=s) for n, s in outputs.items()),
+        outputs=tuple(
+            TensorSpec(name=n, dtype="float32", shape=s, stride=strides.get(n))
+            for n, s in outputs.items()
+        ),
     )
 
 

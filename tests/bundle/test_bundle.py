@@ -4,6 +4,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,7 @@ def edit(root: Path, change: Callable[[dict[str, Any]], object]) -> None:
 
 def test_what_is_written_is_read(root: Path) -> None:
     bundle = Bundle.open(root)
-    assert bundle.manifest == manifest_of().with_files(bundle.manifest.files)
+    assert bundle.manifest == replace(manifest_of(), files=bundle.manifest.files)
     assert bundle.stage_path("refine").read_bytes() == b"two"
     assert set(bundle.manifest.files) == set(FILES)
 

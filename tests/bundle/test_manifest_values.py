@@ -67,6 +67,12 @@ def test_an_engine_record_with_a_wrong_value_anywhere_is_refused_or_written_alik
         (("class_names", 0), "\x1b[31mred", "'class_names.0.' must be printable text"),
         (("class_names", 0), "\ud800", "'class_names.0.' must be printable text"),
         (("class_names", 0), "", "class_names must have 1 to 1000 characters"),
+        (
+            ("source", "precision"),
+            {"propose": "fp12"},
+            "precision of the stage 'propose' must be one of fp32, fp16, int8, found 'fp12'",
+        ),
+        (("stages", "propose", "outputs", 2, "stride"), 0, "stride must be at least 1"),
         (("name",), "a\nb", "'name' must be printable text"),
         (("stages", "propose", "inputs", 0, "shape", 0), 0, "numbers of shape must lie in 1.."),
         (("provenance", "x"), [[["\ud800"]]], "'provenance.x' must be text"),

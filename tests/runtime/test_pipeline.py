@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -276,6 +277,28 @@ def test_an_engine_that_does_not_fit_the_manifest_is_refused(contrast_bundle: Pa
     engines["refine"] = engines["features"]
     with pytest.raises(BundleError, match="'refine' has image, the manifest says horizontal_1"):
         Pipeline(bundle, engines)
+
+
+@pytest.mark.parametrize(
+    ("stride", "message"),
+    [
+        (None, "'horizontal_1' of stride None, expected a divisor of 16"),
+        (3, "'horizontal_1' of stride 3, expected a divisor of 16"),
+        (8, "ONNX Runtime failed"),
+    ],
+)
+def test_a_map_of_a_wrong_stride_is_refused(
+    contrast_bundle: Path, stride: int | None, message: str
+) -> None:
+    bundle = Bundle.open(contrast_bundle)
+    spec = bundle.manifest.stages["propose"]
+    outputs = tuple(
+        replace(one, stride=stride) if one.name == "horizontal_1" else one for one in spec.outputs
+    )
+    stages = {**bundle.manifest.stages, "propose": replace(spec, outputs=outputs)}
+    changed = replace(bundle, manifest=replace(bundle.manifest, stages=stages))
+    with pytest.raises((BundleError, BackendError), match=message):
+        Pipeline(changed, engines_of(bundle)).propose(images_of(1)[0])
 
 
 def test_a_bundle_that_only_proposes_says_so(proposing_bundle: Path) -> None:

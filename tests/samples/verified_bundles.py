@@ -17,7 +17,7 @@ from foveate.bundle import Bundle, FeaturesSpec, Manifest, PyramidSpec, SelectSp
 Change = Callable[[onnx.ModelProto], None]
 
 
-def small_bundle(directory: Path, **provenance: Any) -> Bundle:
+def small_bundle(directory: Path) -> Bundle:
     """The shipped networks with two levels and few windows, so that an image takes a moment."""
     mini = Bundle.open("mini")
     manifest = replace(
@@ -25,7 +25,6 @@ def small_bundle(directory: Path, **provenance: Any) -> Bundle:
         pyramid=PyramidSpec(scales=(0.5, 1.0), max_side=96),
         select=SelectSpec(top_k=8, window_nms_iou=0.8),
         features=FeaturesSpec(short_side=64, long_side=96, multiple=32),
-        provenance={**mini.manifest.provenance, **provenance},
     )
     return write_bundle(directory, manifest, stage_files(mini))
 

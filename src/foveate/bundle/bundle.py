@@ -6,7 +6,7 @@ from __future__ import annotations
 import hashlib
 import os
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, TypeVar
 
@@ -180,7 +180,7 @@ def write_bundle(
         name: FileSpec(sha256=hashlib.sha256(content).hexdigest(), size=len(content))
         for name, content in files.items()
     }
-    manifest = manifest.with_files(listed)
+    manifest = replace(manifest, files=listed)
     _check_stages(manifest)
     try:
         with new_folder(target, overwrite=overwrite) as fresh:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from foveate.bundle.schema import RejectedValueError, load_json, parse
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 SCHEMA = 1
 STAGES = ("propose", "refine", "features", "classify", "paste")
 REQUIRED_STAGES = ("propose", "refine")
-
+PRECISIONS = ("fp32", "fp16", "int8")
 
 # What a hostile manifest may ask for. Each bound is far above every network here; together they keep
 # the memory of a small image below some hundred MB.
@@ -34,11 +34,16 @@ def _require(condition: bool, message: str) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class TensorSpec:
-    """A named input or output of a stage; a dimension is a number, or a name if it varies."""
+    """A named input or output of a stage; a dimension is a number, or a name if it varies.
+
+    ``stride`` is given for an output that is a map of the stage's image, (1, channels, rows,
+    columns): image pixels from one of its cells to the next.
+    """
 
     name: str
     dtype: str
     shape: tuple[int | str, ...]
+    stride: int | None = None
 
     def __post_init__(self) -> None:
         sizes = [side for side in self.shape if isinstance(side, int)]
@@ -47,6 +52,7 @@ class TensorSpec:
             all(1 <= side <= _LONGEST for side in sizes),
             f"the numbers of shape must lie in 1..{_LONGEST}",
         )
+        _require(self.stride is None or self.stride >= 1, "stride must be at least 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,6 +193,40 @@ class PluginSpec:
 
 
 @dataclass(frozen=True, kw_only=True)
+class NetworkSpec:
+    """A PyTorch network: its builder's name, and the builder's arguments except the classes."""
+
+    name: str
+    sizes: dict[str, int | str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceSpec:
+    """How the stages were made of PyTorch networks; by this the networks can be read back.
+
+    Args:
+        networks: The proposal network, then the classifier if there is one.
+        svd: Ranks to which the linear layers of each tower were truncated.
+        optimize: Names of the optimization passes that were applied.
+        precision: Precision of each stage that is not float32: one of ``PRECISIONS``.
+    """
+
+    networks: tuple[NetworkSpec, ...] = ()
+    svd: tuple[int, ...] = ()
+    optimize: tuple[str, ...] = ()
+    precision: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _require(len(self.networks) <= 2, "networks must be at most 2")
+        for stage, name in self.precision.items():
+            _require(
+                name in PRECISIONS,
+                f"precision of the stage {stage!r} must be one of {', '.join(PRECISIONS)}, "
+                f"found {name!r:.60}",
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
 class FileSpec:
     """Checksum (lower-case hexadecimal) and size in bytes of one file."""
 
@@ -213,6 +253,7 @@ class Manifest:
     features: FeaturesSpec | None = None
     classify: ClassifySpec | None = None
     plugins: tuple[PluginSpec, ...] = ()
+    source: SourceSpec = field(default_factory=SourceSpec)
     provenance: dict[str, Any] = field(default_factory=dict)
     files: dict[str, FileSpec] = field(default_factory=dict)
     schema: int = SCHEMA
@@ -244,14 +285,14 @@ class Manifest:
         """The stages that our own runtime runs: without ``paste``, which it has kernels for."""
         return {name: spec for name, spec in self.stages.items() if name != "paste"}
 
+    def precision_of(self, stage: str) -> str:
+        """Return the precision that the manifest gives for a stage: one of ``PRECISIONS``."""
+        return self.source.precision.get(stage, "fp32")
+
     def to_json(self) -> str:
-        """Write as the text of ``manifest.json``, without sections that are absent."""
-        content = {"schema": self.schema, **asdict(self)}
-        for section in ("features", "classify"):
-            if content[section] is None:
-                del content[section]
-        if content.get("classify", {}).get("proposal_nms_iou", 0) is None:
-            del content["classify"]["proposal_nms_iou"]
+        """Write as the text of ``manifest.json``, without values that are absent."""
+        present = asdict(self, dict_factory=lambda items: {k: v for k, v in items if v is not None})
+        content = {"schema": self.schema, **present}
         return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
     @classmethod
@@ -275,10 +316,6 @@ class Manifest:
             return manifest
         except RejectedValueError as error:
             raise BundleError(f"the manifest is invalid: {error}") from error
-
-    def with_files(self, files: Mapping[str, FileSpec]) -> Manifest:
-        """Return a copy that lists these files."""
-        return replace(self, files=dict(files))
 
 
 def _check_memory(manifest: Manifest) -> None:

@@ -182,14 +182,13 @@ def _source(text: str, detector: Path | None) -> tuple[Cascade, ExportOptions]:
 
 
 def _summary(manifest: Manifest) -> list[str]:
-    precisions = manifest.provenance.get("precision", {})
     record = manifest.provenance.get("conversion", {}).get("stages", {})
     files = {spec.file: stage for stage, spec in manifest.stages.items()}
     lines = []
     for file, one in manifest.files.items():
         stage = files.get(file, "")
         of = record.get(stage, {})
-        words = [precisions.get(stage, "fp32") if stage else ""]
+        words = [manifest.precision_of(stage) if stage else ""]
         words += [f"because {of['float32_because']}"] if "float32_because" in of else []
         words += (
             [f"quantization error {of['quantization_error']:.1e}"]
@@ -203,7 +202,7 @@ def _summary(manifest: Manifest) -> list[str]:
 
 def _saved(manifest: Manifest) -> list[str]:
     """Say what each pass did, or that it found nothing to save."""
-    asked, saved = (manifest.provenance.get(key, []) for key in ("optimize", "saved"))
+    asked, saved = manifest.source.optimize, manifest.provenance.get("saved", [])
     lines = [
         f"{one['pass']:16} {one['layer']}: "
         + ", ".join(

@@ -39,7 +39,7 @@ def command(
 
 
 def _lines(report: BundleReport) -> Iterator[str]:
-    networks = ", ".join(report.provenance.get("networks", [])) or "networks unknown"
+    networks = ", ".join(one.name for one in report.source.networks) or "networks unknown"
     yield f"{report.name}: {networks}; {report.classes} classes; {report.root}"
     for key in ("weights_sha256", "checkpoint_sha256"):
         if key in report.provenance:

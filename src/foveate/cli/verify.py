@@ -201,9 +201,7 @@ def _bisect(
 
 
 def _precisions(bundle: Bundle) -> dict[str, str]:
-    from foveate.export.checks.precision import claimed_precision
-
-    return {name: claimed_precision(bundle.manifest, name) for name in bundle.manifest.networks}
+    return {name: bundle.manifest.precision_of(name) for name in bundle.manifest.networks}
 
 
 def _beside(bundle: Bundle) -> Path:

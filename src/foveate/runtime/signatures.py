@@ -11,12 +11,12 @@ from foveate.errors import BundleError
 
 if TYPE_CHECKING:
     from foveate.bundle import Bundle
-    from foveate.bundle.manifest import TensorSpec
+    from foveate.bundle.manifest import Manifest, StageSpec, TensorSpec
     from foveate.runtime.engines import Engine
 
 _MOST_CHANNELS = 8192
-# Names of the tensors between the stages; a trailing number is a stride, or its logarithm.
-_MAPS = re.compile("map_([1-9][0-9]{0,2})")
+# Names of the tensors between the stages; the number only tells one map from another.
+_MAPS = re.compile("map_[1-9][0-9]{0,2}")
 _GRIDS = re.compile("scores|vectors|horizontal_[1-9]")
 _NAMES = {
     "propose": (re.compile("image"), _GRIDS),
@@ -40,6 +40,8 @@ def check_engines(bundle: Bundle, engines: Mapping[str, Engine]) -> None:
         fault = _differing(spec.inputs, engine.inputs) or _differing(spec.outputs, engine.outputs)
         if fault is None:
             fault = _unusable(stage, spec.inputs, spec.outputs)
+        if fault is None:
+            fault = _wrong_stride(stage, spec, bundle.manifest)
         if fault is not None:
             raise BundleError(
                 f"the stage {stage!r} has {fault}",
@@ -84,6 +86,20 @@ def _unusable(
                 f"{_describe(tensor)}, expected (1, channels, rows, columns) with at most "
                 f"{_MOST_CHANNELS} channels"
             )
+    return None
+
+
+def _wrong_stride(stage: str, spec: StageSpec, manifest: Manifest) -> str | None:
+    """Describe an output whose stride does not divide the sides that the runtime gives an image."""
+    sides = manifest.windows.stride
+    if stage == "features" and manifest.features is not None:
+        sides = manifest.features.multiple
+    for tensor in spec.outputs:
+        if not tensor.name.startswith(("map_", "horizontal_")):
+            if tensor.stride is not None:
+                return f"{tensor.name!r} with a stride, which only maps have"
+        elif tensor.stride is None or sides % tensor.stride:
+            return f"{tensor.name!r} of stride {tensor.stride}, expected a divisor of {sides}"
     return None
 
 

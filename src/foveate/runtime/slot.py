@@ -92,6 +92,11 @@ class Slot:
         sizes = self.sizes.levels[level]
         return self._canvas.view((1, 3, sizes.canvas_height, sizes.canvas_width), _FLOAT)
 
+    def step(self, name: str) -> int:
+        """Return the cells of the output ``name`` of propose from one window to the next."""
+        stride = self._output("propose", name).stride
+        return 1 if stride is None else self._manifest.windows.stride // stride
+
     def synchronize(self) -> None:
         """Wait for both streams and raise the error that stopped one of them.
 
@@ -133,8 +138,9 @@ class Slot:
         assert spec is not None
         self.features_canvas = floats(1, 3, rows, columns)
         self.maps = {
-            one.name: floats(1, _channels(one), rows // stride(one), columns // stride(one))
+            one.name: floats(1, _channels(one), rows // one.stride, columns // one.stride)
             for one in self._outputs("features")
+            if one.stride is not None
         }
         classes = len(self._manifest.class_names)
         self.probabilities = floats(self.k, classes + 1)
@@ -147,26 +153,28 @@ class Slot:
 
     def _grids(self, spec: TensorSpec) -> list[Buffer]:
         """Allocate an output of propose for all levels."""
-        cell, grids = self._manifest.windows.stride, []
+        grids = []
         for level in self.sizes.levels:
             rows, columns = level.rows, level.columns
-            if spec.name.startswith("horizontal_"):
-                rows = level.canvas_height // cell * step(spec.name)
-                columns = level.canvas_width // cell * step(spec.name)
+            if spec.stride is not None:
+                rows = level.canvas_height // spec.stride
+                columns = level.canvas_width // spec.stride
             grids.append(self._floats(1, _channels(spec), rows, columns))
         return grids
 
     def _crop(self, spec: TensorSpec) -> tuple[int, ...]:
         """Return the shape of an input of refine for one window."""
-        channels = next(_channels(one) for one in self._outputs("propose") if one.name == spec.name)
-        if not spec.name.startswith("horizontal_"):
-            return (channels,)
-        windows = self._manifest.windows
-        side = windows.size // windows.stride * step(spec.name)
-        return (channels, side, side)
+        source = self._output("propose", spec.name)
+        if source.stride is None:
+            return (_channels(source),)
+        side = self._manifest.windows.size // source.stride
+        return (_channels(source), side, side)
 
     def _outputs(self, stage: str) -> tuple[TensorSpec, ...]:
         return self._manifest.stages[stage].outputs
+
+    def _output(self, stage: str, name: str) -> TensorSpec:
+        return next(one for one in self._outputs(stage) if one.name == name)
 
     def _floats(self, *shape: int) -> Buffer:
         return self._device.allocate(shape, _FLOAT)
@@ -193,16 +201,6 @@ class StageOrder:
     def end(self, stage: str, stream: Stream) -> None:
         """Mark the work enqueued so far on ``stream`` as the end of the stage for its image."""
         self._last[stage] = stream.record()
-
-
-def step(name: str) -> int:
-    """Return the cells of ``horizontal_i`` per cell of the window grid: 1, 2, 4, 8."""
-    return 1 << (int(name.rpartition("_")[2]) - 1)
-
-
-def stride(spec: TensorSpec) -> int:
-    """Return the canvas pixels per cell of a features map."""
-    return int(spec.name.rpartition("_")[2])
 
 
 def _channels(spec: TensorSpec) -> int:

@@ -22,7 +22,6 @@ from foveate.kernels.nms import NMS
 from foveate.kernels.pyramid import PLACE, RESIZE
 from foveate.kernels.select_top_k import SELECT_TOP_K
 from foveate.kernels.take_boxes import TAKE_BOXES
-from foveate.runtime.slot import step
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -171,7 +170,7 @@ class Stages:
                 slot.grids[name],
                 indices,
                 bindings[name],
-                step=step(name) if name.startswith("horizontal_") else 1,
+                step=slot.step(name),
             )
         self._engines["refine"].enqueue(bindings, slot.main, rows=slot.count, first=first)
 

@@ -29,11 +29,9 @@ def exact(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 def half(exact: Bundle) -> Bundle:
     options = PrecisionOptions(stages={"propose": "fp16", "refine": "fp16"}, images=(CAT,))
     found = convert(exact, options)
-    provenance = {**exact.manifest.provenance, "precision": found.precision}
+    source = replace(exact.manifest.source, precision=found.precision)
     files = {f"{name}.onnx": model.SerializeToString() for name, model in found.models.items()}
-    return write_bundle(
-        exact.root.parent / "half", replace(exact.manifest, provenance=provenance), files
-    )
+    return write_bundle(exact.root.parent / "half", replace(exact.manifest, source=source), files)
 
 
 def test_an_emulated_run_shows_a_larger_error_where_a_stage_is_in_fp16_and_passes(

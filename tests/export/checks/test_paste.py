@@ -39,8 +39,9 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     folder = tmp_path_factory.mktemp("paste")
     plain = small_bundle(folder / "plain")
     mask = plain.manifest.mask
-    model = export_stage(paste_stage(mask.size, mask.threshold))
-    stages = {**plain.manifest.stages, "paste": _stage_spec("paste", model)}
+    stage = paste_stage(mask.size, mask.threshold)
+    model = export_stage(stage)
+    stages = {**plain.manifest.stages, "paste": _stage_spec(stage, model)}
     files = {**stage_files(plain), "paste.onnx": model.SerializeToString()}
     return write_bundle(folder / "pasting", replace(plain.manifest, stages=stages), files)
 

@@ -22,7 +22,7 @@ from tests.samples.verified_bundles import (
     with_manifest,
 )
 
-from foveate.bundle import Bundle
+from foveate.bundle import Bundle, NetworkSpec, SourceSpec
 from foveate.cli import invoke
 from foveate.errors import InputError, ModelError, OptionError
 from foveate.export.checks.bisect import first_drift
@@ -270,7 +270,8 @@ def test_a_bundle_does_not_drift_from_itself(bundle: Bundle, image: Path) -> Non
 
 
 def test_other_networks_are_refused(bundle: Bundle, folder: Path) -> None:
-    other = with_manifest(bundle, folder / "foreign", provenance={"networks": ["deepmask-mini"]})
+    source = SourceSpec(networks=(NetworkSpec(name="deepmask-mini"),))
+    other = with_manifest(bundle, folder / "foreign", source=source)
     with pytest.raises(ModelError, match="expected the networks of the bundle, sharpmask-mini"):
         bundle_reference(bundle, other)
 

@@ -203,9 +203,9 @@ def test_trained_weights_cannot_be_had_from_a_changed_bundle(
 
 
 def test_the_manifest_says_what_was_saved(changed: tuple[Cascade, Bundle]) -> None:
-    provenance = changed[1].manifest.provenance
-    assert provenance["optimize"] == ["fold-conv1x1", "fold-encoder", "batch-towers"]
-    assert [(one["pass"], one["layer"]) for one in provenance["saved"]] == [
+    manifest = changed[1].manifest
+    assert manifest.source.optimize == ("fold-conv1x1", "fold-encoder", "batch-towers")
+    assert [(one["pass"], one["layer"]) for one in manifest.provenance["saved"]] == [
         ("fold-conv1x1", "class_towers.3"),
         ("fold-encoder", "encode"),
         ("batch-towers", "joint"),

@@ -109,8 +109,7 @@ def factored(tmp_path_factory: pytest.TempPathFactory) -> tuple[Cascade, Bundle]
 
 
 def test_the_manifest_names_the_ranks(factored: tuple[Cascade, Bundle]) -> None:
-    provenance = factored[1].manifest.provenance
-    assert provenance["svd"] == [24]
+    assert factored[1].manifest.source.svd == (24,)
 
 
 def test_a_factored_bundle_gives_its_networks_back(factored: tuple[Cascade, Bundle]) -> None:

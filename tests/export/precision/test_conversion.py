@@ -40,9 +40,9 @@ def mixed(exact: Bundle) -> Converted:
 
 
 def written(exact: Bundle, found: Converted, directory: Path) -> Bundle:
-    provenance = {**exact.manifest.provenance, "precision": found.precision}
+    source = replace(exact.manifest.source, precision=found.precision)
     files = {f"{name}.onnx": model.SerializeToString() for name, model in found.models.items()}
-    return write_bundle(directory, replace(exact.manifest, provenance=provenance), files)
+    return write_bundle(directory, replace(exact.manifest, source=source), files)
 
 
 def parse(text: str, **changes: Any) -> PrecisionOptions:

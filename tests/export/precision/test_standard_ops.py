@@ -36,8 +36,8 @@ def test_a_bundle_in_float16_is_the_same_without_our_functions(tmp_path: Path) -
     inlined = export_bundle(cascade, tmp_path / "inlined", replace(options, standard_ops_only=True))
     assert plain.manifest.plugins
     assert not inlined.manifest.plugins
-    assert plain.manifest.provenance["precision"] == inlined.manifest.provenance["precision"]
-    assert inlined.manifest.provenance["precision"]["refine"] == "fp16"
+    assert plain.manifest.source == inlined.manifest.source
+    assert inlined.manifest.precision_of("refine") == "fp16"
     assert check_report(inspect_bundle(inlined)) is None
     for stage, calls in stage_calls(plain, IMAGES).items():
         assert not onnx.load(inlined.stage_path(stage)).functions

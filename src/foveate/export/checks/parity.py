@@ -11,7 +11,6 @@ from foveate.arrays import Array
 from foveate.bundle import Bundle
 from foveate.export.checks.matching import match
 from foveate.export.checks.pasting import Pasted, paste_parity
-from foveate.export.checks.precision import claimed_precision
 from foveate.export.checks.record import ImageParity, Record, stage_digests
 from foveate.export.checks.statistics import Tally
 from foveate.export.execution.reference import Reference
@@ -93,7 +92,7 @@ def measure(
         reference=reference.name,
         backend="ONNX Runtime on the CPU" + (", float16 emulated" if emulate_fp16 else ""),
         score_threshold=score_threshold,
-        precision={name: claimed_precision(bundle.manifest, name) for name in own},
+        precision={name: bundle.manifest.precision_of(name) for name in own},
         images=tuple(done),
     )
 

@@ -11,11 +11,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from foveate.bundle.manifest import Manifest
-from foveate.errors import BundleError, ModelError
+from foveate.errors import ModelError
 from foveate.export.checks.graph import Layer
 
-PRECISIONS = ("fp32", "fp16", "int8")
 LEAST_SHARE = 0.5
 """Of the multiplications, in the claimed precision: sensitive layers may stay out, not most of them."""
 
@@ -54,23 +52,6 @@ def shares(layers: Iterable[Layer]) -> dict[str, Share]:
         name: Share(nodes=nodes[name], parameters=parameters[name], macs=macs[name])
         for name in names
     }
-
-
-def claimed_precision(manifest: Manifest, stage: str) -> str:
-    """Return what a bundle says of a stage: `provenance.precision`, one for all or by stage.
-
-    Raises:
-        BundleError: It is none of `PRECISIONS`.
-    """
-    said = manifest.provenance.get("precision", "fp32")
-    name = said.get(stage, "fp32") if isinstance(said, dict) else said
-    if name not in PRECISIONS:
-        raise BundleError(
-            f"the manifest says precision {name!r} of the stage {stage!r}, expected one of "
-            f"{', '.join(PRECISIONS)}",
-            remedy="export the bundle again",
-        )
-    return str(name)
 
 
 def check_precision(stage: str, found: Mapping[str, Share], claimed: str) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import onnx
 from onnx import numpy_helper
 
-from foveate.bundle import Bundle
+from foveate.bundle import Bundle, SourceSpec
 from foveate.bundle.engine_metadata import EngineRecord, ShapeRange, read_record
 from foveate.errors import FoveateError, OptionError
 from foveate.export.checks.dispatch import (
@@ -31,7 +31,6 @@ from foveate.export.checks.precision import (
     Share,
     check_engine,
     check_precision,
-    claimed_precision,
     engine_shares,
     shares,
 )
@@ -105,6 +104,7 @@ class BundleReport:
     classes: int
     stages: tuple[StageReport, ...]
     engines: tuple[EngineReport, ...]
+    source: SourceSpec
     provenance: dict[str, Any]
 
     def to_dict(self) -> dict[str, Any]:
@@ -131,6 +131,7 @@ def inspect_bundle(bundle: Bundle) -> BundleReport:
         classes=len(bundle.manifest.class_names),
         stages=stages,
         engines=tuple(_engine(bundle, plan) for plan in sorted(_plans(bundle))),
+        source=bundle.manifest.source,
         provenance=bundle.manifest.provenance,
     )
 
@@ -147,7 +148,7 @@ def _stage(bundle: Bundle, name: str) -> StageReport:
     model = load_stage(path, name, spec)
     problems = _problem(lambda: check_names(name, model))
     nodes = dispatch(model, path)
-    claimed = claimed_precision(bundle.manifest, name)
+    claimed = bundle.manifest.precision_of(name)
     # The CPU has few float16 kernels: ONNX Runtime drops casts there, and writes a Relu as a Max.
     checked = [one for one in nodes if one.domain == DOMAIN or claimed != "fp16"]
     problems += _problem(lambda: check_dispatch(name, checked))
@@ -188,7 +189,7 @@ def _engine(bundle: Bundle, plan: Path) -> EngineReport:
         onnx_digest = hashlib.sha256(content).hexdigest()
         plugins = None if record.key.plugins is None else source_digest()
         problems += _problem(lambda: record.check_sources(onnx=onnx_digest, plugins=plugins))
-        claimed = claimed_precision(bundle.manifest, stage)
+        claimed = bundle.manifest.precision_of(stage)
         problems += _problem(lambda: check_engine(record.name, record.layers, claimed))
     return EngineReport(
         plan=name,

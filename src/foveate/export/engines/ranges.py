@@ -6,19 +6,19 @@ Sizes of levels and canvases are the runtime's own: an engine of another size wo
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import product
 from math import ceil
 
 from foveate.bundle.engine_metadata import ShapeRange
-from foveate.bundle.manifest import FeaturesSpec, Manifest, StageSpec
+from foveate.bundle.manifest import FeaturesSpec, Manifest, TensorSpec
 from foveate.errors import OptionError
 from foveate.export.engines.options import CompileOptions
 from foveate.runtime.sizes import Sizes
 
-Lengths = dict[str, tuple[int, int, int]]
+Range = tuple[int, int, int]
+Lengths = dict[str, Range]
 """Dimension -> its smallest, best and largest length."""
 
 
@@ -49,7 +49,7 @@ def plan_engines(manifest: Manifest, options: CompileOptions) -> list[EnginePlan
 def _of_stage(manifest: Manifest, options: CompileOptions, stage: str) -> list[EnginePlan]:
     spec = manifest.stages[stage]
     names = {name for one in spec.inputs for name in one.shape if isinstance(name, str)}
-    sized = stage == "paste" or any(re.match("height|width", name) for name in names)
+    sized = stage != "refine"
     counted = bool(names & {"windows", "boxes"})
     images = options.image_sizes if sized else ()
     buckets = options.buckets if counted else ()
@@ -63,7 +63,7 @@ def _of_stage(manifest: Manifest, options: CompileOptions, stage: str) -> list[E
         profiles = []
         for lengths in _lengths(manifest, stage, image):
             rows = {} if bucket is None else dict.fromkeys(("windows", "boxes"), (bucket,) * 3)
-            profile = _profile(spec, stage, lengths | rows | options.ranges)
+            profile = _profile(manifest, stage, lengths | rows | options.ranges)
             if profile not in profiles:
                 profiles.append(profile)
         engines.append(EnginePlan(stage=stage, name=name, profiles=tuple(profiles)))
@@ -123,11 +123,13 @@ def _features(spec: FeaturesSpec | None) -> Lengths:
     return {"height": (low, canvas(spec.short_side), high), "width": (low, wide, high)}
 
 
-def _profile(
-    spec: StageSpec, stage: str, lengths: Mapping[str, tuple[int, int, int]]
-) -> dict[str, ShapeRange]:
+def _profile(manifest: Manifest, stage: str, lengths: Mapping[str, Range]) -> dict[str, ShapeRange]:
+    outputs = [one for spec in manifest.stages.values() for one in spec.outputs]
+    strides = {one.name: one.stride for one in outputs if one.stride is not None}
     profile = {}
-    for one in spec.inputs:
+    for one in manifest.stages[stage].inputs:
+        if one.name in strides:
+            lengths = {**_map_lengths(one, strides[one.name], lengths), **lengths}
         # What is bounded of a size is its values, the image's.
         shape = ("image_height", "image_width") if one.name == "size" else one.shape
         sides = [_length(stage, name, lengths) for name in shape]
@@ -136,18 +138,21 @@ def _profile(
     return profile
 
 
-def _length(
-    stage: str, name: int | str, lengths: Mapping[str, tuple[int, int, int]]
-) -> tuple[int, int, int]:
+def _map_lengths(one: TensorSpec, stride: int, lengths: Mapping[str, Range]) -> Lengths:
+    """Return the lengths of a map's rows and columns, which follow from its image's."""
+    found = {}
+    for name, side in zip(one.shape[2:], ("height", "width"), strict=False):
+        if isinstance(name, str) and side in lengths:
+            low, best, high = (ceil(length / stride) for length in lengths[side])
+            found[name] = (low, best, high)
+    return found
+
+
+def _length(stage: str, name: int | str, lengths: Mapping[str, Range]) -> Range:
     if isinstance(name, int):
         return name, name, name
     if name in lengths:
         return lengths[name]
-    # A map of stride 8 of a canvas `height` high is `height_8` high.
-    match = re.fullmatch(r"(height|width)_(\d+)", name)
-    if match is not None and match[1] in lengths:
-        low, best, high = (ceil(side / int(match[2])) for side in lengths[match[1]])
-        return low, best, high
     raise OptionError(
         f"the manifest gives no range for the dimension {name!r} of the stage {stage!r}",
         remedy=f"give one: --range {name}=1:16:64",

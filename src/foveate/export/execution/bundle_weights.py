@@ -19,7 +19,6 @@ from torch import Tensor, nn
 
 from foveate.bundle import Bundle
 from foveate.errors import ModelError
-from foveate.export.checks.precision import claimed_precision
 from foveate.export.passes.run import run_passes
 from foveate.export.passes.svd import truncate_towers
 from foveate.export.precision.quantise import CODES, CORRECTED
@@ -35,17 +34,17 @@ def cascade_from_bundle(bundle: Bundle) -> Cascade:
     Raises:
         ModelError: the bundle does not say what it was made of, or lacks a parameter.
     """
-    networks = bundle.manifest.provenance.get("networks", [])
-    if not networks:
+    source = bundle.manifest.source
+    if not source.networks:
         raise ModelError(
             "the bundle does not name its networks", file=bundle.root, remedy="export it again"
         )
-    sizes = bundle.manifest.provenance.get("sizes", [{}, {}])
+    proposals, *classifiers = source.networks
     info = CascadeInfo(
-        proposals=networks[0],
-        proposals_sizes=sizes[0],
-        classifier=networks[1] if len(networks) > 1 else None,
-        classifier_sizes=sizes[1],
+        proposals=proposals.name,
+        proposals_sizes=proposals.sizes,
+        classifier=classifiers[0].name if classifiers else None,
+        classifier_sizes=classifiers[0].sizes if classifiers else {},
         class_names=bundle.manifest.class_names,
         mask_threshold=bundle.manifest.mask.threshold,
         training=bundle.manifest.provenance.get("training", {}),
@@ -59,10 +58,9 @@ def cascade_from_bundle(bundle: Bundle) -> Cascade:
             calibration=classify.calibration,
         )
     cascade = build_cascade(info)
-    ranks = bundle.manifest.provenance.get("svd")
-    if ranks and cascade.classifier is not None:
-        truncate_towers(cascade.classifier, ranks)
-    run_passes(cascade, bundle.manifest.provenance.get("optimize", ()))
+    if source.svd and cascade.classifier is not None:
+        truncate_towers(cascade.classifier, source.svd)
+    run_passes(cascade, source.optimize)
     _fill(cascade.proposals, bundle, _PROPOSAL_STAGES)
     if cascade.classifier is not None:
         _fill(cascade.classifier, bundle, _CLASSIFIER_STAGES)
@@ -76,8 +74,8 @@ def exact_cascade_from_bundle(bundle: Bundle) -> Cascade:
         ModelError: as `cascade_from_bundle`, or some of the weights are INT8, or were changed by
             `--svd` or `--optimize`.
     """
-    for option in ("optimize", "svd"):
-        found = bundle.manifest.provenance.get(option)
+    source = bundle.manifest.source
+    for option, found in (("optimize", source.optimize), ("svd", source.svd)):
         if found:
             raise ModelError(
                 f"the bundle was exported with --{option} {','.join(str(one) for one in found)}, "
@@ -86,9 +84,7 @@ def exact_cascade_from_bundle(bundle: Bundle) -> Cascade:
                 remedy=f"start from the checkpoint, or from a bundle without --{option}",
             )
     rounded = [
-        stage
-        for stage in bundle.manifest.networks
-        if claimed_precision(bundle.manifest, stage) == "int8"
+        stage for stage in bundle.manifest.networks if bundle.manifest.precision_of(stage) == "int8"
     ]
     if rounded:
         raise ModelError(

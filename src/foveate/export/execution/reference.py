@@ -75,7 +75,7 @@ def bundle_reference(bundle: Bundle, other: Bundle) -> Reference:
     Raises:
         ModelError: it is of other networks.
     """
-    _check_networks(bundle, other.manifest.provenance.get("networks", []), other.root)
+    _check_networks(bundle, [one.name for one in other.manifest.source.networks], other.root)
 
     def model(stage: str) -> onnx.ModelProto:
         return load_stage(other.stage_path(stage), stage, other.manifest.stages[stage])
@@ -90,7 +90,7 @@ def bundle_reference(bundle: Bundle, other: Bundle) -> Reference:
 
 
 def _check_networks(bundle: Bundle, found: list[str], file: Path) -> None:
-    expected = bundle.manifest.provenance.get("networks", [])
+    expected = [one.name for one in bundle.manifest.source.networks]
     if found != expected:
         raise ModelError(
             f"expected the networks of the bundle, {', '.join(expected) or 'which it does not name'}"

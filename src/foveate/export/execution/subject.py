@@ -11,7 +11,6 @@ from onnx import shape_inference
 from foveate.arrays import Array
 from foveate.bundle import Bundle
 from foveate.errors import OptionError
-from foveate.export.checks.precision import claimed_precision
 from foveate.export.execution.rounding import with_fp16_rounding
 from foveate.export.execution.sessions import Function, session_function
 from foveate.runtime import Pipeline, PipelineOptions, load
@@ -31,7 +30,7 @@ def stage_functions(bundle: Bundle, *, emulate_fp16: bool = False) -> dict[str, 
         OptionError: `emulate_fp16` is asked for, and no stage is in fp16.
     """
     names = list(bundle.manifest.networks)
-    halves = {name for name in names if claimed_precision(bundle.manifest, name) == "fp16"}
+    halves = {name for name in names if bundle.manifest.precision_of(name) == "fp16"}
     if emulate_fp16 and not halves:
         raise OptionError(
             f"no stage of {bundle.manifest.name!r} is in fp16, so there is nothing to round",

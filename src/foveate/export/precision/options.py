@@ -9,8 +9,8 @@ from math import ceil
 from pathlib import Path
 
 from foveate.bundle import STAGES
+from foveate.bundle.manifest import PRECISIONS
 from foveate.errors import OptionError
-from foveate.export.checks.precision import PRECISIONS
 from foveate.export.precision.ranges import METHODS
 from foveate.images.reading import find_images
 from foveate.typed_options import TypedOptions

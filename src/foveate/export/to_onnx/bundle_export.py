@@ -6,7 +6,7 @@ from __future__ import annotations
 import hashlib
 import platform
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
@@ -20,10 +20,12 @@ from foveate.bundle import (
     FeaturesSpec,
     Manifest,
     MaskSpec,
+    NetworkSpec,
     PluginSpec,
     PreprocessingSpec,
     PyramidSpec,
     SelectSpec,
+    SourceSpec,
     StageSpec,
     TensorSpec,
     WindowSpec,
@@ -37,10 +39,10 @@ from foveate.export.precision import PrecisionOptions, convert
 from foveate.export.precision.conversion import Tell
 from foveate.export.to_onnx.onnx_graph import export_stage
 from foveate.export.to_onnx.operators import DOMAIN
-from foveate.export.to_onnx.stages import cascade_stages, deepmask_of, paste_stage
+from foveate.export.to_onnx.stages import Stage, cascade_stages, deepmask_of, paste_stage
 from foveate.export.to_onnx.standard_ops import inline_functions
 from foveate.images.reading import read_image
-from foveate.models.checkpoint import Cascade, round_to_half
+from foveate.models.checkpoint import Cascade, CascadeInfo, round_to_half
 from foveate.models.deepmask import STRIDE
 from foveate.models.sharpmask import SharpMask
 from foveate.typed_options import TypedOptions
@@ -163,13 +165,12 @@ def export_bundle(
     finished = inline_functions if options.standard_ops_only else _as_it_is
     for stage in stages:
         check_stage(stage, finished(models[stage.name]), expected[stage.name])
-    manifest = _manifest(cascade, options, {n: finished(m) for n, m in models.items()})
+    manifest = _manifest(cascade, options, stages, {n: finished(m) for n, m in models.items()})
     manifest = replace(
         manifest,
         provenance={
             **manifest.provenance,
             "weights_sha256": digest,
-            "optimize": list(options.optimize),
             "saved": saved,
         },
     )
@@ -208,16 +209,20 @@ def _converted(
         found = convert(exact, options, tell)
     provenance = {
         **manifest.provenance,
-        "precision": found.precision,
         "conversion": found.record,
         # Measured in float32.
         "accuracy": {},
     }
-    return replace(manifest, provenance=provenance), {**models, **found.models}
+    source = replace(manifest.source, precision=found.precision)
+    manifest = replace(manifest, source=source, provenance=provenance)
+    return manifest, {**models, **found.models}
 
 
 def _manifest(
-    cascade: Cascade, options: ExportOptions, models: Mapping[str, onnx.ModelProto]
+    cascade: Cascade,
+    options: ExportOptions,
+    stages: Sequence[Stage],
+    models: Mapping[str, onnx.ModelProto],
 ) -> Manifest:
     info = cascade.info
     deepmask = deepmask_of(cascade.proposals)
@@ -233,7 +238,7 @@ def _manifest(
         windows=WindowSpec(size=deepmask.window, stride=STRIDE, padding=deepmask.border),
         select=SelectSpec(top_k=options.top_k, window_nms_iou=options.window_nms_iou),
         mask=MaskSpec(size=_mask_side(cascade), threshold=info.mask_threshold),
-        stages={name: _stage_spec(name, model) for name, model in models.items()},
+        stages={stage.name: _stage_spec(stage, models[stage.name]) for stage in stages},
         features=FeaturesSpec(
             short_side=options.short_side,
             long_side=options.long_side,
@@ -251,10 +256,10 @@ def _manifest(
         if classifies
         else None,
         plugins=_plugins(models),
+        source=SourceSpec(
+            networks=_networks(info), svd=tuple(options.svd), optimize=tuple(options.optimize)
+        ),
         provenance={
-            "networks": [info.proposals, *([info.classifier] if info.classifier else [])],
-            "sizes": [dict(info.proposals_sizes), dict(info.classifier_sizes)],
-            "svd": list(options.svd),
             "tools": {
                 "python": platform.python_version(),
                 **{tool: metadata.version(tool) for tool in ("torch", "onnx", "onnxscript")},
@@ -263,6 +268,11 @@ def _manifest(
             "accuracy": dict(options.accuracy),
         },
     )
+
+
+def _networks(info: CascadeInfo) -> tuple[NetworkSpec, ...]:
+    pairs = (info.proposals, info.proposals_sizes), (info.classifier, info.classifier_sizes)
+    return tuple(NetworkSpec(name=name, sizes=dict(sizes)) for name, sizes in pairs if name)
 
 
 def _mask_side(cascade: Cascade) -> int:
@@ -285,11 +295,14 @@ def _plugins(models: Mapping[str, onnx.ModelProto]) -> tuple[PluginSpec, ...]:
     return tuple(PluginSpec(name=name, domain=DOMAIN, version="1") for name in sorted(names))
 
 
-def _stage_spec(name: str, model: onnx.ModelProto) -> StageSpec:
+def _stage_spec(stage: Stage, model: onnx.ModelProto) -> StageSpec:
     return StageSpec(
-        file=f"{name}.onnx",
+        file=f"{stage.name}.onnx",
         inputs=tuple(_tensor_spec(value) for value in model.graph.input),
-        outputs=tuple(_tensor_spec(value) for value in model.graph.output),
+        outputs=tuple(
+            replace(_tensor_spec(value), stride=stage.strides.get(value.name))
+            for value in model.graph.output
+        ),
     )
 
 

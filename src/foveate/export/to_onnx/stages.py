@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from math import ceil
 
 import torch
@@ -31,6 +32,7 @@ class Stage:
             follows from a value and not from a length.
         multiples: dimension -> the number that it is always a multiple of.
         outputs: names.
+        strides: output -> image pixels from one cell to the next, of those that are maps.
         long_side: bound of the longer side, in pixels, of the image that regions are of.
     """
 
@@ -40,6 +42,7 @@ class Stage:
     dynamic: dict[str, Axes]
     multiples: dict[str, int]
     outputs: tuple[str, ...]
+    strides: Mapping[str, int] = field(default_factory=dict)
     long_side: int = 0
 
 
@@ -165,7 +168,11 @@ def proposal_stages(network: DeepMask | SharpMask) -> list[Stage]:
         )
         return [propose, refine]
     names = tuple(f"horizontal_{i + 1}" for i in range(len(SKIP_STRIDES)))
-    propose = Stage(**{**vars(propose), "outputs": (*propose.outputs, *names)})
+    propose = replace(
+        propose,
+        outputs=(*propose.outputs, *names),
+        strides=dict(zip(names, SKIP_STRIDES, strict=True)),
+    )
     horizontals = {
         name: torch.zeros(3, module.outputs, side, side)
         for name, module, side in zip(
@@ -236,6 +243,7 @@ def detection_stages(
         dynamic={"image": {2: "height", 3: "width"}},
         multiples={"height": last, "width": last},
         outputs=tuple(examples),
+        strides=dict(zip(examples, strides, strict=True)),
     )
     classify = Stage(
         name="classify",
