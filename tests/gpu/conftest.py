@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from foveate.errors import BackendError
-from foveate.kernels.compilers import find_compiler
+from foveate.kernels.build import find_compiler
 from foveate.runtime.devices.cuda import CudaDevice
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from foveate.kernels.compilers import find_nvcc
-from foveate.kernels.compiling import ARCHITECTURES
+from foveate.kernels.build import ARCHITECTURES, find_nvcc
 from foveate.kernels.launches import SOURCES
 
 # The oldest, one of the middle and the newest are compiled in every run; all of them in the slow one.

@@ -16,8 +16,7 @@ from tests.kernels.plugin_host import host as mock
 from foveate.cli import invoke
 from foveate.errors import BackendError, OptionError
 from foveate.export.engines.plugins import check_library
-from foveate.kernels.compilers import Nvcc
-from foveate.kernels.compiling import ARCHITECTURES
+from foveate.kernels.build import ARCHITECTURES, Nvcc
 from foveate.kernels.plugins import build as plugin_library
 from foveate.kernels.plugins.build import (
     build_library,

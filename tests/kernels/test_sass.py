@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from tests.kernels.compiled_matrix import MATRIX, needs_nvcc
 
-from foveate.kernels.compiling import compile_kernels
+from foveate.kernels.build import compile_kernels
 from foveate.kernels.launches import KERNELS
 
 # Kernels that read, or write, contiguous values beside those of `lanes` more than 1. What is gathered
@@ -47,7 +47,7 @@ def sass_of(source: Path, architecture: str) -> dict[str, str]:
     """Return the instructions of each kernel of a source."""
     program = find_nvdisasm()
     assert program is not None
-    cubin = compile_kernels(source, form="cubin", architectures=[architecture]).path
+    cubin = compile_kernels(source, form="cubin", architecture=architecture).path
     command = [program, "-c", str(cubin)]
     text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     parts = re.split(r"^\.text\.(\w+):$", text, flags=re.MULTILINE)

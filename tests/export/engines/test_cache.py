@@ -17,7 +17,7 @@ from tests.samples.compiling import KEY, key_with, needs_rtx, record_of
 from foveate.bundle.engine_metadata import EngineKey, EngineRecord, ShapeRange
 from foveate.errors import BackendError, InputError, OptionError
 from foveate.export.engines import EngineCache
-from foveate.kernels.compiling import CodeCache
+from foveate.kernels.build import CodeCache
 
 PLAN = b"plan" * 256
 OTHER_SHAPE = {"boxes": ShapeRange(minimum=(1, 4), optimum=(2, 4), maximum=(3, 4))}
@@ -192,7 +192,7 @@ import os, sys, time
 from pathlib import Path
 from foveate.bundle.engine_metadata import EngineRecord
 from foveate.export.engines import EngineCache
-from foveate.kernels.compiling import CodeCache
+from foveate.kernels.build import CodeCache
 record = EngineRecord.from_json(Path("record.json").read_text())
 def build(plan):
     Path("built", str(os.getpid())).touch()

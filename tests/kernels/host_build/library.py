@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from tests.kernels.upsampling import upsample_plan
 
-from foveate.kernels.compiling import FOLDER, CodeCache, included_sources
+from foveate.kernels.build import FOLDER, CodeCache, included_sources
 from foveate.kernels.launch_shapes import paste_stage_rows
 from foveate.kernels.launches import KERNELS
 

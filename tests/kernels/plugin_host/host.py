@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from foveate.errors import BackendError
-from foveate.kernels.compiling import FOLDER, CodeCache
+from foveate.kernels.build import FOLDER, CodeCache
 from foveate.kernels.plugins.build import (
     PLUGINS,
     build_library,

@@ -13,7 +13,7 @@ from pathlib import Path
 from tests.simulated_gpu.ptx.launch import Kernel
 from tests.simulated_gpu.ptx.parser import ModuleText, parse
 
-from foveate.kernels.compilers import FLAGS, find_nvcc
+from foveate.kernels.build import FLAGS, find_nvcc
 
 __all__ = ["ARCHITECTURES", "FOLDER", "compile_ptx", "kernel_of", "module_of"]
 

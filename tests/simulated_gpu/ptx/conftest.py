@@ -11,7 +11,7 @@ from tests.simulated_gpu.ptx.compilation import ARCHITECTURES, kernel_of
 from tests.simulated_gpu.ptx.device import Device
 from tests.simulated_gpu.ptx.launch import Kernel
 
-from foveate.kernels.compilers import find_nvcc
+from foveate.kernels.build import find_nvcc
 
 SNIPPETS = Path(__file__).with_name("snippets.cu")
 GetKernel = Callable[..., Kernel]

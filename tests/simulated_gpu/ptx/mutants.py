@@ -33,7 +33,7 @@ import pytest
 from tests.simulated_gpu.ptx import compilation, machine
 from tests.simulated_gpu.ptx.mutations import Mutant, draw
 
-from foveate.kernels.compiling import included_sources
+from foveate.kernels.build import included_sources
 from foveate.kernels.launches import SOURCES
 
 ARCHITECTURE = "sm_90"

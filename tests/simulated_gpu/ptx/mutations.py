@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from foveate.kernels.compiling import FOLDER
+from foveate.kernels.build import FOLDER
 
 __all__ = ["CHANGES", "Mutant", "candidates", "draw"]
 

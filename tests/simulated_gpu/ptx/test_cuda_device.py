@@ -14,7 +14,7 @@ from tests.gpu.operations import CASES, assert_right, run
 from tests.simulated_gpu.ptx.driver import SimulatedDriver, public_names
 
 from foveate.errors import BackendError, MissingExtraError, OptionError
-from foveate.kernels.compilers import find_nvcc
+from foveate.kernels.build import find_nvcc
 from foveate.kernels.finish import FINISH
 from foveate.kernels.nms import NMS
 from foveate.kernels.op import Op

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from foveate.errors import MissingExtraError
-from foveate.kernels.compiling import compile_kernels
+from foveate.kernels.build import compile_kernels
 from foveate.kernels.device_launches import launches_of
 from foveate.runtime.devices.cuda_streams import CudaStream, asking, cuda_stream
 
@@ -197,7 +197,7 @@ class CudaDevice:
 
     def _load(self, source: Path) -> Any:
         """Compile a file of kernels, or take what was compiled before, and load it."""
-        compiled = compile_kernels(source, form=self._code, architectures=[self.architecture])
+        compiled = compile_kernels(source, form=self._code, architecture=self.architecture)
         with self._using(f"{source} cannot be loaded"):
             code = compiled.path.read_bytes()
             if self._code == "ptx":
