@@ -76,7 +76,7 @@ def test_proposals_are_a_thousand_by_default(
 ) -> None:
     content = evaluate("--proposals")
     figures = content["figures"]
-    assert content["proposals_a_image"] == 1000
+    assert content["proposals_an_image"] == 1000
     for name in ("AR@10", "AR@100", "AR@1000", "AUC", "AR@1000, small", "AUC, medium"):
         assert {f"mask {name}", f"box {name}"} <= figures.keys()
     assert figures["mean best overlap"]["value"] > 0.5
@@ -88,8 +88,8 @@ def test_proposals_are_a_thousand_by_default(
 
 def test_fewer_proposals_are_what_the_pipeline_gives_and_what_counts(evaluate: Evaluate) -> None:
     content = evaluate("--proposals", "--top-k", "3")
-    assert content["proposals_a_image"] == 3
-    assert content["cost"]["results_a_image"]["most"] <= 3
+    assert content["proposals_an_image"] == 3
+    assert content["cost"]["results_an_image"]["most"] <= 3
     assert "mask AR@3" in content["figures"]
     assert "mask AR@10" not in content["figures"]
 
@@ -100,7 +100,7 @@ def test_as_released_takes_a_place_for_each_window_that_a_small_image_lacks(
     words = ("--proposals", "--top-k", "300")
     usual, released = evaluate(*words), evaluate(*words, "--reproduce-original")
     assert released["subject"] == f"{usual['subject']}, as released"
-    counts = [content["cost"]["results_a_image"]["most"] for content in (usual, released)]
+    counts = [content["cost"]["results_an_image"]["most"] for content in (usual, released)]
     assert counts[0] < 100 < counts[1]
     name = "mask AR@10"  # the first window is no object, and has the best score
     assert released["figures"][name]["value"] < 0.5 < usual["figures"][name]["value"]
@@ -119,7 +119,7 @@ def test_detections_have_average_precision_and_a_cost(evaluate: Evaluate) -> Non
     for name in ("AP", "AP50", "AP75", "AP, small", "AP, medium", "AP, large", "AP, class red"):
         assert f"mask {name}" in content["figures"]
     assert content["backend"] == "onnxruntime"
-    assert content["cost"]["seconds_a_image"]["median"] > 0
+    assert content["cost"]["seconds_an_image"]["median"] > 0
     assert content["cost"]["peak_memory_bytes"] > 0
 
 
@@ -212,7 +212,7 @@ def test_missing_images_are_told_before_anything_runs(
     assert "2.png: put them there" in said
 
 
-def test_a_image_of_another_size_than_annotated_is_named(
+def test_an_image_of_another_size_than_annotated_is_named(
     dataset: Path, contrast_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def spoil(content: dict[str, Any]) -> None:

@@ -242,7 +242,7 @@ class Failing:
         (MemoryError(), "there is not enough memory: g"),
     ],
 )
-def test_a_image_that_the_pipeline_cannot_do_costs_only_itself(
+def test_an_image_that_the_pipeline_cannot_do_costs_only_itself(
     error: Exception, message: str
 ) -> None:
     green = 1

@@ -156,7 +156,7 @@ def test_a_size_that_exif_swaps_is_an_error_that_says_so(tmp_path: Path) -> None
         dataset.image(0)
 
 
-def test_a_image_that_is_gone_changes_the_digest(tmp_path: Path) -> None:
+def test_an_image_that_is_gone_changes_the_digest(tmp_path: Path) -> None:
     dataset = CocoDataset(write(tmp_path, content(annotation())))
     gone = dataset.of_images(np.arange(2))
     gone.path(0).unlink()

@@ -304,7 +304,7 @@ def test_labelmes_image_may_lie_in_another_folder(tmp_path: Path) -> None:
         "old/place/a.png",
     ],
 )
-def test_a_images_name_is_followed_inside_of_its_folder_only(name: str, tmp_path: Path) -> None:
+def test_an_images_name_is_followed_inside_of_its_folder_only(name: str, tmp_path: Path) -> None:
     draw(tmp_path / "a.png")
     save(tmp_path / "data" / "annotations.json", coco([name]))
     with pytest.raises(DataError, match="none of the 1 annotated images is there"):
@@ -313,7 +313,7 @@ def test_a_images_name_is_followed_inside_of_its_folder_only(name: str, tmp_path
     assert CocoDataset(tmp_path / "data").path(0) == tmp_path / "data" / "images/in/a.png"
 
 
-def test_a_image_that_could_be_either_of_two_is_neither(tmp_path: Path) -> None:
+def test_an_image_that_could_be_either_of_two_is_neither(tmp_path: Path) -> None:
     save(tmp_path / "annotations.json", coco(["elsewhere/a.png", "b.png", "x/c.png", "y/c.png"]))
     for file in ("images/1/a.png", "images/2/a.png", "images/b.png", "images/c.png"):
         draw(tmp_path / file)

@@ -93,7 +93,7 @@ def test_evaluation_refuses_a_bad_record_and_names_it(reason: Reason, bad: Any) 
         read(annotation(id=41), bad, strict=True)
 
 
-def test_a_image_larger_than_any_is_refused_with_what_it_holds() -> None:
+def test_an_image_larger_than_any_is_refused_with_what_it_holds() -> None:
     wrong = content(annotation())
     wrong["images"][0]["width"] = 10**12
     table = read_annotations(wrong, file=Path("some.json"), strict=False)
@@ -185,7 +185,7 @@ def test_two_images_of_one_file_are_one_too_many() -> None:
 
 @pytest.mark.parametrize("change", ["file_name", "height", "id"])
 @pytest.mark.parametrize("value", [None, [], {}, True, "\ud800", 10**400, float("nan"), -1, 2**20])
-def test_no_value_of_a_images_field_is_a_surprise(change: str, value: Any) -> None:
+def test_no_value_of_an_images_field_is_a_surprise(change: str, value: Any) -> None:
     data = content(annotation(id=7, image_id=2))
     data["images"][0][change] = value
     table = read_annotations(data, file=Path("some.json"), strict=False)
@@ -304,7 +304,7 @@ def test_a_category_that_stands_for_none_is_left_out_if_no_object_has_it(
         assert len(table) == 1
 
 
-def test_a_image_without_a_size_is_left_out_with_its_objects() -> None:
+def test_an_image_without_a_size_is_left_out_with_its_objects() -> None:
     data = content(annotation(), annotation(id=2, image_id=2))
     data["images"][0]["height"] = 0
     table = read_annotations(data, file=Path("some.json"), strict=False)
@@ -341,7 +341,7 @@ def test_a_cut_off_image_is_an_error_that_names_it(tmp_path: Path) -> None:
         dataset.image(0)
 
 
-def test_a_image_of_another_size_is_an_error_that_names_it(tmp_path: Path) -> None:
+def test_an_image_of_another_size_is_an_error_that_names_it(tmp_path: Path) -> None:
     dataset = CocoDataset(write(tmp_path, content()))
     cv2.imwrite(str(dataset.path(0)), np.zeros((WIDTH, HEIGHT, 3), np.uint8))
     with pytest.raises(DataError, match=r"has 30 x 40 pixels, its annotations are for 40 x 30"):

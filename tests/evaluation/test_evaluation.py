@@ -102,7 +102,7 @@ def test_more_proposals_than_count_equal_plain_pycocotools(most: int) -> None:
     assert figures["box AR@10"].value == pytest.approx(stats[7 if most == 100 else 6], abs=1e-9)
 
 
-def test_a_image_may_have_a_thousand_masks() -> None:
+def test_an_image_may_have_a_thousand_masks() -> None:
     content, _ = scene(images=1)
     content["annotations"] = [annotation(1, 1, 3, rectangle(40, 40, 30, 30))]
     masks = [rectangle(20 + x, 30 + y, 30, 30) for x in range(40) for y in range(25)]
@@ -218,7 +218,7 @@ def test_best_overlap_is_the_mean_over_objects() -> None:
     assert large.value == pytest.approx(0.5)
 
 
-def test_only_the_best_hundred_of_a_image_count() -> None:
+def test_only_the_best_hundred_of_an_image_count() -> None:
     content, _ = scene(images=1)
     content["annotations"] = [annotation(1, 1, 3, rectangle(0, 0, 20, 20))]
     wrong = rectangle(100, 60, 10, 10)

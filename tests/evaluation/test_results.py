@@ -222,7 +222,7 @@ def test_no_results_are_results(truth: GroundTruth, tmp_path: Path) -> None:
     assert read_results(file, truth, task="detections").regions == ("mask", "box")
 
 
-def test_results_of_a_image_may_lie_anywhere_in_the_file(
+def test_results_of_an_image_may_lie_anywhere_in_the_file(
     truth: GroundTruth, tmp_path: Path
 ) -> None:
     entries = [result(image_id=(4, 8)[i % 2], score=i / 10) for i in range(7)]
@@ -320,7 +320,7 @@ def test_a_missing_file_is_an_error(truth: GroundTruth, tmp_path: Path) -> None:
         read_results(tmp_path / "none.json", truth, task="detections")
 
 
-def test_memory_is_that_of_a_image_and_not_of_the_file(truth: GroundTruth, tmp_path: Path) -> None:
+def test_memory_is_that_of_an_image_and_not_of_the_file(truth: GroundTruth, tmp_path: Path) -> None:
     long = result(note="a" * 1000)
     file = write(tmp_path, [{**long, "image_id": 4 + 4 * (i >= 9000)} for i in range(9100)])
     (image,) = truth.images[1:]

@@ -134,7 +134,7 @@ def test_images_are_asked_for_in_the_order_of_their_ids(
     assert run.counts.tolist() == [1, 2]
 
 
-def test_a_image_without_results_is_no_trouble(truth: GroundTruth) -> None:
+def test_an_image_without_results_is_no_trouble(truth: GroundTruth) -> None:
     pipeline = Precomputed({"1.jpg": found(labels=()), "2.jpg": found(labels=())})
     assert run(pipeline, truth, "detections").figures["mask AP"].value == 0
 
@@ -169,10 +169,10 @@ def test_the_json_is_complete_and_strict(perfect: Precomputed, truth: GroundTrut
     assert content["figures"]["mask AR@100, large"] == {"value": None, "low": None, "high": None}
     assert content["dataset"]["images"] == 2
     assert content["interval"]["unit"] == "object"
-    assert content["cost"]["seconds_a_image"]["median"] > 0
-    assert content["cost"]["results_a_image"] == {"mean": 1.5, "most": 2}
+    assert content["cost"]["seconds_an_image"]["median"] > 0
+    assert content["cost"]["results_an_image"] == {"mean": 1.5, "most": 2}
     assert (content["subject"], content["backend"]) == ("perfect", "torch")
-    assert content["proposals_a_image"] == 100
+    assert content["proposals_an_image"] == 100
 
 
 def test_the_table_shows_figures_and_cost(perfect: Precomputed, truth: GroundTruth) -> None:

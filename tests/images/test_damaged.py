@@ -239,7 +239,7 @@ def test_reading_in_threads_changes_nothing_for_the_process(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("campaign", [campaign.name for campaign in images.CAMPAIGNS])
-def test_damaged_files_give_a_image_or_an_error_of_ours(campaign: str) -> None:
+def test_damaged_files_give_an_image_or_an_error_of_ours(campaign: str) -> None:
     faults = [case for case in run("images", name=campaign, cases=34) if not case.passed]
     assert faults == []
 

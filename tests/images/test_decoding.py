@@ -23,7 +23,7 @@ def test_an_empty_file(tmp_path: Path) -> None:
         read(tmp_path, b"", "empty.jpg")
 
 
-def test_a_text_file_by_the_name_of_a_image(tmp_path: Path) -> None:
+def test_a_text_file_by_the_name_of_an_image(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no image that can be decoded: .*notes\.jpg: convert"):
         read(tmp_path, b"milk, bread and butter\n" * 20, "notes.jpg")
 

@@ -126,7 +126,7 @@ TURNS = {
         ("AVIF", "RGBA"),
     ],
 )
-def test_a_image_is_turned_upright(tmp_path: Path, orientation: int, kind: str, mode: str) -> None:
+def test_an_image_is_turned_upright(tmp_path: Path, orientation: int, kind: str, mode: str) -> None:
     exif = Image.Exif()
     exif[0x112] = orientation
     options = {"lossless": True} if kind == "WEBP" else {"quality": 95}

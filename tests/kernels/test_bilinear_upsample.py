@@ -7,8 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from foveate.kernels.mask_boxes import host, reference
-from foveate.results.window import Window
-from foveate.results.window_mask import WindowMask
+from foveate.results.window_mask import Window, WindowMask
 
 SIZE = 12
 AMBIGUOUS = 1e-5  # closer to the threshold than this, float32 may decide otherwise than float64

@@ -133,7 +133,7 @@ def test_pasting_asks_for_five_numbers_a_band_of_64_rows(library: Library) -> No
 
 @pytest.mark.parametrize("size", [(1, 1), (64, 32), (67, 97), (130, 33)])
 @pytest.mark.parametrize("kind", [mock.FLOAT32, mock.FLOAT16])
-def test_pasting_gives_the_masks_of_the_reference_in_a_image_of_any_width(
+def test_pasting_gives_the_masks_of_the_reference_in_an_image_of_any_width(
     kind: int, size: tuple[int, int], running: Library
 ) -> None:
     rng = np.random.default_rng(7)

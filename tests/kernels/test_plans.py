@@ -185,7 +185,7 @@ def place(image: Memory, canvas: Memory) -> Steps:
 
 
 @pytest.mark.parametrize(("dtype", "kernel"), [(FLOAT, "f32"), (HALF, "f16")])
-def test_a_image_is_placed_by_a_table_of_normalised_bytes(
+def test_an_image_is_placed_by_a_table_of_normalised_bytes(
     dtype: np.dtype[Any], kernel: str
 ) -> None:
     image, canvas = Memory((31, 52, 3)), Memory((1, 3, 65, 200), dtype, 0x20)

@@ -173,7 +173,7 @@ def test_an_unturned_cutout_of_its_own_size_stays_as_it_is() -> None:
     assert rgba[:2].max() == 0
 
 
-def test_too_many_objects_for_a_image_are_an_error(library: Library) -> None:
+def test_too_many_objects_for_an_image_are_an_error(library: Library) -> None:
     options = replace(
         validation_options(),
         sizes=((32, 32),),

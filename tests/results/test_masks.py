@@ -9,7 +9,7 @@ from pycocotools import mask as coco_mask
 
 from foveate.kernels.mask_boxes.reference import tight_box
 from foveate.results.masks import Masks
-from foveate.results.rle import encode_runs
+from foveate.results.window_mask import encode_runs
 
 # pycocotools 2.0.11 decodes in a way that numpy 2 warns about.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")

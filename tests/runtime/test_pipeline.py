@@ -88,7 +88,7 @@ def test_a_detection_keeps_the_mask_of_its_proposal(pipeline: Pipeline) -> None:
         assert not np.array_equal(one.box, proposals.boxes[rank])  # green boxes are regressed
 
 
-def test_a_image_with_nothing_in_it_has_no_detections(pipeline: Pipeline) -> None:
+def test_an_image_with_nothing_in_it_has_no_detections(pipeline: Pipeline) -> None:
     detections = pipeline(np.zeros((80, 100, 3), np.uint8))
     assert len(detections) == 0
     assert detections.boxes.shape == (0, 4)
@@ -148,7 +148,7 @@ def test_stream_holds_a_bounded_number_of_images(contrast_bundle: Path, max_in_f
         assert len(pipeline._free) <= max_in_flight
 
 
-def test_a_image_may_change_when_the_next_is_asked_for(pipeline: Pipeline) -> None:
+def test_an_image_may_change_when_the_next_is_asked_for(pipeline: Pipeline) -> None:
     images = [square_image(90, 130, (10 + i, 12, 45 + i, 50)) for i in range(6)]
     shared = np.empty_like(images[0])
 
@@ -358,7 +358,7 @@ def test_repr_names_bundle_and_device(pipeline: Pipeline) -> None:
     assert repr(pipeline) == "Pipeline('contrast', device='cpu')"
 
 
-def test_no_more_windows_are_refined_than_a_image_has(contrast_bundle: Path) -> None:
+def test_no_more_windows_are_refined_than_an_image_has(contrast_bundle: Path) -> None:
     image = square_image(90, 130, (10, 12, 45, 50))
     everything = foveate.PipelineOptions(
         top_k=10**12, max_detections=10**12, window_nms_iou=1, score_threshold=0

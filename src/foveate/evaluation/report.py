@@ -50,7 +50,7 @@ class Report:
             "task": self.task,
             "subject": self.subject,
             "backend": self.backend or None,
-            **({"proposals_a_image": self.most} if self.task == "proposals" else {}),
+            **({"proposals_an_image": self.most} if self.task == "proposals" else {}),
             "dataset": {
                 "name": self.truth.name,
                 "images": len(self.truth.images),
@@ -110,12 +110,12 @@ class Report:
 
 def _cost(run: Run) -> dict[str, Any]:
     return {
-        "results_a_image": {
+        "results_an_image": {
             "mean": float(run.counts.mean()) if run.counts.size else None,
             "most": int(run.counts.max(initial=0)),
         },
-        "seconds_a_image": _spread(run.seconds),
-        "seconds_a_image_for_masks": _spread(run.mask_seconds),
+        "seconds_an_image": _spread(run.seconds),
+        "seconds_an_image_for_masks": _spread(run.mask_seconds),
         "peak_memory_bytes": run.peak_memory,
     }
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pasting of window masks into an image as bits; in an exported graph it is one node.
 
-Windows are placed and resampled as in ``foveate.results.window``. Resampling is linear and separable:
+Windows are placed and resampled as in ``foveate.results.window_mask``. Resampling is linear and separable:
 the mask of a window is A_y M A_x^T, where a row of A_y (of A_x) has the weights of the samples in a
 row (a column) of the image.
 """

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 class CocoDocument:
-    """Collects ``images``, ``categories`` and ``annotations``, with ids from 1.
+    """A document with ``images``, ``categories`` and ``annotations``, whose ids start at 1.
 
-    ``annotations`` alone is a COCO results list. An image without a result is listed too. Each
-    entry is made into text once, so that the whole can be written after every image.
+    ``annotations`` alone is a COCO results list. Images without a result are listed too. Each entry
+    is converted to text once, so that the document can be written after every image.
 
     Args:
         class_names: Names of the categories.
@@ -32,7 +32,7 @@ class CocoDocument:
         return len(self._images)
 
     def add(self, file_name: str, detections: Detections) -> None:
-        """Add what was found in an image."""
+        """Add the detections of an image."""
         _, height, width = detections.masks.shape
         image = len(self._images) + 1
         entries: list[str] = []

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What was found in an image, and its conversions.
+"""Detections and proposals of an image, and their conversions.
 
 Coordinates are continuous pixels of the input image; right and bottom are exclusive.
 """
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 
 from foveate.results.masks import Masks, checked_index
+from foveate.results.overlay import draw
 
 if TYPE_CHECKING:
     from foveate.arrays import Array, BoolArray, Float32Array, Int64Array, UInt8Array
@@ -22,7 +23,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Proposal:
-    """One object without a name: ``box`` (4,) xyxy bounds its mask; ``score`` is 0 to 1."""
+    """One object without a class.
+
+    Args:
+        box: (4,) float32 xyxy, which bounds the mask.
+        score: Objectness, 0 to 1.
+    """
 
     box: Float32Array
     score: float
@@ -30,7 +36,7 @@ class Proposal:
 
     @property
     def mask(self) -> BoolArray:
-        """The mask, (H, W)."""
+        """Mask of the object, (H, W) bool."""
         return self._masks[0]
 
     def __repr__(self) -> str:
@@ -39,7 +45,14 @@ class Proposal:
 
 @dataclass(frozen=True, eq=False)
 class Detection(Proposal):
-    """One object: ``box`` (4,) xyxy, calibrated ``score``, ``label`` from 0, and its ``name``."""
+    """One object with its class.
+
+    Args:
+        box: (4,) float32 xyxy, regressed; it need not bound the mask.
+        score: Calibrated score, 0 to 1.
+        label: Class index, from 0.
+        name: Class name.
+    """
 
     label: int
     name: str
@@ -50,14 +63,14 @@ class Detection(Proposal):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Proposals:
-    """The objects of an image before they are named, best first.
+    """The objects of an image before classification, best first.
 
-    Indexing with an integer gives one :class:`Proposal`; with a slice, or a list or 1-D array of
-    integers or bools, fewer proposals.
+    An integer index selects one :class:`Proposal`; a slice, or a list or 1-D array of integers or
+    bools, selects several.
 
     Args:
         boxes: (N, 4) float32 xyxy, which bound the masks.
-        scores: (N,) float32, 0 to 1.
+        scores: (N,) float32 objectness, 0 to 1.
         masks: N masks.
     """
 
@@ -87,14 +100,12 @@ class Proposals:
         )
 
     def to_coco(self, image_id: int) -> list[dict[str, Any]]:
-        """Return COCO results of one category, 1."""
+        """Return COCO results, all of category 1."""
         labels = np.zeros(len(self), np.int64)
         return _coco(image_id, self.boxes, self.scores, labels, self.masks)
 
     def draw(self, image: Array | str | os.PathLike[str]) -> UInt8Array:
-        """Return a copy of the image with the proposals drawn on it; see ``Detections.draw``."""
-        from foveate.results.drawing import draw  # noqa: PLC0415 - only who draws pays for the import
-
+        """Return a copy of the image with the proposals drawn on it, as ``Detections.draw`` does."""
         return draw(image, self.boxes, self.masks, [f"{score:.2f}" for score in self.scores])
 
     def __repr__(self) -> str:
@@ -104,19 +115,20 @@ class Proposals:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Detections:
-    """The objects of an image, best first.
+    """The classified objects of an image, best first.
 
-    Indexing with an integer gives one :class:`Detection`; with a slice, or a list or 1-D array of
-    integers or bools, fewer detections.
+    An integer index selects one :class:`Detection`; a slice, or a list or 1-D array of integers or
+    bools, selects several.
 
     Args:
         boxes: (N, 4) float32 xyxy, regressed: they need not bound the masks.
-        scores: (N,) float32, calibrated: of many detections with score s, about s are right.
-        labels: (N,) int64, index into ``class_names``.
-        class_names: All classes that could have been found.
-        masks: N masks, those of the proposals, unchanged.
-        proposals: (N,) int64: rank, among what `Pipeline.propose` gives, of the proposal that each
-            detection comes from.
+        scores: (N,) float32, calibrated: a share of about s of the detections with score s is
+            correct.
+        labels: (N,) int64 index into ``class_names``.
+        class_names: Names of all classes.
+        masks: N masks, unchanged from the proposals.
+        proposals: (N,) int64 index, into the result of ``Pipeline.propose``, of the proposal that
+            each detection is made from.
     """
 
     boxes: Float32Array
@@ -155,24 +167,22 @@ class Detections:
 
     @property
     def names(self) -> list[str]:
-        """The class name of each detection."""
+        """Class name of each detection."""
         return [self.class_names[label] for label in self.labels]
 
     def to_coco(self, image_id: int) -> list[dict[str, Any]]:
-        """Return COCO results: ``category_id`` from 1, ``bbox`` as x, y, width, height, and RLE."""
+        """Return COCO results with category ids from 1, xywh boxes and run-length masks."""
         return _coco(image_id, self.boxes, self.scores, self.labels, self.masks)
 
     def draw(self, image: Array | str | os.PathLike[str]) -> UInt8Array:
         """Return a copy of the image with masks, outlines and labels drawn on it.
 
         Args:
-            image: The image that was searched: a file, or (H, W, 3) uint8 RGB.
+            image: The processed image: a file, or an (H, W, 3) uint8 RGB array.
 
         Returns:
             (H, W, 3) uint8 RGB.
         """
-        from foveate.results.drawing import draw  # noqa: PLC0415 - only who draws pays for the import
-
         texts = [f"{one.name} {one.score:.2f}" for one in self]
         return draw(image, self.boxes, self.masks, texts)
 
@@ -194,7 +204,7 @@ def _corners(box: Float32Array) -> tuple[float, ...]:
 def _coco(
     image_id: int, boxes: Float32Array, scores: Float32Array, labels: Int64Array, masks: Masks
 ) -> list[dict[str, Any]]:
-    number = operator.index(image_id)  # JSON knows no integers of NumPy
+    number = operator.index(image_id)  # the JSON encoder refuses integers of NumPy
     sizes = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
     rows = zip(sizes.tolist(), scores.tolist(), labels.tolist(), masks.rle(), strict=True)
     return [

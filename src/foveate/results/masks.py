@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Masks that exist as logits and places, and become pixels when somebody asks."""
+"""Masks that are kept as logits and windows, and rasterised only on request."""
 
 from __future__ import annotations
 
@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
-from foveate.results.rle import encode_runs
-from foveate.results.window import Window
-from foveate.results.window_mask import WindowMask
+from foveate.results.window_mask import Window, WindowMask
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
@@ -22,11 +20,11 @@ def checked_index(index: object) -> int | slice | Array:
     """Return an index into a sequence of objects as an int, a slice, or a 1-D array.
 
     Args:
-        index: An integer, a slice, or a list or 1-D array of integers or bools, of any library
-            whose arrays NumPy reads.
+        index: An integer, a slice, or a list or 1-D array of integers or bools, from any library
+            whose arrays NumPy can read.
 
     Raises:
-        TypeError: It is something else.
+        TypeError: The index is something else.
     """
     if isinstance(index, slice):
         return index
@@ -43,24 +41,24 @@ def checked_index(index: object) -> int | slice | Array:
 
 
 class Masks:
-    """A sequence of N masks of one image. Nothing of N x H x W exists unless asked for.
+    """A sequence of N masks of one image, without an array of N x H x W pixels.
 
-    ``masks[i]`` is (H, W) bool; a slice or an array of indices gives fewer masks;
+    ``masks[i]`` is (H, W) bool; a slice or an array of indices selects masks;
     ``numpy.asarray(masks)`` is (N, H, W) bool.
 
     Args:
-        logits: (M, S, S).
-        geometry: (M, 4): x0, y0, width, height of each window in the image frame.
-        rows: (N,): the window of each mask; several masks may have the same.
-        threshold: A pixel is foreground if its resampled logit is larger.
-        height: Rows of the image.
-        width: Columns of the image.
+        logits: (M, S, S) float32 mask logits of the windows.
+        windows: (M, 4) float32 x0, y0, width and height of each window, in pixels of the image.
+        rows: (N,) int64 window of each mask; several masks may share a window.
+        threshold: Logit above which a resampled pixel is foreground.
+        height: Number of rows of the image.
+        width: Number of columns of the image.
     """
 
     def __init__(
         self,
         logits: Float32Array,
-        geometry: Float32Array,
+        windows: Float32Array,
         rows: Int64Array,
         *,
         threshold: float,
@@ -68,14 +66,14 @@ class Masks:
         width: int,
     ) -> None:
         self._logits = logits
-        self._geometry = geometry
+        self._windows = windows
         self._rows = rows
         self._threshold = threshold
         self._height, self._width = height, width
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """(N, H, W)."""
+        """Shape of the stack of all masks: (N, H, W)."""
         return (len(self), self._height, self._width)
 
     def __len__(self) -> int:
@@ -92,7 +90,7 @@ class Masks:
         if not isinstance(index, int):
             return Masks(
                 self._logits,
-                self._geometry,
+                self._windows,
                 self._rows[index],
                 threshold=self._threshold,
                 height=self._height,
@@ -107,44 +105,41 @@ class Masks:
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> Array:
         if copy is False:
-            raise ValueError("masks are made when they are asked for, so they cannot be shared")
+            raise ValueError(
+                "masks are rasterised on request, so that their memory cannot be shared"
+            )
         stack: Array = np.zeros(self.shape, bool)
         for index in range(len(self)):
             self._window_mask(index).paint(stack[index])
         return stack if dtype is None else stack.astype(dtype)
 
     def windows(self) -> tuple[Float32Array, Float32Array]:
-        """Return what the masks are made of: logits (N, S, S), and places (N, 4) as given above."""
-        return self._logits[self._rows], self._geometry[self._rows]
+        """Return the logits, (N, S, S), and the windows, (N, 4), of the masks."""
+        return self._logits[self._rows], self._windows[self._rows]
 
     def crop(self, index: int) -> tuple[BoolArray, int, int]:
-        """Return a mask inside its tight box, and the row and column of that in the image."""
+        """Return a mask inside its tight box, and the row and column of the box in the image."""
         return self._window_mask(index).mask()
 
     def boxes(self) -> Float32Array:
-        """Return the tight box of each mask without rasterising it: (N, 4) xyxy."""
+        """Return the tight box of each mask, (N, 4) float32 xyxy, without rasterising it."""
         boxes = [self._window_mask(index).box() for index in range(len(self))]
         return np.array(boxes, np.float32).reshape(-1, 4)
 
     def areas(self) -> Int64Array:
-        """Return the number of foreground pixels of each mask, without rasterising it: (N,)."""
+        """Return the number of foreground pixels of each mask, (N,), without rasterising it."""
         areas = [self._window_mask(index).area() for index in range(len(self))]
         return np.array(areas, np.int64)
 
     def rle(self) -> list[dict[str, Any]]:
-        """Return each mask in COCO's compressed run-length code: ``size`` and ``counts``.
-
-        No mask is rasterised.
-        """
-        size = (self._height, self._width)
-        masks = (self._window_mask(index) for index in range(len(self)))
-        return [encode_runs(mask.columns, mask.starts, mask.ends, *size) for mask in masks]
+        """Return each mask as COCO's compressed run-length code, without rasterising it."""
+        return [self._window_mask(i).rle(self._height, self._width) for i in range(len(self))]
 
     def _window_mask(self, index: int) -> WindowMask:
         row = self._rows[index]
         return WindowMask(
             self._logits[row],
-            Window.around(self._geometry[row].tolist()),
+            Window.around(self._windows[row].tolist()),
             threshold=self._threshold,
             image_height=self._height,
             image_width=self._width,

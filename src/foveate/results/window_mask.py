@@ -1,39 +1,71 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The mask of one window in the image, as runs of foreground down its columns.
-
-NOTE: A window of a large photograph can measure thousands of pixels while its mask has 160 samples
-a side, so the mask is not made pixel by pixel. The logits are resampled to the window's columns
-(160 x width). Down a column the logit then is a straight line between two samples: where one is
-foreground and the next is not, it meets the threshold at one place, which a division finds; nowhere
-else does the mask change. Box, area and run-length code follow from these places, and the pixels
-themselves are painted only when somebody wants them.
-"""
+"""The mask of one window in the image, as runs of foreground down its columns."""
 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
 from math import ceil, floor
+from typing import Any
 
 import numpy as np
+from pycocotools import mask as coco_mask
 
 from foveate.arrays import BoolArray, Float32Array, Int64Array, UInt8Array
 from foveate.images.resampling import resample
-from foveate.results.window import Window
+
+
+@dataclass(frozen=True)
+class Window:
+    """A window in whole pixels of the image. It may extend beyond the image.
+
+    Each edge of the continuous window is rounded to the nearest pixel boundary, so that no edge
+    moves by more than half a pixel. A window covers at least one pixel.
+
+    Args:
+        left: First column.
+        top: First row.
+        width: Number of columns.
+        height: Number of rows.
+    """
+
+    left: int
+    top: int
+    width: int
+    height: int
+
+    @classmethod
+    def around(cls, geometry: Sequence[float]) -> Window:
+        """Return the window of (x0, y0, width, height), in pixels of the image."""
+        x0, y0, width, height = geometry
+        left, top = floor(x0 + 0.5), floor(y0 + 0.5)
+        right, bottom = floor(x0 + width + 0.5), floor(y0 + height + 0.5)
+        return cls(left, top, max(right - left, 1), max(bottom - top, 1))
+
+    def clip(self, image_height: int, image_width: int) -> tuple[int, int, int, int]:
+        """Return top, bottom, left and right of the visible part, relative to the window."""
+        top, left = max(-self.top, 0), max(-self.left, 0)
+        bottom = min(image_height - self.top, self.height)
+        right = min(image_width - self.left, self.width)
+        return top, max(bottom, top), left, max(right, left)
 
 
 class WindowMask:
-    """The mask of one window, as far as it lies in the image.
-
-    ``columns``, ``starts`` and ``ends``, (R,) each, are the runs of foreground in pixels of the
-    image: column, first row and end row; in the order of columns, then rows. Runs do not overlap,
-    and may touch.
+    """The visible part of the mask of one window.
 
     Args:
-        logits: (S, S).
-        window: Place of the window in the image.
-        threshold: A pixel is foreground if its resampled logit is larger.
-        image_height: Rows of the image.
-        image_width: Columns of the image.
+        logits: (S, S) mask logits.
+        window: Window in the image.
+        threshold: Logit above which a resampled pixel is foreground.
+        image_height: Number of rows of the image.
+        image_width: Number of columns of the image.
+
+    Attributes:
+        columns: (R,) int64 column of each run of foreground, in pixels of the image. Runs are
+            sorted by column, then by row; they do not overlap but may touch.
+        starts: (R,) int64 first row of each run.
+        ends: (R,) int64 row after the last row of each run.
     """
 
     def __init__(
@@ -45,6 +77,11 @@ class WindowMask:
         image_height: int,
         image_width: int,
     ) -> None:
+        # A window of a large photograph can measure thousands of pixels, while its mask has 160
+        # samples per side. The logits are therefore resampled only to the columns of the window.
+        # Down a column the logit is linear between two samples, so that it meets the threshold at
+        # one place, which a division finds. Box, area and code follow from these places; pixels are
+        # painted only on request.
         top, bottom, left, right = window.clip(image_height, image_width)
         hot = _extent(logits > np.float32(threshold))
         if hot is None or bottom <= top or right <= left:
@@ -59,7 +96,7 @@ class WindowMask:
         self.starts, self.ends = starts[seen] + window.top, ends[seen] + window.top
 
     def box(self) -> tuple[int, int, int, int]:
-        """Return the tight xyxy box in the image frame; zeros if nothing is foreground."""
+        """Return the tight xyxy box in pixels of the image; zeros if there is no foreground."""
         if not len(self.columns):
             return (0, 0, 0, 0)
         top, bottom = int(self.starts.min()), int(self.ends.max())
@@ -69,27 +106,29 @@ class WindowMask:
         """Return the number of foreground pixels."""
         return int(np.sum(self.ends - self.starts))
 
+    def rle(self, height: int, width: int) -> dict[str, Any]:
+        """Return COCO's compressed run-length code of the mask in an image of this size."""
+        return encode_runs(self.columns, self.starts, self.ends, height, width)
+
     def mask(self) -> tuple[BoolArray, int, int]:
-        """Return the mask inside its box, and the row and column of that in the image."""
+        """Return the mask inside its box, and the row and column of the box in the image."""
         left, top, right, bottom = self.box()
         mask = np.zeros((bottom - top, right - left), bool)
         self._paint(mask, top, left)
         return mask, top, left
 
     def paint(self, image: BoolArray) -> None:
-        """Write the mask to ``image``, (H, W), which is all False."""
+        """Set the foreground in ``image``, an (H, W) array that is all False."""
         left, top, right, bottom = self.box()
         self._paint(image[top:bottom, left:right], top, left)
 
     def _paint(self, target: BoolArray, top: int, left: int) -> None:
-        """Paint the box of the mask, whose first pixel is at (top, left).
-
-        Marks where runs begin and end; then each row continues the one above.
-        """
+        """Set the foreground in the box of the mask, whose first pixel is at (top, left)."""
+        # Marks the start and the end of each run; then each row continues the row above it.
         pixels: UInt8Array = target.view(np.uint8)
         pixels[self.starts - top, self.columns - left] = 1
-        goes_on = self.ends - top < len(target)
-        pixels[self.ends[goes_on] - top, self.columns[goes_on] - left] ^= 1
+        continues = self.ends - top < len(target)
+        pixels[self.ends[continues] - top, self.columns[continues] - left] ^= 1
         for above, row in itertools.pairwise(pixels):
             np.bitwise_xor(above, row, out=row)
 
@@ -97,15 +136,12 @@ class WindowMask:
 def _lines(
     logits: Float32Array, hot: tuple[int, int], window: Window, columns: slice
 ) -> tuple[Float32Array, int]:
-    """Return the columns of the window as lines of samples, and the number of the first sample.
-
-    The window's pixels themselves are the samples where it is lower than the logits. Else they are
-    the rows of logits with foreground and one more on each side.
-    """
+    """Return (columns, samples) logits down the columns of the window, and the first sample's index."""
     size = len(logits)
-    if window.height < size:
+    if window.height < size:  # a window that shrinks the logits has one sample per pixel
         lines = resample(np.ascontiguousarray(logits.T), window.width, size)
         return resample(lines, window.width, window.height)[columns], 0
+    # Otherwise the samples are the rows of logits with foreground, and one more on each side.
     low, high = max(hot[0] - 1, 0), min(hot[1] + 1, size)
     lines = np.ascontiguousarray(logits[low:high].T)
     return resample(lines, window.width, high - low)[columns], low
@@ -114,15 +150,15 @@ def _lines(
 def _changes(
     lines: Float32Array, first: int, size: int, height: int, threshold: float
 ) -> tuple[Int64Array, Int64Array]:
-    """Return the column and the row of each change from ground to foreground or back.
+    """Return the column and the row of each change between background and foreground.
 
-    Changes alternate, in the order of columns, then rows; the rows are pixels of the window from 0
-    to ``height``. What lies beyond the samples is ground.
+    Changes alternate and are sorted by column, then by row. Rows are pixels of the window, from 0
+    to ``height``. Beyond the samples everything is background.
     """
     count = lines.shape[1]
     above = np.zeros((len(lines), count + 2), bool)
     np.greater(lines, np.float32(threshold), out=above[:, 1:-1])
-    # Lines begin and end with ground, so no change lies between two of them.
+    # Every line begins and ends with background, so that no change lies between two lines.
     flat = above.reshape(-1)
     column, gap = np.divmod(np.flatnonzero(flat[1:] != flat[:-1]), count + 2)
     earliest, latest = _gap_rows(size, height)
@@ -133,9 +169,9 @@ def _changes(
         with np.errstate(divide="ignore", invalid="ignore"):
             share = (np.float64(np.float32(threshold)) - before) / (after - before)
         row = (first + gap - 0.5 + share) * (height / size) - 0.5
-        # Foreground is what is larger: a pixel at the very place where it begins is not.
+        # Foreground is strictly larger: a pixel exactly at the threshold is background.
         row = np.where(after > before, np.floor(row) + 1, np.ceil(row))
-    # fmin takes the limit where there is no number: beyond the samples, or beside infinite ones.
+    # fmin and fmax replace NaN, which stands beyond the samples and next to infinite ones.
     row = np.fmax(np.fmin(row, latest[first + gap]), earliest[first + gap])
     return column, row.astype(np.int64)
 
@@ -144,10 +180,9 @@ def _gap_rows(size: int, height: int) -> tuple[Int64Array, Int64Array]:
     """Return the first and last row at which the mask may change between two samples.
 
     Gap ``i`` lies between the samples ``i - 1`` and ``i``. Sample ``i`` lies at the row
-    ``((2 i + 1) height - size) / (2 size)``, or is the row ``i`` itself where the window is lower
-    than the logits.
+    ``((2 i + 1) height - size) / (2 size)``.
     """
-    if height < size:
+    if height < size:  # one sample per row
         return (np.arange(height + 1),) * 2
     place = (2 * np.arange(size) + 1) * height - size
     earliest, latest = np.zeros((2, size + 1), np.int64)
@@ -158,7 +193,7 @@ def _gap_rows(size: int, height: int) -> tuple[Int64Array, Int64Array]:
 
 
 def _extent(mask: BoolArray) -> tuple[int, int, int, int] | None:
-    """Return top, bottom, left and right of what is set; None if nothing is."""
+    """Return top, bottom, left and right of the pixels that are set; None if there are none."""
     rows, columns = np.flatnonzero(np.any(mask, 1)), np.flatnonzero(np.any(mask, 0))
     if not len(rows):
         return None
@@ -166,7 +201,7 @@ def _extent(mask: BoolArray) -> tuple[int, int, int, int] | None:
 
 
 def _near(hot: tuple[int, int], old: int, new: int, visible: tuple[int, int]) -> tuple[int, int]:
-    """Return the part of an axis that may be foreground: within one sample of a hot one.
+    """Return the pixels of an axis within one sample of the foreground, as start and end.
 
     Args:
         hot: Start and end of the samples above the threshold.
@@ -177,3 +212,37 @@ def _near(hot: tuple[int, int], old: int, new: int, visible: tuple[int, int]) ->
     low, high = floor((hot[0] - 1) * new / old), ceil((hot[1] + 1) * new / old)
     start = max(visible[0], low)
     return start, max(min(visible[1], high), start)
+
+
+def encode_runs(
+    columns: Int64Array, starts: Int64Array, ends: Int64Array, height: int, width: int
+) -> dict[str, Any]:
+    """Encode runs of foreground as COCO's compressed run-length code.
+
+    Args:
+        columns: (R,) column of each run, sorted by column, then by row.
+        starts: (R,) first row of each run.
+        ends: (R,) row after the last row of each run.
+        height: Number of rows of the mask.
+        width: Number of columns of the mask.
+
+    Returns:
+        ``{"size": [height, width], "counts": str}``, which COCO's tools read.
+    """
+    counts = _run_lengths(columns * height + starts, columns * height + ends, height * width)
+    encoded = coco_mask.frPyObjects({"size": [height, width], "counts": counts}, height, width)
+    return {"size": [height, width], "counts": encoded["counts"].decode("ascii")}
+
+
+def _run_lengths(starts: Int64Array, ends: Int64Array, total: int) -> list[int]:
+    """Return the lengths of alternating runs of zeros and ones, down the columns."""
+    if not len(starts):
+        return [total]
+    apart = starts[1:] != ends[:-1]  # a run may continue in the next column
+    starts = starts[np.concatenate([[True], apart])]
+    ends = ends[np.concatenate([apart, [True]])]
+    edges = np.stack([starts, ends], axis=1).ravel()
+    counts: list[int] = np.diff(edges, prepend=0).tolist()
+    if edges[-1] < total:
+        counts.append(total - int(edges[-1]))
+    return counts

@@ -48,7 +48,7 @@ def test_every_image_fits_the_engines_for_all_sizes(height: int, width: int) -> 
 
 @settings(deadline=None)  # the first example pays for opening the bundle
 @given(height=SIDES, width=SIDES)
-def test_the_engine_of_a_image_has_exactly_its_levels(height: int, width: int) -> None:
+def test_the_engine_of_an_image_has_exactly_its_levels(height: int, width: int) -> None:
     mini = manifest()
     plan = Sizes.of(height, width, mini.pyramid, mini.windows, mini.features)
     options = refine_options(stages=("propose",), image_sizes=((width, height),))

@@ -51,7 +51,7 @@ def test_any_number_of_rows_shares_a_graph(counter: CompileCounter) -> None:
     assert compiled({"x": torch.zeros(1, 5).numpy()})["y"].tolist() == [[1.0] * 5]
 
 
-def test_every_size_of_a_image_has_a_graph_of_its_own(counter: CompileCounter) -> None:
+def test_every_size_of_an_image_has_a_graph_of_its_own(counter: CompileCounter) -> None:
     """And none of them is refused, in a thread as the pipeline's are: PyTorch's own limit is 8."""
     function = _function(stage(torch.zeros(1, 3, 4, 4), {2: "height", 3: "width"}), True, True)
     sides = [side for side in range(4, 16) for _ in range(2)]

@@ -184,7 +184,7 @@ def test_a_folder_without_images_cannot_calibrate(tmp_path: Path) -> None:
         parse("int8", calibration=[tmp_path])
 
 
-def test_a_image_that_cannot_be_read_ends_the_conversion(exact: Bundle, tmp_path: Path) -> None:
+def test_an_image_that_cannot_be_read_ends_the_conversion(exact: Bundle, tmp_path: Path) -> None:
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(b"no image")
     options = PrecisionOptions(stages={"propose": "int8"}, images=(broken,))

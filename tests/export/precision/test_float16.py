@@ -118,7 +118,7 @@ def test_the_shipped_form_of_pooling_gets_float32_regions_too() -> None:
 
 
 @pytest.mark.slow
-def test_boxes_of_a_image_of_3200_pixels_are_read_where_they_are(
+def test_boxes_of_an_image_of_3200_pixels_are_read_where_they_are(
     classify: onnx.ModelProto,
 ) -> None:
     """In float16 a corner beyond 2048 would move by a pixel, and then other cells are pooled."""

@@ -73,7 +73,7 @@ def test_random_windows_agree(dtype: Any) -> None:
         check(logits, geometry, height, width, float(rng.choice([0.0, 0.25])))
 
 
-def test_a_image_of_more_than_1024_columns() -> None:
+def test_an_image_of_more_than_1024_columns() -> None:
     rng = np.random.default_rng(1)
     logits = rng.standard_normal((1, 40, 40)).astype(np.float32)
     check(logits, np.array([[500, -9, 900, 40]], np.float32), 20, 1333)
@@ -158,7 +158,7 @@ def test_boxes_alone_need_no_bits() -> None:
 
 
 @pytest.mark.parametrize(("height", "width"), [(0, 5), (5, 0), (0, 0)])
-def test_a_image_without_pixels_has_empty_masks(height: int, width: int) -> None:
+def test_an_image_without_pixels_has_empty_masks(height: int, width: int) -> None:
     areas, boxes = np.full(1, 77, np.int32), np.full((1, 4), np.nan, np.float32)
     arrays = (*[None] * 5, areas, boxes, None)
     assert launch("bilinear_upsample", PASTE, *arrays, 1, 3, height, width, 0.0, 0, 0) == 0

@@ -135,7 +135,7 @@ def test_a_row_stays_one(device: Device) -> None:
 
 
 @pytest.mark.parametrize("shift", [1, 6, 15])
-def test_a_image_may_lie_at_any_address(device: Device, shift: int) -> None:
+def test_an_image_may_lie_at_any_address(device: Device, shift: int) -> None:
     original = image(9, 23)
     found, _ = resize(device, original, (11, 30), 0, shift)
     assert np.abs(found - resample(original, 11, 30, 0)).max() <= 0.5 + 2e-5 * 255

@@ -120,7 +120,7 @@ def test_statistics_are_those_of_the_foregrounds(sample: RegionSample, cache: Re
         ((250, 200), (128, 96), (96 / 200, 120 / 250)),  # the shorter side does
     ],
 )
-def test_the_trunk_sees_a_image_between_both_bounds_on_fill(
+def test_the_trunk_sees_an_image_between_both_bounds_on_fill(
     size: tuple[int, int], canvas: tuple[int, int], factors: tuple[float, float]
 ) -> None:
     options = RegionOptions(short_side=96, long_side=140)

@@ -6,8 +6,7 @@ from __future__ import annotations
 import numpy as np
 
 from foveate.arrays import Float32Array, Int32Array
-from foveate.results.window import Window
-from foveate.results.window_mask import WindowMask
+from foveate.results.window_mask import Window, WindowMask
 
 
 def mask_boxes(

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from foveate.arrays import BoolArray, Float32Array
 from foveate.kernels.pyramid.reference import axis_weights
-from foveate.results.window import Window
+from foveate.results.window_mask import Window
 
 
 def resample(logits: Float32Array, height: int, width: int) -> NDArray[np.float64]:

@@ -10,9 +10,8 @@ import pytest
 
 from foveate.errors import InputError
 from foveate.results.detections import Detections
-from foveate.results.labels import LabelPainter
 from foveate.results.masks import Masks
-from foveate.results.palette import colour, is_light
+from foveate.results.overlay import LabelPainter, _is_light, colour
 
 
 def one_disc(height: int, width: int, geometry: tuple[float, ...]) -> Detections:
@@ -67,8 +66,10 @@ def test_a_file_can_be_drawn_on(tmp_path: Path) -> None:
     assert one_disc(40, 60, (5, 5, 20, 20)).draw(path).shape == (40, 60, 3)
 
 
-def test_a_image_of_another_size_is_refused() -> None:
-    with pytest.raises(InputError, match=r"50 x 40, the objects are of one of 60 x 40"):
+def test_an_image_of_another_size_is_refused() -> None:
+    with pytest.raises(
+        InputError, match=r"has 50 x 40 pixels, the objects belong to an image of 60 x 40"
+    ):
         one_disc(40, 60, (5, 5, 20, 20)).draw(np.zeros((40, 50, 3), np.uint8))
 
 
@@ -102,5 +103,5 @@ def test_colours_are_far_apart() -> None:
 
 
 def test_text_is_black_on_light_and_white_on_dark() -> None:
-    assert is_light((255, 230, 0))
-    assert not is_light((40, 40, 200))
+    assert _is_light((255, 230, 0))
+    assert not _is_light((40, 40, 200))
