@@ -119,9 +119,8 @@ _LIST = [
         "plugins/bilinear_upsample/map.cuh",
         *_wide(
             "upsample_map",
-            "pointer input, pointer second, pointer maps, pointer shapes, pointer picks, "
-            "pointer output, int planes, int channels, int height, int width, int out_height, "
-            "int out_width, int align_corners, int relu, int levels, int step, int band_rows, "
+            "pointer input, pointer second, pointer output, int planes, int height, int width, "
+            "int out_height, int out_width, int align_corners, int relu, int band_rows, "
             "int stage_rows",
             shapes.upsample_map,
         ),

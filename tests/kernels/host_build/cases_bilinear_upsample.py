@@ -195,15 +195,10 @@ def upsample(
     align_corners: bool,
     relu: bool = False,
     second: Arrays | None = None,
-    maps: list[Arrays] | None = None,
-    picks: Arrays | None = None,
-    step: int = 0,
 ) -> Arrays:
     grown = np.full((*features.shape[:2], height, width), np.nan, features.dtype)
-    shapes = None if maps is None else np.array([m.shape[2:] for m in maps], np.int32)
-    levels = 0 if maps is None else len(maps)
-    arrays = (features, second, maps, shapes, picks, grown)
-    numbers = (*features.shape, height, width, int(align_corners), int(relu), levels, step)
+    arrays = (features, second, grown)
+    numbers = (*features.shape, height, width, int(align_corners), int(relu))
     kind = int(features.dtype == np.float16)
     assert launch("bilinear_upsample", MAP, *arrays, *numbers, kind) == 0
     return grown
@@ -247,44 +242,6 @@ def test_maps_in_bands_and_read_directly_agree() -> None:
             assert_close(found, expected, float(np.abs(features).max()))
 
 
-def test_the_second_input_is_read_in_place() -> None:
-    rng = np.random.default_rng(4)
-    features = rng.standard_normal((4, 3, 6, 6)).astype(np.float32)
-    maps = [rng.standard_normal((1, 3, h, w)).astype(np.float32) for h, w in ((12, 10), (8, 9))]
-    picks = np.array([(0, 3, 2), (1, 1, 0), (-1, 0, 0), (1, 2, 2)], np.int32)
-    total = features.copy()
-    total[0] += maps[0][0, :, 6:12, 4:10]
-    total[1] += maps[1][0, :, 2:8, 0:6]
-    total[3, :, :4, :5] += maps[1][0, :, 4:8, 4:9]  # the window sticks out of its map
-    found = upsample(
-        features, 12, 12, align_corners=False, relu=True, maps=maps, picks=picks, step=2
-    )
-    expected = upsampling.upsample(total, 12, 12, align_corners=False, relu=True)
-    assert_close(found, expected, float(np.abs(total).max()))
-
-
-extremes = st.integers(-3, 9) | st.sampled_from([2**31 - 1, -(2**31)])
-
-
-@given(pick=st.tuples(extremes, extremes, extremes))
-@settings(max_examples=200, deadline=None)
-def test_any_pick_is_read_within_its_map(pick: tuple[int, int, int]) -> None:
-    maps = [np.ones((1, 1, 5, 4), np.float32)]
-    found = upsample(
-        np.zeros((1, 1, 3, 3), np.float32),
-        3,
-        3,
-        align_corners=True,
-        maps=maps,
-        picks=np.array([pick], np.int32),
-        step=1,
-    )
-    level, top, left = pick
-    y, x = np.mgrid[0:3, 0:3]
-    exists = (level == 0) & (top >= 0) & (left >= 0) & (top + y < 5) & (left + x < 4)
-    assert np.array_equal(found[0, 0], exists)
-
-
 @pytest.mark.parametrize(
     ("position", "value", "expected"),
     [
@@ -292,7 +249,7 @@ def test_any_pick_is_read_within_its_map(pick: tuple[int, int, int]) -> None:
         (2, 0, -2),
         (6, 2, -3),
         (7, 2, -3),
-        (10, 2, -3),
+        (8, 2, -3),
         (5, 4097, -4),
         (4, 2**30, -4),
         (0, 0, 0),
@@ -301,9 +258,9 @@ def test_any_pick_is_read_within_its_map(pick: tuple[int, int, int]) -> None:
     ],
 )
 def test_bad_numbers_of_a_map(position: int, value: int, expected: int) -> None:
-    numbers = [1, 1, 2, 2, 4, 4, 0, 0, 0, 0, 0]
+    numbers = [1, 1, 2, 2, 4, 4, 0, 0, 0]
     numbers[position] = value
-    arrays: list[Any] = [None] * 6
+    arrays: list[Any] = [None] * 3
     if expected == -4:
-        arrays[0] = arrays[5] = np.zeros(64, np.float32)
+        arrays[0] = arrays[2] = np.zeros(64, np.float32)
     assert launch("bilinear_upsample", MAP, *arrays, *numbers) == expected

@@ -8,7 +8,7 @@ import pytest
 from tests.kernels.upsampling import upsample_plan
 from tests.simulated_gpu.ptx.counters import Counters
 from tests.simulated_gpu.ptx.device import Device
-from tests.simulated_gpu.ptx.memory import Allocation, Array
+from tests.simulated_gpu.ptx.memory import Array
 
 from foveate.kernels.plugins.bilinear_upsample.reference import upsample
 
@@ -24,36 +24,23 @@ def run(
     align_corners: bool = False,
     relu: bool = False,
     second: Array | None = None,
-    pyramid: tuple[list[Array], Array, int] | None = None,
 ) -> tuple[Array, Counters]:
-    """Maps (N, C, H, W); `pyramid`: maps, picks and step. Return (N, C, *size), and the counts."""
+    """Upsample maps (N, C, H, W). Return maps (N, C, *size), and the counts."""
     count, channels, height, width = maps.shape
     band_rows, stage_rows = upsample_plan(height, width, *size)
     output = device.empty((count, channels, *size), str(maps.dtype), "output")
-    places: dict[str, Allocation | None] = dict.fromkeys(("maps", "shapes", "picks"))
-    if pyramid is not None:
-        shapes = np.array([m.shape[2:] for m in pyramid[0]], np.int32)
-        places = {
-            "maps": device.pointers([device.upload(m, "level") for m in pyramid[0]]),
-            "shapes": device.upload(shapes, "shapes"),
-            "picks": device.upload(pyramid[1].astype(np.int32), "picks"),
-        }
     counters = device.launch(
         f"upsample_map_{suffix}",
         input=device.upload(maps, "input"),
         second=None if second is None else device.upload(second, "second"),
-        **places,
         output=output,
         planes=count * channels,
-        channels=channels,
         height=height,
         width=width,
         out_height=size[0],
         out_width=size[1],
         align_corners=int(align_corners),
         relu=int(relu),
-        levels=len(pyramid[0]) if pyramid else 0,
-        step=pyramid[2] if pyramid else 0,
         band_rows=band_rows,
         stage_rows=stage_rows,
     )
@@ -104,19 +91,6 @@ def test_a_second_map_is_added_before_relu(device: Device, suffix: str) -> None:
     found, _ = run(device, suffix, maps, (12, 16), relu=True, second=second)
     total = maps.astype(np.float32) + second.astype(np.float32)
     close(found, upsample(total, 12, 16, align_corners=False, relu=True))
-
-
-def test_the_second_map_is_read_in_place_from_a_pyramid(device: Device) -> None:
-    maps = drawn("f32x4", 4, 2, 4, 4)
-    levels = [drawn("f32x4", 1, 2, *s) for s in ((9, 11), (5, 6))]
-    picks = np.array([[0, 1, 2], [1, 0, 1], [-1, 0, 0], [1, 1, 2]])
-    found, _ = run(device, "f32x4", maps, (8, 8), relu=True, pyramid=(levels, picks, 2))
-    total = maps.copy()
-    for patch, (level, row, column) in zip(total, picks.tolist(), strict=True):
-        if level >= 0:
-            window = levels[level][0][:, 2 * row : 2 * row + 4, 2 * column : 2 * column + 4]
-            patch[:, : window.shape[1], : window.shape[2]] += window
-    close(found, upsample(total, 8, 8, align_corners=False, relu=True))
 
 
 def test_maps_that_do_not_fit_into_shared_memory_are_read_directly(device: Device) -> None:

@@ -98,32 +98,24 @@ extern "C" int foveate_launch_paste_windows(const void* logits, const float* geo
 }
 
 // Upsample maps: output = up(input), or up(relu(input + second)).
-//   input (count, channels, height, width); output (count, channels, out_height, out_width);
-//   second: as input, or null. Or, with `maps` (levels,) addresses of planar maps (channels, H, W),
-//   shapes (levels, 2) int32 their H and W and picks (count, 3) int32 level, row, column, the
-//   second input of map n is the window at step * (row, column), zeros for a negative level.
-//   align_corners: 1 for corners, 0 for half-pixel; relu: 1 to drop negative sums.
-extern "C" int foveate_launch_upsample_map(const void* input, const void* second, const void* maps,
-                                           const int* shapes, const int* picks, void* output,
+//   input (count, channels, height, width); second: as input, or null;
+//   output (count, channels, out_height, out_width);
+//   align_corners: 1 for corners, 0 for half-pixel; relu: 1 to replace negative sums by 0.
+extern "C" int foveate_launch_upsample_map(const void* input, const void* second, void* output,
                                            int count, int channels, int height, int width,
                                            int out_height, int out_width, int align_corners,
-                                           int relu, int levels, int step, int type,
-                                           cudaStream_t stream) {
+                                           int relu, int type, cudaStream_t stream) {
     using namespace foveate;
-    if (count < 0 || channels < 0 || height < 0 || width < 0 || out_height < 0 || out_width < 0 ||
-        levels < 0 || step < 0) {
+    if (count < 0 || channels < 0 || height < 0 || width < 0 || out_height < 0 || out_width < 0) {
         return kBadShape;
     }
     if (align_corners < 0 || align_corners > 1 || relu < 0 || relu > 1) return kBadOption;
     if (type != kFloat32 && type != kFloat16) return kBadOption;
-    if (second != nullptr && maps != nullptr) return kBadOption;
     if (count == 0 || channels == 0 || out_height == 0 || out_width == 0) return kOk;
     if (height == 0 || width == 0) return kBadShape;  // there is nothing to interpolate
     if (input == nullptr || output == nullptr) return kNullPointer;
-    if (maps != nullptr && (shapes == nullptr || picks == nullptr)) return kNullPointer;
     const int bytes = type == kFloat32 ? 4 : 2;
-    if (!is_aligned(input, bytes) || !is_aligned(second, bytes) || !is_aligned(output, bytes) ||
-        !is_aligned(maps, 8) || !is_aligned(shapes, 4) || !is_aligned(picks, 4)) {
+    if (!is_aligned(input, bytes) || !is_aligned(second, bytes) || !is_aligned(output, bytes)) {
         return kMisaligned;
     }
     const long long limit = 2147483647LL;
@@ -143,9 +135,8 @@ extern "C" int foveate_launch_upsample_map(const void* input, const void* second
 #define FOVEATE_START(suffix, T)                                                                 \
     FOVEATE_LAUNCH(foveate_upsample_map_##suffix, grid, dim3(kMapThreads), shared_bytes, stream, \
                    static_cast<const T*>(input), static_cast<const T*>(second),                  \
-                   static_cast<const T* const*>(maps), shapes, picks, static_cast<T*>(output),   \
-                   static_cast<int>(planes), channels, height, width, out_height, out_width,     \
-                   align_corners, relu, levels, step, plan.band_rows, plan.stage_rows)
+                   static_cast<T*>(output), static_cast<int>(planes), height, width, out_height, \
+                   out_width, align_corners, relu, plan.band_rows, plan.stage_rows)
     if (type == kFloat32) return wide ? FOVEATE_START(f32x4, float) : FOVEATE_START(f32x1, float);
     return wide ? FOVEATE_START(f16x8, Half) : FOVEATE_START(f16x1, Half);
 #undef FOVEATE_START

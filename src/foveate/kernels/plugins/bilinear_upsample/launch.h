@@ -17,9 +17,7 @@ int foveate_launch_paste_windows(const void* logits, const float* geometry, cons
                                  int* scratch, int windows, int size, int height, int width,
                                  float threshold, int square, int type, cudaStream_t stream);
 
-int foveate_launch_upsample_map(const void* input, const void* second, const void* maps,
-                                const int* shapes, const int* picks, void* output, int count,
+int foveate_launch_upsample_map(const void* input, const void* second, void* output, int count,
                                 int channels, int height, int width, int out_height, int out_width,
-                                int align_corners, int relu, int levels, int step, int type,
-                                cudaStream_t stream);
+                                int align_corners, int relu, int type, cudaStream_t stream);
 }

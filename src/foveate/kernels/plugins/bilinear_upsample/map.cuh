@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Map mode of bilinear upsampling: output = up(input), or up(relu(input + second)) without writing
-// the sum. `second` is a map of the input's shape, or is read in place from the maps of a pyramid.
+// Map mode of bilinear upsampling: output = up(relu(input + second)), where `second`, of the shape
+// of the input, and the ReLU are optional. The sum is not written to memory.
 //
 // Bound: bytes. Inputs are read once (a band of rows reads up to two rows again), outputs written
 // once, in accesses of 16 bytes where planes are a multiple of 4 (float32) or 8 (float16) elements.
@@ -20,66 +20,28 @@ namespace foveate {
 constexpr int kMapThreads = 128;
 constexpr int kMapBlocks = 8;  // a multiprocessor; aiming at more, ptxas spills on sm_90
 
-// The second input of one plane: its address, the distance of its rows, and how much of it exists.
+// The value at `at` of a plane after the addition, if there is a second input, and the ReLU.
 template <typename T>
-struct Second {
-    const T* values;  // null: there is none
-    int stride, height, width;
-};
-
-// Where plane (n, c) finds its second input. With `maps`, it is the window of the pick (level, row,
-// column) of map n, which starts at step * (row, column); outside of the map there are zeros.
-template <typename T>
-FOVEATE_BOTH Second<T> second_of(const T* second, const T* const* maps, const int* shapes,
-                                 const int* picks, int levels, int step, int n, int c, int channels,
-                                 int height, int width) {
-    if (maps == nullptr) {
-        const long long plane = static_cast<long long>(n) * channels + c;
-        return {second == nullptr ? nullptr : second + plane * height * width, width, height,
-                width};
-    }
-    const int level = picks[3LL * n];
-    if (level < 0 || level >= levels) return {nullptr, 0, 0, 0};
-    const int rows = shapes[2 * level], columns = shapes[2 * level + 1];
-    const long long top = static_cast<long long>(picks[3LL * n + 1]) * step;
-    const long long left = static_cast<long long>(picks[3LL * n + 2]) * step;
-    if (top < 0 || left < 0 || top >= rows || left >= columns) return {nullptr, 0, 0, 0};
-    const T* plane = maps[level] + static_cast<long long>(c) * rows * columns;
-    return {plane + top * columns + left, columns, static_cast<int>(rows - top),
-            static_cast<int>(columns - left)};
-}
-
-template <typename T>
-FOVEATE_BOTH float input_at(const T* input, const Second<T>& second, int y, int x, int width,
-                            int relu) {
-    float value = to_float(input[y * width + x]);
-    if (second.values != nullptr && y < second.height && x < second.width) {
-        value = add(value, to_float(second.values[static_cast<long long>(y) * second.stride + x]));
-    }
+FOVEATE_BOTH float input_at(const T* input, const T* second, int at, int relu) {
+    float value = to_float(input[at]);
+    if (second != nullptr) value = add(value, to_float(second[at]));
     return relu && value < 0.0f ? 0.0f : value;
 }
 
-// Bring `rows` rows of the sum, from row `base` on, to shared memory.
+// Copy the first `count` of these values to shared memory.
 template <typename T>
-__device__ void stage_inputs(const T* input, const Second<T>& second, int base, int rows,
-                             int height, int width, int relu, float* staged) {
+__device__ void stage_inputs(const T* input, const T* second, int count, int relu, float* staged) {
     constexpr int lanes = Wide<T>::lanes;
-    const T* from = input + base * width;
-    const T* other = second.values == nullptr ? nullptr : second.values + base * width;
-    const bool is_dense =
-        second.values == nullptr ||
-        (second.stride == width && second.height >= height && is_wide(other, lanes));
-    if (!is_dense || !is_wide(from, rows * width)) {
-        for (int i = threadIdx.x; i < rows * width; i += kMapThreads) {
-            const int y = i / width;
-            staged[i] = input_at(input, second, base + y, i - y * width, width, relu);
+    if (!is_wide(input, count) || (second != nullptr && !is_wide(second, count))) {
+        for (int i = threadIdx.x; i < count; i += kMapThreads) {
+            staged[i] = input_at(input, second, i, relu);
         }
         return;
     }
-    for (int i = threadIdx.x * lanes; i < rows * width; i += kMapThreads * lanes) {
-        Pack<lanes> sum = Access<T, lanes>::load(from + i);
-        if (other != nullptr) {
-            const Pack<lanes> pack = Access<T, lanes>::load(other + i);
+    for (int i = threadIdx.x * lanes; i < count; i += kMapThreads * lanes) {
+        Pack<lanes> sum = Access<T, lanes>::load(input + i);
+        if (second != nullptr) {
+            const Pack<lanes> pack = Access<T, lanes>::load(second + i);
 #pragma unroll
             for (int j = 0; j < lanes; ++j) sum.lane[j] = add(sum.lane[j], pack.lane[j]);
         }
@@ -97,20 +59,18 @@ FOVEATE_BOTH Blend map_blend(int index, int old, int length, int align_corners) 
 
 // A band of rows of one plane.
 template <typename T, int N>
-__device__ void upsample_block(const T* input, const T* second_input, const T* const* maps,
-                               const int* shapes, const int* picks, T* output, int channels,
-                               int height, int width, int out_height, int out_width,
-                               int align_corners, int relu, int levels, int step, int band_rows,
-                               int stage_rows) {
+__device__ void upsample_block(const T* input, const T* second, T* output, int height, int width,
+                               int out_height, int out_width, int align_corners, int relu,
+                               int band_rows, int stage_rows) {
     FOVEATE_DYNAMIC_SHARED(float, staged);
     float* const shares = staged + stage_rows * width;
     int* const firsts = reinterpret_cast<int*>(shares + out_width + band_rows);
     const int bands = ceil_div(out_height, band_rows), plane = blockIdx.x / bands;
     const int top = (blockIdx.x - plane * bands) * band_rows;
-    const int rows = smaller(band_rows, out_height - top), n = plane / channels;
-    const T* from = input + static_cast<long long>(plane) * height * width;
-    const Second<T> second = second_of(second_input, maps, shapes, picks, levels, step, n,
-                                       plane - n * channels, channels, height, width);
+    const int rows = smaller(band_rows, out_height - top);
+    const long long start = static_cast<long long>(plane) * height * width;
+    const T* from = input + start;
+    const T* other = second == nullptr ? nullptr : second + start;
     const int base = map_blend(top, height, out_height, align_corners).first;
     const int end = map_blend(top + rows - 1, height, out_height, align_corners).second + 1;
     const bool is_staged = end - base <= stage_rows;
@@ -123,7 +83,8 @@ __device__ void upsample_block(const T* input, const T* second_input, const T* c
         shares[i] = blend.share;
     }
     if (is_staged) {
-        stage_inputs(from, second, base, end - base, height, width, relu, staged);
+        const T* other_base = other == nullptr ? nullptr : other + base * width;
+        stage_inputs(from + base * width, other_base, (end - base) * width, relu, staged);
     }
     __syncthreads();
     T* to = output + (static_cast<long long>(plane) * out_height + top) * out_width;
@@ -141,7 +102,7 @@ __device__ void upsample_block(const T* input, const T* second_input, const T* c
             for (int j = 0; j < 4; ++j) {
                 const int y = j < 2 ? y0 : y1, x = j % 2 == 0 ? x0 : x1;
                 corner[j] = is_staged ? staged[(y - base) * width + x]
-                                      : input_at(from, second, y, x, width, relu);
+                                      : input_at(from, other, y * width + x, relu);
             }
             pack.lane[lane] =
                 mix(mix(corner[0], corner[1], across), mix(corner[2], corner[3], across), down);
@@ -159,17 +120,14 @@ __device__ void upsample_block(const T* input, const T* second_input, const T* c
 #define FOVEATE_MAP_KERNEL(suffix, T, N)                                                         \
     extern "C" __global__ void __launch_bounds__(foveate::kMapThreads, foveate::kMapBlocks)      \
         foveate_upsample_map_##suffix(                                                           \
-            const T* __restrict__ input, const T* __restrict__ second,                           \
-            const T* const* __restrict__ maps, const int* __restrict__ shapes,                   \
-            const int* __restrict__ picks, T* __restrict__ output, int planes, int channels,     \
-            int height, int width, int out_height, int out_width, int align_corners, int relu,   \
-            int levels, int step, int band_rows, int stage_rows) {                               \
+            const T* __restrict__ input, const T* __restrict__ second, T* __restrict__ output,   \
+            int planes, int height, int width, int out_height, int out_width, int align_corners, \
+            int relu, int band_rows, int stage_rows) {                                           \
         if (static_cast<int>(blockIdx.x) / foveate::ceil_div(out_height, band_rows) >= planes) { \
             return;                                                                              \
         }                                                                                        \
-        foveate::upsample_block<T, N>(input, second, maps, shapes, picks, output, channels,      \
-                                      height, width, out_height, out_width, align_corners, relu, \
-                                      levels, step, band_rows, stage_rows);                      \
+        foveate::upsample_block<T, N>(input, second, output, height, width, out_height,          \
+                                      out_width, align_corners, relu, band_rows, stage_rows);    \
     }
 
 FOVEATE_MAP_KERNEL(f32x4, float, 4)

@@ -117,10 +117,10 @@ struct UpsampleMap {
         const int height = static_cast<int>(dims.d[2]), width = static_cast<int>(dims.d[3]);
         const void* second = call.count == 2 ? call.sources[1] : nullptr;
         return foveate_launch_upsample_map(
-            call.sources[0], second, nullptr, nullptr, nullptr, call.targets[0],
-            static_cast<int>(dims.d[0]), static_cast<int>(dims.d[1]), height, width,
-            options.scale * height, options.scale * width, options.align_corners, options.relu, 0,
-            0, call.inputs[0].type == DataType::kHALF ? kFloat16 : kFloat32, call.stream);
+            call.sources[0], second, call.targets[0], static_cast<int>(dims.d[0]),
+            static_cast<int>(dims.d[1]), height, width, options.scale * height,
+            options.scale * width, options.align_corners, options.relu,
+            call.inputs[0].type == DataType::kHALF ? kFloat16 : kFloat32, call.stream);
     }
 };
 
