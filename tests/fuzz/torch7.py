@@ -23,7 +23,7 @@ from tests.samples.torch7.models import Maker, deepmask, saved
 from tests.samples.torch7.writer import T7Function, T7Object, T7Writer, tensor
 
 from foveate.errors import FoveateError
-from foveate.importing.torch7.importer import find_network
+from foveate.importing.torch7.importer import weights_of
 from foveate.importing.torch7.reader import read_torch7
 
 EDGES = (0, 1, -1, 2, 7, 255, 2**16, 2**31 - 1, -(2**31))
@@ -118,7 +118,7 @@ def _try_import(file: Path, content: bytes) -> str:
     except FoveateError:
         return "refused"
     try:
-        find_network(root).build()
+        weights_of(root).build()
     except FoveateError:
         return "read"
     return "imported"

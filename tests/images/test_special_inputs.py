@@ -12,7 +12,7 @@ from tests.samples.compiling import write_engine
 
 from foveate.bundle.engine_metadata import read_record
 from foveate.errors import BundleError, FoveateError
-from foveate.importing.pytorch_files import read_state
+from foveate.importing.pytorch import read_state
 from foveate.importing.torch7.reader import read_torch7
 from foveate.models.checkpoint import load_checkpoint
 

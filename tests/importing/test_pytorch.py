@@ -16,8 +16,8 @@ import torch.nn.functional as F
 
 from foveate.errors import ModelError
 from foveate.importing import import_torch
-from foveate.importing.found import State
-from foveate.importing.pytorch_files import read_state
+from foveate.importing.imported_weights import State
+from foveate.importing.pytorch import read_state
 from foveate.models import DeepMask, MultiPathNet, build
 from foveate.models.layers import FrozenAffine
 from foveate.models.trunk import IMAGENET

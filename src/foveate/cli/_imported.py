@@ -11,7 +11,7 @@ import typer
 from foveate.errors import InputError
 
 if TYPE_CHECKING:
-    from foveate.importing import Found
+    from foveate.importing import ImportedWeights
 
 Proposals = Annotated[
     Path | None,
@@ -37,7 +37,7 @@ def read_class_names(file: Path | None) -> tuple[str, ...] | None:
 
 
 def save_and_tell(
-    found: Found,
+    weights: ImportedWeights,
     output: Path,
     *,
     source: Path,
@@ -48,14 +48,14 @@ def save_and_tell(
     from foveate.cli._console import say
     from foveate.importing import count_parameters, save_imported
 
-    network = found.build()
-    made = save_imported(found, network, output, source=source, proposals=proposals, names=names)
-    sizes = ", ".join(f"{name} {size}" for name, size in found.sizes.items())
-    say(f"Network:    {found.name} ({sizes})", aside=True)
+    network = weights.build()
+    made = save_imported(weights, network, output, source=source, proposals=proposals, names=names)
+    sizes = ", ".join(f"{name} {size}" for name, size in weights.sizes.items())
+    say(f"Network:    {weights.name} ({sizes})", aside=True)
     say(f"Parameters: {count_parameters(network):,}", aside=True)
-    for name, count in sorted(found.ignored.items()):
+    for name, count in sorted(weights.ignored.items()):
         say(f"Ignored:    {count} x {name}", aside=True)
-    for note in found.notes:
+    for note in weights.notes:
         say(f"Note:       {note}", aside=True)
     say(f"Checkpoint: {output}", aside=True)
     if made.info.proposals is not None:

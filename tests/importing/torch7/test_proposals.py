@@ -21,7 +21,7 @@ from tests.samples.torch7.models import (
 )
 from tests.samples.torch7.writer import T7Object, write_torch7
 
-from foveate.importing import Found, import_torch7
+from foveate.importing import ImportedWeights, import_torch7
 from foveate.models import DeepMask, SharpMask
 
 FORMS = [
@@ -36,7 +36,7 @@ def patches() -> torch.Tensor:
     return torch.from_numpy(np.random.default_rng(1).normal(size=(2, 3, 192, 192)).astype("f4"))
 
 
-def import_tree(tmp_path: Path, model: T7Object, **options: Any) -> Found:
+def import_tree(tmp_path: Path, model: T7Object, **options: Any) -> ImportedWeights:
     return import_torch7(write_torch7(tmp_path / "model.t7", saved(model), **options))
 
 

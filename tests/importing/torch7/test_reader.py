@@ -25,8 +25,7 @@ from tests.samples.torch7.writer import (
 )
 
 from foveate.errors import ModelError
-from foveate.importing.torch7.parser import MAX_DEPTH
-from foveate.importing.torch7.reader import read_torch7
+from foveate.importing.torch7.reader import MAX_DEPTH, read_torch7
 from foveate.importing.torch7.values import Function, Node, Table, Tensor, Value
 
 CPU_KINDS = ("Byte", "Char", "Short", "Int", "Long", "Half", "Float", "Double")
@@ -239,7 +238,7 @@ def test_an_expanded_tensor_is_read_and_not_copied(tmp_path: Path) -> None:
     expanded = T7Tensor(T7Storage(np.ones(2)), (10, 2), (0, 1))
     found = read(tmp_path, [expanded, "x" * 200])
     assert isinstance(found, Table)
-    with pytest.raises(ModelError, match="at most its storage's 2 elements, found 20"):
+    with pytest.raises(ModelError, match="at most the 2 elements of its storage, found 20"):
         view_of(found[1])
 
 
@@ -265,4 +264,4 @@ def test_a_truncated_file_is_refused_with_what_was_missing(tmp_path: Path, kept:
     content = T7Writer().write({"w": tensor(np.zeros(1000)), "x": [1, 2, 3]})
     text = refusal(tmp_path, content[: int(len(content) * kept)])
     assert "at byte" in text
-    assert text.endswith("the file is damaged or no Torch7 file: get it again")
+    assert text.endswith("the file is damaged or not of Torch7: get it again")

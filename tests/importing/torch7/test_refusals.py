@@ -14,10 +14,10 @@ from tests.samples.torch7.models import Maker, saved, score_layer, sequential, t
 from tests.samples.torch7.writer import T7Object, write_torch7
 
 from foveate.errors import ModelError
-from foveate.importing import Found, import_torch7
+from foveate.importing import ImportedWeights, import_torch7
 
 
-def import_tree(tmp_path: Path, model: T7Object) -> Found:
+def import_tree(tmp_path: Path, model: T7Object) -> ImportedWeights:
     return import_torch7(write_torch7(tmp_path / "model.t7", saved(model)))
 
 
@@ -125,7 +125,7 @@ def become_recursive(tree: T7Object) -> None:
     ("spoil", "expected"),
     [
         (drop_a_block, r"expected a trunk of 3, 4 and 6 blocks .*, found \[3, 4, 5\] blocks"),
-        (break_a_branch, r"expected a branch such as .* in nn.ConcatTable at trunk.modules\[5\]"),
+        (break_a_branch, r"layers 'conv.*' of a branch in nn.ConcatTable at trunk.modules\[5\]"),
         (
             move_the_stride,
             r"expected a stride of 1 or 2 on convolution 2 .*found strides \[2, 2, 1",

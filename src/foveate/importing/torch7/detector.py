@@ -3,14 +3,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import takewhile
 
-from foveate.errors import ModelError
-from foveate.importing.found import Found, State
-from foveate.importing.torch7.geometry import expect_pooling, padding_notes
-from foveate.importing.torch7.layers import Layer, Walker, every, is_weighted, signature
+from foveate.importing.imported_weights import ImportedWeights, Size, State
+from foveate.importing.torch7.layers import (
+    Layer,
+    Walker,
+    every,
+    expect,
+    expect_pooling,
+    is_weighted,
+    padding_notes,
+    signature,
+)
 from foveate.importing.torch7.resnet import (
     Block,
     block_convolutions,
@@ -19,131 +27,120 @@ from foveate.importing.torch7.resnet import (
     stem_state,
     take_blocks,
 )
-from foveate.importing.torch7.towers import DETECTOR, foveal_towers, tower_state
-from foveate.importing.torch7.values import Node
-from foveate.importing.torch7.weights import Weights
+from foveate.importing.torch7.values import Node, Value, unknown
+from foveate.importing.torch7.weights import WeightReader
+from foveate.models.build_classifiers import BOX_REGION, FOVEA
+from foveate.models.towers import L2_SCALE, SKIP_FACTORS
 from foveate.models.vgg import VGG_16
 
+# Convolutions of a branch, then blocks of each stage.
 RESNETS = {
     (2, 2, 2, 2, 2): "multipathnet-resnet18",
     (3, 3, 4, 6, 3): "multipathnet-resnet50",
 }
-"""Convolutions of a branch and blocks of each stage, to the network's name."""
 
-VGG_16_CONVOLUTIONS = sum(VGG_16)
-
+# Bins of ROI pooling on each axis.
 RESNET_BINS = 14
 VGG_BINS = 7
-"""Bins of ROI pooling on each axis."""
+
+FACTORS = (1.0, *SKIP_FACTORS.values())
+"""Factors of conv5, conv4 and conv3 in a network that does not normalise them."""
 
 
-def find_detector(model: Node, walker: Walker, weights: Weights) -> Found:
+def detector_weights(model: Node, walker: Walker, reader: WeightReader) -> ImportedWeights:
     """Map a detector on a ResNet or on VGG-16.
 
     Args:
         model: ``nn.Sequential`` of features, ROI pooling, towers and heads.
-        walker: Opens containers.
-        weights: Copies weights.
+        walker: Walk that opens containers.
+        reader: Reader of the weights.
 
     Raises:
         ModelError: It is of another architecture.
     """
     layers = walker.layers(model, "model")
     at = [index for index, layer in enumerate(layers) if is_weighted([layer])]
-    first, last = (layers[at[0]], layers[at[-1]]) if at else (None, None)
-    if first is None or last is None or first is last or {first.kind, last.kind} != {"fork"}:
-        raise ModelError(
+    if len(at) < 2 or {layers[at[0]].kind, layers[at[-1]].kind} != {"fork"}:
+        raise unknown(
             "expected a detector: a fork with the features, layers of a region, a fork with the "
-            f"heads, found {signature(layers)[:80]!r}",
-            remedy=DETECTOR,
+            f"heads, found {signature(layers)[:80]!r}"
         )
-    features, middle = first.branches[0], layers[at[0] + 1 : at[-1]]
-    heads, classes = _heads_state(last, weights)
+    features, middle = layers[at[0]].branches[0], layers[at[0] + 1 : at[-1]]
+    heads, classes = _heads_state(layers[at[-1]], reader)
     if every(features, "sum"):
-        found, side = _on_resnet(features, middle, weights), RESNET_BINS
+        detector, side = _on_resnet(features, middle, reader), RESNET_BINS
     else:
-        found, side = _on_vgg(features, middle, weights), VGG_BINS
-    mean, std = _box_norm(layers, weights)
+        detector, side = _on_vgg(features, middle, reader), VGG_BINS
+    mean, std = _box_norm(layers, reader)
     return replace(
-        found,
-        sizes={**found.sizes, "classes": classes, "rounding": _rounding(layers, side)},
-        state=found.state | heads,
+        detector,
+        sizes={**detector.sizes, "classes": classes, "rounding": _rounding(layers, side)},
+        state=detector.state | heads,
         delta_mean=mean,
         delta_std=std,
     )
 
 
-def _heads_state(fork: Layer, weights: Weights) -> tuple[State, int]:
-    """Copy the class heads, one an integral threshold, and the box head.
-
-    Returns:
-        The state, and the number of classes without background.
-    """
+def _heads_state(fork: Layer, reader: WeightReader) -> tuple[State, int]:
+    """Return the class heads, one per IoU threshold, and the box head, and the number of classes."""
     shapes = [signature(branch) for branch in fork.branches]
     if shapes not in (["fork", "linear"], ["linear", "linear"]):
-        raise ModelError(
-            f"expected class heads and a box head in {fork.name}, found {shapes}", remedy=DETECTOR
-        )
-    (box,) = fork.branches[1]
-    state: State = {}
-    state["box_head.weight"], state["box_head.bias"] = weights.linear(box)
+        raise unknown(f"expected class heads and a box head in {fork.name}, found {shapes}")
     class_heads = every(fork.branches[0], "linear")
-    for index, head in enumerate(class_heads):
-        prefix = f"class_heads.{index}."
-        state[f"{prefix}weight"], state[f"{prefix}bias"] = weights.linear(head)
-    return state, len(state["box_head.bias"]) // 4 - 1
+    named = {f"class_heads.{index}": head for index, head in enumerate(class_heads)}
+    state = reader.linears({"box_head": fork.branches[1][0], **named})
+    return state, len(state["box_head.bias"]) // 4 - 1  # one is background
 
 
 def _box_norm(
-    layers: Sequence[Layer], weights: Weights
+    layers: Sequence[Layer], reader: WeightReader
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and deviation of the box targets; without the layer, targets are not normalised."""
-    found = every(layers, "boxnorm")
-    if not found:
+    """Return mean and deviation of the box targets."""
+    norms = every(layers, "boxnorm")
+    if not norms:  # targets were not normalised
         return (0.0,) * 4, (1.0,) * 4
-    mean, std = (weights.needed(found[0], name).flatten().tolist() for name in ("mean", "std"))
+    mean, std = (reader.required(norms[0], name).flatten().tolist() for name in ("mean", "std"))
     if (len(mean), len(std)) != (4, 4):
-        raise ModelError(
-            f"expected 4 means and 4 deviations in {found[0].name}, "
-            f"found {len(mean)} and {len(std)}",
-            remedy=DETECTOR,
+        raise unknown(
+            f"expected 4 means and 4 deviations in {norms[0].name}, "
+            f"found {len(mean)} and {len(std)}"
         )
     return tuple(mean), tuple(std)
 
 
 def _rounding(layers: Sequence[Layer], side: int) -> str:
-    """The rounding rule of ROI pooling, which is the same in all towers."""
+    """Return the rounding rule of ROI pooling, which is the same in all towers."""
     found = {
         (layer.whole("W"), layer.whole("H"), "v2" if layer.node["v2"] is True else "caffe")
         for layer in every(layers, "roi")
     }
     expected = [(side, side, "caffe"), (side, side, "v2")]
     if len(found) != 1 or not found <= {*expected}:
-        raise ModelError(
-            f"expected ROI pooling of one kind to {side}x{side}, found {sorted(found) or 'none'}",
-            remedy=DETECTOR,
+        raise unknown(
+            f"expected ROI pooling of one kind to {side}x{side}, found {sorted(found) or 'none'}"
         )
     return found.pop()[2]
 
 
-def _on_resnet(features: Sequence[Layer], middle: Sequence[Layer], weights: Weights) -> Found:
+def _on_resnet(
+    features: Sequence[Layer], middle: Sequence[Layer], reader: WeightReader
+) -> ImportedWeights:
     stem = list(takewhile(lambda layer: layer.kind != "fork", features))
     trunk_blocks, rest = take_blocks(features[len(stem) :])
-    last, behind = take_blocks([layer for layer in middle if layer.kind != "roi"])
+    last, after_last = take_blocks([layer for layer in middle if layer.kind != "roi"])
     stages = [*split_stages(trunk_blocks), last]
     name = _resnet_name(stages)
-    if rest or behind:
-        raise ModelError(
-            f"expected nothing behind the blocks, found {signature([*rest, *behind])!r}",
-            remedy=DETECTOR,
+    if rest or after_last:
+        raise unknown(
+            f"expected nothing after the blocks, found {signature([*rest, *after_last])!r}"
         )
     after = any(block.affine for stage in stages for block in stage)
-    state = stem_state(stem, "trunk.", weights)
+    state = stem_state(stem, "trunk.", reader)
     for number, stage in enumerate(stages, 1):
         prefix = "trunk." if number < len(stages) else "class_towers.0."
-        state |= stage_state(stage, f"{prefix}layer{number}.", weights, after=after)
+        state |= stage_state(stage, f"{prefix}layer{number}.", reader, after=after)
     convolutions = [stem[0], *(c for stage in stages for c in block_convolutions(stage))]
-    return Found(
+    return ImportedWeights(
         name=name,
         sizes={"width": len(state["trunk.conv1.weight"]), "affine_after_addition": after},
         state=state,
@@ -155,53 +152,106 @@ def _resnet_name(stages: Sequence[Sequence[Block]]) -> str:
     shapes = {len(block.branch) for stage in stages for block in stage}
     shape = (*sorted(shapes), *(len(stage) for stage in stages))
     if shape not in RESNETS:
-        raise ModelError(
+        raise unknown(
             "expected the blocks of ResNet-18 (2, 2, 2 and 2, of 2 convolutions) or of ResNet-50 "
-            f"(3, 4, 6 and 3, of 3), found {[len(stage) for stage in stages]} of {sorted(shapes)}",
-            remedy=DETECTOR,
+            f"(3, 4, 6 and 3, of 3), found {[len(stage) for stage in stages]} of {sorted(shapes)}"
         )
     return RESNETS[shape]
 
 
-def _on_vgg(features: Sequence[Layer], middle: Sequence[Layer], weights: Weights) -> Found:
+def _on_vgg(
+    features: Sequence[Layer], middle: Sequence[Layer], reader: WeightReader
+) -> ImportedWeights:
     convolutions = every(features, "conv")
-    if len(convolutions) != VGG_16_CONVOLUTIONS:
-        raise ModelError(
-            f"expected the {VGG_16_CONVOLUTIONS} convolutions of VGG-16, found {len(convolutions)}",
-            remedy=DETECTOR,
+    if len(convolutions) != sum(VGG_16):
+        raise unknown(
+            f"expected the {sum(VGG_16)} convolutions of VGG-16, found {len(convolutions)}"
         )
     for pooling in every(features, "pool"):
         expect_pooling(pooling, side=2, stride=2, pad=0)
-    state: State = {}
-    for index, conv in zip(_vgg_indices(VGG_16), convolutions, strict=True):
-        weight, bias = weights.biased(conv)
-        state[f"trunk.features.{index}.weight"] = weight
-        state[f"trunk.features.{index}.bias"] = bias
-    width = len(state["trunk.features.0.weight"])
-    notes = padding_notes(convolutions, "zeros")
+    # In ``VGG.features`` a ReLU follows each convolution, and a pooling each stage.
+    indices, position = [], 0
+    for depth in VGG_16:
+        indices += [position + 2 * step for step in range(depth)]
+        position += 2 * depth + 1
+    named = zip((f"trunk.features.{index}" for index in indices), convolutions, strict=True)
+    state = reader.convolutions(dict(named))
     forks = [layer for layer in middle if is_weighted([layer]) and layer.kind == "fork"]
-    if not forks:
-        state |= tower_state("class_towers.0.", middle, weights, mixed=False)
-        hidden = len(state["class_towers.0.embed.3.bias"])
-        return Found(
-            name="fast-rcnn-vgg16",
-            sizes={"width": width, "hidden": hidden},
-            state=state,
-            notes=notes,
-        )
-    towers, tower_sizes = foveal_towers(forks, weights)
-    return Found(
-        name="multipathnet-vgg16",
-        sizes={"width": width, **tower_sizes},
+    if forks:
+        name, (towers, sizes) = "multipathnet-vgg16", _foveal_towers(forks, reader)
+    else:
+        name, towers = "fast-rcnn-vgg16", _tower_state("class_towers.0.", middle, reader)
+        sizes = {"hidden": len(towers["class_towers.0.embed.3.bias"])}
+    return ImportedWeights(
+        name=name,
+        sizes={"width": len(state["trunk.features.0.weight"]), **sizes},
         state=state | towers,
-        notes=notes,
+        notes=padding_notes(convolutions, "zeros"),
     )
 
 
-def _vgg_indices(depths: Sequence[int]) -> list[int]:
-    """Positions of the convolutions in `VGG.features`: a ReLU behind each, poolings between."""
-    indices, position = [], 0
-    for depth in depths:
-        indices += [position + 2 * step for step in range(depth)]
-        position += 2 * depth + 1
-    return indices
+def _foveal_towers(forks: Sequence[Layer], reader: WeightReader) -> tuple[State, dict[str, Size]]:
+    """Return the towers of the four regions that classify and, if there is one, the box tower.
+
+    Args:
+        forks: All forks with weights between trunk and heads; there must be one.
+        reader: Reader of the weights.
+
+    Returns:
+        The state, and the sizes of ``multipathnet_vgg16`` that follow from it.
+    """
+    counts = [len(fork.branches) for fork in forks]
+    if counts not in ([len(FOVEA)], [len(FOVEA) + 1]):
+        raise unknown(
+            f"expected {len(FOVEA)} or {len(FOVEA) + 1} towers, of the four regions of the "
+            f"original code, found {counts}"
+        )
+    prefixes = [*(f"class_towers.{index}." for index in range(len(FOVEA))), "box_tower."]
+    maps = [count for _, count in (*FOVEA, BOX_REGION)]
+    state: State = {}
+    normalised = set()
+    # Without a box tower the last prefix has no branch.
+    for prefix, tower, count in zip(prefixes, forks[0].branches, maps, strict=False):
+        state |= _tower_state(prefix, tower, reader, mixed=True)
+        normalised.add(_is_normalised(tower, count, prefix[:-1]))
+    if len(normalised) > 1:
+        raise unknown("expected maps that are normalised in all towers or in none, found both")
+    return state, {
+        "mixed": len(state["class_towers.0.mix.bias"]),
+        "hidden": len(state["class_towers.0.embed.3.bias"]),
+        "box_tower": counts != [len(FOVEA)],
+        "normalised": normalised.pop(),
+    }
+
+
+def _tower_state(
+    prefix: str, tower: Sequence[Layer], reader: WeightReader, *, mixed: bool = False
+) -> State:
+    """Return fc6 and fc7 of a tower and, where it mixes maps, the 1x1 convolution before them."""
+    layers = [layer for layer in tower if layer.kind in ("conv", "linear", "relu")]
+    expected = "conv linear relu linear relu" if mixed else "linear relu linear relu"
+    *mix, fc6, fc7 = expect(layers, expected, f"of {prefix[:-1]}")
+    state = reader.convolutions({f"{prefix}mix": layer for layer in mix})
+    return state | reader.linears({f"{prefix}embed.0": fc6, f"{prefix}embed.3": fc7})
+
+
+def _is_normalised(tower: Sequence[Layer], maps: int, name: str) -> bool:
+    """Return whether the maps of a tower are L2-normalised, or divided (``model_conv345_norm``)."""
+    norms = len(every(tower, "normalise"))
+    factors = [layer.node["constant_scalar"] for layer in every(tower, "times")]
+    if norms == maps and _are(factors, [L2_SCALE]):
+        return True
+    if norms == 0 and _are(factors, FACTORS[:maps]):
+        return False
+    raise unknown(
+        f"expected in {name} {maps} normalised maps times 1000, or maps times 1, 1/30 and 1/200, "
+        f"found {norms} normalisations and factors {factors}"
+    )
+
+
+def _are(values: Sequence[Value], expected: Sequence[float]) -> bool:
+    """Return whether values are these numbers, up to the rounding of a float32."""
+    return len(values) == len(expected) and all(
+        isinstance(value, (int, float)) and math.isclose(value, number, rel_tol=1e-6)
+        for value, number in zip(values, expected, strict=True)
+    )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Original weights: which network a Torch7 file holds, and the network."""
+"""The importer of Torch7 files: from a file to the weights of the network in it."""
 
 from __future__ import annotations
 
@@ -8,81 +8,74 @@ from dataclasses import replace
 from pathlib import Path
 
 from foveate.errors import ModelError
-from foveate.importing.found import Found
-from foveate.importing.torch7.detector import find_detector
+from foveate.importing.imported_weights import ImportedWeights
+from foveate.importing.torch7.detector import detector_weights
 from foveate.importing.torch7.layers import Walker
-from foveate.importing.torch7.proposals import find_deepmask, find_sharpmask
+from foveate.importing.torch7.proposals import deepmask_weights, sharpmask_weights
 from foveate.importing.torch7.reader import read_torch7
-from foveate.importing.torch7.values import Node, Table, Tensor, Value, describe
-from foveate.importing.torch7.weights import Weights
-
-ORIGINAL = "import a DeepMask, SharpMask or MultiPathNet of the original code"
+from foveate.importing.torch7.values import Node, Table, Tensor, Value, describe, unknown
+from foveate.importing.torch7.weights import WeightReader
 
 
-def import_torch7(path: Path) -> Found:
+def import_torch7(path: Path) -> ImportedWeights:
     """Read a DeepMask, SharpMask or MultiPathNet that the original code saved.
 
     Args:
-        path: A Torch7 file, such as ``deepmask/model.t7`` or ``resnet18_integral_coco.t7``.
+        path: Torch7 file, such as ``deepmask/model.t7`` or ``resnet18_integral_coco.t7``.
 
     Raises:
-        ModelError: It cannot be read, is damaged, or holds another network.
+        ModelError: The file cannot be read, is damaged, or holds another network.
     """
     root = read_torch7(path)
     try:
-        return find_network(root)
+        return weights_of(root)
     except ModelError as error:
         raise ModelError(error.what, file=path, remedy=error.remedy) from error
 
 
-def find_network(root: Value) -> Found:
-    """Map the network in what a Torch7 file holds. See `import_torch7`."""
-    model = _model_of(root)
-    walker, weights = Walker(), Weights()
-    if model["neths"] is not None:
-        found = find_sharpmask(model, walker, weights)
-    elif model["trunk"] is not None:
-        found = find_deepmask(model, walker, weights)
-    elif model["modules"] is not None:
-        found = find_detector(model, walker, weights)
-    else:
-        raise ModelError(f"expected a network, found a {model.name}", remedy=ORIGINAL)
-    unused = [layer.name for key, layer in walker.weighted.items() if key not in weights.used]
-    if unused:
-        raise ModelError(
-            f"expected a use for every layer in a {found.name}, found {len(unused)} more: "
-            f"{', '.join(unused[:3])}",
-            remedy=ORIGINAL,
-        )
-    return replace(found, ignored={**walker.ignored, **_other_fields(model)})
-
-
-def _model_of(root: Value) -> Node:
-    """Open the tables that networks are saved in: {model = ...}, {model, transformer}."""
+def weights_of(root: Value) -> ImportedWeights:
+    """Map the network in the object of a Torch7 file. See ``import_torch7``."""
+    # Networks are saved in tables: {model = ...}, {model, transformer}.
+    model = root
     for _ in range(3):
-        if not isinstance(root, Table):
-            break
-        root = root["model"] or root[1]
-    if not isinstance(root, Node):
-        raise ModelError(f"expected a network in the file, found {describe(root)}", remedy=ORIGINAL)
-    return root
+        if isinstance(model, Table):
+            model = model["model"] or model[1]
+    if not isinstance(model, Node):
+        raise unknown(f"expected a network in the file, found {describe(model)}")
+    walker, reader = Walker(), WeightReader()
+    if model["neths"] is not None:
+        weights = sharpmask_weights(model, walker, reader)
+    elif model["trunk"] is not None:
+        weights = deepmask_weights(model, walker, reader)
+    elif model["modules"] is not None:
+        weights = detector_weights(model, walker, reader)
+    else:
+        raise unknown(f"expected a network, found a {model.name}")
+    unused = [layer.name for key, layer in walker.weighted.items() if key not in reader.used]
+    if unused:
+        raise unknown(
+            f"expected a use for every layer in a {weights.name}, found {len(unused)} more: "
+            f"{', '.join(unused[:3])}"
+        )
+    return replace(weights, ignored={**walker.ignored, **_leftovers(model)})
 
 
-def _other_fields(model: Node) -> Counter[str]:
-    """Count the gradients and outputs that training left in the file, as fields of modules."""
+def _leftovers(model: Node) -> Counter[str]:
+    """Count the gradients and outputs that training left in the fields of modules."""
     counted: Counter[str] = Counter()
     pending: list[Value] = [model]
     seen: set[int] = set()
     while pending:
         value = pending.pop()
-        if isinstance(value, Node) and id(value) not in seen:
-            seen.add(id(value))
-            for name, field in value.fields.entries.items():
-                if name in ("gradWeight", "gradBias", "output", "gradInput"):
-                    counted[f"field {name}"] += isinstance(field, Tensor) and field.size > 0
-                else:
-                    pending.append(field)
-        elif isinstance(value, Table) and id(value) not in seen:
-            seen.add(id(value))
+        if not isinstance(value, Node | Table) or id(value) in seen:
+            continue
+        seen.add(id(value))
+        if isinstance(value, Table):
             pending += value.entries.values()
-    return +counted
+            continue
+        for name, field in value.fields.entries.items():
+            if name in ("gradWeight", "gradBias", "output", "gradInput"):
+                counted[f"field {name}"] += isinstance(field, Tensor) and field.size > 0
+            else:
+                pending.append(field)
+    return +counted  # without those that were always empty

@@ -1,81 +1,76 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A Torch7 network as a list of layers: containers opened, what has no weights told apart by kind.
+"""A Torch7 network as a list of layers: containers opened, modules without weights reduced to kinds.
 
-The importers match this list against the networks that they know, instead of following positions in
-the tree, since one network was saved in several forms: with batch norm in the branches or behind
-the addition, wrapped for several GPUs, padded by a module of its own or by the convolution.
+The importers match this list with the networks that they know and do not follow positions in the
+tree, because one network was saved in several forms: with batch norm in the branches or after the
+addition, wrapped for several GPUs, padded by a module of its own or by the convolution.
 """
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, get_args
 
-from foveate.errors import ModelError
-from foveate.importing.torch7.values import Node, Table, Tensor, Value, describe
+from foveate.importing.torch7.values import (
+    Node,
+    Table,
+    Tensor,
+    Value,
+    damaged,
+    describe,
+    unknown,
+)
+from foveate.models.layers import Padding
 
-Kind = Literal[
-    "conv",
-    "linear",
-    "affine",
-    "relu",
-    "pool",
-    "pad",
-    "roi",
-    "normalise",
-    "times",
-    "boxnorm",
-    "sum",
-    "fork",
-]
+Weighted = Literal["conv", "linear", "affine"]
+Other = Literal["relu", "pool", "pad", "roi", "normalise", "times", "boxnorm", "sum", "fork"]
+Kind = Weighted | Other
 
-KINDS: dict[str, Kind] = {
-    "SpatialConvolution": "conv",
-    "SpatialConvolutionMM": "conv",
-    "Linear": "linear",
-    "ConstAffine": "affine",
-    "SpatialConstDiagonal": "affine",
-    "SpatialBatchNormalization": "affine",
-    "ReLU": "relu",
-    "Threshold": "relu",
-    "SpatialMaxPooling": "pool",
-    "SpatialSymmetricPadding": "pad",
-    "SpatialReplicationPadding": "pad",
-    "SpatialReflectionPadding": "pad",
-    "SpatialZeroPadding": "pad",
-    "ROIPooling": "roi",
-    "Normalize": "normalise",
-    "MulConstant": "times",
-    "BBoxNorm": "boxnorm",
-    "CAddTable": "sum",
-    "ConcatTable": "fork",
-    "ParallelTable": "fork",
-    "DPParallelTable": "fork",
-    "ModelParallelTable": "fork",
+CLASSES: dict[Kind, tuple[str, ...]] = {
+    "conv": ("SpatialConvolution", "SpatialConvolutionMM"),
+    "linear": ("Linear",),
+    "affine": ("ConstAffine", "SpatialConstDiagonal", "SpatialBatchNormalization"),
+    "relu": ("ReLU", "Threshold"),
+    "pool": ("SpatialMaxPooling",),
+    "pad": tuple(
+        f"Spatial{way}Padding" for way in ("Symmetric", "Replication", "Reflection", "Zero")
+    ),
+    "roi": ("ROIPooling",),
+    "normalise": ("Normalize",),
+    "times": ("MulConstant",),
+    "boxnorm": ("BBoxNorm",),
+    "sum": ("CAddTable",),
+    "fork": ("ConcatTable", "ParallelTable", "DPParallelTable", "ModelParallelTable"),
 }
+"""Classes of each kind of layer, without their package."""
+
+KINDS = {name: kind for kind, names in CLASSES.items() for name in names}
 SEQUENCES = ("Sequential", "NoBackprop", "DataParallelTable", "SequentialSplitBatch")
-WEIGHTED: tuple[Kind, ...] = ("conv", "linear", "affine")
+WEIGHTED: tuple[Weighted, ...] = get_args(Weighted)
+PADDINGS: dict[Padding, str] = {
+    "zeros": "SpatialZeroPadding",
+    "symmetric": "SpatialSymmetricPadding",
+}
 
+# Far above any network here. Modules that contain each other would never end without a limit.
 MAX_LAYERS = 20_000
-"""Far above any network here; a file whose modules contain each other would never end."""
-
 MAX_NESTING = 64
 
 
 @dataclass(frozen=True, kw_only=True)
 class Layer:
-    """One layer.
+    """One layer of a network.
 
-    Attributes:
-        kind: What it does, whatever its class is called.
-        path: Of the module in the tree.
-        node: The module.
-        padding: In front of a convolution: the name of the padding module's class, or
-            ``SpatialZeroPadding`` for the convolution's own.
-        pad: Pixels on each side.
-        branches: Of a fork.
+    Args:
+        kind: Kind of the layer, whatever its class is called.
+        path: Path of the module in the tree.
+        node: Module.
+        padding: Class of the padding of a convolution; ``SpatialZeroPadding`` for its own.
+        pad: Pixels of padding on each side of a convolution.
+        branches: Layers of each branch of a fork.
     """
 
     kind: Kind
@@ -87,32 +82,31 @@ class Layer:
 
     @property
     def name(self) -> str:
-        """Class and path, for messages."""
+        """The class and the path, for error messages."""
         return f"{self.node.name} at {self.path}"
 
     def whole(self, field: str, default: int | None = None) -> int:
         """Return a field that is a whole number.
 
         Raises:
-            ModelError: It is none.
+            ModelError: It is not one.
         """
         value = self.node[field]
         if value is None and default is not None:
             return default
         if not isinstance(value, int):
-            raise ModelError(
-                f"expected a whole number in {field} of {self.name}, found {describe(value)}",
-                remedy="the file is damaged: get it again",
+            raise damaged(
+                f"expected a whole number in {field} of {self.name}, found {describe(value)}"
             )
         return value
 
 
 class Walker:
-    """Open the containers of a network.
+    """A walk through the containers of a network.
 
     Attributes:
-        ignored: How many modules of each class had no weights and no meaning for an importer.
-        weighted: Every layer with weights that was met, by the identity of its module.
+        ignored: Number of modules without weights of each class that is no kind of layer.
+        weighted: Each layer with weights so far, by the identity of its module.
     """
 
     def __init__(self) -> None:
@@ -120,41 +114,35 @@ class Walker:
         self.weighted: dict[int, Layer] = {}
         self._count = 0
 
-    def layers(self, module: Value, path: str) -> tuple[Layer, ...]:
-        """List the layers of a module, in the order in which they are applied.
+    def layers(self, module: Value, path: str, depth: int = 0) -> tuple[Layer, ...]:
+        """List the layers of a module in the order of their application.
 
         Args:
-            module: A Torch7 module.
-            path: Where it stands in the file, for messages.
+            module: Module of Torch7.
+            path: Path of the module in the file.
+            depth: Number of containers around the module.
 
         Raises:
-            ModelError: It is no module, or one with weights that no importer knows.
+            ModelError: It is not a module, or one with weights and of an unknown class.
         """
-        return tuple(_with_padding(list(self._walk(module, path, 0))))
+        return tuple(_with_padding(self._walk(module, path, depth)))
 
     def _walk(self, module: Value, path: str, depth: int) -> Iterator[Layer]:
         if not isinstance(module, Node):
-            raise ModelError(
-                f"expected a module at {path}, found {describe(module)}",
-                remedy="import a DeepMask, SharpMask or MultiPathNet of the original code",
-            )
+            raise unknown(f"expected a module at {path}, found {describe(module)}")
         self._count += 1
         if self._count > MAX_LAYERS or depth > MAX_NESTING:
-            raise ModelError(
-                f"expected at most {MAX_LAYERS} modules, {MAX_NESTING} deep, found more at {path}",
-                remedy="the file is damaged: get it again",
+            raise damaged(
+                f"expected at most {MAX_LAYERS} modules, {MAX_NESTING} deep, found more at {path}"
             )
         short = module.name.rpartition(".")[2]
         kind = KINDS.get(short)
         if short in SEQUENCES:
-            for step, child in children(module, path):
+            for step, child in _children(module, path):
                 yield from self._walk(child, step, depth + 1)
         elif kind == "fork":
-            branches = tuple(
-                tuple(_with_padding(list(self._walk(child, step, depth + 1))))
-                for step, child in children(module, path)
-            )
-            yield Layer(kind="fork", path=path, node=module, branches=branches)
+            branches = [self.layers(child, at, depth + 1) for at, child in _children(module, path)]
+            yield Layer(kind="fork", path=path, node=module, branches=tuple(branches))
         elif kind is not None:
             layer = Layer(kind=kind, path=path, node=module)
             if kind in WEIGHTED:
@@ -164,48 +152,53 @@ class Walker:
             self._ignore(module, path, depth)
 
     def _ignore(self, module: Node, path: str, depth: int) -> None:
-        """Count a module of another class, which may hold others, if there are no weights in it."""
+        """Count a module of another class, which may have others inside, but no weights."""
         inner: list[Layer] = []
         if module["modules"] is not None:
-            for step, child in children(module, path):
+            for step, child in _children(module, path):
                 inner += self._walk(child, step, depth + 1)
         weight = module["weight"]
         if (isinstance(weight, Tensor) and weight.size) or is_weighted(inner):
-            raise ModelError(
-                f"expected a layer of a known class at {path}, found a {module.name} with weights",
-                remedy="import a DeepMask, SharpMask or MultiPathNet of the original code",
+            raise unknown(
+                f"expected a layer of a known class at {path}, found a {module.name} with weights"
             )
         self.ignored[module.name] += 1
 
 
-def children(module: Node, path: str) -> list[tuple[str, Value]]:
-    """List the modules inside a container, each with its path.
-
-    Old files keep the one module of a NoBackprop in ``inner``. Of a DataParallelTable's copies on
-    several GPUs the first is listed.
-    """
-    inner = module["inner"]
-    modules = module["modules"]
+def _children(module: Node, path: str) -> list[tuple[str, Value]]:
+    """List the modules inside a container, each with its path."""
+    modules, inner = module["modules"], module["inner"]
+    # Old files have the one module of a NoBackprop in a field of its own.
     if modules is None and inner is not None:
         return [(f"{path}.inner", inner)]
     if not isinstance(modules, Table):
-        raise ModelError(
-            f"expected the modules of the {module.name} at {path}, found {describe(modules)}",
-            remedy="the file is damaged: get it again",
+        raise damaged(
+            f"expected the modules of the {module.name} at {path}, found {describe(modules)}"
         )
-    items = modules.sequence()
-    if module.name == "nn.DataParallelTable":
-        items = items[:1]
+    # The modules of a DataParallelTable are copies of one on several GPUs.
+    items = modules.sequence()[: 1 if module.name == "nn.DataParallelTable" else None]
     return [(f"{path}.modules[{index}]", item) for index, item in enumerate(items, 1)]
 
 
 def signature(layers: Sequence[Layer]) -> str:
-    """The kinds of layers, for matching and for messages, such as "conv affine relu"."""
+    """Return the kinds of layers, such as "conv affine relu"."""
     return " ".join(layer.kind for layer in layers)
 
 
+def expect(layers: Sequence[Layer], pattern: str, where: str) -> list[Layer]:
+    """Return the layers with weights if the kinds of all layers match a regular expression.
+
+    Raises:
+        ModelError: They do not.
+    """
+    found = signature(layers)
+    if not re.fullmatch(pattern, found):
+        raise unknown(f"expected the layers {pattern!r} {where}, found {found!r}")
+    return [layer for layer in layers if is_weighted([layer])]
+
+
 def every(layers: Sequence[Layer], *kinds: Kind) -> list[Layer]:
-    """The layers of some kinds, those in forks included, in the order of application."""
+    """Return the layers of some kinds, including those in forks, in the order of application."""
     found = []
     for layer in layers:
         if layer.kind in kinds:
@@ -216,18 +209,17 @@ def every(layers: Sequence[Layer], *kinds: Kind) -> list[Layer]:
 
 
 def is_weighted(layers: Sequence[Layer]) -> bool:
-    """Whether there are weights in a list or in its forks."""
+    """Return whether there are weights in a list of layers or in its forks."""
     return bool(every(layers, *WEIGHTED))
 
 
-def _with_padding(layers: list[Layer]) -> Iterator[Layer]:
-    """Join a padding module with the convolution behind it; crops are dropped."""
-    padding = ""
-    pad = 0
+def _with_padding(layers: Iterator[Layer]) -> Iterator[Layer]:
+    """Join each padding module with the convolution after it; crops are dropped."""
+    padding, pad = "", 0
     for layer in layers:
         if layer.kind == "pad":
             amount = layer.whole("pad_l", 0)
-            if amount > 0:
+            if amount > 0:  # a crop is a negative padding
                 padding, pad = layer.node.name.rpartition(".")[2], amount
         elif layer.kind == "conv":
             own = layer.whole("padW", 0)
@@ -235,3 +227,47 @@ def _with_padding(layers: list[Layer]) -> Iterator[Layer]:
             padding, pad = "", 0
         else:
             yield layer
+
+
+def padding_notes(convolutions: Sequence[Layer], expected: Padding) -> list[str]:
+    """Return a note per other class of padding: the weights are usable, but results differ.
+
+    Args:
+        convolutions: Convolutions of any side.
+        expected: Padding of the network into which they are imported.
+
+    Raises:
+        ModelError: One pads by another amount, which would shift all maps.
+    """
+    other: Counter[str] = Counter()
+    for conv in convolutions:
+        half = conv.whole("kW") // 2
+        if conv.pad != half:
+            raise unknown(
+                f"expected {half} pixels of padding in front of {conv.name}, found {conv.pad}"
+            )
+        # One row of either class of symmetric padding is the edge repeated.
+        same = conv.padding == PADDINGS[expected] or (
+            expected == "symmetric" and half == 1 and conv.padding == "SpatialReplicationPadding"
+        )
+        if half and not same:
+            other[conv.padding] += 1
+    return [
+        f"{count} convolutions pad by {name} in the file and by {expected} here: "
+        "results differ near edges"
+        for name, count in other.items()
+    ]
+
+
+def expect_pooling(layer: Layer, *, side: int, stride: int, pad: int) -> None:
+    """Check the geometry of a max pooling.
+
+    Raises:
+        ModelError: It is another.
+    """
+    found = (layer.whole("kW"), layer.whole("dW"), layer.whole("padW", 0))
+    if found != (side, stride, pad):
+        raise unknown(
+            f"expected a pooling of side {side}, stride {stride} and padding {pad} in "
+            f"{layer.name}, found {found[0]}, {found[1]} and {found[2]}"
+        )

@@ -1,16 +1,51 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reading a Torch7 file: mapped into memory, so that weights are loaded when they are copied."""
+"""A reader of the binary format of Torch7 that builds data, executes nothing and trusts no length.
+
+A file is one object, little-endian: an int32 tag, then
+
+- for a number a double, for a boolean an int32, for a string an int32 length and bytes;
+- for a table an int32 index and an int32 count, then keys and values;
+- for an object an int32 index, the strings "V <version>" and class (in old files the class alone),
+  and its body, which for most classes is one table;
+- for a function an int32 index (the oldest kind has none), a string of bytecode and a table of
+  upvalues.
+
+An index that was read before stands for that object.
+"""
 
 from __future__ import annotations
 
+import math
 import mmap
 import os
+import re
+import struct
+from collections.abc import Generator
 from pathlib import Path
 
+import numpy as np
+
 from foveate.errors import ModelError
-from foveate.importing.torch7.parser import CorruptError, Torch7Parser
-from foveate.importing.torch7.values import Value
+from foveate.importing.torch7.values import (
+    MAX_DIMENSIONS,
+    Function,
+    Node,
+    Storage,
+    Table,
+    Tensor,
+    Value,
+    describe,
+    storage_type,
+)
 from foveate.system.files import open_regular
+
+NIL, NUMBER, STRING, TABLE, OBJECT, BOOLEAN, OLD_FUNCTION, LEGACY_FUNCTION, FUNCTION = range(9)
+
+# The released models nest objects about 30 deep.
+MAX_DEPTH = 1000
+
+# A boolean key (8 bytes) and a tag: the smallest entry of a table.
+SMALLEST_ENTRY = 12
 
 OTHER_FORMATS = (
     (b"PK\x03\x04", "a PyTorch file", "use `foveate import-torch`"),
@@ -21,15 +56,24 @@ OTHER_FORMATS = (
     *((f"{tag}\n".encode(), "an ASCII Torch7 file", "save it as binary") for tag in range(9)),
 )
 
+# The body of an object is a generator that receives one value after another, and a list has the
+# unfinished bodies: depth costs neither the stack of Python nor its recursion limit.
+Body = Generator[None, Value, None]
+
+
+class CorruptError(Exception):
+    """The content contradicts the format; the text names what was expected and found."""
+
 
 def read_torch7(path: Path) -> Value:
-    """Read a file that `torch.save` of Torch7 wrote, in binary, on a little-endian machine.
+    """Read a binary file that ``torch.save`` of Torch7 wrote on a little-endian machine.
 
     Args:
-        path: The file; it must stay as it is while tensors of it are looked at.
+        path: File to read; it must not change while its tensors are in use.
 
     Returns:
-        The object that was saved. Tensors are views of the file, mapped into memory.
+        The object that was saved. Tensors are views of the file, which is mapped into memory, so
+        that weights are loaded when they are copied.
 
     Raises:
         ModelError: The file cannot be read, is of another format, or is damaged.
@@ -53,22 +97,221 @@ def read_torch7(path: Path) -> Value:
                 f"expected a binary Torch7 file, found {name}", file=path, remedy=remedy
             )
     try:
-        return _read_either(content)
+        return _parse_either(content)
     except CorruptError as error:
         raise ModelError(
-            str(error), file=path, remedy="the file is damaged or no Torch7 file: get it again"
+            str(error), file=path, remedy="the file is damaged or not of Torch7: get it again"
         ) from error
 
 
-def _read_either(content: mmap.mmap) -> Value:
-    """Read with a long of 8 bytes or, from a 32-bit machine or Windows, of 4.
-
-    Files do not say which; the wrong one ends in an offset or a length beyond the file.
-    """
+def _parse_either(content: mmap.mmap) -> Value:
+    # A C long has 8 bytes, or 4 on a 32-bit machine and on Windows. No file names its size, but the
+    # wrong one leads to an offset or a length beyond the file.
     try:
-        return Torch7Parser(content, long_size=8).parse()
+        return _Parser(content, long_size=8).parse()
     except CorruptError as error:
         try:
-            return Torch7Parser(content, long_size=4).parse()
+            return _Parser(content, long_size=4).parse()
         except CorruptError:
             raise error from None
+
+
+class _Parser:
+    """A parser of the content of one file; ``long_size`` is the number of bytes of a C long."""
+
+    def __init__(self, content: mmap.mmap, long_size: int):
+        self._content = content
+        self._position = 0
+        self._long_size = long_size
+        self._objects: dict[int, Value] = {}
+        self._unfinished: list[tuple[Body, Value]] = []
+
+    def parse(self) -> Value:
+        """Return the object of the file, or raise ``CorruptError``."""
+        while True:
+            finished, value = self._start()
+            while finished:
+                if not self._unfinished:
+                    if self._remaining:
+                        raise CorruptError(
+                            f"expected the end at byte {self._position}, "
+                            f"found {self._remaining} bytes more"
+                        )
+                    return value
+                body, owner = self._unfinished[-1]
+                try:
+                    body.send(value)
+                    finished = False
+                except StopIteration:
+                    self._unfinished.pop()
+                    value = owner
+
+    def _start(self) -> tuple[bool, Value]:
+        """Read a whole value, or begin an object whose body needs more values."""
+        at, tag = self._position, self._int()
+        if tag == NIL:
+            return True, None
+        if tag == NUMBER:
+            return True, self._number()
+        if tag == STRING:
+            return True, self._string()
+        if tag == BOOLEAN:
+            return True, self._int() == 1
+        if tag == OLD_FUNCTION:
+            return self._begin(Function(), self._function())
+        if tag not in {TABLE, OBJECT, LEGACY_FUNCTION, FUNCTION}:
+            raise CorruptError(f"expected a tag from 0 to 8 at byte {at}, found {tag}")
+        return self._start_indexed(tag, at)
+
+    def _start_indexed(self, tag: int, at: int) -> tuple[bool, Value]:
+        index = self._int()
+        kind = {TABLE: (Table,), OBJECT: (Node, Storage, Tensor)}.get(tag, (Function,))
+        if index in self._objects:
+            known = self._objects[index]
+            if not isinstance(known, kind):
+                raise CorruptError(
+                    f"expected a {kind[0].__name__.lower()} as object {index} at byte {at}, "
+                    f"found a {type(known).__name__.lower()}"
+                )
+            return True, known
+        # An object is known before its body is read, since the body may refer to it.
+        if tag == OBJECT:
+            return self._start_object(index)
+        if tag == TABLE:
+            table = Table()
+            self._objects[index] = table
+            return self._begin(table, self._table(table))
+        function = Function()
+        self._objects[index] = function
+        return self._begin(function, self._function())
+
+    def _start_object(self, index: int) -> tuple[bool, Value]:
+        name, version = self._string(), 0
+        if found := re.fullmatch(r"V (\d{1,9})", name):
+            name, version = self._string(), int(found[1])
+        if storage_type(name, "Storage") is not None:
+            self._objects[index] = storage = self._storage(name)
+            return True, storage
+        if storage_type(name, "Tensor") is not None:
+            tensor = Tensor(name)
+            self._objects[index] = tensor
+            return self._begin(tensor, self._tensor(tensor))
+        if not re.fullmatch(r"[A-Za-z_][\w.]*", name):
+            raise CorruptError(f"expected the name of a class, found {name[:40]!r}")
+        node = Node(name, version)
+        self._objects[index] = node
+        return self._begin(node, self._node(node))
+
+    def _begin(self, owner: Value, body: Body) -> tuple[bool, Value]:
+        if len(self._unfinished) == MAX_DEPTH:
+            raise CorruptError(f"expected objects at most {MAX_DEPTH} deep, found more")
+        try:
+            next(body)
+        except StopIteration:
+            return True, owner
+        self._unfinished.append((body, owner))
+        return False, None
+
+    def _table(self, table: Table) -> Body:
+        at, count = self._position, self._int()
+        if not 0 <= count * SMALLEST_ENTRY <= self._remaining:
+            raise CorruptError(
+                f"expected a table of at most {self._remaining // SMALLEST_ENTRY} entries "
+                f"at byte {at}, found {count}"
+            )
+        for _ in range(count):
+            key = yield
+            if key is None or key in table.entries:
+                raise CorruptError(
+                    f"expected a new key before byte {self._position}, "
+                    f"found {'nil' if key is None else 'one twice'}"
+                )
+            value = yield
+            if value is not None:
+                table.entries[key] = value
+
+    def _node(self, node: Node) -> Body:
+        if node.name == "nn.DataParallelTable" and node.version >= 2:
+            yield  # the GPUs of the copies, so that a reader can create its own first
+        fields = yield
+        if not isinstance(fields, Table):
+            raise CorruptError(
+                f"expected a table of fields of {node.name} before byte {self._position}, "
+                f"found {describe(fields)}"
+            )
+        node.fields = fields
+
+    def _function(self) -> Body:
+        self._skip(self._int())  # bytecode
+        yield  # upvalues, which later objects may refer to
+
+    def _storage(self, name: str) -> Storage:
+        element = storage_type(name, "Storage", self._long_size)
+        assert element is not None
+        count = self._long()
+        start = self._skip(count * element.itemsize)
+        return Storage(name, np.frombuffer(self._content, element, count, start))
+
+    def _tensor(self, tensor: Tensor) -> Body:
+        at, dimensions = self._position, self._int()
+        if not 0 <= dimensions <= MAX_DIMENSIONS:
+            raise CorruptError(
+                f"expected at most {MAX_DIMENSIONS} dimensions at byte {at}, found {dimensions}"
+            )
+        tensor.shape = tuple(self._long() for _ in range(dimensions))
+        tensor.strides = tuple(self._long() for _ in range(dimensions))
+        tensor.offset = self._long() - 1  # Lua counts from 1
+        storage = yield
+        tensor.storage = self._checked_storage(tensor, storage)
+
+    def _checked_storage(self, tensor: Tensor, storage: Value) -> Storage | None:
+        expected = f"{tensor.name.removesuffix('Tensor')}Storage"
+        shape, strides = tensor.shape, tensor.strides
+        if min((*shape, *strides, 0)) < 0 or math.prod(shape) > len(self._content):
+            raise CorruptError(f"expected a tensor within the file, found shape {shape}")
+        if tensor.size == 0 and storage is None:
+            return None
+        if not isinstance(storage, Storage) or storage.name != expected:
+            raise CorruptError(
+                f"expected a {expected} behind a {tensor.name}, found {describe(storage)}"
+            )
+        last = tensor.offset + sum((n - 1) * s for n, s in zip(shape, strides, strict=True))
+        if tensor.size and not 0 <= tensor.offset <= last < len(storage.values):
+            raise CorruptError(
+                f"expected a tensor within the {len(storage.values)} elements of its storage, "
+                f"found elements {tensor.offset} to {last}"
+            )
+        return storage
+
+    @property
+    def _remaining(self) -> int:
+        return len(self._content) - self._position
+
+    def _skip(self, count: int) -> int:
+        """Advance by ``count`` bytes; return the position of the first of them."""
+        start = self._position
+        if not 0 <= count <= self._remaining:
+            raise CorruptError(
+                f"expected at most {self._remaining} bytes more at byte {start}, found {count}"
+            )
+        self._position += count
+        return start
+
+    def _int(self) -> int:
+        value: int = struct.unpack_from("<i", self._content, self._skip(4))[0]
+        return value
+
+    def _long(self) -> int:
+        code = "<q" if self._long_size == 8 else "<i"
+        value: int = struct.unpack_from(code, self._content, self._skip(self._long_size))[0]
+        return value
+
+    def _number(self) -> int | float:
+        value: float = struct.unpack_from("<d", self._content, self._skip(8))[0]
+        return int(value) if value.is_integer() else value
+
+    def _string(self) -> str:
+        count = self._int()
+        start = self._skip(count)
+        # Lua strings are bytes; surrogates keep those that are not UTF-8.
+        return self._content[start : start + count].decode("utf-8", "surrogateescape")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a Torch7 file holds: tables, named nodes, tensors over shared storages. Nothing that acts."""
+"""The values of a Torch7 file: tables, nodes, and tensors over shared storages. Data only."""
 
 from __future__ import annotations
 
@@ -15,18 +15,19 @@ from foveate.errors import ModelError
 MAX_DIMENSIONS = 16
 
 
+# As in Lua, two tables are equal if they are the same object: hence no comparison of contents.
 @dataclass(eq=False)
 class Table:
-    """A Lua table. Two tables are equal if they are the same object, as in Lua.
+    """A Lua table.
 
-    Attributes:
-        entries: Keys to values, in the order of the file. A whole number is an `int`.
+    Args:
+        entries: Values by key, in the order of the file. A whole number is an ``int``.
     """
 
     entries: dict[Key, Value] = field(default_factory=dict)
 
     def __getitem__(self, key: Key) -> Value:
-        """Return the value of a key, None (Lua's nil) if there is none."""
+        """Return the value of a key, or ``None`` (nil in Lua) if there is none."""
         return self.entries.get(key)
 
     def sequence(self) -> list[Value]:
@@ -39,12 +40,12 @@ class Table:
 
 @dataclass(eq=False)
 class Node:
-    """An object of a Torch class, as a name and its fields.
+    """An object of a Torch class, as the name of the class and its fields.
 
-    Attributes:
-        name: Of the class, such as ``nn.Linear``.
-        version: Of the class, 0 for a file that is older than versions.
-        fields: What the object had.
+    Args:
+        name: Name of the class, such as ``nn.Linear``.
+        version: Version of the class, 0 in files that are older than versions.
+        fields: Fields of the object.
     """
 
     name: str
@@ -52,22 +53,22 @@ class Node:
     fields: Table = field(default_factory=Table)
 
     def __getitem__(self, key: Key) -> Value:
-        """Return a field, None if there is none."""
+        """Return a field, or ``None`` if there is none."""
         return self.fields[key]
 
 
 @dataclass(eq=False)
 class Function:
-    """A Lua function, of which nothing is kept."""
+    """A Lua function; its bytecode is skipped."""
 
 
 @dataclass(eq=False)
 class Storage:
-    """The memory behind tensors.
+    """The memory of tensors.
 
-    Attributes:
-        name: Of the class, such as ``torch.CudaStorage``.
-        values: (n,) read-only view into the file; the page is read when it is looked at.
+    Args:
+        name: Name of the class, such as ``torch.CudaStorage``.
+        values: Elements, (n,), a read-only view of the mapped file.
     """
 
     name: str
@@ -76,14 +77,14 @@ class Storage:
 
 @dataclass(eq=False)
 class Tensor:
-    """A strided view of a storage; several may share one.
+    """A strided view of a storage, which other tensors may share.
 
-    Attributes:
-        name: Of the class, such as ``torch.FloatTensor``.
-        shape: Empty for a tensor without elements.
-        strides: In elements, one an axis.
-        offset: Of the first element, from 0.
-        storage: None for a tensor without elements.
+    Args:
+        name: Name of the class, such as ``torch.FloatTensor``.
+        shape: Shape, empty for a tensor without elements.
+        strides: Strides of the axes in elements.
+        offset: Index of the first element in the storage, from 0.
+        storage: Storage, or ``None`` for a tensor without elements.
     """
 
     name: str
@@ -98,29 +99,28 @@ class Tensor:
         return math.prod(self.shape) if self.shape else 0
 
     def view(self) -> NDArray[np.generic]:
-        """Return a read-only view of the storage, of `shape`; copy it before the file goes.
+        """Return the elements as a read-only view of the mapped file, of shape ``shape``.
 
         Raises:
-            ModelError: It repeats elements, so that a copy could be larger than the file.
+            ModelError: The tensor repeats elements.
         """
         if self.storage is None or self.size == 0:
             return np.empty(0, storage_type(self.name, "Tensor"))
         values = self.storage.values
+        # A copy of repeated elements could be of any size, whatever that of the file.
         if self.size > len(values):
             raise ModelError(
-                f"expected a {self.name} with at most its storage's {len(values)} elements, "
+                f"expected a {self.name} with at most the {len(values)} elements of its storage, "
                 f"found {self.size}",
                 remedy="write it without expanded tensors",
             )
+        # The stride of an axis of one element is never taken, and may be any number.
+        strides = (
+            stride * values.itemsize if count > 1 else 0
+            for count, stride in zip(self.shape, self.strides, strict=True)
+        )
         return np.lib.stride_tricks.as_strided(
-            values[self.offset :],
-            self.shape,
-            # The stride of an axis of one element is never taken, and may be anything.
-            tuple(
-                stride * values.itemsize if count > 1 else 0
-                for count, stride in zip(self.shape, self.strides, strict=True)
-            ),
-            writeable=False,
+            values[self.offset :], self.shape, tuple(strides), writeable=False
         )
 
 
@@ -132,7 +132,6 @@ _ELEMENTS = {
     "Char": "i1",
     "Short": "<i2",
     "Int": "<i4",
-    "Long": "<i8",
     "Half": "<f2",
     "Float": "<f4",
     "Double": "<f8",
@@ -140,16 +139,17 @@ _ELEMENTS = {
 
 
 def storage_type(name: str, ending: str, long_size: int = 8) -> np.dtype[np.generic] | None:
-    """Return the element type of a class of tensors or storages, None if it is none.
+    """Return the element type of a class of tensors or storages, or ``None`` for other classes.
 
     Args:
-        name: Of the class: ``torch.FloatTensor``, ``torch.CudaStorage``, ...
-        ending: ``Tensor`` or ``Storage``.
-        long_size: UInt8Array of a C long on the machine that wrote the file.
+        name: Name of the class, such as ``torch.FloatTensor`` or ``torch.CudaStorage``.
+        ending: End of the name, ``Tensor`` or ``Storage``.
+        long_size: Bytes of a C long on the machine that wrote the file.
     """
     if not (name.startswith("torch.") and name.endswith(ending)):
         return None
     element = name.removeprefix("torch.").removesuffix(ending)
+    # torch.CudaTensor is the one class of a GPU without an element in its name.
     element = "Float" if element == "Cuda" else element.removeprefix("Cuda")
     if element == "Long":
         return np.dtype(f"<i{long_size}")
@@ -157,10 +157,23 @@ def storage_type(name: str, ending: str, long_size: int = 8) -> np.dtype[np.gene
 
 
 def describe(value: Value) -> str:
-    """Name the kind of a value, as Lua does, or its class, for messages."""
+    """Name the class of a value, or its type as Lua does, for error messages."""
     if isinstance(value, Node | Storage | Tensor):
         return value.name
     if value is None:
         return "nil"
     names = {bool: "boolean", str: "string", Table: "table", Function: "function"}
     return names.get(type(value), "number")
+
+
+def damaged(what: str) -> ModelError:
+    """Return the error for a file whose content contradicts itself."""
+    return ModelError(what, remedy="the file is damaged: get it again")
+
+
+def unknown(what: str) -> ModelError:
+    """Return the error for a file that holds another network than those of the original code."""
+    return ModelError(
+        what,
+        remedy="import a DeepMask, SharpMask, MultiPathNet or Fast R-CNN of the original code",
+    )

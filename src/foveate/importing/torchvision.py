@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""torchvision's ResNet and VGG as trunks: names changed, batch norm frozen, input adapted."""
+"""The ResNet and VGG of torchvision as trunks: names changed, batch norm frozen, input adapted."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from foveate.errors import ModelError
-from foveate.importing.found import Found, Size, State, some_names
+from foveate.importing.imported_weights import ImportedWeights, Size, State
 from foveate.models.build import BUILDERS, build
 from foveate.models.deepmask import DeepMask
 from foveate.models.layers import SymmetricConv2d
@@ -18,25 +18,22 @@ from foveate.models.multipathnet import MultiPathNet
 from foveate.models.sharpmask import SharpMask
 from foveate.models.trunk import IMAGENET, Normalisation
 
+# The default of PyTorch, which torchvision keeps.
 BATCH_NORM_EPSILON = 1e-5
-"""PyTorch's default, which torchvision keeps."""
 
-WEIGHTS = "use the weights of torchvision's model of the same name"
+WEIGHTS = "use the weights of the model of torchvision of the same name"
 
+# Weights that are not in the file are drawn with this seed.
 SEED = 0
-"""Of what is not in the file."""
 
 
-def find_torchvision(state: State, network: str, **sizes: Size) -> Found:
-    """Build a network on the trunk of torchvision's weights; its heads stay random.
-
-    A detector also gets what the original code takes from the same weights: ResNet's last stage, or
-    VGG's fc6 and fc7 in every tower.
+def torchvision_weights(state: State, network: str, **sizes: Size) -> ImportedWeights:
+    """Put the weights of torchvision into the trunk of a network, whose heads stay random.
 
     Args:
         state: State dict of ``resnet18``, ``resnet50``, ``vgg11`` or ``vgg16``.
-        network: A name of `models.BUILDERS` with such a trunk.
-        sizes: What its builder takes beside the trunk's width: `classes` of a detector.
+        network: Name of ``models.BUILDERS`` of a network with such a trunk.
+        sizes: Sizes of the builder, except for the width of the trunk.
 
     Raises:
         ModelError: There is no such network, or the weights are of another trunk.
@@ -68,7 +65,7 @@ def find_torchvision(state: State, network: str, **sizes: Size) -> Found:
             )
     used = {name: tensor for name, tensor in named.items() if name in expected}
     _adapt_input(used, prefix, _normalisation_of(whole), is_resnet=is_resnet)
-    return Found(
+    return ImportedWeights(
         name=network,
         sizes=sizes,
         state=expected | used,
@@ -79,8 +76,14 @@ def find_torchvision(state: State, network: str, **sizes: Size) -> Found:
     )
 
 
+def some_names(state: State) -> str:
+    """Return the number of tensors of a state dict and its first names, for error messages."""
+    more = ", ..." if len(state) > 3 else ""
+    return f"{len(state)} tensors such as {', '.join(list(state)[:3])}{more}"
+
+
 def frozen_names(state: State) -> State:
-    """Rename torchvision's ResNet, and turn batch norm into scale and shift.
+    """Rename a ResNet of torchvision, and turn batch norm into scale and shift.
 
     scale = weight / sqrt(variance + eps), shift = bias - mean scale.
 
@@ -106,12 +109,13 @@ def _same_shape(part: torch.Tensor | None, mean: torch.Tensor, name: str) -> tor
         raise ModelError(
             f"expected weight, bias and variance of {tuple(mean.shape)} in the batch norm {name}, "
             f"found {'nothing' if part is None else tuple(part.shape)}",
-            remedy="give a whole state dict",
+            remedy="give the whole state dict",
         )
     return part
 
 
 def _resnet_names(state: State, prefix: str) -> State:
+    # As in the original code, the tower of a detector starts with the last stage.
     return {
         f"class_towers.0.{name}" if name.startswith("layer4.") else f"{prefix}{name}": tensor
         for name, tensor in frozen_names(state).items()
@@ -120,6 +124,7 @@ def _resnet_names(state: State, prefix: str) -> State:
 
 def _vgg_names(state: State, network: nn.Module) -> State:
     named = {f"trunk.{name}": t for name, t in state.items() if name.startswith("features.")}
+    # As in the original code, each tower of a detector starts with fc6 and fc7.
     for name in network.state_dict():
         tower = re.fullmatch(
             r"(?:class_towers\.\d|box_tower)\.embed\.([03]\.(?:weight|bias))", name
@@ -139,11 +144,11 @@ def _normalisation_of(network: nn.Module) -> Normalisation:
 def _adapt_input(
     state: State, prefix: str, normalisation: Normalisation, *, is_resnet: bool
 ) -> None:
-    """Change the first convolution so that it reads what the network's trunk is given.
+    """Adapt the first convolution to the normalisation of the network.
 
-    torchvision's weights expect s = (v - m) / d of RGB values v. The network gives
-    t = (v - M) / D, so s = t D / d + (M - m) / d: factors go into the weights, summands behind
-    the convolution.
+    The weights of torchvision expect s = (v - m) / d of RGB values v. The network gives
+    t = (v - M) / D, hence s = t D / d + (M - m) / d: factors go into the weights, summands into the
+    bias or shift.
     """
     given_mean, given_std = torch.tensor(normalisation.mean), torch.tensor(normalisation.std)
     mean, std = torch.tensor(IMAGENET.mean), torch.tensor(IMAGENET.std)
@@ -164,12 +169,12 @@ def _notes(network: nn.Module, random: int) -> list[str]:
     notes = [f"{random} tensors are not in the file and random: train the network"]
     if _normalisation_of(network) != IMAGENET:
         notes.append(
-            "the first convolution was adapted to the network's normalisation: exact but for "
-            "the padding at the image's edge"
+            "the first convolution was adapted to the normalisation of the network: exact except "
+            "for the padding at the edge of the image"
         )
     if any(isinstance(module, SymmetricConv2d) for module in network.modules()):
         notes.append(
-            "the weights were trained with zeros as padding, the network pads symmetrically: "
+            "the weights were trained with padding by zeros, the network pads symmetrically: "
             "results differ near edges"
         )
     return notes
