@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Predict the time of each kernel on GPUs that were not at hand, from its shapes.
+"""Predict the time of each kernel on GPUs from its shapes; nothing is measured.
 
     python benchmarks/kernel_predictions.py docs/reference/kernel-predictions.md
 
 Shapes are those of the shipped bundle on an image of 640 x 480 and, for pooling and upsampling,
 those of MultiPathNet on VGG-16 and of the first step of SharpMask on ResNet-50.
 
-UInt8Array are those that no version can do without: inputs read once, outputs written once. Operations
-are additions, multiplications, comparisons and divisions of the arithmetic as it is defined, each
-counted as one. The prediction is the larger of the bytes over the bandwidth and the operations over
-half of the peak rate. It leaves out what a launch takes, which for the short ones is most.
+Bytes are those that every implementation must move: inputs read once, outputs written once.
+Operations are the additions, multiplications, comparisons and divisions of the arithmetic as it is
+defined, each counted as one. The prediction is the larger of bytes over bandwidth and operations
+over half of the peak rate. It excludes the launch, which dominates the short operations.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Gpu:
     """A GPU by its maker's figures.
 
     Args:
-        bandwidth: UInt8Array a second.
+        bandwidth: Bytes per second.
         rate: float32 operations a second outside of tensor cores.
         wide_rate: The same in float64.
     """
@@ -76,11 +76,11 @@ GPUS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """UInt8Array and operations of one call.
+    """Bytes and operations of one call.
 
     Args:
-        read: UInt8Array read.
-        written: UInt8Array written.
+        read: Bytes read.
+        written: Bytes written.
         operations: float32 and integer operations.
         wide_operations: float64 operations.
     """
@@ -92,7 +92,7 @@ class Cost:
 
     @property
     def bytes(self) -> float:
-        """UInt8Array moved."""
+        """Bytes moved."""
         return self.read + self.written
 
     @property
@@ -112,7 +112,7 @@ class Cost:
         Args:
             image: Rows and columns.
             levels: Rows and columns of the image there, and of the canvas.
-            itemsize: UInt8Array of an element of the canvases.
+            itemsize: Bytes per element of the canvases.
         """
         pixels = prod(image)
         operations = sum(
@@ -243,12 +243,15 @@ MAP, STRIDE = (512, 38, 50), 16  # conv5 of VGG-16
 HEAD = """\
 # Predicted times of the kernels
 
-Written by `python benchmarks/kernel_predictions.py docs/reference/kernel-predictions.md`, which counts from the shapes; a test compares. **Predictions, not measurements**: no GPU was at hand. The time is the larger of
-the bytes over the bandwidth and the operations over half of the peak rate. Launches are left out, some microseconds each, and so are dependent passes ([kernels.md](../explanation/kernels.md) counts both): selection,
-suppression and the small operations on boxes will be bound by those. UInt8Array are inputs read once and outputs written once, operations those of the arithmetic as it is
-defined, float64 where it is; comparisons of integers count as float32.
+**Predictions, not measurements**: no GPU was available. `python benchmarks/kernel_predictions.py
+docs/reference/kernel-predictions.md` counts bytes and operations from the shapes and writes this page, and a test
+compares the two. The time is the larger of bytes over bandwidth and operations over half of the peak rate. It excludes
+launches, some microseconds each, and dependent passes ([kernels](../explanation/kernels.md) has both), which will
+dominate selection, suppression and the small operations on boxes. Bytes are inputs read once and outputs written once.
+Operations are those of the arithmetic as it is defined, in float64 where it is; integer comparisons count as float32.
 
-Bandwidth in TB/s and float32 outside of tensor cores in TFLOP/s, by the makers' data sheets; float64 is a half of that on H100 and 1/64 on the others: {gpus}.
+Bandwidth in TB/s and float32 rate without tensor cores in TFLOP/s, from the data sheets; the float64 rate is one half of
+that on H100 and 1/64 on the others: {gpus}.
 """
 
 

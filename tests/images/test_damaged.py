@@ -155,7 +155,7 @@ def test_the_limit_is_ours_and_not_that_of_pillow(tmp_path: Path) -> None:
 
 
 def peak_of(path: Path) -> tuple[int, np.ndarray]:
-    """UInt8Array of memory that reading an image takes at its peak, and the image."""
+    """Bytes of memory that reading an image takes at its peak, and the image."""
 
     def resident(kind: str) -> int:
         text = Path("/proc/self/status").read_text()

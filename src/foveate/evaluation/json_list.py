@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 _CHUNK = 1 << 20
 _LONGEST = 1 << 26
-"""UInt8Array of an element. Without a bound, one that does not end would be sought in all of the file."""
+"""Bytes of an element. Without a bound, one that does not end would be sought in all of the file."""
 
 _SPACE = re.compile(r"[ \t\n\r]*")
 

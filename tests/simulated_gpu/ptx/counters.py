@@ -40,7 +40,7 @@ class Counters:
     """Counts of one launch.
 
     Args:
-        capacity: UInt8Array of global memory.
+        capacity: Bytes of global memory.
     """
 
     def __init__(self, capacity: int) -> None:
@@ -57,12 +57,12 @@ class Counters:
 
     @property
     def bytes_read(self) -> int:
-        """UInt8Array of the different sectors that were read: what DRAM moves if the L2 holds all."""
+        """Bytes of the different sectors that were read: what DRAM moves if the L2 holds all."""
         return int(np.count_nonzero(self._read)) * SECTOR
 
     @property
     def bytes_written(self) -> int:
-        """UInt8Array of the different sectors that were written."""
+        """Bytes of the different sectors that were written."""
         return int(np.count_nonzero(self._written)) * SECTOR
 
     def stale(self) -> int | None:

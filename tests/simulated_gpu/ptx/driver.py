@@ -119,7 +119,7 @@ class Device:
 
 
 class Buffer:
-    """UInt8Array of the arena, or of the host."""
+    """Bytes of the arena, or of the host."""
 
     def __init__(self, memory: Memory, handle: int, size: int, owner: Any) -> None:
         self._memory, self.handle, self.size, self._owner = memory, handle, size, owner

@@ -48,7 +48,7 @@ class Kernel:
     Args:
         module: Parsed PTX.
         name: Of the kernel.
-        dynamic_shared: UInt8Array of shared memory that its launches ask for.
+        dynamic_shared: Bytes of shared memory that its launches ask for.
     """
 
     def __init__(self, module: ModuleText, name: str, dynamic_shared: int = 0) -> None:

@@ -113,7 +113,7 @@ class Memory:
             writes: Whether it is written; it counts as written from then on.
 
         Returns:
-            UInt8Array from the start of the arena, int64.
+            Bytes from the start of the arena, int64.
 
         Raises:
             Misaligned: An address is no multiple of the size.

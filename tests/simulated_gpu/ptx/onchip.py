@@ -82,7 +82,7 @@ class SharedMemory(OnChip):
     Args:
         blocks: How many run together.
         threads: Of a block.
-        size: UInt8Array a block.
+        size: Bytes a block.
         grain: Smallest access in bytes; what is remembered is remembered for each grain.
     """
 
@@ -128,7 +128,7 @@ class SharedMemory(OnChip):
 
         Args:
             offsets: (lanes,) as :meth:`offsets` returned them.
-            size: UInt8Array a lane.
+            size: Bytes a lane.
             lanes: (lanes,) number of each thread among all that run together.
             warps: (lanes,) number of its warp.
             reads: Whether it only reads.

@@ -25,7 +25,7 @@ class Operand:
             (`p|q`), "symbol" (a variable, a label, a function) or "sink" (`_`).
         name: Of the register, symbol, or base of the address; empty if there is none.
         bits: The number's bits, or the address's offset in bytes.
-        width: UInt8Array of a floating-point literal, 0 of an integer.
+        width: Bytes of a floating-point literal, 0 of an integer.
         items: Of a vector or pair.
         negated: Whether `!` stands before it.
     """

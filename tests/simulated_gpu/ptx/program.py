@@ -135,7 +135,7 @@ def build_program(module: ModuleText, name: str, dynamic_shared: int = 0) -> Pro
     Args:
         module: Parsed PTX.
         name: Of the kernel.
-        dynamic_shared: UInt8Array of shared memory that the launch adds behind the kernel's own.
+        dynamic_shared: Bytes of shared memory that the launch adds behind the kernel's own.
 
     Raises:
         UnknownInstructionError: One that the interpreter lacks; nothing was run.

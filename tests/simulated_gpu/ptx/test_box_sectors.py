@@ -19,7 +19,7 @@ MOST = 1.25
 
 
 def moved(counters: Counters) -> int:
-    """UInt8Array of all sectors that warps asked for."""
+    """Bytes of all sectors that warps asked for."""
     return (counters.loads.sectors + counters.stores.sectors) * 32
 
 

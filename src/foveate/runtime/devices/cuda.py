@@ -50,7 +50,7 @@ class CudaBuffer:
 
     Args:
         owner: The ``cuda.core.Buffer``.
-        offset: UInt8Array from its start.
+        offset: Bytes from its start.
         shape: Lengths of the axes; dense, in C order.
         dtype: Kind of the elements.
     """
