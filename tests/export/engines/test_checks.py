@@ -165,7 +165,7 @@ def test_the_stages_of_mini_are_ours() -> None:
 POOL = CustomOp(name="RoiMaxPool2d", namespace="foveate", version="1", body=True)
 BARE = CustomOp(name="RoiMaxPool2d", namespace="foveate", version="1", body=False)
 THE_PLUGIN = ("RoiMaxPool2d", "1", "foveate")
-LIBRARY = "run: foveate kernels build, and give the library: --plugins libfoveate_plugins.so"
+LIBRARY = "run: foveate kernels build, and pass the library: --plugins libfoveate_plugins.so"
 
 
 def test_a_registered_plugin_wins_over_the_body() -> None:
@@ -180,7 +180,7 @@ def test_without_a_library_the_body_is_taken() -> None:
 @pytest.mark.parametrize(
     ("op", "creators", "library", "found"),
     [
-        (BARE, [], False, "(found: none), nor has it a function body"),
+        (BARE, [], False, "(found: none), and it has no function body"),
         (POOL, [], True, "(found: none)"),
         (POOL, [("RoiMaxPool2d", "2", "foveate")], True, "(found: version 2)"),
         (POOL, [("RoiMaxPool2d", "1", "")], True, "(found: none)"),
@@ -202,7 +202,7 @@ def test_a_target_without_plugins_asks_for_a_body() -> None:
         choose([BARE], [], TARGETS["tensorrt-rtx"], library=False)
     assert str(caught.value) == (
         "the operator RoiMaxPool2d, version 1, namespace 'foveate' has no function body, and "
-        f"tensorrt-rtx takes no plugins: {AGAIN}"
+        f"tensorrt-rtx does not support plugins: {AGAIN}"
     )
 
 

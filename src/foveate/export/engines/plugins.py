@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The plugin library: is it the one of these sources, and who computes each of our operators?
+"""Checks of the plugin library, and the choice between a plugin and a function body.
 
-The builder of the library writes a stamp beside it, ``<library>.json`` with ``{"sources": SHA-256}``
-of the sources as `foveate.kernels.plugins.build.source_digest` computes it.
+The library has a stamp next to it, ``<library>.json``, which contains as ``sources`` the digest that
+:func:`foveate.kernels.plugins.build.source_digest` returned when the library was built.
 """
 
 from __future__ import annotations
@@ -20,11 +20,15 @@ BUILD = "foveate kernels build"
 
 
 def check_library(library: Path, sources: str) -> None:
-    """Refuse a library that is missing or was built from other sources.
+    """Check that a library exists and was built from the sources of this package.
+
+    Args:
+        library: Path of the library.
+        sources: Digest of the sources of this package.
 
     Raises:
-        BackendError: There is no library, no stamp beside it, the stamp differs, or other users could
-            change the library: it runs in this process, wherever it is.
+        BackendError: There is no library or no stamp next to it, the stamp differs, or other users
+            could change the library, whose code runs in this process.
     """
     remedy = f"run: {BUILD}"
     if not library.is_file():
@@ -34,8 +38,9 @@ def check_library(library: Path, sources: str) -> None:
     try:
         found = str(json.loads(stamp.read_text(encoding="utf-8"))["sources"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        what = "the plugin library has no stamp of its sources"
-        raise BackendError(what, file=stamp, remedy=remedy) from error
+        raise BackendError(
+            "the plugin library has no stamp of its sources", file=stamp, remedy=remedy
+        ) from error
     if found != sources:
         raise BackendError(
             f"the plugin library is stale: expected sources {sources[:12]}..., found {found[:12]}...",
@@ -51,17 +56,20 @@ def choose(
     *,
     library: bool,
 ) -> dict[str, str]:
-    """Say for each operator whether a plugin or its function body computes it.
+    """Choose for each operator whether a plugin or its function body computes it.
 
     Args:
-        ops: that a stage uses.
-        creators: (name, version, namespace) of the registered plugins.
-        target: what compiles.
-        library: whether a plugin library was loaded, which then has to serve all of them.
+        ops: Custom operators of a stage.
+        creators: Names, versions and namespaces of the registered plugins.
+        target: Compiler of the engine.
+        library: Whether a plugin library was loaded, which then must have all the operators.
+
+    Returns:
+        ``"plugin"`` or ``"body"`` by operator name.
 
     Raises:
         BackendError: The library lacks an operator or has another version of it.
-        BundleError: There is neither a plugin nor a body, and this target takes no plugins.
+        BundleError: An operator has no function body, and the target does not support plugins.
     """
     chosen = {}
     for op in ops:
@@ -77,18 +85,18 @@ def choose(
 def _missing(
     op: CustomOp, creators: Sequence[tuple[str, str, str]], target: Target
 ) -> BackendError | BundleError:
-    wanted = f"{op.name}, version {op.version}, namespace {op.namespace!r}"
+    expected = f"{op.name}, version {op.version}, namespace {op.namespace!r}"
     if not target.plugins:
         return BundleError(
-            f"the operator {wanted} has no function body, and {target.name} takes no plugins",
+            f"the operator {expected} has no function body, and {target.name} does not support plugins",
             remedy="export the bundle again: foveate export CHECKPOINT --output BUNDLE",
         )
     others = [
         version for name, version, space in creators if (name, space) == (op.name, op.namespace)
     ]
     found = f"version {', '.join(others)}" if others else "none"
-    body = "" if op.body else ", nor has it a function body"
+    body = "" if op.body else ", and it has no function body"
     return BackendError(
-        f"no plugin is registered for {wanted} (found: {found}){body}",
-        remedy=f"run: {BUILD}, and give the library: --plugins libfoveate_plugins.so",
+        f"no plugin is registered for {expected} (found: {found}){body}",
+        remedy=f"run: {BUILD}, and pass the library: --plugins libfoveate_plugins.so",
     )

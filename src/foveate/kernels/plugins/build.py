@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Building ``libfoveate_plugins.so``, the library of TensorRT plugins, on the machine that needs it.
+"""Builds ``libfoveate_plugins.so``, the library of TensorRT plugins, on the machine that needs it.
 
-The library holds the plugins of the operations that have a ``plugin.cpp``, and their kernels as a
-fat binary. It links the CUDA runtime statically and needs no library of TensorRT to be loaded:
-TensorRT hands over all that it calls.
+The library contains the plugins of all folders with a ``plugin.cpp``, and their kernels as a fat
+binary. It links the CUDA runtime statically and no library of TensorRT: TensorRT passes every
+object that the plugins call.
 """
 
 from __future__ import annotations
@@ -27,19 +27,23 @@ PLUGINS = FOLDER / "plugins"
 LIBRARY = "libfoveate_plugins.so"
 
 HEADERS_PACKAGE = "kernel-lens==2.0.1"
-"""A package that carries the headers of TensorRT 10.14, which are under the Apache licence."""
+"""A package that contains the headers of TensorRT 10.14, which have the Apache licence."""
 
-OLDEST_TENSORRT = (10, 0)  # the first with IPluginV3
+OLDEST_TENSORRT = (10, 0)  # the first release with IPluginV3
 
 _SUFFIXES = (".cpp", ".cu", ".cuh", ".h")
-_PLACES = ("/usr/include/x86_64-linux-gnu", "/usr/include/aarch64-linux-gnu", "/usr/include")
+_HEADER_FOLDERS = (
+    "/usr/include/x86_64-linux-gnu",
+    "/usr/include/aarch64-linux-gnu",
+    "/usr/include",
+)
 _HOST_FLAGS = (
     "-fPIC,-fvisibility=hidden,-ffp-contract=off,-Wall,-Wextra,-Werror,-Wno-unknown-pragmas"
 )
 
 
 def source_digest(root: Path = FOLDER) -> str:
-    """Return the SHA-256 of names and contents of the sources of kernels and plugins.
+    """Return the SHA-256 of the names and contents of all sources of kernels and plugins.
 
     Args:
         root: Folder of the sources.
@@ -52,16 +56,16 @@ def source_digest(root: Path = FOLDER) -> str:
 
 
 def require_nvcc() -> Nvcc:
-    """Find nvcc.
+    """Find nvcc; NVRTC does not suffice, since the plugins are C++ for the CPU as well.
 
     Raises:
-        BackendError: There is none.
+        BackendError: There is no nvcc.
     """
     nvcc = find_nvcc()
     if nvcc is None:
         raise BackendError(
             "no nvcc, which compiles the plugins: it is neither in CUDA_HOME nor on the PATH",
-            remedy="install the CUDA toolkit, or set CUDA_HOME to it",
+            remedy="install the CUDA toolkit, or set CUDA_HOME to its folder",
         )
     return nvcc
 
@@ -70,66 +74,68 @@ def find_headers(given: Path | None = None) -> Path:
     """Find the folder of TensorRT's headers.
 
     Args:
-        given: Where to look; by default TENSORRT_HOME, the system's folders, and the package
-            :data:`HEADERS_PACKAGE`.
+        given: Folder of the headers or of an installation; by default TENSORRT_HOME, the folders
+            of the system and the package :data:`HEADERS_PACKAGE` are searched.
 
     Raises:
-        BackendError: There are none, or they are too old for these plugins.
+        BackendError: There are no headers, or they are too old for these plugins.
     """
     folder = next(
-        (one for one in _header_places(given) if (one / "NvInferRuntime.h").is_file()), None
+        (one for one in _header_folders(given) if (one / "NvInferRuntime.h").is_file()), None
     )
     if folder is None:
         raise BackendError(
-            "no headers of TensorRT: there is no NvInferRuntime.h",
+            "TensorRT's headers were not found: there is no NvInferRuntime.h",
             file=given,
-            remedy="give their folder: --tensorrt-include FOLDER, or set TENSORRT_HOME, or run: "
-            f"pip install --no-deps {HEADERS_PACKAGE}",
+            remedy="pass their folder with --tensorrt-include FOLDER, or set TENSORRT_HOME, or "
+            f"run: pip install --no-deps {HEADERS_PACKAGE}",
         )
     version = tensorrt_version(folder)
     if version[:2] < OLDEST_TENSORRT:
         raise BackendError(
-            f"the headers are of TensorRT {'.'.join(map(str, version))}, expected "
-            f"{'.'.join(map(str, OLDEST_TENSORRT))} or later",
+            f"expected headers of TensorRT {'.'.join(map(str, OLDEST_TENSORRT))} or later, found "
+            f"{'.'.join(map(str, version))}",
             file=folder,
-            remedy="give newer ones: --tensorrt-include FOLDER",
+            remedy="pass newer ones: --tensorrt-include FOLDER",
         )
     return folder
 
 
-def _header_places(given: Path | None) -> list[Path]:
+def _header_folders(given: Path | None) -> list[Path]:
+    """Return the folders to search, in order."""
     if given is not None:
         return [given, given / "include"]
     home = os.environ.get("TENSORRT_HOME")
-    places = [Path(home) / "include", Path(home)] if home else []
-    places += map(Path, _PLACES)
+    folders = [Path(home) / "include", Path(home)] if home else []
+    folders += map(Path, _HEADER_FOLDERS)
     package = importlib.util.find_spec(HEADERS_PACKAGE.partition("==")[0].replace("-", "_"))
     for place in (package.submodule_search_locations or ()) if package else ():
-        places.append(Path(place) / "include" / "tensorrt")
-    return places
+        folders.append(Path(place) / "include" / "tensorrt")
+    return folders
 
 
 def tensorrt_version(headers: Path) -> tuple[int, ...]:
-    """Read major, minor and patch version from a folder of headers.
+    """Read the major, minor and patch version from a folder of headers.
 
     Raises:
-        BackendError: They do not say it.
+        BackendError: The headers do not define it.
     """
     file = headers / "NvInferVersion.h"
     text = file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
+    # Newer headers define NV_TENSORRT_MAJOR as TRT_MAJOR_ENTERPRISE, which has the number.
     found = dict(re.findall(r"#define (?:NV_TENSORRT|TRT)_(\w+?)(?:_ENTERPRISE)? (\d+)", text))
     try:
         return tuple(int(found[part]) for part in ("MAJOR", "MINOR", "PATCH"))
     except KeyError as error:
         raise BackendError(
-            "the headers of TensorRT do not say their version",
+            "TensorRT's headers do not define its version",
             file=file,
-            remedy="give complete ones: --tensorrt-include FOLDER",
+            remedy="pass a complete set of headers: --tensorrt-include FOLDER",
         ) from error
 
 
 def find_architectures() -> tuple[str, ...]:
-    """Ask the driver which architectures the GPUs of this machine have.
+    """Return the architectures of the GPUs of this machine, as nvidia-smi reports them.
 
     Raises:
         BackendError: There is no driver or no GPU.
@@ -140,66 +146,67 @@ def find_architectures() -> tuple[str, ...]:
         found = sorted({f"sm_{line.replace('.', '')}" for line in done.stdout.split()})
     except (OSError, subprocess.SubprocessError):
         found = []
+    # Without a GPU, nvidia-smi prints a sentence and still exits with 0.
     if not found or not all(re.fullmatch(r"sm_\d+", name) for name in found):
         raise BackendError(
-            "no GPU to build for: nvidia-smi names none",
-            remedy=f"name one: --arch {ARCHITECTURES[4]}, or build for all: --arch all",
+            "no GPU to build for: nvidia-smi reports none",
+            remedy=f"pass an architecture, as in --arch {ARCHITECTURES[4]}, or --arch all",
         )
     return tuple(found)
 
 
 def build_library(output: Path, *, architectures: Sequence[str], headers: Path, nvcc: Nvcc) -> Path:
-    """Compile the plugin library, and write a stamp beside it.
+    """Compile the plugin library, and write a stamp next to it.
 
-    The stamp, ``output`` with the suffix ``.json``, names the sources, by which a compilation of
-    engines sees that the library is not of another version.
+    The stamp, ``output`` with the suffix ``.json``, contains the digest of the sources. With it,
+    the compilation of engines detects a library of another version.
 
     Args:
-        output: Library to write; what is there is replaced in one step.
-        architectures: Names like ``sm_89``, or ``all`` for :data:`ARCHITECTURES`; the newest one's
-            PTX is added, which newer GPUs run.
-        headers: See :func:`find_headers`.
-        nvcc: See :func:`require_nvcc`.
+        output: Library to write; an existing one is replaced in one step.
+        architectures: Names like ``sm_89``, or ``all`` for :data:`ARCHITECTURES`. The library also
+            contains PTX for the newest of them, which newer GPUs compile when they load it.
+        headers: Folder that :func:`find_headers` returned.
+        nvcc: Compiler that :func:`require_nvcc` returned.
 
     Returns:
-        The library.
+        The path of the library.
 
     Raises:
-        OptionError: An architecture is unknown.
-        BackendError: The compiler refused.
+        OptionError: An architecture is invalid.
+        BackendError: The sources do not compile.
         InputError: The file cannot be written.
     """
-    chosen = _ordered(architectures)
-    sources = source_digest()
+    ordered = _order(architectures)
     stamp = {
-        "sources": sources,
-        "architectures": chosen,
+        "sources": source_digest(),
+        "architectures": ordered,
         "tensorrt": ".".join(map(str, tensorrt_version(headers))),
         "compiler": nvcc.version,
     }
     with tempfile.TemporaryDirectory() as scratch:
-        made = Path(scratch) / LIBRARY
-        _compile(made, chosen, headers, nvcc)
-        # Between the two a stamp may be of the library before: it is then refused as stale.
-        write_file(output, made.read_bytes())
+        library = Path(scratch) / LIBRARY
+        _compile(library, ordered, headers, nvcc)
+        # If the second write fails, the old stamp does not match the library, which is then refused.
+        write_file(output, library.read_bytes())
     write_file(output.with_suffix(".json"), (json.dumps(stamp, indent=1) + "\n").encode())
     return output
 
 
-def _ordered(architectures: Sequence[str]) -> list[str]:
-    """Return architectures from the oldest to the newest, each once."""
+def _order(architectures: Sequence[str]) -> list[str]:
+    """Return the architectures from the oldest to the newest, without repetitions."""
     names = ARCHITECTURES if list(architectures) == ["all"] else tuple(architectures)
     wrong = [name for name in names if not re.fullmatch(r"sm_\d{2,3}", name)]
     if wrong or not names:
         raise OptionError(
             "architectures must be names like sm_89, or all alone, found "
             f"{', '.join(wrong) or 'none'}",
-            remedy=f"known are {', '.join(ARCHITECTURES)}",
+            remedy=f"tested are {', '.join(ARCHITECTURES)}",
         )
     return sorted(set(names), key=lambda name: int(name.removeprefix("sm_")))
 
 
 def _compile(target: Path, architectures: Sequence[str], headers: Path, nvcc: Nvcc) -> None:
+    """Compile and link all sources of the library in one command."""
     plugins = sorted(PLUGINS.glob("*/plugin.cpp"))
     sources = [*plugins, *(path.with_name("launch.cu") for path in plugins)]
     sources += sorted(PLUGINS.glob("*.cpp"))
@@ -209,7 +216,7 @@ def _compile(target: Path, architectures: Sequence[str], headers: Path, nvcc: Nv
     command = [os.fspath(nvcc.program), "-shared", *FLAGS, "-O3", "--threads", "0"]
     command += [word for code in codes for word in ("-gencode", code)]
     command += ["-Werror", "all-warnings", "-Xcompiler", _HOST_FLAGS, "-cudart", "static"]
-    # A symbol of ours or of the CUDA runtime must meet none of the program that loads the library.
+    # Neither our symbols nor those of the CUDA runtime may clash with the program's that loads it.
     command += ["-Xlinker", "--exclude-libs,ALL,--no-undefined"]
     command += ["-isystem", os.fspath(headers), "-I", os.fspath(FOLDER)]
     command += [*map(os.fspath, sources), "-o", os.fspath(target)]
@@ -218,6 +225,6 @@ def _compile(target: Path, architectures: Sequence[str], headers: Path, nvcc: Nv
         raise BackendError(
             f"nvcc cannot compile the plugins for {', '.join(architectures)}: "
             f"{(done.stderr + done.stdout).strip()}",
-            remedy="update the CUDA toolkit if it does not know the architecture, and see that g++ "
-            "is installed",
+            remedy="update the CUDA toolkit if it does not support an architecture, and check that "
+            "g++ is installed",
         )

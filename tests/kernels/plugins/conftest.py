@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import pytest
-from tests.kernels.plugin_host import host as mock
+from tests.kernels.plugins.mock_host import host as mock
 
 
 @pytest.fixture(scope="session")

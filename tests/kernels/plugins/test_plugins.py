@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.kernels.plugin_host import host as mock
-from tests.kernels.plugin_host.host import EVERY, Field, Library, Tensor
+from tests.kernels.plugins.mock_host import host as mock
+from tests.kernels.plugins.mock_host.host import EVERY, Field, Library, Tensor
 
 from foveate.kernels.plugins.bilinear_upsample import reference as upsampling
 from foveate.kernels.plugins.roi_max_pool.reference import ROUNDINGS, roi_max_pool

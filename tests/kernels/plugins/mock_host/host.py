@@ -28,7 +28,7 @@ from foveate.kernels.plugins.build import (
 )
 
 HERE = Path(__file__).parent
-ON_HOST = HERE.parent / "host_build" / "cuda_on_host.h"
+ON_HOST = HERE.parents[1] / "host_build" / "cuda_on_host.h"
 NOTING = ON_HOST.with_name("launches_only.h")
 ARCHITECTURE = "sm_75"
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a plugin does while TensorRT enqueues it; a program of its own, with counting_memory before it.
 
-    LD_PRELOAD=counting_memory.so python -m tests.kernels.plugin_host.calls LIBRARY
+    LD_PRELOAD=counting_memory.so python -m tests.kernels.plugins.mock_host.calls LIBRARY
 
 Each plugin is enqueued twice. A line of JSON: its name, allocations of the calls, their launches.
 """
@@ -14,8 +14,8 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from tests.kernels.plugin_host import host as mock
-from tests.kernels.plugin_host.host import Field, Library, Plugin, Tensor
+from tests.kernels.plugins.mock_host import host as mock
+from tests.kernels.plugins.mock_host.host import Field, Library, Plugin, Tensor
 
 STREAM = 0x5712EA8
 

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.kernels.plugin_host import host as mock
-from tests.kernels.plugin_host.calls import STREAM
+from tests.kernels.plugins.mock_host import host as mock
+from tests.kernels.plugins.mock_host.calls import STREAM
 
 MISSING = mock.what_is_missing()
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=MISSING)
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def calls(noted: Path) -> list[dict[str, Any]]:
         "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "src")]),
     }
     done = subprocess.run(
-        [sys.executable, "-m", "tests.kernels.plugin_host.calls", str(noted)],
+        [sys.executable, "-m", "tests.kernels.plugins.mock_host.calls", str(noted)],
         capture_output=True,
         text=True,
         check=False,

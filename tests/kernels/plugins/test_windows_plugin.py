@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 from onnx import helper
-from tests.kernels.plugin_host import host as mock
-from tests.kernels.plugin_host.host import EVERY, Field, Library, Tensor
+from tests.kernels.plugins.mock_host import host as mock
+from tests.kernels.plugins.mock_host.host import EVERY, Field, Library, Tensor
 
 from foveate.export.engines.plugins import choose
 from foveate.export.engines.stage_model import custom_ops

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Building the plugin library: what is found, what is refused, and what is written."""
+"""Building the plugin library: headers, compiler and architectures, and the files written."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from tests.kernels.plugin_host import host as mock
+from tests.kernels.plugins.mock_host import host as mock
 
 from foveate.cli import invoke
 from foveate.errors import BackendError, OptionError
@@ -46,10 +46,11 @@ PTX, CUBIN = 1, 2
 
 
 def device_code(library: bytes) -> set[tuple[int, int]]:
-    """Return form and architecture of all that is in the fat binaries of a library.
+    """Return the form and the architecture of each entry of the fat binaries in a library.
 
-    A fat binary has a head of 16 bytes (mark, version, length of the head, length of the rest); so
-    has each code in it (form, -, length of the head, length of the code, ..., architecture).
+    A fat binary begins with a header of 16 bytes (magic number, version, length of the header,
+    length of the rest); each entry begins with one (form, -, length of the header, length of the
+    code, ..., architecture).
     """
     mark, found = 0xBA55ED50.to_bytes(4, "little"), set()
     at = library.find(mark)
@@ -64,7 +65,7 @@ def device_code(library: bytes) -> set[tuple[int, int]]:
     return found
 
 
-def a_program(folder: Path, name: str, text: str) -> Path:
+def fake_program(folder: Path, name: str, text: str) -> Path:
     program = folder / name
     program.write_text(f"#!/bin/sh\n{text}\n")
     program.chmod(0o755)
@@ -89,31 +90,33 @@ def test_missing_headers_are_named_with_a_way_to_get_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     way = (
-        "give their folder: --tensorrt-include FOLDER, or set TENSORRT_HOME, or run: "
+        "pass their folder with --tensorrt-include FOLDER, or set TENSORRT_HOME, or run: "
         "pip install --no-deps kernel-lens==2.0.1"
     )
     with pytest.raises(BackendError) as caught:
         find_headers(tmp_path)
-    what = "no headers of TensorRT: there is no NvInferRuntime.h"
+    what = "TensorRT's headers were not found: there is no NvInferRuntime.h"
     assert str(caught.value) == f"{what}: {tmp_path}: {way}"
     monkeypatch.delenv("TENSORRT_HOME", raising=False)
-    monkeypatch.setattr(plugin_library, "_PLACES", ())
+    monkeypatch.setattr(plugin_library, "_HEADER_FOLDERS", ())
     monkeypatch.setattr(plugin_library, "HEADERS_PACKAGE", "not-installed==1")
     with pytest.raises(
-        BackendError, match="^no headers of TensorRT: there is no NvInferRuntime.h: "
+        BackendError, match="^TensorRT's headers were not found: there is no NvInferRuntime.h: "
     ):
         find_headers()
 
 
 def test_headers_before_ipluginv3_are_refused(tmp_path: Path) -> None:
     folder = headers_of(tmp_path / "old", 8, 6, 1)
-    with pytest.raises(BackendError, match="the headers are of TensorRT 8.6.1, expected 10.0 or"):
+    with pytest.raises(
+        BackendError, match="expected headers of TensorRT 10.0 or later, found 8.6.1"
+    ):
         find_headers(folder)
 
 
 def test_headers_without_a_version_are_refused(tmp_path: Path) -> None:
     folder = headers_of(tmp_path / "half", 10)
-    with pytest.raises(BackendError, match="the headers of TensorRT do not say their version"):
+    with pytest.raises(BackendError, match="TensorRT's headers do not define its version"):
         find_headers(folder)
 
 
@@ -121,31 +124,31 @@ def test_a_missing_nvcc_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plugin_library, "find_nvcc", lambda: None)
     with pytest.raises(BackendError) as caught:
         require_nvcc()
-    assert caught.value.remedy == "install the CUDA toolkit, or set CUDA_HOME to it"
+    assert caught.value.remedy == "install the CUDA toolkit, or set CUDA_HOME to its folder"
 
 
 def test_the_architectures_are_those_of_the_gpus(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    a_program(tmp_path, "nvidia-smi", "printf '9.0\\n8.9\\n9.0\\n'")
+    fake_program(tmp_path, "nvidia-smi", "printf '9.0\\n8.9\\n9.0\\n'")
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     assert find_architectures() == ("sm_89", "sm_90")
 
 
 @pytest.mark.parametrize("text", ["exit 9", "echo No devices were found", "true"])
-def test_without_a_gpu_an_architecture_must_be_named(
+def test_without_a_gpu_an_architecture_must_be_given(
     text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    a_program(tmp_path, "nvidia-smi", text)
+    fake_program(tmp_path, "nvidia-smi", text)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     with pytest.raises(BackendError) as caught:
         find_architectures()
-    assert caught.value.what == "no GPU to build for: nvidia-smi names none"
-    assert caught.value.remedy == "name one: --arch sm_89, or build for all: --arch all"
+    assert caught.value.what == "no GPU to build for: nvidia-smi reports none"
+    assert caught.value.remedy == "pass an architecture, as in --arch sm_89, or --arch all"
 
 
 @pytest.mark.parametrize("names", [["8.9"], ["all", "sm_89"], []])
-def test_what_is_no_architecture_is_refused(names: list[str], tmp_path: Path) -> None:
+def test_names_that_are_no_architectures_are_refused(names: list[str], tmp_path: Path) -> None:
     headers = headers_of(tmp_path / "include", 10, 14, 1)
     with pytest.raises(OptionError, match="architectures must be names like sm_89, or all alone"):
         build_library(
@@ -153,8 +156,10 @@ def test_what_is_no_architecture_is_refused(names: list[str], tmp_path: Path) ->
         )
 
 
-def test_what_the_compiler_says_is_told_and_nothing_is_left_behind(tmp_path: Path) -> None:
-    nvcc = Nvcc(a_program(tmp_path, "nvcc", 'echo "$@ is too new" >&2; test "$1" = --version'))
+def test_the_output_of_a_failed_compiler_is_reported_and_nothing_is_left_behind(
+    tmp_path: Path,
+) -> None:
+    nvcc = Nvcc(fake_program(tmp_path, "nvcc", 'echo "$@ is too new" >&2; test "$1" = --version'))
     headers = headers_of(tmp_path / "include", 10, 14, 1)
     output = tmp_path / "built" / "lib.so"
     nvcc.__dict__["version"] = "nvcc 1"
@@ -168,7 +173,7 @@ def test_the_command_fails_with_one_line(
 ) -> None:
     assert invoke(["kernels", "build", "--tensorrt-include", str(tmp_path)]) == 1
     error = capsys.readouterr().err
-    assert error.startswith("foveate: no ")
+    assert re.match("foveate: (no nvcc|TensorRT's headers were not found)", error)
     assert error.count("\n") == 1
 
 
