@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from compose import FixedSet, Sources, training_options, validation_options, write_dataset
-from foveate.cli._console import progress, say
+from foveate.cli._console import print_line, show_progress
 
 __all__ = ["command"]
 
@@ -73,7 +73,7 @@ def command(
         plan.check(sources)
         split, options, images, seed = plan.split, plan.options, plan.images, plan.seed
     library = sources.load(split)
-    with progress() as advance:
+    with show_progress() as progress:
         write_dataset(
             output,
             library,
@@ -81,9 +81,9 @@ def command(
             images=images,
             seed=seed,
             workers=workers,
-            progress=partial(advance, "Composing"),
+            progress=partial(progress, "Composing"),
         )
-    say(f"{images} images of {len(library.class_names)} classes: {output}")
+    print_line(f"{images} images of {len(library.class_names)} classes: {output}")
 
 
 if __name__ == "__main__":

@@ -57,12 +57,25 @@ def test_an_empty_cache_is_listed(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert not (tmp_path / "none").exists()
 
 
-def test_why_miss_without_a_bundle_says_how(capsys: pytest.CaptureFixture[str]) -> None:
-    assert invoke(["cache", "explain"]) == 1
-    assert capsys.readouterr().err == (
-        "foveate: explain needs a bundle and a target: write: foveate cache explain BUNDLE "
-        "--target tensorrt-rtx\n"
-    )
+@pytest.mark.parametrize(
+    ("words", "missing"),
+    [(["--target", "tensorrt-rtx"], "argument 'bundle'"), (["mini"], "option '--target'")],
+)
+def test_explain_needs_a_bundle_and_a_target(
+    words: list[str], missing: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert invoke(["cache", "explain", *words]) == 2
+    assert f"Missing {missing}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["compile"], ["cache", "explain"]])
+def test_both_commands_list_the_options_of_a_compilation(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert invoke([*words, "--help"]) == 0
+    shown = capsys.readouterr().out
+    options = ("--target", "--arch", "--image-size", "--range", "--strip-weights", "--plugins")
+    assert all(f"{option} " in shown for option in (*options, "--cache"))
 
 
 @needs_rtx
@@ -100,8 +113,8 @@ def test_print_trtexec_builds_nothing(tmp_path: Path, capsys: pytest.CaptureFixt
 @pytest.mark.parametrize(
     ("words", "text"),
     [
-        (["--image-size", "640"], "'640' is no size of an image: write it as 640x480"),
-        (["--range", "boxes=5"], "'boxes=5' is no range: write it as boxes=1:100:400"),
+        (["--image-size", "640"], "expected an image size such as 640x480, got '640'"),
+        (["--range", "boxes=5"], "expected a range such as boxes=1:100:400, got 'boxes=5'"),
         (["--timing-cache", "x"], "tensorrt-rtx does not support --timing-cache: leave --timing-"),
     ],
 )

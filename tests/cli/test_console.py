@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What long work says: bars on a terminal, lines elsewhere, never a word on stdout."""
+"""Progress of long work: bars on a terminal, lines elsewhere, and nothing on stdout."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from foveate.cli import _console
-from foveate.cli._console import progress, telling
+from foveate.cli._console import lines_with_bar, show_progress
 
 
 class Terminal(io.StringIO):
@@ -18,7 +18,7 @@ class Terminal(io.StringIO):
 
 
 class Clock:
-    """A clock that goes on only when it is told to."""
+    """A clock that advances only when a test advances it."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -37,10 +37,10 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 def test_a_bar_is_shown_on_a_terminal_only(monkeypatch: pytest.MonkeyPatch) -> None:
     for stream, bar in ((Terminal(), True), (io.StringIO(), False)):
         monkeypatch.setattr(sys, "stdout", stream)
-        with telling(3, "Looking", aside=False) as tell:
-            tell("[a].jpg: red 0.9")
+        with lines_with_bar(3, "Images", to_stderr=False) as print_part:
+            print_part("[a].jpg: red 0.9")
         assert "[a].jpg: red 0.9" in stream.getvalue()
-        assert ("Looking" in stream.getvalue()) == bar
+        assert ("Images" in stream.getvalue()) == bar
 
 
 def test_progress_on_a_terminal_is_a_bar_a_task_with_a_count_and_figures(
@@ -48,9 +48,9 @@ def test_progress_on_a_terminal_is_a_bar_a_task_with_a_count_and_figures(
 ) -> None:
     monkeypatch.setenv("COLUMNS", "120")
     monkeypatch.setattr(sys, "stderr", terminal := Terminal())
-    with progress() as advance:
-        advance("DeepMask", 3, 40, {"mask": 0.25})
-        advance("Calibration", 7, 7)
+    with show_progress() as progress:
+        progress("DeepMask", 3, 40, {"mask": 0.25})
+        progress("Calibration", 7, 7)
     shown = terminal.getvalue()
     for part in ("DeepMask", "3/40", "mask 0.2500", "Calibration", "7/7", "-:--:--"):
         assert part in shown
@@ -59,13 +59,13 @@ def test_progress_on_a_terminal_is_a_bar_a_task_with_a_count_and_figures(
 def test_progress_elsewhere_is_a_line_at_once_every_half_a_minute_and_at_the_end(
     clock: Clock, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with progress() as advance:
+    with show_progress() as progress:
         for done in range(1, 101):
-            advance("Evaluating", done, 100)
+            progress("Evaluating", done, 100)
             clock.now += 1
-    said = capsys.readouterr()
-    assert said.out == ""
-    assert said.err.splitlines() == [
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.splitlines() == [
         "Evaluating: 1 of 100",
         "Evaluating: 31 of 100, 0:01:09 left",
         "Evaluating: 61 of 100, 0:00:39 left",
@@ -77,21 +77,21 @@ def test_progress_elsewhere_is_a_line_at_once_every_half_a_minute_and_at_the_end
 def test_the_time_left_is_that_of_the_part_done_since_the_start(
     clock: Clock, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A resumed task has 9000 steps behind it that took no time now."""
-    with progress() as advance:
-        advance("DeepMask", 9000, 10_000, {"loss": 0.5})
+    """A resumed task starts with 9000 steps that took no time in this process."""
+    with show_progress() as progress:
+        progress("DeepMask", 9000, 10_000, {"loss": 0.5})
         clock.now += 40
-        advance("DeepMask", 9010, 10_000, {"loss": 0.4})
+        progress("DeepMask", 9010, 10_000, {"loss": 0.4})
     assert capsys.readouterr().err.splitlines() == [
         "DeepMask: 9000 of 10000  loss 0.5000",
         "DeepMask: 9010 of 10000, 1:06:00 left  loss 0.4000",
     ]
 
 
-def test_tasks_are_told_apart(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
-    with progress() as advance:
+def test_each_task_has_its_own_lines(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    with show_progress() as progress:
         for task in ("DeepMask", "SharpMask"):
-            advance(task, 1, 3)
+            progress(task, 1, 3)
             clock.now += 1
-            advance(task, 2, 3)
+            progress(task, 2, 3)
     assert capsys.readouterr().err.splitlines() == ["DeepMask: 1 of 3", "SharpMask: 1 of 3"]

@@ -94,24 +94,24 @@ def test_fewer_proposals_are_what_the_pipeline_gives_and_what_counts(evaluate: E
     assert "mask AR@10" not in content["figures"]
 
 
-def test_as_released_takes_a_place_for_each_window_that_a_small_image_lacks(
+def test_the_original_choice_takes_a_place_for_each_window_that_a_small_image_lacks(
     evaluate: Evaluate,
 ) -> None:
     words = ("--proposals", "--top-k", "300")
     usual, released = evaluate(*words), evaluate(*words, "--reproduce-original")
-    assert released["subject"] == f"{usual['subject']}, as released"
+    assert released["subject"] == f"{usual['subject']}, as the original"
     counts = [content["cost"]["results_an_image"]["most"] for content in (usual, released)]
     assert counts[0] < 100 < counts[1]
     name = "mask AR@10"  # the first window is no object, and has the best score
     assert released["figures"][name]["value"] < 0.5 < usual["figures"][name]["value"]
 
 
-def test_as_released_and_results_of_another_program_exclude_each_other(
+def test_the_original_choice_and_results_of_another_program_exclude_each_other(
     dataset: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["--dataset", str(dataset), "--results", "results.json", "--reproduce-original"]
     assert invoke(["evaluate", *words]) == 1
-    assert "and --results runs none: leave one of them out" in capsys.readouterr().err
+    assert "but --results runs none: give only one of them" in capsys.readouterr().err
 
 
 def test_detections_have_average_precision_and_a_cost(evaluate: Evaluate) -> None:
@@ -133,7 +133,7 @@ def test_results_of_another_program_need_no_bundle(
     content = evaluate("--results", str(file), bundle="no such bundle")
     assert content["figures"]["mask AP"]["value"] == pytest.approx(1)
     assert (content["subject"], content["cost"]) == (str(file), None)
-    assert "1 results are of images that the data set lacks" in capsys.readouterr().err
+    assert "1 results belong to images that the data set lacks" in capsys.readouterr().err
     content = evaluate("--results", str(file), "--proposals", bundle="no such bundle")
     assert content["figures"]["mask AR@1000"]["value"] == pytest.approx(1)
 
@@ -201,7 +201,7 @@ def spoiled(dataset: Path, folder: Path, spoil: Callable[[dict[str, Any]], None]
     return copy
 
 
-def test_missing_images_are_told_before_anything_runs(
+def test_missing_images_are_reported_before_anything_runs(
     dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     copy = shutil.copytree(dataset, tmp_path / "copy")
@@ -225,7 +225,7 @@ def test_an_image_of_another_size_than_annotated_is_named(
     assert "image 1 is annotated as 160x240 pixels, its file has 160x120" in said
 
 
-def test_objects_that_nothing_can_find_are_counted_and_named(
+def test_objects_that_cannot_be_found_are_counted_and_named(
     dataset: Path, contrast_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def spoil(content: dict[str, Any]) -> None:
@@ -234,7 +234,7 @@ def test_objects_that_nothing_can_find_are_counted_and_named(
     words = ["--dataset", str(spoiled(dataset, tmp_path, spoil)), "--proposals", "--top-k", "3"]
     assert invoke(["evaluate", str(contrast_bundle), *words]) == 0
     said = capsys.readouterr().err
-    assert "nothing can find: 1 because its area is zero (annotation 1 of image 1)" in said
+    assert "cannot be found: 1 because its area is zero (annotation 1 of image 1)" in said
 
 
 def test_an_unknown_backend_is_one_line_that_names_the_known_ones(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ctrl-C and kill: soon, one line, and what was done is kept."""
+"""Ctrl-C and kill: a prompt exit with one line, and finished work is kept."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def folder(tmp_path: Path) -> Path:
     ("signals", "status"),
     [((signal.SIGINT,), 130), ((signal.SIGTERM, signal.SIGTERM), 143)],  # the latter by timeout(1)
 )
-def test_an_interrupted_run_keeps_what_it_did(
+def test_an_interrupted_run_keeps_its_results(
     folder: Path, contrast_bundle: Path, signals: tuple[int, ...], status: int
 ) -> None:
     words = ["run", "in", "--bundle", str(contrast_bundle), "--json", "o.json", "--output", "out"]
@@ -99,7 +99,7 @@ def test_an_interrupted_run_keeps_what_it_did(
     assert not list(folder.rglob(".*"))
 
 
-def test_an_interrupted_run_prints_what_it_did(folder: Path, contrast_bundle: Path) -> None:
+def test_an_interrupted_run_prints_its_results(folder: Path, contrast_bundle: Path) -> None:
     process = start(folder, "run", "in", "--bundle", str(contrast_bundle), "--json", "-")
     assert readline(process.stderr).startswith("in/000.png: ")
     out, err = end(process, signal.SIGINT)
@@ -122,7 +122,7 @@ def test_a_network_that_never_ends_is_interrupted(
 ) -> None:
     bundle = endless(contrast_bundle, tmp_path / "endless")
     process = start(folder, "run", "in", "--bundle", str(bundle), "--json", "o.json")
-    time.sleep(4)  # it says nothing by which one could know that it computes
+    time.sleep(4)  # it prints nothing that shows when the computation starts
     assert process.poll() is None
     started = time.monotonic()
     _, err = end(process, signal.SIGINT)
@@ -136,7 +136,7 @@ def test_every_command_ends_with_one_line(tmp_path: Path) -> None:
     time.sleep(1)
     _, err = end(process, signal.SIGINT)
     assert process.returncode == 130
-    # While it still starts, there is nothing to say about figures.
+    # While it still starts, the message does not mention figures yet.
     assert err in ("foveate: interrupted\n", "foveate: interrupted: no figures were written\n")
     assert not list(tmp_path.iterdir())
 
@@ -144,12 +144,12 @@ def test_every_command_ends_with_one_line(tmp_path: Path) -> None:
 def test_an_interruption_that_python_drops_prints_nothing() -> None:
     script = """if True:
         import gc, sys, weakref
-        from foveate.cli._interruption import Interrupted, watch
+        from foveate.cli._interruption import Interrupted, install_handlers
 
         def drop(_):
             raise Interrupted(2)
 
-        watch()
+        install_handlers()
         one = set()
         reference = weakref.ref(one, drop)
         del one

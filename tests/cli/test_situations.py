@@ -16,9 +16,9 @@ import cv2
 import numpy as np
 import pytest
 
-from foveate.cli import _coco, invoke
+from foveate.cli import _files, invoke
 from foveate.cli._batch import Batch
-from foveate.cli._coco import CocoFile
+from foveate.cli._files import CocoFile
 from foveate.errors import BackendError
 from foveate.results.coco import CocoDocument
 
@@ -60,7 +60,7 @@ def shell(
         env={**os.environ, **environment},
         check=False,
     )
-    assert "should not have happened" not in done.stderr
+    assert "internal error" not in done.stderr
     assert "Traceback" not in done.stderr
     assert "Exception ignored" not in done.stderr
     return done
@@ -91,8 +91,8 @@ def test_a_stdout_that_takes_nothing_costs_no_image(contrast_bundle: Path) -> No
         assert done.returncode == status
         assert images_in() == ["a.png", "b.png"]
         assert done.stderr == (
-            "foveate: standard output cannot be written (No space left on device): make room, or "
-            "send it elsewhere\n"
+            "foveate: standard output cannot be written (No space left on device): free some "
+            "space, or redirect it elsewhere\n"
             if status
             else ""
         )
@@ -168,10 +168,16 @@ def test_a_folder_that_is_gone_is_one_line(folder: Path, contrast_bundle: Path) 
         (["inspect", ""], "an argument is empty: give it a value"),
         (["demo", "--output", "a.png"], "the file cannot be written (Not a directory): a.png: "),
         (["demo", "--bundle", "./" + 300 * "x"], "there is no such bundle: ./xxx"),
-        (["run", "a.png", "--json", "a.png"], "the output is an input too: a.png: choose another"),
+        (
+            ["run", "a.png", "--json", "a.png"],
+            "the output would overwrite an input: a.png: choose another file",
+        ),
         (["run", "a.png", "--json", "."], "the file cannot be written (Is a directory): .: "),
         (["export", "mini", "--output", "a.png/b"], "cannot be written (Not a directory): a.png/b"),
-        (["import-torch", "a.png", "--output", "a.png"], "the output is an input too: a.png"),
+        (
+            ["import-torch", "a.png", "--output", "a.png"],
+            "the output would overwrite an input: a.png",
+        ),
         (["evaluate", "--dataset", "a", "--json", "a.png/b"], "cannot be written (Not a directory"),
         (["verify", "mini", "--report", "a.png/b"], "cannot be written (Not a directory): a.png/b"),
     ],
@@ -258,21 +264,21 @@ def test_the_json_file_follows_the_images_at_a_bounded_cost(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = SimpleNamespace(now=0.0)
-    monkeypatch.setattr(_coco, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    monkeypatch.setattr(_files, "time", SimpleNamespace(monotonic=lambda: clock.now))
     written: list[int] = []
 
     def write(_path: Path, content: bytes) -> None:
         written.append(len(json.loads(content)["images"]))
         clock.now += 1.0
 
-    monkeypatch.setattr(_coco, "write_file", write)
+    monkeypatch.setattr(_files, "write_file", write)
     document = CocoDocument(("red",))
     file = CocoFile(str(folder / "found.json"), document)
     nothing = SimpleNamespace(masks=np.zeros((0, 4, 4), bool), to_coco=lambda _: [])
     for index in range(100):
         document.add(f"{index}.png", nothing)  # type: ignore[arg-type]  # a stand-in
         clock.now += 1.0
-        file.follow()
+        file.update()
     file.finish()
     file.finish()
     assert written[0] == 1

@@ -33,7 +33,7 @@ def foreign_operator(model: onnx.ModelProto) -> None:
     [
         ["compile", "--target", "tensorrt-rtx", "--stage", "refine"],
         ["inspect"],
-        ["export", "--triton"],
+        ["triton", "--output"],
     ],
 )
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def foreign_operator(model: onnx.ModelProto) -> None:
         ),
     ],
 )
-def test_a_file_that_is_none_of_ours_is_named_with_the_command_that_mends_it(
+def test_a_file_that_is_none_of_ours_is_named_with_the_command_that_fixes_it(
     command: list[str],
     change: Callable[[onnx.ModelProto], None],
     text: str,
@@ -55,7 +55,7 @@ def test_a_file_that_is_none_of_ours_is_named_with_the_command_that_mends_it(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     broken = with_change(Bundle.open(contrast_bundle), tmp_path / "broken", "refine", change)
-    words = [*command, *([str(tmp_path / "models")] if "--triton" in command else [])]
+    words = [*command, *([str(tmp_path / "models")] if "triton" in command else [])]
     assert invoke([words[0], str(broken.root), *words[1:]]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line == (
@@ -78,7 +78,7 @@ write_bundle(sys.argv[2], bundle.manifest, files)
     ("words", "text", "remedy"),
     [
         (
-            ["-m", "foveate", "export", "BUNDLE", "--triton", "OUT"],
+            ["-m", "foveate", "triton", "BUNDLE", "--output", "OUT"],
             "the model repository cannot be",
             "make room, or choose another directory",
         ),

@@ -31,5 +31,5 @@ def test_run_finds_the_cat_by_default(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert invoke(["run", str(demo.PHOTOGRAPHS / "cat.jpg")]) == 0
+    assert invoke(["run", str(demo.IMAGES / "cat.jpg")]) == 0
     assert "cat.jpg: mammal 0." in capsys.readouterr().out

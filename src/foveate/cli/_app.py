@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The commands by name, and the line that an error becomes."""
+"""The commands by name, and the error line of each exception."""
 
 from __future__ import annotations
 
@@ -11,61 +11,63 @@ from typing import Annotated
 import typer
 
 from foveate import __version__
-from foveate.cli._console import complain
-from foveate.cli._interruption import last_words
+from foveate.cli._console import print_error, print_line
+from foveate.cli._interruption import on_interruption
 from foveate.errors import BackendError, FoveateError, InputError, MissingExtraError, OptionError
 from foveate.system.shortage import shortage
 
 COMMANDS = {
     "run": "Find, outline and name the objects in images.",
-    "demo": "Run the shipped bundle on the shipped photographs.",
-    "doctor": "Say what works here, by trying it, and how to get the rest.",
+    "demo": "Run the shipped bundle on the shipped images.",
+    "doctor": "Check which backends work on this machine, by running them.",
     "export": "Export a checkpoint to a bundle.",
-    "compile": "Compile a bundle to engines of TensorRT.",
-    "verify": "Compare a bundle with PyTorch on real images, layer by layer if asked.",
-    "inspect": "Say what is in a bundle, what runs it, and in which precision.",
+    "compile": "Compile a bundle to TensorRT engines.",
+    "triton": "Write a Triton model repository for a bundle.",
+    "verify": "Compare a bundle with PyTorch on real images.",
+    "inspect": "Show the contents of a bundle, how it is executed, and its precision.",
     "cache": "List, explain or delete compiled engines.",
     "kernels": "Build the TensorRT plugins.",
-    "evaluate": "Measure a bundle on a data set.",
+    "evaluate": "Measure the accuracy of a bundle on a data set.",
     "train": "Train the networks.",
-    "import-torch7": "Import a model of the original code.",
-    "import-torch": "Import weights of PyTorch programs.",
+    "import-torch7": "Import a model of the original Torch7 code.",
+    "import-torch": "Import weights of other PyTorch programs.",
 }
-# Optional modules, and the extra that brings them to a command.
+# Optional modules, by the extra that installs them.
 _EXTRAS = {
     "export": ("torch", "onnx", "onnxscript", "onnx_ir", "safetensors"),
     "train": ("torch", "safetensors", "scipy"),
 }
-# What an interruption leaves behind.
-_KEPT = {
-    "export": "a bundle is written whole or not at all",
-    "compile": "engines that are ready stay in the cache, and the same command goes on from there",
+# Printed after an interruption: the state of the work, and how to resume it.
+_AFTER_INTERRUPTION = {
+    "export": "no bundle was written",
+    "compile": "finished engines are in the cache, and the same command resumes from there",
+    "triton": "no model repository was written",
     "verify": "no figures were written",
     "evaluate": "no figures were written",
-    "train": "the same command goes on from what was last saved",
+    "train": "the same command resumes from the last checkpoint",
 }
 
 
-def invoke(arguments: Sequence[str]) -> int:
+def invoke_command(arguments: Sequence[str]) -> int:
     """Run a command; see :func:`foveate.cli.invoke`."""
     words, debug = _take_debug(arguments)
     chosen = next((word for word in words if not word.startswith("-")), None)
-    last_words(lambda: _KEPT.get(chosen or "", ""))
+    on_interruption(lambda: _AFTER_INTERRUPTION.get(chosen or "", ""))
     try:
         _check_empty(words, chosen)
         build_app(chosen)(words, prog_name="foveate")
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 1
-    except Exception as error:  # every error becomes one line, unless the user wants more
+    except Exception as error:  # every error becomes one line, except with --debug
         if debug:
             raise
-        complain(_explain(error, chosen))
+        print_error(_explain(error, chosen))
         return 1
     return 0
 
 
 def build_app(chosen: str | None) -> typer.Typer:
-    """Build the application; only the chosen command is imported, the others are named."""
+    """Build the application; only the chosen command is imported, the others are listed."""
     app = typer.Typer(
         help="Finds, outlines and names every object in an image.",
         add_completion=False,
@@ -77,15 +79,18 @@ def build_app(chosen: str | None) -> typer.Typer:
     for name, summary in COMMANDS.items():
         if name == chosen:
             module = import_module(f"foveate.cli.{name.replace('-', '_')}")
-            app.command(name)(module.command)
+            if hasattr(module, "app"):  # a group of commands
+                app.add_typer(module.app, name=name, help=summary)
+            else:
+                app.command(name)(module.command)
         else:
-            app.command(name, help=summary)(_named_only)
+            app.command(name, help=summary)(_not_imported)
     return app
 
 
-def _tell_version(wanted: bool) -> None:
+def _print_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"foveate {__version__}")
+        print_line(f"foveate {__version__}")
         raise typer.Exit
 
 
@@ -93,22 +98,22 @@ def _root(
     version: Annotated[
         bool,
         typer.Option(
-            "--version", help="Print the version and exit.", is_eager=True, callback=_tell_version
+            "--version", help="Print the version and exit.", is_eager=True, callback=_print_version
         ),
     ] = False,
     debug: Annotated[
-        bool, typer.Option("--debug", help="With any command: show where an error comes from.")
+        bool, typer.Option("--debug", help="With any command: show the traceback of an error.")
     ] = False,
 ) -> None:
-    del version, debug  # the one has its callback, the other is taken out of the arguments before
+    del version, debug  # a callback handles the former, `_take_debug` removes the latter
 
 
-def _named_only() -> None:
+def _not_imported() -> None:
     raise AssertionError
 
 
 def _take_debug(arguments: Sequence[str]) -> tuple[list[str], bool]:
-    """Take ``--debug`` out of the arguments, except after ``--``."""
+    """Remove ``--debug`` from the arguments, except after ``--``."""
     words = list(arguments)
     end = words.index("--") if "--" in words else len(words)
     kept = [word for word in words[:end] if word != "--debug"]
@@ -123,15 +128,15 @@ def _check_empty(words: Sequence[str], command: str | None) -> None:
             option = word[:-1]
         if option:
             raise OptionError(f"{option} is empty", remedy="give it a value, or leave it out")
-        if not word and command != "run":  # which does its other images
+        if not word and command != "run":  # `run` processes its other images
             raise OptionError("an argument is empty", remedy="give it a value")
 
 
 def _explain(error: Exception, command: str | None) -> str:
-    """Return what to print about an error, on one line."""
+    """Return the text of an error, on one line."""
     short = shortage(error)
-    # What a backend lacks it says in more detail. Elsewhere the file that was being read or written
-    # when memory or descriptors ran out is not at fault.
+    # The message of a backend has more detail. Otherwise the file that was being read or written
+    # when memory or descriptors ran out is not at fault, so it is not named.
     if short is not None and not isinstance(error, BackendError):
         return str(short)
     if isinstance(error, FoveateError):
@@ -142,10 +147,10 @@ def _explain(error: Exception, command: str | None) -> str:
             if module in _EXTRAS[extra]:
                 return str(MissingExtraError(module, extra))
     if isinstance(error, OSError):
-        what, remedy = "the system refuses", "check the path and its permissions"
+        what, remedy = "the system call failed", "check the path and its permissions"
         if error.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
-            what, remedy = "there is no room", "make room, and run it again"
+            what, remedy = "no space is left", "free some space, and run it again"
         what += f" ({error.strerror or error})"
         return str(InputError(what, file=error.filename, remedy=remedy))
     what = " ".join(f"{type(error).__name__}: {error}".split())
-    return f"this should not have happened ({what}): run it again with --debug and report it"
+    return f"internal error ({what}): run it again with --debug, and report it"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A list of images through a pipeline, whatever is wrong with some of them."""
+"""Running a pipeline on a list of images, some of which may fail."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from foveate.cli._console import say
+from foveate.cli._console import print_line
 from foveate.errors import FoveateError, InputError
 from foveate.images.reading import find_images, read_image
 from foveate.system.shortage import shortage
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 
 
 class Batch:
-    """Images to be done one after the other. A bad one is noted and does not stop the rest.
+    """A list of images. One that fails is recorded and does not stop the others.
 
     Args:
-        given: Files and folders.
+        paths: Files and folders.
     """
 
-    def __init__(self, given: Sequence[str]) -> None:
+    def __init__(self, paths: Sequence[str]) -> None:
         self.failures: list[FoveateError] = []
         self.files: list[Path] = []
-        for text in given:
+        for text in paths:
             try:
                 files, left_out = find_images([text])
             except InputError as error:
@@ -37,34 +37,34 @@ class Batch:
                 continue
             self.files.extend(files)
             if left_out:
-                say(left_out, aside=True)
+                print_line(left_out, to_stderr=True)
         self._bad_arguments = len(self.failures)
 
     def __len__(self) -> int:
         return len(self.files) + self._bad_arguments
 
     def run(self, pipeline: Pipeline) -> Iterator[tuple[Path, UInt8Array, Detections]]:
-        """Yield each file that could be done, its pixels, and what was found, in order.
+        """Yield each file that succeeded, its pixels and its detections, in order.
 
         Raises:
-            FoveateError: The pipeline can do no image at all.
+            FoveateError: The pipeline fails on every image.
         """
         waiting = deque(self.files)
-        flying: deque[tuple[Path, UInt8Array]] = deque()
+        in_flight: deque[tuple[Path, UInt8Array]] = deque()
         while waiting:
             try:
-                for detections in pipeline.stream(self._read(waiting, flying)):
-                    yield *flying.popleft(), detections
+                for detections in pipeline.stream(self._read(waiting, in_flight)):
+                    yield *in_flight.popleft(), detections
             except (FoveateError, MemoryError) as error:
-                if not flying:
+                if not in_flight:
                     raise
-                # Results come in order, so this is the oldest image. The others begin again.
-                self.fail(flying.popleft()[0], error)
-                waiting.extendleft(reversed([file for file, _ in flying]))
-                flying.clear()
+                # Results come in order, so the oldest image failed. The others start again.
+                self.fail(in_flight.popleft()[0], error)
+                waiting.extendleft(reversed([file for file, _ in in_flight]))
+                in_flight.clear()
 
     def fail(self, file: Path, error: FoveateError | MemoryError) -> None:
-        """Note that an image could not be done."""
+        """Record that an image failed."""
         if (short := shortage(error)) is not None:
             error = InputError(short.what, file=file, remedy=short.remedy)
         assert isinstance(error, FoveateError)  # a MemoryError is a shortage
@@ -73,7 +73,7 @@ class Batch:
         self.failures.append(error)
 
     def _read(
-        self, waiting: deque[Path], flying: deque[tuple[Path, UInt8Array]]
+        self, waiting: deque[Path], in_flight: deque[tuple[Path, UInt8Array]]
     ) -> Iterator[UInt8Array]:
         while waiting:
             file = waiting.popleft()
@@ -82,5 +82,5 @@ class Batch:
             except (InputError, MemoryError) as error:
                 self.fail(file, error)
                 continue
-            flying.append((file, image))
+            in_flight.append((file, image))
             yield image

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a command says while it works."""
+"""Output of a command: lines, tables, errors and progress."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Protocol, TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from foveate.cli._interruption import SIGPIPE, Interrupted
 from foveate.errors import InputError
@@ -19,21 +19,17 @@ if TYPE_CHECKING:
     import rich.progress
     import rich.table
 
-_QUIET_SECONDS = 30.0
-"""Where there is no terminal, a task that goes on says so every so often."""
+    from foveate.progress import Progress
 
+# Without a terminal, a running task prints a line this often.
+_SECONDS_PER_LINE = 30.0
 
-class Advance(Protocol):
-    """Says how far a task is."""
-
-    def __call__(
-        self, task: str, done: int, total: int, figures: Mapping[str, float] | None = None, /
-    ) -> None:
-        """Say it, with figures such as losses behind."""
+# Errors of stdout, which `close_streams` reports.
+_output_errors: list[InputError] = []
 
 
 def open_streams() -> None:
-    """Put the null device where a standard stream is closed; let the others show any text."""
+    """Replace closed standard streams by the null device; let the others print any text."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         stream = getattr(sys, name)
         if stream is None:  # the lowest free descriptor is the one that is missing
@@ -43,61 +39,57 @@ def open_streams() -> None:
 
 
 def close_streams() -> bool:
-    """Say if stdout did not take every line; return whether it did."""
+    """Return whether stdout took every line; print an error if it did not."""
     try:
         sys.stdout.flush()
-    except OSError:  # the interpreter would try again at its end
+    except OSError:  # the interpreter would try again when it exits
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    if _lost:
-        complain(_lost[0])
-    return not _lost
+    if _output_errors:
+        print_error(_output_errors[0])
+    return not _output_errors
 
 
-def say(line: str, *, aside: bool = False) -> None:
-    """Write a line to stdout, or to stderr if stdout is taken. What a terminal would obey is escaped.
+def print_line(line: str, *, to_stderr: bool = False) -> None:
+    """Print a line, with control characters escaped.
 
-    A full disk does not stop the work that lines tell of: `close_streams` reports it.
+    A full disk does not stop the work that the lines describe: `close_streams` reports it.
 
     Raises:
-        Interrupted: Stdout is a pipe whose reader is gone.
+        Interrupted: Stdout is a pipe whose reader has closed it.
     """
-    if aside:
-        with contextlib.suppress(OSError):  # there is no other stream
+    if to_stderr:
+        with contextlib.suppress(OSError):  # there is no other stream to report it on
             sys.stderr.write(printable(line) + "\n")
             sys.stderr.flush()
         return
     try:
         _write(printable(line) + "\n")
     except InputError as error:
-        _lost.append(error)
+        _output_errors.append(error)
 
 
-def complain(what: object) -> None:
-    """Write an error to stderr, on one line."""
-    say(f"foveate: {what}", aside=True)
+def print_error(what: object) -> None:
+    """Print an error to stderr, on one line."""
+    print_line(f"foveate: {what}", to_stderr=True)
 
 
-def complain_of_thread(failed: threading.ExceptHookArgs) -> None:
-    """Say on one line that a library's thread ended, as TensorBoard's does on a full disk."""
+def print_thread_error(failed: threading.ExceptHookArgs) -> None:
+    """Print one line when a library's thread fails, as TensorBoard's does on a full disk."""
     name = failed.thread.name if failed.thread else "unknown"
     what = " ".join(f"{failed.exc_type.__name__}: {failed.exc_value}".split())
-    complain(f"the thread {name} ended ({what})")
+    print_error(f"the thread {name} failed ({what})")
 
 
-def write_out(text: str) -> None:
+def write_stdout(text: str) -> None:
     """Write a result to stdout.
 
     Raises:
         InputError: Stdout is closed or full.
-        Interrupted: It is a pipe whose reader is gone.
+        Interrupted: Stdout is a pipe whose reader has closed it.
     """
     if getattr(sys.stdout, "name", "") == os.devnull:  # see `open_streams`
         raise InputError("standard output is closed", remedy="write the result to a file")
     _write(text)
-
-
-_lost: list[InputError] = []
-"""What stdout did not take."""
 
 
 def _write(text: str) -> None:
@@ -109,75 +101,75 @@ def _write(text: str) -> None:
     except OSError as error:
         raise InputError(
             f"standard output cannot be written ({error.strerror})",
-            remedy="make room, or send it elsewhere",
+            remedy="free some space, or redirect it elsewhere",
         ) from error
 
 
-def show(table: rich.table.Table, *, aside: bool = False) -> None:
-    """Write a table, line by line, as `say` does."""
+def print_table(table: rich.table.Table, *, to_stderr: bool = False) -> None:
+    """Print a table line by line, as `print_line` does."""
     from rich.console import Console
 
-    console = Console(stderr=aside, force_terminal=False, markup=False, highlight=False)
+    console = Console(stderr=to_stderr, force_terminal=False, markup=False, highlight=False)
     with console.capture() as captured:
         console.print(table)
     for line in captured.get().rstrip("\n").split("\n"):
-        say(line.rstrip(), aside=aside)
+        print_line(line.rstrip(), to_stderr=to_stderr)
 
 
 @contextlib.contextmanager
-def progress() -> Iterator[Advance]:
-    """Yield a function that says how far each of any number of tasks is.
+def show_progress() -> Iterator[Progress]:
+    """Yield a callback that shows the progress of any number of tasks on stderr.
 
-    It speaks on stderr, so that a result on stdout stays clean. On a terminal each task is a bar
-    with a count and the time left. Elsewhere it is a line at once, every half a minute, and at the end.
+    On a terminal each task has a bar with a count and the time left. Elsewhere it prints a line at
+    its start, every half a minute, and at its end. Results on stdout stay clean.
     """
     if not sys.stderr.isatty():
-        yield _Lines()
+        yield _ProgressLines()
         return
     from rich.progress import TextColumn
 
     with _bars(sys.stderr, TextColumn("{task.fields[figures]}")) as bars:
         tasks: dict[str, rich.progress.TaskID] = {}
 
-        def advance(
+        def progress(
             task: str, done: int, total: int, figures: Mapping[str, float] | None = None, /
         ) -> None:
             if task not in tasks:
                 tasks[task] = bars.add_task(task, total=total, figures="")
             bars.update(tasks[task], completed=done, total=total, figures=_text(figures))
 
-        yield advance
+        yield progress
 
 
 @contextlib.contextmanager
-def telling(total: int, what: str, *, aside: bool) -> Iterator[Callable[[str], None]]:
-    """Yield a function that tells that one piece of work is done.
+def lines_with_bar(total: int, task: str, *, to_stderr: bool) -> Iterator[Callable[[str], None]]:
+    """Yield a function that prints a line whenever one part of the work is done.
 
-    On a terminal a progress bar stays below the lines; elsewhere there are lines only.
+    On a terminal a progress bar stays below the lines; elsewhere there are only the lines.
 
     Args:
-        total: Pieces of work.
-        what: What is done, for the bar.
-        aside: Write to stderr, because stdout is taken.
+        total: Number of parts.
+        task: Name of the work, for the bar.
+        to_stderr: Whether to print to stderr because stdout takes a result.
     """
-    stream = sys.stderr if aside else sys.stdout
+    stream = sys.stderr if to_stderr else sys.stdout
     if total < 2 or not stream.isatty():
-        yield lambda line: say(line, aside=aside)
+        yield lambda line: print_line(line, to_stderr=to_stderr)
         return
     with _bars(stream, transient=True) as bars:
-        task = bars.add_task(what, total=total)
+        bar = bars.add_task(task, total=total)
 
-        def tell(line: str) -> None:
+        def print_part(line: str) -> None:
             bars.console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
-            bars.advance(task)
+            bars.advance(bar)
 
-        yield tell
+        yield print_part
 
 
 def _bars(
     stream: TextIO, *extra: rich.progress.ProgressColumn, transient: bool = False
 ) -> rich.progress.Progress:
-    """Bars with a count and the time left."""
+    """Return bars with a count and the time left."""
     from rich.console import Console
     from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 
@@ -185,26 +177,27 @@ def _bars(
     return Progress(*columns, *extra, console=Console(file=stream), transient=transient)
 
 
-class _Lines:
-    """An `Advance` that writes lines to stderr."""
+class _ProgressLines:
+    """A `Progress` that prints lines to stderr."""
 
     def __init__(self) -> None:
-        self._began: dict[str, tuple[float, int]] = {}
-        self._told: dict[str, float] = {}
+        self._started: dict[str, tuple[float, int]] = {}
+        self._printed: dict[str, float] = {}
 
     def __call__(
         self, task: str, done: int, total: int, figures: Mapping[str, float] | None = None, /
     ) -> None:
         now = time.monotonic()
-        # An interrupted task may begin in the middle: its speed is that of what was done since.
-        start, first = self._began.setdefault(task, (now, done))
-        if done < total and now - self._told.get(task, float("-inf")) < _QUIET_SECONDS:
+        # A resumed task may start in the middle: only the parts done since then give its speed.
+        start, first = self._started.setdefault(task, (now, done))
+        if done < total and now - self._printed.get(task, float("-inf")) < _SECONDS_PER_LINE:
             return
-        self._told[task] = now
-        words = [f"{task}: {done} of {total}"]
+        self._printed[task] = now
+        parts = [f"{task}: {done} of {total}"]
         if first < done < total:
-            words.append(_duration((now - start) / (done - first) * (total - done)) + " left")
-        say(", ".join(words) + (f"  {_text(figures)}" if figures else ""), aside=True)
+            parts.append(_duration((now - start) / (done - first) * (total - done)) + " left")
+        line = ", ".join(parts) + (f"  {_text(figures)}" if figures else "")
+        print_line(line, to_stderr=True)
 
 
 def _text(figures: Mapping[str, float] | None) -> str:

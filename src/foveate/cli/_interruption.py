@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ending on SIGINT, SIGTERM and SIGHUP: soon, with one line, and with what was done saved.
+"""Exit on SIGINT, SIGTERM and SIGHUP: promptly, with one line, and with finished work saved.
 
-The first signal raises `Interrupted` in the main thread, which unwinds and calls `leave`. If that
-thread does not get there, because it computes in C or waits for a network that never ends, a thread
-that watches the signals calls `leave` in its place. A second signal ends the process at once.
+The first signal raises `Interrupted` in the main thread, which unwinds and calls `exit_interrupted`.
+If that thread does not get there, because it computes in C or waits for a network that never ends,
+a thread that watches the signals calls it instead. A second signal ends the process at once.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from typing import NoReturn
 SIGPIPE = 13
 _SIGNALS = [getattr(signal, n) for n in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, n)]
 _GRACE_S = 5.0
+# A signal this soon after the first one is the same: timeout(1) sends each one twice.
 _REPEATED_S = 0.3
-"""Signals so soon after the first one are the same: timeout(1) sends each twice."""
 
-_words: Callable[[], str] | None = None
+_save: Callable[[], str] | None = None
 _grace = _GRACE_S
-_leaving = threading.Lock()
+_exiting = threading.Lock()
 
 
 class Interrupted(BaseException):
-    """A signal ends the command.
+    """The command was interrupted by a signal.
 
     Args:
-        number: Of the signal.
+        number: Number of the signal.
     """
 
     def __init__(self, number: int) -> None:
@@ -43,20 +43,20 @@ class Interrupted(BaseException):
         self.number = number
 
 
-def last_words(words: Callable[[], str], *, grace: float = _GRACE_S) -> None:
-    """Set what is called when the command is interrupted.
+def on_interruption(save: Callable[[], str], *, grace: float = _GRACE_S) -> None:
+    """Set the function that is called when the command is interrupted.
 
     Args:
-        words: Saves what was done and says so in a few words. It may be called in another thread
-            while the main thread hangs.
+        save: Saves finished work and returns a few words about it. It may be called in another
+            thread while the main thread hangs.
         grace: Seconds that the main thread has to unwind.
     """
-    global _words, _grace
-    _words, _grace = words, grace
+    global _save, _grace
+    _save, _grace = save, grace
 
 
-def watch() -> None:
-    """Install the handlers and start the thread that watches."""
+def install_handlers() -> None:
+    """Install the signal handlers and start the thread that watches the signals."""
     receiver, sender = socket.socketpair()
     sender.setblocking(False)
     signal.set_wakeup_fd(sender.fileno(), warn_on_full_buffer=False)
@@ -73,27 +73,27 @@ def watch() -> None:
     for number in _SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:  # nohup, or a job in the background
             signal.signal(number, interrupt)
-    sys.unraisablehook = _pass_over
+    sys.unraisablehook = _ignore_interrupted
     threading.Thread(target=_watch, args=(receiver, sender), daemon=True).start()
 
 
-def forget() -> None:
+def restore_handlers() -> None:
     """Let signals end the process silently from now on, since its work is done."""
     for number in _SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, signal.SIG_DFL)
 
 
-def leave(number: int) -> NoReturn:
-    """Save what was done, say it on one line, and end the process without waiting for threads."""
-    _leaving.acquire()  # noqa: SIM115, RUF100 - never released: one thread ends the process
+def exit_interrupted(number: int) -> NoReturn:
+    """Save finished work, print one line about it, and exit without waiting for threads."""
+    _exiting.acquire()  # noqa: SIM115, RUF100 - never released: one thread ends the process
     try:
-        words = _words() if _words is not None else ""
+        saved = _save() if _save is not None else ""
     except BaseException as error:  # noqa: BLE001 - the process ends in any case
-        words = str(error)
-    if words or number != SIGPIPE:
+        saved = str(error)
+    if saved or number != SIGPIPE:
         _show_cursor()
-        _say(f"foveate: interrupted{words and f': {words}'}\n")
+        _print(f"foveate: interrupted{saved and f': {saved}'}\n")
     if multiprocessing := sys.modules.get("multiprocessing"):
         for child in multiprocessing.active_children():
             child.kill()
@@ -108,29 +108,29 @@ def _watch(receiver: socket.socket, sender: socket.socket) -> None:
     receiver.setblocking(False)
     with contextlib.suppress(BlockingIOError):
         receiver.recv(1 << 16)
-    again, _, _ = select.select([receiver], [], [], max(0.0, _grace - _REPEATED_S))
-    if again:
+    second, _, _ = select.select([receiver], [], [], max(0.0, _grace - _REPEATED_S))
+    if second:
         os._exit(128 + number)
-    leave(number)
+    exit_interrupted(number)
 
 
-def _pass_over(failed: sys.UnraisableHookArgs) -> None:
-    """Print nothing of an `Interrupted` that Python drops, as in a callback of a weak reference.
+def _ignore_interrupted(failed: sys.UnraisableHookArgs) -> None:
+    """Print nothing about an `Interrupted` that Python drops, as in a callback of a weak reference.
 
-    The thread that watches ends the process then.
+    The watching thread ends the process in that case.
     """
     if not isinstance(failed.exc_value, Interrupted):
         sys.__unraisablehook__(failed)
 
 
 def _show_cursor() -> None:
-    """Undo what a progress bar does to a terminal."""
+    """Show the cursor of a terminal, which a progress bar hides."""
     for stream in (1, 2):
         if os.isatty(stream):
             os.write(stream, b"\x1b[?25h")
 
 
-def _say(line: str) -> None:
-    """Write to stderr without its lock, which a thread that hangs may hold."""
+def _print(line: str) -> None:
+    """Write to stderr without its lock, which a hanging thread may hold."""
     with contextlib.suppress(OSError):
         os.write(2, line.encode("utf-8", "backslashreplace"))

@@ -1,83 +1,113 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`foveate compile`: the stages of a bundle to engines of TensorRT."""
+"""`foveate compile`: compile the stages of a bundle to TensorRT engines."""
 
 from __future__ import annotations
 
+import inspect
+import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
-from foveate.cli._compiling import (
-    Archs,
-    Buckets,
-    Cache,
-    Hardware,
-    Images,
-    Level,
-    Plugins,
-    Ranges,
-    Refit,
-    Stages,
-    Strip,
-    Target,
-    Tf32,
-    Timing,
-    Versions,
-    Workspace,
-    compile_options,
-)
+from foveate.cli._options import BundleArgument
+from foveate.errors import OptionError
 
 if TYPE_CHECKING:
     from foveate.bundle import Bundle
     from foveate.export.engines import CompileOptions, Outcome
 
+Cache = Annotated[
+    Path | None,
+    typer.Option(
+        "--cache",
+        help="Folder of the engine cache; by default $FOVEATE_CACHE/engines or "
+        "~/.cache/foveate/engines.",
+    ),
+]
 
-def command(
-    bundle: Annotated[
-        str, typer.Argument(help="A shipped bundle's name, or the path of a bundle.")
-    ],
+
+def compile_options(
     *,
-    target: Target,
-    arch: Archs = None,
-    stage: Stages = None,
-    image_size: Images = None,
-    bucket: Buckets = None,
-    ranges: Ranges = None,
-    optimization_level: Level = 3,
-    workspace: Workspace = None,
-    hardware_compatibility: Hardware = "none",
-    version_compatible: Versions = False,
-    strip_weights: Strip = False,
-    refit: Refit = False,
-    tf32: Tf32 = False,
-    timing_cache: Timing = None,
-    plugins: Plugins = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(help="Folder of the engines; engines/<target> in the bundle by default."),
+    target: Annotated[str, typer.Option(help="tensorrt or tensorrt-rtx.")],
+    arch: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="GPU to compile for, such as sm_89; by default this machine's. Repeatable with "
+            "tensorrt-rtx."
+        ),
     ] = None,
-    cache: Cache = None,
-    print_trtexec: Annotated[
+    stage: Annotated[
+        list[str] | None, typer.Option(help="Stage to compile; by default all. Repeatable.")
+    ] = None,
+    image_size: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Image size, WIDTHxHEIGHT, to make engines of fixed shapes for. Repeatable."
+        ),
+    ] = None,
+    bucket: Annotated[
+        list[int] | None, typer.Option(help="Fixed number of windows and boxes. Repeatable.")
+    ] = None,
+    ranges: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--range",
+            help="Range of a dimension as NAME=MIN:BEST:MAX, such as boxes=1:100:400. Repeatable.",
+        ),
+    ] = None,
+    optimization_level: Annotated[
+        int, typer.Option(min=0, max=5, help="How long TensorRT searches for fast kernels.")
+    ] = 3,
+    workspace: Annotated[
+        int | None, typer.Option(min=1, help="Largest scratch memory of a layer, in MiB.")
+    ] = None,
+    hardware_compatibility: Annotated[
+        str,
+        typer.Option(
+            help="Other GPUs that can run the engines: none, ampere+ or same-compute-capability."
+        ),
+    ] = "none",
+    version_compatible: Annotated[
         bool,
-        typer.Option("--print-trtexec", help="Print the commands of NVIDIA's tool, and stop."),
+        typer.Option(
+            "--version-compatible", help="Let later releases of TensorRT run the engines."
+        ),
     ] = False,
-) -> None:
-    """Compile the stages of a bundle to engines of TensorRT or TensorRT for RTX."""
-    from foveate.bundle import Bundle
-    from foveate.cli._console import progress, say
-    from foveate.cli._files import check_folder
-    from foveate.export.engines import EngineCache, compile_bundle
+    strip_weights: Annotated[
+        bool, typer.Option("--strip-weights", help="Leave the weights out of the engines.")
+    ] = False,
+    refit: Annotated[
+        bool, typer.Option("--refit", help="Allow the weights of the engines to be replaced.")
+    ] = False,
+    tf32: Annotated[
+        bool,
+        typer.Option("--tf32", help="Multiply float32 in TF32: faster, with errors up to 1e-3."),
+    ] = False,
+    timing_cache: Annotated[
+        Path | None, typer.Option(help="File of kernel timings, which is read and updated.")
+    ] = None,
+    plugins: Annotated[
+        Path | None, typer.Option(help="Plugin library that `foveate kernels build` wrote.")
+    ] = None,
+) -> CompileOptions:
+    """Return the options that were given on the command line.
 
-    options = compile_options(
+    Raises:
+        OptionError: An image size or a range is malformed, or options contradict each other.
+    """
+    from foveate.export.engines import CompileOptions
+
+    return CompileOptions(
         target=target,
-        arch=arch,
-        stage=stage,
-        image_size=image_size,
-        bucket=bucket,
-        ranges=ranges,
+        archs=tuple(arch or ()),
+        stages=tuple(stage or ()),
+        image_sizes=tuple(_size(text) for text in image_size or ()),
+        buckets=tuple(bucket or ()),
+        ranges=dict(_range(text) for text in ranges or ()),
         optimization_level=optimization_level,
-        workspace=workspace,
+        workspace_mb=workspace,
         hardware_compatibility=hardware_compatibility,
         version_compatible=version_compatible,
         strip_weights=strip_weights,
@@ -86,44 +116,108 @@ def command(
         timing_cache=timing_cache,
         plugins=plugins,
     )
+
+
+def with_compile_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Replace the parameter ``options`` of a command by the parameters of `compile_options`."""
+    added = inspect.signature(compile_options).parameters
+    parameters: dict[str, inspect.Parameter] = {}
+    for name, one in inspect.signature(command).parameters.items():
+        parameters |= added if name == "options" else {name: one}
+    hints: dict[str, Any] = {}
+    for function in (command, compile_options):
+        # Some types are imported for type checking only; no command line has a value of them.
+        lazy = {"CompileOptions": object}
+        hints |= get_type_hints(function, localns=lazy, include_extras=True)
+
+    def merged(**given: Any) -> None:
+        options = compile_options(**{name: given.pop(name) for name in added})
+        command(**given, options=options)
+
+    typed = [one.replace(annotation=hints[name]) for name, one in parameters.items()]
+    merged.__doc__ = command.__doc__
+    merged.__annotations__ = {one.name: one.annotation for one in typed}
+    merged.__signature__ = inspect.Signature(typed)  # type: ignore[attr-defined]  # Typer reads it
+    return merged
+
+
+@with_compile_options
+def command(
+    bundle: BundleArgument,
+    *,
+    options: CompileOptions,
+    output: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the engines; by default engines/<target> in the bundle."),
+    ] = None,
+    cache: Cache = None,
+    print_trtexec: Annotated[
+        bool,
+        typer.Option(
+            "--print-trtexec", help="Print the commands of NVIDIA's trtexec, and compile nothing."
+        ),
+    ] = False,
+) -> None:
+    """Compile the stages of a bundle to engines of TensorRT or TensorRT for RTX."""
+    from foveate.bundle import Bundle
+    from foveate.cli._console import print_line, show_progress
+    from foveate.cli._files import check_folder
+    from foveate.export.engines import EngineCache, compile_bundle
+
     opened = Bundle.open(bundle)
-    folder = output or opened.root / "engines" / target
+    folder = output or opened.root / "engines" / options.target
     if print_trtexec:
         _print_commands(opened, options, folder)
         return
     check_folder(folder)
     lines: list[str] = []
     try:
-        with progress() as advance:
+        with show_progress() as progress:
             for outcome in compile_bundle(
                 opened,
                 options,
                 EngineCache(cache),
                 output=folder,
-                progress=lambda name, percent: advance(name, percent, 100),
-                waiting=lambda name: say(f"{name}: another process is building it", aside=True),
+                progress=lambda name, percent: progress(name, percent, 100),
+                waiting=lambda name: print_line(
+                    f"{name}: waiting for another process that compiles it", to_stderr=True
+                ),
             ):
                 lines.append(_describe(outcome))
-    finally:  # what was made before an error stays, so it is told
+    finally:  # engines that were finished before an error are kept, so they are printed
         for line in lines:
-            say(line)
+            print_line(line)
 
 
 def _print_commands(bundle: Bundle, options: CompileOptions, folder: Path) -> None:
-    from foveate.cli._console import say
+    from foveate.cli._console import print_line
     from foveate.export.engines import wanted_engines
     from foveate.export.engines.trtexec import trtexec_command
 
     for wanted in wanted_engines(bundle, options):
         plan = folder / f"{wanted.engine.name}.plan"
-        say(trtexec_command(wanted.engine, wanted.onnx, plan, options, wanted.key.archs))
+        print_line(trtexec_command(wanted.engine, wanted.onnx, plan, options, wanted.key.archs))
 
 
 def _describe(outcome: Outcome) -> str:
-    """Say what became of an engine, on one line."""
+    """Describe a finished engine on one line."""
     record = outcome.record
-    how = "from the cache"
+    origin = "from the cache"
     if outcome.why is not None:
-        how = f"built in {record.seconds:.1f} s: {outcome.why}"
+        origin = f"built in {record.seconds:.1f} s: {outcome.why}"
     archs = " ".join(record.key.archs)
-    return f"{outcome.plan}  {record.plan.size / 1e6:.1f} MB  {archs}  {how}"
+    return f"{outcome.plan}  {record.plan.size / 1e6:.1f} MB  {archs}  {origin}"
+
+
+def _size(text: str) -> tuple[int, int]:
+    match = re.fullmatch(r"(\d+)x(\d+)", text)
+    if match is None:
+        raise OptionError(f"expected an image size such as 640x480, got {text!r}")
+    return int(match[1]), int(match[2])
+
+
+def _range(text: str) -> tuple[str, tuple[int, int, int]]:
+    match = re.fullmatch(r"(\w+)=(\d+):(\d+):(\d+)", text)
+    if match is None:
+        raise OptionError(f"expected a range such as boxes=1:100:400, got {text!r}")
+    return match[1], (int(match[2]), int(match[3]), int(match[4]))

@@ -1,28 +1,180 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`foveate doctor`: what works here, by trying it, and how to get the rest."""
+"""`foveate doctor`: check which backends work on this machine, by running them."""
 
 from __future__ import annotations
 
+import ctypes
 import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import typer
 
+_TIMEOUT_S = 60
+
 
 def command() -> None:
-    """Say what works here, by trying it, and how to get the rest."""
+    """Check which backends work on this machine, by running them, and how to install the rest."""
     from foveate import __version__
     from foveate.bundle import shipped_bundles
-    from foveate.cli._console import say
-    from foveate.cli._probes import PROBES
+    from foveate.cli._console import print_line
 
-    say(f"foveate {__version__}, Python {platform.python_version()} on {platform.platform()}")
-    say(f"shipped bundles: {', '.join(shipped_bundles()) or 'none'}")
+    print_line(
+        f"foveate {__version__}, Python {platform.python_version()} on {platform.platform()}"
+    )
+    print_line(f"shipped bundles: {', '.join(shipped_bundles()) or 'none'}")
     findings = {}
     for key, probe in PROBES.items():
         found = findings[key] = probe()
         word = "works  " if found.works else "missing"
-        say(f"{word}  {found.name}: {found.detail}")
+        print_line(f"{word}  {found.name}: {found.detail}")
         if found.remedy and not found.works:
-            say(f"         {found.remedy}")
+            print_line(f"         {found.remedy}")
     if not findings["onnxruntime"].works:
         raise typer.Exit(1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """Result of a probe.
+
+    Args:
+        name: Name of the backend or tool.
+        works: Whether it works.
+        detail: Its version, or why it does not work.
+        remedy: How to install it, or what it needs.
+    """
+
+    name: str
+    works: bool
+    detail: str
+    remedy: str = ""
+
+
+def _onnxruntime() -> Finding:
+    """Run the shipped bundle on the CPU."""
+    import onnxruntime
+
+    return _run_mini(
+        "ONNX Runtime on the CPU", "onnxruntime", f"version {onnxruntime.__version__}, "
+    )
+
+
+def _onnxruntime_cuda() -> Finding:
+    """Run the shipped bundle on CUDA."""
+    import onnxruntime
+
+    # Its logger prints several lines per session before it raises the error reported below.
+    onnxruntime.set_default_logger_severity(4)
+    try:
+        return _run_mini(
+            "ONNX Runtime on CUDA",
+            "onnxruntime-cuda",
+            remedy="needs an NVIDIA driver, CUDA and cuDNN: "
+            "pip install 'onnxruntime-gpu[cuda,cudnn]'",
+        )
+    finally:
+        onnxruntime.set_default_logger_severity(2)
+
+
+def _run_mini(name: str, backend: str, detail: str = "", remedy: str = "") -> Finding:
+    """Run the shipped bundle on a small image."""
+    import numpy as np
+
+    from foveate.bundle import shipped_bundles
+    from foveate.errors import FoveateError
+    from foveate.runtime import load
+
+    if "mini" not in shipped_bundles():
+        return Finding(name=name, works=False, detail=f"{detail}no bundle is shipped to run on it")
+    try:
+        with load("mini", backend=backend) as pipeline:
+            pipeline(np.zeros((64, 64, 3), np.uint8))
+    except FoveateError as error:
+        return Finding(name=name, works=False, detail=f"{detail}{error.what}", remedy=remedy)
+    return Finding(name=name, works=True, detail=f"{detail}ran the bundle mini")
+
+
+def _driver() -> Finding:
+    """Ask the NVIDIA driver for its devices."""
+    name, remedy = "NVIDIA driver", "install it from https://www.nvidia.com/drivers"
+    try:
+        driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    except OSError:
+        return Finding(name=name, works=False, detail="not installed", remedy=remedy)
+    count = ctypes.c_int()
+    if (code := driver.cuInit(0)) or (code := driver.cuDeviceGetCount(ctypes.byref(count))):
+        return Finding(name=name, works=False, detail=f"initialization failed (error {code})")
+    return Finding(name=name, works=count.value > 0, detail=f"{count.value} devices")
+
+
+def _module(name: str, module: str, install: str, body: str = "pass") -> Callable[[], Finding]:
+    """Return a probe that imports a module in its own process, because some of them crash."""
+
+    def probe() -> Finding:
+        code = f"import {module} as m; {body}; print(getattr(m, '__version__', ''))"
+        try:
+            done = subprocess.run(
+                [sys.executable, "-c", code],
+                capture_output=True,
+                text=True,
+                timeout=_TIMEOUT_S,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            return Finding(name=name, works=False, detail=f"no answer within {_TIMEOUT_S} seconds")
+        if done.returncode == 0:
+            return Finding(name=name, works=True, detail=f"version {done.stdout.strip()}")
+        missing = "ModuleNotFoundError" in done.stderr
+        last = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
+        detail = "not installed" if missing else last
+        return Finding(name=name, works=False, detail=detail, remedy=f"pip install {install}")
+
+    return probe
+
+
+def _nvcc() -> Finding:
+    """Ask the CUDA compiler for its version."""
+    name, remedy = "nvcc", "install the CUDA toolkit, or: pip install nvidia-cuda-nvcc"
+    path = shutil.which("nvcc")
+    if path is None:
+        return Finding(name=name, works=False, detail="not on the PATH", remedy=remedy)
+    done = subprocess.run(
+        [path, "--version"], capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
+    )
+    lines = [line for line in done.stdout.splitlines() if "release" in line]
+    if done.returncode or not lines:
+        return Finding(name=name, works=False, detail=f"{path} fails", remedy=remedy)
+    return Finding(name=name, works=True, detail=lines[0].strip())
+
+
+def _cuda() -> Finding:
+    """Open the first GPU as a device."""
+    from foveate.errors import FoveateError, MissingExtraError
+    from foveate.runtime.devices.cuda import CudaDevice
+
+    name = "cuda-core"
+    try:
+        device = CudaDevice()
+    except FoveateError as error:
+        missing = isinstance(error, MissingExtraError)
+        remedy = error.remedy if missing else "needs an NVIDIA GPU and its driver"
+        return Finding(name=name, works=False, detail=error.what, remedy=remedy or "")
+    device.close()
+    detail = f"opened a GPU of {device.architecture}; the pipeline does not use it yet"
+    return Finding(name=name, works=True, detail=detail)
+
+
+PROBES: dict[str, Callable[[], Finding]] = {
+    "onnxruntime": _onnxruntime,
+    "onnxruntime-cuda": _onnxruntime_cuda,
+    "driver": _driver,
+    "tensorrt": _module("TensorRT", "tensorrt", "'foveate[tensorrt]'", "m.Logger()"),
+    "tensorrt-rtx": _module("TensorRT for RTX", "tensorrt_rtx", "'foveate[rtx]'", "m.Logger()"),
+    "cuda": _cuda,
+    "pycuda": _module("PyCUDA", "pycuda.driver", "'foveate[pycuda]'", "m.init()"),
+    "nvcc": _nvcc,
+}

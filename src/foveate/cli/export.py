@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`foveate export`: a trained checkpoint, or a bundle, to a bundle that every runtime reads."""
+"""`foveate export`: export a checkpoint, or a bundle again, to a bundle."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -19,39 +19,42 @@ def command(
     checkpoint: Annotated[
         str,
         typer.Argument(
-            help="A .safetensors file that `foveate train` wrote, or a bundle: a shipped one's name, "
-            "or a path."
+            help="Checkpoint (.safetensors) written by `foveate train` or an import command; or a "
+            "bundle, to export it again: the name of a shipped one, or a path."
         ),
     ],
     *,
     detector: Annotated[
         Path | None,
-        typer.Option(help="The checkpoint of a detector that was trained apart, to join it with."),
+        typer.Option(help="Checkpoint of a detector to join with a proposal network."),
     ] = None,
-    output: Annotated[Path | None, typer.Option(help="Directory of the bundle.")] = None,
+    output: Annotated[Path, typer.Option(help="Directory of the bundle.")],
     name: Annotated[
-        str | None, typer.Option(help="The bundle's name; its directory's by default.")
+        str | None, typer.Option(help="Name of the bundle; by default that of its directory.")
     ] = None,
     top_k: Annotated[
-        int | None, typer.Option(min=1, help="Windows that are refined; 100 by default.")
+        int | None,
+        typer.Option(min=1, help="Number of windows that are refined per image; by default 100."),
     ] = None,
     max_side: Annotated[
         int | None,
         typer.Option(
-            min=16, help="Longer side that images are shrunk to, in pixels; 1024 by default."
+            min=16,
+            help="Longer side that images are scaled down to, in pixels; by default 1024.",
         ),
     ] = None,
     precision: Annotated[
         str,
         typer.Option(
-            help="fp32, fp16 or int8; or one a stage, as in propose=int8,features=int8,refine=fp16."
+            help="fp32, fp16 or int8; or one per stage, such as "
+            "propose=int8,features=int8,refine=fp16."
         ),
     ] = "fp32",
     calibration: Annotated[
         list[Path] | None,
         typer.Option(
-            help="Image, or folder of images, that ranges of values are measured on; repeat it. "
-            "The shipped photographs by default."
+            help="Image or folder of images to calibrate int8 on; by default the shipped images. "
+            "Repeatable."
         ),
     ] = None,
     calibration_method: Annotated[
@@ -60,97 +63,69 @@ def command(
     max_quantization_error: Annotated[
         float,
         typer.Option(
-            help="Layers are left out of int8 until the error of every output, squared, is at most "
-            "this share of its variance."
+            help="Largest mean squared error of a stage's outputs, as a share of their variance; "
+            "layers are left out of int8 until it is reached."
         ),
     ] = 0.01,
     standard_ops_only: Annotated[
         bool,
         typer.Option(
-            "--standard-ops-only", help="Write standard ONNX only, our functions inlined."
+            "--standard-ops-only", help="Write standard ONNX operators only, by inlining functions."
         ),
     ] = False,
     with_paste: Annotated[
         bool,
-        typer.Option("--with-paste", help="Add a stage that makes bits of an image of the masks."),
+        typer.Option("--with-paste", help="Add a stage that pastes the masks into the image."),
     ] = False,
     svd: Annotated[
         str | None,
         typer.Option(
-            help="Ranks of the towers' linear layers, as 1024,256 for fc6 and fc7. Less work, but "
-            "not exact: measure what it costs."
+            help="Ranks to which fc6 and fc7 of the towers are truncated, such as 1024,256. Less "
+            "work, but inexact: measure the accuracy."
         ),
     ] = None,
     optimize: Annotated[
         str | None,
         typer.Option(
-            help="Exact changes that save work, by name: some of fold-conv1x1,fold-encoder,batch-towers. Folded "
-            "weights take twice the room in the file."
+            help="Exact graph passes that save work: some of fold-conv1x1,fold-encoder,"
+            "batch-towers. Folded weights take twice the space."
         ),
     ] = None,
-    overwrite: Annotated[bool, typer.Option(help="Replace a bundle that stands there.")] = False,
-    triton: Annotated[
-        Path | None, typer.Option(help="Write a model repository of Triton, to this directory.")
-    ] = None,
-    triton_engines: Annotated[
-        bool,
-        typer.Option("--triton-engines", help="Serve the bundle's TensorRT engines, not its ONNX."),
-    ] = False,
+    overwrite: Annotated[bool, typer.Option(help="Replace an existing bundle.")] = False,
 ) -> None:
-    """Export the networks of a checkpoint to ONNX, check them, and write a bundle."""
-    from foveate.bundle import Bundle, check_target
-    from foveate.cli._console import progress, say
+    """Export the networks of a checkpoint to ONNX, compare them with PyTorch, write a bundle."""
+    from foveate.bundle import check_target
+    from foveate.cli._console import print_line, show_progress
     from foveate.cli._files import check_folder
-    from foveate.errors import OptionError
+    from foveate.export.precision import PrecisionOptions
+    from foveate.export.to_onnx.bundle_export import export_bundle
 
-    if output is None and triton is None:
-        raise OptionError(
-            "there is nothing to write", remedy="give --output BUNDLE, or a bundle and --triton DIR"
-        )
-    if output is None and detector is not None:
-        raise OptionError("a bundle has its detector", remedy="give --detector with --output")
-    if output is None and svd is not None:
-        raise OptionError("a bundle has its towers", remedy="give --svd with --output")
-    if output is None and optimize is not None:
-        raise OptionError("a bundle has its weights", remedy="give --optimize with --output")
     check_folder(output)
-    check_folder(triton)
-    if output is None:
-        bundle = Bundle.open(checkpoint)
-    else:
-        from foveate.export.precision import PrecisionOptions
-        from foveate.export.to_onnx.bundle_export import export_bundle
-
-        check_target(output, overwrite=overwrite)
-        asked = PrecisionOptions.parse(
-            precision,
-            calibration=calibration or (),
-            method=calibration_method,
-            max_quantization_error=max_quantization_error,
-        )
-        ranks = _ranks(svd)
-        cascade, options = _source(checkpoint, detector)
-        options = replace(
-            options,
-            name=name or output.resolve().name,
-            top_k=top_k or options.top_k,
-            max_side=max_side or options.max_side,
-            standard_ops_only=standard_ops_only,
-            with_paste=with_paste or options.with_paste,
-            svd=ranks,
-            optimize=tuple(optimize.split(",")) if optimize else (),
-            precision=asked,
-        )
-        with progress() as advance:
-            bundle = export_bundle(cascade, output, options, overwrite=overwrite, tell=advance)
-        for line in _summary(bundle.manifest):
-            say(line, aside=True)
-        say(f"Bundle: {bundle.root}", aside=True)
-    if triton is not None:
-        from foveate.export.triton import write_repository
-
-        models = write_repository(bundle, triton, engines=triton_engines)
-        say(f"Triton: {triton} serves {models[-1]!r} by {', '.join(models[:-1])}", aside=True)
+    check_target(output, overwrite=overwrite)
+    precisions = PrecisionOptions.parse(
+        precision,
+        calibration=calibration or (),
+        method=calibration_method,
+        max_quantization_error=max_quantization_error,
+    )
+    ranks = _ranks(svd)
+    cascade, options = _source(checkpoint, detector)
+    options = replace(
+        options,
+        name=name or output.resolve().name,
+        top_k=top_k or options.top_k,
+        max_side=max_side or options.max_side,
+        standard_ops_only=standard_ops_only,
+        with_paste=with_paste or options.with_paste,
+        svd=ranks,
+        optimize=tuple(optimize.split(",")) if optimize else (),
+        precision=precisions,
+    )
+    with show_progress() as progress:
+        bundle = export_bundle(cascade, output, options, overwrite=overwrite, tell=progress)
+    for line in _summary(bundle.manifest):
+        print_line(line, to_stderr=True)
+    print_line(f"Bundle: {bundle.root}", to_stderr=True)
 
 
 def _ranks(text: str | None) -> tuple[int, ...]:
@@ -160,14 +135,14 @@ def _ranks(text: str | None) -> tuple[int, ...]:
         return tuple(int(rank) for rank in text.split(","))
     except ValueError:
         raise typer.BadParameter(
-            f"expected whole numbers as in 1024,256, found {text!r}", param_hint="--svd"
+            f"expected whole numbers such as 1024,256, got {text!r}", param_hint="--svd"
         ) from None
 
 
 def _source(text: str, detector: Path | None) -> tuple[Cascade, ExportOptions]:
-    """Read the networks, and what a bundle of them says beside."""
+    """Return the networks, and the export options that a bundle of them was written with."""
     from foveate.bundle import Bundle
-    from foveate.cli._given import is_checkpoint
+    from foveate.cli._options import is_checkpoint
     from foveate.errors import OptionError
     from foveate.export.execution.bundle_weights import exact_cascade_from_bundle
     from foveate.export.to_onnx.bundle_export import ExportOptions
@@ -182,27 +157,32 @@ def _source(text: str, detector: Path | None) -> tuple[Cascade, ExportOptions]:
 
 
 def _summary(manifest: Manifest) -> list[str]:
-    record = manifest.provenance.get("conversion", {}).get("stages", {})
-    files = {spec.file: stage for stage, spec in manifest.stages.items()}
+    """Return a line per file, then a line per change that a pass made."""
+    conversions = manifest.provenance.get("conversion", {}).get("stages", {})
+    stages = {spec.file: stage for stage, spec in manifest.stages.items()}
     lines = []
     for file, one in manifest.files.items():
-        stage = files.get(file, "")
-        of = record.get(stage, {})
-        words = [manifest.precision_of(stage) if stage else ""]
-        words += [f"because {of['float32_because']}"] if "float32_because" in of else []
-        words += (
-            [f"quantization error {of['quantization_error']:.1e}"]
-            if "quantization_error" in of
-            else []
-        )
-        words += [f"{len(of['left_out'])} layers left out"] if of.get("left_out") else []
-        lines.append(f"{file:16} {one.size / 1e6:6.2f} MB  {', '.join(words)}".rstrip())
-    return lines + _saved(manifest)
+        stage = stages.get(file, "")
+        facts = [manifest.precision_of(stage) if stage else ""]
+        facts += _conversion_facts(conversions.get(stage, {}))
+        lines.append(f"{file:16} {one.size / 1e6:6.2f} MB  {', '.join(facts)}".rstrip())
+    return lines + _savings(manifest)
 
 
-def _saved(manifest: Manifest) -> list[str]:
-    """Say what each pass did, or that it found nothing to save."""
-    asked, saved = manifest.source.optimize, manifest.provenance.get("saved", [])
+def _conversion_facts(conversion: dict[str, Any]) -> list[str]:
+    facts = []
+    if "float32_because" in conversion:
+        facts.append(f"because {conversion['float32_because']}")
+    if "quantization_error" in conversion:
+        facts.append(f"quantization error {conversion['quantization_error']:.1e}")
+    if conversion.get("left_out"):
+        facts.append(f"{len(conversion['left_out'])} layers left out")
+    return facts
+
+
+def _savings(manifest: Manifest) -> list[str]:
+    """Return a line per change that a pass made, and per pass that made none."""
+    passes, saved = manifest.source.optimize, manifest.provenance.get("saved", [])
     lines = [
         f"{one['pass']:16} {one['layer']}: "
         + ", ".join(
@@ -210,5 +190,5 @@ def _saved(manifest: Manifest) -> list[str]:
         )
         for one in saved
     ]
-    idle = [name for name in asked if name not in {one["pass"] for one in saved}]
+    idle = [name for name in passes if name not in {one["pass"] for one in saved}]
     return lines + [f"{name:16} saves nothing in these networks" for name in idle]

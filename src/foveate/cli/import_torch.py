@@ -1,38 +1,100 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`foveate import-torch`: weights of PyTorch programs to a checkpoint."""
+"""`foveate import-torch`: import the weights of other PyTorch programs as a checkpoint."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from foveate.cli._files import check_output
-from foveate.cli._imported import ClassNames, Proposals, read_class_names, save_and_tell
+from foveate.errors import InputError
+
+if TYPE_CHECKING:
+    from foveate.importing import ImportedWeights
+
+Output = Annotated[Path, typer.Option(help="Checkpoint to write (.safetensors).")]
+Proposals = Annotated[
+    Path | None,
+    typer.Option(help="For a detector: checkpoint of the DeepMask or SharpMask to join it with."),
+]
+ClassNames = Annotated[
+    Path | None,
+    typer.Option(help="For a detector: file of its class names, one per line, no background."),
+]
 
 
 def command(
-    weights: Annotated[
-        Path, typer.Argument(help="A .pth file of tensors only, or a .safetensors file.")
-    ],
+    weights: Annotated[Path, typer.Argument(help="File of tensors: .pth or .safetensors.")],
     *,
-    output: Annotated[Path, typer.Option(help="The checkpoint to write, a .safetensors file.")],
+    output: Output,
     network: Annotated[
         str | None,
         typer.Option(
-            help="For torchvision's ResNet or VGG: what to build on it, such as deepmask-resnet50. "
-            "Its heads are random."
+            help="For a ResNet or VGG of torchvision: network to build on it, such as "
+            "deepmask-resnet50; its heads are random."
         ),
     ] = None,
     proposals: Proposals = None,
     class_names: ClassNames = None,
 ) -> None:
-    """Import a DeepMask of foolwood/deepmask-pytorch, or torchvision's weights as a trunk."""
+    """Import a DeepMask of foolwood/deepmask-pytorch, or torchvision weights as a trunk."""
+    from foveate.cli._files import check_output
     from foveate.importing import import_torch
 
     check_output(output, (weights, proposals, class_names))
     names = read_class_names(class_names)
     sizes = {} if names is None else {"classes": len(names)}
-    found = import_torch(weights, network, **sizes)
-    save_and_tell(found, output, source=weights, proposals=proposals, names=names)
+    imported = import_torch(weights, network, **sizes)
+    save_checkpoint(imported, output, source=weights, proposals=proposals, names=names)
+
+
+def read_class_names(file: Path | None) -> tuple[str, ...] | None:
+    """Return the class names of a file, which has one per line and no background.
+
+    Raises:
+        InputError: The file cannot be read as text.
+    """
+    if file is None:
+        return None
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            "the class names cannot be read",
+            file=file,
+            remedy="give a text file with one name per line",
+        ) from error
+    return tuple(line.strip() for line in lines if line.strip())
+
+
+def save_checkpoint(
+    imported: ImportedWeights,
+    output: Path,
+    *,
+    source: Path,
+    proposals: Path | None = None,
+    names: tuple[str, ...] | None = None,
+) -> None:
+    """Write the checkpoint; print a summary of the import and the next step."""
+    from foveate.cli._console import print_line
+    from foveate.importing import count_parameters, save_imported
+
+    network = imported.build()
+    saved = save_imported(
+        imported, network, output, source=source, proposals=proposals, names=names
+    )
+    sizes = ", ".join(f"{name} {size}" for name, size in imported.sizes.items())
+    lines = [
+        f"Network:    {imported.name} ({sizes})",
+        f"Parameters: {count_parameters(network):,}",
+        *(f"Ignored:    {count} x {name}" for name, count in sorted(imported.ignored.items())),
+        *(f"Note:       {note}" for note in imported.notes),
+        f"Checkpoint: {output}",
+    ]
+    if saved.info.proposals is not None:
+        lines.append(f"Export it:  foveate export {output} --output my-bundle")
+    else:
+        lines.append("This is a detector only: give --proposals to make a complete cascade")
+    for line in lines:
+        print_line(line, to_stderr=True)

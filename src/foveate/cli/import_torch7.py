@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`foveate import-torch7`: an original model, as Torch7 saved it, to a checkpoint."""
+"""`foveate import-torch7`: import a model that Torch7 saved as a checkpoint."""
 
 from __future__ import annotations
 
@@ -8,23 +8,29 @@ from typing import Annotated
 
 import typer
 
-from foveate.cli._files import check_output
-from foveate.cli._imported import ClassNames, Proposals, read_class_names, save_and_tell
+from foveate.cli.import_torch import (
+    ClassNames,
+    Output,
+    Proposals,
+    read_class_names,
+    save_checkpoint,
+)
 
 
 def command(
     model: Annotated[
-        Path, typer.Argument(help="A .t7 file with a DeepMask, SharpMask or MultiPathNet.")
+        Path, typer.Argument(help=".t7 file with a DeepMask, SharpMask or MultiPathNet.")
     ],
     *,
-    output: Annotated[Path, typer.Option(help="The checkpoint to write, a .safetensors file.")],
+    output: Output,
     proposals: Proposals = None,
     class_names: ClassNames = None,
 ) -> None:
-    """Import a model of the original code. Nothing in the file is executed."""
+    """Import a model of the original Torch7 code. Nothing in the file is executed."""
+    from foveate.cli._files import check_output
     from foveate.importing import import_torch7
 
     check_output(output, (model, proposals, class_names))
     names = read_class_names(class_names)
-    found = import_torch7(model)
-    save_and_tell(found, output, source=model, proposals=proposals, names=names)
+    imported = import_torch7(model)
+    save_checkpoint(imported, output, source=model, proposals=proposals, names=names)

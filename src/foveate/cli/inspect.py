@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`foveate inspect`: what is in a bundle."""
+"""`foveate inspect`: show the contents of a bundle."""
 
 from __future__ import annotations
 
@@ -8,45 +8,45 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from foveate.cli._options import BundleArgument
+
 if TYPE_CHECKING:
     from foveate.bundle.engine_metadata import ShapeRange
     from foveate.export.checks.report import BundleReport, EngineReport, StageReport
 
 
 def command(
-    bundle: Annotated[
-        str, typer.Argument(help="A shipped bundle's name, or the path of a bundle.")
-    ],
+    bundle: BundleArgument,
     *,
-    as_json: Annotated[bool, typer.Option("--json", help="Write JSON to stdout.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Say what is in a bundle: its stages, what runs them, in which precision; its engines."""
+    """Show the stages and engines of a bundle, how they are executed, and their precision."""
     from foveate.bundle import Bundle
-    from foveate.cli._console import say, write_out
+    from foveate.cli._console import print_line, write_stdout
     from foveate.errors import ModelError
     from foveate.export.checks.report import check_report, inspect_bundle
     from foveate.plain_text import json_text
 
     report = inspect_bundle(Bundle.open(bundle))
     if as_json:
-        write_out(json_text(report.to_dict(), indent=2))
+        write_stdout(json_text(report.to_dict(), indent=2))
     else:
         for line in _lines(report):
-            say(line)
+            print_line(line)
     problem = check_report(report)
     if problem is not None:
         raise ModelError(problem)
 
 
 def _lines(report: BundleReport) -> Iterator[str]:
-    networks = ", ".join(one.name for one in report.source.networks) or "networks unknown"
+    networks = ", ".join(one.name for one in report.source.networks) or "unknown networks"
     yield f"{report.name}: {networks}; {report.classes} classes; {report.root}"
     for key in ("weights_sha256", "checkpoint_sha256"):
         if key in report.provenance:
             yield f"  {key} {report.provenance[key]}"
     tools = report.provenance.get("tools", {})
     if tools:
-        yield "  made with " + ", ".join(f"{name} {version}" for name, version in tools.items())
+        yield "  written with " + ", ".join(f"{name} {version}" for name, version in tools.items())
     for stage in report.stages:
         yield ""
         yield from _stage(stage)
@@ -57,10 +57,10 @@ def _lines(report: BundleReport) -> Iterator[str]:
 
 
 def _stage(stage: StageReport) -> Iterator[str]:
-    unknown = f", without {stage.unknown} layers of unknown shape" if stage.unknown else ""
+    unknown = f", excluding {stage.unknown} layers of unknown shape" if stage.unknown else ""
     yield (
         f"{stage.name}  {stage.file}  {stage.bytes / 1e6:.2f} MB  {stage.parameters:,} parameters  "
-        f"{stage.macs / 1e9:.3f} G multiplications{unknown}"
+        f"{stage.macs / 1e9:.3f} G multiply-adds{unknown}"
     )
     for word, tensors in (("in", stage.inputs), ("out", stage.outputs)):
         for name, signature in tensors.items():
@@ -68,17 +68,17 @@ def _stage(stage: StageReport) -> Iterator[str]:
     yield "  operators " + ", ".join(f"{op} {count}" for op, count in stage.nodes.items())
     bodies = [f"{op} {of['body']}" for op, of in stage.dispatch.items() if "body" in of]
     yield "  dispatch  " + (
-        f"function body: {', '.join(bodies)}; the rest: kernels of ONNX Runtime"
+        f"function body: {', '.join(bodies)}; the rest: ONNX Runtime kernels"
         if bodies
-        else "kernels of ONNX Runtime"
+        else "ONNX Runtime kernels"
     )
     for name, share in stage.precision.items():
         yield (
             f"  precision {name}: {share.nodes:.0%} of layers, {share.parameters:.0%} of "
-            f"parameters, {share.macs:.0%} of multiplications (claimed: {stage.claimed})"
+            f"parameters, {share.macs:.0%} of multiply-adds (declared: {stage.claimed})"
         )
     if stage.refused:
-        yield f"  note      TensorRT has no {', '.join(stage.refused)}"
+        yield f"  note      TensorRT does not support {', '.join(stage.refused)}"
     for problem in stage.problems:
         yield f"  problem   {problem}"
 
@@ -89,23 +89,23 @@ def _range(found: ShapeRange | None, word: str) -> str:
     low, best, high = (
         "x".join(map(str, one)) for one in (found.minimum, found.optimum, found.maximum)
     )
-    return f"  ({low} to {high}, best {best})"
+    return f"  ({low} to {high}, typically {best})"
 
 
 def _engine(engine: EngineReport) -> Iterator[str]:
     record = engine.record
     if record is not None:
         key = record.key
-        ours = ", ".join(f"{op} {how}" for op, how in sorted(record.dispatch.items())) or "none"
+        custom = ", ".join(f"{op} {how}" for op, how in sorted(record.dispatch.items())) or "none"
         yield (
             f"{engine.plan}  {key.target} {key.tensorrt}, CUDA {key.cuda}  {' '.join(key.archs)}  "
-            f"{record.plan.size / 1e6:.2f} MB  key {key.digest()[:12]}  our operators: {ours}"
+            f"{record.plan.size / 1e6:.2f} MB  key {key.digest()[:12]}  custom operators: {custom}"
         )
         if engine.precision is not None:
             shares = sorted(engine.precision.items())
             yield "  precision " + ", ".join(f"{name} {share:.0%}" for name, share in shares)
         else:
-            yield "  precision unknown: the engine was never loaded where it was built"
+            yield "  precision unknown: the engine was never loaded on the machine that built it"
         yield f"  note      not run here: {engine.obstacle}"
     for problem in engine.problems:
         yield f"  problem   {engine.plan}: {problem}"

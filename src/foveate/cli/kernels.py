@@ -3,35 +3,30 @@
 
 from __future__ import annotations
 
-import enum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-
-class Action(enum.StrEnum):
-    """What is done."""
-
-    BUILD = "build"
+app = typer.Typer(no_args_is_help=True)
 
 
-def command(
-    action: Annotated[Action, typer.Argument(help="Build a library.")],
+@app.command("build")
+def build(
     *,
     arch: Annotated[
         list[str] | None,
-        typer.Option(help="Architecture like sm_89, repeatable, or all; by default this GPU's."),
+        typer.Option(
+            help="GPU to compile for, such as sm_89, or all; by default this machine's. Repeatable."
+        ),
     ] = None,
     tensorrt_include: Annotated[
         Path | None, typer.Option(help="Folder of TensorRT's headers, if they are not found.")
     ] = None,
-    output: Annotated[Path, typer.Option(help="The library to write.")] = Path(
-        "libfoveate_plugins.so"
-    ),
+    output: Annotated[Path, typer.Option(help="Library to write.")] = Path("libfoveate_plugins.so"),
 ) -> None:
-    """Build the TensorRT plugins (pooling and upsampling)."""
-    from foveate.cli._console import say
+    """Build the plugin library (ROI max pooling and bilinear upsampling)."""
+    from foveate.cli._console import print_line
     from foveate.cli._files import check_output
     from foveate.kernels.plugins.build import (
         build_library,
@@ -40,11 +35,10 @@ def command(
         require_nvcc,
     )
 
-    del action  # there is one
     nvcc = require_nvcc()
     headers = find_headers(tensorrt_include)
     architectures = arch or find_architectures()
-    say(f"{nvcc.version}, headers in {headers}, for {', '.join(architectures)}")
+    print_line(f"{nvcc.version}, headers in {headers}, for {', '.join(architectures)}")
     check_output(output)
     built = build_library(output, architectures=architectures, headers=headers, nvcc=nvcc)
-    say(f"{built}: use it with foveate compile --plugins {built}")
+    print_line(f"{built}: use it with foveate compile --plugins {built}")

@@ -1,16 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`foveate train`: a `mini` cascade on two CPU cores, or a full-size network as it was published."""
+"""`foveate train`: train `mini` on two CPU cores, or a full-size network as published."""
 
 from __future__ import annotations
 
 import os
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from foveate.cli._given import is_checkpoint, path_or_name
+from foveate.cli._options import is_checkpoint, path_or_name
 from foveate.errors import ModelError, OptionError
 
 if TYPE_CHECKING:
@@ -18,12 +19,21 @@ if TYPE_CHECKING:
 
     from foveate.models.checkpoint import Cascade
     from foveate.training.mini.recipe import Recipe
-    from foveate.training.original.run import RunOptions
 
 MINI = "mini"
 
+# Share of the images that are held out if the data set has no validation part.
 HELD_OUT = 0.2
-"""Share of the images that are held out where the data set has no validation part."""
+
+_FULL_SIZE_ONLY = (
+    "deepmask",
+    "proposals",
+    "validation_proposals",
+    "size",
+    "steps",
+    "batch",
+    "reproduce_original",
+)
 
 
 def command(
@@ -31,13 +41,11 @@ def command(
     dataset: Annotated[
         Path,
         typer.Option(
-            help="A data set, as COCO, CVAT, Roboflow or labelme lay it out (docs/how-to/data.md). "
-            "Without a validation part, a fifth of its images is held out."
+            help="Data set in the layout of COCO, CVAT, Roboflow or labelme (see the page on data "
+            "sets). Without a validation part, a fifth of its images is held out."
         ),
     ],
-    output: Annotated[
-        Path, typer.Option(help="Folder of the run; an interrupted run continues where it was.")
-    ],
+    output: Annotated[Path, typer.Option(help="Folder of the run; an interrupted run is resumed.")],
     network: Annotated[
         str,
         typer.Option(
@@ -52,24 +60,24 @@ def command(
         typer.Option(
             parser=path_or_name,
             metavar="PATH",
-            help="Weights to start from. For mini a checkpoint or bundle of mini, and `--init-from "
-            "mini` is the best way to train on few images; full-size: a checkpoint of the same "
+            help="Weights to start from. For mini: a checkpoint or bundle of mini; `--init-from "
+            "mini` is the best way to train on few images. Full-size: a checkpoint of the same "
             "network.",
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Fixes every random choice.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of every random choice.")] = 0,
     extra_dataset: Annotated[
         Path | None,
         typer.Option(
-            help="Another data set, from which DeepMask and SharpMask learn too; its classes are "
-            "not read (mini only)."
+            help="Second data set, which DeepMask and SharpMask are trained on too; its classes "
+            "are ignored (mini only)."
         ),
     ] = None,
     deepmask_steps: Annotated[
         int | None,
         typer.Option(
             min=1,
-            help="DeepMask training steps; by default 4 for each training image, from 100 to 8000 "
+            help="DeepMask training steps; by default 4 per training image, from 100 to 8000 "
             "(mini only).",
         ),
     ] = None,
@@ -77,14 +85,15 @@ def command(
         int | None,
         typer.Option(
             min=1,
-            help="SharpMask training steps; by default 2.5 an image, from 100 to 5000 (mini only).",
+            help="SharpMask training steps; by default 2.5 per image, from 100 to 5000 (mini "
+            "only).",
         ),
     ] = None,
     multipathnet_steps: Annotated[
         int | None,
         typer.Option(
             min=1,
-            help="MultiPathNet training steps; by default 1.25 an image, from 100 to 2500 (mini "
+            help="MultiPathNet training steps; by default 1.25 per image, from 100 to 2500 (mini "
             "only).",
         ),
     ] = None,
@@ -92,8 +101,8 @@ def command(
         int | None,
         typer.Option(
             min=1,
-            help="Views cached of every image; by default 3, or as many as make 120 of all images "
-            "(mini only).",
+            help="Number of views cached per image; by default 3, or more if that gives fewer than "
+            "120 in total (mini only).",
         ),
     ] = None,
     regions: Annotated[
@@ -130,20 +139,20 @@ def command(
     ] = None,
     batch: Annotated[
         int | None,
-        typer.Option(min=1, help="Samples in a step, over all processes (full-size only)."),
+        typer.Option(min=1, help="Samples per step, over all processes (full-size only)."),
     ] = None,
     size: Annotated[
         list[str] | None,
         typer.Option(
-            help="NAME=VALUE of the network's builder in place of the published one, such as km=64 "
-            "or form=paper; may be given several times (full-size only)."
+            help="NAME=VALUE of the network's builder instead of the published one, such as km=64 "
+            "or form=paper. Repeatable (full-size only)."
         ),
     ] = None,
     reproduce_original: Annotated[
         bool,
         typer.Option(
             "--reproduce-original",
-            help="Reproduce the quirks of the released Lua code (full-size only).",
+            help="Reproduce the quirks of the original Lua code (full-size only).",
         ),
     ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda (full-size only).")] = "auto",
@@ -151,10 +160,10 @@ def command(
         str, typer.Option(help="auto, float32, bfloat16 or float16 (full-size only).")
     ] = "auto",
     workers: Annotated[
-        int, typer.Option(min=0, help="Processes that load samples (full-size only).")
+        int, typer.Option(min=0, help="Number of processes that load samples (full-size only).")
     ] = 2,
     checkpoint_every: Annotated[
-        int, typer.Option(min=1, help="Steps between two saved states (full-size only).")
+        int, typer.Option(min=1, help="Steps between two checkpoints (full-size only).")
     ] = 500,
     validate_every: Annotated[
         int, typer.Option(min=1, help="Steps between two validations (full-size only).")
@@ -162,69 +171,33 @@ def command(
 ) -> None:
     """Train mini on two CPU cores, or a full-size network on GPUs.
 
-    For your own images: foveate train --dataset FOLDER --output run --init-from mini
-    (docs/tutorial/train-your-own.md). For several GPUs: torchrun --nproc-per-node N -m foveate train
-    --network ...
+    For your own images: foveate train --dataset FOLDER --output run --init-from mini. For several
+    GPUs: torchrun --nproc-per-node N -m foveate train --network ...
     """
-    if network == MINI:
-        given = {
-            "--deepmask": deepmask,
-            "--proposals": proposals,
-            "--validation-proposals": validation_proposals,
-            "--size": size,
-            "--steps": steps,
-            "--batch": batch,
-            "--reproduce-original": reproduce_original or None,
-        }
-        _refuse(*(name for name, value in given.items() if value is not None))
-        lengths = {
-            "deepmask": deepmask_steps,
-            "sharpmask": sharpmask_steps,
-            "multipathnet": multipathnet_steps,
-        }
-        chosen = {name: value for name, value in lengths.items() if value is not None}
-        _train_mini(
-            dataset, extra_dataset, output, _recipe(seed, chosen, views, regions), init_from
-        )
+    given = dict(locals())
+    if network != MINI:
+        _train_full_size(given)
         return
-    from foveate.evaluation.legacy import LegacyOptions
-    from foveate.training.original.run import RunOptions
-
-    _train_published(
-        RunOptions(
-            network=network,
-            dataset=dataset,
-            output=output,
-            sizes=_sizes(size or []),
-            init_from=init_from,
-            deepmask=deepmask,
-            proposals=proposals,
-            validation_proposals=validation_proposals,
-            steps=steps,
-            batch=batch,
-            legacy=LegacyOptions.original() if reproduce_original else LegacyOptions(),
-            device=device,
-            precision=precision,
-            workers=workers,
-            checkpoint_every=checkpoint_every,
-            validate_every=validate_every,
-            seed=seed,
-        )
-    )
-
-
-def _refuse(*wrong: str) -> None:
+    wrong = [name for name in _FULL_SIZE_ONLY if given[name] not in (None, False)]
     if wrong:
-        raise OptionError(f"mini takes no {', '.join(wrong)}", remedy="name a full-size --network")
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in wrong)
+        raise OptionError(f"mini takes no {names}", remedy="name a full-size --network")
+    lengths = {
+        "deepmask": deepmask_steps,
+        "sharpmask": sharpmask_steps,
+        "multipathnet": multipathnet_steps,
+    }
+    chosen = {name: value for name, value in lengths.items() if value is not None}
+    _train_mini(dataset, extra_dataset, output, _recipe(seed, chosen, views, regions), init_from)
 
 
 def _sizes(words: list[str]) -> dict[str, int | str]:
-    """Parse NAME=VALUE; a value is a whole number, true, false, or a word."""
+    """Return sizes written as NAME=VALUE; a value is a whole number, true, false or a word."""
     sizes: dict[str, int | str] = {}
     for word in words:
         name, equals, value = word.partition("=")
         if not name or not equals:
-            raise OptionError(f"expected --size NAME=VALUE, found {word!r}")
+            raise OptionError(f"expected --size NAME=VALUE, got {word!r}")
         named: dict[str, int | str] = {"true": True, "false": False}
         sizes[name] = int(value) if value.isdecimal() else named.get(value, value)
     return sizes
@@ -233,7 +206,7 @@ def _sizes(words: list[str]) -> dict[str, int | str]:
 def _recipe(
     seed: int, steps: dict[str, int], views: int | None, regions: int
 ) -> Callable[[int], Recipe]:
-    """Give the recipe of mini by the number of training images."""
+    """Return the recipe of mini as a function of the number of training images."""
     from dataclasses import replace
 
     from foveate.training.mini.recipe import Recipe
@@ -256,43 +229,47 @@ def _train_mini(
     recipe: Callable[[int], Recipe],
     init_from: Path | None,
 ) -> None:
-    from foveate.cli._console import progress, say
+    from foveate.cli._console import print_line, show_progress
     from foveate.datasets import find_splits
     from foveate.system.files import check_writable
     from foveate.training.mini.calibration import calibrate
     from foveate.training.mini.recipe import train_cascade
     from foveate.training.usable import require_objects, without_broken_images
 
-    # All that can fail is tried before the first hour of work.
+    # Whatever can fail is checked before the first hour of work.
     check_writable(output / "mini.safetensors")
     initial = _mini(init_from) if init_from else None
     splits = find_splits(dataset)
     train, validation = splits.train, splits.validation
-    more = [find_splits(extra_dataset).train] if extra_dataset else []
-    with progress() as advance:
-        train, *more = (
-            without_broken_images(one, partial(advance, "images")) for one in (train, *more)
+    extra = [find_splits(extra_dataset).train] if extra_dataset else []
+    with show_progress() as progress:
+        train, *extra = (
+            without_broken_images(one, partial(progress, "images")) for one in (train, *extra)
         )
         numbers = recipe(len(train))
-        for one in (train, *more):
+        for one in (train, *extra):
             require_objects(one, numbers.cache)
         if validation is None:
             train, validation = train.split(HELD_OUT)
-            say(
+            print_line(
                 f"{len(validation)} of {len(validation) + len(train)} images are held out to "
-                "calibrate scores on: give a validation part to choose them",
-                aside=True,
+                "calibrate the scores: give the data set a validation part to choose them",
+                to_stderr=True,
             )
         else:
-            validation = without_broken_images(validation, partial(advance, "held-out images"))
-        checkpoint = train_cascade(train, output, numbers, advance, more, initial)
-        calibrate(checkpoint, validation, progress=partial(advance, "calibration"))
-    say(f"Checkpoint: {checkpoint}", aside=True)
-    say(f"Export it:  foveate export {checkpoint} --output my-bundle", aside=True)
+            validation = without_broken_images(validation, partial(progress, "held-out images"))
+        checkpoint = train_cascade(train, output, numbers, progress, extra, initial)
+        calibrate(checkpoint, validation, progress=partial(progress, "calibration"))
+    print_line(f"Checkpoint: {checkpoint}", to_stderr=True)
+    print_line(f"Export it:  foveate export {checkpoint} --output my-bundle", to_stderr=True)
 
 
 def _mini(file: Path) -> Cascade:
-    """Read a `mini` from a checkpoint, or from a bundle by path or name."""
+    """Return the networks of a checkpoint or bundle of mini.
+
+    Raises:
+        ModelError: The networks are not those of mini.
+    """
     from foveate.bundle import Bundle
     from foveate.export.execution.bundle_weights import exact_cascade_from_bundle
     from foveate.models.checkpoint import load_checkpoint
@@ -302,30 +279,40 @@ def _mini(file: Path) -> Cascade:
         cascade = load_checkpoint(file)
     else:
         cascade = exact_cascade_from_bundle(Bundle.open(file))
-    if cascade.info.proposals != "sharpmask-mini" or not isinstance(cascade.proposals, SharpMask):
-        raise ModelError(
-            f"expected sharpmask-mini to start from, found {cascade.info.proposals}",
-            file=file,
-            remedy="give a checkpoint or a bundle of mini",
-        )
-    if cascade.info.classifier not in (None, "multipathnet-mini"):
-        raise ModelError(
-            f"expected multipathnet-mini to start from, found {cascade.info.classifier}",
-            file=file,
-            remedy="give a checkpoint or a bundle of mini",
-        )
+    info = cascade.info
+    for expected, found, right in (
+        ("sharpmask-mini", info.proposals, isinstance(cascade.proposals, SharpMask)),
+        ("multipathnet-mini", info.classifier or "multipathnet-mini", True),
+    ):
+        if found != expected or not right:
+            raise ModelError(
+                f"expected {expected} to start from, found {found}",
+                file=file,
+                remedy="give a checkpoint or a bundle of mini",
+            )
     return cascade
 
 
-def _train_published(options: RunOptions) -> None:
-    from foveate.cli._console import progress, say
-    from foveate.training.original.run import run
+def _train_full_size(given: dict[str, Any]) -> None:
+    """Train a full-size network.
 
-    with progress() as advance:
-        checkpoint = run(options, advance)
+    Args:
+        given: The options of the command by name, most of which are fields of `RunOptions`.
+    """
+    from foveate.cli._console import print_line, show_progress
+    from foveate.evaluation.legacy import LegacyOptions
+    from foveate.training.original.run import RunOptions, run
+
+    legacy = LegacyOptions.original() if given["reproduce_original"] else LegacyOptions()
+    names = {one.name for one in fields(RunOptions)} & given.keys()
+    options = RunOptions(
+        **{name: given[name] for name in names}, sizes=_sizes(given["size"] or []), legacy=legacy
+    )
+    with show_progress() as progress:
+        checkpoint = run(options, progress)
     if os.environ.get("RANK", "0") != "0":
-        return  # of the processes of torchrun, the first one speaks
-    say(f"Checkpoint: {checkpoint}", aside=True)
+        return  # of the processes of torchrun, only the first one prints
+    print_line(f"Checkpoint: {checkpoint}", to_stderr=True)
     if options.best.exists():
-        say(f"Best:       {options.best}", aside=True)
-    say(f"Curves:     tensorboard --logdir {options.output / 'board'}", aside=True)
+        print_line(f"Best:       {options.best}", to_stderr=True)
+    print_line(f"Curves:     tensorboard --logdir {options.output / 'board'}", to_stderr=True)

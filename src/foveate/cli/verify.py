@@ -1,87 +1,112 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`foveate verify`: does a bundle compute what its networks compute?"""
+"""`foveate verify`: compare a bundle with the networks that it was exported from."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from foveate.runtime.options import DEFAULT_SCORE_THRESHOLD
+from foveate.cli._options import (
+    DEFAULT_SCORE_THRESHOLD,
+    BundleArgument,
+    ScoreThreshold,
+    refuse_together,
+)
 
 if TYPE_CHECKING:
     from foveate.bundle import Bundle
+    from foveate.evaluation import GroundTruth
+    from foveate.evaluation.measure import Task
     from foveate.export.checks.judge import Thresholds
-    from foveate.export.checks.record import Record
+    from foveate.export.checks.record import Accuracy, Record
     from foveate.export.execution.reference import Reference
+    from foveate.runtime import Pipeline
 
-PHOTOGRAPHS = Path(__file__).parents[1] / "assets" / "images"
+# The figures of each task that are judged.
+_JUDGED: dict[Task, tuple[str, ...]] = {
+    "proposals": ("mask AR@10", "mask AR@100"),
+    "detections": ("mask AP", "mask AP50"),
+}
 
 
 def command(
-    bundle: Annotated[
-        str, typer.Argument(help="A shipped bundle's name, or the path of a bundle.")
-    ],
+    bundle: BundleArgument,
     *,
     checkpoint: Annotated[
-        Path | None, typer.Option(help="Compare with this; by default with the bundle's weights.")
+        Path | None,
+        typer.Option(
+            help="Checkpoint to compare with; by default PyTorch with the weights of the bundle."
+        ),
     ] = None,
     reference: Annotated[
-        str | None, typer.Option(help="Compare with this bundle instead; needs no PyTorch.")
+        str | None, typer.Option(help="Bundle to compare with instead; needs no PyTorch.")
     ] = None,
     image: Annotated[
-        list[Path] | None, typer.Option(help="Image; repeat it. The shipped ones by default.")
+        list[Path] | None,
+        typer.Option(help="Image to compare on; by default the shipped ones. Repeatable."),
     ] = None,
     dataset: Annotated[
         Path | None,
-        typer.Option(help="COCO data set to compare average recall and precision on, too."),
+        typer.Option(help="COCO data set to compare average recall and precision on as well."),
     ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Only so many of its images.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Use only the first images of the data set.")
+    ] = None,
     emulate_fp16: Annotated[
         bool,
-        typer.Option("--emulate-fp16", help="Round stages in fp16 as a GPU does; a CPU does not."),
+        typer.Option(
+            "--emulate-fp16",
+            help="Round every value of fp16 stages, as a GPU does; a CPU does not.",
+        ),
     ] = False,
     bisect: Annotated[
-        bool, typer.Option("--bisect", help="Name the first layer that drifts.")
+        bool, typer.Option("--bisect", help="Find the first layer that differs.")
     ] = False,
     report: Annotated[
-        Path | None, typer.Option(help="File of the figures; beside the bundle by default.")
+        Path | None,
+        typer.Option(help="File of the figures; by default <bundle>-verify.json next to it."),
     ] = None,
     from_report: Annotated[
-        bool, typer.Option("--from-report", help="Judge the saved figures without another run.")
+        bool,
+        typer.Option("--from-report", help="Judge the saved figures without running anything."),
     ] = False,
-    score_threshold: Annotated[
-        float, typer.Option(min=0, max=1, help="Smallest score of a detection.")
-    ] = DEFAULT_SCORE_THRESHOLD,
+    score_threshold: ScoreThreshold = DEFAULT_SCORE_THRESHOLD,
     tolerance: Annotated[
-        float | None, typer.Option(help="Largest difference, as a share of the largest value.")
+        float | None,
+        typer.Option(help="Largest difference of an output, as a share of its largest value."),
     ] = None,
-    cosine: Annotated[float | None, typer.Option(help="Smallest cosine of an output.")] = None,
-    box: Annotated[float | None, typer.Option(help="Largest difference of boxes, pixels.")] = None,
-    mask_iou: Annotated[float | None, typer.Option(help="Smallest IoU of masks.")] = None,
+    cosine: Annotated[
+        float | None, typer.Option(help="Smallest cosine similarity of an output.")
+    ] = None,
+    box: Annotated[
+        float | None, typer.Option(help="Largest difference of a box coordinate, in pixels.")
+    ] = None,
+    mask_iou: Annotated[float | None, typer.Option(help="Smallest IoU of two masks.")] = None,
     min_match_rate: Annotated[
-        float | None, typer.Option(help="Smallest share of detections found again.")
+        float | None, typer.Option(help="Smallest share of detections with a match.")
     ] = None,
     accuracy: Annotated[
-        float | None, typer.Option(help="Smallest share of recall and precision kept.")
+        float | None,
+        typer.Option(help="Smallest share of the average recall and precision that is kept."),
     ] = None,
 ) -> None:
     """Compare every stage and the whole cascade with PyTorch; check dispatch and precision."""
     from foveate.bundle import Bundle
-    from foveate.cli._console import say
+    from foveate.cli._console import print_line
     from foveate.cli._files import check_output
+    from foveate.cli.demo import IMAGES
     from foveate.export.checks.judge import default_thresholds, judge
     from foveate.export.checks.record import read_record, write_record
 
-    _check_alone(
-        (checkpoint is not None, reference is not None, from_report),
-        "--checkpoint, --reference, --from-report",
-    )
-    _check_alone((emulate_fp16, bisect, from_report), "--emulate-fp16, --bisect, --from-report")
+    compared = {"checkpoint": checkpoint is not None, "reference": reference is not None}
+    refuse_together(**compared, from_report=from_report)
+    refuse_together(emulate_fp16=emulate_fp16, bisect=bisect, from_report=from_report)
     opened = Bundle.open(bundle)
-    file = report or _beside(opened)
+    file = report or _default_report(opened)
     if not (bisect or from_report):
         check_output(file, (checkpoint, *(image or ())))
     given = {
@@ -93,45 +118,41 @@ def command(
         "accuracy": accuracy,
     }
     changes = {name: value for name, value in given.items() if value is not None}
-    asked = {
-        stage: replace(default_thresholds(precision), **changes)
-        for stage, precision in _precisions(opened).items()
+    thresholds = {
+        stage: replace(default_thresholds(opened.manifest.precision_of(stage)), **changes)
+        for stage in opened.manifest.networks
     }
     engines = _inspect(opened)
-    images = image or sorted(PHOTOGRAPHS.glob("*.jpg"))
+    images = image or sorted(IMAGES.glob("*.jpg"))
     if bisect:
-        _bisect(opened, _reference(opened, checkpoint, reference), images, asked)
+        _bisect(opened, _reference(opened, checkpoint, reference), images, thresholds)
         return
     if from_report:
         record = read_record(file, opened)
     else:
-        compared = _reference(opened, checkpoint, reference)
-        record = _measure(opened, compared, images, score_threshold, emulate_fp16)
+        expected = _reference(opened, checkpoint, reference)
+        record = _measure(opened, expected, images, score_threshold, emulate_fp16)
         if dataset is not None:
-            from foveate.cli._accuracy import compare_accuracy
-
-            figures = compare_accuracy(opened, compared, dataset, limit, emulate_fp16=emulate_fp16)
+            figures = _compare_accuracy(opened, expected, dataset, limit, emulate_fp16)
             record = replace(record, accuracy=figures)
         record = replace(record, engines=engines)
         write_record(record, file)
-        say(f"The figures are in {file}", aside=True)
+        print_line(f"The figures are in {file}", to_stderr=True)
     for line in _table(record):
-        say(line)
-    judge(record, asked)
+        print_line(line)
+    judge(record, thresholds)
     rest = f"; {len(engines)} engines were not run" if engines else ""
-    say(f"{record.bundle} agrees with {record.reference} on {len(record.images)} images{rest}")
-
-
-def _check_alone(given: tuple[bool, ...], names: str) -> None:
-    from foveate.errors import OptionError
-
-    if sum(given) > 1:
-        raise OptionError(f"{names} exclude each other", remedy="give one of them")
+    count = len(record.images)
+    print_line(f"{record.bundle} agrees with {record.reference} on {count} images{rest}")
 
 
 def _inspect(bundle: Bundle) -> dict[str, str]:
-    """Refuse what `inspect` does; tell each compiled engine and why it is not run."""
-    from foveate.cli._console import say
+    """Return why each compiled engine is not run here, and print it.
+
+    Raises:
+        ModelError: `foveate inspect` finds a problem.
+    """
+    from foveate.cli._console import print_line
     from foveate.errors import ModelError
     from foveate.export.checks.report import check_report, inspect_bundle
 
@@ -140,8 +161,8 @@ def _inspect(bundle: Bundle) -> dict[str, str]:
     if problem is not None:
         raise ModelError(problem)
     engines = {one.plan: one.obstacle for one in inspected.engines}
-    for plan, why in engines.items():
-        say(f"{plan} was not run: {why}")
+    for plan, reason in engines.items():
+        print_line(f"{plan} was not run: {reason}")
     return engines
 
 
@@ -161,51 +182,105 @@ def _measure(
     score_threshold: float,
     emulate_fp16: bool,
 ) -> Record:
-    from foveate.cli._console import progress
+    from foveate.cli._console import show_progress
     from foveate.export.checks.parity import measure
 
-    with progress() as advance:
+    with show_progress() as progress:
         return measure(
             bundle,
             reference,
             images,
             score_threshold=score_threshold,
             emulate_fp16=emulate_fp16,
-            tell=lambda done, total: advance("Images", done, total),
+            tell=lambda done, total: progress("Images", done, total),
         )
 
 
+def _compare_accuracy(
+    bundle: Bundle, reference: Reference, dataset: Path, limit: int | None, emulate_fp16: bool
+) -> dict[str, Accuracy]:
+    """Return the accuracy of both on a COCO data set, by the name of the figure.
+
+    Raises:
+        DataError: The data set does not exist, or an object in it has no mask.
+    """
+    from foveate.errors import DataError
+    from foveate.evaluation import GroundTruth
+    from foveate.export.checks.parity import reference_pipeline
+    from foveate.export.checks.record import Accuracy
+    from foveate.export.execution.subject import bundle_pipeline
+    from foveate.runtime import PipelineOptions
+
+    truth = GroundTruth.open(dataset, limit=limit)
+    if truth.unmasked:
+        raise DataError(
+            f"{truth.unmasked} of {len(truth.objects)} objects have a box but no mask, and the "
+            "accuracy of masks is compared",
+            file=dataset,
+            remedy="outline these objects, or give another data set",
+        )
+    options = PipelineOptions(score_threshold=0.0)
+    tasks: list[Task] = ["proposals", "detections"] if bundle.manifest.classifies else ["proposals"]
+    found: dict[str, Accuracy] = {}
+    with (
+        reference_pipeline(bundle, reference, options) as expecting,
+        bundle_pipeline(bundle, options, emulate_fp16=emulate_fp16) as finding,
+    ):
+        for task in tasks:
+            expected, own = (
+                _figures(pipeline, truth, task, f"{name}, {task}")
+                for name, pipeline in (("Reference", expecting), ("Bundle", finding))
+            )
+            found |= {
+                name: Accuracy(expected=expected[name], found=own[name])
+                for name in _JUDGED[task]
+                if name in expected
+            }
+    return found
+
+
+def _figures(pipeline: Pipeline, truth: GroundTruth, task: Task, label: str) -> dict[str, float]:
+    from foveate.cli._console import show_progress
+    from foveate.evaluation import Resampling, evaluate
+
+    with show_progress() as progress:
+        report = evaluate(
+            pipeline,
+            truth,
+            task=task,
+            resampling=Resampling(replicates=1),
+            progress=partial(progress, label),
+        )
+    return {name: figure.value for name, figure in report.figures.items()}
+
+
 def _bisect(
-    bundle: Bundle, reference: Reference, images: list[Path], asked: dict[str, Thresholds]
+    bundle: Bundle, reference: Reference, images: list[Path], thresholds: dict[str, Thresholds]
 ) -> None:
-    from foveate.cli._console import progress, say
+    from foveate.cli._console import print_line, show_progress
     from foveate.errors import ModelError
     from foveate.export.checks.bisect import first_drift
     from foveate.export.checks.judge import judge_pasting
     from foveate.export.checks.parity import pasting_on
 
-    tolerances = {stage: one.tolerance for stage, one in asked.items()}
-    with progress() as advance:
+    tolerances = {stage: one.tolerance for stage, one in thresholds.items()}
+    with show_progress() as progress:
         drift = first_drift(
             bundle,
             reference,
             images,
             tolerances,
-            tell=lambda done, total: advance("Images", done, total),
+            tell=lambda done, total: progress("Images", done, total),
         )
     if drift is not None:
         raise ModelError(str(drift), file=bundle.root, remedy="export this stage again")
     for name, found in pasting_on(bundle, images):
         judge_pasting(name, found)
-    say(f"No stage drifts from {reference.name} on {len(images)} images")
+    print_line(f"No stage drifts from {reference.name} on {len(images)} images")
 
 
-def _precisions(bundle: Bundle) -> dict[str, str]:
-    return {name: bundle.manifest.precision_of(name) for name in bundle.manifest.networks}
-
-
-def _beside(bundle: Bundle) -> Path:
-    """Return where the figures go: never into the package, whose bundles are shipped."""
+def _default_report(bundle: Bundle) -> Path:
+    """Return the file of the figures: next to the bundle, or here if the bundle is shipped."""
     root = bundle.root.resolve()
     folder = Path() if root.is_relative_to(Path(__file__).parents[1]) else root.parent
     return folder / f"{root.name}-verify.json"

@@ -119,7 +119,7 @@ def foreign_model(change: str) -> bytes:
     value = helper.make_tensor_value_info
     inputs = [value("image", TensorProto.FLOAT, (1, 3, "height", "width"))]
     if change == "inputs":
-        inputs = [value("image", TensorProto.FLOAT, (1, 3, "height", "width"))]
+        inputs = [value("pixels", TensorProto.FLOAT, (1, 3, "height", "width"))]
     domain = "com.microsoft" if change == "domain" else ""
     node = helper.make_node("Relu", [inputs[0].name], ["scores"], domain=domain)
     outputs = [value("scores", TensorProto.FLOAT, (1, 3, "height", "width"))]
@@ -142,7 +142,7 @@ def foreign_model(change: str) -> bytes:
         ),
         (
             foreign_model("inputs"),
-            "the stage 'propose' has the inputs image, the manifest says image",
+            "the stage 'propose' has the inputs pixels, the manifest says image",
         ),
     ],
 )

@@ -194,7 +194,7 @@ def test_a_folder_with_something_in_it_is_refused(contrast_bundle: Path, tmp_pat
 def test_the_command_writes_a_repository_of_a_bundle(
     contrast_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["export", str(contrast_bundle), "--triton", str(tmp_path / "models")]
+    words = ["triton", str(contrast_bundle), "--output", str(tmp_path / "models")]
     assert invoke(words) == 0
     assert (tmp_path / "models" / "foveate" / "1" / "model.py").is_file()
     assert invoke(words) == 1

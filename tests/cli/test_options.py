@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a word means that may be a file, a folder or a shipped bundle."""
+"""Options that several commands share, and arguments that may be a file, a folder or a bundle."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from foveate.bundle import Bundle
-from foveate.cli._given import is_checkpoint, path_or_name
+from foveate.cli._options import DEFAULT_SCORE_THRESHOLD, is_checkpoint, path_or_name
 from foveate.errors import BundleError
+from foveate.runtime import PipelineOptions
 
 
-def test_a_plain_word_is_the_shipped_bundle_whatever_lies_here(
+def test_a_plain_word_is_the_shipped_bundle_even_if_a_file_has_its_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -22,7 +23,7 @@ def test_a_plain_word_is_the_shipped_bundle_whatever_lies_here(
     assert Bundle.open(path_or_name("mini")).root.parent.name == "bundles"
 
 
-def test_a_path_with_a_slash_is_what_lies_there(
+def test_a_path_with_a_slash_is_the_file_at_that_path(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -33,6 +34,10 @@ def test_a_path_with_a_slash_is_what_lies_there(
         Bundle.open(path_or_name("./mini"))
 
 
-def test_a_checkpoint_that_is_missing_is_known_by_its_name() -> None:
+def test_a_missing_checkpoint_is_recognised_by_its_suffix() -> None:
     assert is_checkpoint("missing.safetensors")
     assert not is_checkpoint("missing")
+
+
+def test_the_commands_have_the_default_threshold_of_the_pipeline() -> None:
+    assert PipelineOptions().score_threshold == DEFAULT_SCORE_THRESHOLD

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Options and arguments that several commands share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from foveate.errors import OptionError
+
+# The default of `PipelineOptions`, whose import would delay the help texts; a test compares them.
+DEFAULT_SCORE_THRESHOLD = 0.25
+
+_BUNDLE_HELP = "Name of a shipped bundle, or path of a bundle."
+
+BundleArgument = Annotated[str, typer.Argument(help=_BUNDLE_HELP)]
+BundleOption = Annotated[str, typer.Option(help=_BUNDLE_HELP)]
+ScoreThreshold = Annotated[float, typer.Option(min=0, max=1, help="Smallest score of a detection.")]
+Threads = Annotated[
+    int | None, typer.Option(min=1, help="Number of threads; by default one per core.")
+]
+
+
+def path_or_name(text: str | Path) -> Path:
+    """Return a path that distinguishes ``./mini``, a folder, from ``mini``, a shipped bundle.
+
+    `Path` alone takes them for the same.
+    """
+    given = os.fspath(text)
+    return Path(given).absolute() if os.sep in given else Path(given)
+
+
+def is_checkpoint(given: str | Path) -> bool:
+    """Return whether a path means a checkpoint: an existing file, or a ``.safetensors`` name.
+
+    Anything else is a bundle, as is the name of a shipped bundle.
+    """
+    from foveate.bundle import is_shipped_name
+
+    path = Path(given)
+    return not is_shipped_name(os.fspath(given)) and (
+        path.is_file() or path.suffix == ".safetensors"
+    )
+
+
+def refuse_together(**given: bool) -> None:
+    """Refuse options that exclude each other.
+
+    Args:
+        given: Whether each option was given, by its name without dashes.
+
+    Raises:
+        OptionError: More than one of them was given.
+    """
+    if sum(given.values()) > 1:
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise OptionError(f"{names} exclude each other", remedy="give only one of them")
