@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Mutates Torch7 files and imports them: an error of ours or a right result, in bounded time and memory.
+"""Imports of mutated Torch7 files: a `FoveateError` or a correct result, in bounded time and memory.
 
 `main` prints a line of JSON.
 """
@@ -30,7 +30,7 @@ EDGES = (0, 1, -1, 2, 7, 255, 2**16, 2**31 - 1, -(2**31))
 
 
 def zoo() -> dict[str, Any]:
-    """A small object with one of everything."""
+    """Return a small object with one value of each kind."""
     shared = T7Object("nn.Linear", {"weight": tensor(np.arange(6.0).reshape(2, 3), "Cuda")})
     return {
         "modules": [shared, shared, tensor(np.arange(4), "Long"), tensor(np.ones(3), "Double")],
@@ -41,7 +41,7 @@ def zoo() -> dict[str, Any]:
 
 
 def mutate(writer: T7Writer, rng: np.random.Generator) -> tuple[str, bytes]:
-    """Damage a file in one of six ways; returns which, and the bytes."""
+    """Damage a file in one of six ways; return the name of the way, and the bytes."""
     content = bytearray(writer.content)
     places = [at for where in writer.positions.values() for at in where]
     kind = str(rng.choice(["flip", "header", "truncate", "length", "swap", "cut"]))
@@ -70,7 +70,8 @@ def fuzz(cases: int, seed: int) -> dict[str, Any]:
     """Import mutated files.
 
     Raises:
-        Exception: Whatever is no FoveateError, or that a result differs from torchfile's.
+        Exception: An import raised another error than a FoveateError, or read other values than
+            torchfile.
     """
     rng = np.random.default_rng(seed)
     writers = [T7Writer(), T7Writer()]
@@ -85,12 +86,12 @@ def fuzz(cases: int, seed: int) -> dict[str, Any]:
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         for case in range(cases):
             kind, content = mutate(writers[case % 2], rng)
-            began = time.process_time()  # other work on the machine is not ours
+            began = time.process_time()  # without the time of other work on the machine
             try:
                 outcome = _try_import(file, content)
                 slowest = max(slowest, time.process_time() - began)
                 if outcome != "refused":
-                    # torchfile's: it multiplies even the stride of an axis of length 1.
+                    # By torchfile, which multiplies even the stride of an axis of length 1.
                     with contextlib.suppress(OverflowError):
                         assert_equals_torchfile(file)
             except Exception:

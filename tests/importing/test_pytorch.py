@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Weights of PyTorch programs: torchvision's trunks, a port of DeepMask, and what is refused."""
+"""Weights of PyTorch programs: trunks of torchvision, a port of DeepMask, and refused files."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def batch_norm(state: State, name: str, channels: int) -> None:
 
 
 def torchvision_resnet(network: torch.nn.Module, prefixes: tuple[str, ...]) -> State:
-    """A state dict in torchvision's names, of the shapes of a network of ours."""
+    """Return a state dict with the names of torchvision and the shapes of a network."""
     state: State = {"fc.weight": torch.zeros(9, 4), "fc.bias": torch.zeros(9)}
     for prefix in prefixes:
         for name, tensor in network.state_dict().items():
@@ -124,7 +124,7 @@ def test_vgg_of_torchvision_is_turned_to_bgr_and_fills_every_tower(tmp_path: Pat
 
 
 def foolwood_state(state: State, ours: State) -> State:
-    """Names of foolwood/deepmask-pytorch, in DataParallel, for torchvision's and our heads."""
+    """Rename a trunk of torchvision and our heads as in foolwood/deepmask-pytorch, in DataParallel."""
     stages = {"conv1": "0.0.1", "bn1": "0.1", "layer1": "0.4", "layer2": "0.5", "layer3": "0.6"}
     renamed = {}
     for name, tensor in state.items():
@@ -159,7 +159,7 @@ def test_a_deepmask_of_foolwood_is_renamed(tmp_path: Path) -> None:
 
 
 class Custom:
-    """An object of ours, which a pickle could make do anything."""
+    """A class of our own, which a pickle may not create."""
 
 
 @pytest.mark.parametrize(
@@ -171,7 +171,9 @@ class Custom:
         ({"a.weight": torch.zeros(2)}, "expected a DeepMask .*, found 1 tensors such as a.weight"),
     ],
 )
-def test_what_is_no_state_dict_is_refused(tmp_path: Path, content: Any, expected: str) -> None:
+def test_a_file_without_a_state_dict_is_refused(
+    tmp_path: Path, content: Any, expected: str
+) -> None:
     file = write(tmp_path / "bad.pth", content)
     with pytest.raises(ModelError, match=f"{expected}.*: .*bad.pth: "):
         import_torch(file)
@@ -223,7 +225,7 @@ def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
         found.build()
 
 
-def test_a_batch_norm_that_is_not_whole_is_refused(tmp_path: Path) -> None:
+def test_an_incomplete_batch_norm_is_refused(tmp_path: Path) -> None:
     state = torchvision_resnet(build("deepmask-resnet50", width=2), ("trunk.",))
     del state["bn1.running_var"]
     with pytest.raises(ModelError, match="variance of .* in the batch norm bn1, found nothing"):
@@ -233,7 +235,7 @@ def test_a_batch_norm_that_is_not_whole_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "prefix", ["module.", "model.", "_orig_mod.", "net.", "module._orig_mod.", "ema_model.module."]
 )
-def test_a_prefix_of_all_names_is_taken_off(tmp_path: Path, prefix: str) -> None:
+def test_a_prefix_of_all_names_is_removed(tmp_path: Path, prefix: str) -> None:
     state = torchvision_resnet(build("deepmask-resnet50", width=2), ("trunk.",))
     prefixed = {f"{prefix}{name}": tensor for name, tensor in state.items()}
     assert list(read_state(write(tmp_path / "r.pth", prefixed))) == [
@@ -241,7 +243,7 @@ def test_a_prefix_of_all_names_is_taken_off(tmp_path: Path, prefix: str) -> None
     ]
 
 
-def test_features_alone_are_no_prefix(tmp_path: Path) -> None:
+def test_features_alone_are_not_a_prefix(tmp_path: Path) -> None:
     state = {"features.0.weight": torch.zeros(2, 3, 3, 3), "features.0.bias": torch.zeros(2)}
     wrapped = {f"model.{name}": tensor for name, tensor in state.items()}
     assert list(read_state(write(tmp_path / "v.pth", wrapped))) == list(state)
@@ -264,7 +266,7 @@ def test_the_weights_are_taken_before_their_running_mean(tmp_path: Path) -> None
     assert list(read_state(write(tmp_path / "e.pth", content))) == ["c.d"]
 
 
-def test_a_dictionary_that_holds_itself_is_refused(tmp_path: Path) -> None:
+def test_a_dictionary_that_contains_itself_is_refused(tmp_path: Path) -> None:
     content: dict[str, Any] = {}
     content["model"] = content
     with pytest.raises(ModelError, match="found 1 values without tensors"):
@@ -298,7 +300,7 @@ def test_a_newer_pickle_is_read_or_refused_in_one_line_without_a_warning(
             assert "found a pickle of a newer protocol: " in str(error)  # noqa: PT017 - either way
 
 
-def test_what_pytorch_says_of_a_damaged_file_is_cut_to_one_sentence(tmp_path: Path) -> None:
+def test_the_error_of_pytorch_for_a_damaged_file_is_cut_to_one_sentence(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "a.pth", "w") as archive:
         archive.writestr("a/version", "3")
     with pytest.raises(ModelError) as caught:
@@ -308,7 +310,7 @@ def test_what_pytorch_says_of_a_damaged_file_is_cut_to_one_sentence(tmp_path: Pa
     )
 
 
-def test_names_that_do_not_fit_are_listed_beside_those_expected(tmp_path: Path) -> None:
+def test_names_that_do_not_fit_are_listed_next_to_those_expected(tmp_path: Path) -> None:
     state = {f"block{i}.weight": torch.zeros(1) for i in range(5)}
     file = write(tmp_path / "x.pth", state)
     found = "5 tensors such as block0.weight, block1.weight, block2.weight, ..."

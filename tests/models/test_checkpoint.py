@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checkpoints of every network: what goes in comes out, and what does not fit is refused."""
+"""Checkpoints of each network: weights come back bit by bit, and those that do not fit are refused."""
 
 from __future__ import annotations
 
@@ -112,14 +112,14 @@ def test_proposals_and_a_detector_are_joined(tmp_path: Path) -> None:
     assert again.info.class_names == ("cat", "cup")
 
 
-def test_a_detector_alone_is_no_cascade(tmp_path: Path) -> None:
+def test_a_detector_alone_is_not_a_cascade(tmp_path: Path) -> None:
     path = tmp_path / "detector.safetensors"
     save_checkpoint(path, detector())
     with pytest.raises(ModelError, match="found the detector 'multipathnet-resnet18' alone.*give"):
         load_checkpoint(path)
 
 
-def test_a_detector_that_was_trained_apart_takes_the_place_of_another(tmp_path: Path) -> None:
+def test_a_detector_that_was_trained_separately_takes_the_place_of_another(tmp_path: Path) -> None:
     alone, whole = tmp_path / "detector.safetensors", tmp_path / "cascade.safetensors"
     trained = detector()
     save_checkpoint(alone, trained, half=False)
@@ -154,7 +154,7 @@ def test_the_command_exports_both_as_one(
     assert "expected a detector, found 'sharpmask-resnet50' alone" in capsys.readouterr().err
 
 
-def test_the_file_says_what_its_networks_take(tmp_path: Path) -> None:
+def test_the_file_describes_the_inputs_of_its_networks(tmp_path: Path) -> None:
     path = tmp_path / "cascade.safetensors"
     save_checkpoint(path, join(proposals("deepmask-vgg"), detector("fast-rcnn-vgg16")))
     with safetensors.safe_open(path, "pt") as file:
@@ -210,7 +210,7 @@ def test_an_onnx_file_is_refused_as_one(tmp_path: Path) -> None:
     )
 
 
-def test_a_full_disk_is_an_error_that_leaves_the_file_before(
+def test_a_full_disk_is_an_error_that_keeps_the_previous_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "cascade.safetensors"

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""MultiPathNet and Fast R-CNN, narrow: towers, regions, heads, and what reads what."""
+"""MultiPathNet and Fast R-CNN, narrow: towers, regions, heads, and their inputs."""
 
 from __future__ import annotations
 
 import pytest
 import torch
+from tests.samples.networks import NARROW, narrow
 from torch import nn
 
 from foveate.models import MultiPathNet, build
@@ -17,22 +18,10 @@ from foveate.models.towers import (
 )
 
 BOXES = torch.tensor([[20.0, 20.0, 60.0, 52.0], [0.0, 0.0, 127.0, 127.0]])
-NARROW: dict[str, dict[str, int]] = {
-    "multipathnet-vgg16": {"width": 4, "mixed": 8, "hidden": 16},
-    "fast-rcnn-vgg16": {"width": 4, "hidden": 16},
-    "multipathnet-resnet18": {"width": 4},
-    "multipathnet-resnet50": {"width": 4},
-}
+DETECTORS = [name for name in NARROW if "mask" not in name]
 
 
-def narrow(name: str) -> MultiPathNet:
-    torch.manual_seed(0)
-    network = build(name, classes=3, **NARROW[name]).eval()
-    assert isinstance(network, MultiPathNet)
-    return network
-
-
-def test_foveal_boxes_are_those_of_the_release() -> None:
+def test_foveal_boxes_are_those_of_the_original_code() -> None:
     box = torch.tensor([[8.0, 4.0, 16.0, 24.0]])  # 8 wide, 20 high
     assert foveal_boxes(box, 1.5).tolist() == [[6.0, -1.0, 18.0, 29.0]]
     assert foveal_boxes(box, 2.0).tolist() == [[4.0, -6.0, 20.0, 34.0]]
@@ -66,7 +55,7 @@ def test_maps_are_normalised_one_by_one_and_side_by_side() -> None:
 
 
 def test_the_towers_of_vgg16_read_what_the_paper_says() -> None:
-    network = narrow("multipathnet-vgg16")
+    network = narrow(MultiPathNet, "multipathnet-vgg16", classes=3)
     shapes = [(tower.pooling.region, tower.pooling.strides) for tower in network.towers]
     assert shapes == [
         (1.0, (16, 8, 4)),
@@ -90,8 +79,7 @@ def test_the_towers_of_vgg16_read_what_the_paper_says() -> None:
     ],
 )
 def test_regions_are_rounded_as_each_network_was_trained(name: str, rounding: str) -> None:
-    network = build(name, classes=3, **NARROW.get(name, {}))
-    assert isinstance(network, MultiPathNet)
+    network = narrow(MultiPathNet, name, classes=3)
     assert {tower.pooling.rounding for tower in network.towers} == {rounding}
 
 
@@ -115,7 +103,7 @@ def test_without_normalisation_conv4_and_conv3_are_divided_and_conv5_is_passed_o
 
 
 def test_a_vgg16_tower_is_a_bare_1x1_convolution_and_two_linear_layers() -> None:
-    tower = narrow("multipathnet-vgg16").towers[3]
+    tower = narrow(MultiPathNet, "multipathnet-vgg16", classes=3).towers[3]
     assert isinstance(tower, LinearTower)
     assert isinstance(tower.embed, nn.Sequential)
     fc6, _, _, fc7 = tower.embed
@@ -125,9 +113,11 @@ def test_a_vgg16_tower_is_a_bare_1x1_convolution_and_two_linear_layers() -> None
         torch.testing.assert_close(tower(pooled), expected)
 
 
-@pytest.mark.parametrize(("name", "heads"), [(name, 1 if "fast" in name else 6) for name in NARROW])
-def test_a_detector_answers_with_probabilities_and_deltas(name: str, heads: int) -> None:
-    network = narrow(name)
+@pytest.mark.parametrize(
+    ("name", "heads"), [(name, 1 if "fast" in name else 6) for name in DETECTORS]
+)
+def test_a_detector_returns_probabilities_and_deltas(name: str, heads: int) -> None:
+    network = narrow(MultiPathNet, name, classes=3)
     image = torch.randn(1, 3, 128, 128)
     with torch.inference_mode():
         features = network.features(image)
@@ -139,7 +129,7 @@ def test_a_detector_answers_with_probabilities_and_deltas(name: str, heads: int)
 
 
 def test_the_box_tower_regresses_and_does_not_classify() -> None:
-    network = narrow("multipathnet-vgg16")
+    network = narrow(MultiPathNet, "multipathnet-vgg16", classes=3)
     with torch.inference_mode():
         pooled = network.pool(network.features(torch.randn(1, 3, 128, 128)), BOXES)
         logits, deltas = network.logits(pooled)
@@ -153,7 +143,7 @@ def test_the_box_tower_regresses_and_does_not_classify() -> None:
 
 @pytest.mark.parametrize(("name", "cells"), [("multipathnet-resnet18", 32)])
 def test_a_residual_tower_is_the_last_stage_of_the_trunk_averaged(name: str, cells: int) -> None:
-    network = narrow(name)
+    network = narrow(MultiPathNet, name, classes=3)
     (tower,) = network.towers
     assert tower.pooling.side == 14
     pooled = torch.randn(2, 16, 14, 14)
@@ -164,9 +154,9 @@ def test_a_residual_tower_is_the_last_stage_of_the_trunk_averaged(name: str, cel
         torch.testing.assert_close(tower(pooled), out.mean((2, 3)))
 
 
-@pytest.mark.parametrize("name", NARROW)
+@pytest.mark.parametrize("name", DETECTORS)
 def test_every_trained_parameter_of_a_detector_has_a_gradient(name: str) -> None:
-    network = narrow(name).train()
+    network = narrow(MultiPathNet, name, classes=3).train()
     # The small heads hand almost nothing back; larger ones show what is connected.
     for head in [*network.class_heads, network.box_head]:
         nn.init.normal_(head.get_parameter("weight"))

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The networks: sizes, shapes, and that their fully convolutional form is their windowed form."""
+"""The mini networks: sizes, shapes, and one cell of the grid against its own window."""
 
 from __future__ import annotations
 
 import pytest
 import torch
+from tests.samples.networks import narrow, parameters
 
-import foveate.models
 from foveate.errors import ModelError
-from foveate.models import DeepMask, MultiPathNet, SharpMask
+from foveate.models import DeepMask, MultiPathNet, SharpMask, build
 from foveate.models.deepmask import CELLS
 from foveate.models.layers import BilinearUpsample2d
 from foveate.models.multipathnet import mean_of_softmaxes
@@ -18,22 +18,12 @@ from foveate.models.towers import foveal_boxes
 
 @pytest.fixture(scope="module")
 def sharpmask() -> SharpMask:
-    torch.manual_seed(0)
-    network = foveate.models.build("sharpmask-mini").eval()
-    assert isinstance(network, SharpMask)
-    return network
+    return narrow(SharpMask, "sharpmask-mini")
 
 
 @pytest.fixture(scope="module")
 def multipathnet() -> MultiPathNet:
-    torch.manual_seed(0)
-    network = foveate.models.build("multipathnet-mini").eval()
-    assert isinstance(network, MultiPathNet)
-    return network
-
-
-def parameters(module: torch.nn.Module) -> int:
-    return sum(parameter.numel() for parameter in module.parameters())
+    return narrow(MultiPathNet, "multipathnet-mini")
 
 
 def test_mini_has_at_most_six_million_parameters(
@@ -46,7 +36,7 @@ def test_mini_has_at_most_six_million_parameters(
 
 def test_an_unknown_network_is_refused_with_the_known_names() -> None:
     with pytest.raises(ModelError, match="no network is named 'yolo'.*deepmask-mini"):
-        foveate.models.build("yolo")
+        build("yolo")
 
 
 def test_the_trunk_is_frozen(sharpmask: SharpMask) -> None:
@@ -137,5 +127,5 @@ def test_classification_reads_a_larger_region_than_the_box(multipathnet: MultiPa
 
 
 def test_deepmask_and_sharpmask_are_what_their_names_say() -> None:
-    assert isinstance(foveate.models.build("deepmask-mini"), DeepMask)
-    assert foveate.models.build("multipathnet-mini", classes=3).classes == 3
+    assert isinstance(build("deepmask-mini"), DeepMask)
+    assert build("multipathnet-mini", classes=3).classes == 3

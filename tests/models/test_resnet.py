@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Trunks and their parts: symmetric padding, frozen affine maps, both forms of a block, taps."""
+"""Trunks and their parts: symmetric padding, frozen affine maps, both forms of a block, maps."""
 
 from __future__ import annotations
 

@@ -104,7 +104,7 @@ def test_pooling_no_boxes_gives_no_rows(rounding: Rounding) -> None:
 
 
 @pytest.mark.parametrize("rounding", ROUNDINGS)
-def test_each_maximum_is_answerable_for_its_gradient(rounding: Rounding) -> None:
+def test_each_maximum_receives_its_gradient(rounding: Rounding) -> None:
     features = torch.arange(36.0).reshape(1, 1, 6, 6).requires_grad_()
     pooled = roi_max_pool(features, torch.tensor([[0.0, 0, 4, 4]]), 2, 1.0, rounding)
     (gradient,) = torch.autograd.grad(pooled.sum(), features)
@@ -131,8 +131,8 @@ def test_the_node_of_compiled_graphs_is_the_same_operation(
     assert torch.equal(*gradients)
 
 
-def test_nothing_but_the_result_depends_on_the_values_of_boxes() -> None:
-    """A number of tables that did would break a compiler's graph; the meta device has no values."""
+def test_only_the_result_depends_on_the_values_of_boxes() -> None:
+    """If a number of tables depended on them, a graph would break; the meta device has no values."""
     features, boxes = torch.empty(1, 2, 9, 17, device="meta"), torch.empty(5, 4, device="meta")
     assert roi_max_pool(features, boxes, 3, 1.0).shape == (5, 2, 3, 3)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Full-size networks have exactly the published numbers of parameters; none is filled here."""
+"""Full-size networks, without memory for their weights: published counts, sizes, new trunks."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests.samples.networks import parameters
 from torch import Tensor, nn
 
 from foveate.errors import ModelError
@@ -20,10 +21,6 @@ from foveate.models.trunk import IMAGENET, Trunk
 def on_meta(name: str, **sizes: int | str) -> nn.Module:
     with torch.device("meta"):
         return build(name, **sizes)
-
-
-def parameters(*modules: nn.Module) -> int:
-    return sum(parameter.numel() for module in modules for parameter in module.parameters())
 
 
 def test_deepmask_resnet50_has_the_published_counts() -> None:
@@ -105,7 +102,7 @@ def test_the_trunk_of_a_full_size_deepmask_is_trained(name: str) -> None:
         ("multipathnet-resnet18", {"layer2", "layer3"}),
     ],
 )
-def test_a_detector_trains_what_the_release_trained_of_the_trunk(
+def test_a_detector_trains_what_the_original_code_trains_of_the_trunk(
     name: str, trained: set[str]
 ) -> None:
     network = on_meta(name)

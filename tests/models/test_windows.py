@@ -7,6 +7,7 @@ import math
 
 import pytest
 import torch
+from tests.samples.networks import narrow
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -14,26 +15,8 @@ from foveate.models import DeepMask, SharpMask, build
 from foveate.models.deepmask import STRIDE
 from foveate.models.sharpmask import SKIP_STRIDES
 
-NARROW: dict[str, dict[str, int]] = {
-    "deepmask-resnet50": {"width": 4, "neck": 8, "vector": 24, "score_hidden": 16},
-    "deepmask-vgg": {"width": 4, "neck": 8, "vector": 24, "score_hidden": 16},
-}
 GRIDS = ((7, 9), (9, 11), (12, 16), (16, 21), (23, 30), (31, 41), (44, 58))
-"""Of an image of 480x640 at the scales 2^-2.5, 2^-2, ..., 2^0.5."""
-
-
-def narrow_deepmask(name: str = "deepmask-resnet50") -> DeepMask:
-    torch.manual_seed(0)
-    network = build(name, **NARROW[name]).eval()
-    assert isinstance(network, DeepMask)
-    return network
-
-
-def narrow_sharpmask(**sizes: int | str) -> SharpMask:
-    torch.manual_seed(0)
-    network = build("sharpmask-resnet50", **NARROW["deepmask-resnet50"], **sizes).eval()
-    assert isinstance(network, SharpMask)
-    return network
+"""Grids of an image of 480x640 at the scales 2^-2.5, 2^-2, ..., 2^0.5."""
 
 
 def relative_error(found: Tensor, expected: Tensor) -> float:
@@ -47,7 +30,7 @@ def linear(x: Tensor, layer: nn.Module) -> Tensor:
 
 
 def linear_heads(network: DeepMask, features: Tensor) -> tuple[Tensor, Tensor]:
-    """Scores (K,) and masks (K, S, S) of each 10x10 window, the heads being linear layers."""
+    """Return scores (K,) and masks (K, S, S) of each window, with linear layers as heads."""
     cells = network.window // STRIDE
     reduced = torch.relu(network.neck(features))
     windows = functional.unfold(reduced, cells)[0].T
@@ -78,7 +61,7 @@ def check_every_window(network: DeepMask, level: int) -> None:
 @pytest.mark.parametrize("level", range(7))
 def test_convolutional_heads_are_linear_heads_on_every_window(level: int) -> None:
     torch.manual_seed(level)
-    check_every_window(narrow_deepmask(), level)
+    check_every_window(narrow(DeepMask, "deepmask-resnet50"), level)
 
 
 @pytest.mark.slow
@@ -91,7 +74,7 @@ def test_full_size_convolutional_heads_are_linear_heads_on_every_window(level: i
 
 
 def test_a_pass_over_one_patch_has_patch_mode_at_its_centre() -> None:
-    network = narrow_deepmask()
+    network = narrow(DeepMask, "deepmask-resnet50")
     patches = torch.randn(2, 3, network.patch_side, network.patch_side)
     assert network.patch_side == 192
     with torch.inference_mode():
@@ -106,7 +89,7 @@ def test_a_pass_over_one_patch_has_patch_mode_at_its_centre() -> None:
 
 
 def test_upsampled_masks_keep_the_corners_in_place() -> None:
-    network = narrow_deepmask()
+    network = narrow(DeepMask, "deepmask-resnet50")
     patches = torch.randn(1, 3, 192, 192)
     with torch.inference_mode():
         large = network.patch_masks(patches)
@@ -115,7 +98,7 @@ def test_upsampled_masks_keep_the_corners_in_place() -> None:
 
 
 def test_a_patch_of_the_first_deepmask_is_its_window() -> None:
-    network = narrow_deepmask("deepmask-vgg")
+    network = narrow(DeepMask, "deepmask-vgg")
     patches = torch.randn(2, 3, 224, 224)
     assert network.patch_side == network.window == 224
     with torch.inference_mode():
@@ -127,7 +110,7 @@ def test_a_patch_of_the_first_deepmask_is_its_window() -> None:
 
 
 def test_the_score_head_of_the_first_deepmask_interleaves_four_offsets() -> None:
-    network = narrow_deepmask("deepmask-vgg")
+    network = narrow(DeepMask, "deepmask-vgg")
     features = torch.randn(1, 32, 17, 19)
     with torch.inference_mode():
         scores, _ = network.windows(features)
@@ -145,8 +128,8 @@ def test_the_score_head_of_the_first_deepmask_interleaves_four_offsets() -> None
 
 
 @pytest.mark.parametrize("form", ["paper", "released"])
-def test_a_refined_patch_is_the_window_of_the_whole_map_but_for_its_rim(form: str) -> None:
-    network = narrow_sharpmask(form=form)
+def test_a_refined_patch_is_the_window_of_the_whole_map_except_for_its_rim(form: str) -> None:
+    network = narrow(SharpMask, "sharpmask-resnet50", form=form)
     patches = torch.randn(1, 3, 192, 192)
     with torch.inference_mode():
         _, vectors, horizontals = network(patches)
@@ -165,8 +148,10 @@ def test_a_refined_patch_is_the_window_of_the_whole_map_but_for_its_rim(form: st
     assert masks.shape == (1, 160, 160)
 
 
-def test_the_released_refinement_repeats_pixels_and_the_papers_interpolates() -> None:
-    released, paper = (narrow_sharpmask(form=form) for form in ("released", "paper"))
+def test_the_original_refinement_repeats_pixels_and_that_of_the_paper_interpolates() -> None:
+    released, paper = (
+        narrow(SharpMask, "sharpmask-resnet50", form=form) for form in ("released", "paper")
+    )
     encoding, horizontal = torch.randn(1, 32, 10, 10), torch.randn(1, 16, 10, 10)
     with torch.inference_mode():
         out = released.coarse_to_fine[0](encoding, horizontal)
@@ -175,8 +160,8 @@ def test_the_released_refinement_repeats_pixels_and_the_papers_interpolates() ->
     assert not torch.equal(out[:, :, ::2, ::2], out[:, :, 1::2, 1::2])
 
 
-def test_the_papers_refinement_convolves_the_concatenation() -> None:
-    module = narrow_sharpmask(form="paper", ks=16).coarse_to_fine[0]
+def test_the_refinement_of_the_paper_convolves_the_concatenation() -> None:
+    module = narrow(SharpMask, "sharpmask-resnet50", form="paper", ks=16).coarse_to_fine[0]
     *reduce, last = module.horizontal
     assert isinstance(last, nn.Conv2d)
     assert isinstance(module.vertical, nn.Conv2d)

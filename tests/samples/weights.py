@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A comparison of networks before their export with those that a bundle gives back."""
+"""A comparison of the networks before an export with those from its bundle."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["assert_same_weights"]
 
 
 def assert_same_weights(cascade: Cascade, again: Cascade) -> None:
-    """Every parameter of both networks, bit by bit, but for a mask head that is not exported."""
+    """Compare the state of both networks bit by bit, except for a mask head that is not exported."""
     assert cascade.classifier is not None
     assert again.classifier is not None
     for one, other in (

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""MultiPathNet and Fast R-CNN out of Torch7 files, against a plain run of the tree in the file."""
+"""MultiPathNet and Fast R-CNN out of Torch7 files, against a run of the tree in the file."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def network_of(found: ImportedWeights) -> MultiPathNet:
 
 
 def assert_runs_as(network: MultiPathNet, tree: T7Object, image: torch.Tensor) -> None:
-    """Run the tree up to its heads; boxes count from 1 there, and the image comes first."""
+    """Compare with the tree up to its heads, whose boxes count from 1, after the index of the image."""
     rois = torch.cat([torch.ones(len(BOXES), 1), BOXES + 1], 1)
     classes, deltas = run(trees.without_mode_switch(tree), [image, rois])
     features = network.features(image)
@@ -51,7 +51,7 @@ def assert_runs_as(network: MultiPathNet, tree: T7Object, image: torch.Tensor) -
 @pytest.mark.parametrize("form", ["branches", "addition"])
 @pytest.mark.parametrize("wrapper", ["Sequential", "DataParallelTable", "NoBackprop-1"])
 @torch.inference_mode()
-def test_the_released_detector_computes_what_its_tree_says(
+def test_the_original_detector_computes_what_its_tree_computes(
     tmp_path: Path, form: Any, wrapper: str, image: torch.Tensor
 ) -> None:
     tree = trees.multipathnet_resnet(Maker(form=form, symmetric=False), wrapper=wrapper)
@@ -64,7 +64,9 @@ def test_the_released_detector_computes_what_its_tree_says(
 
 
 @torch.inference_mode()
-def test_a_detector_on_resnet50_is_told_by_its_blocks(tmp_path: Path, image: torch.Tensor) -> None:
+def test_a_detector_on_resnet50_is_recognised_by_its_blocks(
+    tmp_path: Path, image: torch.Tensor
+) -> None:
     tree = trees.multipathnet_resnet(Maker(symmetric=False), depths=(3, 4, 6, 3), basic=False)
     found = import_tree(tmp_path, tree)
     assert found.name == "multipathnet-resnet50"
@@ -73,7 +75,7 @@ def test_a_detector_on_resnet50_is_told_by_its_blocks(tmp_path: Path, image: tor
 
 @pytest.mark.parametrize(("box_tower", "normalised"), [(True, True), (False, True), (True, False)])
 @torch.inference_mode()
-def test_the_detector_of_four_regions_computes_what_its_tree_says(
+def test_the_detector_of_four_regions_computes_what_its_tree_computes(
     tmp_path: Path, box_tower: bool, normalised: bool, image: torch.Tensor
 ) -> None:
     make = Maker(symmetric=False)
@@ -95,7 +97,7 @@ def test_a_detector_of_other_regions_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("v2", [True, None])
 @torch.inference_mode()
-def test_fast_rcnn_computes_what_its_tree_says(
+def test_fast_rcnn_computes_what_its_tree_computes(
     tmp_path: Path, v2: bool | None, image: torch.Tensor
 ) -> None:
     tree = trees.fast_rcnn_vgg(Maker(symmetric=False), v2=v2)
@@ -164,7 +166,7 @@ def test_another_detector_is_refused_by_what_differs(
 
 
 def layers_of_maps(tree: T7Object) -> list[list[T7Object]]:
-    """The layers of each map of each tower."""
+    """Return the layers of each map of each tower."""
     return [
         pooled.fields["modules"]
         for tower in tree.fields["modules"][2].fields["modules"]
@@ -206,7 +208,7 @@ def test_towers_without_mixing_are_refused(tmp_path: Path) -> None:
         import_tree(tmp_path, tree)
 
 
-def test_a_network_for_imagenet_is_no_detector(tmp_path: Path) -> None:
+def test_a_network_for_imagenet_is_not_a_detector(tmp_path: Path) -> None:
     make = Maker(symmetric=False)
     tree = sequential(
         *make.resnet(2, (2, 2, 2, 2), basic=True), node("nn.View"), make.linear(16, 9)

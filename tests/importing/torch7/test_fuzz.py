@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Damaged Torch7 files: refused, or read rightly, in bounded time and memory."""
+"""Damaged Torch7 files are refused or read correctly, in bounded time and memory."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ ROOT = Path(__file__).parents[3]
 @pytest.mark.parametrize(
     "cases", [1_000, pytest.param(20_000, marks=pytest.mark.slow)], ids=["1000", "20000"]
 )
-def test_mutated_files_are_refused_or_read_rightly(cases: int) -> None:
-    """In a process of its own, whose memory nothing else has used."""
-    # Behind the installed package, so that the links at the root are not found before it.
+def test_mutated_files_are_refused_or_read_correctly(cases: int) -> None:
+    """In a process of its own, so that the growth of its memory is that of the importer."""
+    # After the installed package, so that the links at the root are not found first.
     code = f"import sys; sys.path.append({str(ROOT)!r}); from tests.fuzz.torch7 import main"
     command = [sys.executable, "-P", "-c", f"{code}; main({cases}, seed=3)"]
     run = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""DeepMask and SharpMask out of Torch7 files, against a plain run of the tree in the file."""
+"""DeepMask and SharpMask out of Torch7 files, against a run of the tree in the file."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ def import_tree(tmp_path: Path, model: T7Object, **options: Any) -> ImportedWeig
 
 
 def assert_close(found: torch.Tensor, expected: torch.Tensor) -> None:
-    """Within 1e-5 of the largest value: sums are taken in another order."""
+    """Compare within 1e-5 of the largest value: sums are taken in another order."""
     assert found.shape == expected.shape
     assert (found - expected).abs().max() <= 1e-5 * max(1.0, float(expected.abs().max()))
 
 
 @pytest.mark.parametrize("make", FORMS, ids=lambda m: f"{m.form}-{m.affine}")
 @torch.inference_mode()
-def test_deepmask_computes_what_its_tree_says(
+def test_deepmask_computes_what_its_tree_computes(
     tmp_path: Path, make: Maker, patches: torch.Tensor
 ) -> None:
     tree = trees.deepmask(make)
@@ -67,7 +67,7 @@ def test_deepmask_computes_what_its_tree_says(
 
 
 @torch.inference_mode()
-def test_deepmask_on_vgg_computes_what_its_tree_says(tmp_path: Path) -> None:
+def test_deepmask_on_vgg_computes_what_its_tree_computes(tmp_path: Path) -> None:
     tree = trees.deepmask_vgg(Maker(symmetric=False))
     network = import_tree(tmp_path, tree).build()
     assert isinstance(network, DeepMask)
@@ -83,7 +83,7 @@ def test_deepmask_on_vgg_computes_what_its_tree_says(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("make", FORMS[:2], ids=lambda m: m.affine)
 @torch.inference_mode()
-def test_sharpmask_computes_what_its_tree_says(
+def test_sharpmask_computes_what_its_tree_computes(
     tmp_path: Path, make: Maker, patches: torch.Tensor
 ) -> None:
     tree = trees.sharpmask(make)
@@ -105,7 +105,7 @@ def test_the_file_is_one_that_torchfile_reads(tmp_path: Path) -> None:
 
 
 @torch.inference_mode()
-def test_forms_that_are_mixed_become_the_one_that_can_say_both(
+def test_mixed_forms_become_the_one_that_can_represent_both(
     tmp_path: Path, patches: torch.Tensor
 ) -> None:
     make = Maker()
@@ -123,7 +123,7 @@ def test_forms_that_are_mixed_become_the_one_that_can_say_both(
 
 @pytest.mark.parametrize("form", ["branches", "addition"])
 @torch.inference_mode()
-def test_biases_of_convolutions_join_the_shift_behind_them(
+def test_biases_of_convolutions_join_the_shift_after_them(
     tmp_path: Path, form: Any, patches: torch.Tensor
 ) -> None:
     make = Maker(form=form)
@@ -182,7 +182,7 @@ def test_files_of_old_and_of_other_machines_give_the_same(
 
 
 def test_a_network_set_up_for_whole_images_gives_the_same(tmp_path: Path) -> None:
-    """DeepMask:inference() makes convolutions of linear layers and takes crops and views out."""
+    """DeepMask:inference() turns linear layers into convolutions and removes crops and views."""
     tree = trees.deepmask(Maker())
     expected = import_tree(tmp_path, tree).state
     trunk = tree.fields["trunk"].fields["modules"]

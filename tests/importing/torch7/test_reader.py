@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The reader of Torch7 files: what it reads, what it shares, and what it refuses."""
+"""The reader of Torch7 files: values, shared storages, and refused content."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_a_table_keeps_its_keys(tmp_path: Path) -> None:
     assert table["absent"] is None
 
 
-def test_a_table_may_be_a_key_and_hold_itself(tmp_path: Path) -> None:
+def test_a_table_may_contain_itself(tmp_path: Path) -> None:
     itself: dict[Any, Any] = {}
     itself["me"] = itself
     table = read_table(tmp_path, itself)
@@ -138,13 +138,13 @@ def test_a_parallel_table_has_its_gpus_before_its_fields(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("tag", [6, 7, 8])
-def test_a_function_is_skipped_with_what_it_closes_over(tmp_path: Path, tag: int) -> None:
+def test_a_function_is_skipped_and_its_upvalues_are_read(tmp_path: Path, tag: int) -> None:
     upvalue = tensor(np.arange(3.0))
     function = T7Function(b"\x1bLJ" + bytes(100), [{"name": "x", "value": upvalue}], tag)
     again = [function, upvalue] if tag == 6 else [function, upvalue, function]
     table = read_table(tmp_path, again)
     assert isinstance(table[1], Function)
-    # What it closes over was read, so that an index that stands for it is known.
+    # An index of an upvalue is known afterwards.
     np.testing.assert_array_equal(view_of(table[2]), np.arange(3.0))
     if tag != 6:
         assert table[3] is table[1]
@@ -156,7 +156,7 @@ def test_files_of_machines_with_short_longs_are_read(tmp_path: Path) -> None:
     assert [view_of(item).tolist() for item in table.sequence()] == [values.tolist()] * 2
 
 
-def test_the_same_is_read_as_by_torchfile(tmp_path: Path) -> None:
+def test_torchfile_reads_the_same(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     weights = flattened([rng.normal(size=(3, 2, 5, 5)), rng.normal(size=3)], "Cuda")
     module = T7Object("nn.SpatialConvolution", {"weight": weights[0], "bias": weights[1], "kW": 5})
@@ -208,7 +208,7 @@ NUMBER_KEY = struct.pack("<id", 1, 1.0)
         (header(8, 1, 2**30), "found 1073741824"),
     ],
 )
-def test_what_is_no_torch7_file_is_refused(tmp_path: Path, content: bytes, expected: str) -> None:
+def test_other_content_is_refused(tmp_path: Path, content: bytes, expected: str) -> None:
     assert re.search(expected, refusal(tmp_path, content))
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Torch7 files whose networks are damaged or of another architecture."""
+"""Torch7 files with networks that are damaged or of another architecture."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def import_tree(tmp_path: Path, model: T7Object) -> ImportedWeights:
     return import_torch7(write_torch7(tmp_path / "model.t7", saved(model)))
 
 
-def test_layers_may_not_share_what_the_file_holds_once(tmp_path: Path) -> None:
-    """Else a small file could become a network of any size."""
+def test_layers_may_not_share_weights_that_the_file_has_once(tmp_path: Path) -> None:
+    """Otherwise a small file could become a network of any size."""
     tree = saved(trees.deepmask(Maker()))["model"]
     for linear in (score_layer(tree, 1), score_layer(tree, 4)):
         linear.fields["weight"] = trunk_module(tree, 11).fields["weight"]

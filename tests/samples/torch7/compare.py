@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Compares what our reader makes of a file with what `torchfile` makes of it."""
+"""A comparison of our reader of Torch7 files with ``torchfile``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from foveate.importing.torch7.values import Function, Node, Table, Tensor, Value
 
 
 def assert_equals_torchfile(file: Path) -> None:
-    """Walk both trees; an object that is met again has to be the same object in both."""
+    """Compare both trees; where an object occurs again, it has to be the same object in both."""
     pending: list[tuple[Value, Any]] = [
         (read_torch7(file), torchfile.load(str(file), use_list_heuristic=False))
     ]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The original detectors as trees of Torch7 modules, narrow: resnet.lua, multipathnet.lua, vgg.lua."""
+"""The original detectors as narrow trees of Torch7 modules: resnet.lua, multipathnet.lua, vgg.lua."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def roi_pooling(side: int, scale: float, v2: bool | None = True) -> T7Object:
 
 
 def wrapped(module: T7Object, wrapper: str) -> T7Object:
-    """One GPU, several, or the old class that keeps its module in a field of its own."""
+    """Wrap a module for one GPU, for several, or in the old class with a field of its own for it."""
     if wrapper == "DataParallelTable":
         parallel = node("nn.DataParallelTable", modules=[module], gpuAssignments=[1, 2])
         parallel.version, parallel.before = 3, ([1, 2],)
@@ -51,7 +51,7 @@ def box_norm() -> T7Object:
 
 
 def without_mode_switch(tree: T7Object) -> T7Object:
-    """What computes the logits: all but the mean of softmaxes and the box norm behind it."""
+    """Return the modules that compute the logits: without the mean of softmaxes and the box norm."""
     modules = [m for m in tree.fields["modules"] if m.name != "nn.ModeSwitch"]
     is_norm = [m.name == "nn.ParallelTable" and "BBoxNorm" in _names(m) for m in modules]
     return sequential(*(m for m, norm in zip(modules, is_norm, strict=True) if not norm))
@@ -62,7 +62,7 @@ def _names(module: T7Object) -> str:
 
 
 def fold_batch_norm(modules: list[T7Object]) -> None:
-    """Fold the norms behind convolutions into them, as is done with the first five modules."""
+    """Fold the norms after convolutions into them, as the original code does in five modules."""
     for i in range(len(modules) - 1, 0, -1):
         norm, conv = modules[i], modules[i - 1]
         if norm.name == "inn.ConstAffine" and conv.name.endswith("Convolution"):
@@ -110,7 +110,7 @@ def multipathnet_resnet(
 
 
 def vgg16(make: Maker, width: int) -> list[T7Object]:
-    """The 30 modules up to the last convolution's ReLU."""
+    """Return the 30 modules up to the last ReLU of the convolutions."""
     modules, inputs = [], 3
     for stage, depth in enumerate((2, 2, 3, 3, 3)):
         outputs = width * min(2**stage, 8)
@@ -150,9 +150,9 @@ def multipathnet_vgg(
     box_tower: bool = True,
     normalised: bool = True,
 ) -> T7Object:
-    """Without a box tower (`model_het=false`) both heads read the four others.
+    """Return a MultiPathNet; without a box tower (``model_het=false``) both heads read the others.
 
-    Maps that are not normalised (`model_conv345_norm=false`) are divided.
+    Maps that are not normalised (``model_conv345_norm=false``) are divided.
     """
     join_maps = pooled if normalised else divided
     layers = vgg16(make, width)
@@ -194,7 +194,7 @@ def multipathnet_vgg(
 
 
 def pooled(channels: Sequence[int]) -> T7Object:
-    """ROI pooling of each map, normalised as a whole, side by side, times 1000."""
+    """Pool each map, normalise it as a whole, concatenate, and multiply by 1000."""
     maps = [
         sequential(
             fork("ParallelTable", node("nn.SelectTable", index=i), node("nn.Identity")),
@@ -212,7 +212,7 @@ def pooled(channels: Sequence[int]) -> T7Object:
 
 
 def divided(channels: Sequence[int]) -> T7Object:
-    """ROI pooling of each map, times a constant of its own, side by side."""
+    """Pool each map, multiply it by a constant of its own, and concatenate."""
     maps = [
         sequential(
             fork("ParallelTable", node("nn.SelectTable", index=i), node("nn.Identity")),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs a tree of Torch7 modules as Torch does, by plain functions of PyTorch: what is right.
+"""A run of a tree of Torch7 modules by functions of PyTorch: the expected values of the importers.
 
 Evaluation mode; batch sizes that a View has baked in are ignored.
 """
@@ -15,7 +15,7 @@ from tests.samples.torch7.writer import T7Object
 
 
 def run(module: T7Object, x: Any, taps: dict[int, Any] | None = None) -> Any:
-    """Apply a module; `taps` gets the outputs of a Sequential's modules, counted from 1."""
+    """Apply a module; ``taps`` receives the outputs of the modules of a Sequential, from 1."""
     fields = module.fields
     short = module.name.rpartition(".")[2]
     if short in ("Sequential", "NoBackprop", "DataParallelTable"):
@@ -114,7 +114,7 @@ def _normalize(x: torch.Tensor, _: dict[str, Any]) -> torch.Tensor:
 
 
 def _foveal(x: torch.Tensor, _: dict[str, Any]) -> torch.Tensor:
-    """Four boxes of 1, 1.5, 2 and 4 times the size for each (image, x1, y1, x2, y2)."""
+    """Return boxes of 1, 1.5, 2 and 4 times the size for each (image, x1, y1, x2, y2)."""
     low, high = x[:, 1:3], x[:, 3:5]
     boxes = [
         torch.cat([x[:, :1], low - m * (high - low), high + m * (high - low)], 1)

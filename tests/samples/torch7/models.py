@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The original networks as trees of Torch7 modules, narrow, with weights as numpy arrays.
+"""The original networks as narrow trees of Torch7 modules, with weights as NumPy arrays.
 
 The trees are those that DeepMask.lua, SharpMask.lua, resnet.lua and multipathnet.lua build and
-train. `sealed` turns arrays into tensors that share storages, as `getParameters` leaves them.
+train. ``sealed`` turns arrays into tensors that share storages, as after ``getParameters``.
 """
 
 from __future__ import annotations
@@ -32,13 +32,14 @@ def fork(name: str, *modules: T7Object) -> T7Object:
 
 @dataclass
 class Maker:
-    """Makes layers with random weights.
+    """A maker of layers with random weights.
 
-    Attributes:
-        form: Where batch norm is: at the end of a block's branches, or behind the addition.
+    Args:
+        form: Place of batch norm: at the end of the branches of a block, or after the addition.
         affine: Class of the frozen batch norm, the old or the new one.
-        symmetric: Whether convolutions get a symmetric padding module in front.
-        classes: ``cudnn`` or ``nn``, where convolutions come from.
+        symmetric: Whether a symmetric padding module is in front of each convolution.
+        classes: Package of the convolutions, ``cudnn`` or ``nn``.
+        rng: Generator of the weights.
     """
 
     form: Form = "branches"
@@ -127,7 +128,7 @@ class Maker:
         )
 
     def resnet(self, width: int, depths: Sequence[int], *, basic: bool = False) -> list[T7Object]:
-        """Modules 1 to 7 of fb.resnet.torch."""
+        """Return the modules 1 to 7 of fb.resnet.torch."""
         modules = [self.conv(3, width, 7, 2, bias=False), self.norm(width), relu(), pool(3, 2, 1)]
         inputs = width
         for stage, blocks in enumerate(depths):
@@ -199,7 +200,7 @@ def deepmask(
 
 
 def deepmask_vgg(make: Maker, *, width: int = 2, neck: int = 3, vector: int = 4) -> T7Object:
-    """The network of the first paper, which was never released; the score branch reads module 20."""
+    """Return the unreleased network of the first paper; its score branch reads module 20."""
     modules, inputs = [], 3
     for stage, depth in enumerate((1, 1, 2, 2, 2)):
         outputs = width * min(2**stage, 8)
@@ -227,7 +228,7 @@ def deepmask_vgg(make: Maker, *, width: int = 2, neck: int = 3, vector: int = 4)
 
 
 def sharpmask(make: Maker, *, km: int = 16, ks: int = 16, **sizes: int) -> T7Object:
-    """Refs share their modules with neths and netvs, as in SharpMask.lua."""
+    """Return a SharpMask whose refs share their modules with neths and netvs, as in SharpMask.lua."""
     model = deepmask(make, **sizes)
     width, vector = sizes.get("width", 2), sizes.get("vector", 5)
     verticals = {0: sequential(make.linear(vector, km * 100), view(32, km, 10, 10))}
@@ -277,7 +278,7 @@ def sharpmask(make: Maker, *, km: int = 16, ks: int = 16, **sizes: int) -> T7Obj
 
 
 def saved(model: T7Object) -> dict[str, Any]:
-    """What the trainers save: the model beside its configuration, and a function somewhere."""
+    """Return a table as the trainers save it: the model, its configuration, and a function."""
     model.fields["accUpdate"] = T7Function(upvalues=[{"name": "self", "value": model}])
     config = {"iSz": 160, "oSz": 56, "gSz": 112, "batch": 32, "rundir": "exps/"}
     return {"model": sealed(model, {}, "Cuda"), "config": config}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writes Torch7's binary format, to test its reader with. It shares no code with the reader.
+"""A writer of the binary format of Torch7 for tests, which shares no code with the reader.
 
 Python's None, bool, int, float and str stand for Lua's nil, boolean, number and string; a dict is a
 table, a list is a table with the keys 1, 2, ... The same object written twice is a back-reference.
@@ -28,7 +28,7 @@ ELEMENTS = {
 
 @dataclass(eq=False)
 class T7Object:
-    """An object of a class whose body is one table, or what `before` has and then one table."""
+    """An object whose body is one table, after the values ``before`` if there are any."""
 
     name: str
     fields: dict[Any, Any] = field(default_factory=dict)
@@ -45,7 +45,7 @@ class T7Function:
 
 @dataclass(eq=False)
 class T7Storage:
-    """`kind` is what stands before "Storage": Float, Cuda, CudaLong, ..."""
+    """A storage; ``kind`` is the part of its class before "Storage": Float, Cuda, CudaLong, ..."""
 
     values: np.ndarray
     kind: str = "Float"
@@ -68,7 +68,7 @@ def tensor(values: Any, kind: str = "Float") -> T7Tensor:
 
 
 def flattened(arrays: list[np.ndarray], kind: str = "Float") -> list[T7Tensor]:
-    """Make tensors that share one storage, as `getParameters` leaves them."""
+    """Make tensors that share one storage, as after ``getParameters``."""
     storage = T7Storage(np.concatenate([array.reshape(-1) for array in arrays]), kind)
     tensors, offset = [], 0
     for array in arrays:
@@ -79,7 +79,7 @@ def flattened(arrays: list[np.ndarray], kind: str = "Float") -> list[T7Tensor]:
 
 
 class T7Writer:
-    """Serialise one object; `positions` then has where lengths and indices stand, for mutation."""
+    """A serialiser of one object; ``positions`` has those of lengths and indices, for mutation."""
 
     def __init__(self, *, long_size: int = 8, versions: bool = True):
         self.content = bytearray()
