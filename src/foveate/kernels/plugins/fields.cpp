@@ -11,7 +11,7 @@ using nvinfer1::PluginFieldType;
 
 namespace {
 
-// Files and parsers hold integers in 32 or 64 bits.
+// Serialised plugins have integers of 32 bits, the ONNX parser passes 64 bits.
 bool is_integer(const PluginField& field) {
     return field.type == PluginFieldType::kINT32 || field.type == PluginFieldType::kINT64;
 }
@@ -46,7 +46,7 @@ bool Fields::refuse(const char* name, const std::string& expected, const std::st
     return false;
 }
 
-bool Fields::are_among(std::initializer_list<const char*> names) const {
+bool Fields::has_only(std::initializer_list<const char*> names) const {
     if (given_ == nullptr || given_->fields == nullptr) return true;
     for (int i = 0; i < given_->nbFields; ++i) {
         const char* found = given_->fields[i].name;
@@ -112,16 +112,16 @@ bool Fields::read_choice(const char* name, std::initializer_list<const char*> ch
     if (field->type != PluginFieldType::kCHAR || field->data == nullptr || field->length < 0) {
         return refuse(name, expected, typed(*field));
     }
-    // The length may or may not count a closing zero.
+    // The length may or may not include a terminating zero.
     const char* text = static_cast<const char*>(field->data);
     const std::string found(text, strnlen(text, static_cast<size_t>(field->length)));
-    int place = 0;
+    int index = 0;
     for (const char* choice : choices) {
         if (found == choice) {
-            *value = place;
+            *value = index;
             return true;
         }
-        ++place;
+        ++index;
     }
     return refuse(name, expected, found);
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Reading the fields that a creator is given. What is missing or wrong is reported and gives false.
+// The fields that TensorRT passes to a creator. Every function that reads returns false and logs an
+// error if the field is missing or invalid.
 #pragma once
 
 #include "plugins/report.h"
@@ -12,20 +13,20 @@ class Fields {
   public:
     Fields(const char* op, const nvinfer1::PluginFieldCollection* given) : op_(op), given_(given) {}
 
-    // Whether there is no field but those of these names. (plugin_* and tensorrt_plugin_* are
-    // TensorRT's own.)
-    bool are_among(std::initializer_list<const char*> names) const;
+    // Whether all fields have one of these names, apart from plugin_* and tensorrt_plugin_*, which
+    // TensorRT adds.
+    bool has_only(std::initializer_list<const char*> names) const;
 
     bool has(const char* name) const { return find(name) != nullptr; }
 
-    // `count` integers within [low, high].
+    // Read `count` integers, each within [low, high].
     bool read(const char* name, int* values, int count, int low, int high) const;
 
-    // A finite number; or one above 0.
+    // Read a finite number, or one that is also above 0.
     bool read_finite(const char* name, float* value) const;
     bool read_positive(const char* name, float* value) const;
 
-    // A text that is one of `choices`; `value` becomes its place.
+    // Read a text that is one of `choices`; `value` becomes its index.
     bool read_choice(const char* name, std::initializer_list<const char*> choices,
                      int* value) const;
 

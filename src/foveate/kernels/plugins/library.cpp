@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What `IPluginRegistry::loadLibrary` and `trtexec --dynamicPlugins` look for in a plugin library.
+// The two entry points that `IPluginRegistry::loadLibrary` and `trtexec --dynamicPlugins` look up
+// in a plugin library, and the error messages.
 #include "plugins/plugin.h"
 
 #include "device/launch.cuh"
@@ -14,7 +15,7 @@ namespace {
 
 std::atomic<nvinfer1::ILoggerFinder*> logger_finder{nullptr};
 
-void tell(const std::string& text) {
+void log_error(const std::string& text) {
     nvinfer1::ILoggerFinder* finder = logger_finder.load();
     nvinfer1::ILogger* logger = finder == nullptr ? nullptr : finder->findLogger();
     if (logger != nullptr) {
@@ -46,11 +47,11 @@ const char* meaning(int status) {
         case kBadShape:
             return "shapes that do not fit each other";
         case kBadOption:
-            return "an option without meaning";
+            return "an invalid option";
         case kTooLarge:
-            return "more than one launch or 32-bit indices can hold";
+            return "more than one launch or 32-bit indices can cover";
         case kMisaligned:
-            return "an address that is no multiple of its element's size";
+            return "an address that is not a multiple of its element's size";
         default:
             return "an error of CUDA";
     }
@@ -60,9 +61,9 @@ const char* meaning(int status) {
 
 void report(const char* op, const std::string& expected, const std::string& found) noexcept {
     try {
-        tell("foveate::" + std::string(op) + ": expected " + expected + ", found " + found);
+        log_error("foveate::" + std::string(op) + ": expected " + expected + ", found " + found);
     } catch (const std::exception&) {
-        std::fputs("foveate: no memory for an error message\n", stderr);
+        std::fputs("foveate: out of memory while writing an error message\n", stderr);
     }
 }
 
@@ -71,12 +72,12 @@ int report_status(const char* op, int status) noexcept {
     try {
         report(op, "a launch", std::string(meaning(status)) + " (" + std::to_string(status) + ")");
     } catch (const std::exception&) {
-        std::fputs("foveate: no memory for an error message\n", stderr);
+        std::fputs("foveate: out of memory while writing an error message\n", stderr);
     }
     return status;
 }
 
-std::string described(const nvinfer1::PluginTensorDesc& tensor) {
+std::string to_text(const nvinfer1::PluginTensorDesc& tensor) {
     std::string shape;
     for (int i = 0; i < tensor.dims.nbDims; ++i) {
         shape += (i == 0 ? "" : ", ") + std::to_string(tensor.dims.d[i]);
@@ -85,7 +86,7 @@ std::string described(const nvinfer1::PluginTensorDesc& tensor) {
            std::to_string(static_cast<int>(tensor.format));
 }
 
-std::string ranks_of(const nvinfer1::DimsExprs* inputs, int count) {
+std::string ranks_text(const nvinfer1::DimsExprs* inputs, int count) {
     std::string text = std::to_string(count) + " input(s) of rank";
     for (int i = 0; i < count; ++i) text += " " + std::to_string(inputs[i].nbDims);
     return text;
@@ -94,7 +95,7 @@ std::string ranks_of(const nvinfer1::DimsExprs* inputs, int count) {
 bool are_small(const char* op, const nvinfer1::PluginTensorDesc& tensor) {
     for (int i = 0; i < tensor.dims.nbDims; ++i) {
         if (tensor.dims.d[i] >= 1 << 25) {
-            report(op, "lengths below 33554432", described(tensor));
+            report(op, "lengths below 33554432", to_text(tensor));
             return false;
         }
     }

@@ -1,17 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
-// What our plugins share. What a plugin does is a class Op with
+// TensorRT's interfaces of a plugin and of its creator, implemented once for all plugins.
 //
-//   kName, kInputs (at most), kOutputs, Options (plain data),
-//   read(Fields, Options*), describe(Options, PluginField*) -> how many, at most kMostFields,
-//   types(input types, output types), shape(Options, Shapes, outputs, builder),
-//   supports(place, tensors, inputs), check(Options, inputs, count, outputs),
-//   workspace(Options, inputs, outputs), run(Options, Call) -> status.
+// `Plugin<Op>` takes its behaviour from a class Op with static members:
 //
-// Inputs that are shapes are not among the inputs: their values are in Shapes. A creator is a class
-// Family with kName, kFields (names and types), and create(Fields), mostly make_plugin<Op>.
+//   kName, kInputs (the largest number of inputs), kOutputs, Options (a struct of plain data)
+//   read(Fields, Options*) -> bool
+//   describe(Options, PluginField*) -> number of fields written, at most kMaxFields
+//   types(input types, output types)
+//   shape(Options, Shapes, outputs, builder) -> bool
+//   supports(position, tensors, input count) -> bool
+//   check(Options, inputs, count, outputs) -> bool
+//   workspace(Options, inputs, outputs) -> bytes
+//   run(Options, Call) -> status of a launcher
 //
-// `Plugin<Op>` and `Creator<Family>` make TensorRT's interfaces of them. No function of theirs
-// throws: what std::string may throw is turned into a failure.
+// Shape inputs are not counted as inputs: their values are in Shapes. `Creator<Family>` takes
+// kName, kFields (names and types) and create(Fields) from a class Family.
+//
+// TensorRT requires that no function throws. Exceptions of std::string become failures.
 #pragma once
 
 #include "plugins/fields.h"
@@ -28,11 +33,11 @@ using nvinfer1::PluginField;
 using nvinfer1::PluginFieldType;
 using nvinfer1::PluginTensorDesc;
 
-constexpr int kMostFields = 4;
+constexpr int kMaxFields = 4;
 constexpr int kFailed = -1;
 
-// What is known of the inputs while an engine is built: lengths, and values of those that are
-// shapes.
+// The inputs while an engine is built: expressions of their lengths, and of the values of shape
+// inputs.
 struct Shapes {
     const nvinfer1::DimsExprs* inputs;
     int count;
@@ -40,7 +45,7 @@ struct Shapes {
     int value_count;
 };
 
-// What a plugin is run on.
+// Arguments of one execution. The arrays belong to TensorRT; `stream` orders the work.
 struct Call {
     const PluginTensorDesc* inputs;
     int count;
@@ -105,15 +110,15 @@ class Plugin final : public nvinfer1::IPluginV3,
         });
     }
 
-    bool supportsFormatCombination(int32_t place, const DynamicDesc* tensors, int32_t inputs,
+    bool supportsFormatCombination(int32_t position, const DynamicDesc* tensors, int32_t inputs,
                                    int32_t outputs) noexcept override {
         return inputs >= 1 && inputs <= Op::kInputs && outputs == Op::kOutputs &&
-               place < inputs + outputs && Op::supports(place, tensors, inputs);
+               position < inputs + outputs && Op::supports(position, tensors, inputs);
     }
 
     int32_t configurePlugin(const DynamicDesc* inputs, int32_t input_count,
                             const DynamicDesc* outputs, int32_t output_count) noexcept override {
-        // Sizes are known at their largest; what is too large then is refused here, not later.
+        // The largest sizes of the profile are checked here, so that the build fails, not a run.
         return guarded([&] {
             if (input_count > Op::kInputs || output_count != Op::kOutputs) return kFailed;
             Desc largest_inputs[Op::kInputs], largest_outputs[Op::kOutputs];
@@ -176,11 +181,11 @@ class Plugin final : public nvinfer1::IPluginV3,
 
     typename Op::Options options_;
     int input_count_ = 0;
-    PluginField fields_[kMostFields];  // they point into options_
+    PluginField fields_[kMaxFields];  // their data are members of options_
     nvinfer1::PluginFieldCollection collection_;
 };
 
-// The plugin that fields describe; null if they are refused.
+// Return the plugin with these fields, or null if they are invalid.
 template <typename Op>
 nvinfer1::IPluginV3* make_plugin(const Fields& fields) {
     typename Op::Options options;
@@ -209,7 +214,7 @@ class Creator final : public nvinfer1::IPluginCreatorV3One {
                                            Family::kFields};
 };
 
-// Each in the plugin.cpp of its operation.
+// Defined in the plugin.cpp of each operator.
 nvinfer1::IPluginCreatorInterface* roi_max_pool_creator();
 nvinfer1::IPluginCreatorInterface* bilinear_upsample_creator();
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Saying what is wrong, through TensorRT's logger.
+// Error messages of the plugins, which go to TensorRT's logger.
 #pragma once
 
 #include <NvInferRuntime.h>
@@ -9,22 +9,22 @@
 namespace foveate {
 
 constexpr char kNamespace[] = "foveate";
-constexpr char kVersion[] = "1";  // of the meaning of the fields; bundles ask for it
+constexpr char kVersion[] = "1";  // of the fields and their meaning; nodes of a model name it
 
-// Log `OP: expected EXPECTED, found FOUND` as an error; without TensorRT's logger, on stderr.
+// Log `OP: expected EXPECTED, found FOUND` as an error, on stderr if TensorRT has set no logger.
 void report(const char* op, const std::string& expected, const std::string& found) noexcept;
 
-// Log what a launcher's status means, unless it is success; return the status.
+// Return a launcher's status; log its meaning if it is not kOk.
 int report_status(const char* op, int status) noexcept;
 
-// `float32 (1, 512, -1, -1) in format 8`: what is known of a tensor.
-std::string described(const nvinfer1::PluginTensorDesc& tensor);
+// Text such as `float32 (1, 512, -1, -1) in format 8`; a length of -1 is unknown.
+std::string to_text(const nvinfer1::PluginTensorDesc& tensor);
 
-// `2 input(s) of rank 4 2`: what is known of inputs while an engine is built.
-std::string ranks_of(const nvinfer1::DimsExprs* inputs, int count);
+// Text such as `2 input(s) of rank 4 2`.
+std::string ranks_text(const nvinfer1::DimsExprs* inputs, int count);
 
-// Whether every length fits 25 bits, so that 32-bit numbers hold what is computed of it; else
-// reported.
+// Return whether every length fits in 25 bits, so that the launchers' 32-bit arithmetic cannot
+// overflow; log the tensor if one does not.
 bool are_small(const char* op, const nvinfer1::PluginTensorDesc& tensor);
 
 }  // namespace foveate

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Launchers of bilinear upsampling. Arrays are described in mask_boxes.cuh and map.cuh.
+// Launchers of the kernels in map.cuh and of those in mask_boxes.cuh. They allocate nothing and do
+// not synchronise.
 #include "plugins/bilinear_upsample/launch.h"
 #include "plugins/bilinear_upsample/map.cuh"
 #include "mask_boxes/mask_boxes.cuh"
@@ -8,18 +9,18 @@
 
 namespace foveate {
 
-constexpr int kMapOutputs = 2048;       // of a block, about
+constexpr int kMapOutputs = 2048;       // of a block, approximately
 constexpr int kMapSharedBytes = 40960;  // of a block, at most
-constexpr int kPasteStageSize = 352;    // widest logits that are staged
+constexpr int kPasteStageSize = 352;    // largest logits whose rows are staged
 
-// How a map is divided among blocks.
-struct UpsamplePlan {
-    int band_rows;   // rows of output a block
+// Division of a map among blocks.
+struct MapBands {
+    int band_rows;   // rows of output per block
     int stage_rows;  // rows of input in shared memory; 0 if they are read directly
     int shared_bytes;
 };
 
-inline UpsamplePlan upsample_plan(int height, int width, int out_height, int out_width) {
+inline MapBands map_bands(int height, int width, int out_height, int out_width) {
     // A multiple of 8 keeps each band's start aligned for the widest access.
     const int band =
         clamp(ceil_div(kMapOutputs / out_width, 8) * 8, 8, ceil_div(out_height, 8) * 8);
@@ -35,7 +36,7 @@ inline int paste_stage(int size) { return size <= kPasteStageSize ? kPasteStage 
 
 }  // namespace foveate
 
-// Bytes of the scratch array of foveate_launch_paste_windows.
+// Return the bytes of the scratch array of foveate_launch_paste_windows.
 extern "C" long long foveate_paste_windows_scratch_bytes(int windows, int height) {
     using namespace foveate;
     if (windows <= 0 || height <= 0) return 0;
@@ -45,8 +46,8 @@ extern "C" long long foveate_paste_windows_scratch_bytes(int windows, int height
 
 // Paste the masks of windows into the image.
 //   logits (windows, size, size); geometry (windows, 4) float32 x0, y0, width, height, or, if
-//   `square` is 1, x0, y0, side, valid; count (1,) int32, how many windows exist, or null for all;
-//   columns (1,) int64, how many of the width's columns the image has, or null for all;
+//   `square` is 1, x0, y0, side, valid; count (1,) int32, the number of windows, or null for all;
+//   columns (1,) int64, the width of the image, at most `width`, or null if it is `width`;
 //   bits (windows, height, ceil(width / 32)) int32, bit i of word w is pixel 32 * w + i, or null;
 //   areas (windows,) int32, or null; boxes (windows, 4) float32 xyxy, or null; scratch: see above.
 extern "C" int foveate_launch_paste_windows(const void* logits, const float* geometry,
@@ -112,31 +113,31 @@ extern "C" int foveate_launch_upsample_map(const void* input, const void* second
     if (align_corners < 0 || align_corners > 1 || relu < 0 || relu > 1) return kBadOption;
     if (type != kFloat32 && type != kFloat16) return kBadOption;
     if (count == 0 || channels == 0 || out_height == 0 || out_width == 0) return kOk;
-    if (height == 0 || width == 0) return kBadShape;  // there is nothing to interpolate
+    if (height == 0 || width == 0) return kBadShape;  // no sample to interpolate
     if (input == nullptr || output == nullptr) return kNullPointer;
     const int bytes = type == kFloat32 ? 4 : 2;
     if (!is_aligned(input, bytes) || !is_aligned(second, bytes) || !is_aligned(output, bytes)) {
         return kMisaligned;
     }
     const long long limit = 2147483647LL;
-    if (out_width > kMapWidest || (2LL * out_height + 1) * height > limit ||
+    if (out_width > kMaxMapWidth || (2LL * out_height + 1) * height > limit ||
         (2LL * out_width + 1) * width > limit || static_cast<long long>(height) * width > limit ||
         static_cast<long long>(out_height) * out_width > limit) {
         return kTooLarge;
     }
-    const UpsamplePlan plan = upsample_plan(height, width, out_height, out_width);
+    const MapBands bands = map_bands(height, width, out_height, out_width);
     const long long planes = static_cast<long long>(count) * channels;
-    if (planes > kMaxGridX || planes * ceil_div(out_height, plan.band_rows) > kMaxGridX)
+    if (planes > kMaxGridX || planes * ceil_div(out_height, bands.band_rows) > kMaxGridX)
         return kTooLarge;
-    const dim3 grid(static_cast<unsigned>(planes * ceil_div(out_height, plan.band_rows)));
-    const unsigned shared_bytes = static_cast<unsigned>(plan.shared_bytes);
+    const dim3 grid(static_cast<unsigned>(planes * ceil_div(out_height, bands.band_rows)));
+    const unsigned shared_bytes = static_cast<unsigned>(bands.shared_bytes);
     const int widest = type == kFloat32 ? Wide<float>::lanes : Wide<Half>::lanes;
     const bool wide = out_height * out_width % widest == 0 && is_aligned(output, 16);
 #define FOVEATE_START(suffix, T)                                                                 \
     FOVEATE_LAUNCH(foveate_upsample_map_##suffix, grid, dim3(kMapThreads), shared_bytes, stream, \
                    static_cast<const T*>(input), static_cast<const T*>(second),                  \
                    static_cast<T*>(output), static_cast<int>(planes), height, width, out_height, \
-                   out_width, align_corners, relu, plan.band_rows, plan.stage_rows)
+                   out_width, align_corners, relu, bands.band_rows, bands.stage_rows)
     if (type == kFloat32) return wide ? FOVEATE_START(f32x4, float) : FOVEATE_START(f32x1, float);
     return wide ? FOVEATE_START(f16x8, Half) : FOVEATE_START(f16x1, Half);
 #undef FOVEATE_START

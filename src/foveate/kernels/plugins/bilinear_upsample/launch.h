@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// The launchers of launch.cu, for C++. Include what declares cudaStream_t before.
+// Declarations of the launchers in launch.cu. The including file must declare cudaStream_t.
 #pragma once
 
 namespace foveate {
 
-constexpr int kMapWidest = 4096;  // of the output: its columns' blends are kept
+constexpr int kMaxMapWidth = 4096;  // of the output, whose column blends lie in shared memory
 
 }  // namespace foveate
 

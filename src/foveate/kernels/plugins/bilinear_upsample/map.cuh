@@ -2,13 +2,14 @@
 // Map mode of bilinear upsampling: output = up(relu(input + second)), where `second`, of the shape
 // of the input, and the ReLU are optional. The sum is not written to memory.
 //
-// Bound: bytes. Inputs are read once (a band of rows reads up to two rows again), outputs written
-// once, in accesses of 16 bytes where planes are a multiple of 4 (float32) or 8 (float16) elements.
+// Bound by bytes. Inputs are read once (a band of rows reads up to two rows again), outputs are
+// written once, in accesses of 16 bytes if planes are a multiple of 4 (float32) or 8 (float16)
+// elements.
 //
 // Kernels foveate_upsample_map_* (f32x4, f32x1, f16x8, f16x1): block (128), grid (planes * bands),
 // where bands = ceil(out_height / band_rows); dynamic shared memory
-// 4 * (stage_rows * in_width + 2 * out_width + 2 * band_rows) bytes. `upsample_plan` chooses
-// band_rows and stage_rows (0: the input is read directly).
+// 4 * (stage_rows * in_width + 2 * out_width + 2 * band_rows) bytes. `map_bands`
+// chooses band_rows and stage_rows (0: the input is read directly).
 #ifndef FOVEATE_MAP_CUH
 #define FOVEATE_MAP_CUH
 
@@ -18,7 +19,7 @@
 namespace foveate {
 
 constexpr int kMapThreads = 128;
-constexpr int kMapBlocks = 8;  // a multiprocessor; aiming at more, ptxas spills on sm_90
+constexpr int kMapBlocks = 8;  // per multiprocessor; with more, ptxas spills registers on sm_90
 
 // The value at `at` of a plane after the addition, if there is a second input, and the ReLU.
 template <typename T>
@@ -57,7 +58,7 @@ FOVEATE_BOTH Blend map_blend(int index, int old, int length, int align_corners) 
     return align_corners ? corner_blend(index, old, length) : half_pixel_blend(index, old, length);
 }
 
-// A band of rows of one plane.
+// Write a band of rows of one plane.
 template <typename T, int N>
 __device__ void upsample_block(const T* input, const T* second, T* output, int height, int width,
                                int out_height, int out_width, int align_corners, int relu,
@@ -94,7 +95,7 @@ __device__ void upsample_block(const T* input, const T* second, T* output, int h
 #pragma unroll
         for (int lane = 0; lane < N; ++lane) {
             const float down = shares[out_width + row], across = shares[column];
-            // A sample of which nothing is taken need not exist.
+            // A second sample with a share of 0 may lie outside of the map, so it is not read.
             const int y0 = firsts[out_width + row], y1 = y0 + (down > 0.0f);
             const int x0 = firsts[column], x1 = x0 + (across > 0.0f);
             float corner[4];
@@ -117,17 +118,17 @@ __device__ void upsample_block(const T* input, const T* second, T* output, int h
 
 }  // namespace foveate
 
-#define FOVEATE_MAP_KERNEL(suffix, T, N)                                                         \
-    extern "C" __global__ void __launch_bounds__(foveate::kMapThreads, foveate::kMapBlocks)      \
-        foveate_upsample_map_##suffix(                                                           \
-            const T* __restrict__ input, const T* __restrict__ second, T* __restrict__ output,   \
-            int planes, int height, int width, int out_height, int out_width, int align_corners, \
-            int relu, int band_rows, int stage_rows) {                                           \
-        if (static_cast<int>(blockIdx.x) / foveate::ceil_div(out_height, band_rows) >= planes) { \
-            return;                                                                              \
-        }                                                                                        \
-        foveate::upsample_block<T, N>(input, second, output, height, width, out_height,          \
-                                      out_width, align_corners, relu, band_rows, stage_rows);    \
+#define FOVEATE_MAP_KERNEL(suffix, T, N)                                                           \
+    extern "C" __global__ void __launch_bounds__(foveate::kMapThreads, foveate::kMapBlocks)        \
+        foveate_upsample_map_##suffix(const T* __restrict__ input, const T* __restrict__ second,   \
+                                      T* __restrict__ output, int planes, int height, int width,   \
+                                      int out_height, int out_width, int align_corners, int relu,  \
+                                      int band_rows, int stage_rows) {                             \
+        if (static_cast<int>(blockIdx.x) / foveate::ceil_div(out_height, band_rows) >= planes) {   \
+            return;                                                                                \
+        }                                                                                          \
+        foveate::upsample_block<T, N>(input, second, output, height, width, out_height, out_width, \
+                                      align_corners, relu, band_rows, stage_rows);                 \
     }
 
 FOVEATE_MAP_KERNEL(f32x4, float, 4)

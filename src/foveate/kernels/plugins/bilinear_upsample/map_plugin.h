@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // The map mode of `foveate::BilinearUpsample2d`: x (N, C, H, W) float32 or float16 to
-// (N, C, scale H, scale W); with a second input of the same shape, their sum is upsampled, and
-// never written.
+// (N, C, scale H, scale W). With a second input of the same shape, the sum of both is upsampled
+// without being written to memory.
 //
-// Fields: scale, a whole factor; mode, "half_pixel" (the default) or "align_corners"; relu, 1 to
-// drop what is negative (of the sum) before, 0 (the default) to keep it.
+// Fields:
+//   scale  integer factor
+//   mode   "half_pixel" (the default) or "align_corners"
+//   relu   1 to replace negative values, of the sum if there is one, by 0 before upsampling; 0 is
+//   the
+//          default
 #pragma once
 
 #include "plugins/plugin.h"
@@ -16,7 +20,7 @@
 
 namespace foveate {
 
-constexpr int kMostScale = 64;
+constexpr int kMaxScale = 64;
 constexpr const char* kMapModes[] = {"half_pixel", "align_corners"};
 
 struct UpsampleMap {
@@ -29,8 +33,8 @@ struct UpsampleMap {
     };
 
     static bool read(const Fields& fields, Options* options) {
-        return fields.are_among({"scale", "mode", "relu"}) &&
-               fields.read("scale", &options->scale, 1, 1, kMostScale) &&
+        return fields.has_only({"scale", "mode", "relu"}) &&
+               fields.read("scale", &options->scale, 1, 1, kMaxScale) &&
                (!fields.has("mode") || fields.read_choice("mode", {kMapModes[0], kMapModes[1]},
                                                           &options->align_corners)) &&
                (!fields.has("relu") || fields.read("relu", &options->relu, 1, 0, 1));
@@ -52,7 +56,7 @@ struct UpsampleMap {
         const int count = shapes.count;
         if (count < 1 || count > kInputs || inputs[0].nbDims != 4 ||
             inputs[count - 1].nbDims != 4) {
-            report(kName, "one or two maps (N, C, H, W)", ranks_of(inputs, count));
+            report(kName, "one or two maps (N, C, H, W)", ranks_text(inputs, count));
             return false;
         }
         const nvinfer1::IDimensionExpr* scale = builder.constant(options.scale);
@@ -71,8 +75,8 @@ struct UpsampleMap {
                map.format == nvinfer1::TensorFormat::kLINEAR;
     }
 
-    static bool supports(int place, const nvinfer1::DynamicPluginTensorDesc* tensors, int) {
-        const PluginTensorDesc& tensor = tensors[place].desc;
+    static bool supports(int position, const nvinfer1::DynamicPluginTensorDesc* tensors, int) {
+        const PluginTensorDesc& tensor = tensors[position].desc;
         return is_usable(tensor) && tensor.type == tensors[0].desc.type;
     }
 
@@ -84,24 +88,24 @@ struct UpsampleMap {
             return false;
         }
         if (map.dims.nbDims != 4 || !is_usable(map)) {
-            report(kName, "a map (N, C, H, W), float32 or float16 in format 0", described(map));
+            report(kName, "a map (N, C, H, W), float32 or float16 in format 0", to_text(map));
             return false;
         }
         for (const PluginTensorDesc* other : {&inputs[count - 1], output}) {
             if (other->type != map.type || other->format != map.format) {
-                report(kName, "all tensors like the first, " + described(map), described(*other));
+                report(kName, "all tensors like the first, " + to_text(map), to_text(*other));
                 return false;
             }
         }
         for (int axis = 0; axis < 4; ++axis) {
             if (inputs[count - 1].dims.d[axis] != map.dims.d[axis]) {
-                report(kName, "a second input of the first's shape, " + described(map),
-                       described(inputs[count - 1]));
+                report(kName, "a second input of the first's shape, " + to_text(map),
+                       to_text(inputs[count - 1]));
                 return false;
             }
         }
-        if (map.dims.d[3] > kMapWidest / options.scale) {
-            report(kName, "an output at most " + std::to_string(kMapWidest) + " wide",
+        if (map.dims.d[3] > kMaxMapWidth / options.scale) {
+            report(kName, "an output at most " + std::to_string(kMaxMapWidth) + " wide",
                    std::to_string(map.dims.d[3]) + " x " + std::to_string(options.scale));
             return false;
         }

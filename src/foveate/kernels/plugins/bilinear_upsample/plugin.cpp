@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// `foveate::BilinearUpsample2d` for TensorRT: the field `mode` says which of two plugins it is.
+// `foveate::BilinearUpsample2d` for TensorRT: the field `mode` selects one of two plugins.
 #include "plugins/bilinear_upsample/map_plugin.h"
 #include "plugins/bilinear_upsample/windows_plugin.h"
 

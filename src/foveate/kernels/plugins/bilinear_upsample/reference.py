@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Slow and obvious version of map mode, in float64."""
+"""Map mode of bilinear upsampling, slow and obvious, in float64."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from foveate.arrays import Float32Array
 
 
 def corner_weights(old: int, new: int) -> NDArray[np.float64]:
-    """Return the matrix (new, old) that blends an axis whose first and last samples coincide."""
+    """Return the matrix (new, old) that interpolates an axis with aligned corners.
+
+    Aligned means that the first samples of both lengths coincide, and the last samples as well.
+    """
     weights = np.zeros((new, old))
     for i in range(new):
         position = i * (old - 1) / (new - 1) if new > 1 else 0.0
@@ -21,7 +24,10 @@ def corner_weights(old: int, new: int) -> NDArray[np.float64]:
 
 
 def _half_pixel_weights(old: int, new: int) -> NDArray[np.float64]:
-    """Return the matrix (new, old) that blends an axis between pixel centres, without averaging."""
+    """Return the matrix (new, old) that interpolates an axis between pixel centres.
+
+    It samples without averaging, so that a shrinking axis skips values.
+    """
     weights = np.zeros((new, old))
     for i in range(new):
         position = min(max((2 * i + 1) * old / (2 * new) - 0.5, 0.0), old - 1.0)
@@ -34,15 +40,26 @@ def _half_pixel_weights(old: int, new: int) -> NDArray[np.float64]:
 def upsample(
     features: Float32Array, height: int, width: int, *, align_corners: bool, relu: bool = False
 ) -> NDArray[np.float64]:
-    """Blend (N, C, H, W) maps to any size, after dropping what is negative where asked."""
+    """Resize maps by bilinear interpolation.
+
+    Args:
+        features: Maps (N, C, H, W).
+        height: Rows of the result.
+        width: Columns of the result.
+        align_corners: Whether corner samples coincide; otherwise pixel centres lie at halves.
+        relu: Whether negative values are replaced by 0 before.
+
+    Returns:
+        Maps (N, C, height, width).
+    """
     values = features.astype(np.float64)
     if relu:
         values = np.maximum(values, 0.0)
     weights = corner_weights if align_corners else _half_pixel_weights
-    blended: NDArray[np.float64] = np.einsum(
+    resized: NDArray[np.float64] = np.einsum(
         "ih,nchw,jw->ncij",
         weights(features.shape[2], height),
         values,
         weights(features.shape[3], width),
     )
-    return blended
+    return resized

@@ -3,11 +3,9 @@
 // (K, 4) float32 x0, y0, width, height (0: padding) and size (2,) int64, the image's height H and
 // width W, to bits (K, H, ceil(W / 32)) int32, areas (K,) int32 and boxes (K, 4) float32.
 //
-// Fields: mode, "windows"; threshold, which a pixel's logit is larger than.
-//
-// NOTE: A node passes the size twice. As a shape input its values give the lengths of the outputs,
-// but `enqueue` sees those alone, and the words of a row tell W only to a multiple of 32. So the
-// kernel reads W from the size on the device, where nothing waits for it.
+// Fields:
+//   mode       "windows"
+//   threshold  a pixel is foreground if its logit is larger
 #pragma once
 
 #include "plugins/plugin.h"
@@ -23,7 +21,7 @@ struct PasteWindows {
     static constexpr char kName[] = "BilinearUpsample2d";
     static constexpr int kInputs = 3, kOutputs = 3;
 
-    // Each input and output: what a message calls it, its type and its rank.
+    // Every input and output: its description in messages, its type and its rank.
     struct Kind {
         const char* text;
         DataType type;
@@ -43,7 +41,7 @@ struct PasteWindows {
     };
 
     static bool read(const Fields& fields, Options* options) {
-        return fields.are_among({"mode", "threshold"}) &&
+        return fields.has_only({"mode", "threshold"}) &&
                fields.read_finite("threshold", &options->threshold);
     }
 
@@ -63,7 +61,7 @@ struct PasteWindows {
         for (int i = 0; fits && i < kInputs; ++i) fits = shapes.inputs[i].nbDims == kKinds[i].rank;
         if (!fits || shapes.values[0].nbDims != 2) {
             report(kName, "logits (K, S, S), geometry (K, 4), size (2,), and the size as a shape",
-                   ranks_of(shapes.inputs, shapes.count) + " and " +
+                   ranks_text(shapes.inputs, shapes.count) + " and " +
                        std::to_string(shapes.value_count) + " shape(s)");
             return false;
         }
@@ -77,14 +75,15 @@ struct PasteWindows {
         return true;
     }
 
-    static bool has_kind(int place, const PluginTensorDesc& tensor) {
-        const bool half = place == 0 && tensor.type == DataType::kHALF;
-        return (half || tensor.type == kKinds[place].type) &&
+    static bool has_kind(int position, const PluginTensorDesc& tensor) {
+        const bool half = position == 0 && tensor.type == DataType::kHALF;
+        return (half || tensor.type == kKinds[position].type) &&
                tensor.format == nvinfer1::TensorFormat::kLINEAR;
     }
 
-    static bool supports(int place, const nvinfer1::DynamicPluginTensorDesc* tensors, int inputs) {
-        return inputs == kInputs && has_kind(place, tensors[place].desc);
+    static bool supports(int position, const nvinfer1::DynamicPluginTensorDesc* tensors,
+                         int inputs) {
+        return inputs == kInputs && has_kind(position, tensors[position].desc);
     }
 
     static bool check(const Options&, const PluginTensorDesc* inputs, int count,
@@ -93,21 +92,22 @@ struct PasteWindows {
             report(kName, "3 inputs and a shape", std::to_string(count) + " input(s)");
             return false;
         }
-        // The lengths that are known: -1 for any.
+        // Expected lengths, -1 for any.
         const int64_t windows = inputs[0].dims.d[0], samples = inputs[0].dims.d[1];
         const int64_t lengths[kInputs + kOutputs][3] = {
             {windows, samples, samples}, {windows, 4}, {2},
             {windows, -1, -1},           {windows},    {windows, 4}};
-        for (int place = 0; place < kInputs + kOutputs; ++place) {
-            const bool is_input = place < kInputs;
-            const PluginTensorDesc& tensor = is_input ? inputs[place] : outputs[place - kInputs];
-            bool fits = has_kind(place, tensor) && tensor.dims.nbDims == kKinds[place].rank;
-            for (int axis = 0; fits && axis < kKinds[place].rank; ++axis) {
-                const int64_t wanted = lengths[place][axis];
-                fits = wanted == -1 || tensor.dims.d[axis] == wanted;
+        for (int position = 0; position < kInputs + kOutputs; ++position) {
+            const bool is_input = position < kInputs;
+            const PluginTensorDesc& tensor =
+                is_input ? inputs[position] : outputs[position - kInputs];
+            bool fits = has_kind(position, tensor) && tensor.dims.nbDims == kKinds[position].rank;
+            for (int axis = 0; fits && axis < kKinds[position].rank; ++axis) {
+                const int64_t expected = lengths[position][axis];
+                fits = expected == -1 || tensor.dims.d[axis] == expected;
             }
             if (!fits) {
-                report(kName, std::string(kKinds[place].text) + " in format 0", described(tensor));
+                report(kName, std::string(kKinds[position].text) + " in format 0", to_text(tensor));
                 return false;
             }
             if (!are_small(kName, tensor)) return false;
@@ -124,6 +124,9 @@ struct PasteWindows {
 
     static int run(const Options& options, const Call& call) {
         const nvinfer1::Dims &logits = call.inputs[0].dims, &bits = call.outputs[0].dims;
+        // A node passes the size twice. As a shape input it gives the lengths of the outputs, but
+        // their words per row determine W only up to a multiple of 32. So the kernel reads W from
+        // the copy on the device, and the CPU does not wait for it.
         const auto* size = static_cast<const long long*>(call.sources[2]);
         if (logits.d[0] > 0 && size == nullptr) return kNullPointer;
         const int type = call.inputs[0].type == DataType::kHALF ? kFloat16 : kFloat32;

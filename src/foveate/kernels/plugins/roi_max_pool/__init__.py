@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ROI max pooling, which the classify engine applies to the skip maps."""
+"""ROI max pooling, which the classify engine applies to its feature maps."""

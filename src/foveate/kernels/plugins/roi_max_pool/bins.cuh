@@ -1,25 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
-// The bins of a ROI, and the maximum over one. Rounding 0 is "caffe", 1 is "v2"; see reference.py.
+// The bins of a ROI, and the maximum over a bin. Rounding 0 is "caffe", 1 is "v2"; reference.py
+// defines both.
 #pragma once
 
 #include "device/pack.cuh"
 
 namespace foveate {
 
-constexpr float kFarthest = 268435456.0f;
+constexpr float kFarthest = 268435456.0f;  // coordinates are clamped to 2^28
 
 struct Range {
     int first;  // inclusive
     int last;   // exclusive
 };
 
-// Corner of a ROI in whole pixels of the map.
+// Return a corner of a ROI in whole pixels of the map.
 FOVEATE_BOTH int roi_corner(float value, float scale) {
     const float scaled = mul(value, scale);
     return static_cast<int>(round_half_away(fminf(fmaxf(scaled, -kFarthest), kFarthest)));
 }
 
-// Pixels of bin `index` of `count` along an axis, clipped to [0, limit).
+// Return the pixels of bin `index` of `count` along an axis, clipped to [0, limit). `mul` and
+// `divide` round each result, as reference.py does: one unit in the last place can move an edge.
 FOVEATE_BOTH Range bin_range(int start, int end, int index, int count, int limit, int rounding) {
     const bool caffe = rounding == 0;
     const int size = larger(end - start + (caffe ? 1 : 0), 1);
@@ -37,7 +39,7 @@ struct Bin {
     Range columns;
 };
 
-// A ROI (map, x0, y0, x1, y1) is usable if it names a map and all of its corners are numbers.
+// A ROI (map, x0, y0, x1, y1) is empty if its map does not exist or a corner is NaN.
 FOVEATE_BOTH Bin bin_of(const float* roi, int bin, int batch, int height, int width, int rows,
                         int columns, float scale, int rounding) {
     const float map = roi[0], x0 = roi[1], y0 = roi[2], x1 = roi[3], y1 = roi[4];
@@ -61,7 +63,7 @@ FOVEATE_BOTH void take_max(Pack<N>& best, const Pack<N>& other) {
     for (int i = 0; i < N; ++i) best.lane[i] = max_or_nan(best.lane[i], other.lane[i]);
 }
 
-// Maximum over a bin. `map` points at the channels of pixel (0, 0) of the bin's map.
+// Return the maximum over a bin. `map` points to the first of the N channels at pixel (0, 0).
 template <typename T, int N>
 FOVEATE_BOTH Pack<N> direct_maximum(const T* map, const Bin& bin, int width, int channels) {
     Pack<N> best;

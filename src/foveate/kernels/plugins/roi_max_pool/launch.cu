@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Launchers of ROI max pooling. Arrays are described in roi_max_pool.cuh and reference.py.
+// Launchers of the kernels in roi_max_pool.cuh. They allocate nothing and do not synchronise.
 #include "plugins/roi_max_pool/roi_max_pool.cuh"
 #include "plugins/roi_max_pool/launch.h"
 
@@ -24,7 +24,7 @@ inline bool has_output(const PoolShape& s) {
     return s.roi_count > 0 && s.rows > 0 && s.columns > 0 && s.channels > 0;
 }
 
-// Blocks of a pooling; more than kMaxGridX if it cannot be launched.
+// Return the number of blocks of a pooling, or more than kMaxGridX if it is too large to launch.
 inline long long pool_blocks(const PoolShape& s, int lanes) {
     const long long cells = static_cast<long long>(s.rows) * s.columns;
     if (cells > kMaxGridX || cells * s.channels > kMaxGridX) return kMaxGridX + 1;
@@ -47,7 +47,7 @@ inline int check_pool(const PoolShape& s, const void* features, const float* roi
     return pool_blocks(s, 1) > kMaxGridX ? kTooLarge : kOk;
 }
 
-// Elements an access: 16 bytes' worth where channels and addresses allow it, else 1.
+// Return the elements per access: 16 bytes if the channels and the addresses allow it, else 1.
 inline int lanes_of(int channels, int type, const void* first, const void* second) {
     const int lanes = type == kFloat32 ? Wide<float>::lanes : Wide<Half>::lanes;
     return channels % lanes == 0 && is_aligned(first, 16) && is_aligned(second, 16) ? lanes : 1;
@@ -78,8 +78,8 @@ extern "C" int foveate_launch_roi_max_pool(const void* features, const float* ro
 #undef FOVEATE_START
 }
 
-// Make the table of windows of twice the side: `source` and `table` (batch, height, width,
-// channels) do not overlap; `half` is the side of the windows of `source`.
+// Make the table of windows of twice the side. `source` and `table` (batch, height, width,
+// channels) must not overlap; `half` is the side of the windows of `source`.
 extern "C" int foveate_launch_square_table(const void* source, void* table, int batch, int height,
                                            int width, int channels, int half, int type,
                                            cudaStream_t stream) {
@@ -105,7 +105,8 @@ extern "C" int foveate_launch_square_table(const void* source, void* table, int 
 #undef FOVEATE_START
 }
 
-// Pool every ROI from the map and its tables of 2 x 2, 4 x 4 and 8 x 8 windows, of the map's shape.
+// Pool every ROI from the map and its tables of 2 x 2, 4 x 4 and 8 x 8 windows, which have the
+// shape of the map.
 extern "C" int foveate_launch_roi_max_pool_tables(const void* features, const void* table2,
                                                   const void* table4, const void* table8,
                                                   const float* rois, void* pooled, int batch,

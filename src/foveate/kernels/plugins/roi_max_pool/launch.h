@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The launchers of launch.cu, for C++. Include what declares cudaStream_t before.
+// Declarations of the launchers in launch.cu. The including file must declare cudaStream_t.
 #pragma once
 
 extern "C" {

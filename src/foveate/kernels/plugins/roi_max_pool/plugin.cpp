@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 // `foveate::RoiMaxPool2d` for TensorRT: features (N, C, H, W) float32 or float16 and rois (R, 5)
-// float32 to pooled (R, C, rows, columns), as reference.py says.
+// float32 to pooled (R, C, rows, columns), as defined in reference.py.
 //
-// Fields: pooled_shape (2,), rows and columns; spatial_scale; rounding, 0 "caffe" (the default) or
-// 1 "v2"; tables, 1 to pool from tables of squares, which take three maps of workspace and save
-// bytes for many large regions of a map that the L2 cache does not hold, 0 (the default) to pool
-// directly.
+// Fields:
+//   pooled_shape   (2,) rows and columns of bins
+//   spatial_scale  map pixels per image pixel
+//   rounding       0 "caffe" (the default) or 1 "v2"
+//   tables         0 (the default) to pool directly, 1 to pool from tables of squares, which need a
+//                  workspace of three maps and save bytes for many large regions of a map that does
+//                  not fit in the L2 cache
 //
-// The kernel wants channels last, so maps are kHWC in float32 and kHWC8 in float16; the latter
-// pads channels to a multiple of 8, and the padding is pooled like all others.
+// The kernels read channels last, so maps are kHWC in float32 and kHWC8 in float16. The latter pads
+// the channels to a multiple of 8, and the padding is pooled like the other channels.
 #include "plugins/plugin.h"
 
 #include "device/launch.cuh"
@@ -19,7 +22,7 @@ namespace {
 
 using nvinfer1::TensorFormat;
 
-constexpr int kMostBins = 1024;
+constexpr int kMaxBins = 1024;
 constexpr int kTables = 3;
 constexpr size_t kTableAlignment = 256;
 
@@ -31,7 +34,7 @@ bool is_half_map(const PluginTensorDesc& map) {
     return map.type == DataType::kHALF && map.format == TensorFormat::kHWC8;
 }
 
-// Channels of a pixel in memory.
+// Return the channels of a pixel in memory, including the padding.
 int64_t stored_channels(const PluginTensorDesc& map) {
     return map.type == DataType::kHALF ? (map.dims.d[1] + 7) / 8 * 8 : map.dims.d[1];
 }
@@ -64,8 +67,8 @@ struct RoiMaxPool {
     };
 
     static bool read(const Fields& fields, Options* options) {
-        return fields.are_among({"pooled_shape", "spatial_scale", "rounding", "tables"}) &&
-               fields.read("pooled_shape", options->pooled_shape, 2, 1, kMostBins) &&
+        return fields.has_only({"pooled_shape", "spatial_scale", "rounding", "tables"}) &&
+               fields.read("pooled_shape", options->pooled_shape, 2, 1, kMaxBins) &&
                fields.read_positive("spatial_scale", &options->spatial_scale) &&
                (!fields.has("rounding") || fields.read("rounding", &options->rounding, 1, 0, 1)) &&
                (!fields.has("tables") || fields.read("tables", &options->tables, 1, 0, 1));
@@ -85,7 +88,8 @@ struct RoiMaxPool {
                       nvinfer1::IExprBuilder& builder) {
         const nvinfer1::DimsExprs* inputs = shapes.inputs;
         if (shapes.count != 2 || inputs[0].nbDims != 4 || inputs[1].nbDims != 2) {
-            report(kName, "features (N, C, H, W) and rois (R, 5)", ranks_of(inputs, shapes.count));
+            report(kName, "features (N, C, H, W) and rois (R, 5)",
+                   ranks_text(inputs, shapes.count));
             return false;
         }
         const nvinfer1::IDimensionExpr& numbers = *inputs[1].d[1];
@@ -101,11 +105,12 @@ struct RoiMaxPool {
         return true;
     }
 
-    static bool supports(int place, const nvinfer1::DynamicPluginTensorDesc* tensors, int inputs) {
-        const PluginTensorDesc& tensor = tensors[place].desc;
+    static bool supports(int position, const nvinfer1::DynamicPluginTensorDesc* tensors,
+                         int inputs) {
+        const PluginTensorDesc& tensor = tensors[position].desc;
         if (inputs != 2) return false;
-        if (place == 0) return is_float_map(tensor) || is_half_map(tensor);
-        if (place == 1) {
+        if (position == 0) return is_float_map(tensor) || is_half_map(tensor);
+        if (position == 1) {
             return tensor.type == DataType::kFLOAT && tensor.format == TensorFormat::kLINEAR;
         }
         return tensor.type == tensors[0].desc.type && tensor.format == tensors[0].desc.format;
@@ -120,15 +125,15 @@ struct RoiMaxPool {
         const PluginTensorDesc &map = inputs[0], &rois = inputs[1];
         if (map.dims.nbDims != 4 || !(is_float_map(map) || is_half_map(map))) {
             report(kName, "features (N, C, H, W), float32 in format 8 or float16 in format 2",
-                   described(map));
+                   to_text(map));
             return false;
         }
         if (rois.dims.nbDims != 2 || rois.dims.d[1] != 5 || rois.type != DataType::kFLOAT) {
-            report(kName, "rois (R, 5) float32", described(rois));
+            report(kName, "rois (R, 5) float32", to_text(rois));
             return false;
         }
         if (output->type != map.type || output->format != map.format) {
-            report(kName, "an output like the features, " + described(map), described(*output));
+            report(kName, "an output like the features, " + to_text(map), to_text(*output));
             return false;
         }
         return are_small(kName, map) && are_small(kName, rois);
@@ -154,7 +159,7 @@ struct RoiMaxPool {
                 rows, columns, options.spatial_scale, options.rounding, type, call.stream);
         }
         if (call.workspace == nullptr && table_bytes(map) > 0) return kNullPointer;
-        // Squares of 2, 4 and 8 pixels a side, each table from the one before.
+        // Squares of 2, 4 and 8 pixels per side; each table is made from the one before.
         const void* source[kTables + 1] = {call.sources[0]};
         for (int i = 0; i < kTables; ++i) {
             void* table =

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Slow and obvious version, bit-equal to ONNX ``MaxRoiPool`` with ``rounding="caffe"``.
+"""ROI max pooling, slow and obvious (Girshick, "Fast R-CNN", ICCV 2015, section 2.1).
 
-NOTE: All arithmetic on coordinates is float32 on purpose. A bin's edge is the floor or ceiling of a
-product, and one unit in the last place decides which row of the map belongs to a bin.
+With ``rounding="caffe"`` the result is bit-equal to that of ONNX ``MaxRoiPool``.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from foveate.errors import OptionError
 ROUNDINGS = ("caffe", "v2")
 
 FARTHEST = 2.0**28
-"""Largest map coordinate; what lies farther, infinity too, counts as this."""
+"""Largest map coordinate; larger ones, including infinity, are clamped to it."""
 
 
 def roi_max_pool(
@@ -27,25 +26,25 @@ def roi_max_pool(
     spatial_scale: float,
     rounding: str = "caffe",
 ) -> Float32Array:
-    """Take the maximum of each bin of each region.
+    """Return the maximum of each bin of each region.
 
     Args:
-        features: (N, C, H, W).
-        rois: (R, 5): index of the map in the batch, then xyxy in pixels of the image, from 0. A
-            region of a map that does not exist, or with a corner that is not a number, gives 0.
-        output_size: Rows and columns of bins.
-        spatial_scale: Map pixels an image pixel.
-        rounding: ``"caffe"``: corners are rounded half away from zero and both belong to the
+        features: Maps (N, C, H, W), float32.
+        rois: Regions (R, 5), float32: index of the map in the batch, then xyxy in image pixels,
+            from 0. A region gives 0 if its map does not exist or a corner is NaN.
+        output_size: Rows and columns of bins, or one number for both.
+        spatial_scale: Map pixels per image pixel.
+        rounding: With ``"caffe"``, corners are rounded half away from zero and both belong to the
             region; bins reach from the floor of their start to the ceiling of their end and may
-            overlap. ``"v2"`` (Torch's ``inn.ROIPooling`` with ``v2``): the end is exclusive, the
-            edges of bins are rounded half away from zero and do not overlap.
+            overlap. With ``"v2"`` (``inn.ROIPooling`` of Torch7 with ``v2``), the end is exclusive;
+            the edges of bins are rounded half away from zero, and bins do not overlap.
 
     Returns:
-        (R, C, rows, columns); 0 for a bin that covers nothing of the map, NaN for one that covers
-        a NaN.
+        Maxima (R, C, rows, columns), float32; 0 for a bin outside of the map, NaN for a bin with a
+        NaN.
 
     Raises:
-        OptionError: There is no such rounding, or the arrays do not have these shapes.
+        OptionError: The rounding is unknown, or an array has the wrong shape.
     """
     if rounding not in ROUNDINGS:
         raise OptionError(f"rounding must be one of {', '.join(ROUNDINGS)}, found {rounding!r}")
@@ -73,6 +72,8 @@ def _bins(
     low: np.float32, high: np.float32, count: int, limit: int, scale: np.float32, rounding: str
 ) -> list[tuple[int, int]]:
     """Return start and end, clipped to the map, of each bin along one axis."""
+    # Coordinates stay in float32, as on the device: an edge is the floor or the ceiling of a
+    # product, and one unit in the last place decides which row of the map belongs to a bin.
     start, end = _corner(low, scale), _corner(high, scale)
     size = max(end - start + 1, 1) if rounding == "caffe" else max(end - start, 1)
     step = np.float32(size) / np.float32(count)

@@ -1,23 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 // ROI max pooling on channel-last maps (Girshick, "Fast R-CNN", ICCV 2015, section 2.1).
 //
-// Bound: bytes. Each bin reads its pixels of the map once (mostly from L2), each output is written
-// once. Both in accesses of 16 bytes where channels are a multiple of 4 (float32) or 8 (float16).
+// Bound by bytes. Each bin reads its pixels of the map once (mostly from L2), each output is
+// written once, both in accesses of 16 bytes if the channels are a multiple of 4 (float32) or 8
+// (float16).
 //
 // Versions:
 //   foveate_roi_max_pool_*         direct: reads every pixel of every bin
 //   foveate_square_table_*         makes a map of the maxima of 2h x 2h windows from one of h x h
 //   foveate_roi_max_pool_tables_*  a bin is the maximum of a few look-ups in the maps of windows of
-//                                  1, 2, 4, 8 pixels a side; for large bins or a small L2
-// each as f32x4, f32x1, f16x8 and f16x1: element type and elements an access.
+//                                  1, 2, 4 and 8 pixels per side; for large bins or a small L2
+// Each has the suffixes f32x4, f32x1, f16x8 and f16x1: element type and elements per access.
 //
 // Launch of the poolings: block (128), grid (rois * ceil(rows * columns * channels / lanes / 128)).
 // Launch of the table: block (128), grid (ceil(batch * height * width * channels / lanes / 128)).
 // No shared memory, no barrier.
 //
-// What they compute is said in reference.py: rounding 0 is "caffe", 1 is "v2". A NaN in a bin makes
-// the bin NaN. ROIs with a NaN, or of a map that does not exist, give 0; map coordinates beyond
-// 2^28 count as 2^28.
+// reference.py defines the result: rounding 0 is "caffe", 1 is "v2". A NaN in a bin makes the bin
+// NaN. A ROI with a NaN, or of a map that does not exist, gives 0. Map coordinates are clamped to
+// 2^28.
 #ifndef FOVEATE_ROI_MAX_POOL_CUH
 #define FOVEATE_ROI_MAX_POOL_CUH
 
@@ -27,7 +28,8 @@ namespace foveate {
 
 constexpr int kPoolThreads = 128;
 
-// The same from tables: windows of one size cover the bin, the last ones shifted back into it.
+// Return the same from tables: windows of one size cover the bin, and the last window of a row or
+// column is shifted back into the bin.
 template <typename T, int N>
 FOVEATE_BOTH Pack<N> table_maximum(const T* map, const T* table2, const T* table4, const T* table8,
                                    const Bin& bin, int width, int channels) {
