@@ -118,6 +118,15 @@ def test_relative_links_lead_somewhere(file: Path) -> None:
     assert [target for target in missing if not target.startswith(GENERATED)] == []
 
 
+def test_excerpts_of_device_code_are_in_the_sources() -> None:
+    folder = PACKAGE / "kernels" / "plugins" / "roi_max_pool"
+    sources = [file.read_text(encoding="utf-8") for file in folder.iterdir() if file.is_file()]
+    blocks = read_blocks(ROOT / "docs" / "tutorial" / "roi-pooling.md")
+    excerpts = [block.text for block in blocks if block.language == "cpp"]
+    assert len(excerpts) == 3
+    assert [text for text in excerpts if not any(text in source for source in sources)] == []
+
+
 def test_the_readme_is_short() -> None:
     lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
     assert len(lines) <= 120
