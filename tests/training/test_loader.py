@@ -16,7 +16,7 @@ import pytest
 from numpy.typing import NDArray
 
 from foveate.errors import BackendError, DataError, OptionError
-from foveate.training.loader import Loader, draw_batch
+from foveate.training.loader import PREFETCH, Loader, draw_batch
 from foveate.training.sampling import sample_generator
 
 Numbers = NDArray[np.float64]
@@ -63,11 +63,11 @@ class CountingSource(NumberSource):
 
 
 def batches(source: NumberSource, workers: int, first: int = 0) -> list[Numbers]:
-    with Loader(source, indices=range(4), seed=3, steps=9, workers=workers, ahead=3) as loader:
+    with Loader(source, indices=range(4), seed=3, steps=9, workers=workers) as loader:
         return [loader.take(step).batch for step in range(first, 9)]
 
 
-@pytest.mark.parametrize("workers", [0, 1, 3])
+@pytest.mark.parametrize("workers", [0, 1, 2])
 def test_a_sample_depends_on_seed_step_and_place_alone(workers: int) -> None:
     found = batches(NumberSource(), workers)
     for step, batch in enumerate(found):
@@ -113,31 +113,34 @@ def test_too_many_broken_records_are_an_error_that_names_one(workers: int) -> No
 def test_a_fault_of_the_sampler_says_where_it_was(workers: int) -> None:
     with pytest.raises(KeyError) as caught:
         batches(FaultySource(), workers)
-    assert "while drawing sample 0 of step 1 with seed 3" in caught.value.__notes__
+    said = "".join([str(caught.value), *getattr(caught.value, "__notes__", ())])
+    assert "while drawing sample 0 of step 1 with seed 3" in said
 
 
 def test_a_dead_worker_is_a_clear_error() -> None:
-    with pytest.raises(BackendError, match=r"died before step \d: it may have run out of memory"):
+    with pytest.raises(BackendError, match=r"died at step \d: it may have run out of memory"):
         batches(DyingSource(), 2)
 
 
 def test_no_more_than_asked_is_drawn_ahead(tmp_path: Path) -> None:
     source = CountingSource(folder=tmp_path)
-    with Loader(source, indices=range(1), seed=0, steps=100, workers=2, ahead=3) as loader:
+    wanted = list(range(10, 11 + PREFETCH))
+    with Loader(source, indices=range(1), seed=0, steps=100, workers=1) as loader:
         loader.take(10)
         deadline = time.monotonic() + 10
-        while len(list(tmp_path.iterdir())) < 3 and time.monotonic() < deadline:
+        while len(list(tmp_path.iterdir())) < len(wanted) and time.monotonic() < deadline:
             time.sleep(0.01)
         time.sleep(0.1)
-    assert sorted(int(path.name) for path in tmp_path.iterdir()) == [10, 11, 12]
+    assert sorted(int(path.name) for path in tmp_path.iterdir()) == wanted
 
 
 def test_impossible_options_are_refused() -> None:
-    with pytest.raises(OptionError, match="0 or more workers"):
+    with pytest.raises(OptionError, match="expected 0 or more workers, found -1"):
         Loader(NumberSource(), indices=range(1), seed=0, steps=1, workers=-1)
 
 
 ENDLESS = """
+import multiprocessing
 import time
 from foveate.training.loader import Loader
 
@@ -153,7 +156,7 @@ if __name__ == "__main__":
         for step in range(10**9):
             loader.take(step)
             if step == 40:  # both workers have begun
-                print(*(process.pid for process in loader._pool._processes.values()), flush=True)
+                print(*(process.pid for process in multiprocessing.active_children()), flush=True)
 """
 
 

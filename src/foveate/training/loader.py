@@ -1,128 +1,112 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Batches drawn ahead by worker processes, in order, each a function of seed and step alone.
-
-NOTE: Processes, since decoding annotations holds Python's lock. Batches come back as numpy arrays
-through a pipe: that costs milliseconds a batch, where shared memory costs a setting that containers
-have too low. An executor from the standard library orders, bounds, and tells when a worker died.
-"""
+"""Batches drawn ahead by worker processes, in order, each a function of seed and step alone."""
 
 from __future__ import annotations
 
-import multiprocessing
 import signal
-from collections import deque
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Iterator
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Generic, Protocol, Self, TypeVar
+from typing import Any, Protocol, Self
 
 import cv2
 import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
 
 from foveate.errors import BackendError, DataError, FoveateError, OptionError
 from foveate.training.sampling import sample_generator
 
-S = TypeVar("S")
-B = TypeVar("B")
-B_co = TypeVar("B_co", covariant=True)
-
 TRIES = 10
 """Draws of one sample before broken records are an error."""
 
+PREFETCH = 4
+"""Batches that each worker draws ahead of the training."""
 
-class Source(Protocol[S, B_co]):
-    """What a loader draws from; it is handed to worker processes."""
 
-    def draw(self, step: int, rng: np.random.Generator) -> S:
+class Source(Protocol):
+    """The samples of a training; it is pickled for the worker processes."""
+
+    def draw(self, step: int, rng: np.random.Generator) -> Any:
         """Draw one sample of a step; `rng` is the only source of randomness.
 
         Raises:
-            DataError: the record that was drawn is broken; the error names it.
+            DataError: The record that was drawn is broken; the error names it.
         """
 
-    def collate(self, samples: list[S]) -> B_co:
-        """Make a batch of numpy arrays."""
+    def collate(self, samples: list[Any]) -> Any:
+        """Return a batch of NumPy arrays."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Drawn(Generic[B]):
-    """A batch, and what was left out of it.
+class Drawn:
+    """A batch, and the records that were left out of it.
 
-    Attributes:
-        batch: what the source collated.
-        skipped: a text for each broken record in whose place another was drawn.
+    Args:
+        batch: Batch as the source collated it.
+        skipped: One message for each broken record that another one replaced.
     """
 
-    batch: B
+    batch: Any
     skipped: tuple[str, ...]
 
 
-class Loader(Generic[S, B]):
-    """Draws the batches of consecutive steps; close it, or use it in a `with` statement.
+class Loader:
+    """The batches of consecutive steps; use it in a ``with`` statement.
 
-    Sample i of step s is drawn with `sample_generator(seed, s, i)`, whoever draws it. One broken
-    record does not end a training: another is drawn in its place and the record is reported.
+    Sample i of step s is drawn with ``sample_generator(seed, s, i)``, by whatever process. One
+    broken record does not end a training: it is reported and another is drawn in its place.
 
     Args:
-        source: where samples come from.
-        indices: places in the whole batch that are drawn here.
-        seed: of the training.
-        steps: number of steps; nothing is drawn beyond.
-        workers: processes; 0 draws in this one, when asked.
-        ahead: batches that may be drawn or waiting before they are asked for.
+        source: Samples to draw from.
+        indices: Places in the whole batch that this process draws.
+        seed: Seed of the training.
+        steps: Number of steps; nothing is drawn beyond the last.
+        workers: Number of worker processes; 0 draws in this process, on demand.
     """
 
     def __init__(
-        self,
-        source: Source[S, B],
-        *,
-        indices: range,
-        seed: int,
-        steps: int,
-        workers: int = 2,
-        ahead: int = 8,
-    ):
-        if workers < 0 or ahead < 1:
-            raise OptionError("the loader needs 0 or more workers, and at least 1 batch ahead")
-        self._source = source
-        self._indices = indices
-        self._seed = seed
+        self, source: Source, *, indices: range, seed: int, steps: int, workers: int = 2
+    ) -> None:
+        if workers < 0:
+            raise OptionError(f"expected 0 or more workers, found {workers}")
+        self._dataset = _Steps(source, indices, seed)
         self._steps = steps
-        self._ahead = ahead
-        self._waiting: deque[tuple[int, Future[Drawn[Any]]]] = deque()
-        self._next = -1
-        self._pool = _start(source, workers) if workers else None
+        self._workers = workers
+        self._batches: Iterator[Drawn | FoveateError] | None = None
+        self._step = 0
 
-    def take(self, step: int) -> Drawn[B]:
-        """Give the batch of a step; any step may be the first, then they follow one another.
+    def take(self, step: int) -> Drawn:
+        """Return the batch of a step. Any step may be the first; then they follow one another.
 
         Raises:
-            DataError: too many records in a row are broken; the last is named.
-            BackendError: a worker process died.
+            DataError: Too many records in a row are broken; the last one is named.
         """
-        if self._pool is None:
-            return draw_batch(self._source, self._indices, self._seed, step)
-        if self._next < 0:
-            self._next = step
-        while self._next < min(step + self._ahead, self._steps):
-            future = self._pool.submit(_draw, self._indices, self._seed, self._next)
-            self._waiting.append((self._next, future))
-            self._next += 1
-        number, future = self._waiting.popleft()
-        assert number == step
-        try:
-            return future.result()
-        except BrokenProcessPool as error:
-            raise BackendError(
-                f"a process that draws samples died before step {step + 1}",
-                remedy="it may have run out of memory: use fewer --workers",
-            ) from error
+        if self._batches is None:
+            self._batches = self._start(step)
+        self._step = step
+        drawn = next(self._batches)
+        if isinstance(drawn, FoveateError):
+            raise drawn
+        return drawn
 
-    def close(self) -> None:
-        """End the workers; what they are drawing is drawn to its end and thrown away."""
-        if self._pool is not None:
-            self._pool.shutdown(wait=True, cancel_futures=True)
+    def _start(self, first: int) -> Iterator[Drawn | FoveateError]:
+        loader: DataLoader[Drawn | FoveateError] = DataLoader(
+            self._dataset,
+            sampler=range(first, self._steps),
+            # A batch is drawn and collated whole. Its arrays come back through a pipe, since only
+            # tensors go through shared memory, which many containers have too little of.
+            batch_size=None,
+            collate_fn=_identity,
+            num_workers=self._workers,
+            prefetch_factor=PREFETCH if self._workers else None,
+            worker_init_fn=_prepare_worker,
+            # A forked worker would inherit locks of the threads of OpenCV and PyTorch.
+            multiprocessing_context="spawn" if self._workers else None,
+            # Its own, so that the global generator is left alone.
+            generator=torch.Generator(),
+        )
+        return iter(loader)
 
     def __enter__(self) -> Self:
         return self
@@ -133,17 +117,28 @@ class Loader(Generic[S, B]):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.close()
+        """Stop the workers.
+
+        Raises:
+            BackendError: A worker died. A signal handler of PyTorch reports it, at any line of the
+                training.
+        """
+        self._batches = None
+        if isinstance(error, RuntimeError) and str(error).startswith("DataLoader worker"):
+            raise BackendError(
+                f"a process that draws samples died at step {self._step + 1}",
+                remedy="it may have run out of memory: use fewer --workers",
+            ) from error
 
 
-def draw_batch(source: Source[S, B], indices: range, seed: int, step: int) -> Drawn[B]:
-    """Draw a batch in this process; `Loader` says what the arguments are."""
+def draw_batch(source: Source, indices: range, seed: int, step: int) -> Drawn:
+    """Draw a batch in this process; see `Loader` for the arguments."""
     skipped: list[str] = []
     samples = [_draw_sample(source, seed, step, index, skipped) for index in indices]
     return Drawn(batch=source.collate(samples), skipped=tuple(skipped))
 
 
-def _draw_sample(source: Source[S, B], seed: int, step: int, index: int, skipped: list[str]) -> S:
+def _draw_sample(source: Source, seed: int, step: int, index: int, skipped: list[str]) -> Any:
     rng = sample_generator(seed, step, index)
     try:
         for attempt in range(1, TRIES):
@@ -160,24 +155,27 @@ def _draw_sample(source: Source[S, B], seed: int, step: int, index: int, skipped
         raise
 
 
-_source: Source[Any, Any]
-"""In a worker process: what it was started with."""
+class _Steps(Dataset[Drawn | FoveateError]):
+    """The batches by their step, as `DataLoader` reads them."""
+
+    def __init__(self, source: Source, indices: range, seed: int) -> None:
+        self._source = source
+        self._indices = indices
+        self._seed = seed
+
+    def __getitem__(self, step: int) -> Drawn | FoveateError:
+        try:
+            return draw_batch(self._source, self._indices, self._seed, step)
+        except FoveateError as error:
+            # Returned, since the loader would replace the text of a raised one by a traceback.
+            return error
 
 
-def _start(source: Source[S, B], workers: int) -> ProcessPoolExecutor:
-    # Not forked: the threads of OpenCV and PyTorch would leave locks behind that never open.
-    return ProcessPoolExecutor(
-        workers, multiprocessing.get_context("spawn"), initializer=_begin, initargs=(source,)
-    )
+def _identity(drawn: Drawn | FoveateError) -> Drawn | FoveateError:
+    return drawn
 
 
-def _begin(source: Source[Any, Any]) -> None:
-    global _source  # noqa: PLW0603 - a pool hands state to its processes in no other way
+def _prepare_worker(_worker: int) -> None:
     # Ctrl-C reaches every process of the terminal; the first one ends the others.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     cv2.setNumThreads(1)
-    _source = source
-
-
-def _draw(indices: range, seed: int, step: int) -> Drawn[Any]:
-    return draw_batch(_source, indices, seed, step)
