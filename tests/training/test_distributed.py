@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.mark.slow
 def test_two_processes_learn_what_one_does_with_the_whole_batch(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    script = str(ROOT / "tests" / "unit" / "training_process.py")
+    script = str(ROOT / "tests" / "samples" / "training_process.py")
     run = subprocess.run(
         [*command, "--nproc-per-node", "2", script, str(tmp_path)],
         env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
