@@ -30,11 +30,11 @@ from foveate.datasets import CocoDataset, find_splits
 from foveate.evaluation.legacy import LegacyOptions
 from foveate.models import DeepMask, build
 from foveate.training.distributed import World
-from foveate.training.loader import Drawn, Loader
-from foveate.training.original.plans import window_plan
+from foveate.training.loader import PREFETCH, Drawn, Loader
+from foveate.training.original.batches import window_source
+from foveate.training.original.objectives import DeepMaskObjective
 from foveate.training.original.schedules import DEEPMASK
 from foveate.training.original.sgd import SgdTraining, choose_precision
-from foveate.training.original.window_batches import WindowBatch
 
 WANTED = 3.0
 
@@ -42,10 +42,10 @@ WANTED = 3.0
 class Kept:
     """Hands the same batch out again and again, in place of a loader."""
 
-    def __init__(self, drawn: Drawn[WindowBatch]):
+    def __init__(self, drawn: Drawn):
         self._drawn = drawn
 
-    def take(self, step: int) -> Drawn[WindowBatch]:
+    def take(self, step: int) -> Drawn:
         """Give the batch."""
         del step
         return self._drawn
@@ -80,24 +80,25 @@ def _measure(dataset: CocoDataset, arguments: argparse.Namespace) -> list[tuple[
     torch.manual_seed(0)
     network = build(arguments.network)
     assert isinstance(network, DeepMask)
-    plan = window_plan(arguments.network, network, dataset, schedule, LegacyOptions(), seed=0)
-    here = World(device=torch.device("cpu"))
+    source = window_source(
+        network, dataset, LegacyOptions(), score_share=schedule.score_share, seed=0
+    )
+    world = World(device=torch.device("cpu"))
     loader = Loader(
-        plan.source,
+        source,
         indices=range(arguments.batch),
         seed=0,
         steps=schedule.steps,
         workers=arguments.workers,
-        ahead=2 * max(1, arguments.workers),
     )
     # Its workers, if any, start here, so that the step is not timed beside their imports.
     drawn = loader.take(0)
-    work: SgdTraining[Any] = SgdTraining(
-        plan.task,
+    work = SgdTraining(
+        DeepMaskObjective(network),
         schedule,
         Kept(drawn),  # type: ignore[arg-type]  # gives one batch for ever; a loader draws
-        here,
-        precision=choose_precision(arguments.precision, here.device),
+        world,
+        precision=choose_precision(arguments.precision, world.device),
     )
     work.step(0)
     done, rounds = 1, []
@@ -110,11 +111,11 @@ def _measure(dataset: CocoDataset, arguments: argparse.Namespace) -> list[tuple[
             loading = (time.perf_counter() - start) / arguments.batches
             # Let the workers fill their buffer, so that they rest while the step is timed; it is
             # emptied again before the next round's clock starts.
-            time.sleep(2 * loading * arguments.workers + 0.5)
+            time.sleep(PREFETCH * loading + 0.5)
             start = time.perf_counter()
             work.step(number)
             stepping = time.perf_counter() - start
-            for _ in range(2 * max(1, arguments.workers)):
+            for _ in range(PREFETCH * max(1, arguments.workers)):
                 loader.take(done)
                 done += 1
             if number:

@@ -20,7 +20,7 @@ from foveate.evaluation import (
     measure,
     read_results,
 )
-from foveate.evaluation.same_ids import same_images
+from foveate.evaluation.results import same_images
 
 SIZE = (60, 80)
 FEW = Resampling(replicates=10)

@@ -17,7 +17,7 @@ from rich.console import Console
 
 from foveate.errors import DataError
 from foveate.evaluation import GroundTruth, Report, Resampling, evaluate, predict
-from foveate.evaluation.memory import peak_memory, reset_peak_memory
+from foveate.evaluation.predict import peak_memory, reset_peak_memory
 
 SIZE = (60, 80)
 FEW = Resampling(replicates=20)

@@ -15,7 +15,7 @@ from pycocotools import mask as coco_mask
 
 import foveate
 from foveate.models import DeepMask, MultiPathNet, SharpMask, build
-from foveate.training.original.run import RunOptions
+from foveate.training.original.run import OriginalOptions
 from foveate.training.sampling import MaskSample, RegionSample, ScoreSample
 
 CAT = Path(foveate.__file__).parent / "assets" / "images" / "cat.jpg"
@@ -26,9 +26,9 @@ def silent(*_: object) -> None:
     """Report nothing."""
 
 
-def narrow_run(dataset: Path, output: Path, **changes: Any) -> RunOptions:
+def narrow_run(dataset: Path, output: Path, **changes: Any) -> OriginalOptions:
     """A run of a few steps of the narrow DeepMask, in this process."""
-    base = RunOptions(
+    base = OriginalOptions(
         network="deepmask-resnet50",
         dataset=dataset,
         output=output,

@@ -13,12 +13,12 @@ import torch
 from tests.samples.training import Masks, Scores, narrow_deepmask
 from torch import nn
 
-from foveate.training.distributed import World, world
+from foveate.training.distributed import World, open_world
 from foveate.training.loader import Loader
-from foveate.training.original.deepmask import DeepMaskTask
+from foveate.training.original.batches import WindowSource
+from foveate.training.original.objectives import DeepMaskObjective
 from foveate.training.original.schedules import DEEPMASK
 from foveate.training.original.sgd import SgdTraining
-from foveate.training.original.window_batches import WindowSource
 
 STEPS = 20
 
@@ -27,20 +27,20 @@ def losses(here: World) -> tuple[list[dict[str, float]], nn.Module]:
     """Train with batches of 4 windows over all processes, dropout off."""
     # A process beyond the first begins with other weights, which must not matter.
     torch.manual_seed(here.rank)
-    task = DeepMaskTask(narrow_deepmask())
-    for module in task.network.modules():
+    objective = DeepMaskObjective(narrow_deepmask())
+    for module in objective.network.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
     schedule = DEEPMASK.shortened(epochs=1, epoch_steps=STEPS, batch=4)
     source = WindowSource(Masks(), Scores(), score_share=0.5, seed=0)
     loader = Loader(source, indices=here.share(4), seed=0, steps=STEPS, workers=0)
-    work = SgdTraining(task, schedule, loader, here)
-    return [work.step(index) for index in range(STEPS)], task.network
+    work = SgdTraining(objective, schedule, loader, here)
+    return [work.step(index) for index in range(STEPS)], objective.network
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    with world("cpu") as here:
+    with open_world("cpu") as here:
         found, network = losses(here)
         torch.save(
             {"size": here.size, "losses": found, "network": network.state_dict()},

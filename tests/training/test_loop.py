@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,8 @@ import torch
 from torch import nn
 
 from foveate.errors import ModelError, OptionError
-from foveate.training.loop import LoopOptions, Losses, run
-from foveate.training.origin import Origin
-from foveate.training.resume import ResumeFile, weights_digest
+from foveate.training.loop import LoopOptions, Losses, train_adamw
+from foveate.training.resume import Origin, ResumeFile, fingerprint
 
 OPTIONS = LoopOptions(steps=12, checkpoint_every=4, warm_up=3, seed=5)
 
@@ -37,13 +37,17 @@ def train(
         x = torch.from_numpy(rng.normal(size=(32, 6)).astype(np.float32))
         return {"square": (module(x) - x.sum(1, keepdim=True)).square().mean()}
 
-    def progress(done: int, total: int, losses: dict[str, float]) -> None:
+    def progress(
+        task: str, done: int, total: int, losses: Mapping[str, float] | None = None, /
+    ) -> None:
+        assert task == "network"
         assert total == OPTIONS.steps
-        final.update(losses)
+        final.update(losses or {})
         if done == stop_at:
             raise StoppedError
 
-    run(module, step, OPTIONS, checkpoint, progress, Origin(options=start or {}))
+    origin = Origin(options=start or {})
+    train_adamw(module, step, OPTIONS, checkpoint, task="network", progress=progress, origin=origin)
     return final
 
 
@@ -71,12 +75,12 @@ def test_training_lowers_the_loss(tmp_path: Path) -> None:
         (last if first else first).append(loss.item())
         return {"square": loss}
 
-    run(
+    train_adamw(
         module,
         step,
         LoopOptions(steps=200, learning_rate=0.1, warm_up=5),
         tmp_path / "c",
-        lambda *_: None,
+        task="network",
     )
     assert last[-1] < 0.01 * first[0]
 
@@ -93,7 +97,7 @@ def test_a_checkpoint_of_other_options_is_refused(tmp_path: Path) -> None:
     train(network(), tmp_path / "c")
     other = LoopOptions(steps=13)
     with pytest.raises(ModelError, match="delete it to start anew"):
-        run(network(), lambda _: {}, other, tmp_path / "c", lambda *_: None)
+        train_adamw(network(), lambda _: {}, other, tmp_path / "c", task="network")
 
 
 def test_no_steps_are_refused() -> None:
@@ -111,7 +115,7 @@ def test_a_loss_that_is_not_finite_is_named_and_the_last_checkpoint_kept(tmp_pat
         return {"fine": loss, "broken": loss * (float("nan") if next(calls) == 7 else 1)}
 
     with pytest.raises(ModelError, match=r"loss 'broken' became nan at step 7: the last"):
-        run(module, step, OPTIONS, tmp_path / "c", lambda *_: None)
+        train_adamw(module, step, OPTIONS, tmp_path / "c", task="network")
     state = torch.load(tmp_path / "c", weights_only=True)
     assert state["step"] == 4
     assert all(torch.isfinite(tensor).all() for tensor in state["network"].values())
@@ -126,7 +130,7 @@ def test_weights_that_are_not_finite_are_not_written(tmp_path: Path) -> None:
 
     options = LoopOptions(steps=1, bfloat16=False)
     with pytest.raises(ModelError, match=r"weights 'weight' are no longer finite after step 1"):
-        run(module, step, options, tmp_path / "c", lambda *_: None)
+        train_adamw(module, step, options, tmp_path / "c", task="network")
     assert not (tmp_path / "c").exists()
 
 
@@ -162,9 +166,9 @@ def test_the_difference_of_options_is_named(tmp_path: Path) -> None:
 def test_other_weights_than_the_run_began_with_are_refused(tmp_path: Path) -> None:
     torch.manual_seed(1)
     first, other = nn.Linear(6, 8), nn.Linear(6, 8)
-    digests = [weights_digest(one) for one in (first, other)]
+    digests = [fingerprint(one) for one in (first, other)]
     assert len(digests[0]) == 12
-    assert digests[0] == weights_digest(first) != digests[1]
+    assert digests[0] == fingerprint(first) != digests[1]
     train(network(), tmp_path / "c", start={"initial": digests[0]})
     train(network(), tmp_path / "c", start={"initial": digests[0]})
     with pytest.raises(ModelError, match=f"initial '{digests[0]}', not '{digests[1]}'"):
@@ -175,11 +179,11 @@ def test_other_weights_than_the_run_began_with_are_refused(tmp_path: Path) -> No
 
 def test_a_part_that_does_not_count_leaves_the_digest_as_it_is() -> None:
     module = network()
-    whole, part = weights_digest(module), weights_digest(module, without="3.")
+    whole, part = fingerprint(module), fingerprint(module, without="3.")
     with torch.no_grad():
         module.get_parameter("3.bias").add_(1)
-    assert weights_digest(module) != whole
-    assert weights_digest(module, without="3.") == part
+    assert fingerprint(module) != whole
+    assert fingerprint(module, without="3.") == part
 
 
 def test_an_interrupted_write_leaves_the_file_before(

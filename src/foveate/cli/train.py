@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import fields
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -231,10 +230,11 @@ def _train_mini(
 ) -> None:
     from foveate.cli._console import print_line, show_progress
     from foveate.datasets import find_splits
+    from foveate.datasets.splits import without_broken_images
     from foveate.system.files import check_writable
     from foveate.training.mini.calibration import calibrate
-    from foveate.training.mini.recipe import train_cascade
-    from foveate.training.usable import require_objects, without_broken_images
+    from foveate.training.mini.train import train_cascade
+    from foveate.training.mini.window_cache import require_objects
 
     # Whatever can fail is checked before the first hour of work.
     check_writable(output / "mini.safetensors")
@@ -243,9 +243,7 @@ def _train_mini(
     train, validation = splits.train, splits.validation
     extra = [find_splits(extra_dataset).train] if extra_dataset else []
     with show_progress() as progress:
-        train, *extra = (
-            without_broken_images(one, partial(progress, "images")) for one in (train, *extra)
-        )
+        train, *extra = (without_broken_images(one, "images", progress) for one in (train, *extra))
         numbers = recipe(len(train))
         for one in (train, *extra):
             require_objects(one, numbers.cache)
@@ -257,9 +255,9 @@ def _train_mini(
                 to_stderr=True,
             )
         else:
-            validation = without_broken_images(validation, partial(progress, "held-out images"))
+            validation = without_broken_images(validation, "held-out images", progress)
         checkpoint = train_cascade(train, output, numbers, progress, extra, initial)
-        calibrate(checkpoint, validation, progress=partial(progress, "calibration"))
+        calibrate(checkpoint, validation, progress=progress)
     print_line(f"Checkpoint: {checkpoint}", to_stderr=True)
     print_line(f"Export it:  foveate export {checkpoint} --output my-bundle", to_stderr=True)
 
@@ -297,15 +295,15 @@ def _train_full_size(given: dict[str, Any]) -> None:
     """Train a full-size network.
 
     Args:
-        given: The options of the command by name, most of which are fields of `RunOptions`.
+        given: The options of the command by name, most of which are fields of `OriginalOptions`.
     """
     from foveate.cli._console import print_line, show_progress
     from foveate.evaluation.legacy import LegacyOptions
-    from foveate.training.original.run import RunOptions, run
+    from foveate.training.original.run import OriginalOptions, run
 
     legacy = LegacyOptions.original() if given["reproduce_original"] else LegacyOptions()
-    names = {one.name for one in fields(RunOptions)} & given.keys()
-    options = RunOptions(
+    names = {one.name for one in fields(OriginalOptions)} & given.keys()
+    options = OriginalOptions(
         **{name: given[name] for name in names}, sizes=_sizes(given["size"] or []), legacy=legacy
     )
     with show_progress() as progress:

@@ -10,11 +10,10 @@
 
 from __future__ import annotations
 
-from foveate.datasets.annotations import Annotations
+from foveate.datasets.annotations import Annotations, Problems, Reason
 from foveate.datasets.coco import CocoDataset, Instance
-from foveate.datasets.json_files import read_json
+from foveate.datasets.fields import read_json
 from foveate.datasets.layouts import LAYOUTS, Source, find_parts, find_source
-from foveate.datasets.problems import Problems, Reason
 from foveate.datasets.reader import read_annotations
 from foveate.datasets.splits import Splits, find_splits
 

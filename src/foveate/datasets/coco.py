@@ -14,10 +14,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from foveate.datasets.annotations import Annotations
-from foveate.datasets.image_files import locate, size_remedy
-from foveate.datasets.layouts import Source, find_source
-from foveate.datasets.problems import Problems, Reason
+from foveate.datasets.annotations import Annotations, Problems, Reason
+from foveate.datasets.layouts import Source, find_source, locate, size_remedy
 from foveate.datasets.reader import read_annotations
 from foveate.errors import DataError, InputError
 from foveate.images.reading import read_image

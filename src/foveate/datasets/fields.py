@@ -1,12 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fields of records that other programs wrote, read the same way in data sets and in results."""
+"""Fields of records and JSON files that other programs wrote, read the same way everywhere."""
 
 from __future__ import annotations
 
+import codecs
+import json
 import math
 import re
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, TypeVar
+
+from foveate.errors import DataError
 
 Value = TypeVar("Value")
 
@@ -100,3 +105,20 @@ def short(value: Any) -> str:
     """Show a value in a message: in ASCII, and not all of a long one."""
     shown = ascii(value) if not isinstance(value, int) or abs(value) <= _MOST else "a huge number"
     return shown if len(shown) <= 80 else f"{shown[:77]}..."
+
+
+def read_json(file: Path, *, remedy: str) -> Any:
+    """Decode a JSON file in UTF-8, with or without a byte order mark.
+
+    Raises:
+        DataError: It cannot be read, is no JSON, or is in another encoding.
+    """
+    try:
+        text = file.read_bytes()
+        if text.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            raise ValueError("it is UTF-16, and must be UTF-8")
+        return json.loads(text.decode("utf-8-sig"))
+    except RecursionError as error:
+        raise DataError("the JSON is nested too deeply", file=file, remedy=remedy) from error
+    except (OSError, ValueError) as error:
+        raise DataError(f"no JSON can be read ({error})", file=file, remedy=remedy) from error

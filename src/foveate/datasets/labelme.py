@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from foveate.datasets.json_files import read_json
+from foveate.datasets.fields import read_json
 from foveate.errors import DataError
 
 _log = logging.getLogger(__name__)

@@ -27,10 +27,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
-from foveate.datasets.annotations import Annotations
-from foveate.datasets.fields import box, field, flag, integer, short, size, text
-from foveate.datasets.json_files import read_json
-from foveate.datasets.problems import Problems, Reason
+from foveate.datasets.annotations import Annotations, Problems, Reason
+from foveate.datasets.fields import box, field, flag, integer, read_json, short, size, text
 from foveate.datasets.segmentations import SegmentationPacker
 from foveate.errors import DataError
 from foveate.images.decoding import MAX_PIXELS

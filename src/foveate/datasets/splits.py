@@ -1,14 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The parts of a data set that a training uses."""
+"""The parts of a data set that a training uses, and the images in them that can be used."""
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from foveate.datasets.coco import CocoDataset
 from foveate.datasets.layouts import find_parts
 from foveate.errors import DataError
+from foveate.progress import Progress
+
+_log = logging.getLogger(__name__)
+_EXAMPLES = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,3 +59,67 @@ def find_splits(folder: Path, *, masks: bool = True) -> Splits:
     if validation is not None:
         validation = validation.with_classes(train.class_names)
     return Splits(train=train, validation=validation, layout=source.layout)
+
+
+def without_broken_images(dataset: CocoDataset, task: str, progress: Progress) -> CocoDataset:
+    """Decode every image, and leave out those that are broken or of another size than annotated.
+
+    Args:
+        dataset: Data set to check.
+        task: Name of the work, for the progress.
+        progress: Called with the number of decoded images.
+
+    Returns:
+        The data set without them.
+
+    Raises:
+        DataError: All images are broken.
+    """
+
+    def broken(index: int) -> str | None:
+        try:
+            dataset.image(index)
+        except DataError as error:
+            return str(error)
+        return None
+
+    errors = {}
+    with ThreadPoolExecutor(2) as pool:
+        for index, error in enumerate(pool.map(broken, range(len(dataset)))):
+            if error is not None:
+                errors[index] = error
+            progress(task, index + 1, len(dataset))
+    if not errors:
+        return dataset
+    named = "; ".join(list(errors.values())[:_EXAMPLES])
+    if len(errors) == len(dataset):
+        raise DataError(
+            f"none of {len(dataset)} images can be used: {named}",
+            file=dataset.file,
+            remedy="copy the images again, or annotate those that are there",
+        )
+    more = "; ..." if len(errors) > _EXAMPLES else ""
+    _log.warning(
+        "%d of %d images are left out because they cannot be used: %s%s",
+        len(errors),
+        len(dataset),
+        named,
+        more,
+    )
+    return dataset.of_images(np.setdiff1d(np.arange(len(dataset)), list(errors)))
+
+
+def no_objects(dataset: CocoDataset, reasons: Mapping[str, int]) -> DataError:
+    """Return the error of a data set in which no object can be learned from.
+
+    Args:
+        dataset: Data set; its records that were left out are counted in the text.
+        reasons: Numbers of objects, by the fault that they have.
+    """
+    found = ", ".join(f"{count} {reason}" for reason, count in reasons.items() if count)
+    return DataError(
+        f"there is no object to learn from: of {len(dataset.annotations)} annotated objects "
+        f"{found or 'there is none'} (left out before: {dataset.problems.report()})",
+        file=dataset.file,
+        remedy="annotate single objects with polygons or masks",
+    )

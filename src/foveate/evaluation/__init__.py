@@ -16,10 +16,9 @@ from __future__ import annotations
 
 from foveate.evaluation.annotations import GroundTruth, Image
 from foveate.evaluation.bootstrap import Figure, Resampling
-from foveate.evaluation.evaluate import evaluate, evaluate_results
+from foveate.evaluation.evaluate import Report, evaluate, evaluate_results
 from foveate.evaluation.measure import Measurement, measure
 from foveate.evaluation.predict import Run, predict
-from foveate.evaluation.report import Report
 from foveate.evaluation.results import Results, read_results
 
 __all__ = [

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foveate.datasets import Annotations, find_parts, find_source, read_annotations
-from foveate.datasets.image_files import locate
+from foveate.datasets.layouts import locate
 from foveate.errors import DataError
 
 

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Run a pipeline over a data set, and note what it found, how long it took and what it held."""
+"""A pipeline run over a data set: its results, time and memory."""
 
 from __future__ import annotations
 
+import re
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,11 +14,10 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from foveate.datasets.image_files import size_remedy
+from foveate.datasets.layouts import size_remedy
 from foveate.errors import DataError
 from foveate.evaluation.annotations import GroundTruth, Image
 from foveate.evaluation.measure import Task
-from foveate.evaluation.memory import peak_memory, reset_peak_memory
 
 
 class _Masks(Protocol):
@@ -174,3 +175,31 @@ def _categories(class_names: Sequence[str], truth: GroundTruth) -> dict[int, int
             remedy="evaluate with --proposals, which regards no classes",
         )
     return known
+
+
+def reset_peak_memory() -> None:
+    """Forget earlier peaks, where the kernel allows it; elsewhere they stay counted."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    except OSError:
+        return
+
+
+def peak_memory() -> int:
+    """Largest resident size in bytes since the last reset; 0 where it cannot be known."""
+    try:
+        status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return _peak_of_the_process()
+    found = re.search(r"^VmHWM:\s*(\d+) kB$", status, re.MULTILINE)
+    return int(found[1]) * 1024 if found else _peak_of_the_process()
+
+
+def _peak_of_the_process() -> int:
+    try:
+        import resource  # noqa: PLC0415 - Windows has no such module
+    except ImportError:
+        return 0
+    largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # Linux and the BSDs count in KiB, macOS in bytes.
+    return largest if sys.platform == "darwin" else largest * 1024

@@ -1,12 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Several processes that train one network, started by `torchrun`.
-
-NOTE: gradients are averaged here, not by `DistributedDataParallel`. DeepMask's steps alternate
-between two heads, so each step leaves other parameters without a gradient; the wrapper would have
-to search the graph for them at every step, and would take the reduction out of the optimisers'
-hands. The whole batch is what a schedule says, and each process draws its share of it, so that the
-number of processes does not change what is learnt.
-"""
+"""Several processes that train one network, started by `torchrun`."""
 
 from __future__ import annotations
 
@@ -24,12 +17,15 @@ from foveate.errors import BackendError, OptionError
 
 @dataclass(frozen=True, kw_only=True)
 class World:
-    """The processes of a training, and which one this is.
+    """The processes of a training, and the place of this one among them.
 
-    Attributes:
-        device: that this process computes on.
-        rank: number of this process, from 0.
-        size: number of processes.
+    The schedule gives the size of the whole batch, and each process draws its share of it, so that
+    the number of processes does not change what is learned.
+
+    Args:
+        device: Device that this process computes on.
+        rank: Number of this process, from 0.
+        size: Number of processes.
     """
 
     device: torch.device
@@ -37,15 +33,15 @@ class World:
     size: int = 1
 
     @property
-    def leads(self) -> bool:
-        """Whether this is the process that writes files and speaks."""
+    def is_main(self) -> bool:
+        """Whether this process writes the files and reports progress."""
         return self.rank == 0
 
     def share(self, batch: int) -> range:
-        """Tell which samples of a batch are this process's.
+        """Return the places in a batch that this process draws.
 
         Raises:
-            OptionError: the batch cannot be split evenly.
+            OptionError: The batch cannot be split evenly.
         """
         if batch % self.size:
             raise OptionError(
@@ -55,44 +51,47 @@ class World:
         part = batch // self.size
         return range(self.rank * part, (self.rank + 1) * part)
 
+    # Not `DistributedDataParallel`: steps of DeepMask alternate between two heads, so that each
+    # leaves other parameters without a gradient. The wrapper would search the graph for them at
+    # every step.
     def average(self, tensors: Iterable[Tensor]) -> None:
         """Replace tensors by their mean over all processes, in place.
 
         Args:
-            tensors: the same shapes in the same order in every process, on `device`.
+            tensors: Tensors on `device`, of the same shapes and order in every process.
         """
         if self.size == 1:
             return
-        waiting = []
+        pending = []
         for tensor in tensors:
             tensor.div_(self.size)
-            waiting.append(torch.distributed.all_reduce(tensor, async_op=True))
-        for work in waiting:
+            pending.append(torch.distributed.all_reduce(tensor, async_op=True))
+        for work in pending:
             work.wait()
 
     def agrees(self, answer: bool) -> bool:
-        """Tell whether all processes have the same answer."""
+        """Return whether all processes have the same answer."""
         share = torch.tensor(float(answer), device=self.device)
         self.average([share])
         return round(share.item() * self.size) in {0, self.size}
 
     def align(self, network: nn.Module) -> None:
-        """Give every process the first one's weights and buffers."""
+        """Copy the weights and buffers of the first process to every other."""
         if self.size > 1:
             for tensor in network.state_dict().values():
                 torch.distributed.broadcast(tensor, src=0)
 
 
 @contextlib.contextmanager
-def world(device: str) -> Iterator[World]:
-    """Join the processes that `torchrun` started; without it there is this one only.
+def open_world(device: str) -> Iterator[World]:
+    """Join the processes that `torchrun` started; without it, there is one process.
 
     Args:
-        device: `auto` (a GPU if there is one), `cpu`, or `cuda`; among several processes of a
-            machine each takes a GPU of its own.
+        device: ``auto`` (a GPU if there is one), ``cpu`` or ``cuda``. Each process of a machine
+            takes a GPU of its own.
 
     Raises:
-        BackendError: there is no such GPU.
+        BackendError: There is no such GPU.
     """
     chosen = _device(device, int(os.environ.get("LOCAL_RANK", "0")))
     if "WORLD_SIZE" not in os.environ:
@@ -117,7 +116,7 @@ def _device(name: str, local_rank: int) -> torch.device:
         return torch.device("cpu")
     if local_rank >= count:
         raise BackendError(
-            f"process {local_rank} of this machine wants a GPU of its own, PyTorch finds {count}",
+            f"process {local_rank} of this machine needs a GPU of its own, PyTorch finds {count}",
             remedy="start as many processes as there are GPUs, or use --device cpu",
         )
     device = torch.device("cuda", local_rank)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The training loop that all networks share: resumable, and deterministic for a seed.
 
-`drive` is the loop. What a step does is a `Trainable`: `run` makes the one of `mini`, which learns
-from cached features with AdamW; `foveate.training.original` has those of the published systems.
+`train_loop` is the loop; a `Trainable` does its steps. `train_adamw` runs it for the networks of
+`mini`, which learn from cached features; `foveate.training.original` has the published steps.
 """
 
 from __future__ import annotations
@@ -20,13 +20,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from foveate.errors import ModelError, OptionError
-from foveate.training.origin import REMEDY, Origin
-from foveate.training.resume import ResumeFile
+from foveate.progress import Progress, no_progress
+from foveate.training.resume import REMEDY, Origin, ResumeFile
 from foveate.typed_options import TypedOptions
 
 Losses = dict[str, Tensor]
 Step = Callable[[np.random.Generator], Losses]
-Progress = Callable[[int, int, dict[str, float]], None]
 
 
 def distinct(rng: np.random.Generator, count: int, wanted: int) -> NDArray[np.int64]:
@@ -35,39 +34,41 @@ def distinct(rng: np.random.Generator, count: int, wanted: int) -> NDArray[np.in
 
 
 class Trainable(Protocol):
-    """What `drive` drives. A step depends on the state and its number, on nothing else."""
+    """The steps of a training. A step depends on the state and its number, on nothing else."""
 
     def step(self, index: int) -> Mapping[str, float]:
-        """Do the optimiser step with this number, from 0; give its losses."""
+        """Do the optimizer step with this number, from 0, and return its losses."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Give all that the next steps depend on: tensors and plain values."""
+        """Return everything that the next steps depend on: tensors and plain values."""
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take back what `state_dict` gave."""
+        """Restore the return value of `state_dict`."""
 
 
-def drive(
+def train_loop(
     work: Trainable,
     *,
+    task: str,
     steps: int,
     resume: ResumeFile,
     every: int,
     progress: Progress,
-    writes: bool = True,
+    is_main: bool = True,
 ) -> None:
-    """Do all steps that are still to be done.
+    """Do all steps that are not done yet.
 
     Args:
-        work: what is trained.
-        steps: number of steps in all.
-        resume: read first; written every so many steps and after the last.
-        every: steps between two writings.
-        progress: called with steps done, their number, and running means of the losses.
-        writes: off in all but one of several processes that train together.
+        work: Training to run.
+        task: Name of the training, for the progress.
+        steps: Number of steps in all.
+        resume: File that is read first, and written every so many steps and after the last.
+        every: Number of steps between two writings.
+        progress: Called after every step, with running means of the losses.
+        is_main: Whether this process writes the file; True for one of the processes.
 
     Raises:
-        ModelError: the resume file does not fit, or a loss or a weight is no longer finite.
+        ModelError: The resume file does not fit, or a loss or a weight is no longer finite.
     """
     done = _resume(work, resume)
     means: dict[str, float] = {}
@@ -75,20 +76,19 @@ def drive(
         for index in range(done, steps):
             for name, loss in work.step(index).items():
                 means[name] = 0.98 * means.get(name, loss) + 0.02 * loss
-            progress(index + 1, steps, means)
+            progress(task, index + 1, steps, means)
             if (index + 1) % every == 0 or index + 1 == steps:
                 state = work.state_dict()
                 _require_finite_weights(state, index + 1, resume.path)
-                if writes:
+                if is_main:
                     resume.write(index + 1, state)
 
 
 @contextlib.contextmanager
 def _flushing_denormals() -> Iterator[None]:
-    """Take numbers below 1e-38 for 0, as long as it lasts: the setting is the whole thread's.
-
-    Gradients fade as masks become right, and a processor takes such numbers many times slower.
-    """
+    """Treat numbers below 1e-38 as 0 in this thread."""
+    # Gradients fade as masks become right, and processors compute with such numbers many times
+    # slower.
     torch.set_flush_denormal(True)
     try:
         yield
@@ -97,14 +97,14 @@ def _flushing_denormals() -> Iterator[None]:
 
 
 def require_finite(losses: Losses, index: int) -> dict[str, float]:
-    """Read losses back as numbers.
+    """Return losses as Python numbers.
 
     Args:
-        losses: scalars by name.
-        index: number of the step, from 0.
+        losses: Scalars by name.
+        index: Number of the step, from 0.
 
     Raises:
-        ModelError: one is not finite; nothing has been changed by this step yet.
+        ModelError: A loss is not finite; this step has not changed anything yet.
     """
     values = {name: loss.item() for name, loss in losses.items()}
     for name, value in values.items():
@@ -133,7 +133,7 @@ def _resume(work: Trainable, resume: ResumeFile) -> int:
 
 
 def _require_finite_weights(state: Mapping[str, Any], step: int, path: Path) -> None:
-    """Keep the last good file: a loss may still be finite when its gradient no longer is."""
+    # A loss may still be finite when its gradient no longer is: then the last good file is kept.
     for name, tensor in state["network"].items():
         if not torch.isfinite(tensor).all():
             raise ModelError(
@@ -144,12 +144,12 @@ def _require_finite_weights(state: Mapping[str, Any], step: int, path: Path) -> 
 
 
 def multiplies_bfloat16() -> bool:
-    """Say whether this processor has instructions for it.
+    """Return whether this processor has instructions for bfloat16.
 
-    Where it has none, PyTorch converts number by number: a step of SharpMask then takes eight times
-    as long as in float32, one of DeepMask eleven times.
+    Without them, PyTorch converts number by number: a step of SharpMask then takes eight times as
+    long as in float32, and one of DeepMask eleven times.
     """
-    # The public `torch.cpu.get_capabilities` is younger than the oldest PyTorch that we take.
+    # The public `torch.cpu.get_capabilities` is younger than the oldest supported PyTorch.
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())  # noqa: SLF001
 
 
@@ -157,15 +157,15 @@ def multiplies_bfloat16() -> bool:
 class LoopOptions(TypedOptions):
     """The schedule of a `mini` network.
 
-    Attributes:
-        steps: optimiser steps.
-        learning_rate: of AdamW, at the end of the warm-up; a cosine brings it to 0.
-        warm_up: steps of linear rise.
-        weight_decay: of AdamW.
-        seed: fixes batches, dropout and initialisation.
-        checkpoint_every: steps between checkpoints.
-        bfloat16: run matrix products in bfloat16, weights kept in float32; by default where the
-            processor can, see `multiplies_bfloat16`.
+    Args:
+        steps: Number of optimizer steps.
+        learning_rate: Rate of AdamW at the end of the warm-up; a cosine brings it to 0.
+        warm_up: Number of steps of linear rise.
+        weight_decay: Weight decay of AdamW.
+        seed: Seed of batches, dropout and initialization.
+        checkpoint_every: Number of steps between checkpoints.
+        bfloat16: Whether matrix products are computed in bfloat16, with weights in float32; by
+            default as `multiplies_bfloat16` returns.
     """
 
     steps: int
@@ -182,35 +182,39 @@ class LoopOptions(TypedOptions):
             raise OptionError("steps and checkpoint_every must be at least 1")
 
 
-def run(
+def train_adamw(
     network: nn.Module,
     step: Step,
     options: LoopOptions,
     checkpoint: Path,
-    progress: Progress,
+    *,
+    task: str,
+    progress: Progress = no_progress,
     origin: Origin | None = None,
 ) -> None:
-    """Train the parameters of `network` that require a gradient, in place, by AdamW.
+    """Train the parameters of a network that require a gradient, in place, by AdamW.
 
-    A step draws everything random from a generator made of seed and step number, so a run that
-    was interrupted and resumed gives the weights of one that was not.
+    Everything random in a step comes from a generator made of seed and step number, so that an
+    interrupted and resumed run gives the weights of an uninterrupted one.
 
     Args:
-        network: its frozen parts have `requires_grad` off and stay in evaluation mode.
-        step: computes the named losses of one batch from the step's generator.
-        options: the schedule.
-        checkpoint: resumed from if it exists; replaced in one step.
-        progress: called with steps done, their number, and running means of the losses.
-        origin: what else decides the result, see `ResumeFile`.
+        network: Network; its frozen parts have `requires_grad` off and stay in evaluation mode.
+        step: Function that computes the named losses of one batch from the step's generator.
+        options: Schedule.
+        checkpoint: File that an earlier run is resumed from; it is replaced in one step.
+        task: Name of the network, for the progress.
+        progress: Called after every step.
+        origin: Everything else that decides the result, see `ResumeFile`.
 
     Raises:
-        ModelError: the checkpoint was made with other options, or a loss is no longer finite.
+        ModelError: The checkpoint was made with other options, or a loss is no longer finite.
     """
     origin = origin or Origin()
     origin = replace(origin, options={**asdict(options), **origin.options})
     network.train()
-    drive(
+    train_loop(
         _AdamW(network, step, options),
+        task=task,
         steps=options.steps,
         resume=ResumeFile(checkpoint, origin),
         every=options.checkpoint_every,
@@ -222,7 +226,7 @@ def run(
 class _AdamW:
     """Steps of AdamW with warm-up, cosine and clipped gradients: a `Trainable`."""
 
-    def __init__(self, network: nn.Module, step: Step, options: LoopOptions):
+    def __init__(self, network: nn.Module, step: Step, options: LoopOptions) -> None:
         self._network = network
         self._losses = step
         self._options = options
@@ -234,7 +238,7 @@ class _AdamW:
     def step(self, index: int) -> dict[str, float]:
         options = self._options
         for group in self._optimizer.param_groups:
-            group["lr"] = options.learning_rate * _schedule(index, options)
+            group["lr"] = options.learning_rate * _rate(index, options)
         torch.manual_seed(options.seed * 1_000_003 + index)
         with torch.autocast("cpu", torch.bfloat16, enabled=options.bfloat16):
             losses = self._losses(np.random.default_rng([options.seed, index]))
@@ -253,6 +257,7 @@ class _AdamW:
         self._optimizer.load_state_dict(state["optimizer"])
 
 
-def _schedule(index: int, options: LoopOptions) -> float:
+def _rate(index: int, options: LoopOptions) -> float:
+    """Return the learning rate of a step as a share of the highest."""
     rise = min(1.0, (index + 1) / max(1, options.warm_up))
     return rise * 0.5 * (1 + math.cos(math.pi * index / options.steps))

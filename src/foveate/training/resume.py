@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The file that an interrupted training goes on from."""
+"""Files of a training that is resumed: what they were made from, and the state of the loop."""
 
 from __future__ import annotations
 
 import hashlib
+import json
+import logging
 import os
 import pickle
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +17,103 @@ import torch
 from torch import nn
 
 from foveate.errors import FoveateError, ModelError
-from foveate.system.files import open_output
-from foveate.training.origin import REMEDY, Origin
+from foveate.system.files import open_output, write_file
+
+_log = logging.getLogger(__name__)
+
+REMEDY = "delete it to start anew"
 
 
-def weights_digest(network: nn.Module, without: str | None = None) -> str:
-    """Return the first 12 digits of the SHA-256 of a network's weights, by which a start is known.
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """Everything that a file of a training depends on, in values that JSON can represent.
 
     Args:
-        network: on any device.
-        without: prefix of the names that do not count.
+        inputs: Data that it was computed from, by name, such as digests of images and annotations.
+            If they have changed, the file is reported and computed anew.
+        options: Options of the user. A file made with others is refused, since a mistyped option
+            must not cost a week of training.
+    """
+
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def content(self) -> dict[str, Any]:
+        """Return the stored form, as JSON reads it back."""
+        return dict(json.loads(json.dumps(asdict(self))))
+
+    def accepts(self, found: Any, file: Path) -> bool:
+        """Return whether a file was made from this; if its inputs have changed, log a line.
+
+        Args:
+            found: Return value of `content` when the file was made.
+            file: File, for the messages.
+
+        Raises:
+            ModelError: The file was made from the same inputs with other options.
+        """
+        wanted = self.content()
+        # Inputs come first: options such as numbers of steps may follow from the data.
+        if changed := _changed(found["inputs"], wanted["inputs"]):
+            _log.warning(
+                "%s changed since %s was made: it and all that follow are made anew",
+                " and ".join(changed),
+                file,
+            )
+            return False
+        if found["options"] != wanted["options"]:
+            raise ModelError(
+                f"it was made with {_difference(found['options'], wanted['options'])}",
+                file=file,
+                remedy=f"{REMEDY}, go on with the same options, or choose another --output",
+            )
+        return True
+
+
+def is_current(file: Path, origin: Origin) -> bool:
+    """Return whether a file or folder exists and was made from `origin`, by the stamp next to it.
+
+    Raises:
+        ModelError: It was made with other options.
+    """
+    stamp = _stamp(file)
+    if not file.exists():
+        return False
+    try:
+        found = json.loads(stamp.read_text(encoding="utf-8"))
+        current = origin.accepts(found, file)
+    except (OSError, ValueError, KeyError, TypeError):
+        _log.warning("it is not known what %s was made from: it is made anew", file)
+        current = False
+    if not current:
+        stamp.unlink(missing_ok=True)
+    return current
+
+
+def stamp(file: Path, origin: Origin) -> None:
+    """Write the origin of a file or folder next to it."""
+    write_file(_stamp(file), json.dumps(origin.content()).encode())
+
+
+def _stamp(file: Path) -> Path:
+    return file.with_name(f"{file.name}.origin.json")
+
+
+def _changed(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    return [name for name in {**wanted, **found} if found.get(name) != wanted.get(name)]
+
+
+def _difference(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
+    changed = _changed(found, wanted)
+    return ", ".join(f"{name} {found.get(name)!r}, not {wanted.get(name)!r}" for name in changed)
+
+
+def fingerprint(network: nn.Module, without: str | None = None) -> str:
+    """Return the first 12 digits of the SHA-256 of a network's weights.
+
+    Args:
+        network: Network on any device.
+        without: Prefix of the names of weights that are left out.
     """
     digest = hashlib.sha256()
     for name, tensor in sorted(network.state_dict().items()):
@@ -34,22 +124,22 @@ def weights_digest(network: nn.Module, without: str | None = None) -> str:
 
 
 class ResumeFile:
-    """State of a training on disk, replaced in one step, so that there is always a whole one.
+    """The state of a training on disk. It is replaced in one step, so that it is always whole.
 
     Args:
-        path: of the file.
-        origin: all that decides what the training computes.
+        path: Path of the file.
+        origin: Everything that decides the result of the training.
     """
 
-    def __init__(self, path: Path, origin: Origin):
+    def __init__(self, path: Path, origin: Origin) -> None:
         self.path = path
         self.origin = origin
 
     def read(self) -> dict[str, Any] | None:
-        """Read the state, its tensors on the CPU; None if there is none, or one of other inputs.
+        """Return the state, its tensors on the CPU; None if there is none, or one of other inputs.
 
         Raises:
-            ModelError: the file is damaged, is none of ours, or was made with other options.
+            ModelError: The file is damaged, is another file, or was made with other options.
         """
         if not self.path.exists():
             return None
@@ -73,11 +163,11 @@ class ResumeFile:
         """Replace the file.
 
         Args:
-            step: steps done.
-            state: tensors and plain values, read back as they are.
+            step: Number of finished steps.
+            state: Tensors and plain values.
 
         Raises:
-            ModelError: it cannot be written; the file before stays.
+            ModelError: The file cannot be written; the previous one stays.
         """
         try:
             with open_output(self.path) as file:
@@ -85,7 +175,7 @@ class ResumeFile:
                 file.flush()
                 # Without this, a power cut may leave the new name with none of the new content.
                 os.fsync(file.fileno())
-        except (FoveateError, OSError, RuntimeError) as error:  # PyTorch has one of its own
+        except (FoveateError, OSError, RuntimeError) as error:  # PyTorch raises the last
             raise ModelError(
                 f"the state of the training cannot be written after step {step} "
                 f"({getattr(error, 'what', error)})",

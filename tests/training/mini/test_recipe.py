@@ -28,12 +28,11 @@ from foveate.models.checkpoint import (
     save_checkpoint,
 )
 from foveate.training.loop import LoopOptions
-from foveate.training.mini.averaging import average_with
-from foveate.training.mini.frozen_trunk import FrozenTrunk
-from foveate.training.mini.recipe import Recipe, train_cascade, train_proposals
-from foveate.training.mini.region_cache import RegionOptions
-from foveate.training.mini.window_builder import build_cache
-from foveate.training.mini.window_cache import CacheOptions, WindowCache
+from foveate.training.mini.recipe import Recipe
+from foveate.training.mini.regions import RegionOptions
+from foveate.training.mini.train import average_with, train_cascade, train_proposals
+from foveate.training.mini.trunk import FrozenTrunk
+from foveate.training.mini.window_cache import CacheOptions, WindowCache, build_cache
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
@@ -90,7 +89,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> CocoDataset:
     return CocoDataset(directory)
 
 
-def silent(name: str, done: int, total: int, losses: dict[str, float]) -> None:
+def silent(*_: object) -> None:
     """Report nothing."""
 
 

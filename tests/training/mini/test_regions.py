@@ -13,16 +13,18 @@ from tests.samples.training import silent, write_dataset
 
 from foveate.datasets import CocoDataset
 from foveate.models import MultiPathNet, build
-from foveate.training.mini.frozen_trunk import FrozenTrunk
-from foveate.training.mini.multipathnet import _draw_regions, delta_statistics, multipathnet_step
-from foveate.training.mini.region_cache import (
+from foveate.training.mini.regions import (
     RegionCache,
     RegionOptions,
     RegionSample,
+    _draw_regions,
     build_regions,
+    delta_statistics,
     features_canvas,
+    multipathnet_step,
 )
-from foveate.training.origin import Origin
+from foveate.training.mini.trunk import FrozenTrunk
+from foveate.training.resume import Origin
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 

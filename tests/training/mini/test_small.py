@@ -19,6 +19,7 @@ from tests.samples.training import write_dataset
 from foveate.bundle import Bundle
 from foveate.cli import invoke
 from foveate.datasets import CocoDataset
+from foveate.datasets.splits import without_broken_images
 from foveate.errors import DataError, InputError, ModelError
 from foveate.export.execution.bundle_weights import cascade_from_bundle
 from foveate.export.precision import PrecisionOptions
@@ -33,17 +34,19 @@ from foveate.models.checkpoint import (
     load_checkpoint,
     save_checkpoint,
 )
-from foveate.training.mini import recipe as recipes
-from foveate.training.mini.deepmask import deepmask_step
-from foveate.training.mini.frozen_trunk import FrozenTrunk
-from foveate.training.mini.multipathnet import delta_statistics, multipathnet_step
-from foveate.training.mini.recipe import Recipe, train_cascade
-from foveate.training.mini.region_cache import RegionOptions, build_regions
-from foveate.training.mini.sharpmask import sharpmask_step
-from foveate.training.mini.window_builder import build_cache
-from foveate.training.mini.window_cache import CacheOptions
-from foveate.training.origin import Origin, is_current, stamp
-from foveate.training.usable import require_objects, without_broken_images
+from foveate.training.mini import train as mini_train
+from foveate.training.mini.recipe import Recipe
+from foveate.training.mini.regions import (
+    RegionOptions,
+    build_regions,
+    delta_statistics,
+    multipathnet_step,
+)
+from foveate.training.mini.train import train_cascade
+from foveate.training.mini.trunk import FrozenTrunk
+from foveate.training.mini.window_cache import CacheOptions, build_cache, require_objects
+from foveate.training.mini.window_steps import deepmask_step, sharpmask_step
+from foveate.training.resume import Origin, is_current, stamp
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
@@ -209,8 +212,8 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         info = replace(given.info, classifier="multipathnet-mini", class_names=names)
         return replace(given, info=info, classifier=multipathnet_mini(len(names)))
 
-    monkeypatch.setattr(recipes, "train_proposals", proposals)
-    monkeypatch.setattr(recipes, "train_classifier", classifier)
+    monkeypatch.setattr(mini_train, "train_proposals", proposals)
+    monkeypatch.setattr(mini_train, "train_classifier", classifier)
     return trained
 
 
@@ -251,7 +254,7 @@ def test_a_classifier_goes_on_from_one_of_other_classes_but_for_its_heads() -> N
     assert given.classifier is not None
     for class_names, same in ((names, True), (names[::-1], False), (("box", "disc"), False)):
         network = multipathnet_mini(len(class_names))
-        recipes._start_from(network, given, class_names)
+        mini_train._start_from(network, given, class_names)
         own, other = network.state_dict(), given.classifier.state_dict()
         assert torch.equal(own["box_tower.mix.weight"], other["box_tower.mix.weight"])
         assert torch.equal(own["class_heads.0.weight"], other["class_heads.0.weight"]) == same
@@ -271,7 +274,7 @@ def test_broken_images_are_left_out_counted_and_named(
     file = folder / "images" / "2.png"
     file.write_bytes(file.read_bytes()[:700])
     change(folder, lambda images: images[2].update(height=201), "images")
-    left = without_broken_images(CocoDataset(folder), silent)
+    left = without_broken_images(CocoDataset(folder), "images", silent)
     assert left.annotations.image_ids.tolist() == [1, 4]
     told = caplog.records[-1].getMessage()
     assert told.startswith("2 of 4 images are left out")
@@ -280,7 +283,7 @@ def test_broken_images_are_left_out_counted_and_named(
     for record in (folder / "images").iterdir():
         record.write_bytes(b"")
     with pytest.raises(DataError, match="none of 4 images can be used: .*1.png"):
-        without_broken_images(CocoDataset(folder), silent)
+        without_broken_images(CocoDataset(folder), "images", silent)
 
 
 def all_crowds(annotations: Records) -> None:
@@ -332,7 +335,7 @@ def test_a_data_set_without_a_validation_part_has_one_made_and_told(
     def calibrate(_: Path, dataset: CocoDataset, **__: object) -> None:
         parts.append(dataset.annotations.image_ids.tolist())
 
-    monkeypatch.setattr("foveate.training.mini.recipe.train_cascade", train)
+    monkeypatch.setattr("foveate.training.mini.train.train_cascade", train)
     monkeypatch.setattr("foveate.training.mini.calibration.calibrate", calibrate)
     words = ["train", "--dataset", str(folder), "--output", str(tmp_path / "run")]
     assert invoke(words) == 0

@@ -9,8 +9,8 @@ import torch
 from foveate.models.build_proposals import sharpmask_mini
 from foveate.models.efficientnet_lite import CHANNELS
 from foveate.models.trunk import EFFICIENTNET_LITE
-from foveate.training.mini.deepmask import _draw_scored, window_vectors
-from foveate.training.mini.frozen_trunk import MEAN, STD
+from foveate.training.mini.trunk import MEAN, STD
+from foveate.training.mini.window_steps import _draw_scored, window_vectors
 
 
 def test_two_objects_and_eight_others_are_scored_of_a_view() -> None:

@@ -23,11 +23,15 @@ from tests.samples.training import (
 from torch import nn
 
 from foveate.errors import BackendError, ModelError, OptionError
-from foveate.training.distributed import World, world
+from foveate.training.distributed import World, open_world
 from foveate.training.loader import Loader, draw_batch
-from foveate.training.original.deepmask import MASK_WEIGHT, DeepMaskTask
-from foveate.training.original.multipathnet import MultiPathNetTask, RegionSource
-from foveate.training.original.plan import Plan, TrainOptions
+from foveate.training.original.batches import RegionSource, WindowSource
+from foveate.training.original.objectives import (
+    MASK_WEIGHT,
+    DeepMaskObjective,
+    MultiPathNetObjective,
+    SharpMaskObjective,
+)
 from foveate.training.original.schedules import (
     DEEPMASK,
     FAST_RCNN,
@@ -36,9 +40,7 @@ from foveate.training.original.schedules import (
     Schedule,
 )
 from foveate.training.original.sgd import SgdTraining, choose_precision
-from foveate.training.original.sharpmask import SharpMaskTask
-from foveate.training.original.train import train
-from foveate.training.original.window_batches import WindowBatch, WindowSource
+from foveate.training.original.train import Setup, TrainOptions, train
 
 HERE = World(device=torch.device("cpu"))
 SHORT = DEEPMASK.shortened(epochs=3, epoch_steps=4, batch=2)
@@ -56,17 +58,17 @@ def region_source() -> RegionSource:
     return RegionSource(Regions(), heads=6, seed=0)
 
 
-def deepmask_plan(schedule: Schedule = SHORT) -> Plan[Any, WindowBatch]:
+def deepmask_setup(schedule: Schedule = SHORT) -> Setup:
     torch.manual_seed(0)
-    return Plan(
+    return Setup(
         name="deepmask-narrow",
-        task=DeepMaskTask(narrow_deepmask()),
+        objective=DeepMaskObjective(narrow_deepmask()),
         source=window_source(schedule),
         schedule=schedule,
     )
 
 
-def sgd(task: Any, schedule: Schedule, source: Any, **options: Any) -> SgdTraining[Any]:
+def sgd(task: Any, schedule: Schedule, source: Any, **options: Any) -> SgdTraining:
     loader = Loader(source, indices=range(schedule.batch), seed=0, steps=schedule.steps, workers=0)
     return SgdTraining(task, schedule, loader, HERE, **options)
 
@@ -103,7 +105,7 @@ def test_all_samples_of_a_batch_train_the_same_head() -> None:
 
 @pytest.mark.parametrize(("head", "idle"), [("mask", "score"), ("score", "mask")])
 def test_a_batch_changes_the_trunk_and_its_own_head_only(head: str, idle: str) -> None:
-    task = DeepMaskTask(narrow_deepmask())
+    task = DeepMaskObjective(narrow_deepmask())
     work = sgd(task, SHORT, window_source())
     before = copy_of(task.network)
     step = first_step(window_source(), head)
@@ -115,7 +117,7 @@ def test_a_batch_changes_the_trunk_and_its_own_head_only(head: str, idle: str) -
 
 
 def test_the_three_optimisers_share_no_weight_and_leave_none_out() -> None:
-    task = DeepMaskTask(narrow_deepmask())
+    task = DeepMaskObjective(narrow_deepmask())
     owned = [
         {id(p) for group in optimizer.param_groups for p in group["params"]}
         for optimizer in sgd(task, SHORT, window_source()).optimizers.values()
@@ -126,7 +128,7 @@ def test_the_three_optimisers_share_no_weight_and_leave_none_out() -> None:
 
 
 def test_an_idle_heads_momentum_is_untouched() -> None:
-    task = DeepMaskTask(narrow_deepmask())
+    task = DeepMaskObjective(narrow_deepmask())
     work = sgd(task, SHORT, window_source())
     work.step(first_step(window_source(), "score"))
     before = [s["momentum_buffer"].clone() for s in work.optimizers["score"].state.values()]
@@ -137,24 +139,24 @@ def test_an_idle_heads_momentum_is_untouched() -> None:
 
 
 def test_the_mask_loss_weighs_as_much_as_lambda_says() -> None:
-    task = DeepMaskTask(narrow_deepmask())
+    task = DeepMaskObjective(narrow_deepmask())
     assert MASK_WEIGHT == 1 / (1 / 32)
-    assert task.objective({"mask": torch.tensor(2.0)}).item() == 64
-    assert task.objective({"score": torch.tensor(2.0)}).item() == 2
+    assert task.total({"mask": torch.tensor(2.0)}).item() == 64
+    assert task.total({"score": torch.tensor(2.0)}).item() == 2
 
 
 def test_sharpmask_weighs_its_mask_loss_as_deepmask_does() -> None:
-    assert SharpMaskTask(narrow_sharpmask()).objective({"mask": torch.tensor(2.0)}).item() == 64
+    assert SharpMaskObjective(narrow_sharpmask()).total({"mask": torch.tensor(2.0)}).item() == 64
 
 
 def test_a_detector_weighs_both_losses_equally() -> None:
     losses = {"class": torch.tensor(2.0), "box": torch.tensor(0.5)}
-    assert MultiPathNetTask(narrow_detector()).objective(losses).item() == 2.5
+    assert MultiPathNetObjective(narrow_detector()).total(losses).item() == 2.5
 
 
 def test_a_step_is_plain_sgd_with_momentum_and_decay() -> None:
     """Two steps on the mask head, written out: v = 0.9 v + (g + 5e-4 w); w = w - lr v."""
-    task = DeepMaskTask(narrow_deepmask())
+    task = DeepMaskObjective(narrow_deepmask())
     work = sgd(task, SHORT, window_source())
     step = first_step(window_source(), "mask")
     weight = task.network.mask.weight
@@ -169,7 +171,7 @@ def test_a_step_is_plain_sgd_with_momentum_and_decay() -> None:
 
 
 def test_sharpmask_leaves_its_deepmask_alone() -> None:
-    task = SharpMaskTask(narrow_sharpmask())
+    task = SharpMaskObjective(narrow_sharpmask())
     schedule = SHARPMASK.shortened(epochs=1, epoch_steps=2, batch=2)
     work = sgd(task, schedule, WindowSource(Masks(160), None, score_share=0.0, seed=0))
     before = copy_of(task.network)
@@ -181,7 +183,7 @@ def test_sharpmask_leaves_its_deepmask_alone() -> None:
 
 
 def test_multipathnet_trains_everything_but_its_trunk() -> None:
-    task = MultiPathNetTask(narrow_detector())
+    task = MultiPathNetObjective(narrow_detector())
     schedule = MULTIPATHNET.shortened(epochs=1, epoch_steps=2, batch=2)
     work = sgd(task, schedule, region_source())
     before = copy_of(task.network)
@@ -194,7 +196,7 @@ def test_multipathnet_trains_everything_but_its_trunk() -> None:
 def test_a_step_trains_one_integral_head() -> None:
     source = region_source()
     assert {source.head(step) for step in range(100)} == set(range(6))
-    task = MultiPathNetTask(narrow_detector())
+    task = MultiPathNetObjective(narrow_detector())
     work = sgd(task, MULTIPATHNET.shortened(epochs=1, epoch_steps=9, batch=1), source)
     before = copy_of(task.network)
     work.step(3)
@@ -203,7 +205,7 @@ def test_a_step_trains_one_integral_head() -> None:
 
 
 def test_fast_rcnns_biases_are_not_decayed() -> None:
-    work = sgd(MultiPathNetTask(narrow_detector()), FAST_RCNN, region_source())
+    work = sgd(MultiPathNetObjective(narrow_detector()), FAST_RCNN, region_source())
     groups = work.optimizers["detector"].param_groups
     decays = {g["weight_decay"]: {p.ndim for p in g["params"]} for g in groups}
     assert decays[0.0] == {1}
@@ -212,7 +214,7 @@ def test_fast_rcnns_biases_are_not_decayed() -> None:
 
 def test_a_fall_of_the_rate_shrinks_the_momentum_where_published() -> None:
     schedule = FAST_RCNN.shortened(epochs=4, epoch_steps=1, batch=1)
-    task = MultiPathNetTask(narrow_detector())
+    task = MultiPathNetObjective(narrow_detector())
     work = sgd(task, schedule, region_source())
     for index in range(3):
         work.step(index)
@@ -231,21 +233,21 @@ def test_an_interrupted_training_ends_with_the_weights_of_one_that_was_not(
     tmp_path: Path, workers: int
 ) -> None:
     options = TrainOptions(workers=workers, checkpoint_every=3)
-    whole = deepmask_plan()
-    train(whole, options, tmp_path / "whole", HERE, lambda *_: None)
+    whole = deepmask_setup()
+    train(whole, options, tmp_path / "whole", HERE)
 
-    def stop(done: int, _total: int, _losses: Mapping[str, float]) -> None:
+    def stop(_task: str, done: int, _total: int, _losses: object = None, /) -> None:
         if done == 8:
             raise StoppedError
 
     with pytest.raises(StoppedError):
-        train(deepmask_plan(), options, tmp_path / "broken", HERE, stop)
+        train(deepmask_setup(), options, tmp_path / "broken", HERE, stop)
     torch.manual_seed(99)
-    resumed = deepmask_plan()
+    resumed = deepmask_setup()
     seen: list[int] = []
-    train(resumed, options, tmp_path / "broken", HERE, lambda done, *_: seen.append(done))
+    train(resumed, options, tmp_path / "broken", HERE, lambda _task, done, *_: seen.append(done))
     assert seen == list(range(7, 13))
-    assert changed(copy_of(whole.task.network), resumed.task.network) == set()
+    assert changed(copy_of(whole.objective.network), resumed.objective.network) == set()
     one, other = (
         torch.load(tmp_path / run / "deepmask-narrow.training", weights_only=True)["optimizers"]
         for run in ("whole", "broken")
@@ -260,18 +262,18 @@ def test_an_interrupted_training_ends_with_the_weights_of_one_that_was_not(
 def test_a_training_of_another_schedule_is_not_resumed(tmp_path: Path) -> None:
     options = TrainOptions(workers=0)
     short = SHORT.shortened(epochs=1, epoch_steps=1)
-    train(deepmask_plan(short), options, tmp_path, HERE, lambda *_: None)
+    train(deepmask_setup(short), options, tmp_path, HERE)
     longer = SHORT.shortened(epochs=2, epoch_steps=1)
     with pytest.raises(ModelError, match=r"was made with epochs 1, not 2, learning_rates"):
-        train(deepmask_plan(longer), options, tmp_path, HERE, lambda *_: None)
+        train(deepmask_setup(longer), options, tmp_path, HERE)
 
 
 def test_a_loss_that_is_not_finite_ends_the_training_and_changes_nothing(tmp_path: Path) -> None:
-    plan = deepmask_plan()
+    setup = deepmask_setup()
     with torch.no_grad():
-        next(iter(plan.task.network.parameters())).fill_(float("nan"))
+        next(iter(setup.objective.network.parameters())).fill_(float("nan"))
     with pytest.raises(ModelError, match=r"the loss '(mask|score)' became nan at step 1"):
-        train(plan, TrainOptions(workers=0), tmp_path, HERE, lambda *_: None)
+        train(setup, TrainOptions(workers=0), tmp_path, HERE)
     assert not (tmp_path / "deepmask-narrow.training").exists()
 
 
@@ -280,7 +282,7 @@ def test_lower_precision_trains_float32_weights(precision: str) -> None:
     losses = {}
     for name in ("float32", precision):
         torch.manual_seed(0)
-        task = DeepMaskTask(narrow_deepmask())
+        task = DeepMaskObjective(narrow_deepmask())
         work = sgd(task, SHORT, window_source(), precision=choose_precision(name, HERE.device))
         before = copy_of(task.network)
         losses[name] = work.step(first_step(window_source(), "mask"))["mask"]
@@ -301,7 +303,7 @@ def test_tensorboard_gets_curves_and_images(tmp_path: Path) -> None:
         reason="needs the package tensorboard",
     )
     options = TrainOptions(workers=0, checkpoint_every=6, scalars_every=2)
-    train(deepmask_plan(), options, tmp_path, HERE, lambda *_: None)
+    train(deepmask_setup(), options, tmp_path, HERE)
     events = event_accumulator.EventAccumulator(str(tmp_path / "board" / "deepmask-narrow"))
     events.Reload()
     rates = [(event.step, event.value) for event in events.Scalars("rate")]
@@ -315,18 +317,18 @@ def test_tensorboard_gets_curves_and_images(tmp_path: Path) -> None:
     assert decoded.shape == (192, 2 * 192, 3)
 
 
-def test_a_detectors_sheet_is_its_image() -> None:
-    task = MultiPathNetTask(narrow_detector())
+def test_a_detectors_image_grid_is_its_image() -> None:
+    task = MultiPathNetObjective(narrow_detector())
     batch = draw_batch(region_source(), range(2), 0, 0).batch
     task.network.eval()
-    sheet = task.sheet(batch)
-    assert sheet.shape == batch.samples[0].image.shape
-    assert not np.array_equal(sheet, batch.samples[0].image)
+    grid = task.image_grid(batch)
+    assert grid.shape == batch.samples[0].image.shape
+    assert not np.array_equal(grid, batch.samples[0].image)
 
 
 def test_without_torchrun_there_is_one_process() -> None:
-    with world("cpu") as here:
-        assert (here.rank, here.size, here.leads) == (0, 1, True)
+    with open_world("cpu") as here:
+        assert (here.rank, here.size, here.is_main) == (0, 1, True)
         assert here.share(5) == range(5)
         assert here.agrees(True)
         assert here.agrees(False)
@@ -342,18 +344,17 @@ def test_a_batch_that_cannot_be_split_is_refused() -> None:
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 def test_a_gpu_trains_in_lower_precision(tmp_path: Path) -> None:
-    with world("cuda") as here:
-        plan = deepmask_plan()
-        plan.task.network.to(here.device)
-        options = TrainOptions(workers=0, precision=choose_precision("auto", here.device))
-        assert options.precision != "float32"
-        train(plan, options, tmp_path, here, lambda *_: None)
+    with open_world("cuda") as here:
+        setup = deepmask_setup()
+        setup.objective.network.to(here.device)
+        assert choose_precision("auto", here.device) != "float32"
+        train(setup, TrainOptions(workers=0), tmp_path, here)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_a_gpu_that_is_not_there_is_a_clear_error() -> None:
     with (
-        pytest.raises(BackendError, match="wants a GPU of its own, PyTorch finds 0"),
-        world("cuda"),
+        pytest.raises(BackendError, match="needs a GPU of its own, PyTorch finds 0"),
+        open_world("cuda"),
     ):
         pass

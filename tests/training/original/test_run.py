@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -35,10 +34,10 @@ from foveate.models.checkpoint import (
     save_checkpoint,
 )
 from foveate.training.loader import draw_batch
-from foveate.training.original.plans import region_options, window_plan
-from foveate.training.original.run import MASK_THRESHOLD, RunOptions, run
-from foveate.training.original.schedules import DEEPMASK_2015
-from foveate.training.resume import weights_digest
+from foveate.training.original.batches import region_options, window_source
+from foveate.training.original.objectives import DeepMaskObjective
+from foveate.training.original.run import MASK_THRESHOLD, OriginalOptions, run
+from foveate.training.resume import fingerprint
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
@@ -60,7 +59,7 @@ def test_an_interrupted_run_of_deepmask_is_resumed_and_sharpmask_refines_it(
 ) -> None:
     whole = run(options(dataset, tmp_path / "whole"), silent)
 
-    def stop(_task: str, done: int, _total: int, _losses: Mapping[str, float]) -> None:
+    def stop(_task: str, done: int, _total: int, _losses: object = None, /) -> None:
         if done == 3:
             raise StoppedError
 
@@ -105,7 +104,7 @@ def test_a_run_goes_on_with_the_weights_that_it_began_with_only(
         network = narrow_deepmask()
         info = CascadeInfo(proposals="deepmask-resnet50", proposals_sizes=NARROW)
         save_checkpoint(file, Cascade(info=info, proposals=network))
-        digests.append(weights_digest(network))
+        digests.append(fingerprint(network))
     how = options(dataset, tmp_path / "run", steps=1)
     run(replace(how, init_from=files[0]), silent)
     run(replace(how, init_from=files[0]), silent)
@@ -185,18 +184,19 @@ def test_a_bundle_proposes_once_for_the_same_images(tmp_path: Path, proposing_bu
 def test_the_first_papers_deepmask_learns_from_windows_of_224_px(dataset: Path) -> None:
     network = build("deepmask-vgg", width=2, neck=4, vector=8, score_hidden=4)
     assert isinstance(network, DeepMask)
-    plan = window_plan(
-        "deepmask-vgg", network, find_splits(dataset).train, DEEPMASK_2015, LegacyOptions(), seed=0
+    source = window_source(
+        network, find_splits(dataset).train, LegacyOptions(), score_share=0.5, seed=0
     )
-    batches = [draw_batch(plan.source, range(2), 0, step).batch for step in range(8)]
+    batches = [draw_batch(source, range(2), 0, step).batch for step in range(8)]
+    objective = DeepMaskObjective(network)
     shapes = {batch.head: (batch.patches.shape, batch.labels.shape) for batch in batches}
     assert shapes["mask"] == ((2, 224, 224, 3), (2, 224, 224))
     assert shapes["score"] == ((2, 224, 224, 3), (2,))
     # Its score head reads the trunk's features, so the window's vector is the mask head's alone.
-    owner = {id(p): name for name, part in plan.task.parts().items() for p in part.parameters()}
+    owner = {id(p): name for name, part in objective.parts().items() for p in part.parameters()}
     assert owner[id(network.embed.weight)] == "mask"
     for batch in batches[:3]:
-        assert all(torch.isfinite(loss) for loss in plan.task.losses(batch).values())
+        assert all(torch.isfinite(loss) for loss in objective.losses(batch).values())
 
 
 def test_detectors_have_the_published_regions() -> None:
@@ -236,12 +236,12 @@ def test_what_a_network_needs_is_asked_for(
     network: str, given: dict[str, Path], message: str
 ) -> None:
     with pytest.raises(OptionError, match=message):
-        RunOptions(network=network, dataset=Path(), output=Path(), **given)  # type: ignore[arg-type]  # each has a type of its own
+        OriginalOptions(network=network, dataset=Path(), output=Path(), **given)  # type: ignore[arg-type]  # each has a type of its own
 
 
 def test_a_network_without_a_published_training_is_refused() -> None:
     with pytest.raises(ModelError, match="'deepmask-mini' has no published training: use one of"):
-        _ = RunOptions(network="deepmask-mini", dataset=Path(), output=Path()).schedule
+        _ = OriginalOptions(network="deepmask-mini", dataset=Path(), output=Path()).schedule
 
 
 def test_another_deepmask_is_refused(dataset: Path, tmp_path: Path) -> None:
@@ -253,9 +253,9 @@ def test_another_deepmask_is_refused(dataset: Path, tmp_path: Path) -> None:
 def test_the_command_hands_over_what_was_asked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asked: list[RunOptions] = []
+    asked: list[OriginalOptions] = []
 
-    def recorded(options: RunOptions, _report: object) -> Path:
+    def recorded(options: OriginalOptions, _report: object) -> Path:
         asked.append(options)
         return options.result
 

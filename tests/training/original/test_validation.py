@@ -28,13 +28,11 @@ from tests.samples.training import (
 from foveate.errors import DataError
 from foveate.models.checkpoint import load_checkpoint, load_detector
 from foveate.training.distributed import World
-from foveate.training.original.deepmask import MASK_WEIGHT, DeepMaskTask
-from foveate.training.original.plan import Plan, TrainOptions
+from foveate.training.original.batches import WindowSource
+from foveate.training.original.objectives import MASK_WEIGHT, DeepMaskObjective
 from foveate.training.original.run import run
 from foveate.training.original.schedules import DEEPMASK
-from foveate.training.original.train import train
-from foveate.training.original.validation import HeldOut, ValidatedTraining
-from foveate.training.original.window_batches import WindowBatch, WindowSource
+from foveate.training.original.train import Setup, TrainOptions, ValidatedTraining, train
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
@@ -44,12 +42,12 @@ options = partial(narrow_run, steps=3, validate_every=2, validation_batches=2, s
 OFTEN = TrainOptions(workers=0, checkpoint_every=2, validate_every=2, validation_batches=2)
 
 
-def plan(*, held_out: bool) -> Plan[Any, WindowBatch]:
+def setup(*, held_out: bool) -> Setup:
     torch.manual_seed(0)
     source = WindowSource(Masks(), Scores(), score_share=0.5, seed=1)
-    return Plan(
+    return Setup(
         name="narrow",
-        task=DeepMaskTask(narrow_deepmask()),
+        objective=DeepMaskObjective(narrow_deepmask()),
         source=source,
         schedule=SHORT,
         held_out=source if held_out else None,
@@ -67,9 +65,9 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_training_learns_the_same_with_and_without_validation(tmp_path: Path) -> None:
     states = []
     for held_out in (True, False):
-        trained = plan(held_out=held_out)
-        train(trained, OFTEN, tmp_path / str(held_out), HERE, silent)
-        states.append(trained.task.network.state_dict())
+        trained = setup(held_out=held_out)
+        train(trained, OFTEN, tmp_path / str(held_out), HERE)
+        states.append(trained.objective.network.state_dict())
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[1])
 
 
@@ -79,10 +77,12 @@ def test_what_is_held_out_is_measured_in_turn_and_after_the_last_step(
     caplog.set_level(logging.INFO)
     reported: list[bool] = []
 
-    def report(_done: int, _total: int, losses: Mapping[str, float]) -> None:
-        reported.append("validation" in losses)
+    def report(
+        _task: str, _done: int, _total: int, losses: Mapping[str, float] | None = None, /
+    ) -> None:
+        reported.append("validation" in (losses or {}))
 
-    train(plan(held_out=True), OFTEN, tmp_path, HERE, report)
+    train(setup(held_out=True), OFTEN, tmp_path, HERE, report)
     told = [text for text in caplog.messages if "validation after step" in text]
     assert [text.partition(" step ")[2].partition(":")[0] for text in told] == ["2", "4", "5"]
     assert reported == [False, True, True, True, True]
@@ -96,11 +96,11 @@ def test_what_is_held_out_is_measured_in_turn_and_after_the_last_step(
 
 
 def test_the_objective_weighs_the_mean_losses_as_training_does() -> None:
-    task = DeepMaskTask(narrow_deepmask())
+    task = DeepMaskObjective(narrow_deepmask())
     losses = {"mask": torch.tensor(0.5), "score": torch.tensor(0.25)}
-    assert task.objective(losses).item() == MASK_WEIGHT * 0.5 + 0.25
-    assert task.objective({"mask": losses["mask"]}).item() == MASK_WEIGHT * 0.5
-    assert task.objective({"score": losses["score"]}).item() == 0.25
+    assert task.total(losses).item() == MASK_WEIGHT * 0.5 + 0.25
+    assert task.total({"mask": losses["mask"]}).item() == MASK_WEIGHT * 0.5
+    assert task.total({"score": losses["score"]}).item() == 0.25
 
 
 class Script:
@@ -125,21 +125,17 @@ class Script:
 def test_only_a_lower_loss_is_the_best_also_after_an_interruption() -> None:
     told: list[tuple[int, bool]] = []
 
-    def work(objectives: list[float]) -> ValidatedTraining[Any, Any]:
-        held_out: HeldOut[Any, Any] = HeldOut(
-            WindowSource(Masks(), None, score_share=0, seed=0),
-            batch=1,
-            batches=1,
-            seed=0,
-            world=HERE,
-        )
+    def work(objectives: list[float]) -> ValidatedTraining:
         script: Any = Script(objectives)
         return ValidatedTraining(
             script,
-            held_out,
+            WindowSource(Masks(), None, score_share=0, seed=0),
+            indices=range(1),
+            batches=1,
+            seed=0,
             every=1,
             steps=9,
-            tell=lambda done, _, best: told.append((done, best)),
+            on_validation=lambda done, _, best: told.append((done, best)),
         )
 
     first = work([3.0, float("nan"), 2.0, 2.5])

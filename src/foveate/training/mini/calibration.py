@@ -8,7 +8,6 @@ two numbers of a detection, the log-odds of its class and the objectness of its 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,6 +20,7 @@ import foveate
 from foveate.datasets import CocoDataset
 from foveate.export.to_onnx.bundle_export import ExportOptions, export_bundle
 from foveate.models.checkpoint import Cascade, load_checkpoint, save_checkpoint
+from foveate.progress import Progress, no_progress
 
 RIGHT_IOU = 0.5
 """Mask IoU from which a detection of the right class counts as right."""
@@ -31,8 +31,6 @@ LEAST_RIGHT = 10
 _IDENTITY = (0.0, 1.0, 0.0)
 _LEAST_SCORE = 0.01
 
-Progress = Callable[[int, int], None]
-
 _log = logging.getLogger(__name__)
 
 
@@ -40,7 +38,7 @@ def calibrate(
     checkpoint: Path,
     dataset: CocoDataset,
     options: ExportOptions | None = None,
-    progress: Progress | None = None,
+    progress: Progress = no_progress,
     images: int | None = None,
 ) -> tuple[float, ...]:
     """Fit the calibration of a checkpoint and write it back; what was done so is not done again.
@@ -52,7 +50,7 @@ def calibrate(
         checkpoint: a whole cascade.
         dataset: images that were not trained on.
         options: how the cascade will be exported; scores depend on it.
-        progress: called with images done and their number.
+        progress: Called with the number of finished images.
         images: only the first so many.
 
     Returns:
@@ -73,7 +71,7 @@ def calibrate(
         pipeline = foveate.load(
             bundle.root, options=foveate.PipelineOptions(score_threshold=_LEAST_SCORE)
         )
-        inputs, right = _observe(pipeline, dataset, count, progress or _silent)
+        inputs, right = _observe(pipeline, dataset, count, progress)
     calibration = cascade.info.calibration
     if LEAST_RIGHT <= right.sum() <= len(right) - LEAST_RIGHT:
         calibration = tuple(fit_logistic(inputs, right).tolist())
@@ -92,10 +90,6 @@ def calibrate(
     return calibration
 
 
-def _silent(done: int, total: int) -> None:
-    """Report nothing."""
-
-
 def _observe(
     pipeline: foveate.Pipeline, dataset: CocoDataset, count: int, progress: Progress
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
@@ -104,7 +98,7 @@ def _observe(
     for index in range(count):
         image = dataset.image(index)
         proposals = pipeline.propose(image)
-        progress(index + 1, count)
+        progress("calibration", index + 1, count)
         detections = pipeline(image)
         objectness = _logit(proposals.scores)[detections.proposals]
         ones = np.ones(len(detections))

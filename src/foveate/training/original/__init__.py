@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Training of the full-size networks as it was published: end to end, by SGD, on any COCO data set.
+"""Training of the full-size networks as published: end to end, by SGD, on any COCO data set.
 
-Beside it, `foveate.training.mini.recipe` trains `mini`, whose frozen trunk is run once and whose heads
-learn from cached features, on two processor cores. Both go through `foveate.training.loop`.
+`run.run` goes from the options of `foveate train` to a checkpoint: it opens the data (`batches`),
+builds the network (`networks`) and its losses (`objectives`), looks up the schedule (`schedules`)
+and calls `train.train`, which does the steps (`sgd`) and reports them (`monitor`).
 """

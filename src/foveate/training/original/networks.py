@@ -1,10 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Networks at the start of a training.
-
-NOTE: Weights begin as published: the trunk, and VGG's fc6 and fc7, come from ImageNet by a checkpoint
-to start from; the heads of a detector are N(0, 0.01) and N(0, 0.001), which its builder sees to; all
-else is uniform in +-1 / sqrt(fan-in), the default of Torch7, which PyTorch has kept.
-"""
+"""Networks at the start of a training: weights of a checkpoint, or random ones."""
 
 from __future__ import annotations
 
@@ -22,23 +17,27 @@ from foveate.models.sharpmask import SharpMask
 
 Sizes = Mapping[str, int | str]
 
+# Random weights are as published: the heads of a detector are N(0, 0.01) and N(0, 0.001), set by its
+# builder; all others are uniform in +-1 / sqrt(fan-in), the default of Torch7, which PyTorch has kept.
+# The trunk, and fc6 and fc7 of VGG, come from ImageNet by a checkpoint to start from.
+
 
 def proposal_network(
     name: str, sizes: Sizes, *, deepmask: Path | None = None, initial: Path | None = None
 ) -> tuple[DeepMask | SharpMask, Sizes]:
-    """Build a DeepMask or SharpMask with the sizes and weights of what it starts from.
+    """Build a DeepMask or SharpMask with the sizes and weights of the checkpoints that it starts from.
 
     Args:
-        name: of the network.
-        sizes: what its builder takes; those of the checkpoints stand in for what is left out.
-        deepmask: checkpoint of the DeepMask that a SharpMask refines.
-        initial: checkpoint of the same network.
+        name: Name of the network.
+        sizes: Arguments of its builder; by default those of the checkpoints.
+        deepmask: Checkpoint of the DeepMask that a SharpMask refines.
+        initial: Checkpoint of the same network.
 
     Returns:
         The network, and all its sizes.
 
     Raises:
-        ModelError: a checkpoint cannot be read, or is another network's.
+        ModelError: A checkpoint cannot be read, or is of another network.
     """
     starts: list[tuple[Path, Cascade]] = []
     for file, wanted in ((deepmask, name.replace("sharpmask", "deepmask")), (initial, name)):
@@ -60,19 +59,19 @@ def proposal_network(
 def detector_network(
     name: str, classes: int, sizes: Sizes, *, initial: Path | None = None
 ) -> tuple[MultiPathNet, Sizes]:
-    """Build a detector, with the sizes and weights of what it starts from.
+    """Build a detector with the sizes and weights of the checkpoint that it starts from.
 
     Args:
-        name: of the network.
-        classes: without background.
-        sizes: what its builder takes; those of the checkpoint stand in for what is left out.
-        initial: checkpoint of the same network with the same number of classes.
+        name: Name of the network.
+        classes: Number of classes without background.
+        sizes: Arguments of its builder; by default those of the checkpoint.
+        initial: Checkpoint of the same network with the same number of classes.
 
     Returns:
-        The network, and all its sizes but `classes`.
+        The network, and all its sizes except `classes`.
 
     Raises:
-        ModelError: the checkpoint cannot be read, or is another network's.
+        ModelError: The checkpoint cannot be read, or is of another network.
     """
     if initial is None:
         network = build(name, classes=classes, **sizes)

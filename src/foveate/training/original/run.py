@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a network's name and a data set to its checkpoint: what `foveate train --network` does."""
+"""From the options of `foveate train --network` to a checkpoint."""
 
 from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,68 +16,53 @@ from torch import nn
 from foveate.datasets import CocoDataset, Splits, find_splits
 from foveate.errors import InputError, OptionError
 from foveate.evaluation.legacy import LegacyOptions
-from foveate.models.checkpoint import (
-    Cascade,
-    CascadeInfo,
-    Detector,
-    save_checkpoint,
-)
+from foveate.models.checkpoint import Cascade, CascadeInfo, Detector, save_checkpoint
 from foveate.models.sharpmask import SharpMask
-from foveate.training.distributed import World, world
-from foveate.training.origin import is_current, stamp
-from foveate.training.original.data import (
+from foveate.progress import Progress, no_progress
+from foveate.training.distributed import World, open_world
+from foveate.training.original.batches import (
+    RegionSource,
     open_proposals,
     proposals_origin,
+    region_options,
+    window_source,
 )
 from foveate.training.original.networks import detector_network, proposal_network
-from foveate.training.original.plan import Plan, TrainOptions
-from foveate.training.original.plans import (
-    published_schedule,
-    region_options,
-    region_plan,
-    window_plan,
+from foveate.training.original.objectives import (
+    DeepMaskObjective,
+    MultiPathNetObjective,
+    SharpMaskObjective,
 )
-from foveate.training.original.schedules import Schedule
-from foveate.training.original.sgd import choose_precision
-from foveate.training.original.train import train
-from foveate.training.resume import weights_digest
-from foveate.training.sampling import ProposalTable, measure_statistics
-from foveate.typed_options import TypedOptions
+from foveate.training.original.schedules import Schedule, published_schedule
+from foveate.training.original.train import Setup, TrainOptions, train
+from foveate.training.resume import Origin, fingerprint, is_current, stamp
+from foveate.training.sampling import ProposalTable, RegionSampler, measure_statistics
 
 _log = logging.getLogger(__name__)
 
 MASK_THRESHOLD = math.log(0.2 / 0.8)
 """Logit from which a pixel is the object's: a probability of 0.2 (DeepMask, section 5)."""
 
-Report = Callable[[str, int, int, Mapping[str, float]], None]
-"""Called with the task's name, what is done of it, its length, and running losses."""
-
 
 @dataclass(frozen=True, kw_only=True)
-class RunOptions(TypedOptions):
-    """One training.
+class OriginalOptions(TrainOptions):
+    """A training of a full-size network.
 
-    Attributes:
-        network: its name, for `models.build`.
-        sizes: what its builder takes beside; those left out are the published ones.
-        dataset: see `find_splits`.
-        output: directory of the run; an interrupted one goes on where it was.
-        init_from: checkpoint of the same network to start from.
-        deepmask: checkpoint of the DeepMask that a SharpMask refines.
-        proposals: of a detector: file of COCO results, or a bundle that proposes.
-        validation_proposals: the same for the images that are held out; by default the bundle
-            that proposes, if it is one.
-        steps: optimiser steps in place of the published number; the rates fall at the same share
-            of the way.
-        batch: samples a step in place of the published number.
-        legacy: quirks of the released code.
-        device: `auto`, `cpu` or `cuda`.
-        precision: `auto`, `float32`, `bfloat16` or `float16`.
-        workers: processes that draw samples.
-        checkpoint_every: steps between two writings of the resume file.
-        validate_every: steps between two looks at held-out images, if the data set has some.
-        validation_batches: what a look is at, in batches of the schedule's size.
-        seed: fixes every draw.
+    Args:
+        network: Name of the network, for `foveate.models.build`.
+        dataset: Folder of the data set, see `find_splits`.
+        output: Folder of the run; an interrupted one is resumed.
+        sizes: Further arguments of the network's builder; by default the published ones.
+        init_from: Checkpoint of the same network to start from.
+        deepmask: Checkpoint of the DeepMask that a SharpMask refines.
+        proposals: Proposals for a detector: a file of COCO results, or a bundle that proposes.
+        validation_proposals: The same for the held-out images; by default the bundle, if
+            `proposals` is one.
+        steps: Number of optimizer steps in place of the published one; the rates fall at the same
+            share of the way.
+        batch: Number of samples per step in place of the published one.
+        legacy: Quirks of the original code.
+        device: ``auto``, ``cpu`` or ``cuda``.
     """
 
     network: str
@@ -92,12 +77,6 @@ class RunOptions(TypedOptions):
     batch: int | None = None
     legacy: LegacyOptions = field(default_factory=LegacyOptions)
     device: str = "auto"
-    precision: str = "auto"
-    workers: int = 2
-    checkpoint_every: int = 500
-    validate_every: int = 2000
-    validation_batches: int = 32
-    seed: int = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -126,27 +105,27 @@ class RunOptions(TypedOptions):
 
     @property
     def schedule(self) -> Schedule:
-        """The published schedule, with the changes that were asked for."""
+        """The published schedule with the requested changes."""
         schedule = published_schedule(self.network, self.legacy)
         shorter = {} if self.steps is None else {"epochs": 1, "epoch_steps": self.steps}
         return schedule.shortened(**shorter, batch=self.batch)
 
 
-def run(options: RunOptions, report: Report) -> Path:
+def run(options: OriginalOptions, progress: Progress = no_progress) -> Path:
     """Train a network, alone or as one of the processes of `torchrun`.
 
     Args:
-        options: what and how.
-        report: hears of the progress; in the first process only.
+        options: Options of the training.
+        progress: Called as the work goes on, in the first process only.
 
     Returns:
-        The checkpoint.
+        Path of the checkpoint.
 
     Raises:
-        FoveateError: see `RunOptions`, `find_splits`, `open_proposals` and `train`.
+        FoveateError: See `OriginalOptions`, `find_splits`, `open_proposals` and `train`.
     """
-    schedule = options.schedule
-    with world(options.device) as here:
+    _ = options.schedule  # refuses a network without one, before anything is written
+    with open_world(options.device) as world:
         splits = find_splits(options.dataset, masks=options.proposals is None)
         try:
             options.output.mkdir(parents=True, exist_ok=True)
@@ -157,117 +136,144 @@ def run(options: RunOptions, report: Report) -> Path:
                 remedy="choose another place",
             ) from error
         torch.manual_seed(options.seed)
-        trained = _train_detector if options.proposals else _train_proposals
-        result = trained(options, schedule, splits, here, report)
-        if here.leads:
+        result: Cascade | Detector
+        if options.proposals is None:
+            setup, result = _proposal_setup(options, splits, world)
+        else:
+            setup, result = _detector_setup(options, splits, world, progress)
+        _train(setup, result, options, world, progress)
+        if world.is_main:
             save_checkpoint(options.result, result)
     return options.result
 
 
-def _train_proposals(
-    options: RunOptions, schedule: Schedule, splits: Splits, here: World, report: Report
-) -> Cascade:
-    dataset = splits.train
+def _proposal_setup(
+    options: OriginalOptions, splits: Splits, world: World
+) -> tuple[Setup, Cascade]:
+    """Build a DeepMask or SharpMask, and the windows that it is trained on."""
     network, sizes = proposal_network(
         options.network, options.sizes, deepmask=options.deepmask, initial=options.init_from
     )
-    start = _start(options, network)
-    network.to(here.device)
-    plan = window_plan(
-        options.network,
-        network,
-        dataset,
-        schedule,
-        options.legacy,
-        seed=options.seed,
-        held_out=splits.validation,
-    )
+    start = _fingerprints(options, network)
+    network.to(world.device)
+    schedule = options.schedule
+
+    def source(images: CocoDataset) -> Any:
+        return window_source(
+            network,
+            images,
+            options.legacy,
+            score_share=schedule.score_share,
+            seed=options.seed,
+        )
+
     info = CascadeInfo(
         proposals=options.network,
         proposals_sizes=sizes,
         mask_threshold=MASK_THRESHOLD,
-        training=_notes(options, schedule, dataset),
+        training=_notes(options, splits.train),
     )
-    trained = Cascade(info=info, proposals=network)
-    _train(plan, trained, options, here, report, start)
-    return trained
+    setup = Setup(
+        name=options.network,
+        objective=SharpMaskObjective(network)
+        if isinstance(network, SharpMask)
+        else DeepMaskObjective(network),
+        source=source(splits.train),
+        schedule=schedule,
+        held_out=None if splits.validation is None else source(splits.validation),
+        origin=_origin(options, splits.train, start),
+    )
+    return setup, Cascade(info=info, proposals=network)
 
 
-def _train_detector(
-    options: RunOptions, schedule: Schedule, splits: Splits, here: World, report: Report
-) -> Detector:
+def _detector_setup(
+    options: OriginalOptions, splits: Splits, world: World, progress: Progress
+) -> tuple[Setup, Detector]:
+    """Build a MultiPathNet or Fast R-CNN, and the regions that it is trained on."""
     dataset = splits.train
     network, sizes = detector_network(
         options.network, len(dataset.class_names), options.sizes, initial=options.init_from
     )
-    if options.init_from is None and here.leads:
+    if options.init_from is None and world.is_main:
         _log.warning("%s has frozen layers, which stay random: give --init-from", options.network)
-    start = _start(options, network)
-    network.to(here.device)
-    proposals = _proposals(options, options.proposals, dataset, "proposals", here, report)
-    statistics = measure_statistics(
-        dataset, proposals, region_options(options.network, network), options.legacy
-    )
-    plan = region_plan(
-        options.network,
-        network,
-        dataset,
-        proposals,
-        statistics,
-        schedule,
-        options.legacy,
-        seed=options.seed,
-        held_out=_held_out_regions(options, splits, here, report),
-    )
+    start = _fingerprints(options, network)
+    network.to(world.device)
+    assert options.proposals is not None
+    proposals = _proposals(options, options.proposals, dataset, "proposals", world, progress)
+    regions = region_options(options.network, network)
+    statistics = measure_statistics(dataset, proposals, regions, options.legacy)
+
+    def source(images: CocoDataset, proposed: ProposalTable) -> RegionSource:
+        sampler = RegionSampler(images, proposed, statistics, regions, options.legacy)
+        return RegionSource(sampler, heads=len(network.class_heads), seed=options.seed)
+
+    held_out = _held_out_proposals(options, splits, world, progress)
     info = CascadeInfo(
         classifier=options.network,
         classifier_sizes=sizes,
         class_names=dataset.class_names,
         delta_mean=statistics.mean,
         delta_std=statistics.std,
-        training=_notes(options, schedule, dataset),
+        training=_notes(options, dataset),
     )
-    trained = Detector(info=info, classifier=network)
-    _train(plan, trained, options, here, report, start)
-    return trained
+    setup = Setup(
+        name=options.network,
+        objective=MultiPathNetObjective(network),
+        source=source(dataset, proposals),
+        schedule=options.schedule,
+        held_out=None if held_out is None else source(*held_out),
+        origin=_origin(options, dataset, start, proposals),
+    )
+    return setup, Detector(info=info, classifier=network)
 
 
-def _start(options: RunOptions, network: nn.Module) -> dict[str, str]:
-    """Return the digests of the weights that were given to start from."""
+def _fingerprints(options: OriginalOptions, network: nn.Module) -> dict[str, str]:
+    """Return the fingerprints of the weights that the user gave to start from."""
     start = {}
     if options.deepmask is not None and isinstance(network, SharpMask):
-        start["deepmask"] = weights_digest(network.deepmask)
+        start["deepmask"] = fingerprint(network.deepmask)
     if options.init_from is not None:
-        start["initial"] = weights_digest(network)
+        start["initial"] = fingerprint(network)
     return start
 
 
-def _held_out_regions(
-    options: RunOptions, splits: Splits, here: World, report: Report
+def _origin(
+    options: OriginalOptions,
+    dataset: CocoDataset,
+    start: Mapping[str, str],
+    proposals: ProposalTable | None = None,
+) -> Origin:
+    inputs = {"the annotations or images": dataset.digest}
+    if proposals is not None:
+        inputs["the proposals"] = proposals.digest
+    return Origin(inputs=inputs, options={"legacy": asdict(options.legacy), **start})
+
+
+def _held_out_proposals(
+    options: OriginalOptions, splits: Splits, world: World, progress: Progress
 ) -> tuple[CocoDataset, ProposalTable] | None:
-    """Open what a detector is validated on, if there are images and proposals for it."""
+    """Return the held-out images and their proposals, if there are both."""
     assert options.proposals is not None
-    held_out, source = splits.validation, options.validation_proposals
+    images, source = splits.validation, options.validation_proposals
     if source is None and options.proposals.suffix != ".json":
         source = options.proposals
-    if held_out is None or source is None:
+    if images is None or source is None:
         return None
     name = "validation proposals"
-    return held_out, _proposals(options, source, held_out, name, here, report)
+    return images, _proposals(options, source, images, name, world, progress)
 
 
 def _proposals(
-    options: RunOptions,
-    source: Path | None,
+    options: OriginalOptions,
+    source: Path,
     images: CocoDataset,
     name: str,
-    here: World,
-    report: Report,
+    world: World,
+    progress: Progress,
 ) -> ProposalTable:
-    assert source is not None
     cache = options.output / f"{name.replace(' ', '-')}.json"
     if (
-        here.size > 1
+        world.size > 1
         and source.suffix != ".json"
         and not is_current(cache, proposals_origin(source, images))
     ):
@@ -275,48 +281,34 @@ def _proposals(
             "a bundle proposes in one process only, which may take hours",
             remedy="start with one process until it trains, or give a file of proposals",
         )
-    return open_proposals(source, images, cache, lambda done, total: report(name, done, total, {}))
+    return open_proposals(source, images, cache, name, progress)
 
 
 def _train(
-    plan: Plan[Any, Any],
-    trained: Cascade | Detector,
-    options: RunOptions,
-    here: World,
-    report: Report,
-    start: Mapping[str, str],
+    setup: Setup,
+    result: Cascade | Detector,
+    options: OriginalOptions,
+    world: World,
+    progress: Progress,
 ) -> None:
-    chosen = {**plan.origin.options, **start}
-    plan = replace(plan, origin=replace(plan.origin, options=chosen))
-    if here.leads and options.best.exists() and not is_current(options.best, plan.origin):
+    if world.is_main and options.best.exists() and not is_current(options.best, setup.origin):
         options.best.unlink()
 
-    def tell(done: int, total: int, losses: Mapping[str, float]) -> None:
-        if here.leads:
-            report(plan.name, done, total, losses)
-
-    def keep(done: int, losses: Mapping[str, float]) -> None:
-        notes = {**trained.info.training, "steps": done, "validation": dict(losses)}
-        best = replace(trained, info=replace(trained.info, training=notes))
+    def save_best(done: int, losses: Mapping[str, float]) -> None:
+        notes = {**result.info.training, "steps": done, "validation": dict(losses)}
+        best = replace(result, info=replace(result.info, training=notes))
         # In float32: rounding to half would change the network that is still trained.
         save_checkpoint(options.best, best, half=False)
-        stamp(options.best, plan.origin)
+        stamp(options.best, setup.origin)
 
-    how = TrainOptions(
-        seed=options.seed,
-        precision=choose_precision(options.precision, here.device),
-        workers=options.workers,
-        checkpoint_every=options.checkpoint_every,
-        validate_every=options.validate_every,
-        validation_batches=options.validation_batches,
-    )
-    if plan.held_out is None and here.leads:
-        _log.warning("%s: no held-out images to validate on", plan.name)
-    train(plan, how, options.output, here, tell, keep)
+    if setup.held_out is None and world.is_main:
+        _log.warning("%s: no held-out images to validate on", setup.name)
+    train(setup, options, options.output, world, progress, save_best)
 
 
-def _notes(options: RunOptions, schedule: Schedule, dataset: CocoDataset) -> dict[str, Any]:
-    """Say in the checkpoint how it was made."""
+def _notes(options: OriginalOptions, dataset: CocoDataset) -> dict[str, Any]:
+    """Return the notes on its training that a checkpoint has."""
+    schedule = options.schedule
     return {
         "images": len(dataset),
         "objects": len(dataset.annotations),

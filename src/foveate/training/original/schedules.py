@@ -1,30 +1,32 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The published schedules as data: batches, epochs, learning rates and what SGD adds to them."""
+"""The published schedules as data: batches, epochs, learning rates and the settings of SGD."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from foveate.errors import OptionError
+from foveate.errors import ModelError, OptionError
+from foveate.evaluation.legacy import LegacyOptions
 
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """How long a network is trained, and with which steps.
+    """The steps of a training.
 
-    Attributes:
-        epochs: epochs in all.
-        epoch_steps: optimiser steps an epoch. An epoch is a count of steps, not a pass over the data.
-        batch: samples a step, over all processes: windows of DeepMask and SharpMask, images of
-            the classifiers.
-        learning_rates: (epoch from whose begin it holds, rate) pairs, epochs counted from 1; 1.5
-            is the middle of the first.
-        momentum: of SGD; there is no dampening.
-        weight_decay: of SGD.
-        decays_biases: whether weight decay acts on biases as well.
-        momentum_follows_rate: whether a drop of the rate also shrinks the momentum by its factor,
+    Args:
+        epochs: Number of epochs.
+        epoch_steps: Number of optimizer steps per epoch. An epoch is a count of steps, not a pass
+            over the data.
+        batch: Number of samples per step, over all processes: windows of DeepMask and SharpMask,
+            images of the classifiers.
+        learning_rates: Pairs of the epoch at whose beginning a rate starts, and the rate. Epochs
+            are counted from 1; 1.5 is the middle of the first.
+        momentum: Momentum of SGD, without dampening.
+        weight_decay: Weight decay of SGD.
+        decays_biases: Whether weight decay acts on biases as well.
+        momentum_follows_rate: Whether a drop of the rate also shrinks the momentum by its factor,
             so that the steps shrink at once.
-        score_share: probability of a score batch in place of a mask batch (DeepMask only).
+        score_share: Probability of a score batch in place of a mask batch (DeepMask only).
     """
 
     epochs: int
@@ -39,22 +41,18 @@ class Schedule:
 
     def __post_init__(self) -> None:
         if min(self.epochs, self.epoch_steps, self.batch) < 1:
-            raise OptionError("epochs, steps an epoch and the batch must be at least 1")
+            raise OptionError("epochs, steps per epoch and the batch must be at least 1")
         firsts = [first for first, _ in self.learning_rates]
         if firsts[:1] != [1] or firsts != sorted(set(firsts)):
-            raise OptionError(f"learning rates must begin at epoch 1 and go on, found {firsts}")
+            raise OptionError(f"learning rates must begin at epoch 1 and increase, found {firsts}")
 
     @property
     def steps(self) -> int:
-        """Optimiser steps in all."""
+        """Number of optimizer steps."""
         return self.epochs * self.epoch_steps
 
-    def epoch(self, index: int) -> int:
-        """Tell which epoch, from 1, the step with this number, from 0, is in."""
-        return index // self.epoch_steps + 1
-
     def learning_rate(self, index: int) -> float:
-        """Tell the learning rate of the step with this number, from 0."""
+        """Return the learning rate of the step with this number, from 0."""
         return next(
             rate
             for first, rate in reversed(self.learning_rates)
@@ -64,12 +62,12 @@ class Schedule:
     def shortened(
         self, *, epochs: int | None = None, epoch_steps: int | None = None, batch: int | None = None
     ) -> Schedule:
-        """Give a schedule of another length; its rates fall at the same share of the way.
+        """Return a schedule of another length; its rates fall at the same share of the way.
 
         Args:
-            epochs: epochs in all, as they are if not given.
-            epoch_steps: steps an epoch, as they are if not given.
-            batch: samples a step, as they are if not given; the rates stay.
+            epochs: Number of epochs; by default unchanged.
+            epoch_steps: Number of steps per epoch; by default unchanged.
+            batch: Number of samples per step; by default unchanged. The rates stay.
         """
         chosen = self.epochs if epochs is None else epochs
         return replace(
@@ -93,11 +91,11 @@ DEEPMASK = Schedule(
     weight_decay=5e-4,
     score_share=0.5,
 )
-"""The released DeepMask (ResNet-50)."""
+"""DeepMask (ResNet-50) as in the original code."""
 
 DEEPMASK_2015 = replace(DEEPMASK, weight_decay=5e-5)
-"""DeepMask as in its paper (VGG-A), whose steps of the learning rate are not known: those of the
-released code stand in."""
+"""DeepMask as in its paper (VGG-A). The paper does not give the steps of the learning rate; these are
+those of the original code."""
 
 SHARPMASK = Schedule(
     epochs=300,
@@ -107,10 +105,10 @@ SHARPMASK = Schedule(
     momentum=0.0,
     weight_decay=0.0,
 )
-"""SharpMask as it was meant."""
+"""SharpMask as intended."""
 
 SHARPMASK_ORIGINAL = replace(SHARPMASK, learning_rates=((1, 1e-3),))
-"""SharpMask as it ran: the released scheduler is only asked once, so the rate never falls."""
+"""SharpMask as it ran: the original scheduler runs only once, so that the rate never falls."""
 
 MULTIPATHNET = Schedule(
     epochs=3200,
@@ -135,3 +133,29 @@ FAST_RCNN = Schedule(
     momentum_follows_rate=True,
 )
 """Fast R-CNN on Pascal VOC: 30,000 steps and 10,000 at a tenth of the rate."""
+
+
+def published_schedule(name: str, legacy: LegacyOptions) -> Schedule:
+    """Return the schedule of a network.
+
+    Args:
+        name: Name of the network, for `foveate.models.build`.
+        legacy: Quirks of the original code; one of them keeps SharpMask's rate constant.
+
+    Raises:
+        ModelError: No schedule was published for this network.
+    """
+    schedules = {
+        "deepmask-resnet50": DEEPMASK,
+        "deepmask-vgg": DEEPMASK_2015,
+        "sharpmask-resnet50": SHARPMASK_ORIGINAL if legacy.constant_sharpmask_rate else SHARPMASK,
+        "multipathnet-vgg16": MULTIPATHNET,
+        "multipathnet-resnet18": MULTIPATHNET,
+        "multipathnet-resnet50": MULTIPATHNET,
+        "fast-rcnn-vgg16": FAST_RCNN,
+    }
+    if name not in schedules:
+        raise ModelError(
+            f"{name!r} has no published training", remedy=f"use one of {', '.join(schedules)}"
+        )
+    return schedules[name]

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""SGD as the three systems were trained with: an optimiser a part, rates by epoch, mixed precision."""
+"""SGD as published: an optimizer per part, rates by epoch, mixed precision."""
 
 from __future__ import annotations
 
 import contextlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Generic, Literal, TypeVar, cast, get_args
+from typing import Any, Literal, cast, get_args
 
 import torch
 from torch import Tensor, nn
@@ -15,24 +15,22 @@ from foveate.errors import OptionError
 from foveate.training.distributed import World
 from foveate.training.loader import Drawn, Loader
 from foveate.training.loop import require_finite
+from foveate.training.original.objectives import Objective
 from foveate.training.original.schedules import Schedule
-from foveate.training.original.task import Task
-
-B = TypeVar("B")
 
 Precision = Literal["float32", "bfloat16", "float16"]
 
 OBJECTIVE = "objective"
-"""Name of the weighed sum of held-out losses, which tells a better network from a worse."""
+"""Name of the weighted sum of held-out losses, by which networks are compared."""
 
 _DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 def choose_precision(name: str, device: torch.device) -> Precision:
-    """Resolve `auto`: bfloat16 where a GPU computes in it, float16 on older ones, else float32.
+    """Resolve `auto`: bfloat16 on GPUs that compute in it, float16 on older ones, else float32.
 
     Raises:
-        OptionError: no precision has this name.
+        OptionError: No precision has this name.
     """
     if name == "auto":
         if device.type != "cuda":
@@ -45,32 +43,32 @@ def choose_precision(name: str, device: torch.device) -> Precision:
     return cast("Precision", name)
 
 
-class SgdTraining(Generic[B]):
-    """The steps of a published schedule: a `training.loop.Trainable`.
+class SgdTraining:
+    """The steps of a published schedule: a `foveate.training.loop.Trainable`.
 
-    Weights stay in float32; with another precision, products and convolutions are computed in it,
-    and with float16 gradients are scaled so that they do not vanish.
+    Weights stay in float32. With another precision, products and convolutions are computed in it;
+    with float16, gradients are scaled so that they do not vanish.
 
     Args:
-        task: the network with its parts and losses.
-        schedule: rates, momentum, weight decay.
-        loader: gives this process's share of each step's batch.
-        world: the processes that train together.
-        precision: of the forward and backward pass.
-        seed: of dropout, with the step and the process.
+        objective: Network with its parts and losses.
+        schedule: Learning rates, momentum and weight decay.
+        loader: Loader of this process's share of each batch.
+        world: Processes that train together.
+        precision: Precision of the forward and backward pass.
+        seed: Seed of dropout, together with the step and the process.
     """
 
     def __init__(
         self,
-        task: Task[B],
+        objective: Objective,
         schedule: Schedule,
-        loader: Loader[Any, B],
+        loader: Loader,
         world: World,
         *,
         precision: Precision = "float32",
         seed: int = 0,
-    ):
-        self._task = task
+    ) -> None:
+        self._objective = objective
         self._schedule = schedule
         self._loader = loader
         self._world = world
@@ -79,67 +77,68 @@ class SgdTraining(Generic[B]):
         self._scaler = torch.amp.GradScaler(world.device.type, enabled=precision == "float16")
         self._optimizers = {
             name: _optimizer(part, schedule)
-            for name, part in task.parts().items()
+            for name, part in objective.parts().items()
             if any(p.requires_grad for p in part.parameters())
         }
-        self.drawn: Drawn[B] | None = None
-        world.align(task.network)
+        self.drawn: Drawn | None = None
+        world.align(objective.network)
 
     @property
     def optimizers(self) -> Mapping[str, torch.optim.SGD]:
-        """The optimiser of each part that is not frozen."""
+        """The optimizer of each part that is not frozen."""
         return self._optimizers
 
     def step(self, index: int) -> dict[str, float]:
-        """Train on the batch of a step; gives the losses, averaged over the processes."""
+        """Train on the batch of a step; return the losses, averaged over the processes."""
         self.drawn = self._loader.take(index)
         batch = self.drawn.batch
         self._set_rates(index)
-        # The process is part of it, so that no two drop the same units.
+        # The rank is part of the seed, so that no two processes drop the same units.
         torch.manual_seed((self._seed * 1_000_003 + index) * 4099 + self._world.rank)
-        self._task.train_mode()
+        self._objective.train_mode()
         with self._autocast():
-            losses = self._task.losses(batch)
+            losses = self._objective.losses(batch)
         means = {name: loss.detach().clone() for name, loss in losses.items()}
         self._world.average(means.values())
         values = require_finite(means, index)
-        self._task.network.zero_grad(set_to_none=True)
-        self._scaler.scale(self._task.objective(losses)).backward()  # type: ignore[no-untyped-call]  # torch's is untyped
-        stepped = [self._optimizers[p] for p in self._task.stepped(batch) if p in self._optimizers]
+        self._objective.network.zero_grad(set_to_none=True)
+        self._scaler.scale(self._objective.total(losses)).backward()  # type: ignore[no-untyped-call]  # torch's is untyped
+        names = self._objective.stepped(batch)
+        stepped = [self._optimizers[name] for name in names if name in self._optimizers]
         self._world.average(gradient for o in stepped for gradient in _gradients(o))
         for optimizer in stepped:
             self._scaler.step(optimizer)
         self._scaler.update()
         return values
 
-    def measure(self, batches: Iterable[B]) -> dict[str, float]:
-        """Compute the mean losses on batches that nothing is learnt from, over all processes.
+    def measure(self, batches: Iterable[Any]) -> dict[str, float]:
+        """Compute the mean losses on held-out batches, over all processes.
 
         Returns:
-            The losses by name, and as `OBJECTIVE` what the task makes of them together.
+            Losses by name, and their weighted sum as `OBJECTIVE`.
         """
-        self._task.network.eval()
+        self._objective.network.eval()
         found: defaultdict[str, list[Tensor]] = defaultdict(list)
         with torch.no_grad(), self._autocast():
             for batch in batches:
-                for name, loss in self._task.losses(batch).items():
+                for name, loss in self._objective.losses(batch).items():
                     found[name].append(loss)
         means = {name: torch.stack(losses).mean() for name, losses in sorted(found.items())}
-        means[OBJECTIVE] = self._task.objective(means)
+        means[OBJECTIVE] = self._objective.total(means)
         self._world.average(means.values())
         return {name: mean.item() for name, mean in means.items()}
 
     def state_dict(self) -> dict[str, Any]:
-        """Network, optimisers and the scale of gradients."""
+        """Return the network, the optimizers and the scale of gradients."""
         return {
-            "network": self._task.network.state_dict(),
+            "network": self._objective.network.state_dict(),
             "optimizers": {name: o.state_dict() for name, o in self._optimizers.items()},
             "scaler": self._scaler.state_dict(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take back what `state_dict` gave."""
-        self._task.network.load_state_dict(state["network"])
+        """Restore the return value of `state_dict`."""
+        self._objective.network.load_state_dict(state["network"])
         for name, optimizer in self._optimizers.items():
             optimizer.load_state_dict(state["optimizers"][name])
         self._scaler.load_state_dict(state["scaler"])

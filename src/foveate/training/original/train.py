@@ -1,126 +1,239 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The training of one network by its published schedule, with its files."""
+"""The training of one network by its schedule, with its files."""
 
 from __future__ import annotations
 
 import contextlib
-from dataclasses import asdict, replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from math import inf
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
-from foveate.errors import BackendError
+from foveate.errors import BackendError, OptionError
+from foveate.progress import Progress, no_progress
 from foveate.training.distributed import World
-from foveate.training.loader import Loader
-from foveate.training.loop import Trainable, drive
-from foveate.training.origin import Origin
-from foveate.training.original.board import Board
-from foveate.training.original.plan import Keep, Plan, Report, TrainOptions
-from foveate.training.original.sgd import SgdTraining
-from foveate.training.original.validation import HeldOut, ValidatedTraining
-from foveate.training.original.watch import Watch
-from foveate.training.resume import ResumeFile
+from foveate.training.loader import Loader, Source, draw_batch
+from foveate.training.loop import Trainable, train_loop
+from foveate.training.original.monitor import Monitor, OnBest
+from foveate.training.original.objectives import Objective
+from foveate.training.original.schedules import Schedule
+from foveate.training.original.sgd import OBJECTIVE, SgdTraining, choose_precision
+from foveate.training.resume import Origin, ResumeFile
+from foveate.typed_options import TypedOptions
 
-S = TypeVar("S")
-B = TypeVar("B")
+
+@dataclass(frozen=True, kw_only=True)
+class Setup:
+    """A network with everything that it is trained on.
+
+    Args:
+        name: Name of the network, which its files are called by.
+        objective: Network with its losses.
+        source: Training samples.
+        schedule: Steps of the training.
+        held_out: Samples for validation; None for no validation.
+        origin: Everything else that decides the result: a training is only resumed with the same.
+    """
+
+    name: str
+    objective: Objective
+    source: Source
+    schedule: Schedule
+    held_out: Source | None = None
+    origin: Origin = field(default_factory=Origin)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions(TypedOptions):
+    """How steps are computed, and how often files are written.
+
+    Args:
+        seed: Seed of every draw.
+        precision: ``auto``, ``float32``, ``bfloat16`` or ``float16``.
+        workers: Number of processes that draw samples, for each process that trains.
+        checkpoint_every: Number of steps between two writings of the resume file, and of sample
+            images.
+        scalars_every: Number of steps between two points of a curve.
+        validate_every: Number of steps between two validations; the last step has one too.
+        validation_batches: Number of held-out batches, of the size in the schedule.
+    """
+
+    seed: int = 0
+    precision: str = "auto"
+    workers: int = 2
+    checkpoint_every: int = 500
+    scalars_every: int = 20
+    validate_every: int = 2000
+    validation_batches: int = 32
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.seed < 0:
+            raise OptionError(f"the seed must not be negative, found {self.seed}")
+        for name in ("checkpoint_every", "scalars_every", "validate_every", "validation_batches"):
+            if getattr(self, name) < 1:
+                raise OptionError(f"{name} must be at least 1, found {getattr(self, name)}")
 
 
 def train(
-    plan: Plan[S, B],
+    setup: Setup,
     options: TrainOptions,
     output: Path,
     world: World,
-    report: Report,
-    keep: Keep | None = None,
+    progress: Progress = no_progress,
+    on_best: OnBest | None = None,
 ) -> None:
-    """Train a network in place, going on from what an interrupted run left.
+    """Train a network in place, from the state that an interrupted run left.
 
     Sample i of step s, the head that a step trains, and dropout follow from the seed, so that an
-    interrupted and resumed training ends with the weights of one that was not, bit for bit.
+    interrupted and resumed training ends with the weights of an uninterrupted one, bit for bit.
 
     Args:
-        plan: what is trained.
-        options: how.
-        output: directory of `<name>.training`, the resume file, and of `board/<name>`, the events
+        setup: Network and data.
+        options: How steps are computed.
+        output: Folder of ``<name>.training``, the resume file, and of ``board/<name>``, the events
             for TensorBoard.
-        world: the processes that train together; the first one writes the files.
-        report: hears of the progress.
-        keep: called where held-out losses are the lowest so far, in the first process.
+        world: Processes that train together; the first one writes the files.
+        progress: Called after every step, in the first process.
+        on_best: Called when held-out losses are the lowest so far, in the first process.
 
     Raises:
-        ModelError: a loss is no longer finite, or the resume file does not fit.
-        DataError: too many records of the data set are broken.
-        BackendError: a worker died, or the processes do not share `output`.
+        ModelError: A loss is no longer finite, or the resume file does not fit.
+        DataError: Too many records of the data set are broken.
+        BackendError: A worker died, or the processes do not share `output`.
     """
-    schedule = plan.schedule
+    schedule, objective = setup.schedule, setup.objective
+    precision = choose_precision(options.precision, world.device)
     output.mkdir(parents=True, exist_ok=True)
-    resume = ResumeFile(output / f"{plan.name}.training", _origin(plan, options))
+    origin = _origin(setup, seed=options.seed, precision=precision)
+    resume = ResumeFile(output / f"{setup.name}.training", origin)
     if not world.agrees(resume.path.exists()):
         raise BackendError(
-            "some processes find a training to go on with, others do not",
+            "some processes find a training to resume, others do not",
             file=resume.path,
             remedy="give processes on several machines a directory that all of them see",
         )
-    with contextlib.ExitStack() as stack:
-        loader = stack.enter_context(
-            Loader(
-                plan.source,
-                indices=world.share(schedule.batch),
-                seed=options.seed,
-                steps=schedule.steps,
-                workers=options.workers,
-            )
-        )
-        work = SgdTraining(
-            plan.task, schedule, loader, world, precision=options.precision, seed=options.seed
-        )
-
-        def open_board(first: int) -> Board | None:
-            if not world.leads:
-                return None
-            return stack.enter_context(Board(output / "board" / plan.name, first))
-
-        watch = Watch(plan, work, options, report, open_board, keep if world.leads else None)
-        drive(
-            _validated(plan, work, options, world, watch),
-            steps=schedule.steps,
-            resume=resume,
-            every=options.checkpoint_every,
-            progress=watch,
-            writes=world.leads,
-        )
-    plan.task.network.eval()
-
-
-def _validated(
-    plan: Plan[S, B],
-    work: SgdTraining[B],
-    options: TrainOptions,
-    world: World,
-    watch: Watch[S, B],
-) -> Trainable:
-    if plan.held_out is None:
-        return work
-    held_out = HeldOut(
-        plan.held_out,
-        batch=plan.schedule.batch,
-        batches=options.validation_batches,
+    indices = world.share(schedule.batch)
+    with Loader(
+        setup.source,
+        indices=indices,
         seed=options.seed,
-        world=world,
-    )
+        steps=schedule.steps,
+        workers=options.workers,
+    ) as loader:
+        work = SgdTraining(
+            objective, schedule, loader, world, precision=precision, seed=options.seed
+        )
+        monitor = Monitor(
+            work,
+            objective,
+            schedule,
+            output / "board" / setup.name if world.is_main else None,
+            scalars_every=options.scalars_every,
+            images_every=options.checkpoint_every,
+            progress=progress if world.is_main else no_progress,
+            on_best=on_best if world.is_main else None,
+        )
+        with contextlib.closing(monitor):
+            train_loop(
+                _with_validation(work, setup, options, indices, monitor),
+                task=setup.name,
+                steps=schedule.steps,
+                resume=resume,
+                every=options.checkpoint_every,
+                progress=monitor,
+                is_main=world.is_main,
+            )
+    objective.network.eval()
+
+
+def _origin(setup: Setup, **options: Any) -> Origin:
+    asked = {"network": setup.name, **options, **asdict(setup.schedule)}
+    return replace(setup.origin, options={**asked, **setup.origin.options})
+
+
+def _with_validation(
+    work: SgdTraining, setup: Setup, options: TrainOptions, indices: range, monitor: Monitor
+) -> Trainable:
+    if setup.held_out is None:
+        return work
     return ValidatedTraining(
         work,
-        held_out,
+        setup.held_out,
+        indices=indices,
+        batches=options.validation_batches,
+        seed=options.seed,
         every=options.validate_every,
-        steps=plan.schedule.steps,
-        tell=watch.validated,
+        steps=setup.schedule.steps,
+        on_validation=lambda *found: monitor.validated(setup.name, *found),
     )
 
 
-def _origin(plan: Plan[S, B], options: TrainOptions) -> Origin:
-    asked = {
-        "network": plan.name,
-        "seed": options.seed,
-        "precision": options.precision,
-        **asdict(plan.schedule),
-    }
-    return replace(plan.origin, options={**asked, **plan.origin.options})
+class ValidatedTraining:
+    """A training that is measured on held-out batches: a `foveate.training.loop.Trainable`.
+
+    It learns the same with and without them.
+
+    Args:
+        work: Training to measure.
+        source: Held-out samples.
+        indices: Places in a batch that this process draws.
+        batches: Number of held-out batches, the same at every measurement.
+        seed: Seed of their draws.
+        every: Number of steps between two measurements; the last step is measured too.
+        steps: Number of steps of the training.
+        on_validation: Called with the number of finished steps, the losses by name, and whether
+            their weighted sum is the lowest so far.
+    """
+
+    def __init__(
+        self,
+        work: SgdTraining,
+        source: Source,
+        *,
+        indices: range,
+        batches: int,
+        seed: int,
+        every: int,
+        steps: int,
+        on_validation: Callable[[int, Mapping[str, float], bool], None],
+    ) -> None:
+        self._work = work
+        self._source = source
+        self._indices = indices
+        self._count = batches
+        self._seed = seed
+        self._every = every
+        self._steps = steps
+        self._on_validation = on_validation
+        self._batches: list[Any] = []
+        self._lowest = inf
+
+    def step(self, index: int) -> Mapping[str, float]:
+        """Do a step, and measure if it is time."""
+        losses = self._work.step(index)
+        done = index + 1
+        if done % self._every == 0 or done == self._steps:
+            found = self._work.measure(self._held_out())
+            best = found[OBJECTIVE] < self._lowest
+            if best:
+                self._lowest = found[OBJECTIVE]
+            self._on_validation(done, found, best)
+        return losses
+
+    def _held_out(self) -> list[Any]:
+        if not self._batches:
+            for step in range(self._count):
+                drawn = draw_batch(self._source, self._indices, self._seed, step)
+                self._batches.append(drawn.batch)
+        return self._batches
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state of the training, and the lowest sum of losses."""
+        return {**self._work.state_dict(), "lowest": self._lowest}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore the return value of `state_dict`, here or of a training without validation."""
+        self._work.load_state_dict(state)
+        self._lowest = state.get("lowest", inf)

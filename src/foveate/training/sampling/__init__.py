@@ -14,21 +14,18 @@ Each takes its options and `LegacyOptions` as further arguments.
 
 from __future__ import annotations
 
-from foveate.training.sampling.boxes import BoxStatistics
+from foveate.training.sampling.boxes import BoxStatistics, ProposalTable
 from foveate.training.sampling.masks import MaskSampler
-from foveate.training.sampling.options import (
-    MaskSamplerOptions,
-    RegionSamplerOptions,
-    ScoreSamplerOptions,
-    WindowOptions,
-)
-from foveate.training.sampling.proposals import ProposalTable
 from foveate.training.sampling.regions import RegionSampler, measure_statistics
 from foveate.training.sampling.samples import (
     MaskSample,
+    MaskSamplerOptions,
     RegionSample,
+    RegionSamplerOptions,
     Sampler,
     ScoreSample,
+    ScoreSamplerOptions,
+    WindowOptions,
     sample_generator,
 )
 from foveate.training.sampling.scores import ScoreSampler

@@ -9,11 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foveate.datasets import CocoDataset
+from foveate.datasets.splits import no_objects
 from foveate.evaluation.legacy import LegacyOptions
-from foveate.training.sampling.options import MaskSamplerOptions
-from foveate.training.sampling.samples import MaskSample
+from foveate.training.sampling.samples import MaskSample, MaskSamplerOptions
 from foveate.training.sampling.windows import Window, code_label, cut, polygon_label
-from foveate.training.usable import no_objects
 
 
 class MaskSampler:

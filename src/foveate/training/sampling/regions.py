@@ -11,18 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foveate.datasets import CocoDataset
+from foveate.datasets.splits import no_objects
 from foveate.errors import DataError
 from foveate.evaluation.legacy import LegacyOptions
 from foveate.training.sampling.boxes import (
     BoxStatistics,
+    ProposalTable,
     box_iou,
     encode_deltas,
     inside_share,
 )
-from foveate.training.sampling.options import RegionSamplerOptions
-from foveate.training.sampling.proposals import ProposalTable
-from foveate.training.sampling.samples import RegionSample
-from foveate.training.usable import no_objects
+from foveate.training.sampling.samples import RegionSample, RegionSamplerOptions
 
 _IMAGES = 1000
 """Images in a row without a foreground and a background after which something must be wrong."""

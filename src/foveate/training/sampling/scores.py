@@ -9,12 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foveate.datasets import CocoDataset
+from foveate.datasets.splits import no_objects
 from foveate.errors import DataError
 from foveate.evaluation.legacy import LegacyOptions
-from foveate.training.sampling.options import ScoreSamplerOptions
-from foveate.training.sampling.samples import ScoreSample
+from foveate.training.sampling.samples import ScoreSample, ScoreSamplerOptions
 from foveate.training.sampling.windows import Window, cut
-from foveate.training.usable import no_objects
 
 _MOST_BINS = 32
 """Objects further from the canonical size than this many steps of scale are not regarded."""

@@ -17,7 +17,7 @@ from foveate.models.build_proposals import sharpmask_mini
 from foveate.models.deepmask import WINDOW
 from foveate.models.efficientnet_lite import CHANNELS
 from foveate.models.sharpmask import SKIP_STRIDES
-from foveate.training.mini import sharpmask
+from foveate.training.mini import window_steps
 from foveate.training.mini.window_cache import HALO, WindowCache
 
 WINDOWS = 8
@@ -48,7 +48,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> WindowCache:
 def loss(cache: WindowCache) -> Callable[[], float]:
     """The loss of one and the same batch."""
     torch.manual_seed(0)
-    step = sharpmask.sharpmask_step(sharpmask_mini().eval(), cache, WINDOWS)
+    step = window_steps.sharpmask_step(sharpmask_mini().eval(), cache, WINDOWS)
 
     def of_batch() -> float:
         with torch.inference_mode():
@@ -80,7 +80,7 @@ def test_a_window_whose_skips_are_dropped_does_not_see_them(
     stride: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(sharpmask, "SKIPS_DROPPED", 1.0)
+    monkeypatch.setattr(window_steps, "SKIPS_DROPPED", 1.0)
     assert not changes_it(loss, cache, stride)
 
 
@@ -88,7 +88,7 @@ def test_skips_are_dropped_unless_told_otherwise(
     loss: Callable[[], float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = loss()
-    monkeypatch.setattr(sharpmask, "SKIPS_DROPPED", 0.0)
+    monkeypatch.setattr(window_steps, "SKIPS_DROPPED", 0.0)
     assert loss() != before
 
 

@@ -1,0 +1,335 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The whole training of a `mini` cascade, in the order of the papers.
+
+DeepMask learns to propose, SharpMask to refine the proposals of the frozen DeepMask, MultiPathNet to
+name those of SharpMask. Every step looks for the files of an interrupted run and resumes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+import foveate
+from foveate.datasets import CocoDataset
+from foveate.errors import DataError
+from foveate.export.to_onnx.bundle_export import export_bundle
+from foveate.models.build_classifiers import multipathnet_mini
+from foveate.models.build_proposals import sharpmask_mini
+from foveate.models.checkpoint import (
+    Cascade,
+    CascadeInfo,
+    load_checkpoint,
+    round_to_half,
+    save_checkpoint,
+)
+from foveate.models.deepmask import DeepMask
+from foveate.models.efficientnet_lite import EfficientNetLite0
+from foveate.models.multipathnet import MultiPathNet
+from foveate.models.sharpmask import SharpMask
+from foveate.progress import Progress
+from foveate.training.loop import LoopOptions, Step, train_adamw
+from foveate.training.mini.recipe import Recipe
+from foveate.training.mini.regions import build_regions, delta_statistics, multipathnet_step
+from foveate.training.mini.trunk import FrozenTrunk, load_imagenet
+from foveate.training.mini.window_cache import WindowCache, build_cache
+from foveate.training.mini.window_steps import deepmask_step, sharpmask_step
+from foveate.training.resume import Origin, fingerprint, is_current, stamp
+
+MASK_HEAD = "deepmask.mask."
+"""Prefix of DeepMask's mask head, which SharpMask does not run and a bundle does not contain."""
+
+
+def train_cascade(
+    dataset: CocoDataset,
+    output: Path,
+    recipe: Recipe,
+    progress: Progress,
+    extra_datasets: Sequence[CocoDataset] = (),
+    initial: Cascade | None = None,
+) -> Path:
+    """Train the three networks, or return the result of an earlier run from the same data.
+
+    Args:
+        dataset: Training images.
+        output: Folder of the run: caches, checkpoints of each network, the result.
+        recipe: Numbers of the training.
+        progress: Called as the work goes on.
+        extra_datasets: Further images, for the two networks that ignore classes.
+        initial: `mini` to start from; by default only the ImageNet weights of the trunk.
+
+    Returns:
+        Path of the finished checkpoint; its calibration is that of `initial`, if that has one.
+
+    Raises:
+        ModelError: The run was begun with other options or another `initial`.
+        DataError: No view shows an object.
+    """
+    result = output / "mini.safetensors"
+    start = _start(_sharpmask(initial))
+    if initial is not None and initial.classifier is not None:
+        start["initial_classifier"] = fingerprint(initial.classifier)
+    inputs = _inputs([dataset, *extra_datasets], recipe) | {"the regions": asdict(recipe.regions)}
+    names = ("deepmask", "sharpmask", "mask_head", "multipathnet", "mask_threshold", "seed")
+    origin = Origin(inputs=inputs, options={name: asdict(recipe)[name] for name in names} | start)
+    if is_current(result, origin):
+        return result
+    output.mkdir(parents=True, exist_ok=True)
+    proposals = train_proposals(
+        [dataset, *extra_datasets], output, recipe, progress, _sharpmask(initial)
+    )
+    cascade = train_classifier(dataset, proposals, output, recipe, progress, initial)
+    if initial is not None:
+        info = replace(cascade.info, calibration=initial.info.calibration)
+        cascade = replace(cascade, info=info)
+    save_checkpoint(result, cascade)
+    stamp(result, origin)
+    return result
+
+
+def _sharpmask(initial: Cascade | None) -> SharpMask | None:
+    if initial is None:
+        return None
+    assert isinstance(initial.proposals, SharpMask)
+    return initial.proposals
+
+
+def _start(initial: SharpMask | None) -> dict[str, str]:
+    """Return the fingerprint of the start, without the head that a bundle does not contain."""
+    return {} if initial is None else {"initial": fingerprint(initial, MASK_HEAD)}
+
+
+def _inputs(datasets: Sequence[CocoDataset], recipe: Recipe) -> dict[str, object]:
+    """Return everything that the two networks that ignore classes are trained on."""
+    return {
+        "the annotations or images": [dataset.digest for dataset in datasets],
+        "the windows": asdict(recipe.cache),
+    }
+
+
+def train_proposals(
+    datasets: Sequence[CocoDataset],
+    output: Path,
+    recipe: Recipe,
+    progress: Progress,
+    initial: SharpMask | None = None,
+) -> Cascade:
+    """Train DeepMask, then SharpMask on the frozen DeepMask: two checkpoints in `output`.
+
+    With `initial`, the result is the mean of the trained weights and those of the start. A bundle
+    does not contain DeepMask's mask head, so it is trained alone, before the rest and after the mean.
+
+    Raises:
+        ModelError: The run was begun with other options or another `initial`.
+        DataError: No view shows an object.
+    """
+    finished, start = output / "sharpmask.safetensors", _start(initial)
+    inputs = _inputs(datasets, recipe)
+    loops = {name: asdict(getattr(recipe, name)) for name in ("deepmask", "sharpmask", "mask_head")}
+    origin = Origin(
+        inputs=inputs, options={**loops, "mask_threshold": recipe.mask_threshold, **start}
+    )
+    if is_current(finished, origin):
+        return load_checkpoint(finished)
+    network = _begun(initial, recipe.seed)
+    deepmask = network.deepmask
+    images = " + ".join(str(len(dataset)) for dataset in datasets)
+    training = {
+        "images": images,
+        "windows": f"{recipe.cache.views_per_image} views of each image",
+        "DeepMask": f"{recipe.deepmask.steps} steps",
+        "SharpMask": f"{recipe.sharpmask.steps} steps",
+        **start,
+    }
+    info = CascadeInfo(
+        proposals="sharpmask-mini", mask_threshold=recipe.mask_threshold, training=training
+    )
+    result = Cascade(info=info, proposals=network)
+    windows = _windows(datasets, FrozenTrunk(deepmask.trunk, 16), output, recipe, progress)
+
+    def train_part(file: str, network: nn.Module, step: Step, loop: LoopOptions, name: str) -> None:
+        begun = Origin(inputs=inputs, options=start)
+        train_adamw(
+            network,
+            step,
+            loop,
+            output / f"{file}.training",
+            task=name,
+            progress=progress,
+            origin=begun,
+        )
+
+    def train_mask_head(file: str) -> None:
+        with _mask_head_alone(deepmask):
+            step = deepmask_step(deepmask, windows)
+            train_part(file, deepmask, step, recipe.mask_head, "mask head")
+
+    if initial is not None:
+        train_mask_head("mask_head")
+    step = deepmask_step(deepmask, windows)
+    train_part("deepmask", deepmask, step, recipe.deepmask, "DeepMask")
+    step = sharpmask_step(network, windows)
+    train_part("sharpmask", network, step, recipe.sharpmask, "SharpMask")
+    if initial is not None:
+        average_with(network, initial)
+        train_mask_head("mask_head_of_mean")
+    # The classifier is trained on the proposals of the networks as the checkpoint has them.
+    round_to_half(network)
+    alone = CascadeInfo(proposals="deepmask-mini", mask_threshold=recipe.mask_threshold)
+    save_checkpoint(output / "deepmask.safetensors", Cascade(info=alone, proposals=deepmask))
+    save_checkpoint(finished, result)
+    stamp(finished, origin)
+    return result
+
+
+def _begun(initial: SharpMask | None, seed: int) -> SharpMask:
+    """Return the network that the training of the proposals starts from."""
+    torch.manual_seed(seed)
+    network = sharpmask_mini()
+    assert isinstance(network.deepmask.trunk, EfficientNetLite0)
+    if initial is None:
+        load_imagenet(network.deepmask.trunk)
+    else:
+        network.load_state_dict(initial.state_dict())
+    round_to_half(network.deepmask.trunk)
+    return network
+
+
+def _windows(
+    datasets: Sequence[CocoDataset],
+    trunk: FrozenTrunk,
+    output: Path,
+    recipe: Recipe,
+    progress: Progress,
+) -> WindowCache:
+    directories = [output / f"windows-{number}" for number in range(len(datasets))]
+    for dataset, directory in zip(datasets, directories, strict=True):
+        build_cache(dataset, trunk, directory, recipe.cache, progress)
+    windows = WindowCache(*directories)
+    if not len(windows.fine_masks):
+        raise DataError(
+            f"none of {len(windows.scores)} views shows an object in the middle of a window",
+            file=datasets[0].file,
+            remedy="raise --views, or annotate more objects",
+        )
+    return windows
+
+
+def average_with(network: SharpMask, initial: SharpMask, share: float = 0.5) -> None:
+    """Move the weights of a network, in place, towards those that its training started from.
+
+    On images unlike those of the training, the mean is often better than either: Wortsman et al.,
+    "Robust fine-tuning of zero-shot models" (CVPR 2022).
+
+    Args:
+        network: Trained network; its mask head, which started anew, stays.
+        initial: Network that the training started from.
+        share: Share of the initial weights, from 0 to 1.
+    """
+    before = initial.state_dict()
+    with torch.no_grad():
+        for name, weights in network.state_dict().items():
+            if not name.startswith(MASK_HEAD):
+                weights.lerp_(before[name], share)
+
+
+@contextmanager
+def _mask_head_alone(deepmask: DeepMask) -> Iterator[None]:
+    """Freeze everything except the mask head."""
+    learning = [parameter for parameter in deepmask.parameters() if parameter.requires_grad]
+    deepmask.requires_grad_(False)
+    deepmask.mask.requires_grad_(True)
+    try:
+        yield
+    finally:
+        deepmask.mask.requires_grad_(False)
+        for parameter in learning:
+            parameter.requires_grad_(True)
+
+
+def train_classifier(
+    dataset: CocoDataset,
+    proposals: Cascade,
+    output: Path,
+    recipe: Recipe,
+    progress: Progress,
+    initial: Cascade | None = None,
+) -> Cascade:
+    """Train MultiPathNet on the proposals of a trained SharpMask, from `initial` if it is given.
+
+    If that has other classes, the layers that name them and correct their boxes start anew.
+    """
+    torch.manual_seed(recipe.seed)
+    network = multipathnet_mini(classes=len(dataset.class_names))
+    begun = _start_from(network, initial, dataset.class_names)
+    trunk = FrozenTrunk(network.trunk, 32)
+    inputs: dict[str, object] = {
+        "the annotations or images": dataset.digest,
+        "the proposals": fingerprint(proposals.proposals, MASK_HEAD),
+        "the trunk": trunk.digest,
+        "the regions": asdict(recipe.regions),
+    }
+    # MultiPathNet must learn from the proposals that it will get: those of the deployed pipeline, with
+    # its letterbox, rounding and suppression. ONNX Runtime is also 4 times as fast as PyTorch here.
+    bundle = export_bundle(proposals, output / "proposals", overwrite=True)
+    pipeline = foveate.load(bundle.root)
+
+    def propose(image: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return pipeline.propose(image).boxes
+
+    regions = build_regions(
+        dataset,
+        trunk,
+        propose,
+        output / "regions",
+        Origin(inputs=inputs),
+        recipe.regions,
+        progress,
+    )
+    mean, std = delta_statistics(regions)
+    train_adamw(
+        network,
+        multipathnet_step(network, regions, mean, std),
+        recipe.multipathnet,
+        output / "multipathnet.training",
+        task="MultiPathNet",
+        progress=progress,
+        origin=Origin(inputs=inputs, options=begun),
+    )
+    info = replace(
+        proposals.info,
+        classifier="multipathnet-mini",
+        class_names=dataset.class_names,
+        delta_mean=tuple(mean.tolist()),
+        delta_std=tuple(std.tolist()),
+        training={
+            **proposals.info.training,
+            "MultiPathNet": f"{recipe.multipathnet.steps} steps on proposals of "
+            f"{len(regions)} images",
+            "seed": recipe.seed,
+        },
+    )
+    return Cascade(info=info, proposals=proposals.proposals, classifier=network)
+
+
+def _start_from(
+    network: MultiPathNet, initial: Cascade | None, class_names: tuple[str, ...]
+) -> dict[str, str]:
+    """Load the weights that a classifier starts from; return their fingerprint, if any were given."""
+    if initial is None or initial.classifier is None:
+        assert isinstance(network.trunk, EfficientNetLite0)
+        load_imagenet(network.trunk)
+        round_to_half(network.trunk)
+        return {}
+    heads = () if initial.info.class_names == class_names else ("class_heads.", "box_head.")
+    given = initial.classifier.state_dict()
+    shared = {name: value for name, value in given.items() if not name.startswith(heads)}
+    network.load_state_dict({**network.state_dict(), **shared})
+    return {"initial": fingerprint(initial.classifier)}

@@ -1,0 +1,268 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Batches of the published trainings: windows for DeepMask and SharpMask, regions for detectors.
+
+`WindowSource` and `RegionSource` are both a `foveate.training.loader.Source`.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import dataclass
+from math import ceil
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+import foveate
+from foveate.bundle import Bundle
+from foveate.datasets import CocoDataset
+from foveate.errors import InputError
+from foveate.evaluation.legacy import LegacyOptions
+from foveate.models.deepmask import DeepMask
+from foveate.models.multipathnet import INTEGRAL_THRESHOLDS, MultiPathNet
+from foveate.models.sharpmask import SharpMask
+from foveate.progress import Progress
+from foveate.system.files import write_file
+from foveate.training.resume import Origin, is_current, stamp
+from foveate.training.sampling import (
+    MaskSample,
+    MaskSampler,
+    MaskSamplerOptions,
+    ProposalTable,
+    RegionSample,
+    RegionSamplerOptions,
+    Sampler,
+    ScoreSample,
+    ScoreSampler,
+    ScoreSamplerOptions,
+    WindowOptions,
+)
+
+_log = logging.getLogger(__name__)
+
+# Keeps the choice of a step's head apart from the generators of its samples.
+_HEAD_STREAM = 1 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class WindowBatch:
+    """Windows for one head of DeepMask.
+
+    Args:
+        head: Head that they train.
+        patches: (N, S, S, 3) uint8 RGB.
+        labels: (N, L, L) uint8 masks, or (N,) uint8 scores, 1 or 0.
+    """
+
+    head: Literal["mask", "score"]
+    patches: NDArray[np.uint8]
+    labels: NDArray[np.uint8]
+
+    def tensors(self, network: DeepMask) -> tuple[Tensor, Tensor]:
+        """Copy the batch to the device of a network.
+
+        Returns:
+            (N, 3, S, S) float32 patches, normalized for the network's trunk, and float32 labels.
+        """
+        device = network.mask.weight.device
+        patches = network.trunk.normalisation(torch.from_numpy(self.patches).to(device))
+        return patches, torch.from_numpy(self.labels).to(device).float()
+
+
+class WindowSource:
+    """Mask batches and, for a share of the steps, score batches.
+
+    Args:
+        masks: Sampler of windows with masks.
+        scores: Sampler of windows with scores; None for mask batches only.
+        score_share: Probability of a score batch.
+        seed: Seed of the training, which decides the head of each step.
+    """
+
+    def __init__(
+        self,
+        masks: Sampler[MaskSample],
+        scores: Sampler[ScoreSample] | None,
+        *,
+        score_share: float,
+        seed: int,
+    ) -> None:
+        self._masks = masks
+        self._scores = scores
+        self._score_share = score_share
+        self._seed = seed
+
+    def draw(self, step: int, rng: np.random.Generator) -> MaskSample | ScoreSample:
+        """Draw a sample for the head of this step."""
+        if self._scores is not None and self.head(step) == "score":
+            return self._scores.draw(rng)
+        return self._masks.draw(rng)
+
+    def head(self, step: int) -> Literal["mask", "score"]:
+        """Return the head that a step trains; all samples of a batch train the same."""
+        rng = np.random.default_rng([self._seed, step, 0, _HEAD_STREAM])
+        return "score" if rng.random() < self._score_share else "mask"
+
+    def collate(self, samples: list[MaskSample | ScoreSample]) -> WindowBatch:
+        """Stack samples."""
+        patches = np.stack([sample.patch for sample in samples])
+        masks = [sample.mask for sample in samples if isinstance(sample, MaskSample)]
+        if masks:
+            return WindowBatch(head="mask", patches=patches, labels=np.stack(masks))
+        labels = np.stack([sample.label for sample in samples if isinstance(sample, ScoreSample)])
+        return WindowBatch(head="score", patches=patches, labels=labels)
+
+
+def window_source(
+    network: DeepMask | SharpMask,
+    dataset: CocoDataset,
+    legacy: LegacyOptions,
+    *,
+    score_share: float,
+    seed: int,
+) -> WindowSource:
+    """Return the windows that a DeepMask, or the refinement of a SharpMask, is trained on.
+
+    Args:
+        network: Network, whose sizes decide those of patches and labels.
+        dataset: Images and objects.
+        legacy: Quirks of the original code.
+        score_share: Probability of a score batch.
+        seed: Seed of the training.
+    """
+    refines = isinstance(network, SharpMask)
+    deepmask = network.deepmask if isinstance(network, SharpMask) else network
+    window = WindowOptions(
+        patch=deepmask.patch_side,
+        window=deepmask.window,
+        # The paper's 128 px in a window of 224.
+        canonical=float(ceil(deepmask.window * 128 / 224)),
+    )
+    label_side = deepmask.window if refines else deepmask.supervised_side
+    options = MaskSamplerOptions(window=window, label_side=label_side)
+    masks, scores = MaskSampler(dataset, options, legacy), None
+    if score_share:
+        scores = ScoreSampler(dataset, ScoreSamplerOptions(window=window), legacy)
+    return WindowSource(masks, scores, score_share=score_share, seed=seed)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegionBatch:
+    """Images with regions for one integral head of a detector.
+
+    Args:
+        head: Number of the head, from 0.
+        samples: Images, which may differ in size.
+    """
+
+    head: int
+    samples: list[RegionSample]
+
+
+class HeadSampler(Protocol):
+    """Sampler that `RegionSource` draws from; `RegionSampler` is one."""
+
+    def draw(self, rng: np.random.Generator, head: int | None = None) -> RegionSample:
+        """Draw an image with regions by the threshold of a head."""
+
+
+class RegionSource:
+    """Images with their regions.
+
+    Args:
+        regions: Sampler of images and regions.
+        heads: Number of integral heads.
+        seed: Seed of the training, which decides the head of each step.
+    """
+
+    def __init__(self, regions: HeadSampler, *, heads: int, seed: int) -> None:
+        self._regions = regions
+        self._heads = heads
+        self._seed = seed
+
+    def head(self, step: int) -> int:
+        """Return the head that a step trains: all are equally likely."""
+        rng = np.random.default_rng([self._seed, step, 0, _HEAD_STREAM])
+        return int(rng.integers(self._heads))
+
+    def draw(self, step: int, rng: np.random.Generator) -> tuple[int, RegionSample]:
+        """Draw an image for the head of this step."""
+        head = self.head(step)
+        return head, self._regions.draw(rng, head)
+
+    def collate(self, samples: list[tuple[int, RegionSample]]) -> RegionBatch:
+        """Gather images."""
+        return RegionBatch(head=samples[0][0], samples=[sample for _, sample in samples])
+
+
+def region_options(name: str, network: MultiPathNet) -> RegionSamplerOptions:
+    """Return the published numbers: COCO's for MultiPathNet, Pascal VOC's for Fast R-CNN."""
+    thresholds = INTEGRAL_THRESHOLDS[: len(network.class_heads)]
+    if name.startswith("fast-rcnn"):
+        return RegionSamplerOptions(regions=128, thresholds=thresholds, short_side=600)
+    return RegionSamplerOptions(thresholds=thresholds)
+
+
+def open_proposals(
+    source: Path, dataset: CocoDataset, cache: Path, task: str, progress: Progress
+) -> ProposalTable:
+    """Read the proposals of a data set from a file, or run a bundle that proposes them.
+
+    Args:
+        source: File of COCO results, or a bundle, by its path or the name of a shipped one.
+        dataset: Images.
+        cache: File that keeps the proposals of a bundle.
+        task: Name of the work, for the progress.
+        progress: Called with the number of images that the bundle has run on.
+
+    Raises:
+        DataError: The file cannot be read.
+        BundleError: The bundle cannot be opened.
+    """
+    if source.suffix == ".json":
+        return ProposalTable.read(source)
+    origin = proposals_origin(source, dataset)
+    if not is_current(cache, origin):
+        results = _propose(source, dataset, task, progress)
+        write_file(cache, json.dumps(results).encode())
+        stamp(cache, origin)
+    return ProposalTable.read(cache)
+
+
+def proposals_origin(bundle: Path, dataset: CocoDataset) -> Origin:
+    """Return what the proposals of a bundle depend on.
+
+    Raises:
+        BundleError: The bundle cannot be opened.
+    """
+    files = Bundle.open(bundle).manifest.files
+    digests = sorted((name, file.sha256) for name, file in files.items())
+    inputs = {"the annotations or images": dataset.digest, "the bundle": digests}
+    return Origin(inputs=inputs)
+
+
+def _propose(
+    source: Path, dataset: CocoDataset, task: str, progress: Progress
+) -> list[dict[str, Any]]:
+    """Return proposals as COCO results; a broken image has none."""
+    pipeline = foveate.load(source)
+    results: list[dict[str, Any]] = []
+    for index in range(len(dataset)):
+        progress(task, index + 1, len(dataset))
+        try:
+            proposals = pipeline.propose(dataset.path(index))
+        except InputError as error:
+            _log.warning("nothing is proposed in an image: %s", error)
+            continue
+        identifier = int(dataset.annotations.image_ids[index])
+        for box, score in zip(proposals.boxes.tolist(), proposals.scores.tolist(), strict=True):
+            x0, y0, x1, y1 = (round(value, 2) for value in box)
+            results.append(
+                {"image_id": identifier, "bbox": [x0, y0, x1 - x0, y1 - y0], "score": score}
+            )
+    return results
