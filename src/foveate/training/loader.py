@@ -74,17 +74,17 @@ class Loader:
         self._steps = steps
         self._workers = workers
         self._batches: Iterator[Drawn | FoveateError] | None = None
-        self._step = 0
+        self._next = 0
 
     def take(self, step: int) -> Drawn:
-        """Return the batch of a step. Any step may be the first; then they follow one another.
+        """Return the batch of a step; another than the next one starts the workers anew.
 
         Raises:
             DataError: Too many records in a row are broken; the last one is named.
         """
-        if self._batches is None:
+        if self._batches is None or step != self._next:
             self._batches = self._start(step)
-        self._step = step
+        self._next = step + 1
         drawn = next(self._batches)
         if isinstance(drawn, FoveateError):
             raise drawn
@@ -126,7 +126,7 @@ class Loader:
         self._batches = None
         if isinstance(error, RuntimeError) and str(error).startswith("DataLoader worker"):
             raise BackendError(
-                f"a process that draws samples died at step {self._step + 1}",
+                f"a process that draws samples died at step {self._next}",
                 remedy="it may have run out of memory: use fewer --workers",
             ) from error
 

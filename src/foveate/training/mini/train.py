@@ -37,7 +37,12 @@ from foveate.models.sharpmask import SharpMask
 from foveate.progress import Progress
 from foveate.training.loop import LoopOptions, Step, train_adamw
 from foveate.training.mini.recipe import Recipe
-from foveate.training.mini.regions import build_regions, delta_statistics, multipathnet_step
+from foveate.training.mini.regions import (
+    RegionCache,
+    build_regions,
+    delta_statistics,
+    multipathnet_step,
+)
 from foveate.training.mini.trunk import FrozenTrunk, load_imagenet
 from foveate.training.mini.window_cache import WindowCache, build_cache
 from foveate.training.mini.window_steps import deepmask_step, sharpmask_step
@@ -140,31 +145,13 @@ def train_proposals(
         return load_checkpoint(finished)
     network = _begun(initial, recipe.seed)
     deepmask = network.deepmask
-    images = " + ".join(str(len(dataset)) for dataset in datasets)
-    training = {
-        "images": images,
-        "windows": f"{recipe.cache.views_per_image} views of each image",
-        "DeepMask": f"{recipe.deepmask.steps} steps",
-        "SharpMask": f"{recipe.sharpmask.steps} steps",
-        **start,
-    }
-    info = CascadeInfo(
-        proposals="sharpmask-mini", mask_threshold=recipe.mask_threshold, training=training
-    )
+    info = _proposals_info(datasets, recipe, start)
     result = Cascade(info=info, proposals=network)
     windows = _windows(datasets, FrozenTrunk(deepmask.trunk, 16), output, recipe, progress)
 
     def train_part(file: str, network: nn.Module, step: Step, loop: LoopOptions, name: str) -> None:
-        begun = Origin(inputs=inputs, options=start)
-        train_adamw(
-            network,
-            step,
-            loop,
-            output / f"{file}.training",
-            task=name,
-            progress=progress,
-            origin=begun,
-        )
+        checkpoint, begun = output / f"{file}.training", Origin(inputs=inputs, options=start)
+        train_adamw(network, step, loop, checkpoint, task=name, progress=progress, origin=begun)
 
     def train_mask_head(file: str) -> None:
         with _mask_head_alone(deepmask):
@@ -187,6 +174,22 @@ def train_proposals(
     save_checkpoint(finished, result)
     stamp(finished, origin)
     return result
+
+
+def _proposals_info(
+    datasets: Sequence[CocoDataset], recipe: Recipe, start: dict[str, str]
+) -> CascadeInfo:
+    images = " + ".join(str(len(dataset)) for dataset in datasets)
+    training = {
+        "images": images,
+        "windows": f"{recipe.cache.views_per_image} views of each image",
+        "DeepMask": f"{recipe.deepmask.steps} steps",
+        "SharpMask": f"{recipe.sharpmask.steps} steps",
+        **start,
+    }
+    return CascadeInfo(
+        proposals="sharpmask-mini", mask_threshold=recipe.mask_threshold, training=training
+    )
 
 
 def _begun(initial: SharpMask | None, seed: int) -> SharpMask:
@@ -276,23 +279,7 @@ def train_classifier(
         "the trunk": trunk.digest,
         "the regions": asdict(recipe.regions),
     }
-    # MultiPathNet must learn from the proposals that it will get: those of the deployed pipeline, with
-    # its letterbox, rounding and suppression. ONNX Runtime is also 4 times as fast as PyTorch here.
-    bundle = export_bundle(proposals, output / "proposals", overwrite=True)
-    pipeline = foveate.load(bundle.root)
-
-    def propose(image: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return pipeline.propose(image).boxes
-
-    regions = build_regions(
-        dataset,
-        trunk,
-        propose,
-        output / "regions",
-        Origin(inputs=inputs),
-        recipe.regions,
-        progress,
-    )
+    regions = _regions(dataset, trunk, proposals, output, Origin(inputs=inputs), recipe, progress)
     mean, std = delta_statistics(regions)
     train_adamw(
         network,
@@ -317,6 +304,34 @@ def train_classifier(
         },
     )
     return Cascade(info=info, proposals=proposals.proposals, classifier=network)
+
+
+def _regions(
+    dataset: CocoDataset,
+    trunk: FrozenTrunk,
+    proposals: Cascade,
+    output: Path,
+    origin: Origin,
+    recipe: Recipe,
+    progress: Progress,
+) -> RegionCache:
+    # MultiPathNet must learn from the proposals that it will get: those of the deployed pipeline, with
+    # its letterbox, rounding and suppression. ONNX Runtime is also 4 times as fast as PyTorch here.
+    bundle = export_bundle(proposals, output / "proposals", overwrite=True)
+    pipeline = foveate.load(bundle.root)
+
+    def propose(image: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return pipeline.propose(image).boxes
+
+    return build_regions(
+        dataset,
+        trunk,
+        propose,
+        output / "regions",
+        origin,
+        recipe.regions,
+        progress,
+    )
 
 
 def _start_from(
