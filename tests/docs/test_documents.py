@@ -118,6 +118,13 @@ def test_relative_links_lead_somewhere(file: Path) -> None:
     assert [target for target in missing if not target.startswith(GENERATED)] == []
 
 
+@pytest.mark.parametrize("file", DOCUMENTS, ids=name)
+def test_paths_of_the_repository_exist(file: Path) -> None:
+    text = file.read_text(encoding="utf-8")
+    named = re.findall(r"(?<![\w/.-])(?:src|tests|docs|benchmarks|recipes)/[\w./-]*\w", text)
+    assert [path for path in named if not (ROOT / path).exists()] == []
+
+
 def test_excerpts_of_device_code_are_in_the_sources() -> None:
     folder = PACKAGE / "kernels" / "plugins" / "roi_max_pool"
     sources = [file.read_text(encoding="utf-8") for file in folder.iterdir() if file.is_file()]
