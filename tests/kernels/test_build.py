@@ -42,7 +42,7 @@ class Counting:
         return f"log of {include.name}"
 
 
-def test_what_was_compiled_is_not_compiled_again(tmp_path: Path) -> None:
+def test_compiled_code_is_not_compiled_again(tmp_path: Path) -> None:
     compiler = Counting()
     for _ in range(2):
         compiled = compile_kernels(
@@ -157,7 +157,7 @@ def test_a_full_disk_is_reported_and_leaves_nothing(
 
 
 @pytest.mark.parametrize("part", ["", "code", "entry", "root"])
-def test_code_that_others_could_have_planted_is_not_loaded(tmp_path: Path, part: str) -> None:
+def test_code_that_other_users_could_have_changed_is_not_loaded(tmp_path: Path, part: str) -> None:
     tmp_path.chmod(0o755)
     cache = CodeCache(tmp_path / "made" / "kernels")
     before = os.umask(0)
@@ -177,7 +177,7 @@ def test_code_that_others_could_have_planted_is_not_loaded(tmp_path: Path, part:
         cache.find("key", "ptx")
 
 
-def test_what_killed_compilers_left_is_swept_by_the_next(tmp_path: Path) -> None:
+def test_the_rest_of_killed_compilations_is_deleted_by_the_next(tmp_path: Path) -> None:
     left = tmp_path / ".0123456789abcdef-cubin.0.partial"
     left.mkdir()
     (left / "code.cubin").write_text("half")
@@ -215,7 +215,7 @@ def test_unknown_forms_and_architectures_are_refused(
         ({}, str(Path.home() / ".cache/foveate/kernels")),
     ],
 )
-def test_the_cache_lies_where_the_environment_says(
+def test_the_environment_determines_the_folder_of_the_cache(
     names: dict[str, str], folder: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("FOVEATE_CACHE", "XDG_CACHE_HOME"):
@@ -244,7 +244,7 @@ def test_nvrtc_takes_the_place_of_a_missing_toolkit(monkeypatch: pytest.MonkeyPa
     assert find_compiler() == Nvrtc("NVRTC 13.0")
 
 
-def test_a_toolkit_named_by_the_environment_comes_first(
+def test_the_toolkit_in_cuda_home_comes_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     program = tmp_path / "bin" / "nvcc"

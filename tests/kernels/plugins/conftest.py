@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The plugin library, loaded by what stands for TensorRT."""
+"""Fixtures: the plugin library, loaded by the mock host."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ def _loaded() -> mock.Library:
 
 @pytest.fixture
 def library(_loaded: mock.Library) -> mock.Library:
-    """What users build; nothing is logged yet."""
+    """Return the library that users build, with an empty log."""
     _loaded.log()
     return _loaded
 
 
 @pytest.fixture(scope="session")
 def running() -> mock.Library:
-    """The same plugins with kernels that run on the CPU."""
+    """Return the same plugins, with kernels that run on the CPU."""
     return mock.Library(mock.compile_host_library())

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the plugins do while TensorRT enqueues them, which a CUDA graph must be able to capture."""
+"""The calls of the plugins in ``enqueue``, which a CUDA graph must be able to capture."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="module")
-def noted() -> Path:
-    """The plugins with launchers that note launches."""
-    return mock.compile_noting_library()
+def recorded() -> Path:
+    """Build the plugins with launchers that record launches."""
+    return mock.compile_recording_library()
 
 
 @pytest.fixture(scope="module")
-def calls(noted: Path) -> list[dict[str, Any]]:
+def calls(recorded: Path) -> list[dict[str, Any]]:
     environment = {
         **os.environ,
         "LD_PRELOAD": str(mock.compile_memory_counter()),
         "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "src")]),
     }
     done = subprocess.run(
-        [sys.executable, "-m", "tests.kernels.plugins.mock_host.calls", str(noted)],
+        [sys.executable, "-m", "tests.kernels.plugins.mock_host.calls", str(recorded)],
         capture_output=True,
         text=True,
         check=False,
@@ -65,7 +65,7 @@ def test_the_counter_sees_an_allocation() -> None:
     assert int(done.stdout) >= 1
 
 
-def test_every_launch_goes_to_the_stream_that_tensorrt_gives(calls: list[dict[str, Any]]) -> None:
+def test_every_launch_goes_to_the_stream_that_tensorrt_passes(calls: list[dict[str, Any]]) -> None:
     for call in calls:
         streams = [line.split()[1] for line in call["launches"][0]]
         assert streams
@@ -73,15 +73,15 @@ def test_every_launch_goes_to_the_stream_that_tensorrt_gives(calls: list[dict[st
 
 
 def test_enqueuing_again_launches_the_same(calls: list[dict[str, Any]]) -> None:
-    """As the replay of a graph does: nothing depends on what earlier calls left behind."""
+    """A graph is replayed, so a call must not depend on the state that earlier calls left."""
     for call in calls:
         assert call["launches"][0] == call["launches"][1], call["name"]
 
 
-def test_the_plugins_call_nothing_of_cuda_but_their_launches(noted: Path) -> None:
-    """Launches are noted here, so what is left would allocate, copy or wait."""
+def test_the_plugins_call_no_cuda_function_except_launches(recorded: Path) -> None:
+    """Launches are recorded in this build, so any other call would allocate, copy or wait."""
     undefined = subprocess.run(
-        ["nm", "-D", "--undefined-only", str(noted)], capture_output=True, text=True, check=True
+        ["nm", "-D", "--undefined-only", str(recorded)], capture_output=True, text=True, check=True
     )
     names = [line.split()[-1] for line in undefined.stdout.splitlines()]
     assert [name for name in names if name.startswith(("cuda", "__cuda", "cu"))] == []

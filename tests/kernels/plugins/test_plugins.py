@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The TensorRT plugins, through the interfaces of real headers, in a host that stands for TensorRT."""
+"""The TensorRT plugins, called by a mock host through the interfaces of the real headers."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ def test_creators_name_their_fields(library: Library) -> None:
     assert library.field_names(UPSAMPLE) == ["scale 5 1", "mode 6 0", "relu 5 1", "threshold 1 1"]
 
 
-def test_a_plugin_says_who_it_is(library: Library) -> None:
+def test_a_plugin_returns_its_name_version_and_namespace(library: Library) -> None:
     assert library.made(POOL, SHAPE, SCALE).identity() == "PLUGIN | RoiMaxPool2d | 1 | foveate"
     for fields in ((Field("scale", 2),), WINDOWS):
         plugin = library.made(UPSAMPLE, *fields)
         assert plugin.identity() == "PLUGIN | BilinearUpsample2d | 1 | foveate"
 
 
-def test_what_is_not_given_has_its_default(library: Library) -> None:
+def test_missing_fields_have_their_defaults(library: Library) -> None:
     assert library.made(POOL, SHAPE, SCALE).serialised() == [
         "pooled_shape 5 2 7 5",
         "spatial_scale 1 1 0.062500",
@@ -73,7 +73,7 @@ def test_integers_may_have_64_bits(library: Library) -> None:
     assert plugin.serialised()[0] == "pooled_shape 5 2 7 5"
 
 
-def test_the_fields_that_only_tell_tensorrt_which_plugin_to_take_are_passed_over(
+def test_fields_by_which_tensorrt_chooses_a_plugin_are_ignored(
     library: Library,
 ) -> None:
     library.made(UPSAMPLE, Field("scale", 2), Field("plugin_version", "1"))
@@ -164,7 +164,7 @@ def test_a_clone_outlives_its_plugin(
     plugin = library.made(op, *fields)
     before = plugin.serialised()
     clone = getattr(plugin, way)()
-    # Fields of the clone point into the clone, not into what is destroyed here.
+    # The fields of the clone point into the clone, not into the plugin that is destroyed here.
     del plugin
     other = [library.made(POOL, Field("pooled_shape", [3, 3]), SCALE) for _ in range(8)]
     assert clone.serialised() == before
@@ -213,7 +213,7 @@ def test_inputs_of_the_wrong_rank_are_refused(
 # --- types and formats -----------------------------------------------------------------------
 
 
-def test_pooling_takes_channels_last_and_regions_in_float32(library: Library) -> None:
+def test_pooling_supports_channels_last_and_regions_in_float32(library: Library) -> None:
     plugin = library.made(POOL, SHAPE, SCALE)
     maps = [
         (kind, form)
@@ -232,7 +232,7 @@ def test_pooling_takes_channels_last_and_regions_in_float32(library: Library) ->
         assert plugin.output_types(kind, mock.FLOAT32) == [kind]
 
 
-def test_upsampling_takes_planes_all_of_one_type(library: Library) -> None:
+def test_upsampling_supports_planes_of_one_type(library: Library) -> None:
     plugin = library.made(UPSAMPLE, Field("scale", 2))
     shape = (1, 8, 20, 30)
     for first in (mock.FLOAT32, mock.FLOAT16):
@@ -249,7 +249,7 @@ def test_upsampling_takes_planes_all_of_one_type(library: Library) -> None:
 
 
 @pytest.mark.parametrize("call", ["configure", "change_shape"])
-def test_what_does_not_fit_is_refused_before_it_runs(call: str, library: Library) -> None:
+def test_invalid_tensors_are_refused_before_a_run(call: str, library: Library) -> None:
     pool = library.made(POOL, SHAPE, SCALE)
     upsample = library.made(UPSAMPLE, Field("scale", 2))
     plane, half = Tensor((1, 8, 20, 30)), Tensor((1, 8, 40, 60), mock.FLOAT16)
@@ -271,7 +271,7 @@ def test_what_does_not_fit_is_refused_before_it_runs(call: str, library: Library
         assert text in library.log()
 
 
-def test_of_poolings_only_tables_ask_for_workspace(library: Library) -> None:
+def test_only_pooling_from_tables_needs_a_workspace(library: Library) -> None:
     half = Tensor((2, 12, 20, 30), mock.FLOAT16, mock.HWC8)
     direct = library.made(POOL, SHAPE, SCALE)
     tables = library.made(POOL, SHAPE, SCALE, Field("tables", 1))

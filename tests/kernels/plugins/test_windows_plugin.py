@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The plugin of the windows mode: three outputs, whose lengths follow from the values of an input."""
+"""The plugin of windows mode, the lengths of whose outputs are the values of an input."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ WINDOWS = (Field("mode", "windows"), Field("threshold", -0.5))
 UNKNOWN = (Tensor((-1, 160, 160)), Tensor((-1, 4)), Tensor((2,), mock.INT64))
 
 
-def test_the_node_that_the_exporter_writes_is_taken_by_the_plugin(library: Library) -> None:
+def test_the_node_that_the_exporter_writes_is_computed_by_the_plugin(library: Library) -> None:
     model = export_stage(paste_stage(56, -0.25))
     split = [line.split(" | ") for line in library.creators()]
     creators = [(name, version, space) for _, name, version, space in split]
@@ -46,7 +46,7 @@ def test_the_node_that_the_exporter_writes_is_taken_by_the_plugin(library: Libra
     assert plugin.shape(*UNKNOWN, values=[(480, 641)]) == "i0d0 480 (641 ceil/ 32) / i0d0 / i0d0 4"
 
 
-def test_pasting_has_a_mask_a_window_in_words_of_the_image(library: Library) -> None:
+def test_pasting_returns_one_mask_per_window_in_words_of_the_image(library: Library) -> None:
     plugin = library.made(OP, *WINDOWS)
     shapes = "i0d0 v0d0 (v0d1 ceil/ 32) / i0d0 / i0d0 4"
     assert plugin.shape(*UNKNOWN, values=[(-1, -1)]) == shapes
@@ -72,7 +72,7 @@ def test_pasting_needs_the_size_twice(
 
 
 def pasted(windows: int, samples: int, height: int, width: int, kind: int = 0) -> list[Tensor]:
-    """Inputs and outputs of the windows mode."""
+    """Return the inputs and outputs of windows mode."""
     return [
         Tensor((windows, samples, samples), kind),
         Tensor((windows, 4)),
@@ -83,7 +83,7 @@ def pasted(windows: int, samples: int, height: int, width: int, kind: int = 0) -
     ]
 
 
-def test_pasting_takes_dense_tensors_of_one_type_each(library: Library) -> None:
+def test_pasting_supports_dense_tensors_of_one_type_each(library: Library) -> None:
     plugin = library.made(OP, *WINDOWS)
     for place, tensor in enumerate(pasted(9, 56, 480, 640)):
         found = []
@@ -112,7 +112,7 @@ def test_pasting_takes_dense_tensors_of_one_type_each(library: Library) -> None:
         (3, Tensor((9, 2**25, 20), mock.INT32), "lengths below 33554432, found int32"),
     ],
 )
-def test_what_cannot_be_pasted_is_refused_before_it_runs(
+def test_invalid_tensors_are_refused_before_a_run(
     call: str, place: int, wrong: Tensor, text: str, library: Library
 ) -> None:
     plugin = library.made(OP, *WINDOWS)
@@ -125,7 +125,7 @@ def test_what_cannot_be_pasted_is_refused_before_it_runs(
     assert "3 inputs and a shape, found 2 input(s)" in library.log()
 
 
-def test_pasting_asks_for_five_numbers_a_band_of_64_rows(library: Library) -> None:
+def test_pasting_needs_five_numbers_per_band_of_64_rows(library: Library) -> None:
     plugin = library.made(OP, *WINDOWS)
     assert plugin.workspace(*pasted(9, 56, 480, 640)) == 4 * 5 * 9 * 8
     assert plugin.workspace(*pasted(9, 56, 1, 640)) == 4 * 5 * 9

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a plugin does while TensorRT enqueues it; a program of its own, with counting_memory before it.
+"""Enqueues each plugin twice, and prints its allocations and launches.
 
     LD_PRELOAD=counting_memory.so python -m tests.kernels.plugins.mock_host.calls LIBRARY
 
-Each plugin is enqueued twice. A line of JSON: its name, allocations of the calls, their launches.
+Each line is JSON: the name of the plugin, and the allocations and the launches of both calls.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ STREAM = 0x5712EA8
 
 
 def main() -> None:
-    """Print a line a plugin."""
+    """Print one line per plugin."""
     path = Path(sys.argv[1])
     library, own = Library(path), ctypes.CDLL(str(path))
-    own.noted_launches.restype = ctypes.c_char_p
+    own.recorded_launches.restype = ctypes.c_char_p
     for name, (plugin, tensors) in plugins(library).items():
         assert plugin.change_shape(*tensors) == 0
         arrays = [np.zeros(64 + int(np.prod(tensor.dims)), np.int64) for tensor in tensors]
@@ -38,12 +38,12 @@ def main() -> None:
             )
             assert status == 0, library.log()
             allocations.append(count)
-            launches.append(own.noted_launches().decode().splitlines())
+            launches.append(own.recorded_launches().decode().splitlines())
         print(json.dumps({"name": name, "allocations": allocations, "launches": launches}))  # noqa: T201
 
 
 def plugins(library: Library) -> dict[str, tuple[Plugin, list[Tensor]]]:
-    """Return each plugin, as an engine has it, and its inputs and outputs."""
+    """Return plugins as an engine holds them, with their inputs and outputs."""
     made: dict[str, tuple[Plugin, list[Tensor]]] = {}
     for tables in (0, 1):
         for kind, form in ((mock.FLOAT32, mock.HWC), (mock.FLOAT16, mock.HWC8)):

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Counts the allocations and waits of a program between two calls: loaded before it (LD_PRELOAD),
-// it stands before glibc's own, which operator new calls too.
+// Counts the allocations and waits of a program between two calls. Preloaded (LD_PRELOAD), these
+// functions replace those of glibc, which operator new calls as well.
 #define _GNU_SOURCE
 #include <stddef.h>
 #include <time.h>

@@ -29,7 +29,7 @@ from foveate.kernels.plugins.build import (
 
 HERE = Path(__file__).parent
 ON_HOST = HERE.parents[1] / "host_build" / "cuda_on_host.h"
-NOTING = ON_HOST.with_name("launches_only.h")
+RECORDING = HERE / "launches_only.h"
 ARCHITECTURE = "sm_75"
 
 FLOAT32, FLOAT16, INT32, INT64 = 0, 1, 3, 8
@@ -42,7 +42,7 @@ BUILD, RUNTIME = 0, 1
 
 
 def what_is_missing() -> str:
-    """Return why the library cannot be built here, or nothing."""
+    """Return why the library cannot be built on this machine, or an empty string."""
     try:
         require_nvcc()
         find_headers()
@@ -75,7 +75,7 @@ def compile_device_library() -> Path:
 
 
 def compile_host_library(words: Path = ON_HOST) -> Path:
-    """Compile the plugins for the CPU, with what `words` makes of CUDA."""
+    """Compile the plugins for the CPU; the header `words` replaces CUDA."""
 
     def make(target: Path) -> str:
         objects = []
@@ -93,9 +93,9 @@ def compile_host_library(words: Path = ON_HOST) -> Path:
     return _cached(words.stem, [ON_HOST, words], make)
 
 
-def compile_noting_library() -> Path:
-    """Compile the plugins so that a launch is only noted."""
-    return compile_host_library(NOTING)
+def compile_recording_library() -> Path:
+    """Compile the plugins so that launches are recorded and not run."""
+    return compile_host_library(RECORDING)
 
 
 def compile_memory_counter() -> Path:
@@ -140,7 +140,7 @@ class _Field(ctypes.Structure):
 
 @dataclass(frozen=True)
 class Tensor:
-    """Lengths (-1: unknown), element type and format of a tensor."""
+    """Lengths (-1 if unknown), element type and format of a tensor."""
 
     dims: tuple[int, ...]
     type: int = FLOAT32
@@ -149,7 +149,7 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Field:
-    """A field of a creator; its kind is that of the values unless one is named."""
+    """A field of a creator; its type is that of the values by default."""
 
     name: str
     values: Any
@@ -216,7 +216,7 @@ class Library:
         return Plugin(self, op, made) if made else None
 
     def made(self, op: str, *fields: Field) -> Plugin:
-        """Create a plugin of fields that are right."""
+        """Create a plugin from valid fields."""
         plugin = self.create(op, *fields)
         assert plugin is not None, self.log()
         return plugin
@@ -253,7 +253,7 @@ class Plugin:
         return str(self.library.host.host_identity(self.handle).decode())
 
     def shape(self, *inputs: Tensor, values: Sequence[tuple[int, ...]] = ()) -> str:
-        """Return the outputs' lengths; ``values`` are those of the inputs that are shapes."""
+        """Return the lengths of the outputs; ``values`` are the values of shape inputs."""
         given = [Tensor(one) for one in values]
         arguments = (_tensors(inputs), len(inputs), _tensors(given), len(given))
         return str(self.library.host.host_shape(self.handle, *arguments).decode())
@@ -297,7 +297,7 @@ class Plugin:
         workspace: np.ndarray[Any, Any],
         stream: int,
     ) -> tuple[int, int]:
-        """Return the status, and how often memory was allocated; see counting_memory.c."""
+        """Return the status and the number of allocations; see counting_memory.c."""
         count = ctypes.c_int(-1)
         held = (_addresses(inputs), _addresses(outputs), ctypes.c_void_p(workspace.ctypes.data))
         status = self.library.host.host_counted_enqueue(

@@ -27,7 +27,7 @@ class Finder final : public ILoggerFinder {
     Log log;
 };
 
-// A length as text: a number where it is known, else an expression.
+// Return a length as text: a number if it is known, and an expression if it is not.
 class Expression final : public IDimensionExpr, public apiv::VDimensionExpr {
   public:
     Expression(std::string text, bool constant, int64_t value)
@@ -113,7 +113,7 @@ std::vector<PluginTensorDesc> descs_of(const Tensor* tensors, int count) {
 
 int outputs_of(void* plugin) { return build_of(plugin)->getNbOutputs(); }
 
-// As while an engine is built: lengths are unknown (-1), at most those of `tensors`.
+// Tensors as an engine build describes them: lengths are unknown (-1), at most those of `tensors`.
 std::vector<DynamicPluginTensorDesc> dynamic_of(const Tensor* tensors, int count) {
     std::vector<DynamicPluginTensorDesc> all;
     for (int i = 0; i < count; ++i) {
@@ -138,7 +138,8 @@ std::string listed(const PluginFieldCollection* collection) {
             } else if (field.type == PluginFieldType::kFLOAT32) {
                 text += " " + std::to_string(static_cast<const float*>(field.data)[j]);
             } else {
-                text += (j == 0 ? " " : "") + std::string(1, static_cast<const char*>(field.data)[j]);
+                text +=
+                    (j == 0 ? " " : "") + std::string(1, static_cast<const char*>(field.data)[j]);
             }
         }
         text += "\n";
@@ -150,14 +151,14 @@ std::string listed(const PluginFieldCollection* collection) {
 
 extern "C" {
 
-// What was logged since the last call.
+// Return the messages logged since the last call.
 const char* host_log() {
     answer.swap(finder.log.said);
     finder.log.said.clear();
     return answer.c_str();
 }
 
-// Load a library; null and a log line if it is none.
+// Load a library; return null and log the reason if it cannot be loaded.
 void* host_load(const char* path) {
     void* library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
     if (library == nullptr) {
@@ -180,7 +181,7 @@ static IPluginCreatorV3One* creator_of(void* library, const char* name) {
     return nullptr;
 }
 
-// A line for each creator: interface, name, version, namespace.
+// Return one line per creator: interface, name, version, namespace.
 const char* host_creators(void* library) {
     using GetCreators = IPluginCreatorInterface* const* (*)(int32_t&);
     int32_t count = 0;
@@ -189,7 +190,8 @@ const char* host_creators(void* library) {
     for (int i = 0; i < count; ++i) {
         auto* creator = static_cast<IPluginCreatorV3One*>(all[i]);
         answer += std::string(all[i]->getInterfaceInfo().kind) + " | " + creator->getPluginName() +
-                  " | " + creator->getPluginVersion() + " | " + creator->getPluginNamespace() + "\n";
+                  " | " + creator->getPluginVersion() + " | " + creator->getPluginNamespace() +
+                  "\n";
     }
     return answer.c_str();
 }
@@ -206,11 +208,11 @@ void* host_create(void* library, const char* name, const Field* fields, int coun
                            static_cast<PluginFieldType>(fields[i].type), fields[i].length);
     }
     const PluginFieldCollection collection{count, given.data()};
-    return creator_of(library, name)->createPlugin("node", &collection,
-                                                   static_cast<TensorRTPhase>(phase));
+    return creator_of(library, name)
+        ->createPlugin("node", &collection, static_cast<TensorRTPhase>(phase));
 }
 
-// As a plan does it: keep a copy of the fields, and create a plugin of them later.
+// Copy the serialised fields and create a plugin from them, as TensorRT does for a plan.
 void* host_restore(void* library, const char* name, void* plugin) {
     const PluginFieldCollection* fields = runtime_of(plugin)->getFieldsToSerialize();
     std::deque<std::string> bytes, names;
@@ -244,21 +246,21 @@ const char* host_identity(void* plugin) {
     return answer.c_str();
 }
 
-// Lengths of one tensor; those of -1 are named: `i0d1`.
+// Return the lengths of one tensor; unknown ones have names such as `i0d1`.
 static DimsExprs expressions_of(const Tensor& tensor, const std::string& name, Builder& builder) {
     DimsExprs shape{};
     shape.nbDims = tensor.rank;
     for (int axis = 0; axis < tensor.rank; ++axis) {
         const int64_t length = tensor.dims[axis];
         const std::string own = name + "d" + std::to_string(axis);
-        shape.d[axis] = length >= 0 ? builder.constant(length)
-                                    : &builder.kept.emplace_back(own, false, 0);
+        shape.d[axis] =
+            length >= 0 ? builder.constant(length) : &builder.kept.emplace_back(own, false, 0);
     }
     return shape;
 }
 
-// The lengths of the outputs, which ` / ` parts. `values` are the values of inputs that are shapes,
-// as lengths. Empty if the plugin refuses.
+// Return the lengths of the outputs, separated by ` / `, or an empty text if the plugin fails.
+// `values` are the values of shape inputs, as lengths.
 const char* host_shape(void* plugin, const Tensor* inputs, int count, const Tensor* values,
                        int value_count) {
     Builder builder;
@@ -284,14 +286,14 @@ const char* host_shape(void* plugin, const Tensor* inputs, int count, const Tens
     return answer.c_str();
 }
 
-// Tensors are the inputs, then the outputs.
+// `tensors` are the inputs, followed by the outputs.
 int host_supports(void* plugin, int place, const Tensor* tensors, int count) {
     const auto all = dynamic_of(tensors, count);
     const int outputs = outputs_of(plugin);
     return build_of(plugin)->supportsFormatCombination(place, all.data(), count - outputs, outputs);
 }
 
-// The types of the outputs, a blank between.
+// Return the types of the outputs, separated by blanks.
 const char* host_output_types(void* plugin, const int* types, int count) {
     std::vector<DataType> given, found(static_cast<size_t>(outputs_of(plugin)));
     for (int i = 0; i < count; ++i) given.push_back(static_cast<DataType>(types[i]));
@@ -332,14 +334,14 @@ int host_enqueue(void* plugin, const Tensor* tensors, int count, const void* con
                                        nullptr);
 }
 
-// Of counting_memory.c, where it was loaded before.
+// Defined in counting_memory.c, if it was preloaded.
 __attribute__((weak)) void counting_begin();
 __attribute__((weak)) int counting_end();
 
-// As above, on a stream; `count` becomes the number of allocations of the plugin's own code.
-int host_counted_enqueue(void* plugin, const Tensor* tensors, int count,
-                         const void* const* inputs, void* const* outputs, void* workspace,
-                         cudaStream_t stream, int* allocations) {
+// The same on a stream; `count` becomes the number of allocations in the code of the plugin.
+int host_counted_enqueue(void* plugin, const Tensor* tensors, int count, const void* const* inputs,
+                         void* const* outputs, void* workspace, cudaStream_t stream,
+                         int* allocations) {
     const auto all = descs_of(tensors, count);
     const PluginTensorDesc* first_output = all.data() + (count - outputs_of(plugin));
     IPluginV3OneRuntime* runtime = runtime_of(plugin);
