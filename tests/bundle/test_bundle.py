@@ -88,7 +88,7 @@ def test_a_bundle_is_replaced_only_on_request(root: Path) -> None:
 
 def test_a_folder_that_is_no_bundle_is_never_replaced(tmp_path: Path) -> None:
     (tmp_path / "holiday.jpg").touch()
-    with pytest.raises(BundleError, match="no bundle"):
+    with pytest.raises(BundleError, match="not a bundle"):
         write_bundle(tmp_path, manifest_of(), FILES, overwrite=True)
     assert (tmp_path / "holiday.jpg").exists()
 

@@ -1,16 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bundles: a directory with a manifest and one ONNX file per stage, checked before it is used."""
+"""Bundles: a directory with a manifest and one ONNX file per stage, checked when it is opened."""
 
 from __future__ import annotations
 
 from foveate.bundle.bundle import (
     MANIFEST_NAME,
     Bundle,
-    check_target,
     is_shipped_name,
     read_bundle,
     shipped_bundles,
-    write_bundle,
 )
 from foveate.bundle.manifest import (
     REQUIRED_STAGES,
@@ -21,16 +19,16 @@ from foveate.bundle.manifest import (
     FileSpec,
     Manifest,
     MaskSpec,
-    NetworkSpec,
     PluginSpec,
     PreprocessingSpec,
     PyramidSpec,
     SelectSpec,
-    SourceSpec,
     StageSpec,
     TensorSpec,
     WindowSpec,
 )
+from foveate.bundle.source import NetworkSpec, SourceSpec
+from foveate.bundle.writer import check_target, write_bundle
 
 __all__ = [
     "MANIFEST_NAME",

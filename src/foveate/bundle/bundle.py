@@ -1,19 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bundles: a directory with a manifest and one ONNX file a stage, checked before it is used."""
+"""Bundles: a directory with a manifest and one ONNX file per stage, checked when it is opened."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, TypeVar
 
 from foveate.bundle.external_data import external_files
 from foveate.bundle.manifest import FileSpec, Manifest
-from foveate.errors import BundleError, InputError
-from foveate.system.files import new_folder, open_regular, recover_folder
+from foveate.errors import BundleError
+from foveate.system.files import open_regular, recover_folder
 
 if TYPE_CHECKING:
     import io
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 MANIFEST_NAME = "manifest.json"
 _SHIPPED = Path(__file__).parents[1] / "assets" / "bundles"
 _MAX_MANIFEST_BYTES = 16 << 20
-_ATTEMPTS = 200  # to read a bundle between two replacements of it
+_ATTEMPTS = 200  # to read a bundle that other processes keep replacing
 
 _AGAIN = "copy or export the bundle again"
 
@@ -31,12 +31,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Bundle:
-    """A bundle whose files were found complete and unchanged.
+    """A bundle whose files are complete and unchanged.
 
     Args:
         root: Directory of the bundle.
-        manifest: What its manifest says.
-        seen: What tells each file apart from one that replaces it, by name.
+        manifest: Its manifest.
+        seen: Identity of each file when it was checked, by name.
     """
 
     root: Path
@@ -47,33 +47,39 @@ class Bundle:
     def open(cls, path_or_name: str | os.PathLike[str]) -> Bundle:
         """Open a bundle and check every file that its manifest lists.
 
-        A bundle that is replaced meanwhile is read again from the start.
+        If the bundle is replaced meanwhile, it is read again from the start.
 
         Args:
-            path_or_name: Name of a shipped bundle such as ``"mini"``, or a directory. A plain word
-                that is the name of a shipped bundle means that one: write ``./mini`` for a
-                directory of the same name.
+            path_or_name: Name of a shipped bundle such as ``"mini"``, or a directory. The name of a
+                shipped bundle takes precedence: write ``./mini`` for a directory of that name.
 
         Raises:
-            BundleError: There is no such bundle, a stage or file is missing or is no regular file,
-                a file was changed, a path leaves the bundle, a stage keeps weights in a file that
+            BundleError: There is no such bundle, a stage or file is missing or not a regular file,
+                a file has changed, a path leaves the bundle, a stage stores weights in a file that
                 is not listed, or the schema is too new. The text names the file.
         """
         return read_bundle(path_or_name, lambda bundle: bundle)
 
     def path(self, name: str) -> Path:
-        """Return the path of a file of the bundle, refusing every path that leaves it.
+        """Return the path of a file in the bundle.
 
         Args:
-            name: The file, relative to the bundle, with forward slashes.
+            name: Path relative to the bundle, with forward slashes.
+
+        Raises:
+            BundleError: The path leaves the bundle.
         """
-        _check_relative(name, self.root)
+        check_relative(name, self.root)
         path = self.root.joinpath(*PurePosixPath(name).parts)
         _check_inside(path, self.root)
         return path
 
     def stage_path(self, stage: str) -> Path:
-        """Return the path of a stage's ONNX file."""
+        """Return the path of the ONNX file of a stage.
+
+        Raises:
+            BundleError: The bundle has no such stage.
+        """
         if stage not in self.manifest.stages:
             raise BundleError(
                 f"the bundle has no stage {stage!r} (it has: {', '.join(self.manifest.stages)})",
@@ -83,10 +89,10 @@ class Bundle:
         return self.path(self.manifest.stages[stage].file)
 
     def open_stage(self, stage: str) -> io.BufferedReader:
-        """Open a stage's ONNX file, which must still be the one that was checked.
+        """Open the ONNX file of a stage, which the caller closes.
 
         Raises:
-            BundleError: It was replaced, or cannot be read.
+            BundleError: The file was replaced after its check, or cannot be read.
         """
         path, name = self.stage_path(stage), self.manifest.stages[stage].file
         stream = _open(path)
@@ -97,12 +103,15 @@ class Bundle:
 
 
 def read_bundle(path_or_name: str | os.PathLike[str], read: Callable[[Bundle], T]) -> T:
-    """Open a bundle and read it, again from the start if it is replaced meanwhile.
+    """Open a bundle and call a function on it, again from the start if the bundle is replaced.
 
     Args:
-        path_or_name: as for `Bundle.open`.
-        read: What is to be done with the opened bundle; it raises `BundleError` if a file is missing
-            or is not what was checked.
+        path_or_name: See :meth:`Bundle.open`.
+        read: Function to call on the opened bundle. It raises BundleError if a file is missing or
+            was replaced after its check.
+
+    Returns:
+        The result of the function.
 
     Raises:
         BundleError: The bundle is damaged.
@@ -115,14 +124,14 @@ def read_bundle(path_or_name: str | os.PathLike[str], read: Callable[[Bundle], T
         except BundleError:
             if _manifest_identity(root) == before:
                 raise
-    raise BundleError("the bundle is being replaced all the time", file=root, remedy="try later")
+    raise BundleError("the bundle keeps being replaced", file=root, remedy="try again later")
 
 
 def _open_bundle(root: Path) -> Bundle:
     file = root / MANIFEST_NAME
     try:
         manifest = Manifest.from_json(_read_manifest(root))
-        _check_stages(manifest)
+        check_stages(manifest)
     except BundleError as error:
         if error.file is not None:
             raise
@@ -137,77 +146,22 @@ def _open_bundle(root: Path) -> Bundle:
 
 
 def is_shipped_name(text: str) -> bool:
-    """Tell whether what was written means a bundle that comes with this package.
-
-    A plain word does that is such a name, even where a file or folder of that name lies here.
-    """
+    """Return whether a text is the name of a shipped bundle, rather than a path."""
     return os.sep not in text and text in shipped_bundles()
 
 
 def shipped_bundles() -> tuple[str, ...]:
-    """Return the names of the bundles that come with this package, sorted."""
+    """Return the names of the bundles in this package, sorted."""
     if not _SHIPPED.is_dir():
         return ()
     return tuple(sorted(path.parent.name for path in _SHIPPED.glob(f"*/{MANIFEST_NAME}")))
-
-
-def write_bundle(
-    directory: str | os.PathLike[str],
-    manifest: Manifest,
-    files: Mapping[str, bytes],
-    *,
-    overwrite: bool = False,
-) -> Bundle:
-    """Write a bundle so that an interrupted writer leaves nothing half-made.
-
-    Args:
-        directory: Target; its parents are made.
-        manifest: The manifest; its list of files is replaced by one made from ``files``.
-        files: Content of each file by its path in the bundle.
-        overwrite: Replace a bundle that is already there. Nothing else is ever replaced.
-
-    Returns:
-        The bundle, opened and checked from disk.
-
-    Raises:
-        BundleError: The target is no bundle or not to be replaced, or it cannot be written.
-    """
-    target = Path(directory)
-    check_target(target, overwrite=overwrite)
-    for name in files:
-        _check_relative(name, target)
-    listed = {
-        name: FileSpec(sha256=hashlib.sha256(content).hexdigest(), size=len(content))
-        for name, content in files.items()
-    }
-    manifest = replace(manifest, files=listed)
-    _check_stages(manifest)
-    try:
-        with new_folder(target, overwrite=overwrite) as fresh:
-            _put(fresh, manifest, files)
-    except (OSError, InputError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error.what
-        raise BundleError(
-            f"the bundle cannot be written ({reason})",
-            file=target,
-            remedy="make room, or choose another directory",
-        ) from error
-    return Bundle.open(target.absolute())
-
-
-def _put(folder: Path, manifest: Manifest, files: Mapping[str, bytes]) -> None:
-    for name, content in files.items():
-        path = folder.joinpath(*PurePosixPath(name).parts)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-    (folder / MANIFEST_NAME).write_text(manifest.to_json(), encoding="utf-8")
 
 
 def _find(text: str) -> Path:
     if is_shipped_name(text):
         return _SHIPPED / text
     path = Path(text)
-    # Unlike methods of Path these raise nothing, whatever the text.
+    # Unlike the methods of Path, these functions never raise, whatever the text.
     if not os.path.isdir(path) and text.isprintable():  # noqa: PTH112 - see above
         with suppress(OSError):
             recover_folder(path)
@@ -229,7 +183,7 @@ def _read_manifest(root: Path) -> str:
     file = root / MANIFEST_NAME
     if not os.path.lexists(file):
         raise BundleError(
-            "the directory is no bundle: it has no manifest",
+            "the directory is not a bundle: it has no manifest",
             file=file,
             remedy="give the directory that 'foveate export' wrote",
         )
@@ -246,7 +200,8 @@ def _read_manifest(root: Path) -> str:
         raise BundleError(f"cannot read the manifest ({error.strerror})", file=file) from error
 
 
-def _check_stages(manifest: Manifest) -> None:
+def check_stages(manifest: Manifest) -> None:
+    """Check that the manifest lists the file of every stage."""
     for name, stage in manifest.stages.items():
         if stage.file not in manifest.files:
             raise BundleError(
@@ -255,34 +210,35 @@ def _check_stages(manifest: Manifest) -> None:
             )
 
 
-def _check_relative(name: str, root: Path) -> None:
+def check_relative(name: str, root: Path) -> None:
+    """Check that the path of a file does not leave the bundle."""
     parts = PurePosixPath(name).parts
-    # A Windows drive or backslash would leave the bundle there, so it is refused everywhere.
+    # A drive or a backslash would leave the bundle on Windows, so that it is refused everywhere.
     absolute = PurePosixPath(name).is_absolute() or PureWindowsPath(name).drive
     if not parts or absolute or ".." in parts or "\\" in name or "\0" in name:
         raise BundleError(
             f"the manifest names {name!r}, a path that leaves the bundle",
             file=root,
-            remedy="do not use this bundle unless you trust where it comes from",
+            remedy="do not use this bundle unless you trust its source",
         )
 
 
 def _check_inside(path: Path, root: Path) -> None:
     if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(root)):
         raise BundleError(
-            f"the file {path.relative_to(root).as_posix()!r} is a link that leads out of the bundle",
+            f"the file {path.relative_to(root).as_posix()!r} is a link that leaves the bundle",
             file=root,
-            remedy="replace the link by a copy of its file",
+            remedy="replace the link with a copy of its file",
         )
 
 
 def _check_file(bundle: Bundle, name: str, record: FileSpec, stage: str | None) -> tuple[int, ...]:
-    """Compare a file with its record, and return what tells it apart from one that replaces it."""
+    """Compare a file with its record and return its identity."""
     path = bundle.path(name)
     with _open(path) as stream:
         size = os.fstat(stream.fileno()).st_size
         if size != record.size:
-            what = f"a file has {size} bytes, the manifest says {record.size}"
+            what = f"a file has {size} bytes, the manifest lists {record.size}"
             raise BundleError(what, file=path, remedy=_AGAIN)
         found = _digest(stream, size)
         if found != record.sha256:
@@ -311,7 +267,7 @@ def _open(path: Path) -> io.BufferedReader:
 
 
 def _digest(stream: io.BufferedReader, size: int) -> str:
-    """Return the SHA-256 of a file, of which no more is read than was announced."""
+    """Return the SHA-256 of the first bytes of a file; it may grow without end."""
     digest = hashlib.sha256()
     while size > 0 and (block := stream.read(min(size, 1 << 20))):
         digest.update(block)
@@ -320,6 +276,7 @@ def _digest(stream: io.BufferedReader, size: int) -> str:
 
 
 def _identity(stream: io.BufferedReader) -> tuple[int, ...]:
+    """Return values that differ between a file and one that replaces it."""
     found = os.fstat(stream.fileno())
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
@@ -330,23 +287,3 @@ def _manifest_identity(root: Path) -> tuple[int, ...] | None:
     except (OSError, ValueError):
         return None
     return found.st_dev, found.st_ino, found.st_ctime_ns
-
-
-def check_target(target: Path, *, overwrite: bool) -> None:
-    """Check that a bundle may be written to a directory.
-
-    Raises:
-        BundleError: Something else is there, or a bundle that is not to be replaced.
-    """
-    if not target.exists():
-        return
-    if not target.is_dir() or (any(target.iterdir()) and not (target / MANIFEST_NAME).is_file()):
-        raise BundleError(
-            "the target exists and is no bundle", file=target, remedy="choose another directory"
-        )
-    if not overwrite and any(target.iterdir()):
-        raise BundleError(
-            "the bundle exists already",
-            file=target,
-            remedy="choose another directory, or ask to overwrite it",
-        )

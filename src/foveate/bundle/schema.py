@@ -21,14 +21,20 @@ _DEEPEST = 64
 
 
 class RejectedValueError(ValueError):
-    """A value that does not fit; the text names where it is and what was expected."""
+    """A value is invalid; the text names its place and what was expected."""
+
+
+def require(condition: bool, message: str) -> None:
+    """Raise RejectedValueError with a message unless a condition holds."""
+    if not condition:
+        raise RejectedValueError(message)
 
 
 def load_json(text: str | bytes) -> Any:
-    """Decode JSON, refusing keys that occur twice.
+    """Decode JSON, and refuse keys that occur twice.
 
     Raises:
-        ValueError: It is no JSON, or nested too deeply.
+        ValueError: The text is not JSON, or is nested too deeply.
     """
     try:
         return json.loads(text, object_pairs_hook=_unique)
@@ -37,16 +43,16 @@ def load_json(text: str | bytes) -> Any:
 
 
 def parse(kind: type[T], value: object, where: str = "") -> T:
-    """Convert ``value`` to the dataclass ``kind``, refusing missing and unknown keys.
+    """Convert decoded JSON to a dataclass, and refuse missing and unknown keys.
 
     Args:
-        kind: A dataclass whose fields are of: int, float, str, bool, None, Any, unions,
-            ``tuple[X, ...]``, ``tuple[X, Y]``, ``dict[str, X]`` and further dataclasses.
-        value: What a JSON decoder returned.
+        kind: A dataclass with fields of int, float, str, bool, None, Any, unions,
+            ``tuple[X, ...]``, ``tuple[X, Y]``, ``dict[str, X]`` and other dataclasses.
+        value: The decoded JSON.
         where: Path of ``value`` in the document, for messages.
 
     Raises:
-        RejectedValueError: Something does not fit.
+        RejectedValueError: A value is missing, unknown or invalid.
     """
     result: T = _convert(kind, value, where)
     return result
@@ -112,7 +118,7 @@ def _to_tuple(items: tuple[Any, ...], value: object, where: str) -> tuple[Any, .
 def _to_union(options: tuple[Any, ...], value: object, where: str) -> Any:
     for option in options:
         if is_dataclass(option) and isinstance(value, Mapping):
-            return _convert(option, value, where)  # its error says more than that none fits
+            return _convert(option, value, where)  # its error is more specific than the one below
         try:
             return _convert(option, value, where)
         except RejectedValueError:
@@ -135,7 +141,7 @@ def _to_scalar(kind: type, value: object, where: str) -> Any:
 
 
 def _check_writable(value: object, where: str, depth: int) -> None:
-    """Check that a value of any kind can be written as JSON again."""
+    """Check that a value of any type can be written as JSON again."""
     if depth == 0:
         raise RejectedValueError(f"{where!r} is nested too deeply")
     if isinstance(value, (list, dict)):

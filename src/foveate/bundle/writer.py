@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Writing bundles, so that an interrupted writer leaves nothing incomplete."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+from foveate.bundle.bundle import MANIFEST_NAME, Bundle, check_relative, check_stages
+from foveate.bundle.manifest import FileSpec, Manifest
+from foveate.errors import BundleError, InputError
+from foveate.system.files import new_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+def write_bundle(
+    directory: str | os.PathLike[str],
+    manifest: Manifest,
+    files: Mapping[str, bytes],
+    *,
+    overwrite: bool = False,
+) -> Bundle:
+    """Write a bundle to a directory.
+
+    Args:
+        directory: Target directory; missing parents are created.
+        manifest: Manifest of the bundle; its list of files is computed from ``files``.
+        files: Content of each file by its path in the bundle, with forward slashes.
+        overwrite: Whether to replace an existing bundle. Nothing else is ever replaced.
+
+    Returns:
+        The bundle, opened and checked from disk.
+
+    Raises:
+        BundleError: The target is not a bundle, exists and may not be replaced, or cannot be
+            written.
+    """
+    target = Path(directory)
+    check_target(target, overwrite=overwrite)
+    for name in files:
+        check_relative(name, target)
+    listed = {
+        name: FileSpec(sha256=hashlib.sha256(content).hexdigest(), size=len(content))
+        for name, content in files.items()
+    }
+    manifest = replace(manifest, files=listed)
+    check_stages(manifest)
+    try:
+        with new_folder(target, overwrite=overwrite) as fresh:
+            _put(fresh, manifest, files)
+    except (OSError, InputError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error.what
+        raise BundleError(
+            f"the bundle cannot be written ({reason})",
+            file=target,
+            remedy="make room, or choose another directory",
+        ) from error
+    return Bundle.open(target.absolute())
+
+
+def _put(folder: Path, manifest: Manifest, files: Mapping[str, bytes]) -> None:
+    for name, content in files.items():
+        path = folder.joinpath(*PurePosixPath(name).parts)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    (folder / MANIFEST_NAME).write_text(manifest.to_json(), encoding="utf-8")
+
+
+def check_target(target: Path, *, overwrite: bool) -> None:
+    """Check that a bundle may be written to a directory.
+
+    Raises:
+        BundleError: The directory has other content, or a bundle that may not be replaced.
+    """
+    if not target.exists():
+        return
+    if not target.is_dir() or (any(target.iterdir()) and not (target / MANIFEST_NAME).is_file()):
+        raise BundleError(
+            "the target exists and is not a bundle", file=target, remedy="choose another directory"
+        )
+    if not overwrite and any(target.iterdir()):
+        raise BundleError(
+            "the bundle exists already",
+            file=target,
+            remedy="choose another directory, or ask to overwrite it",
+        )
