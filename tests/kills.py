@@ -98,10 +98,10 @@ def _checkpoints(folder: Path) -> None:
 
 
 def _engines(folder: Path) -> None:
-    from foveate.bundle.engine_metadata import read_record
+    from foveate.bundle.engine_metadata import read_metadata
 
     for plan in folder.glob("engines/**/*.plan"):
-        read_record(plan)
+        read_metadata(plan)
 
 
 TRAIN_MINI = (

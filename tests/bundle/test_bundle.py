@@ -124,7 +124,7 @@ def test_a_changed_byte_is_found(root: Path) -> None:
 
 def test_a_cut_file_is_found(root: Path) -> None:
     (root / "refine.onnx").write_bytes(b"t")
-    with pytest.raises(BundleError, match=r"has 1 bytes, the manifest says 3: .*refine\.onnx"):
+    with pytest.raises(BundleError, match=r"has 1 bytes, the manifest lists 3: .*refine\.onnx"):
         Bundle.open(root)
 
 
@@ -185,7 +185,7 @@ def test_a_link_that_leaves_the_bundle_is_refused(root: Path, tmp_path: Path) ->
         (lambda m: m["preprocessing"].update(mean=[1, 2]), r"'preprocessing\.mean' needs 3 values"),
         (lambda m: m["pyramid"].update(scales=[]), "pyramid: scales must not be empty"),
         (lambda m: m["stages"].update(extra=m["stages"]["refine"]), "unknown stage 'extra'"),
-        (lambda m: m["stages"].update(features=m["stages"]["refine"]), "'classify' is missing"),
+        (lambda m: m["stages"].update(features=m["stages"]["refine"]), "needs the stage 'classify'"),
         (lambda m: m["files"]["refine.onnx"].update(sha256="zz"), "sha256 is malformed"),
         (lambda m: m.update(schema="1"), "no valid schema number"),
         (lambda m: m.update(class_names="cat"), "'class_names' must be a list"),

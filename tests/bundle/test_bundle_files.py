@@ -77,7 +77,7 @@ def test_no_more_is_read_of_a_file_than_was_announced(tmp_path: Path) -> None:
     bundle = write_bundle(tmp_path / "x", manifest_of(), FILES)
     with (bundle.root / "cards/model.md").open("r+b") as stream:
         stream.truncate(1 << 42)  # sparse
-    with pytest.raises(BundleError, match="has 4398046511104 bytes, the manifest says 5"):
+    with pytest.raises(BundleError, match="has 4398046511104 bytes, the manifest lists 5"):
         Bundle.open(bundle.root)
 
 

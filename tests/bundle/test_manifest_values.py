@@ -15,7 +15,7 @@ from tests.samples.compiling import KEY, record_of
 
 import foveate
 from foveate.bundle import Bundle, Manifest, write_bundle
-from foveate.bundle.engine_metadata import EngineRecord
+from foveate.bundle.engine_metadata import EngineMetadata
 from foveate.errors import BundleError, FoveateError
 
 MINI = json.loads((Bundle.open("mini").root / "manifest.json").read_text())
@@ -49,8 +49,8 @@ def test_an_engine_record_with_a_wrong_value_anywhere_is_refused_or_written_alik
     document = json.loads(record_of(KEY, b"plan").to_json())
     for path in paths(document):
         with contextlib.suppress(BundleError):
-            record = EngineRecord.from_json(text_with(document, path, value))
-            assert EngineRecord.from_json(record.to_json().encode().decode()) == record
+            record = EngineMetadata.from_json(text_with(document, path, value))
+            assert EngineMetadata.from_json(record.to_json().encode().decode()) == record
 
 
 @pytest.mark.parametrize(
@@ -133,13 +133,13 @@ def test_a_changed_bundle_is_refused_or_runs(
             2,
             r"image of float32 \(1, 3, height, width\), the",
         ),
-        (("propose", "outputs", 0, "dtype"), "float16", "the manifest says scores of float16"),
+        (("propose", "outputs", 0, "dtype"), "float16", "the manifest lists scores of float16"),
         (
             ("propose", "outputs", 1, "shape"),
             [1, 3],
-            r"the manifest says vectors of float32 \(1, 3\)",
+            r"the manifest lists vectors of float32 \(1, 3\)",
         ),
-        (("propose", "outputs", 1, "shape", 1), "c", "the manifest says vectors of float32 .1, c,"),
+        (("propose", "outputs", 1, "shape", 1), "c", "the manifest lists vectors of float32 .1, c,"),
         (("refine", "outputs", 0, "shape", 1), 80, r"\(windows, 80, 160\)"),
     ],
 )

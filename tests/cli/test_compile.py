@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from tests.samples.compiling import KEY, key_with, needs_rtx, record_of
 
-from foveate.bundle.engine_metadata import EngineKey, EngineRecord
+from foveate.bundle.engine_key import EngineKey
+from foveate.bundle.engine_metadata import EngineMetadata
 from foveate.cli import invoke
 from foveate.export.engines import EngineCache
 from foveate.export.engines.gpu import current_gpu
@@ -23,7 +24,7 @@ def fill(root: Path, count: int) -> None:
         key = key_with(cuda=str(number))
         plan = bytes(1_000_000)
 
-        def build(path: Path, plan: bytes = plan, key: EngineKey = key) -> EngineRecord:
+        def build(path: Path, plan: bytes = plan, key: EngineKey = key) -> EngineMetadata:
             path.write_bytes(plan)
             return record_of(key, plan)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from tests.samples.compiling import write_engine
 
-from foveate.bundle.engine_metadata import read_record
+from foveate.bundle.engine_metadata import read_metadata
 from foveate.errors import BundleError, FoveateError
 from foveate.importing.pytorch import read_state
 from foveate.importing.torch7.reader import read_torch7
@@ -33,11 +33,11 @@ def test_no_command_waits_for_a_fifo_in_place_of_an_engine(tmp_path: Path, suffi
     file.unlink()
     os.mkfifo(file)
     with pytest.raises(BundleError, match="not a regular file"):
-        read_record(file.with_suffix(".plan"))
+        read_metadata(file.with_suffix(".plan"))
 
 
 def test_a_record_that_is_no_text_is_an_error(tmp_path: Path) -> None:
     plan = write_engine(tmp_path)
     plan.with_suffix(".json").write_bytes(b'{"name": "\xff"}')
-    with pytest.raises(BundleError, match="record of an engine is invalid"):
-        read_record(plan)
+    with pytest.raises(BundleError, match="metadata of an engine are invalid"):
+        read_metadata(plan)

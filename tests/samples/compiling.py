@@ -14,7 +14,8 @@ from typing import Any
 import onnx
 import pytest
 
-from foveate.bundle.engine_metadata import EngineKey, EngineRecord, ShapeRange
+from foveate.bundle.engine_key import EngineKey, ShapeRange
+from foveate.bundle.engine_metadata import EngineMetadata
 from foveate.bundle.manifest import FileSpec
 from foveate.export.engines import CompileOptions
 from foveate.export.engines.process import run_build
@@ -44,8 +45,8 @@ def key_with(**changes: Any) -> EngineKey:
     return replace(KEY, **changes)
 
 
-def record_of(key: EngineKey, plan: bytes) -> EngineRecord:
-    return EngineRecord(
+def record_of(key: EngineKey, plan: bytes) -> EngineMetadata:
+    return EngineMetadata(
         name="refine",
         key=key,
         plan=FileSpec(sha256=hashlib.sha256(plan).hexdigest(), size=len(plan)),

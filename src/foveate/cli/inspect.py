@@ -11,7 +11,7 @@ import typer
 from foveate.cli._options import BundleArgument
 
 if TYPE_CHECKING:
-    from foveate.bundle.engine_metadata import ShapeRange
+    from foveate.bundle.engine_key import ShapeRange
     from foveate.export.checks.report import BundleReport, EngineReport, StageReport
 
 

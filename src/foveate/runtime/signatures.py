@@ -28,7 +28,7 @@ _NEEDED = {"propose": {"scores"}, "refine": {"logits"}, "classify": {"probabilit
 
 
 def check_engines(bundle: Bundle, engines: Mapping[str, Engine]) -> None:
-    """Check that each stage has an engine, with the tensors that the manifest says.
+    """Check that each stage has an engine, with the tensors that the manifest lists.
 
     Raises:
         BundleError: An engine is missing, or a name, a dtype or a shape does not fit.
@@ -55,7 +55,7 @@ def _differing(said: tuple[TensorSpec, ...], found: tuple[TensorSpec, ...]) -> s
     """Say how an engine's tensors differ from the manifest's, whose dimensions may have any name."""
     names = sorted(tensor.name for tensor in said), sorted(tensor.name for tensor in found)
     if names[0] != names[1]:
-        return f"{', '.join(names[1])}, the manifest says {', '.join(names[0])}"
+        return f"{', '.join(names[1])}, the manifest lists {', '.join(names[0])}"
     tensors = {tensor.name: tensor for tensor in found}
     for one in said:
         other = tensors[one.name]
@@ -64,7 +64,7 @@ def _differing(said: tuple[TensorSpec, ...], found: tuple[TensorSpec, ...]) -> s
             ours == theirs or isinstance(theirs, str) for ours, theirs in pairs
         )
         if not fits or one.dtype != other.dtype:
-            return f"{_describe(other)}, the manifest says {_describe(one)}"
+            return f"{_describe(other)}, the manifest lists {_describe(one)}"
     return None
 
 

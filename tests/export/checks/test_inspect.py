@@ -17,7 +17,8 @@ from onnx import TensorProto, helper, numpy_helper
 from tests.samples.verified_bundles import small_bundle, with_change, with_manifest
 
 from foveate.bundle import Bundle
-from foveate.bundle.engine_metadata import EngineKey, EngineRecord, ShapeRange
+from foveate.bundle.engine_key import EngineKey, ShapeRange
+from foveate.bundle.engine_metadata import EngineMetadata
 from foveate.bundle.manifest import FileSpec
 from foveate.cli import invoke
 from foveate.errors import BundleError, ModelError
@@ -207,7 +208,7 @@ def test_both_forms_of_the_inspector_are_read(kinds: tuple[str, ...], key: str) 
     check_engine("propose", layers, "fp16")
 
 
-def engine(bundle: Bundle, **changes: Any) -> EngineRecord:
+def engine(bundle: Bundle, **changes: Any) -> EngineMetadata:
     key = EngineKey(
         target="tensorrt",
         stage="refine",
@@ -221,7 +222,7 @@ def engine(bundle: Bundle, **changes: Any) -> EngineRecord:
     )
     parts = {name: changes.pop(name) for name in ("onnx", "plugins") if name in changes}
     plan = FileSpec(sha256=hashlib.sha256(b"plan").hexdigest(), size=4)
-    record = EngineRecord(
+    record = EngineMetadata(
         name="refine",
         key=replace(key, **parts),
         plan=plan,

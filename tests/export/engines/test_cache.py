@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 from tests.samples.compiling import KEY, key_with, needs_rtx, record_of
 
-from foveate.bundle.engine_metadata import EngineKey, EngineRecord, ShapeRange
+from foveate.bundle.engine_key import EngineKey, ShapeRange
+from foveate.bundle.engine_metadata import EngineMetadata
 from foveate.errors import BackendError, InputError, OptionError
 from foveate.export.engines import EngineCache
 from foveate.kernels.build import CodeCache
@@ -25,8 +26,8 @@ OTHER_SHAPE = {"boxes": ShapeRange(minimum=(1, 4), optimum=(2, 4), maximum=(3, 4
 
 def building(
     key: EngineKey, calls: list[EngineKey], plan: bytes = PLAN
-) -> Callable[[Path], EngineRecord]:
-    def build(path: Path) -> EngineRecord:
+) -> Callable[[Path], EngineMetadata]:
+    def build(path: Path) -> EngineMetadata:
         calls.append(key)
         path.write_bytes(plan)
         return record_of(key, plan)
@@ -105,7 +106,7 @@ def test_a_damaged_entry_is_found_and_built_again(damage: str, tmp_path: Path) -
 
 
 def test_a_build_that_fails_leaves_nothing(tmp_path: Path) -> None:
-    def fail(path: Path) -> EngineRecord:
+    def fail(path: Path) -> EngineMetadata:
         path.write_bytes(b"half")
         raise BackendError("no kernel")
 
@@ -190,10 +191,10 @@ def test_a_cache_that_cannot_be_written_says_what_to_do(tmp_path: Path) -> None:
 BUILD_SLOWLY = """
 import os, sys, time
 from pathlib import Path
-from foveate.bundle.engine_metadata import EngineRecord
+from foveate.bundle.engine_metadata import EngineMetadata
 from foveate.export.engines import EngineCache
 from foveate.kernels.build import CodeCache
-record = EngineRecord.from_json(Path("record.json").read_text())
+record = EngineMetadata.from_json(Path("record.json").read_text())
 def build(plan):
     Path("built", str(os.getpid())).touch()
     time.sleep(0.5)

@@ -15,7 +15,7 @@ from onnx import TensorProto, helper
 from tests.samples.compiling import KEY, key_with, record_of, write_engine
 
 from foveate.bundle import Bundle
-from foveate.bundle.engine_metadata import EngineRecord, read_record
+from foveate.bundle.engine_metadata import EngineMetadata, read_metadata
 from foveate.errors import BackendError, BundleError, MissingExtraError, OptionError
 from foveate.export.engines import CompileOptions, plugins, stage_model
 from foveate.export.engines.plugins import check_library, choose
@@ -257,7 +257,7 @@ def test_the_digest_of_sources_follows_names_and_contents(tmp_path: Path) -> Non
 
 
 def test_a_record_survives_its_file(tmp_path: Path) -> None:
-    assert read_record(write_engine(tmp_path)) == record_of(KEY, b"a plan")
+    assert read_metadata(write_engine(tmp_path)) == record_of(KEY, b"a plan")
 
 
 @pytest.mark.parametrize(
@@ -313,31 +313,20 @@ def test_an_engine_of_other_sources_is_refused(part: str) -> None:
         record.check_sources(**sources | {part: "c" * 64})
 
 
-def test_the_profile_of_a_shape_is_found_and_one_outside_is_refused() -> None:
-    record = record_of(KEY, b"")
-    assert record.profile_for({"boxes": (64, 4)}) == 0
-    assert record.profile_for({"boxes": (100, 4)}) == 1
-    with pytest.raises(BackendError) as caught:
-        record.profile_for({"boxes": (101, 4)})
-    assert str(caught.value) == (
-        "the engine 'refine' takes 'boxes' as 1x4 to 64x4 or 100x4, found 101x4: "
-        f"{RTX} with a wider --range or this --image-size"
-    )
-    with pytest.raises(BackendError, match="found 64x4x1"):
-        record.profile_for({"boxes": (64, 4, 1)})
-
-
 @pytest.mark.parametrize(
     ("damage", "what"),
     [
-        (lambda plan: plan.write_bytes(b"another"), "a plan was changed (SHA-256 "),
+        (lambda plan: plan.write_bytes(b"another"), "a plan has changed (SHA-256 "),
         (lambda plan: plan.unlink(), "an engine is incomplete (No such file or directory)"),
         (lambda plan: plan.with_suffix(".json").unlink(), "an engine is incomplete (No such file"),
         (
             lambda plan: plan.with_suffix(".json").write_text('{"schema": 2}'),
-            "the record of an engine is invalid: schema 2 found, 1 expected",
+            "the metadata of an engine are invalid: schema 2 found, 1 expected",
         ),
-        (lambda plan: plan.with_suffix(".json").write_text("{"), "the record of an engine is inva"),
+        (
+            lambda plan: plan.with_suffix(".json").write_text("{"),
+            "the metadata of an engine are inva",
+        ),
     ],
 )
 def test_a_damaged_engine_is_refused(
@@ -348,7 +337,7 @@ def test_a_damaged_engine_is_refused(
     plan = write_engine(folder)
     damage(plan)
     with pytest.raises(BundleError) as caught:
-        read_record(plan)
+        read_metadata(plan)
     assert caught.value.what.startswith(what)
     assert str(tmp_path) in str(caught.value.file)
     assert caught.value.remedy == RTX
@@ -357,4 +346,4 @@ def test_a_damaged_engine_is_refused(
 def test_a_record_of_wrong_kinds_is_refused() -> None:
     text = record_of(KEY, b"").to_json().replace('"seconds": 0.5', '"seconds": "long"')
     with pytest.raises(BundleError, match="'seconds' must be float, found 'long'"):
-        EngineRecord.from_json(text)
+        EngineMetadata.from_json(text)

@@ -16,7 +16,7 @@ from tests.samples.compiling import (
 )
 
 from foveate.bundle import Bundle
-from foveate.bundle.engine_metadata import EngineRecord, read_record
+from foveate.bundle.engine_metadata import EngineMetadata, read_metadata
 from foveate.errors import BackendError, BundleError, OptionError
 from foveate.export.engines import EngineCache, compile_bundle
 from foveate.export.engines.gpu import current_gpu
@@ -30,7 +30,7 @@ from foveate.models import SharpMask, build
 pytestmark = needs_rtx
 
 
-def compile_refine(folder: Path, **options: object) -> EngineRecord:
+def compile_refine(folder: Path, **options: object) -> EngineMetadata:
     outcomes = compile_bundle(
         Bundle.open("mini"),
         refine_options(**options),
@@ -48,7 +48,7 @@ def test_a_stage_of_mini_builds_for_every_architecture(stage: str, tmp_path: Pat
     cache = EngineCache(tmp_path / "cache")
     outcomes = compile_bundle(bundle, options, cache, output=tmp_path / "engines")
     (outcome,) = outcomes
-    record = read_record(tmp_path / "engines" / f"{stage}.plan")
+    record = read_metadata(tmp_path / "engines" / f"{stage}.plan")
     assert record == outcome.record
     assert record.key.archs == ARCHS
     assert record.plan.size == outcome.plan.stat().st_size > 100_000

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from tests.samples.compiling import refine_options
 
 from foveate.bundle import Bundle
+from foveate.bundle.engine_key import ShapeRange
 from foveate.bundle.manifest import Manifest
 from foveate.errors import OptionError
 from foveate.export.engines.ranges import plan_engines
@@ -27,6 +28,11 @@ def manifest() -> Manifest:
     return Bundle.open("mini").manifest
 
 
+def contains(one: ShapeRange, shape: tuple[int, ...]) -> bool:
+    sides = zip(one.minimum, shape, one.maximum, strict=True)
+    return all(low <= side <= high for low, side, high in sides)
+
+
 @settings(deadline=None)  # the first example pays for opening the bundle
 @given(height=SIDES, width=SIDES)
 def test_every_image_fits_the_engines_for_all_sizes(height: int, width: int) -> None:
@@ -38,12 +44,12 @@ def test_every_image_fits_the_engines_for_all_sizes(height: int, width: int) -> 
     assert seen is not None
     for level in plan.levels:
         shape = (1, 3, level.canvas_height, level.canvas_width)
-        assert propose.profiles[0]["image"].holds(shape)
-    assert features.profiles[0]["image"].holds((1, 3, seen.canvas_height, seen.canvas_width))
+        assert contains(propose.profiles[0]["image"], shape)
+    assert contains(features.profiles[0]["image"], (1, 3, seen.canvas_height, seen.canvas_width))
     for stride in (8, 16, 32):
         one = classify.profiles[0][f"map_{stride}"]
         sides = (seen.canvas_height // stride, seen.canvas_width // stride)
-        assert one.holds((1, one.minimum[1], *sides))
+        assert contains(one, (1, one.minimum[1], *sides))
 
 
 @settings(deadline=None)  # the first example pays for opening the bundle

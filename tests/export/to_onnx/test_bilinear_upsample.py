@@ -15,7 +15,7 @@ from onnx import TensorProto, helper
 from tests.samples.compiling import ARCHS, needs_rtx
 
 from foveate.bundle import Bundle
-from foveate.bundle.engine_metadata import ShapeRange
+from foveate.bundle.engine_key import ShapeRange
 from foveate.export.checks.report import check_report, inspect_bundle
 from foveate.export.engines import CompileOptions, EngineCache, compile_bundle
 from foveate.export.engines.ranges import plan_engines

@@ -15,7 +15,7 @@ from pathlib import Path
 import onnx
 import onnxruntime
 
-from foveate.bundle.engine_metadata import EngineRecord
+from foveate.bundle.engine_metadata import EngineMetadata
 from foveate.errors import BundleError, InputError, ModelError
 from foveate.export.engines.stage_model import DOMAIN
 from foveate.runtime.engines.onnxruntime_session import first_line, open_session
@@ -77,7 +77,7 @@ def check_dispatch(stage: str, nodes: Iterable[Dispatched]) -> None:
             )
 
 
-def check_engine_dispatch(record: EngineRecord) -> None:
+def check_engine_dispatch(record: EngineMetadata) -> None:
     """Refuse an engine that was built with the plugin library and does not use it, or the reverse.
 
     Raises:

@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-from foveate.bundle.engine_metadata import EngineRecord
+from foveate.bundle.engine_metadata import EngineMetadata
 from foveate.errors import FoveateError
 from foveate.export.engines.gpu import current_gpu
 from foveate.export.engines.targets import find_installed
 
 
-def obstacle(record: EngineRecord) -> str:
+def obstacle(record: EngineMetadata) -> str:
     """Say why an engine is not run here, the nearest reason first.
 
     An engine for another GPU or library is not at fault: it may be meant for another machine.

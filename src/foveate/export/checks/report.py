@@ -15,7 +15,8 @@ import onnx
 from onnx import numpy_helper
 
 from foveate.bundle import Bundle, SourceSpec
-from foveate.bundle.engine_metadata import EngineRecord, ShapeRange, read_record
+from foveate.bundle.engine_key import ShapeRange
+from foveate.bundle.engine_metadata import EngineMetadata, read_metadata
 from foveate.errors import FoveateError, OptionError
 from foveate.export.checks.dispatch import (
     Dispatched,
@@ -89,7 +90,7 @@ class EngineReport:
     """
 
     plan: str
-    record: EngineRecord | None
+    record: EngineMetadata | None
     precision: dict[str, float] | None
     problems: tuple[str, ...]
     obstacle: str = ""
@@ -179,7 +180,7 @@ def _stage(bundle: Bundle, name: str) -> StageReport:
 def _engine(bundle: Bundle, plan: Path) -> EngineReport:
     name = plan.relative_to(bundle.root).as_posix()
     try:
-        record = read_record(plan)
+        record = read_metadata(plan)
     except FoveateError as error:
         return EngineReport(plan=name, record=None, precision=None, problems=(str(error),))
     stage = record.key.stage

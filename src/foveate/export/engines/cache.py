@@ -18,7 +18,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from foveate.bundle.engine_metadata import EngineKey, EngineRecord, read_record
+from foveate.bundle.engine_key import EngineKey
+from foveate.bundle.engine_metadata import EngineMetadata, read_metadata
 from foveate.errors import BundleError, InputError, OptionError
 from foveate.system.private_files import cache_folder, check_private, make_private
 
@@ -32,7 +33,7 @@ class Entry:
     """An engine of the cache: its digest, its record, its bytes, and when it was last used (s)."""
 
     digest: str
-    record: EngineRecord
+    record: EngineMetadata
     size: int
     used: float
 
@@ -55,9 +56,9 @@ class EngineCache:
     def obtain(
         self,
         key: EngineKey,
-        build: Callable[[Path], EngineRecord],
+        build: Callable[[Path], EngineMetadata],
         waiting: Callable[[], None] | None = None,
-    ) -> Iterator[tuple[Path, EngineRecord, str | None]]:
+    ) -> Iterator[tuple[Path, EngineMetadata, str | None]]:
         """Yield an engine of this key, locked against deletion.
 
         Args:
@@ -128,7 +129,7 @@ class EngineCache:
                     if held and _read(self.root / name[1]) is None:
                         self._remove(name[1])
 
-    def _look_up(self, digest: str, key: EngineKey) -> tuple[EngineRecord | None, str | None]:
+    def _look_up(self, digest: str, key: EngineKey) -> tuple[EngineMetadata | None, str | None]:
         plan = self.root / digest / PLAN
         if not plan.parent.is_dir():
             return None, self._nearest(key)
@@ -136,7 +137,7 @@ class EngineCache:
             for file in (plan, plan.with_suffix(".json")):
                 if file.exists():
                     check_private(file)
-            record = read_record(plan)
+            record = read_metadata(plan)
             if record.key.digest() == digest:
                 return record, None
             reason = "its record is of another key"
@@ -159,7 +160,7 @@ class EngineCache:
         nearest = min(differences, key=len)
         return "; ".join(nearest)
 
-    def _add(self, digest: str, build: Callable[[Path], EngineRecord]) -> EngineRecord:
+    def _add(self, digest: str, build: Callable[[Path], EngineMetadata]) -> EngineMetadata:
         fresh = self.root / f"{_SCRATCH}{digest}"
         try:
             with _named(self.root):
@@ -220,7 +221,7 @@ def _read(folder: Path) -> Entry | None:
         return None
     try:
         text = (folder / PLAN).with_suffix(".json").read_bytes()
-        record, used = EngineRecord.from_json(text), folder.stat().st_mtime
+        record, used = EngineMetadata.from_json(text), folder.stat().st_mtime
         size = sum(file.stat().st_size for file in folder.iterdir())
     except (BundleError, OSError):
         return None

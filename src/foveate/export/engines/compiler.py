@@ -12,7 +12,8 @@ from functools import partial
 from pathlib import Path
 
 from foveate.bundle import Bundle
-from foveate.bundle.engine_metadata import EngineKey, EngineRecord
+from foveate.bundle.engine_key import EngineKey
+from foveate.bundle.engine_metadata import EngineMetadata
 from foveate.bundle.manifest import FileSpec
 from foveate.errors import BackendError
 from foveate.export.engines.cache import EngineCache
@@ -54,7 +55,7 @@ class Outcome:
     """
 
     plan: Path
-    record: EngineRecord
+    record: EngineMetadata
     why: str | None
 
 
@@ -167,7 +168,7 @@ def _archs(options: CompileOptions, gpu: Gpu | None) -> tuple[str, ...]:
 
 def _build(
     wanted: Wanted, options: CompileOptions, progress: Callable[[int], None] | None, plan: Path
-) -> EngineRecord:
+) -> EngineMetadata:
     gpu, began = current_gpu(), time.monotonic()
     request = BuildRequest(
         target=options.target,
@@ -185,7 +186,7 @@ def _build(
     built = run_build(request, progress)
     with plan.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    return EngineRecord(
+    return EngineMetadata(
         name=wanted.engine.name,
         key=wanted.key,
         plan=FileSpec(sha256=digest, size=built["size"]),
@@ -197,7 +198,7 @@ def _build(
     )
 
 
-def _place(plan: Path, record: EngineRecord, folder: Path) -> Path:
+def _place(plan: Path, record: EngineMetadata, folder: Path) -> Path:
     """Copy an engine and its record to their place.
 
     Both are written before either gets its name, and the record gets it first: a killed process

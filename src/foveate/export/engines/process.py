@@ -31,7 +31,7 @@ def run_build(request: BuildRequest, progress: Callable[[int], None] | None) -> 
         progress: is told the share that is done, in percent.
 
     Returns:
-        ``size`` of the plan in bytes, ``dispatch`` and ``layers`` as in an `EngineRecord`.
+        ``size`` of the plan in bytes, ``dispatch`` and ``layers`` as in an `EngineMetadata`.
 
     Raises:
         FoveateError: The build failed, or the process died. The plan may be half-written then.

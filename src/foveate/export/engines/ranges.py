@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import product
 from math import ceil
 
-from foveate.bundle.engine_metadata import ShapeRange
+from foveate.bundle.engine_key import ShapeRange
 from foveate.bundle.manifest import FeaturesSpec, Manifest, TensorSpec
 from foveate.errors import OptionError
 from foveate.export.engines.options import CompileOptions

@@ -7,7 +7,7 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from foveate.bundle.engine_metadata import ShapeRange
+from foveate.bundle.engine_key import ShapeRange
 from foveate.bundle.schema import parse
 
 

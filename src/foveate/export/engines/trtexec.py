@@ -6,7 +6,7 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-from foveate.bundle.engine_metadata import ShapeRange
+from foveate.bundle.engine_key import ShapeRange
 from foveate.export.engines.options import CompileOptions
 from foveate.export.engines.ranges import EnginePlan
 from foveate.export.engines.targets import TARGETS

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from foveate import __version__
 from foveate.bundle import Bundle
-from foveate.bundle.engine_metadata import EngineRecord, read_record
+from foveate.bundle.engine_metadata import EngineMetadata, read_metadata
 from foveate.errors import BundleError, InputError
 from foveate.export.engines.stage_model import load_stage
 from foveate.export.to_onnx.standard_ops import inline_functions
@@ -81,7 +81,7 @@ def _engine(bundle: Bundle, stage: str, model: str) -> dict[str, bytes]:
     }
 
 
-def _record(bundle: Bundle, stage: str) -> tuple[EngineRecord, Path]:
+def _record(bundle: Bundle, stage: str) -> tuple[EngineMetadata, Path]:
     """Read the record of the engine for all sizes, and check that it is of the stage's file."""
     plan = bundle.root / "engines" / _TARGET / f"{stage}.plan"
     if not plan.is_file():
@@ -90,7 +90,7 @@ def _record(bundle: Bundle, stage: str) -> tuple[EngineRecord, Path]:
             file=plan,
             remedy=f"run: foveate compile {bundle.root} --target {_TARGET}",
         )
-    record = read_record(plan)
+    record = read_metadata(plan)
     source = bundle.manifest.files[bundle.manifest.stages[stage].file]
     record.check_sources(onnx=source.sha256, plugins=record.key.plugins)
     return record, plan
