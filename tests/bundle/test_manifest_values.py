@@ -139,7 +139,11 @@ def test_a_changed_bundle_is_refused_or_runs(
             [1, 3],
             r"the manifest lists vectors of float32 \(1, 3\)",
         ),
-        (("propose", "outputs", 1, "shape", 1), "c", "the manifest lists vectors of float32 .1, c,"),
+        (
+            ("propose", "outputs", 1, "shape", 1),
+            "c",
+            "the manifest lists vectors of float32 .1, c,",
+        ),
         (("refine", "outputs", 0, "shape", 1), 80, r"\(windows, 80, 160\)"),
     ],
 )
