@@ -22,10 +22,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from foveate.kernels.gather_windows.host import gather_windows
-from foveate.kernels.nms.host import suppress
-from foveate.kernels.pyramid.host import place, resize
-from foveate.kernels.select_top_k.host import select_top_k
+from foveate.kernels.crop_features.cpu import crop_features
+from foveate.kernels.letterbox.cpu import letterbox, resize
+from foveate.kernels.nms.cpu import suppress
+from foveate.kernels.select_top_k.cpu import select_top_k
 from foveate.results.masks import Masks
 
 Float32Array = NDArray[np.float32]
@@ -155,13 +155,13 @@ def selection_cases() -> dict[str, Versions]:
         noise = generator.standard_normal((rows, columns)).astype(np.float32)
         grids.append(cv2.GaussianBlur(noise, (5, 5), 0)[None, None].astype(np.float32))
         factors.append((640 / (16 * columns + 144), 480 / (16 * rows + 144)))
-    picks, geometry = np.empty((100, 3), np.int32), np.empty((100, 4), np.float32)
+    indices, geometry = np.empty((100, 3), np.int32), np.empty((100, 4), np.float32)
     scores, count = np.empty(100, np.float32), np.empty(1, np.int32)
 
     def run() -> None:
         select_top_k(
             grids,
-            picks,
+            indices,
             geometry,
             scores,
             count,
@@ -181,8 +181,8 @@ def copy_cases() -> dict[str, Versions]:
     generator = np.random.default_rng(3)
     maps = [generator.standard_normal((1, 16, 140, 180)).astype(np.float32)]
     patches = np.empty((WINDOWS, 16, 40, 40), np.float32)
-    picks = np.zeros((WINDOWS, 3), np.int32)
-    picks[:, 1:] = generator.integers(0, 25, (WINDOWS, 2))
+    indices = np.zeros((WINDOWS, 3), np.int32)
+    indices[:, 1:] = generator.integers(0, 25, (WINDOWS, 2))
     photograph = generator.integers(0, 256, (HEIGHT, WIDTH, 3)).astype(np.uint8)
     working = np.empty((768, 1024, 3), np.uint8)
     canvas = np.empty((1, 3, 928, 1184), np.float32)
@@ -192,12 +192,12 @@ def copy_cases() -> dict[str, Versions]:
     patches_of = patches.copy()
     return {
         "patches of 100 windows": {
-            "numpy": lambda: gather_windows(maps, picks, patches, step=4),
+            "numpy": lambda: crop_features(maps, indices, patches, step=4),
             "one dense copy of as much": lambda: np.copyto(patches, patches_of),
         },
         "resizing 4000 x 3000 to 1024": {"OpenCV": lambda: resize(photograph, working)},
         "placing 1024 x 768": {
-            "OpenCV": lambda: place(working, canvas, **size, **numbers),  # type: ignore[arg-type]  # numbers
+            "OpenCV": lambda: letterbox(working, canvas, **size, **numbers),  # type: ignore[arg-type]  # numbers
             "one dense copy of as much": canvas.copy,
         },
     }

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from foveate.arrays import Float32Array, Int32Array
 from foveate.evaluation.legacy import LegacyOptions, select_as_original
-from foveate.kernels.select_top_k.host import window_geometry
+from foveate.kernels.select_top_k.cpu import windows_of
 
 WINDOWS = {"size": 160, "stride": 16, "padding": 80}
 SHIFTED = LegacyOptions(shifted_scores=True)
@@ -127,4 +127,4 @@ def test_the_choice_is_that_of_the_lua_code(
     assert cells == [(scale - 1, x - 1, y - 1) for _, scale, x, y in expected]
     assert np.allclose(1 / (1 + np.exp(-scores.astype(np.float64))), [row[0] for row in expected])
     picks = np.array(cells, np.int32)
-    assert np.array_equal(geometry, window_geometry(picks, factors_of(grids), **WINDOWS))
+    assert np.array_equal(geometry, windows_of(picks, factors_of(grids), **WINDOWS))

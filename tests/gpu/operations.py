@@ -7,27 +7,24 @@ They run on a GPU (``tests/gpu``) and, where there is none, on the driver that i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
-from tests.gpu.engine_kernels import ROI_MAX_POOL, UPSAMPLE_MAP
+from tests.kernels.plugin_ops import ROI_MAX_POOL, UPSAMPLE_MAP
+from tests.kernels.running import Array, Inputs, Outputs, run
 
-from foveate.kernels.decode_boxes import DECODE_BOXES
-from foveate.kernels.finish import FINISH
-from foveate.kernels.gather_windows import GATHER_WINDOWS
-from foveate.kernels.mask_boxes import MASK_BOXES
-from foveate.kernels.nms import NMS
-from foveate.kernels.op import Op
-from foveate.kernels.pyramid import PLACE, RESIZE
-from foveate.kernels.select_top_k import SELECT_TOP_K
-from foveate.kernels.take_boxes import TAKE_BOXES
-from foveate.runtime.devices import Buffer, CpuDevice, Device
+from foveate.kernels import Op
+from foveate.kernels.crop_features.op import CROP_FEATURES
+from foveate.kernels.letterbox.op import LETTERBOX, RESIZE
+from foveate.kernels.mask_boxes.op import MASK_BOXES
+from foveate.kernels.nms.op import GATHER_BOXES, NMS
+from foveate.kernels.postprocess.op import POSTPROCESS
+from foveate.kernels.select_top_k.op import SELECT_TOP_K
+from foveate.runtime.devices import CpuDevice, Device
 
-Array: TypeAlias = np.ndarray
-
-__all__ = ["CASES", "Call", "assert_right", "run"]
+__all__ = ["CASES", "Call", "assert_right", "run_call"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,47 +36,24 @@ class Call:
         inputs: Arrays, or lists of arrays, in the order of its arguments.
         outputs: Shape and dtype of each output.
         numbers: Its numbers.
-        tolerance: Largest difference from the host's result; 0: equal in every bit.
+        tolerance: Largest difference from the CPU's result; 0 if every bit is equal.
     """
 
     op: Op
-    inputs: Sequence[Array | Sequence[Array]]
-    outputs: Sequence[tuple[tuple[int, ...], str]]
+    inputs: Inputs
+    outputs: Outputs
     numbers: dict[str, Any] = field(default_factory=dict)
     tolerance: float = 0.0
 
 
-def run(device: Device, call: Call) -> list[Array]:
-    """Upload, launch, download; outputs are poisoned before."""
-    stream = device.stream()
-
-    def upload(array: Array) -> Buffer:
-        buffer = device.allocate(array.shape, array.dtype)
-        device.upload(array, buffer, stream)
-        return buffer
-
-    inputs = [
-        upload(given) if isinstance(given, np.ndarray) else [upload(item) for item in given]
-        for given in call.inputs
-    ]
-    poisoned = [
-        np.full(int(np.prod(shape)) * np.dtype(dtype).itemsize, 0xA5, np.uint8)
-        .view(dtype)
-        .reshape(shape)
-        for shape, dtype in call.outputs
-    ]
-    outputs = [upload(array) for array in poisoned]
-    device.launch(call.op, stream, *inputs, *outputs, **call.numbers)
-    results = [np.empty(shape, dtype) for shape, dtype in call.outputs]
-    for buffer, result in zip(outputs, results, strict=True):
-        device.download(buffer, result, stream)
-    stream.synchronize()
-    return results
+def run_call(device: Device, call: Call) -> list[Array]:
+    """Return the outputs of a call."""
+    return run(device, call.op, call.inputs, call.outputs, **call.numbers)
 
 
 def assert_right(device: Device, call: Call) -> None:
-    """Compare with what the host gives, or the reference."""
-    for found, want in zip(run(device, call), run(CpuDevice(), call), strict=True):
+    """Compare with the results of the CPU, or of the reference."""
+    for found, want in zip(run_call(device, call), run_call(CpuDevice(), call), strict=True):
         if call.tolerance:
             difference = np.abs(found.astype(np.float64) - want.astype(np.float64))
             assert difference.max() <= call.tolerance
@@ -96,15 +70,15 @@ def _boxes(generator: np.random.Generator, count: int, extent: int) -> Array:
 def _resize(generator: np.random.Generator, scale: int) -> Call:
     image = generator.integers(0, 256, (20 * scale, 31 * scale, 3)).astype(np.uint8)
     size = (10 * scale, 15 * scale)
-    # The host rounds sums of bytes, OpenCV's way; the device rounds once.
+    # OpenCV rounds sums of bytes; the device rounds once.
     return Call(op=RESIZE, inputs=[image], outputs=[((*size, 3), "uint8")], tolerance=1)
 
 
-def _place(generator: np.random.Generator, scale: int) -> Call:
+def _letterbox(generator: np.random.Generator, scale: int) -> Call:
     image = generator.integers(0, 256, (20 * scale, 31 * scale, 3)).astype(np.uint8)
     std = (57.0, 58.0, 59.0)
     return Call(
-        op=PLACE,
+        op=LETTERBOX,
         inputs=[image],
         outputs=[((1, 3, 32 * scale, 48 * scale), "float32")],
         numbers={
@@ -141,26 +115,26 @@ def _select(generator: np.random.Generator, scale: int) -> Call:
     )
 
 
-def _gather(generator: np.random.Generator, scale: int) -> Call:
+def _crop(generator: np.random.Generator, scale: int) -> Call:
     maps = [
         generator.standard_normal((1, 5 * scale, *side)).astype(np.float32)
         for side in ((10, 13), (20, 22))
     ]
-    picks = np.array([[0, 1, 2], [1, 4, 3], [-1, 0, 0], [1, 0, 0]] * scale, np.int32)
+    indices = np.array([[0, 1, 2], [1, 4, 3], [-1, 0, 0], [1, 0, 0]] * scale, np.int32)
     return Call(
-        op=GATHER_WINDOWS,
-        inputs=[maps, picks],
-        outputs=[((len(picks), 5 * scale, 8, 8), "float32")],
+        op=CROP_FEATURES,
+        inputs=[maps, indices],
+        outputs=[((len(indices), 5 * scale, 8, 8), "float32")],
         numbers={"step": 2},
     )
 
 
-def _gather_vectors(generator: np.random.Generator, scale: int) -> Call:
+def _crop_vectors(generator: np.random.Generator, scale: int) -> Call:
     maps = [generator.standard_normal((1, 7 * scale, 4, 5)).astype(np.float32)]
-    picks = np.array([[0, 1, 2], [-1, 0, 0], [0, 3, 4]], np.int32)
+    indices = np.array([[0, 1, 2], [-1, 0, 0], [0, 3, 4]], np.int32)
     return Call(
-        op=GATHER_WINDOWS,
-        inputs=[maps, picks],
+        op=CROP_FEATURES,
+        inputs=[maps, indices],
         outputs=[((3, 7 * scale), "float32")],
         numbers={"step": 1},
     )
@@ -172,11 +146,11 @@ def _mask_boxes(generator: np.random.Generator, scale: int) -> Call:
     logits = generator.integers(-3, 2, (count, size, size)).astype(np.float32)
     corners = generator.integers(-30, 90, (count, 2))
     sides = generator.choice([16, 32, 64, 128], (count, 1))
-    geometry = np.concatenate([corners, sides, sides], axis=1).astype(np.float32)
+    windows = np.concatenate([corners, sides, sides], axis=1).astype(np.float32)
     existing = np.array([count - 1], np.int32)
     return Call(
         op=MASK_BOXES,
-        inputs=[logits, geometry, existing],
+        inputs=[logits, windows, existing],
         outputs=[((count, 4), "float32")],
         numbers={"threshold": 0.1, "image_height": 100, "image_width": 120},
     )
@@ -194,54 +168,37 @@ def _nms(generator: np.random.Generator, scale: int) -> Call:
     )
 
 
-def _take(generator: np.random.Generator, scale: int) -> Call:
+def _gather_boxes(generator: np.random.Generator, scale: int) -> Call:
     boxes = _boxes(generator, 20 * scale, 300)
-    kept = generator.integers(-1, 20 * scale, 30 * scale).astype(np.int32)
+    keep = generator.integers(-1, 20 * scale, 30 * scale).astype(np.int32)
     return Call(
-        op=TAKE_BOXES,
-        inputs=[boxes, kept],
-        outputs=[((len(kept), 4), "float32")],
+        op=GATHER_BOXES,
+        inputs=[boxes, keep],
+        outputs=[((len(keep), 4), "float32")],
         numbers={"horizontal": 0.7, "vertical": 1.3},
     )
 
 
-def _decode(generator: np.random.Generator, scale: int) -> Call:
-    boxes = _boxes(generator, 9 * scale, 200)
-    deltas = generator.standard_normal((9 * scale, 5, 4)).astype(np.float32)
-    return Call(
-        op=DECODE_BOXES,
-        inputs=[boxes, deltas],
-        outputs=[(deltas.shape, "float32")],
-        numbers={
-            "mean": (0.02, -0.03, 0.01, -0.02),
-            "std": (0.1, 0.12, 0.2, 0.25),
-            "height": 300,
-            "width": 400,
-        },
-        tolerance=1e-3,  # pixels; the host computes in float32, the device in float64
-    )
-
-
-def _finish(generator: np.random.Generator, scale: int) -> Call:
+def _postprocess(generator: np.random.Generator, scale: int) -> Call:
     rows, classes, proposals = 12 * scale, 5, 20 * scale
     # Each class has a place of its own among the probabilities, so that no two scores are equal.
     order = generator.permutation(rows * (classes + 1)).reshape(rows, classes + 1)
     probabilities = ((order + 0.5) / order.size).astype(np.float32)
     boxes = _boxes(generator, proposals, 200)
     scores = generator.integers(-4, 5, proposals).astype(np.float32)
-    kept = generator.permutation(proposals)[:rows].astype(np.int32)
+    keep = generator.permutation(proposals)[:rows].astype(np.int32)
     limit = 3 * rows
     # Multiples of 1/16, which move boxes exactly in both precisions, and sizes that stay.
     deltas = generator.integers(-4, 5, (rows, classes + 1, 4)).astype(np.float32) / 4
     deltas[:, :, 2:] = 1
     return Call(
-        op=FINISH,
+        op=POSTPROCESS,
         inputs=[
             probabilities,
             deltas,
             boxes,
             scores,
-            kept,
+            keep,
             np.array([rows - 2], np.int32),
         ],
         outputs=[
@@ -293,15 +250,14 @@ def _upsample_map(generator: np.random.Generator, scale: int) -> Call:
 
 CASES: dict[str, Callable[[np.random.Generator, int], Call]] = {
     "resize": _resize,
-    "place": _place,
+    "letterbox": _letterbox,
     "select_top_k": _select,
-    "gather_windows": _gather,
-    "gather_windows of vectors": _gather_vectors,
+    "crop_features": _crop,
+    "crop_features of vectors": _crop_vectors,
     "mask_boxes": _mask_boxes,
     "nms": _nms,
-    "take_boxes": _take,
-    "decode_boxes": _decode,
-    "finish": _finish,
+    "gather_boxes": _gather_boxes,
+    "postprocess": _postprocess,
     "roi_max_pool": _roi_max_pool,
     "upsample_map": _upsample_map,
 }

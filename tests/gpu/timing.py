@@ -9,15 +9,16 @@ from typing import TypedDict
 
 import numpy as np
 from tests.gpu.operations import CASES, Call
+from tests.kernels.running import empty, upload_inputs
 
-from foveate.runtime.devices.cuda import CudaBuffer, CudaDevice
+from foveate.runtime.devices.cuda import CudaDevice
 from foveate.runtime.devices.cuda_streams import CudaStream
 
 __all__ = ["Timing", "copy_bandwidth", "time_operations"]
 
 BYTE = np.dtype(np.uint8)
 ROUNDS, REPEATS = 9, 20
-SCALES = {"place": 20, "resize": 20}  # as large as images are
+SCALES = {"letterbox": 20, "resize": 20}  # as large as images are
 
 
 class Timing(TypedDict):
@@ -52,10 +53,10 @@ def time_operations(
     for name, make in CASES.items():
         call = make(np.random.default_rng(0), scales.get(name, 8))
         stream = device.stream()
-        inputs, outputs = _upload(device, stream, call)
+        buffers = [*upload_inputs(device, stream, call.inputs), *empty(device, call.outputs)]
 
         def launch() -> None:
-            device.launch(call.op, stream, *inputs, *outputs, **call.numbers)  # noqa: B023 - called at once
+            device.launch(call.op, stream, *buffers, **call.numbers)  # noqa: B023 - called at once
 
         moved = _bytes_of(call)
         timings[name] = {
@@ -80,26 +81,10 @@ def _median(stream: CudaStream, enqueue: Callable[[], None]) -> float:
     return statistics.median(times)
 
 
-def _upload(
-    device: CudaDevice, stream: CudaStream, call: Call
-) -> tuple[list[CudaBuffer | list[CudaBuffer]], list[CudaBuffer]]:
-    def upload(array: np.ndarray) -> CudaBuffer:
-        buffer = device.allocate(array.shape, array.dtype)
-        device.upload(array, buffer, stream)
-        return buffer
-
-    inputs: list[CudaBuffer | list[CudaBuffer]] = [
-        upload(given) if isinstance(given, np.ndarray) else [upload(item) for item in given]
-        for given in call.inputs
-    ]
-    outputs = [device.allocate(shape, np.dtype(dtype)) for shape, dtype in call.outputs]
-    return inputs, outputs
-
-
 def _bytes_of(call: Call) -> int:
     """Count inputs read once and outputs written once."""
     read = sum(
-        given.nbytes if isinstance(given, np.ndarray) else sum(item.nbytes for item in given)
+        given.nbytes if isinstance(given, np.ndarray) else sum(item.nbytes for item in given or ())
         for given in call.inputs
     )
     return read + sum(int(np.prod(s)) * np.dtype(d).itemsize for s, d in call.outputs)

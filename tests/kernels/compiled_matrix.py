@@ -3,13 +3,22 @@
 
 from __future__ import annotations
 
+import re
+from functools import cache
+from pathlib import Path
+
 import pytest
 
-from foveate.kernels.build import ARCHITECTURES, find_nvcc
-from foveate.kernels.launches import SOURCES
+from foveate.kernels.build import ARCHITECTURES, FOLDER, compile_kernels, find_nvcc
 
 # The oldest, one of the middle and the newest are compiled in every run; all of them in the slow one.
 USUAL = ("sm_75", "sm_89", "sm_120")
+
+SOURCES = sorted(
+    path.relative_to(FOLDER)
+    for path in FOLDER.rglob("*.cuh")
+    if "__global__" in path.read_text(encoding="utf-8")
+)
 
 needs_nvcc = pytest.mark.skipif(find_nvcc() is None, reason="needs nvcc of a CUDA toolkit")
 
@@ -23,3 +32,26 @@ MATRIX = [
     for source in SOURCES
     for architecture in ARCHITECTURES
 ]
+
+
+def ptx_of(source: Path) -> str:
+    """Compile a source for the oldest architecture."""
+    compiled = compile_kernels(source, form="ptx", architecture="sm_75")
+    return compiled.path.read_text(encoding="utf-8")
+
+
+@cache
+def entries_of(source: Path) -> dict[str, tuple[str, ...]]:
+    """Return the types of the parameters of each kernel, as they stand in the PTX of a source."""
+    found = re.findall(r"\.visible \.entry (\w+)\((.*?)\)", ptx_of(source), re.DOTALL)
+    return {name: tuple(re.findall(r"\.param \.(\w+)", text)) for name, text in found}
+
+
+def names_in(source: Path) -> set[str]:
+    """Return the kernels of a source."""
+    return set(entries_of(source))
+
+
+def is_wide(name: str) -> bool:
+    """Return whether each access of a kernel moves several elements."""
+    return re.search(r"x[48]$", name) is not None

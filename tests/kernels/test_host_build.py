@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The kernels run on the host: over their grids as launched, under sanitizers.
+"""The kernels run on the CPU: over their grids as launched, under sanitizers.
 
 The cases of an operation are in ``host_build/cases_<operation>.py``. They run in a process of their
 own, into which the sanitizers are loaded first.
@@ -12,14 +12,18 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.kernels.compiled_matrix import SOURCES
+from tests.kernels.host_build.driver import compile_kernels_for_host
 from tests.kernels.host_build.library import (
-    SOURCES,
+    LAUNCHERS,
     compile_library,
     sanitized_environment,
     sanitizer_of,
 )
 
 ROOT = Path(__file__).parents[2]
+CASES = Path("tests/kernels/host_build")
+OPS = sorted(path.stem.removeprefix("cases_") for path in (ROOT / CASES).glob("cases_*.py"))
 
 
 def compiled_by(compiler: str, *marks: pytest.MarkDecorator) -> object:
@@ -29,11 +33,15 @@ def compiled_by(compiler: str, *marks: pytest.MarkDecorator) -> object:
     return pytest.param(compiler, marks=[missing, *marks])
 
 
-@pytest.mark.parametrize("op", SOURCES)
+@pytest.mark.parametrize("op", OPS)
 @pytest.mark.parametrize("compiler", [compiled_by("g++"), compiled_by("clang++", pytest.mark.slow)])
 def test_kernels_agree_with_the_reference_under_sanitizers(compiler: str, op: str) -> None:
-    compile_library(op, compiler)
-    cases = Path("tests/kernels/host_build") / f"cases_{op}.py"
+    # Compilers are not to run with the sanitizers in them.
+    if op in LAUNCHERS:
+        compile_library(op, compiler)
+    else:
+        compile_kernels_for_host(Path(op) / f"{op}.cuh", compiler)
+    cases = CASES / f"cases_{op}.py"
     command = [sys.executable, "-m", "pytest", str(cases), "--noconftest", "-p", "no:cacheprovider"]
     done = subprocess.run(
         # What a sanitizer writes before it ends the process must not be captured inside it.
@@ -45,3 +53,7 @@ def test_kernels_agree_with_the_reference_under_sanitizers(compiler: str, op: st
         check=False,
     )
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+
+
+def test_every_source_of_kernels_has_cases() -> None:
+    assert {path.parent.name for path in SOURCES} == set(OPS)

@@ -52,7 +52,6 @@ def test_a_launcher_calls_nothing_but_launches(compiled: Path) -> None:
     assert {name for name in names if re.match(r"(m|c|re)alloc|_Zn[wa]|mmap", name)} == set()
 
 
-def test_every_operation_with_kernels_has_a_launcher() -> None:
-    with_kernels = {path.parent for path in FOLDER.rglob("*.cuh") if path.parent.name != "device"}
-    # The windows mode of bilinear upsampling has the kernels of mask_boxes, and launches them.
-    assert {path.parent for path in LAUNCHERS} == with_kernels - {FOLDER / "mask_boxes"}
+def test_every_plugin_has_a_launcher() -> None:
+    plugins = {path.parent for path in FOLDER.rglob("plugin.cpp")}
+    assert {path.parent for path in LAUNCHERS} == plugins

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from foveate.kernels.nms import host, reference
+from foveate.kernels.nms import cpu, reference
 
 
 @st.composite
@@ -38,7 +38,7 @@ def test_agrees_with_reference(
 ) -> None:
     boxes, scores, groups = case
     some = groups if grouped else None
-    found = host.suppress(boxes, scores, some, iou, limit)
+    found = cpu.suppress(boxes, scores, some, iou, limit)
     assert found.tolist() == reference.nms(boxes, scores, some, iou, limit)
 
 
@@ -72,7 +72,7 @@ def test_many_boxes_survive_as_in_the_reference(kind: str) -> None:
         (0.5, None, 150),
         (0.8, None, 140),
     ):
-        found = host.suppress(boxes, scores, some, iou, limit)
+        found = cpu.suppress(boxes, scores, some, iou, limit)
         assert found.tolist() == reference.nms(boxes, scores, some, iou, limit)
 
 
@@ -80,7 +80,7 @@ def test_overlaps_within_a_rounding_of_the_threshold_are_told_apart() -> None:
     # 999,999 and 1,000,001 of 2,000,000 pixels: half of each box, in float32.
     boxes = np.array([(0, 0, 2e6, 1), (0, 2, 2e6, 3), (0, 0, 999999, 1), (0, 2, 1000001, 3)])
     scores = np.array([4, 3, 2, 1], np.float32)
-    found = host.suppress(boxes.astype(np.float32), scores, None, 0.5, 4)
+    found = cpu.suppress(boxes.astype(np.float32), scores, None, 0.5, 4)
     assert found.tolist() == [0, 1, 2]
 
 
@@ -89,14 +89,21 @@ def test_few_survivors_of_many_boxes_are_found_as_in_the_reference() -> None:
     boxes[:80] = boxes[0]  # the best ones hold one survivor, the others more than enough
     scores = -np.arange(150, dtype=np.float32)
     for limit in (0, 1, 3, 7):
-        found = host.suppress(boxes, scores, None, 0.5, limit)
+        found = cpu.suppress(boxes, scores, None, 0.5, limit)
         assert found.tolist() == reference.nms(boxes, scores, None, 0.5, limit)
 
 
 def test_op_pads_and_ignores_rows_after_the_count() -> None:
     boxes = np.array([(0, 0, 4, 4), (0, 0, 0, 0), (9, 9, 12, 12), (20, 20, 30, 30)], np.float32)
     scores = np.array([1, 9, 2, 8], np.float32)
-    kept, count = np.empty(4, np.int32), np.empty(1, np.int32)
-    host.nms(boxes, scores, np.array([3], np.int32), kept, count, iou=0.5)
-    assert kept.tolist() == [2, 0, -1, -1]
+    keep, count = np.empty(4, np.int32), np.empty(1, np.int32)
+    cpu.nms(boxes, scores, np.array([3], np.int32), keep, count, iou=0.5)
+    assert keep.tolist() == [2, 0, -1, -1]
     assert count.tolist() == [2]
+
+
+def test_gathered_boxes_agree_with_the_reference() -> None:
+    boxes = random_boxes("usual", 5)
+    keep, gathered = np.array([3, 0, -1], np.int32), np.empty((3, 4), np.float32)
+    cpu.gather_boxes(boxes, keep, gathered, horizontal=0.5, vertical=2.0)
+    assert gathered.tolist() == reference.gather_boxes(boxes.tolist(), keep.tolist(), 0.5, 2.0)

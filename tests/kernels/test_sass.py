@@ -11,21 +11,16 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from tests.kernels.compiled_matrix import MATRIX, needs_nvcc
+from tests.kernels.compiled_matrix import MATRIX, is_wide, names_in, needs_nvcc
 
 from foveate.kernels.build import compile_kernels
-from foveate.kernels.launches import KERNELS
 
 # Kernels that read, or write, contiguous values beside those of `lanes` more than 1. What is gathered
 # lies at any address, so that only its writing is wide.
 READS_WIDE = (
-    *("take_boxes", "decode_boxes", "paste_windows"),
-    *("upsample_map", "pyramid_place", "pyramid_resize", "finish"),
+    *("gather_boxes", "paste_windows", "upsample_map", "letterbox", "resize", "postprocess"),
 )
-WRITES_WIDE = (
-    *("take_boxes", "decode_boxes", "pyramid_resize"),
-    "finish",
-)
+WRITES_WIDE = ("gather_boxes", "resize", "postprocess")
 
 
 def find_nvdisasm() -> str | None:
@@ -57,7 +52,7 @@ def sass_of(source: Path, architecture: str) -> dict[str, str]:
 @pytest.mark.parametrize(("source", "architecture"), MATRIX)
 def test_no_kernel_touches_local_memory(source: Path, architecture: str) -> None:
     kernels = sass_of(source, architecture)
-    assert kernels.keys() == {name for name, k in KERNELS.items() if k.source == source}
+    assert kernels.keys() == names_in(source)
     for name, code in kernels.items():
         assert re.search(r"\bEXIT\b", code), name
         assert not re.findall(r"\b(?:LDL|STL)\b", code), name
@@ -67,8 +62,7 @@ def test_no_kernel_touches_local_memory(source: Path, architecture: str) -> None
 def test_contiguous_values_move_16_bytes_an_access(source: Path, architecture: str) -> None:
     for name, code in sass_of(source, architecture).items():
         stem = name.removeprefix("foveate_")
-        is_wide = KERNELS[name].lanes > 1
-        if stem.startswith(READS_WIDE) or (is_wide and not stem.startswith("gather")):
+        if stem.startswith(READS_WIDE) or (is_wide(name) and not stem.startswith("crop")):
             assert re.search(r"\bLDG?\.E\.128", code), name
-        if is_wide or stem.startswith(WRITES_WIDE):
+        if is_wide(name) or stem.startswith(WRITES_WIDE):
             assert re.search(r"\bSTG?\.E\.128", code), name

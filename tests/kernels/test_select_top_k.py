@@ -5,16 +5,16 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from foveate.kernels.select_top_k import host, reference
+from foveate.kernels.select_top_k import cpu, reference
 
 WINDOWS = {"size": 160, "stride": 16, "padding": 80}
 
 
 def run(grids: list[np.ndarray], k: int, **options: object) -> tuple[np.ndarray, ...]:
-    picks, geometry = np.empty((k, 3), np.int32), np.empty((k, 4), np.float32)
+    indices, windows = np.empty((k, 3), np.int32), np.empty((k, 4), np.float32)
     scores, count = np.empty(k, np.float32), np.empty(1, np.int32)
-    host.select_top_k(grids, picks, geometry, scores, count, **WINDOWS, **options)  # type: ignore[arg-type]  # each has a type of its own
-    return picks, geometry, scores, count
+    cpu.select_top_k(grids, indices, windows, scores, count, **WINDOWS, **options)  # type: ignore[arg-type]  # each has a type of its own
+    return indices, windows, scores, count
 
 
 @given(
@@ -33,24 +33,24 @@ def test_agrees_with_reference(
     expected = reference.select_top_k(
         grids, k, factors=factors, window_nms_iou=window_nms_iou, **WINDOWS
     )
-    picks, geometry, scores, count = run(grids, k, factors=factors, window_nms_iou=window_nms_iou)
+    indices, windows, scores, count = run(grids, k, factors=factors, window_nms_iou=window_nms_iou)
     found = int(count[0])
     assert found == len(expected)
-    assert picks[:found].tolist() == [list(cell) for _, cell, _ in expected]
-    assert np.array_equal(geometry[:found], np.array([w for *_, w in expected], np.float32))
+    assert indices[:found].tolist() == [list(cell) for _, cell, _ in expected]
+    assert np.array_equal(windows[:found], np.array([w for *_, w in expected], np.float32))
     assert scores[:found].tolist() == [score for score, *_ in expected]
 
 
 def test_rows_after_the_count_are_padding() -> None:
     grids = [np.zeros((1, 1, 1, 2), np.float32)]
-    picks, geometry, scores, count = run(grids, 4, factors=[(1.0, 1.0)], window_nms_iou=1.0)
+    indices, windows, scores, count = run(grids, 4, factors=[(1.0, 1.0)], window_nms_iou=1.0)
     assert count.tolist() == [2]
-    assert picks[2:].tolist() == [[-1, 0, 0]] * 2
-    assert not geometry[2:].any()
+    assert indices[2:].tolist() == [[-1, 0, 0]] * 2
+    assert not windows[2:].any()
     assert np.isneginf(scores[2:]).all()
 
 
 def test_cell_zero_looks_at_the_corner_of_the_image() -> None:
     grids = [np.array([[[[1.0, 0.0]]]], np.float32)]
-    _, geometry, *_ = run(grids, 2, factors=[(2.0, 4.0)], window_nms_iou=1.0)
-    assert geometry.tolist() == [[-160, -320, 320, 640], [-128, -320, 320, 640]]
+    _, windows, *_ = run(grids, 2, factors=[(2.0, 4.0)], window_nms_iou=1.0)
+    assert windows.tolist() == [[-160, -320, 320, 640], [-128, -320, 320, 640]]

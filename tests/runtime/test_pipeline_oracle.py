@@ -25,10 +25,10 @@ from foveate.bundle import (
     SelectSpec,
 )
 from foveate.images.resampling import resample
-from foveate.kernels.finish.reference import Detection, finish
 from foveate.kernels.mask_boxes.reference import paste, tight_box
 from foveate.kernels.nms.reference import nms
 from foveate.kernels.plugins.roi_max_pool.reference import roi_max_pool
+from foveate.kernels.postprocess.reference import Detection, postprocess
 from foveate.kernels.select_top_k.reference import select_top_k
 
 
@@ -142,7 +142,7 @@ class Oracle:
         probabilities = self.probabilities(canvas, boxes[kept] * factors)
         deltas = np.zeros((len(kept), 4, 4), np.float32)
         deltas[:, 2] = (0.1, -0.1, 0.2, -0.2)
-        return finish(
+        return postprocess(
             probabilities, deltas, boxes, scores, kept, spec.max_detections, mean=spec.delta_mean,
             std=spec.delta_std, calibration=spec.calibration, score_threshold=0.3, iou=spec.class_nms_iou,
             height=self.height, width=self.width,

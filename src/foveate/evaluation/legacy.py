@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from foveate.arrays import Float32Array, Int32Array
-from foveate.kernels.select_top_k import SELECT_TOP_K
-from foveate.kernels.select_top_k.host import select_top_k, window_geometry
+from foveate.kernels.select_top_k.cpu import select_top_k, windows_of
+from foveate.kernels.select_top_k.op import SELECT_TOP_K
 from foveate.runtime.devices import CpuDevice
 from foveate.typed_options import TypedOptions
 
@@ -102,7 +102,7 @@ class OriginalDevice(CpuDevice):
 
     def __init__(self, legacy: LegacyOptions) -> None:
         super().__init__()
-        self._select = replace(SELECT_TOP_K, host=partial(select_as_original, legacy))
+        self._select = replace(SELECT_TOP_K, cpu=partial(select_as_original, legacy))
 
     def launch(
         self, op: Op, stream: Stream, *buffers: Buffer | Sequence[Buffer], **numbers: object
@@ -114,8 +114,8 @@ class OriginalDevice(CpuDevice):
 def select_as_original(
     legacy: LegacyOptions,
     grids: Sequence[Float32Array],
-    picks: Int32Array,
-    geometry: Float32Array,
+    indices: Int32Array,
+    windows: Float32Array,
     scores: Float32Array,
     count: Int32Array,
     *,
@@ -128,17 +128,17 @@ def select_as_original(
     """Choose the best windows, and then do to them what the released code does.
 
     `legacy` says what. The other arguments are those of
-    `foveate.kernels.select_top_k.host.select_top_k`; the last of the grids is the one whose number of
+    `foveate.kernels.select_top_k.cpu.select_top_k`; the last of the grids is the one whose number of
     cells bounds how many windows are chosen.
     """
-    room = min(len(picks), grids[-1].size) if legacy.filler_rows else len(picks)
-    first = len(picks) - room
-    picks[:first], scores[:first] = 0, _CERTAIN  # the fillers: as good as can be, hence first
-    chosen = picks[first:]
+    room = min(len(indices), grids[-1].size) if legacy.filler_rows else len(indices)
+    first = len(indices) - room
+    indices[:first], scores[:first] = 0, _CERTAIN  # the fillers: as good as can be, hence first
+    chosen = indices[first:]
     select_top_k(
         grids,
         chosen,
-        geometry[first:],
+        windows[first:],
         scores[first:],
         count,
         factors=factors,
@@ -151,7 +151,7 @@ def select_as_original(
         _shift(chosen[: count[0]], [grid.shape[3] for grid in grids])
     count += first
     existing = slice(int(count[0]))
-    geometry[existing] = window_geometry(picks[existing], factors, size, stride, padding)
+    windows[existing] = windows_of(indices[existing], factors, size, stride, padding)
 
 
 def _shift(cells: Int32Array, widths: Sequence[int]) -> None:

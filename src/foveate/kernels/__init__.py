@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What happens between the engines: one folder an operation.
+"""Operations between the engines, one folder per operation.
 
-Each folder declares one or a few ``Op`` values in its ``__init__``. ``host.py`` is the production
-code for numpy memory, ``reference.py`` the slow and obvious code that every version is tested
-against. ``Device.launch(op, stream, ...)`` is the only way in.
+``op.py`` declares the ``Op`` and its launches on a GPU, ``cpu.py`` is the production version for
+NumPy memory, ``reference.py`` is the slow and obvious version that every other one is tested
+against, and ``<op>.cuh`` holds the device code. ``Device.launch(op, stream, ...)`` runs either one.
 """
 
 from __future__ import annotations
 
-from foveate.kernels.op import Op
+from foveate.kernels.op import Launch, Memory, Op
 
-__all__ = ["Op"]
+__all__ = ["Launch", "Memory", "Op"]

@@ -1,44 +1,160 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The declaration of an operation."""
+"""The declaration of an operation and of its launches on a GPU.
+
+An ``Op`` names a source of device code and a generator of :class:`Launch` values. A launch is
+complete: kernel, grid, block, shared memory, and arguments that carry their width. Everything that
+executes kernels, on a GPU or in a test, takes them from this one place.
+"""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import KW_ONLY, dataclass
+from typing import TYPE_CHECKING, Protocol, TypeAlias
+
+import numpy as np
+
+from foveate.errors import OptionError
 
 if TYPE_CHECKING:
-    from foveate.kernels.plans import Steps
+    from foveate.arrays import Array
 
 
-@dataclass(frozen=True, kw_only=True)
-class Op:
-    """One operation that a device can launch.
+class DeviceArray(Protocol):
+    """A dense array in the memory of a device."""
 
-    All versions take the same arguments: inputs and outputs as buffers, allocated by the caller,
-    then plain numbers as keywords. No version allocates memory that outlives it or returns a value.
+    @property
+    def address(self) -> int:
+        """Address of the first byte."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Lengths of the axes."""
+
+    @property
+    def dtype(self) -> np.dtype[np.generic]:
+        """Type of the elements."""
+
+
+class Memory(Protocol):
+    """Memory for the launches of one call, valid until the last of them is done.
+
+    The implementation decides where the memory comes from and who owns it. A generator of launches
+    asks for the same pieces in the same order whenever it is called with the same shapes.
+    """
+
+    def empty(self, shape: tuple[int, ...], dtype: type[np.generic]) -> DeviceArray:
+        """Return an array whose content is undefined."""
+
+    def upload(self, array: Array) -> DeviceArray:
+        """Return a copy of a small array, complete before the launches that follow."""
+
+
+Argument: TypeAlias = DeviceArray | np.generic | None
+
+
+@dataclass(frozen=True)
+class Launch:
+    """One launch of one kernel.
 
     Args:
-        name: Name for people and profiles.
-        host: The version for numpy memory.
+        kernel: Name of the ``extern "C"`` entry point.
+        grid: Blocks along x, or along x and y.
+        block: Threads per block.
+        args: Arguments of the kernel: arrays, None for a null pointer, and NumPy scalars of the
+            width that the kernel takes.
+        shared_bytes: Dynamic shared memory per block.
+    """
+
+    kernel: str
+    _: KW_ONLY
+    grid: int | tuple[int, int]
+    block: int
+    args: tuple[Argument, ...]
+    shared_bytes: int = 0
+
+    @property
+    def blocks(self) -> tuple[int, int, int]:
+        """Blocks along x, y and z."""
+        x, y = (self.grid, 1) if isinstance(self.grid, int) else self.grid
+        return (x, y, 1)
+
+    @property
+    def numbers(self) -> tuple[np.generic, ...]:
+        """The arguments with each array replaced by its address."""
+        return tuple(
+            argument
+            if isinstance(argument, np.generic)
+            else np.uint64(0 if argument is None else argument.address)
+            for argument in self.args
+        )
+
+
+Launches: TypeAlias = Iterator[Launch]
+
+
+@dataclass(frozen=True)
+class Op:
+    """An operation that a device can launch.
+
+    ``cpu`` and ``launches`` take the same arguments: inputs and outputs as buffers that the caller
+    allocated, then plain numbers as keywords. ``launches`` has a :class:`Memory` before them.
+    Neither keeps memory after the call or returns a value.
+
+    Args:
+        name: Name in messages and profiles.
+        cpu: Version for NumPy memory.
         outputs: Names of the arguments that are written.
-        kernels: Names of the device kernels in the order of their launch, as in ``launches``,
-            without the suffix of element type and access width; empty if there is none.
-        plan: Gives the launches on a device, see ``plans``; None if there are no kernels.
+        source: Device code that defines the kernels, relative to ``kernels/``.
+        launches: Generator of the launches in their order; None if there are no kernels.
     """
 
     name: str
-    host: Callable[..., None]
+    _: KW_ONLY
+    cpu: Callable[..., None]
     outputs: tuple[str, ...]
-    kernels: tuple[str, ...] = ()
-    plan: Callable[..., Steps] | None = None
+    source: str = ""
+    launches: Callable[..., Launches] | None = None
 
     def __post_init__(self) -> None:
-        unknown = set(self.outputs) - set(self.arguments)
+        unknown = set(self.outputs) - set(inspect.signature(self.cpu).parameters)
         assert not unknown, f"{self.name}: no arguments {unknown}"
 
-    @property
-    def arguments(self) -> tuple[str, ...]:
-        """Names of the arguments in the order of the call."""
-        return tuple(inspect.signature(self.host).parameters)
+
+def ceil_div(numerator: int, denominator: int) -> int:
+    """Return the quotient, rounded up."""
+    return -(-numerator // denominator)
+
+
+def int32(*numbers: int) -> tuple[np.int32, ...]:
+    """Return integers as arguments of 32 bits."""
+    return tuple(np.int32(number) for number in numbers)
+
+
+def float64(*numbers: float) -> tuple[np.float64, ...]:
+    """Return numbers as arguments of 64 bits."""
+    return tuple(np.float64(number) for number in numbers)
+
+
+def element(array: DeviceArray) -> str:
+    """Return the element type as it stands in the name of a kernel: ``f32`` or ``f16``."""
+    return {2: "f16", 4: "f32"}[array.dtype.itemsize]
+
+
+def addresses(arrays: Sequence[DeviceArray]) -> Array:
+    """Return the addresses of arrays, (N,) uint64."""
+    return np.array([array.address for array in arrays], np.uint64)
+
+
+def require_at_most(limit: int, found: int, what: str) -> None:
+    """Check a size against what the kernels can hold.
+
+    Raises:
+        OptionError: ``found`` is larger than ``limit``.
+    """
+    if found > limit:
+        raise OptionError(
+            f"the GPU kernels take at most {limit:,} {what}, found {found:,}",
+            remedy="use a smaller image or top_k, or run on the CPU: device='cpu'",
+        )

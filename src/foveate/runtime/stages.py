@@ -15,13 +15,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from foveate.kernels.finish import FINISH
-from foveate.kernels.gather_windows import GATHER_WINDOWS
-from foveate.kernels.mask_boxes import MASK_BOXES
-from foveate.kernels.nms import NMS
-from foveate.kernels.pyramid import PLACE, RESIZE
-from foveate.kernels.select_top_k import SELECT_TOP_K
-from foveate.kernels.take_boxes import TAKE_BOXES
+from foveate.kernels.crop_features.op import CROP_FEATURES
+from foveate.kernels.letterbox.op import LETTERBOX, RESIZE
+from foveate.kernels.mask_boxes.op import MASK_BOXES
+from foveate.kernels.nms.op import GATHER_BOXES, NMS
+from foveate.kernels.postprocess.op import POSTPROCESS
+from foveate.kernels.select_top_k.op import SELECT_TOP_K
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -146,7 +145,7 @@ class Stages:
     ) -> None:
         numbers = self._manifest.preprocessing
         self._device.launch(
-            PLACE,
+            LETTERBOX,
             stream,
             slot.working,
             canvas,
@@ -165,7 +164,7 @@ class Stages:
         for name, crops in slot.crops.items():
             bindings[name] = crops.part(0, last - first)
             self._device.launch(
-                GATHER_WINDOWS,
+                CROP_FEATURES,
                 slot.main,
                 slot.grids[name],
                 indices,
@@ -185,13 +184,13 @@ class Stages:
             NMS, slot.main, slot.boxes, slot.scores, slot.count, keep, slot.keep_count, iou=iou
         )
         factors = {"horizontal": sizes.horizontal, "vertical": sizes.vertical}
-        self._device.launch(TAKE_BOXES, slot.main, slot.boxes, keep, slot.regions, **factors)
+        self._device.launch(GATHER_BOXES, slot.main, slot.boxes, keep, slot.regions, **factors)
 
     def _postprocess(self, slot: Slot) -> None:
         spec = self._manifest.classify
         assert spec is not None
         self._device.launch(
-            FINISH,
+            POSTPROCESS,
             slot.main,
             slot.probabilities,
             slot.deltas,

@@ -1,35 +1,34 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.kernels.host_build.library import launch
+from tests.kernels.grouped import GROUPED
+from tests.kernels.host_build.driver import host_device
+from tests.kernels.running import Array, run
 
 from foveate.kernels.nms import reference
-
-Arrays = np.ndarray[Any, Any]
-NAME = "foveate_launch_nms"
+from foveate.kernels.nms.op import GATHER_BOXES, NMS
 
 
 def nms(
-    boxes: Arrays, scores: Arrays, groups: Arrays | None, iou: float, limit: int, count: int | None
+    boxes: Array, scores: Array, groups: Array | None, iou: float, limit: int, count: int | None
 ) -> list[int]:
-    capacity = len(boxes)
-    scratch = np.full(2 * capacity + capacity * -(-capacity // 32), 0xA5A5A5A5, np.uint32)
-    kept, kept_count = np.full(limit, 77, np.int32), np.full(1, 77, np.int32)
     existing = None if count is None else np.array([count], np.int32)
-    arrays = (boxes, scores, groups, existing, kept, kept_count, scratch)
-    assert launch("nms", NAME, *arrays, capacity, limit, np.float64(iou)) == 0
-    found = int(kept_count[0])
-    assert (kept[found:] == -1).all()
-    return [int(index) for index in kept[:found]]
+    outputs = [((limit,), np.int32), ((1,), np.int32)]
+    if groups is None and count is not None:
+        inputs, op = [boxes, scores, existing], NMS
+    else:
+        inputs, op = [boxes, scores, groups, existing], GROUPED
+    keep, keep_count = run(host_device(), op, inputs, outputs, poison=False, iou=iou)
+    found = int(keep_count[0])
+    assert (keep[found:] == -1).all()
+    return [int(index) for index in keep[:found]]
 
 
-def case(rng: np.random.Generator, count: int, whole: bool) -> tuple[Arrays, Arrays, Arrays]:
+def case(rng: np.random.Generator, count: int, whole: bool) -> tuple[Array, Array, Array]:
     corners, sides = rng.uniform(0, 12, (count, 2)), rng.uniform(-0.5, 9, (count, 2))
     scores = rng.standard_normal(count)
     if whole:  # many ties of scores, and overlaps that meet a threshold exactly
@@ -74,33 +73,57 @@ def test_any_number_in_a_box_has_a_defined_result(
 ) -> None:
     table = np.array(values, np.float32)
     boxes, scores = np.ascontiguousarray(table[:, :4]), np.ascontiguousarray(table[:, 4])
-    kept = nms(boxes, scores, None, 0.5, 6, count)
+    keep = nms(boxes, scores, None, 0.5, 6, count)
     solid = [
         i
         for i in range(min(max(count, 0), len(table)))
         if boxes[i, 2] > boxes[i, 0] and boxes[i, 3] > boxes[i, 1]
     ]
-    assert set(kept) <= set(solid)
-    assert len(set(kept)) == len(kept)
-    assert bool(kept) == bool(solid)
-    ranks = [-np.inf if np.isnan(s) else s for s in scores[kept]]
+    assert set(keep) <= set(solid)
+    assert len(set(keep)) == len(keep)
+    assert bool(keep) == bool(solid)
+    ranks = [-np.inf if np.isnan(s) else s for s in scores[keep]]
     assert ranks == sorted(ranks, reverse=True)
 
 
-@pytest.mark.parametrize(
-    ("capacity", "limit", "iou", "expected"),
-    [(-1, 1, 0.5, -2), (1, -1, 0.5, -2), (1, 1, -0.1, -3), (1, 1, np.nan, -3), (65537, 1, 0.5, -4)],
-)
-def test_bad_numbers_are_refused(capacity: int, limit: int, iou: float, expected: int) -> None:
-    boxes, ints = np.zeros(4, np.float32), np.zeros(4, np.int32)
-    arrays = (boxes, boxes, None, None, ints, ints, np.zeros(4, np.uint32))
-    assert launch("nms", NAME, *arrays, capacity, limit, np.float64(iou)) == expected
+def gather(boxes: Array, keep: Array, horizontal: float, vertical: float) -> Array:
+    outputs = [((len(keep), 4), np.float32)]
+    factors = {"horizontal": horizontal, "vertical": vertical}
+    (found,) = run(host_device(), GATHER_BOXES, [boxes, keep], outputs, poison=False, **factors)
+    return found
 
 
-def test_null_arrays_are_refused_and_nothing_needs_none() -> None:
-    found = np.full(1, 77, np.int32)
-    nothing = (None, None, None, None, None, found, None)
-    assert launch("nms", NAME, *nothing, 0, 0, np.float64(0.5)) == 0
-    assert found[0] == 0
-    assert launch("nms", NAME, *nothing, 1, 0, np.float64(0.5)) == -1
-    assert launch("nms", NAME, *[None] * 7, 0, 0, np.float64(0.5)) == -1
+def scaled(boxes: Array, keep: Array, factors: tuple[float, ...]) -> Array:
+    """Return the reference's boxes; each product is rounded once."""
+    rounded = [float(np.float32(factor)) for factor in factors]
+    wanted = reference.gather_boxes(boxes.tolist(), keep.tolist(), rounded[0], rounded[1])
+    return np.array(wanted, np.float32).reshape(-1, 4)
+
+
+def test_gathered_boxes_are_bit_equal_to_the_reference() -> None:
+    for seed in range(1000):
+        rng = np.random.default_rng(seed)
+        capacity, count = int(rng.integers(1, 20)), int(rng.integers(0, 300))
+        boxes = rng.uniform(-50, 900, (capacity, 4)).astype(np.float32)
+        keep = rng.integers(-1, capacity, count).astype(np.int32)
+        factors = tuple(rng.uniform(0.1, 3, 2))
+        assert np.array_equal(gather(boxes, keep, *factors), scaled(boxes, keep, factors))
+
+
+@pytest.mark.parametrize("index", [1, -2, 2**31 - 1, -(2**31)])
+def test_an_invalid_index_gives_zeros(index: int) -> None:
+    keep = np.array([index], np.int32)
+    assert not gather(np.ones((1, 4), np.float32), keep, 1.5, 2.5).any()
+
+
+@pytest.mark.parametrize("factor", [float("nan"), float("inf"), 0.0])
+def test_boxes_of_any_number_are_multiplied(factor: float) -> None:
+    boxes = np.array([[np.nan, -np.inf, np.inf, 3e38]], np.float32)
+    keep = np.zeros(1, np.int32)
+    with np.errstate(all="ignore"):
+        expected = scaled(boxes, keep, (factor, 2.0))
+    assert np.array_equal(gather(boxes, keep, factor, 2.0), expected, equal_nan=True)
+
+
+def test_without_boxes_there_are_zeros() -> None:
+    assert not gather(np.zeros((0, 4), np.float32), np.array([0, -1], np.int32), 1.5, 2.5).any()

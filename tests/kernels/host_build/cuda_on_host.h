@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// CUDA's words for a C++ compiler: the launchers and kernels, unchanged, run on the host.
+// CUDA's keywords for a C++ compiler: kernels and launchers, unchanged, run on the host.
 //
 // A launch runs block after block. The threads of a block run one after the other on one stack
 // until one of them meets a barrier: it is set aside with its stack, and the next thread starts on
@@ -20,9 +20,12 @@
 #include <functional>
 #include <string>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
+#ifndef __global__
 #define __global__
+#endif
 #define __device__
 #define __host__
 #define __shared__ static
@@ -281,7 +284,34 @@ int launch(const char* name, void (*kernel)(Parameters...), dim3 grid, dim3 size
     return 0;
 }
 
+template <typename... Parameters>
+std::index_sequence_for<Parameters...> places_of(void (*)(Parameters...)) {
+    return {};
+}
+
+template <typename... Parameters, size_t... Places>
+int launch_packed(const char* name, void (*kernel)(Parameters...), const unsigned* grid,
+                  unsigned threads, unsigned shared_bytes, const void* const* values,
+                  const int* sizes, int count, std::index_sequence<Places...>) {
+    const int wanted[] = {static_cast<int>(sizeof(Parameters))...};
+    if (count != static_cast<int>(sizeof...(Parameters))) fail("a wrong number of arguments");
+    for (int i = 0; i < count; ++i) {
+        if (sizes[i] != wanted[i]) fail("an argument of the wrong width");
+    }
+    return launch(name, kernel, dim3(grid[0], grid[1], grid[2]), dim3(threads), shared_bytes,
+                  *static_cast<const Parameters*>(values[Places])...);
+}
+
 }  // namespace host
+
+// An entry point that launches a kernel as the CUDA driver does: by pointers to its arguments.
+#define FOVEATE_HOST_KERNEL(kernel)                                                               \
+    extern "C" __attribute__((visibility("default"))) int launch_##kernel(                        \
+        const unsigned* grid, unsigned threads, unsigned shared_bytes, const void* const* values, \
+        const int* sizes, int count) {                                                            \
+        return host::launch_packed(#kernel, kernel, grid, threads, shared_bytes, values, sizes,   \
+                                   count, host::places_of(kernel));                                \
+    }
 
 #define threadIdx (host::thread_index)
 #define blockIdx (host::block_index)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The launchers and kernels, compiled for the host under sanitizers and called from numpy.
+"""The launchers of TensorRT's plugins, compiled for the host under sanitizers, called from NumPy.
 
 Every array is copied to memory of exactly its size, so that the address sanitizer sees an access
-one byte beyond it. Every launch is compared with the table in ``foveate.kernels.launches``.
+one byte beyond it. Every launch is compared with the shapes in ``tests.kernels.plugin_ops``.
 """
 
 from __future__ import annotations
@@ -17,11 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tests.kernels.upsampling import upsample_plan
+from tests.kernels.plugin_ops import shape_of, staged_rows, upsample_bands
 
 from foveate.kernels.build import FOLDER, CodeCache, included_sources
-from foveate.kernels.launch_shapes import paste_stage_rows
-from foveate.kernels.launches import KERNELS
 
 HERE = Path(__file__).parent
 FLAGS = (
@@ -29,8 +27,9 @@ FLAGS = (
     *("-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas"),
     *("-fsanitize=address,undefined", "-fno-sanitize-recover=all"),
 )
-SOURCES = {path.parent.name: path.relative_to(FOLDER) for path in sorted(FOLDER.rglob("launch.cu"))}
-KINDS = {"pointer": "p", "int": "i", "float": "f", "double": "d"}
+LAUNCHERS = {
+    path.parent.name: path.relative_to(FOLDER) for path in sorted(FOLDER.rglob("launch.cu"))
+}
 
 Argument = np.ndarray[Any, Any] | np.generic | Sequence[np.ndarray[Any, Any]] | int | float | None
 
@@ -44,10 +43,10 @@ SANITIZERS = {"g++": "libasan.so", "clang++": "libclang_rt.asan-x86_64.so"}
 
 def compile_library(op: str, compiler: str = COMPILER) -> Path:
     """Compile the launchers of an operation, unless this very source was compiled before."""
-    words, source = HERE / "cuda_on_host.h", SOURCES[op]
+    words, source = HERE / "cuda_on_host.h", LAUNCHERS[op]
     version = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=True)
     texts = [words.read_bytes(), *included_sources(source).values()]
-    flags = [*FLAGS, *(["-shared-libasan"] if compiler == "clang++" else [])]
+    flags = compiler_flags(compiler)
     key = [op, *flags, version.stdout, *(text.decode() for text in texts)]
 
     def make(target: Path) -> str:
@@ -62,6 +61,11 @@ def compile_library(op: str, compiler: str = COMPILER) -> Path:
         return done.stderr
 
     return CodeCache.of_user().get("\n".join(key), "so", make).path
+
+
+def compiler_flags(compiler: str) -> list[str]:
+    """Return the flags of a shared library under sanitizers."""
+    return [*FLAGS, *(["-shared-libasan"] if compiler == "clang++" else [])]
 
 
 def sanitizer_of(compiler: str) -> Path | None:
@@ -162,23 +166,13 @@ def launch(op: str, launcher: str, *arguments: Argument) -> int:
 
 
 def check_launch(line: str) -> None:
-    """Compare one launch with the table of launches."""
+    """Compare one launch of a launcher with the shapes that the interpreter's launches have."""
     name, *words = line.split()
-    kernel = KERNELS[name]
-    kinds = [KINDS[parameter.split()[0]] for parameter in kernel.parameters]
-    assert [word[0] for word in words[7:]] == kinds, f"{line}: the table says {kernel.parameters}"
-    numbers = {
-        parameter.split()[1]: int(word[1:])
-        for parameter, word in zip(kernel.parameters, words[7:], strict=True)
-        if word[0] == "i"
-    }
-    grid = tuple(int(word) for word in words[0:3])
-    block = tuple(int(word) for word in words[3:6])
-    shape = kernel.shape(**numbers, lanes=kernel.lanes)
-    if "band_rows" in numbers:
-        sizes = [numbers[name] for name in ("height", "width", "out_height", "out_width")]
-        assert (numbers["band_rows"], numbers["stage_rows"]) == upsample_plan(*sizes), line
-    elif "stage_rows" in numbers:
-        assert numbers["stage_rows"] == paste_stage_rows(numbers["size"]), line
-    given = (*grid, *block, int(words[6]))
-    assert given == (*shape.grid, *shape.block, shape.shared_bytes), f"{line}: {shape}"
+    given = tuple(int(word) for word in words[:7])
+    numbers = [int(word[1:]) for word in words[7:] if word[0] == "i"]
+    grid, block, shared_bytes = shape_of(name, numbers)
+    assert given == (*grid, block, 1, 1, shared_bytes), line
+    if "upsample_map" in name:
+        assert tuple(numbers[-2:]) == upsample_bands(*numbers[1:5]), line
+    elif "paste_windows" in name:
+        assert numbers[-1] == staged_rows(numbers[1]), line

@@ -104,7 +104,7 @@ def test_copies_and_launches_run_on_their_stream() -> None:
         np.multiply(source, 2, out=target)
         target += plus
 
-    op = Op(name="double", host=double, outputs=("target",))
+    op = Op("double", cpu=double, outputs=("target",))
     device = CpuDevice()
     stream, source, target = (
         device.stream(),

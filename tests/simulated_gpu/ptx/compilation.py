@@ -1,77 +1,75 @@
 # SPDX-License-Identifier: Apache-2.0
-"""PTX of CUDA sources, with lines of the source in it, kept by the content it was made from."""
+"""PTX of CUDA sources, with lines of the source in it."""
 
 from __future__ import annotations
 
 import hashlib
-import re
 import subprocess
-import tempfile
 from functools import lru_cache
 from pathlib import Path
 
 from tests.simulated_gpu.ptx.launch import Kernel
 from tests.simulated_gpu.ptx.parser import ModuleText, parse
 
-from foveate.kernels.build import FLAGS, find_nvcc
+from foveate.kernels.build import FLAGS, CodeCache, find_nvcc
 
-__all__ = ["ARCHITECTURES", "FOLDER", "compile_ptx", "kernel_of", "module_of"]
+__all__ = ["ARCHITECTURES", "LineInfo", "kernel_of", "module_of"]
 
 # One of each family whose code differs.
 ARCHITECTURES = ("sm_75", "sm_80", "sm_90", "sm_120")
 
-FOLDER = Path(__file__).parents[3] / "src" / "foveate" / "kernels"
-CACHE = Path(__file__).parents[3] / ".pytest_cache" / "ptx"
-INCLUDE = re.compile(r'^#include "(.+)"$', re.MULTILINE)
+CACHE = CodeCache(Path(__file__).parents[3] / ".pytest_cache" / "ptx")
 
 
-def compile_ptx(source: Path, architecture: str, include: Path) -> str:
-    """Compile a CUDA file with the flags of production, or take what was compiled before.
+class LineInfo:
+    """A compiler as in production, which also writes the lines of the source into the PTX."""
 
-    Args:
-        source: The file.
-        architecture: As "sm_90".
-        include: Folder that includes are relative to.
-    """
-    nvcc = find_nvcc()
-    assert nvcc is not None, "nvcc is not here"
-    key = "\n".join([nvcc.version, *FLAGS, architecture, _content(source, include)])
-    stem = hashlib.sha256(key.encode()).hexdigest()[:32]
-    kept = CACHE / f"{stem}.ptx"
-    if not kept.is_file():
-        CACHE.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=CACHE) as aside:
-            made = Path(aside) / "made.ptx"
-            target = architecture.replace("sm", "compute")
-            command = [str(nvcc.program), "-ptx", *FLAGS, "-lineinfo", "-arch", target]
-            command += ["-I", str(include), "-x", "cu", str(source), "-o", str(made)]
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
-            assert done.returncode == 0, done.stderr
-            made.replace(kept)
-    return kept.read_text(encoding="utf-8")
+    @property
+    def version(self) -> str:
+        """Name, version and additional flag; part of a cache's key."""
+        nvcc = find_nvcc()
+        assert nvcc is not None, "nvcc is not here"
+        return f"{nvcc.version} -lineinfo"
+
+    def compile(
+        self, source: Path, target: Path, *, include: Path, form: str, architecture: str
+    ) -> str:
+        """See `foveate.kernels.build.Compiler.compile`."""
+        nvcc = find_nvcc()
+        assert nvcc is not None
+        assert form == "ptx"
+        command = [str(nvcc.program), "-ptx", *FLAGS, "-lineinfo"]
+        command += ["-arch", architecture.replace("sm", "compute")]
+        command += ["-I", str(include), "-x", "cu", str(source), "-o", str(target)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stderr
 
 
-def _content(source: Path, include: Path) -> str:
-    """The source and all that it includes from `include`."""
-    texts: dict[Path, str] = {}
-    waiting = [source]
-    while waiting:
-        path = waiting.pop()
-        if path not in texts:
-            texts[path] = path.read_text(encoding="utf-8")
-            waiting += [include / name for name in INCLUDE.findall(texts[path])]
-    return "\n".join(texts[path] for path in sorted(texts))
+def compile_file(source: Path, architecture: str) -> str:
+    """Compile a file that includes nothing, or take what was compiled before."""
+    key = [
+        LineInfo().version,
+        *FLAGS,
+        architecture,
+        hashlib.sha256(source.read_bytes()).hexdigest(),
+    ]
+
+    def make(target: Path) -> str:
+        return LineInfo().compile(
+            source, target, include=source.parent, form="ptx", architecture=architecture
+        )
+
+    return CACHE.get("\n".join(key), "ptx", make).path.read_text(encoding="utf-8")
 
 
 @lru_cache(maxsize=64)
-def module_of(source: Path, architecture: str, include: Path) -> ModuleText:
-    """Compile and parse."""
-    return parse(compile_ptx(source, architecture, include))
+def module_of(text: str) -> ModuleText:
+    """Parse PTX once."""
+    return parse(text)
 
 
-@lru_cache(maxsize=256)
-def kernel_of(
-    source: Path, architecture: str, name: str, include: Path, dynamic_shared: int = 0
-) -> Kernel:
-    """Compile, parse and bind one kernel."""
-    return Kernel(module_of(source, architecture, include), name, dynamic_shared)
+@lru_cache(maxsize=512)
+def kernel_of(text: str, name: str, dynamic_shared: int = 0) -> Kernel:
+    """Bind one kernel of a file of PTX."""
+    return Kernel(module_of(text), name, dynamic_shared)

@@ -3,18 +3,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from tests.simulated_gpu.ptx.compilation import ARCHITECTURES, kernel_of
-from tests.simulated_gpu.ptx.device import Device
+from tests.simulated_gpu.ptx.compilation import ARCHITECTURES, compile_file, kernel_of
+from tests.simulated_gpu.ptx.driver import SimulatedGpu
 from tests.simulated_gpu.ptx.launch import Kernel
 
 from foveate.kernels.build import find_nvcc
 
 SNIPPETS = Path(__file__).with_name("snippets.cu")
 GetKernel = Callable[..., Kernel]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _cache(pytestconfig: pytest.Config) -> Iterator[None]:
+    """Kernels that were compiled for a former run of the tests are taken again."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FOVEATE_CACHE", str(pytestconfig.rootpath / ".pytest_cache" / "foveate"))
+        yield
 
 
 @pytest.fixture(scope="session", params=ARCHITECTURES)
@@ -29,18 +37,18 @@ def snippet(architecture: str) -> GetKernel:
     """A function from a name (and bytes of dynamic shared memory) to a kernel of snippets.cu."""
 
     def get(name: str, dynamic_shared: int = 0) -> Kernel:
-        return kernel_of(SNIPPETS, architecture, name, SNIPPETS.parent, dynamic_shared)
+        return kernel_of(compile_file(SNIPPETS, architecture), name, dynamic_shared)
 
     return get
 
 
 @pytest.fixture
-def device(architecture: str) -> Device:
-    """A fresh device."""
-    return Device(architecture)
+def gpu(architecture: str) -> SimulatedGpu:
+    """A GPU with fresh memory."""
+    return SimulatedGpu(architecture)
 
 
 @pytest.fixture(params=[False, True], ids=["forwards", "backwards"])
-def either_way(architecture: str, request: pytest.FixtureRequest) -> Device:
-    """A fresh device that runs blocks and atomics in one order or in the other."""
-    return Device(architecture, backwards=bool(request.param))
+def either_way(architecture: str, request: pytest.FixtureRequest) -> SimulatedGpu:
+    """A GPU that runs blocks and atomics in one order or in the other."""
+    return SimulatedGpu(architecture, backwards=bool(request.param))

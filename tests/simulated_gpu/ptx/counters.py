@@ -56,6 +56,11 @@ class Counters:
         self._not_coherent = np.zeros(capacity // SECTOR, bool)
 
     @property
+    def bytes_moved(self) -> int:
+        """Bytes of all sectors that warps asked for."""
+        return SECTOR * (self.loads.sectors + self.stores.sectors)
+
+    @property
     def bytes_read(self) -> int:
         """Bytes of the different sectors that were read: what DRAM moves if the L2 holds all."""
         return int(np.count_nonzero(self._read)) * SECTOR

@@ -1,121 +1,86 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What stands for ``cuda.core`` on a machine without a GPU.
-
-Memory is an arena whose accesses are checked, loading a module parses its PTX, a launch interprets
-it. It has those names of the real package that our device layer uses, and no others; a test looks
-them up there.
-"""
+"""A driver that interprets PTX: memory is an arena whose accesses are checked."""
 
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-from tests.simulated_gpu.ptx.launch import Kernel, launch
-from tests.simulated_gpu.ptx.memory import GLOBAL_BASE, WRITTEN, Array, Memory
-from tests.simulated_gpu.ptx.parser import parse
+from tests.kernels.running import Array, Inputs, Numbers, Outputs, run
+from tests.simulated_gpu.core import LaunchConfig, SimulatedCore, Stream
+from tests.simulated_gpu.ptx.compilation import LineInfo, kernel_of
+from tests.simulated_gpu.ptx.counters import Counters
+from tests.simulated_gpu.ptx.launch import launch
+from tests.simulated_gpu.ptx.memory import GLOBAL_BASE, WRITTEN, Memory
 
-__all__ = ["SimulatedDriver"]
+from foveate.kernels import Op
+from foveate.runtime.devices.cuda import CudaDevice
+
+__all__ = ["Launched", "PtxDriver", "SimulatedGpu"]
 
 
-class SimulatedDriver(SimpleNamespace):
+@dataclass(frozen=True, kw_only=True)
+class Launched:
+    """One launch: name of the kernel, and what it did."""
+
+    kernel: str
+    counters: Counters
+
+
+class PtxDriver(SimulatedCore):
     """The names of ``cuda.core``, bound to one arena.
 
     Args:
-        architecture: As "75".
+        architecture: Compute capability as "75".
+        backwards: See `launch`.
     """
 
-    def __init__(self, architecture: str) -> None:
-        memory = Memory(1 << 27)
-        super().__init__(
-            memory=memory,
-            launched=[],
-            Device=lambda number: Device(number, architecture, memory),
-            Buffer=HostOrDevice(memory),
-            ObjectCode=ObjectCode,
-            LaunchConfig=LaunchConfig,
-            StreamOptions=StreamOptions,
-            EventOptions=EventOptions,
-            LEGACY_DEFAULT_STREAM=Stream(),
-            launch=self._launch,
+    def __init__(self, architecture: str, *, backwards: bool = False) -> None:
+        self.memory = Memory(1 << 27)
+        self.launched: list[Launched] = []
+        self._backwards = backwards
+        super().__init__(architecture, buffer=_Buffers(self.memory), object_code=ObjectCode)
+
+    def allocate(self, size: int) -> Buffer:
+        return Buffer(self.memory, self.memory.empty((size,), "u1", "buffer").address, size, None)
+
+    def launch(self, stream: Stream, config: LaunchConfig, kernel: Any, *arguments: Any) -> None:
+        assert isinstance(stream, Stream)
+        text, name = kernel
+        counters = launch(
+            kernel_of(text, name, config.shmem_size),
+            self.memory,
+            config.grid,
+            config.block,
+            list(arguments),
+            backwards=self._backwards,
         )
-
-    def _launch(self, stream: Stream, config: LaunchConfig, kernel: Any, *arguments: Any) -> None:
-        assert isinstance(stream, Stream)
-        module, name = kernel
-        self.launched.append(name)
-        program = module(name, config.shmem_size)
-        launch(program, self.memory, config.grid, config.block, list(arguments))
+        self.launched.append(Launched(kernel=name, counters=counters))
 
 
-@dataclass(frozen=True, kw_only=True)
-class LaunchConfig:
-    grid: tuple[int, int, int]
-    block: tuple[int, int, int]
-    shmem_size: int
+class SimulatedGpu:
+    """A GPU whose launches are interpreted and counted.
 
+    Args:
+        architecture: Architecture as "sm_75".
+        backwards: See `launch`.
+    """
 
-@dataclass(frozen=True, kw_only=True)
-class StreamOptions:
-    nonblocking: bool
+    def __init__(self, architecture: str, *, backwards: bool = False) -> None:
+        self.driver = PtxDriver(architecture.removeprefix("sm_"), backwards=backwards)
+        self.device = CudaDevice(code="ptx", driver=self.driver, compiler=LineInfo())
 
-
-@dataclass(frozen=True, kw_only=True)
-class EventOptions:
-    timing_enabled: bool
-
-
-class Event:
-    is_done = True
-
-    def sync(self) -> None:
-        """Nothing is ever pending."""
-
-    def __sub__(self, earlier: Event) -> float:
-        return 0.0
-
-
-class Stream:
-    handle = 7
-
-    def record(self, *, options: EventOptions | None = None) -> Event:
-        assert options is None or isinstance(options, EventOptions)
-        return Event()
-
-    def wait(self, event: Event) -> None:
-        assert isinstance(event, Event)
-
-    def sync(self) -> None:
-        """Nothing is ever pending."""
-
-
-class Device:
-    """One GPU; there is no other."""
-
-    def __init__(self, number: int, architecture: str, memory: Memory) -> None:
-        if number != 0:
-            raise ValueError(f"device_id must be 0, got {number}")
-        self.arch = architecture
-        self._memory = memory
-
-    def set_current(self) -> None:
-        """It is the only one."""
-
-    def sync(self) -> None:
-        """Nothing is ever pending."""
-
-    def create_stream(self, *, options: StreamOptions) -> Stream:
-        assert not options.nonblocking
-        return Stream()
-
-    def allocate(self, size: int, *, stream: Stream) -> Buffer:
-        assert isinstance(stream, Stream)
-        return Buffer(self._memory, self._memory.empty((size,), "u1", "buffer").address, size, None)
+    def run(
+        self, op: Op, inputs: Inputs, outputs: Outputs, **numbers: Numbers
+    ) -> tuple[list[Array], dict[str, Counters]]:
+        """Launch an operation; return its outputs, which it must write in full, and the counts."""
+        self.driver.launched.clear()
+        results = run(self.device, op, inputs, outputs, poison=False, **numbers)
+        found = {launched.kernel: launched.counters for launched in self.driver.launched}
+        assert all(counters.threads["local load"] == 0 for counters in found.values())
+        return results, found
 
 
 class Buffer:
@@ -127,7 +92,8 @@ class Buffer:
     def copy_from(self, source: Buffer, *, stream: Stream) -> None:
         assert source.size == self.size
         assert isinstance(stream, Stream)
-        bytes_of, _ = source._view()
+        bytes_of, known = source._view()
+        assert known is None or (known == WRITTEN).all(), "bytes are copied that nothing wrote"
         target, state = self._view()
         target[...] = bytes_of
         if state is not None:
@@ -143,7 +109,7 @@ class Buffer:
         return np.ctypeslib.as_array(raw), None
 
 
-class HostOrDevice:
+class _Buffers:
     """The class ``Buffer``, as far as it is called."""
 
     def __init__(self, memory: Memory) -> None:
@@ -157,8 +123,7 @@ class ObjectCode:
     """A module of PTX; a cubin cannot be interpreted."""
 
     def __init__(self, text: str) -> None:
-        module = parse(text)
-        self._kernel = cache(lambda name, shared: Kernel(module, name, shared))
+        self._text = text
 
     @classmethod
     def from_ptx(cls, code: bytes, *, name: str) -> ObjectCode:
@@ -169,20 +134,5 @@ class ObjectCode:
     def from_cubin(cls, code: bytes, *, name: str) -> ObjectCode:
         raise AssertionError(f"{name}: {len(code)} bytes of cubin cannot be interpreted")
 
-    def get_kernel(self, name: str) -> tuple[Any, str]:
-        return self._kernel, name
-
-
-def public_names() -> dict[str, Sequence[str]]:
-    """Return what our device layer may use of each class, by the name of the class."""
-    classes = {"Device": Device, "Stream": Stream, "Event": Event, "Buffer": Buffer}
-    names = {n: [m for m in dir(c) if not m.startswith("_")] for n, c in classes.items()}
-    return {
-        **names,
-        "Device": [*names["Device"], "arch"],
-        "Buffer": [*names["Buffer"], "handle", "size", "from_handle"],
-        "ObjectCode": ["from_ptx", "from_cubin", "get_kernel"],
-        "LaunchConfig": list(LaunchConfig.__dataclass_fields__),
-        "StreamOptions": list(StreamOptions.__dataclass_fields__),
-        "EventOptions": list(EventOptions.__dataclass_fields__),
-    }
+    def get_kernel(self, name: str) -> tuple[str, str]:
+        return self._text, name

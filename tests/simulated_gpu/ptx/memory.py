@@ -64,7 +64,7 @@ class Memory:
     """An arena.
 
     Args:
-        capacity: UInt8Array; pages are taken from the system when they are touched.
+        capacity: Bytes; pages are taken from the system when they are touched.
     """
 
     def __init__(self, capacity: int = 1 << 28) -> None:

@@ -30,26 +30,24 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from tests.simulated_gpu.ptx import compilation, machine
+from tests.kernels.compiled_matrix import SOURCES
+from tests.kernels.host_build.library import LAUNCHERS
+from tests.simulated_gpu.ptx import machine
+from tests.simulated_gpu.ptx.compilation import CACHE, LineInfo
 from tests.simulated_gpu.ptx.mutations import Mutant, draw
 
-from foveate.kernels.build import included_sources
-from foveate.kernels.launches import SOURCES
+from foveate.kernels import build
+from foveate.kernels.build import FLAGS, FOLDER, included_sources
 
 ARCHITECTURE = "sm_90"
 SECONDS = 120  # of processor time, after which a mutant that has not ended counts as killed
-PACKAGE = compilation.FOLDER.parent
+PACKAGE = FOLDER.parent
 ROOT = PACKAGE.parents[1]
 HOST_BUILD = (
     "tests/kernels/test_host_build.py::test_kernels_agree_with_the_reference_under_sanitizers"
 )
 # Tests in the interpreter that are not named as the file with the kernels.
-TESTS = {
-    "map": "bilinear_upsample",
-    "mask_boxes": "paste_windows",
-    "decode_boxes": "boxes",
-    "take_boxes": "boxes",
-}
+TESTS = {"map": "bilinear_upsample"}
 
 
 @cache
@@ -59,8 +57,17 @@ def users(source: str) -> list[Path]:
 
 
 def code_of(folder: Path, user: Path) -> str:
-    """The instructions of a file's kernels, without what tells where they come from."""
-    text = compilation.compile_ptx(folder / user, ARCHITECTURE, folder).partition(".section")[0]
+    """The instructions of the kernels of a file, without the lines that they come from."""
+    texts = [(folder / path).read_text(encoding="utf-8") for path in sorted(folder.rglob("*.cuh"))]
+
+    def make(target: Path) -> str:
+        source = folder / user
+        return LineInfo().compile(
+            source, target, include=folder, form="ptx", architecture=ARCHITECTURE
+        )
+
+    key = "\n".join([LineInfo().version, *FLAGS, ARCHITECTURE, str(user), *texts])
+    text = CACHE.get(key, "ptx", make).path.read_text(encoding="utf-8").partition(".section")[0]
     text = re.sub(r"^\s*(\.loc|\.file|//).*$", "", text, flags=re.MULTILINE)
     return re.sub(r"\n+", "\n", text)
 
@@ -78,9 +85,7 @@ def fate_of(mutant: Mutant) -> str:
         folder = package / "kernels"
         mutant.write(folder / mutant.source)
         try:
-            if all(
-                code_of(folder, u) == code_of(compilation.FOLDER, u) for u in users(mutant.source)
-            ):
+            if all(code_of(folder, u) == code_of(FOLDER, u) for u in users(mutant.source)):
                 return "stillborn"
         except AssertionError:
             return "stillborn"
@@ -98,7 +103,7 @@ def _passes_interpreter(folder: Path, kernels: list[Path]) -> bool:
         os.dup2(null, 1)
         os.dup2(null, 2)
         _limit_time()
-        compilation.FOLDER = folder
+        build.FOLDER = folder
         machine.STEP_LIMIT = 20_000
         names = sorted({TESTS.get(kernel.stem, kernel.stem) for kernel in kernels})
         files = [str(Path(__file__).with_name(f"test_{name}.py")) for name in names]
@@ -108,9 +113,10 @@ def _passes_interpreter(folder: Path, kernels: list[Path]) -> bool:
 
 
 def _passes_host_build(aside: Path, source: str) -> bool:
-    """Run the cases of the operations whose launchers include a source."""
-    launchers = {path.relative_to(compilation.FOLDER) for path in compilation.FOLDER.rglob("*.cu")}
-    ops = [path.parent.name for path in launchers if Path(source) in included_sources(path)]
+    """Run the cases of the operations whose code includes a source."""
+    files = {str(path.parent): path for path in SOURCES if path.parent.parent == Path()}
+    files |= LAUNCHERS
+    ops = [op for op, path in files.items() if Path(source) in included_sources(path)]
     cases = [f"{HOST_BUILD}[g++-{op}]" for op in ops]
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *cases],

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tests.kernels.upsampling import upsample_plan
+from tests.kernels.plugin_ops import UPSAMPLE_MAP, upsample_bands
+from tests.kernels.running import Array
 from tests.simulated_gpu.ptx.counters import Counters
-from tests.simulated_gpu.ptx.device import Device
-from tests.simulated_gpu.ptx.memory import Array
+from tests.simulated_gpu.ptx.driver import SimulatedGpu
 
 from foveate.kernels.plugins.bilinear_upsample.reference import upsample
 
@@ -16,7 +16,7 @@ KERNELS = {"f32x4": "f4", "f32x1": "f4", "f16x8": "f2", "f16x1": "f2"}
 
 
 def run(
-    device: Device,
+    gpu: SimulatedGpu,
     suffix: str,
     maps: Array,
     size: tuple[int, int],
@@ -26,27 +26,10 @@ def run(
     second: Array | None = None,
 ) -> tuple[Array, Counters]:
     """Upsample maps (N, C, H, W). Return maps (N, C, *size), and the counts."""
-    count, channels, height, width = maps.shape
-    band_rows, stage_rows = upsample_plan(height, width, *size)
-    output = device.empty((count, channels, *size), str(maps.dtype), "output")
-    counters = device.launch(
-        f"upsample_map_{suffix}",
-        input=device.upload(maps, "input"),
-        second=None if second is None else device.upload(second, "second"),
-        output=output,
-        planes=count * channels,
-        height=height,
-        width=width,
-        out_height=size[0],
-        out_width=size[1],
-        align_corners=int(align_corners),
-        relu=int(relu),
-        band_rows=band_rows,
-        stage_rows=stage_rows,
-    )
-    assert output.written.all()
-    assert counters.threads["local load"] == 0
-    return output.array, counters
+    inputs, numbers = [maps, second], {"align_corners": align_corners, "relu": relu}
+    outputs = [((*maps.shape[:2], *size), maps.dtype)]
+    (grown,), counters = gpu.run(UPSAMPLE_MAP, inputs, outputs, **numbers)
+    return grown, counters[f"foveate_upsample_map_{suffix}"]
 
 
 def close(found: Array, want: Array) -> None:
@@ -77,35 +60,36 @@ SIZES = {
 @pytest.mark.parametrize("align_corners", [False, True])
 @pytest.mark.parametrize("suffix", KERNELS)
 def test_maps_grow_and_shrink_as_in_the_reference(
-    device: Device, suffix: str, align_corners: bool
+    gpu: SimulatedGpu, suffix: str, align_corners: bool
 ) -> None:
     for shape, size in SIZES[suffix]:
         maps = drawn(suffix, *shape)
-        found, _ = run(device, suffix, maps, size, align_corners=align_corners)
+        found, _ = run(gpu, suffix, maps, size, align_corners=align_corners)
         close(found, upsample(maps, *size, align_corners=align_corners))
 
 
 @pytest.mark.parametrize("suffix", ["f32x4", "f16x8"])
-def test_a_second_map_is_added_before_relu(device: Device, suffix: str) -> None:
+def test_a_second_map_is_added_before_relu(gpu: SimulatedGpu, suffix: str) -> None:
     maps, second = drawn(suffix, 2, 3, 6, 8), drawn(suffix, 2, 3, 6, 8)[::-1].copy()
-    found, _ = run(device, suffix, maps, (12, 16), relu=True, second=second)
+    found, _ = run(gpu, suffix, maps, (12, 16), relu=True, second=second)
     total = maps.astype(np.float32) + second.astype(np.float32)
     close(found, upsample(total, 12, 16, align_corners=False, relu=True))
 
 
-def test_maps_that_do_not_fit_into_shared_memory_are_read_directly(device: Device) -> None:
+def test_maps_that_do_not_fit_into_shared_memory_are_read_directly(gpu: SimulatedGpu) -> None:
     maps = drawn("f32x4", 1, 1, 3, 4096)
-    assert upsample_plan(3, 4096, 8, 64)[1] == 0
-    found, _ = run(device, "f32x4", maps, (8, 64))
+    assert upsample_bands(3, 4096, 8, 64)[1] == 0
+    found, _ = run(gpu, "f32x4", maps, (8, 64))
     close(found, upsample(maps, 8, 64, align_corners=False))
 
 
 @pytest.mark.parametrize("suffix", ["f32x4", "f16x8"])
 @pytest.mark.parametrize("side", [28, 56])
-def test_upsampling_moves_little_more_than_its_maps(device: Device, suffix: str, side: int) -> None:
+def test_upsampling_moves_little_more_than_its_maps(
+    gpu: SimulatedGpu, suffix: str, side: int
+) -> None:
     maps = drawn(suffix, 1, 4, side, side)
-    found, counters = run(device, suffix, maps, (2 * side, 2 * side))
-    moved = (counters.loads.sectors + counters.stores.sectors) * 32
-    assert moved <= 1.25 * (maps.nbytes + found.nbytes)
+    found, counters = run(gpu, suffix, maps, (2 * side, 2 * side))
+    assert counters.bytes_moved <= 1.25 * (maps.nbytes + found.nbytes)
     assert counters.loads.excess <= 1.25
     assert counters.stores.sectors * 32 == found.nbytes

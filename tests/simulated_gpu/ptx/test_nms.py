@@ -5,66 +5,34 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from tests.kernels.grouped import GROUPED
+from tests.kernels.running import Array
 from tests.simulated_gpu.ptx.counters import Counters
-from tests.simulated_gpu.ptx.device import Device
-from tests.simulated_gpu.ptx.memory import Array
+from tests.simulated_gpu.ptx.driver import SimulatedGpu
 
+from foveate.kernels.nms.op import GATHER_BOXES, NMS
 from foveate.kernels.nms.reference import nms
 
 
 def suppress(
-    device: Device,
+    gpu: SimulatedGpu,
     boxes: Array,
     scores: Array,
     groups: Array | None,
     iou: float,
     limit: int,
     count: int | None = None,
-) -> tuple[list[int], list[Counters]]:
+) -> tuple[list[int], dict[str, Counters]]:
     """Return the survivors, best first, and the counts of the four kernels."""
-    capacity, words = len(boxes), -(-len(boxes) // 32)
-    uploaded = device.upload(boxes.astype(np.float32), "boxes")
-    asked = None if groups is None else device.upload(groups.astype(np.int32), "groups")
-    keys, order = (
-        device.empty((capacity,), "uint32", "keys"),
-        device.empty((capacity,), "int32", "order"),
-    )
-    masks = device.empty((capacity, words), "uint32", "masks")
-    kept, kept_count = device.empty((limit,), "int32", "kept"), device.empty((1,), "int32", "count")
-    counters = [
-        device.launch(
-            "nms_keys",
-            boxes=uploaded,
-            scores=device.upload(scores.astype(np.float32), "scores"),
-            count=None if count is None else device.upload(np.array([count], np.int32), "count"),
-            keys=keys,
-            capacity=capacity,
-        ),
-        device.launch("nms_order", keys=keys, order=order, capacity=capacity),
-        device.launch(
-            "nms_masks",
-            boxes=uploaded,
-            groups=asked,
-            order=order,
-            masks=masks,
-            capacity=capacity,
-            words=words,
-            iou=float(iou),
-        ),
-        device.launch(
-            "nms_scan",
-            order=order,
-            masks=masks,
-            kept=kept,
-            kept_count=kept_count,
-            capacity=capacity,
-            limit=limit,
-        ),
-    ]
-    found = int(kept_count.array[0])
-    assert (kept.array[found:] == -1).all()
-    assert all(c.threads["local load"] == 0 for c in counters)
-    return kept.array[:found].tolist(), counters
+    existing = np.array([len(boxes) if count is None else count], np.int32)
+    outputs = [((limit,), np.int32), ((1,), np.int32)]
+    if groups is None:
+        (keep, found), counters = gpu.run(NMS, [boxes, scores, existing], outputs, iou=iou)
+    else:
+        inputs = [boxes, scores, groups.astype(np.int32), None]
+        (keep, found), counters = gpu.run(GROUPED, inputs, outputs, iou=iou)
+    assert (keep[found[0] :] == -1).all()
+    return keep[: found[0]].tolist(), counters
 
 
 def clusters(count: int, seed: int) -> tuple[Array, Array]:
@@ -76,51 +44,91 @@ def clusters(count: int, seed: int) -> tuple[Array, Array]:
 
 
 @pytest.mark.parametrize("count", [1, 31, 33, 100, 260])
-def test_survivors_equal_the_reference(device: Device, count: int) -> None:
+def test_survivors_equal_the_reference(gpu: SimulatedGpu, count: int) -> None:
     boxes, scores = clusters(count, count)
     for iou, limit in ((0.5, count), (0.0, 7), (0.3, count + 5)):
-        found, _ = suppress(device, boxes, scores, None, iou, limit)
+        found, _ = suppress(gpu, boxes, scores, None, iou, limit)
         assert found == nms(boxes, scores, None, iou, limit)
 
 
-def test_blocks_may_run_in_any_order(either_way: Device) -> None:
+def test_blocks_may_run_in_any_order(either_way: SimulatedGpu) -> None:
     boxes, scores = clusters(270, 5)
     found, _ = suppress(either_way, boxes, scores, None, 0.4, 100)
     assert found == nms(boxes, scores, None, 0.4, 100)
 
 
-def test_groups_do_not_meet(device: Device) -> None:
+def test_groups_do_not_meet(gpu: SimulatedGpu) -> None:
     boxes, scores = clusters(150, 2)
     groups = np.random.default_rng(3).integers(0, 4, 150)
-    found, _ = suppress(device, boxes, scores, groups, 0.2, 150)
+    found, _ = suppress(gpu, boxes, scores, groups, 0.2, 150)
     assert found == nms(boxes, scores, groups, 0.2, 150)
 
 
-def test_overlaps_at_the_threshold_are_kept(device: Device) -> None:
+def test_overlaps_at_the_threshold_are_kept(gpu: SimulatedGpu) -> None:
     boxes = np.array([[0, 0, 2, 1], [1, 0, 3, 1], [0, 0, 3, 3], [0, 0, 3, 1]], np.float32)
     scores = np.array([4, 3, 2, 1], np.float32)
     for iou in (1 / 3, 1 / 3 - 1e-9, 2 / 3, 2 / 9, 0.99, 1.0, 2.0):
-        found, _ = suppress(device, boxes, scores, None, iou, 4)
+        found, _ = suppress(gpu, boxes, scores, None, iou, 4)
         assert found == nms(boxes, scores, None, iou, 4)
 
 
-def test_only_the_boxes_that_exist_compete(device: Device) -> None:
+def test_only_the_boxes_that_exist_compete(gpu: SimulatedGpu) -> None:
     boxes, scores = clusters(80, 4)
     for count in (0, 1, 50):
-        found, _ = suppress(device, boxes, scores, None, 0.5, 80, count)
+        found, _ = suppress(gpu, boxes, scores, None, 0.5, 80, count)
         assert found == nms(boxes[:count], scores[:count], None, 0.5, 80)
 
 
-def test_equal_and_strange_scores_keep_their_order(device: Device) -> None:
+def test_equal_and_strange_scores_keep_their_order(gpu: SimulatedGpu) -> None:
     boxes = np.array([[20 * i, 0, 20 * i + 10, 10] for i in range(8)], np.float32)
     scores = np.array([0.0, -0.0, np.nan, np.inf, -np.inf, 1, 1, -1], np.float32)
-    found, _ = suppress(device, boxes, scores, None, 0.5, 8)
+    found, _ = suppress(gpu, boxes, scores, None, 0.5, 8)
     assert found == [3, 5, 6, 0, 1, 7, 4, 2]
 
 
-def test_masks_are_all_that_much_memory_is_used_for(device: Device) -> None:
+def test_the_masks_are_most_of_the_traffic(gpu: SimulatedGpu) -> None:
     boxes, scores = clusters(256, 6)
-    _, counters = suppress(device, boxes, scores, None, 0.5, 256)
-    assert counters[3].barriers == 1 + 2 * 8
-    assert counters[2].bytes_written <= 256 * 256 // 8
-    assert counters[1].loads.excess <= 1.25
+    _, counters = suppress(gpu, boxes, scores, None, 0.5, 256)
+    assert counters["foveate_nms_scan"].barriers == 1 + 2 * 8
+    assert counters["foveate_nms_masks"].bytes_written <= 256 * 256 // 8
+    assert counters["foveate_nms_order"].loads.excess <= 1.25
+
+
+def boxes_of(count: int, seed: int) -> Array:
+    generator = np.random.default_rng(seed)
+    corners = generator.uniform(-20, 600, (count, 2))
+    sides = np.exp(generator.uniform(0, 6, (count, 2)))
+    return np.concatenate([corners, corners + sides], axis=1).astype(np.float32)
+
+
+def gather(gpu: SimulatedGpu, boxes: Array, keep: Array) -> tuple[Array, Counters]:
+    inputs = [boxes, keep.astype(np.int32)]
+    outputs = [((len(keep), 4), np.float32)]
+    (found,), counters = gpu.run(GATHER_BOXES, inputs, outputs, horizontal=0.3, vertical=1.7)
+    assert counters["foveate_gather_boxes"].stores.excess == 1
+    return found, counters["foveate_gather_boxes"]
+
+
+def test_boxes_are_gathered_and_scaled(gpu: SimulatedGpu) -> None:
+    boxes = boxes_of(20, 3)
+    keep = np.random.default_rng(4).integers(-1, 20, 140)
+    keep[:4] = [20, -7, 2**31 - 1, 19]  # three that name no box
+    found, _ = gather(gpu, boxes, keep)
+    factors = np.array([0.3, 1.7, 0.3, 1.7], np.float32)
+    exists = (keep >= 0) & (keep < 20)
+    want = np.where(exists[:, None], boxes[np.where(exists, keep, 0)] * factors, np.float32(0))
+    np.testing.assert_array_equal(found, want)
+
+
+def test_boxes_gathered_in_order_are_moved_once(gpu: SimulatedGpu) -> None:
+    _, counters = gather(gpu, boxes_of(1000, 0), np.arange(1000))
+    assert counters.bytes_moved <= 1.25 * 1000 * (4 + 16 + 16)
+    assert counters.loads.excess <= 1.25
+
+
+def test_boxes_in_any_order_cost_a_sector_each_and_are_read_once(gpu: SimulatedGpu) -> None:
+    # A box is half a sector: what is gathered from any place costs up to two for each of its own.
+    keep = np.random.default_rng(1).permutation(1000)
+    _, counters = gather(gpu, boxes_of(1000, 0), keep)
+    assert counters.bytes_moved <= 1000 * (4 + 32 + 16) + 32
+    assert counters.bytes_read + counters.bytes_written <= 1.25 * 1000 * (4 + 16 + 16)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foveate.arrays import BoolArray, Float32Array
-from foveate.kernels.pyramid.reference import axis_weights
+from foveate.kernels.letterbox.reference import axis_weights
 from foveate.results.window_mask import Window
 
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Greedy non-maximum suppression by bit masks: class-agnostic, or among boxes of one group.
+// Greedy non-maximum suppression by bit masks, class-agnostic or among boxes of one group; and the
+// gathering of the boxes that it keeps.
 //
 // Kernels, in the order of their launch, for K boxes and W = ceil(K / 32) words:
 //   foveate_nms_keys   block (256), grid (ceil(K / 256))
@@ -9,17 +10,22 @@
 //   foveate_nms_scan   block (256), grid (1), dynamic shared memory 4 * W bytes, 132 bytes static;
 //                      ceil(K / 32) dependent passes, fewer once the result is full
 // Bound: the masks take K * K / 2 overlaps and K * K / 8 bytes, once written and once read.
+//
+//   foveate_gather_boxes  block (128), grid (ceil(R / 128)): a thread gathers one of R boxes and
+//                         scales it to the frame of the features canvas. Bound: the launch; 36
+//                         bytes per box.
 #ifndef FOVEATE_NMS_CUH
 #define FOVEATE_NMS_CUH
 
+#include "device/pack.cuh"
 #include "device/shared.cuh"
-#include "nms/order.cuh"
-#include "nms/overlap.cuh"
+#include "nms/greedy.cuh"
 
 namespace foveate {
 
 constexpr int kMaskThreads = 64;
 constexpr int kScanThreads = 256;
+constexpr int kGatherThreads = 128;
 
 // Sorting keys: boxes without area, and those after the count, come last. A solid box's key is at
 // least 1, since no score but NaN has the key 0.
@@ -50,9 +56,10 @@ FOVEATE_BOTH unsigned mask_word(const float* boxes, const int* groups, const int
     return mask;
 }
 
-// Walk through the order, 32 boxes a pass: one thread decides among the 32, all spread the verdict.
-__device__ inline void scan_block(const int* order, const unsigned* masks, int* kept,
-                                  int* kept_count, int capacity, int limit) {
+// Walk through the order, 32 boxes a pass: one thread decides among the 32, all threads apply what
+// it decided.
+__device__ inline void scan_block(const int* order, const unsigned* masks, int* keep,
+                                  int* keep_count, int capacity, int limit) {
     FOVEATE_DYNAMIC_SHARED(unsigned, removed);
     __shared__ int winners[32];
     __shared__ int found;
@@ -70,7 +77,7 @@ __device__ inline void scan_block(const int* order, const unsigned* masks, int* 
                 if (row >= capacity || order[row] < 0) break;
                 if ((gone >> bit & 1u) != 0u) continue;
                 gone |= masks[static_cast<long long>(row) * words + word];
-                kept[total + fresh] = order[row];
+                keep[total + fresh] = order[row];
                 winners[fresh++] = row;
             }
             found = fresh;
@@ -87,8 +94,23 @@ __device__ inline void scan_block(const int* order, const unsigned* masks, int* 
         total += fresh;
         __syncthreads();
     }
-    for (int i = total + threadIdx.x; i < limit; i += kScanThreads) kept[i] = -1;
-    if (threadIdx.x == 0) kept_count[0] = total;
+    for (int i = total + threadIdx.x; i < limit; i += kScanThreads) keep[i] = -1;
+    if (threadIdx.x == 0) keep_count[0] = total;
+}
+
+FOVEATE_BOTH void gather_item(int item, const float* boxes, const int* keep, float* gathered,
+                              int capacity, int count, float horizontal, float vertical) {
+    if (item >= count) return;
+    const int index = keep[item];
+    Pack<4> box{{0.0f, 0.0f, 0.0f, 0.0f}};
+    if (index >= 0 && index < capacity) {
+        box = Access<float, 4>::load(boxes + 4LL * index);
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+            box.lane[i] = mul(box.lane[i], i % 2 == 0 ? horizontal : vertical);
+        }
+    }
+    Access<float, 4>::store(gathered + 4LL * item, box);
 }
 
 }  // namespace foveate
@@ -105,7 +127,7 @@ extern "C" __global__ void __launch_bounds__(foveate::kRankThreads)
     foveate::order_block(keys, order, capacity);
 }
 
-// Words before a row's own are left as they are: nobody reads them.
+// Words before a row's own stay undefined: nothing reads them.
 extern "C" __global__ void __launch_bounds__(foveate::kMaskThreads)
     foveate_nms_masks(const float* __restrict__ boxes, const int* __restrict__ groups,
                       const int* __restrict__ order, unsigned* __restrict__ masks, int capacity,
@@ -118,9 +140,17 @@ extern "C" __global__ void __launch_bounds__(foveate::kMaskThreads)
 
 extern "C" __global__ void __launch_bounds__(foveate::kScanThreads)
     foveate_nms_scan(const int* __restrict__ order, const unsigned* __restrict__ masks,
-                     int* __restrict__ kept, int* __restrict__ kept_count, int capacity,
+                     int* __restrict__ keep, int* __restrict__ keep_count, int capacity,
                      int limit) {
-    foveate::scan_block(order, masks, kept, kept_count, capacity, limit);
+    foveate::scan_block(order, masks, keep, keep_count, capacity, limit);
+}
+
+extern "C" __global__ void __launch_bounds__(foveate::kGatherThreads)
+    foveate_gather_boxes(const float* __restrict__ boxes, const int* __restrict__ keep,
+                         float* __restrict__ gathered, int capacity, int count, float horizontal,
+                         float vertical) {
+    foveate::gather_item(blockIdx.x * foveate::kGatherThreads + threadIdx.x, boxes, keep, gathered,
+                         capacity, count, horizontal, vertical);
 }
 
 #endif

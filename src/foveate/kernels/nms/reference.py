@@ -20,13 +20,26 @@ def covers(first: Sequence[float], second: Sequence[float], iou: float) -> bool:
 def nms(
     boxes: Float32Array, scores: Float32Array, groups: Array | None, iou: float, limit: int
 ) -> list[int]:
-    """Return the indices of the survivors, best first; see :func:`host.suppress`."""
-    kept: list[int] = []
+    """Return the indices of the survivors, best first; see the CPU version."""
+    keep: list[int] = []
     for index in sorted(range(len(boxes)), key=lambda i: (-float(scores[i]), i)):
         box = boxes[index].tolist()
-        if not (box[2] > box[0] and box[3] > box[1]) or len(kept) == limit:
+        if not (box[2] > box[0] and box[3] > box[1]) or len(keep) == limit:
             continue
-        rivals = [k for k in kept if groups is None or groups[k] == groups[index]]
+        rivals = [k for k in keep if groups is None or groups[k] == groups[index]]
         if not any(covers(boxes[k].tolist(), box, iou) for k in rivals):
-            kept.append(index)
-    return kept
+            keep.append(index)
+    return keep
+
+
+def gather_boxes(
+    boxes: Sequence[Sequence[float]], keep: Sequence[int], horizontal: float, vertical: float
+) -> list[list[float]]:
+    """Return the boxes of the indices, scaled; zeros for a negative index."""
+    factors = (horizontal, vertical, horizontal, vertical)
+    return [
+        [value * factor for value, factor in zip(boxes[index], factors, strict=True)]
+        if index >= 0
+        else [0.0, 0.0, 0.0, 0.0]
+        for index in keep
+    ]

@@ -27,17 +27,17 @@ def select_top_k(
             for column in range(grid.shape[3]):
                 x0 = (column * stride - padding) * horizontal
                 y0 = (row * stride - padding) * vertical
-                geometry = (x0, y0, size * horizontal, size * vertical)
-                windows.append((float(grid[0, 0, row, column]), (level, row, column), geometry))
-    windows.sort(key=lambda window: (-window[0], window[1]))
-    kept: list[tuple[float, tuple[int, int, int], tuple[float, float, float, float]]] = []
-    for window in windows:
-        box = _corners(window[2])
-        if len(kept) < k and not any(covers(_corners(w[2]), box, window_nms_iou) for w in kept):
-            kept.append(window)
-    return kept
+                window = (x0, y0, size * horizontal, size * vertical)
+                windows.append((float(grid[0, 0, row, column]), (level, row, column), window))
+    windows.sort(key=lambda item: (-item[0], item[1]))
+    keep: list[tuple[float, tuple[int, int, int], tuple[float, float, float, float]]] = []
+    for item in windows:
+        box = _corners(item[2])
+        if len(keep) < k and not any(covers(_corners(w[2]), box, window_nms_iou) for w in keep):
+            keep.append(item)
+    return keep
 
 
-def _corners(geometry: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
-    x0, y0, width, height = geometry
+def _corners(window: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
+    x0, y0, width, height = window
     return (x0, y0, x0 + width, y0 + height)

@@ -1,19 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-// The K windows with the best scores of all levels, without those that a better one nearly equals.
+// The K windows with the best scores of all levels, without those that a better one nearly covers.
 //
 // Kernels, in the order of their launch, for N cells of all levels:
-//   foveate_select_cells   block (256), grid (ceil(N / 256)): keys and windows of the cells
+//   foveate_select_cells   block (256), grid (ceil(N / 256)): keys and candidates of the cells
 //   foveate_select_order   block (256), grid (ceil(N / 256)), 1,024 bytes of static shared memory
 //   foveate_select_scan    block (256), grid (1), 4 bytes of static and 20 * K of dynamic shared
 //                          memory
-// Dependent passes of the scan: none with window_nms >= 1; else 8 for every 256 cells of the order,
-// until K windows are found. Bound: the order, N * N comparisons.
+// Dependent passes of the scan: none with an IoU of 1 or more; otherwise 8 for every 256 cells of
+// the order, until K windows are found. Bound: the order, N * N comparisons.
 #ifndef FOVEATE_SELECT_TOP_K_CUH
 #define FOVEATE_SELECT_TOP_K_CUH
 
 #include "device/shared.cuh"
-#include "nms/order.cuh"
-#include "nms/overlap.cuh"
+#include "nms/greedy.cuh"
 
 namespace foveate {
 
@@ -36,10 +35,10 @@ FOVEATE_BOTH float cell_score(const Cell& cell, const float* const* grids, const
                 [static_cast<long long>(cell.row) * shapes[2 * cell.level + 1] + cell.column];
 }
 
-// Key and window of a cell. `windows` (N, 4) are x0, y0, width, height in the image frame.
+// Key and window of a cell. `candidates` (N, 4) are x0, y0, width, height in the image frame.
 FOVEATE_BOTH void cell_item(int index, const float* const* grids, const int* shapes,
                             const int* starts, const double* factors, unsigned* keys,
-                            float* windows, int levels, int cells, int size, int stride,
+                            float* candidates, int levels, int cells, int size, int stride,
                             int padding) {
     if (index >= cells) return;
     const Cell cell = cell_at(index, starts, shapes, levels);
@@ -49,7 +48,7 @@ FOVEATE_BOTH void cell_item(int index, const float* const* grids, const int* sha
     const float y0 = static_cast<float>(mul(top, vertical));
     const float width = static_cast<float>(mul(static_cast<double>(size), horizontal));
     const float height = static_cast<float>(mul(static_cast<double>(size), vertical));
-    float* window = windows + 4LL * index;
+    float* window = candidates + 4LL * index;
     window[0] = x0;
     window[1] = y0;
     window[2] = width;
@@ -59,15 +58,15 @@ FOVEATE_BOTH void cell_item(int index, const float* const* grids, const int* sha
     keys[index] = !solid ? 0u : key == 0u ? 1u : key;
 }
 
-FOVEATE_BOTH Box window_box(const float* windows, int index) {
-    const float* window = windows + 4LL * index;
+FOVEATE_BOTH Box window_box(const float* candidates, int index) {
+    const float* window = candidates + 4LL * index;
     return {window[0], window[1], add(window[0], window[2]), add(window[1], window[3])};
 }
 
 // The first candidates of the order that do not cover each other: their numbers to `winners`, the
 // boxes to `boxes`. Returns how many, the same to every thread. Every 32 candidates, one warp
-// decides among its own, then all others ask the new winners.
-__device__ inline int greedy(const int* order, const float* windows, int cells, int limit,
+// decides among its own, then all others are compared with the new winners.
+__device__ inline int greedy(const int* order, const float* candidates, int cells, int limit,
                              double iou, int* winners, Box* boxes, int* found) {
     const int lane = threadIdx.x & 31, warp = threadIdx.x / 32;
     int total = 0;
@@ -75,7 +74,7 @@ __device__ inline int greedy(const int* order, const float* windows, int cells, 
          start += kRankThreads) {
         const int at = start + threadIdx.x;
         const int own = at < cells ? order[at] : -1;
-        const Box box = own >= 0 ? window_box(windows, own) : Box{0.0f, 0.0f, 0.0f, 0.0f};
+        const Box box = own >= 0 ? window_box(candidates, own) : Box{0.0f, 0.0f, 0.0f, 0.0f};
         bool alive = own >= 0;
         for (int i = 0; i < total && alive; ++i) alive = !covers(boxes[i], box, iou);
         for (int turn = 0; turn < kRankThreads / 32; ++turn) {
@@ -108,9 +107,10 @@ __device__ inline int greedy(const int* order, const float* windows, int cells, 
 }
 
 __device__ inline void select_scan_block(const float* const* grids, const int* shapes,
-                                         const int* starts, const int* order, const float* windows,
-                                         int* picks, float* geometry, float* scores, int* count,
-                                         int levels, int cells, int limit, double iou) {
+                                         const int* starts, const int* order,
+                                         const float* candidates, int* indices, float* windows,
+                                         float* scores, int* count, int levels, int cells,
+                                         int limit, double iou) {
     FOVEATE_DYNAMIC_SHARED(Box, boxes);
     int* const winners = reinterpret_cast<int*>(boxes + limit);
     __shared__ int found;
@@ -118,7 +118,7 @@ __device__ inline void select_scan_block(const float* const* grids, const int* s
     __syncthreads();
     int total = 0;
     if (iou < 1.0) {
-        total = greedy(order, windows, cells, limit, iou, winners, boxes, &found);
+        total = greedy(order, candidates, cells, limit, iou, winners, boxes, &found);
     } else {
         for (int i = threadIdx.x; i < smaller(limit, cells); i += kRankThreads) {
             winners[i] = order[i];
@@ -130,11 +130,11 @@ __device__ inline void select_scan_block(const float* const* grids, const int* s
     for (int i = threadIdx.x; i < limit; i += kRankThreads) {
         const bool exists = i < total;
         const Cell cell = exists ? cell_at(winners[i], starts, shapes, levels) : Cell{-1, 0, 0};
-        picks[3LL * i] = cell.level;
-        picks[3LL * i + 1] = cell.row;
-        picks[3LL * i + 2] = cell.column;
+        indices[3LL * i] = cell.level;
+        indices[3LL * i + 1] = cell.row;
+        indices[3LL * i + 2] = cell.column;
         for (int j = 0; j < 4; ++j) {
-            geometry[4LL * i + j] = exists ? windows[4LL * winners[i] + j] : 0.0f;
+            windows[4LL * i + j] = exists ? candidates[4LL * winners[i] + j] : 0.0f;
         }
         scores[i] = exists ? cell_score(cell, grids, shapes) : negative_infinity();
     }
@@ -146,10 +146,10 @@ __device__ inline void select_scan_block(const float* const* grids, const int* s
 extern "C" __global__ void __launch_bounds__(foveate::kRankThreads)
     foveate_select_cells(const float* const* __restrict__ grids, const int* __restrict__ shapes,
                          const int* __restrict__ starts, const double* __restrict__ factors,
-                         unsigned* __restrict__ keys, float* __restrict__ windows, int levels,
+                         unsigned* __restrict__ keys, float* __restrict__ candidates, int levels,
                          int cells, int size, int stride, int padding) {
     foveate::cell_item(blockIdx.x * foveate::kRankThreads + threadIdx.x, grids, shapes, starts,
-                       factors, keys, windows, levels, cells, size, stride, padding);
+                       factors, keys, candidates, levels, cells, size, stride, padding);
 }
 
 extern "C" __global__ void __launch_bounds__(foveate::kRankThreads)
@@ -160,10 +160,10 @@ extern "C" __global__ void __launch_bounds__(foveate::kRankThreads)
 extern "C" __global__ void __launch_bounds__(foveate::kRankThreads)
     foveate_select_scan(const float* const* __restrict__ grids, const int* __restrict__ shapes,
                         const int* __restrict__ starts, const int* __restrict__ order,
-                        const float* __restrict__ windows, int* __restrict__ picks,
-                        float* __restrict__ geometry, float* __restrict__ scores,
+                        const float* __restrict__ candidates, int* __restrict__ indices,
+                        float* __restrict__ windows, float* __restrict__ scores,
                         int* __restrict__ count, int levels, int cells, int limit, double iou) {
-    foveate::select_scan_block(grids, shapes, starts, order, windows, picks, geometry, scores,
+    foveate::select_scan_block(grids, shapes, starts, order, candidates, indices, windows, scores,
                                count, levels, cells, limit, iou);
 }
 

@@ -114,7 +114,7 @@ class CpuDevice:
             else cpu_array(buffer)
             for buffer in buffers
         ]
-        cpu_stream(stream).enqueue(op.host, *arrays, **numbers)
+        cpu_stream(stream).enqueue(op.cpu, *arrays, **numbers)
 
     def close(self) -> None:
         """Do nothing: memory and threads end with their last user."""

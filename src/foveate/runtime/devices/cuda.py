@@ -3,10 +3,6 @@
 
 Kernels are compiled for the GPU when they are first launched, kept in the user's cache, and loaded
 from there.
-
-NOTE: Memory comes from, and goes back to, the legacy default stream. All our streams are blocking
-ones, which it waits for and which wait for it: memory can be used on any stream at once, and what
-is freed is used again only after the work that was enqueued before.
 """
 
 from __future__ import annotations
@@ -16,19 +12,18 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from math import prod
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from foveate.errors import MissingExtraError
+from foveate.errors import BackendError, MissingExtraError
 from foveate.kernels.build import compile_kernels
-from foveate.kernels.device_launches import launches_of
-from foveate.runtime.devices.cuda_streams import CudaStream, asking, cuda_stream
+from foveate.runtime.devices.cuda_streams import CudaStream, cuda_stream, translate_errors
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from foveate.arrays import Array
+    from foveate.kernels.build import Compiler
     from foveate.kernels.op import Op
     from foveate.runtime.devices.device import Buffer, Stream
 
@@ -50,9 +45,9 @@ class CudaBuffer:
 
     Args:
         owner: The ``cuda.core.Buffer``.
-        offset: Bytes from its start.
+        offset: Bytes from the start of the owner.
         shape: Lengths of the axes; dense, in C order.
-        dtype: Kind of the elements.
+        dtype: Type of the elements.
     """
 
     def __init__(
@@ -75,7 +70,7 @@ class CudaBuffer:
 
     @property
     def __cuda_array_interface__(self) -> dict[str, Any]:
-        """For CuPy, PyTorch, Numba; whoever takes it orders its work after ours."""
+        """The array for CuPy, PyTorch or Numba, which must order their work after ours."""
         return {
             "shape": self.shape,
             "typestr": self.dtype.str,
@@ -104,10 +99,12 @@ class CudaDevice:
     """Memory, streams, copies and launches on one GPU.
 
     Args:
-        number: Which of the GPUs that CUDA shows.
-        code: ``"cubin"``: kernels are compiled for this very GPU. ``"ptx"``: the driver does the
-            last step, for a GPU that is newer than the compiler.
-        driver: The module ``cuda.core``, or in tests what stands for it.
+        number: Number of the GPU among those that CUDA shows.
+        code: ``"cubin"`` compiles kernels for this very GPU; ``"ptx"`` leaves the last step to the
+            driver, for a GPU that is newer than the compiler.
+        driver: The module ``cuda.core``, or an object with the same names that executes kernels in
+            another way, as the tests have.
+        compiler: Compiler of the kernels; by default nvcc or NVRTC.
 
     Raises:
         MissingExtraError: ``cuda-core`` is not installed.
@@ -117,11 +114,17 @@ class CudaDevice:
     name = "cuda"
 
     def __init__(
-        self, number: int = 0, *, code: Literal["cubin", "ptx"] = "cubin", driver: Any = None
+        self,
+        number: int = 0,
+        *,
+        code: Literal["cubin", "ptx"] = "cubin",
+        driver: Any = None,
+        compiler: Compiler | None = None,
     ) -> None:
         self._driver = load_driver() if driver is None else driver
         self._code = code
-        with asking(f"the GPU {number} cannot be used"):
+        self._compiler = compiler
+        with translate_errors(f"the GPU {number} cannot be used"):
             self._device = self._driver.Device(number)
             self._device.set_current()
             self.architecture = f"sm_{self._device.arch}"
@@ -129,12 +132,15 @@ class CudaDevice:
 
     def allocate(self, shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> CudaBuffer:
         """Return fresh memory, whose content is undefined."""
+        # The legacy default stream waits for all our streams, which are blocking ones, and they
+        # wait for it. So memory can be used on any stream at once, and freed memory is used again
+        # only after the work that was enqueued before.
         return self._allocate(shape, dtype, self._driver.LEGACY_DEFAULT_STREAM)
 
     def allocate_on(
         self, stream: Stream, shape: tuple[int, ...], dtype: np.dtype[np.generic]
     ) -> CudaBuffer:
-        """Return the same, taken from and given back to a stream, in the stream's order."""
+        """Return fresh memory that is taken from and given back to a stream in its order."""
         return self._allocate(shape, dtype, cuda_stream(stream).stream)
 
     def stream(self) -> CudaStream:
@@ -146,7 +152,7 @@ class CudaDevice:
     def upload(self, source: Array, target: Buffer, stream: Stream) -> None:
         """Enqueue a copy from the host; ``source`` must not change until it is done.
 
-        A source that is not dense is copied before, and the stream waited for.
+        A source that is not dense is copied first, and the call waits for the stream.
         """
         dense = np.ascontiguousarray(source, target.dtype)
         self._copy(_host_buffer(self._driver, dense), _part_of(self._driver, target), stream)
@@ -166,43 +172,52 @@ class CudaDevice:
     def launch(
         self, op: Op, stream: Stream, *buffers: Buffer | Sequence[Buffer], **numbers: object
     ) -> None:
-        """Enqueue an operation; its kernels are compiled and loaded when it is the first time.
+        """Enqueue an operation; its kernels are compiled and loaded at the first launch.
 
         Raises:
             BackendError: The operation has no kernels, or they cannot be compiled.
-            OptionError: A size is beyond what one launch can do.
+            OptionError: A size is larger than the kernels can handle.
         """
-        scratch = _Scratch(self, stream)
-        for launch in launches_of(op, scratch, *buffers, **numbers):  # type: ignore[arg-type]  # of this device
-            kernel = self._module(launch.source).get_kernel(launch.kernel)
-            shape = launch.shape
+        if op.launches is None:
+            raise BackendError(
+                f"the operation {op.name!r} has no GPU kernels",
+                remedy="run it on the CPU: device='cpu'",
+            )
+        for launch in op.launches(_StreamMemory(self, stream), *buffers, **numbers):
+            kernel = self._module(op.source).get_kernel(launch.kernel)
             with self._using(f"{op.name} cannot be launched"):
                 config = self._driver.LaunchConfig(
-                    grid=shape.grid, block=shape.block, shmem_size=shape.shared_bytes
+                    grid=launch.blocks, block=(launch.block, 1, 1), shmem_size=launch.shared_bytes
                 )
-                self._driver.launch(cuda_stream(stream).stream, config, kernel, *launch.arguments)
+                self._driver.launch(cuda_stream(stream).stream, config, kernel, *launch.numbers)
 
     def close(self) -> None:
         """Finish all streams and release what the device holds."""
-        with asking("the GPU stopped"):
+        with translate_errors("the GPU stopped"):
             self._device.sync()
         self._module.cache_clear()
 
     @contextmanager
     def _using(self, what: str) -> Iterator[None]:
-        """Make the GPU current in this thread, and turn what it refuses into an error of ours."""
-        with asking(what):
+        """Make the GPU current in this thread, and translate errors of the driver."""
+        with translate_errors(what):
             self._device.set_current()
             yield
 
-    def _load(self, source: Path) -> Any:
-        """Compile a file of kernels, or take what was compiled before, and load it."""
-        compiled = compile_kernels(source, form=self._code, architecture=self.architecture)
+    def _load(self, source: str) -> Any:
+        """Compile a file of kernels, or take the code of an earlier compilation, and load it."""
+        compiled = compile_kernels(
+            Path(source),
+            form=self._code,
+            architecture=self.architecture,
+            compiler=self._compiler,
+        )
+        name = Path(source).stem
         with self._using(f"{source} cannot be loaded"):
             code = compiled.path.read_bytes()
             if self._code == "ptx":
-                return self._driver.ObjectCode.from_ptx(code, name=source.stem)
-            return self._driver.ObjectCode.from_cubin(code, name=source.stem)
+                return self._driver.ObjectCode.from_ptx(code, name=name)
+            return self._driver.ObjectCode.from_cubin(code, name=name)
 
     def _allocate(
         self, shape: tuple[int, ...], dtype: np.dtype[np.generic], stream: Any
@@ -218,18 +233,18 @@ class CudaDevice:
                 target.copy_from(source, stream=cuda_stream(stream).stream)
 
 
-class _Scratch:
-    """Memory of one launch: taken from and given back to its stream, in the stream's order."""
+class _StreamMemory:
+    """Memory of one call, taken from and given back to its stream in the stream's order."""
 
     def __init__(self, device: CudaDevice, stream: Stream) -> None:
         self._device = device
         self._stream = stream
 
-    def empty(self, shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> CudaBuffer:
-        return self._device.allocate_on(self._stream, shape, dtype)
+    def empty(self, shape: tuple[int, ...], dtype: type[np.generic]) -> CudaBuffer:
+        return self._device.allocate_on(self._stream, shape, np.dtype(dtype))
 
     def upload(self, array: Array) -> CudaBuffer:
-        buffer = self.empty(array.shape, array.dtype)
+        buffer = self._device.allocate_on(self._stream, array.shape, array.dtype)
         self._device.upload(array, buffer, self._stream)
         cuda_stream(self._stream).keep(array)
         return buffer

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def asking(what: str) -> Iterator[None]:
-    """Turn what the driver refuses into an error of ours."""
+def translate_errors(what: str) -> Iterator[None]:
+    """Raise errors of the driver as ``BackendError``."""
     try:
         yield
     except (RuntimeError, ValueError, MemoryError) as error:
@@ -28,7 +28,7 @@ def asking(what: str) -> Iterator[None]:
         raise BackendError(f"{what}: {error}", remedy=_REMEDY) from error
 
 
-_REMEDY = "`foveate doctor` says what works here; device='cpu' needs no GPU"
+_REMEDY = "`foveate doctor` shows what works here; device='cpu' needs no GPU"
 
 
 class CudaEvent:
@@ -38,13 +38,13 @@ class CudaEvent:
         self.event = event
 
     def synchronize(self) -> None:
-        """Block until the stream got there; raise the error that stopped the stream, if any."""
-        with asking("the GPU stopped"):
+        """Block until the stream reached it; raise the error that stopped the stream, if any."""
+        with translate_errors("the GPU stopped"):
             self.event.sync()
 
     def milliseconds_since(self, earlier: CudaEvent) -> float:
         """Return the time between two events that were recorded with ``timed=True``."""
-        with asking("no time between events"):
+        with translate_errors("no time between events"):
             return float(self.event - earlier.event)
 
 
@@ -53,39 +53,40 @@ class CudaStream:
 
     Args:
         driver: ``cuda.core``.
-        stream: Its ``Stream``.
+        stream: The ``cuda.core.Stream``.
     """
 
     def __init__(self, driver: Any, stream: Any) -> None:
         self._driver = driver
         self.stream = stream
-        self._read: deque[tuple[Any, Array]] = deque()  # events, and arrays until they happen
+        self._read: deque[tuple[Any, Array]] = deque()  # arrays that are read until the events
 
     def record(self, *, timed: bool = False) -> CudaEvent:
         """Return an event that happens when all work enqueued so far is done."""
-        with asking("no event"):
+        with translate_errors("no event"):
             options = self._driver.EventOptions(timing_enabled=timed)
             return CudaEvent(self.stream.record(options=options))
 
     def wait(self, event: Event) -> None:
         """Let all work enqueued from now on run after ``event``."""
         assert isinstance(event, CudaEvent), f"{event!r} is not an event of the GPU"
-        with asking("no wait"):
+        with translate_errors("no wait"):
             self.stream.wait(event.event)
 
     def synchronize(self) -> None:
         """Block until all work enqueued so far is done; raise the error that stopped it."""
-        with asking("the GPU stopped"):
+        with translate_errors("the GPU stopped"):
             self.stream.sync()
 
     def keep(self, array: Array) -> None:
         """Keep memory of the host alive until all work enqueued so far is done."""
-        while self._read and self._read[0][0].is_done:
-            self._read.popleft()
-        self._read.append((self.stream.record(), array))
+        with translate_errors("no event"):
+            while self._read and self._read[0][0].is_done:
+                self._read.popleft()
+            self._read.append((self.stream.record(), array))
 
     def __cuda_stream__(self) -> tuple[int, int]:
-        """For other packages that enqueue on this stream: version and handle."""
+        """Return version and handle for other packages that enqueue on this stream."""
         return (0, int(self.stream.handle))
 
 

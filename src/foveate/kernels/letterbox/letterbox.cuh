@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+// Resizes an image (H, W, 3) uint8, to bytes or, normalized, onto a canvas (3, H, W).
+//
+// Bound: bytes. A block makes a tile of 64 x 64 pixels in bands of up to 16 rows: it stages the
+// part of the image that a band is made of in shared memory, by accesses of 16 bytes, and writes
+// each plane once, 32 neighbours of a row per warp. The table of normalized bytes is staged once
+// per block.
+//
+// Kernels, both with blocks of 256 threads and 23,808 bytes of dynamic shared memory; H x W pixels
+// are ceil(H / 64) * ceil(W / 64) tiles, and the grid has one block per tile:
+//   foveate_letterbox_f32, _f16  tiles of the canvas
+//   foveate_resize               tiles of the resized image
+// A row that needs more than the shared memory, of an image that shrinks to less than about a
+// ninth, is made from the image directly.
+#ifndef FOVEATE_LETTERBOX_CUH
+#define FOVEATE_LETTERBOX_CUH
+
+#include "device/shared.cuh"
+#include "letterbox/tiles.cuh"
+
+namespace foveate {
+
+constexpr int kTileBlocks = 3;  // per multiprocessor; aiming at more, ptxas spills on sm_75
+constexpr int kBandRowBytes = 3 * kTileSide + 16;
+constexpr int kHeadBytes = kBandRows * kBandRowBytes;  // a band of bytes, or the table (3, 256)
+
+// Writes the planes of a canvas. `values` (3, 256) are the normalized values of the bytes.
+template <typename T>
+struct Canvas {
+    T* planes;
+    const float* values;
+    int height, width, fill;
+
+    __device__ void put(int y, int x, bool inside, const Pack<3>& pixel) const {
+#pragma unroll
+        for (int channel = 0; channel < 3; ++channel) {
+            const int byte = inside ? to_byte(pixel.lane[channel]) : fill;
+            const long long row = static_cast<long long>(channel) * height + y;
+            planes[row * width + x] = from_float<T>(values[256 * channel + byte]);
+        }
+    }
+    __device__ void flush(int, int, int, int) const {}
+};
+
+// A tile of the canvas.
+template <typename T>
+__device__ void letterbox_block(const unsigned char* image, T* planes, const float* table,
+                                int image_height, int image_width, const Placement& placement,
+                                int fill) {
+    FOVEATE_DYNAMIC_SHARED(unsigned char, shared);
+    float* values = reinterpret_cast<float*>(shared);
+    for (int i = threadIdx.x; i < 3 * 256; i += kTileThreads) values[i] = table[i];
+    __syncthreads();
+    const Canvas<T> canvas{planes, values, placement.canvas_height, placement.canvas_width, fill};
+    make_tile(image, {image_height, placement.height}, {image_width, placement.width}, placement,
+              blockIdx.x, shared + kHeadBytes, canvas);
+}
+
+// Gathers a band of resized pixels in shared memory, and writes it by accesses of 16 bytes.
+struct Bytes {
+    unsigned char* resized;
+    unsigned char* band;  // its rows keep their address modulo 16
+    int width;
+
+    // Bytes [first, last) behind multiples of 16 bytes in both memories.
+    struct Row {
+        unsigned char *from, *to;
+        int first, last;
+    };
+
+    __device__ Row row_of(int y, int left, int right) const {
+        unsigned char* to = resized + 3 * (static_cast<long long>(y) * width + left);
+        const int shift = behind(to, 0, 16);
+        return {band + y % kBandRows * kBandRowBytes, to - shift, shift,
+                shift + 3 * (right - left)};
+    }
+    __device__ void put(int y, int x, bool, const Pack<3>& pixel) const {
+        const Row row = row_of(y, x - x % kTileSide, x);
+        unsigned char* to = row.from + row.last;
+#pragma unroll
+        for (int channel = 0; channel < 3; ++channel) {
+            to[channel] = static_cast<unsigned char>(to_byte(pixel.lane[channel]));
+        }
+    }
+    __device__ void flush(int start, int end, int left, int right) const {
+        // 16 bytes per thread; then what is left at both ends of a row, one byte per thread.
+        constexpr int chunks = kBandRowBytes / 16;
+        for (int i = threadIdx.x; i < (end - start) * chunks; i += kTileThreads) {
+            const Row row = row_of(start + i / chunks, left, right);
+            const int at = 16 * (i % chunks);
+            if (at < row.first || at + 16 > row.last) continue;
+            *reinterpret_cast<uint4*>(row.to + at) = *reinterpret_cast<const uint4*>(row.from + at);
+        }
+        for (int i = threadIdx.x; i < (end - start) * 32; i += kTileThreads) {
+            const Row row = row_of(start + i / 32, left, right);
+            const bool is_tail = i % 32 >= 16;
+            const int chunk = is_tail ? row.last & ~15 : 0, at = chunk + i % 16;
+            const bool is_written = chunk >= row.first && chunk + 16 <= row.last;
+            if (is_written || (is_tail && chunk == 0)) continue;
+            if (at >= row.first && at < row.last) row.to[at] = row.from[at];
+        }
+    }
+};
+
+// A tile of the resized image.
+__device__ inline void resize_block(const unsigned char* image, unsigned char* resized,
+                                    int image_height, int image_width, int height, int width) {
+    FOVEATE_DYNAMIC_SHARED(unsigned char, shared);
+    make_tile(image, {image_height, height}, {image_width, width},
+              {height, width, height, width, 0}, blockIdx.x, shared + kHeadBytes,
+              Bytes{resized, shared, width});
+}
+
+}  // namespace foveate
+
+#define FOVEATE_LETTERBOX_KERNEL(suffix, T)                                                        \
+    extern "C" __global__ void __launch_bounds__(foveate::kTileThreads, foveate::kTileBlocks)      \
+        foveate_letterbox_##suffix(                                                                \
+            const unsigned char* __restrict__ image, T* __restrict__ canvas,                       \
+            const float* __restrict__ table, int image_height, int image_width, int canvas_height, \
+            int canvas_width, int height, int width, int border, int fill) {                       \
+        foveate::letterbox_block<T>(image, canvas, table, image_height, image_width,               \
+                                    {canvas_height, canvas_width, height, width, border}, fill);   \
+    }
+
+FOVEATE_LETTERBOX_KERNEL(f32, float)
+FOVEATE_LETTERBOX_KERNEL(f16, foveate::Half)
+
+#undef FOVEATE_LETTERBOX_KERNEL
+
+extern "C" __global__ void __launch_bounds__(foveate::kTileThreads, foveate::kTileBlocks)
+    foveate_resize(const unsigned char* __restrict__ image, unsigned char* __restrict__ resized,
+                   int image_height, int image_width, int height, int width) {
+    foveate::resize_block(image, resized, image_height, image_width, height, width);
+}
+
+#endif

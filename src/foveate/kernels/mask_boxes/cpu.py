@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Production version for NumPy memory."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from foveate.arrays import Float32Array, Int32Array
+from foveate.results.window_mask import Window, WindowMask
+
+
+def mask_boxes(
+    logits: Float32Array,
+    windows: Float32Array,
+    count: Int32Array,
+    boxes: Float32Array,
+    *,
+    threshold: float,
+    image_height: int,
+    image_width: int,
+) -> None:
+    """Find the box of each window's mask in the image.
+
+    Args:
+        logits: Mask logits (K, S, S).
+        windows: Windows (K, 4) as x0, y0, width, height in the image frame; width 0 for padding.
+        count: Number of windows that exist, (1,); they come first.
+        boxes: Boxes (K, 4) xyxy in the image frame, tight and in whole pixels; zeros for an empty
+            mask and after the end.
+        threshold: Logit above which a resampled pixel is foreground.
+        image_height: Rows of the image.
+        image_width: Columns of the image.
+    """
+    boxes[:] = 0
+    for k in np.flatnonzero(windows[: int(count[0]), 2]):
+        mask = WindowMask(
+            logits[k],
+            Window.around(windows[k].tolist()),
+            threshold=threshold,
+            image_height=image_height,
+            image_width=image_width,
+        )
+        boxes[k] = mask.box()

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from foveate.kernels.letterbox import cpu, reference
+
+NORMALIZATION: dict[str, Any] = {
+    "mean": (127.0, 100.0, 90.0),
+    "std": (128.0, 64.0, 32.0),
+    "fill": 127,
+}
+
+
+def image_of(height: int, width: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+sides = st.integers(1, 24)
+
+
+@given(height=sides, width=sides, scale=st.floats(0.1, 3.0), seed=st.integers(0, 9))
+@settings(max_examples=60, deadline=None)
+def test_resize_agrees_with_reference(height: int, width: int, scale: float, seed: int) -> None:
+    image = image_of(height, width, seed)
+    new = [max(1, int(scale * side + 0.5)) for side in (height, width)]
+    resized = np.empty((*new, 3), np.uint8)
+    cpu.resize(image, resized)
+    expected = reference.resize(image, *new)
+    assert np.abs(resized - expected).max() <= 1.0  # rounding, of which OpenCV does some early
+
+
+@given(height=sides, width=sides, scale=st.floats(0.2, 2.0), border=st.integers(0, 20))
+@settings(max_examples=40, deadline=None)
+def test_letterbox_agrees_with_reference(
+    height: int, width: int, scale: float, border: int
+) -> None:
+    image = image_of(height, width)
+    rows, columns = (max(1, int(scale * side + 0.5)) for side in (height, width))
+    canvas = np.full((1, 3, rows + 2 * border + 5, columns + 2 * border + 3), np.nan, np.float32)
+    cpu.letterbox(image, canvas, height=rows, width=columns, border=border, **NORMALIZATION)
+    expected = reference.letterbox(
+        image,
+        *canvas.shape[2:],
+        height=rows,
+        width=columns,
+        border=border,
+        **NORMALIZATION,
+    )
+    tolerance = 1.001 / np.array(NORMALIZATION["std"])[:, None, None]
+    assert (np.abs(canvas[0] - expected[0]) <= tolerance).all()
+
+
+def test_letterbox_without_resampling_is_exact() -> None:
+    image = image_of(5, 7)
+    canvas = np.empty((1, 3, 9, 12), np.float32)
+    cpu.letterbox(image, canvas, height=5, width=7, border=2, **NORMALIZATION)
+    expected = reference.letterbox(image, 9, 12, height=5, width=7, border=2, **NORMALIZATION)
+    assert np.array_equal(canvas, expected.astype(np.float32))
+
+
+@pytest.mark.parametrize(("old", "new"), [(5, 5), (3, 8), (8, 3), (1, 4), (4, 1)])
+def test_reference_weights_sum_to_one(old: int, new: int) -> None:
+    assert reference.axis_weights(old, new).sum(axis=1) == pytest.approx(1)

@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The compiled letterbox and resize against a float64 reference."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from tests.kernels.running import Array
+from tests.simulated_gpu.ptx.counters import Counters
+from tests.simulated_gpu.ptx.driver import SimulatedGpu
+
+from foveate.kernels.letterbox.op import LETTERBOX, RESIZE
+from foveate.kernels.letterbox.reference import resize as exact_resize
+from foveate.runtime.devices.cuda import CudaBuffer
+
+MEAN, STD, FILL = (123.7, 116.3, 103.5), (58.4, 57.1, 57.4), 104
+TABLE = ((np.arange(256) - np.array(MEAN)[:, None]) / np.array(STD)[:, None]).astype(np.float32)
+Level = tuple[int, int, int, int, int]  # canvas height and width, height and width, border
+
+
+def image(height: int, width: int) -> Array:
+    drawn = np.random.default_rng(height).integers(0, 256, (height, width, 3))
+    return drawn.astype(np.uint8)
+
+
+def letterbox(
+    gpu: SimulatedGpu, original: Array, level: Level, dtype: str
+) -> tuple[Array, Counters]:
+    """Return the canvas (3, H, W), and the counts."""
+    height, width, border = level[2:]
+    (canvas,), counters = gpu.run(
+        LETTERBOX,
+        [original],
+        [((1, 3, *level[:2]), dtype)],
+        height=height,
+        width=width,
+        border=border,
+        mean=MEAN,
+        std=STD,
+        fill=FILL,
+    )
+    suffix = "f16" if dtype == "float16" else "f32"
+    return canvas[0], counters[f"foveate_letterbox_{suffix}"]
+
+
+def check(found: Array, original: Array, level: Level) -> None:
+    """Each value is the table's of the byte nearest to the reference."""
+    canvas_height, canvas_width, height, width, border = level
+    exact = np.full((canvas_height, canvas_width, 3), float(FILL))
+    resized = exact_resize(original, height, width)
+    exact[border : border + height, border : border + width] = resized
+    for channel, table in enumerate(TABLE.astype(found.dtype)):
+        byte = np.searchsorted(table, found[channel])
+        np.testing.assert_array_equal(table[byte], found[channel])
+        assert np.abs(byte - exact[..., channel]).max() <= 0.5 + 1e-3
+
+
+LEVELS: list[Level] = [
+    (40, 61, 30, 50, 4),
+    (21, 33, 21, 33, 0),
+    (80, 101, 60, 81, 10),
+    (9, 7, 5, 3, 1),
+]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_levels_hold_the_nearest_bytes(gpu: SimulatedGpu, dtype: str) -> None:
+    original = image(37, 53)
+    for level in LEVELS:
+        check(letterbox(gpu, original, level, dtype)[0], original, level)
+
+
+def resize(gpu: SimulatedGpu, original: Array, size: tuple[int, int]) -> tuple[Array, Counters]:
+    """Return the resized image, and the counts."""
+    (resized,), counters = gpu.run(RESIZE, [original], [((*size, 3), np.uint8)])
+    return resized, counters["foveate_resize"]
+
+
+@pytest.mark.parametrize("size", [(37, 53), (20, 90), (74, 30), (1, 1), (8, 32), (70, 131)])
+def test_resized_images_equal_the_reference(gpu: SimulatedGpu, size: tuple[int, int]) -> None:
+    original = image(37, 53)
+    found, _ = resize(gpu, original, size)
+    assert np.abs(found - exact_resize(original, *size)).max() <= 0.5 + 2e-5 * 255
+
+
+def test_a_row_stays_one(gpu: SimulatedGpu) -> None:
+    original = image(1, 9)
+    found, _ = resize(gpu, original, (1, 5))
+    assert np.abs(found - exact_resize(original, 1, 5)).max() <= 0.5 + 2e-5 * 255
+
+
+@pytest.mark.parametrize("shift", [1, 6, 15])
+def test_an_image_may_lie_at_any_address(gpu: SimulatedGpu, shift: int) -> None:
+    original, device = image(9, 23), gpu.device
+    stream, byte = device.stream(), np.dtype(np.uint8)
+    # The bytes before and after the image are written by nobody, so that a read of them is an error.
+    memory = device.allocate((shift + original.size,), byte)
+    part = memory.part(shift, shift + original.size)
+    shifted, resized = part.view(original.shape, byte), device.allocate((11, 30, 3), byte)
+    assert isinstance(shifted, CudaBuffer)
+    assert shifted.address % 16 == shift
+    device.upload(original, shifted, stream)
+    device.launch(RESIZE, stream, shifted, resized)
+    found = np.empty((11, 30, 3), np.uint8)
+    device.download(resized, found, stream)
+    assert np.abs(found - exact_resize(original, 11, 30)).max() <= 0.5 + 2e-5 * 255
+
+
+def test_a_row_that_does_not_fit_into_shared_memory_is_read_directly(gpu: SimulatedGpu) -> None:
+    original, level = image(2, 7001), (8, 8, 4, 4, 2)
+    check(letterbox(gpu, original, level, "float32")[0], original, level)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@pytest.mark.parametrize(
+    "level", [(192, 256, 179, 224, 4), (128, 160, 127, 159, 0), (64, 96, 60, 80, 2)]
+)
+def test_a_launch_moves_little_more_than_the_image_and_the_canvas(
+    gpu: SimulatedGpu, dtype: str, level: Level
+) -> None:
+    original = image(127, 159)
+    found, counters = letterbox(gpu, original, level, dtype)
+    blocks = -(-level[0] // 64) * -(-level[1] // 64)
+    tables = blocks * TABLE.nbytes  # each block reads it once, from the L2
+    assert counters.stores.sectors * 32 == found.nbytes
+    assert counters.loads.excess <= 1.25
+    least = original.nbytes + found.nbytes
+    assert counters.bytes_read + counters.bytes_written <= 1.25 * (least + TABLE.nbytes)
+    assert counters.bytes_moved <= 1.25 * (least + tables)
+
+
+@pytest.mark.parametrize(
+    ("size", "most"), [((64, 96), 1.25), ((128, 160), 1.25), ((64, 95), 1.4), ((128, 191), 1.4)]
+)
+def test_resizing_moves_little_more_than_both_images(
+    gpu: SimulatedGpu, size: tuple[int, int], most: float
+) -> None:
+    original = image(128, 160)
+    found, counters = resize(gpu, original, size)
+    # Rows of a width that is no multiple of 32 start and end within a sector.
+    assert counters.bytes_moved <= most * (original.nbytes + found.nbytes)
