@@ -39,6 +39,7 @@ ELSEWHERE = {
 }
 FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s]+)\)")
+ROLE = re.compile(r":[a-z]+:`~?([^`]+)`")
 # An entry of the navigation that ends in a slash stands for all pages of that folder.
 FOLDER = re.compile(r'"([\w/-]+/)"')
 
@@ -47,6 +48,7 @@ def main() -> int:
     """Assemble, render and check the site; return the exit status."""
     shutil.rmtree(BUILD, ignore_errors=True)
     assemble(BUILD / "docs")
+    copy_sources(BUILD / "src")
     config = (ROOT / "zensical.toml").read_text(encoding="utf-8")
     config = FOLDER.sub(lambda folder: navigation(folder[1]), config)
     (BUILD / "zensical.toml").write_text(config, encoding="utf-8")
@@ -89,6 +91,13 @@ def assemble(target: Path) -> None:
         else:
             (target / page).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(file, target / page)
+
+
+def copy_sources(target: Path) -> None:
+    """Copy the modules whose docstrings are shown; roles of Sphinx become plain names."""
+    for file in (ROOT / "src").rglob("*.py"):
+        text = ROLE.sub(r"`\1`", file.read_text(encoding="utf-8"))
+        write(target / file.relative_to(ROOT / "src"), text)
 
 
 def write(file: Path, text: str) -> None:
@@ -142,13 +151,21 @@ def api_pages() -> dict[str, str]:
 
 def command_pages() -> dict[str, str]:
     """Return one page for each command, with the text of its ``--help``."""
-    _, _, listing = command_help("--help").partition("Commands:\n")
     pages = {}
-    for name in re.findall(r"^  ([a-z][a-z0-9-]*)  ", listing, re.MULTILINE):
-        text = command_help(name, "--help").strip()
-        page = f"# foveate {name}\n\n```text\n{text}\n```\n"
+    for name in subcommands(command_help("--help")):
+        text = command_help(name, "--help")
+        page = f"# foveate {name}\n\n```text\n{text.strip()}\n```\n"
+        for action in subcommands(text):
+            text = command_help(name, action, "--help").strip()
+            page += f"\n## foveate {name} {action}\n\n```text\n{text}\n```\n"
         pages[f"reference/commands/{name}.md"] = page
     return pages
+
+
+def subcommands(text: str) -> list[str]:
+    """Return the names of the commands that a help text lists."""
+    listing = text.partition("Commands:\n")[2]
+    return re.findall(r"^  ([a-z][a-z0-9-]*)  ", listing, re.MULTILINE)
 
 
 def command_help(*arguments: str) -> str:
