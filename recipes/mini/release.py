@@ -14,12 +14,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import foveate
-from foveate.evaluation import Figure, GroundTruth, evaluate
+from foveate.evaluation import Estimate, GroundTruth, evaluate
 from foveate.export.to_onnx.bundle_export import ExportOptions, export_bundle
 from foveate.models.checkpoint import Cascade, load_checkpoint
 
 HERE = Path(__file__).parent
-Figures = dict[str, Figure]
+Figures = dict[str, Estimate]
 
 
 def main() -> None:
@@ -121,7 +121,7 @@ def _cells(measured: dict[str, Figures]) -> Iterator[tuple[str, str]]:
         yield name.lower(), _cell(detections[f"mask {name}"])
 
 
-def _cell(figure: Figure) -> str:
+def _cell(figure: Estimate) -> str:
     return f"{figure.value:.3f} ({figure.low:.3f} to {figure.high:.3f})"
 
 

@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 from tests.samples.evaluation import annotation, open_truth, plain_coco, rectangle, scene
 
 from foveate.errors import DataError, OptionError
-from foveate.evaluation import GroundTruth, Resampling, measure
+from foveate.evaluation import Bootstrap, GroundTruth, measure
+from foveate.evaluation.accumulator import Accumulator
 from foveate.evaluation.annotations import Image
-from foveate.evaluation.bootstrap import area_worth, average_recall
-from foveate.evaluation.tally import Tally
+from foveate.evaluation.bootstrap import area_rank_weights, average_recall
 
-FEW = Resampling(replicates=50)
+FEW = Bootstrap(replicates=50)
 
 REGIONS = [("mask", "segm"), ("box", "bbox")]
 DETECTIONS = ["AP", "AP50", "AP75", "AP, small", "AP, medium", "AP, large"]
@@ -127,19 +127,19 @@ def test_the_area_under_recall_is_that_of_the_curve_on_a_logarithmic_axis() -> N
 
 
 def average_recall_at(truth: GroundTruth, results: list[dict[str, Any]], most: int) -> float:
-    tally = Tally(truth=truth, region="box", by_class=False, most=most)
+    accumulator = Accumulator(truth=truth, region="box", by_class=False, most=most)
     for image in truth.images:
         objects = [o for o in truth.objects if o["image_id"] == image.identifier]
-        tally.add(image, objects, [r for r in results if r["image_id"] == image.identifier])
+        accumulator.add(image, objects, [r for r in results if r["image_id"] == image.identifier])
     whole = np.ones((1, truth.families))
-    return float(average_recall(whole, tally.groups("all"), np.ones(most))[0])
+    return float(average_recall(whole, accumulator.groups("all"), np.ones(most))[0])
 
 
 def test_an_object_that_the_first_proposal_finds_gives_an_area_of_one() -> None:
-    assert area_worth(1000)[0] == 1
-    assert area_worth(1).tolist() == [1]
+    assert area_rank_weights(1000)[0] == 1
+    assert area_rank_weights(1).tolist() == [1]
     # Found by the second of two proposals: the triangle under the line from AR@1 to AR@2.
-    assert area_worth(2).tolist() == [1, 0.5]
+    assert area_rank_weights(2).tolist() == [1, 0.5]
 
 
 def test_recall_is_given_for_as_many_proposals_as_count() -> None:
@@ -304,14 +304,14 @@ def test_polygons_are_objects_too() -> None:
 
 def test_replicates_must_be_positive() -> None:
     with pytest.raises(OptionError, match="replicates must be at least 1, found 0"):
-        Resampling(replicates=0)
+        Bootstrap(replicates=0)
 
 
 def test_the_share_of_an_object_is_of_the_area_of_its_image() -> None:
     content, _ = scene(images=3)
     truth = open_truth(content)
-    tally = Tally(truth=truth, region="box", by_class=False, most=1)
+    accumulator = Accumulator(truth=truth, region="box", by_class=False, most=1)
     for image in truth.images:
-        tally.add(image, [o for o in truth.objects if o["image_id"] == image.identifier], [])
+        accumulator.add(image, [o for o in truth.objects if o["image_id"] == image.identifier], [])
     areas = [o["area"] for o in truth.objects if not o["iscrowd"]]
-    np.testing.assert_allclose(np.sort(tally.overlaps().shares), np.sort(areas) / (120 * 160))
+    np.testing.assert_allclose(np.sort(accumulator.overlaps().shares), np.sort(areas) / (120 * 160))

@@ -14,8 +14,8 @@ from pycocotools import mask as coco_mask
 
 from foveate.errors import DataError
 from foveate.evaluation import (
+    Bootstrap,
     GroundTruth,
-    Resampling,
     evaluate_results,
     measure,
     read_results,
@@ -23,7 +23,7 @@ from foveate.evaluation import (
 from foveate.evaluation.results import same_images
 
 SIZE = (60, 80)
-FEW = Resampling(replicates=10)
+FEW = Bootstrap(replicates=10)
 
 
 def encode(x: int, y: int, width: int, height: int) -> dict[str, Any]:

@@ -16,11 +16,11 @@ from pycocotools import mask as coco_mask
 from rich.console import Console
 
 from foveate.errors import DataError
-from foveate.evaluation import GroundTruth, Report, Resampling, evaluate, predict
+from foveate.evaluation import Bootstrap, GroundTruth, Report, evaluate, predict
 from foveate.evaluation.predict import peak_memory, reset_peak_memory
 
 SIZE = (60, 80)
-FEW = Resampling(replicates=20)
+FEW = Bootstrap(replicates=20)
 
 
 def encode(x: int, y: int, width: int, height: int) -> dict[str, Any]:
@@ -126,7 +126,7 @@ def test_images_are_asked_for_in_the_order_of_their_ids(
         truth,
         task="proposals",
         take=lambda image, results: taken.append((image.identifier, len(results))),
-        progress=lambda *done: seen.append(done),
+        progress=lambda _task, done, total, *_: seen.append((done, total)),
     )
     assert perfect.asked == [Path("images/1.jpg"), Path("images/2.jpg")]
     assert seen == [(1, 2), (2, 2)]

@@ -17,7 +17,7 @@ from tests.fuzz.harness import Campaign
 
 from foveate.datasets import find_splits
 from foveate.errors import DataError
-from foveate.evaluation import GroundTruth, Resampling, evaluate_results, read_results
+from foveate.evaluation import Bootstrap, GroundTruth, evaluate_results, read_results
 from foveate.training.sampling import ProposalTable
 
 __all__ = ["CAMPAIGNS"]
@@ -26,7 +26,7 @@ __all__ = ["CAMPAIGNS"]
 logging.getLogger("foveate").addHandler(logging.NullHandler())
 
 SIZE = (24, 32)
-FEW = Resampling(replicates=5)
+FEW = Bootstrap(replicates=5)
 
 WRONG: tuple[Any, ...] = (
     None, True, False, 0, -1, 1, 2, 1.5, 1e300, -1e300, 10**30, 10**400, 2**63, 2**31, "", "1", "0",

@@ -6,7 +6,6 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from collections.abc import Iterator, Mapping
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,7 +16,7 @@ from foveate.errors import OptionError
 
 if TYPE_CHECKING:
     from foveate.bundle import Bundle
-    from foveate.evaluation import GroundTruth, Report, Resampling
+    from foveate.evaluation import Bootstrap, GroundTruth, Report
     from foveate.evaluation.measure import Task
     from foveate.runtime import Pipeline, PipelineOptions
     from foveate.runtime.engines import Engine
@@ -98,7 +97,7 @@ def command(
     """Measure a bundle's accuracy on a data set, with intervals, time and memory."""
     from foveate.cli._console import print_line, print_table
     from foveate.cli._files import check_output
-    from foveate.evaluation import GroundTruth, Resampling
+    from foveate.evaluation import Bootstrap, GroundTruth
     from foveate.runtime import PipelineOptions
 
     to_stdout = json_file == Path("-")
@@ -115,7 +114,7 @@ def command(
         )
     task: Task = "proposals" if proposals else "detections"
     top_k = top_k or (_PROPOSALS if proposals else None)
-    resampling = Resampling(replicates=replicates, seed=seed)
+    resampling = Bootstrap(replicates=replicates, seed=seed)
     if results is not None:
         if reproduce_original:
             raise OptionError(
@@ -195,7 +194,7 @@ def _evaluate_pipeline(
     task: Task,
     name: str,
     backend: str,
-    resampling: Resampling,
+    resampling: Bootstrap,
 ) -> Report:
     from foveate.cli._console import show_progress
     from foveate.evaluation import evaluate
@@ -211,18 +210,18 @@ def _evaluate_pipeline(
             else name,
             backend="onnxruntime" if backend == "auto" else backend,
             resampling=resampling,
-            progress=partial(progress, "Evaluating"),
+            progress=progress,
         )
 
 
 def _evaluate_file(
-    file: Path, truth: GroundTruth, task: Task, most: int, resampling: Resampling
+    file: Path, truth: GroundTruth, task: Task, most: int, resampling: Bootstrap
 ) -> Report:
     from foveate.cli._console import print_line, show_progress
     from foveate.evaluation import evaluate_results, read_results
 
     with show_progress() as progress:
-        found = read_results(file, truth, task=task, progress=partial(progress, "Reading, MB"))
+        found = read_results(file, truth, task=task, progress=progress)
         if found.elsewhere:
             print_line(
                 f"{found.elsewhere} results belong to images that the data set lacks",
@@ -234,7 +233,7 @@ def _evaluate_file(
             task=task,
             most=most,
             resampling=resampling,
-            progress=partial(progress, "Evaluating"),
+            progress=progress,
         )
 
 

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -241,15 +240,15 @@ def _compare_accuracy(
 
 def _figures(pipeline: Pipeline, truth: GroundTruth, task: Task, label: str) -> dict[str, float]:
     from foveate.cli._console import show_progress
-    from foveate.evaluation import Resampling, evaluate
+    from foveate.evaluation import Bootstrap, evaluate
 
     with show_progress() as progress:
         report = evaluate(
             pipeline,
             truth,
             task=task,
-            resampling=Resampling(replicates=1),
-            progress=partial(progress, label),
+            resampling=Bootstrap(replicates=1),
+            progress=lambda _, *done: progress(label, *done),
         )
     return {name: figure.value for name, figure in report.figures.items()}
 

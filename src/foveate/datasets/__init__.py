@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Data sets in COCO's form or labelme's: checked record by record, masks decoded when asked for.
+"""Data sets in the form of COCO or labelme: checked record by record, masks decoded on request.
 
 ::
 

@@ -17,7 +17,7 @@ _EXAMPLES = 3
 
 
 class Reason(StrEnum):
-    """Why a record cannot be used; the value completes "left out, because ..."."""
+    """The reason why a record cannot be used; the value completes "left out, because ..."."""
 
     MALFORMED = "a field is missing or of another type"
     UNKNOWN_IMAGE = "its image is not listed"
@@ -31,14 +31,14 @@ class Reason(StrEnum):
 
 
 class Problems:
-    """Counts of what was found wrong, with the first few records of each kind."""
+    """Counts of invalid records, with the first few of each kind."""
 
     def __init__(self) -> None:
         self.counts: Counter[Reason] = Counter()
         self._examples: dict[Reason, list[str]] = {}
 
     def add(self, reason: Reason, record: str) -> None:
-        """Count a record, given in words: "annotation 7 of image 3"."""
+        """Count a record, described in words: "annotation 7 of image 3"."""
         self.counts[reason] += 1
         examples = self._examples.setdefault(reason, [])
         if len(examples) < _EXAMPLES and record not in examples:
@@ -48,7 +48,7 @@ class Problems:
         return self.counts.total()
 
     def report(self) -> str:
-        """Say in a line what was found: by reason, the number and the first few records."""
+        """Return a line with the number and the first few records for each reason."""
         parts = [
             f"{count} because {reason} ({', '.join(self._examples[reason])}"
             f"{', ...' if count > len(self._examples[reason]) else ''})"
@@ -61,21 +61,21 @@ class Problems:
 class Annotations:
     """Images and objects of a data set as columns; P images, N objects, crowds among them.
 
-    Attributes:
-        image_ids: (P,) int64, in the file's order.
-        files: their file names, relative to the folder of images.
+    Args:
+        image_ids: (P,) int64, in the order of the file.
+        files: File names, relative to the folder of images.
         sizes: (P, 2) int32 height and width in pixels.
-        categories: id and name of each category, by id; gaps between ids do not matter.
+        categories: Id and name of each category, by id; gaps between ids do not matter.
         ids: (N,) int64. Objects are ordered by image, and within one as in the file.
         images: (N,) int32 index of each object's image.
-        starts: (P + 1,) int64, where each image's objects start.
+        starts: (P + 1,) int64 index of each image's first object.
         labels: (N,) int32 index of each object's category.
-        crowds: (N,) bool, whether it is many objects in one outline.
+        crowds: (N,) bool, whether one outline stands for many objects.
         areas: (N,) float64 in square pixels, as annotated.
-        boxes: (N, 4) float64 x, y, width, height in pixels, as annotated, or else the mask's.
-        segmentations: of all objects.
-        rows: (N,) int64, where in `segmentations` each object's is.
-        problems: What was found wrong.
+        boxes: (N, 4) float64 x, y, width, height in pixels, as annotated, or those of the mask.
+        segmentations: Segmentations of all objects.
+        rows: (N,) int64 index of each object in `segmentations`.
+        problems: Invalid records.
     """
 
     image_ids: NDArray[np.int64]
@@ -97,17 +97,17 @@ class Annotations:
         return len(self.ids)
 
     def describe(self, index: int) -> str:
-        """Name an object for a message."""
+        """Return the name of an object for a message."""
         image = int(self.images[index])
         return f"annotation {self.ids[index]} of image {self.image_ids[image]}"
 
     def rle(self, index: int) -> dict[str, Any]:
-        """COCO's compressed run-length code of an object's mask, of its image's size."""
+        """Return COCO's compressed code of an object's mask, of the size of its image."""
         height, width = self.sizes[self.images[index]].tolist()
         return self.segmentations.rle(int(self.rows[index]), height, width)
 
     def mask(self, index: int) -> NDArray[np.uint8]:
-        """(H, W) uint8, 1 on the object, of its image's size."""
+        """Return (H, W) uint8, 1 on the object, of the size of its image."""
         return decode_rle(self.rle(index))
 
     @property
@@ -116,11 +116,11 @@ class Annotations:
         return self.segmentations.masked[self.rows]
 
     def polygons(self, index: int) -> list[NDArray[np.float64]]:
-        """Polygons of an object, (P, 2) x, y in pixels; none if it has a run-length code."""
+        """Return the polygons of an object, (P, 2) x, y in pixels; none for a code."""
         return self.segmentations.polygons(int(self.rows[index]))
 
     def of_images(self, indices: NDArray[np.int64]) -> Annotations:
-        """Give the images with these indices, rising, and their objects."""
+        """Return the images with these rising indices, and their objects."""
         places = np.full(len(self.files), -1, np.int32)
         places[indices] = np.arange(len(indices))
         rows = np.flatnonzero(places[self.images] >= 0)
@@ -134,7 +134,7 @@ class Annotations:
         return table.select(rows)
 
     def select(self, rows: NDArray[np.int64]) -> Annotations:
-        """Give these objects, ordered by image."""
+        """Return these objects, ordered by image."""
         rows = rows[np.argsort(self.images[rows], kind="stable")]
         images = self.images[rows]
         return replace(

@@ -27,10 +27,10 @@ _log = logging.getLogger(__name__)
 class Instance:
     """One annotated object.
 
-    Attributes:
-        label: class index from 0, in the order of the data set's category ids.
-        box: (4,) float32 x1, y1, x2, y2 in image pixels, right and bottom exclusive.
-        mask: (H, W) uint8, 1 on the object's visible pixels.
+    Args:
+        label: Index of its class from 0, in the order of the data set's category ids.
+        box: (4,) float32 x1, y1, x2, y2 in pixels of the image, right and bottom exclusive.
+        mask: (H, W) uint8, 1 on the visible pixels of the object.
     """
 
     label: int
@@ -39,20 +39,20 @@ class Instance:
 
 
 class CocoDataset:
-    """Images and their objects, any number of classes; bad records are left out and counted.
+    """Images and their objects, of any number of classes; invalid records are left out and counted.
 
     Args:
-        directory: one part of a data set in any of `LAYOUTS`, or what `find_parts` found; with
-            `annotations`, the images.
-        annotations: file of the annotations, where it is not in `directory`.
-        masks: leave out objects that have a box and no mask, and count them. Without it, only
-            their labels and boxes may be asked for.
+        directory: One part of a data set in any of `LAYOUTS`, or a `Source`; with `annotations`,
+            the folder of the images.
+        annotations: File of the annotations, if it is not in `directory`.
+        masks: Whether objects that have a box and no mask are left out and counted. If not, only
+            their labels and boxes may be read.
 
     Attributes:
-        directory: as given, or where the annotations are.
-        file: the annotations, a COCO file or a folder of labelme's.
-        layout: name of the layout in `LAYOUTS`.
-        annotations: the objects, crowds among them, of all images whose file exists.
+        directory: The argument, or the folder of the annotations.
+        file: COCO file of the annotations, or folder of labelme's.
+        layout: Name of the layout in `LAYOUTS`.
+        annotations: Objects, crowds among them, of all images whose file exists.
 
     Raises:
         DataError: The annotations are missing or unreadable, or no image exists.
@@ -98,12 +98,12 @@ class CocoDataset:
 
     @property
     def problems(self) -> Problems:
-        """What was left out when the data set was opened."""
+        """The records that were left out when the data set was opened."""
         return self.annotations.problems
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 in hex of classes, annotations, and the images' sizes and times."""
+        """SHA-256, in hexadecimal, of classes, annotations, and image sizes and times."""
         table = self.annotations
         stamps = [_stamp(self.path(index)) for index in range(len(self))]
         described = (table.categories, table.files, stamps)
@@ -116,14 +116,14 @@ class CocoDataset:
         return digest.hexdigest()
 
     def of_images(self, indices: NDArray[np.int64]) -> CocoDataset:
-        """Give the part with these images, by rising index, and all of the classes."""
+        """Return the part with these images, by rising index, and all of the classes."""
         return self._with(self.annotations.of_images(indices))
 
     def with_classes(self, names: Sequence[str]) -> CocoDataset:
-        """Give the same images with the labels of these classes, a training's.
+        """Return the same images with the labels of these classes, those of a training.
 
         Raises:
-            DataError: An object is of a class that is not among them.
+            DataError: An object is of another class.
         """
         own = self.class_names
         used = {own[label] for label in np.unique(self.annotations.labels).tolist()}
@@ -139,14 +139,14 @@ class CocoDataset:
         return self._with(replace(self.annotations, labels=labels, categories=categories))
 
     def split(self, share: float, seed: int = 0) -> tuple[CocoDataset, CocoDataset]:
-        """Divide the images into those to train with and those to hold out.
+        """Split the images into those to train with and those to hold out.
 
-        Which are held out depends on their names and the seed only. An image with the last object
-        of its class is not.
+        The choice depends on the names and the seed only. An image with the last object of its
+        class is not held out.
 
         Args:
-            share: of the images to hold out, at least one of two.
-            seed: other seeds hold out others.
+            share: Share of the images to hold out, at least one of two.
+            seed: Seed of the choice.
         """
         table = self.annotations
         names = [f"{seed}/{file}".encode(errors="surrogateescape") for file in table.files]
@@ -172,14 +172,14 @@ class CocoDataset:
         return len(self.annotations.files)
 
     def path(self, index: int) -> Path:
-        """File of an image."""
+        """Return the file of an image."""
         return self._place / self.annotations.files[index]
 
     def image(self, index: int) -> NDArray[np.uint8]:
         """Read an image: (H, W, 3) uint8 RGB, upright, as annotation tools show it.
 
         Raises:
-            DataError: its file is missing, is no image, is cut off, or of another size than
+            DataError: Its file is missing, is no image, is cut off, or of another size than
                 annotated.
         """
         path = self.path(index)
@@ -198,7 +198,7 @@ class CocoDataset:
         return image
 
     def rows(self, index: int) -> NDArray[np.int64]:
-        """Rows of an image's objects in `annotations`, crowds among them."""
+        """Return the rows of an image's objects in `annotations`, crowds among them."""
         first, last = self.annotations.starts[index : index + 2].tolist()
         return np.arange(first, last)
 
@@ -220,7 +220,7 @@ class CocoDataset:
 
 
 def _stamp(file: Path) -> tuple[int, ...]:
-    """Size and modification time of a file; nothing of one that cannot be looked at."""
+    """Return size and modification time of a file; nothing if it cannot be read."""
     try:
         status = file.stat()
     except OSError:

@@ -25,7 +25,7 @@ def field(record: Any, key: str, read: Callable[[Any], Value]) -> Value:
     """Read a field of a record by one of the functions below.
 
     Raises:
-        ValueError: The record is no object, lacks the field, or has another value in it.
+        ValueError: The record is no object, lacks the field, or has an invalid value in it.
     """
     if not isinstance(record, Mapping):
         raise ValueError(f"it is {type(record).__name__} and no object")
@@ -41,7 +41,7 @@ def integer(value: Any) -> int:
     """Read an id or a size: an integer, a float that is one, or a string of digits.
 
     Raises:
-        ValueError: It is none of these, or fits no array.
+        ValueError: It is none of these, or exceeds 64 bits.
     """
     number = None
     if (
@@ -56,14 +56,14 @@ def integer(value: Any) -> int:
 
 
 def flag(value: Any) -> bool:
-    """Read 0 or 1; raises ValueError for anything else."""
+    """Read 0 or 1; other values raise ValueError."""
     if (number := integer(value)) not in (0, 1):
         raise ValueError(f"{short(value)} is neither 0 nor 1")
     return bool(number)
 
 
 def number(value: Any) -> float:
-    """Read a finite number, or a string of one; raises ValueError for anything else."""
+    """Read a finite number, or a string of one; other values raise ValueError."""
     try:
         read = math.nan if isinstance(value, bool) else float(value)
     except (TypeError, ValueError, OverflowError):
@@ -74,14 +74,14 @@ def number(value: Any) -> float:
 
 
 def size(value: Any) -> float:
-    """Read a finite number that is not negative; raises ValueError for anything else."""
+    """Read a finite number that is not negative; other values raise ValueError."""
     if (read := number(value)) < 0:
         raise ValueError(f"{short(value)} is negative")
     return read
 
 
 def box(value: Any) -> list[float]:
-    """Read x, y, width, height; raises ValueError for anything else, or a negative size, or one too far away."""
+    """Read x, y, width, height; other values, negative sizes and distant boxes raise ValueError."""
     if not isinstance(value, list) or len(value) != 4:
         raise ValueError(f"{short(value)} is no box")
     values = [number(v) for v in value]
@@ -91,7 +91,7 @@ def box(value: Any) -> list[float]:
 
 
 def text(value: Any) -> str:
-    """Read a name that can be a file's and be printed; raises ValueError for anything else."""
+    """Read a name that can be a file name and be printed; other values raise ValueError."""
     if not isinstance(value, str) or _CONTROL.search(value):
         raise ValueError(f"{short(value)} is no text")
     try:
@@ -102,7 +102,7 @@ def text(value: Any) -> str:
 
 
 def short(value: Any) -> str:
-    """Show a value in a message: in ASCII, and not all of a long one."""
+    """Return a value for a message: in ASCII, and cut off if it is long."""
     shown = ascii(value) if not isinstance(value, int) or abs(value) <= _MOST else "a huge number"
     return shown if len(shown) <= 80 else f"{shown[:77]}..."
 

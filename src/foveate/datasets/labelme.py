@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""labelme's annotations, a file for each image, in COCO's form."""
+"""labelme's annotations, one file per image, converted to the form of COCO."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _CORNERS = 64  # of the polygon that stands for a circle
 
 
 def read_labelme(folder: Path) -> dict[str, Any]:
-    """Read labelme's files in a folder and in the folders in it.
+    """Read labelme's files in a folder and in its subfolders.
 
     Polygons of one label and group are one object; rectangles and circles become polygons. Other
     shapes are left out, and their number is logged. Categories are the labels, sorted by name.
 
     Returns:
-        "images", "categories" and "annotations" in COCO's form, unchecked.
+        "images", "categories" and "annotations" in the form of COCO, unchecked.
     """
     images: list[dict[str, Any]] = []
     objects: dict[tuple[int, str, str], list[Any]] = {}
@@ -71,7 +71,7 @@ def read_labelme(folder: Path) -> dict[str, Any]:
 
 
 def _content(file: Path) -> dict[str, Any] | None:
-    """The content of labelme's file; empty if it is damaged, None if it is another program's."""
+    """Return the content of labelme's file; empty if damaged, None if it is another file."""
     try:
         content = read_json(file, remedy="save it with labelme again")
     except DataError as error:
@@ -86,7 +86,7 @@ def _shapes(content: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _outline(kind: str, points: Any) -> list[float] | None:
-    """A shape as COCO's polygon; None, which is no polygon, if its points are damaged."""
+    """Return a shape as COCO's polygon; None, an invalid polygon, if its points are damaged."""
     try:
         return [float(c) for x, y in _OUTLINES[kind]([(x, y) for x, y in points]) for c in (x, y)]
     except (TypeError, ValueError, OverflowError):

@@ -24,22 +24,22 @@ LAYOUTS = (
     ("labelme", "images with a .json file each, in the folder or in train/ and val/"),
     ("one file", "a COCO file of any name, or its folder, and the images beside or below it"),
 )
-"""The layouts that are understood: name, and what each looks like."""
+"""The supported layouts: name and description."""
 
 _PART = re.compile(r"(?:^|[^a-z])(train|val|test)(?:ing|id|idation)?(?![a-z])")
 _COCO = re.compile(rb'"(?:images|annotations|categories|licenses)"\s*:')
 _LABELME = re.compile(rb'"shapes"\s*:')
-_HEAD = 1 << 16  # bytes; both kinds name one of their fields within them
+_HEAD = 1 << 16  # bytes, among which both kinds have one of their field names
 
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """Where one part of a data set is.
+    """The place of one part of a data set.
 
-    Attributes:
-        layout: Its name in `LAYOUTS`.
-        file: The COCO file, or the folder of labelme's files.
-        places: Folders that the images' names may be relative to, the likeliest first.
+    Args:
+        layout: Name of the layout in `LAYOUTS`.
+        file: COCO file, or folder of labelme's files.
+        places: Folders that the names of the images may be relative to, the likeliest first.
     """
 
     layout: str
@@ -48,23 +48,23 @@ class Source:
 
     @property
     def name(self) -> str:
-        """The folder, where the file's name says nothing; else the file."""
+        """The folder, if the name of the file is a usual one; otherwise the file."""
         known = self.file.name in ("annotations.json", "_annotations.coco.json")
         return str(self.file.parent if known else self.file)
 
     def read(self) -> dict[str, Any]:
-        """Read the annotations in COCO's form; raises DataError if they cannot be read."""
+        """Read the annotations in the form of COCO; DataError is raised if they cannot be read."""
         return read_labelme(self.file) if self.file.is_dir() else read_content(self.file)
 
 
 def find_parts(folder: Path) -> dict[str, Source]:
-    """Find the parts of a data set: "train", "val" and "test", or "" where it is in one piece.
+    """Find the parts of a data set: "train", "val" and "test", or "" if it is in one piece.
 
     Args:
-        folder: In one of `LAYOUTS`, or a COCO file.
+        folder: Folder in one of `LAYOUTS`, or a COCO file.
 
     Raises:
-        DataError: It is in none of the layouts, or a part is there twice.
+        DataError: It is in none of the layouts, or has a part twice.
     """
     try:
         if folder.is_file() and folder.suffix.lower() == ".json":
@@ -95,7 +95,7 @@ def find_parts(folder: Path) -> dict[str, Source]:
 
 
 def find_source(directory: Path, annotations: Path | None = None) -> Source:
-    """Find a data set in one part; with `annotations` the other is the folder of the images.
+    """Find a data set in one part; with `annotations`, `directory` is the folder of the images.
 
     Raises:
         DataError: It is in none of the layouts, or has several parts.
@@ -132,7 +132,7 @@ def _gather(folder: Path, named: Iterable[tuple[str, Source]]) -> dict[str, Sour
 
 
 def _whole(folder: Path) -> Sequence[Source]:
-    """What is in a folder that holds one part: one source, or none."""
+    """Return the sources of a folder that contains one part: one, or none."""
     parts = _named(folder)
     parts = parts or {f.name: _beside(f, "one file") for f in _files(folder, _COCO)}
     return tuple((parts or _labelme(folder)).values())
@@ -149,7 +149,7 @@ def _named(folder: Path) -> dict[str, Source]:
 
 
 def _annotations(folder: Path, pattern: str) -> dict[str, Source]:
-    """COCO's and CVAT's folder of annotations, a file for each part."""
+    """Return the sources of a folder of annotations by COCO or CVAT, one file per part."""
     named = []
     for file in sorted((folder / "annotations").glob(pattern)):
         if _COCO.search(_head(file)):
@@ -183,7 +183,7 @@ def _files(folder: Path, kind: re.Pattern[bytes]) -> list[Path]:
 
 
 def _head(file: Path) -> bytes:
-    """First bytes of a file, as ASCII even of UTF-16; none of what is no regular file."""
+    """Return the first bytes of a regular file, as ASCII even of UTF-16."""
     if not file.is_file():
         return b""
     with file.open("rb") as stream:
@@ -201,11 +201,11 @@ def locate(names: Sequence[str], places: Sequence[Path]) -> tuple[Path, list[str
     """Find images.
 
     Args:
-        names: Of the images, as annotated.
-        places: Folders they may be relative to; the one that holds the most of them is taken.
+        names: File names of the images, as annotated.
+        places: Folders that they may be relative to; the one with the most images is chosen.
 
     Returns:
-        The folder, and for each image its path in it, or None if it is not there.
+        The folder, and for each image its path in it, or None if it does not exist.
     """
     inner = [_inner(name) for name in names]
     place, found = places[0], _present(inner, places[0])
@@ -228,7 +228,7 @@ def locate(names: Sequence[str], places: Sequence[Path]) -> tuple[Path, list[str
 
 
 def _inner(name: str) -> str:
-    """A name as a path that stays inside of its folder."""
+    """Return a name as a path that stays inside its folder."""
     path = name.replace("\\", "/")
     parts = [part for part in path.split("/") if part not in ("", ".")]
     if path.startswith("/") or _DRIVE.match(path) or ".." in parts:
@@ -247,7 +247,7 @@ def _present(names: Sequence[str], folder: Path) -> list[str | None]:
 
 
 def size_remedy(found: Sequence[int], annotated: Sequence[int]) -> str:
-    """What to do about an image, read upright, of another (height, width) than annotated."""
+    """Return the remedy for an upright image of another (height, width) than annotated."""
     if tuple(found) != tuple(annotated)[::-1]:
         return "annotate the image that is there, or put the annotated one back"
     # Exporters that overlook EXIF write such sizes beside labels of either form, so it stays open.

@@ -1,17 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The one reader of COCO annotations, for training and for evaluation.
-
-NOTE: What happens to a bad record? Where it cannot be told what other records mean, the file is
-refused: a missing list, an id of two images or categories, a name of two categories. Else it
-depends on the use. Training leaves the record out and counts it, since one record among a million
-must not end a week of work. Evaluation refuses it and names it, since with another ground truth
-the figures are other figures. Objects without area or outside their image are the exception:
-pycocotools counts them as objects that nobody finds (COCO itself has some), so evaluation keeps
-them, and counts them here. Ids of annotations matter to pycocotools only: 0 is its "no match", and
-of two equal ones it forgets the first. Tools that count from 0 are read all the same; equal ids are
-refused by evaluation, and training takes a record that is listed twice, with the same id, image,
-category and box, once.
-"""
+"""The one reader of COCO annotations, for training and for evaluation."""
 
 from __future__ import annotations
 
@@ -40,7 +28,7 @@ def read_content(file: Path) -> dict[str, Any]:
     """Read a JSON file of annotations.
 
     Raises:
-        DataError: It cannot be read, or is not an object with the three lists of COCO's format.
+        DataError: It cannot be read, or is not an object with the three lists of COCO.
     """
     content = read_json(file, remedy="name the COCO file of a data set, or export it again")
     _check_content(content, file)
@@ -48,7 +36,7 @@ def read_content(file: Path) -> dict[str, Any]:
 
 
 def _check_content(content: object, file: Path) -> None:
-    """Check that the three lists of COCO's format are there."""
+    """Check that the three lists of COCO exist."""
     for key in ("images", "categories", "annotations"):
         if not isinstance(content, Mapping) or not isinstance(content.get(key), list):
             raise DataError(
@@ -61,16 +49,17 @@ def _check_content(content: object, file: Path) -> None:
 def read_annotations(
     content: Mapping[str, Any], *, file: Path, strict: bool, masks: bool = True
 ) -> Annotations:
-    """Check decoded annotations and arrange them.
+    """Check decoded annotations and arrange them as columns.
 
     Args:
-        content: "images", "categories" and "annotations", as COCO has them.
-        file: Where they come from, for messages.
-        strict: Refuse bad records, as evaluation does; see the head of this module.
-        masks: Objects that have a box and no mask count as bad records. Else they are taken.
+        content: "images", "categories" and "annotations", in the form of COCO.
+        file: File of the annotations, for messages.
+        strict: Whether invalid records are refused, as evaluation does. If not, they are left out
+            and counted.
+        masks: Whether an object that has a box and no mask is invalid.
 
     Raises:
-        DataError: The text names the record.
+        DataError: A record is invalid; the message names it.
     """
     _check_content(content, file)
     reader = _Reader(file, strict, masks)
@@ -81,6 +70,14 @@ def read_annotations(
     return reader.finish()
 
 
+# If an invalid record makes others ambiguous, the file is refused: a missing list, an id of two images
+# or categories, a name of two categories. Otherwise training leaves the record out and counts it, since
+# one record among a million must not end a week of work; evaluation refuses it, since figures on other
+# ground truth are other figures. Objects without area or outside their image are the exception:
+# pycocotools counts them as objects that nobody finds (COCO itself has some), so evaluation keeps and
+# counts them. Only pycocotools uses the ids of annotations: 0 is its "no match", and of two equal ones
+# it forgets the first. Equal ids are refused by evaluation; training takes a record that is listed
+# twice, with the same id, image, category and box, once.
 class _Reader:
     def __init__(self, file: Path, strict: bool, masks: bool) -> None:
         self.file, self.strict, self.masks = file, strict, masks
@@ -180,7 +177,7 @@ class _Reader:
         return None
 
     def finish(self) -> Annotations:
-        """Do the checks that are fast only for all objects at once, and order by image."""
+        """Do the checks that are only fast for all objects at once, and order by image."""
         columns = {name: np.array(values, np.int64) for name, values in self.columns.items()}
         table = Annotations(
             image_ids=np.array(list(self.images), np.int64),
@@ -233,7 +230,7 @@ class _Reader:
             good &= ~(empty | outside)
 
     def _complete(self, table: Annotations, good: NDArray[np.bool_]) -> None:
-        """Take box and area from the mask where the annotation has none."""
+        """Fill in box and area from the mask if the annotation has none."""
         missing, masked = np.isnan(table.boxes[:, 0]), table.segmentations.masked
         for row in np.flatnonzero(good & (missing | (table.areas == 0))).tolist():
             if not masked[row]:
@@ -256,7 +253,7 @@ def _size(record: Mapping[str, Any]) -> tuple[int, int]:
 def _drop_placeholders(
     names: dict[int, str], parents: Mapping[int, Any], annotations: list[Any]
 ) -> None:
-    """Take out categories that no object has and that no tool means as a class.
+    """Remove categories that no object has and that no tool means as a class.
 
     Roboflow lists a root, which is the supercategory of the others and may have the name of one of
     them; labelme's script lists the background.
@@ -275,7 +272,7 @@ def _drop_placeholders(
 
 
 def _name(kind: str, record: Any, position: int) -> str:
-    """Name a record by what it says of itself, or else by its place in the file."""
+    """Name a record by its ids, or by its place in the file if it has none."""
     if not isinstance(record, Mapping) or "id" not in record:
         return f"{kind} number {position + 1}"
     image = f" of image {short(record['image_id'])}" if "image_id" in record else ""

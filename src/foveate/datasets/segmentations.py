@@ -1,10 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Segmentations of a whole data set, packed into a few arrays.
-
-NOTE: Why packed? COCO's training set has 860,000 objects with some 50 coordinates each. As lists of
-Python floats they take several gigabytes, and a worker process that only looks at them copies
-every page, since looking changes reference counts. Arrays are shared.
-"""
+"""Segmentations of a whole data set, packed into a few arrays."""
 
 from __future__ import annotations
 
@@ -21,16 +16,19 @@ from pycocotools import mask as coco_mask
 _FARTHEST = 1e5
 
 
+# Packed, since COCO's training set has 860,000 objects with some 50 coordinates each. As lists of Python
+# floats they take several gigabytes, and a worker process that only reads them copies every page,
+# because reading changes reference counts. Arrays are shared.
 @dataclass(frozen=True, kw_only=True)
 class PackedSegmentations:
     """N segmentations: each is Q polygons, a compressed run-length code, or nothing.
 
-    Attributes:
+    Args:
         coordinates: (C,) float64 x and y in turn, in pixels of the image.
-        polygon_starts: (Q + 1,) int64, where each polygon starts in `coordinates`.
-        object_starts: (N + 1,) int64, where each object's polygons start; none for a code.
+        polygon_starts: (Q + 1,) int64 index of each polygon's start in `coordinates`.
+        object_starts: (N + 1,) int64 index of each object's first polygon; none for a code.
         codes: (B,) uint8, COCO's compressed codes one after the other.
-        code_starts: (N + 1,) int64, where each object's code starts; of no length for polygons.
+        code_starts: (N + 1,) int64 index of each object's code; of length 0 for polygons.
     """
 
     coordinates: NDArray[np.float64]
@@ -40,13 +38,13 @@ class PackedSegmentations:
     code_starts: NDArray[np.int64]
 
     def polygons(self, index: int) -> list[NDArray[np.float64]]:
-        """Polygons of an object, (P, 2) x, y in pixels of the image; none if it has a code."""
+        """Return the polygons of an object, (P, 2) x, y in pixels; none if it has a code."""
         first, last = self.object_starts[index : index + 2].tolist()
         bounds = self.polygon_starts[first : last + 1].tolist()
         return [self.coordinates[start:end].reshape(-1, 2) for start, end in pairwise(bounds)]
 
     def rle(self, index: int, height: int, width: int) -> dict[str, Any]:
-        """COCO's compressed code of an object's mask; the size is the one it was added with."""
+        """Return COCO's compressed code of an object's mask, of the size that it was added with."""
         polygons = self.polygons(index)
         if polygons:
             return rasterise(polygons, height, width)
@@ -55,11 +53,11 @@ class PackedSegmentations:
 
     @property
     def masked(self) -> NDArray[np.bool_]:
-        """(N,) bool, which have a mask: a code, or a polygon."""
+        """(N,) bool, which objects have a mask: a code, or a polygon."""
         return (np.diff(self.object_starts) > 0) | (np.diff(self.code_starts) > 0)
 
     def areas(self) -> NDArray[np.float64]:
-        """(N,) areas in square pixels: 0 only if no polygon has one or no run is set."""
+        """Compute (N,) areas in square pixels: 0 only if no polygon has one or no run is set."""
         x, y = self.coordinates[0::2], self.coordinates[1::2]
         starts = self.polygon_starts // 2
         twice = np.zeros(len(starts) - 1)
@@ -77,7 +75,7 @@ class PackedSegmentations:
         return areas
 
     def extents(self) -> NDArray[np.float64]:
-        """(N, 4) x1, y1, x2, y2 of the polygons; of codes 0, since they cannot leave the image."""
+        """Compute (N, 4) x1, y1, x2, y2 of the polygons; 0 for codes, which stay in the image."""
         corners = []
         for function, axis in ((np.minimum, 0), (np.minimum, 1), (np.maximum, 0), (np.maximum, 1)):
             values = _reduce(function, self.coordinates[axis::2], self.polygon_starts // 2)
@@ -86,7 +84,7 @@ class PackedSegmentations:
 
 
 class SegmentationPacker:
-    """Takes segmentations one by one, as JSON gives them."""
+    """Packs segmentations one by one, in the form that JSON has."""
 
     def __init__(self) -> None:
         self._coordinates = array("d")
@@ -96,13 +94,14 @@ class SegmentationPacker:
         self._code_starts = array("q", [0])
 
     def add(self, segmentation: Any, height: int, width: int) -> None:
-        """Add one.
+        """Add a segmentation.
 
         Args:
             segmentation: A list of polygons [x1, y1, x2, y2, ...], or an object with "size" and
-                "counts", a list of run lengths or a compressed code; None for an object without.
-            height: Of the image.
-            width: Of the image.
+                "counts", a list of run lengths or a compressed code; None for an object without a
+                mask.
+            height: Height of the image.
+            width: Width of the image.
 
         Raises:
             ValueError: It is none of these, or of another size. Nothing was added.
@@ -137,7 +136,7 @@ class SegmentationPacker:
         self._polygon_starts.extend(ends)
 
     def pack(self) -> PackedSegmentations:
-        """Give everything added so far."""
+        """Return everything that was added."""
         return PackedSegmentations(
             coordinates=np.array(self._coordinates, np.float64),
             polygon_starts=np.array(self._polygon_starts, np.int64),
@@ -148,17 +147,17 @@ class SegmentationPacker:
 
 
 def rasterise(polygons: list[NDArray[np.float64]], height: int, width: int) -> dict[str, Any]:
-    """Run-length code of polygons, (P, 2) x, y, as COCO's `frPoly` draws them, joined."""
+    """Return the joint run-length code of (P, 2) x, y polygons, by COCO's `frPoly`."""
     flat = [polygon.ravel() for polygon in polygons]
     merged: dict[str, Any] = coco_mask.merge(coco_mask.frPyObjects(flat, height, width))
     return merged
 
 
 def encode_segmentation(segmentation: Any, height: int, width: int) -> dict[str, Any]:
-    """Make COCO's compressed code of one segmentation; see `SegmentationPacker.add`.
+    """Return COCO's compressed code of one segmentation; see `SegmentationPacker.add`.
 
     Raises:
-        ValueError: It is none, or of another size.
+        ValueError: The segmentation is invalid, or of another size.
     """
     packer = SegmentationPacker()
     packer.add([] if segmentation is None else segmentation, height, width)
@@ -172,13 +171,13 @@ def decode_rle(rle: dict[str, Any]) -> NDArray[np.uint8]:
 
 
 def check_code(code: bytes, pixels: int) -> None:
-    """Check that a compressed run-length code covers exactly so many pixels.
+    """Check that a compressed run-length code covers exactly the given number of pixels.
 
-    pycocotools does not: of a code that is too short it leaves the rest of the mask as the memory
-    happens to be, and of one that breaks off it reads and writes past the end of its buffers.
+    pycocotools does not: of a code that is too short it leaves the rest of the mask uninitialized,
+    and of one that is cut off it reads and writes beyond the end of its buffers.
 
     Raises:
-        ValueError: It does not.
+        ValueError: It covers another number.
     """
     symbols = np.frombuffer(code, np.uint8).astype(np.int64) - 48
     if not len(symbols) or symbols.min() < 0 or symbols.max() > 63 or symbols[-1] & 32:
@@ -220,7 +219,7 @@ def _code(segmentation: dict[str, Any], height: int, width: int) -> bytes:
 def _reduce(
     function: np.ufunc, values: NDArray[np.float64], starts: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """Reduce each run of values; 0 for a run of none."""
+    """Reduce each run of values; 0 for an empty run."""
     result = np.zeros(len(starts) - 1)
     filled = np.diff(starts) > 0
     if filled.any():

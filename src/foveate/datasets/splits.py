@@ -22,10 +22,10 @@ _EXAMPLES = 3
 
 @dataclass(frozen=True, kw_only=True)
 class Splits:
-    """What to train with, and what was held out.
+    """The training images of a data set, and the held-out ones.
 
-    Attributes:
-        train: The training images, or all of a data set in one part.
+    Args:
+        train: Training images, or all of a data set in one part.
         validation: Other images with the same classes; None if the data set has none.
         layout: Name of the layout in `LAYOUTS`.
     """
@@ -36,15 +36,15 @@ class Splits:
 
 
 def find_splits(folder: Path, *, masks: bool = True) -> Splits:
-    """Open a data set in any of `LAYOUTS`; a part for testing is left alone.
+    """Open a data set in any of `LAYOUTS`; a part for testing is ignored.
 
     Args:
-        folder: Of the data set, or its only file.
+        folder: Folder of the data set, or its only file.
         masks: See `CocoDataset`.
 
     Raises:
-        DataError: It is in none of them, cannot be read, has no part to train with, or objects of
-            other classes in its validation part.
+        DataError: It is in none of the layouts, cannot be read, has no part to train with, or has
+            objects of other classes in its validation part.
     """
     parts = find_parts(folder)
     source = parts.get("train") or parts.get("")

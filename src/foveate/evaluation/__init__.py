@@ -8,26 +8,26 @@
     evaluate(pipeline, truth, task="proposals", most=1000).figures["mask AR@1000"].value
     evaluate(pipeline, truth, task="detections").figures["mask AP"].value
 
-What another program found is read by `read_results` and measured by `evaluate_results`. A
-`Measurement` takes results image by image, and holds none of them; `measure` takes a list.
+Results of another program are read by `read_results` and measured by `evaluate_results`. A
+`Measurement` takes results image by image and keeps none of them; `measure` takes a list.
 """
 
 from __future__ import annotations
 
 from foveate.evaluation.annotations import GroundTruth, Image
-from foveate.evaluation.bootstrap import Figure, Resampling
+from foveate.evaluation.bootstrap import Bootstrap, Estimate
 from foveate.evaluation.evaluate import Report, evaluate, evaluate_results
 from foveate.evaluation.measure import Measurement, measure
 from foveate.evaluation.predict import Run, predict
 from foveate.evaluation.results import Results, read_results
 
 __all__ = [
-    "Figure",
+    "Bootstrap",
+    "Estimate",
     "GroundTruth",
     "Image",
     "Measurement",
     "Report",
-    "Resampling",
     "Results",
     "Run",
     "evaluate",

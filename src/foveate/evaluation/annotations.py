@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The ground truth of a COCO-format data set, checked, as pycocotools wants it."""
+"""The ground truth of a COCO-format data set, checked, in the form that pycocotools reads."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from foveate.errors import DataError
 class Image:
     """One image of a data set.
 
-    Attributes:
-        identifier: The id of the image in the annotations.
-        path: Its file.
-        height: In pixels, as annotated.
-        width: In pixels, as annotated.
+    Args:
+        identifier: Id of the image in the annotations.
+        path: File of the image.
+        height: Height in pixels, as annotated.
+        width: Width in pixels, as annotated.
     """
 
     identifier: int
@@ -36,16 +36,18 @@ class Image:
 class GroundTruth:
     """Images, objects, categories, and the families by which objects are resampled.
 
-    NOTE: Why families? Several objects of a composed data set come from one cut-out, its mirror
-    or its poses. They succeed and fail together, so that resampling single objects would call a
-    figure far more certain than it is. Where annotations name no "family", each object is one of
-    its own, and `unit` says so.
+    Args:
+        content: "images", "categories" and "annotations", in the form of COCO.
+        images: Folder of the images, or several that they may be in.
+        name: Name of the data set, for reports.
+        file: File of the annotations, for messages.
+        limit: Number of images to keep, the first by their id; by default all.
 
     Attributes:
-        name: Of the data set, for reports.
-        images: In the order of their ids.
-        category_ids: By class name.
-        unit: "family" or "object": what is resampled.
+        name: The argument.
+        images: Images in the order of their ids.
+        category_ids: Ids by class name.
+        unit: "family" or "object": the unit of resampling.
         families: Number of different families.
         unmasked: Number of objects that have a box and no mask. If there are any, only boxes can be
             measured: without these objects, figures of masks would be those of another data set.
@@ -89,17 +91,17 @@ class GroundTruth:
     def open(
         cls, directory: str | Path, *, annotations: Path | None = None, limit: int | None = None
     ) -> GroundTruth:
-        """Read the validation part of a data set, else its test part, else its only one.
+        """Read the validation part of a data set, or its test part, or its only one.
 
         Args:
-            directory: A data set, or a part of one, in any of `foveate.datasets.LAYOUTS`;
-                with `annotations`, the images.
-            annotations: File of the annotations, where it is not in `directory`.
-            limit: Keep only so many images, the first by their id.
+            directory: Data set, or a part of one, in any of `foveate.datasets.LAYOUTS`; with
+                `annotations`, the folder of the images.
+            annotations: File of the annotations, if it is not in `directory`.
+            limit: Number of images to keep, the first by their id; by default all.
 
         Raises:
-            DataError: Nothing readable is there, a record cannot be used (see
-                `foveate.datasets.reader`), or no object counts.
+            DataError: The data set cannot be read, a record is invalid (see `read_annotations`), or
+                no object counts.
         """
         folder = Path(directory)
         if annotations is not None:
@@ -119,10 +121,10 @@ class GroundTruth:
         return truth
 
     def require_images(self) -> None:
-        """Look for the file of every image, before hours are spent on those that are there.
+        """Check that the file of every image exists, before hours are spent on a part of them.
 
         Raises:
-            DataError: Some are missing; the text names the first.
+            DataError: Some are missing; the message names the first.
         """
         missing = [image for image in self.images if not image.path.is_file()]
         if missing:
@@ -134,7 +136,7 @@ class GroundTruth:
             )
 
     def family_of(self, annotation_ids: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Family indices of annotation ids; an id of 0, which means none, gives -1."""
+        """Return the family indices of annotation ids; -1 for an id of 0, which means none."""
         flat = [self._family[int(i)] if i else -1 for i in annotation_ids.ravel()]
         return np.array(flat, np.int64).reshape(annotation_ids.shape)
 
@@ -150,7 +152,7 @@ def _image(table: Annotations, index: int, directory: Path) -> Image:
 
 
 def _object(table: Annotations, row: int, families: Sequence[Any]) -> dict[str, Any]:
-    """An annotation as pycocotools reads it, with an RLE mask and nothing missing."""
+    """Return an annotation as pycocotools reads it, with an RLE mask and nothing missing."""
     return {
         "id": int(table.ids[row]),
         "image_id": int(table.image_ids[table.images[row]]),
@@ -164,7 +166,7 @@ def _object(table: Annotations, row: int, families: Sequence[Any]) -> dict[str, 
 
 
 def _families(objects: list[dict[str, Any]]) -> tuple[str, dict[int, int]]:
-    """What is resampled, and the family index of each annotation id."""
+    """Return the unit of resampling, and the family index of each annotation id."""
     if not objects or any(o["family"] is None for o in objects):
         return "object", {o["id"]: i for i, o in enumerate(objects)}
     names = {name: i for i, name in enumerate(sorted({str(o["family"]) for o in objects}))}

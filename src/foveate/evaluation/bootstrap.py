@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Intervals by resampling the families of objects, without matching anything again.
+"""Confidence intervals by resampling the families of objects, without matching anything again.
 
-NOTE: The method. One replicate draws as many families as there are, with replacement; family f is
-drawn w_f times. An object counts w_f times, and so does a result that was matched with it. Results
-that were matched with nothing belong to no family and count once: the images, and what is wrongly
-found in them, stay. Matching is that of the whole set, so a replicate costs a sum and not a second
-evaluation; with every w_f = 1 the figures are pycocotools' own. The interval is from the 2.5th to
-the 97.5th percentile of the replicates. A replicate without any object that a figure is about
-leaves that figure out, as COCO leaves out a category without objects.
+One replicate draws as many families as there are, with replacement; family f is drawn w_f times. An
+object counts w_f times, and so does a result that was matched with it. Results without a match
+belong to no family and count once: the images, and the wrong results in them, stay. Matching is
+that of the whole set, so a replicate costs a sum and not a second evaluation; with every w_f = 1
+the figures are those of pycocotools. The interval is from the 2.5th to the 97.5th percentile of the
+replicates. A replicate without any object for a figure omits that figure, as COCO omits a category
+without objects.
 """
 
 from __future__ import annotations
@@ -20,18 +20,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foveate.errors import OptionError
-from foveate.evaluation.tally import Group
+from foveate.evaluation.accumulator import Group
 
 _RECALLS = np.linspace(0.0, 1.0, 101)
 _BEYOND = np.append(_RECALLS[1:], np.inf)
 
+# Numbers of an array of which a processor's cache holds several.
 _CACHED = 100_000
-"""Numbers of an array that a processor's cache holds several of."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Figure:
-    """A measured value with its 95 % interval; all NaN where there is nothing to measure."""
+class Estimate:
+    """A measured value with its 95 % interval; all NaN if there is nothing to measure.
+
+    Args:
+        value: Figure of the whole set.
+        low: Lower end of the interval.
+        high: Upper end of the interval.
+    """
 
     value: float
     low: float
@@ -42,12 +48,12 @@ class Figure:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Resampling:
-    """How intervals are made.
+class Bootstrap:
+    """The settings of confidence intervals.
 
-    Attributes:
+    Args:
         replicates: Number of resampled sets.
-        seed: Of the draws: the same seed gives the same intervals.
+        seed: Seed of the draws: the same seed gives the same intervals.
     """
 
     replicates: int = 1000
@@ -58,7 +64,7 @@ class Resampling:
             raise OptionError(f"replicates must be at least 1, found {self.replicates}")
 
     def weights(self, families: int) -> NDArray[np.float64]:
-        """Draw (1 + replicates, families) float64 weights; the first row, all 1, is the whole."""
+        """Draw (1 + replicates, families) float64 weights; the first row, all 1, is the set."""
         if not families:
             return np.ones((1, 0))
         generator = np.random.default_rng(self.seed)
@@ -70,49 +76,51 @@ class Resampling:
         return weights
 
 
-def estimate(values: NDArray[np.float64]) -> Figure:
-    """Make a figure of (1 + replicates,) values: the first is its own, the rest are its spread."""
+def estimate(values: NDArray[np.float64]) -> Estimate:
+    """Return the estimate of (1 + replicates,) values: its value, then its spread."""
     spread = values[1:][~np.isnan(values[1:])]
     low, high = np.percentile(spread, [2.5, 97.5]) if spread.size else (np.nan, np.nan)
-    return Figure(value=float(values[0]), low=float(low), high=float(high))
+    return Estimate(value=float(values[0]), low=float(low), high=float(high))
 
 
 def mean(
     weights: NDArray[np.float64], values: NDArray[np.float64], families: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """Weighted mean of one value an object: (R, F), (G,), (G,) to (R,)."""
+    """Compute the weighted mean of one value per object: (R, F), (G,), (G,) to (R,)."""
     own = weights[:, families]
     return _ratio(own @ values, own.sum(axis=1))
 
 
 def average_recall(
-    weights: NDArray[np.float64], groups: Sequence[Group], worth: NDArray[np.float64]
+    weights: NDArray[np.float64], groups: Sequence[Group], rank_weights: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """COCO's average recall, over thresholds and groups: (R,).
+    """Compute COCO's average recall over thresholds and groups: (R,).
 
     Args:
-        weights: (R, F) of the families.
-        groups: One a category.
-        worth: (N,) what a right result of each rank counts, and further ones nothing. N ones give
-            AR@N; see `area_worth` for another choice.
+        weights: (R, F) weights of the families.
+        groups: One group per category.
+        rank_weights: (N,) value of a right result of each rank; further ones count nothing. N ones
+            give AR@N; see `area_rank_weights` for another choice.
     """
     recalls = []
     for group in groups:
-        right = (group.matched >= 0) & ~group.ignored & (group.ranks < len(worth))
-        worths = np.broadcast_to(worth[np.minimum(group.ranks, len(worth) - 1)], right.shape)
-        found = _count(group.matched[right], weights.shape[1], worths[right])
+        right = (group.matched >= 0) & ~group.ignored & (group.ranks < len(rank_weights))
+        values = np.broadcast_to(
+            rank_weights[np.minimum(group.ranks, len(rank_weights) - 1)], right.shape
+        )
+        found = _count(group.matched[right], weights.shape[1], values[right])
         total = weights[:, group.objects].sum(axis=1)
         recalls.append(_ratio(weights @ found / len(group.matched), total))
     return mean_over_groups(recalls, len(weights))
 
 
-def area_worth(most: int) -> NDArray[np.float64]:
-    """(most,) worths that make average recall the area under its curve, "AUC".
+def area_rank_weights(most: int) -> NDArray[np.float64]:
+    """Return (most,) weights that make average recall the area under its curve, "AUC".
 
     The curve is AR@n for n = 1 ... `most` on a logarithmic axis of n, joined by straight lines, and
-    its area is divided by the axis's length, so that 1 is perfect. DeepMask (NIPS 2015, section 5)
-    calls it the AR averaged over all proposal counts, and its published figures fit a logarithmic
-    axis from 1 to 1000. A right result of rank r lifts AR@n for all n > r.
+    its area is divided by the length of the axis, so that 1 is perfect. DeepMask (NIPS 2015,
+    section 5) calls it the AR averaged over all proposal counts, and its published figures fit a
+    logarithmic axis from 1 to 1000. A right result of rank r raises AR@n for all n > r.
     """
     if most == 1:
         return np.ones(1)
@@ -126,7 +134,7 @@ def area_worth(most: int) -> NDArray[np.float64]:
 def average_precisions(
     weights: NDArray[np.float64], group: Group, most: int = 100
 ) -> NDArray[np.float64]:
-    """COCO's average precision of a group at each threshold: (R, T)."""
+    """Compute COCO's average precision of a group at each threshold: (R, T)."""
     # A few replicates at a time, so that what is computed of them stays in the processor's cache.
     rows = max(1, _CACHED // max(1, group.matched.shape[1]))
     return np.concatenate(
@@ -147,11 +155,11 @@ def _interpolated_precision(
     total: NDArray[np.float64],
     most: int,
 ) -> NDArray[np.float64]:
-    """Area under the interpolated precision-recall curve at one threshold: (R,).
+    """Compute the area under the interpolated precision-recall curve at one threshold: (R,).
 
-    The curve needs to be known only where a right result stands: between two of them precision
-    falls, and the interpolation takes the best precision at this recall or a higher one. There, the
-    number of wrong results so far is the same in every replicate.
+    Only the points of right results matter: between two of them precision falls, and interpolation
+    takes the best precision at this recall or a higher one. There, the number of wrong results so
+    far is the same in every replicate.
     """
     kept = ~group.ignored[threshold] & (group.ranks < most)
     matched = group.matched[threshold][kept]
@@ -179,9 +187,9 @@ def _recalls_up_to(recall: NDArray[np.float64]) -> NDArray[np.int64]:
 
 
 def _count(
-    families: NDArray[np.integer[Any]], size: int, worths: NDArray[np.float64] | None = None
+    families: NDArray[np.integer[Any]], size: int, values: NDArray[np.float64] | None = None
 ) -> NDArray[np.float64]:
-    return np.bincount(families, worths, minlength=size).astype(np.float64)
+    return np.bincount(families, values, minlength=size).astype(np.float64)
 
 
 def _ratio(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,40 +12,41 @@ from numpy.typing import NDArray
 from rich.table import Table
 
 from foveate.evaluation.annotations import GroundTruth
-from foveate.evaluation.bootstrap import Figure, Resampling
+from foveate.evaluation.bootstrap import Bootstrap, Estimate
 from foveate.evaluation.measure import Measurement, Task
 from foveate.evaluation.predict import Pipeline, Run, predict
 from foveate.evaluation.results import Results
+from foveate.progress import Progress, no_progress
 
 _SCHEMA = 2
 
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """Figures with intervals, and what they cost.
+    """Figures with intervals, and their cost.
 
-    Attributes:
+    Args:
         task: "proposals" or "detections".
-        subject: Name of what was evaluated: a bundle, or a file of results.
-        truth: What it was evaluated on.
-        most: Proposals of an image that counted, K.
-        figures: By name, in the order of the table.
-        run: Time and memory; None where results came from a file.
-        backend: What ran the networks; "" where it is not known.
-        resampling: How the intervals were made.
+        subject: Name of a bundle, or of a file of results.
+        truth: Ground truth.
+        most: Number of proposals per image that counted, K.
+        figures: Estimates by name, in the order of the table.
+        run: Time and memory; None if results came from a file.
+        resampling: Settings of the intervals.
+        backend: Name of the backend that ran the networks; "" if it is not known.
     """
 
     task: Task
     subject: str
     truth: GroundTruth
     most: int
-    figures: dict[str, Figure]
+    figures: dict[str, Estimate]
     run: Run | None
-    resampling: Resampling
+    resampling: Bootstrap
     backend: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """Everything but the results, with null for what could not be measured."""
+        """Return everything except the results, with null for figures without objects."""
         return {
             "schema": _SCHEMA,
             "task": self.task,
@@ -75,7 +75,7 @@ class Report:
         }
 
     def table(self) -> Table:
-        """A table for a terminal, without the figures that there were no objects for."""
+        """Return a table for a terminal, without the figures that have no objects."""
         by = f" by {self.backend}" if self.backend else ""
         table = Table(
             title=f"{self.task} of {self.subject}{by} on {self.truth.name}", title_justify="left"
@@ -156,8 +156,8 @@ def evaluate(
     most: int = 100,
     name: str = "pipeline",
     backend: str = "",
-    resampling: Resampling | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    resampling: Bootstrap | None = None,
+    progress: Progress = no_progress,
 ) -> Report:
     """Run a pipeline on a data set and measure what it finds.
 
@@ -171,9 +171,9 @@ def evaluate(
         name: Of the pipeline, for the report.
         backend: What runs it, for the report.
         resampling: For the intervals.
-        progress: Called after each image with the images done and the images in all.
+        progress: Called after each image.
     """
-    resampling = resampling or Resampling()
+    resampling = resampling or Bootstrap()
     measurement = Measurement(truth, task=task, most=most)
     run = predict(pipeline, truth, task=task, take=measurement.add, progress=progress)
     return Report(
@@ -194,8 +194,8 @@ def evaluate_results(
     *,
     task: Task,
     most: int = 100,
-    resampling: Resampling | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    resampling: Bootstrap | None = None,
+    progress: Progress = no_progress,
 ) -> Report:
     """Measure what another program found, an image at a time.
 
@@ -205,17 +205,16 @@ def evaluate_results(
         task: "proposals" or "detections"; see `measure`.
         most: Proposals of an image that count.
         resampling: For the intervals.
-        progress: Called after each image with the images done and the images in all.
+        progress: Called after each image.
 
     Raises:
         DataError: A result is damaged; the text says which.
     """
-    resampling = resampling or Resampling()
+    resampling = resampling or Bootstrap()
     measurement = Measurement(truth, task=task, most=most, regions=results.regions)
     for done, image in enumerate(truth.images, 1):
         measurement.add(image, results.of(image))
-        if progress is not None:
-            progress(done, len(truth.images))
+        progress("Evaluating", done, len(truth.images))
     return Report(
         task=task,
         subject=str(results.file),

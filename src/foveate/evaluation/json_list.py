@@ -21,10 +21,10 @@ _SPACE = re.compile(r"[ \t\n\r]*")
 class Element(NamedTuple):
     """An element of the list.
 
-    Attributes:
-        value: As `json.loads` gives it, but for strings outside ASCII.
-        start: Its first byte in the file.
-        end: The byte behind its last one.
+    Args:
+        value: Value as `json.loads` gives it, except for strings outside ASCII.
+        start: Place of its first byte in the file.
+        end: Place after its last byte.
     """
 
     value: Any
@@ -33,15 +33,15 @@ class Element(NamedTuple):
 
 
 def elements(file: BinaryIO, beside: dict[str, Any] | None = None) -> Iterator[Element]:
-    """Give the elements of a JSON list, one after the other.
+    """Yield the elements of a JSON list, one after the other.
 
     Args:
-        file: Holds the list, or an object that has it as its "annotations".
-        beside: Is given the other values of the object, when all elements have been given.
+        file: File of the list, or of an object with the list as its "annotations".
+        beside: Dictionary that gets the other values of the object, after the last element.
 
     Raises:
-        ValueError: The file holds no JSON, or something else. Elements before the damage have been
-            given.
+        ValueError: The file contains no JSON, or something else. Elements before the damage have
+            been yielded.
     """
     text = _Text(file)
     if text.take("[", "{") == "[":
@@ -70,7 +70,7 @@ def _list(text: _Text) -> Iterator[Element]:
 
 
 class _Text:
-    """A window of a file, as text with a character for each byte, so that places are bytes."""
+    """A window of a file, as text with one character per byte, so that places are bytes."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -84,7 +84,7 @@ class _Text:
         self._at = 3 if self._text.startswith("\xef\xbb\xbf") else 0  # the byte order mark
 
     def peek(self) -> str:
-        """Go to the next character that is no space, and give it; "" at the end."""
+        """Skip space and return the next character; "" at the end."""
         while True:
             found = _SPACE.match(self._text, self._at)
             assert found is not None
@@ -95,7 +95,7 @@ class _Text:
                 return ""
 
     def take(self, *allowed: str) -> str:
-        """Give the next character that is no space, and leave it behind."""
+        """Skip space, and return and consume the next character."""
         found = self.peek()
         if found not in allowed:
             words = [repr(mark) if mark else "the end of the file" for mark in (*allowed, found)]
@@ -104,7 +104,7 @@ class _Text:
         return found
 
     def element(self) -> Element:
-        """Read an element, however much of the file that takes."""
+        """Read an element, however long it is."""
         self.peek()
         while True:
             try:
@@ -121,12 +121,12 @@ class _Text:
             return found
 
     def whole(self) -> Any:
-        """Read a value, with strings outside ASCII as they are."""
+        """Read a value, with strings outside ASCII decoded."""
         found = self.element()
         return json.loads(self._text[found.start - self._first : self._at].encode("latin-1"))
 
     def _read(self) -> bool:
-        """Drop what lies behind, and read as much again as is held; False at the end."""
+        """Drop the consumed text, and read as much again as is kept; False at the end."""
         rest = self._text[self._at :]
         more = self._file.read(max(_CHUNK, len(rest)))
         self._text, self._first, self._at = rest + more.decode("latin-1"), self._first + self._at, 0

@@ -1,19 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Match what was found with what is there, image by image, by COCO's rules.
+"""Matching of results with objects, image by image, by COCO's rules.
 
-NOTE: Why not `COCOeval`? It keeps every result of every image until the end, five gigabytes of
-Python objects for 1000 proposals in each of 5000 images, and walks thresholds, results and objects
-in nested Python loops. Here an image is matched as soon as it is there, only results that overlap an
-object enough are looked at, and what is kept of a result is a few bytes. The rules are
-`COCOeval.evaluateImg`'s, to the order of equals, and the tests compare the figures with it:
+The rules are those of `COCOeval.evaluateImg`, including the order of ties:
 
 - Results are taken best score first; those beyond the best K of an image (and category) are not.
 - A result takes the free object with the highest overlap of at least the threshold; of equal
   overlaps the last object.
 - Objects that do not count (crowds, and those out of the range of areas) come after those that do.
-  A crowd is never used up, and its overlap is the intersection by the result's own area.
-- What was matched with such an object, or with none while its own area is out of range, counts
-  neither as right nor as wrong.
+  A crowd is never used up, and its overlap is the intersection over the result's own area.
+- A result that was matched with such an object, or with none while its own area is out of range,
+  counts neither as right nor as wrong.
 """
 
 from __future__ import annotations
@@ -44,11 +40,11 @@ AREAS: Mapping[str, tuple[float, float]] = {
 class MatchedImage:
     """Results and objects of one image; A = 4 ranges of areas, T = 10 thresholds.
 
-    Attributes:
+    Args:
         scores: (D,) float64, best first.
-        matched: (A, T, D) int32, the index of the object that a result was matched with, or -1.
-        ignored: (A, T, D) bool, the result counts neither as right nor as wrong.
-        counted: (A, G) bool, the object counts.
+        matched: (A, T, D) int32 index of the object that a result was matched with, or -1.
+        ignored: (A, T, D) bool, whether the result counts neither as right nor as wrong.
+        counted: (A, G) bool, whether the object counts.
         overlaps: (D, G) float64 intersection over union.
     """
 
@@ -70,9 +66,9 @@ def match_image(
 
     Args:
         objects: COCO annotations: segmentation (RLE), bbox [x, y, w, h], area, iscrowd.
-        results: COCO results: score, segmentation (RLE), bbox; without it the mask's own is taken.
-        region: What overlaps are measured on.
-        most: How many results count, the best.
+        results: COCO results: score, segmentation (RLE), bbox; by default the box of the mask.
+        region: Region that overlaps are measured on.
+        most: Number of results that count, the best.
     """
     scores = np.array([result["score"] for result in results], np.float64)
     order = np.argsort(-scores, kind="stable")[:most]
@@ -94,9 +90,17 @@ def match_image(
 def _assign(
     overlaps: NDArray[np.float64], counted: NDArray[np.bool_], crowds: NDArray[np.bool_]
 ) -> NDArray[np.int32]:
-    """Give each result an object, for all ranges and thresholds: (D, G), (A, G), (G,) to (A, T, D).
+    """Assign an object to each result, for all ranges and thresholds.
 
-    Only results that reach the lowest threshold are walked through. Most proposals do not.
+    Only results that reach the lowest threshold are visited. Most proposals do not.
+
+    Args:
+        overlaps: (D, G).
+        counted: (A, G), whether an object counts.
+        crowds: (G,), whether it is a crowd.
+
+    Returns:
+        (A, T, D) index of the object of each result, or -1.
     """
     ranges, depth, count = len(counted), len(THRESHOLDS), len(crowds)
     matched = np.full((ranges, depth, len(overlaps)), -1, np.int32)
@@ -120,7 +124,7 @@ def _assign(
 def _shapes(
     results: Sequence[Mapping[str, Any]], region: Region
 ) -> tuple[list[Any], NDArray[np.float64]]:
-    """What overlaps are measured on, and its areas."""
+    """Return the shapes that overlaps are measured on, and their areas."""
     shapes = [_shape(result, region) for result in results]
     if region == "mask":
         # One by one: of a list of more than 255 pycocotools fails with numpy 2.
@@ -141,12 +145,12 @@ def _shape(entry: Mapping[str, Any], region: Region) -> Any:
 def _overlaps(
     shapes: list[Any], objects: list[Any], crowds: NDArray[np.bool_]
 ) -> NDArray[np.float64]:
-    """(D, G) intersection over union, of a crowd over the result's own area."""
+    """Compute (D, G) intersection over union; for a crowd, over the result's own area."""
     if not shapes or not objects:
         return np.zeros((len(shapes), len(objects)))
     return np.asarray(coco_mask.iou(shapes, objects, crowds.tolist()), np.float64)
 
 
 def _within(areas: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """(N,) areas to (A, N): which lie in which range."""
+    """Return (A, N) bool, which of (N,) areas are in which range."""
     return np.array([(areas >= low) & (areas <= high) for low, high in AREAS.values()], bool)

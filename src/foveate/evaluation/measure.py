@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From results to named figures."""
+"""Figures of results, by name."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 
 from foveate.datasets.segmentations import encode_segmentation
 from foveate.errors import DataError, OptionError
+from foveate.evaluation.accumulator import Accumulator
 from foveate.evaluation.annotations import GroundTruth, Image
 from foveate.evaluation.bootstrap import (
-    Figure,
-    Resampling,
-    area_worth,
+    Bootstrap,
+    Estimate,
+    area_rank_weights,
     average_precisions,
     average_recall,
     estimate,
@@ -24,7 +25,6 @@ from foveate.evaluation.bootstrap import (
     mean_over_groups,
 )
 from foveate.evaluation.matching import Region
-from foveate.evaluation.tally import Tally
 
 Task: TypeAlias = Literal["proposals", "detections"]
 
@@ -35,13 +35,14 @@ _DETECTIONS = 100  # COCO's number of detections of an image and class
 
 
 class Measurement:
-    """Takes results image by image, and keeps what the figures are made of, not the results.
+    """Takes results image by image, and keeps only what the figures need.
 
     Args:
-        truth: What is right.
+        truth: Ground truth.
         task: See `measure`.
         most: See `measure`.
-        regions: What overlaps are measured on; masks only where every object of `truth` has one.
+        regions: Regions that overlaps are measured on; masks only if every object of `truth` has
+            one.
 
     Raises:
         OptionError: `most` is below 1.
@@ -59,8 +60,8 @@ class Measurement:
             raise OptionError(f"most must be at least 1, found {most}")
         self._truth, self._task, self._most = truth, task, most
         self._objects: Mapping[int, list[dict[str, Any]]] = _by_image(truth.objects)
-        self._tallies = [
-            Tally(
+        self._accumulators = [
+            Accumulator(
                 truth=truth,
                 region=region,
                 by_class=task == "detections",
@@ -71,19 +72,19 @@ class Measurement:
         ]
 
     def add(self, image: Image, results: Sequence[dict[str, Any]]) -> None:
-        """Take the results of one image. Images come in the truth's order, each once."""
-        for tally in self._tallies:
-            tally.add(image, self._objects.get(image.identifier, []), results)
+        """Add the results of one image. Images come in the order of the ground truth, each once."""
+        for accumulator in self._accumulators:
+            accumulator.add(image, self._objects.get(image.identifier, []), results)
 
-    def figures(self, resampling: Resampling | None = None) -> dict[str, Figure]:
-        """All figures of what was added; of images that were not, nothing counts."""
-        weights = (resampling or Resampling()).weights(self._truth.families)
-        figures: dict[str, Figure] = {}
-        for tally in self._tallies:
+    def figures(self, resampling: Bootstrap | None = None) -> dict[str, Estimate]:
+        """Return all figures of the added images."""
+        weights = (resampling or Bootstrap()).weights(self._truth.families)
+        figures: dict[str, Estimate] = {}
+        for accumulator in self._accumulators:
             if self._task == "proposals":
-                figures |= _proposal_figures(tally, weights)
+                figures |= _proposal_figures(accumulator, weights)
             else:
-                figures |= _detection_figures(tally, weights)
+                figures |= _detection_figures(accumulator, weights)
         return figures
 
 
@@ -94,29 +95,29 @@ def measure(
     task: Task,
     most: int = 100,
     regions: Sequence[Region] = ("mask", "box"),
-    resampling: Resampling | None = None,
-) -> dict[str, Figure]:
+    resampling: Bootstrap | None = None,
+) -> dict[str, Estimate]:
     """Measure results by COCO's rules.
 
     Args:
-        truth: What is right.
-        results: COCO results of one image or more: "image_id", "score", "segmentation" (RLE),
-            for detections "category_id", and where the box is not the mask's own "bbox"
-            [x, y, w, h]. Images outside `truth` are left out.
-        task: "proposals" regards no classes. AR@10, AR@100 and AR@1000 as far as `most` goes, and
-            the area under AR@1 ... AR@`most` (see `area_worth`), each of all objects and by size,
-            for masks and boxes; and the mean over objects of the best overlap of any of the 100
-            best proposals. "detections": AP over all classes, AP50, AP75, AP by size and by class,
-            and AR@100.
-        most: How many proposals of an image count, the best. Of detections it is COCO's 100.
-        regions: What overlaps are measured on; only the boxes, if results have no segmentation.
-        resampling: For the intervals; 1000 replicates by default.
+        truth: Ground truth.
+        results: COCO results of one or more images: "image_id", "score", "segmentation" (RLE), for
+            detections "category_id", and "bbox" [x, y, w, h] if the box is not that of the mask.
+            Images outside `truth` are left out.
+        task: "proposals" ignores classes. AR@10, AR@100 and AR@1000 up to `most`, and the area
+            under AR@1 ... AR@`most` (see `area_rank_weights`), each of all objects and by size, for
+            masks and boxes; and the mean over objects of the best overlap of any of the 100 best
+            proposals. "detections": AP over all classes, AP50, AP75, AP by size and by class, and
+            AR@100.
+        most: Number of proposals per image that count, the best. For detections it is COCO's 100.
+        regions: Regions that overlaps are measured on; only boxes if results have no segmentation.
+        resampling: Settings of the intervals; 1000 replicates by default.
 
     Raises:
         DataError: A mask is damaged, or of another size than its image.
 
     Returns:
-        Figures by name, such as "mask AR@100", "box AP50" or "mask AP, bird".
+        Estimates by name, such as "mask AR@100", "box AP50" or "mask AP, bird".
     """
     measurement = Measurement(truth, task=task, most=most, regions=regions)
     by_image = _by_image(results)
@@ -134,7 +135,7 @@ def _by_image(entries: Sequence[dict[str, Any]]) -> dict[int, list[dict[str, Any
 
 
 def _checked(result: dict[str, Any], image: Image) -> dict[str, Any]:
-    """Check a mask before pycocotools sees it, which trusts it."""
+    """Check a mask, since pycocotools trusts it."""
     if "segmentation" not in result:
         return result
     try:
@@ -147,23 +148,25 @@ def _checked(result: dict[str, Any], image: Image) -> dict[str, Any]:
     return {**result, "segmentation": rle}
 
 
-def _proposal_figures(tally: Tally, weights: NDArray[np.float64]) -> dict[str, Figure]:
-    counts = [count for count in _COUNTS if count <= tally.most] or [tally.most]
-    worths = {f"AR@{count}": np.ones(count) for count in counts}
-    worths["AUC"] = area_worth(tally.most)
+def _proposal_figures(
+    accumulator: Accumulator, weights: NDArray[np.float64]
+) -> dict[str, Estimate]:
+    counts = [count for count in _COUNTS if count <= accumulator.most] or [accumulator.most]
+    by_name = {f"AR@{count}": np.ones(count) for count in counts}
+    by_name["AUC"] = area_rank_weights(accumulator.most)
     figures = {}
     for size in ("all", *_SIZES):
-        groups = tally.groups(size)
-        for name, worth in worths.items():
-            full = f"{tally.region} {name}" + (f", {size}" if size != "all" else "")
-            figures[full] = estimate(average_recall(weights, groups, worth))
-    if tally.region == "mask":
-        figures |= _overlap_figures(tally, weights)
+        groups = accumulator.groups(size)
+        for name, rank_weights in by_name.items():
+            full = f"{accumulator.region} {name}" + (f", {size}" if size != "all" else "")
+            figures[full] = estimate(average_recall(weights, groups, rank_weights))
+    if accumulator.region == "mask":
+        figures |= _overlap_figures(accumulator, weights)
     return figures
 
 
-def _overlap_figures(tally: Tally, weights: NDArray[np.float64]) -> dict[str, Figure]:
-    overlaps = tally.overlaps()
+def _overlap_figures(accumulator: Accumulator, weights: NDArray[np.float64]) -> dict[str, Estimate]:
+    overlaps = accumulator.overlaps()
     best, families = overlaps.best, overlaps.families
     large = overlaps.shares >= _LARGE_SHARE
     return {
@@ -174,8 +177,10 @@ def _overlap_figures(tally: Tally, weights: NDArray[np.float64]) -> dict[str, Fi
     }
 
 
-def _detection_figures(tally: Tally, weights: NDArray[np.float64]) -> dict[str, Figure]:
-    region, everything = tally.region, tally.groups("all")
+def _detection_figures(
+    accumulator: Accumulator, weights: NDArray[np.float64]
+) -> dict[str, Estimate]:
+    region, everything = accumulator.region, accumulator.groups("all")
     by_class = [average_precisions(weights, group) for group in everything]
     averages = [precisions.mean(axis=1) for precisions in by_class]
     figures = {f"{region} AP": estimate(mean_over_groups(averages, len(weights)))}
@@ -183,10 +188,12 @@ def _detection_figures(tally: Tally, weights: NDArray[np.float64]) -> dict[str, 
         at = [precisions[:, threshold] for precisions in by_class]
         figures[f"{region} {name}"] = estimate(mean_over_groups(at, len(weights)))
     for size in _SIZES:
-        sized = [average_precisions(weights, group).mean(axis=1) for group in tally.groups(size)]
+        sized = [
+            average_precisions(weights, group).mean(axis=1) for group in accumulator.groups(size)
+        ]
         figures[f"{region} AP, {size}"] = estimate(mean_over_groups(sized, len(weights)))
     recall = average_recall(weights, everything, np.ones(_DETECTIONS))
     figures[f"{region} AR@100"] = estimate(recall)
-    for name, average in zip(tally.class_names, averages, strict=True):
+    for name, average in zip(accumulator.class_names, averages, strict=True):
         figures[f"{region} AP, class {name}"] = estimate(average)
     return figures

@@ -18,6 +18,7 @@ from foveate.datasets.layouts import size_remedy
 from foveate.errors import DataError
 from foveate.evaluation.annotations import GroundTruth, Image
 from foveate.evaluation.measure import Task
+from foveate.progress import Progress, no_progress
 
 
 class _Masks(Protocol):
@@ -65,13 +66,13 @@ class Pipeline(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """What a pipeline spent on a data set.
+    """The cost of a pipeline on a data set.
 
-    Attributes:
-        counts: (images,) int64, how many results each had.
+    Args:
+        counts: (images,) int64 number of results.
         seconds: (images,) float64, from the name of a file to boxes and scores.
         mask_seconds: (images,) float64, from there to full-size run-length masks.
-        peak_memory: Largest resident size of the process in bytes, as far as it can be known.
+        peak_memory: Largest resident size of the process in bytes; 0 if it is not known.
     """
 
     counts: NDArray[np.int64]
@@ -86,21 +87,21 @@ def predict(
     *,
     task: Task,
     take: Callable[[Image, list[dict[str, Any]]], None],
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress = no_progress,
 ) -> Run:
-    """Run `pipeline` on every image of `truth`, one after the other, and keep no result.
+    """Run `pipeline` on every image of `truth`, one after the other, without keeping results.
 
     Args:
-        pipeline: Its class names are matched with the data set's by name. A detection of a class
-            that the data set does not have is left out, since it can be neither right nor wrong.
-        truth: Names the images.
-        task: Which half of the pipeline runs.
+        pipeline: Pipeline; its class names are matched with those of the data set. A detection of a
+            class that the data set does not have is left out, since it is neither right nor wrong.
+        truth: Ground truth with the images.
+        task: Half of the pipeline that runs.
         take: Called with each image and its COCO results, as `measure` takes them.
-        progress: Called with the images done and the images in all.
+        progress: Called with the number of finished images.
 
     Raises:
-        DataError: The pipeline and the data set share no class, or an image is of another size
-            than annotated.
+        DataError: The pipeline and the data set share no class, or an image is of another size than
+            annotated.
     """
     reset_peak_memory()
     counts, seconds, mask_seconds = [], [], []
@@ -114,8 +115,7 @@ def predict(
         counts.append(len(masks))
         _check_size(image, masks)
         take(image, _entries(image, found, masks, truth if task == "detections" else None))
-        if progress is not None:
-            progress(done, len(truth.images))
+        progress("Evaluating", done, len(truth.images))
     return Run(
         counts=np.array(counts, np.int64),
         seconds=np.array(seconds),
@@ -143,7 +143,7 @@ def _check_size(image: Image, masks: list[dict[str, Any]]) -> None:
 def _entries(
     image: Image, found: Any, masks: list[dict[str, Any]], truth: GroundTruth | None
 ) -> list[dict[str, Any]]:
-    """COCO results of one image, with categories if the data set is given."""
+    """Return the COCO results of one image, with categories if the data set is given."""
     boxes = np.array(found.boxes, np.float64).reshape(-1, 4)
     boxes[:, 2:] -= boxes[:, :2]
     entries = [
@@ -161,7 +161,7 @@ def _entries(
 
 
 def _categories(class_names: Sequence[str], truth: GroundTruth) -> dict[int, int]:
-    """The data set's category id of each label that it knows."""
+    """Return the data set's category id of each label that it has."""
     known = {
         label: truth.category_ids[name]
         for label, name in enumerate(class_names)
@@ -178,7 +178,7 @@ def _categories(class_names: Sequence[str], truth: GroundTruth) -> dict[int, int
 
 
 def reset_peak_memory() -> None:
-    """Forget earlier peaks, where the kernel allows it; elsewhere they stay counted."""
+    """Reset the peak, where the kernel allows it; elsewhere earlier peaks count."""
     try:
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     except OSError:
@@ -186,7 +186,7 @@ def reset_peak_memory() -> None:
 
 
 def peak_memory() -> int:
-    """Largest resident size in bytes since the last reset; 0 where it cannot be known."""
+    """Return the largest resident size in bytes since the last reset; 0 if it is not known."""
     try:
         status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
     except OSError:

@@ -7,7 +7,7 @@ import contextlib
 import json
 from array import array
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import takewhile
 from operator import eq
@@ -23,9 +23,10 @@ from foveate.evaluation.annotations import GroundTruth, Image
 from foveate.evaluation.json_list import elements
 from foveate.evaluation.matching import Region
 from foveate.evaluation.measure import Task
+from foveate.progress import Progress, no_progress
 
 _REMEDY = "write a JSON list of objects with image_id, score, category_id, and segmentation or bbox"
-_TOLD_EVERY = 10_000  # records, of how far reading is
+_PROGRESS_EVERY = 10_000  # records between two reports
 
 
 # The file is read twice. 1000 proposals in each of COCO's 5000 images are gigabytes of text, several
@@ -34,16 +35,16 @@ _TOLD_EVERY = 10_000  # records, of how far reading is
 # are read from their places.
 @dataclass(frozen=True, kw_only=True)
 class Results:
-    """Results of a file, of which only the places are held.
+    """Results in a file, of which only the places are in memory.
 
-    Attributes:
-        file: Where they are.
-        regions: What they have: masks and boxes, or boxes alone.
-        by_class: Whether they need a category.
-        places: By the image's id, for each result its number, first byte, and the byte behind it.
-        elsewhere: How many are left out, since the data set has no such image.
-        categories: The data set's category by that of the results. Those of other categories, which
-            can be neither right nor wrong, are left out too.
+    Args:
+        file: File of the results.
+        regions: Masks and boxes, or boxes alone.
+        by_class: Whether results need a category.
+        places: Number, first byte and end of each result, by the id of the image.
+        elsewhere: Number of results that are left out, since the data set has no such image.
+        categories: Category of the data set by that of the results. Results of other categories,
+            which are neither right nor wrong, are left out too.
     """
 
     file: Path
@@ -57,7 +58,7 @@ class Results:
         """Read the results of an image, in the order of the file, as `measure` takes them.
 
         Raises:
-            DataError: A record is damaged; the text says which.
+            DataError: A record is damaged; the message names it.
         """
         entries = []
         with self.file.open("rb") as stream:
@@ -71,7 +72,7 @@ class Results:
         return entries
 
     def _entry(self, record: Mapping[str, Any], image: Image) -> dict[str, Any]:
-        """Copy what is needed; a mask becomes a run-length code of the image's size."""
+        """Copy the needed fields; a mask becomes a run-length code of the image's size."""
         entry: dict[str, Any] = {
             "image_id": image.identifier,
             "score": field(record, "score", number),
@@ -95,7 +96,7 @@ def read_results(
     truth: GroundTruth,
     *,
     task: Task,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress = no_progress,
 ) -> Results:
     """Find the results in a list of COCO results, or in what `foveate run --json` wrote.
 
@@ -107,7 +108,7 @@ def read_results(
             while the ids may be others.
         truth: Says which images and categories there are.
         task: Proposals need no category; theirs is not looked at.
-        progress: Called with the megabytes read and the megabytes in all.
+        progress: Called with the number of megabytes.
 
     Raises:
         DataError: The file cannot be read, a record names no image (the text says which), none is
@@ -128,8 +129,8 @@ def read_results(
                     places[field(record, "image_id", integer)].extend((total - 1, start, end))
                     if task == "detections":
                         found.add(field(record, "category_id", integer))
-                if progress is not None and total % _TOLD_EVERY == 0:
-                    progress(end // 1_000_000, size // 1_000_000)
+                if total % _PROGRESS_EVERY == 0:
+                    progress("Reading, MB", end // 1_000_000, size // 1_000_000)
     except OSError as error:
         raise DataError("no results can be read", file=file, remedy=_REMEDY) from error
     except ValueError as error:
@@ -156,7 +157,7 @@ def read_results(
 
 @contextlib.contextmanager
 def _naming(number: int, file: Path) -> Iterator[None]:
-    """Let an error name the result that is at fault."""
+    """Add the number of the invalid result to an error."""
     try:
         yield
     except ValueError as error:
@@ -166,17 +167,17 @@ def _naming(number: int, file: Path) -> Iterator[None]:
 
 
 def same_images(images: Any, truth: GroundTruth, file: Path) -> Mapping[int, int]:
-    """Give the data set's image by the results' id of it.
+    """Return the image of the data set by its id in the results.
 
     Args:
-        images: COCO's list of images, where the results have one: the image is that whose path
-            has the same last part, and as many more parts as decide between several. None: ids are
-            the data set's.
-        truth: The data set.
-        file: Of the results, for messages.
+        images: COCO's list of images, if the results have one: the image is the one whose path has
+            the same last part, and as many more parts as decide between several. None: ids are
+            those of the data set.
+        truth: Ground truth.
+        file: File of the results, for messages.
 
     Raises:
-        DataError: An image has no id and name, or two are equally alike to an image.
+        DataError: An image has no id and name, or two are equally similar to an image.
     """
     if images is None:
         return {image.identifier: image.identifier for image in truth.images}
@@ -210,17 +211,18 @@ def same_images(images: Any, truth: GroundTruth, file: Path) -> Mapping[int, int
 def same_categories(
     categories: Any, truth: GroundTruth, used: set[int], file: Path
 ) -> Mapping[int, int]:
-    """Give the data set's category by the results' id of it.
+    """Return the category of the data set by its id in the results.
 
     Args:
-        categories: COCO's list of categories, where the results have one: names are compared, and a
-            category that the data set does not have is left out. None: ids are the data set's.
-        truth: The data set.
-        used: The ids that results have.
-        file: Of the results, for messages.
+        categories: COCO's list of categories, if the results have one: names are compared, and a
+            category that the data set does not have is left out. None: ids are those of the data
+            set.
+        truth: Ground truth.
+        used: Ids that results have.
+        file: File of the results, for messages.
 
     Raises:
-        DataError: A category without a name is not the data set's, or none has a name in common.
+        DataError: A category without a name is not in the data set, or no name is in common.
     """
     own = truth.category_ids
     if categories is None:

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The training of the small networks of `mini`."""
+"""Training of `mini` on two processor cores, from cached features of a frozen trunk."""

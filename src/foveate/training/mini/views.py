@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Views: squares of an image at one scale, with the windows in them labelled.
+"""Views: squares of an image at one scale, with labels for the windows in them.
 
-A view shows a level of the pyramid at a random scale and grid phase. Its inner windows keep 64 px
-of real context on every side, so that the trunk's features are those of full-image inference.
+A view shows a level of the pyramid at a random scale and grid phase. Its inner windows have 64 px
+of real context on every side, so that the features are those of inference on whole images.
 """
 
 from __future__ import annotations
@@ -17,29 +17,37 @@ from foveate.datasets import Instance
 from foveate.models.deepmask import CANONICAL_SIDE, STRIDE, WINDOW
 
 CONTEXT = 64
-"""Pixels around the inner windows whose features the borders of a view may have spoilt."""
+"""Pixels around the inner windows whose features the borders of a view may distort."""
 
 GRID = 11
-"""Inner windows of a view on each axis."""
+"""Number of inner windows of a view on each axis."""
 
 SIDE = WINDOW + (GRID - 1) * STRIDE + 2 * CONTEXT
 """Side of a view in pixels."""
 
 FILL = 127
-"""Value of what lies outside the image; normalised to 0."""
+"""Value outside the image; it is normalized to 0."""
 
 UNLABELLED = -1
 
+# Smallest and largest scale of a level of the pyramid.
 _SCALES = (0.15, 3.0)
-"""How much smaller or larger than the image its levels may be."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LabelRules:
-    """Which windows are positive, negative, or neither.
+    """The rules by which windows are positive, negative, or neither.
 
-    Distances are between the centres of window and object, in pixels of the level, the larger of
-    the two axes; scales are |log2| of the object's larger side over the canonical side.
+    Distances are between the centers of window and object, in pixels of the level, the larger of
+    the two axes; scales are abs(log2) of the object's larger side over the canonical side.
+
+    Args:
+        score_distance: Largest distance of a positive.
+        score_octaves: Largest difference of scale of a positive.
+        mask_distance: Largest distance at which a window learns the mask of an object.
+        mask_octaves: Largest difference of scale for the same.
+        negative_distance: Distance from which an object does not prevent a negative.
+        negative_octaves: Difference of scale from which it does not.
     """
 
     score_distance: float = 12.0
@@ -54,11 +62,11 @@ class LabelRules:
 class View:
     """One view and its labels.
 
-    Attributes:
+    Args:
         pixels: (SIDE, SIDE, 3) uint8 RGB.
         scores: (GRID, GRID) int8: 1 positive, 0 negative, -1 neither.
-        owners: (GRID, GRID) int16: index of the instance whose mask the window is to give, or -1.
-        masks: instance index -> (SIDE, SIDE) uint8, 255 on the object.
+        owners: (GRID, GRID) int16 index of the instance whose mask the window should give, or -1.
+        masks: (SIDE, SIDE) uint8 masks by index of the instance, 255 on the object.
     """
 
     pixels: NDArray[np.uint8]
@@ -75,14 +83,14 @@ def sample_view(
 ) -> View:
     """Draw a view around a random instance.
 
-    Six views of ten show their instance near the canonical size; the others lie up to two
-    octaves off, so that parts of objects and crowds of small ones are seen as negatives.
+    Six views of ten show their instance near the canonical size; the others are up to two octaves
+    off, so that parts of objects and crowds of small ones appear as negatives.
 
     Args:
         image: (H, W, 3) uint8 RGB.
-        instances: its objects, at least one.
-        rng: the only source of randomness.
-        rules: what makes a window positive.
+        instances: Objects of the image, at least one.
+        rng: The only source of randomness.
+        rules: Rules by which windows are labeled.
     """
     chosen = instances[int(rng.integers(len(instances)))]
     octaves = rng.uniform(-0.45, 0.45) if rng.random() < 0.6 else rng.uniform(-2.0, 2.0)
@@ -118,7 +126,7 @@ def _cut(
 
 
 def shown_sides(rules: LabelRules) -> tuple[float, float]:
-    """Smallest and largest object, by its larger side in pixels, that a view can show as one."""
+    """Return the smallest and largest larger side, in pixels, of an object that a view can show."""
     low, high = _SCALES
     tolerance = 2.0**rules.mask_octaves
     return CANONICAL_SIDE / tolerance / high, CANONICAL_SIDE * tolerance / low
@@ -130,9 +138,9 @@ def label_windows(
     """Label the inner windows of a view.
 
     Args:
-        centres: (N, 2) x, y of the objects' centres in pixels of the view.
+        centres: (N, 2) x, y of the centers of the objects in pixels of the view.
         sides: (N,) larger sides in the same pixels.
-        rules: the thresholds.
+        rules: Thresholds.
 
     Returns:
         `scores` and `owners` as in `View`.

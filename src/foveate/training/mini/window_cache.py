@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from foveate.datasets import CocoDataset
 from foveate.datasets.splits import no_objects
+from foveate.errors import DataError
 from foveate.models.deepmask import CELLS, STRIDE, WINDOW
 from foveate.models.efficientnet_lite import CHANNELS
 from foveate.models.sharpmask import SKIP_STRIDES
@@ -28,20 +29,20 @@ from foveate.training.resume import Origin, is_current, stamp
 from foveate.typed_options import TypedOptions
 
 HALO = 2
-"""Cells kept around a fine window: what the two 3x3 convolutions of a horizontal half reach."""
+"""Cells kept around a fine window: the reach of the two 3x3 convolutions of a horizontal half."""
 
 MASKS_PER_VIEW = 2
 
 
 @dataclass(frozen=True, kw_only=True)
 class CacheOptions(TypedOptions):
-    """How much to cache.
+    """The size of a cache.
 
-    Attributes:
-        views_per_image: views drawn of every image.
-        fine_every: of which every n-th also keeps the features that SharpMask reads.
-        seed: fixes all draws.
-        rules: the labels.
+    Args:
+        views_per_image: Number of views of each image.
+        fine_every: Distance of the views that also keep the features that SharpMask reads.
+        seed: Seed of all draws.
+        rules: Rules of the labels.
     """
 
     views_per_image: int = 3
@@ -70,13 +71,13 @@ def require_objects(dataset: CocoDataset, options: CacheOptions) -> None:
 
 
 class WindowCache:
-    """Arrays of finished caches, one after the other, each read into memory when it is first used.
+    """Arrays of finished caches, joined, each read into memory when it is first used.
 
     Windows are drawn at random, so a mapped file would be read page by page, slower than they are
     trained on.
 
     Args:
-        directories: of the caches, at least one.
+        directories: Folders of the caches, at least one.
     """
 
     def __init__(self, *directories: Path):
@@ -94,7 +95,7 @@ class WindowCache:
 
     @cached_property
     def mask_views(self) -> NDArray[np.int32]:
-        """(M,) view of each labelled mask."""
+        """(M,) index of the view of each labeled mask."""
         return self._read_index("mask_views", of="coarse")
 
     @cached_property
@@ -109,23 +110,23 @@ class WindowCache:
 
     @cached_property
     def fine_masks(self) -> NDArray[np.int32]:
-        """(F,) index into the mask arrays of each fine window."""
+        """(F,) index into the mask arrays for each fine window."""
         return self._read_index("fine_masks", of="mask_cells")
 
     @cached_property
     def fine(self) -> dict[int, NDArray[np.float16]]:
-        """Stride -> (F, C, S + 4, S + 4) features under the window and `HALO` around."""
+        """(F, C, S + 4, S + 4) features by stride, under the window and `HALO` cells around it."""
         return {stride: self._read(f"fine_{stride}") for stride in SKIP_STRIDES}
 
     def _read(self, name: str) -> NDArray[Any]:
-        """Read an array of every cache into one, which never stands in memory twice."""
+        """Read an array of every cache into one; it is never in memory twice."""
         mapped = [np.load(path / f"{name}.npy", mmap_mode="r") for path in self._directories]
         length = sum(len(array) for array in mapped)
         joined: NDArray[Any] = np.empty((length, *mapped[0].shape[1:]), mapped[0].dtype)
         return np.concatenate(mapped, out=joined)
 
     def _read_index(self, name: str, *, of: str) -> NDArray[np.int32]:
-        """Read indices into another array, moved on by what the caches before have of it."""
+        """Read indices into another array, offset by its lengths in the caches before."""
         parts, first = [], 0
         for path in self._directories:
             parts.append(np.load(path / f"{name}.npy") + np.int32(first))
@@ -147,13 +148,13 @@ def build_cache(
     options: CacheOptions,
     progress: Progress,
 ) -> WindowCache:
-    """Fill a cache, or open the one that was filled from the same.
+    """Fill a cache, or open the one that was filled from the same data.
 
     Args:
-        dataset: the training images.
-        trunk: computes the features.
-        directory: where the cache is to stand; it appears in one step.
-        options: how much, and the seed.
+        dataset: Training images.
+        trunk: Trunk that computes the features.
+        directory: Folder of the cache; it appears in one step.
+        options: Size of the cache, and the seed.
         progress: Called with the number of finished images.
     """
     inputs = {"the annotations or images": dataset.digest, "the windows": asdict(options)}
@@ -169,6 +170,31 @@ def build_cache(
         writer.close()
     stamp(directory, origin)
     return WindowCache(directory)
+
+
+def build_caches(
+    datasets: Sequence[CocoDataset],
+    trunk: FrozenTrunk,
+    output: Path,
+    options: CacheOptions,
+    progress: Progress,
+) -> WindowCache:
+    """Fill a cache for each of several data sets, in folders of `output`, and join them.
+
+    Raises:
+        DataError: No view shows an object.
+    """
+    directories = [output / f"windows-{number}" for number in range(len(datasets))]
+    for dataset, directory in zip(datasets, directories, strict=True):
+        build_cache(dataset, trunk, directory, options, progress)
+    windows = WindowCache(*directories)
+    if not len(windows.fine_masks):
+        raise DataError(
+            f"none of {len(windows.scores)} views shows an object in the middle of a window",
+            file=datasets[0].file,
+            remedy="raise --views, or annotate more objects",
+        )
+    return windows
 
 
 def _drawn(
@@ -254,7 +280,7 @@ class _Writer:
         self._fines += 1
 
     def close(self) -> None:
-        """Write the arrays' true lengths into their headers' place: cut the unused tail off."""
+        """Cut off the unused tails, and write the true lengths into the headers."""
         lengths = {"coarse": self._views, "scores": self._views, "fine_masks": self._fines}
         for name, array in self._arrays.items():
             default = self._fines if name.startswith("fine") else self._masks

@@ -20,13 +20,13 @@ NEGATIVES_PER_VIEW = 8
 
 
 def deepmask_step(network: DeepMask, cache: WindowCache, views: int = 48) -> Step:
-    """Make the step for `training.loop.run`.
+    """Return the step of DeepMask for `train_adamw`: masks and scores jointly.
 
     Args:
         network: DeepMask.
-        cache: its training windows.
-        views: views whose windows are scored, and windows whose masks are decoded, in a batch; at
-            most as many as the cache has.
+        cache: Training windows.
+        views: Number of views whose windows are scored, and of windows whose masks are decoded, per
+            batch; at most as many as the cache has.
     """
 
     def step(rng: np.random.Generator) -> Losses:
@@ -62,11 +62,11 @@ def window_vectors(
     Args:
         network: DeepMask.
         coarse: (B, C, 20, 20) stride-16 features of views.
-        owners: (K,) the view of each window.
-        cells: (K, 2) its row and column.
+        owners: (K,) index of the view of each window.
+        cells: (K, 2) row and column of each window.
 
     Returns:
-        (K, vector).
+        (K, vector) vectors.
     """
     features = torch.relu(network.neck(torch.from_numpy(coarse.astype(np.float32))))
     side = features.shape[3]
@@ -95,23 +95,20 @@ def _draw_scored(
     return np.array(owners), np.concatenate(cells), np.array(labels, np.float32)
 
 
+# Share of the skip features that are dropped in training, stride by stride. Edges and colours alone
+# show where the objects of composed and rendered images end; in photographs they mislead. The
+# knowledge of a coarser module must not depend on them.
 SKIPS_DROPPED = 0.2
-"""Share of the skip features that a window has to do without in training, stride by stride.
-
-Edges and colours alone tell where the objects of composed and rendered images end; in photographs
-they mislead. What a coarser module knows must not depend on them.
-"""
 
 
 def sharpmask_step(network: SharpMask, cache: WindowCache, windows: int = 32) -> Step:
-    """Make the step for `training.loop.run`; freezes the network's DeepMask.
-
-    The network becomes channel-last: its few channels are three times as fast so.
+    """Return the step of SharpMask for `train_adamw`; its DeepMask is frozen in place.
 
     Args:
-        network: SharpMask, its DeepMask trained.
-        cache: its training windows.
-        windows: windows in a batch; at most as many as the cache has.
+        network: SharpMask with a trained DeepMask. It becomes channel-last: its few channels are
+            three times as fast so.
+        cache: Training windows.
+        windows: Number of windows per batch, at most as many as the cache has.
     """
     network.deepmask.requires_grad_(False)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch types no layout here

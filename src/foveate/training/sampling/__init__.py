@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Samples as the three papers draw them, one at a time, from a generator that is handed in.
+"""Samples as the three papers draw them, one at a time, from a generator that the caller passes.
 
 ::
 

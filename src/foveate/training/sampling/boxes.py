@@ -22,18 +22,18 @@ from foveate.images.decoding import MAX_PIXELS
 
 @dataclass(frozen=True, kw_only=True)
 class BoxStatistics:
-    """What box targets are normalised with, and predictions multiplied and moved back by.
+    """The statistics by which box targets are normalized, and predictions scaled back.
 
-    Attributes:
-        mean: of t_x, t_y, t_w, t_h over foregrounds.
-        std: their standard deviations.
+    Args:
+        mean: Means of t_x, t_y, t_w, t_h over foregrounds.
+        std: Standard deviations of the same.
     """
 
     mean: tuple[float, float, float, float]
     std: tuple[float, float, float, float]
 
     def normalise(self, deltas: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Subtract the mean of (R, 4) targets, and divide by the deviation."""
+        """Subtract the mean from (R, 4) targets, and divide them by the deviation."""
         mean, std = np.array(self.mean, np.float32), np.array(self.std, np.float32)
         normalised: NDArray[np.float32] = (deltas - mean) / std
         return normalised
@@ -42,12 +42,13 @@ class BoxStatistics:
 def box_iou(
     boxes: NDArray[np.float32], others: NDArray[np.float32], *, edge: float = 0.0
 ) -> NDArray[np.float32]:
-    """Intersection over union of (N, 4) and (M, 4) xyxy boxes: (N, M).
+    """Compute the intersection over union of (N, 4) and (M, 4) xyxy boxes: (N, M).
 
     Args:
-        boxes: right and bottom exclusive.
-        others: the same.
-        edge: added to every width and height; 1 for boxes whose last pixel is their right edge.
+        boxes: Boxes, right and bottom exclusive.
+        others: Boxes of the same form.
+        edge: Number that is added to every width and height; 1 for boxes whose right edge is their
+            last pixel.
     """
     shared = _shared(boxes, others, edge)
     total = _areas(boxes, edge)[:, None] + _areas(others, edge)[None] - shared
@@ -58,23 +59,23 @@ def box_iou(
 def inside_share(
     boxes: NDArray[np.float32], others: NDArray[np.float32], *, edge: float = 0.0
 ) -> NDArray[np.float32]:
-    """Share of each of (N, 4) xyxy boxes that lies in each of (M, 4): (N, M); see `box_iou`."""
+    """Compute the share of each of (N, 4) xyxy boxes in each of (M, 4): (N, M); see `box_iou`."""
     area = np.maximum(_areas(boxes, edge), 1e-9)
     share: NDArray[np.float32] = (_shared(boxes, others, edge) / area[:, None]).astype(np.float32)
     return share
 
 
 def encode_deltas(boxes: NDArray[np.float32], truths: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Box targets: centre offset in box sizes, and log of the ratio of sizes.
+    """Compute box targets: offsets of centers in box sizes, and logarithms of size ratios.
 
     Girshick et al., "Rich feature hierarchies" (CVPR 2014), appendix C, equations 6 to 9.
 
     Args:
         boxes: (R, 4) xyxy.
-        truths: (R, 4) xyxy that they are to become.
+        truths: (R, 4) xyxy, the box that each should become.
 
     Returns:
-        (R, 4) t_x, t_y, t_w, t_h, not normalised.
+        (R, 4) t_x, t_y, t_w, t_h, not normalized.
     """
     size = np.maximum(boxes[:, 2:] - boxes[:, :2], 1e-3)
     true_size = np.maximum(truths[:, 2:] - truths[:, :2], 1e-3)
@@ -100,9 +101,9 @@ class ProposalTable:
     """Boxes by the id of their image, best first, in two arrays that processes share.
 
     Args:
-        image_ids: (N,) the id of each box's image.
+        image_ids: (N,) id of the image of each box.
         boxes: (N, 4) x1, y1, x2, y2 in pixels of the image, right and bottom exclusive.
-        scores: (N,), higher is better; equals stay in order.
+        scores: (N,) scores, higher is better; equal ones keep their order.
     """
 
     def __init__(
@@ -120,20 +121,20 @@ class ProposalTable:
 
     @property
     def digest(self) -> str:
-        """SHA-256 in hex of all boxes, in their order."""
+        """The SHA-256, in hexadecimal, of all boxes in their order."""
         return hashlib.sha256(self._ids.tobytes() + self._boxes.tobytes()).hexdigest()
 
     def of_image(self, identifier: int, most: int) -> NDArray[np.float32]:
-        """The best boxes of an image, at most `most`: (N, 4) xyxy; none if it has none."""
+        """Return the best boxes of an image, at most `most`: (N, 4) xyxy."""
         first, last = np.searchsorted(self._ids, [identifier, identifier + 1]).tolist()
         return self._boxes[first : min(last, first + most)]
 
     @classmethod
     def from_results(cls, results: Iterable[Mapping[str, Any]]) -> ProposalTable:
-        """Take COCO results: "image_id", "score", and "bbox" [x, y, w, h] or "segmentation".
+        """Build a table from COCO results.
 
         Raises:
-            DataError: A result has none of these; the text names its place.
+            DataError: A result has none of these; the message names its place.
         """
         identifiers, boxes, scores = [], [], []
         for position, result in enumerate(results, 1):
@@ -159,7 +160,7 @@ class ProposalTable:
         """Read files of COCO results, such as the published chunks of 500 images each.
 
         Raises:
-            DataError: A file cannot be read, or holds no list of results.
+            DataError: A file cannot be read, or contains no list of results.
         """
         results: list[Mapping[str, Any]] = []
         for file in files:
@@ -175,7 +176,7 @@ class ProposalTable:
 
 
 def _box(result: Mapping[str, Any]) -> list[float]:
-    """A result's box, or that of its run-length code, which may be of an image of any size."""
+    """Return the box of a result, or that of its run-length code, which may be of any size."""
     if result.get("bbox"):
         return field(result, "bbox", box)
     segmentation = result.get("segmentation")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Mask samples of DeepMask and SharpMask: objects, balanced over categories, nearly centred."""
+"""Mask samples of DeepMask and SharpMask: objects, balanced over categories, nearly centered."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from foveate.training.sampling.windows import Window, code_label, cut, polygon_l
 
 
 class MaskSampler:
-    """Draws windows with an object in their middle, and the object's mask.
+    """Draws windows with an object in their middle, and the mask of the object.
 
-    All categories are equally likely, and all objects of one. Crowds and objects that are too small
-    are never drawn.
+    All categories are equally likely, and so are all objects of one. Crowds and objects that are
+    too small are never drawn.
 
     Args:
-        dataset: images and objects.
-        options: the numbers.
-        legacy: quirks of the released code.
+        dataset: Images and objects.
+        options: Sizes and shares.
+        legacy: Quirks of the original code.
 
     Raises:
         DataError: No object can be drawn.
@@ -58,7 +58,7 @@ class MaskSampler:
         """Draw a sample; see `MaskSample`.
 
         Raises:
-            DataError: The image or the mask that was drawn is broken; the text names it.
+            DataError: The image or the mask that was drawn is broken; the message names it.
         """
         rows = self._by_category[rng.integers(len(self._by_category))]
         row = int(rows[rng.integers(len(rows))])
@@ -104,8 +104,8 @@ def jittered_window(
 
     Args:
         box: (4,) x, y, width, height in pixels of the image.
-        options: the numbers.
-        rng: three numbers are drawn.
+        options: Sizes and ranges.
+        rng: Generator, of which three numbers are drawn.
     """
     x, y, width, height = box.tolist()
     octaves = rng.uniform(-options.octaves, options.octaves)
@@ -115,7 +115,7 @@ def jittered_window(
 
 
 def _shifted(shown: Window, size: int) -> Window:
-    """Place a label's window as `cropTensor` does, which counts its corner from 1 by mistake."""
+    """Place the window of a label as `cropTensor` does: its corner is counted from 1."""
     pixels = size / shown.side
     left, top = (floor((v + 1) * pixels + 0.5) / pixels for v in (shown.left, shown.top))
     return Window(left=left, top=top, side=shown.side)

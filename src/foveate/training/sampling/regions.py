@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Regions of MultiPathNet: proposals and ground truth, a quarter of them objects."""
+"""Regions of MultiPathNet: proposals and ground truth, of which a quarter shows objects."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from foveate.training.sampling.boxes import (
 )
 from foveate.training.sampling.samples import RegionSample, RegionSamplerOptions
 
+# After this many images in a row without foreground or background, something must be wrong.
 _IMAGES = 1000
-"""Images in a row without a foreground and a background after which something must be wrong."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Candidates:
-    """All boxes of an image that may be drawn; N of them.
+    """All N boxes of an image that may be drawn.
 
-    Attributes:
+    Args:
         boxes: (N, 4) float32 xyxy in pixels of the image: ground truth first, then proposals.
-        truths: (N, 4) float32, the box of the object that each overlaps most.
-        labels: (N,) int64, that object's class, from 1.
+        truths: (N, 4) float32 box of the object that each overlaps most.
+        labels: (N,) int64 class of that object, from 1.
         overlaps: (N,) float32 IoU with it; -1 for a proposal in a crowd, which is not drawn.
     """
 
@@ -44,22 +44,21 @@ class Candidates:
     overlaps: NDArray[np.float32]
 
     def between(self, low: float, high: float = np.inf) -> NDArray[np.int64]:
-        """Indices of those that overlap an object by `low` or more, but less than `high`."""
+        """Return indices of boxes that overlap an object by at least `low`, below `high`."""
         return np.flatnonzero((self.overlaps >= low) & (self.overlaps < high))
 
 
 class RegionSampler:
     """Draws an image, and regions of it with their classes and box targets.
 
-    Images are equally likely; those in which nothing is foreground or nothing is background are
-    drawn again.
+    Images are equally likely; another is drawn if nothing in one is foreground or background.
 
     Args:
-        dataset: images and objects.
-        proposals: of these images.
-        statistics: normalise the box targets; see `measure_statistics`.
-        options: the numbers.
-        legacy: quirks of the released code.
+        dataset: Images and objects.
+        proposals: Proposals of these images.
+        statistics: Statistics of the box targets; see `measure_statistics`.
+        options: Sizes and shares.
+        legacy: Quirks of the original code.
     """
 
     def __init__(
@@ -80,10 +79,10 @@ class RegionSampler:
         """Draw a sample; see `RegionSample`.
 
         Args:
-            rng: the only source of randomness.
-            head: integral head by whose threshold foreground and background are told apart, as
-                published, where a batch trains one head; by default the first one's, for a batch
-                that trains all of them.
+            rng: The only source of randomness.
+            head: Integral head whose threshold separates foreground from background, as published
+                for a batch that trains one head; by default the first one, for a batch that trains
+                all.
 
         Raises:
             DataError: The image that was drawn is broken, or no image has both kinds.
@@ -112,7 +111,7 @@ class RegionSampler:
     def _choose(
         self, rng: np.random.Generator, threshold: float
     ) -> tuple[int, Candidates, NDArray[np.int64]]:
-        """Draw an image, and which of its candidates are taken."""
+        """Draw an image, and choose among its candidates."""
         for _ in range(_IMAGES):
             index = int(rng.integers(len(self._dataset)))
             found = region_candidates(
@@ -155,8 +154,8 @@ def region_candidates(
 ) -> Candidates:
     """List the ground truth and the proposals of an image (`attachProposals`).
 
-    Objects with an empty box are left out; so are proposals outside the image, which are clipped
-    to it.
+    Objects with an empty box are left out; proposals are clipped to the image, and left out if
+    nothing remains.
     """
     table = dataset.annotations
     rows = dataset.rows(index)
@@ -196,11 +195,11 @@ def measure_statistics(
     """Measure the box targets of all foregrounds of the first images (`setupData`).
 
     Args:
-        dataset: images and objects.
-        proposals: of these images.
-        options: what is foreground; the first threshold counts.
-        legacy: quirks of the released code.
-        images: how many are measured.
+        dataset: Images and objects.
+        proposals: Proposals of these images.
+        options: Options, whose first threshold decides what is foreground.
+        legacy: Quirks of the original code.
+        images: Number of images to measure.
 
     Raises:
         DataError: Fewer than two regions are foreground.
@@ -232,7 +231,7 @@ def measure_statistics(
 def _resized(
     image: NDArray[np.uint8], options: RegionSamplerOptions
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """Resize to the trunk's size; also (4,) factors for xyxy boxes."""
+    """Resize an image to the size for the trunk; also return (4,) factors for xyxy boxes."""
     height, width = image.shape[:2]
     scale = min(options.short_side / min(height, width), options.long_side / max(height, width))
     new_width, new_height = max(1, int(width * scale + 0.5)), max(1, int(height * scale + 0.5))

@@ -17,12 +17,12 @@ S_co = TypeVar("S_co", covariant=True)
 
 @dataclass(frozen=True, kw_only=True)
 class MaskSample:
-    """A window with an object in its middle, and the object's mask.
+    """A window with an object in its middle, and the mask of the object.
 
-    Attributes:
+    Args:
         patch: (192, 192, 3) uint8 RGB, 127 outside the image.
-        mask: (S, S) uint8, 1 on the object, of the patch's central 160 px; S is 112 for DeepMask
-            and 160 for SharpMask.
+        mask: (S, S) uint8, 1 on the object, of the central 160 px of the patch. S is 112 for
+            DeepMask and 160 for SharpMask.
     """
 
     patch: NDArray[np.uint8]
@@ -33,7 +33,7 @@ class MaskSample:
 class ScoreSample:
     """A window, and whether an object of the canonical size is in its middle.
 
-    Attributes:
+    Args:
         patch: (192, 192, 3) uint8 RGB, 127 outside the image.
         label: () uint8, 1 or 0.
     """
@@ -44,14 +44,13 @@ class ScoreSample:
 
 @dataclass(frozen=True, kw_only=True)
 class RegionSample:
-    """An image, and regions of it to be classified; R = 64, T = 6 integral thresholds.
+    """An image with regions to classify; R = 64 regions, T = 6 integral thresholds.
 
-    Attributes:
-        image: (H, W, 3) uint8 RGB, at the size that the trunk sees.
+    Args:
+        image: (H, W, 3) uint8 RGB, at the size that the trunk gets.
         boxes: (R, 4) float32 x1, y1, x2, y2 in pixels of `image`, right and bottom exclusive.
-        labels: (T, R) int64, by threshold the class from 1, or 0 for background.
-        targets: (R, 4) float32, the normalised way from each box to its object's; 0 where
-            `labels[0]` is background.
+        labels: (T, R) int64 class from 1, or 0 for background, for each threshold.
+        targets: (R, 4) float32 normalized regression targets; 0 where `labels[0]` is background.
     """
 
     image: NDArray[np.uint8]
@@ -61,22 +60,22 @@ class RegionSample:
 
 
 class Sampler(Protocol[S_co]):
-    """Draws one sample at a time. Every sampler can be pickled, for worker processes."""
+    """A sampler of single samples. Every sampler can be pickled, for worker processes."""
 
     def draw(self, rng: np.random.Generator) -> S_co:
-        """Draw a sample; `rng` is the only source of randomness."""
+        """Draw a sample, with `rng` as the only source of randomness."""
 
 
 def sample_generator(seed: int, step: int, index: int) -> np.random.Generator:
-    """Make the generator of one sample.
+    """Return the generator of one sample, which depends on nothing else.
 
-    NOTE: A sample depends on nothing else, so that neither the number of workers nor that of
-    processes changes what is trained on: rank r of n takes the indices from r x batch / n on.
+    So neither the number of workers nor that of processes changes the training: rank r of n draws
+    the indices from r * batch / n on.
 
     Args:
-        seed: of the training, not negative.
-        step: of the optimiser, from 0.
-        index: place of the sample in the global batch, from 0.
+        seed: Seed of the training, not negative.
+        step: Number of the optimizer step, from 0.
+        index: Place of the sample in the whole batch, from 0.
     """
     return np.random.default_rng([seed, step, index])
 
@@ -90,12 +89,12 @@ def _check(good: bool, name: str, expected: str, found: object) -> None:
 class WindowOptions(TypedOptions):
     """The window of DeepMask and SharpMask, in pixels of the patch.
 
-    Attributes:
-        patch: side of the network's input, `wSz` = 160 + 32.
-        window: side of the window whose object is outlined, in the middle of the patch, `iSz`.
-        canonical: larger side of an object of the canonical size, `objSz` = ceil(160 x 128 / 224):
+    Args:
+        patch: Side of the network's input, `wSz` = 160 + 32.
+        window: Side of the window whose object is outlined, in the middle of the patch, `iSz`.
+        canonical: Larger side of an object of the canonical size, `objSz` = ceil(160 * 128 / 224):
             the paper's 128 px in a window of 224 (section 3.2).
-        flip: share of samples that are mirrored.
+        flip: Share of samples that are mirrored.
     """
 
     patch: int = 192
@@ -121,15 +120,16 @@ class WindowOptions(TypedOptions):
 class MaskSamplerOptions(TypedOptions):
     """Mask batches (DeepMask section 3.2; `maskSampling`, `jitterBox`).
 
-    Attributes:
-        window: patch and window.
-        label_side: side of the label, `gSz`: 112 for DeepMask (`train.lua -gSz`), 160 for SharpMask
+    Args:
+        window: Patch and window.
+        label_side: Side of the label, `gSz`: 112 for DeepMask (`train.lua -gSz`), 160 for SharpMask
             (there gSz = iSz).
-        shift: largest shift of the object from the middle on each axis, in pixels of the patch
+        shift: Largest shift of the object from the middle on each axis, in pixels of the patch
             (`train.lua -shift`).
-        octaves: largest change of scale, up or down, in powers of 2 (`train.lua -scale`).
-        least_area: objects of a smaller annotated area, in pixels of the image, are not drawn.
-        least_side: nor those whose box is narrower or lower.
+        octaves: Largest change of scale, up or down, in powers of 2 (`train.lua -scale`).
+        least_area: Smallest annotated area of an object that is drawn, in square pixels of the
+            image.
+        least_side: Smallest width and height of its box, in pixels of the image.
     """
 
     window: WindowOptions = field(default_factory=WindowOptions)
@@ -151,29 +151,27 @@ class MaskSamplerOptions(TypedOptions):
 class ScoreSamplerOptions(TypedOptions):
     """Score batches (DeepMask section 3.2; `scoreSampling`, `createBBstruct`).
 
-    NOTE: Which negatives? The released rule compares places in different frames and cannot be
-    meant (`LegacyOptions.unscaled_negatives`). With the frames put right it would forbid every
-    window within 2.5 octaves around an object, so that the score would never learn to tell scales
-    apart. So the default is the paper's: far enough away in place, or in scale.
-
-    Attributes:
-        window: patch and window.
-        positive: share of positives (`torch.uniform() > .5`).
-        octaves: step of the scale bins in powers of 2 (`-scale`). A positive is drawn from a bin,
+    Args:
+        window: Patch and window.
+        positive: Share of positives (`torch.uniform() > .5`).
+        octaves: Step of the scale bins in powers of 2 (`-scale`). A positive is drawn from a bin,
             all bins that are not empty being equally likely, and shown at the scale of its bin.
-        negative_shift: a window is negative if the middle of every object is at least so far from
-            its own on one axis, in pixels of the patch (section 3.2: 32 px) ...
-        negative_octaves: ... or the object is so many octaves larger or smaller than canonical
-            (section 3.2: a factor of 2).
-        negative_scales: lowest and highest scale of a negative, in octaves; steps of `octaves`
-            between (`self.scales`).
-        tries: places that are tried for a negative before another image is taken.
-        least_side: a window is never smaller, in pixels of the image.
+        negative_shift: Distance on one axis, in pixels of the patch, from which an object does not
+            prevent a negative (section 3.2: 32 px).
+        negative_octaves: Difference from the canonical size, in octaves, from which an object does
+            not prevent a negative (section 3.2: a factor of 2).
+        negative_scales: Lowest and highest scale of a negative, in octaves; the scales between are
+            `octaves` apart (`self.scales`).
+        tries: Number of places that are tried for a negative before another image is drawn.
+        least_side: Smallest side of a window, in pixels of the image.
     """
 
     window: WindowOptions = field(default_factory=WindowOptions)
     positive: float = 0.5
     octaves: float = 0.25
+    # The original rule compares places in different frames (`LegacyOptions.unscaled_negatives`). In one
+    # frame it would forbid every window within 2.5 octaves around an object, so that the score would
+    # never learn to separate scales. So the default is the paper's rule.
     negative_shift: float = 32.0
     negative_octaves: float = 1.0
     negative_scales: tuple[float, float] = (-3.0, 2.0)
@@ -193,19 +191,20 @@ class ScoreSamplerOptions(TypedOptions):
 class RegionSamplerOptions(TypedOptions):
     """Regions for MultiPathNet (section 4 of the paper; `train_coco.sh`, `BatchProviderROI.lua`).
 
-    Attributes:
-        regions: of an image (`batchSize=64`).
-        foreground: share of them that shows an object (`fg_fraction`).
-        thresholds: IoU from which a region shows an object, one an integral head (section 3.3;
+    Args:
+        regions: Number of regions per image (`batchSize=64`).
+        foreground: Share of regions that show an object (`fg_fraction`).
+        thresholds: IoU from which a region shows an object, one per integral head (section 3.3;
             `bg_threshold_max + (i - 1) / 20`). A single one gives the plain loss.
-        least_overlap: IoU from which, and up to the threshold, a region is background
+        least_overlap: IoU from which, up to the threshold, a region is background
             (`bg_threshold_min`).
-        proposals: best so many of an image (`best_proposals_number`).
-        crowd_overlap: a proposal of which a larger share lies in a crowd is not drawn
+        proposals: Number of proposals per image, the best (`best_proposals_number`).
+        crowd_overlap: Largest share of a proposal in a crowd with which it is drawn
             (`attachProposals`).
-        short_side: of the image that the trunk sees, in pixels (`scale=800`) ...
-        long_side: ... unless the other would be longer (`max_size`).
-        flip: share of images that are mirrored.
+        short_side: Shorter side of the image that the trunk gets, in pixels (`scale=800`), unless
+            the longer one would exceed `long_side`.
+        long_side: Bound of the longer side, in pixels (`max_size`).
+        flip: Share of images that are mirrored.
     """
 
     regions: int = 64

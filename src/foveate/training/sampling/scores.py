@@ -15,27 +15,27 @@ from foveate.evaluation.legacy import LegacyOptions
 from foveate.training.sampling.samples import ScoreSample, ScoreSamplerOptions
 from foveate.training.sampling.windows import Window, cut
 
+# Objects further from the canonical size than this many steps of scale are ignored.
 _MOST_BINS = 32
-"""Objects further from the canonical size than this many steps of scale are not regarded."""
 
+# After this many images in a row without a place for a negative, something must be wrong.
 _IMAGES = 100
-"""Images in a row without a place for a negative after which something must be wrong."""
 
 Place = tuple[float, float, float]
-"""x and y of a window's middle in pixels of the image, and its scale in octaves: the patch shows
-the image 2^scale times enlarged."""
+"""x and y of the middle of a window in pixels of the image, and its scale in octaves: the patch shows
+the image enlarged by 2^scale."""
 
 
 class ScoreSampler:
-    """Draws windows that hold a centred object of the canonical size, or hold none.
+    """Draws windows that contain a centered object of the canonical size, or none.
 
     All images with an object are equally likely, then all its scales, then all objects of one;
-    nothing is jittered. A crowd is no object, but keeps negatives away.
+    there is no jitter. A crowd is no object, but prevents negatives.
 
     Args:
-        dataset: images and objects.
-        options: the numbers.
-        legacy: quirks of the released code.
+        dataset: Images and objects.
+        options: Sizes and shares.
+        legacy: Quirks of the original code.
 
     Raises:
         DataError: No image has an object.
@@ -68,7 +68,7 @@ class ScoreSampler:
         """Draw a sample; see `ScoreSample`.
 
         Raises:
-            DataError: The image that was drawn is broken; the text names it.
+            DataError: The image that was drawn is broken; the message names it.
         """
         positive = bool(rng.random() < self._options.positive)
         image, place = self._positive(rng) if positive else self._negative(rng)
@@ -84,7 +84,7 @@ class ScoreSampler:
         return ScoreSample(patch=patch, label=np.array(positive, np.uint8))
 
     def window(self, image: int, place: Place) -> Window:
-        """What a patch at a place shows; its middle never leaves the image."""
+        """Return the window that a patch at a place shows; its middle never leaves the image."""
         height, width = self._dataset.annotations.sizes[image].tolist()
         x, y, scale = place
         options = self._options
@@ -142,15 +142,15 @@ class ScoreSampler:
 def scale_bins(
     sides: NDArray[np.float64], options: ScoreSamplerOptions, legacy: LegacyOptions
 ) -> NDArray[np.int64]:
-    """Bins of scale: an object of bin b is shown 2^(-b x `octaves`) times enlarged.
+    """Return bins of scale: an object of bin b is shown enlarged by 2^(-b * `octaves`).
 
     Args:
         sides: (N,) larger sides of the boxes, in pixels.
-        options: the numbers.
-        legacy: `one_sided_scales` takes the lower of two possible bins (`createBBstruct`).
+        options: Sizes and shares.
+        legacy: Quirks; `one_sided_scales` takes the lower of two possible bins (`createBBstruct`).
 
     Returns:
-        (N,), 0 for the canonical size, more for larger objects.
+        (N,) bins: 0 for the canonical size, positive for larger objects.
     """
     steps = np.log2(np.maximum(sides, 1e-9) / options.window.canonical) / options.octaves
     bins = np.ceil(steps - 1) if legacy.one_sided_scales else np.floor(steps + 0.5)
@@ -158,12 +158,12 @@ def scale_bins(
 
 
 def is_negative(place: Place, boxes: NDArray[np.float64], options: ScoreSamplerOptions) -> bool:
-    """Tell whether no object is nearly centred and nearly canonical (DeepMask, section 3.2).
+    """Return whether no object is nearly centered and nearly canonical (DeepMask, section 3.2).
 
     Args:
-        place: of the window.
+        place: Place of the window.
         boxes: (N, 4) x, y, width, height of the objects in pixels of the image.
-        options: `negative_shift` and `negative_octaves`.
+        options: Options, of which `negative_shift` and `negative_octaves` are read.
     """
     x, y, scale = place
     sides = np.maximum(boxes[:, 2:].max(axis=1, initial=0.0), 1e-9)
@@ -180,7 +180,7 @@ def _is_unscaled_negative(
     bins: NDArray[np.int64],
     options: ScoreSamplerOptions,
 ) -> bool:
-    """The released rule (`negSamplingBB`): 48 px, +-10 bins, centres each in its own frame."""
+    """Apply the original rule (`negSamplingBB`): 48 px, +-10 bins, each center in its own frame."""
     x, y, scale = place
     scales = -bins * options.octaves
     centres = (boxes[:, :2] + boxes[:, 2:] / 2) * 2.0 ** scales[:, None]

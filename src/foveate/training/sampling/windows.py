@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Square windows of an image, and how they become patches and labels.
+"""Square windows of an image, and the patches and labels cut out of them.
 
 Coordinates are continuous: pixel i covers [i, i + 1).
 """
@@ -17,17 +17,17 @@ from numpy.typing import NDArray
 from foveate.datasets.segmentations import decode_rle, rasterise
 
 FILL = 127
-"""What lies outside the image: the published .5, nearly 0 once normalised."""
+"""Value outside the image: the published .5, nearly 0 when normalized."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Window:
-    """A square of an image, which it may leave.
+    """A square of an image, which may extend beyond it.
 
-    Attributes:
+    Args:
         left: x of its left edge in pixels of the image.
-        top: y of its upper edge.
-        side: in pixels of the image.
+        top: y of its upper edge in pixels of the image.
+        side: Side in pixels of the image.
     """
 
     left: float
@@ -36,28 +36,28 @@ class Window:
 
     @classmethod
     def around(cls, x: float, y: float, side: float) -> Window:
-        """Centre a window on a point."""
+        """Return the window around a center."""
         return cls(left=x - side / 2, top=y - side / 2, side=side)
 
     @property
     def centre(self) -> tuple[float, float]:
-        """Its x and y, in pixels of the image."""
+        """Its center x and y, in pixels of the image."""
         return self.left + self.side / 2, self.top + self.side / 2
 
     def rounded(self) -> Window:
-        """Move it to whole pixels, halves up."""
+        """Return the window moved to whole pixels, halves up."""
         left, top, side = (floor(v + 0.5) for v in (self.left, self.top, self.side))
         return Window(left=left, top=top, side=side)
 
     def inner(self, share: float) -> Window:
-        """Its middle part, with that share of its side."""
+        """Return its middle part, with that share of its side."""
         return Window.around(*self.centre, self.side * share)
 
     def settled(self, size: int) -> Window:
-        """Move a window that a patch of `size` pixels shows shrunk to whole pixels.
+        """Return the window on whole pixels if a patch of `size` pixels shows it reduced.
 
-        There it moves by half a pixel of the patch at most, and the patch can be averaged over
-        whole areas. An enlarged one stays, since the error would be enlarged with it.
+        Then it moves by half a pixel of the patch at most, and the patch can be averaged over whole
+        areas. An enlarged window stays, since the error would be enlarged with it.
         """
         return self.rounded() if self.side >= size else self
 
@@ -70,17 +70,18 @@ def cut(
     fill: int = FILL,
     aligned_corners: bool = False,
 ) -> NDArray[np.uint8]:
-    """Cut a window out of an image, and resize it: by area when shrunk, else bilinearly.
+    """Cut a window out of an image and resize it: by area if reduced, bilinearly if enlarged.
 
     Args:
         image: (H, W, 3) or (H, W) uint8.
-        window: on whole pixels if it is not smaller than the patch.
-        size: side of the patch.
-        fill: value outside the image.
-        aligned_corners: enlarge so that the centres of the corner pixels coincide.
+        window: Window, on whole pixels if it is not smaller than the patch.
+        size: Side of the patch.
+        fill: Value outside the image.
+        aligned_corners: Whether an enlarged window is stretched until the centers of its corner
+            pixels coincide with those of the patch.
 
     Returns:
-        (size, size, 3) or (size, size) uint8, in memory of its own.
+        (size, size, 3) or (size, size) uint8, a copy.
     """
     if window.side >= size:
         crop = _crop(image, window, fill)
@@ -118,12 +119,12 @@ def _crop(image: NDArray[np.uint8], window: Window, fill: int) -> NDArray[np.uin
 def polygon_label(
     polygons: list[NDArray[np.float64]], window: Window, size: int
 ) -> NDArray[np.uint8]:
-    """Draw polygons in a window, by COCO's `frPoly` at the label's own resolution.
+    """Rasterize polygons in a window, by COCO's `frPoly` at the resolution of the label.
 
     Args:
         polygons: (P, 2) x, y in pixels of the image.
-        window: what the label shows.
-        size: side of the label.
+        window: Window that the label shows.
+        size: Side of the label.
 
     Returns:
         (size, size) uint8, 1 inside.
@@ -140,14 +141,14 @@ def code_label(
     """Cut the label of a mask that exists in pixels only, exactly as the patch is cut.
 
     Args:
-        mask: (H, W) uint8, 1 on the object, of the image's size.
-        window: what the patch shows.
-        patch: side of the patch.
-        inner: side of the part of the patch that the label shows, in its middle.
-        size: side of the label.
+        mask: (H, W) uint8, 1 on the object, the size of the image.
+        window: Window that the patch shows.
+        patch: Side of the patch.
+        inner: Side of the central part of the patch that the label shows.
+        size: Side of the label.
 
     Returns:
-        (size, size) uint8, 1 where more than half of a pixel is the object's.
+        (size, size) uint8, 1 where more than half of a pixel belongs to the object.
     """
     shares = cut(mask * np.uint8(255), window, patch, fill=0)
     margin = (patch - inner) // 2

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Matched images gathered into arrays that can be weighted again and again."""
+"""Matched images accumulated as arrays that can be weighted again and again."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ OVERLAP_RESULTS = 100
 class Group:
     """The results and objects of one category and one range of areas; T = 10 thresholds.
 
-    Attributes:
-        objects: (G,) int64, the family of each object that counts (no crowd, area in range).
-        ranks: (D,) int32, a result's place by score in its image and category, from 0. Results
-            are sorted by score, best first, over all images; equals stay in the images' order.
-        matched: (T, D) int32, the family of the object that a result was matched with, or -1.
-        ignored: (T, D) bool, the result counts neither as right nor as wrong.
+    Args:
+        objects: (G,) int64 family of each object that counts (no crowd, area in range).
+        ranks: (D,) int32 place of a result by score in its image and category, from 0. Results are
+            sorted by score, best first, over all images; equal ones stay in the order of images.
+        matched: (T, D) int32 family of the object that a result was matched with, or -1.
+        ignored: (T, D) bool, whether the result counts neither as right nor as wrong.
     """
 
     objects: NDArray[np.int64]
@@ -46,10 +46,10 @@ class Group:
 class Overlaps:
     """The best overlap of any of an image's best 100 results with each object that is no crowd.
 
-    Attributes:
-        best: (G,) float64, intersection over union in 0..1.
-        families: (G,) int64.
-        shares: (G,) float64, the object's area as a share of its image's.
+    Args:
+        best: (G,) float64 intersection over union in 0..1.
+        families: (G,) int64 family of each object.
+        shares: (G,) float64 area of the object as a share of its image.
     """
 
     best: NDArray[np.float64]
@@ -59,7 +59,7 @@ class Overlaps:
 
 @dataclass(frozen=True, kw_only=True)
 class _Part:
-    """What is kept of an image and a category, with families for indices of objects."""
+    """The part of an image and category that is kept, with families for indices of objects."""
 
     scores: NDArray[np.float64]
     ranks: NDArray[np.int32]
@@ -69,15 +69,15 @@ class _Part:
 
 
 @dataclass(kw_only=True)
-class Tally:
-    """Takes the results of image after image, and keeps what figures are made of.
+class Accumulator:
+    """Takes the results of image after image, and keeps only what figures need.
 
-    Attributes:
-        truth: What is right.
-        region: What overlaps are measured on.
-        by_class: Match only within a category. Else, since only recall is asked for, results that
-            were matched with nothing are not kept.
-        most: Best results of an image (and category) that count.
+    Args:
+        truth: Ground truth.
+        region: Region that overlaps are measured on.
+        by_class: Whether results are matched within a category only. If not, only recall is
+            measured, so that results without a match are not kept.
+        most: Number of results per image (and category) that count, the best.
     """
 
     truth: GroundTruth
@@ -92,11 +92,11 @@ class Tally:
     def add(
         self, image: Image, objects: Sequence[dict[str, Any]], results: Sequence[dict[str, Any]]
     ) -> None:
-        """Take one image. The images come in the order of their ids, each once.
+        """Add one image. The images come in the order of their ids, each once.
 
         Args:
-            image: One of the ground truth's.
-            objects: The ground truth's objects in it.
+            image: Image of the ground truth.
+            objects: Objects of the ground truth in it.
             results: COCO results in it; see `measure`.
         """
         # Within an image COCO has categories one after the other, which decides among equals.
@@ -111,7 +111,7 @@ class Tally:
             self._match(category, there.get(category, []), found.get(category, []))
 
     def groups(self, area: str) -> tuple[Group, ...]:
-        """All groups of a range of areas, one a category in the order of `class_names`."""
+        """Return all groups of a range of areas, one per category in the order of `class_names`."""
         index = list(AREAS).index(area)
         if not self.by_class:
             return (_group(self._parts[0], index),)
@@ -121,12 +121,12 @@ class Tally:
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """Names of the categories by their ids, or ("",) where classes are not regarded."""
+        """Names of the categories by their ids, or ("",) if classes are ignored."""
         names = {identifier: name for name, identifier in self.truth.category_ids.items()}
         return tuple(names[i] for i in sorted(names)) if self.by_class else ("",)
 
     def overlaps(self) -> Overlaps:
-        """Best overlaps, where classes are not regarded."""
+        """Return the best overlaps, if classes are ignored."""
         return Overlaps(
             best=np.concatenate([np.zeros(0), *self._best]),
             families=np.concatenate([np.zeros(0, np.int64), *self._families]),
@@ -179,7 +179,7 @@ def _by_category(entries: Sequence[dict[str, Any]]) -> dict[int, list[dict[str, 
 
 
 def _group(parts: Sequence[_Part], area: int) -> Group:
-    """Gather the images of one category and range of areas, as `COCOeval.accumulate` does."""
+    """Join the images of one category and range of areas, as `COCOeval.accumulate` does."""
     depth = len(THRESHOLDS)
     scores = np.concatenate([np.zeros(0), *(part.scores for part in parts)])
     order = np.argsort(-scores, kind="stable")
