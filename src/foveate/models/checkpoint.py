@@ -156,7 +156,7 @@ def load_checkpoint(path: Path, detector: Path | None = None) -> Cascade:
         ModelError: A file is missing, is not a checkpoint of Foveate, lacks the network that is
             needed, or has other weights than its networks.
     """
-    info, file = _read(path)
+    info, inputs, tensors = _read(path)
     if info.proposals is None:
         raise ModelError(
             f"expected a cascade, found the detector {info.classifier!r} alone",
@@ -167,7 +167,7 @@ def load_checkpoint(path: Path, detector: Path | None = None) -> Cascade:
     # file replaces.
     with torch.device("meta"):
         cascade = build_cascade(info)
-    _fill(cascade, file, path)
+    _fill(cascade, inputs, tensors, path)
     return cascade if detector is None else join(cascade, load_detector(detector))
 
 
@@ -177,7 +177,7 @@ def load_detector(path: Path) -> Detector:
     Raises:
         ModelError: As in ``load_checkpoint``, for the classifier.
     """
-    info, file = _read(path)
+    info, inputs, tensors = _read(path)
     if info.classifier is None:
         raise ModelError(
             f"expected a detector, found {info.proposals!r} alone",
@@ -186,17 +186,12 @@ def load_detector(path: Path) -> Detector:
         )
     with torch.device("meta"):
         detector = build_detector(info)
-    _fill(detector, file, path)
+    _fill(detector, inputs, tensors, path)
     return detector
 
 
-@dataclass(frozen=True, kw_only=True)
-class _File:
-    tensors: dict[str, Tensor]
-    inputs: dict[str, Any]
-
-
-def _read(path: Path) -> tuple[CascadeInfo, _File]:
+def _read(path: Path) -> tuple[CascadeInfo, dict[str, Any], dict[str, Tensor]]:
+    """Return the description of the networks, that of their inputs, and the weights."""
     try:
         open_regular(path).close()  # safetensors would wait for the other end of a FIFO
         with safetensors.safe_open(path, "pt") as file:
@@ -219,7 +214,7 @@ def _read(path: Path) -> tuple[CascadeInfo, _File]:
             file=path,
             remedy="use the version of Foveate that wrote it",
         ) from error
-    return info, _File(tensors=tensors, inputs=inputs)
+    return info, inputs, tensors
 
 
 def _unreadable(path: Path, error: Exception) -> ModelError:
@@ -245,19 +240,24 @@ def _unreadable(path: Path, error: Exception) -> ModelError:
     )
 
 
-def _fill(networks: Cascade | Detector, file: _File, path: Path) -> None:
+def _fill(
+    networks: Cascade | Detector,
+    inputs: Mapping[str, Any],
+    tensors: Mapping[str, Tensor],
+    path: Path,
+) -> None:
     described = json.loads(json.dumps(_describe(networks)))
     for prefix, network in _networks(networks).items():
-        if file.inputs.get(prefix) != described[prefix]:
+        if inputs.get(prefix) != described[prefix]:
             raise ModelError(
-                f"the {prefix} were trained on {file.inputs.get(prefix)}, but the network of that "
+                f"the {prefix} were trained on {inputs.get(prefix)}, but the network of that "
                 f"name takes {described[prefix]}",
                 file=path,
                 remedy="use the version of Foveate that wrote them",
             )
         own = {
             name.removeprefix(f"{prefix}."): tensor.float()
-            for name, tensor in file.tensors.items()
+            for name, tensor in tensors.items()
             if name.startswith(f"{prefix}.")
         }
         try:
@@ -290,14 +290,14 @@ def _describe(networks: Cascade | Detector) -> dict[str, Any]:
     described: dict[str, Any] = {}
     if isinstance(networks, Cascade):
         proposals = networks.proposals
-        sharpens = isinstance(proposals, SharpMask)
-        deepmask = proposals.deepmask if isinstance(proposals, SharpMask) else proposals
+        is_deepmask = isinstance(proposals, DeepMask)
+        deepmask = proposals if isinstance(proposals, DeepMask) else proposals.deepmask
         described["proposals"] = {
             "window": deepmask.window,
             "stride": STRIDE,
             "context": deepmask.context,
             "border": deepmask.border,
-            "mask_side": deepmask.window if sharpens else deepmask.mask_side,
+            "mask_side": deepmask.mask_side if is_deepmask else deepmask.window,
             "normalisation": asdict(deepmask.trunk.normalisation),
         }
     if networks.classifier is not None:

@@ -126,10 +126,7 @@ class DeepMask(nn.Module):
         return self.window // 2
 
     def vectors(self, features: Tensor) -> Tensor:
-        """Compute one vector per window, fully convolutionally.
-
-        Args:
-            features: Map of the trunk of stride 16, (N, C, H, W).
+        """Compute one vector per window of a map of stride 16, (N, C, H, W).
 
         Returns:
             Vectors (N, vector, H - n + 1, W - n + 1), where n is the side of a window in cells.
@@ -139,14 +136,10 @@ class DeepMask(nn.Module):
         return embedded
 
     def scores(self, source: Tensor) -> Tensor:
-        """Score windows.
+        """Return the logit of "an object is centred here" of each window, (N, 1, rows, columns).
 
         Args:
-            source: Input of the score head: vectors (N, vector, H, W), or for ``FeatureScore`` the
-                map of the trunk (N, C, H, W).
-
-        Returns:
-            Logit of "an object is centred here" for each window, (N, 1, rows, columns).
+            source: Vectors (N, vector, rows, columns), or for ``FeatureScore`` the map of stride 16.
         """
         logits: Tensor = self.score(source)
         return logits
@@ -201,11 +194,7 @@ class DeepMask(nn.Module):
         return self.supervised_masks(vectors.flatten(1))
 
     def supervised_masks(self, vectors: Tensor) -> Tensor:
-        """Decode vectors (K, vector) to the masks that training compares with labels.
-
-        Returns:
-            Mask logits over the window, (K, supervised_side, supervised_side).
-        """
+        """Decode vectors (K, vector) to the logits (K, side, side) that training compares."""
         logits = self.masks(vectors)
         if self.supervised_side == self.mask_side:
             return logits

@@ -113,15 +113,7 @@ class EfficientNetLite0(Trunk):
         self.requires_grad_(False)
 
     def forward(self, image: Tensor) -> dict[int, Tensor]:
-        """Compute the maps.
-
-        Args:
-            image: RGB image, (N, 3, H, W) float32, (value - 127) / 128 of 0..255; H and W are
-                multiples of the last stride.
-
-        Returns:
-            Maps (N, C, H / stride, W / stride) by stride, where C is ``CHANNELS[stride]``.
-        """
+        """Compute the maps at the last block of each stride; see ``Trunk``."""
         features = {}
         x = nn.functional.relu6(self.stem(image))
         for index, block in enumerate(self.blocks):
@@ -131,11 +123,7 @@ class EfficientNetLite0(Trunk):
         return features
 
     def load_imagenet(self, state: Mapping[str, Tensor]) -> None:
-        """Copy ImageNet weights, named as in ``efficientnet-lite-pytorch``.
-
-        Args:
-            state: Published state dict; weights after the last map are left out.
-        """
+        """Copy a state dict of ImageNet weights, named as in ``efficientnet-lite-pytorch``."""
         # The trunk stays frozen, so that its batch norm can be folded into the convolutions.
         _copy_folded(self.stem, state, "_conv_stem", "_bn0")
         for index, block in enumerate(self.blocks):

@@ -66,15 +66,7 @@ class MultiPathNet(nn.Module):
         return tuple(sorted({s for tower in self.towers for s in tower.pooling.strides}))
 
     def features(self, image: Tensor) -> dict[int, Tensor]:
-        """Compute the maps that the towers read.
-
-        Args:
-            image: Image normalised for the trunk, (1, 3, H, W) float32; H and W are multiples of
-                its last stride.
-
-        Returns:
-            Maps (1, C, H / stride, W / stride) by stride, for each of ``strides``.
-        """
+        """Compute the maps of an image that the towers read, by stride; see ``Trunk.forward``."""
         features: dict[int, Tensor] = self.trunk(image)
         return {stride: features[stride] for stride in self.strides}
 
@@ -92,10 +84,7 @@ class MultiPathNet(nn.Module):
         return [tower.pooling(features, boxes) for tower in self.towers]
 
     def logits(self, pooled: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """Classify boxes, head by head, and regress them.
-
-        Args:
-            pooled: Pooled regions that ``pool`` returned.
+        """Classify boxes, head by head, and regress them from the regions that ``pool`` returned.
 
         Returns:
             Class logits (heads, R, classes + 1), whose column 0 is background, and normalised box

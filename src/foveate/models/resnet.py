@@ -43,11 +43,6 @@ class ResidualBlock(nn.Module):
         """Map (N, inputs, H, W) to the residual, without a ReLU at its end."""
         raise NotImplementedError  # every kind of block has its own
 
-    @property
-    def last_convolution(self) -> nn.Conv2d:
-        """The convolution at the end of the branch."""
-        raise NotImplementedError  # every kind of block has its own
-
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, inputs, H, W) to (N, outputs, ceil(H / stride), ceil(W / stride))."""
         return torch.relu(self.affine_out(self.branch(x) + self.shortcut(x)))
@@ -78,11 +73,6 @@ class BasicBlock(ResidualBlock):
         x = torch.relu(self.affine1(self.conv1(x)))
         residual: Tensor = self.affine2(self.conv2(x))
         return residual
-
-    @property
-    def last_convolution(self) -> nn.Conv2d:
-        """The convolution at the end of the branch."""
-        return self.conv2
 
 
 class Bottleneck(ResidualBlock):
@@ -115,11 +105,6 @@ class Bottleneck(ResidualBlock):
         x = torch.relu(self.affine2(self.conv2(x)))
         residual: Tensor = self.affine3(self.conv3(x))
         return residual
-
-    @property
-    def last_convolution(self) -> nn.Conv2d:
-        """The convolution at the end of the branch."""
-        return self.conv3
 
 
 def _affine(channels: int, *, present: bool) -> nn.Module:
@@ -217,14 +202,17 @@ class ResNet(Trunk):
 
     def _initialise(self) -> None:
         """Draw the weights as He et al. do, with small residuals."""
-        blocks = [module for module in self.modules() if isinstance(module, ResidualBlock)]
+        blocks = [
+            module for module in self.modules() if isinstance(module, BasicBlock | Bottleneck)
+        ]
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
         with torch.no_grad():
             # Batch norm is frozen, so that nothing else keeps the sum of the residuals small.
             for block in blocks:
-                block.last_convolution.weight.mul_(len(blocks) ** -0.5)
+                last = block.conv3 if isinstance(block, Bottleneck) else block.conv2
+                last.weight.mul_(len(blocks) ** -0.5)
 
     @property
     def stages(self) -> list[nn.Module]:

@@ -81,14 +81,11 @@ class Refinement(nn.Module):
             self.upsample = nn.UpsamplingNearest2d(scale_factor=2)
 
     def forward(self, encoding: Tensor, horizontal: Tensor) -> Tensor:
-        """Refine mask encodings.
+        """Refine encodings (K, inputs, S, S) to (K, outputs, 2 S, 2 S).
 
         Args:
-            encoding: Mask encodings, (K, inputs, S, S).
+            encoding: Mask encodings.
             horizontal: Windows of the output of the horizontal half, (K, outputs, S, S).
-
-        Returns:
-            Mask encodings, (K, outputs, 2 S, 2 S).
         """
         refined: Tensor = self.upsample(torch.relu(self.vertical(encoding) + horizontal))
         return refined
@@ -138,10 +135,7 @@ class SharpMask(nn.Module):
         return [module for module in self.refinements if isinstance(module, Refinement)]
 
     def horizontals(self, features: dict[int, Tensor]) -> list[Tensor]:
-        """Run the horizontal halves over whole maps.
-
-        Args:
-            features: Maps of the trunk (N, C, H, W) by stride.
+        """Run the horizontal halves over maps (N, C, H, W) of the trunk, given by stride.
 
         Returns:
             Four maps (N, outputs, H, W) of strides 16, 8, 4 and 2.
@@ -170,14 +164,7 @@ class SharpMask(nn.Module):
         return logits.squeeze(1)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
-        """Score each window of an image and prepare its refinement.
-
-        Args:
-            image: Image as in ``DeepMask.forward``.
-
-        Returns:
-            Score logits and vectors as in ``DeepMask.forward``, and the four horizontal maps.
-        """
+        """Return score logits and vectors as ``DeepMask.forward``, and the four horizontal maps."""
         features = self.deepmask.trunk(image)
         scores, vectors = self.deepmask.windows(features[STRIDE])
         return scores, vectors, self.horizontals(features)
@@ -187,14 +174,7 @@ class SharpMask(nn.Module):
         return self.deepmask.patch_scores(patches)
 
     def patch_masks(self, patches: Tensor) -> Tensor:
-        """Refine the window of each patch.
-
-        Args:
-            patches: Patches as in ``DeepMask.patch_features``.
-
-        Returns:
-            Mask logits, (N, window, window).
-        """
+        """Refine the window of each patch, see ``DeepMask.patch_features``: (N, window, window)."""
         # The horizontal halves see the cropped window and pad at its edges, where on a whole map
         # they see true neighbours; the original code trains so.
         features = self.deepmask.patch_features(patches)

@@ -73,11 +73,7 @@ class RegionPooling:
     rounding: Rounding = "caffe"
 
     def __call__(self, features: Mapping[int, Tensor], boxes: Tensor) -> Tensor:
-        """Pool the region of each box.
-
-        Args:
-            features: Maps (1, C, H, W) by stride.
-            boxes: Boxes (R, 4) float32 xyxy in pixels of the image.
+        """Pool the region of boxes (R, 4), xyxy in pixels of the image, from maps by stride.
 
         Returns:
             Pooled regions (R, C, P, P), where C is the sum over the maps.

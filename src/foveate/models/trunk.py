@@ -29,14 +29,7 @@ class Normalisation:
     fill: float = 127.5
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Normalise images.
-
-        Args:
-            images: RGB values 0..255 of any dtype, (N, H, W, 3).
-
-        Returns:
-            Normalised values in the order ``order``, (N, 3, H, W) float32.
-        """
+        """Normalise RGB images (N, H, W, 3) of any dtype, 0..255, to (N, 3, H, W) float32."""
         planes = images.permute(0, 3, 1, 2).float()
         if self.order == "bgr":
             planes = planes.flip(1)

@@ -48,12 +48,7 @@ FACTORS = (1.0, *SKIP_FACTORS.values())
 
 
 def detector_weights(model: Node, walker: Walker, reader: WeightReader) -> ImportedWeights:
-    """Map a detector on a ResNet or on VGG-16.
-
-    Args:
-        model: ``nn.Sequential`` of features, ROI pooling, towers and heads.
-        walker: Walk that opens containers.
-        reader: Reader of the weights.
+    """Map an ``nn.Sequential`` of features on a ResNet or VGG-16, ROI pooling, towers and heads.
 
     Raises:
         ModelError: It is of another architecture.
@@ -192,10 +187,6 @@ def _on_vgg(
 
 def _foveal_towers(forks: Sequence[Layer], reader: WeightReader) -> tuple[State, dict[str, Size]]:
     """Return the towers of the four regions that classify and, if there is one, the box tower.
-
-    Args:
-        forks: All forks with weights between trunk and heads; there must be one.
-        reader: Reader of the weights.
 
     Returns:
         The state, and the sizes of ``multipathnet_vgg16`` that follow from it.

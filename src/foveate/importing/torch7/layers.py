@@ -115,12 +115,7 @@ class Walker:
         self._count = 0
 
     def layers(self, module: Value, path: str, depth: int = 0) -> tuple[Layer, ...]:
-        """List the layers of a module in the order of their application.
-
-        Args:
-            module: Module of Torch7.
-            path: Path of the module in the file.
-            depth: Number of containers around the module.
+        """List the layers of the module at a path in the order of their application.
 
         Raises:
             ModelError: It is not a module, or one with weights and of an unknown class.

@@ -33,12 +33,7 @@ VGG_TAIL = r"conv relu (linear|conv) (linear|conv)"
 
 
 def deepmask_weights(model: Node, walker: Walker, reader: WeightReader) -> ImportedWeights:
-    """Map a DeepMask on ResNet-50 or, as in the first paper, on VGG-A.
-
-    Args:
-        model: ``nn.DeepMask``, or a SharpMask whose DeepMask is mapped.
-        walker: Walk that opens containers.
-        reader: Reader of the weights.
+    """Map a DeepMask, or that of a SharpMask, on ResNet-50 or, as in the first paper, on VGG-A.
 
     Raises:
         ModelError: It is of another architecture.
@@ -144,7 +139,7 @@ def _score_state(layers: Mapping[str, Layer], reader: WeightReader) -> State:
 
 
 def sharpmask_weights(model: Node, walker: Walker, reader: WeightReader) -> ImportedWeights:
-    """Map an ``nn.SharpMask`` and its DeepMask; for the arguments see ``deepmask_weights``.
+    """Map an ``nn.SharpMask`` and its DeepMask.
 
     Raises:
         ModelError: It is of another architecture.

@@ -20,7 +20,7 @@ import mmap
 import os
 import re
 import struct
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 import numpy as np
@@ -124,46 +124,48 @@ class _Parser:
         self._position = 0
         self._long_size = long_size
         self._objects: dict[int, Value] = {}
-        self._unfinished: list[tuple[Body, Value]] = []
+        self._plain: dict[int, Callable[[], Value]] = {
+            NIL: lambda: None,
+            NUMBER: self._number,
+            STRING: self._string,
+            BOOLEAN: lambda: self._int() == 1,
+        }
 
     def parse(self) -> Value:
         """Return the object of the file, or raise ``CorruptError``."""
+        unfinished: list[tuple[Value, Body]] = []
         while True:
-            finished, value = self._start()
-            while finished:
-                if not self._unfinished:
-                    if self._remaining:
-                        raise CorruptError(
-                            f"expected the end at byte {self._position}, "
-                            f"found {self._remaining} bytes more"
-                        )
-                    return value
-                body, owner = self._unfinished[-1]
+            value, body = self._next()
+            if body is not None:
+                if len(unfinished) == MAX_DEPTH:
+                    raise CorruptError(f"expected objects at most {MAX_DEPTH} deep, found more")
+                unfinished.append((value, body))
+                value = None  # starts the generator
+            while unfinished:
+                owner, body = unfinished[-1]
                 try:
                     body.send(value)
-                    finished = False
+                    break
                 except StopIteration:
-                    self._unfinished.pop()
+                    unfinished.pop()
                     value = owner
+            else:
+                if self._remaining:
+                    raise CorruptError(
+                        f"expected the end at byte {self._position}, "
+                        f"found {self._remaining} bytes more"
+                    )
+                return value
 
-    def _start(self) -> tuple[bool, Value]:
-        """Read a whole value, or begin an object whose body needs more values."""
+    def _next(self) -> tuple[Value, Body | None]:
+        """Read a whole value, or begin an object and return it with its body."""
         at, tag = self._position, self._int()
-        if tag == NIL:
-            return True, None
-        if tag == NUMBER:
-            return True, self._number()
-        if tag == STRING:
-            return True, self._string()
-        if tag == BOOLEAN:
-            return True, self._int() == 1
+        if tag in self._plain:
+            return self._plain[tag](), None
         if tag == OLD_FUNCTION:
-            return self._begin(Function(), self._function())
+            return Function(), self._function()
         if tag not in {TABLE, OBJECT, LEGACY_FUNCTION, FUNCTION}:
             raise CorruptError(f"expected a tag from 0 to 8 at byte {at}, found {tag}")
-        return self._start_indexed(tag, at)
-
-    def _start_indexed(self, tag: int, at: int) -> tuple[bool, Value]:
         index = self._int()
         kind = {TABLE: (Table,), OBJECT: (Node, Storage, Tensor)}.get(tag, (Function,))
         if index in self._objects:
@@ -173,44 +175,29 @@ class _Parser:
                     f"expected a {kind[0].__name__.lower()} as object {index} at byte {at}, "
                     f"found a {type(known).__name__.lower()}"
                 )
-            return True, known
-        # An object is known before its body is read, since the body may refer to it.
-        if tag == OBJECT:
-            return self._start_object(index)
+            return known, None
+        # Known before its body is read, since the body may refer to it.
+        self._objects[index], body = self._begin(tag)
+        return self._objects[index], body
+
+    def _begin(self, tag: int) -> tuple[Value, Body | None]:
         if tag == TABLE:
             table = Table()
-            self._objects[index] = table
-            return self._begin(table, self._table(table))
-        function = Function()
-        self._objects[index] = function
-        return self._begin(function, self._function())
-
-    def _start_object(self, index: int) -> tuple[bool, Value]:
+            return table, self._table(table)
+        if tag != OBJECT:
+            return Function(), self._function()
         name, version = self._string(), 0
         if found := re.fullmatch(r"V (\d{1,9})", name):
             name, version = self._string(), int(found[1])
         if storage_type(name, "Storage") is not None:
-            self._objects[index] = storage = self._storage(name)
-            return True, storage
+            return self._storage(name), None
         if storage_type(name, "Tensor") is not None:
             tensor = Tensor(name)
-            self._objects[index] = tensor
-            return self._begin(tensor, self._tensor(tensor))
+            return tensor, self._tensor(tensor)
         if not re.fullmatch(r"[A-Za-z_][\w.]*", name):
             raise CorruptError(f"expected the name of a class, found {name[:40]!r}")
         node = Node(name, version)
-        self._objects[index] = node
-        return self._begin(node, self._node(node))
-
-    def _begin(self, owner: Value, body: Body) -> tuple[bool, Value]:
-        if len(self._unfinished) == MAX_DEPTH:
-            raise CorruptError(f"expected objects at most {MAX_DEPTH} deep, found more")
-        try:
-            next(body)
-        except StopIteration:
-            return True, owner
-        self._unfinished.append((body, owner))
-        return False, None
+        return node, self._node(node)
 
     def _table(self, table: Table) -> Body:
         at, count = self._position, self._int()

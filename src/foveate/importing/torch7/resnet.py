@@ -128,11 +128,7 @@ def stage_state(
 ) -> State:
     """Return the state of a stage that ``models.resnet.residual_stage`` builds.
 
-    Args:
-        blocks: Blocks of the stage.
-        prefix: Prefix of the names, with the dot.
-        reader: Reader of the weights.
-        after: Whether the affine map is after the addition in the network that is built.
+    Names begin with ``prefix``. With ``after``, the network has the affine maps after the addition.
     """
     state: State = {}
     for index, block in enumerate(blocks):
@@ -174,16 +170,7 @@ def _block_state(block: Block, prefix: str, reader: WeightReader, *, after: bool
 
 
 def stem_state(stem: Sequence[Layer], prefix: str, reader: WeightReader) -> State:
-    """Return the state of the first convolution and its affine map.
-
-    Args:
-        stem: Layers up to the first block.
-        prefix: Prefix of the names, with the dot.
-        reader: Reader of the weights.
-
-    Raises:
-        ModelError: It is not the stem of a ResNet.
-    """
+    """Return the state of the first convolution and its affine map, the layers up to a block."""
     expect(stem, r"conv( affine)? relu pool", "of a stem")
     if stem[0].whole("dW") != 2:
         raise unknown(f"expected a stride of 2 in {stem[0].name}, found {stem[0].whole('dW')}")

@@ -139,12 +139,10 @@ _ELEMENTS = {
 
 
 def storage_type(name: str, ending: str, long_size: int = 8) -> np.dtype[np.generic] | None:
-    """Return the element type of a class of tensors or storages, or ``None`` for other classes.
+    """Return the element type of a class with this ending, or ``None`` for other classes.
 
-    Args:
-        name: Name of the class, such as ``torch.FloatTensor`` or ``torch.CudaStorage``.
-        ending: End of the name, ``Tensor`` or ``Storage``.
-        long_size: Bytes of a C long on the machine that wrote the file.
+    The class is one such as ``torch.FloatTensor`` or ``torch.CudaStorage``; ``long_size`` is the
+    number of bytes of a C long on the machine that wrote the file.
     """
     if not (name.startswith("torch.") and name.endswith(ending)):
         return None
