@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.samples.scripted_device import ScriptedDevice
 
 import foveate
 from foveate.arrays import Array, UInt8Array
@@ -205,7 +206,7 @@ def test_any_order_that_events_allow_gives_the_same_result(
     contrast_bundle: Path, pipeline: Pipeline, rule: Callable[[Sequence[int]], int]
 ) -> None:
     bundle, images = Bundle.open(contrast_bundle), images_of(5)
-    scripted = Pipeline(bundle, engines_of(bundle), device=CpuDevice(rule))
+    scripted = Pipeline(bundle, engines_of(bundle), device=ScriptedDevice(rule))
     streamed = list(scripted.stream(images))
     assert all(same(pipeline(a), b) for a, b in zip(images, streamed, strict=True))
 
@@ -222,7 +223,7 @@ def test_a_forgotten_wait_gives_a_wrong_result(
         monkeypatch.setattr(slot.main, "wait", lambda _: None)
 
     monkeypatch.setattr(Slot, "__init__", forgetful)
-    scripted = Pipeline(bundle, engines_of(bundle), device=CpuDevice(min))
+    scripted = Pipeline(bundle, engines_of(bundle), device=ScriptedDevice(min))
     streamed = list(scripted.stream(images))
     assert not all(same(pipeline(a), b) for a, b in zip(images, streamed, strict=True))
 
@@ -275,7 +276,7 @@ def test_an_engine_that_does_not_fit_the_manifest_is_refused(contrast_bundle: Pa
     with pytest.raises(BundleError, match="'refine' has no engine"):
         Pipeline(bundle, {k: v for k, v in engines.items() if k != "refine"})
     engines["refine"] = engines["features"]
-    with pytest.raises(BundleError, match="'refine' has image, the manifest says horizontal_1"):
+    with pytest.raises(BundleError, match="'refine' has image, the manifest lists horizontal_1"):
         Pipeline(bundle, engines)
 
 

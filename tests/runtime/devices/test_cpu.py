@@ -5,9 +5,11 @@ import gc
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 import pytest
+from tests.samples.scripted_device import ScriptedDevice
 
 from foveate.kernels.op import Op
 from foveate.runtime.devices import CpuDevice, CpuStream
@@ -23,18 +25,21 @@ def last(ready: Sequence[int]) -> int:
     return ready[-1]
 
 
-@pytest.mark.parametrize("rule", [None, first, last])
-def test_a_stream_keeps_its_order(rule: Callable[[Sequence[int]], int] | None) -> None:
-    stream, seen = CpuDevice(rule).stream(), list[object]()
+DEVICES = [CpuDevice, partial(ScriptedDevice, first), partial(ScriptedDevice, last)]
+
+
+@pytest.mark.parametrize("make", DEVICES)
+def test_a_stream_keeps_its_order(make: Callable[[], CpuDevice]) -> None:
+    stream, seen = make().stream(), list[object]()
     for number in range(50):
         stream.enqueue(seen.append, number)
     stream.synchronize()
     assert seen == list(range(50))
 
 
-@pytest.mark.parametrize("rule", [None, first, last])
-def test_a_wait_orders_two_streams(rule: Callable[[Sequence[int]], int] | None) -> None:
-    device, seen = CpuDevice(rule), list[object]()
+@pytest.mark.parametrize("make", DEVICES)
+def test_a_wait_orders_two_streams(make: Callable[[], CpuDevice]) -> None:
+    device, seen = make(), list[object]()
     producer, consumer = device.stream(), device.stream()
     producer.enqueue(time.sleep, 0.01)
     producer.enqueue(seen.append, "made")
@@ -45,7 +50,7 @@ def test_a_wait_orders_two_streams(rule: Callable[[Sequence[int]], int] | None) 
 
 
 def test_a_missing_wait_is_a_wrong_order_in_a_script() -> None:
-    device, seen = CpuDevice(last), list[object]()
+    device, seen = ScriptedDevice(last), list[object]()
     producer, consumer = device.stream(), device.stream()
     producer.enqueue(seen.append, "made")
     consumer.enqueue(seen.append, "used")
@@ -54,7 +59,7 @@ def test_a_missing_wait_is_a_wrong_order_in_a_script() -> None:
 
 
 def test_nothing_runs_in_a_script_before_somebody_waits() -> None:
-    stream, seen = CpuDevice(first).stream(), list[object]()
+    stream, seen = ScriptedDevice(first).stream(), list[object]()
     stream.enqueue(seen.append, 1)
     assert seen == []
     stream.synchronize()
@@ -62,9 +67,9 @@ def test_nothing_runs_in_a_script_before_somebody_waits() -> None:
 
 
 def test_a_script_without_a_possible_step_is_a_deadlock() -> None:
-    device = CpuDevice(first)
+    device = ScriptedDevice(first)
     one, other = device.stream(), device.stream()
-    never = CpuDevice(first).stream().record()
+    never = ScriptedDevice(first).stream().record()
     one.wait(never)
     with pytest.raises(AssertionError, match="deadlock"):
         one.synchronize()
@@ -75,11 +80,11 @@ def fail() -> None:
     raise ValueError("broken")
 
 
-@pytest.mark.parametrize("rule", [None, last])
+@pytest.mark.parametrize("make", DEVICES)
 def test_an_error_stops_the_stream_until_it_is_reported(
-    rule: Callable[[Sequence[int]], int] | None,
+    make: Callable[[], CpuDevice],
 ) -> None:
-    stream, seen = CpuDevice(rule).stream(), list[object]()
+    stream, seen = make().stream(), list[object]()
     stream.enqueue(fail)
     stream.enqueue(seen.append, "skipped")
     with pytest.raises(ValueError, match="broken"):

@@ -3,8 +3,7 @@
 
 from __future__ import annotations
 
-from foveate.runtime.devices.cpu import CpuBuffer, CpuDevice
-from foveate.runtime.devices.cpu_streams import CpuStream
+from foveate.runtime.devices.cpu import CpuBuffer, CpuDevice, CpuStream
 from foveate.runtime.devices.device import Buffer, Device, Event, Stream
 
 __all__ = ["Buffer", "CpuBuffer", "CpuDevice", "CpuStream", "Device", "Event", "Stream"]

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The host as a device: numpy memory, in-order streams of Python functions."""
+"""The CPU as a device: NumPy memory, and in-order streams of Python functions."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from math import prod
 from typing import TYPE_CHECKING
 
@@ -11,26 +13,19 @@ import cv2
 import numpy as np
 
 from foveate.errors import BackendError
-from foveate.runtime.devices.cpu_streams import (
-    CpuStream,
-    Rule,
-    Script,
-    scripted_stream,
-    threaded_stream,
-)
 from foveate.system.cores import usable_cores
 
 if TYPE_CHECKING:
     from foveate.arrays import Array
     from foveate.kernels.op import Op
-    from foveate.runtime.devices.device import Buffer, Stream
+    from foveate.runtime.devices.device import Buffer, Event, Stream
 
 
 class CpuBuffer:
-    """Memory of the host.
+    """Memory of the CPU.
 
     Args:
-        array: The memory, as a numpy array in C order; shared, not copied.
+        array: The memory, as a NumPy array in C order; shared, not copied.
     """
 
     def __init__(self, array: Array) -> None:
@@ -43,7 +38,7 @@ class CpuBuffer:
 
     @property
     def dtype(self) -> np.dtype[np.generic]:
-        """Kind of the elements."""
+        """Type of the elements."""
         return self.array.dtype
 
     def view(self, shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> CpuBuffer:
@@ -54,60 +49,138 @@ class CpuBuffer:
         return CpuBuffer(flat[:size].view(dtype).reshape(shape))
 
     def part(self, start: int, stop: int) -> CpuBuffer:
-        """Return the rows ``start`` to ``stop`` of the first axis, without a copy."""
+        """Return rows ``start`` to ``stop`` of the first axis, without a copy."""
         return CpuBuffer(self.array[start:stop])
 
     def __repr__(self) -> str:
         return f"CpuBuffer({self.dtype}{list(self.shape)})"
 
 
-class CpuDevice:
-    """Memory, streams, copies and launches on the host.
+class CpuEvent:
+    """A point in a stream; see :class:`foveate.runtime.devices.Event`."""
 
-    Args:
-        rule: For tests: decides which stream makes the next step; see ``host_streams``. Without
-            one, every stream has a thread of its own.
+    def __init__(self, stream: CpuStream) -> None:
+        self._stream = stream
+        self._reached = threading.Event()
+        self._failure: Exception | None = None
+
+    @property
+    def reached(self) -> bool:
+        """Whether the stream has reached this point."""
+        return self._reached.is_set()
+
+    def block(self) -> None:
+        """Block until the stream has reached this point, whether or not it failed."""
+        self._reached.wait()
+
+    def reach(self, failure: Exception | None) -> None:
+        """Mark this point as reached, with the error that stopped the stream, if any."""
+        self._failure = failure
+        self._reached.set()
+
+    def synchronize(self) -> None:
+        """Block until the stream has reached this point; raise the error that stopped it."""
+        self._stream.advance(self)
+        if self._failure is not None:
+            self._stream.restart(self._failure)
+            raise self._failure
+
+
+class CpuStream:
+    """An in-order stream of Python functions, which run in a thread of the stream.
+
+    An error stops the stream: later functions are skipped until an event that was recorded after
+    the error has raised it. The error does not spread through :meth:`wait`: one bad image would
+    stop the streams of all images that wait for their turn. Whoever collects a result therefore
+    synchronizes every stream that contributed to it.
     """
+
+    def __init__(self) -> None:
+        # The interpreter waits for the threads of executors when it exits. A daemon thread that is
+        # inside an engine at that moment would abort the process.
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="foveate-stream")
+        self._failure: Exception | None = None
+
+    def enqueue(self, function: Callable[..., None], *args: object, **options: object) -> None:
+        """Run ``function(*args, **options)`` when all earlier work is done."""
+
+        def task() -> None:
+            if self._failure is None:
+                try:
+                    function(*args, **options)
+                except Exception as error:  # noqa: BLE001 - the next event raises it
+                    self._failure = error
+
+        self.submit(task)
+
+    def record(self) -> CpuEvent:
+        """Return an event that is reached when all work enqueued so far is done."""
+        event = CpuEvent(self)
+        self.submit(lambda: event.reach(self._failure))
+        return event
+
+    def wait(self, event: Event) -> None:
+        """Run all work enqueued from now on after ``event``."""
+        assert isinstance(event, CpuEvent), f"{event!r} is not an event of the CPU"
+        self.submit(event.block)
+
+    def synchronize(self) -> None:
+        """Block until all work enqueued so far is done; raise the error that stopped it."""
+        self.record().synchronize()
+
+    def submit(self, task: Callable[[], None]) -> None:
+        """Run a task that does not raise, also after an error."""
+        self._executor.submit(task)
+
+    def advance(self, event: CpuEvent) -> None:
+        """Block until ``event`` of this stream is reached."""
+        event.block()
+
+    def restart(self, failure: Exception) -> None:
+        """Forget an error that has been raised."""
+        if self._failure is failure:
+            self._failure = None
+
+
+class CpuDevice:
+    """Memory, streams, copies and launches on the CPU."""
 
     name = "cpu"
 
-    def __init__(self, rule: Rule | None = None) -> None:
-        self._script = None if rule is None else Script(rule)
-        if cv2.getNumThreads() > usable_cores():  # OpenCV looks at some kinds of quotas only
+    def __init__(self) -> None:
+        if cv2.getNumThreads() > usable_cores():  # OpenCV ignores some kinds of quotas
             cv2.setNumThreads(usable_cores())
 
     def allocate(self, shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> CpuBuffer:
         """Return fresh memory, whose content is undefined.
 
         Raises:
-            BackendError: There is not so much memory.
+            BackendError: There is not enough memory.
         """
         try:
             return CpuBuffer(np.empty(shape, dtype))
-        except (MemoryError, ValueError) as error:  # the latter for sizes beyond any address
+        except (MemoryError, ValueError) as error:  # ValueError for sizes beyond the address space
             raise BackendError(
-                f"there is no memory for {prod(shape) * dtype.itemsize / 1e6:.0f} MB",
-                remedy="use a smaller image, top_k or max_side, or a smaller max_in_flight",
+                f"there is not enough memory for {prod(shape) * dtype.itemsize / 1e6:.0f} MB",
+                remedy="use a smaller image, top_k, max_side or max_in_flight",
             ) from error
 
     def stream(self) -> CpuStream:
-        """Return a new stream."""
-        if self._script is not None:
-            return scripted_stream(self._script)
-        return threaded_stream("foveate-stream")
+        """Return a new stream, whose thread ends with it."""
+        return CpuStream()
 
     def upload(self, source: Array, target: Buffer, stream: Stream) -> None:
-        """Enqueue a copy from the host; ``source`` must not change until it is done."""
+        """Enqueue a copy to the device; ``source`` must not change until it is done."""
         cpu_stream(stream).enqueue(np.copyto, cpu_array(target), source)
 
     def download(self, source: Buffer, target: Array, stream: Stream) -> None:
-        """Enqueue a copy to the host; ``target`` is valid when it is done."""
+        """Enqueue a copy from the device; ``target`` is valid when it is done."""
         cpu_stream(stream).enqueue(np.copyto, target, cpu_array(source))
 
     def launch(
         self, op: Op, stream: Stream, *buffers: Buffer | Sequence[Buffer], **numbers: object
     ) -> None:
-        """Enqueue an operation."""
+        """Enqueue an operation; see :class:`foveate.kernels.op.Op`."""
         arrays = [
             [cpu_array(item) for item in buffer]
             if isinstance(buffer, Sequence)
@@ -121,12 +194,12 @@ class CpuDevice:
 
 
 def cpu_array(buffer: Buffer) -> Array:
-    """Return the numpy array of a buffer of the host."""
-    assert isinstance(buffer, CpuBuffer), f"{buffer!r} is not memory of the host"
+    """Return the NumPy array of a buffer in the memory of the CPU."""
+    assert isinstance(buffer, CpuBuffer), f"{buffer!r} is not memory of the CPU"
     return buffer.array
 
 
 def cpu_stream(stream: Stream) -> CpuStream:
-    """Return a stream as one of the host."""
-    assert isinstance(stream, CpuStream), f"{stream!r} is not a stream of the host"
+    """Return a stream as one of the CPU."""
+    assert isinstance(stream, CpuStream), f"{stream!r} is not a stream of the CPU"
     return stream

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The CPU with streams that a rule interleaves.
+
+Nothing runs until a result is waited for. Then the rule decides which stream runs its next task, in
+any order that the events allow, so that a forgotten wait becomes a wrong result on every run.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from foveate.runtime.devices.cpu import CpuDevice, CpuEvent, CpuStream
+from foveate.runtime.devices.device import Event
+
+Task = Callable[[], None]
+Rule = Callable[[Sequence[int]], int]
+Queue = deque[tuple[Task, CpuEvent | None]]
+
+
+class ScriptedDevice(CpuDevice):
+    """A device whose streams run by a rule.
+
+    Args:
+        rule: Gets the numbers of the streams that can run a task, and returns one of them.
+    """
+
+    def __init__(self, rule: Rule) -> None:
+        super().__init__()
+        self._rule = rule
+        self._queues: list[Queue] = []
+
+    def stream(self) -> CpuStream:
+        self._queues.append(deque())
+        return ScriptedStream(self, self._queues[-1])
+
+    def run_until(self, event: CpuEvent) -> None:
+        while not event.reached:
+            ready = [i for i, queue in enumerate(self._queues) if queue and can_run(*queue[0])]
+            assert ready, "deadlock: no stream can run a task"
+            task, _ = self._queues[self._rule(ready)].popleft()
+            task()
+
+
+class ScriptedStream(CpuStream):
+    def __init__(self, device: ScriptedDevice, tasks: Queue) -> None:
+        super().__init__()
+        self._device, self._tasks = device, tasks
+
+    def submit(self, task: Task) -> None:
+        self._tasks.append((task, None))
+
+    def wait(self, event: Event) -> None:
+        assert isinstance(event, CpuEvent)
+        self._tasks.append((event.block, event))
+
+    def advance(self, event: CpuEvent) -> None:
+        self._device.run_until(event)
+
+
+def can_run(_: Task, after: CpuEvent | None) -> bool:
+    return after is None or after.reached
