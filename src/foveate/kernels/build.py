@@ -84,9 +84,11 @@ class Nvcc:
         self, source: Path, target: Path, *, include: Path, form: str, architecture: str
     ) -> str:
         """See :meth:`Compiler.compile`; the log of a cubin lists the registers of each kernel."""
+        # PTX is for a virtual architecture, so that newer GPUs can compile it as well.
         if form == "ptx":
             options = ["-arch", architecture.replace("sm_", "compute_")]
         else:
+            # A spill is a warning of ptxas, and with -Werror an error.
             options = ["-arch", architecture, "-Xptxas", "-v,-warn-spills,-warn-lmem-usage"]
         command = [os.fspath(self.program), f"-{form}", *FLAGS, "-Werror", "all-warnings"]
         command += ["-I", os.fspath(include), *options]
@@ -158,7 +160,7 @@ def find_nvrtc() -> Nvrtc:
         ImportError: ``cuda.core`` is not installed.
         RuntimeError: The library is not installed or cannot be loaded.
     """
-    importlib.import_module("cuda.core")
+    importlib.import_module("cuda.core")  # cuda.bindings may be installed without it
     _, major, minor = importlib.import_module("cuda.bindings.nvrtc").nvrtcVersion()
     return Nvrtc(f"NVRTC {major}.{minor}")
 
@@ -169,7 +171,7 @@ def find_compiler() -> Compiler:
     Raises:
         BackendError: There is neither.
     """
-    nvcc = find_nvcc()
+    nvcc = find_nvcc()  # the first choice: its log lists registers and spills
     if nvcc is not None:
         return nvcc
     try:
@@ -234,7 +236,7 @@ class CodeCache:
             make_private(self.folder)
             sweep_folder(self.folder)
             with new_folder(path.parent, overwrite=True) as fresh:
-                fresh.chmod(0o700)
+                fresh.chmod(0o700)  # whatever the umask, no other user can change the code
                 log = make(fresh / path.name)
                 (fresh / path.name).chmod(0o600)
                 digest = file_digest(fresh / path.name)
@@ -296,6 +298,7 @@ def compile_kernels(
     if not re.fullmatch(r"sm_\d+[a-z]?", architecture):
         raise OptionError(f"architecture must be a name like sm_89, found {architecture!r}")
     compiler = compiler or find_compiler()
+    # Everything that the code depends on is part of the key, so an entry never becomes stale.
     hashes = [
         f"{path.as_posix()} {hashlib.sha256(text).hexdigest()}"
         for path, text in included_sources(source).items()

@@ -33,7 +33,7 @@ def check_library(library: Path, sources: str) -> None:
     remedy = f"run: {BUILD}"
     if not library.is_file():
         raise BackendError("there is no plugin library", file=library, remedy=remedy)
-    check_private(library)
+    check_private(library)  # before anything of it is read
     stamp = library.with_suffix(".json")
     try:
         found = str(json.loads(stamp.read_text(encoding="utf-8"))["sources"])

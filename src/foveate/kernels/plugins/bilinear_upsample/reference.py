@@ -30,6 +30,7 @@ def _half_pixel_weights(old: int, new: int) -> NDArray[np.float64]:
     """
     weights = np.zeros((new, old))
     for i in range(new):
+        # The centre of sample i, in samples of the old axis; borders are extended.
         position = min(max((2 * i + 1) * old / (2 * new) - 0.5, 0.0), old - 1.0)
         first = min(int(position), max(old - 2, 0))
         weights[i, first] += 1 - (position - first)
