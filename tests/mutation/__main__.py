@@ -6,7 +6,7 @@ changed function fails; tests run in forks of a process that has imported the la
 fastest first, until one fails. Which mutants are drawn depends on the seed and on their own text
 only. Run from the root::
 
-    python -m tests.mutation --only runtime/ kernels/finish/host.py --sample 100 --seed 0
+    python -m tests.mutation --only runtime/ kernels/postprocess/cpu.py --sample 100 --seed 0
 
 Results are kept as JSON lines, and what they hold is not run again. A survivor that changes no
 result gets a reason by hand in ``survivors.json``.
@@ -39,8 +39,8 @@ TARGETS = (
 )  # fmt: skip
 # What needs a GPU is run by no test here.
 LEFT_OUT = ("runtime/devices/cuda", "runtime/engines/tensorrt")
-# Of the kernels, what computes on the host, and what a device is told to launch.
-KERNELS = {"host", "plan", "in_numpy", "window", "window_mask", "resampling", "plans"}
+# Of the kernels, the CPU versions and the launches.
+KERNELS = {"cpu", "op"}
 TESTS = (ROOT / "tests" / "unit", ROOT / "tests" / "ptx" / "test_cuda_device.py")
 LIBRARIES = (
     "cv2", "hypothesis.extra.numpy", "numpy", "onnx", "onnxruntime", "onnxscript", "PIL",

@@ -62,11 +62,11 @@ def test_mutants_are_drawn_by_a_seed(source: str) -> None:
 
 
 def test_a_package_with_a_mutant_differs_in_one_file(tmp_path: Path) -> None:
-    mutant = mutants_of("kernels/finish/host.py")[0]
+    mutant = mutants_of("kernels/postprocess/cpu.py")[0]
     write_package(mutant, tmp_path)
     changed = tmp_path / "foveate" / mutant.source
     assert changed.read_bytes() == mutant.code() != (mutations.PACKAGE / mutant.source).read_bytes()
-    assert (changed.parent / "plan.py").samefile(mutations.PACKAGE / "kernels/finish/plan.py")
+    assert (changed.parent / "op.py").samefile(mutations.PACKAGE / "kernels/postprocess/op.py")
     assert (tmp_path / "foveate" / "errors.py").is_symlink()
 
 
@@ -84,8 +84,8 @@ def test_survivors_that_are_excused_change_no_result() -> None:
 def test_nine_of_ten_mutants_of_a_sample_turn_a_test_red(tmp_path: Path) -> None:
     results = tmp_path / "results.jsonl"
     sources = ["kernels/", "models/losses.py", "masks.py", "training/sampling/"]
-    kernels = ("bilinear_upsample", "boxes", "gather_windows", "nms", "plans", "plans_boxes")
-    tests = [f"kernels/test_{name}.py" for name in (*kernels, "pyramid", "select_top_k")]
+    kernels = ("crop_features", "launches", "letterbox", "mask_boxes", "nms", "postprocess")
+    tests = [f"kernels/test_{name}.py" for name in (*kernels, "select_top_k")]
     tests += ["test_losses.py", "test_masks.py", "test_detections.py"]
     tests += [f"test_sampling_{kind}.py" for kind in ("regions", "scores", "windows")]
     words = ["--only", *sources, "--tests", *(str(ROOT / "tests" / "unit" / one) for one in tests)]
