@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Numbers that come out the same on every device and on the host.
+// Arithmetic with the same results on every device and on the host.
 //
 // NOTE: Compilers may contract a * b + c into one fused operation with one rounding. That moves the
 // edges of bins, so coordinates go through `mul`, `add` and `divide`, which no flag can contract.
-// Half precision is handled as bits: only loads and stores know it, all arithmetic is float32.
-// No header is needed, so that NVRTC compiles this as it is.
+// Half precision is handled as bits by loads and stores alone; all arithmetic is float32.
+// No header is included, so that NVRTC compiles this without a toolkit.
 #pragma once
 
 #define FOVEATE_BOTH __host__ __device__ __forceinline__
@@ -105,7 +105,7 @@ inline Half to_half(float value) {
     const unsigned sign = (bits >> 16) & 0x8000u;
     unsigned result;
     if (magnitude > 0x7f800000u) {
-        return {0x7fff};  // what the device makes of every NaN
+        return {0x7fff};  // as the device converts every NaN
     } else if (magnitude >= 0x47800000u) {
         result = 0x7c00u;
     } else if (magnitude >= 0x38800000u) {

@@ -1,9 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-// Bringing neighbouring values to shared memory, by accesses of 16 bytes where addresses allow it.
+// Dynamic shared memory, and staging neighbouring values there by accesses of 16 bytes where
+// addresses allow it.
 #pragma once
 
 #include "device/pack.cuh"
-#include "device/shared.cuh"
+
+// An array of one type in dynamic shared memory. (The host build has its own.)
+#ifndef FOVEATE_DYNAMIC_SHARED
+#define FOVEATE_DYNAMIC_SHARED(type, name)                      \
+    extern __shared__ __align__(16) unsigned char all_shared[]; \
+    type* name = reinterpret_cast<type*>(all_shared)
+#endif
 
 namespace foveate {
 
@@ -23,8 +30,7 @@ FOVEATE_BOTH void keep(const Pack<N>& pack, float* to) {
     }
 }
 
-// Copy `count` values as float32; `to` is at a multiple of 16 bytes. All threads of a block call
-// it.
+// Copy `count` values as float32; `to` is aligned to 16 bytes. All threads of a block call this.
 template <typename T>
 __device__ void stage_values(const T* from, float* to, int count, int threads) {
     constexpr int lanes = Wide<T>::lanes;

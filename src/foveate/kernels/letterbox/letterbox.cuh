@@ -15,7 +15,7 @@
 #ifndef FOVEATE_LETTERBOX_CUH
 #define FOVEATE_LETTERBOX_CUH
 
-#include "device/shared.cuh"
+#include "device/stage.cuh"
 #include "letterbox/tiles.cuh"
 
 namespace foveate {

@@ -130,7 +130,8 @@ FOVEATE_BOTH Pack<3> resampled(const Source& source, const Axis& down, const Axi
 
 FOVEATE_BOTH int to_byte(float value) { return clamp(static_cast<int>(rintf(value)), 0, 255); }
 
-// What the resampled pixels [row, row_end) x [column, column_end) are made of.
+// The area of the image that the resampled pixels [row, row_end) x [column, column_end) are made
+// of.
 FOVEATE_BOTH Area area_of(const Axis& down, const Axis& across, int row, int row_end, int column,
                           int column_end) {
     if (row >= row_end || column >= column_end) return {0, 0, 0, 0};

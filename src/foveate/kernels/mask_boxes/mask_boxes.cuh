@@ -9,10 +9,10 @@
 // Kernels, in the order of their launch:
 //   foveate_paste_windows_f32, _f16  block (256), grid (ceil(height / 64), windows), 20 bytes of
 //                                    static and 4 * size * stage_rows of dynamic shared memory,
-//                                    where stage_rows is 34 for size <= 352 and else 0
+//                                    where stage_rows is 34 for size <= 352, otherwise 0
 //   foveate_paste_boxes              block (128), grid (ceil(windows / 128)); reduces the partials
 //
-// Meaning, as in window.py and reference.py: edges of a window are rounded to the nearest pixel
+// As in window_mask.py and reference.py, edges of a window are rounded to the nearest pixel
 // boundary; an axis that grows is blended between pixel centres, one that shrinks is averaged over
 // areas. A window of width 0, with a number that is not finite, or with an edge beyond 2^18 has an
 // empty mask.
@@ -98,7 +98,7 @@ FOVEATE_BOTH float window_logit(const T* logits, int base, int size, const Windo
     return divide(sum, static_cast<float>(size));
 }
 
-// What a thread has seen of the mask.
+// The part of the mask that a thread has made.
 struct Extent {
     int area, left, top, right, bottom;
 };
@@ -115,13 +115,13 @@ __device__ __forceinline__ void extend(Extent& extent, unsigned bits, int word, 
     extent.bottom = larger(extent.bottom, row + 1);
 }
 
-// How many of `width` columns the image has.
+// The number of `width` columns that the image has.
 FOVEATE_BOTH int existing_columns(const long long* columns, int width) {
     if (columns == nullptr || columns[0] > width) return width;
     return columns[0] < 0 ? 0 : static_cast<int>(columns[0]);
 }
 
-// What of a window lies in a band of the image.
+// The part of a window that lies in a band of the image.
 struct View {
     int left, right, top, bottom;
 };
@@ -161,7 +161,7 @@ __device__ inline void clear_words(int* words, int count) {
     for (int i = threadIdx.x; i < count; i += kPasteThreads) words[i] = 0;
 }
 
-// Write what the threads of a block have seen to `partial`.
+// Reduce the extents of the threads of a block to `partial`.
 __device__ inline void reduce_extent(const Extent& extent, int* partial) {
     __shared__ int all[kPartials];
     const Extent none = no_extent();

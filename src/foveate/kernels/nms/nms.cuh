@@ -17,8 +17,7 @@
 #ifndef FOVEATE_NMS_CUH
 #define FOVEATE_NMS_CUH
 
-#include "device/pack.cuh"
-#include "device/shared.cuh"
+#include "device/stage.cuh"
 #include "nms/greedy.cuh"
 
 namespace foveate {

@@ -11,7 +11,7 @@
 #ifndef FOVEATE_SELECT_TOP_K_CUH
 #define FOVEATE_SELECT_TOP_K_CUH
 
-#include "device/shared.cuh"
+#include "device/stage.cuh"
 #include "nms/greedy.cuh"
 
 namespace foveate {
