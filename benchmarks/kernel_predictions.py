@@ -15,7 +15,7 @@ over half of the peak rate. It excludes the launch, which dominates the short op
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from math import ceil, prod
 from pathlib import Path
@@ -101,25 +101,24 @@ class Cost:
         return (self.operations + self.wide_operations) / self.bytes
 
     @classmethod
-    def of_pyramid(
+    def of_letterbox(
         cls,
         image: tuple[int, int],
-        levels: Sequence[tuple[tuple[int, int], tuple[int, int]]],
+        size: tuple[int, int],
+        canvas: tuple[int, int],
         itemsize: int = 4,
     ) -> Cost:
-        """Count laying an image on canvases in one launch.
+        """Count laying a resized image on a canvas.
 
         Args:
-            image: Rows and columns.
-            levels: Rows and columns of the image there, and of the canvas.
-            itemsize: Bytes per element of the canvases.
+            image: Rows and columns of the image.
+            size: Rows and columns of the image on the canvas.
+            canvas: Rows and columns of the canvas.
+            itemsize: Bytes of an element of the canvas.
         """
-        pixels = prod(image)
-        operations = sum(
-            3 * (_BLEND * prod(size) if prod(size) >= pixels else 2 * pixels) for size, _ in levels
-        )
-        written = sum(3 * prod(canvas) for _, canvas in levels) * itemsize
-        return cls(read=3 * pixels, written=written, operations=operations)
+        resized = cls.of_resize(image, size)
+        written = 3 * prod(canvas) * itemsize
+        return cls(read=resized.read, written=written, operations=resized.operations)
 
     @classmethod
     def of_roi_max_pool(
@@ -163,7 +162,7 @@ class Cost:
         return cls(read=read, written=grown * itemsize, operations=operations)
 
     @classmethod
-    def of_gathering(cls, patches: tuple[int, ...], itemsize: int = 4) -> Cost:
+    def of_cropping(cls, patches: tuple[int, ...], itemsize: int = 4) -> Cost:
         """Count copying (K, C, P, P) patches out of maps."""
         size = prod(patches) * itemsize
         return cls(read=size + 12 * patches[0], written=size)
@@ -200,7 +199,7 @@ class Cost:
         )
 
     @classmethod
-    def of_finish(cls, rows: int, classes: int, kept: float, limit: int) -> Cost:
+    def of_postprocess(cls, rows: int, classes: int, kept: float, limit: int) -> Cost:
         """Count scoring all classes of all rows, and suppressing those that score enough.
 
         Args:
@@ -219,7 +218,7 @@ class Cost:
         )
 
     @classmethod
-    def of_taking(cls, boxes: int) -> Cost:
+    def of_gathering(cls, boxes: int) -> Cost:
         """Count gathering boxes and scaling them."""
         return cls(read=20 * boxes, written=16 * boxes, operations=4 * boxes)
 
@@ -286,14 +285,14 @@ def report() -> str:
 def workload() -> dict[str, Cost]:
     """Return the operations of one image."""
     manifest = Bundle.open("mini").manifest
-    plan = Sizes.of(HEIGHT, WIDTH, manifest.pyramid, manifest.windows, manifest.features)
-    windows, classes = manifest.select.top_k, len(manifest.class_names) + 1
+    sizes = Sizes.of(HEIGHT, WIDTH, manifest.pyramid, manifest.windows, manifest.features)
+    windows, classes = manifest.select.top_k, len(manifest.class_names)
     assert manifest.classify is not None
     max_detections = manifest.classify.max_detections
-    cells = sum(level.rows * level.columns for level in plan.levels)
+    cells = sum(level.rows * level.columns for level in sizes.levels)
     levels = [
         ((level.height, level.width), (level.canvas_height, level.canvas_width))
-        for level in plan.levels
+        for level in sizes.levels
     ]
     patches = [
         (windows, *(axis for axis in spec.shape[1:] if isinstance(axis, int)))
@@ -301,13 +300,13 @@ def workload() -> dict[str, Cost]:
     ]
     regions = [(round(BOX / STRIDE),) * 2] * 1000
     return {
-        f"`pyramid`, {len(levels)} levels of {WIDTH} x {HEIGHT}": Cost.of_pyramid(
-            (HEIGHT, WIDTH), levels
+        f"`letterbox`, {len(levels)} levels of {WIDTH} x {HEIGHT}": _sum(
+            Cost.of_letterbox((HEIGHT, WIDTH), size, canvas) for size, canvas in levels
         ),
-        "`pyramid`, resize of 4000 x 3000 to 1024 x 768": Cost.of_resize((3000, 4000), (768, 1024)),
+        "`resize`, 4000 x 3000 to 1024 x 768": Cost.of_resize((3000, 4000), (768, 1024)),
         f"`select_top_k`, {cells} cells, K = {windows}": Cost.of_selection(cells, windows),
-        f"`gather_windows`, all inputs of refine, K = {windows}": _sum(
-            Cost.of_gathering(shape) for shape in patches
+        f"`crop_features`, all inputs of refine, K = {windows}": _sum(
+            Cost.of_cropping(shape) for shape in patches
         ),
         f"`bilinear_upsample`, windows, K = {windows} of {BOX:.0f} px": Cost.of_paste(
             windows, manifest.mask.size, (HEIGHT, WIDTH), windows * BOX**2
@@ -317,13 +316,12 @@ def workload() -> dict[str, Cost]:
         ),
         f"`nms`, {windows} boxes": Cost.of_nms(windows),
         "`nms`, 1,000 boxes": Cost.of_nms(1000),
-        "`take_boxes`, 100 boxes": Cost.of_taking(100),
-        f"`decode_boxes`, {windows} boxes, {classes} classes": Cost.of_decoding(windows, classes),
-        f"`finish`, {windows} boxes, {classes - 1} classes, all above the score": Cost.of_finish(
-            windows, classes - 1, 1.0, max_detections
+        "`gather_boxes`, 100 boxes": Cost.of_gathering(100),
+        f"`postprocess`, {windows} boxes, {classes} classes, all above the score": (
+            Cost.of_postprocess(windows, classes, 1.0, max_detections)
         ),
-        f"`finish`, {windows} boxes, {classes - 1} classes, one candidate in ten": Cost.of_finish(
-            windows, classes - 1, 0.1, max_detections
+        f"`postprocess`, {windows} boxes, {classes} classes, one candidate in ten": (
+            Cost.of_postprocess(windows, classes, 0.1, max_detections)
         ),
         f"`roi_max_pool`, 1,000 ROIs of {BOX:.0f} px, 512 x 38 x 50": Cost.of_roi_max_pool(
             MAP, regions

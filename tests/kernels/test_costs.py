@@ -42,19 +42,19 @@ def test_bytes_are_those_of_the_arrays() -> None:
     paste = Cost.of_paste(7, 16, (50, 70), 100.0)
     assert paste.read == logits.nbytes + np.empty((7, 4), np.float32).nbytes
     assert paste.written == bits.nbytes + 7 * (4 + 16)
-    canvases = [np.empty((3, *side), np.float16) for side in ((12, 13), (20, 30))]
-    levels = [((10, 11), (12, 13)), ((20, 22), (20, 30))]
-    pyramid = Cost.of_pyramid((10, 11), levels, itemsize=2)
-    assert pyramid.written == sum(canvas.nbytes for canvas in canvases)
-    assert pyramid.read == 3 * 10 * 11
+    canvas = np.empty((3, 12, 13), np.float16)
+    level = Cost.of_letterbox((10, 11), (5, 6), (12, 13), itemsize=2)
+    assert level.written == canvas.nbytes
+    assert level.read == 3 * 10 * 11
+    assert level.operations == Cost.of_resize((10, 11), (5, 6)).operations
     up = Cost.of_upsample((2, 3, 4, 5), 2, summed=True)
     assert (up.read, up.written) == (2 * 120 * 4, 480 * 4)
     resize = Cost.of_resize((30, 40), (12, 16))
     assert (resize.read, resize.written, resize.operations) == (3600, 576, 7200)
     boxes = np.empty((9, 4), np.float32)
-    assert Cost.of_taking(9).bytes == 2 * boxes.nbytes + 9 * 4
+    assert Cost.of_gathering(9).bytes == 2 * boxes.nbytes + 9 * 4
     patches = np.empty((5, 4, 8, 8), np.float32)
-    assert Cost.of_gathering(patches.shape).bytes == 2 * patches.nbytes + 5 * 12
+    assert Cost.of_cropping(patches.shape).bytes == 2 * patches.nbytes + 5 * 12
 
 
 def test_pooling_reads_bins_until_they_are_more_than_the_map() -> None:
@@ -73,8 +73,8 @@ def test_suppression_takes_an_overlap_a_pair() -> None:
     assert Cost.of_nms(9).wide_operations == 36 * Cost.of_nms(2).wide_operations
 
 
-def test_finishing_decodes_and_compares_only_what_scores_enough() -> None:
-    none, some = Cost.of_finish(10, 3, 0.0, 7), Cost.of_finish(10, 3, 0.2, 7)
+def test_postprocessing_decodes_and_compares_only_what_scores_enough() -> None:
+    none, some = Cost.of_postprocess(10, 3, 0.0, 7), Cost.of_postprocess(10, 3, 0.2, 7)
     assert none.read == 10 * 3 * 4 + 10 * (16 + 4 + 4) + 4
     assert some.read == none.read + 6 * 16
     assert none.written == some.written == 7 * (16 + 4 + 8 + 4) + 4
