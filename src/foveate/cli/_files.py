@@ -53,6 +53,14 @@ def check_output(path: Path | None, inputs: Iterable[Path | None] = ()) -> None:
                 )
 
 
+def write_result(target: str | Path, text: str) -> None:
+    """Write a result to a file, or to stdout if the target is ``-``."""
+    if str(target) == "-":
+        write_stdout(text)
+    else:
+        write_file(Path(target), text.encode())
+
+
 def write_jpeg(path: Path, image: UInt8Array) -> None:
     """Write a (H, W, 3) RGB image. **Modifies the image in place**: its channels are reversed."""
     cv2.cvtColor(image, cv2.COLOR_RGB2BGR, dst=image)
@@ -114,7 +122,7 @@ class CocoFile:
         count = len(self._document)
         if self._target == "-":
             if not self._written:
-                self._written = 1
+                self._written = 1  # even if it fails: half a document may have been written
                 write_stdout(self._document.to_json())
         elif self._target is not None and count > self._written:
             write_file(Path(self._target), self._document.to_json().encode())

@@ -31,24 +31,28 @@ Cache = Annotated[
 def compile_options(
     *,
     target: Annotated[str, typer.Option(help="tensorrt or tensorrt-rtx.")],
-    arch: Annotated[
+    archs: Annotated[
         list[str] | None,
         typer.Option(
+            "--arch",
             help="GPU to compile for, such as sm_89; by default this machine's. Repeatable with "
-            "tensorrt-rtx."
+            "tensorrt-rtx.",
         ),
     ] = None,
-    stage: Annotated[
-        list[str] | None, typer.Option(help="Stage to compile; by default all. Repeatable.")
+    stages: Annotated[
+        list[str] | None,
+        typer.Option("--stage", help="Stage to compile; by default all. Repeatable."),
     ] = None,
-    image_size: Annotated[
+    image_sizes: Annotated[
         list[str] | None,
         typer.Option(
-            help="Image size, WIDTHxHEIGHT, to make engines of fixed shapes for. Repeatable."
+            "--image-size",
+            help="Image size, WIDTHxHEIGHT, to make engines of fixed shapes for. Repeatable.",
         ),
     ] = None,
-    bucket: Annotated[
-        list[int] | None, typer.Option(help="Fixed number of windows and boxes. Repeatable.")
+    buckets: Annotated[
+        list[int] | None,
+        typer.Option("--bucket", help="Fixed number of windows and boxes. Repeatable."),
     ] = None,
     ranges: Annotated[
         list[str] | None,
@@ -60,8 +64,9 @@ def compile_options(
     optimization_level: Annotated[
         int, typer.Option(min=0, max=5, help="How long TensorRT searches for fast kernels.")
     ] = 3,
-    workspace: Annotated[
-        int | None, typer.Option(min=1, help="Largest scratch memory of a layer, in MiB.")
+    workspace_mb: Annotated[
+        int | None,
+        typer.Option("--workspace", min=1, help="Largest scratch memory of a layer, in MiB."),
     ] = None,
     hardware_compatibility: Annotated[
         str,
@@ -97,25 +102,12 @@ def compile_options(
     Raises:
         OptionError: An image size or a range is malformed, or options contradict each other.
     """
+    given = dict(locals())
     from foveate.export.engines import CompileOptions
 
-    return CompileOptions(
-        target=target,
-        archs=tuple(arch or ()),
-        stages=tuple(stage or ()),
-        image_sizes=tuple(_size(text) for text in image_size or ()),
-        buckets=tuple(bucket or ()),
-        ranges=dict(_range(text) for text in ranges or ()),
-        optimization_level=optimization_level,
-        workspace_mb=workspace,
-        hardware_compatibility=hardware_compatibility,
-        version_compatible=version_compatible,
-        strip_weights=strip_weights,
-        refit=refit,
-        tf32=tf32,
-        timing_cache=timing_cache,
-        plugins=plugins,
-    )
+    given["image_sizes"] = [_size(text) for text in image_sizes or ()]
+    given["ranges"] = dict(_range(text) for text in ranges or ())
+    return CompileOptions(**{name: value for name, value in given.items() if value is not None})
 
 
 def with_compile_options(command: Callable[..., None]) -> Callable[..., None]:

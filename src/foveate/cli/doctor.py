@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import ctypes
 import platform
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -138,17 +137,15 @@ def _module(name: str, module: str, install: str, body: str = "pass") -> Callabl
 
 def _nvcc() -> Finding:
     """Ask the CUDA compiler for its version."""
-    name, remedy = "nvcc", "install the CUDA toolkit, or: pip install nvidia-cuda-nvcc"
-    path = shutil.which("nvcc")
-    if path is None:
-        return Finding(name=name, works=False, detail="not on the PATH", remedy=remedy)
-    done = subprocess.run(
-        [path, "--version"], capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
-    )
-    lines = [line for line in done.stdout.splitlines() if "release" in line]
-    if done.returncode or not lines:
-        return Finding(name=name, works=False, detail=f"{path} fails", remedy=remedy)
-    return Finding(name=name, works=True, detail=lines[0].strip())
+    from foveate.errors import BackendError
+    from foveate.kernels.plugins.build import require_nvcc
+
+    try:
+        return Finding(name="nvcc", works=True, detail=require_nvcc().version)
+    except BackendError as error:
+        return Finding(name="nvcc", works=False, detail=error.what, remedy=error.remedy or "")
+    except (OSError, subprocess.SubprocessError) as error:
+        return Finding(name="nvcc", works=False, detail=f"does not run ({error})")
 
 
 def _cuda() -> Finding:

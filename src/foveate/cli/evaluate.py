@@ -96,8 +96,9 @@ def command(
 ) -> None:
     """Measure a bundle's accuracy on a data set, with intervals, time and memory."""
     from foveate.cli._console import print_line, print_table
-    from foveate.cli._files import check_output
+    from foveate.cli._files import check_output, write_result
     from foveate.evaluation import Bootstrap, GroundTruth
+    from foveate.plain_text import json_text
     from foveate.runtime import PipelineOptions
 
     to_stdout = json_file == Path("-")
@@ -140,7 +141,7 @@ def command(
             report = _evaluate_pipeline(pipeline, truth, task, name, backend, resampling)
     print_table(report.table(), to_stderr=to_stdout)
     if json_file is not None:
-        _write(report, None if to_stdout else json_file)
+        write_result(json_file, json_text(report.to_json(), indent=2))
 
 
 @contextlib.contextmanager
@@ -235,15 +236,3 @@ def _evaluate_file(
             resampling=resampling,
             progress=progress,
         )
-
-
-def _write(report: Report, file: Path | None) -> None:
-    from foveate.cli._console import write_stdout
-    from foveate.plain_text import json_text
-    from foveate.system.files import write_file
-
-    text = json_text(report.to_json(), indent=2)
-    if file is None:
-        write_stdout(text)
-    else:
-        write_file(file, text.encode())

@@ -35,6 +35,17 @@ _FULL_SIZE_ONLY = (
 )
 
 
+def _mini_only(text: str, **details: Any) -> Any:
+    return typer.Option(help=f"{text} (mini only).", **details)
+
+
+def _full_size_only(text: str, **details: Any) -> Any:
+    return typer.Option(help=f"{text} (full-size only).", **details)
+
+
+_PATH_OR_NAME = {"parser": path_or_name, "metavar": "PATH"}
+
+
 def command(
     *,
     dataset: Annotated[
@@ -67,84 +78,58 @@ def command(
     seed: Annotated[int, typer.Option(min=0, help="Seed of every random choice.")] = 0,
     extra_dataset: Annotated[
         Path | None,
-        typer.Option(
-            help="Second data set, which DeepMask and SharpMask are trained on too; its classes "
-            "are ignored (mini only)."
+        _mini_only(
+            "Second data set, which DeepMask and SharpMask are trained on too; its classes are "
+            "ignored"
         ),
     ] = None,
     deepmask_steps: Annotated[
         int | None,
-        typer.Option(
-            min=1,
-            help="DeepMask training steps; by default 4 per training image, from 100 to 8000 "
-            "(mini only).",
-        ),
+        _mini_only("DeepMask training steps; by default 4 per image, from 100 to 8000", min=1),
     ] = None,
     sharpmask_steps: Annotated[
         int | None,
-        typer.Option(
-            min=1,
-            help="SharpMask training steps; by default 2.5 per image, from 100 to 5000 (mini "
-            "only).",
-        ),
+        _mini_only("SharpMask training steps; by default 2.5 per image, from 100 to 5000", min=1),
     ] = None,
     multipathnet_steps: Annotated[
         int | None,
-        typer.Option(
-            min=1,
-            help="MultiPathNet training steps; by default 1.25 per image, from 100 to 2500 (mini "
-            "only).",
-        ),
+        _mini_only("MultiPathNet training steps; by default 1.25 per image, 100 to 2500", min=1),
     ] = None,
     views: Annotated[
         int | None,
-        typer.Option(
-            min=1,
-            help="Number of views cached per image; by default 3, or more if that gives fewer than "
-            "120 in total (mini only).",
-        ),
+        _mini_only("Views cached per image; by default 3, or more to have 120 in total", min=1),
     ] = None,
     regions: Annotated[
-        int,
-        typer.Option(
-            min=1, help="Number of images whose proposals MultiPathNet is trained on (mini only)."
-        ),
+        int, _mini_only("Number of images whose proposals MultiPathNet is trained on", min=1)
     ] = 600,
     deepmask: Annotated[
-        Path | None,
-        typer.Option(help="Checkpoint of the DeepMask that a SharpMask refines (full-size only)."),
+        Path | None, _full_size_only("Checkpoint of the DeepMask that a SharpMask refines")
     ] = None,
     proposals: Annotated[
         Path | None,
-        typer.Option(
-            parser=path_or_name,
-            metavar="PATH",
-            help="Boxes that a detector is trained on: COCO results, or a bundle that proposes "
-            "them (full-size only).",
+        _full_size_only(
+            "Boxes that a detector is trained on: COCO results, or a bundle that proposes them",
+            **_PATH_OR_NAME,
         ),
     ] = None,
     validation_proposals: Annotated[
         Path | None,
-        typer.Option(
-            parser=path_or_name,
-            metavar="PATH",
-            help="The same for the validation part; by default the bundle, if --proposals is one "
-            "(full-size only).",
+        _full_size_only(
+            "The same for the validation part; by default the bundle, if --proposals is one",
+            **_PATH_OR_NAME,
         ),
     ] = None,
     steps: Annotated[
-        int | None,
-        typer.Option(min=1, help="Training steps; by default as published (full-size only)."),
+        int | None, _full_size_only("Training steps; by default as published", min=1)
     ] = None,
     batch: Annotated[
-        int | None,
-        typer.Option(min=1, help="Samples per step, over all processes (full-size only)."),
+        int | None, _full_size_only("Samples per step, over all processes", min=1)
     ] = None,
     size: Annotated[
         list[str] | None,
-        typer.Option(
-            help="NAME=VALUE of the network's builder instead of the published one, such as km=64 "
-            "or form=paper. Repeatable (full-size only)."
+        _full_size_only(
+            "NAME=VALUE of the network's builder instead of the published one, such as km=64 or "
+            "form=paper, repeatable"
         ),
     ] = None,
     reproduce_original: Annotated[
@@ -154,19 +139,11 @@ def command(
             help="Reproduce the quirks of the original Lua code (full-size only).",
         ),
     ] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda (full-size only).")] = "auto",
-    precision: Annotated[
-        str, typer.Option(help="auto, float32, bfloat16 or float16 (full-size only).")
-    ] = "auto",
-    workers: Annotated[
-        int, typer.Option(min=0, help="Number of processes that load samples (full-size only).")
-    ] = 2,
-    checkpoint_every: Annotated[
-        int, typer.Option(min=1, help="Steps between two checkpoints (full-size only).")
-    ] = 500,
-    validate_every: Annotated[
-        int, typer.Option(min=1, help="Steps between two validations (full-size only).")
-    ] = 2000,
+    device: Annotated[str, _full_size_only("auto, cpu or cuda")] = "auto",
+    precision: Annotated[str, _full_size_only("auto, float32, bfloat16 or float16")] = "auto",
+    workers: Annotated[int, _full_size_only("Processes that load samples", min=0)] = 2,
+    checkpoint_every: Annotated[int, _full_size_only("Steps between two checkpoints", min=1)] = 500,
+    validate_every: Annotated[int, _full_size_only("Steps between two validations", min=1)] = 2000,
 ) -> None:
     """Train mini on two CPU cores, or a full-size network on GPUs.
 
@@ -181,13 +158,13 @@ def command(
     if wrong:
         names = ", ".join(f"--{name.replace('_', '-')}" for name in wrong)
         raise OptionError(f"mini takes no {names}", remedy="name a full-size --network")
-    lengths = {
-        "deepmask": deepmask_steps,
-        "sharpmask": sharpmask_steps,
-        "multipathnet": multipathnet_steps,
+    steps_given = {
+        name: given[f"{name}_steps"]
+        for name in ("deepmask", "sharpmask", "multipathnet")
+        if given[f"{name}_steps"] is not None
     }
-    chosen = {name: value for name, value in lengths.items() if value is not None}
-    _train_mini(dataset, extra_dataset, output, _recipe(seed, chosen, views, regions), init_from)
+    recipe = _recipe(seed, steps_given, views, regions)
+    _train_mini(dataset, extra_dataset, output, recipe, init_from)
 
 
 def _sizes(words: list[str]) -> dict[str, int | str]:

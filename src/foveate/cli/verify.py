@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -94,11 +94,12 @@ def command(
     ] = None,
 ) -> None:
     """Compare every stage and the whole cascade with PyTorch; check dispatch and precision."""
+    given = dict(locals())
     from foveate.bundle import Bundle
     from foveate.cli._console import print_line
     from foveate.cli._files import check_output
     from foveate.cli.demo import IMAGES
-    from foveate.export.checks.judge import default_thresholds, judge
+    from foveate.export.checks.judge import Thresholds, default_thresholds, judge
     from foveate.export.checks.record import read_record, write_record
 
     compared = {"checkpoint": checkpoint is not None, "reference": reference is not None}
@@ -108,15 +109,8 @@ def command(
     file = report or _default_report(opened)
     if not (bisect or from_report):
         check_output(file, (checkpoint, *(image or ())))
-    given = {
-        "tolerance": tolerance,
-        "cosine": cosine,
-        "box": box,
-        "mask_iou": mask_iou,
-        "min_match_rate": min_match_rate,
-        "accuracy": accuracy,
-    }
-    changes = {name: value for name, value in given.items() if value is not None}
+    names = {one.name for one in fields(Thresholds)}
+    changes = {name: given[name] for name in names if given[name] is not None}
     thresholds = {
         stage: replace(default_thresholds(opened.manifest.precision_of(stage)), **changes)
         for stage in opened.manifest.networks
