@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Try the oldest and the newest dependencies that pyproject.toml allows: ``make bounds``.
+"""Test with the oldest and the newest dependencies that pyproject.toml allows: ``make bounds``.
 
-Builds a wheel and installs it into new environments, without the extras: once with the lowest
-version of every dependency, and once on each Python of this machine with the newest versions. Each
-runs the demonstration, the help and some tests.
+This builds a wheel and installs it into new environments, without the extras: once with the lowest
+version of every dependency, and once per Python on this machine with the newest versions. Each
+environment runs the demo, a help text and some tests.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 # Tests that need neither PyTorch nor ONNX.
 TESTS = (
-    "test_masks.py",
-    "test_image_files.py",
-    "test_images.py",
+    "results/test_masks.py",
+    "images/test_decoding.py",
+    "images/test_reading.py",
     "kernels/test_nms.py",
     "kernels/test_select_top_k.py",
 )
-# Pillow 11.3 writes such TIFF files wrongly.
-LEFT_OUT = "test_images.py::test_luma_and_chroma_become_rgb"
+# Pillow 11.3 writes these TIFF files incorrectly.
+LEFT_OUT = "images/test_reading.py::test_luma_and_chroma_become_rgb"
 HELP = "Find, outline and name the objects in images."
 
 
 def main() -> int:
-    """Check all environments, and return 1 if one fails."""
+    """Check all environments; return 1 if one of them fails."""
     started, failed = time.monotonic(), list[str]()
     with tempfile.TemporaryDirectory() as folder:
         wheel = build_wheel(Path(folder))
@@ -52,13 +52,13 @@ def main() -> int:
 
 
 def lowest_versions() -> list[str]:
-    """Turn every dependency of the package into its lowest version."""
+    """Return the dependencies of the package, pinned to their lowest versions."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     return [re.sub(r">=([\d.]+),<\d+", r"==\1", one) for one in project["dependencies"]]
 
 
 def interpreters() -> list[Path]:
-    """Find a Python of each minor version from 3.11 up that can make environments."""
+    """Return a Python of each minor version from 3.11 that can create virtual environments."""
     versions = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
     found = []
     for name in (f"python3.{minor}" for minor in range(11, 20)):
@@ -75,7 +75,7 @@ def interpreters() -> list[Path]:
 
 
 def build_wheel(folder: Path) -> Path:
-    """Build a wheel of the package as it is here, without what former builds left."""
+    """Build a wheel of the working tree, without files of earlier builds."""
     source = folder / "source"
     shutil.copytree(ROOT / "src/foveate", source / "src/foveate")
     for name in ("pyproject.toml", "README.md", "LICENSE"):
@@ -85,13 +85,13 @@ def build_wheel(folder: Path) -> Path:
 
 
 def check(python: Path, requirements: list[str], folder: Path) -> None:
-    """Install into a new environment, and run everything there."""
+    """Install the wheel into a new environment, and run everything in it."""
     run(python, "-m", "venv", folder)
     run(folder / "bin/pip", "install", "--quiet", *requirements, "pytest>=8", "hypothesis>=6.100")
     foveate = folder / "bin/foveate"
     run(foveate, "demo", "--output", folder / "demo")
     assert HELP in run(foveate, "run", "--help")
-    # conftest.py imports ONNX, and older releases warn of what newer Pythons deprecate.
+    # conftest.py imports ONNX, and old releases use functions that new Pythons deprecate.
     options = ("--noconftest", "-p", "no:cacheprovider", "-o", "filterwarnings=", "--quiet")
     tests = [f"tests/{one}" for one in TESTS]
     left_out = f"--deselect=tests/{LEFT_OUT}"
@@ -100,7 +100,7 @@ def check(python: Path, requirements: list[str], folder: Path) -> None:
 
 
 def run(*command: str | Path) -> str:
-    """Run a command outside of the repository's packages, and return what it prints."""
+    """Run a command without the packages of the repository on its path; return its output."""
     environment = {**os.environ, "PYTHONSAFEPATH": "1"}
     environment.pop("PYTHONPATH", None)
     done = subprocess.run(

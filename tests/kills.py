@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Kills commands at random moments, and looks at what they leave.
+"""Kill commands at random moments, and check the files that they leave.
 
-After each SIGKILL every file under a final name must be whole, the old one or the new one. After
-the next run that ends by itself, the folder must hold what an undisturbed run leaves, and nothing
-else. Half of the kills come at any moment of the run; the other half shortly after the first change
-in the folder, when something is being written::
+After each SIGKILL every file under a final name must be complete, either the old or the new one.
+After the next run that is not killed, the folder must contain the files of an undisturbed run, and
+no others. Half of the kills happen at any moment of the run; the other half shortly after the first
+change in the folder, while a file is being written::
 
     python -m tests.kills run --times 50 --seed 0
 """
@@ -34,19 +34,19 @@ from foveate.models.checkpoint import Cascade, CascadeInfo, load_checkpoint, sav
 
 ROOT = Path(__file__).parents[1]
 IMAGES = Path(foveate.__file__).parent / "assets" / "images"
-FINISHED_EVERY = 5  # kills, after which a run may end by itself
+FINISHED_EVERY = 5  # number of kills after which a run is not killed
 
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """A command and what it must never leave.
+    """A command, its inputs, and the check of its outputs.
 
     Args:
-        prepare: Writes what the command reads into a folder.
-        words: The command's arguments, run in that folder.
-        check: Raises if something under a final name in the folder is not whole.
-        fresh: Names of outputs that are deleted after each finished run, since a command that finds
-            them done has nothing to do.
+        prepare: Writes the inputs of the command to a folder.
+        words: Arguments of the command, which runs in that folder.
+        check: Raises if a file under a final name in the folder is incomplete.
+        fresh: Names of the outputs that are deleted after each finished run, since the command does
+            nothing if they exist.
     """
 
     prepare: Callable[[Path], object]
@@ -148,11 +148,18 @@ TARGETS = {
 
 
 def kill(target: Target, *, times: int, seed: int, report: Callable[[str], None]) -> None:
-    """Kill a command so many times, and look at what it leaves.
+    """Kill a command repeatedly, and check the files that it leaves.
+
+    Args:
+        target: The command.
+        times: Number of kills.
+        seed: Seed of the moments of the kills.
+        report: Called with a line about the progress.
 
     Raises:
-        AssertionError: A run that was left alone failed, or left other files than an undisturbed one.
-        Exception: What `Target.check` raises.
+        AssertionError: A run that was not killed failed, or left other files than an undisturbed
+            one.
+        Exception: `Target.check` found an incomplete file.
     """
     rng = np.random.default_rng(seed)
     with TemporaryDirectory() as undisturbed, TemporaryDirectory() as killed:
@@ -163,7 +170,7 @@ def kill(target: Target, *, times: int, seed: int, report: Callable[[str], None]
         seconds, expected = time.monotonic() - began, _listing(Path(undisturbed))
         report(f"an undisturbed run takes {seconds:.1f} s")
         folder = Path(killed)
-        if not target.fresh:  # an output stands there from the first kill on
+        if not target.fresh:  # an output exists from the first kill on
             _finish(target, folder)
         for number in range(1, times + 1):
             process = _start(target, folder)
@@ -220,7 +227,7 @@ def _stamps(folder: Path) -> dict[str, int]:
 
 
 def _listing(folder: Path) -> set[str]:
-    """Return all files but locks, which may stay: who deleted one might break another's lock."""
+    """Return all files except for locks: deleting one could break the lock of another process."""
     found = {os.fspath(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file()}
     return {name for name in found if not name.endswith(".lock") and "/board/" not in name}
 
@@ -234,7 +241,7 @@ def _empty(target: Target, folder: Path) -> None:
 
 
 def main() -> None:
-    """Kill the named commands, one after the other."""
+    """Kill the named commands, one after another."""
     parser = argparse.ArgumentParser(prog="python -m tests.kills", description=__doc__)
     parser.add_argument("commands", nargs="+", choices=sorted(TARGETS))
     parser.add_argument("--times", type=int, default=50)

@@ -12,17 +12,17 @@ from foveate.errors import BackendError, FoveateError, InputError, MissingExtraE
 
 
 def test_text_is_one_line_of_what_file_and_remedy() -> None:
-    error = InputError("it is\nbroken", file=Path("a/b.jpg"), remedy="mend it")
-    assert str(error) == "it is broken: a/b.jpg: mend it"
-    assert (error.what, error.file, error.remedy) == ("it is\nbroken", "a/b.jpg", "mend it")
+    error = InputError("it is\nbroken", file=Path("a/b.jpg"), remedy="fix it")
+    assert str(error) == "it is broken: a/b.jpg: fix it"
+    assert (error.what, error.file, error.remedy) == ("it is\nbroken", "a/b.jpg", "fix it")
 
 
 def test_absent_parts_leave_no_trace() -> None:
     assert str(FoveateError("broken")) == "broken"
-    assert str(FoveateError("broken", remedy="mend it")) == "broken: mend it"
+    assert str(FoveateError("broken", remedy="fix it")) == "broken: fix it"
 
 
-def test_a_missing_extra_names_the_command_that_brings_it() -> None:
+def test_a_missing_extra_names_the_command_that_installs_it() -> None:
     error = MissingExtraError("torch", "train")
     assert isinstance(error, BackendError)
     assert str(error).endswith("pip install 'foveate[train]'")
@@ -37,7 +37,7 @@ def test_errors_survive_pickling(error: FoveateError) -> None:
     assert str(copy) == str(error)
 
 
-def test_the_docstring_draws_every_error() -> None:
+def test_the_docstring_lists_every_error() -> None:
     for name, value in inspect.getmembers(errors, inspect.isclass):
         if issubclass(value, Exception):
             assert name in (errors.__doc__ or "")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Names from outside on terminals and in JSON."""
+"""Names of files and classes on terminals and in JSON."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_different_names_of_files_stay_different(one: str, other: str) -> None:
     assert (portable_name(one) == portable_name(other)) == (one == other)
 
 
-def test_a_byte_that_is_no_text_becomes_an_escape() -> None:
+def test_a_byte_that_is_not_utf8_becomes_an_escape() -> None:
     assert portable_name("caf\udce9.png") == "caf\\xe9.png"
     assert portable_name("caf\\xe9.png") == "caf\\\\xe9.png"
     assert portable_name("a\\b.png") == "a\\b.png"

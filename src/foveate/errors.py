@@ -1,18 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The errors that Foveate raises on purpose, arranged by who can mend what went wrong.
+"""Exceptions of Foveate, arranged by who can fix the cause.
 
 ::
 
     FoveateError
-    ├── InputError             an image or another file given by the user
-    ├── OptionError            an argument or option with an impossible value
-    ├── BundleError            a bundle that is damaged, incomplete or too new
-    ├── BackendError           a device, engine or library that does not work here
+    ├── InputError             an image or another file of the user
+    ├── OptionError            an argument or option with an invalid value
+    ├── BundleError            a bundle that is damaged, incomplete, unsafe or too new
+    ├── BackendError           a device, engine or library that does not work on this machine
     │   └── MissingExtraError  an optional dependency that is not installed
     ├── DataError              a data set: annotations, cut-outs, backgrounds
     └── ModelError             a network, its checkpoint or its export
 
-Every message says what was found, where, and what to do. Anything else that escapes from Foveate
+Every message states what was found, where, and what to do. Any other exception that Foveate raises
 is a bug.
 """
 
@@ -33,14 +33,14 @@ __all__ = [
 
 
 class FoveateError(Exception):
-    """Root of all errors raised on purpose.
+    """Base class of all errors that Foveate raises.
 
     Args:
-        what: What is wrong, with what was expected and what was found.
-        file: The file or directory that it is about.
-        remedy: What the reader can do about it.
+        what: Description of the error, with the expected and the found value.
+        file: File or directory that the error concerns.
+        remedy: Action that fixes the cause.
 
-    The text is ``what: file: remedy``, on one line, without the parts that are absent.
+    The message is ``what: file: remedy``, on one line, without the parts that are absent.
     """
 
     def __init__(
@@ -54,11 +54,11 @@ class FoveateError(Exception):
 
 
 class InputError(FoveateError):
-    """An image or another file given by the user cannot be used."""
+    """An image or another file of the user cannot be used."""
 
 
 class OptionError(FoveateError):
-    """An argument or option has an impossible value."""
+    """An argument or option has an invalid value."""
 
 
 class BundleError(FoveateError):
@@ -66,15 +66,15 @@ class BundleError(FoveateError):
 
 
 class BackendError(FoveateError):
-    """A device, engine or library does not work here."""
+    """A device, engine or library does not work on this machine."""
 
 
 class MissingExtraError(BackendError):
     """An optional dependency is not installed.
 
     Args:
-        module: The module that could not be imported.
-        extra: The extra of the package ``foveate`` that brings it.
+        module: Name of the module that could not be imported.
+        extra: Extra of the package ``foveate`` that installs it.
     """
 
     def __init__(self, module: str, extra: str) -> None:

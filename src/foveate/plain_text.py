@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-r"""Text from outside, such as names of files and classes, for terminals and for JSON.
+r"""Text of the user, such as names of files and classes, for terminals and for JSON.
 
-A byte of a file name that is not UTF-8 is written as an escape like ``\xe9`` in both.
+A byte of a file name that is not UTF-8 becomes an escape such as ``\xe9`` in both.
 """
 
 from __future__ import annotations
@@ -10,21 +10,21 @@ import json
 import os
 import re
 
-# Control characters, what separates lines or changes their direction, and lone surrogates.
-_OBEYED = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+# Control characters, line separators, marks of the writing direction, and lone surrogates.
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _LONE = re.compile("[\ud800-\udfff]")
 _ESCAPES = re.compile(r"\\\\|\\u(d[89ab]..)\\u(d[c-f]..)|\\u(d[89a-f]..)")
 
 
 def printable(text: str) -> str:
-    """Escape what a terminal would obey, or cannot show, so that the text stays one line."""
-    return _OBEYED.sub(lambda match: _escape(match[0]), text)
+    """Escape the characters that a terminal would execute or cannot show, so that one line remains."""
+    return _UNPRINTABLE.sub(lambda match: _escape(match[0]), text)
 
 
 def portable_name(path: str) -> str:
-    r"""Return the name of a file as text that every reader of UTF-8 accepts.
+    r"""Return a file name as valid UTF-8.
 
-    Where a name holds a byte that is not UTF-8, or ``\x``, backslashes are doubled, so that
+    If the name contains a byte that is not UTF-8, or ``\x``, backslashes are doubled, so that
     different names stay different.
     """
     if os.sep != "\\" and ("\\x" in path or _LONE.search(path)):
@@ -33,7 +33,7 @@ def portable_name(path: str) -> str:
 
 
 def json_text(value: object, *, indent: int | None = None) -> str:
-    """Return JSON, with an escape in place of what UTF-8 cannot encode, and a newline.
+    """Return JSON with a newline, in which characters that UTF-8 cannot encode are escaped.
 
     Raises:
         ValueError: A number is not finite.
@@ -44,7 +44,7 @@ def json_text(value: object, *, indent: int | None = None) -> str:
 
 def _escape(character: str) -> str:
     code = ord(character)
-    if 0xDC80 <= code <= 0xDCFF:  # how Python keeps a byte that it cannot decode
+    if 0xDC80 <= code <= 0xDCFF:  # the surrogate escape of a byte that Python cannot decode
         return f"\\x{code - 0xDC00:02x}"
     return character.encode("unicode_escape").decode()
 

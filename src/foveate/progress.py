@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How long work reports its progress."""
+"""The callback by which long work reports its progress."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Protocol
 
 
 class Progress(Protocol):
-    """A callback that long work calls whenever a part of a task is done."""
+    """Callback that long work calls whenever a part of a task is done."""
 
     def __call__(
         self, task: str, done: int, total: int, figures: Mapping[str, float] | None = None, /
@@ -19,7 +19,7 @@ class Progress(Protocol):
             task: Name of the task; several tasks may run one after another.
             done: Number of finished parts.
             total: Number of all parts.
-            figures: Values to show beside the task, such as losses.
+            figures: Values to show next to the task, such as losses.
         """
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Dataclasses of options that check the types of their values."""
+"""A base class for dataclasses of options that checks the types of their values."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from foveate.errors import OptionError
 
 
 class TypedOptions:
-    """Base of frozen dataclasses of options; NumPy's scalars become Python's, lists tuples.
+    """Base of frozen dataclasses of options; converts NumPy scalars to Python's, lists to tuples.
 
     Raises:
-        OptionError: A value is not of the type that its field is annotated with.
+        OptionError: A value does not have the annotated type of its field.
     """
 
     def __post_init__(self) -> None:
@@ -36,7 +36,7 @@ class TypedOptions:
 
 
 def _converted(kind: Any, value: Any) -> Any:
-    """Return a value as one of the annotated type, or raise TypeError."""
+    """Return a value converted to the annotated type, or raise TypeError."""
     origin, items = get_origin(kind) or kind, get_args(kind)
     if isinstance(value, np.generic):
         value = value.item()

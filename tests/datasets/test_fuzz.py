@@ -14,5 +14,5 @@ def test_damaged_annotations_are_no_surprise(name: str) -> None:
     for case in run("annotations", name=name, cases=60, seed=7):
         report.add(case)
     assert report.faults == []
-    assert report.noisy == []
+    assert report.printing == []
     assert report.outcomes == {"done": 60}

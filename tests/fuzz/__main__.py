@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Run campaigns by hand: ``python -m tests.fuzz images --cases 10000``."""
+"""Run fuzz campaigns by hand: ``python -m tests.fuzz images --cases 10000``."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ SHOWN = 20
 
 
 def main() -> int:
-    """Run the cases, spread evenly over the campaigns; return 1 if one did not pass."""
+    """Run the cases, spread evenly over the campaigns; return 1 if one failed."""
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
     parser.add_argument("module", choices=("images", "bundles", "annotations"))
-    parser.add_argument("--cases", type=int, default=300, help="in all campaigns together")
+    parser.add_argument(
+        "--cases", type=int, default=300, help="number of cases of all campaigns together"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--first", type=int, default=0, help="number of each campaign's first case")
     parser.add_argument("--only", help="name of a single campaign")
@@ -32,8 +34,8 @@ def main() -> int:
         print(f"{campaign.name}: {report.summary()}", flush=True)
     for case in total.faults[:SHOWN]:
         print(f"\n{case.campaign} {case.number}: {case.outcome}\n{case.detail}")
-    for case in total.noisy[:SHOWN]:
-        print(f"\n{case.campaign} {case.number} printed: {case.noise[:500]}")
+    for case in total.printing[:SHOWN]:
+        print(f"\n{case.campaign} {case.number} printed: {case.printed[:500]}")
     print(f"\nall: {total.summary()}")
     return 1 if total.faults else 0
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Damaged annotations: data sets of COCO's form and labelme's, and results, as commands use them."""
+"""Damaged annotations: COCO and labelme data sets, and COCO results."""
 
 from __future__ import annotations
 
@@ -20,9 +20,7 @@ from foveate.errors import DataError
 from foveate.evaluation import Bootstrap, GroundTruth, evaluate_results, read_results
 from foveate.training.sampling import ProposalTable
 
-__all__ = ["CAMPAIGNS"]
-
-# Of what is left out a line is logged, for every case; without a handler it would be printed.
+# Every case logs which objects are left out; without a handler this would be printed.
 logging.getLogger("foveate").addHandler(logging.NullHandler())
 
 SIZE = (24, 32)
@@ -112,7 +110,7 @@ def labelme(rng: np.random.Generator) -> dict[str, Any]:
 
 
 def places(value: Any) -> list[tuple[Any, Any]]:
-    """Every container in a document, with each of its keys."""
+    """Return every container in a document with each of its keys."""
     items = value.items() if isinstance(value, dict) else enumerate(value)
     found = []
     for key, inner in list(items):
@@ -123,7 +121,7 @@ def places(value: Any) -> list[tuple[Any, Any]]:
 
 
 def mutate(rng: np.random.Generator, document: Any) -> Any:
-    """Change, take out, double or move some values."""
+    """Change, delete, repeat or move some values."""
     document = copy.deepcopy(document)
     for _ in range(int(rng.integers(1, 4))):
         every = places(document)
@@ -148,7 +146,7 @@ def mutate(rng: np.random.Generator, document: Any) -> Any:
 
 
 def letters(rng: np.random.Generator, text: str) -> str:
-    """Cut a text, or change some of its letters."""
+    """Truncate a text, or change some of its letters."""
     kept = list(text[: int(rng.integers(len(text) + 1))] if rng.random() < 0.5 else text)
     for place in rng.integers(0, max(len(kept), 1), int(rng.integers(0, 3)))[: len(kept)]:
         kept[place] = chr(int(rng.integers(32, 127)))
@@ -156,7 +154,7 @@ def letters(rng: np.random.Generator, text: str) -> str:
 
 
 def damage(rng: np.random.Generator, data: bytes) -> bytes:
-    """Change bytes, cut, repeat, or encode anew."""
+    """Change bytes, truncate, repeat a part, or encode the text differently."""
     action = int(rng.integers(5))
     if action == 0:
         return data[: int(rng.integers(len(data)))]
@@ -221,7 +219,7 @@ def damaged_results(rng: np.random.Generator, folder: Path) -> Path:
 
 
 def train_and_evaluate(folder: Path) -> None:
-    """Touch all that a training and an evaluation ask of a data set."""
+    """Read everything that training and evaluation read from a data set."""
     for use in (train, train_with_boxes, GroundTruth.open):
         try:
             use(folder)
@@ -234,7 +232,7 @@ def train(folder: Path) -> None:
     assert len(dataset.digest) == 64
     for index in range(len(dataset)):
         for instance in dataset.instances(index):
-            # A sliver of a polygon may cover no pixel.
+            # A very thin polygon may cover no pixel.
             assert instance.mask.max(initial=0) <= 1
             assert np.isfinite(instance.box).all()
     if len(dataset) > 1:
@@ -248,7 +246,7 @@ def train_with_boxes(folder: Path) -> None:
 
 
 def measure(folder: Path) -> None:
-    """Evaluate results, and train with them as proposals."""
+    """Evaluate results, and read them as proposals for training."""
     truth = GroundTruth.open(folder, annotations=folder / "truth.json")
     uses: tuple[Callable[[], object], ...] = (
         lambda: ProposalTable.read(folder / "results.json"),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Damaged bundles: manifests, stages with a right checksum, and files that are none."""
+"""Damaged bundles: manifests, stages with a correct checksum, and files of another kind."""
 
 from __future__ import annotations
 
@@ -17,8 +17,6 @@ import numpy as np
 from tests.conftest import write_contrast_bundle
 from tests.fuzz.harness import Campaign
 from tests.fuzz.wrong_values import random_change
-
-__all__ = ["CAMPAIGNS"]
 
 STAGES = ("propose", "refine", "features", "classify")
 
@@ -57,13 +55,13 @@ def change_fields(rng: np.random.Generator, folder: Path) -> Path:
 
 
 def change_text(rng: np.random.Generator, folder: Path) -> Path:
-    """Change bytes of the manifest's text."""
+    """Change bytes of the manifest."""
     manifest, files = _parts()
     return _write(folder, _damaged(json.dumps(manifest).encode(), rng), files)
 
 
 def change_stage(rng: np.random.Generator, folder: Path) -> Path:
-    """Change bytes of a stage, with the checksum of what they became."""
+    """Change bytes of a stage, and update its checksum."""
     manifest, files = _parts()
     name = f"{rng.choice(STAGES)}.onnx"
     files[name] = _damaged(files[name], rng)
@@ -73,7 +71,7 @@ def change_stage(rng: np.random.Generator, folder: Path) -> Path:
 
 
 def change_files(rng: np.random.Generator, folder: Path) -> Path:
-    """Put something else in the place of a file."""
+    """Replace a file by a link, a folder, a pipe or a file of another size, or add a file."""
     manifest, files = _parts()
     root = _write(folder, manifest, files)
     path = root / str(rng.choice([*files, "manifest.json"]))
@@ -118,7 +116,7 @@ def _damaged(content: bytes, rng: np.random.Generator) -> bytes:
 
 
 def use(path: Path) -> None:
-    """Open a bundle, load it, and find something in a small image."""
+    """Open a bundle, load it, and run it on a small image."""
     import foveate
     from foveate.bundle import Bundle
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs code on many damaged inputs, each of which must end in a result or in an error of ours.
+"""The fuzz harness: runs code on many damaged inputs, which must give a result or a `FoveateError`.
 
-Cases run in a child process, so that a crash, a hang or a case that eats the memory fails by itself
-and the next case goes on in a fresh child. A case depends on the campaign's name, the seed and its
-number only: ``python -m tests.fuzz images --only NAME --first 17 --cases 1`` runs it again.
+Cases run in a child process, so that a crash, a hang or excessive memory makes only that case fail,
+and the next case runs in a new child. A case depends only on the campaign's name, the seed and its
+number: ``python -m tests.fuzz images --only NAME --first 17 --cases 1`` runs it again.
 """
 
 from __future__ import annotations
@@ -29,20 +29,18 @@ import numpy as np
 
 from foveate.errors import FoveateError
 
-__all__ = ["Campaign", "Case", "Report", "campaigns_of", "run"]
-
 ROOT = Path(__file__).parents[2]
 START_SECONDS = 120.0  # for the child's imports
 
 
 @dataclass(frozen=True, kw_only=True)
 class Campaign:
-    """One kind of input, how it is damaged, and the code that reads it.
+    """A kind of damaged input, and the code that reads it.
 
     Args:
-        name: Unique in its module.
-        make: Writes one damaged input into the given empty folder and returns its path.
-        use: Runs our code on it. It may return, or raise a `FoveateError`; anything else fails.
+        name: Name, unique in its module.
+        make: Function that writes one damaged input to an empty folder and returns its path.
+        use: Function that reads the input. It must return or raise a `FoveateError`.
         seconds: Time limit of a case.
         memory: Limit of the peak resident memory of the process, in bytes.
     """
@@ -56,17 +54,17 @@ class Campaign:
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """What became of a case.
+    """Result of a case.
 
     Args:
-        campaign: Name of its campaign.
-        number: Its number.
-        outcome: "done", "refused" (an error of ours), "failed" (another one), "crash", "hang" or
+        campaign: Name of the campaign.
+        number: Number of the case.
+        outcome: "done", "refused" (a `FoveateError`), "failed" (another error), "crash", "hang" or
             "memory".
-        detail: The error's text or traceback, or the exit status.
+        detail: Message or traceback of the error, or the exit status.
         seconds: Wall-clock time.
         peak: Peak resident memory of the process while it ran, in bytes.
-        noise: What libraries printed meanwhile.
+        printed: Output of libraries while it ran.
     """
 
     campaign: str
@@ -75,21 +73,21 @@ class Case:
     detail: str = ""
     seconds: float = 0.0
     peak: int = 0
-    noise: str = ""
+    printed: str = ""
 
     @property
     def passed(self) -> bool:
-        """Whether it ended as every case must."""
+        """Whether the case gave a result or a `FoveateError`."""
         return self.outcome in ("done", "refused")
 
 
 @dataclass
 class Report:
-    """Sums over cases, and those that did not pass or were not silent."""
+    """Counts of cases, and the cases that failed or printed something."""
 
     outcomes: Counter[str] = field(default_factory=Counter)
     faults: list[Case] = field(default_factory=list)
-    noisy: list[Case] = field(default_factory=list)
+    printing: list[Case] = field(default_factory=list)
     slowest: float = 0.0
     peak: int = 0
 
@@ -100,14 +98,14 @@ class Report:
         self.peak = max(self.peak, case.peak)
         if not case.passed:
             self.faults.append(case)
-        elif case.noise:
-            self.noisy.append(case)
+        elif case.printed:
+            self.printing.append(case)
 
     def summary(self) -> str:
         """Return one line with all counts."""
         counts = ", ".join(f"{count} {outcome}" for outcome, count in sorted(self.outcomes.items()))
         return (
-            f"{self.outcomes.total()} cases: {counts}; {len(self.noisy)} noisy; "
+            f"{self.outcomes.total()} cases: {counts}; {len(self.printing)} printed something; "
             f"slowest {self.slowest:.1f} s, peak {self.peak >> 20} MiB"
         )
 
@@ -123,13 +121,13 @@ def run(module: str, *, name: str, cases: int, seed: int = 0, first: int = 0) ->
 
     Args:
         module: ``images``, ``bundles`` or ``annotations``.
-        name: The campaign in it.
-        cases: How many.
-        seed: Another seed gives other cases.
-        first: Number of the first one.
+        name: Name of the campaign in the module.
+        cases: Number of cases.
+        seed: Seed; another one gives other cases.
+        first: Number of the first case.
 
     Yields:
-        What became of each.
+        The result of each case.
     """
     campaign = _named(module, name)
     number = first
@@ -144,7 +142,7 @@ def _named(module: str, name: str) -> Campaign:
 
 
 def _child(module: str, campaign: Campaign, seed: int, first: int, end: int) -> Iterator[Case]:
-    """Run cases in one child until it has done them all, or dies, or is killed."""
+    """Run cases in one child until all are done, or the child crashes or is killed."""
     paths = [os.fspath(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     child = subprocess.Popen(
         [sys.executable, "-m", __spec__.name, module, campaign.name, *map(str, (seed, first, end))],
@@ -176,44 +174,44 @@ def _child(module: str, campaign: Campaign, seed: int, first: int, end: int) -> 
 
 
 def _line(stream: IO[bytes], seconds: float) -> bytes | None:
-    """Read a line, b"" at the end of the stream; None if nothing comes in time."""
+    """Return a line, b"" at the end of the stream, or None after a timeout."""
     ready, _, _ = select.select([stream], [], [], seconds)
     return stream.readline() if ready else None
 
 
 def _work(module: str, name: str, seed: int, first: int, end: int) -> None:
-    """Run cases in this process, and write a line of JSON for each."""
+    """Run cases in this process, and write a line of JSON per case."""
     campaign = _named(module, name)
-    with os.fdopen(os.dup(1), "w") as results, tempfile.TemporaryFile() as noise:
-        for stream in (1, 2):  # whatever libraries print, in Python or in C
-            os.dup2(noise.fileno(), stream)
+    with os.fdopen(os.dup(1), "w") as results, tempfile.TemporaryFile() as printed:
+        for stream in (1, 2):  # the output of libraries, in Python or in C
+            os.dup2(printed.fileno(), stream)
         resource.setrlimit(resource.RLIMIT_DATA, (2 * campaign.memory,) * 2)
         for number in range(first, end):
-            case = _run(campaign, seed, number, noise)
+            case = _run(campaign, seed, number, printed)
             results.write(json.dumps(asdict(case)) + "\n")
             results.flush()
 
 
-def _run(campaign: Campaign, seed: int, number: int, noise: IO[bytes]) -> Case:
+def _run(campaign: Campaign, seed: int, number: int, printed: IO[bytes]) -> Case:
     rng = np.random.default_rng([seed, zlib.crc32(campaign.name.encode()), number])
     outcome, detail = "done", ""
     with tempfile.TemporaryDirectory() as folder:
         path = campaign.make(rng, Path(folder))
-        Path("/proc/self/clear_refs").write_text("5")  # forget the former peak
+        Path("/proc/self/clear_refs").write_text("5")  # reset the peak
         began = time.perf_counter()
         try:
             campaign.use(path)
         except FoveateError as error:
             outcome, detail = "refused", str(error)
-        except BaseException:  # noqa: BLE001 - the report shows it
+        except BaseException:  # noqa: BLE001 - reported with its traceback
             outcome, detail = "failed", traceback.format_exc()
         seconds = time.perf_counter() - began
     sys.stdout.flush()
     sys.stderr.flush()
-    noise.seek(0)
-    text = noise.read().decode(errors="replace")
-    noise.seek(0)
-    noise.truncate()
+    printed.seek(0)
+    text = printed.read().decode(errors="replace")
+    printed.seek(0)
+    printed.truncate()
     return Case(
         campaign=campaign.name,
         number=number,
@@ -221,7 +219,7 @@ def _run(campaign: Campaign, seed: int, number: int, noise: IO[bytes]) -> Case:
         detail=detail,
         seconds=seconds,
         peak=_peak(),
-        noise=text,
+        printed=text,
     )
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Damaged opened files of every format that is read: `read_image` returns an image or an error."""
+"""Damaged image files of every supported format, read by `read_image`."""
 
 from __future__ import annotations
 
@@ -17,26 +17,11 @@ from tests.fuzz.harness import Campaign
 from foveate.images.decoding import MAX_PIXELS
 from foveate.images.reading import read_image
 
-__all__ = ["CAMPAIGNS", "samples"]
-
 HEIGHT, WIDTH = 45, 61
-# Lengths and sizes that overflow, that lie about the data, or that claim a huge image.
+# Lengths and sizes that overflow, contradict the data, or declare a huge image.
 ODD_NUMBERS = (
-    0,
-    1,
-    2,
-    3,
-    7,
-    127,
-    128,
-    255,
-    4095,
-    16000,
-    32767,
-    65535,
-    1 << 24,
-    2**31 - 1,
-    2**32 - 1,
+    *(0, 1, 2, 3, 7, 127, 128, 255, 4095, 16000),
+    *(32767, 65535, 1 << 24, 2**31 - 1, 2**32 - 1),
 )
 
 
@@ -46,9 +31,9 @@ def _colours() -> Image.Image:
 
 
 def _with_alpha() -> Image.Image:
-    opened = _colours()
-    opened.putalpha(Image.linear_gradient("L").resize(opened.size))
-    return opened
+    image = _colours()
+    image.putalpha(Image.linear_gradient("L").resize(image.size))
+    return image
 
 
 def _deep() -> Image.Image:
@@ -57,13 +42,13 @@ def _deep() -> Image.Image:
     )
 
 
-def _written(opened: Image.Image, kind: str, **options: object) -> bytes:
+def _written(image: Image.Image, kind: str, **options: object) -> bytes:
     exif = Image.Exif()
     exif[0x0112] = 6
     if kind in ("JPEG", "PNG", "WEBP", "AVIF"):
         options["exif"] = exif
     stream = io.BytesIO()
-    opened.save(stream, kind, **options)
+    image.save(stream, kind, **options)
     return stream.getvalue()
 
 
@@ -87,7 +72,7 @@ def _jpegs() -> list[bytes]:
 
 
 def _png(stored: np.ndarray, colour_type: int, *, interlaced: bool = False) -> bytes:
-    """Write a PNG of a kind that Pillow does not write, from (H, W, C) uint8 or uint16."""
+    """Return a PNG of a kind that Pillow does not write, from (H, W, C) uint8 or uint16."""
     passes = [(0, 0, 1, 1)]
     if interlaced:
         passes = [
@@ -159,7 +144,7 @@ def _gifs() -> list[bytes]:
 
 
 def _tiled_tiff() -> bytes:
-    """Write tiles of 32 x 32, which Pillow does not write."""
+    """Return a TIFF with tiles of 32 x 32 pixels, which Pillow does not write."""
     tiles = [(top, left) for top in range(0, HEIGHT, 32) for left in range(0, WIDTH, 32)]
     whole = np.zeros((64, 64, 3), np.uint8)
     whole[:HEIGHT, :WIDTH] = np.asarray(_colours())
@@ -198,7 +183,7 @@ def _tiffs() -> list[bytes]:
 
 
 def _rle_bmp() -> bytes:
-    """Write runs of 8 bits, which Pillow does not write."""
+    """Return a BMP with run-length encoding, which Pillow does not write."""
     plain = _written(_colours().quantize(16), "BMP")
     offset = struct.unpack_from("<I", plain, 10)[0]
     body = b"".join(bytes([WIDTH, row % 16]) + b"\0\0" for row in range(HEIGHT)) + b"\0\1"
@@ -263,7 +248,7 @@ _WRITERS: dict[str, Callable[[], list[bytes]]] = {
 
 @functools.cache
 def samples(kind: str) -> list[bytes]:
-    """Return sound files of a format, one of each of its kinds."""
+    """Return undamaged files of a format, one per kind."""
     return _WRITERS[kind]()
 
 
@@ -303,7 +288,7 @@ def _repeat(data: bytes, rng: np.random.Generator) -> bytes:
 
 
 def _number(data: bytes, rng: np.random.Generator) -> bytes:
-    """Write an odd number over a field, in the header most of the time."""
+    """Overwrite a field with an odd number, in the header most of the time."""
     size = int(rng.choice([1, 2, 4]))
     end = len(data) if rng.random() < 0.3 else min(len(data), 160)
     place = int(rng.integers(max(1, end - size)))
@@ -315,21 +300,21 @@ _DAMAGES = (_flip, _cut, _zeros, _swap, _repeat, _number, _number)
 
 
 def _check_sums(data: bytes) -> bytes:
-    """Give the chunks of a PNG right checksums, so that what they hold is looked at."""
-    position, mended = 8, bytearray(data)
+    """Correct the checksums of the chunks of a PNG, so that their contents are decoded."""
+    position, corrected = 8, bytearray(data)
     while position + 12 <= len(data):
         (length,) = struct.unpack_from(">I", data, position)
         end = position + 8 + length
         if end + 4 > len(data):
             break
-        struct.pack_into(">I", mended, end, zlib.crc32(data[position + 4 : end]))
+        struct.pack_into(">I", corrected, end, zlib.crc32(data[position + 4 : end]))
         position = end + 4
-    return bytes(mended)
+    return bytes(corrected)
 
 
 def _make(kind: str, rng: np.random.Generator, folder: Path) -> Path:
-    sound = samples(kind)
-    data = _damaged(sound[rng.integers(len(sound))], rng)
+    intact = samples(kind)
+    data = _damaged(intact[rng.integers(len(intact))], rng)
     if kind == "png" and rng.random() < 0.7:
         data = _check_sums(data)
     path = folder / f"damaged.{kind}"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Campaigns that fail in a known way, by which the harness is tested."""
+"""Campaigns that fail in a known way, to test the harness."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every field of a JSON document, with every kind of wrong value."""
+"""Wrong values for the fields of a JSON document."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-
-__all__ = ["REMOVED", "WRONG", "Path", "paths", "random_change", "with_value"]
 
 Path = tuple[str | int, ...]
 REMOVED = object()
@@ -70,7 +68,7 @@ WRONG: tuple[Any, ...] = (
 
 
 def paths(value: Any, at: Path = ()) -> Iterator[Path]:
-    """Yield the place of every value inside of a document, containers before what they hold."""
+    """Yield the path of every value in a document, containers before their contents."""
     items: Any = ()
     if isinstance(value, dict):
         items = value.items()
@@ -82,7 +80,7 @@ def paths(value: Any, at: Path = ()) -> Iterator[Path]:
 
 
 def with_value(document: Any, path: Path, value: Any) -> Any:
-    """Return a copy with another value at a place, or without the place."""
+    """Return a copy with another value at a path, or without that path."""
     changed = copy.copy(document)
     inside = changed
     for key in path[:-1]:
@@ -96,7 +94,7 @@ def with_value(document: Any, path: Path, value: Any) -> Any:
 
 
 def random_change(document: Any, rng: np.random.Generator) -> Any:
-    """Return a copy with one random change: a wrong value, another field's value, or one twice."""
+    """Return a copy with one random change: a wrong value, a value moved, repeated or scaled."""
     places = list(paths(document))
     path = places[rng.integers(len(places))]
     kind = rng.integers(4)

@@ -1,18 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How many small faults in the Python code do the tests see? Not part of a test run.
+"""Mutation testing: the share of small faults in the Python code that the tests detect.
 
-A mutant is the package with one node of one source changed. It is killed if a test that runs the
-changed function fails; tests run in forks of a process that has imported the large libraries, the
-fastest first, until one fails. Which mutants are drawn depends on the seed and on their own text
-only. Run from the root::
+This is not part of a test run. A mutant is the package with one node of one source changed. It is
+killed if a test that runs the changed function fails. Tests run in forks of a process that has
+imported the large libraries, the fastest first, until one fails. The sample of mutants depends only
+on the seed and on their own text. Run from the root::
 
-    python -m tests.mutation --only runtime/ kernels/postprocess/cpu.py --sample 100 --seed 0
+    python -m tests.mutation --only runtime/ results/ --sample 100 --seed 0
 
-Results are kept as JSON lines, and what they hold is not run again. A survivor that changes no
-result gets a reason by hand in ``survivors.json``.
+Results are stored as JSON lines, and mutants with a stored result are not run again. A survivor
+that changes no result gets a reason by hand in ``survivors.json``.
 
-NOTE: Why not mutmut 3.8 or cosmic-ray 8.7? By their documentation they draw no sample of mutants,
-and have no operators that drop arguments and statements or confuse heights with widths.
+NOTE: Why not mutmut 3.8 or cosmic-ray 8.7? According to their documentation they do not sample
+mutants, and have no operators that drop arguments and statements or swap heights and widths.
 """
 
 from __future__ import annotations
@@ -33,15 +33,22 @@ from tests.mutation.coverage import ROOT, Coverage, in_child, pytest_main
 from tests.mutation.mutations import PACKAGE, Mutant, draw
 
 TARGETS = (
-    "runtime/", "kernels/", "export/precision/", "training/sampling/", "training/evaluation/",
-    "bundle.py", "manifest.py", "strict.py", "images.py", "export/to_onnx/bundle_export.py", "masks.py",
-    "detections.py", "rle.py", "training/mini/calibration.py", "models/losses.py",
+    "runtime/", "kernels/", "export/precision/", "training/sampling/", "evaluation/", "bundle/",
+    "images/", "results/", "export/to_onnx/bundle_export.py", "training/mini/calibration.py",
+    "models/losses.py",
 )  # fmt: skip
-# What needs a GPU is run by no test here.
-LEFT_OUT = ("runtime/devices/cuda", "runtime/engines/tensorrt")
+# Code that needs a GPU or a compiler, which most test runs lack.
+LEFT_OUT = ("runtime/devices/cuda", "runtime/engines/tensorrt", "kernels/plugins")
 # Of the kernels, the CPU versions and the launches.
 KERNELS = {"cpu", "op"}
-TESTS = (ROOT / "tests" / "unit", ROOT / "tests" / "ptx" / "test_cuda_device.py")
+ROOMS = (
+    "bundle", "datasets", "evaluation", "export", "images", "kernels", "models", "results",
+    "runtime", "system", "training",
+)  # fmt: skip
+TESTS = (
+    *(ROOT / "tests" / room for room in ROOMS),
+    ROOT / "tests" / "simulated_gpu" / "ptx" / "test_cuda_device.py",
+)
 LIBRARIES = (
     "cv2", "hypothesis.extra.numpy", "numpy", "onnx", "onnxruntime", "onnxscript", "PIL",
     "pycocotools.mask", "torch",
@@ -55,24 +62,24 @@ Result = dict[str, Any]
 
 
 def sources_of(prefixes: tuple[str, ...]) -> list[str]:
-    """Return the targets that begin with one of the prefixes."""
+    """Return the sources under test whose paths start with one of the prefixes."""
     paths = (str(path.relative_to(PACKAGE)) for path in sorted(PACKAGE.rglob("*.py")))
     return [path for path in paths if path.startswith(prefixes) and _is_target(path)]
 
 
 def _is_target(path: str) -> bool:
-    if path.startswith("kernels/"):
-        return Path(path).stem in KERNELS
+    if path.startswith("kernels/") and Path(path).stem not in KERNELS:
+        return False
     return path.startswith(TARGETS) and not path.startswith(LEFT_OUT)
 
 
 def files_of(path: Path) -> list[Path]:
-    """Return a file of tests, or those of a folder."""
+    """Return the test file, or the test files of the folder."""
     return [path.resolve()] if path.is_file() else sorted(path.resolve().rglob("test_*.py"))
 
 
 def write_package(mutant: Mutant, folder: Path) -> None:
-    """Make a package of links to the sources, with a file for the one that is changed."""
+    """Write a package of links to the sources, except for the changed source."""
     original, copy = PACKAGE, folder / PACKAGE.name
     for name in Path(mutant.source).parts:
         copy.mkdir()
@@ -84,7 +91,7 @@ def write_package(mutant: Mutant, folder: Path) -> None:
 
 
 def fate_of(mutant: Mutant, coverage: Coverage, seconds: float) -> str:
-    """Run the tests of a mutant on it."""
+    """Run the tests of a mutant, and return "killed", "survived", "timed out" or "stillborn"."""
     try:
         compile(mutant.code(), mutant.source, "exec")
     except SyntaxError:
@@ -108,7 +115,7 @@ def _run(folder: str, tests: list[str]) -> int:
 
 
 def interval(killed: int, total: int) -> tuple[float, float]:
-    """Return Wilson's interval of 95 % for a share."""
+    """Return Wilson's 95 % interval of a proportion."""
     z, share = 1.96, killed / total
     middle = share + z * z / (2 * total)
     half = z * math.sqrt(share * (1 - share) / total + z * z / (4 * total * total))
@@ -116,7 +123,7 @@ def interval(killed: int, total: int) -> tuple[float, float]:
 
 
 def report(results: list[Result]) -> list[Result]:
-    """Print the share of each area, and return the survivors without a reason."""
+    """Print the share of killed mutants per area; return the survivors without a reason."""
     reasons = json.loads(REASONS.read_text("utf-8"))
     lived = [r for r in results if r["fate"] != "stillborn"]
     excused = [r for r in lived if r["fate"] == "survived" and r["key"] in reasons]
@@ -139,17 +146,23 @@ def _area(result: Result) -> str:
 
 
 def main() -> None:
-    """Draw, run, report."""
+    """Draw a sample of mutants, run their tests, and print the result."""
     parser = argparse.ArgumentParser(prog="tests.mutation", description=__doc__.partition("\n")[0])
-    parser.add_argument("--only", nargs="*", default=TARGETS, help="beginnings of sources")
-    parser.add_argument("--tests", nargs="*", type=Path, default=TESTS, help="files and folders")
-    parser.add_argument("--sample", type=int, default=40, help="how many mutants are drawn")
+    parser.add_argument(
+        "--only", nargs="*", default=TARGETS, help="prefixes of the sources to mutate"
+    )
+    parser.add_argument(
+        "--tests", nargs="*", type=Path, default=TESTS, help="test files and folders"
+    )
+    parser.add_argument("--sample", type=int, default=40, help="number of mutants")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--seconds", type=float, default=40.0, help="of tests for a mutant")
-    parser.add_argument("--minutes", type=float, default=1e6, help="stop after so long")
+    parser.add_argument(
+        "--seconds", type=float, default=40.0, help="time limit of the tests of a mutant"
+    )
+    parser.add_argument("--minutes", type=float, default=1e6, help="time limit of the whole run")
     parser.add_argument("--results", type=Path, default=CACHE / "results.jsonl")
-    parser.add_argument("--again", action="store_true", help="run former survivors once more")
-    parser.add_argument("--cache", type=Path, default=CACHE, help="which tests run what")
+    parser.add_argument("--again", action="store_true", help="run earlier survivors again")
+    parser.add_argument("--cache", type=Path, default=CACHE, help="folder of the test coverage")
     options = parser.parse_args()
     left = report(run(options))
     for r in left:
@@ -158,7 +171,7 @@ def main() -> None:
 
 
 def run(options: argparse.Namespace) -> list[Result]:
-    """Run the mutants of a sample that are not in the results yet."""
+    """Run the mutants of a sample that have no stored result."""
     for library in LIBRARIES:
         import_module(library)
     began = time.monotonic()

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which tests run which functions, and how long they take.
+"""Coverage of functions by tests, and the duration of each test.
 
-What a fixture runs counts for every test that asks for it, so that a test does not lose what an
-earlier one made for both. A file of tests is run anew only when it has changed.
+The functions that a fixture calls count for every test that requests it, so that a shared fixture
+is not credited to its first test only. A test file is run again only when it has changed.
 """
 
 from __future__ import annotations
@@ -24,20 +24,18 @@ from typing import Any
 import pytest
 from tests.mutation.mutations import PACKAGE
 
-__all__ = ["ROOT", "Coverage", "in_child", "pytest_main"]
-
 ROOT = PACKAGE.parents[1]
 _INSIDE = f"{PACKAGE}/"
 
 
 @dataclass
 class Span:
-    """What ran, and for how many seconds.
+    """The functions that ran in a period, and its duration.
 
-    Attributes:
-        functions: source and qualified name of each.
-        seconds: without those of `shared`.
-        shared: seconds of the fixtures that several tests share, by their names.
+    Args:
+        functions: Source and qualified name of each function.
+        seconds: Duration, except for the fixtures in ``shared``.
+        shared: Seconds of the fixtures that several tests share, by their names.
     """
 
     functions: set[str] = field(default_factory=set)
@@ -46,7 +44,7 @@ class Span:
 
 
 class Recorder:
-    """A plugin of pytest that records the functions of the package that each test runs."""
+    """A pytest plugin that records which functions of the package each test runs."""
 
     def __init__(self) -> None:
         self.tests: dict[str, Span] = {}
@@ -108,13 +106,13 @@ def pytest_main(arguments: list[str], *plugins: object) -> int:
     os.dup2(null, 1)
     os.dup2(null, 2)
     quiet = ["-q", "-x", "-p", "no:cacheprovider", "-o", "tmp_path_retention_policy=none"]
-    # Libraries are imported before pytest, which would like to rewrite their assertions.
+    # Libraries are imported before pytest, which warns that it cannot rewrite their assertions.
     quiet += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]
     return int(pytest.main([*quiet, *arguments], plugins=list(plugins)))
 
 
 def in_child(seconds: float, task: Any) -> int | None:
-    """Run a task that returns a status in a fork; none if it does not end in time."""
+    """Run a task in a fork, and return its status, or None if it exceeds the time limit."""
     child = os.fork()
     if child == 0:
         os.setpgid(0, 0)
@@ -135,7 +133,7 @@ def in_child(seconds: float, task: Any) -> int | None:
 
 
 class Coverage:
-    """The functions and seconds of each test, kept in a folder, one file per file of tests."""
+    """Functions and duration of each test, stored in a folder with one file per test file."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -143,7 +141,7 @@ class Coverage:
         self._tests: dict[str, set[str]] = {}  # by function
 
     def read(self, files: list[Path], limit: float = 900.0) -> None:
-        """Take what is known of files of tests; run those that have changed."""
+        """Read the coverage of test files; run those that have changed."""
         self._folder.mkdir(parents=True, exist_ok=True)
         for file in files:
             digest = hashlib.sha256(file.read_bytes()).hexdigest()[:16]
@@ -159,9 +157,9 @@ class Coverage:
                         self._tests.setdefault(function, set()).add(test)
 
     def tests_of(self, source: str, scope: str, seconds: float) -> list[str]:
-        """Return the tests that run a function, the fastest first, as many as the time allows.
+        """Return the tests that run a function, the fastest first, within a time limit.
 
-        The body of a class or of a module belongs to the tests that run any of its functions.
+        The body of a class or of a module counts as run by the tests that run any of its functions.
         """
         found = self._tests.get(f"{source}:{scope}", set())
         for prefix in (f"{source}:{scope}.", f"{source}:"):
@@ -190,7 +188,7 @@ def _record(file: Path, target: Path) -> int:
     recorder = Recorder()
     status = pytest_main([str(file), "--maxfail=1000"], recorder)
     tests = {t: (sorted(s.functions), s.seconds, s.shared) for t, s in recorder.tests.items()}
-    aside = target.with_suffix(".part")
-    aside.write_text(json.dumps(tests), encoding="utf-8")
-    aside.replace(target)
+    temporary = target.with_suffix(".part")
+    temporary.write_text(json.dumps(tests), encoding="utf-8")
+    temporary.replace(target)
     return status

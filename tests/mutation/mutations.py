@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Small faults that Python code may have, one node of its syntax tree at a time."""
+"""Mutants of Python code: small faults, each in one node of the syntax tree."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["PACKAGE", "Mutant", "draw", "mutants_of"]
-
 PACKAGE = Path(__file__).parents[2] / "src" / "foveate"
 
 OPERATORS: dict[type[ast.AST], type[ast.AST]] = {
@@ -23,36 +21,36 @@ OPERATORS: dict[type[ast.AST], type[ast.AST]] = {
     ast.Eq: ast.NotEq, ast.NotEq: ast.Eq, ast.Is: ast.IsNot, ast.IsNot: ast.Is,
     ast.In: ast.NotIn, ast.NotIn: ast.In, ast.And: ast.Or, ast.Or: ast.And,
 }  # fmt: skip
-# Names that are easily taken for each other, and that agree on square or symmetrical data.
+# Names that are easily confused, and that have the same value on square or symmetric data.
 PAIRS = [
     ("height", "width"), ("rows", "columns"), ("horizontal", "vertical"), ("min", "max"),
     ("any", "all"), ("floor", "ceil"), ("zeros", "ones"), ("argmin", "argmax"), ("mean", "std"),
     ("minimum", "maximum"), ("start", "stop"), ("first", "last"),
 ]  # fmt: skip
 TWINS = {name: twin for pair in PAIRS for name, twin in (pair, pair[::-1])}
-# Functions whose first argument in their place is an error wherever the call is reached.
+# Functions whose calls must not be replaced by their first argument: that fails everywhere.
 KEPT = {"dict", "enumerate", "isinstance", "len", "list", "range", "replace", "set", "str", "zip"}
-# Functions whose first two arguments may change places.
+# Functions whose first two arguments can be swapped without an effect.
 SYMMETRIC = {"min", "max", "minimum", "maximum", "hypot", "logaddexp"}
-# What changes no result: texts of errors, our own invariants, what only a type checker reads.
+# Nodes that change no result: error texts, assertions, and code for type checkers.
 SKIPPED = (ast.Raise, ast.Assert, ast.JoinedStr, ast.Import, ast.ImportFrom)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Mutant:
-    """One change of one node.
+    """A change of one node.
 
-    Attributes:
-        source: path below the package.
-        scope: qualified name of the function, empty outside of functions.
-        kind: of the change.
-        text: the line where the node begins.
-        before: the node.
-        after: what takes its place.
-        repeat: which of several equal changes of equal lines of a scope this is.
-        line: number of the line; not part of the key, as lines move.
-        begin: offset of the node's first byte.
-        end: offset after its last byte.
+    Args:
+        source: Path of the file, relative to the package.
+        scope: Qualified name of the function; empty outside of functions.
+        kind: Kind of the change.
+        text: First line of the node.
+        before: Text of the node.
+        after: Text that replaces it.
+        repeat: Number of this change among equal changes of equal lines in the scope.
+        line: Line number; not part of the key, since lines move.
+        begin: Offset of the node's first byte.
+        end: Offset after the node's last byte.
     """
 
     source: str
@@ -68,19 +66,19 @@ class Mutant:
 
     @property
     def key(self) -> str:
-        """Digest of what stays the same when other lines of the source change."""
+        """Digest of the parts that do not depend on other lines of the source."""
         parts = (self.source, self.scope, self.kind, self.text, self.before, self.after)
         return hashlib.sha256("\0".join((*parts, str(self.repeat))).encode()).hexdigest()[:16]
 
     def code(self) -> bytes:
-        """Return the source with the change."""
+        """Return the changed source."""
         code = (PACKAGE / self.source).read_bytes()
         assert code[self.begin : self.end].decode() == self.before, f"{self.source}: edited since"
         return code[: self.begin] + self.after.encode() + code[self.end :]
 
 
 def mutants_of(source: str) -> list[Mutant]:
-    """Return every mutant of a source."""
+    """Return all mutants of a source."""
     code = (PACKAGE / source).read_bytes()
     lines = code.splitlines(keepends=True)
     starts = [0]
@@ -112,7 +110,7 @@ def mutants_of(source: str) -> list[Mutant]:
 
 
 def draw(sources: list[str], seed: int) -> list[Mutant]:
-    """Return the mutants of sources in an order that depends on the seed and their keys only."""
+    """Return the mutants of sources in an order that depends only on the seed and their keys."""
     mutants = [mutant for source in sources for mutant in mutants_of(source)]
     return sorted(mutants, key=lambda m: hashlib.sha256(f"{seed} {m.key}".encode()).digest())
 
@@ -120,12 +118,12 @@ def draw(sources: list[str], seed: int) -> list[Mutant]:
 def _walk(
     node: ast.AST, scope: str = "", prefix: str = ""
 ) -> Iterator[tuple[str, str, ast.expr | ast.stmt, str]]:
-    """Yield scope, kind, node, and the text in its place, for a node and all below.
+    """Yield scope, kind, node and replacement text of every change of a node and its descendants.
 
     Args:
-        node: of the syntax tree.
-        scope: qualified name of the innermost function or class around it.
-        prefix: what stands before the name of a function or class in its qualified name.
+        node: Node of the syntax tree.
+        scope: Qualified name of the innermost enclosing function or class.
+        prefix: Prefix of the qualified names of functions and classes in the node.
     """
     if isinstance(node, SKIPPED) or _is_for_types(node):
         return
@@ -155,7 +153,7 @@ def _is_for_types(node: ast.AST) -> bool:
 
 
 def _changes(node: ast.expr | ast.stmt) -> Iterator[tuple[str, ast.AST]]:
-    """Yield the kind of each change of a node, and what takes its place."""
+    """Yield the kind and the replacement of each change of a node."""
     if isinstance(node, ast.stmt):
         yield from _changed_statements(node)
     elif isinstance(node, ast.Call):
@@ -241,7 +239,7 @@ def _other_values(value: object) -> list[bool] | list[int] | list[float]:
 
 
 def _with(node: ast.AST, **fields: object) -> ast.AST:
-    """Return a node with other fields."""
+    """Return a copy of a node with some fields replaced."""
     changed = copy(node)
     for name, value in fields.items():
         setattr(changed, name, value)
