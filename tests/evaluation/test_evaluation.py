@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.samples.evaluation import annotation, open_truth, plain_coco, rectangle, scene
+from tests.samples.evaluation import annotation, measure, open_truth, plain_coco, rectangle, scene
 
 from foveate.errors import DataError, OptionError
-from foveate.evaluation import Bootstrap, GroundTruth, measure
-from foveate.evaluation.accumulator import Accumulator
+from foveate.evaluation import Bootstrap, GroundTruth
 from foveate.evaluation.annotations import Image
 from foveate.evaluation.bootstrap import area_rank_weights, average_recall
+from foveate.evaluation.measure import Accumulator
 
 FEW = Bootstrap(replicates=50)
 

@@ -14,7 +14,7 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from foveate.evaluation import GroundTruth
+from foveate.evaluation import Bootstrap, Estimate, GroundTruth, Measurement
 
 SIZE = (120, 160)
 CLASSES = {"cat": 3, "bird": 5, "boat": 9}
@@ -104,3 +104,18 @@ def plain_coco(
         evaluated.accumulate()
         evaluated.summarize()
     return evaluated.stats
+
+
+def measure(
+    truth: GroundTruth,
+    results: list[dict[str, Any]],
+    *,
+    resampling: Bootstrap | None = None,
+    **options: Any,
+) -> dict[str, Estimate]:
+    """Measure a list of COCO results; `options` are those of `Measurement`."""
+    measurement = Measurement(truth, **options)
+    for image in truth.images:
+        own = [result for result in results if result["image_id"] == image.identifier]
+        measurement.add(image, own)
+    return measurement.figures(resampling)

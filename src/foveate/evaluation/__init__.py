@@ -9,7 +9,7 @@
     evaluate(pipeline, truth, task="detections").figures["mask AP"].value
 
 Results of another program are read by `read_results` and measured by `evaluate_results`. A
-`Measurement` takes results image by image and keeps none of them; `measure` takes a list.
+`Measurement` takes results image by image and keeps none of them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from __future__ import annotations
 from foveate.evaluation.annotations import GroundTruth, Image
 from foveate.evaluation.bootstrap import Bootstrap, Estimate
 from foveate.evaluation.evaluate import Report, evaluate, evaluate_results
-from foveate.evaluation.measure import Measurement, measure
+from foveate.evaluation.measure import Measurement
 from foveate.evaluation.predict import Run, predict
 from foveate.evaluation.results import Results, read_results
 
@@ -32,7 +32,6 @@ __all__ = [
     "Run",
     "evaluate",
     "evaluate_results",
-    "measure",
     "predict",
     "read_results",
 ]

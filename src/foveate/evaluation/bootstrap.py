@@ -20,13 +20,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foveate.errors import OptionError
-from foveate.evaluation.accumulator import Group
 
 _RECALLS = np.linspace(0.0, 1.0, 101)
 _BEYOND = np.append(_RECALLS[1:], np.inf)
 
 # Numbers of an array of which a processor's cache holds several.
 _CACHED = 100_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """The results and objects of one category and one range of areas; T = 10 thresholds.
+
+    Args:
+        objects: (G,) int64 family of each object that counts (no crowd, area in range).
+        ranks: (D,) int32 place of a result by score in its image and category, from 0. Results are
+            sorted by score, best first, over all images; equal ones stay in the order of images.
+        matched: (T, D) int32 family of the object that a result was matched with, or -1.
+        ignored: (T, D) bool, whether the result counts neither as right nor as wrong.
+    """
+
+    objects: NDArray[np.int64]
+    ranks: NDArray[np.int32]
+    matched: NDArray[np.int32]
+    ignored: NDArray[np.bool_]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,22 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Figures of results, by name."""
+"""Figures of results by name, from matches that are accumulated image by image."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from foveate.datasets.segmentations import encode_segmentation
-from foveate.errors import DataError, OptionError
-from foveate.evaluation.accumulator import Accumulator
+from foveate.errors import OptionError
 from foveate.evaluation.annotations import GroundTruth, Image
 from foveate.evaluation.bootstrap import (
     Bootstrap,
     Estimate,
+    Group,
     area_rank_weights,
     average_precisions,
     average_recall,
@@ -24,7 +24,169 @@ from foveate.evaluation.bootstrap import (
     mean,
     mean_over_groups,
 )
-from foveate.evaluation.matching import Region
+from foveate.evaluation.matching import (
+    AREAS,
+    THRESHOLDS,
+    MatchedImage,
+    Region,
+    match_image,
+)
+
+OVERLAP_RESULTS = 100
+"""Results of an image, the best, that count for the best overlap with an object."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Overlaps:
+    """The best overlap of any of an image's best 100 results with each object that is no crowd.
+
+    Args:
+        best: (G,) float64 intersection over union in 0..1.
+        families: (G,) int64 family of each object.
+        shares: (G,) float64 area of the object as a share of its image.
+    """
+
+    best: NDArray[np.float64]
+    families: NDArray[np.int64]
+    shares: NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Part:
+    """The part of an image and category that is kept, with families for indices of objects."""
+
+    scores: NDArray[np.float64]
+    ranks: NDArray[np.int32]
+    matched: NDArray[np.int32]
+    ignored: NDArray[np.bool_]
+    objects: tuple[NDArray[np.int64], ...]
+
+
+@dataclass(kw_only=True)
+class Accumulator:
+    """Takes the results of image after image, and keeps only what figures need.
+
+    Args:
+        truth: Ground truth.
+        region: Region that overlaps are measured on.
+        by_class: Whether results are matched within a category only. If not, only recall is
+            measured, so that results without a match are not kept.
+        most: Number of results per image (and category) that count, the best.
+    """
+
+    truth: GroundTruth
+    region: Region
+    by_class: bool
+    most: int
+    _parts: dict[int, list[_Part]] = field(default_factory=lambda: defaultdict(list), init=False)
+    _best: list[NDArray[np.float64]] = field(default_factory=list, init=False)
+    _families: list[NDArray[np.int64]] = field(default_factory=list, init=False)
+    _shares: list[NDArray[np.float64]] = field(default_factory=list, init=False)
+
+    def add(
+        self, image: Image, objects: Sequence[dict[str, Any]], results: Sequence[dict[str, Any]]
+    ) -> None:
+        """Add one image. The images come in the order of their ids, each once.
+
+        Args:
+            image: Image of the ground truth.
+            objects: Objects of the ground truth in it.
+            results: COCO results in it; see `measure`.
+        """
+        # Within an image COCO has categories one after the other, which decides among equals.
+        objects = sorted(objects, key=_category)
+        results = sorted(results, key=_category)
+        if not self.by_class:
+            matched = self._match(0, objects, results)
+            self._note_overlaps(image, objects, matched.overlaps[:OVERLAP_RESULTS])
+            return
+        there, found = _by_category(objects), _by_category(results)
+        for category in (there.keys() | found.keys()) & set(self.truth.category_ids.values()):
+            self._match(category, there.get(category, []), found.get(category, []))
+
+    def groups(self, area: str) -> tuple[Group, ...]:
+        """Return all groups of a range of areas, one per category in the order of `class_names`."""
+        index = list(AREAS).index(area)
+        if not self.by_class:
+            return (_group(self._parts[0], index),)
+        return tuple(
+            _group(self._parts[i], index) for i in sorted(self.truth.category_ids.values())
+        )
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the categories by their ids, or ("",) if classes are ignored."""
+        names = {identifier: name for name, identifier in self.truth.category_ids.items()}
+        return tuple(names[i] for i in sorted(names)) if self.by_class else ("",)
+
+    def overlaps(self) -> Overlaps:
+        """Return the best overlaps, if classes are ignored."""
+        return Overlaps(
+            best=np.concatenate([np.zeros(0), *self._best]),
+            families=np.concatenate([np.zeros(0, np.int64), *self._families]),
+            shares=np.concatenate([np.zeros(0), *self._shares]),
+        )
+
+    def _match(
+        self, category: int, objects: Sequence[dict[str, Any]], results: Sequence[dict[str, Any]]
+    ) -> MatchedImage:
+        found = match_image(objects, results, region=self.region, most=self.most)
+        families = self._families_of(objects)
+        # An index of -1, for none, finds the -1 at the end.
+        matched = np.append(families, -1).astype(np.int32)[found.matched]
+        kept = np.arange(len(found.scores), dtype=np.int32)
+        if not self.by_class:
+            kept = kept[(found.matched >= 0).any(axis=(0, 1))]
+        self._parts[category].append(
+            _Part(
+                scores=found.scores[kept],
+                ranks=kept,
+                matched=matched[:, :, kept],
+                ignored=found.ignored[:, :, kept],
+                objects=tuple(families[counted] for counted in found.counted),
+            )
+        )
+        return found
+
+    def _note_overlaps(
+        self, image: Image, objects: Sequence[dict[str, Any]], overlaps: NDArray[np.float64]
+    ) -> None:
+        counts = np.array([not o["iscrowd"] for o in objects], bool)
+        areas = np.array([o["area"] for o in objects], np.float64)[counts]
+        self._best.append(overlaps.max(axis=0, initial=0.0)[counts])
+        self._families.append(self._families_of(objects)[counts])
+        self._shares.append(areas / (image.height * image.width))
+
+    def _families_of(self, objects: Sequence[dict[str, Any]]) -> NDArray[np.int64]:
+        return self.truth.family_of(np.array([o["id"] for o in objects], np.int64))
+
+
+def _category(entry: dict[str, Any]) -> int:
+    return int(entry.get("category_id", 0))
+
+
+def _by_category(entries: Sequence[dict[str, Any]]) -> dict[int, list[dict[str, Any]]]:
+    found: dict[int, list[dict[str, Any]]] = defaultdict(list)
+    for entry in entries:
+        found[_category(entry)].append(entry)
+    return found
+
+
+def _group(parts: Sequence[_Part], area: int) -> Group:
+    """Join the images of one category and range of areas, as `COCOeval.accumulate` does."""
+    depth = len(THRESHOLDS)
+    scores = np.concatenate([np.zeros(0), *(part.scores for part in parts)])
+    order = np.argsort(-scores, kind="stable")
+    matched = [np.zeros((depth, 0), np.int32), *(part.matched[area] for part in parts)]
+    ignored = [np.zeros((depth, 0), bool), *(part.ignored[area] for part in parts)]
+    ranks = np.concatenate([np.zeros(0, np.int32), *(part.ranks for part in parts)])
+    return Group(
+        objects=np.concatenate([np.zeros(0, np.int64), *(part.objects[area] for part in parts)]),
+        ranks=ranks[order],
+        matched=np.concatenate(matched, axis=1)[:, order],
+        ignored=np.concatenate(ignored, axis=1)[:, order],
+    )
+
 
 Task: TypeAlias = Literal["proposals", "detections"]
 
@@ -37,10 +199,16 @@ _DETECTIONS = 100  # COCO's number of detections of an image and class
 class Measurement:
     """Takes results image by image, and keeps only what the figures need.
 
+    Figures have names such as "mask AR@100", "box AP50" or "mask AP, bird".
+
     Args:
         truth: Ground truth.
-        task: See `measure`.
-        most: See `measure`.
+        task: "proposals" ignores classes: AR@10, AR@100 and AR@1000 up to `most`, and the area
+            under AR@1 ... AR@`most` (see `area_rank_weights`), each of all objects and by size, for
+            masks and boxes; and the mean over objects of the best overlap of any of the 100 best
+            proposals. "detections": AP over all classes, AP50, AP75, AP by size and by class, and
+            AR@100.
+        most: Number of proposals per image that count, the best. For detections it is COCO's 100.
         regions: Regions that overlaps are measured on; masks only if every object of `truth` has
             one.
 
@@ -72,12 +240,23 @@ class Measurement:
         ]
 
     def add(self, image: Image, results: Sequence[dict[str, Any]]) -> None:
-        """Add the results of one image. Images come in the order of the ground truth, each once."""
+        """Add the results of one image. Images come in the order of the ground truth, each once.
+
+        Args:
+            image: Image of the ground truth.
+            results: COCO results: "score", "segmentation" (RLE), for detections "category_id", and
+                "bbox" [x, y, w, h] if the box is not that of the mask. Masks must be valid, since
+                pycocotools does not check them.
+        """
         for accumulator in self._accumulators:
             accumulator.add(image, self._objects.get(image.identifier, []), results)
 
     def figures(self, resampling: Bootstrap | None = None) -> dict[str, Estimate]:
-        """Return all figures of the added images."""
+        """Return all figures of the added images.
+
+        Args:
+            resampling: Settings of the intervals; 1000 replicates by default.
+        """
         weights = (resampling or Bootstrap()).weights(self._truth.families)
         figures: dict[str, Estimate] = {}
         for accumulator in self._accumulators:
@@ -88,64 +267,11 @@ class Measurement:
         return figures
 
 
-def measure(
-    truth: GroundTruth,
-    results: Sequence[dict[str, Any]],
-    *,
-    task: Task,
-    most: int = 100,
-    regions: Sequence[Region] = ("mask", "box"),
-    resampling: Bootstrap | None = None,
-) -> dict[str, Estimate]:
-    """Measure results by COCO's rules.
-
-    Args:
-        truth: Ground truth.
-        results: COCO results of one or more images: "image_id", "score", "segmentation" (RLE), for
-            detections "category_id", and "bbox" [x, y, w, h] if the box is not that of the mask.
-            Images outside `truth` are left out.
-        task: "proposals" ignores classes. AR@10, AR@100 and AR@1000 up to `most`, and the area
-            under AR@1 ... AR@`most` (see `area_rank_weights`), each of all objects and by size, for
-            masks and boxes; and the mean over objects of the best overlap of any of the 100 best
-            proposals. "detections": AP over all classes, AP50, AP75, AP by size and by class, and
-            AR@100.
-        most: Number of proposals per image that count, the best. For detections it is COCO's 100.
-        regions: Regions that overlaps are measured on; only boxes if results have no segmentation.
-        resampling: Settings of the intervals; 1000 replicates by default.
-
-    Raises:
-        DataError: A mask is damaged, or of another size than its image.
-
-    Returns:
-        Estimates by name, such as "mask AR@100", "box AP50" or "mask AP, bird".
-    """
-    measurement = Measurement(truth, task=task, most=most, regions=regions)
-    by_image = _by_image(results)
-    for image in truth.images:
-        found = by_image.get(image.identifier, [])
-        measurement.add(image, [_checked(result, image) for result in found])
-    return measurement.figures(resampling)
-
-
 def _by_image(entries: Sequence[dict[str, Any]]) -> dict[int, list[dict[str, Any]]]:
     found: dict[int, list[dict[str, Any]]] = defaultdict(list)
     for entry in entries:
         found[entry["image_id"]].append(entry)
     return dict(found)
-
-
-def _checked(result: dict[str, Any], image: Image) -> dict[str, Any]:
-    """Check a mask, since pycocotools trusts it."""
-    if "segmentation" not in result:
-        return result
-    try:
-        rle = encode_segmentation(result["segmentation"], image.height, image.width)
-    except ValueError as error:
-        raise DataError(
-            f"a result of image {image.identifier} has a bad mask: {error}",
-            remedy="encode it again with pycocotools",
-        ) from error
-    return {**result, "segmentation": rle}
 
 
 def _proposal_figures(

@@ -21,47 +21,14 @@ from foveate.evaluation.measure import Task
 from foveate.progress import Progress, no_progress
 
 
-class _Masks(Protocol):
-    def rle(self) -> list[dict[str, Any]]:
-        """One COCO run-length mask a result, of the image's size."""
-
-
-class Proposed(Protocol):
-    """What a pipeline proposes in one image."""
-
-    @property
-    def boxes(self) -> NDArray[np.float32]:
-        """(N, 4) x0, y0, x1, y1 in the image's pixels, right and bottom exclusive."""
-
-    @property
-    def scores(self) -> NDArray[np.float32]:
-        """(N,) in any order; higher is better."""
-
-    @property
-    def masks(self) -> _Masks:
-        """N masks of the image's size."""
-
-
-class Detected(Proposed, Protocol):
-    """What a pipeline detects in one image."""
-
-    @property
-    def labels(self) -> NDArray[np.int64]:
-        """(N,) indices of `class_names`."""
-
-    @property
-    def class_names(self) -> Sequence[str]:
-        """All classes that the pipeline knows."""
-
-
 class Pipeline(Protocol):
-    """What is evaluated. `foveate.Pipeline` is one, and so is anything else with these two."""
+    """A pipeline to evaluate: `foveate.Pipeline`, or anything with its two calls."""
 
-    def propose(self, image: Path, /) -> Proposed:
-        """Find objects, without their classes."""
+    def propose(self, image: Path, /) -> Any:
+        """Return `foveate.Proposals`, or anything with its boxes, scores and masks."""
 
     def __call__(self, image: Path, /) -> Any:
-        """Find objects with their classes: a `Detected`; `Any`, because overloads differ."""
+        """Return `foveate.Detections`, or anything with the same and labels and class names."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,9 +14,9 @@ from tests.samples.training import silent, write_dataset
 from foveate.datasets import CocoDataset
 from foveate.models import MultiPathNet, build
 from foveate.training.mini.regions import (
+    CachedRegions,
     RegionCache,
     RegionOptions,
-    RegionSample,
     _draw_regions,
     build_regions,
     delta_statistics,
@@ -36,17 +36,17 @@ CHANNELS = {8: 40, 16: 112, 32: 192}
 
 
 @pytest.fixture(scope="module")
-def sample() -> RegionSample:
+def sample() -> CachedRegions:
     chance = np.random.default_rng(0)
     maps = {
         stride: chance.normal(size=(channels, 384 // stride, 384 // stride)).astype(np.float16)
         for stride, channels in CHANNELS.items()
     }
-    return RegionSample(maps=maps, proposals=PROPOSALS, truths=TRUTHS, labels=np.array([3, 1]))
+    return CachedRegions(maps=maps, proposals=PROPOSALS, truths=TRUTHS, labels=np.array([3, 1]))
 
 
 @pytest.fixture(scope="module")
-def cache(sample: RegionSample, tmp_path_factory: pytest.TempPathFactory) -> RegionCache:
+def cache(sample: CachedRegions, tmp_path_factory: pytest.TempPathFactory) -> RegionCache:
     folder = tmp_path_factory.mktemp("regions")
     np.savez(
         folder / "0.npz",
@@ -65,7 +65,7 @@ def row_of(boxes: np.ndarray, box: np.ndarray) -> int:
     return int(row)
 
 
-def test_a_head_learns_the_class_of_a_region_from_its_own_overlap_on(sample: RegionSample) -> None:
+def test_a_head_learns_the_class_of_a_region_from_its_own_overlap_on(sample: CachedRegions) -> None:
     boxes, labels, _ = _draw_regions(sample, np.random.default_rng(0))
     for width, proposal in zip(WIDTHS, PROPOSALS, strict=True):
         passed = [width >= least for least in (50, 55, 60, 65, 70, 75)]
@@ -73,14 +73,14 @@ def test_a_head_learns_the_class_of_a_region_from_its_own_overlap_on(sample: Reg
     assert labels[:, row_of(boxes, TRUTHS[1])].tolist() == [1] * 6
 
 
-def test_box_targets_lead_from_a_region_to_its_object(sample: RegionSample) -> None:
+def test_box_targets_lead_from_a_region_to_its_object(sample: CachedRegions) -> None:
     boxes, _, targets = _draw_regions(sample, np.random.default_rng(0))
     found = targets[row_of(boxes, PROPOSALS[2])]  # 57 wide, of an object that is 100 wide
     assert found == pytest.approx([(50 - 28.5) / 57, 0, np.log(100 / 57), 0], rel=1e-6)
 
 
-def test_a_quarter_of_the_regions_are_foreground(sample: RegionSample) -> None:
-    many = RegionSample(
+def test_a_quarter_of_the_regions_are_foreground(sample: CachedRegions) -> None:
+    many = CachedRegions(
         maps=sample.maps,
         proposals=np.concatenate([PROPOSALS[:1]] * 40 + [PROPOSALS[-1:]] * 90),
         truths=TRUTHS,
@@ -92,7 +92,7 @@ def test_a_quarter_of_the_regions_are_foreground(sample: RegionSample) -> None:
 
 
 def test_box_targets_are_normalised_by_mean_and_deviation(
-    sample: RegionSample, cache: RegionCache
+    sample: CachedRegions, cache: RegionCache
 ) -> None:
     network = build("multipathnet-mini", classes=3)
     assert isinstance(network, MultiPathNet)
@@ -107,7 +107,7 @@ def test_box_targets_are_normalised_by_mean_and_deviation(
     assert losses["box"].item() == pytest.approx(smooth.sum() / labels.shape[1], rel=1e-5)
 
 
-def test_statistics_are_those_of_the_foregrounds(sample: RegionSample, cache: RegionCache) -> None:
+def test_statistics_are_those_of_the_foregrounds(sample: CachedRegions, cache: RegionCache) -> None:
     _, labels, targets = _draw_regions(sample, np.random.default_rng(0))
     mean, std = delta_statistics(cache)
     foregrounds = targets[labels[0] > 0].astype(np.float64)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
 from foveate.datasets import CocoDataset
-from foveate.errors import DataError, OptionError
+from foveate.errors import DataError
 from foveate.evaluation.legacy import LegacyOptions
 from foveate.training.sampling import (
     BoxStatistics,
@@ -361,19 +361,3 @@ def test_bad_proposals_are_errors(tmp_path: Path, text: str, message: str) -> No
     (tmp_path / "some.json").write_text(text, encoding="utf-8")
     with pytest.raises(DataError, match=message):
         ProposalTable.read(tmp_path / "some.json")
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"thresholds": (0.6, 0.5)}, "thresholds must be rising"),
-        ({"thresholds": ()}, "thresholds must be rising"),
-        ({"least_overlap": 0.5}, "least_overlap must be 0 to below the first threshold"),
-        ({"foreground": 1.5}, "foreground must be 0 to 1, found 1.5"),
-        ({"short_side": 2000}, "short_side must be 1 to long_side, found 2000"),
-        ({"regions": 0}, "regions must be at least 1, found 0"),
-    ],
-)
-def test_impossible_numbers_are_refused(options: dict[str, Any], message: str) -> None:
-    with pytest.raises(OptionError, match=message):
-        RegionSamplerOptions(**options)

@@ -23,7 +23,7 @@ from foveate.training.sampling import (
     WindowOptions,
     sample_generator,
 )
-from foveate.training.sampling.scores import is_negative, scale_bins
+from foveate.training.sampling.samplers import is_negative, scale_bins
 
 HEIGHT, WIDTH = 240, 320
 POSITIVE = ScoreSamplerOptions(positive=1, window=WindowOptions(flip=0))

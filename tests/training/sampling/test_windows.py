@@ -18,17 +18,16 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
 from foveate.datasets import CocoDataset
-from foveate.errors import DataError, OptionError
+from foveate.errors import DataError
 from foveate.evaluation.legacy import LegacyOptions
 from foveate.training.sampling import (
     MaskSampler,
     MaskSamplerOptions,
     ScoreSampler,
-    ScoreSamplerOptions,
     WindowOptions,
     sample_generator,
 )
-from foveate.training.sampling.masks import jittered_window
+from foveate.training.sampling.samplers import jittered_window
 from foveate.training.sampling.windows import FILL, Window, code_label, cut, polygon_label
 
 # pycocotools decodes into an array type of its own, of which NumPy 2 disapproves.
@@ -312,21 +311,3 @@ def test_the_same_generator_gives_the_same_sample_in_any_process(
 def test_generators_differ_by_seed_step_and_place() -> None:
     keys = [(0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1)]
     assert len({sample_generator(*key).integers(1 << 60) for key in keys}) == 4
-
-
-@pytest.mark.parametrize(
-    ("make", "message"),
-    [
-        (lambda: WindowOptions(window=200), r"window must be 1 to patch \(192\), found 200"),
-        (lambda: WindowOptions(window=161), "window must be as even or odd as patch"),
-        (lambda: MaskSamplerOptions(least_side=0), "least_side must be above 0, found 0"),
-        (lambda: WindowOptions(canonical=0), "canonical must be above 0"),
-        (lambda: WindowOptions(flip=2), "flip must be 0 to 1, found 2"),
-        (lambda: MaskSamplerOptions(shift=-1), "shift must be at least 0, found -1"),
-        (lambda: ScoreSamplerOptions(octaves=0), "octaves must be above 0, found 0"),
-        (lambda: ScoreSamplerOptions(tries=0), "tries must be at least 1, found 0"),
-    ],
-)
-def test_impossible_numbers_are_refused(make: Any, message: str) -> None:
-    with pytest.raises(OptionError, match=message):
-        make()

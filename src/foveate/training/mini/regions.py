@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -24,6 +23,7 @@ from foveate.training.loop import Losses, Step, distinct
 from foveate.training.mini.trunk import FrozenTrunk
 from foveate.training.resume import Origin, is_current, stamp
 from foveate.training.sampling.boxes import box_iou, encode_deltas
+from foveate.training.sampling.regions import resize_for_trunk
 from foveate.typed_options import TypedOptions
 
 STRIDES = (8, 16, 32)
@@ -52,7 +52,7 @@ class RegionOptions(TypedOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RegionSample:
+class CachedRegions:
     """One image as MultiPathNet trains on it; boxes are xyxy in pixels of the trunk's canvas.
 
     Args:
@@ -73,20 +73,20 @@ class RegionCache:
 
     def __init__(self, directory: Path):
         self._files = sorted(directory.glob("*.npz"))
-        self._samples: dict[int, RegionSample] = {}
+        self._samples: dict[int, CachedRegions] = {}
 
     def __len__(self) -> int:
         return len(self._files)
 
-    def __getitem__(self, index: int) -> RegionSample:
+    def __getitem__(self, index: int) -> CachedRegions:
         if index not in self._samples:
             self._samples[index] = _read(self._files[index])
         return self._samples[index]
 
 
-def _read(file: Path) -> RegionSample:
+def _read(file: Path) -> CachedRegions:
     with np.load(file) as content:
-        return RegionSample(
+        return CachedRegions(
             maps={stride: content[f"map_{stride}"] for stride in STRIDES},
             proposals=content["proposals"],
             truths=content["truths"],
@@ -131,7 +131,7 @@ def build_regions(
     return RegionCache(directory)
 
 
-def _arrays(sample: RegionSample) -> Iterator[tuple[str, NDArray[np.generic]]]:
+def _arrays(sample: CachedRegions) -> Iterator[tuple[str, NDArray[np.generic]]]:
     yield from ((f"map_{stride}", sample.maps[stride]) for stride in STRIDES)
     yield "proposals", sample.proposals
     yield "truths", sample.truths
@@ -144,12 +144,12 @@ def _sample(
     trunk: FrozenTrunk,
     propose: ProposalBoxes,
     options: RegionOptions,
-) -> RegionSample:
+) -> CachedRegions:
     image, instances = dataset.image(index), dataset.instances(index)
     canvas, factor = features_canvas(image, options)
     features = trunk(canvas)
     truths = np.array([i.box for i in instances], np.float32).reshape(-1, 4)
-    return RegionSample(
+    return CachedRegions(
         maps={stride: features[stride].astype(np.float16) for stride in STRIDES},
         proposals=propose(image) * factor,
         truths=truths * factor,
@@ -166,14 +166,10 @@ def features_canvas(
         The canvas (H, W, 3) uint8, whose sides are multiples of 32, and (4,) float32 factors from
         image to canvas coordinates of xyxy boxes.
     """
-    height, width = image.shape[:2]
-    scale = min(options.short_side / min(height, width), options.long_side / max(height, width))
-    new_width, new_height = max(1, int(width * scale + 0.5)), max(1, int(height * scale + 0.5))
-    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    resized = cv2.resize(image, (new_width, new_height), interpolation=method)
+    resized, factor = resize_for_trunk(image, options.short_side, options.long_side)
+    new_height, new_width = resized.shape[:2]
     canvas = np.full((-(-new_height // 32) * 32, -(-new_width // 32) * 32, 3), 127, np.uint8)
     canvas[:new_height, :new_width] = resized
-    factor = np.array([new_width / width, new_height / height] * 2, np.float32)
     return canvas, factor
 
 
@@ -235,7 +231,7 @@ class _PooledBatch:
     targets: NDArray[np.float32]
 
 
-def _pooled_batch(network: MultiPathNet, sample: RegionSample, seed: int) -> _PooledBatch:
+def _pooled_batch(network: MultiPathNet, sample: CachedRegions, seed: int) -> _PooledBatch:
     boxes, labels, targets = _draw_regions(sample, np.random.default_rng(seed))
     maps = {s: torch.from_numpy(m.astype(np.float32))[None] for s, m in sample.maps.items()}
     with torch.no_grad():
@@ -257,7 +253,7 @@ def delta_statistics(
 
 
 def _draw_regions(
-    sample: RegionSample, rng: np.random.Generator
+    sample: CachedRegions, rng: np.random.Generator
 ) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float32]]:
     """Draw the regions of an image: boxes (R, 4), labels (heads, R) and box targets (R, 4)."""
     candidates = np.concatenate([sample.proposals, jittered(sample.truths, rng), sample.truths])

@@ -29,7 +29,7 @@ _GREEN, _RED, _GREY = (0, 255, 0), (255, 0, 0), (128, 128, 128)
 
 
 class Objective(Protocol):
-    """A network on its device, the weights that each batch trains, and its losses."""
+    """A network on its device, its parts, and its losses."""
 
     @property
     def network(self) -> nn.Module:
@@ -37,9 +37,6 @@ class Objective(Protocol):
 
     def parts(self) -> dict[str, nn.ModuleList]:
         """Return the parts that have an optimizer each; frozen weights may be in them."""
-
-    def stepped(self, batch: Any) -> tuple[str, ...]:
-        """Return the names of the parts that this batch trains."""
 
     def train_mode(self) -> None:
         """Put everything that is trained, and nothing that is frozen, into training mode."""
@@ -81,10 +78,6 @@ class DeepMaskObjective:
             "score": nn.ModuleList([network.score]),
         }
 
-    def stepped(self, batch: WindowBatch) -> tuple[str, ...]:
-        """Return the trunk and the head of the batch."""
-        return ("trunk", batch.head)
-
     def train_mode(self) -> None:
         """Turn dropout on."""
         self.network.train()
@@ -122,10 +115,6 @@ class SharpMaskObjective:
         network = self.network
         return {"refinement": nn.ModuleList([network.encode, *network.refinements, network.mask])}
 
-    def stepped(self, batch: WindowBatch) -> tuple[str, ...]:  # noqa: ARG002 - there is one part
-        """Return the refinement."""
-        return ("refinement",)
-
     def train_mode(self) -> None:
         """Turn dropout on, except in DeepMask."""
         self.network.train()
@@ -161,10 +150,6 @@ class MultiPathNetObjective:
     def parts(self) -> dict[str, nn.ModuleList]:
         """Return the whole network as one part."""
         return {"detector": nn.ModuleList([self.network])}
-
-    def stepped(self, batch: RegionBatch) -> tuple[str, ...]:  # noqa: ARG002 - there is one part
-        """Return the one part."""
-        return ("detector",)
 
     def train_mode(self) -> None:
         """Turn dropout on."""

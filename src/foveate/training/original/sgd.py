@@ -103,8 +103,8 @@ class SgdTraining:
         values = require_finite(means, index)
         self._objective.network.zero_grad(set_to_none=True)
         self._scaler.scale(self._objective.total(losses)).backward()  # type: ignore[no-untyped-call]  # torch's is untyped
-        names = self._objective.stepped(batch)
-        stepped = [self._optimizers[name] for name in names if name in self._optimizers]
+        # A batch of one head leaves the other without gradients: its momentum must not change.
+        stepped = [o for o in self._optimizers.values() if any(True for _ in _gradients(o))]
         self._world.average(gradient for o in stepped for gradient in _gradients(o))
         for optimizer in stepped:
             self._scaler.step(optimizer)

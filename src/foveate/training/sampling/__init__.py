@@ -15,8 +15,8 @@ Each takes its options and `LegacyOptions` as further arguments.
 from __future__ import annotations
 
 from foveate.training.sampling.boxes import BoxStatistics, ProposalTable
-from foveate.training.sampling.masks import MaskSampler
 from foveate.training.sampling.regions import RegionSampler, measure_statistics
+from foveate.training.sampling.samplers import MaskSampler, ScoreSampler
 from foveate.training.sampling.samples import (
     MaskSample,
     MaskSamplerOptions,
@@ -28,7 +28,6 @@ from foveate.training.sampling.samples import (
     WindowOptions,
     sample_generator,
 )
-from foveate.training.sampling.scores import ScoreSampler
 
 __all__ = [
     "BoxStatistics",

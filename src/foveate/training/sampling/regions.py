@@ -97,7 +97,7 @@ class RegionSampler:
         labels = [np.where(overlaps >= t, found.labels[chosen], 0) for t in thresholds]
         mirrored = bool(rng.random() < self._options.flip)
         image = self._dataset.image(index)
-        resized, factor = _resized(image, self._options)
+        resized, factor = resize_for_trunk(image, self._options.short_side, self._options.long_side)
         boxes, truths = found.boxes[chosen] * factor, found.truths[chosen] * factor
         if mirrored:
             resized = np.ascontiguousarray(resized[:, ::-1])
@@ -228,12 +228,21 @@ def measure_statistics(
     return BoxStatistics(mean=(mean_x, mean_y, mean_w, mean_h), std=(std_x, std_y, std_w, std_h))
 
 
-def _resized(
-    image: NDArray[np.uint8], options: RegionSamplerOptions
+def resize_for_trunk(
+    image: NDArray[np.uint8], short_side: int, long_side: int
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """Resize an image to the size for the trunk; also return (4,) factors for xyxy boxes."""
+    """Resize an image so that its sides are at most these; also return factors for xyxy boxes.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        short_side: Bound of the shorter side.
+        long_side: Bound of the longer side.
+
+    Returns:
+        The image, one of whose sides has its bound, and (4,) float32 factors.
+    """
     height, width = image.shape[:2]
-    scale = min(options.short_side / min(height, width), options.long_side / max(height, width))
+    scale = min(short_side / min(height, width), long_side / max(height, width))
     new_width, new_height = max(1, int(width * scale + 0.5)), max(1, int(height * scale + 0.5))
     method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     resized = cv2.resize(image, (new_width, new_height), interpolation=method)

@@ -9,7 +9,6 @@ from typing import Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from foveate.errors import OptionError
 from foveate.typed_options import TypedOptions
 
 S_co = TypeVar("S_co", covariant=True)
@@ -80,11 +79,6 @@ def sample_generator(seed: int, step: int, index: int) -> np.random.Generator:
     return np.random.default_rng([seed, step, index])
 
 
-def _check(good: bool, name: str, expected: str, found: object) -> None:
-    if not good:
-        raise OptionError(f"{name} must be {expected}, found {found!r}")
-
-
 @dataclass(frozen=True, kw_only=True)
 class WindowOptions(TypedOptions):
     """The window of DeepMask and SharpMask, in pixels of the patch.
@@ -101,19 +95,6 @@ class WindowOptions(TypedOptions):
     window: int = 160
     canonical: float = 92.0
     flip: float = 0.5
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _check(0 < self.window <= self.patch, "window", f"1 to patch ({self.patch})", self.window)
-        even = (self.patch - self.window) % 2 == 0
-        _check(even, "window", f"as even or odd as patch ({self.patch})", self.window)
-        _check(
-            0 < self.canonical <= self.window,
-            "canonical",
-            "above 0, at most window",
-            self.canonical,
-        )
-        _check(0 <= self.flip <= 1, "flip", "0 to 1", self.flip)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,13 +119,6 @@ class MaskSamplerOptions(TypedOptions):
     octaves: float = 0.25
     least_area: float = 100.0
     least_side: float = 5.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _check(self.label_side > 0, "label_side", "at least 1", self.label_side)
-        _check(self.shift >= 0, "shift", "at least 0", self.shift)
-        _check(self.octaves >= 0, "octaves", "at least 0", self.octaves)
-        _check(self.least_side > 0, "least_side", "above 0", self.least_side)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,14 +152,6 @@ class ScoreSamplerOptions(TypedOptions):
     tries: int = 100
     least_side: float = 10.0
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _check(0 <= self.positive <= 1, "positive", "0 to 1", self.positive)
-        _check(self.octaves > 0, "octaves", "above 0", self.octaves)
-        low, high = self.negative_scales
-        _check(low <= high, "negative_scales", "lowest, then highest", self.negative_scales)
-        _check(self.tries >= 1, "tries", "at least 1", self.tries)
-
 
 @dataclass(frozen=True, kw_only=True)
 class RegionSamplerOptions(TypedOptions):
@@ -216,20 +182,3 @@ class RegionSamplerOptions(TypedOptions):
     short_side: int = 800
     long_side: int = 1000
     flip: float = 0.5
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _check(self.regions >= 1, "regions", "at least 1", self.regions)
-        _check(0 <= self.foreground <= 1, "foreground", "0 to 1", self.foreground)
-        rising = list(self.thresholds) == sorted(set(self.thresholds))
-        _check(bool(self.thresholds) and rising, "thresholds", "rising", self.thresholds)
-        ranged = 0 <= self.least_overlap < self.thresholds[0] and self.thresholds[-1] <= 1
-        _check(
-            ranged,
-            "least_overlap",
-            "0 to below the first threshold, all at most 1",
-            (self.least_overlap, *self.thresholds),
-        )
-        _check(
-            0 < self.short_side <= self.long_side, "short_side", "1 to long_side", self.short_side
-        )
