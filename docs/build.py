@@ -40,6 +40,8 @@ ELSEWHERE = {
 FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s]+)\)")
 ROLE = re.compile(r":[a-z]+:`~?([^`]+)`")
+# Classes of elements for which Zensical's script fetches another script.
+FETCHING = {"mermaid", "glightbox", "pyodide"}
 # An entry of the navigation that ends in a slash stands for all pages of that folder.
 FOLDER = re.compile(r'"([\w/-]+/)"')
 
@@ -206,12 +208,14 @@ class Page(HTMLParser):
         self.anchors: set[str] = set()
         self.links: list[str] = []
         self.loaded: list[str] = []
+        self.classes: set[str] = set()
         self.feed(file.read_text(encoding="utf-8"))
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         """Note what a tag defines, links to or loads."""
         values = dict(attrs)
         self.anchors |= {str(values[key]) for key in ("id", "name") if values.get(key)}
+        self.classes |= set((values.get("class") or "").split())
         address = values.get("src") or values.get("href")
         if address is not None:
             (self.links if tag in {"a", "area"} else self.loaded).append(address)
@@ -226,6 +230,8 @@ def find_faults(site: Path) -> Iterator[str]:
     pages = {file: Page(file) for file in sorted(site.rglob("*.html")) if file.name != "404.html"}
     for file, page in pages.items():
         name = file.relative_to(site)
+        for word in sorted(page.classes & FETCHING):
+            yield f"{name}: the script for {word} would come from a network"
         for address in page.loaded:
             if re.match(r"(https?:)?//", address):
                 yield f"{name}: loads {address} from a network"

@@ -59,6 +59,11 @@ def test_a_sound_site_has_no_faults(build: ModuleType, site: Path) -> None:
             "index.html: loads https://fonts.example.org/css from a network",
         ),
         (
+            '<h2 id="here">',
+            '<h2 id="here" class="large mermaid">',
+            "index.html: the script for mermaid would come from a network",
+        ),
+        (
             "code.js",
             "//cdn.example.org/x.js",
             "index.html: loads //cdn.example.org/x.js from a network",
