@@ -20,7 +20,7 @@ import mmap
 import os
 import re
 import struct
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from pathlib import Path
 
 import numpy as np
@@ -124,12 +124,6 @@ class _Parser:
         self._position = 0
         self._long_size = long_size
         self._objects: dict[int, Value] = {}
-        self._plain: dict[int, Callable[[], Value]] = {
-            NIL: lambda: None,
-            NUMBER: self._number,
-            STRING: self._string,
-            BOOLEAN: lambda: self._int() == 1,
-        }
 
     def parse(self) -> Value:
         """Return the object of the file, or raise ``CorruptError``."""
@@ -160,8 +154,8 @@ class _Parser:
     def _next(self) -> tuple[Value, Body | None]:
         """Read a whole value, or begin an object and return it with its body."""
         at, tag = self._position, self._int()
-        if tag in self._plain:
-            return self._plain[tag](), None
+        if tag in {NIL, NUMBER, STRING, BOOLEAN}:
+            return self._plain(tag), None
         if tag == OLD_FUNCTION:
             return Function(), self._function()
         if tag not in {TABLE, OBJECT, LEGACY_FUNCTION, FUNCTION}:
@@ -293,9 +287,13 @@ class _Parser:
         value: int = struct.unpack_from(code, self._content, self._skip(self._long_size))[0]
         return value
 
-    def _number(self) -> int | float:
-        value: float = struct.unpack_from("<d", self._content, self._skip(8))[0]
-        return int(value) if value.is_integer() else value
+    def _plain(self, tag: int) -> Value:
+        if tag == NUMBER:
+            value: float = struct.unpack_from("<d", self._content, self._skip(8))[0]
+            return int(value) if value.is_integer() else value
+        if tag == STRING:
+            return self._string()
+        return self._int() == 1 if tag == BOOLEAN else None
 
     def _string(self) -> str:
         count = self._int()
