@@ -38,7 +38,7 @@ class Batch:
             self.files.extend(files)
             if left_out:
                 print_line(left_out, to_stderr=True)
-        self._bad_arguments = len(self.failures)
+        self._bad_arguments = len(self.failures)  # they count as images in the summary
 
     def __len__(self) -> int:
         return len(self.files) + self._bad_arguments
@@ -56,7 +56,7 @@ class Batch:
                 for detections in pipeline.stream(self._read(waiting, in_flight)):
                     yield *in_flight.popleft(), detections
             except (FoveateError, MemoryError) as error:
-                if not in_flight:
+                if not in_flight:  # the pipeline itself fails
                     raise
                 # Results come in order, so the oldest image failed. The others start again.
                 self.fail(in_flight.popleft()[0], error)
@@ -82,5 +82,5 @@ class Batch:
             except (InputError, MemoryError) as error:
                 self.fail(file, error)
                 continue
-            in_flight.append((file, image))
+            in_flight.append((file, image))  # not before, since a bad file has no result
             yield image

@@ -31,7 +31,7 @@ def check_folder(path: Path | None) -> None:
     """
     if path is not None:
         try:
-            check_writable(path / "output")
+            check_writable(path / "output")  # any name; nothing is written
         except InputError as error:
             raise InputError(error.what, file=path, remedy=error.remedy) from error
 
@@ -64,6 +64,7 @@ def write_result(target: str | Path, text: str) -> None:
 def write_jpeg(path: Path, image: UInt8Array) -> None:
     """Write a (H, W, 3) RGB image. **Modifies the image in place**: its channels are reversed."""
     cv2.cvtColor(image, cv2.COLOR_RGB2BGR, dst=image)
+    # `cv2.imwrite` would neither replace the file in one step nor raise.
     _, encoded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 92])
     write_file(path, encoded.tobytes())
 
@@ -102,7 +103,7 @@ class CocoFile:
         self._target, self._document = target, document
         self._updates = target not in (None, "-") and _is_file(Path(target or ""))
         self._written = 0
-        self._cost, self._time = 0.0, time.monotonic()
+        self._cost, self._time = 0.0, time.monotonic()  # of the last writing
 
     def update(self) -> None:
         """Write the file if enough time has passed. A failure is retried by `finish`."""

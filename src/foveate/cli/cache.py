@@ -63,6 +63,6 @@ def prune(
     from foveate.cli._console import print_line
     from foveate.export.engines import EngineCache
 
-    deleted = EngineCache(cache).prune(int(max_size * 1e9))
+    deleted = EngineCache(cache).prune(int(max_size * 1e9))  # the rest fits into this size
     size = sum(entry.size for entry in deleted)
     print_line(f"{len(deleted)} engines deleted, {size / 1e9:.2f} GB")

@@ -65,8 +65,7 @@ def compile_options(
         int, typer.Option(min=0, max=5, help="How long TensorRT searches for fast kernels.")
     ] = 3,
     workspace_mb: Annotated[
-        int | None,
-        typer.Option("--workspace", min=1, help="Largest scratch memory of a layer, in MiB."),
+        int | None, typer.Option("--workspace", min=1, help="Scratch memory per layer, in MiB.")
     ] = None,
     hardware_compatibility: Annotated[
         str,
@@ -75,10 +74,7 @@ def compile_options(
         ),
     ] = "none",
     version_compatible: Annotated[
-        bool,
-        typer.Option(
-            "--version-compatible", help="Let later releases of TensorRT run the engines."
-        ),
+        bool, typer.Option("--version-compatible", help="Let later TensorRT run the engines.")
     ] = False,
     strip_weights: Annotated[
         bool, typer.Option("--strip-weights", help="Leave the weights out of the engines.")
@@ -87,8 +83,7 @@ def compile_options(
         bool, typer.Option("--refit", help="Allow the weights of the engines to be replaced.")
     ] = False,
     tf32: Annotated[
-        bool,
-        typer.Option("--tf32", help="Multiply float32 in TF32: faster, with errors up to 1e-3."),
+        bool, typer.Option("--tf32", help="Multiply in TF32: faster, with errors up to 1e-3.")
     ] = False,
     timing_cache: Annotated[
         Path | None, typer.Option(help="File of kernel timings, which is read and updated.")
@@ -102,11 +97,12 @@ def compile_options(
     Raises:
         OptionError: An image size or a range is malformed, or options contradict each other.
     """
-    given = dict(locals())
+    given = dict(locals())  # most are fields of `CompileOptions` by the same names
     from foveate.export.engines import CompileOptions
 
     given["image_sizes"] = [_size(text) for text in image_sizes or ()]
     given["ranges"] = dict(_range(text) for text in ranges or ())
+    # Options that are absent get the defaults of the dataclass.
     return CompileOptions(**{name: value for name, value in given.items() if value is not None})
 
 
@@ -118,7 +114,7 @@ def with_compile_options(command: Callable[..., None]) -> Callable[..., None]:
         parameters |= added if name == "options" else {name: one}
     hints: dict[str, Any] = {}
     for function in (command, compile_options):
-        # Some types are imported for type checking only; no command line has a value of them.
+        # `CompileOptions` is imported for type checking only, and is no type of an option.
         lazy = {"CompileOptions": object}
         hints |= get_type_hints(function, localns=lazy, include_extras=True)
 
@@ -144,10 +140,7 @@ def command(
     ] = None,
     cache: Cache = None,
     print_trtexec: Annotated[
-        bool,
-        typer.Option(
-            "--print-trtexec", help="Print the commands of NVIDIA's trtexec, and compile nothing."
-        ),
+        bool, typer.Option("--print-trtexec", help="Print trtexec commands; compile nothing.")
     ] = False,
 ) -> None:
     """Compile the stages of a bundle to engines of TensorRT or TensorRT for RTX."""
@@ -159,7 +152,7 @@ def command(
     opened = Bundle.open(bundle)
     folder = output or opened.root / "engines" / options.target
     if print_trtexec:
-        _print_commands(opened, options, folder)
+        _print_commands(opened, options, folder)  # nothing is written, so the folder may be missing
         return
     check_folder(folder)
     lines: list[str] = []

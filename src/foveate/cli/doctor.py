@@ -32,7 +32,7 @@ def command() -> None:
         print_line(f"{word}  {found.name}: {found.detail}")
         if found.remedy and not found.works:
             print_line(f"         {found.remedy}")
-    if not findings["onnxruntime"].works:
+    if not findings["onnxruntime"].works:  # the only backend that every machine must have
         raise typer.Exit(1)
 
 
@@ -127,7 +127,7 @@ def _module(name: str, module: str, install: str, body: str = "pass") -> Callabl
             return Finding(name=name, works=False, detail=f"no answer within {_TIMEOUT_S} seconds")
         if done.returncode == 0:
             return Finding(name=name, works=True, detail=f"version {done.stdout.strip()}")
-        missing = "ModuleNotFoundError" in done.stderr
+        missing = "ModuleNotFoundError" in done.stderr  # otherwise its last line is the reason
         last = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
         detail = "not installed" if missing else last
         return Finding(name=name, works=False, detail=detail, remedy=f"pip install {install}")

@@ -55,21 +55,13 @@ def command(
         ),
     ] = None,
     results: Annotated[
-        Path | None,
-        typer.Option(
-            help="Evaluate this file of COCO results, from any program or `foveate run --json`, "
-            "and run no bundle."
-        ),
+        Path | None, typer.Option(help="File of COCO results to evaluate instead of a bundle.")
     ] = None,
     checkpoint: Annotated[
-        Path | None,
-        typer.Option(
-            help="Evaluate this checkpoint instead of a bundle, exported as `foveate export` would."
-        ),
+        Path | None, typer.Option(help="Checkpoint to export and evaluate instead of a bundle.")
     ] = None,
     detector: Annotated[
-        Path | None,
-        typer.Option(help="With --checkpoint: checkpoint of a detector to join it with."),
+        Path | None, typer.Option(help="With --checkpoint: checkpoint of a detector to join.")
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Use only the first images.")] = None,
     replicates: Annotated[
@@ -78,8 +70,7 @@ def command(
     seed: Annotated[int, typer.Option(help="Seed of the bootstrap.")] = 0,
     device: Annotated[str, typer.Option(help="As for `foveate run`.")] = "auto",
     backend: Annotated[
-        str,
-        typer.Option(help="As for `foveate run`, or torch: the same weights in PyTorch."),
+        str, typer.Option(help="As for `foveate run`, or torch: the same weights in PyTorch.")
     ] = "auto",
     threads: Threads = None,
     reproduce_original: Annotated[
@@ -102,7 +93,7 @@ def command(
     from foveate.runtime import PipelineOptions
 
     to_stdout = json_file == Path("-")
-    inside = dataset / "annotations.json"
+    inside = dataset / "annotations.json"  # an input too, although no option names it
     check_output(json_file, (results, annotations, checkpoint, detector, inside))
     truth = GroundTruth.open(dataset, annotations=annotations, limit=limit)
     if truth.problems:
@@ -124,16 +115,17 @@ def command(
             )
         report = _evaluate_file(results, truth, task, top_k or _PROPOSALS, resampling)
     else:
-        truth.require_images()
+        truth.require_images()  # results alone can be evaluated without images
         # Average precision is taken over all scores, hence it needs the uncertain detections too.
         options = PipelineOptions(
             score_threshold=0.0,
             top_k=top_k,
             threads=threads,
             pyramid="full-resolution" if reproduce_original else "working-size",
-            window_nms_iou=1.0 if reproduce_original else None,
+            window_nms_iou=1.0 if reproduce_original else None,  # no suppression
         )
         name = bundle if checkpoint is None else str(checkpoint)
+        name += ", as the original" if reproduce_original else ""
         with (
             _bundle_of(bundle, checkpoint, detector) as place,
             _open(place, device, backend, options) as pipeline,
@@ -206,9 +198,7 @@ def _evaluate_pipeline(
             truth,
             task=task,
             most=pipeline.options.top_k or _PROPOSALS,
-            name=f"{name}, as the original"
-            if pipeline.options.pyramid == "full-resolution"
-            else name,
+            name=name,
             backend="onnxruntime" if backend == "auto" else backend,
             resampling=resampling,
             progress=progress,
@@ -229,10 +219,5 @@ def _evaluate_file(
                 to_stderr=True,
             )
         return evaluate_results(
-            found,
-            truth,
-            task=task,
-            most=most,
-            resampling=resampling,
-            progress=progress,
+            found, truth, task=task, most=most, resampling=resampling, progress=progress
         )

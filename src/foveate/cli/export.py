@@ -25,30 +25,20 @@ def command(
     ],
     *,
     detector: Annotated[
-        Path | None,
-        typer.Option(help="Checkpoint of a detector to join with a proposal network."),
+        Path | None, typer.Option(help="Checkpoint of a detector to join the proposals with.")
     ] = None,
     output: Annotated[Path, typer.Option(help="Directory of the bundle.")],
     name: Annotated[
         str | None, typer.Option(help="Name of the bundle; by default that of its directory.")
     ] = None,
     top_k: Annotated[
-        int | None,
-        typer.Option(min=1, help="Number of windows that are refined per image; by default 100."),
+        int | None, typer.Option(min=1, help="Windows refined per image; by default 100.")
     ] = None,
     max_side: Annotated[
-        int | None,
-        typer.Option(
-            min=16,
-            help="Longer side that images are scaled down to, in pixels; by default 1024.",
-        ),
+        int | None, typer.Option(min=16, help="Longer side of the working image; by default 1024.")
     ] = None,
     precision: Annotated[
-        str,
-        typer.Option(
-            help="fp32, fp16 or int8; or one per stage, such as "
-            "propose=int8,features=int8,refine=fp16."
-        ),
+        str, typer.Option(help="fp32, fp16 or int8; or per stage, as propose=int8,refine=fp16.")
     ] = "fp32",
     calibration: Annotated[
         list[Path] | None,
@@ -68,14 +58,10 @@ def command(
         ),
     ] = 0.01,
     standard_ops_only: Annotated[
-        bool,
-        typer.Option(
-            "--standard-ops-only", help="Write standard ONNX operators only, by inlining functions."
-        ),
+        bool, typer.Option("--standard-ops-only", help="Write standard ONNX operators only.")
     ] = False,
     with_paste: Annotated[
-        bool,
-        typer.Option("--with-paste", help="Add a stage that pastes the masks into the image."),
+        bool, typer.Option("--with-paste", help="Add a stage that pastes masks into the image.")
     ] = False,
     svd: Annotated[
         str | None,
@@ -101,7 +87,7 @@ def command(
     from foveate.export.to_onnx.bundle_export import export_bundle
 
     check_folder(output)
-    check_target(output, overwrite=overwrite)
+    check_target(output, overwrite=overwrite)  # before the long work, as all options below
     precisions = PrecisionOptions.parse(
         precision,
         calibration=calibration or (),
@@ -153,6 +139,7 @@ def _source(text: str, detector: Path | None) -> tuple[Cascade, ExportOptions]:
     if detector is not None:
         raise OptionError("a bundle has its detector", remedy="give --detector with a checkpoint")
     bundle = Bundle.open(text)
+    # Weights that quantization or passes changed cannot be exported again.
     return exact_cascade_from_bundle(bundle), ExportOptions.of_manifest(bundle.manifest)
 
 

@@ -44,7 +44,7 @@ def command(
 
     check_output(output, (weights, proposals, class_names))
     names = read_class_names(class_names)
-    sizes = {} if names is None else {"classes": len(names)}
+    sizes = {} if names is None else {"classes": len(names)}  # those of a random head
     imported = import_torch(weights, network, **sizes)
     save_checkpoint(imported, output, source=weights, proposals=proposals, names=names)
 

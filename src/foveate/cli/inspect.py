@@ -33,7 +33,7 @@ def command(
     else:
         for line in _lines(report):
             print_line(line)
-    problem = check_report(report)
+    problem = check_report(report)  # after the output, which shows the problem in detail
     if problem is not None:
         raise ModelError(problem)
 

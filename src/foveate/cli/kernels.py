@@ -39,6 +39,6 @@ def build(
     headers = find_headers(tensorrt_include)
     architectures = arch or find_architectures()
     print_line(f"{nvcc.version}, headers in {headers}, for {', '.join(architectures)}")
-    check_output(output)
+    check_output(output)  # before minutes of compiling
     built = build_library(output, architectures=architectures, headers=headers, nvcc=nvcc)
     print_line(f"{built}: use it with foveate compile --plugins {built}")

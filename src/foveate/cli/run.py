@@ -54,7 +54,7 @@ def command(
     from foveate.runtime import PipelineOptions, load
 
     batch, to_stderr = Batch(images), json == "-"
-    overlays = output or (None if json else Path("foveate-results"))
+    overlays = output or (None if json else Path("foveate-results"))  # --json alone has none
     names = None if overlays is None else OutputNames(overlays, batch.files)
     check_folder(overlays)
     check_output(Path(json) if json else None, batch.files)
@@ -69,7 +69,7 @@ def command(
             places += [f"overlays in {overlays}"] if overlays else []
             return ", ".join([f"{len(document)} of {len(batch)} images done", *places])
 
-        on_interruption(save, grace=1.0)
+        on_interruption(save, grace=1.0)  # results are saved at any time, so it need not wait
         try:
             with lines_with_bar(len(batch), "Images", to_stderr=to_stderr) as print_part:
                 for file, image, detections in batch.run(pipeline):
@@ -80,7 +80,7 @@ def command(
                         try:
                             write_jpeg(target, detections.draw(image))
                             line += f" -> {target}"
-                        except (FoveateError, MemoryError) as error:
+                        except (FoveateError, MemoryError) as error:  # its results are kept
                             batch.fail(file, error)
                     results.update()
                     print_part(line)

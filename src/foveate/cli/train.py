@@ -150,10 +150,11 @@ def command(
     For your own images: foveate train --dataset FOLDER --output run --init-from mini. For several
     GPUs: torchrun --nproc-per-node N -m foveate train --network ...
     """
-    given = dict(locals())
+    given = dict(locals())  # first, since it takes every local name
     if network != MINI:
         _train_full_size(given)
         return
+    # The others have a default other than None, so it is unknown whether they were given.
     wrong = [name for name in _FULL_SIZE_ONLY if given[name] not in (None, False)]
     if wrong:
         names = ", ".join(f"--{name.replace('_', '-')}" for name in wrong)
@@ -174,7 +175,7 @@ def _sizes(words: list[str]) -> dict[str, int | str]:
         name, equals, value = word.partition("=")
         if not name or not equals:
             raise OptionError(f"expected --size NAME=VALUE, got {word!r}")
-        named: dict[str, int | str] = {"true": True, "false": False}
+        named: dict[str, int | str] = {"true": True, "false": False}  # a bool is an int
         sizes[name] = int(value) if value.isdecimal() else named.get(value, value)
     return sizes
 
@@ -187,7 +188,7 @@ def _recipe(
 
     from foveate.training.mini.recipe import Recipe
 
-    if "deepmask" in steps:
+    if "deepmask" in steps:  # the mask head is trained on top for a tenth of its steps
         steps = {**steps, "mask_head": -(-steps["deepmask"] // 10)}
 
     def recipe(images: int) -> Recipe:
@@ -221,7 +222,7 @@ def _train_mini(
     extra = [find_splits(extra_dataset).train] if extra_dataset else []
     with show_progress() as progress:
         train, *extra = (without_broken_images(one, "images", progress) for one in (train, *extra))
-        numbers = recipe(len(train))
+        numbers = recipe(len(train))  # of the images that can be read
         for one in (train, *extra):
             require_objects(one, numbers.cache)
         if validation is None:
@@ -255,7 +256,7 @@ def _mini(file: Path) -> Cascade:
     else:
         cascade = exact_cascade_from_bundle(Bundle.open(file))
     info = cascade.info
-    for expected, found, right in (
+    for expected, found, right in (  # a cascade may lack its classifier
         ("sharpmask-mini", info.proposals, isinstance(cascade.proposals, SharpMask)),
         ("multipathnet-mini", info.classifier or "multipathnet-mini", True),
     ):

@@ -36,47 +36,35 @@ def command(
     bundle: BundleArgument,
     *,
     checkpoint: Annotated[
-        Path | None,
-        typer.Option(
-            help="Checkpoint to compare with; by default PyTorch with the weights of the bundle."
-        ),
+        Path | None, typer.Option(help="Reference checkpoint; by default the bundle's weights.")
     ] = None,
     reference: Annotated[
         str | None, typer.Option(help="Bundle to compare with instead; needs no PyTorch.")
     ] = None,
     image: Annotated[
-        list[Path] | None,
-        typer.Option(help="Image to compare on; by default the shipped ones. Repeatable."),
+        list[Path] | None, typer.Option(help="Image; by default the shipped ones. Repeatable.")
     ] = None,
     dataset: Annotated[
-        Path | None,
-        typer.Option(help="COCO data set to compare average recall and precision on as well."),
+        Path | None, typer.Option(help="COCO data set to compare the accuracy on as well.")
     ] = None,
     limit: Annotated[
         int | None, typer.Option(min=1, help="Use only the first images of the data set.")
     ] = None,
     emulate_fp16: Annotated[
-        bool,
-        typer.Option(
-            "--emulate-fp16",
-            help="Round every value of fp16 stages, as a GPU does; a CPU does not.",
-        ),
+        bool, typer.Option("--emulate-fp16", help="Round every fp16 value, as a GPU does.")
     ] = False,
     bisect: Annotated[
         bool, typer.Option("--bisect", help="Find the first layer that differs.")
     ] = False,
     report: Annotated[
-        Path | None,
-        typer.Option(help="File of the figures; by default <bundle>-verify.json next to it."),
+        Path | None, typer.Option(help="File of the figures; by default next to the bundle.")
     ] = None,
     from_report: Annotated[
-        bool,
-        typer.Option("--from-report", help="Judge the saved figures without running anything."),
+        bool, typer.Option("--from-report", help="Judge the saved figures; run nothing.")
     ] = False,
     score_threshold: ScoreThreshold = DEFAULT_SCORE_THRESHOLD,
     tolerance: Annotated[
-        float | None,
-        typer.Option(help="Largest difference of an output, as a share of its largest value."),
+        float | None, typer.Option(help="Largest difference, as a share of the largest value.")
     ] = None,
     cosine: Annotated[
         float | None, typer.Option(help="Smallest cosine similarity of an output.")
@@ -89,12 +77,11 @@ def command(
         float | None, typer.Option(help="Smallest share of detections with a match.")
     ] = None,
     accuracy: Annotated[
-        float | None,
-        typer.Option(help="Smallest share of the average recall and precision that is kept."),
+        float | None, typer.Option(help="Smallest share of average recall and precision kept.")
     ] = None,
 ) -> None:
     """Compare every stage and the whole cascade with PyTorch; check dispatch and precision."""
-    given = dict(locals())
+    given = dict(locals())  # the thresholds are fields of `Thresholds` by the same names
     from foveate.bundle import Bundle
     from foveate.cli._console import print_line
     from foveate.cli._files import check_output
@@ -107,7 +94,7 @@ def command(
     refuse_together(emulate_fp16=emulate_fp16, bisect=bisect, from_report=from_report)
     opened = Bundle.open(bundle)
     file = report or _default_report(opened)
-    if not (bisect or from_report):
+    if not (bisect or from_report):  # these two write no figures
         check_output(file, (checkpoint, *(image or ())))
     names = {one.name for one in fields(Thresholds)}
     changes = {name: given[name] for name in names if given[name] is not None}
@@ -115,7 +102,7 @@ def command(
         stage: replace(default_thresholds(opened.manifest.precision_of(stage)), **changes)
         for stage in opened.manifest.networks
     }
-    engines = _inspect(opened)
+    engines = _inspect(opened)  # before the long work, since it may refuse the bundle
     images = image or sorted(IMAGES.glob("*.jpg"))
     if bisect:
         _bisect(opened, _reference(opened, checkpoint, reference), images, thresholds)
@@ -129,7 +116,7 @@ def command(
             figures = _compare_accuracy(opened, expected, dataset, limit, emulate_fp16)
             record = replace(record, accuracy=figures)
         record = replace(record, engines=engines)
-        write_record(record, file)
+        write_record(record, file)  # before the judgement, so that failures can be studied
         print_line(f"The figures are in {file}", to_stderr=True)
     for line in _table(record):
         print_line(line)
@@ -212,7 +199,7 @@ def _compare_accuracy(
             file=dataset,
             remedy="outline these objects, or give another data set",
         )
-    options = PipelineOptions(score_threshold=0.0)
+    options = PipelineOptions(score_threshold=0.0)  # average precision is taken over all scores
     tasks: list[Task] = ["proposals", "detections"] if bundle.manifest.classifies else ["proposals"]
     found: dict[str, Accuracy] = {}
     with (
@@ -241,7 +228,7 @@ def _figures(pipeline: Pipeline, truth: GroundTruth, task: Task, label: str) -> 
             pipeline,
             truth,
             task=task,
-            resampling=Bootstrap(replicates=1),
+            resampling=Bootstrap(replicates=1),  # the intervals are not judged
             progress=lambda _, *done: progress(label, *done),
         )
     return {name: figure.value for name, figure in report.figures.items()}
@@ -275,6 +262,7 @@ def _bisect(
 def _default_report(bundle: Bundle) -> Path:
     """Return the file of the figures: next to the bundle, or here if the bundle is shipped."""
     root = bundle.root.resolve()
+    # Shipped bundles are in the package, which may be read-only.
     folder = Path() if root.is_relative_to(Path(__file__).parents[1]) else root.parent
     return folder / f"{root.name}-verify.json"
 
