@@ -51,6 +51,7 @@ class Memory(Protocol):
         """Return a copy of a small array, complete before the launches that follow."""
 
 
+# A Python number has no width, so numbers are NumPy scalars.
 Argument: TypeAlias = DeviceArray | np.generic | None
 
 
@@ -118,13 +119,14 @@ class Op:
     launches: Callable[..., Launches] | None = None
 
     def __post_init__(self) -> None:
+        # A misspelled name would otherwise go unnoticed until something reads the outputs.
         unknown = set(self.outputs) - set(inspect.signature(self.cpu).parameters)
         assert not unknown, f"{self.name}: no arguments {unknown}"
 
 
 def ceil_div(numerator: int, denominator: int) -> int:
     """Return the quotient, rounded up."""
-    return -(-numerator // denominator)
+    return -(-numerator // denominator)  # floor division rounds to minus infinity
 
 
 def int32(*numbers: int) -> tuple[np.int32, ...]:
@@ -139,6 +141,7 @@ def float64(*numbers: float) -> tuple[np.float64, ...]:
 
 def element(array: DeviceArray) -> str:
     """Return the element type as it stands in the name of a kernel: ``f32`` or ``f16``."""
+    # The kernels exist for these two; any other type is a mistake of the caller.
     return {2: "f16", 4: "f32"}[array.dtype.itemsize]
 
 

@@ -37,6 +37,7 @@ def launches(
     values = channels * size * size  # of a patch
     if not count or not values:
         return
+    # 16 bytes per store are possible if every patch begins at a multiple of 16 bytes.
     widest = 16 // patches.dtype.itemsize
     lanes = widest if values % widest == 0 and patches.address % 16 == 0 else 1
     shapes = np.array([item.shape[2:] for item in maps], np.int32).reshape(-1, 2)

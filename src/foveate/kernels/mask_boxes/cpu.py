@@ -32,6 +32,7 @@ def mask_boxes(
         image_width: Columns of the image.
     """
     boxes[:] = 0
+    # A width of 0 marks padding, which the rounding of edges would turn into a window of one pixel.
     for k in np.flatnonzero(windows[: int(count[0]), 2]):
         mask = WindowMask(
             logits[k],

@@ -45,7 +45,8 @@ def launches(
     bands = ceil_div(image_height, _BAND)
     partials = memory.empty((total, bands, _PARTIALS), np.int32)
     staged = _STAGED_ROWS if size <= WIDEST_STAGED else 0
-    columns = bits = areas = None  # which only the TensorRT plugin has
+    # The pipeline needs boxes alone; bits, areas and a width on the device serve the plugin.
+    columns = bits = areas = None
     yield Launch(
         f"foveate_paste_windows_{element(logits)}",
         grid=(bands, total),

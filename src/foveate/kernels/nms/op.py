@@ -63,6 +63,7 @@ def suppress(
     capacity = boxes.shape[0]
     require_at_most(LARGEST_ORDER, capacity, "boxes")
     words = ceil_div(capacity, 32)  # a bit per box
+    # All sizes follow from the capacity: the number of boxes is known to the device only.
     keys, order = memory.empty((capacity,), np.uint32), memory.empty((capacity,), np.int32)
     masks = memory.empty((capacity, words), np.uint32)
     size, limit = np.int32(capacity), np.int32(keep.shape[0])

@@ -59,6 +59,7 @@ def postprocess(
     """
     rows = keep[: int(keep_count[0])]
     calibrated = calibrate(probabilities[: len(rows), 1:], scores[rows], calibration)
+    # Most candidates score less, so that only few boxes have to be decoded.
     row, label = np.nonzero(calibrated >= score_threshold)
     moves = deltas[: len(rows), 1:][row, label][:, None]
     moved = decode_boxes(boxes[rows[row]], moves, mean=mean, std=std, height=height, width=width)
@@ -83,6 +84,7 @@ def calibrate(
     """
     clipped = np.clip(probabilities.astype(np.float64), _TINY, 1 - _TINY)
     c0, c1, c2 = calibration
+    # Beyond 500 the score is 0 or 1 in float32, and exp would overflow beyond 709.
     logit = c0 + c1 * np.log(clipped / (1 - clipped)) + c2 * objectness[:, None].astype(np.float64)
     scores: Float32Array = (1 / (1 + np.exp(-np.clip(logit, -500, 500)))).astype(np.float32)
     return scores

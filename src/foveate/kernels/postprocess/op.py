@@ -65,6 +65,8 @@ def launches(
                 *(np.float32(score_threshold), *int32(height, width)),
             ),
         )
+    # Candidates below the threshold have boxes without area, which suppression never keeps. So all
+    # candidates exist, and no count has to be computed on the device.
     winners = memory.empty((limit,), np.int32)
     yield from suppress(memory, *candidates, None, winners, detected_count, iou=iou)
     if limit:

@@ -47,6 +47,7 @@ def launches(
     cells, limit = int(starts[-1]), indices.shape[0]
     require_at_most(LARGEST_ORDER, cells, "windows of all levels")
     require_at_most(MOST_WINDOWS, limit, "selected windows")
+    # Levels vary in number, so the kernels read tables where a single array would be an argument.
     known = tuple(memory.upload(table) for table in (addresses(grids), shapes, starts))
     keys, order = memory.empty((cells,), np.uint32), memory.empty((cells,), np.int32)
     candidates = memory.empty((cells, 4), np.float32)
