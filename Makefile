@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# `make demo` and `make test` set everything up in .venv by themselves, and may be repeated at will.
+# `make demo` and `make test` set up .venv by themselves, and may be repeated.
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -10,15 +10,15 @@ PYTHON ?= $(firstword $(shell command -v python3.11 python3.12 python3.13 python
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 
-# What tests read of packages and not run: headers of TensorRT, its bindings, and Triton's schema. What these packages need,
-# the tests do not, and Triton's client would bring an older protobuf.
+# Packages whose files the tests read without running them: TensorRT's headers and bindings, and Triton's schema. Their own
+# dependencies are not needed, and Triton's client would install an older protobuf.
 READ := $(PIP) --no-deps kernel-lens tensorrt-cu13-bindings tritonclient
 
 # Without this, `import runtime` at the root would find the link to src/foveate/runtime.
 export PYTHONSAFEPATH := 1
 
 help:
-	@echo "make demo     run the shipped networks on the shipped photographs (installs what it needs into .venv)"
+	@echo "make demo     run the shipped networks on the sample images (installs what it needs into .venv)"
 	@echo "make test     run the tests"
 	@echo "make docs     build the documentation in build/documentation/site; a dead link is an error"
 	@echo "make gallery  write the overlays of the documentation again"
@@ -59,8 +59,8 @@ clean:
 	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache src/*.egg-info
 
 # --- the environment -------------------------------------------------------------------------
-# Each stamp is newer than what it was installed from, and is written only after pip has succeeded,
-# so that an interrupted or failed set-up is done again. A larger set includes the smaller ones.
+# Each stamp is newer than the files it depends on, and is written only after pip has succeeded,
+# so that an interrupted or failed set-up is repeated. A larger set includes the smaller ones.
 
 .venv/.python:
 	@test -n "$(PYTHON)" || { echo "No Python found: install Python 3.11 or later, or run 'make PYTHON=/path/to/python3 ...'." >&2; exit 1; }
