@@ -79,7 +79,7 @@ def test_an_interrupted_writer_leaves_nothing(
 
 
 def test_a_bundle_is_replaced_only_on_request(root: Path) -> None:
-    with pytest.raises(BundleError, match="exists already"):
+    with pytest.raises(BundleError, match="already exists"):
         write_bundle(root, manifest_of(), FILES)
     write_bundle(root, manifest_of(name="other"), FILES, overwrite=True)
     assert Bundle.open(root).manifest.name == "other"

@@ -116,7 +116,7 @@ def test_print_trtexec_builds_nothing(tmp_path: Path, capsys: pytest.CaptureFixt
     [
         (["--image-size", "640"], "expected an image size such as 640x480, got '640'"),
         (["--range", "boxes=5"], "expected a range such as boxes=1:100:400, got 'boxes=5'"),
-        (["--timing-cache", "x"], "tensorrt-rtx does not support --timing-cache: leave --timing-"),
+        (["--timing-cache", "x"], "tensorrt-rtx does not support --timing-cache: omit --timing-"),
     ],
 )
 def test_malformed_options_are_one_line(
@@ -131,8 +131,8 @@ def test_a_file_is_no_bundle(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     file.write_bytes(b"")
     assert invoke(["compile", str(file), "--target", "tensorrt-rtx"]) == 1
     assert capsys.readouterr().err == (
-        f"foveate: a bundle is a directory, this is a file: {file}: give the directory that "
-        "'foveate export' wrote\n"
+        f"foveate: expected the directory of a bundle, found a file: {file}: give the directory "
+        "that 'foveate export' wrote\n"
     )
 
 
@@ -146,7 +146,7 @@ def test_tensorrt_without_a_gpu_says_what_else_there_is(
     monkeypatch.delitem(sys.modules, "tensorrt", raising=False)
     assert invoke(["compile", "mini", "--target", "tensorrt"]) == 1
     assert capsys.readouterr().err == (
-        "foveate: tensorrt builds for the GPU of this machine, and no driver answers here: run it "
+        "foveate: tensorrt builds for the GPU of this machine, but no driver works here: run it "
         "on the GPU's machine, or use --target tensorrt-rtx, which needs none\n"
     )
 

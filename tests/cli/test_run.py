@@ -231,7 +231,7 @@ def test_an_output_that_is_a_file_is_one_line(foveate: Foveate) -> None:
     outcome = foveate(photograph("square.png"), "--output", "taken")
     assert outcome.status == 1
     assert outcome.err.startswith("foveate: the file cannot be written (")
-    assert "): taken: make room, or choose another" in outcome.err
+    assert "): taken: free some space, or choose another" in outcome.err
 
 
 def test_debug_shows_where_an_error_comes_from(foveate: Foveate) -> None:

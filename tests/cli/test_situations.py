@@ -144,7 +144,7 @@ def test_a_bundle_that_stands_there_is_noticed_before_the_export(
     contrast_bundle: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert invoke(["export", "nowhere.safetensors", "--output", str(contrast_bundle)]) == 1
-    assert "the bundle exists already" in capsys.readouterr().err
+    assert "the bundle already exists" in capsys.readouterr().err
 
 
 @SHELL
@@ -163,8 +163,8 @@ def test_a_folder_that_is_gone_is_one_line(folder: Path, contrast_bundle: Path) 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["run", "a.png", "--bundle", ""], "--bundle is empty: give it a value, or leave it out"),
-        (["run", "a.png", "--json="], "--json is empty: give it a value, or leave it out"),
+        (["run", "a.png", "--bundle", ""], "--bundle is empty: give it a value, or omit it"),
+        (["run", "a.png", "--json="], "--json is empty: give it a value, or omit it"),
         (["inspect", ""], "an argument is empty: give it a value"),
         (["demo", "--output", "a.png"], "the file cannot be written (Not a directory): a.png: "),
         (["demo", "--bundle", "./" + 300 * "x"], "there is no such bundle: ./xxx"),

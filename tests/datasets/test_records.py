@@ -195,7 +195,7 @@ def test_no_value_of_an_images_field_is_a_surprise(change: str, value: Any) -> N
 def test_a_class_that_would_move_the_cursor_is_refused() -> None:
     data = content()
     data["categories"][0]["name"] = "\x1b[2Jcat"
-    with pytest.raises(DataError, match=r"its name: '\\x1b\[2Jcat' is no text"):
+    with pytest.raises(DataError, match=r"its name: '\\x1b\[2Jcat' is not text"):
         read_annotations(data, file=Path("some.json"), strict=False)
 
 

@@ -233,16 +233,16 @@ def test_names_outside_ascii_move_nothing(truth: GroundTruth, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("bad", "says"),
     [
-        (7, "it is int and no object"),
+        (7, "it is int and not an object"),
         (result(image_id=None), "'image_id' is missing"),
-        (result(image_id="four"), "its image_id: 'four' is no integer"),
-        (result(score=float("nan")), "its score: nan is no finite number"),
-        (result(score=True), "its score: True is no finite number"),
-        (result(score=10**400), "its score: a huge number is no finite number"),
+        (result(image_id="four"), "its image_id: 'four' is not an integer"),
+        (result(score=float("nan")), "its score: nan is not a finite number"),
+        (result(score=True), "its score: True is not a finite number"),
+        (result(score=10**400), "its score: a huge number is not a finite number"),
         (result(category_id=None), "'category_id' is missing"),
         (result(segmentation=None, bbox=[1, 2, 3, 4]), "some results have a segmentation"),
-        (result(bbox=[1, 2, 3]), r"its bbox: \[1, 2, 3\] is no box"),
-        (result(bbox=[1, 2, -3, 4]), r"its bbox: \[1, 2, -3, 4\] is no box"),
+        (result(bbox=[1, 2, 3]), r"its bbox: \[1, 2, 3\] is not a box"),
+        (result(bbox=[1, 2, -3, 4]), r"its bbox: \[1, 2, -3, 4\] is not a box"),
         (result(segmentation={"size": [9, 9], "counts": [81]}), r"its size is \[9, 9\]"),
         *(
             (result(segmentation={"size": list(SIZE), "counts": counts}), "the run-length code")
@@ -274,12 +274,12 @@ def test_boxes_without_one_are_named(truth: GroundTruth, tmp_path: Path) -> None
             r"results have the category ids 6, which are not in two images.*categories are 7 cat",
         ),
         ({"annotations": [result()], "images": [{"id": 4}]}, "'file_name' is missing"),
-        ({"annotations": [result()], "categories": 7}, "they are int and no list"),
+        ({"annotations": [result()], "categories": 7}, "they are int and not a list"),
         (
             {"annotations": [result()], "categories": [{"id": 7, "name": "dog"}]},
             "no class in common: the results have dog, the data set has cat",
         ),
-        ([result(image_id=99)], "none of 1 results is of an image of two images"),
+        ([result(image_id=99)], "none of 1 results belongs to an image of two images"),
     ],
 )
 def test_another_kind_of_file_is_an_error(
@@ -311,7 +311,7 @@ def test_a_file_that_is_no_json_list_is_an_error(
 
 
 def test_a_missing_file_is_an_error(truth: GroundTruth, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"no results can be read: .*none\.json"):
+    with pytest.raises(DataError, match=r"the results cannot be read: .*none\.json"):
         read_results(tmp_path / "none.json", truth, task="detections")
 
 

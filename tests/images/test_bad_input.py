@@ -42,7 +42,7 @@ def foreign_operator(model: onnx.ModelProto) -> None:
         (old_opset, "the stage 'refine' has opset 17, expected 18"),
         (
             foreign_operator,
-            "the stage 'refine' is none of ours: it uses operators of com.microsoft",
+            "the stage 'refine' uses unsupported operator domains: com.microsoft",
         ),
     ],
 )
@@ -80,17 +80,17 @@ write_bundle(sys.argv[2], bundle.manifest, files)
         (
             ["-m", "foveate", "triton", "BUNDLE", "--output", "OUT"],
             "the model repository cannot be",
-            "make room, or choose another directory",
+            "free some space, or choose another directory",
         ),
         (
             ["-c", WRITE, "BUNDLE", "OUT"],
             "the bundle cannot be written (File too large): ",
-            "make room, or choose another directory",
+            "free some space, or choose another directory",
         ),
         (
             ["-m", "foveate", "inspect", "BUNDLE"],
-            "there is no room for a copy of a stage (Protobuf serialization failed.)",
-            "make room, or set TMPDIR to another folder",
+            "no space is left for a copy of a stage (Protobuf serialization failed.)",
+            "free some space, or set TMPDIR to another folder",
         ),
     ],
 )

@@ -220,7 +220,9 @@ def test_a_full_disk_is_an_error_that_keeps_the_previous_file(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(Path, "replace", full)
-    with pytest.raises(InputError, match=r"cannot be written \(No space left.*: make room, or"):
+    with pytest.raises(
+        InputError, match=r"cannot be written \(No space left.*: free some space, or"
+    ):
         save_checkpoint(path, proposals())
     assert [file.read_bytes() for file in tmp_path.iterdir()] == [b"before"]
 
@@ -231,7 +233,7 @@ def test_a_truncated_file_is_refused(tmp_path: Path) -> None:
     content = path.read_bytes()
     for length in (0, 4, 100, len(content) // 2, len(content) - 1):
         path.write_bytes(content[:length])
-        with pytest.raises(ModelError, match="no checkpoint can be read"):
+        with pytest.raises(ModelError, match="the checkpoint cannot be read"):
             load_checkpoint(path)
 
 

@@ -96,7 +96,7 @@ def test_frozen_parameters_stay(tmp_path: Path) -> None:
 def test_a_checkpoint_of_other_options_is_refused(tmp_path: Path) -> None:
     train(network(), tmp_path / "c")
     other = LoopOptions(steps=13)
-    with pytest.raises(ModelError, match="delete it to start anew"):
+    with pytest.raises(ModelError, match="delete it to start again"):
         train_adamw(network(), lambda _: {}, other, tmp_path / "c", task="network")
 
 
@@ -145,7 +145,7 @@ def test_a_truncated_checkpoint_is_a_clear_error(tmp_path: Path) -> None:
 
 def test_a_pickle_of_anything_else_is_refused(tmp_path: Path) -> None:
     torch.save({"weights": torch.zeros(3)}, tmp_path / "c")
-    with pytest.raises(ModelError, match="holds no state of a training"):
+    with pytest.raises(ModelError, match="does not contain the state of a training"):
         train(network(), tmp_path / "c")
 
 
@@ -197,7 +197,8 @@ def test_an_interrupted_write_leaves_the_file_before(
 
     monkeypatch.setattr(torch, "save", full)
     with pytest.raises(
-        ModelError, match=r"written after step 4 \(no space left on device\).*: make room and start"
+        ModelError,
+        match=r"written after step 4 \(no space left on device\).*: free some space and start",
     ):
         resume.write(4, {})
     assert [file.name for file in tmp_path.iterdir()] == ["c"]

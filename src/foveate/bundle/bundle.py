@@ -169,7 +169,7 @@ def _find(text: str) -> Path:
         return path
     if os.path.exists(path):  # noqa: PTH110 - see above
         raise BundleError(
-            "a bundle is a directory, this is a file",
+            "expected the directory of a bundle, found a file",
             file=path,
             remedy="give the directory that 'foveate export' wrote",
         )

@@ -150,7 +150,7 @@ def _check_writable(value: object, where: str, depth: int) -> None:
             if isinstance(value, dict):
                 _check_writable(value[item], where, depth - 1)
     elif isinstance(value, str) and re.search("[\ud800-\udfff]", value):
-        raise RejectedValueError(f"{where!r} must be text, found half a character")
+        raise RejectedValueError(f"{where!r} must be text, found a lone surrogate")
     elif isinstance(value, float) and not math.isfinite(value):
         raise RejectedValueError(f"{where!r} must be finite, found {value!r}")
 

@@ -58,7 +58,7 @@ def write_bundle(
         raise BundleError(
             f"the bundle cannot be written ({reason})",
             file=target,
-            remedy="make room, or choose another directory",
+            remedy="free some space, or choose another directory",
         ) from error
     return Bundle.open(target.absolute())
 
@@ -85,7 +85,7 @@ def check_target(target: Path, *, overwrite: bool) -> None:
         )
     if not overwrite and any(target.iterdir()):
         raise BundleError(
-            "the bundle exists already",
+            "the bundle already exists",
             file=target,
             remedy="choose another directory, or ask to overwrite it",
         )

@@ -127,7 +127,7 @@ def _check_empty(words: Sequence[str], command: str | None) -> None:
         if word.startswith("--") and word.endswith("="):
             option = word[:-1]
         if option:
-            raise OptionError(f"{option} is empty", remedy="give it a value, or leave it out")
+            raise OptionError(f"{option} is empty", remedy="give it a value, or omit it")
         if not word and command != "run":  # `run` processes its other images
             raise OptionError("an argument is empty", remedy="give it a value")
 

@@ -69,9 +69,9 @@ class CocoDataset:
         table = read_annotations(source.read(), file=self.file, strict=False, masks=masks)
         if not len(table) and (boxes := table.problems.counts[Reason.NO_MASK]):
             raise DataError(
-                f"none of the objects has a mask, {boxes} have a box alone",
+                f"none of the objects has a mask, {boxes} have only a box",
                 file=self.file,
-                remedy="outline them; with boxes alone, train fast-rcnn-vgg16 with --proposals",
+                remedy="outline them; with boxes only, train fast-rcnn-vgg16 with --proposals",
             )
         self._place, files = locate(table.files, source.places)
         for index, (name, file) in enumerate(zip(table.files, files, strict=True)):
@@ -131,7 +131,7 @@ class CocoDataset:
             raise DataError(
                 f"the training part lacks the classes {', '.join(sorted(used - set(names)))}",
                 file=self.file,
-                remedy="annotate images of them for the training, or take them out here",
+                remedy="annotate images of them for the training, or remove them here",
             )
         places = np.array([names.index(name) if name in names else -1 for name in own], np.int32)
         labels = places[self.annotations.labels] if len(own) else self.annotations.labels

@@ -28,7 +28,7 @@ def field(record: Any, key: str, read: Callable[[Any], Value]) -> Value:
         ValueError: The record is no object, lacks the field, or has an invalid value in it.
     """
     if not isinstance(record, Mapping):
-        raise ValueError(f"it is {type(record).__name__} and no object")
+        raise ValueError(f"it is {type(record).__name__} and not an object")
     if key not in record:
         raise ValueError(f"{key!r} is missing")
     try:
@@ -51,7 +51,7 @@ def integer(value: Any) -> int:
     ):
         number = int(value)
     if number is None or abs(number) > _MOST:
-        raise ValueError(f"{short(value)} is no integer")
+        raise ValueError(f"{short(value)} is not an integer")
     return number
 
 
@@ -69,7 +69,7 @@ def number(value: Any) -> float:
     except (TypeError, ValueError, OverflowError):
         read = math.nan
     if not math.isfinite(read):
-        raise ValueError(f"{short(value)} is no finite number")
+        raise ValueError(f"{short(value)} is not a finite number")
     return read
 
 
@@ -83,21 +83,21 @@ def size(value: Any) -> float:
 def box(value: Any) -> list[float]:
     """Read x, y, width, height; other values, negative sizes and distant boxes raise ValueError."""
     if not isinstance(value, list) or len(value) != 4:
-        raise ValueError(f"{short(value)} is no box")
+        raise ValueError(f"{short(value)} is not a box")
     values = [number(v) for v in value]
     if min(values[2:]) < 0 or max(map(abs, values)) > _FARTHEST:
-        raise ValueError(f"{short(value)} is no box")
+        raise ValueError(f"{short(value)} is not a box")
     return values
 
 
 def text(value: Any) -> str:
     """Read a name that can be a file name and be printed; other values raise ValueError."""
     if not isinstance(value, str) or _CONTROL.search(value):
-        raise ValueError(f"{short(value)} is no text")
+        raise ValueError(f"{short(value)} is not text")
     try:
         value.encode(errors="surrogateescape")
     except UnicodeEncodeError as error:
-        raise ValueError(f"{short(value)} is no text") from error
+        raise ValueError(f"{short(value)} is not text") from error
     return value
 
 
@@ -121,4 +121,4 @@ def read_json(file: Path, *, remedy: str) -> Any:
     except RecursionError as error:
         raise DataError("the JSON is nested too deeply", file=file, remedy=remedy) from error
     except (OSError, ValueError) as error:
-        raise DataError(f"no JSON can be read ({error})", file=file, remedy=remedy) from error
+        raise DataError(f"the JSON cannot be read ({error})", file=file, remedy=remedy) from error

@@ -87,7 +87,7 @@ def find_parts(folder: Path) -> dict[str, Source]:
     if not parts:
         looks = "; ".join(f"{name}: {look}" for name, look in LAYOUTS)
         raise DataError(
-            f"the layout of the data set is not understood, expected one of these: {looks}",
+            f"the layout of the data set is unknown, expected one of these: {looks}",
             file=folder,
             remedy="lay it out in one of these ways",
         )

@@ -40,7 +40,7 @@ def _check_content(content: object, file: Path) -> None:
     for key in ("images", "categories", "annotations"):
         if not isinstance(content, Mapping) or not isinstance(content.get(key), list):
             raise DataError(
-                f"annotations that do not follow the COCO format: {key!r} is no list in them",
+                f"annotations that do not follow the COCO format: {key!r} is not a list in them",
                 file=file,
                 remedy="export the data set again in COCO's form",
             )

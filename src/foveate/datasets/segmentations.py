@@ -120,13 +120,13 @@ class SegmentationPacker:
         ends = []
         for polygon in polygons:
             if not isinstance(polygon, list) or len(polygon) % 2:
-                raise ValueError("a polygon is no list of pairs")
+                raise ValueError("a polygon is not a list of pairs")
             if len(polygon) < 6:
                 continue  # two points or one enclose nothing
             try:
                 flat.extend(polygon)
             except (TypeError, OverflowError) as error:
-                raise ValueError("a coordinate is no number") from error
+                raise ValueError("a coordinate is not a number") from error
             ends.append(len(self._coordinates) + len(flat))
         if not ends:
             raise ValueError("no polygon has three points")

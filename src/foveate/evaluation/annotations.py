@@ -132,7 +132,7 @@ class GroundTruth:
                 f"{len(missing)} of {len(self.images)} images are missing, "
                 f"the first is image {missing[0].identifier}",
                 file=missing[0].path,
-                remedy="put them there, or take them out of the annotations",
+                remedy="put them there, or remove them from the annotations",
             )
 
     def family_of(self, annotation_ids: NDArray[np.int64]) -> NDArray[np.int64]:

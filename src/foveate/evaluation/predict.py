@@ -136,10 +136,10 @@ def _categories(class_names: Sequence[str], truth: GroundTruth) -> dict[int, int
     }
     if not known:
         raise DataError(
-            f"no class in common: the bundle knows {', '.join(class_names)}, "
+            f"no class in common: the bundle has {', '.join(class_names)}, "
             f"the data set has {', '.join(truth.category_ids)}",
             file=truth.name,
-            remedy="evaluate with --proposals, which regards no classes",
+            remedy="evaluate with --proposals, which ignores classes",
         )
     return known
 

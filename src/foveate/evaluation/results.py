@@ -132,7 +132,7 @@ def read_results(
                 if total % _PROGRESS_EVERY == 0:
                     progress("Reading, MB", end // 1_000_000, size // 1_000_000)
     except OSError as error:
-        raise DataError("no results can be read", file=file, remedy=_REMEDY) from error
+        raise DataError("the results cannot be read", file=file, remedy=_REMEDY) from error
     except ValueError as error:
         raise DataError(
             f"result {total} cannot be read, {error}", file=file, remedy=_REMEDY
@@ -141,7 +141,7 @@ def read_results(
     own = {images[i]: where for i, where in places.items() if i in images}
     if total and not own:
         raise DataError(
-            f"none of {total} results is of an image of {truth.name}",
+            f"none of {total} results belongs to an image of {truth.name}",
             file=file,
             remedy="name the data set that the results belong to",
         )
@@ -242,7 +242,7 @@ def same_categories(
             f"no class in common: the results have {', '.join(names.values())}, the data set has "
             f"{', '.join(own)}",
             file=file,
-            remedy="evaluate with --proposals, which regards no classes",
+            remedy="evaluate with --proposals, which ignores classes",
         )
     return found
 
@@ -250,7 +250,7 @@ def same_categories(
 def _named(records: Any, key: str, file: Path) -> dict[int, str]:
     try:
         if not isinstance(records, list):
-            raise ValueError(f"they are {type(records).__name__} and no list")
+            raise ValueError(f"they are {type(records).__name__} and not a list")
         return {field(r, "id", integer): field(r, key, text) for r in records}
     except ValueError as error:
         raise DataError(

@@ -66,7 +66,7 @@ def decode(file: BinaryIO) -> UInt8Array:
         reader = _reader(file)
         if reader is None:
             raise InputError(
-                "the file is no image that can be decoded", remedy="convert it to JPEG or PNG"
+                "the file is not an image that can be decoded", remedy="convert it to JPEG or PNG"
             )
         if reader is JpegImageFile:
             return _decode_jpeg(file)
@@ -227,7 +227,7 @@ def _tile(tile: Image.Image, kind: str | None) -> Array:
         return np.where(grey == tile.info.get("transparency"), 255, grey >> 8)
     if tile.mode in ("I", "F"):
         raise InputError(
-            "the pixels are numbers of 32 bits, whose range is not known",
+            "the pixels are numbers of 32 bits, whose range is unknown",
             remedy="convert it to 8 or 16 bits",
         )
     if tile.mode == "LAB":  # Pillow keeps a and b as signed bytes, OpenCV with 128 added

@@ -155,7 +155,7 @@ def save_imported(
             raise ModelError(
                 f"expected a detector, found {weights.name}",
                 file=source,
-                remedy="leave the proposal network and the class names out",
+                remedy="omit the proposal network and the class names",
             )
         info = CascadeInfo(
             proposals=weights.name,

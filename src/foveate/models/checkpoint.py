@@ -203,7 +203,7 @@ def _read(path: Path) -> tuple[CascadeInfo, dict[str, Any], dict[str, Tensor]]:
         raise ModelError(
             f"expected a checkpoint of format {FORMAT!r}, found {metadata.get('format')!r}",
             file=path,
-            remedy="make one by `foveate train`",
+            remedy="make one with `foveate train`",
         )
     try:
         info = _parse_info(json.loads(metadata["info"]))
@@ -225,7 +225,7 @@ def _unreadable(path: Path, error: Exception) -> ModelError:
         # The protocol of a bare pickle, or the archive in which `torch.save` puts one.
         if start in (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05", b"PK"):
             found = "a pickle, which could run code"
-            remedy = "make one by `foveate train`, or import weights by `foveate import-torch`"
+            remedy = "make one with `foveate train`, or import weights by `foveate import-torch`"
         elif path.suffix == ".onnx":
             found = "an ONNX file"
             remedy = "give the checkpoint that it was exported from, or its bundle"
@@ -234,9 +234,9 @@ def _unreadable(path: Path, error: Exception) -> ModelError:
             f"expected a safetensors checkpoint, found {found}", file=path, remedy=remedy
         )
     return ModelError(
-        f"no checkpoint can be read ({error})",
+        f"the checkpoint cannot be read ({error})",
         file=path,
-        remedy="copy it again, or make one by `foveate train`",
+        remedy="copy it again, or make one with `foveate train`",
     )
 
 

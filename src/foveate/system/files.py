@@ -85,7 +85,7 @@ def new_folder(target: Path, *, overwrite: bool) -> Iterator[Path]:
         place = Path(os.path.realpath(target))
         if Path.cwd().is_relative_to(place):
             raise InputError(
-                "the folder holds the working directory and cannot be replaced",
+                "the folder contains the working directory and cannot be replaced",
                 file=target,
                 remedy="choose another place, or run the command from elsewhere",
             )
@@ -321,5 +321,5 @@ def _reported(path: Path) -> Iterator[None]:
         raise InputError(
             f"the file cannot be written ({reason})",
             file=path,
-            remedy="make room, or choose another place",
+            remedy="free some space, or choose another place",
         ) from error

@@ -69,5 +69,5 @@ def check_private(path: Path) -> None:
             raise BackendError(
                 f"{str(path)!r} is not loaded, because other users could change it",
                 file=place,
-                remedy="run: chmod go-w on this path if it is yours, or use a place of your own",
+                remedy="run: chmod go-w on this path if it is yours, or use a folder of your own",
             )

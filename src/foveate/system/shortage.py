@@ -26,7 +26,7 @@ def shortage(error: BaseException | None) -> BackendError | None:
         if isinstance(error, MemoryError) or number == errno.ENOMEM or _any(_MEMORY, text):
             return BackendError(
                 "there is not enough memory",
-                remedy="free some or raise its limit, or ask for less: smaller images, a lower "
+                remedy="free some or raise its limit, or use less: smaller images, a lower "
                 "--top-k, fewer --threads",
             )
         if number == errno.EMFILE or _any(_FILES, text):

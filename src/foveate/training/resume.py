@@ -21,7 +21,7 @@ from foveate.system.files import open_output, write_file
 
 _log = logging.getLogger(__name__)
 
-REMEDY = "delete it to start anew"
+REMEDY = "delete it to start again"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +56,7 @@ class Origin:
         # Inputs come first: options such as numbers of steps may follow from the data.
         if changed := _changed(found["inputs"], wanted["inputs"]):
             _log.warning(
-                "%s changed since %s was made: it and all that follow are made anew",
+                "%s changed since %s was made: it and its successors are made again",
                 " and ".join(changed),
                 file,
             )
@@ -65,7 +65,7 @@ class Origin:
             raise ModelError(
                 f"it was made with {_difference(found['options'], wanted['options'])}",
                 file=file,
-                remedy=f"{REMEDY}, go on with the same options, or choose another --output",
+                remedy=f"{REMEDY}, resume with the same options, or choose another --output",
             )
         return True
 
@@ -83,7 +83,7 @@ def is_current(file: Path, origin: Origin) -> bool:
         found = json.loads(stamp.read_text(encoding="utf-8"))
         current = origin.accepts(found, file)
     except (OSError, ValueError, KeyError, TypeError):
-        _log.warning("it is not known what %s was made from: it is made anew", file)
+        _log.warning("the inputs of %s are unknown: it is made again", file)
         current = False
     if not current:
         stamp.unlink(missing_ok=True)
@@ -155,7 +155,7 @@ class ResumeFile:
             ) from error
         except (KeyError, TypeError, ValueError) as error:
             raise ModelError(
-                "the file holds no state of a training", file=self.path, remedy=REMEDY
+                "the file does not contain the state of a training", file=self.path, remedy=REMEDY
             ) from error
         return dict(state) if current else None
 
@@ -180,5 +180,5 @@ class ResumeFile:
                 f"the state of the training cannot be written after step {step} "
                 f"({getattr(error, 'what', error)})",
                 file=self.path,
-                remedy="make room and start again: the run goes on from the last state",
+                remedy="free some space and start again: the run resumes from the last state",
             ) from error

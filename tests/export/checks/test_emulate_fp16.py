@@ -55,7 +55,7 @@ def test_a_bundle_without_float16_has_nothing_to_round(exact: Bundle) -> None:
     with pytest.raises(OptionError) as caught:
         measure(exact, bundle_reference(exact, exact), [CAT], emulate_fp16=True)
     assert str(caught.value) == (
-        "no stage of 'mini' is in fp16, so there is nothing to round: leave --emulate-fp16 out, or "
+        "no stage of 'mini' is in fp16, so there is nothing to round: omit --emulate-fp16, or "
         "export with --precision fp16"
     )
 

@@ -116,7 +116,7 @@ def test_figures_that_find_no_room_leave_those_before(
     with pytest.raises(InputError) as caught:
         write_record(record, file)
     assert str(caught.value) == (
-        f"the file cannot be written (No space left on device): {file}: make room, or choose "
+        f"the file cannot be written (No space left on device): {file}: free some space, or choose "
         "another place"
     )
     assert [one.read_text() for one in tmp_path.iterdir()] == ["before"]
@@ -360,7 +360,7 @@ def test_what_is_no_bundle_is_refused(
     bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert invoke(["verify", str(bundle.stage_path("refine"))]) == 1
-    assert "a bundle is a directory, this is a file" in capsys.readouterr().err
+    assert "expected the directory of a bundle, found a file" in capsys.readouterr().err
     content = json.loads((bundle.root / "manifest.json").read_text())
     del content["stages"]["refine"]
     (tmp_path / "manifest.json").write_text(json.dumps(content))

@@ -35,7 +35,7 @@ RTX = "run: foveate compile BUNDLE --target tensorrt-rtx"
     ("options", "text"),
     [
         ({"target": "openvino"}, "there is no target 'openvino': use tensorrt, tensorrt-rtx"),
-        ({"archs": ("8.9",)}, "'8.9' is no compute capability: write it as sm_89"),
+        ({"archs": ("8.9",)}, "'8.9' is not a compute capability: write it as sm_89"),
         ({"optimization_level": 6}, "the optimization level must lie in 0..5, found 6"),
         ({"buckets": (64, 0)}, "a bucket must be at least 1, found 0"),
         ({"image_sizes": ((640, 0),)}, "an image must have at least one pixel"),
@@ -52,20 +52,20 @@ RTX = "run: foveate compile BUNDLE --target tensorrt-rtx"
         ),
         (
             {"plugins": Path("x.so")},
-            "tensorrt-rtx does not support --plugins: leave --plugins away, or use --target tensorrt",
+            "tensorrt-rtx does not support --plugins: omit --plugins, or use --target tensorrt",
         ),
         (
             {"version_compatible": True},
             (
-                "tensorrt-rtx does not support --version-compatible: leave --version-compatible "
-                "away, or use --target tensorrt"
+                "tensorrt-rtx does not support --version-compatible: omit --version-compatible, "
+                "or use --target tensorrt"
             ),
         ),
         (
             {"target": "tensorrt", "archs": ("sm_86", "sm_89")},
             (
-                "tensorrt builds for the GPU of this machine only, found --arch sm_86 sm_89: leave "
-                "--arch away, or use --target tensorrt-rtx"
+                "tensorrt builds for the GPU of this machine only, found --arch sm_86 sm_89: "
+                "omit --arch, or use --target tensorrt-rtx"
             ),
         ),
     ],
@@ -133,12 +133,12 @@ def foreign_model(change: str) -> bytes:
 @pytest.mark.parametrize(
     ("content", "what"),
     [
-        (b"\xff\xfe not a model", "the file is no ONNX model"),
+        (b"\xff\xfe not a model", "the file is not an ONNX model"),
         (b"", "the stage 'propose' has opset none, expected 18"),
         (foreign_model("opset"), "the stage 'propose' has opset 22, expected 18"),
         (
             foreign_model("domain"),
-            "the stage 'propose' is none of ours: it uses operators of com.microsoft",
+            "the stage 'propose' uses unsupported operator domains: com.microsoft",
         ),
         (
             foreign_model("inputs"),

@@ -109,7 +109,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
     assert compiling.returncode == 1
     last = errors.strip().splitlines()[-1]
     assert last.startswith("foveate: the engine of the stage 'propose' cannot be written (File too")
-    assert last.endswith(": make room, with 'foveate cache prune' or a --cache elsewhere")
+    assert last.endswith(": free some space, with 'foveate cache prune' or a --cache elsewhere")
     assert left_in(tmp_path) == []
 
 

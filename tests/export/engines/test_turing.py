@@ -36,7 +36,7 @@ def test_masks_as_bits_are_refused_with_another_remedy() -> None:
     with pytest.raises(BackendError) as caught:
         check_products(export_stage(paste_stage(56, 0.0)), "paste", Path("paste.onnx"))
     assert caught.value.what.endswith(" and 2 more")
-    assert caught.value.remedy == "leave sm_75 away, or name the other stages with --stage"
+    assert caught.value.remedy == "omit sm_75, or name the other stages with --stage"
 
 
 def test_a_gemm_as_a_convolution_gives_the_same() -> None:
@@ -84,4 +84,4 @@ def test_a_matrix_product_that_sm_75_lacks_is_refused_by_the_library_too(tmp_pat
         BackendError, match=r"Turing \(SM75\): FP32 GEMM is not supported"
     ) as caught:
         run_build(request, None)
-    assert caught.value.remedy == "leave sm_75 away, or export with --precision fp16"
+    assert caught.value.remedy == "omit sm_75, or export with --precision fp16"

@@ -176,7 +176,7 @@ def test_batched_towers_are_refused_for_sm_75_before_anything_is_built(
     assert str(caught.value) == (
         "the stage 'classify' cannot be built for sm_75: tensorrt-rtx has no product of float32 "
         "matrices there, expected linear layers or float16, found 'node_matmul' and 1 more: "
-        f"{bundle.stage_path('classify')}: leave sm_75 away, or export with --precision fp16, or "
+        f"{bundle.stage_path('classify')}: omit sm_75, or export with --precision fp16, or "
         "without --optimize batch-towers"
     )
     assert len(wanted_engines(bundle, replace(options, archs=("sm_89",)))) == 4

@@ -300,10 +300,10 @@ def test_deepmask_alone_exports_to_a_bundle_that_only_proposes(tmp_path: Path) -
 
 def test_a_file_that_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "weights.safetensors"
-    with pytest.raises(ModelError, match="no checkpoint can be read.*weights.safetensors"):
+    with pytest.raises(ModelError, match="the checkpoint cannot be read.*weights.safetensors"):
         load_checkpoint(path)
     path.write_bytes(b"\x10\x00\x00\x00\x00\x00\x00\x00not json at all!")
-    with pytest.raises(ModelError, match="no checkpoint can be read.*foveate train"):
+    with pytest.raises(ModelError, match="the checkpoint cannot be read.*foveate train"):
         load_checkpoint(path)
 
 

@@ -186,7 +186,7 @@ def test_the_values_of_a_size_are_a_shape_tensor_of_an_engine_only(tmp_path: Pat
 
 def test_a_folder_with_something_in_it_is_refused(contrast_bundle: Path, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(InputError, match="the model repository exists already"):
+    with pytest.raises(InputError, match="the model repository already exists"):
         write_repository(Bundle.open(contrast_bundle), tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
@@ -198,4 +198,4 @@ def test_the_command_writes_a_repository_of_a_bundle(
     assert invoke(words) == 0
     assert (tmp_path / "models" / "foveate" / "1" / "model.py").is_file()
     assert invoke(words) == 1
-    assert "the model repository exists already" in capsys.readouterr().err
+    assert "the model repository already exists" in capsys.readouterr().err

@@ -147,7 +147,7 @@ def test_windows_of_changed_data_are_made_anew_and_others_are_kept(
     assert len(calls) == 2 * made
     (told,) = [record.getMessage() for record in caplog.records]
     assert told.startswith("the annotations or images changed since")
-    assert told.endswith("w was made: it and all that follow are made anew")
+    assert told.endswith("w was made: it and its successors are made again")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "w", "w.origin.json"]
 
 
@@ -187,14 +187,14 @@ def test_what_is_kept_says_what_changed_and_refuses_other_options(
     stamp(file, old)
     assert is_current(file, old)
     with pytest.raises(
-        ModelError, match=r"made with steps 1, not 2.*: delete it to start anew, go"
+        ModelError, match=r"made with steps 1, not 2.*: delete it to start again, r"
     ):
         is_current(file, replace(old, options={"steps": 2}))
     new = Origin(inputs={"the images": 2, "the windows": (1, 2)}, options={"steps": 2})
     assert not is_current(file, new)  # of more images more steps follow
     assert "the images changed since" in caplog.text
     assert not is_current(file, old)  # what was made of other inputs may stand there by now
-    assert "it is not known what" in caplog.text
+    assert "the inputs of" in caplog.text
 
 
 @pytest.fixture
@@ -243,7 +243,7 @@ def test_a_run_keeps_the_calibration_of_what_it_began_with_and_refuses_other_wei
     assert mini.info.calibration != CascadeInfo().calibration
     other = build_cascade(mini.info)
     for initial in (other, None):
-        with pytest.raises(ModelError, match="made with initial '.*go on with the same options"):
+        with pytest.raises(ModelError, match="made with initial '.*resume with the same options"):
             train_cascade(dataset, output, Recipe(), silent, initial=initial)
     assert len(quick) == 1
 

@@ -246,7 +246,7 @@ def test_a_network_without_a_published_training_is_refused() -> None:
 
 def test_another_deepmask_is_refused(dataset: Path, tmp_path: Path) -> None:
     detector = options(dataset, tmp_path, network="sharpmask-resnet50", deepmask=tmp_path / "no")
-    with pytest.raises(ModelError, match="no checkpoint can be read"):
+    with pytest.raises(ModelError, match="the checkpoint cannot be read"):
         run(detector, silent)
 
 

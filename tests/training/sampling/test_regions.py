@@ -342,7 +342,7 @@ def test_a_proposal_may_be_a_mask_only() -> None:
     ("text", "message"),
     [
         ("{}", "expected a list of COCO results, found dict"),
-        ("[", "no JSON can be read"),
+        ("[", "the JSON cannot be read"),
         (
             '[{"image_id": 1, "segmentation": {"size": [4, 6], "counts": "H"}, "score": 1}]',
             "pixels",
@@ -352,7 +352,7 @@ def test_a_proposal_may_be_a_mask_only() -> None:
             "damaged",
         ),
         ('[{"image_id": 1, "segmentation": {"size": 4, "counts": "h"}, "score": 1}]', "its size"),
-        ('[{"image_id": 1, "segmentation": [[1, 2]], "score": 1}]', "it is list and no object"),
+        ('[{"image_id": 1, "segmentation": [[1, 2]], "score": 1}]', "it is list and not an object"),
         ('[{"image_id": 1, "bbox": [1, 2, 3, 4]}]', "result number 1 is no proposal.*score"),
         ('[{"image_id": 1, "bbox": [1, 2, 3], "score": 1}]', "result number 1 is no proposal"),
     ],

@@ -120,9 +120,9 @@ def _taken(path: Path) -> onnx.ModelProto:
         except Exception as error:  # its errors have no common class but this
             if file.exists():  # it was loaded, and could not be written
                 raise InputError(
-                    f"there is no room for a copy of a stage ({first_line(error)})",
+                    f"no space is left for a copy of a stage ({first_line(error)})",
                     file=folder,
-                    remedy="make room, or set TMPDIR to another folder",
+                    remedy="free some space, or set TMPDIR to another folder",
                 ) from error
             raise BundleError(
                 f"ONNX Runtime cannot load a stage ({first_line(error)})",

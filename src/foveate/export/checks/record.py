@@ -98,7 +98,7 @@ def read_record(file: Path, bundle: Bundle) -> Record:
         what = f"there are no figures to judge again ({error.strerror})"
         raise InputError(what, file=file, remedy=again) from error
     except (ValueError, RecursionError) as error:
-        what = f"the file holds no figures of a verification ({error})"
+        what = f"the file contains no figures of a verification ({error})"
         raise InputError(what, file=file, remedy=again) from error
     if record.files != stage_digests(bundle):
         what = f"the figures are of other ONNX files than those of {bundle.manifest.name!r}"

@@ -241,7 +241,7 @@ def _named(file: Path) -> Iterator[None]:
         raise InputError(
             f"the engine cache cannot be written ({error.strerror})",
             file=error.filename or file,
-            remedy="make room with 'foveate cache prune', or choose another --cache",
+            remedy="free some space with 'foveate cache prune', or choose another --cache",
         ) from error
 
 

@@ -154,14 +154,14 @@ def _archs(options: CompileOptions, gpu: Gpu | None) -> tuple[str, ...]:
         return tuple(sorted(set(chosen), key=lambda arch: int(arch[3:])))
     if gpu is None:
         raise BackendError(
-            f"{options.target} builds for the GPU of this machine, and no driver answers here",
+            f"{options.target} builds for the GPU of this machine, but no driver works here",
             remedy="run it on the GPU's machine, or use --target tensorrt-rtx, which needs none",
         )
     if options.archs and options.archs != (gpu.arch,):
         raise BackendError(
             f"{options.target} builds for the GPU of this machine, {gpu.arch} ({gpu.name}), found "
             f"--arch {options.archs[0]}",
-            remedy="run it on that GPU's machine, or leave --arch away",
+            remedy="run it on that GPU's machine, or omit --arch",
         )
     return (gpu.arch,)
 

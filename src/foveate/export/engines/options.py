@@ -83,12 +83,14 @@ class CompileOptions(TypedOptions):
     def _check_archs(self) -> None:
         for arch in self.archs:
             if re.fullmatch(r"sm_\d{2,3}", arch) is None:
-                raise OptionError(f"{arch!r} is no compute capability", remedy="write it as sm_89")
+                raise OptionError(
+                    f"{arch!r} is not a compute capability", remedy="write it as sm_89"
+                )
         if len(self.archs) > 1 and not TARGETS[self.target].cross:
             raise OptionError(
                 f"{self.target} builds for the GPU of this machine only, found --arch "
                 f"{' '.join(self.archs)}",
-                remedy="leave --arch away, or use --target tensorrt-rtx",
+                remedy="omit --arch, or use --target tensorrt-rtx",
             )
 
     def _check_numbers(self) -> None:
@@ -119,5 +121,5 @@ class CompileOptions(TypedOptions):
             if given:
                 raise OptionError(
                     f"{self.target} does not support {option}",
-                    remedy=f"leave {option} away, or use --target tensorrt",
+                    remedy=f"omit {option}, or use --target tensorrt",
                 )

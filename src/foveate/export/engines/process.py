@@ -110,7 +110,7 @@ def _explain(
         )
     if kind == "write":
         what = f"the engine of {stage} cannot be written ({event['text']})"
-        remedy = "make room, with 'foveate cache prune' or a --cache elsewhere"
+        remedy = "free some space, with 'foveate cache prune' or a --cache elsewhere"
         return InputError(what, file=Path(request.plan).parent, remedy=remedy)
     if kind == "arch":
         what = f"{request.target} cannot build for {event['arch']}, expected one of "
@@ -144,7 +144,7 @@ def _remedy(text: str) -> str:
     if "workspace limit" in text or "OutOfMemory" in text:
         return "allow it more memory: --workspace"
     if "Turing" in text:
-        return "leave sm_75 away, or export with --precision fp16"
+        return "omit sm_75, or export with --precision fp16"
     if "cuda" in text.lower():
         return "build on a machine with an NVIDIA driver"
     return "run it again with another --optimization-level, or report it with this line"

@@ -40,7 +40,7 @@ def load_stage(path: Path, stage: str, spec: StageSpec) -> onnx.ModelProto:
     try:
         model = onnx.load(path)
     except (DecodeError, OSError) as error:
-        raise BundleError("the file is no ONNX model", file=path, remedy=_AGAIN) from error
+        raise BundleError("the file is not an ONNX model", file=path, remedy=_AGAIN) from error
     opsets = {entry.domain: entry.version for entry in model.opset_import}
     if opsets.get("", opsets.get("ai.onnx")) != OPSET:
         found = opsets.get("", opsets.get("ai.onnx", "none"))
@@ -48,7 +48,7 @@ def load_stage(path: Path, stage: str, spec: StageSpec) -> onnx.ModelProto:
         raise BundleError(what, file=path, remedy=_AGAIN)
     foreign = sorted({node.domain for node in _nodes(model)} - {"", "ai.onnx", DOMAIN})
     if foreign:
-        what = f"the stage {stage!r} is none of ours: it uses operators of {', '.join(foreign)}"
+        what = f"the stage {stage!r} uses unsupported operator domains: {', '.join(foreign)}"
         raise BundleError(what, file=path, remedy=_AGAIN)
     found_inputs = [value.name for value in model.graph.input]
     expected = [one.name for one in spec.inputs]

@@ -37,7 +37,7 @@ def check_products(model: onnx.ModelProto, stage: str, file: Path) -> None:
         f"the stage {stage!r} cannot be built for {TURING}: tensorrt-rtx has no product of float32 "
         f"matrices there, expected linear layers or float16, found {found[0]!r}{many}",
         file=file,
-        remedy=f"leave {TURING} away, or {instead}",
+        remedy=f"omit {TURING}, or {instead}",
     )
 
 

@@ -193,7 +193,7 @@ class _Build:
         return json.loads(inspector.get_engine_information(form))
 
     def _last_error(self) -> str:
-        return self.errors[-1] if self.errors else "TensorRT says nothing"
+        return self.errors[-1] if self.errors else "TensorRT gave no reason"
 
 
 def _make_logger(trt: Any, errors: list[str]) -> Any:

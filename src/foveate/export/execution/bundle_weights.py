@@ -79,7 +79,7 @@ def exact_cascade_from_bundle(bundle: Bundle) -> Cascade:
         if found:
             raise ModelError(
                 f"the bundle was exported with --{option} {','.join(str(one) for one in found)}, "
-                "and the trained weights cannot be had from what that made of them",
+                "from which the trained weights cannot be recovered",
                 file=bundle.root,
                 remedy=f"start from the checkpoint, or from a bundle without --{option}",
             )
@@ -88,7 +88,8 @@ def exact_cascade_from_bundle(bundle: Bundle) -> Cascade:
     ]
     if rounded:
         raise ModelError(
-            f"the weights of {', '.join(rounded)} are int8, which the trained ones cannot be had from",
+            f"the weights of {', '.join(rounded)} are int8, from which the trained weights cannot "
+            "be recovered",
             file=bundle.root,
             remedy="export from the checkpoint, or from a bundle in fp32 or fp16",
         )

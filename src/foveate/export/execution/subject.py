@@ -34,7 +34,7 @@ def stage_functions(bundle: Bundle, *, emulate_fp16: bool = False) -> dict[str, 
     if emulate_fp16 and not halves:
         raise OptionError(
             f"no stage of {bundle.manifest.name!r} is in fp16, so there is nothing to round",
-            remedy="leave --emulate-fp16 out, or export with --precision fp16",
+            remedy="omit --emulate-fp16, or export with --precision fp16",
         )
     functions = {}
     for name in names:

@@ -43,7 +43,7 @@ def truncate_towers(network: MultiPathNet, ranks: Sequence[int]) -> None:
         if len(linear) != len(ranks):
             raise OptionError(
                 f"--svd has {len(ranks)} ranks, and each tower {len(linear)} linear layers",
-                remedy=f"give one rank a layer, {len(linear)} in all",
+                remedy=f"give one rank per layer, {len(linear)} in all",
             )
         for index, rank in zip(linear, ranks, strict=True):
             layers[index] = _factored(layers[index], rank)

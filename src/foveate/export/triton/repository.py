@@ -48,7 +48,7 @@ def write_repository(
     """
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise InputError(
-            "the model repository exists already", file=directory, remedy="choose another directory"
+            "the model repository already exists", file=directory, remedy="choose another directory"
         )
     files: dict[str, bytes] = {}
     for stage in bundle.manifest.stages:
@@ -120,5 +120,5 @@ def _write(directory: Path, files: Mapping[str, bytes]) -> None:
         raise InputError(
             f"the model repository cannot be written ({error.strerror})",
             file=directory,
-            remedy="make room, or choose another directory",
+            remedy="free some space, or choose another directory",
         ) from error

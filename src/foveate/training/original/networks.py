@@ -91,7 +91,7 @@ def _require_name(found: str | None, wanted: str, file: Path) -> None:
         raise ModelError(
             f"expected the checkpoint of a {wanted}, found {found}",
             file=file,
-            remedy="train one by `foveate train --network`, or import one",
+            remedy="train one with `foveate train --network`, or import one",
         )
 
 

@@ -144,7 +144,7 @@ class ProposalTable:
                 x, y, width, height = _box(result)
             except ValueError as error:
                 raise DataError(
-                    f"result number {position} is no proposal with image_id, score and bbox "
+                    f"result number {position} is not a proposal with image_id, score and bbox "
                     f"or segmentation ({error})",
                     remedy="write COCO results with the data set's image ids",
                 ) from error
