@@ -24,8 +24,6 @@ from foveate.kernels.postprocess.op import POSTPROCESS
 from foveate.kernels.select_top_k.op import SELECT_TOP_K
 from foveate.runtime.devices import CpuDevice, Device
 
-__all__ = ["CASES", "Call", "assert_right", "run_call"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Call:

@@ -14,8 +14,6 @@ from tests.kernels.running import empty, upload_inputs
 from foveate.runtime.devices.cuda import CudaDevice
 from foveate.runtime.devices.cuda_streams import CudaStream
 
-__all__ = ["Timing", "copy_bandwidth", "time_operations"]
-
 BYTE = np.dtype(np.uint8)
 ROUNDS, REPEATS = 9, 20
 SCALES = {"letterbox": 20, "resize": 20}  # as large as images are

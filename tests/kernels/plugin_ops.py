@@ -26,8 +26,6 @@ from foveate.kernels.op import (
 from foveate.kernels.plugins.bilinear_upsample import reference as upsampling
 from foveate.kernels.plugins.roi_max_pool.reference import ROUNDINGS, roi_max_pool
 
-__all__ = ["PASTE", "ROI_MAX_POOL", "UPSAMPLE_MAP", "shape_of", "staged_rows", "upsample_bands"]
-
 Shape = tuple[tuple[int, int, int], int, int]
 """Grid, threads per block, bytes of dynamic shared memory."""
 

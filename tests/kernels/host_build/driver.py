@@ -24,8 +24,6 @@ from tests.simulated_gpu.core import LaunchConfig, SimulatedCore, Stream
 from foveate.kernels.build import compile_kernels
 from foveate.runtime.devices.cuda import CudaDevice
 
-__all__ = ["compile_kernels_for_host", "host_device"]
-
 KEYWORDS = Path(__file__).with_name("cuda_on_host.h")
 MARK = "FOVEATE_KERNEL"
 

@@ -13,8 +13,6 @@ from tests.simulated_gpu.ptx.operands import Operand
 from tests.simulated_gpu.ptx.program import Program
 from tests.simulated_gpu.ptx.variables import SIZES
 
-__all__ = ["PARAM_WINDOW", "Read", "Write", "constant", "numpy_type", "reader", "writer"]
-
 Read = Callable[[Frame], Array]
 Write = Callable[[Frame, Array], None]
 
@@ -80,7 +78,7 @@ def constant(operand: Operand, dtype: np.dtype[Any]) -> Array:
 
 
 def writer(operand: Operand, program: Program) -> Write:
-    """Return a function that writes values of any type; narrow ones grow as their type tells."""
+    """Return a function that writes values of any type; narrow ones are extended by their sign."""
     if operand.kind == "sink":
         return lambda _frame, _value: None
     if operand.kind != "register":

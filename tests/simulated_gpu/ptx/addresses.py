@@ -16,8 +16,6 @@ from tests.simulated_gpu.ptx.operands import Operand
 from tests.simulated_gpu.ptx.parser import Instruction
 from tests.simulated_gpu.ptx.program import Program
 
-__all__ = ["Place", "address_reader", "find", "space_of"]
-
 SPACES = ("global", "shared", "local", "param", "const")
 
 
@@ -65,7 +63,7 @@ def find(
     reads: bool,
     writes: bool,
 ) -> Place:
-    """Check an access and say where it goes; what it does to global memory is counted."""
+    """Check an access, count its traffic with global memory, and return its place."""
     if space == "generic":
         space, addresses = _resolve(addresses)
     batch = frame.batch

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The blocks of a grid that run together, with everything their threads can see."""
+"""The blocks of a grid that run together, with everything that their threads can access."""
 
 from __future__ import annotations
 
@@ -17,8 +17,6 @@ from tests.simulated_gpu.ptx.program import Program
 if TYPE_CHECKING:
     from tests.simulated_gpu.ptx.frame import Frame
 
-__all__ = ["Batch", "Dim3"]
-
 Dim3 = tuple[int, int, int]
 
 
@@ -31,7 +29,7 @@ class Batch:
         parameters: The kernel's parameters as bytes.
         grid: Blocks in x, y and z.
         block: Threads in x, y and z.
-        block_numbers: (blocks,) which of the grid.
+        block_numbers: Number of each block in the grid, (blocks,).
         variables: Addresses of the module's variables.
         counters: Of the launch.
         backwards: Atomics of one instruction are done from the last thread to the first.

@@ -5,8 +5,6 @@ from __future__ import annotations
 
 from tests.simulated_gpu.ptx.parser import Instruction
 
-__all__ = ["class_of"]
-
 _CLASSES = {
     "control": ("bra", "brx", "ret", "exit", "bar", "barrier", "membar", "fence", "trap"),
     "warp": ("shfl", "vote", "match", "redux", "activemask"),

@@ -13,8 +13,6 @@ from tests.simulated_gpu.ptx.parser import ModuleText, parse
 
 from foveate.kernels.build import FLAGS, CodeCache, find_nvcc
 
-__all__ = ["ARCHITECTURES", "LineInfo", "kernel_of", "module_of"]
-
 # One of each family whose code differs.
 ARCHITECTURES = ("sm_75", "sm_80", "sm_90", "sm_120")
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a launch did: instructions by class, and its traffic with global memory in sectors.
+"""Counts of a launch: instructions by class, and traffic with global memory in sectors.
 
 A request is one access of one warp; a sector is 32 bytes. The ideal of a request is the number of
 sectors that would hold its distinct bytes if they lay side by side.
@@ -15,14 +15,12 @@ from tests.simulated_gpu.ptx.frame import Frame
 from tests.simulated_gpu.ptx.memory import Array
 from tests.simulated_gpu.ptx.parser import Instruction
 
-__all__ = ["Counters", "Traffic"]
-
 SECTOR = 32
 
 
 @dataclass
 class Traffic:
-    """Requests of warps, the sectors they touched, and the bytes their threads asked for."""
+    """Requests of warps, the sectors they touched, and the bytes their threads requested."""
 
     requests: int = 0
     sectors: int = 0
@@ -57,7 +55,7 @@ class Counters:
 
     @property
     def bytes_moved(self) -> int:
-        """Bytes of all sectors that warps asked for."""
+        """Bytes of all sectors that warps requested."""
         return SECTOR * (self.loads.sectors + self.stores.sectors)
 
     @property

@@ -18,8 +18,6 @@ from tests.simulated_gpu.ptx.memory import GLOBAL_BASE, WRITTEN, Memory
 from foveate.kernels import Op
 from foveate.runtime.devices.cuda import CudaDevice
 
-__all__ = ["Launched", "PtxDriver", "SimulatedGpu"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Launched:

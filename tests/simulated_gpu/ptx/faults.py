@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What can be wrong with a kernel.
+"""The faults of a kernel.
 
 ::
 
     PtxError
-    |-- UnknownInstructionError   the interpreter does not know it; nothing was run
+    |-- UnknownInstructionError   the interpreter lacks it; nothing was run
     `-- KernelFault           the kernel did what it must not
         |-- OutOfBounds
         |-- Misaligned
@@ -16,18 +16,6 @@
 
 from __future__ import annotations
 
-__all__ = [
-    "DivergentBarrier",
-    "KernelFault",
-    "Misaligned",
-    "OutOfBounds",
-    "PtxError",
-    "Race",
-    "Trapped",
-    "Uninitialised",
-    "UnknownInstructionError",
-]
-
 
 class PtxError(Exception):
     """Root of all errors here."""
@@ -38,11 +26,11 @@ class UnknownInstructionError(PtxError):
 
 
 class KernelFault(PtxError):  # noqa: N818 - a fault is what CUDA calls it
-    """A kernel broke a rule; the message names kernel, block, thread and instruction.
+    """A violation of a rule; the message names kernel, block, thread and instruction.
 
     Args:
-        what: What happened, for people.
-        position: Of the guilty lane in the frame that ran, if there is one.
+        what: Description of the fault.
+        position: Position of the lane at fault in the frame that ran, if there is one.
     """
 
     def __init__(self, what: str, position: int | None = None) -> None:
@@ -59,11 +47,11 @@ class Misaligned(KernelFault):
 
 
 class Uninitialised(KernelFault):
-    """A value was used that nobody wrote."""
+    """A use of a value that was never written."""
 
 
 class Race(KernelFault):
-    """Two threads met at one place of shared memory without a barrier between them."""
+    """Accesses of two threads to one place in shared memory without a barrier between them."""
 
 
 class DivergentBarrier(KernelFault):
@@ -71,4 +59,4 @@ class DivergentBarrier(KernelFault):
 
 
 class Trapped(KernelFault):
-    """The kernel gave up, or never ended."""
+    """A trap, a failed assertion, or a kernel that does not end."""

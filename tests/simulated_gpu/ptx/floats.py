@@ -18,17 +18,6 @@ from typing import Any
 import numpy as np
 from tests.simulated_gpu.ptx.memory import Array
 
-__all__ = [
-    "canonical",
-    "flush",
-    "fma",
-    "maximum",
-    "minimum",
-    "round_from",
-    "saturate",
-    "sum_to_odd",
-]
-
 F32, F64 = np.dtype(np.float32), np.dtype(np.float64)
 # float32 and float16 have one NaN; that of float64 keeps what the operands held.
 NANS = {2: np.uint16(0x7FFF), 4: np.uint32(0x7FFFFFFF)}
@@ -55,17 +44,17 @@ def saturate(value: Array) -> Array:
 
 
 def minimum(a: Array, b: Array, *, keep_nan: bool) -> Array:
-    """The smaller; -0 < +0; a NaN loses against a number, unless it is to be kept."""
+    """Return the smaller; -0 < +0; a number wins over a NaN unless NaNs are to be kept."""
     return _choose(np.fmin(a, b), a, b, keep_nan=keep_nan, zeros=np.bitwise_or)
 
 
 def maximum(a: Array, b: Array, *, keep_nan: bool) -> Array:
-    """The larger; -0 < +0; a NaN loses against a number, unless it is to be kept."""
+    """Return the larger; -0 < +0; a number wins over a NaN unless NaNs are to be kept."""
     return _choose(np.fmax(a, b), a, b, keep_nan=keep_nan, zeros=np.bitwise_and)
 
 
 def _choose(value: Array, a: Array, b: Array, *, keep_nan: bool, zeros: np.ufunc) -> Array:
-    # Equal numbers have equal bits but for zeros, whose signs decide.
+    # Equal numbers have equal bits, except for zeros, whose signs decide.
     ties = (a == b) & (value == 0)
     if ties.any():
         bits = f"u{value.dtype.itemsize}"
@@ -76,7 +65,7 @@ def _choose(value: Array, a: Array, b: Array, *, keep_nan: bool, zeros: np.ufunc
 
 
 def sum_to_odd(a: Array, b: Array) -> Array:
-    """a + b in float64, rounded to odd."""
+    """Return a + b in float64, rounded to odd."""
     total = a + b
     part = total - a
     error = (a - (total - part)) + (b - part)  # exact (Knuth)
@@ -113,7 +102,7 @@ def round_from(value: Array, dtype: np.dtype[Any], mode: str) -> Array:
 
 
 def fma(a: Array, b: Array, c: Array, mode: str = "rn") -> Array:
-    """a * b + c with one rounding."""
+    """Return a * b + c with one rounding."""
     if a.dtype == F64:
         return _fma64(a, b, c)
     # The product of two float32 or float16 is exact in float64.
@@ -122,7 +111,7 @@ def fma(a: Array, b: Array, c: Array, mode: str = "rn") -> Array:
 
 
 def _fma64(a: Array, b: Array, c: Array) -> Array:
-    """The algorithm of Boldo and Melquiond; where it may overflow or underflow, exactly."""
+    """Use the algorithm of Boldo and Melquiond, or exact numbers where it may over- or underflow."""
     a, b, c = np.broadcast_arrays(a, b, c)
     product = a * b
     a_high, b_high = _high_half(a), _high_half(b)
@@ -144,7 +133,7 @@ def _fma64(a: Array, b: Array, c: Array) -> Array:
 
 
 def _high_half(value: Array) -> Array:
-    """The upper 26 bits (Veltkamp)."""
+    """Return the upper 26 bits (Veltkamp)."""
     scaled = value * 134217729.0
     return np.asarray(scaled - (scaled - value))
 

@@ -18,11 +18,9 @@ from tests.simulated_gpu.ptx.memory import Array
 if TYPE_CHECKING:
     from tests.simulated_gpu.ptx.batch import Batch
 
-__all__ = ["Frame", "Registers"]
-
 
 class Registers:
-    """Registers of `threads` threads; `partial` tells which hold a value, where not all do."""
+    """Registers of `threads` threads; `partial` marks those with a value where not all have one."""
 
     def __init__(self, threads: int, dtypes: dict[str, np.dtype[Any]]) -> None:
         self.threads = threads
@@ -58,7 +56,7 @@ class Frame:
 
     Args:
         batch: What runs together.
-        lanes: (active,) their numbers, ascending; None for all.
+        lanes: Numbers of the active threads, (active,), ascending; None for all.
     """
 
     def __init__(self, batch: Batch, lanes: Array | None) -> None:
@@ -68,13 +66,13 @@ class Frame:
         self.count = len(self.lanes)
         self.warps = batch.warp_of[self.lanes]
         self.warp_count = 1 + int(np.count_nonzero(self.warps[1:] != self.warps[:-1]))
-        # Of all threads: the registers themselves, of some: what was gathered.
+        # The registers themselves if all threads are active, otherwise gathered copies.
         self.values = batch.registers.values if lanes is None else {}
         self.poison: dict[str, Array] = {}
         self._written: set[str] = set()
 
     def enter(self, uses: Iterable[str], defines: set[str]) -> None:
-        """Make the registers that a block uses ready; note those that hold no value."""
+        """Prepare the registers that a block uses, and note those without a value."""
         registers, lanes = self.batch.registers, self.partial_lanes
         for name in uses:
             if name in self.values:

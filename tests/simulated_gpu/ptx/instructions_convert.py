@@ -15,8 +15,6 @@ from tests.simulated_gpu.ptx.onchip import LOCAL_WINDOW, SHARED_WINDOW
 from tests.simulated_gpu.ptx.parser import Instruction
 from tests.simulated_gpu.ptx.program import Program, Run, handler
 
-__all__ = ["WINDOW_OF"]
-
 Function = Callable[[Array], Array]
 
 # What is added to an address in a space to make it generic.

@@ -14,8 +14,6 @@ from tests.simulated_gpu.ptx.operands import Operand
 from tests.simulated_gpu.ptx.parser import Instruction
 from tests.simulated_gpu.ptx.program import Program, Run
 
-__all__ = ["FLOATS", "bind_float"]
-
 FLOATS = ("f32", "f64", "f16", "f16x2")
 MODES = ("rn", "rz", "rm", "rp")
 Function = Callable[..., Array]

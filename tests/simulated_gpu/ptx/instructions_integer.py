@@ -13,8 +13,6 @@ from tests.simulated_gpu.ptx.memory import Array
 from tests.simulated_gpu.ptx.parser import Instruction
 from tests.simulated_gpu.ptx.program import Program, Run, handler
 
-__all__ = ["multiply_high"]
-
 Function = Callable[..., Array]
 ONLY_FLOAT = ("sqrt", "rsqrt", "rcp", "ex2", "lg2", "sin", "cos", "tanh", "fma", "copysign")
 

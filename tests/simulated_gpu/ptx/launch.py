@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-# Importing them makes their instructions known.
+# Importing a module registers its instructions.
 from tests.simulated_gpu.ptx import (
     instructions_atomic,
     instructions_convert,
@@ -24,8 +24,6 @@ from tests.simulated_gpu.ptx.machine import Machine
 from tests.simulated_gpu.ptx.memory import Allocation, Array, Memory
 from tests.simulated_gpu.ptx.parser import ModuleText
 from tests.simulated_gpu.ptx.program import Program, build_program
-
-__all__ = ["Argument", "Kernel", "launch"]
 
 Argument = Allocation | np.generic | Array | None | bytes
 
@@ -47,7 +45,7 @@ class Kernel:
 
     Args:
         module: Parsed PTX.
-        name: Of the kernel.
+        name: Name of the kernel.
         dynamic_shared: Bytes of shared memory that its launches ask for.
     """
 
@@ -69,13 +67,13 @@ def launch(
 
     Args:
         kernel: The kernel.
-        memory: Where its arrays lie.
+        memory: Memory of its arrays.
         grid: Blocks in x, y and z.
         block: Threads in x, y and z.
         arguments: Arrays as allocations (None: a null pointer), numbers as numpy scalars, structures
             as bytes.
-        backwards: Run the last blocks first, and atomics from the last thread to the first. A right
-            kernel gives the same.
+        backwards: Run the last blocks first, and atomics from the last thread to the first. A correct
+            kernel gives the same results.
 
     Returns:
         What was counted.

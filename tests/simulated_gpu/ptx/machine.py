@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Running threads through a program: who goes on where, and who waits for whom.
+"""Running threads through a program: which continue where, and which wait.
 
 NOTE: Of all active threads, those at the first basic block (in the order of the text) run next,
 together; compilers lay out code so that this lets them meet again where their ways join. Threads at
@@ -16,8 +16,6 @@ from tests.simulated_gpu.ptx.memory import Array
 from tests.simulated_gpu.ptx.parser import Instruction
 from tests.simulated_gpu.ptx.program import BARRIERS, Block, Bound, Program
 from tests.simulated_gpu.ptx.waiting import ready
-
-__all__ = ["Machine"]
 
 Moves = list[tuple[int, Array | None]]
 STEP_LIMIT = 1_000_000
@@ -170,7 +168,7 @@ def _unknown(name: str, frame: Frame) -> Uninitialised:
 
 
 def _run_carefully(bound: Bound, frame: Frame) -> None:
-    """Run an instruction that has a guard, or where a register may hold no value."""
+    """Run an instruction that has a guard, or reads a register that may have no value."""
     guard = bound.instruction.guard
     poisoned = [name for name in bound.sources if name in frame.poison]
     if poisoned and (not bound.pure or guard in poisoned):
@@ -192,7 +190,7 @@ def _run_carefully(bound: Bound, frame: Frame) -> None:
 
 
 def _known(bound: Bound, frame: Frame, poisoned: list[str]) -> Array | None:
-    """Return where the result is known; None for everywhere."""
+    """Return a mask of the lanes whose result is defined; None for all."""
     if not poisoned:
         return None
     everywhere = np.ones(1, bool)

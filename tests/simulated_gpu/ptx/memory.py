@@ -2,7 +2,7 @@
 """Global memory: allocations in one arena, each access checked against them.
 
 NOTE: Allocations lie at least 256 bytes apart, so that an access which starts and ends inside live
-bytes lies in one allocation. The state of each byte is 0 (nobody's), 1 (allocated, never written)
+bytes lies in one allocation. The state of each byte is 0 (not allocated), 1 (allocated, never written)
 or 2 (written). The common case, all lanes inside one allocation that is written throughout, costs
 two reductions.
 """
@@ -17,13 +17,11 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 from tests.simulated_gpu.ptx.faults import Misaligned, OutOfBounds, Uninitialised
 
-__all__ = ["GLOBAL_BASE", "Allocation", "Array", "Memory", "words"]
-
 Array = NDArray[Any]
 
 GLOBAL_BASE = 0x7F00_0000_0000
 GAP = 256
-NOBODYS, ALLOCATED, WRITTEN = 0, 1, 2
+UNALLOCATED, ALLOCATED, WRITTEN = 0, 1, 2
 UNSIGNED: dict[int, np.dtype[Any]] = {size: np.dtype(f"u{size}") for size in (1, 2, 4, 8)}
 
 
@@ -87,7 +85,7 @@ class Memory:
     def empty(
         self, shape: tuple[int, ...], dtype: DTypeLike, name: str, shift: int = 0
     ) -> Allocation:
-        """Allocate bytes that hold nothing: they may not be read before they are written."""
+        """Allocate bytes that must be written before they are read."""
         offset = -(-(self._end + GAP) // GAP) * GAP + shift
         allocation = Allocation(name, self, offset, tuple(shape), np.dtype(dtype), filled=False)
         self._end = offset + allocation.nbytes
@@ -99,12 +97,12 @@ class Memory:
         return allocation
 
     def refresh(self) -> None:
-        """Note which allocations are written throughout by now."""
+        """Update which allocations are written in full."""
         for allocation in self._allocations:
             allocation.filled = allocation.filled or bool(allocation.written.all())
 
     def offsets(self, addresses: Array, size: int, *, reads: bool, writes: bool) -> Array:
-        """Check an access of `size` bytes a lane.
+        """Check an access of `size` bytes per lane.
 
         Args:
             addresses: (lanes,) or (1,) uint64.
@@ -138,7 +136,7 @@ class Memory:
 
     def _check_states(self, offsets: Array, size: int, *, reads: bool) -> None:
         last = self.state[offsets + (size - 1)]
-        outside = (self.state[offsets] == NOBODYS) | (last == NOBODYS)
+        outside = (self.state[offsets] == UNALLOCATED) | (last == UNALLOCATED)
         if outside.any():
             self._raise_outside(offsets, outside, size, reads)
         if not reads:
@@ -167,7 +165,7 @@ class Memory:
         return self._views[itemsize]
 
     def describe(self, offset: int) -> str:
-        """Say where a byte lies, in terms of the nearest allocation."""
+        """Describe the place of a byte by the nearest allocation."""
         if not self._allocations:
             return "with nothing allocated"
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How many small faults in the kernels do the tests see? Not part of a test run.
+"""Count the small faults in the kernels that the tests detect; not part of a test run.
 
 A mutant is a copy of the kernels with one change of `mutations.py`. It is killed if a test of a
 kernel that includes the changed file fails: first those in the interpreter, then the host build

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Small faults that a source of kernels may have, and which of them are drawn."""
+"""Small faults that a source of kernels may have, and a random order of them."""
 
 from __future__ import annotations
 
@@ -13,9 +13,7 @@ from pathlib import Path
 
 from foveate.kernels.build import FOLDER
 
-__all__ = ["CHANGES", "Mutant", "candidates", "draw"]
-
-# What is changed into what, by kind.
+# Pattern and replacement of each change, by kind.
 CHANGES = {
     "operator": [
         (r" \+ ", " - "), (r" - ", " + "), (r" \* ", " + "), (r" / ", " * "), (r" % ", " / "),
@@ -45,7 +43,7 @@ class Mutant:
     """One change of one line.
 
     `text` is the hash of the source it was made of, `repeat` counts equal changes of equal lines of
-    a source, `reason` says of a survivor why it is none of our concern.
+    a source, `reason` says why a survivor is no gap in the tests.
     """
 
     source: str
@@ -61,7 +59,7 @@ class Mutant:
 
     @property
     def key(self) -> tuple[str, str, str, str, int]:
-        """What tells it from others, wherever its line stands."""
+        """Identity of the mutant, independent of where its line stands."""
         return self.source, self.text, self.before, self.after, self.repeat
 
     def write(self, file: Path) -> None:

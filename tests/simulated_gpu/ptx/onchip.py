@@ -13,8 +13,6 @@ import numpy as np
 from tests.simulated_gpu.ptx.faults import Misaligned, OutOfBounds, Race, Uninitialised
 from tests.simulated_gpu.ptx.memory import Array, words
 
-__all__ = ["LOCAL_WINDOW", "SHARED_WINDOW", "OnChip", "SharedMemory"]
-
 SHARED_WINDOW = 0x7E00_0000_0000
 LOCAL_WINDOW = 0x7D00_0000_0000
 NOBODY, MANY, ATOMIC = -1, -2, -3
@@ -104,12 +102,12 @@ class SharedMemory(OnChip):
         self._warp_epoch = np.zeros(blocks * -(-threads // 32), np.int32)
 
     def barrier(self, blocks: Array) -> None:
-        """Note that all threads of these blocks have met."""
+        """Record that all threads of these blocks have synchronized."""
         self._now += 1
         self._block_epoch[blocks] = self._now
 
     def warp_barrier(self, warps: Array) -> None:
-        """Note that the threads of these warps have met."""
+        """Record that the threads of these warps have synchronized."""
         self._now += 1
         self._warp_epoch[warps] = self._now
 
@@ -200,7 +198,7 @@ class SharedMemory(OnChip):
         return np.asarray(differs)
 
     def will_write(self, values: Array) -> None:
-        """Tell what the next :meth:`watch` writes: (lanes, elements)."""
+        """Set the values (lanes, elements) that the next :meth:`watch` writes."""
         self._pending = values
 
     def _remember_read(self, places: Array, lanes: Array, warps: Array, blocks: Array) -> None:

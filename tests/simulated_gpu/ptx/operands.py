@@ -8,8 +8,6 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 
-__all__ = ["Operand", "parse_operands"]
-
 NUMBER = re.compile(
     r"-?(0[fF][0-9a-fA-F]{8}|0[dD][0-9a-fA-F]{16}|0[xX][0-9a-fA-F]+|\d[\d.eE+-]*)U?$"
 )
@@ -39,7 +37,7 @@ class Operand:
 
 
 def parse_operands(text: str, register: Callable[[str], str | None]) -> tuple[Operand, ...]:
-    """Parse the operands behind an opcode; `register` tells a visible register's unique name."""
+    """Parse the operands behind an opcode; `register` maps a visible register to its unique name."""
     return tuple(_operand(part, register) for part in _split(text))
 
 

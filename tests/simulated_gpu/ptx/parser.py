@@ -9,8 +9,6 @@ from dataclasses import dataclass, field
 from tests.simulated_gpu.ptx.operands import Operand, parse_operands
 from tests.simulated_gpu.ptx.variables import Variable, parse_variable, place
 
-__all__ = ["Instruction", "KernelText", "ModuleText", "parse"]
-
 ENTRY = re.compile(r"\.(entry|func)\s+(?:\([^)]*\)\s*)?([$\w]+)\s*(?:\((.*?)\))?", re.DOTALL)
 LABEL = re.compile(r"\s*([$%\w]+)\s*:(?!:)")
 LOC = re.compile(r"\s*\.loc\s+(\d+)\s+(\d+)")
@@ -72,7 +70,7 @@ class ModuleText:
 
 
 def parse(text: str) -> ModuleText:
-    """Parse what nvcc or NVRTC printed."""
+    """Parse the output of nvcc or NVRTC."""
     module = ModuleText()
     reader = _Reader(module)
     for number, line in enumerate(_without_comments(text).splitlines(), start=1):

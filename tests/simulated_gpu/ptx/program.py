@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A kernel made ready to run: basic blocks of bound instructions, with what they use and define."""
+"""A kernel prepared to run: basic blocks of bound instructions, with the registers they use."""
 
 from __future__ import annotations
 
@@ -17,13 +17,11 @@ from tests.simulated_gpu.ptx.operands import Operand
 from tests.simulated_gpu.ptx.parser import Instruction, KernelText, ModuleText
 from tests.simulated_gpu.ptx.variables import SIZES, Variable
 
-__all__ = ["BARRIERS", "Block", "Bound", "Program", "Run", "build_program", "handler"]
-
 Run = Callable[[Frame], None]
 
 JUMPS = ("bra", "brx", "ret", "exit", "trap")
 BARRIERS = ("bar", "barrier")
-# What reads no memory and touches no other thread: may carry values that nobody wrote.
+# Instructions that access neither memory nor another thread may carry undefined values.
 IMPURE = (
     "ld",
     "ldu",
@@ -56,7 +54,7 @@ class Bound:
 
 @dataclass
 class Block:
-    """Instructions without a jump but at the end; `uses` are read before they are written."""
+    """Instructions without a jump except at the end; `uses` are read before they are written."""
 
     index: int
     body: list[Bound] = field(default_factory=list)
@@ -68,7 +66,7 @@ class Block:
 
     @cached_property
     def classes(self) -> Counter[str]:
-        """How many instructions there are of each class."""
+        """Number of instructions of each class."""
         jumps = [self.jump] if self.jump is not None else []
         return Counter(map(class_of, [bound.instruction for bound in self.body] + jumps))
 
@@ -100,7 +98,7 @@ class Program:
         return np.dtype(bool) if kind == "pred" else np.dtype(f"u{SIZES[kind]}")
 
     def place(self, instruction: Instruction) -> str:
-        """Say where an instruction stands, for people."""
+        """Describe where an instruction stands."""
         file, line = instruction.source
         name = self.module.files.get(file, "").rpartition("/")[2]
         source = f"{name}:{line}, " if name and line else ""
@@ -110,7 +108,7 @@ class Program:
 def handler(
     *opcodes: str,
 ) -> Callable[[Callable[[Instruction, Program], Run]], Callable[[Instruction, Program], Run]]:
-    """Register what binds instructions of these opcodes."""
+    """Register a function that binds instructions of these opcodes."""
 
     def register(
         bind: Callable[[Instruction, Program], Run],

@@ -9,8 +9,6 @@ from tests.simulated_gpu.ptx.memory import Array, Memory
 from tests.simulated_gpu.ptx.parser import parse
 from tests.simulated_gpu.ptx.variables import SIZES
 
-__all__ = ["PRELUDE", "evaluate", "ptx_kernel"]
-
 PRELUDE = ".version 9.0\n.target sm_90\n.address_size 64\n"
 
 
@@ -24,7 +22,7 @@ def ptx_kernel(parameters: int, body: str) -> Kernel:
 
 
 def evaluate(instruction: str, kinds: str, *inputs: Array) -> Array:
-    """Run an instruction, one thread an element.
+    """Run an instruction, one thread per element.
 
     Args:
         instruction: Without operands, or with `{0}` (the result), `{1}`, `{2}`, ... for them.

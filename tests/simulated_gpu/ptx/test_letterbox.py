@@ -93,7 +93,7 @@ def test_a_row_stays_one(gpu: SimulatedGpu) -> None:
 def test_an_image_may_lie_at_any_address(gpu: SimulatedGpu, shift: int) -> None:
     original, device = image(9, 23), gpu.device
     stream, byte = device.stream(), np.dtype(np.uint8)
-    # The bytes before and after the image are written by nobody, so that a read of them is an error.
+    # The bytes before the image stay undefined, so that a read of them is an error.
     memory = device.allocate((shift + original.size,), byte)
     part = memory.part(shift, shift + original.size)
     shifted, resized = part.view(original.shape, byte), device.allocate((11, 30, 3), byte)

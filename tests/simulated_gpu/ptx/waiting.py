@@ -11,8 +11,6 @@ from tests.simulated_gpu.ptx.memory import Array
 from tests.simulated_gpu.ptx.parser import Instruction
 from tests.simulated_gpu.ptx.program import BARRIERS
 
-__all__ = ["ready"]
-
 
 def ready(instruction: Instruction, here: Array, batch: Batch) -> Array:
     """Return the threads whose partners have all come, as a mask of all threads.
