@@ -146,6 +146,7 @@ def test_the_readme_is_short() -> None:
 def test_every_decision_has_a_title_and_a_date_and_is_listed_once() -> None:
     index = (DECISIONS / "index.md").read_text(encoding="utf-8")
     files = sorted(DECISIONS.glob("[0-9]*.md"))
+    assert len(files) == len(list(DECISIONS.iterdir())) - 1  # all but the index
     assert [file.name[:4] for file in files] == [f"{n:04d}" for n in range(1, len(files) + 1)]
     for file in files:
         head = re.match(r"# (.+)\n\nDate: (\d{4}-\d\d-\d\d)\n", file.read_text("utf-8"))
