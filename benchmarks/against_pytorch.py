@@ -29,8 +29,8 @@ from numpy.typing import NDArray
 
 import foveate
 from foveate.bundle import Bundle
-from foveate.export.execution.bundle_weights import cascade_from_bundle
 from foveate.export.execution.torch_engine import torch_engines
+from foveate.export.to_onnx.bundle_weights import cascade_from_bundle
 
 WARM_UP = 3
 BASE = "ONNX Runtime"

@@ -23,9 +23,9 @@ import onnx
 import onnxruntime
 import torch
 
-from foveate.export.passes.run import Record, run_passes
+from foveate.export.execution.stages import Stage, cascade_stages
+from foveate.export.passes.exact import SavingRecord, run_passes
 from foveate.export.to_onnx.onnx_graph import export_stage
-from foveate.export.to_onnx.stages import Stage, cascade_stages
 from foveate.models.checkpoint import CascadeInfo, build_cascade
 
 WINDOWS, LONG_SIDE = 50, 512
@@ -90,7 +90,7 @@ def cases(width: int) -> Iterator[tuple[str, CascadeInfo, str, list[str]]]:
 
 def measure(
     info: CascadeInfo, name: str, passes: list[str], rows: list[int], rounds: int
-) -> Iterator[Record]:
+) -> Iterator[SavingRecord]:
     """Time a stage before and after passes: pairs of seconds, and what was saved by count."""
     torch.manual_seed(0)
     cascade = build_cascade(info)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 import foveate
 from foveate.bundle import Bundle
-from foveate.export.execution.bundle_weights import cascade_from_bundle
+from foveate.export.to_onnx.bundle_weights import cascade_from_bundle
 from foveate.models import SharpMask
 from foveate.models.deepmask import STRIDE
 from foveate.models.sharpmask import SKIP_STRIDES

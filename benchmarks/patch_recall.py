@@ -27,8 +27,8 @@ from torch.nn import functional
 from foveate.arrays import Array
 from foveate.bundle import Bundle
 from foveate.evaluation import GroundTruth, evaluate
-from foveate.export.execution.bundle_weights import cascade_from_bundle
 from foveate.export.execution.torch_engine import torch_functions
+from foveate.export.to_onnx.bundle_weights import cascade_from_bundle
 from foveate.models import SharpMask
 from foveate.models.deepmask import STRIDE
 from foveate.runtime import Pipeline, PipelineOptions

@@ -26,7 +26,8 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from foveate.export.to_onnx.operators import DOMAIN, attach_bodies
+from foveate.export.execution.stage_model import DOMAIN
+from foveate.export.to_onnx.operators import attach_bodies
 
 REGIONS, SIDE = 1000, 7
 MAPS = {

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import foveate
 from foveate.evaluation import Estimate, GroundTruth, evaluate
-from foveate.export.to_onnx.bundle_export import ExportOptions, export_bundle
+from foveate.export.bundle_export import ExportOptions, export_bundle
 from foveate.models.checkpoint import Cascade, load_checkpoint
 
 HERE = Path(__file__).parent

@@ -16,10 +16,10 @@ from torch import nn
 
 import foveate
 from foveate.bundle import Bundle
-from foveate.export.checks.lint import refused_operators
-from foveate.export.execution.bundle_weights import cascade_from_bundle
+from foveate.export.bundle_export import weights_digest
+from foveate.export.checks.stage_checks import refused_operators
 from foveate.export.execution.torch_engine import torch_engines
-from foveate.export.to_onnx.bundle_export import weights_digest
+from foveate.export.to_onnx.bundle_weights import cascade_from_bundle
 from foveate.images.reading import read_image
 from foveate.models import SharpMask
 from foveate.models.checkpoint import Cascade

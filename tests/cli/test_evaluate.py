@@ -16,7 +16,7 @@ from pycocotools import mask as coco_mask
 
 from foveate.bundle import Bundle
 from foveate.cli import invoke
-from foveate.export.execution.bundle_weights import cascade_from_bundle
+from foveate.export.to_onnx.bundle_weights import cascade_from_bundle
 from foveate.models.checkpoint import Cascade, save_checkpoint
 
 SIZE = (120, 160)
@@ -183,7 +183,7 @@ def test_a_checkpoint_is_exported_and_evaluated_in_place_of_a_bundle(
         shutil.copytree(contrast_bundle, directory)
         return Bundle.open(directory)
 
-    monkeypatch.setattr("foveate.export.to_onnx.bundle_export.export_bundle", export)
+    monkeypatch.setattr("foveate.export.bundle_export.export_bundle", export)
     content = evaluate("--proposals", "--checkpoint", str(file), bundle="no such bundle")
     assert [cascade.info.proposals for cascade in exported] == ["sharpmask-mini"]
     assert content["subject"] == str(file)

@@ -140,7 +140,7 @@ def test_the_command_exports_both_as_one(
         exported.append(cascade)
         return Bundle.open("mini")
 
-    monkeypatch.setattr("foveate.export.to_onnx.bundle_export.export_bundle", record)
+    monkeypatch.setattr("foveate.export.bundle_export.export_bundle", record)
     alone, sharpmask = tmp_path / "detector.safetensors", tmp_path / "sharpmask.safetensors"
     save_checkpoint(alone, detector())
     save_checkpoint(sharpmask, proposals("sharpmask-resnet50"))

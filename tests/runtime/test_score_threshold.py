@@ -12,7 +12,7 @@ import foveate
 from foveate.cli import demo, invoke
 from foveate.cli.run import command as run
 from foveate.cli.verify import command as verify
-from foveate.export.checks.parity import measure
+from foveate.export.checks.verification import measure
 from foveate.export.triton import write_repository
 from foveate.runtime.options import DEFAULT_SCORE_THRESHOLD
 

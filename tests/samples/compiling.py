@@ -18,8 +18,7 @@ from foveate.bundle.engine_key import EngineKey, ShapeRange
 from foveate.bundle.engine_metadata import EngineMetadata
 from foveate.bundle.manifest import FileSpec
 from foveate.export.engines import CompileOptions
-from foveate.export.engines.process import run_build
-from foveate.export.engines.request import BuildRequest
+from foveate.export.engines.process import BuildJob, run_build
 
 needs_rtx = pytest.mark.skipif(
     find_spec("tensorrt_rtx") is None, reason="TensorRT for RTX (tensorrt-rtx-cu13) is missing"
@@ -76,9 +75,10 @@ def refine_options(**changes: Any) -> CompileOptions:
     return CompileOptions(**values | changes)
 
 
-def request_for(file: Path, stage: str, profile: object, *archs: str) -> BuildRequest:
+def request_for(file: Path, stage: str, profile: object, *archs: str) -> BuildJob:
     """A plan of TensorRT for RTX beside the ONNX file."""
     content = {
+        "name": stage,
         "target": "tensorrt-rtx",
         "stage": stage,
         "onnx": str(file),
@@ -90,7 +90,7 @@ def request_for(file: Path, stage: str, profile: object, *archs: str) -> BuildRe
         "plugins": None,
         "report": False,
     }
-    return BuildRequest.from_json(json.dumps(content))
+    return BuildJob.from_json(json.dumps(content))
 
 
 def build_fixed(file: Path, stage: str, lengths: Mapping[str, int], *archs: str) -> int:
@@ -100,4 +100,4 @@ def build_fixed(file: Path, stage: str, lengths: Mapping[str, int], *archs: str)
         dims = value.type.tensor_type.shape.dim
         shape = [lengths[dim.dim_param] if dim.dim_param else dim.dim_value for dim in dims]
         profile[value.name] = {"minimum": shape, "optimum": shape, "maximum": shape}
-    return int(run_build(request_for(file, stage, profile, *archs), None)["size"])
+    return int(run_build(request_for(file, stage, profile, *archs))["size"])

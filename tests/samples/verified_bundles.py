@@ -49,6 +49,10 @@ def stage_files(bundle: Bundle) -> dict[str, bytes]:
     return {stage.file: bundle.path(stage.file).read_bytes() for stage in stages}
 
 
+def stage_models(bundle: Bundle) -> dict[str, onnx.ModelProto]:
+    return {name: onnx.load(bundle.stage_path(name)) for name in bundle.manifest.stages}
+
+
 def add_to_weight(name: str, amount: float) -> Change:
     """Damage one number of a parameter, as a flipped bit or a wrong pass would."""
 

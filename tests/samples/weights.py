@@ -5,9 +5,7 @@ from __future__ import annotations
 
 import torch
 
-from foveate.models.checkpoint import Cascade
-
-__all__ = ["assert_same_weights"]
+from foveate.models.checkpoint import Cascade, round_to_half
 
 
 def assert_same_weights(cascade: Cascade, again: Cascade) -> None:
@@ -22,3 +20,11 @@ def assert_same_weights(cascade: Cascade, again: Cascade) -> None:
         for name, value in one.state_dict().items():
             if not name.startswith("deepmask.mask"):  # refined by SharpMask, so not exported
                 assert torch.equal(value, found[name]), name
+
+
+def rounded(cascade: Cascade) -> Cascade:
+    """Round the weights in place to what a bundle stores of them."""
+    for network in (cascade.proposals, cascade.classifier):
+        if network is not None:
+            round_to_half(network)
+    return cascade

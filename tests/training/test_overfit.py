@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 import foveate
 from foveate.bundle import Bundle
-from foveate.export.execution.bundle_weights import cascade_from_bundle
+from foveate.export.to_onnx.bundle_weights import cascade_from_bundle
 from foveate.models import DeepMask, MultiPathNet, SharpMask, build
 from foveate.models.losses import box_loss, integral_loss, mask_loss, score_loss
 from foveate.models.multipathnet import INTEGRAL_THRESHOLDS

@@ -43,10 +43,10 @@ def explain(bundle: BundleArgument, *, options: CompileOptions, cache: Cache = N
     """Explain why engines of a bundle are not in the cache; takes the options of compile."""
     from foveate.bundle import Bundle
     from foveate.cli._console import print_line
-    from foveate.export.engines import EngineCache, wanted_engines
+    from foveate.export.engines import EngineCache, build_requests
 
     engines = EngineCache(cache)
-    for wanted in wanted_engines(Bundle.open(bundle), options):
+    for wanted in build_requests(Bundle.open(bundle), options):
         reason = engines.explain_miss(wanted.key)
         print_line(f"{wanted.engine.name}: {'in the cache' if reason is None else reason}")
 

@@ -16,7 +16,7 @@ from foveate.errors import OptionError
 
 if TYPE_CHECKING:
     from foveate.bundle import Bundle
-    from foveate.export.engines import CompileOptions, Outcome
+    from foveate.export.engines import BuildResult, CompileOptions
 
 Cache = Annotated[
     Path | None,
@@ -163,7 +163,7 @@ def command(
                 options,
                 EngineCache(cache),
                 output=folder,
-                progress=lambda name, percent: progress(name, percent, 100),
+                progress=progress,
                 waiting=lambda name: print_line(
                     f"{name}: waiting for another process that compiles it", to_stderr=True
                 ),
@@ -176,15 +176,15 @@ def command(
 
 def _print_commands(bundle: Bundle, options: CompileOptions, folder: Path) -> None:
     from foveate.cli._console import print_line
-    from foveate.export.engines import wanted_engines
-    from foveate.export.engines.trtexec import trtexec_command
+    from foveate.export.engines import build_requests
+    from foveate.export.engines.process import trtexec_command
 
-    for wanted in wanted_engines(bundle, options):
+    for wanted in build_requests(bundle, options):
         plan = folder / f"{wanted.engine.name}.plan"
         print_line(trtexec_command(wanted.engine, wanted.onnx, plan, options, wanted.key.archs))
 
 
-def _describe(outcome: Outcome) -> str:
+def _describe(outcome: BuildResult) -> str:
     """Describe a finished engine on one line."""
     record = outcome.record
     origin = "from the cache"

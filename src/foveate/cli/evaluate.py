@@ -144,7 +144,7 @@ def _bundle_of(bundle: str, checkpoint: Path | None, detector: Path | None) -> I
             raise OptionError("--detector needs --checkpoint", remedy="give a proposal network too")
         yield bundle
         return
-    from foveate.export.to_onnx.bundle_export import export_bundle
+    from foveate.export.bundle_export import export_bundle
     from foveate.models.checkpoint import load_checkpoint
 
     cascade = load_checkpoint(checkpoint, detector)
@@ -173,8 +173,8 @@ def _open(bundle: str | Path, device: str, backend: str, options: PipelineOption
 def _torch_engines(bundle: Bundle, threads: int | None) -> Mapping[str, Engine]:
     import torch
 
-    from foveate.export.execution.bundle_weights import cascade_from_bundle
     from foveate.export.execution.torch_engine import torch_engines
+    from foveate.export.to_onnx.bundle_weights import cascade_from_bundle
 
     if threads is not None:
         torch.set_num_threads(threads)

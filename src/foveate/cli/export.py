@@ -11,7 +11,7 @@ import typer
 
 if TYPE_CHECKING:
     from foveate.bundle import Manifest
-    from foveate.export.to_onnx.bundle_export import ExportOptions
+    from foveate.export.bundle_export import ExportOptions
     from foveate.models.checkpoint import Cascade
 
 
@@ -83,8 +83,8 @@ def command(
     from foveate.bundle import check_target
     from foveate.cli._console import print_line, show_progress
     from foveate.cli._files import check_folder
+    from foveate.export.bundle_export import export_bundle
     from foveate.export.precision import PrecisionOptions
-    from foveate.export.to_onnx.bundle_export import export_bundle
 
     check_folder(output)
     check_target(output, overwrite=overwrite)  # before the long work, as all options below
@@ -108,7 +108,7 @@ def command(
         precision=precisions,
     )
     with show_progress() as progress:
-        bundle = export_bundle(cascade, output, options, overwrite=overwrite, tell=progress)
+        bundle = export_bundle(cascade, output, options, overwrite=overwrite, progress=progress)
     for line in _summary(bundle.manifest):
         print_line(line, to_stderr=True)
     print_line(f"Bundle: {bundle.root}", to_stderr=True)
@@ -130,8 +130,8 @@ def _source(text: str, detector: Path | None) -> tuple[Cascade, ExportOptions]:
     from foveate.bundle import Bundle
     from foveate.cli._options import is_checkpoint
     from foveate.errors import OptionError
-    from foveate.export.execution.bundle_weights import exact_cascade_from_bundle
-    from foveate.export.to_onnx.bundle_export import ExportOptions
+    from foveate.export.bundle_export import ExportOptions
+    from foveate.export.to_onnx.bundle_weights import exact_cascade_from_bundle
     from foveate.models.checkpoint import load_checkpoint
 
     if is_checkpoint(text):

@@ -247,7 +247,7 @@ def _mini(file: Path) -> Cascade:
         ModelError: The networks are not those of mini.
     """
     from foveate.bundle import Bundle
-    from foveate.export.execution.bundle_weights import exact_cascade_from_bundle
+    from foveate.export.to_onnx.bundle_weights import exact_cascade_from_bundle
     from foveate.models.checkpoint import load_checkpoint
     from foveate.models.sharpmask import SharpMask
 

@@ -20,9 +20,8 @@ if TYPE_CHECKING:
     from foveate.bundle import Bundle
     from foveate.evaluation import GroundTruth
     from foveate.evaluation.measure import Task
-    from foveate.export.checks.judge import Thresholds
-    from foveate.export.checks.record import Accuracy, Record
-    from foveate.export.execution.reference import Reference
+    from foveate.export.checks.record import Accuracy, Record, Thresholds
+    from foveate.export.execution.sessions import Reference
     from foveate.runtime import Pipeline
 
 # The figures of each task that are judged.
@@ -86,8 +85,13 @@ def command(
     from foveate.cli._console import print_line
     from foveate.cli._files import check_output
     from foveate.cli.demo import IMAGES
-    from foveate.export.checks.judge import Thresholds, default_thresholds, judge
-    from foveate.export.checks.record import read_record, write_record
+    from foveate.export.checks.record import (
+        Thresholds,
+        check_record,
+        default_thresholds,
+        read_record,
+        write_record,
+    )
 
     compared = {"checkpoint": checkpoint is not None, "reference": reference is not None}
     refuse_together(**compared, from_report=from_report)
@@ -120,7 +124,7 @@ def command(
         print_line(f"The figures are in {file}", to_stderr=True)
     for line in _table(record):
         print_line(line)
-    judge(record, thresholds)
+    check_record(record, thresholds)
     rest = f"; {len(engines)} engines were not run" if engines else ""
     count = len(record.images)
     print_line(f"{record.bundle} agrees with {record.reference} on {count} images{rest}")
@@ -133,13 +137,10 @@ def _inspect(bundle: Bundle) -> dict[str, str]:
         ModelError: `foveate inspect` finds a problem.
     """
     from foveate.cli._console import print_line
-    from foveate.errors import ModelError
-    from foveate.export.checks.report import check_report, inspect_bundle
+    from foveate.export.checks.bundle_report import check_report, inspect_bundle
 
     inspected = inspect_bundle(bundle)
-    problem = check_report(inspected)
-    if problem is not None:
-        raise ModelError(problem)
+    check_report(inspected)
     engines = {one.plan: one.obstacle for one in inspected.engines}
     for plan, reason in engines.items():
         print_line(f"{plan} was not run: {reason}")
@@ -148,10 +149,12 @@ def _inspect(bundle: Bundle) -> dict[str, str]:
 
 def _reference(bundle: Bundle, checkpoint: Path | None, other: str | None) -> Reference:
     from foveate.bundle import Bundle as Opened
-    from foveate.export.execution.reference import bundle_reference, torch_reference
+    from foveate.export.execution.sessions import bundle_reference
 
     if other is not None:
         return bundle_reference(bundle, Opened.open(other))
+    from foveate.export.to_onnx.bundle_weights import torch_reference
+
     return torch_reference(bundle, checkpoint)
 
 
@@ -163,7 +166,7 @@ def _measure(
     emulate_fp16: bool,
 ) -> Record:
     from foveate.cli._console import show_progress
-    from foveate.export.checks.parity import measure
+    from foveate.export.checks.verification import measure
 
     with show_progress() as progress:
         return measure(
@@ -172,7 +175,7 @@ def _measure(
             images,
             score_threshold=score_threshold,
             emulate_fp16=emulate_fp16,
-            tell=lambda done, total: progress("Images", done, total),
+            progress=progress,
         )
 
 
@@ -186,9 +189,8 @@ def _compare_accuracy(
     """
     from foveate.errors import DataError
     from foveate.evaluation import GroundTruth
-    from foveate.export.checks.parity import reference_pipeline
     from foveate.export.checks.record import Accuracy
-    from foveate.export.execution.subject import bundle_pipeline
+    from foveate.export.execution.sessions import bundle_pipeline, function_pipeline
     from foveate.runtime import PipelineOptions
 
     truth = GroundTruth.open(dataset, limit=limit)
@@ -203,7 +205,7 @@ def _compare_accuracy(
     tasks: list[Task] = ["proposals", "detections"] if bundle.manifest.classifies else ["proposals"]
     found: dict[str, Accuracy] = {}
     with (
-        reference_pipeline(bundle, reference, options) as expecting,
+        function_pipeline(bundle, reference.functions, options) as expecting,
         bundle_pipeline(bundle, options, emulate_fp16=emulate_fp16) as finding,
     ):
         for task in tasks:
@@ -239,24 +241,23 @@ def _bisect(
 ) -> None:
     from foveate.cli._console import print_line, show_progress
     from foveate.errors import ModelError
-    from foveate.export.checks.bisect import first_drift
-    from foveate.export.checks.judge import judge_pasting
-    from foveate.export.checks.parity import pasting_on
+    from foveate.export.checks.record import check_pasting
+    from foveate.export.checks.verification import compare_pasting_on, first_divergence
 
     tolerances = {stage: one.tolerance for stage, one in thresholds.items()}
     with show_progress() as progress:
-        drift = first_drift(
+        divergence = first_divergence(
             bundle,
             reference,
             images,
             tolerances,
-            tell=lambda done, total: progress("Images", done, total),
+            progress=progress,
         )
-    if drift is not None:
-        raise ModelError(str(drift), file=bundle.root, remedy="export this stage again")
-    for name, found in pasting_on(bundle, images):
-        judge_pasting(name, found)
-    print_line(f"No stage drifts from {reference.name} on {len(images)} images")
+    if divergence is not None:
+        raise ModelError(str(divergence), file=bundle.root, remedy="export this stage again")
+    for name, found in compare_pasting_on(bundle, images):
+        check_pasting(name, found)
+    print_line(f"No stage diverges from {reference.name} on {len(images)} images")
 
 
 def _default_report(bundle: Bundle) -> Path:

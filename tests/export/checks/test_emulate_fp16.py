@@ -6,14 +6,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from tests.samples.verified_bundles import small_bundle
+from tests.samples.verified_bundles import small_bundle, stage_models
 
 from foveate.bundle import Bundle, write_bundle
 from foveate.cli import invoke
 from foveate.errors import OptionError
-from foveate.export.checks.judge import judge
-from foveate.export.checks.parity import measure
-from foveate.export.execution.reference import bundle_reference
+from foveate.export.checks.record import check_record
+from foveate.export.checks.verification import measure
+from foveate.export.execution.sessions import bundle_reference
 from foveate.export.precision.conversion import convert
 from foveate.export.precision.options import PHOTOGRAPHS, PrecisionOptions
 
@@ -28,7 +28,7 @@ def exact(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 @pytest.fixture(scope="module")
 def half(exact: Bundle) -> Bundle:
     options = PrecisionOptions(stages={"propose": "fp16", "refine": "fp16"}, images=(CAT,))
-    found = convert(exact, options)
+    found = convert(exact.manifest, stage_models(exact), options)
     source = replace(exact.manifest.source, precision=found.precision)
     files = {f"{name}.onnx": model.SerializeToString() for name, model in found.models.items()}
     return write_bundle(exact.root.parent / "half", replace(exact.manifest, source=source), files)
@@ -48,7 +48,7 @@ def test_an_emulated_run_shows_a_larger_error_where_a_stage_is_in_fp16_and_passe
         assert after > 1.3 * before, stage
     for stage in ("features", "classify"):  # in float32
         assert plain.images[0].stages[stage] == rounded.images[0].stages[stage]
-    judge(rounded)
+    check_record(rounded)
 
 
 def test_a_bundle_without_float16_has_nothing_to_round(exact: Bundle) -> None:

@@ -22,18 +22,21 @@ from foveate.bundle.engine_metadata import EngineMetadata
 from foveate.bundle.manifest import FileSpec
 from foveate.cli import invoke
 from foveate.errors import BundleError, ModelError
-from foveate.export.checks.dispatch import check_dispatch, check_engine_dispatch, dispatch
-from foveate.export.checks.graph import layers, sized
-from foveate.export.checks.lint import check_names, collides
-from foveate.export.checks.precision import (
+from foveate.export.checks.bundle_report import BundleReport, check_report, inspect_bundle
+from foveate.export.checks.stage_checks import (
     Share,
+    check_dispatch,
     check_engine,
+    check_engine_dispatch,
+    check_names,
     check_precision,
+    collides,
+    dispatch,
     engine_shares,
     shares,
 )
-from foveate.export.checks.report import BundleReport, check_report, inspect_bundle
-from foveate.export.to_onnx.standard_ops import inline_functions
+from foveate.export.execution.graph import layers, sized
+from foveate.export.execution.stage_model import inline_functions
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +65,7 @@ def test_a_stage_is_described(report: BundleReport) -> None:
     assert refine.unknown == 0
     # 8 windows: the layer that spreads the vector, and the convolutions of 10, 20, 40 and 80 cells.
     assert refine.macs == 8 * 4_787_200
-    assert check_report(report) is None
+    check_report(report)
 
 
 def test_our_nodes_run_by_their_body_and_the_rest_by_kernels(report: BundleReport) -> None:
@@ -92,9 +95,9 @@ def test_a_name_that_tensorrt_has_is_refused(bundle: Bundle, tmp_path: Path) -> 
         model.functions[0].name = "Upsample"
 
     broken = with_change(bundle, tmp_path / "collides", "refine", change)
-    problem = check_report(inspect_bundle(broken))
-    assert problem is not None
-    assert "foveate::Upsample, which TensorRT takes for its own Upsample" in problem
+    text = "foveate::Upsample, which TensorRT confuses with its own Upsample"
+    with pytest.raises(ModelError, match=text):
+        check_report(inspect_bundle(broken))
 
 
 def test_a_name_in_a_body_is_refused_too() -> None:
@@ -166,7 +169,9 @@ def test_weights_stored_as_halves_do_not_make_a_stage_fp16(bundle: Bundle, tmp_p
     source = replace(bundle.manifest.source, precision={"propose": "fp16"})
     liar = with_manifest(bundle, tmp_path / "liar", source=source)
     report = inspect_bundle(liar)
-    assert check_report(report) == (
+    with pytest.raises(ModelError) as caught:
+        check_report(report)
+    assert str(caught.value) == (
         "the stage 'propose' claims fp16, but 100% of its multiplications are fp32 and 0% are "
         "fp16: export the bundle again with --precision fp16"
     )

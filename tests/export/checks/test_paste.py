@@ -20,14 +20,13 @@ from foveate.arrays import Array
 from foveate.bundle import Bundle, write_bundle
 from foveate.cli import invoke
 from foveate.errors import MissingExtraError
-from foveate.export.checks import environment, report
-from foveate.export.checks.pasting import Pasted, paste_parity
-from foveate.export.engines.gpu import Gpu
-from foveate.export.engines.targets import TARGETS, Installed
+from foveate.export.bundle_export import _stage_spec
+from foveate.export.checks import bundle_report
+from foveate.export.checks.matching import PasteComparison, compare_pasting
+from foveate.export.engines.targets import TARGETS, Gpu, Installed
 from foveate.export.execution.sessions import session_function
-from foveate.export.to_onnx.bundle_export import _stage_spec
+from foveate.export.execution.stages import paste_stage
 from foveate.export.to_onnx.onnx_graph import export_stage
-from foveate.export.to_onnx.stages import paste_stage
 from foveate.results.masks import Masks
 from foveate.runtime import load
 
@@ -61,11 +60,13 @@ def masks(bundle: Bundle, image: Path) -> Masks:
         return pipeline.propose(image).masks
 
 
-def parity(bundle: Bundle, masks: Masks, *changes: Callable[[onnx.ModelProto], None]) -> Pasted:
+def parity(
+    bundle: Bundle, masks: Masks, *changes: Callable[[onnx.ModelProto], None]
+) -> PasteComparison:
     model = onnx.load(bundle.stage_path("paste"))
     for change in changes:
         change(model)
-    return paste_parity(session_function(model), masks, bundle.manifest.mask.threshold)
+    return compare_pasting(session_function(model), masks, bundle.manifest.mask.threshold)
 
 
 def in_the_body(output: str, old: str, new: str) -> Callable[[onnx.ModelProto], None]:
@@ -130,7 +131,7 @@ def test_bits_after_the_last_column_are_a_fault(bundle: Bundle, masks: Masks) ->
     logits, geometry = masks.windows()
     rows = np.arange(len(logits))
     cut = Masks(logits, geometry, rows, threshold=threshold, height=72, width=90)
-    assert paste_parity(stage, cut, threshold).fault() is None
+    assert compare_pasting(stage, cut, threshold).fault() is None
 
     def stray(inputs: dict[str, Array]) -> dict[str, Array]:
         found = dict(stage(inputs))
@@ -142,8 +143,8 @@ def test_bits_after_the_last_column_are_a_fault(bundle: Bundle, masks: Masks) ->
         found = dict(stage(inputs))
         return {**found, "bits": found["bits"][:, :, :2]}
 
-    assert paste_parity(stray, cut, threshold).beyond == 1
-    text = str(paste_parity(short, cut, threshold).fault())
+    assert compare_pasting(stray, cut, threshold).beyond == 1
+    text = str(compare_pasting(short, cut, threshold).fault())
     assert text == f"the bits of {len(rows) + 1} of {len(rows) + 1} windows have another shape"
 
 
@@ -176,7 +177,7 @@ def place_engine(bundle: Bundle, **changes: str | None) -> Path:
     return write_engine(folder, key)
 
 
-NO_GPU = "no NVIDIA driver answers here, and it needs a GPU of sm_86 or sm_89"
+NO_GPU = "there is no NVIDIA driver, and the engine needs a GPU of sm_86 or sm_89"
 AGAIN = "run: foveate compile BUNDLE --target tensorrt-rtx"
 BUILT = "the engine 'refine' was compiled for"
 MISSING = "the module 'tensorrt_rtx' is not installed: run: pip install 'foveate[rtx]'"
@@ -200,7 +201,7 @@ MISSING = "the module 'tensorrt_rtx' is not installed: run: pip install 'foveate
             "sm_89",
             "1.7.1.116",
             "13",
-            "Foveate runs no engines yet: load it in tensorrt-rtx on this A GPU",
+            "Foveate does not run engines yet: load it in tensorrt-rtx on this A GPU",
         ),
     ],
 )
@@ -213,9 +214,9 @@ def test_the_nearest_reason_why_an_engine_is_not_run_is_told(
         return Installed(target=TARGETS[name], version=version, cuda=cuda)
 
     here = None if gpu is None else Gpu(name="A GPU", arch=gpu, driver="13.0")
-    monkeypatch.setattr(environment, "current_gpu", lambda: here)
-    monkeypatch.setattr(environment, "find_installed", find)
-    assert environment.obstacle(record_of(KEY, b"a plan")) == text
+    monkeypatch.setattr(bundle_report, "current_gpu", lambda: here)
+    monkeypatch.setattr(bundle_report, "find_installed", find)
+    assert bundle_report.obstacle(record_of(KEY, b"a plan")) == text
 
 
 def test_the_command_says_which_engines_were_not_run_and_why(
@@ -225,7 +226,7 @@ def test_the_command_says_which_engines_were_not_run_and_why(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(report, "obstacle", lambda _record: "a reason")
+    monkeypatch.setattr(bundle_report, "obstacle", lambda _record: "a reason")
     own = with_change(bundle, tmp_path / "own", "refine", lambda _model: None)
     name = place_engine(own).relative_to(own.root).as_posix()
     words = ["verify", str(own.root), "--image", str(image), "--reference", str(bundle.root)]

@@ -25,15 +25,20 @@ from tests.samples.verified_bundles import (
 from foveate.bundle import Bundle, NetworkSpec, SourceSpec
 from foveate.cli import invoke
 from foveate.errors import InputError, ModelError, OptionError
-from foveate.export.checks.bisect import first_drift
-from foveate.export.checks.judge import Thresholds, default_thresholds, judge
 from foveate.export.checks.matching import match
-from foveate.export.checks.parity import calls_of, measure
-from foveate.export.checks.record import Accuracy, Record, read_record, write_record
-from foveate.export.checks.statistics import Tally, relative_error
-from foveate.export.execution.bundle_weights import cascade_from_bundle
-from foveate.export.execution.reference import bundle_reference, torch_reference
-from foveate.export.execution.sessions import exposing, session_function
+from foveate.export.checks.record import (
+    Accuracy,
+    Record,
+    Thresholds,
+    check_record,
+    default_thresholds,
+    read_record,
+    write_record,
+)
+from foveate.export.checks.verification import first_divergence, measure
+from foveate.export.execution.divergence import Accumulator, relative_error
+from foveate.export.execution.sessions import bundle_reference, calls_of, exposing, session_function
+from foveate.export.to_onnx.bundle_weights import cascade_from_bundle, torch_reference
 from foveate.models.checkpoint import save_checkpoint
 from foveate.results.detections import Proposals
 
@@ -78,7 +83,7 @@ def test_every_stage_and_the_detections_agree_with_pytorch(record: Record) -> No
     assert one.stages["propose"]["scores"].calls == 2
     assert 0 < max(found.relative for of in one.stages.values() for found in of.values()) <= 1e-5
     assert one.detections.expected == one.detections.found == len(one.detections.pairs) > 0
-    judge(record)
+    check_record(record)
 
 
 def test_figures_are_judged_again_without_a_run(
@@ -89,14 +94,14 @@ def test_figures_are_judged_again_without_a_run(
     assert again == record
     strict = dict.fromkeys(record.files, Thresholds(tolerance=0.0))
     with pytest.raises(ModelError, match=r"the stage 'propose' differs from PyTorch: its output '"):
-        judge(again, strict)
+        check_record(again, strict)
 
 
 def test_figures_of_other_files_are_refused(
     record: Record, damaged: Bundle, tmp_path: Path
 ) -> None:
     write_record(record, tmp_path / "figures.json")
-    with pytest.raises(InputError, match="the figures are of other ONNX files"):
+    with pytest.raises(InputError, match="the figures do not belong to the ONNX files"):
         read_record(tmp_path / "figures.json", damaged)
     (tmp_path / "other.json").write_text("{}")
     with pytest.raises(InputError, match="no figures of a verification"):
@@ -128,7 +133,7 @@ def test_values_that_are_not_finite_fail(record: Record) -> None:
     stages = {**one.stages, "refine": {"logits": bad}}
     broken = replace(record, images=(replace(one, stages=stages),))
     with pytest.raises(ModelError, match="'refine' differs.* has 3 values that are not finite"):
-        judge(broken)
+        check_record(broken)
 
 
 @pytest.mark.parametrize("change", [{"box_error": 0.6}, {"mask_iou": 0.98}])
@@ -138,7 +143,7 @@ def test_a_detection_that_moved_fails(record: Record, change: dict[str, float]) 
     moved = replace(one.detections, pairs=(replace(first, **change), *rest))
     broken = replace(record, images=(replace(one, detections=moved),))
     with pytest.raises(ModelError, match="the whole cascade differs from PyTorch"):
-        judge(broken)
+        check_record(broken)
 
 
 def test_detections_of_all_images_are_judged_together(record: Record) -> None:
@@ -148,10 +153,10 @@ def test_detections_of_all_images_are_judged_together(record: Record) -> None:
     lost = replace(one, image="lost.jpg", detections=replace(one.detections, pairs=()))
     two = replace(record, images=(one, lost))
     half = dict.fromkeys(record.files, Thresholds(min_match_rate=0.5))
-    judge(two, half)
+    check_record(two, half)
     more = dict.fromkeys(record.files, Thresholds(min_match_rate=0.51))
     with pytest.raises(ModelError, match=rf"{most} of {2 * most} detections .* lost on lost\.jpg"):
-        judge(two, more)
+        check_record(two, more)
 
 
 def test_a_changed_weight_is_found_in_its_layer(
@@ -159,18 +164,18 @@ def test_a_changed_weight_is_found_in_its_layer(
 ) -> None:
     reference = bundle_reference(damaged, bundle)
     with pytest.raises(ModelError, match="the stage 'propose' differs from the bundle 'small'"):
-        judge(measure(damaged, reference, [image]))
-    drift = first_drift(damaged, reference, [image], TOLERANCES)
-    assert drift is not None
+        check_record(measure(damaged, reference, [image]))
+    divergence = first_divergence(damaged, reference, [image], TOLERANCES)
+    assert divergence is not None
     name = "network.deepmask.trunk.blocks.3.depthwise.weight"
     model = onnx.load(damaged.stage_path("propose"))
     (node,) = [one for one in model.graph.node if name in one.input]
-    assert (drift.stage, drift.node, drift.op) == ("propose", node.name, "Conv")
-    assert drift.parameters == (name,)
-    assert drift.image == str(image)
+    assert (divergence.stage, divergence.node, divergence.op) == ("propose", node.name, "Conv")
+    assert divergence.parameters == (name,)
+    assert divergence.image == str(image)
 
 
-def test_the_image_that_shows_a_drift_is_named_with_its_layer(
+def test_the_image_that_shows_a_divergence_is_named_with_its_layer(
     bundle: Bundle, image: Path, folder: Path
 ) -> None:
     """A layer in the middle is cut off at a value that a dull image never reaches."""
@@ -195,19 +200,19 @@ def test_the_image_that_shows_a_drift_is_named_with_its_layer(
 
     broken = with_change(bundle, folder / "cut", "features", cut_off)
     against = bundle_reference(broken, bundle)
-    assert first_drift(broken, against, [dull], TOLERANCES) is None
-    drift = first_drift(broken, against, [dull, image], TOLERANCES)
-    assert drift is not None
-    assert (drift.stage, drift.node, drift.value) == ("features", "planted", value)
-    assert drift.image == str(image)
+    assert first_divergence(broken, against, [dull], TOLERANCES) is None
+    divergence = first_divergence(broken, against, [dull, image], TOLERANCES)
+    assert divergence is not None
+    assert (divergence.stage, divergence.node, divergence.value) == ("features", "planted", value)
+    assert divergence.image == str(image)
 
 
 def test_lost_accuracy_fails(record: Record) -> None:
     kept = replace(record, accuracy={"mask AP": Accuracy(expected=0.3, found=0.2998)})
-    judge(kept)
+    check_record(kept)
     lost = replace(record, accuracy={"mask AP": Accuracy(expected=0.3, found=0.299)})
     with pytest.raises(ModelError) as caught:
-        judge(lost)
+        check_record(lost)
     assert caught.value.what == (
         "the whole cascade is less accurate than PyTorch: mask AP is 0.2990, at least 99.9% of "
         "0.3000 was expected"
@@ -258,15 +263,15 @@ def test_a_changed_weight_is_found_by_its_checkpoint(
     change = add_to_weight("network.refinements.1.vertical.weight_half", 0.5)
     broken = with_change(bundle, folder / "refine", "refine", change)
     reference = torch_reference(broken, folder / "own.safetensors")
-    drift = first_drift(broken, reference, [image], TOLERANCES)
-    assert drift is not None
-    assert (drift.stage, drift.op) == ("refine", "Conv")
-    assert drift.parameters == ("network.refinements.1.vertical.weight",)
-    assert "the first layer that drifts is" in str(drift)
+    divergence = first_divergence(broken, reference, [image], TOLERANCES)
+    assert divergence is not None
+    assert (divergence.stage, divergence.op) == ("refine", "Conv")
+    assert divergence.parameters == ("network.refinements.1.vertical.weight",)
+    assert "the first layer that diverges is" in str(divergence)
 
 
-def test_a_bundle_does_not_drift_from_itself(bundle: Bundle, image: Path) -> None:
-    assert first_drift(bundle, bundle_reference(bundle, bundle), [image], TOLERANCES) is None
+def test_a_bundle_does_not_diverge_from_itself(bundle: Bundle, image: Path) -> None:
+    assert first_divergence(bundle, bundle_reference(bundle, bundle), [image], TOLERANCES) is None
 
 
 def test_other_networks_are_refused(bundle: Bundle, folder: Path) -> None:
@@ -276,11 +281,11 @@ def test_other_networks_are_refused(bundle: Bundle, folder: Path) -> None:
         bundle_reference(bundle, other)
 
 
-def test_a_tally_counts_what_is_not_finite_and_what_has_another_shape() -> None:
-    tally = Tally()
-    tally.add(np.array([1.0, np.inf, np.nan, 2.0]), np.array([1.5, np.inf, np.nan, np.nan]))
-    tally.add(np.zeros(3), np.zeros(4))
-    result = tally.result()
+def test_a_accumulator_counts_what_is_not_finite_and_what_has_another_shape() -> None:
+    accumulator = Accumulator()
+    accumulator.add(np.array([1.0, np.inf, np.nan, 2.0]), np.array([1.5, np.inf, np.nan, np.nan]))
+    accumulator.add(np.zeros(3), np.zeros(4))
+    result = accumulator.result()
     assert (result.calls, result.values, result.not_finite, result.misshapen) == (2, 1, 1, 1)
     assert (result.max_error, result.largest) == (0.5, 1.0)
     assert relative_error(np.zeros(3), np.zeros(4)) == float("inf")
@@ -288,11 +293,11 @@ def test_a_tally_counts_what_is_not_finite_and_what_has_another_shape() -> None:
 
 
 def test_the_cosine_is_of_all_calls_together() -> None:
-    tally = Tally()
-    tally.add(np.array([3.0]), np.array([3.0]))
-    tally.add(np.array([4.0]), np.array([0.0]))
-    assert tally.result().cosine == pytest.approx(0.6)
-    assert Tally().result().cosine == 1.0
+    accumulator = Accumulator()
+    accumulator.add(np.array([3.0]), np.array([3.0]))
+    accumulator.add(np.array([4.0]), np.array([0.0]))
+    assert accumulator.result().cosine == pytest.approx(0.6)
+    assert Accumulator().result().cosine == 1.0
 
 
 def proposals(boxes: np.ndarray[Any, Any]) -> Any:

@@ -19,12 +19,12 @@ from foveate.bundle import Bundle
 from foveate.bundle.engine_metadata import EngineMetadata, read_metadata
 from foveate.errors import BackendError, BundleError, OptionError
 from foveate.export.engines import EngineCache, compile_bundle
-from foveate.export.engines.gpu import current_gpu
 from foveate.export.engines.process import run_build
-from foveate.export.engines.ranges import plan_engines
-from foveate.export.engines.stage_model import custom_ops
+from foveate.export.engines.ranges import engine_specs
+from foveate.export.engines.targets import current_gpu
+from foveate.export.execution.stage_model import custom_ops
+from foveate.export.execution.stages import proposal_stages
 from foveate.export.to_onnx.onnx_graph import export_stage
-from foveate.export.to_onnx.stages import proposal_stages
 from foveate.models import SharpMask, build
 
 pytestmark = needs_rtx
@@ -75,7 +75,7 @@ def test_progress_rises_to_the_end(tmp_path: Path) -> None:
         refine_options(),
         EngineCache(tmp_path / "cache"),
         output=tmp_path,
-        progress=lambda name, percent: told.append((name, percent)),
+        progress=lambda name, percent, *_: told.append((name, percent)),
     )
     list(outcomes)
     shares = [percent for _, percent in told]
@@ -88,7 +88,7 @@ def test_progress_rises_to_the_end(tmp_path: Path) -> None:
 def test_an_engine_of_several_fixed_images_has_a_profile_for_each_level() -> None:
     manifest = Bundle.open("mini").manifest
     options = refine_options(stages=("propose",), image_sizes=((640, 480),))
-    (engine,) = plan_engines(manifest, options)
+    (engine,) = engine_specs(manifest, options)
     assert engine.name == "propose-640x480"
     assert len(engine.profiles) == len(manifest.pyramid.scales)
     assert all(one["image"].minimum == one["image"].maximum for one in engine.profiles)
@@ -149,4 +149,4 @@ def test_an_operator_without_body_and_plugin_is_refused_before_the_parser_sees_i
     with pytest.raises(
         BundleError, match="RoiMaxPool2d, version 1, namespace 'foveate' has no function body"
     ):
-        run_build(request, None)
+        run_build(request)

@@ -19,7 +19,7 @@ from tests.samples.compiling import needs_rtx, refine_options
 from foveate.bundle import Bundle
 from foveate.errors import BackendError, InputError
 from foveate.export.engines import EngineCache, compile_bundle, process
-from foveate.export.engines.monitor import Phases
+from foveate.export.engines.worker import Phases
 
 COMMAND = ["compile", "mini", "--target", "tensorrt-rtx", "--arch", "sm_89", "--stage", "propose"]
 
@@ -78,7 +78,7 @@ def test_a_build_that_is_not_wanted_any_more_stops_by_itself(
     """Its progress monitor says no, so that it need not be killed."""
     told: list[int] = []
 
-    def interrupt(_: str, percent: int) -> None:
+    def interrupt(_: str, percent: int, *_others: object) -> None:
         told.append(percent)
         raise KeyboardInterrupt
 
@@ -109,7 +109,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
     assert compiling.returncode == 1
     last = errors.strip().splitlines()[-1]
     assert last.startswith("foveate: the engine of the stage 'propose' cannot be written (File too")
-    assert last.endswith(": free some space, with 'foveate cache prune' or a --cache elsewhere")
+    assert last.endswith(": free some space with 'foveate cache prune', or choose another --cache")
     assert left_in(tmp_path) == []
 
 

@@ -16,8 +16,8 @@ from foveate.bundle import Bundle
 from foveate.bundle.engine_key import ShapeRange
 from foveate.bundle.manifest import Manifest
 from foveate.errors import OptionError
-from foveate.export.engines.ranges import plan_engines
-from foveate.export.engines.trtexec import trtexec_command
+from foveate.export.engines.process import trtexec_command
+from foveate.export.engines.ranges import engine_specs
 from foveate.runtime.sizes import Sizes
 
 SIDES = st.integers(1, 6000)
@@ -39,7 +39,7 @@ def test_every_image_fits_the_engines_for_all_sizes(height: int, width: int) -> 
     mini = manifest()
     plan = Sizes.of(height, width, mini.pyramid, mini.windows, mini.features)
     options = refine_options(stages=("propose", "features", "classify"), buckets=())
-    propose, features, classify = plan_engines(mini, options)
+    propose, features, classify = engine_specs(mini, options)
     seen = plan.features
     assert seen is not None
     for level in plan.levels:
@@ -58,7 +58,7 @@ def test_the_engine_of_an_image_has_exactly_its_levels(height: int, width: int) 
     mini = manifest()
     plan = Sizes.of(height, width, mini.pyramid, mini.windows, mini.features)
     options = refine_options(stages=("propose",), image_sizes=((width, height),))
-    (engine,) = plan_engines(mini, options)
+    (engine,) = engine_specs(mini, options)
     shapes = {profile["image"].optimum for profile in engine.profiles}
     assert shapes == {(1, 3, one.canvas_height, one.canvas_width) for one in plan.levels}
     assert len(shapes) == len(engine.profiles)
@@ -68,7 +68,7 @@ def test_buckets_and_images_multiply_where_a_stage_has_both() -> None:
     options = refine_options(
         stages=(), image_sizes=((640, 480), (480, 640)), buckets=(64, 128), ranges={}
     )
-    assert [engine.name for engine in plan_engines(manifest(), options)] == [
+    assert [engine.name for engine in engine_specs(manifest(), options)] == [
         "propose-640x480",
         "propose-480x640",
         "refine-k64",
@@ -84,21 +84,21 @@ def test_buckets_and_images_multiply_where_a_stage_has_both() -> None:
 
 def test_a_fixed_image_without_a_bucket_takes_the_manifests_number_of_windows() -> None:
     options = refine_options(buckets=(), image_sizes=((640, 480),))
-    (engine,) = plan_engines(manifest(), options)
+    (engine,) = engine_specs(manifest(), options)
     assert engine.name == "refine-k100"
     assert engine.profiles[0]["vectors"].minimum == (100, 256)
 
 
 def test_a_range_of_the_user_wins() -> None:
     options = refine_options(stages=("classify",), buckets=(), ranges={"boxes": (5, 300, 400)})
-    boxes = plan_engines(manifest(), options)[0].profiles[0]["boxes"]
+    boxes = engine_specs(manifest(), options)[0].profiles[0]["boxes"]
     assert (boxes.minimum, boxes.optimum, boxes.maximum) == ((5, 4), (300, 4), (400, 4))
 
 
 def test_an_unknown_dimension_is_refused_with_those_that_there_are() -> None:
     options = refine_options(ranges={"rows": (1, 2, 3)})
     with pytest.raises(OptionError, match="no stage has a dimension 'rows': use one of boxes, h"):
-        plan_engines(manifest(), options)
+        engine_specs(manifest(), options)
 
 
 def test_a_dimension_that_the_manifest_does_not_bound_asks_for_a_range() -> None:
@@ -107,7 +107,7 @@ def test_a_dimension_that_the_manifest_does_not_bound_asks_for_a_range() -> None
     first = replace(refine.inputs[0], shape=("heads", 256))
     stages = mini.stages | {"refine": replace(refine, inputs=(first, *refine.inputs[1:]))}
     with pytest.raises(OptionError) as caught:
-        plan_engines(replace(mini, stages=stages), refine_options())
+        engine_specs(replace(mini, stages=stages), refine_options())
     assert str(caught.value) == (
         "the manifest gives no range for the dimension 'heads' of the stage 'refine': give one: "
         "--range heads=1:16:64"
@@ -116,12 +116,12 @@ def test_a_dimension_that_the_manifest_does_not_bound_asks_for_a_range() -> None
 
 def test_an_unknown_stage_is_refused() -> None:
     with pytest.raises(OptionError, match="no stage 'detect': use propose, refine, features, cl"):
-        plan_engines(manifest(), refine_options(stages=("detect",)))
+        engine_specs(manifest(), refine_options(stages=("detect",)))
 
 
 def test_the_command_of_nvidias_tool_says_the_same() -> None:
     options = refine_options(optimization_level=5, workspace_mb=512)
-    (engine,) = plan_engines(manifest(), options)
+    (engine,) = engine_specs(manifest(), options)
     bundle = Bundle.open("mini")
     line = trtexec_command(
         engine, bundle.stage_path("refine"), bundle.root / "a b.plan", options, ("sm_86", "sm_89")
@@ -149,7 +149,7 @@ def test_the_command_for_tensorrt_has_its_own_options() -> None:
         stages=("propose",),
         image_sizes=((640, 480),),
     )
-    (engine,) = plan_engines(manifest(), options)
+    (engine,) = engine_specs(manifest(), options)
     bundle = Bundle.open("mini")
     onnx = bundle.stage_path("propose")
     line = trtexec_command(engine, onnx, bundle.root / "p.plan", options, ("sm_89",))
@@ -167,7 +167,7 @@ def test_the_command_for_tensorrt_has_its_own_options() -> None:
 
 
 def test_tf32_is_off_unless_it_is_asked_for() -> None:
-    (engine,) = plan_engines(manifest(), refine_options())
+    (engine,) = engine_specs(manifest(), refine_options())
     for allowed in (False, True):
         options = refine_options(tf32=allowed)
         line = trtexec_command(engine, Path("x.onnx"), Path("x.plan"), options, ("sm_89",))

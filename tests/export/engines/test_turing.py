@@ -21,8 +21,8 @@ from foveate.export.engines.turing import (
     float32_products,
     gemms_as_convolutions,
 )
+from foveate.export.execution.stages import paste_stage
 from foveate.export.to_onnx.onnx_graph import export_stage
-from foveate.export.to_onnx.stages import paste_stage
 
 
 def test_no_stage_of_mini_is_refused() -> None:
@@ -83,5 +83,5 @@ def test_a_matrix_product_that_sm_75_lacks_is_refused_by_the_library_too(tmp_pat
     with pytest.raises(
         BackendError, match=r"Turing \(SM75\): FP32 GEMM is not supported"
     ) as caught:
-        run_build(request, None)
+        run_build(request)
     assert caught.value.remedy == "omit sm_75, or export with --precision fp16"

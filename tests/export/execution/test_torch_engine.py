@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch._dynamo.testing import CompileCounter
 
+from foveate.export.execution.stages import Stage
 from foveate.export.execution.torch_engine import _function
-from foveate.export.to_onnx.stages import Stage
 
 
 class Scale(nn.Module):
@@ -36,7 +36,6 @@ def stage(example: Tensor, dynamic: dict[int, str]) -> Stage:
         module=Scale(),
         inputs={"x": example},
         dynamic={"x": dynamic},
-        multiples={},
         outputs=("y",),
     )
 

@@ -11,21 +11,20 @@ import onnx
 import pytest
 import torch
 from tests.samples.compiling import needs_rtx
-from tests.samples.weights import assert_same_weights
+from tests.samples.weights import assert_same_weights, rounded
 from torch import Tensor
 
 from foveate.bundle import Bundle
 from foveate.errors import BackendError, ModelError, OptionError
-from foveate.export.engines import CompileOptions, wanted_engines
+from foveate.export.bundle_export import ExportOptions, export_bundle
+from foveate.export.engines import CompileOptions, build_requests
 from foveate.export.engines.turing import float32_products
-from foveate.export.execution.bundle_weights import cascade_from_bundle, exact_cascade_from_bundle
-from foveate.export.passes import run
-from foveate.export.passes.run import PASSES, run_passes
-from foveate.export.passes.saving import Saving
+from foveate.export.execution.stages import Stage, cascade_stages, deepmask_of
+from foveate.export.passes import exact
+from foveate.export.passes.exact import PASSES, Saving, run_passes
 from foveate.export.passes.svd import truncate_towers
 from foveate.export.precision.float16 import to_float16
-from foveate.export.to_onnx.bundle_export import ExportOptions, export_bundle
-from foveate.export.to_onnx.stages import Stage, cascade_stages, deepmask_of
+from foveate.export.to_onnx.bundle_weights import cascade_from_bundle, exact_cascade_from_bundle
 from foveate.models.checkpoint import Cascade, CascadeInfo, build_cascade
 
 CLASSES = ("cat", "cup")
@@ -149,10 +148,12 @@ def test_ten_products_of_five_towers_become_two() -> None:
 def changed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Cascade, Bundle]:
     """A cascade after all passes, and its bundle, which was compared with it as it was before."""
     torch.manual_seed(0)
-    cascade = build_cascade(RELEASED)
+    cascade = rounded(build_cascade(RELEASED))
     options = ExportOptions(optimize=tuple(PASSES), short_side=192, long_side=256)
     path = tmp_path_factory.mktemp("passes") / "bundle"
-    return cascade, export_bundle(cascade, path, options)
+    bundle = export_bundle(cascade, path, options)
+    run_passes(cascade, options.optimize)
+    return cascade, bundle
 
 
 def test_the_towers_of_a_bundle_are_one_product_a_layer(changed: tuple[Cascade, Bundle]) -> None:
@@ -172,15 +173,15 @@ def test_batched_towers_are_refused_for_sm_75_before_anything_is_built(
     bundle = changed[1]
     options = CompileOptions(target="tensorrt-rtx", archs=archs)
     with pytest.raises(BackendError) as caught:
-        wanted_engines(bundle, options)
+        build_requests(bundle, options)
     assert str(caught.value) == (
         "the stage 'classify' cannot be built for sm_75: tensorrt-rtx has no product of float32 "
         "matrices there, expected linear layers or float16, found 'node_matmul' and 1 more: "
         f"{bundle.stage_path('classify')}: omit sm_75, or export with --precision fp16, or "
         "without --optimize batch-towers"
     )
-    assert len(wanted_engines(bundle, replace(options, archs=("sm_89",)))) == 4
-    assert len(wanted_engines(bundle, replace(options, stages=("features",)))) == 1
+    assert len(build_requests(bundle, replace(options, archs=("sm_89",)))) == 4
+    assert len(build_requests(bundle, replace(options, stages=("features",)))) == 1
 
 
 def test_batched_towers_in_float16_are_not_refused(changed: tuple[Cascade, Bundle]) -> None:
@@ -220,7 +221,7 @@ def _wrong(cascade: Cascade) -> Iterator[Saving]:
 def test_a_pass_that_changes_the_function_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run, "PASSES", {"wrong": _wrong})
+    monkeypatch.setattr(exact, "PASSES", {"wrong": _wrong})
     cascade = build_cascade(CascadeInfo(proposals="deepmask-mini"))
     with pytest.raises(ModelError, match="'refine' differs from PyTorch: its output 'logits'"):
         export_bundle(cascade, tmp_path / "bundle", ExportOptions(optimize=("wrong",)))
@@ -229,6 +230,6 @@ def test_a_pass_that_changes_the_function_is_refused(
 
 def test_a_pass_that_there_is_not_is_refused() -> None:
     with pytest.raises(
-        OptionError, match="no pass is named 'fold': use some of fold-conv1x1, fold-encoder"
+        OptionError, match="there is no pass 'fold': use some of fold-conv1x1, fold-encoder"
     ):
         ExportOptions(optimize=("fold",))

@@ -7,18 +7,18 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests.samples.weights import rounded
 from torch import nn
 from typer.testing import CliRunner
 
 from foveate.bundle import Bundle
 from foveate.cli._app import build_app
 from foveate.errors import OptionError
-from foveate.export.checks.stage_parity import TOLERANCE, stage_errors
-from foveate.export.execution.bundle_weights import cascade_from_bundle
+from foveate.export.bundle_export import ExportOptions, export_bundle
+from foveate.export.execution.stages import Stage, detection_stages
 from foveate.export.passes.svd import truncate_towers
-from foveate.export.to_onnx.bundle_export import ExportOptions, export_bundle
-from foveate.export.to_onnx.onnx_graph import export_stage
-from foveate.export.to_onnx.stages import Stage, detection_stages
+from foveate.export.to_onnx.bundle_weights import cascade_from_bundle
+from foveate.export.to_onnx.onnx_graph import TOLERANCE, export_stage, stage_errors
 from foveate.models.build import build
 from foveate.models.build_classifiers import multipathnet_vgg16
 from foveate.models.checkpoint import Cascade, CascadeInfo, build_cascade
@@ -69,14 +69,14 @@ def test_a_factored_network_exports_and_agrees_with_pytorch() -> None:
         name: example if name == "boxes" else torch.randn(example.shape)
         for name, example in stage.inputs.items()
     }
-    errors = stage_errors(stage, export_stage(stage).SerializeToString(), inputs)
+    errors = stage_errors(stage, export_stage(stage), inputs)
     assert max(errors.values()) <= TOLERANCE, errors
 
 
 @pytest.mark.parametrize(
     ("ranks", "text"),
     [
-        ((5,), "--svd has 1 ranks, and each tower 2 linear layers: give one rank per layer"),
+        ((5,), "--svd has 1 ranks, and each tower has 2 linear layers: give one rank per layer"),
         ((0, 3), "the rank 0 for a layer of 392 inputs and 16 outputs, expected 1 to 15"),
         ((5, 8), "the rank 8 for a layer of 16 inputs and 16 outputs, expected 1 to 7"),
     ],
@@ -105,7 +105,10 @@ def factored(tmp_path_factory: pytest.TempPathFactory) -> tuple[Cascade, Bundle]
     torch.manual_seed(0)
     cascade = build_cascade(MINI)
     path = tmp_path_factory.mktemp("svd") / "bundle"
-    return cascade, export_bundle(cascade, path, ExportOptions(svd=(24,)))
+    bundle = export_bundle(cascade, path, ExportOptions(svd=(24,)))
+    assert cascade.classifier is not None
+    truncate_towers(cascade.classifier, (24,))
+    return rounded(cascade), bundle
 
 
 def test_the_manifest_names_the_ranks(factored: tuple[Cascade, Bundle]) -> None:

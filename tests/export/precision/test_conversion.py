@@ -11,17 +11,17 @@ import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
-from tests.samples.verified_bundles import small_bundle, with_change
+from tests.samples.verified_bundles import small_bundle, stage_models, with_change
 
 from foveate.bundle import Bundle, write_bundle
 from foveate.errors import InputError, ModelError, OptionError
-from foveate.export.checks.report import check_report, inspect_bundle
-from foveate.export.execution.bundle_weights import cascade_from_bundle, exact_cascade_from_bundle
+from foveate.export.checks.bundle_report import check_report, inspect_bundle
 from foveate.export.execution.sessions import session_function
+from foveate.export.execution.stage_model import inline_functions
 from foveate.export.precision import Converted, PrecisionOptions, convert
 from foveate.export.precision.observation import stage_calls
 from foveate.export.precision.options import MOST_IMAGES, PHOTOGRAPHS
-from foveate.export.to_onnx.standard_ops import inline_functions
+from foveate.export.to_onnx.bundle_weights import cascade_from_bundle, exact_cascade_from_bundle
 
 IMAGES = (PHOTOGRAPHS / "cat.jpg", PHOTOGRAPHS / "coffee.jpg")
 
@@ -35,7 +35,9 @@ def exact(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 def mixed(exact: Bundle) -> Converted:
     stages = {"propose": "int8", "refine": "fp16"}
     return convert(
-        exact, PrecisionOptions(stages=stages, images=IMAGES, max_quantization_error=0.05)
+        exact.manifest,
+        stage_models(exact),
+        PrecisionOptions(stages=stages, images=IMAGES, max_quantization_error=0.05),
     )
 
 
@@ -73,7 +75,7 @@ def test_a_converted_bundle_passes_inspection_and_is_smaller(
 ) -> None:
     bundle = written(exact, mixed, tmp_path / "mixed")
     report = inspect_bundle(bundle)
-    assert check_report(report) is None
+    check_report(report)
     shares = {stage.name: stage.precision for stage in report.stages}
     assert shares["propose"]["int8"].macs > 0.8
     assert shares["refine"]["fp16"].macs == pytest.approx(1.0)
@@ -84,7 +86,7 @@ def test_a_converted_bundle_passes_inspection_and_is_smaller(
 def test_a_converted_stage_with_its_functions_inlined_gives_the_same_bits(
     exact: Bundle, mixed: Converted
 ) -> None:
-    calls = stage_calls(exact, IMAGES[:1], lambda *_: None)
+    calls = stage_calls(exact.manifest, stage_models(exact), IMAGES[:1])
     for name, model in mixed.models.items():
         plain = inline_functions(model)
         assert not plain.functions
@@ -97,9 +99,10 @@ def test_a_converted_stage_with_its_functions_inlined_gives_the_same_bits(
 def test_a_bundle_that_claims_int8_and_is_float32_fails(exact: Bundle, tmp_path: Path) -> None:
     models = {name: onnx.load(exact.stage_path(name)) for name in exact.manifest.stages}
     lie = Converted(models=models, precision={"propose": "int8"})
-    problem = check_report(inspect_bundle(written(exact, lie, tmp_path / "lie")))
-    assert problem is not None
-    assert problem.startswith("the stage 'propose' claims int8, but 100% of its multiplications")
+    report = inspect_bundle(written(exact, lie, tmp_path / "lie"))
+    text = "the stage 'propose' claims int8, but 100% of its multiplications"
+    with pytest.raises(ModelError, match=text):
+        check_report(report)
 
 
 def test_weights_are_read_back_rounded_but_never_exported_again(
@@ -116,12 +119,14 @@ def test_weights_are_read_back_rounded_but_never_exported_again(
 
 def test_int8_leaves_a_stage_of_thin_layers_in_float32_and_says_so(exact: Bundle) -> None:
     found = convert(
-        exact, PrecisionOptions(stages={"refine": "fp32"}, default="fp32", images=IMAGES[:1])
+        exact.manifest,
+        stage_models(exact),
+        PrecisionOptions(stages={"refine": "fp32"}, default="fp32", images=IMAGES[:1]),
     )
     assert set(found.precision.values()) == {"fp32"}
     options = PrecisionOptions(stages={"refine": "int8"}, images=IMAGES[:1])
     with pytest.raises(OptionError) as caught:
-        convert(exact, options)
+        convert(exact.manifest, stage_models(exact), options)
     assert str(caught.value) == (
         "the stage 'refine' cannot be int8: 13% of its multiplications may be INT8, at least 50% "
         "was expected: leave it out, or write refine=fp16"
@@ -138,7 +143,11 @@ def test_a_float16_stage_with_large_values_keeps_them_in_float32(
                 one.CopyFrom(numpy_helper.from_array(values.astype(np.float16), one.name))
 
     large = with_change(exact, tmp_path / "large", "refine", enlarge)
-    found = convert(large, PrecisionOptions(stages={"refine": "fp16"}, images=IMAGES[:1]))
+    found = convert(
+        large.manifest,
+        stage_models(large),
+        PrecisionOptions(stages={"refine": "fp16"}, images=IMAGES[:1]),
+    )
     assert found.record["stages"]["refine"]["float32_because_large"][:2] == ["linear", "view"]
     assert found.record["stages"]["refine"]["quantization_error"] < 1e-3
 
@@ -147,9 +156,15 @@ def test_a_float16_stage_with_large_values_keeps_them_in_float32(
     ("text", "expected"),
     [
         ("int4", "there is no precision 'int4': use fp32, fp16, int8, or stages as in"),
-        ("segment=int8", "'segment=int8' names no precision of one more stage: write stage="),
-        ("propose=int8,propose=fp16", "'propose=fp16' names no precision of one more stage"),
-        ("propose=int8,fp16", "'fp16' names no precision of one more stage"),
+        (
+            "segment=int8",
+            "expected stage=precision for a stage not listed yet, found 'segment=int8': use the stages",
+        ),
+        (
+            "propose=int8,propose=fp16",
+            "expected stage=precision for a stage not listed yet, found 'propose=fp16'",
+        ),
+        ("propose=int8,fp16", "expected stage=precision for a stage not listed yet, found 'fp16'"),
         ("", "there is no precision ''"),
     ],
 )
@@ -189,7 +204,7 @@ def test_an_image_that_cannot_be_read_ends_the_conversion(exact: Bundle, tmp_pat
     broken.write_bytes(b"no image")
     options = PrecisionOptions(stages={"propose": "int8"}, images=(broken,))
     with pytest.raises(InputError, match=r"broken\.jpg"):
-        convert(exact, options)
+        convert(exact.manifest, stage_models(exact), options)
 
 
 def test_a_stage_that_the_network_has_not_is_refused(exact: Bundle) -> None:
@@ -201,4 +216,4 @@ def test_a_stage_that_the_network_has_not_is_refused(exact: Bundle) -> None:
     with pytest.raises(
         OptionError, match="the network has no stage 'classify': name one of propose"
     ):
-        convert(replace(exact, manifest=manifest), options)
+        convert(manifest, stage_models(exact), options)

@@ -75,7 +75,7 @@ def quantised(model: onnx.ModelProto, calls: list[Call], names: list[str]) -> on
 def test_eight_bits_begin_where_a_network_widens() -> None:
     layers = find_layers(ir.serde.deserialize_model(beginning()).graph)
     refused = {layer.name: layer.refused for layer in layers}
-    cheap = "takes fewer than 32 multiplications a value of a map in float32"
+    cheap = "takes fewer than 32 multiplications per value of a float32 map"
     few = "has 8 channels or fewer"
     assert refused == {
         "stem": few,

@@ -13,13 +13,12 @@ from onnx import TensorProto, numpy_helper, shape_inference
 from tests.samples.compiling import ARCHS, build_fixed, needs_rtx
 
 from foveate.bundle import Bundle
-from foveate.export.execution.rounding import with_fp16_rounding
-from foveate.export.execution.sessions import session_function
+from foveate.export.execution.sessions import session_function, with_fp16_rounding
+from foveate.export.execution.stage_model import inline_functions
+from foveate.export.execution.stages import detection_stages
+from foveate.export.precision.conversion import quantization_error
 from foveate.export.precision.float16 import to_float16
-from foveate.export.precision.search import quantization_error
 from foveate.export.to_onnx.onnx_graph import export_stage
-from foveate.export.to_onnx.stages import detection_stages
-from foveate.export.to_onnx.standard_ops import inline_functions
 from foveate.models import MultiPathNet, build
 from foveate.models.checkpoint import round_to_half
 from foveate.models.trunk import EFFICIENTNET_LITE

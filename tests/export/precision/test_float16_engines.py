@@ -10,9 +10,9 @@ import pytest
 import torch
 from tests.samples.compiling import ARCHS, build_fixed, needs_rtx
 
+from foveate.export.execution.stages import cascade_stages
 from foveate.export.precision.float16 import to_float16
 from foveate.export.to_onnx.onnx_graph import export_stage
-from foveate.export.to_onnx.stages import cascade_stages
 from foveate.models.checkpoint import Cascade, CascadeInfo, build_cascade, round_to_half
 
 pytestmark = pytest.mark.slow

@@ -13,13 +13,12 @@ import onnxruntime
 import pytest
 from onnx import numpy_helper
 
-from foveate.export.engines.stage_model import signed_codes
 from foveate.export.execution.sessions import session_function
-from foveate.export.precision.affine import fold_affine
-from foveate.export.precision.layers import find_layers
+from foveate.export.execution.stage_model import signed_codes
+from foveate.export.precision.conversion import choose_layers, quantization_error
+from foveate.export.precision.layers import find_layers, fold_affine
 from foveate.export.precision.observation import Call, observe
 from foveate.export.precision.quantise import Quantiser, rounded_values
-from foveate.export.precision.search import choose_layers, quantization_error
 
 NAMES = ["first", "middle", "third", "fourth"]
 NETWORK = """

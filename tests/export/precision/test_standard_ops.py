@@ -9,14 +9,15 @@ from pathlib import Path
 import numpy as np
 import onnx
 import torch
+from tests.samples.verified_bundles import stage_models
 
 from foveate.bundle import Bundle
-from foveate.export.checks.report import check_report, inspect_bundle
+from foveate.export.bundle_export import ExportOptions, export_bundle
+from foveate.export.checks.bundle_report import check_report, inspect_bundle
 from foveate.export.execution.sessions import session_function
 from foveate.export.precision import PrecisionOptions
 from foveate.export.precision.observation import stage_calls
 from foveate.export.precision.options import PHOTOGRAPHS
-from foveate.export.to_onnx.bundle_export import ExportOptions, export_bundle
 from foveate.models.checkpoint import CascadeInfo, build_cascade
 
 IMAGES = (PHOTOGRAPHS / "cat.jpg",)
@@ -38,8 +39,8 @@ def test_a_bundle_in_float16_is_the_same_without_our_functions(tmp_path: Path) -
     assert not inlined.manifest.plugins
     assert plain.manifest.source == inlined.manifest.source
     assert inlined.manifest.precision_of("refine") == "fp16"
-    assert check_report(inspect_bundle(inlined)) is None
-    for stage, calls in stage_calls(plain, IMAGES).items():
+    check_report(inspect_bundle(inlined))
+    for stage, calls in stage_calls(plain.manifest, stage_models(plain), IMAGES).items():
         assert not onnx.load(inlined.stage_path(stage)).functions
         expected, found = (run(bundle, stage, calls[-1]) for bundle in (plain, inlined))
         for name, values in expected.items():

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from foveate.export.precision.weights import quantise_weights
+from foveate.export.precision.quantise import quantise_weights
 
 SIXTEEN_BITS = 2**15 - 1
 

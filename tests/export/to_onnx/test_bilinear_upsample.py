@@ -16,14 +16,14 @@ from tests.samples.compiling import ARCHS, needs_rtx
 
 from foveate.bundle import Bundle
 from foveate.bundle.engine_key import ShapeRange
-from foveate.export.checks.report import check_report, inspect_bundle
+from foveate.export.bundle_export import ExportOptions, export_bundle
+from foveate.export.checks.bundle_report import check_report, inspect_bundle
 from foveate.export.engines import CompileOptions, EngineCache, compile_bundle
-from foveate.export.engines.ranges import plan_engines
-from foveate.export.to_onnx.bundle_export import ExportOptions, export_bundle
-from foveate.export.to_onnx.function_bodies.bilinear_upsample import bilinear_upsample_body
+from foveate.export.engines.ranges import engine_specs
+from foveate.export.execution.stage_model import DOMAIN
+from foveate.export.execution.stages import paste_stage
+from foveate.export.to_onnx.bilinear_upsample_body import bilinear_upsample_body
 from foveate.export.to_onnx.onnx_graph import export_stage
-from foveate.export.to_onnx.operators import DOMAIN
-from foveate.export.to_onnx.stages import paste_stage
 from foveate.kernels.mask_boxes import reference
 from foveate.kernels.plugins.bilinear_upsample.reference import upsample
 from foveate.models.checkpoint import CascadeInfo, build_cascade
@@ -209,7 +209,7 @@ def test_a_bundle_may_have_the_stage_and_the_runtime_leaves_it_alone(bundle: Bun
     with load(bundle.root) as pipeline:
         assert set(pipeline.engines) == {"propose", "refine"}
     report = inspect_bundle(bundle)
-    assert check_report(report) is None
+    check_report(report)
     assert report.stages[2].dispatch == {"foveate::BilinearUpsample2d": {"body": 1}}
 
 
@@ -225,7 +225,7 @@ def test_the_stage_builds_with_the_range_of_its_size(bundle: Bundle, tmp_path: P
 
 def test_a_fixed_image_fixes_the_size(bundle: Bundle) -> None:
     options = CompileOptions(target="tensorrt-rtx", stages=("paste",), image_sizes=((640, 480),))
-    (engine,) = plan_engines(bundle.manifest, options)
+    (engine,) = engine_specs(bundle.manifest, options)
     assert engine.name == "paste-640x480-k100"
     assert engine.profiles[0]["size"].minimum == engine.profiles[0]["size"].maximum == (480, 640)
 

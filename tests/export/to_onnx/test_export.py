@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import copy
 import subprocess
 import sys
 from dataclasses import replace
@@ -13,7 +14,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from tests.samples.weights import assert_same_weights
+from tests.samples.weights import assert_same_weights, rounded
 
 from foveate.bundle import (
     Bundle,
@@ -28,12 +29,11 @@ from foveate.bundle import (
     WindowSpec,
 )
 from foveate.errors import ModelError
-from foveate.export.checks.stage_parity import TOLERANCE, check_stage, stage_errors
-from foveate.export.execution.bundle_weights import cascade_from_bundle
-from foveate.export.to_onnx.bundle_export import ExportOptions, export_bundle, weights_digest
-from foveate.export.to_onnx.onnx_graph import export_stage
-from foveate.export.to_onnx.stages import Stage, cascade_stages, proposal_stages
-from foveate.export.to_onnx.standard_ops import inline_functions
+from foveate.export.bundle_export import ExportOptions, export_bundle, weights_digest
+from foveate.export.execution.stage_model import inline_functions
+from foveate.export.execution.stages import Stage, cascade_stages, proposal_stages
+from foveate.export.to_onnx.bundle_weights import cascade_from_bundle
+from foveate.export.to_onnx.onnx_graph import TOLERANCE, check_stage, export_stage, stage_errors
 from foveate.models.checkpoint import (
     Cascade,
     CascadeInfo,
@@ -71,7 +71,7 @@ OPTIONS = ExportOptions(
 @pytest.fixture(scope="module")
 def cascade() -> Cascade:
     torch.manual_seed(0)
-    return build_cascade(INFO)
+    return rounded(build_cascade(INFO))
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +105,7 @@ def test_every_stage_agrees_with_pytorch_at_other_sizes(
 ) -> None:
     for stage in cascade_stages(cascade):
         inputs = inputs_of(stage, height, width, rows)
-        errors = stage_errors(stage, str(bundle.stage_path(stage.name)), inputs)
+        errors = stage_errors(stage, bundle.stage_path(stage.name), inputs)
         assert max(errors.values()) <= TOLERANCE, errors
 
 
@@ -242,7 +242,7 @@ def test_a_bundle_gives_back_what_the_exporter_folds(tmp_path: Path) -> None:
     """Batch norm is folded into constants, some of which are equal or do nothing."""
     torch.manual_seed(0)
     info, _ = NETWORKS["deepmask-resnet50"]
-    cascade = build_cascade(info)
+    cascade = rounded(build_cascade(info))
     for number, (name, value) in enumerate(cascade.proposals.named_buffers()):
         if number % 3 and name.endswith(("scale", "shift")):
             value.copy_(torch.rand_like(value) + 0.5)
@@ -298,6 +298,14 @@ def test_deepmask_alone_exports_to_a_bundle_that_only_proposes(tmp_path: Path) -
     assert not bundle.manifest.classifies
 
 
+def test_an_export_leaves_the_networks_as_they_are(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    cascade = build_cascade(INFO)
+    before = copy.deepcopy(cascade)
+    export_bundle(cascade, tmp_path / "bundle", ExportOptions(optimize=("fold-encoder",)))
+    assert_same_weights(before, cascade)
+
+
 def test_a_file_that_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "weights.safetensors"
     with pytest.raises(ModelError, match="the checkpoint cannot be read.*weights.safetensors"):
@@ -318,7 +326,6 @@ def test_a_stage_that_cannot_be_traced_is_refused_and_not_traced_otherwise() -> 
         module=Branching(),
         inputs={"x": torch.ones(2)},
         dynamic={},
-        multiples={},
         outputs=("y",),
     )
     with pytest.raises(ModelError, match="the stage 'branching' cannot be exported"):
@@ -390,11 +397,11 @@ NETWORKS: dict[str, tuple[CascadeInfo, int]] = {
 def test_every_network_exports_and_agrees_with_pytorch(name: str, tmp_path: Path) -> None:
     info, window = NETWORKS[name]
     torch.manual_seed(0)
-    found = build_cascade(info)
+    found = rounded(build_cascade(info))
     options = ExportOptions(name=name, short_side=192, long_side=256)
     bundle = export_bundle(found, tmp_path / "bundle", options)
     assert bundle.manifest.windows.size == window
     for stage in cascade_stages(found, long_side=256):
         inputs = inputs_of(stage, 256, 240, 4)
-        errors = stage_errors(stage, str(bundle.stage_path(stage.name)), inputs)
+        errors = stage_errors(stage, bundle.stage_path(stage.name), inputs)
         assert max(errors.values()) <= TOLERANCE, errors

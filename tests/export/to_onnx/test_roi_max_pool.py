@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
 from foveate.arrays import Float32Array
-from foveate.export.to_onnx.function_bodies.roi_max_pool import roi_max_pool_body
-from foveate.export.to_onnx.operators import DOMAIN, ROUNDINGS, attach_bodies
+from foveate.export.execution.stage_model import DOMAIN
+from foveate.export.to_onnx.operators import ROUNDINGS, attach_bodies
+from foveate.export.to_onnx.roi_max_pool_body import roi_max_pool_body
 from foveate.kernels.plugins.roi_max_pool.reference import roi_max_pool as reference
 
 RADICES = (2, 4)

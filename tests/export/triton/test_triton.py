@@ -22,7 +22,7 @@ from foveate.bundle.manifest import StageSpec
 from foveate.cli import invoke
 from foveate.errors import BackendError, BundleError, InputError
 from foveate.export.triton import write_repository
-from foveate.export.triton.config import stage_config
+from foveate.export.triton.repository import stage_config
 
 MODELS = [f"foveate_{stage}" for stage in ("propose", "refine", "features", "classify")]
 

@@ -12,10 +12,10 @@ from tests.kernels.plugins.mock_host import host as mock
 from tests.kernels.plugins.mock_host.host import EVERY, Field, Library, Tensor
 
 from foveate.export.engines.plugins import choose
-from foveate.export.engines.stage_model import custom_ops
 from foveate.export.engines.targets import TARGETS
+from foveate.export.execution.stage_model import custom_ops
+from foveate.export.execution.stages import paste_stage
 from foveate.export.to_onnx.onnx_graph import export_stage
-from foveate.export.to_onnx.stages import paste_stage
 from foveate.kernels.mask_boxes.reference import paste, tight_box
 
 MISSING = mock.what_is_missing()

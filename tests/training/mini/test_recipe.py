@@ -18,7 +18,7 @@ from foveate.cli import invoke
 from foveate.cli.train import command
 from foveate.datasets import CocoDataset
 from foveate.errors import ModelError
-from foveate.export.execution.bundle_weights import cascade_from_bundle
+from foveate.export.to_onnx.bundle_weights import cascade_from_bundle
 from foveate.models import EfficientNetLite0, SharpMask
 from foveate.models.build_proposals import sharpmask_mini
 from foveate.models.checkpoint import (

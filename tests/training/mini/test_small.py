@@ -21,9 +21,9 @@ from foveate.cli import invoke
 from foveate.datasets import CocoDataset
 from foveate.datasets.splits import without_broken_images
 from foveate.errors import DataError, InputError, ModelError
-from foveate.export.execution.bundle_weights import cascade_from_bundle
+from foveate.export.bundle_export import ExportOptions, export_bundle
 from foveate.export.precision import PrecisionOptions
-from foveate.export.to_onnx.bundle_export import ExportOptions, export_bundle
+from foveate.export.to_onnx.bundle_weights import cascade_from_bundle
 from foveate.models import EfficientNetLite0, SharpMask
 from foveate.models.build_classifiers import multipathnet_mini
 from foveate.models.build_proposals import sharpmask_mini
@@ -366,9 +366,7 @@ def test_an_image_to_calibrate_with_is_read_before_the_export(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "broken.jpg").write_bytes(b"no image")
-    monkeypatch.setattr(
-        "foveate.export.to_onnx.bundle_export.cascade_stages", None
-    )  # would be called
+    monkeypatch.setattr("foveate.export.bundle_export.cascade_stages", None)  # would be called
     asked = PrecisionOptions.parse(
         "int8", calibration=[tmp_path], method="percentile", max_quantization_error=0.01
     )

@@ -1,24 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which detection of one run is which of the other?"""
+"""Comparison of the detections and masks of an image between two implementations."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
-from foveate.arrays import BoolArray
+from foveate.arrays import BoolArray, Float32Array, UInt8Array
+from foveate.export.execution.sessions import Function
+from foveate.kernels.mask_boxes import reference
 from foveate.results.detections import Detections, Proposals
+from foveate.results.masks import Masks
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pair:
-    """The same detection in both runs.
+    """A detection that both implementations find.
 
-    Attributes:
-        box_error: largest difference of a coordinate, in pixels.
-        mask_iou: intersection over union of the masks, 0 to 1; 1 for two empty ones.
-        score_error: absolute difference of the scores.
+    Args:
+        box_error: Largest difference of a coordinate, in pixels.
+        mask_iou: Intersection over union of the masks, 0 to 1; 1 for two empty ones.
+        score_error: Absolute difference of the scores.
     """
 
     box_error: float
@@ -28,7 +32,13 @@ class Pair:
 
 @dataclass(frozen=True, kw_only=True)
 class Matched:
-    """The detections of an image: how many each run has, and those that both have."""
+    """Detections of an image by two implementations.
+
+    Args:
+        expected: Number of detections of the reference.
+        found: Number of detections of the bundle.
+        pairs: Detections that both find.
+    """
 
     expected: int
     found: int
@@ -36,11 +46,11 @@ class Matched:
 
 
 def match(expected: Detections | Proposals, found: Detections | Proposals) -> Matched:
-    """Pair results of one class with the nearest free boxes, best score first.
+    """Pair each result of the reference with the nearest free box of its class, best score first.
 
     Args:
-        expected: of the reference.
-        found: of the same image.
+        expected: Results of the reference.
+        found: Results of the bundle for the same image.
     """
     labels = [getattr(one, "labels", np.zeros(len(one), np.int64)) for one in (expected, found)]
     free = np.ones(len(found), bool)
@@ -65,3 +75,122 @@ def match(expected: Detections | Proposals, found: Detections | Proposals) -> Ma
 def _iou(one: BoolArray, other: BoolArray) -> float:
     union = int((one | other).sum())
     return int((one & other).sum()) / union if union else 1.0
+
+
+NEAR = 2e-5
+"""Distance from the threshold, as a share of a window's largest logit, below which a pixel may differ:
+both implementations sum in float32, in different orders."""
+
+_PIXELS_AT_ONCE = 1 << 22
+"""Number of pixels of all windows per call; the function body makes float masks of them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PasteComparison:
+    """Comparison of the stage ``paste`` with the masks of the runtime, for an image.
+
+    Args:
+        windows: Number of windows, including one that is padding.
+        pixels: Number of foreground pixels in either mask, over all windows.
+        differing: Number of pixels that are foreground in one mask only.
+        beyond: Number of differing pixels whose logit is farther than ``NEAR`` from the threshold.
+        areas: Number of windows whose area is not the number of their bits.
+        boxes: Number of windows whose box is not the tight box of their bits.
+        misshapen: Number of windows with bits of another shape, which are not compared.
+    """
+
+    windows: int
+    pixels: int
+    differing: int
+    beyond: int
+    areas: int
+    boxes: int
+    misshapen: int
+
+    def fault(self) -> str | None:
+        """Return what differs, or None."""
+        if self.misshapen:
+            return f"the bits of {self.misshapen} of {self.windows} windows have another shape"
+        if self.beyond:
+            return (
+                f"{self.beyond} of {self.pixels} pixels are on the other side of the threshold, "
+                f"farther from it than {NEAR:.0e} of the largest logit"
+            )
+        for name, count in (("areas", self.areas), ("boxes", self.boxes)):
+            if count:
+                return f"the {name} of {count} of {self.windows} windows are not those of the bits"
+        return None
+
+
+def compare_pasting(stage: Function, masks: Masks, threshold: float) -> PasteComparison:
+    """Compare the stage ``paste`` with the masks of an image, and add one window that is padding.
+
+    Args:
+        stage: Function of the stage.
+        masks: (N, H, W) masks of an image.
+        threshold: Logit above which a resampled pixel is foreground.
+    """
+    counts = dict.fromkeys(("pixels", "differing", "beyond", "areas", "boxes", "misshapen"), 0)
+    for found, own, logits, geometry in _pasted(stage, masks, threshold):
+        for name, count in _counts(found, own, logits, geometry, threshold).items():
+            counts[name] += count
+    return PasteComparison(windows=len(masks) + 1, **counts)
+
+
+def _pasted(
+    stage: Function, masks: Masks, threshold: float
+) -> Iterator[tuple[tuple[UInt8Array, int, Float32Array], BoolArray, Float32Array, Float32Array]]:
+    """Yield bits, area and box of the stage, the mask of the runtime, logits and geometry."""
+    _, height, width = masks.shape
+    logits, geometry = masks.windows()
+    side = logits.shape[-1]
+    logits = np.concatenate([logits, np.full((1, side, side), threshold + 1, np.float32)])
+    geometry = np.concatenate([geometry, np.zeros((1, 4), np.float32)])
+    step = max(1, _PIXELS_AT_ONCE // (height * width))
+    nothing: BoolArray = np.zeros((height, width), bool)
+    for first in range(0, len(logits), step):
+        some = slice(first, first + step)
+        size = np.array([height, width])
+        outputs = stage({"logits": logits[some], "geometry": geometry[some], "size": size})
+        rows = zip(*(outputs[name] for name in ("bits", "areas", "boxes")), strict=True)
+        for index, (bits, area, box) in enumerate(rows, start=first):
+            own = masks[index] if index < len(masks) else nothing
+            octets: UInt8Array = np.ascontiguousarray(bits).view(np.uint8)
+            yield (octets, int(area), box), own, logits[index], geometry[index]
+
+
+def _counts(
+    found: tuple[UInt8Array, int, Float32Array],
+    own: BoolArray,
+    logits: Float32Array,
+    geometry: Float32Array,
+    threshold: float,
+) -> dict[str, int]:
+    octets, area, box = found
+    height, width = own.shape
+    if octets.shape != (height, 4 * -(-width // 32)):
+        return {"misshapen": 1}
+    bits = np.unpackbits(octets, axis=1, bitorder="little").astype(bool)
+    mask = bits[:, :width]
+    differs = mask != own
+    counts = {
+        "pixels": int((mask | own).sum()),
+        "differing": int(differs.sum()),
+        # Bits behind the last column are not pixels and have to be 0.
+        "beyond": int(bits[:, width:].sum()),
+        "areas": int(area != mask.sum()),
+        "boxes": int(tuple(box) != reference.tight_box(mask)),
+    }
+    if differs.any():
+        far = _far(logits, geometry, threshold, own.shape)
+        counts["beyond"] += int((differs & far).sum())
+    return counts
+
+
+def _far(
+    logits: Float32Array, geometry: Float32Array, threshold: float, shape: tuple[int, ...]
+) -> BoolArray:
+    """Return the pixels whose logit, computed in float64, is clearly on one side of the threshold."""
+    _, values = reference.paste(logits, geometry.tolist(), threshold, shape[0], shape[1])
+    far: BoolArray = np.abs(values - threshold) > NEAR * np.abs(logits).max()
+    return far

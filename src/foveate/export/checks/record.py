@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The figures of a verification, in a file, so that they can be judged again without another run."""
+"""Figures of a verification, their file, and the thresholds that they have to meet."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from foveate.bundle import Bundle
 from foveate.bundle.schema import RejectedValueError, load_json, parse
-from foveate.errors import InputError
-from foveate.export.checks.matching import Matched
-from foveate.export.checks.pasting import Pasted
-from foveate.export.checks.statistics import Difference
+from foveate.errors import InputError, ModelError, OptionError
+from foveate.export.checks.matching import Matched, PasteComparison
+from foveate.export.execution.divergence import Difference
 from foveate.plain_text import json_text
 from foveate.system.files import write_file
 
@@ -19,21 +19,30 @@ SCHEMA = 1
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImageParity:
-    """An image: stage -> output -> difference, and what became of the detections.
+class ImageRecord:
+    """Figures of an image.
 
-    `pasting` is of the optional stage `paste`, if the bundle has it.
+    Args:
+        image: Path of the image.
+        stages: Difference of each output, by stage and output.
+        detections: Comparison of the detections.
+        pasting: Comparison of the optional stage ``paste``, if the bundle has it.
     """
 
     image: str
     stages: dict[str, dict[str, Difference]]
     detections: Matched
-    pasting: Pasted | None = None
+    pasting: PasteComparison | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Accuracy:
-    """A figure of average recall or precision, 0 to 1: the reference's, and the bundle's."""
+    """Average recall or precision.
+
+    Args:
+        expected: Figure of the reference, 0 to 1.
+        found: Figure of the bundle, 0 to 1.
+    """
 
     expected: float
     found: float
@@ -41,18 +50,19 @@ class Accuracy:
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """A verification.
+    """Figures of a verification.
 
-    Attributes:
-        bundle: its name.
-        files: stage -> SHA-256 of its ONNX file.
-        reference: what it was compared with, in words.
-        backend: what ran the bundle.
-        score_threshold: smallest score of a detection that was compared.
-        precision: stage -> precision that the bundle claims.
-        images: in the order of the run.
-        accuracy: figures on a data set, by name; none unless one was given.
-        engines: compiled engine of the bundle -> why it was not run.
+    Args:
+        bundle: Name of the bundle.
+        files: SHA-256 of the ONNX file of each stage.
+        reference: Description of the reference.
+        backend: Description of the engine that ran the bundle.
+        score_threshold: Smallest score of a compared detection.
+        precision: Precision of each stage according to the manifest.
+        images: Figures of the images.
+        accuracy: Figures on a dataset, by name; empty unless a dataset was given.
+        engines: Reason why a compiled engine of the bundle was not run, by engine.
+        schema: Version of the file format.
     """
 
     bundle: str
@@ -61,32 +71,32 @@ class Record:
     backend: str
     score_threshold: float
     precision: dict[str, str]
-    images: tuple[ImageParity, ...]
+    images: tuple[ImageRecord, ...]
     accuracy: dict[str, Accuracy] = field(default_factory=dict)
     engines: dict[str, str] = field(default_factory=dict)
     schema: int = SCHEMA
 
 
 def stage_digests(bundle: Bundle) -> dict[str, str]:
-    """Return the SHA-256 of each stage's file, as the manifest lists it."""
+    """Return the SHA-256 of the file of each stage, from the manifest."""
     manifest = bundle.manifest
     return {name: manifest.files[stage.file].sha256 for name, stage in manifest.stages.items()}
 
 
 def write_record(record: Record, file: Path) -> None:
-    """Write the figures as JSON.
+    """Write figures as JSON.
 
     Raises:
-        InputError: the file cannot be written; one that was there stays.
+        InputError: The file cannot be written; an existing file stays.
     """
     write_file(file, json_text(asdict(record), indent=1).encode())
 
 
 def read_record(file: Path, bundle: Bundle) -> Record:
-    """Read figures and check that they are of this bundle.
+    """Read figures of a bundle.
 
     Raises:
-        InputError: there is no such file, it is of another kind, or of other ONNX files.
+        InputError: The file does not exist, is of another kind, or belongs to other ONNX files.
     """
     again = "run foveate verify without --from-report"
     try:
@@ -95,12 +105,170 @@ def read_record(file: Path, bundle: Bundle) -> Record:
             raise RejectedValueError(f"expected schema {SCHEMA}")
         record = parse(Record, content)
     except OSError as error:
-        what = f"there are no figures to judge again ({error.strerror})"
+        what = f"there are no saved figures ({error.strerror})"
         raise InputError(what, file=file, remedy=again) from error
     except (ValueError, RecursionError) as error:
         what = f"the file contains no figures of a verification ({error})"
         raise InputError(what, file=file, remedy=again) from error
     if record.files != stage_digests(bundle):
-        what = f"the figures are of other ONNX files than those of {bundle.manifest.name!r}"
+        what = f"the figures do not belong to the ONNX files of {bundle.manifest.name!r}"
         raise InputError(what, file=file, remedy=again)
     return record
+
+
+@dataclass(frozen=True, kw_only=True)
+class Thresholds:
+    """Bounds on the figures of a verification.
+
+    Args:
+        tolerance: Largest difference, as a share of max(1, largest value).
+        cosine: Smallest cosine between an output and that of the reference.
+        box: Largest difference of a coordinate of a detection, in pixels.
+        mask_iou: Smallest IoU between the masks of a detection.
+        min_match_rate: Smallest share of the detections that have a partner within both bounds.
+        accuracy: Smallest share of the reference's average recall and precision.
+    """
+
+    tolerance: float = 1e-5
+    cosine: float = 0.9999
+    box: float = 0.5
+    mask_iou: float = 0.99
+    min_match_rate: float = 1.0
+    accuracy: float = 0.999
+
+    def __post_init__(self) -> None:
+        shares = {
+            "cosine": self.cosine,
+            "mask_iou": self.mask_iou,
+            "min_match_rate": self.min_match_rate,
+            "accuracy": self.accuracy,
+        }
+        for name, value in shares.items():
+            if not 0 <= value <= 1:
+                raise OptionError(f"{name} is {value}, expected 0 to 1")
+        for name, value in {"tolerance": self.tolerance, "box": self.box}.items():
+            if not value >= 0:
+                raise OptionError(f"{name} is {value}, expected 0 or more")
+
+
+_BY_PRECISION = {
+    "fp32": Thresholds(),
+    # Of two windows with nearly the same score, another one may be selected.
+    "fp16": Thresholds(tolerance=5e-2, cosine=0.999, min_match_rate=0.7, mask_iou=0.9, box=4.0),
+    # Single values of a quantised network can be far off; the cosine and the results count.
+    "int8": Thresholds(
+        tolerance=float("inf"),
+        cosine=0.98,
+        min_match_rate=0.4,
+        mask_iou=0.9,
+        box=4.0,
+        accuracy=0.99,
+    ),
+}
+
+
+def default_thresholds(precision: str) -> Thresholds:
+    """Return the default thresholds of a stage in this precision."""
+    return _BY_PRECISION[precision]
+
+
+def check_record(record: Record, thresholds: Mapping[str, Thresholds] | None = None) -> None:
+    """Check figures against thresholds.
+
+    Args:
+        record: Figures of a verification.
+        thresholds: Thresholds by stage; by default those of each stage's precision.
+
+    Raises:
+        ModelError: The figures of a stage, or of the whole cascade, do not meet them. The error
+            names the first stage in the order of the cascade.
+    """
+    by_stage = thresholds or {
+        stage: default_thresholds(precision) for stage, precision in record.precision.items()
+    }
+    for stage in record.precision:
+        bounds = by_stage[stage]
+        for name, output, difference in _of_stage(record, stage):
+            why = _fault(difference, bounds)
+            if why is not None:
+                raise ModelError(
+                    f"the stage {stage!r} differs from {record.reference}: its output {output!r} "
+                    f"{why}, on {name}",
+                    remedy="run foveate verify --bisect to find the layer",
+                )
+    for image in record.images:
+        if image.pasting is not None:
+            check_pasting(image.image, image.pasting)
+    # The cascade is as exact as its least exact stage.
+    worst = max(record.precision, key=lambda one: list(_BY_PRECISION).index(record.precision[one]))
+    bounds = by_stage[worst]
+    _check_detections(record, bounds)
+    _check_accuracy(record, bounds)
+
+
+def check_pasting(image: str, found: PasteComparison) -> None:
+    """Check that the stage ``paste`` produces the bits of the runtime's masks.
+
+    Raises:
+        ModelError: They differ.
+    """
+    why = found.fault()
+    if why is not None:
+        raise ModelError(
+            f"the stage 'paste' differs from the runtime's own masks: {why}, on {image}",
+            remedy="export it again: foveate export CHECKPOINT --output BUNDLE --with-paste",
+        )
+
+
+def _check_detections(record: Record, bounds: Thresholds) -> None:
+    # All images count together, since a single detection is a large share of those of an image.
+    good = [_good(image.detections, bounds) for image in record.images]
+    most = [max(one.detections.expected, one.detections.found) for one in record.images]
+    if sum(good) >= bounds.min_match_rate * sum(most):
+        return
+    lost = [most[number] - good[number] for number in range(len(most))]
+    worst = record.images[lost.index(max(lost))]
+    raise ModelError(
+        f"the whole cascade differs from {record.reference}: {sum(good)} of {sum(most)} detections "
+        f"have a partner, boxes within {bounds.box:g} px and masks of IoU {bounds.mask_iou:g}; most are "
+        f"lost on {worst.image}",
+        remedy="give other thresholds with --from-report, or look at the image with foveate run",
+    )
+
+
+def _good(found: Matched, bounds: Thresholds) -> int:
+    return sum(
+        pair.box_error <= bounds.box and pair.mask_iou >= bounds.mask_iou for pair in found.pairs
+    )
+
+
+def _check_accuracy(record: Record, bounds: Thresholds) -> None:
+    for name, figure in record.accuracy.items():
+        if not figure.found >= bounds.accuracy * figure.expected:
+            raise ModelError(
+                f"the whole cascade is less accurate than {record.reference}: {name} is "
+                f"{figure.found:.4f}, at least {bounds.accuracy:.1%} of {figure.expected:.4f} was "
+                "expected",
+                remedy="run foveate verify --bisect to find the layer, or export in a higher precision",
+            )
+
+
+def _of_stage(record: Record, stage: str) -> Iterator[tuple[str, str, Difference]]:
+    for image in record.images:
+        for output, difference in image.stages.get(stage, {}).items():
+            yield image.image, output, difference
+
+
+def _fault(found: Difference, bounds: Thresholds) -> str | None:
+    if found.misshapen:
+        return f"has another shape in {found.misshapen} of {found.calls} calls"
+    if found.not_finite:
+        return f"has {found.not_finite} values that are not finite"
+    if not found.relative <= bounds.tolerance:
+        return (
+            f"by {found.relative:.1e} of the largest value, at most {bounds.tolerance:.0e} was "
+            "expected"
+        )
+    if not found.cosine >= bounds.cosine:
+        return f"has a cosine of {found.cosine:.4f}, at least {bounds.cosine:g} was expected"
+    return None

@@ -1,10 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The stages of a bundle to engines of TensorRT or TensorRT for RTX, and the cache of engines."""
+"""Compilation of the stages of a bundle to engines of TensorRT or TensorRT for RTX."""
 
 from __future__ import annotations
 
 from foveate.export.engines.cache import EngineCache
-from foveate.export.engines.compiler import Outcome, Wanted, compile_bundle, wanted_engines
+from foveate.export.engines.compiler import (
+    BuildRequest,
+    BuildResult,
+    build_requests,
+    compile_bundle,
+)
 from foveate.export.engines.options import CompileOptions
 
-__all__ = ["CompileOptions", "EngineCache", "Outcome", "Wanted", "compile_bundle", "wanted_engines"]
+__all__ = [
+    "BuildRequest",
+    "BuildResult",
+    "CompileOptions",
+    "EngineCache",
+    "build_requests",
+    "compile_bundle",
+]

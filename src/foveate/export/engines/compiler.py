@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A bundle's stages to engines: from the cache where they are there, built where they are not."""
+"""Compilation of the stages of a bundle to engines, which are taken from the cache if possible."""
 
 from __future__ import annotations
 
@@ -17,41 +17,46 @@ from foveate.bundle.engine_metadata import EngineMetadata
 from foveate.bundle.manifest import FileSpec
 from foveate.errors import BackendError
 from foveate.export.engines.cache import EngineCache
-from foveate.export.engines.gpu import Gpu, current_gpu
 from foveate.export.engines.options import CompileOptions
 from foveate.export.engines.plugins import check_library
-from foveate.export.engines.process import run_build
-from foveate.export.engines.ranges import EnginePlan, plan_engines
-from foveate.export.engines.request import BuildRequest
-from foveate.export.engines.stage_model import load_stage
-from foveate.export.engines.targets import TARGETS, Installed, find_installed
+from foveate.export.engines.process import BuildJob, run_build
+from foveate.export.engines.ranges import EngineSpec, engine_specs
+from foveate.export.engines.targets import TARGETS, Gpu, Installed, current_gpu, find_installed
 from foveate.export.engines.turing import TURING, check_products
+from foveate.export.execution.stage_model import load_stage
 from foveate.kernels.plugins.build import source_digest
+from foveate.progress import Progress, no_progress
 from foveate.system.files import open_output, write_file
 
 RECIPE = 1
-"""Raised when what we do with the same file and options changes, so that old engines miss."""
-PORTABLE = ("sm_80", "sm_86", "sm_89", "sm_120")
-"""What is built for without a GPU and without a word on it: as TensorRT for RTX does by itself."""
+"""Number that grows whenever the same file and options lead to another engine, so that old ones miss."""
+DEFAULT_ARCHS = ("sm_80", "sm_86", "sm_89", "sm_120")
+"""Compute capabilities to build for if there is no GPU, as TensorRT for RTX chooses by itself."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wanted:
-    """An engine of a bundle that is to be had: its plan and its key."""
+class BuildRequest:
+    """A request for an engine of a bundle.
 
-    engine: EnginePlan
+    Args:
+        engine: Name and shapes of the engine.
+        key: Key of the engine in the cache.
+        onnx: Path of the ONNX file of its stage.
+    """
+
+    engine: EngineSpec
     key: EngineKey
     onnx: Path
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """What became of an engine.
+class BuildResult:
+    """An engine that was built or found in the cache.
 
-    Attributes:
-        plan: where it is now, its record beside it.
-        record: what the record says.
-        why: had to be built; None if it came from the cache.
+    Args:
+        plan: Path of the engine; its metadata is beside it.
+        record: Metadata of the engine.
+        why: Reason why it had to be built; None if it came from the cache.
     """
 
     plan: Path
@@ -59,12 +64,12 @@ class Outcome:
     why: str | None
 
 
-def wanted_engines(bundle: Bundle, options: CompileOptions) -> list[Wanted]:
-    """List the engines that a bundle becomes with their keys; every stage's file is checked.
+def build_requests(bundle: Bundle, options: CompileOptions) -> list[BuildRequest]:
+    """Return a request for each engine of a bundle, after checking the files of its stages.
 
     Raises:
-        FoveateError: The target is not installed, has no GPU to build for or no product for it that
-            a stage needs, or a file is none of ours.
+        FoveateError: The target is not installed, has no GPU to build for, or lacks an operation that
+            a stage needs there; or a file is invalid.
     """
     installed, gpu = find_installed(options.target), current_gpu()
     sources = None
@@ -72,14 +77,14 @@ def wanted_engines(bundle: Bundle, options: CompileOptions) -> list[Wanted]:
         sources = source_digest()
         check_library(options.plugins, sources)
     archs = _archs(options, gpu)
-    engines = plan_engines(bundle.manifest, options)
+    engines = engine_specs(bundle.manifest, options)
     for stage in {engine.stage for engine in engines}:
         file = bundle.stage_path(stage)
         model = load_stage(file, stage, bundle.manifest.stages[stage])
         if installed.target.cross and TURING in archs:
             check_products(model, stage, file)
     return [
-        Wanted(
+        BuildRequest(
             engine=engine,
             key=_key(bundle, engine, options, installed, archs, sources),
             onnx=bundle.stage_path(engine.stage),
@@ -94,40 +99,40 @@ def compile_bundle(
     cache: EngineCache,
     *,
     output: Path | None = None,
-    progress: Callable[[str, int], None] | None = None,
+    progress: Progress = no_progress,
     waiting: Callable[[str], None] | None = None,
-) -> Iterator[Outcome]:
-    """Make the engines of a bundle, one after the other.
+) -> Iterator[BuildResult]:
+    """Build the engines of a bundle one after the other, or take them from the cache.
 
     Args:
-        bundle: to compile.
-        options: what is asked for.
-        cache: where engines are looked for and kept.
-        output: folder of the engines; ``engines/<target>`` of the bundle by default.
-        progress: is told the name of an engine and the share that is done, in percent.
-        waiting: is told the name of an engine that another process is building.
+        bundle: Bundle to compile.
+        options: Options of the compilation.
+        cache: Cache of engines.
+        output: Folder of the engines; ``engines/<target>`` of the bundle by default.
+        progress: Called with the name of an engine and the percentage that is done.
+        waiting: Called with the name of an engine that another process is building.
 
     Yields:
-        Each engine, when it is in its place.
+        Each engine, when it is in its folder.
 
     Raises:
-        FoveateError: An engine cannot be built or written. Those before it stay.
+        FoveateError: An engine cannot be built or written. The engines before it stay.
     """
     folder = output or bundle.root / "engines" / options.target
-    for wanted in wanted_engines(bundle, options):
-        name = wanted.engine.name
-        build = partial(_build, wanted, options, progress and partial(progress, name))
-        with cache.obtain(wanted.key, build, waiting and partial(waiting, name)) as cached:
+    for request in build_requests(bundle, options):
+        name = request.engine.name
+        build = partial(_build, request, options, progress)
+        with cache.obtain(request.key, build, waiting and partial(waiting, name)) as cached:
             plan, record, why = cached
-            # Another bundle with the same file may have made it under another name.
+            # Another bundle with the same file may have built it under another name.
             named = replace(record, name=name)
-            outcome = Outcome(plan=_place(plan, named, folder), record=named, why=why)
-        yield outcome
+            result = BuildResult(plan=_place(plan, named, folder), record=named, why=why)
+        yield result
 
 
 def _key(
     bundle: Bundle,
-    engine: EnginePlan,
+    engine: EngineSpec,
     options: CompileOptions,
     installed: Installed,
     archs: tuple[str, ...],
@@ -150,45 +155,49 @@ def _key(
 def _archs(options: CompileOptions, gpu: Gpu | None) -> tuple[str, ...]:
     """Return the compute capabilities to build for."""
     if TARGETS[options.target].cross:
-        chosen = options.archs or ((gpu.arch,) if gpu is not None else PORTABLE)
+        chosen = options.archs or ((gpu.arch,) if gpu is not None else DEFAULT_ARCHS)
         return tuple(sorted(set(chosen), key=lambda arch: int(arch[3:])))
     if gpu is None:
         raise BackendError(
             f"{options.target} builds for the GPU of this machine, but no driver works here",
-            remedy="run it on the GPU's machine, or use --target tensorrt-rtx, which needs none",
+            remedy="run it on a machine with that GPU, or use --target tensorrt-rtx, which needs none",
         )
     if options.archs and options.archs != (gpu.arch,):
         raise BackendError(
             f"{options.target} builds for the GPU of this machine, {gpu.arch} ({gpu.name}), found "
             f"--arch {options.archs[0]}",
-            remedy="run it on that GPU's machine, or omit --arch",
+            remedy="run it on a machine with that GPU, or omit --arch",
         )
     return (gpu.arch,)
 
 
 def _build(
-    wanted: Wanted, options: CompileOptions, progress: Callable[[int], None] | None, plan: Path
+    request: BuildRequest,
+    options: CompileOptions,
+    progress: Progress,
+    plan: Path,
 ) -> EngineMetadata:
     gpu, began = current_gpu(), time.monotonic()
-    request = BuildRequest(
+    job = BuildJob(
+        name=request.engine.name,
         target=options.target,
-        stage=wanted.engine.stage,
-        onnx=str(wanted.onnx),
+        stage=request.engine.stage,
+        onnx=str(request.onnx),
         plan=str(plan),
-        archs=wanted.key.archs,
-        profiles=wanted.engine.profiles,
-        options=wanted.key.options,
+        archs=request.key.archs,
+        profiles=request.engine.profiles,
+        options=request.key.options,
         timing_cache=None if options.timing_cache is None else str(options.timing_cache),
         plugins=None if options.plugins is None else str(options.plugins.resolve()),
-        # A stripped plan has no weights to load with, and a foreign one no GPU.
-        report=gpu is not None and gpu.arch in wanted.key.archs and not options.strip_weights,
+        # A stripped plan cannot be loaded without its weights, nor one for another GPU.
+        report=gpu is not None and gpu.arch in request.key.archs and not options.strip_weights,
     )
-    built = run_build(request, progress)
+    built = run_build(job, progress)
     with plan.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
     return EngineMetadata(
-        name=wanted.engine.name,
-        key=wanted.key,
+        name=request.engine.name,
+        key=request.key,
         plan=FileSpec(sha256=digest, size=built["size"]),
         dispatch=built["dispatch"],
         driver=None if gpu is None else gpu.driver,
@@ -199,12 +208,10 @@ def _build(
 
 
 def _place(plan: Path, record: EngineMetadata, folder: Path) -> Path:
-    """Copy an engine and its record to their place.
-
-    Both are written before either gets its name, and the record gets it first: a killed process
-    leaves no plan without a record. Between the two names, a plan that is replaced does not fit its
-    record, which readers see by its checksum.
-    """
+    """Copy an engine and its record to their folder."""
+    # Both are written before either gets its name, and the record gets it first: a killed process
+    # leaves no plan without a record. Between the two renames, a plan that is replaced does not match
+    # its record, which readers detect by its checksum.
     target = folder / f"{record.name}.plan"
     with plan.open("rb") as source, open_output(target) as sink:
         shutil.copyfileobj(source, sink)

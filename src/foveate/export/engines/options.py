@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What may be asked of a compilation."""
+"""Options of a compilation."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ COMPATIBILITIES = ("none", "ampere+", "same-compute-capability")
 
 @dataclass(frozen=True, kw_only=True)
 class CompileOptions(TypedOptions):
-    """What is compiled, for what, and how; impossible combinations raise `OptionError`.
+    """Options of a compilation; impossible combinations raise ``OptionError``.
 
-    Attributes:
+    Args:
         target: ``"tensorrt"`` or ``"tensorrt-rtx"``.
-        archs: compute capabilities such as ``"sm_89"``; empty means the GPU of this machine.
-        stages: stages to compile; empty means all.
-        image_sizes: (width, height) in pixels. For each, engines of fixed shapes are made.
-        buckets: fixed numbers of windows and boxes; empty means one engine for all numbers.
-        ranges: dimension -> (smallest, best, largest) in place of what the manifest says.
-        optimization_level: 0 to 5, how long TensorRT looks for fast kernels.
-        workspace_mb: most scratch memory of a layer in MiB; None leaves it to TensorRT.
-        hardware_compatibility: one of `COMPATIBILITIES`.
-        version_compatible: runs with later releases of the same major version, too.
-        strip_weights: leave weights out of the plan; they are put back from the ONNX file when loaded.
-        refit: weights of the plan can be replaced.
-        tf32: multiply float32 with 10 bits of fraction where a GPU has units for that.
-        timing_cache: file of measured kernels that builds share.
-        plugins: plugin library.
+        archs: Compute capabilities such as ``"sm_89"``; by default that of this machine's GPU.
+        stages: Stages to compile; all by default.
+        image_sizes: Widths and heights in pixels, for each of which engines of fixed shapes are built.
+        buckets: Fixed numbers of windows and boxes; by default one engine accepts all numbers.
+        ranges: Smallest, best and largest length of a dimension, in place of the manifest's.
+        optimization_level: Effort with which TensorRT searches for fast kernels, 0 to 5.
+        workspace_mb: Most scratch memory of a layer in MiB; by default TensorRT decides.
+        hardware_compatibility: One of ``COMPATIBILITIES``.
+        version_compatible: Whether later releases of the same major version can run the engine.
+        strip_weights: Whether the plan has no weights; they come from the ONNX file when it is loaded.
+        refit: Whether the weights of the plan can be replaced.
+        tf32: Whether float32 is multiplied with 10 bits of fraction where a GPU has units for that.
+        timing_cache: File of measured kernel times that builds share.
+        plugins: Path of the plugin library.
     """
 
     target: str
@@ -69,7 +69,7 @@ class CompileOptions(TypedOptions):
             self._check_unsupported()
 
     def builder_options(self) -> dict[str, Any]:
-        """Return what the builder is told, by name: the part of an engine's key."""
+        """Return the options of the builder by name, which are part of an engine's key."""
         return {
             "optimization_level": self.optimization_level,
             "workspace_mb": self.workspace_mb,
@@ -110,7 +110,7 @@ class CompileOptions(TypedOptions):
                 )
 
     def _check_unsupported(self) -> None:
-        """TensorRT for RTX aborts on a plugin, and ignores or lacks the others: refused by name."""
+        # TensorRT for RTX aborts on a plugin, and ignores or lacks the other options.
         asked = {
             "--plugins": self.plugins is not None,
             "--timing-cache": self.timing_cache is not None,

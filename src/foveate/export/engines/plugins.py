@@ -12,8 +12,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from foveate.errors import BackendError, BundleError
-from foveate.export.engines.stage_model import CustomOp
 from foveate.export.engines.targets import Target
+from foveate.export.execution.stage_model import CustomOp
 from foveate.system.private_files import check_private
 
 BUILD = "foveate kernels build"

@@ -1,40 +1,135 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Running the process that builds an engine, and saying in one line why it failed."""
+"""The process that builds an engine: what it is to build, running it, and explaining its failure."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from foveate.bundle.engine_key import ShapeRange
+from foveate.bundle.schema import parse
 from foveate.errors import BackendError, BundleError, FoveateError, InputError, OptionError
-from foveate.export.engines.request import BuildRequest
+from foveate.export.engines.options import CompileOptions
+from foveate.export.engines.ranges import EngineSpec
+from foveate.export.engines.targets import TARGETS
+from foveate.progress import Progress, no_progress
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildJob:
+    """An engine to build; the process receives it as JSON.
+
+    Args:
+        name: Name of the engine, for progress.
+        target: ``"tensorrt"`` or ``"tensorrt-rtx"``.
+        stage: Name of the stage, for messages.
+        onnx: Path of the ONNX file.
+        plan: Path that the plan is written to.
+        archs: Compute capabilities; ignored by a target that builds for the GPU of this machine.
+        profiles: Range of each input's shape, one mapping per profile.
+        options: Return value of ``CompileOptions.builder_options``.
+        timing_cache: Path of the file of measured kernel times.
+        plugins: Path of the plugin library.
+        report: Whether the plan is loaded after the build to list its layers, which needs a driver.
+    """
+
+    name: str
+    target: str
+    stage: str
+    onnx: str
+    plan: str
+    archs: tuple[str, ...]
+    profiles: tuple[dict[str, ShapeRange], ...]
+    options: dict[str, Any]
+    timing_cache: str | None
+    plugins: str | None
+    report: bool
+
+    def to_json(self) -> str:
+        """Return the job as one line of JSON."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> BuildJob:
+        """Read the return value of ``to_json``."""
+        return parse(cls, json.loads(text))
+
+
+def trtexec_command(
+    engine: EngineSpec, onnx: Path, plan: Path, options: CompileOptions, archs: tuple[str, ...]
+) -> str:
+    """Return the command of NVIDIA's own tool that builds the same engine, as one shell line.
+
+    Args:
+        engine: Engine to build.
+        onnx: Path of the ONNX file of its stage.
+        plan: Path of the engine.
+        options: Options of the compilation.
+        archs: Compute capabilities, for a target that can build for other machines.
+    """
+    target = TARGETS[options.target]
+    words = [target.trtexec, f"--onnx={onnx}", f"--saveEngine={plan}", "--skipInference"]
+    for number, profile in enumerate(engine.profiles):
+        if len(engine.profiles) > 1:
+            words.append(f"--profile={number}")
+        for kind in ("minimum", "optimum", "maximum"):
+            words.append(f"--{kind[:3]}Shapes=" + ",".join(_shapes(profile, kind)))
+    if target.cross:
+        words.append("--computeCapabilities=" + ",".join(arch[3:] for arch in archs))
+    if options.optimization_level != 3:
+        words.append(f"--builderOptimizationLevel={options.optimization_level}")
+    if options.workspace_mb is not None:
+        words.append(f"--memPoolSize=workspace:{options.workspace_mb}")
+    level = {"ampere+": "ampere+", "same-compute-capability": "sameComputeCapability"}
+    if options.hardware_compatibility in level:
+        words.append(f"--hardwareCompatibilityLevel={level[options.hardware_compatibility]}")
+    flags = {
+        "--versionCompatible": options.version_compatible,
+        "--stripWeights": options.strip_weights,
+        "--refit": options.refit,
+        "--noTF32": not options.tf32,
+        # TensorRT 11 and TensorRT for RTX are always strongly typed; TensorRT 10 needs the flag.
+        "--stronglyTyped": not target.cross,
+    }
+    words += [flag for flag, given in flags.items() if given]
+    if options.timing_cache is not None:
+        words.append(f"--timingCacheFile={options.timing_cache}")
+    if options.plugins is not None:
+        words.append(f"--dynamicPlugins={options.plugins}")
+    return shlex.join([*words, "--profilingVerbosity=detailed"])
+
+
+def _shapes(profile: dict[str, ShapeRange], kind: str) -> list[str]:
+    return [f"{name}:{'x'.join(map(str, getattr(one, kind)))}" for name, one in profile.items()]
+
 
 _GRACE_S = 10.0
-"""What a build gets to stop by itself before it is killed."""
+"""Seconds that a build gets to stop by itself before it is killed."""
 _COMMAND = (sys.executable, "-P", "-m", "foveate.export.engines.worker")
 _KINDS = {kind.__name__: kind for kind in (BackendError, BundleError, OptionError)}
 
 
-def run_build(request: BuildRequest, progress: Callable[[int], None] | None) -> dict[str, Any]:
+def run_build(job: BuildJob, progress: Progress = no_progress) -> dict[str, Any]:
     """Build an engine in a process of its own.
 
     Args:
-        request: what to build; the plan is written to its place.
-        progress: is told the share that is done, in percent.
+        job: Engine to build. Its plan is written.
+        progress: Called with the name of the engine and the percentage that is done.
 
     Returns:
-        ``size`` of the plan in bytes, ``dispatch`` and ``layers`` as in an `EngineMetadata`.
+        ``size`` of the plan in bytes, ``dispatch`` and ``layers`` as in an ``EngineMetadata``.
 
     Raises:
-        FoveateError: The build failed, or the process died. The plan may be half-written then.
+        FoveateError: The build failed, or the process died. The plan may be incomplete then.
     """
     reading, writing = os.pipe()
     with os.fdopen(reading, encoding="utf-8") as events, tempfile.TemporaryFile("w+") as errors:
@@ -43,7 +138,7 @@ def run_build(request: BuildRequest, progress: Callable[[int], None] | None) -> 
         finally:
             os.close(writing)
         try:
-            event = _listen(process, request, events, progress)
+            event = _listen(process, job, events, progress)
         except BaseException:
             _abandon(process)
             raise
@@ -51,11 +146,11 @@ def run_build(request: BuildRequest, progress: Callable[[int], None] | None) -> 
         status = process.wait()
         if event["event"] == "done":
             return event
-        raise _explain(request, event, status, _tail(errors))
+        raise _explain(job, event, status, _tail(errors))
 
 
 def _start(writing: int, errors: IO[str]) -> subprocess.Popen[str]:
-    # A session of its own: Ctrl-C on the terminal reaches this process only, which then tells it.
+    # A session of its own: Ctrl-C on the terminal reaches this process only, which then stops it.
     return subprocess.Popen(
         [*_COMMAND, str(writing)],
         stdin=subprocess.PIPE,
@@ -69,26 +164,25 @@ def _start(writing: int, errors: IO[str]) -> subprocess.Popen[str]:
 
 def _listen(
     process: subprocess.Popen[str],
-    request: BuildRequest,
+    job: BuildJob,
     events: IO[str],
-    progress: Callable[[int], None] | None,
+    progress: Progress,
 ) -> dict[str, Any]:
     assert process.stdin is not None
-    with contextlib.suppress(BrokenPipeError):  # it died at once: its status says why
-        process.stdin.write(request.to_json() + "\n")
+    with contextlib.suppress(BrokenPipeError):  # it died at once; its exit status is reported
+        process.stdin.write(job.to_json() + "\n")
         process.stdin.flush()
     last: dict[str, Any] = {"event": "died"}
     for line in events:
         last = json.loads(line)
         if last["event"] == "progress":
-            if progress is not None:
-                progress(last["done"])
+            progress(job.name, last["done"], 100)
             last = {"event": "died"}
     return last
 
 
 def _abandon(process: subprocess.Popen[str]) -> None:
-    """Ask the process to stop, by closing its input, and make sure that it has."""
+    """Stop the process by closing its input, and kill it if it does not stop."""
     assert process.stdin is not None
     with contextlib.suppress(OSError):
         process.stdin.close()
@@ -99,48 +193,46 @@ def _abandon(process: subprocess.Popen[str]) -> None:
         process.wait()
 
 
-def _explain(
-    request: BuildRequest, event: dict[str, Any], status: int, errors: str
-) -> FoveateError:
-    """Return the error that an event means."""
-    stage, file, kind = f"the stage {request.stage!r}", request.onnx, event["event"]
+def _explain(job: BuildJob, event: dict[str, Any], status: int, errors: str) -> FoveateError:
+    """Return the error for an event of the process."""
+    stage, file, kind = f"the stage {job.stage!r}", job.onnx, event["event"]
     if kind == "foveate":
         return _KINDS.get(event["kind"], FoveateError)(
             event["what"], file=file, remedy=event["remedy"]
         )
     if kind == "write":
         what = f"the engine of {stage} cannot be written ({event['text']})"
-        remedy = "free some space, with 'foveate cache prune' or a --cache elsewhere"
-        return InputError(what, file=Path(request.plan).parent, remedy=remedy)
+        remedy = "free some space with 'foveate cache prune', or choose another --cache"
+        return InputError(what, file=Path(job.plan).parent, remedy=remedy)
     if kind == "arch":
-        what = f"{request.target} cannot build for {event['arch']}, expected one of "
+        what = f"{job.target} cannot build for {event['arch']}, expected one of "
         remedy = "on such a GPU itself: --target tensorrt"
         return OptionError(what + ", ".join(event["known"]), remedy=remedy)
     if kind == "parse":
-        return _unparsed(request, event["nodes"])
+        return _unparsed(job, event["nodes"])
     if kind == "died":
         word = f"signal {signal.Signals(-status).name}" if status < 0 else f"status {status}"
-        what = f"{request.target} ended with {word} while it built {stage} ({errors or 'silently'})"
+        what = f"{job.target} ended with {word} while it built {stage} ({errors or 'silently'})"
         return BackendError(what, file=file, remedy="run: foveate doctor")
-    what = f"{request.target} cannot build {stage} ({event['text']})"
+    what = f"{job.target} cannot build {stage} ({event['text']})"
     return BackendError(what, file=file, remedy=_remedy(event["text"]))
 
 
-def _unparsed(request: BuildRequest, nodes: list[list[str]]) -> BundleError:
+def _unparsed(job: BuildJob, nodes: list[list[str]]) -> BundleError:
     operators = sorted({operator for operator, _, _ in nodes if operator}) or ["unknown operator"]
     words = "; ".join(
         f"{operator or '?'} at {name or '?'}: {text}" for operator, name, text in nodes[:1]
     )
     return BundleError(
-        f"{request.target} has no {', '.join(operators)} for the stage {request.stage!r} ({words})",
-        file=request.onnx,
+        f"{job.target} has no {', '.join(operators)} for the stage {job.stage!r} ({words})",
+        file=job.onnx,
         remedy="export the bundle again: foveate export CHECKPOINT --output BUNDLE",
     )
 
 
 def _remedy(text: str) -> str:
-    """Say what mends a failed build, going by TensorRT's words."""
-    # It counts activations as workspace, and calls a bound that is too small a lack of memory.
+    """Return the remedy for a failed build, from TensorRT's message."""
+    # TensorRT counts activations as workspace, and reports a bound that is too small as out of memory.
     if "workspace limit" in text or "OutOfMemory" in text:
         return "allow it more memory: --workspace"
     if "Turing" in text:

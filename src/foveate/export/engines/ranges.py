@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which engines a bundle becomes, and the shapes that each accepts.
-
-Sizes of levels and canvases are the runtime's own: an engine of another size would never be used.
-"""
+"""The engines of a bundle, and the shapes that each accepts."""
 
 from __future__ import annotations
 
@@ -19,24 +16,30 @@ from foveate.runtime.sizes import Sizes
 
 Range = tuple[int, int, int]
 Lengths = dict[str, Range]
-"""Dimension -> its smallest, best and largest length."""
+"""Smallest, best and largest length by dimension."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class EnginePlan:
-    """An engine to be made: of which stage, under which name, for which shapes."""
+class EngineSpec:
+    """Name and shapes of an engine.
+
+    Args:
+        stage: Name of its stage.
+        name: Name of the engine: the stage, plus image size and bucket if they are fixed.
+        profiles: Range of each input's shape, one mapping per profile.
+    """
 
     stage: str
     name: str
     profiles: tuple[dict[str, ShapeRange], ...]
 
 
-def plan_engines(manifest: Manifest, options: CompileOptions) -> list[EnginePlan]:
-    """List the engines that a bundle becomes.
+def engine_specs(manifest: Manifest, options: CompileOptions) -> list[EngineSpec]:
+    """Return the engines of a bundle.
 
-    Without fixed images there is one engine a stage, for all sizes that the manifest allows, or
-    one a bucket where the stage takes rows. With them there is one for each image's size: propose
-    has one profile of a fixed shape for each level of the pyramid, so that the levels share the weights.
+    By default there is one engine per stage, for all sizes that the manifest allows. Stages that take
+    rows have one engine per bucket instead, and all stages one engine per fixed image size. For such
+    a size, propose has one profile per level of the pyramid, so that the levels share the weights.
 
     Raises:
         OptionError: A stage or a dimension is unknown.
@@ -46,7 +49,7 @@ def plan_engines(manifest: Manifest, options: CompileOptions) -> list[EnginePlan
     return [engine for stage in wanted for engine in _of_stage(manifest, options, stage)]
 
 
-def _of_stage(manifest: Manifest, options: CompileOptions, stage: str) -> list[EnginePlan]:
+def _of_stage(manifest: Manifest, options: CompileOptions, stage: str) -> list[EngineSpec]:
     spec = manifest.stages[stage]
     names = {name for one in spec.inputs for name in one.shape if isinstance(name, str)}
     sized = stage != "refine"
@@ -66,23 +69,24 @@ def _of_stage(manifest: Manifest, options: CompileOptions, stage: str) -> list[E
             profile = _profile(manifest, stage, lengths | rows | options.ranges)
             if profile not in profiles:
                 profiles.append(profile)
-        engines.append(EnginePlan(stage=stage, name=name, profiles=tuple(profiles)))
+        engines.append(EngineSpec(stage=stage, name=name, profiles=tuple(profiles)))
     return engines
 
 
 def _lengths(manifest: Manifest, stage: str, image: tuple[int, int] | None) -> list[Lengths]:
-    """Lengths of the dimensions of a stage, once a profile."""
+    """Return the lengths of the dimensions of a stage, one mapping per profile."""
     rows: Lengths = dict.fromkeys(("windows", "boxes"), (1, *(manifest.select.top_k,) * 2))
     if image is None:
         sizes = [_any_image(manifest, stage)]
     else:
-        plan = Sizes.of(image[1], image[0], manifest.pyramid, manifest.windows, manifest.features)
-        canvases = [(level.canvas_height, level.canvas_width) for level in plan.levels]
+        # The sizes of the runtime: an engine of other sizes would never be used.
+        fixed = Sizes.of(image[1], image[0], manifest.pyramid, manifest.windows, manifest.features)
+        canvases = [(level.canvas_height, level.canvas_width) for level in fixed.levels]
         if stage == "paste":
             width, height = image
             return [rows | {"image_height": (height,) * 3, "image_width": (width,) * 3}]
         if stage != "propose":
-            seen = plan.features
+            seen = fixed.features
             canvases = [] if seen is None else [(seen.canvas_height, seen.canvas_width)]
         sizes = [{"height": (h,) * 3, "width": (w,) * 3} for h, w in canvases] or [{}]
     return [rows | one for one in sizes]
@@ -99,7 +103,7 @@ def _any_image(manifest: Manifest, stage: str) -> Lengths:
 
 
 def _propose(manifest: Manifest) -> Lengths:
-    """Canvases of all levels of all images; best for a level of a 4:3 image at scale 1."""
+    """Return the canvases of all levels of all images; best is a level of a 4:3 image at scale 1."""
     pyramid, windows = manifest.pyramid, manifest.windows
 
     def canvas(side: float) -> int:
@@ -111,7 +115,7 @@ def _propose(manifest: Manifest) -> Lengths:
 
 
 def _features(spec: FeaturesSpec | None) -> Lengths:
-    """Canvases of the second trunk; best for a 4:3 image."""
+    """Return the canvases of the classifier's trunk; best is that of a 4:3 image."""
     if spec is None:
         return {}
 
@@ -130,7 +134,7 @@ def _profile(manifest: Manifest, stage: str, lengths: Mapping[str, Range]) -> di
     for one in manifest.stages[stage].inputs:
         if one.name in strides:
             lengths = {**_map_lengths(one, strides[one.name], lengths), **lengths}
-        # What is bounded of a size is its values, the image's.
+        # The range of ``size`` is that of its values, the sides of the image.
         shape = ("image_height", "image_width") if one.name == "size" else one.shape
         sides = [_length(stage, name, lengths) for name in shape]
         low, best, high = (tuple(column) for column in zip(*sides, strict=True))
@@ -139,7 +143,7 @@ def _profile(manifest: Manifest, stage: str, lengths: Mapping[str, Range]) -> di
 
 
 def _map_lengths(one: TensorSpec, stride: int, lengths: Mapping[str, Range]) -> Lengths:
-    """Return the lengths of a map's rows and columns, which follow from its image's."""
+    """Return the lengths of a map's rows and columns, which follow from the sides of its image."""
     found = {}
     for name, side in zip(one.shape[2:], ("height", "width"), strict=False):
         if isinstance(name, str) and side in lengths:

@@ -1,23 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The libraries that compile: which is installed, and all that differs between them.
-
-NOTE: This is the only place that knows versions. What TensorRT 10.13 and later, 11 and TensorRT for
-RTX share is written once, in the worker.
-
-========================  ====================  ====================  ====================
-what                      TensorRT 10           TensorRT 11           TensorRT for RTX
-========================  ====================  ====================  ====================
-typing                    strong, by a flag     strong, flag ignored  strong, flag ignored
-GPUs that it builds for   the one of this host  the one of this host  any of its enumeration
-plugins                   yes                   yes                   none; aborts on one
-timing cache              yes                   yes                   deprecated, does nothing
-hardware compatibility    yes                   yes                   unsupported
-float32 GEMM on sm_75     yes                   yes                   refused, or silently zero
-========================  ====================  ====================  ====================
-"""
+"""The GPU of this machine, and the libraries that compile engines."""
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import importlib.util
 from dataclasses import dataclass
@@ -26,20 +12,78 @@ from typing import Any
 
 from foveate.errors import BackendError, MissingExtraError, OptionError
 
+_MAJOR, _MINOR = 75, 76  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, _MINOR of cuda.h
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gpu:
+    """The GPU of this machine.
+
+    Args:
+        name: Name of the GPU.
+        arch: Compute capability, such as ``sm_89``.
+        driver: Newest version of CUDA that the driver supports.
+    """
+
+    name: str
+    arch: str
+    driver: str
+
+
+def current_gpu() -> Gpu | None:
+    """Return the first GPU, or None on a machine without a working driver."""
+    try:
+        cuda = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return None
+    if cuda.cuInit(0):
+        return None
+    device, driver = ctypes.c_int(), ctypes.c_int()
+    name = ctypes.create_string_buffer(256)
+    sides = (ctypes.c_int(), ctypes.c_int())
+    failed = (
+        cuda.cuDeviceGet(ctypes.byref(device), 0)
+        or cuda.cuDeviceGetName(name, len(name), device)
+        or cuda.cuDeviceGetAttribute(ctypes.byref(sides[0]), _MAJOR, device)
+        or cuda.cuDeviceGetAttribute(ctypes.byref(sides[1]), _MINOR, device)
+        or cuda.cuDriverGetVersion(ctypes.byref(driver))
+    )
+    if failed:
+        return None
+    return Gpu(
+        name=name.value.decode(),
+        arch=f"sm_{sides[0].value}{sides[1].value}",
+        driver=f"{driver.value // 1000}.{driver.value % 1000 // 10}",
+    )
+
+
+# All that differs between the libraries and their versions is here; what they share is in the worker.
+#
+# ========================  ====================  ====================  ====================
+# difference                TensorRT 10           TensorRT 11           TensorRT for RTX
+# ========================  ====================  ====================  ====================
+# typing                    strong, by a flag     strong, flag ignored  strong, flag ignored
+# GPUs that it builds for   that of this host     that of this host     any of its enumeration
+# plugins                   yes                   yes                   none; aborts on one
+# timing cache              yes                   yes                   deprecated, does nothing
+# hardware compatibility    yes                   yes                   unsupported
+# float32 GEMM on sm_75     yes                   yes                   refused, or silently zero
+# ========================  ====================  ====================  ====================
+
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """One of the libraries.
+    """A library that compiles engines.
 
-    Attributes:
-        name: on the command line, and of the folder of its engines.
-        module: to import.
-        extra: of the package that brings it.
-        oldest: version that we support.
-        wheels: distributions that may hold it, with the version of CUDA that each is made for.
-        trtexec: its own command.
-        cross: whether it builds for GPUs that are not here.
-        plugins: whether it takes plugins, a timing cache and compatibility between GPUs.
+    Args:
+        name: Name on the command line, and of the folder of its engines.
+        module: Module to import.
+        extra: Extra of the package that installs it.
+        oldest: Oldest supported version.
+        wheels: Distributions that may contain it, with the version of CUDA that each is made for.
+        trtexec: Name of its own command.
+        cross: Whether it builds for GPUs of other machines.
+        plugins: Whether it accepts plugins, a timing cache and compatibility between GPUs.
     """
 
     name: str
@@ -78,7 +122,13 @@ TARGETS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Installed:
-    """The version of a library here, and of the CUDA that it is made for."""
+    """A library that is installed.
+
+    Args:
+        target: The library.
+        version: Version of the library.
+        cuda: Version of CUDA that it is made for.
+    """
 
     target: Target
     version: str
@@ -86,7 +136,7 @@ class Installed:
 
 
 def find_installed(name: str) -> Installed:
-    """Find the library of a target, without importing it where its wheel tells all.
+    """Return the library of a target, without importing it if its wheel has all the information.
 
     Raises:
         OptionError: There is no such target.
@@ -120,6 +170,6 @@ def _from_wheels(target: Target) -> Installed | None:
 
 
 def _from_module(target: Target) -> Installed:
-    """Ask the module itself: a system package, or a wheel that names no version of CUDA."""
+    """Return the version of the module, for a system package or an unknown wheel."""
     module: Any = importlib.import_module(target.module)
     return Installed(target=target, version=str(module.__version__), cuda="unknown")

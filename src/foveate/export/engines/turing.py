@@ -1,9 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What TensorRT for RTX lacks on sm_75, Turing: products of float32 matrices.
-
-A linear layer is written as a convolution, which there is. Any other product ends the build of its
-stage, after those of all stages before it; so it is looked for before anything is built.
-"""
+"""Products of float32 matrices on sm_75 (Turing), which TensorRT for RTX does not support."""
 
 from __future__ import annotations
 
@@ -21,17 +17,18 @@ _PRODUCTS = ("Gemm", "MatMul")
 
 
 def check_products(model: onnx.ModelProto, stage: str, file: Path) -> None:
-    """Refuse a stage that TensorRT for RTX cannot build for sm_75.
+    """Check that TensorRT for RTX can build a stage for sm_75.
 
     Raises:
-        BackendError: It multiplies float32 matrices other than in a linear layer.
+        BackendError: The stage multiplies float32 matrices other than in a linear layer.
     """
+    # Checked before anything is built, since the build of this stage would fail after all others.
     found = float32_products(model)
     if not found:
         return
     many = f" and {len(found) - 1} more" if len(found) > 1 else ""
     instead = "export with --precision fp16, or without --optimize batch-towers"
-    if stage == "paste":  # float32 whatever the precision: coordinates are
+    if stage == "paste":  # always float32, since coordinates are
         instead = "name the other stages with --stage"
     raise BackendError(
         f"the stage {stage!r} cannot be built for {TURING}: tensorrt-rtx has no product of float32 "
@@ -42,18 +39,18 @@ def check_products(model: onnx.ModelProto, stage: str, file: Path) -> None:
 
 
 def float32_products(model: onnx.ModelProto) -> list[str]:
-    """Name the products of float32 matrices that `gemms_as_convolutions` leaves.
+    """Return the names of the float32 products that ``gemms_as_convolutions`` leaves.
 
     Args:
-        model: of a stage; functions that it holds are looked into.
+        model: Model of a stage; its function bodies count too.
     """
     bodies = (model.graph, *model.functions)
     if not any(_is_product(node) for body in bodies for node in body.node):
-        return []  # types take a while in a file of a gigabyte
+        return []  # type inference takes long for a file of a gigabyte
     inlined = inliner.inline_local_functions(model) if model.functions else model
     graph = shape_inference.infer_shapes(inlined).graph
     types = {one.name: one.type.tensor_type.elem_type for one in (*graph.value_info, *graph.output)}
-    # What has no type might be float32; the library decides on that.
+    # A value without a type might be float32; the library decides.
     return [
         node.name or node.output[0]
         for node in graph.node
@@ -62,10 +59,12 @@ def float32_products(model: onnx.ModelProto) -> list[str]:
 
 
 def gemms_as_convolutions(model: onnx.ModelProto) -> int:
-    """Write every ``x @ w.T + b`` as a convolution of 1x1, in place; return how many there were.
+    """Turn every ``x @ w.T + b`` into a 1x1 convolution, and return their number.
 
-    The same sums, for TensorRT for RTX on sm_75: it has no float32 matrix product there, while it
-    has convolutions.
+    The sums are the same, and TensorRT for RTX has float32 convolutions on sm_75.
+
+    Args:
+        model: Model to change. **Modified in place.**
     """
     axes = "spatial_axes_of_gemms"
     kept: list[onnx.NodeProto] = []
@@ -91,7 +90,7 @@ def gemms_as_convolutions(model: onnx.ModelProto) -> int:
 
 
 def float32_inputs(model: onnx.ModelProto) -> bool:
-    """Tell whether a stage computes in float32, which its inputs show."""
+    """Return whether a stage computes in float32, judging by its inputs."""
     types = (value.type.tensor_type.elem_type for value in model.graph.input)
     return any(kind == TensorProto.FLOAT for kind in types)
 

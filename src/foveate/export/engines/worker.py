@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A process that builds one engine, so that an abort of TensorRT is an error of ours and no more.
+"""The process that builds one engine, so that an abort of TensorRT is an error and nothing more.
 
-It reads a `BuildRequest` from its first line of input, writes events, one JSON object a line, to the
-file descriptor that its argument names, and gives up when its input ends: the parent was
-interrupted, or is gone.
+It reads a ``BuildJob`` from its first line of input and writes events, one JSON object per line, to the
+file descriptor in its argument. It stops when its input ends, which means that the parent was
+interrupted or is gone.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import select
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -19,17 +20,88 @@ import onnx
 from onnx import inliner
 
 from foveate.errors import FoveateError, InputError
-from foveate.export.engines.monitor import make_monitor
 from foveate.export.engines.plugins import choose
-from foveate.export.engines.request import BuildRequest
-from foveate.export.engines.stage_model import custom_ops, signed_codes
+from foveate.export.engines.process import BuildJob
 from foveate.export.engines.targets import TARGETS
 from foveate.export.engines.turing import TURING, float32_inputs, gemms_as_convolutions
+from foveate.export.execution.stage_model import custom_ops, signed_codes
 from foveate.system.files import write_file
 
 
+class Phases:
+    """Progress of the nested phases of a build, as a share that never decreases.
+
+    A phase may begin within a step of another one. The share of the outermost phase counts its
+    finished steps, and the share of the phase within its running step.
+    """
+
+    def __init__(self) -> None:
+        self._open: dict[str, tuple[str | None, int, int]] = {}
+        self._share = 0.0
+
+    def start(self, name: str, parent: str | None, steps: int) -> None:
+        """Begin a phase of ``steps`` steps, within another one if ``parent`` is given."""
+        self._open[name] = (parent, 0, steps)
+
+    def step(self, name: str, number: int) -> float:
+        """Finish a step of a phase, and return the share of the build that is done, 0 to 1."""
+        parent, _, steps = self._open[name]
+        self._open[name] = (parent, number + 1, steps)
+        share, here = self._of(name), parent
+        while here is not None and here in self._open:
+            parent, done, steps = self._open[here]
+            share, here = min(1.0, (done + share) / max(1, steps)), parent
+        self._share = max(self._share, share)
+        return self._share
+
+    def finish(self, name: str) -> None:
+        """End a phase."""
+        self._open.pop(name, None)
+
+    def _of(self, name: str) -> float:
+        _, done, steps = self._open[name]
+        return min(1.0, done / max(1, steps))
+
+
+def make_monitor(trt: Any, events: IO[str]) -> Any:
+    """Return a monitor that writes events, and stops the build when standard input ends.
+
+    Args:
+        trt: Module of TensorRT.
+        events: Stream for one line per percent of the build.
+    """
+
+    class Monitor(trt.IProgressMonitor):  # type: ignore[misc]  # the module is chosen at run time
+        def __init__(self) -> None:
+            trt.IProgressMonitor.__init__(self)
+            self.phases, self.written = Phases(), -1
+
+        def phase_start(self, name: str, parent: str | None, steps: int) -> None:
+            self.phases.start(name, parent, steps)
+
+        def step_complete(self, name: str, step: int) -> bool:
+            done = int(100 * self.phases.step(name, step))
+            try:
+                if done > self.written:
+                    self.written = done
+                    events.write(json.dumps({"event": "progress", "done": done}) + "\n")
+            except OSError:  # the parent is gone; an exception must not reach TensorRT
+                return False
+            return not _abandoned()
+
+        def phase_finish(self, name: str) -> None:
+            self.phases.finish(name)
+
+    return Monitor()
+
+
+def _abandoned() -> bool:
+    """Return whether standard input has ended; it has no content after the job."""
+    return bool(select.select([sys.stdin], [], [], 0)[0])
+
+
 class RefusedError(Exception):
-    """The build failed; the text says why, in TensorRT's words."""
+    """The build failed; the event has TensorRT's message."""
 
     def __init__(self, kind: str, **details: Any) -> None:
         super().__init__(kind)
@@ -37,11 +109,11 @@ class RefusedError(Exception):
 
 
 def main() -> None:
-    """Build what standard input asks for."""
+    """Build the engine that standard input describes."""
     with os.fdopen(int(sys.argv[1]), "w", encoding="utf-8", buffering=1) as events:
-        request = BuildRequest.from_json(sys.stdin.readline())
+        job = BuildJob.from_json(sys.stdin.readline())
         try:
-            result = _Build(request, events).run()
+            result = _Build(job, events).run()
             events.write(json.dumps({"event": "progress", "done": 100}) + "\n")
             event = {"event": "done", **result}
         except RefusedError as error:
@@ -53,30 +125,30 @@ def main() -> None:
 
 
 class _Build:
-    """One build, from the request to the plan."""
+    """Builds one engine."""
 
-    def __init__(self, request: BuildRequest, events: IO[str]) -> None:
-        self.request, self.events = request, events
-        self.target = TARGETS[request.target]
+    def __init__(self, job: BuildJob, events: IO[str]) -> None:
+        self.job, self.events = job, events
+        self.target = TARGETS[job.target]
         self.trt: Any = import_module(self.target.module)
         self.errors: list[str] = []
         self.logger = _make_logger(self.trt, self.errors)
 
     def run(self) -> dict[str, Any]:
-        model = onnx.load(self.request.onnx)
+        model = onnx.load(self.job.onnx)
         creators = self._load_plugins()
         dispatch = choose(
-            custom_ops(model), creators, self.target, library=self.request.plugins is not None
+            custom_ops(model), creators, self.target, library=self.job.plugins is not None
         )
         if "body" in dispatch.values():
-            # The parser does not tell the overloads of a function apart.
+            # The parser does not distinguish the overloads of a function.
             model = inliner.inline_local_functions(model)
-        if self.target.cross and TURING in self.request.archs and float32_inputs(model):
+        if self.target.cross and TURING in self.job.archs and float32_inputs(model):
             gemms_as_convolutions(model)
         signed_codes(model)
         try:
             builder = self.trt.Builder(self.logger)
-        except TypeError as error:  # how the bindings say that the library refused
+        except TypeError as error:  # raised by the bindings if the library refuses
             raise RefusedError("builder", text=self._last_error()) from error
         network = self._parse(builder, model.SerializeToString())
         config = self._configure(builder, network)
@@ -84,7 +156,7 @@ class _Build:
         if plan is None:
             raise RefusedError("build", text=self._last_error())
         try:
-            size = Path(self.request.plan).write_bytes(memoryview(plan))
+            size = Path(self.job.plan).write_bytes(memoryview(plan))
             self._save_timing_cache(config)
         except OSError as error:
             raise RefusedError("write", text=error.strerror or str(error)) from error
@@ -93,11 +165,11 @@ class _Build:
         return {"size": size, "dispatch": dispatch, "layers": self._report(plan)}
 
     def _load_plugins(self) -> list[tuple[str, str, str]]:
-        """Load the library, and list all plugins that are registered then."""
-        if self.request.plugins is None:
+        """Load the library, and return name, version and namespace of all registered plugins."""
+        if self.job.plugins is None:
             return []
         registry = self.trt.get_plugin_registry()
-        if registry.load_library(self.request.plugins) is None:
+        if registry.load_library(self.job.plugins) is None:
             raise RefusedError("library", text=self._last_error())
         found = registry.all_creators
         return [(one.name, one.plugin_version, one.plugin_namespace) for one in found]
@@ -106,16 +178,16 @@ class _Build:
         flag = self.trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED
         network = builder.create_network(1 << int(flag))
         parser = self.trt.OnnxParser(network, self.logger)
-        if not parser.parse(model, self.request.onnx):
+        if not parser.parse(model, self.job.onnx):
             found = [parser.get_error(number) for number in range(parser.num_errors)]
             nodes = [(one.node_operator(), one.node_name(), one.desc()) for one in found]
             raise RefusedError("parse", nodes=nodes)
-        # The network refers to the weights that the parser holds.
+        # The network refers to weights that the parser owns.
         self.parser = parser
         return network
 
     def _configure(self, builder: Any, network: Any) -> Any:
-        trt, options = self.trt, self.request.options
+        trt, options = self.trt, self.job.options
         config = builder.create_builder_config()
         config.progress_monitor = make_monitor(trt, self.events)
         config.builder_optimization_level = options["optimization_level"]
@@ -142,8 +214,8 @@ class _Build:
 
     def _set_archs(self, config: Any) -> None:
         known = self.trt.ComputeCapability.__members__
-        config.num_compute_capabilities = len(self.request.archs)
-        for number, arch in enumerate(self.request.archs):
+        config.num_compute_capabilities = len(self.job.archs)
+        for number, arch in enumerate(self.job.archs):
             name = arch.replace("_", "").upper()
             if name not in known:
                 archs = [f"sm_{one[2:]}" for one in known if one.startswith("SM")]
@@ -151,13 +223,13 @@ class _Build:
             config.set_compute_capability(known[name], number)
 
     def _set_host(self, config: Any) -> None:
-        """Set what only a target that builds for the GPU of this machine knows."""
+        """Set the options of a target that builds for the GPU of this machine."""
         levels = self.trt.HardwareCompatibilityLevel
-        name = self.request.options["hardware_compatibility"].upper()
+        name = self.job.options["hardware_compatibility"].upper()
         name = name.replace("+", "_PLUS").replace("-", "_")
         config.hardware_compatibility_level = levels.__members__[name]
-        if self.request.timing_cache is not None:
-            file = Path(self.request.timing_cache)
+        if self.job.timing_cache is not None:
+            file = Path(self.job.timing_cache)
             content = file.read_bytes() if file.is_file() else b""
             # A cache of another version or GPU is refused; the build then starts an empty one.
             if not config.set_timing_cache(config.create_timing_cache(content), False):
@@ -165,25 +237,25 @@ class _Build:
 
     def _add_profiles(self, builder: Any, network: Any, config: Any) -> None:
         inputs = [network.get_input(number) for number in range(network.num_inputs)]
-        for shapes in self.request.profiles:
+        for shapes in self.job.profiles:
             profile = builder.create_optimization_profile()
             for tensor in inputs:
                 one = shapes[tensor.name]
-                # An input that is a size bounds its values, since shapes follow from them.
+                # The values of a shape tensor are bounded, since shapes follow from them.
                 bound = profile.set_shape_input if tensor.is_shape_tensor else profile.set_shape
                 bound(tensor.name, one.minimum, one.optimum, one.maximum)
             if not profile or config.add_optimization_profile(profile) < 0:
                 raise RefusedError("profile", text=self._last_error())
 
     def _save_timing_cache(self, config: Any) -> None:
-        if self.request.timing_cache is None:
+        if self.job.timing_cache is None:
             return
         content = bytes(memoryview(config.get_timing_cache().serialize()))
-        write_file(Path(self.request.timing_cache), content)
+        write_file(Path(self.job.timing_cache), content)
 
     def _report(self, plan: Any) -> Any:
-        """Load the plan and return what the engine inspector says of its layers."""
-        if not self.request.report:
+        """Load the plan and return the layers that the engine inspector lists."""
+        if not self.job.report:
             return None
         engine = self.trt.Runtime(self.logger).deserialize_cuda_engine(plan)
         if engine is None:
@@ -197,7 +269,7 @@ class _Build:
 
 
 def _make_logger(trt: Any, errors: list[str]) -> Any:
-    class Log(trt.ILogger):  # type: ignore[misc]  # the module is known only now
+    class Log(trt.ILogger):  # type: ignore[misc]  # the module is chosen at run time
         def __init__(self) -> None:
             trt.ILogger.__init__(self)
 

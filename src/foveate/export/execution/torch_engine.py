@@ -1,12 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""PyTorch as an engine: what every figure "against PyTorch" is measured with.
-
-NOTE: What a compiled stage is compiled for. A graph for all sizes of an image is slower than one
-for the size at hand, since Inductor then lays out convolutions for no size in particular. So sizes
-of images and maps are constants, and each new one is compiled when it first comes: run an image
-of the size in question once, or more often, before anything is timed. The number of rows, of
-windows and of boxes, differs from image to image, and is left open.
-"""
+"""PyTorch as an engine of the runtime; every figure "against PyTorch" is measured with it."""
 
 from __future__ import annotations
 
@@ -17,15 +10,14 @@ from torch import Tensor, nn
 
 from foveate.arrays import Array
 from foveate.bundle import Bundle
-from foveate.export.to_onnx.stages import Stage, cascade_stages
+from foveate.export.execution.sessions import Function
+from foveate.export.execution.stages import Stage, cascade_stages
 from foveate.models.checkpoint import Cascade
 from foveate.runtime.engines import FunctionEngine
 
-Function = Callable[[dict[str, Array]], Mapping[str, Array]]
-
 _RECOMPILE_LIMIT = 256
-"""Sizes that a stage may be compiled for, in all of this process. PyTorch's 8 is one image's pyramid;
-beyond its limit it warns and runs the stage uncompiled."""
+"""Number of sizes that a stage may be compiled for in this process. PyTorch's default of 8 is used up
+by one image's pyramid; beyond the limit the stage runs uncompiled, with a warning."""
 
 
 def torch_engines(
@@ -35,16 +27,15 @@ def torch_engines(
     channels_last: bool = True,
     compiled: bool = False,
 ) -> dict[str, FunctionEngine]:
-    """Make an engine of every stage of a cascade, to be handed to `Pipeline`.
+    """Return an engine for each stage of a cascade, to be passed to ``Pipeline``.
+
+    The number of threads is PyTorch's own and is set by the caller.
 
     Args:
-        cascade: the networks, in evaluation mode, with the bundle's weights.
-        bundle: gives the stages' signatures, so that the pipeline is the same.
-        channels_last: lay convolutions' memory out channel-last, the faster format on a CPU.
-        compiled: run through `torch.compile`, a graph for every size; see the head of this module.
-
-    Returns:
-        Stage name -> engine. The number of threads is PyTorch's own, set by the caller.
+        cascade: Networks in evaluation mode, with the weights of the bundle.
+        bundle: Bundle whose signatures the engines have.
+        channels_last: Whether convolutions use channels-last memory, which is faster on a CPU.
+        compiled: Whether stages run through ``torch.compile``, with one graph per image size.
     """
     functions = torch_functions(cascade, channels_last=channels_last, compiled=compiled)
     return {
@@ -58,7 +49,7 @@ def torch_engines(
 def torch_functions(
     cascade: Cascade, *, channels_last: bool = True, compiled: bool = False
 ) -> dict[str, Function]:
-    """Make a function from arrays to arrays, by name, of every stage; options as `torch_engines`."""
+    """Return a function for each stage of a cascade; options as in ``torch_engines``."""
     return {
         stage.name: _function(stage, channels_last, compiled) for stage in cascade_stages(cascade)
     }
@@ -82,15 +73,19 @@ def _function(stage: Stage, channels_last: bool, compiled: bool) -> Function:
 
 def _compiled(stage: Stage, module: nn.Module) -> Callable[..., object]:
     config = torch._dynamo.config  # noqa: SLF001 - has no public name
+    # A graph for all sizes is slower than one for a given size, since Inductor then lays out
+    # convolutions for no size in particular. So the sizes of images and maps are constants, and each
+    # new size is compiled when it first comes: run an image of that size before timing anything. The
+    # number of windows and boxes differs between images and stays open.
     compiled = torch.compile(module, dynamic=False)
     rows = [0 in stage.dynamic.get(name, {}) for name in stage.inputs]
 
     def call(*tensors: Tensor) -> object:
-        # Here, since a thread of the pipeline does not see what another one has set.
+        # Set here because the setting is per thread, and the pipeline runs stages in its own.
         config.recompile_limit = max(config.recompile_limit, _RECOMPILE_LIMIT)
         for tensor, varies in zip(tensors, rows, strict=True):
             if varies:
-                # "Maybe", because a single row is a constant all the same.
+                # "Maybe", because a single row becomes a constant in any case.
                 torch._dynamo.maybe_mark_dynamic(tensor, 0)  # noqa: SLF001 - has no public name
         return compiled(*tensors)
 

@@ -1,11 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Truncated singular value decomposition of a detector's towers.
-
-Girshick, "Fast R-CNN" (ICCV 2015), section 3.1: a linear layer W (u x v) becomes two, without an
-activation between them, S V^T (t x v, no bias) and U (u x t, the bias of W), where U S V^T are the
-t largest singular values of W and their vectors. It costs t (u + v) in place of u v. This is no
-exact pass: what it costs in average precision has to be measured.
-"""
+"""Truncated singular value decomposition of the linear layers of a detector's towers."""
 
 from __future__ import annotations
 
@@ -20,21 +14,20 @@ from foveate.models.towers import LinearTower
 
 
 def truncate_towers(network: MultiPathNet, ranks: Sequence[int]) -> None:
-    """Factor the linear layers of all towers, in place.
+    """Replace each linear layer of all towers by two layers of a lower rank.
 
     Args:
-        network: its weights are read in float32.
-        ranks: number of singular values of each tower's linear layers in order, such as those of
-            fc6 and fc7.
+        network: Detector to change. **Modified in place.** Its weights are read in float32.
+        ranks: Rank for each linear layer of a tower in order, such as for fc6 and fc7.
 
     Raises:
-        OptionError: the towers have no linear layers or another number of them, or a rank is not
+        OptionError: The towers have no linear layers or another number of them, or a rank is not
             positive or so large that two layers would cost more than one.
     """
     towers = [tower for tower in network.towers if isinstance(tower, LinearTower)]
     if not towers:
         raise OptionError(
-            "--svd factors linear layers, and the towers of this network have none",
+            "--svd truncates linear layers, and the towers of this network have none",
             remedy="export without --svd",
         )
     for tower in towers:
@@ -42,7 +35,7 @@ def truncate_towers(network: MultiPathNet, ranks: Sequence[int]) -> None:
         linear = [index for index, layer in enumerate(layers) if isinstance(layer, nn.Linear)]
         if len(linear) != len(ranks):
             raise OptionError(
-                f"--svd has {len(ranks)} ranks, and each tower {len(linear)} linear layers",
+                f"--svd has {len(ranks)} ranks, and each tower has {len(linear)} linear layers",
                 remedy=f"give one rank per layer, {len(linear)} in all",
             )
         for index, rank in zip(linear, ranks, strict=True):
@@ -51,6 +44,10 @@ def truncate_towers(network: MultiPathNet, ranks: Sequence[int]) -> None:
 
 
 def _factored(layer: nn.Module, rank: int) -> nn.Sequential:
+    # Girshick, "Fast R-CNN" (ICCV 2015), section 3.1: W (u x v) becomes S V^T (t x v, no bias) and
+    # U (u x t, with the bias of W), without an activation between them, where U S V^T are the t
+    # largest singular values of W and their vectors. The cost is t (u + v) in place of u v. The
+    # pass is not exact: its effect on average precision has to be measured.
     assert isinstance(layer, nn.Linear)
     rows, columns = layer.weight.shape
     limit = (rows * columns - 1) // (rows + columns)
@@ -58,7 +55,7 @@ def _factored(layer: nn.Module, rank: int) -> nn.Sequential:
         raise OptionError(
             f"--svd has the rank {rank} for a layer of {columns} inputs and {rows} outputs, "
             f"expected 1 to {limit}",
-            remedy=f"give at most {limit}: from there on two layers cost more than one",
+            remedy=f"give at most {limit}: above that, two layers cost more than one",
         )
     with torch.no_grad():
         u, s, vt = torch.linalg.svd(layer.weight.float(), full_matrices=False)

@@ -1,48 +1,129 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A float32 bundle to stages of other precisions, with the record of how they were found."""
+"""Conversion of float32 stages to other precisions, with a record of what was measured."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import onnx
 import onnx_ir as ir
 from onnx import shape_inference
 
-from foveate.bundle import Bundle
+from foveate.arrays import Array
+from foveate.bundle import Manifest
 from foveate.errors import ModelError, OptionError
-from foveate.export.checks.bisect import first_difference
-from foveate.export.checks.graph import layers, sized
-from foveate.export.checks.precision import LEAST_SHARE
-from foveate.export.execution.rounding import with_fp16_rounding
-from foveate.export.execution.sessions import session_function
-from foveate.export.precision.affine import fold_affine
-from foveate.export.precision.correction import correct_biases
+from foveate.export.execution.divergence import first_divergent_layer
+from foveate.export.execution.graph import layers, sized
+from foveate.export.execution.sessions import session_function, with_fp16_rounding
 from foveate.export.precision.float16 import LARGEST, float_values, to_float16
-from foveate.export.precision.layers import find_layers
+from foveate.export.precision.layers import find_layers, fold_affine
 from foveate.export.precision.observation import Call, observe, small_calls, stage_calls
-from foveate.export.precision.options import PrecisionOptions
-from foveate.export.precision.quantise import Quantiser, rounded_values
-from foveate.export.precision.search import choose_layers, quantization_error
+from foveate.export.precision.options import LEAST_SHARE, PrecisionOptions
+from foveate.export.precision.quantise import Quantiser, correct_biases, rounded_values
+from foveate.progress import Progress, no_progress
 
 _TRIED_CALLS = 8
 _MAX_FLOAT16_ERROR = 1e-3
-"""Noise up to which a float16 stage is written; what `search` measures, on the same calls."""
+"""Largest ``quantization_error`` of a float16 stage, on the calls that layers are tried on."""
 
-Tell = Callable[[str, int, int], None]
+
+@dataclass(frozen=True, kw_only=True)
+class LayerChoice:
+    """The layers of a stage that are INT8.
+
+    Args:
+        layers: Names of the layers in INT8, in the order of the stage.
+        left_out: Names of the other candidates, the worst first.
+        quantization_error: Error of the stage with ``layers`` in INT8.
+        alone: Error of the stage with a single layer in INT8, by layer.
+    """
+
+    layers: tuple[str, ...]
+    left_out: tuple[str, ...]
+    quantization_error: float
+    alone: dict[str, float]
+
+
+def choose_layers(
+    quantiser: Quantiser,
+    candidates: Sequence[str],
+    calls: Sequence[Call],
+    most: float,
+    progress: Progress = no_progress,
+) -> LayerChoice:
+    """Choose the layers that can be INT8 by measurement.
+
+    The error is measured for each layer alone, then for all of them together; while that is too
+    large, the layer with the largest error alone is left out.
+
+    Args:
+        quantiser: Quantiser of the stage.
+        candidates: Names of layers, in the order of the stage.
+        calls: Inputs by name to measure on.
+        most: Largest accepted quantization error of the stage.
+        progress: Called after each layer.
+    """
+    exact = session_function(quantiser.model)
+    expected = [exact(call) for call in calls]
+
+    def measured(names: Sequence[str]) -> float:
+        own = session_function(quantiser.quantised(names))
+        return quantization_error(expected, [own(call) for call in calls])
+
+    alone = {}
+    for number, name in enumerate(candidates):
+        alone[name] = measured([name])
+        progress("Layers", number + 1, len(candidates))
+    kept, left_out = list(candidates), list[str]()
+    found = measured(kept)
+    while kept and not found <= most:
+        worst = max(kept, key=lambda name: alone[name])
+        kept.remove(worst)
+        left_out.append(worst)
+        found = measured(kept) if kept else 0.0
+    return LayerChoice(
+        layers=tuple(kept), left_out=tuple(left_out), quantization_error=found, alone=alone
+    )
+
+
+def quantization_error(
+    expected: Sequence[Mapping[str, Array]], found: Sequence[Mapping[str, Array]]
+) -> float:
+    """Return the mean squared error over the variance of the exact values, of the worst output.
+
+    Args:
+        expected: Exact outputs by name, one mapping per call.
+        found: Outputs of the converted stage, likewise.
+    """
+    worst = 0.0
+    for name in expected[0]:
+        pairs = [
+            (one[name].astype(np.float64), other[name].astype(np.float64))
+            for one, other in zip(expected, found, strict=True)
+        ]
+        error = sum(float(((one - other) ** 2).sum()) for one, other in pairs)
+        number = sum(one.size for one, _ in pairs)
+        mean = sum(float(one.sum()) for one, _ in pairs) / max(1, number)
+        power = sum(float(((one - mean) ** 2).sum()) for one, _ in pairs)
+        if not np.isfinite(error):
+            return float("inf")
+        if error:
+            worst = max(worst, error / power if power else float("inf"))
+    return worst
 
 
 @dataclass(frozen=True, kw_only=True)
 class Converted:
-    """Stages in their precisions.
+    """Converted stages.
 
-    Attributes:
-        models: stage -> its model, of the networks; other stages are not converted.
-        precision: stage -> what it became: a stage with little that may be INT8 stays float32
-            where nobody asked for it by name.
-        record: for the manifest's provenance.
+    Args:
+        models: Model of each network, by stage; other stages are not converted.
+        precision: Precision of each stage. A stage in which too few layers may be INT8 stays
+            float32, unless INT8 was requested for it by name.
+        record: Measurements for the provenance of the manifest.
     """
 
     models: dict[str, onnx.ModelProto] = field(default_factory=dict)
@@ -50,27 +131,33 @@ class Converted:
     record: dict[str, Any] = field(default_factory=dict)
 
 
-def convert(bundle: Bundle, options: PrecisionOptions, tell: Tell | None = None) -> Converted:
+def convert(
+    manifest: Manifest,
+    models: Mapping[str, onnx.ModelProto],
+    options: PrecisionOptions,
+    progress: Progress = no_progress,
+) -> Converted:
     """Convert the stages of a bundle.
 
     Args:
-        bundle: in float32.
-        options: what is asked for.
-        tell: is told a task, and how much of it is done, of how much.
+        manifest: Manifest of the float32 bundle.
+        models: Float32 model of each stage.
+        options: Precisions, calibration images and bounds.
+        progress: Called during each task.
 
     Raises:
-        OptionError: a stage is named that the bundle has not, or of which little may be INT8.
-        ModelError: a stage cannot be had in its precision without losing too much.
-        InputError: an image cannot be read.
+        OptionError: A stage is named that the bundle does not have, or in which too few layers may
+            be INT8.
+        ModelError: A stage loses too much in its precision.
+        InputError: An image cannot be read.
     """
-    stages = bundle.manifest.networks
+    stages = manifest.networks
     for name in options.stages:
         if name not in stages:
             raise OptionError(
                 f"the network has no stage {name!r}", remedy=f"name one of {', '.join(stages)}"
             )
-    say = tell or (lambda _task, _done, _total: None)
-    calls = stage_calls(bundle, options.images, lambda *so_far: say("Images", *so_far))
+    calls = stage_calls(manifest, models, options.images, progress)
     converted = Converted(
         record={
             "images": [path.name for path in options.images],
@@ -80,7 +167,7 @@ def convert(bundle: Bundle, options: PrecisionOptions, tell: Tell | None = None)
         }
     )
     for name in stages:
-        stage = _Stage(name, onnx.load(bundle.stage_path(name)), calls[name], options, say)
+        stage = _Stage(name, models[name], calls[name], options, progress)
         convertors = {"fp32": stage.to_fp32, "fp16": stage.to_fp16, "int8": stage.to_int8}
         model, precision, record = convertors[options.of(name)]()
         converted.models[name], converted.precision[name] = model, precision
@@ -98,7 +185,7 @@ class _Stage:
     model: onnx.ModelProto
     calls: Sequence[Call]
     options: PrecisionOptions
-    say: Tell
+    progress: Progress
 
     def to_fp32(self) -> Result:
         return self.model, "fp32", {}
@@ -112,7 +199,7 @@ class _Stage:
         exact, own = session_function(self.model), session_function(emulated)
         lost = quantization_error([exact(call) for call in calls], [own(call) for call in calls])
         if not lost <= _MAX_FLOAT16_ERROR:
-            drift = first_difference(
+            divergence = first_divergent_layer(
                 (self.model, emulated),
                 self.name,
                 calls[0],
@@ -120,10 +207,10 @@ class _Stage:
                 "the calibration images",
             )
             raise ModelError(
-                f"the stage {self.name!r} loses too much in float16: {drift}",
+                f"the stage {self.name!r} loses too much in float16: {divergence}",
                 remedy=f"leave it in float32: --precision {self.name}=fp32,...",
             )
-        self.say(f"{self.name} in fp16", 1, 1)
+        self.progress(f"{self.name} in fp16", 1, 1)
         return found, "fp16", {"quantization_error": lost, "float32_because_large": large}
 
     def to_int8(self) -> Result:
@@ -142,7 +229,7 @@ class _Stage:
             candidates,
             tried,
             self.options.max_quantization_error,
-            lambda *so_far: self.say(f"Layers of {self.name}", *so_far),
+            self._named("Layers"),
         )
         if not self._enough(choice.layers, macs):
             return self._refuse("are INT8 within the quantization error", choice.layers, macs)
@@ -150,7 +237,7 @@ class _Stage:
             model,
             quantiser.quantised(choice.layers),
             tried,
-            lambda *so_far: self.say(f"Biases of {self.name}", *so_far),
+            self._named("Biases"),
         )
         exact, own = session_function(model), session_function(corrected)
         record = {
@@ -162,6 +249,12 @@ class _Stage:
             "never": never,
         }
         return corrected, "int8", record
+
+    def _named(self, task: str) -> Progress:
+        """Return a progress callback that adds the name of this stage to the task."""
+        return lambda _task, done, total, _figures=None: self.progress(
+            f"{task} of {self.name}", done, total
+        )
 
     def _macs(self, model: onnx.ModelProto) -> Mapping[str, int]:
         shapes = {name: array.shape for name, array in self.calls[0].items()}

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A stage in float16, with islands of float32, for engines that take types as they are.
+"""Conversion of a stage to float16, with islands of float32.
 
-Inputs and outputs stay float32, since the runtime's operations between the stages are. Inside, all
-is float16 but
+Engines take the types of the file as they are. Inputs and outputs stay float32, since the runtime's
+operations between the stages are. Inside, everything is float16 except
 
-- what regions of interest are computed from, since float16 has integers to 2048 only;
-- sums of squares, quotients and exponentials, up to the next layer: normalisations and softmaxes;
-- the last layers of scores, probabilities and box deltas, and all behind them;
-- what gets too large on real images.
+- what regions of interest are computed from, since float16 represents integers up to 2048 only;
+- sums of squares, quotients and exponentials up to the next layer: normalisations and softmaxes;
+- the last layers of scores, probabilities and box deltas, and what follows them;
+- values that are too large on the calibration images.
 """
 
 from __future__ import annotations
@@ -18,17 +18,19 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
-from foveate.export.precision.editing import (
+from foveate.export.execution.stage_model import DOMAIN, HALF
+from foveate.export.precision.layers import (
+    LAYERS,
     add_initializer,
+    constant,
+    find_layers,
     insert_after,
     remove_unused,
     take_output,
 )
-from foveate.export.precision.layers import LAYERS, constant, find_layers
-from foveate.export.to_onnx.operators import DOMAIN
 
 LARGEST = float(np.finfo(np.float16).max) / 4
-"""Magnitude on calibration images up to which a value may be float16: others may have larger ones."""
+"""Largest magnitude of a float16 value on the calibration images; other images may exceed it."""
 
 _EXACT_OUTPUTS = ("scores", "probabilities", "deltas")
 _FLOAT = ir.DataType.FLOAT
@@ -51,28 +53,28 @@ _WIDE = frozenset(
         "Sqrt",
     ]
 )
-"""Operators whose results leave float16's range where their inputs do not, or lose digits in it.
-`MaxRoiPool` takes regions and maps of one type."""
+"""Operators whose results exceed the range of float16 or lose digits in it. ``MaxRoiPool`` needs
+regions and maps of the same type."""
 _OTHER_TYPES = frozenset(
     ["ArgMax", "Equal", "Greater", "IsNaN", "Less", "NonZero", "Shape", "Size"]
 )
-"""Operators that give no float32 whatever they read."""
+"""Operators whose results are never float32."""
 _ROIS = "RoiMaxPool2d"
 
 
 def float_values(model: onnx.ModelProto) -> list[str]:
-    """Return the names of the float32 values that a stage computes, but for its parameters."""
+    """Return the names of the float32 values that a stage computes, without its parameters."""
     graph = ir.serde.deserialize_model(model).graph
     found = _floating(graph)
     return [value.name or "" for node in graph for value in node.outputs if value in found]
 
 
 def to_float16(model: onnx.ModelProto, too_large: Collection[str] = ()) -> onnx.ModelProto:
-    """Copy a stage with float16 inside.
+    """Return a copy of a stage that computes in float16 inside.
 
     Args:
-        model: in float32.
-        too_large: values that stay float32.
+        model: Stage in float32.
+        too_large: Names of values that stay float32.
     """
     copy = ir.serde.deserialize_model(model)
     graph = copy.graph
@@ -118,7 +120,7 @@ def _islands(
 
 
 def _before_regions(graph: ir.Graph) -> set[ir.Node]:
-    """Nodes that regions of interest are computed by."""
+    """Return the nodes that compute regions of interest."""
     found: set[ir.Node] = set()
     left = [node.inputs[1] for node in graph if node.op_type == _ROIS]
     while left:
@@ -131,7 +133,7 @@ def _before_regions(graph: ir.Graph) -> set[ir.Node]:
 
 
 def _last_layers(graph: ir.Graph) -> set[ir.Node]:
-    """Layers that give an exact output without another layer behind."""
+    """Return the last layers before the exact outputs."""
     layers = {layer.node for layer in find_layers(graph)}
     found: set[ir.Node] = set()
     left = [value for value in graph.outputs if value.name in _EXACT_OUTPUTS]
@@ -145,7 +147,7 @@ def _last_layers(graph: ir.Graph) -> set[ir.Node]:
 
 
 def _floating(graph: ir.Graph) -> set[ir.Value]:
-    """Values in float32: types are known of inputs and initialisers, and follow through the nodes."""
+    """Return the float32 values; types follow from those of inputs and initialisers."""
     found = {value for value in graph.inputs if value.dtype == _FLOAT}
     found |= {value for value in graph.initializers.values() if value.dtype == _FLOAT}
     for node in graph:
@@ -167,7 +169,7 @@ def _floating(graph: ir.Graph) -> set[ir.Value]:
 
 
 def _fixed(node: ir.Node, index: int) -> bool:
-    """Tell whether an input has a type of its own: regions, and the scales of a Resize."""
+    """Return whether an input always has its own type: regions, and the scales of a Resize."""
     return (node.op_type == _ROIS and node.domain == DOMAIN and index == 1) or (
         node.op_type == "Resize" and index in (1, 2)
     )
@@ -183,7 +185,7 @@ def _as(
     wanted: ir.DataType,
     casts: dict[tuple[ir.Value, ir.DataType], ir.Value],
 ) -> ir.Value:
-    """Return a value in a type, cast once for all readers; parameters are stored in it."""
+    """Return a value in another type, cast once for all readers; parameters are stored in it."""
     stored = constant(value)
     own = _FLOAT if stored is not None or value.producer() is None else value.dtype
     if own == wanted:
@@ -203,7 +205,7 @@ def _stored_half(graph: ir.Graph, value: ir.Value) -> ir.Value:
         return node.inputs[0]
     values = constant(value)
     assert values is not None
-    return add_initializer(graph, f"{value.name}_half", values.astype(np.float16))
+    return add_initializer(graph, f"{value.name}{HALF}", values.astype(np.float16))
 
 
 def _cast(graph: ir.Graph, value: ir.Value, wanted: ir.DataType) -> ir.Value:

@@ -1,38 +1,163 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a stage's values are on real images: its inputs, and a histogram of each value."""
+"""Statistics of a stage's values on images, and the eight-bit encodings that follow from them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 
 from foveate.arrays import Array, Float32Array
-from foveate.bundle import Bundle
-from foveate.export.checks.parity import calls_of
-from foveate.export.execution.sessions import exposing, session_function
-from foveate.export.precision.ranges import BINS, Histogram
+from foveate.bundle import Bundle, Manifest
+from foveate.errors import OptionError
+from foveate.export.execution.sessions import calls_of, exposing, session_function
+from foveate.progress import Progress, no_progress
+
+METHODS = ("min-max", "percentile", "entropy")
+BINS = 2048
+PERCENTILE = 0.9999
+_MIDDLE = 128
+
+Counts = NDArray[np.int64]
+Reals = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Encoding:
+    """Encoding of an activation: value = scale * (code - zero_point), with codes from 0 to 255.
+
+    Args:
+        scale: Difference between neighbouring codes.
+        zero_point: 0 if no value is negative, and 128 otherwise. A code with zero point 128 is a
+            signed code shifted by 128: ONNX Runtime is fastest with the former, TensorRT accepts
+            only the latter, and the values are the same.
+    """
+
+    scale: float
+    zero_point: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Histogram:
+    """Histogram of magnitudes.
+
+    Args:
+        counts: (``BINS``,) counts of |x| in equal bins from 0 to ``largest``.
+        largest: Largest |x|.
+        negative: Whether some x is negative.
+    """
+
+    counts: Counts
+    largest: float
+    negative: bool
+
+
+def encode(histogram: Histogram, method: str) -> Encoding:
+    """Return the encoding of an activation.
+
+    ``min-max`` covers the whole range and ``percentile`` all but the largest 0.01 %. ``entropy``
+    covers the part whose quantised distribution is nearest to the true one (Migacz, "8-bit Inference
+    with TensorRT", GTC 2017).
+
+    Raises:
+        OptionError: There is no such method.
+    """
+    levels = 127 if histogram.negative else 255
+    if method == "min-max":
+        top = histogram.largest
+    elif method == "percentile":
+        top = histogram.largest * _percentile_bins(histogram.counts) / len(histogram.counts)
+    elif method == "entropy":
+        bins = entropy_bins(histogram.counts, levels + 1)
+        top = histogram.largest * bins / len(histogram.counts)
+    else:
+        raise OptionError(
+            f"there is no calibration method {method!r}", remedy=f"use {', '.join(METHODS)}"
+        )
+    # Any scale represents a value that is always zero.
+    scale = top / levels if top > 0 else 1.0
+    return Encoding(
+        scale=max(scale, float(np.finfo(np.float32).tiny)),
+        zero_point=_MIDDLE if histogram.negative else 0,
+    )
+
+
+def _percentile_bins(counts: Counts) -> int:
+    """Return the number of bins from 0 on that contain ``PERCENTILE`` of all values."""
+    total = np.cumsum(counts)
+    return int(np.searchsorted(total, PERCENTILE * total[-1])) + 1
+
+
+def entropy_bins(counts: Counts, levels: int) -> int:
+    """Return the number of bins from 0 on that lose the least information when kept alone.
+
+    For each candidate, the true distribution, with everything beyond counted in its last bin, is
+    compared by Kullback-Leibler divergence with the quantised one, in which ``levels`` codes share
+    the bins, and each spreads its count over those of its bins that are not empty.
+
+    Args:
+        counts: Counts of a ``Histogram``.
+        levels: Number of codes of one sign.
+    """
+    # Zeros are exact in any code, and ReLU produces so many that they would decide alone.
+    values = counts.astype(np.float64)
+    values[0] = 0
+    if not values.any():
+        return len(values)
+    beyond = np.cumsum(values[::-1])[::-1]
+    best, least = len(values), np.inf
+    for kept in range(levels, len(values) + 1, max(1, len(values) // 256)):
+        true = values[:kept].copy()
+        left = _spread(true, levels)
+        true[-1] += beyond[kept] if kept < len(values) else 0
+        divergence = _divergence(true, left)
+        if divergence < least:
+            best, least = kept, divergence
+    return best
+
+
+def _spread(values: Reals, levels: int) -> Reals:
+    """Spread the count of each of ``levels`` codes evenly over its bins that are not empty."""
+    code = np.arange(len(values)) * levels // len(values)
+    filled = values > 0
+    sums = np.bincount(code, values, levels)
+    sizes = np.maximum(np.bincount(code, filled, levels), 1)
+    spread: Reals = np.where(filled, (sums / sizes)[code], 0.0)
+    return spread
+
+
+def _divergence(true: Reals, left: Reals) -> float:
+    """Return the Kullback-Leibler divergence; infinite if nothing is left."""
+    if not left.sum():
+        return float("inf")
+    p, q = true / true.sum(), left / left.sum()
+    filled = p > 0
+    # A bin that only values beyond have filled gets a minimal share, the smoothing of Migacz.
+    q = np.maximum(q[filled], 1e-9)
+    return float((p[filled] * np.log(p[filled] / q)).sum())
+
 
 Call = dict[str, Array]
 
 _LARGEST_CALL = 3 * 720 * 720
-"""Numbers of a call's inputs up to which it is observed: all values of a call are in memory at once."""
+"""Largest input of a call that is observed, since all of its values are in memory at once."""
 _SMALL_CALL = 3 * 400 * 400
 _SAMPLE = 1 << 15
-"""Values of a call that are kept for a histogram."""
+"""Number of values per call that are kept for a histogram."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Observed:
-    """A value over all calls.
+    """Statistics of a value over all calls.
 
-    Attributes:
-        histogram: of its magnitudes.
-        means: of each channel (axis 1), float32; one of a value without channels, or whose axis 1
-            is as long as there are boxes.
+    Args:
+        histogram: Histogram of its magnitudes.
+        means: (C,) float32 means of the channels (axis 1); a single mean for a value without
+            channels, or whose axis 1 counts boxes.
     """
 
     histogram: Histogram
@@ -40,35 +165,35 @@ class Observed:
 
 
 def stage_calls(
-    bundle: Bundle, images: Sequence[Path], tell: Callable[[int, int], None] | None = None
+    manifest: Manifest,
+    models: Mapping[str, onnx.ModelProto],
+    images: Sequence[Path],
+    progress: Progress = no_progress,
 ) -> dict[str, list[Call]]:
-    """Run a bundle on images and keep the inputs of its stages, those of too large levels left out.
+    """Run a cascade on images, and return the inputs of each stage without those of large levels.
 
     Raises:
-        InputError: an image cannot be read.
+        InputError: An image cannot be read.
     """
     # Enlarged images have the same values as others, only more of them.
-    scales = bundle.manifest.pyramid.scales
+    scales = manifest.pyramid.scales
     kept = tuple(scale for scale in scales if scale <= 1) or (min(scales),)
-    pyramid = replace(bundle.manifest.pyramid, scales=kept)
-    bundle = replace(bundle, manifest=replace(bundle.manifest, pyramid=pyramid))
-    functions = {
-        name: session_function(bundle.stage_path(name)) for name in bundle.manifest.networks
-    }
-    calls: dict[str, list[Call]] = {name: [] for name in bundle.manifest.networks}
+    pyramid = replace(manifest.pyramid, scales=kept)
+    bundle = Bundle(Path(manifest.name), replace(manifest, pyramid=pyramid))
+    functions = {name: session_function(models[name]) for name in manifest.networks}
+    calls: dict[str, list[Call]] = {name: [] for name in functions}
     for number, image in enumerate(images):
         of_image: dict[str, list[Call]] = {name: [] for name in calls}
         for stage, inputs in calls_of(bundle, functions, image):
             of_image[stage].append(inputs)
         for stage, found in of_image.items():
             calls[stage] += [one for one in found if _size(one) <= _LARGEST_CALL] or found[:1]
-        if tell is not None:
-            tell(number + 1, len(images))
+        progress("Images", number + 1, len(images))
     return calls
 
 
 def small_calls(calls: Sequence[Call], most: int) -> list[Call]:
-    """Choose calls to try things on: the largest of those that are small, evenly from all images."""
+    """Return calls for trials: the largest of the small ones, spread evenly over the images."""
     small = [one for one in calls if _size(one) <= _SMALL_CALL] or list(calls)
     small = [one for one in small if _size(one) >= max(map(_size, small)) / 4]
     return small[:: max(1, len(small) // most)][:most]
@@ -77,27 +202,26 @@ def small_calls(calls: Sequence[Call], most: int) -> list[Call]:
 def observe(
     model: onnx.ModelProto, calls: Sequence[Call], values: Sequence[str]
 ) -> dict[str, Observed]:
-    """Run a stage on all calls and look at its values.
+    """Run a stage on all calls and return statistics of its values.
 
-    Largest magnitude and means are of all values, the histogram of as many of each call as make its
-    shape certain.
+    Largest magnitudes and means are of all values, histograms of a sample from each call.
 
     Args:
-        model: of the stage, in float32.
-        calls: inputs by name.
-        values: names of values or inputs of its graph.
+        model: Model of the stage, in float32.
+        calls: Inputs by name.
+        values: Names of values or inputs of the graph.
     """
     inner = [name for name in values if name not in {one.name for one in model.graph.input}]
     function = session_function(exposing(model, inner)) if inner else None
-    tallies = {name: _Tally() for name in values}
+    accumulators = {name: _Accumulator() for name in values}
     for call in calls:
         found = {**call, **(function(call) if function else {})}
-        for name, tally in tallies.items():
-            tally.add(found[name])
-    return {name: tally.result() for name, tally in tallies.items()}
+        for name, accumulator in accumulators.items():
+            accumulator.add(found[name])
+    return {name: accumulator.result() for name, accumulator in accumulators.items()}
 
 
-class _Tally:
+class _Accumulator:
     def __init__(self) -> None:
         self._largest, self._negative, self._number = 0.0, False, 0
         self._sums: dict[int, Array] = {}  # by number of channels

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a user decides about precision: which one each stage has, and how INT8 is calibrated."""
+"""Options of the precision of stages and of the calibration of INT8."""
 
 from __future__ import annotations
 
@@ -11,28 +11,31 @@ from pathlib import Path
 from foveate.bundle import STAGES
 from foveate.bundle.source import PRECISIONS
 from foveate.errors import OptionError
-from foveate.export.precision.ranges import METHODS
+from foveate.export.precision.observation import METHODS
 from foveate.images.reading import find_images
 from foveate.typed_options import TypedOptions
 
 PHOTOGRAPHS = Path(__file__).parents[2] / "assets" / "images"
-"""The shipped ones, which calibration takes where it is not told others."""
+"""Shipped images, on which calibration runs by default."""
 
 MOST_IMAGES = 32
-"""Of more, every second, third and so on is taken."""
+"""Largest number of calibration images; of more, every second, third and so on is taken."""
+
+LEAST_SHARE = 0.5
+"""Share of the multiplications of a stage that has to be in its precision; others may be exempt."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PrecisionOptions(TypedOptions):
-    """How the stages compute.
+    """Precisions of the stages of a bundle.
 
-    Attributes:
-        default: precision of the stages that `stages` does not name.
-        stages: stage -> precision.
-        images: for calibration and for all that is measured.
-        method: of calibration, one of `ranges.METHODS`.
-        max_quantization_error: mean squared error of a stage's worst output, over its variance, up to which layers
-            are INT8.
+    Args:
+        default: Precision of the stages that are not in ``stages``.
+        stages: Precisions by stage.
+        images: Images for calibration and for all measurements.
+        method: Calibration method, one of ``METHODS``.
+        max_quantization_error: Largest mean squared error of a stage's worst output, divided by its
+            variance, up to which layers are INT8.
     """
 
     default: str = "fp32"
@@ -68,17 +71,17 @@ class PrecisionOptions(TypedOptions):
         method: str,
         max_quantization_error: float,
     ) -> PrecisionOptions:
-        """Read ``int8`` or ``propose=int8,refine=fp16``, where a stage that is not named is fp32.
+        """Read ``int8`` or ``propose=int8,refine=fp16``, where stages not named are fp32.
 
         Args:
-            text: as above.
-            calibration: images, or directories of images; the shipped photographs by default.
-            method: of calibration.
-            max_quantization_error: as the attribute.
+            text: Text as above.
+            calibration: Images, or directories of images; the shipped ones by default.
+            method: Calibration method.
+            max_quantization_error: Bound as in the attribute.
 
         Raises:
-            OptionError: of an unknown precision, or of a stage that does not exist or is named twice.
-            InputError: a directory has no image.
+            OptionError: A precision is unknown, or a stage does not exist or is named twice.
+            InputError: A directory contains no image.
         """
         default, stages = "fp32", dict[str, str]()
         for part in (one.strip() for one in text.split(",")):
@@ -87,8 +90,8 @@ class PrecisionOptions(TypedOptions):
                 default = part
             elif not equals or stage not in STAGES or stage in stages:
                 raise OptionError(
-                    f"{part!r} names no precision of one more stage",
-                    remedy=f"write stage=precision, of the stages {', '.join(STAGES)}",
+                    f"expected stage=precision for a stage not listed yet, found {part!r}",
+                    remedy=f"use the stages {', '.join(STAGES)}",
                 )
             else:
                 stages[stage] = precision
@@ -103,9 +106,9 @@ class PrecisionOptions(TypedOptions):
 
     @property
     def exact(self) -> bool:
-        """Tell whether all stages stay in float32."""
+        """Whether all stages stay in float32."""
         return {self.default, *self.stages.values()} == {"fp32"}
 
     def of(self, stage: str) -> str:
-        """Return the precision that is asked for a stage."""
+        """Return the requested precision of a stage."""
         return self.stages.get(stage, self.default)

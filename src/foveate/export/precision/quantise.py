@@ -1,40 +1,95 @@
 # SPDX-License-Identifier: Apache-2.0
-"""INT8 as explicit QuantizeLinear and DequantizeLinear nodes, where runtimes fuse them.
-
-Of a chosen layer the weights are stored as int8, and its source and its result (behind ReLU or
-ReLU6) are rounded to eight bits. Every reader of such a value reads the rounded one, so that
-runtimes keep eight bits of it alone: ONNX Runtime makes QLinearConv of DQ, Conv, Clip and Q, and
-QLinearAdd of a sum between rounded values. Values that a node only copies (padding, pooling by
-maxima) have the codes of what they are copied from.
-"""
+"""INT8 layers as explicit QuantizeLinear and DequantizeLinear nodes."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import onnx
 import onnx_ir as ir
+from numpy.typing import NDArray
+from onnx import numpy_helper
 
 from foveate.arrays import Float32Array
-from foveate.export.precision.editing import (
+from foveate.export.execution.stage_model import CODES, CORRECTED, SCALES
+from foveate.export.precision.layers import (
+    Layer,
     add_initializer,
+    constant,
+    find_layers,
     insert_after,
     remove_unused,
     take_output,
 )
-from foveate.export.precision.layers import Layer, constant, find_layers
-from foveate.export.precision.observation import Observed
-from foveate.export.precision.ranges import Encoding, encode
-from foveate.export.precision.weights import quantise_weights
+from foveate.export.precision.observation import Call, Encoding, Observed, encode, observe
+from foveate.progress import Progress, no_progress
 
-CODES, SCALES, CORRECTED = "_codes", "_scales", "_corrected"
-"""Ends of the names of a layer's weights, of their scales, and of its bias."""
+_LARGEST_CODE = 127
+_LARGEST_PAIR = 128
+"""Largest sum of two neighbouring codes of one sign: 255 * 128 is below 2^15."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuantisedWeights:
+    """Weights as codes times scales.
+
+    Args:
+        codes: Int8 codes in the shape of the weights.
+        scales: (outputs,) float32 scales.
+    """
+
+    codes: NDArray[np.int8]
+    scales: Float32Array
+
+
+def quantise_weights(
+    weights: Float32Array, axis: int, *, depthwise: bool = False, least: Float32Array | None = None
+) -> QuantisedWeights:
+    """Quantise weights symmetrically, with one scale per output.
+
+    Args:
+        weights: Weights of a convolution (O, I, H, W), or of a product (O, I) or (I, O).
+        axis: Axis that counts the outputs.
+        depthwise: Whether each output reads one channel; processors sum such products in 32 bits.
+        least: (outputs,) or (1,) lower bounds of the scales.
+    """
+    # Without VNNI an x86 processor multiplies pairs of bytes and adds them in 16 bits with saturation
+    # (VPMADDUBSW): 255 * 127 + 255 * 127 silently becomes 32767. The scale of an output is therefore
+    # the smallest for which no two neighbours can saturate. That costs little, since large neighbours
+    # of one sign are rare; seven bits for all weights would cost half of the resolution.
+    rows = np.moveaxis(weights, axis, 0)
+    largest = np.abs(rows.reshape(len(rows), -1)).max(axis=1, initial=0.0) / _LARGEST_CODE
+    if not depthwise:
+        # Neighbours in memory, with channels last or first.
+        for layout in (rows, np.moveaxis(rows, 1, -1)):
+            # Rounding moves each by up to half a code, so the bound of a pair is one less.
+            pairs = _largest_pairs(layout.reshape(len(rows), -1)) / (_LARGEST_PAIR - 1)
+            largest = np.maximum(largest, pairs)
+    if least is not None:
+        largest = np.maximum(largest, least)
+    scales = np.where(largest > 0, largest, 1.0).astype(np.float32)
+    shape = [1] * weights.ndim
+    shape[axis] = -1
+    codes = np.rint(weights / scales.reshape(shape)).clip(-_LARGEST_CODE, _LARGEST_CODE)
+    return QuantisedWeights(codes=codes.astype(np.int8), scales=scales)
+
+
+def _largest_pairs(rows: Float32Array) -> Float32Array:
+    """Return the largest sum of two neighbours of one sign in each row."""
+    even = np.pad(rows, ((0, 0), (0, rows.shape[1] % 2)))
+    sums = [
+        np.maximum(sign * even[:, 0::2], 0) + np.maximum(sign * even[:, 1::2], 0)
+        for sign in (1.0, -1.0)
+    ]
+    largest: Float32Array = np.maximum(*sums).max(axis=1, initial=0.0)
+    return largest
+
 
 _MOST = 2.0**30
-"""Runtimes hold a bias as int32 in units of the source's scale times the weights'. Of weights near 0,
-as an output that training has let die has them, it would overflow without a word."""
+"""Largest bias in units of the source's scale times the weights' scale, in which runtimes store it as
+int32. For outputs whose weights are all near zero (dead outputs) it would silently overflow."""
 
 _COPIES = (
     "Flatten",
@@ -50,7 +105,7 @@ _COPIES = (
 
 
 def rounded_values(model: onnx.ModelProto) -> list[str]:
-    """Return the names of all values that quantising any of a model's layers may need observed."""
+    """Return the names of the values whose statistics are needed to quantise any layer of a model."""
     graph = ir.serde.deserialize_model(model).graph
     names: dict[str, None] = {}
     for layer in find_layers(graph):
@@ -61,12 +116,12 @@ def rounded_values(model: onnx.ModelProto) -> list[str]:
 
 @dataclass(frozen=True, kw_only=True)
 class Quantiser:
-    """Writes a stage with any of its layers in INT8.
+    """Quantises any choice of the layers of a stage.
 
-    Attributes:
-        model: of the stage, in float32, affine maps folded.
-        observed: by value, as `rounded_values` names them.
-        method: of `ranges.METHODS`.
+    Args:
+        model: Stage in float32, with affine maps folded.
+        observed: Statistics of the values in ``rounded_values``, by name.
+        method: Calibration method, one of ``METHODS``.
     """
 
     model: onnx.ModelProto
@@ -74,7 +129,12 @@ class Quantiser:
     method: str
 
     def quantised(self, names: Collection[str]) -> onnx.ModelProto:
-        """Copy the model with the layers of these names in INT8."""
+        """Return a copy of the model with the named layers in INT8."""
+        # The weights of a chosen layer are stored as int8, and its source and its result (behind ReLU
+        # or ReLU6) are rounded to eight bits. Every reader of such a value reads the rounded one, so
+        # that runtimes keep eight bits only: ONNX Runtime makes QLinearConv of DQ, Conv, Clip and Q,
+        # and QLinearAdd of a sum between rounded values. Values that a node only copies (padding, max
+        # pooling) share the codes of their origin.
         copy = ir.serde.deserialize_model(self.model)
         graph = copy.graph
         layers = list(find_layers(graph))
@@ -126,11 +186,9 @@ class Quantiser:
 
 
 def _mean_shift(layer: Layer, lost: Float32Array, means: Float32Array) -> Float32Array:
-    """How far rounding the weights moves each output in the mean.
-
-    Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias Correction" (ICCV
-    2019), section 4.2: the mean of the lost weights' products is known, and is not noise.
-    """
+    """Return by how much rounding the weights shifts the mean of each output."""
+    # Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias Correction" (ICCV
+    # 2019), section 4.2: the mean of the products with the rounding errors is known.
     rows = np.moveaxis(lost, layer.axis, 0)
     per_input = rows.reshape(*rows.shape[:2], -1).sum(axis=2)
     groups = len(means) // per_input.shape[1]
@@ -160,7 +218,7 @@ def _round(
 
 
 def _copied(value: ir.Value) -> list[ir.Value]:
-    """Return a value and, if it is a copy, what it is copied from, to the origin."""
+    """Return a value and the values that it is a copy of, up to the origin."""
     chain = [value]
     while (node := chain[-1].producer()) is not None and node.op_type in _COPIES:
         source = node.inputs[0]
@@ -173,3 +231,37 @@ def _copied(value: ir.Value) -> list[ir.Value]:
 def _base_name(node: ir.Node) -> str:
     weight = node.inputs[1]
     return (weight.name if weight is not None else None) or node.name or ""
+
+
+def correct_biases(
+    exact: onnx.ModelProto,
+    quantised: onnx.ModelProto,
+    calls: Sequence[Call],
+    progress: Progress = no_progress,
+) -> onnx.ModelProto:
+    """Return a copy of a quantised stage with biases that restore the means of the exact outputs.
+
+    Args:
+        exact: Stage in float32, with the same node names.
+        quantised: Return value of ``Quantiser.quantised``.
+        calls: Inputs by name over which the means are taken.
+        progress: Called after each layer.
+    """
+    # Rounding shifts the mean of a layer's output, most of all if a channel that it reads is nearly
+    # constant and so lies on one side of its code in all images. Each bias takes up the difference of
+    # the means, one layer after the other, because a layer reads what the corrections before it have
+    # left: Nagel et al. (ICCV 2019), section 4.2, with measured means.
+    corrected = onnx.ModelProto()
+    corrected.CopyFrom(quantised)
+    stored = {one.name: one for one in corrected.graph.initializer}
+    layers = [node for node in corrected.graph.node if node.input[-1].endswith(CORRECTED)]
+    outputs = {node.name: node.output[0] for node in exact.graph.node}
+    expected = observe(exact, calls, [outputs[layer.name] for layer in layers])
+    for number, layer in enumerate(layers):
+        (own,) = observe(corrected, calls, layer.output).values()
+        shift = expected[outputs[layer.name]].means - own.means
+        bias = stored[layer.input[-1]]
+        moved = numpy_helper.to_array(bias) + shift
+        bias.CopyFrom(numpy_helper.from_array(moved, bias.name))
+        progress("Biases", number + 1, len(layers))
+    return corrected

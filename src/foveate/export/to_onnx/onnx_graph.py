@@ -7,6 +7,8 @@ import inspect
 import logging
 import re
 import warnings
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,11 +18,11 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor
 
 from foveate.errors import ModelError
+from foveate.export.execution.divergence import relative_error
+from foveate.export.execution.sessions import session_function
+from foveate.export.execution.stage_model import HALF, OPSET
+from foveate.export.execution.stages import Stage
 from foveate.export.to_onnx.operators import attach_bodies, translation_table
-from foveate.export.to_onnx.stages import Stage
-
-OPSET = 18
-"""The last opset whose Resize every runtime that we serve has kernels for."""
 
 SMALLEST_HALF_INITIALISER = 64
 """Elements below which an initialiser stays float32: the Cast would cost more than it saves."""
@@ -168,8 +170,89 @@ def _store_halves(model: onnx.ModelProto) -> None:
         if not np.array_equal(halves.astype(np.float32), values):
             continue
         name = initialiser.name
-        initialiser.CopyFrom(numpy_helper.from_array(halves, f"{name}_half"))
-        casts.append(helper.make_node("Cast", [f"{name}_half"], [name], to=TensorProto.FLOAT))
+        initialiser.CopyFrom(numpy_helper.from_array(halves, name + HALF))
+        casts.append(helper.make_node("Cast", [name + HALF], [name], to=TensorProto.FLOAT))
     nodes = [*casts, *model.graph.node]
     del model.graph.node[:]
     model.graph.node.extend(nodes)
+
+
+TOLERANCE = 1e-5
+"""Largest difference, as a share of max(1, largest value): float32 sums in another order."""
+
+_PLACES = ("boxes", "geometry", "size")
+"""Inputs that are places in an image; random ones would lie outside."""
+
+
+def expected_outputs(stage: Stage) -> dict[str, Tensor]:
+    """Return the outputs of a stage in PyTorch for the inputs that ``check_stage`` uses."""
+    return _run(stage, _random_inputs(stage))
+
+
+def check_stage(
+    stage: Stage, model: onnx.ModelProto, expected: Mapping[str, Tensor] | None = None
+) -> None:
+    """Compare a stage in ONNX Runtime with PyTorch, for random inputs of the examples' sizes.
+
+    Args:
+        stage: Stage whose module is in evaluation mode.
+        model: Model that was exported from it.
+        expected: Return value of ``expected_outputs``, if the module has been changed since.
+
+    Raises:
+        ModelError: An output differs by more than ``TOLERANCE``.
+    """
+    for name, error in stage_errors(stage, model, _random_inputs(stage), expected).items():
+        if not error <= TOLERANCE:
+            raise ModelError(
+                f"the exported stage {stage.name!r} differs from PyTorch: its output {name!r} by "
+                f"{error:.1e} of the largest value, at most {TOLERANCE:.0e} was expected",
+                remedy="try the pinned versions of torch, onnx and onnxruntime",
+            )
+
+
+def stage_errors(
+    stage: Stage,
+    model: onnx.ModelProto | Path,
+    inputs: Mapping[str, Tensor],
+    expected: Mapping[str, Tensor] | None = None,
+) -> dict[str, float]:
+    """Return the largest difference of each output, divided by max(1, largest value in PyTorch).
+
+    Args:
+        stage: Stage whose module is in evaluation mode.
+        model: Model, or the path of its file.
+        inputs: Inputs by name.
+        expected: Outputs by name; by default those of PyTorch.
+
+    Raises:
+        ModelError: An output has another shape than in PyTorch.
+    """
+    found = session_function(model)({name: inputs[name].numpy() for name in stage.inputs})
+    expected = expected or _run(stage, inputs)
+    errors = {}
+    for name in stage.outputs:
+        reference, one = expected[name].numpy(), found[name]
+        if one.shape != reference.shape:
+            raise ModelError(
+                f"the exported stage {stage.name!r} gives {name!r} as {one.shape}, "
+                f"PyTorch as {reference.shape}",
+                remedy="try the pinned versions of torch, onnx and onnxruntime",
+            )
+        errors[name] = relative_error(reference, one)
+    return errors
+
+
+def _random_inputs(stage: Stage) -> dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return {
+        name: example if name in _PLACES else torch.randn(example.shape, generator=generator)
+        for name, example in stage.inputs.items()
+    }
+
+
+def _run(stage: Stage, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    with torch.inference_mode():
+        outputs = stage.module.eval()(*(inputs[name] for name in stage.inputs))
+    values = outputs if isinstance(outputs, tuple) else (outputs,)
+    return dict(zip(stage.outputs, values, strict=True))

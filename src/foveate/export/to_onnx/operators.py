@@ -16,14 +16,13 @@ import onnx
 from onnx import defs, helper
 from onnxscript.values import Op, Opset
 
-from foveate.export.to_onnx.function_bodies.bilinear_upsample import bilinear_upsample_body
-from foveate.export.to_onnx.function_bodies.paste_windows import paste_windows_body
-from foveate.export.to_onnx.function_bodies.roi_max_pool import roi_max_pool_body
+from foveate.export.execution.stage_model import DOMAIN
+from foveate.export.to_onnx.bilinear_upsample_body import bilinear_upsample_body, paste_windows_body
+from foveate.export.to_onnx.roi_max_pool_body import roi_max_pool_body
 from foveate.models.layers import BILINEAR_UPSAMPLE
 from foveate.models.paste_windows import PASTE_WINDOWS
 from foveate.models.roi_max_pool import ROI_MAX_POOL
 
-DOMAIN = "foveate"
 VERSION = 1
 ROUNDINGS = ("caffe", "v2")
 """A node's attribute `rounding` is an index of this."""

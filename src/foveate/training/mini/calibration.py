@@ -18,7 +18,7 @@ from pycocotools import mask as coco_mask
 
 import foveate
 from foveate.datasets import CocoDataset
-from foveate.export.to_onnx.bundle_export import ExportOptions, export_bundle
+from foveate.export.bundle_export import ExportOptions, export_bundle
 from foveate.models.checkpoint import Cascade, load_checkpoint, save_checkpoint
 from foveate.progress import Progress, no_progress
 

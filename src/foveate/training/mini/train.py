@@ -19,7 +19,7 @@ from torch import nn
 
 import foveate
 from foveate.datasets import CocoDataset
-from foveate.export.to_onnx.bundle_export import export_bundle
+from foveate.export.bundle_export import export_bundle
 from foveate.models.build_classifiers import multipathnet_mini
 from foveate.models.build_proposals import sharpmask_mini
 from foveate.models.checkpoint import (

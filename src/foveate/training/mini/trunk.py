@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from foveate.errors import MissingExtraError, ModelError
+from foveate.export.execution.stages import Stage
 from foveate.export.to_onnx.onnx_graph import export_stage
-from foveate.export.to_onnx.stages import Stage
 from foveate.models.efficientnet_lite import TAPS, EfficientNetLite0
 from foveate.training.resume import fingerprint
 
@@ -55,7 +55,6 @@ class FrozenTrunk:
             module=_Taps(trunk, self.strides),
             inputs={"image": torch.zeros(1, 3, 192, 256)},
             dynamic={"image": {2: "height", 3: "width"}},
-            multiples={"height": last_stride, "width": last_stride},
             outputs=tuple(f"map_{stride}" for stride in self.strides),
         )
         self._session = onnxruntime.InferenceSession(

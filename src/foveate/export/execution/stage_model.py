@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The ONNX file of a stage, checked before TensorRT sees it, and what TensorRT needs changed."""
+"""The ONNX file of a stage: its format, reading it, and small changes to it."""
 
 from __future__ import annotations
 
@@ -10,19 +10,32 @@ from pathlib import Path
 import numpy as np
 import onnx
 from google.protobuf.message import DecodeError
-from onnx import TensorProto, numpy_helper
+from onnx import TensorProto, inliner, numpy_helper
 
 from foveate.bundle.manifest import StageSpec
-from foveate.errors import BundleError
+from foveate.errors import BundleError, ModelError
 
-# The exporter's, repeated here so that compiling needs no PyTorch; a test holds them together.
-DOMAIN, OPSET = "foveate", 18
+DOMAIN = "foveate"
+OPSET = 18
+"""The last opset for whose Resize all supported runtimes have kernels."""
+
+# Names of initialisers: the parameter's name in PyTorch, with these before and behind it.
+NETWORK, HALF = "network.", "_half"
+CODES, SCALES, CORRECTED = "_codes", "_scales", "_corrected"
+
 _AGAIN = "export the bundle again: foveate export CHECKPOINT --output BUNDLE"
 
 
 @dataclass(frozen=True, order=True, kw_only=True)
 class CustomOp:
-    """An operator of ours in a file: its name, where a plugin is looked for, whether it has a body."""
+    """A Foveate operator that a model uses.
+
+    Args:
+        name: Name of the operator.
+        namespace: Namespace of the plugin that implements it.
+        version: Version of that plugin.
+        body: Whether the model has a function body for it.
+    """
 
     name: str
     namespace: str
@@ -31,11 +44,11 @@ class CustomOp:
 
 
 def load_stage(path: Path, stage: str, spec: StageSpec) -> onnx.ModelProto:
-    """Read the ONNX file of a stage and check that it is one of ours.
+    """Read and check the ONNX file of a stage.
 
     Raises:
-        BundleError: It is no ONNX file, of another opset, uses domains that we do not know, or has
-            other inputs than the manifest says.
+        BundleError: It is not an ONNX file, has another opset, uses unsupported operator domains,
+            or has inputs other than those in the manifest.
     """
     try:
         model = onnx.load(path)
@@ -54,15 +67,15 @@ def load_stage(path: Path, stage: str, spec: StageSpec) -> onnx.ModelProto:
     expected = [one.name for one in spec.inputs]
     if found_inputs != expected:
         what = (
-            f"the stage {stage!r} has the inputs {', '.join(found_inputs) or 'none'}, the manifest "
-            f"says {', '.join(expected)}"
+            f"the stage {stage!r} has the inputs {', '.join(found_inputs) or 'none'}, "
+            f"expected {', '.join(expected)}"
         )
         raise BundleError(what, file=path, remedy=_AGAIN)
     return model
 
 
 def custom_ops(model: onnx.ModelProto) -> tuple[CustomOp, ...]:
-    """List the operators of ours that a model uses, sorted."""
+    """List the Foveate operators that a model uses, sorted."""
     bodies = {(function.domain, function.name) for function in model.functions}
     found = set()
     for node in model.graph.node:
@@ -80,11 +93,13 @@ def custom_ops(model: onnx.ModelProto) -> tuple[CustomOp, ...]:
 
 
 def signed_codes(model: onnx.ModelProto) -> int:
-    """Write every unsigned activation as a signed one without a zero point, in place; count them.
+    """Make every unsigned activation signed, without a zero point, and return their number.
 
-    TensorRT takes no other. A zero point of 128 is the same values; one of 0, where nothing is
-    negative, becomes half of the resolution, since a sign has to fit in.
+    Args:
+        model: Model to change. **Modified in place.**
     """
+    # TensorRT accepts no zero point. For a zero point of 128 the values stay the same; for one of 0,
+    # where nothing is negative, the sign bit costs half of the resolution.
     stored = {one.name: one for one in model.graph.initializer}
     unsigned = {
         (node.input[1], node.input[2])
@@ -104,3 +119,23 @@ def _nodes(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
     yield from model.graph.node
     for function in model.functions:
         yield from function.node
+
+
+def inline_functions(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return a copy of a model with all functions inlined, which uses standard operators only.
+
+    Raises:
+        ModelError: A Foveate operator has no body.
+    """
+    copy = inliner.inline_local_functions(model)
+    left = sorted({node.op_type for node in copy.graph.node if node.domain == DOMAIN})
+    if left:
+        raise ModelError(
+            f"{', '.join(left)} has no body of standard operators",
+            remedy="export without --standard-ops-only",
+        )
+    kept = [entry for entry in copy.opset_import if entry.domain != DOMAIN]
+    del copy.opset_import[:]
+    copy.opset_import.extend(kept)
+    onnx.checker.check_model(copy)
+    return copy

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A trained cascade to a bundle."""
+"""Export of a trained cascade as a bundle."""
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import platform
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import metadata
@@ -32,42 +32,40 @@ from foveate.bundle import (
     write_bundle,
 )
 from foveate.errors import OptionError
-from foveate.export.checks.stage_parity import check_stage, expected_of
-from foveate.export.passes.run import check_passes, run_passes
+from foveate.export.execution.stage_model import DOMAIN, inline_functions
+from foveate.export.execution.stages import Stage, cascade_stages, deepmask_of, paste_stage
+from foveate.export.passes.exact import check_passes, run_passes
 from foveate.export.passes.svd import truncate_towers
-from foveate.export.precision import PrecisionOptions, convert
-from foveate.export.precision.conversion import Tell
-from foveate.export.to_onnx.onnx_graph import export_stage
-from foveate.export.to_onnx.operators import DOMAIN
-from foveate.export.to_onnx.stages import Stage, cascade_stages, deepmask_of, paste_stage
-from foveate.export.to_onnx.standard_ops import inline_functions
+from foveate.export.precision import Converted, PrecisionOptions, convert
+from foveate.export.to_onnx.onnx_graph import check_stage, expected_outputs, export_stage
 from foveate.images.reading import read_image
 from foveate.models.checkpoint import Cascade, CascadeInfo, round_to_half
 from foveate.models.deepmask import STRIDE
 from foveate.models.sharpmask import SharpMask
+from foveate.progress import Progress, no_progress
 from foveate.typed_options import TypedOptions
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExportOptions(TypedOptions):
-    """What a bundle says beside its networks; the defaults are those of `mini`.
+    """Options of an export; the defaults are those of ``mini``.
 
-    Attributes:
-        name: the bundle's name.
-        scales: of the pyramid, half an octave apart.
-        max_side: longer side of the working image.
-        top_k: windows refined.
-        window_nms_iou: IoU of windows above which the lower score is dropped before refinement.
-        short_side: shorter side of the image that the classifier's trunk sees.
-        long_side: bound of its longer side.
-        class_nms_iou: IoU of boxes of one class above which the lower score is dropped.
-        max_detections: detections kept of an image.
-        accuracy: measured figures for the model card.
-        standard_ops_only: write standard operators only, with our functions inlined.
-        with_paste: add the stage `paste`, which turns windows into bits of the image.
-        svd: ranks of the towers' linear layers, which are then factored; none to leave them.
-        optimize: names of exact passes, which save work; see `foveate.export.passes.run`.
-        precision: of the stages; all in float32 if not given.
+    Args:
+        name: Name of the bundle.
+        scales: Scales of the pyramid, half an octave apart.
+        max_side: Largest longer side of the working image, in pixels.
+        top_k: Number of windows that are refined.
+        window_nms_iou: IoU of windows above which the one of lower score is dropped.
+        short_side: Shorter side of the image that the classifier sees, in pixels.
+        long_side: Largest longer side of that image, in pixels.
+        class_nms_iou: IoU of boxes of a class above which the one of lower score is dropped.
+        max_detections: Largest number of detections per image.
+        accuracy: Measured figures for the model card.
+        standard_ops_only: Whether Foveate operators are replaced by their function bodies.
+        with_paste: Whether the stage ``paste`` is added, which turns windows into image bits.
+        svd: Ranks for the linear layers of each tower; empty to leave the layers as they are.
+        optimize: Names of exact optimization passes; see ``passes.exact.PASSES``.
+        precision: Precisions of the stages; float32 if not given.
     """
 
     name: str = "mini"
@@ -92,7 +90,7 @@ class ExportOptions(TypedOptions):
 
     @classmethod
     def of_manifest(cls, manifest: Manifest) -> ExportOptions:
-        """Take what a bundle says, but for its figures: they are of that bundle."""
+        """Return the options of a bundle, without its figures, which hold for that bundle only."""
         options = cls(
             name=manifest.name,
             scales=manifest.pyramid.scales,
@@ -123,99 +121,84 @@ def export_bundle(
     extra_files: Mapping[str, bytes] | None = None,
     *,
     overwrite: bool = False,
-    tell: Tell | None = None,
+    progress: Progress = no_progress,
 ) -> Bundle:
     """Export every stage, compare it with PyTorch, and write the bundle.
 
     Args:
-        cascade: its towers are factored if so asked, its networks rounded to float16, and changed
-            by the passes, in place.
-        directory: where the bundle is to stand.
-        options: what the manifest says.
-        extra_files: further files of the bundle, such as a model card.
-        overwrite: replace a bundle that stands there.
-        tell: is told a task of the conversion to another precision, and how far it is.
+        cascade: Networks to export. They are copied, and not modified.
+        directory: Directory of the bundle.
+        options: Options of the export.
+        extra_files: Further files of the bundle, such as a model card.
+        overwrite: Whether to replace an existing bundle.
+        progress: Called during the conversion to another precision.
 
     Returns:
         The bundle, opened and checked.
 
     Raises:
-        OptionError: the towers cannot be factored by the ranks of `svd`.
-        InputError: an image to calibrate with cannot be read.
-        ModelError: a stage does not compute in ONNX Runtime what it computes in PyTorch, or loses too
-            much in its precision.
+        OptionError: The towers cannot be truncated to the ranks of ``svd``.
+        InputError: A calibration image cannot be read.
+        ModelError: The outputs of a stage in ONNX Runtime differ from PyTorch's, or a stage loses
+            too much in its precision.
     """
     options = options or ExportOptions()
-    if options.precision is not None and not options.precision.exact:
-        for image in options.precision.images:  # before minutes of work, not after
+    precision = options.precision
+    if precision is not None and not precision.exact:
+        for image in precision.images:  # before minutes of work, not after
             read_image(image)
-    if options.svd:
-        _truncate_towers(cascade, options.svd)
-    round_to_half(cascade.proposals)
-    if cascade.classifier is not None:
-        round_to_half(cascade.classifier)
-    digest = weights_digest(cascade)
+    cascade = _rounded_copy(cascade, options)
     stages = cascade_stages(cascade, long_side=options.long_side)
     if options.with_paste:
         stages.append(paste_stage(_mask_side(cascade), cascade.info.mask_threshold))
-    # Before the passes, so that the file is compared with the networks as they were trained.
-    expected = {stage.name: expected_of(stage) for stage in stages}
+    digest = weights_digest(cascade)
+    # Before the passes, so that the files are compared with the networks as they were trained.
+    expected = {stage.name: expected_outputs(stage) for stage in stages}
     saved = run_passes(cascade, options.optimize)
-    models = {stage.name: export_stage(stage) for stage in stages}
-    finished = inline_functions if options.standard_ops_only else _as_it_is
+    exported = {stage.name: export_stage(stage) for stage in stages}
+    models = _finished(exported, options)
     for stage in stages:
-        check_stage(stage, finished(models[stage.name]), expected[stage.name])
-    manifest = _manifest(cascade, options, stages, {n: finished(m) for n, m in models.items()})
-    manifest = replace(
-        manifest,
-        provenance={
-            **manifest.provenance,
-            "weights_sha256": digest,
-            "saved": saved,
-        },
-    )
-    if options.precision is not None and not options.precision.exact:
-        manifest, models = _converted(manifest, models, options.precision, tell)
-    files = _files({name: finished(model) for name, model in models.items()})
+        check_stage(stage, models[stage.name], expected[stage.name])
+    manifest = _manifest(cascade, options, stages, models)
+    manifest.provenance.update({"weights_sha256": digest, "saved": saved})
+    if precision is not None and not precision.exact:
+        found = convert(manifest, exported, precision, progress)
+        manifest = _converted_manifest(manifest, found)
+        models = _finished({**exported, **found.models}, options)
+    files = {f"{name}.onnx": model.SerializeToString() for name, model in models.items()}
     return write_bundle(directory, manifest, {**files, **(extra_files or {})}, overwrite=overwrite)
 
 
-def _truncate_towers(cascade: Cascade, ranks: tuple[int, ...]) -> None:
-    if cascade.classifier is None:
-        raise OptionError(
-            "--svd factors a classifier's towers, and the checkpoint has no classifier",
-            remedy="export without --svd",
-        )
-    truncate_towers(cascade.classifier, ranks)
+def _rounded_copy(cascade: Cascade, options: ExportOptions) -> Cascade:
+    """Return a copy of the networks, truncated if requested, with weights rounded to float16."""
+    cascade = copy.deepcopy(cascade)
+    if options.svd:
+        if cascade.classifier is None:
+            raise OptionError(
+                "--svd truncates a classifier's towers, and the checkpoint has no classifier",
+                remedy="export without --svd",
+            )
+        truncate_towers(cascade.classifier, options.svd)
+    round_to_half(cascade.proposals)
+    if cascade.classifier is not None:
+        round_to_half(cascade.classifier)
+    return cascade
 
 
-def _as_it_is(model: onnx.ModelProto) -> onnx.ModelProto:
-    return model
+def _finished(
+    models: Mapping[str, onnx.ModelProto], options: ExportOptions
+) -> dict[str, onnx.ModelProto]:
+    """Return the models as they are written."""
+    if not options.standard_ops_only:
+        return dict(models)
+    return {name: inline_functions(model) for name, model in models.items()}
 
 
-def _files(models: Mapping[str, onnx.ModelProto]) -> dict[str, bytes]:
-    return {f"{name}.onnx": model.SerializeToString() for name, model in models.items()}
-
-
-def _converted(
-    manifest: Manifest,
-    models: Mapping[str, onnx.ModelProto],
-    options: PrecisionOptions,
-    tell: Tell | None,
-) -> tuple[Manifest, dict[str, onnx.ModelProto]]:
-    """Run the float32 bundle on images, aside, and convert its stages."""
-    with tempfile.TemporaryDirectory() as folder:
-        exact = write_bundle(Path(folder) / "exact", manifest, _files(models))
-        found = convert(exact, options, tell)
-    provenance = {
-        **manifest.provenance,
-        "conversion": found.record,
-        # Measured in float32.
-        "accuracy": {},
-    }
+def _converted_manifest(manifest: Manifest, found: Converted) -> Manifest:
+    # The figures of accuracy were measured in float32.
+    provenance = {**manifest.provenance, "conversion": found.record, "accuracy": {}}
     source = replace(manifest.source, precision=found.precision)
-    manifest = replace(manifest, source=source, provenance=provenance)
-    return manifest, {**models, **found.models}
+    return replace(manifest, source=source, provenance=provenance)
 
 
 def _manifest(
@@ -314,7 +297,10 @@ def _tensor_spec(value: onnx.ValueInfoProto) -> TensorSpec:
 
 
 def weights_digest(cascade: Cascade) -> str:
-    """Digest what the bundle holds: not the mask head of a DeepMask that SharpMask refines."""
+    """Return the SHA-256 of the weights that a bundle of these networks has.
+
+    The mask head of DeepMask does not count if SharpMask refines in its place.
+    """
     unused = "deepmask.mask." if isinstance(cascade.proposals, SharpMask) else "?"
     digest = hashlib.sha256()
     for network in (cascade.proposals, cascade.classifier):

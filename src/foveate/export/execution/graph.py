@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A stage's graph at one size of its inputs: shapes, element types, and the work of its layers."""
+"""The graph of a stage for given input shapes: shapes, element types and work of its layers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _INTEGER = ("ConvInteger", "MatMulInteger", "QLinearConv", "QLinearMatMul")
 _PRODUCTS = ("Gemm", "MatMul", "MatMulInteger", "QLinearMatMul")
 _EIGHT_BITS = (TensorProto.INT8, TensorProto.UINT8)
 _SMALL = 16
-"""Elements of a constant that may be the size or the scale of something."""
+"""Largest number of elements of a constant that may be a size or a scale."""
 
 Shape = tuple[int, ...]
 
@@ -25,13 +25,13 @@ Shape = tuple[int, ...]
 class Layer:
     """A node that multiplies and adds.
 
-    Attributes:
-        name: of the node.
-        op: its operator.
-        precision: ``"fp32"``, ``"fp16"``, ``"int8"`` or the name of another element type: what the
-            file asks for. Weights that are stored smaller than they are computed with do not count.
-        parameters: elements of the constant inputs.
-        macs: multiplications at the sizes of the graph; None if its shapes depend on values.
+    Args:
+        name: Name of the node.
+        op: Operator of the node.
+        precision: ``"fp32"``, ``"fp16"``, ``"int8"`` or the name of another element type, as in the
+            file. Weights count by the type they are computed in, not the type they are stored in.
+        parameters: Number of elements of the constant inputs.
+        macs: Number of multiplications; None if the shapes depend on values.
     """
 
     name: str
@@ -42,7 +42,7 @@ class Layer:
 
 
 def sized(model: onnx.ModelProto, shapes: Mapping[str, Shape]) -> onnx.ModelProto:
-    """Copy a model with its functions inlined and the shapes that follow from those of its inputs."""
+    """Return a copy of a model with functions inlined and shapes inferred from those of the inputs."""
     copy = inliner.inline_local_functions(model)
     for value in copy.graph.input:
         for dimension, length in zip(
@@ -56,7 +56,7 @@ def sized(model: onnx.ModelProto, shapes: Mapping[str, Shape]) -> onnx.ModelProt
 
 
 def _fold_scalars(model: onnx.ModelProto) -> None:
-    """Compute small constants, which shape inference cannot: the scales of an upsampling are such."""
+    # Shape inference does not compute constants such as the scales of an upsampling.
     known = {
         one.name: numpy_helper.to_array(one)
         for one in model.graph.initializer
@@ -107,7 +107,7 @@ def layers(model: onnx.ModelProto) -> Iterator[Layer]:
 
 
 def dtype_name(kind: int) -> str:
-    """Name an element type: ``"fp32"``, ``"fp16"``, or as numpy does."""
+    """Return the name of an element type: ``"fp32"``, ``"fp16"``, or that of NumPy."""
     names: dict[int, str] = {TensorProto.FLOAT: "fp32", TensorProto.FLOAT16: "fp16"}
     return names.get(kind) or str(TensorProto.DataType.Name(kind)).lower()
 
@@ -131,7 +131,7 @@ def _precision(
 ) -> str:
     if node.op_type in _INTEGER:
         return "int8"
-    # Both sides have to be quantised: with weights alone the sums are still in float.
+    # If only the weights are quantised, the sums are still in float.
     sources = [producers.get(name) for name in node.input[:2]]
     if all(
         one is not None

@@ -1,13 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The body of `foveate::BilinearUpsample2d` in its mode for windows: exact, and without a loop.
-
-Resampling is linear and separable, so the mask of a window is ``A_y M A_x^T``, two batched matrix
-products. What a pixel takes of a sample is computed from integers: in float32 a position would be
-off by up to 1e-5 samples, and the edge of a window could fall on the other side of a pixel.
-
-NOTE: The products make a float32 mask of every window before it becomes bits, 123 MB for 100 windows
-of an image of 640x480. A plugin makes none.
-"""
+"""The body of `foveate::BilinearUpsample2d` in its mode for maps: one Resize."""
 
 from __future__ import annotations
 
@@ -17,6 +9,34 @@ import onnx
 from onnx import parser
 
 from foveate.models.paste_windows import FARTHEST_EDGE
+
+
+def bilinear_upsample_body() -> onnx.FunctionProto:
+    """Write the function: `x` (N, C, H, W) to `y` (N, C, scale H, scale W), centres at halves."""
+    return parser.parse_function(
+        """
+        <opset_import: ["" : 18], domain: "foveate">
+        BilinearUpsample2d <scale, mode, plugin_namespace, plugin_version> (x) => (y)
+        {
+            ones = Constant <value_floats = [1.0, 1.0]> ()
+            scale_int = Constant <value_int: int = @scale> ()
+            scale_float = Cast <to = 1> (scale_int)
+            spatial = Mul (ones, scale_float)
+            scales = Concat <axis = 0> (ones, spatial)
+            y = Resize <mode = "linear", coordinate_transformation_mode = "half_pixel"> (x, , scales)
+        }
+        """
+    )
+
+
+# The body of `foveate::BilinearUpsample2d` in its mode for windows: exact, and without a loop.
+#
+# Resampling is linear and separable, so the mask of a window is ``A_y M A_x^T``, two batched matrix
+# products. What a pixel takes of a sample is computed from integers: in float32 a position would be
+# off by up to 1e-5 samples, and the edge of a window could fall on the other side of a pixel.
+#
+# NOTE: The products make a float32 mask of every window before it becomes bits, 123 MB for 100 windows
+# of an image of 640x480. A plugin makes none.
 
 
 def paste_windows_body() -> onnx.FunctionProto:

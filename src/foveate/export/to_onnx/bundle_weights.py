@@ -1,15 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The PyTorch networks of a bundle, their weights read back from its ONNX files.
-
-The exporter keeps the names of parameters, and a bundle stores them exactly (float16, as they were
-rounded before the export), so a bundle is a checkpoint too. Of INT8 layers it has the rounded
-weights and the biases that were corrected for them: what the file means, not what was trained. The
-same holds for what `--svd` and `--optimize` made of the networks.
-"""
+"""The PyTorch networks of a bundle, with the weights read back from its ONNX files."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -19,21 +14,63 @@ from torch import Tensor, nn
 
 from foveate.bundle import Bundle
 from foveate.errors import ModelError
-from foveate.export.passes.run import run_passes
+from foveate.export.execution.sessions import Reference, check_networks
+from foveate.export.execution.stage_model import CODES, CORRECTED, HALF, NETWORK
+from foveate.export.execution.stages import cascade_stages
+from foveate.export.execution.torch_engine import torch_functions
+from foveate.export.passes.exact import run_passes
 from foveate.export.passes.svd import truncate_towers
-from foveate.export.precision.quantise import CODES, CORRECTED
-from foveate.models.checkpoint import Cascade, CascadeInfo, build_cascade
+from foveate.export.to_onnx.onnx_graph import export_stage
+from foveate.models.checkpoint import (
+    Cascade,
+    CascadeInfo,
+    build_cascade,
+    load_checkpoint,
+    round_to_half,
+)
 
 _PROPOSAL_STAGES = ("propose", "refine")
 _CLASSIFIER_STAGES = ("features", "classify")
 
 
-def cascade_from_bundle(bundle: Bundle) -> Cascade:
-    """Build the networks that a bundle holds, changed as they were for its export.
+def torch_reference(bundle: Bundle, checkpoint: Path | None = None) -> Reference:
+    """Return the PyTorch networks of a bundle as a reference.
+
+    Args:
+        bundle: Bundle under test; its weights are read back if there is no checkpoint.
+        checkpoint: Checkpoint whose weights are rounded to float16, as a bundle stores them.
 
     Raises:
-        ModelError: the bundle does not say what it was made of, or lacks a parameter.
+        ModelError: The checkpoint has other networks, or the bundle cannot be read back.
     """
+    if checkpoint is None:
+        cascade = cascade_from_bundle(bundle)
+    else:
+        cascade = load_checkpoint(checkpoint)
+        names = [name for name in (cascade.info.proposals, cascade.info.classifier) if name]
+        check_networks(bundle, names, checkpoint)
+        round_to_half(cascade.proposals)
+        if cascade.classifier is not None:
+            round_to_half(cascade.classifier)
+    # For the other layout PyTorch may choose Winograd's convolution, whose own error (9e-6 of the
+    # largest value on a large level) uses up the whole tolerance.
+    functions = torch_functions(cascade, channels_last=True)
+    stages = {stage.name: stage for stage in cascade_stages(cascade)}
+    name = "PyTorch" if checkpoint is None else f"PyTorch with {checkpoint.name}"
+    return Reference(
+        name=name, functions=functions, model=lambda stage: export_stage(stages[stage])
+    )
+
+
+def cascade_from_bundle(bundle: Bundle) -> Cascade:
+    """Build the networks of a bundle, modified as they were for its export.
+
+    Raises:
+        ModelError: The bundle does not name its networks, or lacks a parameter.
+    """
+    # The exporter keeps the names of parameters, and stores the values exactly as they were before
+    # the export, rounded to float16. INT8 layers come back with the rounded weights and the
+    # corrected biases, and networks that `svd` or `optimize` changed come back changed.
     source = bundle.manifest.source
     if not source.networks:
         raise ModelError(
@@ -68,18 +105,18 @@ def cascade_from_bundle(bundle: Bundle) -> Cascade:
 
 
 def exact_cascade_from_bundle(bundle: Bundle) -> Cascade:
-    """Build the networks that a bundle was exported from, if it holds their weights exactly.
+    """Build the networks that a bundle was exported from, if it has their exact weights.
 
     Raises:
-        ModelError: as `cascade_from_bundle`, or some of the weights are INT8, or were changed by
-            `--svd` or `--optimize`.
+        ModelError: As for ``cascade_from_bundle``; or some weights are INT8, or were changed by
+            ``--svd`` or ``--optimize``.
     """
     source = bundle.manifest.source
     for option, found in (("optimize", source.optimize), ("svd", source.svd)):
         if found:
             raise ModelError(
                 f"the bundle was exported with --{option} {','.join(str(one) for one in found)}, "
-                "from which the trained weights cannot be recovered",
+                "which does not keep the trained weights",
                 file=bundle.root,
                 remedy=f"start from the checkpoint, or from a bundle without --{option}",
             )
@@ -88,8 +125,7 @@ def exact_cascade_from_bundle(bundle: Bundle) -> Cascade:
     ]
     if rounded:
         raise ModelError(
-            f"the weights of {', '.join(rounded)} are int8, from which the trained weights cannot "
-            "be recovered",
+            f"the weights of {', '.join(rounded)} are int8, which does not keep the trained weights",
             file=bundle.root,
             remedy="export from the checkpoint, or from a bundle in fp32 or fp16",
         )
@@ -101,7 +137,7 @@ def _fill(network: nn.Module, bundle: Bundle, stages: tuple[str, ...]) -> None:
     for stage in stages:
         found |= _initialisers(bundle, stage)
     state = network.state_dict()
-    # DeepMask's mask head is no part of a bundle that refines by SharpMask.
+    # A bundle that refines by SharpMask does not contain DeepMask's mask head.
     missing = [name for name in state if name not in found and not name.startswith("deepmask.mask")]
     if missing:
         raise ModelError(
@@ -126,6 +162,6 @@ def _initialisers(bundle: Bundle, stage: str) -> dict[str, Tensor]:
             stored[name] = codes.astype(np.float32) * scales.reshape(shape)
     tensors = {}
     for full_name, values in stored.items():
-        name = full_name.removesuffix("_half").removesuffix(CORRECTED).removeprefix("network.")
+        name = full_name.removesuffix(HALF).removesuffix(CORRECTED).removeprefix(NETWORK)
         tensors[name] = torch.from_numpy(values.astype(np.float32))
     return tensors

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a stage of the cascade computes, and no more: the modules that export traces."""
+"""The stages of a cascade as PyTorch modules, which the export traces."""
 
 from __future__ import annotations
 
@@ -22,25 +22,23 @@ Axes = dict[int, str]
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """A module with the contract of its inputs and outputs.
+    """A module with the names and shapes of its inputs and outputs.
 
-    Attributes:
-        name: the stage's name in the bundle.
-        module: takes the inputs and gives the outputs in order.
-        inputs: name -> an example, of any size that the dynamic axes allow.
-        dynamic: input -> axis -> name of the dimension that varies; an output too, if its length
-            follows from a value and not from a length.
-        multiples: dimension -> the number that it is always a multiple of.
-        outputs: names.
-        strides: output -> image pixels from one cell to the next, of those that are maps.
-        long_side: bound of the longer side, in pixels, of the image that regions are of.
+    Args:
+        name: Name of the stage.
+        module: Module that takes the inputs in order and returns the outputs in order.
+        inputs: Example of each input, of any size that the dynamic axes allow.
+        dynamic: Names of the dimensions that vary, by input and axis; also of an output, if its
+            shape follows from the value of an input.
+        outputs: Names of the outputs.
+        strides: Pixels of the image per cell, for each output that is a map.
+        long_side: Largest longer side, in pixels, of the image in which regions are given.
     """
 
     name: str
     module: nn.Module
     inputs: dict[str, Tensor]
     dynamic: dict[str, Axes]
-    multiples: dict[str, int]
     outputs: tuple[str, ...]
     strides: Mapping[str, int] = field(default_factory=dict)
     long_side: int = 0
@@ -83,7 +81,7 @@ class _DeepMaskRefine(nn.Module):
 
 
 class _Features(nn.Module):
-    """The trunk of the classifier, on an image that was normalised for the proposal network."""
+    """The trunk of the classifier, for an image that was normalised for the proposal network."""
 
     def __init__(self, network: MultiPathNet, given: Normalisation):
         super().__init__()
@@ -130,7 +128,7 @@ class _Classify(nn.Module):
 
 
 def cascade_stages(cascade: Cascade, *, long_side: int = 1024) -> list[Stage]:
-    """Split a cascade into all stages of its bundle; `long_side` as in `detection_stages`."""
+    """Return the stages of a cascade; ``long_side`` as in ``detection_stages``."""
     stages = proposal_stages(cascade.proposals)
     if cascade.classifier is not None:
         given = deepmask_of(cascade.proposals).trunk.normalisation
@@ -144,7 +142,7 @@ def deepmask_of(network: DeepMask | SharpMask) -> DeepMask:
 
 
 def proposal_stages(network: DeepMask | SharpMask) -> list[Stage]:
-    """Split a proposal network into `propose` and `refine`."""
+    """Return the stages ``propose`` and ``refine`` of a proposal network."""
     deepmask = deepmask_of(network)
     window = deepmask.window
     image = torch.zeros(1, 3, window + 2 * STRIDE, window + 4 * STRIDE)
@@ -153,7 +151,6 @@ def proposal_stages(network: DeepMask | SharpMask) -> list[Stage]:
         module=_SharpMaskPropose(network) if isinstance(network, SharpMask) else deepmask,
         inputs={"image": image},
         dynamic={"image": {2: "height", 3: "width"}},
-        multiples={"height": STRIDE, "width": STRIDE},
         outputs=("scores", "vectors"),
     )
     vectors = torch.zeros(3, deepmask.embed.out_channels)
@@ -163,7 +160,6 @@ def proposal_stages(network: DeepMask | SharpMask) -> list[Stage]:
             module=_DeepMaskRefine(network),
             inputs={"vectors": vectors},
             dynamic={"vectors": {0: "windows"}},
-            multiples={},
             outputs=("logits",),
         )
         return [propose, refine]
@@ -184,18 +180,17 @@ def proposal_stages(network: DeepMask | SharpMask) -> list[Stage]:
         module=_SharpMaskRefine(network),
         inputs={"vectors": vectors, **horizontals},
         dynamic={name: {0: "windows"} for name in ("vectors", *names)},
-        multiples={},
         outputs=("logits",),
     )
     return [propose, refine]
 
 
 def paste_stage(mask_side: int, threshold: float) -> Stage:
-    """Return the optional stage `paste`: masks of refine as bits of the image.
+    """Return the optional stage ``paste``, which turns masks of windows into bits of the image.
 
     Args:
-        mask_side: of the masks that refine returns.
-        threshold: a pixel is foreground if its resampled logit is larger.
+        mask_side: Side of the masks that refine returns.
+        threshold: Logit above which a resampled pixel is foreground.
     """
     side = float(mask_side)
     return Stage(
@@ -211,7 +206,6 @@ def paste_stage(mask_side: int, threshold: float) -> Stage:
             "geometry": {0: "windows"},
             "bits": {1: "image_height", 2: "image_words"},
         },
-        multiples={},
         outputs=("bits", "areas", "boxes"),
     )
 
@@ -219,12 +213,12 @@ def paste_stage(mask_side: int, threshold: float) -> Stage:
 def detection_stages(
     network: MultiPathNet, given: Normalisation, *, long_side: int = 1024
 ) -> list[Stage]:
-    """Split MultiPathNet into `features` and `classify`.
+    """Return the stages ``features`` and ``classify`` of a MultiPathNet.
 
     Args:
-        network: in evaluation mode.
-        given: how the image that `features` gets was normalised.
-        long_side: bound of that image's longer side.
+        network: Network in evaluation mode.
+        given: Normalisation of the image that ``features`` receives.
+        long_side: Largest longer side of that image, in pixels.
     """
     strides = network.strides
     last = strides[-1]
@@ -241,7 +235,6 @@ def detection_stages(
         module=module,
         inputs={"image": image},
         dynamic={"image": {2: "height", 3: "width"}},
-        multiples={"height": last, "width": last},
         outputs=tuple(examples),
         strides=dict(zip(examples, strides, strict=True)),
     )
@@ -253,7 +246,6 @@ def detection_stages(
             **{name: {2: f"height_{name[4:]}", 3: f"width_{name[4:]}"} for name in examples},
             "boxes": {0: "boxes"},
         },
-        multiples={},
         outputs=("probabilities", "deltas"),
         long_side=last * ceil(long_side / last),
     )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is in a bundle, as values for a table or for JSON."""
+"""Inspection of a bundle: its content, and the problems that the checks of its files find."""
 
 from __future__ import annotations
 
@@ -17,51 +17,74 @@ from onnx import numpy_helper
 from foveate.bundle import Bundle, SourceSpec
 from foveate.bundle.engine_key import ShapeRange
 from foveate.bundle.engine_metadata import EngineMetadata, read_metadata
-from foveate.errors import FoveateError, OptionError
-from foveate.export.checks.dispatch import (
+from foveate.errors import FoveateError, ModelError, OptionError
+from foveate.export.checks.stage_checks import (
     Dispatched,
+    Share,
     check_dispatch,
+    check_engine,
     check_engine_dispatch,
+    check_names,
+    check_precision,
     dispatch,
+    engine_shares,
+    refused_operators,
+    shares,
     summary,
 )
-from foveate.export.checks.environment import obstacle
-from foveate.export.checks.graph import Shape, layers, sized
-from foveate.export.checks.lint import check_names, refused_operators
-from foveate.export.checks.precision import (
-    Share,
-    check_engine,
-    check_precision,
-    engine_shares,
-    shares,
-)
 from foveate.export.engines import CompileOptions
-from foveate.export.engines.ranges import plan_engines
-from foveate.export.engines.stage_model import DOMAIN, load_stage
+from foveate.export.engines.ranges import engine_specs
+from foveate.export.engines.targets import current_gpu, find_installed
+from foveate.export.execution.graph import Shape, layers, sized
+from foveate.export.execution.stage_model import DOMAIN, load_stage
 from foveate.kernels.plugins.build import source_digest
+
+
+def obstacle(record: EngineMetadata) -> str:
+    """Return the most immediate reason why an engine is not run on this machine.
+
+    It is not a problem: an engine for another GPU or library may be meant for another machine.
+    """
+    key, gpu = record.key, current_gpu()
+    archs = " or ".join(key.archs)
+    try:
+        installed = find_installed(key.target)
+        # Without a GPU the versions can still be compared.
+        arch = key.archs[0] if gpu is None else gpu.arch
+        record.check_environment(tensorrt=installed.version, cuda=installed.cuda, arch=arch)
+    except FoveateError as error:  # not installed, another version, or an unknown target
+        why = str(error)
+        return why if gpu is not None else f"{_no_gpu(archs)}; and {why}"
+    if gpu is None:
+        return _no_gpu(archs)
+    return f"Foveate does not run engines yet: load it in {key.target} on this {gpu.name}"
+
+
+def _no_gpu(archs: str) -> str:
+    return f"there is no NVIDIA driver, and the engine needs a GPU of {archs}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class StageReport:
-    """What is in a stage.
+    """Content of a stage.
 
-    Attributes:
-        name: of the stage.
-        file: relative to the bundle.
-        bytes: of the file.
-        inputs: name -> dtype and shape, a varying length by its name.
-        outputs: the same.
-        ranges: input -> the smallest, best and largest shape that the manifest leads to.
-        parameters: elements of the initialisers that hold numbers, not shapes.
-        nodes: operator -> how many.
-        dispatch: operator -> implementation in ONNX Runtime -> how many.
-        ours: nodes of our domain, with what ONNX Runtime runs them with.
-        claimed: precision that the manifest says.
-        precision: precision -> share, at the best shapes.
-        macs: multiplications at the best shapes, of the layers whose shapes are known.
-        unknown: layers whose shapes are not.
-        refused: standard operators in it that TensorRT has not.
-        problems: one line for each check that failed.
+    Args:
+        name: Name of the stage.
+        file: Path of its file relative to the bundle.
+        bytes: Size of the file.
+        inputs: Dtype and shape of each input; a dimension that varies is a name.
+        outputs: Dtype and shape of each output.
+        ranges: Shapes that each input can have according to the manifest.
+        parameters: Number of elements of the initialisers, without shapes.
+        nodes: Number of nodes by operator.
+        dispatch: Number of nodes by operator and implementation in ONNX Runtime.
+        ours: Nodes of Foveate operators.
+        claimed: Precision according to the manifest.
+        precision: Share of each precision, for the optimum shapes.
+        macs: Multiplications for the optimum shapes, of the layers whose shapes are known.
+        unknown: Number of layers whose shapes are unknown.
+        refused: Standard operators that TensorRT does not support.
+        problems: One line per failed check.
     """
 
     name: str
@@ -84,9 +107,14 @@ class StageReport:
 
 @dataclass(frozen=True, kw_only=True)
 class EngineReport:
-    """An engine that stands in a bundle; `record` is None if it cannot be read.
+    """Content of a compiled engine of a bundle.
 
-    `obstacle` says why it is not run on this machine.
+    Args:
+        plan: Path of the engine relative to the bundle.
+        record: Metadata of the engine; None if it cannot be read.
+        precision: Share of layers by precision; None if it is unknown.
+        problems: One line per failed check.
+        obstacle: Reason why it is not run on this machine.
     """
 
     plan: str
@@ -98,7 +126,17 @@ class EngineReport:
 
 @dataclass(frozen=True, kw_only=True)
 class BundleReport:
-    """What is in a bundle."""
+    """Content of a bundle.
+
+    Args:
+        name: Name of the bundle.
+        root: Directory of the bundle.
+        classes: Number of classes.
+        stages: Content of the stages.
+        engines: Content of the compiled engines.
+        source: Networks that the bundle was made of.
+        provenance: Provenance in the manifest.
+    """
 
     name: str
     root: str
@@ -109,7 +147,7 @@ class BundleReport:
     provenance: dict[str, Any]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it as values for JSON, without the inspectors' lists of layers."""
+        """Return values for JSON, without the layers that the engine inspector lists."""
         short = [
             one if one.record is None else replace(one, record=replace(one.record, layers=None))
             for one in self.engines
@@ -118,10 +156,10 @@ class BundleReport:
 
 
 def inspect_bundle(bundle: Bundle) -> BundleReport:
-    """Say what is in a bundle. What is wrong with it stands in `problems`.
+    """Return the content of a bundle and the problems of its files.
 
     Raises:
-        BundleError: a stage's file is none of ours, or ONNX Runtime cannot load it.
+        BundleError: The file of a stage is invalid, or ONNX Runtime cannot load it.
     """
     names = tuple(bundle.manifest.stages)
     with ThreadPoolExecutor(len(names)) as pool:
@@ -137,11 +175,16 @@ def inspect_bundle(bundle: Bundle) -> BundleReport:
     )
 
 
-def check_report(report: BundleReport) -> str | None:
-    """Return the first problem, of a stage or of an engine; None if there is none."""
-    found = [line for stage in report.stages for line in stage.problems]
-    found += [line for engine in report.engines for line in engine.problems]
-    return found[0] if found else None
+def check_report(report: BundleReport) -> None:
+    """Check that an inspection found no problem.
+
+    Raises:
+        ModelError: There is a problem; the error has the text of the first.
+    """
+    problems = [line for stage in report.stages for line in stage.problems]
+    problems += [line for engine in report.engines for line in engine.problems]
+    if problems:
+        raise ModelError(problems[0])
 
 
 def _stage(bundle: Bundle, name: str) -> StageReport:
@@ -150,7 +193,7 @@ def _stage(bundle: Bundle, name: str) -> StageReport:
     problems = _problem(lambda: check_names(name, model))
     nodes = dispatch(model, path)
     claimed = bundle.manifest.precision_of(name)
-    # The CPU has few float16 kernels: ONNX Runtime drops casts there, and writes a Relu as a Max.
+    # The CPU has few float16 kernels: ONNX Runtime drops casts there, and turns a Relu into a Max.
     checked = [one for one in nodes if one.domain == DOMAIN or claimed != "fp16"]
     problems += _problem(lambda: check_dispatch(name, checked))
     ranges = _ranges(bundle, name)
@@ -216,14 +259,14 @@ def _problem(check: Callable[[], None]) -> list[str]:
 def _ranges(bundle: Bundle, stage: str) -> dict[str, ShapeRange]:
     options = CompileOptions(target="tensorrt-rtx", stages=(stage,))
     try:
-        (engine,) = plan_engines(bundle.manifest, options)
-    except OptionError:  # a dimension that no rule knows: the stage has no ranges to tell
+        (engine,) = engine_specs(bundle.manifest, options)
+    except OptionError:  # the range of a dimension is unknown
         return {}
     return engine.profiles[0]
 
 
 def _best(bundle: Bundle, stage: str, ranges: dict[str, ShapeRange]) -> dict[str, Shape]:
-    # The range of a size is of its values, and its shape is fixed.
+    # The range of ``size`` is that of its values; its shape is fixed.
     names = [one.name for one in bundle.manifest.stages[stage].inputs if one.name != "size"]
     return {name: ranges[name].optimum for name in names if name in ranges}
 

@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Comparison of a bundle with a reference on images: each stage, and the whole cascade."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+from foveate.arrays import Array
+from foveate.bundle import Bundle
+from foveate.export.checks.matching import PasteComparison, compare_pasting, match
+from foveate.export.checks.record import ImageRecord, Record, stage_digests
+from foveate.export.execution.divergence import (
+    Accumulator,
+    FirstDivergence,
+    first_divergent_layer,
+    relative_error,
+)
+from foveate.export.execution.sessions import (
+    Function,
+    Reference,
+    bundle_pipeline,
+    calls_of,
+    function_pipeline,
+    run_pipeline,
+    session_function,
+    stage_functions,
+)
+from foveate.export.execution.stage_model import load_stage
+from foveate.progress import Progress, no_progress
+from foveate.runtime import Pipeline, PipelineOptions, load
+from foveate.runtime.options import DEFAULT_SCORE_THRESHOLD
+
+
+def measure(
+    bundle: Bundle,
+    reference: Reference,
+    images: Sequence[Path],
+    *,
+    score_threshold: float = DEFAULT_SCORE_THRESHOLD,
+    emulate_fp16: bool = False,
+    progress: Progress = no_progress,
+) -> Record:
+    """Compare a bundle on ONNX Runtime with a reference.
+
+    Each stage gets the inputs that it gets in the cascade of the reference, so that the error of one
+    stage does not count in the next. Detections are compared between the two cascades. The stage
+    ``paste`` is compared with the masks of the runtime, on the proposals of the bundle.
+
+    Args:
+        bundle: Bundle under test.
+        reference: Implementation to compare it with.
+        images: Paths of images.
+        score_threshold: Smallest score of a detection.
+        emulate_fp16: Whether stages in fp16 round as on a GPU; see ``stage_functions``.
+        progress: Called after each image.
+
+    Raises:
+        InputError: An image cannot be read.
+        OptionError: ``emulate_fp16`` is set and no stage is in fp16.
+    """
+    options = PipelineOptions(score_threshold=score_threshold)
+    own = stage_functions(bundle, emulate_fp16=emulate_fp16)
+    paste = _paste_function(bundle)
+    accumulators: dict[str, dict[str, Accumulator]] = {}
+
+    def both(stage: str, inputs: dict[str, Array]) -> Mapping[str, Array]:
+        expected, found = reference.functions[stage](inputs), own[stage](inputs)
+        for name, values in expected.items():
+            accumulators[stage][name].add(values, found[name])
+        return expected
+
+    compared = {stage: partial(both, stage) for stage in own}
+    records = []
+    with (
+        function_pipeline(bundle, compared, options) as expecting,
+        bundle_pipeline(bundle, options, emulate_fp16=emulate_fp16) as finding,
+    ):
+        for number, image in enumerate(images):
+            accumulators = {stage: defaultdict(Accumulator) for stage in bundle.manifest.networks}
+            matched = match(run_pipeline(expecting, image), run_pipeline(finding, image))
+            stages = {
+                stage: {name: one.result() for name, one in outputs.items()}
+                for stage, outputs in accumulators.items()
+            }
+            pasting = None if paste is None else _pasting(bundle, paste, finding, image)
+            records.append(
+                ImageRecord(image=str(image), stages=stages, detections=matched, pasting=pasting)
+            )
+            progress("Images", number + 1, len(images))
+    return Record(
+        bundle=bundle.manifest.name,
+        files=stage_digests(bundle),
+        reference=reference.name,
+        backend="ONNX Runtime on the CPU" + (", float16 emulated" if emulate_fp16 else ""),
+        score_threshold=score_threshold,
+        precision={name: bundle.manifest.precision_of(name) for name in own},
+        images=tuple(records),
+    )
+
+
+def first_divergence(
+    bundle: Bundle,
+    reference: Reference,
+    images: Sequence[Path],
+    tolerances: Mapping[str, float],
+    progress: Progress = no_progress,
+) -> FirstDivergence | None:
+    """Return the first layer that diverges from the reference, or None.
+
+    For each image, the stages are compared in the order of the cascade, with the inputs that they
+    get in the cascade of the reference, and the smallest level of the pyramid first.
+
+    Args:
+        bundle: Bundle under test.
+        reference: Implementation to compare it with.
+        images: Paths of images.
+        tolerances: Largest accepted difference of each stage, as a share of max(1, largest value).
+        progress: Called after each image.
+    """
+    own = stage_functions(bundle)
+    for number, image in enumerate(images):
+        for stage, inputs in calls_of(bundle, reference.functions, image):
+            expected, found = reference.functions[stage](inputs), own[stage](inputs)
+            errors = [relative_error(expected[name], found[name]) for name in expected]
+            if not all(error <= tolerances[stage] for error in errors):
+                model = load_stage(bundle.stage_path(stage), stage, bundle.manifest.stages[stage])
+                models = reference.model(stage), model
+                return first_divergent_layer(models, stage, inputs, tolerances[stage], str(image))
+        progress("Images", number + 1, len(images))
+    return None
+
+
+def compare_pasting_on(
+    bundle: Bundle, images: Sequence[Path]
+) -> Iterator[tuple[str, PasteComparison]]:
+    """Yield each image with the comparison of the stage ``paste``, if the bundle has that stage."""
+    paste = _paste_function(bundle)
+    if paste is None:
+        return
+    with load(bundle.root) as pipeline:
+        for image in images:
+            yield str(image), _pasting(bundle, paste, pipeline, image)
+
+
+def _paste_function(bundle: Bundle) -> Function | None:
+    if "paste" not in bundle.manifest.stages:
+        return None
+    return session_function(bundle.stage_path("paste"))
+
+
+def _pasting(bundle: Bundle, paste: Function, pipeline: Pipeline, image: Path) -> PasteComparison:
+    masks = pipeline.propose(image).masks
+    return compare_pasting(paste, masks, bundle.manifest.mask.threshold)

@@ -1,0 +1,272 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Exact optimization passes: the networks compute the same function with less work.
+
+A pass changes a cascade in place and depends on nothing but its shapes. So the networks of a bundle
+are read back by running the same passes on networks of the same shapes, and filling in the weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, astuple, dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from foveate.errors import OptionError
+from foveate.models.checkpoint import Cascade
+from foveate.models.sharpmask import SharpMask
+from foveate.models.towers import JointLinear, LinearTower
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """Cost of layers, counted from their shapes.
+
+    Args:
+        multiplications: Number of multiplications per window or box.
+        weights: Number of weights that are read.
+        products: Number of matrix products and convolutions, each of which is a call.
+    """
+
+    multiplications: int
+    weights: int
+    products: int
+
+    def saves(self, before: Work) -> bool:
+        """Return whether some of the costs are lower than before, and none is higher."""
+        pairs = list(zip(astuple(self), astuple(before), strict=True))
+        return self != before and all(own <= former for own, former in pairs)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Saving:
+    """A change that a pass made to a layer.
+
+    Args:
+        layer: Name of the module that was changed, such as ``class_towers.3``.
+        before: Cost of the layer before the pass.
+        after: Cost of the layer after the pass.
+    """
+
+    layer: str
+    before: Work
+    after: Work
+
+
+def weights_of(*modules: nn.Module) -> int:
+    """Return the number of weights of the modules, without biases."""
+    return sum(module.get_parameter("weight").numel() for module in modules)
+
+
+def fold_conv1x1(cascade: Cascade) -> Iterator[Saving]:
+    """Fold the 1x1 convolution of each tower into the linear layer behind it, in place."""
+    # There is no ReLU between the convolution that mixes a tower's maps and the layer that reads its
+    # cells (MultiPath, section 3.2). For C input channels, M output channels, P x P cells and F
+    # outputs, the two take C M P P + M P P F multiplications, and the folded layer takes C P P F,
+    # which is less if C F < M (C + F). It has as many weights as multiplications, so a tower is
+    # folded only if neither grows. Of the published networks, that holds for the tower of
+    # MultiPathNet that reads one map, for which C = M.
+    if cascade.classifier is None:
+        return
+    for name, tower in cascade.classifier.named_modules():
+        if not isinstance(tower, LinearTower) or not isinstance(tower.mix, nn.Conv2d):
+            continue
+        where, layer = _first_linear(tower)
+        cells = tower.pooling.side**2
+        folded = tower.mix.in_channels * cells * layer.out_features
+        before = Work(
+            multiplications=cells * weights_of(tower.mix) + weights_of(layer),
+            weights=weights_of(tower.mix, layer),
+            products=2,
+        )
+        after = Work(multiplications=folded, weights=folded, products=1)
+        if not after.saves(before):
+            continue
+        tower.set_submodule(where, _folded(tower.mix, layer, cells))
+        tower.mix = nn.Identity()
+        yield Saving(layer=name, before=before, after=after)
+
+
+def _first_linear(tower: LinearTower) -> tuple[str, nn.Linear]:
+    """Return the name and module of fc6, or of the first of its two layers after truncation."""
+    for name, module in tower.named_modules():
+        if isinstance(module, nn.Linear):
+            return name, module
+    raise AssertionError("a linear tower has a linear layer")
+
+
+def _folded(mix: nn.Conv2d, layer: nn.Linear, cells: int) -> nn.Linear:
+    # Products of float16 weights are not float16 values, so the folded weights stay float32.
+    with torch.no_grad():
+        weight = layer.weight.double().reshape(layer.out_features, mix.out_channels, cells)
+        mixed = torch.einsum("fmp,mc->fcp", weight, mix.weight.double().flatten(1))
+        result = nn.Linear(mix.in_channels * cells, layer.out_features, dtype=layer.weight.dtype)
+        result.weight.copy_(mixed.flatten(1))
+        result.bias.copy_(weight.sum(2) @ mix.get_parameter("bias").double())
+        # The first of the two layers of a truncated one has no bias.
+        for bias in (one for name, one in layer.named_parameters() if name == "bias"):
+            result.bias.add_(bias)
+    return result.eval()
+
+
+def fold_encoder(cascade: Cascade) -> Iterator[Saving]:
+    """Fold SharpMask's first convolution into the linear layer that encodes a window, in place."""
+    # Pinheiro et al., "Learning to Refine Object Segments" (ECCV 2016): a linear layer turns the
+    # vector of a window into a map, and the first refinement module convolves it, with no activation
+    # between them. Both are linear, including the padding, so one linear layer can replace them; its
+    # columns are the convolved columns of the former one.
+    network = cascade.proposals
+    if not isinstance(network, SharpMask):
+        return
+    module = network.coarse_to_fine[0]
+    convolution = _first_convolution(module.vertical)
+    encode, cells = network.encode, network.cells**2
+    if convolution is None:
+        return
+    outputs = convolution.out_channels * cells
+    weights = encode.in_features * outputs
+    before = Work(
+        multiplications=weights_of(encode) + cells * weights_of(convolution),
+        weights=weights_of(encode, convolution),
+        products=2,
+    )
+    after = Work(multiplications=weights, weights=weights, products=1)
+    if not after.saves(before):
+        return
+    network.encode = _encoder_folded(encode, convolution, network.cells)
+    if isinstance(module.vertical, nn.Sequential):
+        module.vertical[0] = nn.Identity()
+    else:
+        module.vertical = nn.Identity()
+    yield Saving(layer="encode", before=before, after=after)
+
+
+def _first_convolution(vertical: nn.Module) -> nn.Conv2d | None:
+    """Return the convolution that reads the encoding, or None if it has been folded."""
+    first = vertical[0] if isinstance(vertical, nn.Sequential) else vertical
+    return first if isinstance(first, nn.Conv2d) else None
+
+
+def _encoder_folded(encode: nn.Linear, convolution: nn.Conv2d, side: int) -> nn.Linear:
+    """Convolve the columns of a linear layer, each a map of ``side`` x ``side`` cells, in float64."""
+
+    def convolved(maps: Tensor) -> Tensor:
+        found: Tensor = convolution(maps.reshape(-1, convolution.in_channels, side, side))
+        return found.flatten(1)
+
+    dtype = encode.weight.dtype
+    with torch.no_grad():
+        convolution = convolution.double()
+        bias = convolved(encode.bias.double())
+        # Each column of the encoder would add the bias of the convolution once more.
+        columns = convolved(encode.weight.double().T) - convolved(
+            torch.zeros_like(encode.bias, dtype=torch.float64)
+        )
+        layer = nn.Linear(encode.in_features, columns.shape[1], dtype=dtype)
+        layer.weight.copy_(columns.T)
+        layer.bias.copy_(bias[0])
+    return layer.eval()
+
+
+def batch_towers(cascade: Cascade) -> Iterator[Saving]:
+    """Turn the linear layers of all towers into batched products, in place."""
+    # This saves only calls: (T, R, in) times (T, in, out) in place of T products. It is meant for
+    # GPUs, where each call has a cost; on a CPU, ONNX Runtime is mostly slower. See
+    # docs/how-to/passes.md.
+    network = cascade.classifier
+    if network is None or network.joint is not None:
+        return
+    towers = [tower for tower in network.towers if isinstance(tower, LinearTower)]
+    if len(towers) < 2 or len(towers) < len(network.towers):
+        return
+    layers = [_layers(tower) for tower in towers]
+    if len({tuple(_shape(one) for one in own) for own in layers}) > 1:
+        return
+    joint = _joint(layers).eval()
+    network.joint = joint
+    for tower in towers:
+        tower.embed = nn.Identity()
+    products = [one for one in joint if isinstance(one, JointLinear)]
+    weights = weights_of(*products)
+    after = Work(multiplications=weights, weights=weights, products=len(products))
+    before = replace(after, products=len(towers) * len(products))
+    yield Saving(layer="joint", before=before, after=after)
+
+
+def _layers(tower: LinearTower) -> list[nn.Module]:
+    """Return the linear layers and ReLUs of a tower in order."""
+    kept = [one for one in tower.embed.modules() if isinstance(one, nn.Linear | nn.ReLU)]
+    return [*kept, nn.ReLU()]
+
+
+def _shape(layer: nn.Module) -> tuple[int, ...]:
+    return tuple(layer.weight.shape) if isinstance(layer, nn.Linear) else ()
+
+
+def _joint(towers: Sequence[list[nn.Module]]) -> nn.Sequential:
+    layers = nn.Sequential()
+    for same in zip(*towers, strict=True):
+        linear = [one for one in same if isinstance(one, nn.Linear)]
+        layers.append(_batch(linear) if linear else nn.ReLU())
+    return layers
+
+
+def _batch(layers: Sequence[nn.Linear]) -> JointLinear:
+    first = layers[0]
+    joint = JointLinear(len(layers), first.in_features, first.out_features)
+    joint = joint.to(first.weight.dtype)
+    with torch.no_grad():
+        joint.weight.copy_(torch.stack([one.weight.T for one in layers]))
+        joint.bias.zero_()
+        for own, layer in zip(joint.bias, layers, strict=True):
+            # The first of the two layers of a truncated one has no bias.
+            for bias in (one for name, one in layer.named_parameters() if name == "bias"):
+                own.copy_(bias[None])
+    return joint
+
+
+SavingRecord = dict[str, Any]
+
+PASSES: Mapping[str, Callable[[Cascade], Iterator[Saving]]] = {
+    "fold-conv1x1": fold_conv1x1,
+    "fold-encoder": fold_encoder,
+    "batch-towers": batch_towers,
+}
+"""Passes by name, in the order in which they run, independent of the order of the names."""
+
+
+def check_passes(names: Sequence[str]) -> None:
+    """Check names of passes.
+
+    Raises:
+        OptionError: A name is not in ``PASSES``.
+    """
+    for name in names:
+        if name not in PASSES:
+            raise OptionError(
+                f"there is no pass {name!r}", remedy=f"use some of {', '.join(PASSES)}"
+            )
+
+
+def run_passes(cascade: Cascade, names: Sequence[str]) -> list[SavingRecord]:
+    """Run passes.
+
+    Args:
+        cascade: Networks to change. **Modified in place.**
+        names: Names of the passes.
+
+    Returns:
+        For each change: the pass, the layer, and its cost before and after; see ``Work``.
+
+    Raises:
+        OptionError: A name is not in ``PASSES``.
+    """
+    check_passes(names)
+    return [
+        {"pass": name, **asdict(saving)}
+        for name, run in PASSES.items()
+        if name in names
+        for saving in run(cascade)
+    ]
