@@ -99,7 +99,7 @@ struct Block {
     void* scheduler_fake_stack = nullptr;
     const void* scheduler_stack = nullptr;
     size_t scheduler_stack_bytes = 0;
-    std::vector<unsigned> exchange;  // what each lane hands to a warp function
+    std::vector<unsigned> exchange;  // the argument of each lane of a warp function
 };
 
 inline Block block;
@@ -115,8 +115,8 @@ inline void set_thread(int thread) {
                     t / (block.size.x * block.size.y)};
 }
 
-// The address sanitizer wants to know of each change of stack. (g++ and clang tell of it by
-// different names.)
+// The address sanitizer has to be notified of each change of stack. (g++ and clang define different
+// macros for it.)
 #ifdef __has_feature
 #if __has_feature(address_sanitizer) && !defined(__SANITIZE_ADDRESS__)
 #define __SANITIZE_ADDRESS__ 1
@@ -138,7 +138,7 @@ inline void to_scheduler(Worker* worker, bool forever) {
     AFTER_SWITCH(worker->fake_stack, nullptr, nullptr);
 }
 
-// Run threads that have not started yet, on this stack, for as long as none waits.
+// Run threads that have not started yet on this stack, until one of them waits.
 inline void work() {
     AFTER_SWITCH(nullptr, &block.scheduler_stack, &block.scheduler_stack_bytes);
     Worker* self = block.current;
@@ -149,7 +149,7 @@ inline void work() {
         const bool alone = block.workers.size() == 1;
         block.body();
         ++block.ended;
-        // A thread that waited may not take a new one: its comrades are at the same point.
+        // A worker that waited must not start a new thread: the others are at the same point.
         if (!alone || block.workers.size() != 1) break;
     }
     self->state = State::kEnded;
@@ -191,7 +191,7 @@ inline void wait(State state) {
     block.current = self;
 }
 
-// Let every worker go on whose barrier is complete; report whether there was one.
+// Resume every worker whose barrier is complete; return whether there was one.
 inline bool release() {
     std::vector<Worker*> ready;
     bool all_at_block = true;
@@ -326,7 +326,7 @@ int launch_packed(const char* name, void (*kernel)(Parameters...), const unsigne
 inline void __syncthreads() { host::wait(host::State::kBlockBarrier); }
 inline void __syncwarp() { host::wait(host::State::kWarpBarrier); }
 
-// Hand a value to the warp, and return lane 0's place in what all lanes handed over.
+// Exchange a value with the warp; return the values of all lanes.
 inline const unsigned* host_exchange(unsigned value) {
     const int thread = host::block.current->thread;
     host::block.exchange[static_cast<size_t>(thread)] = value;
@@ -370,7 +370,7 @@ inline int atomicMax(int* address, int value) {
     return old;
 }
 
-// The launches since the last call, one a line: kernel, grid, block, dynamic shared bytes, and each
+// The launches since the last call, one per line: kernel, grid, block, dynamic shared bytes, and each
 // argument as p (a pointer), f (float), d (double) or i with its value (int).
 extern "C" inline __attribute__((used)) const char* host_launches() {
     static std::string told;
