@@ -43,7 +43,7 @@ def shape_of(kernel: str, numbers: Sequence[int]) -> Shape:
         batch, height, width, channels, _ = numbers
         return _row(ceil_div(batch * height * width * channels // lanes, 128))
     if stem == "paste_windows":
-        windows, size, height, _, _, rows = numbers
+        windows, size, height, _, rows = numbers
         return (ceil_div(height, 64), windows, 1), 256, 4 * size * rows
     assert stem == "upsample_map", kernel
     planes, _, width, out_height, out_width, _, _, band, rows = numbers
@@ -150,14 +150,13 @@ def _paste(
     *,
     threshold: float,
     width: int,
-    square: bool = False,
 ) -> Launches:
     total, size, _ = logits.shape
     height = bits.shape[1]
     bands = ceil_div(height, 64)
     partials = memory.empty((total, bands, 5), np.int32)
     arrays = (logits, windows, count, columns, bits, partials)
-    rest = (np.float32(threshold), *int32(int(square), staged_rows(size)))
+    rest = (np.float32(threshold), np.int32(staged_rows(size)))
     kernel = f"foveate_paste_windows_{element(logits)}"
     yield _launch(kernel, *arrays, *int32(total, size, height, width), *rest)
     yield _launch("foveate_paste_boxes", partials, areas, boxes, *int32(total, bands))

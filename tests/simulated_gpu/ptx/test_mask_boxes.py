@@ -33,7 +33,6 @@ def run(
     width: int,
     *,
     threshold: float = 0.25,
-    square: bool = False,
     count: int | None = None,
     columns: int | None = None,
 ) -> tuple[Array, Array, Array, Counters]:
@@ -50,7 +49,7 @@ def run(
         ((total,), np.int32),
         ((total, 4), np.float32),
     ]
-    numbers = {"threshold": threshold, "width": width, "square": square}
+    numbers = {"threshold": threshold, "width": width}
     (bits, areas, boxes), counters = gpu.run(PASTE, inputs, outputs, **numbers)
     spread = np.unpackbits(bits.view(np.uint8), axis=2, bitorder="little")
     assert not spread[:, :, width:].any()
@@ -109,13 +108,12 @@ def test_a_mask_of_one_pixel_has_a_box(gpu: SimulatedGpu) -> None:
     assert boxes.tolist() == [[20, 11, 21, 12], [0, 0, 1, 1]]
 
 
-def test_squares_count_and_validity(gpu: SimulatedGpu) -> None:
+def test_windows_beyond_the_count_and_padding_have_no_mask(gpu: SimulatedGpu) -> None:
     logits = np.random.default_rng(3).standard_normal((4, 5, 5)).astype(np.float32)
-    squares = np.array([[2, 3, 20, 1], [1, 1, 30, 0], [5, 6, 9, 1], [0, 0, 33, 1]], np.float32)
-    masks, areas, _, _ = run(gpu, logits, squares, 40, 33, square=True, count=3)
+    windows = np.array([[2, 3, 20, 20], [1, 1, 0, 30], [5, 6, 9, 9], [0, 0, 33, 33]], np.float32)
+    masks, areas, _, _ = run(gpu, logits, windows, 40, 33, count=3)
     for k, exists in enumerate((True, False, True, False)):
-        x0, y0, side, _ = squares[k].tolist()
-        want, _ = paste(logits[k], (x0, y0, side, side), 0.25, 40, 33)
+        want, _ = paste(logits[k], windows[k].tolist(), 0.25, 40, 33)
         np.testing.assert_array_equal(masks[k], want & exists)
         assert areas[k] == masks[k].sum()
 

@@ -35,16 +35,14 @@ struct Window {
     int left, top, width, height;  // in whole pixels; width 0 if there is nothing
 };
 
-// Place of a window in the image. `geometry` is x0, y0, width, height, or, if `square`, x0, y0,
-// side, valid.
-FOVEATE_BOTH Window window_of(const float* geometry, int square) {
-    const double x0 = geometry[0], y0 = geometry[1], width = geometry[2];
-    const double height = square ? width : geometry[3];
+// Return the pixels of a window; `geometry` is x0, y0, width, height, and a width of 0 marks
+// padding.
+FOVEATE_BOTH Window window_of(const float* geometry) {
+    const double x0 = geometry[0], y0 = geometry[1], width = geometry[2], height = geometry[3];
     const double left = floor(add(x0, 0.5)), top = floor(add(y0, 0.5));
     const double right = floor(add(add(x0, width), 0.5));
     const double bottom = floor(add(add(y0, height), 0.5));
-    const bool exists = geometry[2] != 0.0f && (!square || geometry[3] > 0.0f);
-    const bool valid = exists && left >= -kFarthestEdge && left <= kFarthestEdge &&
+    const bool valid = geometry[2] != 0.0f && left >= -kFarthestEdge && left <= kFarthestEdge &&
                        top >= -kFarthestEdge && top <= kFarthestEdge && right >= -kFarthestEdge &&
                        right <= kFarthestEdge && bottom >= -kFarthestEdge &&
                        bottom <= kFarthestEdge;
@@ -188,12 +186,12 @@ __device__ inline void reduce_extent(const Extent& extent, int* partial) {
 template <typename T>
 __device__ void paste_block(const T* logits, const float* geometry, const int* count,
                             const long long* columns, int* bits, int* partials, int size,
-                            int height, int width, float threshold, int square, int stage_rows) {
+                            int height, int width, float threshold, int stage_rows) {
     FOVEATE_DYNAMIC_SHARED(float, staged);
     const int k = blockIdx.y, band = blockIdx.x, words = ceil_div(width, 32);
     const int band_top = band * kPasteBand, band_bottom = smaller(band_top + kPasteBand, height);
     const bool exists = count == nullptr || k < count[0];
-    const Window window = exists ? window_of(geometry + 4LL * k, square) : Window{0, 0, 0, 0};
+    const Window window = exists ? window_of(geometry + 4LL * k) : Window{0, 0, 0, 0};
     const View view = view_of(window, band_top, band_bottom, existing_columns(columns, width));
     const T* mine = logits + static_cast<long long>(k) * size * size;
     int* mask = bits == nullptr ? nullptr : bits + static_cast<long long>(k) * height * words;
@@ -258,10 +256,10 @@ FOVEATE_BOTH void box_item(int k, const int* partials, int* areas, float* boxes,
             const T* __restrict__ logits, const float* __restrict__ geometry,                      \
             const int* __restrict__ count, const long long* __restrict__ columns,                  \
             int* __restrict__ bits, int* __restrict__ partials, int windows, int size, int height, \
-            int width, float threshold, int square, int stage_rows) {                              \
+            int width, float threshold, int stage_rows) {                                          \
         if (static_cast<int>(blockIdx.y) >= windows) return;                                       \
         foveate::paste_block<T>(logits, geometry, count, columns, bits, partials, size, height,    \
-                                width, threshold, square, stage_rows);                             \
+                                width, threshold, stage_rows);                                     \
     }
 
 FOVEATE_PASTE_KERNEL(f32, float)

@@ -55,7 +55,7 @@ def launches(
         args=(
             *(logits, windows, count, columns, bits, partials),
             *int32(total, size, image_height, image_width),
-            *(np.float32(threshold), *int32(0, staged)),
+            *(np.float32(threshold), np.int32(staged)),
         ),
     )
     yield Launch(

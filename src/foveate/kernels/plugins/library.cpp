@@ -3,7 +3,7 @@
 // in a plugin library, and the error messages.
 #include "plugins/plugin.h"
 
-#include "device/launch.cuh"
+#include "plugins/launch.cuh"
 
 #include <atomic>
 #include <cstdio>

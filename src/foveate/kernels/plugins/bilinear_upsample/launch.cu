@@ -5,7 +5,7 @@
 #include "plugins/bilinear_upsample/map.cuh"
 #include "mask_boxes/mask_boxes.cuh"
 
-#include "device/launch.cuh"
+#include "plugins/launch.cuh"
 
 namespace foveate {
 
@@ -45,19 +45,19 @@ extern "C" long long foveate_paste_windows_scratch_bytes(int windows, int height
 }
 
 // Paste the masks of windows into the image.
-//   logits (windows, size, size); geometry (windows, 4) float32 x0, y0, width, height, or, if
-//   `square` is 1, x0, y0, side, valid; count (1,) int32, the number of windows, or null for all;
-//   columns (1,) int64, the width of the image, at most `width`, or null if it is `width`;
-//   bits (windows, height, ceil(width / 32)) int32, bit i of word w is pixel 32 * w + i, or null;
-//   areas (windows,) int32, or null; boxes (windows, 4) float32 xyxy, or null; scratch: see above.
+//   logits (windows, size, size); geometry (windows, 4) float32 x0, y0, width, height; count (1,)
+//   int32, the number of windows, or null for all; columns (1,) int64, the width of the image, at
+//   most `width`, or null if it is `width`; bits (windows, height, ceil(width / 32)) int32, bit i
+//   of word w is pixel 32 * w + i, or null; areas (windows,) int32, or null; boxes (windows, 4)
+//   float32 xyxy, or null; scratch: see above.
 extern "C" int foveate_launch_paste_windows(const void* logits, const float* geometry,
                                             const int* count, const long long* columns, int* bits,
                                             int* areas, float* boxes, int* scratch, int windows,
                                             int size, int height, int width, float threshold,
-                                            int square, int type, cudaStream_t stream) {
+                                            int type, cudaStream_t stream) {
     using namespace foveate;
     if (windows < 0 || size < 0 || height < 0 || width < 0) return kBadShape;
-    if (square < 0 || square > 1 || threshold != threshold) return kBadOption;
+    if (threshold != threshold) return kBadOption;
     if (type != kFloat32 && type != kFloat16) return kBadOption;
     if (windows == 0) return kOk;
     if (size == 0) return kBadShape;
@@ -80,15 +80,15 @@ extern "C" int foveate_launch_paste_windows(const void* logits, const float* geo
         const unsigned shared_bytes = static_cast<unsigned>(4 * stage * size);
         int status = kOk;
         if (type == kFloat32) {
-            status = FOVEATE_LAUNCH(foveate_paste_windows_f32, grid, dim3(kPasteThreads),
-                                    shared_bytes, stream, static_cast<const float*>(logits),
-                                    geometry, count, columns, bits, scratch, windows, size, height,
-                                    width, threshold, square, stage);
+            status =
+                FOVEATE_LAUNCH(foveate_paste_windows_f32, grid, dim3(kPasteThreads), shared_bytes,
+                               stream, static_cast<const float*>(logits), geometry, count, columns,
+                               bits, scratch, windows, size, height, width, threshold, stage);
         } else {
-            status = FOVEATE_LAUNCH(foveate_paste_windows_f16, grid, dim3(kPasteThreads),
-                                    shared_bytes, stream, static_cast<const Half*>(logits),
-                                    geometry, count, columns, bits, scratch, windows, size, height,
-                                    width, threshold, square, stage);
+            status =
+                FOVEATE_LAUNCH(foveate_paste_windows_f16, grid, dim3(kPasteThreads), shared_bytes,
+                               stream, static_cast<const Half*>(logits), geometry, count, columns,
+                               bits, scratch, windows, size, height, width, threshold, stage);
         }
         if (status != kOk) return status;
     }

@@ -15,7 +15,7 @@ long long foveate_paste_windows_scratch_bytes(int windows, int height);
 int foveate_launch_paste_windows(const void* logits, const float* geometry, const int* count,
                                  const long long* columns, int* bits, int* areas, float* boxes,
                                  int* scratch, int windows, int size, int height, int width,
-                                 float threshold, int square, int type, cudaStream_t stream);
+                                 float threshold, int type, cudaStream_t stream);
 
 int foveate_launch_upsample_map(const void* input, const void* second, void* output, int count,
                                 int channels, int height, int width, int out_height, int out_width,

@@ -2,7 +2,7 @@
 // `foveate::BilinearUpsample2d` for TensorRT: the field `mode` selects one of two plugins.
 #include "plugins/plugin.h"
 
-#include "device/launch.cuh"
+#include "plugins/launch.cuh"
 #include "plugins/bilinear_upsample/launch.h"
 
 #include <cstring>
@@ -253,7 +253,7 @@ struct PasteWindows {
             static_cast<int*>(call.targets[1]), static_cast<float*>(call.targets[2]),
             static_cast<int*>(call.workspace), static_cast<int>(logits.d[0]),
             static_cast<int>(logits.d[1]), static_cast<int>(bits.d[1]),
-            static_cast<int>(32 * bits.d[2]), options.threshold, 0, type, call.stream);
+            static_cast<int>(32 * bits.d[2]), options.threshold, type, call.stream);
     }
 };
 

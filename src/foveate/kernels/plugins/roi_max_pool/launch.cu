@@ -3,7 +3,7 @@
 #include "plugins/roi_max_pool/roi_max_pool.cuh"
 #include "plugins/roi_max_pool/launch.h"
 
-#include "device/launch.cuh"
+#include "plugins/launch.cuh"
 
 namespace foveate {
 

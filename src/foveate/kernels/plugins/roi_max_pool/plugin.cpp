@@ -14,7 +14,7 @@
 // the channels to a multiple of 8, and the padding is pooled like the other channels.
 #include "plugins/plugin.h"
 
-#include "device/launch.cuh"
+#include "plugins/launch.cuh"
 #include "plugins/roi_max_pool/launch.h"
 
 namespace foveate {

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// What every launcher shares: its status codes, and the one way to start a kernel.
+// Status codes of the launchers, checks of their arguments, and the macro that launches a kernel.
 //
-// A launcher takes a stream, neither allocates nor synchronises, and returns a status: 0 is
-// success, a positive one is a cudaError_t of the launch, a negative one is of this list.
-// `status.py` turns them into errors.
+// A launcher takes a stream, neither allocates nor synchronises, and returns a status: 0 for
+// success, a cudaError_t if the launch failed, and a negative code of this list if an argument is
+// invalid, in which case nothing was launched.
 #pragma once
 
 namespace foveate {
@@ -12,9 +12,9 @@ enum Status {
     kOk = 0,
     kNullPointer = -1,  // an array that would be read or written is null
     kBadShape = -2,     // a negative length
-    kBadOption = -3,    // a number or a choice that has no meaning
-    kTooLarge = -4,     // more than the launch or 32-bit indices can hold
-    kMisaligned = -5,   // an address that is no multiple of its element's size
+    kBadOption = -3,    // an invalid number or choice
+    kTooLarge = -4,     // more than one launch or 32-bit indices can cover
+    kMisaligned = -5,   // an address that is not a multiple of the element's size
 };
 
 enum Type { kFloat32 = 0, kFloat16 = 1 };
@@ -28,7 +28,7 @@ inline bool is_aligned(const void* pointer, int bytes) {
 
 }  // namespace foveate
 
-// Start a kernel and return the status of the launch. (The host build brings its own.)
+// Launch a kernel and return the status. A build for the CPU defines its own macro.
 #ifndef FOVEATE_LAUNCH
 #define FOVEATE_LAUNCH(kernel, grid, block, shared_bytes, stream, ...)   \
     (kernel<<<(grid), (block), (shared_bytes), (stream)>>>(__VA_ARGS__), \
