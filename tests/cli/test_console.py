@@ -37,7 +37,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 def test_a_bar_is_shown_on_a_terminal_only(monkeypatch: pytest.MonkeyPatch) -> None:
     for stream, bar in ((Terminal(), True), (io.StringIO(), False)):
         monkeypatch.setattr(sys, "stdout", stream)
-        with lines_with_bar(3, "Images", to_stderr=False) as print_part:
+        with lines_with_bar(3, "Images") as print_part:
             print_part("[a].jpg: red 0.9")
         assert "[a].jpg: red 0.9" in stream.getvalue()
         assert ("Images" in stream.getvalue()) == bar

@@ -24,7 +24,7 @@ COMMANDS = {
     "compile": "Compile a bundle to TensorRT engines.",
     "triton": "Write a Triton model repository for a bundle.",
     "verify": "Compare a bundle with PyTorch on real images.",
-    "inspect": "Show the contents of a bundle, how it is executed, and its precision.",
+    "inspect": "Show the contents and the precision of a bundle.",
     "cache": "List, explain or delete compiled engines.",
     "kernels": "Build the TensorRT plugins.",
     "evaluate": "Measure the accuracy of a bundle on a data set.",
@@ -69,7 +69,7 @@ def invoke_command(arguments: Sequence[str]) -> int:
 def build_app(chosen: str | None) -> typer.Typer:
     """Build the application; only the chosen command is imported, the others are listed."""
     app = typer.Typer(
-        help="Finds, outlines and names every object in an image.",
+        help="Find, outline and name every object in an image.",
         add_completion=False,
         no_args_is_help=True,
         pretty_exceptions_enable=False,

@@ -142,7 +142,9 @@ def show_progress() -> Iterator[Progress]:
 
 
 @contextlib.contextmanager
-def lines_with_bar(total: int, task: str, *, to_stderr: bool) -> Iterator[Callable[[str], None]]:
+def lines_with_bar(
+    total: int, task: str, *, to_stderr: bool = False
+) -> Iterator[Callable[[str], None]]:
     """Yield a function that prints a line whenever one part of the work is done.
 
     On a terminal a progress bar stays below the lines; elsewhere there are only the lines.

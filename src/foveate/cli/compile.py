@@ -74,7 +74,7 @@ def compile_options(
         ),
     ] = "none",
     version_compatible: Annotated[
-        bool, typer.Option("--version-compatible", help="Let later TensorRT run the engines.")
+        bool, typer.Option("--version-compatible", help="Let later TensorRT releases run them.")
     ] = False,
     strip_weights: Annotated[
         bool, typer.Option("--strip-weights", help="Leave the weights out of the engines.")

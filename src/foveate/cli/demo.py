@@ -28,10 +28,7 @@ def command(
 
     check_folder(output)
     batch = Batch([str(file) for file in sorted(IMAGES.glob("*.jpg"))])
-    with (
-        load(bundle) as pipeline,
-        lines_with_bar(len(batch), "Images", to_stderr=False) as print_part,
-    ):
+    with load(bundle) as pipeline, lines_with_bar(len(batch), "Images") as print_part:
         started = time.perf_counter()
         for file, image, detections in batch.run(pipeline):
             write_jpeg(output / f"{file.stem}-overlay.jpg", detections.draw(image))

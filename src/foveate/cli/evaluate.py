@@ -61,7 +61,7 @@ def command(
         Path | None, typer.Option(help="Checkpoint to export and evaluate instead of a bundle.")
     ] = None,
     detector: Annotated[
-        Path | None, typer.Option(help="With --checkpoint: checkpoint of a detector to join.")
+        Path | None, typer.Option(help="With --checkpoint: checkpoint of a detector to add.")
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Use only the first images.")] = None,
     replicates: Annotated[

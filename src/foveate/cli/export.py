@@ -25,7 +25,7 @@ def command(
     ],
     *,
     detector: Annotated[
-        Path | None, typer.Option(help="Checkpoint of a detector to join the proposals with.")
+        Path | None, typer.Option(help="Checkpoint of a detector to add to a proposal network.")
     ] = None,
     output: Annotated[Path, typer.Option(help="Directory of the bundle.")],
     name: Annotated[

@@ -28,17 +28,12 @@ def build(
     """Build the plugin library (ROI max pooling and bilinear upsampling)."""
     from foveate.cli._console import print_line
     from foveate.cli._files import check_output
-    from foveate.kernels.plugins.build import (
-        build_library,
-        find_architectures,
-        find_headers,
-        require_nvcc,
-    )
+    from foveate.kernels.plugins import build as plugins
 
-    nvcc = require_nvcc()
-    headers = find_headers(tensorrt_include)
-    architectures = arch or find_architectures()
+    nvcc = plugins.require_nvcc()
+    headers = plugins.find_headers(tensorrt_include)
+    architectures = arch or plugins.find_architectures()
     print_line(f"{nvcc.version}, headers in {headers}, for {', '.join(architectures)}")
     check_output(output)  # before minutes of compiling
-    built = build_library(output, architectures=architectures, headers=headers, nvcc=nvcc)
+    built = plugins.build_library(output, architectures=architectures, headers=headers, nvcc=nvcc)
     print_line(f"{built}: use it with foveate compile --plugins {built}")

@@ -51,8 +51,8 @@ def command(
     dataset: Annotated[
         Path,
         typer.Option(
-            help="Data set in the layout of COCO, CVAT, Roboflow or labelme (see the page on data "
-            "sets). Without a validation part, a fifth of its images is held out."
+            help="Data set in the layout of COCO, CVAT, Roboflow or labelme. Without a validation "
+            "part, a fifth of its images is held out."
         ),
     ],
     output: Annotated[Path, typer.Option(help="Folder of the run; an interrupted run is resumed.")],

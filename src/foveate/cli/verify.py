@@ -41,7 +41,7 @@ def command(
         str | None, typer.Option(help="Bundle to compare with instead; needs no PyTorch.")
     ] = None,
     image: Annotated[
-        list[Path] | None, typer.Option(help="Image; by default the shipped ones. Repeatable.")
+        list[Path] | None, typer.Option(help="Image, repeatable; by default the shipped ones.")
     ] = None,
     dataset: Annotated[
         Path | None, typer.Option(help="COCO data set to compare the accuracy on as well.")
