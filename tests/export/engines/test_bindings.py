@@ -42,16 +42,15 @@ BEHIND_A_CALL = {
 
 def names_read() -> Iterator[str]:
     """Dotted names of the bindings in the sources: ``trt.X.Y``, and attributes of our variables."""
-    for module in ("worker", "monitor"):
-        file = Path(str(worker.__file__)).with_name(f"{module}.py")
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Attribute):
-                name = ast.unparse(node).removeprefix("self.")
-                head, _, rest = name.partition(".")
-                if head == "trt" and "(" not in name:
-                    yield rest
-                elif head in CLASSES and rest.isidentifier():
-                    yield f"{CLASSES[head]}.{rest}"
+    source = Path(str(worker.__file__)).read_text(encoding="utf-8")
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Attribute):
+            name = ast.unparse(node).removeprefix("self.")
+            head, _, rest = name.partition(".")
+            if head == "trt" and "(" not in name:
+                yield rest
+            elif head in CLASSES and rest.isidentifier():
+                yield f"{CLASSES[head]}.{rest}"
     yield from (f"{head}.{name}" for head, names in BEHIND_A_CALL.items() for name in names)
 
 
