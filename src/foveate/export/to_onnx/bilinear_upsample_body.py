@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The body of `foveate::BilinearUpsample2d` in its mode for maps: one Resize."""
+"""The function bodies of ``foveate::BilinearUpsample2d``, for maps and for windows."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from foveate.models.paste_windows import FARTHEST_EDGE
 
 
 def bilinear_upsample_body() -> onnx.FunctionProto:
-    """Write the function: `x` (N, C, H, W) to `y` (N, C, scale H, scale W), centres at halves."""
+    """Return the function for maps: ``x`` (N, C, H, W) to ``y`` (N, C, scale H, scale W)."""
     return parser.parse_function(
         """
         <opset_import: ["" : 18], domain: "foveate">
@@ -29,21 +29,16 @@ def bilinear_upsample_body() -> onnx.FunctionProto:
     )
 
 
-# The body of `foveate::BilinearUpsample2d` in its mode for windows: exact, and without a loop.
-#
-# Resampling is linear and separable, so the mask of a window is ``A_y M A_x^T``, two batched matrix
-# products. What a pixel takes of a sample is computed from integers: in float32 a position would be
-# off by up to 1e-5 samples, and the edge of a window could fall on the other side of a pixel.
-#
-# NOTE: The products make a float32 mask of every window before it becomes bits, 123 MB for 100 windows
-# of an image of 640x480. A plugin makes none.
-
-
 def paste_windows_body() -> onnx.FunctionProto:
-    """Write the function; inputs and outputs as `foveate.models.paste_windows.PasteWindows` says.
+    """Return the function for windows; inputs and outputs as in ``PasteWindows``.
 
-    The size comes a second time, for the plugin; the body takes the first.
+    The last input is the size again, for the plugin; the body ignores it.
     """
+    # Resampling is linear and separable, so the mask of a window is ``A_y M A_x^T``, two batched matrix
+    # products. The weights are computed from integers: in float32 a position would be off by up to
+    # 1e-5 samples, and the edge of a window could fall on the other side of a pixel. The products make
+    # a float32 mask of every window before it becomes bits, 123 MB for 100 windows of an image of
+    # 640x480; a plugin does not.
     lines = [
         *_constants(),
         *_edges(),
@@ -112,10 +107,10 @@ def _range(name: str, length: str) -> Iterator[str]:
 
 
 def _edges() -> Iterator[str]:
-    """Whole edges of the windows: `low` (K, 2), left and top, and `high`, right and bottom."""
+    """Compute the whole edges of the windows: ``low`` (K, 2), left and top, and ``high``."""
     yield f"farthest = {_floats(FARTHEST_EDGE + 0.5)}"
     yield f"unusable = {_floats(4.0 * FARTHEST_EDGE)}"
-    # Less is false for what is no number; where it is false, nothing below may be infinite.
+    # Less is false for NaN; such values are replaced, so that nothing below can be infinite.
     yield "distance = Abs (geometry)"
     yield "usable = Less (distance, unusable)"
     yield "numbers = Where (usable, geometry, nothing)"
@@ -125,8 +120,8 @@ def _edges() -> Iterator[str]:
     yield from _split("extent")
     yield f"steps = {_floats(-1.5, -0.5, 0.5, 1.5)}"
     yield f"two_steps = {_floats(2.0)}"
-    # floor(x + 0.5) of a sum of two rests is -2 and the number of steps that it reaches. Each
-    # comparison is exact, as the difference of a step and the larger rest is where it matters.
+    # floor(x + 0.5) of a sum of two rests is the number of steps that it reaches, minus 2. Each
+    # comparison is exact where it matters: the difference of a step and the larger rest.
     yield "start_size = Abs (start_rest)"
     yield "extent_size = Abs (extent_rest)"
     yield "start_is_larger = GreaterOrEqual (start_size, extent_size)"
@@ -139,7 +134,7 @@ def _edges() -> Iterator[str]:
 
 
 def _windows() -> Iterator[str]:
-    """Which windows there are, and their starts and lengths, (K, 1) an axis."""
+    """Compute which windows exist, and their starts and lengths, (K, 1) per axis."""
     yield "edges = Concat <axis = 1> (low, high)"
     yield "edge_distance = Abs (edges)"
     yield "near = Less (edge_distance, farthest)"
@@ -162,7 +157,7 @@ def _windows() -> Iterator[str]:
 
 
 def _split(name: str) -> Iterator[str]:
-    """Whole part, towards zero, and rest: both exact."""
+    """Split into whole part, towards zero, and rest; both are exact."""
     yield f"{name}_magnitude = Abs ({name})"
     yield f"{name}_floor = Floor ({name}_magnitude)"
     yield f"{name}_sign = Sign ({name})"
@@ -182,16 +177,16 @@ def _rounded(name: str, larger: str, smaller: str, whole: str) -> Iterator[str]:
 
 
 def _weights(axis: str, *, samples: str, pixels: str) -> Iterator[str]:
-    """What each pixel takes of each sample: `y_weights` (K, H, S), `x_weights` (K, S, W).
+    """Compute the weight of each sample for each pixel: (K, H, S) for y, (K, S, W) for x.
 
-    A pixel at position p of the samples takes min(1, max(0, reach - |p - s|)) of sample s, where the
-    reach is 1 if the axis grows, and half of what a pixel and a sample cover together if it shrinks.
-    What it takes then sums to samples / pixels of the window: `x_share` (K, 1).
+    For a pixel at position p of the samples, sample s has the weight min(1, max(0, reach - |p - s|)).
+    The reach is 1 if the axis grows, and half of what a pixel and a sample cover together if it
+    shrinks. The weights sum to samples / pixels of the window, whose inverse is the share (K, 1).
 
     Args:
-        axis: of the image.
-        samples: axis of the samples in the result.
-        pixels: axis that a row of samples lacks to stand beside it.
+        axis: Axis of the image.
+        samples: Axis of the samples in the result.
+        pixels: Axis that a row of samples lacks for broadcasting.
     """
     yield f"{axis}_place = Sub ({axis}_index, {axis}_start)"
     yield f"{axis}_begun = GreaterOrEqual ({axis}_place, zero)"
@@ -200,7 +195,7 @@ def _weights(axis: str, *, samples: str, pixels: str) -> Iterator[str]:
     yield f"{axis}_after = Max ({axis}_place, zero)"
     yield f"{axis}_last = Sub ({axis}_size, one)"
     yield f"{axis}_at = Min ({axis}_after, {axis}_last)"
-    # The position in units of half a pixel, as a whole and a rest: their sum would round the rest.
+    # Position in units of half a pixel, as a whole and a rest; their sum would round the rest.
     yield f"{axis}_twice = Mul ({axis}_at, two)"
     yield f"{axis}_centre = Add ({axis}_twice, one)"
     yield f"{axis}_from_edge = Mul ({axis}_centre, samples)"
@@ -255,7 +250,7 @@ def _foreground() -> Iterator[str]:
 
 
 def _packed() -> Iterator[str]:
-    """Words by one product: the lower and the upper half of 32 bits, exact in float32, and their sum."""
+    """Pack bits by one product: lower and upper half of 32 bits, exact in float32, and their number."""
     rows = []
     for bit in range(32):
         low, high = (1 << bit, 0) if bit < 16 else (0, 1 << (bit - 16))
@@ -280,7 +275,7 @@ def _packed() -> Iterator[str]:
 
 
 def _box(axis: str, lines: str) -> Iterator[str]:
-    """First line with a pixel, and the one after the last; zeros if there is none."""
+    """Compute the first line with a pixel and the one after the last; zeros if there is none."""
     yield f"{axis}_hit = Greater ({lines}, nothing)"
     yield f"{axis}_line = Cast <to = 1> ({axis}_index)"
     yield f"{axis}_next_line = Add ({axis}_line, whole)"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One stage to one ONNX model: trace, name the dimensions, attach function bodies, store halves."""
+"""Export of a stage to an ONNX model, and its comparison with PyTorch."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ from foveate.export.execution.stages import Stage
 from foveate.export.to_onnx.operators import attach_bodies, translation_table
 
 SMALLEST_HALF_INITIALISER = 64
-"""Elements below which an initialiser stays float32: the Cast would cost more than it saves."""
+"""Number of elements below which an initialiser stays float32, since a Cast would cost more."""
 
 
 def export_stage(stage: Stage) -> onnx.ModelProto:
-    """Trace a stage.
+    """Export a stage.
 
     Args:
-        stage: its module in evaluation mode, weights already rounded to float16.
+        stage: Stage whose module is in evaluation mode, with weights rounded to float16.
 
     Returns:
-        A checked model; weights are float16 initialisers behind a Cast to float32.
+        A checked model, with weights as float16 initialisers behind a Cast to float32.
     """
     model = _trace(stage)
     _name_dimensions(model, stage)
@@ -60,12 +60,12 @@ def _trace(stage: Stage) -> onnx.ModelProto:
     if any(parameter.kind is parameter.VAR_POSITIONAL for parameter in takes):
         shapes = (shapes,)
     with warnings.catch_warnings(), torch.no_grad():
-        # The exporter warns of its own deprecations; none concerns the model.
+        # The exporter warns about its own deprecations, which do not concern the model.
         warnings.simplefilter("ignore")
         logger = logging.getLogger("torch.onnx._internal.exporter._registration")
         logger.disabled = True
         try:
-            # Traced here: the exporter would go on silently to other ways where this one fails.
+            # Traced here, since the exporter would silently try other ways if this one fails.
             traced = torch.export.export(
                 stage.module.eval(), tuple(stage.inputs.values()), dynamic_shapes=shapes
             )
@@ -78,7 +78,7 @@ def _trace(stage: Stage) -> onnx.ModelProto:
                 custom_translation_table=translation_table(),
                 verbose=False,
             )
-        except Exception as error:  # PyTorch's own have no common class
+        except Exception as error:  # PyTorch's errors have no common class
             raise ModelError(
                 f"the stage {stage.name!r} cannot be exported: {str(error).strip().splitlines()[0]}",
                 remedy="try the pinned versions of torch, onnx and onnxscript",
@@ -90,7 +90,7 @@ def _trace(stage: Stage) -> onnx.ModelProto:
 
 
 def _used_tensors(traced: torch.export.ExportedProgram) -> dict[str, Tensor]:
-    """Parameters and buffers that the stage reads, by name."""
+    """Return the parameters and buffers that the stage reads, by name."""
     signature = traced.graph_signature
     names = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
     read = [node.name for node in traced.graph.nodes if node.op == "placeholder" and node.users]
@@ -99,11 +99,9 @@ def _used_tensors(traced: torch.export.ExportedProgram) -> dict[str, Tensor]:
 
 
 def _keep_names(model: onnx.ModelProto, tensors: dict[str, Tensor]) -> None:
-    """Call a parameter that the exporter reshaped by its own name again.
-
-    A bundle is read back by these names. What it left out as doing nothing, or as equal to another,
-    stands in the file all the same, and nothing reads it there.
-    """
+    """Restore the names of parameters that the exporter reshaped."""
+    # A bundle is read back by these names. Parameters that the exporter left out because they have no
+    # effect, or equal another one, are added to the file too, although no node reads them.
     known = {one.name: one for one in model.graph.initializer}
     unnamed = {
         numpy_helper.to_array(one).tobytes(): one
@@ -125,7 +123,7 @@ def _keep_names(model: onnx.ModelProto, tensors: dict[str, Tensor]) -> None:
 
 
 def _name_dimensions(model: onnx.ModelProto, stage: Stage) -> None:
-    """Call the dimensions what the stage calls them, in the outputs' expressions too."""
+    """Give the dimensions the names that the stage uses, in expressions of outputs too."""
     names = {}
     for value in model.graph.input:
         for axis, name in stage.dynamic.get(value.name, {}).items():
@@ -144,7 +142,7 @@ def _name_dimensions(model: onnx.ModelProto, stage: Stage) -> None:
 
 
 def _drop_traces_of_the_machine(model: onnx.ModelProto) -> None:
-    """Delete stack traces and debug names: they hold paths and grow the file by half."""
+    """Delete stack traces and debug names, which contain paths and enlarge the file by half."""
     del model.metadata_props[:]
     del model.graph.metadata_props[:]
     del model.graph.value_info[:]
@@ -156,11 +154,9 @@ def _drop_traces_of_the_machine(model: onnx.ModelProto) -> None:
 
 
 def _store_halves(model: onnx.ModelProto) -> None:
-    """Store large float32 initialisers as float16 behind a Cast: half the file, the same values.
-
-    The weights were rounded to float16 before the trace, so nothing changes; runtimes fold the
-    Cast when they load the model.
-    """
+    """Store large float32 initialisers as float16 behind a Cast, which halves the file."""
+    # The weights were rounded to float16 before, so the values stay the same, and runtimes fold the
+    # Cast when they load the model.
     casts = []
     for initialiser in model.graph.initializer:
         values: np.ndarray[Any, Any] = numpy_helper.to_array(initialiser)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Our operators in ONNX: their schemas, how the exporter writes them, and their function bodies.
+"""The Foveate operators in ONNX: their schemas, their nodes, and their function bodies.
 
-A node carries `plugin_namespace` and `plugin_version`, by which TensorRT prefers a plugin of this
-name to the body, and takes the body where there is no plugin. Names must be unknown to TensorRT,
-which matches by name and ignores the domain.
+A node has the attributes ``plugin_namespace`` and ``plugin_version``, by which TensorRT prefers a
+plugin of this name to the body; without a plugin it takes the body. The names must be unknown to
+TensorRT, which matches by name and ignores the domain.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from foveate.models.roi_max_pool import ROI_MAX_POOL
 
 VERSION = 1
 ROUNDINGS = ("caffe", "v2")
-"""A node's attribute `rounding` is an index of this."""
+"""Rounding rules; the attribute ``rounding`` of a node is an index of this tuple."""
 
 LARGEST_FULL_TABLE = 128
-"""Side in cells up to which windows of all powers of two are tabulated, beyond it every second."""
+"""Largest side of a map, in cells, with a table for every power of two; beyond, for every second."""
 
 MANY_CHANNELS, PARTS = 256, 8
-"""From so many channels on, ROI pooling takes them in so many parts, which saves memory."""
+"""Number of channels from which ROI pooling splits them into ``PARTS`` parts to save memory."""
 
 _FLOATS = ["tensor(float)", "tensor(float16)", "tensor(bfloat16)"]
 
 
 def translation_table() -> dict[Callable[..., Any], Callable[..., Any]]:
-    """Say how `torch.onnx.export` writes each of our PyTorch operators."""
+    """Return the functions by which ``torch.onnx.export`` translates the PyTorch operators."""
     return {
         ROI_MAX_POOL: _roi_max_pool_node,
         BILINEAR_UPSAMPLE: _bilinear_upsample_node,
@@ -46,13 +46,13 @@ def translation_table() -> dict[Callable[..., Any], Callable[..., Any]]:
 
 
 def attach_bodies(model: onnx.ModelProto, long_side: int) -> None:
-    """Give each operator of ours that the model uses its function body.
+    """Add the function bodies of the Foveate operators that a model uses.
 
-    ROI pooling has a body, an overload of the function, for each kind of map and of attributes.
+    ROI pooling has one body, an overload of the function, per kind of map and attributes.
 
     Args:
-        model: changed in place.
-        long_side: bound of the longer side of the image that regions are of, in pixels.
+        model: Model to change. **Modified in place.**
+        long_side: Largest longer side of the image in which regions are given, in pixels.
     """
     ours = [node for node in model.graph.node if node.domain == DOMAIN]
     channels = {
@@ -69,13 +69,13 @@ def attach_bodies(model: onnx.ModelProto, long_side: int) -> None:
     model.functions.extend(bodies.values())
     modes = {len(node.input) > 1 for node in ours if node.op_type == "BilinearUpsample2d"}
     if modes:
-        # A runtime may know a function by its name alone, so a file has nodes of one mode only.
+        # Some runtimes identify a function by its name alone, so a file has nodes of one mode only.
         (windows,) = modes
         model.functions.append(paste_windows_body() if windows else bilinear_upsample_body())
 
 
 def _roi_max_pool_body(node: onnx.NodeProto, long_side: int, channels: int) -> onnx.FunctionProto:
-    """Choose the body for a node and the size and channels of the maps that it gets."""
+    """Return the body of a node for maps of up to this size and with this number of channels."""
     attributes = {one.name: helper.get_attribute_value(one) for one in node.attribute}
     side = ceil(long_side * attributes["spatial_scale"])
     rows, columns = attributes["pooled_shape"]
@@ -98,7 +98,7 @@ def _schema(
     outputs: dict[str, str],
     attributes: dict[str, defs.OpSchema.AttrType],
 ) -> defs.OpSchema:
-    """Describe one form of an operator, for the exporter alone: a registered one could have no modes."""
+    # Not registered with ONNX, since a registered operator could not have two modes.
     text = defs.OpSchema.AttrType.STRING
     types = {**attributes, "plugin_namespace": text, "plugin_version": text}
     return defs.OpSchema(
@@ -171,8 +171,8 @@ def _paste_windows_node(logits: Any, geometry: Any, size: Any, threshold: float)
         size,
         threshold=threshold,
         mode="windows",
-        # A plugin knows the values of an input either on the host, where shapes follow from them,
-        # or on the device, where the kernel clips at the width.
+        # A plugin gets the values of an input either on the host, where shapes follow from them, or
+        # on the device, where the kernel clips at the width; so the size is passed twice.
         tensorrt_plugin_shape_input_indices=[3],
     )
 

@@ -1,23 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The body of `foveate::RoiMaxPool2d`: exact, without a loop, and with both rounding rules.
+"""The function body of ``foveate::RoiMaxPool2d``: exact, without a loop, for both rounding rules.
 
-A sparse table holds the maxima of all windows whose sides are powers of two. Any bin is the union
-of four of them, which overlap, one at each of its corners; so a bin is the maximum of four look-ups
+A sparse table contains the maxima of all windows whose sides are powers of two. Any bin is the union
+of four overlapping windows, one at each of its corners, so its value is the maximum of four look-ups,
 however large it is. The table is separable: windows of all heights are stacked along the rows, then
-windows of all widths along the columns, so that the place of a window is the sum of one number a
-row and one number a column. The first row and the first column are zeros, for bins that cover
-nothing.
+windows of all widths along the columns, so that the place of a window is the sum of a row number and
+a column number. The first row and the first column are zeros, for bins that cover nothing.
 
-Channels do not meet, so they may be cut into parts, of which one at a time has its table and its
-look-ups in memory.
-
-NOTE: What a session costs to make grows with its nodes, and a detector has a body a pooled map and
-region. So rows and columns, and both edges of bins, share one arithmetic on (R, edge, axis, bin, 1);
-what follows from the node's attributes is a constant; and windows grow by one MaxPool a size, whose
-kernel covers all that lies between the two windows that would do.
-
-NOTE: A bin longer than the largest map's side is longer than the lists by its length: their look-up
-is out of bounds, an error in ONNX Runtime, never a wrong maximum.
+Channels are independent, so they can be split into parts, and only one part at a time has its table
+and its look-ups in memory.
 """
 
 from __future__ import annotations
@@ -30,13 +21,13 @@ import onnx
 from onnx import parser
 
 _FARTHEST = 2.0**28
-"""Largest map coordinate, as in the reference: what lies farther counts as this."""
+"""Largest map coordinate, as in the reference; larger ones are clipped."""
 
 _BELOW_HALF = 0.5 - 2.0**-25
-"""The float32 below 0.5: x + this, cut, is x rounded with halves up. x + 0.5 may be rounded up itself."""
+"""Largest float32 below 0.5: truncating x plus this rounds halves up, while x + 0.5 may round up itself."""
 
 _LARGEST_GROWTH = 16
-"""Of a window by one MaxPool: ONNX Runtime is ten times slower where a kernel has 33 rows."""
+"""Largest growth of a window by one MaxPool; ONNX Runtime is ten times slower for a kernel of 33 rows."""
 
 
 def roi_max_pool_body(
@@ -48,22 +39,25 @@ def roi_max_pool_body(
     parts: int = 1,
     overload: str = "",
 ) -> onnx.FunctionProto:
-    """Write the function for maps of any size up to a largest one.
+    """Return the function for maps of any size up to a largest one.
 
-    Its inputs are `features` (N, C, H, W) of any float type and `rois` (R, 5) float32: the index of
-    the map in the batch, then xyxy in image pixels. Its output is `pooled` (R, C, rows, columns),
-    as `foveate.kernels.plugins.roi_max_pool.reference` says.
+    Its inputs are ``features`` (N, C, H, W) of any floating-point type and ``rois`` (R, 5) float32: the
+    index of the map in the batch, then xyxy in image pixels. Its output is ``pooled``
+    (R, C, rows, columns), as in ``foveate.kernels.plugins.roi_max_pool.reference``.
 
     Args:
-        largest_side: of the maps, in cells.
-        pooled_shape: rows and columns, as the node's attribute of this name.
-        rounding: "caffe" or "v2", as the node's attribute of this name.
-        radix: of the windows' sides, 1, radix, radix^2 and so on: 2, or 4 for a table of a third of
-            the size and 16 look-ups in place of four.
-        parts: that the channels are cut into; tables and look-ups are of one part at a time. At
-            most the number of channels.
-        overload: name of this body among those of one model.
+        largest_side: Largest side of the maps, in cells.
+        pooled_shape: Rows and columns, as in the attribute of this name.
+        rounding: ``"caffe"`` or ``"v2"``, as in the attribute of this name.
+        radix: Ratio of successive window sides, 2, or 4 for a table of a third of the size and 16
+            look-ups in place of four.
+        parts: Number of parts that the channels are split into, at most the number of channels.
+        overload: Name of this body among those of a model.
     """
+    # The cost of creating a session grows with its nodes, and a detector has one body per pooled map
+    # and region. So rows and columns, and both edges of bins, share their arithmetic on
+    # (R, edge, axis, bin, 1); what follows from the attributes is a constant; and each window size
+    # takes one MaxPool, whose kernel covers everything between two smaller windows.
     windows = [1]
     while windows[-1] * radix < largest_side:
         windows.append(windows[-1] * radix)
@@ -107,7 +101,7 @@ def _constant(kind: str, values: tuple[float, ...], shape: tuple[int, ...] | Non
 
 
 def _regions() -> Iterator[str]:
-    """Corners in whole map pixels, `start` and `end` (R, 1, axis, 1, 1), and the index of the map."""
+    """Compute ``start`` and ``end`` (R, 1, axis, 1, 1) in whole map pixels, and the map index."""
     yield f"none = {_floats(0.0)}"
     yield f"farthest = {_floats(_FARTHEST)}"
     yield f"nearest = {_floats(-_FARTHEST)}"
@@ -120,7 +114,7 @@ def _regions() -> Iterator[str]:
     yield "columns = Unsqueeze (rois, last_axes)"
     yield "batch = Gather <axis = 1> (columns, batch_column)"
     yield "corners = Gather <axis = 1> (columns, corner_columns)"
-    # A region of a map that does not exist, or with a corner that is no number, lies far from all.
+    # A region of a map that does not exist, or with a NaN corner, is moved outside of every map.
     yield "unknown = IsNaN (corners)"
     yield "unknowns = Where (unknown, farthest, none)"
     yield "any_unknown = ReduceMax (unknowns, corner_axes)"
@@ -135,7 +129,7 @@ def _regions() -> Iterator[str]:
     yield "scaled = Mul (corners, scale)"
     yield "known = Where (is_region, scaled, farthest)"
     yield "within = Clip (known, nearest, farthest)"
-    # Halves away from zero; `Round` would round to even.
+    # Halves are rounded away from zero; `Round` would round to even.
     yield "sign = Sign (within)"
     yield "away = Mul (sign, below_half)"
     yield "moved = Add (within, away)"
@@ -144,14 +138,14 @@ def _regions() -> Iterator[str]:
 
 
 def _sides(largest_window: int) -> Iterator[str]:
-    """Sides of the map, `sides` and `padded_sides` (axis, 1, 1), and the padding."""
+    """Compute ``sides`` and ``padded_sides`` (axis, 1, 1) of the map, and the padding."""
     yield f"side_axes = {_ints(1, 2)}"
     yield f"least = {_ints(largest_window)}"
     yield f"border = {_ints(1)}"
     yield f"before = {_ints(0, 0, 1, 1, 0, 0)}"
     yield "map_sides = Shape <start = 2, end = 4> (features)"
     yield "bordered = Add (map_sides, border)"
-    # The largest window must fit, and what it covers of the padding is never looked up.
+    # The largest window has to fit; windows that cover padding are never looked up.
     yield "padded = Max (bordered, least)"
     yield "after = Sub (padded, bordered)"
     yield "padding = Concat <axis = 0> (before, after)"
@@ -160,7 +154,7 @@ def _sides(largest_window: int) -> Iterator[str]:
 
 
 def _bins(pooled_shape: tuple[int, int], rounding: str) -> Iterator[str]:
-    """First map index of each bin and that behind its last, `low` and `high` (R, 1, axis, P, 1)."""
+    """Compute the first map index of each bin and the one behind its last, (R, 1, axis, P, 1)."""
     bins = max(pooled_shape)
     inclusive = int(rounding == "caffe")
     # floor(-x) is -ceil(x), so both edges are floors.
@@ -189,11 +183,11 @@ def _bins(pooled_shape: tuple[int, int], rounding: str) -> Iterator[str]:
 
 
 def _places(windows: list[int], largest_side: int, radix: int) -> Iterator[str]:
-    """Table index of each bin's windows along each axis: `y` and `x` (R, radix, 1, P, 1).
-
-    On a padded side of L cells there are L + 1 - S windows of size S, so the stack of a level
-    begins at level * (L + 1) - (sum of the sizes before). Index 0, the border, is nothing.
-    """
+    """Compute the table indices ``y`` and ``x`` (R, radix, 1, P, 1) of each bin's windows."""
+    # A padded side of L cells has L + 1 - S windows of size S, so the stack of a level begins at
+    # level * (L + 1) - (sum of the sizes before). Index 0, the border, stands for nothing. A bin
+    # longer than the largest side is out of bounds of the lists below: an error in ONNX Runtime, never
+    # a wrong maximum.
     of_length = [
         max(level for level, size in enumerate(windows) if size <= max(length, 1))
         for length in range(largest_side + 1)
@@ -211,7 +205,7 @@ def _places(windows: list[int], largest_side: int, radix: int) -> Iterator[str]:
     yield "first = Add (base, low)"
     yield "window = Gather (sizes, extent)"
     yield "rest = Sub (extent, window)"
-    # Look-ups are spread evenly, from the bin's first window to the one that ends where the bin does.
+    # Look-ups are spread evenly from the bin's first window to the one that ends with the bin.
     yield "shares = Mul (rest, turns)"
     if radix > 2:
         yield f"turns_after = {_ints(radix - 1)}"
@@ -223,7 +217,7 @@ def _places(windows: list[int], largest_side: int, radix: int) -> Iterator[str]:
 
 
 def _grid(pooled_shape: tuple[int, int], windows: list[int]) -> Iterator[str]:
-    """Places of each bin's windows in the flat table, `places` (R, radix, radix, rows, columns)."""
+    """Compute ``places`` (R, radix, radix, rows, columns) of each bin's windows in the flat table."""
     used = {"y": "y", "x": "x"}
     for axis, count in zip("yx", pooled_shape, strict=True):
         if count < max(pooled_shape):
@@ -244,12 +238,12 @@ def _grid(pooled_shape: tuple[int, int], windows: list[int]) -> Iterator[str]:
 
 
 def _pooled(features: str, pooled: str, windows: list[int]) -> Iterator[str]:
-    """Make the table of some channels, windows of all heights and then of all widths, and look up."""
+    """Build the table of some channels, for all heights and then all widths, and look up the bins."""
     yield f"{features}_tall_0 = Pad ({features}, padding)"
     yield from _grown(f"{features}_tall", windows)
     yield f"{features}_heights = Concat <axis = 2> ({_levels(f'{features}_tall', windows)})"
     yield f"{features}_wide_0 = Transpose <perm = [0, 2, 3, 1]> ({features}_heights)"
-    # Rows stand where MaxPool looks for channels, and channels where it looks for columns.
+    # MaxPool sees rows as channels, and channels as columns.
     yield from _grown(f"{features}_wide", windows)
     yield f"{features}_table = Concat <axis = 2> ({_levels(f'{features}_wide', windows)})"
     yield f"{features}_flat = Flatten <axis = 3> ({features}_table)"
@@ -259,7 +253,7 @@ def _pooled(features: str, pooled: str, windows: list[int]) -> Iterator[str]:
 
 
 def _grown(name: str, windows: list[int]) -> Iterator[str]:
-    """Windows of each size from those of the size before."""
+    """Compute the windows of each size from those of the size before."""
     for level, (smaller, larger) in enumerate(pairwise(windows)):
         source, size = f"{name}_{level}", smaller
         while size < larger:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A bundle as a model repository of Triton Inference Server."""
+"""Export of bundles for Triton Inference Server."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The cascade for Triton's Python backend: an image in, objects out; networks run as other models.
+"""The cascade for Triton's Python backend, which calls the networks as other models of the server.
 
-What stands between the networks (levels, selection, suppression, masks) has sizes that depend on the
-data, so it is no ensemble of Triton's. It runs here, by Foveate's runtime, and every network is a
-call of the model ``<this model's name>_<stage>``.
+What lies between the networks (levels, selection, suppression, masks) has sizes that depend on the
+data, so it cannot be an ensemble of Triton's. It runs here, in Foveate's runtime, and every network is
+the model ``<name of this model>_<stage>``.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ ARRAYS: dict[str, Callable[[Any], Any]] = {
     "masks": lambda found: np.asarray(found.masks),
     "rle": lambda found: np.array([json.dumps(one) for one in found.masks.rle()], np.object_),
 }
-"""What each output is made of; only those that a request asks for are made."""
+"""Function that computes each output; only requested outputs are computed."""
 
 
 class TritonPythonModel:
-    """One instance of the model; Triton calls its methods."""
+    """An instance of the model, whose methods Triton calls."""
 
     def initialize(self, args: Mapping[str, str]) -> None:
-        """Read the manifest beside this file, and make the pipeline."""
+        """Read the manifest next to this file, and create the pipeline."""
         entries = json.loads(args["model_config"]).get("parameters", {})
         parameters = {name: entry["string_value"] for name, entry in entries.items()}
         folder = Path(args["model_repository"], args["model_version"])
@@ -57,11 +57,11 @@ class TritonPythonModel:
         self.pipeline = Pipeline(Bundle(folder, manifest), engines, options=options)
 
     def execute(self, requests: list[Any]) -> list[Any]:
-        """Answer each request; one that fails does not fail the others."""
+        """Return a response to each request; a failed request does not affect the others."""
         return [self._answer(request) for request in requests]
 
     def finalize(self) -> None:
-        """Release the pipeline."""
+        """Close the pipeline."""
         self.pipeline.close()
 
     def _answer(self, request: Any) -> Any:
@@ -78,7 +78,7 @@ class TritonPythonModel:
 
 
 def infer(model: str, outputs: list[str], inputs: Mapping[str, Any]) -> dict[str, Any]:
-    """Run another model of this server; its outputs come to the host."""
+    """Run another model of this server, and return its outputs on the host."""
     response = pb_utils.InferenceRequest(
         model_name=model,
         requested_output_names=outputs,

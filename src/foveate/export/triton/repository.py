@@ -1,9 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`config.pbtxt` of the models of a repository, in protobuf's text format.
-
-NOTE: Written as text, since Triton's schema comes only with its client, which no export needs. The
-tests read every file with that schema.
-"""
+"""Export of a bundle as a model repository of Triton Inference Server."""
 
 from __future__ import annotations
 
@@ -34,7 +30,7 @@ _TYPES = {
 
 @dataclass(frozen=True, kw_only=True)
 class _Tensor:
-    """One input or output; in TensorRT the values of a size are an input of their own kind."""
+    """An input or output; for TensorRT, the values of a size are a shape tensor."""
 
     spec: TensorSpec
     is_shape: bool = False
@@ -49,20 +45,20 @@ class _Tensor:
 
 
 def stage_config(name: str, spec: StageSpec, *, profiles: int | None) -> str:
-    """Write the configuration of a stage.
-
-    Every length is the tensor's own, also that of the batch: Triton must not add one.
+    """Return the configuration of a stage, in protobuf's text format.
 
     Args:
-        name: of the model.
-        spec: its inputs and outputs.
-        profiles: number of optimisation profiles of its engine; None for an ONNX file.
+        name: Name of the model.
+        spec: Signature of the stage.
+        profiles: Number of optimization profiles of its engine; None for an ONNX file.
     """
+    # Written as text, since Triton's schema comes only with its client, which an export does not
+    # need. ``max_batch_size: 0`` because every tensor has its own batch axis.
     compiled = profiles is not None
     inputs = [_Tensor(spec=one, is_shape=compiled and one.name == "size") for one in spec.inputs]
     group = ["    count: 1", "    kind: KIND_GPU" if compiled else "    kind: KIND_AUTO"]
     if profiles is not None and profiles > 1:
-        # Triton takes the profile whose best shape is the nearest.
+        # Triton chooses the profile whose optimum shape is the nearest.
         group.append(f"    profile: {json.dumps([str(number) for number in range(profiles)])}")
     lines = [
         f"name: {json.dumps(name)}",
@@ -76,7 +72,7 @@ def stage_config(name: str, spec: StageSpec, *, profiles: int | None) -> str:
 
 
 def cascade_outputs(manifest: Manifest) -> tuple[TensorSpec, ...]:
-    """List what the whole cascade gives; N objects, H and W of the image."""
+    """Return the outputs of the whole cascade."""
     specs = [
         TensorSpec(name="boxes", dtype="float32", shape=("objects", 4)),
         TensorSpec(name="scores", dtype="float32", shape=("objects",)),
@@ -88,7 +84,7 @@ def cascade_outputs(manifest: Manifest) -> tuple[TensorSpec, ...]:
 
 
 def cascade_config(name: str, manifest: Manifest, parameters: Mapping[str, str]) -> str:
-    """Write the configuration of the Python model that calls the stages."""
+    """Return the configuration of the Python model that calls the stages."""
     image = TensorSpec(name="image", dtype="uint8", shape=("height", "width", 3))
     outputs = [list(_Tensor(spec=one).lines()) for one in cascade_outputs(manifest)]
     entries = [
@@ -116,10 +112,8 @@ def _repeated(field: str, entries: Sequence[Sequence[str]]) -> Iterator[str]:
     yield "]"
 
 
-# The folder that Triton Inference Server loads: a model a stage, and one that calls them.
-
 _TARGET = "tensorrt"
-"""Whose engines Triton's TensorRT backend loads; it has none for TensorRT for RTX."""
+"""Target whose engines Triton can load; it has no backend for TensorRT for RTX."""
 
 
 def write_repository(
@@ -133,19 +127,19 @@ def write_repository(
     """Write a bundle as a model repository.
 
     Args:
-        bundle: to be served.
-        directory: of the repository; must not exist, or be empty.
-        name: of the model that takes images; a stage's model is ``<name>_<stage>``.
-        engines: serve the engines of TensorRT that stand in the bundle, in place of its ONNX files.
-        score_threshold: smallest score of a detection.
+        bundle: Bundle to serve.
+        directory: Directory of the repository, which must not exist, or be empty.
+        name: Name of the model that takes images; the model of a stage is ``<name>_<stage>``.
+        engines: Whether to serve the TensorRT engines of the bundle in place of its ONNX files.
+        score_threshold: Smallest score of a detection.
 
     Returns:
-        The names of the models; that which takes images comes last.
+        The names of the models; the one that takes images comes last.
 
     Raises:
-        InputError: the directory is not empty, or cannot be written.
-        BundleError: with `engines`, there is none of a stage.
-        BackendError: with `engines`, one is stale.
+        InputError: The directory is not empty, or cannot be written.
+        BundleError: With ``engines``, a stage has no engine.
+        BackendError: With ``engines``, an engine is stale.
     """
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise InputError(
@@ -183,7 +177,7 @@ def _engine(bundle: Bundle, stage: str, model: str) -> dict[str, bytes]:
 
 
 def _record(bundle: Bundle, stage: str) -> tuple[EngineMetadata, Path]:
-    """Read the record of the engine for all sizes, and check that it is of the stage's file."""
+    """Return the metadata and path of a stage's engine for all sizes, after checking its source."""
     plan = bundle.root / "engines" / _TARGET / f"{stage}.plan"
     if not plan.is_file():
         raise BundleError(
@@ -211,7 +205,7 @@ def _cascade(bundle: Bundle, name: str, score_threshold: float) -> dict[str, byt
 
 
 def _write(directory: Path, files: Mapping[str, bytes]) -> None:
-    """Write all files aside, and rename the whole: no half of a repository is ever served."""
+    # Written to a temporary folder and renamed, so that no incomplete repository is ever served.
     try:
         with new_folder(directory, overwrite=False) as fresh:
             for name, content in files.items():
