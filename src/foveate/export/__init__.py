@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""PyTorch networks to ONNX bundles."""
+"""Export of PyTorch networks to bundles, and what is done with bundles."""

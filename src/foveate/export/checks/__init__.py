@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checks of a bundle: what it contains, and that it computes what its networks compute."""
+"""Checks of a bundle: inspection of its files, and comparison with its networks."""

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Engines that were built before, by the key of all that made them.
+"""The cache of engines, by the key of everything that determines an engine.
 
-A folder an engine, named by its key's digest, with the plan and its record; a lock file beside it.
-Who holds the lock of an entry alone may build, read or delete it, so two processes that want the
-same engine do the work once. An entry is made aside and renamed. The least recently used are
-deleted when the cache is larger than its bound.
+Each engine has a folder, named by the digest of its key, with the plan and its metadata, and a lock
+file next to it. Only the owner of the lock may build, read or delete the engine, so two processes that
+need the same one build it once. An engine is built in a temporary folder, which is then renamed. The
+least recently used engines are deleted when the cache exceeds its bound.
 """
 
 from __future__ import annotations
@@ -30,7 +30,14 @@ _OURS = re.compile(f"(?:{re.escape(_SCRATCH)})?([0-9a-f]{{64}})(?:\\.lock)?")
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """An engine of the cache: its digest, its record, its bytes, and when it was last used (s)."""
+    """An engine of the cache.
+
+    Args:
+        digest: Digest of its key.
+        record: Metadata of the engine.
+        size: Size in bytes.
+        used: Time of its last use, in seconds since the epoch.
+    """
 
     digest: str
     record: EngineMetadata
@@ -39,11 +46,11 @@ class Entry:
 
 
 class EngineCache:
-    """A folder of engines, safe to share between processes of one machine.
+    """A folder of engines that processes of one machine can share.
 
     Args:
-        root: The folder; made when first written to.
-        max_bytes: Bound of its size; the newest engine stays even if it is larger.
+        root: Folder of the cache, created on the first write.
+        max_bytes: Largest size; the newest engine stays even if it is larger.
     """
 
     def __init__(self, root: Path | None = None, *, max_bytes: int = 10 << 30) -> None:
@@ -62,51 +69,51 @@ class EngineCache:
         """Yield an engine of this key, locked against deletion.
 
         Args:
-            key: of the engine.
-            build: writes the plan to the path that it is given, and returns its record.
-            waiting: is called if another process holds the engine, before waiting for it.
+            key: Key of the engine.
+            build: Function that writes the plan to a path and returns its metadata.
+            waiting: Function that is called before waiting for another process with this engine.
 
         Yields:
-            The plan's path, the record, and why it had to be built; None if it was there.
+            The path of the plan, its metadata, and the reason why it had to be built, or None.
 
         Raises:
             InputError: The cache cannot be written.
             BackendError: Other users could write there, or could have changed the engine.
         """
         digest = key.digest()
-        with _named(self.root):
+        with _translate_errors(self.root):
             make_private(self.root)
         check_private(self.root)
-        with self._locked(digest, waiting or _nothing):
+        with self._locked(digest, waiting or (lambda: None)):
             found, why = self._look_up(digest, key)
             if found is None:
                 found = self._add(digest, build)
             place = self.root / digest
-            with _named(place):
+            with _translate_errors(place):
                 os.utime(place)
             yield place / PLAN, found, why
         if why is not None:
             self.prune(keep=digest)
 
     def entries(self) -> list[Entry]:
-        """List what is whole, the most recently used first. Records that cannot be read are left out."""
+        """Return the complete engines with readable metadata, the most recently used first."""
         folders = self.root.iterdir() if self.root.is_dir() else ()
         found = [entry for folder in folders if (entry := _read(folder)) is not None]
         return sorted(found, key=lambda entry: entry.used, reverse=True)
 
     def explain_miss(self, key: EngineKey) -> str | None:
-        """Say which part of a key differs from the nearest engine; None if it is in the cache."""
+        """Return how a key differs from that of the nearest engine; None if it is in the cache."""
         digest = key.digest()
         if any(entry.digest == digest for entry in self.entries()):
             return None
         return self._nearest(key)
 
     def prune(self, max_bytes: int | None = None, *, keep: str | None = None) -> list[Entry]:
-        """Delete the least recently used engines until the cache fits; return what was deleted.
+        """Delete the least recently used engines until the cache fits, and return them.
 
         Args:
-            max_bytes: in place of the cache's own bound.
-            keep: digest of an engine that stays. One that a process holds stays, too.
+            max_bytes: Bound in place of that of the cache.
+            keep: Digest of an engine that stays. Engines that a process uses stay too.
         """
         bound = self.max_bytes if max_bytes is None else max_bytes
         self._sweep()
@@ -121,7 +128,7 @@ class EngineCache:
         return deleted
 
     def _sweep(self) -> None:
-        """Delete what killed processes left, damaged engines, and locks of neither."""
+        """Delete what killed processes have left, damaged engines, and locks without an engine."""
         for left in list(self.root.iterdir()) if self.root.is_dir() else ():
             name = _OURS.fullmatch(left.name)
             if name and _read(self.root / name[1]) is None:
@@ -140,15 +147,15 @@ class EngineCache:
             record = read_metadata(plan)
             if record.key.digest() == digest:
                 return record, None
-            reason = "its record is of another key"
+            reason = "its metadata belongs to another key"
         except BundleError as error:
             reason = error.what
-        with _named(self.root):
+        with _translate_errors(self.root):
             shutil.rmtree(plan.parent)
         return None, f"the cached engine was damaged ({reason})"
 
     def _nearest(self, key: EngineKey) -> str:
-        """Name what the nearest engine of the same stage and target has otherwise."""
+        """Return the differences from the nearest engine of the same stage and target."""
         keys = [
             entry.record.key
             for entry in self.entries()
@@ -163,12 +170,12 @@ class EngineCache:
     def _add(self, digest: str, build: Callable[[Path], EngineMetadata]) -> EngineMetadata:
         fresh = self.root / f"{_SCRATCH}{digest}"
         try:
-            with _named(self.root):
-                # What a process left that was killed: who holds the lock may take it away.
+            with _translate_errors(self.root):
+                # Left by a process that was killed; the owner of the lock may delete it.
                 shutil.rmtree(fresh, ignore_errors=True)
                 fresh.mkdir(mode=0o700)
             record = build(fresh / PLAN)
-            with _named(self.root):
+            with _translate_errors(self.root):
                 text = record.to_json()
                 (fresh / PLAN).with_suffix(".json").write_text(text, encoding="utf-8")
                 for file in fresh.iterdir():
@@ -186,19 +193,19 @@ class EngineCache:
             return held
 
     def _remove(self, digest: str) -> None:
-        """Delete all of an entry, whose lock is held."""
+        """Delete an engine, its temporary folder and its lock, which this process owns."""
         shutil.rmtree(self.root / digest, ignore_errors=True)
         shutil.rmtree(self.root / f"{_SCRATCH}{digest}", ignore_errors=True)
         (self.root / f"{digest}.lock").unlink(missing_ok=True)
 
     @contextlib.contextmanager
     def _locked(self, digest: str, waiting: Callable[[], None] | None) -> Iterator[bool]:
-        """Hold the lock of an entry; yield False if it is taken and nobody is to wait."""
-        with _named(self.root):
+        """Lock an engine; yield False if it is locked and ``waiting`` is None."""
+        with _translate_errors(self.root):
             make_private(self.root)
             path = self.root / f"{digest}.lock"
         while True:
-            with _named(path):
+            with _translate_errors(path):
                 file = path.open("a")
             with file:
                 try:
@@ -216,7 +223,7 @@ class EngineCache:
 
 
 def _read(folder: Path) -> Entry | None:
-    """Read the entry of a folder; None if it is none, or has been deleted in the meantime."""
+    """Return the engine of a folder; None if there is none, or if it has just been deleted."""
     if folder.name.startswith(_SCRATCH):
         return None
     try:
@@ -228,13 +235,9 @@ def _read(folder: Path) -> Entry | None:
     return Entry(digest=folder.name, record=record, size=size, used=used)
 
 
-def _nothing() -> None:
-    """Wait for another process without a word."""
-
-
 @contextlib.contextmanager
-def _named(file: Path) -> Iterator[None]:
-    """Turn an error of the file system into one that says what to do."""
+def _translate_errors(file: Path) -> Iterator[None]:
+    """Turn an error of the file system into an ``InputError`` with a remedy."""
     try:
         yield
     except OSError as error:

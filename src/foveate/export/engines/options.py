@@ -111,13 +111,13 @@ class CompileOptions(TypedOptions):
 
     def _check_unsupported(self) -> None:
         # TensorRT for RTX aborts on a plugin, and ignores or lacks the other options.
-        asked = {
+        given_options = {
             "--plugins": self.plugins is not None,
             "--timing-cache": self.timing_cache is not None,
             "--hardware-compatibility": self.hardware_compatibility != "none",
             "--version-compatible": self.version_compatible,
         }
-        for option, given in asked.items():
+        for option, given in given_options.items():
             if given:
                 raise OptionError(
                     f"{self.target} does not support {option}",

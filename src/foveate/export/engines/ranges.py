@@ -45,8 +45,8 @@ def engine_specs(manifest: Manifest, options: CompileOptions) -> list[EngineSpec
         OptionError: A stage or a dimension is unknown.
     """
     _check_names(manifest, options)
-    wanted = options.stages or tuple(manifest.stages)
-    return [engine for stage in wanted for engine in _of_stage(manifest, options, stage)]
+    stages = options.stages or tuple(manifest.stages)
+    return [engine for stage in stages for engine in _of_stage(manifest, options, stage)]
 
 
 def _of_stage(manifest: Manifest, options: CompileOptions, stage: str) -> list[EngineSpec]:

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The stages of a bundle as functions."""
+"""The stages of a cascade as PyTorch modules, and those of a bundle as functions."""

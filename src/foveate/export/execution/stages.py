@@ -86,10 +86,10 @@ class _Features(nn.Module):
     def __init__(self, network: MultiPathNet, given: Normalisation):
         super().__init__()
         self.network = network
-        wanted = network.trunk.normalisation
-        self.swaps = wanted.order != given.order
+        own = network.trunk.normalisation
+        self.swaps = own.order != given.order
         # ((x std + mean) - mean') / std' in one multiplication and one addition.
-        channels = list(zip(_in_order(given, wanted.order), _triples(wanted), strict=True))
+        channels = list(zip(_in_order(given, own.order), _triples(own), strict=True))
         factor = [std / other_std for (_, std), (_, other_std) in channels]
         offset = [(mean - other) / std for (mean, _), (other, std) in channels]
         self.changes = factor != [1.0] * 3 or offset != [0.0] * 3

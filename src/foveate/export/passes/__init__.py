@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Changes of a network before its export that save work."""
+"""Optimization passes that change a network before its export."""

@@ -84,13 +84,13 @@ def to_float16(model: onnx.ModelProto, too_large: Collection[str] = ()) -> onnx.
     for node in list(graph):
         if _is_stored(node) or node.op_type == "Constant":
             continue
-        wanted = _FLOAT if node in wide else _HALF
+        target = _FLOAT if node in wide else _HALF
         for index, value in enumerate(node.inputs):
             if value is not None and value in floating and not _fixed(node, index):
-                node.replace_input_with(index, _as(graph, value, wanted, casts))
+                node.replace_input_with(index, _as(graph, value, target, casts))
         for value in node.outputs:
             if value in floating:
-                value.type = ir.TensorType(wanted)
+                value.type = ir.TensorType(target)
     for value in list(graph.outputs):
         if value.dtype == _HALF:
             cast = _cast(graph, value, _FLOAT)
@@ -182,20 +182,20 @@ def _is_stored(node: ir.Node) -> bool:
 def _as(
     graph: ir.Graph,
     value: ir.Value,
-    wanted: ir.DataType,
+    target: ir.DataType,
     casts: dict[tuple[ir.Value, ir.DataType], ir.Value],
 ) -> ir.Value:
     """Return a value in another type, cast once for all readers; parameters are stored in it."""
     stored = constant(value)
     own = _FLOAT if stored is not None or value.producer() is None else value.dtype
-    if own == wanted:
+    if own == target:
         return value
-    key = (value, wanted)
+    key = (value, target)
     if key not in casts:
         if stored is not None:
             casts[key] = _stored_half(graph, value)
         else:
-            casts[key] = _cast(graph, value, wanted)
+            casts[key] = _cast(graph, value, target)
     return casts[key]
 
 
@@ -208,10 +208,10 @@ def _stored_half(graph: ir.Graph, value: ir.Value) -> ir.Value:
     return add_initializer(graph, f"{value.name}{HALF}", values.astype(np.float16))
 
 
-def _cast(graph: ir.Graph, value: ir.Value, wanted: ir.DataType) -> ir.Value:
-    name = f"{value.name}_{'half' if wanted == _HALF else 'float'}"
-    node = ir.node("Cast", [value], {"to": wanted}, name=f"{name}_cast")
+def _cast(graph: ir.Graph, value: ir.Value, target: ir.DataType) -> ir.Value:
+    name = f"{value.name}_{'half' if target == _HALF else 'float'}"
+    node = ir.node("Cast", [value], {"to": target}, name=f"{name}_cast")
     cast = node.outputs[0]
-    cast.name, cast.type, cast.shape = name, ir.TensorType(wanted), value.shape
+    cast.name, cast.type, cast.shape = name, ir.TensorType(target), value.shape
     insert_after(graph, value, [node])
     return cast

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""PyTorch networks to ONNX files."""
+"""Conversion of PyTorch stages to ONNX models, and back."""

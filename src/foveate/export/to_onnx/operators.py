@@ -54,20 +54,20 @@ def attach_bodies(model: onnx.ModelProto, long_side: int) -> None:
         model: Model to change. **Modified in place.**
         long_side: Largest longer side of the image in which regions are given, in pixels.
     """
-    ours = [node for node in model.graph.node if node.domain == DOMAIN]
+    custom = [node for node in model.graph.node if node.domain == DOMAIN]
     channels = {
         value.name: value.type.tensor_type.shape.dim[1].dim_value
         for value in model.graph.input
         if len(value.type.tensor_type.shape.dim) > 1
     }
     bodies = {}
-    for node in ours:
+    for node in custom:
         if node.op_type == "RoiMaxPool2d":
             body = _roi_max_pool_body(node, long_side, channels.get(node.input[0], 1))
             node.overload = body.overload
             bodies[body.overload] = body
     model.functions.extend(bodies.values())
-    modes = {len(node.input) > 1 for node in ours if node.op_type == "BilinearUpsample2d"}
+    modes = {len(node.input) > 1 for node in custom if node.op_type == "BilinearUpsample2d"}
     if modes:
         # Some runtimes identify a function by its name alone, so a file has nodes of one mode only.
         (windows,) = modes
