@@ -337,7 +337,7 @@ def test_a_cut_off_image_is_an_error_that_names_it(tmp_path: Path) -> None:
     dataset = CocoDataset(write(tmp_path, content()))
     file = tmp_path / "images" / "1.png"
     file.write_bytes(file.read_bytes()[:-20])
-    with pytest.raises(DataError, match=r"cut off.*1\.png"):
+    with pytest.raises(DataError, match=r"truncated.*1\.png"):
         dataset.image(0)
 
 

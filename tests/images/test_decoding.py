@@ -24,7 +24,9 @@ def test_an_empty_file(tmp_path: Path) -> None:
 
 
 def test_a_text_file_by_the_name_of_an_image(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"no image that can be decoded: .*notes\.jpg: convert"):
+    with pytest.raises(
+        InputError, match=r"not an image that can be decoded: .*notes\.jpg: convert"
+    ):
         read(tmp_path, b"milk, bread and butter\n" * 20, "notes.jpg")
 
 
@@ -42,8 +44,8 @@ def test_a_name_that_cannot_be(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", 'named ""'),
-        ("https://example.org/cat.jpg", r"address.*: https://example\.org/cat\.jpg: download it"),
+        ("", 'found ""'),
+        ("https://example.org/cat.jpg", r"URL.*: https://example\.org/cat\.jpg: download it"),
         ("x" * 300 + ".jpg", "name is too long"),
     ],
 )
@@ -63,7 +65,7 @@ def test_a_pipe_and_a_device_are_refused_and_not_waited_for(tmp_path: Path) -> N
 def test_a_chain_of_links_that_leads_to_itself(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").symlink_to("b.jpg")
     (tmp_path / "b.jpg").symlink_to("a.jpg")
-    with pytest.raises(InputError, match=r"leads to itself: .*a\.jpg"):
+    with pytest.raises(InputError, match=r"points to itself: .*a\.jpg"):
         read_image(tmp_path / "a.jpg")
 
 

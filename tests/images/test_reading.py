@@ -193,7 +193,7 @@ def test_luma_and_chroma_become_rgb(tmp_path: Path) -> None:
 @pytest.mark.parametrize("mode", ["I", "F"])
 def test_numbers_of_unknown_range_are_refused(tmp_path: Path, mode: str) -> None:
     data = encode(Image.fromarray(smooth()).convert("L").convert(mode), "TIFF")
-    with pytest.raises(InputError, match=r"numbers of 32 bits.*: convert it to 8 or 16 bits"):
+    with pytest.raises(InputError, match=r"32-bit numbers.*: convert it to 8 or 16 bits"):
         read(tmp_path, data)
 
 

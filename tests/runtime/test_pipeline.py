@@ -373,5 +373,7 @@ def test_no_more_windows_are_refined_than_an_image_has(contrast_bundle: Path) ->
 
 
 def test_an_image_that_needs_more_memory_than_there_is_says_how_much() -> None:
-    with pytest.raises(BackendError, match="^there is no memory for 4000000000000 MB: use a small"):
+    with pytest.raises(
+        BackendError, match="^there is not enough memory for 4000000000000 MB: use a small"
+    ):
         CpuDevice().allocate((4 * 10**18,), np.dtype(np.uint8))

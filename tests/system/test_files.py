@@ -220,7 +220,7 @@ def test_the_working_directory_is_not_replaced(
 ) -> None:
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
-    with pytest.raises(InputError, match="holds the working directory"):
+    with pytest.raises(InputError, match="contains the working directory"):
         fill(Path(name), "")
 
 

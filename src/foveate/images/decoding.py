@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Decoding opened files: the content of a file becomes (H, W, 3) uint8 RGB, upright.
 
-NOTE: Pillow reads all headers, and decodes all formats but two. Where JPEG data stop early or are
-damaged, libjpeg goes on with grey and counts a warning, which Pillow does not pass on. simplejpeg
-reports it, so it decodes JPEG. Of a WebP, Pillow holds several canvases (16 bytes a pixel in all),
-so OpenCV decodes those that do not move, after Pillow has found their headers sound.
+Pillow reads all headers and decodes all formats except two. Where JPEG data are damaged, libjpeg
+continues with gray and counts a warning that Pillow does not report; simplejpeg does, and decodes
+JPEG. For WebP, Pillow allocates several canvases (16 bytes per pixel in total), so that OpenCV
+decodes still images after Pillow has checked their headers.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ from PIL.WebPImagePlugin import WebPImageFile
 from foveate.arrays import Array, UInt8Array
 from foveate.errors import InputError
 
-MAX_PIXELS = 1 << 28  # 0.8 GB as RGB; a small file can claim far more
+MAX_PIXELS = 1 << 28  # 0.8 GB as RGB; the header of a small file can claim far more
 
-# What photographs come in. Pillow reads more, such as EPS, for which it starts Ghostscript.
+# Formats of photographs. Pillow has more, such as EPS, for which it starts Ghostscript.
 _READERS: tuple[type[ImageFile.ImageFile], ...] = (
     JpegImageFile,
     PngImageFile,
@@ -50,17 +50,17 @@ SUFFIXES = frozenset(
     + [".dib", ".mpo", ".pjpeg"]
 )
 _SIGNS = np.array([0, 128, 128], np.uint8)
-_FLIPS = {2: 1, 3: -1, 4: 0, 6: 1, 7: -1, 8: 0}  # OpenCV's codes; from 5 on after a transposition
+_FLIPS = {2: 1, 3: -1, 4: 0, 6: 1, 7: -1, 8: 0}  # OpenCV's codes; from 5 on, after a transposition
 _HARMLESS = ("Invalid SOS parameters", "Warning: unknown JFIF", "Unknown Adobe color transform")
-_TILE = 1 << 17  # pixels: what a conversion holds beside the image stays below 4 MB
+_TILE = 1 << 17  # pixels: a conversion then needs less than 4 MB besides the image
 
 
 def decode(file: BinaryIO) -> UInt8Array:
     """Decode an opened file, which must allow seeking.
 
     Raises:
-        InputError: It is of no format that is read, has more than `MAX_PIXELS`, is damaged or cut
-            off. The text does not name the file.
+        InputError: The format is not supported, or the image has more than `MAX_PIXELS`, is
+            damaged or truncated. The text does not name the file.
     """
     try:
         reader = _reader(file)
@@ -78,13 +78,13 @@ def decode(file: BinaryIO) -> UInt8Array:
             image = _decode_webp(file)
         else:
             image = _decode_other(file, opened)
-            orientation = _orientation(opened.getexif)  # PNG may say it after the pixels
+            orientation = _orientation(opened.getexif)  # a PNG may store it after the pixels
             del opened
         return _upright(image, orientation)
     except InputError:
         raise
     except Exception as error:
-        what, remedy = "the image is damaged or cut off", "copy or download the file again"
+        what, remedy = "the image is damaged or truncated", "copy or download the file again"
         if isinstance(error, Image.DecompressionBombError):
             what, remedy = "the image has more pixels than are accepted", "make it smaller"
         elif isinstance(error, MemoryError):
@@ -93,7 +93,7 @@ def decode(file: BinaryIO) -> UInt8Array:
 
 
 def _reader(file: BinaryIO) -> type[ImageFile.ImageFile] | None:
-    """Find the format by the first bytes. `Image.open` would apply Pillow's own limit of pixels."""
+    """Find the format by the first bytes; `Image.open` would apply Pillow's own limit of pixels."""
     prefix = file.read(16)
     file.seek(0)
     for reader in _READERS:
@@ -116,7 +116,7 @@ def _orientation(read_exif: Callable[[], Image.Exif]) -> int:
     """Return the EXIF orientation, 1 to 8; 1 if there is none that Pillow can read."""
     try:
         value: object = read_exif().get(0x0112)
-    except Exception:  # noqa: BLE001 - the pixels may be good, whatever Pillow raises on their EXIF
+    except Exception:  # noqa: BLE001 - the pixels may be intact, whatever Pillow raises on the EXIF data
         return 1
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
@@ -142,7 +142,7 @@ def _decode_jpeg(file: BinaryIO) -> UInt8Array:
             raise
         image = simplejpeg.decode_jpeg(data, space, strict=False)
     if space == "CMYK":
-        np.subtract(255, image, out=image)  # Adobe stores ink inverted, and so do all others
+        np.subtract(255, image, out=image)  # Adobe stores inverted ink, and so does everyone else
         image = _rgb(Image.frombuffer(space, (width, height), image, "raw", space, 0, 1))
     return _upright(image, _orientation(lambda: JpegImageFile(io.BytesIO(data)).getexif()))
 
@@ -156,14 +156,14 @@ def _decode_webp(file: BinaryIO) -> UInt8Array:
     _check_size(width, height)
     if channels == 4:
         bgra = Image.frombuffer("RGBA", (width, height), image, "raw", "RGBA", 0, 1)
-        image = _rgb(bgra)  # all colours are blended alike
+        image = _rgb(bgra)  # all channels are blended alike
         del bgra
     return cast("UInt8Array", cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image))
 
 
 def _decode_other(file: BinaryIO, opened: ImageFile.ImageFile) -> UInt8Array:
     _scale_transparency(opened)
-    if isinstance(opened, TiffImageFile):  # which would apply Pillow's own limit of pixels
+    if isinstance(opened, TiffImageFile):  # whose load() would apply Pillow's own limit of pixels
         sizes = np.array([tile[1] for tile in opened.tile])
         opened.im = Image.new(opened.mode, (*sizes[:, 2:].max(0).tolist(),), None).im
     if isinstance(opened, PngImageFile):
@@ -175,10 +175,10 @@ def _decode_other(file: BinaryIO, opened: ImageFile.ImageFile) -> UInt8Array:
 
 
 def _load_png(file: BinaryIO, opened: PngImageFile) -> None:
-    """Load a PNG; OSError if its data end well but before the last row, or if its end is missing.
+    """Load a PNG, and raise OSError if its last rows or its end are missing.
 
-    Pillow leaves missing rows as they were, so the last two are noise beforehand. One of them is
-    what a PNG ends with, interlaced or not. Then Pillow reads up to the end, or to the next frame.
+    Pillow leaves missing rows unchanged. The last two rows, one of which is the last to be decoded
+    even in an interlaced PNG, are therefore noise beforehand.
     """
     width, height = opened.size
     last = (0, max(0, height - 2), width, height)
@@ -188,7 +188,9 @@ def _load_png(file: BinaryIO, opened: PngImageFile) -> None:
     opened.im = canvas.im
     opened.load()
     same = np.asarray(opened.crop(last)) == np.asarray(noise)
-    if width >= 64 and same.reshape(len(same), -1).all(1).any():  # a short row may be so by chance
+    if (
+        width >= 64 and same.reshape(len(same), -1).all(1).any()
+    ):  # a short row could equal the noise by chance
         raise OSError
     file.seek(-4, io.SEEK_CUR)
     if file.read(4) not in (b"IEND", b"fcTL"):
@@ -196,7 +198,7 @@ def _load_png(file: BinaryIO, opened: PngImageFile) -> None:
 
 
 def _scale_transparency(opened: ImageFile.ImageFile) -> None:
-    """Give the transparent colour of a PNG the scale that Pillow gives the pixels."""
+    """Scale the transparent color of a PNG as Pillow scales the pixels."""
     colour = opened.info.get("transparency")
     if colour is None or not isinstance(opened, PngImageFile):
         return
@@ -208,7 +210,7 @@ def _scale_transparency(opened: ImageFile.ImageFile) -> None:
 
 
 def _rgb(opened: Image.Image) -> UInt8Array:
-    """Convert a decoded opened tile by tile, so that nothing else is as large as the result."""
+    """Convert a decoded image tile by tile, so that nothing else is as large as the result."""
     width, height = opened.size
     columns = min(width, _TILE)
     rows = _TILE // columns
@@ -221,7 +223,7 @@ def _rgb(opened: Image.Image) -> UInt8Array:
 
 
 def _tile(tile: Image.Image, kind: str | None) -> Array:
-    """Convert a tile of any mode to (H, W, 3), or to (H, W, 1) if it is grey."""
+    """Convert a tile of any mode to (H, W, 3), or to (H, W, 1) if it is gray."""
     if tile.mode.startswith("I;16") or (tile.mode == "I" and kind == "PPM"):
         grey = np.asarray(tile)[..., None]
         return np.where(grey == tile.info.get("transparency"), 255, grey >> 8)
@@ -230,7 +232,7 @@ def _tile(tile: Image.Image, kind: str | None) -> Array:
             "the pixels are numbers of 32 bits, whose range is unknown",
             remedy="convert it to 8 or 16 bits",
         )
-    if tile.mode == "LAB":  # Pillow keeps a and b as signed bytes, OpenCV with 128 added
+    if tile.mode == "LAB":  # Pillow stores a and b as signed bytes, OpenCV adds 128
         return cast("Array", cv2.cvtColor(np.asarray(tile) ^ _SIGNS, cv2.COLOR_LAB2RGB))
     if not tile.has_transparency_data:
         return np.asarray(tile.convert("RGB"))

@@ -1,23 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reading images: a file becomes (H, W, 3) uint8 RGB, upright.
 
-JPEG (with MPO), PNG, WebP, TIFF, GIF, BMP, PNM, JPEG 2000 and AVIF are read, whatever the file's
-name. Grey becomes three equal channels; of 16 bits the high byte is taken; CMYK and Lab become RGB
-without a colour profile; alpha is blended with white, since what is transparent is often black or
-garbage underneath; of an animation the first frame is taken. The EXIF orientation is applied, and
-so is AVIF's own.
+The formats are JPEG (with MPO), PNG, WebP, TIFF, GIF, BMP, PNM, JPEG 2000 and AVIF; the name of the
+file does not matter. Gray becomes three equal channels. Of 16 bits, the high byte is used. CMYK and
+Lab are converted to RGB without a color profile. Alpha is blended with white, since transparent
+pixels often have arbitrary colors. Of an animation, the first frame is used. The orientation of EXIF
+and of AVIF is applied.
 
-Damage is an error as far as the decoder can see it. In a JPEG that is each scan that ends before its
-last pixel, each invalid code, and each byte that is left over, wherever the end marker stands. It
-cannot see damaged bytes that decode to as many other pixels, or that the last scans of a progressive
-JPEG are missing as a whole. PNG has a checksum of its pixels. In the other formats, an end of the
-data that comes too early is an error, and so is whatever the compression does not allow.
+Damage is an error if the decoder can detect it. In a JPEG, these are scans that end before their
+last pixel, invalid codes, and leftover bytes. Damaged bytes that decode to the same number of other
+pixels are not detected, nor are missing last scans of a progressive JPEG. PNG has a checksum of its
+pixels. In the other formats, data that end too early or violate the compression are errors.
 
-The peak of the memory is less than 3 times the result, except where the libraries need more:
-progressive JPEG without subsampling (3.0), WebP with alpha (3.4), AVIF (4.0), JPEG 2000 (8.2).
+Peak memory is less than 3 times the size of the result, except for progressive JPEG without
+subsampling (3.0), WebP with alpha (3.4), AVIF (4.0) and JPEG 2000 (8.2).
 
-Pillow reports odd metadata through the module `warnings`. The command line leaves these out. Where
-warnings are made errors, those on EXIF are still ignored.
+Pillow reports unusual metadata through the module ``warnings``, and the command line hides these
+warnings. Warnings about EXIF are ignored even where warnings are turned into errors.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ if TYPE_CHECKING:
 _REASONS = {
     errno.ENOENT: ("there is no such file", "check the path"),
     errno.ENOTDIR: ("there is no such file", "check the path"),
-    errno.ELOOP: ("the link leads to itself", "make it lead to a file"),
+    errno.ELOOP: ("the link points to itself", "make it point to a file"),
     errno.ENAMETOOLONG: ("the name is too long for a file", "check the path"),
 }
 
@@ -49,10 +48,10 @@ def as_image(image: Array | str | os.PathLike[str]) -> UInt8Array:
     """Return an image as (H, W, 3) uint8 RGB in C order.
 
     Args:
-        image: A file, or such an array, which is not copied unless it has to be.
+        image: A file, or an (H, W, 3) uint8 RGB array, which is copied only if it is not in C order.
 
     Raises:
-        InputError: It is neither.
+        InputError: The file cannot be read, or the array has another shape or dtype.
     """
     if isinstance(image, (str, os.PathLike)):
         return read_image(image)
@@ -76,8 +75,8 @@ def read_image(path: str | os.PathLike[str]) -> UInt8Array:
     """Read an image file as (H, W, 3) uint8 RGB, upright.
 
     Raises:
-        InputError: The file is missing, empty, damaged, cut off, too large, no regular file, or no
-            image. The text names the file.
+        InputError: The file is missing, empty, damaged, truncated, too large, not a regular file,
+            or not an image. The text names the file.
     """
     status = _status(path)
     if stat.S_ISDIR(status.st_mode):
@@ -91,7 +90,7 @@ def read_image(path: str | os.PathLike[str]) -> UInt8Array:
     if not status.st_size:
         raise InputError("the file is empty", file=path, remedy="copy or download the file again")
     try:
-        file = Path(path).open("rb")  # noqa: SIM115 - what fails inside of `with` is another matter
+        file = Path(path).open("rb")  # noqa: SIM115 - errors inside of `with` are handled below
     except OSError as error:
         raise _explain(error, path) from error
     with file:
@@ -102,14 +101,17 @@ def read_image(path: str | os.PathLike[str]) -> UInt8Array:
 
 
 def find_images(paths: list[str]) -> tuple[list[Path], str]:
-    """Replace each folder by the images in it, sorted by name; keep the files as they are.
+    """Replace each folder with the images in it, sorted by name.
+
+    Args:
+        paths: Files, which are returned as they are, and folders.
 
     Returns:
-        The files; and a line that counts by kind what was left out of the folders, or "". Hidden
-        files are passed over.
+        The files; and a line that counts the other content of the folders by kind, or "". Hidden
+        files are ignored.
 
     Raises:
-        InputError: There is no such file, a folder holds no image, or it cannot be read.
+        InputError: A path does not exist, or a folder has no image or cannot be read.
     """
     found: list[Path] = []
     notes: list[str] = []
@@ -131,7 +133,7 @@ def find_images(paths: list[str]) -> tuple[list[Path], str]:
 
 
 def _look_into(folder: str) -> tuple[list[Path], str]:
-    """Return the images in a folder, and how many there are of each other kind."""
+    """Return the images in a folder, and the counts of everything else by kind."""
     images: list[Path] = []
     others: Counter[str] = Counter()
     try:
@@ -149,7 +151,7 @@ def _look_into(folder: str) -> tuple[list[Path], str]:
 
 
 def _kind(path: Path) -> str:
-    """Return the suffix of a file, or what else it is."""
+    """Return the suffix of a file, or the kind of anything else."""
     try:
         mode = path.stat().st_mode
     except OSError:
@@ -162,13 +164,13 @@ def _kind(path: Path) -> str:
 
 
 def _status(path: str | os.PathLike[str]) -> os.stat_result:
-    """Look at a file without opening it."""
+    """Return the status of a file without opening it."""
     text = os.fspath(path)
     if not text:
-        raise InputError('an image is named "", which is no path', remedy="check the arguments")
+        raise InputError('expected the path of an image, found ""', remedy="check the arguments")
     if "://" in text:
         raise InputError(
-            "this is an address, not a file", file=text, remedy="download it, and give the file"
+            "this is a URL, not a file", file=text, remedy="download it and give the file"
         )
     try:
         return Path(path).stat()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One way into OpenCV's resampling, with the rule that every part of Foveate follows."""
+"""Resampling of images by OpenCV, with the method that every part of Foveate uses."""
 
 from __future__ import annotations
 
@@ -9,16 +9,18 @@ from foveate.arrays import Array
 
 
 def resample(image: Array, height: int, width: int) -> Array:
-    """Resample an image: area average if it shrinks, else bilinear; pixel centres at halves.
+    """Resample an image by area average if it shrinks, and bilinearly otherwise.
+
+    Pixel centers lie at half-integers.
 
     Args:
         image: (H, W) or (H, W, C). It must not shrink along one axis and grow along the other.
-        height: Rows of the result.
-        width: Columns of the result.
+        height: Number of rows of the result.
+        width: Number of columns of the result.
 
     Returns:
-        (height, width) or (height, width, C), of the same dtype; ``image`` itself if the size
-        stays.
+        (height, width) or (height, width, C) of the same dtype; ``image`` itself if its size does
+        not change.
     """
     if image.shape[:2] == (height, width):
         return image

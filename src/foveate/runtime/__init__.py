@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Running a bundle: devices, engines, stages and the pipeline. Needs neither torch nor onnx."""
+"""Running a bundle: devices, engines, stages and the pipeline, without PyTorch and ONNX."""
 
 from __future__ import annotations
 

@@ -33,26 +33,27 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 Image: TypeAlias = "Array | str | os.PathLike[str]"
-# Sequences to Python, of characters or bytes, yet no sequences of images.
+# Sequences of characters or bytes are not sequences of images.
 _NO_SEQUENCES = (str, bytes, bytearray, memoryview)
 
 
 class Pipeline:
-    """Finds, outlines and names the objects in images.
+    """A pipeline that finds, outlines and classifies the objects in images.
 
-    An image is a file or a uint8 array (H, W, 3) in RGB order. Several threads may use one
-    pipeline. It belongs to the process that made it: in a forked child every use but :meth:`close`
-    raises BackendError, and so does every use after :meth:`close`.
+    An image is a file or an (H, W, 3) uint8 array in RGB order. Several threads may share a
+    pipeline. It belongs to the process that created it: in a forked child, every use except
+    :meth:`close` raises BackendError. So does every use after :meth:`close`.
 
     Args:
-        bundle: The bundle whose manifest says what the engines mean.
-        engines: Engine of each stage, by name; owned by the pipeline from now on. Without
-            ``features`` and ``classify`` the pipeline only proposes.
-        device: Where the operations between the engines run; the host by default.
-        options: What the user decides.
+        bundle: Bundle of the engines.
+        engines: Engine of each stage, by name. The pipeline takes ownership and closes them.
+            Without ``features`` and ``classify`` the pipeline can only propose.
+        device: Device that runs the operations between the engines; the CPU by default. The
+            pipeline takes ownership and closes it.
+        options: Options of the pipeline; the defaults if ``None``.
 
     Raises:
-        BundleError: An engine is missing or does not fit the manifest.
+        BundleError: An engine is missing or does not match the manifest.
     """
 
     def __init__(
@@ -77,7 +78,7 @@ class Pipeline:
         self._in_flight = 0
         self._closed = False
 
-    @overload  # a str is a sequence of str too, but one image all the same
+    @overload
     def __call__(self, images: Image) -> Detections: ...  # type: ignore[overload-overlap]  # a str is a sequence too
 
     @overload
@@ -88,15 +89,15 @@ class Pipeline:
 
         Raises:
             InputError: An image cannot be read.
-            BundleError: The bundle only proposes.
+            BundleError: The bundle has no classifier.
             BackendError: The pipeline is closed, or was loaded in another process.
         """
         if isinstance(images, Sequence) and not isinstance(images, _NO_SEQUENCES):
             return list(self.stream(images))
-        return next(self.stream([cast("Image", images)]))  # what is no image is refused there
+        return next(self.stream([cast("Image", images)]))  # which refuses everything else
 
     def propose(self, image: Image) -> Proposals:
-        """Find the objects in an image, without their names, best first.
+        """Find the objects in an image without classifying them, best first.
 
         Raises:
             InputError: The image cannot be read.
@@ -108,13 +109,14 @@ class Pipeline:
     def stream(self, images: Iterable[Image]) -> Iterator[Detections]:
         """Find the objects in each image, in order, with several images in flight.
 
-        At most ``options.max_in_flight`` images are held at a time; the next one is asked for only when
-        there is room. An image may be changed as soon as the next one is asked for. An error of
-        the iterable, or of an image, is raised after the results of the images before it.
+        At most ``options.max_in_flight`` images are in memory at a time; the next one is taken from
+        the iterable only when there is room. An image may be changed as soon as the next one is
+        taken. An error of the iterable or of an image is raised after the results of all images
+        before it.
 
         Raises:
-            InputError: An image cannot be read, or this is no iterable of images.
-            BundleError: The bundle only proposes.
+            InputError: An image cannot be read, or the argument is not an iterable of images.
+            BundleError: The bundle has no classifier.
             BackendError: The pipeline is closed, or was loaded in another process.
         """
         self._check_usable()
@@ -124,15 +126,15 @@ class Pipeline:
         if single or isinstance(images, no_images) or not isinstance(images, Iterable):
             raise InputError(
                 f"stream needs an iterable of images, found {type(images).__name__}",
-                remedy="give a list of images, or of a video a generator of its frames",
+                remedy="give a list of images, or a generator of the frames of a video",
             )
         return self._stream(iter(images))
 
     def close(self) -> None:
-        """Release engines and device; closing twice does nothing.
+        """Release the engines and the device. Closing twice does nothing.
 
         Images that other threads wait for are finished first. In a forked child nothing is
-        released, because all of it belongs to the parent.
+        released, because everything belongs to the parent.
         """
         if os.getpid() != self._process:
             return
@@ -248,7 +250,7 @@ class Pipeline:
         self._device.close()
 
     def _check_usable(self) -> None:
-        """Check what must hold before any lock is taken, which a fork may have left locked."""
+        """Check the pipeline before any lock is taken; a fork may have left the lock held."""
         if os.getpid() != self._process:
             raise BackendError(
                 "the pipeline was loaded in another process, before fork",
@@ -262,5 +264,5 @@ class Pipeline:
             raise BundleError(
                 "the bundle only proposes: it has no stage 'classify'",
                 file=self.bundle.root,
-                remedy="use Pipeline.propose, or a bundle that was exported with a classifier",
+                remedy="use Pipeline.propose, or a bundle exported with a classifier",
             )

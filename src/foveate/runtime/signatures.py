@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether engines have the tensors that a manifest says, and those that the pipeline needs."""
+"""Checks that engines have the tensors that the manifest lists and the pipeline needs."""
 
 from __future__ import annotations
 
@@ -51,13 +51,13 @@ def check_engines(bundle: Bundle, engines: Mapping[str, Engine]) -> None:
     _check_sources(bundle)
 
 
-def _differing(said: tuple[TensorSpec, ...], found: tuple[TensorSpec, ...]) -> str | None:
-    """Say how an engine's tensors differ from the manifest's, whose dimensions may have any name."""
-    names = sorted(tensor.name for tensor in said), sorted(tensor.name for tensor in found)
+def _differing(listed: tuple[TensorSpec, ...], found: tuple[TensorSpec, ...]) -> str | None:
+    """Describe how the tensors of an engine differ from those of the manifest, if they do."""
+    names = sorted(tensor.name for tensor in listed), sorted(tensor.name for tensor in found)
     if names[0] != names[1]:
         return f"{', '.join(names[1])}, the manifest lists {', '.join(names[0])}"
     tensors = {tensor.name: tensor for tensor in found}
-    for one in said:
+    for one in listed:
         other = tensors[one.name]
         pairs = zip(one.shape, other.shape, strict=False)
         fits = len(one.shape) == len(other.shape) and all(
@@ -71,11 +71,11 @@ def _differing(said: tuple[TensorSpec, ...], found: tuple[TensorSpec, ...]) -> s
 def _unusable(
     stage: str, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]
 ) -> str | None:
-    """Say what the pipeline cannot use of a stage."""
+    """Describe the first tensor of a stage that the pipeline cannot use, if there is one."""
     for tensors, known in zip((inputs, outputs), _NAMES[stage], strict=True):
         for tensor in tensors:
             if not known.fullmatch(tensor.name):
-                return f"{tensor.name!r}, which the pipeline does not know"
+                return f"{tensor.name!r}, which is not a tensor of the pipeline"
     missing = _NEEDED.get(stage, set()) - {tensor.name for tensor in outputs}
     if missing:
         return f"no output {min(missing)!r}"
@@ -104,7 +104,7 @@ def _wrong_stride(stage: str, spec: StageSpec, manifest: Manifest) -> str | None
 
 
 def _check_sources(bundle: Bundle) -> None:
-    """Check that what refine and classify read is what the stages before them write."""
+    """Check that the stages before refine and classify write what these stages read."""
     stages = bundle.manifest.networks
     for source, reader, also in (("propose", "refine", ()), ("features", "classify", ("boxes",))):
         if reader in stages:

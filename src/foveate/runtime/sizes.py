@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""All sizes that follow from the size of an image, before any pixel is looked at."""
+"""All sizes that follow from the size of an image."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from foveate.bundle.manifest import FeaturesSpec, PyramidSpec, WindowSpec
 
 @dataclass(frozen=True, kw_only=True)
 class LevelSizes:
-    """One level of the pyramid and the grid of windows on its canvas.
+    """Sizes of one level of the pyramid, in pixels, and of the grid of windows on its canvas.
 
-    ``horizontal`` and ``vertical`` are image pixels a level pixel.
+    ``horizontal`` and ``vertical`` are image pixels per pixel of the level.
     """
 
     height: int
@@ -28,9 +28,9 @@ class LevelSizes:
 
 @dataclass(frozen=True, kw_only=True)
 class FeaturesSizes:
-    """The image that the features stage sees, at the top left of its canvas.
+    """Sizes of the image for the features stage, which lies at the top left of its canvas.
 
-    ``horizontal`` and ``vertical`` are canvas pixels an image pixel.
+    ``horizontal`` and ``vertical`` are canvas pixels per pixel of the image.
     """
 
     height: int
@@ -66,7 +66,7 @@ class Sizes:
         windows: WindowSpec,
         features: FeaturesSpec | None,
     ) -> Sizes:
-        """Sizes for an image of ``height`` x ``width`` pixels."""
+        """Return the sizes for an image of ``height`` x ``width`` pixels."""
         shrink = min(1.0, pyramid.max_side / max(height, width))
         working_height, working_width = _scaled(height, shrink), _scaled(width, shrink)
         levels = tuple(

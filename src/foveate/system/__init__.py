@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the operating system gives: files, private folders, cores and memory."""
+"""Access to the operating system: atomic files, private folders, cores, shortages."""

@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files and folders that appear under their names whole or not at all.
+"""Atomic writing of files and folders.
 
-An output is written beside its target, as ``.NAME.N.partial``, and takes the target's place in one step. Its writer
-holds a lock on it, so that the next writer of the same target can tell what a killed one left from what is being
-written, and deletes the former.
+An output is written next to its target, as ``.NAME.N.partial``, and replaces the target in one step. Its writer locks
+it, so that the next writer of the same target can delete the leftovers of killed writers, and only those.
 
-NOTE: Nothing is flushed to the disk before it is renamed. This protects from processes that are killed; after a loss
-of power a file may be empty, which checksums find in bundles, engines and caches.
+Nothing is flushed to the disk before it is renamed. This protects against killed processes; after a loss of power a
+file may be empty, which the checksums of bundles, engines and caches detect.
 """
 
 from __future__ import annotations
@@ -27,16 +26,16 @@ from zlib import crc32
 
 from foveate.errors import InputError
 
-_WRITERS = 32  # of one target at a time
+_WRITERS = 32  # of one target, at the same time
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 _NO_EXCHANGE = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EPERM)
 
 
 def write_file(path: Path, content: bytes) -> None:
-    """Write a file in one step, see :func:`open_output`.
+    """Write a file atomically; see :func:`open_output`.
 
     Raises:
-        InputError: It cannot be written; what was there before stays.
+        InputError: The file cannot be written; an existing file is unchanged.
     """
     with open_output(path) as stream:
         stream.write(content)
@@ -44,13 +43,13 @@ def write_file(path: Path, content: bytes) -> None:
 
 @contextmanager
 def open_output(path: Path) -> Iterator[BinaryIO]:
-    """Yield a stream whose content takes the place of a file if the block ends without an exception.
+    """Yield a stream whose content replaces a file if the block ends without an exception.
 
-    Missing parent folders are made. An existing file keeps its mode, and of a symbolic link the target is replaced. A
-    device, FIFO or open descriptor (``/dev/stdout``) is written through.
+    Missing parent folders are created. An existing file keeps its mode. If the path is a symbolic link, its target is
+    replaced. A device, a FIFO or an open descriptor (``/dev/stdout``) is written to directly.
 
     Raises:
-        InputError: It cannot be written; what was there before stays.
+        InputError: The file cannot be written; an existing file is unchanged.
     """
     if _is_special(path):
         with _reported(path):
@@ -73,13 +72,17 @@ def open_output(path: Path) -> Iterator[BinaryIO]:
 
 @contextmanager
 def new_folder(target: Path, *, overwrite: bool) -> Iterator[Path]:
-    """Yield an empty folder that takes the place of ``target`` if the block ends without an exception.
+    """Yield an empty folder that replaces ``target`` if the block ends without an exception.
 
-    At every moment the name holds the folder before or the new one, whole, also if the process is killed. An empty
-    folder is always replaced, one that holds anything with ``overwrite``; of a symbolic link the target is replaced.
+    At every moment the target is the complete old or the complete new folder, even if the process is killed. If the
+    path is a symbolic link, its target is replaced.
+
+    Args:
+        target: Path of the folder.
+        overwrite: Whether to replace a folder that is not empty.
 
     Raises:
-        InputError: The folder cannot be written, or is not to be replaced, or the working directory is in it.
+        InputError: The folder cannot be written or may not be replaced, or the working directory is in it.
     """
     with _reported(target):
         place = Path(os.path.realpath(target))
@@ -87,7 +90,7 @@ def new_folder(target: Path, *, overwrite: bool) -> Iterator[Path]:
             raise InputError(
                 "the folder contains the working directory and cannot be replaced",
                 file=target,
-                remedy="choose another place, or run the command from elsewhere",
+                remedy="choose another folder, or run the command from elsewhere",
             )
         place.parent.mkdir(parents=True, exist_ok=True)
         recover_folder(place)
@@ -100,7 +103,7 @@ def new_folder(target: Path, *, overwrite: bool) -> Iterator[Path]:
 
 
 def recover_folder(target: Path) -> None:
-    """Finish what a killed writer of a folder began on a file system that cannot exchange two names."""
+    """Finish the replacement of a folder whose writer was killed between its two steps."""
     place = Path(os.path.realpath(target))
     old = _beside(place, "old")
     if os.path.lexists(old):
@@ -109,10 +112,10 @@ def recover_folder(target: Path) -> None:
 
 
 def check_writable(path: Path) -> None:
-    """Check that an output can be written at a path, and leave nothing behind.
+    """Check that an output can be written to a path, without leaving anything behind.
 
     Raises:
-        InputError: It cannot.
+        InputError: It cannot be written.
     """
     with _reported(path):
         if _is_special(path):
@@ -126,7 +129,7 @@ def check_writable(path: Path) -> None:
 
 
 def sweep_folder(folder: Path) -> None:
-    """Delete what killed writers left in a folder, whatever their targets."""
+    """Delete the leftovers of all killed writers in a folder."""
     for path in folder.glob(".*.partial"):
         _sweep(path)
 
@@ -135,17 +138,17 @@ def file_digest(path: Path) -> str:
     """Return the SHA-256 of a regular file in hexadecimal digits.
 
     Raises:
-        OSError: It cannot be read, or is no regular file.
+        OSError: The file cannot be read, or is not a regular file.
     """
     with open_regular(path) as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def open_regular(path: Path) -> io.BufferedReader:
-    """Open a file for reading without waiting for the other end of a FIFO.
+    """Open a regular file for reading; never block on a FIFO.
 
     Raises:
-        OSError: It cannot be read, or is no regular file.
+        OSError: The file cannot be read, or is not a regular file.
     """
     stream = open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb")  # noqa: PTH123, SIM115 - returned
     if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
@@ -155,7 +158,7 @@ def open_regular(path: Path) -> io.BufferedReader:
 
 
 class _Raw(io.FileIO):
-    """The descriptor of an output, whose errors name the output."""
+    """A stream on a descriptor, whose errors name the output."""
 
     def __init__(self, handle: int, path: Path) -> None:
         super().__init__(handle, "wb")
@@ -168,7 +171,7 @@ class _Raw(io.FileIO):
 
 @contextmanager
 def _scratch(place: Path, make: Callable[[Path], int]) -> Iterator[tuple[Path, int]]:
-    """Yield a new scratch of a target and its locked descriptor; delete it afterwards if it is still there."""
+    """Yield a new scratch path of a target and its locked descriptor; delete it afterwards if it still exists."""
     with _reported(place):
         path, handle = _claim(place, make)
     try:
@@ -183,14 +186,16 @@ def _claim(place: Path, make: Callable[[Path], int]) -> tuple[Path, int]:
     for path in paths:
         _sweep(path)
     for path in paths:
-        with suppress(FileExistsError, FileNotFoundError):  # the latter if it was swept at once
+        with suppress(
+            FileExistsError, FileNotFoundError
+        ):  # FileNotFoundError if another writer swept it at once
             handle = make(path)
-            with suppress(OSError):  # without locks nothing is swept
+            with suppress(OSError):  # without support for locks, nothing is swept
                 fcntl.flock(handle, fcntl.LOCK_EX)
             if _is_same(path, handle):
                 return path, handle
             os.close(handle)
-    raise OSError(errno.EBUSY, f"{_WRITERS} others are writing it", os.fspath(place))
+    raise OSError(errno.EBUSY, f"{_WRITERS} other processes are writing it", os.fspath(place))
 
 
 def _new_file(path: Path) -> int:
@@ -203,7 +208,7 @@ def _new_folder(path: Path) -> int:
 
 
 def _beside(place: Path, mark: str) -> Path:
-    """Return the hidden neighbour of a target, within the 255 bytes of a name."""
+    """Return the path of a hidden file next to a target; its name is short enough for any file system."""
     name = place.name
     if len(os.fsencode(name)) > 200:
         name = f"{name[:40]}-{crc32(os.fsencode(name)):08x}"
@@ -211,7 +216,7 @@ def _beside(place: Path, mark: str) -> Path:
 
 
 def _sweep(path: Path) -> None:
-    """Delete a scratch that no living writer holds."""
+    """Delete a scratch path that no living writer has locked."""
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
@@ -223,7 +228,7 @@ def _sweep(path: Path) -> None:
                 shutil.rmtree(path, ignore_errors=True)
             else:
                 path.unlink()
-    except OSError:  # somebody holds it, or somebody else's
+    except OSError:  # a writer has locked it, or it belongs to another user
         pass
     finally:
         os.close(handle)
@@ -232,19 +237,19 @@ def _sweep(path: Path) -> None:
 def _install(fresh: Path, place: Path, overwrite: bool) -> None:
     while True:
         try:
-            fresh.rename(place)  # only an empty folder can be in the way
+            fresh.rename(place)  # replaces an empty folder
             return
         except OSError as error:
             if not overwrite or error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
-        with suppress(FileNotFoundError):  # somebody took it away: then it can be renamed
+        with suppress(FileNotFoundError):  # another process removed the target: try to rename again
             if not _exchange(fresh, place):
                 _replace_in_two_steps(fresh, place)
             return
 
 
 def _exchange(one: Path, other: Path) -> bool:
-    """Let two names change places; return False if the system cannot."""
+    """Exchange two paths; return False if the file system does not support it."""
     try:
         rename = ctypes.CDLL(None, use_errno=True).renameat2
     except AttributeError:
@@ -268,7 +273,7 @@ def _replace_in_two_steps(fresh: Path, place: Path) -> None:
 
 
 def _recover(old: Path, place: Path) -> None:
-    """Put a folder back that was moved away, or delete it if the new one took its place."""
+    """Restore the old folder, or delete it if the new one has replaced it."""
     if not os.path.lexists(place):
         with suppress(FileNotFoundError):
             old.rename(place)
@@ -287,7 +292,7 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def _is_special(path: Path) -> bool:
-    """Tell whether a path is there and no regular file, so that it is to be written through."""
+    """Return whether a path exists and is not a regular file, so that it has to be written to directly."""
     with _reported(path):
         try:
             mode = path.stat().st_mode
@@ -316,7 +321,7 @@ def _is_same(path: Path, handle: int) -> bool:
 def _reported(path: Path) -> Iterator[None]:
     try:
         yield
-    except (OSError, ValueError) as error:  # the latter for a NUL in the name
+    except (OSError, ValueError) as error:  # ValueError for a NUL in the name
         reason = getattr(error, "strerror", None) or error
         raise InputError(
             f"the file cannot be written ({reason})",

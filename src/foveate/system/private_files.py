@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Caches of one user, and whether somebody else could change what is loaded from a path."""
+"""Cache folders of the user, and checks that no other user can change a file."""
 
 from __future__ import annotations
 
@@ -11,51 +11,51 @@ from foveate.errors import BackendError, OptionError
 
 
 def cache_folder(kind: str) -> Path:
-    """Return the folder of this user's cache of a kind, which may not exist yet.
+    """Return the cache folder of the user for one kind of files; it need not exist.
 
     It is ``$FOVEATE_CACHE/<kind>``, or ``foveate/<kind>`` in ``$XDG_CACHE_HOME`` or ``~/.cache``.
 
     Raises:
-        OptionError: The variable does not hold an absolute path, or there is no home directory.
+        OptionError: The variable is not an absolute path, or there is no home directory.
     """
     given = os.environ.get("FOVEATE_CACHE")
     home = os.environ.get("XDG_CACHE_HOME", "")
-    if not home.startswith("/"):  # the standard says to ignore relative ones
-        home = os.path.expanduser("~/.cache")  # noqa: PTH111 - Path.home() raises where there is none
+    if not home.startswith("/"):  # the XDG standard ignores relative paths
+        home = os.path.expanduser("~/.cache")  # noqa: PTH111 - Path.home() raises if there is none
     root = Path(given) if given else Path(home, "foveate")
     if not root.is_absolute():
         raise OptionError(
-            f"the folder of caches must be an absolute path, found {str(root)!r}",
+            f"the cache folder must be an absolute path, found {str(root)!r}",
             remedy="set FOVEATE_CACHE to an absolute path",
         )
     return root / kind
 
 
 def make_private(folder: Path) -> None:
-    """Make a folder and its missing parents, for this user alone whatever the umask.
+    """Create a folder and its missing parents with access for this user only.
 
     Raises:
-        OSError: It cannot be made.
+        OSError: The folder cannot be created.
     """
     for place in reversed((folder, *folder.parents)):
         if not place.is_dir():
             try:
                 place.mkdir(mode=0o700)
-            except FileExistsError:  # another process was faster, or it is no folder
+            except FileExistsError:  # another process created it, or it is not a folder
                 if not place.is_dir():
                     raise
 
 
 def check_private(path: Path) -> None:
-    """Check that nobody but this user and root can change what is loaded from a path.
+    """Check that only this user and root can change a file.
 
-    The file, its folder and all folders above must belong to this user or root and must not be writable for others.
-    Folders above may be writable if they are sticky, as ``/tmp`` is, and for a group that has the number of the user,
-    as many distributions give each user.
+    The file and all folders above it must belong to this user or root and must not be writable for others. The folders
+    may be writable if they are sticky, as ``/tmp`` is, or for the group whose id equals the user's id, which many
+    distributions create for each user.
 
     Raises:
-        BackendError: Somebody else could change it.
-        OSError: It cannot be looked at.
+        BackendError: Another user could change the file.
+        OSError: The file or a folder cannot be inspected.
     """
     real, user = Path(os.path.realpath(path)), os.geteuid()
     for place in (real, *real.parents):

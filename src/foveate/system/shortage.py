@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Telling what the system is short of, in whichever library's words."""
+"""Recognizing errors that mean that memory or file descriptors ran out."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _FILES = ("system error number 24", "too many open files")
 
 
 def shortage(error: BaseException | None) -> BackendError | None:
-    """Return what to say if an error, or one that caused it, means that memory or files ran out."""
+    """Return our error if memory or file descriptors ran out according to an error or its cause."""
     while error is not None:
         number, text = getattr(error, "errno", None), str(error).lower()
         if isinstance(error, MemoryError) or number == errno.ENOMEM or _any(_MEMORY, text):

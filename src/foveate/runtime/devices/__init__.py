@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Devices: memory, streams and launches. One file a device."""
+"""Devices: memory, streams and launches. There is one file per device."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a device must offer. One file a device implements it.
+"""The interface of devices; each device is implemented in one file.
 
-Work is enqueued on streams and runs later, in the order of its stream. Streams do not wait for each
-other unless told to by an event. Nothing here looks at a result before it is asked to.
+Work is enqueued on streams and runs later, in the order of its stream. One stream waits for another
+only through an event. No method blocks, except the ones that are documented to.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 
 
 class Buffer(Protocol):
-    """Memory of a device with a shape and a dtype. Views keep their owner's memory alive."""
+    """Memory of a device with a shape and a dtype. A view keeps the memory of its owner alive."""
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Lengths of the axes; the last one is dense."""
+        """Lengths of the axes, in C order."""
 
     @property
     def dtype(self) -> np.dtype[np.generic]:
-        """Kind of the elements."""
+        """Type of the elements."""
 
     def view(self, shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> Buffer:
         """Return the beginning of this memory with another shape and dtype, without a copy."""
@@ -40,17 +40,17 @@ class Event(Protocol):
     """A point in a stream."""
 
     def synchronize(self) -> None:
-        """Block until the stream got there; raise the error that stopped the stream, if any."""
+        """Block until the stream has reached this point; raise the error that stopped it, if any."""
 
 
 class Stream(Protocol):
-    """Work that runs in the order in which it was enqueued."""
+    """A queue of work that runs in the order in which it was enqueued."""
 
     def record(self) -> Event:
-        """Return an event that happens when all work enqueued so far is done."""
+        """Return an event that is reached when all work enqueued so far is done."""
 
     def wait(self, event: Event) -> None:
-        """Let all work enqueued from now on run after ``event``."""
+        """Run all work enqueued from now on after ``event``."""
 
     def synchronize(self) -> None:
         """Block until all work enqueued so far is done; raise the error that stopped it."""
@@ -61,7 +61,7 @@ class Device(Protocol):
 
     @property
     def name(self) -> str:
-        """Name as on the command line."""
+        """Name of the device on the command line."""
 
     def allocate(self, shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> Buffer:
         """Return fresh memory, whose content is undefined."""
@@ -70,10 +70,10 @@ class Device(Protocol):
         """Return a new stream."""
 
     def upload(self, source: Array, target: Buffer, stream: Stream) -> None:
-        """Enqueue a copy from the host; ``source`` must not change until it is done."""
+        """Enqueue a copy to the device; ``source`` must not change until it is done."""
 
     def download(self, source: Buffer, target: Array, stream: Stream) -> None:
-        """Enqueue a copy to the host; ``target`` is valid when it is done."""
+        """Enqueue a copy from the device; ``target`` is valid when it is done."""
 
     def launch(
         self, op: Op, stream: Stream, *buffers: Buffer | Sequence[Buffer], **numbers: object
@@ -81,4 +81,4 @@ class Device(Protocol):
         """Enqueue an operation."""
 
     def close(self) -> None:
-        """Finish all streams and release what the device holds."""
+        """Finish all streams and release the resources of the device."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Engines: the stages of a bundle, ready to run. One file a kind."""
+"""Engines: the stages of a bundle, ready to run. There is one file per kind of engine."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an engine must offer. One file a kind of engine implements it."""
+"""The interface of engines; each kind of engine is implemented in one file."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ if TYPE_CHECKING:
 
 
 class Engine(Protocol):
-    """A stage that is ready to run. It may be enqueued for several images at a time."""
+    """A stage that is ready to run. Runs for several images may be enqueued at a time."""
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
-        """Names, dtypes and shapes of the inputs; a name in a shape is a length that varies."""
+        """Names, dtypes and shapes of the inputs; a name in a shape stands for a varying length."""
 
     @property
     def outputs(self) -> tuple[TensorSpec, ...]:
-        """The same of the outputs."""
+        """Names, dtypes and shapes of the outputs."""
 
     def enqueue(
         self,
@@ -34,12 +34,12 @@ class Engine(Protocol):
         """Enqueue one run.
 
         Args:
-            bindings: A buffer for every input and output, of the final shape.
-            stream: Orders the reading of inputs and the writing of outputs.
-            rows: (1,) int32: only so many rows of the inputs and outputs whose first length varies
-                matter. The engine may leave the other rows of its outputs as they are.
-            first: How many of the rows that ``rows`` counts lie before those of ``bindings``.
+            bindings: Buffer of every input and output, by name, in its final shape.
+            stream: Stream that orders the reading of inputs and the writing of outputs.
+            rows: (1,) int32 number of rows that exist in the inputs and outputs whose first length
+                varies. The engine may leave the other rows of its outputs undefined.
+            first: Index of the first row of ``bindings`` among those that ``rows`` counts.
         """
 
     def close(self) -> None:
-        """Release what the engine holds."""
+        """Release the resources of the engine. Closing twice does nothing."""
