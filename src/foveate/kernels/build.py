@@ -245,7 +245,7 @@ class CodeCache:
             raise BackendError(
                 f"compiled kernels cannot be stored: {error}",
                 file=self.folder,
-                remedy="free disk space and make the folder writable, or set FOVEATE_CACHE to "
+                remedy="free some space and make the folder writable, or set FOVEATE_CACHE to "
                 "another folder",
             ) from error
         return Compiled(path, log)
