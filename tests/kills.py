@@ -26,14 +26,12 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 from PIL import Image
+from tests.samples.paths import IMAGES
 from tests.samples.training import NARROW, narrow_deepmask, write_dataset
 
-import foveate
 from foveate.bundle import Bundle
 from foveate.models.checkpoint import Cascade, CascadeInfo, load_checkpoint, save_checkpoint
 
-ROOT = Path(__file__).parents[1]
-IMAGES = Path(foveate.__file__).parent / "assets" / "images"
 FINISHED_EVERY = 5  # number of kills after which a run is not killed
 
 

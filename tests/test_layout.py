@@ -14,9 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.samples.paths import PACKAGE, ROOT
 
-ROOT = Path(__file__).parents[1]
-PACKAGE = ROOT / "src" / "foveate"
 LINKS = ("export", "runtime", "kernels")
 
 # Longest file and longest body of a function, in lines. An exception needs a reason that a reader

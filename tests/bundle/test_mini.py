@@ -12,6 +12,7 @@ import onnx
 import pytest
 import torch
 from pycocotools import mask as coco_mask
+from tests.samples.paths import IMAGES
 from torch import nn
 
 import foveate
@@ -28,7 +29,7 @@ from foveate.results.detections import Detection
 # pycocotools gives numpy 2 an array of the old kind.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
-PHOTOGRAPHS = sorted((Path(foveate.__file__).parent / "assets" / "images").glob("*.jpg"))
+PHOTOGRAPHS = sorted(IMAGES.glob("*.jpg"))
 CAT = json.loads((Path(__file__).parents[1] / "samples" / "cat.json").read_text(encoding="utf-8"))
 
 

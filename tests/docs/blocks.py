@@ -22,9 +22,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.samples.paths import ROOT
+
 from foveate.cli import invoke
 
-ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(
     r"(?:^<!-- (?P<mark>slow|not run): (?P<reason>.+?) -->\n)?"
     r"^```(?P<language>\w*)\n(?P<text>.*?)^```",

@@ -9,10 +9,9 @@ import shutil
 from pathlib import Path
 
 import pytest
-from tests.docs.blocks import ROOT, read_blocks, run_command, run_document
+from tests.docs.blocks import read_blocks, run_command, run_document
+from tests.samples.paths import IMAGES, PACKAGE, ROOT
 
-PACKAGE = ROOT / "src" / "foveate"
-IMAGES = PACKAGE / "assets" / "images"
 DOCUMENTS = [
     *ROOT.glob("*.md"),
     *(f for place in ("docs", "benchmarks", "recipes") for f in (ROOT / place).rglob("*.md")),

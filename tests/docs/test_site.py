@@ -9,7 +9,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from tests.docs.blocks import ROOT
+from tests.samples.paths import ROOT
 
 PAGE = """<html><head><link href="style.css" rel="stylesheet"><script src="code.js"></script></head>
 <body><h2 id="here">A</h2><a href="other/#there">B</a><a href="https://example.org/">C</a>

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.docs.blocks import ROOT, read_blocks, run_document
+from tests.docs.blocks import read_blocks, run_document
 from tests.samples.drawings import NAMES, best_overlap, draw, write_cvat
+from tests.samples.paths import ROOT
 
 import foveate
 

@@ -26,10 +26,10 @@ from pathlib import Path
 from typing import IO
 
 import numpy as np
+from tests.samples.paths import ROOT
 
 from foveate.errors import FoveateError
 
-ROOT = Path(__file__).parents[2]
 START_SECONDS = 120.0  # for the child's imports
 
 

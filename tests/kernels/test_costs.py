@@ -5,13 +5,12 @@ import runpy
 import subprocess
 import sys
 from operator import itemgetter
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from tests.samples.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "benchmarks" / "kernel_predictions.py"
 GPUS, Cost, Gpu = itemgetter("GPUS", "Cost", "Gpu")(runpy.run_path(str(SCRIPT)))
 SLOW = Gpu(name="slow", bandwidth=100.0, rate=20.0, wide_rate=2.0)

@@ -20,8 +20,8 @@ from tests.kernels.host_build.library import (
     sanitized_environment,
     sanitizer_of,
 )
+from tests.samples.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 CASES = Path("tests/kernels/host_build")
 OPS = sorted(path.stem.removeprefix("cases_") for path in (ROOT / CASES).glob("cases_*.py"))
 

@@ -8,10 +8,11 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from tests.samples.paths import ROOT
 
 from compose import Entry, FixedSet, Sources, read_list, validation_options
 
-RECIPE = Path(__file__).parents[2] / "recipes" / "mini"
+RECIPE = ROOT / "recipes" / "mini"
 SOURCES = Sources(cutouts=RECIPE / "cutouts.csv", backgrounds=RECIPE / "backgrounds.csv")
 
 

@@ -13,8 +13,9 @@ import cv2
 import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
+from tests.samples.paths import ROOT
 
-ROOMS = Path(__file__).parents[2] / "recipes" / "mini" / "rooms.py"
+ROOMS = ROOT / "recipes" / "mini" / "rooms.py"
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 GREY, BLUE = (90, 90, 90), (250, 40, 20)

@@ -13,10 +13,11 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+from tests.samples.paths import ROOT
 
 from foveate.evaluation import GroundTruth
 
-RECIPE = Path(__file__).parents[2] / "recipes" / "voc4" / "fetch.py"
+RECIPE = ROOT / "recipes" / "voc4" / "fetch.py"
 NAMES = ["background", *(f"class{i}" for i in range(1, 20)), "tvmonitor"]
 
 

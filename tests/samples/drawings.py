@@ -68,3 +68,9 @@ def best_overlap(masks: NDArray[np.bool_], outline: NDArray[np.int32]) -> float:
     cv2.fillPoly(truth, [outline], 1)
     one = truth.astype(bool)
     return max(((m & one).sum() / (m | one).sum() for m in masks), default=0.0)
+
+
+def white_box(patch: NDArray[np.uint8]) -> tuple[int, int, int, int]:
+    """Return left, top, right and bottom of the pixels brighter than between grey and white."""
+    rows, columns = np.nonzero(patch[..., 0] > 157)
+    return columns.min(), rows.min(), columns.max() + 1, rows.max() + 1

@@ -11,6 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from PIL import Image
+from tests.samples.paths import CAT
 
 from foveate.images.reading import read_image
 
@@ -18,6 +19,14 @@ from foveate.images.reading import read_image
 def smooth(height: int = 48, width: int = 64) -> np.ndarray:
     small = np.random.default_rng(0).integers(0, 256, (4, 5, 3), dtype=np.uint8)
     return cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC)
+
+
+def write_small_cat(file: Path) -> Path:
+    """Write the cat of the package, 96x72 pixels, and return the file."""
+    pixels = cv2.imread(str(CAT))
+    assert pixels is not None
+    assert cv2.imwrite(str(file), cv2.resize(pixels, (96, 72)))
+    return file
 
 
 def encode(image: Image.Image, kind: str, **options: object) -> bytes:

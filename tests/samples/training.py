@@ -12,13 +12,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
+from tests.samples.paths import CAT
 
-import foveate
 from foveate.models import DeepMask, MultiPathNet, SharpMask, build
 from foveate.training.original.run import OriginalOptions
 from foveate.training.sampling import MaskSample, RegionSample, ScoreSample
 
-CAT = Path(foveate.__file__).parent / "assets" / "images" / "cat.jpg"
 NARROW = {"width": 4, "neck": 8, "vector": 16, "score_hidden": 16}
 
 

@@ -13,12 +13,11 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 import torch
+from tests.samples.paths import ROOT
 from tests.samples.training import NARROW, write_dataset
 from tests.samples.training_process import STEPS, losses
 
 from foveate.training.distributed import World
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.slow

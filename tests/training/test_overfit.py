@@ -8,7 +8,6 @@ optimiser is Adam without anything else. The bounds are twice what was measured.
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import NamedTuple
 
 import cv2
@@ -16,9 +15,9 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from tests.samples import paths
 from torch import Tensor, nn
 
-import foveate
 from foveate.bundle import Bundle
 from foveate.export.to_onnx.bundle_weights import cascade_from_bundle
 from foveate.models import DeepMask, MultiPathNet, SharpMask, build
@@ -26,7 +25,6 @@ from foveate.models.losses import box_loss, integral_loss, mask_loss, score_loss
 from foveate.models.multipathnet import INTEGRAL_THRESHOLDS
 
 IMAGES = 8
-PHOTOGRAPHS = Path(foveate.__file__).parent / "assets" / "images"
 RESNET: dict[str, int | str] = {"width": 8, "neck": 16, "vector": 64, "score_hidden": 32}
 REFINED: dict[str, int | str] = {**RESNET, "km": 64, "ks": 64}
 Loss = Callable[[], Tensor]
@@ -54,7 +52,7 @@ def draw_shape(image: NDArray[np.uint8], shape: Shape, colour: tuple[int, ...]) 
 def images_of(side: int, shapes: list[Shape]) -> tuple[Tensor, Tensor]:
     """Paste a shape on a crop of a photograph each: uint8 (8, S, S, 3) RGB, and masks (8, S, S)."""
     rng = np.random.default_rng(0)
-    files = sorted(PHOTOGRAPHS.glob("*.jpg"))
+    files = sorted(paths.IMAGES.glob("*.jpg"))
     images = np.zeros((IMAGES, side, side, 3), np.uint8)
     masks = np.zeros((IMAGES, side, side), np.uint8)
     for index, shape in enumerate(shapes):

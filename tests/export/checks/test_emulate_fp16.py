@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from tests.samples.paths import CAT
 from tests.samples.verified_bundles import small_bundle, stage_models
 
 from foveate.bundle import Bundle, write_bundle
@@ -15,9 +16,7 @@ from foveate.export.checks.record import check_record
 from foveate.export.checks.verification import measure
 from foveate.export.execution.sessions import bundle_reference
 from foveate.export.precision.conversion import convert
-from foveate.export.precision.options import PHOTOGRAPHS, PrecisionOptions
-
-CAT = PHOTOGRAPHS / "cat.jpg"
+from foveate.export.precision.options import PrecisionOptions
 
 
 @pytest.fixture(scope="module")

@@ -8,12 +8,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 import onnx
 import pytest
 from onnx import helper, numpy_helper
 from tests.samples.compiling import KEY, key_with, record_of, write_engine
+from tests.samples.images import write_small_cat
 from tests.samples.verified_bundles import small_bundle, stage_files, with_change
 
 from foveate.arrays import Array
@@ -30,8 +30,6 @@ from foveate.export.to_onnx.onnx_graph import export_stage
 from foveate.results.masks import Masks
 from foveate.runtime import load
 
-CAT = Path(__file__).parents[3] / "src" / "foveate" / "assets" / "images" / "cat.jpg"
-
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
@@ -47,11 +45,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 @pytest.fixture(scope="module")
 def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    file = tmp_path_factory.mktemp("images") / "cat.png"
-    pixels = cv2.imread(str(CAT))
-    assert pixels is not None
-    cv2.imwrite(str(file), cv2.resize(pixels, (96, 72)))
-    return file
+    return write_small_cat(tmp_path_factory.mktemp("images") / "cat.png")
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
+from tests.samples.images import write_small_cat
 from tests.samples.verified_bundles import (
     add_to_weight,
     small_bundle,
@@ -42,7 +43,6 @@ from foveate.export.to_onnx.bundle_weights import cascade_from_bundle, torch_ref
 from foveate.models.checkpoint import save_checkpoint
 from foveate.results.detections import Proposals
 
-CAT = Path(__file__).parents[3] / "src" / "foveate" / "assets" / "images" / "cat.jpg"
 TOLERANCES = dict.fromkeys(("propose", "refine", "features", "classify"), 1e-5)
 
 
@@ -54,11 +54,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def image(folder: Path) -> Path:
     """The cat, small."""
-    file = folder / "cat.png"
-    pixels = cv2.imread(str(CAT))
-    assert pixels is not None
-    cv2.imwrite(str(file), cv2.resize(pixels, (96, 72)))
-    return file
+    return write_small_cat(folder / "cat.png")
 
 
 @pytest.fixture(scope="module")

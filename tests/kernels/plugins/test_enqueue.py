@@ -13,11 +13,10 @@ from typing import Any
 import pytest
 from tests.kernels.plugins.mock_host import host as mock
 from tests.kernels.plugins.mock_host.calls import STREAM
+from tests.samples.paths import ROOT
 
 MISSING = mock.what_is_missing()
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=MISSING)
-
-ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="module")

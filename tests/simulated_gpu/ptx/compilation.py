@@ -8,6 +8,7 @@ import subprocess
 from functools import lru_cache
 from pathlib import Path
 
+from tests.samples.paths import ROOT
 from tests.simulated_gpu.ptx.launch import Kernel
 from tests.simulated_gpu.ptx.parser import ModuleText, parse
 
@@ -16,7 +17,7 @@ from foveate.kernels.build import FLAGS, CodeCache, find_nvcc
 # One of each family whose code differs.
 ARCHITECTURES = ("sm_75", "sm_80", "sm_90", "sm_120")
 
-CACHE = CodeCache(Path(__file__).parents[3] / ".pytest_cache" / "ptx")
+CACHE = CodeCache(ROOT / ".pytest_cache" / "ptx")
 
 
 class LineInfo:

@@ -32,6 +32,7 @@ from pathlib import Path
 import pytest
 from tests.kernels.compiled_matrix import SOURCES
 from tests.kernels.host_build.library import LAUNCHERS
+from tests.samples.paths import ROOT
 from tests.simulated_gpu.ptx import machine
 from tests.simulated_gpu.ptx.compilation import CACHE, LineInfo
 from tests.simulated_gpu.ptx.mutations import Mutant, draw
@@ -42,7 +43,6 @@ from foveate.kernels.build import FLAGS, FOLDER, included_sources
 ARCHITECTURE = "sm_90"
 SECONDS = 120  # of processor time, after which a mutant that has not ended counts as killed
 PACKAGE = FOLDER.parent
-ROOT = PACKAGE.parents[1]
 HOST_BUILD = (
     "tests/kernels/test_host_build.py::test_kernels_agree_with_the_reference_under_sanitizers"
 )

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
+from tests.samples.drawings import white_box
 
 from foveate.datasets import CocoDataset
 from foveate.errors import DataError
@@ -59,12 +59,6 @@ def write(directory: Path, boxes: list[Box], *, crowd: int = 0) -> CocoDataset:
     }
     (directory / "annotations.json").write_text(json.dumps(content), encoding="utf-8")
     return CocoDataset(directory)
-
-
-def white_box(patch: NDArray[np.uint8]) -> tuple[int, int, int, int]:
-    """Left, top, right, bottom of what is brighter than half way between grey and white."""
-    rows, columns = np.nonzero(patch[..., 0] > 157)
-    return columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
 
 
 def test_bins_are_centred_on_the_canonical_size() -> None:
