@@ -24,7 +24,6 @@ def paste(
     width: int,
     *,
     threshold: float = 0.0,
-    count: int | None = None,
     columns: int | None = None,
 ) -> tuple[Arrays, Arrays, Arrays]:
     """Return the masks (K, height, width), areas and boxes."""
@@ -33,9 +32,8 @@ def paste(
     bits = np.full((windows, height, words), 0x5A5A5A5A, np.int32)
     areas, boxes = np.full(windows, 77, np.int32), np.full((windows, 4), np.nan, np.float32)
     scratch = np.full(windows * -(-height // 64) * 5, 0x5A5A5A5A, np.int32)
-    existing = None if count is None else np.array([count], np.int32)
     seen = None if columns is None else np.array([columns], np.int64)
-    arrays = (logits, geometry, existing, seen, bits, areas, boxes, scratch)
+    arrays = (logits, geometry, seen, bits, areas, boxes, scratch)
     numbers = (windows, size, height, width, threshold)
     kind = int(logits.dtype == np.float16)
     assert launch("bilinear_upsample", PASTE, *arrays, *numbers, kind) == 0
@@ -124,15 +122,6 @@ def test_nan_logits_are_ground() -> None:
     assert not paste(logits, np.array([[0, 0, 9, 9]], np.float32), 9, 9)[0].any()
 
 
-@pytest.mark.parametrize("count", [-1, 0, 1, 2, 9])
-def test_windows_after_the_count_are_empty(count: int) -> None:
-    logits, geometry = np.ones((2, 3, 3), np.float32), np.array([[0, 0, 5, 5]] * 2, np.float32)
-    masks, areas, boxes = paste(logits, geometry, 6, 6, count=count)
-    assert areas.tolist() == [25 if k < count else 0 for k in range(2)]
-    assert [mask.any() for mask in masks] == [k < count for k in range(2)]
-    assert [box.any() for box in boxes] == [k < count for k in range(2)]
-
-
 @pytest.mark.parametrize("columns", [-(2**40), -1, 0, 1, 31, 32, 33, 64, 65, 2**40])
 def test_columns_that_the_image_lacks_are_clipped(columns: int) -> None:
     rng = np.random.default_rng(4)
@@ -149,7 +138,7 @@ def test_columns_that_the_image_lacks_are_clipped(columns: int) -> None:
 def test_boxes_alone_need_no_bits() -> None:
     boxes, scratch = np.full((1, 4), np.nan, np.float32), np.zeros(5, np.int32)
     geometry = np.array([[2, 3, 5, 4]], np.float32)
-    arrays = (np.ones((1, 3, 3), np.float32), geometry, *[None] * 4, boxes, scratch)
+    arrays = (np.ones((1, 3, 3), np.float32), geometry, *[None] * 3, boxes, scratch)
     assert launch("bilinear_upsample", PASTE, *arrays, 1, 3, 20, 20, 0.0, 0) == 0
     assert boxes.tolist() == [[2, 3, 7, 7]]
 
@@ -157,7 +146,7 @@ def test_boxes_alone_need_no_bits() -> None:
 @pytest.mark.parametrize(("height", "width"), [(0, 5), (5, 0), (0, 0)])
 def test_an_image_without_pixels_has_empty_masks(height: int, width: int) -> None:
     areas, boxes = np.full(1, 77, np.int32), np.full((1, 4), np.nan, np.float32)
-    arrays = (*[None] * 5, areas, boxes, None)
+    arrays = (*[None] * 4, areas, boxes, None)
     assert launch("bilinear_upsample", PASTE, *arrays, 1, 3, height, width, 0.0, 0) == 0
     assert not areas.any()
     assert not boxes.any()
@@ -180,7 +169,7 @@ def test_an_image_without_pixels_has_empty_masks(height: int, width: int) -> Non
 def test_bad_numbers_of_a_paste(position: int, value: float, expected: int) -> None:
     numbers: list[float] = [1, 3, 9, 9, 0.0, 0]
     numbers[position] = value
-    assert launch("bilinear_upsample", PASTE, *[None] * 8, *numbers) == expected
+    assert launch("bilinear_upsample", PASTE, *[None] * 7, *numbers) == expected
 
 
 def upsample(

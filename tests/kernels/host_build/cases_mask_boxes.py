@@ -33,7 +33,7 @@ def test_boxes_are_those_of_the_reference(dtype: Any) -> None:
         corners = rng.integers(-30, 80, (4, 2))
         sides = rng.choice([8, 16, 32, 64], (4, 2))
         windows = np.concatenate([corners, sides], 1).astype(np.float32)
-        count = int(rng.integers(0, 6))
+        count = int(rng.integers(-1, 6))
         for k, box in enumerate(boxes_of(logits, windows, count)):
             mask, _ = paste(logits[k], windows[k].tolist(), THRESHOLD, HEIGHT, WIDTH)
             assert tuple(box) == (tight_box(mask) if k < count else (0, 0, 0, 0))

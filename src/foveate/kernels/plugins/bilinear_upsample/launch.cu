@@ -45,16 +45,15 @@ extern "C" long long foveate_paste_windows_scratch_bytes(int windows, int height
 }
 
 // Paste the masks of windows into the image.
-//   logits (windows, size, size); geometry (windows, 4) float32 x0, y0, width, height; count (1,)
-//   int32, the number of windows, or null for all; columns (1,) int64, the width of the image, at
-//   most `width`, or null if it is `width`; bits (windows, height, ceil(width / 32)) int32, bit i
-//   of word w is pixel 32 * w + i, or null; areas (windows,) int32, or null; boxes (windows, 4)
-//   float32 xyxy, or null; scratch: see above.
+//   logits (windows, size, size); geometry (windows, 4) float32 x0, y0, width, height;
+//   columns (1,) int64, the width of the image, at most `width`, or null if it is `width`;
+//   bits (windows, height, ceil(width / 32)) int32, bit i of word w is pixel 32 * w + i, or null;
+//   areas (windows,) int32, or null; boxes (windows, 4) float32 xyxy, or null; scratch: see above.
 extern "C" int foveate_launch_paste_windows(const void* logits, const float* geometry,
-                                            const int* count, const long long* columns, int* bits,
-                                            int* areas, float* boxes, int* scratch, int windows,
-                                            int size, int height, int width, float threshold,
-                                            int type, cudaStream_t stream) {
+                                            const long long* columns, int* bits, int* areas,
+                                            float* boxes, int* scratch, int windows, int size,
+                                            int height, int width, float threshold, int type,
+                                            cudaStream_t stream) {
     using namespace foveate;
     if (windows < 0 || size < 0 || height < 0 || width < 0) return kBadShape;
     if (threshold != threshold) return kBadOption;
@@ -70,13 +69,14 @@ extern "C" int foveate_launch_paste_windows(const void* logits, const float* geo
         return kNullPointer;
     }
     if (!is_aligned(logits, type == kFloat32 ? 4 : 2) || !is_aligned(geometry, 4) ||
-        !is_aligned(count, 4) || !is_aligned(columns, 8) || !is_aligned(bits, 4) ||
-        !is_aligned(areas, 4) || !is_aligned(boxes, 4) || !is_aligned(scratch, 4)) {
+        !is_aligned(columns, 8) || !is_aligned(bits, 4) || !is_aligned(areas, 4) ||
+        !is_aligned(boxes, 4) || !is_aligned(scratch, 4)) {
         return kMisaligned;
     }
     if (bands > 0) {
         const dim3 grid(static_cast<unsigned>(bands), static_cast<unsigned>(windows));
         const int stage = paste_stage(size);
+        const int* const count = nullptr;  // every window exists
         const unsigned shared_bytes = static_cast<unsigned>(4 * stage * size);
         int status = kOk;
         if (type == kFloat32) {

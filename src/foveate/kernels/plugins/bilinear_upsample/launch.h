@@ -12,7 +12,7 @@ extern "C" {
 
 long long foveate_paste_windows_scratch_bytes(int windows, int height);
 
-int foveate_launch_paste_windows(const void* logits, const float* geometry, const int* count,
+int foveate_launch_paste_windows(const void* logits, const float* geometry,
                                  const long long* columns, int* bits, int* areas, float* boxes,
                                  int* scratch, int windows, int size, int height, int width,
                                  float threshold, int type, cudaStream_t stream);

@@ -248,7 +248,7 @@ struct PasteWindows {
         if (logits.d[0] > 0 && size == nullptr) return kNullPointer;
         const int type = call.inputs[0].type == DataType::kHALF ? kFloat16 : kFloat32;
         return foveate_launch_paste_windows(
-            call.sources[0], static_cast<const float*>(call.sources[1]), nullptr,
+            call.sources[0], static_cast<const float*>(call.sources[1]),
             size == nullptr ? nullptr : size + 1, static_cast<int*>(call.targets[0]),
             static_cast<int*>(call.targets[1]), static_cast<float*>(call.targets[2]),
             static_cast<int*>(call.workspace), static_cast<int>(logits.d[0]),
