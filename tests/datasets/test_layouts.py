@@ -307,7 +307,7 @@ def test_labelmes_image_may_lie_in_another_folder(tmp_path: Path) -> None:
 def test_an_images_name_is_followed_inside_of_its_folder_only(name: str, tmp_path: Path) -> None:
     draw(tmp_path / "a.png")
     save(tmp_path / "data" / "annotations.json", coco([name]))
-    with pytest.raises(DataError, match="none of the 1 annotated images is there"):
+    with pytest.raises(DataError, match="none of the 1 annotated images exists"):
         CocoDataset(tmp_path / "data")
     draw(tmp_path / "data" / "images" / "in" / "a.png")
     assert CocoDataset(tmp_path / "data").path(0) == tmp_path / "data" / "images/in/a.png"

@@ -163,7 +163,7 @@ def test_boxes_without_masks_are_read_where_masks_are_not_needed(tmp_path: Path)
         annotation(id=2, bbox=[90, 5, 4, 4], segmentation=[]),
     )
     write(tmp_path, content(*boxes))
-    with pytest.raises(DataError, match="none of the objects has a mask, 2 have a box .*outline"):
+    with pytest.raises(DataError, match="none of the objects has a mask, 2 have only a box.*outline"):
         CocoDataset(tmp_path)
     dataset = CocoDataset(tmp_path, masks=False)
     assert dataset.annotations.boxes.tolist() == [[10, 5, 10, 10]]
@@ -207,7 +207,7 @@ def test_a_class_that_would_move_the_cursor_is_refused() -> None:
         (b'{"images": "\xff"}', "invalid start byte"),
         (b'{"images": 1' + b"0" * 5000 + b"}", "Exceeds the limit"),
         (b"", "Expecting value"),
-        (b"null", "'images' is no list"),
+        (b"null", "'images' is not a list"),
     ],
 )
 def test_a_file_that_is_no_json_in_utf8_says_so(text: bytes, says: str, tmp_path: Path) -> None:
@@ -248,8 +248,8 @@ def test_an_object_that_is_listed_twice_is_taken_once() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"annotations": None}, "'annotations' is no list"),
-        ({"images": {}}, "'images' is no list"),
+        ({"annotations": None}, "'annotations' is not a list"),
+        ({"images": {}}, "'images' is not a list"),
         ({"categories": [{"id": 3, "name": "cat"}] * 2}, "two categories have the id 3"),
         (
             {

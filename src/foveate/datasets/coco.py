@@ -81,7 +81,7 @@ class CocoDataset:
         there = np.array([i for i, file in enumerate(files) if file is not None], np.int64)
         if files and not len(there):
             raise DataError(
-                f"none of the {len(files)} annotated images is there, the first is "
+                f"none of the {len(files)} annotated images exists, the first is "
                 f"{self._place / table.files[0]}",
                 file=self.file,
                 remedy="put the images there, or export the data set with its images",

@@ -52,7 +52,7 @@ def read_labelme(folder: Path) -> dict[str, Any]:
     if left_out:
         kinds = ", ".join(f"{count} of type {kind}" for kind, count in left_out.most_common())
         _log.warning(
-            "shapes of %s were left out, for want of a label or an area: %s", folder, kinds
+            "shapes of %s were left out, because they have no label or no area: %s", folder, kinds
         )
     categories = {label: i for i, label in enumerate(sorted({key[1] for key in objects}), 1)}
     return {

@@ -20,9 +20,9 @@ LAYOUTS = (
     ("Foveate", "train/annotations.json and train/images/; validation/ likewise"),
     ("COCO", "annotations/instances_train2017.json and train2017/, of any year; val2017 likewise"),
     ("CVAT (COCO 1.0)", "annotations/instances_default.json and images/, or a subset's names"),
-    ("Roboflow (COCO)", "train/_annotations.coco.json and the images beside it; valid/ likewise"),
+    ("Roboflow (COCO)", "train/_annotations.coco.json and the images next to it; valid/ likewise"),
     ("labelme", "images with a .json file each, in the folder or in train/ and val/"),
-    ("one file", "a COCO file of any name, or its folder, and the images beside or below it"),
+    ("one file", "a COCO file of any name, or its folder, and the images next to or below it"),
 )
 """The supported layouts: name and description."""
 
@@ -253,5 +253,5 @@ def size_remedy(found: Sequence[int], annotated: Sequence[int]) -> str:
     # Exporters that overlook EXIF write such sizes beside labels of either form, so it stays open.
     return (
         "the two are swapped: take the orientation out of the file's EXIF data if the outlines fit "
-        "the image as it is stored, else correct the annotated size"
+        "the image as it is stored; otherwise correct the annotated size"
     )

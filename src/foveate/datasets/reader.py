@@ -42,7 +42,7 @@ def _check_content(content: object, file: Path) -> None:
             raise DataError(
                 f"annotations that do not follow the COCO format: {key!r} is not a list in them",
                 file=file,
-                remedy="export the data set again in COCO's form",
+                remedy="export the data set again in COCO format",
             )
 
 

@@ -111,7 +111,7 @@ class SegmentationPacker:
         elif isinstance(segmentation, dict):
             self._codes += _code(segmentation, height, width)
         elif segmentation is not None:
-            raise ValueError(f"it is {type(segmentation).__name__}")
+            raise ValueError(f"it is of type {type(segmentation).__name__}")
         self._object_starts.append(len(self._polygon_starts) - 1)
         self._code_starts.append(len(self._codes))
 

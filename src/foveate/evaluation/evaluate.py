@@ -159,18 +159,18 @@ def evaluate(
     resampling: Bootstrap | None = None,
     progress: Progress = no_progress,
 ) -> Report:
-    """Run a pipeline on a data set and measure what it finds.
+    """Run a pipeline on a data set and measure its results.
 
     Args:
-        pipeline: A `foveate.Pipeline` or anything with its two calls. For detections it must not
-            leave out the doubtful ones (`PipelineOptions(score_threshold=0.0)`), or recall is cut short.
-        truth: Images and what is in them.
-        task: "proposals" or "detections"; see `measure`.
-        most: Proposals of an image that count. What the pipeline gives must not be fewer for want
-            of asking (`PipelineOptions(top_k=...)`).
-        name: Of the pipeline, for the report.
-        backend: What runs it, for the report.
-        resampling: For the intervals.
+        pipeline: A `foveate.Pipeline`, or anything with its two calls. For detections it must not
+            drop the doubtful ones (`PipelineOptions(score_threshold=0.0)`), or recall is cut short.
+        truth: Ground truth.
+        task: "proposals" or "detections"; see `Measurement`.
+        most: Number of proposals per image that count; the pipeline must return as many
+            (`PipelineOptions(top_k=...)`).
+        name: Name of the pipeline, for the report.
+        backend: Name of its backend, for the report.
+        resampling: Settings of the intervals.
         progress: Called after each image.
     """
     resampling = resampling or Bootstrap()
@@ -197,18 +197,18 @@ def evaluate_results(
     resampling: Bootstrap | None = None,
     progress: Progress = no_progress,
 ) -> Report:
-    """Measure what another program found, an image at a time.
+    """Measure the results of another program, an image at a time.
 
     Args:
-        results: As `read_results` gives them for this data set and task.
-        truth: Images and what is in them.
-        task: "proposals" or "detections"; see `measure`.
-        most: Proposals of an image that count.
-        resampling: For the intervals.
+        results: Results that `read_results` returned for this data set and task.
+        truth: Ground truth.
+        task: "proposals" or "detections"; see `Measurement`.
+        most: Number of proposals per image that count.
+        resampling: Settings of the intervals.
         progress: Called after each image.
 
     Raises:
-        DataError: A result is damaged; the text says which.
+        DataError: A result is damaged; the message names it.
     """
     resampling = resampling or Bootstrap()
     measurement = Measurement(truth, task=task, most=most, regions=results.regions)

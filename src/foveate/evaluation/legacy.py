@@ -33,46 +33,46 @@ _CERTAIN = 100.0  # a logit whose sigmoid is 1 in float32
 
 @dataclass(frozen=True, kw_only=True)
 class LegacyOptions(TypedOptions):
-    """Quirks of the released training and of running on images, each off unless asked for.
+    """Quirks of the original training and inference, each off by default.
 
-    Attributes:
-        shifted_windows: DeepMask cuts windows at whole pixels of the image and mixes counting
-            from 0 with counting from 1. The label of a mask lies one pixel of the image to the
-            right of and below the patch, and on whole pixels of the label (`maskSampling`,
-            `cropTensor`, which changes its box in place). The patch of a score lies up to two
-            pixels to the left and above (`scoreSampling`). Off: patch and label show exactly the
-            same window. An object of 20 px is enlarged 4.6 times, so one pixel is as many there.
-        aligned_corners: a window that is enlarged is stretched until the centres of its corner
-            pixels lie on those of the patch (`image.scale`). Off: the corners of the corner pixels
-            do, so that the patch fits the label.
-        one_sided_scales: a positive of a score batch shows its object at 92 to 92 x 2^.25 px,
-            since of two overlapping bins of scale the first is taken (`createBBstruct`). Off: at
-            92 x 2^-.125 to 92 x 2^.125.
-        unscaled_negatives: a negative of a score batch is refused within 48 px of the centre of an
-            object up to 2.5 octaves larger or smaller, but each centre is looked up in the frame of
-            its own scale, where it has nothing to do with the window's; and whatever the hundredth
-            try gives is taken (`negSamplingBB`). Off: the paper's rule, see `ScoreSamplerOptions`.
-        crowds_as_positives: a score batch calls the middle of a crowd's box an object. Off: a crowd
-            is neither positive nor, near its centre and scale, negative.
+    Args:
+        shifted_windows: DeepMask cuts windows at whole pixels of the image and mixes counting from
+            0 with counting from 1. The label of a mask is one pixel of the image to the right of
+            and below the patch, and on whole pixels of the label (`maskSampling`, `cropTensor`,
+            which changes its box in place). The patch of a score is up to two pixels to the left
+            and above (`scoreSampling`). Off: patch and label show exactly the same window. An
+            object of 20 px is enlarged 4.6 times, so one pixel becomes as many.
+        aligned_corners: A window that is enlarged is stretched until the centers of its corner
+            pixels coincide with those of the patch (`image.scale`). Off: the corners of the corner
+            pixels do, so that the patch fits the label.
+        one_sided_scales: A positive of a score batch shows its object at 92 to 92 * 2^.25 px, since
+            of two overlapping bins of scale the first is taken (`createBBstruct`). Off: at 92 *
+            2^-.125 to 92 * 2^.125.
+        unscaled_negatives: A negative of a score batch is refused within 48 px of the center of an
+            object up to 2.5 octaves larger or smaller, but each center is compared in the frame of
+            its own scale, which is unrelated to the window's; and the hundredth try is always taken
+            (`negSamplingBB`). Off: the paper's rule, see `ScoreSamplerOptions`.
+        crowds_as_positives: A score batch treats the middle of a crowd's box as an object. Off: a
+            crowd is neither positive nor, near its center and scale, negative.
         inclusive_boxes: MultiPathNet's ground truth ends one pixel further right and down than its
             proposals, and overlaps count the edge as a pixel of its own (`getAnnotation`,
             `boxoverlap`). Off: continuous coordinates, right and bottom exclusive.
-        short_batches: of an image with fewer foregrounds (backgrounds) than are wanted only as
-            many are drawn as there are, still with replacement, so that an image gives fewer than
-            64 regions and other shares (`selectBBoxesOne`). Off: always 64, of which 16 foreground.
-        mismatched_heads: the threshold by which regions are drawn and labelled has nothing to do
-            with the integral head that is trained on them, so that every head learns a mixture of
-            all thresholds (`data.lua`). Off: each head has its own.
-        constant_sharpmask_rate: SharpMask's learning rate stays at 1e-3, since the schedule is
-            looked at only while the rate is 0. Off: it drops after epochs 50 and 80 as meant.
-        shifted_scores: a score names the window one row above and one column to the right of its
+        short_batches: Of an image with fewer foregrounds (backgrounds) than requested only as many
+            are drawn as there are, with replacement, so that an image gives fewer than 64 regions
+            and other shares (`selectBBoxesOne`). Off: always 64, of which 16 foreground.
+        mismatched_heads: The threshold by which regions are drawn and labeled is unrelated to the
+            integral head that is trained on them, so that every head learns a mixture of all
+            thresholds (`data.lua`). Off: each head has its own.
+        constant_sharpmask_rate: SharpMask's learning rate stays at 1e-3, since the schedule is read
+            only while the rate is 0. Off: it drops after epochs 50 and 80 as intended.
+        shifted_scores: A score names the window one row above and one column to the right of its
             own, in the first row the one to the right, and in the last column the first one of its
-            row, since a place that is counted from 1 is taken apart as if from 0 (`getTopScores`).
-            Two scores may name one window, and of the last row only the first window is ever
-            named. Published average recalls probably contain this. Off: its own.
-        filler_rows: of an image at most as many windows are taken as the last, hence largest, level
-            has; the other proposals that were asked for are the first window of the first level,
-            again and again, with a score of 1 (`getTopScores`). Off: all windows there are.
+            row, since a place that is counted from 1 is split as if from 0 (`getTopScores`). Two
+            scores may name one window, and of the last row only the first window is ever named.
+            Published average recalls probably contain this. Off: each names its own.
+        filler_rows: Of an image at most as many windows are taken as the last, hence largest, level
+            has; the remaining proposals are the first window of the first level, again and again,
+            with a score of 1 (`getTopScores`). Off: all windows there are.
     """
 
     shifted_windows: bool = False
@@ -94,10 +94,12 @@ class LegacyOptions(TypedOptions):
 
 
 class OriginalDevice(CpuDevice):
-    """The host, but for the choice of windows, for pipelines whose figures stand beside published ones.
+    """The CPU device, except that windows are chosen as in the original code.
+
+    Its figures can be compared with published ones.
 
     Args:
-        legacy: Which quirks of the released choice it has: `shifted_scores` and `filler_rows`.
+        legacy: Quirks, of which `shifted_scores` and `filler_rows` are read.
     """
 
     def __init__(self, legacy: LegacyOptions) -> None:
@@ -125,11 +127,11 @@ def select_as_original(
     padding: int,
     window_nms_iou: float,
 ) -> None:
-    """Choose the best windows, and then do to them what the released code does.
+    """Choose the best windows, and apply the quirks of the original code to them.
 
-    `legacy` says what. The other arguments are those of
-    `foveate.kernels.select_top_k.cpu.select_top_k`; the last of the grids is the one whose number of
-    cells bounds how many windows are chosen.
+    `legacy` names the quirks. The other arguments are those of
+    `foveate.kernels.select_top_k.host.select_top_k`; the number of cells of the last grid bounds
+    the number of windows.
     """
     room = min(len(indices), grids[-1].size) if legacy.filler_rows else len(indices)
     first = len(indices) - room

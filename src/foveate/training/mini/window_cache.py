@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
@@ -12,8 +13,7 @@ from typing import Any
 
 import cv2
 import numpy as np
-from numpy.lib.format import open_memmap
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from foveate.datasets import CocoDataset
 from foveate.datasets.splits import no_objects
@@ -161,13 +161,14 @@ def build_cache(
     origin = Origin(inputs={**inputs, "the trunk": trunk.digest})
     if is_current(directory, origin):
         return WindowCache(directory)
-    with new_folder(directory, overwrite=True) as aside:
-        writer = _Writer(aside, len(dataset) * options.views_per_image, options.fine_every)
+    with (
+        new_folder(directory, overwrite=True) as folder,
+        contextlib.closing(_Writer(folder, options.fine_every)) as writer,
+    ):
         for done, views in enumerate(_drawn(dataset, options), start=1):
             for view, rng in views:
                 writer.add(view, trunk(view.pixels), rng)
             progress("windows", done, len(dataset))
-        writer.close()
     stamp(directory, origin)
     return WindowCache(directory)
 
@@ -220,90 +221,89 @@ def _drawn(
 
 
 class _Writer:
-    def __init__(self, directory: Path, views: int, fine_every: int):
-        self._directory = directory
+    """Writes the arrays of a cache view by view."""
+
+    def __init__(self, directory: Path, fine_every: int) -> None:
         self._fine_every = fine_every
-        self._views = self._masks = self._fines = 0
         side = GRID + CELLS - 1
-        masks, fines = views * MASKS_PER_VIEW, -(-views // fine_every)
-        self._arrays = {
-            "coarse": self._new("coarse", (views, CHANNELS[STRIDE], side, side), np.float16),
-            "scores": self._new("scores", (views, GRID, GRID), np.int8),
-            "mask_views": self._new("mask_views", (masks,), np.int32),
-            "mask_cells": self._new("mask_cells", (masks, 2), np.int8),
-            "mask_labels": self._new("mask_labels", (masks, WINDOW, WINDOW), np.uint8),
-            "fine_masks": self._new("fine_masks", (fines,), np.int32),
+        rows: dict[str, tuple[tuple[int, ...], type]] = {
+            "coarse": ((CHANNELS[STRIDE], side, side), np.float16),
+            "scores": ((GRID, GRID), np.int8),
+            "mask_views": ((), np.int32),
+            "mask_cells": ((2,), np.int8),
+            "mask_labels": ((WINDOW, WINDOW), np.uint8),
+            "fine_masks": ((), np.int32),
         }
         for stride in SKIP_STRIDES:
             cells = WINDOW // stride + 2 * HALO
-            shape = (fines, CHANNELS[stride], cells, cells)
-            self._arrays[f"fine_{stride}"] = self._new(f"fine_{stride}", shape, np.float16)
-
-    def _new(self, name: str, shape: tuple[int, ...], dtype: type) -> NDArray[np.generic]:
-        # Sparse files: pages that are never written take no disk.
-        path = self._directory / f"{name}.npy"
-        memory: NDArray[np.generic] = open_memmap(path, mode="w+", dtype=dtype, shape=shape)
-        return memory
+            rows[f"fine_{stride}"] = (CHANNELS[stride], cells, cells), np.float16
+        self._columns = {
+            name: _GrowingArray(directory / f"{name}.npy", shape, dtype)
+            for name, (shape, dtype) in rows.items()
+        }
 
     def add(
         self, view: View, features: dict[int, NDArray[np.float32]], rng: np.random.Generator
     ) -> None:
-        index, first = self._views, CONTEXT // STRIDE
-        side = GRID + CELLS - 1
-        inner = slice(first, first + side)
-        self._arrays["coarse"][index] = features[STRIDE][:, inner, inner]
-        self._arrays["scores"][index] = view.scores
-        self._views += 1
+        index, first = len(self._columns["scores"]), CONTEXT // STRIDE
+        inner = slice(first, first + GRID + CELLS - 1)
+        self._columns["coarse"].append(features[STRIDE][:, inner, inner])
+        self._columns["scores"].append(view.scores)
         owned = np.argwhere(view.owners >= 0)
         for number, cell in enumerate(rng.permutation(owned)[:MASKS_PER_VIEW]):
             self._add_mask(view, index, cell)
-            # The first one is kept in any case: there must be something for SharpMask.
-            if number == 0 and (index % self._fine_every == 0 or not self._fines):
+            # The first one is always kept, so that SharpMask has something to learn from.
+            fine = index % self._fine_every == 0 or not len(self._columns["fine_masks"])
+            if number == 0 and fine:
                 self._add_fine(features, cell)
 
     def _add_mask(self, view: View, index: int, cell: NDArray[np.int64]) -> None:
         y, x = (CONTEXT + STRIDE * cell).tolist()
         label = view.masks[int(view.owners[tuple(cell)])][y : y + WINDOW, x : x + WINDOW]
-        self._arrays["mask_views"][self._masks] = index
-        self._arrays["mask_cells"][self._masks] = cell
-        self._arrays["mask_labels"][self._masks] = label
-        self._masks += 1
+        self._columns["mask_views"].append(index)
+        self._columns["mask_cells"].append(cell)
+        self._columns["mask_labels"].append(label)
 
     def _add_fine(self, features: dict[int, NDArray[np.float32]], cell: NDArray[np.int64]) -> None:
-        self._arrays["fine_masks"][self._fines] = self._masks - 1
+        self._columns["fine_masks"].append(len(self._columns["mask_views"]) - 1)
         for stride in SKIP_STRIDES:
             y, x = ((CONTEXT + STRIDE * cell) // stride - HALO).tolist()
             side = WINDOW // stride + 2 * HALO
-            self._arrays[f"fine_{stride}"][self._fines] = features[stride][
-                :, y : y + side, x : x + side
-            ]
-        self._fines += 1
+            window = features[stride][:, y : y + side, x : x + side]
+            self._columns[f"fine_{stride}"].append(window)
 
     def close(self) -> None:
-        """Cut off the unused tails, and write the true lengths into the headers."""
-        lengths = {"coarse": self._views, "scores": self._views, "fine_masks": self._fines}
-        for name, array in self._arrays.items():
-            default = self._fines if name.startswith("fine") else self._masks
-            length = lengths.get(name, default)
-            array.flush()  # type: ignore[attr-defined]  # it is a memory map
-            if length < len(array):
-                _truncate(self._directory / f"{name}.npy", length)
-        self._arrays.clear()
+        for column in self._columns.values():
+            column.close()
 
 
-def _truncate(path: Path, length: int) -> None:
-    """Shorten the first axis of a .npy file in place; its padded header has room."""
-    with path.open("r+b") as file:
-        version = np.lib.format.read_magic(file)
-        assert version == (1, 0)
-        shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
-        start = file.tell()
-        file.seek(0)
+class _GrowingArray:
+    """A .npy file that grows along its first axis."""
+
+    def __init__(self, path: Path, row: tuple[int, ...], dtype: type) -> None:
+        self._file = path.open("wb")
+        self._row = row
+        self._dtype = np.dtype(dtype)
+        self._length = 0
+        self._write_header()
+
+    def __len__(self) -> int:
+        return self._length
+
+    def append(self, row: ArrayLike) -> None:
+        self._file.write(np.asarray(row, self._dtype).tobytes())
+        self._length += 1
+
+    def close(self) -> None:
+        # NumPy pads headers, so that the true length fits in the place of the first one.
+        self._file.seek(0)
+        self._write_header()
+        self._file.close()
+
+    def _write_header(self) -> None:
         header = {
-            "descr": np.lib.format.dtype_to_descr(dtype),
-            "fortran_order": fortran,
-            "shape": (length, *shape[1:]),
+            "descr": np.lib.format.dtype_to_descr(self._dtype),
+            "fortran_order": False,
+            "shape": (self._length, *self._row),
         }
-        np.lib.format.write_array_header_1_0(file, header)
-        assert file.tell() == start
-        file.truncate(start + length * int(np.prod(shape[1:])) * dtype.itemsize)
+        np.lib.format.write_array_header_1_0(self._file, header)
