@@ -163,7 +163,9 @@ def test_boxes_without_masks_are_read_where_masks_are_not_needed(tmp_path: Path)
         annotation(id=2, bbox=[90, 5, 4, 4], segmentation=[]),
     )
     write(tmp_path, content(*boxes))
-    with pytest.raises(DataError, match="none of the objects has a mask, 2 have only a box.*outline"):
+    with pytest.raises(
+        DataError, match="none of the objects has a mask, 2 have only a box.*outline"
+    ):
         CocoDataset(tmp_path)
     dataset = CocoDataset(tmp_path, masks=False)
     assert dataset.annotations.boxes.tolist() == [[10, 5, 10, 10]]
@@ -349,9 +351,7 @@ def test_an_image_of_another_size_is_an_error_that_names_it(tmp_path: Path) -> N
 
 
 def test_no_annotations_are_an_error_with_a_remedy(tmp_path: Path) -> None:
-    with pytest.raises(
-        DataError, match=r"layout of the data set is not understood, .*annotations\.json"
-    ):
+    with pytest.raises(DataError, match=r"layout of the data set is unknown, .*annotations\.json"):
         CocoDataset(tmp_path)
 
 

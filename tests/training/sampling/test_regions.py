@@ -353,8 +353,8 @@ def test_a_proposal_may_be_a_mask_only() -> None:
         ),
         ('[{"image_id": 1, "segmentation": {"size": 4, "counts": "h"}, "score": 1}]', "its size"),
         ('[{"image_id": 1, "segmentation": [[1, 2]], "score": 1}]', "it is list and not an object"),
-        ('[{"image_id": 1, "bbox": [1, 2, 3, 4]}]', "result number 1 is no proposal.*score"),
-        ('[{"image_id": 1, "bbox": [1, 2, 3], "score": 1}]', "result number 1 is no proposal"),
+        ('[{"image_id": 1, "bbox": [1, 2, 3, 4]}]', "result number 1 is not a proposal.*score"),
+        ('[{"image_id": 1, "bbox": [1, 2, 3], "score": 1}]', "result number 1 is not a proposal"),
     ],
 )
 def test_bad_proposals_are_errors(tmp_path: Path, text: str, message: str) -> None:
