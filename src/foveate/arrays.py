@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Names for the kinds of numpy arrays that cross module boundaries."""
+"""Types of the NumPy arrays that cross module boundaries."""
 
 from __future__ import annotations
 

@@ -108,12 +108,12 @@ def test_what_is_left_out_of_folders_is_counted_by_kind(tmp_path: Path) -> None:
 
 
 def test_an_empty_folder_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"contains no images: .*: give a folder"):
+    with pytest.raises(InputError, match=r"contains no readable images: .*: give a folder"):
         find_images([str(tmp_path)])
 
 
 def test_a_folder_of_other_files_says_what_they_are(tmp_path: Path) -> None:
     for name in ("a.heic", "b.heic"):
         (tmp_path / name).touch()
-    with pytest.raises(InputError, match=r"contains no images that are read, but 2 \.heic: "):
+    with pytest.raises(InputError, match=r"contains no readable images, but 2 \.heic: "):
         find_images([str(tmp_path)])

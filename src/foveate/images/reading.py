@@ -122,7 +122,7 @@ def find_images(paths: list[str]) -> tuple[list[Path], str]:
         images, left_out = _look_into(text)
         if not images:
             raise InputError(
-                f"the folder contains no images{left_out and f' that are read, but {left_out}'}",
+                f"the folder contains no readable images{left_out and f', but {left_out}'}",
                 file=text,
                 remedy="give a folder of images, as JPEG or PNG",
             )
