@@ -116,12 +116,14 @@ def read_bundle(path_or_name: str | os.PathLike[str], read: Callable[[Bundle], T
     Raises:
         BundleError: The bundle is damaged.
     """
+    # A writer exchanges the whole directory, so that files of two bundles can be read in one attempt.
     for _ in range(_ATTEMPTS):
         root = _find(os.fspath(path_or_name))
         before = _manifest_identity(root)
         try:
             return read(_open_bundle(root))
         except BundleError:
+            # The error may come from a mix of the old and the new bundle.
             if _manifest_identity(root) == before:
                 raise
     raise BundleError("the bundle keeps being replaced", file=root, remedy="try again later")
@@ -190,6 +192,7 @@ def _read_manifest(root: Path) -> str:
     _check_inside(file, root)
     try:
         with open_regular(file) as stream:
+            # One byte more than allowed tells a manifest that is too large from the largest one.
             content = stream.read(_MAX_MANIFEST_BYTES + 1)
         if len(content) > _MAX_MANIFEST_BYTES:
             raise BundleError("the manifest is larger than 16 MiB", file=file)

@@ -82,6 +82,7 @@ class EngineMetadata:
         Raises:
             BackendError: The engine does not fit; the text names the first difference.
         """
+        # A version-compatible engine runs on later versions of the same major release.
         newer = bool(self.key.options.get("version_compatible")) and _follows(
             tensorrt, self.key.tensorrt
         )
@@ -158,7 +159,7 @@ def _follows(version: str, built: str) -> bool:
 
 def _fits(arch: str, built: tuple[str, ...], level: str) -> bool:
     """Return whether a GPU can run an engine built for these capabilities."""
-    if level == "ampere+":
+    if level == "ampere+":  # hardware compatibility: the engine avoids features of one architecture
         return int(arch.removeprefix("sm_")) >= 80
     return arch in built
 

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Names of the files that an ONNX file keeps weights in, read without ``onnx``."""
+"""Names of the files in which an ONNX file stores weights, read without ``onnx``."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import IO
 
-# For each message of onnx.proto the fields that lead to tensors, and what they hold.
+# For each message of onnx.proto, the fields that lead to tensors, and their messages.
 _FIELDS = {
     "model": {7: "graph", 20: "training", 25: "function"},
     "training": {1: "graph", 2: "graph"},
@@ -20,28 +20,23 @@ _FIELDS = {
     "tensor": {13: "entry"},
     "entry": {1: "text", 2: "text"},
 }
-_FIXED = {
-    1: 8,
-    3: 0,
-    4: 0,
-    5: 4,
-}  # bytes of a value, by wire type; groups are read like their parent
+# Bytes of a value by wire type. The fields of a group (types 3 and 4) are read as its parent's.
+_FIXED = {1: 8, 3: 0, 4: 0, 5: 4}
 
 
 def external_files(stream: IO[bytes], size: int) -> Iterator[str]:
-    """Yield the locations that tensors of an ONNX file name, in graphs, functions and attributes.
-
-    Weights are skipped, not read. A file that is no protobuf message ends the search, since no other reader accepts it.
+    """Yield the locations of external data in the graphs, functions and attributes of an ONNX file.
 
     Args:
         stream: The file, at its beginning.
-        size: Its size in bytes.
+        size: Size of the file in bytes.
     """
     messages = [("model", size)]
     texts: list[bytes] = []
     while messages:
         kind, end = messages[-1]
         if stream.tell() >= end:
+            # An entry is a key and a value, in either order.
             if kind == "entry" and b"location" in texts:
                 yield from (text.decode(errors="replace") for text in texts if text != b"location")
             messages.pop()
@@ -49,7 +44,7 @@ def external_files(stream: IO[bytes], size: int) -> Iterator[str]:
         tag = _varint(stream)
         length = _length(stream, tag & 7) if tag >> 3 else -1
         if length < 0 or stream.tell() + length > end:
-            return
+            return  # not a protobuf message: ONNX Runtime refuses the file
         inside = _FIELDS[kind].get(tag >> 3) if tag & 7 == 2 else None
         if inside == "text":
             texts.append(stream.read(length))
@@ -57,11 +52,11 @@ def external_files(stream: IO[bytes], size: int) -> Iterator[str]:
             messages.append((inside, stream.tell() + length))
             texts.clear()
         else:
-            stream.seek(length, 1)
+            stream.seek(length, 1)  # weights are skipped, not read
 
 
 def _length(stream: IO[bytes], wire: int) -> int:
-    """Return how many bytes of a field follow, or -1 if there is no such wire type."""
+    """Return the number of bytes that follow in a field, or -1 for an unknown wire type."""
     if wire == 0:
         return 0 if _varint(stream) >= 0 else -1
     return _varint(stream) if wire == 2 else _FIXED.get(wire, -1)

@@ -54,7 +54,7 @@ def parse(kind: type[T], value: object, where: str = "") -> T:
     Raises:
         RejectedValueError: A value is missing, unknown or invalid.
     """
-    result: T = _convert(kind, value, where)
+    result: T = _convert(kind, value, where)  # the name gives the result its type
     return result
 
 
@@ -128,6 +128,7 @@ def _to_union(options: tuple[Any, ...], value: object, where: str) -> Any:
 
 
 def _to_scalar(kind: type, value: object, where: str) -> Any:
+    # JSON writes 1.0 as 1 in some encoders; float() of a huge integer would raise OverflowError.
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value) if abs(value) < 1 << 1000 else math.inf
     # bool is a subclass of int: True must not pass for 1.

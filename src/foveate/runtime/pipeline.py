@@ -166,7 +166,8 @@ class Pipeline:
         features = manifest.features if classify else None
         height, width = image.shape[:2]
         sizes = Sizes.of(height, width, manifest.pyramid, manifest.windows, features)
-        with self._lock:  # the stages process the images in one order
+        # The lock makes all stages process the images in the same order.
+        with self._lock:
             self._check_usable()
             slot = self._take(sizes)
             self._stages.upload(slot, image)
@@ -197,7 +198,7 @@ class Pipeline:
                     flying.append(self._begin(as_image(next(images)), classify=True))
                 except StopIteration:
                     break
-                except Exception:
+                except Exception:  # raised after the results of the images before it
                     while flying:
                         yield self._detections(flying)
                     raise

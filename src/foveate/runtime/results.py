@@ -38,6 +38,7 @@ def fetch_detections(device: Device, manifest: Manifest, slot: Slot) -> Detectio
     )
     existing = slice(int(count[0]))
     indices: Int64Array = rows[existing].astype(np.int64)
+    # Pipeline.propose leaves out windows without foreground, so that indices shift.
     ranks: Int64Array = np.cumsum(_is_proposal(*windows)) - 1
     return Detections(
         boxes=boxes[existing].copy(),
@@ -57,6 +58,7 @@ def _is_proposal(boxes: Float32Array, count: Array) -> BoolArray:
 
 def _masks(device: Device, manifest: Manifest, slot: Slot, rows: Int64Array) -> Masks:
     """Fetch the logits of the windows that are in use, each window once."""
+    # Several detections can come from one window: its logits, 100 kB, are copied only once.
     used, index = np.unique(rows, return_inverse=True)
     side = manifest.mask.size
     logits: Float32Array = np.empty((len(used), side, side), np.float32)
@@ -82,6 +84,7 @@ def _fetch(device: Device, slot: Slot, *buffers: Buffer) -> list[Array]:
 
 
 def _sigmoid(logits: Float32Array) -> Float32Array:
+    # float64 and the limits avoid an overflow of exp for logits of untrained networks.
     wide = logits.astype(np.float64)
     probabilities: Float32Array = (1 / (1 + np.exp(-np.clip(wide, -500, 500)))).astype(np.float32)
     return probabilities

@@ -87,7 +87,7 @@ class Sizes:
 
 
 def _scaled(side: int, scale: float) -> int:
-    return max(1, floor(scale * side + 0.5))
+    return max(1, floor(scale * side + 0.5))  # halves round up, unlike round()
 
 
 def _level(
@@ -113,6 +113,7 @@ def _features(
     image_height: int, image_width: int, height: int, width: int, spec: FeaturesSpec
 ) -> FeaturesSizes:
     short, long = sorted((height, width))
+    # As in Fast R-CNN: the short side is fixed unless the long side becomes too long.
     scale = min(spec.short_side / short, spec.long_side / long)
     seen_height, seen_width = _scaled(height, scale), _scaled(width, scale)
     return FeaturesSizes(
