@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What nvcc makes of the launchers: their host side too, which the host build replaces."""
+"""The launchers as nvcc compiles them, with the launches that the build for the CPU replaces."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ LAUNCHERS = sorted(FOLDER.rglob("launch.cu"))
 HOST_FLAGS = "-Wall,-Wextra,-Werror,-Wno-unknown-pragmas"
 needs_nvcc = pytest.mark.skipif(find_nvcc() is None, reason="needs nvcc of a CUDA toolkit")
 
-# What `<<<...>>>` becomes, under the names of several toolkits; names with two underscores are
-# nvcc's own, and register the kernels when the program is loaded.
+# The functions that `<<<...>>>` calls in several toolkits. nvcc also calls functions with two leading
+# underscores, which register the kernels when the program is loaded.
 LAUNCHING = {"cudaGetLastError", "cudaLaunchKernel", "cudaLaunchKernelExC"}
 
 
 @pytest.fixture(scope="module", params=LAUNCHERS, ids=lambda path: path.parent.name)
 def compiled(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The object file of a launcher."""
+    """Compile the launchers of a plugin to an object file."""
     nvcc = find_nvcc()
     assert nvcc is not None
     made = tmp_path_factory.mktemp("launcher") / "launch.o"
@@ -41,8 +41,8 @@ def test_both_sides_of_a_launcher_compile(compiled: Path) -> None:
 
 
 @needs_nvcc
-def test_a_launcher_calls_nothing_but_launches(compiled: Path) -> None:
-    """What waits, copies or allocates would be another name; the host build has its own launch."""
+def test_a_launcher_calls_nothing_except_launches(compiled: Path) -> None:
+    """A wait, a copy or an allocation would be a call of another function."""
     undefined = subprocess.run(
         ["nm", "--undefined-only", str(compiled)], capture_output=True, text=True, check=True
     )
