@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The pipeline on ONNX Runtime against the same weights in PyTorch, eager and compiled.
+"""Time of the pipeline on ONNX Runtime and on PyTorch with the same weights, eager and compiled.
 
     python benchmarks/against_pytorch.py --json benchmarks/results/against_pytorch.json
 
-All run in one process, in turns (A B C, A B C, ...), on the same image, with the same number of
-threads and the same host code between the engines: only the engines differ. Ratios are taken
-round by round, so that a machine whose speed drifts does not favour anyone. Before that each runs
-the image until it is warm, which compiles it where it is to be; how long that took is reported.
+All pipelines run in one process, alternating (A B C, A B C, ...), on the same image, with the same number
+of threads and the same code between the engines, so that only the engines differ. Ratios are computed per
+round, so that a machine whose speed changes favours none. Before that, each pipeline runs the image until
+it is warm, which includes compilation; the time for that is reported.
 """
 
 from __future__ import annotations
@@ -37,16 +37,16 @@ BASE = "ONNX Runtime"
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure the pipelines and print the result."""
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--bundle", default="mini")
-    parser.add_argument("--image", type=Path, help="640x480 is cut from it; the cat by default")
+    parser.add_argument("--image", type=Path, help="Image, cropped to 640x480; the cat by default.")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument(
-        "--eager-only", action="store_true", help="leave torch.compile and its warm-up out"
+        "--eager-only", action="store_true", help="Omit torch.compile and its warm-up."
     )
-    parser.add_argument("--json", type=Path, help="write the result here")
+    parser.add_argument("--json", type=Path, help="File of the result.")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     image = _image(arguments.image)
@@ -89,7 +89,7 @@ def _pipelines(name: str, threads: int, with_compiled: bool) -> dict[str, foveat
 
 
 def _warm_up(name: str, pipeline: foveate.Pipeline, image: NDArray[np.uint8]) -> float:
-    """Run a pipeline until it is warm, and say how many seconds that took."""
+    """Run a pipeline until it is warm, and return the seconds that this took."""
     start = time.perf_counter()
     for _ in range(WARM_UP):
         pipeline(image)
@@ -101,7 +101,7 @@ def _warm_up(name: str, pipeline: foveate.Pipeline, image: NDArray[np.uint8]) ->
 def _measure(
     pipelines: Mapping[str, foveate.Pipeline], image: NDArray[np.uint8], rounds: int
 ) -> dict[str, list[float]]:
-    """Time every pipeline once a round, in turns."""
+    """Time each pipeline once per round, alternating."""
     seconds: dict[str, list[float]] = {name: [] for name in pipelines}
     for _ in range(rounds):
         for name, pipeline in pipelines.items():

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What exact passes of the export save in ONNX Runtime, beside what they save by count.
+"""Time that the exact optimization passes save in ONNX Runtime, next to the work that they save.
 
     python benchmarks/exact_passes.py --rounds 9 --json benchmarks/results/exact_passes.json
 
-Each stage runs before and after a pass, in turns in one process and on one thread. Times are
-processor time, so that a busy machine changes them little. Weights are drawn at random: only shapes
-matter. MultiPathNet on VGG-16 has a share of its widths (`--width`), fc6 and all else with it.
+Each stage runs before and after a pass, alternating, in one process and on one thread. Times are
+processor times, which other processes hardly change. Weights are random, since only shapes matter.
+MultiPathNet on VGG-16 has a share (``--width``) of its widths, including fc6.
 """
 
 from __future__ import annotations
@@ -32,12 +32,14 @@ WINDOWS, LONG_SIDE = 50, 512
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure the cases and print the result."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--width", type=int, default=32, help="of VGG-16's first stage; 64 is all")
+    parser.add_argument(
+        "--width", type=int, default=32, help="Width of VGG-16's first stage; the original has 64."
+    )
     parser.add_argument("--boxes", type=int, nargs="+", default=[30, 100])
-    parser.add_argument("--only", help="cases whose names have this in them")
+    parser.add_argument("--only", help="Run only cases whose names contain this.")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     found = []
@@ -67,7 +69,7 @@ def main() -> None:
 
 
 def cases(width: int) -> Iterator[tuple[str, CascadeInfo, str, list[str]]]:
-    """Name, networks, stage and passes of each case."""
+    """Yield name, networks, stage and passes of each case."""
     mini = CascadeInfo(
         proposals="sharpmask-mini", classifier="multipathnet-mini", class_names=("thing",)
     )
@@ -91,7 +93,7 @@ def cases(width: int) -> Iterator[tuple[str, CascadeInfo, str, list[str]]]:
 def measure(
     info: CascadeInfo, name: str, passes: list[str], rows: list[int], rounds: int
 ) -> Iterator[SavingRecord]:
-    """Time a stage before and after passes: pairs of seconds, and what was saved by count."""
+    """Time a stage before and after passes, and yield the seconds and the saved work."""
     torch.manual_seed(0)
     cascade = build_cascade(info)
     (stage,) = (one for one in cascade_stages(cascade, long_side=LONG_SIDE) if one.name == name)
@@ -105,7 +107,7 @@ def measure(
 
 
 def session(stage: Stage) -> onnxruntime.InferenceSession:
-    """Make a session of one thread."""
+    """Return a session with one thread."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     model: onnx.ModelProto = export_stage(stage)
@@ -115,7 +117,7 @@ def session(stage: Stage) -> onnxruntime.InferenceSession:
 
 
 def inputs_of(stage: Stage, rows: int) -> dict[str, np.ndarray]:
-    """Draw inputs: windows, or boxes on the maps of an image of `LONG_SIDE`."""
+    """Return random inputs: windows, or boxes on the maps of an image of ``LONG_SIDE``."""
     generator = np.random.default_rng(0)
     inputs = {}
     for name, example in stage.inputs.items():
@@ -134,7 +136,7 @@ def inputs_of(stage: Stage, rows: int) -> dict[str, np.ndarray]:
 
 
 def run(stage: onnxruntime.InferenceSession, inputs: dict[str, np.ndarray]) -> float:
-    """Run once: seconds of the processor."""
+    """Run a session once, and return the processor time in seconds."""
     start = time.process_time()
     stage.run(None, inputs)
     return time.process_time() - start

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bundles of one network in several precisions, end to end and stage by stage.
+"""Time of bundles of one network in several precisions, end to end and stage by stage.
 
     python benchmarks/precisions.py mini mini-int8 --json benchmarks/results/precisions.json
 
-All run in one process, in turns, on the same image. Ratios are taken round by round, against the
-first bundle. The seconds of a stage are those between its neighbours on its stream.
+All bundles run in one process, alternating, on the same image. Ratios are computed per round, relative
+to the first bundle. The time of a stage is that between its neighbours on its stream.
 """
 
 from __future__ import annotations
@@ -32,17 +32,19 @@ from foveate.runtime.loading import open_engines
 WARM_UP = 2
 WHOLE = "image"
 Seconds = dict[str, list[float]]
-"""Stage, or `WHOLE` -> seconds a round."""
+"""Seconds per round, by stage or ``WHOLE``."""
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure the bundles and print the result."""
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("bundles", nargs="+")
-    parser.add_argument("--image", type=Path, help="scaled to 640x480; the cat by default")
+    parser.add_argument(
+        "--image", type=Path, help="Image, which is scaled to 640x480; the cat by default."
+    )
     parser.add_argument("--rounds", type=int, default=25)
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--json", type=Path, help="write the result here")
+    parser.add_argument("--json", type=Path, help="File of the result.")
     arguments = parser.parse_args()
     image = _image(arguments.image)
     result = {
@@ -61,7 +63,7 @@ def main() -> None:
 
 
 class TimedEngine:
-    """An engine that adds its seconds to the last of a list."""
+    """An engine that adds its run time to the last entry of a list."""
 
     def __init__(self, engine: Engine, seconds: list[float]) -> None:
         self.inputs, self.outputs = engine.inputs, engine.outputs
@@ -76,7 +78,7 @@ class TimedEngine:
         rows: Buffer | None = None,
         first: int = 0,
     ) -> None:
-        """Enqueue a run between two readings of the clock."""
+        """Enqueue a run between two clock readings."""
         cpu_stream(stream).enqueue(self._add, -1)
         self._engine.enqueue(bindings, stream, rows=rows, first=first)
         cpu_stream(stream).enqueue(self._add, 1)
@@ -99,7 +101,7 @@ def _compared(names: list[str], threads: int, image: UInt8Array, rounds: int) ->
 
 
 class Measured:
-    """A bundle's pipeline, and its seconds a round."""
+    """The pipeline of a bundle, and its seconds per round."""
 
     def __init__(self, name: str, threads: int) -> None:
         bundle = Bundle.open(name)
@@ -111,7 +113,7 @@ class Measured:
         self._run = self._pipeline if "classify" in engines else self._pipeline.propose
 
     def run(self, image: UInt8Array) -> None:
-        """Measure a round."""
+        """Measure one round."""
         for values in self.seconds.values():
             values.append(0.0)
         start = time.perf_counter()
@@ -119,7 +121,7 @@ class Measured:
         self.seconds[WHOLE][-1] = time.perf_counter() - start
 
     def forget(self) -> None:
-        """Start again."""
+        """Discard the rounds measured so far."""
         for values in self.seconds.values():
             values.clear()
 

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The body of RoiMaxPool2d against ONNX Runtime's MaxRoiPool: time, and peak memory.
+"""Time and peak memory of the function body of RoiMaxPool2d and of ONNX Runtime's MaxRoiPool.
 
     python benchmarks/roi_pooling_body.py --json benchmarks/results/roi_pooling_body.json
 
-The maps are those of VGG-16, the last of a 600x800 image and three of an 800x1000 one; the regions are
-1,000 boxes and what a foveal classifier looks at, the same boxes 1.5, 2 and 4 times as large. Both run
-in one process, in turns, with the same threads. Memory is the peak of a process of its own, which
-loads the model and runs it once as Foveate's sessions do.
+The maps are those of VGG-16: the last one of a 600x800 image and three of an 800x1000 image. The regions
+are 1,000 boxes, and those of a foveal classifier: the same boxes 1.5, 2 and 4 times as large. Both run in
+one process, alternating, with the same threads. Memory is the peak of a separate process that loads the
+model and runs it once as Foveate's sessions do.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ OURS, THEIRS = "RoiMaxPool2d", "MaxRoiPool"
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure both operators and print the result."""
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--json", type=Path, help="write the result here")
+    parser.add_argument("--json", type=Path, help="File of the result.")
     arguments = parser.parse_args()
     rows = [
         _measure(name, scale, arguments.rounds, arguments.threads)
@@ -87,7 +87,7 @@ def _measure(name: str, scale: float, rounds: int, threads: int) -> dict[str, An
 
 
 def _inputs(name: str, scale: float) -> dict[str, NDArray[np.float32]]:
-    """Boxes with sides of 32 to 400 pixels, even in their logarithm, inside the image; then scaled."""
+    """Return scaled boxes inside the image, with sides of 32 to 400 pixels, uniform in the logarithm."""
     channels, height, width, stride = MAPS[name]
     rng = np.random.default_rng(0)
     features = rng.standard_normal((1, channels, height, width), np.float32)
@@ -138,7 +138,7 @@ def _session(operator: str, name: str, threads: int) -> onnxruntime.InferenceSes
 
 
 def _peak_mb(operator: str, name: str, scale: float, threads: int) -> float:
-    """Run once in a process that imports nothing but NumPy and ONNX Runtime."""
+    """Run once in a process that imports only NumPy and ONNX Runtime."""
     with tempfile.TemporaryDirectory() as folder:
         model, inputs = Path(folder, "model.onnx"), Path(folder, "inputs.npz")
         model.write_bytes(_model(operator, name))
@@ -148,7 +148,7 @@ def _peak_mb(operator: str, name: str, scale: float, threads: int) -> float:
     return float(done.stdout)
 
 
-# Not getrusage, whose peak starts with that of the process that started this one.
+# Not getrusage, whose peak includes that of the parent process.
 _RUN_ONCE = """
 import sys, numpy, onnxruntime
 options = onnxruntime.SessionOptions()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the tests of compiling share: engines that build in a moment, requests, keys, records."""
+"""Engines that build quickly, with their jobs, keys and metadata, for tests of the compilation."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def record_of(key: EngineKey, plan: bytes) -> EngineMetadata:
 
 
 def write_engine(folder: Path, key: EngineKey = KEY, plan: bytes = b"a plan") -> Path:
-    """Write a plan and its record as the compiler does."""
+    """Write a plan and its metadata as the compiler does."""
     path = folder / "refine.plan"
     path.write_bytes(plan)
     path.with_suffix(".json").write_text(record_of(key, plan).to_json(), encoding="utf-8")
@@ -65,7 +65,7 @@ def write_engine(folder: Path, key: EngineKey = KEY, plan: bytes = b"a plan") ->
 
 
 def refine_options(**changes: Any) -> CompileOptions:
-    """PipelineOptions of an engine that builds in a fraction of a second."""
+    """Return options of an engine that builds in a fraction of a second."""
     values: dict[str, Any] = {
         "target": "tensorrt-rtx",
         "archs": ("sm_89",),
@@ -76,7 +76,7 @@ def refine_options(**changes: Any) -> CompileOptions:
 
 
 def request_for(file: Path, stage: str, profile: object, *archs: str) -> BuildJob:
-    """A plan of TensorRT for RTX beside the ONNX file."""
+    """Return the job for a plan of TensorRT for RTX next to the ONNX file."""
     content = {
         "name": stage,
         "target": "tensorrt-rtx",
@@ -94,7 +94,7 @@ def request_for(file: Path, stage: str, profile: object, *archs: str) -> BuildJo
 
 
 def build_fixed(file: Path, stage: str, lengths: Mapping[str, int], *archs: str) -> int:
-    """Build for inputs of one size, by the names of their dimensions; return the plan's bytes."""
+    """Build for inputs of one size, by dimension names, and return the size of the plan in bytes."""
     profile = {}
     for value in onnx.load(file, load_external_data=False).graph.input:
         dims = value.type.tensor_type.shape.dim

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A stand-in for Triton: its module for Python models, and a server of a repository's ONNX files.
+"""A simulated Triton: its module for Python models, and a server of a repository's ONNX files.
 
-Written after the documentation of the Python backend. It is as strict as the server: names, types
-and dimensions of every tensor must be those of the configuration, read with Triton's own schema.
+It follows the documentation of the Python backend and is as strict as the server: names, types and
+dimensions of every tensor must match the configuration, which is read with Triton's own schema.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ TYPES = {
 
 
 def schema() -> Any:
-    """Triton's schema of a model's configuration; its client need not be imported for that."""
+    """Return Triton's schema of a model configuration, without importing its client."""
     try:
         files = metadata.files("tritonclient") or []
     except metadata.PackageNotFoundError:
@@ -49,7 +49,7 @@ def schema() -> Any:
 
 
 def read_config(folder: Path) -> Any:
-    """Read a model's configuration; what the schema does not know is an error."""
+    """Read a model configuration; entries outside the schema are errors."""
     text = (folder / "config.pbtxt").read_text(encoding="utf-8")
     config = text_format.Parse(text, schema().ModelConfig())
     assert config.name == folder.name
@@ -90,7 +90,7 @@ class InferenceResponse:
 
 @dataclass
 class Request:
-    """What a Python model is handed."""
+    """The argument of a Python model."""
 
     inputs: list[Tensor]
     outputs: list[str]
@@ -107,14 +107,14 @@ class PreferredMemory:
 
 @dataclass
 class Server:
-    """Serves a repository; `broken` is the name of a model that fails."""
+    """A server of a repository; ``broken`` is the name of a model that fails."""
 
     root: Path
     broken: str = ""
     calls: list[str] = field(default_factory=list)
 
     def backend_utils(self) -> ModuleType:
-        """Make the module that a Python model imports."""
+        """Return the module that a Python model imports."""
         server, module = self, ModuleType("triton_python_backend_utils")
 
         class InferenceRequest:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Copies of the shipped bundle for tests: for small images, and with something wrong in it."""
+"""Copies of the shipped bundle for tests: for small images, and with faults."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Change = Callable[[onnx.ModelProto], None]
 
 
 def small_bundle(directory: Path) -> Bundle:
-    """The shipped networks with two levels and few windows, so that an image takes a moment."""
+    """Write the shipped networks with two levels and few windows, so that an image takes a moment."""
     mini = Bundle.open("mini")
     manifest = replace(
         mini.manifest,
@@ -54,7 +54,7 @@ def stage_models(bundle: Bundle) -> dict[str, onnx.ModelProto]:
 
 
 def add_to_weight(name: str, amount: float) -> Change:
-    """Damage one number of a parameter, as a flipped bit or a wrong pass would."""
+    """Change one number of a parameter, as a flipped bit or a faulty pass would."""
 
     def change(model: onnx.ModelProto) -> None:
         (weight,) = [one for one in model.graph.initializer if one.name == name]

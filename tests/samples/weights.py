@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A comparison of the networks before an export with those from its bundle."""
+"""Comparison of the networks before an export with those of its bundle."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def assert_same_weights(cascade: Cascade, again: Cascade) -> None:
 
 
 def rounded(cascade: Cascade) -> Cascade:
-    """Round the weights in place to what a bundle stores of them."""
+    """Round the weights in place, as a bundle stores them."""
     for network in (cascade.proposals, cascade.classifier):
         if network is not None:
             round_to_half(network)

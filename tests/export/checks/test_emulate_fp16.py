@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`foveate verify --emulate-fp16`: float16 as a GPU has it, which a CPU does not show."""
+"""`foveate verify --emulate-fp16`: the rounding of a GPU, which a CPU does not show."""
 
 from __future__ import annotations
 
@@ -63,6 +63,6 @@ def test_ways_of_verifying_exclude_each_other(
     half: Bundle, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert invoke(["verify", str(half.root), "--emulate-fp16", "--bisect"]) == 1
-    assert "--emulate-fp16, --bisect, --from-report exclude each other: give one of them" in (
+    assert "--emulate-fp16, --bisect, --from-report exclude each other: give only one of them" in (
         capsys.readouterr().err
     )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Inspection: what runs a node, in which precision, and names that TensorRT would mistake."""
+"""Inspection: implementation and precision of nodes, and names that TensorRT would confuse."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_another_implementation_than_the_intended_one_is_refused(bundle: Bundle)
 
 
 def test_a_name_that_tensorrt_has_is_refused(bundle: Bundle, tmp_path: Path) -> None:
-    """ONNX Runtime runs the body, TensorRT would take the sigmoid: nothing else shows it."""
+    """ONNX Runtime runs the body and TensorRT would use the sigmoid, which only this check finds."""
 
     def change(model: onnx.ModelProto) -> None:
         for node in model.graph.node:
@@ -165,7 +165,7 @@ def test_int8_needs_both_sides_quantised(both: bool) -> None:
 
 
 def test_weights_stored_as_halves_do_not_make_a_stage_fp16(bundle: Bundle, tmp_path: Path) -> None:
-    """The shipped bundle stores halves and computes in float32; a claim of more is refused."""
+    """The shipped bundle stores float16 and computes in float32, so a claim of fp16 is refused."""
     source = replace(bundle.manifest.source, precision={"propose": "fp16"})
     liar = with_manifest(bundle, tmp_path / "liar", source=source)
     report = inspect_bundle(liar)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Verification of the stage `paste`, and what it says of compiled engines."""
+"""Verification of the stage ``paste``, and the reasons why compiled engines are not run."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def parity(
 
 
 def in_the_body(output: str, old: str, new: str) -> Callable[[onnx.ModelProto], None]:
-    """Let a node of the function read another value."""
+    """Make a node of the function read another value."""
 
     def change(model: onnx.ModelProto) -> None:
         (node,) = [one for one in model.functions[0].node if output in one.output]

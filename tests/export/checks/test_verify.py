@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Verification: figures on real images, what is asked of them, and the layer that is at fault."""
+"""Verification: figures on real images, their thresholds, and the first layer that diverges."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def image(folder: Path) -> Path:
-    """The cat, small."""
+    """Return the path of a small image of the cat."""
     return write_small_cat(folder / "cat.png")
 
 
@@ -174,7 +174,7 @@ def test_a_changed_weight_is_found_in_its_layer(
 def test_the_image_that_shows_a_divergence_is_named_with_its_layer(
     bundle: Bundle, image: Path, folder: Path
 ) -> None:
-    """A layer in the middle is cut off at a value that a dull image never reaches."""
+    """A layer in the middle is clipped at a value that a dull image never reaches."""
     dull = folder / "dull.png"
     cv2.imwrite(str(dull), np.full((72, 96, 3), 127, np.uint8))
     value = onnx.load(bundle.stage_path("features")).graph.node[-30].output[0]
@@ -297,7 +297,7 @@ def test_the_cosine_is_of_all_calls_together() -> None:
 
 
 def proposals(boxes: np.ndarray[Any, Any]) -> Any:
-    """What matching reads of proposals, whose masks all are full."""
+    """Return what matching reads of proposals, with full masks."""
     masks = np.ones((len(boxes), 4, 4), bool)
     scores = np.linspace(0.9, 0.8, len(boxes), dtype=np.float32)
     return Proposals(boxes=boxes, scores=scores, masks=masks)  # type: ignore[arg-type]  # a stand-in

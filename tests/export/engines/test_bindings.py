@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every name of TensorRT that is read exists in the real bindings, of both targets."""
+"""Every name of TensorRT in the worker exists in the real bindings of both targets."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ BEHIND_A_CALL = {
 
 
 def names_read() -> Iterator[str]:
-    """Dotted names of the bindings in the sources: ``trt.X.Y``, and attributes of our variables."""
+    """Yield the names of the bindings in the source: ``trt.X.Y``, and attributes of variables."""
     source = Path(str(worker.__file__)).read_text(encoding="utf-8")
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Attribute):
@@ -79,7 +79,7 @@ spec.loader.exec_module(module)
 
 
 def missing(load: str, file: Path, libraries: Path | None = None) -> list[str]:
-    """Load bindings in a process of their own, and look at classes only.
+    """Load bindings in a process of their own, and look at their classes only.
 
     Without a driver, making a Runtime ends the process.
     """
@@ -111,7 +111,7 @@ def file_of(wheel: str, name: str) -> Path:
 
 
 def needs(file: Path) -> tuple[list[str], list[str]]:
-    """Return the libraries of TensorRT that bindings are linked with, and the functions of these."""
+    """Return the TensorRT libraries that the bindings are linked with, and their functions."""
 
     def first_line(*command: str) -> list[list[str]]:
         done = subprocess.run([*command, str(file)], capture_output=True, text=True, check=True)
@@ -128,7 +128,7 @@ def needs(file: Path) -> tuple[list[str], list[str]]:
 
 
 def test_every_name_exists_in_the_bindings_of_tensorrt(tmp_path: Path) -> None:
-    """Behind the bindings stand empty libraries: the real ones take gigabytes, and are not called."""
+    """The bindings are linked with empty libraries, since the real ones take gigabytes."""
     for tool in ("gcc", "nm", "readelf"):
         if shutil.which(tool) is None:
             pytest.skip(f"{tool} is missing")

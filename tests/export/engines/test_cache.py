@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The cache of engines: what hits, why one misses, what is damaged, who waits for whom."""
+"""The cache of engines: hits, reasons for misses, damaged engines, and waiting processes."""
 
 from __future__ import annotations
 
@@ -221,7 +221,7 @@ BUILD_HALF = BUILD_SLOWLY.replace("    time.sleep(0.5)\n", "").replace(
 
 
 def test_a_process_that_is_killed_in_the_middle_leaves_a_usable_cache(tmp_path: Path) -> None:
-    """Who waits for it goes on and builds; what the dead process wrote is gone."""
+    """The waiting process builds the engine, and the files of the dead process are deleted."""
     (tmp_path / "built").mkdir()
     (tmp_path / "record.json").write_text(record_of(KEY, PLAN).to_json())
 

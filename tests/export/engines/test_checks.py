@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is refused before and after a compilation, each with a line that says what to do."""
+"""Errors before and after a compilation, each with a remedy."""
 
 from __future__ import annotations
 

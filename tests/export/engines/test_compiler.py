@@ -57,7 +57,7 @@ def test_a_stage_of_mini_builds_for_every_architecture(stage: str, tmp_path: Pat
 
 @pytest.mark.slow
 def test_the_full_size_proposal_networks_build_for_every_architecture(tmp_path: Path) -> None:
-    """SharpMask's propose is DeepMask's with the horizontals as further outputs: one export less."""
+    """SharpMask's propose is DeepMask's with further outputs, so it is not exported again."""
     network = build("sharpmask-resnet50").eval()
     assert isinstance(network, SharpMask)
     stages = [*proposal_stages(network), proposal_stages(network.deepmask)[1]]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A build is a process of its own: it stops when asked, and its death is one line of ours."""
+"""The process of a build: stopping it, and the message if it dies."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def start(folder: Path, *words: str, **options: Any) -> subprocess.Popen[str]:
 
 
 def left_in(folder: Path) -> list[str]:
-    """Files that are not locks, with their folders."""
+    """Return the files that are not locks, with their folders."""
     found = [path for path in folder.rglob("*") if path.suffix != ".lock"]
     return sorted(str(path.relative_to(folder)) for path in found if path.is_file())
 
@@ -75,7 +75,7 @@ def test_an_interrupted_compilation_leaves_no_process_and_no_engine(
 def test_a_build_that_is_not_wanted_any_more_stops_by_itself(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its progress monitor says no, so that it need not be killed."""
+    """The progress monitor stops the build, so that the process is not killed."""
     told: list[int] = []
 
     def interrupt(_: str, percent: int, *_others: object) -> None:
@@ -99,7 +99,7 @@ def test_a_build_that_is_not_wanted_any_more_stops_by_itself(
 
 @needs_rtx
 def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
-    """A bound on the size of files, which fails a write as a full disk does."""
+    """A limit on the size of files makes a write fail as a full disk does."""
 
     def bound() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
@@ -149,7 +149,7 @@ def test_an_engine_gets_its_name_after_its_record(tmp_path: Path) -> None:
 def test_a_process_that_dies_is_one_line(
     code: str, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As TensorRT for RTX does on a plugin."""
+    """TensorRT for RTX aborts its process when it loads a plugin."""
     monkeypatch.setattr(process, "_COMMAND", [sys.executable, "-P", "-c", code])
     outcomes = compile_bundle(
         Bundle.open("mini"), refine_options(), EngineCache(tmp_path), output=tmp_path / "engines"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Shapes that engines accept are those that the runtime asks for."""
+"""Engines accept the shapes that the runtime uses."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""TensorRT for RTX has no product of float32 matrices on sm_75: what is written otherwise, and what refused."""
+"""Products of float32 matrices on sm_75: those that become convolutions, and those that are refused."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_no_stage_of_mini_is_refused() -> None:
 
 
 def test_masks_as_bits_are_refused_with_another_remedy() -> None:
-    """Its products are in a function's body, and float32 in a bundle of float16, too."""
+    """Its products are in a function body, and are float32 in a float16 bundle too."""
     with pytest.raises(BackendError) as caught:
         check_products(export_stage(paste_stage(56, 0.0)), "paste", Path("paste.onnx"))
     assert caught.value.what.endswith(" and 2 more")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Compiled stages are compiled for each size of an image, and once for all numbers of rows."""
+"""Stages are compiled once per image size, and once for all numbers of rows."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Scale(nn.Module):
 
 @pytest.fixture
 def counter(monkeypatch: pytest.MonkeyPatch) -> CompileCounter:
-    """Count graphs; they run uncompiled, so that no C++ compiler is needed."""
+    """Count the graphs, which run uncompiled, so that no C++ compiler is needed."""
     counter = CompileCounter()
     torch._dynamo.reset()
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=counter))
@@ -51,7 +51,7 @@ def test_any_number_of_rows_shares_a_graph(counter: CompileCounter) -> None:
 
 
 def test_every_size_of_an_image_has_a_graph_of_its_own(counter: CompileCounter) -> None:
-    """And none of them is refused, in a thread as the pipeline's are: PyTorch's own limit is 8."""
+    """None is refused in a thread like the pipeline's, although PyTorch's own limit is 8."""
     function = _function(stage(torch.zeros(1, 3, 4, 4), {2: "height", 3: "width"}), True, True)
     sides = [side for side in range(4, 16) for _ in range(2)]
     with ThreadPoolExecutor(1) as thread:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Exact passes: the same function in less work."""
+"""Exact optimization passes: the networks compute the same function with less work."""
 
 from __future__ import annotations
 
@@ -49,13 +49,13 @@ CASCADES = {"mini": MINI, "released": RELEASED, "paper": PAPER}
 
 
 def late_stages(cascade: Cascade) -> list[Stage]:
-    """The two stages that passes change."""
+    """Return the two stages that passes change."""
     stages = cascade_stages(cascade, long_side=256)
     return [stage for stage in stages if stage.name in ("refine", "classify")]
 
 
 def results(stages: list[Stage]) -> list[Tensor]:
-    """Masks of three windows, probabilities and deltas of three boxes, on fixed random inputs."""
+    """Return masks of three windows, and probabilities and deltas of three boxes, for fixed inputs."""
     generator = torch.Generator().manual_seed(1)
     found: list[Tensor] = []
     for stage in stages:
@@ -71,7 +71,7 @@ def results(stages: list[Stage]) -> list[Tensor]:
 
 
 def largest_difference(before: list[Tensor], after: list[Tensor]) -> float:
-    """As a share of the largest value."""
+    """Return the difference as a share of the largest value."""
     return max(
         float((one - other).abs().max()) / max(1.0, float(one.abs().max()))
         for one, other in zip(before, after, strict=True)
@@ -146,7 +146,7 @@ def test_ten_products_of_five_towers_become_two() -> None:
 
 @pytest.fixture(scope="module")
 def changed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Cascade, Bundle]:
-    """A cascade after all passes, and its bundle, which was compared with it as it was before."""
+    """Return a cascade after all passes, and its bundle."""
     torch.manual_seed(0)
     cascade = rounded(build_cascade(RELEASED))
     options = ExportOptions(optimize=tuple(PASSES), short_side=192, long_side=256)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Towers factored by a truncated singular value decomposition."""
+"""Truncated singular value decomposition of towers."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def vgg() -> MultiPathNet:
 
 
 def fc6(network: MultiPathNet) -> nn.Module:
-    """The first linear layer of the first tower, or the two that it became."""
+    """Return the first linear layer of the first tower, or the two layers in its place."""
     return network.towers[0].get_submodule("embed.0")
 
 

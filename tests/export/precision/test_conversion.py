@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A bundle in other precisions: what becomes of each stage, and what is refused."""
+"""Conversion of a bundle to other precisions, and the options that it refuses."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Biases that take back what eight bits move in the mean."""
+"""Biases that compensate the shift of the mean by quantisation."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def quantised(model: onnx.ModelProto, calls: list[Call]) -> onnx.ModelProto:
 
 
 def shifts(exact: onnx.ModelProto, found: onnx.ModelProto, calls: list[Call]) -> np.ndarray:
-    """Of the mean of each channel of the result."""
+    """Return the error of the mean of each channel of the result."""
     one, other = session_function(exact), session_function(found)
     lost = np.concatenate([other(call)["vectors"] - one(call)["vectors"] for call in calls])
     means: np.ndarray = lost.mean(axis=(0, 2, 3))

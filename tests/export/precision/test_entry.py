@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where a network goes from float32 into eight bits, and what stays exact on the way."""
+"""The place where a network changes from float32 to eight bits, and the values before it."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ WEIGHTS = {
 
 
 def beginning(*, dead: float = 1.0) -> onnx.ModelProto:
-    """A network's first layers; `dead` scales the weights of output 7 of `expand`."""
+    """Return the first layers of a network; ``dead`` scales the weights of output 7 of ``expand``."""
     chance = np.random.default_rng(0)
     model = onnx.parser.parse_model(BEGINNING)
     for name, shape in WEIGHTS.items():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Stages in float16: what stays float32, what is too large, and that engines can be built."""
+"""Stages in float16: the values that stay float32, and engines that can be built."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from foveate.models.trunk import EFFICIENTNET_LITE
 
 @pytest.fixture(scope="module")
 def classify() -> onnx.ModelProto:
-    """The stage as it is exported now, with our ROI pooling."""
+    """Return the exported stage, with Foveate's ROI pooling."""
     torch.manual_seed(0)
     network = build("multipathnet-mini", classes=3).eval()
     assert isinstance(network, MultiPathNet)
@@ -47,7 +47,7 @@ def types_of(model: onnx.ModelProto) -> dict[str, int]:
 
 
 def regions(side: float, number: int = 12) -> np.ndarray:
-    """Boxes whose corners lie near the far corner of an image, at quarters of a pixel."""
+    """Return boxes with corners near the far corner of an image, at quarters of a pixel."""
     chance = np.random.default_rng(0)
     low = side - 400 + chance.integers(0, 800, (number, 2)) / 4
     return np.concatenate([low, low + chance.integers(120, 600, (number, 2)) / 4], 1).astype(
@@ -120,7 +120,7 @@ def test_the_shipped_form_of_pooling_gets_float32_regions_too() -> None:
 def test_boxes_of_an_image_of_3200_pixels_are_read_where_they_are(
     classify: onnx.ModelProto,
 ) -> None:
-    """In float16 a corner beyond 2048 would move by a pixel, and then other cells are pooled."""
+    """In float16 a corner beyond 2048 would move by a pixel, so that other cells would be pooled."""
     call = call_of(classify, 3200)
     emulated = session_function(
         with_fp16_rounding(shape_inference.infer_shapes(to_float16(classify)))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Engines of every stage of the full-size networks in float16, strongly typed, for five GPUs."""
+"""Strongly typed float16 engines of every stage of the full-size networks, for five GPUs."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ LENGTHS |= {f"width_{stride}": 800 // stride for stride in (4, 8, 16, 32)}
 
 
 def cascade_of(name: str) -> Cascade:
-    """A cascade with this network, with random weights as a training begins with."""
+    """Return a cascade with this network and the random weights of a new training."""
     torch.manual_seed(0)
     if name in PROPOSALS:
         return build_cascade(CascadeInfo(proposals=name))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the codes are put, what runtimes make of them, and what a search leaves out."""
+"""Placement of the codes, their fusion by runtimes, and the layers that the search leaves out."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ network (float[1, 16, height, width] image) => (float[1, 16, rows, columns] vect
 
 
 def network(*, outlier: float = 1.0) -> onnx.ModelProto:
-    """Five layers; an outlier makes all other weights of `middle` vanish in eight bits."""
+    """Return five layers; an outlier makes all other weights of ``middle`` vanish in eight bits."""
     chance = np.random.default_rng(0)
     model = onnx.parser.parse_model(NETWORK)
     shapes = dict.fromkeys(("w_first", "w_third", "w_fourth", "w_last"), (16, 16, 1, 1))
@@ -125,7 +125,7 @@ def test_signed_codes_are_what_tensorrt_takes_and_nearly_the_same(calls: list[Ca
 
 
 def corrected(weights: np.ndarray, groups: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return what a layer's bias became, and what rounding did to its weights (O, I)."""
+    """Return the new bias of a layer, and the rounding errors of its weights (O, I)."""
     model = onnx.parser.parse_model(
         f"""
         <ir_version: 9, opset_import: ["" : 18]>

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which range of an activation its eight bits cover."""
+"""The range of an activation that eight bits cover."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_entropy_does_not_count_zeros() -> None:
 
 
 def best_bins(counts: list[int], levels: int) -> int:
-    """What `entropy_bins` promises, bin by bin."""
+    """Compute the result of ``entropy_bins`` bin by bin."""
     values = [0, *counts[1:]]
     best, least = len(values), math.inf
     for kept in range(levels, len(values) + 1, max(1, len(values) // 256)):

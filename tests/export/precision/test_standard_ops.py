@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`foveate export --standard-ops-only --precision`: what is converted, is inlined after that."""
+"""`foveate export --standard-ops-only --precision`: functions are inlined after the conversion."""
 
 from __future__ import annotations
 

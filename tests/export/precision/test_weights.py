@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Weights in eight bits: near enough, and with sums that fit 16 bits."""
+"""Weights in eight bits: their accuracy, and sums that fit into 16 bits."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Both bodies of BilinearUpsample2d in ONNX Runtime, against the float64 reference."""
+"""Both function bodies of BilinearUpsample2d in ONNX Runtime, against the float64 reference."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from foveate.runtime import load
 
 SIDE, THRESHOLD = 12, -0.5
 NEAR = 2e-5
-"""Closer to the threshold than this share of the largest logit, float32 may decide otherwise."""
+"""Distance from the threshold, as a share of the largest logit, below which float32 may differ."""
 
 
 @cache
@@ -51,7 +51,7 @@ def paste_model() -> onnx.ModelProto:
 def paste(
     logits: np.ndarray, geometry: np.ndarray, height: int, width: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Run the body; return masks as booleans, areas and boxes."""
+    """Run the body, and return masks as booleans, areas and boxes."""
     inputs = {"logits": logits, "geometry": geometry, "size": np.array([height, width])}
     bits, areas, boxes = session(paste_model().SerializeToString()).run(None, inputs)
     assert (bits.dtype, areas.dtype, boxes.dtype) == (np.int32, np.int32, np.float32)
@@ -63,7 +63,7 @@ def paste(
 
 
 def random_windows(rng: np.random.Generator, count: int) -> np.ndarray:
-    """Windows inside, across the border, outside, tiny, on halves, and next to halves."""
+    """Return windows inside, across the border, outside, tiny, on halves, and next to halves."""
     place, size = rng.uniform(-30, 45, (count, 2)), rng.uniform(0.2, 60, (count, 2))
     geometry = np.column_stack([place, size]).astype(np.float32)
     third = count // 3
@@ -78,7 +78,7 @@ def random_windows(rng: np.random.Generator, count: int) -> np.ndarray:
 
 
 def near_pixels(seed: int) -> tuple[int, int]:
-    """Compare 25 windows; return how many pixels are too near to judge, and how many there are."""
+    """Compare 25 windows, and return the number of pixels near the threshold and of all pixels."""
     rng = np.random.default_rng(seed)
     height, width = (int(side) for side in rng.integers(1, 48, 2))
     logits = rng.standard_normal((25, SIDE, SIDE)).astype(np.float32)

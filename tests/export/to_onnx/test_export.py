@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Export: every stage computes in ONNX Runtime what it computes in PyTorch."""
+"""Export of bundles: every stage computes the same in ONNX Runtime as in PyTorch."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def bundle(cascade: Cascade, tmp_path_factory: pytest.TempPathFactory) -> Bundle
 
 
 def inputs_of(stage: Stage, height: int, width: int, rows: int) -> dict[str, torch.Tensor]:
-    """Random inputs of another size than the one that was traced."""
+    """Return random inputs of another size than the traced one."""
     torch.manual_seed(1)
     found = {}
     for name, example in stage.inputs.items():
@@ -239,7 +239,7 @@ def test_a_bundle_gives_its_networks_back(bundle: Bundle, cascade: Cascade) -> N
 
 
 def test_a_bundle_gives_back_what_the_exporter_folds(tmp_path: Path) -> None:
-    """Batch norm is folded into constants, some of which are equal or do nothing."""
+    """Batch norm is folded into constants, some of which are equal or have no effect."""
     torch.manual_seed(0)
     info, _ = NETWORKS["deepmask-resnet50"]
     cascade = rounded(build_cascade(info))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The body of RoiMaxPool2d in ONNX Runtime, against the slow reference and MaxRoiPool, bit for bit."""
+"""The function body of RoiMaxPool2d in ONNX Runtime equals the reference and MaxRoiPool bit by bit."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from foveate.kernels.plugins.roi_max_pool.reference import roi_max_pool as refer
 
 RADICES = (2, 4)
 PARTS = (1, 3)
-"""Three parts of five channels are not of one size."""
+"""Number of parts; three parts of five channels differ in size."""
 PLUGIN = {"plugin_namespace": "foveate", "plugin_version": "1"}
 
 
@@ -83,7 +83,7 @@ def run(one: onnxruntime.InferenceSession, features: Any, rois: Float32Array) ->
 def random_rois(
     rng: np.random.Generator, number: int, maps: int, limit: float, scale: float
 ) -> Float32Array:
-    """Regions inside, across the border, far outside, inverted, on halves, and of no map."""
+    """Return regions inside, across the border, far outside, inverted, on halves, and of no map."""
     boxes = rng.uniform(-limit, 2 * limit, (number, 4))
     third = number // 3
     boxes[:third, 2:] = boxes[:third, :2] + rng.uniform(-1, limit, (third, 2))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A bundle as a model repository of Triton, read with its schema and run by a stand-in of it."""
+"""A model repository of Triton, read with Triton's schema and run by a simulated server."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def test_a_stage_that_fails_is_the_error_of_its_request(
 
 
 def with_engines(contrast_bundle: Path, folder: Path, onnx_digest: str | None = None) -> Bundle:
-    """Copy a bundle, with a file for every engine; the stages' digests are their own."""
+    """Copy a bundle and add an engine file per stage, with the right digests of the stages."""
     bundle = with_manifest(Bundle.open(contrast_bundle), folder / "compiled")
     place = bundle.root / "engines" / "tensorrt"
     place.mkdir(parents=True)
