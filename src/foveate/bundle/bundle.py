@@ -4,20 +4,18 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from foveate.bundle.external_data import external_files
 from foveate.bundle.manifest import FileSpec, Manifest
 from foveate.errors import BundleError
 from foveate.system.files import open_regular, recover_folder
-
-if TYPE_CHECKING:
-    import io
-    from collections.abc import Callable, Mapping
 
 MANIFEST_NAME = "manifest.json"
 _SHIPPED = Path(__file__).parents[1] / "assets" / "bundles"

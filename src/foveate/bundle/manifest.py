@@ -5,15 +5,13 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from foveate.bundle.schema import RejectedValueError, load_json, parse, require
 from foveate.bundle.source import SourceSpec
 from foveate.errors import BundleError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 SCHEMA = 1
 STAGES = ("propose", "refine", "features", "classify", "paste")

@@ -5,17 +5,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
 
 from foveate.bundle.bundle import MANIFEST_NAME, Bundle, check_relative, check_stages
 from foveate.bundle.manifest import FileSpec, Manifest
 from foveate.errors import BundleError, InputError
 from foveate.system.files import new_folder
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 
 def write_bundle(

@@ -14,19 +14,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from foveate.arrays import Float32Array, Int32Array
+from foveate.kernels.op import Op
 from foveate.kernels.select_top_k.cpu import select_top_k, windows_of
 from foveate.kernels.select_top_k.op import SELECT_TOP_K
-from foveate.runtime.devices import CpuDevice
+from foveate.runtime.devices import Buffer, CpuDevice, Stream
 from foveate.typed_options import TypedOptions
-
-if TYPE_CHECKING:
-    from foveate.kernels.op import Op
-    from foveate.runtime.devices import Buffer, Stream
 
 _CERTAIN = 100.0  # a logit whose sigmoid is 1 in float32
 

@@ -26,15 +26,12 @@ import os
 import stat
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from foveate.arrays import Array, UInt8Array
 from foveate.errors import InputError
 from foveate.images.decoding import SUFFIXES, decode
-
-if TYPE_CHECKING:
-    from foveate.arrays import Array, UInt8Array
 
 _REASONS = {
     errno.ENOENT: ("there is no such file", "check the path"),

@@ -11,14 +11,12 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import Protocol, TypeAlias
 
 import numpy as np
 
+from foveate.arrays import Array
 from foveate.errors import OptionError
-
-if TYPE_CHECKING:
-    from foveate.arrays import Array
 
 
 class DeviceArray(Protocol):

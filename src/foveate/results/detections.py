@@ -10,15 +10,13 @@ import operator
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, overload
+from typing import Any, overload
 
 import numpy as np
 
+from foveate.arrays import Array, BoolArray, Float32Array, Int64Array, UInt8Array
 from foveate.results.masks import Masks, checked_index
 from foveate.results.overlay import draw
-
-if TYPE_CHECKING:
-    from foveate.arrays import Array, BoolArray, Float32Array, Int64Array, UInt8Array
 
 
 @dataclass(frozen=True, eq=False)

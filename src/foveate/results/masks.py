@@ -4,16 +4,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, overload
+from typing import Any, overload
 
 import numpy as np
+from numpy.typing import DTypeLike
 
+from foveate.arrays import Array, BoolArray, Float32Array, Int64Array
 from foveate.results.window_mask import Window, WindowMask
-
-if TYPE_CHECKING:
-    from numpy.typing import DTypeLike
-
-    from foveate.arrays import Array, BoolArray, Float32Array, Int64Array
 
 
 def checked_index(index: object) -> int | slice | Array:

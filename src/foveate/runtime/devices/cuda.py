@@ -13,19 +13,16 @@ from contextlib import contextmanager
 from functools import cache
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 
+from foveate.arrays import Array
 from foveate.errors import BackendError, MissingExtraError
-from foveate.kernels.build import compile_kernels
+from foveate.kernels.build import Compiler, compile_kernels
+from foveate.kernels.op import Op
 from foveate.runtime.devices.cuda_streams import CudaStream, cuda_stream, translate_errors
-
-if TYPE_CHECKING:
-    from foveate.arrays import Array
-    from foveate.kernels.build import Compiler
-    from foveate.kernels.op import Op
-    from foveate.runtime.devices.device import Buffer, Stream
+from foveate.runtime.devices.device import Buffer, Stream
 
 
 def load_driver() -> Any:

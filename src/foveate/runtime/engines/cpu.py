@@ -4,16 +4,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping
 
+from foveate.arrays import Array, Int32Array
+from foveate.bundle.manifest import TensorSpec
+from foveate.runtime.devices import Buffer, Stream
 from foveate.runtime.devices.cpu import cpu_array, cpu_stream
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
-    from foveate.arrays import Array, Int32Array
-    from foveate.bundle.manifest import TensorSpec
-    from foveate.runtime.devices import Buffer, Stream
 
 
 class CpuEngine(ABC):

@@ -4,15 +4,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from foveate.arrays import Array
+from foveate.bundle.manifest import TensorSpec
 from foveate.runtime.engines.cpu import CpuEngine
-
-if TYPE_CHECKING:
-    from foveate.bundle.manifest import TensorSpec
 
 
 class FunctionEngine(CpuEngine):

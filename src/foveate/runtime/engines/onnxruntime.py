@@ -8,11 +8,12 @@ import os
 import threading
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from weakref import WeakSet
 
 import onnxruntime
 
+from foveate.arrays import Array
 from foveate.bundle.external_data import external_files
 from foveate.bundle.manifest import TensorSpec
 from foveate.errors import BackendError, BundleError
@@ -20,9 +21,6 @@ from foveate.runtime.engines.cpu import CpuEngine
 from foveate.runtime.engines.onnxruntime_session import first_line, open_session
 from foveate.system.cores import usable_cores
 from foveate.system.shortage import shortage
-
-if TYPE_CHECKING:
-    from foveate.arrays import Array
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 _DTYPES = {"float": "float32", "float16": "float16", "int64": "int64", "int32": "int32"}
