@@ -108,7 +108,7 @@ def test_pasted_bits_are_those_of_the_runtime(bundle: Bundle, masks: Masks) -> N
         (in_the_body("x_centre", "one", "zero"), "pixels are on the other side of the threshold"),
         (plus("geometry", 0.5, output=False), "pixels are on the other side of the threshold"),
         (plus("logits", 0.1, output=False), "pixels are on the other side of the threshold"),
-        # Padding is told by a width of 0.
+        # A width of 0 marks padding.
         (in_the_body("padding", "nothing", "whole"), "1 of "),
         (plus("areas", 1, output=True), "the areas of "),
         (plus("boxes", 0.5, output=True), "the boxes of "),

@@ -69,17 +69,17 @@ def test_the_full_size_proposal_networks_build_for_every_architecture(tmp_path: 
 
 
 def test_progress_rises_to_the_end(tmp_path: Path) -> None:
-    told: list[tuple[str, int]] = []
+    reported: list[tuple[str, int]] = []
     outcomes = compile_bundle(
         Bundle.open("mini"),
         refine_options(),
         EngineCache(tmp_path / "cache"),
         output=tmp_path,
-        progress=lambda name, percent, *_: told.append((name, percent)),
+        progress=lambda name, percent, *_: reported.append((name, percent)),
     )
     list(outcomes)
-    shares = [percent for _, percent in told]
-    assert {name for name, _ in told} == {"refine-k2"}
+    shares = [percent for _, percent in reported]
+    assert {name for name, _ in reported} == {"refine-k2"}
     assert shares == sorted(set(shares))
     assert shares[-1] == 100
     assert len(shares) > 10

@@ -76,10 +76,10 @@ def test_a_build_that_is_not_wanted_any_more_stops_by_itself(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The progress monitor stops the build, so that the process is not killed."""
-    told: list[int] = []
+    reported: list[int] = []
 
     def interrupt(_: str, percent: int, *_others: object) -> None:
-        told.append(percent)
+        reported.append(percent)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(process, "_GRACE_S", 300.0)
@@ -93,7 +93,7 @@ def test_a_build_that_is_not_wanted_any_more_stops_by_itself(
     )
     with pytest.raises(KeyboardInterrupt):
         list(outcomes)
-    assert told == [0]
+    assert reported == [0]
     assert left_in(tmp_path) == []
 
 

@@ -70,11 +70,11 @@ def test_what_a_nearly_constant_channel_moves_is_taken_back(calls: list[Call]) -
     assert np.abs(shifts(model, after, calls)).mean() < 0.2 * moved
 
 
-def test_only_biases_change_and_all_layers_are_told(calls: list[Call]) -> None:
+def test_only_biases_change_and_all_layers_are_reported(calls: list[Call]) -> None:
     model = network()
-    before, told = quantised(model, calls), list[tuple[int, int]]()
-    after = correct_biases(model, before, calls, lambda *so_far: told.append(so_far))
-    assert told == [(1, 2), (2, 2)]
+    before, reported = quantised(model, calls), list[tuple[str, int, int]]()
+    after = correct_biases(model, before, calls, lambda *done: reported.append(done))
+    assert reported == [("Biases", 1, 2), ("Biases", 2, 2)]
     pairs = zip(before.graph.initializer, after.graph.initializer, strict=True)
     changed = {one.name for one, other in pairs if one != other}
     assert changed == {"b_first_corrected", "w_second_bias_corrected"}

@@ -205,13 +205,13 @@ def test_a_search_leaves_out_the_layer_that_was_planted_as_bad(calls: list[Call]
     assert choice.quantization_error <= 0.01 < choice.alone["middle"]
 
 
-def test_a_search_tells_how_far_it_is_and_accepts_the_error_that_is_allowed(
+def test_a_search_reports_its_progress_and_accepts_the_allowed_error(
     calls: list[Call],
 ) -> None:
-    told = list[tuple[int, int]]()
+    reported = list[tuple[str, int, int]]()
     candidates = quantiser(network(outlier=200.0), calls)
-    whole = choose_layers(candidates, NAMES, calls, 1e9, lambda *so_far: told.append(so_far))
-    assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    whole = choose_layers(candidates, NAMES, calls, 1e9, lambda *done: reported.append(done))
+    assert reported == [("Layers", number, 4) for number in (1, 2, 3, 4)]
     assert whole.quantization_error > max(
         whole.alone["first"], whole.alone["third"], whole.alone["fourth"]
     )
