@@ -37,7 +37,7 @@ def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_every_command_says_what_the_list_says(name: str) -> None:
+def test_every_listed_command_has_a_module_with_a_summary(name: str) -> None:
     module = importlib.import_module(f"foveate.cli.{name.replace('-', '_')}")
     assert build_app(name) is not None
     assert hasattr(module, "app") or module.command.__doc__
@@ -48,7 +48,7 @@ def test_an_unknown_command_has_status_two(capsys: pytest.CaptureFixture[str]) -
     assert "nonsense" in capsys.readouterr().err
 
 
-def test_run_and_help_import_nothing_of_the_extras() -> None:
+def test_run_and_help_import_no_extras() -> None:
     code = (
         "import sys; from foveate.cli import invoke; invoke(['run', '--help']);"
         "print(sorted({'torch', 'onnx', 'onnxruntime', 'cv2', 'numpy'} & set(sys.modules)))"
@@ -71,7 +71,7 @@ def test_a_missing_extra_is_one_line(
     assert err.endswith(f"pip install 'foveate[{extra}]'\n")
 
 
-def test_an_unexpected_error_is_one_line_too(
+def test_an_unexpected_error_is_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def command() -> None:
@@ -119,7 +119,7 @@ def test_a_thread_that_fails_is_one_line(
 
 @pytest.fixture
 def shipped(contrast_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the contrast bundle be the shipped one."""
+    """Make the contrast bundle the shipped one."""
     shutil.copytree(contrast_bundle, tmp_path / "assets" / "bundles" / "mini")
     monkeypatch.setattr(bundle, "_SHIPPED", tmp_path / "assets" / "bundles")
 
@@ -138,7 +138,7 @@ def test_demo_writes_an_overlay_per_image(
 
 
 @pytest.mark.usefixtures("shipped")
-def test_doctor_tries_what_works(capfd: pytest.CaptureFixture[str]) -> None:
+def test_doctor_reports_what_works(capfd: pytest.CaptureFixture[str]) -> None:
     assert invoke(["doctor"]) == 0
     out, noise = capfd.readouterr()
     assert not noise, "libraries write to the terminal beside the findings"
@@ -161,7 +161,7 @@ def test_doctor_fails_if_nothing_can_run(
     )
 
 
-def test_a_module_that_crashes_is_missing_not_fatal() -> None:
+def test_a_module_that_crashes_is_reported_as_missing() -> None:
     probe = doctor._module("crasher", "os", "nothing", "m.abort()")
     finding = probe()
     assert not finding.works

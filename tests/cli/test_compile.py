@@ -33,7 +33,7 @@ def fill(root: Path, count: int) -> None:
         os.utime(root / key.digest(), (1000 + number, 1000 + number))
 
 
-def test_list_tells_every_engine_and_the_sum(
+def test_list_shows_every_engine_and_the_total(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     fill(tmp_path, 3)
@@ -126,7 +126,7 @@ def test_malformed_options_are_one_line(
     assert capsys.readouterr().err.startswith(f"foveate: {text}")
 
 
-def test_a_file_is_no_bundle(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_file_is_refused_as_a_bundle(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "model.onnx"
     file.write_bytes(b"")
     assert invoke(["compile", str(file), "--target", "tensorrt-rtx"]) == 1
@@ -137,10 +137,10 @@ def test_a_file_is_no_bundle(tmp_path: Path, capsys: pytest.CaptureFixture[str])
 
 
 @pytest.mark.skipif(current_gpu() is not None, reason="a GPU is here")
-def test_tensorrt_without_a_gpu_says_what_else_there_is(
+def test_tensorrt_without_a_gpu_names_the_alternative(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A module of that name is enough: it is not imported before the GPU is asked for."""
+    """A module of that name suffices: it is not imported before the GPU is looked for."""
     (tmp_path / "tensorrt.py").write_text('__version__ = "11.4.0"\n', encoding="utf-8")
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.delitem(sys.modules, "tensorrt", raising=False)
@@ -152,5 +152,5 @@ def test_tensorrt_without_a_gpu_says_what_else_there_is(
 
 
 def test_the_key_of_the_samples_is_stable() -> None:
-    """A changed digest makes every engine of every user miss: raise the recipe with a reason."""
+    """A changed digest makes all cached engines of all users miss: change the recipe for a reason."""
     assert KEY.digest().startswith("374dd01c5a45e15d")

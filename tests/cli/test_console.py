@@ -43,7 +43,7 @@ def test_a_bar_is_shown_on_a_terminal_only(monkeypatch: pytest.MonkeyPatch) -> N
         assert ("Images" in stream.getvalue()) == bar
 
 
-def test_progress_on_a_terminal_is_a_bar_a_task_with_a_count_and_figures(
+def test_progress_on_a_terminal_is_a_bar_per_task_with_a_count_and_figures(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("COLUMNS", "120")
@@ -74,7 +74,7 @@ def test_progress_elsewhere_is_a_line_at_once_every_half_a_minute_and_at_the_end
     ]
 
 
-def test_the_time_left_is_that_of_the_part_done_since_the_start(
+def test_the_time_left_is_computed_from_the_part_done_since_the_start(
     clock: Clock, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A resumed task starts with 9000 steps that took no time in this process."""

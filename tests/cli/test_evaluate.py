@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`foveate evaluate` on real files, through bundles, PyTorch and results of other programs."""
+"""`foveate evaluate` with bundles, PyTorch and the results of other programs."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_proposals_are_a_thousand_by_default(
     assert "Evaluating: 2 of 2" in said.err
 
 
-def test_fewer_proposals_are_what_the_pipeline_gives_and_what_counts(evaluate: Evaluate) -> None:
+def test_top_k_limits_the_proposals_and_the_figures(evaluate: Evaluate) -> None:
     content = evaluate("--proposals", "--top-k", "3")
     assert content["proposals_an_image"] == 3
     assert content["cost"]["results_an_image"]["most"] <= 3
@@ -94,7 +94,7 @@ def test_fewer_proposals_are_what_the_pipeline_gives_and_what_counts(evaluate: E
     assert "mask AR@10" not in content["figures"]
 
 
-def test_the_original_choice_takes_a_place_for_each_window_that_a_small_image_lacks(
+def test_the_original_choice_fills_up_the_windows_that_a_small_image_lacks(
     evaluate: Evaluate,
 ) -> None:
     words = ("--proposals", "--top-k", "300")
@@ -138,7 +138,7 @@ def test_results_of_another_program_need_no_bundle(
     assert content["figures"]["mask AR@1000"]["value"] == pytest.approx(1)
 
 
-def test_json_on_stdout_is_alone_there(
+def test_json_is_the_only_output_on_stdout(
     dataset: Path, contrast_bundle: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["--dataset", str(dataset), "--replicates", "5", "--limit", "1", "--json", "-"]
@@ -148,7 +148,7 @@ def test_json_on_stdout_is_alone_there(
     assert "1 images" in said.err
 
 
-def test_annotations_may_lie_elsewhere(
+def test_annotations_may_be_in_another_folder(
     dataset: Path, contrast_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     split = dataset / "validation"
@@ -158,8 +158,8 @@ def test_annotations_may_lie_elsewhere(
     assert json.loads(capsys.readouterr().out)["dataset"]["objects"] == 2
 
 
-def test_pytorch_stands_beside_onnx_runtime_with_the_same_figures(evaluate: Evaluate) -> None:
-    """With the shipped weights, on a set that says nothing about their accuracy."""
+def test_pytorch_gives_the_same_figures_as_onnx_runtime(evaluate: Evaluate) -> None:
+    """With the shipped weights, on a data set that is too small to measure their accuracy."""
     reports = [
         evaluate("--proposals", "--top-k", "20", "--backend", backend, bundle="mini")
         for backend in ("onnxruntime", "torch")
@@ -170,7 +170,7 @@ def test_pytorch_stands_beside_onnx_runtime_with_the_same_figures(evaluate: Eval
         assert figure["value"] == pytest.approx(theirs[name]["value"], abs=1e-3), name
 
 
-def test_a_checkpoint_is_exported_and_evaluated_in_place_of_a_bundle(
+def test_a_checkpoint_is_exported_and_evaluated_instead_of_a_bundle(
     evaluate: Evaluate, contrast_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "mini.safetensors"
@@ -178,7 +178,7 @@ def test_a_checkpoint_is_exported_and_evaluated_in_place_of_a_bundle(
     exported: list[Cascade] = []
 
     def export(cascade: Cascade, directory: Path) -> Bundle:
-        """Stand in for half a minute of exporting, which other tests see to."""
+        """Replace the export, which takes half a minute and is tested elsewhere."""
         exported.append(cascade)
         shutil.copytree(contrast_bundle, directory)
         return Bundle.open(directory)
@@ -191,7 +191,7 @@ def test_a_checkpoint_is_exported_and_evaluated_in_place_of_a_bundle(
 
 
 def spoiled(dataset: Path, folder: Path, spoil: Callable[[dict[str, Any]], None]) -> Path:
-    """Copy the data set, with other annotations."""
+    """Copy the data set with other annotations."""
     copy = folder / "spoiled"
     shutil.copytree(dataset, copy)
     file = copy / "validation" / "annotations.json"

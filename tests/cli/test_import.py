@@ -67,7 +67,7 @@ def test_a_detector_is_joined_with_a_proposal_network(
     assert cascade.classifier is not None
 
 
-def test_a_detector_alone_is_kept_for_later(
+def test_a_detector_alone_can_be_joined_later(
     tmp_path: Path, detector_file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     output = tmp_path / "detector.safetensors"
@@ -76,7 +76,7 @@ def test_a_detector_alone_is_kept_for_later(
     assert load_detector(output).info.class_names[0] == "class 1"
 
 
-def test_a_wrong_number_of_names_is_one_line(
+def test_a_wrong_number_of_class_names_is_one_line(
     tmp_path: Path, detector_file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     names = tmp_path / "names.txt"
@@ -88,7 +88,7 @@ def test_a_wrong_number_of_names_is_one_line(
     assert error.count("\n") == 1
 
 
-def test_the_released_size_has_its_published_number_of_parameters(
+def test_the_original_size_has_its_published_number_of_parameters(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tree = torch7_models.deepmask(Maker(), width=64, neck=128, vector=512, score_hidden=1024)

@@ -90,7 +90,7 @@ def test_json_alone_writes_no_overlays(foveate: Foveate) -> None:
     assert np.abs(np.array(first["bbox"]) - (50, 30, 50, 50)).max() <= 3
 
 
-def test_json_to_stdout_leaves_the_lines_to_stderr(foveate: Foveate) -> None:
+def test_json_on_stdout_moves_the_lines_to_stderr(foveate: Foveate) -> None:
     outcome = foveate(photograph("square.png"), "--json", "-", "--output", "out")
     assert outcome.status == 0
     assert len(json.loads(outcome.out)["images"]) == 1
@@ -98,7 +98,7 @@ def test_json_to_stdout_leaves_the_lines_to_stderr(foveate: Foveate) -> None:
     assert files_below("out") == {"square-overlay.jpg"}
 
 
-def test_what_is_left_out_of_a_folder_is_one_line_on_stderr(foveate: Foveate) -> None:
+def test_files_of_a_folder_that_are_ignored_are_one_line_on_stderr(foveate: Foveate) -> None:
     photograph("in/a.png")
     Path("in/b.heic").touch()
     Path("in/c.HEIC").touch()
@@ -107,9 +107,7 @@ def test_what_is_left_out_of_a_folder_is_one_line_on_stderr(foveate: Foveate) ->
     assert outcome.err == "left out: 2 .heic in in\n"
 
 
-def test_warnings_of_pillow_are_no_lines_of_the_command(
-    tmp_path: Path, contrast_bundle: Path
-) -> None:
+def test_warnings_of_pillow_are_not_printed(tmp_path: Path, contrast_bundle: Path) -> None:
     broken = b"Exif\0\0II*\0\x08\0\0\0\xff\0\x12\x01"
     Image.new("RGB", (WIDTH, HEIGHT)).save(tmp_path / "odd.jpg", exif=broken)
     command = ["-c", "from foveate.cli import main; main()", "run", "odd.jpg", "--bundle"]
@@ -123,7 +121,7 @@ def test_warnings_of_pillow_are_no_lines_of_the_command(
     assert done.stderr == ""
 
 
-def test_a_folder_is_done_in_order_of_names(foveate: Foveate) -> None:
+def test_a_folder_is_processed_in_the_order_of_names(foveate: Foveate) -> None:
     photograph("in/b.png", (0, 255, 0))
     photograph("in/a.jpg")
     photograph("in/c.png", (0, 0, 255))
@@ -146,7 +144,7 @@ def test_images_of_one_name_get_overlays_of_different_names(foveate: Foveate) ->
     }  # fmt: skip
 
 
-def test_bad_images_are_listed_and_the_others_are_done(foveate: Foveate) -> None:
+def test_bad_images_are_listed_and_the_others_are_processed(foveate: Foveate) -> None:
     good = [photograph(f"{i}.png") for i in range(3)]
     Path("empty.jpg").touch()
     Path("text.jpg").write_text("milk and bread " * 50)
@@ -182,7 +180,7 @@ def test_one_bad_image_is_one_line_and_leaves_nothing(foveate: Foveate) -> None:
         (["--backend", "trt"], "there is no backend 'trt': use auto, onnxruntime"),
     ],
 )
-def test_wrong_choices_are_one_line(foveate: Foveate, words: list[str], message: str) -> None:
+def test_invalid_choices_are_one_line(foveate: Foveate, words: list[str], message: str) -> None:
     outcome = foveate(photograph("square.png"), *words)
     assert outcome.status == 1
     assert outcome.err.startswith(f"foveate: {message}")
@@ -219,7 +217,7 @@ def test_a_bundle_that_only_proposes_is_one_line(foveate: Foveate, proposing_bun
 
 
 @pytest.mark.skipif(os.name == "nt" or os.getuid() == 0, reason="root may write anywhere")
-def test_a_place_that_cannot_be_written_is_one_line(foveate: Foveate) -> None:
+def test_a_folder_that_cannot_be_written_is_one_line(foveate: Foveate) -> None:
     Path("locked").mkdir(mode=0o500)
     outcome = foveate(photograph("square.png"), "--output", "locked")
     assert outcome.status == 1

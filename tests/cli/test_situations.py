@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What users get into: consoles, pipes and disks that take nothing, names and arguments of any kind."""
+"""Unusual situations: consoles, pipes and full disks, and names and arguments of any kind."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def images_in(file: str = "found.json") -> list[str]:
 def shell(
     script: str, bundle: Path, *words: str, **environment: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run a script in which "$@" is `foveate run` with these words."""
+    """Run a shell script in which "$@" is `foveate run` with these words."""
     command = [sys.executable, "-m", "foveate", "run", "--bundle", str(bundle), *words]
     done = subprocess.run(
         ["bash", "-c", script, "bash", *command],
@@ -84,7 +84,7 @@ def test_names_that_the_console_cannot_show_are_escaped(
 
 @SHELL
 @pytest.mark.usefixtures("folder")
-def test_a_stdout_that_takes_nothing_costs_no_image(contrast_bundle: Path) -> None:
+def test_a_stdout_that_cannot_be_written_loses_no_image(contrast_bundle: Path) -> None:
     words = (image("a.png"), image("b.png"), "--json", "found.json")
     for place, status in (("/dev/full", 1), ("&-", 0), ("&- 2>&-", 0)):
         done = shell(f'"$@" >{place}', contrast_bundle, *words)
@@ -101,7 +101,7 @@ def test_a_stdout_that_takes_nothing_costs_no_image(contrast_bundle: Path) -> No
 
 @SHELL
 @pytest.mark.usefixtures("folder")
-def test_results_for_a_stdout_that_takes_nothing_are_an_error(contrast_bundle: Path) -> None:
+def test_results_for_a_stdout_that_cannot_be_written_are_an_error(contrast_bundle: Path) -> None:
     name = image("a.png")
     done = shell('"$@" >&-', contrast_bundle, name, "--json", "-")
     assert done.returncode == 1
@@ -113,7 +113,7 @@ def test_results_for_a_stdout_that_takes_nothing_are_an_error(contrast_bundle: P
 
 @SHELL
 @pytest.mark.usefixtures("folder")
-def test_a_reader_that_goes_away_ends_the_run_and_keeps_its_results(contrast_bundle: Path) -> None:
+def test_a_closed_pipe_ends_the_run_and_keeps_its_results(contrast_bundle: Path) -> None:
     names = [image(f"{index:03}.png") for index in range(150)]
     script = '"$@" | head -1; echo ${PIPESTATUS[0]}'
     done = shell(script, contrast_bundle, *names, "--json", "found.json")
@@ -140,7 +140,7 @@ def test_a_shortage_is_named_with_its_remedy(folder: Path) -> None:
     assert done.stderr == "foveate: too many files are open: raise the limit: ulimit -n 1024\n"
 
 
-def test_a_bundle_that_stands_there_is_noticed_before_the_export(
+def test_an_existing_bundle_is_noticed_before_the_export(
     contrast_bundle: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert invoke(["export", "nowhere.safetensors", "--output", str(contrast_bundle)]) == 1
@@ -148,7 +148,7 @@ def test_a_bundle_that_stands_there_is_noticed_before_the_export(
 
 
 @SHELL
-def test_a_folder_that_is_gone_is_one_line(folder: Path, contrast_bundle: Path) -> None:
+def test_a_deleted_working_directory_is_one_line(folder: Path, contrast_bundle: Path) -> None:
     name = image(str(folder / "a.png"))
     script = 'mkdir gone && cd gone && rmdir ../gone; "$@"'
     done = shell(script, contrast_bundle, name)
@@ -197,7 +197,7 @@ def test_wrong_arguments_and_outputs_are_one_line_before_any_work(
 
 
 @pytest.mark.usefixtures("folder")
-def test_an_overlay_that_fails_costs_only_itself(
+def test_a_failed_overlay_affects_no_other_image(
     contrast_bundle: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     names = [image(f"{'x' * 250}.png"), image("b.png")]
@@ -211,7 +211,7 @@ def test_an_overlay_that_fails_costs_only_itself(
 
 
 @pytest.mark.usefixtures("folder")
-def test_an_overlay_takes_no_place_of_an_input(contrast_bundle: Path) -> None:
+def test_an_overlay_never_replaces_an_input(contrast_bundle: Path) -> None:
     names = [image("a.png"), image("a-overlay.jpg")]
     before = Path("a-overlay.jpg").read_bytes()
     assert invoke(["run", *names, "--bundle", str(contrast_bundle), "--output", "."]) == 0
@@ -220,7 +220,7 @@ def test_an_overlay_takes_no_place_of_an_input(contrast_bundle: Path) -> None:
 
 
 class Failing:
-    """A pipeline that fails on images of one colour, when their result is asked for."""
+    """A pipeline that fails on images of one colour, when their result is requested."""
 
     def __init__(self, error: Exception) -> None:
         self.error = error
@@ -248,9 +248,7 @@ class Failing:
         (MemoryError(), "there is not enough memory: g"),
     ],
 )
-def test_an_image_that_the_pipeline_cannot_do_costs_only_itself(
-    error: Exception, message: str
-) -> None:
+def test_an_image_that_fails_affects_no_other_image(error: Exception, message: str) -> None:
     green = 1
     for name, colour in (("a", 0), ("g1", green), ("g2", green), ("h", 2), ("i", 0), ("g3", green)):
         image(f"{name}.png", colour)
@@ -260,7 +258,7 @@ def test_an_image_that_the_pipeline_cannot_do_costs_only_itself(
     assert [str(one).startswith(message) for one in batch.failures] == [True] * 3
 
 
-def test_the_json_file_follows_the_images_at_a_bounded_cost(
+def test_the_json_file_is_updated_at_a_bounded_cost(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = SimpleNamespace(now=0.0)
