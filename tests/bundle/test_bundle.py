@@ -107,7 +107,7 @@ def test_an_unknown_name_lists_what_there_is(tmp_path: Path, monkeypatch: Any) -
     with pytest.raises(BundleError, match=r"no such bundle: nonsense: give a directory"):
         Bundle.open("nonsense")
     Path("file.onnx").touch()
-    with pytest.raises(BundleError, match=r"is a file: file\.onnx"):
+    with pytest.raises(BundleError, match=r"found a file: file\.onnx"):
         Bundle.open("file.onnx")
 
 

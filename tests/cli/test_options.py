@@ -30,7 +30,7 @@ def test_a_path_with_a_slash_is_the_file_at_that_path(
     (tmp_path / "mini").write_bytes(b"a checkpoint")
     assert is_checkpoint("./mini")
     assert is_checkpoint(path_or_name("./mini"))
-    with pytest.raises(BundleError, match=f"this is a file: {tmp_path / 'mini'}"):
+    with pytest.raises(BundleError, match=f"found a file: {tmp_path / 'mini'}"):
         Bundle.open(path_or_name("./mini"))
 
 
