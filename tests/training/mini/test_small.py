@@ -299,7 +299,7 @@ def all_tiny(annotations: Records) -> None:
 @pytest.mark.parametrize(
     ("edit", "found"),
     [
-        (Records.clear, "of 0 annotated objects none is there"),
+        (Records.clear, "of 0 annotated objects there is none"),
         (all_crowds, "of 8 annotated objects 8 are crowds"),
         (all_tiny, "of 8 annotated objects 8 are smaller than 20 pixels"),
     ],

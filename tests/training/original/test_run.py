@@ -31,6 +31,7 @@ from foveate.models.checkpoint import (
     CascadeInfo,
     load_checkpoint,
     load_detector,
+    round_to_half,
     save_checkpoint,
 )
 from foveate.training.loader import draw_batch
@@ -102,6 +103,7 @@ def test_a_run_goes_on_with_the_weights_that_it_began_with_only(
     digests = []
     for file in files:
         network = narrow_deepmask()
+        round_to_half(network)  # as a checkpoint has it
         info = CascadeInfo(proposals="deepmask-resnet50", proposals_sizes=NARROW)
         save_checkpoint(file, Cascade(info=info, proposals=network))
         digests.append(fingerprint(network))
