@@ -301,6 +301,7 @@ def weights_digest(cascade: Cascade) -> str:
 
     The mask head of DeepMask does not count if SharpMask refines in its place.
     """
+    # No parameter of another network begins with "?".
     unused = "deepmask.mask." if isinstance(cascade.proposals, SharpMask) else "?"
     digest = hashlib.sha256()
     for network in (cascade.proposals, cascade.classifier):

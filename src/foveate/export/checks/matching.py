@@ -55,6 +55,7 @@ def match(expected: Detections | Proposals, found: Detections | Proposals) -> Ma
     labels = [getattr(one, "labels", np.zeros(len(one), np.int64)) for one in (expected, found)]
     free = np.ones(len(found), bool)
     pairs = []
+    # Stable, so that results of equal score keep their order.
     for index in np.argsort(-expected.scores, kind="stable"):
         choice = np.flatnonzero(free & (labels[1] == labels[0][index]))
         if not choice.size:

@@ -107,6 +107,7 @@ def read_record(file: Path, bundle: Bundle) -> Record:
     except OSError as error:
         what = f"there are no saved figures ({error.strerror})"
         raise InputError(what, file=file, remedy=again) from error
+    # Deeply nested JSON raises RecursionError.
     except (ValueError, RecursionError) as error:
         what = f"the file contains no figures of a verification ({error})"
         raise InputError(what, file=file, remedy=again) from error

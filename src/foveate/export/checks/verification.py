@@ -79,6 +79,7 @@ def measure(
         bundle_pipeline(bundle, options, emulate_fp16=emulate_fp16) as finding,
     ):
         for number, image in enumerate(images):
+            # ``both`` reads this variable, so that each image has its own accumulators.
             accumulators = {stage: defaultdict(Accumulator) for stage in bundle.manifest.networks}
             matched = match(run_pipeline(expecting, image), run_pipeline(finding, image))
             stages = {

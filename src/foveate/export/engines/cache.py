@@ -90,6 +90,7 @@ class EngineCache:
                 found = self._add(digest, build)
             place = self.root / digest
             with _translate_errors(place):
+                # The modification time of a folder is the time of its last use.
                 os.utime(place)
             yield place / PLAN, found, why
         if why is not None:
@@ -179,6 +180,7 @@ class EngineCache:
                 text = record.to_json()
                 (fresh / PLAN).with_suffix(".json").write_text(text, encoding="utf-8")
                 for file in fresh.iterdir():
+                    # An engine is code that runs in this process: only its owner may change it.
                     file.chmod(0o600)
                 fresh.rename(self.root / digest)
         except BaseException:

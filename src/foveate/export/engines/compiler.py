@@ -156,6 +156,7 @@ def _archs(options: CompileOptions, gpu: Gpu | None) -> tuple[str, ...]:
     """Return the compute capabilities to build for."""
     if TARGETS[options.target].cross:
         chosen = options.archs or ((gpu.arch,) if gpu is not None else DEFAULT_ARCHS)
+        # Sorted, so that the order on the command line does not change the key.
         return tuple(sorted(set(chosen), key=lambda arch: int(arch[3:])))
     if gpu is None:
         raise BackendError(

@@ -177,6 +177,7 @@ def _listen(
         last = json.loads(line)
         if last["event"] == "progress":
             progress(job.name, last["done"], 100)
+            # If no other event follows, the process died.
             last = {"event": "died"}
     return last
 

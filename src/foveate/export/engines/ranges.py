@@ -75,6 +75,7 @@ def _of_stage(manifest: Manifest, options: CompileOptions, stage: str) -> list[E
 
 def _lengths(manifest: Manifest, stage: str, image: tuple[int, int] | None) -> list[Lengths]:
     """Return the lengths of the dimensions of a stage, one mapping per profile."""
+    # Most images have at least as many windows as are refined, so that number is the best length.
     rows: Lengths = dict.fromkeys(("windows", "boxes"), (1, *(manifest.select.top_k,) * 2))
     if image is None:
         sizes = [_any_image(manifest, stage)]

@@ -41,6 +41,7 @@ def current_gpu() -> Gpu | None:
     device, driver = ctypes.c_int(), ctypes.c_int()
     name = ctypes.create_string_buffer(256)
     sides = (ctypes.c_int(), ctypes.c_int())
+    # Each call returns 0 on success, so that the first failure ends the chain.
     failed = (
         cuda.cuDeviceGet(ctypes.byref(device), 0)
         or cuda.cuDeviceGetName(name, len(name), device)

@@ -110,6 +110,7 @@ class RefusedError(Exception):
 
 def main() -> None:
     """Build the engine that standard input describes."""
+    # Line-buffered, so that the parent receives each event at once.
     with os.fdopen(int(sys.argv[1]), "w", encoding="utf-8", buffering=1) as events:
         job = BuildJob.from_json(sys.stdin.readline())
         try:

@@ -77,6 +77,7 @@ class Accumulator:
     def result(self) -> Difference:
         """Return the difference over the calls added so far."""
         norms = sqrt(self._expected) * sqrt(self._found)
+        # The cosine with a zero vector is undefined: 1 if both vectors are zero, and 0 otherwise.
         alike = 1.0 if self._expected == self._found else 0.0
         return Difference(
             calls=self._calls,

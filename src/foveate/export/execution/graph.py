@@ -50,6 +50,7 @@ def sized(model: onnx.ModelProto, shapes: Mapping[str, Shape]) -> onnx.ModelProt
         ):
             dimension.dim_value = length
     for value in copy.graph.output:
+        # Inferred anew, since the stored shapes have names in place of lengths.
         value.type.tensor_type.ClearField("shape")
     _fold_scalars(copy)
     return shape_inference.infer_shapes(copy, data_prop=True)

@@ -55,6 +55,7 @@ def session_function(model: onnx.ModelProto | Path, threads: int | None = None) 
         BundleError: ONNX Runtime cannot load the model.
     """
     options = onnxruntime.SessionOptions()
+    # Errors are raised, so ONNX Runtime does not have to log them too.
     options.log_severity_level = 4
     options.intra_op_num_threads = threads or usable_cores()
     source = model if isinstance(model, Path) else model.SerializeToString()

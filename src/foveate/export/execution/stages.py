@@ -145,6 +145,7 @@ def proposal_stages(network: DeepMask | SharpMask) -> list[Stage]:
     """Return the stages ``propose`` and ``refine`` of a proposal network."""
     deepmask = deepmask_of(network)
     window = deepmask.window
+    # Height and width differ, so that the trace does not identify the two dimensions.
     image = torch.zeros(1, 3, window + 2 * STRIDE, window + 4 * STRIDE)
     propose = Stage(
         name="propose",
@@ -153,6 +154,7 @@ def proposal_stages(network: DeepMask | SharpMask) -> list[Stage]:
         dynamic={"image": {2: "height", 3: "width"}},
         outputs=("scores", "vectors"),
     )
+    # Several rows, since the trace turns a dimension of length 1 into a constant.
     vectors = torch.zeros(3, deepmask.embed.out_channels)
     if not isinstance(network, SharpMask):
         refine = Stage(

@@ -195,6 +195,7 @@ class _Stage:
         large = [name for name, one in observed.items() if one.histogram.largest > LARGEST]
         found = to_float16(self.model, large)
         emulated = with_fp16_rounding(shape_inference.infer_shapes(found))
+        # A few small calls suffice to measure the error.
         calls = small_calls(self.calls, _TRIED_CALLS)
         exact, own = session_function(self.model), session_function(emulated)
         lost = quantization_error([exact(call) for call in calls], [own(call) for call in calls])

@@ -115,6 +115,7 @@ def _islands(
         large = any(value.name in too_large for value in node.outputs)
         if node in last or behind or large or (node.op_type in _WIDE and not node.domain):
             yield node
+            # An island that is only due to a large value does not extend to the nodes behind it.
             if not large or behind:
                 reached.update(value for value in node.outputs if value in floating)
 

@@ -147,6 +147,7 @@ def _fill(network: nn.Module, bundle: Bundle, stages: tuple[str, ...]) -> None:
         )
     for name, parameter in state.items():
         if name in found:
+            # The exporter stores some parameters in another shape.
             parameter.copy_(found[name].reshape(parameter.shape))
 
 

@@ -103,6 +103,7 @@ def _keep_names(model: onnx.ModelProto, tensors: dict[str, Tensor]) -> None:
     # A bundle is read back by these names. Parameters that the exporter left out because they have no
     # effect, or equal another one, are added to the file too, although no node reads them.
     known = {one.name: one for one in model.graph.initializer}
+    # Parameters without a name are recognised by their content.
     unnamed = {
         numpy_helper.to_array(one).tobytes(): one
         for one in known.values()

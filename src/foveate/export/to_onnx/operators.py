@@ -88,6 +88,7 @@ def _roi_max_pool_body(node: onnx.NodeProto, long_side: int, channels: int) -> o
         rounding,
         radix=radix,
         parts=parts,
+        # A body is written for these values, so a model has one overload for each combination.
         overload=f"{rounding}_{rows}x{columns}_side_{side}_radix_{radix}_parts_{parts}",
     )
 

@@ -36,6 +36,7 @@ class _Tensor:
     is_shape: bool = False
 
     def lines(self) -> Iterator[str]:
+        # Triton writes a dimension that varies as -1.
         dims = [length if isinstance(length, int) else -1 for length in self.spec.shape]
         yield f"    name: {json.dumps(self.spec.name)}"
         yield f"    data_type: {_TYPES[self.spec.dtype]}"
@@ -187,6 +188,7 @@ def _record(bundle: Bundle, stage: str) -> tuple[EngineMetadata, Path]:
         )
     record = read_metadata(plan)
     source = bundle.manifest.files[bundle.manifest.stages[stage].file]
+    # The plugin library is that of the server, so only the ONNX file is compared.
     record.check_sources(onnx=source.sha256, plugins=record.key.plugins)
     return record, plan
 
