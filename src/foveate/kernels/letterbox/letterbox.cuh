@@ -29,14 +29,14 @@ template <typename T>
 struct Canvas {
     T* planes;
     const float* values;
-    int height, width, fill;
+    int height, width;
 
-    __device__ void put(int y, int x, bool inside, const Pack<3>& pixel) const {
+    __device__ void put(int y, int x, const Pack<3>& pixel) const {
 #pragma unroll
         for (int channel = 0; channel < 3; ++channel) {
-            const int byte = inside ? to_byte(pixel.lane[channel]) : fill;
+            const float value = values[256 * channel + to_byte(pixel.lane[channel])];
             const long long row = static_cast<long long>(channel) * height + y;
-            planes[row * width + x] = from_float<T>(values[256 * channel + byte]);
+            planes[row * width + x] = from_float<T>(value);
         }
     }
     __device__ void flush(int, int, int, int) const {}
@@ -45,13 +45,12 @@ struct Canvas {
 // A tile of the canvas.
 template <typename T>
 __device__ void letterbox_block(const unsigned char* image, T* planes, const float* table,
-                                int image_height, int image_width, const Placement& placement,
-                                int fill) {
+                                int image_height, int image_width, const Placement& placement) {
     FOVEATE_DYNAMIC_SHARED(unsigned char, shared);
     float* values = reinterpret_cast<float*>(shared);
     for (int i = threadIdx.x; i < 3 * 256; i += kTileThreads) values[i] = table[i];
     __syncthreads();
-    const Canvas<T> canvas{planes, values, placement.canvas_height, placement.canvas_width, fill};
+    const Canvas<T> canvas{planes, values, placement.canvas_height, placement.canvas_width};
     make_tile(image, {image_height, placement.height}, {image_width, placement.width}, placement,
               blockIdx.x, shared + kHeadBytes, canvas);
 }
@@ -74,7 +73,7 @@ struct Bytes {
         return {band + y % kBandRows * kBandRowBytes, to - shift, shift,
                 shift + 3 * (right - left)};
     }
-    __device__ void put(int y, int x, bool, const Pack<3>& pixel) const {
+    __device__ void put(int y, int x, const Pack<3>& pixel) const {
         const Row row = row_of(y, x - x % kTileSide, x);
         unsigned char* to = row.from + row.last;
 #pragma unroll
@@ -107,7 +106,7 @@ __device__ inline void resize_block(const unsigned char* image, unsigned char* r
                                     int image_height, int image_width, int height, int width) {
     FOVEATE_DYNAMIC_SHARED(unsigned char, shared);
     make_tile(image, {image_height, height}, {image_width, width},
-              {height, width, height, width, 0}, blockIdx.x, shared + kHeadBytes,
+              {height, width, height, width, 0, 0}, blockIdx.x, shared + kHeadBytes,
               Bytes{resized, shared, width});
 }
 
@@ -120,7 +119,7 @@ __device__ inline void resize_block(const unsigned char* image, unsigned char* r
             const float* __restrict__ table, int image_height, int image_width, int canvas_height, \
             int canvas_width, int height, int width, int border, int fill) {                       \
         foveate::letterbox_block<T>(image, canvas, table, image_height, image_width,               \
-                                    {canvas_height, canvas_width, height, width, border}, fill);   \
+                                    {canvas_height, canvas_width, height, width, border, fill});   \
     }
 
 FOVEATE_LETTERBOX_KERNEL(f32, float)

@@ -160,9 +160,10 @@ __device__ inline void stage_area(const Source& source, int height, unsigned cha
     }
 }
 
-// Where the resampled image lies on the canvas; `border` is the row and column of its first pixel.
+// Where the resampled image lies on the canvas; `border` is the row and column of its first pixel,
+// `fill` the byte around it.
 struct Placement {
-    int canvas_height, canvas_width, height, width, border;
+    int canvas_height, canvas_width, height, width, border, fill;
 };
 
 // Make a tile of the canvas: `sink.put` takes each pixel, `sink.flush` each complete band.
@@ -190,13 +191,14 @@ __device__ void make_tile(const unsigned char* image, const Axis& down, const Ax
         __syncthreads();
         for (int i = threadIdx.x; i < (end - start) * kTileSide; i += kTileThreads) {
             const int y = start + i / kTileSide, x = left + i % kTileSide;
-            if (x >= right) continue;
             const int from_row = y - placement.border, from_column = x - placement.border;
-            const bool inside = from_row >= 0 && from_row < placement.height && from_column >= 0 &&
-                                from_column < placement.width;
-            Pack<3> pixel{{0.0f, 0.0f, 0.0f}};
+            const bool inside = x < right && from_row >= 0 && from_row < placement.height &&
+                                from_column >= 0 && from_column < placement.width;
+            const float fill = static_cast<float>(placement.fill);
+            Pack<3> pixel{{fill, fill, fill}};
             if (inside) pixel = resampled(source, down, across, from_row, from_column);
-            sink.put(y, x, inside, pixel);
+            __syncwarp();  // a warp stores its neighbours together, those outside of the image too
+            if (x < right) sink.put(y, x, pixel);
         }
         __syncthreads();
         sink.flush(start, end, left, right);
