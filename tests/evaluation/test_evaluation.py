@@ -276,7 +276,7 @@ def test_objects_are_resampled_where_families_are_unknown() -> None:
 
 
 def test_missing_annotations_name_the_file_and_the_remedy(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"not understood, .*annotations\.json.*lay it out"):
+    with pytest.raises(DataError, match=r"is unknown, .*annotations\.json.*lay it out"):
         GroundTruth.open(tmp_path)
 
 
