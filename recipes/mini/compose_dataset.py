@@ -16,11 +16,9 @@ import typer
 from compose import FixedSet, Sources, training_options, validation_options, write_dataset
 from foveate.cli._console import print_line, show_progress
 
-__all__ = ["command"]
-
 
 class Preset(StrEnum):
-    """Options by name."""
+    """Return the options by name."""
 
     TRAINING = "training"
     VALIDATION = "validation"

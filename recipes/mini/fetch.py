@@ -57,7 +57,7 @@ class Package:
 
 
 def read_packages(file: Path) -> list[Package]:
-    """The packages that the lists draw from."""
+    """Return the packages that the lists refer to."""
     with file.open(encoding="utf-8", newline="") as stream:
         return [
             Package(name=row["package"], version=row["version"], sha256=row["sha256"])

@@ -46,7 +46,7 @@ SMALLEST_AREA = 120
 
 @dataclass(frozen=True, kw_only=True)
 class Surroundings:
-    """Images that a scene is finished with."""
+    """The images that a scene is finished with."""
 
     backdrops: list[Path]
     textures: list[Path]

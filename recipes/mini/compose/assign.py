@@ -16,8 +16,6 @@ from compose.library import load_background, load_cutout
 from compose.lists import Entry
 from compose.split import split_families
 
-__all__ = ["assign_backgrounds", "assign_cutouts"]
-
 _SALT = "mini"  # deals the recipe's families out such that no class is one-sided
 
 
@@ -29,14 +27,14 @@ def assign_cutouts(
     min_members: int = 0,
     min_families: int = 1,
 ) -> list[Entry]:
-    """Families and splits of cut-outs: equal stems in a class, or a like look.
+    """Assign families and splits to cut-outs: equal stems in a class, or similar looks.
 
     Args:
         entries: With their classes; families and splits that they have are ignored.
-        root: What their paths start from.
-        share: See `split_families`, as of the two others.
-        min_members: Of each class for validation.
-        min_families: Of each class for validation.
+        root: Root of their paths.
+        share: See `split_families`, as for the two others.
+        min_members: Least number of members of each class for validation.
+        min_families: Least number of families of each class for validation.
 
     Returns:
         The entries, sorted by class, package and path.
@@ -59,12 +57,12 @@ def assign_cutouts(
 
 
 def assign_backgrounds(entries: Iterable[Entry], root: Path, *, share: float = 0.25) -> list[Entry]:
-    """Families and splits of backgrounds: equal stems in a package, or a like look.
+    """Assign families and splits to backgrounds: equal stems in a package, or similar looks.
 
     Args:
-        entries: As of `assign_cutouts`, with kinds for classes.
-        root: What their paths start from.
-        share: Of families for validation.
+        entries: Entries as for `assign_cutouts`, with kinds instead of classes.
+        root: Root of their paths.
+        share: Share of families for validation.
     """
     entries = _sorted(entries)
     families = group(
@@ -79,7 +77,7 @@ def assign_backgrounds(entries: Iterable[Entry], root: Path, *, share: float = 0
 
 
 def _background_stem(entry: Entry) -> tuple[str, str]:
-    """Plasma keeps each wallpaper's sizes in a folder of its own; elsewhere the name decides."""
+    """Return the stem: Plasma has a folder for each wallpaper's sizes; elsewhere the name decides."""
     folder, _, rest = entry.path.partition("/contents/")
     return (entry.package, folder) if rest else (entry.package, name_stem(entry.path))
 

@@ -23,8 +23,6 @@ from compose.options import ComposeOptions, options_to_json
 from compose.scene import Placed, Scene, compose_scene
 from foveate.errors import DataError, OptionError
 
-__all__ = ["annotate", "write_dataset"]
-
 _QUALITY = 95
 _Progress = Callable[[int, int], None]
 
@@ -46,10 +44,10 @@ def write_dataset(
 
     Args:
         output: A directory that does not exist yet.
-        library: What to compose from.
-        options: How.
-        images: How many.
-        seed: Of all chance.
+        library: Cut-outs and backgrounds.
+        options: Settings of the composition.
+        images: Number of images.
+        seed: Seed of every draw.
         workers: Processes; 0 composes in this one.
         progress: Called after each image with the number of finished ones and of all.
 
@@ -96,7 +94,7 @@ class _Annotations:
         }
 
     def add(self, record: dict[str, Any], objects: list[dict[str, Any]]) -> None:
-        """Take an image's entries; annotations are numbered here, from 1."""
+        """Add the entries of an image; annotations are numbered here, from 1."""
         self.content["images"].append(record)
         for item in objects:
             item["id"] = len(self.content["annotations"]) + 1
@@ -123,7 +121,7 @@ _library: Library | None = None  # of a worker process
 
 @contextmanager
 def _mapper(library: Library, workers: int) -> Iterator[Callable[..., Iterator[_Result]]]:
-    """Something like `map`, in order, that runs in worker processes."""
+    """Return a function like `map`, in order, that runs in worker processes."""
     if workers == 0:
         _start_worker(library, None)
         yield map

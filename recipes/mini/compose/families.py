@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Families: images that show one and the same thing.
+"""Families: images that show the same thing.
 
 Two images are of one family when
 
@@ -20,8 +20,6 @@ from pathlib import PurePosixPath
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-
-__all__ = ["group", "hash_image", "is_alike", "name_stem"]
 
 # Words that tell variants, poses and states of one thing apart.
 _VARIANTS = frozenset(
@@ -51,7 +49,7 @@ def name_stem(path: str) -> str:
 
 
 def hash_image(image: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """The perceptual hash of an image: signs of its lowest frequencies.
+    """Compute the perceptual hash of an image: signs of its lowest frequencies.
 
     Args:
         image: (H, W, 3) or (H, W, 4), uint8. A fourth channel is alpha; the image is then laid
@@ -75,7 +73,7 @@ def _low_frequencies(small: NDArray[np.float32]) -> NDArray[np.bool_]:
 
 
 def is_alike(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> bool:
-    """Whether two images, or one and the other's mirror image, differ in few bits.
+    """Return whether two images, or one and the mirrored other, differ in few bits.
 
     Args:
         one: (2, 64) bool, from `hash_image`.
@@ -89,10 +87,10 @@ def group(
     stems: Sequence[Hashable],
     hashes: Sequence[NDArray[np.bool_]],
 ) -> list[str]:
-    """The family of each image.
+    """Return the family of each image.
 
     Args:
-        names: What a family is called by: that of its first member, in order of names.
+        names: Names of the images; a family is called by the first of its members.
         stems: Images with equal stems are of one family.
         hashes: Images with like hashes are of one family, see `is_alike`.
 

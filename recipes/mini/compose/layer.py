@@ -1,10 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Layers: a cut-out, scaled and turned, and how it is laid over an image.
-
-NOTE: everything that averages pixels (shrinking, turning, blurring) works on premultiplied colour,
-because the colour under a transparent pixel is arbitrary: averaged as it stands it would leak into
-the edge as a dark or white fringe.
-"""
+"""Layers: a cut-out, scaled and turned, and the way it is laid over an image."""
 
 from __future__ import annotations
 
@@ -19,14 +14,15 @@ from compose.options import ObjectOptions
 from compose.photometric import blur, change_light, draw_sigma
 from compose.resize import resize
 
-__all__ = ["Layer", "cast_shadow", "draw_layer", "feather", "lay_over", "overlap", "transform"]
 
-
+# Everything that averages pixels (shrinking, turning, blurring) works on premultiplied colour, because
+# the colour under a transparent pixel is arbitrary: averaged as it is, it would leak into the edge as a
+# dark or white fringe.
 @dataclass(frozen=True, kw_only=True)
 class Layer:
-    """A thing to lay over an image.
+    """An object to lay over an image.
 
-    Attributes:
+    Args:
         colour: (h, w, 3) float32 RGB, 0..255, premultiplied by alpha.
         alpha: (h, w) float32, 0..1.
     """
@@ -41,10 +37,10 @@ def draw_layer(
     """Make a layer of a cut-out: light, size, angle, mirror, blur, soft edge.
 
     Args:
-        cutout: What to show.
-        larger_side: Of the cut-out before it is turned, in pixels.
-        options: How much of each.
-        rng: The source of chance.
+        cutout: Cut-out to show.
+        larger_side: Larger side of the cut-out before it is turned, in pixels.
+        options: Ranges of each change.
+        rng: The only source of randomness.
     """
     image = change_light(cutout.image, options.light, rng)
     mirrored, turned, angle, stretch = rng.uniform(size=4)
@@ -99,7 +95,7 @@ def feather(rgba: NDArray[np.float32], sigma: float) -> Layer:
 
     Args:
         rgba: (h, w, 4) float32, 0..255, premultiplied.
-        sigma: Of the blur of alpha, in pixels.
+        sigma: Standard deviation of the blur of alpha, in pixels.
     """
     alpha = np.asarray(rgba[..., 3].clip(0, 255) / 255, dtype=np.float32)
     # 1/4 where the edge was, 1 well inside, 0 from a little outside on.
@@ -112,7 +108,7 @@ def feather(rgba: NDArray[np.float32], sigma: float) -> Layer:
 def overlap(
     layer_shape: tuple[int, ...], left: int, top: int, image_shape: tuple[int, ...]
 ) -> tuple[tuple[slice, slice], tuple[slice, slice]] | None:
-    """Where a layer at (left, top) and an image meet.
+    """Return the intersection of a layer at (left, top) and an image.
 
     Args:
         layer_shape: (h, w, ...).
@@ -138,7 +134,7 @@ def lay_over(image: NDArray[np.float32], layer: Layer, left: int, top: int) -> N
 
     Args:
         image: (H, W, 3) float32 RGB, 0..255.
-        layer: What to lay over it.
+        layer: Layer to lay over it.
         left: Column of its left edge in the image.
         top: Row of its upper edge.
     """
@@ -157,7 +153,7 @@ def cast_shadow(
 
     Args:
         image: (H, W, 3) float32 RGB, 0..255.
-        layer: What casts the shadow.
+        layer: Layer that casts the shadow.
         left: Column of its left edge in the image.
         top: Row of its upper edge.
         rng: Direction, distance, softness and strength are drawn.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The images to compose from, decoded once and held in memory."""
+"""The images to compose from, decoded once and kept in memory."""
 
 from __future__ import annotations
 
@@ -17,8 +17,6 @@ from compose.lists import Entry
 from compose.resize import resize
 from foveate.errors import DataError
 
-__all__ = ["Background", "Cutout", "Library", "load_background", "load_cutout", "load_library"]
-
 _CUTOUT_SIDE = 900  # as large as an object gets
 _BACKGROUND_SIDE = 1280
 _MIN_BACKGROUND_SIDE = 64
@@ -29,8 +27,8 @@ _MIN_OPAQUE = 64  # pixels
 class Cutout:
     """A thing without its surroundings.
 
-    Attributes:
-        entry: Where it comes from.
+    Args:
+        entry: Entry of its list.
         image: (H, W, 4) uint8 RGBA, not premultiplied, cropped to what alpha shows.
     """
 
@@ -42,8 +40,8 @@ class Cutout:
 class Background:
     """An image without objects.
 
-    Attributes:
-        entry: Where it comes from.
+    Args:
+        entry: Entry of its list.
         image: (H, W, 3) uint8 RGB.
     """
 
@@ -61,8 +59,8 @@ class Library:
     The nesting is what images are drawn by: first a class, then a family, then a member, so that
     ten images of one thing weigh no more than one image of another.
 
-    Attributes:
-        class_names: In the order of category ids, which start at 1.
+    Args:
+        class_names: Class names in the order of category ids, which start at 1.
         cutouts: One tuple of families a class; a family is a tuple of cut-outs.
         backgrounds: The same nesting, with kinds (such as photographs and textures) for classes.
     """
@@ -138,7 +136,7 @@ def _decode(file: Path, flags: int, what: str) -> NDArray[np.uint8]:
 
 
 def _shrink(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    """The image with its longer side at most `side`; alpha weighs colours as it must."""
+    """Return the image with its longer side at most `side`; colours are weighted by alpha."""
     image = np.ascontiguousarray(image)
     height, width = image.shape[:2]
     scale = side / max(height, width)
@@ -167,11 +165,11 @@ def load_library(
 
     Args:
         cutouts: At least one.
-        cutout_root: What their paths start from.
+        cutout_root: Root of the paths of cut-outs.
         backgrounds: At least one.
-        background_root: What their paths start from.
-        class_names: In the order of category ids; empty means those of `cutouts`, sorted.
-        threads: How many files are decoded at a time.
+        background_root: Root of the paths of backgrounds.
+        class_names: Class names in the order of category ids; by default those of `cutouts`.
+        threads: Number of files that are decoded at a time.
 
     Raises:
         DataError: A file cannot be used, or there is no background or cut-out.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where cut-outs and backgrounds come from: a folder, or a list that a recipe has committed."""
+"""Sources of cut-outs and backgrounds: a folder, or a list in the recipe."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ from pathlib import Path
 
 from foveate.errors import DataError
 
-__all__ = ["Entry", "find_backgrounds", "find_cutouts", "read_list", "sha256_of", "write_list"]
-
 _IMAGES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 _ALPHA_IMAGES = frozenset({".png", ".tif", ".tiff", ".webp"})
 
@@ -21,9 +19,9 @@ _ALPHA_IMAGES = frozenset({".png", ".tif", ".tiff", ".webp"})
 class Entry:
     """One cut-out or one background.
 
-    Attributes:
+    Args:
         path: Relative to the root, with forward slashes; this is what annotations quote.
-        class_name: What a cut-out shows, or what kind of image a background is. Classes and kinds
+        class_name: Class of a cut-out, or kind of a background. Classes and kinds
             are drawn equally often.
         family: Images of one thing share it.
         split: "train" or "validation"; empty where nobody has decided yet.
@@ -37,12 +35,12 @@ class Entry:
     package: str = ""
 
     def locate(self, root: Path) -> Path:
-        """The file itself, below the root into which the packages were unpacked."""
+        """Return the file, below the root into which the packages were unpacked."""
         return root / self.package / self.path
 
 
 def find_cutouts(root: Path) -> list[Entry]:
-    """The cut-outs below `root`: a folder's name directly below it is the class.
+    """List the cut-outs below `root`; the name of the folder directly below it is the class.
 
     Raises:
         DataError: There is no class folder, or one of them holds no image.
@@ -70,7 +68,7 @@ def find_cutouts(root: Path) -> list[Entry]:
 
 
 def find_backgrounds(root: Path) -> list[Entry]:
-    """Every image below `root`.
+    """List every image below `root`.
 
     Raises:
         DataError: There is none.
@@ -157,6 +155,6 @@ def write_list(file: Path, entries: Iterable[Entry], columns: Sequence[str]) -> 
 
 
 def sha256_of(file: Path) -> str:
-    """The SHA-256 of a file's bytes, in hexadecimal."""
+    """Return the SHA-256 of a file, in hexadecimal."""
     with file.open("rb") as stream:
         return file_digest(stream, "sha256").hexdigest()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a composed data set looks like, as numbers.
+"""The look of a composed data set, as numbers.
 
 Two named ways: `training_options` (wide: every size, strong light changes, things that are no
 object of any class) and `validation_options` (narrow and mild, so that a figure measured on it
@@ -15,19 +15,6 @@ from typing import Any
 from foveate.errors import OptionError
 from foveate.typed_options import TypedOptions
 
-__all__ = [
-    "BackgroundOptions",
-    "ComposeOptions",
-    "DistractorOptions",
-    "FinishOptions",
-    "LightOptions",
-    "ObjectOptions",
-    "options_from_json",
-    "options_to_json",
-    "training_options",
-    "validation_options",
-]
-
 Range = tuple[float, float]
 
 
@@ -35,7 +22,7 @@ Range = tuple[float, float]
 class LightOptions(TypedOptions):
     """A change of light and colour, drawn evenly from plus and minus each number.
 
-    Attributes:
+    Args:
         brightness: Added to every channel, as a share of 255.
         contrast: Factor about middle grey, minus 1.
         gamma: Logarithm of the exponent.
@@ -50,9 +37,9 @@ class LightOptions(TypedOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class ObjectOptions(TypedOptions):
-    """How cut-outs become objects.
+    """Settings by which cut-outs become objects.
 
-    Attributes:
+    Args:
         count: Fewest and most objects an image.
         larger_side: Range of an object's larger side in pixels, drawn evenly in its logarithm.
         enlargement: No cut-out grows beyond this factor; its larger side is shortened instead.
@@ -104,9 +91,9 @@ class ObjectOptions(TypedOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class BackgroundOptions(TypedOptions):
-    """How images become backgrounds.
+    """Settings by which images become backgrounds.
 
-    Attributes:
+    Args:
         crop: Range of a crop's size, as a share of the largest one that fits.
         flip: Share that is mirrored.
         blend: Share of images whose background is two of them, joined along a soft wavy line.
@@ -125,7 +112,7 @@ class BackgroundOptions(TypedOptions):
 class DistractorOptions(TypedOptions):
     """Patches of other backgrounds: shapes with an outline that are no object of any class.
 
-    Attributes:
+    Args:
         share: Share of images that have some.
         count: Most patches in such an image.
         larger_side: Range of a patch's larger side in pixels, drawn evenly in its logarithm.
@@ -140,9 +127,9 @@ class DistractorOptions(TypedOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class FinishOptions(TypedOptions):
-    """What happens to the whole image in the end.
+    """Settings of the last changes to the whole image.
 
-    Attributes:
+    Args:
         blur: Share of images that are blurred, and the largest sigma in pixels.
         noise: Share of images with sensor noise, and its largest sigma in grey levels.
         recompress: Share of images that were a JPEG file before, of quality 40 to 90.
@@ -159,12 +146,12 @@ class FinishOptions(TypedOptions):
 class ComposeOptions(TypedOptions):
     """A data set's images.
 
-    Attributes:
+    Args:
         sizes: (width, height) of images, in pixels; one is drawn for each image.
         objects: The annotated objects.
-        backgrounds: What they lie on.
-        distractors: What is not annotated.
-        finish: What happens in the end.
+        backgrounds: Settings of the backgrounds.
+        distractors: Settings of shapes that are not annotated.
+        finish: Settings of the last changes to the whole image.
     """
 
     sizes: tuple[tuple[int, int], ...] = ((640, 480),)
@@ -182,7 +169,7 @@ class ComposeOptions(TypedOptions):
 
 
 def training_options() -> ComposeOptions:
-    """Wide and rough."""
+    """Return wide and rough ranges, for training."""
     light = LightOptions(brightness=0.12, contrast=0.25, gamma=0.3, temperature=0.18)
     return ComposeOptions(
         sizes=((640, 480), (640, 480), (640, 480), (480, 640), (640, 427), (640, 360)),
@@ -220,7 +207,7 @@ def training_options() -> ComposeOptions:
 
 
 def validation_options() -> ComposeOptions:
-    """Narrow and mild: 640 x 480, 2 to 6 objects of 45 to 340 pixels."""
+    """Return narrow and mild ranges: 640 x 480, 2 to 6 objects of 45 to 340 pixels."""
     light = LightOptions(brightness=0.05, contrast=0.1, gamma=0.12, temperature=0.08)
     return ComposeOptions(
         objects=ObjectOptions(light=light, match=0.2, blur=(0.1, 0.8)),
@@ -230,12 +217,12 @@ def validation_options() -> ComposeOptions:
 
 
 def options_to_json(options: ComposeOptions) -> dict[str, Any]:
-    """The options as nested plain dictionaries and lists."""
+    """Return the options as nested plain dictionaries and lists."""
     return asdict(options)
 
 
 def options_from_json(values: Mapping[str, Any]) -> ComposeOptions:
-    """The options from what `options_to_json` gave, after a trip through JSON.
+    """Return the options of a result of `options_to_json`, read from JSON.
 
     Raises:
         OptionError: A name is unknown.

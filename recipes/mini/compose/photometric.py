@@ -9,8 +9,6 @@ from numpy.typing import NDArray
 
 from compose.options import FinishOptions, LightOptions, Range
 
-__all__ = ["blur", "change_light", "draw_sigma", "finish"]
-
 
 def change_light(
     image: NDArray[np.uint8], options: LightOptions, rng: np.random.Generator
@@ -19,7 +17,7 @@ def change_light(
 
     Args:
         image: (H, W, 3) RGB or (H, W, 4) RGBA, uint8; left as it is.
-        options: How much.
+        options: Ranges of the changes.
         rng: Four numbers are drawn.
     """
     brightness, contrast, gamma, temperature = rng.uniform(-1, 1, 4)
@@ -49,12 +47,12 @@ def blur(image: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
 def finish(
     image: NDArray[np.float32], options: FinishOptions, rng: np.random.Generator
 ) -> NDArray[np.uint8]:
-    """What a camera and a file do to an image: light, blur, noise, compression.
+    """Change an image as a camera and a file do: light, blur, noise, compression.
 
     Args:
         image: (H, W, 3) float32 RGB, 0..255.
-        options: How much.
-        rng: The source of chance.
+        options: Ranges of the changes.
+        rng: The only source of randomness.
 
     Returns:
         (H, W, 3) uint8 RGB.

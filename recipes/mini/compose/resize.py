@@ -9,15 +9,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["resize"]
-
 _Level = TypeVar("_Level", np.uint8, np.float32)
 
 
 def resize(
     image: NDArray[_Level], size: tuple[int, int], *, growing: int = cv2.INTER_LINEAR
 ) -> NDArray[_Level]:
-    """The image at another size.
+    """Return the image at another size.
 
     Args:
         image: (H, W) or (H, W, C).

@@ -19,8 +19,6 @@ from compose.photometric import finish
 from compose.scenery import draw_background, draw_distractors
 from foveate.errors import DataError
 
-__all__ = ["Placed", "Scene", "compose_scene"]
-
 _TRIES = 12  # places tried for an object before it is given up
 _ROUNDS = 40  # objects tried before an image with too few is given up
 _MIN_ALPHA = 0.5
@@ -30,9 +28,9 @@ _MIN_ALPHA = 0.5
 class Placed:
     """An object of an image.
 
-    Attributes:
-        cutout: What it is made from.
-        category_id: Of its class, from 1.
+    Args:
+        cutout: Cut-out that it is made from.
+        category_id: Category id of its class, from 1.
         mask: (H, W) bool, what is visible of it.
     """
 
@@ -45,10 +43,10 @@ class Placed:
 class Scene:
     """A composed image.
 
-    Attributes:
+    Args:
         image: (H, W, 3) uint8 RGB.
-        objects: From the rearmost to the foremost.
-        background: What they lie on.
+        objects: Objects from the rearmost to the foremost.
+        background: Background of the objects.
     """
 
     image: NDArray[np.uint8]
@@ -57,7 +55,7 @@ class Scene:
 
 
 class _Canvas:
-    """An image in the making, and which object every pixel of it belongs to."""
+    """An unfinished image, and the object of each of its pixels."""
 
     def __init__(self, image: NDArray[np.float32], options: ObjectOptions) -> None:
         self.image = image
@@ -67,7 +65,7 @@ class _Canvas:
         self._options = options
 
     def fits(self, layer: Layer, left: int, top: int, *, is_object: bool) -> bool:
-        """Whether enough of the layer, and of everything that it would hide, stays visible."""
+        """Return whether enough of the layer, and of everything that it would hide, is visible."""
         meeting = overlap(layer.alpha.shape, left, top, self.owner.shape)
         if meeting is None:
             return False
@@ -97,7 +95,7 @@ class _Canvas:
             self.full_areas.append(int(np.count_nonzero(covered)))
 
     def place(self, layer: Layer, rng: np.random.Generator) -> tuple[int, int]:
-        """Column and row for a layer: inside if it fits and is not meant to be cut."""
+        """Draw column and row of a layer: inside if it fits and should not be cut."""
         inside = bool(rng.uniform() >= self._options.cut_by_edge)
         height, width = layer.alpha.shape
         rows, columns = self.image.shape[:2]
@@ -118,9 +116,9 @@ def compose_scene(library: Library, options: ComposeOptions, *, seed: int, index
 
     Args:
         library: Cut-outs and backgrounds.
-        options: How they are put together.
-        seed: Of the data set.
-        index: Of the image in it, from 0.
+        options: Settings of the composition.
+        seed: Seed of the data set.
+        index: Index of the image in it, from 0.
 
     Raises:
         DataError: The fewest objects asked for cannot be placed.

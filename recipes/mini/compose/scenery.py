@@ -13,8 +13,6 @@ from compose.options import BackgroundOptions, ComposeOptions, DistractorOptions
 from compose.photometric import blur, change_light, draw_sigma
 from compose.resize import resize
 
-__all__ = ["draw_background", "draw_distractors", "wavy_mask"]
-
 
 def draw_background(
     library: Library, size: tuple[int, int], options: ComposeOptions, rng: np.random.Generator
@@ -22,10 +20,10 @@ def draw_background(
     """Draw a background for an image.
 
     Args:
-        library: Where it is taken from.
+        library: Library with the backgrounds.
         size: (width, height) of the image.
-        options: How it is changed.
-        rng: The source of chance.
+        options: Settings of the changes.
+        rng: The only source of randomness.
 
     Returns:
         (height, width, 3) float32 RGB, 0..255, and what it shows (most of, where two are blended).
@@ -74,7 +72,7 @@ def wavy_mask(
 
     Args:
         size: (width, height) in pixels.
-        rng: The source of chance.
+        rng: The only source of randomness.
         softness: Width of the transition, as a share of the range of the waves.
         grid: Waves a side, about.
 
@@ -120,7 +118,7 @@ def _patch_size(options: DistractorOptions, rng: np.random.Generator) -> tuple[i
 
 
 def _blob(width: int, height: int, rng: np.random.Generator) -> NDArray[np.float32]:
-    """What waves leave of an ellipse."""
+    """Return an ellipse with a wavy outline."""
     x = (np.arange(width, dtype=np.float32) + 0.5) / width * 2 - 1
     y = (np.arange(height, dtype=np.float32) + 0.5) / height * 2 - 1
     dome = 1 - (x[None, :] ** 2 + y[:, None] ** 2)

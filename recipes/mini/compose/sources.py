@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From what a user names (folders or lists) to a library; and data sets that a file fixes."""
+"""Libraries from folders or lists, and data sets whose options a file fixes."""
 
 from __future__ import annotations
 
@@ -20,14 +20,12 @@ from compose.lists import (
 from compose.options import ComposeOptions, options_from_json, options_to_json
 from foveate.errors import DataError
 
-__all__ = ["FixedSet", "Sources"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Sources:
-    """Where cut-outs and backgrounds come from.
+    """The places of cut-outs and backgrounds.
 
-    Attributes:
+    Args:
         cutouts: A folder with one folder a class, or a `.csv` list.
         backgrounds: A folder, or a `.csv` list.
         packages: The folder that the lists' paths start from; None means the list's own.
@@ -86,13 +84,13 @@ def _of(split: str, entries: list[Entry], source: Path) -> list[Entry]:
 class FixedSet:
     """A data set that a committed file fixes to the last bit of what is drawn.
 
-    Attributes:
-        images: How many.
-        seed: Of all chance.
-        split: Which part of the lists.
+    Args:
+        images: Number of images.
+        seed: Seed of every draw.
+        split: Part of the lists.
         options: Everything else.
-        cutouts_sha256: Of the list of cut-outs.
-        backgrounds_sha256: Of the list of backgrounds.
+        cutouts_sha256: SHA-256 of the list of cut-outs.
+        backgrounds_sha256: SHA-256 of the list of backgrounds.
     """
 
     images: int

@@ -9,8 +9,6 @@ from hashlib import sha256
 
 from foveate.errors import DataError
 
-__all__ = ["TRAINING", "VALIDATION", "split_families"]
-
 TRAINING = "train"
 VALIDATION = "validation"
 _BIG = 0.35  # share of its class from which on a family goes to validation last of all
@@ -25,7 +23,7 @@ def split_families(
     min_families: int = 1,
     salt: str = "",
 ) -> list[str]:
-    """Deal families out, class by class.
+    """Assign families to training or validation, class by class.
 
     Families are taken in the order of a hash of their names, which is arbitrary but does not change
     when other families come or go; those that are a big part of their class come last. One goes to

@@ -26,11 +26,11 @@ NOT_ONE_OBJECT = re.compile(
 class Model:
     """A model of a catalogue.
 
-    Attributes:
-        name: what it shows, in English.
-        category: of the catalogue; "Characters" are people and animals.
+    Args:
+        name: Name of the object, in English.
+        category: Category of the catalogue; "Characters" are people and animals.
         file: Wavefront OBJ.
-        size: width, depth and height in metres.
+        size: Width, depth and height in metres.
         rotation: 3x3 by rows, applied to the mesh first, or None.
     """
 

@@ -30,7 +30,7 @@ SAMPLES = 5
 
 
 def main() -> None:
-    """Render."""
+    """Render the scenes."""
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("catalogues", type=Path)
     parser.add_argument("textures", type=Path)
@@ -69,7 +69,7 @@ def _render_set(
 
 
 def _choose(models: list[Model], rng: np.random.Generator) -> list[Model]:
-    """Any models, and some people: they are few among many, and much looked at."""
+    """Choose any models, and some people: they are few among many, and often photographed."""
     chosen = [models[i] for i in rng.choice(len(models), MODELS_A_SET, replace=False)]
     people = [model for model in models if model.category == "Characters"]
     return chosen + [people[i] for i in rng.permutation(len(people))[:PEOPLE_A_SET]]
@@ -98,7 +98,7 @@ def _new_scene() -> Any:
 
 
 def _write_indices(scene: Any) -> None:
-    """Let every rendering also write the objects' numbers, as 16-bit levels."""
+    """Make every rendering also write the numbers of objects, as 16-bit levels."""
     scene.view_layers[0].use_pass_object_index = True
     scene.use_nodes = True
     tree = scene.node_tree

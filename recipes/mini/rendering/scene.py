@@ -14,7 +14,7 @@ import numpy as np
 from mathutils import Vector
 
 SUPPORT = re.compile(r"table|desk|cabinet|drawer|stand|bench|unit|island|box$", re.IGNORECASE)
-"""Names of what smaller things may stand on."""
+"""Names of furniture that smaller things may stand on."""
 
 FULL_TURN = 6.28
 
@@ -26,9 +26,9 @@ def arrange(
 
     Args:
         scene: Blender's scene, with a camera; what is made transparent shows a backdrop later.
-        library: loaded models.
-        textures: images for floors and walls.
-        rng: the only source of randomness.
+        library: Loaded models.
+        textures: Images for floors and walls.
+        rng: The only source of randomness.
     """
     kind = str(rng.choice(["room", "table", "outdoor"], p=[0.5, 0.2, 0.3]))
     unit, depth, fitting = 1.0, (1.8, 6.5), (0.45, 5.0)
