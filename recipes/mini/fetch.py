@@ -42,8 +42,8 @@ from foveate.errors import DataError, FoveateError
 HERE = Path(__file__).resolve().parent
 TRAINING_SEED = 1
 SCENES = 400
+# Number of the first scene of each set; sets are rendered side by side, in a process each.
 SCENE_SETS = (0, 1000)
-"""Number of the first scene of each set; sets are rendered side by side, in a process each."""
 FURNITURE = "sweethome3d-furniture/usr/share/sweethome3d/furniture"
 
 

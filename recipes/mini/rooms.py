@@ -30,18 +30,16 @@ from compose.photometric import finish
 VARIANTS = 5
 HELD_OUT = 20
 SEED = 3
+# Share of the objects of training images that are painted.
+# The models are plainer than things in photographs, and from plain ones a network learns that an
+# object has one colour.
 PAINTED = 0.3
-"""Share of the objects of training images that are painted.
 
-The models are plainer than things in photographs, and from plain ones a network learns that an
-object has one colour.
-"""
-
+# Pixels of a photograph that is cut from: a part of a half to all of it fills a scene.
 LARGEST_SIDE = 1200
-"""Pixels of a photograph that is cut from: a part of a half to all of it fills a scene."""
 
+# Visible pixels of an object that is annotated.
 SMALLEST_AREA = 120
-"""Visible pixels of an object that is annotated."""
 
 
 @dataclass(frozen=True, kw_only=True)

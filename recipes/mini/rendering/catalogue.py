@@ -11,8 +11,8 @@ from typing import Any
 import bpy
 import numpy as np
 
+# In bytes; larger meshes take longer to read than to render.
 LARGEST_FILE = 12_000_000
-"""UInt8Array; larger meshes take longer to read than to render."""
 
 UNWANTED_CATEGORIES = {"Doors and windows", "Staircases"}
 NOT_ONE_OBJECT = re.compile(

@@ -20,8 +20,8 @@ import numpy as np
 from catalogue import Model, load, read_catalogues
 from scene import arrange
 
+# Scenes that share their models: reading a mesh takes as long as rendering a scene.
 SCENES_A_SET = 40
-"""Scenes that share their models: reading a mesh takes as long as rendering a scene."""
 
 MODELS_A_SET = 80
 PEOPLE_A_SET = 8

@@ -13,8 +13,8 @@ import bpy
 import numpy as np
 from mathutils import Vector
 
+# Names of furniture that smaller things may stand on.
 SUPPORT = re.compile(r"table|desk|cabinet|drawer|stand|bench|unit|island|box$", re.IGNORECASE)
-"""Names of furniture that smaller things may stand on."""
 
 FULL_TURN = 6.28
 

@@ -150,6 +150,7 @@ class CocoDataset:
         """
         table = self.annotations
         names = [f"{seed}/{file}".encode(errors="surrogateescape") for file in table.files]
+        # By digest of the name: adding images does not reshuffle those that are there.
         order = sorted(range(len(self)), key=lambda i: hashlib.sha256(names[i]).digest())
         classes = [np.unique(table.labels[self.rows(i)]) for i in range(len(self))]
         left = np.bincount(np.concatenate([np.zeros(0, int), *classes]), minlength=1)
@@ -165,7 +166,7 @@ class CocoDataset:
     def _with(self, table: Annotations) -> CocoDataset:
         part = copy.copy(self)
         part.annotations = table
-        part.__dict__.pop("digest", None)
+        part.__dict__.pop("digest", None)  # the cached one is of the whole
         return part
 
     def __len__(self) -> int:

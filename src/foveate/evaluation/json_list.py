@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO, NamedTuple
 
 _CHUNK = 1 << 20
+# Bytes of an element. Without a bound, one that does not end would be sought in all of the file.
 _LONGEST = 1 << 26
-"""Bytes of an element. Without a bound, one that does not end would be sought in all of the file."""
 
 _SPACE = re.compile(r"[ \t\n\r]*")
 

@@ -24,16 +24,16 @@ from pycocotools import mask as coco_mask
 
 Region: TypeAlias = Literal["mask", "box"]
 
+# COCO's ten overlaps at which a result may count as right.
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
-"""COCO's ten overlaps at which a result may count as right."""
 
+# COCO's ranges of areas in square pixels, both ends inclusive.
 AREAS: Mapping[str, tuple[float, float]] = {
     "all": (0.0, 1e10),
     "small": (0.0, 32.0**2),
     "medium": (32.0**2, 96.0**2),
     "large": (96.0**2, 1e10),
 }
-"""COCO's ranges of areas in square pixels, both ends inclusive."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -32,8 +32,8 @@ from foveate.evaluation.matching import (
     match_image,
 )
 
+# Results of an image, the best, that count for the best overlap with an object.
 OVERLAP_RESULTS = 100
-"""Results of an image, the best, that count for the best overlap with an object."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -257,6 +257,7 @@ class Measurement:
         Args:
             resampling: Settings of the intervals; 1000 replicates by default.
         """
+        # One set of draws for all figures, so that their replicates belong together.
         weights = (resampling or Bootstrap()).weights(self._truth.families)
         figures: dict[str, Estimate] = {}
         for accumulator in self._accumulators:

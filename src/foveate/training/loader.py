@@ -17,11 +17,11 @@ from torch.utils.data import DataLoader, Dataset
 from foveate.errors import BackendError, DataError, FoveateError, OptionError
 from foveate.training.sampling import sample_generator
 
+# Draws of one sample before broken records are an error.
 TRIES = 10
-"""Draws of one sample before broken records are an error."""
 
+# Batches that each worker draws ahead of the training.
 PREFETCH = 4
-"""Batches that each worker draws ahead of the training."""
 
 
 class Source(Protocol):

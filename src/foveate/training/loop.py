@@ -74,6 +74,7 @@ def train_loop(
     means: dict[str, float] = {}
     with _flushing_denormals():
         for index in range(done, steps):
+            # Running means of about fifty steps: single losses jump too much to be read.
             for name, loss in work.step(index).items():
                 means[name] = 0.98 * means.get(name, loss) + 0.02 * loss
             progress(task, index + 1, steps, means)
@@ -239,6 +240,7 @@ class _AdamW:
         options = self._options
         for group in self._optimizer.param_groups:
             group["lr"] = options.learning_rate * _rate(index, options)
+        # Dropout follows from the step too; a large prime keeps seeds and steps apart.
         torch.manual_seed(options.seed * 1_000_003 + index)
         with torch.autocast("cpu", torch.bfloat16, enabled=options.bfloat16):
             losses = self._losses(np.random.default_rng([options.seed, index]))

@@ -22,11 +22,11 @@ from foveate.export.bundle_export import ExportOptions, export_bundle
 from foveate.models.checkpoint import Cascade, load_checkpoint, save_checkpoint
 from foveate.progress import Progress, no_progress
 
+# Mask IoU from which a detection of the right class is right.
 RIGHT_IOU = 0.5
-"""Mask IoU from which a detection of the right class is right."""
 
+# Least number of right, and of wrong, detections to which three coefficients are fitted.
 LEAST_RIGHT = 10
-"""Least number of right, and of wrong, detections to which three coefficients are fitted."""
 
 _IDENTITY = (0.0, 1.0, 0.0)
 _LEAST_SCORE = 0.01
@@ -61,6 +61,7 @@ def calibrate(
     notes = {"calibrated on": f"{count} images, {dataset.digest[:12]}"}
     if notes.items() <= cascade.info.training.items():
         return cascade.info.calibration
+    # Scores must be uncalibrated while their calibration is fitted.
     raw = replace(cascade.info, calibration=_IDENTITY)
     with TemporaryDirectory() as scratch:
         bundle = export_bundle(
@@ -125,7 +126,7 @@ def _right(detections: foveate.Detections, dataset: CocoDataset, index: int) -> 
         best = int(iou[row].argmax())
         if iou[row, best] >= RIGHT_IOU:
             right[row] = True
-            iou[:, best] = 0.0
+            iou[:, best] = 0.0  # each object is matched once
     return right
 
 

@@ -15,8 +15,8 @@ _FULL_IMAGES = 2_000
 _LEAST_STEPS = {"deepmask": 100, "mask_head": 20, "sharpmask": 100, "multipathnet": 100}
 _LEAST_VIEWS = 120
 
+# Logit from which a pixel is the object's: of 0, -0.5 and -1 the best on held-out scenes.
 MASK_THRESHOLD = -0.5
-"""Logit from which a pixel is the object's: of 0, -0.5 and -1 the best on held-out scenes."""
 
 
 @dataclass(frozen=True, kw_only=True)

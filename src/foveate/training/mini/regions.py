@@ -123,6 +123,7 @@ def build_regions(
     chosen = np.unique(table.images[~table.crowds])[: options.images].tolist()
     for done, index in enumerate(chosen, start=1):
         file = directory / f"{index:06d}.npz"
+        # A file that exists is whole: `open_output` renames it when it is complete.
         if not file.exists():
             sample = _sample(dataset, index, trunk, propose, options)
             with open_output(file) as stream:
@@ -174,8 +175,8 @@ def features_canvas(
 
 
 REGIONS_PER_IMAGE = 64
+# Share of foregrounds, as in the paper (section 4).
 FOREGROUND_SHARE = 0.25
-"""Share of foregrounds, as in the paper (section 4)."""
 
 FOREGROUND_IOU = 0.5
 
@@ -197,6 +198,7 @@ def multipathnet_step(
         images: Number of images per batch, at most as many as the cache has.
     """
     network.trunk.requires_grad_(False)
+    # The trunk is frozen, so that each image is pooled once, before the first step.
     batches = [_pooled_batch(network, cache[index], index) for index in range(len(cache))]
 
     def step(rng: np.random.Generator) -> Losses:

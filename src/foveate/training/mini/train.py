@@ -47,8 +47,8 @@ from foveate.training.mini.window_cache import build_caches
 from foveate.training.mini.window_steps import deepmask_step, sharpmask_step
 from foveate.training.resume import Origin, fingerprint, is_current, stamp
 
+# Prefix of DeepMask's mask head, which SharpMask does not run and a bundle does not contain.
 MASK_HEAD = "deepmask.mask."
-"""Prefix of DeepMask's mask head, which SharpMask does not run and a bundle does not contain."""
 
 
 def train_cascade(
@@ -99,10 +99,9 @@ def train_cascade(
 
 
 def _sharpmask(initial: Cascade | None) -> SharpMask | None:
-    if initial is None:
-        return None
-    assert isinstance(initial.proposals, SharpMask)
-    return initial.proposals
+    network = None if initial is None else initial.proposals
+    assert network is None or isinstance(network, SharpMask)
+    return network
 
 
 def _start(initial: SharpMask | None) -> dict[str, str]:
@@ -158,6 +157,7 @@ def train_proposals(
             step = deepmask_step(deepmask, windows)
             train_part(file, deepmask, step, recipe.mask_head, "mask head")
 
+    # DeepMask steps train both heads: a random mask head would spoil the weights of the start.
     if initial is not None:
         train_mask_head("mask_head")
     step = deepmask_step(deepmask, windows)
@@ -179,9 +179,8 @@ def train_proposals(
 def _proposals_info(
     datasets: Sequence[CocoDataset], recipe: Recipe, start: dict[str, str]
 ) -> CascadeInfo:
-    images = " + ".join(str(len(dataset)) for dataset in datasets)
     training = {
-        "images": images,
+        "images": " + ".join(str(len(dataset)) for dataset in datasets),
         "windows": f"{recipe.cache.views_per_image} views of each image",
         "DeepMask": f"{recipe.deepmask.steps} steps",
         "SharpMask": f"{recipe.sharpmask.steps} steps",
@@ -201,6 +200,7 @@ def _begun(initial: SharpMask | None, seed: int) -> SharpMask:
         load_imagenet(network.deepmask.trunk)
     else:
         network.load_state_dict(initial.state_dict())
+    # The caches must hold the features of the trunk that a checkpoint contains.
     round_to_half(network.deepmask.trunk)
     return network
 

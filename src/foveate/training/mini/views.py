@@ -16,17 +16,17 @@ from numpy.typing import NDArray
 from foveate.datasets import Instance
 from foveate.models.deepmask import CANONICAL_SIDE, STRIDE, WINDOW
 
+# Pixels around the inner windows whose features the borders of a view may distort.
 CONTEXT = 64
-"""Pixels around the inner windows whose features the borders of a view may distort."""
 
+# Number of inner windows of a view on each axis.
 GRID = 11
-"""Number of inner windows of a view on each axis."""
 
+# Side of a view in pixels.
 SIDE = WINDOW + (GRID - 1) * STRIDE + 2 * CONTEXT
-"""Side of a view in pixels."""
 
+# Value outside the image; it is normalized to 0.
 FILL = 127
-"""Value outside the image; it is normalized to 0."""
 
 UNLABELLED = -1
 
@@ -172,6 +172,7 @@ def _level_crop(
     """Cut the view out of a level, reading no more of the image than it shows."""
     x0, y0 = origin
     height, width = image.shape[:2]
+    # Two more pixels on each side, so that interpolation at the border has its neighbours.
     left, top = (max(0, int(np.floor(v / scale)) - 2) for v in (x0, y0))
     right = min(width, int(np.ceil((x0 + SIDE) / scale)) + 2)
     bottom = min(height, int(np.ceil((y0 + SIDE) / scale)) + 2)

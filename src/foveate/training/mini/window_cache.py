@@ -28,8 +28,8 @@ from foveate.training.mini.views import CONTEXT, GRID, LabelRules, View, sample_
 from foveate.training.resume import Origin, is_current, stamp
 from foveate.typed_options import TypedOptions
 
+# Cells kept around a fine window: the reach of the two 3x3 convolutions of a horizontal half.
 HALO = 2
-"""Cells kept around a fine window: the reach of the two 3x3 convolutions of a horizontal half."""
 
 MASKS_PER_VIEW = 2
 

@@ -18,8 +18,8 @@ from foveate.training.original.sgd import OBJECTIVE, SgdTraining
 
 _log = logging.getLogger(__name__)
 
+# Called with the number of finished steps and the held-out losses when these are the lowest.
 OnBest = Callable[[int, Mapping[str, float]], None]
-"""Called with the number of finished steps and the held-out losses when these are the lowest."""
 
 
 class Monitor:
@@ -74,6 +74,7 @@ class Monitor:
         first, _ = self._begin(done)
         if self._writer is None:
             return
+        # Speed needs two moments, so that the first step has no point.
         if done % self._scalars_every == 0 and done > first:
             self._write(done, self._scalars(done, losses))
             self._measured = (done, time.monotonic())

@@ -40,8 +40,8 @@ from foveate.training.sampling import ProposalTable, RegionSampler, measure_stat
 
 _log = logging.getLogger(__name__)
 
+# Logit from which a pixel is the object's: a probability of 0.2 (DeepMask, section 5).
 MASK_THRESHOLD = math.log(0.2 / 0.8)
-"""Logit from which a pixel is the object's: a probability of 0.2 (DeepMask, section 5)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,6 +135,7 @@ def run(options: OriginalOptions, progress: Progress = no_progress) -> Path:
                 file=options.output,
                 remedy="choose another place",
             ) from error
+        # Random weights follow from the seed, and the first process gives its own to the others.
         torch.manual_seed(options.seed)
         result: Cascade | Detector
         if options.proposals is None:
@@ -154,6 +155,7 @@ def _proposal_setup(
     network, sizes = proposal_network(
         options.network, options.sizes, deepmask=options.deepmask, initial=options.init_from
     )
+    # Before training changes the weights.
     start = _fingerprints(options, network)
     network.to(world.device)
     schedule = options.schedule

@@ -82,6 +82,7 @@ class Schedule:
         )
 
 
+# DeepMask (ResNet-50) as in the original code.
 DEEPMASK = Schedule(
     epochs=300,
     epoch_steps=4000,
@@ -91,12 +92,12 @@ DEEPMASK = Schedule(
     weight_decay=5e-4,
     score_share=0.5,
 )
-"""DeepMask (ResNet-50) as in the original code."""
 
+# DeepMask as in its paper (VGG-A). The paper does not give the steps of the learning rate; these
+# are those of the original code.
 DEEPMASK_2015 = replace(DEEPMASK, weight_decay=5e-5)
-"""DeepMask as in its paper (VGG-A). The paper does not give the steps of the learning rate; these are
-those of the original code."""
 
+# SharpMask as intended.
 SHARPMASK = Schedule(
     epochs=300,
     epoch_steps=4000,
@@ -105,11 +106,11 @@ SHARPMASK = Schedule(
     momentum=0.0,
     weight_decay=0.0,
 )
-"""SharpMask as intended."""
 
+# SharpMask as it ran: the original scheduler runs only once, so that the rate never falls.
 SHARPMASK_ORIGINAL = replace(SHARPMASK, learning_rates=((1, 1e-3),))
-"""SharpMask as it ran: the original scheduler runs only once, so that the rate never falls."""
 
+# MultiPathNet on COCO: 280,000 steps and 40,000 at a tenth of the rate.
 MULTIPATHNET = Schedule(
     epochs=3200,
     epoch_steps=100,
@@ -120,8 +121,8 @@ MULTIPATHNET = Schedule(
     decays_biases=False,
     momentum_follows_rate=True,
 )
-"""MultiPathNet on COCO: 280,000 steps and 40,000 at a tenth of the rate."""
 
+# Fast R-CNN on Pascal VOC: 30,000 steps and 10,000 at a tenth of the rate.
 FAST_RCNN = Schedule(
     epochs=400,
     epoch_steps=100,
@@ -132,7 +133,6 @@ FAST_RCNN = Schedule(
     decays_biases=False,
     momentum_follows_rate=True,
 )
-"""Fast R-CNN on Pascal VOC: 30,000 steps and 10,000 at a tenth of the rate."""
 
 
 def published_schedule(name: str, legacy: LegacyOptions) -> Schedule:

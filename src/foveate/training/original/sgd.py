@@ -20,8 +20,8 @@ from foveate.training.original.schedules import Schedule
 
 Precision = Literal["float32", "bfloat16", "float16"]
 
+# Name of the weighted sum of held-out losses, by which networks are compared.
 OBJECTIVE = "objective"
-"""Name of the weighted sum of held-out losses, by which networks are compared."""
 
 _DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -98,9 +98,11 @@ class SgdTraining:
         self._objective.train_mode()
         with self._autocast():
             losses = self._objective.losses(batch)
+        # Averaged before the check, so that all processes stop at the same step.
         means = {name: loss.detach().clone() for name, loss in losses.items()}
         self._world.average(means.values())
         values = require_finite(means, index)
+        # To None, since a gradient of 0 would let momentum and decay move an idle head.
         self._objective.network.zero_grad(set_to_none=True)
         self._scaler.scale(self._objective.total(losses)).backward()  # type: ignore[no-untyped-call]  # torch's is untyped
         # A batch of one head leaves the other without gradients: its momentum must not change.

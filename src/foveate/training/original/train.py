@@ -108,6 +108,7 @@ def train(
     output.mkdir(parents=True, exist_ok=True)
     origin = _origin(setup, seed=options.seed, precision=precision)
     resume = ResumeFile(output / f"{setup.name}.training", origin)
+    # A process that starts anew while another resumes would wait for it forever.
     if not world.agrees(resume.path.exists()):
         raise BackendError(
             "some processes find a training to resume, others do not",
@@ -223,6 +224,7 @@ class ValidatedTraining:
         return losses
 
     def _held_out(self) -> list[Any]:
+        # Drawn once: the same samples at every measurement, and no draw without one.
         if not self._batches:
             for step in range(self._count):
                 drawn = draw_batch(self._source, self._indices, self._seed, step)

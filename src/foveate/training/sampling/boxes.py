@@ -112,6 +112,7 @@ class ProposalTable:
         boxes: NDArray[np.float32],
         scores: NDArray[np.float64],
     ) -> None:
+        # By image, then best first: the proposals of an image are one slice.
         order = np.lexsort((-scores, image_ids))
         self._ids = image_ids[order]
         self._boxes = boxes[order]

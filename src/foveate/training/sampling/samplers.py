@@ -137,9 +137,9 @@ _MOST_BINS = 32
 # After this many images in a row without a place for a negative, something must be wrong.
 _IMAGES = 100
 
+# x and y of the middle of a window in pixels of the image, and its scale in octaves: the patch
+# shows the image enlarged by 2^scale.
 Place = tuple[float, float, float]
-"""x and y of the middle of a window in pixels of the image, and its scale in octaves: the patch shows
-the image enlarged by 2^scale."""
 
 
 class ScoreSampler:

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from foveate.datasets.segmentations import decode_rle, rasterise
 
+# Value outside the image: the published .5, nearly 0 when normalized.
 FILL = 127
-"""Value outside the image: the published .5, nearly 0 when normalized."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +93,7 @@ def cut(
         step, x, y = (window.side - 1) / (size - 1), window.left, window.top
     else:
         step = window.side / size
+        # OpenCV counts pixel centers, windows are in edges: half a pixel of each.
         x, y = window.left + step / 2 - 0.5, window.top + step / 2 - 0.5
     patch = cv2.warpAffine(
         image,
