@@ -128,4 +128,4 @@ def test_ranks_that_are_no_numbers_are_wrong_usage(tmp_path: Path) -> None:
     arguments = ["export", "x.safetensors", "--output", str(tmp_path / "b"), "--svd", "a,2"]
     result = CliRunner().invoke(build_app("export"), arguments)
     assert result.exit_code == 2
-    assert "expected whole numbers as in 1024,256" in result.output
+    assert "expected whole numbers such as 1024,256" in result.output
