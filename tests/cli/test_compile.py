@@ -147,7 +147,7 @@ def test_tensorrt_without_a_gpu_names_the_alternative(
     assert invoke(["compile", "mini", "--target", "tensorrt"]) == 1
     assert capsys.readouterr().err == (
         "foveate: tensorrt builds for the GPU of this machine, but no driver works here: run it "
-        "on the GPU's machine, or use --target tensorrt-rtx, which needs none\n"
+        "on a machine with that GPU, or use --target tensorrt-rtx, which needs none\n"
     )
 
 
