@@ -14,7 +14,7 @@ from foveate import __version__
 from foveate.cli._console import print_error, print_line
 from foveate.cli._interruption import on_interruption
 from foveate.errors import BackendError, FoveateError, InputError, MissingExtraError, OptionError
-from foveate.system.shortage import shortage
+from foveate.system.resources import shortage
 
 COMMANDS = {
     "run": "Find, outline and name the objects in images.",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from foveate.cli._console import print_line
 from foveate.errors import FoveateError, InputError
 from foveate.images.reading import find_images, read_image
-from foveate.system.shortage import shortage
+from foveate.system.resources import shortage
 
 if TYPE_CHECKING:
     from foveate.arrays import UInt8Array

@@ -17,7 +17,7 @@ from foveate.cli._interruption import (
     install_handlers,
     restore_handlers,
 )
-from foveate.system.cores import cpu_quota, usable_cores
+from foveate.system.resources import cpu_quota, usable_cores
 
 
 def main() -> None:

@@ -21,7 +21,7 @@ from foveate.results.detections import Detections, Proposals
 from foveate.runtime import Pipeline, PipelineOptions, load
 from foveate.runtime.engines import FunctionEngine
 from foveate.runtime.engines.onnxruntime_session import first_line, open_session
-from foveate.system.cores import usable_cores
+from foveate.system.resources import usable_cores
 
 Function = Callable[[dict[str, Array]], Mapping[str, Array]]
 """Takes the inputs of a stage by name and returns its outputs by name."""

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from foveate.errors import BackendError
-from foveate.system.cores import usable_cores
+from foveate.system.resources import usable_cores
 
 if TYPE_CHECKING:
     from foveate.arrays import Array

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
+from foveate.runtime.engines.cpu import FunctionEngine
 from foveate.runtime.engines.engine import Engine
-from foveate.runtime.engines.function import FunctionEngine
 
 __all__ = ["Engine", "FunctionEngine"]

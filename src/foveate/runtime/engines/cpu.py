@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What engines that read and write the memory of the CPU have in common."""
+"""Engines that read and write the memory of the CPU, and one that calls a Python function."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+
+import numpy as np
 
 from foveate.arrays import Array, Int32Array
 from foveate.bundle.manifest import TensorSpec
@@ -48,6 +50,37 @@ class CpuEngine(ABC):
         rows = None if count is None else int(count[0]) - first
         if rows is None or rows > 0:
             self.run(_arrays(self.inputs, bindings, rows), _arrays(self.outputs, bindings, rows))
+
+
+class FunctionEngine(CpuEngine):
+    """An engine that calls a Python function, for comparison with other frameworks and for tests.
+
+    Args:
+        inputs: Names, dtypes and shapes of the inputs.
+        outputs: Names, dtypes and shapes of the outputs.
+        function: Called with the inputs by name; returns the outputs by name. The inputs are valid
+            only during the call, and the outputs are copied. The function belongs to the caller.
+    """
+
+    def __init__(
+        self,
+        inputs: tuple[TensorSpec, ...],
+        outputs: tuple[TensorSpec, ...],
+        function: Callable[[dict[str, Array]], Mapping[str, Array]],
+    ) -> None:
+        super().__init__(inputs, outputs)
+        self._function = function
+
+    def close(self) -> None:
+        """Do nothing: the function belongs to the caller."""
+
+    def run(self, inputs: dict[str, Array], outputs: dict[str, Array]) -> None:
+        """Call the function and copy its results."""
+        results = self._function(inputs)
+        for name, target in outputs.items():
+            result = np.asarray(results[name])
+            assert result.shape == target.shape, f"{name}: {result.shape} is not {target.shape}"
+            np.copyto(target, result)
 
 
 def _arrays(

@@ -19,8 +19,7 @@ from foveate.bundle.manifest import TensorSpec
 from foveate.errors import BackendError, BundleError
 from foveate.runtime.engines.cpu import CpuEngine
 from foveate.runtime.engines.onnxruntime_session import first_line, open_session
-from foveate.system.cores import usable_cores
-from foveate.system.shortage import shortage
+from foveate.system.resources import shortage, usable_cores
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 _DTYPES = {"float": "float32", "float16": "float16", "int64": "int64", "int32": "int32"}

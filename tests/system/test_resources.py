@@ -9,8 +9,8 @@ import cv2
 import pytest
 
 from foveate.runtime.devices import CpuDevice
-from foveate.system import cores
-from foveate.system.cores import cpu_quota, usable_cores
+from foveate.system import resources as cores
+from foveate.system.resources import cpu_quota, usable_cores
 
 
 def system(root: Path, groups: str, **files: str) -> Path:
