@@ -14,6 +14,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from tests.samples.stages import random_inputs
 from tests.samples.weights import assert_same_weights, rounded
 
 from foveate.bundle import (
@@ -79,32 +80,12 @@ def bundle(cascade: Cascade, tmp_path_factory: pytest.TempPathFactory) -> Bundle
     return export_bundle(cascade, tmp_path_factory.mktemp("export") / "bundle", OPTIONS)
 
 
-def inputs_of(stage: Stage, height: int, width: int, rows: int) -> dict[str, torch.Tensor]:
-    """Return random inputs of another size than the traced one."""
-    torch.manual_seed(1)
-    found = {}
-    for name, example in stage.inputs.items():
-        shape = list(example.shape)
-        if name == "image":
-            shape[2:] = [height, width]
-        elif name.startswith("map_"):
-            stride = int(name.removeprefix("map_"))
-            shape[2:] = [height // stride, width // stride]
-        else:
-            shape[0] = rows
-        found[name] = torch.randn(shape)
-        if name == "boxes":
-            low = torch.rand(rows, 2) * min(height, width)
-            found[name] = torch.cat([low, low + torch.rand(rows, 2) * 200], dim=1)
-    return found
-
-
 @pytest.mark.parametrize(("height", "width", "rows"), [(320, 448, 7), (192, 160, 1), (224, 256, 0)])
 def test_every_stage_agrees_with_pytorch_at_other_sizes(
     cascade: Cascade, bundle: Bundle, height: int, width: int, rows: int
 ) -> None:
     for stage in cascade_stages(cascade):
-        inputs = inputs_of(stage, height, width, rows)
+        inputs = random_inputs(stage, height, width, rows)
         errors = stage_errors(stage, bundle.stage_path(stage.name), inputs)
         assert max(errors.values()) <= TOLERANCE, errors
 
@@ -241,7 +222,8 @@ def test_a_bundle_gives_its_networks_back(bundle: Bundle, cascade: Cascade) -> N
 def test_a_bundle_gives_back_what_the_exporter_folds(tmp_path: Path) -> None:
     """Batch norm is folded into constants, some of which are equal or have no effect."""
     torch.manual_seed(0)
-    info, _ = NETWORKS["deepmask-resnet50"]
+    sizes: dict[str, int | str] = {"width": 8, "neck": 16, "vector": 32, "score_hidden": 16}
+    info = CascadeInfo(proposals="deepmask-resnet50", proposals_sizes=sizes)
     cascade = rounded(build_cascade(info))
     for number, (name, value) in enumerate(cascade.proposals.named_buffers()):
         if number % 3 and name.endswith(("scale", "shift")):
@@ -270,7 +252,7 @@ def test_a_process_without_our_code_runs_portable_stages(
     for stage in cascade_stages(cascade):
         plain, saved, found = (tmp_path / f"{stage.name}{end}" for end in (".onnx", "", ".npz"))
         onnx.save(inline_functions(onnx.load(bundle.stage_path(stage.name))), plain)
-        inputs = {name: one.numpy() for name, one in inputs_of(stage, 192, 224, 5).items()}
+        inputs = {name: one.numpy() for name, one in random_inputs(stage, 192, 224, 5).items()}
         np.savez(saved.with_suffix(".in.npz"), **inputs)  # type: ignore[arg-type]  # no input is called allow_pickle
         words = [str(plain), str(saved.with_suffix(".in.npz")), str(found)]
         subprocess.run([sys.executable, "-P", "-c", BARE, *words], check=True, cwd=tmp_path, env={})
@@ -330,78 +312,3 @@ def test_a_stage_that_cannot_be_traced_is_refused_and_not_traced_otherwise() -> 
     )
     with pytest.raises(ModelError, match="the stage 'branching' cannot be exported"):
         export_stage(stage)
-
-
-NETWORKS: dict[str, tuple[CascadeInfo, int]] = {
-    "deepmask-resnet50": (
-        CascadeInfo(
-            proposals="deepmask-resnet50",
-            proposals_sizes={"width": 8, "neck": 16, "vector": 32, "score_hidden": 16},
-        ),
-        160,
-    ),
-    "sharpmask-resnet50": (
-        CascadeInfo(
-            proposals="sharpmask-resnet50",
-            proposals_sizes={
-                "width": 8,
-                "neck": 16,
-                "vector": 32,
-                "score_hidden": 16,
-                "form": "paper",
-            },
-        ),
-        160,
-    ),
-    "deepmask-vgg and multipathnet-vgg16": (
-        CascadeInfo(
-            proposals="deepmask-vgg",
-            proposals_sizes={"width": 4, "neck": 8, "vector": 16, "score_hidden": 16},
-            classifier="multipathnet-vgg16",
-            classifier_sizes={"width": 4, "mixed": 8, "hidden": 16},
-            class_names=CLASSES,
-        ),
-        224,
-    ),
-    "multipathnet-resnet18": (
-        CascadeInfo(
-            proposals="deepmask-mini",
-            classifier="multipathnet-resnet18",
-            classifier_sizes={"width": 8},
-            class_names=CLASSES,
-        ),
-        160,
-    ),
-    "multipathnet-resnet50": (
-        CascadeInfo(
-            proposals="deepmask-mini",
-            classifier="multipathnet-resnet50",
-            classifier_sizes={"width": 8},
-            class_names=CLASSES,
-        ),
-        160,
-    ),
-    "fast-rcnn-vgg16": (
-        CascadeInfo(
-            proposals="deepmask-mini",
-            classifier="fast-rcnn-vgg16",
-            classifier_sizes={"width": 4, "hidden": 16},
-            class_names=CLASSES,
-        ),
-        160,
-    ),
-}
-
-
-@pytest.mark.parametrize("name", NETWORKS)
-def test_every_network_exports_and_agrees_with_pytorch(name: str, tmp_path: Path) -> None:
-    info, window = NETWORKS[name]
-    torch.manual_seed(0)
-    found = rounded(build_cascade(info))
-    options = ExportOptions(name=name, short_side=192, long_side=256)
-    bundle = export_bundle(found, tmp_path / "bundle", options)
-    assert bundle.manifest.windows.size == window
-    for stage in cascade_stages(found, long_side=256):
-        inputs = inputs_of(stage, 256, 240, 4)
-        errors = stage_errors(stage, bundle.stage_path(stage.name), inputs)
-        assert max(errors.values()) <= TOLERANCE, errors
