@@ -85,6 +85,6 @@ def test_all_options_of_the_package_check_their_types() -> None:
         line
         for path in Path(foveate.__file__).parent.rglob("*.py")
         for line in path.read_text(encoding="utf-8").splitlines()
-        if re.fullmatch(r"class \w+PipelineOptions:", line)
+        if re.fullmatch(r"class \w*Options:", line)
     ]
     assert unchecked == ["class TypedOptions:"]
