@@ -136,9 +136,7 @@ def read_metadata(plan: Path) -> EngineMetadata:
         found = file_digest(plan)
     except OSError as error:
         raise BundleError(
-            f"an engine is incomplete ({error.strerror})",
-            file=error.filename,
-            remedy=again,
+            f"an engine is incomplete ({error.strerror})", file=error.filename, remedy=again
         ) from error
     except BundleError as error:
         raise BundleError(error.what, file=file, remedy=again) from error

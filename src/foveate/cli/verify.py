@@ -246,13 +246,7 @@ def _bisect(
 
     tolerances = {stage: one.tolerance for stage, one in thresholds.items()}
     with show_progress() as progress:
-        divergence = first_divergence(
-            bundle,
-            reference,
-            images,
-            tolerances,
-            progress=progress,
-        )
+        divergence = first_divergence(bundle, reference, images, tolerances, progress=progress)
     if divergence is not None:
         raise ModelError(str(divergence), file=bundle.root, remedy="export this stage again")
     for name, found in compare_pasting_on(bundle, images):

@@ -7,11 +7,4 @@ from foveate.models.efficientnet_lite import EfficientNetLite0
 from foveate.models.multipathnet import MultiPathNet
 from foveate.models.sharpmask import SharpMask
 
-__all__ = [
-    "BUILDERS",
-    "DeepMask",
-    "EfficientNetLite0",
-    "MultiPathNet",
-    "SharpMask",
-    "build",
-]
+__all__ = ["BUILDERS", "DeepMask", "EfficientNetLite0", "MultiPathNet", "SharpMask", "build"]

@@ -66,13 +66,7 @@ class SymmetricConv2d(nn.Conv2d):
 
 
 def convolution(
-    inputs: int,
-    outputs: int,
-    kernel: int,
-    stride: int = 1,
-    *,
-    padding: Padding,
-    bias: bool = True,
+    inputs: int, outputs: int, kernel: int, stride: int = 1, *, padding: Padding, bias: bool = True
 ) -> nn.Conv2d:
     """Make a convolution of odd side whose output is smaller than its input by the stride alone."""
     if padding == "zeros" or kernel == 1:

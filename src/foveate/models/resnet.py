@@ -54,13 +54,7 @@ class BasicBlock(ResidualBlock):
     expansion = 1
 
     def __init__(
-        self,
-        inputs: int,
-        width: int,
-        stride: int,
-        *,
-        padding: Padding,
-        affine_after_addition: bool,
+        self, inputs: int, width: int, stride: int, *, padding: Padding, affine_after_addition: bool
     ):
         super().__init__(inputs, width, stride, affine_after_addition=affine_after_addition)
         self.conv1 = convolution(inputs, width, 3, stride, padding=padding, bias=False)
@@ -81,13 +75,7 @@ class Bottleneck(ResidualBlock):
     expansion = 4
 
     def __init__(
-        self,
-        inputs: int,
-        width: int,
-        stride: int,
-        *,
-        padding: Padding,
-        affine_after_addition: bool,
+        self, inputs: int, width: int, stride: int, *, padding: Padding, affine_after_addition: bool
     ):
         outputs = width * self.expansion
         super().__init__(inputs, outputs, stride, affine_after_addition=affine_after_addition)

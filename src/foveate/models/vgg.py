@@ -31,12 +31,7 @@ class VGG(Trunk):
     """
 
     def __init__(
-        self,
-        *,
-        depths: Sequence[int],
-        width: int,
-        frozen_stages: int,
-        normalisation: Normalisation,
+        self, *, depths: Sequence[int], width: int, frozen_stages: int, normalisation: Normalisation
     ):
         super().__init__()
         self.normalisation = normalisation

@@ -34,10 +34,7 @@ from foveate.models.towers import L2_SCALE, SKIP_FACTORS
 from foveate.models.vgg import VGG_16
 
 # Convolutions of a branch, then blocks of each stage.
-RESNETS = {
-    (2, 2, 2, 2, 2): "multipathnet-resnet18",
-    (3, 3, 4, 6, 3): "multipathnet-resnet50",
-}
+RESNETS = {(2, 2, 2, 2, 2): "multipathnet-resnet18", (3, 3, 4, 6, 3): "multipathnet-resnet50"}
 
 # Bins of ROI pooling on each axis.
 RESNET_BINS = 14

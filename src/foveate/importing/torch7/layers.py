@@ -14,15 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
-from foveate.importing.torch7.values import (
-    Node,
-    Table,
-    Tensor,
-    Value,
-    damaged,
-    describe,
-    unknown,
-)
+from foveate.importing.torch7.values import Node, Table, Tensor, Value, damaged, describe, unknown
 from foveate.models.layers import Padding
 
 Weighted = Literal["conv", "linear", "affine"]

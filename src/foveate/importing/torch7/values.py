@@ -172,6 +172,5 @@ def damaged(what: str) -> ModelError:
 def unknown(what: str) -> ModelError:
     """Return the error for a file that holds another network than those of the original code."""
     return ModelError(
-        what,
-        remedy="import a DeepMask, SharpMask, MultiPathNet or Fast R-CNN of the original code",
+        what, remedy="import a DeepMask, SharpMask, MultiPathNet or Fast R-CNN of the original code"
     )
