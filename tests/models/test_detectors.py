@@ -9,7 +9,7 @@ from tests.samples.networks import NARROW, narrow
 from torch import nn
 
 from foveate.models import MultiPathNet, build
-from foveate.models.towers import (
+from foveate.models.multipathnet import (
     LinearTower,
     RegionPooling,
     foveal_boxes,

@@ -11,9 +11,8 @@ from foveate.errors import ModelError
 from foveate.models import DeepMask, MultiPathNet, SharpMask, build
 from foveate.models.deepmask import CELLS
 from foveate.models.layers import BilinearUpsample2d
-from foveate.models.multipathnet import mean_of_softmaxes
+from foveate.models.multipathnet import foveal_boxes, mean_of_softmaxes
 from foveate.models.sharpmask import SKIP_STRIDES
-from foveate.models.towers import foveal_boxes
 
 
 @pytest.fixture(scope="module")

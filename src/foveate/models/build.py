@@ -11,16 +11,14 @@ from inspect import signature
 from torch import nn
 
 from foveate.errors import ModelError
-from foveate.models.build_classifiers import (
+from foveate.models.networks import (
+    deepmask,
+    deepmask_mini,
+    deepmask_vgg,
     fast_rcnn_vgg16,
     multipathnet_mini,
     multipathnet_resnet,
     multipathnet_vgg16,
-)
-from foveate.models.build_proposals import (
-    deepmask,
-    deepmask_mini,
-    deepmask_vgg,
     sharpmask,
     sharpmask_mini,
 )

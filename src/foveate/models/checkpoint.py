@@ -206,7 +206,10 @@ def _read(path: Path) -> tuple[CascadeInfo, dict[str, Any], dict[str, Tensor]]:
             remedy="make one with `foveate train`",
         )
     try:
-        info = _parse_info(json.loads(metadata["info"]))
+        content = json.loads(metadata["info"])
+        # JSON has lists where the description has tuples.
+        lists = ("class_names", "delta_mean", "delta_std", "calibration")
+        info = CascadeInfo(**{**content, **{name: tuple(content[name]) for name in lists}})
         inputs = json.loads(metadata["inputs"])
     except (KeyError, TypeError, ValueError) as error:
         raise ModelError(
@@ -218,33 +221,23 @@ def _read(path: Path) -> tuple[CascadeInfo, dict[str, Any], dict[str, Tensor]]:
 
 
 def _unreadable(path: Path, error: Exception) -> ModelError:
-    found, remedy = None, ""
+    what = f"the checkpoint cannot be read ({error})"
+    remedy = "copy it again, or make one with `foveate train`"
     if path.is_file():
         with path.open("rb") as file:
             start = file.read(2)
         # The protocol of a bare pickle, or the archive in which `torch.save` puts one.
         if start in (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05", b"PK"):
-            found = "a pickle, which could run code"
+            what = "expected a safetensors checkpoint, found a pickle, which could run code"
             remedy = "make one with `foveate train`, or import weights by `foveate import-torch`"
         elif path.suffix == ".onnx":
-            found = "an ONNX file"
+            what = "expected a safetensors checkpoint, found an ONNX file"
             remedy = "give the checkpoint that it was exported from, or its bundle"
-    if found is not None:
-        return ModelError(
-            f"expected a safetensors checkpoint, found {found}", file=path, remedy=remedy
-        )
-    return ModelError(
-        f"the checkpoint cannot be read ({error})",
-        file=path,
-        remedy="copy it again, or make one with `foveate train`",
-    )
+    return ModelError(what, file=path, remedy=remedy)
 
 
 def _fill(
-    networks: Cascade | Detector,
-    inputs: Mapping[str, Any],
-    tensors: Mapping[str, Tensor],
-    path: Path,
+    networks: Cascade | Detector, inputs: dict[str, Any], tensors: dict[str, Tensor], path: Path
 ) -> None:
     described = json.loads(json.dumps(_describe(networks)))
     for prefix, network in _networks(networks).items():
@@ -306,9 +299,3 @@ def _describe(networks: Cascade | Detector) -> dict[str, Any]:
             "normalisation": asdict(networks.classifier.trunk.normalisation),
         }
     return described
-
-
-def _parse_info(content: Mapping[str, Any]) -> CascadeInfo:
-    # JSON has lists where the description has tuples.
-    lists = ("class_names", "delta_mean", "delta_std", "calibration")
-    return CascadeInfo(**{**content, **{name: tuple(content[name]) for name in lists}})

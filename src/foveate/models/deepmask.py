@@ -177,8 +177,13 @@ class DeepMask(nn.Module):
         Returns:
             Maps (N, C, window / stride, window / stride) by stride, without the context.
         """
+
+        def crop(features: Tensor, cells: int) -> Tensor:
+            height, width = features.shape[2:]
+            return features[:, :, cells : height - cells, cells : width - cells]
+
         return {
-            stride: _crop(features, self.context // stride)
+            stride: crop(features, self.context // stride)
             for stride, features in self.trunk(patches).items()
             if stride <= STRIDE
         }
@@ -203,9 +208,3 @@ class DeepMask(nn.Module):
         return nn.functional.interpolate(
             logits[:, None], side, mode="bilinear", align_corners=True
         ).squeeze(1)
-
-
-def _crop(features: Tensor, cells: int) -> Tensor:
-    """Take ``cells`` rows and columns off each side of maps (N, C, H, W)."""
-    height, width = features.shape[2:]
-    return features[:, :, cells : height - cells, cells : width - cells]

@@ -8,8 +8,13 @@ row (a column) of the image.
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 import torch
 from torch import Tensor, nn
+
+Pasted: TypeAlias = tuple[Tensor, Tensor, Tensor]
+"""Bits, areas and boxes of the masks, see ``PasteWindows``."""
 
 FARTHEST_EDGE = 2**18
 """Largest coordinate of an edge of a window, in pixels; a window beyond it has an empty mask."""
@@ -26,9 +31,7 @@ class PasteWindows(nn.Module):
         super().__init__()
         self.threshold = threshold
 
-    def forward(
-        self, logits: Tensor, geometry: Tensor, size: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, logits: Tensor, geometry: Tensor, size: Tensor) -> Pasted:
         """Paste K windows.
 
         Args:
@@ -42,9 +45,7 @@ class PasteWindows(nn.Module):
             after the last column are 0; their areas (K,) int32 in pixels; their boxes (K, 4)
             float32 xyxy in pixels of the image, zeros for an empty mask.
         """
-        masks: tuple[Tensor, Tensor, Tensor] = _paste_windows(
-            logits, geometry, size, self.threshold
-        )
+        masks: Pasted = _paste_windows(logits, geometry, size, self.threshold)
         return masks
 
 
@@ -108,9 +109,7 @@ def _boxes(on: Tensor) -> Tensor:
 
 
 @_paste_windows.register_fake
-def _fake(
-    logits: Tensor, geometry: Tensor, size: Tensor, threshold: float
-) -> tuple[Tensor, Tensor, Tensor]:
+def _fake(logits: Tensor, geometry: Tensor, size: Tensor, threshold: float) -> Pasted:
     del size, threshold  # a fake tensor has no values
     context = torch.library.get_ctx()
     height, words = context.new_dynamic_size(), context.new_dynamic_size()

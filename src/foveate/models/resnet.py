@@ -9,6 +9,7 @@ in place of ``downsample``.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -123,19 +124,9 @@ def residual_stage(
     Returns:
         Stage from maps (N, inputs, H, W) to (N, width * expansion, H / stride, W / stride).
     """
-    outputs = width * block.expansion
-    return nn.Sequential(
-        *(
-            block(
-                outputs if index else inputs,
-                width,
-                1 if index else stride,
-                padding=padding,
-                affine_after_addition=affine_after_addition,
-            )
-            for index in range(blocks)
-        )
-    )
+    make = partial(block, padding=padding, affine_after_addition=affine_after_addition)
+    rest = (make(width * block.expansion, width, 1) for _ in range(blocks - 1))
+    return nn.Sequential(make(inputs, width, stride), *rest)
 
 
 class ResNet(Trunk):
@@ -190,9 +181,7 @@ class ResNet(Trunk):
 
     def _initialise(self) -> None:
         """Draw the weights as He et al. do, with small residuals."""
-        blocks = [
-            module for module in self.modules() if isinstance(module, BasicBlock | Bottleneck)
-        ]
+        blocks = [one for one in self.modules() if isinstance(one, BasicBlock | Bottleneck)]
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
@@ -219,12 +208,7 @@ class ResNet(Trunk):
 
 
 def resnet50(*, width: int = 64, affine_after_addition: bool = False) -> ResNet:
-    """Build the trunk of the original DeepMask: ResNet-50 without its last stage, trained whole.
-
-    Args:
-        width: Channels of the stem.
-        affine_after_addition: Form of the blocks, see ``ResidualBlock``.
-    """
+    """Build the trunk of the original DeepMask: ResNet-50 without its last stage, trained whole."""
     return ResNet(
         block=Bottleneck,
         depths=(3, 4, 6),

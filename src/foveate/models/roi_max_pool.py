@@ -148,14 +148,8 @@ def _bin_bounds(start: Tensor, end: Tensor, bins: int, limit: int, rounding: str
 def _range_maxima(features: Tensor, maps: Tensor, y_bounds: Bounds, x_bounds: Bounds) -> Tensor:
     """Return the maxima of rectangles by a sparse table, with four look-ups per bin.
 
-    Args:
-        features: Maps (N, H, W, C).
-        maps: Index of the map of each region, (R,) int64.
-        y_bounds: Rows of each bin.
-        x_bounds: Columns of each bin.
-
-    Returns:
-        Maxima (R, P, P, C); 0 where a bin is empty.
+    From maps (N, H, W, C), the index of the map of each region, (R,) int64, and the bounds of its
+    bins to (R, P, P, C), with 0 where a bin is empty.
     """
     table, offsets, lengths, widths = _sparse_table(features)
     y_size, x_size = y_bounds[1] - y_bounds[0], x_bounds[1] - x_bounds[0]
@@ -180,10 +174,7 @@ def _range_maxima(features: Tensor, maps: Tensor, y_bounds: Bounds, x_bounds: Bo
 
 
 def _sparse_table(features: Tensor) -> tuple[Tensor, Tensor, Tensor, list[int]]:
-    """Compute the maxima of all windows whose sides are powers of two.
-
-    Args:
-        features: Maps (N, H, W, C).
+    """Compute the maxima of all windows of maps (N, H, W, C) whose sides are powers of two.
 
     Returns:
         Maxima (T, C), by level of height, level of width, map, row and column; index of the first

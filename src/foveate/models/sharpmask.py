@@ -63,8 +63,7 @@ class Refinement(nn.Module):
         # horizontal half runs once per map, the vertical half on the chosen windows alone.
         self.horizontal = nn.Sequential()
         for before, after in pairwise([skip_channels, *reduced_channels]):
-            self.horizontal.append(convolution(before, after, 3, padding=padding))
-            self.horizontal.append(nn.ReLU())
+            self.horizontal.extend([convolution(before, after, 3, padding=padding), nn.ReLU()])
         self.horizontal.append(convolution(reduced_channels[-1], outputs, 3, padding=padding))
         self.vertical: nn.Module
         self.upsample: nn.Module

@@ -44,8 +44,7 @@ class VGG(Trunk):
                 self.features.append(nn.MaxPool2d(2))
             for _ in range(depth):
                 outputs = self.channels[1 << stage]
-                self.features.append(nn.Conv2d(inputs, outputs, 3, padding=1))
-                self.features.append(nn.ReLU())
+                self.features.extend([nn.Conv2d(inputs, outputs, 3, padding=1), nn.ReLU()])
                 inputs = outputs
             self._ends.append(len(self.features))
         for layer in self.features.modules():

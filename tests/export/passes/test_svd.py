@@ -20,9 +20,9 @@ from foveate.export.passes.svd import truncate_towers
 from foveate.export.to_onnx.bundle_weights import cascade_from_bundle
 from foveate.export.to_onnx.onnx_graph import TOLERANCE, export_stage, stage_errors
 from foveate.models.build import build
-from foveate.models.build_classifiers import multipathnet_vgg16
 from foveate.models.checkpoint import Cascade, CascadeInfo, build_cascade
 from foveate.models.multipathnet import MultiPathNet
+from foveate.models.networks import multipathnet_vgg16
 
 MINI = CascadeInfo(proposals="deepmask-mini", classifier="multipathnet-mini", class_names=("cat",))
 

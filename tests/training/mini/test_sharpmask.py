@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from foveate.cli.train import _mini
 from foveate.models import SharpMask
-from foveate.models.build_proposals import sharpmask_mini
 from foveate.models.deepmask import WINDOW
 from foveate.models.efficientnet_lite import CHANNELS
+from foveate.models.networks import sharpmask_mini
 from foveate.models.sharpmask import SKIP_STRIDES
 from foveate.training.mini import window_steps
 from foveate.training.mini.window_cache import HALO, WindowCache

@@ -25,8 +25,6 @@ from foveate.export.bundle_export import ExportOptions, export_bundle
 from foveate.export.precision import PrecisionOptions
 from foveate.export.to_onnx.bundle_weights import cascade_from_bundle
 from foveate.models import EfficientNetLite0, SharpMask
-from foveate.models.build_classifiers import multipathnet_mini
-from foveate.models.build_proposals import sharpmask_mini
 from foveate.models.checkpoint import (
     Cascade,
     CascadeInfo,
@@ -34,6 +32,7 @@ from foveate.models.checkpoint import (
     load_checkpoint,
     save_checkpoint,
 )
+from foveate.models.networks import multipathnet_mini, sharpmask_mini
 from foveate.training.mini import train as mini_train
 from foveate.training.mini.recipe import Recipe
 from foveate.training.mini.regions import (

@@ -6,8 +6,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from foveate.models.build_proposals import sharpmask_mini
 from foveate.models.efficientnet_lite import CHANNELS
+from foveate.models.networks import sharpmask_mini
 from foveate.models.trunk import EFFICIENTNET_LITE
 from foveate.training.mini.trunk import MEAN, STD
 from foveate.training.mini.window_steps import _draw_scored, window_vectors

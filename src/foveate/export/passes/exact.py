@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from foveate.errors import OptionError
 from foveate.models.checkpoint import Cascade
+from foveate.models.multipathnet import JointLinear, LinearTower
 from foveate.models.sharpmask import SharpMask
-from foveate.models.towers import JointLinear, LinearTower
 
 
 @dataclass(frozen=True, kw_only=True)

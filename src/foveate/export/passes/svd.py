@@ -9,8 +9,7 @@ import torch
 from torch import nn
 
 from foveate.errors import OptionError
-from foveate.models.multipathnet import MultiPathNet
-from foveate.models.towers import LinearTower
+from foveate.models.multipathnet import LinearTower, MultiPathNet
 
 
 def truncate_towers(network: MultiPathNet, ranks: Sequence[int]) -> None:

@@ -29,8 +29,8 @@ from foveate.importing.torch7.resnet import (
 )
 from foveate.importing.torch7.values import Node, Value, unknown
 from foveate.importing.torch7.weights import WeightReader
-from foveate.models.build_classifiers import BOX_REGION, FOVEA
-from foveate.models.towers import L2_SCALE, SKIP_FACTORS
+from foveate.models.multipathnet import L2_SCALE, SKIP_FACTORS
+from foveate.models.networks import BOX_REGION, FOVEA
 from foveate.models.vgg import VGG_16
 
 # Convolutions of a branch, then blocks of each stage.

@@ -20,8 +20,6 @@ from torch import nn
 import foveate
 from foveate.datasets import CocoDataset
 from foveate.export.bundle_export import export_bundle
-from foveate.models.build_classifiers import multipathnet_mini
-from foveate.models.build_proposals import sharpmask_mini
 from foveate.models.checkpoint import (
     Cascade,
     CascadeInfo,
@@ -32,6 +30,7 @@ from foveate.models.checkpoint import (
 from foveate.models.deepmask import DeepMask
 from foveate.models.efficientnet_lite import EfficientNetLite0
 from foveate.models.multipathnet import MultiPathNet
+from foveate.models.networks import multipathnet_mini, sharpmask_mini
 from foveate.models.sharpmask import SharpMask
 from foveate.progress import Progress
 from foveate.training.loop import LoopOptions, Step, train_adamw

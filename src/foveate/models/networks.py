@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""MultiPathNet and Fast R-CNN in every size: one constructor call each, with all its numbers."""
+"""The networks in every size: one constructor call each, with all its numbers."""
 
 from __future__ import annotations
 
@@ -7,26 +7,128 @@ from collections.abc import Sequence
 
 from torch import nn
 
+from foveate.errors import ModelError
+from foveate.models.deepmask import STRIDE, DeepMask, FeatureScore, VectorScore
 from foveate.models.efficientnet_lite import EfficientNetLite0
-from foveate.models.multipathnet import MultiPathNet
-from foveate.models.resnet import BasicBlock, Bottleneck, ResNet, residual_stage
-from foveate.models.roi_max_pool import Rounding
-from foveate.models.towers import (
+from foveate.models.multipathnet import (
     SKIP_FACTORS,
     LinearTower,
+    MultiPathNet,
     RegionPooling,
     ResidualTower,
     l2_normalised,
     unit_root_mean_square,
 )
-from foveate.models.trunk import CAFFE, IMAGENET_MULTIPATH
-from foveate.models.vgg import VGG, VGG_16
+from foveate.models.resnet import BasicBlock, Bottleneck, ResNet, residual_stage
+from foveate.models.roi_max_pool import Rounding
+from foveate.models.sharpmask import Form, SharpMask
+from foveate.models.trunk import CAFFE, IMAGENET, IMAGENET_MULTIPATH, Trunk
+from foveate.models.vgg import VGG, VGG_16, VGG_A
 
 FOVEA = ((1.0, 3), (1.5, 2), (2.0, 2), (4.0, 1))
 """Region of each classification tower, and the number of maps that it reads, coarsest first."""
 
 BOX_REGION = (1.5, 3)
 """Region and number of maps of the box tower."""
+
+
+def deepmask(
+    trunk: Trunk, *, neck: int = 128, vector: int = 512, score_hidden: int = 1024
+) -> DeepMask:
+    """Build DeepMask with head C, in the sizes of the original network, on any trunk.
+
+    On ResNet-50 it is the original W160-P4-D39-F128: 17,333,121 parameters.
+
+    Args:
+        trunk: Trunk with a map of stride 16.
+        neck: Channels that the linear layer of a window reads.
+        vector: Length of the vector of a window.
+        score_hidden: Width of the score head.
+    """
+    return DeepMask(
+        trunk=trunk,
+        neck_channels=neck,
+        vector=vector,
+        score=VectorScore(vector, hidden=score_hidden),
+        mask_side=56,
+        supervised_side=112,
+    )
+
+
+def deepmask_mini() -> DeepMask:
+    """Build DeepMask on EfficientNet-Lite0: 2.8 M parameters."""
+    return DeepMask(
+        trunk=EfficientNetLite0(last_stride=16),
+        neck_channels=64,
+        vector=256,
+        score=VectorScore(256, hidden=256),
+        mask_side=40,
+    )
+
+
+def deepmask_vgg(
+    *, width: int = 64, neck: int = 512, vector: int = 512, score_hidden: int = 512
+) -> DeepMask:
+    """Build the DeepMask of the first paper, on VGG-A with windows of 224 px: 75.8 M parameters.
+
+    Args:
+        width: Channels of the first stage of the trunk.
+        neck: Channels that the linear layer of a window reads.
+        vector: Length of the vector of a window.
+        score_hidden: Width of the first hidden layer of the score head; the second has twice as
+            many channels.
+    """
+    return DeepMask(
+        trunk=VGG(depths=VGG_A, width=width, frozen_stages=0, normalisation=IMAGENET),
+        neck_channels=neck,
+        vector=vector,
+        score=FeatureScore(8 * width, cells=224 // STRIDE, hidden=(score_hidden, 2 * score_hidden)),
+        mask_side=56,
+        supervised_side=224,
+        window=224,
+        context=0,
+    )
+
+
+def sharpmask(
+    trunk: Trunk,
+    *,
+    km: int = 32,
+    ks: int = 32,
+    form: Form = "released",
+    neck: int = 128,
+    vector: int = 512,
+    score_hidden: int = 1024,
+) -> SharpMask:
+    """Build SharpMask on ``deepmask``: 2,750,535 parameters more on ResNet-50.
+
+    ``km`` and ``ks``, multiples of 16, are the channels of the first mask encoding and of the first
+    skip features in the equation of the paper; each module halves them. For ``form`` see
+    ``Refinement``. The trunk has maps of strides 2, 4, 8 and 16; the rest are sizes of ``deepmask``.
+    """
+    if km % 16 or ks % 16:
+        raise ModelError(
+            f"km and ks must be multiples of 16, found {km} and {ks}",
+            remedy="use 32, as the paper does",
+        )
+    return SharpMask(
+        deepmask=deepmask(trunk, neck=neck, vector=vector, score_hidden=score_hidden),
+        reduced_channels=((64, ks), (64, ks // 2), (64, ks // 4), (32, ks // 8)),
+        encoding_channels=(km, km // 2, km // 4, km // 8, km // 16),
+        form=form,
+        padding="symmetric",
+    )
+
+
+def sharpmask_mini() -> SharpMask:
+    """Build SharpMask on the DeepMask of ``mini``: 0.5 M parameters more."""
+    return SharpMask(
+        deepmask=deepmask_mini(),
+        reduced_channels=((32,), (24,), (16,), (8,)),
+        encoding_channels=(16, 16, 8, 8, 4),
+        form="paper",
+        padding="zeros",
+    )
 
 
 def multipathnet_mini(classes: int = 10) -> MultiPathNet:
