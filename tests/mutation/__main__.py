@@ -34,7 +34,7 @@ from tests.mutation.mutations import PACKAGE, Mutant, draw
 
 TARGETS = (
     "runtime/", "kernels/", "export/precision/", "training/sampling/", "evaluation/", "bundle/",
-    "images/", "results/", "export/bundle_export.py", "training/mini/calibration.py",
+    "images/", "results/", "export/bundle_export.py", "training/mini/score_calibration.py",
     "models/losses.py",
 )  # fmt: skip
 # Code that needs a GPU or a compiler, which most test runs lack.

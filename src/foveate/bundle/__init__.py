@@ -21,12 +21,12 @@ from foveate.bundle.manifest import (
     MaskSpec,
     PluginSpec,
     PreprocessingSpec,
-    PyramidSpec,
     SelectSpec,
     StageSpec,
     TensorSpec,
     WindowSpec,
 )
+from foveate.bundle.pyramid import PyramidSpec
 from foveate.bundle.source import NetworkSpec, SourceSpec
 from foveate.bundle.writer import check_target, write_bundle
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from foveate.bundle.pyramid import PyramidSpec
 from foveate.bundle.schema import RejectedValueError, load_json, parse, require
 from foveate.bundle.source import SourceSpec
 from foveate.errors import BundleError
@@ -19,7 +20,6 @@ REQUIRED_STAGES = ("propose", "refine")
 
 # Limits for hostile manifests. Each is far above every network here; together they keep the memory
 # for a small image below a few hundred MB.
-_MOST_SCALE = 4.0
 _LONGEST = 1 << 24
 _MOST_MASKS = 1 << 28  # pixels of the masks of all windows
 _MOST_LOGITS = 1 << 25  # windows times classes
@@ -72,23 +72,6 @@ class PreprocessingSpec:
         require(all(abs(value) <= 1e4 for value in self.mean), "mean must lie in -1e4..1e4")
         require(all(1e-4 <= value <= 1e4 for value in self.std), "std must lie in 1e-4..1e4")
         require(0 <= self.fill <= 255, "fill must lie in 0..255")
-
-
-@dataclass(frozen=True, kw_only=True)
-class PyramidSpec:
-    """Scales of the levels, relative to the working image, whose sides are at most ``max_side``."""
-
-    scales: tuple[float, ...]
-    max_side: int
-
-    def __post_init__(self) -> None:
-        require(len(self.scales) > 0, "scales must not be empty")
-        require(len(self.scales) <= 64, "scales must be at most 64")
-        require(
-            all(0 < scale <= _MOST_SCALE for scale in self.scales),
-            f"scales must lie in (0, {_MOST_SCALE:g}]",
-        )
-        require(self.max_side >= 16, "max_side must be at least 16")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -210,7 +210,7 @@ def _train_mini(
     from foveate.datasets import find_splits
     from foveate.datasets.splits import without_broken_images
     from foveate.system.files import check_writable
-    from foveate.training.mini.calibration import calibrate
+    from foveate.training.mini.score_calibration import calibrate
     from foveate.training.mini.train import train_cascade
     from foveate.training.mini.window_cache import require_objects
 

@@ -31,6 +31,7 @@ from foveate.bundle import (
     WindowSpec,
     write_bundle,
 )
+from foveate.bundle.pyramid import DEFAULT_SCALES
 from foveate.errors import OptionError
 from foveate.export.execution.stage_model import DOMAIN, inline_functions
 from foveate.export.execution.stages import Stage, cascade_stages, deepmask_of, paste_stage
@@ -52,7 +53,7 @@ class ExportOptions(TypedOptions):
 
     Args:
         name: Name of the bundle.
-        scales: Scales of the pyramid, half an octave apart.
+        scales: Scales of the levels of the pyramid.
         max_side: Largest longer side of the working image, in pixels.
         top_k: Number of windows that are refined.
         window_nms_iou: IoU of windows above which the one of lower score is dropped.
@@ -69,7 +70,7 @@ class ExportOptions(TypedOptions):
     """
 
     name: str = "mini"
-    scales: tuple[float, ...] = (0.1768, 0.25, 0.3536, 0.5, 0.7071, 1.0, 1.4142, 2.0)
+    scales: tuple[float, ...] = DEFAULT_SCALES
     max_side: int = 1024
     top_k: int = 100
     window_nms_iou: float = 0.8

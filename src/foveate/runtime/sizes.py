@@ -6,7 +6,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import ceil, floor
 
-from foveate.bundle.manifest import FeaturesSpec, PyramidSpec, WindowSpec
+from foveate.bundle.manifest import FeaturesSpec, WindowSpec
+from foveate.bundle.pyramid import PyramidSpec
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,7 +20,7 @@ from foveate.bundle.engine_metadata import EngineMetadata, read_metadata
 from foveate.errors import BackendError, BundleError, OptionError
 from foveate.export.engines import EngineCache, compile_bundle
 from foveate.export.engines.process import run_build
-from foveate.export.engines.ranges import engine_specs
+from foveate.export.engines.shapes import engine_specs
 from foveate.export.engines.targets import current_gpu
 from foveate.export.execution.stage_model import custom_ops
 from foveate.export.execution.stages import proposal_stages

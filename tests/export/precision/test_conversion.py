@@ -19,7 +19,7 @@ from foveate.export.checks.bundle_report import check_report, inspect_bundle
 from foveate.export.execution.sessions import session_function
 from foveate.export.execution.stage_model import inline_functions
 from foveate.export.precision import Converted, PrecisionOptions, convert
-from foveate.export.precision.observation import stage_calls
+from foveate.export.precision.calibration import stage_calls
 from foveate.export.precision.options import MOST_IMAGES, PHOTOGRAPHS
 from foveate.export.to_onnx.bundle_weights import cascade_from_bundle, exact_cascade_from_bundle
 

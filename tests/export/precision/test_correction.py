@@ -9,7 +9,7 @@ import pytest
 from onnx import numpy_helper
 
 from foveate.export.execution.sessions import session_function
-from foveate.export.precision.observation import Call, observe
+from foveate.export.precision.calibration import Call, observe
 from foveate.export.precision.quantise import Quantiser, correct_biases, rounded_values
 
 # Channel 0 of `image` is nearly constant, and weighs much.

@@ -10,8 +10,8 @@ import pytest
 from onnx import numpy_helper
 
 from foveate.export.execution.sessions import session_function
+from foveate.export.precision.calibration import Call, observe
 from foveate.export.precision.layers import find_layers
-from foveate.export.precision.observation import Call, observe
 from foveate.export.precision.quantise import Quantiser, rounded_values
 
 BEGINNING = """

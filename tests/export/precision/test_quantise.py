@@ -15,9 +15,9 @@ from onnx import numpy_helper
 
 from foveate.export.execution.sessions import session_function
 from foveate.export.execution.stage_model import signed_codes
+from foveate.export.precision.calibration import Call, observe
 from foveate.export.precision.conversion import choose_layers, quantization_error
 from foveate.export.precision.layers import find_layers, fold_affine
-from foveate.export.precision.observation import Call, observe
 from foveate.export.precision.quantise import Quantiser, rounded_values
 
 NAMES = ["first", "middle", "third", "fourth"]

@@ -16,7 +16,7 @@ from foveate.export.bundle_export import ExportOptions, export_bundle
 from foveate.export.checks.bundle_report import check_report, inspect_bundle
 from foveate.export.execution.sessions import session_function
 from foveate.export.precision import PrecisionOptions
-from foveate.export.precision.observation import stage_calls
+from foveate.export.precision.calibration import stage_calls
 from foveate.export.precision.options import PHOTOGRAPHS
 from foveate.models.checkpoint import CascadeInfo, build_cascade
 

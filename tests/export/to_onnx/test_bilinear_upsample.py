@@ -19,7 +19,7 @@ from foveate.bundle.engine_key import ShapeRange
 from foveate.export.bundle_export import ExportOptions, export_bundle
 from foveate.export.checks.bundle_report import check_report, inspect_bundle
 from foveate.export.engines import CompileOptions, EngineCache, compile_bundle
-from foveate.export.engines.ranges import engine_specs
+from foveate.export.engines.shapes import engine_specs
 from foveate.export.execution.stage_model import DOMAIN
 from foveate.export.execution.stages import paste_stage
 from foveate.export.to_onnx.bilinear_upsample_body import bilinear_upsample_body

@@ -335,7 +335,7 @@ def test_a_data_set_without_a_validation_part_has_one_made_and_told(
         parts.append(dataset.annotations.image_ids.tolist())
 
     monkeypatch.setattr("foveate.training.mini.train.train_cascade", train)
-    monkeypatch.setattr("foveate.training.mini.calibration.calibrate", calibrate)
+    monkeypatch.setattr("foveate.training.mini.score_calibration.calibrate", calibrate)
     words = ["train", "--dataset", str(folder), "--output", str(tmp_path / "run")]
     assert invoke(words) == 0
     assert invoke(words) == 0

@@ -33,7 +33,7 @@ from foveate.export.checks.stage_checks import (
     summary,
 )
 from foveate.export.engines import CompileOptions
-from foveate.export.engines.ranges import engine_specs
+from foveate.export.engines.shapes import engine_specs
 from foveate.export.engines.targets import current_gpu, find_installed
 from foveate.export.execution.graph import Shape, layers, sized
 from foveate.export.execution.stage_model import DOMAIN, load_stage

@@ -20,7 +20,7 @@ from foveate.export.engines.cache import EngineCache
 from foveate.export.engines.options import CompileOptions
 from foveate.export.engines.plugins import check_library
 from foveate.export.engines.process import BuildJob, run_build
-from foveate.export.engines.ranges import EngineSpec, engine_specs
+from foveate.export.engines.shapes import EngineSpec, engine_specs
 from foveate.export.engines.targets import TARGETS, Gpu, Installed, current_gpu, find_installed
 from foveate.export.engines.turing import TURING, check_products
 from foveate.export.execution.stage_model import load_stage

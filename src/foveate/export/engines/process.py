@@ -19,7 +19,7 @@ from foveate.bundle.engine_key import ShapeRange
 from foveate.bundle.schema import parse
 from foveate.errors import BackendError, BundleError, FoveateError, InputError, OptionError
 from foveate.export.engines.options import CompileOptions
-from foveate.export.engines.ranges import EngineSpec
+from foveate.export.engines.shapes import EngineSpec
 from foveate.export.engines.targets import TARGETS
 from foveate.progress import Progress, no_progress
 

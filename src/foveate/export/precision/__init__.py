@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
+from foveate.export.precision.calibration import METHODS
 from foveate.export.precision.conversion import Converted, convert
-from foveate.export.precision.observation import METHODS
 from foveate.export.precision.options import PrecisionOptions
 
 __all__ = ["METHODS", "Converted", "PrecisionOptions", "convert"]

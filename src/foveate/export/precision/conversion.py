@@ -18,9 +18,9 @@ from foveate.errors import ModelError, OptionError
 from foveate.export.execution.divergence import first_divergent_layer
 from foveate.export.execution.graph import layers, sized
 from foveate.export.execution.sessions import session_function, with_fp16_rounding
+from foveate.export.precision.calibration import Call, observe, small_calls, stage_calls
 from foveate.export.precision.float16 import LARGEST, float_values, to_float16
 from foveate.export.precision.layers import find_layers, fold_affine
-from foveate.export.precision.observation import Call, observe, small_calls, stage_calls
 from foveate.export.precision.options import LEAST_SHARE, PrecisionOptions
 from foveate.export.precision.quantise import Quantiser, correct_biases, rounded_values
 from foveate.progress import Progress, no_progress

@@ -11,7 +11,7 @@ from pathlib import Path
 from foveate.bundle import STAGES
 from foveate.bundle.source import PRECISIONS
 from foveate.errors import OptionError
-from foveate.export.precision.observation import METHODS
+from foveate.export.precision.calibration import METHODS
 from foveate.images.reading import find_images
 from foveate.typed_options import TypedOptions
 

@@ -14,6 +14,7 @@ from onnx import numpy_helper
 
 from foveate.arrays import Float32Array
 from foveate.export.execution.stage_model import CODES, CORRECTED, SCALES
+from foveate.export.precision.calibration import Call, Encoding, Observed, encode, observe
 from foveate.export.precision.layers import (
     Layer,
     add_initializer,
@@ -23,7 +24,6 @@ from foveate.export.precision.layers import (
     remove_unused,
     take_output,
 )
-from foveate.export.precision.observation import Call, Encoding, Observed, encode, observe
 from foveate.progress import Progress, no_progress
 
 _LARGEST_CODE = 127

@@ -16,7 +16,7 @@ from tests.runtime.test_pipeline_oracle import colourful_image
 import foveate
 from foveate.bundle import ClassifySpec
 from foveate.results.detections import Detection
-from foveate.training.mini.calibration import _observe, _right
+from foveate.training.mini.score_calibration import _observe, _right
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 

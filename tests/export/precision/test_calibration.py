@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from foveate.errors import OptionError
-from foveate.export.precision.observation import BINS, Encoding, Histogram, encode, entropy_bins
+from foveate.export.precision.calibration import BINS, Encoding, Histogram, encode, entropy_bins
 
 
 def histogram(counts: dict[int, int], *, largest: float = 8.0, negative: bool = False) -> Histogram:

@@ -17,7 +17,7 @@ from foveate.bundle.engine_key import ShapeRange
 from foveate.bundle.manifest import Manifest
 from foveate.errors import OptionError
 from foveate.export.engines.process import trtexec_command
-from foveate.export.engines.ranges import engine_specs
+from foveate.export.engines.shapes import engine_specs
 from foveate.runtime.sizes import Sizes
 
 SIDES = st.integers(1, 6000)

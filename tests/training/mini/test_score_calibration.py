@@ -21,7 +21,7 @@ from foveate.models.checkpoint import (
     save_checkpoint,
 )
 from foveate.training.mini import calibration
-from foveate.training.mini.calibration import fit_logistic
+from foveate.training.mini.score_calibration import fit_logistic
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
