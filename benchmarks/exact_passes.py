@@ -24,7 +24,7 @@ import onnxruntime
 import torch
 
 from foveate.export.execution.stages import Stage, cascade_stages
-from foveate.export.passes.exact import SavingRecord, run_passes
+from foveate.export.passes import SavingRecord, run_passes
 from foveate.export.to_onnx.onnx_graph import export_stage
 from foveate.models.checkpoint import CascadeInfo, build_cascade
 

@@ -86,9 +86,9 @@ def command(
     from foveate.cli._files import check_output
     from foveate.cli.demo import IMAGES
     from foveate.export.checks.record import (
+        DEFAULT_THRESHOLDS,
         Thresholds,
         check_record,
-        default_thresholds,
         read_record,
         write_record,
     )
@@ -103,7 +103,7 @@ def command(
     names = {one.name for one in fields(Thresholds)}
     changes = {name: given[name] for name in names if given[name] is not None}
     thresholds = {
-        stage: replace(default_thresholds(opened.manifest.precision_of(stage)), **changes)
+        stage: replace(DEFAULT_THRESHOLDS[opened.manifest.precision_of(stage)], **changes)
         for stage in opened.manifest.networks
     }
     engines = _inspect(opened)  # before the long work, since it may refuse the bundle

@@ -35,8 +35,7 @@ from foveate.bundle.pyramid import DEFAULT_SCALES
 from foveate.errors import OptionError
 from foveate.export.execution.stage_model import DOMAIN, inline_functions
 from foveate.export.execution.stages import Stage, cascade_stages, deepmask_of, paste_stage
-from foveate.export.passes.exact import check_passes, run_passes
-from foveate.export.passes.svd import truncate_towers
+from foveate.export.passes import check_passes, run_passes, truncate_towers
 from foveate.export.precision import Converted, PrecisionOptions, convert
 from foveate.export.to_onnx.onnx_graph import check_stage, expected_outputs, export_stage
 from foveate.images.reading import read_image
@@ -65,7 +64,7 @@ class ExportOptions(TypedOptions):
         standard_ops_only: Whether Foveate operators are replaced by their function bodies.
         with_paste: Whether the stage ``paste`` is added, which turns windows into image bits.
         svd: Ranks for the linear layers of each tower; empty to leave the layers as they are.
-        optimize: Names of exact optimization passes; see ``passes.exact.PASSES``.
+        optimize: Names of exact optimization passes; see ``passes.PASSES``.
         precision: Precisions of the stages; float32 if not given.
     """
 

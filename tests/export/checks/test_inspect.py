@@ -285,9 +285,7 @@ def test_a_file_that_is_not_ours_is_refused(bundle: Bundle, tmp_path: Path) -> N
         inspect_bundle(foreign)
 
 
-def test_a_portable_stage_has_standard_operators_only_and_computes_the_same(
-    bundle: Bundle,
-) -> None:
+def test_a_portable_stage_has_standard_operators_only_and_computes_the_same(bundle: Bundle) -> None:
     model = onnx.load(bundle.stage_path("refine"))
     plain = inline_functions(model)
     assert not plain.functions

@@ -144,11 +144,7 @@ def test_bits_after_the_last_column_are_a_fault(bundle: Bundle, masks: Masks) ->
 
 @pytest.mark.parametrize("more", [[], ["--bisect"]])
 def test_the_command_refuses_a_stage_that_pastes_half_a_pixel_aside(
-    more: list[str],
-    bundle: Bundle,
-    image: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    more: list[str], bundle: Bundle, image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["--image", str(image), "--reference", str(bundle.root), *more]
     assert invoke(["verify", str(bundle.root), *words]) == 0
@@ -185,12 +181,7 @@ MISSING = "the module 'tensorrt_rtx' is not installed: run: pip install 'foveate
         (None, "", "", f"{NO_GPU}; and {MISSING}"),
         ("sm_89", "", "", MISSING),
         ("sm_89", "1.7.1.116", "12", f"{BUILT} CUDA 13, found 12: {AGAIN}"),
-        (
-            "sm_120",
-            "1.7.1.116",
-            "13",
-            f"{BUILT} the GPU sm_86 or sm_89, found sm_120: {AGAIN}",
-        ),
+        ("sm_120", "1.7.1.116", "13", f"{BUILT} the GPU sm_86 or sm_89, found sm_120: {AGAIN}"),
         (
             "sm_89",
             "1.7.1.116",

@@ -16,23 +16,18 @@ import onnx
 import pytest
 from onnx import numpy_helper
 from tests.samples.images import write_small_cat
-from tests.samples.verified_bundles import (
-    add_to_weight,
-    small_bundle,
-    with_change,
-    with_manifest,
-)
+from tests.samples.verified_bundles import add_to_weight, small_bundle, with_change, with_manifest
 
 from foveate.bundle import Bundle, NetworkSpec, SourceSpec
 from foveate.cli import invoke
 from foveate.errors import InputError, ModelError, OptionError
 from foveate.export.checks.matching import match
 from foveate.export.checks.record import (
+    DEFAULT_THRESHOLDS,
     Accuracy,
     Record,
     Thresholds,
     check_record,
-    default_thresholds,
     read_record,
     write_record,
 )
@@ -314,7 +309,7 @@ def test_impossible_thresholds_are_refused() -> None:
     with pytest.raises(OptionError, match=r"mask_iou is 1\.5, expected 0 to 1"):
         Thresholds(mask_iou=1.5)
     with pytest.raises(OptionError, match="tolerance is nan"):
-        replace(default_thresholds("fp16"), tolerance=float("nan"))
+        replace(DEFAULT_THRESHOLDS["fp16"], tolerance=float("nan"))
 
 
 def test_the_command_saves_figures_and_judges_them_again(
@@ -343,10 +338,7 @@ def test_the_command_names_the_first_stage_that_fails(
 
 
 def test_without_pytorch_the_command_says_how_to_get_it(
-    bundle: Bundle,
-    image: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    bundle: Bundle, image: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name in [one for one in sys.modules if one.partition(".")[0] == "torch"]:
         monkeypatch.delitem(sys.modules, name)

@@ -135,24 +135,21 @@ def foreign_model(change: str) -> bytes:
             foreign_model("domain"),
             "the stage 'propose' uses unsupported operator domains: com.microsoft",
         ),
-        (
-            foreign_model("inputs"),
-            "the stage 'propose' has the inputs pixels, expected image",
-        ),
+        (foreign_model("inputs"), "the stage 'propose' has the inputs pixels, expected image"),
     ],
 )
 def test_a_file_that_is_none_of_ours_is_refused(content: bytes, what: str, tmp_path: Path) -> None:
     file = tmp_path / "propose.onnx"
     file.write_bytes(content)
     with pytest.raises(BundleError) as caught:
-        load_stage(file, "propose", Bundle.open("mini").manifest.stages["propose"])
+        load_stage(Bundle(tmp_path, Bundle.open("mini").manifest), "propose")
     assert str(caught.value) == f"{what}: {file}: {AGAIN}"
 
 
 def test_the_stages_of_mini_are_ours() -> None:
     bundle = Bundle.open("mini")
-    for stage, spec in bundle.manifest.stages.items():
-        load_stage(bundle.stage_path(stage), stage, spec)
+    for stage in bundle.manifest.stages:
+        load_stage(bundle, stage)
 
 
 # --- plugins ---------------------------------------------------------------------------------

@@ -7,13 +7,7 @@ from pathlib import Path
 
 import onnx
 import pytest
-from tests.samples.compiling import (
-    ARCHS,
-    build_fixed,
-    needs_rtx,
-    refine_options,
-    request_for,
-)
+from tests.samples.compiling import ARCHS, build_fixed, needs_rtx, refine_options, request_for
 
 from foveate.bundle import Bundle
 from foveate.bundle.engine_metadata import EngineMetadata, read_metadata

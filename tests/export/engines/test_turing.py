@@ -16,11 +16,7 @@ from tests.samples.compiling import needs_rtx, request_for
 from foveate.bundle import Bundle
 from foveate.errors import BackendError
 from foveate.export.engines.process import run_build
-from foveate.export.engines.turing import (
-    check_products,
-    float32_products,
-    gemms_as_convolutions,
-)
+from foveate.export.engines.turing import check_products, float32_products, gemms_as_convolutions
 from foveate.export.execution.stages import paste_stage
 from foveate.export.to_onnx.onnx_graph import export_stage
 

@@ -32,11 +32,7 @@ def counter(monkeypatch: pytest.MonkeyPatch) -> CompileCounter:
 
 def stage(example: Tensor, dynamic: dict[int, str]) -> Stage:
     return Stage(
-        name="scale",
-        module=Scale(),
-        inputs={"x": example},
-        dynamic={"x": dynamic},
-        outputs=("y",),
+        name="scale", module=Scale(), inputs={"x": example}, dynamic={"x": dynamic}, outputs=("y",)
     )
 
 

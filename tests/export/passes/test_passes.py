@@ -16,13 +16,12 @@ from torch import Tensor
 
 from foveate.bundle import Bundle
 from foveate.errors import BackendError, ModelError, OptionError
+from foveate.export import passes
 from foveate.export.bundle_export import ExportOptions, export_bundle
 from foveate.export.engines import CompileOptions, build_requests
 from foveate.export.engines.turing import float32_products
 from foveate.export.execution.stages import Stage, cascade_stages, deepmask_of
-from foveate.export.passes import exact
-from foveate.export.passes.exact import PASSES, Saving, run_passes
-from foveate.export.passes.svd import truncate_towers
+from foveate.export.passes import PASSES, Saving, run_passes, truncate_towers
 from foveate.export.precision.float16 import to_float16
 from foveate.export.to_onnx.bundle_weights import cascade_from_bundle, exact_cascade_from_bundle
 from foveate.models.checkpoint import Cascade, CascadeInfo, build_cascade
@@ -221,7 +220,7 @@ def _wrong(cascade: Cascade) -> Iterator[Saving]:
 def test_a_pass_that_changes_the_function_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(exact, "PASSES", {"wrong": _wrong})
+    monkeypatch.setattr(passes, "PASSES", {"wrong": _wrong})
     cascade = build_cascade(CascadeInfo(proposals="deepmask-mini"))
     with pytest.raises(ModelError, match="'refine' differs from PyTorch: its output 'logits'"):
         export_bundle(cascade, tmp_path / "bundle", ExportOptions(optimize=("wrong",)))

@@ -16,7 +16,7 @@ from foveate.cli._app import build_app
 from foveate.errors import OptionError
 from foveate.export.bundle_export import ExportOptions, export_bundle
 from foveate.export.execution.stages import Stage, detection_stages
-from foveate.export.passes.svd import truncate_towers
+from foveate.export.passes import truncate_towers
 from foveate.export.to_onnx.bundle_weights import cascade_from_bundle
 from foveate.export.to_onnx.onnx_graph import TOLERANCE, export_stage, stage_errors
 from foveate.models.build import build

@@ -209,8 +209,7 @@ def test_an_image_that_cannot_be_read_ends_the_conversion(exact: Bundle, tmp_pat
 
 def test_a_stage_that_the_network_has_not_is_refused(exact: Bundle) -> None:
     manifest = replace(
-        exact.manifest,
-        stages={name: exact.manifest.stages[name] for name in ("propose", "refine")},
+        exact.manifest, stages={name: exact.manifest.stages[name] for name in ("propose", "refine")}
     )
     options = PrecisionOptions(stages={"classify": "fp16"}, images=IMAGES[:1])
     with pytest.raises(

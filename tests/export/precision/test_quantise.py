@@ -205,9 +205,7 @@ def test_a_search_leaves_out_the_layer_that_was_planted_as_bad(calls: list[Call]
     assert choice.quantization_error <= 0.01 < choice.alone["middle"]
 
 
-def test_a_search_reports_its_progress_and_accepts_the_allowed_error(
-    calls: list[Call],
-) -> None:
+def test_a_search_reports_its_progress_and_accepts_the_allowed_error(calls: list[Call]) -> None:
     reported = list[tuple[str, int, int]]()
     candidates = quantiser(network(outlier=200.0), calls)
     whole = choose_layers(candidates, NAMES, calls, 1e9, lambda *done: reported.append(done))

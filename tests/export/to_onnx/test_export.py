@@ -149,11 +149,7 @@ def test_weights_are_stored_in_half_of_their_size(bundle: Bundle, cascade: Casca
 
 def test_the_manifest_names_dimensions_as_the_stages_do(bundle: Bundle) -> None:
     (image,) = bundle.manifest.stages["propose"].inputs
-    assert (image.name, image.dtype, image.shape) == (
-        "image",
-        "float32",
-        (1, 3, "height", "width"),
-    )
+    assert (image.name, image.dtype, image.shape) == ("image", "float32", (1, 3, "height", "width"))
     assert bundle.manifest.stages["classify"].outputs[0].shape == ("boxes", len(CLASSES) + 1)
 
 

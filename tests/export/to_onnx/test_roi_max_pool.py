@@ -27,10 +27,7 @@ PLUGIN = {"plugin_namespace": "foveate", "plugin_version": "1"}
 
 
 def session(
-    operator: str,
-    dtype: int,
-    functions: list[onnx.FunctionProto],
-    **attributes: Any,
+    operator: str, dtype: int, functions: list[onnx.FunctionProto], **attributes: Any
 ) -> onnxruntime.InferenceSession:
     domain = DOMAIN if functions else ""
     node = helper.make_node(operator, ["features", "rois"], ["y"], domain=domain, **attributes)

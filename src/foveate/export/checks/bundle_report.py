@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ from foveate.export.checks.stage_checks import (
 from foveate.export.engines import CompileOptions
 from foveate.export.engines.shapes import engine_specs
 from foveate.export.engines.targets import current_gpu, find_installed
-from foveate.export.execution.graph import Shape, layers, sized
+from foveate.export.execution.graph import layers, sized
 from foveate.export.execution.stage_model import DOMAIN, load_stage
 from foveate.kernels.plugins.build import source_digest
 
@@ -47,21 +48,17 @@ def obstacle(record: EngineMetadata) -> str:
     """
     key, gpu = record.key, current_gpu()
     archs = " or ".join(key.archs)
+    no_gpu = f"there is no NVIDIA driver, and the engine needs a GPU of {archs}"
     try:
         installed = find_installed(key.target)
         # Without a GPU the versions can still be compared.
         arch = key.archs[0] if gpu is None else gpu.arch
         record.check_environment(tensorrt=installed.version, cuda=installed.cuda, arch=arch)
     except FoveateError as error:  # not installed, another version, or an unknown target
-        why = str(error)
-        return why if gpu is not None else f"{_no_gpu(archs)}; and {why}"
+        return str(error) if gpu is not None else f"{no_gpu}; and {error}"
     if gpu is None:
-        return _no_gpu(archs)
+        return no_gpu
     return f"Foveate does not run engines yet: load it in {key.target} on this {gpu.name}"
-
-
-def _no_gpu(archs: str) -> str:
-    return f"there is no NVIDIA driver, and the engine needs a GPU of {archs}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,6 +159,7 @@ def inspect_bundle(bundle: Bundle) -> BundleReport:
         BundleError: The file of a stage is invalid, or ONNX Runtime cannot load it.
     """
     names = tuple(bundle.manifest.stages)
+    plans = sorted((bundle.root / "engines").glob("*/*.plan"))
     with ThreadPoolExecutor(len(names)) as pool:
         stages = tuple(pool.map(lambda name: _stage(bundle, name), names))
     return BundleReport(
@@ -169,7 +167,7 @@ def inspect_bundle(bundle: Bundle) -> BundleReport:
         root=str(bundle.root),
         classes=len(bundle.manifest.class_names),
         stages=stages,
-        engines=tuple(_engine(bundle, plan) for plan in sorted(_plans(bundle))),
+        engines=tuple(_engine(bundle, plan) for plan in plans),
         source=bundle.manifest.source,
         provenance=bundle.manifest.provenance,
     )
@@ -181,15 +179,14 @@ def check_report(report: BundleReport) -> None:
     Raises:
         ModelError: There is a problem; the error has the text of the first.
     """
-    problems = [line for stage in report.stages for line in stage.problems]
-    problems += [line for engine in report.engines for line in engine.problems]
-    if problems:
-        raise ModelError(problems[0])
+    lists = [stage.problems for stage in report.stages] + [one.problems for one in report.engines]
+    for problem in chain.from_iterable(lists):
+        raise ModelError(problem)
 
 
 def _stage(bundle: Bundle, name: str) -> StageReport:
     spec, path = bundle.manifest.stages[name], bundle.stage_path(name)
-    model = load_stage(path, name, spec)
+    model = load_stage(bundle, name)
     problems = _problem(lambda: check_names(name, model))
     nodes = dispatch(model, path)
     claimed = bundle.manifest.precision_of(name)
@@ -197,7 +194,9 @@ def _stage(bundle: Bundle, name: str) -> StageReport:
     checked = [one for one in nodes if one.domain == DOMAIN or claimed != "fp16"]
     problems += _problem(lambda: check_dispatch(name, checked))
     ranges = _ranges(bundle, name)
-    found = list(layers(sized(model, _best(bundle, name, ranges))))
+    # The range of ``size`` is that of its values; its shape is fixed.
+    best = {one: shapes.optimum for one, shapes in ranges.items() if one != "size"}
+    found = list(layers(sized(model, best)))
     precision = shares(found)
     problems += _problem(lambda: check_precision(name, precision, claimed))
     return StageReport(
@@ -207,7 +206,11 @@ def _stage(bundle: Bundle, name: str) -> StageReport:
         inputs={one.name: _signature(one.dtype, one.shape) for one in spec.inputs},
         outputs={one.name: _signature(one.dtype, one.shape) for one in spec.outputs},
         ranges=ranges,
-        parameters=_parameters(model),
+        parameters=sum(
+            numpy_helper.to_array(one).size
+            for one in model.graph.initializer
+            if one.data_type != onnx.TensorProto.INT64
+        ),
         nodes=dict(Counter(one.op_type for one in model.graph.node).most_common()),
         dispatch=summary(nodes),
         ours=tuple(one for one in nodes if one.domain == DOMAIN),
@@ -244,10 +247,6 @@ def _engine(bundle: Bundle, plan: Path) -> EngineReport:
     )
 
 
-def _plans(bundle: Bundle) -> list[Path]:
-    return list((bundle.root / "engines").glob("*/*.plan"))
-
-
 def _problem(check: Callable[[], None]) -> list[str]:
     try:
         check()
@@ -263,17 +262,6 @@ def _ranges(bundle: Bundle, stage: str) -> dict[str, ShapeRange]:
     except OptionError:  # the range of a dimension is unknown
         return {}
     return engine.profiles[0]
-
-
-def _best(bundle: Bundle, stage: str, ranges: dict[str, ShapeRange]) -> dict[str, Shape]:
-    # The range of ``size`` is that of its values; its shape is fixed.
-    names = [one.name for one in bundle.manifest.stages[stage].inputs if one.name != "size"]
-    return {name: ranges[name].optimum for name in names if name in ranges}
-
-
-def _parameters(model: onnx.ModelProto) -> int:
-    tensors = [one for one in model.graph.initializer if one.data_type != onnx.TensorProto.INT64]
-    return sum(numpy_helper.to_array(one).size for one in tensors)
 
 
 def _signature(dtype: str, shape: tuple[int | str, ...]) -> str:

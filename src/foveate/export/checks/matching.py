@@ -17,13 +17,7 @@ from foveate.results.masks import Masks
 
 @dataclass(frozen=True, kw_only=True)
 class Pair:
-    """A detection that both implementations find.
-
-    Args:
-        box_error: Largest difference of a coordinate, in pixels.
-        mask_iou: Intersection over union of the masks, 0 to 1; 1 for two empty ones.
-        score_error: Absolute difference of the scores.
-    """
+    """A detection that both implementations find: errors in pixels and score, IoU of the masks."""
 
     box_error: float
     mask_iou: float
@@ -32,13 +26,7 @@ class Pair:
 
 @dataclass(frozen=True, kw_only=True)
 class Matched:
-    """Detections of an image by two implementations.
-
-    Args:
-        expected: Number of detections of the reference.
-        found: Number of detections of the bundle.
-        pairs: Detections that both find.
-    """
+    """Numbers of detections of the reference and the bundle, and the detections that both find."""
 
     expected: int
     found: int
@@ -46,12 +34,7 @@ class Matched:
 
 
 def match(expected: Detections | Proposals, found: Detections | Proposals) -> Matched:
-    """Pair each result of the reference with the nearest free box of its class, best score first.
-
-    Args:
-        expected: Results of the reference.
-        found: Results of the bundle for the same image.
-    """
+    """Pair each result of the reference with the nearest free box of its class, best score first."""
     labels = [getattr(one, "labels", np.zeros(len(one), np.int64)) for one in (expected, found)]
     free = np.ones(len(found), bool)
     pairs = []
@@ -74,6 +57,7 @@ def match(expected: Detections | Proposals, found: Detections | Proposals) -> Ma
 
 
 def _iou(one: BoolArray, other: BoolArray) -> float:
+    # Two empty masks are equal.
     union = int((one | other).sum())
     return int((one & other).sum()) / union if union else 1.0
 
@@ -132,8 +116,8 @@ def compare_pasting(stage: Function, masks: Masks, threshold: float) -> PasteCom
         threshold: Logit above which a resampled pixel is foreground.
     """
     counts = dict.fromkeys(("pixels", "differing", "beyond", "areas", "boxes", "misshapen"), 0)
-    for found, own, logits, geometry in _pasted(stage, masks, threshold):
-        for name, count in _counts(found, own, logits, geometry, threshold).items():
+    for window in _pasted(stage, masks, threshold):
+        for name, count in _counts(*window, threshold).items():
             counts[name] += count
     return PasteComparison(windows=len(masks) + 1, **counts)
 
@@ -183,15 +167,8 @@ def _counts(
         "boxes": int(tuple(box) != reference.tight_box(mask)),
     }
     if differs.any():
-        far = _far(logits, geometry, threshold, own.shape)
+        # In float64, so that a pixel is clearly on one side of the threshold or near it.
+        _, values = reference.paste(logits, geometry.tolist(), threshold, height, width)
+        far = np.abs(values - threshold) > NEAR * np.abs(logits).max()
         counts["beyond"] += int((differs & far).sum())
     return counts
-
-
-def _far(
-    logits: Float32Array, geometry: Float32Array, threshold: float, shape: tuple[int, ...]
-) -> BoolArray:
-    """Return the pixels whose logit, computed in float64, is clearly on one side of the threshold."""
-    _, values = reference.paste(logits, geometry.tolist(), threshold, shape[0], shape[1])
-    far: BoolArray = np.abs(values - threshold) > NEAR * np.abs(logits).max()
-    return far

@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from math import inf
 from pathlib import Path
 
 from foveate.bundle import Bundle
@@ -37,12 +38,7 @@ class ImageRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class Accuracy:
-    """Average recall or precision.
-
-    Args:
-        expected: Figure of the reference, 0 to 1.
-        found: Figure of the bundle, 0 to 1.
-    """
+    """Average recall or precision, 0 to 1, of the reference and of the bundle."""
 
     expected: float
     found: float
@@ -138,39 +134,25 @@ class Thresholds:
     accuracy: float = 0.999
 
     def __post_init__(self) -> None:
-        shares = {
-            "cosine": self.cosine,
-            "mask_iou": self.mask_iou,
-            "min_match_rate": self.min_match_rate,
-            "accuracy": self.accuracy,
-        }
-        for name, value in shares.items():
-            if not 0 <= value <= 1:
-                raise OptionError(f"{name} is {value}, expected 0 to 1")
-        for name, value in {"tolerance": self.tolerance, "box": self.box}.items():
-            if not value >= 0:
-                raise OptionError(f"{name} is {value}, expected 0 or more")
+        values = asdict(self)
+        for name in ("cosine", "mask_iou", "min_match_rate", "accuracy"):
+            if not 0 <= values[name] <= 1:
+                raise OptionError(f"{name} is {values[name]}, expected 0 to 1")
+        for name in ("tolerance", "box"):
+            if not values[name] >= 0:
+                raise OptionError(f"{name} is {values[name]}, expected 0 or more")
 
 
-_BY_PRECISION = {
+DEFAULT_THRESHOLDS = {
     "fp32": Thresholds(),
     # Of two windows with nearly the same score, another one may be selected.
     "fp16": Thresholds(tolerance=5e-2, cosine=0.999, min_match_rate=0.7, mask_iou=0.9, box=4.0),
     # Single values of a quantised network can be far off; the cosine and the results count.
     "int8": Thresholds(
-        tolerance=float("inf"),
-        cosine=0.98,
-        min_match_rate=0.4,
-        mask_iou=0.9,
-        box=4.0,
-        accuracy=0.99,
+        tolerance=inf, cosine=0.98, min_match_rate=0.4, mask_iou=0.9, box=4.0, accuracy=0.99
     ),
 }
-
-
-def default_thresholds(precision: str) -> Thresholds:
-    """Return the default thresholds of a stage in this precision."""
-    return _BY_PRECISION[precision]
+"""Default thresholds of a stage by its precision, the most exact first."""
 
 
 def check_record(record: Record, thresholds: Mapping[str, Thresholds] | None = None) -> None:
@@ -185,26 +167,26 @@ def check_record(record: Record, thresholds: Mapping[str, Thresholds] | None = N
             names the first stage in the order of the cascade.
     """
     by_stage = thresholds or {
-        stage: default_thresholds(precision) for stage, precision in record.precision.items()
+        stage: DEFAULT_THRESHOLDS[precision] for stage, precision in record.precision.items()
     }
     for stage in record.precision:
-        bounds = by_stage[stage]
-        for name, output, difference in _of_stage(record, stage):
-            why = _fault(difference, bounds)
-            if why is not None:
-                raise ModelError(
-                    f"the stage {stage!r} differs from {record.reference}: its output {output!r} "
-                    f"{why}, on {name}",
-                    remedy="run foveate verify --bisect to find the layer",
-                )
+        for image in record.images:
+            for output, difference in image.stages.get(stage, {}).items():
+                why = _fault(difference, by_stage[stage])
+                if why is not None:
+                    raise ModelError(
+                        f"the stage {stage!r} differs from {record.reference}: its output {output!r} "
+                        f"{why}, on {image.image}",
+                        remedy="run foveate verify --bisect to find the layer",
+                    )
     for image in record.images:
         if image.pasting is not None:
             check_pasting(image.image, image.pasting)
     # The cascade is as exact as its least exact stage.
-    worst = max(record.precision, key=lambda one: list(_BY_PRECISION).index(record.precision[one]))
-    bounds = by_stage[worst]
-    _check_detections(record, bounds)
-    _check_accuracy(record, bounds)
+    order = list(DEFAULT_THRESHOLDS)
+    worst = max(record.precision, key=lambda one: order.index(record.precision[one]))
+    _check_detections(record, by_stage[worst])
+    _check_accuracy(record, by_stage[worst])
 
 
 def check_pasting(image: str, found: PasteComparison) -> None:
@@ -223,23 +205,21 @@ def check_pasting(image: str, found: PasteComparison) -> None:
 
 def _check_detections(record: Record, bounds: Thresholds) -> None:
     # All images count together, since a single detection is a large share of those of an image.
-    good = [_good(image.detections, bounds) for image in record.images]
-    most = [max(one.detections.expected, one.detections.found) for one in record.images]
+    images = [image.detections for image in record.images]
+    most = [max(image.expected, image.found) for image in images]
+    good = [
+        sum(one.box_error <= bounds.box and one.mask_iou >= bounds.mask_iou for one in image.pairs)
+        for image in images
+    ]
     if sum(good) >= bounds.min_match_rate * sum(most):
         return
-    lost = [most[number] - good[number] for number in range(len(most))]
+    lost = [total - paired for total, paired in zip(most, good, strict=True)]
     worst = record.images[lost.index(max(lost))]
     raise ModelError(
         f"the whole cascade differs from {record.reference}: {sum(good)} of {sum(most)} detections "
         f"have a partner, boxes within {bounds.box:g} px and masks of IoU {bounds.mask_iou:g}; most are "
         f"lost on {worst.image}",
         remedy="give other thresholds with --from-report, or look at the image with foveate run",
-    )
-
-
-def _good(found: Matched, bounds: Thresholds) -> int:
-    return sum(
-        pair.box_error <= bounds.box and pair.mask_iou >= bounds.mask_iou for pair in found.pairs
     )
 
 
@@ -252,12 +232,6 @@ def _check_accuracy(record: Record, bounds: Thresholds) -> None:
                 "expected",
                 remedy="run foveate verify --bisect to find the layer, or export in a higher precision",
             )
-
-
-def _of_stage(record: Record, stage: str) -> Iterator[tuple[str, str, Difference]]:
-    for image in record.images:
-        for output, difference in image.stages.get(stage, {}).items():
-            yield image.image, output, difference
 
 
 def _fault(found: Difference, bounds: Thresholds) -> str | None:

@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -15,9 +16,10 @@ import onnxruntime
 from onnx import defs
 
 from foveate.bundle.engine_metadata import EngineMetadata
-from foveate.errors import BundleError, InputError, ModelError
+from foveate.errors import InputError, ModelError
 from foveate.export.execution.graph import Layer
-from foveate.export.execution.stage_model import DOMAIN
+from foveate.export.execution.sessions import loading_error
+from foveate.export.execution.stage_model import DOMAIN, all_nodes
 from foveate.export.precision.options import LEAST_SHARE
 from foveate.runtime.engines.onnxruntime_session import first_line, open_session
 
@@ -25,7 +27,7 @@ STANDARD = ("", "ai.onnx")
 
 # Importers of TensorRT 10 and 11 with names that no version of ONNX has.
 _EXTRA = frozenset(
-    {
+    [
         "DistCollective",
         "GroupQueryAttention",
         "ImageScaler",
@@ -36,7 +38,7 @@ _EXTRA = frozenset(
         "ScaledTanh",
         "SimplifiedLayerNormalization",
         "SkipSimplifiedLayerNormalization",
-    }
+    ]
 )
 # Operators that its static checker refuses, among those that were ever exported.
 _REFUSED = frozenset({"MaxRoiPool", "MaxUnpool", "Unique", "Compress", "Col2Im", "AffineGrid"})
@@ -55,7 +57,7 @@ def check_names(stage: str, model: onnx.ModelProto) -> None:
     """
     # TensorRT's parser looks an operator up by name and ignores the domain: a ``foveate::Sigmoid``
     # whose body negates would become the sigmoid, while ONNX Runtime runs the body.
-    for node in _all_nodes(model):
+    for node in all_nodes(model):
         if node.domain not in STANDARD and collides(node.op_type):
             raise ModelError(
                 f"the node {node.name or node.output[0]!r} of the stage {stage!r} is "
@@ -66,7 +68,7 @@ def check_names(stage: str, model: onnx.ModelProto) -> None:
 
 def refused_operators(model: onnx.ModelProto) -> list[str]:
     """Return the standard operators that TensorRT refuses, sorted."""
-    found = {node.op_type for node in _all_nodes(model) if node.domain in STANDARD}
+    found = {node.op_type for node in all_nodes(model) if node.domain in STANDARD}
     return sorted(found & _REFUSED)
 
 
@@ -75,12 +77,6 @@ def _own() -> frozenset[str]:
     return frozenset(
         schema.name for schema in defs.get_all_schemas_with_history() if schema.domain in STANDARD
     )
-
-
-def _all_nodes(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
-    yield from model.graph.node
-    for function in model.functions:
-        yield from function.node
 
 
 BODY, KERNEL = "body", "kernel"
@@ -103,32 +99,35 @@ class Dispatched:
     implementation: str
 
     @property
+    def operator(self) -> str:
+        """Operator with its domain, unless that is ONNX's own."""
+        return f"{self.domain}::{self.op}" if self.domain else self.op
+
+    @property
     def intended(self) -> str:
         """Expected implementation: ONNX Runtime has kernels for all operators except Foveate's."""
         return BODY if self.domain == DOMAIN else KERNEL
 
 
 def dispatch(model: onnx.ModelProto, path: Path) -> list[Dispatched]:
-    """Return the implementation that ONNX Runtime chooses for each node on the CPU.
-
-    Args:
-        model: Content of the file.
-        path: Path of the file.
+    """Return the implementation that ONNX Runtime chooses on the CPU for each node of a file.
 
     Raises:
         BundleError: ONNX Runtime cannot load the file.
     """
+
+    def identity(node: onnx.NodeProto) -> tuple[str, str, tuple[str, ...]]:
+        return node.domain, node.op_type, tuple(node.output)
+
     # A node with a kernel is still in the graph when the session exists; a node without one has been
     # replaced by its body.
-    left = {(node.domain, node.op_type, tuple(node.output)) for node in _taken(path).graph.node}
+    left = {identity(node) for node in _taken(path).graph.node}
     return [
         Dispatched(
             node=node.name or node.output[0],
             op=node.op_type,
             domain=node.domain,
-            implementation=KERNEL
-            if (node.domain, node.op_type, tuple(node.output)) in left
-            else BODY,
+            implementation=KERNEL if identity(node) in left else BODY,
         )
         for node in model.graph.node
     ]
@@ -143,7 +142,7 @@ def check_dispatch(stage: str, nodes: Iterable[Dispatched]) -> None:
     for one in nodes:
         if one.implementation != one.intended:
             raise ModelError(
-                f"ONNX Runtime runs the node {one.node!r} ({_qualified(one)}) of the stage "
+                f"ONNX Runtime runs the node {one.node!r} ({one.operator}) of the stage "
                 f"{stage!r} by its {one.implementation}, expected its {one.intended}",
                 remedy="rename the operator, or use another version of onnxruntime",
             )
@@ -167,15 +166,10 @@ def check_engine_dispatch(record: EngineMetadata) -> None:
 
 def summary(nodes: Iterable[Dispatched]) -> dict[str, dict[str, int]]:
     """Count nodes by operator and implementation."""
-    counts: dict[str, dict[str, int]] = {}
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
     for one in nodes:
-        of = counts.setdefault(_qualified(one), {})
-        of[one.implementation] = of.get(one.implementation, 0) + 1
-    return {name: counts[name] for name in sorted(counts)}
-
-
-def _qualified(one: Dispatched) -> str:
-    return f"{one.domain}::{one.op}" if one.domain else one.op
+        counts[one.operator][one.implementation] += 1
+    return {name: dict(counts[name]) for name in sorted(counts)}
 
 
 def _taken(path: Path) -> onnx.ModelProto:
@@ -197,11 +191,7 @@ def _taken(path: Path) -> onnx.ModelProto:
                     file=folder,
                     remedy="free some space, or set TMPDIR to another folder",
                 ) from error
-            raise BundleError(
-                f"ONNX Runtime cannot load a stage ({first_line(error)})",
-                file=path,
-                remedy="export the bundle again: foveate export CHECKPOINT --output BUNDLE",
-            ) from error
+            raise loading_error(error, path) from error
         return onnx.load(file)
 
 
@@ -227,23 +217,17 @@ class Share:
 
 def shares(layers: Iterable[Layer]) -> dict[str, Share]:
     """Return the share of each precision in the layers that multiply and add."""
-    found = list(layers)
+    nodes, parameters, macs = Counter[str](), Counter[str](), Counter[str]()
+    for one in layers:
+        nodes[one.precision] += 1
+        parameters[one.precision] += one.parameters
+        macs[one.precision] += one.macs or 0
+    counts = {"nodes": nodes, "parameters": parameters, "macs": macs if macs.total() else nodes}
 
-    def part(values: Mapping[str, int]) -> dict[str, float]:
-        total = sum(values.values())
-        return {name: value / total if total else 0.0 for name, value in values.items()}
+    def share(name: str) -> Share:
+        return Share(**{key: of[name] / max(1, of.total()) for key, of in counts.items()})
 
-    names = sorted({one.precision for one in found})
-    mine = {name: [one for one in found if one.precision == name] for name in names}
-    nodes = part({name: len(of) for name, of in mine.items()})
-    parameters = part({name: sum(one.parameters for one in of) for name, of in mine.items()})
-    macs = part({name: sum(one.macs or 0 for one in of) for name, of in mine.items()})
-    if not any(macs.values()):
-        macs = nodes
-    return {
-        name: Share(nodes=nodes[name], parameters=parameters[name], macs=macs[name])
-        for name in names
-    }
+    return {name: share(name) for name in sorted(nodes)}
 
 
 def check_precision(stage: str, found: Mapping[str, Share], claimed: str) -> None:
@@ -274,15 +258,13 @@ def engine_shares(report: Any) -> dict[str, float] | None:
         None if it contains no types, as after a build without detailed verbosity.
     """
     entries = report.get("Layers", []) if isinstance(report, dict) else []
-    counts: dict[str, int] = {}
+    counts = Counter[str]()
     for layer in entries:
         kinds = _kinds(layer) if isinstance(layer, dict) else []
         if kinds:
             # A kernel multiplies in the smallest type of the layer's inputs.
-            kind = min(kinds, key=("int8", "fp16", "fp32").index)
-            counts[kind] = counts.get(kind, 0) + 1
-    total = sum(counts.values())
-    return {name: count / total for name, count in counts.items()} if total else None
+            counts[min(kinds, key=("int8", "fp16", "fp32").index)] += 1
+    return {name: count / counts.total() for name, count in counts.items()} if counts else None
 
 
 def check_engine(name: str, report: Any, claimed: str) -> None:

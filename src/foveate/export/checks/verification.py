@@ -127,8 +127,7 @@ def first_divergence(
             expected, found = reference.functions[stage](inputs), own[stage](inputs)
             errors = [relative_error(expected[name], found[name]) for name in expected]
             if not all(error <= tolerances[stage] for error in errors):
-                model = load_stage(bundle.stage_path(stage), stage, bundle.manifest.stages[stage])
-                models = reference.model(stage), model
+                models = reference.model(stage), load_stage(bundle, stage)
                 return first_divergent_layer(models, stage, inputs, tolerances[stage], str(image))
         progress("Images", number + 1, len(images))
     return None

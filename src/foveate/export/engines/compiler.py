@@ -79,10 +79,9 @@ def build_requests(bundle: Bundle, options: CompileOptions) -> list[BuildRequest
     archs = _archs(options, gpu)
     engines = engine_specs(bundle.manifest, options)
     for stage in {engine.stage for engine in engines}:
-        file = bundle.stage_path(stage)
-        model = load_stage(file, stage, bundle.manifest.stages[stage])
+        model = load_stage(bundle, stage)
         if installed.target.cross and TURING in archs:
-            check_products(model, stage, file)
+            check_products(model, stage, bundle.stage_path(stage))
     return [
         BuildRequest(
             engine=engine,
@@ -173,10 +172,7 @@ def _archs(options: CompileOptions, gpu: Gpu | None) -> tuple[str, ...]:
 
 
 def _build(
-    request: BuildRequest,
-    options: CompileOptions,
-    progress: Progress,
-    plan: Path,
+    request: BuildRequest, options: CompileOptions, progress: Progress, plan: Path
 ) -> EngineMetadata:
     gpu, began = current_gpu(), time.monotonic()
     job = BuildJob(

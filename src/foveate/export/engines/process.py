@@ -163,10 +163,7 @@ def _start(writing: int, errors: IO[str]) -> subprocess.Popen[str]:
 
 
 def _listen(
-    process: subprocess.Popen[str],
-    job: BuildJob,
-    events: IO[str],
-    progress: Progress,
+    process: subprocess.Popen[str], job: BuildJob, events: IO[str], progress: Progress
 ) -> dict[str, Any]:
     assert process.stdin is not None
     with contextlib.suppress(BrokenPipeError):  # it died at once; its exit status is reported

@@ -96,10 +96,7 @@ def _lengths(manifest: Manifest, stage: str, image: tuple[int, int] | None) -> l
 def _any_image(manifest: Manifest, stage: str) -> Lengths:
     if stage == "paste":
         high = manifest.pyramid.max_side
-        return {
-            "image_height": (1, max(1, high * 3 // 4), high),
-            "image_width": (1, high, high),
-        }
+        return {"image_height": (1, max(1, high * 3 // 4), high), "image_width": (1, high, high)}
     return _propose(manifest) if stage == "propose" else _features(manifest.features)
 
 

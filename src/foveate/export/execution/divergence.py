@@ -102,6 +102,9 @@ def relative_error(expected: Array, found: Array) -> float:
     return float("inf") if result.not_finite or result.misshapen else result.relative
 
 
+Models = tuple[onnx.ModelProto, onnx.ModelProto]
+"""Model of the reference, then the model under test."""
+
 _VALUES_PER_RUN = 24
 """Values of a graph that are kept in memory at a time; all of a large image's take gigabytes."""
 
@@ -138,11 +141,7 @@ class FirstDivergence:
 
 
 def first_divergent_layer(
-    models: tuple[onnx.ModelProto, onnx.ModelProto],
-    stage: str,
-    inputs: dict[str, Array],
-    tolerance: float,
-    image: str,
+    models: Models, stage: str, inputs: dict[str, Array], tolerance: float, image: str
 ) -> FirstDivergence:
     """Return the first layer of a stage whose output differs, or that differs most if none does.
 
@@ -156,32 +155,23 @@ def first_divergent_layer(
         image: Source of the inputs, for the result.
     """
     nodes = _shared(*models)
-    worst: tuple[float, onnx.NodeProto, str] | None = None
+    found: list[tuple[float, onnx.NodeProto, str]] = []
     for start in range(0, len(nodes), _VALUES_PER_RUN):
         some = nodes[start : start + _VALUES_PER_RUN]
         errors = _errors(models, inputs, [value for _, value in some])
-        found = [(errors[value], node, value) for node, value in some]
-        for one in found:
-            if not one[0] <= tolerance:
-                parameters = _parameters(models, inputs, one[1], tolerance)
-                return _divergence(stage, one, parameters, image)
-        worst = max(([worst] if worst else []) + found, key=lambda one: one[0])
+        found += [(errors[value], node, value) for node, value in some]
+        if not all(error <= tolerance for error in errors.values()):
+            break
     # PyTorch can differ from its own export without any single layer being at fault.
-    assert worst is not None
-    return _divergence(stage, worst, (), image)
-
-
-def _divergence(
-    stage: str, found: tuple[float, onnx.NodeProto, str], parameters: tuple[str, ...], image: str
-) -> FirstDivergence:
-    error, node, value = found
+    first = next((one for one in found if not one[0] <= tolerance), None)
+    error, node, value = first or max(found, key=lambda one: one[0])
     return FirstDivergence(
         stage=stage,
         node=node.name or value,
         op=node.op_type,
         value=value,
         error=error,
-        parameters=parameters,
+        parameters=_parameters(models, inputs, node, tolerance) if first else (),
         image=image,
     )
 
@@ -198,22 +188,15 @@ def _shared(reference: onnx.ModelProto, model: onnx.ModelProto) -> list[tuple[on
     ]
 
 
-def _errors(
-    models: tuple[onnx.ModelProto, onnx.ModelProto], inputs: dict[str, Array], values: list[str]
-) -> dict[str, float]:
+def _errors(models: Models, inputs: dict[str, Array], values: list[str]) -> dict[str, float]:
     expected, found = (session_function(exposing(one, values))(inputs) for one in models)
     return {name: relative_error(expected[name], found[name]) for name in values}
 
 
 def _parameters(
-    models: tuple[onnx.ModelProto, onnx.ModelProto],
-    inputs: dict[str, Array],
-    node: onnx.NodeProto,
-    tolerance: float,
+    models: Models, inputs: dict[str, Array], node: onnx.NodeProto, tolerance: float
 ) -> tuple[str, ...]:
     fixed = [constants(one) - {""} for one in models]
     names = [name for name in node.input if all(name in one for one in fixed)]
-    if not names:
-        return ()
-    errors = _errors(models, inputs, names)
+    errors = _errors(models, inputs, names) if names else {}
     return tuple(name for name in names if not errors[name] <= tolerance)

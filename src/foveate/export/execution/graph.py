@@ -45,9 +45,8 @@ def sized(model: onnx.ModelProto, shapes: Mapping[str, Shape]) -> onnx.ModelProt
     """Return a copy of a model with functions inlined and shapes inferred from those of the inputs."""
     copy = inliner.inline_local_functions(model)
     for value in copy.graph.input:
-        for dimension, length in zip(
-            value.type.tensor_type.shape.dim, shapes.get(value.name, ()), strict=False
-        ):
+        dimensions = value.type.tensor_type.shape.dim
+        for dimension, length in zip(dimensions, shapes.get(value.name, ()), strict=False):
             dimension.dim_value = length
     for value in copy.graph.output:
         # Inferred anew, since the stored shapes have names in place of lengths.
@@ -65,18 +64,16 @@ def _fold_scalars(model: onnx.ModelProto) -> None:
     }
     kept = []
     for node in model.graph.node:
-        if not all(name in known for name in node.input) or len(node.output) != 1:
-            kept.append(node)
-            continue
-        opset = {"": model.opset_import[0].version}
-        feeds = {name: known[name] for name in node.input}
-        (result,) = reference.ReferenceEvaluator(node, opsets=opset).run(None, feeds)
-        value = np.asarray(result)
-        if value.size > _SMALL:
-            kept.append(node)
-            continue
-        known[node.output[0]] = value
-        model.graph.initializer.append(numpy_helper.from_array(value, node.output[0]))
+        if all(name in known for name in node.input) and len(node.output) == 1:
+            opset = {"": model.opset_import[0].version}
+            feeds = {name: known[name] for name in node.input}
+            (result,) = reference.ReferenceEvaluator(node, opsets=opset).run(None, feeds)
+            value = np.asarray(result)
+            if value.size <= _SMALL:
+                known[node.output[0]] = value
+                model.graph.initializer.append(numpy_helper.from_array(value, node.output[0]))
+                continue
+        kept.append(node)
     del model.graph.node[:]
     model.graph.node.extend(kept)
 
@@ -117,11 +114,10 @@ def _values(model: onnx.ModelProto) -> tuple[dict[str, int], dict[str, Shape | N
     types, shapes = {}, {}
     for value in [*model.graph.value_info, *model.graph.input, *model.graph.output]:
         tensor = value.type.tensor_type
-        known = tensor.HasField("shape") and all(
-            one.HasField("dim_value") for one in tensor.shape.dim
-        )
+        sides = tensor.shape.dim
+        known = tensor.HasField("shape") and all(one.HasField("dim_value") for one in sides)
         types[value.name] = tensor.elem_type
-        shapes[value.name] = tuple(one.dim_value for one in tensor.shape.dim) if known else None
+        shapes[value.name] = tuple(one.dim_value for one in sides) if known else None
     for one in model.graph.initializer:
         types[one.name], shapes[one.name] = one.data_type, tuple(one.dims)
     return types, shapes

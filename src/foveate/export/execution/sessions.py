@@ -16,7 +16,7 @@ from onnx import shape_inference
 from foveate.arrays import Array
 from foveate.bundle import Bundle
 from foveate.errors import BundleError, ModelError, OptionError
-from foveate.export.execution.stage_model import load_stage
+from foveate.export.execution.stage_model import EXPORT_AGAIN, load_stage
 from foveate.results.detections import Detections, Proposals
 from foveate.runtime import Pipeline, PipelineOptions, load
 from foveate.runtime.engines import FunctionEngine
@@ -35,7 +35,7 @@ class Reference:
 
     Args:
         name: Description for messages, such as ``PyTorch``.
-        functions: Function of each stage, by stage.
+        functions: Function of each stage.
         model: Returns the float32 ONNX model of a stage, with the layers of the bundle's.
     """
 
@@ -62,17 +62,15 @@ def session_function(model: onnx.ModelProto | Path, threads: int | None = None) 
     try:
         session = open_session(source, options)
     except Exception as error:  # its errors have no common class but this
-        raise BundleError(
-            f"ONNX Runtime cannot load a stage ({first_line(error)})",
-            file=model if isinstance(model, Path) else None,
-            remedy="export the bundle again: foveate export CHECKPOINT --output BUNDLE",
-        ) from error
+        raise loading_error(error, model if isinstance(model, Path) else None) from error
     names = [one.name for one in session.get_outputs()]
+    return lambda inputs: dict(zip(names, session.run(names, inputs), strict=True))
 
-    def function(inputs: dict[str, Array]) -> Mapping[str, Array]:
-        return dict(zip(names, session.run(names, inputs), strict=True))
 
-    return function
+def loading_error(error: Exception, file: Path | None) -> BundleError:
+    """Return the error for a stage that ONNX Runtime cannot load."""
+    what = f"ONNX Runtime cannot load a stage ({first_line(error)})"
+    return BundleError(what, file=file, remedy=EXPORT_AGAIN)
 
 
 def exposing(model: onnx.ModelProto, values: Sequence[str]) -> onnx.ModelProto:
@@ -91,25 +89,15 @@ def bundle_reference(bundle: Bundle, other: Bundle) -> Reference:
         ModelError: The other bundle was made of other networks.
     """
     check_networks(bundle, [one.name for one in other.manifest.source.networks], other.root)
-
-    def model(stage: str) -> onnx.ModelProto:
-        return load_stage(other.stage_path(stage), stage, other.manifest.stages[stage])
-
-    return Reference(
-        name=f"the bundle {other.root.name!r}", functions=stage_functions(other), model=model
-    )
+    name, functions = f"the bundle {other.root.name!r}", stage_functions(other)
+    return Reference(name=name, functions=functions, model=partial(load_stage, other))
 
 
 def check_networks(bundle: Bundle, found: Sequence[str], file: Path) -> None:
     """Check that a reference consists of the networks that a bundle was made of.
 
-    Args:
-        bundle: Bundle under test.
-        found: Names of the networks of the reference.
-        file: File or folder of the reference, for messages.
-
     Raises:
-        ModelError: The networks differ.
+        ModelError: The names of the networks, of which those of the reference are given, differ.
     """
     expected = [one.name for one in bundle.manifest.source.networks]
     if list(found) != expected:
@@ -140,16 +128,12 @@ def stage_functions(bundle: Bundle, *, emulate_fp16: bool = False) -> dict[str, 
             f"no stage of {bundle.manifest.name!r} is in fp16, so there is nothing to round",
             remedy="omit --emulate-fp16, or export with --precision fp16",
         )
-    functions = {}
-    for name in names:
-        path = bundle.stage_path(name)
-        if emulate_fp16 and name in halves:
-            functions[name] = session_function(
-                with_fp16_rounding(shape_inference.infer_shapes(onnx.load(path)))
-            )
-        else:
-            functions[name] = session_function(path)
-    return functions
+    sources: dict[str, Path | onnx.ModelProto] = {name: bundle.stage_path(name) for name in names}
+    if emulate_fp16:
+        for name in halves:
+            model = shape_inference.infer_shapes(onnx.load(bundle.stage_path(name)))
+            sources[name] = with_fp16_rounding(model)
+    return {name: session_function(source) for name, source in sources.items()}
 
 
 def bundle_pipeline(
@@ -198,18 +182,12 @@ def run_pipeline(pipeline: Pipeline, image: Path) -> Detections | Proposals:
     return pipeline(image) if "classify" in pipeline.engines else pipeline.propose(image)
 
 
-# ONNX Runtime's CPU kernels compute most float16 nodes in float32 and round nothing between them,
-# so a run of the file itself shows neither its rounding nor its overflow. Here every value that is
-# float16 in the file is rounded to float16 and then widened to float32, as tensor cores do: they
-# accumulate in float32 and store float16.
-
-
 def with_fp16_rounding(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Return a float32 copy of a float16 model with an explicit rounding of every float16 value.
-
-    Args:
-        model: Model whose value types were inferred.
-    """
+    """Return a float32 copy of a float16 model, with inferred types, that rounds float16 values."""
+    # ONNX Runtime's CPU kernels compute most float16 nodes in float32 and round nothing between them,
+    # so a run of the file itself shows neither its rounding nor its overflow. Here every value that is
+    # float16 in the file is rounded to float16 and then widened to float32, as tensor cores do: they
+    # accumulate in float32 and store float16.
     copy = ir.serde.deserialize_model(model)
     graph = copy.graph
     for value in list(graph.initializers.values()):
@@ -227,14 +205,13 @@ def with_fp16_rounding(model: onnx.ModelProto) -> onnx.ModelProto:
 def _widen(graph: ir.Graph, stored: ir.Value) -> None:
     # The parameter itself stays float16, since an ONNX file cannot exceed 2 GB.
     readers = [use for use in stored.uses() if use.node.op_type != "Cast"]
-    if not readers:
-        return
-    wide = ir.node("Cast", [stored], {"to": _FLOAT}, name=f"{stored.name}_widened")
-    wide.outputs[0].name = f"{stored.name}_wide"
-    wide.outputs[0].type = ir.TensorType(_FLOAT)
-    graph.insert_before(graph[0], [wide])
-    for use in readers:
-        use.node.replace_input_with(use.idx, wide.outputs[0])
+    if readers:
+        wide = ir.node("Cast", [stored], {"to": _FLOAT}, name=f"{stored.name}_widened")
+        wide.outputs[0].name = f"{stored.name}_wide"
+        wide.outputs[0].type = ir.TensorType(_FLOAT)
+        graph.insert_before(graph[0], [wide])
+        for use in readers:
+            use.node.replace_input_with(use.idx, wide.outputs[0])
 
 
 def _round_value(graph: ir.Graph, node: ir.Node, value: ir.Value) -> None:

@@ -5,14 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import onnx
 from google.protobuf.message import DecodeError
 from onnx import TensorProto, inliner, numpy_helper
 
-from foveate.bundle.manifest import StageSpec
+from foveate.bundle import Bundle
 from foveate.errors import BundleError, ModelError
 
 DOMAIN = "foveate"
@@ -23,7 +22,7 @@ OPSET = 18
 NETWORK, HALF = "network.", "_half"
 CODES, SCALES, CORRECTED = "_codes", "_scales", "_corrected"
 
-_AGAIN = "export the bundle again: foveate export CHECKPOINT --output BUNDLE"
+EXPORT_AGAIN = "export the bundle again: foveate export CHECKPOINT --output BUNDLE"
 
 
 @dataclass(frozen=True, order=True, kw_only=True)
@@ -43,35 +42,33 @@ class CustomOp:
     body: bool
 
 
-def load_stage(path: Path, stage: str, spec: StageSpec) -> onnx.ModelProto:
+def load_stage(bundle: Bundle, stage: str) -> onnx.ModelProto:
     """Read and check the ONNX file of a stage.
 
     Raises:
         BundleError: It is not an ONNX file, has another opset, uses unsupported operator domains,
             or has inputs other than those in the manifest.
     """
+    path = bundle.stage_path(stage)
     try:
         model = onnx.load(path)
     except (DecodeError, OSError) as error:
-        raise BundleError("the file is not an ONNX model", file=path, remedy=_AGAIN) from error
-    opsets = {entry.domain: entry.version for entry in model.opset_import}
-    if opsets.get("", opsets.get("ai.onnx")) != OPSET:
-        found = opsets.get("", opsets.get("ai.onnx", "none"))
-        what = f"the stage {stage!r} has opset {found}, expected {OPSET}"
-        raise BundleError(what, file=path, remedy=_AGAIN)
-    foreign = sorted({node.domain for node in _nodes(model)} - {"", "ai.onnx", DOMAIN})
-    if foreign:
-        what = f"the stage {stage!r} uses unsupported operator domains: {', '.join(foreign)}"
-        raise BundleError(what, file=path, remedy=_AGAIN)
-    found_inputs = [value.name for value in model.graph.input]
-    expected = [one.name for one in spec.inputs]
-    if found_inputs != expected:
-        what = (
-            f"the stage {stage!r} has the inputs {', '.join(found_inputs) or 'none'}, "
-            f"expected {', '.join(expected)}"
-        )
-        raise BundleError(what, file=path, remedy=_AGAIN)
-    return model
+        what = "the file is not an ONNX model"
+        raise BundleError(what, file=path, remedy=EXPORT_AGAIN) from error
+    opsets = {entry.domain or "ai.onnx": entry.version for entry in model.opset_import}
+    opset = opsets.get("ai.onnx", "none")
+    foreign = sorted({node.domain for node in all_nodes(model)} - {"", "ai.onnx", DOMAIN})
+    found = [value.name for value in model.graph.input]
+    expected = [one.name for one in bundle.manifest.stages[stage].inputs]
+    if opset != OPSET:
+        fault = f"has opset {opset}, expected {OPSET}"
+    elif foreign:
+        fault = f"uses unsupported operator domains: {', '.join(foreign)}"
+    elif found != expected:
+        fault = f"has the inputs {', '.join(found) or 'none'}, expected {', '.join(expected)}"
+    else:
+        return model
+    raise BundleError(f"the stage {stage!r} {fault}", file=path, remedy=EXPORT_AGAIN)
 
 
 def custom_ops(model: onnx.ModelProto) -> tuple[CustomOp, ...]:
@@ -93,11 +90,7 @@ def custom_ops(model: onnx.ModelProto) -> tuple[CustomOp, ...]:
 
 
 def signed_codes(model: onnx.ModelProto) -> int:
-    """Make every unsigned activation signed, without a zero point, and return their number.
-
-    Args:
-        model: Model to change. **Modified in place.**
-    """
+    """Make unsigned activations of a model signed, **in place**, and return their number."""
     # TensorRT accepts no zero point. For a zero point of 128 the values stay the same; for one of 0,
     # where nothing is negative, the sign bit costs half of the resolution.
     stored = {one.name: one for one in model.graph.initializer}
@@ -115,7 +108,8 @@ def signed_codes(model: onnx.ModelProto) -> int:
     return len(unsigned)
 
 
-def _nodes(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
+def all_nodes(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
+    """Yield the nodes of a model, and those of its functions."""
     yield from model.graph.node
     for function in model.functions:
         yield from function.node

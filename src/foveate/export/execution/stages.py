@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from math import ceil
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -44,21 +45,21 @@ class Stage:
     long_side: int = 0
 
 
-class _SharpMaskPropose(nn.Module):
-    def __init__(self, network: SharpMask):
-        super().__init__()
-        self.network = network
+class _Part(nn.Module):
+    """A part of a network; the names of its parameters begin with ``network.``."""
 
+    def __init__(self, network: nn.Module):
+        super().__init__()
+        self.network: Any = network
+
+
+class _SharpMaskPropose(_Part):
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         scores, vectors, horizontals = self.network(image)
         return scores, vectors, *horizontals
 
 
-class _SharpMaskRefine(nn.Module):
-    def __init__(self, network: SharpMask):
-        super().__init__()
-        self.network = network
-
+class _SharpMaskRefine(_Part):
     def forward(
         self,
         vectors: Tensor,
@@ -66,30 +67,26 @@ class _SharpMaskRefine(nn.Module):
         horizontal_2: Tensor,
         horizontal_3: Tensor,
         horizontal_4: Tensor,
-    ) -> Tensor:
+    ) -> Any:
         windows = (horizontal_1, horizontal_2, horizontal_3, horizontal_4)
         return self.network.refine(vectors, windows)
 
 
-class _DeepMaskRefine(nn.Module):
-    def __init__(self, network: DeepMask):
-        super().__init__()
-        self.network = network
-
-    def forward(self, vectors: Tensor) -> Tensor:
+class _DeepMaskRefine(_Part):
+    def forward(self, vectors: Tensor) -> Any:
         return self.network.masks(vectors)
 
 
-class _Features(nn.Module):
+class _Features(_Part):
     """The trunk of the classifier, for an image that was normalised for the proposal network."""
 
     def __init__(self, network: MultiPathNet, given: Normalisation):
-        super().__init__()
-        self.network = network
+        super().__init__(network)
         own = network.trunk.normalisation
         self.swaps = own.order != given.order
+        theirs, ours = (list(zip(one.mean, one.std, strict=True)) for one in (given, own))
         # ((x std + mean) - mean') / std' in one multiplication and one addition.
-        channels = list(zip(_in_order(given, own.order), _triples(own), strict=True))
+        channels = list(zip(theirs[::-1] if self.swaps else theirs, ours, strict=True))
         factor = [std / other_std for (_, std), (_, other_std) in channels]
         offset = [(mean - other) / std for (mean, _), (other, std) in channels]
         self.changes = factor != [1.0] * 3 or offset != [0.0] * 3
@@ -106,20 +103,7 @@ class _Features(nn.Module):
         return tuple(self.network.features(image).values())
 
 
-def _triples(normalisation: Normalisation) -> list[tuple[float, float]]:
-    return list(zip(normalisation.mean, normalisation.std, strict=True))
-
-
-def _in_order(normalisation: Normalisation, order: str) -> list[tuple[float, float]]:
-    triples = _triples(normalisation)
-    return triples if normalisation.order == order else triples[::-1]
-
-
-class _Classify(nn.Module):
-    def __init__(self, network: MultiPathNet):
-        super().__init__()
-        self.network = network
-
+class _Classify(_Part):
     def forward(self, *maps_and_boxes: Tensor) -> tuple[Tensor, Tensor]:
         *maps, boxes = maps_and_boxes
         features = dict(zip(self.network.strides, maps, strict=True))
@@ -147,53 +131,34 @@ def proposal_stages(network: DeepMask | SharpMask) -> list[Stage]:
     window = deepmask.window
     # Height and width differ, so that the trace does not identify the two dimensions.
     image = torch.zeros(1, 3, window + 2 * STRIDE, window + 4 * STRIDE)
+    # Several rows, since the trace turns a dimension of length 1 into a constant.
+    inputs = {"vectors": torch.zeros(3, deepmask.embed.out_channels)}
+    strides: dict[str, int] = {}
+    if isinstance(network, SharpMask):
+        for module, stride in zip(network.coarse_to_fine, SKIP_STRIDES, strict=True):
+            name, side = f"horizontal_{len(inputs)}", window // stride
+            inputs[name] = torch.zeros(3, module.outputs, side, side)
+            strides[name] = stride
     propose = Stage(
         name="propose",
         module=_SharpMaskPropose(network) if isinstance(network, SharpMask) else deepmask,
         inputs={"image": image},
         dynamic={"image": {2: "height", 3: "width"}},
-        outputs=("scores", "vectors"),
+        outputs=("scores", "vectors", *strides),
+        strides=strides,
     )
-    # Several rows, since the trace turns a dimension of length 1 into a constant.
-    vectors = torch.zeros(3, deepmask.embed.out_channels)
-    if not isinstance(network, SharpMask):
-        refine = Stage(
-            name="refine",
-            module=_DeepMaskRefine(network),
-            inputs={"vectors": vectors},
-            dynamic={"vectors": {0: "windows"}},
-            outputs=("logits",),
-        )
-        return [propose, refine]
-    names = tuple(f"horizontal_{i + 1}" for i in range(len(SKIP_STRIDES)))
-    propose = replace(
-        propose,
-        outputs=(*propose.outputs, *names),
-        strides=dict(zip(names, SKIP_STRIDES, strict=True)),
-    )
-    horizontals = {
-        name: torch.zeros(3, module.outputs, side, side)
-        for name, module, side in zip(
-            names, network.coarse_to_fine, (window // s for s in SKIP_STRIDES), strict=True
-        )
-    }
     refine = Stage(
         name="refine",
-        module=_SharpMaskRefine(network),
-        inputs={"vectors": vectors, **horizontals},
-        dynamic={name: {0: "windows"} for name in ("vectors", *names)},
+        module=(_SharpMaskRefine if strides else _DeepMaskRefine)(network),
+        inputs=inputs,
+        dynamic={name: {0: "windows"} for name in inputs},
         outputs=("logits",),
     )
     return [propose, refine]
 
 
 def paste_stage(mask_side: int, threshold: float) -> Stage:
-    """Return the optional stage ``paste``, which turns masks of windows into bits of the image.
-
-    Args:
-        mask_side: Side of the masks that refine returns.
-        threshold: Logit above which a resampled pixel is foreground.
-    """
+    """Return the optional stage ``paste``, which turns masks of windows into bits of the image."""
     side = float(mask_side)
     return Stage(
         name="paste",
@@ -227,11 +192,8 @@ def detection_stages(
     image = torch.zeros(1, 3, 4 * last, 5 * last)
     module = _Features(network, given)
     with torch.inference_mode():
-        maps = module(image)
-    examples = {
-        f"map_{stride}": torch.zeros(found.shape)
-        for stride, found in zip(strides, maps, strict=True)
-    }
+        shapes = [one.shape for one in module(image)]
+    examples = {f"map_{n}": torch.zeros(shape) for n, shape in zip(strides, shapes, strict=True)}
     features = Stage(
         name="features",
         module=module,

@@ -21,11 +21,7 @@ by one image's pyramid; beyond the limit the stage runs uncompiled, with a warni
 
 
 def torch_engines(
-    cascade: Cascade,
-    bundle: Bundle,
-    *,
-    channels_last: bool = True,
-    compiled: bool = False,
+    cascade: Cascade, bundle: Bundle, *, channels_last: bool = True, compiled: bool = False
 ) -> dict[str, FunctionEngine]:
     """Return an engine for each stage of a cascade, to be passed to ``Pipeline``.
 

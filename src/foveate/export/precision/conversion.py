@@ -226,19 +226,12 @@ class _Stage:
         quantiser = Quantiser(model=model, observed=observed, method=self.options.method)
         tried = small_calls(self.calls, _TRIED_CALLS)
         choice = choose_layers(
-            quantiser,
-            candidates,
-            tried,
-            self.options.max_quantization_error,
-            self._named("Layers"),
+            quantiser, candidates, tried, self.options.max_quantization_error, self._named("Layers")
         )
         if not self._enough(choice.layers, macs):
             return self._refuse("are INT8 within the quantization error", choice.layers, macs)
         corrected = correct_biases(
-            model,
-            quantiser.quantised(choice.layers),
-            tried,
-            self._named("Biases"),
+            model, quantiser.quantised(choice.layers), tried, self._named("Biases")
         )
         exact, own = session_function(model), session_function(corrected)
         record = {

@@ -160,7 +160,7 @@ def write_repository(
 
 def _onnx(bundle: Bundle, stage: str, model: str) -> dict[str, bytes]:
     spec = bundle.manifest.stages[stage]
-    content = inline_functions(load_stage(bundle.stage_path(stage), stage, spec))
+    content = inline_functions(load_stage(bundle, stage))
     return {
         "config.pbtxt": stage_config(model, spec, profiles=None).encode(),
         "1/model.onnx": content.SerializeToString(),

@@ -18,6 +18,7 @@ from foveate.errors import MissingExtraError, ModelError
 from foveate.export.execution.stages import Stage
 from foveate.export.to_onnx.onnx_graph import export_stage
 from foveate.models.efficientnet_lite import TAPS, EfficientNetLite0
+from foveate.runtime.engines.onnxruntime_session import open_session
 from foveate.training.resume import fingerprint
 
 MEAN = 127.0
@@ -57,8 +58,8 @@ class FrozenTrunk:
             dynamic={"image": {2: "height", 3: "width"}},
             outputs=tuple(f"map_{stride}" for stride in self.strides),
         )
-        self._session = onnxruntime.InferenceSession(
-            export_stage(stage).SerializeToString(), providers=["CPUExecutionProvider"]
+        self._session = open_session(
+            export_stage(stage).SerializeToString(), onnxruntime.SessionOptions()
         )
 
     def __call__(self, image: NDArray[np.uint8]) -> dict[int, NDArray[np.float32]]:

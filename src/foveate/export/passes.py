@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Exact optimization passes: the networks compute the same function with less work.
+"""Optimization passes that change the networks of a cascade in place before its export.
 
-A pass changes a cascade in place and depends on nothing but its shapes. So the networks of a bundle
-are read back by running the same passes on networks of the same shapes, and filling in the weights.
+An exact pass keeps the function that they compute and depends on nothing but their shapes. So the
+networks of a bundle are read back by running the same passes on networks of the same shapes, and
+filling in the weights. The truncation of linear layers is not exact.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 
 from foveate.errors import OptionError
 from foveate.models.checkpoint import Cascade
-from foveate.models.multipathnet import JointLinear, LinearTower
+from foveate.models.multipathnet import JointLinear, LinearTower, MultiPathNet
 from foveate.models.sharpmask import SharpMask
 
 
@@ -42,13 +43,7 @@ class Work:
 
 @dataclass(frozen=True, kw_only=True)
 class Saving:
-    """A change that a pass made to a layer.
-
-    Args:
-        layer: Name of the module that was changed, such as ``class_towers.3``.
-        before: Cost of the layer before the pass.
-        after: Cost of the layer after the pass.
-    """
+    """A change that a pass made to a layer, such as ``class_towers.3``, and its cost."""
 
     layer: str
     before: Work
@@ -82,11 +77,10 @@ def fold_conv1x1(cascade: Cascade) -> Iterator[Saving]:
             products=2,
         )
         after = Work(multiplications=folded, weights=folded, products=1)
-        if not after.saves(before):
-            continue
-        tower.set_submodule(where, _folded(tower.mix, layer, cells))
-        tower.mix = nn.Identity()
-        yield Saving(layer=name, before=before, after=after)
+        if after.saves(before):
+            tower.set_submodule(where, _folded(tower.mix, layer, cells))
+            tower.mix = nn.Identity()
+            yield Saving(layer=name, before=before, after=after)
 
 
 def _first_linear(tower: LinearTower) -> tuple[str, nn.Linear]:
@@ -105,10 +99,14 @@ def _folded(mix: nn.Conv2d, layer: nn.Linear, cells: int) -> nn.Linear:
         result = nn.Linear(mix.in_channels * cells, layer.out_features, dtype=layer.weight.dtype)
         result.weight.copy_(mixed.flatten(1))
         result.bias.copy_(weight.sum(2) @ mix.get_parameter("bias").double())
-        # The first of the two layers of a truncated one has no bias.
-        for bias in (one for name, one in layer.named_parameters() if name == "bias"):
-            result.bias.add_(bias)
+        result.bias.add_(_bias_of(layer))
     return result.eval()
+
+
+def _bias_of(layer: nn.Linear) -> Tensor:
+    # The first of the two layers of a truncated one has no bias.
+    bias = dict(layer.named_parameters()).get("bias")
+    return torch.zeros_like(layer.weight[:, 0]) if bias is None else bias
 
 
 def fold_encoder(cascade: Cascade) -> Iterator[Saving]:
@@ -121,9 +119,10 @@ def fold_encoder(cascade: Cascade) -> Iterator[Saving]:
     if not isinstance(network, SharpMask):
         return
     module = network.coarse_to_fine[0]
-    convolution = _first_convolution(module.vertical)
+    vertical = module.vertical
+    convolution = vertical[0] if isinstance(vertical, nn.Sequential) else vertical
     encode, cells = network.encode, network.cells**2
-    if convolution is None:
+    if not isinstance(convolution, nn.Conv2d):  # it has been folded
         return
     outputs = convolution.out_channels * cells
     weights = encode.in_features * outputs
@@ -136,17 +135,11 @@ def fold_encoder(cascade: Cascade) -> Iterator[Saving]:
     if not after.saves(before):
         return
     network.encode = _encoder_folded(encode, convolution, network.cells)
-    if isinstance(module.vertical, nn.Sequential):
-        module.vertical[0] = nn.Identity()
+    if isinstance(vertical, nn.Sequential):
+        vertical[0] = nn.Identity()
     else:
         module.vertical = nn.Identity()
     yield Saving(layer="encode", before=before, after=after)
-
-
-def _first_convolution(vertical: nn.Module) -> nn.Conv2d | None:
-    """Return the convolution that reads the encoding, or None if it has been folded."""
-    first = vertical[0] if isinstance(vertical, nn.Sequential) else vertical
-    return first if isinstance(first, nn.Conv2d) else None
 
 
 def _encoder_folded(encode: nn.Linear, convolution: nn.Conv2d, side: int) -> nn.Linear:
@@ -161,9 +154,8 @@ def _encoder_folded(encode: nn.Linear, convolution: nn.Conv2d, side: int) -> nn.
         convolution = convolution.double()
         bias = convolved(encode.bias.double())
         # Each column of the encoder would add the bias of the convolution once more.
-        columns = convolved(encode.weight.double().T) - convolved(
-            torch.zeros_like(encode.bias, dtype=torch.float64)
-        )
+        nothing = torch.zeros_like(encode.bias, dtype=torch.float64)
+        columns = convolved(encode.weight.double().T) - convolved(nothing)
         layer = nn.Linear(encode.in_features, columns.shape[1], dtype=dtype)
         layer.weight.copy_(columns.T)
         layer.bias.copy_(bias[0])
@@ -184,8 +176,8 @@ def batch_towers(cascade: Cascade) -> Iterator[Saving]:
     layers = [_layers(tower) for tower in towers]
     if len({tuple(_shape(one) for one in own) for own in layers}) > 1:
         return
-    joint = _joint(layers).eval()
-    network.joint = joint
+    joint = [_batch(same) for same in zip(*layers, strict=True)]
+    network.joint = nn.Sequential(*joint).eval()
     for tower in towers:
         tower.embed = nn.Identity()
     products = [one for one in joint if isinstance(one, JointLinear)]
@@ -205,25 +197,15 @@ def _shape(layer: nn.Module) -> tuple[int, ...]:
     return tuple(layer.weight.shape) if isinstance(layer, nn.Linear) else ()
 
 
-def _joint(towers: Sequence[list[nn.Module]]) -> nn.Sequential:
-    layers = nn.Sequential()
-    for same in zip(*towers, strict=True):
-        linear = [one for one in same if isinstance(one, nn.Linear)]
-        layers.append(_batch(linear) if linear else nn.ReLU())
-    return layers
-
-
-def _batch(layers: Sequence[nn.Linear]) -> JointLinear:
+def _batch(same: Sequence[nn.Module]) -> nn.Module:
+    layers = [one for one in same if isinstance(one, nn.Linear)]
+    if not layers:
+        return nn.ReLU()
     first = layers[0]
-    joint = JointLinear(len(layers), first.in_features, first.out_features)
-    joint = joint.to(first.weight.dtype)
+    joint = JointLinear(len(layers), first.in_features, first.out_features).to(first.weight.dtype)
     with torch.no_grad():
         joint.weight.copy_(torch.stack([one.weight.T for one in layers]))
-        joint.bias.zero_()
-        for own, layer in zip(joint.bias, layers, strict=True):
-            # The first of the two layers of a truncated one has no bias.
-            for bias in (one for name, one in layer.named_parameters() if name == "bias"):
-                own.copy_(bias[None])
+        joint.bias.copy_(torch.stack([_bias_of(one)[None] for one in layers]))
     return joint
 
 
@@ -245,17 +227,12 @@ def check_passes(names: Sequence[str]) -> None:
     """
     for name in names:
         if name not in PASSES:
-            raise OptionError(
-                f"there is no pass {name!r}", remedy=f"use some of {', '.join(PASSES)}"
-            )
+            remedy = f"use some of {', '.join(PASSES)}"
+            raise OptionError(f"there is no pass {name!r}", remedy=remedy)
 
 
 def run_passes(cascade: Cascade, names: Sequence[str]) -> list[SavingRecord]:
-    """Run passes.
-
-    Args:
-        cascade: Networks to change. **Modified in place.**
-        names: Names of the passes.
+    """Run the named passes on a cascade, **in place**.
 
     Returns:
         For each change: the pass, the layer, and its cost before and after; see ``Work``.
@@ -270,3 +247,57 @@ def run_passes(cascade: Cascade, names: Sequence[str]) -> list[SavingRecord]:
         if name in names
         for saving in run(cascade)
     ]
+
+
+def truncate_towers(network: MultiPathNet, ranks: Sequence[int]) -> None:
+    """Replace each linear layer of all towers by two layers of a lower rank.
+
+    Args:
+        network: Detector to change. **Modified in place.** Its weights are read in float32.
+        ranks: Rank for each linear layer of a tower in order, such as for fc6 and fc7.
+
+    Raises:
+        OptionError: The towers have no linear layers or another number of them, or a rank is not
+            positive or so large that two layers would cost more than one.
+    """
+    towers = [tower for tower in network.towers if isinstance(tower, LinearTower)]
+    if not towers:
+        raise OptionError(
+            "--svd truncates linear layers, and the towers of this network have none",
+            remedy="export without --svd",
+        )
+    for tower in towers:
+        layers = list(tower.embed) if isinstance(tower.embed, nn.Sequential) else [tower.embed]
+        linear = [index for index, layer in enumerate(layers) if isinstance(layer, nn.Linear)]
+        if len(linear) != len(ranks):
+            raise OptionError(
+                f"--svd has {len(ranks)} ranks, and each tower has {len(linear)} linear layers",
+                remedy=f"give one rank per layer, {len(linear)} in all",
+            )
+        for index, rank in zip(linear, ranks, strict=True):
+            layers[index] = _factored(layers[index], rank)
+        tower.embed = nn.Sequential(*layers)
+
+
+def _factored(layer: nn.Module, rank: int) -> nn.Sequential:
+    # Girshick, "Fast R-CNN" (ICCV 2015), section 3.1: W (u x v) becomes S V^T (t x v, no bias) and
+    # U (u x t, with the bias of W), without an activation between them, where U S V^T are the t
+    # largest singular values of W and their vectors. The cost is t (u + v) in place of u v. The
+    # pass is not exact: its effect on average precision has to be measured.
+    assert isinstance(layer, nn.Linear)
+    rows, columns = layer.weight.shape
+    limit = (rows * columns - 1) // (rows + columns)
+    if not 1 <= rank <= limit:
+        raise OptionError(
+            f"--svd has the rank {rank} for a layer of {columns} inputs and {rows} outputs, "
+            f"expected 1 to {limit}",
+            remedy=f"give at most {limit}: above that, two layers cost more than one",
+        )
+    with torch.no_grad():
+        u, s, vt = torch.linalg.svd(layer.weight.float(), full_matrices=False)
+        first = nn.Linear(columns, rank, bias=False)
+        second = nn.Linear(rank, rows)
+        first.weight.copy_(s[:rank, None] * vt[:rank])
+        second.weight.copy_(u[:, :rank])
+        second.bias.copy_(layer.bias)
+    return nn.Sequential(first, second)
