@@ -17,6 +17,7 @@ import pytest
 from foveate.bundle.engine_key import EngineKey, ShapeRange
 from foveate.bundle.engine_metadata import EngineMetadata
 from foveate.bundle.manifest import FileSpec
+from foveate.bundle.schema import parse
 from foveate.export.engines import CompileOptions
 from foveate.export.engines.process import BuildJob, run_build
 
@@ -90,7 +91,7 @@ def request_for(file: Path, stage: str, profile: object, *archs: str) -> BuildJo
         "plugins": None,
         "report": False,
     }
-    return BuildJob.from_json(json.dumps(content))
+    return parse(BuildJob, json.loads(json.dumps(content)))
 
 
 def build_fixed(file: Path, stage: str, lengths: Mapping[str, int], *archs: str) -> int:

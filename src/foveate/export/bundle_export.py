@@ -7,7 +7,7 @@ import copy
 import hashlib
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -91,27 +91,11 @@ class ExportOptions(TypedOptions):
     @classmethod
     def of_manifest(cls, manifest: Manifest) -> ExportOptions:
         """Return the options of a bundle, without its figures, which hold for that bundle only."""
-        options = cls(
-            name=manifest.name,
-            scales=manifest.pyramid.scales,
-            max_side=manifest.pyramid.max_side,
-            top_k=manifest.select.top_k,
-            window_nms_iou=manifest.select.window_nms_iou,
-            with_paste="paste" in manifest.stages,
-        )
-        if manifest.features is not None:
-            options = replace(
-                options,
-                short_side=manifest.features.short_side,
-                long_side=manifest.features.long_side,
-            )
-        if manifest.classify is not None:
-            options = replace(
-                options,
-                class_nms_iou=manifest.classify.class_nms_iou,
-                max_detections=manifest.classify.max_detections,
-            )
-        return options
+        # These parts of a manifest have fields of the same names as the options.
+        parts = (manifest.pyramid, manifest.select, manifest.features, manifest.classify)
+        values = {name: value for part in parts if part for name, value in vars(part).items()}
+        chosen = {item.name: values[item.name] for item in fields(cls) if item.name in values}
+        return cls(name=manifest.name, with_paste="paste" in manifest.stages, **chosen)
 
 
 def export_bundle(
@@ -179,19 +163,16 @@ def _rounded_copy(cascade: Cascade, options: ExportOptions) -> Cascade:
                 remedy="export without --svd",
             )
         truncate_towers(cascade.classifier, options.svd)
-    round_to_half(cascade.proposals)
-    if cascade.classifier is not None:
-        round_to_half(cascade.classifier)
+    for network in filter(None, (cascade.proposals, cascade.classifier)):
+        round_to_half(network)
     return cascade
 
 
 def _finished(
     models: Mapping[str, onnx.ModelProto], options: ExportOptions
 ) -> dict[str, onnx.ModelProto]:
-    """Return the models as they are written."""
-    if not options.standard_ops_only:
-        return dict(models)
-    return {name: inline_functions(model) for name, model in models.items()}
+    finish = inline_functions if options.standard_ops_only else lambda model: model
+    return {name: finish(model) for name, model in models.items()}
 
 
 def _converted_manifest(manifest: Manifest, found: Converted) -> Manifest:
@@ -269,13 +250,9 @@ def _four(values: tuple[float, ...]) -> tuple[float, float, float, float]:
 
 
 def _plugins(models: Mapping[str, onnx.ModelProto]) -> tuple[PluginSpec, ...]:
-    names = {
-        node.op_type
-        for model in models.values()
-        for node in model.graph.node
-        if node.domain == DOMAIN
-    }
-    return tuple(PluginSpec(name=name, domain=DOMAIN, version="1") for name in sorted(names))
+    nodes = [node for model in models.values() for node in model.graph.node]
+    names = sorted({node.op_type for node in nodes if node.domain == DOMAIN})
+    return tuple(PluginSpec(name=name, domain=DOMAIN, version="1") for name in names)
 
 
 def _stage_spec(stage: Stage, model: onnx.ModelProto) -> StageSpec:

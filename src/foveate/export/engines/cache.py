@@ -30,19 +30,12 @@ _OURS = re.compile(f"(?:{re.escape(_SCRATCH)})?([0-9a-f]{{64}})(?:\\.lock)?")
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """An engine of the cache.
-
-    Args:
-        digest: Digest of its key.
-        record: Metadata of the engine.
-        size: Size in bytes.
-        used: Time of its last use, in seconds since the epoch.
-    """
+    """An engine of the cache: digest of its key, metadata, size in bytes, and time of last use."""
 
     digest: str
     record: EngineMetadata
     size: int
-    used: float
+    used: float  # in seconds since the epoch
 
 
 class EngineCache:
@@ -157,16 +150,12 @@ class EngineCache:
 
     def _nearest(self, key: EngineKey) -> str:
         """Return the differences from the nearest engine of the same stage and target."""
-        keys = [
-            entry.record.key
-            for entry in self.entries()
-            if (entry.record.key.target, entry.record.key.stage) == (key.target, key.stage)
-        ]
-        differences = [key.differences(other) for other in keys]
-        if not differences:
+        keys = [entry.record.key for entry in self.entries()]
+        alike = [one for one in keys if (one.target, one.stage) == (key.target, key.stage)]
+        if not alike:
             return "no such engine was built before"
-        nearest = min(differences, key=len)
-        return "; ".join(nearest)
+        differences = [key.differences(one) for one in alike]
+        return "; ".join(min(differences, key=len))
 
     def _add(self, digest: str, build: Callable[[Path], EngineMetadata]) -> EngineMetadata:
         fresh = self.root / f"{_SCRATCH}{digest}"

@@ -21,7 +21,7 @@ from foveate.export.engines.options import CompileOptions
 from foveate.export.engines.plugins import check_library
 from foveate.export.engines.process import BuildJob, run_build
 from foveate.export.engines.shapes import EngineSpec, engine_specs
-from foveate.export.engines.targets import TARGETS, Gpu, Installed, current_gpu, find_installed
+from foveate.export.engines.targets import TARGETS, Gpu, current_gpu, find_installed
 from foveate.export.engines.turing import TURING, check_products
 from foveate.export.execution.stage_model import load_stage
 from foveate.kernels.plugins.build import source_digest
@@ -36,13 +36,7 @@ DEFAULT_ARCHS = ("sm_80", "sm_86", "sm_89", "sm_120")
 
 @dataclass(frozen=True, kw_only=True)
 class BuildRequest:
-    """A request for an engine of a bundle.
-
-    Args:
-        engine: Name and shapes of the engine.
-        key: Key of the engine in the cache.
-        onnx: Path of the ONNX file of its stage.
-    """
+    """A request for an engine of a bundle, with its key and the ONNX file of its stage."""
 
     engine: EngineSpec
     key: EngineKey
@@ -51,13 +45,7 @@ class BuildRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class BuildResult:
-    """An engine that was built or found in the cache.
-
-    Args:
-        plan: Path of the engine; its metadata is beside it.
-        record: Metadata of the engine.
-        why: Reason why it had to be built; None if it came from the cache.
-    """
+    """An engine, and the reason why it had to be built, or None if it came from the cache."""
 
     plan: Path
     record: EngineMetadata
@@ -77,19 +65,27 @@ def build_requests(bundle: Bundle, options: CompileOptions) -> list[BuildRequest
         sources = source_digest()
         check_library(options.plugins, sources)
     archs = _archs(options, gpu)
-    engines = engine_specs(bundle.manifest, options)
+    engines, files = engine_specs(bundle.manifest, options), bundle.manifest.files
     for stage in {engine.stage for engine in engines}:
         model = load_stage(bundle, stage)
         if installed.target.cross and TURING in archs:
             check_products(model, stage, bundle.stage_path(stage))
-    return [
-        BuildRequest(
-            engine=engine,
-            key=_key(bundle, engine, options, installed, archs, sources),
-            onnx=bundle.stage_path(engine.stage),
+
+    def request(engine: EngineSpec) -> BuildRequest:
+        key = EngineKey(
+            target=options.target,
+            stage=engine.stage,
+            onnx=files[bundle.manifest.stages[engine.stage].file].sha256,
+            plugins=sources,
+            tensorrt=installed.version,
+            cuda=installed.cuda,
+            archs=archs,
+            options={**options.builder_options(), "recipe": RECIPE},
+            profiles=engine.profiles,
         )
-        for engine in engines
-    ]
+        return BuildRequest(engine=engine, key=key, onnx=bundle.stage_path(engine.stage))
+
+    return [request(engine) for engine in engines]
 
 
 def compile_bundle(
@@ -127,28 +123,6 @@ def compile_bundle(
             named = replace(record, name=name)
             result = BuildResult(plan=_place(plan, named, folder), record=named, why=why)
         yield result
-
-
-def _key(
-    bundle: Bundle,
-    engine: EngineSpec,
-    options: CompileOptions,
-    installed: Installed,
-    archs: tuple[str, ...],
-    sources: str | None,
-) -> EngineKey:
-    file = bundle.manifest.stages[engine.stage].file
-    return EngineKey(
-        target=options.target,
-        stage=engine.stage,
-        onnx=bundle.manifest.files[file].sha256,
-        plugins=sources,
-        tensorrt=installed.version,
-        cuda=installed.cuda,
-        archs=archs,
-        options={**options.builder_options(), "recipe": RECIPE},
-        profiles=engine.profiles,
-    )
 
 
 def _archs(options: CompileOptions, gpu: Gpu | None) -> tuple[str, ...]:

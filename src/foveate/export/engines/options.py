@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from foveate.errors import OptionError
-from foveate.export.engines.targets import TARGETS
+from foveate.export.engines.targets import Target, find_target
 from foveate.typed_options import TypedOptions
 
 COMPATIBILITIES = ("none", "ampere+", "same-compute-capability")
@@ -55,38 +55,27 @@ class CompileOptions(TypedOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.target not in TARGETS:
-            known = ", ".join(TARGETS)
-            raise OptionError(f"there is no target {self.target!r}", remedy=f"use {known}")
-        self._check_archs()
+        target = find_target(self.target)
+        self._check_archs(target)
         self._check_numbers()
         if self.hardware_compatibility not in COMPATIBILITIES:
-            raise OptionError(
-                f"there is no hardware compatibility {self.hardware_compatibility!r}",
-                remedy=f"use {', '.join(COMPATIBILITIES)}",
-            )
-        if not TARGETS[self.target].plugins:
+            what = f"there is no hardware compatibility {self.hardware_compatibility!r}"
+            raise OptionError(what, remedy=f"use {', '.join(COMPATIBILITIES)}")
+        if not target.plugins:
             self._check_unsupported()
 
     def builder_options(self) -> dict[str, Any]:
         """Return the options of the builder by name, which are part of an engine's key."""
-        return {
-            "optimization_level": self.optimization_level,
-            "workspace_mb": self.workspace_mb,
-            "hardware_compatibility": self.hardware_compatibility,
-            "version_compatible": self.version_compatible,
-            "strip_weights": self.strip_weights,
-            "refit": self.refit,
-            "tf32": self.tf32,
-        }
+        names = ("optimization_level", "workspace_mb", "hardware_compatibility")
+        flags = ("version_compatible", "strip_weights", "refit", "tf32")
+        return {name: getattr(self, name) for name in (*names, *flags)}
 
-    def _check_archs(self) -> None:
+    def _check_archs(self, target: Target) -> None:
         for arch in self.archs:
             if re.fullmatch(r"sm_\d{2,3}", arch) is None:
-                raise OptionError(
-                    f"{arch!r} is not a compute capability", remedy="write it as sm_89"
-                )
-        if len(self.archs) > 1 and not TARGETS[self.target].cross:
+                what = f"{arch!r} is not a compute capability"
+                raise OptionError(what, remedy="write it as sm_89")
+        if len(self.archs) > 1 and not target.cross:
             raise OptionError(
                 f"{self.target} builds for the GPU of this machine only, found --arch "
                 f"{' '.join(self.archs)}",
@@ -94,20 +83,17 @@ class CompileOptions(TypedOptions):
             )
 
     def _check_numbers(self) -> None:
-        if not 0 <= self.optimization_level <= 5:
-            raise OptionError(
-                f"the optimization level must lie in 0..5, found {self.optimization_level}"
-            )
+        level = self.optimization_level
+        if not 0 <= level <= 5:
+            raise OptionError(f"the optimization level must lie in 0..5, found {level}")
         if any(bucket < 1 for bucket in self.buckets):
             raise OptionError(f"a bucket must be at least 1, found {min(self.buckets)}")
         if any(min(size) < 1 for size in self.image_sizes):
             raise OptionError("an image must have at least one pixel")
         for name, (low, best, high) in self.ranges.items():
             if not 1 <= low <= best <= high:
-                raise OptionError(
-                    f"the range of {name!r} must rise from 1 or more, found {low}:{best}:{high}",
-                    remedy="write it as name=smallest:best:largest",
-                )
+                what = f"the range of {name!r} must rise from 1 or more, found {low}:{best}:{high}"
+                raise OptionError(what, remedy="write it as name=smallest:best:largest")
 
     def _check_unsupported(self) -> None:
         # TensorRT for RTX aborts on a plugin, and ignores or lacks the other options.
@@ -119,7 +105,5 @@ class CompileOptions(TypedOptions):
         }
         for option, given in given_options.items():
             if given:
-                raise OptionError(
-                    f"{self.target} does not support {option}",
-                    remedy=f"omit {option}, or use --target tensorrt",
-                )
+                what = f"{self.target} does not support {option}"
+                raise OptionError(what, remedy=f"omit {option}, or use --target tensorrt")

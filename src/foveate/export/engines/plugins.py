@@ -13,18 +13,14 @@ from pathlib import Path
 
 from foveate.errors import BackendError, BundleError
 from foveate.export.engines.targets import Target
-from foveate.export.execution.stage_model import CustomOp
+from foveate.export.execution.stage_model import EXPORT_AGAIN, CustomOp
 from foveate.system.private_files import check_private
 
 BUILD = "foveate kernels build"
 
 
 def check_library(library: Path, sources: str) -> None:
-    """Check that a library exists and was built from the sources of this package.
-
-    Args:
-        library: Path of the library.
-        sources: Digest of the sources of this package.
+    """Check that a library exists and was built from sources of this digest.
 
     Raises:
         BackendError: There is no library or no stamp next to it, the stamp differs, or other users
@@ -38,15 +34,11 @@ def check_library(library: Path, sources: str) -> None:
     try:
         found = str(json.loads(stamp.read_text(encoding="utf-8"))["sources"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BackendError(
-            "the plugin library has no stamp of its sources", file=stamp, remedy=remedy
-        ) from error
+        what = "the plugin library has no stamp of its sources"
+        raise BackendError(what, file=stamp, remedy=remedy) from error
     if found != sources:
-        raise BackendError(
-            f"the plugin library is stale: expected sources {sources[:12]}..., found {found[:12]}...",
-            file=library,
-            remedy=remedy,
-        )
+        what = f"expected sources {sources[:12]}..., found {found[:12]}..."
+        raise BackendError(f"the plugin library is stale: {what}", file=library, remedy=remedy)
 
 
 def choose(
@@ -89,7 +81,7 @@ def _missing(
     if not target.plugins:
         return BundleError(
             f"the operator {expected} has no function body, and {target.name} does not support plugins",
-            remedy="export the bundle again: foveate export CHECKPOINT --output BUNDLE",
+            remedy=EXPORT_AGAIN,
         )
     others = [
         version for name, version, space in creators if (name, space) == (op.name, op.namespace)

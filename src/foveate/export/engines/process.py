@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import IO, Any
 
 from foveate.bundle.engine_key import ShapeRange
-from foveate.bundle.schema import parse
 from foveate.errors import BackendError, BundleError, FoveateError, InputError, OptionError
 from foveate.export.engines.options import CompileOptions
 from foveate.export.engines.shapes import EngineSpec
 from foveate.export.engines.targets import TARGETS
+from foveate.export.execution.stage_model import EXPORT_AGAIN
 from foveate.progress import Progress, no_progress
 
 
@@ -58,31 +58,20 @@ class BuildJob:
         """Return the job as one line of JSON."""
         return json.dumps(asdict(self))
 
-    @classmethod
-    def from_json(cls, text: str) -> BuildJob:
-        """Read the return value of ``to_json``."""
-        return parse(cls, json.loads(text))
-
 
 def trtexec_command(
     engine: EngineSpec, onnx: Path, plan: Path, options: CompileOptions, archs: tuple[str, ...]
 ) -> str:
-    """Return the command of NVIDIA's own tool that builds the same engine, as one shell line.
-
-    Args:
-        engine: Engine to build.
-        onnx: Path of the ONNX file of its stage.
-        plan: Path of the engine.
-        options: Options of the compilation.
-        archs: Compute capabilities, for a target that can build for other machines.
-    """
+    """Return the command of NVIDIA's own tool that builds the same engine, as one shell line."""
     target = TARGETS[options.target]
     words = [target.trtexec, f"--onnx={onnx}", f"--saveEngine={plan}", "--skipInference"]
     for number, profile in enumerate(engine.profiles):
         if len(engine.profiles) > 1:
             words.append(f"--profile={number}")
         for kind in ("minimum", "optimum", "maximum"):
-            words.append(f"--{kind[:3]}Shapes=" + ",".join(_shapes(profile, kind)))
+            sides = {name: map(str, getattr(one, kind)) for name, one in profile.items()}
+            shapes = ",".join(f"{name}:{'x'.join(one)}" for name, one in sides.items())
+            words.append(f"--{kind[:3]}Shapes={shapes}")
     if target.cross:
         words.append("--computeCapabilities=" + ",".join(arch[3:] for arch in archs))
     if options.optimization_level != 3:
@@ -106,10 +95,6 @@ def trtexec_command(
     if options.plugins is not None:
         words.append(f"--dynamicPlugins={options.plugins}")
     return shlex.join([*words, "--profilingVerbosity=detailed"])
-
-
-def _shapes(profile: dict[str, ShapeRange], kind: str) -> list[str]:
-    return [f"{name}:{'x'.join(map(str, getattr(one, kind)))}" for name, one in profile.items()]
 
 
 _GRACE_S = 10.0
@@ -195,9 +180,8 @@ def _explain(job: BuildJob, event: dict[str, Any], status: int, errors: str) -> 
     """Return the error for an event of the process."""
     stage, file, kind = f"the stage {job.stage!r}", job.onnx, event["event"]
     if kind == "foveate":
-        return _KINDS.get(event["kind"], FoveateError)(
-            event["what"], file=file, remedy=event["remedy"]
-        )
+        error = _KINDS.get(event["kind"], FoveateError)
+        return error(event["what"], file=file, remedy=event["remedy"])
     if kind == "write":
         what = f"the engine of {stage} cannot be written ({event['text']})"
         remedy = "free some space with 'foveate cache prune', or choose another --cache"
@@ -218,14 +202,9 @@ def _explain(job: BuildJob, event: dict[str, Any], status: int, errors: str) -> 
 
 def _unparsed(job: BuildJob, nodes: list[list[str]]) -> BundleError:
     operators = sorted({operator for operator, _, _ in nodes if operator}) or ["unknown operator"]
-    words = "; ".join(
-        f"{operator or '?'} at {name or '?'}: {text}" for operator, name, text in nodes[:1]
-    )
-    return BundleError(
-        f"{job.target} has no {', '.join(operators)} for the stage {job.stage!r} ({words})",
-        file=job.onnx,
-        remedy="export the bundle again: foveate export CHECKPOINT --output BUNDLE",
-    )
+    words = "".join(f"{one or '?'} at {name or '?'}: {text}" for one, name, text in nodes[:1])
+    what = f"{job.target} has no {', '.join(operators)} for the stage {job.stage!r} ({words})"
+    return BundleError(what, file=job.onnx, remedy=EXPORT_AGAIN)
 
 
 def _remedy(text: str) -> str:

@@ -21,17 +21,11 @@ Lengths = dict[str, Range]
 
 @dataclass(frozen=True, kw_only=True)
 class EngineSpec:
-    """Name and shapes of an engine.
-
-    Args:
-        stage: Name of its stage.
-        name: Name of the engine: the stage, plus image size and bucket if they are fixed.
-        profiles: Range of each input's shape, one mapping per profile.
-    """
+    """Name and shapes of an engine; the name is the stage, plus image size and bucket if fixed."""
 
     stage: str
     name: str
-    profiles: tuple[dict[str, ShapeRange], ...]
+    profiles: tuple[dict[str, ShapeRange], ...]  # the shapes of each input
 
 
 def engine_specs(manifest: Manifest, options: CompileOptions) -> list[EngineSpec]:
@@ -155,23 +149,19 @@ def _length(stage: str, name: int | str, lengths: Mapping[str, Range]) -> Range:
         return name, name, name
     if name in lengths:
         return lengths[name]
-    raise OptionError(
-        f"the manifest gives no range for the dimension {name!r} of the stage {stage!r}",
-        remedy=f"give one: --range {name}=1:16:64",
-    )
+    what = f"the manifest gives no range for the dimension {name!r} of the stage {stage!r}"
+    raise OptionError(what, remedy=f"give one: --range {name}=1:16:64")
 
 
 def _check_names(manifest: Manifest, options: CompileOptions) -> None:
     for stage in options.stages:
         if stage not in manifest.stages:
-            raise OptionError(
-                f"the bundle has no stage {stage!r}", remedy=f"use {', '.join(manifest.stages)}"
-            )
+            remedy = f"use {', '.join(manifest.stages)}"
+            raise OptionError(f"the bundle has no stage {stage!r}", remedy=remedy)
     specs = [one for stage in manifest.stages.values() for one in stage.inputs]
     known = sorted({name for one in specs for name in one.shape if isinstance(name, str)})
     known += ["image_height", "image_width"] if "paste" in manifest.stages else []
     for name in options.ranges:
         if name not in known:
-            raise OptionError(
-                f"no stage has a dimension {name!r}", remedy=f"use one of {', '.join(known)}"
-            )
+            remedy = f"use one of {', '.join(known)}"
+            raise OptionError(f"no stage has a dimension {name!r}", remedy=remedy)

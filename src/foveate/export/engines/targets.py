@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import importlib
 import importlib.util
@@ -17,13 +18,7 @@ _MAJOR, _MINOR = 75, 76  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, _MINOR 
 
 @dataclass(frozen=True, kw_only=True)
 class Gpu:
-    """The GPU of this machine.
-
-    Args:
-        name: Name of the GPU.
-        arch: Compute capability, such as ``sm_89``.
-        driver: Newest version of CUDA that the driver supports.
-    """
+    """The GPU of this machine: its name, compute capability, and newest CUDA of its driver."""
 
     name: str
     arch: str
@@ -123,17 +118,22 @@ TARGETS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Installed:
-    """A library that is installed.
-
-    Args:
-        target: The library.
-        version: Version of the library.
-        cuda: Version of CUDA that it is made for.
-    """
+    """A library that is installed, its version, and the version of CUDA that it is made for."""
 
     target: Target
     version: str
     cuda: str
+
+
+def find_target(name: str) -> Target:
+    """Return the target of this name.
+
+    Raises:
+        OptionError: There is no such target.
+    """
+    if name not in TARGETS:
+        raise OptionError(f"there is no target {name!r}", remedy=f"use {', '.join(TARGETS)}")
+    return TARGETS[name]
 
 
 def find_installed(name: str) -> Installed:
@@ -144,12 +144,10 @@ def find_installed(name: str) -> Installed:
         MissingExtraError: It is not installed.
         BackendError: It is too old.
     """
-    if name not in TARGETS:
-        raise OptionError(f"there is no target {name!r}", remedy=f"use {', '.join(TARGETS)}")
-    target = TARGETS[name]
+    target = find_target(name)
     if importlib.util.find_spec(target.module) is None:
         raise MissingExtraError(target.module, target.extra)
-    found = _from_wheels(target) or _from_module(target)
+    found = _read_version(target)
     major, minor = (int(part) for part in found.version.split(".")[:2])
     if (major, minor) < target.oldest:
         oldest = ".".join(map(str, target.oldest))
@@ -160,17 +158,10 @@ def find_installed(name: str) -> Installed:
     return found
 
 
-def _from_wheels(target: Target) -> Installed | None:
+def _read_version(target: Target) -> Installed:
     for wheel, cuda in target.wheels.items():
-        try:
-            version = metadata.version(wheel)
-        except metadata.PackageNotFoundError:
-            continue
-        return Installed(target=target, version=version, cuda=cuda)
-    return None
-
-
-def _from_module(target: Target) -> Installed:
-    """Return the version of the module, for a system package or an unknown wheel."""
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            return Installed(target=target, version=metadata.version(wheel), cuda=cuda)
+    # It is a system package or an unknown wheel.
     module: Any = importlib.import_module(target.module)
     return Installed(target=target, version=str(module.__version__), cuda="unknown")

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -39,11 +38,7 @@ def check_products(model: onnx.ModelProto, stage: str, file: Path) -> None:
 
 
 def float32_products(model: onnx.ModelProto) -> list[str]:
-    """Return the names of the float32 products that ``gemms_as_convolutions`` leaves.
-
-    Args:
-        model: Model of a stage; its function bodies count too.
-    """
+    """Return the float32 products, in bodies too, that ``gemms_as_convolutions`` leaves."""
     bodies = (model.graph, *model.functions)
     if not any(_is_product(node) for body in bodies for node in body.node):
         return []  # type inference takes long for a file of a gigabyte
@@ -59,21 +54,15 @@ def float32_products(model: onnx.ModelProto) -> list[str]:
 
 
 def gemms_as_convolutions(model: onnx.ModelProto) -> int:
-    """Turn every ``x @ w.T + b`` into a 1x1 convolution, and return their number.
-
-    The sums are the same, and TensorRT for RTX has float32 convolutions on sm_75.
-
-    Args:
-        model: Model to change. **Modified in place.**
-    """
+    """Turn every ``x @ w.T + b`` into a 1x1 convolution, **in place**, and return their number."""
+    # The sums are the same, and TensorRT for RTX has float32 convolutions on sm_75.
     axes = "spatial_axes_of_gemms"
     kept: list[onnx.NodeProto] = []
-    count = 0
+    count = sum(map(_is_linear, model.graph.node))
     for node in model.graph.node:
         if not _is_linear(node):
             kept.append(node)
             continue
-        count += 1
         x, weight, *bias = node.input
         wide, kernel, product = (f"{node.output[0]}_{part}" for part in ("x", "kernel", "product"))
         kept += [
@@ -102,8 +91,6 @@ def _is_product(node: onnx.NodeProto) -> bool:
 def _is_linear(node: onnx.NodeProto) -> bool:
     if node.op_type != "Gemm" or node.domain:
         return False
-    values: Mapping[str, object] = {
-        one.name: helper.get_attribute_value(one) for one in node.attribute
-    }
+    values = {one.name: helper.get_attribute_value(one) for one in node.attribute}
     plain = values.get("alpha", 1.0) == 1.0 and values.get("beta", 1.0) == 1.0
     return plain and values.get("transB", 0) == 1 and not values.get("transA", 0)

@@ -19,6 +19,7 @@ from typing import IO, Any
 import onnx
 from onnx import inliner
 
+from foveate.bundle.schema import parse
 from foveate.errors import FoveateError, InputError
 from foveate.export.engines.plugins import choose
 from foveate.export.engines.process import BuildJob
@@ -47,10 +48,11 @@ class Phases:
         """Finish a step of a phase, and return the share of the build that is done, 0 to 1."""
         parent, _, steps = self._open[name]
         self._open[name] = (parent, number + 1, steps)
-        share, here = self._of(name), parent
+        share = 0.0
+        here: str | None = name
         while here is not None and here in self._open:
-            parent, done, steps = self._open[here]
-            share, here = min(1.0, (done + share) / max(1, steps)), parent
+            here, done, steps = self._open[here]
+            share = min(1.0, (done + share) / max(1, steps))
         self._share = max(self._share, share)
         return self._share
 
@@ -58,18 +60,9 @@ class Phases:
         """End a phase."""
         self._open.pop(name, None)
 
-    def _of(self, name: str) -> float:
-        _, done, steps = self._open[name]
-        return min(1.0, done / max(1, steps))
-
 
 def make_monitor(trt: Any, events: IO[str]) -> Any:
-    """Return a monitor that writes events, and stops the build when standard input ends.
-
-    Args:
-        trt: Module of TensorRT.
-        events: Stream for one line per percent of the build.
-    """
+    """Return a monitor that writes each percent, and stops the build when standard input ends."""
 
     class Monitor(trt.IProgressMonitor):  # type: ignore[misc]  # the module is chosen at run time
         def __init__(self) -> None:
@@ -112,7 +105,7 @@ def main() -> None:
     """Build the engine that standard input describes."""
     # Line-buffered, so that the parent receives each event at once.
     with os.fdopen(int(sys.argv[1]), "w", encoding="utf-8", buffering=1) as events:
-        job = BuildJob.from_json(sys.stdin.readline())
+        job = parse(BuildJob, json.loads(sys.stdin.readline()))
         try:
             result = _Build(job, events).run()
             events.write(json.dumps({"event": "progress", "done": 100}) + "\n")
@@ -138,9 +131,8 @@ class _Build:
     def run(self) -> dict[str, Any]:
         model = onnx.load(self.job.onnx)
         creators = self._load_plugins()
-        dispatch = choose(
-            custom_ops(model), creators, self.target, library=self.job.plugins is not None
-        )
+        has_library = self.job.plugins is not None
+        dispatch = choose(custom_ops(model), creators, self.target, library=has_library)
         if "body" in dispatch.values():
             # The parser does not distinguish the overloads of a function.
             model = inliner.inline_local_functions(model)
@@ -249,10 +241,9 @@ class _Build:
                 raise RefusedError("profile", text=self._last_error())
 
     def _save_timing_cache(self, config: Any) -> None:
-        if self.job.timing_cache is None:
-            return
-        content = bytes(memoryview(config.get_timing_cache().serialize()))
-        write_file(Path(self.job.timing_cache), content)
+        if self.job.timing_cache is not None:
+            content = bytes(memoryview(config.get_timing_cache().serialize()))
+            write_file(Path(self.job.timing_cache), content)
 
     def _report(self, plan: Any) -> Any:
         """Load the plan and return the layers that the engine inspector lists."""

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from foveate.arrays import Array, Float32Array
 from foveate.bundle import Bundle, Manifest
-from foveate.errors import OptionError
 from foveate.export.execution.sessions import calls_of, exposing, session_function
 from foveate.progress import Progress, no_progress
 
@@ -62,22 +61,15 @@ def encode(histogram: Histogram, method: str) -> Encoding:
     ``min-max`` covers the whole range and ``percentile`` all but the largest 0.01 %. ``entropy``
     covers the part whose quantised distribution is nearest to the true one (Migacz, "8-bit Inference
     with TensorRT", GTC 2017).
-
-    Raises:
-        OptionError: There is no such method.
     """
-    levels = 127 if histogram.negative else 255
-    if method == "min-max":
-        top = histogram.largest
-    elif method == "percentile":
-        top = histogram.largest * _percentile_bins(histogram.counts) / len(histogram.counts)
+    levels, counts = 127 if histogram.negative else 255, histogram.counts
+    bins = len(counts)
+    if method == "percentile":
+        total = np.cumsum(counts)
+        bins = int(np.searchsorted(total, PERCENTILE * total[-1])) + 1
     elif method == "entropy":
-        bins = entropy_bins(histogram.counts, levels + 1)
-        top = histogram.largest * bins / len(histogram.counts)
-    else:
-        raise OptionError(
-            f"there is no calibration method {method!r}", remedy=f"use {', '.join(METHODS)}"
-        )
+        bins = entropy_bins(counts, levels + 1)
+    top = histogram.largest * bins / len(counts)
     # Any scale represents a value that is always zero.
     scale = top / levels if top > 0 else 1.0
     return Encoding(
@@ -86,22 +78,12 @@ def encode(histogram: Histogram, method: str) -> Encoding:
     )
 
 
-def _percentile_bins(counts: Counts) -> int:
-    """Return the number of bins from 0 on that contain ``PERCENTILE`` of all values."""
-    total = np.cumsum(counts)
-    return int(np.searchsorted(total, PERCENTILE * total[-1])) + 1
-
-
 def entropy_bins(counts: Counts, levels: int) -> int:
     """Return the number of bins from 0 on that lose the least information when kept alone.
 
     For each candidate, the true distribution, with everything beyond counted in its last bin, is
     compared by Kullback-Leibler divergence with the quantised one, in which ``levels`` codes share
     the bins, and each spreads its count over those of its bins that are not empty.
-
-    Args:
-        counts: Counts of a ``Histogram``.
-        levels: Number of codes of one sign.
     """
     # Zeros are exact in any code, and ReLU produces so many that they would decide alone.
     values = counts.astype(np.float64)

@@ -32,19 +32,12 @@ _MAX_FLOAT16_ERROR = 1e-3
 
 @dataclass(frozen=True, kw_only=True)
 class LayerChoice:
-    """The layers of a stage that are INT8.
+    """The layers of a stage that are INT8, the others, and the quantization errors of the stage."""
 
-    Args:
-        layers: Names of the layers in INT8, in the order of the stage.
-        left_out: Names of the other candidates, the worst first.
-        quantization_error: Error of the stage with ``layers`` in INT8.
-        alone: Error of the stage with a single layer in INT8, by layer.
-    """
-
-    layers: tuple[str, ...]
-    left_out: tuple[str, ...]
+    layers: tuple[str, ...]  # in the order of the stage
+    left_out: tuple[str, ...]  # the worst first
     quantization_error: float
-    alone: dict[str, float]
+    alone: dict[str, float]  # with a single layer in INT8
 
 
 def choose_layers(
@@ -54,24 +47,15 @@ def choose_layers(
     most: float,
     progress: Progress = no_progress,
 ) -> LayerChoice:
-    """Choose the layers that can be INT8 by measurement.
+    """Choose by measurement the layers that can be INT8, up to an error ``most`` of the stage.
 
     The error is measured for each layer alone, then for all of them together; while that is too
     large, the layer with the largest error alone is left out.
-
-    Args:
-        quantiser: Quantiser of the stage.
-        candidates: Names of layers, in the order of the stage.
-        calls: Inputs by name to measure on.
-        most: Largest accepted quantization error of the stage.
-        progress: Called after each layer.
     """
-    exact = session_function(quantiser.model)
-    expected = [exact(call) for call in calls]
+    expected = _outputs(quantiser.model, calls)
 
     def measured(names: Sequence[str]) -> float:
-        own = session_function(quantiser.quantised(names))
-        return quantization_error(expected, [own(call) for call in calls])
+        return quantization_error(expected, _outputs(quantiser.quantised(names), calls))
 
     alone = {}
     for number, name in enumerate(candidates):
@@ -89,15 +73,16 @@ def choose_layers(
     )
 
 
-def quantization_error(
-    expected: Sequence[Mapping[str, Array]], found: Sequence[Mapping[str, Array]]
-) -> float:
-    """Return the mean squared error over the variance of the exact values, of the worst output.
+Outputs = Sequence[Mapping[str, Array]]
+"""Outputs of a stage by name, one mapping per call."""
 
-    Args:
-        expected: Exact outputs by name, one mapping per call.
-        found: Outputs of the converted stage, likewise.
-    """
+
+def _outputs(model: onnx.ModelProto, calls: Sequence[Call]) -> Outputs:
+    return list(map(session_function(model), calls))
+
+
+def quantization_error(expected: Outputs, found: Outputs) -> float:
+    """Return the mean squared error over the variance of the exact values, of the worst output."""
     worst = 0.0
     for name in expected[0]:
         pairs = [
@@ -154,9 +139,8 @@ def convert(
     stages = manifest.networks
     for name in options.stages:
         if name not in stages:
-            raise OptionError(
-                f"the network has no stage {name!r}", remedy=f"name one of {', '.join(stages)}"
-            )
+            remedy = f"name one of {', '.join(stages)}"
+            raise OptionError(f"the network has no stage {name!r}", remedy=remedy)
     calls = stage_calls(manifest, models, options.images, progress)
     converted = Converted(
         record={
@@ -168,8 +152,9 @@ def convert(
     )
     for name in stages:
         stage = _Stage(name, models[name], calls[name], options, progress)
-        convertors = {"fp32": stage.to_fp32, "fp16": stage.to_fp16, "int8": stage.to_int8}
-        model, precision, record = convertors[options.of(name)]()
+        convertors = {"fp16": stage.to_fp16, "int8": stage.to_int8}
+        convertor = convertors.get(options.of(name))
+        model, precision, record = convertor() if convertor else (models[name], "fp32", {})
         converted.models[name], converted.precision[name] = model, precision
         if record:
             converted.record["stages"][name] = record
@@ -187,9 +172,6 @@ class _Stage:
     options: PrecisionOptions
     progress: Progress
 
-    def to_fp32(self) -> Result:
-        return self.model, "fp32", {}
-
     def to_fp16(self) -> Result:
         observed = observe(self.model, self.calls, float_values(self.model))
         large = [name for name, one in observed.items() if one.histogram.largest > LARGEST]
@@ -197,15 +179,11 @@ class _Stage:
         emulated = with_fp16_rounding(shape_inference.infer_shapes(found))
         # A few small calls suffice to measure the error.
         calls = small_calls(self.calls, _TRIED_CALLS)
-        exact, own = session_function(self.model), session_function(emulated)
-        lost = quantization_error([exact(call) for call in calls], [own(call) for call in calls])
+        lost = quantization_error(_outputs(self.model, calls), _outputs(emulated, calls))
         if not lost <= _MAX_FLOAT16_ERROR:
+            models, images = (self.model, emulated), "the calibration images"
             divergence = first_divergent_layer(
-                (self.model, emulated),
-                self.name,
-                calls[0],
-                _MAX_FLOAT16_ERROR,
-                "the calibration images",
+                models, self.name, calls[0], _MAX_FLOAT16_ERROR, images
             )
             raise ModelError(
                 f"the stage {self.name!r} loses too much in float16: {divergence}",
@@ -230,13 +208,11 @@ class _Stage:
         )
         if not self._enough(choice.layers, macs):
             return self._refuse("are INT8 within the quantization error", choice.layers, macs)
-        corrected = correct_biases(
-            model, quantiser.quantised(choice.layers), tried, self._named("Biases")
-        )
-        exact, own = session_function(model), session_function(corrected)
+        quantised = quantiser.quantised(choice.layers)
+        corrected = correct_biases(model, quantised, tried, self._named("Biases"))
         record = {
             "quantization_error": quantization_error(
-                [exact(call) for call in tried], [own(call) for call in tried]
+                _outputs(model, tried), _outputs(corrected, tried)
             ),
             "left_out": list(choice.left_out),
             "quantization_error_alone": choice.alone,

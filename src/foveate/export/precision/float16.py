@@ -70,12 +70,7 @@ def float_values(model: onnx.ModelProto) -> list[str]:
 
 
 def to_float16(model: onnx.ModelProto, too_large: Collection[str] = ()) -> onnx.ModelProto:
-    """Return a copy of a stage that computes in float16 inside.
-
-    Args:
-        model: Stage in float32.
-        too_large: Names of values that stay float32.
-    """
+    """Return a copy of a float32 stage in float16 inside, except for values that are too large."""
     copy = ir.serde.deserialize_model(model)
     graph = copy.graph
     floating = _floating(graph)
@@ -108,10 +103,8 @@ def _islands(
     last = _last_layers(graph)
     reached: set[ir.Value] = set()
     for node in graph:
-        behind = any(value in reached for value in node.inputs) and node.op_type not in (
-            *LAYERS,
-            _ROIS,
-        )
+        ends = node.op_type in (*LAYERS, _ROIS)
+        behind = not ends and any(value in reached for value in node.inputs)
         large = any(value.name in too_large for value in node.outputs)
         if node in last or behind or large or (node.op_type in _WIDE and not node.domain):
             yield node
@@ -193,20 +186,15 @@ def _as(
         return value
     key = (value, target)
     if key not in casts:
-        if stored is not None:
-            casts[key] = _stored_half(graph, value)
-        else:
+        node = value.producer()
+        if stored is None:
             casts[key] = _cast(graph, value, target)
+        elif node is not None and node.inputs[0] is not None and node.inputs[0].dtype == _HALF:
+            casts[key] = node.inputs[0]
+        else:
+            half = stored.astype(np.float16)
+            casts[key] = add_initializer(graph, f"{value.name}{HALF}", half)
     return casts[key]
-
-
-def _stored_half(graph: ir.Graph, value: ir.Value) -> ir.Value:
-    node = value.producer()
-    if node is not None and node.inputs[0] is not None and node.inputs[0].dtype == _HALF:
-        return node.inputs[0]
-    values = constant(value)
-    assert values is not None
-    return add_initializer(graph, f"{value.name}{HALF}", values.astype(np.float16))
 
 
 def _cast(graph: ir.Graph, value: ir.Value, target: ir.DataType) -> ir.Value:

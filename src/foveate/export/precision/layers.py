@@ -76,13 +76,9 @@ def find_layers(graph: ir.Graph) -> Iterator[Layer]:
             refused = f"takes fewer than {CHEAP} multiplications per value of a float32 map"
         if refused is not None:
             exact.add(result)
+        values = weight.astype(np.float32)
         yield Layer(
-            node=node,
-            weight=weight.astype(np.float32),
-            axis=axis,
-            source=source,
-            result=result,
-            refused=refused,
+            node=node, weight=values, axis=axis, source=source, result=result, refused=refused
         )
 
 
@@ -153,12 +149,8 @@ def add_initializer(graph: ir.Graph, name: str, values: Array) -> ir.Value:
     if name in graph.initializers:
         return graph.initializers[name]
     tensor = ir.tensor(values, name=name)
-    value = ir.Value(
-        name=name,
-        shape=ir.Shape(values.shape),
-        type=ir.TensorType(tensor.dtype),
-        const_value=tensor,
-    )
+    shape, kind = ir.Shape(values.shape), ir.TensorType(tensor.dtype)
+    value = ir.Value(name=name, shape=shape, type=kind, const_value=tensor)
     graph.register_initializer(value)
     return value
 

@@ -53,14 +53,11 @@ class PrecisionOptions(TypedOptions):
                     remedy=f"use {', '.join(PRECISIONS)}, or stages as in propose=int8,refine=fp16",
                 )
         if self.method not in METHODS:
-            raise OptionError(
-                f"there is no calibration method {self.method!r}",
-                remedy=f"use {', '.join(METHODS)}",
-            )
-        if not self.max_quantization_error > 0:
-            raise OptionError(
-                f"the largest quantization error must be above 0, found {self.max_quantization_error}"
-            )
+            what = f"there is no calibration method {self.method!r}"
+            raise OptionError(what, remedy=f"use {', '.join(METHODS)}")
+        largest = self.max_quantization_error
+        if not largest > 0:
+            raise OptionError(f"the largest quantization error must be above 0, found {largest}")
 
     @classmethod
     def parse(

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import onnx
@@ -31,14 +32,8 @@ _LARGEST_PAIR = 128
 """Largest sum of two neighbouring codes of one sign: 255 * 128 is below 2^15."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class QuantisedWeights:
-    """Weights as codes times scales.
-
-    Args:
-        codes: Int8 codes in the shape of the weights.
-        scales: (outputs,) float32 scales.
-    """
+class QuantisedWeights(NamedTuple):
+    """Int8 codes in the shape of the weights, and (outputs,) float32 scales."""
 
     codes: NDArray[np.int8]
     scales: Float32Array
@@ -79,10 +74,8 @@ def quantise_weights(
 def _largest_pairs(rows: Float32Array) -> Float32Array:
     """Return the largest sum of two neighbours of one sign in each row."""
     even = np.pad(rows, ((0, 0), (0, rows.shape[1] % 2)))
-    sums = [
-        np.maximum(sign * even[:, 0::2], 0) + np.maximum(sign * even[:, 1::2], 0)
-        for sign in (1.0, -1.0)
-    ]
+    left, right = even[:, 0::2], even[:, 1::2]
+    sums = [np.maximum(sign * left, 0) + np.maximum(sign * right, 0) for sign in (1.0, -1.0)]
     largest: Float32Array = np.maximum(*sums).max(axis=1, initial=0.0)
     return largest
 
@@ -162,7 +155,8 @@ class Quantiser:
         sizes = np.zeros(1) if bias is None else np.abs(bias)
         least = (sizes / (_MOST * source.scale)).astype(np.float32)
         found = quantise_weights(weights, layer.axis, depthwise=layer.depthwise, least=least)
-        base = _base_name(node)
+        stored = node.inputs[1]
+        base = (stored.name if stored is not None else None) or node.name or ""
         codes = add_initializer(graph, base + CODES, found.codes)
         scales = add_initializer(graph, base + SCALES, found.scales)
         zeros = add_initializer(graph, f"{base}_zeros", np.zeros_like(found.scales, np.int8))
@@ -206,9 +200,8 @@ def _round(
     readers = [use for use in value.uses() if use.node not in spared]
     quantise = ir.node("QuantizeLinear", [value, scale, zero], name=f"{name}_quantise")
     quantise.outputs[0].name = f"{name}_quantised"
-    restore = ir.node(
-        "DequantizeLinear", [quantise.outputs[0], scale, zero], name=f"{name}_restore"
-    )
+    inputs = [quantise.outputs[0], scale, zero]
+    restore = ir.node("DequantizeLinear", inputs, name=f"{name}_restore")
     restored = restore.outputs[0]
     restored.name = f"{name}_restored"
     insert_after(graph, value, [quantise, restore])
@@ -219,18 +212,9 @@ def _round(
 
 def _copied(value: ir.Value) -> list[ir.Value]:
     """Return a value and the values that it is a copy of, up to the origin."""
-    chain = [value]
-    while (node := chain[-1].producer()) is not None and node.op_type in _COPIES:
-        source = node.inputs[0]
-        if source is None:
-            break
-        chain.append(source)
-    return chain
-
-
-def _base_name(node: ir.Node) -> str:
-    weight = node.inputs[1]
-    return (weight.name if weight is not None else None) or node.name or ""
+    node = value.producer()
+    source = node.inputs[0] if node is not None and node.op_type in _COPIES else None
+    return [value] if source is None else [value, *_copied(source)]
 
 
 def correct_biases(

@@ -28,16 +28,12 @@ from foveate.models.checkpoint import (
     round_to_half,
 )
 
-_PROPOSAL_STAGES = ("propose", "refine")
-_CLASSIFIER_STAGES = ("features", "classify")
-
 
 def torch_reference(bundle: Bundle, checkpoint: Path | None = None) -> Reference:
     """Return the PyTorch networks of a bundle as a reference.
 
-    Args:
-        bundle: Bundle under test; its weights are read back if there is no checkpoint.
-        checkpoint: Checkpoint whose weights are rounded to float16, as a bundle stores them.
+    The weights are those of a checkpoint, rounded to float16 as a bundle stores them, or by default
+    those of the bundle itself.
 
     Raises:
         ModelError: The checkpoint has other networks, or the bundle cannot be read back.
@@ -48,17 +44,14 @@ def torch_reference(bundle: Bundle, checkpoint: Path | None = None) -> Reference
         cascade = load_checkpoint(checkpoint)
         names = [name for name in (cascade.info.proposals, cascade.info.classifier) if name]
         check_networks(bundle, names, checkpoint)
-        round_to_half(cascade.proposals)
-        if cascade.classifier is not None:
-            round_to_half(cascade.classifier)
+        for network in filter(None, (cascade.proposals, cascade.classifier)):
+            round_to_half(network)
     # For the other layout PyTorch may choose Winograd's convolution, whose own error (9e-6 of the
     # largest value on a large level) uses up the whole tolerance.
     functions = torch_functions(cascade, channels_last=True)
     stages = {stage.name: stage for stage in cascade_stages(cascade)}
     name = "PyTorch" if checkpoint is None else f"PyTorch with {checkpoint.name}"
-    return Reference(
-        name=name, functions=functions, model=lambda stage: export_stage(stages[stage])
-    )
+    return Reference(name=name, functions=functions, model=lambda one: export_stage(stages[one]))
 
 
 def cascade_from_bundle(bundle: Bundle) -> Cascade:
@@ -72,9 +65,8 @@ def cascade_from_bundle(bundle: Bundle) -> Cascade:
     # corrected biases, and networks that `svd` or `optimize` changed come back changed.
     source = bundle.manifest.source
     if not source.networks:
-        raise ModelError(
-            "the bundle does not name its networks", file=bundle.root, remedy="export it again"
-        )
+        what = "the bundle does not name its networks"
+        raise ModelError(what, file=bundle.root, remedy="export it again")
     proposals, *classifiers = source.networks
     info = CascadeInfo(
         proposals=proposals.name,
@@ -97,9 +89,9 @@ def cascade_from_bundle(bundle: Bundle) -> Cascade:
     if source.svd and cascade.classifier is not None:
         truncate_towers(cascade.classifier, source.svd)
     run_passes(cascade, source.optimize)
-    _fill(cascade.proposals, bundle, _PROPOSAL_STAGES)
+    _fill(cascade.proposals, bundle, "propose", "refine")
     if cascade.classifier is not None:
-        _fill(cascade.classifier, bundle, _CLASSIFIER_STAGES)
+        _fill(cascade.classifier, bundle, "features", "classify")
     return cascade
 
 
@@ -119,9 +111,8 @@ def exact_cascade_from_bundle(bundle: Bundle) -> Cascade:
                 file=bundle.root,
                 remedy=f"start from the checkpoint, or from a bundle without --{option}",
             )
-    rounded = [
-        stage for stage in bundle.manifest.networks if bundle.manifest.precision_of(stage) == "int8"
-    ]
+    manifest = bundle.manifest
+    rounded = [stage for stage in manifest.networks if manifest.precision_of(stage) == "int8"]
     if rounded:
         raise ModelError(
             f"the weights of {', '.join(rounded)} are int8, which does not keep the trained weights",
@@ -131,7 +122,7 @@ def exact_cascade_from_bundle(bundle: Bundle) -> Cascade:
     return cascade_from_bundle(bundle)
 
 
-def _fill(network: nn.Module, bundle: Bundle, stages: tuple[str, ...]) -> None:
+def _fill(network: nn.Module, bundle: Bundle, *stages: str) -> None:
     found: dict[str, Tensor] = {}
     for stage in stages:
         found |= _initialisers(bundle, stage)
@@ -139,15 +130,11 @@ def _fill(network: nn.Module, bundle: Bundle, stages: tuple[str, ...]) -> None:
     # A bundle that refines by SharpMask does not contain DeepMask's mask head.
     missing = [name for name in state if name not in found and not name.startswith("deepmask.mask")]
     if missing:
-        raise ModelError(
-            f"the bundle lacks {len(missing)} parameters, the first is {missing[0]!r}",
-            file=bundle.root,
-            remedy="export it again",
-        )
-    for name, parameter in state.items():
-        if name in found:
-            # The exporter stores some parameters in another shape.
-            parameter.copy_(found[name].reshape(parameter.shape))
+        what = f"the bundle lacks {len(missing)} parameters, the first is {missing[0]!r}"
+        raise ModelError(what, file=bundle.root, remedy="export it again")
+    for name in state.keys() & found.keys():
+        # The exporter stores some parameters in another shape.
+        state[name].copy_(found[name].reshape(state[name].shape))
 
 
 def _initialisers(bundle: Bundle, stage: str) -> dict[str, Tensor]:

@@ -29,10 +29,7 @@ SMALLEST_HALF_INITIALISER = 64
 
 
 def export_stage(stage: Stage) -> onnx.ModelProto:
-    """Export a stage.
-
-    Args:
-        stage: Stage whose module is in evaluation mode, with weights rounded to float16.
+    """Export a stage, whose module is in evaluation mode with weights rounded to float16.
 
     Returns:
         A checked model, with weights as float16 initialisers behind a Cast to float32.
@@ -47,14 +44,8 @@ def export_stage(stage: Stage) -> onnx.ModelProto:
 
 
 def _trace(stage: Stage) -> onnx.ModelProto:
-    symbols = {
-        dimension: torch.export.Dim.DYNAMIC
-        for axes in stage.dynamic.values()
-        for dimension in axes.values()
-    }
     shapes: tuple[Any, ...] = tuple(
-        {axis: symbols[name] for axis, name in stage.dynamic.get(key, {}).items()}
-        for key in stage.inputs
+        dict.fromkeys(stage.dynamic.get(key, {}), torch.export.Dim.DYNAMIC) for key in stage.inputs
     )
     takes = inspect.signature(stage.module.forward).parameters.values()
     if any(parameter.kind is parameter.VAR_POSITIONAL for parameter in takes):
@@ -134,12 +125,11 @@ def _name_dimensions(model: onnx.ModelProto, stage: Stage) -> None:
     for value in model.graph.output:
         given = stage.dynamic.get(value.name, {})
         for axis, dimension in enumerate(value.type.tensor_type.shape.dim):
+            formula = dimension.dim_param
             if axis in given:
                 dimension.dim_param = given[axis]
-            elif dimension.dim_param:
-                dimension.dim_param = re.sub(
-                    r"\w+", lambda symbol: names.get(symbol[0], symbol[0]), dimension.dim_param
-                )
+            elif formula:
+                dimension.dim_param = re.sub(r"\w+", lambda one: names.get(one[0], one[0]), formula)
 
 
 def _drop_traces_of_the_machine(model: onnx.ModelProto) -> None:
@@ -160,15 +150,13 @@ def _store_halves(model: onnx.ModelProto) -> None:
     # Cast when they load the model.
     casts = []
     for initialiser in model.graph.initializer:
+        name: str = initialiser.name
         values: np.ndarray[Any, Any] = numpy_helper.to_array(initialiser)
-        if values.dtype != np.float32 or values.size < SMALLEST_HALF_INITIALISER:
-            continue
-        halves = values.astype(np.float16)
-        if not np.array_equal(halves.astype(np.float32), values):
-            continue
-        name = initialiser.name
-        initialiser.CopyFrom(numpy_helper.from_array(halves, name + HALF))
-        casts.append(helper.make_node("Cast", [name + HALF], [name], to=TensorProto.FLOAT))
+        if values.dtype == np.float32 and values.size >= SMALLEST_HALF_INITIALISER:
+            halves = values.astype(np.float16)
+            if np.array_equal(halves.astype(np.float32), values):
+                initialiser.CopyFrom(numpy_helper.from_array(halves, name + HALF))
+                casts.append(helper.make_node("Cast", [name + HALF], [name], to=TensorProto.FLOAT))
     nodes = [*casts, *model.graph.node]
     del model.graph.node[:]
     model.graph.node.extend(nodes)
@@ -216,11 +204,7 @@ def stage_errors(
 ) -> dict[str, float]:
     """Return the largest difference of each output, divided by max(1, largest value in PyTorch).
 
-    Args:
-        stage: Stage whose module is in evaluation mode.
-        model: Model, or the path of its file.
-        inputs: Inputs by name.
-        expected: Outputs by name; by default those of PyTorch.
+    The outputs are compared with ``expected``, or by default with those of the stage in PyTorch.
 
     Raises:
         ModelError: An output has another shape than in PyTorch.

@@ -9,6 +9,7 @@ TensorRT, which matches by name and ignores the domain.
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import starmap
 from math import ceil
 from typing import Any
 
@@ -93,69 +94,50 @@ def _roi_max_pool_body(node: onnx.NodeProto, long_side: int, channels: int) -> o
     )
 
 
+_Attr = defs.OpSchema.AttrType
+
+
 def _schema(
-    name: str,
-    inputs: dict[str, str],
-    outputs: dict[str, str],
-    attributes: dict[str, defs.OpSchema.AttrType],
+    name: str, inputs: dict[str, str], outputs: dict[str, str], attributes: dict[str, _Attr]
 ) -> defs.OpSchema:
     # Not registered with ONNX, since a registered operator could not have two modes.
-    text = defs.OpSchema.AttrType.STRING
-    types = {**attributes, "plugin_namespace": text, "plugin_version": text}
+    types = {**attributes, "plugin_namespace": _Attr.STRING, "plugin_version": _Attr.STRING}
     return defs.OpSchema(
         name,
         DOMAIN,
         VERSION,
-        inputs=[defs.OpSchema.FormalParameter(key, kind) for key, kind in inputs.items()],
-        outputs=[defs.OpSchema.FormalParameter(key, kind) for key, kind in outputs.items()],
+        inputs=list(starmap(defs.OpSchema.FormalParameter, inputs.items())),
+        outputs=list(starmap(defs.OpSchema.FormalParameter, outputs.items())),
         type_constraints=[("T", _FLOATS, "Any float.")],
-        attributes=[defs.OpSchema.Attribute(key, kind) for key, kind in types.items()],
+        attributes=list(starmap(defs.OpSchema.Attribute, types.items())),
     )
 
 
+_INT64, _INT32, _FLOAT = "tensor(int64)", "tensor(int32)", "tensor(float)"
+
 _POOL = _schema(
     "RoiMaxPool2d",
-    {"features": "T", "rois": "tensor(float)"},
+    {"features": "T", "rois": _FLOAT},
     {"pooled": "T"},
-    {
-        "pooled_shape": defs.OpSchema.AttrType.INTS,
-        "spatial_scale": defs.OpSchema.AttrType.FLOAT,
-        "rounding": defs.OpSchema.AttrType.INT,
-    },
+    {"pooled_shape": _Attr.INTS, "spatial_scale": _Attr.FLOAT, "rounding": _Attr.INT},
 )
-_MAP = _schema(
-    "BilinearUpsample2d",
-    {"x": "T"},
-    {"y": "T"},
-    {"scale": defs.OpSchema.AttrType.INT, "mode": defs.OpSchema.AttrType.STRING},
-)
+_SHAPE_INPUTS = "tensorrt_plugin_shape_input_indices"
+_NAME = "BilinearUpsample2d"
+_MAP = _schema(_NAME, {"x": "T"}, {"y": "T"}, {"scale": _Attr.INT, "mode": _Attr.STRING})
 _WINDOWS = _schema(
-    "BilinearUpsample2d",
-    {
-        "logits": "T",
-        "geometry": "tensor(float)",
-        "size": "tensor(int64)",
-        "size_as_shape": "tensor(int64)",
-    },
-    {"bits": "tensor(int32)", "areas": "tensor(int32)", "boxes": "tensor(float)"},
-    {
-        "threshold": defs.OpSchema.AttrType.FLOAT,
-        "mode": defs.OpSchema.AttrType.STRING,
-        "tensorrt_plugin_shape_input_indices": defs.OpSchema.AttrType.INTS,
-    },
+    _NAME,
+    {"logits": "T", "geometry": _FLOAT, "size": _INT64, "size_as_shape": _INT64},
+    {"bits": _INT32, "areas": _INT32, "boxes": _FLOAT},
+    {"threshold": _Attr.FLOAT, "mode": _Attr.STRING, _SHAPE_INPUTS: _Attr.INTS},
 )
 
 
 def _roi_max_pool_node(
     features: Any, rois: Any, output_side: int, spatial_scale: float, rounding: str
 ) -> Any:
+    shape, index = [output_side, output_side], ROUNDINGS.index(rounding)
     return _node(
-        _POOL,
-        features,
-        rois,
-        pooled_shape=[output_side, output_side],
-        spatial_scale=spatial_scale,
-        rounding=ROUNDINGS.index(rounding),
+        _POOL, features, rois, pooled_shape=shape, spatial_scale=spatial_scale, rounding=index
     )
 
 
@@ -164,18 +146,10 @@ def _bilinear_upsample_node(x: Any, scale: int) -> Any:
 
 
 def _paste_windows_node(logits: Any, geometry: Any, size: Any, threshold: float) -> Any:
-    return _node(
-        _WINDOWS,
-        logits,
-        geometry,
-        size,
-        size,
-        threshold=threshold,
-        mode="windows",
-        # A plugin gets the values of an input either on the host, where shapes follow from them, or
-        # on the device, where the kernel clips at the width; so the size is passed twice.
-        tensorrt_plugin_shape_input_indices=[3],
-    )
+    # A plugin gets the values of an input either on the host, where shapes follow from them, or on
+    # the device, where the kernel clips at the width; so the size is passed twice.
+    attributes = {"threshold": threshold, "mode": "windows", _SHAPE_INPUTS: [3]}
+    return _node(_WINDOWS, logits, geometry, size, size, **attributes)
 
 
 def _node(schema: defs.OpSchema, *inputs: Any, **attributes: Any) -> Any:

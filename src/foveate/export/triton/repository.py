@@ -5,12 +5,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from foveate import __version__
 from foveate.bundle import Bundle
-from foveate.bundle.engine_metadata import EngineMetadata, read_metadata
+from foveate.bundle.engine_metadata import read_metadata
 from foveate.bundle.manifest import Manifest, StageSpec, TensorSpec
 from foveate.errors import BundleError, InputError
 from foveate.export.execution.stage_model import inline_functions, load_stage
@@ -28,35 +27,23 @@ _TYPES = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Tensor:
-    """An input or output; for TensorRT, the values of a size are a shape tensor."""
-
-    spec: TensorSpec
-    is_shape: bool = False
-
-    def lines(self) -> Iterator[str]:
-        # Triton writes a dimension that varies as -1.
-        dims = [length if isinstance(length, int) else -1 for length in self.spec.shape]
-        yield f"    name: {json.dumps(self.spec.name)}"
-        yield f"    data_type: {_TYPES[self.spec.dtype]}"
-        yield f"    dims: {dims}"
-        if self.is_shape:
-            yield "    is_shape_tensor: true"
+def _tensor(spec: TensorSpec, *, is_shape: bool = False) -> list[str]:
+    # Triton writes a dimension that varies as -1.
+    dims = [length if isinstance(length, int) else -1 for length in spec.shape]
+    lines = [f"    name: {json.dumps(spec.name)}", f"    data_type: {_TYPES[spec.dtype]}"]
+    return [*lines, f"    dims: {dims}", *["    is_shape_tensor: true"] * is_shape]
 
 
 def stage_config(name: str, spec: StageSpec, *, profiles: int | None) -> str:
     """Return the configuration of a stage, in protobuf's text format.
 
-    Args:
-        name: Name of the model.
-        spec: Signature of the stage.
-        profiles: Number of optimization profiles of its engine; None for an ONNX file.
+    Its engine has this number of optimization profiles; None is for an ONNX file.
     """
     # Written as text, since Triton's schema comes only with its client, which an export does not
     # need. ``max_batch_size: 0`` because every tensor has its own batch axis.
     compiled = profiles is not None
-    inputs = [_Tensor(spec=one, is_shape=compiled and one.name == "size") for one in spec.inputs]
+    # For TensorRT, the values of a size are a shape tensor.
+    inputs = [_tensor(one, is_shape=compiled and one.name == "size") for one in spec.inputs]
     group = ["    count: 1", "    kind: KIND_GPU" if compiled else "    kind: KIND_AUTO"]
     if profiles is not None and profiles > 1:
         # Triton chooses the profile whose optimum shape is the nearest.
@@ -65,8 +52,8 @@ def stage_config(name: str, spec: StageSpec, *, profiles: int | None) -> str:
         f"name: {json.dumps(name)}",
         f'platform: "{"tensorrt_plan" if compiled else "onnxruntime_onnx"}"',
         "max_batch_size: 0",
-        *_repeated("input", [list(one.lines()) for one in inputs]),
-        *_repeated("output", [list(_Tensor(spec=one).lines()) for one in spec.outputs]),
+        *_repeated("input", inputs),
+        *_repeated("output", [_tensor(one) for one in spec.outputs]),
         *_repeated("instance_group", [group]),
     ]
     return "\n".join(lines) + "\n"
@@ -87,20 +74,17 @@ def cascade_outputs(manifest: Manifest) -> tuple[TensorSpec, ...]:
 def cascade_config(name: str, manifest: Manifest, parameters: Mapping[str, str]) -> str:
     """Return the configuration of the Python model that calls the stages."""
     image = TensorSpec(name="image", dtype="uint8", shape=("height", "width", 3))
-    outputs = [list(_Tensor(spec=one).lines()) for one in cascade_outputs(manifest)]
-    entries = [
-        [f"    key: {json.dumps(key)}", f"    value: {{ string_value: {json.dumps(value)} }}"]
-        for key, value in parameters.items()
-    ]
     lines = [
         f"name: {json.dumps(name)}",
         'backend: "python"',
         "max_batch_size: 0",
-        *_repeated("input", [list(_Tensor(spec=image).lines())]),
-        *_repeated("output", outputs),
+        *_repeated("input", [_tensor(image)]),
+        *_repeated("output", [_tensor(one) for one in cascade_outputs(manifest)]),
         *_repeated("instance_group", [["    count: 1", "    kind: KIND_CPU"]]),
-        *(line for entry in entries for line in ("parameters {", *entry, "}")),
     ]
+    for key, value in parameters.items():
+        string = f"{{ string_value: {json.dumps(value)} }}"
+        lines += ["parameters {", f"    key: {json.dumps(key)}", f"    value: {string}", "}"]
     return "\n".join(lines) + "\n"
 
 
@@ -146,16 +130,12 @@ def write_repository(
         raise InputError(
             "the model repository already exists", file=directory, remedy="choose another directory"
         )
-    files: dict[str, bytes] = {}
-    for stage in bundle.manifest.stages:
-        model = f"{name}_{stage}"
-        part = _engine(bundle, stage, model) if engines else _onnx(bundle, stage, model)
-        files |= {f"{model}/{path}": content for path, content in part.items()}
-    files |= {
-        f"{name}/{path}": one for path, one in _cascade(bundle, name, score_threshold).items()
-    }
-    _write(directory, files)
-    return [*(f"{name}_{stage}" for stage in bundle.manifest.stages), name]
+    stage_files = _engine if engines else _onnx
+    models = {f"{name}_{stage}": stage for stage in bundle.manifest.stages}
+    parts = {model: stage_files(bundle, stage, model) for model, stage in models.items()}
+    parts[name] = _cascade(bundle, name, score_threshold)
+    _write(directory, parts)
+    return list(parts)
 
 
 def _onnx(bundle: Bundle, stage: str, model: str) -> dict[str, bytes]:
@@ -168,17 +148,7 @@ def _onnx(bundle: Bundle, stage: str, model: str) -> dict[str, bytes]:
 
 
 def _engine(bundle: Bundle, stage: str, model: str) -> dict[str, bytes]:
-    record, plan = _record(bundle, stage)
-    config = stage_config(model, bundle.manifest.stages[stage], profiles=len(record.key.profiles))
-    return {
-        "config.pbtxt": config.encode(),
-        "1/model.plan": plan.read_bytes(),
-        "1/model.json": record.to_json().encode(),
-    }
-
-
-def _record(bundle: Bundle, stage: str) -> tuple[EngineMetadata, Path]:
-    """Return the metadata and path of a stage's engine for all sizes, after checking its source."""
+    """Return the files of a stage's engine for all sizes, after checking its source."""
     plan = bundle.root / "engines" / _TARGET / f"{stage}.plan"
     if not plan.is_file():
         raise BundleError(
@@ -186,11 +156,15 @@ def _record(bundle: Bundle, stage: str) -> tuple[EngineMetadata, Path]:
             file=plan,
             remedy=f"run: foveate compile {bundle.root} --target {_TARGET}",
         )
-    record = read_metadata(plan)
-    source = bundle.manifest.files[bundle.manifest.stages[stage].file]
+    record, spec = read_metadata(plan), bundle.manifest.stages[stage]
     # The plugin library is that of the server, so only the ONNX file is compared.
-    record.check_sources(onnx=source.sha256, plugins=record.key.plugins)
-    return record, plan
+    sha256 = bundle.manifest.files[spec.file].sha256
+    record.check_sources(onnx=sha256, plugins=record.key.plugins)
+    return {
+        "config.pbtxt": stage_config(model, spec, profiles=len(record.key.profiles)).encode(),
+        "1/model.plan": plan.read_bytes(),
+        "1/model.json": record.to_json().encode(),
+    }
 
 
 def _cascade(bundle: Bundle, name: str, score_threshold: float) -> dict[str, bytes]:
@@ -206,13 +180,14 @@ def _cascade(bundle: Bundle, name: str, score_threshold: float) -> dict[str, byt
     }
 
 
-def _write(directory: Path, files: Mapping[str, bytes]) -> None:
+def _write(directory: Path, models: Mapping[str, Mapping[str, bytes]]) -> None:
     # Written to a temporary folder and renamed, so that no incomplete repository is ever served.
     try:
         with new_folder(directory, overwrite=False) as fresh:
-            for name, content in files.items():
-                (fresh / name).parent.mkdir(parents=True, exist_ok=True)
-                (fresh / name).write_bytes(content)
+            for model, files in models.items():
+                (fresh / model / "1").mkdir(parents=True)
+                for name, content in files.items():
+                    (fresh / model / name).write_bytes(content)
     except OSError as error:
         raise InputError(
             f"the model repository cannot be written ({error.strerror})",
