@@ -23,17 +23,11 @@ from foveate.models.sharpmask import SharpMask
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """Cost of layers, counted from their shapes.
+    """Cost of layers, counted from their shapes."""
 
-    Args:
-        multiplications: Number of multiplications per window or box.
-        weights: Number of weights that are read.
-        products: Number of matrix products and convolutions, each of which is a call.
-    """
-
-    multiplications: int
+    multiplications: int  # per window or box
     weights: int
-    products: int
+    products: int  # and convolutions, each of which is a call
 
     def saves(self, before: Work) -> bool:
         """Return whether some of the costs are lower than before, and none is higher."""

@@ -104,36 +104,18 @@ class StageReport:
 
 @dataclass(frozen=True, kw_only=True)
 class EngineReport:
-    """Content of a compiled engine of a bundle.
+    """Content of a compiled engine of a bundle, and the reason why it is not run on this machine."""
 
-    Args:
-        plan: Path of the engine relative to the bundle.
-        record: Metadata of the engine; None if it cannot be read.
-        precision: Share of layers by precision; None if it is unknown.
-        problems: One line per failed check.
-        obstacle: Reason why it is not run on this machine.
-    """
-
-    plan: str
-    record: EngineMetadata | None
-    precision: dict[str, float] | None
+    plan: str  # relative to the bundle
+    record: EngineMetadata | None  # None if it cannot be read
+    precision: dict[str, float] | None  # share of layers; None if it is unknown
     problems: tuple[str, ...]
     obstacle: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class BundleReport:
-    """Content of a bundle.
-
-    Args:
-        name: Name of the bundle.
-        root: Directory of the bundle.
-        classes: Number of classes.
-        stages: Content of the stages.
-        engines: Content of the compiled engines.
-        source: Networks that the bundle was made of.
-        provenance: Provenance in the manifest.
-    """
+    """Content of a bundle: number of classes, stages, compiled engines, and origin."""
 
     name: str
     root: str

@@ -108,12 +108,9 @@ class PasteComparison:
 
 
 def compare_pasting(stage: Function, masks: Masks, threshold: float) -> PasteComparison:
-    """Compare the stage ``paste`` with the masks of an image, and add one window that is padding.
+    """Compare the stage ``paste`` with the (N, H, W) masks of an image and one window of padding.
 
-    Args:
-        stage: Function of the stage.
-        masks: (N, H, W) masks of an image.
-        threshold: Logit above which a resampled pixel is foreground.
+    A resampled pixel is foreground if its logit is above the threshold.
     """
     counts = dict.fromkeys(("pixels", "differing", "beyond", "areas", "boxes", "misshapen"), 0)
     for window in _pasted(stage, masks, threshold):

@@ -21,14 +21,7 @@ SCHEMA = 1
 
 @dataclass(frozen=True, kw_only=True)
 class ImageRecord:
-    """Figures of an image.
-
-    Args:
-        image: Path of the image.
-        stages: Difference of each output, by stage and output.
-        detections: Comparison of the detections.
-        pasting: Comparison of the optional stage ``paste``, if the bundle has it.
-    """
+    """Figures of an image: of each output of each stage, the detections, and the stage ``paste``."""
 
     image: str
     stages: dict[str, dict[str, Difference]]
@@ -156,11 +149,7 @@ DEFAULT_THRESHOLDS = {
 
 
 def check_record(record: Record, thresholds: Mapping[str, Thresholds] | None = None) -> None:
-    """Check figures against thresholds.
-
-    Args:
-        record: Figures of a verification.
-        thresholds: Thresholds by stage; by default those of each stage's precision.
+    """Check figures against the thresholds of each stage, by default those of its precision.
 
     Raises:
         ModelError: The figures of a stage, or of the whole cascade, do not meet them. The error

@@ -84,19 +84,12 @@ BODY, KERNEL = "body", "kernel"
 
 @dataclass(frozen=True, kw_only=True)
 class Dispatched:
-    """A node of a file and its implementation in ONNX Runtime.
+    """A node of a file, its operator, and its implementation in ONNX Runtime."""
 
-    Args:
-        node: Name of the node, or of its output if it has none.
-        op: Operator of the node.
-        domain: Domain of the operator.
-        implementation: ``"kernel"`` for a built-in kernel, ``"body"`` for the function body.
-    """
-
-    node: str
+    node: str  # or the name of its output if it has none
     op: str
     domain: str
-    implementation: str
+    implementation: str  # "kernel" for a built-in kernel, "body" for the function body
 
     @property
     def operator(self) -> str:

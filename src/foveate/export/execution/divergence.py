@@ -111,24 +111,14 @@ _VALUES_PER_RUN = 24
 
 @dataclass(frozen=True, kw_only=True)
 class FirstDivergence:
-    """The first layer whose output differs from the reference's.
-
-    Args:
-        stage: Name of its stage.
-        node: Name of the node, or of its output if the node has none.
-        op: Operator of the node.
-        value: Name of its output.
-        error: Largest difference divided by max(1, largest value).
-        parameters: Names of its constant inputs that differ themselves.
-        image: Description of the inputs that show it.
-    """
+    """The first layer whose output differs from the reference's, and the image that shows it."""
 
     stage: str
-    node: str
+    node: str  # or the name of its output if it has none
     op: str
-    value: str
-    error: float
-    parameters: tuple[str, ...]
+    value: str  # the name of its output
+    error: float  # largest difference divided by max(1, largest value)
+    parameters: tuple[str, ...]  # constant inputs that differ themselves
     image: str
 
     def __str__(self) -> str:
@@ -145,14 +135,8 @@ def first_divergent_layer(
 ) -> FirstDivergence:
     """Return the first layer of a stage whose output differs, or that differs most if none does.
 
-    Values of both graphs are compared if they have the same name.
-
-    Args:
-        models: Model of the reference, then the model under test.
-        stage: Name of the stage, for the result.
-        inputs: Inputs by name that show the difference.
-        tolerance: Largest accepted difference, as a share of max(1, largest value).
-        image: Source of the inputs, for the result.
+    Values of both graphs are compared if they have the same name. The tolerance is a share of
+    max(1, largest value).
     """
     nodes = _shared(*models)
     found: list[tuple[float, onnx.NodeProto, str]] = []

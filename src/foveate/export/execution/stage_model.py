@@ -27,19 +27,12 @@ EXPORT_AGAIN = "export the bundle again: foveate export CHECKPOINT --output BUND
 
 @dataclass(frozen=True, order=True, kw_only=True)
 class CustomOp:
-    """A Foveate operator that a model uses.
-
-    Args:
-        name: Name of the operator.
-        namespace: Namespace of the plugin that implements it.
-        version: Version of that plugin.
-        body: Whether the model has a function body for it.
-    """
+    """A Foveate operator that a model uses, and the namespace and version of its plugin."""
 
     name: str
     namespace: str
     version: str
-    body: bool
+    body: bool  # whether the model has a function body for it
 
 
 def load_stage(bundle: Bundle, stage: str) -> onnx.ModelProto:

@@ -184,14 +184,9 @@ def small_calls(calls: Sequence[Call], most: int) -> list[Call]:
 def observe(
     model: onnx.ModelProto, calls: Sequence[Call], values: Sequence[str]
 ) -> dict[str, Observed]:
-    """Run a stage on all calls and return statistics of its values.
+    """Run a float32 stage on all calls and return statistics of values or inputs, by name.
 
     Largest magnitudes and means are of all values, histograms of a sample from each call.
-
-    Args:
-        model: Model of the stage, in float32.
-        calls: Inputs by name.
-        values: Names of values or inputs of the graph.
     """
     inner = [name for name in values if name not in {one.name for one in model.graph.input}]
     function = session_function(exposing(model, inner)) if inner else None

@@ -122,13 +122,7 @@ def convert(
     options: PrecisionOptions,
     progress: Progress = no_progress,
 ) -> Converted:
-    """Convert the stages of a bundle.
-
-    Args:
-        manifest: Manifest of the float32 bundle.
-        models: Float32 model of each stage.
-        options: Precisions, calibration images and bounds.
-        progress: Called during each task.
+    """Convert the float32 models of the stages of a bundle.
 
     Raises:
         OptionError: A stage is named that the bundle does not have, or in which too few layers may

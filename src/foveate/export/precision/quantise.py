@@ -109,16 +109,10 @@ def rounded_values(model: onnx.ModelProto) -> list[str]:
 
 @dataclass(frozen=True, kw_only=True)
 class Quantiser:
-    """Quantises any choice of the layers of a stage.
+    """Quantises any choice of the layers of a stage, by one of the calibration ``METHODS``."""
 
-    Args:
-        model: Stage in float32, with affine maps folded.
-        observed: Statistics of the values in ``rounded_values``, by name.
-        method: Calibration method, one of ``METHODS``.
-    """
-
-    model: onnx.ModelProto
-    observed: Mapping[str, Observed]
+    model: onnx.ModelProto  # in float32, with affine maps folded
+    observed: Mapping[str, Observed]  # of the values in ``rounded_values``
     method: str
 
     def quantised(self, names: Collection[str]) -> onnx.ModelProto:
@@ -223,14 +217,7 @@ def correct_biases(
     calls: Sequence[Call],
     progress: Progress = no_progress,
 ) -> onnx.ModelProto:
-    """Return a copy of a quantised stage with biases that restore the means of the exact outputs.
-
-    Args:
-        exact: Stage in float32, with the same node names.
-        quantised: Return value of ``Quantiser.quantised``.
-        calls: Inputs by name over which the means are taken.
-        progress: Called after each layer.
-    """
+    """Return a copy of a quantised stage with biases that restore the means of the exact outputs."""
     # Rounding shifts the mean of a layer's output, most of all if a channel that it reads is nearly
     # constant and so lies on one side of its code in all images. Each bias takes up the difference of
     # the means, one layer after the other, because a layer reads what the corrections before it have

@@ -182,12 +182,9 @@ def _weights(axis: str, *, samples: str, pixels: str) -> Iterator[str]:
     For a pixel at position p of the samples, sample s has the weight min(1, max(0, reach - |p - s|)).
     The reach is 1 if the axis grows, and half of what a pixel and a sample cover together if it
     shrinks. The weights sum to samples / pixels of the window, whose inverse is the share (K, 1).
-
-    Args:
-        axis: Axis of the image.
-        samples: Axis of the samples in the result.
-        pixels: Axis that a row of samples lacks for broadcasting.
     """
+    # ``samples`` is the axis of the samples in the result, and ``pixels`` the one that a row of
+    # samples lacks for broadcasting.
     yield f"{axis}_place = Sub ({axis}_index, {axis}_start)"
     yield f"{axis}_begun = GreaterOrEqual ({axis}_place, zero)"
     yield f"{axis}_not_ended = Less ({axis}_place, {axis}_size)"

@@ -179,10 +179,7 @@ def check_stage(
 ) -> None:
     """Compare a stage in ONNX Runtime with PyTorch, for random inputs of the examples' sizes.
 
-    Args:
-        stage: Stage whose module is in evaluation mode.
-        model: Model that was exported from it.
-        expected: Return value of ``expected_outputs``, if the module has been changed since.
+    If the module has been changed since, ``expected`` is the return value of ``expected_outputs``.
 
     Raises:
         ModelError: An output differs by more than ``TOLERANCE``.
