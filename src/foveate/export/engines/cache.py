@@ -154,8 +154,8 @@ class EngineCache:
         alike = [one for one in keys if (one.target, one.stage) == (key.target, key.stage)]
         if not alike:
             return "no such engine was built before"
-        differences = [key.differences(one) for one in alike]
-        return "; ".join(min(differences, key=len))
+        nearest = min((key.differences(one) for one in alike), key=len)
+        return "; ".join(nearest)
 
     def _add(self, digest: str, build: Callable[[Path], EngineMetadata]) -> EngineMetadata:
         fresh = self.root / f"{_SCRATCH}{digest}"
