@@ -173,7 +173,7 @@ def _open(bundle: str | Path, device: str, backend: str, options: PipelineOption
 def _torch_engines(bundle: Bundle, threads: int | None) -> Mapping[str, Engine]:
     import torch
 
-    from foveate.export.execution.torch_engine import torch_engines
+    from foveate.export.execution.stages import torch_engines
     from foveate.export.to_onnx.bundle_weights import cascade_from_bundle
 
     if threads is not None:

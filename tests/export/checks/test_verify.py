@@ -344,7 +344,6 @@ def test_without_pytorch_the_command_says_how_to_get_it(
         monkeypatch.delitem(sys.modules, name)
     for name in (
         "execution.stages",
-        "execution.torch_engine",
         "to_onnx.bundle_weights",
         "to_onnx.onnx_graph",
     ):

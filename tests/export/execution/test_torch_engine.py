@@ -12,8 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch._dynamo.testing import CompileCounter
 
-from foveate.export.execution.stages import Stage
-from foveate.export.execution.torch_engine import _function
+from foveate.export.execution.stages import Stage, _function
 
 
 class Scale(nn.Module):
