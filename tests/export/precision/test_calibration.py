@@ -10,6 +10,7 @@ import pytest
 
 from foveate.errors import OptionError
 from foveate.export.precision.calibration import BINS, Encoding, Histogram, encode, entropy_bins
+from foveate.export.precision.options import PrecisionOptions
 
 
 def histogram(counts: dict[int, int], *, largest: float = 8.0, negative: bool = False) -> Histogram:
@@ -99,7 +100,7 @@ def test_what_is_always_zero_has_a_usable_scale(method: str) -> None:
 
 def test_an_unknown_method_is_refused() -> None:
     with pytest.raises(OptionError) as caught:
-        encode(histogram({0: 1}), "mse")
+        PrecisionOptions(method="mse")
     assert str(caught.value) == (
         "there is no calibration method 'mse': use min-max, percentile, entropy"
     )
