@@ -36,7 +36,7 @@ from foveate.errors import OptionError
 from foveate.export.execution.stage_model import DOMAIN, inline_functions
 from foveate.export.execution.stages import Stage, cascade_stages, deepmask_of, paste_stage
 from foveate.export.passes import check_passes, run_passes, truncate_towers
-from foveate.export.precision import Converted, PrecisionOptions, convert
+from foveate.export.precision import PrecisionOptions, convert
 from foveate.export.to_onnx.onnx_graph import check_stage, expected_outputs, export_stage
 from foveate.images.reading import read_image
 from foveate.models.checkpoint import Cascade, CascadeInfo, round_to_half
@@ -44,6 +44,9 @@ from foveate.models.deepmask import STRIDE
 from foveate.models.sharpmask import SharpMask
 from foveate.progress import Progress, no_progress
 from foveate.typed_options import TypedOptions
+
+Models = Mapping[str, onnx.ModelProto]
+"""Models by stage."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,7 +150,9 @@ def export_bundle(
     manifest.provenance.update({"weights_sha256": digest, "saved": saved})
     if precision is not None and not precision.exact:
         found = convert(manifest, exported, precision, progress)
-        manifest = _converted_manifest(manifest, found)
+        # The figures of accuracy were measured in float32.
+        manifest.provenance.update({"conversion": found.record, "accuracy": {}})
+        manifest = replace(manifest, source=replace(manifest.source, precision=found.precision))
         models = _finished({**exported, **found.models}, options)
     files = {f"{name}.onnx": model.SerializeToString() for name, model in models.items()}
     return write_bundle(directory, manifest, {**files, **(extra_files or {})}, overwrite=overwrite)
@@ -168,25 +173,13 @@ def _rounded_copy(cascade: Cascade, options: ExportOptions) -> Cascade:
     return cascade
 
 
-def _finished(
-    models: Mapping[str, onnx.ModelProto], options: ExportOptions
-) -> dict[str, onnx.ModelProto]:
+def _finished(models: Models, options: ExportOptions) -> dict[str, onnx.ModelProto]:
     finish = inline_functions if options.standard_ops_only else lambda model: model
     return {name: finish(model) for name, model in models.items()}
 
 
-def _converted_manifest(manifest: Manifest, found: Converted) -> Manifest:
-    # The figures of accuracy were measured in float32.
-    provenance = {**manifest.provenance, "conversion": found.record, "accuracy": {}}
-    source = replace(manifest.source, precision=found.precision)
-    return replace(manifest, source=source, provenance=provenance)
-
-
 def _manifest(
-    cascade: Cascade,
-    options: ExportOptions,
-    stages: Sequence[Stage],
-    models: Mapping[str, onnx.ModelProto],
+    cascade: Cascade, options: ExportOptions, stages: Sequence[Stage], models: Models
 ) -> Manifest:
     info = cascade.info
     deepmask = deepmask_of(cascade.proposals)
@@ -249,7 +242,7 @@ def _four(values: tuple[float, ...]) -> tuple[float, float, float, float]:
     return x, y, width, height
 
 
-def _plugins(models: Mapping[str, onnx.ModelProto]) -> tuple[PluginSpec, ...]:
+def _plugins(models: Models) -> tuple[PluginSpec, ...]:
     nodes = [node for model in models.values() for node in model.graph.node]
     names = sorted({node.op_type for node in nodes if node.domain == DOMAIN})
     return tuple(PluginSpec(name=name, domain=DOMAIN, version="1") for name in names)

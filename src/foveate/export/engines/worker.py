@@ -150,7 +150,9 @@ class _Build:
             raise RefusedError("build", text=self._last_error())
         try:
             size = Path(self.job.plan).write_bytes(memoryview(plan))
-            self._save_timing_cache(config)
+            if self.job.timing_cache is not None:
+                content = bytes(memoryview(config.get_timing_cache().serialize()))
+                write_file(Path(self.job.timing_cache), content)
         except OSError as error:
             raise RefusedError("write", text=error.strerror or str(error)) from error
         except InputError as error:
@@ -239,11 +241,6 @@ class _Build:
                 bound(tensor.name, one.minimum, one.optimum, one.maximum)
             if not profile or config.add_optimization_profile(profile) < 0:
                 raise RefusedError("profile", text=self._last_error())
-
-    def _save_timing_cache(self, config: Any) -> None:
-        if self.job.timing_cache is not None:
-            content = bytes(memoryview(config.get_timing_cache().serialize()))
-            write_file(Path(self.job.timing_cache), content)
 
     def _report(self, plan: Any) -> Any:
         """Load the plan and return the layers that the engine inspector lists."""

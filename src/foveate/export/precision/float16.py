@@ -77,7 +77,8 @@ def to_float16(model: onnx.ModelProto, too_large: Collection[str] = ()) -> onnx.
     wide = set(_islands(graph, floating, too_large))
     casts: dict[tuple[ir.Value, ir.DataType], ir.Value] = {}
     for node in list(graph):
-        if _is_stored(node) or node.op_type == "Constant":
+        stored = node.op_type == "Cast" and constant(node.outputs[0]) is not None
+        if stored or node.op_type == "Constant":
             continue
         target = _FLOAT if node in wide else _HALF
         for index, value in enumerate(node.inputs):
@@ -167,10 +168,6 @@ def _fixed(node: ir.Node, index: int) -> bool:
     return (node.op_type == _ROIS and node.domain == DOMAIN and index == 1) or (
         node.op_type == "Resize" and index in (1, 2)
     )
-
-
-def _is_stored(node: ir.Node) -> bool:
-    return node.op_type == "Cast" and constant(node.outputs[0]) is not None
 
 
 def _as(
