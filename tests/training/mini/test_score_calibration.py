@@ -20,7 +20,7 @@ from foveate.models.checkpoint import (
     load_checkpoint,
     save_checkpoint,
 )
-from foveate.training.mini import calibration
+from foveate.training.mini import score_calibration
 from foveate.training.mini.score_calibration import fit_logistic
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -79,10 +79,10 @@ def test_every_detection_is_regarded_where_some_windows_are_empty(
     assert len(detections)
     for index, rank in enumerate(detections.proposals.tolist()):
         np.testing.assert_array_equal(detections.masks[index], proposals.masks[rank])
-    inputs, right = calibration._observe(pipeline, dataset, 1, lambda *_: None)
+    inputs, right = score_calibration._observe(pipeline, dataset, 1, lambda *_: None)
     assert inputs.shape == (len(detections), 3)
     np.testing.assert_allclose(
-        inputs[:, 2], calibration._logit(proposals.scores)[detections.proposals]
+        inputs[:, 2], score_calibration._logit(proposals.scores)[detections.proposals]
     )
     assert right.any()
 
@@ -108,18 +108,18 @@ def test_too_few_right_or_wrong_detections_keep_the_calibration_and_say_so(
     inputs = np.column_stack(
         [np.ones(len(right)), rng.normal(size=(len(right), 2)) + right[:, None]]
     )
-    monkeypatch.setattr(calibration, "export_bundle", lambda *_: Bundle.open("mini"))
+    monkeypatch.setattr(score_calibration, "export_bundle", lambda *_: Bundle.open("mini"))
     observed: list[int] = []
 
     def observe(*_: object) -> tuple[np.ndarray, np.ndarray]:
         observed.append(1)
         return inputs, right
 
-    monkeypatch.setattr(calibration, "_observe", observe)
+    monkeypatch.setattr(score_calibration, "_observe", observe)
     dataset = write_drawing(tmp_path / "data", discs=1)
-    found = calibration.calibrate(checkpoint, dataset)
+    found = score_calibration.calibrate(checkpoint, dataset)
     assert (found != before) == fitted
     assert ("keep the calibration they began with" in caplog.text) != fitted
     assert load_checkpoint(checkpoint).info.calibration == found
-    assert calibration.calibrate(checkpoint, dataset) == found
+    assert score_calibration.calibrate(checkpoint, dataset) == found
     assert len(observed) == 1  # the same images are not run again
