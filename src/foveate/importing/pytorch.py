@@ -195,20 +195,11 @@ def _refuse_torchscript(path: Path) -> None:
 
 
 def _foolwood_weights(state: State) -> ImportedWeights:
-    """Map a DeepMask of foolwood/deepmask-pytorch, or the DeepMask in a SharpMask of it.
-
-    Raises:
-        ModelError: A part is missing.
-    """
-    renamed: State = {}
+    """Map a DeepMask of foolwood/deepmask-pytorch, or the DeepMask in a SharpMask of it."""
+    ours = {name: _foolwood_name(name) for name in state}
+    renamed = {new: state[name] for name, new in ours.items() if new is not None}
     # The refinement of its SharpMask has other sizes than ours.
-    ignored: Counter[str] = Counter()
-    for name, tensor in state.items():
-        ours = _foolwood_name(name)
-        if ours is None:
-            ignored[name.partition(".")[0]] += 1
-        else:
-            renamed[ours] = tensor
+    ignored = Counter(name.partition(".")[0] for name, new in ours.items() if new is None)
     missing = [f"{head}.weight" for head in HEADS[:3] if f"{head}.weight" not in renamed]
     if missing:
         raise ModelError(

@@ -86,9 +86,6 @@ def frozen_names(state: State) -> State:
     """Rename a ResNet of torchvision, and turn batch norm into scale and shift.
 
     scale = weight / sqrt(variance + eps), shift = bias - mean scale.
-
-    Raises:
-        ModelError: A batch norm is not complete.
     """
     renamed: State = {}
     for name, tensor in state.items():

@@ -22,9 +22,8 @@ from foveate.importing.torch7.layers import (
 from foveate.importing.torch7.resnet import (
     Block,
     block_convolutions,
+    resnet_state,
     split_stages,
-    stage_state,
-    stem_state,
     take_blocks,
 )
 from foveate.importing.torch7.values import Node, Value, unknown
@@ -45,11 +44,7 @@ FACTORS = (1.0, *SKIP_FACTORS.values())
 
 
 def detector_weights(model: Node, walker: Walker, reader: WeightReader) -> ImportedWeights:
-    """Map an ``nn.Sequential`` of features on a ResNet or VGG-16, ROI pooling, towers and heads.
-
-    Raises:
-        ModelError: It is of another architecture.
-    """
+    """Map an ``nn.Sequential`` of features on a ResNet or VGG-16, ROI pooling, towers and heads."""
     layers = walker.layers(model, "model")
     at = [index for index, layer in enumerate(layers) if is_weighted([layer])]
     if len(at) < 2 or {layers[at[0]].kind, layers[at[-1]].kind} != {"fork"}:
@@ -126,12 +121,9 @@ def _on_resnet(
         raise unknown(
             f"expected nothing after the blocks, found {signature([*rest, *after_last])!r}"
         )
-    after = any(block.affine for stage in stages for block in stage)
-    state = stem_state(stem, "trunk.", reader)
-    for number, stage in enumerate(stages, 1):
-        prefix = "trunk." if number < len(stages) else "class_towers.0."
-        state |= stage_state(stage, f"{prefix}layer{number}.", reader, after=after)
-    convolutions = [stem[0], *(c for stage in stages for c in block_convolutions(stage))]
+    prefixes = (*(f"trunk.layer{number}." for number in (1, 2, 3)), "class_towers.0.layer4.")
+    state, after = resnet_state(stem, dict(zip(prefixes, stages, strict=True)), reader)
+    convolutions = [stem[0], *block_convolutions([*trunk_blocks, *last])]
     return ImportedWeights(
         name=name,
         sizes={"width": len(state["trunk.conv1.weight"]), "affine_after_addition": after},

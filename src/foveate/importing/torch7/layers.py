@@ -78,11 +78,7 @@ class Layer:
         return f"{self.node.name} at {self.path}"
 
     def whole(self, field: str, default: int | None = None) -> int:
-        """Return a field that is a whole number.
-
-        Raises:
-            ModelError: It is not one.
-        """
+        """Return a field that is a whole number."""
         value = self.node[field]
         if value is None and default is not None:
             return default
@@ -107,11 +103,7 @@ class Walker:
         self._count = 0
 
     def layers(self, module: Value, path: str, depth: int = 0) -> tuple[Layer, ...]:
-        """List the layers of the module at a path in the order of their application.
-
-        Raises:
-            ModelError: It is not a module, or one with weights and of an unknown class.
-        """
+        """List the layers of the module at a path in the order of their application."""
         return tuple(_with_padding(self._walk(module, path, depth)))
 
     def _walk(self, module: Value, path: str, depth: int) -> Iterator[Layer]:
@@ -173,11 +165,7 @@ def signature(layers: Sequence[Layer]) -> str:
 
 
 def expect(layers: Sequence[Layer], pattern: str, where: str) -> list[Layer]:
-    """Return the layers with weights if the kinds of all layers match a regular expression.
-
-    Raises:
-        ModelError: They do not.
-    """
+    """Return the layers with weights if the kinds of all layers match a regular expression."""
     found = signature(layers)
     if not re.fullmatch(pattern, found):
         raise unknown(f"expected the layers {pattern!r} {where}, found {found!r}")
@@ -247,11 +235,7 @@ def padding_notes(convolutions: Sequence[Layer], expected: Padding) -> list[str]
 
 
 def expect_pooling(layer: Layer, *, side: int, stride: int, pad: int) -> None:
-    """Check the geometry of a max pooling.
-
-    Raises:
-        ModelError: It is another.
-    """
+    """Check the geometry of a max pooling."""
     found = (layer.whole("kW"), layer.whole("dW"), layer.whole("padW", 0))
     if found != (side, stride, pad):
         raise unknown(

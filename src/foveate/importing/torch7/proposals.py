@@ -18,9 +18,8 @@ from foveate.importing.torch7.layers import (
 )
 from foveate.importing.torch7.resnet import (
     block_convolutions,
+    resnet_state,
     split_stages,
-    stage_state,
-    stem_state,
     take_blocks,
 )
 from foveate.importing.torch7.values import Node, Table, Value, describe, unknown
@@ -33,11 +32,7 @@ VGG_TAIL = r"conv relu (linear|conv) (linear|conv)"
 
 
 def deepmask_weights(model: Node, walker: Walker, reader: WeightReader) -> ImportedWeights:
-    """Map a DeepMask, or that of a SharpMask, on ResNet-50 or, as in the first paper, on VGG-A.
-
-    Raises:
-        ModelError: It is of another architecture.
-    """
+    """Map a DeepMask, or that of a SharpMask, on ResNet-50 or, as in the first paper, on VGG-A."""
     trunk = walker.layers(model["trunk"], "trunk")
     masks = model["maskBranch"] or model["maskBranchDM"]
     mask = walker.layers(masks, "maskBranch")
@@ -58,10 +53,8 @@ def _on_resnet(
             "expected a trunk of 3, 4 and 6 blocks of 3 convolutions each, as in ResNet-50, "
             f"found {[len(stage) for stage in stages]} blocks"
         )
-    after = any(block.affine for block in blocks)
-    state = stem_state(stem, "trunk.", reader)
-    for number, stage in enumerate(stages, 1):
-        state |= stage_state(stage, f"trunk.layer{number}.", reader, after=after)
+    named = {f"trunk.layer{number}.": stage for number, stage in enumerate(stages, 1)}
+    state, after = resnet_state(stem, named, reader)
     neck, embed = expect(tail, r"conv relu (linear|conv)", "after the last block of the trunk")
     (masks,) = expect(mask, r"linear|conv", "in the mask branch")
     hidden, last = expect(score, r"(linear|conv) relu (linear|conv)", "in the score branch")
@@ -139,11 +132,7 @@ def _score_state(layers: Mapping[str, Layer], reader: WeightReader) -> State:
 
 
 def sharpmask_weights(model: Node, walker: Walker, reader: WeightReader) -> ImportedWeights:
-    """Map an ``nn.SharpMask`` and its DeepMask.
-
-    Raises:
-        ModelError: It is of another architecture.
-    """
+    """Map an ``nn.SharpMask`` and its DeepMask."""
     deepmask = deepmask_weights(model, walker, reader)
     state = {f"deepmask.{name}": tensor for name, tensor in deepmask.state.items()}
     verticals = _numbered(model, "netvs", range(5))

@@ -10,7 +10,7 @@ second form, which can represent both: scales before the addition go into the co
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -54,9 +54,6 @@ def take_blocks(layers: Sequence[Layer]) -> tuple[list[Block], list[Layer]]:
 
     Returns:
         The blocks, and the layers after them.
-
-    Raises:
-        ModelError: Layers begin like a block and are not one.
     """
     rest, blocks = list(layers), []
     while rest and rest[0].kind == "fork":
@@ -123,17 +120,19 @@ def block_convolutions(blocks: Sequence[Block]) -> list[Layer]:
     return [conv for conv, _ in pairs]
 
 
-def stage_state(
-    blocks: Sequence[Block], prefix: str, reader: WeightReader, *, after: bool
-) -> State:
-    """Return the state of a stage that ``models.resnet.residual_stage`` builds.
+def resnet_state(
+    stem: Sequence[Layer], stages: Mapping[str, Sequence[Block]], reader: WeightReader
+) -> tuple[State, bool]:
+    """Return the state of a stem and of stages, each with its prefix, as ``models.resnet`` names it.
 
-    Names begin with ``prefix``. With ``after``, the network has the affine maps after the addition.
+    The second result is whether the network has the affine maps after the additions.
     """
-    state: State = {}
-    for index, block in enumerate(blocks):
-        state |= _block_state(block, f"{prefix}{index}.", reader, after=after)
-    return state
+    after = any(block.affine for blocks in stages.values() for block in blocks)
+    state = _stem_state(stem, reader)
+    for prefix, blocks in stages.items():
+        for index, block in enumerate(blocks):
+            state |= _block_state(block, f"{prefix}{index}.", reader, after=after)
+    return state, after
 
 
 def _block_state(block: Block, prefix: str, reader: WeightReader, *, after: bool) -> State:
@@ -169,14 +168,13 @@ def _block_state(block: Block, prefix: str, reader: WeightReader, *, after: bool
     return state
 
 
-def stem_state(stem: Sequence[Layer], prefix: str, reader: WeightReader) -> State:
-    """Return the state of the first convolution and its affine map, the layers up to a block."""
+def _stem_state(stem: Sequence[Layer], reader: WeightReader) -> State:
     expect(stem, r"conv( affine)? relu pool", "of a stem")
     if stem[0].whole("dW") != 2:
         raise unknown(f"expected a stride of 2 in {stem[0].name}, found {stem[0].whole('dW')}")
     expect_pooling(stem[-1], side=3, stride=2, pad=1)
     weight, scale, shift = reader.folded(*_pairs(stem)[0])
-    return {f"{prefix}conv1.weight": weight} | _affine_state(f"{prefix}affine1", scale, shift)
+    return {"trunk.conv1.weight": weight} | _affine_state("trunk.affine1", scale, shift)
 
 
 def _affine_state(name: str, scale: torch.Tensor, shift: torch.Tensor) -> State:
