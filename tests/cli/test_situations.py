@@ -17,10 +17,9 @@ import numpy as np
 import pytest
 
 from foveate.cli import _files, invoke
-from foveate.cli._batch import Batch
-from foveate.cli._files import CocoFile
+from foveate.cli._files import Batch, CocoFile
 from foveate.errors import BackendError
-from foveate.results.coco import CocoDocument
+from foveate.results.detections import CocoDocument
 
 SHELL = pytest.mark.skipif(os.name == "nt", reason="needs a POSIX shell")
 

@@ -3,15 +3,8 @@
 
 from __future__ import annotations
 
-from foveate.bundle.bundle import (
-    MANIFEST_NAME,
-    Bundle,
-    is_shipped_name,
-    read_bundle,
-    shipped_bundles,
-)
+from foveate.bundle.bundle import Bundle, is_shipped_name, read_bundle, shipped_bundles
 from foveate.bundle.manifest import (
-    REQUIRED_STAGES,
     SCHEMA,
     STAGES,
     ClassifySpec,
@@ -19,20 +12,19 @@ from foveate.bundle.manifest import (
     FileSpec,
     Manifest,
     MaskSpec,
+    NetworkSpec,
     PluginSpec,
     PreprocessingSpec,
     SelectSpec,
+    SourceSpec,
     StageSpec,
     TensorSpec,
     WindowSpec,
 )
 from foveate.bundle.pyramid import PyramidSpec
-from foveate.bundle.source import NetworkSpec, SourceSpec
 from foveate.bundle.writer import check_target, write_bundle
 
 __all__ = [
-    "MANIFEST_NAME",
-    "REQUIRED_STAGES",
     "SCHEMA",
     "STAGES",
     "Bundle",

@@ -11,12 +11,12 @@ from typing import Any
 
 from foveate.bundle.pyramid import PyramidSpec
 from foveate.bundle.schema import RejectedValueError, load_json, parse, require
-from foveate.bundle.source import SourceSpec
 from foveate.errors import BundleError
 
 SCHEMA = 1
 STAGES = ("propose", "refine", "features", "classify", "paste")
 REQUIRED_STAGES = ("propose", "refine")
+PRECISIONS = ("fp32", "fp16", "int8")
 
 # Limits for hostile manifests. Each is far above every network here; together they keep the memory
 # for a small image below a few hundred MB.
@@ -39,12 +39,9 @@ class TensorSpec:
     stride: int | None = None
 
     def __post_init__(self) -> None:
-        sizes = [side for side in self.shape if isinstance(side, int)]
+        in_range = all(1 <= side <= _LONGEST for side in self.shape if isinstance(side, int))
         require(len(self.shape) <= 8, "shape must have at most 8 dimensions")
-        require(
-            all(1 <= side <= _LONGEST for side in sizes),
-            f"the numbers of shape must lie in 1..{_LONGEST}",
-        )
+        require(in_range, f"the numbers of shape must lie in 1..{_LONGEST}")
         require(self.stride is None or self.stride >= 1, "stride must be at least 1")
 
 
@@ -87,10 +84,8 @@ class WindowSpec:
         require(self.size >= 1 and self.size % self.stride == 0, "size must be k * stride")
         require(self.size <= 1024, "size must be at most 1024")
         require(0 <= self.padding <= self.size, "padding must lie in 0..size")
-        require(
-            2 * self.padding >= self.size - self.stride,
-            "twice the padding must be at least size - stride, so that every image has a window",
-        )
+        need = "twice the padding must be at least size - stride, so that every image has a window"
+        require(2 * self.padding >= self.size - self.stride, need)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,10 +146,8 @@ class ClassifySpec:
         require(0 < self.class_nms_iou <= 1, "class_nms_iou must lie in (0, 1]")
         require(self.max_detections >= 1, "max_detections must be at least 1")
         numbers = (*self.delta_mean, *self.delta_std, *self.calibration)
-        require(
-            all(abs(value) <= 1e4 for value in numbers),
-            "delta_mean, delta_std and calibration must lie in -1e4..1e4",
-        )
+        in_range = all(abs(value) <= 1e4 for value in numbers)
+        require(in_range, "delta_mean, delta_std and calibration must lie in -1e4..1e4")
         if self.proposal_nms_iou is not None:
             require(0 < self.proposal_nms_iou <= 1, "proposal_nms_iou must lie in (0, 1]")
 
@@ -178,6 +171,40 @@ class FileSpec:
     def __post_init__(self) -> None:
         require(re.fullmatch("[0-9a-f]{64}", self.sha256) is not None, "sha256 is malformed")
         require(0 <= self.size < 1 << 63, "size must lie in 0..2^63 - 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkSpec:
+    """A PyTorch network: name of its builder, and the builder's arguments except the classes."""
+
+    name: str
+    sizes: dict[str, int | str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceSpec:
+    """The PyTorch networks that the stages were exported from; enough to read them back.
+
+    Args:
+        networks: The proposal network, then the classifier if there is one.
+        svd: Ranks to which the linear layers of each tower were truncated.
+        optimize: Names of the optimization passes that were applied.
+        precision: Precision of each stage that is not float32: one of ``PRECISIONS``.
+    """
+
+    networks: tuple[NetworkSpec, ...] = ()
+    svd: tuple[int, ...] = ()
+    optimize: tuple[str, ...] = ()
+    precision: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        require(len(self.networks) <= 2, "networks must be at most 2")
+        for stage, name in self.precision.items():
+            require(
+                name in PRECISIONS,
+                f"precision of the stage {stage!r} must be one of {', '.join(PRECISIONS)}, "
+                f"found {name!r:.60}",
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -212,10 +239,8 @@ class Manifest:
                 require(len(self.class_names) > 0, "class_names must not be empty")
         require(len(set(self.class_names)) == len(self.class_names), "class_names repeat")
         require(len(self.name) <= 1000, "name must be at most 1000 characters")
-        require(
-            all(0 < len(name) <= 1000 for name in self.class_names),
-            "class_names must have 1 to 1000 characters",
-        )
+        in_range = all(0 < len(name) <= 1000 for name in self.class_names)
+        require(in_range, "class_names must have 1 to 1000 characters")
 
     @property
     def classifies(self) -> bool:

@@ -23,8 +23,6 @@ class PyramidSpec:
     def __post_init__(self) -> None:
         require(len(self.scales) > 0, "scales must not be empty")
         require(len(self.scales) <= 64, "scales must be at most 64")
-        require(
-            all(0 < scale <= _MOST_SCALE for scale in self.scales),
-            f"scales must lie in (0, {_MOST_SCALE:g}]",
-        )
+        in_range = all(0 < scale <= _MOST_SCALE for scale in self.scales)
+        require(in_range, f"scales must lie in (0, {_MOST_SCALE:g}]")
         require(self.max_side >= 16, "max_side must be at least 16")

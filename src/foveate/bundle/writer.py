@@ -49,7 +49,11 @@ def write_bundle(
     check_stages(manifest)
     try:
         with new_folder(target, overwrite=overwrite) as fresh:
-            _put(fresh, manifest, files)
+            for name, content in files.items():
+                path = fresh.joinpath(*PurePosixPath(name).parts)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(content)
+            (fresh / MANIFEST_NAME).write_text(manifest.to_json(), encoding="utf-8")
     except (OSError, InputError) as error:
         reason = error.strerror if isinstance(error, OSError) else error.what
         raise BundleError(
@@ -58,14 +62,6 @@ def write_bundle(
             remedy="free some space, or choose another directory",
         ) from error
     return Bundle.open(target.absolute())
-
-
-def _put(folder: Path, manifest: Manifest, files: Mapping[str, bytes]) -> None:
-    for name, content in files.items():
-        path = folder.joinpath(*PurePosixPath(name).parts)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-    (folder / MANIFEST_NAME).write_text(manifest.to_json(), encoding="utf-8")
 
 
 def check_target(target: Path, *, overwrite: bool) -> None:

@@ -147,12 +147,8 @@ def lines_with_bar(
 ) -> Iterator[Callable[[str], None]]:
     """Yield a function that prints a line whenever one part of the work is done.
 
-    On a terminal a progress bar stays below the lines; elsewhere there are only the lines.
-
-    Args:
-        total: Number of parts.
-        task: Name of the work, for the bar.
-        to_stderr: Whether to print to stderr because stdout takes a result.
+    On a terminal a progress bar, named ``task``, stays below the lines; elsewhere there are only
+    the lines. They are printed to stderr if stdout takes a result.
     """
     stream = sys.stderr if to_stderr else sys.stdout
     if total < 2 or not stream.isatty():

@@ -1,34 +1,34 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Output files of the commands: checks before the work, names, images and COCO documents."""
+"""Files of the commands: batches of images; checks, names and COCO documents of the outputs."""
 
 from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import cv2
 
 from foveate.arrays import UInt8Array
-from foveate.cli._console import write_stdout
-from foveate.errors import InputError
+from foveate.cli._console import print_line, write_stdout
+from foveate.errors import FoveateError, InputError
+from foveate.images.reading import find_images, read_image
 from foveate.system.files import check_writable, write_file
+from foveate.system.resources import shortage
 
 if TYPE_CHECKING:
-    from foveate.results.coco import CocoDocument
+    from foveate.results.detections import CocoDocument, Detections
+    from foveate.runtime.pipeline import Pipeline
 
 # Largest share of the time since the last writing of a COCO file that its next writing may take.
 _WRITING_SHARE = 0.05
 
 
 def check_folder(path: Path | None) -> None:
-    """Check before the work that files can be written to a folder, which may not exist yet.
-
-    Raises:
-        InputError: No file can be written to it.
-    """
+    """Check before the work that files can be written to a folder, which may not exist yet."""
     if path is not None:
         try:
             check_writable(path / "output")  # any name; nothing is written
@@ -37,11 +37,7 @@ def check_folder(path: Path | None) -> None:
 
 
 def check_output(path: Path | None, inputs: Iterable[Path | None] = ()) -> None:
-    """Check before the work that an output can be written; ``-`` is stdout and needs no check.
-
-    Raises:
-        InputError: The file cannot be written, or is an input.
-    """
+    """Check before the work that an output can be written; ``-`` is stdout and needs no check."""
     if path is None or path == Path("-"):
         return
     check_writable(path)
@@ -69,17 +65,79 @@ def write_jpeg(path: Path, image: UInt8Array) -> None:
     write_file(path, encoded.tobytes())
 
 
-class OutputNames:
-    """Names for the outputs of images, distinct for images of the same name.
+class Batch:
+    """A list of images, files and folders. One that fails is recorded and does not stop the others."""
 
-    Args:
-        folder: Folder of the outputs.
-        inputs: Files that no output may replace.
-    """
+    def __init__(self, paths: Sequence[str]) -> None:
+        self.failures: list[FoveateError] = []
+        self.files: list[Path] = []
+        for text in paths:
+            try:
+                files, left_out = find_images([text])
+            except InputError as error:
+                self.failures.append(error)
+                continue
+            self.files.extend(files)
+            if left_out:
+                print_line(left_out, to_stderr=True)
+        self._bad_arguments = len(self.failures)  # they count as images in the summary
+
+    def __len__(self) -> int:
+        return len(self.files) + self._bad_arguments
+
+    def run(self, pipeline: Pipeline) -> Iterator[tuple[Path, UInt8Array, Detections]]:
+        """Yield each file that succeeded, its pixels and its detections, in order.
+
+        Raises:
+            FoveateError: The pipeline fails on every image.
+        """
+        waiting = deque(self.files)
+        in_flight: deque[tuple[Path, UInt8Array]] = deque()
+        while waiting:
+            try:
+                for detections in pipeline.stream(self._read(waiting, in_flight)):
+                    yield *in_flight.popleft(), detections
+            except (FoveateError, MemoryError) as error:
+                if not in_flight:  # the pipeline itself fails
+                    raise
+                # Results come in order, so the oldest image failed. The others start again.
+                self.fail(in_flight.popleft()[0], error)
+                waiting.extendleft(reversed([file for file, _ in in_flight]))
+                in_flight.clear()
+
+    def fail(self, file: Path, error: FoveateError | MemoryError) -> None:
+        """Record that an image failed."""
+        if (short := shortage(error)) is not None:
+            error = InputError(short.what, file=file, remedy=short.remedy)
+        assert isinstance(error, FoveateError)  # a MemoryError is a shortage
+        if error.file != str(file):
+            error = InputError(f"the image failed ({error})", file=file)
+        self.failures.append(error)
+
+    def _read(
+        self, waiting: deque[Path], in_flight: deque[tuple[Path, UInt8Array]]
+    ) -> Iterator[UInt8Array]:
+        while waiting:
+            file = waiting.popleft()
+            try:
+                image = read_image(file)
+            except (InputError, MemoryError) as error:
+                self.fail(file, error)
+                continue
+            in_flight.append((file, image))  # not before, since a bad file has no result
+            yield image
+
+
+class OutputNames:
+    """Names for the outputs of images in a folder: distinct, and not those of the inputs."""
 
     def __init__(self, folder: Path, inputs: Iterable[Path] = ()) -> None:
         self._folder = folder
-        self._used = set(_names_in(folder, inputs))
+        self._used: set[str] = set()
+        for file in inputs:
+            with contextlib.suppress(OSError):  # the folder does not exist yet
+                if file.parent.samefile(folder):
+                    self._used.add(file.name.lower())
 
     def next(self, source: Path, suffix: str) -> Path:
         """Return ``<stem><suffix>``, or ``<stem>-2<suffix>`` and so on if that is already used."""
@@ -94,14 +152,14 @@ class OutputNames:
 class CocoFile:
     """Output of a COCO document: a file that is valid at any time, or stdout, written at the end.
 
-    Args:
-        target: The file, ``-`` for stdout, or None for no output.
-        document: The document to write.
+    The target is the file, ``-`` for stdout, or None for no output.
     """
 
     def __init__(self, target: str | None, document: CocoDocument) -> None:
         self._target, self._document = target, document
-        self._updates = target not in (None, "-") and _is_file(Path(target or ""))
+        path = Path(target or "-")
+        # A device or a pipe takes one document only; a new file can be replaced as an old one.
+        self._updates = target not in (None, "-") and (path.is_file() or not path.exists())
         self._written = 0
         self._cost, self._time = 0.0, time.monotonic()  # of the last writing
 
@@ -115,11 +173,7 @@ class CocoFile:
             self._cost = self._time - started
 
     def finish(self) -> None:
-        """Write the document if it has changed since it was last written.
-
-        Raises:
-            InputError: The output cannot be written.
-        """
+        """Write the document if it has changed since it was last written."""
         count = len(self._document)
         if self._target == "-":
             if not self._written:
@@ -128,16 +182,3 @@ class CocoFile:
         elif self._target is not None and count > self._written:
             write_file(Path(self._target), self._document.to_json().encode())
             self._written = count
-
-
-def _names_in(folder: Path, files: Iterable[Path]) -> Iterator[str]:
-    """Yield the names, in lower case, of the files that are in a folder."""
-    for file in files:
-        with contextlib.suppress(OSError):  # the folder does not exist yet
-            if file.parent.samefile(folder):
-                yield file.name.lower()
-
-
-def _is_file(path: Path) -> bool:
-    """Return whether this is or can become a file; a device or a pipe takes one document only."""
-    return path.is_file() or not path.exists()

@@ -32,11 +32,7 @@ _exiting = threading.Lock()
 
 
 class Interrupted(BaseException):
-    """The command was interrupted by a signal.
-
-    Args:
-        number: Number of the signal.
-    """
+    """The command was interrupted by the signal of this number."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)

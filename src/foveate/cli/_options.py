@@ -25,19 +25,14 @@ Threads = Annotated[
 
 
 def path_or_name(text: str | Path) -> Path:
-    """Return a path that distinguishes ``./mini``, a folder, from ``mini``, a shipped bundle.
-
-    `Path` alone takes them for the same.
-    """
+    """Return a path that distinguishes ``./mini``, a folder, from ``mini``, a shipped bundle."""
+    # `Path` alone takes them for the same.
     given = os.fspath(text)
     return Path(given).absolute() if os.sep in given else Path(given)
 
 
 def is_checkpoint(given: str | Path) -> bool:
-    """Return whether a path means a checkpoint: an existing file, or a ``.safetensors`` name.
-
-    Anything else is a bundle, as is the name of a shipped bundle.
-    """
+    """Return whether a path means a checkpoint: an existing file, or a ``.safetensors`` name."""
     from foveate.bundle import is_shipped_name
 
     path = Path(given)
@@ -47,14 +42,7 @@ def is_checkpoint(given: str | Path) -> bool:
 
 
 def refuse_together(**given: bool) -> None:
-    """Refuse options that exclude each other.
-
-    Args:
-        given: Whether each option was given, by its name without dashes.
-
-    Raises:
-        OptionError: More than one of them was given.
-    """
+    """Refuse options, given or not by their names without dashes, that exclude each other."""
     if sum(given.values()) > 1:
         names = ", ".join(f"--{name.replace('_', '-')}" for name in given)
         raise OptionError(f"{names} exclude each other", remedy="give only one of them")

@@ -92,11 +92,7 @@ def compile_options(
         Path | None, typer.Option(help="Plugin library that `foveate kernels build` wrote.")
     ] = None,
 ) -> CompileOptions:
-    """Return the options that were given on the command line.
-
-    Raises:
-        OptionError: An image size or a range is malformed, or options contradict each other.
-    """
+    """Return the options that were given on the command line."""
     given = dict(locals())  # most are fields of `CompileOptions` by the same names
     from foveate.export.engines import CompileOptions
 

@@ -20,9 +20,8 @@ def command(
     bundle: BundleOption = "mini",
 ) -> None:
     """Run the shipped bundle on the shipped images, and write overlays."""
-    from foveate.cli._batch import Batch
     from foveate.cli._console import lines_with_bar, print_line
-    from foveate.cli._files import check_folder, write_jpeg
+    from foveate.cli._files import Batch, check_folder, write_jpeg
     from foveate.cli.run import describe, report_failures
     from foveate.runtime import load
 

@@ -50,11 +50,7 @@ def command(
 
 
 def read_class_names(file: Path | None) -> tuple[str, ...] | None:
-    """Return the class names of a file, which has one per line and no background.
-
-    Raises:
-        InputError: The file cannot be read as text.
-    """
+    """Return the class names of a file, which has one per line and no background."""
     if file is None:
         return None
     try:

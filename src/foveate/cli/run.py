@@ -11,7 +11,7 @@ import typer
 from foveate.cli._options import DEFAULT_SCORE_THRESHOLD, BundleOption, ScoreThreshold, Threads
 
 if TYPE_CHECKING:
-    from foveate.cli._batch import Batch
+    from foveate.cli._files import Batch
     from foveate.results.detections import Detections
 
 
@@ -45,12 +45,18 @@ def command(
     threads: Threads = None,
 ) -> None:
     """Find, outline and name the objects in images."""
-    from foveate.cli._batch import Batch
     from foveate.cli._console import lines_with_bar
-    from foveate.cli._files import CocoFile, OutputNames, check_folder, check_output, write_jpeg
+    from foveate.cli._files import (
+        Batch,
+        CocoFile,
+        OutputNames,
+        check_folder,
+        check_output,
+        write_jpeg,
+    )
     from foveate.cli._interruption import on_interruption
     from foveate.errors import FoveateError
-    from foveate.results.coco import CocoDocument
+    from foveate.results.detections import CocoDocument
     from foveate.runtime import PipelineOptions, load
 
     batch, to_stderr = Batch(images), json == "-"

@@ -24,7 +24,7 @@ MINI = "mini"
 # Share of the images that are held out if the data set has no validation part.
 HELD_OUT = 0.2
 
-_FULL_SIZE_ONLY = (
+_FULL_SIZE_ONLY = [
     "deepmask",
     "proposals",
     "validation_proposals",
@@ -32,7 +32,7 @@ _FULL_SIZE_ONLY = (
     "steps",
     "batch",
     "reproduce_original",
-)
+]
 
 
 def _mini_only(text: str, **details: Any) -> Any:
@@ -241,11 +241,7 @@ def _train_mini(
 
 
 def _mini(file: Path) -> Cascade:
-    """Return the networks of a checkpoint or bundle of mini.
-
-    Raises:
-        ModelError: The networks are not those of mini.
-    """
+    """Return the networks of a checkpoint or bundle of mini."""
     from foveate.bundle import Bundle
     from foveate.export.to_onnx.bundle_weights import exact_cascade_from_bundle
     from foveate.models.checkpoint import load_checkpoint
@@ -270,11 +266,7 @@ def _mini(file: Path) -> Cascade:
 
 
 def _train_full_size(given: dict[str, Any]) -> None:
-    """Train a full-size network.
-
-    Args:
-        given: The options of the command by name, most of which are fields of `OriginalOptions`.
-    """
+    """Train a full-size network; most options of the command are fields of `OriginalOptions`."""
     from foveate.cli._console import print_line, show_progress
     from foveate.evaluation.legacy import LegacyOptions
     from foveate.training.original.run import OriginalOptions, run

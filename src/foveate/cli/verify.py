@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -82,7 +83,7 @@ def command(
     """Compare every stage and the whole cascade with PyTorch; check dispatch and precision."""
     given = dict(locals())  # the thresholds are fields of `Thresholds` by the same names
     from foveate.bundle import Bundle
-    from foveate.cli._console import print_line
+    from foveate.cli._console import print_line, show_progress
     from foveate.cli._files import check_output
     from foveate.cli.demo import IMAGES
     from foveate.export.checks.record import (
@@ -92,6 +93,7 @@ def command(
         read_record,
         write_record,
     )
+    from foveate.export.checks.verification import measure
 
     compared = {"checkpoint": checkpoint is not None, "reference": reference is not None}
     refuse_together(**compared, from_report=from_report)
@@ -115,7 +117,9 @@ def command(
         record = read_record(file, opened)
     else:
         expected = _reference(opened, checkpoint, reference)
-        record = _measure(opened, expected, images, score_threshold, emulate_fp16)
+        run = partial(measure, score_threshold=score_threshold, emulate_fp16=emulate_fp16)
+        with show_progress() as progress:
+            record = run(opened, expected, images, progress=progress)
         if dataset is not None:
             figures = _compare_accuracy(opened, expected, dataset, limit, emulate_fp16)
             record = replace(record, accuracy=figures)
@@ -131,11 +135,7 @@ def command(
 
 
 def _inspect(bundle: Bundle) -> dict[str, str]:
-    """Return why each compiled engine is not run here, and print it.
-
-    Raises:
-        ModelError: `foveate inspect` finds a problem.
-    """
+    """Return why each compiled engine is not run here, and print it."""
     from foveate.cli._console import print_line
     from foveate.export.checks.bundle_report import check_report, inspect_bundle
 
@@ -158,35 +158,10 @@ def _reference(bundle: Bundle, checkpoint: Path | None, other: str | None) -> Re
     return torch_reference(bundle, checkpoint)
 
 
-def _measure(
-    bundle: Bundle,
-    reference: Reference,
-    images: list[Path],
-    score_threshold: float,
-    emulate_fp16: bool,
-) -> Record:
-    from foveate.cli._console import show_progress
-    from foveate.export.checks.verification import measure
-
-    with show_progress() as progress:
-        return measure(
-            bundle,
-            reference,
-            images,
-            score_threshold=score_threshold,
-            emulate_fp16=emulate_fp16,
-            progress=progress,
-        )
-
-
 def _compare_accuracy(
     bundle: Bundle, reference: Reference, dataset: Path, limit: int | None, emulate_fp16: bool
 ) -> dict[str, Accuracy]:
-    """Return the accuracy of both on a COCO data set, by the name of the figure.
-
-    Raises:
-        DataError: The data set does not exist, or an object in it has no mask.
-    """
+    """Return the accuracy of both on a COCO data set, by the name of the figure."""
     from foveate.errors import DataError
     from foveate.evaluation import GroundTruth
     from foveate.export.checks.record import Accuracy

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Detections and proposals of an image, and their conversions.
+"""Detections and proposals of an image, and their conversions, such as to a COCO document.
 
 Coordinates are continuous pixels of the input image; right and bottom are exclusive.
 """
@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from typing import Any, overload
 
 import numpy as np
+from pycocotools import mask as coco_mask
 
 from foveate.arrays import Array, BoolArray, Float32Array, Int64Array, UInt8Array
+from foveate.plain_text import json_text, portable_name
 from foveate.results.masks import Masks, checked_index
 from foveate.results.overlay import draw
 
@@ -189,6 +191,47 @@ class Detections:
         some = ", ".join(f"{one.name} {one.score:.2f}" for one in self[:5])
         more = ", ..." if len(self) > 5 else ""
         return f"Detections({len(self)} in {width} x {height}: {some}{more})"
+
+
+class CocoDocument:
+    """A document with ``images``, ``categories`` and ``annotations``, whose ids start at 1.
+
+    ``annotations`` alone is a COCO results list. Images without a result are listed too. Each entry
+    is converted to text once, so that the document can be written after every image.
+
+    Args:
+        class_names: Names of the categories.
+    """
+
+    def __init__(self, class_names: tuple[str, ...]) -> None:
+        self._images: list[str] = []
+        self._annotations: list[str] = []
+        self._categories = [{"id": i, "name": name} for i, name in enumerate(class_names, start=1)]
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def add(self, file_name: str, detections: Detections) -> None:
+        """Add the detections of an image."""
+        _, height, width = detections.masks.shape
+        image = len(self._images) + 1
+        entries: list[str] = []
+        for entry in detections.to_coco(image):
+            entry["id"] = len(self._annotations) + len(entries) + 1
+            entry["area"] = int(coco_mask.area(entry["segmentation"]))
+            entry["iscrowd"] = 0
+            entries.append(json_text(entry).rstrip())
+        size = {"width": width, "height": height}
+        self._annotations += entries
+        self._images.append(
+            json_text({"id": image, "file_name": portable_name(file_name), **size}).rstrip()
+        )
+
+    def to_json(self) -> str:
+        """Return the document as text."""
+        images, annotations = ", ".join(self._images), ", ".join(self._annotations)
+        categories = json_text(self._categories).rstrip()
+        return f'{{"images": [{images}], "categories": {categories}, "annotations": [{annotations}]}}\n'
 
 
 def _one(index: int) -> Array:
