@@ -24,15 +24,10 @@ MINI = "mini"
 # Share of the images that are held out if the data set has no validation part.
 HELD_OUT = 0.2
 
-_FULL_SIZE_ONLY = [
-    "deepmask",
-    "proposals",
-    "validation_proposals",
-    "size",
-    "steps",
-    "batch",
+_FULL_SIZE_ONLY = (
+    *("deepmask", "proposals", "validation_proposals", "size", "steps", "batch"),
     "reproduce_original",
-]
+)
 
 
 def _mini_only(text: str, **details: Any) -> Any:

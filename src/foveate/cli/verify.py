@@ -130,8 +130,9 @@ def command(
         print_line(line)
     check_record(record, thresholds)
     rest = f"; {len(engines)} engines were not run" if engines else ""
-    count = len(record.images)
-    print_line(f"{record.bundle} agrees with {record.reference} on {count} images{rest}")
+    print_line(
+        f"{record.bundle} agrees with {record.reference} on {len(record.images)} images{rest}"
+    )
 
 
 def _inspect(bundle: Bundle) -> dict[str, str]:

@@ -49,8 +49,8 @@ def detector_weights(model: Node, walker: Walker, reader: WeightReader) -> Impor
     at = [index for index, layer in enumerate(layers) if is_weighted([layer])]
     if len(at) < 2 or {layers[at[0]].kind, layers[at[-1]].kind} != {"fork"}:
         raise unknown(
-            "expected a detector: a fork with the features, layers of a region, a fork with the "
-            f"heads, found {signature(layers)[:80]!r}"
+            "a detector: a fork with the features, layers of a region, a fork with the heads",
+            f"{signature(layers)[:80]!r}",
         )
     features, middle = layers[at[0]].branches[0], layers[at[0] + 1 : at[-1]]
     heads, classes = _heads_state(layers[at[-1]], reader)
@@ -72,7 +72,7 @@ def _heads_state(fork: Layer, reader: WeightReader) -> tuple[State, int]:
     """Return the class heads, one per IoU threshold, and the box head, and the number of classes."""
     shapes = [signature(branch) for branch in fork.branches]
     if shapes not in (["fork", "linear"], ["linear", "linear"]):
-        raise unknown(f"expected class heads and a box head in {fork.name}, found {shapes}")
+        raise unknown(f"class heads and a box head in {fork.name}", shapes)
     class_heads = every(fork.branches[0], "linear")
     named = {f"class_heads.{index}": head for index, head in enumerate(class_heads)}
     state = reader.linears({"box_head": fork.branches[1][0], **named})
@@ -88,10 +88,7 @@ def _box_norm(
         return (0.0,) * 4, (1.0,) * 4
     mean, std = (reader.required(norms[0], name).flatten().tolist() for name in ("mean", "std"))
     if (len(mean), len(std)) != (4, 4):
-        raise unknown(
-            f"expected 4 means and 4 deviations in {norms[0].name}, "
-            f"found {len(mean)} and {len(std)}"
-        )
+        raise unknown(f"4 means and 4 deviations in {norms[0].name}", f"{len(mean)} and {len(std)}")
     return tuple(mean), tuple(std)
 
 
@@ -103,9 +100,7 @@ def _rounding(layers: Sequence[Layer], side: int) -> str:
     }
     expected = [(side, side, "caffe"), (side, side, "v2")]
     if len(found) != 1 or not found <= {*expected}:
-        raise unknown(
-            f"expected ROI pooling of one kind to {side}x{side}, found {sorted(found) or 'none'}"
-        )
+        raise unknown(f"ROI pooling of one kind to {side}x{side}", sorted(found) or "none")
     return found.pop()[2]
 
 
@@ -118,9 +113,7 @@ def _on_resnet(
     stages = [*split_stages(trunk_blocks), last]
     name = _resnet_name(stages)
     if rest or after_last:
-        raise unknown(
-            f"expected nothing after the blocks, found {signature([*rest, *after_last])!r}"
-        )
+        raise unknown("nothing after the blocks", f"{signature([*rest, *after_last])!r}")
     prefixes = (*(f"trunk.layer{number}." for number in (1, 2, 3)), "class_towers.0.layer4.")
     state, after = resnet_state(stem, dict(zip(prefixes, stages, strict=True)), reader)
     convolutions = [stem[0], *block_convolutions([*trunk_blocks, *last])]
@@ -137,8 +130,9 @@ def _resnet_name(stages: Sequence[Sequence[Block]]) -> str:
     shape = (*sorted(shapes), *(len(stage) for stage in stages))
     if shape not in RESNETS:
         raise unknown(
-            "expected the blocks of ResNet-18 (2, 2, 2 and 2, of 2 convolutions) or of ResNet-50 "
-            f"(3, 4, 6 and 3, of 3), found {[len(stage) for stage in stages]} of {sorted(shapes)}"
+            "the blocks of ResNet-18 (2, 2, 2 and 2, of 2 convolutions) or of ResNet-50 (3, 4, 6 "
+            "and 3, of 3)",
+            f"{[len(stage) for stage in stages]} of {sorted(shapes)}",
         )
     return RESNETS[shape]
 
@@ -148,9 +142,7 @@ def _on_vgg(
 ) -> ImportedWeights:
     convolutions = every(features, "conv")
     if len(convolutions) != sum(VGG_16):
-        raise unknown(
-            f"expected the {sum(VGG_16)} convolutions of VGG-16, found {len(convolutions)}"
-        )
+        raise unknown(f"the {sum(VGG_16)} convolutions of VGG-16", len(convolutions))
     for pooling in every(features, "pool"):
         expect_pooling(pooling, side=2, stride=2, pad=0)
     # In ``VGG.features`` a ReLU follows each convolution, and a pooling each stage.
@@ -183,8 +175,8 @@ def _foveal_towers(forks: Sequence[Layer], reader: WeightReader) -> tuple[State,
     counts = [len(fork.branches) for fork in forks]
     if counts not in ([len(FOVEA)], [len(FOVEA) + 1]):
         raise unknown(
-            f"expected {len(FOVEA)} or {len(FOVEA) + 1} towers, of the four regions of the "
-            f"original code, found {counts}"
+            f"{len(FOVEA)} or {len(FOVEA) + 1} towers, of the four regions of the original code",
+            counts,
         )
     prefixes = [*(f"class_towers.{index}." for index in range(len(FOVEA))), "box_tower."]
     maps = [count for _, count in (*FOVEA, BOX_REGION)]
@@ -195,7 +187,7 @@ def _foveal_towers(forks: Sequence[Layer], reader: WeightReader) -> tuple[State,
         state |= _tower_state(prefix, tower, reader, mixed=True)
         normalised.add(_is_normalised(tower, count, prefix[:-1]))
     if len(normalised) > 1:
-        raise unknown("expected maps that are normalised in all towers or in none, found both")
+        raise unknown("maps that are normalised in all towers or in none", "both")
     return state, {
         "mixed": len(state["class_towers.0.mix.bias"]),
         "hidden": len(state["class_towers.0.embed.3.bias"]),
@@ -224,8 +216,8 @@ def _is_normalised(tower: Sequence[Layer], maps: int, name: str) -> bool:
     if norms == 0 and _are(factors, FACTORS[:maps]):
         return False
     raise unknown(
-        f"expected in {name} {maps} normalised maps times 1000, or maps times 1, 1/30 and 1/200, "
-        f"found {norms} normalisations and factors {factors}"
+        f"in {name} {maps} normalised maps times 1000, or maps times 1, 1/30 and 1/200",
+        f"{norms} normalisations and factors {factors}",
     )
 
 

@@ -41,7 +41,7 @@ def weights_of(root: Value) -> ImportedWeights:
         if isinstance(model, Table):
             model = model["model"] or model[1]
     if not isinstance(model, Node):
-        raise unknown(f"expected a network in the file, found {describe(model)}")
+        raise unknown("a network in the file", describe(model))
     walker, reader = Walker(), WeightReader()
     if model["neths"] is not None:
         weights = sharpmask_weights(model, walker, reader)
@@ -50,12 +50,12 @@ def weights_of(root: Value) -> ImportedWeights:
     elif model["modules"] is not None:
         weights = detector_weights(model, walker, reader)
     else:
-        raise unknown(f"expected a network, found a {model.name}")
+        raise unknown("a network", f"a {model.name}")
     unused = [layer.name for key, layer in walker.weighted.items() if key not in reader.used]
     if unused:
         raise unknown(
-            f"expected a use for every layer in a {weights.name}, found {len(unused)} more: "
-            f"{', '.join(unused[:3])}"
+            f"a use for every layer in a {weights.name}",
+            f"{len(unused)} more: {', '.join(unused[:3])}",
         )
     return replace(weights, ignored={**walker.ignored, **_leftovers(model)})
 

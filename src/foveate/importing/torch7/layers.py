@@ -83,9 +83,7 @@ class Layer:
         if value is None and default is not None:
             return default
         if not isinstance(value, int):
-            raise damaged(
-                f"expected a whole number in {field} of {self.name}, found {describe(value)}"
-            )
+            raise damaged(f"a whole number in {field} of {self.name}", describe(value))
         return value
 
 
@@ -108,12 +106,10 @@ class Walker:
 
     def _walk(self, module: Value, path: str, depth: int) -> Iterator[Layer]:
         if not isinstance(module, Node):
-            raise unknown(f"expected a module at {path}, found {describe(module)}")
+            raise unknown(f"a module at {path}", describe(module))
         self._count += 1
         if self._count > MAX_LAYERS or depth > MAX_NESTING:
-            raise damaged(
-                f"expected at most {MAX_LAYERS} modules, {MAX_NESTING} deep, found more at {path}"
-            )
+            raise damaged(f"at most {MAX_LAYERS} modules, {MAX_NESTING} deep", f"more at {path}")
         short = module.name.rpartition(".")[2]
         kind = KINDS.get(short)
         if short in SEQUENCES:
@@ -138,9 +134,7 @@ class Walker:
                 inner += self._walk(child, step, depth + 1)
         weight = module["weight"]
         if (isinstance(weight, Tensor) and weight.size) or is_weighted(inner):
-            raise unknown(
-                f"expected a layer of a known class at {path}, found a {module.name} with weights"
-            )
+            raise unknown(f"a layer of a known class at {path}", f"a {module.name} with weights")
         self.ignored[module.name] += 1
 
 
@@ -151,9 +145,7 @@ def _children(module: Node, path: str) -> list[tuple[str, Value]]:
     if modules is None and inner is not None:
         return [(f"{path}.inner", inner)]
     if not isinstance(modules, Table):
-        raise damaged(
-            f"expected the modules of the {module.name} at {path}, found {describe(modules)}"
-        )
+        raise damaged(f"the modules of the {module.name} at {path}", describe(modules))
     # The modules of a DataParallelTable are copies of one on several GPUs.
     items = modules.sequence()[: 1 if module.name == "nn.DataParallelTable" else None]
     return [(f"{path}.modules[{index}]", item) for index, item in enumerate(items, 1)]
@@ -168,7 +160,7 @@ def expect(layers: Sequence[Layer], pattern: str, where: str) -> list[Layer]:
     """Return the layers with weights if the kinds of all layers match a regular expression."""
     found = signature(layers)
     if not re.fullmatch(pattern, found):
-        raise unknown(f"expected the layers {pattern!r} {where}, found {found!r}")
+        raise unknown(f"the layers {pattern!r} {where}", f"{found!r}")
     return [layer for layer in layers if is_weighted([layer])]
 
 
@@ -218,9 +210,7 @@ def padding_notes(convolutions: Sequence[Layer], expected: Padding) -> list[str]
     for conv in convolutions:
         half = conv.whole("kW") // 2
         if conv.pad != half:
-            raise unknown(
-                f"expected {half} pixels of padding in front of {conv.name}, found {conv.pad}"
-            )
+            raise unknown(f"{half} pixels of padding in front of {conv.name}", conv.pad)
         # One row of either class of symmetric padding is the edge repeated.
         same = conv.padding == PADDINGS[expected] or (
             expected == "symmetric" and half == 1 and conv.padding == "SpatialReplicationPadding"
@@ -239,6 +229,6 @@ def expect_pooling(layer: Layer, *, side: int, stride: int, pad: int) -> None:
     found = (layer.whole("kW"), layer.whole("dW"), layer.whole("padW", 0))
     if found != (side, stride, pad):
         raise unknown(
-            f"expected a pooling of side {side}, stride {stride} and padding {pad} in "
-            f"{layer.name}, found {found[0]}, {found[1]} and {found[2]}"
+            f"a pooling of side {side}, stride {stride} and padding {pad} in {layer.name}",
+            f"{found[0]}, {found[1]} and {found[2]}",
         )

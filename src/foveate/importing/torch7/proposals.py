@@ -50,8 +50,8 @@ def _on_resnet(
     shape = [[len(block.branch) for block in stage] for stage in stages]
     if shape != [[3] * 3, [3] * 4, [3] * 6]:
         raise unknown(
-            "expected a trunk of 3, 4 and 6 blocks of 3 convolutions each, as in ResNet-50, "
-            f"found {[len(stage) for stage in stages]} blocks"
+            "a trunk of 3, 4 and 6 blocks of 3 convolutions each, as in ResNet-50",
+            f"{[len(stage) for stage in stages]} blocks",
         )
     named = {f"trunk.layer{number}.": stage for number, stage in enumerate(stages, 1)}
     state, after = resnet_state(stem, named, reader)
@@ -116,8 +116,7 @@ def _neck_state(neck: Layer, embed: Layer, mask: Layer, reader: WeightReader) ->
     cells = math.isqrt(weight.shape[1] // channels)
     if channels * cells**2 != weight.shape[1]:
         raise unknown(
-            f"expected inputs for {channels} channels of a square window in {embed.name}, "
-            f"found {weight.shape[1]}"
+            f"inputs for {channels} channels of a square window in {embed.name}", weight.shape[1]
         )
     state["embed.weight"] = weight.reshape(-1, channels, cells, cells)
     return state
@@ -171,7 +170,7 @@ def _numbered(model: Node, name: str, keys: range) -> list[Value]:
     table = model[name]
     if not isinstance(table, Table) or any(table[key] is None for key in keys):
         raise unknown(
-            f"expected {name} with the keys {keys[0]} to {keys[-1]} in a {model.name}, "
-            f"found {'other keys' if isinstance(table, Table) else describe(table)}"
+            f"{name} with the keys {keys[0]} to {keys[-1]} in a {model.name}",
+            "other keys" if isinstance(table, Table) else describe(table),
         )
     return [table[key] for key in keys]

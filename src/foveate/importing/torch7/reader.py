@@ -64,6 +64,9 @@ Body = Generator[None, Value, None]
 class CorruptError(Exception):
     """The content contradicts the format; the text names what was expected and found."""
 
+    def __init__(self, expected: str, found: object) -> None:
+        super().__init__(f"expected {expected}, found {found}")
+
 
 def read_torch7(path: Path) -> Value:
     """Read a binary file that ``torch.save`` of Torch7 wrote on a little-endian machine.
@@ -132,7 +135,7 @@ class _Parser:
             value, body = self._next()
             if body is not None:
                 if len(unfinished) == MAX_DEPTH:
-                    raise CorruptError(f"expected objects at most {MAX_DEPTH} deep, found more")
+                    raise CorruptError(f"objects at most {MAX_DEPTH} deep", "more")
                 unfinished.append((value, body))
                 value = None  # starts the generator
             while unfinished:
@@ -146,8 +149,7 @@ class _Parser:
             else:
                 if self._remaining:
                     raise CorruptError(
-                        f"expected the end at byte {self._position}, "
-                        f"found {self._remaining} bytes more"
+                        f"the end at byte {self._position}", f"{self._remaining} bytes more"
                     )
                 return value
 
@@ -159,15 +161,15 @@ class _Parser:
         if tag == OLD_FUNCTION:
             return Function(), self._function()
         if tag not in {TABLE, OBJECT, LEGACY_FUNCTION, FUNCTION}:
-            raise CorruptError(f"expected a tag from 0 to 8 at byte {at}, found {tag}")
+            raise CorruptError(f"a tag from 0 to 8 at byte {at}", tag)
         index = self._int()
         kind = {TABLE: (Table,), OBJECT: (Node, Storage, Tensor)}.get(tag, (Function,))
         if index in self._objects:
             known = self._objects[index]
             if not isinstance(known, kind):
                 raise CorruptError(
-                    f"expected a {kind[0].__name__.lower()} as object {index} at byte {at}, "
-                    f"found a {type(known).__name__.lower()}"
+                    f"a {kind[0].__name__.lower()} as object {index} at byte {at}",
+                    f"a {type(known).__name__.lower()}",
                 )
             return known, None
         # Known before its body is read, since the body may refer to it.
@@ -189,7 +191,7 @@ class _Parser:
             tensor = Tensor(name)
             return tensor, self._tensor(tensor)
         if not re.fullmatch(r"[A-Za-z_][\w.]*", name):
-            raise CorruptError(f"expected the name of a class, found {name[:40]!r}")
+            raise CorruptError("the name of a class", f"{name[:40]!r}")
         node = Node(name, version)
         return node, self._node(node)
 
@@ -197,15 +199,14 @@ class _Parser:
         at, count = self._position, self._int()
         if not 0 <= count * SMALLEST_ENTRY <= self._remaining:
             raise CorruptError(
-                f"expected a table of at most {self._remaining // SMALLEST_ENTRY} entries "
-                f"at byte {at}, found {count}"
+                f"a table of at most {self._remaining // SMALLEST_ENTRY} entries at byte {at}",
+                count,
             )
         for _ in range(count):
             key = yield
             if key is None or key in table.entries:
                 raise CorruptError(
-                    f"expected a new key before byte {self._position}, "
-                    f"found {'nil' if key is None else 'one twice'}"
+                    f"a new key before byte {self._position}", "nil" if key is None else "one twice"
                 )
             value = yield
             if value is not None:
@@ -217,8 +218,7 @@ class _Parser:
         fields = yield
         if not isinstance(fields, Table):
             raise CorruptError(
-                f"expected a table of fields of {node.name} before byte {self._position}, "
-                f"found {describe(fields)}"
+                f"a table of fields of {node.name} before byte {self._position}", describe(fields)
             )
         node.fields = fields
 
@@ -236,9 +236,7 @@ class _Parser:
     def _tensor(self, tensor: Tensor) -> Body:
         at, dimensions = self._position, self._int()
         if not 0 <= dimensions <= MAX_DIMENSIONS:
-            raise CorruptError(
-                f"expected at most {MAX_DIMENSIONS} dimensions at byte {at}, found {dimensions}"
-            )
+            raise CorruptError(f"at most {MAX_DIMENSIONS} dimensions at byte {at}", dimensions)
         tensor.shape = tuple(self._long() for _ in range(dimensions))
         tensor.strides = tuple(self._long() for _ in range(dimensions))
         tensor.offset = self._long() - 1  # Lua counts from 1
@@ -249,18 +247,16 @@ class _Parser:
         expected = f"{tensor.name.removesuffix('Tensor')}Storage"
         shape, strides = tensor.shape, tensor.strides
         if min((*shape, *strides, 0)) < 0 or math.prod(shape) > len(self._content):
-            raise CorruptError(f"expected a tensor within the file, found shape {shape}")
+            raise CorruptError("a tensor within the file", f"shape {shape}")
         if tensor.size == 0 and storage is None:
             return None
         if not isinstance(storage, Storage) or storage.name != expected:
-            raise CorruptError(
-                f"expected a {expected} behind a {tensor.name}, found {describe(storage)}"
-            )
+            raise CorruptError(f"a {expected} behind a {tensor.name}", describe(storage))
         last = tensor.offset + sum((n - 1) * s for n, s in zip(shape, strides, strict=True))
         if tensor.size and not 0 <= tensor.offset <= last < len(storage.values):
             raise CorruptError(
-                f"expected a tensor within the {len(storage.values)} elements of its storage, "
-                f"found elements {tensor.offset} to {last}"
+                f"a tensor within the {len(storage.values)} elements of its storage",
+                f"elements {tensor.offset} to {last}",
             )
         return storage
 
@@ -272,9 +268,7 @@ class _Parser:
         """Advance by ``count`` bytes; return the position of the first of them."""
         start = self._position
         if not 0 <= count <= self._remaining:
-            raise CorruptError(
-                f"expected at most {self._remaining} bytes more at byte {start}, found {count}"
-            )
+            raise CorruptError(f"at most {self._remaining} bytes more at byte {start}", count)
         self._position += count
         return start
 

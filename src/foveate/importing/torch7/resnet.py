@@ -60,8 +60,8 @@ def take_blocks(layers: Sequence[Layer]) -> tuple[list[Block], list[Layer]]:
         found = re.match(r"fork sum( affine)? relu\b", signature(rest[:4]))
         if found is None or len(rest[0].branches) != 2:
             raise unknown(
-                f"expected a block 'fork sum relu' with two branches at {rest[0].path}, "
-                f"found {signature(rest[:4])!r} with {len(rest[0].branches)}"
+                f"a block 'fork sum relu' with two branches at {rest[0].path}",
+                f"{signature(rest[:4])!r} with {len(rest[0].branches)}",
             )
         blocks.append(_block(rest[0], rest[2] if found[1] else None))
         rest = rest[4 if found[1] else 3 :]
@@ -84,13 +84,12 @@ def _block(fork: Layer, affine: Layer | None) -> Block:
     strided = 1 if len(strides) == 3 else 0
     if block.stride not in (1, 2) or any(s != 1 for i, s in enumerate(strides) if i != strided):
         raise unknown(
-            f"expected a stride of 1 or 2 on convolution {strided + 1} of the branch in "
-            f"{fork.name}, found strides {strides}"
+            f"a stride of 1 or 2 on convolution {strided + 1} of the branch in {fork.name}",
+            f"strides {strides}",
         )
     if block.shortcut is not None and block.shortcut[0].whole("dW", 1) != block.stride:
         raise unknown(
-            f"expected a shortcut of stride {block.stride} in {fork.name}, "
-            f"found {block.shortcut[0].whole('dW', 1)}"
+            f"a shortcut of stride {block.stride} in {fork.name}", block.shortcut[0].whole("dW", 1)
         )
     return block
 
@@ -157,8 +156,8 @@ def _block_state(block: Block, prefix: str, reader: WeightReader, *, after: bool
         channels = {len(shift) for shift in summands}
         if len(channels) > 1:
             raise unknown(
-                f"expected as many channels in the branch as in the shortcut of {block.path}, "
-                f"found {sorted(channels)}"
+                f"as many channels in the branch as in the shortcut of {block.path}",
+                sorted(channels),
             )
         total = torch.stack(summands).sum(0)
         scale, shift = torch.ones_like(total), torch.zeros_like(total)
@@ -171,7 +170,7 @@ def _block_state(block: Block, prefix: str, reader: WeightReader, *, after: bool
 def _stem_state(stem: Sequence[Layer], reader: WeightReader) -> State:
     expect(stem, r"conv( affine)? relu pool", "of a stem")
     if stem[0].whole("dW") != 2:
-        raise unknown(f"expected a stride of 2 in {stem[0].name}, found {stem[0].whole('dW')}")
+        raise unknown(f"a stride of 2 in {stem[0].name}", stem[0].whole("dW"))
     expect_pooling(stem[-1], side=3, stride=2, pad=1)
     weight, scale, shift = reader.folded(*_pairs(stem)[0])
     return {"trunk.conv1.weight": weight} | _affine_state("trunk.affine1", scale, shift)

@@ -164,13 +164,13 @@ def describe(value: Value) -> str:
     return names.get(type(value), "number")
 
 
-def damaged(what: str) -> ModelError:
+def damaged(expected: str, found: object) -> ModelError:
     """Return the error for a file whose content contradicts itself."""
-    return ModelError(what, remedy="the file is damaged: get it again")
+    remedy = "the file is damaged: get it again"
+    return ModelError(f"expected {expected}, found {found}", remedy=remedy)
 
 
-def unknown(what: str) -> ModelError:
+def unknown(expected: str, found: object) -> ModelError:
     """Return the error for a file that holds another network than those of the original code."""
-    return ModelError(
-        what, remedy="import a DeepMask, SharpMask, MultiPathNet or Fast R-CNN of the original code"
-    )
+    remedy = "import a DeepMask, SharpMask, MultiPathNet or Fast R-CNN of the original code"
+    return ModelError(f"expected {expected}, found {found}", remedy=remedy)

@@ -46,7 +46,7 @@ class WeightReader:
         if value is None:
             return None
         if not isinstance(value, Tensor):
-            raise damaged(f"expected a tensor in {name} of {layer.name}, found {describe(value)}")
+            raise damaged(f"a tensor in {name} of {layer.name}", describe(value))
         if value.storage is None or not value.size:
             return None
         self.used.add(id(layer.node))
@@ -56,21 +56,18 @@ class WeightReader:
         self._storages[id(value.storage)] = value.storage
         if self._count > sum(len(storage.values) for storage in self._storages.values()):
             raise damaged(
-                f"expected a storage for every weight, found {name} of {layer.name} in one that "
-                "other layers use"
+                "a storage for every weight", f"{name} of {layer.name} in one that other layers use"
             )
         copy = np.array(value.view(), np.float32, order="C")
         if not np.isfinite(copy).all():
-            raise damaged(
-                f"expected finite numbers in {name} of {layer.name}, found NaN or infinity"
-            )
+            raise damaged(f"finite numbers in {name} of {layer.name}", "NaN or infinity")
         return torch.from_numpy(copy)
 
     def required(self, layer: Layer, name: str) -> torch.Tensor:
         """Copy a field that a layer of its class must have."""
         value = self.optional(layer, name)
         if value is None:
-            raise damaged(f"expected {name} in {layer.name}, found none")
+            raise damaged(f"{name} in {layer.name}", "none")
         return value
 
     def linear(self, layer: Layer) -> tuple[torch.Tensor, torch.Tensor]:
@@ -87,8 +84,9 @@ class WeightReader:
         sizes = (inputs, height, width)
         if groups != 1 or min(sizes) < 1 or weight[0].numel() != math.prod(sizes):
             raise damaged(
-                f"expected weights for {inputs} channels and {height}x{width} pixels in one group "
-                f"in {layer.name}, found shape {tuple(weight.shape)} and {groups} groups"
+                f"weights for {inputs} channels and {height}x{width} pixels in one group in "
+                f"{layer.name}",
+                f"shape {tuple(weight.shape)} and {groups} groups",
             )
         # Old classes keep them in two axes.
         return weight.reshape(-1, *sizes), self._bias(layer, len(weight))
@@ -135,9 +133,7 @@ class WeightReader:
         # SpatialConstDiagonal, the oldest class, has the shape (1, channels, 1, 1).
         values = self.required(layer, name).flatten()
         if len(values) != channels:
-            raise damaged(
-                f"expected {channels} values in {name} of {layer.name}, found {len(values)}"
-            )
+            raise damaged(f"{channels} values in {name} of {layer.name}", len(values))
         return values
 
     def _bias(self, layer: Layer, outputs: int) -> torch.Tensor:
@@ -145,9 +141,7 @@ class WeightReader:
         if bias is None:
             return torch.zeros(outputs)
         if bias.shape != (outputs,):
-            raise damaged(
-                f"expected {outputs} biases in {layer.name}, found shape {tuple(bias.shape)}"
-            )
+            raise damaged(f"{outputs} biases in {layer.name}", f"shape {tuple(bias.shape)}")
         return bias
 
 
