@@ -138,10 +138,8 @@ def _open_bundle(root: Path) -> Bundle:
         raise BundleError(error.what, file=file, remedy=error.remedy) from error
     bundle = Bundle(root, manifest)
     stages = {spec.file: stage for stage, spec in manifest.stages.items()}
-    seen = {
-        name: _check_file(bundle, name, record, stages.get(name))
-        for name, record in manifest.files.items()
-    }
+    files = manifest.files.items()
+    seen = {name: _check_file(bundle, name, record, stages.get(name)) for name, record in files}
     return Bundle(root, manifest, seen)
 
 

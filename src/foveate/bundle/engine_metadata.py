@@ -83,10 +83,9 @@ class EngineMetadata:
             BackendError: The engine does not fit; the text names the first difference.
         """
         # A version-compatible engine runs on later versions of the same major release.
-        newer = bool(self.key.options.get("version_compatible")) and _follows(
-            tensorrt, self.key.tensorrt
-        )
-        level = self.key.options.get("hardware_compatibility", "none")
+        options = self.key.options
+        newer = bool(options.get("version_compatible")) and _follows(tensorrt, self.key.tensorrt)
+        level = options.get("hardware_compatibility", "none")
         pairs = [
             ("TensorRT", self.key.tensorrt, tensorrt, newer),
             ("CUDA", self.key.cuda, cuda, False),

@@ -66,7 +66,7 @@ def write_jpeg(path: Path, image: UInt8Array) -> None:
 
 
 class Batch:
-    """A list of images, files and folders. One that fails is recorded and does not stop the others."""
+    """A list of images, of files and folders; one that fails does not stop the others."""
 
     def __init__(self, paths: Sequence[str]) -> None:
         self.failures: list[FoveateError] = []

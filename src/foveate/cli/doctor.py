@@ -21,9 +21,8 @@ def command() -> None:
     from foveate.bundle import shipped_bundles
     from foveate.cli._console import print_line
 
-    print_line(
-        f"foveate {__version__}, Python {platform.python_version()} on {platform.platform()}"
-    )
+    python = f"Python {platform.python_version()} on {platform.platform()}"
+    print_line(f"foveate {__version__}, {python}")
     print_line(f"shipped bundles: {', '.join(shipped_bundles()) or 'none'}")
     findings = {}
     for key, probe in PROBES.items():
@@ -57,9 +56,8 @@ def _onnxruntime() -> Finding:
     """Run the shipped bundle on the CPU."""
     import onnxruntime
 
-    return _run_mini(
-        "ONNX Runtime on the CPU", "onnxruntime", f"version {onnxruntime.__version__}, "
-    )
+    version = f"version {onnxruntime.__version__}, "
+    return _run_mini("ONNX Runtime on the CPU", "onnxruntime", version)
 
 
 def _onnxruntime_cuda() -> Finding:

@@ -213,11 +213,9 @@ def _evaluate_file(
 
     with show_progress() as progress:
         found = read_results(file, truth, task=task, progress=progress)
-        if found.elsewhere:
-            print_line(
-                f"{found.elsewhere} results belong to images that the data set lacks",
-                to_stderr=True,
-            )
+        if (count := found.elsewhere) > 0:
+            line = f"{count} results belong to images that the data set lacks"
+            print_line(line, to_stderr=True)
         return evaluate_results(
             found, truth, task=task, most=most, resampling=resampling, progress=progress
         )

@@ -137,9 +137,8 @@ def _source(text: str, detector: Path | None) -> tuple[Cascade, ExportOptions]:
     if is_checkpoint(text):
         return load_checkpoint(Path(text), detector), ExportOptions()
     if detector is not None:
-        raise OptionError(
-            "a bundle already has a detector", remedy="give --detector with a checkpoint"
-        )
+        remedy = "give --detector with a checkpoint"
+        raise OptionError("a bundle already has a detector", remedy=remedy)
     bundle = Bundle.open(text)
     # Weights that quantization or passes changed cannot be exported again.
     return exact_cascade_from_bundle(bundle), ExportOptions.of_manifest(bundle.manifest)

@@ -56,11 +56,8 @@ def read_class_names(file: Path | None) -> tuple[str, ...] | None:
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(
-            "the class names cannot be read",
-            file=file,
-            remedy="give a text file with one name per line",
-        ) from error
+        remedy = "give a text file with one name per line"
+        raise InputError("the class names cannot be read", file=file, remedy=remedy) from error
     return tuple(line.strip() for line in lines if line.strip())
 
 

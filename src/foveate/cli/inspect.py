@@ -83,9 +83,8 @@ def _stage(stage: StageReport) -> Iterator[str]:
 def _range(found: ShapeRange | None, word: str) -> str:
     if found is None or word == "out" or found.minimum == found.maximum:
         return ""
-    low, best, high = (
-        "x".join(map(str, one)) for one in (found.minimum, found.optimum, found.maximum)
-    )
+    shapes = (found.minimum, found.optimum, found.maximum)
+    low, best, high = ("x".join(map(str, shape)) for shape in shapes)
     return f"  ({low} to {high}, typically {best})"
 
 

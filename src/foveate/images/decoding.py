@@ -188,9 +188,8 @@ def _load_png(file: BinaryIO, opened: PngImageFile) -> None:
     opened.im = canvas.im
     opened.load()
     same = np.asarray(opened.crop(last)) == np.asarray(noise)
-    if (
-        width >= 64 and same.reshape(len(same), -1).all(1).any()
-    ):  # a short row could equal the noise by chance
+    # A short row could equal the noise by chance.
+    if width >= 64 and same.reshape(len(same), -1).all(1).any():
         raise OSError
     file.seek(-4, io.SEEK_CUR)
     if file.read(4) not in (b"IEND", b"fcTL"):

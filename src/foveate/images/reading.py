@@ -77,9 +77,8 @@ def read_image(path: str | os.PathLike[str]) -> UInt8Array:
     """
     status = _status(path)
     if stat.S_ISDIR(status.st_mode):
-        raise InputError(
-            "this is a folder, not an image", file=path, remedy="give the images in it"
-        )
+        remedy = "give the images in it"
+        raise InputError("this is a folder, not an image", file=path, remedy=remedy)
     if not stat.S_ISREG(status.st_mode):  # a FIFO or a device might never end
         raise InputError(
             "this is a device or a pipe, not a file", file=path, remedy="save the image to a file"
@@ -166,9 +165,8 @@ def _status(path: str | os.PathLike[str]) -> os.stat_result:
     if not text:
         raise InputError('expected the path of an image, found ""', remedy="check the arguments")
     if "://" in text:
-        raise InputError(
-            "this is a URL, not a file", file=text, remedy="download it and give the file"
-        )
+        remedy = "download it and give the file"
+        raise InputError("this is a URL, not a file", file=text, remedy=remedy)
     try:
         return Path(path).stat()
     except (OSError, ValueError) as error:

@@ -95,10 +95,8 @@ class ImportedWeights:
             ) from error
         expected = network.state_dict()
         for key in {**expected, **self.state}:
-            shapes = [
-                tuple(state[key].shape) if key in state else None
-                for state in (expected, self.state)
-            ]
+            both = (expected, self.state)
+            shapes = [tuple(state[key].shape) if key in state else None for state in both]
             if shapes[0] != shapes[1]:
                 raise ModelError(
                     f"expected {key} of shape {shapes[0]} in a {self.name}, found {shapes[1]}",

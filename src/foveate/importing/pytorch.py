@@ -116,11 +116,8 @@ def read_state(path: Path) -> State:
         if isinstance(value, torch.Tensor) and value.dim()
     }
     if not state:
-        raise ModelError(
-            f"expected a state dict, found {len(content)} values without tensors",
-            file=path,
-            remedy=TENSORS_ONLY,
-        )
+        what = f"expected a state dict, found {len(content)} values without tensors"
+        raise ModelError(what, file=path, remedy=TENSORS_ONLY)
     prefix = _common_prefix(list(state))
     return {
         name.removeprefix(prefix): tensor.float() if tensor.is_floating_point() else tensor
@@ -157,10 +154,9 @@ def _open(path: Path) -> Mapping[str, object]:
         with warnings.catch_warnings(action="ignore"):  # about protocols; a failure is an error
             content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        newer = "Unsupported operand" in str(error)
-        reason = (
-            "of a newer protocol" if newer else "that names other objects, which could run code"
-        )
+        reason = "that names other objects, which could run code"
+        if "Unsupported operand" in str(error):
+            reason = "of a newer protocol"
         raise ModelError(
             f"expected tensors only, found a pickle {reason}", file=path, remedy=TENSORS_ONLY
         ) from error
@@ -174,11 +170,8 @@ def _open(path: Path) -> Mapping[str, object]:
             remedy="get it again; for a Torch7 file use `foveate import-torch7`",
         ) from error
     if not isinstance(content, Mapping):
-        raise ModelError(
-            f"expected a state dict, found a {type(content).__name__}",
-            file=path,
-            remedy=TENSORS_ONLY,
-        )
+        what = f"expected a state dict, found a {type(content).__name__}"
+        raise ModelError(what, file=path, remedy=TENSORS_ONLY)
     return content
 
 

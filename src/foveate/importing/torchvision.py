@@ -123,11 +123,9 @@ def _vgg_names(state: State, network: nn.Module) -> State:
     named = {f"trunk.{name}": t for name, t in state.items() if name.startswith("features.")}
     # As in the original code, each tower of a detector starts with fc6 and fc7.
     for name in network.state_dict():
-        tower = re.fullmatch(
-            r"(?:class_towers\.\d|box_tower)\.embed\.([03]\.(?:weight|bias))", name
-        )
-        if tower is not None and f"classifier.{tower[1]}" in state:
-            named[name] = state[f"classifier.{tower[1]}"]
+        tower = re.fullmatch(r"(class_towers\.\d|box_tower)\.embed\.([03]\.(weight|bias))", name)
+        if tower is not None and f"classifier.{tower[2]}" in state:
+            named[name] = state[f"classifier.{tower[2]}"]
     return named
 
 

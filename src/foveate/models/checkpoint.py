@@ -79,10 +79,8 @@ def build_cascade(info: CascadeInfo) -> Cascade:
     """
     proposals = None if info.proposals is None else build(info.proposals, **info.proposals_sizes)
     if not isinstance(proposals, DeepMask | SharpMask):
-        raise ModelError(
-            f"expected a proposal network, found {info.proposals!r}",
-            remedy="name a DeepMask or SharpMask",
-        )
+        what = f"expected a proposal network, found {info.proposals!r}"
+        raise ModelError(what, remedy="name a DeepMask or SharpMask")
     classifier = None if info.classifier is None else build_detector(info).classifier
     return Cascade(info=info, proposals=proposals.eval(), classifier=classifier)
 
@@ -97,9 +95,8 @@ def build_detector(info: CascadeInfo) -> Detector:
     if info.classifier is not None:
         network = build(info.classifier, classes=len(info.class_names), **info.classifier_sizes)
     if not isinstance(network, MultiPathNet):
-        raise ModelError(
-            f"expected a classifier, found {info.classifier!r}", remedy="name a MultiPathNet"
-        )
+        what = f"expected a classifier, found {info.classifier!r}"
+        raise ModelError(what, remedy="name a MultiPathNet")
     return Detector(info=info, classifier=network.eval())
 
 

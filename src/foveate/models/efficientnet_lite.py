@@ -107,9 +107,8 @@ class EfficientNetLite0(Trunk):
         self.channels = {stride: CHANNELS[stride] for stride in TAPS if stride <= last_stride}
         self.taps = {TAPS[stride]: stride for stride in self.channels}
         self.stem = SamePadConv2d(3, BLOCKS[0].inputs, 3, 2)
-        self.blocks = nn.ModuleList(
-            InvertedResidual(shape) for shape in BLOCKS[: TAPS[last_stride] + 1]
-        )
+        shapes = BLOCKS[: TAPS[last_stride] + 1]
+        self.blocks = nn.ModuleList(InvertedResidual(shape) for shape in shapes)
         self.requires_grad_(False)
 
     def forward(self, image: Tensor) -> dict[int, Tensor]:

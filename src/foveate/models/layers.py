@@ -117,9 +117,8 @@ class BilinearUpsample2d(nn.Module):
 
 
 def _upsample(x: Tensor, scale: int) -> Tensor:
-    return nn.functional.interpolate(
-        x, scale_factor=float(scale), mode="bilinear", align_corners=False
-    )
+    factor = float(scale)
+    return nn.functional.interpolate(x, scale_factor=factor, mode="bilinear", align_corners=False)
 
 
 @torch.library.custom_op("foveate::bilinear_upsample", mutates_args=())

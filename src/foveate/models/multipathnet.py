@@ -87,9 +87,7 @@ class RegionPooling:
         region = foveal_boxes(boxes, self.region)
         pooled = []
         for stride in self.strides:
-            cells = roi_max_pool(
-                features[stride], region, self.side, 1 / stride, rounding=self.rounding
-            )
+            cells = roi_max_pool(features[stride], region, self.side, 1 / stride, self.rounding)
             if stride in self.factors:
                 cells = cells * self.factors[stride]
             pooled.append(self.normalise(cells) if self.normalise else cells)

@@ -107,10 +107,8 @@ def sharpmask(
     ``Refinement``. The trunk has maps of strides 2, 4, 8 and 16; the rest are sizes of ``deepmask``.
     """
     if km % 16 or ks % 16:
-        raise ModelError(
-            f"km and ks must be multiples of 16, found {km} and {ks}",
-            remedy="use 32, as the paper does",
-        )
+        what = f"km and ks must be multiples of 16, found {km} and {ks}"
+        raise ModelError(what, remedy="use 32, as the paper does")
     return SharpMask(
         deepmask=deepmask(trunk, neck=neck, vector=vector, score_hidden=score_hidden),
         reduced_channels=((64, ks), (64, ks // 2), (64, ks // 4), (32, ks // 8)),

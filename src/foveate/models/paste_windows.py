@@ -60,11 +60,10 @@ def _paste_windows(
     known = geometry.isfinite().all(1) & (w != 0)
     left, top = (x0 + 0.5).floor(), (y0 + 0.5).floor()
     right, bottom = (x0 + w + 0.5).floor(), (y0 + h + 0.5).floor()
-    for edge in (left, top, right, bottom):
+    edges = (left, top, right, bottom)
+    for edge in edges:
         known = known & (edge.abs() <= FARTHEST_EDGE)
-    x, y, end_x, end_y = (
-        torch.where(known, edge, 0.0).long() for edge in (left, top, right, bottom)
-    )
+    x, y, end_x, end_y = (torch.where(known, edge, 0.0).long() for edge in edges)
     rows, in_rows = _axis(y, (end_y - y).clamp(min=1), height, samples)
     columns, in_columns = _axis(x, (end_x - x).clamp(min=1), 32 * words, samples)
     in_columns &= torch.arange(32 * words) < width

@@ -72,10 +72,8 @@ def _pool(
     count, _, height, width = features.shape
     batch, boxes = rois[:, 0], rois[:, 1:]
     known = (batch >= 0) & (batch < count) & ~boxes.isnan().any(dim=1)
-    scaled = (boxes.nan_to_num(0.0, torch.inf, -torch.inf) * spatial_scale).clamp(
-        -FARTHEST, FARTHEST
-    )
-    corners = _round_half_away(scaled).long()
+    scaled = boxes.nan_to_num(0.0, torch.inf, -torch.inf) * spatial_scale
+    corners = _round_half_away(scaled.clamp(-FARTHEST, FARTHEST)).long()
     x_bounds = _bin_bounds(corners[:, 0], corners[:, 2], output_side, width, rounding)
     y_bounds = _bin_bounds(corners[:, 1], corners[:, 3], output_side, height, rounding)
     # A box of NaN, or of a map that does not exist, covers no row and pools to 0.

@@ -55,9 +55,8 @@ class Refinement(nn.Module):
     ):
         super().__init__()
         if form not in get_args(Form):
-            raise ModelError(
-                f"no form is named {form!r}", remedy=f"use {' or '.join(get_args(Form))}"
-            )
+            known = " or ".join(get_args(Form))
+            raise ModelError(f"no form is named {form!r}", remedy=f"use {known}")
         self.outputs = outputs
         # A convolution of a concatenation is the sum of two, W_S * S + W_M * M (section 3.3): the
         # horizontal half runs once per map, the vertical half on the chosen windows alone.

@@ -102,9 +102,8 @@ class Masks:
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> Array:
         if copy is False:
-            raise ValueError(
-                "masks are rasterised on request, so that their memory cannot be shared"
-            )
+            what = "masks are rasterised on request, so that their memory cannot be shared"
+            raise ValueError(what)
         stack: Array = np.zeros(self.shape, bool)
         for index in range(len(self)):
             self._window_mask(index).paint(stack[index])

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import cv2
 import numpy as np
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from foveate.arrays import Array, BoolArray, Float32Array, UInt8Array
     from foveate.results.masks import Masks
+
+Colour: TypeAlias = tuple[int, int, int]  # RGB, 0 to 255
 
 _OPACITY = 0.42
 _STRIP = 256  # rows that are tinted at a time
@@ -65,13 +67,11 @@ def draw(
         _outline(canvas, *crop, colour(index))
     painter = LabelPainter(canvas)
     for index, text in enumerate(texts):  # the best objects get the best places
-        painter.paint(text, tuple(boxes[index].tolist()), colour(index))
+        painter.paint(text, boxes[index].tolist(), colour(index))
     return canvas
 
 
-def _fill(
-    canvas: UInt8Array, mask: BoolArray, top: int, left: int, tint: tuple[int, int, int]
-) -> None:
+def _fill(canvas: UInt8Array, mask: BoolArray, top: int, left: int, tint: Colour) -> None:
     table = np.empty((1, 256, 3), np.uint8)
     for channel in range(3):
         mixed = np.arange(256) * (1 - _OPACITY) + tint[channel] * _OPACITY
@@ -83,9 +83,7 @@ def _fill(
         np.copyto(region, cv2.LUT(np.ascontiguousarray(region), table), where=part[..., None])
 
 
-def _outline(
-    canvas: UInt8Array, mask: BoolArray, top: int, left: int, tint: tuple[int, int, int]
-) -> None:
+def _outline(canvas: UInt8Array, mask: BoolArray, top: int, left: int, tint: Colour) -> None:
     # A frame of zeros makes OpenCV close outlines that touch the edge of the crop.
     framed = np.pad(mask.view(np.uint8), 1)
     outlines, _ = cv2.findContours(framed, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
@@ -124,9 +122,7 @@ class LabelPainter:
         self.placed: list[Rectangle] = []
         self._size = min(max(max(canvas.shape[:2]) / 42, 11.0), 60.0)
 
-    def paint(
-        self, text: str, box: tuple[float, float, float, float], tint: tuple[int, int, int]
-    ) -> None:
+    def paint(self, text: str, box: Sequence[float], tint: Colour) -> None:
         """Paint a label near a box, on a background of the given colour."""
         height, width = self._canvas.shape[:2]
         scale = self._size / _PIXELS_PER_SCALE
@@ -147,9 +143,7 @@ class LabelPainter:
         """Return how many pixels of other labels a place covers."""
         return sum(place.shared(other) for other in self.placed)
 
-    def _places(
-        self, box: tuple[float, float, float, float], wide: int, high: int
-    ) -> Iterator[Rectangle]:
+    def _places(self, box: Sequence[float], wide: int, high: int) -> Iterator[Rectangle]:
         """Yield places inside the image, the preferred ones first: above the box, inside, below."""
         x0, y0, x1, y1 = (round(value) for value in box)
         tops = [y0 - high, y0, y1, y1 - high]
@@ -165,13 +159,13 @@ class LabelPainter:
         return Rectangle(left, top, left + wide, top + high)
 
 
-def colour(index: int) -> tuple[int, int, int]:
+def colour(index: int) -> Colour:
     """Return the colour of the object with this index as RGB, 0 to 255; colours repeat after 24."""
     value = _COLOURS[index % len(_COLOURS)]
     return value >> 16, value >> 8 & 255, value & 255
 
 
-def _is_light(tone: tuple[int, int, int]) -> bool:
+def _is_light(tone: Colour) -> bool:
     """Return whether black text is easier to read on this colour than white text."""
     red, green, blue = tone
     return 0.299 * red + 0.587 * green + 0.114 * blue > 140

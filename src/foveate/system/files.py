@@ -186,9 +186,8 @@ def _claim(place: Path, make: Callable[[Path], int]) -> tuple[Path, int]:
     for path in paths:
         _sweep(path)
     for path in paths:
-        with suppress(
-            FileExistsError, FileNotFoundError
-        ):  # FileNotFoundError if another writer swept it at once
+        # FileNotFoundError if another writer swept it at once.
+        with suppress(FileExistsError, FileNotFoundError):
             handle = make(path)
             with suppress(OSError):  # without support for locks, nothing is swept
                 fcntl.flock(handle, fcntl.LOCK_EX)
@@ -300,9 +299,8 @@ def _is_special(path: Path) -> bool:
             return False
         if stat.S_ISDIR(mode):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-    return not stat.S_ISREG(mode) or str(path.absolute()).startswith(
-        ("/dev/fd/", "/dev/std", "/proc/")
-    )
+    descriptors = ("/dev/fd/", "/dev/std", "/proc/")
+    return not stat.S_ISREG(mode) or str(path.absolute()).startswith(descriptors)
 
 
 def _check_access(path: Path) -> None:

@@ -27,9 +27,7 @@ CLASSES: dict[Kind, tuple[str, ...]] = {
     "affine": ("ConstAffine", "SpatialConstDiagonal", "SpatialBatchNormalization"),
     "relu": ("ReLU", "Threshold"),
     "pool": ("SpatialMaxPooling",),
-    "pad": tuple(
-        f"Spatial{way}Padding" for way in ("Symmetric", "Replication", "Reflection", "Zero")
-    ),
+    "pad": tuple(f"Spatial{x}Padding" for x in ("Symmetric", "Replication", "Reflection", "Zero")),
     "roi": ("ROIPooling",),
     "normalise": ("Normalize",),
     "times": ("MulConstant",),

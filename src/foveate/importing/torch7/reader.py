@@ -84,11 +84,8 @@ def read_torch7(path: Path) -> Value:
     try:
         with open_regular(path) as file:
             if os.fstat(file.fileno()).st_size == 0:
-                raise ModelError(
-                    "expected a Torch7 file, found an empty one",
-                    file=path,
-                    remedy="download it again",
-                )
+                what = "expected a Torch7 file, found an empty one"
+                raise ModelError(what, file=path, remedy="download it again")
             content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     except OSError as error:
         raise ModelError(
@@ -96,9 +93,8 @@ def read_torch7(path: Path) -> Value:
         ) from error
     for start, name, remedy in OTHER_FORMATS:
         if content[: len(start)] == start:
-            raise ModelError(
-                f"expected a binary Torch7 file, found {name}", file=path, remedy=remedy
-            )
+            what = f"expected a binary Torch7 file, found {name}"
+            raise ModelError(what, file=path, remedy=remedy)
     try:
         return _parse_either(content)
     except CorruptError as error:
