@@ -79,11 +79,9 @@ class Bundle:
             BundleError: The bundle has no such stage.
         """
         if stage not in self.manifest.stages:
-            raise BundleError(
-                f"the bundle has no stage {stage!r} (it has: {', '.join(self.manifest.stages)})",
-                file=self.root,
-                remedy="use a bundle that was exported with this stage",
-            )
+            what = f"the bundle has no stage {stage!r} (it has: {', '.join(self.manifest.stages)})"
+            remedy = "use a bundle that was exported with this stage"
+            raise BundleError(what, file=self.root, remedy=remedy)
         return self.path(self.manifest.stages[stage].file)
 
     def open_stage(self, stage: str) -> io.BufferedReader:
@@ -166,11 +164,8 @@ def _find(text: str) -> Path:
     if os.path.isdir(path):  # noqa: PTH112 - see above
         return path
     if os.path.exists(path):  # noqa: PTH110 - see above
-        raise BundleError(
-            "expected the directory of a bundle, found a file",
-            file=path,
-            remedy="give the directory that 'foveate export' wrote",
-        )
+        what = "expected the directory of a bundle, found a file"
+        raise BundleError(what, file=path, remedy="give the directory that 'foveate export' wrote")
     known = ", ".join(shipped_bundles()) or "none"
     raise BundleError(
         "there is no such bundle", file=text, remedy=f"give a directory or a shipped name ({known})"
@@ -180,11 +175,8 @@ def _find(text: str) -> Path:
 def _read_manifest(root: Path) -> str:
     file = root / MANIFEST_NAME
     if not os.path.lexists(file):
-        raise BundleError(
-            "the directory is not a bundle: it has no manifest",
-            file=file,
-            remedy="give the directory that 'foveate export' wrote",
-        )
+        what = "the directory is not a bundle: it has no manifest"
+        raise BundleError(what, file=file, remedy="give the directory that 'foveate export' wrote")
     _check_inside(file, root)
     try:
         with open_regular(file) as stream:
@@ -215,20 +207,15 @@ def check_relative(name: str, root: Path) -> None:
     # A drive or a backslash would leave the bundle on Windows, so that it is refused everywhere.
     absolute = PurePosixPath(name).is_absolute() or PureWindowsPath(name).drive
     if not parts or absolute or ".." in parts or "\\" in name or "\0" in name:
-        raise BundleError(
-            f"the manifest names {name!r}, a path that leaves the bundle",
-            file=root,
-            remedy="do not use this bundle unless you trust its source",
-        )
+        what = f"the manifest names {name!r}, a path that leaves the bundle"
+        remedy = "do not use this bundle unless you trust its source"
+        raise BundleError(what, file=root, remedy=remedy)
 
 
 def _check_inside(path: Path, root: Path) -> None:
     if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(root)):
-        raise BundleError(
-            f"the file {path.relative_to(root).as_posix()!r} is a link that leaves the bundle",
-            file=root,
-            remedy="replace the link with a copy of its file",
-        )
+        what = f"the file {path.relative_to(root).as_posix()!r} is a link that leaves the bundle"
+        raise BundleError(what, file=root, remedy="replace the link with a copy of its file")
 
 
 def _check_file(bundle: Bundle, name: str, record: FileSpec, stage: str | None) -> tuple[int, ...]:

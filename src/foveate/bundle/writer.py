@@ -56,11 +56,9 @@ def write_bundle(
             (fresh / MANIFEST_NAME).write_text(manifest.to_json(), encoding="utf-8")
     except (OSError, InputError) as error:
         reason = error.strerror if isinstance(error, OSError) else error.what
-        raise BundleError(
-            f"the bundle cannot be written ({reason})",
-            file=target,
-            remedy="free some space, or choose another directory",
-        ) from error
+        what = f"the bundle cannot be written ({reason})"
+        remedy = "free some space, or choose another directory"
+        raise BundleError(what, file=target, remedy=remedy) from error
     return Bundle.open(target.absolute())
 
 
@@ -77,8 +75,6 @@ def check_target(target: Path, *, overwrite: bool) -> None:
             "the target exists and is not a bundle", file=target, remedy="choose another directory"
         )
     if not overwrite and any(target.iterdir()):
-        raise BundleError(
-            "the bundle already exists",
-            file=target,
-            remedy="choose another directory, or ask to overwrite it",
-        )
+        what = "the bundle already exists"
+        remedy = "choose another directory, or ask to overwrite it"
+        raise BundleError(what, file=target, remedy=remedy)

@@ -114,12 +114,9 @@ def _module(name: str, module: str, install: str, body: str = "pass") -> Callabl
     def probe() -> Finding:
         code = f"import {module} as m; {body}; print(getattr(m, '__version__', ''))"
         try:
+            words = [sys.executable, "-c", code]
             done = subprocess.run(
-                [sys.executable, "-c", code],
-                capture_output=True,
-                text=True,
-                timeout=_TIMEOUT_S,
-                check=False,
+                words, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
             )
         except subprocess.TimeoutExpired:
             return Finding(name=name, works=False, detail=f"no answer within {_TIMEOUT_S} seconds")

@@ -252,11 +252,8 @@ def _mini(file: Path) -> Cascade:
         ("multipathnet-mini", info.classifier or "multipathnet-mini", True),
     ):
         if found != expected or not right:
-            raise ModelError(
-                f"expected {expected} to start from, found {found}",
-                file=file,
-                remedy="give a checkpoint or a bundle of mini",
-            )
+            what = f"expected {expected} to start from, found {found}"
+            raise ModelError(what, file=file, remedy="give a checkpoint or a bundle of mini")
     return cascade
 
 

@@ -86,13 +86,7 @@ def command(
     from foveate.cli._console import print_line, show_progress
     from foveate.cli._files import check_output
     from foveate.cli.demo import IMAGES
-    from foveate.export.checks.record import (
-        DEFAULT_THRESHOLDS,
-        Thresholds,
-        check_record,
-        read_record,
-        write_record,
-    )
+    from foveate.export.checks import record as records
     from foveate.export.checks.verification import measure
 
     compared = {"checkpoint": checkpoint is not None, "reference": reference is not None}
@@ -102,10 +96,10 @@ def command(
     file = report or _default_report(opened)
     if not (bisect or from_report):  # these two write no figures
         check_output(file, (checkpoint, *(image or ())))
-    names = {one.name for one in fields(Thresholds)}
+    names = {one.name for one in fields(records.Thresholds)}
     changes = {name: given[name] for name in names if given[name] is not None}
     thresholds = {
-        stage: replace(DEFAULT_THRESHOLDS[opened.manifest.precision_of(stage)], **changes)
+        stage: replace(records.DEFAULT_THRESHOLDS[opened.manifest.precision_of(stage)], **changes)
         for stage in opened.manifest.networks
     }
     engines = _inspect(opened)  # before the long work, since it may refuse the bundle
@@ -114,21 +108,20 @@ def command(
         _bisect(opened, _reference(opened, checkpoint, reference), images, thresholds)
         return
     if from_report:
-        record = read_record(file, opened)
+        record = records.read_record(file, opened)
     else:
         expected = _reference(opened, checkpoint, reference)
         run = partial(measure, score_threshold=score_threshold, emulate_fp16=emulate_fp16)
         with show_progress() as progress:
-            record = run(opened, expected, images, progress=progress)
+            record = replace(run(opened, expected, images, progress=progress), engines=engines)
         if dataset is not None:
             figures = _compare_accuracy(opened, expected, dataset, limit, emulate_fp16)
             record = replace(record, accuracy=figures)
-        record = replace(record, engines=engines)
-        write_record(record, file)  # before the judgement, so that failures can be studied
+        records.write_record(record, file)  # before the judgement, so that failures can be studied
         print_line(f"The figures are in {file}", to_stderr=True)
     for line in _table(record):
         print_line(line)
-    check_record(record, thresholds)
+    records.check_record(record, thresholds)
     rest = f"; {len(engines)} engines were not run" if engines else ""
     print_line(
         f"{record.bundle} agrees with {record.reference} on {len(record.images)} images{rest}"

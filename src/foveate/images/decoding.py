@@ -35,15 +35,8 @@ MAX_PIXELS = 1 << 28  # 0.8 GB as RGB; the header of a small file can claim far 
 
 # Formats of photographs. Pillow has more, such as EPS, for which it starts Ghostscript.
 _READERS: tuple[type[ImageFile.ImageFile], ...] = (
-    JpegImageFile,
-    PngImageFile,
-    WebPImageFile,
-    TiffImageFile,
-    GifImageFile,
-    BmpImageFile,
-    PpmImageFile,
-    Jpeg2KImageFile,
-    AvifImageFile,
+    *(JpegImageFile, PngImageFile, WebPImageFile, TiffImageFile, GifImageFile),
+    *(BmpImageFile, PpmImageFile, Jpeg2KImageFile, AvifImageFile),
 )
 SUFFIXES = frozenset(
     [suffix for suffix, name in Image.EXTENSION.items() if name in {r.format for r in _READERS}]

@@ -117,11 +117,8 @@ def find_images(paths: list[str]) -> tuple[list[Path], str]:
             continue
         images, left_out = _look_into(text)
         if not images:
-            raise InputError(
-                f"the folder contains no readable images{left_out and f', but {left_out}'}",
-                file=text,
-                remedy="give a folder of images, as JPEG or PNG",
-            )
+            what = f"the folder contains no readable images{left_out and f', but {left_out}'}"
+            raise InputError(what, file=text, remedy="give a folder of images, as JPEG or PNG")
         found.extend(images)
         if left_out:
             notes.append(f"{left_out} in {text}")

@@ -150,11 +150,9 @@ def save_imported(
     else:
         assert isinstance(network, DeepMask | SharpMask)
         if proposals is not None or names is not None:
-            raise ModelError(
-                f"expected a detector, found {weights.name}",
-                file=source,
-                remedy="omit the proposal network and the class names",
-            )
+            what = f"expected a detector, found {weights.name}"
+            remedy = "omit the proposal network and the class names"
+            raise ModelError(what, file=source, remedy=remedy)
         info = CascadeInfo(
             proposals=weights.name,
             proposals_sizes=dict(weights.sizes),

@@ -32,14 +32,8 @@ ROOTS = ("features", "trunk")
 
 # What PyTorch raises for a file that is truncated or of another program.
 DAMAGES = (
-    OSError,
-    RuntimeError,
-    EOFError,
-    ValueError,
-    KeyError,
-    IndexError,
-    AttributeError,
-    zipfile.BadZipFile,
+    *(OSError, RuntimeError, EOFError, ValueError, KeyError, IndexError),
+    *(AttributeError, zipfile.BadZipFile),
 )
 
 # From the first parts of the names in foolwood/deepmask-pytorch to those of torchvision, or to ours
@@ -180,11 +174,9 @@ def _refuse_torchscript(path: Path) -> None:
         return
     with zipfile.ZipFile(path) as archive:
         if any(name.endswith("/constants.pkl") for name in archive.namelist()):
-            raise ModelError(
-                "expected a state dict, found a TorchScript archive, which holds code",
-                file=path,
-                remedy="load it with `torch.jit.load` if you trust it, and " + TENSORS_ONLY,
-            )
+            what = "expected a state dict, found a TorchScript archive, which holds code"
+            remedy = "load it with `torch.jit.load` if you trust it, and " + TENSORS_ONLY
+            raise ModelError(what, file=path, remedy=remedy)
 
 
 def _foolwood_weights(state: State) -> ImportedWeights:

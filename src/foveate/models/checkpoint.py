@@ -155,11 +155,9 @@ def load_checkpoint(path: Path, detector: Path | None = None) -> Cascade:
     """
     info, inputs, tensors = _read(path)
     if info.proposals is None:
-        raise ModelError(
-            f"expected a cascade, found the detector {info.classifier!r} alone",
-            file=path,
-            remedy="give it as the detector, with the checkpoint of a DeepMask or SharpMask",
-        )
+        what = f"expected a cascade, found the detector {info.classifier!r} alone"
+        remedy = "give it as the detector, with the checkpoint of a DeepMask or SharpMask"
+        raise ModelError(what, file=path, remedy=remedy)
     # On the meta device nothing is drawn at random and no memory is taken for the weights that the
     # file replaces.
     with torch.device("meta"):
@@ -176,11 +174,9 @@ def load_detector(path: Path) -> Detector:
     """
     info, inputs, tensors = _read(path)
     if info.classifier is None:
-        raise ModelError(
-            f"expected a detector, found {info.proposals!r} alone",
-            file=path,
-            remedy="give the checkpoint of a MultiPathNet or Fast R-CNN",
-        )
+        what = f"expected a detector, found {info.proposals!r} alone"
+        remedy = "give the checkpoint of a MultiPathNet or Fast R-CNN"
+        raise ModelError(what, file=path, remedy=remedy)
     with torch.device("meta"):
         detector = build_detector(info)
     _fill(detector, inputs, tensors, path)
@@ -197,11 +193,8 @@ def _read(path: Path) -> tuple[CascadeInfo, dict[str, Any], dict[str, Tensor]]:
     except (OSError, safetensors.SafetensorError) as error:
         raise _unreadable(path, error) from error
     if metadata.get("format") != FORMAT:
-        raise ModelError(
-            f"expected a checkpoint of format {FORMAT!r}, found {metadata.get('format')!r}",
-            file=path,
-            remedy="make one with `foveate train`",
-        )
+        what = f"expected a checkpoint of format {FORMAT!r}, found {metadata.get('format')!r}"
+        raise ModelError(what, file=path, remedy="make one with `foveate train`")
     try:
         content = json.loads(metadata["info"])
         # JSON has lists where the description has tuples.
@@ -209,11 +202,9 @@ def _read(path: Path) -> tuple[CascadeInfo, dict[str, Any], dict[str, Tensor]]:
         info = CascadeInfo(**{**content, **{name: tuple(content[name]) for name in lists}})
         inputs = json.loads(metadata["inputs"])
     except (KeyError, TypeError, ValueError) as error:
-        raise ModelError(
-            f"the description of the networks cannot be read: {error}",
-            file=path,
-            remedy="use the version of Foveate that wrote it",
-        ) from error
+        what = f"the description of the networks cannot be read: {error}"
+        remedy = "use the version of Foveate that wrote it"
+        raise ModelError(what, file=path, remedy=remedy) from error
     return info, inputs, tensors
 
 
@@ -239,12 +230,11 @@ def _fill(
     described = json.loads(json.dumps(_describe(networks)))
     for prefix, network in _networks(networks).items():
         if inputs.get(prefix) != described[prefix]:
-            raise ModelError(
+            what = (
                 f"the {prefix} were trained on {inputs.get(prefix)}, but the network of that "
-                f"name takes {described[prefix]}",
-                file=path,
-                remedy="use the version of Foveate that wrote them",
+                f"name takes {described[prefix]}"
             )
+            raise ModelError(what, file=path, remedy="use the version of Foveate that wrote them")
         own = {
             name.removeprefix(f"{prefix}."): tensor.float()
             for name, tensor in tensors.items()
@@ -253,11 +243,9 @@ def _fill(
         try:
             network.load_state_dict(own, assign=True)
         except RuntimeError as error:
-            raise ModelError(
-                f"the weights do not fit {type(network).__name__}: {first_misfit(error)}",
-                file=path,
-                remedy="use the version of Foveate that wrote them",
-            ) from error
+            what = f"the weights do not fit {type(network).__name__}: {first_misfit(error)}"
+            remedy = "use the version of Foveate that wrote them"
+            raise ModelError(what, file=path, remedy=remedy) from error
 
 
 def first_misfit(error: RuntimeError) -> str:

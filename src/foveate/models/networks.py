@@ -142,12 +142,8 @@ def multipathnet_mini(classes: int = 10) -> MultiPathNet:
             hidden=(96,),
         )
 
-    return MultiPathNet(
-        trunk=trunk,
-        class_towers=[tower(*shape) for shape in FOVEA],
-        box_tower=tower(*BOX_REGION),
-        classes=classes,
-    )
+    towers, box = [tower(*shape) for shape in FOVEA], tower(*BOX_REGION)
+    return MultiPathNet(trunk=trunk, class_towers=towers, box_tower=box, classes=classes)
 
 
 def multipathnet_vgg16(
@@ -194,12 +190,8 @@ def multipathnet_vgg16(
             nn.init.dirac_(made.get_parameter("mix.weight"))  # conv5 is the first of the maps
         return made
 
-    network = MultiPathNet(
-        trunk=trunk,
-        class_towers=[tower(*shape) for shape in FOVEA],
-        box_tower=tower(*BOX_REGION) if box_tower else None,
-        classes=classes,
-    )
+    towers, box = [tower(*shape) for shape in FOVEA], tower(*BOX_REGION) if box_tower else None
+    network = MultiPathNet(trunk=trunk, class_towers=towers, box_tower=box, classes=classes)
     return _with_small_heads(network)
 
 
@@ -211,19 +203,14 @@ def fast_rcnn_vgg16(
     Girshick, "Fast R-CNN" (ICCV 2015). For the arguments see ``multipathnet_vgg16``.
     """
     trunk = VGG(depths=VGG_16, width=width, frozen_stages=2, normalisation=CAFFE)
+    tower = LinearTower(
+        pooling=RegionPooling(rounding=rounding),
+        channels=trunk.channels[16],
+        mixed_channels=None,
+        hidden=(hidden, hidden),
+    )
     network = MultiPathNet(
-        trunk=trunk,
-        class_towers=[
-            LinearTower(
-                pooling=RegionPooling(rounding=rounding),
-                channels=trunk.channels[16],
-                mixed_channels=None,
-                hidden=(hidden, hidden),
-            )
-        ],
-        box_tower=None,
-        classes=classes,
-        heads=1,
+        trunk=trunk, class_towers=[tower], box_tower=None, classes=classes, heads=1
     )
     return _with_small_heads(network)
 

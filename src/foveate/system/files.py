@@ -87,11 +87,9 @@ def new_folder(target: Path, *, overwrite: bool) -> Iterator[Path]:
     with _reported(target):
         place = Path(os.path.realpath(target))
         if Path.cwd().is_relative_to(place):
-            raise InputError(
-                "the folder contains the working directory and cannot be replaced",
-                file=target,
-                remedy="choose another folder, or run the command from elsewhere",
-            )
+            what = "the folder contains the working directory and cannot be replaced"
+            remedy = "choose another folder, or run the command from elsewhere"
+            raise InputError(what, file=target, remedy=remedy)
         place.parent.mkdir(parents=True, exist_ok=True)
         recover_folder(place)
     with _scratch(place, _new_folder) as (scratch, _):
@@ -321,8 +319,6 @@ def _reported(path: Path) -> Iterator[None]:
         yield
     except (OSError, ValueError) as error:  # ValueError for a NUL in the name
         reason = getattr(error, "strerror", None) or error
-        raise InputError(
-            f"the file cannot be written ({reason})",
-            file=path,
-            remedy="free some space, or choose another place",
-        ) from error
+        what = f"the file cannot be written ({reason})"
+        remedy = "free some space, or choose another place"
+        raise InputError(what, file=path, remedy=remedy) from error

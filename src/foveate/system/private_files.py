@@ -66,8 +66,6 @@ def check_private(path: Path) -> None:
         if place != real and found.st_mode & stat.S_ISVTX:
             writable = 0
         if writable or found.st_uid not in (0, user):
-            raise BackendError(
-                f"{str(path)!r} is not loaded, because other users could change it",
-                file=place,
-                remedy="run: chmod go-w on this path if it is yours, or use a folder of your own",
-            )
+            what = f"{str(path)!r} is not loaded, because other users could change it"
+            remedy = "run: chmod go-w on this path if it is yours, or use a folder of your own"
+            raise BackendError(what, file=place, remedy=remedy)

@@ -13,13 +13,8 @@ from pathlib import Path
 from foveate.errors import BackendError
 
 _MEMORY = (
-    "std::bad_alloc",
-    "bad allocation",
-    "allocate memory",
-    "failed to map segment",
-    "insufficient memory",
-    "can't start new thread",
-    "resource temporarily unavailable",
+    *("std::bad_alloc", "bad allocation", "allocate memory", "failed to map segment"),
+    *("insufficient memory", "can't start new thread", "resource temporarily unavailable"),
 )
 _FILES = ("system error number 24", "too many open files")
 
