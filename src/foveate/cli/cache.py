@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from foveate.cli._console import print_line
 from foveate.cli._options import BundleArgument
 from foveate.cli.compile import Cache, with_compile_options
 
@@ -20,7 +21,6 @@ app = typer.Typer(no_args_is_help=True)
 @app.command("list")
 def list_engines(*, cache: Cache = None) -> None:
     """List the compiled engines."""
-    from foveate.cli._console import print_line
     from foveate.export.engines import EngineCache
 
     engines = EngineCache(cache)
@@ -42,7 +42,6 @@ def list_engines(*, cache: Cache = None) -> None:
 def explain(bundle: BundleArgument, *, options: CompileOptions, cache: Cache = None) -> None:
     """Explain why engines of a bundle are not in the cache; takes the options of compile."""
     from foveate.bundle import Bundle
-    from foveate.cli._console import print_line
     from foveate.export.engines import EngineCache, build_requests
 
     engines = EngineCache(cache)
@@ -60,7 +59,6 @@ def prune(
     cache: Cache = None,
 ) -> None:
     """Delete the engines that have not been used for the longest time."""
-    from foveate.cli._console import print_line
     from foveate.export.engines import EngineCache
 
     deleted = EngineCache(cache).prune(int(max_size * 1e9))  # the rest fits into this size

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
+from foveate.cli._console import print_line, show_progress
 from foveate.cli._options import BundleArgument
 from foveate.errors import OptionError
 
@@ -141,7 +142,6 @@ def command(
 ) -> None:
     """Compile the stages of a bundle to engines of TensorRT or TensorRT for RTX."""
     from foveate.bundle import Bundle
-    from foveate.cli._console import print_line, show_progress
     from foveate.cli._files import check_folder
     from foveate.export.engines import EngineCache, compile_bundle
 
@@ -171,7 +171,6 @@ def command(
 
 
 def _print_commands(bundle: Bundle, options: CompileOptions, folder: Path) -> None:
-    from foveate.cli._console import print_line
     from foveate.export.engines import build_requests
     from foveate.export.engines.process import trtexec_command
 

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from foveate.cli._console import lines_with_bar, print_line
 from foveate.cli._options import BundleOption
 
 IMAGES = Path(__file__).parents[1] / "assets" / "images"
@@ -20,7 +21,6 @@ def command(
     bundle: BundleOption = "mini",
 ) -> None:
     """Run the shipped bundle on the shipped images, and write overlays."""
-    from foveate.cli._console import lines_with_bar, print_line
     from foveate.cli._files import Batch, check_folder, write_jpeg
     from foveate.cli.run import describe, report_failures
     from foveate.runtime import load

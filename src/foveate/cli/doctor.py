@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 import typer
 
+from foveate.cli._console import print_line
+
 _TIMEOUT_S = 60
 
 
@@ -19,7 +21,6 @@ def command() -> None:
     """Check which backends work on this machine, by running them, and how to install the rest."""
     from foveate import __version__
     from foveate.bundle import shipped_bundles
-    from foveate.cli._console import print_line
 
     python = f"Python {platform.python_version()} on {platform.platform()}"
     print_line(f"foveate {__version__}, {python}")

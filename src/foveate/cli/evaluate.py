@@ -5,21 +5,20 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from foveate.cli._console import print_line, print_table, show_progress
 from foveate.cli._options import BundleArgument, Threads
 from foveate.errors import OptionError
 
 if TYPE_CHECKING:
-    from foveate.bundle import Bundle
     from foveate.evaluation import Bootstrap, GroundTruth, Report
     from foveate.evaluation.measure import Task
     from foveate.runtime import Pipeline, PipelineOptions
-    from foveate.runtime.engines import Engine
 
 _PROPOSALS = 1000  # the largest number that published average recall uses
 
@@ -86,7 +85,6 @@ def command(
     ] = None,
 ) -> None:
     """Measure a bundle's accuracy on a data set, with intervals, time and memory."""
-    from foveate.cli._console import print_line, print_table
     from foveate.cli._files import check_output, write_result
     from foveate.evaluation import Bootstrap, GroundTruth
     from foveate.plain_text import json_text
@@ -163,22 +161,18 @@ def _open(bundle: str | Path, device: str, backend: str, options: PipelineOption
     if options.pyramid == "full-resolution":
         runs_on = OriginalDevice(LegacyOptions.original())
     opened = Bundle.open(bundle)
-    if backend == "torch":
-        engines = _torch_engines(opened, options.threads)
-    else:
+    if backend != "torch":
         engines = open_engines(opened, backend, options.threads)
-    return Pipeline(opened, engines, device=runs_on, options=options)
-
-
-def _torch_engines(bundle: Bundle, threads: int | None) -> Mapping[str, Engine]:
+        return Pipeline(opened, engines, device=runs_on, options=options)
     import torch
 
     from foveate.export.execution.stages import torch_engines
     from foveate.export.to_onnx.bundle_weights import cascade_from_bundle
 
-    if threads is not None:
-        torch.set_num_threads(threads)
-    return torch_engines(cascade_from_bundle(bundle), bundle)
+    if options.threads is not None:
+        torch.set_num_threads(options.threads)
+    networks = torch_engines(cascade_from_bundle(opened), opened)
+    return Pipeline(opened, networks, device=runs_on, options=options)
 
 
 def _evaluate_pipeline(
@@ -189,7 +183,6 @@ def _evaluate_pipeline(
     backend: str,
     resampling: Bootstrap,
 ) -> Report:
-    from foveate.cli._console import show_progress
     from foveate.evaluation import evaluate
 
     with show_progress() as progress:
@@ -208,7 +201,6 @@ def _evaluate_pipeline(
 def _evaluate_file(
     file: Path, truth: GroundTruth, task: Task, most: int, resampling: Bootstrap
 ) -> Report:
-    from foveate.cli._console import print_line, show_progress
     from foveate.evaluation import evaluate_results, read_results
 
     with show_progress() as progress:

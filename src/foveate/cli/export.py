@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from foveate.cli._console import print_line, show_progress
+
 if TYPE_CHECKING:
     from foveate.bundle import Manifest
     from foveate.export.bundle_export import ExportOptions
@@ -81,7 +83,6 @@ def command(
 ) -> None:
     """Export the networks of a checkpoint to ONNX, compare them with PyTorch, write a bundle."""
     from foveate.bundle import check_target
-    from foveate.cli._console import print_line, show_progress
     from foveate.cli._files import check_folder
     from foveate.export.bundle_export import export_bundle
     from foveate.export.precision import PrecisionOptions

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from foveate.cli._console import print_line
 from foveate.errors import InputError
 
 if TYPE_CHECKING:
@@ -70,7 +71,6 @@ def save_checkpoint(
     names: tuple[str, ...] | None = None,
 ) -> None:
     """Write the checkpoint; print a summary of the import and the next step."""
-    from foveate.cli._console import print_line
     from foveate.importing import count_parameters, save_imported
 
     network = imported.build()

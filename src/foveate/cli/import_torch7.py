@@ -8,13 +8,8 @@ from typing import Annotated
 
 import typer
 
-from foveate.cli.import_torch import (
-    ClassNames,
-    Output,
-    Proposals,
-    read_class_names,
-    save_checkpoint,
-)
+from foveate.cli import import_torch
+from foveate.cli.import_torch import ClassNames, Output, Proposals
 
 
 def command(
@@ -31,6 +26,6 @@ def command(
     from foveate.importing import import_torch7
 
     check_output(output, (model, proposals, class_names))
-    names = read_class_names(class_names)
+    names = import_torch.read_class_names(class_names)
     imported = import_torch7(model)
-    save_checkpoint(imported, output, source=model, proposals=proposals, names=names)
+    import_torch.save_checkpoint(imported, output, source=model, proposals=proposals, names=names)

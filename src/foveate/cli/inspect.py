@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from foveate.cli._console import print_line, write_stdout
 from foveate.cli._options import BundleArgument
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ def command(
 ) -> None:
     """Show the stages and engines of a bundle, how they are executed, and their precision."""
     from foveate.bundle import Bundle
-    from foveate.cli._console import print_line, write_stdout
     from foveate.export.checks.bundle_report import check_report, inspect_bundle
     from foveate.plain_text import json_text
 

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from foveate.cli._console import print_line
+
 app = typer.Typer(no_args_is_help=True)
 
 
@@ -26,7 +28,6 @@ def build(
     output: Annotated[Path, typer.Option(help="Library to write.")] = Path("libfoveate_plugins.so"),
 ) -> None:
     """Build the plugin library (ROI max pooling and bilinear upsampling)."""
-    from foveate.cli._console import print_line
     from foveate.cli._files import check_output
     from foveate.kernels.plugins import build as plugins
 

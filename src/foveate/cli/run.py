@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from foveate.cli._console import lines_with_bar, print_error
 from foveate.cli._options import DEFAULT_SCORE_THRESHOLD, BundleOption, ScoreThreshold, Threads
 
 if TYPE_CHECKING:
@@ -45,7 +46,6 @@ def command(
     threads: Threads = None,
 ) -> None:
     """Find, outline and name the objects in images."""
-    from foveate.cli._console import lines_with_bar
     from foveate.cli._files import (
         Batch,
         CocoFile,
@@ -106,8 +106,6 @@ def report_failures(batch: Batch) -> None:
     """Print the images that failed, if any, and exit with status 1."""
     if not batch.failures:
         return
-    from foveate.cli._console import print_error
-
     for failure in batch.failures:
         print_error(failure)
     total = len(batch)

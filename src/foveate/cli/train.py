@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from foveate.cli._console import print_line, show_progress
 from foveate.cli._options import is_checkpoint, path_or_name
 from foveate.errors import ModelError, OptionError
 
@@ -154,12 +155,9 @@ def command(
     if wrong:
         names = ", ".join(f"--{name.replace('_', '-')}" for name in wrong)
         raise OptionError(f"mini takes no {names}", remedy="name a full-size --network")
-    steps_given = {
-        name: given[f"{name}_steps"]
-        for name in ("deepmask", "sharpmask", "multipathnet")
-        if given[f"{name}_steps"] is not None
-    }
-    recipe = _recipe(seed, steps_given, views, regions)
+    counts = {name: given[f"{name}_steps"] for name in ("deepmask", "sharpmask", "multipathnet")}
+    given_counts = {name: count for name, count in counts.items() if count is not None}
+    recipe = _recipe(seed, given_counts, views, regions)
     _train_mini(dataset, extra_dataset, output, recipe, init_from)
 
 
@@ -201,7 +199,6 @@ def _train_mini(
     recipe: Callable[[int], Recipe],
     init_from: Path | None,
 ) -> None:
-    from foveate.cli._console import print_line, show_progress
     from foveate.datasets import find_splits
     from foveate.datasets.splits import without_broken_images
     from foveate.system.files import check_writable
@@ -259,7 +256,6 @@ def _mini(file: Path) -> Cascade:
 
 def _train_full_size(given: dict[str, Any]) -> None:
     """Train a full-size network; most options of the command are fields of `OriginalOptions`."""
-    from foveate.cli._console import print_line, show_progress
     from foveate.evaluation.legacy import LegacyOptions
     from foveate.training.original.run import OriginalOptions, run
 

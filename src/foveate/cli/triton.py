@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from foveate.cli._console import print_line
 from foveate.cli._options import BundleArgument
 
 
@@ -22,7 +23,6 @@ def command(
 ) -> None:
     """Write a Triton model repository that serves a bundle."""
     from foveate.bundle import Bundle
-    from foveate.cli._console import print_line
     from foveate.cli._files import check_folder
     from foveate.export.triton import write_repository
 

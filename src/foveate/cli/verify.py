@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from foveate.cli._console import print_line, show_progress
 from foveate.cli._options import (
     DEFAULT_SCORE_THRESHOLD,
     BundleArgument,
@@ -83,7 +84,6 @@ def command(
     """Compare every stage and the whole cascade with PyTorch; check dispatch and precision."""
     given = dict(locals())  # the thresholds are fields of `Thresholds` by the same names
     from foveate.bundle import Bundle
-    from foveate.cli._console import print_line, show_progress
     from foveate.cli._files import check_output
     from foveate.cli.demo import IMAGES
     from foveate.export.checks import record as records
@@ -130,7 +130,6 @@ def command(
 
 def _inspect(bundle: Bundle) -> dict[str, str]:
     """Return why each compiled engine is not run here, and print it."""
-    from foveate.cli._console import print_line
     from foveate.export.checks.bundle_report import check_report, inspect_bundle
 
     inspected = inspect_bundle(bundle)
@@ -191,7 +190,6 @@ def _compare_accuracy(
 
 
 def _figures(pipeline: Pipeline, truth: GroundTruth, task: Task, label: str) -> dict[str, float]:
-    from foveate.cli._console import show_progress
     from foveate.evaluation import Bootstrap, evaluate
 
     with show_progress() as progress:
@@ -208,7 +206,6 @@ def _figures(pipeline: Pipeline, truth: GroundTruth, task: Task, label: str) -> 
 def _bisect(
     bundle: Bundle, reference: Reference, images: list[Path], thresholds: dict[str, Thresholds]
 ) -> None:
-    from foveate.cli._console import print_line, show_progress
     from foveate.errors import ModelError
     from foveate.export.checks.record import check_pasting
     from foveate.export.checks.verification import compare_pasting_on, first_divergence

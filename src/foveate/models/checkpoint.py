@@ -134,11 +134,8 @@ def save_checkpoint(path: Path, networks: Cascade | Detector, *, half: bool = Tr
         for name, tensor in network.state_dict().items():
             stored = tensor.half() if half else tensor
             tensors[f"{prefix}.{name}"] = stored.contiguous()
-    metadata = {
-        "format": FORMAT,
-        "info": json.dumps(asdict(networks.info)),
-        "inputs": json.dumps(_describe(networks)),
-    }
+    info, inputs = json.dumps(asdict(networks.info)), json.dumps(_describe(networks))
+    metadata = {"format": FORMAT, "info": info, "inputs": inputs}
     write_file(path, safetensors.torch.save(tensors, metadata))
 
 

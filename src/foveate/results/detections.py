@@ -93,7 +93,7 @@ class Proposals:
     def __getitem__(self, index: int | slice | Array | Sequence[int]) -> Proposal | Proposals:
         index = checked_index(index)
         if isinstance(index, int):
-            one = self.masks[_one(index)]
+            one = self.masks[np.array([index])]
             return Proposal(self.boxes[index], float(self.scores[index]), one)
         return Proposals(
             boxes=self.boxes[index], scores=self.scores[index], masks=self.masks[index]
@@ -153,7 +153,7 @@ class Detections:
     def __getitem__(self, index: int | slice | Array | Sequence[int]) -> Detection | Detections:
         index = checked_index(index)
         if isinstance(index, int):
-            label, one = int(self.labels[index]), self.masks[_one(index)]
+            label, one = int(self.labels[index]), self.masks[np.array([index])]
             name, score = self.class_names[label], float(self.scores[index])
             return Detection(self.boxes[index], score, one, label, name)
         return Detections(
@@ -232,10 +232,6 @@ class CocoDocument:
         images, annotations = ", ".join(self._images), ", ".join(self._annotations)
         categories = json_text(self._categories).rstrip()
         return f'{{"images": [{images}], "categories": {categories}, "annotations": [{annotations}]}}\n'
-
-
-def _one(index: int) -> Array:
-    return np.array([index])
 
 
 def _corners(box: Float32Array) -> tuple[float, ...]:

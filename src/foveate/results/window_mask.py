@@ -201,13 +201,10 @@ def _extent(mask: BoolArray) -> tuple[int, int, int, int] | None:
 
 
 def _near(hot: tuple[int, int], old: int, new: int, visible: tuple[int, int]) -> tuple[int, int]:
-    """Return the pixels of an axis within one sample of the foreground, as start and end.
+    """Return the visible pixels of an axis within one sample of the foreground, as start and end.
 
-    Args:
-        hot: Start and end of the samples above the threshold.
-        old: Number of samples.
-        new: Number of pixels of the window.
-        visible: Start and end of the pixels that lie in the image.
+    The axis has ``old`` samples, those from ``hot[0]`` to ``hot[1]`` above the threshold, and
+    ``new`` pixels.
     """
     low, high = floor((hot[0] - 1) * new / old), ceil((hot[1] + 1) * new / old)
     start = max(visible[0], low)

@@ -167,10 +167,9 @@ def _on_vgg(
 
 
 def _foveal_towers(forks: Sequence[Layer], reader: WeightReader) -> tuple[State, dict[str, Size]]:
-    """Return the towers of the four regions that classify and, if there is one, the box tower.
+    """Return the state of the four towers that classify and of the box tower if there is one.
 
-    Returns:
-        The state, and the sizes of ``multipathnet_vgg16`` that follow from it.
+    The second result are the sizes of ``multipathnet_vgg16`` that follow from it.
     """
     counts = [len(fork.branches) for fork in forks]
     if counts not in ([len(FOVEA)], [len(FOVEA) + 1]):

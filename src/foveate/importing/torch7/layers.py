@@ -195,11 +195,9 @@ def _with_padding(layers: Iterator[Layer]) -> Iterator[Layer]:
 
 
 def padding_notes(convolutions: Sequence[Layer], expected: Padding) -> list[str]:
-    """Return a note per other class of padding: the weights are usable, but results differ.
+    """Return a note per class of padding that is not as expected by the network.
 
-    Args:
-        convolutions: Convolutions of any side.
-        expected: Padding of the network into which they are imported.
+    The weights are usable, but results differ.
 
     Raises:
         ModelError: One pads by another amount, which would shift all maps.

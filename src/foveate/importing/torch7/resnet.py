@@ -50,11 +50,7 @@ class Block:
 
 
 def take_blocks(layers: Sequence[Layer]) -> tuple[list[Block], list[Layer]]:
-    """Parse residual blocks up to the first layer that is not part of one.
-
-    Returns:
-        The blocks, and the layers after them.
-    """
+    """Parse residual blocks; return them and the layers from the first that is not part of one."""
     rest, blocks = list(layers), []
     while rest and rest[0].kind == "fork":
         found = re.match(r"fork sum( affine)? relu\b", signature(rest[:4]))
