@@ -195,10 +195,8 @@ def check_stages(manifest: Manifest) -> None:
     """Check that the manifest lists the file of every stage."""
     for name, stage in manifest.stages.items():
         if stage.file not in manifest.files:
-            raise BundleError(
-                f"the file {stage.file!r} of the stage {name!r} has no checksum in the manifest",
-                remedy="export the bundle again",
-            )
+            what = f"the file {stage.file!r} of the stage {name!r} has no checksum in the manifest"
+            raise BundleError(what, remedy="export the bundle again")
 
 
 def check_relative(name: str, root: Path) -> None:

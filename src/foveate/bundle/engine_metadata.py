@@ -62,14 +62,12 @@ class EngineMetadata:
         try:
             content = load_json(text)
             if isinstance(content, dict) and content.get("schema") != METADATA_SCHEMA:
-                raise RejectedValueError(
-                    f"schema {content.get('schema')!r} found, {METADATA_SCHEMA} expected"
-                )
+                what = f"schema {content.get('schema')!r} found, {METADATA_SCHEMA} expected"
+                raise RejectedValueError(what)
             return parse(cls, content)
         except ValueError as error:
-            raise BundleError(
-                f"the metadata of an engine are invalid: {error}", remedy=_compile("tensorrt")
-            ) from error
+            what = f"the metadata of an engine are invalid: {error}"
+            raise BundleError(what, remedy=_compile("tensorrt")) from error
 
     def check_environment(self, *, tensorrt: str, cuda: str, arch: str) -> None:
         """Check that the engine was compiled for this environment.
@@ -134,9 +132,8 @@ def read_metadata(plan: Path) -> EngineMetadata:
             record = EngineMetadata.from_json(stream.read())
         found = file_digest(plan)
     except OSError as error:
-        raise BundleError(
-            f"an engine is incomplete ({error.strerror})", file=error.filename, remedy=again
-        ) from error
+        what = f"an engine is incomplete ({error.strerror})"
+        raise BundleError(what, file=error.filename, remedy=again) from error
     except BundleError as error:
         raise BundleError(error.what, file=file, remedy=again) from error
     if found != record.plan.sha256:

@@ -303,7 +303,5 @@ def _check_schema(content: Mapping[str, object]) -> None:
     if not isinstance(schema, int) or isinstance(schema, bool) or schema < 1:
         raise BundleError(f"the manifest has no valid schema number (found {schema!r})")
     if schema > SCHEMA:
-        raise BundleError(
-            f"the bundle has schema {schema}, this version of Foveate reads up to {SCHEMA}",
-            remedy="update foveate: pip install --upgrade foveate",
-        )
+        what = f"the bundle has schema {schema}, this version of Foveate reads up to {SCHEMA}"
+        raise BundleError(what, remedy="update foveate: pip install --upgrade foveate")

@@ -99,10 +99,8 @@ def _write(text: str) -> None:
     except BrokenPipeError as error:
         raise Interrupted(SIGPIPE) from error
     except OSError as error:
-        raise InputError(
-            f"standard output cannot be written ({error.strerror})",
-            remedy="free some space, or redirect it elsewhere",
-        ) from error
+        what = f"standard output cannot be written ({error.strerror})"
+        raise InputError(what, remedy="free some space, or redirect it elsewhere") from error
 
 
 def print_table(table: rich.table.Table, *, to_stderr: bool = False) -> None:

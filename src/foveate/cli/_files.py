@@ -44,9 +44,8 @@ def check_output(path: Path | None, inputs: Iterable[Path | None] = ()) -> None:
     for one in inputs:
         with contextlib.suppress(OSError):
             if one is not None and path.samefile(one):
-                raise InputError(
-                    "the output would overwrite an input", file=path, remedy="choose another file"
-                )
+                what = "the output would overwrite an input"
+                raise InputError(what, file=path, remedy="choose another file")
 
 
 def write_result(target: str | Path, text: str) -> None:

@@ -121,9 +121,8 @@ def _ranks(text: str | None) -> tuple[int, ...]:
     try:
         return tuple(int(rank) for rank in text.split(","))
     except ValueError:
-        raise typer.BadParameter(
-            f"expected whole numbers such as 1024,256, got {text!r}", param_hint="--svd"
-        ) from None
+        what = f"expected whole numbers such as 1024,256, got {text!r}"
+        raise typer.BadParameter(what, param_hint="--svd") from None
 
 
 def _source(text: str, detector: Path | None) -> tuple[Cascade, ExportOptions]:

@@ -220,9 +220,8 @@ def _tile(tile: Image.Image, kind: str | None) -> Array:
         grey = np.asarray(tile)[..., None]
         return np.where(grey == tile.info.get("transparency"), 255, grey >> 8)
     if tile.mode in ("I", "F"):
-        raise InputError(
-            "the pixels are 32-bit numbers of unknown range", remedy="convert it to 8 or 16 bits"
-        )
+        what = "the pixels are 32-bit numbers of unknown range"
+        raise InputError(what, remedy="convert it to 8 or 16 bits")
     if tile.mode == "LAB":  # Pillow stores a and b as signed bytes, OpenCV adds 128
         return cast("Array", cv2.cvtColor(np.asarray(tile) ^ _SIGNS, cv2.COLOR_LAB2RGB))
     if not tile.has_transparency_data:

@@ -53,10 +53,8 @@ def as_image(image: Array | str | os.PathLike[str]) -> UInt8Array:
     if isinstance(image, (str, os.PathLike)):
         return read_image(image)
     if not isinstance(image, np.ndarray):
-        raise InputError(
-            f"an image must be a path or a numpy array, found {type(image).__name__}",
-            remedy="convert it with numpy.asarray",
-        )
+        what = f"an image must be a path or a numpy array, found {type(image).__name__}"
+        raise InputError(what, remedy="convert it with numpy.asarray")
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise InputError(
             "an image must be a uint8 array of shape (H, W, 3) in RGB order, "

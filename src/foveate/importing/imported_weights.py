@@ -89,24 +89,19 @@ class ImportedWeights:
             with torch.device("meta"):
                 network = build(self.name, **self.sizes)
         except RuntimeError as error:
-            raise ModelError(
-                f"expected sizes of a {self.name}, found {self.sizes}",
-                remedy="the file is damaged: get it again",
-            ) from error
+            what = f"expected sizes of a {self.name}, found {self.sizes}"
+            raise ModelError(what, remedy="the file is damaged: get it again") from error
         expected = network.state_dict()
         for key in {**expected, **self.state}:
             both = (expected, self.state)
             shapes = [tuple(state[key].shape) if key in state else None for state in both]
             if shapes[0] != shapes[1]:
-                raise ModelError(
-                    f"expected {key} of shape {shapes[0]} in a {self.name}, found {shapes[1]}",
-                    remedy="import a network of the sizes that its builder can make",
-                )
+                what = f"expected {key} of shape {shapes[0]} in a {self.name}, found {shapes[1]}"
+                remedy = "import a network of the sizes that its builder can make"
+                raise ModelError(what, remedy=remedy)
             if not self.state[key].isfinite().all():
-                raise ModelError(
-                    f"expected finite numbers in {key}, found NaN or infinity",
-                    remedy="the file is damaged: get it again",
-                )
+                what = f"expected finite numbers in {key}, found NaN or infinity"
+                raise ModelError(what, remedy="the file is damaged: get it again")
         network.load_state_dict(self.state, assign=True)
         return network.eval()
 
@@ -169,10 +164,8 @@ def _detector_info(weights: ImportedWeights, names: tuple[str, ...] | None) -> C
     classes = int(sizes.pop("classes"))
     names = names or class_names(classes)
     if len(names) != classes:
-        raise ModelError(
-            f"expected names for {classes} classes, found {len(names)}",
-            remedy="give one name per line, without background",
-        )
+        what = f"expected names for {classes} classes, found {len(names)}"
+        raise ModelError(what, remedy="give one name per line, without background")
     info = CascadeInfo(classifier=weights.name, classifier_sizes=sizes, class_names=names)
     if weights.delta_mean is None or weights.delta_std is None:
         return info

@@ -187,10 +187,8 @@ def _foolwood_weights(state: State) -> ImportedWeights:
     ignored = Counter(name.partition(".")[0] for name, new in ours.items() if new is None)
     missing = [f"{head}.weight" for head in HEADS[:3] if f"{head}.weight" not in renamed]
     if missing:
-        raise ModelError(
-            f"expected trunk, maskBranch and scoreBranch of a DeepMask, found no {missing[0]}",
-            remedy="import the state dict of a whole DeepMask",
-        )
+        what = f"expected trunk, maskBranch and scoreBranch of a DeepMask, found no {missing[0]}"
+        raise ModelError(what, remedy="import the state dict of a whole DeepMask")
     mask = renamed["mask.weight"]
     renamed["mask.weight"] = mask[:, :, 0, 0] if mask.dim() == 4 else mask
     named = {

@@ -108,6 +108,5 @@ def build(name: str, **sizes: int | str) -> nn.Module:
         return builder(**sizes)
     except (TypeError, ValueError) as error:
         given = ", ".join(f"{size} {value!r}" for size, value in sizes.items())
-        raise ModelError(
-            f"{name} cannot be built with {given}", remedy="widths are whole numbers above 0"
-        ) from error
+        what = f"{name} cannot be built with {given}"
+        raise ModelError(what, remedy="widths are whole numbers above 0") from error

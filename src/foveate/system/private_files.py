@@ -24,10 +24,8 @@ def cache_folder(kind: str) -> Path:
         home = os.path.expanduser("~/.cache")  # noqa: PTH111 - Path.home() raises if there is none
     root = Path(given) if given else Path(home, "foveate")
     if not root.is_absolute():
-        raise OptionError(
-            f"the cache folder must be an absolute path, found {str(root)!r}",
-            remedy="set FOVEATE_CACHE to an absolute path",
-        )
+        what = f"the cache folder must be an absolute path, found {str(root)!r}"
+        raise OptionError(what, remedy="set FOVEATE_CACHE to an absolute path")
     return root / kind
 
 
