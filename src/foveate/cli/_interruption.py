@@ -88,8 +88,13 @@ def exit_interrupted(number: int) -> NoReturn:
     except BaseException as error:  # noqa: BLE001 - the process ends in any case
         saved = str(error)
     if saved or number != SIGPIPE:
-        _show_cursor()
-        _print(f"foveate: interrupted{saved and f': {saved}'}\n")
+        for stream in (1, 2):
+            if os.isatty(stream):
+                os.write(stream, b"\x1b[?25h")  # show the cursor, which a progress bar hides
+        line = f"foveate: interrupted{saved and f': {saved}'}\n"
+        # Without the lock of stderr, which a hanging thread may hold.
+        with contextlib.suppress(OSError):
+            os.write(2, line.encode("utf-8", "backslashreplace"))
     if multiprocessing := sys.modules.get("multiprocessing"):
         for child in multiprocessing.active_children():
             child.kill()
@@ -117,16 +122,3 @@ def _ignore_interrupted(failed: sys.UnraisableHookArgs) -> None:
     """
     if not isinstance(failed.exc_value, Interrupted):
         sys.__unraisablehook__(failed)
-
-
-def _show_cursor() -> None:
-    """Show the cursor of a terminal, which a progress bar hides."""
-    for stream in (1, 2):
-        if os.isatty(stream):
-            os.write(stream, b"\x1b[?25h")
-
-
-def _print(line: str) -> None:
-    """Write to stderr without its lock, which a hanging thread may hold."""
-    with contextlib.suppress(OSError):
-        os.write(2, line.encode("utf-8", "backslashreplace"))

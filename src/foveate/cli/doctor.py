@@ -68,12 +68,8 @@ def _onnxruntime_cuda() -> Finding:
     # Its logger prints several lines per session before it raises the error reported below.
     onnxruntime.set_default_logger_severity(4)
     try:
-        return _run_mini(
-            "ONNX Runtime on CUDA",
-            "onnxruntime-cuda",
-            remedy="needs an NVIDIA driver, CUDA and cuDNN: "
-            "pip install 'onnxruntime-gpu[cuda,cudnn]'",
-        )
+        remedy = "needs an NVIDIA driver, CUDA and cuDNN: pip install 'onnxruntime-gpu[cuda,cudnn]'"
+        return _run_mini("ONNX Runtime on CUDA", "onnxruntime-cuda", remedy=remedy)
     finally:
         onnxruntime.set_default_logger_severity(2)
 

@@ -171,12 +171,10 @@ def _conversion_facts(conversion: dict[str, Any]) -> list[str]:
 def _savings(manifest: Manifest) -> list[str]:
     """Return a line per change that a pass made, and per pass that made none."""
     passes, saved = manifest.source.optimize, manifest.provenance.get("saved", [])
-    lines = [
-        f"{one['pass']:16} {one['layer']}: "
-        + ", ".join(
-            f"{one['before'][key]:,} -> {one['after'][key]:,} {key}" for key in one["after"]
-        )
-        for one in saved
-    ]
+    lines = []
+    for one in saved:
+        before, after = one["before"], one["after"]
+        changes = ", ".join(f"{before[key]:,} -> {after[key]:,} {key}" for key in after)
+        lines.append(f"{one['pass']:16} {one['layer']}: {changes}")
     idle = [name for name in passes if name not in {one["pass"] for one in saved}]
     return lines + [f"{name:16} saves nothing in these networks" for name in idle]

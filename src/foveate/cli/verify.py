@@ -177,10 +177,8 @@ def _compare_accuracy(
         bundle_pipeline(bundle, options, emulate_fp16=emulate_fp16) as finding,
     ):
         for task in tasks:
-            expected, own = (
-                _figures(pipeline, truth, task, f"{name}, {task}")
-                for name, pipeline in (("Reference", expecting), ("Bundle", finding))
-            )
+            expected = _figures(expecting, truth, task, f"Reference, {task}")
+            own = _figures(finding, truth, task, f"Bundle, {task}")
             found |= {
                 name: Accuracy(expected=expected[name], found=own[name])
                 for name in _JUDGED[task]

@@ -137,14 +137,10 @@ class EfficientNetLite0(Trunk):
 def _copy_folded(
     convolution: nn.Conv2d, state: Mapping[str, Tensor], weight_name: str, norm_name: str
 ) -> None:
+    parts = ("running_mean", "running_var", "weight", "bias")
+    mean, variance, scale, shift = (state[f"{norm_name}.{part}"] for part in parts)
     weight, bias = fuse_conv_bn_weights(
-        state[f"{weight_name}.weight"],
-        None,
-        state[f"{norm_name}.running_mean"],
-        state[f"{norm_name}.running_var"],
-        BATCH_NORM_EPSILON,
-        state[f"{norm_name}.weight"],
-        state[f"{norm_name}.bias"],
+        state[f"{weight_name}.weight"], None, mean, variance, BATCH_NORM_EPSILON, scale, shift
     )
     with torch.no_grad():
         convolution.weight.copy_(weight)

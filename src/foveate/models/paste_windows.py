@@ -113,11 +113,9 @@ def _fake(logits: Tensor, geometry: Tensor, size: Tensor, threshold: float) -> P
     context = torch.library.get_ctx()
     height, words = context.new_dynamic_size(), context.new_dynamic_size()
     count = logits.shape[0]
-    return (
-        logits.new_empty((count, height, words), dtype=torch.int32),
-        logits.new_empty((count,), dtype=torch.int32),
-        geometry.new_empty((count, 4)),
-    )
+    masks = logits.new_empty((count, height, words), dtype=torch.int32)
+    areas = logits.new_empty((count,), dtype=torch.int32)
+    return masks, areas, geometry.new_empty((count, 4))
 
 
 PASTE_WINDOWS = torch.ops.foveate.paste_windows.default

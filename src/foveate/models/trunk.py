@@ -39,10 +39,8 @@ class Normalisation:
 
 
 def _of_unit_range(mean: Triple, std: Triple) -> Normalisation:
-    return Normalisation(
-        mean=(mean[0] * 255, mean[1] * 255, mean[2] * 255),
-        std=(std[0] * 255, std[1] * 255, std[2] * 255),
-    )
+    scaled = [(one[0] * 255, one[1] * 255, one[2] * 255) for one in (mean, std)]
+    return Normalisation(mean=scaled[0], std=scaled[1])
 
 
 EFFICIENTNET_LITE = Normalisation(mean=(127.0,) * 3, std=(128.0,) * 3, fill=127.0)
