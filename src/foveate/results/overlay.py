@@ -135,9 +135,7 @@ class LabelPainter:
         place = min(self._places(box, wide, high), key=self._cost)
         self.placed.append(place)
         cv2.rectangle(self._canvas, place[:2], (place.right - 1, place.bottom - 1), tint, -1)
-        red, green, blue = tint
-        is_light = 0.299 * red + 0.587 * green + 0.114 * blue > 140
-        ink = (0, 0, 0) if is_light else (255, 255, 255)
+        ink = (0, 0, 0) if _is_light(tint) else (255, 255, 255)
         origin = (place.left + margin, place.bottom - margin)
         cv2.putText(self._canvas, text, origin, _FONT, scale, ink, weight, cv2.LINE_AA)
 
@@ -165,3 +163,9 @@ def colour(index: int) -> Colour:
     """Return the colour of the object with this index as RGB, 0 to 255; colours repeat after 24."""
     value = _COLOURS[index % len(_COLOURS)]
     return value >> 16, value >> 8 & 255, value & 255
+
+
+def _is_light(tone: Colour) -> bool:
+    """Return whether black text is easier to read on this colour than white text."""
+    red, green, blue = tone
+    return 0.299 * red + 0.587 * green + 0.114 * blue > 140
