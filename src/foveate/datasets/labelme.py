@@ -59,12 +59,7 @@ def read_labelme(folder: Path) -> dict[str, Any]:
         "images": images,
         "categories": [{"id": i, "name": label} for label, i in categories.items()],
         "annotations": [
-            {
-                "id": i,
-                "image_id": image,
-                "category_id": categories[label],
-                "segmentation": outline,
-            }
+            {"id": i, "image_id": image, "category_id": categories[label], "segmentation": outline}
             for i, ((image, label, _), outline) in enumerate(objects.items(), 1)
         ],
     }

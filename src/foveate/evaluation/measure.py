@@ -24,13 +24,7 @@ from foveate.evaluation.bootstrap import (
     mean,
     mean_over_groups,
 )
-from foveate.evaluation.matching import (
-    AREAS,
-    THRESHOLDS,
-    MatchedImage,
-    Region,
-    match_image,
-)
+from foveate.evaluation.matching import AREAS, THRESHOLDS, MatchedImage, Region, match_image
 
 # Results of an image, the best, that count for the best overlap with an object.
 OVERLAP_RESULTS = 100

@@ -92,11 +92,7 @@ class Results:
 
 
 def read_results(
-    file: Path,
-    truth: GroundTruth,
-    *,
-    task: Task,
-    progress: Progress = no_progress,
+    file: Path, truth: GroundTruth, *, task: Task, progress: Progress = no_progress
 ) -> Results:
     """Find the results in a list of COCO results, or in what `foveate run --json` wrote.
 

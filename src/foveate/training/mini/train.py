@@ -303,13 +303,7 @@ def _regions(
         return pipeline.propose(image).boxes
 
     return build_regions(
-        dataset,
-        trunk,
-        propose,
-        output / "regions",
-        origin,
-        recipe.regions,
-        progress,
+        dataset, trunk, propose, output / "regions", origin, recipe.regions, progress
     )
 
 

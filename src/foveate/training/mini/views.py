@@ -76,10 +76,7 @@ class View:
 
 
 def sample_view(
-    image: NDArray[np.uint8],
-    instances: list[Instance],
-    rng: np.random.Generator,
-    rules: LabelRules,
+    image: NDArray[np.uint8], instances: list[Instance], rng: np.random.Generator, rules: LabelRules
 ) -> View:
     """Draw a view around a random instance.
 

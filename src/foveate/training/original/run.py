@@ -162,11 +162,7 @@ def _proposal_setup(
 
     def source(images: CocoDataset) -> Any:
         return window_source(
-            network,
-            images,
-            options.legacy,
-            score_share=schedule.score_share,
-            seed=options.seed,
+            network, images, options.legacy, score_share=schedule.score_share, seed=options.seed
         )
 
     info = CascadeInfo(

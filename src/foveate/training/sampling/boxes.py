@@ -107,10 +107,7 @@ class ProposalTable:
     """
 
     def __init__(
-        self,
-        image_ids: NDArray[np.int64],
-        boxes: NDArray[np.float32],
-        scores: NDArray[np.float64],
+        self, image_ids: NDArray[np.int64], boxes: NDArray[np.float32], scores: NDArray[np.float64]
     ) -> None:
         # By image, then best first: the proposals of an image are one slice.
         order = np.lexsort((-scores, image_ids))

@@ -130,10 +130,7 @@ class RegionSampler:
         )
 
     def _take(
-        self,
-        rng: np.random.Generator,
-        foreground: NDArray[np.int64],
-        background: NDArray[np.int64],
+        self, rng: np.random.Generator, foreground: NDArray[np.int64], background: NDArray[np.int64]
     ) -> NDArray[np.int64]:
         """Draw with replacement, as published, so that the shares never change."""
         wanted = round(self._options.regions * self._options.foreground)

@@ -76,10 +76,7 @@ class MaskSampler:
         mirrored = rng.random() < options.window.flip
         image = self._dataset.image(int(table.images[row]))
         patch = cut(
-            image,
-            window,
-            options.window.patch,
-            aligned_corners=self._legacy.aligned_corners,
+            image, window, options.window.patch, aligned_corners=self._legacy.aligned_corners
         )
         mask = self._label(row, window)
         if mirrored:
@@ -291,10 +288,7 @@ def is_negative(place: Place, boxes: NDArray[np.float64], options: ScoreSamplerO
 
 
 def _is_unscaled_negative(
-    place: Place,
-    boxes: NDArray[np.float64],
-    bins: NDArray[np.int64],
-    options: ScoreSamplerOptions,
+    place: Place, boxes: NDArray[np.float64], bins: NDArray[np.int64], options: ScoreSamplerOptions
 ) -> bool:
     """Apply the original rule (`negSamplingBB`): 48 px, +-10 bins, each center in its own frame."""
     x, y, scale = place
