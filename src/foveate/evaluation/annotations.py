@@ -79,11 +79,9 @@ class GroundTruth:
         self.unmasked = int((~table.masked).sum())
         if table.ids.min(initial=1) < 1:  # 0 means no object to pycocotools; some tools start there
             table = replace(table, ids=table.rows + 1)
-        self.objects = [
-            # In the order of the file, as pycocotools would have them.
-            _object(table, row, families)
-            for row in np.argsort(table.rows).tolist()
-        ]
+        # In the order of the file, as pycocotools would have them.
+        order = np.argsort(table.rows).tolist()
+        self.objects = [_object(table, row, families) for row in order]
         self.unit, self._family = _families(self.objects)
         self.families = len(set(self._family.values()))
 
@@ -143,12 +141,8 @@ class GroundTruth:
 
 def _image(table: Annotations, index: int, directory: Path) -> Image:
     height, width = table.sizes[index].tolist()
-    return Image(
-        identifier=int(table.image_ids[index]),
-        path=directory / table.files[index],
-        height=height,
-        width=width,
-    )
+    identifier, path = int(table.image_ids[index]), directory / table.files[index]
+    return Image(identifier=identifier, path=path, height=height, width=width)
 
 
 def _object(table: Annotations, row: int, families: Sequence[Any]) -> dict[str, Any]:

@@ -122,9 +122,8 @@ def average_recall(
     recalls = []
     for group in groups:
         right = (group.matched >= 0) & ~group.ignored & (group.ranks < len(rank_weights))
-        values = np.broadcast_to(
-            rank_weights[np.minimum(group.ranks, len(rank_weights) - 1)], right.shape
-        )
+        of_ranks = rank_weights[np.minimum(group.ranks, len(rank_weights) - 1)]
+        values = np.broadcast_to(of_ranks, right.shape)
         found = _count(group.matched[right], weights.shape[1], values[right])
         total = weights[:, group.objects].sum(axis=1)
         recalls.append(_ratio(weights @ found / len(group.matched), total))

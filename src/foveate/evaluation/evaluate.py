@@ -77,9 +77,8 @@ class Report:
     def table(self) -> Table:
         """Return a table for a terminal, without the figures that have no objects."""
         by = f" by {self.backend}" if self.backend else ""
-        table = Table(
-            title=f"{self.task} of {self.subject}{by} on {self.truth.name}", title_justify="left"
-        )
+        title = f"{self.task} of {self.subject}{by} on {self.truth.name}"
+        table = Table(title=title, title_justify="left")
         table.add_column("figure")
         table.add_column("value", justify="right")
         table.add_column("95 % interval", justify="right")
@@ -103,11 +102,9 @@ class Report:
     def _caption(self) -> str:
         plural = {"family": "families of cut-outs", "object": "single objects"}[self.truth.unit]
         kept = f", at most {self.most} proposals each" if self.task == "proposals" else ""
-        return (
-            f"{len(self.truth.images)} images{kept}, {len(self.truth.objects)} objects; "
-            f"intervals by {self.resampling.replicates} resamplings of {self.truth.families} "
-            f"{plural}"
-        )
+        units = f"{self.resampling.replicates} resamplings of {self.truth.families} {plural}"
+        images, objects = len(self.truth.images), len(self.truth.objects)
+        return f"{images} images{kept}, {objects} objects; intervals by {units}"
 
 
 def _cost(run: Run) -> dict[str, Any]:
@@ -123,14 +120,15 @@ def _cost(run: Run) -> dict[str, Any]:
 
 
 def _cost_rows(run: Run) -> list[tuple[str, str]]:
-    rows = []
-    if run.seconds.size:
-        rows += [
-            ("results an image, mean", f"{run.counts.mean():.1f}"),
-            ("seconds an image, median", f"{np.median(run.seconds):.3f}"),
-            ("... for run-length masks", f"{np.median(run.mask_seconds):.3f}"),
-        ]
-    return [*rows, ("peak memory", f"{run.peak_memory / 1e6:.0f} MB")]
+    memory = ("peak memory", f"{run.peak_memory / 1e6:.0f} MB")
+    if not run.seconds.size:
+        return [memory]
+    return [
+        ("results an image, mean", f"{run.counts.mean():.1f}"),
+        ("seconds an image, median", f"{np.median(run.seconds):.3f}"),
+        ("... for run-length masks", f"{np.median(run.mask_seconds):.3f}"),
+        memory,
+    ]
 
 
 def _or_none(value: float) -> float | None:

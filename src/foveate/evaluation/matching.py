@@ -74,11 +74,14 @@ def match_image(
     order = np.argsort(-scores, kind="stable")[:most]
     best = [results[i] for i in order.tolist()]
     crowds = np.array([o["iscrowd"] for o in objects], bool)
-    shapes, areas = _shapes(best, region)
+    shapes = [_shape(result, region) for result in best]
     overlaps = _overlaps(shapes, [_shape(o, region) for o in objects], crowds)
     object_areas = np.array([o["area"] for o in objects], np.float64)
     counted = _within(object_areas) & ~crowds
     matched = _assign(overlaps, counted, crowds)
+    # One by one: of a list of more than 255 pycocotools fails with numpy 2.
+    area = coco_mask.area if region == "mask" else _box_area
+    areas = np.array([float(area(shape)) for shape in shapes], np.float64)
     ignored = np.broadcast_to(~_within(areas)[:, None], matched.shape).copy()
     ranges, thresholds, rows = np.nonzero(matched >= 0)
     ignored[ranges, thresholds, rows] = ~counted[ranges, matched[ranges, thresholds, rows]]
@@ -90,18 +93,7 @@ def match_image(
 def _assign(
     overlaps: NDArray[np.float64], counted: NDArray[np.bool_], crowds: NDArray[np.bool_]
 ) -> NDArray[np.int32]:
-    """Assign an object to each result, for all ranges and thresholds.
-
-    Only results that reach the lowest threshold are visited. Most proposals do not.
-
-    Args:
-        overlaps: (D, G).
-        counted: (A, G), whether an object counts.
-        crowds: (G,), whether it is a crowd.
-
-    Returns:
-        (A, T, D) index of the object of each result, or -1.
-    """
+    """Assign an object to each result, for all ranges and thresholds: (A, T, D) index, or -1."""
     ranges, depth, count = len(counted), len(THRESHOLDS), len(crowds)
     matched = np.full((ranges, depth, len(overlaps)), -1, np.int32)
     if not overlaps.size:
@@ -110,6 +102,7 @@ def _assign(
     overlaps, crowds = overlaps[:, ::-1], crowds[::-1]
     first_choice = counted[:, None, ::-1]
     free = np.ones((ranges, depth, count), bool)
+    # Only results that reach the lowest threshold are visited. Most proposals do not.
     for row in np.flatnonzero((overlaps >= THRESHOLDS[0]).any(axis=1)).tolist():
         able = free & (overlaps[row] >= THRESHOLDS[:, None])
         preferred = able & first_choice
@@ -121,17 +114,8 @@ def _assign(
     return matched
 
 
-def _shapes(
-    results: Sequence[Mapping[str, Any]], region: Region
-) -> tuple[list[Any], NDArray[np.float64]]:
-    """Return the shapes that overlaps are measured on, and their areas."""
-    shapes = [_shape(result, region) for result in results]
-    if region == "mask":
-        # One by one: of a list of more than 255 pycocotools fails with numpy 2.
-        areas = [float(coco_mask.area(shape)) for shape in shapes]
-    else:
-        areas = [shape[2] * shape[3] for shape in shapes]
-    return shapes, np.asarray(areas, np.float64)
+def _box_area(box: Sequence[float]) -> float:
+    return box[2] * box[3]
 
 
 def _shape(entry: Mapping[str, Any], region: Region) -> Any:

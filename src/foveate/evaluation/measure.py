@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -28,21 +29,6 @@ from foveate.evaluation.matching import AREAS, THRESHOLDS, MatchedImage, Region,
 
 # Results of an image, the best, that count for the best overlap with an object.
 OVERLAP_RESULTS = 100
-
-
-@dataclass(frozen=True, kw_only=True)
-class Overlaps:
-    """The best overlap of any of an image's best 100 results with each object that is no crowd.
-
-    Args:
-        best: (G,) float64 intersection over union in 0..1.
-        families: (G,) int64 family of each object.
-        shares: (G,) float64 area of the object as a share of its image.
-    """
-
-    best: NDArray[np.float64]
-    families: NDArray[np.int64]
-    shares: NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,9 +59,7 @@ class Accumulator:
     by_class: bool
     most: int
     _parts: dict[int, list[_Part]] = field(default_factory=lambda: defaultdict(list), init=False)
-    _best: list[NDArray[np.float64]] = field(default_factory=list, init=False)
-    _families: list[NDArray[np.int64]] = field(default_factory=list, init=False)
-    _shares: list[NDArray[np.float64]] = field(default_factory=list, init=False)
+    _best: list[tuple[NDArray[Any], ...]] = field(default_factory=list, init=False)
 
     def add(
         self, image: Image, objects: Sequence[dict[str, Any]], results: Sequence[dict[str, Any]]
@@ -88,24 +72,20 @@ class Accumulator:
             results: COCO results in it; see `measure`.
         """
         # Within an image COCO has categories one after the other, which decides among equals.
-        objects = sorted(objects, key=_category)
-        results = sorted(results, key=_category)
+        objects, results = sorted(objects, key=_category), sorted(results, key=_category)
         if not self.by_class:
             matched = self._match(0, objects, results)
             self._note_overlaps(image, objects, matched.overlaps[:OVERLAP_RESULTS])
             return
-        there, found = _by_category(objects), _by_category(results)
+        there, found = _by(_category, objects), _by(_category, results)
         for category in (there.keys() | found.keys()) & set(self.truth.category_ids.values()):
             self._match(category, there.get(category, []), found.get(category, []))
 
     def groups(self, area: str) -> tuple[Group, ...]:
         """Return all groups of a range of areas, one per category in the order of `class_names`."""
         index = list(AREAS).index(area)
-        if not self.by_class:
-            return (_group(self._parts[0], index),)
-        return tuple(
-            _group(self._parts[i], index) for i in sorted(self.truth.category_ids.values())
-        )
+        categories = sorted(self.truth.category_ids.values()) if self.by_class else [0]
+        return tuple(_group(self._parts[i], index) for i in categories)
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -113,13 +93,16 @@ class Accumulator:
         names = {identifier: name for name, identifier in self.truth.category_ids.items()}
         return tuple(names[i] for i in sorted(names)) if self.by_class else ("",)
 
-    def overlaps(self) -> Overlaps:
-        """Return the best overlaps, if classes are ignored."""
-        return Overlaps(
-            best=np.concatenate([np.zeros(0), *self._best]),
-            families=np.concatenate([np.zeros(0, np.int64), *self._families]),
-            shares=np.concatenate([np.zeros(0), *self._shares]),
-        )
+    def overlaps(self) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.float64]]:
+        """Return best overlaps with the best 100 results of an image, if classes are ignored.
+
+        Returns:
+            Of G objects, without crowds: (G,) intersection over union in 0..1, (G,) family, and
+            (G,) area as a share of the image.
+        """
+        nothing = (np.zeros(0), np.zeros(0, np.int64), np.zeros(0))
+        best, families, shares = map(np.concatenate, zip(nothing, *self._best, strict=True))
+        return best, families, shares
 
     def _match(
         self, category: int, objects: Sequence[dict[str, Any]], results: Sequence[dict[str, Any]]
@@ -147,9 +130,9 @@ class Accumulator:
     ) -> None:
         counts = np.array([not o["iscrowd"] for o in objects], bool)
         areas = np.array([o["area"] for o in objects], np.float64)[counts]
-        self._best.append(overlaps.max(axis=0, initial=0.0)[counts])
-        self._families.append(self._families_of(objects)[counts])
-        self._shares.append(areas / (image.height * image.width))
+        best, families = overlaps.max(axis=0, initial=0.0), self._families_of(objects)
+        share = areas / (image.height * image.width)
+        self._best.append((best[counts], families[counts], share))
 
     def _families_of(self, objects: Sequence[dict[str, Any]]) -> NDArray[np.int64]:
         return self.truth.family_of(np.array([o["id"] for o in objects], np.int64))
@@ -159,11 +142,13 @@ def _category(entry: dict[str, Any]) -> int:
     return int(entry.get("category_id", 0))
 
 
-def _by_category(entries: Sequence[dict[str, Any]]) -> dict[int, list[dict[str, Any]]]:
+def _by(
+    key: Callable[[dict[str, Any]], int], entries: Sequence[dict[str, Any]]
+) -> dict[int, list[dict[str, Any]]]:
     found: dict[int, list[dict[str, Any]]] = defaultdict(list)
     for entry in entries:
-        found[_category(entry)].append(entry)
-    return found
+        found[key(entry)].append(entry)
+    return dict(found)
 
 
 def _group(parts: Sequence[_Part], area: int) -> Group:
@@ -220,15 +205,12 @@ class Measurement:
     ) -> None:
         if most < 1:
             raise OptionError(f"most must be at least 1, found {most}")
-        self._truth, self._task, self._most = truth, task, most
-        self._objects: Mapping[int, list[dict[str, Any]]] = _by_image(truth.objects)
+        self._truth, self._task = truth, task
+        self._objects = _by(itemgetter("image_id"), truth.objects)
+        by_class = task == "detections"
+        most = _DETECTIONS if by_class else most
         self._accumulators = [
-            Accumulator(
-                truth=truth,
-                region=region,
-                by_class=task == "detections",
-                most=_DETECTIONS if task == "detections" else most,
-            )
+            Accumulator(truth=truth, region=region, by_class=by_class, most=most)
             for region in regions
             if region == "box" or not truth.unmasked
         ]
@@ -246,27 +228,14 @@ class Measurement:
             accumulator.add(image, self._objects.get(image.identifier, []), results)
 
     def figures(self, resampling: Bootstrap | None = None) -> dict[str, Estimate]:
-        """Return all figures of the added images.
-
-        Args:
-            resampling: Settings of the intervals; 1000 replicates by default.
-        """
+        """Return all figures of the added images, with intervals of 1000 replicates by default."""
         # One set of draws for all figures, so that their replicates belong together.
         weights = (resampling or Bootstrap()).weights(self._truth.families)
         figures: dict[str, Estimate] = {}
+        measure = _proposal_figures if self._task == "proposals" else _detection_figures
         for accumulator in self._accumulators:
-            if self._task == "proposals":
-                figures |= _proposal_figures(accumulator, weights)
-            else:
-                figures |= _detection_figures(accumulator, weights)
+            figures |= measure(accumulator, weights)
         return figures
-
-
-def _by_image(entries: Sequence[dict[str, Any]]) -> dict[int, list[dict[str, Any]]]:
-    found: dict[int, list[dict[str, Any]]] = defaultdict(list)
-    for entry in entries:
-        found[entry["image_id"]].append(entry)
-    return dict(found)
 
 
 def _proposal_figures(
@@ -287,14 +256,12 @@ def _proposal_figures(
 
 
 def _overlap_figures(accumulator: Accumulator, weights: NDArray[np.float64]) -> dict[str, Estimate]:
-    overlaps = accumulator.overlaps()
-    best, families = overlaps.best, overlaps.families
-    large = overlaps.shares >= _LARGE_SHARE
+    best, families, shares = accumulator.overlaps()
+    large = shares >= _LARGE_SHARE
+    of_large = estimate(mean(weights, best[large], families[large]))
     return {
         "mean best overlap": estimate(mean(weights, best, families)),
-        "mean best overlap, at least 1 % of the image": estimate(
-            mean(weights, best[large], families[large])
-        ),
+        "mean best overlap, at least 1 % of the image": of_large,
     }
 
 
@@ -309,9 +276,8 @@ def _detection_figures(
         at = [precisions[:, threshold] for precisions in by_class]
         figures[f"{region} {name}"] = estimate(mean_over_groups(at, len(weights)))
     for size in _SIZES:
-        sized = [
-            average_precisions(weights, group).mean(axis=1) for group in accumulator.groups(size)
-        ]
+        groups = accumulator.groups(size)
+        sized = [average_precisions(weights, group).mean(axis=1) for group in groups]
         figures[f"{region} AP, {size}"] = estimate(mean_over_groups(sized, len(weights)))
     recall = average_recall(weights, everything, np.ones(_DETECTIONS))
     figures[f"{region} AR@100"] = estimate(recall)

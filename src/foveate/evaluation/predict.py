@@ -74,7 +74,7 @@ def predict(
     counts, seconds, mask_seconds = [], [], []
     for done, image in enumerate(truth.images, 1):
         start = time.perf_counter()
-        found = _run(pipeline, image, task)
+        found = pipeline.propose(image.path) if task == "proposals" else pipeline(image.path)
         middle = time.perf_counter()
         masks = found.masks.rle()  # lazy until now: timed on its own
         seconds.append(middle - start)
@@ -89,10 +89,6 @@ def predict(
         mask_seconds=np.array(mask_seconds),
         peak_memory=peak_memory(),
     )
-
-
-def _run(pipeline: Pipeline, image: Image, task: Task) -> Any:
-    return pipeline.propose(image.path) if task == "proposals" else pipeline(image.path)
 
 
 def _check_size(image: Image, masks: list[dict[str, Any]]) -> None:
@@ -129,15 +125,12 @@ def _entries(
 
 def _categories(class_names: Sequence[str], truth: GroundTruth) -> dict[int, int]:
     """Return the data set's category id of each label that it has."""
-    known = {
-        label: truth.category_ids[name]
-        for label, name in enumerate(class_names)
-        if name in truth.category_ids
-    }
+    own = truth.category_ids
+    known = {label: own[name] for label, name in enumerate(class_names) if name in own}
     if not known:
         raise DataError(
             f"no class in common: the bundle has {', '.join(class_names)}, "
-            f"the data set has {', '.join(truth.category_ids)}",
+            f"the data set has {', '.join(own)}",
             file=truth.name,
             remedy="evaluate with --proposals, which ignores classes",
         )

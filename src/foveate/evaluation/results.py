@@ -73,19 +73,16 @@ class Results:
 
     def _entry(self, record: Mapping[str, Any], image: Image) -> dict[str, Any]:
         """Copy the needed fields; a mask becomes a run-length code of the image's size."""
-        entry: dict[str, Any] = {
-            "image_id": image.identifier,
-            "score": field(record, "score", number),
-        }
+        score = field(record, "score", number)
+        entry: dict[str, Any] = {"image_id": image.identifier, "score": score}
         if self.by_class:
             entry["category_id"] = self.categories[field(record, "category_id", integer)]
         has_masks = "mask" in self.regions
         if ("segmentation" in record) != has_masks:
             raise ValueError("some results have a segmentation and some have none")
         if has_masks:
-            entry["segmentation"] = encode_segmentation(
-                record["segmentation"], image.height, image.width
-            )
+            code = encode_segmentation(record["segmentation"], image.height, image.width)
+            entry["segmentation"] = code
         if not has_masks or "bbox" in record:
             entry["bbox"] = field(record, "bbox", box)
         return entry
@@ -130,9 +127,8 @@ def read_results(
     except OSError as error:
         raise DataError("the results cannot be read", file=file, remedy=_REMEDY) from error
     except ValueError as error:
-        raise DataError(
-            f"result {total} cannot be read, {error}", file=file, remedy=_REMEDY
-        ) from error
+        what = f"result {total} cannot be read, {error}"
+        raise DataError(what, file=file, remedy=_REMEDY) from error
     images = same_images(beside.get("images"), truth, file)
     own = {images[i]: where for i, where in places.items() if i in images}
     if total and not own:
@@ -157,20 +153,15 @@ def _naming(number: int, file: Path) -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        raise DataError(
-            f"result {number} cannot be used, {error}", file=file, remedy=_REMEDY
-        ) from error
+        what = f"result {number} cannot be used, {error}"
+        raise DataError(what, file=file, remedy=_REMEDY) from error
 
 
 def same_images(images: Any, truth: GroundTruth, file: Path) -> Mapping[int, int]:
     """Return the image of the data set by its id in the results.
 
-    Args:
-        images: COCO's list of images, if the results have one: the image is the one whose path has
-            the same last part, and as many more parts as decide between several. None: ids are
-            those of the data set.
-        truth: Ground truth.
-        file: File of the results, for messages.
+    If the results have COCO's list of images, it is the image whose path has the same last part,
+    and as many more parts as decide between several. If not, ids are those of the data set.
 
     Raises:
         DataError: An image has no id and name, or two are equally similar to an image.
@@ -207,15 +198,10 @@ def same_images(images: Any, truth: GroundTruth, file: Path) -> Mapping[int, int
 def same_categories(
     categories: Any, truth: GroundTruth, used: set[int], file: Path
 ) -> Mapping[int, int]:
-    """Return the category of the data set by its id in the results.
+    """Return the category of the data set by its id in the results, of which `used` are some.
 
-    Args:
-        categories: COCO's list of categories, if the results have one: names are compared, and a
-            category that the data set does not have is left out. None: ids are those of the data
-            set.
-        truth: Ground truth.
-        used: Ids that results have.
-        file: File of the results, for messages.
+    If the results have COCO's list of categories, names are compared, and a category that the data
+    set does not have is left out. If not, ids are those of the data set.
 
     Raises:
         DataError: A category without a name is not in the data set, or no name is in common.

@@ -15,13 +15,13 @@ from foveate.datasets import CocoDataset
 from foveate.models import MultiPathNet, build
 from foveate.training.mini.regions import (
     CachedRegions,
-    RegionCache,
     RegionOptions,
     _draw_regions,
     build_regions,
     delta_statistics,
     features_canvas,
     multipathnet_step,
+    read_regions,
 )
 from foveate.training.mini.trunk import FrozenTrunk
 from foveate.training.resume import Origin
@@ -46,7 +46,7 @@ def sample() -> CachedRegions:
 
 
 @pytest.fixture(scope="module")
-def cache(sample: CachedRegions, tmp_path_factory: pytest.TempPathFactory) -> RegionCache:
+def cache(sample: CachedRegions, tmp_path_factory: pytest.TempPathFactory) -> list[CachedRegions]:
     folder = tmp_path_factory.mktemp("regions")
     np.savez(
         folder / "0.npz",
@@ -57,7 +57,7 @@ def cache(sample: CachedRegions, tmp_path_factory: pytest.TempPathFactory) -> Re
         map_16=sample.maps[16],
         map_32=sample.maps[32],
     )
-    return RegionCache(folder)
+    return [read_regions(folder / "0.npz")]
 
 
 def row_of(boxes: np.ndarray, box: np.ndarray) -> int:
@@ -92,7 +92,7 @@ def test_a_quarter_of_the_regions_are_foreground(sample: CachedRegions) -> None:
 
 
 def test_box_targets_are_normalised_by_mean_and_deviation(
-    sample: CachedRegions, cache: RegionCache
+    sample: CachedRegions, cache: list[CachedRegions]
 ) -> None:
     network = build("multipathnet-mini", classes=3)
     assert isinstance(network, MultiPathNet)
@@ -107,7 +107,9 @@ def test_box_targets_are_normalised_by_mean_and_deviation(
     assert losses["box"].item() == pytest.approx(smooth.sum() / labels.shape[1], rel=1e-5)
 
 
-def test_statistics_are_those_of_the_foregrounds(sample: CachedRegions, cache: RegionCache) -> None:
+def test_statistics_are_those_of_the_foregrounds(
+    sample: CachedRegions, cache: list[CachedRegions]
+) -> None:
     _, labels, targets = _draw_regions(sample, np.random.default_rng(0))
     mean, std = delta_statistics(cache)
     foregrounds = targets[labels[0] > 0].astype(np.float64)

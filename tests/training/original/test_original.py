@@ -55,7 +55,7 @@ def window_source(schedule: Schedule = SHORT) -> WindowSource:
 
 
 def region_source() -> RegionSource:
-    return RegionSource(Regions(), heads=6, seed=0)
+    return RegionSource(Regions(), heads=6, seed=0)  # type: ignore[arg-type]  # draws as a sampler
 
 
 def deepmask_setup(schedule: Schedule = SHORT) -> Setup:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from foveate.training.loop import LoopOptions
 from foveate.training.mini.regions import RegionOptions
@@ -62,23 +63,15 @@ class Recipe:
 
     def stepped(self, steps: Mapping[str, int]) -> Recipe:
         """Return a copy with other numbers of steps, by the name of the field."""
-        loops = {name: getattr(self, name) for name in steps}
-        return replace(
-            self,
-            **{
-                name: replace(loop, steps=steps[name], warm_up=min(100, -(-steps[name] // 8)))
-                for name, loop in loops.items()
-            },
-        )
+        loops: dict[str, Any] = {
+            name: replace(getattr(self, name), steps=count, warm_up=min(100, -(-count // 8)))
+            for name, count in steps.items()
+        }
+        return replace(self, **loops)
 
     def seeded(self, seed: int) -> Recipe:
         """Return a copy in which every draw follows `seed`."""
-        return replace(
-            self,
-            seed=seed,
-            cache=replace(self.cache, seed=seed),
-            deepmask=replace(self.deepmask, seed=seed),
-            sharpmask=replace(self.sharpmask, seed=seed),
-            mask_head=replace(self.mask_head, seed=seed),
-            multipathnet=replace(self.multipathnet, seed=seed),
-        )
+        parts: dict[str, Any] = {
+            name: replace(getattr(self, name), seed=seed) for name in ("cache", *_FULL_STEPS)
+        }
+        return replace(self, seed=seed, **parts)

@@ -4,10 +4,9 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -29,11 +28,8 @@ from foveate.typed_options import TypedOptions
 STRIDES = (8, 16, 32)
 
 
-class ProposalBoxes(Protocol):
-    """A function that proposes boxes."""
-
-    def __call__(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return (N, 4) xyxy boxes in pixels of a (H, W, 3) uint8 RGB image, best first."""
+# Returns (N, 4) xyxy boxes in pixels of a (H, W, 3) uint8 RGB image, best first.
+ProposalBoxes = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,30 +64,12 @@ class CachedRegions:
     labels: NDArray[np.int64]
 
 
-class RegionCache:
-    """A folder with one file per image, each kept in memory after it was read."""
-
-    def __init__(self, directory: Path):
-        self._files = sorted(directory.glob("*.npz"))
-        self._samples: dict[int, CachedRegions] = {}
-
-    def __len__(self) -> int:
-        return len(self._files)
-
-    def __getitem__(self, index: int) -> CachedRegions:
-        if index not in self._samples:
-            self._samples[index] = _read(self._files[index])
-        return self._samples[index]
-
-
-def _read(file: Path) -> CachedRegions:
+def read_regions(file: Path) -> CachedRegions:
+    """Read one file of the cache."""
     with np.load(file) as content:
-        return CachedRegions(
-            maps={stride: content[f"map_{stride}"] for stride in STRIDES},
-            proposals=content["proposals"],
-            truths=content["truths"],
-            labels=content["labels"],
-        )
+        maps = {stride: content[f"map_{stride}"] for stride in STRIDES}
+        rest = {name: content[name] for name in ("proposals", "truths", "labels")}
+    return CachedRegions(maps=maps, **rest)
 
 
 def build_regions(
@@ -102,8 +80,8 @@ def build_regions(
     origin: Origin,
     options: RegionOptions,
     progress: Progress,
-) -> RegionCache:
-    """Fill the cache; an interrupted call is resumed.
+) -> list[CachedRegions]:
+    """Fill a folder with one file per image, and read them; an interrupted call is resumed.
 
     Args:
         dataset: Images and objects.
@@ -126,17 +104,12 @@ def build_regions(
         # A file that exists is whole: `open_output` renames it when it is complete.
         if not file.exists():
             sample = _sample(dataset, index, trunk, propose, options)
+            arrays = vars(sample) | {f"map_{stride}": sample.maps[stride] for stride in STRIDES}
+            del arrays["maps"]
             with open_output(file) as stream:
-                np.savez(stream, allow_pickle=False, **dict(_arrays(sample)))
+                np.savez(stream, allow_pickle=False, **arrays)
         progress("regions", done, len(chosen))
-    return RegionCache(directory)
-
-
-def _arrays(sample: CachedRegions) -> Iterator[tuple[str, NDArray[np.generic]]]:
-    yield from ((f"map_{stride}", sample.maps[stride]) for stride in STRIDES)
-    yield "proposals", sample.proposals
-    yield "truths", sample.truths
-    yield "labels", sample.labels
+    return [read_regions(file) for file in sorted(directory.glob("*.npz"))]
 
 
 def _sample(
@@ -183,7 +156,7 @@ FOREGROUND_IOU = 0.5
 
 def multipathnet_step(
     network: MultiPathNet,
-    cache: RegionCache,
+    cache: Sequence[CachedRegions],
     delta_mean: NDArray[np.float32],
     delta_std: NDArray[np.float32],
     images: int = 4,
@@ -199,7 +172,7 @@ def multipathnet_step(
     """
     network.trunk.requires_grad_(False)
     # The trunk is frozen, so that each image is pooled once, before the first step.
-    batches = [_pooled_batch(network, cache[index], index) for index in range(len(cache))]
+    batches = [_pooled_batch(network, sample, index) for index, sample in enumerate(cache)]
 
     def step(rng: np.random.Generator) -> Losses:
         chosen = [batches[index] for index in distinct(rng, len(batches), images)]
@@ -220,17 +193,11 @@ def multipathnet_step(
 
 @dataclass(frozen=True, kw_only=True)
 class _PooledBatch:
-    """The regions of an image, pooled by the frozen trunk: 9 MB for 64 regions.
+    """The regions of an image, pooled by the frozen trunk: 9 MB for 64 regions."""
 
-    Args:
-        pooled: (R, C, P, P) float16 for each tower.
-        labels: (heads, R) int64.
-        targets: (R, 4) float32, not normalized.
-    """
-
-    pooled: list[Tensor]
-    labels: Tensor
-    targets: NDArray[np.float32]
+    pooled: list[Tensor]  # (R, C, P, P) float16 for each tower
+    labels: Tensor  # (heads, R) int64
+    targets: NDArray[np.float32]  # (R, 4), not normalized
 
 
 def _pooled_batch(network: MultiPathNet, sample: CachedRegions, seed: int) -> _PooledBatch:
@@ -242,13 +209,13 @@ def _pooled_batch(network: MultiPathNet, sample: CachedRegions, seed: int) -> _P
 
 
 def delta_statistics(
-    cache: RegionCache, images: int = 300
+    cache: Sequence[CachedRegions], images: int = 300
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Measure mean and standard deviation of the box targets of foregrounds: (4,) each."""
     rng = np.random.default_rng(0)
     found = []
-    for index in range(min(images, len(cache))):
-        _, labels, targets = _draw_regions(cache[index], rng)
+    for sample in cache[:images]:
+        _, labels, targets = _draw_regions(sample, rng)
         found.append(targets[labels[0] > 0])
     deltas = np.concatenate(found)
     return deltas.mean(0).astype(np.float32), deltas.std(0).astype(np.float32)
@@ -264,20 +231,13 @@ def _draw_regions(
     foreground = np.flatnonzero(overlap >= FOREGROUND_IOU)
     background = np.flatnonzero(overlap < FOREGROUND_IOU)
     wanted = round(REGIONS_PER_IMAGE * FOREGROUND_SHARE)
-    chosen = np.concatenate(
-        [
-            rng.permutation(foreground)[:wanted],
-            rng.permutation(background)[: REGIONS_PER_IMAGE - wanted],
-        ]
-    )
-    labels = np.stack(
-        [
-            np.where(overlap[chosen] >= threshold, sample.labels[best[chosen]], 0)
-            for threshold in INTEGRAL_THRESHOLDS
-        ]
-    )
-    targets = encode_deltas(candidates[chosen], sample.truths[best[chosen]])
-    return candidates[chosen], labels, targets
+    shown = rng.permutation(foreground)[:wanted]
+    others = rng.permutation(background)[: REGIONS_PER_IMAGE - wanted]
+    chosen = np.concatenate([shown, others])
+    best, overlap = best[chosen], overlap[chosen]
+    labels = [np.where(overlap >= least, sample.labels[best], 0) for least in INTEGRAL_THRESHOLDS]
+    targets = encode_deltas(candidates[chosen], sample.truths[best])
+    return candidates[chosen], np.stack(labels), targets
 
 
 def jittered(

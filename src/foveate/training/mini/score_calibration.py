@@ -19,7 +19,7 @@ from pycocotools import mask as coco_mask
 import foveate
 from foveate.datasets import CocoDataset
 from foveate.export.bundle_export import ExportOptions, export_bundle
-from foveate.models.checkpoint import Cascade, load_checkpoint, save_checkpoint
+from foveate.models.checkpoint import load_checkpoint, save_checkpoint
 from foveate.progress import Progress, no_progress
 
 # Mask IoU from which a detection of the right class is right.
@@ -64,14 +64,9 @@ def calibrate(
     # Scores must be uncalibrated while their calibration is fitted.
     raw = replace(cascade.info, calibration=_IDENTITY)
     with TemporaryDirectory() as scratch:
-        bundle = export_bundle(
-            Cascade(info=raw, proposals=cascade.proposals, classifier=cascade.classifier),
-            Path(scratch) / "bundle",
-            options,
-        )
-        pipeline = foveate.load(
-            bundle.root, options=foveate.PipelineOptions(score_threshold=_LEAST_SCORE)
-        )
+        bundle = export_bundle(replace(cascade, info=raw), Path(scratch) / "bundle", options)
+        every = foveate.PipelineOptions(score_threshold=_LEAST_SCORE)
+        pipeline = foveate.load(bundle.root, options=every)
         inputs, right = _observe(pipeline, dataset, count, progress)
     calibration = cascade.info.calibration
     if LEAST_RIGHT <= right.sum() <= len(right) - LEAST_RIGHT:
@@ -138,15 +133,10 @@ def _logit(probability: NDArray[np.float32]) -> NDArray[np.float64]:
 def fit_logistic(
     inputs: NDArray[np.float64], right: NDArray[np.bool_], steps: int = 50
 ) -> NDArray[np.float64]:
-    """Fit a slightly regularized logistic regression by Newton's method.
-
-    Args:
-        inputs: (N, D) inputs, a column of ones first.
-        right: (N,) labels.
-        steps: Number of Newton steps; it converges in about ten.
+    """Fit a slightly regularized logistic regression by Newton's method, which takes ten steps.
 
     Returns:
-        (D,) coefficients.
+        (D,) coefficients of (N, D) inputs, a column of ones first, for (N,) labels.
     """
     weights = np.zeros(inputs.shape[1])
     ridge = 1e-3 * np.eye(inputs.shape[1])

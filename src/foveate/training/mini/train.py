@@ -36,7 +36,7 @@ from foveate.progress import Progress
 from foveate.training.loop import LoopOptions, Step, train_adamw
 from foveate.training.mini.recipe import Recipe
 from foveate.training.mini.regions import (
-    RegionCache,
+    CachedRegions,
     build_regions,
     delta_statistics,
     multipathnet_step,
@@ -85,9 +85,8 @@ def train_cascade(
     if is_current(result, origin):
         return result
     output.mkdir(parents=True, exist_ok=True)
-    proposals = train_proposals(
-        [dataset, *extra_datasets], output, recipe, progress, _sharpmask(initial)
-    )
+    datasets = [dataset, *extra_datasets]
+    proposals = train_proposals(datasets, output, recipe, progress, _sharpmask(initial))
     cascade = train_classifier(dataset, proposals, output, recipe, progress, initial)
     if initial is not None:
         info = replace(cascade.info, calibration=initial.info.calibration)
@@ -134,16 +133,13 @@ def train_proposals(
     """
     finished, start = output / "sharpmask.safetensors", _start(initial)
     inputs = _inputs(datasets, recipe)
-    loops = {name: asdict(getattr(recipe, name)) for name in ("deepmask", "sharpmask", "mask_head")}
-    origin = Origin(
-        inputs=inputs, options={**loops, "mask_threshold": recipe.mask_threshold, **start}
-    )
+    names = ("deepmask", "sharpmask", "mask_head", "mask_threshold")
+    origin = Origin(inputs=inputs, options={name: asdict(recipe)[name] for name in names} | start)
     if is_current(finished, origin):
         return load_checkpoint(finished)
     network = _begun(initial, recipe.seed)
     deepmask = network.deepmask
-    info = _proposals_info(datasets, recipe, start)
-    result = Cascade(info=info, proposals=network)
+    result = Cascade(info=_proposals_info(datasets, recipe, start), proposals=network)
     trunk = FrozenTrunk(deepmask.trunk, 16)
     windows = build_caches(datasets, trunk, output, recipe.cache, progress)
 
@@ -208,12 +204,7 @@ def average_with(network: SharpMask, initial: SharpMask, share: float = 0.5) -> 
     """Move the weights of a network, in place, towards those that its training started from.
 
     On images unlike those of the training, the mean is often better than either: Wortsman et al.,
-    "Robust fine-tuning of zero-shot models" (CVPR 2022).
-
-    Args:
-        network: Trained network; its mask head, which started anew, stays.
-        initial: Network that the training started from.
-        share: Share of the initial weights, from 0 to 1.
+    "Robust fine-tuning of zero-shot models" (CVPR 2022). The mask head, which started anew, stays.
     """
     before = initial.state_dict()
     with torch.no_grad():
@@ -293,18 +284,16 @@ def _regions(
     origin: Origin,
     recipe: Recipe,
     progress: Progress,
-) -> RegionCache:
+) -> list[CachedRegions]:
     # MultiPathNet must learn from the proposals that it will get: those of the deployed pipeline, with
     # its letterbox, rounding and suppression. ONNX Runtime is also 4 times as fast as PyTorch here.
-    bundle = export_bundle(proposals, output / "proposals", overwrite=True)
-    pipeline = foveate.load(bundle.root)
+    pipeline = foveate.load(export_bundle(proposals, output / "proposals", overwrite=True).root)
 
     def propose(image: NDArray[np.uint8]) -> NDArray[np.float32]:
         return pipeline.propose(image).boxes
 
-    return build_regions(
-        dataset, trunk, propose, output / "regions", origin, recipe.regions, progress
-    )
+    directory = output / "regions"
+    return build_regions(dataset, trunk, propose, directory, origin, recipe.regions, progress)
 
 
 def _start_from(

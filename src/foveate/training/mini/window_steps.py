@@ -36,12 +36,8 @@ def deepmask_step(network: DeepMask, cache: WindowCache, views: int = 48) -> Ste
         scores = network.scores(vectors[:, :, None, None]).flatten()
 
         masks = distinct(rng, len(cache.mask_views), views)
-        vectors = window_vectors(
-            network,
-            cache.coarse[cache.mask_views[masks]],
-            np.arange(len(masks)),
-            cache.mask_cells[masks],
-        )
+        coarse, cells = cache.coarse[cache.mask_views[masks]], cache.mask_cells[masks]
+        vectors = window_vectors(network, coarse, np.arange(len(masks)), cells)
         targets = small_labels(cache.mask_labels[masks], network.mask_side)
         return {
             "score": score_loss(scores.float(), torch.from_numpy(labels)),
@@ -57,16 +53,13 @@ def window_vectors(
     owners: NDArray[np.int64],
     cells: NDArray[np.integer],
 ) -> Tensor:
-    """Compute the vectors of single windows.
+    """Compute the (K, vector) vectors of single windows.
 
     Args:
         network: DeepMask.
         coarse: (B, C, 20, 20) stride-16 features of views.
         owners: (K,) index of the view of each window.
         cells: (K, 2) row and column of each window.
-
-    Returns:
-        (K, vector) vectors.
     """
     features = torch.relu(network.neck(torch.from_numpy(coarse.astype(np.float32))))
     side = features.shape[3]
@@ -133,12 +126,10 @@ def sharpmask_step(network: SharpMask, cache: WindowCache, windows: int = 32) ->
 
 
 def _all_vectors(network: DeepMask, cache: WindowCache, batch: int = 64) -> Tensor:
-    masks: NDArray[np.int32] = np.asarray(cache.fine_masks)
     vectors = []
     with torch.inference_mode():
-        for first in range(0, len(masks), batch):
-            chosen = masks[first : first + batch]
-            coarse = cache.coarse[cache.mask_views[chosen]]
-            cells = cache.mask_cells[chosen]
+        for first in range(0, len(cache.fine_masks), batch):
+            chosen = cache.fine_masks[first : first + batch]
+            coarse, cells = cache.coarse[cache.mask_views[chosen]], cache.mask_cells[chosen]
             vectors.append(window_vectors(network, coarse, np.arange(len(chosen)), cells))
     return torch.cat(vectors).clone()

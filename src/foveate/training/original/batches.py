@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 import logging
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from math import ceil
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -35,6 +35,7 @@ from foveate.training.sampling import (
     MaskSamplerOptions,
     ProposalTable,
     RegionSample,
+    RegionSampler,
     RegionSamplerOptions,
     Sampler,
     ScoreSample,
@@ -45,8 +46,10 @@ from foveate.training.sampling import (
 
 _log = logging.getLogger(__name__)
 
-# Keeps the choice of a step's head apart from the generators of its samples.
-_HEAD_STREAM = 1 << 20
+
+def _head_generator(seed: int, step: int) -> np.random.Generator:
+    # The last number keeps the choice of a step's head apart from the generators of its samples.
+    return np.random.default_rng([seed, step, 0, 1 << 20])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +77,7 @@ class WindowBatch:
         return patches, torch.from_numpy(self.labels).to(device).float()
 
 
+@dataclass(frozen=True)
 class WindowSource:
     """Mask batches and, for a share of the steps, score batches.
 
@@ -84,29 +88,21 @@ class WindowSource:
         seed: Seed of the training, which decides the head of each step.
     """
 
-    def __init__(
-        self,
-        masks: Sampler[MaskSample],
-        scores: Sampler[ScoreSample] | None,
-        *,
-        score_share: float,
-        seed: int,
-    ) -> None:
-        self._masks = masks
-        self._scores = scores
-        self._score_share = score_share
-        self._seed = seed
+    masks: Sampler[MaskSample]
+    scores: Sampler[ScoreSample] | None
+    _: KW_ONLY
+    score_share: float
+    seed: int
 
     def draw(self, step: int, rng: np.random.Generator) -> MaskSample | ScoreSample:
         """Draw a sample for the head of this step."""
-        if self._scores is not None and self.head(step) == "score":
-            return self._scores.draw(rng)
-        return self._masks.draw(rng)
+        if self.scores is not None and self.head(step) == "score":
+            return self.scores.draw(rng)
+        return self.masks.draw(rng)
 
     def head(self, step: int) -> Literal["mask", "score"]:
         """Return the head that a step trains; all samples of a batch train the same."""
-        rng = np.random.default_rng([self._seed, step, 0, _HEAD_STREAM])
-        return "score" if rng.random() < self._score_share else "mask"
+        return "score" if _head_generator(self.seed, step).random() < self.score_share else "mask"
 
     def collate(self, samples: list[MaskSample | ScoreSample]) -> WindowBatch:
         """Stack samples."""
@@ -128,12 +124,7 @@ def window_source(
 ) -> WindowSource:
     """Return the windows that a DeepMask, or the refinement of a SharpMask, is trained on.
 
-    Args:
-        network: Network, whose sizes decide those of patches and labels.
-        dataset: Images and objects.
-        legacy: Quirks of the original code.
-        score_share: Probability of a score batch.
-        seed: Seed of the training.
+    The sizes of the network decide those of patches and labels; see `WindowSource` for the rest.
     """
     refines = isinstance(network, SharpMask)
     deepmask = network.deepmask if isinstance(network, SharpMask) else network
@@ -164,13 +155,7 @@ class RegionBatch:
     samples: list[RegionSample]
 
 
-class HeadSampler(Protocol):
-    """Sampler that `RegionSource` draws from; `RegionSampler` is one."""
-
-    def draw(self, rng: np.random.Generator, head: int | None = None) -> RegionSample:
-        """Draw an image with regions by the threshold of a head."""
-
-
+@dataclass(frozen=True)
 class RegionSource:
     """Images with their regions.
 
@@ -180,20 +165,19 @@ class RegionSource:
         seed: Seed of the training, which decides the head of each step.
     """
 
-    def __init__(self, regions: HeadSampler, *, heads: int, seed: int) -> None:
-        self._regions = regions
-        self._heads = heads
-        self._seed = seed
+    regions: RegionSampler
+    _: KW_ONLY
+    heads: int
+    seed: int
 
     def head(self, step: int) -> int:
         """Return the head that a step trains: all are equally likely."""
-        rng = np.random.default_rng([self._seed, step, 0, _HEAD_STREAM])
-        return int(rng.integers(self._heads))
+        return int(_head_generator(self.seed, step).integers(self.heads))
 
     def draw(self, step: int, rng: np.random.Generator) -> tuple[int, RegionSample]:
         """Draw an image for the head of this step."""
         head = self.head(step)
-        return head, self._regions.draw(rng, head)
+        return head, self.regions.draw(rng, head)
 
     def collate(self, samples: list[tuple[int, RegionSample]]) -> RegionBatch:
         """Gather images."""
@@ -217,7 +201,7 @@ def open_proposals(
         source: File of COCO results, or a bundle, by its path or the name of a shipped one.
         dataset: Images.
         cache: File that keeps the proposals of a bundle.
-        task: Name of the work, for the progress.
+        task: Name of the work, for `progress`.
         progress: Called with the number of images that the bundle has run on.
 
     Raises:
@@ -242,8 +226,7 @@ def proposals_origin(bundle: Path, dataset: CocoDataset) -> Origin:
     """
     files = Bundle.open(bundle).manifest.files
     digests = sorted((name, file.sha256) for name, file in files.items())
-    inputs = {"the annotations or images": dataset.digest, "the bundle": digests}
-    return Origin(inputs=inputs)
+    return Origin(inputs={"the annotations or images": dataset.digest, "the bundle": digests})
 
 
 def _propose(
@@ -262,7 +245,6 @@ def _propose(
         identifier = int(dataset.annotations.image_ids[index])
         for box, score in zip(proposals.boxes.tolist(), proposals.scores.tolist(), strict=True):
             x0, y0, x1, y1 = (round(value, 2) for value in box)
-            results.append(
-                {"image_id": identifier, "bbox": [x0, y0, x1 - x0, y1 - y0], "score": score}
-            )
+            bbox = [x0, y0, x1 - x0, y1 - y0]
+            results.append({"image_id": identifier, "bbox": bbox, "score": score})
     return results

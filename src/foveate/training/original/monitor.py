@@ -6,14 +6,13 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from foveate.errors import MissingExtraError
 from foveate.progress import Progress
-from foveate.training.original.objectives import Objective
-from foveate.training.original.schedules import Schedule
 from foveate.training.original.sgd import OBJECTIVE, SgdTraining
 
 _log = logging.getLogger(__name__)
@@ -22,13 +21,12 @@ _log = logging.getLogger(__name__)
 OnBest = Callable[[int, Mapping[str, float]], None]
 
 
+@dataclass(kw_only=True)
 class Monitor:
     """Reports a training. It is the `Progress` of the loop; close it after the last step.
 
     Args:
         work: Training that is reported.
-        objective: Network of the training, for sample images.
-        schedule: Schedule of the training.
         board: Folder of the events for TensorBoard; None writes none.
         scalars_every: Number of steps between two points of a curve.
         images_every: Number of steps between two sample images.
@@ -36,51 +34,37 @@ class Monitor:
         on_best: Called when held-out losses are the lowest so far.
     """
 
-    def __init__(
-        self,
-        work: SgdTraining,
-        objective: Objective,
-        schedule: Schedule,
-        board: Path | None,
-        *,
-        scalars_every: int,
-        images_every: int,
-        progress: Progress,
-        on_best: OnBest | None,
-    ) -> None:
-        self._work = work
-        self._objective = objective
-        self._schedule = schedule
-        self._board = board
-        self._scalars_every = scalars_every
-        self._images_every = images_every
-        self._progress = progress
-        self._on_best = on_best
-        self._writer: Any = None
-        self._validation: dict[str, float] = {}
-        self._skipped = 0
-        self._measured: tuple[int, float] | None = None
+    work: SgdTraining
+    board: Path | None
+    scalars_every: int
+    images_every: int
+    progress: Progress
+    on_best: OnBest | None
+    _writer: Any = field(default=None, init=False)
+    _validation: dict[str, float] = field(default_factory=dict, init=False)
+    _skipped: int = field(default=0, init=False)
+    _measured: tuple[int, float] | None = field(default=None, init=False)
 
     def __call__(
         self, task: str, done: int, total: int, figures: Mapping[str, float] | None = None, /
     ) -> None:
         """Report a step with running means of the losses."""
-        drawn, losses = self._work.drawn, figures or {}
+        drawn, losses = self.work.drawn, figures or {}
         assert drawn is not None
         for record in drawn.skipped:
             _log.warning("%s: step %d did without a record: %s", task, done, record)
         self._skipped += len(drawn.skipped)
-        self._progress(task, done, total, {**losses, **self._validation})
+        self.progress(task, done, total, {**losses, **self._validation})
         first, _ = self._begin(done)
         if self._writer is None:
             return
         # Speed needs two moments, so that the first step has no point.
-        if done % self._scalars_every == 0 and done > first:
+        if done % self.scalars_every == 0 and done > first:
             self._write(done, self._scalars(done, losses))
             self._measured = (done, time.monotonic())
-        if done % self._images_every == 0 or done == total:
-            self._objective.network.eval()
-            image = self._objective.image_grid(drawn.batch)
+        if done % self.images_every == 0 or done == total:
+            self.work.objective.network.eval()
+            image = self.work.objective.image_grid(drawn.batch)
             self._writer.add_image("samples", image, done, dataformats="HWC")
 
     def validated(self, task: str, done: int, losses: Mapping[str, float], lowest: bool) -> None:
@@ -93,8 +77,8 @@ class Monitor:
         _log.info("%s: validation after step %d: %s%s", task, done, words, best)
         if self._writer is not None:
             self._write(done, {f"validation/{name}": loss for name, loss in losses.items()})
-        if lowest and self._on_best is not None:
-            self._on_best(done, losses)
+        if lowest and self.on_best is not None:
+            self.on_best(done, losses)
 
     def close(self) -> None:
         """Close the event file."""
@@ -105,8 +89,8 @@ class Monitor:
         """Open the event file at the first report; return when speed was last measured."""
         if self._measured is None:
             self._measured = (done, time.monotonic())
-            if self._board is not None:
-                self._writer = _summary_writer(self._board, done)
+            if self.board is not None:
+                self._writer = _summary_writer(self.board, done)
         return self._measured
 
     def _write(self, done: int, values: Mapping[str, float]) -> None:
@@ -118,9 +102,9 @@ class Monitor:
         steps, seconds = done - self._measured[0], time.monotonic() - self._measured[1]
         return {
             **{f"loss/{name}": loss for name, loss in losses.items()},
-            "rate": self._schedule.learning_rate(done - 1),
+            "rate": self.work.schedule.learning_rate(done - 1),
             "records left out": self._skipped,
-            "samples a second": steps * self._schedule.batch / seconds,
+            "samples a second": steps * self.work.schedule.batch / seconds,
         }
 
 

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -28,42 +30,42 @@ _COLUMNS = 8
 _GREEN, _RED, _GREY = (0, 255, 0), (255, 0, 0), (128, 128, 128)
 
 
-class Objective(Protocol):
-    """A network on its device, its parts, and its losses."""
-
-    @property
-    def network(self) -> nn.Module:
-        """The network that is trained."""
-
-    def parts(self) -> dict[str, nn.ModuleList]:
-        """Return the parts that have an optimizer each; frozen weights may be in them."""
-
-    def train_mode(self) -> None:
-        """Put everything that is trained, and nothing that is frozen, into training mode."""
-
-    def losses(self, batch: Any) -> Losses:
-        """Compute the losses of a batch: float32 scalars, means over its samples."""
-
-    def total(self, losses: Losses) -> Tensor:
-        """Return the weighted sum of losses that the gradient is taken of."""
-
-    def image_grid(self, batch: Any) -> NDArray[np.uint8]:
-        """Draw samples with the answers of the network in its present mode.
-
-        Returns:
-            (H, W, 3) uint8 RGB.
-        """
-
-
-class DeepMaskObjective:
-    """DeepMask: every batch steps the trunk, and each head is stepped by its own batches only.
+@dataclass(frozen=True)
+class Objective(ABC):
+    """A network, its parts, and its losses.
 
     Args:
         network: Network on the device that it is trained on.
     """
 
-    def __init__(self, network: DeepMask) -> None:
-        self.network: DeepMask = network
+    network: nn.Module
+
+    @abstractmethod
+    def parts(self) -> dict[str, nn.ModuleList]:
+        """Return the parts that have an optimizer each; frozen weights may be in them."""
+
+    def train_mode(self) -> None:
+        """Put everything that is trained, and nothing that is frozen, into training mode."""
+        self.network.train()
+
+    @abstractmethod
+    def losses(self, batch: Any) -> Losses:
+        """Compute the losses of a batch: float32 scalars, means over its samples."""
+
+    @abstractmethod
+    def total(self, losses: Losses) -> Tensor:
+        """Return the weighted sum of losses that the gradient is taken of."""
+
+    @abstractmethod
+    def image_grid(self, batch: Any) -> NDArray[np.uint8]:
+        """Draw samples with the answers of the network in its present mode: (H, W, 3) uint8 RGB."""
+
+
+@dataclass(frozen=True)
+class DeepMaskObjective(Objective):
+    """DeepMask: every batch steps the trunk, and each head is stepped by its own batches only."""
+
+    network: DeepMask
 
     def parts(self) -> dict[str, nn.ModuleList]:
         """Return trunk, mask head and score head."""
@@ -77,10 +79,6 @@ class DeepMaskObjective:
             "mask": nn.ModuleList([network.mask, *([] if shared else vector)]),
             "score": nn.ModuleList([network.score]),
         }
-
-    def train_mode(self) -> None:
-        """Turn dropout on."""
-        self.network.train()
 
     def losses(self, batch: WindowBatch) -> Losses:
         """Compute the loss of the head of the batch."""
@@ -99,16 +97,14 @@ class DeepMaskObjective:
         return _window_grid(self.network, batch)
 
 
-class SharpMaskObjective:
-    """The refinement of a trained DeepMask, which is frozen.
+@dataclass(frozen=True)
+class SharpMaskObjective(Objective):
+    """The refinement of a trained DeepMask, which is frozen in place."""
 
-    Args:
-        network: Network on the device that it is trained on; its DeepMask is frozen in place.
-    """
+    network: SharpMask
 
-    def __init__(self, network: SharpMask) -> None:
-        self.network: SharpMask = network
-        network.deepmask.requires_grad_(False)
+    def __post_init__(self) -> None:
+        self.network.deepmask.requires_grad_(False)
 
     def parts(self) -> dict[str, nn.ModuleList]:
         """Return everything except DeepMask."""
@@ -134,26 +130,19 @@ class SharpMaskObjective:
         return _window_grid(self.network, batch)
 
 
-class MultiPathNetObjective:
+@dataclass(frozen=True)
+class MultiPathNetObjective(Objective):
     """A detector without its frozen layers, with one optimizer and one integral head per step.
 
     As in the original code, a batch is drawn and labeled by the threshold of one head and trains
     that head; the sum over heads in section 3.3 of the paper is sampled by this.
-
-    Args:
-        network: Network on the device that it is trained on.
     """
 
-    def __init__(self, network: MultiPathNet) -> None:
-        self.network: MultiPathNet = network
+    network: MultiPathNet
 
     def parts(self) -> dict[str, nn.ModuleList]:
         """Return the whole network as one part."""
         return {"detector": nn.ModuleList([self.network])}
-
-    def train_mode(self) -> None:
-        """Turn dropout on."""
-        self.network.train()
 
     def losses(self, batch: RegionBatch) -> Losses:
         """Compute the integral loss of the classes and smooth L1 of the boxes."""
@@ -235,15 +224,7 @@ def _score_tile(tile: NDArray[np.uint8], label: bool, logit: float) -> NDArray[n
 
 
 def _draw_regions(sample: RegionSample, classes: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """Draw the regions of an image: green and grey where the network is right, red elsewhere.
-
-    Args:
-        sample: Image and regions.
-        classes: (R,) classes by the network, 0 for background.
-
-    Returns:
-        (H, W, 3) uint8 RGB, the size of the image.
-    """
+    """Draw the regions of an image: green and grey where the network is right, red elsewhere."""
     canvas = sample.image.copy()
     # The head of the lowest threshold calls the most regions foreground; those are drawn on top.
     labels = sample.labels[0]

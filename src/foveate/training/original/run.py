@@ -22,6 +22,7 @@ from foveate.progress import Progress, no_progress
 from foveate.training.distributed import World, open_world
 from foveate.training.original.batches import (
     RegionSource,
+    WindowSource,
     open_proposals,
     proposals_origin,
     region_options,
@@ -81,11 +82,9 @@ class OriginalOptions(TrainOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         family = self.network.partition("-")[0]
-        needs_deepmask = family == "sharpmask"
-        needs_proposals = family in {"multipathnet", "fast"}
         for name, given, needed in (
-            ("a trained DeepMask", self.deepmask, needs_deepmask),
-            ("proposals", self.proposals, needs_proposals),
+            ("a trained DeepMask", self.deepmask, family == "sharpmask"),
+            ("proposals", self.proposals, family in {"multipathnet", "fast"}),
         ):
             if needed != (given is not None):
                 raise OptionError(
@@ -106,20 +105,16 @@ class OriginalOptions(TrainOptions):
     @property
     def schedule(self) -> Schedule:
         """The published schedule with the requested changes."""
-        schedule = published_schedule(self.network, self.legacy)
-        shorter = {} if self.steps is None else {"epochs": 1, "epoch_steps": self.steps}
-        return schedule.shortened(**shorter, batch=self.batch)
+        changes = {} if self.steps is None else {"epochs": 1, "epoch_steps": self.steps}
+        if self.batch is not None:
+            changes["batch"] = self.batch
+        return published_schedule(self.network, self.legacy).shortened(**changes)
 
 
 def run(options: OriginalOptions, progress: Progress = no_progress) -> Path:
-    """Train a network, alone or as one of the processes of `torchrun`.
+    """Train a network, alone or as one of the processes of `torchrun`; return its checkpoint.
 
-    Args:
-        options: Options of the training.
-        progress: Called as the work goes on, in the first process only.
-
-    Returns:
-        Path of the checkpoint.
+    Only the first process calls `progress`.
 
     Raises:
         FoveateError: See `OriginalOptions`, `find_splits`, `open_proposals` and `train`.
@@ -160,10 +155,9 @@ def _proposal_setup(
     network.to(world.device)
     schedule = options.schedule
 
-    def source(images: CocoDataset) -> Any:
-        return window_source(
-            network, images, options.legacy, score_share=schedule.score_share, seed=options.seed
-        )
+    def source(images: CocoDataset) -> WindowSource:
+        share, seed = schedule.score_share, options.seed
+        return window_source(network, images, options.legacy, score_share=share, seed=seed)
 
     info = CascadeInfo(
         proposals=options.network,
@@ -220,7 +214,7 @@ def _detector_setup(
         source=source(dataset, proposals),
         schedule=options.schedule,
         held_out=None if held_out is None else source(*held_out),
-        origin=_origin(options, dataset, start, proposals),
+        origin=_origin(options, dataset, start, **{"the proposals": proposals.digest}),
     )
     return setup, Detector(info=info, classifier=network)
 
@@ -236,14 +230,9 @@ def _fingerprints(options: OriginalOptions, network: nn.Module) -> dict[str, str
 
 
 def _origin(
-    options: OriginalOptions,
-    dataset: CocoDataset,
-    start: Mapping[str, str],
-    proposals: ProposalTable | None = None,
+    options: OriginalOptions, dataset: CocoDataset, start: Mapping[str, str], **inputs: str
 ) -> Origin:
-    inputs = {"the annotations or images": dataset.digest}
-    if proposals is not None:
-        inputs["the proposals"] = proposals.digest
+    inputs = {"the annotations or images": dataset.digest, **inputs}
     return Origin(inputs=inputs, options={"legacy": asdict(options.legacy), **start})
 
 
@@ -270,11 +259,8 @@ def _proposals(
     progress: Progress,
 ) -> ProposalTable:
     cache = options.output / f"{name.replace(' ', '-')}.json"
-    if (
-        world.size > 1
-        and source.suffix != ".json"
-        and not is_current(cache, proposals_origin(source, images))
-    ):
+    alone = world.size == 1 or source.suffix == ".json"
+    if not alone and not is_current(cache, proposals_origin(source, images)):
         raise OptionError(
             "a bundle proposes in one process only, which may take hours",
             remedy="start with one process until it trains, or give a file of proposals",

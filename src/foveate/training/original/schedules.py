@@ -59,27 +59,15 @@ class Schedule:
             if (first - 1) * self.epoch_steps <= index
         )
 
-    def shortened(
-        self, *, epochs: int | None = None, epoch_steps: int | None = None, batch: int | None = None
-    ) -> Schedule:
-        """Return a schedule of another length; its rates fall at the same share of the way.
+    def shortened(self, **changes: int) -> Schedule:
+        """Return a schedule with other `epochs`, `epoch_steps` or `batch`.
 
-        Args:
-            epochs: Number of epochs; by default unchanged.
-            epoch_steps: Number of steps per epoch; by default unchanged.
-            batch: Number of samples per step; by default unchanged. The rates stay.
+        Its rates are the same, and fall at the same share of the way.
         """
-        chosen = self.epochs if epochs is None else epochs
-        return replace(
-            self,
-            epochs=chosen,
-            epoch_steps=self.epoch_steps if epoch_steps is None else epoch_steps,
-            batch=self.batch if batch is None else batch,
-            learning_rates=tuple(
-                (1 + (first - 1) * chosen / self.epochs, rate)
-                for first, rate in self.learning_rates
-            ),
-        )
+        changed = replace(self, **changes)  # type: ignore[arg-type]  # all three are integers
+        share = changed.epochs / self.epochs
+        rates = tuple((1 + (first - 1) * share, rate) for first, rate in self.learning_rates)
+        return replace(changed, learning_rates=rates)
 
 
 # DeepMask (ResNet-50) as in the original code.
@@ -98,13 +86,12 @@ DEEPMASK = Schedule(
 DEEPMASK_2015 = replace(DEEPMASK, weight_decay=5e-5)
 
 # SharpMask as intended.
-SHARPMASK = Schedule(
-    epochs=300,
-    epoch_steps=4000,
-    batch=32,
+SHARPMASK = replace(
+    DEEPMASK,
     learning_rates=((1, 1e-3), (51, 5e-4), (81, 1e-4)),
     momentum=0.0,
     weight_decay=0.0,
+    score_share=0.0,
 )
 
 # SharpMask as it ran: the original scheduler runs only once, so that the rate never falls.
@@ -123,24 +110,17 @@ MULTIPATHNET = Schedule(
 )
 
 # Fast R-CNN on Pascal VOC: 30,000 steps and 10,000 at a tenth of the rate.
-FAST_RCNN = Schedule(
+FAST_RCNN = replace(
+    MULTIPATHNET,
     epochs=400,
-    epoch_steps=100,
     batch=2,
     learning_rates=((1, 1e-3), (301, 1e-4)),
-    momentum=0.9,
     weight_decay=5e-4,
-    decays_biases=False,
-    momentum_follows_rate=True,
 )
 
 
 def published_schedule(name: str, legacy: LegacyOptions) -> Schedule:
-    """Return the schedule of a network.
-
-    Args:
-        name: Name of the network, for `foveate.models.build`.
-        legacy: Quirks of the original code; one of them keeps SharpMask's rate constant.
+    """Return the schedule of a network of `foveate.models.build`; a quirk changes SharpMask's.
 
     Raises:
         ModelError: No schedule was published for this network.

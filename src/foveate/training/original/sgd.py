@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, Literal, cast, get_args
 
 import torch
@@ -43,6 +44,7 @@ def choose_precision(name: str, device: torch.device) -> Precision:
     return cast("Precision", name)
 
 
+@dataclass
 class SgdTraining:
     """The steps of a published schedule: a `foveate.training.loop.Trainable`.
 
@@ -56,58 +58,51 @@ class SgdTraining:
         world: Processes that train together.
         precision: Precision of the forward and backward pass.
         seed: Seed of dropout, together with the step and the process.
+
+    Attributes:
+        drawn: Batch of the last step.
+        optimizers: Optimizer of each part that is not frozen.
     """
 
-    def __init__(
-        self,
-        objective: Objective,
-        schedule: Schedule,
-        loader: Loader,
-        world: World,
-        *,
-        precision: Precision = "float32",
-        seed: int = 0,
-    ) -> None:
-        self._objective = objective
-        self._schedule = schedule
-        self._loader = loader
-        self._world = world
-        self._precision = precision
-        self._seed = seed
-        self._scaler = torch.amp.GradScaler(world.device.type, enabled=precision == "float16")
-        self._optimizers = {
-            name: _optimizer(part, schedule)
-            for name, part in objective.parts().items()
+    objective: Objective
+    schedule: Schedule
+    loader: Loader
+    world: World
+    _: KW_ONLY
+    precision: Precision = "float32"
+    seed: int = 0
+    drawn: Drawn | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        kind, enabled = self.world.device.type, self.precision == "float16"
+        self._scaler = torch.amp.GradScaler(kind, enabled=enabled)
+        self.optimizers = {
+            name: _optimizer(part, self.schedule)
+            for name, part in self.objective.parts().items()
             if any(p.requires_grad for p in part.parameters())
         }
-        self.drawn: Drawn | None = None
-        world.align(objective.network)
-
-    @property
-    def optimizers(self) -> Mapping[str, torch.optim.SGD]:
-        """The optimizer of each part that is not frozen."""
-        return self._optimizers
+        self.world.align(self.objective.network)
 
     def step(self, index: int) -> dict[str, float]:
         """Train on the batch of a step; return the losses, averaged over the processes."""
-        self.drawn = self._loader.take(index)
+        self.drawn = self.loader.take(index)
         batch = self.drawn.batch
         self._set_rates(index)
         # The rank is part of the seed, so that no two processes drop the same units.
-        torch.manual_seed((self._seed * 1_000_003 + index) * 4099 + self._world.rank)
-        self._objective.train_mode()
+        torch.manual_seed((self.seed * 1_000_003 + index) * 4099 + self.world.rank)
+        self.objective.train_mode()
         with self._autocast():
-            losses = self._objective.losses(batch)
+            losses = self.objective.losses(batch)
         # Averaged before the check, so that all processes stop at the same step.
         means = {name: loss.detach().clone() for name, loss in losses.items()}
-        self._world.average(means.values())
+        self.world.average(means.values())
         values = require_finite(means, index)
         # To None, since a gradient of 0 would let momentum and decay move an idle head.
-        self._objective.network.zero_grad(set_to_none=True)
-        self._scaler.scale(self._objective.total(losses)).backward()  # type: ignore[no-untyped-call]  # torch's is untyped
+        self.objective.network.zero_grad(set_to_none=True)
+        self._scaler.scale(self.objective.total(losses)).backward()  # type: ignore[no-untyped-call]  # torch's is untyped
         # A batch of one head leaves the other without gradients: its momentum must not change.
-        stepped = [o for o in self._optimizers.values() if any(True for _ in _gradients(o))]
-        self._world.average(gradient for o in stepped for gradient in _gradients(o))
+        stepped = [o for o in self.optimizers.values() if any(True for _ in _gradients(o))]
+        self.world.average(gradient for o in stepped for gradient in _gradients(o))
         for optimizer in stepped:
             self._scaler.step(optimizer)
         self._scaler.update()
@@ -119,47 +114,47 @@ class SgdTraining:
         Returns:
             Losses by name, and their weighted sum as `OBJECTIVE`.
         """
-        self._objective.network.eval()
+        self.objective.network.eval()
         found: defaultdict[str, list[Tensor]] = defaultdict(list)
         with torch.no_grad(), self._autocast():
             for batch in batches:
-                for name, loss in self._objective.losses(batch).items():
+                for name, loss in self.objective.losses(batch).items():
                     found[name].append(loss)
         means = {name: torch.stack(losses).mean() for name, losses in sorted(found.items())}
-        means[OBJECTIVE] = self._objective.total(means)
-        self._world.average(means.values())
+        means[OBJECTIVE] = self.objective.total(means)
+        self.world.average(means.values())
         return {name: mean.item() for name, mean in means.items()}
 
     def state_dict(self) -> dict[str, Any]:
         """Return the network, the optimizers and the scale of gradients."""
         return {
-            "network": self._objective.network.state_dict(),
-            "optimizers": {name: o.state_dict() for name, o in self._optimizers.items()},
+            "network": self.objective.network.state_dict(),
+            "optimizers": {name: o.state_dict() for name, o in self.optimizers.items()},
             "scaler": self._scaler.state_dict(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore the return value of `state_dict`."""
-        self._objective.network.load_state_dict(state["network"])
-        for name, optimizer in self._optimizers.items():
+        self.objective.network.load_state_dict(state["network"])
+        for name, optimizer in self.optimizers.items():
             optimizer.load_state_dict(state["optimizers"][name])
         self._scaler.load_state_dict(state["scaler"])
 
     @contextlib.contextmanager
     def _autocast(self) -> Iterator[None]:
-        if self._precision == "float32":
+        if self.precision == "float32":
             yield
             return
-        with torch.autocast(self._world.device.type, _DTYPES[self._precision]):
+        with torch.autocast(self.world.device.type, _DTYPES[self.precision]):
             yield
 
     def _set_rates(self, index: int) -> None:
-        rate = self._schedule.learning_rate(index)
-        before = self._schedule.learning_rate(max(index - 1, 0))
-        for optimizer in self._optimizers.values():
+        rate = self.schedule.learning_rate(index)
+        before = self.schedule.learning_rate(max(index - 1, 0))
+        for optimizer in self.optimizers.values():
             for group in optimizer.param_groups:
                 group["lr"] = rate
-            if self._schedule.momentum_follows_rate and rate != before:
+            if self.schedule.momentum_follows_rate and rate != before:
                 for state in optimizer.state.values():
                     if state.get("momentum_buffer") is not None:
                         state["momentum_buffer"].mul_(rate / before)

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import KW_ONLY, asdict, dataclass, field, replace
+from functools import partial
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -127,10 +128,8 @@ def train(
             objective, schedule, loader, world, precision=precision, seed=options.seed
         )
         monitor = Monitor(
-            work,
-            objective,
-            schedule,
-            output / "board" / setup.name if world.is_main else None,
+            work=work,
+            board=output / "board" / setup.name if world.is_main else None,
             scalars_every=options.scalars_every,
             images_every=options.checkpoint_every,
             progress=progress if world.is_main else no_progress,
@@ -171,6 +170,7 @@ def _with_validation(
     )
 
 
+@dataclass
 class ValidatedTraining:
     """A training that is measured on held-out batches: a `foveate.training.loop.Trainable`.
 
@@ -188,54 +188,42 @@ class ValidatedTraining:
             their weighted sum is the lowest so far.
     """
 
-    def __init__(
-        self,
-        work: SgdTraining,
-        source: Source,
-        *,
-        indices: range,
-        batches: int,
-        seed: int,
-        every: int,
-        steps: int,
-        on_validation: Callable[[int, Mapping[str, float], bool], None],
-    ) -> None:
-        self._work = work
-        self._source = source
-        self._indices = indices
-        self._count = batches
-        self._seed = seed
-        self._every = every
-        self._steps = steps
-        self._on_validation = on_validation
-        self._batches: list[Any] = []
-        self._lowest = inf
+    work: SgdTraining
+    source: Source
+    _: KW_ONLY
+    indices: range
+    batches: int
+    seed: int
+    every: int
+    steps: int
+    on_validation: Callable[[int, Mapping[str, float], bool], None]
+    _drawn: list[Any] = field(default_factory=list, init=False)
+    _lowest: float = field(default=inf, init=False)
 
     def step(self, index: int) -> Mapping[str, float]:
         """Do a step, and measure if it is time."""
-        losses = self._work.step(index)
+        losses = self.work.step(index)
         done = index + 1
-        if done % self._every == 0 or done == self._steps:
-            found = self._work.measure(self._held_out())
+        if done % self.every == 0 or done == self.steps:
+            found = self.work.measure(self._held_out())
             best = found[OBJECTIVE] < self._lowest
             if best:
                 self._lowest = found[OBJECTIVE]
-            self._on_validation(done, found, best)
+            self.on_validation(done, found, best)
         return losses
 
     def _held_out(self) -> list[Any]:
         # Drawn once: the same samples at every measurement, and no draw without one.
-        if not self._batches:
-            for step in range(self._count):
-                drawn = draw_batch(self._source, self._indices, self._seed, step)
-                self._batches.append(drawn.batch)
-        return self._batches
+        if not self._drawn:
+            draw = partial(draw_batch, self.source, self.indices, self.seed)
+            self._drawn = [draw(step).batch for step in range(self.batches)]
+        return self._drawn
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state of the training, and the lowest sum of losses."""
-        return {**self._work.state_dict(), "lowest": self._lowest}
+        return {**self.work.state_dict(), "lowest": self._lowest}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore the return value of `state_dict`, here or of a training without validation."""
-        self._work.load_state_dict(state)
+        self.work.load_state_dict(state)
         self._lowest = state.get("lowest", inf)

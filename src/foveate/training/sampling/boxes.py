@@ -66,16 +66,10 @@ def inside_share(
 
 
 def encode_deltas(boxes: NDArray[np.float32], truths: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Compute box targets: offsets of centers in box sizes, and logarithms of size ratios.
+    """Compute (R, 4) box targets t_x, t_y, t_w, t_h, not normalized, of (R, 4) xyxy boxes.
 
-    Girshick et al., "Rich feature hierarchies" (CVPR 2014), appendix C, equations 6 to 9.
-
-    Args:
-        boxes: (R, 4) xyxy.
-        truths: (R, 4) xyxy, the box that each should become.
-
-    Returns:
-        (R, 4) t_x, t_y, t_w, t_h, not normalized.
+    They are offsets of centers in box sizes, and logarithms of size ratios: Girshick et al., "Rich
+    feature hierarchies" (CVPR 2014), appendix C, equations 6 to 9.
     """
     size = np.maximum(boxes[:, 2:] - boxes[:, :2], 1e-3)
     true_size = np.maximum(truths[:, 2:] - truths[:, :2], 1e-3)

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import cast
 
 import cv2
@@ -48,6 +48,7 @@ class Candidates:
         return np.flatnonzero((self.overlaps >= low) & (self.overlaps < high))
 
 
+@dataclass(frozen=True)
 class RegionSampler:
     """Draws an image, and regions of it with their classes and box targets.
 
@@ -61,19 +62,11 @@ class RegionSampler:
         legacy: Quirks of the original code.
     """
 
-    def __init__(
-        self,
-        dataset: CocoDataset,
-        proposals: ProposalTable,
-        statistics: BoxStatistics,
-        options: RegionSamplerOptions | None = None,
-        legacy: LegacyOptions | None = None,
-    ) -> None:
-        self._dataset = dataset
-        self._proposals = proposals
-        self._statistics = statistics
-        self._options = options or RegionSamplerOptions()
-        self._legacy = legacy or LegacyOptions()
+    dataset: CocoDataset
+    proposals: ProposalTable
+    statistics: BoxStatistics
+    options: RegionSamplerOptions = field(default_factory=RegionSamplerOptions)
+    legacy: LegacyOptions = field(default_factory=LegacyOptions)
 
     def draw(self, rng: np.random.Generator, head: int | None = None) -> RegionSample:
         """Draw a sample; see `RegionSample`.
@@ -87,22 +80,22 @@ class RegionSampler:
         Raises:
             DataError: The image that was drawn is broken, or no image has both kinds.
         """
-        thresholds = self._options.thresholds
+        thresholds = self.options.thresholds
         threshold = thresholds[head or 0]
-        if self._legacy.mismatched_heads:
+        if self.legacy.mismatched_heads:
             threshold = thresholds[rng.integers(len(thresholds))]
             thresholds = (threshold,) * len(thresholds)
         index, found, chosen = self._choose(rng, threshold)
         overlaps = found.overlaps[chosen]
         labels = [np.where(overlaps >= t, found.labels[chosen], 0) for t in thresholds]
-        mirrored = bool(rng.random() < self._options.flip)
-        image = self._dataset.image(index)
-        resized, factor = resize_for_trunk(image, self._options.short_side, self._options.long_side)
+        mirrored = bool(rng.random() < self.options.flip)
+        image = self.dataset.image(index)
+        resized, factor = resize_for_trunk(image, self.options.short_side, self.options.long_side)
         boxes, truths = found.boxes[chosen] * factor, found.truths[chosen] * factor
         if mirrored:
             resized = np.ascontiguousarray(resized[:, ::-1])
             boxes, truths = (_mirrored(b, resized.shape[1]) for b in (boxes, truths))
-        targets = self._statistics.normalise(encode_deltas(boxes, truths))
+        targets = self.statistics.normalise(encode_deltas(boxes, truths))
         targets[labels[0] == 0] = 0
         return RegionSample(
             image=resized, boxes=boxes, labels=np.stack(labels).astype(np.int64), targets=targets
@@ -112,20 +105,18 @@ class RegionSampler:
         self, rng: np.random.Generator, threshold: float
     ) -> tuple[int, Candidates, NDArray[np.int64]]:
         """Draw an image, and choose among its candidates."""
+        options = self.options
         for _ in range(_IMAGES):
-            index = int(rng.integers(len(self._dataset)))
-            found = region_candidates(
-                self._dataset, self._proposals, index, self._options, self._legacy
-            )
+            index = int(rng.integers(len(self.dataset)))
+            found = region_candidates(self.dataset, self.proposals, index, options, self.legacy)
             foreground = found.between(threshold)
-            background = found.between(self._options.least_overlap, threshold)
+            background = found.between(options.least_overlap, threshold)
             if len(foreground) and len(background):
                 return index, found, self._take(rng, foreground, background)
         raise DataError(
             f"none of {_IMAGES} images in a row has a region that shows an object "
-            f"(IoU >= {threshold:g}) and one that does not "
-            f"(IoU from {self._options.least_overlap:g})",
-            file=self._dataset.file,
+            f"(IoU >= {threshold:g}) and one that does not (IoU from {options.least_overlap:g})",
+            file=self.dataset.file,
             remedy="check that the proposals are of these images, by their ids, in x, y, w, h",
         )
 
@@ -133,9 +124,9 @@ class RegionSampler:
         self, rng: np.random.Generator, foreground: NDArray[np.int64], background: NDArray[np.int64]
     ) -> NDArray[np.int64]:
         """Draw with replacement, as published, so that the shares never change."""
-        wanted = round(self._options.regions * self._options.foreground)
-        counts = [wanted, self._options.regions - wanted]
-        if self._legacy.short_batches:
+        wanted = round(self.options.regions * self.options.foreground)
+        counts = [wanted, self.options.regions - wanted]
+        if self.legacy.short_batches:
             counts = [min(counts[0], len(foreground)), min(counts[1], len(background))]
         return np.concatenate(
             [rng.choice(foreground, counts[0]), rng.choice(background, counts[1])]
@@ -168,13 +159,10 @@ def region_candidates(
     proposed = proposed[(proposed[:, 2:] > proposed[:, :2]).all(1)]
     boxes = np.concatenate([truths, proposed])
     if not len(truths):
-        nothing = np.zeros(len(boxes), np.int64)
-        return Candidates(
-            boxes=boxes, truths=boxes, labels=nothing, overlaps=nothing.astype(np.float32)
-        )
+        nothing, none = np.zeros(len(boxes), np.int64), np.zeros(len(boxes), np.float32)
+        return Candidates(boxes=boxes, truths=boxes, labels=nothing, overlaps=none)
     overlaps = box_iou(boxes, truths, edge=edge)
-    nearest = overlaps.argmax(1)
-    best = overlaps.max(1)
+    nearest, best = overlaps.argmax(1), overlaps.max(1)
     if crowds.any():
         inside = inside_share(boxes, corners[crowds], edge=edge).max(1) > options.crowd_overlap
         inside[: len(truths)] = False
@@ -228,15 +216,10 @@ def measure_statistics(
 def resize_for_trunk(
     image: NDArray[np.uint8], short_side: int, long_side: int
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """Resize an image so that its sides are at most these; also return factors for xyxy boxes.
-
-    Args:
-        image: (H, W, 3) uint8 RGB.
-        short_side: Bound of the shorter side.
-        long_side: Bound of the longer side.
+    """Resize a (H, W, 3) uint8 RGB image so that one side has its bound, the other at most that.
 
     Returns:
-        The image, one of whose sides has its bound, and (4,) float32 factors.
+        The image, and (4,) float32 factors for xyxy boxes.
     """
     height, width = image.shape[:2]
     scale = min(short_side / min(height, width), long_side / max(height, width))

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from math import floor
 
 import numpy as np
@@ -21,6 +22,7 @@ from foveate.training.sampling.samples import (
 from foveate.training.sampling.windows import Window, code_label, cut, polygon_label
 
 
+@dataclass
 class MaskSampler:
     """Draws windows with an object in their middle, and the mask of the object.
 
@@ -36,26 +38,23 @@ class MaskSampler:
         DataError: No object can be drawn.
     """
 
-    def __init__(
-        self,
-        dataset: CocoDataset,
-        options: MaskSamplerOptions | None = None,
-        legacy: LegacyOptions | None = None,
-    ) -> None:
-        self._dataset = dataset
-        self._options = options or MaskSamplerOptions()
-        self._legacy = legacy or LegacyOptions()
-        table = dataset.annotations
-        small = table.areas < self._options.least_area
-        narrow = (table.boxes[:, 2:] < self._options.least_side).any(1)
+    dataset: CocoDataset
+    options: MaskSamplerOptions = field(default_factory=MaskSamplerOptions)
+    legacy: LegacyOptions = field(default_factory=LegacyOptions)
+
+    def __post_init__(self) -> None:
+        table = self.dataset.annotations
+        small = table.areas < self.options.least_area
+        narrow = (table.boxes[:, 2:] < self.options.least_side).any(1)
         drawn = ~(table.crowds | small | narrow)
         if not drawn.any():
             reasons = {
                 "are crowds": table.crowds,
-                f"are smaller than {self._options.least_area:g} square pixels": small,
-                f"are narrower than {self._options.least_side:g} pixels": narrow,
+                f"are smaller than {self.options.least_area:g} square pixels": small,
+                f"are narrower than {self.options.least_side:g} pixels": narrow,
             }
-            raise no_objects(dataset, {name: int(which.sum()) for name, which in reasons.items()})
+            counts = {name: int(which.sum()) for name, which in reasons.items()}
+            raise no_objects(self.dataset, counts)
         rows = np.flatnonzero(drawn)
         labels = table.labels[rows]
         self._by_category = [rows[labels == label] for label in np.unique(labels).tolist()]
@@ -66,33 +65,28 @@ class MaskSampler:
         Raises:
             DataError: The image or the mask that was drawn is broken; the message names it.
         """
+        table, options = self.dataset.annotations, self.options
         rows = self._by_category[rng.integers(len(self._by_category))]
         row = int(rows[rng.integers(len(rows))])
-        table = self._dataset.annotations
-        options = self._options
         window = jittered_window(table.boxes[row], options, rng)
-        whole = self._legacy.shifted_windows
-        window = window.rounded() if whole else window.settled(options.window.patch)
+        size, aligned = options.window.patch, self.legacy.aligned_corners
+        window = window.rounded() if self.legacy.shifted_windows else window.settled(size)
         mirrored = rng.random() < options.window.flip
-        image = self._dataset.image(int(table.images[row]))
-        patch = cut(
-            image, window, options.window.patch, aligned_corners=self._legacy.aligned_corners
-        )
+        image = self.dataset.image(int(table.images[row]))
+        patch = cut(image, window, size, aligned_corners=aligned)
         mask = self._label(row, window)
         if mirrored:
             patch, mask = _mirrored(patch), _mirrored(mask)
         return MaskSample(patch=patch, mask=mask)
 
     def _label(self, row: int, window: Window) -> NDArray[np.uint8]:
-        table, options = self._dataset.annotations, self._options
+        table, options = self.dataset.annotations, self.options
+        patch, inner = options.window.patch, options.window.window
         polygons = table.polygons(row)
         if not polygons:
-            mask = table.mask(row)
-            return code_label(
-                mask, window, options.window.patch, options.window.window, options.label_side
-            )
-        shown = window.inner(options.window.window / options.window.patch)
-        if self._legacy.shifted_windows:
+            return code_label(table.mask(row), window, patch, inner, options.label_side)
+        shown = window.inner(inner / patch)
+        if self.legacy.shifted_windows:
             shown = _shifted(shown, options.label_side)
         return polygon_label(polygons, shown, options.label_side)
 
@@ -100,15 +94,10 @@ class MaskSampler:
 def jittered_window(
     box: NDArray[np.float64], options: MaskSamplerOptions, rng: np.random.Generator
 ) -> Window:
-    """Draw the window of an object (`jitterBox`).
+    """Draw the window of an object by its (4,) box x, y, width, height (`jitterBox`).
 
     The window is 192/92 as large as the larger side of the box times 2^u, u in +-`octaves`; the box
     is off its middle by up to `shift` pixels of the patch on each axis.
-
-    Args:
-        box: (4,) x, y, width, height in pixels of the image.
-        options: Sizes and ranges.
-        rng: Generator, of which three numbers are drawn.
     """
     x, y, width, height = box.tolist()
     octaves = rng.uniform(-options.octaves, options.octaves)
@@ -139,6 +128,7 @@ _IMAGES = 100
 Place = tuple[float, float, float]
 
 
+@dataclass
 class ScoreSampler:
     """Draws windows that contain a centered object of the canonical size, or none.
 
@@ -154,28 +144,24 @@ class ScoreSampler:
         DataError: No image has an object.
     """
 
-    def __init__(
-        self,
-        dataset: CocoDataset,
-        options: ScoreSamplerOptions | None = None,
-        legacy: LegacyOptions | None = None,
-    ) -> None:
-        self._dataset = dataset
-        self._options = options or ScoreSamplerOptions()
-        self._legacy = legacy or LegacyOptions()
-        table = dataset.annotations
-        self._bins = scale_bins(
-            table.boxes[:, 2:].max(axis=1, initial=0.0), self._options, self._legacy
-        )
+    dataset: CocoDataset
+    options: ScoreSamplerOptions = field(default_factory=ScoreSamplerOptions)
+    legacy: LegacyOptions = field(default_factory=LegacyOptions)
+
+    def __post_init__(self) -> None:
+        table = self.dataset.annotations
+        sides = table.boxes[:, 2:].max(axis=1, initial=0.0)
+        self._bins = scale_bins(sides, self.options, self.legacy)
         usable = np.abs(self._bins) <= _MOST_BINS
-        if not self._legacy.crowds_as_positives:
+        if not self.legacy.crowds_as_positives:
             usable &= ~table.crowds
         self._usable = usable
         self._images = np.unique(table.images[usable])
         if not len(self._images):
             far = ~self._usable & ~table.crowds
             reasons = {"are crowds": table.crowds, "are too small or large": far}
-            raise no_objects(dataset, {name: int(which.sum()) for name, which in reasons.items()})
+            counts = {name: int(which.sum()) for name, which in reasons.items()}
+            raise no_objects(self.dataset, counts)
 
     def draw(self, rng: np.random.Generator) -> ScoreSample:
         """Draw a sample; see `ScoreSample`.
@@ -183,26 +169,23 @@ class ScoreSampler:
         Raises:
             DataError: The image that was drawn is broken; the message names it.
         """
-        positive = bool(rng.random() < self._options.positive)
+        positive = bool(rng.random() < self.options.positive)
         image, place = self._positive(rng) if positive else self._negative(rng)
-        mirrored = rng.random() < self._options.window.flip
-        patch = cut(
-            self._dataset.image(image),
-            self.window(image, place),
-            self._options.window.patch,
-            aligned_corners=self._legacy.aligned_corners,
-        )
+        mirrored = rng.random() < self.options.window.flip
+        size, aligned = self.options.window.patch, self.legacy.aligned_corners
+        window = self.window(image, place)
+        patch = cut(self.dataset.image(image), window, size, aligned_corners=aligned)
         if mirrored:
-            patch = np.ascontiguousarray(patch[:, ::-1])
+            patch = _mirrored(patch)
         return ScoreSample(patch=patch, label=np.array(positive, np.uint8))
 
     def window(self, image: int, place: Place) -> Window:
         """Return the window that a patch at a place shows; its middle never leaves the image."""
-        height, width = self._dataset.annotations.sizes[image].tolist()
+        height, width = self.dataset.annotations.sizes[image].tolist()
         x, y, scale = place
-        options = self._options
+        options = self.options
         side = max(options.window.patch * 2.0**-scale, options.least_side)
-        if self._legacy.shifted_windows:
+        if self.legacy.shifted_windows:
             # Counted from 1, and cut off by the conversion to whole numbers.
             x, y = min(max(x, 1.0), width), min(max(y, 1.0), height)
             half = floor(side / 2)
@@ -215,23 +198,22 @@ class ScoreSampler:
 
     def _positive(self, rng: np.random.Generator) -> tuple[int, Place]:
         image = self._draw_image(rng)
-        rows = self._dataset.rows(image)
+        rows = self.dataset.rows(image)
         rows = rows[self._usable[rows]]
         bins = np.unique(self._bins[rows])
         chosen = bins[rng.integers(len(bins))]
         rows = rows[self._bins[rows] == chosen]
-        x, y, width, height = self._dataset.annotations.boxes[
-            rows[rng.integers(len(rows))]
-        ].tolist()
-        return image, (x + width / 2, y + height / 2, -float(chosen) * self._options.octaves)
+        row = rows[rng.integers(len(rows))]
+        x, y, width, height = self.dataset.annotations.boxes[row].tolist()
+        return image, (x + width / 2, y + height / 2, -float(chosen) * self.options.octaves)
 
     def _negative(self, rng: np.random.Generator) -> tuple[int, Place]:
-        options = self._options
+        options = self.options
         low, high = options.negative_scales
         steps = round((high - low) / options.octaves)
         for _ in range(_IMAGES):
             image = self._draw_image(rng)
-            height, width = self._dataset.annotations.sizes[image].tolist()
+            height, width = self.dataset.annotations.sizes[image].tolist()
             for attempt in range(options.tries):
                 scale = low + options.octaves * int(rng.integers(steps + 1))
                 place = (rng.uniform(0, width), rng.uniform(0, height), scale)
@@ -240,30 +222,25 @@ class ScoreSampler:
                     return image, place
         raise DataError(
             f"in {_IMAGES} images in a row no window is a negative",
-            file=self._dataset.file,
+            file=self.dataset.file,
             remedy="lower negative_shift or negative_octaves",
         )
 
     def _is_negative(self, image: int, place: Place, *, last: bool) -> bool:
-        rows = self._dataset.rows(image)
-        boxes = self._dataset.annotations.boxes[rows]
-        if self._legacy.unscaled_negatives:
-            return last or _is_unscaled_negative(place, boxes, self._bins[rows], self._options)
-        return is_negative(place, boxes, self._options)
+        rows = self.dataset.rows(image)
+        boxes = self.dataset.annotations.boxes[rows]
+        if self.legacy.unscaled_negatives:
+            return last or _is_unscaled_negative(place, boxes, self._bins[rows], self.options)
+        return is_negative(place, boxes, self.options)
 
 
 def scale_bins(
     sides: NDArray[np.float64], options: ScoreSamplerOptions, legacy: LegacyOptions
 ) -> NDArray[np.int64]:
-    """Return bins of scale: an object of bin b is shown enlarged by 2^(-b * `octaves`).
+    """Return (N,) bins of scale: an object of bin b is shown enlarged by 2^(-b * `octaves`).
 
-    Args:
-        sides: (N,) larger sides of the boxes, in pixels.
-        options: Sizes and shares.
-        legacy: Quirks; `one_sided_scales` takes the lower of two possible bins (`createBBstruct`).
-
-    Returns:
-        (N,) bins: 0 for the canonical size, positive for larger objects.
+    The bin of `sides`, the larger sides of boxes in pixels, is 0 for the canonical size, and
+    positive for larger objects. The quirk takes the lower of two possible bins (`createBBstruct`).
     """
     steps = np.log2(np.maximum(sides, 1e-9) / options.window.canonical) / options.octaves
     bins = np.ceil(steps - 1) if legacy.one_sided_scales else np.floor(steps + 0.5)
@@ -273,10 +250,7 @@ def scale_bins(
 def is_negative(place: Place, boxes: NDArray[np.float64], options: ScoreSamplerOptions) -> bool:
     """Return whether no object is nearly centered and nearly canonical (DeepMask, section 3.2).
 
-    Args:
-        place: Place of the window.
-        boxes: (N, 4) x, y, width, height of the objects in pixels of the image.
-        options: Options, of which `negative_shift` and `negative_octaves` are read.
+    `boxes` are (N, 4) x, y, width, height of the objects in pixels of the image.
     """
     x, y, scale = place
     sides = np.maximum(boxes[:, 2:].max(axis=1, initial=0.0), 1e-9)

@@ -120,15 +120,9 @@ def _crop(image: NDArray[np.uint8], window: Window, fill: int) -> NDArray[np.uin
 def polygon_label(
     polygons: list[NDArray[np.float64]], window: Window, size: int
 ) -> NDArray[np.uint8]:
-    """Rasterize polygons in a window, by COCO's `frPoly` at the resolution of the label.
+    """Rasterize (P, 2) x, y polygons in the window that a label shows: (size, size) uint8, 1 inside.
 
-    Args:
-        polygons: (P, 2) x, y in pixels of the image.
-        window: Window that the label shows.
-        size: Side of the label.
-
-    Returns:
-        (size, size) uint8, 1 inside.
+    COCO's `frPoly` draws them at the resolution of the label.
     """
     origin = np.array([window.left, window.top])
     scaled = [(polygon - origin) * (size / window.side) for polygon in polygons]
@@ -139,14 +133,9 @@ def polygon_label(
 def code_label(
     mask: NDArray[np.uint8], window: Window, patch: int, inner: int, size: int
 ) -> NDArray[np.uint8]:
-    """Cut the label of a mask that exists in pixels only, exactly as the patch is cut.
+    """Cut the label of a (H, W) uint8 mask that exists in pixels only, exactly as the patch is cut.
 
-    Args:
-        mask: (H, W) uint8, 1 on the object, the size of the image.
-        window: Window that the patch shows.
-        patch: Side of the patch.
-        inner: Side of the central part of the patch that the label shows.
-        size: Side of the label.
+    The window is that of the patch, whose central part, `inner` pixels wide, the label shows.
 
     Returns:
         (size, size) uint8, 1 where more than half of a pixel belongs to the object.
