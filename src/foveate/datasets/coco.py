@@ -108,10 +108,8 @@ class CocoDataset:
         stamps = [_stamp(self.path(index)) for index in range(len(self))]
         described = (table.categories, table.files, stamps)
         digest = hashlib.sha256(repr(described).encode(errors="surrogateescape"))
-        packed = vars(table.segmentations).values()
-        for column in (table.sizes, table.starts, table.labels, table.crowds, table.areas):
-            digest.update(column.tobytes())
-        for column in (table.boxes, table.rows, *packed):
+        columns = (table.sizes, table.starts, table.labels, table.crowds, table.areas, table.boxes)
+        for column in (*columns, table.rows, *vars(table.segmentations).values()):
             digest.update(column.tobytes())
         return digest.hexdigest()
 
@@ -139,14 +137,10 @@ class CocoDataset:
         return self._with(replace(self.annotations, labels=labels, categories=categories))
 
     def split(self, share: float, seed: int = 0) -> tuple[CocoDataset, CocoDataset]:
-        """Split the images into those to train with and those to hold out.
+        """Split the images into those to train with and a share to hold out, at least one of two.
 
         The choice depends on the names and the seed only. An image with the last object of its
         class is not held out.
-
-        Args:
-            share: Share of the images to hold out, at least one of two.
-            seed: Seed of the choice.
         """
         table = self.annotations
         names = [f"{seed}/{file}".encode(errors="surrogateescape") for file in table.files]
@@ -210,13 +204,8 @@ class CocoDataset:
         for row in self.rows(index).tolist():
             if not table.crowds[row]:
                 x, y, width, height = table.boxes[row].tolist()
-                found.append(
-                    Instance(
-                        label=int(table.labels[row]),
-                        box=np.array([x, y, x + width, y + height], np.float32),
-                        mask=table.mask(row),
-                    )
-                )
+                box = np.array([x, y, x + width, y + height], np.float32)
+                found.append(Instance(label=int(table.labels[row]), box=box, mask=table.mask(row)))
         return found
 
 

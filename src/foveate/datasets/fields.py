@@ -43,16 +43,11 @@ def integer(value: Any) -> int:
     Raises:
         ValueError: It is none of these, or exceeds 64 bits.
     """
-    number = None
-    if (
-        type(value) is int
-        or (isinstance(value, float) and value.is_integer())
-        or (isinstance(value, str) and _DIGITS.fullmatch(value))
-    ):
-        number = int(value)
-    if number is None or abs(number) > _MOST:
+    whole = isinstance(value, float) and value.is_integer()
+    digits = isinstance(value, str) and _DIGITS.fullmatch(value)
+    if not (type(value) is int or whole or digits) or abs(int(value)) > _MOST:
         raise ValueError(f"{short(value)} is not an integer")
-    return number
+    return int(value)
 
 
 def flag(value: Any) -> bool:
@@ -82,10 +77,8 @@ def size(value: Any) -> float:
 
 def box(value: Any) -> list[float]:
     """Read x, y, width, height; other values, negative sizes and distant boxes raise ValueError."""
-    if not isinstance(value, list) or len(value) != 4:
-        raise ValueError(f"{short(value)} is not a box")
-    values = [number(v) for v in value]
-    if min(values[2:]) < 0 or max(map(abs, values)) > _FARTHEST:
+    values = [number(v) for v in value] if isinstance(value, list) and len(value) == 4 else []
+    if not values or min(values[2:]) < 0 or max(map(abs, values)) > _FARTHEST:
         raise ValueError(f"{short(value)} is not a box")
     return values
 

@@ -38,9 +38,8 @@ def read_labelme(folder: Path) -> dict[str, Any]:
         name = str(content.get("imagePath") or f"{file.stem}.jpg").replace("\\", "/")
         identifier = len(images) + 1
         size = {"height": content.get("imageHeight"), "width": content.get("imageWidth")}
-        images.append(
-            {"id": identifier, "file_name": posixpath.normpath(posixpath.join(where, name)), **size}
-        )
+        path = posixpath.normpath(posixpath.join(where, name))
+        images.append({"id": identifier, "file_name": path, **size})
         for number, shape in enumerate(_shapes(content)):
             kind = str(shape.get("shape_type", "polygon"))
             if kind not in _OUTLINES or not isinstance(shape.get("label"), str):
@@ -55,14 +54,12 @@ def read_labelme(folder: Path) -> dict[str, Any]:
             "shapes of %s were left out, because they have no label or no area: %s", folder, kinds
         )
     categories = {label: i for i, label in enumerate(sorted({key[1] for key in objects}), 1)}
-    return {
-        "images": images,
-        "categories": [{"id": i, "name": label} for label, i in categories.items()],
-        "annotations": [
-            {"id": i, "image_id": image, "category_id": categories[label], "segmentation": outline}
-            for i, ((image, label, _), outline) in enumerate(objects.items(), 1)
-        ],
-    }
+    annotations = [
+        {"id": i, "image_id": image, "category_id": categories[label], "segmentation": outline}
+        for i, ((image, label, _), outline) in enumerate(objects.items(), 1)
+    ]
+    named = [{"id": i, "name": label} for label, i in categories.items()]
+    return {"images": images, "categories": named, "annotations": annotations}
 
 
 def _content(file: Path) -> dict[str, Any] | None:

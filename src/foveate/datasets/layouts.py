@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import posixpath
 import re
@@ -26,6 +27,7 @@ LAYOUTS = (
 )
 """The supported layouts: name and description."""
 
+_NAMED = {"annotations.json": "Foveate", "_annotations.coco.json": "Roboflow (COCO)"}
 _PART = re.compile(r"(?:^|[^a-z])(train|val|test)(?:ing|id|idation)?(?![a-z])")
 _COCO = re.compile(rb'"(?:images|annotations|categories|licenses)"\s*:')
 _LABELME = re.compile(rb'"shapes"\s*:')
@@ -49,8 +51,7 @@ class Source:
     @property
     def name(self) -> str:
         """The folder, if the name of the file is a usual one; otherwise the file."""
-        known = self.file.name in ("annotations.json", "_annotations.coco.json")
-        return str(self.file.parent if known else self.file)
+        return str(self.file.parent if self.file.name in _NAMED else self.file)
 
     def read(self) -> dict[str, Any]:
         """Read the annotations in the form of COCO; DataError is raised if they cannot be read."""
@@ -139,10 +140,7 @@ def _whole(folder: Path) -> Sequence[Source]:
 
 
 def _named(folder: Path) -> dict[str, Source]:
-    for name, layout in (
-        ("annotations.json", "Foveate"),
-        ("_annotations.coco.json", "Roboflow (COCO)"),
-    ):
+    for name, layout in _NAMED.items():
         if (folder / name).is_file():
             return {"": _beside(folder / name, layout)}
     return {}
@@ -198,11 +196,7 @@ _DRIVE = re.compile(r"^[A-Za-z]:|^[A-Za-z][A-Za-z0-9+.-]+:")  # of Windows, or a
 # name that is not there is also looked for by its last part in all folders below, and taken where one
 # file and one annotated image have it.
 def locate(names: Sequence[str], places: Sequence[Path]) -> tuple[Path, list[str | None]]:
-    """Find images.
-
-    Args:
-        names: File names of the images, as annotated.
-        places: Folders that they may be relative to; the one with the most images is chosen.
+    """Find images by their names, as annotated, in that of several folders that has the most.
 
     Returns:
         The folder, and for each image its path in it, or None if it does not exist.
@@ -237,12 +231,11 @@ def _inner(name: str) -> str:
 
 
 def _present(names: Sequence[str], folder: Path) -> list[str | None]:
-    inside: dict[str, set[str]] = {}
+    inside: defaultdict[str, set[str]] = defaultdict(set)
     for parent in {posixpath.dirname(name) for name in names}:
-        try:
-            inside[parent] = set(os.listdir(folder / parent))  # noqa: PTH208 - paths of 100,000 are slow
-        except (OSError, ValueError):  # the name may be no name of a folder at all
-            inside[parent] = set()
+        # The name may be no name of a folder at all.
+        with contextlib.suppress(OSError, ValueError):
+            inside[parent].update(os.listdir(folder / parent))  # noqa: PTH208 - paths of 100,000 are slow
     return [n if posixpath.basename(n) in inside[posixpath.dirname(n)] else None for n in names]
 
 

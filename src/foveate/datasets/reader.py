@@ -90,8 +90,7 @@ class _Reader:
         self.categories: tuple[tuple[int, str], ...] = ()
         self.labels: dict[int, int] = {}
         self.columns = {name: array("q") for name in ("ids", "images", "labels", "crowds")}
-        self.areas = array("d")
-        self.boxes = array("d")
+        self.areas, self.boxes = array("d"), array("d")
 
     def refuse(self, what: str) -> DataError:
         return DataError(what, file=self.file, remedy="correct it, or export the data set again")

@@ -64,13 +64,7 @@ def find_splits(folder: Path, *, masks: bool = True) -> Splits:
 def without_broken_images(dataset: CocoDataset, task: str, progress: Progress) -> CocoDataset:
     """Decode every image, and leave out those that are broken or of another size than annotated.
 
-    Args:
-        dataset: Data set to check.
-        task: Name of the work, for the progress.
-        progress: Called with the number of decoded images.
-
-    Returns:
-        The data set without them.
+    `progress` is called with `task` and the number of decoded images.
 
     Raises:
         DataError: All images are broken.
@@ -98,23 +92,16 @@ def without_broken_images(dataset: CocoDataset, task: str, progress: Progress) -
             file=dataset.file,
             remedy="copy the images again, or annotate those that are there",
         )
+    text = "%d of %d images are left out because they cannot be used: %s%s"
     more = "; ..." if len(errors) > _EXAMPLES else ""
-    _log.warning(
-        "%d of %d images are left out because they cannot be used: %s%s",
-        len(errors),
-        len(dataset),
-        named,
-        more,
-    )
+    _log.warning(text, len(errors), len(dataset), named, more)
     return dataset.of_images(np.setdiff1d(np.arange(len(dataset)), list(errors)))
 
 
 def no_objects(dataset: CocoDataset, reasons: Mapping[str, int]) -> DataError:
     """Return the error of a data set in which no object can be learned from.
 
-    Args:
-        dataset: Data set; its records that were left out are counted in the text.
-        reasons: Numbers of objects, by the fault that they have.
+    `reasons` are numbers of objects, by the fault that they have.
     """
     found = ", ".join(f"{count} {reason}" for reason, count in reasons.items() if count)
     return DataError(

@@ -55,10 +55,9 @@ class World:
     # leaves other parameters without a gradient. The wrapper would search the graph for them at
     # every step.
     def average(self, tensors: Iterable[Tensor]) -> None:
-        """Replace tensors by their mean over all processes, in place.
+        """Replace tensors on `device` by their mean over all processes, in place.
 
-        Args:
-            tensors: Tensors on `device`, of the same shapes and order in every process.
+        Their shapes and order are the same in every process.
         """
         if self.size == 1:
             return
@@ -99,11 +98,8 @@ def open_world(device: str) -> Iterator[World]:
         return
     torch.distributed.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
     try:
-        yield World(
-            device=chosen,
-            rank=torch.distributed.get_rank(),
-            size=torch.distributed.get_world_size(),
-        )
+        rank, size = torch.distributed.get_rank(), torch.distributed.get_world_size()
+        yield World(device=chosen, rank=rank, size=size)
     finally:
         torch.distributed.destroy_process_group()
 

@@ -6,7 +6,6 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any, Protocol, Self
 
 import cv2
@@ -111,12 +110,7 @@ class Loader:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         """Stop the workers.
 
         Raises:
@@ -155,17 +149,17 @@ def _draw_sample(source: Source, seed: int, step: int, index: int, skipped: list
         raise
 
 
+@dataclass(frozen=True)
 class _Steps(Dataset[Drawn | FoveateError]):
     """The batches by their step, as `DataLoader` reads them."""
 
-    def __init__(self, source: Source, indices: range, seed: int) -> None:
-        self._source = source
-        self._indices = indices
-        self._seed = seed
+    source: Source
+    indices: range
+    seed: int
 
     def __getitem__(self, step: int) -> Drawn | FoveateError:
         try:
-            return draw_batch(self._source, self._indices, self._seed, step)
+            return draw_batch(self.source, self.indices, self.seed, step)
         except FoveateError as error:
             # Returned, since the loader would replace the text of a raised one by a traceback.
             return error

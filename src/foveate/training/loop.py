@@ -1,15 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The training loop that all networks share: resumable, and deterministic for a seed.
-
-`train_loop` is the loop; a `Trainable` does its steps. `train_adamw` runs it for the networks of
-`mini`, which learn from cached features; `foveate.training.original` has the published steps.
-"""
+"""The training loop that all networks share: resumable, and deterministic for a seed."""
 
 from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -72,7 +68,11 @@ def train_loop(
     """
     done = _resume(work, resume)
     means: dict[str, float] = {}
-    with _flushing_denormals():
+    with contextlib.ExitStack() as stack:
+        # Gradients fade as masks become right, and processors compute with numbers below 1e-38 many
+        # times slower: they are 0 in this thread.
+        torch.set_flush_denormal(True)
+        stack.callback(torch.set_flush_denormal, False)
         for index in range(done, steps):
             # Running means of about fifty steps: single losses jump too much to be read.
             for name, loss in work.step(index).items():
@@ -85,24 +85,8 @@ def train_loop(
                     resume.write(index + 1, state)
 
 
-@contextlib.contextmanager
-def _flushing_denormals() -> Iterator[None]:
-    """Treat numbers below 1e-38 as 0 in this thread."""
-    # Gradients fade as masks become right, and processors compute with such numbers many times
-    # slower.
-    torch.set_flush_denormal(True)
-    try:
-        yield
-    finally:
-        torch.set_flush_denormal(False)
-
-
 def require_finite(losses: Losses, index: int) -> dict[str, float]:
-    """Return losses as Python numbers.
-
-    Args:
-        losses: Scalars by name.
-        index: Number of the step, from 0.
+    """Return the losses of a step, scalars by name, as Python numbers.
 
     Raises:
         ModelError: A loss is not finite; this step has not changed anything yet.

@@ -45,9 +45,7 @@ class Origin:
     def accepts(self, found: Any, file: Path) -> bool:
         """Return whether a file was made from this; if its inputs have changed, log a line.
 
-        Args:
-            found: Return value of `content` when the file was made.
-            file: File, for the messages.
+        `found` is what `content` returned when the file was made.
 
         Raises:
             ModelError: The file was made from the same inputs with other options.
@@ -111,9 +109,7 @@ def _difference(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
 def fingerprint(network: nn.Module, without: str | None = None) -> str:
     """Return the first 12 digits of the SHA-256 of a network's weights.
 
-    Args:
-        network: Network on any device.
-        without: Prefix of the names of weights that are left out.
+    Weights whose names begin with `without` are left out.
     """
     digest = hashlib.sha256()
     for name, tensor in sorted(network.state_dict().items()):
@@ -123,6 +119,7 @@ def fingerprint(network: nn.Module, without: str | None = None) -> str:
     return digest.hexdigest()[:12]
 
 
+@dataclass(frozen=True)
 class ResumeFile:
     """The state of a training on disk. It is replaced in one step, so that it is always whole.
 
@@ -131,9 +128,8 @@ class ResumeFile:
         origin: Everything that decides the result of the training.
     """
 
-    def __init__(self, path: Path, origin: Origin) -> None:
-        self.path = path
-        self.origin = origin
+    path: Path
+    origin: Origin
 
     def read(self) -> dict[str, Any] | None:
         """Return the state, its tensors on the CPU; None if there is none, or one of other inputs.
@@ -160,11 +156,7 @@ class ResumeFile:
         return dict(state) if current else None
 
     def write(self, step: int, state: Mapping[str, Any]) -> None:
-        """Replace the file.
-
-        Args:
-            step: Number of finished steps.
-            state: Tensors and plain values.
+        """Replace the file by a state, of tensors and plain values, after so many finished steps.
 
         Raises:
             ModelError: The file cannot be written; the previous one stays.

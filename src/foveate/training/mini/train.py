@@ -260,18 +260,15 @@ def train_classifier(
         progress=progress,
         origin=Origin(inputs=inputs, options=begun),
     )
+    learned = f"{recipe.multipathnet.steps} steps on proposals of {len(regions)} images"
+    notes = {"MultiPathNet": learned, "seed": recipe.seed}
     info = replace(
         proposals.info,
         classifier="multipathnet-mini",
         class_names=dataset.class_names,
         delta_mean=tuple(mean.tolist()),
         delta_std=tuple(std.tolist()),
-        training={
-            **proposals.info.training,
-            "MultiPathNet": f"{recipe.multipathnet.steps} steps on proposals of "
-            f"{len(regions)} images",
-            "seed": recipe.seed,
-        },
+        training={**proposals.info.training, **notes},
     )
     return Cascade(info=info, proposals=proposals.proposals, classifier=network)
 

@@ -85,8 +85,7 @@ def sample_view(
     """
     chosen = instances[int(rng.integers(len(instances)))]
     octaves = rng.uniform(-0.45, 0.45) if rng.random() < 0.6 else rng.uniform(-2.0, 2.0)
-    scale = CANONICAL_SIDE / _larger_side(chosen) * 2.0**octaves
-    scale = float(np.clip(scale, *_SCALES))
+    scale = float(np.clip(CANONICAL_SIDE / _larger_side(chosen) * 2.0**octaves, *_SCALES))
     centre = (chosen.box[:2] + chosen.box[2:]) / 2 * scale
     spread = GRID * STRIDE / 2 * 0.9
     origin = np.round(centre - SIDE / 2 + rng.uniform(-spread, spread, 2)).astype(int)

@@ -36,8 +36,8 @@ def deepmask_step(network: DeepMask, cache: WindowCache, views: int = 48) -> Ste
         scores = network.scores(vectors[:, :, None, None]).flatten()
 
         masks = distinct(rng, len(cache.mask_views), views)
-        coarse, cells = cache.coarse[cache.mask_views[masks]], cache.mask_cells[masks]
-        vectors = window_vectors(network, coarse, np.arange(len(masks)), cells)
+        coarse, inner = cache.coarse[cache.mask_views[masks]], cache.mask_cells[masks]
+        vectors = window_vectors(network, coarse, np.arange(len(masks)), inner)
         targets = small_labels(cache.mask_labels[masks], network.mask_side)
         return {
             "score": score_loss(scores.float(), torch.from_numpy(labels)),

@@ -27,14 +27,8 @@ def proposal_network(
 ) -> tuple[DeepMask | SharpMask, Sizes]:
     """Build a DeepMask or SharpMask with the sizes and weights of the checkpoints that it starts from.
 
-    Args:
-        name: Name of the network.
-        sizes: Arguments of its builder; by default those of the checkpoints.
-        deepmask: Checkpoint of the DeepMask that a SharpMask refines.
-        initial: Checkpoint of the same network.
-
-    Returns:
-        The network, and all its sizes.
+    They are `initial`, of the same network, and `deepmask`, of the one that a SharpMask refines.
+    `sizes` are further arguments of the builder; the network is returned with all of them.
 
     Raises:
         ModelError: A checkpoint cannot be read, or is of another network.
@@ -61,28 +55,20 @@ def detector_network(
 ) -> tuple[MultiPathNet, Sizes]:
     """Build a detector with the sizes and weights of the checkpoint that it starts from.
 
-    Args:
-        name: Name of the network.
-        classes: Number of classes without background.
-        sizes: Arguments of its builder; by default those of the checkpoint.
-        initial: Checkpoint of the same network with the same number of classes.
-
-    Returns:
-        The network, and all its sizes except `classes`.
+    That is `initial`, of the same network with the same number of classes, background excluded.
+    `sizes` are further arguments of the builder; the network is returned with all of them.
 
     Raises:
         ModelError: The checkpoint cannot be read, or is of another network.
     """
-    if initial is None:
-        network = build(name, classes=classes, **sizes)
-        assert isinstance(network, MultiPathNet)
-        return network, sizes
-    detector = load_detector(initial)
-    _require_name(detector.info.classifier, name, initial)
-    sizes = {**detector.info.classifier_sizes, **sizes}
+    detector = None if initial is None else load_detector(initial)
+    if detector is not None and initial is not None:
+        _require_name(detector.info.classifier, name, initial)
+        sizes = {**detector.info.classifier_sizes, **sizes}
     network = build(name, classes=classes, **sizes)
     assert isinstance(network, MultiPathNet)
-    _start_from(network, detector.classifier, initial)
+    if detector is not None and initial is not None:
+        _start_from(network, detector.classifier, initial)
     return network, sizes
 
 
