@@ -9,8 +9,8 @@ from enum import StrEnum
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from foveate.arrays import BoolArray, Float64Array, Int32Array, Int64Array, UInt8Array
 from foveate.datasets.segmentations import PackedSegmentations, decode_rle
 
 _EXAMPLES = 3
@@ -78,19 +78,19 @@ class Annotations:
         problems: Invalid records.
     """
 
-    image_ids: NDArray[np.int64]
+    image_ids: Int64Array
     files: tuple[str, ...]
-    sizes: NDArray[np.int32]
+    sizes: Int32Array
     categories: tuple[tuple[int, str], ...]
-    ids: NDArray[np.int64]
-    images: NDArray[np.int32]
-    starts: NDArray[np.int64]
-    labels: NDArray[np.int32]
-    crowds: NDArray[np.bool_]
-    areas: NDArray[np.float64]
-    boxes: NDArray[np.float64]
+    ids: Int64Array
+    images: Int32Array
+    starts: Int64Array
+    labels: Int32Array
+    crowds: BoolArray
+    areas: Float64Array
+    boxes: Float64Array
     segmentations: PackedSegmentations
-    rows: NDArray[np.int64]
+    rows: Int64Array
     problems: Problems
 
     def __len__(self) -> int:
@@ -106,20 +106,20 @@ class Annotations:
         height, width = self.sizes[self.images[index]].tolist()
         return self.segmentations.rle(int(self.rows[index]), height, width)
 
-    def mask(self, index: int) -> NDArray[np.uint8]:
+    def mask(self, index: int) -> UInt8Array:
         """Return (H, W) uint8, 1 on the object, of the size of its image."""
         return decode_rle(self.rle(index))
 
     @property
-    def masked(self) -> NDArray[np.bool_]:
+    def masked(self) -> BoolArray:
         """(N,) bool, which objects have a mask; of the others only the box is known."""
         return self.segmentations.masked[self.rows]
 
-    def polygons(self, index: int) -> list[NDArray[np.float64]]:
+    def polygons(self, index: int) -> list[Float64Array]:
         """Return the polygons of an object, (P, 2) x, y in pixels; none for a code."""
         return self.segmentations.polygons(int(self.rows[index]))
 
-    def of_images(self, indices: NDArray[np.int64]) -> Annotations:
+    def of_images(self, indices: Int64Array) -> Annotations:
         """Return the images with these rising indices, and their objects."""
         places = np.full(len(self.files), -1, np.int32)
         places[indices] = np.arange(len(indices))
@@ -133,7 +133,7 @@ class Annotations:
         )
         return table.select(rows)
 
-    def select(self, rows: NDArray[np.int64]) -> Annotations:
+    def select(self, rows: Int64Array) -> Annotations:
         """Return these objects, ordered by image."""
         rows = rows[np.argsort(self.images[rows], kind="stable")]
         images = self.images[rows]

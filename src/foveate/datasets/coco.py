@@ -12,8 +12,8 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from foveate.arrays import Float32Array, Int64Array, UInt8Array
 from foveate.datasets.annotations import Annotations, Problems, Reason
 from foveate.datasets.layouts import Source, find_source, locate, size_remedy
 from foveate.datasets.reader import read_annotations
@@ -34,8 +34,8 @@ class Instance:
     """
 
     label: int
-    box: NDArray[np.float32]
-    mask: NDArray[np.uint8]
+    box: Float32Array
+    mask: UInt8Array
 
 
 class CocoDataset:
@@ -113,7 +113,7 @@ class CocoDataset:
             digest.update(column.tobytes())
         return digest.hexdigest()
 
-    def of_images(self, indices: NDArray[np.int64]) -> CocoDataset:
+    def of_images(self, indices: Int64Array) -> CocoDataset:
         """Return the part with these images, by rising index, and all of the classes."""
         return self._with(self.annotations.of_images(indices))
 
@@ -170,7 +170,7 @@ class CocoDataset:
         """Return the file of an image."""
         return self._place / self.annotations.files[index]
 
-    def image(self, index: int) -> NDArray[np.uint8]:
+    def image(self, index: int) -> UInt8Array:
         """Read an image: (H, W, 3) uint8 RGB, upright, as annotation tools show it.
 
         Raises:
@@ -192,7 +192,7 @@ class CocoDataset:
             )
         return image
 
-    def rows(self, index: int) -> NDArray[np.int64]:
+    def rows(self, index: int) -> Int64Array:
         """Return the rows of an image's objects in `annotations`, crowds among them."""
         first, last = self.annotations.starts[index : index + 2].tolist()
         return np.arange(first, last)

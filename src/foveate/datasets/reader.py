@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
+from foveate.arrays import BoolArray
 from foveate.datasets.annotations import Annotations, Problems, Reason
 from foveate.datasets.fields import box, field, flag, integer, read_json, short, size, text
 from foveate.datasets.segmentations import SegmentationPacker
@@ -200,7 +200,7 @@ class _Reader:
         self._complete(table, good)
         return table.select(np.flatnonzero(good))
 
-    def _check_ids(self, table: Annotations, good: NDArray[np.bool_]) -> None:
+    def _check_ids(self, table: Annotations, good: BoolArray) -> None:
         values, counts = np.unique(table.ids, return_counts=True)
         seen: set[tuple[float, ...]] = set()
         for row in np.flatnonzero(np.isin(table.ids, values[counts > 1])).tolist():
@@ -213,7 +213,7 @@ class _Reader:
                 self.problems.add(Reason.REPEATED, table.describe(row))
             seen.add(key)
 
-    def _check_shapes(self, table: Annotations, good: NDArray[np.bool_]) -> None:
+    def _check_shapes(self, table: Annotations, good: BoolArray) -> None:
         shapes, height, width = table.segmentations, *table.sizes[table.images].T
         areas, extents, bare = shapes.areas(), shapes.extents(), ~shapes.masked
         extents[bare] = table.boxes[bare]
@@ -228,7 +228,7 @@ class _Reader:
         if not self.strict:
             good &= ~(empty | outside)
 
-    def _complete(self, table: Annotations, good: NDArray[np.bool_]) -> None:
+    def _complete(self, table: Annotations, good: BoolArray) -> None:
         """Fill in box and area from the mask if the annotation has none."""
         missing, masked = np.isnan(table.boxes[:, 0]), table.segmentations.masked
         for row in np.flatnonzero(good & (missing | (table.areas == 0))).tolist():

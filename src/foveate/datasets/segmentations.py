@@ -9,8 +9,9 @@ from itertools import pairwise
 from typing import Any, cast
 
 import numpy as np
-from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
+
+from foveate.arrays import BoolArray, Float64Array, Int64Array, UInt8Array
 
 # Of a coordinate, in pixels. Drawing a polygon takes memory by its length.
 _FARTHEST = 1e5
@@ -31,13 +32,13 @@ class PackedSegmentations:
         code_starts: (N + 1,) int64 index of each object's code; of length 0 for polygons.
     """
 
-    coordinates: NDArray[np.float64]
-    polygon_starts: NDArray[np.int64]
-    object_starts: NDArray[np.int64]
-    codes: NDArray[np.uint8]
-    code_starts: NDArray[np.int64]
+    coordinates: Float64Array
+    polygon_starts: Int64Array
+    object_starts: Int64Array
+    codes: UInt8Array
+    code_starts: Int64Array
 
-    def polygons(self, index: int) -> list[NDArray[np.float64]]:
+    def polygons(self, index: int) -> list[Float64Array]:
         """Return the polygons of an object, (P, 2) x, y in pixels; none if it has a code."""
         first, last = self.object_starts[index : index + 2].tolist()
         bounds = self.polygon_starts[first : last + 1].tolist()
@@ -52,11 +53,11 @@ class PackedSegmentations:
         return {"size": [height, width], "counts": self.codes[start:end].tobytes()}
 
     @property
-    def masked(self) -> NDArray[np.bool_]:
+    def masked(self) -> BoolArray:
         """(N,) bool, which objects have a mask: a code, or a polygon."""
         return (np.diff(self.object_starts) > 0) | (np.diff(self.code_starts) > 0)
 
-    def areas(self) -> NDArray[np.float64]:
+    def areas(self) -> Float64Array:
         """Compute (N,) areas in square pixels: 0 only if no polygon has one or no run is set."""
         x, y = self.coordinates[0::2], self.coordinates[1::2]
         starts = self.polygon_starts // 2
@@ -74,7 +75,7 @@ class PackedSegmentations:
             areas[index] = float(coco_mask.area(code))
         return areas
 
-    def extents(self) -> NDArray[np.float64]:
+    def extents(self) -> Float64Array:
         """Compute (N, 4) x1, y1, x2, y2 of the polygons; 0 for codes, which stay in the image."""
         corners = []
         for function, axis in ((np.minimum, 0), (np.minimum, 1), (np.maximum, 0), (np.maximum, 1)):
@@ -146,7 +147,7 @@ class SegmentationPacker:
         )
 
 
-def rasterise(polygons: list[NDArray[np.float64]], height: int, width: int) -> dict[str, Any]:
+def rasterise(polygons: list[Float64Array], height: int, width: int) -> dict[str, Any]:
     """Return the joint run-length code of (P, 2) x, y polygons, by COCO's `frPoly`."""
     flat = [polygon.ravel() for polygon in polygons]
     merged: dict[str, Any] = coco_mask.merge(coco_mask.frPyObjects(flat, height, width))
@@ -164,9 +165,9 @@ def encode_segmentation(segmentation: Any, height: int, width: int) -> dict[str,
     return packer.pack().rle(0, height, width)
 
 
-def decode_rle(rle: dict[str, Any]) -> NDArray[np.uint8]:
+def decode_rle(rle: dict[str, Any]) -> UInt8Array:
     """Decode a checked run-length code to (H, W) uint8, 1 on the object."""
-    mask: NDArray[np.uint8] = coco_mask.decode(rle)
+    mask: UInt8Array = coco_mask.decode(rle)
     return mask
 
 
@@ -216,9 +217,7 @@ def _code(segmentation: dict[str, Any], height: int, width: int) -> bytes:
     return cast("bytes", packed["counts"])
 
 
-def _reduce(
-    function: np.ufunc, values: NDArray[np.float64], starts: NDArray[np.int64]
-) -> NDArray[np.float64]:
+def _reduce(function: np.ufunc, values: Float64Array, starts: Int64Array) -> Float64Array:
     """Reduce each run of values; 0 for an empty run."""
     result = np.zeros(len(starts) - 1)
     filled = np.diff(starts) > 0

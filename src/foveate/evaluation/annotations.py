@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from foveate.arrays import Int64Array
 from foveate.datasets import Annotations, find_parts, find_source, read_annotations
 from foveate.datasets.layouts import locate
 from foveate.errors import DataError
@@ -133,7 +133,7 @@ class GroundTruth:
                 remedy="put them there, or remove them from the annotations",
             )
 
-    def family_of(self, annotation_ids: NDArray[np.int64]) -> NDArray[np.int64]:
+    def family_of(self, annotation_ids: Int64Array) -> Int64Array:
         """Return the family indices of annotation ids; -1 for an id of 0, which means none."""
         flat = [self._family[int(i)] if i else -1 for i in annotation_ids.ravel()]
         return np.array(flat, np.int64).reshape(annotation_ids.shape)

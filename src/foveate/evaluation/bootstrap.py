@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from foveate.arrays import BoolArray, Float64Array, Int32Array, Int64Array
 from foveate.errors import OptionError
 
 _RECALLS = np.linspace(0.0, 1.0, 101)
@@ -40,10 +41,10 @@ class Group:
         ignored: (T, D) bool, whether the result counts neither as right nor as wrong.
     """
 
-    objects: NDArray[np.int64]
-    ranks: NDArray[np.int32]
-    matched: NDArray[np.int32]
-    ignored: NDArray[np.bool_]
+    objects: Int64Array
+    ranks: Int32Array
+    matched: Int32Array
+    ignored: BoolArray
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +81,7 @@ class Bootstrap:
         if self.replicates < 1:
             raise OptionError(f"replicates must be at least 1, found {self.replicates}")
 
-    def weights(self, families: int) -> NDArray[np.float64]:
+    def weights(self, families: int) -> Float64Array:
         """Draw (1 + replicates, families) float64 weights; the first row, all 1, is the set."""
         if not families:
             return np.ones((1, 0))
@@ -93,24 +94,22 @@ class Bootstrap:
         return weights
 
 
-def estimate(values: NDArray[np.float64]) -> Estimate:
+def estimate(values: Float64Array) -> Estimate:
     """Return the estimate of (1 + replicates,) values: its value, then its spread."""
     spread = values[1:][~np.isnan(values[1:])]
     low, high = np.percentile(spread, [2.5, 97.5]) if spread.size else (np.nan, np.nan)
     return Estimate(value=float(values[0]), low=float(low), high=float(high))
 
 
-def mean(
-    weights: NDArray[np.float64], values: NDArray[np.float64], families: NDArray[np.int64]
-) -> NDArray[np.float64]:
+def mean(weights: Float64Array, values: Float64Array, families: Int64Array) -> Float64Array:
     """Compute the weighted mean of one value per object: (R, F), (G,), (G,) to (R,)."""
     own = weights[:, families]
     return _ratio(own @ values, own.sum(axis=1))
 
 
 def average_recall(
-    weights: NDArray[np.float64], groups: Sequence[Group], rank_weights: NDArray[np.float64]
-) -> NDArray[np.float64]:
+    weights: Float64Array, groups: Sequence[Group], rank_weights: Float64Array
+) -> Float64Array:
     """Compute COCO's average recall over thresholds and groups: (R,).
 
     Args:
@@ -130,7 +129,7 @@ def average_recall(
     return mean_over_groups(recalls, len(weights))
 
 
-def area_rank_weights(most: int) -> NDArray[np.float64]:
+def area_rank_weights(most: int) -> Float64Array:
     """Return (most,) weights that make average recall the area under its curve, "AUC".
 
     The curve is AR@n for n = 1 ... `most` on a logarithmic axis of n, joined by straight lines, and
@@ -143,13 +142,11 @@ def area_rank_weights(most: int) -> NDArray[np.float64]:
     logarithms = np.log(np.arange(1, most + 1))
     # Of the rise from n = r to n = r + 1 half the step lies under the straight line.
     rise = (logarithms + np.concatenate([[0.0], logarithms[:-1]])) / 2
-    area: NDArray[np.float64] = 1 - rise / logarithms[-1]
+    area: Float64Array = 1 - rise / logarithms[-1]
     return area
 
 
-def average_precisions(
-    weights: NDArray[np.float64], group: Group, most: int = 100
-) -> NDArray[np.float64]:
+def average_precisions(weights: Float64Array, group: Group, most: int = 100) -> Float64Array:
     """Compute COCO's average precision of a group at each threshold: (R, T)."""
     # A few replicates at a time, so that what is computed of them stays in the processor's cache.
     rows = max(1, _CACHED // max(1, group.matched.shape[1]))
@@ -158,19 +155,15 @@ def average_precisions(
     )
 
 
-def _precisions(weights: NDArray[np.float64], group: Group, most: int) -> NDArray[np.float64]:
+def _precisions(weights: Float64Array, group: Group, most: int) -> Float64Array:
     total = weights[:, group.objects].sum(axis=1)
     depth = range(len(group.matched))
     return np.stack([_interpolated_precision(weights, group, t, total, most) for t in depth], 1)
 
 
 def _interpolated_precision(
-    weights: NDArray[np.float64],
-    group: Group,
-    threshold: int,
-    total: NDArray[np.float64],
-    most: int,
-) -> NDArray[np.float64]:
+    weights: Float64Array, group: Group, threshold: int, total: Float64Array, most: int
+) -> Float64Array:
     """Compute the area under the interpolated precision-recall curve at one threshold: (R,).
 
     Only the points of right results matter: between two of them precision falls, and interpolation
@@ -189,33 +182,33 @@ def _interpolated_precision(
     # How many of the 101 recalls each right result is the first to reach.
     first = _recalls_up_to(found / np.maximum(total, 1)[:, None])
     first[:, 1:] -= first[:, :-1].copy()
-    area: NDArray[np.float64] = (envelope * first).sum(axis=1) / len(_RECALLS)
+    area: Float64Array = (envelope * first).sum(axis=1) / len(_RECALLS)
     return np.where(total > 0, area, np.nan)
 
 
-def _recalls_up_to(recall: NDArray[np.float64]) -> NDArray[np.int64]:
+def _recalls_up_to(recall: Float64Array) -> Int64Array:
     """Count the 101 recalls that are at most each value, 0 to 1: a guess, and put right."""
     guess = (recall * 100).astype(np.int64)
-    counts: NDArray[np.int64] = guess + 1
+    counts: Int64Array = guess + 1
     counts -= _RECALLS[guess] > recall
     counts += _BEYOND[guess] <= recall
     return counts
 
 
 def _count(
-    families: NDArray[np.integer[Any]], size: int, values: NDArray[np.float64] | None = None
-) -> NDArray[np.float64]:
+    families: NDArray[np.integer[Any]], size: int, values: Float64Array | None = None
+) -> Float64Array:
     return np.bincount(families, values, minlength=size).astype(np.float64)
 
 
-def _ratio(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.float64]:
+def _ratio(part: Float64Array, whole: Float64Array) -> Float64Array:
     """Divide, with NaN where there is nothing to divide by."""
     result = np.full(np.broadcast_shapes(part.shape, whole.shape), np.nan)
     np.divide(part, whole, out=result, where=whole > 0)
     return result
 
 
-def mean_over_groups(values: Sequence[NDArray[np.float64]], rows: int) -> NDArray[np.float64]:
+def mean_over_groups(values: Sequence[Float64Array], rows: int) -> Float64Array:
     """Mean of those groups that have objects in a replicate: list of (R,) to (R,)."""
     table = np.array(values).reshape(-1, rows)
     present = ~np.isnan(table)

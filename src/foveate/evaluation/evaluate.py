@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from rich.table import Table
 
+from foveate.arrays import Float64Array
 from foveate.evaluation.annotations import GroundTruth
 from foveate.evaluation.bootstrap import Bootstrap, Estimate
 from foveate.evaluation.measure import Measurement, Task
@@ -135,7 +135,7 @@ def _or_none(value: float) -> float | None:
     return None if math.isnan(value) else value
 
 
-def _spread(seconds: NDArray[np.float64]) -> dict[str, float | None]:
+def _spread(seconds: Float64Array) -> dict[str, float | None]:
     if not seconds.size:
         return {"median": None, "p90": None, "mean": None, "first": None}
     return {

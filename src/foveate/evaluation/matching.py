@@ -19,8 +19,9 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
+
+from foveate.arrays import BoolArray, Float64Array, Int32Array
 
 Region: TypeAlias = Literal["mask", "box"]
 
@@ -48,11 +49,11 @@ class MatchedImage:
         overlaps: (D, G) float64 intersection over union.
     """
 
-    scores: NDArray[np.float64]
-    matched: NDArray[np.int32]
-    ignored: NDArray[np.bool_]
-    counted: NDArray[np.bool_]
-    overlaps: NDArray[np.float64]
+    scores: Float64Array
+    matched: Int32Array
+    ignored: BoolArray
+    counted: BoolArray
+    overlaps: Float64Array
 
 
 def match_image(
@@ -90,9 +91,7 @@ def match_image(
     )
 
 
-def _assign(
-    overlaps: NDArray[np.float64], counted: NDArray[np.bool_], crowds: NDArray[np.bool_]
-) -> NDArray[np.int32]:
+def _assign(overlaps: Float64Array, counted: BoolArray, crowds: BoolArray) -> Int32Array:
     """Assign an object to each result, for all ranges and thresholds: (A, T, D) index, or -1."""
     ranges, depth, count = len(counted), len(THRESHOLDS), len(crowds)
     matched = np.full((ranges, depth, len(overlaps)), -1, np.int32)
@@ -126,15 +125,13 @@ def _shape(entry: Mapping[str, Any], region: Region) -> Any:
     return coco_mask.toBbox(entry["segmentation"]).tolist()
 
 
-def _overlaps(
-    shapes: list[Any], objects: list[Any], crowds: NDArray[np.bool_]
-) -> NDArray[np.float64]:
+def _overlaps(shapes: list[Any], objects: list[Any], crowds: BoolArray) -> Float64Array:
     """Compute (D, G) intersection over union; for a crowd, over the result's own area."""
     if not shapes or not objects:
         return np.zeros((len(shapes), len(objects)))
     return np.asarray(coco_mask.iou(shapes, objects, crowds.tolist()), np.float64)
 
 
-def _within(areas: NDArray[np.float64]) -> NDArray[np.bool_]:
+def _within(areas: Float64Array) -> BoolArray:
     """Return (A, N) bool, which of (N,) areas are in which range."""
     return np.array([(areas >= low) & (areas <= high) for low, high in AREAS.values()], bool)

@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from foveate.arrays import BoolArray, Float64Array, Int32Array, Int64Array
 from foveate.errors import OptionError
 from foveate.evaluation.annotations import GroundTruth, Image
 from foveate.evaluation.bootstrap import (
@@ -35,11 +36,11 @@ OVERLAP_RESULTS = 100
 class _Part:
     """The part of an image and category that is kept, with families for indices of objects."""
 
-    scores: NDArray[np.float64]
-    ranks: NDArray[np.int32]
-    matched: NDArray[np.int32]
-    ignored: NDArray[np.bool_]
-    objects: tuple[NDArray[np.int64], ...]
+    scores: Float64Array
+    ranks: Int32Array
+    matched: Int32Array
+    ignored: BoolArray
+    objects: tuple[Int64Array, ...]
 
 
 @dataclass(kw_only=True)
@@ -93,7 +94,7 @@ class Accumulator:
         names = {identifier: name for name, identifier in self.truth.category_ids.items()}
         return tuple(names[i] for i in sorted(names)) if self.by_class else ("",)
 
-    def overlaps(self) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.float64]]:
+    def overlaps(self) -> tuple[Float64Array, Int64Array, Float64Array]:
         """Return best overlaps with the best 100 results of an image, if classes are ignored.
 
         Returns:
@@ -126,7 +127,7 @@ class Accumulator:
         return found
 
     def _note_overlaps(
-        self, image: Image, objects: Sequence[dict[str, Any]], overlaps: NDArray[np.float64]
+        self, image: Image, objects: Sequence[dict[str, Any]], overlaps: Float64Array
     ) -> None:
         counts = np.array([not o["iscrowd"] for o in objects], bool)
         areas = np.array([o["area"] for o in objects], np.float64)[counts]
@@ -134,7 +135,7 @@ class Accumulator:
         share = areas / (image.height * image.width)
         self._best.append((best[counts], families[counts], share))
 
-    def _families_of(self, objects: Sequence[dict[str, Any]]) -> NDArray[np.int64]:
+    def _families_of(self, objects: Sequence[dict[str, Any]]) -> Int64Array:
         return self.truth.family_of(np.array([o["id"] for o in objects], np.int64))
 
 
@@ -238,9 +239,7 @@ class Measurement:
         return figures
 
 
-def _proposal_figures(
-    accumulator: Accumulator, weights: NDArray[np.float64]
-) -> dict[str, Estimate]:
+def _proposal_figures(accumulator: Accumulator, weights: Float64Array) -> dict[str, Estimate]:
     counts = [count for count in _COUNTS if count <= accumulator.most] or [accumulator.most]
     by_name = {f"AR@{count}": np.ones(count) for count in counts}
     by_name["AUC"] = area_rank_weights(accumulator.most)
@@ -255,7 +254,7 @@ def _proposal_figures(
     return figures
 
 
-def _overlap_figures(accumulator: Accumulator, weights: NDArray[np.float64]) -> dict[str, Estimate]:
+def _overlap_figures(accumulator: Accumulator, weights: Float64Array) -> dict[str, Estimate]:
     best, families, shares = accumulator.overlaps()
     large = shares >= _LARGE_SHARE
     of_large = estimate(mean(weights, best[large], families[large]))
@@ -265,9 +264,7 @@ def _overlap_figures(accumulator: Accumulator, weights: NDArray[np.float64]) -> 
     }
 
 
-def _detection_figures(
-    accumulator: Accumulator, weights: NDArray[np.float64]
-) -> dict[str, Estimate]:
+def _detection_figures(accumulator: Accumulator, weights: Float64Array) -> dict[str, Estimate]:
     region, everything = accumulator.region, accumulator.groups("all")
     by_class = [average_precisions(weights, group) for group in everything]
     averages = [precisions.mean(axis=1) for precisions in by_class]

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
+from foveate.arrays import Float64Array, Int64Array
 from foveate.datasets.layouts import size_remedy
 from foveate.errors import DataError
 from foveate.evaluation.annotations import GroundTruth, Image
@@ -42,9 +42,9 @@ class Run:
         peak_memory: Largest resident size of the process in bytes; 0 if it is not known.
     """
 
-    counts: NDArray[np.int64]
-    seconds: NDArray[np.float64]
-    mask_seconds: NDArray[np.float64]
+    counts: Int64Array
+    seconds: Float64Array
+    mask_seconds: Float64Array
     peak_memory: int
 
 

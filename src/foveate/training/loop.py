@@ -12,9 +12,9 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from foveate.arrays import Int64Array
 from foveate.errors import ModelError, OptionError
 from foveate.progress import Progress, no_progress
 from foveate.training.resume import REMEDY, Origin, ResumeFile
@@ -24,7 +24,7 @@ Losses = dict[str, Tensor]
 Step = Callable[[np.random.Generator], Losses]
 
 
-def distinct(rng: np.random.Generator, count: int, wanted: int) -> NDArray[np.int64]:
+def distinct(rng: np.random.Generator, count: int, wanted: int) -> Int64Array:
     """Draw `wanted` different indices below `count`, or all of them if there are fewer."""
     return rng.choice(count, min(count, wanted), replace=False)
 

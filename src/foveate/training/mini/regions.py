@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from foveate.arrays import Float32Array, Int64Array, UInt8Array
 from foveate.datasets import CocoDataset
 from foveate.models.losses import box_loss, integral_loss
 from foveate.models.multipathnet import INTEGRAL_THRESHOLDS, MultiPathNet
@@ -29,7 +30,7 @@ STRIDES = (8, 16, 32)
 
 
 # Returns (N, 4) xyxy boxes in pixels of a (H, W, 3) uint8 RGB image, best first.
-ProposalBoxes = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+ProposalBoxes = Callable[[UInt8Array], Float32Array]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,9 +60,9 @@ class CachedRegions:
     """
 
     maps: dict[int, NDArray[np.float16]]
-    proposals: NDArray[np.float32]
-    truths: NDArray[np.float32]
-    labels: NDArray[np.int64]
+    proposals: Float32Array
+    truths: Float32Array
+    labels: Int64Array
 
 
 def read_regions(file: Path) -> CachedRegions:
@@ -131,9 +132,7 @@ def _sample(
     )
 
 
-def features_canvas(
-    image: NDArray[np.uint8], options: RegionOptions
-) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+def features_canvas(image: UInt8Array, options: RegionOptions) -> tuple[UInt8Array, Float32Array]:
     """Resize an image as the runtime does for the features stage.
 
     Returns:
@@ -157,8 +156,8 @@ FOREGROUND_IOU = 0.5
 def multipathnet_step(
     network: MultiPathNet,
     cache: Sequence[CachedRegions],
-    delta_mean: NDArray[np.float32],
-    delta_std: NDArray[np.float32],
+    delta_mean: Float32Array,
+    delta_std: Float32Array,
     images: int = 4,
 ) -> Step:
     """Return the step of MultiPathNet for `train_adamw`; the trunk is frozen in place.
@@ -197,7 +196,7 @@ class _PooledBatch:
 
     pooled: list[Tensor]  # (R, C, P, P) float16 for each tower
     labels: Tensor  # (heads, R) int64
-    targets: NDArray[np.float32]  # (R, 4), not normalized
+    targets: Float32Array  # (R, 4), not normalized
 
 
 def _pooled_batch(network: MultiPathNet, sample: CachedRegions, seed: int) -> _PooledBatch:
@@ -210,7 +209,7 @@ def _pooled_batch(network: MultiPathNet, sample: CachedRegions, seed: int) -> _P
 
 def delta_statistics(
     cache: Sequence[CachedRegions], images: int = 300
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+) -> tuple[Float32Array, Float32Array]:
     """Measure mean and standard deviation of the box targets of foregrounds: (4,) each."""
     rng = np.random.default_rng(0)
     found = []
@@ -223,7 +222,7 @@ def delta_statistics(
 
 def _draw_regions(
     sample: CachedRegions, rng: np.random.Generator
-) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float32]]:
+) -> tuple[Float32Array, Int64Array, Float32Array]:
     """Draw the regions of an image: boxes (R, 4), labels (heads, R) and box targets (R, 4)."""
     candidates = np.concatenate([sample.proposals, jittered(sample.truths, rng), sample.truths])
     iou = box_iou(candidates, sample.truths)
@@ -240,9 +239,7 @@ def _draw_regions(
     return candidates[chosen], np.stack(labels), targets
 
 
-def jittered(
-    boxes: NDArray[np.float32], rng: np.random.Generator, copies: int = 4
-) -> NDArray[np.float32]:
+def jittered(boxes: Float32Array, rng: np.random.Generator, copies: int = 4) -> Float32Array:
     """Move and stretch (N, 4) xyxy boxes at random: (copies * N, 4)."""
     repeated = np.repeat(boxes, copies, axis=0)
     size = repeated[:, 2:] - repeated[:, :2]

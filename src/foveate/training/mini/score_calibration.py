@@ -13,10 +13,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
 import foveate
+from foveate.arrays import BoolArray, Float32Array, Float64Array
 from foveate.datasets import CocoDataset
 from foveate.export.bundle_export import ExportOptions, export_bundle
 from foveate.models.checkpoint import load_checkpoint, save_checkpoint
@@ -88,7 +88,7 @@ def calibrate(
 
 def _observe(
     pipeline: foveate.Pipeline, dataset: CocoDataset, count: int, progress: Progress
-) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+) -> tuple[Float64Array, BoolArray]:
     """Run the pipeline on images.
 
     Returns:
@@ -107,7 +107,7 @@ def _observe(
     return np.concatenate(inputs), np.concatenate(right)
 
 
-def _right(detections: foveate.Detections, dataset: CocoDataset, index: int) -> NDArray[np.bool_]:
+def _right(detections: foveate.Detections, dataset: CocoDataset, index: int) -> BoolArray:
     """Match detections, best first, with objects of their class, each object once."""
     instances = dataset.instances(index)
     truths = [coco_mask.encode(np.asfortranarray(instance.mask)) for instance in instances]
@@ -125,14 +125,12 @@ def _right(detections: foveate.Detections, dataset: CocoDataset, index: int) -> 
     return right
 
 
-def _logit(probability: NDArray[np.float32]) -> NDArray[np.float64]:
+def _logit(probability: Float32Array) -> Float64Array:
     p = np.clip(probability.astype(np.float64), 1e-6, 1 - 1e-6)
     return np.log(p / (1 - p))
 
 
-def fit_logistic(
-    inputs: NDArray[np.float64], right: NDArray[np.bool_], steps: int = 50
-) -> NDArray[np.float64]:
+def fit_logistic(inputs: Float64Array, right: BoolArray, steps: int = 50) -> Float64Array:
     """Fit a slightly regularized logistic regression by Newton's method, which takes ten steps.
 
     Returns:

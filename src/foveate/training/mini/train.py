@@ -12,12 +12,11 @@ from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
 import foveate
+from foveate.arrays import Float32Array, UInt8Array
 from foveate.datasets import CocoDataset
 from foveate.export.bundle_export import export_bundle
 from foveate.models.checkpoint import (
@@ -286,7 +285,7 @@ def _regions(
     # its letterbox, rounding and suppression. ONNX Runtime is also 4 times as fast as PyTorch here.
     pipeline = foveate.load(export_bundle(proposals, output / "proposals", overwrite=True).root)
 
-    def propose(image: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def propose(image: UInt8Array) -> Float32Array:
         return pipeline.propose(image).boxes
 
     directory = output / "regions"

@@ -11,9 +11,9 @@ import cv2
 import numpy as np
 import onnxruntime
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
+from foveate.arrays import Float32Array, UInt8Array
 from foveate.errors import MissingExtraError, ModelError
 from foveate.export.execution.stages import Stage
 from foveate.export.to_onnx.onnx_graph import export_stage
@@ -62,7 +62,7 @@ class FrozenTrunk:
             export_stage(stage).SerializeToString(), onnxruntime.SessionOptions()
         )
 
-    def __call__(self, image: NDArray[np.uint8]) -> dict[int, NDArray[np.float32]]:
+    def __call__(self, image: UInt8Array) -> dict[int, Float32Array]:
         """Compute the features of a (H, W, 3) uint8 RGB image, sides multiples of the last stride.
 
         Returns:

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from foveate.arrays import Float64Array, UInt8Array
 from foveate.datasets import Instance
 from foveate.models.deepmask import CANONICAL_SIDE, STRIDE, WINDOW
 
@@ -69,14 +70,14 @@ class View:
         masks: (SIDE, SIDE) uint8 masks by index of the instance, 255 on the object.
     """
 
-    pixels: NDArray[np.uint8]
+    pixels: UInt8Array
     scores: NDArray[np.int8]
     owners: NDArray[np.int16]
-    masks: dict[int, NDArray[np.uint8]]
+    masks: dict[int, UInt8Array]
 
 
 def sample_view(
-    image: NDArray[np.uint8], instances: list[Instance], rng: np.random.Generator, rules: LabelRules
+    image: UInt8Array, instances: list[Instance], rng: np.random.Generator, rules: LabelRules
 ) -> View:
     """Draw a view of a (H, W, 3) uint8 RGB image around a random one of its instances.
 
@@ -94,7 +95,7 @@ def sample_view(
 
 
 def _cut(
-    image: NDArray[np.uint8],
+    image: UInt8Array,
     instances: list[Instance],
     scale: float,
     origin: tuple[int, int],
@@ -123,7 +124,7 @@ def shown_sides(rules: LabelRules) -> tuple[float, float]:
 
 
 def label_windows(
-    centres: NDArray[np.float64], sides: NDArray[np.float64], rules: LabelRules
+    centres: Float64Array, sides: Float64Array, rules: LabelRules
 ) -> tuple[NDArray[np.int8], NDArray[np.int16]]:
     """Label the inner windows of a view: `scores` and `owners` as in `View`.
 
@@ -150,9 +151,7 @@ def _larger_side(instance: Instance) -> float:
     return float(max(x2 - x1, y2 - y1, 1.0))
 
 
-def _level_crop(
-    image: NDArray[np.uint8], scale: float, origin: tuple[int, int], fill: int
-) -> NDArray[np.uint8]:
+def _level_crop(image: UInt8Array, scale: float, origin: tuple[int, int], fill: int) -> UInt8Array:
     """Cut the view out of a level, reading no more of the image than it shows."""
     x0, y0 = origin
     height, width = image.shape[:2]

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from foveate.arrays import Float32Array, Int32Array, Int64Array, UInt8Array
 from foveate.datasets import CocoDataset
 from foveate.datasets.splits import no_objects
 from foveate.errors import DataError
@@ -94,7 +95,7 @@ class WindowCache:
         return self._read("scores")
 
     @cached_property
-    def mask_views(self) -> NDArray[np.int32]:
+    def mask_views(self) -> Int32Array:
         """(M,) index of the view of each labeled mask."""
         return self._read_index("mask_views", of="coarse")
 
@@ -104,12 +105,12 @@ class WindowCache:
         return self._read("mask_cells")
 
     @cached_property
-    def mask_labels(self) -> NDArray[np.uint8]:
+    def mask_labels(self) -> UInt8Array:
         """(M, 160, 160), 255 on the object."""
         return self._read("mask_labels")
 
     @cached_property
-    def fine_masks(self) -> NDArray[np.int32]:
+    def fine_masks(self) -> Int32Array:
         """(F,) index into the mask arrays for each fine window."""
         return self._read_index("fine_masks", of="mask_cells")
 
@@ -125,7 +126,7 @@ class WindowCache:
         joined: NDArray[Any] = np.empty((length, *mapped[0].shape[1:]), mapped[0].dtype)
         return np.concatenate(mapped, out=joined)
 
-    def _read_index(self, name: str, *, of: str) -> NDArray[np.int32]:
+    def _read_index(self, name: str, *, of: str) -> Int32Array:
         """Read indices into another array, offset by its lengths in the caches before."""
         parts, first = [], 0
         for path in self._directories:
@@ -134,10 +135,10 @@ class WindowCache:
         return np.concatenate(parts)
 
 
-def small_labels(labels: NDArray[np.uint8], side: int) -> NDArray[np.float32]:
+def small_labels(labels: UInt8Array, side: int) -> Float32Array:
     """Shrink (K, 160, 160) uint8 labels to (K, side, side) shares in [0, 1], by area."""
     shrunk = [cv2.resize(label, (side, side), interpolation=cv2.INTER_AREA) for label in labels]
-    shares: NDArray[np.float32] = np.stack(shrunk).astype(np.float32) / np.float32(255)
+    shares: Float32Array = np.stack(shrunk).astype(np.float32) / np.float32(255)
     return shares
 
 
@@ -237,9 +238,7 @@ class _Writer:
             for name, (shape, dtype) in rows.items()
         }
 
-    def add(
-        self, view: View, features: dict[int, NDArray[np.float32]], rng: np.random.Generator
-    ) -> None:
+    def add(self, view: View, features: dict[int, Float32Array], rng: np.random.Generator) -> None:
         index, first = len(self._columns["scores"]), CONTEXT // STRIDE
         inner = slice(first, first + GRID + CELLS - 1)
         self._columns["coarse"].append(features[STRIDE][:, inner, inner])
@@ -252,14 +251,14 @@ class _Writer:
             if number == 0 and fine:
                 self._add_fine(features, cell)
 
-    def _add_mask(self, view: View, index: int, cell: NDArray[np.int64]) -> None:
+    def _add_mask(self, view: View, index: int, cell: Int64Array) -> None:
         y, x = (CONTEXT + STRIDE * cell).tolist()
         label = view.masks[int(view.owners[tuple(cell)])][y : y + WINDOW, x : x + WINDOW]
         self._columns["mask_views"].append(index)
         self._columns["mask_cells"].append(cell)
         self._columns["mask_labels"].append(label)
 
-    def _add_fine(self, features: dict[int, NDArray[np.float32]], cell: NDArray[np.int64]) -> None:
+    def _add_fine(self, features: dict[int, Float32Array], cell: Int64Array) -> None:
         self._columns["fine_masks"].append(len(self._columns["mask_views"]) - 1)
         for stride in SKIP_STRIDES:
             y, x = ((CONTEXT + STRIDE * cell) // stride - HALO).tolist()

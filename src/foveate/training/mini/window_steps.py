@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from foveate.arrays import Float32Array, Int64Array
 from foveate.models.deepmask import CELLS, DeepMask
 from foveate.models.losses import mask_loss, score_loss
 from foveate.models.sharpmask import SKIP_STRIDES, SharpMask
@@ -48,10 +49,7 @@ def deepmask_step(network: DeepMask, cache: WindowCache, views: int = 48) -> Ste
 
 
 def window_vectors(
-    network: DeepMask,
-    coarse: NDArray[np.float16],
-    owners: NDArray[np.int64],
-    cells: NDArray[np.integer],
+    network: DeepMask, coarse: NDArray[np.float16], owners: Int64Array, cells: NDArray[np.integer]
 ) -> Tensor:
     """Compute the (K, vector) vectors of single windows.
 
@@ -76,7 +74,7 @@ def window_vectors(
 
 def _draw_scored(
     scores: NDArray[np.int8], rng: np.random.Generator
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
+) -> tuple[Int64Array, Int64Array, Float32Array]:
     """Draw positive and negative windows of each view: their views, cells and labels."""
     owners, cells, labels = [], [], []
     for view, grid in enumerate(scores):

@@ -15,10 +15,10 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 import foveate
+from foveate.arrays import UInt8Array
 from foveate.bundle import Bundle
 from foveate.datasets import CocoDataset
 from foveate.errors import InputError
@@ -63,8 +63,8 @@ class WindowBatch:
     """
 
     head: Literal["mask", "score"]
-    patches: NDArray[np.uint8]
-    labels: NDArray[np.uint8]
+    patches: UInt8Array
+    labels: UInt8Array
 
     def tensors(self, network: DeepMask) -> tuple[Tensor, Tensor]:
         """Copy the batch to the device of a network.

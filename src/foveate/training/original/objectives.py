@@ -10,9 +10,9 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from foveate.arrays import Float32Array, Int64Array, UInt8Array
 from foveate.models.deepmask import DeepMask
 from foveate.models.losses import box_loss, integral_loss, mask_loss, score_loss
 from foveate.models.multipathnet import MultiPathNet, mean_of_softmaxes
@@ -57,7 +57,7 @@ class Objective(ABC):
         """Return the weighted sum of losses that the gradient is taken of."""
 
     @abstractmethod
-    def image_grid(self, batch: Any) -> NDArray[np.uint8]:
+    def image_grid(self, batch: Any) -> UInt8Array:
         """Draw samples with the answers of the network in its present mode: (H, W, 3) uint8 RGB."""
 
 
@@ -92,7 +92,7 @@ class DeepMaskObjective(Objective):
         weights = {"mask": MASK_WEIGHT, "score": 1.0}
         return torch.stack([weights[name] * loss for name, loss in losses.items()]).sum()
 
-    def image_grid(self, batch: WindowBatch) -> NDArray[np.uint8]:
+    def image_grid(self, batch: WindowBatch) -> UInt8Array:
         """Draw the windows of the batch with labels in green and answers in red."""
         return _window_grid(self.network, batch)
 
@@ -125,7 +125,7 @@ class SharpMaskObjective(Objective):
         """Weight the loss as DeepMask's is."""
         return MASK_WEIGHT * losses["mask"]
 
-    def image_grid(self, batch: WindowBatch) -> NDArray[np.uint8]:
+    def image_grid(self, batch: WindowBatch) -> UInt8Array:
         """Draw the windows of the batch with labels in green and answers in red."""
         return _window_grid(self.network, batch)
 
@@ -160,7 +160,7 @@ class MultiPathNetObjective(Objective):
         """Add both losses with equal weights."""
         return losses["class"] + losses["box"]
 
-    def image_grid(self, batch: RegionBatch) -> NDArray[np.uint8]:
+    def image_grid(self, batch: RegionBatch) -> UInt8Array:
         """Draw the regions of the first image by the classes that the network gives them."""
         with torch.inference_mode():
             class_logits, _ = self._answer(batch.samples[:1])
@@ -181,7 +181,7 @@ class MultiPathNetObjective(Objective):
         return network.pool(features, torch.from_numpy(sample.boxes).to(device))
 
 
-def _window_grid(network: DeepMask | SharpMask, batch: WindowBatch) -> NDArray[np.uint8]:
+def _window_grid(network: DeepMask | SharpMask, batch: WindowBatch) -> UInt8Array:
     """Draw the first 16 windows of a batch in two rows.
 
     Masks are outlines; a score is a green or grey frame with the probability as a number.
@@ -205,8 +205,8 @@ def _window_grid(network: DeepMask | SharpMask, batch: WindowBatch) -> NDArray[n
 
 
 def _mask_tile(
-    tile: NDArray[np.uint8], label: NDArray[np.uint8], logit: NDArray[np.float32], context: int
-) -> NDArray[np.uint8]:
+    tile: UInt8Array, label: UInt8Array, logit: Float32Array, context: int
+) -> UInt8Array:
     side = len(tile) - 2 * context
     for mask, colour in ((label, _GREEN), ((logit > 0).astype(np.uint8), _RED)):
         window = cv2.resize(mask, (side, side), interpolation=cv2.INTER_NEAREST)
@@ -215,7 +215,7 @@ def _mask_tile(
     return tile
 
 
-def _score_tile(tile: NDArray[np.uint8], label: bool, logit: float) -> NDArray[np.uint8]:
+def _score_tile(tile: UInt8Array, label: bool, logit: float) -> UInt8Array:
     last = len(tile) - 1
     cv2.rectangle(tile, (0, 0), (last, last), _GREEN if label else _GREY, 3)
     text = f"{1 / (1 + np.exp(-logit)):.2f}"
@@ -223,7 +223,7 @@ def _score_tile(tile: NDArray[np.uint8], label: bool, logit: float) -> NDArray[n
     return tile
 
 
-def _draw_regions(sample: RegionSample, classes: NDArray[np.int64]) -> NDArray[np.uint8]:
+def _draw_regions(sample: RegionSample, classes: Int64Array) -> UInt8Array:
     """Draw the regions of an image: green and grey where the network is right, red elsewhere."""
     canvas = sample.image.copy()
     # The head of the lowest threshold calls the most regions foreground; those are drawn on top.

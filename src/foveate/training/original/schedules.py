@@ -111,11 +111,7 @@ MULTIPATHNET = Schedule(
 
 # Fast R-CNN on Pascal VOC: 30,000 steps and 10,000 at a tenth of the rate.
 FAST_RCNN = replace(
-    MULTIPATHNET,
-    epochs=400,
-    batch=2,
-    learning_rates=((1, 1e-3), (301, 1e-4)),
-    weight_decay=5e-4,
+    MULTIPATHNET, epochs=400, batch=2, learning_rates=((1, 1e-3), (301, 1e-4)), weight_decay=5e-4
 )
 
 

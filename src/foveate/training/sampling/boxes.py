@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
+from foveate.arrays import Float32Array, Float64Array, Int64Array
 from foveate.datasets import read_json
 from foveate.datasets.fields import box, field, integer, number
 from foveate.datasets.segmentations import encode_segmentation
@@ -32,16 +32,14 @@ class BoxStatistics:
     mean: tuple[float, float, float, float]
     std: tuple[float, float, float, float]
 
-    def normalise(self, deltas: NDArray[np.float32]) -> NDArray[np.float32]:
+    def normalise(self, deltas: Float32Array) -> Float32Array:
         """Subtract the mean from (R, 4) targets, and divide them by the deviation."""
         mean, std = np.array(self.mean, np.float32), np.array(self.std, np.float32)
-        normalised: NDArray[np.float32] = (deltas - mean) / std
+        normalised: Float32Array = (deltas - mean) / std
         return normalised
 
 
-def box_iou(
-    boxes: NDArray[np.float32], others: NDArray[np.float32], *, edge: float = 0.0
-) -> NDArray[np.float32]:
+def box_iou(boxes: Float32Array, others: Float32Array, *, edge: float = 0.0) -> Float32Array:
     """Compute the intersection over union of (N, 4) and (M, 4) xyxy boxes: (N, M).
 
     Args:
@@ -52,20 +50,18 @@ def box_iou(
     """
     shared = _shared(boxes, others, edge)
     total = _areas(boxes, edge)[:, None] + _areas(others, edge)[None] - shared
-    iou: NDArray[np.float32] = (shared / np.maximum(total, 1e-9)).astype(np.float32)
+    iou: Float32Array = (shared / np.maximum(total, 1e-9)).astype(np.float32)
     return iou
 
 
-def inside_share(
-    boxes: NDArray[np.float32], others: NDArray[np.float32], *, edge: float = 0.0
-) -> NDArray[np.float32]:
+def inside_share(boxes: Float32Array, others: Float32Array, *, edge: float = 0.0) -> Float32Array:
     """Compute the share of each of (N, 4) xyxy boxes in each of (M, 4): (N, M); see `box_iou`."""
     area = np.maximum(_areas(boxes, edge), 1e-9)
-    share: NDArray[np.float32] = (_shared(boxes, others, edge) / area[:, None]).astype(np.float32)
+    share: Float32Array = (_shared(boxes, others, edge) / area[:, None]).astype(np.float32)
     return share
 
 
-def encode_deltas(boxes: NDArray[np.float32], truths: NDArray[np.float32]) -> NDArray[np.float32]:
+def encode_deltas(boxes: Float32Array, truths: Float32Array) -> Float32Array:
     """Compute (R, 4) box targets t_x, t_y, t_w, t_h, not normalized, of (R, 4) xyxy boxes.
 
     They are offsets of centers in box sizes, and logarithms of size ratios: Girshick et al., "Rich
@@ -77,17 +73,15 @@ def encode_deltas(boxes: NDArray[np.float32], truths: NDArray[np.float32]) -> ND
     return np.concatenate([offset, np.log(true_size / size)], axis=1).astype(np.float32)
 
 
-def _shared(
-    boxes: NDArray[np.float32], others: NDArray[np.float32], edge: float
-) -> NDArray[np.float32]:
+def _shared(boxes: Float32Array, others: Float32Array, edge: float) -> Float32Array:
     low = np.maximum(boxes[:, None, :2], others[None, :, :2])
     high = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
-    shared: NDArray[np.float32] = np.clip(high - low + edge, 0, None).prod(2)
+    shared: Float32Array = np.clip(high - low + edge, 0, None).prod(2)
     return shared
 
 
-def _areas(boxes: NDArray[np.float32], edge: float) -> NDArray[np.float32]:
-    areas: NDArray[np.float32] = (boxes[:, 2:] - boxes[:, :2] + edge).prod(1)
+def _areas(boxes: Float32Array, edge: float) -> Float32Array:
+    areas: Float32Array = (boxes[:, 2:] - boxes[:, :2] + edge).prod(1)
     return areas
 
 
@@ -100,9 +94,7 @@ class ProposalTable:
         scores: (N,) scores, higher is better; equal ones keep their order.
     """
 
-    def __init__(
-        self, image_ids: NDArray[np.int64], boxes: NDArray[np.float32], scores: NDArray[np.float64]
-    ) -> None:
+    def __init__(self, image_ids: Int64Array, boxes: Float32Array, scores: Float64Array) -> None:
         # By image, then best first: the proposals of an image are one slice.
         order = np.lexsort((-scores, image_ids))
         self._ids = image_ids[order]
@@ -116,7 +108,7 @@ class ProposalTable:
         """The SHA-256, in hexadecimal, of all boxes in their order."""
         return hashlib.sha256(self._ids.tobytes() + self._boxes.tobytes()).hexdigest()
 
-    def of_image(self, identifier: int, most: int) -> NDArray[np.float32]:
+    def of_image(self, identifier: int, most: int) -> Float32Array:
         """Return the best boxes of an image, at most `most`: (N, 4) xyxy."""
         first, last = np.searchsorted(self._ids, [identifier, identifier + 1]).tolist()
         return self._boxes[first : min(last, first + most)]

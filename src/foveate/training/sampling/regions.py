@@ -8,8 +8,8 @@ from typing import cast
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
+from foveate.arrays import Float32Array, Int64Array, UInt8Array
 from foveate.datasets import CocoDataset
 from foveate.datasets.splits import no_objects
 from foveate.errors import DataError
@@ -38,12 +38,12 @@ class Candidates:
         overlaps: (N,) float32 IoU with it; -1 for a proposal in a crowd, which is not drawn.
     """
 
-    boxes: NDArray[np.float32]
-    truths: NDArray[np.float32]
-    labels: NDArray[np.int64]
-    overlaps: NDArray[np.float32]
+    boxes: Float32Array
+    truths: Float32Array
+    labels: Int64Array
+    overlaps: Float32Array
 
-    def between(self, low: float, high: float = np.inf) -> NDArray[np.int64]:
+    def between(self, low: float, high: float = np.inf) -> Int64Array:
         """Return indices of boxes that overlap an object by at least `low`, below `high`."""
         return np.flatnonzero((self.overlaps >= low) & (self.overlaps < high))
 
@@ -103,7 +103,7 @@ class RegionSampler:
 
     def _choose(
         self, rng: np.random.Generator, threshold: float
-    ) -> tuple[int, Candidates, NDArray[np.int64]]:
+    ) -> tuple[int, Candidates, Int64Array]:
         """Draw an image, and choose among its candidates."""
         options = self.options
         for _ in range(_IMAGES):
@@ -121,8 +121,8 @@ class RegionSampler:
         )
 
     def _take(
-        self, rng: np.random.Generator, foreground: NDArray[np.int64], background: NDArray[np.int64]
-    ) -> NDArray[np.int64]:
+        self, rng: np.random.Generator, foreground: Int64Array, background: Int64Array
+    ) -> Int64Array:
         """Draw with replacement, as published, so that the shares never change."""
         wanted = round(self.options.regions * self.options.foreground)
         counts = [wanted, self.options.regions - wanted]
@@ -214,8 +214,8 @@ def measure_statistics(
 
 
 def resize_for_trunk(
-    image: NDArray[np.uint8], short_side: int, long_side: int
-) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    image: UInt8Array, short_side: int, long_side: int
+) -> tuple[UInt8Array, Float32Array]:
     """Resize a (H, W, 3) uint8 RGB image so that one side has its bound, the other at most that.
 
     Returns:
@@ -227,10 +227,10 @@ def resize_for_trunk(
     method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     resized = cv2.resize(image, (new_width, new_height), interpolation=method)
     factor = np.array([new_width / width, new_height / height] * 2, np.float32)
-    return cast("NDArray[np.uint8]", resized), factor
+    return cast("UInt8Array", resized), factor
 
 
-def _mirrored(boxes: NDArray[np.float32], width: int) -> NDArray[np.float32]:
+def _mirrored(boxes: Float32Array, width: int) -> Float32Array:
     mirrored = boxes.copy()
     mirrored[:, [0, 2]] = width - boxes[:, [2, 0]]
     return mirrored

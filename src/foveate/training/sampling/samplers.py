@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from math import floor
 
 import numpy as np
-from numpy.typing import NDArray
 
+from foveate.arrays import Float64Array, Int64Array, UInt8Array
 from foveate.datasets import CocoDataset
 from foveate.datasets.splits import no_objects
 from foveate.errors import DataError
@@ -79,7 +79,7 @@ class MaskSampler:
             patch, mask = _mirrored(patch), _mirrored(mask)
         return MaskSample(patch=patch, mask=mask)
 
-    def _label(self, row: int, window: Window) -> NDArray[np.uint8]:
+    def _label(self, row: int, window: Window) -> UInt8Array:
         table, options = self.dataset.annotations, self.options
         patch, inner = options.window.patch, options.window.window
         polygons = table.polygons(row)
@@ -92,7 +92,7 @@ class MaskSampler:
 
 
 def jittered_window(
-    box: NDArray[np.float64], options: MaskSamplerOptions, rng: np.random.Generator
+    box: Float64Array, options: MaskSamplerOptions, rng: np.random.Generator
 ) -> Window:
     """Draw the window of an object by its (4,) box x, y, width, height (`jitterBox`).
 
@@ -113,7 +113,7 @@ def _shifted(shown: Window, size: int) -> Window:
     return Window(left=left, top=top, side=shown.side)
 
 
-def _mirrored(array: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def _mirrored(array: UInt8Array) -> UInt8Array:
     return np.ascontiguousarray(array[:, ::-1])
 
 
@@ -235,8 +235,8 @@ class ScoreSampler:
 
 
 def scale_bins(
-    sides: NDArray[np.float64], options: ScoreSamplerOptions, legacy: LegacyOptions
-) -> NDArray[np.int64]:
+    sides: Float64Array, options: ScoreSamplerOptions, legacy: LegacyOptions
+) -> Int64Array:
     """Return (N,) bins of scale: an object of bin b is shown enlarged by 2^(-b * `octaves`).
 
     The bin of `sides`, the larger sides of boxes in pixels, is 0 for the canonical size, and
@@ -247,7 +247,7 @@ def scale_bins(
     return bins.astype(np.int64)
 
 
-def is_negative(place: Place, boxes: NDArray[np.float64], options: ScoreSamplerOptions) -> bool:
+def is_negative(place: Place, boxes: Float64Array, options: ScoreSamplerOptions) -> bool:
     """Return whether no object is nearly centered and nearly canonical (DeepMask, section 3.2).
 
     `boxes` are (N, 4) x, y, width, height of the objects in pixels of the image.
@@ -262,7 +262,7 @@ def is_negative(place: Place, boxes: NDArray[np.float64], options: ScoreSamplerO
 
 
 def _is_unscaled_negative(
-    place: Place, boxes: NDArray[np.float64], bins: NDArray[np.int64], options: ScoreSamplerOptions
+    place: Place, boxes: Float64Array, bins: Int64Array, options: ScoreSamplerOptions
 ) -> bool:
     """Apply the original rule (`negSamplingBB`): 48 px, +-10 bins, each center in its own frame."""
     x, y, scale = place

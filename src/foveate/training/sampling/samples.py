@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
+from foveate.arrays import Float32Array, Int64Array, UInt8Array
 from foveate.typed_options import TypedOptions
 
 S_co = TypeVar("S_co", covariant=True)
@@ -24,8 +24,8 @@ class MaskSample:
             DeepMask and 160 for SharpMask.
     """
 
-    patch: NDArray[np.uint8]
-    mask: NDArray[np.uint8]
+    patch: UInt8Array
+    mask: UInt8Array
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,8 +37,8 @@ class ScoreSample:
         label: () uint8, 1 or 0.
     """
 
-    patch: NDArray[np.uint8]
-    label: NDArray[np.uint8]
+    patch: UInt8Array
+    label: UInt8Array
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,10 +52,10 @@ class RegionSample:
         targets: (R, 4) float32 normalized regression targets; 0 where `labels[0]` is background.
     """
 
-    image: NDArray[np.uint8]
-    boxes: NDArray[np.float32]
-    labels: NDArray[np.int64]
-    targets: NDArray[np.float32]
+    image: UInt8Array
+    boxes: Float32Array
+    labels: Int64Array
+    targets: Float32Array
 
 
 class Sampler(Protocol[S_co]):

@@ -12,8 +12,8 @@ from typing import cast
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
+from foveate.arrays import Float64Array, UInt8Array
 from foveate.datasets.segmentations import decode_rle, rasterise
 
 # Value outside the image: the published .5, nearly 0 when normalized.
@@ -63,13 +63,8 @@ class Window:
 
 
 def cut(
-    image: NDArray[np.uint8],
-    window: Window,
-    size: int,
-    *,
-    fill: int = FILL,
-    aligned_corners: bool = False,
-) -> NDArray[np.uint8]:
+    image: UInt8Array, window: Window, size: int, *, fill: int = FILL, aligned_corners: bool = False
+) -> UInt8Array:
     """Cut a window out of an image and resize it: by area if reduced, bilinearly if enlarged.
 
     Args:
@@ -88,7 +83,7 @@ def cut(
         if window.side == size:
             return crop
         shrunk = cv2.resize(crop, (size, size), interpolation=cv2.INTER_AREA)
-        return cast("NDArray[np.uint8]", shrunk)
+        return cast("UInt8Array", shrunk)
     if aligned_corners:
         step, x, y = (window.side - 1) / (size - 1), window.left, window.top
     else:
@@ -103,10 +98,10 @@ def cut(
         borderMode=cv2.BORDER_CONSTANT,
         borderValue=(fill, fill, fill),
     )
-    return cast("NDArray[np.uint8]", patch)
+    return cast("UInt8Array", patch)
 
 
-def _crop(image: NDArray[np.uint8], window: Window, fill: int) -> NDArray[np.uint8]:
+def _crop(image: UInt8Array, window: Window, fill: int) -> UInt8Array:
     left, top, side = int(window.left), int(window.top), int(window.side)
     height, width = image.shape[:2]
     crop = np.full((side, side, *image.shape[2:]), fill, np.uint8)
@@ -117,9 +112,7 @@ def _crop(image: NDArray[np.uint8], window: Window, fill: int) -> NDArray[np.uin
     return crop
 
 
-def polygon_label(
-    polygons: list[NDArray[np.float64]], window: Window, size: int
-) -> NDArray[np.uint8]:
+def polygon_label(polygons: list[Float64Array], window: Window, size: int) -> UInt8Array:
     """Rasterize (P, 2) x, y polygons in the window that a label shows: (size, size) uint8, 1 inside.
 
     COCO's `frPoly` draws them at the resolution of the label.
@@ -130,9 +123,7 @@ def polygon_label(
     return np.ascontiguousarray(decode_rle(rasterise(scaled, size, size)))
 
 
-def code_label(
-    mask: NDArray[np.uint8], window: Window, patch: int, inner: int, size: int
-) -> NDArray[np.uint8]:
+def code_label(mask: UInt8Array, window: Window, patch: int, inner: int, size: int) -> UInt8Array:
     """Cut the label of a (H, W) uint8 mask that exists in pixels only, exactly as the patch is cut.
 
     The window is that of the patch, whose central part, `inner` pixels wide, the label shows.
@@ -145,5 +136,5 @@ def code_label(
     shares = shares[margin : margin + inner, margin : margin + inner]
     if size != inner:
         method = cv2.INTER_AREA if size < inner else cv2.INTER_LINEAR
-        shares = cast("NDArray[np.uint8]", cv2.resize(shares, (size, size), interpolation=method))
+        shares = cast("UInt8Array", cv2.resize(shares, (size, size), interpolation=method))
     return (shares > 127).astype(np.uint8)
