@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from foveate.datasets.fields import read_json
 from foveate.datasets.labelme import read_labelme
-from foveate.datasets.reader import read_content
 from foveate.errors import DataError
 
 LAYOUTS = (
@@ -53,9 +53,11 @@ class Source:
         """The folder, if the name of the file is a usual one; otherwise the file."""
         return str(self.file.parent if self.file.name in _NAMED else self.file)
 
-    def read(self) -> dict[str, Any]:
-        """Read the annotations in the form of COCO; DataError is raised if they cannot be read."""
-        return read_labelme(self.file) if self.file.is_dir() else read_content(self.file)
+    def read(self) -> Any:
+        """Read the annotations, unchecked; DataError is raised if they are no JSON."""
+        if self.file.is_dir():
+            return read_labelme(self.file)
+        return read_json(self.file, remedy="name the COCO file of a data set, or export it again")
 
 
 def find_parts(folder: Path) -> dict[str, Source]:

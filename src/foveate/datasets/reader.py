@@ -16,7 +16,7 @@ from pycocotools import mask as coco_mask
 
 from foveate.arrays import BoolArray
 from foveate.datasets.annotations import Annotations, Problems, Reason
-from foveate.datasets.fields import box, field, flag, integer, read_json, short, size, text
+from foveate.datasets.fields import box, field, flag, integer, short, size, text
 from foveate.datasets.segmentations import SegmentationPacker
 from foveate.errors import DataError
 from foveate.images.decoding import MAX_PIXELS
@@ -24,30 +24,8 @@ from foveate.images.decoding import MAX_PIXELS
 _NO_AREA = 1e-6  # square pixels; what rounding leaves of three points on a line
 
 
-def read_content(file: Path) -> dict[str, Any]:
-    """Read a JSON file of annotations.
-
-    Raises:
-        DataError: It cannot be read, or is not an object with the three lists of COCO.
-    """
-    content = read_json(file, remedy="name the COCO file of a data set, or export it again")
-    _check_content(content, file)
-    return dict(content)
-
-
-def _check_content(content: object, file: Path) -> None:
-    """Check that the three lists of COCO exist."""
-    for key in ("images", "categories", "annotations"):
-        if not isinstance(content, Mapping) or not isinstance(content.get(key), list):
-            raise DataError(
-                f"annotations that do not follow the COCO format: {key!r} is not a list in them",
-                file=file,
-                remedy="export the data set again in COCO format",
-            )
-
-
 def read_annotations(
-    content: Mapping[str, Any], *, file: Path, strict: bool, masks: bool = True
+    content: object, *, file: Path, strict: bool, masks: bool = True
 ) -> Annotations:
     """Check decoded annotations and arrange them as columns.
 
@@ -59,13 +37,20 @@ def read_annotations(
         masks: Whether an object that has a box and no mask is invalid.
 
     Raises:
-        DataError: A record is invalid; the message names it.
+        DataError: One of the three lists is missing, or a record is invalid; the message names it.
     """
-    _check_content(content, file)
     reader = _Reader(file, strict, masks)
-    reader.read_images(content["images"])
-    reader.read_categories(content["categories"], content["annotations"])
-    for position, annotation in enumerate(content["annotations"]):
+    lists = content if isinstance(content, Mapping) else {}
+    for key in ("images", "categories", "annotations"):
+        if not isinstance(lists.get(key), list):
+            raise DataError(
+                f"annotations that do not follow the COCO format: {key!r} is not a list in them",
+                file=file,
+                remedy="export the data set again in COCO format",
+            )
+    reader.read_images(lists["images"])
+    reader.read_categories(lists["categories"], lists["annotations"])
+    for position, annotation in enumerate(lists["annotations"]):
         reader.read_annotation(position, annotation)
     return reader.finish()
 

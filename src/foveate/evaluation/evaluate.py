@@ -195,15 +195,9 @@ def evaluate_results(
     resampling: Bootstrap | None = None,
     progress: Progress = no_progress,
 ) -> Report:
-    """Measure the results of another program, an image at a time.
+    """Measure the results of another program, an image at a time; see `evaluate` for the arguments.
 
-    Args:
-        results: Results that `read_results` returned for this data set and task.
-        truth: Ground truth.
-        task: "proposals" or "detections"; see `Measurement`.
-        most: Number of proposals per image that count.
-        resampling: Settings of the intervals.
-        progress: Called after each image.
+    `results` are those that `read_results` returned for this data set and task.
 
     Raises:
         DataError: A result is damaged; the message names it.

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -117,11 +118,8 @@ def select_as_original(
     scores: Float32Array,
     count: Int32Array,
     *,
-    factors: Sequence[tuple[float, float]],
-    size: int,
-    stride: int,
-    padding: int,
     window_nms_iou: float,
+    **geometry: Any,
 ) -> None:
     """Choose the best windows, and apply the quirks of the original code to them.
 
@@ -133,23 +131,13 @@ def select_as_original(
     first = len(indices) - room
     indices[:first], scores[:first] = 0, _CERTAIN  # the fillers: as good as can be, hence first
     chosen = indices[first:]
-    select_top_k(
-        grids,
-        chosen,
-        windows[first:],
-        scores[first:],
-        count,
-        factors=factors,
-        size=size,
-        stride=stride,
-        padding=padding,
-        window_nms_iou=window_nms_iou,
-    )
+    outputs = (chosen, windows[first:], scores[first:], count)
+    select_top_k(grids, *outputs, window_nms_iou=window_nms_iou, **geometry)
     if legacy.shifted_scores:
         _shift(chosen[: count[0]], [grid.shape[3] for grid in grids])
     count += first
     existing = slice(int(count[0]))
-    windows[existing] = windows_of(indices[existing], factors, size, stride, padding)
+    windows[existing] = windows_of(indices[existing], **geometry)
 
 
 def _shift(cells: Int32Array, widths: Sequence[int]) -> None:

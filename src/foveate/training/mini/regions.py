@@ -84,14 +84,8 @@ def build_regions(
 ) -> list[CachedRegions]:
     """Fill a folder with one file per image, and read them; an interrupted call is resumed.
 
-    Args:
-        dataset: Images and objects.
-        trunk: Trunk up to stride 32.
-        propose: Proposals of SharpMask.
-        directory: Folder of the cache, in which each file appears in one step.
-        origin: Everything that `propose` and its options depend on.
-        options: Sizes of the images.
-        progress: Called with the number of finished images.
+    Each file appears in one step. `origin` is everything that `propose` and its options depend on;
+    `progress` is called with the number of finished images.
     """
     if not is_current(directory, origin):
         if directory.exists():
@@ -162,12 +156,8 @@ def multipathnet_step(
 ) -> Step:
     """Return the step of MultiPathNet for `train_adamw`; the trunk is frozen in place.
 
-    Args:
-        network: MultiPathNet.
-        cache: Training regions.
-        delta_mean: (4,) mean that is subtracted from the box targets.
-        delta_std: (4,) deviation that they are divided by.
-        images: Number of images per batch, at most as many as the cache has.
+    Box targets are normalized by their (4,) mean and deviation. A batch has that number of images,
+    or as many as the cache has.
     """
     network.trunk.requires_grad_(False)
     # The trunk is frozen, so that each image is pooled once, before the first step.

@@ -89,11 +89,7 @@ def calibrate(
 def _observe(
     pipeline: foveate.Pipeline, dataset: CocoDataset, count: int, progress: Progress
 ) -> tuple[Float64Array, BoolArray]:
-    """Run the pipeline on images.
-
-    Returns:
-        (N, 3) rows of 1, class log-odds and objectness, and (N,) whether a detection is right.
-    """
+    """Return (N, 3) rows of 1, class log-odds and objectness, and (N,) whether it is right."""
     inputs, right = [np.zeros((0, 3))], [np.zeros(0, bool)]
     for index in range(count):
         image = dataset.image(index)

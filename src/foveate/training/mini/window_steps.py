@@ -23,11 +23,8 @@ NEGATIVES_PER_VIEW = 8
 def deepmask_step(network: DeepMask, cache: WindowCache, views: int = 48) -> Step:
     """Return the step of DeepMask for `train_adamw`: masks and scores jointly.
 
-    Args:
-        network: DeepMask.
-        cache: Training windows.
-        views: Number of views whose windows are scored, and of windows whose masks are decoded, per
-            batch; at most as many as the cache has.
+    `views` is the number of views whose windows are scored, and of windows whose masks are decoded,
+    per batch; at most as many as the cache has.
     """
 
     def step(rng: np.random.Generator) -> Losses:
@@ -93,15 +90,12 @@ SKIPS_DROPPED = 0.2
 
 
 def sharpmask_step(network: SharpMask, cache: WindowCache, windows: int = 32) -> Step:
-    """Return the step of SharpMask for `train_adamw`; its DeepMask is frozen in place.
+    """Return the step of SharpMask for `train_adamw`; its trained DeepMask is frozen in place.
 
-    Args:
-        network: SharpMask with a trained DeepMask. It becomes channel-last: its few channels are
-            three times as fast so.
-        cache: Training windows.
-        windows: Number of windows per batch, at most as many as the cache has.
+    A batch has that number of windows, or as many as the cache has.
     """
     network.deepmask.requires_grad_(False)
+    # Its few channels are three times as fast so.
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch types no layout here
     vectors = _all_vectors(network.deepmask, cache)
 

@@ -107,8 +107,9 @@ def train(
     schedule, objective = setup.schedule, setup.objective
     precision = choose_precision(options.precision, world.device)
     output.mkdir(parents=True, exist_ok=True)
-    origin = _origin(setup, seed=options.seed, precision=precision)
-    resume = ResumeFile(output / f"{setup.name}.training", origin)
+    asked = {"network": setup.name, "seed": options.seed, "precision": precision}
+    asked |= asdict(schedule) | dict(setup.origin.options)
+    resume = ResumeFile(output / f"{setup.name}.training", replace(setup.origin, options=asked))
     # A process that starts anew while another resumes would wait for it forever.
     if not world.agrees(resume.path.exists()):
         raise BackendError(
@@ -117,16 +118,9 @@ def train(
             remedy="give processes on several machines a directory that all of them see",
         )
     indices = world.share(schedule.batch)
-    with Loader(
-        setup.source,
-        indices=indices,
-        seed=options.seed,
-        steps=schedule.steps,
-        workers=options.workers,
-    ) as loader:
-        work = SgdTraining(
-            objective, schedule, loader, world, precision=precision, seed=options.seed
-        )
+    steps, seed, workers = schedule.steps, options.seed, options.workers
+    with Loader(setup.source, indices=indices, seed=seed, steps=steps, workers=workers) as loader:
+        work = SgdTraining(objective, schedule, loader, world, precision=precision, seed=seed)
         monitor = Monitor(
             work=work,
             board=output / "board" / setup.name if world.is_main else None,
@@ -139,18 +133,13 @@ def train(
             train_loop(
                 _with_validation(work, setup, options, indices, monitor),
                 task=setup.name,
-                steps=schedule.steps,
+                steps=steps,
                 resume=resume,
                 every=options.checkpoint_every,
                 progress=monitor,
                 is_main=world.is_main,
             )
     objective.network.eval()
-
-
-def _origin(setup: Setup, **options: Any) -> Origin:
-    asked = {"network": setup.name, **options, **asdict(setup.schedule)}
-    return replace(setup.origin, options={**asked, **setup.origin.options})
 
 
 def _with_validation(

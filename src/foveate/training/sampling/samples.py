@@ -69,12 +69,8 @@ def sample_generator(seed: int, step: int, index: int) -> np.random.Generator:
     """Return the generator of one sample, which depends on nothing else.
 
     So neither the number of workers nor that of processes changes the training: rank r of n draws
-    the indices from r * batch / n on.
-
-    Args:
-        seed: Seed of the training, not negative.
-        step: Number of the optimizer step, from 0.
-        index: Place of the sample in the whole batch, from 0.
+    the indices from r * batch / n on. `step` is the number of the optimizer step, and `index` the
+    place of the sample in the whole batch, both from 0.
     """
     return np.random.default_rng([seed, step, index])
 

@@ -70,13 +70,10 @@ def cut(
     Args:
         image: (H, W, 3) or (H, W) uint8.
         window: Window, on whole pixels if it is not smaller than the patch.
-        size: Side of the patch.
+        size: Side of the patch, a copy, which has the channels of the image.
         fill: Value outside the image.
         aligned_corners: Whether an enlarged window is stretched until the centers of its corner
             pixels coincide with those of the patch.
-
-    Returns:
-        (size, size, 3) or (size, size) uint8, a copy.
     """
     if window.side >= size:
         crop = _crop(image, window, fill)
