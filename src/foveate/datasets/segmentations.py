@@ -95,14 +95,10 @@ class SegmentationPacker:
         self._code_starts = array("q", [0])
 
     def add(self, segmentation: Any, height: int, width: int) -> None:
-        """Add a segmentation.
+        """Add a segmentation in an image of the given size.
 
-        Args:
-            segmentation: A list of polygons [x1, y1, x2, y2, ...], or an object with "size" and
-                "counts", a list of run lengths or a compressed code; None for an object without a
-                mask.
-            height: Height of the image.
-            width: Width of the image.
+        It is a list of polygons [x1, y1, x2, y2, ...], or an object with "size" and "counts", a
+        list of run lengths or a compressed code; None for an object without a mask.
 
         Raises:
             ValueError: It is none of these, or of another size. Nothing was added.

@@ -24,9 +24,7 @@ from foveate.errors import OptionError
 
 _RECALLS = np.linspace(0.0, 1.0, 101)
 _BEYOND = np.append(_RECALLS[1:], np.inf)
-
-# Numbers of an array of which a processor's cache holds several.
-_CACHED = 100_000
+_CACHED = 100_000  # numbers of an array of which a processor's cache holds several
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,6 @@ from typing import Any, BinaryIO, NamedTuple
 _CHUNK = 1 << 20
 # Bytes of an element. Without a bound, one that does not end would be sought in all of the file.
 _LONGEST = 1 << 26
-
 _SPACE = re.compile(r"[ \t\n\r]*")
 
 

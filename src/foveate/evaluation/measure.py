@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from foveate.arrays import BoolArray, Float64Array, Int32Array, Int64Array
+from foveate.arrays import Float64Array, Int64Array
 from foveate.errors import OptionError
 from foveate.evaluation.annotations import GroundTruth, Image
 from foveate.evaluation.bootstrap import (
@@ -32,15 +32,8 @@ from foveate.evaluation.matching import AREAS, THRESHOLDS, MatchedImage, Region,
 OVERLAP_RESULTS = 100
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Part:
-    """The part of an image and category that is kept, with families for indices of objects."""
-
-    scores: Float64Array
-    ranks: Int32Array
-    matched: Int32Array
-    ignored: BoolArray
-    objects: tuple[Int64Array, ...]
+# Scores of an image in a category, best first, and its group for each range of areas.
+_Part: TypeAlias = tuple[Float64Array, list[Group]]
 
 
 @dataclass(kw_only=True)
@@ -115,15 +108,13 @@ class Accumulator:
         kept = np.arange(len(found.scores), dtype=np.int32)
         if not self.by_class:
             kept = kept[(found.matched >= 0).any(axis=(0, 1))]
-        self._parts[category].append(
-            _Part(
-                scores=found.scores[kept],
-                ranks=kept,
-                matched=matched[:, :, kept],
-                ignored=found.ignored[:, :, kept],
-                objects=tuple(families[counted] for counted in found.counted),
+        groups = [
+            Group(
+                objects=families[counted], ranks=kept, matched=own[:, kept], ignored=skip[:, kept]
             )
-        )
+            for counted, own, skip in zip(found.counted, matched, found.ignored, strict=True)
+        ]
+        self._parts[category].append((found.scores[kept], groups))
         return found
 
     def _note_overlaps(
@@ -154,14 +145,14 @@ def _by(
 
 def _group(parts: Sequence[_Part], area: int) -> Group:
     """Join the images of one category and range of areas, as `COCOeval.accumulate` does."""
-    depth = len(THRESHOLDS)
-    scores = np.concatenate([np.zeros(0), *(part.scores for part in parts)])
+    depth, groups = len(THRESHOLDS), [groups[area] for _, groups in parts]
+    scores = np.concatenate([np.zeros(0), *(scores for scores, _ in parts)])
     order = np.argsort(-scores, kind="stable")
-    matched = [np.zeros((depth, 0), np.int32), *(part.matched[area] for part in parts)]
-    ignored = [np.zeros((depth, 0), bool), *(part.ignored[area] for part in parts)]
-    ranks = np.concatenate([np.zeros(0, np.int32), *(part.ranks for part in parts)])
+    matched = [np.zeros((depth, 0), np.int32), *(group.matched for group in groups)]
+    ignored = [np.zeros((depth, 0), bool), *(group.ignored for group in groups)]
+    ranks = np.concatenate([np.zeros(0, np.int32), *(group.ranks for group in groups)])
     return Group(
-        objects=np.concatenate([np.zeros(0, np.int64), *(part.objects[area] for part in parts)]),
+        objects=np.concatenate([np.zeros(0, np.int64), *(group.objects for group in groups)]),
         ranks=ranks[order],
         matched=np.concatenate(matched, axis=1)[:, order],
         ignored=np.concatenate(ignored, axis=1)[:, order],

@@ -85,9 +85,8 @@ class World:
 def open_world(device: str) -> Iterator[World]:
     """Join the processes that `torchrun` started; without it, there is one process.
 
-    Args:
-        device: ``auto`` (a GPU if there is one), ``cpu`` or ``cuda``. Each process of a machine
-            takes a GPU of its own.
+    The device is ``auto`` (a GPU if there is one), ``cpu`` or ``cuda``; each process of a machine
+    takes a GPU of its own.
 
     Raises:
         BackendError: There is no such GPU.

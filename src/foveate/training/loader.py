@@ -16,11 +16,8 @@ from torch.utils.data import DataLoader, Dataset
 from foveate.errors import BackendError, DataError, FoveateError, OptionError
 from foveate.training.sampling import sample_generator
 
-# Draws of one sample before broken records are an error.
-TRIES = 10
-
-# Batches that each worker draws ahead of the training.
-PREFETCH = 4
+TRIES = 10  # draws of one sample before broken records are an error
+PREFETCH = 4  # batches that each worker draws ahead of the training
 
 
 class Source(Protocol):

@@ -60,8 +60,11 @@ class Origin:
             )
             return False
         if found["options"] != wanted["options"]:
+            own, asked = found["options"], wanted["options"]
+            names = _changed(own, asked)
+            parts = [f"{name} {own.get(name)!r}, not {asked.get(name)!r}" for name in names]
             raise ModelError(
-                f"it was made with {_difference(found['options'], wanted['options'])}",
+                f"it was made with {', '.join(parts)}",
                 file=file,
                 remedy=f"{REMEDY}, resume with the same options, or choose another --output",
             )
@@ -99,11 +102,6 @@ def _stamp(file: Path) -> Path:
 
 def _changed(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
     return [name for name in {**wanted, **found} if found.get(name) != wanted.get(name)]
-
-
-def _difference(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
-    changed = _changed(found, wanted)
-    return ", ".join(f"{name} {found.get(name)!r}, not {wanted.get(name)!r}" for name in changed)
 
 
 def fingerprint(network: nn.Module, without: str | None = None) -> str:

@@ -141,9 +141,7 @@ def features_canvas(image: UInt8Array, options: RegionOptions) -> tuple[UInt8Arr
 
 
 REGIONS_PER_IMAGE = 64
-# Share of foregrounds, as in the paper (section 4).
-FOREGROUND_SHARE = 0.25
-
+FOREGROUND_SHARE = 0.25  # as in the paper (section 4)
 FOREGROUND_IOU = 0.5
 
 

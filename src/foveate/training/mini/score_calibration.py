@@ -22,12 +22,8 @@ from foveate.export.bundle_export import ExportOptions, export_bundle
 from foveate.models.checkpoint import load_checkpoint, save_checkpoint
 from foveate.progress import Progress, no_progress
 
-# Mask IoU from which a detection of the right class is right.
-RIGHT_IOU = 0.5
-
-# Least number of right, and of wrong, detections to which three coefficients are fitted.
-LEAST_RIGHT = 10
-
+RIGHT_IOU = 0.5  # of masks, from which a detection of the right class is right
+LEAST_RIGHT = 10  # right, and wrong, detections to which three coefficients are fitted
 _IDENTITY = (0.0, 1.0, 0.0)
 _LEAST_SCORE = 0.01
 

@@ -17,22 +17,12 @@ from foveate.arrays import Float64Array, UInt8Array
 from foveate.datasets import Instance
 from foveate.models.deepmask import CANONICAL_SIDE, STRIDE, WINDOW
 
-# Pixels around the inner windows whose features the borders of a view may distort.
-CONTEXT = 64
-
-# Number of inner windows of a view on each axis.
-GRID = 11
-
-# Side of a view in pixels.
-SIDE = WINDOW + (GRID - 1) * STRIDE + 2 * CONTEXT
-
-# Value outside the image; it is normalized to 0.
-FILL = 127
-
+CONTEXT = 64  # pixels around the inner windows whose features the borders of a view may distort
+GRID = 11  # inner windows of a view on each axis
+SIDE = WINDOW + (GRID - 1) * STRIDE + 2 * CONTEXT  # of a view in pixels
+FILL = 127  # value outside the image; it is normalized to 0
 UNLABELLED = -1
-
-# Smallest and largest scale of a level of the pyramid.
-_SCALES = (0.15, 3.0)
+_SCALES = (0.15, 3.0)  # smallest and largest of a level of the pyramid
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -31,7 +31,6 @@ from foveate.typed_options import TypedOptions
 
 # Cells kept around a fine window: the reach of the two 3x3 convolutions of a horizontal half.
 HALO = 2
-
 MASKS_PER_VIEW = 2
 
 

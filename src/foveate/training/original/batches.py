@@ -197,12 +197,8 @@ def open_proposals(
 ) -> ProposalTable:
     """Read the proposals of a data set from a file, or run a bundle that proposes them.
 
-    Args:
-        source: File of COCO results, or a bundle, by its path or the name of a shipped one.
-        dataset: Images.
-        cache: File that keeps the proposals of a bundle.
-        task: Name of the work, for `progress`.
-        progress: Called with the number of images that the bundle has run on.
+    The source is a file of COCO results, or a bundle, by its path or the name of a shipped one,
+    whose proposals `cache` keeps. `progress` is called with `task` and the number of its images.
 
     Raises:
         DataError: The file cannot be read.

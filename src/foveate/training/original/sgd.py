@@ -23,7 +23,6 @@ Precision = Literal["float32", "bfloat16", "float16"]
 
 # Name of the weighted sum of held-out losses, by which networks are compared.
 OBJECTIVE = "objective"
-
 _DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 

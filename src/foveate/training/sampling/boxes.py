@@ -42,11 +42,8 @@ class BoxStatistics:
 def box_iou(boxes: Float32Array, others: Float32Array, *, edge: float = 0.0) -> Float32Array:
     """Compute the intersection over union of (N, 4) and (M, 4) xyxy boxes: (N, M).
 
-    Args:
-        boxes: Boxes, right and bottom exclusive.
-        others: Boxes of the same form.
-        edge: Number that is added to every width and height; 1 for boxes whose right edge is their
-            last pixel.
+    `edge` is added to every width and height: 0 if right and bottom are exclusive, 1 if the right
+    edge is the last pixel.
     """
     shared = _shared(boxes, others, edge)
     total = _areas(boxes, edge)[:, None] + _areas(others, edge)[None] - shared

@@ -117,11 +117,8 @@ def _mirrored(array: UInt8Array) -> UInt8Array:
     return np.ascontiguousarray(array[:, ::-1])
 
 
-# Objects further from the canonical size than this many steps of scale are ignored.
-_MOST_BINS = 32
-
-# After this many images in a row without a place for a negative, something must be wrong.
-_IMAGES = 100
+_MOST_BINS = 32  # steps of scale from the canonical size, beyond which objects are ignored
+_IMAGES = 100  # in a row without a place for a negative, after which something must be wrong
 
 # x and y of the middle of a window in pixels of the image, and its scale in octaves: the patch
 # shows the image enlarged by 2^scale.
