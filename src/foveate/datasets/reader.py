@@ -237,11 +237,9 @@ def _size(record: Mapping[str, Any]) -> tuple[int, int]:
 def _drop_placeholders(
     names: dict[int, str], parents: Mapping[int, Any], annotations: list[Any]
 ) -> None:
-    """Remove categories that no object has and that no tool means as a class.
-
-    Roboflow lists a root, which is the supercategory of the others and may have the name of one of
-    them; labelme's script lists the background.
-    """
+    """Remove categories that no object has and that no tool means as a class."""
+    # Roboflow lists a root, which is the supercategory of the others and may have the name of one of
+    # them; labelme's script lists the background.
     count = Counter(names.values())
     above = {parent for parent in parents.values() if isinstance(parent, str)}
     roots = {i for i, name in names.items() if parents[i] == "none" and name in above}

@@ -170,12 +170,11 @@ def decode_rle(rle: dict[str, Any]) -> UInt8Array:
 def check_code(code: bytes, pixels: int) -> None:
     """Check that a compressed run-length code covers exactly the given number of pixels.
 
-    pycocotools does not: of a code that is too short it leaves the rest of the mask uninitialized,
-    and of one that is cut off it reads and writes beyond the end of its buffers.
-
     Raises:
         ValueError: It covers another number.
     """
+    # pycocotools does not: of a code that is too short it leaves the rest of the mask uninitialized,
+    # and of one that is cut off it reads and writes beyond the end of its buffers.
     symbols = np.frombuffer(code, np.uint8).astype(np.int64) - 48
     if not len(symbols) or symbols.min() < 0 or symbols.max() > 63 or symbols[-1] & 32:
         raise ValueError("the run-length code is damaged")

@@ -49,8 +49,7 @@ class GroundTruth:
         category_ids: Ids by class name.
         unit: "family" or "object": the unit of resampling.
         families: Number of different families.
-        unmasked: Number of objects that have a box and no mask. If there are any, only boxes can be
-            measured: without these objects, figures of masks would be those of another data set.
+        unmasked: Number of objects that have a box and no mask.
         problems: Objects without area or outside their image, which nothing can find.
     """
 

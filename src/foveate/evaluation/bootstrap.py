@@ -133,11 +133,12 @@ def area_rank_weights(most: int) -> Float64Array:
     The curve is AR@n for n = 1 ... `most` on a logarithmic axis of n, joined by straight lines, and
     its area is divided by the length of the axis, so that 1 is perfect. DeepMask (NIPS 2015,
     section 5) calls it the AR averaged over all proposal counts, and its published figures fit a
-    logarithmic axis from 1 to 1000. A right result of rank r raises AR@n for all n > r.
+    logarithmic axis from 1 to 1000.
     """
     if most == 1:
         return np.ones(1)
     logarithms = np.log(np.arange(1, most + 1))
+    # A right result of rank r raises AR@n for all n > r.
     # Of the rise from n = r to n = r + 1 half the step lies under the straight line.
     rise = (logarithms + np.concatenate([[0.0], logarithms[:-1]])) / 2
     area: Float64Array = 1 - rise / logarithms[-1]
@@ -162,12 +163,10 @@ def _precisions(weights: Float64Array, group: Group, most: int) -> Float64Array:
 def _interpolated_precision(
     weights: Float64Array, group: Group, threshold: int, total: Float64Array, most: int
 ) -> Float64Array:
-    """Compute the area under the interpolated precision-recall curve at one threshold: (R,).
-
-    Only the points of right results matter: between two of them precision falls, and interpolation
-    takes the best precision at this recall or a higher one. There, the number of wrong results so
-    far is the same in every replicate.
-    """
+    """Compute the area under the interpolated precision-recall curve at one threshold: (R,)."""
+    # Only the points of right results matter: between two of them precision falls, and interpolation
+    # takes the best precision at this recall or a higher one. There, the number of wrong results so
+    # far is the same in every replicate.
     kept = ~group.ignored[threshold] & (group.ranks < most)
     matched = group.matched[threshold][kept]
     right = matched >= 0

@@ -44,7 +44,7 @@ class Accumulator:
         truth: Ground truth.
         region: Region that overlaps are measured on.
         by_class: Whether results are matched within a category only. If not, only recall is
-            measured, so that results without a match are not kept.
+            measured.
         most: Number of results per image (and category) that count, the best.
     """
 
@@ -107,6 +107,7 @@ class Accumulator:
         matched = np.append(families, -1).astype(np.int32)[found.matched]
         kept = np.arange(len(found.scores), dtype=np.int32)
         if not self.by_class:
+            # Only recall is measured, which results without a match do not change.
             kept = kept[(found.matched >= 0).any(axis=(0, 1))]
         groups = [
             Group(
@@ -201,6 +202,7 @@ class Measurement:
         self._objects = _by(itemgetter("image_id"), truth.objects)
         by_class = task == "detections"
         most = _DETECTIONS if by_class else most
+        # Without the objects that have no mask, figures of masks would be those of another data set.
         self._accumulators = [
             Accumulator(truth=truth, region=region, by_class=by_class, most=most)
             for region in regions

@@ -73,9 +73,6 @@ def require_objects(dataset: CocoDataset, options: CacheOptions) -> None:
 class WindowCache:
     """Arrays of finished caches, joined, each read into memory when it is first used.
 
-    Windows are drawn at random, so a mapped file would be read page by page, slower than they are
-    trained on.
-
     Args:
         directories: Folders of the caches, at least one.
     """
@@ -120,6 +117,8 @@ class WindowCache:
 
     def _read(self, name: str) -> NDArray[Any]:
         """Read an array of every cache into one; it is never in memory twice."""
+        # Windows are drawn at random, so that a file which stays mapped would be read page by page,
+        # slower than they are trained on.
         mapped = [np.load(path / f"{name}.npy", mmap_mode="r") for path in self._directories]
         length = sum(len(array) for array in mapped)
         joined: NDArray[Any] = np.empty((length, *mapped[0].shape[1:]), mapped[0].dtype)

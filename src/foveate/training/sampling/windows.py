@@ -54,11 +54,9 @@ class Window:
         return Window.around(*self.centre, self.side * share)
 
     def settled(self, size: int) -> Window:
-        """Return the window on whole pixels if a patch of `size` pixels shows it reduced.
-
-        Then it moves by half a pixel of the patch at most, and the patch can be averaged over whole
-        areas. An enlarged window stays, since the error would be enlarged with it.
-        """
+        """Return the window on whole pixels if a patch of `size` pixels shows it reduced."""
+        # Then it moves by half a pixel of the patch at most, and the patch can be averaged over
+        # whole areas. An enlarged window stays, since the error would be enlarged with it.
         return self.rounded() if self.side >= size else self
 
 
