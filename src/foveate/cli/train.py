@@ -237,19 +237,16 @@ def _mini(file: Path) -> Cascade:
     from foveate.bundle import Bundle
     from foveate.export.to_onnx.bundle_weights import exact_cascade_from_bundle
     from foveate.models.checkpoint import load_checkpoint
-    from foveate.models.sharpmask import SharpMask
 
     if is_checkpoint(file):
         cascade = load_checkpoint(file)
     else:
         cascade = exact_cascade_from_bundle(Bundle.open(file))
     info = cascade.info
-    for expected, found, right in (  # a cascade may lack its classifier
-        ("sharpmask-mini", info.proposals, isinstance(cascade.proposals, SharpMask)),
-        ("multipathnet-mini", info.classifier or "multipathnet-mini", True),
-    ):
-        if found != expected or not right:
-            what = f"expected {expected} to start from, found {found}"
+    found = (info.proposals, info.classifier or "multipathnet-mini")  # it may lack its classifier
+    for name, expected in zip(found, ("sharpmask-mini", "multipathnet-mini"), strict=True):
+        if name != expected:
+            what = f"expected {expected} to start from, found {name}"
             raise ModelError(what, file=file, remedy="give a checkpoint or a bundle of mini")
     return cascade
 

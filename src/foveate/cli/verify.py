@@ -123,9 +123,8 @@ def command(
         print_line(line)
     records.check_record(record, thresholds)
     rest = f"; {len(engines)} engines were not run" if engines else ""
-    print_line(
-        f"{record.bundle} agrees with {record.reference} on {len(record.images)} images{rest}"
-    )
+    agreeing = f"{record.bundle} agrees with {record.reference}"
+    print_line(f"{agreeing} on {len(record.images)} images{rest}")
 
 
 def _inspect(bundle: Bundle) -> dict[str, str]:

@@ -148,12 +148,8 @@ def save_imported(
             what = f"expected a detector, found {weights.name}"
             remedy = "omit the proposal network and the class names"
             raise ModelError(what, file=source, remedy=remedy)
-        info = CascadeInfo(
-            proposals=weights.name,
-            proposals_sizes=dict(weights.sizes),
-            mask_threshold=MASK_THRESHOLD,
-            training=origin,
-        )
+        info = CascadeInfo(proposals=weights.name, proposals_sizes=dict(weights.sizes))
+        info = replace(info, mask_threshold=MASK_THRESHOLD, training=origin)
         made = Cascade(info=info, proposals=network)
     save_checkpoint(output, made, half=False)
     return made

@@ -95,9 +95,8 @@ class Proposals:
         if isinstance(index, int):
             one = self.masks[np.array([index])]
             return Proposal(self.boxes[index], float(self.scores[index]), one)
-        return Proposals(
-            boxes=self.boxes[index], scores=self.scores[index], masks=self.masks[index]
-        )
+        boxes, scores, masks = self.boxes[index], self.scores[index], self.masks[index]
+        return Proposals(boxes=boxes, scores=scores, masks=masks)
 
     def to_coco(self, image_id: int) -> list[dict[str, Any]]:
         """Return COCO results, all of category 1."""

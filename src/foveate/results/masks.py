@@ -16,9 +16,7 @@ from foveate.results.window_mask import Window, WindowMask
 def checked_index(index: object) -> int | slice | Array:
     """Return an index into a sequence of objects as an int, a slice, or a 1-D array.
 
-    Args:
-        index: An integer, a slice, or a list or 1-D array of integers or bools, from any library
-            whose arrays NumPy can read.
+    It may be a list or array, of integers or bools, of any library whose arrays NumPy can read.
 
     Raises:
         TypeError: The index is something else.

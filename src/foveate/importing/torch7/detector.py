@@ -129,11 +129,9 @@ def _resnet_name(stages: Sequence[Sequence[Block]]) -> str:
     shapes = {len(block.branch) for stage in stages for block in stage}
     shape = (*sorted(shapes), *(len(stage) for stage in stages))
     if shape not in RESNETS:
-        raise unknown(
-            "the blocks of ResNet-18 (2, 2, 2 and 2, of 2 convolutions) or of ResNet-50 (3, 4, 6 "
-            "and 3, of 3)",
-            f"{[len(stage) for stage in stages]} of {sorted(shapes)}",
-        )
+        known = "ResNet-18 (2, 2, 2 and 2, of 2 convolutions) or of ResNet-50 (3, 4, 6 and 3, of 3)"
+        found = f"{[len(stage) for stage in stages]} of {sorted(shapes)}"
+        raise unknown(f"the blocks of {known}", found)
     return RESNETS[shape]
 
 
