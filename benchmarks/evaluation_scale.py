@@ -159,12 +159,7 @@ def _results(
         mask = shapes[shape][int(rng.integers(NEAR))]
         segmentation = mask["segmentation"]
         found.append(
-            {
-                "image_id": image,
-                "category_id": label,
-                "score": score,
-                "segmentation": segmentation,
-            }
+            {"image_id": image, "category_id": label, "score": score, "segmentation": segmentation}
         )
     return found
 

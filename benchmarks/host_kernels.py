@@ -102,10 +102,7 @@ def mask_cases() -> dict[str, Versions]:
     top = generator.uniform(-0.2 * side, HEIGHT - 0.8 * side)
     mixed = np.stack([left, top, side, side], axis=1).astype(np.float32)
     full = np.tile(np.array([[0, 0, WIDTH, HEIGHT]], np.float32), (WINDOWS, 1))
-    return {
-        **_masks("mixed windows", logits, mixed),
-        **_masks("full windows", logits, full),
-    }
+    return {**_masks("mixed windows", logits, mixed), **_masks("full windows", logits, full)}
 
 
 def _masks(name: str, logits: Float32Array, geometry: Float32Array) -> dict[str, Versions]:

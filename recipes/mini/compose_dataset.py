@@ -33,8 +33,7 @@ def command(
         ),
     ],
     backgrounds: Annotated[
-        Path,
-        typer.Option(help="Images without objects: a folder, or a .csv list of paths."),
+        Path, typer.Option(help="Images without objects: a folder, or a .csv list of paths.")
     ],
     output: Annotated[Path, typer.Option(help="The data set: a folder that does not exist yet.")],
     *,

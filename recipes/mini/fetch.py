@@ -30,13 +30,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from compose import (
-    FixedSet,
-    Sources,
-    sha256_of,
-    training_options,
-    write_dataset,
-)
+from compose import FixedSet, Sources, sha256_of, training_options, write_dataset
 from foveate.errors import DataError, FoveateError
 
 HERE = Path(__file__).resolve().parent

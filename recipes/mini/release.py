@@ -112,10 +112,7 @@ def _cells(measured: dict[str, Figures]) -> Iterator[tuple[str, str]]:
             yield f"{network}_{size}", _cell(figures[f"mask AR@100, {size}"])
         yield f"{network}_voc_ar100", _cell(voc["mask AR@100"])
         yield f"{network}_voc", _cell(voc["mean best overlap"])
-        yield (
-            f"{network}_voc_large",
-            _cell(voc["mean best overlap, at least 1 % of the image"]),
-        )
+        yield (f"{network}_voc_large", _cell(voc["mean best overlap, at least 1 % of the image"]))
     detections = measured["detections"]
     for name in ("AP", "AP50", "AP75"):
         yield name.lower(), _cell(detections[f"mask {name}"])

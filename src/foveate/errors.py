@@ -81,8 +81,7 @@ class MissingExtraError(BackendError):
         self.module = module
         self.extra = extra
         super().__init__(
-            f"the module {module!r} is not installed",
-            remedy=f"run: pip install 'foveate[{extra}]'",
+            f"the module {module!r} is not installed", remedy=f"run: pip install 'foveate[{extra}]'"
         )
 
     def __reduce__(self) -> tuple[type[MissingExtraError], tuple[str, str]]:

@@ -128,11 +128,7 @@ def test_a_changed_bundle_is_refused_or_runs(
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        (
-            ("propose", "inputs", 0, "shape", 0),
-            2,
-            r"image of float32 \(1, 3, height, width\), the",
-        ),
+        (("propose", "inputs", 0, "shape", 0), 2, r"image of float32 \(1, 3, height, width\), the"),
         (("propose", "outputs", 0, "dtype"), "float16", "the manifest lists scores of float16"),
         (
             ("propose", "outputs", 1, "shape"),

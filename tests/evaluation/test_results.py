@@ -13,12 +13,7 @@ import pytest
 from pycocotools import mask as coco_mask
 
 from foveate.errors import DataError
-from foveate.evaluation import (
-    Bootstrap,
-    GroundTruth,
-    evaluate_results,
-    read_results,
-)
+from foveate.evaluation import Bootstrap, GroundTruth, evaluate_results, read_results
 from foveate.evaluation.results import same_images
 
 SIZE = (60, 80)
@@ -48,12 +43,7 @@ def truth() -> GroundTruth:
 
 
 def result(**changes: Any) -> dict[str, Any]:
-    whole = {
-        "image_id": 4,
-        "category_id": 7,
-        "score": 0.9,
-        "segmentation": encode(10, 10, 20, 20),
-    }
+    whole = {"image_id": 4, "category_id": 7, "score": 0.9, "segmentation": encode(10, 10, 20, 20)}
     return {key: value for key, value in {**whole, **changes}.items() if value is not None}
 
 

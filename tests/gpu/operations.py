@@ -191,14 +191,7 @@ def _postprocess(generator: np.random.Generator, scale: int) -> Call:
     deltas[:, :, 2:] = 1
     return Call(
         op=POSTPROCESS,
-        inputs=[
-            probabilities,
-            deltas,
-            boxes,
-            scores,
-            keep,
-            np.array([rows - 2], np.int32),
-        ],
+        inputs=[probabilities, deltas, boxes, scores, keep, np.array([rows - 2], np.int32)],
         outputs=[
             ((limit, 4), "float32"),
             ((limit,), "float32"),

@@ -40,10 +40,7 @@ def foreign_operator(model: onnx.ModelProto) -> None:
     ("change", "text"),
     [
         (old_opset, "the stage 'refine' has opset 17, expected 18"),
-        (
-            foreign_operator,
-            "the stage 'refine' uses unsupported operator domains: com.microsoft",
-        ),
+        (foreign_operator, "the stage 'refine' uses unsupported operator domains: com.microsoft"),
     ],
 )
 def test_a_file_that_is_none_of_ours_is_named_with_the_command_that_fixes_it(

@@ -249,10 +249,7 @@ def test_features_alone_are_not_a_prefix(tmp_path: Path) -> None:
     assert list(read_state(write(tmp_path / "v.pth", wrapped))) == list(state)
 
 
-@pytest.mark.parametrize(
-    "keys",
-    [["net"], ["model"], ["model_ema"], ["ema"], ["ema", "module"]],
-)
+@pytest.mark.parametrize("keys", [["net"], ["model"], ["model_ema"], ["ema"], ["ema", "module"]])
 def test_a_state_dict_is_found_in_its_wrappers(tmp_path: Path, keys: list[str]) -> None:
     state = {"conv1.weight": torch.ones(2), "fc.bias": torch.zeros(1)}
     content: dict[str, Any] = state

@@ -16,9 +16,5 @@ def _on_cpu(
 
 
 GROUPED = Op(
-    "grouped",
-    cpu=_on_cpu,
-    outputs=("keep", "keep_count"),
-    source=NMS.source,
-    launches=suppress,
+    "grouped", cpu=_on_cpu, outputs=("keep", "keep_count"), source=NMS.source, launches=suppress
 )

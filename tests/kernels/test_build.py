@@ -46,11 +46,7 @@ def test_compiled_code_is_not_compiled_again(tmp_path: Path) -> None:
     compiler = Counting()
     for _ in range(2):
         compiled = compile_kernels(
-            SOURCE,
-            form="ptx",
-            architecture="sm_75",
-            compiler=compiler,
-            cache=CodeCache(tmp_path),
+            SOURCE, form="ptx", architecture="sm_75", compiler=compiler, cache=CodeCache(tmp_path)
         )
         assert compiled.path.read_text() == "roi_max_pool.cuh ptx sm_75"
         assert compiled.log == "log of kernels"

@@ -7,14 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
-from tests.kernels.compiled_matrix import (
-    MATRIX,
-    SOURCES,
-    is_wide,
-    names_in,
-    needs_nvcc,
-    ptx_of,
-)
+from tests.kernels.compiled_matrix import MATRIX, SOURCES, is_wide, names_in, needs_nvcc, ptx_of
 
 from foveate.kernels.build import compile_kernels, find_nvrtc
 

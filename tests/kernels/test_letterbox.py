@@ -45,12 +45,7 @@ def test_letterbox_agrees_with_reference(
     canvas = np.full((1, 3, rows + 2 * border + 5, columns + 2 * border + 3), np.nan, np.float32)
     cpu.letterbox(image, canvas, height=rows, width=columns, border=border, **NORMALIZATION)
     expected = reference.letterbox(
-        image,
-        *canvas.shape[2:],
-        height=rows,
-        width=columns,
-        border=border,
-        **NORMALIZATION,
+        image, *canvas.shape[2:], height=rows, width=columns, border=border, **NORMALIZATION
     )
     tolerance = 1.001 / np.array(NORMALIZATION["std"])[:, None, None]
     assert (np.abs(canvas[0] - expected[0]) <= tolerance).all()

@@ -72,12 +72,7 @@ def read(folder: Path) -> dict[str, bytes]:
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 def test_annotations_agree_with_the_masks(sources: Sources, tmp_path: Path) -> None:
     write_dataset(
-        tmp_path / "out",
-        sources.load(),
-        small(training_options()),
-        images=6,
-        seed=3,
-        workers=0,
+        tmp_path / "out", sources.load(), small(training_options()), images=6, seed=3, workers=0
     )
     coco = COCO(str(tmp_path / "out" / "annotations.json"))
     assert [item["name"] for item in coco.loadCats(coco.getCatIds())] == ["disc", "round"]

@@ -42,8 +42,7 @@ def test_names_of_variants_have_one_stem(one: str, other: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("one", "other"),
-    [("cow.png", "crow.png"), ("polar-bear.png", "bear.png"), ("1.png", "2.png")],
+    ("one", "other"), [("cow.png", "crow.png"), ("polar-bear.png", "bear.png"), ("1.png", "2.png")]
 )
 def test_names_of_different_things_have_two_stems(one: str, other: str) -> None:
     assert name_stem(one) != name_stem(other)

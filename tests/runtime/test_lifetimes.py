@@ -199,9 +199,7 @@ def test_the_device_is_closed_once_with_the_pipeline(contrast_bundle: Path) -> N
     assert device.closed == 1
 
 
-def test_a_stream_of_a_bundle_that_only_proposes_is_refused_at_once(
-    proposing_bundle: Path,
-) -> None:
+def test_a_stream_of_a_bundle_that_only_proposes_is_refused_at_once(proposing_bundle: Path) -> None:
     with foveate.load(proposing_bundle) as pipeline, pytest.raises(BundleError, match="proposes"):
         pipeline.stream([IMAGE])
 

@@ -87,9 +87,7 @@ def test_cores_are_those_of_mask_and_quota_rounded_up(
     assert usable_cores() == expected
 
 
-def test_opencv_takes_no_more_threads_than_there_are_cores(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_opencv_takes_no_more_threads_than_there_are_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     before = cv2.getNumThreads()
     try:
         cv2.setNumThreads(3)

@@ -83,9 +83,7 @@ def is_alike(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> bool:
 
 
 def group(
-    names: Sequence[str],
-    stems: Sequence[Hashable],
-    hashes: Sequence[NDArray[np.bool_]],
+    names: Sequence[str], stems: Sequence[Hashable], hashes: Sequence[NDArray[np.bool_]]
 ) -> list[str]:
     """Return the family of each image.
 

@@ -190,12 +190,7 @@ def training_options() -> ComposeOptions:
             feather=1.2,
             shadow=0.3,
         ),
-        backgrounds=BackgroundOptions(
-            crop=(0.25, 1.0),
-            blend=0.25,
-            blur=(0.25, 3.0),
-            light=light,
-        ),
+        backgrounds=BackgroundOptions(crop=(0.25, 1.0), blend=0.25, blur=(0.25, 3.0), light=light),
         distractors=DistractorOptions(share=0.4),
         finish=FinishOptions(
             blur=(0.15, 1.2),

@@ -169,11 +169,7 @@ def _draw_sides(
 
 
 def _try_object(
-    canvas: _Canvas,
-    library: Library,
-    options: ObjectOptions,
-    side: float,
-    rng: np.random.Generator,
+    canvas: _Canvas, library: Library, options: ObjectOptions, side: float, rng: np.random.Generator
 ) -> None:
     number = int(rng.integers(len(library.cutouts)))
     family = library.cutouts[number][rng.integers(len(library.cutouts[number]))]

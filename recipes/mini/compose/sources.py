@@ -10,13 +10,7 @@ from typing import Any
 
 from compose.assign import assign_backgrounds, assign_cutouts
 from compose.library import Library, load_library
-from compose.lists import (
-    Entry,
-    find_backgrounds,
-    find_cutouts,
-    read_list,
-    sha256_of,
-)
+from compose.lists import Entry, find_backgrounds, find_cutouts, read_list, sha256_of
 from compose.options import ComposeOptions, options_from_json, options_to_json
 from foveate.errors import DataError
 

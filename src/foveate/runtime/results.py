@@ -25,9 +25,7 @@ def fetch_proposals(device: Device, manifest: Manifest, slot: Slot) -> Proposals
     count, boxes, scores = _fetch(device, slot, slot.count, slot.boxes, slot.scores)
     rows = np.flatnonzero(_is_proposal(boxes, count))
     return Proposals(
-        boxes=boxes[rows],
-        scores=_sigmoid(scores[rows]),
-        masks=_masks(device, manifest, slot, rows),
+        boxes=boxes[rows], scores=_sigmoid(scores[rows]), masks=_masks(device, manifest, slot, rows)
     )
 
 

@@ -342,11 +342,7 @@ def test_without_pytorch_the_command_says_how_to_get_it(
 ) -> None:
     for name in [one for one in sys.modules if one.partition(".")[0] == "torch"]:
         monkeypatch.delitem(sys.modules, name)
-    for name in (
-        "execution.stages",
-        "to_onnx.bundle_weights",
-        "to_onnx.onnx_graph",
-    ):
+    for name in ("execution.stages", "to_onnx.bundle_weights", "to_onnx.onnx_graph"):
         monkeypatch.delitem(sys.modules, f"foveate.export.{name}", raising=False)
     monkeypatch.setitem(sys.modules, "torch", None)
     assert invoke(["verify", str(bundle.root), "--image", str(image)]) == 1

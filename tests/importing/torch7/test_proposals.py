@@ -12,13 +12,7 @@ import torch
 from tests.samples.torch7 import models as trees
 from tests.samples.torch7.compare import assert_equals_torchfile
 from tests.samples.torch7.forward import run
-from tests.samples.torch7.models import (
-    Maker,
-    every_module,
-    node,
-    saved,
-    score_layer,
-)
+from tests.samples.torch7.models import Maker, every_module, node, saved, score_layer
 from tests.samples.torch7.writer import T7Object, write_torch7
 
 from foveate.importing import ImportedWeights, import_torch7

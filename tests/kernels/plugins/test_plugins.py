@@ -73,9 +73,7 @@ def test_integers_may_have_64_bits(library: Library) -> None:
     assert plugin.serialised()[0] == "pooled_shape 5 2 7 5"
 
 
-def test_fields_by_which_tensorrt_chooses_a_plugin_are_ignored(
-    library: Library,
-) -> None:
+def test_fields_by_which_tensorrt_chooses_a_plugin_are_ignored(library: Library) -> None:
     library.made(UPSAMPLE, Field("scale", 2), Field("plugin_version", "1"))
     library.made(UPSAMPLE, *WINDOWS, Field("tensorrt_plugin_shape_input_indices", [3]))
 

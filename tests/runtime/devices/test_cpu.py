@@ -81,9 +81,7 @@ def fail() -> None:
 
 
 @pytest.mark.parametrize("make", DEVICES)
-def test_an_error_stops_the_stream_until_it_is_reported(
-    make: Callable[[], CpuDevice],
-) -> None:
+def test_an_error_stops_the_stream_until_it_is_reported(make: Callable[[], CpuDevice]) -> None:
     stream, seen = make().stream(), list[object]()
     stream.enqueue(fail)
     stream.enqueue(seen.append, "skipped")

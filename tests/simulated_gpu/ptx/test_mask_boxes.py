@@ -44,11 +44,7 @@ def run(
         None if count is None else np.array([count], np.int32),
         None if columns is None else np.array([columns]),
     ]
-    outputs = [
-        ((total, height, words), np.uint32),
-        ((total,), np.int32),
-        ((total, 4), np.float32),
-    ]
+    outputs = [((total, height, words), np.uint32), ((total,), np.int32), ((total, 4), np.float32)]
     numbers = {"threshold": threshold, "width": width}
     (bits, areas, boxes), counters = gpu.run(PASTE, inputs, outputs, **numbers)
     spread = np.unpackbits(bits.view(np.uint8), axis=2, bitorder="little")

@@ -39,11 +39,7 @@ def classified(rows: int, classes: int, seed: int) -> tuple[Array, Array, Array,
 
 
 def postprocess(
-    gpu: SimulatedGpu,
-    given: tuple[Array, ...],
-    count: int,
-    limit: int = 30,
-    **options: Any,
+    gpu: SimulatedGpu, given: tuple[Array, ...], count: int, limit: int = 30, **options: Any
 ) -> tuple[list[Array], dict[str, Counters]]:
     """Return boxes, scores, labels, rows and count of the detections, and the counts of kernels."""
     outputs: list[Any] = [

@@ -20,12 +20,7 @@ from foveate.datasets import CocoDataset
 from foveate.errors import ModelError
 from foveate.export.to_onnx.bundle_weights import cascade_from_bundle
 from foveate.models import EfficientNetLite0, SharpMask
-from foveate.models.checkpoint import (
-    CascadeInfo,
-    build_cascade,
-    load_checkpoint,
-    save_checkpoint,
-)
+from foveate.models.checkpoint import CascadeInfo, build_cascade, load_checkpoint, save_checkpoint
 from foveate.models.networks import sharpmask_mini
 from foveate.training.loop import LoopOptions
 from foveate.training.mini.recipe import Recipe

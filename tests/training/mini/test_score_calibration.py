@@ -14,12 +14,7 @@ import pytest
 import foveate
 from foveate.bundle import Bundle
 from foveate.datasets import CocoDataset
-from foveate.models.checkpoint import (
-    CascadeInfo,
-    build_cascade,
-    load_checkpoint,
-    save_checkpoint,
-)
+from foveate.models.checkpoint import CascadeInfo, build_cascade, load_checkpoint, save_checkpoint
 from foveate.training.mini import score_calibration
 from foveate.training.mini.score_calibration import fit_logistic
 

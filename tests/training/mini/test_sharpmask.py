@@ -75,10 +75,7 @@ def test_every_skip_is_learnt_from(
 
 @pytest.mark.parametrize("stride", SKIP_STRIDES)
 def test_a_window_whose_skips_are_dropped_does_not_see_them(
-    loss: Callable[[], float],
-    cache: WindowCache,
-    stride: int,
-    monkeypatch: pytest.MonkeyPatch,
+    loss: Callable[[], float], cache: WindowCache, stride: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(window_steps, "SKIPS_DROPPED", 1.0)
     assert not changes_it(loss, cache, stride)

@@ -101,13 +101,7 @@ def test_one_view_of_one_image_is_enough_for_a_step_of_each_network(
     options = RegionOptions(short_side=64, long_side=96)
     no_boxes = np.zeros((0, 4), np.float32)
     regions = build_regions(
-        dataset,
-        TRUNK,
-        lambda _: no_boxes,
-        tmp_path / "r",
-        Origin(),
-        options,
-        silent,
+        dataset, TRUNK, lambda _: no_boxes, tmp_path / "r", Origin(), options, silent
     )
     mean, std = delta_statistics(regions)
     steps = (
@@ -122,10 +116,7 @@ def test_one_view_of_one_image_is_enough_for_a_step_of_each_network(
 
 @pytest.mark.parametrize("key", ["annotations", "categories", "images"])
 def test_windows_of_changed_data_are_made_anew_and_others_are_kept(
-    key: str,
-    folder: Path,
-    tmp_path: Path,
-    caplog: pytest.LogCaptureFixture,
+    key: str, folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     options = CacheOptions(views_per_image=1)
     calls: list[int] = []

@@ -93,8 +93,7 @@ def test_one_epoch_begins_with_the_highest_rate_and_ends_with_the_lowest() -> No
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
-    [({"epochs": 0}, "at least 1"), ({"batch": 0}, "at least 1")],
+    ("change", "message"), [({"epochs": 0}, "at least 1"), ({"batch": 0}, "at least 1")]
 )
 def test_empty_schedules_are_refused(change: dict[str, int], message: str) -> None:
     with pytest.raises(OptionError, match=message):

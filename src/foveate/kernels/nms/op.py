@@ -110,11 +110,7 @@ def gather_launches(
 
 
 NMS = Op(
-    "nms",
-    cpu=cpu.nms,
-    outputs=("keep", "keep_count"),
-    source="nms/nms.cuh",
-    launches=nms_launches,
+    "nms", cpu=cpu.nms, outputs=("keep", "keep_count"), source="nms/nms.cuh", launches=nms_launches
 )
 GATHER_BOXES = Op(
     "gather_boxes",

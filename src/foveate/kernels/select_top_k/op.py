@@ -63,10 +63,7 @@ def launches(
             args=(*known, scales, keys, candidates, *numbers),
         )
         yield Launch(
-            "foveate_select_order",
-            grid=blocks,
-            block=_THREADS,
-            args=(keys, order, np.int32(cells)),
+            "foveate_select_order", grid=blocks, block=_THREADS, args=(keys, order, np.int32(cells))
         )
     outputs = (indices, windows, scores, count)
     yield Launch(

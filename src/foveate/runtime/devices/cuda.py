@@ -204,10 +204,7 @@ class CudaDevice:
     def _load(self, source: str) -> Any:
         """Compile a file of kernels, or take the code of an earlier compilation, and load it."""
         compiled = compile_kernels(
-            Path(source),
-            form=self._code,
-            architecture=self.architecture,
-            compiler=self._compiler,
+            Path(source), form=self._code, architecture=self.architecture, compiler=self._compiler
         )
         name = Path(source).stem
         with self._using(f"{source} cannot be loaded"):
