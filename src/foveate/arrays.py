@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Types of the NumPy arrays that cross module boundaries."""
 
-from __future__ import annotations
-
 from typing import Any, TypeAlias
 
 import numpy as np

@@ -4,8 +4,6 @@ r"""Text of the user, such as names of files and classes, for terminals and for 
 A byte of a file name that is not UTF-8 becomes an escape such as ``\xe9`` in both.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import re

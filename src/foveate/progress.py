@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The callback by which long work reports its progress."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Protocol
 

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A base class for dataclasses of options that checks the types of their values."""
 
-from __future__ import annotations
-
 import types
 from contextlib import suppress
 from dataclasses import fields

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Bundles: a directory with a manifest and one ONNX file per stage, checked when it is opened."""
 
-from __future__ import annotations
-
 from foveate.bundle.bundle import Bundle, is_shipped_name, read_bundle, shipped_bundles
 from foveate.bundle.manifest import (
     SCHEMA,

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Names of the files in which an ONNX file stores weights, read without ``onnx``."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import IO
 

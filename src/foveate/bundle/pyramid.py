@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The levels of the pyramid: how many there are, and their scales."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from foveate.bundle.schema import require

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Strict conversion of decoded JSON to typed dataclasses."""
 
-from __future__ import annotations
-
 import functools
 import json
 import math

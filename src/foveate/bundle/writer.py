@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Writing bundles, so that an interrupted writer leaves nothing incomplete."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 from collections.abc import Mapping

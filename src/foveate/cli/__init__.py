@@ -6,8 +6,6 @@ none of the extras. Exit status: 0 success; 1 the work failed, and one line on s
 2 wrong usage; 130 and 143 ended by SIGINT and SIGTERM; 141 the reader of a pipe has closed it.
 """
 
-from __future__ import annotations
-
 from foveate.cli._main import invoke, main
 
 __all__ = ["invoke", "main"]

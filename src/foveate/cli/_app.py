@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The commands by name, and the error line of each exception."""
 
-from __future__ import annotations
-
 import errno
 from collections.abc import Sequence
 from importlib import import_module

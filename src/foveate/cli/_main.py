@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The process of the command: its signals, streams and exit status."""
 
-from __future__ import annotations
-
 import os
 import sys
 import threading

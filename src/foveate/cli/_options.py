@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Options and arguments that several commands share."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 from typing import Annotated

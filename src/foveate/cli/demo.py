@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """`foveate demo`: run the shipped bundle on the shipped images."""
 
-from __future__ import annotations
-
 import time
 from pathlib import Path
 from typing import Annotated

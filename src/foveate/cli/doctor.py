@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """`foveate doctor`: check which backends work on this machine, by running them."""
 
-from __future__ import annotations
-
 import ctypes
 import platform
 import subprocess

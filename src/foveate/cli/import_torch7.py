@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """`foveate import-torch7`: import a model that Torch7 saved as a checkpoint."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """`foveate kernels`: the library of TensorRT plugins."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

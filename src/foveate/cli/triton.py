@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """`foveate triton`: write a model repository for Triton Inference Server."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

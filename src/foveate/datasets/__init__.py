@@ -8,8 +8,6 @@
     CocoDataset(Path("coco/train2017"), annotations=Path("coco/annotations/instances_train2017.json"))
 """
 
-from __future__ import annotations
-
 from foveate.datasets.annotations import Annotations, Problems, Reason
 from foveate.datasets.coco import CocoDataset, Instance
 from foveate.datasets.fields import read_json

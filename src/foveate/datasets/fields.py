@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fields of records and JSON files that other programs wrote, read the same way everywhere."""
 
-from __future__ import annotations
-
 import codecs
 import json
 import math

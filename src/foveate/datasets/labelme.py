@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """labelme's annotations, one file per image, converted to the form of COCO."""
 
-from __future__ import annotations
-
 import logging
 import math
 import posixpath

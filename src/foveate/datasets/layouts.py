@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Layouts of data sets on disk: where their annotations and images are."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import posixpath

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The one reader of COCO annotations, for training and for evaluation."""
 
-from __future__ import annotations
-
 import contextlib
 import math
 from array import array

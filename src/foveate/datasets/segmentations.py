@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Segmentations of a whole data set, packed into a few arrays."""
 
-from __future__ import annotations
-
 from array import array
 from dataclasses import dataclass
 from itertools import pairwise

@@ -12,8 +12,6 @@ Results of another program are read by `read_results` and measured by `evaluate_
 `Measurement` takes results image by image and keeps none of them.
 """
 
-from __future__ import annotations
-
 from foveate.evaluation.annotations import GroundTruth, Image
 from foveate.evaluation.bootstrap import Bootstrap, Estimate
 from foveate.evaluation.evaluate import Report, evaluate, evaluate_results

@@ -10,8 +10,6 @@ replicates. A replicate without any object for a figure omits that figure, as CO
 without objects.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Evaluations, and their reports: JSON for programs, a table for people."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from typing import Any

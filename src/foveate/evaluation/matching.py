@@ -12,8 +12,6 @@ The rules are those of `COCOeval.evaluateImg`, including the order of ties:
   counts neither as right nor as wrong.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A pipeline run over a data set: its results, time and memory."""
 
-from __future__ import annotations
-
 import re
 import sys
 import time

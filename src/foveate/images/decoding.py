@@ -7,8 +7,6 @@ JPEG. For WebP, Pillow allocates several canvases (16 bytes per pixel in total),
 decodes still images after Pillow has checked their headers.
 """
 
-from __future__ import annotations
-
 import io
 import itertools
 from collections.abc import Callable

@@ -19,8 +19,6 @@ Pillow reports unusual metadata through the module ``warnings``, and the command
 warnings. Warnings about EXIF are ignored even where warnings are turned into errors.
 """
 
-from __future__ import annotations
-
 import errno
 import os
 import stat

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Resampling of images by OpenCV, with the method that every part of Foveate uses."""
 
-from __future__ import annotations
-
 import cv2
 
 from foveate.arrays import Array

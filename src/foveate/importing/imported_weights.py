@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The weights that an importer read, the network that they fill, and its checkpoint."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Weights of PyTorch programs: the trunks of torchvision, and a port of DeepMask."""
 
-from __future__ import annotations
-
 import pickle
 import re
 import warnings

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The ResNet and VGG of torchvision as trunks: names changed, batch norm frozen, input adapted."""
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 

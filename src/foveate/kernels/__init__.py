@@ -6,8 +6,6 @@ NumPy memory, ``reference.py`` is the slow and obvious version that every other 
 against, and ``<op>.cuh`` holds the device code. ``Device.launch(op, stream, ...)`` runs either one.
 """
 
-from __future__ import annotations
-
 from foveate.kernels.op import Launch, Memory, Op
 
 __all__ = ["Launch", "Memory", "Op"]

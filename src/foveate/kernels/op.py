@@ -6,8 +6,6 @@ complete: kernel, grid, block, shared memory, and arguments that carry their wid
 executes kernels, on a GPU or in a test, takes them from this one place.
 """
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The registry of networks: from a name and sizes to a network."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial

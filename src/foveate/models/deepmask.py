@@ -7,8 +7,6 @@ Segments" (ECCV 2016, section 4), which was released, both heads read one vector
 (``VectorScore``).
 """
 
-from __future__ import annotations
-
 from typing import ClassVar, Literal
 
 import torch

@@ -5,8 +5,6 @@ Tan & Le, "EfficientNet: Rethinking Model Scaling for Convolutional Neural Netwo
 in the Lite variant of TensorFlow: ReLU6 in place of swish, no squeeze-and-excitation.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import NamedTuple
 

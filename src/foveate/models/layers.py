@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Layers that several networks share: symmetric padding, frozen batch norm, bilinear upsampling."""
 
-from __future__ import annotations
-
 from typing import Any, Literal
 
 import torch

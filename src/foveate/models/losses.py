@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The training losses of the three systems, one function per equation."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 from torch.nn import functional

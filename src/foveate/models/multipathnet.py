@@ -6,8 +6,6 @@ Zagoruyko et al., "A MultiPath Network for Object Detection" (BMVC 2016): foveal
 and embeds it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The networks in every size: one constructor call each, with all its numbers."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from torch import nn

@@ -6,8 +6,6 @@ the mask of a window is A_y M A_x^T, where a row of A_y (of A_x) has the weights
 row (a column) of the image.
 """
 
-from __future__ import annotations
-
 from typing import TypeAlias
 
 import torch

@@ -6,8 +6,6 @@ Parameters are named as in torchvision, except for ``affine1`` in place of ``bn1
 in place of ``downsample``.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import partial
 

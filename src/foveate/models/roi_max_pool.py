@@ -12,8 +12,6 @@ whole pixels of the map, and a network needs the one that it was trained with:
 NOTE: No shape depends on the values of the boxes, so that one compiled graph serves all of them.
 """
 
-from __future__ import annotations
-
 from itertools import accumulate
 from typing import Any, Literal, TypeAlias
 

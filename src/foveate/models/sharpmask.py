@@ -7,8 +7,6 @@ paper concatenates skip features S and mask encoding M, convolves, and upsamples
     M' = up2(relu(W * [S; M] + b))
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Literal, get_args

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The interface of trunks: the networks, also called backbones, whose maps the heads read."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Literal
 

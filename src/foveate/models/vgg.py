@@ -6,8 +6,6 @@ table 1. Parameters are named as in torchvision, ``features.N``, which counts la
 files do.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from itertools import pairwise
 

@@ -8,8 +8,6 @@ Nothing is flushed to the disk before it is renamed. This protects against kille
 file may be empty, which the checksums of bundles, engines and caches detect.
 """
 
-from __future__ import annotations
-
 import ctypes
 import errno
 import fcntl

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Cache folders of the user, and checks that no other user can change a file."""
 
-from __future__ import annotations
-
 import os
 import stat
 from pathlib import Path

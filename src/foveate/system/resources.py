@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Processor cores of this process, and errors that mean that memory or file descriptors ran out."""
 
-from __future__ import annotations
-
 import errno
 import os
 from collections.abc import Iterator

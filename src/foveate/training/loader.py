@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Batches drawn ahead by worker processes, in order, each a function of seed and step alone."""
 
-from __future__ import annotations
-
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The training loop that all networks share: resumable, and deterministic for a seed."""
 
-from __future__ import annotations
-
 import contextlib
 import math
 from collections.abc import Callable, Mapping

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Files of a training that is resumed: what they were made from, and the state of the loop."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import logging

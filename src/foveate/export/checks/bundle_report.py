@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Inspection of a bundle: its content, and the problems that the checks of its files find."""
 
-from __future__ import annotations
-
 import hashlib
 from collections import Counter
 from collections.abc import Callable

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Compilation of the stages of a bundle to engines of TensorRT or TensorRT for RTX."""
 
-from __future__ import annotations
-
 from foveate.export.engines.cache import EngineCache
 from foveate.export.engines.compiler import (
     BuildRequest,

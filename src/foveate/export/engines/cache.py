@@ -7,8 +7,6 @@ need the same one build it once. An engine is built in a temporary folder, which
 least recently used engines are deleted when the cache exceeds its bound.
 """
 
-from __future__ import annotations
-
 import contextlib
 import fcntl
 import os

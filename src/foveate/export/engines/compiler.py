@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Compilation of the stages of a bundle to engines, which are taken from the cache if possible."""
 
-from __future__ import annotations
-
 import hashlib
 import shutil
 import time

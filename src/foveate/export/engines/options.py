@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Options of a compilation."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -5,8 +5,6 @@ The library has a stamp next to it, ``<library>.json``, which contains as ``sour
 :func:`foveate.kernels.plugins.build.source_digest` returned when the library was built.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path

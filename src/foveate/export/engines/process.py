@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The process that builds an engine: what it is to build, running it, and explaining its failure."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os

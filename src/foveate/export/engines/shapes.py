@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The engines of a bundle, and the shapes that each accepts."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import product

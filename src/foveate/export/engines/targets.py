@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The GPU of this machine, and the libraries that compile engines."""
 
-from __future__ import annotations
-
 import contextlib
 import ctypes
 import importlib

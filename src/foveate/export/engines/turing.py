@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Products of float32 matrices on sm_75 (Turing), which TensorRT for RTX does not support."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -6,8 +6,6 @@ file descriptor in its argument. It stops when its input ends, which means that 
 interrupted or is gone.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import select

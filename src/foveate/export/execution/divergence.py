@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """How far the outputs of two models differ, and the first layer in which they do."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from math import sqrt
 

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The graph of a stage for given input shapes: shapes, element types and work of its layers."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import prod

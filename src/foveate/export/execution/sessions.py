@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The stages of a bundle as functions from arrays to arrays, run by ONNX Runtime."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The ONNX file of a stage: its format, reading it, and small changes to it."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 

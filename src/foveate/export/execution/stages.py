@@ -4,8 +4,6 @@
 Every figure "against PyTorch" is measured with these engines.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from math import ceil

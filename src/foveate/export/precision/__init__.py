@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Conversion of float32 stages to float16 and INT8, measured on images."""
 
-from __future__ import annotations
-
 from foveate.export.precision.calibration import METHODS
 from foveate.export.precision.conversion import Converted, convert
 from foveate.export.precision.options import PrecisionOptions

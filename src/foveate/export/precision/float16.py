@@ -10,8 +10,6 @@ operations between the stages are. Inside, everything is float16 except
 - values that are too large on the calibration images.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterator
 
 import numpy as np

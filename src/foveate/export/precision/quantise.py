@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """INT8 layers as explicit QuantizeLinear and DequantizeLinear nodes."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple

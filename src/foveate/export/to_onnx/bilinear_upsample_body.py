@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The function bodies of ``foveate::BilinearUpsample2d``, for maps and for windows."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import onnx

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The PyTorch networks of a bundle, with the weights read back from its ONNX files."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 

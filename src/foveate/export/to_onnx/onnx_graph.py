@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Export of a stage to an ONNX model, and its comparison with PyTorch."""
 
-from __future__ import annotations
-
 import inspect
 import logging
 import re

@@ -6,8 +6,6 @@ plugin of this name to the body; without a plugin it takes the body. The names m
 TensorRT, which matches by name and ignores the domain.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from itertools import starmap
 from math import ceil

@@ -11,8 +11,6 @@ Channels are independent, so they can be split into parts, and only one part at 
 and its look-ups in memory.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from itertools import pairwise
 from math import prod

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Export of a bundle as a model repository of Triton Inference Server."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """MultiPathNet and Fast R-CNN out of a Torch7 file."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import replace

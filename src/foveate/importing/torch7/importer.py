@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The importer of Torch7 files: from a file to the weights of the network in it."""
 
-from __future__ import annotations
-
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """DeepMask and SharpMask out of a Torch7 file."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from itertools import takewhile

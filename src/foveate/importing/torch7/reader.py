@@ -13,8 +13,6 @@ A file is one object, little-endian: an int32 tag, then
 An index that was read before stands for that object.
 """
 
-from __future__ import annotations
-
 import math
 import mmap
 import os

@@ -7,8 +7,6 @@ instead. A network here has one form in all its blocks. A file that mixes them i
 second form, which can represent both: scales before the addition go into the convolutions.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

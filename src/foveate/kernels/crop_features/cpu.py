@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Production version for NumPy memory, bound by the bytes of the patches, which it writes once."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Cutting the patches of the selected windows out of the maps of all levels."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

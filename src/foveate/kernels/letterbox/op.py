@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Resizing images, and laying them, normalized, on the canvas that an engine reads."""
 
-from __future__ import annotations
-
 from foveate.kernels.letterbox import cpu
 from foveate.kernels.op import (
     DeviceArray,

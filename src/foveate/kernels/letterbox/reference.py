@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Slow and obvious version, in float64 and without OpenCV."""
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import NDArray
 

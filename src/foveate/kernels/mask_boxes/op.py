@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Boxes of masks: the logits of each window are resampled, compared with a threshold and enclosed."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from foveate.kernels.mask_boxes import cpu

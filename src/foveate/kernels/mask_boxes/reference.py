@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Slow and obvious version, in float64."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Production version for NumPy memory."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from foveate.arrays import Array, BoolArray, Float32Array, Int32Array, Int64Array

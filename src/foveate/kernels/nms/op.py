@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Greedy non-maximum suppression, and gathering the boxes that it keeps."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from foveate.kernels.nms import cpu

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Slow and obvious version."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from foveate.arrays import Array, Float32Array

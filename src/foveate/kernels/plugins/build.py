@@ -6,8 +6,6 @@ binary. It links the CUDA runtime statically and no library of TensorRT: TensorR
 object that the plugins call.
 """
 
-from __future__ import annotations
-
 import hashlib
 import importlib.util
 import json

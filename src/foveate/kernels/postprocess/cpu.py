@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Production version for NumPy memory."""
 
-from __future__ import annotations
-
 from math import log
 
 import numpy as np

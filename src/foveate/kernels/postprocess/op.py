@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """From class probabilities and box deltas to detections."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from foveate.kernels.nms.op import LARGEST_ORDER, suppress

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Production version for NumPy memory: one stable sort, then greedy suppression."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Devices: memory, streams and launches. There is one file per device."""
 
-from __future__ import annotations
-
 from foveate.runtime.devices.cpu import CpuBuffer, CpuDevice, CpuStream
 from foveate.runtime.devices.device import Buffer, Device, Event, Stream
 

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Engines that read and write the memory of the CPU, and one that calls a Python function."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 

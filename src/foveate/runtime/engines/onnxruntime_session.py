@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sessions of ONNX Runtime and the texts of its errors, without what its wheel prints on its own."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 from typing import Any

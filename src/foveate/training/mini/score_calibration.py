@@ -5,8 +5,6 @@ Platt, "Probabilistic Outputs for Support Vector Machines" (1999): a logistic re
 two numbers of a detection, the log-odds of its class and the objectness of its proposal.
 """
 
-from __future__ import annotations
-
 import logging
 from dataclasses import replace
 from pathlib import Path

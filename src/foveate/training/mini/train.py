@@ -5,8 +5,6 @@ DeepMask learns to propose, SharpMask to refine the proposals of the frozen Deep
 name those of SharpMask. Every step looks for the files of an interrupted run and resumes it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The frozen trunk of `mini`: its ImageNet weights, and its features by ONNX Runtime."""
 
-from __future__ import annotations
-
 import hashlib
 from importlib import util
 from pathlib import Path

@@ -5,8 +5,6 @@ A view shows a level of the pyramid at a random scale and grid phase. Its inner 
 of real context on every side, so that the features are those of inference on whole images.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import cv2

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Windows with the features of the frozen trunk, computed once and read in every epoch."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor

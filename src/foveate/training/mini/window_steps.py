@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Training steps of DeepMask and SharpMask from cached features of windows."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from numpy.typing import NDArray

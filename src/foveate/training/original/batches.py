@@ -4,8 +4,6 @@
 `WindowSource` and `RegionSource` are both a `foveate.training.loader.Source`.
 """
 
-from __future__ import annotations
-
 import json
 import logging
 from dataclasses import KW_ONLY, dataclass

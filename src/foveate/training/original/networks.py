@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Networks at the start of a training: weights of a checkpoint, or random ones."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 

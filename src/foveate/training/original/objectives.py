@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The three networks as their training sees them: parts, losses, and grids of sample images."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any

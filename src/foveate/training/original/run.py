@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """From the options of `foveate train --network` to a checkpoint."""
 
-from __future__ import annotations
-
 import logging
 import math
 from collections.abc import Mapping

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """SGD as published: an optimizer per part, rates by epoch, mixed precision."""
 
-from __future__ import annotations
-
 import contextlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping

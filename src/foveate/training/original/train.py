@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The training of one network by its schedule, with its files."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY, asdict, dataclass, field, replace

@@ -12,8 +12,6 @@
 Each takes its options and `LegacyOptions` as further arguments.
 """
 
-from __future__ import annotations
-
 from foveate.training.sampling.boxes import BoxStatistics, ProposalTable
 from foveate.training.sampling.regions import RegionSampler, measure_statistics
 from foveate.training.sampling.samplers import MaskSampler, ScoreSampler

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Regions of MultiPathNet: proposals and ground truth, of which a quarter shows objects."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from typing import cast
 

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Samplers of DeepMask and SharpMask: windows with masks, and windows with scores."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from math import floor
 

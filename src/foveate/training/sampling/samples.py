@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Samples of the three papers, the options of their samplers, and their random generators."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 

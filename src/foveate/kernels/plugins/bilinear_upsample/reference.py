@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Map mode of bilinear upsampling, slow and obvious, in float64."""
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import NDArray
 

@@ -4,8 +4,6 @@
 With ``rounding="caffe"`` the result is bit-equal to that of ONNX ``MaxRoiPool``.
 """
 
-from __future__ import annotations
-
 from math import ceil, floor, isnan
 
 import numpy as np
