@@ -61,7 +61,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> object:
-    if name == "models":  # needs PyTorch, so it is imported by who asks for it
+    if name == "models":  # needs PyTorch, so it is imported on first access
         return import_module("foveate.models")
     if name not in _HOMES:
         raise AttributeError(f"module 'foveate' has no attribute {name!r}")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``python -m foveate`` is the command ``foveate``."""
+"""Entry point of ``python -m foveate``, which runs the command ``foveate``."""
 
 from __future__ import annotations
 

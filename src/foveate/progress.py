@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The callback by which long work reports its progress."""
+"""The callback by which a long computation reports its progress."""
 
 from collections.abc import Mapping
 from typing import Protocol
 
 
 class Progress(Protocol):
-    """Callback that long work calls whenever a part of a task is done."""
+    """Callback that a long computation calls whenever a part of a task is done."""
 
     def __call__(
         self, task: str, done: int, total: int, figures: Mapping[str, float] | None = None, /

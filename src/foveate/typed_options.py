@@ -13,7 +13,7 @@ from foveate.errors import OptionError
 
 
 class TypedOptions:
-    """Base of frozen dataclasses of options; converts NumPy scalars to Python's, lists to tuples.
+    """Base of frozen option dataclasses that turns NumPy scalars into Python's, lists into tuples.
 
     Raises:
         OptionError: A value does not have the annotated type of its field.

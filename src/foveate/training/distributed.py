@@ -15,7 +15,7 @@ from foveate.errors import BackendError, OptionError
 
 @dataclass(frozen=True, kw_only=True)
 class World:
-    """The processes of a training, and the place of this one among them.
+    """The processes of a training run, and the place of this one among them.
 
     The schedule gives the size of the whole batch, and each process draws its share of it, so that
     the number of processes does not change what is learned.
@@ -49,11 +49,11 @@ class World:
         part = batch // self.size
         return range(self.rank * part, (self.rank + 1) * part)
 
-    # Not `DistributedDataParallel`: steps of DeepMask alternate between two heads, so that each
-    # leaves other parameters without a gradient. The wrapper would search the graph for them at
+    # Not `DistributedDataParallel`: steps of DeepMask alternate between two heads, so each leaves
+    # different parameters without a gradient, and the wrapper would search the graph for them at
     # every step.
     def average(self, tensors: Iterable[Tensor]) -> None:
-        """Replace tensors on `device` by their mean over all processes, in place.
+        """Replace tensors on `device` with their mean over all processes, in place.
 
         Their shapes and order are the same in every process.
         """

@@ -19,7 +19,7 @@ PREFETCH = 4  # batches that each worker draws ahead of the training
 
 
 class Source(Protocol):
-    """The samples of a training; it is pickled for the worker processes."""
+    """Source of the samples of a training run; it is pickled for the worker processes."""
 
     def draw(self, step: int, rng: np.random.Generator) -> Any:
         """Draw one sample of a step; `rng` is the only source of randomness.
@@ -48,8 +48,8 @@ class Drawn:
 class Loader:
     """The batches of consecutive steps; use it in a ``with`` statement.
 
-    Sample i of step s is drawn with ``sample_generator(seed, s, i)``, by whatever process. One
-    broken record does not end a training: it is reported and another is drawn in its place.
+    Sample i of step s is drawn with ``sample_generator(seed, s, i)`` in any process. One broken
+    record does not end the training run: it is reported, and another is drawn in its place.
 
     Args:
         source: Samples to draw from.
@@ -71,7 +71,7 @@ class Loader:
         self._next = 0
 
     def take(self, step: int) -> Drawn:
-        """Return the batch of a step; another than the next one starts the workers anew.
+        """Return the batch of a step; any step other than the next one restarts the workers.
 
         Raises:
             DataError: Too many records in a row are broken; the last one is named.
@@ -97,7 +97,7 @@ class Loader:
             worker_init_fn=_prepare_worker,
             # A forked worker would inherit locks of the threads of OpenCV and PyTorch.
             multiprocessing_context="spawn" if self._workers else None,
-            # Its own, so that the global generator is left alone.
+            # A separate generator, so that the global one is not advanced.
             generator=torch.Generator(),
         )
         return iter(loader)
@@ -156,7 +156,7 @@ class _Steps(Dataset[Drawn | FoveateError]):
         try:
             return draw_batch(self.source, self.indices, self.seed, step)
         except FoveateError as error:
-            # Returned, since the loader would replace the text of a raised one by a traceback.
+            # Not raised, since the loader would replace the message with a traceback.
             return error
 
 

@@ -28,10 +28,10 @@ def distinct(rng: np.random.Generator, count: int, wanted: int) -> Int64Array:
 
 
 class Trainable(Protocol):
-    """The steps of a training. A step depends on the state and its number, on nothing else."""
+    """The steps of a training run. A step depends only on the state and on its number."""
 
     def step(self, index: int) -> Mapping[str, float]:
-        """Do the optimizer step with this number, from 0, and return its losses."""
+        """Run the optimizer step with this number, from 0, and return its losses."""
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything that the next steps depend on: tensors and plain values."""
@@ -50,14 +50,14 @@ def train_loop(
     progress: Progress,
     is_main: bool = True,
 ) -> None:
-    """Do all steps that are not done yet.
+    """Run all steps that are not done yet.
 
     Args:
         work: Training to run.
         task: Name of the training, for the progress.
-        steps: Number of steps in all.
-        resume: File that is read first, and written every so many steps and after the last.
-        every: Number of steps between two writings.
+        steps: Total number of steps.
+        resume: File that is read first, and written at regular intervals and after the last step.
+        every: Number of steps between two writes.
         progress: Called after every step, with running means of the losses.
         is_main: Whether this process writes the file; True for one of the processes.
 
@@ -67,12 +67,12 @@ def train_loop(
     done = _resume(work, resume)
     means: dict[str, float] = {}
     with contextlib.ExitStack() as stack:
-        # Gradients fade as masks become right, and processors compute with numbers below 1e-38 many
-        # times slower: they are 0 in this thread.
+        # Gradients vanish as masks become right, and processors are many times slower with numbers
+        # below 1e-38, so that these are flushed to 0 in this thread.
         torch.set_flush_denormal(True)
         stack.callback(torch.set_flush_denormal, False)
         for index in range(done, steps):
-            # Running means of about fifty steps: single losses jump too much to be read.
+            # Running means of about fifty steps: single losses fluctuate too much.
             for name, loss in work.step(index).items():
                 means[name] = 0.98 * means.get(name, loss) + 0.02 * loss
             progress(task, index + 1, steps, means)
@@ -141,12 +141,12 @@ class LoopOptions(TypedOptions):
     Args:
         steps: Number of optimizer steps.
         learning_rate: Rate of AdamW at the end of the warm-up; a cosine brings it to 0.
-        warm_up: Number of steps of linear rise.
+        warm_up: Number of steps in which the rate rises linearly.
         weight_decay: Weight decay of AdamW.
         seed: Seed of batches, dropout and initialization.
         checkpoint_every: Number of steps between checkpoints.
         bfloat16: Whether matrix products are computed in bfloat16, with weights in float32; by
-            default as `multiplies_bfloat16` returns.
+            default the value of `multiplies_bfloat16`.
     """
 
     steps: int
@@ -182,10 +182,10 @@ def train_adamw(
         network: Network; its frozen parts have `requires_grad` off and stay in evaluation mode.
         step: Function that computes the named losses of one batch from the step's generator.
         options: Schedule.
-        checkpoint: File that an earlier run is resumed from; it is replaced in one step.
+        checkpoint: File that an earlier run is resumed from; it is replaced atomically.
         task: Name of the network, for the progress.
         progress: Called after every step.
-        origin: Everything else that decides the result, see `ResumeFile`.
+        origin: Everything else that determines the result, see `ResumeFile`.
 
     Raises:
         ModelError: The checkpoint was made with other options, or a loss is no longer finite.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files of a training that is resumed: what they were made from, and the state of the loop."""
+"""Files of a resumable training run: the state of the loop, and the origin of each file."""
 
 import hashlib
 import json
@@ -24,12 +24,12 @@ REMEDY = "delete it to start again"
 
 @dataclass(frozen=True, kw_only=True)
 class Origin:
-    """Everything that a file of a training depends on, in values that JSON can represent.
+    """Everything that a file of a training run depends on, in values that JSON can represent.
 
     Args:
         inputs: Data that it was computed from, by name, such as digests of images and annotations.
             If they have changed, the file is reported and computed anew.
-        options: Options of the user. A file made with others is refused, since a mistyped option
+        options: Options of the user. A file made with others is rejected, since a mistyped option
             must not cost a week of training.
     """
 
@@ -41,7 +41,7 @@ class Origin:
         return dict(json.loads(json.dumps(asdict(self))))
 
     def accepts(self, found: Any, file: Path) -> bool:
-        """Return whether a file was made from this; if its inputs have changed, log a line.
+        """Return whether a file has this origin; if its inputs have changed, log a line.
 
         `found` is what `content` returned when the file was made.
 
@@ -117,18 +117,18 @@ def fingerprint(network: nn.Module, without: str | None = None) -> str:
 
 @dataclass(frozen=True)
 class ResumeFile:
-    """The state of a training on disk. It is replaced in one step, so that it is always whole.
+    """The state of a training run on disk. It is replaced atomically, hence always complete.
 
     Args:
         path: Path of the file.
-        origin: Everything that decides the result of the training.
+        origin: Everything that determines the result of the training.
     """
 
     path: Path
     origin: Origin
 
     def read(self) -> dict[str, Any] | None:
-        """Return the state, its tensors on the CPU; None if there is none, or one of other inputs.
+        """Return the state, its tensors on the CPU; None if there is none for these inputs.
 
         Raises:
             ModelError: The file is damaged, is another file, or was made with other options.
@@ -152,7 +152,7 @@ class ResumeFile:
         return dict(state) if current else None
 
     def write(self, step: int, state: Mapping[str, Any]) -> None:
-        """Replace the file by a state, of tensors and plain values, after so many finished steps.
+        """Replace the file with the state, tensors and plain values, after `step` finished steps.
 
         Raises:
             ModelError: The file cannot be written; the previous one stays.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The numbers of a training of `mini`, by the number of images."""
+"""The hyperparameters of the training of `mini`, by the number of images."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ _FULL_IMAGES = 2_000
 _LEAST_STEPS = {"deepmask": 100, "mask_head": 20, "sharpmask": 100, "multipathnet": 100}
 _LEAST_VIEWS = 120
 
-# Logit from which a pixel is the object's: of 0, -0.5 and -1 the best on held-out scenes.
+# Logit from which a pixel belongs to the object: the best of 0, -0.5 and -1 on held-out scenes.
 MASK_THRESHOLD = -0.5
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """All numbers of a training; the model card lists those of the shipped `mini`.
+    """All hyperparameters of a training run; the model card lists those of the shipped `mini`.
 
     Args:
         seed: Seed of every draw.
         cache: Windows that DeepMask and SharpMask learn from.
         deepmask: Schedule of DeepMask.
         sharpmask: Schedule of SharpMask.
-        mask_head: Schedule of DeepMask's mask head alone, where a training starts from a bundle.
+        mask_head: Schedule of DeepMask's mask head alone, for training that starts from a bundle.
         mask_threshold: Logit from which a pixel belongs to the object.
         regions: Images that MultiPathNet learns from.
         multipathnet: Schedule of MultiPathNet.
@@ -50,9 +50,9 @@ class Recipe:
     def sized(cls, images: int) -> Recipe:
         """Return the recipe for a number of training images.
 
-        From 2000 images on it is the full one. Below, steps are fewer in proportion, but at least
-        100 per network (20 of the mask head alone), and views of each image are as many as make 120
-        in all.
+        From 2000 images on, it is the full recipe. Below, the number of steps is reduced in
+        proportion, but not below 100 per network (20 for the mask head alone), and each image has
+        enough views for a total of at least 120.
         """
         share, recipe = min(1.0, images / _FULL_IMAGES), cls()
         steps = {
@@ -62,7 +62,7 @@ class Recipe:
         return replace(recipe, cache=replace(recipe.cache, views_per_image=views)).stepped(steps)
 
     def stepped(self, steps: Mapping[str, int]) -> Recipe:
-        """Return a copy with other numbers of steps, by the name of the field."""
+        """Return a copy with other numbers of steps, given by the name of the field."""
         loops: dict[str, Any] = {
             name: replace(getattr(self, name), steps=count, warm_up=min(100, -(-count // 8)))
             for name, count in steps.items()

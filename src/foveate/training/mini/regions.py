@@ -82,7 +82,7 @@ def build_regions(
 ) -> list[CachedRegions]:
     """Fill a folder with one file per image, and read them; an interrupted call is resumed.
 
-    Each file appears in one step. `origin` is everything that `propose` and its options depend on;
+    Each file appears atomically. `origin` is everything that `propose` and its options depend on;
     `progress` is called with the number of finished images.
     """
     if not is_current(directory, origin):
@@ -94,7 +94,7 @@ def build_regions(
     chosen = np.unique(table.images[~table.crowds])[: options.images].tolist()
     for done, index in enumerate(chosen, start=1):
         file = directory / f"{index:06d}.npz"
-        # A file that exists is whole: `open_output` renames it when it is complete.
+        # A file that exists is complete: `open_output` renames it when it is complete.
         if not file.exists():
             sample = _sample(dataset, index, trunk, propose, options)
             arrays = vars(sample) | {f"map_{stride}": sample.maps[stride] for stride in STRIDES}
@@ -152,8 +152,8 @@ def multipathnet_step(
 ) -> Step:
     """Return the step of MultiPathNet for `train_adamw`; the trunk is frozen in place.
 
-    Box targets are normalized by their (4,) mean and deviation. A batch has that number of images,
-    or as many as the cache has.
+    Box targets are normalized by their (4,) mean and deviation. A batch has `images` images, or
+    all of the cache if it has fewer.
     """
     network.trunk.requires_grad_(False)
     # The trunk is frozen, so that each image is pooled once, before the first step.
@@ -162,7 +162,7 @@ def multipathnet_step(
     def step(rng: np.random.Generator) -> Losses:
         chosen = [batches[index] for index in distinct(rng, len(batches), images)]
         towers = zip(*(batch.pooled for batch in chosen), strict=True)
-        # Autocast refuses to join float16, so each goes back to float32 first.
+        # Autocast cannot concatenate float16, so each is converted back to float32 first.
         pooled = [torch.cat([regions.float() for regions in tower]) for tower in towers]
         logits, deltas = network.logits(pooled)
         labels = torch.cat([batch.labels for batch in chosen], dim=1)

@@ -20,8 +20,8 @@ from foveate.export.bundle_export import ExportOptions, export_bundle
 from foveate.models.checkpoint import load_checkpoint, save_checkpoint
 from foveate.progress import Progress, no_progress
 
-RIGHT_IOU = 0.5  # of masks, from which a detection of the right class is right
-LEAST_RIGHT = 10  # right, and wrong, detections to which three coefficients are fitted
+RIGHT_IOU = 0.5  # mask IoU from which a detection of the right class counts as right
+LEAST_RIGHT = 10  # fewest right, and fewest wrong, detections for a fit of three coefficients
 _IDENTITY = (0.0, 1.0, 0.0)
 _LEAST_SCORE = 0.01
 
@@ -37,7 +37,7 @@ def calibrate(
 ) -> tuple[float, ...]:
     """Fit the calibration of a checkpoint to images, and write it back, unless this was done.
 
-    With fewer than `LEAST_RIGHT` right or wrong detections the calibration stays, and a line is
+    With fewer than `LEAST_RIGHT` right or wrong detections the calibration is kept, and a line is
     logged.
 
     Args:
@@ -83,7 +83,7 @@ def calibrate(
 def _observe(
     pipeline: foveate.Pipeline, dataset: CocoDataset, count: int, progress: Progress
 ) -> tuple[Float64Array, BoolArray]:
-    """Return (N, 3) rows of 1, class log-odds and objectness, and (N,) whether it is right."""
+    """Return (N, 3) rows of 1, class log-odds and objectness, and (N,) whether each is right."""
     inputs, right = [np.zeros((0, 3))], [np.zeros(0, bool)]
     for index in range(count):
         image = dataset.image(index)

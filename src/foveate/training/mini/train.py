@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The whole training of a `mini` cascade, in the order of the papers.
 
-DeepMask learns to propose, SharpMask to refine the proposals of the frozen DeepMask, MultiPathNet to
-name those of SharpMask. Every step looks for the files of an interrupted run and resumes it.
+DeepMask learns to propose, SharpMask to refine the proposals of the frozen DeepMask, MultiPathNet
+to classify those of SharpMask. Every stage resumes an interrupted run from its files.
 """
 
 from collections.abc import Iterator, Sequence
@@ -59,8 +59,8 @@ def train_cascade(
     Args:
         dataset: Training images.
         output: Folder of the run: caches, checkpoints of each network, the result.
-        recipe: Numbers of the training.
-        progress: Called as the work goes on.
+        recipe: Hyperparameters of the training.
+        progress: Called as the work progresses.
         extra_datasets: Further images, for the two networks that ignore classes.
         initial: `mini` to start from; by default only the ImageNet weights of the trunk.
 
@@ -121,7 +121,7 @@ def train_proposals(
     """Train DeepMask, then SharpMask on the frozen DeepMask: two checkpoints in `output`.
 
     With `initial`, the result is the mean of the trained weights and those of the start. A bundle
-    does not contain DeepMask's mask head, so it is trained alone, before the rest and after the mean.
+    does not contain DeepMask's mask head; it is trained alone, before the rest and after the mean.
 
     Raises:
         ModelError: The run was begun with other options or another `initial`.
@@ -191,13 +191,13 @@ def _begun(initial: SharpMask | None, seed: int) -> SharpMask:
         load_imagenet(network.deepmask.trunk)
     else:
         network.load_state_dict(initial.state_dict())
-    # The caches must hold the features of the trunk that a checkpoint contains.
+    # The caches must contain the features of the trunk that a checkpoint contains.
     round_to_half(network.deepmask.trunk)
     return network
 
 
 def average_with(network: SharpMask, initial: SharpMask, share: float = 0.5) -> None:
-    """Move the weights of a network, in place, towards those that its training started from.
+    """Move the weights of a network, in place, toward those that its training started from.
 
     On images unlike those of the training, the mean is often better than either: Wortsman et al.,
     "Robust fine-tuning of zero-shot models" (CVPR 2022). The mask head, which started anew, stays.
@@ -233,7 +233,7 @@ def train_classifier(
 ) -> Cascade:
     """Train MultiPathNet on the proposals of a trained SharpMask, from `initial` if it is given.
 
-    If that has other classes, the layers that name them and correct their boxes start anew.
+    If `initial` has other classes, the layers that predict classes and boxes start anew.
     """
     torch.manual_seed(recipe.seed)
     network = multipathnet_mini(classes=len(dataset.class_names))
@@ -273,8 +273,8 @@ def train_classifier(
 
 def _proposer(proposals: Cascade, output: Path) -> ProposalBoxes:
     """Return a function that proposes boxes as the deployed pipeline does."""
-    # MultiPathNet must learn from the proposals that it will get: those of the deployed pipeline, with
-    # its letterbox, rounding and suppression. ONNX Runtime is also 4 times as fast as PyTorch here.
+    # MultiPathNet must learn from the proposals that it will get: those of the deployed pipeline,
+    # with its letterbox, rounding and suppression. ONNX Runtime is also 4 times as fast as PyTorch.
     pipeline = foveate.load(export_bundle(proposals, output / "proposals", overwrite=True).root)
     return lambda image: pipeline.propose(image).boxes
 
@@ -282,7 +282,7 @@ def _proposer(proposals: Cascade, output: Path) -> ProposalBoxes:
 def _start_from(
     network: MultiPathNet, initial: Cascade | None, class_names: tuple[str, ...]
 ) -> dict[str, str]:
-    """Load the weights that a classifier starts from; return their fingerprint, if any were given."""
+    """Load the weights that a classifier starts from; return their fingerprint if there are any."""
     if initial is None or initial.classifier is None:
         assert isinstance(network.trunk, EfficientNetLite0)
         load_imagenet(network.trunk)

@@ -17,10 +17,10 @@ from foveate.models.deepmask import CANONICAL_SIDE, STRIDE, WINDOW
 
 CONTEXT = 64  # pixels around the inner windows whose features the borders of a view may distort
 GRID = 11  # inner windows of a view on each axis
-SIDE = WINDOW + (GRID - 1) * STRIDE + 2 * CONTEXT  # of a view in pixels
+SIDE = WINDOW + (GRID - 1) * STRIDE + 2 * CONTEXT  # side of a view in pixels
 FILL = 127  # value outside the image; it is normalized to 0
 UNLABELLED = -1
-_SCALES = (0.15, 3.0)  # smallest and largest of a level of the pyramid
+_SCALES = (0.15, 3.0)  # smallest and largest scale of a pyramid level
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +116,7 @@ def label_windows(
 ) -> tuple[NDArray[np.int8], NDArray[np.int16]]:
     """Label the inner windows of a view: `scores` and `owners` as in `View`.
 
-    `centres` are (N, 2) x, y of the objects and `sides` their (N,) larger sides, in its pixels.
+    `centres` are (N, 2) x, y of the objects and `sides` their (N,) larger sides, in pixels.
     """
     axis = CONTEXT + STRIDE * np.arange(GRID) + WINDOW / 2
     dx = np.abs(axis[None, :] - centres[:, 0, None])
@@ -143,7 +143,7 @@ def _level_crop(image: UInt8Array, scale: float, origin: tuple[int, int], fill: 
     """Cut the view out of a level, reading no more of the image than it shows."""
     x0, y0 = origin
     height, width = image.shape[:2]
-    # Two more pixels on each side, so that interpolation at the border has its neighbours.
+    # Two more pixels on each side, so that interpolation at the border has its neighbors.
     left, top = (max(0, int(np.floor(v / scale)) - 2) for v in (x0, y0))
     right = min(width, int(np.ceil((x0 + SIDE) / scale)) + 2)
     bottom = min(height, int(np.ceil((y0 + SIDE) / scale)) + 2)

@@ -38,7 +38,7 @@ class CacheOptions(TypedOptions):
 
     Args:
         views_per_image: Number of views of each image.
-        fine_every: Distance of the views that also keep the features that SharpMask reads.
+        fine_every: Interval, in views, of those that also keep the features that SharpMask reads.
         seed: Seed of all draws.
         rules: Rules of the labels.
     """
@@ -53,7 +53,7 @@ def require_objects(dataset: CocoDataset, options: CacheOptions) -> None:
     """Check that there is an object that `mini` can learn from.
 
     Raises:
-        DataError: All objects are crowds, too small or too large; the text has their numbers.
+        DataError: All objects are crowds, too small or too large; the message gives their numbers.
     """
     table = dataset.annotations
     least, most = shown_sides(options.rules)
@@ -115,15 +115,15 @@ class WindowCache:
 
     def _read(self, name: str) -> NDArray[Any]:
         """Read an array of every cache into one; it is never in memory twice."""
-        # Windows are drawn at random, so that a file which stays mapped would be read page by page,
-        # slower than they are trained on.
+        # Windows are drawn at random, so that a file that stays mapped would be read page by page,
+        # more slowly than training uses them.
         mapped = [np.load(path / f"{name}.npy", mmap_mode="r") for path in self._directories]
         length = sum(len(array) for array in mapped)
         joined: NDArray[Any] = np.empty((length, *mapped[0].shape[1:]), mapped[0].dtype)
         return np.concatenate(mapped, out=joined)
 
     def _read_index(self, name: str, *, of: str) -> Int32Array:
-        """Read indices into another array, offset by its lengths in the caches before."""
+        """Read indices into another array, offset by its lengths in the preceding caches."""
         parts, first = [], 0
         for path in self._directories:
             parts.append(np.load(path / f"{name}.npy") + np.int32(first))
@@ -147,7 +147,7 @@ def build_cache(
 ) -> WindowCache:
     """Fill a cache, or open the one that was filled from the same data.
 
-    The folder appears in one step; `progress` is called with the number of finished images.
+    The folder appears atomically; `progress` is called with the number of finished images.
     """
     inputs = {"the annotations or images": dataset.digest, "the windows": asdict(options)}
     origin = Origin(inputs={**inputs, "the trunk": trunk.digest})
@@ -213,7 +213,7 @@ def _drawn(
 
 
 class _Writer:
-    """Writes the arrays of a cache view by view."""
+    """Writer of the arrays of a cache, view by view."""
 
     def __init__(self, directory: Path, fine_every: int) -> None:
         self._fine_every = fine_every
@@ -285,7 +285,7 @@ class _GrowingArray:
         self._length += 1
 
     def close(self) -> None:
-        # NumPy pads headers, so that the true length fits in the place of the first one.
+        # NumPy pads headers, so that one with the true length fits in the place of the first.
         self._file.seek(0)
         self._write_header()
         self._file.close()

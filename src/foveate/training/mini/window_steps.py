@@ -81,19 +81,19 @@ def _draw_scored(
     return np.array(owners), np.concatenate(cells), np.array(labels, np.float32)
 
 
-# Share of the skip features that are dropped in training, stride by stride. Edges and colours alone
+# Share of the skip features that are dropped in training, stride by stride. Edges and colors alone
 # show where the objects of composed and rendered images end; in photographs they mislead. The
-# knowledge of a coarser module must not depend on them.
+# predictions of a coarser module must not depend on them.
 SKIPS_DROPPED = 0.2
 
 
 def sharpmask_step(network: SharpMask, cache: WindowCache, windows: int = 32) -> Step:
     """Return the step of SharpMask for `train_adamw`; its trained DeepMask is frozen in place.
 
-    A batch has that number of windows, or as many as the cache has.
+    A batch has `windows` windows, or all of the cache if it has fewer.
     """
     network.deepmask.requires_grad_(False)
-    # Its few channels are three times as fast so.
+    # With few channels, this layout is three times as fast.
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch types no layout here
     vectors = _all_vectors(network.deepmask, cache)
 
@@ -103,8 +103,8 @@ def sharpmask_step(network: SharpMask, cache: WindowCache, windows: int = 32) ->
         for module, stride in zip(network.coarse_to_fine, SKIP_STRIDES, strict=True):
             patch = torch.from_numpy(cache.fine[stride][chosen].astype(np.float32))
             patch = patch.to(memory_format=torch.channels_last)
-            # The halo feeds both convolutions with true neighbours; what their own padding
-            # touched is cut off again.
+            # The halo feeds both convolutions with true neighbors; the cells that their own
+            # padding reached are cut off again.
             skip = module.horizontal(patch)[:, :, HALO:-HALO, HALO:-HALO]
             kept = rng.random((len(chosen), 1, 1, 1)) >= SKIPS_DROPPED
             horizontals.append(skip * torch.from_numpy(kept))

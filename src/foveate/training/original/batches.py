@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Batches of the published trainings: windows for DeepMask and SharpMask, regions for detectors.
+"""Batches of the published training: windows for DeepMask and SharpMask, regions for detectors.
 
 `WindowSource` and `RegionSource` are both a `foveate.training.loader.Source`.
 """
@@ -183,7 +183,7 @@ class RegionSource:
 
 
 def region_options(name: str, network: MultiPathNet) -> RegionSamplerOptions:
-    """Return the published numbers: COCO's for MultiPathNet, Pascal VOC's for Fast R-CNN."""
+    """Return the published options: for COCO with MultiPathNet, for Pascal VOC with Fast R-CNN."""
     thresholds = INTEGRAL_THRESHOLDS[: len(network.class_heads)]
     if name.startswith("fast-rcnn"):
         return RegionSamplerOptions(regions=128, thresholds=thresholds, short_side=600)
@@ -196,7 +196,8 @@ def open_proposals(
     """Read the proposals of a data set from a file, or run a bundle that proposes them.
 
     The source is a file of COCO results, or a bundle, by its path or the name of a shipped one,
-    whose proposals `cache` keeps. `progress` is called with `task` and the number of its images.
+    whose proposals are kept in the file `cache`. `progress` is called with `task` and the number of
+    finished images.
 
     Raises:
         DataError: The file cannot be read.
@@ -213,7 +214,7 @@ def open_proposals(
 
 
 def proposals_origin(bundle: Path, dataset: CocoDataset) -> Origin:
-    """Return what the proposals of a bundle depend on.
+    """Return everything that the proposals of a bundle depend on.
 
     Raises:
         BundleError: The bundle cannot be opened.

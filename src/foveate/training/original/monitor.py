@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reports of a training while it runs: progress, log and TensorBoard."""
+"""Reports of a training run in progress: terminal, log and TensorBoard."""
 
 import logging
 import time
@@ -21,7 +21,7 @@ OnBest = Callable[[int, Mapping[str, float]], None]
 
 @dataclass(kw_only=True)
 class Monitor:
-    """Reports a training. It is the `Progress` of the loop; close it after the last step.
+    """Reporter of a training run. It is the `Progress` of the loop; close it after the last step.
 
     Args:
         work: Training that is reported.
@@ -68,7 +68,7 @@ class Monitor:
     def validated(self, task: str, done: int, losses: Mapping[str, float], lowest: bool) -> None:
         """Report the losses on held-out batches."""
         self._begin(done)
-        # One number: with more of them a terminal has no room for the remaining time.
+        # One number: with more of them, a terminal has no room for the remaining time.
         self._validation = {"validation": losses[OBJECTIVE]}
         words = ", ".join(f"{name} {loss:.4f}" for name, loss in losses.items())
         best = ", the lowest so far" if lowest else ""
@@ -107,7 +107,7 @@ class Monitor:
 
 
 def _summary_writer(directory: Path, first: int) -> Any:
-    """Open the event files of a training; events of an interrupted run beyond `first` are hidden."""
+    """Open the event files of a training run; hide events of an earlier run beyond `first`."""
     try:
         tensorboard = import_module("torch.utils.tensorboard")
     except ModuleNotFoundError as error:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Networks at the start of a training: weights of a checkpoint, or random ones."""
+"""Networks at the start of training: weights of a checkpoint, or random ones."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,15 +15,15 @@ from foveate.models.sharpmask import SharpMask
 
 Sizes = Mapping[str, int | str]
 
-# Random weights are as published: the heads of a detector are N(0, 0.01) and N(0, 0.001), set by its
-# builder; all others are uniform in +-1 / sqrt(fan-in), the default of Torch7, which PyTorch has kept.
-# The trunk, and fc6 and fc7 of VGG, come from ImageNet by a checkpoint to start from.
+# Random weights are as published: the heads of a detector are N(0, 0.01) and N(0, 0.001), set by
+# its builder; all others are uniform in +-1 / sqrt(fan-in), the default of Torch7 and PyTorch. The
+# trunk, and fc6 and fc7 of VGG, come from ImageNet by a checkpoint to start from.
 
 
 def proposal_network(
     name: str, sizes: Sizes, *, deepmask: Path | None = None, initial: Path | None = None
 ) -> tuple[DeepMask | SharpMask, Sizes]:
-    """Build a DeepMask or SharpMask with the sizes and weights of the checkpoints that it starts from.
+    """Build a DeepMask or SharpMask with the sizes and weights of the checkpoints to start from.
 
     They are `initial`, of the same network, and `deepmask`, of the one that a SharpMask refines.
     `sizes` are further arguments of the builder; the network is returned with all of them.

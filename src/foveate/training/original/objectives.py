@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The three networks as their training sees them: parts, losses, and grids of sample images."""
+"""The three networks as training uses them: parts, losses, and grids of sample images."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from foveate.training.loop import Losses
 from foveate.training.original.batches import RegionBatch, WindowBatch
 from foveate.training.sampling import RegionSample
 
-# Weight of the mask loss against the score loss: 1 / lambda (DeepMask, section 3.1). The original
+# Weight of the mask loss relative to the score: 1 / lambda (DeepMask, section 3.1). The original
 # code multiplies the gradient of a mask batch by the size of the batch, so that lambda depends on
 # it; here it is the published 1/32 whatever the batch.
 MASK_WEIGHT = 32.0
@@ -56,12 +56,12 @@ class Objective(ABC):
 
     @abstractmethod
     def image_grid(self, batch: Any) -> UInt8Array:
-        """Draw samples with the answers of the network in its present mode: (H, W, 3) uint8 RGB."""
+        """Draw samples with predictions of the network in its current mode: (H, W, 3) uint8 RGB."""
 
 
 @dataclass(frozen=True)
 class DeepMaskObjective(Objective):
-    """DeepMask: every batch steps the trunk, and each head is stepped by its own batches only."""
+    """DeepMask: every batch updates the trunk, and each head is updated by its own batches only."""
 
     network: DeepMask
 
@@ -120,7 +120,7 @@ class SharpMaskObjective(Objective):
         return {"mask": mask_loss(self.network.patch_masks(patches).float(), labels)}
 
     def total(self, losses: Losses) -> Tensor:
-        """Weight the loss as DeepMask's is."""
+        """Weight the loss like that of DeepMask."""
         return MASK_WEIGHT * losses["mask"]
 
     def image_grid(self, batch: WindowBatch) -> UInt8Array:
@@ -133,7 +133,7 @@ class MultiPathNetObjective(Objective):
     """A detector without its frozen layers, with one optimizer and one integral head per step.
 
     As in the original code, a batch is drawn and labeled by the threshold of one head and trains
-    that head; the sum over heads in section 3.3 of the paper is sampled by this.
+    that head, which samples the sum over heads in section 3.3 of the paper.
     """
 
     network: MultiPathNet
@@ -159,7 +159,7 @@ class MultiPathNetObjective(Objective):
         return losses["class"] + losses["box"]
 
     def image_grid(self, batch: RegionBatch) -> UInt8Array:
-        """Draw the regions of the first image by the classes that the network gives them."""
+        """Draw the regions of the first image with the classes that the network predicts."""
         with torch.inference_mode():
             class_logits, _ = self._answer(batch.samples[:1])
             classes = mean_of_softmaxes(class_logits.float()).argmax(1).cpu().numpy()
@@ -182,7 +182,7 @@ class MultiPathNetObjective(Objective):
 def _window_grid(network: DeepMask | SharpMask, batch: WindowBatch) -> UInt8Array:
     """Draw the first 16 windows of a batch in two rows.
 
-    Masks are outlines; a score is a green or grey frame with the probability as a number.
+    Masks are outlines; a score is a green or gray frame with the probability as a number.
     """
     deepmask = network.deepmask if isinstance(network, SharpMask) else network
     patches, labels = batch.patches[: 2 * _COLUMNS], batch.labels[: 2 * _COLUMNS]
@@ -222,9 +222,9 @@ def _score_tile(tile: UInt8Array, label: bool, logit: float) -> UInt8Array:
 
 
 def _draw_regions(sample: RegionSample, classes: Int64Array) -> UInt8Array:
-    """Draw the regions of an image: green and grey where the network is right, red elsewhere."""
+    """Draw the regions of an image: green and gray where the network is right, red elsewhere."""
     canvas = sample.image.copy()
-    # The head of the lowest threshold calls the most regions foreground; those are drawn on top.
+    # The head of the lowest threshold labels the most regions as foreground; they are drawn on top.
     labels = sample.labels[0]
     for index in np.argsort(labels > 0, kind="stable"):
         right = _GREEN if labels[index] > 0 else _GREY

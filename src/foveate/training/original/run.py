@@ -39,7 +39,7 @@ from foveate.training.sampling import ProposalTable, RegionSampler, measure_stat
 
 _log = logging.getLogger(__name__)
 
-# Logit from which a pixel is the object's: a probability of 0.2 (DeepMask, section 5).
+# Logit from which a pixel belongs to the object: a probability of 0.2 (DeepMask, section 5).
 MASK_THRESHOLD = math.log(0.2 / 0.8)
 
 
@@ -57,8 +57,8 @@ class OriginalOptions(TrainOptions):
         proposals: Proposals for a detector: a file of COCO results, or a bundle that proposes.
         validation_proposals: The same for the held-out images; by default the bundle, if
             `proposals` is one.
-        steps: Number of optimizer steps in place of the published one; the rates fall at the same
-            share of the way.
+        steps: Number of optimizer steps in place of the published one; learning rates drop at the
+            same fractions of it.
         batch: Number of samples per step in place of the published one.
         legacy: Quirks of the original code.
         device: ``auto``, ``cpu`` or ``cuda``.
@@ -128,7 +128,7 @@ def run(options: OriginalOptions, progress: Progress = no_progress) -> Path:
                 file=options.output,
                 remedy="choose another place",
             ) from error
-        # Random weights follow from the seed, and the first process gives its own to the others.
+        # Random weights follow from the seed, and the first process sends its own to the others.
         torch.manual_seed(options.seed)
         result: Cascade | Detector
         if options.proposals is None:
@@ -289,7 +289,7 @@ def _train(
 
 
 def _notes(options: OriginalOptions, dataset: CocoDataset) -> dict[str, Any]:
-    """Return the notes on its training that a checkpoint has."""
+    """Return the notes on the training for the checkpoint."""
     schedule = options.schedule
     return {
         "images": len(dataset),

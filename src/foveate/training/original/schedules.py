@@ -11,7 +11,7 @@ from foveate.evaluation.legacy import LegacyOptions
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """The steps of a training.
+    """The steps of a training run.
 
     Args:
         epochs: Number of epochs.
@@ -19,8 +19,8 @@ class Schedule:
             over the data.
         batch: Number of samples per step, over all processes: windows of DeepMask and SharpMask,
             images of the classifiers.
-        learning_rates: Pairs of the epoch at whose beginning a rate starts, and the rate. Epochs
-            are counted from 1; 1.5 is the middle of the first.
+        learning_rates: Pairs of an epoch and the learning rate from its beginning on. Epochs are
+            counted from 1; 1.5 is the middle of the first.
         momentum: Momentum of SGD, without dampening.
         weight_decay: Weight decay of SGD.
         decays_biases: Whether weight decay acts on biases as well.
@@ -62,7 +62,7 @@ class Schedule:
     def shortened(self, **changes: int) -> Schedule:
         """Return a schedule with other `epochs`, `epoch_steps` or `batch`.
 
-        Its rates are the same, and fall at the same share of the way.
+        Its learning rates are the same, and drop at the same fractions of the steps.
         """
         changed = replace(self, **changes)  # type: ignore[arg-type]  # all three are integers
         share = changed.epochs / self.epochs
@@ -116,7 +116,7 @@ FAST_RCNN = replace(
 
 
 def published_schedule(name: str, legacy: LegacyOptions) -> Schedule:
-    """Return the schedule of a network of `foveate.models.build`; a quirk changes SharpMask's.
+    """Return the schedule of a network of `foveate.models.build`; `legacy` may change SharpMask's.
 
     Raises:
         ModelError: No schedule was published for this network.

@@ -25,7 +25,7 @@ _DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 def choose_precision(name: str, device: torch.device) -> Precision:
-    """Resolve `auto`: bfloat16 on GPUs that compute in it, float16 on older ones, else float32.
+    """Resolve `auto`: bfloat16 on GPUs that support it, float16 on others, float32 on the CPU.
 
     Raises:
         OptionError: No precision has this name.
@@ -94,7 +94,7 @@ class SgdTraining:
         means = {name: loss.detach().clone() for name, loss in losses.items()}
         self.world.average(means.values())
         values = require_finite(means, index)
-        # To None, since a gradient of 0 would let momentum and decay move an idle head.
+        # To None: with a gradient of 0, momentum and decay would still move an idle head.
         self.objective.network.zero_grad(set_to_none=True)
         self._scaler.scale(self.objective.total(losses)).backward()  # type: ignore[no-untyped-call]  # torch's is untyped
         # A batch of one head leaves the other without gradients: its momentum must not change.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The training of one network by its schedule, with its files."""
+"""The training of one network by its schedule, and the files of the run."""
 
 import contextlib
 from collections.abc import Callable, Mapping
@@ -27,12 +27,12 @@ class Setup:
     """A network with everything that it is trained on.
 
     Args:
-        name: Name of the network, which its files are called by.
+        name: Name of the network, and of its files.
         objective: Network with its losses.
         source: Training samples.
         schedule: Steps of the training.
         held_out: Samples for validation; None for no validation.
-        origin: Everything else that decides the result: a training is only resumed with the same.
+        origin: Everything else that determines the result; a run is resumed only if it is the same.
     """
 
     name: str
@@ -45,13 +45,13 @@ class Setup:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainOptions(TypedOptions):
-    """How steps are computed, and how often files are written.
+    """Options for how steps are computed and how often files are written.
 
     Args:
         seed: Seed of every draw.
         precision: ``auto``, ``float32``, ``bfloat16`` or ``float16``.
         workers: Number of processes that draw samples, for each process that trains.
-        checkpoint_every: Number of steps between two writings of the resume file, and of sample
+        checkpoint_every: Number of steps between two writes of the resume file, and of sample
             images.
         scalars_every: Number of steps between two points of a curve.
         validate_every: Number of steps between two validations; the last step has one too.
@@ -90,7 +90,7 @@ def train(
 
     Args:
         setup: Network and data.
-        options: How steps are computed.
+        options: Options of the computation.
         output: Folder of ``<name>.training``, the resume file, and of ``board/<name>``, the events
             for TensorBoard.
         world: Processes that train together; the first one writes the files.
@@ -159,9 +159,9 @@ def _with_validation(
 
 @dataclass
 class ValidatedTraining:
-    """A training that is measured on held-out batches: a `foveate.training.loop.Trainable`.
+    """A training run that is measured on held-out batches: a `foveate.training.loop.Trainable`.
 
-    It learns the same with and without them.
+    The measurements do not change the result of the training.
 
     Args:
         work: Training to measure.
@@ -188,7 +188,7 @@ class ValidatedTraining:
     _lowest: float = field(default=inf, init=False)
 
     def step(self, index: int) -> Mapping[str, float]:
-        """Do a step, and measure if it is time."""
+        """Run a step, and measure if it is due."""
         losses = self.work.step(index)
         done = index + 1
         if done % self.every == 0 or done == self.steps:
@@ -211,6 +211,6 @@ class ValidatedTraining:
         return {**self.work.state_dict(), "lowest": self._lowest}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore the return value of `state_dict`, here or of a training without validation."""
+        """Restore the return value of `state_dict`, here or of a run without validation."""
         self.work.load_state_dict(state)
         self._lowest = state.get("lowest", inf)

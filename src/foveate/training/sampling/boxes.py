@@ -52,7 +52,7 @@ def box_iou(boxes: Float32Array, others: Float32Array, *, edge: float = 0.0) -> 
 
 
 def inside_share(boxes: Float32Array, others: Float32Array, *, edge: float = 0.0) -> Float32Array:
-    """Compute the share of each of (N, 4) xyxy boxes in each of (M, 4): (N, M); see `box_iou`."""
+    """Compute the share of (N, 4) xyxy boxes inside each of (M, 4): (N, M), see `box_iou`."""
     area = np.maximum(_areas(boxes, edge), 1e-9)
     share: Float32Array = (_shared(boxes, others, edge) / area[:, None]).astype(np.float32)
     return share
@@ -115,7 +115,7 @@ class ProposalTable:
         """Build a table from COCO results.
 
         Raises:
-            DataError: A result has none of these; the message names its place.
+            DataError: A result has no valid image id, score and box; the message names its place.
         """
         identifiers, boxes, scores = [], [], []
         for position, result in enumerate(results, 1):

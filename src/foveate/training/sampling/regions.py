@@ -48,9 +48,9 @@ class Candidates:
 
 @dataclass(frozen=True)
 class RegionSampler:
-    """Draws an image, and regions of it with their classes and box targets.
+    """Sampler of images, and of regions in them with their classes and box targets.
 
-    Images are equally likely; another is drawn if nothing in one is foreground or background.
+    Images are equally likely; another is drawn if one lacks foreground or background.
 
     Args:
         dataset: Images and objects.
@@ -204,7 +204,7 @@ def measure_statistics(
             file=dataset.file,
             remedy="check that the proposals are of these images, by their ids, in x, y, w, h",
         )
-    # A constant target needs no normalisation, and none is possible.
+    # A constant target needs no normalization, and none is possible.
     std = np.maximum(joined.std(axis=0, ddof=1), 1e-6)
     mean_x, mean_y, mean_w, mean_h = joined.mean(axis=0).tolist()
     std_x, std_y, std_w, std_h = std.tolist()
@@ -214,7 +214,7 @@ def measure_statistics(
 def resize_for_trunk(
     image: UInt8Array, short_side: int, long_side: int
 ) -> tuple[UInt8Array, Float32Array]:
-    """Resize a (H, W, 3) uint8 RGB image so that one side has its bound, the other at most that.
+    """Resize a (H, W, 3) uint8 RGB image to the largest size within both bounds.
 
     Returns:
         The image, and (4,) float32 factors for xyxy boxes.

@@ -22,7 +22,7 @@ from foveate.training.sampling.windows import Window, code_label, cut, polygon_l
 
 @dataclass
 class MaskSampler:
-    """Draws windows with an object in their middle, and the mask of the object.
+    """Sampler of windows with an object in their middle, and of the mask of the object.
 
     All categories are equally likely, and so are all objects of one. Crowds and objects that are
     too small are never drawn.
@@ -116,7 +116,7 @@ def _mirrored(array: UInt8Array) -> UInt8Array:
 
 
 _MOST_BINS = 32  # steps of scale from the canonical size, beyond which objects are ignored
-_IMAGES = 100  # in a row without a place for a negative, after which something must be wrong
+_IMAGES = 100  # images in a row without a place for a negative, after which an error is raised
 
 # x and y of the middle of a window in pixels of the image, and its scale in octaves: the patch
 # shows the image enlarged by 2^scale.
@@ -125,10 +125,10 @@ Place = tuple[float, float, float]
 
 @dataclass
 class ScoreSampler:
-    """Draws windows that contain a centered object of the canonical size, or none.
+    """Sampler of windows that contain a centered object of the canonical size, or none.
 
     All images with an object are equally likely, then all its scales, then all objects of one;
-    there is no jitter. A crowd is no object, but prevents negatives.
+    there is no jitter. A crowd is not an object, but prevents negatives.
 
     Args:
         dataset: Images and objects.
@@ -181,7 +181,7 @@ class ScoreSampler:
         options = self.options
         side = max(options.window.patch * 2.0**-scale, options.least_side)
         if self.legacy.shifted_windows:
-            # Counted from 1, and cut off by the conversion to whole numbers.
+            # Counted from 1, and truncated by the conversion to whole numbers.
             x, y = min(max(x, 1.0), width), min(max(y, 1.0), height)
             half = floor(side / 2)
             return Window(left=floor(x) - 1 - half, top=floor(y) - 1 - half, side=floor(side))

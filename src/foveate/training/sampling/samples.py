@@ -64,9 +64,9 @@ class Sampler(Protocol[S_co]):
 
 
 def sample_generator(seed: int, step: int, index: int) -> np.random.Generator:
-    """Return the generator of one sample, which depends on nothing else.
+    """Return the generator of one sample, which depends only on the arguments.
 
-    So neither the number of workers nor that of processes changes the training: rank r of n draws
+    Neither the number of workers nor that of processes changes the training: rank r of n draws
     the indices from r * batch / n on. `step` is the number of the optimizer step, and `index` the
     place of the sample in the whole batch, both from 0.
     """
@@ -93,7 +93,7 @@ class WindowOptions(TypedOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class MaskSamplerOptions(TypedOptions):
-    """Mask batches (DeepMask section 3.2; `maskSampling`, `jitterBox`).
+    """Options of mask batches (DeepMask section 3.2; `maskSampling`, `jitterBox`).
 
     Args:
         window: Patch and window.
@@ -117,7 +117,7 @@ class MaskSamplerOptions(TypedOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreSamplerOptions(TypedOptions):
-    """Score batches (DeepMask section 3.2; `scoreSampling`, `createBBstruct`).
+    """Options of score batches (DeepMask section 3.2; `scoreSampling`, `createBBstruct`).
 
     Args:
         window: Patch and window.
@@ -137,9 +137,9 @@ class ScoreSamplerOptions(TypedOptions):
     window: WindowOptions = field(default_factory=WindowOptions)
     positive: float = 0.5
     octaves: float = 0.25
-    # The original rule compares places in different frames (`LegacyOptions.unscaled_negatives`). In one
-    # frame it would forbid every window within 2.5 octaves around an object, so that the score would
-    # never learn to separate scales. So the default is the paper's rule.
+    # The original rule compares places in different frames (`LegacyOptions.unscaled_negatives`). In
+    # one frame it would forbid every window within 2.5 octaves of an object, and the score would
+    # never learn to separate scales. The default is therefore the rule of the paper.
     negative_shift: float = 32.0
     negative_octaves: float = 1.0
     negative_scales: tuple[float, float] = (-3.0, 2.0)
@@ -149,7 +149,7 @@ class ScoreSamplerOptions(TypedOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class RegionSamplerOptions(TypedOptions):
-    """Regions for MultiPathNet (section 4 of the paper; `train_coco.sh`, `BatchProviderROI.lua`).
+    """Options of MultiPathNet's regions (section 4; `train_coco.sh`, `BatchProviderROI.lua`).
 
     Args:
         regions: Number of regions per image (`batchSize=64`).
@@ -158,8 +158,8 @@ class RegionSamplerOptions(TypedOptions):
             `bg_threshold_max + (i - 1) / 20`). A single one gives the plain loss.
         least_overlap: IoU from which, up to the threshold, a region is background
             (`bg_threshold_min`).
-        proposals: Number of proposals per image, the best (`best_proposals_number`).
-        crowd_overlap: Largest share of a proposal in a crowd with which it is drawn
+        proposals: Number of best proposals per image to use (`best_proposals_number`).
+        crowd_overlap: Largest share of a proposal that may lie in a crowd if it is to be drawn
             (`attachProposals`).
         short_side: Shorter side of the image that the trunk gets, in pixels (`scale=800`), unless
             the longer one would exceed `long_side`.

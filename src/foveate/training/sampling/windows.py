@@ -25,8 +25,8 @@ class Window:
     """A square of an image, which may extend beyond it.
 
     Args:
-        left: x of its left edge in pixels of the image.
-        top: y of its upper edge in pixels of the image.
+        left: Left edge, x in pixels of the image.
+        top: Upper edge, y in pixels of the image.
         side: Side in pixels of the image.
     """
 
@@ -83,7 +83,7 @@ def cut(
         step, x, y = (window.side - 1) / (size - 1), window.left, window.top
     else:
         step = window.side / size
-        # OpenCV counts pixel centers, windows are in edges: half a pixel of each.
+        # OpenCV counts from pixel centers, windows from pixel edges: half a pixel of each.
         x, y = window.left + step / 2 - 0.5, window.top + step / 2 - 0.5
     patch = cv2.warpAffine(
         image,
@@ -108,7 +108,7 @@ def _crop(image: UInt8Array, window: Window, fill: int) -> UInt8Array:
 
 
 def polygon_label(polygons: list[Float64Array], window: Window, size: int) -> UInt8Array:
-    """Rasterize (P, 2) x, y polygons in the window that a label shows: (size, size) uint8, 1 inside.
+    """Rasterize (P, 2) x, y polygons in the window of a label: (size, size) uint8, 1 inside.
 
     COCO's `frPoly` draws them at the resolution of the label.
     """
