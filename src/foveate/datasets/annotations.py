@@ -112,15 +112,15 @@ class Annotations:
 
     @property
     def masked(self) -> BoolArray:
-        """(N,) bool, which objects have a mask; of the others only the box is known."""
+        """(N,) bool, whether each object has a mask; the others have only a box."""
         return self.segmentations.masked[self.rows]
 
     def polygons(self, index: int) -> list[Float64Array]:
-        """Return the polygons of an object, (P, 2) x, y in pixels; none for a code."""
+        """Return the polygons of an object, (P, 2) x, y in pixels; none if it has a code."""
         return self.segmentations.polygons(int(self.rows[index]))
 
     def of_images(self, indices: Int64Array) -> Annotations:
-        """Return the images with these rising indices, and their objects."""
+        """Return the images with these ascending indices, and their objects."""
         places = np.full(len(self.files), -1, np.int32)
         places[indices] = np.arange(len(indices))
         rows = np.flatnonzero(places[self.images] >= 0)

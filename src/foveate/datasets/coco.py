@@ -114,11 +114,11 @@ class CocoDataset:
         return digest.hexdigest()
 
     def of_images(self, indices: Int64Array) -> CocoDataset:
-        """Return the part with these images, by rising index, and all of the classes."""
+        """Return the part with these images, in ascending order, and with all classes."""
         return self._with(self.annotations.of_images(indices))
 
     def with_classes(self, names: Sequence[str]) -> CocoDataset:
-        """Return the same images with the labels of these classes, those of a training.
+        """Return the same images with the labels of these classes, those of a training run.
 
         Raises:
             DataError: An object is of another class.
@@ -137,14 +137,14 @@ class CocoDataset:
         return self._with(replace(self.annotations, labels=labels, categories=categories))
 
     def split(self, share: float, seed: int = 0) -> tuple[CocoDataset, CocoDataset]:
-        """Split the images into those to train with and a share to hold out, at least one of two.
+        """Split the images into those to train with and a share to hold out.
 
-        The choice depends on the names and the seed only. An image with the last object of its
-        class is not held out.
+        The choice depends on the names and the seed only. An image with the last object of a class
+        is never held out; of two or more other images at least one is.
         """
         table = self.annotations
         names = [f"{seed}/{file}".encode(errors="surrogateescape") for file in table.files]
-        # By digest of the name: adding images does not reshuffle those that are there.
+        # By digest of the name: adding images does not reshuffle the existing ones.
         order = sorted(range(len(self)), key=lambda i: hashlib.sha256(names[i]).digest())
         classes = [np.unique(table.labels[self.rows(i)]) for i in range(len(self))]
         left = np.bincount(np.concatenate([np.zeros(0, int), *classes]), minlength=1)
@@ -174,8 +174,8 @@ class CocoDataset:
         """Read an image: (H, W, 3) uint8 RGB, upright, as annotation tools show it.
 
         Raises:
-            DataError: Its file is missing, is no image, is cut off, or of another size than
-                annotated.
+            DataError: Its file is missing, truncated or not an image, or the size is not the
+                annotated one.
         """
         path = self.path(index)
         try:

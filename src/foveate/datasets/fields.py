@@ -15,15 +15,15 @@ Value = TypeVar("Value")
 
 _DIGITS = re.compile(r"-?[0-9]{1,19}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-_FARTHEST = 1e7  # pixels, of a box; float32 still tells single ones apart
-_MOST = 2**63 - 1  # that an array of int64 holds
+_FARTHEST = 1e7  # pixels, of a box; float32 still resolves single pixels
+_MOST = 2**63 - 1  # largest int64
 
 
 def field(record: Any, key: str, read: Callable[[Any], Value]) -> Value:
     """Read a field of a record by one of the functions below.
 
     Raises:
-        ValueError: The record is no object, lacks the field, or has an invalid value in it.
+        ValueError: The record is not an object, lacks the field, or has an invalid value in it.
     """
     if not isinstance(record, Mapping):
         raise ValueError(f"it is {type(record).__name__} and not an object")
@@ -102,7 +102,7 @@ def read_json(file: Path, *, remedy: str) -> Any:
     """Decode a JSON file in UTF-8, with or without a byte order mark.
 
     Raises:
-        DataError: It cannot be read, is no JSON, or is in another encoding.
+        DataError: It cannot be read, is not JSON, or is in another encoding.
     """
     try:
         text = file.read_bytes()

@@ -13,7 +13,7 @@ from foveate.datasets.fields import read_json
 from foveate.errors import DataError
 
 _log = logging.getLogger(__name__)
-_CORNERS = 64  # of the polygon that stands for a circle
+_CORNERS = 64  # corners of the polygon that replaces a circle
 
 
 def read_labelme(folder: Path) -> dict[str, Any]:
@@ -61,7 +61,7 @@ def read_labelme(folder: Path) -> dict[str, Any]:
 
 
 def _content(file: Path) -> dict[str, Any] | None:
-    """Return the content of labelme's file; empty if damaged, None if it is another file."""
+    """Return the content of a labelme file; empty if damaged, None if it is another file."""
     try:
         content = read_json(file, remedy="save it with labelme again")
     except DataError as error:
@@ -85,7 +85,7 @@ def _outline(kind: str, points: Any) -> list[float] | None:
 
 def _rectangle(points: list[Any]) -> list[Any]:
     if len(points) != 2:
-        return points  # a turned one has four corners
+        return points  # a rotated one has four corners
     (x1, y1), (x2, y2) = points
     return [(x1, y1), (x2, y1), (x2, y2), (x1, y2)]
 

@@ -29,7 +29,7 @@ _NAMED = {"annotations.json": "Foveate", "_annotations.coco.json": "Roboflow (CO
 _PART = re.compile(r"(?:^|[^a-z])(train|val|test)(?:ing|id|idation)?(?![a-z])")
 _COCO = re.compile(rb'"(?:images|annotations|categories|licenses)"\s*:')
 _LABELME = re.compile(rb'"shapes"\s*:')
-_HEAD = 1 << 16  # bytes, among which both kinds have one of their field names
+_HEAD = 1 << 16  # bytes at the start, in which both kinds have one of their field names
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +39,7 @@ class Source:
     Args:
         layout: Name of the layout in `LAYOUTS`.
         file: COCO file, or folder of labelme's files.
-        places: Folders that the names of the images may be relative to, the likeliest first.
+        places: Folders that the names of the images may be relative to, the most likely first.
     """
 
     layout: str
@@ -52,7 +52,7 @@ class Source:
         return str(self.file.parent if self.file.name in _NAMED else self.file)
 
     def read(self) -> Any:
-        """Read the annotations, unchecked; DataError is raised if they are no JSON."""
+        """Read the annotations, unchecked; DataError is raised if they are not JSON."""
         if self.file.is_dir():
             return read_labelme(self.file)
         return read_json(self.file, remedy="name the COCO file of a data set, or export it again")
@@ -181,22 +181,22 @@ def _files(folder: Path, kind: re.Pattern[bytes]) -> list[Path]:
 
 
 def _head(file: Path) -> bytes:
-    """Return the first bytes of a regular file, as ASCII even of UTF-16."""
+    """Return the first bytes of a regular file, as ASCII, even those of UTF-16."""
     if not file.is_file():
         return b""
     with file.open("rb") as stream:
         return stream.read(_HEAD).replace(b"\0", b"")
 
 
-_DRIVE = re.compile(r"^[A-Za-z]:|^[A-Za-z][A-Za-z0-9+.-]+:")  # of Windows, or a URL's scheme
+_DRIVE = re.compile(r"^[A-Za-z]:|^[A-Za-z][A-Za-z0-9+.-]+:")  # of Windows, or of a URL
 
 
-# A name is relative to the folder of the images and never leads out of it: of one that is absolute, or
-# climbs by "..", only the last part is looked at, since tools write the paths of another machine. A
-# name that is not there is also looked for by its last part in all folders below, and taken where one
-# file and one annotated image have it.
+# A name is relative to the folder of the images and never leads out of it: only the last part of an
+# absolute name, or of one with "..", is used, since tools write the paths of another machine. A
+# name that does not exist is also searched for by its last part in all folders below, and accepted
+# where one file and one annotated image have it.
 def locate(names: Sequence[str], places: Sequence[Path]) -> tuple[Path, list[str | None]]:
-    """Find images by their names, as annotated, in that of several folders that has the most.
+    """Find images by their annotated names, in the one of several folders that has the most.
 
     Returns:
         The folder, and for each image its path in it, or None if it does not exist.
@@ -233,7 +233,7 @@ def _inner(name: str) -> str:
 def _present(names: Sequence[str], folder: Path) -> list[str | None]:
     inside: defaultdict[str, set[str]] = defaultdict(set)
     for parent in {posixpath.dirname(name) for name in names}:
-        # The name may be no name of a folder at all.
+        # The name may be invalid as the name of a folder.
         with contextlib.suppress(OSError, ValueError):
             inside[parent].update(os.listdir(folder / parent))  # noqa: PTH208 - paths of 100,000 are slow
     return [n if posixpath.basename(n) in inside[posixpath.dirname(n)] else None for n in names]
@@ -243,7 +243,7 @@ def size_remedy(found: Sequence[int], annotated: Sequence[int]) -> str:
     """Return the remedy for an upright image of another (height, width) than annotated."""
     if tuple(found) != tuple(annotated)[::-1]:
         return "annotate the image that is there, or put the annotated one back"
-    # Exporters that overlook EXIF write such sizes beside labels of either form, so it stays open.
+    # Exporters that ignore EXIF write such sizes, whichever way their labels are turned.
     return (
         "the two are swapped: take the orientation out of the file's EXIF data if the outlines fit "
         "the image as it is stored; otherwise correct the annotated size"

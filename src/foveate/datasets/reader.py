@@ -19,7 +19,7 @@ from foveate.datasets.segmentations import SegmentationPacker
 from foveate.errors import DataError
 from foveate.images.decoding import MAX_PIXELS
 
-_NO_AREA = 1e-6  # square pixels; what rounding leaves of three points on a line
+_NO_AREA = 1e-6  # square pixels; the area of three points on a line after rounding
 
 
 def read_annotations(
@@ -53,14 +53,14 @@ def read_annotations(
     return reader.finish()
 
 
-# If an invalid record makes others ambiguous, the file is refused: a missing list, an id of two images
-# or categories, a name of two categories. Otherwise training leaves the record out and counts it, since
-# one record among a million must not end a week of work; evaluation refuses it, since figures on other
-# ground truth are other figures. Objects without area or outside their image are the exception:
-# pycocotools counts them as objects that nobody finds (COCO itself has some), so evaluation keeps and
-# counts them. Only pycocotools uses the ids of annotations: 0 is its "no match", and of two equal ones
-# it forgets the first. Equal ids are refused by evaluation; training takes a record that is listed
-# twice, with the same id, image, category and box, once.
+# If an invalid record makes others ambiguous, the file is refused: a missing list, an id of two
+# images or categories, a name of two categories. Otherwise training leaves the record out and
+# counts it, since one record among a million must not end a week of work; evaluation refuses it,
+# since figures on other ground truth are not comparable. Objects without area or outside their
+# image are the exception: pycocotools counts them as objects that are never found (COCO has some),
+# so evaluation keeps and counts them. Only pycocotools uses the ids of annotations: 0 is its "no
+# match", and it ignores the first of two equal ones. Evaluation refuses equal ids; training reads a
+# record that is listed twice, with the same id, image, category and box, only once.
 class _Reader:
     def __init__(self, file: Path, strict: bool, masks: bool) -> None:
         self.file, self.strict, self.masks = file, strict, masks
@@ -159,7 +159,7 @@ class _Reader:
         return None
 
     def finish(self) -> Annotations:
-        """Do the checks that are only fast for all objects at once, and order by image."""
+        """Run the checks that are fast only for all objects at once, and order by image."""
         columns = {name: np.array(values, np.int64) for name, values in self.columns.items()}
         table = Annotations(
             image_ids=np.array(list(self.images), np.int64),
@@ -235,9 +235,9 @@ def _size(record: Mapping[str, Any]) -> tuple[int, int]:
 def _drop_placeholders(
     names: dict[int, str], parents: Mapping[int, Any], annotations: list[Any]
 ) -> None:
-    """Remove categories that no object has and that no tool means as a class."""
-    # Roboflow lists a root, which is the supercategory of the others and may have the name of one of
-    # them; labelme's script lists the background.
+    """Remove categories without objects that tools write as placeholders."""
+    # Roboflow lists a root, which is the supercategory of the others and may have the name of one
+    # of them; labelme's script lists the background.
     count = Counter(names.values())
     above = {parent for parent in parents.values() if isinstance(parent, str)}
     roots = {i for i, name in names.items() if parents[i] == "none" and name in above}
@@ -252,7 +252,7 @@ def _drop_placeholders(
 
 
 def _name(kind: str, record: Any, position: int) -> str:
-    """Name a record by its ids, or by its place in the file if it has none."""
+    """Name a record by its ids, or by its position in the file if it has none."""
     if not isinstance(record, Mapping) or "id" not in record:
         return f"{kind} number {position + 1}"
     image = f" of image {short(record['image_id'])}" if "image_id" in record else ""

@@ -11,13 +11,13 @@ from pycocotools import mask as coco_mask
 
 from foveate.arrays import BoolArray, Float64Array, Int64Array, UInt8Array
 
-# Of a coordinate, in pixels. Drawing a polygon takes memory by its length.
+# Largest coordinate, in pixels. The memory to draw a polygon grows with its length.
 _FARTHEST = 1e5
 
 
-# Packed, since COCO's training set has 860,000 objects with some 50 coordinates each. As lists of Python
-# floats they take several gigabytes, and a worker process that only reads them copies every page,
-# because reading changes reference counts. Arrays are shared.
+# Packed, since COCO's training set has 860,000 objects with some 50 coordinates each. As lists of
+# Python floats they take several gigabytes, and a worker process that only reads them copies every
+# page, because reading changes reference counts. Arrays are shared.
 @dataclass(frozen=True, kw_only=True)
 class PackedSegmentations:
     """N segmentations: each is Q polygons, a compressed run-length code, or nothing.
@@ -52,7 +52,7 @@ class PackedSegmentations:
 
     @property
     def masked(self) -> BoolArray:
-        """(N,) bool, which objects have a mask: a code, or a polygon."""
+        """(N,) bool, whether each object has a mask: a code, or a polygon."""
         return (np.diff(self.object_starts) > 0) | (np.diff(self.code_starts) > 0)
 
     def areas(self) -> Float64Array:
@@ -61,7 +61,7 @@ class PackedSegmentations:
         starts = self.polygon_starts // 2
         twice = np.zeros(len(starts) - 1)
         if len(twice):
-            # Of the last corner of each polygon the next one is its first.
+            # The corner after the last one of each polygon is its first.
             following = np.arange(1, len(x) + 1)
             following[starts[1:] - 1] = starts[:-1]
             cross = x * y[following] - x[following] * y
@@ -83,7 +83,7 @@ class PackedSegmentations:
 
 
 class SegmentationPacker:
-    """Packs segmentations one by one, in the form that JSON has."""
+    """Packer of segmentations, one by one, in their JSON form."""
 
     def __init__(self) -> None:
         self._coordinates = array("d")
@@ -117,7 +117,7 @@ class SegmentationPacker:
             if not isinstance(polygon, list) or len(polygon) % 2:
                 raise ValueError("a polygon is not a list of pairs")
             if len(polygon) < 6:
-                continue  # two points or one enclose nothing
+                continue  # one or two points enclose nothing
             try:
                 flat.extend(polygon)
             except (TypeError, OverflowError) as error:
@@ -171,13 +171,13 @@ def check_code(code: bytes, pixels: int) -> None:
     Raises:
         ValueError: It covers another number.
     """
-    # pycocotools does not: of a code that is too short it leaves the rest of the mask uninitialized,
-    # and of one that is cut off it reads and writes beyond the end of its buffers.
+    # pycocotools does not: with a code that is too short, it leaves the rest of the mask undefined,
+    # and with a truncated one, it reads and writes beyond the end of its buffers.
     symbols = np.frombuffer(code, np.uint8).astype(np.int64) - 48
     if not len(symbols) or symbols.min() < 0 or symbols.max() > 63 or symbols[-1] & 32:
         raise ValueError("the run-length code is damaged")
-    # Numbers in base 32, lowest digit first; 32 says that more digits follow, and 16 in the last
-    # one that the number is negative.
+    # Numbers in base 32, lowest digit first; bit 32 means that more digits follow, and bit 16 of
+    # the last one that the number is negative.
     ends = np.flatnonzero(symbols < 32)
     starts = np.concatenate([[0], ends[:-1] + 1])
     digits = ends - starts + 1
@@ -186,7 +186,7 @@ def check_code(code: bytes, pixels: int) -> None:
         raise ValueError("the run-length code is damaged")
     runs = np.add.reduceat((symbols & 31) << 5 * places, starts)
     runs -= np.where(symbols[ends] & 16, 1 << 5 * digits, 0)
-    # From the fourth on, each is the difference from the last but one.
+    # From the fourth number on, each is the difference from the one two places before it.
     for parity in (1, 2):
         runs[parity::2] = np.cumsum(runs[parity::2])
     covered = runs.sum(dtype=np.float64)  # integers would wrap around

@@ -99,7 +99,7 @@ def without_broken_images(dataset: CocoDataset, task: str, progress: Progress) -
 def no_objects(dataset: CocoDataset, reasons: Mapping[str, int]) -> DataError:
     """Return the error of a data set in which no object can be learned from.
 
-    `reasons` are numbers of objects, by the fault that they have.
+    `reasons` are numbers of objects, by their fault.
     """
     found = ", ".join(f"{count} {reason}" for reason, count in reasons.items() if count)
     return DataError(

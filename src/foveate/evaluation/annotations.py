@@ -78,7 +78,7 @@ class GroundTruth:
         self.unmasked = int((~table.masked).sum())
         if table.ids.min(initial=1) < 1:  # 0 means no object to pycocotools; some tools start there
             table = replace(table, ids=table.rows + 1)
-        # In the order of the file, as pycocotools would have them.
+        # In the order of the file, as pycocotools sees them.
         order = np.argsort(table.rows).tolist()
         self.objects = [_object(table, row, families) for row in order]
         self.unit, self._family = _families(self.objects)

@@ -22,7 +22,7 @@ from foveate.errors import OptionError
 
 _RECALLS = np.linspace(0.0, 1.0, 101)
 _BEYOND = np.append(_RECALLS[1:], np.inf)
-_CACHED = 100_000  # numbers of an array of which a processor's cache holds several
+_CACHED = 100_000  # elements of an array, of which several fit in a processor's cache
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +111,7 @@ def average_recall(
     Args:
         weights: (R, F) weights of the families.
         groups: One group per category.
-        rank_weights: (N,) value of a right result of each rank; further ones count nothing. N ones
+        rank_weights: (N,) value of a right result of each rank; further ranks are ignored. N ones
             give AR@N; see `area_rank_weights` for another choice.
     """
     recalls = []
@@ -137,7 +137,7 @@ def area_rank_weights(most: int) -> Float64Array:
         return np.ones(1)
     logarithms = np.log(np.arange(1, most + 1))
     # A right result of rank r raises AR@n for all n > r.
-    # Of the rise from n = r to n = r + 1 half the step lies under the straight line.
+    # Half of the step from n = r to n = r + 1 lies under the straight line.
     rise = (logarithms + np.concatenate([[0.0], logarithms[:-1]])) / 2
     area: Float64Array = 1 - rise / logarithms[-1]
     return area
@@ -145,7 +145,7 @@ def area_rank_weights(most: int) -> Float64Array:
 
 def average_precisions(weights: Float64Array, group: Group, most: int = 100) -> Float64Array:
     """Compute COCO's average precision of a group at each threshold: (R, T)."""
-    # A few replicates at a time, so that what is computed of them stays in the processor's cache.
+    # A few replicates at a time, so that intermediate results stay in the processor's cache.
     rows = max(1, _CACHED // max(1, group.matched.shape[1]))
     return np.concatenate(
         [_precisions(weights[i : i + rows], group, most) for i in range(0, len(weights), rows)]
@@ -162,9 +162,9 @@ def _interpolated_precision(
     weights: Float64Array, group: Group, threshold: int, total: Float64Array, most: int
 ) -> Float64Array:
     """Compute the area under the interpolated precision-recall curve at one threshold: (R,)."""
-    # Only the points of right results matter: between two of them precision falls, and interpolation
-    # takes the best precision at this recall or a higher one. There, the number of wrong results so
-    # far is the same in every replicate.
+    # Only the points of right results matter: between two of them precision falls, and
+    # interpolation takes the best precision at this recall or a higher one. There, the number of
+    # wrong results so far is the same in every replicate.
     kept = ~group.ignored[threshold] & (group.ranks < most)
     matched = group.matched[threshold][kept]
     right = matched >= 0
@@ -174,7 +174,7 @@ def _interpolated_precision(
     found = np.cumsum(weights[:, matched[right]], axis=1)
     precision = found / (found + wrong + np.spacing(1))
     envelope = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
-    # How many of the 101 recalls each right result is the first to reach.
+    # The number of the 101 recalls that each right result is the first to reach.
     first = _recalls_up_to(found / np.maximum(total, 1)[:, None])
     first[:, 1:] -= first[:, :-1].copy()
     area: Float64Array = (envelope * first).sum(axis=1) / len(_RECALLS)
@@ -182,7 +182,7 @@ def _interpolated_precision(
 
 
 def _recalls_up_to(recall: Float64Array) -> Int64Array:
-    """Count the 101 recalls that are at most each value, 0 to 1: a guess, and put right."""
+    """Count the 101 recalls that are at most each value in [0, 1]: a guess, then a correction."""
     guess = (recall * 100).astype(np.int64)
     counts: Int64Array = guess + 1
     counts -= _RECALLS[guess] > recall
@@ -204,7 +204,7 @@ def _ratio(part: Float64Array, whole: Float64Array) -> Float64Array:
 
 
 def mean_over_groups(values: Sequence[Float64Array], rows: int) -> Float64Array:
-    """Mean of those groups that have objects in a replicate: list of (R,) to (R,)."""
+    """Compute the mean of the groups that have objects in a replicate: (R,) each to (R,)."""
     table = np.array(values).reshape(-1, rows)
     present = ~np.isnan(table)
     return _ratio(np.where(present, table, 0).sum(axis=0), present.sum(axis=0).astype(np.float64))

@@ -83,7 +83,7 @@ class Report:
         region = ""
         for name, figure in self.figures.items():
             if math.isnan(figure.value):
-                continue  # no such objects: the JSON says so, a person need not read it
+                continue  # no such objects: null in the JSON, omitted in the table
             if region and region != name.split()[0]:
                 table.add_section()
             region = name.split()[0]
@@ -158,8 +158,8 @@ def evaluate(
     """Run a pipeline on a data set and measure its results.
 
     Args:
-        pipeline: A `foveate.Pipeline`, or anything with its two calls. For detections it must not
-            drop the doubtful ones (`PipelineOptions(score_threshold=0.0)`), or recall is cut short.
+        pipeline: Pipeline, or any object with its two calls. For detections it must not drop those
+            with low scores (`PipelineOptions(score_threshold=0.0)`), which would reduce recall.
         truth: Ground truth.
         task: "proposals" or "detections"; see `Measurement`.
         most: Number of proposals per image that count; the pipeline must return as many
@@ -193,7 +193,7 @@ def evaluate_results(
     resampling: Bootstrap | None = None,
     progress: Progress = no_progress,
 ) -> Report:
-    """Measure the results of another program, an image at a time; see `evaluate` for the arguments.
+    """Measure the results of another program, image by image; see `evaluate` for the arguments.
 
     `results` are those that `read_results` returned for this data set and task.
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A JSON list in a file, element by element: of gigabytes only a few megabytes are held.
+"""A JSON list in a file, element by element: gigabytes take a few megabytes of memory.
 
 The list is the whole file, or the "annotations" of an object.
 """
@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO, NamedTuple
 
 _CHUNK = 1 << 20
-# Bytes of an element. Without a bound, one that does not end would be sought in all of the file.
+# Largest size of an element in bytes. Without it, one without an end would take the whole file.
 _LONGEST = 1 << 26
 _SPACE = re.compile(r"[ \t\n\r]*")
 
@@ -36,11 +36,11 @@ def elements(file: BinaryIO, beside: dict[str, Any] | None = None) -> Iterator[E
 
     Args:
         file: File of the list, or of an object with the list as its "annotations".
-        beside: Dictionary that gets the other values of the object, after the last element.
+        beside: Dictionary that receives the other values of the object, after the last element.
 
     Raises:
-        ValueError: The file contains no JSON, or something else. Elements before the damage have
-            been yielded.
+        ValueError: The file is not JSON, or is JSON of another form. Elements before the damage
+            have been yielded.
     """
     text = _Text(file)
     if text.take("[", "{") == "[":
@@ -83,7 +83,7 @@ class _Text:
         self._at = 3 if self._text.startswith("\xef\xbb\xbf") else 0  # the byte order mark
 
     def peek(self) -> str:
-        """Skip space and return the next character; "" at the end."""
+        """Skip whitespace and return the next character; "" at the end."""
         while True:
             found = _SPACE.match(self._text, self._at)
             assert found is not None
@@ -94,7 +94,7 @@ class _Text:
                 return ""
 
     def take(self, *allowed: str) -> str:
-        """Skip space, and return and consume the next character."""
+        """Skip whitespace, and return and consume the next character."""
         found = self.peek()
         if found not in allowed:
             words = [repr(mark) if mark else "the end of the file" for mark in (*allowed, found)]
@@ -125,7 +125,7 @@ class _Text:
         return json.loads(self._text[found.start - self._first : self._at].encode("latin-1"))
 
     def _read(self) -> bool:
-        """Drop the consumed text, and read as much again as is kept; False at the end."""
+        """Drop the consumed text, and read as much as is kept; return False at the end."""
         rest = self._text[self._at :]
         more = self._file.read(max(_CHUNK, len(rest)))
         self._text, self._first, self._at = rest + more.decode("latin-1"), self._first + self._at, 0

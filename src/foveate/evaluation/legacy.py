@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Quirks of the original Lua code, where a published number depends on them.
 
-All of them were read in facebookresearch/deepmask and facebookresearch/multipathnet. Crashes are not
-reproduced, and neither is what no figure can show (a threshold of 1e-6 in place of a ReLU, a batch
-that joins the foreground of one image with the background of another when both lack the other kind).
+All of them are in the code of facebookresearch/deepmask and facebookresearch/multipathnet. Crashes
+are not reproduced, nor are quirks that change no figure (a threshold of 1e-6 in place of a ReLU; a
+batch that joins the foreground of one image with the background of another if both lack the other).
 
 Training takes `LegacyOptions` as they are. `foveate evaluate --reproduce-original` runs a pipeline
 on an `OriginalDevice`, which has those that concern inference: `shifted_scores` and `filler_rows`.
@@ -38,7 +38,7 @@ class LegacyOptions(TypedOptions):
             and below the patch, and on whole pixels of the label (`maskSampling`, `cropTensor`,
             which changes its box in place). The patch of a score is up to two pixels to the left
             and above (`scoreSampling`). Off: patch and label show exactly the same window. An
-            object of 20 px is enlarged 4.6 times, so one pixel becomes as many.
+            object of 20 px is enlarged 4.6 times, so one pixel becomes 4.6.
         aligned_corners: A window that is enlarged is stretched until the centers of its corner
             pixels coincide with those of the patch (`image.scale`). Off: the corners of the corner
             pixels do, so that the patch fits the label.
@@ -54,9 +54,9 @@ class LegacyOptions(TypedOptions):
         inclusive_boxes: MultiPathNet's ground truth ends one pixel further right and down than its
             proposals, and overlaps count the edge as a pixel of its own (`getAnnotation`,
             `boxoverlap`). Off: continuous coordinates, right and bottom exclusive.
-        short_batches: Of an image with fewer foregrounds (backgrounds) than requested only as many
-            are drawn as there are, with replacement, so that an image gives fewer than 64 regions
-            and other shares (`selectBBoxesOne`). Off: always 64, of which 16 foreground.
+        short_batches: From an image with fewer foregrounds (backgrounds) than requested, only as
+            many are drawn as there are, with replacement, so that an image gives fewer than 64
+            regions and other shares (`selectBBoxesOne`). Off: always 64, of which 16 foreground.
         mismatched_heads: The threshold by which regions are drawn and labeled is unrelated to the
             integral head that is trained on them, so that every head learns a mixture of all
             thresholds (`data.lua`). Off: each head has its own.
@@ -65,9 +65,9 @@ class LegacyOptions(TypedOptions):
         shifted_scores: A score names the window one row above and one column to the right of its
             own, in the first row the one to the right, and in the last column the first one of its
             row, since a place that is counted from 1 is split as if from 0 (`getTopScores`). Two
-            scores may name one window, and of the last row only the first window is ever named.
+            scores may name one window, and in the last row only the first window is ever named.
             Published average recalls probably contain this. Off: each names its own.
-        filler_rows: Of an image at most as many windows are taken as the last, hence largest, level
+        filler_rows: From an image, at most as many windows are taken as the last and largest level
             has; the remaining proposals are the first window of the first level, again and again,
             with a score of 1 (`getTopScores`). Off: all windows there are.
     """
@@ -129,7 +129,7 @@ def select_as_original(
     """
     room = min(len(indices), grids[-1].size) if legacy.filler_rows else len(indices)
     first = len(indices) - room
-    indices[:first], scores[:first] = 0, _CERTAIN  # the fillers: as good as can be, hence first
+    indices[:first], scores[:first] = 0, _CERTAIN  # the fillers have the highest score
     chosen = indices[first:]
     outputs = (chosen, windows[first:], scores[first:], count)
     select_top_k(grids, *outputs, window_nms_iou=window_nms_iou, **geometry)
@@ -141,7 +141,7 @@ def select_as_original(
 
 
 def _shift(cells: Int32Array, widths: Sequence[int]) -> None:
-    """Move (N, 3) level, row, column: the place of a score, counted from 1, is read as if from 0."""
+    """Move (N, 3) level, row, column: the place of a score, counted from 1, is split as from 0."""
     rows, columns = cells[:, 1], cells[:, 2]
     in_last = columns == np.array(widths)[cells[:, 0]] - 1
     cells[:, 1] = np.where(in_last, rows, np.maximum(rows - 1, 0))

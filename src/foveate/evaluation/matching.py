@@ -3,9 +3,9 @@
 
 The rules are those of `COCOeval.evaluateImg`, including the order of ties:
 
-- Results are taken best score first; those beyond the best K of an image (and category) are not.
-- A result takes the free object with the highest overlap of at least the threshold; of equal
-  overlaps the last object.
+- Results are matched by descending score, at most the best K of an image (and category).
+- A result takes the free object with the highest overlap of at least the threshold, and the last
+  of several with equal overlaps.
 - Objects that do not count (crowds, and those out of the range of areas) come after those that do.
   A crowd is never used up, and its overlap is the intersection over the result's own area.
 - A result that was matched with such an object, or with none while its own area is out of range,
@@ -78,7 +78,7 @@ def match_image(
     object_areas = np.array([o["area"] for o in objects], np.float64)
     counted = _within(object_areas) & ~crowds
     matched = _assign(overlaps, counted, crowds)
-    # One by one: of a list of more than 255 pycocotools fails with numpy 2.
+    # One by one: pycocotools fails on a list of more than 255 with NumPy 2.
     area = coco_mask.area if region == "mask" else _box_area
     areas = np.array([float(area(shape)) for shape in shapes], np.float64)
     ignored = np.broadcast_to(~_within(areas)[:, None], matched.shape).copy()
@@ -131,5 +131,5 @@ def _overlaps(shapes: list[Any], objects: list[Any], crowds: BoolArray) -> Float
 
 
 def _within(areas: Float64Array) -> BoolArray:
-    """Return (A, N) bool, which of (N,) areas are in which range."""
+    """Return (A, N) bool, whether each of (N,) areas is in each range."""
     return np.array([(areas >= low) & (areas <= high) for low, high in AREAS.values()], bool)

@@ -26,7 +26,7 @@ from foveate.evaluation.bootstrap import (
 )
 from foveate.evaluation.matching import AREAS, THRESHOLDS, MatchedImage, Region, match_image
 
-# Results of an image, the best, that count for the best overlap with an object.
+# Number of best results of an image that count for the best overlap with an object.
 OVERLAP_RESULTS = 100
 
 
@@ -36,7 +36,7 @@ _Part: TypeAlias = tuple[Float64Array, list[Group]]
 
 @dataclass(kw_only=True)
 class Accumulator:
-    """Takes the results of image after image, and keeps only what figures need.
+    """Accumulator of results, image by image, that keeps only the values that figures need.
 
     Args:
         truth: Ground truth.
@@ -63,7 +63,7 @@ class Accumulator:
             objects: Objects of the ground truth in it.
             results: COCO results in it; see `measure`.
         """
-        # Within an image COCO has categories one after the other, which decides among equals.
+        # COCO orders the entries of an image by category, which decides between equal scores.
         objects, results = sorted(objects, key=_category), sorted(results, key=_category)
         if not self.by_class:
             matched = self._match(0, objects, results)
@@ -162,12 +162,12 @@ Task: TypeAlias = Literal["proposals", "detections"]
 
 _SIZES = ("small", "medium", "large")
 _COUNTS = (10, 100, 1000)
-_LARGE_SHARE = 0.01  # of the image: what a person would call an object at first sight
+_LARGE_SHARE = 0.01  # of the image area: objects that are noticed at first sight
 _DETECTIONS = 100  # COCO's number of detections of an image and class
 
 
 class Measurement:
-    """Takes results image by image, and keeps only what the figures need.
+    """Measurement of results, image by image, that keeps only the values that figures need.
 
     Figures have names such as "mask AR@100", "box AP50" or "mask AP, bird".
 
@@ -200,7 +200,7 @@ class Measurement:
         self._objects = _by(itemgetter("image_id"), truth.objects)
         by_class = task == "detections"
         most = _DETECTIONS if by_class else most
-        # Without the objects that have no mask, figures of masks would be those of another data set.
+        # Without the objects that have no mask, mask figures would be those of another data set.
         self._accumulators = [
             Accumulator(truth=truth, region=region, by_class=by_class, most=most)
             for region in regions

@@ -20,13 +20,13 @@ from foveate.progress import Progress, no_progress
 
 
 class Pipeline(Protocol):
-    """A pipeline to evaluate: `foveate.Pipeline`, or anything with its two calls."""
+    """A pipeline to evaluate: `foveate.Pipeline`, or any object with its two calls."""
 
     def propose(self, image: Path, /) -> Any:
-        """Return `foveate.Proposals`, or anything with its boxes, scores and masks."""
+        """Return `foveate.Proposals`, or any object with boxes, scores and masks."""
 
     def __call__(self, image: Path, /) -> Any:
-        """Return `foveate.Detections`, or anything with the same and labels and class names."""
+        """Return `foveate.Detections`, or any object that also has labels and class names."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +60,7 @@ def predict(
         pipeline: Pipeline; its class names are matched with those of the data set. A detection of a
             class that the data set does not have is left out, since it is neither right nor wrong.
         truth: Ground truth with the images.
-        task: Half of the pipeline that runs.
+        task: Part of the pipeline that runs.
         take: Called with each image and its COCO results, as `measure` takes them.
         progress: Called with the number of finished images.
 
@@ -74,7 +74,7 @@ def predict(
         start = time.perf_counter()
         found = pipeline.propose(image.path) if task == "proposals" else pipeline(image.path)
         middle = time.perf_counter()
-        masks = found.masks.rle()  # lazy until now: timed on its own
+        masks = found.masks.rle()  # computed on demand, hence timed separately
         seconds.append(middle - start)
         mask_seconds.append(time.perf_counter() - middle)
         counts.append(len(masks))

@@ -29,10 +29,10 @@ _REMEDY = "write a JSON list of objects with image_id, score, category_id, and s
 _PROGRESS_EVERY = 10_000  # records between two reports
 
 
-# The file is read twice. 1000 proposals in each of COCO's 5000 images are gigabytes of text, several
-# times that as Python objects, in any order, and are needed an image at a time. The first time only
-# the image of each record and its place in the file are kept; the second time the records of an image
-# are read from their places.
+# The file is read twice. 1000 proposals in each of COCO's 5000 images are gigabytes of text,
+# several times that as Python objects, in any order, and are needed one image at a time. The first
+# pass keeps only the image of each record and its place in the file; the second one reads the
+# records of an image from their places.
 @dataclass(frozen=True, kw_only=True)
 class Results:
     """Results in a file, of which only the places are in memory.
@@ -41,7 +41,7 @@ class Results:
         file: File of the results.
         regions: Masks and boxes, or boxes alone.
         by_class: Whether results need a category.
-        places: Number, first byte and end of each result, by the id of the image.
+        places: Number, first byte and end of each result, by the id of its image.
         elsewhere: Number of results that are left out, since the data set has no such image.
         categories: Category of the data set by that of the results. Results of other categories,
             which are neither right nor wrong, are left out too.
@@ -91,7 +91,7 @@ class Results:
 def read_results(
     file: Path, truth: GroundTruth, *, task: Task, progress: Progress = no_progress
 ) -> Results:
-    """Find the results in a list of COCO results, or in what `foveate run --json` wrote.
+    """Find the results in a list of COCO results, or in a file of `foveate run --json`.
 
     Args:
         file: JSON: a list of objects with "image_id", "score", and "segmentation" (run lengths or
@@ -99,12 +99,12 @@ def read_results(
             segmentation. For detections "category_id" too. Or an object with such a list as its
             "annotations", and "images" and "categories", whose names are those of the data set,
             while the ids may be others.
-        truth: Says which images and categories there are.
-        task: Proposals need no category; theirs is not looked at.
+        truth: Ground truth with the images and categories.
+        task: Task; for proposals, categories are ignored.
         progress: Called with the number of megabytes.
 
     Raises:
-        DataError: The file cannot be read, a record names no image (the text says which), none is
+        DataError: The file cannot be read, a record names no image (the message gives it), none is
             of an image of the data set, or a category is not the data set's.
     """
     places: dict[int, array[int]] = defaultdict(lambda: array("q"))
@@ -160,8 +160,8 @@ def _naming(number: int, file: Path) -> Iterator[None]:
 def same_images(images: Any, truth: GroundTruth, file: Path) -> Mapping[int, int]:
     """Return the image of the data set by its id in the results.
 
-    If the results have COCO's list of images, it is the image whose path has the same last part,
-    and as many more parts as decide between several. If not, ids are those of the data set.
+    If the results have COCO's list of images, it is the image whose path has the same last part;
+    further parts decide between several. If not, ids are those of the data set.
 
     Raises:
         DataError: An image has no id and name, or two are equally similar to an image.
@@ -198,7 +198,7 @@ def same_images(images: Any, truth: GroundTruth, file: Path) -> Mapping[int, int
 def same_categories(
     categories: Any, truth: GroundTruth, used: set[int], file: Path
 ) -> Mapping[int, int]:
-    """Return the category of the data set by its id in the results, of which `used` are some.
+    """Return the category of the data set by its id in the results; `used` are the ids that occur.
 
     If the results have COCO's list of categories, names are compared, and a category that the data
     set does not have is left out. If not, ids are those of the data set.
