@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Masks that are kept as logits and windows, and rasterised only on request."""
+"""Masks that are kept as logits and windows, and rasterized only on request."""
 
 from __future__ import annotations
 
@@ -116,17 +116,17 @@ class Masks:
         return self._window_mask(index).mask()
 
     def boxes(self) -> Float32Array:
-        """Return the tight box of each mask, (N, 4) float32 xyxy, without rasterising it."""
+        """Return the tight box of each mask, (N, 4) float32 xyxy, without rasterizing it."""
         boxes = [self._window_mask(index).box() for index in range(len(self))]
         return np.array(boxes, np.float32).reshape(-1, 4)
 
     def areas(self) -> Int64Array:
-        """Return the number of foreground pixels of each mask, (N,), without rasterising it."""
+        """Return the number of foreground pixels of each mask, (N,), without rasterizing it."""
         areas = [self._window_mask(index).area() for index in range(len(self))]
         return np.array(areas, np.int64)
 
     def rle(self) -> list[dict[str, Any]]:
-        """Return each mask as COCO's compressed run-length code, without rasterising it."""
+        """Return each mask as COCO's compressed run-length code, without rasterizing it."""
         return [self._window_mask(i).rle(self._height, self._width) for i in range(len(self))]
 
     def _window_mask(self, index: int) -> WindowMask:

@@ -60,7 +60,7 @@ def draw(
     tight = masks.boxes()
     areas = (tight[:, 2] - tight[:, 0]) * (tight[:, 3] - tight[:, 1])
     # The largest object is drawn first, so that a small one in front of it stays visible. Only one
-    # mask is rasterised at a time: all masks of a large photograph would exhaust the memory.
+    # mask is rasterized at a time: all masks of a large photograph would exhaust the memory.
     for index in np.argsort(-areas, kind="stable").tolist():
         crop = masks.crop(index)
         _fill(canvas, *crop, colour(index))
@@ -123,7 +123,7 @@ class LabelPainter:
         self._size = min(max(max(canvas.shape[:2]) / 42, 11.0), 60.0)
 
     def paint(self, text: str, box: Sequence[float], tint: Colour) -> None:
-        """Paint a label near a box, on a background of the given colour."""
+        """Paint a label near a box, on a background of the given color."""
         height, width = self._canvas.shape[:2]
         scale = self._size / _PIXELS_PER_SCALE
         weight = 2 if self._size > 28 else 1
@@ -160,12 +160,12 @@ class LabelPainter:
 
 
 def colour(index: int) -> Colour:
-    """Return the colour of the object with this index as RGB, 0 to 255; colours repeat after 24."""
+    """Return the color of the object with this index as RGB, 0 to 255; colors repeat after 24."""
     value = _COLOURS[index % len(_COLOURS)]
     return value >> 16, value >> 8 & 255, value & 255
 
 
 def _is_light(tone: Colour) -> bool:
-    """Return whether black text is easier to read on this colour than white text."""
+    """Return whether black text is easier to read on this color than white text."""
     red, green, blue = tone
     return 0.299 * red + 0.587 * green + 0.114 * blue > 140

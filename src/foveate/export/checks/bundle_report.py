@@ -70,7 +70,7 @@ class StageReport:
         inputs: Dtype and shape of each input; a dimension that varies is a name.
         outputs: Dtype and shape of each output.
         ranges: Shapes that each input can have according to the manifest.
-        parameters: Number of elements of the initialisers, without shapes.
+        parameters: Number of elements of the initializers, without shapes.
         nodes: Number of nodes by operator.
         dispatch: Number of nodes by operator and implementation in ONNX Runtime.
         ours: Nodes of Foveate operators.

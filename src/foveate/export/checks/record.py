@@ -138,7 +138,7 @@ DEFAULT_THRESHOLDS = {
     "fp32": Thresholds(),
     # Of two windows with nearly the same score, another one may be selected.
     "fp16": Thresholds(tolerance=5e-2, cosine=0.999, min_match_rate=0.7, mask_iou=0.9, box=4.0),
-    # Single values of a quantised network can be far off; the cosine and the results count.
+    # Single values of a quantized network can be far off; the cosine and the results count.
     "int8": Thresholds(
         tolerance=inf, cosine=0.98, min_match_rate=0.4, mask_iou=0.9, box=4.0, accuracy=0.99
     ),

@@ -168,7 +168,7 @@ def _taken(path: Path) -> onnx.ModelProto:
     options.log_severity_level = 4
     # The session is never run.
     options.intra_op_num_threads = 1
-    # Optimisation would fuse nodes, so that a missing node would not imply a body.
+    # Optimization would fuse nodes, so that a missing node would not imply a body.
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "taken.onnx"

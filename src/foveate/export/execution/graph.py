@@ -126,7 +126,7 @@ def _precision(
 ) -> str:
     if node.op_type in _INTEGER:
         return "int8"
-    # If only the weights are quantised, the sums are still in float.
+    # If only the weights are quantized, the sums are still in float.
     sources = [producers.get(name) for name in node.input[:2]]
     if all(
         one is not None

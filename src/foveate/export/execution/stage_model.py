@@ -16,7 +16,7 @@ DOMAIN = "foveate"
 OPSET = 18
 """The last opset for whose Resize all supported runtimes have kernels."""
 
-# Names of initialisers: the parameter's name in PyTorch, with these before and behind it.
+# Names of initializers: the parameter's name in PyTorch, with these before and behind it.
 NETWORK, HALF = "network.", "_half"
 CODES, SCALES, CORRECTED = "_codes", "_scales", "_corrected"
 

@@ -83,7 +83,7 @@ class _DeepMaskRefine(_Part):
 
 
 class _Features(_Part):
-    """The trunk of the classifier, for an image that was normalised for the proposal network."""
+    """The trunk of the classifier, for an image that was normalized for the proposal network."""
 
     def __init__(self, network: MultiPathNet, given: Normalisation):
         super().__init__(network)
@@ -189,7 +189,7 @@ def detection_stages(
 
     Args:
         network: Network in evaluation mode.
-        given: Normalisation of the image that ``features`` receives.
+        given: Normalization of the image that ``features`` receives.
         long_side: Largest longer side of that image, in pixels.
     """
     strides = network.strides

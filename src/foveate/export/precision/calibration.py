@@ -28,7 +28,7 @@ class Encoding:
     """Encoding of an activation: value = scale * (code - zero_point), with codes from 0 to 255.
 
     Args:
-        scale: Difference between neighbouring codes.
+        scale: Difference between neighboring codes.
         zero_point: 0 if no value is negative, and 128 otherwise. A code with zero point 128 is a
             signed code shifted by 128: ONNX Runtime is fastest with the former, TensorRT accepts
             only the latter, and the values are the same.
@@ -57,8 +57,8 @@ def encode(histogram: Histogram, method: str) -> Encoding:
     """Return the encoding of an activation.
 
     ``min-max`` covers the whole range and ``percentile`` all but the largest 0.01 %. ``entropy``
-    covers the part whose quantised distribution is nearest to the true one (Migacz, "8-bit Inference
-    with TensorRT", GTC 2017).
+    covers the part whose quantized distribution is nearest to the true one (Migacz, "8-bit
+    Inference with TensorRT", GTC 2017).
     """
     levels, counts = 127 if histogram.negative else 255, histogram.counts
     bins = len(counts)
@@ -80,7 +80,7 @@ def entropy_bins(counts: Counts, levels: int) -> int:
     """Return the number of bins from 0 on that lose the least information when kept alone.
 
     For each candidate, the true distribution, with everything beyond counted in its last bin, is
-    compared by Kullback-Leibler divergence with the quantised one, in which ``levels`` codes share
+    compared by Kullback-Leibler divergence with the quantized one, in which ``levels`` codes share
     the bins, and each spreads its count over those of its bins that are not empty.
     """
     # Zeros are exact in any code, and ReLU produces so many that they would decide alone.

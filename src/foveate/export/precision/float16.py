@@ -5,7 +5,7 @@ Engines take the types of the file as they are. Inputs and outputs stay float32,
 operations between the stages are. Inside, everything is float16 except
 
 - what regions of interest are computed from, since float16 represents integers up to 2048 only;
-- sums of squares, quotients and exponentials up to the next layer: normalisations and softmaxes;
+- sums of squares, quotients and exponentials up to the next layer: normalizations and softmaxes;
 - the last layers of scores, probabilities and box deltas, and what follows them;
 - values that are too large on the calibration images.
 """
@@ -140,7 +140,7 @@ def _last_layers(graph: ir.Graph) -> set[ir.Node]:
 
 
 def _floating(graph: ir.Graph) -> set[ir.Value]:
-    """Return the float32 values; types follow from those of inputs and initialisers."""
+    """Return the float32 values; types follow from those of inputs and initializers."""
     found = {value for value in graph.inputs if value.dtype == _FLOAT}
     found |= {value for value in graph.initializers.values() if value.dtype == _FLOAT}
     for node in graph:

@@ -81,7 +81,7 @@ def find_layers(graph: ir.Graph) -> Iterator[Layer]:
 
 
 def constant(value: ir.Value | None) -> Array | None:
-    """Return the content of an initialiser, also behind a Cast; None for a computed value."""
+    """Return the content of an initializer, also behind a Cast; None for a computed value."""
     if value is None:
         return None
     node = value.producer()
@@ -110,7 +110,7 @@ def _refusal(node: ir.Node, weight: Array, result: ir.Value) -> str | None:
 
 
 def _narrows_cheaply(node: ir.Node, weight: Array) -> bool:
-    """Return whether it is cheaper to quantise the result of a layer than what it reads."""
+    """Return whether it is cheaper to quantize the result of a layer than what it reads."""
     if node.op_type != "Conv":
         return False
     strides = node.attributes.get("strides")
@@ -173,7 +173,7 @@ def take_output(graph: ir.Graph, value: ir.Value, final: ir.Value, suffix: str) 
 
 
 def remove_unused(model: ir.Model) -> None:
-    """Remove nodes and initialisers that nothing reads."""
+    """Remove nodes and initializers that nothing reads."""
     common_passes.RemoveUnusedNodesPass()(model)
 
 
@@ -182,7 +182,7 @@ def fold_affine(model: onnx.ModelProto) -> onnx.ModelProto:
 
     The result of each convolution keeps the name of the last value that it replaces.
     """
-    # s (W x + b) + t is W' x + b' with W' = s W and b' = s b + t: exact, and one layer to quantise.
+    # s (W x + b) + t is W' x + b' with W' = s W and b' = s b + t: exact, and one layer to quantize.
     copy = ir.serde.deserialize_model(model)
     for layer in list(find_layers(copy.graph)):
         if layer.node.op_type == "Conv":

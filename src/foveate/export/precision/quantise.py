@@ -27,7 +27,7 @@ from foveate.progress import Progress, no_progress
 
 _LARGEST_CODE = 127
 _LARGEST_PAIR = 128
-"""Largest sum of two neighbouring codes of one sign: 255 * 128 is below 2^15."""
+"""Largest sum of two neighboring codes of one sign: 255 * 128 is below 2^15."""
 
 
 class QuantisedWeights(NamedTuple):
@@ -40,7 +40,7 @@ class QuantisedWeights(NamedTuple):
 def quantise_weights(
     weights: Float32Array, axis: int, *, depthwise: bool = False, least: Float32Array | None = None
 ) -> QuantisedWeights:
-    """Quantise weights symmetrically, with one scale per output.
+    """Quantize weights symmetrically, with one scale per output.
 
     Args:
         weights: Weights of a convolution (O, I, H, W), or of a product (O, I) or (I, O).
@@ -50,12 +50,12 @@ def quantise_weights(
     """
     # Without VNNI an x86 processor multiplies pairs of bytes and adds them in 16 bits with saturation
     # (VPMADDUBSW): 255 * 127 + 255 * 127 silently becomes 32767. The scale of an output is therefore
-    # the smallest for which no two neighbours can saturate. That costs little, since large neighbours
+    # the smallest for which no two neighbors can saturate. That costs little, since large neighbors
     # of one sign are rare; seven bits for all weights would cost half of the resolution.
     rows = np.moveaxis(weights, axis, 0)
     largest = np.abs(rows.reshape(len(rows), -1)).max(axis=1, initial=0.0) / _LARGEST_CODE
     if not depthwise:
-        # Neighbours in memory, with channels last or first.
+        # Neighbors in memory, with channels last or first.
         for layout in (rows, np.moveaxis(rows, 1, -1)):
             # Rounding moves each by up to half a code, so the bound of a pair is one less.
             pairs = _largest_pairs(layout.reshape(len(rows), -1)) / (_LARGEST_PAIR - 1)
@@ -70,7 +70,7 @@ def quantise_weights(
 
 
 def _largest_pairs(rows: Float32Array) -> Float32Array:
-    """Return the largest sum of two neighbours of one sign in each row."""
+    """Return the largest sum of two neighbors of one sign in each row."""
     even = np.pad(rows, ((0, 0), (0, rows.shape[1] % 2)))
     left, right = even[:, 0::2], even[:, 1::2]
     sums = [np.maximum(sign * left, 0) + np.maximum(sign * right, 0) for sign in (1.0, -1.0)]
@@ -96,7 +96,7 @@ _COPIES = (
 
 
 def rounded_values(model: onnx.ModelProto) -> list[str]:
-    """Return the names of the values whose statistics are needed to quantise any layer of a model."""
+    """Return the names of the values whose statistics the quantization of any layer needs."""
     graph = ir.serde.deserialize_model(model).graph
     names: dict[str, None] = {}
     for layer in find_layers(graph):
@@ -107,7 +107,7 @@ def rounded_values(model: onnx.ModelProto) -> list[str]:
 
 @dataclass(frozen=True, kw_only=True)
 class Quantiser:
-    """Quantises any choice of the layers of a stage, by one of the calibration ``METHODS``."""
+    """Quantizes any choice of the layers of a stage, by one of the calibration ``METHODS``."""
 
     model: onnx.ModelProto  # in float32, with affine maps folded
     observed: Mapping[str, Observed]  # of the values in ``rounded_values``
@@ -215,7 +215,7 @@ def correct_biases(
     calls: Sequence[Call],
     progress: Progress = no_progress,
 ) -> onnx.ModelProto:
-    """Return a copy of a quantised stage with biases that restore the means of the exact outputs."""
+    """Return a copy of a quantized stage whose biases restore the means of the exact outputs."""
     # Rounding shifts the mean of a layer's output, most of all if a channel that it reads is nearly
     # constant and so lies on one side of its code in all images. Each bias takes up the difference of
     # the means, one layer after the other, because a layer reads what the corrections before it have

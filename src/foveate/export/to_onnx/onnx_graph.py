@@ -23,14 +23,14 @@ from foveate.export.execution.stages import Stage
 from foveate.export.to_onnx.operators import attach_bodies, translation_table
 
 SMALLEST_HALF_INITIALISER = 64
-"""Number of elements below which an initialiser stays float32, since a Cast would cost more."""
+"""Number of elements below which an initializer stays float32, since a Cast would cost more."""
 
 
 def export_stage(stage: Stage) -> onnx.ModelProto:
     """Export a stage, whose module is in evaluation mode with weights rounded to float16.
 
     Returns:
-        A checked model, with weights as float16 initialisers behind a Cast to float32.
+        A checked model, with weights as float16 initializers behind a Cast to float32.
     """
     model = _trace(stage)
     _name_dimensions(model, stage)
@@ -92,7 +92,7 @@ def _keep_names(model: onnx.ModelProto, tensors: dict[str, Tensor]) -> None:
     # A bundle is read back by these names. Parameters that the exporter left out because they have no
     # effect, or equal another one, are added to the file too, although no node reads them.
     known = {one.name: one for one in model.graph.initializer}
-    # Parameters without a name are recognised by their content.
+    # Parameters without a name are recognized by their content.
     unnamed = {
         numpy_helper.to_array(one).tobytes(): one
         for one in known.values()
@@ -143,7 +143,7 @@ def _drop_traces_of_the_machine(model: onnx.ModelProto) -> None:
 
 
 def _store_halves(model: onnx.ModelProto) -> None:
-    """Store large float32 initialisers as float16 behind a Cast, which halves the file."""
+    """Store large float32 initializers as float16 behind a Cast, which halves the file."""
     # The weights were rounded to float16 before, so the values stay the same, and runtimes fold the
     # Cast when they load the model.
     casts = []

@@ -25,7 +25,7 @@ FOVEATE_BOTH Blend blend_at(int numerator, int denominator, int length) {
     return {first, first + 1, divide(static_cast<float>(rest), static_cast<float>(denominator))};
 }
 
-// Sample `index` of `length` made from `old` ones; pixel centres lie at halves.
+// Sample `index` of `length` made from `old` ones; pixel centers lie at halves.
 FOVEATE_BOTH Blend half_pixel_blend(int index, int old, int length) {
     return blend_at((2 * index + 1) * old - length, 2 * length, old);
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A few neighbouring elements, moved by one access of at most 16 bytes, as float32.
+// A few neighboring elements, moved by one access of at most 16 bytes, as float32.
 #pragma once
 
 #include "device/numbers.cuh"

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Dynamic shared memory, and staging neighbouring values there by accesses of 16 bytes where
+// Dynamic shared memory, and staging neighboring values there by accesses of 16 bytes where
 // addresses allow it.
 #pragma once
 

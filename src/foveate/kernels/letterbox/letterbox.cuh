@@ -3,7 +3,7 @@
 //
 // Bound: bytes. A block makes a tile of 64 x 64 pixels in bands of up to 16 rows: it stages the
 // part of the image that a band is made of in shared memory, by accesses of 16 bytes, and writes
-// each plane once, 32 neighbours of a row per warp. The table of normalized bytes is staged once
+// each plane once, 32 neighbors of a row per warp. The table of normalized bytes is staged once
 // per block.
 //
 // Kernels, both with blocks of 256 threads and 23,808 bytes of dynamic shared memory; H x W pixels

@@ -15,7 +15,7 @@ def axis_weights(old: int, new: int) -> NDArray[np.float64]:
         new: Length of the result.
 
     Returns:
-        Weights (new, old), where each row sums to 1. Pixel centres lie at half-integers.
+        Weights (new, old), where each row sums to 1. Pixel centers lie at half-integers.
     """
     weights = np.zeros((new, old))
     scale = old / new

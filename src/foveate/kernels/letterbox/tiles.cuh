@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Tiles of resampled pixels: which part of the image one is made of, and its pixels.
 //
-// An axis that grows is blended between pixel centres, one that shrinks is averaged over areas.
+// An axis that grows is blended between pixel centers, one that shrinks is averaged over areas.
 #pragma once
 
 #include "device/blend.cuh"
@@ -197,7 +197,7 @@ __device__ void make_tile(const unsigned char* image, const Axis& down, const Ax
             const float fill = static_cast<float>(placement.fill);
             Pack<3> pixel{{fill, fill, fill}};
             if (inside) pixel = resampled(source, down, across, from_row, from_column);
-            __syncwarp();  // a warp stores its neighbours together, those outside of the image too
+            __syncwarp();  // a warp stores its neighbors together, those outside of the image too
             if (x < right) sink.put(y, x, pixel);
         }
         __syncthreads();

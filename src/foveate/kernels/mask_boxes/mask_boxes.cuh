@@ -13,7 +13,7 @@
 //   foveate_paste_boxes              block (128), grid (ceil(windows / 128)); reduces the partials
 //
 // As in window_mask.py and reference.py, edges of a window are rounded to the nearest pixel
-// boundary; an axis that grows is blended between pixel centres, one that shrinks is averaged over
+// boundary; an axis that grows is blended between pixel centers, one that shrinks is averaged over
 // areas. A window of width 0, with a number that is not finite, or with an edge beyond 2^18 has an
 // empty mask.
 #ifndef FOVEATE_MASK_BOXES_CUH

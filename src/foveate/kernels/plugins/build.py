@@ -25,7 +25,7 @@ PLUGINS = FOLDER / "plugins"
 LIBRARY = "libfoveate_plugins.so"
 
 HEADERS_PACKAGE = "kernel-lens==2.0.1"
-"""A package that contains the headers of TensorRT 10.14, which have the Apache licence."""
+"""A package that contains the headers of TensorRT 10.14, which have the Apache license."""
 
 OLDEST_TENSORRT = (10, 0)  # the first release with IPluginV3
 

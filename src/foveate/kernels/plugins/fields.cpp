@@ -11,7 +11,7 @@ using nvinfer1::PluginFieldType;
 
 namespace {
 
-// Serialised plugins have integers of 32 bits, the ONNX parser passes 64 bits.
+// Serialized plugins have integers of 32 bits, the ONNX parser passes 64 bits.
 bool is_integer(const PluginField& field) {
     return field.type == PluginFieldType::kINT32 || field.type == PluginFieldType::kINT64;
 }

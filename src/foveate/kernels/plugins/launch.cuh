@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Status codes of the launchers, checks of their arguments, and the macro that launches a kernel.
 //
-// A launcher takes a stream, neither allocates nor synchronises, and returns a status: 0 for
+// A launcher takes a stream, neither allocates nor synchronizes, and returns a status: 0 for
 // success, a cudaError_t if the launch failed, and a negative code of this list if an argument is
 // invalid, in which case nothing was launched.
 #pragma once

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // TensorRT's interfaces of a plugin and of its creator, implemented once for all plugins.
 //
-// `Plugin<Op>` takes its behaviour from a class Op with static members:
+// `Plugin<Op>` takes its behavior from a class Op with static members:
 //
 //   kName, kInputs (the largest number of inputs), kOutputs, Options (a struct of plain data)
 //   read(Fields, Options*) -> bool

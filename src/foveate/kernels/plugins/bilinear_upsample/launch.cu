@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Launchers of the kernels in map.cuh and of those in mask_boxes.cuh. They allocate nothing and do
-// not synchronise.
+// not synchronize.
 #include "plugins/bilinear_upsample/launch.h"
 #include "plugins/bilinear_upsample/map.cuh"
 #include "mask_boxes/mask_boxes.cuh"

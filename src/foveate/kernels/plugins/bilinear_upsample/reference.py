@@ -22,13 +22,13 @@ def corner_weights(old: int, new: int) -> NDArray[np.float64]:
 
 
 def _half_pixel_weights(old: int, new: int) -> NDArray[np.float64]:
-    """Return the matrix (new, old) that interpolates an axis between pixel centres.
+    """Return the matrix (new, old) that interpolates an axis between pixel centers.
 
     It samples without averaging, so that a shrinking axis skips values.
     """
     weights = np.zeros((new, old))
     for i in range(new):
-        # The centre of sample i, in samples of the old axis; borders are extended.
+        # The center of sample i, in samples of the old axis; borders are extended.
         position = min(max((2 * i + 1) * old / (2 * new) - 0.5, 0.0), old - 1.0)
         first = min(int(position), max(old - 2, 0))
         weights[i, first] += 1 - (position - first)
@@ -45,7 +45,7 @@ def upsample(
         features: Maps (N, C, H, W).
         height: Rows of the result.
         width: Columns of the result.
-        align_corners: Whether corner samples coincide; otherwise pixel centres lie at halves.
+        align_corners: Whether corner samples coincide; otherwise pixel centers lie at halves.
         relu: Whether negative values are replaced by 0 before.
 
     Returns:

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Launchers of the kernels in roi_max_pool.cuh. They allocate nothing and do not synchronise.
+// Launchers of the kernels in roi_max_pool.cuh. They allocate nothing and do not synchronize.
 #include "plugins/roi_max_pool/roi_max_pool.cuh"
 #include "plugins/roi_max_pool/launch.h"
 
