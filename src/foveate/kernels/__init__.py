@@ -2,8 +2,8 @@
 """Operations between the engines, one folder per operation.
 
 ``op.py`` declares the ``Op`` and its launches on a GPU, ``cpu.py`` is the production version for
-NumPy memory, ``reference.py`` is the slow and obvious version that every other one is tested
-against, and ``<op>.cuh`` holds the device code. ``Device.launch(op, stream, ...)`` runs either one.
+NumPy memory, ``reference.py`` is the slow and obvious version that the others are tested against,
+and ``<op>.cuh`` contains the device code. ``Device.launch(op, stream, ...)`` runs an operation.
 """
 
 from foveate.kernels.op import Launch, Memory, Op

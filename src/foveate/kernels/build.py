@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Compiles kernels on the machine that runs them, and keeps the result in a cache of the user.
+"""Compilation of kernels on the machine that runs them, with a cache per user.
 
-The compiler is nvcc of a CUDA toolkit or, if there is none, NVRTC, NVIDIA's compiler as a library.
+The compiler is nvcc from a CUDA toolkit or, without a toolkit, the NVRTC library.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from foveate.system.files import file_digest, new_folder, sweep_folder
 from foveate.system.private_files import cache_folder, check_private, make_private
 
 _STANDARD = "c++17"
-# A multiplication and an addition stay two operations, so that GPU and CPU round alike.
+# Multiplications and additions are not fused, so that GPU and CPU round alike.
 FLAGS = (f"-std={_STANDARD}", "-fmad=false")
 
 ARCHITECTURES = ("sm_75", "sm_80", "sm_86", "sm_87", "sm_89", "sm_90", "sm_100", "sm_120")
@@ -39,7 +39,7 @@ _INCLUDE = re.compile(rb'^#include "(.+)"$', re.MULTILINE)
 
 
 class Compiler(Protocol):
-    """Turns a source file into device code."""
+    """A compiler of kernels to device code."""
 
     @property
     def version(self) -> str:
@@ -48,7 +48,7 @@ class Compiler(Protocol):
     def compile(
         self, source: Path, target: Path, *, include: Path, form: str, architecture: str
     ) -> str:
-        """Write device code to ``target`` and return the log of the compiler.
+        """Write device code to ``target`` and return the compiler log.
 
         Args:
             source: A .cuh file with kernels.
@@ -88,7 +88,7 @@ class Nvcc:
         if form == "ptx":
             options = ["-arch", architecture.replace("sm_", "compute_")]
         else:
-            # A spill is a warning of ptxas, and with -Werror an error.
+            # ptxas warns about spills, and -Werror turns these warnings into errors.
             options = ["-arch", architecture, "-Xptxas", "-v,-warn-spills,-warn-lmem-usage"]
         command = [os.fspath(self.program), f"-{form}", *FLAGS, "-Werror", "all-warnings"]
         command += ["-I", os.fspath(include), *options]
@@ -107,7 +107,7 @@ class Nvcc:
 class Nvrtc:
     """NVRTC through ``cuda.core``; it needs no toolkit, no CUDA headers and no host compiler.
 
-    A cubin needs no driver either. For PTX, ``cuda.core`` asks the driver which versions it loads.
+    A cubin needs no driver either; for PTX, ``cuda.core`` queries the driver's supported versions.
 
     Args:
         version: Name and version.
@@ -154,7 +154,7 @@ def find_nvcc() -> Nvcc | None:
 
 
 def find_nvrtc() -> Nvrtc:
-    """Find NVRTC in the package nvidia-cuda-nvrtc, in a toolkit, or where the loader looks.
+    """Find NVRTC in the package nvidia-cuda-nvrtc, in a toolkit, or on the loader's search path.
 
     Raises:
         ImportError: ``cuda.core`` is not installed.
@@ -169,7 +169,7 @@ def find_compiler() -> Compiler:
     """Find nvcc or, without a toolkit, NVRTC.
 
     Raises:
-        BackendError: There is neither.
+        BackendError: Neither is installed.
     """
     nvcc = find_nvcc()  # the first choice: its log lists registers and spills
     if nvcc is not None:
@@ -186,11 +186,11 @@ def find_compiler() -> Compiler:
 
 @dataclass(frozen=True)
 class Compiled:
-    """Device code.
+    """Compiled device code.
 
     Args:
         path: File of the code.
-        log: Output of the compiler: of nvcc the registers, shared memory and spills of each kernel.
+        log: Output of the compiler; nvcc lists registers, shared memory and spills per kernel.
     """
 
     path: Path
@@ -199,22 +199,21 @@ class Compiled:
 
 @dataclass(frozen=True)
 class CodeCache:
-    """Files, each under a key of everything that it was made from.
+    """A cache of files, each under a key that covers everything that it was made from.
 
-    A file and the record with its SHA-256 lie in a folder of their own, which appears in one step.
-    A file that does not match its record counts as absent and is made again. The checksum does not
-    protect against other users who can write to the folder: what they could have changed is
-    refused.
+    Each file has its own folder, with a record of its SHA-256, which is created in one step. A file
+    that does not match its record counts as absent and is made again. The checksum does not protect
+    against other users who can write to the folder: files that they could have changed are refused.
 
     Args:
-        folder: Folder of the files; it is created when it is needed.
+        folder: Folder of the files; it is created when needed.
     """
 
     folder: Path
 
     @classmethod
     def of_user(cls) -> CodeCache:
-        """Return the cache of this user, see :func:`cache_folder`."""
+        """Return the cache of this user; see :func:`cache_folder`."""
         return cls(cache_folder("kernels"))
 
     def get(self, key: str, suffix: str, make: Callable[[Path], str]) -> Compiled:
@@ -287,7 +286,7 @@ def compile_kernels(
         form: ``"ptx"`` or ``"cubin"``.
         architecture: A name like ``sm_89``.
         compiler: Compiler to use; by default the one that :func:`find_compiler` returns.
-        cache: Cache to use; by default that of the user.
+        cache: Cache to use; by default the cache of the user.
 
     Raises:
         OptionError: The form or the architecture is invalid.
@@ -313,7 +312,7 @@ def compile_kernels(
 
 
 def included_sources(source: Path) -> dict[Path, bytes]:
-    """Return a source and all that it includes, by path relative to :data:`FOLDER`."""
+    """Return a source and all files that it includes, by path relative to :data:`FOLDER`."""
     found: dict[Path, bytes] = {}
     waiting = [source]
     while waiting:

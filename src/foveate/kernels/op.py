@@ -37,7 +37,7 @@ class Memory(Protocol):
     """Memory for the launches of one call, valid until the last of them is done.
 
     The implementation decides where the memory comes from and who owns it. A generator of launches
-    asks for the same pieces in the same order whenever it is called with the same shapes.
+    requests the same pieces in the same order whenever it is called with the same shapes.
     """
 
     def empty(self, shape: tuple[int, ...], dtype: type[np.generic]) -> DeviceArray:
@@ -96,7 +96,7 @@ class Op:
     """An operation that a device can launch.
 
     ``cpu`` and ``launches`` take the same arguments: inputs and outputs as buffers that the caller
-    allocated, then plain numbers as keywords. ``launches`` has a :class:`Memory` before them.
+    allocated, then plain numbers as keywords. ``launches`` takes a :class:`Memory` before them.
     Neither keeps memory after the call or returns a value.
 
     Args:
@@ -136,7 +136,7 @@ def float64(*numbers: float) -> tuple[np.float64, ...]:
 
 
 def element(array: DeviceArray) -> str:
-    """Return the element type as it stands in the name of a kernel: ``f32`` or ``f16``."""
+    """Return the element type as it appears in the name of a kernel: ``f32`` or ``f16``."""
     # The kernels exist for these two; any other type is a mistake of the caller.
     return {2: "f16", 4: "f32"}[array.dtype.itemsize]
 
@@ -147,7 +147,7 @@ def addresses(arrays: Sequence[DeviceArray]) -> Array:
 
 
 def require_at_most(limit: int, found: int, what: str) -> None:
-    """Check a size against what the kernels can hold.
+    """Check a size against a limit of the kernels.
 
     Raises:
         OptionError: ``found`` is larger than ``limit``.

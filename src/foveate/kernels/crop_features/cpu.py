@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Production version for NumPy memory, bound by the bytes of the patches, which it writes once."""
+"""Production version for NumPy memory, bound by memory traffic: each patch is written once."""
 
 from collections.abc import Sequence
 

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // Cuts the patch of each selected window out of the map of its level.
 //
-// Bound: bytes. Each patch is read and written once; stores are of 16 bytes where a patch is a
-// multiple of 4 (float32) or 8 (float16) elements. Where a patch is one pixel of a planar map, each
-// element lies in a sector of its own; only another layout of the map could change that.
+// Bound by memory traffic. Each patch is read and written once, with stores of 16 bytes if a patch
+// is a multiple of 4 (float32) or 8 (float16) elements. If a patch is one pixel of a planar map,
+// each element lies in its own sector; only another layout of the map could change that.
 //
 // Kernels foveate_crop_features_* (f32x4, f32x1, f16x8, f16x1): block (256), grid
 // (ceil(channels * size * size / lanes / 256), windows). No shared memory, no barrier. Elements are
-// moved as bits.
+// copied as bits.
 #ifndef FOVEATE_CROP_FEATURES_CUH
 #define FOVEATE_CROP_FEATURES_CUH
 
@@ -17,7 +17,7 @@ namespace foveate {
 
 constexpr int kCropThreads = 256;
 
-// Bits of one element: a map's (channels, H, W), at channel c, row y, column x; 0 outside of it.
+// Bits of the element at channel c, row y and column x of a map (channels, H, W); 0 outside of it.
 template <typename T>
 FOVEATE_BOTH unsigned cropped(const T* map, int c, long long y, long long x, int height,
                               int width) {
@@ -25,7 +25,7 @@ FOVEATE_BOTH unsigned cropped(const T* map, int c, long long y, long long x, int
     return map[(static_cast<long long>(c) * height + y) * width + x];
 }
 
-// `lanes` elements of patch `k`. T is unsigned or unsigned short.
+// Copies N elements of patch `k`. T is unsigned or unsigned short.
 template <typename T, int N>
 FOVEATE_BOTH void crop_item(int block, int k, int thread, const T* const* maps, const int* shapes,
                             const int* indices, T* patches, int levels, int channels, int size,

@@ -29,7 +29,7 @@ def launches(
     *,
     step: int,
 ) -> Launches:
-    """Yield the one launch; see :func:`cpu.crop_features`."""
+    """Yield the single launch; see :func:`cpu.crop_features`."""
     count, channels, *sides = patches.shape
     size = sides[0] if sides else 1
     values = channels * size * size  # of a patch

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Where a sample of a resampled axis comes from, in exact integer arithmetic.
+// Source samples and weights for resampling an axis, in exact integer arithmetic.
 //
 // A position is a fraction of integers. In float32 the product (i + 0.5) * scale would be off by up
-// to 1e-5 samples on a wide axis, and so would be the result.
+// to 1e-5 samples on a wide axis, and the result would be off as well.
 #pragma once
 
 #include "device/numbers.cuh"
@@ -25,12 +25,12 @@ FOVEATE_BOTH Blend blend_at(int numerator, int denominator, int length) {
     return {first, first + 1, divide(static_cast<float>(rest), static_cast<float>(denominator))};
 }
 
-// Sample `index` of `length` made from `old` ones; pixel centers lie at halves.
+// The blend for sample `index` of `length` made from `old` ones, with centers at half-integers.
 FOVEATE_BOTH Blend half_pixel_blend(int index, int old, int length) {
     return blend_at((2 * index + 1) * old - length, 2 * length, old);
 }
 
-// The same where the first and the last samples of both coincide.
+// The same with aligned corners: the first samples of both axes coincide, and so do the last.
 FOVEATE_BOTH Blend corner_blend(int index, int old, int length) {
     return length > 1 ? blend_at(index * (old - 1), length - 1, old) : Blend{0, 0, 0.0f};
 }

@@ -3,7 +3,7 @@
 //
 // NOTE: Compilers may contract a * b + c into one fused operation with one rounding. That moves the
 // edges of bins, so coordinates go through `mul`, `add` and `divide`, which no flag can contract.
-// Half precision is handled as bits by loads and stores alone; all arithmetic is float32.
+// Half precision is only loaded and stored, as bits; all arithmetic is float32.
 // No header is included, so that NVRTC compiles this without a toolkit.
 #pragma once
 
@@ -60,12 +60,12 @@ FOVEATE_BOTH int larger(int a, int b) { return a > b ? a : b; }
 FOVEATE_BOTH int clamp(int value, int low, int high) { return smaller(larger(value, low), high); }
 FOVEATE_BOTH int ceil_div(int a, int b) { return (a + b - 1) / b; }
 
-// The larger of two; a NaN, once met, stays. (fmaxf would drop it.)
+// The larger of two numbers; a NaN propagates, whereas fmaxf would drop it.
 FOVEATE_BOTH float max_or_nan(float best, float value) {
     return value > best || value != value ? value : best;
 }
 
-// C's roundf: halves away from zero. floor(x + 0.5) would not do: the sum itself rounds.
+// Rounds halves away from zero, as C's roundf does. In floor(x + 0.5) the sum would be rounded too.
 FOVEATE_BOTH float round_half_away(float value) {
     const float magnitude = value < 0.0f ? -value : value;
     float whole = floorf(magnitude);
@@ -111,7 +111,7 @@ inline Half to_half(float value) {
     } else if (magnitude >= 0x38800000u) {
         result = (magnitude - 0x38000000u + 0xfffu + ((magnitude >> 13) & 1u)) >> 13;
     } else {
-        // In units of the smallest subnormal; adding and taking 1.5 * 2^23 rounds to whole units.
+        // In units of the smallest subnormal; adding and subtracting 1.5 * 2^23 rounds to integers.
         const float units = float_of(magnitude) * 0x1p24f;
         const float rounded = (units + 12582912.0f) - 12582912.0f;
         result = static_cast<unsigned>(rounded);

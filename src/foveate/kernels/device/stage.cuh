@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Dynamic shared memory, and staging neighboring values there by accesses of 16 bytes where
-// addresses allow it.
+// Dynamic shared memory, and staging neighboring values there by accesses of 16 bytes where their
+// alignment allows it.
 #pragma once
 
 #include "device/pack.cuh"
 
-// An array of one type in dynamic shared memory. (The host build has its own.)
+// An array of one type in dynamic shared memory. (The host build defines its own macro.)
 #ifndef FOVEATE_DYNAMIC_SHARED
 #define FOVEATE_DYNAMIC_SHARED(type, name)                      \
     extern __shared__ __align__(16) unsigned char all_shared[]; \

@@ -9,7 +9,7 @@ from foveate.images.resampling import resample
 
 
 def resize(image: UInt8Array, resized: UInt8Array) -> None:
-    """Resize a (H, W, 3) image to the size of ``resized``; see ``resample``."""
+    """Resize an (H, W, 3) image to the size of ``resized``; see ``resample``."""
     height, width = resized.shape[:2]
     np.copyto(resized, resample(image, height, width))
 
@@ -25,7 +25,7 @@ def letterbox(
     std: tuple[float, float, float],
     fill: int,
 ) -> None:
-    """Resize an image, normalize it and lay it on a canvas whose rest is ``fill``.
+    """Resize an image, normalize it, and place it on a canvas that is otherwise ``fill``.
 
     Args:
         image: Image (H, W, 3) uint8 RGB.
@@ -38,7 +38,7 @@ def letterbox(
         fill: Value around the image before normalization, 0 to 255.
     """
     # Levels are rounded to 8 bits before they are normalized: resampling bytes is several times
-    # faster than resampling floats, and the networks are trained on levels that were made so.
+    # faster than resampling floats, and the networks are trained on such levels.
     level = resample(image, height, width)
     bottom, right = border + height, border + width
     for channel, table in enumerate(normalized_bytes(mean, std)):

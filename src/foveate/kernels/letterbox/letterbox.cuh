@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-// Resizes an image (H, W, 3) uint8, to bytes or, normalized, onto a canvas (3, H, W).
+// Resizes an image (H, W, 3) uint8, either to bytes or, normalized, onto a canvas (3, H, W).
 //
-// Bound: bytes. A block makes a tile of 64 x 64 pixels in bands of up to 16 rows: it stages the
-// part of the image that a band is made of in shared memory, by accesses of 16 bytes, and writes
-// each plane once, 32 neighbors of a row per warp. The table of normalized bytes is staged once
-// per block.
+// Bound by memory traffic. A block makes a tile of 64 x 64 pixels in bands of up to 16 rows: it
+// stages the part of the image that a band is made of in shared memory, by accesses of 16 bytes,
+// and writes each plane once, 32 neighboring pixels of a row per warp. The table of normalized
+// bytes is staged once per block.
 //
 // Kernels, both with blocks of 256 threads and 23,808 bytes of dynamic shared memory; H x W pixels
 // are ceil(H / 64) * ceil(W / 64) tiles, and the grid has one block per tile:
 //   foveate_letterbox_f32, _f16  tiles of the canvas
 //   foveate_resize               tiles of the resized image
-// A row that needs more than the shared memory, of an image that shrinks to less than about a
-// ninth, is made from the image directly.
+// If an image shrinks to less than about a ninth, a row can need more than the shared memory; it is
+// then made directly from the image.
 #ifndef FOVEATE_LETTERBOX_CUH
 #define FOVEATE_LETTERBOX_CUH
 
@@ -20,7 +20,7 @@
 
 namespace foveate {
 
-constexpr int kTileBlocks = 3;  // per multiprocessor; aiming at more, ptxas spills on sm_75
+constexpr int kTileBlocks = 3;  // per multiprocessor; with more, ptxas spills on sm_75
 constexpr int kBandRowBytes = 3 * kTileSide + 16;
 constexpr int kHeadBytes = kBandRows * kBandRowBytes;  // a band of bytes, or the table (3, 256)
 
@@ -61,7 +61,7 @@ struct Bytes {
     unsigned char* band;  // its rows keep their address modulo 16
     int width;
 
-    // Bytes [first, last) behind multiples of 16 bytes in both memories.
+    // Bytes [first, last), counted from an address that is a multiple of 16 in both memories.
     struct Row {
         unsigned char *from, *to;
         int first, last;
@@ -82,7 +82,7 @@ struct Bytes {
         }
     }
     __device__ void flush(int start, int end, int left, int right) const {
-        // 16 bytes per thread; then what is left at both ends of a row, one byte per thread.
+        // 16 bytes per thread; then the remainder at both ends of a row, one byte per thread.
         constexpr int chunks = kBandRowBytes / 16;
         for (int i = threadIdx.x; i < (end - start) * chunks; i += kTileThreads) {
             const Row row = row_of(start + i / chunks, left, right);

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Resizing images, and laying them, normalized, on the canvas that an engine reads."""
+"""Resizing images, and placing them, normalized, on the canvas that an engine reads."""
 
 from foveate.kernels.letterbox import cpu
 from foveate.kernels.op import (
@@ -17,12 +17,12 @@ from foveate.kernels.op import (
 LONGEST_SIDE = 16384
 """Pixels per side of an image or canvas, so that positions fit 32-bit fractions."""
 
-_TILE, _THREADS = 64, 256  # pixels per side of what a block makes, and its threads
+_TILE, _THREADS = 64, 256  # pixels per side of a tile, and threads per block
 _SHARED_BYTES = 23808  # the table or a band of bytes, and the staged part of the image
 
 
 def resize_launches(memory: Memory, image: DeviceArray, resized: DeviceArray) -> Launches:
-    """Yield the one launch; see :func:`cpu.resize`."""
+    """Yield the single launch; see :func:`cpu.resize`."""
     del memory
     sides = (*image.shape[:2], *resized.shape[:2])
     require_at_most(LONGEST_SIDE, max(sides), "pixels per side")
@@ -47,7 +47,7 @@ def letterbox_launches(
     std: tuple[float, float, float],
     fill: int,
 ) -> Launches:
-    """Yield the one launch; see :func:`cpu.letterbox`."""
+    """Yield the single launch; see :func:`cpu.letterbox`."""
     sides = (*image.shape[:2], *canvas.shape[2:])
     require_at_most(LONGEST_SIDE, max(sides), "pixels per side")
     table = memory.upload(cpu.normalized_bytes(mean, std))

@@ -8,7 +8,7 @@ from foveate.arrays import UInt8Array
 
 
 def axis_weights(old: int, new: int) -> NDArray[np.float64]:
-    """Return the matrix that resamples an axis: box overlap if it shrinks, otherwise triangles.
+    """Return the matrix that resamples an axis by box overlap or, if it grows, by triangles.
 
     Args:
         old: Length of the axis.
@@ -33,7 +33,7 @@ def axis_weights(old: int, new: int) -> NDArray[np.float64]:
 
 
 def resize(image: UInt8Array, height: int, width: int) -> NDArray[np.float64]:
-    """Resize a (H, W, 3) image without rounding: (height, width, 3), 0 to 255."""
+    """Resize an (H, W, 3) image without rounding: (height, width, 3), 0 to 255."""
     rows = axis_weights(image.shape[0], height)
     columns = axis_weights(image.shape[1], width)
     resized: NDArray[np.float64] = np.einsum(

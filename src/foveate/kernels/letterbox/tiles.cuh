@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Tiles of resampled pixels: which part of the image one is made of, and its pixels.
+// Tiles of resampled pixels: the part of the image that a tile is made of, and its pixels.
 //
 // An axis that grows is blended between pixel centers, one that shrinks is averaged over areas.
 #pragma once
@@ -25,7 +25,7 @@ FOVEATE_BOTH Blend axis_blend(const Axis& axis, int index) {
     return half_pixel_blend(index, axis.old, axis.length);
 }
 
-// The pixels [first, last) that `index` is made of.
+// The pixels [first, last) that pixel `index` of the result is made of.
 FOVEATE_BOTH Cover axis_reach(const Axis& axis, int index) {
     if (is_averaged(axis)) return cover_at(index, axis.old, axis.length);
     const Blend blend = axis_blend(axis, index);
@@ -57,7 +57,7 @@ FOVEATE_BOTH long long row_start(const Source& source, int y) {
     return 3 * (static_cast<long long>(y) * source.width + source.area.left);
 }
 
-// Bytes by which a place lies behind a multiple of `size`.
+// Number of bytes from the last multiple of `size` to an address.
 FOVEATE_BOTH int behind(const unsigned char* place, long long offset, int size) {
     return static_cast<int>((reinterpret_cast<unsigned long long>(place) + offset) & (size - 1));
 }
@@ -140,7 +140,7 @@ FOVEATE_BOTH Area area_of(const Axis& down, const Axis& across, int row, int row
             axis_reach(across, column_end - 1).last - left};
 }
 
-// Copy the source's area of an image of `height` rows to shared memory. The whole block calls it.
+// Copy the source's area of an image of `height` rows to shared memory, by all threads of a block.
 __device__ inline void stage_area(const Source& source, int height, unsigned char* staged) {
     const int bytes = row_bytes(source.area), chunks = bytes / 16;
     const long long all = 3LL * height * source.width;
@@ -197,7 +197,7 @@ __device__ void make_tile(const unsigned char* image, const Axis& down, const Ax
             const float fill = static_cast<float>(placement.fill);
             Pack<3> pixel{{fill, fill, fill}};
             if (inside) pixel = resampled(source, down, across, from_row, from_column);
-            __syncwarp();  // a warp stores its neighbors together, those outside of the image too
+            __syncwarp();  // a warp stores 32 neighbors together, also outside of the image
             if (x < right) sink.put(y, x, pixel);
         }
         __syncthreads();

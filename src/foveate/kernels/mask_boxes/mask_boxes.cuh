@@ -2,9 +2,9 @@
 // Windows mode of bilinear upsampling: every window's logits are resampled to the window's own size
 // in the image, compared with a threshold, clipped, and written as bits; no float mask exists.
 //
-// Bound: bytes. The logits are read once (each band of rows reads up to two of them again), each
-// word of bits is written once. Rows of logits are staged in shared memory, a warp makes 32
-// pixels at a time, and its lanes keep a word each, so that words are written side by side.
+// Bound by memory traffic. The logits are read once (each band reads up to two rows of logits
+// again), and each word of bits is written once. Rows of logits are staged in shared memory, a warp
+// makes 32 pixels at a time, and each of its lanes keeps a word, so that stores are contiguous.
 //
 // Kernels, in the order of their launch:
 //   foveate_paste_windows_f32, _f16  block (256), grid (ceil(height / 64), windows), 20 bytes of
@@ -32,7 +32,7 @@ constexpr int kPartials = 5;  // area, left, top, right, bottom
 constexpr double kFarthestEdge = 262144.0;
 
 struct Window {
-    int left, top, width, height;  // in whole pixels; width 0 if there is nothing
+    int left, top, width, height;  // in whole pixels; width 0 for an empty window
 };
 
 // Return the pixels of a window; `geometry` is x0, y0, width, height, and a width of 0 marks
@@ -113,7 +113,7 @@ __device__ __forceinline__ void extend(Extent& extent, unsigned bits, int word, 
     extent.bottom = larger(extent.bottom, row + 1);
 }
 
-// The number of `width` columns that the image has.
+// The width of the image, at most `width`; `columns` points to it, or is null if it is `width`.
 FOVEATE_BOTH int existing_columns(const long long* columns, int width) {
     if (columns == nullptr || columns[0] > width) return width;
     return columns[0] < 0 ? 0 : static_cast<int>(columns[0]);

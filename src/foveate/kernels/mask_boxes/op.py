@@ -17,7 +17,7 @@ from foveate.kernels.op import (
 )
 
 WIDEST_STAGED = 352
-"""Columns of logits of which a block keeps rows in shared memory; wider ones are read directly."""
+"""Largest width of logits that a block keeps in shared memory; wider ones are read directly."""
 
 _MOST_WINDOWS = 65535  # blocks along y
 _BAND, _STAGED_ROWS, _PARTIALS = 64, 34, 5  # rows per block; rows of logits; numbers per block
@@ -35,7 +35,7 @@ def launches(
     image_height: int,
     image_width: int,
 ) -> Launches:
-    """Yield the pasting, which writes no bits, and the reduction to boxes; see :func:`cpu.mask_boxes`."""
+    """Yield pasting, which writes no bits, and reduction to boxes; see :func:`cpu.mask_boxes`."""
     total, size = logits.shape[:2]
     require_at_most(_MOST_WINDOWS, total, "windows")
     if not total:
@@ -43,7 +43,7 @@ def launches(
     bands = ceil_div(image_height, _BAND)
     partials = memory.empty((total, bands, _PARTIALS), np.int32)
     staged = _STAGED_ROWS if size <= WIDEST_STAGED else 0
-    # The pipeline needs boxes alone; bits, areas and a width on the device serve the plugin.
+    # The pipeline needs only boxes; bits, areas and a width on the device are for the plugin.
     columns = bits = areas = None
     yield Launch(
         f"foveate_paste_windows_{element(logits)}",

@@ -5,11 +5,11 @@ import numpy as np
 
 from foveate.arrays import Array, BoolArray, Float32Array, Int32Array, Int64Array
 
-_SEEN = 4  # times as many boxes as may survive are looked at first, then 4 times as many again
+_SEEN = 4  # ratio of the boxes in the first pass to the limit, and of each later pass to the last
 _LEAST_TILE, _TILE = 16, 64
 _SORTED_TILE = 128
-_SLACK = 1e-6  # relative; more than float32 gets wrong in an overlap, which is a few 2^-24
-_EXPONENTS = -20, 50  # of coordinates whose areas and overlaps float32 can hold
+_SLACK = 1e-6  # relative; more than the error of an overlap in float32, which is a few times 2^-24
+_EXPONENTS = -20, 50  # of coordinates whose areas and overlaps lie in the range of float32
 
 
 def nms(
@@ -81,7 +81,7 @@ def suppress(
         return order[:limit]
     seen = min(len(order), _SEEN * limit)
     while True:
-        # What survives among the best survives among all, and 100 of 10,000 are among the best.
+        # A box that survives among the best survives among all, and these usually fill the limit.
         best = order[:seen]
         among = None if groups is None else groups[best]
         keep = best[suppress_sorted(boxes[best], among, iou, limit)]
@@ -103,8 +103,8 @@ def suppress_sorted(
     """
     # Boxes that lie on top of each other are soon suppressed by a few; boxes that do not are hardly
     # suppressed at all, and then nearly all pairs are far apart. So the best boxes are compared with
-    # all others, tile by tile, while that drops many; what is left is sorted along an axis, where a
-    # box meets only those that begin before it has become too short for the overlap.
+    # all others, tile by tile, while that drops many; the rest is sorted along an axis, where a box
+    # is compared only with those that begin early enough on its side for a sufficient overlap.
     keep = np.empty(0, np.int64)
     best = _LEAST_TILE
     with np.errstate(invalid="ignore"):  # infinite boxes cover nothing
@@ -127,7 +127,7 @@ def suppress_sorted(
 class _Left:
     """Boxes whose survival is undecided; ``index`` (N,) lists them.
 
-    Overlaps decide in float64, as those of the reference do. Where the best boxes are compared with
+    Overlaps are computed in float64, as in the reference. Where the best boxes are compared with
     all others, float32 is twice as fast, and float64 decides only the pairs within its error.
     """
 
@@ -147,7 +147,7 @@ class _Left:
         self.index, self._columns = self.index[places], self._columns[:, places]
 
     def covered_by_best(self, count: int) -> BoolArray:
-        """Return (B, N) whether each of the best ``count`` boxes covers each box after it."""
+        """Return whether each of the best ``count`` boxes covers each box after it, (B, N)."""
         size = len(self.index)
         count = min(count, size)
         low, high = self._memory[:, : count * size].reshape(2, 2, count, size)
@@ -180,7 +180,7 @@ def _kind(boxes: Float32Array, iou: float) -> type[np.floating]:
 
 
 def _survivors(covered: BoolArray) -> BoolArray:
-    """Return which boxes (N,) survive, given which of them each of the best covers, (B, N)."""
+    """Return which of the N boxes survive, given which boxes each of the best covers, (B, N)."""
     stay = np.ones(covered.shape[1], bool)
     for best in np.flatnonzero(covered.any(axis=1)):
         if stay[best]:
@@ -189,14 +189,14 @@ def _survivors(covered: BoolArray) -> BoolArray:
 
 
 class _Row:
-    """Boxes sorted by where they begin on the axis on which fewer of them meet.
+    """Boxes sorted by their start on the axis along which fewer pairs of them overlap.
 
     ``meetings`` counts the pairs that share enough of their sides on this axis.
     """
 
     def __init__(self, boxes: Float32Array, groups: Array | None, iou: float) -> None:
         near, far = boxes.T.reshape(2, 2, -1).astype(np.float64, order="C")
-        # What begins later than here shares too little of this box's side.
+        # A box that begins after this point shares too little of this box's side.
         reach = near + (far - near) * (1 - iou + _SLACK)
         orders = np.argsort(near, axis=1)
         ends = [np.searchsorted(near[a, orders[a]], reach[a, orders[a]]) for a in (0, 1)]
@@ -204,7 +204,7 @@ class _Row:
         self._order, self._end = orders[axis], ends[axis]
         self.meetings = int(np.sum(self._end - np.arange(len(boxes))))
         along = [axis, 1 - axis]
-        # float32 holds where boxes begin, and their reach rounded up, and is compared faster.
+        # Starts are exact in float32, reaches are rounded up, and float32 is compared faster.
         far_enough = np.nextafter(reach.astype(np.float32), np.float32(np.inf))
         self._near = near.astype(np.float32)[along][:, self._order]
         self._reach = far_enough[along][:, self._order]
@@ -239,7 +239,7 @@ class _Row:
 
 
 def _covers(boxes: Float32Array, one: Int64Array, other: Int64Array, iou: float) -> BoolArray:
-    """Return (P,) whether boxes share more than ``iou`` of their union, as in the reference."""
+    """Return whether pairs of boxes share more than ``iou`` of their union, as in the reference."""
     columns = boxes.T.astype(np.float64, order="C")
     areas = (columns[2] - columns[0]) * (columns[3] - columns[1])
     x0, y0, x1, y1 = columns[:, one]

@@ -3,11 +3,11 @@
 //
 // NOTE: Overlaps are computed in float64, as in the reference. Windows of a grid overlap by simple
 // fractions, so that thresholds are met exactly, and float32 would decide some of those cases
-// otherwise. Boxes that do not touch are told apart in float32, where comparisons are exact.
+// differently. Boxes that do not touch are detected in float32, where comparisons are exact.
 //
-// The order is a stable descending one by counting: the rank of an element is the number of those
-// before it. N * N comparisons in one dependent pass take less time than the passes of a sort for
-// the few thousand elements of an image.
+// The order is stable, descending, and found by counting: the rank of an element is the number of
+// those before it. N * N comparisons in one dependent pass take less time than the passes of a sort
+// for the few thousand elements of an image.
 #pragma once
 
 #include "device/numbers.cuh"
@@ -49,8 +49,8 @@ FOVEATE_BOTH unsigned score_key(float score) {
     return (bits & 0x80000000u) != 0u ? ~bits : bits | 0x80000000u;
 }
 
-// Number of `keys` that come before element `index`, by a block; `tile` holds kRankThreads keys.
-// Every thread of the block calls this, those with index >= count too.
+// Number of `keys` that come before element `index`; `tile` has room for kRankThreads keys. All
+// threads of a block call this, including those with index >= count.
 __device__ inline int rank_of(const unsigned* keys, int count, int index, unsigned* tile) {
     const unsigned own = index < count ? keys[index] : 0u;
     int rank = 0;
@@ -68,7 +68,7 @@ __device__ inline int rank_of(const unsigned* keys, int count, int index, unsign
     return rank;
 }
 
-// order[rank] = index; those whose key is 0 are no candidates and get -1.
+// order[rank] = index; elements whose key is 0 are not candidates and get -1.
 __device__ inline void order_block(const unsigned* keys, int* order, int capacity) {
     __shared__ unsigned tile[kRankThreads];
     const int index = blockIdx.x * kRankThreads + threadIdx.x;

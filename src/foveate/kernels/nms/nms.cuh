@@ -9,10 +9,10 @@
 //                      box 32 * w + j of the order, which comes after it
 //   foveate_nms_scan   block (256), grid (1), dynamic shared memory 4 * W bytes, 132 bytes static;
 //                      ceil(K / 32) dependent passes, fewer once the result is full
-// Bound: the masks take K * K / 2 overlaps and K * K / 8 bytes, once written and once read.
+// Bound: the masks take K * K / 2 overlaps and K * K / 8 bytes, written once and read once.
 //
 //   foveate_gather_boxes  block (128), grid (ceil(R / 128)): a thread gathers one of R boxes and
-//                         scales it to the frame of the features canvas. Bound: the launch; 36
+//                         scales it to the frame of the features canvas. Bound by its launch; 36
 //                         bytes per box.
 #ifndef FOVEATE_NMS_CUH
 #define FOVEATE_NMS_CUH
@@ -27,7 +27,7 @@ constexpr int kScanThreads = 256;
 constexpr int kGatherThreads = 128;
 
 // Sorting keys: boxes without area, and those after the count, come last. A solid box's key is at
-// least 1, since no score but NaN has the key 0.
+// least 1, since only NaN has the key 0.
 FOVEATE_BOTH void key_item(int index, const float* boxes, const float* scores, const int* count,
                            unsigned* keys, int capacity) {
     if (index >= capacity) return;
@@ -55,8 +55,8 @@ FOVEATE_BOTH unsigned mask_word(const float* boxes, const int* groups, const int
     return mask;
 }
 
-// Walk through the order, 32 boxes a pass: one thread decides among the 32, all threads apply what
-// it decided.
+// Walk through the order, 32 boxes per pass: one thread decides among the 32, and all threads apply
+// its decisions.
 __device__ inline void scan_block(const int* order, const unsigned* masks, int* keep,
                                   int* keep_count, int capacity, int limit) {
     FOVEATE_DYNAMIC_SHARED(unsigned, removed);

@@ -16,7 +16,7 @@ from foveate.kernels.op import (
 )
 
 LARGEST_ORDER = 65536
-"""Scores that are ordered together: ranking compares every pair of them."""
+"""Largest number of scores that are ordered together, since ranking compares every pair of them."""
 
 _RANK, _MASK, _SCAN, _GATHER = 256, 64, 256, 128  # threads per block
 
@@ -31,7 +31,7 @@ def nms_launches(
     *,
     iou: float,
 ) -> Launches:
-    """Yield the four launches; without boxes the last alone; see :func:`cpu.nms`."""
+    """Yield the four launches, or only the last one without boxes; see :func:`cpu.nms`."""
     yield from suppress(memory, boxes, scores, None, count, keep, keep_count, iou=iou)
 
 
@@ -61,7 +61,7 @@ def suppress(
     capacity = boxes.shape[0]
     require_at_most(LARGEST_ORDER, capacity, "boxes")
     words = ceil_div(capacity, 32)  # a bit per box
-    # All sizes follow from the capacity: the number of boxes is known to the device only.
+    # All sizes follow from the capacity, since the number of boxes is only on the device.
     keys, order = memory.empty((capacity,), np.uint32), memory.empty((capacity,), np.int32)
     masks = memory.empty((capacity, words), np.uint32)
     size, limit = np.int32(capacity), np.int32(keep.shape[0])
@@ -94,7 +94,7 @@ def gather_launches(
     horizontal: float,
     vertical: float,
 ) -> Launches:
-    """Yield the one launch; see :func:`cpu.gather_boxes`."""
+    """Yield the single launch; see :func:`cpu.gather_boxes`."""
     del memory
     count = keep.shape[0]
     if count:

@@ -214,7 +214,7 @@ def _compile(target: Path, architectures: Sequence[str], headers: Path, nvcc: Nv
     command = [os.fspath(nvcc.program), "-shared", *FLAGS, "-O3", "--threads", "0"]
     command += [word for code in codes for word in ("-gencode", code)]
     command += ["-Werror", "all-warnings", "-Xcompiler", _HOST_FLAGS, "-cudart", "static"]
-    # Neither our symbols nor those of the CUDA runtime may clash with the program's that loads it.
+    # Our symbols and those of the CUDA runtime must not clash with those of the loading program.
     command += ["-Xlinker", "--exclude-libs,ALL,--no-undefined"]
     command += ["-isystem", os.fspath(headers), "-I", os.fspath(FOLDER)]
     command += [*map(os.fspath, sources), "-o", os.fspath(target)]

@@ -11,7 +11,7 @@ using nvinfer1::PluginFieldType;
 
 namespace {
 
-// Serialized plugins have integers of 32 bits, the ONNX parser passes 64 bits.
+// Serialized plugins have 32-bit integers; the ONNX parser passes 64-bit integers.
 bool is_integer(const PluginField& field) {
     return field.type == PluginFieldType::kINT32 || field.type == PluginFieldType::kINT64;
 }

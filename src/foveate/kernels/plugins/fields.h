@@ -26,7 +26,7 @@ class Fields {
     bool read_finite(const char* name, float* value) const;
     bool read_positive(const char* name, float* value) const;
 
-    // Read a text that is one of `choices`; `value` becomes its index.
+    // Read a string that is one of `choices`; `value` becomes its index.
     bool read_choice(const char* name, std::initializer_list<const char*> choices,
                      int* value) const;
 

@@ -118,7 +118,7 @@ class Plugin final : public nvinfer1::IPluginV3,
 
     int32_t configurePlugin(const DynamicDesc* inputs, int32_t input_count,
                             const DynamicDesc* outputs, int32_t output_count) noexcept override {
-        // The largest sizes of the profile are checked here, so that the build fails, not a run.
+        // The largest sizes of the profile are checked here, so that the build fails and not a run.
         return guarded([&] {
             if (input_count > Op::kInputs || output_count != Op::kOutputs) return kFailed;
             Desc largest_inputs[Op::kInputs], largest_outputs[Op::kOutputs];

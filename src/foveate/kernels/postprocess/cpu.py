@@ -57,7 +57,7 @@ def postprocess(
     """
     rows = keep[: int(keep_count[0])]
     calibrated = calibrate(probabilities[: len(rows), 1:], scores[rows], calibration)
-    # Most candidates score less, so that only few boxes have to be decoded.
+    # Most candidates have lower scores, so that only a few boxes have to be decoded.
     row, label = np.nonzero(calibrated >= score_threshold)
     moves = deltas[: len(rows), 1:][row, label][:, None]
     moved = decode_boxes(boxes[rows[row]], moves, mean=mean, std=std, height=height, width=width)
@@ -104,7 +104,7 @@ def decode_boxes(
     Args:
         boxes: Boxes (R, 4) xyxy.
         deltas: Deltas (R, C, 4): t_x, t_y in units of the box's width and height, t_w, t_h as
-            logarithms of factors; all minus ``mean``, over ``std``.
+            logarithms of factors; each normalized as ``(t - mean) / std``.
         mean: Mean of the four deltas.
         std: Standard deviation of the four deltas.
         height: Rows of the image.

@@ -9,8 +9,8 @@
 //                                   orders it after all others
 //   foveate_postprocess_gather      block (128), grid (ceil(limit / 128)): a thread gathers one
 //                                   detection
-// No shared memory, no barrier. Bound: bytes, at most 44 per candidate and 44 per detection. Scores
-// and boxes are computed in float64, as in reference.py, and rounded at the end.
+// No shared memory, no barrier. Bound by memory traffic, at most 44 bytes per candidate and 44 per
+// detection. Scores and boxes are computed in float64, as in reference.py, and rounded at the end.
 #ifndef FOVEATE_POSTPROCESS_CUH
 #define FOVEATE_POSTPROCESS_CUH
 
@@ -23,8 +23,8 @@ constexpr int kItemThreads = 128;
 constexpr double kTinyProbability = 1e-7;  // keeps the logit of a probability of 0 or 1 finite
 constexpr double kLargestLogit = 500.0;
 
-// Exponential and logarithm in float64: the libraries of device and host differ in the last bit,
-// and contract; these do not.
+// Exponential and logarithm in float64. Those of the device and host libraries differ in the last
+// bit and contain contracted operations; these do not.
 constexpr double kLog2High = 0.693147180369123816490;  // so few bits that its multiples are exact
 constexpr double kLog2Low = 1.90821492927058770002e-10;
 

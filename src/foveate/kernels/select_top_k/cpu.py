@@ -54,7 +54,7 @@ def windows_of(
     cells: Int32Array, factors: Sequence[tuple[float, float]], size: int, stride: int, padding: int
 ) -> Float32Array:
     """Return the windows (N, 4) of cells (N, 3); see :func:`select_top_k`."""
-    # In float64, rounded once at the end, as in the kernels: window edges then agree in every bit.
+    # In float64, rounded once at the end, as in the kernels, so that windows agree in every bit.
     factor = np.array(factors, np.float64)[cells[:, 0]]
     windows = np.empty((len(cells), 4), np.float64)
     windows[:, 0] = (cells[:, 2] * stride - padding) * factor[:, 0]

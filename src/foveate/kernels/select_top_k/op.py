@@ -20,7 +20,8 @@ from foveate.kernels.op import (
 from foveate.kernels.select_top_k import cpu
 
 MOST_WINDOWS = 2048
-"""Windows that are selected: each takes 20 of the 48 KiB of shared memory that need no request."""
+"""Largest number of selected windows: each takes 20 bytes of shared memory, of which 48 KiB are
+available to a kernel without opting in."""
 
 _THREADS = 256
 
@@ -39,13 +40,13 @@ def launches(
     padding: int,
     window_nms_iou: float,
 ) -> Launches:
-    """Yield keys, order and selection; without cells the last alone; see :func:`cpu.select_top_k`."""
+    """Yield keys, order and selection, or only the last; see :func:`cpu.select_top_k`."""
     shapes = np.array([grid.shape[2:] for grid in grids], np.int32).reshape(-1, 2)
     starts = np.cumsum([0, *shapes.prod(axis=1)]).astype(np.int32)
     cells, limit = int(starts[-1]), indices.shape[0]
     require_at_most(LARGEST_ORDER, cells, "windows of all levels")
     require_at_most(MOST_WINDOWS, limit, "selected windows")
-    # Levels vary in number, so the kernels read tables where a single array would be an argument.
+    # The number of levels varies, so the kernels take a table of addresses in place of one array.
     known = tuple(memory.upload(table) for table in (addresses(grids), shapes, starts))
     keys, order = memory.empty((cells,), np.uint32), memory.empty((cells,), np.int32)
     candidates = memory.empty((cells, 4), np.float32)

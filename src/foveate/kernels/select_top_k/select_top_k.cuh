@@ -7,7 +7,7 @@
 //   foveate_select_scan    block (256), grid (1), 4 bytes of static and 20 * K of dynamic shared
 //                          memory
 // Dependent passes of the scan: none with an IoU of 1 or more; otherwise 8 for every 256 cells of
-// the order, until K windows are found. Bound: the order, N * N comparisons.
+// the order, until K windows are found. Bound by the N * N comparisons of the order.
 #ifndef FOVEATE_SELECT_TOP_K_CUH
 #define FOVEATE_SELECT_TOP_K_CUH
 
@@ -21,7 +21,7 @@ struct Cell {
     int level, row, column;
 };
 
-// The cell of number `index`. `starts` (levels + 1,) are the numbers of the levels' first cells.
+// The cell with number `index`. `starts` (levels + 1,) are the numbers of the levels' first cells.
 FOVEATE_BOTH Cell cell_at(int index, const int* starts, const int* shapes, int levels) {
     int level = 0;
     while (level + 1 < levels && index >= starts[level + 1]) ++level;
@@ -63,9 +63,9 @@ FOVEATE_BOTH Box window_box(const float* candidates, int index) {
     return {window[0], window[1], add(window[0], window[2]), add(window[1], window[3])};
 }
 
-// The first candidates of the order that do not cover each other: their numbers to `winners`, the
-// boxes to `boxes`. Returns how many, the same to every thread. Every 32 candidates, one warp
-// decides among its own, then all others are compared with the new winners.
+// Write the first candidates of the order that do not cover each other: their numbers to `winners`,
+// and their boxes to `boxes`. Every thread returns their count. The warps take turns: one decides
+// among its 32 candidates, then the later ones compare theirs with the new winners.
 __device__ inline int greedy(const int* order, const float* candidates, int cells, int limit,
                              double iou, int* winners, Box* boxes, int* found) {
     const int lane = threadIdx.x & 31, warp = threadIdx.x / 32;

@@ -11,7 +11,7 @@ namespace foveate {
 
 constexpr int kMapOutputs = 2048;       // of a block, approximately
 constexpr int kMapSharedBytes = 40960;  // of a block, at most
-constexpr int kPasteStageSize = 352;    // largest logits whose rows are staged
+constexpr int kPasteStageSize = 352;    // largest size of logits that are staged
 
 // Division of a map among blocks.
 struct MapBands {
@@ -63,7 +63,7 @@ extern "C" int foveate_launch_paste_windows(const void* logits, const float* geo
     if (size > 1024 || height > (1 << 18) || width > (1 << 18) || windows > kMaxGridY) {
         return kTooLarge;
     }
-    if (static_cast<long long>(height) * width > 2147483647LL) return kTooLarge;  // of an area
+    if (static_cast<long long>(height) * width > 2147483647LL) return kTooLarge;  // areas are int32
     const int bands = width == 0 ? 0 : ceil_div(height, kPasteBand);
     if (bands > 0 && (logits == nullptr || geometry == nullptr || scratch == nullptr)) {
         return kNullPointer;

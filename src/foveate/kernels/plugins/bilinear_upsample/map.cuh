@@ -2,7 +2,7 @@
 // Map mode of bilinear upsampling: output = up(relu(input + second)), where `second`, of the shape
 // of the input, and the ReLU are optional. The sum is not written to memory.
 //
-// Bound by bytes. Inputs are read once (a band of rows reads up to two rows again), outputs are
+// Bound by memory traffic. Inputs are read once (a band reads up to two rows again), outputs are
 // written once, in accesses of 16 bytes if planes are a multiple of 4 (float32) or 8 (float16)
 // elements.
 //

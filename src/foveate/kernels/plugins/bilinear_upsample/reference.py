@@ -45,8 +45,8 @@ def upsample(
         features: Maps (N, C, H, W).
         height: Rows of the result.
         width: Columns of the result.
-        align_corners: Whether corner samples coincide; otherwise pixel centers lie at halves.
-        relu: Whether negative values are replaced by 0 before.
+        align_corners: Whether corner samples coincide; otherwise centers lie at half-integers.
+        relu: Whether negative values are replaced by 0 before resizing.
 
     Returns:
         Maps (N, C, height, width).

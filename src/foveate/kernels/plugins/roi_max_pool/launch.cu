@@ -47,7 +47,7 @@ inline int check_pool(const PoolShape& s, const void* features, const float* roi
     return pool_blocks(s, 1) > kMaxGridX ? kTooLarge : kOk;
 }
 
-// Return the elements per access: 16 bytes if the channels and the addresses allow it, else 1.
+// Return the elements per access: 16 bytes if the channels and addresses allow it, otherwise one.
 inline int lanes_of(int channels, int type, const void* first, const void* second) {
     const int lanes = type == kFloat32 ? Wide<float>::lanes : Wide<Half>::lanes;
     return channels % lanes == 0 && is_aligned(first, 16) && is_aligned(second, 16) ? lanes : 1;

@@ -7,8 +7,8 @@
 //   spatial_scale  map pixels per image pixel
 //   rounding       0 "caffe" (the default) or 1 "v2"
 //   tables         0 (the default) to pool directly, 1 to pool from tables of squares, which need a
-//                  workspace of three maps and save bytes for many large regions of a map that does
-//                  not fit in the L2 cache
+//                  workspace of three maps and save memory traffic for many large regions of a map
+//                  that does not fit in the L2 cache
 //
 // The kernels read channels last, so maps are kHWC in float32 and kHWC8 in float16. The latter pads
 // the channels to a multiple of 8, and the padding is pooled like the other channels.

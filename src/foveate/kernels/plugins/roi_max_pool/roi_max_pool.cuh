@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // ROI max pooling on channel-last maps (Girshick, "Fast R-CNN", ICCV 2015, section 2.1).
 //
-// Bound by bytes. Each bin reads its pixels of the map once (mostly from L2), each output is
-// written once, both in accesses of 16 bytes if the channels are a multiple of 4 (float32) or 8
-// (float16).
+// Bound by memory traffic. Each bin reads its pixels of the map once (mostly from L2), and each
+// output is written once, both in accesses of 16 bytes if the channels are a multiple of 4
+// (float32) or 8 (float16).
 //
 // Versions:
 //   foveate_roi_max_pool_*         direct: reads every pixel of every bin
