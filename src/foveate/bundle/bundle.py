@@ -142,7 +142,7 @@ def _open_bundle(root: Path) -> Bundle:
 
 
 def is_shipped_name(text: str) -> bool:
-    """Return whether a text is the name of a shipped bundle, rather than a path."""
+    """Return whether a string is the name of a shipped bundle rather than a path."""
     return os.sep not in text and text in shipped_bundles()
 
 
@@ -180,7 +180,7 @@ def _read_manifest(root: Path) -> str:
     _check_inside(file, root)
     try:
         with open_regular(file) as stream:
-            # One byte more than allowed tells a manifest that is too large from the largest one.
+            # One extra byte distinguishes a manifest that is too large from the largest one.
             content = stream.read(_MAX_MANIFEST_BYTES + 1)
         if len(content) > _MAX_MANIFEST_BYTES:
             raise BundleError("the manifest is larger than 16 MiB", file=file)
@@ -202,7 +202,7 @@ def check_stages(manifest: Manifest) -> None:
 def check_relative(name: str, root: Path) -> None:
     """Check that the path of a file does not leave the bundle."""
     parts = PurePosixPath(name).parts
-    # A drive or a backslash would leave the bundle on Windows, so that it is refused everywhere.
+    # A drive or a backslash would leave the bundle on Windows, so both are refused everywhere.
     absolute = PurePosixPath(name).is_absolute() or PureWindowsPath(name).drive
     if not parts or absolute or ".." in parts or "\\" in name or "\0" in name:
         what = f"the manifest names {name!r}, a path that leaves the bundle"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What identifies a compiled engine: two engines with equal keys are interchangeable."""
+"""The identity of a compiled engine: two engines with equal keys are interchangeable."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Profile = dict[str, ShapeRange]
 
 @dataclass(frozen=True, kw_only=True)
 class EngineKey:
-    """Everything that decides whether one engine can replace another.
+    """All properties that determine whether one engine can replace another.
 
     Args:
         target: ``"tensorrt"`` or ``"tensorrt-rtx"``.
@@ -83,6 +83,6 @@ def _describe(profiles: tuple[Profile, ...]) -> str:
 
 
 def shortened(value: object) -> str:
-    """Return the text of a value; of a digest only its first digits."""
+    """Return the text of a value, or only the first digits of a digest."""
     text = " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
     return f"{text[:12]}..." if len(text) == 64 else text

@@ -114,7 +114,7 @@ class MaskSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class FeaturesSpec:
-    """Size in pixels of the image for the features stage; sides of its canvas are multiples."""
+    """Size in pixels of the image for the features stage; its canvas has sides of this multiple."""
 
     short_side: int
     long_side: int

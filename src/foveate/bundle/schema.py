@@ -52,7 +52,7 @@ def parse(kind: type[T], value: object, where: str = "") -> T:
     Raises:
         RejectedValueError: A value is missing, unknown or invalid.
     """
-    result: T = _convert(kind, value, where)  # the name gives the result its type
+    result: T = _convert(kind, value, where)  # the annotation gives the result its type
     return result
 
 

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Export of PyTorch networks to bundles, and what is done with bundles."""
+"""Export of PyTorch networks to bundles, and checks, compilation and serving of bundles."""

@@ -56,11 +56,11 @@ class ExportOptions(TypedOptions):
     Args:
         name: Name of the bundle.
         scales: Scales of the levels of the pyramid.
-        max_side: Largest longer side of the working image, in pixels.
+        max_side: Upper bound of the longer side of the working image, in pixels.
         top_k: Number of windows that are refined.
         window_nms_iou: IoU of windows above which the one of lower score is dropped.
-        short_side: Shorter side of the image that the classifier sees, in pixels.
-        long_side: Largest longer side of that image, in pixels.
+        short_side: Shorter side of the image for the classifier, in pixels.
+        long_side: Upper bound of the longer side of that image, in pixels.
         class_nms_iou: IoU of boxes of a class above which the one of lower score is dropped.
         max_detections: Largest number of detections per image.
         accuracy: Measured figures for the model card.
@@ -126,8 +126,8 @@ def export_bundle(
     Raises:
         OptionError: The towers cannot be truncated to the ranks of ``svd``.
         InputError: A calibration image cannot be read.
-        ModelError: The outputs of a stage in ONNX Runtime differ from PyTorch's, or a stage loses
-            too much in its precision.
+        ModelError: The outputs of a stage in ONNX Runtime differ from PyTorch's, or a stage is not
+            accurate enough in its precision.
     """
     options = options or ExportOptions()
     precision = options.precision

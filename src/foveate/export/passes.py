@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Optimization passes that change the networks of a cascade in place before its export.
 
-An exact pass keeps the function that they compute and depends on nothing but their shapes. So the
+An exact pass keeps the function that they compute and depends on their shapes only. So the
 networks of a bundle are read back by running the same passes on networks of the same shapes, and
 filling in the weights. The truncation of linear layers is not exact.
 """
@@ -251,8 +251,8 @@ def truncate_towers(network: MultiPathNet, ranks: Sequence[int]) -> None:
         ranks: Rank for each linear layer of a tower in order, such as for fc6 and fc7.
 
     Raises:
-        OptionError: The towers have no linear layers or another number of them, or a rank is not
-            positive or so large that two layers would cost more than one.
+        OptionError: The towers have no linear layers or another number of them; or a rank is not
+            positive, or is so large that two layers would cost more than one.
     """
     towers = [tower for tower in network.towers if isinstance(tower, LinearTower)]
     if not towers:

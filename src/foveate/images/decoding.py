@@ -2,9 +2,9 @@
 """Decoding opened files: the content of a file becomes (H, W, 3) uint8 RGB, upright.
 
 Pillow reads all headers and decodes all formats except two. Where JPEG data are damaged, libjpeg
-continues with gray and counts a warning that Pillow does not report; simplejpeg does, and decodes
-JPEG. For WebP, Pillow allocates several canvases (16 bytes per pixel in total), so that OpenCV
-decodes still images after Pillow has checked their headers.
+continues with gray and counts a warning that Pillow does not report; simplejpeg does, so it decodes
+JPEG. For WebP, Pillow allocates several canvases (16 bytes per pixel in total), so OpenCV decodes
+still images after Pillow has checked their headers.
 """
 
 import io
@@ -133,7 +133,7 @@ def _decode_jpeg(file: BinaryIO) -> UInt8Array:
             raise
         image = simplejpeg.decode_jpeg(data, space, strict=False)
     if space == "CMYK":
-        np.subtract(255, image, out=image)  # Adobe stores inverted ink, and so does everyone else
+        np.subtract(255, image, out=image)  # ink is stored inverted, as by Adobe
         image = _rgb(Image.frombuffer(space, (width, height), image, "raw", space, 0, 1))
     return _upright(image, _orientation(lambda: JpegImageFile(io.BytesIO(data)).getexif()))
 
@@ -169,7 +169,7 @@ def _load_png(file: BinaryIO, opened: PngImageFile) -> None:
     """Load a PNG, and raise OSError if its last rows or its end are missing.
 
     Pillow leaves missing rows unchanged. The last two rows, one of which is the last to be decoded
-    even in an interlaced PNG, are therefore noise beforehand.
+    even in an interlaced PNG, are therefore filled with noise beforehand.
     """
     width, height = opened.size
     last = (0, max(0, height - 2), width, height)
@@ -200,7 +200,7 @@ def _scale_transparency(opened: ImageFile.ImageFile) -> None:
 
 
 def _rgb(opened: Image.Image) -> UInt8Array:
-    """Convert a decoded image tile by tile, so that nothing else is as large as the result."""
+    """Convert a decoded image tile by tile, so that all temporary arrays are small."""
     width, height = opened.size
     columns = min(width, _TILE)
     rows = _TILE // columns

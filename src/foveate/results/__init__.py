@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Detections, proposals and masks, and the forms in which they leave Foveate."""
+"""Detections, proposals and masks, and their output formats."""

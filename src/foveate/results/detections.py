@@ -240,7 +240,7 @@ def _corners(box: Float32Array) -> tuple[float, ...]:
 def _coco(
     image_id: int, boxes: Float32Array, scores: Float32Array, labels: Int64Array, masks: Masks
 ) -> list[dict[str, Any]]:
-    number = operator.index(image_id)  # the JSON encoder refuses integers of NumPy
+    number = operator.index(image_id)  # the JSON encoder rejects NumPy integers
     sizes = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
     rows = zip(sizes.tolist(), scores.tolist(), labels.tolist(), masks.rle(), strict=True)
     return [

@@ -111,7 +111,7 @@ class Rectangle(NamedTuple):
 
 
 class LabelPainter:
-    """Paints labels inside an image so that they do not cover each other where there is room.
+    """A painter of labels inside an image, which do not cover each other where there is room.
 
     Args:
         canvas: (H, W, 3) uint8 RGB; labels are painted on it in place.

@@ -45,7 +45,7 @@ def load(
 
     Raises:
         BundleError: There is no such bundle, or it is damaged.
-        BackendError: The backend does not work here.
+        BackendError: The backend does not work on this machine.
         OptionError: There is no such device or backend.
     """
     options = options or PipelineOptions()
@@ -71,7 +71,7 @@ def open_engines(bundle: Bundle, backend: str, threads: int | None = None) -> di
 
     Raises:
         BundleError: A network cannot be read.
-        BackendError: The backend does not work here.
+        BackendError: The backend does not work on this machine.
         OptionError: There is no such backend.
     """
     _check_choice("backend", backend, tuple(BACKENDS))

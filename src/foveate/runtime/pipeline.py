@@ -72,7 +72,7 @@ class Pipeline:
         self._manifest = self.options.applied_to(bundle.manifest)
         threshold = self.options.score_threshold
         self._stages = Stages(self._device, engines, self._manifest, threshold, StageOrder())
-        self._free: list[Slot] = []  # the one used last is the last
+        self._free: list[Slot] = []  # the most recently used one is last
         self._lock = threading.Lock()
         self._process = os.getpid()
         self._in_flight = 0
@@ -94,7 +94,7 @@ class Pipeline:
         """
         if isinstance(images, Sequence) and not isinstance(images, _NO_SEQUENCES):
             return list(self.stream(images))
-        return next(self.stream([cast("Image", images)]))  # which refuses everything else
+        return next(self.stream([cast("Image", images)]))  # which rejects any other type
 
     def propose(self, image: Image) -> Proposals:
         """Find the objects in an image without classifying them, best first.
@@ -181,7 +181,7 @@ class Pipeline:
         return slot
 
     def _take(self, sizes: Sizes) -> Slot:
-        """Take a free slot of these sizes, or make one in place of the one unused for longest."""
+        """Take a free slot of these sizes, or make one in place of the least recently used one."""
         for index, slot in enumerate(self._free):
             if slot.sizes == sizes:
                 return self._free.pop(index)

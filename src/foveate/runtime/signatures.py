@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from foveate.runtime.engines import Engine
 
 _MOST_CHANNELS = 8192
-# Names of the tensors between the stages; the number only tells one map from another.
+# Names of the tensors between the stages; the number only distinguishes the maps.
 _MAPS = re.compile("map_[1-9][0-9]{0,2}")
 _GRIDS = re.compile("scores|vectors|horizontal_[1-9]")
 _NAMES = {

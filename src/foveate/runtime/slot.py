@@ -41,9 +41,9 @@ class DetectionBuffers(NamedTuple):
 class Slot:
     """Memory and streams of one image in flight, made for the sizes of the image.
 
-    K is the number of windows that are refined. ``count`` says how many of them exist, and
-    ``keep_count`` how many of those are classified; both are known to the device only. The slot
-    owns its memory and its streams.
+    K is the number of windows that are refined. ``count`` is the number of those that exist, and
+    ``keep_count`` the number of those that are classified; both are available on the device only.
+    The slot owns its memory and its streams.
 
     Args:
         device: Device of the memory and the streams.
@@ -52,7 +52,7 @@ class Slot:
 
     Attributes:
         main: Stream that carries the chain from the image to its detections.
-        side: Stream that carries what depends on the image only.
+        side: Stream that carries the steps that depend on the image only.
         image: (H, W, 3) uint8 RGB.
         working: (h, w, 3) uint8 RGB, the image at working size; ``image`` itself if they are equal.
         grids: Outputs of propose by name, one buffer per level.
@@ -69,7 +69,7 @@ class Slot:
         maps: Outputs of features by name.
         probabilities: (K, C + 1) float32, the background first.
         deltas: (K, C + 1, 4) float32 box regression.
-        detections: What postprocessing found.
+        detections: Results of postprocessing.
     """
 
     def __init__(self, device: Device, manifest: Manifest, sizes: Sizes) -> None:
@@ -93,7 +93,7 @@ class Slot:
         return self._canvas.view((1, 3, sizes.canvas_height, sizes.canvas_width), _FLOAT)
 
     def step(self, name: str) -> int:
-        """Return the cells of the output ``name`` of propose from one window to the next."""
+        """Return the distance between windows in cells of the output ``name`` of propose."""
         stride = self._output("propose", name).stride
         return 1 if stride is None else self._manifest.windows.stride // stride
 
@@ -184,7 +184,7 @@ class Slot:
 
 
 class StageOrder:
-    """Makes each stage process one image after the other, in the order of the images.
+    """The order of the images, in which each stage processes one image after the other.
 
     A stage of an image may run while the stage before it processes the next image, but never twice
     at a time, which bounds the memory that an engine needs for its intermediate results.

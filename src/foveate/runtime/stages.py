@@ -2,7 +2,7 @@
 """The steps from an image to its detections, each enqueued on the streams of the image's slot.
 
 Nothing here waits for a result. All shapes follow from the size of the image and from K, the
-number of windows; only the device knows how many of the K exist.
+number of windows; the number of those that exist is available on the device only.
 
 ::
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 class Stages:
-    """Enqueues the steps for an image.
+    """The steps for an image, each of which is enqueued by one method.
 
     Args:
         device: Device that runs the operations between the engines.

@@ -9,7 +9,7 @@ from foveate.errors import BackendError, OptionError
 
 
 def cache_folder(kind: str) -> Path:
-    """Return the cache folder of the user for one kind of files; it need not exist.
+    """Return the cache folder of the user for one kind of file; it need not exist.
 
     It is ``$FOVEATE_CACHE/<kind>``, or ``foveate/<kind>`` in ``$XDG_CACHE_HOME`` or ``~/.cache``.
 

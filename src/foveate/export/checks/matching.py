@@ -91,7 +91,7 @@ class PasteComparison:
     misshapen: int
 
     def fault(self) -> str | None:
-        """Return what differs, or None."""
+        """Return a description of the difference, or None."""
         if self.misshapen:
             return f"the bits of {self.misshapen} of {self.windows} windows have another shape"
         if self.beyond:
@@ -156,7 +156,7 @@ def _counts(
     counts = {
         "pixels": int((mask | own).sum()),
         "differing": int(differs.sum()),
-        # Bits behind the last column are not pixels and have to be 0.
+        # Bits beyond the last column are not pixels and have to be 0.
         "beyond": int(bits[:, width:].sum()),
         "areas": int(area != mask.sum()),
         "boxes": int(tuple(box) != reference.tight_box(mask)),

@@ -19,7 +19,7 @@ SCHEMA = 1
 
 @dataclass(frozen=True, kw_only=True)
 class ImageRecord:
-    """Figures of an image: of each output of each stage, the detections, and the stage ``paste``."""
+    """Figures of an image for each output of a stage, the detections, and the stage ``paste``."""
 
     image: str
     stages: dict[str, dict[str, Difference]]
@@ -74,7 +74,7 @@ def write_record(record: Record, file: Path) -> None:
     """Write figures as JSON.
 
     Raises:
-        InputError: The file cannot be written; an existing file stays.
+        InputError: The file cannot be written; an existing file is unchanged.
     """
     write_file(file, json_text(asdict(record), indent=1).encode())
 
@@ -169,7 +169,7 @@ def check_record(record: Record, thresholds: Mapping[str, Thresholds] | None = N
     for image in record.images:
         if image.pasting is not None:
             check_pasting(image.image, image.pasting)
-    # The cascade is as exact as its least exact stage.
+    # The least exact stage limits the accuracy of the cascade.
     order = list(DEFAULT_THRESHOLDS)
     worst = max(record.precision, key=lambda one: order.index(record.precision[one]))
     _check_detections(record, by_stage[worst])

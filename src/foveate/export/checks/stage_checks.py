@@ -38,7 +38,7 @@ _EXTRA = frozenset(
         "SkipSimplifiedLayerNormalization",
     ]
 )
-# Operators that its static checker refuses, among those that were ever exported.
+# Operators that TensorRT's static checker refuses, among those that have ever been exported.
 _REFUSED = frozenset({"MaxRoiPool", "MaxUnpool", "Unique", "Compress", "Col2Im", "AffineGrid"})
 
 
@@ -125,10 +125,10 @@ def dispatch(model: onnx.ModelProto, path: Path) -> list[Dispatched]:
 
 
 def check_dispatch(stage: str, nodes: Iterable[Dispatched]) -> None:
-    """Check that ONNX Runtime runs each node of a stage by the intended implementation.
+    """Check that ONNX Runtime runs each node of a stage with the intended implementation.
 
     Raises:
-        ModelError: A node is run by another one.
+        ModelError: A node is run with another implementation.
     """
     for one in nodes:
         if one.implementation != one.intended:
@@ -143,7 +143,7 @@ def check_engine_dispatch(record: EngineMetadata) -> None:
     """Check that an engine uses the plugin library if and only if it was built with it.
 
     Raises:
-        ModelError: An operator is run otherwise.
+        ModelError: An operator is run with another implementation.
     """
     intended = "body" if record.key.plugins is None else "plugin"
     for op, found in sorted(record.dispatch.items()):

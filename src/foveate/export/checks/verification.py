@@ -110,8 +110,8 @@ def first_divergence(
     """Return the first layer that diverges from the reference, or None.
 
     For each image, the stages are compared in the order of the cascade, with the inputs that they
-    get in the cascade of the reference, and the smallest level of the pyramid first. The tolerance of
-    a stage is its largest accepted difference, as a share of max(1, largest value).
+    get in the cascade of the reference, beginning with the smallest level. The tolerance of a stage
+    is its largest accepted difference, as a share of max(1, largest value).
     """
     own = stage_functions(bundle)
     for number, image in enumerate(images):

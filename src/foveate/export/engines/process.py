@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The process that builds an engine: what it is to build, running it, and explaining its failure."""
+"""The process that builds an engine: its job, its execution, and the explanation of failures."""
 
 import contextlib
 import json

@@ -51,7 +51,7 @@ def current_gpu() -> Gpu | None:
     )
 
 
-# All that differs between the libraries and their versions is here; what they share is in the worker.
+# All differences between the libraries and their versions are here; shared code is in the worker.
 #
 # ========================  ====================  ====================  ====================
 # difference                TensorRT 10           TensorRT 11           TensorRT for RTX

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The process that builds one engine, so that an abort of TensorRT is an error and nothing more.
+"""The process that builds one engine, so that an abort of TensorRT does not end the parent.
 
 It reads a ``BuildJob`` from its first line of input and writes events, one JSON object per line, to the
 file descriptor in its argument. It stops when its input ends, which means that the parent was
@@ -117,7 +117,7 @@ def main() -> None:
 
 
 class _Build:
-    """Builds one engine."""
+    """The build of one engine."""
 
     def __init__(self, job: BuildJob, events: IO[str]) -> None:
         self.job, self.events = job, events
@@ -196,7 +196,7 @@ class _Build:
         for name, given in flags.items():
             if given:
                 config.set_flag(getattr(trt.BuilderFlag, name))
-        if not options["tf32"]:  # it is set unless it is cleared
+        if not options["tf32"]:  # the flag is set by default
             config.clear_flag(trt.BuilderFlag.TF32)
         if self.target.cross:
             self._set_archs(config)

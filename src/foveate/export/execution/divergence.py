@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How far the outputs of two models differ, and the first layer in which they do."""
+"""Differences between the outputs of two models, and the first layer in which they diverge."""
 
 from dataclasses import dataclass
 from math import sqrt
@@ -23,7 +23,7 @@ class Difference:
         max_error: Largest absolute difference.
         mean_error: Mean absolute difference.
         cosine: Cosine of the angle between both, as vectors; 1 if both are zero.
-        not_finite: Number of positions where only one of both is finite, or neither is and they
+        not_finite: Number of positions where only one of the two is finite, or neither is and they
             differ.
         misshapen: Number of calls with outputs of another shape, which are not compared.
     """
@@ -44,7 +44,7 @@ class Difference:
 
 
 class Accumulator:
-    """Accumulates a ``Difference`` over calls."""
+    """A ``Difference`` that is accumulated over calls."""
 
     def __init__(self) -> None:
         self._calls = self._values = self._not_finite = self._misshapen = 0
@@ -104,7 +104,7 @@ Models = tuple[onnx.ModelProto, onnx.ModelProto]
 """Model of the reference, then the model under test."""
 
 _VALUES_PER_RUN = 24
-"""Values of a graph that are kept in memory at a time; all of a large image's take gigabytes."""
+"""Number of values of a graph in memory at a time; all values for a large image take gigabytes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,10 +131,10 @@ class FirstDivergence:
 def first_divergent_layer(
     models: Models, stage: str, inputs: dict[str, Array], tolerance: float, image: str
 ) -> FirstDivergence:
-    """Return the first layer of a stage whose output differs, or that differs most if none does.
+    """Return the first layer of a stage whose error exceeds the tolerance.
 
-    Values of both graphs are compared if they have the same name. The tolerance is a share of
-    max(1, largest value).
+    If there is none, the layer with the largest error is returned. The tolerance is a share of
+    max(1, largest value). Values of both graphs are compared if they have the same name.
     """
     nodes = _shared(*models)
     found: list[tuple[float, onnx.NodeProto, str]] = []

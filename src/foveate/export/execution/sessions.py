@@ -84,7 +84,7 @@ def bundle_reference(bundle: Bundle, other: Bundle) -> Reference:
     """Return another bundle of the same networks, such as the float32 one, as a reference.
 
     Raises:
-        ModelError: The other bundle was made of other networks.
+        ModelError: The other bundle was made from other networks.
     """
     check_networks(bundle, [one.name for one in other.manifest.source.networks], other.root)
     name, functions = f"the bundle {other.root.name!r}", stage_functions(other)
@@ -92,10 +92,10 @@ def bundle_reference(bundle: Bundle, other: Bundle) -> Reference:
 
 
 def check_networks(bundle: Bundle, found: Sequence[str], file: Path) -> None:
-    """Check that a reference consists of the networks that a bundle was made of.
+    """Check that a reference consists of the networks that a bundle was made from.
 
     Raises:
-        ModelError: The names of the networks, of which those of the reference are given, differ.
+        ModelError: The names ``found`` in the reference differ from those in the bundle.
     """
     expected = [one.name for one in bundle.manifest.source.networks]
     if list(found) != expected:
@@ -159,7 +159,7 @@ def calls_of(
 ) -> Iterator[tuple[str, dict[str, Array]]]:
     """Yield each stage with the inputs of one of its calls for an image.
 
-    Stages come in the order of the cascade, and the calls of a stage with the smallest first.
+    Stages come in the order of the cascade, and the calls of a stage by increasing size.
     """
     calls: dict[str, list[dict[str, Array]]] = {name: [] for name in bundle.manifest.networks}
 

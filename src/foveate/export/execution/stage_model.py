@@ -14,9 +14,9 @@ from foveate.errors import BundleError, ModelError
 
 DOMAIN = "foveate"
 OPSET = 18
-"""The last opset for whose Resize all supported runtimes have kernels."""
+"""The last opset whose Resize is implemented by all supported runtimes."""
 
-# Names of initializers: the parameter's name in PyTorch, with these before and behind it.
+# Prefix and suffixes that the name of a parameter in PyTorch gets as the name of an initializer.
 NETWORK, HALF = "network.", "_half"
 CODES, SCALES, CORRECTED = "_codes", "_scales", "_corrected"
 

@@ -38,7 +38,7 @@ class Stage:
             shape follows from the value of an input.
         outputs: Names of the outputs.
         strides: Pixels of the image per cell, for each output that is a map.
-        long_side: Largest longer side, in pixels, of the image in which regions are given.
+        long_side: Upper bound of the longer side, in pixels, of the image of the regions.
     """
 
     name: str
@@ -190,7 +190,7 @@ def detection_stages(
     Args:
         network: Network in evaluation mode.
         given: Normalization of the image that ``features`` receives.
-        long_side: Largest longer side of that image, in pixels.
+        long_side: Upper bound of the longer side of that image, in pixels.
     """
     strides = network.strides
     last = strides[-1]
@@ -276,7 +276,7 @@ def _compiled(stage: Stage, module: nn.Module) -> Callable[..., object]:
     config = torch._dynamo.config  # noqa: SLF001 - has no public name
     # A graph for all sizes is slower than one for a given size, since Inductor then lays out
     # convolutions for no size in particular. So the sizes of images and maps are constants, and each
-    # new size is compiled when it first comes: run an image of that size before timing anything. The
+    # new size is compiled at its first use: run an image of that size before timing anything. The
     # number of windows and boxes differs between images and stays open.
     compiled = torch.compile(module, dynamic=False)
     rows = [0 in stage.dynamic.get(name, {}) for name in stage.inputs]

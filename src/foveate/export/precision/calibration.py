@@ -116,7 +116,7 @@ def _divergence(true: Reals, left: Reals) -> float:
         return float("inf")
     p, q = true / true.sum(), left / left.sum()
     filled = p > 0
-    # A bin that only values beyond have filled gets a minimal share, the smoothing of Migacz.
+    # A bin that is filled only by values beyond it gets a minimal share, the smoothing of Migacz.
     q = np.maximum(q[filled], 1e-9)
     return float((p[filled] * np.log(p[filled] / q)).sum())
 
@@ -184,7 +184,7 @@ def observe(
 ) -> dict[str, Observed]:
     """Run a float32 stage on all calls and return statistics of values or inputs, by name.
 
-    Largest magnitudes and means are of all values, histograms of a sample from each call.
+    Largest magnitudes and means cover all values; histograms cover a sample from each call.
     """
     inner = [name for name in values if name not in {one.name for one in model.graph.input}]
     function = session_function(exposing(model, inner)) if inner else None

@@ -123,9 +123,9 @@ def convert(
     """Convert the float32 models of the stages of a bundle.
 
     Raises:
-        OptionError: A stage is named that the bundle does not have, or in which too few layers may
+        OptionError: The bundle does not have a named stage, or too few layers of a named stage may
             be INT8.
-        ModelError: A stage loses too much in its precision.
+        ModelError: A stage is not accurate enough in its precision.
         InputError: An image cannot be read.
     """
     stages = manifest.networks

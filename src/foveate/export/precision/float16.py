@@ -4,9 +4,9 @@
 Engines take the types of the file as they are. Inputs and outputs stay float32, since the runtime's
 operations between the stages are. Inside, everything is float16 except
 
-- what regions of interest are computed from, since float16 represents integers up to 2048 only;
+- the values that regions are computed from, since float16 is exact for integers up to 2048 only;
 - sums of squares, quotients and exponentials up to the next layer: normalizations and softmaxes;
-- the last layers of scores, probabilities and box deltas, and what follows them;
+- the last layers of scores, probabilities and box deltas, and the nodes after them;
 - values that are too large on the calibration images.
 """
 

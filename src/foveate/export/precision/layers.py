@@ -110,7 +110,7 @@ def _refusal(node: ir.Node, weight: Array, result: ir.Value) -> str | None:
 
 
 def _narrows_cheaply(node: ir.Node, weight: Array) -> bool:
-    """Return whether it is cheaper to quantize the result of a layer than what it reads."""
+    """Return whether it is cheaper to quantize the result of a layer than its input."""
     if node.op_type != "Conv":
         return False
     strides = node.attributes.get("strides")
@@ -163,7 +163,7 @@ def insert_after(graph: ir.Graph, value: ir.Value, nodes: list[ir.Node]) -> None
 
 
 def take_output(graph: ir.Graph, value: ir.Value, final: ir.Value, suffix: str) -> None:
-    """Make ``final`` the graph output that ``value`` was, under its name."""
+    """Replace the graph output ``value`` by ``final``, which takes over its name."""
     for index, output in enumerate(graph.outputs):
         if output is value:
             name = value.name

@@ -19,7 +19,7 @@ PHOTOGRAPHS = Path(__file__).parents[2] / "assets" / "images"
 """Shipped images, on which calibration runs by default."""
 
 MOST_IMAGES = 32
-"""Largest number of calibration images; of more, every second, third and so on is taken."""
+"""Largest number of calibration images; of a larger set, every second, third and so on is taken."""
 
 LEAST_SHARE = 0.5
 """Share of the multiplications of a stage that has to be in its precision; others may be exempt."""

@@ -107,7 +107,7 @@ def rounded_values(model: onnx.ModelProto) -> list[str]:
 
 @dataclass(frozen=True, kw_only=True)
 class Quantiser:
-    """Quantizes any choice of the layers of a stage, by one of the calibration ``METHODS``."""
+    """A quantizer of any choice of the layers of a stage, by one of the calibration ``METHODS``."""
 
     model: onnx.ModelProto  # in float32, with affine maps folded
     observed: Mapping[str, Observed]  # of the values in ``rounded_values``
@@ -172,7 +172,7 @@ class Quantiser:
 
 
 def _mean_shift(layer: Layer, lost: Float32Array, means: Float32Array) -> Float32Array:
-    """Return by how much rounding the weights shifts the mean of each output."""
+    """Return the shift of each output's mean that rounding the weights causes."""
     # Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias Correction" (ICCV
     # 2019), section 4.2: the mean of the products with the rounding errors is known.
     rows = np.moveaxis(lost, layer.axis, 0)
@@ -217,7 +217,7 @@ def correct_biases(
 ) -> onnx.ModelProto:
     """Return a copy of a quantized stage whose biases restore the means of the exact outputs."""
     # Rounding shifts the mean of a layer's output, most of all if a channel that it reads is nearly
-    # constant and so lies on one side of its code in all images. Each bias takes up the difference of
+    # constant and so lies on one side of its code in all images. Each bias absorbs the shift of
     # the means, one layer after the other, because a layer reads what the corrections before it have
     # left: Nagel et al. (ICCV 2019), section 4.2, with measured means.
     corrected = onnx.ModelProto()

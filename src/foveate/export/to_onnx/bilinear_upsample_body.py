@@ -105,7 +105,7 @@ def _range(name: str, length: str) -> Iterator[str]:
 
 
 def _edges() -> Iterator[str]:
-    """Compute the whole edges of the windows: ``low`` (K, 2), left and top, and ``high``."""
+    """Compute the rounded edges of the windows: ``low`` (K, 2), left and top, and ``high``."""
     yield f"farthest = {_floats(FARTHEST_EDGE + 0.5)}"
     yield f"unusable = {_floats(4.0 * FARTHEST_EDGE)}"
     # Less is false for NaN; such values are replaced, so that nothing below can be infinite.
@@ -118,8 +118,8 @@ def _edges() -> Iterator[str]:
     yield from _split("extent")
     yield f"steps = {_floats(-1.5, -0.5, 0.5, 1.5)}"
     yield f"two_steps = {_floats(2.0)}"
-    # floor(x + 0.5) of a sum of two rests is the number of steps that it reaches, minus 2. Each
-    # comparison is exact where it matters: the difference of a step and the larger rest.
+    # If x is a sum of two fractional parts, floor(x + 0.5) is the number of steps that x reaches,
+    # minus 2. The difference of a step and the larger part is exact wherever it matters.
     yield "start_size = Abs (start_rest)"
     yield "extent_size = Abs (extent_rest)"
     yield "start_is_larger = GreaterOrEqual (start_size, extent_size)"
@@ -155,7 +155,7 @@ def _windows() -> Iterator[str]:
 
 
 def _split(name: str) -> Iterator[str]:
-    """Split into whole part, towards zero, and rest; both are exact."""
+    """Split into an integer, rounded toward zero, and a fractional part; both are exact."""
     yield f"{name}_magnitude = Abs ({name})"
     yield f"{name}_floor = Floor ({name}_magnitude)"
     yield f"{name}_sign = Sign ({name})"
@@ -190,7 +190,7 @@ def _weights(axis: str, *, samples: str, pixels: str) -> Iterator[str]:
     yield f"{axis}_after = Max ({axis}_place, zero)"
     yield f"{axis}_last = Sub ({axis}_size, one)"
     yield f"{axis}_at = Min ({axis}_after, {axis}_last)"
-    # Position in units of half a pixel, as a whole and a rest; their sum would round the rest.
+    # Position in half pixels, as an integer and a remainder; their sum would round the remainder.
     yield f"{axis}_twice = Mul ({axis}_at, two)"
     yield f"{axis}_centre = Add ({axis}_twice, one)"
     yield f"{axis}_from_edge = Mul ({axis}_centre, samples)"

@@ -27,7 +27,7 @@ ROUNDINGS = ("caffe", "v2")
 """Rounding rules; the attribute ``rounding`` of a node is an index of this tuple."""
 
 LARGEST_FULL_TABLE = 128
-"""Largest side of a map, in cells, with a table for every power of two; beyond, for every second."""
+"""Largest side of a map, in cells, with a table for every power of two, not every power of four."""
 
 MANY_CHANNELS, PARTS = 256, 8
 """Number of channels from which ROI pooling splits them into ``PARTS`` parts to save memory."""
@@ -51,7 +51,7 @@ def attach_bodies(model: onnx.ModelProto, long_side: int) -> None:
 
     Args:
         model: Model to change. **Modified in place.**
-        long_side: Largest longer side of the image in which regions are given, in pixels.
+        long_side: Upper bound of the longer side, in pixels, of the image of the regions.
     """
     custom = [node for node in model.graph.node if node.domain == DOMAIN]
     channels = {

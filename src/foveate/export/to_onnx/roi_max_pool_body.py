@@ -37,7 +37,7 @@ def roi_max_pool_body(
     parts: int = 1,
     overload: str = "",
 ) -> onnx.FunctionProto:
-    """Return the function for maps of any size up to a largest one.
+    """Return the function for maps of any size up to a bound.
 
     Its inputs are ``features`` (N, C, H, W) of any floating-point type and ``rois`` (R, 5) float32: the
     index of the map in the batch, then xyxy in image pixels. Its output is ``pooled``
@@ -152,7 +152,7 @@ def _sides(largest_window: int) -> Iterator[str]:
 
 
 def _bins(pooled_shape: tuple[int, int], rounding: str) -> Iterator[str]:
-    """Compute the first map index of each bin and the one behind its last, (R, 1, axis, P, 1)."""
+    """Compute the first map index of each bin and the one after its last, (R, 1, axis, P, 1)."""
     bins = max(pooled_shape)
     inclusive = int(rounding == "caffe")
     # floor(-x) is -ceil(x), so both edges are floors.

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The cascade for Triton's Python backend, which calls the networks as other models of the server.
 
-What lies between the networks (levels, selection, suppression, masks) has sizes that depend on the
-data, so it cannot be an ensemble of Triton's. It runs here, in Foveate's runtime, and every network is
-the model ``<name of this model>_<stage>``.
+The steps between the networks (levels, selection, suppression, masks) have sizes that depend on the
+data, so the cascade cannot be a Triton ensemble. They run here, in Foveate's runtime, and every
+network is the model ``<name of this model>_<stage>``.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ def _tensor(spec: TensorSpec, *, is_shape: bool = False) -> list[str]:
 def stage_config(name: str, spec: StageSpec, *, profiles: int | None) -> str:
     """Return the configuration of a stage, in protobuf's text format.
 
-    Its engine has this number of optimization profiles; None is for an ONNX file.
+    ``profiles`` is the number of optimization profiles of its engine; None for an ONNX file.
     """
     # Written as text, since Triton's schema comes only with its client, which an export does not
     # need. ``max_batch_size: 0`` because every tensor has its own batch axis.

@@ -90,9 +90,9 @@ class CpuStream:
     """An in-order stream of Python functions, which run in a thread of the stream.
 
     An error stops the stream: later functions are skipped until an event that was recorded after
-    the error has raised it. The error does not spread through :meth:`wait`: one bad image would
-    stop the streams of all images that wait for their turn. Whoever collects a result therefore
-    synchronizes every stream that contributed to it.
+    the error has raised it. The error does not spread through :meth:`wait`; otherwise, one bad
+    image would stop the streams of all images that wait for their turn. The code that collects a
+    result therefore synchronizes every stream that contributed to it.
     """
 
     def __init__(self) -> None:
@@ -129,7 +129,7 @@ class CpuStream:
         self.record().synchronize()
 
     def submit(self, task: Callable[[], None]) -> None:
-        """Run a task that does not raise, also after an error."""
+        """Run a task that does not raise, even after an error."""
         self._executor.submit(task)
 
     def advance(self, event: CpuEvent) -> None:
@@ -137,7 +137,7 @@ class CpuStream:
         event.block()
 
     def restart(self, failure: Exception) -> None:
-        """Forget an error that has been raised."""
+        """Clear an error that has been raised."""
         if self._failure is failure:
             self._failure = None
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An NVIDIA GPU as a device, on NVIDIA's package ``cuda-core``.
+"""An NVIDIA GPU as a device, based on NVIDIA's package ``cuda-core``.
 
 Kernels are compiled for the GPU when they are first launched, kept in the user's cache, and loaded
 from there.
@@ -96,11 +96,11 @@ class CudaDevice:
     """Memory, streams, copies and launches on one GPU.
 
     Args:
-        number: Number of the GPU among those that CUDA shows.
-        code: ``"cubin"`` compiles kernels for this very GPU; ``"ptx"`` leaves the last step to the
-            driver, for a GPU that is newer than the compiler.
+        number: Index of the GPU among those that are visible to CUDA.
+        code: ``"cubin"`` compiles kernels for exactly this GPU; ``"ptx"`` leaves the last step to
+            the driver, for a GPU that is newer than the compiler.
         driver: The module ``cuda.core``, or an object with the same names that executes kernels in
-            another way, as the tests have.
+            another way, as in the tests.
         compiler: Compiler of the kernels; by default nvcc or NVRTC.
 
     Raises:
@@ -130,14 +130,14 @@ class CudaDevice:
     def allocate(self, shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> CudaBuffer:
         """Return fresh memory, whose content is undefined."""
         # The legacy default stream waits for all our streams, which are blocking ones, and they
-        # wait for it. So memory can be used on any stream at once, and freed memory is used again
+        # wait for it. So memory can be used on any stream immediately, and freed memory is reused
         # only after the work that was enqueued before.
         return self._allocate(shape, dtype, self._driver.LEGACY_DEFAULT_STREAM)
 
     def allocate_on(
         self, stream: Stream, shape: tuple[int, ...], dtype: np.dtype[np.generic]
     ) -> CudaBuffer:
-        """Return fresh memory that is taken from and given back to a stream in its order."""
+        """Return fresh memory that is allocated and freed in the order of a stream."""
         return self._allocate(shape, dtype, cuda_stream(stream).stream)
 
     def stream(self) -> CudaStream:
@@ -189,7 +189,7 @@ class CudaDevice:
                 self._driver.launch(cuda_stream(stream).stream, config, kernel, *launch.numbers)
 
     def close(self) -> None:
-        """Finish all streams and release what the device holds."""
+        """Finish all streams and release the resources of the device."""
         with translate_errors("the GPU stopped"):
             self._device.sync()
         self._module.cache_clear()
@@ -228,7 +228,7 @@ class CudaDevice:
 
 
 class _StreamMemory:
-    """Memory of one call, taken from and given back to its stream in the stream's order."""
+    """Memory of one call, which is allocated and freed in the order of its stream."""
 
     def __init__(self, device: CudaDevice, stream: Stream) -> None:
         self._device = device
@@ -249,6 +249,6 @@ def _host_buffer(driver: Any, array: Array) -> Any:
 
 
 def _part_of(driver: Any, buffer: Buffer) -> Any:
-    """Return exactly the bytes of a buffer."""
+    """Return a driver buffer of exactly the bytes of a buffer."""
     assert isinstance(buffer, CudaBuffer), f"{buffer!r} is not memory of the GPU"
     return driver.Buffer.from_handle(buffer.address, buffer.nbytes, owner=buffer)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Streams and events of an NVIDIA GPU, on NVIDIA's package ``cuda-core``."""
+"""Streams and events of an NVIDIA GPU, based on NVIDIA's package ``cuda-core``."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 """The interface of devices; each device is implemented in one file.
 
 Work is enqueued on streams and runs later, in the order of its stream. One stream waits for another
-only through an event. No method blocks, except the ones that are documented to.
+only through an event. No method blocks, except those that are documented to block.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ class OnnxRuntimeEngine(CpuEngine):
 
     Raises:
         BundleError: The file is not a model that ONNX Runtime can run.
-        BackendError: The provider does not work here.
+        BackendError: The provider does not work on this machine.
     """
 
     def __init__(

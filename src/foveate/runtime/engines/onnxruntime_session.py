@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sessions of ONNX Runtime and the texts of its errors, without what its wheel prints on its own."""
+"""Sessions of ONNX Runtime and the texts of its errors, without the messages that it prints."""
 
 import re
 from pathlib import Path
