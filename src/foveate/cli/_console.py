@@ -29,7 +29,7 @@ _output_errors: list[InputError] = []
 
 
 def open_streams() -> None:
-    """Replace closed standard streams by the null device; let the others print any text."""
+    """Replace closed standard streams with the null device; let the others print any text."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         stream = getattr(sys, name)
         if stream is None:  # the lowest free descriptor is the one that is missing
@@ -39,7 +39,7 @@ def open_streams() -> None:
 
 
 def close_streams() -> bool:
-    """Return whether stdout took every line; print an error if it did not."""
+    """Return whether stdout accepted every line; print an error if it did not."""
     try:
         sys.stdout.flush()
     except OSError:  # the interpreter would try again when it exits

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from foveate.results.detections import CocoDocument, Detections
     from foveate.runtime.pipeline import Pipeline
 
-# Largest share of the time since the last writing of a COCO file that its next writing may take.
+# Largest share of the time since a COCO file was last written that the next write may take.
 _WRITING_SHARE = 0.05
 
 
@@ -65,7 +65,7 @@ def write_jpeg(path: Path, image: UInt8Array) -> None:
 
 
 class Batch:
-    """A list of images, of files and folders; one that fails does not stop the others."""
+    """A list of images from files and folders; one that fails does not stop the others."""
 
     def __init__(self, paths: Sequence[str]) -> None:
         self.failures: list[FoveateError] = []
@@ -160,7 +160,7 @@ class CocoFile:
         # A device or a pipe takes one document only; a new file can be replaced as an old one.
         self._updates = target not in (None, "-") and (path.is_file() or not path.exists())
         self._written = 0
-        self._cost, self._time = 0.0, time.monotonic()  # of the last writing
+        self._cost, self._time = 0.0, time.monotonic()  # of the last write
 
     def update(self) -> None:
         """Write the file if enough time has passed. A failure is retried by `finish`."""

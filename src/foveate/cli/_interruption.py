@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Exit on SIGINT, SIGTERM and SIGHUP: promptly, with one line, and with finished work saved.
 
-The first signal raises `Interrupted` in the main thread, which unwinds and calls `exit_interrupted`.
-If that thread does not get there, because it computes in C or waits for a network that never ends,
-a thread that watches the signals calls it instead. A second signal ends the process at once.
+The first signal raises `Interrupted` in the main thread, which unwinds and calls
+`exit_interrupted`. If that thread does not get there, because it computes in C or waits for a
+network that never ends, a thread that watches the signals calls it instead. A second signal ends
+the process at once.
 """
 
 from __future__ import annotations
@@ -43,9 +44,9 @@ def on_interruption(save: Callable[[], str], *, grace: float = _GRACE_S) -> None
     """Set the function that is called when the command is interrupted.
 
     Args:
-        save: Saves finished work and returns a few words about it. It may be called in another
-            thread while the main thread hangs.
-        grace: Seconds that the main thread has to unwind.
+        save: Function that saves finished work and returns a few words about it. It may be
+            called in another thread while the main thread hangs.
+        grace: Number of seconds that the main thread has to unwind.
     """
     global _save, _grace
     _save, _grace = save, grace

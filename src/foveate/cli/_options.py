@@ -24,7 +24,7 @@ Threads = Annotated[
 
 def path_or_name(text: str | Path) -> Path:
     """Return a path that distinguishes ``./mini``, a folder, from ``mini``, a shipped bundle."""
-    # `Path` alone takes them for the same.
+    # `Path` alone treats them as equal.
     given = os.fspath(text)
     return Path(given).absolute() if os.sep in given else Path(given)
 

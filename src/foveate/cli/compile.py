@@ -104,7 +104,7 @@ def compile_options(
 
 
 def with_compile_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Replace the parameter ``options`` of a command by the parameters of `compile_options`."""
+    """Replace the parameter ``options`` of a command with the parameters of `compile_options`."""
     added = inspect.signature(compile_options).parameters
     parameters: dict[str, inspect.Parameter] = {}
     for name, one in inspect.signature(command).parameters.items():

@@ -91,7 +91,7 @@ def _run_mini(name: str, backend: str, detail: str = "", remedy: str = "") -> Fi
 
 
 def _driver() -> Finding:
-    """Ask the NVIDIA driver for its devices."""
+    """Query the NVIDIA driver for its devices."""
     name, remedy = "NVIDIA driver", "install it from https://www.nvidia.com/drivers"
     try:
         driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
@@ -126,7 +126,7 @@ def _module(name: str, module: str, install: str, body: str = "pass") -> Callabl
 
 
 def _nvcc() -> Finding:
-    """Ask the CUDA compiler for its version."""
+    """Query the CUDA compiler for its version."""
     from foveate.errors import BackendError
     from foveate.kernels.plugins.build import require_nvcc
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Weights of other programs: original Torch7 models, trunks of torchvision, a PyTorch port."""
+"""Importers of weights: original Torch7 models, trunks of torchvision, a PyTorch port."""
 
 from foveate.importing.imported_weights import (
     ImportedWeights,

@@ -27,7 +27,7 @@ from foveate.system.files import file_digest
 Size = int | str
 State = dict[str, torch.Tensor]
 
-# The original code takes pixels of a probability above 0.2 on COCO.
+# The original code takes pixels with a probability above 0.2 on COCO.
 MASK_THRESHOLD = math.log(0.2 / 0.8)
 
 # fmt: off
@@ -64,7 +64,7 @@ class ImportedWeights:
         state: State dict of the network.
         ignored: Number of each kind of part of the file that was left out.
         notes: Notes for the user, one sentence each.
-        delta_mean: Means of normalised box targets, if the file has them.
+        delta_mean: Means of the box targets, if the file has them.
         delta_std: Standard deviations of the box targets, if the file has them.
     """
 

@@ -21,14 +21,14 @@ from foveate.system.files import open_regular
 TENSORS_ONLY = "save its state dict again with `torch.save(model.state_dict(), path)`"
 
 # Keys under which training programs save the state dict, or a running mean of it, next to the state
-# of an optimiser and the like. Of several the first is taken.
+# of an optimizer and the like. The first of several is taken.
 WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "network", "module")
 AVERAGES = ("state_dict_ema", "model_ema", "ema_model", "ema")
 
 # First parts of names that belong to the networks and not to a wrapper.
 ROOTS = ("features", "trunk")
 
-# What PyTorch raises for a file that is truncated or of another program.
+# Exceptions that PyTorch raises for a file that is truncated or from another program.
 DAMAGES = (
     *(OSError, RuntimeError, EOFError, ValueError, KeyError, IndexError),
     *(AttributeError, zipfile.BadZipFile),
@@ -58,7 +58,7 @@ def import_torch(path: Path, network: str | None = None, **sizes: Size) -> Impor
     """Read a DeepMask of foolwood/deepmask-pytorch, or the weights of torchvision for a network.
 
     Args:
-        path: A .pth file with tensors only, or a .safetensors file.
+        path: File to read: .pth with tensors only, or .safetensors.
         network: For weights of torchvision, the network to build on them, a name of
             ``models.BUILDERS``.
         sizes: For weights of torchvision, sizes of the builder, such as ``classes``.
@@ -83,7 +83,7 @@ def import_torch(path: Path, network: str | None = None, **sizes: Size) -> Impor
 
 
 def read_state(path: Path) -> State:
-    """Read a state dict from a .pth or .safetensors file, which its first bytes distinguish.
+    """Read a state dict from a .pth or .safetensors file, distinguished by the first bytes.
 
     Common prefixes of all names are removed: ``module.`` of ``DataParallel``, ``_orig_mod.`` of
     ``torch.compile``, ``model.`` of a training program, and several of these.
@@ -153,7 +153,7 @@ def _open(path: Path) -> Mapping[str, object]:
             f"expected tensors only, found a pickle {reason}", file=path, remedy=TENSORS_ONLY
         ) from error
     except (safetensors.SafetensorError, *DAMAGES) as error:
-        # The first sentence of the text of PyTorch; the rest is a traceback or advice.
+        # The first sentence of PyTorch's message; the rest is a traceback or advice.
         reason = re.split(r"[.] (?=[A-Z])|$", str(error), maxsplit=1, flags=re.MULTILINE)[0]
         raise ModelError(
             "expected a PyTorch or safetensors file, found one that is damaged or neither "
@@ -181,7 +181,7 @@ def _foolwood_weights(state: State) -> ImportedWeights:
     """Map a DeepMask of foolwood/deepmask-pytorch, or the DeepMask in a SharpMask of it."""
     ours = {name: _foolwood_name(name) for name in state}
     renamed = {new: state[name] for name, new in ours.items() if new is not None}
-    # The refinement of its SharpMask has other sizes than ours.
+    # The refinement of its SharpMask differs in size from the one here.
     ignored = Counter(name.partition(".")[0] for name, new in ours.items() if new is None)
     missing = [f"{head}.weight" for head in HEADS[:3] if f"{head}.weight" not in renamed]
     if missing:

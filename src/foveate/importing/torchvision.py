@@ -137,7 +137,7 @@ def _normalisation_of(network: nn.Module) -> Normalisation:
 def _adapt_input(
     state: State, prefix: str, normalisation: Normalisation, *, is_resnet: bool
 ) -> None:
-    """Adapt the first convolution to the normalisation of the network.
+    """Adapt the first convolution to the normalization of the network.
 
     The weights of torchvision expect s = (v - m) / d of RGB values v. The network gives
     t = (v - M) / D, hence s = t D / d + (M - m) / d: factors go into the weights, summands into the

@@ -57,7 +57,7 @@ class Builder:
 
 
 def on_trunk(name: str, trunk: Callable[..., Trunk]) -> dict[str, Builder]:
-    """Return the networks that stand on any trunk, by name.
+    """Return the networks that can be built on any trunk, by name.
 
     Args:
         name: Name of the trunk, the second part of the names of the networks.

@@ -32,8 +32,8 @@ class CascadeInfo:
         classifier: Name of the classifier, or ``None`` for proposals alone.
         classifier_sizes: Sizes of its builder, except for ``classes``.
         class_names: Names of the classes without background.
-        delta_mean: Means of the box targets before normalisation.
-        delta_std: Standard deviations of the box targets before normalisation.
+        delta_mean: Means of the box targets before normalization.
+        delta_std: Standard deviations of the box targets before normalization.
         calibration: Coefficients (c0, c1, c2) of
             score = sigmoid(c0 + c1 logit(probability) + c2 objectness).
         mask_threshold: Logit above which a pixel belongs to the object.

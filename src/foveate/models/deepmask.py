@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""DeepMask: is an object centred in this window, and which pixels of the window belong to it?
+"""DeepMask: is an object centered in this window, and which pixels of the window belong to it?
 
 Pinheiro, Collobert & Dollar, "Learning to Segment Object Candidates" (NIPS 2015). There the score
 head has a pooling and layers of its own (``FeatureScore``). In head C of "Learning to Refine Object
@@ -18,7 +18,7 @@ WINDOW = 160
 """Side of a window in pixels of its pyramid level."""
 
 STRIDE = 16
-"""Step of the window grid in pixels, and stride of the map that the window vectors are made from."""
+"""Step of the window grid in pixels, and stride of the map from which window vectors are made."""
 
 CELLS = WINDOW // STRIDE
 """Side of a window in cells of the map of stride 16."""
@@ -120,7 +120,7 @@ class DeepMask(nn.Module):
 
     @property
     def border(self) -> int:
-        """The pixels of fill around an image, which centre the first window on its corner."""
+        """The pixels of fill around an image, which center the first window on its corner."""
         return self.window // 2
 
     def vectors(self, features: Tensor) -> Tensor:
@@ -134,10 +134,10 @@ class DeepMask(nn.Module):
         return embedded
 
     def scores(self, source: Tensor) -> Tensor:
-        """Return the logit of "an object is centred here" of each window, (N, 1, rows, columns).
+        """Return the logit of "an object is centered here" of each window, (N, 1, rows, columns).
 
         Args:
-            source: Vectors (N, vector, rows, columns), or for ``FeatureScore`` the map of stride 16.
+            source: Vectors (N, vector, rows, columns); for ``FeatureScore`` the map of stride 16.
         """
         logits: Tensor = self.score(source)
         return logits
@@ -156,7 +156,7 @@ class DeepMask(nn.Module):
         """Score each window of an image.
 
         Args:
-            image: Image normalised for the trunk, (N, 3, H, W) float32; H and W are multiples of 16
+            image: Image normalized for the trunk, (N, 3, H, W) float32; H and W are multiples of 16
                 and at least the side of a window.
 
         Returns:
@@ -170,7 +170,7 @@ class DeepMask(nn.Module):
         """Compute the maps of the windows of single patches.
 
         Args:
-            patches: Normalised patches, (N, 3, S, S) float32, where S is ``patch_side``.
+            patches: Normalized patches, (N, 3, S, S) float32, where S is ``patch_side``.
 
         Returns:
             Maps (N, C, window / stride, window / stride) by stride, without the context.
@@ -202,7 +202,7 @@ class DeepMask(nn.Module):
         if self.supervised_side == self.mask_side:
             return logits
         side = (self.supervised_side, self.supervised_side)
-        # As SpatialReSamplingEx of Torch7: the centres of the corners stay in place.
+        # As in SpatialReSamplingEx of Torch7: the centers of the corners stay in place.
         return nn.functional.interpolate(
             logits[:, None], side, mode="bilinear", align_corners=True
         ).squeeze(1)

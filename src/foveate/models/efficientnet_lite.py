@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """EfficientNet-Lite0: the trunk of the ``mini`` networks, frozen in all three systems.
 
-Tan & Le, "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks" (2019), table 1,
-in the Lite variant of TensorFlow: ReLU6 in place of swish, no squeeze-and-excitation.
+Tan & Le, "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks" (2019), table
+1, in the Lite variant of TensorFlow: ReLU6 in place of swish, no squeeze-and-excitation.
 """
 
 from collections.abc import Mapping
@@ -56,7 +56,7 @@ CHANNELS = {stride: BLOCKS[block].outputs for stride, block in TAPS.items()}
 
 
 class SamePadConv2d(nn.Conv2d):
-    """A convolution that pads as "SAME" of TensorFlow, for inputs that its stride divides."""
+    """A convolution that pads like "SAME" of TensorFlow, for inputs that its stride divides."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, groups: int = 1):
         before, after = (kernel - stride) // 2, (kernel - stride + 1) // 2
@@ -74,7 +74,7 @@ class SamePadConv2d(nn.Conv2d):
 
 
 class InvertedResidual(nn.Module):
-    """A block that expands by a 1x1 convolution, filters depthwise, projects, and adds its input."""
+    """A block that expands by a 1x1 convolution, filters depthwise, projects, adds its input."""
 
     def __init__(self, shape: BlockShape):
         super().__init__()

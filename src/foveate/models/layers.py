@@ -13,7 +13,7 @@ Padding = Literal["zeros", "symmetric"]
 def symmetric_pad(x: Tensor, pad: int) -> Tensor:
     """Pad by mirrored rows and columns that repeat the edge: cba|abcd|dcb.
 
-    DeepMask and SharpMask pad so in front of every 3x3 and 7x7 convolution. PyTorch's "reflect"
+    DeepMask and SharpMask pad this way before every 3x3 and 7x7 convolution. PyTorch's "reflect"
     leaves the edge out: dcb|abcd|cba.
 
     Args:
@@ -46,7 +46,7 @@ class _ConstantSymmetricPad(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        # The original code inherits this from zero padding: what is padded counts as a constant,
+        # The original code inherits this from zero padding: the padding counts as a constant,
         # and the gradient there is dropped, not added to the pixels that were copied.
         pad = ctx.pad
         return gradient[:, :, pad:-pad, pad:-pad], None
@@ -84,7 +84,7 @@ class FrozenAffine(nn.Module):
 
     def __init__(self, channels: int):
         super().__init__()
-        # Buffers, so that no optimiser trains them and no count of parameters includes them.
+        # Buffers, so that no optimizer trains them and no count of parameters includes them.
         self.register_buffer("scale", torch.ones(channels))
         self.register_buffer("shift", torch.zeros(channels))
 
@@ -94,7 +94,7 @@ class FrozenAffine(nn.Module):
 
 
 class BilinearUpsample2d(nn.Module):
-    """Bilinear upsampling by a whole factor: pixel centres at halves, edges repeated.
+    """Bilinear upsampling by a whole factor: pixel centers at halves, edges repeated.
 
     Args:
         scale: Factor of the height and of the width.
@@ -106,8 +106,8 @@ class BilinearUpsample2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Upsample (N, C, H, W) to (N, C, scale H, scale W)."""
-        # In an exported graph it is one node, which a kernel replaces. A compiler knows the
-        # interpolation itself, and fuses it with its neighbours.
+        # In an exported graph it is one node, which a kernel replaces. A compiler supports the
+        # interpolation itself, and fuses it with adjacent operations.
         if torch.compiler.is_exporting():
             node: Tensor = _bilinear_upsample(x, self.scale)
             return node

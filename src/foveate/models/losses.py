@@ -22,12 +22,12 @@ def score_loss(logits: Tensor, labels: Tensor) -> Tensor:
     """Return the logistic loss of objectness.
 
     mean log(1 + exp(-y f)) with y in {-1, +1} (DeepMask, section 3.1, score term of equation 1).
-    The paper weights this term by lambda = 1/32. The original code multiplies the mean gradient of a
-    mask batch of N windows by N and that of a score batch by 1, so that its lambda is 1 / N.
+    The paper weights this term by lambda = 1/32. The original code multiplies the mean gradient of
+    a mask batch of N windows by N and that of a score batch by 1, so that its lambda is 1 / N.
 
     Args:
         logits: Score logits, (N,) float.
-        labels: 1 where an object is centred in the window, 0 elsewhere, (N,) float.
+        labels: 1 where an object is centered in the window, 0 elsewhere, (N,) float.
     """
     return functional.binary_cross_entropy_with_logits(logits, labels)
 
@@ -55,13 +55,13 @@ def box_loss(deltas: Tensor, targets: Tensor, labels: Tensor) -> Tensor:
     """Return the smooth L1 loss of the deltas of the true class, divided by the number of boxes.
 
     1/R sum_r [k_r > 0] sum_i smooth(d_r,k_r,i - t_r,i), where smooth(x) is x^2 / 2 for |x| < 1 and
-    |x| - 1/2 otherwise (Girshick, "Fast R-CNN", equations 2 and 3). Targets are normalised,
+    |x| - 1/2 otherwise (Girshick, "Fast R-CNN", equations 2 and 3). Targets are normalized,
     t = (t' - mean) / std with t' = ((cx* - cx) / w, (cy* - cy) / h, log(w* / w), log(h* / h)) for
     the box (cx, cy, w, h) and the object (cx*, cy*, w*, h*).
 
     Args:
-        deltas: Normalised deltas, (R, classes + 1, 4) float.
-        targets: Normalised targets, (R, 4) float; rows of background are not read.
+        deltas: Normalized deltas, (R, classes + 1, 4) float.
+        targets: Normalized targets, (R, 4) float; rows of background are not read.
         labels: Classes, (R,) int64; 0 or less where no box is regressed.
     """
     foreground = torch.nonzero(labels > 0).squeeze(1)

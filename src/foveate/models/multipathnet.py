@@ -2,8 +2,8 @@
 """MultiPathNet: classify the object of a box from four foveal regions and three maps of the trunk.
 
 Zagoruyko et al., "A MultiPath Network for Object Detection" (BMVC 2016): foveal structure
-(section 3.1), skip connections (3.2) and the integral loss (3.3). A tower pools a region of the maps
-and embeds it.
+(section 3.1), skip connections (3.2) and the integral loss (3.3). A tower pools a region of the
+maps and embeds it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -21,14 +21,14 @@ INTEGRAL_THRESHOLDS = (0.50, 0.55, 0.60, 0.65, 0.70, 0.75)
 
 # A constant, which the original code does not learn.
 L2_SCALE = 1000.0
-"""Factor of L2-normalised regions."""
+"""Factor of L2-normalized regions."""
 
 SKIP_FACTORS: Mapping[int, float] = {8: 1 / 30, 4: 1 / 200}
-"""Factors of conv4 and conv3 of VGG, by stride, in a network that does not normalise."""
+"""Factors of conv4 and conv3 of VGG, by stride, in a network that does not normalize."""
 
 
 def foveal_boxes(boxes: Tensor, region: float) -> Tensor:
-    """Scale boxes about their centres, without clipping them.
+    """Scale boxes about their centers, without clipping them.
 
     (x1, y1, x2, y2) becomes (x1 - m w, y1 - m h, x2 + m w, y2 + m h) with w = x2 - x1, h = y2 - y1
     and m = (region - 1) / 2 (MultiPath, section 3.1).
@@ -43,13 +43,13 @@ def foveal_boxes(boxes: Tensor, region: float) -> Tensor:
 
 
 def l2_normalised(pooled: Tensor) -> Tensor:
-    """Normalise each region (C, P, P) as a whole to 1000 x / |x| (MultiPath, section 3.2)."""
+    """Normalize each region (C, P, P) as a whole to 1000 x / |x| (MultiPath, section 3.2)."""
     # ``normalize`` leaves a region of zeros, which has no direction, as it is.
     return L2_SCALE * nn.functional.normalize(pooled.flatten(1)).reshape(pooled.shape)
 
 
 def unit_root_mean_square(pooled: Tensor) -> Tensor:
-    """Normalise each region (C, P, P) to a root mean square of 1."""
+    """Normalize each region (C, P, P) to a root mean square of 1."""
     # The constant 1000 of the paper suits VGG. This is the same with the square root of the number
     # of elements in its place, which suits any width.
     mean_square = pooled.square().mean(dim=(1, 2, 3), keepdim=True)
@@ -257,14 +257,14 @@ class MultiPathNet(nn.Module):
         Returns:
             Pooled regions, (R, C, P, P) per tower.
         """
-        # These depend on the trunk alone, so that training caches them where it is frozen.
+        # They depend on the trunk alone, so that training can cache them if it is frozen.
         return [tower.pooling(features, boxes) for tower in self.towers]
 
     def logits(self, pooled: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Classify boxes, head by head, and regress them from the regions that ``pool`` returned.
 
         Returns:
-            Class logits (heads, R, classes + 1), whose column 0 is background, and normalised box
+            Class logits (heads, R, classes + 1), whose column 0 is background, and normalized box
             deltas (R, classes + 1, 4).
         """
         embeddings = self._embeddings(pooled)

@@ -102,7 +102,7 @@ def sharpmask(
 
     ``km`` and ``ks``, multiples of 16, are the channels of the first mask encoding and of the first
     skip features in the equation of the paper; each module halves them. For ``form`` see
-    ``Refinement``. The trunk has maps of strides 2, 4, 8 and 16; the rest are sizes of ``deepmask``.
+    ``Refinement``. The trunk has maps of strides 2, 4, 8, 16; the rest are sizes of ``deepmask``.
     """
     if km % 16 or ks % 16:
         what = f"km and ks must be multiples of 16, found {km} and {ks}"
@@ -164,7 +164,7 @@ def multipathnet_vgg16(
         rounding: Rounding rule of ROI max pooling.
         box_tower: Whether boxes are regressed from a tower of their own, the default of the
             original code, or from the four towers that classify.
-        normalised: Whether pooled maps are L2-normalised, the default of the original code. If
+        normalised: Whether pooled maps are L2-normalized, the default of the original code. If
             not (``model_conv345_norm=false``), conv4 and conv3 are divided by 30 and 200, and the
             1x1 convolutions start as copies of conv5.
     """

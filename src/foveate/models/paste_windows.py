@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pasting of window masks into an image as bits; in an exported graph it is one node.
 
-Windows are placed and resampled as in ``foveate.results.window_mask``. Resampling is linear and separable:
-the mask of a window is A_y M A_x^T, where a row of A_y (of A_x) has the weights of the samples in a
-row (a column) of the image.
+Windows are placed and resampled as in ``foveate.results.window_mask``. Resampling is linear and
+separable: the mask of a window is A_y M A_x^T, where a row of A_y (of A_x) has the weights of the
+samples in a row (a column) of the image.
 """
 
 from typing import TypeAlias
@@ -71,7 +71,7 @@ def _paste_windows(
 
 
 def _axis(start: Tensor, length: Tensor, pixels: int, samples: int) -> tuple[Tensor, Tensor]:
-    """Return the weight of each sample in each pixel (K, pixels, samples), and the pixels inside."""
+    """Return the weights of samples in pixels (K, pixels, samples), and the pixels inside."""
     place = torch.arange(pixels) - start[:, None]
     inside = (place >= 0) & (place < length[:, None])
     index = torch.minimum(place.clamp(min=0), length[:, None] - 1)[:, :, None]
@@ -80,7 +80,7 @@ def _axis(start: Tensor, length: Tensor, pixels: int, samples: int) -> tuple[Ten
     position = ((2 * index + 1) * samples - length).clamp(min=0)
     first = position // (2 * length)
     rest = torch.where(first < samples - 1, (position - first * 2 * length) / (2 * length), 0.0)
-    # An enlarged window interpolates two neighbours; a reduced one averages all samples that a
+    # An enlarged window interpolates two neighbors; a reduced one averages all samples that a
     # pixel overlaps.
     reach = ((length + samples) / (2 * length)).clamp(min=1)
     overlap = (reach - (torch.arange(samples) - first - rest).abs()).clamp(0, 1)

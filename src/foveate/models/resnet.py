@@ -140,7 +140,7 @@ class ResNet(Trunk):
         padding: Padding of the convolutions; the max pooling of the stem ignores pixels outside.
         affine_after_addition: Form of the blocks, see ``ResidualBlock``.
         frozen_stages: Number of parts, stem first, that are not trained.
-        normalisation: Normalisation that the weights were trained with.
+        normalisation: Normalization that the weights were trained with.
     """
 
     def __init__(
@@ -184,7 +184,7 @@ class ResNet(Trunk):
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
         with torch.no_grad():
-            # Batch norm is frozen, so that nothing else keeps the sum of the residuals small.
+            # Batch norm is frozen, so residuals must start small to keep their sum small.
             for block in blocks:
                 last = block.conv3 if isinstance(block, Bottleneck) else block.conv2
                 last.weight.mul_(len(blocks) ** -0.5)

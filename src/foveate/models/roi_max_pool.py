@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """ROI max pooling in PyTorch; in compiled and exported graphs it is one node.
 
-Girshick, "Fast R-CNN" (ICCV 2015), section 2.1. There are two rules for rounding regions and bins to
-whole pixels of the map, and a network needs the one that it was trained with:
+Girshick, "Fast R-CNN" (ICCV 2015), section 2.1. There are two rules for rounding regions and bins
+to whole pixels of the map, and a network needs the one that it was trained with:
 
 - "caffe", the layer of that paper: both corners are rounded half away from zero, the far one
   inclusive; bins go from the floor of their start to the ceiling of their end, and may overlap.
-- "v2", ``inn.ROIPooling`` of Torch7 with the field ``v2``: the far corner is exclusive; the edges of
-  bins are rounded half away from zero, so that no two share a pixel and a bin may be empty.
+- "v2", ``inn.ROIPooling`` of Torch7 with the field ``v2``: the far corner is exclusive; the edges
+  of bins are rounded half away from zero, so that no two share a pixel and a bin may be empty.
 
 NOTE: No shape depends on the values of the boxes, so that one compiled graph serves all of them.
 """
@@ -24,8 +24,8 @@ Rounding: TypeAlias = Literal["caffe", "v2"]
 Bounds: TypeAlias = tuple[Tensor, Tensor]
 """First and past-the-last map index of each bin on one axis, (R, P) int64 each."""
 
-# Whole numbers and halves up to it are exact in float32; one unit in the last place decides which
-# pixels belong to a bin.
+# Whole numbers and halves up to it are exact in float32; one unit in the last place can decide
+# which pixels belong to a bin.
 FARTHEST = 2.0**28
 """Largest map coordinate, to which larger ones are clamped."""
 
@@ -115,11 +115,11 @@ def _backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
 _roi_max_pool.register_autograd(_backward, setup_context=_setup_context)
 
 ROI_MAX_POOL = torch.ops.foveate.roi_max_pool.default
-"""The node of exported graphs that pools boxes (R, 5), whose first column is the index of the map."""
+"""The node of exported graphs that pools boxes (R, 5); the first column is the index of the map."""
 
 
 def _round_half_away(x: Tensor) -> Tensor:
-    """Round as ``roundf`` of C; ``torch.round`` rounds halves to even."""
+    """Round like ``roundf`` of C; ``torch.round`` rounds halves to even."""
     # floor(x + 0.5) would be wrong for the float below 0.5, where the sum rounds up to 1.
     magnitude = torch.abs(x)
     whole = torch.floor(magnitude)

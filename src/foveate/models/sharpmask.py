@@ -160,7 +160,7 @@ class SharpMask(nn.Module):
         return logits.squeeze(1)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
-        """Return score logits and vectors as ``DeepMask.forward``, and the four horizontal maps."""
+        """Return the outputs of ``DeepMask.forward``, and the four horizontal maps."""
         features = self.deepmask.trunk(image)
         scores, vectors = self.deepmask.windows(features[STRIDE])
         return scores, vectors, self.horizontals(features)
@@ -171,8 +171,8 @@ class SharpMask(nn.Module):
 
     def patch_masks(self, patches: Tensor) -> Tensor:
         """Refine the window of each patch, see ``DeepMask.patch_features``: (N, window, window)."""
-        # The horizontal halves see the cropped window and pad at its edges, where on a whole map
-        # they see true neighbours; the original code trains so.
+        # The horizontal halves get the cropped window and pad at its edges, where on a whole map
+        # they get true neighbors; the original code also trains this way.
         features = self.deepmask.patch_features(patches)
         vectors = self.deepmask.vectors(features[STRIDE]).flatten(1)
         return self.refine(vectors, self.horizontals(features))

@@ -18,7 +18,7 @@ class Normalisation:
         mean: Means of the channels, in the order ``order``.
         std: Divisors of the channels, in the order ``order``.
         order: Order of the channels that the trunk reads.
-        fill: Value in 0..255 of pixels outside the image, before normalisation.
+        fill: Value in 0..255 of pixels outside the image, before normalization.
     """
 
     mean: Triple
@@ -27,7 +27,7 @@ class Normalisation:
     fill: float = 127.5
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Normalise RGB images (N, H, W, 3) of any dtype, 0..255, to (N, 3, H, W) float32."""
+        """Normalize RGB images (N, H, W, 3) of any dtype, 0..255, to (N, 3, H, W) float32."""
         planes = images.permute(0, 3, 1, 2).float()
         if self.order == "bgr":
             planes = planes.flip(1)
@@ -60,7 +60,7 @@ class Trunk(nn.Module):
     """A network from an image to maps of several strides.
 
     Attributes:
-        normalisation: Normalisation of the images that the weights were trained on.
+        normalisation: Normalization of the images that the weights were trained on.
         channels: Channels of each map, by stride.
     """
 
@@ -71,7 +71,7 @@ class Trunk(nn.Module):
         """Compute the maps.
 
         Args:
-            image: Normalised image, (N, 3, H, W) float32; H and W are multiples of the last stride.
+            image: Normalized image, (N, 3, H, W) float32; H and W are multiples of the last stride.
 
         Returns:
             Maps (N, C, H / stride, W / stride) by stride, where C is ``channels[stride]``.

@@ -2,7 +2,7 @@
 """VGG without its last pooling: the trunk of the first DeepMask, of Fast R-CNN and MultiPathNet.
 
 Simonyan & Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Recognition" (2014),
-table 1. Parameters are named as in torchvision, ``features.N``, which counts layers as the Torch7
+table 1. Parameters are named as in torchvision, ``features.N``, which numbers layers as the Torch7
 files do.
 """
 
@@ -24,8 +24,8 @@ class VGG(Trunk):
     Args:
         depths: Number of convolutions of each stage.
         width: Channels of the first stage; each of the next three doubles them.
-        frozen_stages: Number of stages, first ones first, that are not trained.
-        normalisation: Normalisation that the weights were trained with.
+        frozen_stages: Number of stages, from the first, that are not trained.
+        normalisation: Normalization that the weights were trained with.
     """
 
     def __init__(

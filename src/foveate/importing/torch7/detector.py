@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""MultiPathNet and Fast R-CNN out of a Torch7 file."""
+"""MultiPathNet and Fast R-CNN from a Torch7 file."""
 
 import math
 from collections.abc import Sequence
@@ -40,7 +40,7 @@ RESNET_BINS = 14
 VGG_BINS = 7
 
 FACTORS = (1.0, *SKIP_FACTORS.values())
-"""Factors of conv5, conv4 and conv3 in a network that does not normalise them."""
+"""Factors of conv5, conv4 and conv3 in a network that does not normalize them."""
 
 
 def detector_weights(model: Node, walker: Walker, reader: WeightReader) -> ImportedWeights:
@@ -69,7 +69,7 @@ def detector_weights(model: Node, walker: Walker, reader: WeightReader) -> Impor
 
 
 def _heads_state(fork: Layer, reader: WeightReader) -> tuple[State, int]:
-    """Return the class heads, one per IoU threshold, and the box head, and the number of classes."""
+    """Return the class heads, one per IoU threshold, the box head, and the number of classes."""
     shapes = [signature(branch) for branch in fork.branches]
     if shapes not in (["fork", "linear"], ["linear", "linear"]):
         raise unknown(f"class heads and a box head in {fork.name}", shapes)
@@ -82,7 +82,7 @@ def _heads_state(fork: Layer, reader: WeightReader) -> tuple[State, int]:
 def _box_norm(layers: Sequence[Layer], reader: WeightReader) -> tuple[Numbers, Numbers]:
     """Return mean and deviation of the box targets."""
     norms = every(layers, "boxnorm")
-    if not norms:  # targets were not normalised
+    if not norms:  # targets were not normalized
         return (0.0,) * 4, (1.0,) * 4
     mean, std = (reader.required(norms[0], name).flatten().tolist() for name in ("mean", "std"))
     if (len(mean), len(std)) != (4, 4):
@@ -165,7 +165,7 @@ def _on_vgg(
 def _foveal_towers(forks: Sequence[Layer], reader: WeightReader) -> tuple[State, dict[str, Size]]:
     """Return the state of the four towers that classify and of the box tower if there is one.
 
-    The second result are the sizes of ``multipathnet_vgg16`` that follow from it.
+    The second result contains the sizes of ``multipathnet_vgg16`` that follow from it.
     """
     counts = [len(fork.branches) for fork in forks]
     if counts not in ([len(FOVEA)], [len(FOVEA) + 1]):
@@ -203,7 +203,7 @@ def _tower_state(
 
 
 def _is_normalised(tower: Sequence[Layer], maps: int, name: str) -> bool:
-    """Return whether the maps of a tower are L2-normalised, or divided (``model_conv345_norm``)."""
+    """Return whether the maps of a tower are L2-normalized, or divided (``model_conv345_norm``)."""
     norms = len(every(tower, "normalise"))
     factors = [layer.node["constant_scalar"] for layer in every(tower, "times")]
     if norms == maps and _are(factors, [L2_SCALE]):

@@ -22,7 +22,7 @@ def import_torch7(path: Path) -> ImportedWeights:
         path: Torch7 file, such as ``deepmask/model.t7`` or ``resnet18_integral_coco.t7``.
 
     Raises:
-        ModelError: The file cannot be read, is damaged, or holds another network.
+        ModelError: The file cannot be read, is damaged, or contains another network.
     """
     root = read_torch7(path)
     try:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A Torch7 network as a list of layers: containers opened, modules without weights reduced to kinds.
+"""A Torch7 network as a list of layers: no containers, and modules without weights as kinds.
 
-The importers match this list with the networks that they know and do not follow positions in the
-tree, because one network was saved in several forms: with batch norm in the branches or after the
+The importers match this list with the known networks and do not follow positions in the tree,
+because one network was saved in several forms: with batch norm in the branches or after the
 addition, wrapped for several GPUs, padded by a module of its own or by the convolution.
 """
 

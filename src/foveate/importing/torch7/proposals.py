@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""DeepMask and SharpMask out of a Torch7 file."""
+"""DeepMask and SharpMask from a Torch7 file."""
 
 import math
 from collections.abc import Mapping, Sequence

@@ -54,13 +54,13 @@ OTHER_FORMATS = (
     *((f"{tag}\n".encode(), "an ASCII Torch7 file", "save it as binary") for tag in range(9)),
 )
 
-# The body of an object is a generator that receives one value after another, and a list has the
-# unfinished bodies: depth costs neither the stack of Python nor its recursion limit.
+# The body of an object is a generator that receives one value after another. The unfinished bodies
+# are in a list, so that depth uses neither the stack of Python nor its recursion limit.
 Body = Generator[None, Value, None]
 
 
 class CorruptError(Exception):
-    """The content contradicts the format; the text names what was expected and found."""
+    """The content contradicts the format; the message has the expected and the found value."""
 
     def __init__(self, expected: str, found: object) -> None:
         super().__init__(f"expected {expected}, found {found}")

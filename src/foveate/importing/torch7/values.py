@@ -171,6 +171,6 @@ def damaged(expected: str, found: object) -> ModelError:
 
 
 def unknown(expected: str, found: object) -> ModelError:
-    """Return the error for a file that holds another network than those of the original code."""
+    """Return the error for a file with a network other than those of the original code."""
     remedy = "import a DeepMask, SharpMask, MultiPathNet or Fast R-CNN of the original code"
     return ModelError(f"expected {expected}, found {found}", remedy=remedy)

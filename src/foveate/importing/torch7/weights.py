@@ -22,7 +22,7 @@ class Convolution(NamedTuple):
 
 
 class WeightReader:
-    """A copier of weights out of a file.
+    """A reader that copies weights from a file.
 
     Attributes:
         used: Identities of the modules whose weights were copied.
@@ -75,7 +75,7 @@ class WeightReader:
         return weight, self._bias(layer, len(weight))
 
     def convolution(self, layer: Layer) -> tuple[torch.Tensor, torch.Tensor]:
-        """Copy weight (outputs, inputs, height, width) and bias (outputs,), zeros if it has none."""
+        """Copy weight (outputs, inputs, height, width) and bias (outputs,), zeros if absent."""
         weight = self.required(layer, "weight")
         groups = layer.whole("groups", 1)
         inputs, height, width = (layer.whole(name) for name in ("nInputPlane", "kH", "kW"))
