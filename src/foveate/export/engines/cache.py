@@ -120,7 +120,7 @@ class EngineCache:
         return deleted
 
     def _sweep(self) -> None:
-        """Delete what killed processes have left, damaged engines, and locks without an engine."""
+        """Delete leftovers of killed processes, damaged engines, and locks without an engine."""
         for left in list(self.root.iterdir()) if self.root.is_dir() else ():
             name = _OURS.fullmatch(left.name)
             if name and _read(self.root / name[1]) is None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Conversion of float32 stages to other precisions, with a record of what was measured."""
+"""Conversion of float32 stages to other precisions, with a record of the measurements."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

@@ -54,7 +54,7 @@ def roi_max_pool_body(
     """
     # The cost of creating a session grows with its nodes, and a detector has one body per pooled map
     # and region. So rows and columns, and both edges of bins, share their arithmetic on
-    # (R, edge, axis, bin, 1); what follows from the attributes is a constant; and each window size
+    # (R, edge, axis, bin, 1); values of the attributes are constants; and each window size
     # takes one MaxPool, whose kernel covers everything between two smaller windows.
     windows = [1]
     while windows[-1] * radix < largest_side:
@@ -241,7 +241,7 @@ def _pooled(features: str, pooled: str, windows: list[int]) -> Iterator[str]:
     yield from _grown(f"{features}_tall", windows)
     yield f"{features}_heights = Concat <axis = 2> ({_levels(f'{features}_tall', windows)})"
     yield f"{features}_wide_0 = Transpose <perm = [0, 2, 3, 1]> ({features}_heights)"
-    # MaxPool sees rows as channels, and channels as columns.
+    # For MaxPool, rows are channels, and channels are columns.
     yield from _grown(f"{features}_wide", windows)
     yield f"{features}_table = Concat <axis = 2> ({_levels(f'{features}_wide', windows)})"
     yield f"{features}_flat = Flatten <axis = 3> ({features}_table)"

@@ -30,7 +30,7 @@ class CpuEngine(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Release what the engine owns; closing twice does nothing."""
+        """Release the resources of the engine; closing twice does nothing."""
 
     def enqueue(
         self,
