@@ -24,4 +24,4 @@ class Progress(Protocol):
 def no_progress(
     task: str, done: int, total: int, figures: Mapping[str, float] | None = None, /
 ) -> None:
-    """Ignore the report: the default of functions that take a `Progress`."""
+    """Ignore the report: the default of functions that take a ``Progress``."""

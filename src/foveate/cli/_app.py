@@ -47,7 +47,7 @@ _AFTER_INTERRUPTION = {
 
 
 def invoke_command(arguments: Sequence[str]) -> int:
-    """Run a command; see :func:`foveate.cli.invoke`."""
+    """Run a command; see ``foveate.cli.invoke``."""
     words, debug = _take_debug(arguments)
     chosen = next((word for word in words if not word.startswith("-")), None)
     on_interruption(lambda: _AFTER_INTERRUPTION.get(chosen or "", ""))

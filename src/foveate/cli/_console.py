@@ -52,7 +52,7 @@ def close_streams() -> bool:
 def print_line(line: str, *, to_stderr: bool = False) -> None:
     """Print a line, with control characters escaped.
 
-    A full disk does not stop the work that the lines describe: `close_streams` reports it.
+    A full disk does not stop the work that the lines describe: ``close_streams`` reports it.
 
     Raises:
         Interrupted: Stdout is a pipe whose reader has closed it.
@@ -104,7 +104,7 @@ def _write(text: str) -> None:
 
 
 def print_table(table: rich.table.Table, *, to_stderr: bool = False) -> None:
-    """Print a table line by line, as `print_line` does."""
+    """Print a table line by line, as ``print_line`` does."""
     from rich.console import Console
 
     console = Console(stderr=to_stderr, force_terminal=False, markup=False, highlight=False)
@@ -174,7 +174,7 @@ def _bars(
 
 
 class _ProgressLines:
-    """A `Progress` that prints lines to stderr."""
+    """A ``Progress`` that prints lines to stderr."""
 
     def __init__(self) -> None:
         self._started: dict[str, tuple[float, int]] = {}

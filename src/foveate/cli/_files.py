@@ -163,7 +163,7 @@ class CocoFile:
         self._cost, self._time = 0.0, time.monotonic()  # of the last write
 
     def update(self) -> None:
-        """Write the file if enough time has passed. A failure is retried by `finish`."""
+        """Write the file if enough time has passed. A failure is retried by ``finish``."""
         if self._updates and (time.monotonic() - self._time) * _WRITING_SHARE >= self._cost:
             started = time.monotonic()
             with contextlib.suppress(InputError):

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Exit on SIGINT, SIGTERM and SIGHUP: promptly, with one line, and with finished work saved.
 
-The first signal raises `Interrupted` in the main thread, which unwinds and calls
-`exit_interrupted`. If that thread does not get there, because it computes in C or waits for a
+The first signal raises ``Interrupted`` in the main thread, which unwinds and calls
+``exit_interrupted``. If that thread does not get there, because it computes in C or waits for a
 network that never ends, a thread that watches the signals calls it instead. A second signal ends
 the process at once.
 """
@@ -117,7 +117,7 @@ def _watch(receiver: socket.socket, sender: socket.socket) -> None:
 
 
 def _ignore_interrupted(failed: sys.UnraisableHookArgs) -> None:
-    """Print nothing about an `Interrupted` that Python drops, as in a callback of a weak reference.
+    """Print nothing about an ``Interrupted`` that Python drops, as in a weak reference's callback.
 
     The watching thread ends the process in that case.
     """

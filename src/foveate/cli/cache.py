@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`foveate cache`: the cache of compiled engines."""
+"""``foveate cache``: the cache of compiled engines."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`foveate compile`: compile the stages of a bundle to TensorRT engines."""
+"""``foveate compile``: compile the stages of a bundle to TensorRT engines."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def compile_options(
 
 
 def with_compile_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Replace the parameter ``options`` of a command with the parameters of `compile_options`."""
+    """Replace the parameter ``options`` of a command with the parameters of ``compile_options``."""
     added = inspect.signature(compile_options).parameters
     parameters: dict[str, inspect.Parameter] = {}
     for name, one in inspect.signature(command).parameters.items():

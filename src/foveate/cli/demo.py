@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`foveate demo`: run the shipped bundle on the shipped images."""
+"""``foveate demo``: run the shipped bundle on the shipped images."""
 
 import time
 from pathlib import Path

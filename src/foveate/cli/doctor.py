@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`foveate doctor`: check which backends work on this machine, by running them."""
+"""``foveate doctor``: check which backends work on this machine, by running them."""
 
 import ctypes
 import platform

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`foveate evaluate`: measure accuracy on a data set, with intervals, run time and memory."""
+"""``foveate evaluate``: measure accuracy on a data set, with intervals, run time and memory."""
 
 from __future__ import annotations
 

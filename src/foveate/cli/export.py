@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`foveate export`: export a checkpoint, or a bundle again, to a bundle."""
+"""``foveate export``: export a checkpoint, or a bundle again, to a bundle."""
 
 from __future__ import annotations
 

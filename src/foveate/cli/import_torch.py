@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`foveate import-torch`: import the weights of other PyTorch programs as a checkpoint."""
+"""``foveate import-torch``: import the weights of other PyTorch programs as a checkpoint."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`foveate import-torch7`: import a model that Torch7 saved as a checkpoint."""
+"""``foveate import-torch7``: import a model that Torch7 saved as a checkpoint."""
 
 from pathlib import Path
 from typing import Annotated

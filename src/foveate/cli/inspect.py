@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`foveate inspect`: show the contents of a bundle."""
+"""``foveate inspect``: show the contents of a bundle."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`foveate kernels`: the library of TensorRT plugins."""
+"""``foveate kernels``: the library of TensorRT plugins."""
 
 from pathlib import Path
 from typing import Annotated

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`foveate run`: find, outline and name the objects in images."""
+"""``foveate run``: find, outline and name the objects in images."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`foveate train`: train `mini` on two CPU cores, or a full-size network as published."""
+"""``foveate train``: train ``mini`` on two CPU cores, or a full-size network as published."""
 
 from __future__ import annotations
 
@@ -252,7 +252,7 @@ def _mini(file: Path) -> Cascade:
 
 
 def _train_full_size(given: dict[str, Any]) -> None:
-    """Train a full-size network; most options of the command are fields of `OriginalOptions`."""
+    """Train a full-size network; most options of the command are fields of ``OriginalOptions``."""
     from foveate.evaluation.legacy import LegacyOptions
     from foveate.training.original.run import OriginalOptions, run
 

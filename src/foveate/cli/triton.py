@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`foveate triton`: write a model repository for Triton Inference Server."""
+"""``foveate triton``: write a model repository for Triton Inference Server."""
 
 from pathlib import Path
 from typing import Annotated

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`foveate verify`: compare a bundle with the networks that it was exported from."""
+"""``foveate verify``: compare a bundle with the networks that it was exported from."""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ class Annotations:
         areas: (N,) float64 in square pixels, as annotated.
         boxes: (N, 4) float64 x, y, width, height in pixels, as annotated, or those of the mask.
         segmentations: Segmentations of all objects.
-        rows: (N,) int64 index of each object in `segmentations`.
+        rows: (N,) int64 index of each object in ``segmentations``.
         problems: Invalid records.
     """
 

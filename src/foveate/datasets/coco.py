@@ -42,16 +42,16 @@ class CocoDataset:
     """Images and their objects, of any number of classes; invalid records are left out and counted.
 
     Args:
-        directory: One part of a data set in any of `LAYOUTS`, or a `Source`; with `annotations`,
-            the folder of the images.
-        annotations: File of the annotations, if it is not in `directory`.
+        directory: One part of a data set in any of ``LAYOUTS``, or a ``Source``; with
+            ``annotations``, the folder of the images.
+        annotations: File of the annotations, if it is not in ``directory``.
         masks: Whether objects that have a box and no mask are left out and counted. If not, only
             their labels and boxes may be read.
 
     Attributes:
         directory: The argument, or the folder of the annotations.
         file: COCO file of the annotations, or folder of labelme's.
-        layout: Name of the layout in `LAYOUTS`.
+        layout: Name of the layout in ``LAYOUTS``.
         annotations: Objects, crowds among them, of all images whose file exists.
 
     Raises:
@@ -193,7 +193,7 @@ class CocoDataset:
         return image
 
     def rows(self, index: int) -> Int64Array:
-        """Return the rows of an image's objects in `annotations`, crowds among them."""
+        """Return the rows of an image's objects in ``annotations``, crowds among them."""
         first, last = self.annotations.starts[index : index + 2].tolist()
         return np.arange(first, last)
 

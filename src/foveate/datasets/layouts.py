@@ -37,7 +37,7 @@ class Source:
     """The place of one part of a data set.
 
     Args:
-        layout: Name of the layout in `LAYOUTS`.
+        layout: Name of the layout in ``LAYOUTS``.
         file: COCO file, or folder of labelme's files.
         places: Folders that the names of the images may be relative to, the most likely first.
     """
@@ -62,7 +62,7 @@ def find_parts(folder: Path) -> dict[str, Source]:
     """Find the parts of a data set: "train", "val" and "test", or "" if it is in one piece.
 
     Args:
-        folder: Folder in one of `LAYOUTS`, or a COCO file.
+        folder: Folder in one of ``LAYOUTS``, or a COCO file.
 
     Raises:
         DataError: It is in none of the layouts, or has a part twice.
@@ -96,7 +96,7 @@ def find_parts(folder: Path) -> dict[str, Source]:
 
 
 def find_source(directory: Path, annotations: Path | None = None) -> Source:
-    """Find a data set in one part; with `annotations`, `directory` is the folder of the images.
+    """Find a data set in one part; with ``annotations``, ``directory`` is the folder of the images.
 
     Raises:
         DataError: It is in none of the layouts, or has several parts.

@@ -24,7 +24,7 @@ class PackedSegmentations:
 
     Args:
         coordinates: (C,) float64 x and y in turn, in pixels of the image.
-        polygon_starts: (Q + 1,) int64 index of each polygon's start in `coordinates`.
+        polygon_starts: (Q + 1,) int64 index of each polygon's start in ``coordinates``.
         object_starts: (N + 1,) int64 index of each object's first polygon; none for a code.
         codes: (B,) uint8, COCO's compressed codes one after the other.
         code_starts: (N + 1,) int64 index of each object's code; of length 0 for polygons.
@@ -142,14 +142,14 @@ class SegmentationPacker:
 
 
 def rasterise(polygons: list[Float64Array], height: int, width: int) -> dict[str, Any]:
-    """Return the joint run-length code of (P, 2) x, y polygons, by COCO's `frPoly`."""
+    """Return the joint run-length code of (P, 2) x, y polygons, by COCO's ``frPoly``."""
     flat = [polygon.ravel() for polygon in polygons]
     merged: dict[str, Any] = coco_mask.merge(coco_mask.frPyObjects(flat, height, width))
     return merged
 
 
 def encode_segmentation(segmentation: Any, height: int, width: int) -> dict[str, Any]:
-    """Return COCO's compressed code of one segmentation; see `SegmentationPacker.add`.
+    """Return COCO's compressed code of one segmentation; see ``SegmentationPacker.add``.
 
     Raises:
         ValueError: The segmentation is invalid, or of another size.

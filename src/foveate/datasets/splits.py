@@ -25,7 +25,7 @@ class Splits:
     Args:
         train: Training images, or all of a data set in one part.
         validation: Other images with the same classes; None if the data set has none.
-        layout: Name of the layout in `LAYOUTS`.
+        layout: Name of the layout in ``LAYOUTS``.
     """
 
     train: CocoDataset
@@ -34,11 +34,11 @@ class Splits:
 
 
 def find_splits(folder: Path, *, masks: bool = True) -> Splits:
-    """Open a data set in any of `LAYOUTS`; a part for testing is ignored.
+    """Open a data set in any of ``LAYOUTS``; a part for testing is ignored.
 
     Args:
         folder: Folder of the data set, or its only file.
-        masks: See `CocoDataset`.
+        masks: See ``CocoDataset``.
 
     Raises:
         DataError: It is in none of the layouts, cannot be read, has no part to train with, or has
@@ -62,7 +62,7 @@ def find_splits(folder: Path, *, masks: bool = True) -> Splits:
 def without_broken_images(dataset: CocoDataset, task: str, progress: Progress) -> CocoDataset:
     """Decode every image, and leave out those that are broken or of another size than annotated.
 
-    `progress` is called with `task` and the number of decoded images.
+    ``progress`` is called with ``task`` and the number of decoded images.
 
     Raises:
         DataError: All images are broken.
@@ -99,7 +99,7 @@ def without_broken_images(dataset: CocoDataset, task: str, progress: Progress) -
 def no_objects(dataset: CocoDataset, reasons: Mapping[str, int]) -> DataError:
     """Return the error of a data set in which no object can be learned from.
 
-    `reasons` are numbers of objects, by their fault.
+    ``reasons`` are numbers of objects, by their fault.
     """
     found = ", ".join(f"{count} {reason}" for reason, count in reasons.items() if count)
     return DataError(

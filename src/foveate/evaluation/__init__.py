@@ -8,8 +8,8 @@
     evaluate(pipeline, truth, task="proposals", most=1000).figures["mask AR@1000"].value
     evaluate(pipeline, truth, task="detections").figures["mask AP"].value
 
-Results of another program are read by `read_results` and measured by `evaluate_results`. A
-`Measurement` takes results image by image and keeps none of them.
+Results of another program are read by ``read_results`` and measured by ``evaluate_results``. A
+``Measurement`` takes results image by image and keeps none of them.
 """
 
 from foveate.evaluation.annotations import GroundTruth, Image

@@ -91,14 +91,14 @@ class GroundTruth:
         """Read the validation part of a data set, or its test part, or its only one.
 
         Args:
-            directory: Data set, or a part of one, in any of `foveate.datasets.LAYOUTS`; with
-                `annotations`, the folder of the images.
-            annotations: File of the annotations, if it is not in `directory`.
+            directory: Data set, or a part of one, in any of ``foveate.datasets.LAYOUTS``; with
+                ``annotations``, the folder of the images.
+            annotations: File of the annotations, if it is not in ``directory``.
             limit: Number of images to keep, the first by their id; by default all.
 
         Raises:
-            DataError: The data set cannot be read, a record is invalid (see `read_annotations`), or
-                no object counts.
+            DataError: The data set cannot be read, a record is invalid (see ``read_annotations``),
+                or no object counts.
         """
         folder = Path(directory)
         if annotations is not None:

@@ -112,7 +112,7 @@ def average_recall(
         weights: (R, F) weights of the families.
         groups: One group per category.
         rank_weights: (N,) value of a right result of each rank; further ranks are ignored. N ones
-            give AR@N; see `area_rank_weights` for another choice.
+            give AR@N; see ``area_rank_weights`` for another choice.
     """
     recalls = []
     for group in groups:
@@ -128,8 +128,8 @@ def average_recall(
 def area_rank_weights(most: int) -> Float64Array:
     """Return (most,) weights that make average recall the area under its curve, "AUC".
 
-    The curve is AR@n for n = 1 ... `most` on a logarithmic axis of n, joined by straight lines, and
-    its area is divided by the length of the axis, so that 1 is perfect. DeepMask (NIPS 2015,
+    The curve is AR@n for n = 1 ... ``most`` on a logarithmic axis of n, joined by straight lines,
+    and its area is divided by the length of the axis, so that 1 is perfect. DeepMask (NIPS 2015,
     section 5) calls it the AR averaged over all proposal counts, and its published figures fit a
     logarithmic axis from 1 to 1000.
     """

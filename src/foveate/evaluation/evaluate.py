@@ -159,11 +159,11 @@ def evaluate(
 
     Args:
         pipeline: Pipeline, or any object with its two calls. For detections it must not drop those
-            with low scores (`PipelineOptions(score_threshold=0.0)`), which would reduce recall.
+            with low scores (``PipelineOptions(score_threshold=0.0)``), which would reduce recall.
         truth: Ground truth.
-        task: "proposals" or "detections"; see `Measurement`.
+        task: "proposals" or "detections"; see ``Measurement``.
         most: Number of proposals per image that count; the pipeline must return as many
-            (`PipelineOptions(top_k=...)`).
+            (``PipelineOptions(top_k=...)``).
         name: Name of the pipeline, for the report.
         backend: Name of its backend, for the report.
         resampling: Settings of the intervals.
@@ -193,9 +193,9 @@ def evaluate_results(
     resampling: Bootstrap | None = None,
     progress: Progress = no_progress,
 ) -> Report:
-    """Measure the results of another program, image by image; see `evaluate` for the arguments.
+    """Measure the results of another program, image by image; see ``evaluate`` for the arguments.
 
-    `results` are those that `read_results` returned for this data set and task.
+    ``results`` are those that ``read_results`` returned for this data set and task.
 
     Raises:
         DataError: A result is damaged; the message names it.

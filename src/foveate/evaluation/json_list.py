@@ -21,7 +21,7 @@ class Element(NamedTuple):
     """An element of the list.
 
     Args:
-        value: Value as `json.loads` gives it, except for strings outside ASCII.
+        value: Value as ``json.loads`` gives it, except for strings outside ASCII.
         start: Place of its first byte in the file.
         end: Place after its last byte.
     """

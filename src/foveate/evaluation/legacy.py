@@ -5,8 +5,9 @@ All of them are in the code of facebookresearch/deepmask and facebookresearch/mu
 are not reproduced, nor are quirks that change no figure (a threshold of 1e-6 in place of a ReLU; a
 batch that joins the foreground of one image with the background of another if both lack the other).
 
-Training takes `LegacyOptions` as they are. `foveate evaluate --reproduce-original` runs a pipeline
-on an `OriginalDevice`, which has those that concern inference: `shifted_scores` and `filler_rows`.
+Training takes ``LegacyOptions`` as they are. ``foveate evaluate --reproduce-original`` runs a
+pipeline on an ``OriginalDevice``, which has those that concern inference: ``shifted_scores`` and
+``filler_rows``.
 """
 
 from __future__ import annotations
@@ -35,41 +36,41 @@ class LegacyOptions(TypedOptions):
     Args:
         shifted_windows: DeepMask cuts windows at whole pixels of the image and mixes counting from
             0 with counting from 1. The label of a mask is one pixel of the image to the right of
-            and below the patch, and on whole pixels of the label (`maskSampling`, `cropTensor`,
+            and below the patch, and on whole pixels of the label (``maskSampling``, ``cropTensor``,
             which changes its box in place). The patch of a score is up to two pixels to the left
-            and above (`scoreSampling`). Off: patch and label show exactly the same window. An
+            and above (``scoreSampling``). Off: patch and label show exactly the same window. An
             object of 20 px is enlarged 4.6 times, so one pixel becomes 4.6.
         aligned_corners: A window that is enlarged is stretched until the centers of its corner
-            pixels coincide with those of the patch (`image.scale`). Off: the corners of the corner
-            pixels do, so that the patch fits the label.
+            pixels coincide with those of the patch (``image.scale``). Off: the corners of the
+            corner pixels do, so that the patch fits the label.
         one_sided_scales: A positive of a score batch shows its object at 92 to 92 * 2^.25 px, since
-            of two overlapping bins of scale the first is taken (`createBBstruct`). Off: at 92 *
+            of two overlapping bins of scale the first is taken (``createBBstruct``). Off: at 92 *
             2^-.125 to 92 * 2^.125.
         unscaled_negatives: A negative of a score batch is refused within 48 px of the center of an
             object up to 2.5 octaves larger or smaller, but each center is compared in the frame of
             its own scale, which is unrelated to the window's; and the hundredth try is always taken
-            (`negSamplingBB`). Off: the paper's rule, see `ScoreSamplerOptions`.
+            (``negSamplingBB``). Off: the paper's rule, see ``ScoreSamplerOptions``.
         crowds_as_positives: A score batch treats the middle of a crowd's box as an object. Off: a
             crowd is neither positive nor, near its center and scale, negative.
         inclusive_boxes: MultiPathNet's ground truth ends one pixel further right and down than its
-            proposals, and overlaps count the edge as a pixel of its own (`getAnnotation`,
-            `boxoverlap`). Off: continuous coordinates, right and bottom exclusive.
+            proposals, and overlaps count the edge as a pixel of its own (``getAnnotation``,
+            ``boxoverlap``). Off: continuous coordinates, right and bottom exclusive.
         short_batches: From an image with fewer foregrounds (backgrounds) than requested, only as
             many are drawn as there are, with replacement, so that an image gives fewer than 64
-            regions and other shares (`selectBBoxesOne`). Off: always 64, of which 16 foreground.
+            regions and other shares (``selectBBoxesOne``). Off: always 64, of which 16 foreground.
         mismatched_heads: The threshold by which regions are drawn and labeled is unrelated to the
             integral head that is trained on them, so that every head learns a mixture of all
-            thresholds (`data.lua`). Off: each head has its own.
+            thresholds (``data.lua``). Off: each head has its own.
         constant_sharpmask_rate: SharpMask's learning rate stays at 1e-3, since the schedule is read
             only while the rate is 0. Off: it drops after epochs 50 and 80 as intended.
         shifted_scores: A score names the window one row above and one column to the right of its
             own, in the first row the one to the right, and in the last column the first one of its
-            row, since a place that is counted from 1 is split as if from 0 (`getTopScores`). Two
+            row, since a place that is counted from 1 is split as if from 0 (``getTopScores``). Two
             scores may name one window, and in the last row only the first window is ever named.
             Published average recalls probably contain this. Off: each names its own.
         filler_rows: From an image, at most as many windows are taken as the last and largest level
             has; the remaining proposals are the first window of the first level, again and again,
-            with a score of 1 (`getTopScores`). Off: all windows there are.
+            with a score of 1 (``getTopScores``). Off: all windows there are.
     """
 
     shifted_windows: bool = False
@@ -96,7 +97,7 @@ class OriginalDevice(CpuDevice):
     Its figures can be compared with published ones.
 
     Args:
-        legacy: Quirks, of which `shifted_scores` and `filler_rows` are read.
+        legacy: Quirks, of which ``shifted_scores`` and ``filler_rows`` are read.
     """
 
     def __init__(self, legacy: LegacyOptions) -> None:
@@ -123,8 +124,8 @@ def select_as_original(
 ) -> None:
     """Choose the best windows, and apply the quirks of the original code to them.
 
-    `legacy` names the quirks. The other arguments are those of
-    `foveate.kernels.select_top_k.host.select_top_k`; the number of cells of the last grid bounds
+    ``legacy`` names the quirks. The other arguments are those of
+    ``foveate.kernels.select_top_k.host.select_top_k``; the number of cells of the last grid bounds
     the number of windows.
     """
     room = min(len(indices), grids[-1].size) if legacy.filler_rows else len(indices)

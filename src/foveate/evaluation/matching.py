@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Matching of results with objects, image by image, by COCO's rules.
 
-The rules are those of `COCOeval.evaluateImg`, including the order of ties:
+The rules are those of ``COCOeval.evaluateImg``, including the order of ties:
 
 - Results are matched by descending score, at most the best K of an image (and category).
 - A result takes the free object with the highest overlap of at least the threshold, and the last

@@ -61,7 +61,7 @@ class Accumulator:
         Args:
             image: Image of the ground truth.
             objects: Objects of the ground truth in it.
-            results: COCO results in it; see `measure`.
+            results: COCO results in it; see ``measure``.
         """
         # COCO orders the entries of an image by category, which decides between equal scores.
         objects, results = sorted(objects, key=_category), sorted(results, key=_category)
@@ -74,7 +74,7 @@ class Accumulator:
             self._match(category, there.get(category, []), found.get(category, []))
 
     def groups(self, area: str) -> tuple[Group, ...]:
-        """Return all groups of a range of areas, one per category in the order of `class_names`."""
+        """Return the groups of a range of areas, one per category ordered as ``class_names``."""
         index = list(AREAS).index(area)
         categories = sorted(self.truth.category_ids.values()) if self.by_class else [0]
         return tuple(_group(self._parts[i], index) for i in categories)
@@ -143,7 +143,7 @@ def _by(
 
 
 def _group(parts: Sequence[_Part], area: int) -> Group:
-    """Join the images of one category and range of areas, as `COCOeval.accumulate` does."""
+    """Join the images of one category and range of areas, as ``COCOeval.accumulate`` does."""
     depth, groups = len(THRESHOLDS), [groups[area] for _, groups in parts]
     scores = np.concatenate([np.zeros(0), *(scores for scores, _ in parts)])
     order = np.argsort(-scores, kind="stable")
@@ -173,17 +173,17 @@ class Measurement:
 
     Args:
         truth: Ground truth.
-        task: "proposals" ignores classes: AR@10, AR@100 and AR@1000 up to `most`, and the area
-            under AR@1 ... AR@`most` (see `area_rank_weights`), each of all objects and by size, for
-            masks and boxes; and the mean over objects of the best overlap of any of the 100 best
-            proposals. "detections": AP over all classes, AP50, AP75, AP by size and by class, and
-            AR@100.
+        task: "proposals" ignores classes: AR@10, AR@100 and AR@1000 up to ``most``, and the area
+            under AR@1 ... AR@``most`` (see ``area_rank_weights``), each of all objects and by size,
+            for masks and boxes; and the mean over objects of the best overlap of any of the 100
+            best proposals. "detections": AP over all classes, AP50, AP75, AP by size and by class,
+            and AR@100.
         most: Number of proposals per image that count, the best. For detections it is COCO's 100.
-        regions: Regions that overlaps are measured on; masks only if every object of `truth` has
+        regions: Regions that overlaps are measured on; masks only if every object of ``truth`` has
             one.
 
     Raises:
-        OptionError: `most` is below 1.
+        OptionError: ``most`` is below 1.
     """
 
     def __init__(

@@ -20,13 +20,13 @@ from foveate.progress import Progress, no_progress
 
 
 class Pipeline(Protocol):
-    """A pipeline to evaluate: `foveate.Pipeline`, or any object with its two calls."""
+    """A pipeline to evaluate: ``foveate.Pipeline``, or any object with its two calls."""
 
     def propose(self, image: Path, /) -> Any:
-        """Return `foveate.Proposals`, or any object with boxes, scores and masks."""
+        """Return ``foveate.Proposals``, or any object with boxes, scores and masks."""
 
     def __call__(self, image: Path, /) -> Any:
-        """Return `foveate.Detections`, or any object that also has labels and class names."""
+        """Return ``foveate.Detections``, or any object that also has labels and class names."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,14 +54,14 @@ def predict(
     take: Callable[[Image, list[dict[str, Any]]], None],
     progress: Progress = no_progress,
 ) -> Run:
-    """Run `pipeline` on every image of `truth`, one after the other, without keeping results.
+    """Run ``pipeline`` on every image of ``truth``, one after the other, without keeping results.
 
     Args:
         pipeline: Pipeline; its class names are matched with those of the data set. A detection of a
             class that the data set does not have is left out, since it is neither right nor wrong.
         truth: Ground truth with the images.
         task: Part of the pipeline that runs.
-        take: Called with each image and its COCO results, as `measure` takes them.
+        take: Called with each image and its COCO results, as ``measure`` takes them.
         progress: Called with the number of finished images.
 
     Raises:

@@ -55,7 +55,7 @@ class Results:
     categories: Mapping[int, int]
 
     def of(self, image: Image) -> list[dict[str, Any]]:
-        """Read the results of an image, in the order of the file, as `measure` takes them.
+        """Read the results of an image, in the order of the file, as ``measure`` takes them.
 
         Raises:
             DataError: A record is damaged; the message names it.
@@ -91,7 +91,7 @@ class Results:
 def read_results(
     file: Path, truth: GroundTruth, *, task: Task, progress: Progress = no_progress
 ) -> Results:
-    """Find the results in a list of COCO results, or in a file of `foveate run --json`.
+    """Find the results in a list of COCO results, or in a file of ``foveate run --json``.
 
     Args:
         file: JSON: a list of objects with "image_id", "score", and "segmentation" (run lengths or
@@ -198,7 +198,7 @@ def same_images(images: Any, truth: GroundTruth, file: Path) -> Mapping[int, int
 def same_categories(
     categories: Any, truth: GroundTruth, used: set[int], file: Path
 ) -> Mapping[int, int]:
-    """Return the category of the data set by its id in the results; `used` are the ids that occur.
+    """Return the category of the data set by its id in the results; ``used`` are the ids in use.
 
     If the results have COCO's list of categories, names are compared, and a category that the data
     set does not have is left out. If not, ids are those of the data set.

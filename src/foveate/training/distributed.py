@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Several processes that train one network, started by `torchrun`."""
+"""Several processes that train one network, started by ``torchrun``."""
 
 import contextlib
 import os
@@ -53,7 +53,7 @@ class World:
     # different parameters without a gradient, and the wrapper would search the graph for them at
     # every step.
     def average(self, tensors: Iterable[Tensor]) -> None:
-        """Replace tensors on `device` with their mean over all processes, in place.
+        """Replace tensors on ``device`` with their mean over all processes, in place.
 
         Their shapes and order are the same in every process.
         """
@@ -81,7 +81,7 @@ class World:
 
 @contextlib.contextmanager
 def open_world(device: str) -> Iterator[World]:
-    """Join the processes that `torchrun` started; without it, there is one process.
+    """Join the processes that ``torchrun`` started; without it, there is one process.
 
     The device is ``auto`` (a GPU if there is one), ``cpu`` or ``cuda``; each process of a machine
     takes a GPU of its own.

@@ -22,7 +22,7 @@ class Source(Protocol):
     """Source of the samples of a training run; it is pickled for the worker processes."""
 
     def draw(self, step: int, rng: np.random.Generator) -> Any:
-        """Draw one sample of a step; `rng` is the only source of randomness.
+        """Draw one sample of a step; ``rng`` is the only source of randomness.
 
         Raises:
             DataError: The record that was drawn is broken; the error names it.
@@ -121,7 +121,7 @@ class Loader:
 
 
 def draw_batch(source: Source, indices: range, seed: int, step: int) -> Drawn:
-    """Draw a batch in this process; see `Loader` for the arguments."""
+    """Draw a batch in this process; see ``Loader`` for the arguments."""
     skipped: list[str] = []
     samples = [_draw_sample(source, seed, step, index, skipped) for index in indices]
     return Drawn(batch=source.collate(samples), skipped=tuple(skipped))
@@ -146,7 +146,7 @@ def _draw_sample(source: Source, seed: int, step: int, index: int, skipped: list
 
 @dataclass(frozen=True)
 class _Steps(Dataset[Drawn | FoveateError]):
-    """The batches by their step, as `DataLoader` reads them."""
+    """The batches by their step, as ``DataLoader`` reads them."""
 
     source: Source
     indices: range

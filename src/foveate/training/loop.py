@@ -23,7 +23,7 @@ Step = Callable[[np.random.Generator], Losses]
 
 
 def distinct(rng: np.random.Generator, count: int, wanted: int) -> Int64Array:
-    """Draw `wanted` different indices below `count`, or all of them if there are fewer."""
+    """Draw ``wanted`` different indices below ``count``, or all of them if there are fewer."""
     return rng.choice(count, min(count, wanted), replace=False)
 
 
@@ -37,7 +37,7 @@ class Trainable(Protocol):
         """Return everything that the next steps depend on: tensors and plain values."""
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore the return value of `state_dict`."""
+        """Restore the return value of ``state_dict``."""
 
 
 def train_loop(
@@ -136,7 +136,7 @@ def multiplies_bfloat16() -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class LoopOptions(TypedOptions):
-    """The schedule of a `mini` network.
+    """The schedule of a ``mini`` network.
 
     Args:
         steps: Number of optimizer steps.
@@ -146,7 +146,7 @@ class LoopOptions(TypedOptions):
         seed: Seed of batches, dropout and initialization.
         checkpoint_every: Number of steps between checkpoints.
         bfloat16: Whether matrix products are computed in bfloat16, with weights in float32; by
-            default the value of `multiplies_bfloat16`.
+            default the value of ``multiplies_bfloat16``.
     """
 
     steps: int
@@ -179,13 +179,13 @@ def train_adamw(
     interrupted and resumed run gives the weights of an uninterrupted one.
 
     Args:
-        network: Network; its frozen parts have `requires_grad` off and stay in evaluation mode.
+        network: Network; its frozen parts have ``requires_grad`` off and stay in evaluation mode.
         step: Function that computes the named losses of one batch from the step's generator.
         options: Schedule.
         checkpoint: File that an earlier run is resumed from; it is replaced atomically.
         task: Name of the network, for the progress.
         progress: Called after every step.
-        origin: Everything else that determines the result, see `ResumeFile`.
+        origin: Everything else that determines the result, see ``ResumeFile``.
 
     Raises:
         ModelError: The checkpoint was made with other options, or a loss is no longer finite.
@@ -205,7 +205,7 @@ def train_adamw(
 
 
 class _AdamW:
-    """Steps of AdamW with warm-up, cosine and clipped gradients: a `Trainable`."""
+    """Steps of AdamW with warm-up, cosine and clipped gradients: a ``Trainable``."""
 
     def __init__(self, network: nn.Module, step: Step, options: LoopOptions) -> None:
         self._network = network

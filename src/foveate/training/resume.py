@@ -43,7 +43,7 @@ class Origin:
     def accepts(self, found: Any, file: Path) -> bool:
         """Return whether a file has this origin; if its inputs have changed, log a line.
 
-        `found` is what `content` returned when the file was made.
+        ``found`` is what ``content`` returned when the file was made.
 
         Raises:
             ModelError: The file was made from the same inputs with other options.
@@ -70,7 +70,7 @@ class Origin:
 
 
 def is_current(file: Path, origin: Origin) -> bool:
-    """Return whether a file or folder exists and was made from `origin`, by the stamp next to it.
+    """Return whether a file or folder exists and was made from ``origin``, by the stamp next to it.
 
     Raises:
         ModelError: It was made with other options.
@@ -105,7 +105,7 @@ def _changed(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
 def fingerprint(network: nn.Module, without: str | None = None) -> str:
     """Return the first 12 digits of the SHA-256 of a network's weights.
 
-    Weights whose names begin with `without` are left out.
+    Weights whose names begin with ``without`` are left out.
     """
     digest = hashlib.sha256()
     for name, tensor in sorted(network.state_dict().items()):
@@ -152,7 +152,7 @@ class ResumeFile:
         return dict(state) if current else None
 
     def write(self, step: int, state: Mapping[str, Any]) -> None:
-        """Replace the file with the state, tensors and plain values, after `step` finished steps.
+        """Replace the file with the state, tensors and plain values, after ``step`` finished steps.
 
         Raises:
             ModelError: The file cannot be written; the previous one stays.

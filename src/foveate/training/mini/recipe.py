@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The hyperparameters of the training of `mini`, by the number of images."""
+"""The hyperparameters of the training of ``mini``, by the number of images."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MASK_THRESHOLD = -0.5
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """All hyperparameters of a training run; the model card lists those of the shipped `mini`.
+    """All hyperparameters of a training run; the model card lists those of the shipped ``mini``.
 
     Args:
         seed: Seed of every draw.
@@ -70,7 +70,7 @@ class Recipe:
         return replace(self, **loops)
 
     def seeded(self, seed: int) -> Recipe:
-        """Return a copy in which every draw follows `seed`."""
+        """Return a copy in which every draw follows ``seed``."""
         parts: dict[str, Any] = {
             name: replace(getattr(self, name), seed=seed) for name in ("cache", *_FULL_STEPS)
         }

@@ -82,8 +82,8 @@ def build_regions(
 ) -> list[CachedRegions]:
     """Fill a folder with one file per image, and read them; an interrupted call is resumed.
 
-    Each file appears atomically. `origin` is everything that `propose` and its options depend on;
-    `progress` is called with the number of finished images.
+    Each file appears atomically. ``origin`` is everything that ``propose`` and its options depend
+    on; ``progress`` is called with the number of finished images.
     """
     if not is_current(directory, origin):
         if directory.exists():
@@ -150,9 +150,9 @@ def multipathnet_step(
     delta_std: Float32Array,
     images: int = 4,
 ) -> Step:
-    """Return the step of MultiPathNet for `train_adamw`; the trunk is frozen in place.
+    """Return the step of MultiPathNet for ``train_adamw``; the trunk is frozen in place.
 
-    Box targets are normalized by their (4,) mean and deviation. A batch has `images` images, or
+    Box targets are normalized by their (4,) mean and deviation. A batch has ``images`` images, or
     all of the cache if it has fewer.
     """
     network.trunk.requires_grad_(False)

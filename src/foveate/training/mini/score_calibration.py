@@ -37,7 +37,7 @@ def calibrate(
 ) -> tuple[float, ...]:
     """Fit the calibration of a checkpoint to images, and write it back, unless this was done.
 
-    With fewer than `LEAST_RIGHT` right or wrong detections the calibration is kept, and a line is
+    With fewer than ``LEAST_RIGHT`` right or wrong detections the calibration is kept, and a line is
     logged.
 
     Args:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The whole training of a `mini` cascade, in the order of the papers.
+"""The whole training of a ``mini`` cascade, in the order of the papers.
 
 DeepMask learns to propose, SharpMask to refine the proposals of the frozen DeepMask, MultiPathNet
 to classify those of SharpMask. Every stage resumes an interrupted run from its files.
@@ -62,13 +62,13 @@ def train_cascade(
         recipe: Hyperparameters of the training.
         progress: Called as the work progresses.
         extra_datasets: Further images, for the two networks that ignore classes.
-        initial: `mini` to start from; by default only the ImageNet weights of the trunk.
+        initial: ``mini`` to start from; by default only the ImageNet weights of the trunk.
 
     Returns:
-        Path of the finished checkpoint; its calibration is that of `initial`, if that has one.
+        Path of the finished checkpoint; its calibration is that of ``initial``, if that has one.
 
     Raises:
-        ModelError: The run was begun with other options or another `initial`.
+        ModelError: The run was begun with other options or another ``initial``.
         DataError: No view shows an object.
     """
     result = output / "mini.safetensors"
@@ -118,13 +118,13 @@ def train_proposals(
     progress: Progress,
     initial: SharpMask | None = None,
 ) -> Cascade:
-    """Train DeepMask, then SharpMask on the frozen DeepMask: two checkpoints in `output`.
+    """Train DeepMask, then SharpMask on the frozen DeepMask: two checkpoints in ``output``.
 
-    With `initial`, the result is the mean of the trained weights and those of the start. A bundle
+    With ``initial``, the result is the mean of the trained weights and those of the start. A bundle
     does not contain DeepMask's mask head; it is trained alone, before the rest and after the mean.
 
     Raises:
-        ModelError: The run was begun with other options or another `initial`.
+        ModelError: The run was begun with other options or another ``initial``.
         DataError: No view shows an object.
     """
     finished, start = output / "sharpmask.safetensors", _start(initial)
@@ -231,9 +231,9 @@ def train_classifier(
     progress: Progress,
     initial: Cascade | None = None,
 ) -> Cascade:
-    """Train MultiPathNet on the proposals of a trained SharpMask, from `initial` if it is given.
+    """Train MultiPathNet on the proposals of a trained SharpMask, from ``initial`` if it is given.
 
-    If `initial` has other classes, the layers that predict classes and boxes start anew.
+    If ``initial`` has other classes, the layers that predict classes and boxes start anew.
     """
     torch.manual_seed(recipe.seed)
     network = multipathnet_mini(classes=len(dataset.class_names))

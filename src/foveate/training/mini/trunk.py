@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The frozen trunk of `mini`: its ImageNet weights, and its features computed by ONNX Runtime."""
+"""The frozen trunk of ``mini``: its ImageNet weights, and its features computed by ONNX Runtime."""
 
 import hashlib
 from importlib import util

@@ -114,9 +114,9 @@ def shown_sides(rules: LabelRules) -> tuple[float, float]:
 def label_windows(
     centres: Float64Array, sides: Float64Array, rules: LabelRules
 ) -> tuple[NDArray[np.int8], NDArray[np.int16]]:
-    """Label the inner windows of a view: `scores` and `owners` as in `View`.
+    """Label the inner windows of a view: ``scores`` and ``owners`` as in ``View``.
 
-    `centres` are (N, 2) x, y of the objects and `sides` their (N,) larger sides, in pixels.
+    ``centres`` are (N, 2) x, y of the objects and ``sides`` their (N,) larger sides, in pixels.
     """
     axis = CONTEXT + STRIDE * np.arange(GRID) + WINDOW / 2
     dx = np.abs(axis[None, :] - centres[:, 0, None])

@@ -50,7 +50,7 @@ class CacheOptions(TypedOptions):
 
 
 def require_objects(dataset: CocoDataset, options: CacheOptions) -> None:
-    """Check that there is an object that `mini` can learn from.
+    """Check that there is an object that ``mini`` can learn from.
 
     Raises:
         DataError: All objects are crowds, too small or too large; the message gives their numbers.
@@ -85,7 +85,7 @@ class WindowCache:
 
     @cached_property
     def scores(self) -> NDArray[np.int8]:
-        """(V, 11, 11) labels as in `View`."""
+        """(V, 11, 11) labels as in ``View``."""
         return self._read("scores")
 
     @cached_property
@@ -110,7 +110,7 @@ class WindowCache:
 
     @cached_property
     def fine(self) -> dict[int, NDArray[np.float16]]:
-        """(F, C, S + 4, S + 4) features by stride, under the window and `HALO` cells around it."""
+        """(F, C, S + 4, S + 4) features by stride, under the window and ``HALO`` cells beyond."""
         return {stride: self._read(f"fine_{stride}") for stride in SKIP_STRIDES}
 
     def _read(self, name: str) -> NDArray[Any]:
@@ -147,7 +147,7 @@ def build_cache(
 ) -> WindowCache:
     """Fill a cache, or open the one that was filled from the same data.
 
-    The folder appears atomically; `progress` is called with the number of finished images.
+    The folder appears atomically; ``progress`` is called with the number of finished images.
     """
     inputs = {"the annotations or images": dataset.digest, "the windows": asdict(options)}
     origin = Origin(inputs={**inputs, "the trunk": trunk.digest})
@@ -172,7 +172,7 @@ def build_caches(
     options: CacheOptions,
     progress: Progress,
 ) -> WindowCache:
-    """Fill a cache for each of several data sets, in folders of `output`, and join them.
+    """Fill a cache for each of several data sets, in folders of ``output``, and join them.
 
     Raises:
         DataError: No view shows an object.

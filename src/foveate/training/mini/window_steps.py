@@ -19,10 +19,10 @@ NEGATIVES_PER_VIEW = 8
 
 
 def deepmask_step(network: DeepMask, cache: WindowCache, views: int = 48) -> Step:
-    """Return the step of DeepMask for `train_adamw`: masks and scores jointly.
+    """Return the step of DeepMask for ``train_adamw``: masks and scores jointly.
 
-    `views` is the number of views whose windows are scored, and of windows whose masks are decoded,
-    per batch; at most as many as the cache has.
+    ``views`` is the number of views whose windows are scored, and of windows whose masks are
+    decoded, per batch; at most as many as the cache has.
     """
 
     def step(rng: np.random.Generator) -> Losses:
@@ -88,9 +88,9 @@ SKIPS_DROPPED = 0.2
 
 
 def sharpmask_step(network: SharpMask, cache: WindowCache, windows: int = 32) -> Step:
-    """Return the step of SharpMask for `train_adamw`; its trained DeepMask is frozen in place.
+    """Return the step of SharpMask for ``train_adamw``; its trained DeepMask is frozen in place.
 
-    A batch has `windows` windows, or all of the cache if it has fewer.
+    A batch has ``windows`` windows, or all of the cache if it has fewer.
     """
     network.deepmask.requires_grad_(False)
     # With few channels, this layout is three times as fast.

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Batches of the published training: windows for DeepMask and SharpMask, regions for detectors.
 
-`WindowSource` and `RegionSource` are both a `foveate.training.loader.Source`.
+``WindowSource`` and ``RegionSource`` are both a ``foveate.training.loader.Source``.
 """
 
 import json
@@ -122,7 +122,7 @@ def window_source(
 ) -> WindowSource:
     """Return the windows that a DeepMask, or the refinement of a SharpMask, is trained on.
 
-    The sizes of the network decide those of patches and labels; see `WindowSource` for the rest.
+    The sizes of the network decide those of patches and labels; see ``WindowSource`` for the rest.
     """
     refines = isinstance(network, SharpMask)
     deepmask = network.deepmask if isinstance(network, SharpMask) else network
@@ -196,8 +196,8 @@ def open_proposals(
     """Read the proposals of a data set from a file, or run a bundle that proposes them.
 
     The source is a file of COCO results, or a bundle, by its path or the name of a shipped one,
-    whose proposals are kept in the file `cache`. `progress` is called with `task` and the number of
-    finished images.
+    whose proposals are kept in the file ``cache``. ``progress`` is called with ``task`` and the
+    number of finished images.
 
     Raises:
         DataError: The file cannot be read.

@@ -21,7 +21,7 @@ OnBest = Callable[[int, Mapping[str, float]], None]
 
 @dataclass(kw_only=True)
 class Monitor:
-    """Reporter of a training run. It is the `Progress` of the loop; close it after the last step.
+    """Reporter of a training run. It is the ``Progress`` of the loop; close it after the last step.
 
     Args:
         work: Training that is reported.
@@ -107,7 +107,7 @@ class Monitor:
 
 
 def _summary_writer(directory: Path, first: int) -> Any:
-    """Open the event files of a training run; hide events of an earlier run beyond `first`."""
+    """Open the event files of a training run; hide events of an earlier run beyond ``first``."""
     try:
         tensorboard = import_module("torch.utils.tensorboard")
     except ModuleNotFoundError as error:

@@ -25,8 +25,9 @@ def proposal_network(
 ) -> tuple[DeepMask | SharpMask, Sizes]:
     """Build a DeepMask or SharpMask with the sizes and weights of the checkpoints to start from.
 
-    They are `initial`, of the same network, and `deepmask`, of the one that a SharpMask refines.
-    `sizes` are further arguments of the builder; the network is returned with all of them.
+    They are ``initial``, of the same network, and ``deepmask``, of the one that a SharpMask
+    refines. ``sizes`` are further arguments of the builder; the network is returned with all of
+    them.
 
     Raises:
         ModelError: A checkpoint cannot be read, or is of another network.
@@ -53,8 +54,8 @@ def detector_network(
 ) -> tuple[MultiPathNet, Sizes]:
     """Build a detector with the sizes and weights of the checkpoint that it starts from.
 
-    That is `initial`, of the same network with the same number of classes, background excluded.
-    `sizes` are further arguments of the builder; the network is returned with all of them.
+    That is ``initial``, of the same network with the same number of classes, background excluded.
+    ``sizes`` are further arguments of the builder; the network is returned with all of them.
 
     Raises:
         ModelError: The checkpoint cannot be read, or is of another network.

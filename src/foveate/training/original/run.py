@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From the options of `foveate train --network` to a checkpoint."""
+"""From the options of ``foveate train --network`` to a checkpoint."""
 
 import logging
 import math
@@ -48,15 +48,15 @@ class OriginalOptions(TrainOptions):
     """A training of a full-size network.
 
     Args:
-        network: Name of the network, for `foveate.models.build`.
-        dataset: Folder of the data set, see `find_splits`.
+        network: Name of the network, for ``foveate.models.build``.
+        dataset: Folder of the data set, see ``find_splits``.
         output: Folder of the run; an interrupted one is resumed.
         sizes: Further arguments of the network's builder; by default the published ones.
         init_from: Checkpoint of the same network to start from.
         deepmask: Checkpoint of the DeepMask that a SharpMask refines.
         proposals: Proposals for a detector: a file of COCO results, or a bundle that proposes.
         validation_proposals: The same for the held-out images; by default the bundle, if
-            `proposals` is one.
+            ``proposals`` is one.
         steps: Number of optimizer steps in place of the published one; learning rates drop at the
             same fractions of it.
         batch: Number of samples per step in place of the published one.
@@ -110,12 +110,12 @@ class OriginalOptions(TrainOptions):
 
 
 def run(options: OriginalOptions, progress: Progress = no_progress) -> Path:
-    """Train a network, alone or as one of the processes of `torchrun`; return its checkpoint.
+    """Train a network, alone or as one of the processes of ``torchrun``; return its checkpoint.
 
-    Only the first process calls `progress`.
+    Only the first process calls ``progress``.
 
     Raises:
-        FoveateError: See `OriginalOptions`, `find_splits`, `open_proposals` and `train`.
+        FoveateError: See ``OriginalOptions``, ``find_splits``, ``open_proposals`` and ``train``.
     """
     _ = options.schedule  # refuses a network without one, before anything is written
     with open_world(options.device) as world:

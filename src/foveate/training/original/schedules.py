@@ -60,7 +60,7 @@ class Schedule:
         )
 
     def shortened(self, **changes: int) -> Schedule:
-        """Return a schedule with other `epochs`, `epoch_steps` or `batch`.
+        """Return a schedule with other ``epochs``, ``epoch_steps`` or ``batch``.
 
         Its learning rates are the same, and drop at the same fractions of the steps.
         """
@@ -116,7 +116,7 @@ FAST_RCNN = replace(
 
 
 def published_schedule(name: str, legacy: LegacyOptions) -> Schedule:
-    """Return the schedule of a network of `foveate.models.build`; `legacy` may change SharpMask's.
+    """Return the published schedule of a network; ``legacy`` may change that of SharpMask.
 
     Raises:
         ModelError: No schedule was published for this network.

@@ -25,7 +25,7 @@ _DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 def choose_precision(name: str, device: torch.device) -> Precision:
-    """Resolve `auto`: bfloat16 on GPUs that support it, float16 on others, float32 on the CPU.
+    """Resolve ``auto``: bfloat16 on GPUs that support it, float16 on others, float32 on the CPU.
 
     Raises:
         OptionError: No precision has this name.
@@ -43,7 +43,7 @@ def choose_precision(name: str, device: torch.device) -> Precision:
 
 @dataclass
 class SgdTraining:
-    """The steps of a published schedule: a `foveate.training.loop.Trainable`.
+    """The steps of a published schedule: a ``foveate.training.loop.Trainable``.
 
     Weights stay in float32. With another precision, products and convolutions are computed in it;
     with float16, gradients are scaled so that they do not vanish.
@@ -109,7 +109,7 @@ class SgdTraining:
         """Compute the mean losses on held-out batches, over all processes.
 
         Returns:
-            Losses by name, and their weighted sum as `OBJECTIVE`.
+            Losses by name, and their weighted sum as ``OBJECTIVE``.
         """
         self.objective.network.eval()
         found: defaultdict[str, list[Tensor]] = defaultdict(list)
@@ -131,7 +131,7 @@ class SgdTraining:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore the return value of `state_dict`."""
+        """Restore the return value of ``state_dict``."""
         self.objective.network.load_state_dict(state["network"])
         for name, optimizer in self.optimizers.items():
             optimizer.load_state_dict(state["optimizers"][name])

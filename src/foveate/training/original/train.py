@@ -100,7 +100,7 @@ def train(
     Raises:
         ModelError: A loss is no longer finite, or the resume file does not fit.
         DataError: Too many records of the data set are broken.
-        BackendError: A worker died, or the processes do not share `output`.
+        BackendError: A worker died, or the processes do not share ``output``.
     """
     schedule, objective = setup.schedule, setup.objective
     precision = choose_precision(options.precision, world.device)
@@ -159,7 +159,7 @@ def _with_validation(
 
 @dataclass
 class ValidatedTraining:
-    """A training run that is measured on held-out batches: a `foveate.training.loop.Trainable`.
+    """A training run that is measured on held-out batches: a ``foveate.training.loop.Trainable``.
 
     The measurements do not change the result of the training.
 
@@ -211,6 +211,6 @@ class ValidatedTraining:
         return {**self.work.state_dict(), "lowest": self._lowest}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore the return value of `state_dict`, here or of a run without validation."""
+        """Restore the return value of ``state_dict``, here or of a run without validation."""
         self.work.load_state_dict(state)
         self._lowest = state.get("lowest", inf)

@@ -9,7 +9,7 @@
     regions = RegionSampler(dataset, proposals, statistics)                  # MultiPathNet
     masks.draw(sample_generator(seed, step, index))                          # a MaskSample
 
-Each takes its options and `LegacyOptions` as further arguments.
+Each takes its options and ``LegacyOptions`` as further arguments.
 """
 
 from foveate.training.sampling.boxes import BoxStatistics, ProposalTable

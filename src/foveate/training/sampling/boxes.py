@@ -42,7 +42,7 @@ class BoxStatistics:
 def box_iou(boxes: Float32Array, others: Float32Array, *, edge: float = 0.0) -> Float32Array:
     """Compute the intersection over union of (N, 4) and (M, 4) xyxy boxes: (N, M).
 
-    `edge` is added to every width and height: 0 if right and bottom are exclusive, 1 if the right
+    ``edge`` is added to every width and height: 0 if right and bottom are exclusive, 1 if the right
     edge is the last pixel.
     """
     shared = _shared(boxes, others, edge)
@@ -52,7 +52,7 @@ def box_iou(boxes: Float32Array, others: Float32Array, *, edge: float = 0.0) -> 
 
 
 def inside_share(boxes: Float32Array, others: Float32Array, *, edge: float = 0.0) -> Float32Array:
-    """Compute the share of (N, 4) xyxy boxes inside each of (M, 4): (N, M), see `box_iou`."""
+    """Compute the share of (N, 4) xyxy boxes inside each of (M, 4): (N, M), see ``box_iou``."""
     area = np.maximum(_areas(boxes, edge), 1e-9)
     share: Float32Array = (_shared(boxes, others, edge) / area[:, None]).astype(np.float32)
     return share
@@ -106,7 +106,7 @@ class ProposalTable:
         return hashlib.sha256(self._ids.tobytes() + self._boxes.tobytes()).hexdigest()
 
     def of_image(self, identifier: int, most: int) -> Float32Array:
-        """Return the best boxes of an image, at most `most`: (N, 4) xyxy."""
+        """Return the best boxes of an image, at most ``most``: (N, 4) xyxy."""
         first, last = np.searchsorted(self._ids, [identifier, identifier + 1]).tolist()
         return self._boxes[first : min(last, first + most)]
 

@@ -42,7 +42,7 @@ class Candidates:
     overlaps: Float32Array
 
     def between(self, low: float, high: float = np.inf) -> Int64Array:
-        """Return indices of boxes that overlap an object by at least `low`, below `high`."""
+        """Return indices of boxes that overlap an object by at least ``low``, below ``high``."""
         return np.flatnonzero((self.overlaps >= low) & (self.overlaps < high))
 
 
@@ -55,7 +55,7 @@ class RegionSampler:
     Args:
         dataset: Images and objects.
         proposals: Proposals of these images.
-        statistics: Statistics of the box targets; see `measure_statistics`.
+        statistics: Statistics of the box targets; see ``measure_statistics``.
         options: Sizes and shares.
         legacy: Quirks of the original code.
     """
@@ -67,7 +67,7 @@ class RegionSampler:
     legacy: LegacyOptions = field(default_factory=LegacyOptions)
 
     def draw(self, rng: np.random.Generator, head: int | None = None) -> RegionSample:
-        """Draw a sample; see `RegionSample`.
+        """Draw a sample; see ``RegionSample``.
 
         Args:
             rng: The only source of randomness.
@@ -138,7 +138,7 @@ def region_candidates(
     options: RegionSamplerOptions,
     legacy: LegacyOptions,
 ) -> Candidates:
-    """List the ground truth and the proposals of an image (`attachProposals`).
+    """List the ground truth and the proposals of an image (``attachProposals``).
 
     Objects with an empty box are left out; proposals are clipped to the image, and left out if
     nothing remains.
@@ -175,7 +175,7 @@ def measure_statistics(
     legacy: LegacyOptions | None = None,
     images: int = 1000,
 ) -> BoxStatistics:
-    """Measure the box targets of all foregrounds of the first images (`setupData`).
+    """Measure the box targets of all foregrounds of the first images (``setupData``).
 
     Args:
         dataset: Images and objects.

@@ -58,7 +58,7 @@ class MaskSampler:
         self._by_category = [rows[labels == label] for label in np.unique(labels).tolist()]
 
     def draw(self, rng: np.random.Generator) -> MaskSample:
-        """Draw a sample; see `MaskSample`.
+        """Draw a sample; see ``MaskSample``.
 
         Raises:
             DataError: The image or the mask that was drawn is broken; the message names it.
@@ -92,10 +92,10 @@ class MaskSampler:
 def jittered_window(
     box: Float64Array, options: MaskSamplerOptions, rng: np.random.Generator
 ) -> Window:
-    """Draw the window of an object by its (4,) box x, y, width, height (`jitterBox`).
+    """Draw the window of an object by its (4,) box x, y, width, height (``jitterBox``).
 
-    The window is 192/92 as large as the larger side of the box times 2^u, u in +-`octaves`; the box
-    is off its middle by up to `shift` pixels of the patch on each axis.
+    The window is 192/92 as large as the larger side of the box times 2^u, u in +-``octaves``; the
+    box is off its middle by up to ``shift`` pixels of the patch on each axis.
     """
     x, y, width, height = box.tolist()
     octaves = rng.uniform(-options.octaves, options.octaves)
@@ -105,7 +105,7 @@ def jittered_window(
 
 
 def _shifted(shown: Window, size: int) -> Window:
-    """Place the window of a label as `cropTensor` does: its corner is counted from 1."""
+    """Place the window of a label as ``cropTensor`` does: its corner is counted from 1."""
     pixels = size / shown.side
     left, top = (floor((v + 1) * pixels + 0.5) / pixels for v in (shown.left, shown.top))
     return Window(left=left, top=top, side=shown.side)
@@ -159,7 +159,7 @@ class ScoreSampler:
             raise no_objects(self.dataset, counts)
 
     def draw(self, rng: np.random.Generator) -> ScoreSample:
-        """Draw a sample; see `ScoreSample`.
+        """Draw a sample; see ``ScoreSample``.
 
         Raises:
             DataError: The image that was drawn is broken; the message names it.
@@ -232,10 +232,11 @@ class ScoreSampler:
 def scale_bins(
     sides: Float64Array, options: ScoreSamplerOptions, legacy: LegacyOptions
 ) -> Int64Array:
-    """Return (N,) bins of scale: an object of bin b is shown enlarged by 2^(-b * `octaves`).
+    """Return (N,) bins of scale: an object of bin b is shown enlarged by 2^(-b * ``octaves``).
 
-    The bin of `sides`, the larger sides of boxes in pixels, is 0 for the canonical size, and
-    positive for larger objects. The quirk takes the lower of two possible bins (`createBBstruct`).
+    The bin of ``sides``, the larger sides of boxes in pixels, is 0 for the canonical size, and
+    positive for larger objects. The quirk takes the lower of two possible bins
+    (``createBBstruct``).
     """
     steps = np.log2(np.maximum(sides, 1e-9) / options.window.canonical) / options.octaves
     bins = np.ceil(steps - 1) if legacy.one_sided_scales else np.floor(steps + 0.5)
@@ -245,7 +246,7 @@ def scale_bins(
 def is_negative(place: Place, boxes: Float64Array, options: ScoreSamplerOptions) -> bool:
     """Return whether no object is nearly centered and nearly canonical (DeepMask, section 3.2).
 
-    `boxes` are (N, 4) x, y, width, height of the objects in pixels of the image.
+    ``boxes`` are (N, 4) x, y, width, height of the objects in pixels of the image.
     """
     x, y, scale = place
     sides = np.maximum(boxes[:, 2:].max(axis=1, initial=0.0), 1e-9)
@@ -259,7 +260,7 @@ def is_negative(place: Place, boxes: Float64Array, options: ScoreSamplerOptions)
 def _is_unscaled_negative(
     place: Place, boxes: Float64Array, bins: Int64Array, options: ScoreSamplerOptions
 ) -> bool:
-    """Apply the original rule (`negSamplingBB`): 48 px, +-10 bins, each center in its own frame."""
+    """Apply the original rule (``negSamplingBB``): 48 px, +-10 bins, a frame for each center."""
     x, y, scale = place
     scales = -bins * options.octaves
     centres = (boxes[:, :2] + boxes[:, 2:] / 2) * 2.0 ** scales[:, None]

@@ -45,9 +45,9 @@ class RegionSample:
 
     Args:
         image: (H, W, 3) uint8 RGB, at the size that the trunk gets.
-        boxes: (R, 4) float32 x1, y1, x2, y2 in pixels of `image`, right and bottom exclusive.
+        boxes: (R, 4) float32 x1, y1, x2, y2 in pixels of ``image``, right and bottom exclusive.
         labels: (T, R) int64 class from 1, or 0 for background, for each threshold.
-        targets: (R, 4) float32 normalized regression targets; 0 where `labels[0]` is background.
+        targets: (R, 4) float32 normalized regression targets; 0 where ``labels[0]`` is background.
     """
 
     image: UInt8Array
@@ -60,15 +60,15 @@ class Sampler(Protocol[S_co]):
     """A sampler of single samples. Every sampler can be pickled, for worker processes."""
 
     def draw(self, rng: np.random.Generator) -> S_co:
-        """Draw a sample, with `rng` as the only source of randomness."""
+        """Draw a sample, with ``rng`` as the only source of randomness."""
 
 
 def sample_generator(seed: int, step: int, index: int) -> np.random.Generator:
     """Return the generator of one sample, which depends only on the arguments.
 
     Neither the number of workers nor that of processes changes the training: rank r of n draws
-    the indices from r * batch / n on. `step` is the number of the optimizer step, and `index` the
-    place of the sample in the whole batch, both from 0.
+    the indices from r * batch / n on. ``step`` is the number of the optimizer step, and ``index``
+    the place of the sample in the whole batch, both from 0.
     """
     return np.random.default_rng([seed, step, index])
 
@@ -78,10 +78,10 @@ class WindowOptions(TypedOptions):
     """The window of DeepMask and SharpMask, in pixels of the patch.
 
     Args:
-        patch: Side of the network's input, `wSz` = 160 + 32.
-        window: Side of the window whose object is outlined, in the middle of the patch, `iSz`.
-        canonical: Larger side of an object of the canonical size, `objSz` = ceil(160 * 128 / 224):
-            the paper's 128 px in a window of 224 (section 3.2).
+        patch: Side of the network's input, ``wSz`` = 160 + 32.
+        window: Side of the window whose object is outlined, in the middle of the patch, ``iSz``.
+        canonical: Larger side of an object of the canonical size, ``objSz`` = ceil(160 * 128 /
+            224): the paper's 128 px in a window of 224 (section 3.2).
         flip: Share of samples that are mirrored.
     """
 
@@ -93,15 +93,15 @@ class WindowOptions(TypedOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class MaskSamplerOptions(TypedOptions):
-    """Options of mask batches (DeepMask section 3.2; `maskSampling`, `jitterBox`).
+    """Options of mask batches (DeepMask section 3.2; ``maskSampling``, ``jitterBox``).
 
     Args:
         window: Patch and window.
-        label_side: Side of the label, `gSz`: 112 for DeepMask (`train.lua -gSz`), 160 for SharpMask
-            (there gSz = iSz).
+        label_side: Side of the label, ``gSz``: 112 for DeepMask (``train.lua -gSz``), 160 for
+            SharpMask (there gSz = iSz).
         shift: Largest shift of the object from the middle on each axis, in pixels of the patch
-            (`train.lua -shift`).
-        octaves: Largest change of scale, up or down, in powers of 2 (`train.lua -scale`).
+            (``train.lua -shift``).
+        octaves: Largest change of scale, up or down, in powers of 2 (``train.lua -scale``).
         least_area: Smallest annotated area of an object that is drawn, in square pixels of the
             image.
         least_side: Smallest width and height of its box, in pixels of the image.
@@ -117,19 +117,19 @@ class MaskSamplerOptions(TypedOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreSamplerOptions(TypedOptions):
-    """Options of score batches (DeepMask section 3.2; `scoreSampling`, `createBBstruct`).
+    """Options of score batches (DeepMask section 3.2; ``scoreSampling``, ``createBBstruct``).
 
     Args:
         window: Patch and window.
-        positive: Share of positives (`torch.uniform() > .5`).
-        octaves: Step of the scale bins in powers of 2 (`-scale`). A positive is drawn from a bin,
+        positive: Share of positives (``torch.uniform() > .5``).
+        octaves: Step of the scale bins in powers of 2 (``-scale``). A positive is drawn from a bin,
             all bins that are not empty being equally likely, and shown at the scale of its bin.
         negative_shift: Distance on one axis, in pixels of the patch, from which an object does not
             prevent a negative (section 3.2: 32 px).
         negative_octaves: Difference from the canonical size, in octaves, from which an object does
             not prevent a negative (section 3.2: a factor of 2).
         negative_scales: Lowest and highest scale of a negative, in octaves; the scales between are
-            `octaves` apart (`self.scales`).
+            ``octaves`` apart (``self.scales``).
         tries: Number of places that are tried for a negative before another image is drawn.
         least_side: Smallest side of a window, in pixels of the image.
     """
@@ -149,21 +149,21 @@ class ScoreSamplerOptions(TypedOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class RegionSamplerOptions(TypedOptions):
-    """Options of MultiPathNet's regions (section 4; `train_coco.sh`, `BatchProviderROI.lua`).
+    """Options of MultiPathNet's regions (section 4; ``train_coco.sh``, ``BatchProviderROI.lua``).
 
     Args:
-        regions: Number of regions per image (`batchSize=64`).
-        foreground: Share of regions that show an object (`fg_fraction`).
+        regions: Number of regions per image (``batchSize=64``).
+        foreground: Share of regions that show an object (``fg_fraction``).
         thresholds: IoU from which a region shows an object, one per integral head (section 3.3;
-            `bg_threshold_max + (i - 1) / 20`). A single one gives the plain loss.
+            ``bg_threshold_max + (i - 1) / 20``). A single one gives the plain loss.
         least_overlap: IoU from which, up to the threshold, a region is background
-            (`bg_threshold_min`).
-        proposals: Number of best proposals per image to use (`best_proposals_number`).
+            (``bg_threshold_min``).
+        proposals: Number of best proposals per image to use (``best_proposals_number``).
         crowd_overlap: Largest share of a proposal that may lie in a crowd if it is to be drawn
-            (`attachProposals`).
-        short_side: Shorter side of the image that the trunk gets, in pixels (`scale=800`), unless
-            the longer one would exceed `long_side`.
-        long_side: Bound of the longer side, in pixels (`max_size`).
+            (``attachProposals``).
+        short_side: Shorter side of the image that the trunk gets, in pixels (``scale=800``), unless
+            the longer one would exceed ``long_side``.
+        long_side: Bound of the longer side, in pixels (``max_size``).
         flip: Share of images that are mirrored.
     """
 

@@ -54,7 +54,7 @@ class Window:
         return Window.around(*self.centre, self.side * share)
 
     def settled(self, size: int) -> Window:
-        """Return the window on whole pixels if a patch of `size` pixels shows it reduced."""
+        """Return the window on whole pixels if a patch of ``size`` pixels shows it reduced."""
         # Then it moves by half a pixel of the patch at most, and the patch can be averaged over
         # whole areas. An enlarged window stays, since the error would be enlarged with it.
         return self.rounded() if self.side >= size else self
@@ -110,7 +110,7 @@ def _crop(image: UInt8Array, window: Window, fill: int) -> UInt8Array:
 def polygon_label(polygons: list[Float64Array], window: Window, size: int) -> UInt8Array:
     """Rasterize (P, 2) x, y polygons in the window of a label: (size, size) uint8, 1 inside.
 
-    COCO's `frPoly` draws them at the resolution of the label.
+    COCO's ``frPoly`` draws them at the resolution of the label.
     """
     origin = np.array([window.left, window.top])
     scaled = [(polygon - origin) * (size / window.side) for polygon in polygons]
@@ -121,7 +121,7 @@ def polygon_label(polygons: list[Float64Array], window: Window, size: int) -> UI
 def code_label(mask: UInt8Array, window: Window, patch: int, inner: int, size: int) -> UInt8Array:
     """Cut the label of a (H, W) uint8 mask that exists in pixels only, exactly as the patch is cut.
 
-    The window is that of the patch, whose central part, `inner` pixels wide, the label shows.
+    The window is that of the patch, whose central part, ``inner`` pixels wide, the label shows.
 
     Returns:
         (size, size) uint8, 1 where more than half of a pixel belongs to the object.
