@@ -66,7 +66,7 @@ def test_a_package_with_a_mutant_differs_in_one_file(tmp_path: Path) -> None:
     write_package(mutant, tmp_path)
     changed = tmp_path / "foveate" / mutant.source
     assert changed.read_bytes() == mutant.code() != (mutations.PACKAGE / mutant.source).read_bytes()
-    assert (changed.parent / "coco.py").samefile(mutations.PACKAGE / "results" / "coco.py")
+    assert (changed.parent / "overlay.py").samefile(mutations.PACKAGE / "results" / "overlay.py")
     assert (tmp_path / "foveate" / "errors.py").is_symlink()
 
 
