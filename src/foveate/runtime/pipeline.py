@@ -182,11 +182,10 @@ class Pipeline:
 
     def _take(self, sizes: Sizes) -> Slot:
         """Take a free slot of these sizes, or make one in place of the least recently used one."""
-        for index, slot in enumerate(self._free):
-            if slot.sizes == sizes:
-                return self._free.pop(index)
-        if self._free:  # its memory is released before the new slot takes some
-            del self._free[0]
+        index = next((i for i, slot in enumerate(self._free) if slot.sizes == sizes), None)
+        if index is not None:
+            return self._free.pop(index)
+        del self._free[:1]  # its memory is released before the new slot takes some
         return Slot(self._device, self._manifest, sizes)
 
     def _stream(self, images: Iterator[Image]) -> Iterator[Detections]:
