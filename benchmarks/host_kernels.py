@@ -184,7 +184,7 @@ def copy_cases() -> dict[str, Versions]:
     working = np.empty((768, 1024, 3), np.uint8)
     canvas = np.empty((1, 3, 928, 1184), np.float32)
     numbers = {"mean": (123.0, 116.0, 103.0), "std": (58.0, 57.0, 57.0), "fill": 104}
-    size = {"height": 768, "width": 1024, "border": 80}
+    size = {"sizes": [(768, 1024)], "border": 80}
 
     patches_of = patches.copy()
     return {
@@ -194,7 +194,7 @@ def copy_cases() -> dict[str, Versions]:
         },
         "resizing 4000 x 3000 to 1024": {"OpenCV": lambda: resize(photograph, working)},
         "placing 1024 x 768": {
-            "OpenCV": lambda: letterbox(working, canvas, **size, **numbers),  # type: ignore[arg-type]  # numbers
+            "OpenCV": lambda: letterbox(working, [canvas], **size, **numbers),  # type: ignore[arg-type]  # numbers
             "one dense copy of as much": canvas.copy,
         },
     }

@@ -22,6 +22,7 @@ from foveate.kernels.mask_boxes.op import MASK_BOXES
 from foveate.kernels.nms.op import GATHER_BOXES, NMS
 from foveate.kernels.postprocess.op import POSTPROCESS
 from foveate.kernels.select_top_k.op import SELECT_TOP_K
+from foveate.kernels.take_masks.op import TAKE_MASKS
 from foveate.runtime.devices import CpuDevice, Device
 
 
@@ -32,7 +33,7 @@ class Call:
     Args:
         op: The operation.
         inputs: Arrays, or lists of arrays, in the order of its arguments.
-        outputs: Shape and dtype of each output.
+        outputs: Shape and dtype of each output; a list for an argument that is a list.
         numbers: Its numbers.
         tolerance: Largest difference from the CPU's result; 0 if every bit is equal.
     """
@@ -78,15 +79,20 @@ def _letterbox(generator: np.random.Generator, scale: int) -> Call:
     return Call(
         op=LETTERBOX,
         inputs=[image],
-        outputs=[((1, 3, 32 * scale, 48 * scale), "float32")],
+        outputs=[
+            [
+                ((1, 3, 32 * scale, 48 * scale), "float32"),
+                ((1, 3, 16 * scale + 3, 24 * scale), "float32"),
+            ]
+        ],
         numbers={
-            "height": 20 * scale,
-            "width": 31 * scale,
+            "sizes": [(20 * scale, 31 * scale), (10 * scale, 15 * scale)],
             "border": 4,
             "mean": (123.0, 116.0, 103.0),
             "std": std,
             "fill": 104,
         },
+        tolerance=1.001 / 57,  # a byte, where OpenCV rounds sums of bytes
     )
 
 
@@ -211,6 +217,26 @@ def _postprocess(generator: np.random.Generator, scale: int) -> Call:
     )
 
 
+def _take_masks(generator: np.random.Generator, scale: int) -> Call:
+    count, size = 6 * scale, 20
+    logits = generator.standard_normal((count, size, size)).astype(np.float32)
+    rows = generator.integers(0, count, 5 * scale).astype(np.int32)
+    return Call(
+        op=TAKE_MASKS,
+        inputs=[logits, rows, np.array([3 * scale], np.int32)],
+        outputs=[(logits.shape, "float32")],
+    )
+
+
+def _take_first_masks(generator: np.random.Generator, scale: int) -> Call:
+    logits = generator.standard_normal((6 * scale, 9, 9)).astype(np.float16)
+    return Call(
+        op=TAKE_MASKS,
+        inputs=[logits, None, np.array([4 * scale], np.int32)],
+        outputs=[(logits.shape, "float16")],
+    )
+
+
 def _regions(generator: np.random.Generator, count: int, extent: int) -> Array:
     corners = generator.uniform(-0.2 * extent, 0.8 * extent, (count, 2))
     sides = generator.uniform(1, 0.6 * extent, (count, 2))
@@ -249,6 +275,8 @@ CASES: dict[str, Callable[[np.random.Generator, int], Call]] = {
     "nms": _nms,
     "gather_boxes": _gather_boxes,
     "postprocess": _postprocess,
+    "take_masks": _take_masks,
+    "take_masks of the first windows": _take_first_masks,
     "roi_max_pool": _roi_max_pool,
     "upsample_map": _upsample_map,
 }

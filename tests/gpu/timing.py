@@ -85,4 +85,5 @@ def _bytes_of(call: Call) -> int:
         given.nbytes if isinstance(given, np.ndarray) else sum(item.nbytes for item in given or ())
         for given in call.inputs
     )
-    return read + sum(int(np.prod(s)) * np.dtype(d).itemsize for s, d in call.outputs)
+    outputs = [one for item in call.outputs for one in (item if isinstance(item, list) else [item])]
+    return read + sum(int(np.prod(s)) * np.dtype(d).itemsize for s, d in outputs)

@@ -54,4 +54,4 @@ def names_in(source: Path) -> set[str]:
 
 def is_wide(name: str) -> bool:
     """Return whether each access of a kernel moves several elements."""
-    return re.search(r"x[48]$", name) is not None
+    return re.search(r"x(4|8|16)$", name) is not None

@@ -15,7 +15,8 @@ from foveate.runtime.devices import Buffer, Device, Stream
 
 Array: TypeAlias = NDArray[Any]
 Inputs: TypeAlias = Sequence[Array | Sequence[Array] | None]
-Outputs: TypeAlias = Sequence[tuple[tuple[int, ...], DTypeLike]]
+Spec: TypeAlias = tuple[tuple[int, ...], DTypeLike]
+Outputs: TypeAlias = Sequence[Spec | list[Spec]]
 Numbers: TypeAlias = Any
 
 
@@ -34,16 +35,23 @@ def run(
         device: The device.
         op: The operation.
         inputs: Arrays, lists of arrays or None, in the order of its arguments.
-        outputs: Shape and dtype of each output.
+        outputs: Shape and dtype of each output; a list for an argument that is a list.
         poison: Whether to fill outputs before; without, the device itself does so.
         numbers: Numbers of the operation.
+
+    Returns:
+        All outputs, those of lists too, one after the other.
     """
     stream = device.stream()
     given = upload_inputs(device, stream, inputs)
-    results = [_poisoned(shape, np.dtype(dtype)) for shape, dtype in outputs]
-    buffers = upload_inputs(device, stream, results) if poison else empty(device, outputs)
+    buffers = empty(device, outputs)
+    flat = [one for item in buffers for one in (item if isinstance(item, list) else [item])]
+    results = [_poisoned(buffer.shape, buffer.dtype) for buffer in flat]
+    if poison:
+        for buffer, result in zip(flat, results, strict=True):
+            device.upload(result, buffer, stream)
     device.launch(op, stream, *given, *buffers, **numbers)
-    for buffer, result in zip(buffers, results, strict=True):
+    for buffer, result in zip(flat, results, strict=True):
         device.download(buffer, result, stream)
     stream.synchronize()
     return results
@@ -64,8 +72,16 @@ def upload_inputs(device: Device, stream: Stream, inputs: Inputs) -> list[Any]:
 
 
 def empty(device: Device, outputs: Outputs) -> list[Any]:
-    """Return a buffer for each output."""
-    return [device.allocate(shape, np.dtype(dtype)) for shape, dtype in outputs]
+    """Return a buffer for each output; lists stay lists."""
+
+    def allocate(spec: Spec) -> Buffer:
+        shape, dtype = spec
+        return device.allocate(shape, np.dtype(dtype))
+
+    return [
+        [allocate(one) for one in item] if isinstance(item, list) else allocate(item)
+        for item in outputs
+    ]
 
 
 def _poisoned(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:

@@ -25,6 +25,7 @@ from foveate.kernels.mask_boxes.op import MASK_BOXES
 from foveate.kernels.nms.op import GATHER_BOXES, NMS
 from foveate.kernels.postprocess.op import POSTPROCESS
 from foveate.kernels.select_top_k.op import SELECT_TOP_K
+from foveate.kernels.take_masks.op import TAKE_MASKS
 
 WIDTHS = {np.uint64: "u64", np.int32: "u32", np.float32: "f32", np.float64: "f64"}
 
@@ -70,18 +71,24 @@ def of_case(name: str) -> tuple[Op, list[Launch]]:
         else item and [stub(one.shape, one.dtype) for one in item]
         for item in call.inputs
     ]
-    outputs = [stub(shape, dtype) for shape, dtype in call.outputs]
+    outputs: list[Any] = [
+        [stub(*one) for one in item] if isinstance(item, list) else stub(*item)
+        for item in call.outputs
+    ]
     return call.op, launches(call.op, *given, *outputs, **call.numbers)
 
 
 def variants() -> list[tuple[Op, list[Launch]]]:
     """Return launches of the kernels that no case has: other element types and widths."""
     half, size = np.float16, {"threshold": 0.5, "image_height": 9, "image_width": 9}
-    numbers = {"height": 4, "width": 4, "border": 0, "mean": (1, 2, 3), "std": (1, 2, 3), "fill": 9}
     found = [
-        (LETTERBOX, launches(LETTERBOX, stub((4, 4, 3)), stub((1, 3, 4, 4), half), **numbers)),
+        (LETTERBOX, launches(LETTERBOX, SMALL, [stub((1, 3, 4, 4), half)], **LEVEL)),
         (MASK_BOXES, launches(MASK_BOXES, stub((2, 8, 8), half), *[stub((2, 4))] * 3, **size)),
     ]
+    for side in (8, 7):
+        masks = stub((2, side, side), half)
+        taken = launches(TAKE_MASKS, masks, None, stub((1,)), masks)
+        found.append((TAKE_MASKS, taken))
     for dtype in (np.float32, half):
         bits = stub((2, 9, 1), np.int32)
         pasted = (stub((2, 8, 8), dtype), *[stub((2, 4))] * 3, bits, stub((2,)), stub((2, 4)))
@@ -118,7 +125,7 @@ def test_every_kernel_is_launched_with_arguments_of_its_number_and_widths() -> N
 
 def test_every_operation_names_a_source_of_kernels() -> None:
     assert {Path(op.source) for op in OPS} <= set(SOURCES)
-    assert len(OPS) == 8
+    assert len(OPS) == 9
 
 
 @pytest.mark.parametrize(
@@ -143,11 +150,37 @@ def test_features_are_cropped_sixteen_bytes_at_a_time_where_possible(
     assert launch.kernel == f"foveate_crop_features_{suffix}"
 
 
+@pytest.mark.parametrize(
+    ("side", "dtype", "addresses", "suffix"),
+    [
+        (4, np.float32, (0x1000, 0x2000), "x16"),
+        (4, np.float16, (0x1000, 0x2000), "x16"),
+        (5, np.float32, (0x1000, 0x2000), "x2"),
+        (4, np.float32, (0x1008, 0x2000), "x2"),
+        (4, np.float32, (0x1000, 0x2004), "x2"),
+    ],
+)
+def test_masks_are_taken_sixteen_bytes_at_a_time_where_possible(
+    side: int, dtype: DTypeLike, addresses: tuple[int, int], suffix: str
+) -> None:
+    logits, taken = (Stub((3, side, side), np.dtype(dtype), at) for at in addresses)
+    (launch,) = launches(TAKE_MASKS, logits, stub((9,)), stub((1,)), taken)
+    assert launch.kernel == f"foveate_take_masks_{suffix}"
+
+
+@pytest.mark.parametrize(("side", "slices"), [(160, 7), (64, 1), (65, 9)])
+def test_each_window_has_a_block_for_each_1024_accesses(side: int, slices: int) -> None:
+    masks = stub((30, side, side))
+    (launch,) = launches(TAKE_MASKS, masks, None, stub((1,)), masks)
+    assert launch.blocks == (slices, 30, 1)
+
+
 NUMBERS: dict[Op, dict[str, Any]] = {
     CROP_FEATURES: {"step": 1},
     NMS: {"iou": 0.5},
     GATHER_BOXES: {"horizontal": 0.5, "vertical": 1.5},
     MASK_BOXES: {"threshold": 0.5, "image_height": 9, "image_width": 9},
+    TAKE_MASKS: {},
     SELECT_TOP_K: {
         "factors": [(1.0, 1.0)],
         "size": 9,
@@ -204,6 +237,8 @@ def test_without_candidates_only_the_end_is_launched(
         (CROP_FEATURES, [[stub((1, 0, 9, 9))], stub((5, 3)), stub((5, 0, 8, 8))]),
         (GATHER_BOXES, [stub((9, 4)), stub((0,)), stub((0, 4))]),
         (MASK_BOXES, [stub((0, 8, 8)), stub((0, 4)), stub((1,)), stub((0, 4))]),
+        (TAKE_MASKS, [stub((0, 8, 8)), stub((3,)), stub((1,)), stub((0, 8, 8))]),
+        (TAKE_MASKS, [stub((3, 0, 0)), stub((3,)), stub((1,)), stub((3, 0, 0))]),
     ],
 )
 def test_nothing_is_launched_for_nothing(op: Op, arrays: list[Any]) -> None:
@@ -219,8 +254,9 @@ def test_a_word_has_a_bit_for_each_of_32_boxes(boxes: int, words: int) -> None:
     assert found.shape == (boxes, words)
 
 
+MANY = stub((65536, 8, 8))
 LARGE, SMALL = stub((16385, 4, 3)), stub((4, 4, 3))
-LEVEL = {"height": 4, "width": 4, "border": 0, "mean": (1, 2, 3), "std": (1, 2, 3), "fill": 9}
+LEVEL = {"sizes": [(4, 4)], "border": 0, "mean": (1, 2, 3), "std": (1, 2, 3), "fill": 9}
 
 
 @pytest.mark.parametrize(
@@ -232,8 +268,12 @@ LEVEL = {"height": 4, "width": 4, "border": 0, "mean": (1, 2, 3), "std": (1, 2, 
         (lambda: postprocess(8193, 8, 9), "at most 65,536 candidates.* found 65,544"),
         (lambda: launches(RESIZE, LARGE, SMALL), "at most 16,384 pixels per side, found 16,385"),
         (lambda: launches(RESIZE, SMALL, LARGE), "at most 16,384 pixels per side, found 16,385"),
-        (lambda: launches(LETTERBOX, LARGE, stub((1, 3, 9, 9)), **LEVEL), "16,384 pixels per side"),
-        (lambda: launches(LETTERBOX, SMALL, stub((1, 3, 9, 16385)), **LEVEL), "pixels per side"),
+        (
+            lambda: launches(LETTERBOX, LARGE, [stub((1, 3, 9, 9))], **LEVEL),
+            "16,384 pixels per side",
+        ),
+        (lambda: launches(LETTERBOX, SMALL, [stub((1, 3, 9, 16385))], **LEVEL), "pixels per side"),
+        (lambda: launches(TAKE_MASKS, MANY, None, stub((1,)), MANY), "at most 65,535 windows"),
     ],
 )
 def test_a_size_that_the_kernels_cannot_handle_is_refused(

@@ -43,7 +43,7 @@ def test_letterbox_agrees_with_reference(
     image = image_of(height, width)
     rows, columns = (max(1, int(scale * side + 0.5)) for side in (height, width))
     canvas = np.full((1, 3, rows + 2 * border + 5, columns + 2 * border + 3), np.nan, np.float32)
-    cpu.letterbox(image, canvas, height=rows, width=columns, border=border, **NORMALIZATION)
+    cpu.letterbox(image, [canvas], sizes=[(rows, columns)], border=border, **NORMALIZATION)
     expected = reference.letterbox(
         image, *canvas.shape[2:], height=rows, width=columns, border=border, **NORMALIZATION
     )
@@ -54,9 +54,28 @@ def test_letterbox_agrees_with_reference(
 def test_letterbox_without_resampling_is_exact() -> None:
     image = image_of(5, 7)
     canvas = np.empty((1, 3, 9, 12), np.float32)
-    cpu.letterbox(image, canvas, height=5, width=7, border=2, **NORMALIZATION)
+    cpu.letterbox(image, [canvas], sizes=[(5, 7)], border=2, **NORMALIZATION)
     expected = reference.letterbox(image, 9, 12, height=5, width=7, border=2, **NORMALIZATION)
     assert np.array_equal(canvas, expected.astype(np.float32))
+
+
+def test_levels_are_placed_each_on_its_canvas() -> None:
+    image = image_of(9, 13)
+    shapes, sizes = [(9, 14), (17, 23), (12, 15)], [(5, 8), (12, 19), (9, 13)]
+    canvases = [np.empty((1, 3, *shape), np.float32) for shape in shapes]
+    cpu.letterbox(image, canvases, sizes=sizes, border=1, **NORMALIZATION)
+    for canvas, size in zip(canvases, sizes, strict=True):
+        alone = np.empty_like(canvas)
+        cpu.letterbox(image, [alone], sizes=[size], border=1, **NORMALIZATION)
+        np.testing.assert_array_equal(canvas, alone)
+
+
+def test_a_canvas_of_half_precision_holds_the_rounded_values() -> None:
+    image = image_of(9, 13)
+    half, single = (np.empty((1, 3, 17, 23), dtype) for dtype in (np.float16, np.float32))
+    for canvas in (half, single):
+        cpu.letterbox(image, [canvas], sizes=[(12, 19)], border=2, **NORMALIZATION)
+    np.testing.assert_array_equal(half, single.astype(np.float16))
 
 
 @pytest.mark.parametrize(("old", "new"), [(5, 5), (3, 8), (8, 3), (1, 4), (4, 1)])

@@ -105,7 +105,7 @@ class OriginalDevice(CpuDevice):
         self._select = replace(SELECT_TOP_K, cpu=partial(select_as_original, legacy))
 
     def launch(
-        self, op: Op, stream: Stream, *buffers: Buffer | Sequence[Buffer], **numbers: object
+        self, op: Op, stream: Stream, *buffers: Buffer | Sequence[Buffer] | None, **numbers: object
     ) -> None:
         """Enqueue an operation."""
         super().launch(self._select if op is SELECT_TOP_K else op, stream, *buffers, **numbers)

@@ -55,6 +55,7 @@ class Slot:
         side: Stream that carries the steps that depend on the image only.
         image: (H, W, 3) uint8 RGB.
         working: (h, w, 3) uint8 RGB, the image at working size; ``image`` itself if they are equal.
+        canvases: (1, 3, rows, columns) float32, one per level.
         grids: Outputs of propose by name, one buffer per level.
         indices: (K, 3) int32 level, row and column of each window.
         windows: (K, 4) float32 x0, y0, side and 1 if the window exists, in pixels of the image.
@@ -84,14 +85,6 @@ class Slot:
         if sizes.features is not None:
             self._allocate_classification(sizes.features.canvas_height, sizes.features.canvas_width)
 
-    def canvas(self, level: int) -> Buffer:
-        """Return the canvas of a level: (1, 3, rows, columns) float32.
-
-        All levels share its memory, one after the other.
-        """
-        sizes = self.sizes.levels[level]
-        return self._canvas.view((1, 3, sizes.canvas_height, sizes.canvas_width), _FLOAT)
-
     def step(self, name: str) -> int:
         """Return the distance between windows in cells of the output ``name`` of propose."""
         stride = self._output("propose", name).stride
@@ -118,9 +111,9 @@ class Slot:
         self.working = self.image
         if working != self.image.shape:
             self.working = self._device.allocate(working, _BYTE)
-        self._canvas = floats(
-            max(3 * level.canvas_height * level.canvas_width for level in sizes.levels)
-        )
+        self.canvases = [
+            floats(1, 3, level.canvas_height, level.canvas_width) for level in sizes.levels
+        ]
         self.grids = {spec.name: self._grids(spec) for spec in self._outputs("propose")}
         self.indices, self.windows = self._ints(k, 3), floats(k, 4)
         self.scores, self.count = floats(k), self._ints(1)

@@ -23,7 +23,7 @@ from foveate.kernels.postprocess.op import POSTPROCESS
 from foveate.kernels.select_top_k.op import SELECT_TOP_K
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from foveate.arrays import UInt8Array
     from foveate.bundle.manifest import Manifest
@@ -69,6 +69,7 @@ class Stages:
         """Score all windows of all levels and select the best K."""
         levels, windows = slot.sizes.levels, self._manifest.windows
         self._order.begin("propose", slot.main)
+        self._letterbox(slot, slot.canvases, slot.main, levels, border=windows.padding)
         # The memory that an engine takes for the largest level then serves the smaller ones too.
         for index in sorted(range(len(levels)), key=lambda i: -_area(levels[i])):
             self._propose_level(slot, index)
@@ -113,7 +114,7 @@ class Stages:
         assert canvas is not None
         slot.side.wait(slot.main.record())
         self._order.begin("features", slot.side)
-        self._letterbox(slot, canvas, slot.side, sizes, border=0)
+        self._letterbox(slot, [canvas], slot.side, [sizes], border=0)
         self._engines["features"].enqueue({"image": canvas, **slot.maps}, slot.side)
         self._order.end("features", slot.side)
 
@@ -129,17 +130,16 @@ class Stages:
         self._postprocess(slot)
 
     def _propose_level(self, slot: Slot, index: int) -> None:
-        level, canvas = slot.sizes.levels[index], slot.canvas(index)
-        self._letterbox(slot, canvas, slot.main, level, border=self._manifest.windows.padding)
         outputs = {name: grids[index] for name, grids in slot.grids.items()}
-        self._engines["propose"].enqueue({"image": canvas, **outputs}, slot.main)
+        bindings = {"image": slot.canvases[index], **outputs}
+        self._engines["propose"].enqueue(bindings, slot.main)
 
     def _letterbox(
         self,
         slot: Slot,
-        canvas: Buffer,
+        canvases: Sequence[Buffer],
         stream: Stream,
-        target: LevelSizes | FeaturesSizes,
+        targets: Sequence[LevelSizes | FeaturesSizes],
         *,
         border: int,
     ) -> None:
@@ -148,9 +148,8 @@ class Stages:
             LETTERBOX,
             stream,
             slot.working,
-            canvas,
-            height=target.height,
-            width=target.width,
+            canvases,
+            sizes=[(target.height, target.width) for target in targets],
             border=border,
             mean=numbers.mean,
             std=numbers.std,

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Resizes an image (H, W, 3) uint8, either to bytes or, normalized, onto a canvas (3, H, W).
+// Resizes an image (H, W, 3) uint8, either to bytes or, normalized, onto canvases (3, H, W), all in
+// one launch.
 //
 // Bound by memory traffic. A block makes a tile of 64 x 64 pixels in bands of up to 16 rows: it
 // stages the part of the image that a band is made of in shared memory, by accesses of 16 bytes,
@@ -8,7 +9,7 @@
 //
 // Kernels, both with blocks of 256 threads and 23,808 bytes of dynamic shared memory; H x W pixels
 // are ceil(H / 64) * ceil(W / 64) tiles, and the grid has one block per tile:
-//   foveate_letterbox_f32, _f16  tiles of the canvas
+//   foveate_letterbox_f32, _f16  tiles of all canvases, one canvas after the other
 //   foveate_resize               tiles of the resized image
 // If an image shrinks to less than about a ninth, a row can need more than the shared memory; it is
 // then made directly from the image.
@@ -42,17 +43,29 @@ struct Canvas {
     __device__ void flush(int, int, int, int) const {}
 };
 
-// A tile of the canvas.
+// A canvas among all: the number of its first tile, its sides, and those of the image on it.
+struct Level {
+    int first_tile, canvas_height, canvas_width, height, width;
+};
+
+// A tile of a canvas.
 template <typename T>
-__device__ void letterbox_block(const unsigned char* image, T* planes, const float* table,
-                                int image_height, int image_width, const Placement& placement) {
+__device__ void letterbox_block(const unsigned char* image, T* const* canvases,
+                                const Level* levels, const float* table, int count,
+                                int image_height, int image_width, int border, int fill) {
     FOVEATE_DYNAMIC_SHARED(unsigned char, shared);
     float* values = reinterpret_cast<float*>(shared);
     for (int i = threadIdx.x; i < 3 * 256; i += kTileThreads) values[i] = table[i];
     __syncthreads();
-    const Canvas<T> canvas{planes, values, placement.canvas_height, placement.canvas_width};
-    make_tile(image, {image_height, placement.height}, {image_width, placement.width}, placement,
-              blockIdx.x, shared + kHeadBytes, canvas);
+    const int tile = blockIdx.x;
+    int own = 0;
+    while (own + 1 < count && tile >= levels[own + 1].first_tile) ++own;
+    const Level level = levels[own];
+    const Canvas<T> canvas{canvases[own], values, level.canvas_height, level.canvas_width};
+    make_tile(
+        image, {image_height, level.height}, {image_width, level.width},
+        {level.canvas_height, level.canvas_width, level.height, level.width, border, fill},
+        tile - level.first_tile, shared + kHeadBytes, canvas);
 }
 
 // Gathers a band of resized pixels in shared memory, and writes it by accesses of 16 bytes.
@@ -112,14 +125,14 @@ __device__ inline void resize_block(const unsigned char* image, unsigned char* r
 
 }  // namespace foveate
 
-#define FOVEATE_LETTERBOX_KERNEL(suffix, T)                                                        \
-    extern "C" __global__ void __launch_bounds__(foveate::kTileThreads, foveate::kTileBlocks)      \
-        foveate_letterbox_##suffix(                                                                \
-            const unsigned char* __restrict__ image, T* __restrict__ canvas,                       \
-            const float* __restrict__ table, int image_height, int image_width, int canvas_height, \
-            int canvas_width, int height, int width, int border, int fill) {                       \
-        foveate::letterbox_block<T>(image, canvas, table, image_height, image_width,               \
-                                    {canvas_height, canvas_width, height, width, border, fill});   \
+#define FOVEATE_LETTERBOX_KERNEL(suffix, T)                                                      \
+    extern "C" __global__ void __launch_bounds__(foveate::kTileThreads, foveate::kTileBlocks)    \
+        foveate_letterbox_##suffix(                                                              \
+            const unsigned char* __restrict__ image, T* const* __restrict__ canvases,            \
+            const foveate::Level* __restrict__ levels, const float* __restrict__ table,          \
+            int count, int image_height, int image_width, int border, int fill) {                \
+        foveate::letterbox_block<T>(image, canvases, levels, table, count, image_height,         \
+                                    image_width, border, fill);                                  \
     }
 
 FOVEATE_LETTERBOX_KERNEL(f32, float)

@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Resizing images, and placing them, normalized, on the canvas that an engine reads."""
+"""Resizing images, and placing them, normalized, on the canvases that engines read."""
+
+from collections.abc import Sequence
+
+import numpy as np
 
 from foveate.kernels.letterbox import cpu
 from foveate.kernels.op import (
@@ -8,6 +12,7 @@ from foveate.kernels.op import (
     Launches,
     Memory,
     Op,
+    addresses,
     ceil_div,
     element,
     int32,
@@ -38,25 +43,34 @@ def resize_launches(memory: Memory, image: DeviceArray, resized: DeviceArray) ->
 def letterbox_launches(
     memory: Memory,
     image: DeviceArray,
-    canvas: DeviceArray,
+    canvases: Sequence[DeviceArray],
     *,
-    height: int,
-    width: int,
+    sizes: Sequence[tuple[int, int]],
     border: int,
     mean: tuple[float, float, float],
     std: tuple[float, float, float],
     fill: int,
 ) -> Launches:
-    """Yield the single launch; see :func:`cpu.letterbox`."""
-    sides = (*image.shape[:2], *canvas.shape[2:])
+    """Yield the single launch for all canvases; see :func:`cpu.letterbox`."""
+    shapes = [canvas.shape[2:] for canvas in canvases]
+    sides = (*image.shape[:2], *(side for shape in shapes for side in shape))
     require_at_most(LONGEST_SIDE, max(sides), "pixels per side")
-    table = memory.upload(cpu.normalized_bytes(mean, std))
+    tiles = [_tiles(*shape) for shape in shapes]
+    levels = [
+        (sum(tiles[:index]), *shape, *size)
+        for index, (shape, size) in enumerate(zip(shapes, sizes, strict=True))
+    ]
+    tables = (addresses(canvases), np.array(levels, np.int32), cpu.normalized_bytes(mean, std))
     yield Launch(
-        f"foveate_letterbox_{element(canvas)}",
-        grid=_tiles(*canvas.shape[2:]),
+        f"foveate_letterbox_{element(canvases[0])}",
+        grid=sum(tiles),
         block=_THREADS,
         shared_bytes=_SHARED_BYTES,
-        args=(image, canvas, table, *int32(*sides, height, width, border, fill)),
+        args=(
+            image,
+            *(memory.upload(table) for table in tables),
+            *int32(len(canvases), *image.shape[:2], border, fill),
+        ),
     )
 
 
@@ -74,7 +88,7 @@ RESIZE = Op(
 LETTERBOX = Op(
     "letterbox",
     cpu=cpu.letterbox,
-    outputs=("canvas",),
+    outputs=("canvases",),
     source="letterbox/letterbox.cuh",
     launches=letterbox_launches,
 )

@@ -178,13 +178,13 @@ class CpuDevice:
         cpu_stream(stream).enqueue(np.copyto, target, cpu_array(source))
 
     def launch(
-        self, op: Op, stream: Stream, *buffers: Buffer | Sequence[Buffer], **numbers: object
+        self, op: Op, stream: Stream, *buffers: Buffer | Sequence[Buffer] | None, **numbers: object
     ) -> None:
         """Enqueue an operation; see :class:`foveate.kernels.op.Op`."""
         arrays = [
             [cpu_array(item) for item in buffer]
             if isinstance(buffer, Sequence)
-            else cpu_array(buffer)
+            else buffer and cpu_array(buffer)
             for buffer in buffers
         ]
         cpu_stream(stream).enqueue(op.cpu, *arrays, **numbers)

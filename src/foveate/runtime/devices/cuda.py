@@ -167,7 +167,7 @@ class CudaDevice:
         self._copy(_part_of(self._driver, source), _part_of(self._driver, target), stream)
 
     def launch(
-        self, op: Op, stream: Stream, *buffers: Buffer | Sequence[Buffer], **numbers: object
+        self, op: Op, stream: Stream, *buffers: Buffer | Sequence[Buffer] | None, **numbers: object
     ) -> None:
         """Enqueue an operation; its kernels are compiled and loaded at the first launch.
 

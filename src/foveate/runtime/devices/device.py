@@ -76,9 +76,9 @@ class Device(Protocol):
         """Enqueue a copy from the device; ``target`` is valid when it is done."""
 
     def launch(
-        self, op: Op, stream: Stream, *buffers: Buffer | Sequence[Buffer], **numbers: object
+        self, op: Op, stream: Stream, *buffers: Buffer | Sequence[Buffer] | None, **numbers: object
     ) -> None:
-        """Enqueue an operation."""
+        """Enqueue an operation; None stands for an argument that is left out."""
 
     def close(self) -> None:
         """Finish all streams and release the resources of the device."""
