@@ -14,7 +14,7 @@ from foveate.bundle.engine_key import EngineKey
 from foveate.bundle.engine_metadata import EngineMetadata
 from foveate.cli import invoke
 from foveate.export.engines import EngineCache
-from foveate.export.engines.targets import current_gpu
+from foveate.system.gpu import current_gpu
 
 MINI = ["mini", "--target", "tensorrt-rtx"]
 

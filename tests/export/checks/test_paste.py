@@ -23,12 +23,13 @@ from foveate.errors import MissingExtraError
 from foveate.export.bundle_export import _stage_spec
 from foveate.export.checks import bundle_report
 from foveate.export.checks.matching import PasteComparison, compare_pasting
-from foveate.export.engines.targets import TARGETS, Gpu, Installed
 from foveate.export.execution.sessions import session_function
 from foveate.export.execution.stages import paste_stage
 from foveate.export.to_onnx.onnx_graph import export_stage
 from foveate.results.masks import Masks
 from foveate.runtime import load
+from foveate.system.gpu import Gpu
+from foveate.system.tensorrt import TARGETS, Installed
 
 
 @pytest.fixture(scope="module")

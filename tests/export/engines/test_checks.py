@@ -19,9 +19,9 @@ from foveate.bundle.engine_metadata import EngineMetadata, read_metadata
 from foveate.errors import BackendError, BundleError, MissingExtraError, OptionError
 from foveate.export.engines import CompileOptions, plugins
 from foveate.export.engines.plugins import check_library, choose
-from foveate.export.engines.targets import TARGETS, find_installed
 from foveate.export.execution.stage_model import CustomOp, load_stage
 from foveate.kernels.plugins.build import source_digest
+from foveate.system.tensorrt import TARGETS, find_installed
 
 AGAIN = "export the bundle again: foveate export CHECKPOINT --output BUNDLE"
 RTX = "run: foveate compile BUNDLE --target tensorrt-rtx"

@@ -15,11 +15,11 @@ from foveate.errors import BackendError, BundleError, OptionError
 from foveate.export.engines import EngineCache, compile_bundle
 from foveate.export.engines.process import run_build
 from foveate.export.engines.shapes import engine_specs
-from foveate.export.engines.targets import current_gpu
 from foveate.export.execution.stage_model import custom_ops
 from foveate.export.execution.stages import proposal_stages
 from foveate.export.to_onnx.onnx_graph import export_stage
 from foveate.models import SharpMask, build
+from foveate.system.gpu import current_gpu
 
 pytestmark = needs_rtx
 

@@ -12,11 +12,11 @@ from tests.kernels.plugins.mock_host import host as mock
 from tests.kernels.plugins.mock_host.host import EVERY, Field, Library, Tensor
 
 from foveate.export.engines.plugins import choose
-from foveate.export.engines.targets import TARGETS
 from foveate.export.execution.stage_model import custom_ops
 from foveate.export.execution.stages import paste_stage
 from foveate.export.to_onnx.onnx_graph import export_stage
 from foveate.kernels.mask_boxes.reference import paste, tight_box
+from foveate.system.tensorrt import TARGETS
 
 MISSING = mock.what_is_missing()
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=MISSING)

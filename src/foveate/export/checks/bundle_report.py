@@ -33,10 +33,11 @@ from foveate.export.checks.stage_checks import (
 )
 from foveate.export.engines import CompileOptions
 from foveate.export.engines.shapes import engine_specs
-from foveate.export.engines.targets import current_gpu, find_installed
 from foveate.export.execution.graph import layers, sized
 from foveate.export.execution.stage_model import DOMAIN, load_stage
 from foveate.kernels.plugins.build import source_digest
+from foveate.system.gpu import current_gpu
+from foveate.system.tensorrt import find_installed
 
 
 def obstacle(record: EngineMetadata) -> str:

@@ -19,12 +19,13 @@ from foveate.export.engines.options import CompileOptions
 from foveate.export.engines.plugins import check_library
 from foveate.export.engines.process import BuildJob, run_build
 from foveate.export.engines.shapes import EngineSpec, engine_specs
-from foveate.export.engines.targets import TARGETS, Gpu, current_gpu, find_installed
 from foveate.export.engines.turing import TURING, check_products
 from foveate.export.execution.stage_model import load_stage
 from foveate.kernels.plugins.build import source_digest
 from foveate.progress import Progress, no_progress
 from foveate.system.files import open_output, write_file
+from foveate.system.gpu import Gpu, current_gpu
+from foveate.system.tensorrt import TARGETS, find_installed
 
 RECIPE = 1
 """Number that grows whenever the same file and options lead to another engine, so that old ones miss."""

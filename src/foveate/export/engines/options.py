@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from foveate.errors import OptionError
-from foveate.export.engines.targets import Target, find_target
+from foveate.system.tensorrt import Target, find_target
 from foveate.typed_options import TypedOptions
 
 COMPATIBILITIES = ("none", "ampere+", "same-compute-capability")

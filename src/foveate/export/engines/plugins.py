@@ -10,9 +10,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from foveate.errors import BackendError, BundleError
-from foveate.export.engines.targets import Target
 from foveate.export.execution.stage_model import EXPORT_AGAIN, CustomOp
 from foveate.system.private_files import check_private
+from foveate.system.tensorrt import Target
 
 BUILD = "foveate kernels build"
 

@@ -17,9 +17,9 @@ from foveate.bundle.engine_key import ShapeRange
 from foveate.errors import BackendError, BundleError, FoveateError, InputError, OptionError
 from foveate.export.engines.options import CompileOptions
 from foveate.export.engines.shapes import EngineSpec
-from foveate.export.engines.targets import TARGETS
 from foveate.export.execution.stage_model import EXPORT_AGAIN
 from foveate.progress import Progress, no_progress
+from foveate.system.tensorrt import TARGETS
 
 
 @dataclass(frozen=True, kw_only=True)

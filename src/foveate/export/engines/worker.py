@@ -21,10 +21,10 @@ from foveate.bundle.schema import parse
 from foveate.errors import FoveateError, InputError
 from foveate.export.engines.plugins import choose
 from foveate.export.engines.process import BuildJob
-from foveate.export.engines.targets import TARGETS
 from foveate.export.engines.turing import TURING, float32_inputs, gemms_as_convolutions
 from foveate.export.execution.stage_model import custom_ops, signed_codes
 from foveate.system.files import write_file
+from foveate.system.tensorrt import TARGETS
 
 
 class Phases:
