@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -67,21 +67,27 @@ class TimedEngine:
 
     def __init__(self, engine: Engine, seconds: list[float]) -> None:
         self.inputs, self.outputs = engine.inputs, engine.outputs
-        self.close = engine.close
+        self.capturable, self.rows_at_once = engine.capturable, engine.rows_at_once
+        self.bind_bytes, self.close = engine.bind_bytes, engine.close
         self._engine, self._seconds = engine, seconds
 
-    def enqueue(
+    def bind(
         self,
         bindings: Mapping[str, Buffer],
         stream: Stream,
         *,
         rows: Buffer | None = None,
         first: int = 0,
-    ) -> None:
-        """Enqueue a run between two clock readings."""
-        cpu_stream(stream).enqueue(self._add, -1)
-        self._engine.enqueue(bindings, stream, rows=rows, first=first)
-        cpu_stream(stream).enqueue(self._add, 1)
+    ) -> Callable[[], None]:
+        """Prepare runs between two clock readings."""
+        run = self._engine.bind(bindings, stream, rows=rows, first=first)
+
+        def timed() -> None:
+            cpu_stream(stream).enqueue(self._add, -1)
+            run()
+            cpu_stream(stream).enqueue(self._add, 1)
+
+        return timed
 
     def _add(self, sign: int) -> None:
         self._seconds[-1] += sign * time.perf_counter()

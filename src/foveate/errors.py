@@ -8,6 +8,7 @@
     ├── OptionError            an argument or option with an invalid value
     ├── BundleError            a bundle that is damaged, incomplete, unsafe or too new
     ├── BackendError           a device, engine or library that does not work on this machine
+    │   ├── OutOfMemoryError   a device without enough memory
     │   └── MissingExtraError  an optional dependency that is not installed
     ├── DataError              a data set: annotations, cut-outs, backgrounds
     └── ModelError             a network, its checkpoint or its export
@@ -29,6 +30,7 @@ __all__ = [
     "MissingExtraError",
     "ModelError",
     "OptionError",
+    "OutOfMemoryError",
 ]
 
 
@@ -67,6 +69,10 @@ class BundleError(FoveateError):
 
 class BackendError(FoveateError):
     """A device, engine or library does not work on this machine."""
+
+
+class OutOfMemoryError(BackendError):
+    """A device does not have enough memory."""
 
 
 class MissingExtraError(BackendError):

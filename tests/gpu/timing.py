@@ -9,7 +9,7 @@ from typing import TypedDict
 
 import numpy as np
 from tests.gpu.operations import CASES, Call
-from tests.kernels.running import empty, upload_inputs
+from tests.kernels.running import buffers_of, empty, flat, mirrors_of
 
 from foveate.runtime.devices.cuda import CudaDevice
 from foveate.runtime.devices.cuda_streams import CudaStream
@@ -29,10 +29,10 @@ class Timing(TypedDict):
 
 def copy_bandwidth(device: CudaDevice, size: int = 1 << 26) -> float:
     """Return the bytes a second, read and written, of a copy inside of the device's memory."""
-    source, target = device.allocate((size,), BYTE), device.allocate((size,), BYTE)
+    source, target = device.mirror((size,), BYTE), device.allocate((size,), BYTE)
     stream = device.stream()
-    device.upload(np.zeros(size, np.uint8), source, stream)
-    milliseconds = _median(stream, lambda: device.copy(source, target, stream))
+    source.send(stream)
+    milliseconds = _median(stream, lambda: device.copy(source.buffer, target, stream))
     return 2 * size / max(milliseconds * 1e-3, 1e-9)
 
 
@@ -51,7 +51,10 @@ def time_operations(
     for name, make in CASES.items():
         call = make(np.random.default_rng(0), scales.get(name, 8))
         stream = device.stream()
-        buffers = [*upload_inputs(device, stream, call.inputs), *empty(device, call.outputs)]
+        given = mirrors_of(device, call.inputs)
+        for mirror in flat(given):
+            mirror.send(stream)
+        buffers = buffers_of([*given, *empty(device, call.outputs)])
 
         def launch() -> None:
             device.launch(call.op, stream, *buffers, **call.numbers)  # noqa: B023 - called at once

@@ -4,14 +4,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import prod
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from foveate.kernels import Op
-from foveate.runtime.devices import Buffer, Device, Stream
+from foveate.runtime.devices import Device, Mirror
 
 Array: TypeAlias = NDArray[Any]
 Inputs: TypeAlias = Sequence[Array | Sequence[Array] | None]
@@ -43,47 +42,64 @@ def run(
         All outputs, those of lists too, one after the other.
     """
     stream = device.stream()
-    given = upload_inputs(device, stream, inputs)
-    buffers = empty(device, outputs)
-    flat = [one for item in buffers for one in (item if isinstance(item, list) else [item])]
-    results = [_poisoned(buffer.shape, buffer.dtype) for buffer in flat]
+    given, written = mirrors_of(device, inputs), empty(device, outputs)
+    for mirror in flat(given):
+        mirror.send(stream)
     if poison:
-        for buffer, result in zip(flat, results, strict=True):
-            device.upload(result, buffer, stream)
-    device.launch(op, stream, *given, *buffers, **numbers)
-    for buffer, result in zip(flat, results, strict=True):
-        device.download(buffer, result, stream)
-    stream.synchronize()
-    return results
+        for mirror in flat(written):
+            mirror.array.reshape(-1).view(np.uint8)[:] = 0xA5
+            mirror.send(stream)
+    buffers = buffers_of([*given, *written])
+
+    def enqueue() -> None:
+        device.launch(op, stream, *buffers, **numbers)
+        for mirror in flat(written):
+            mirror.fetch(stream)
+
+    device.program([stream], enqueue, capturable=True).launch().synchronize()
+    return [mirror.array.copy() for mirror in flat(written)]
 
 
-def upload_inputs(device: Device, stream: Stream, inputs: Inputs) -> list[Any]:
-    """Return a buffer for each array; lists stay lists, and None stays None."""
+def mirrors_of(device: Device, inputs: Inputs) -> list[Any]:
+    """Return a mirror with the content of each array; lists stay lists, and None stays None."""
 
-    def upload(array: Array) -> Buffer:
-        buffer = device.allocate(array.shape, array.dtype)
-        device.upload(np.ascontiguousarray(array), buffer, stream)
-        return buffer
+    def mirror(array: Array) -> Mirror:
+        made = device.mirror(array.shape, array.dtype)
+        np.copyto(made.array, array)
+        return made
 
     return [
-        upload(item) if isinstance(item, np.ndarray) else item and [upload(one) for one in item]
+        mirror(item) if isinstance(item, np.ndarray) else item and [mirror(one) for one in item]
         for item in inputs
     ]
 
 
 def empty(device: Device, outputs: Outputs) -> list[Any]:
-    """Return a buffer for each output; lists stay lists."""
+    """Return a mirror for each output; lists stay lists."""
 
-    def allocate(spec: Spec) -> Buffer:
+    def mirror(spec: Spec) -> Mirror:
         shape, dtype = spec
-        return device.allocate(shape, np.dtype(dtype))
+        return device.mirror(shape, np.dtype(dtype))
 
     return [
-        [allocate(one) for one in item] if isinstance(item, list) else allocate(item)
+        [mirror(one) for one in item] if isinstance(item, list) else mirror(item)
         for item in outputs
     ]
 
 
-def _poisoned(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-    size = prod(shape) * dtype.itemsize
-    return np.full(size, 0xA5, np.uint8).view(dtype).reshape(shape)
+def flat(mirrors: Sequence[Any]) -> list[Mirror]:
+    """Return all mirrors, those of lists too, one after the other."""
+    return [
+        one
+        for item in mirrors
+        for one in (item if isinstance(item, list) else [item])
+        if one is not None
+    ]
+
+
+def buffers_of(mirrors: Sequence[Any]) -> list[Any]:
+    """Return the memory on the device of each mirror; lists stay lists, and None stays None."""
+    return [
+        [one.buffer for one in item] if isinstance(item, list) else item and item.buffer
+        for item in mirrors
+    ]

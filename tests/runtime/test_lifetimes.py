@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -94,9 +94,17 @@ class _Counting:
         self.inputs, self.outputs = engine.inputs, engine.outputs
         self.closed = 0
 
-    def enqueue(self, *args: Any, **options: Any) -> None:
-        assert not self.closed
-        self._engine.enqueue(*args, **options)
+        self.capturable, self.rows_at_once = engine.capturable, engine.rows_at_once
+        self.bind_bytes = engine.bind_bytes
+
+    def bind(self, *args: Any, **options: Any) -> Callable[[], None]:
+        run = self._engine.bind(*args, **options)
+
+        def checked() -> None:
+            assert not self.closed
+            run()
+
+        return checked
 
     def close(self) -> None:
         self.closed += 1

@@ -22,6 +22,7 @@ from foveate.runtime.engines.onnxruntime import OnnxRuntimeEngine
 from foveate.runtime.pipeline import Pipeline
 from foveate.runtime.sizes import Sizes
 from foveate.runtime.slot import Slot
+from foveate.runtime.steps import Steps
 
 RED = (255, 0, 0)
 
@@ -147,7 +148,7 @@ def test_stream_holds_a_bounded_number_of_images(contrast_bundle: Path, max_in_f
     ) as pipeline:
         for done, _ in enumerate(pipeline.stream(counting())):
             assert taken <= done + max_in_flight + 1
-        assert len(pipeline._free) <= max_in_flight
+        assert len(pipeline._slots._free) <= max_in_flight
 
 
 def test_an_image_may_change_when_the_next_is_asked_for(pipeline: Pipeline) -> None:
@@ -178,7 +179,7 @@ def test_an_abandoned_stream_frees_its_slots(pipeline: Pipeline) -> None:
     stream = pipeline.stream(images_of(6))
     next(stream)
     stream.close()  # type: ignore[attr-defined]  # a generator, typed as an iterator
-    assert len(pipeline._free) == 2
+    assert len(pipeline._slots._free) == 2
     assert len(pipeline(images_of(1)[0])) == 1
 
 
@@ -217,13 +218,13 @@ def test_a_forgotten_wait_gives_a_wrong_result(
 ) -> None:
     """Take away the wait of classify for features, and see that the script notices."""
     bundle, images = Bundle.open(contrast_bundle), images_of(5)
-    init = Slot.__init__
+    init = Steps.__init__
 
-    def forgetful(slot: Slot, *arguments: Any) -> None:
-        init(slot, *arguments)
-        monkeypatch.setattr(slot.main, "wait", lambda _: None)
+    def forgetful(steps: Steps, *arguments: Any) -> None:
+        init(steps, *arguments)
+        monkeypatch.setattr(steps.main, "wait", lambda _: None)
 
-    monkeypatch.setattr(Slot, "__init__", forgetful)
+    monkeypatch.setattr(Steps, "__init__", forgetful)
     scripted = Pipeline(bundle, engines_of(bundle), device=ScriptedDevice(min))
     streamed = list(scripted.stream(images))
     assert not all(same(pipeline(a), b) for a, b in zip(images, streamed, strict=True))
@@ -362,7 +363,7 @@ def test_a_slot_is_released_before_one_of_other_sizes_is_made(
     init, alive = Slot.__init__, list[bool]()
     with foveate.load(contrast_bundle) as pipeline:
         pipeline.propose(np.zeros((40, 60, 3), np.uint8))
-        former = weakref.ref(pipeline._free[0])
+        former = weakref.ref(pipeline._slots._free[0])
 
         def watch(slot: Slot, *arguments: Any) -> None:
             alive.append(former() is not None)

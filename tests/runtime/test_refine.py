@@ -12,8 +12,8 @@ import pytest
 import foveate
 from foveate.arrays import Array
 from foveate.bundle import Bundle
-from foveate.runtime import slot
 from foveate.runtime.engines import Engine, FunctionEngine
+from foveate.runtime.engines.cpu import CpuEngine
 from foveate.runtime.engines.onnxruntime import OnnxRuntimeEngine
 from foveate.runtime.pipeline import Pipeline
 
@@ -31,7 +31,7 @@ def test_proposals_do_not_depend_on_how_many_windows_are_refined_at_once(
     proposing_bundle: Path, monkeypatch: pytest.MonkeyPatch, at_once: int
 ) -> None:
     expected = propose(proposing_bundle, 150)
-    monkeypatch.setattr(slot, "REFINED_AT_ONCE", at_once)
+    monkeypatch.setattr(CpuEngine, "rows_at_once", at_once)
     found = propose(proposing_bundle, 150)
     assert len(expected) > 100
     assert np.array_equal(found.boxes, expected.boxes)

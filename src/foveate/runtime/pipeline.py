@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections import deque
@@ -12,15 +13,15 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar, cast, overload
 
 import numpy as np
 
-from foveate.errors import BackendError, BundleError, InputError
+from foveate.errors import BackendError, BundleError, InputError, OutOfMemoryError
 from foveate.images.reading import as_image
 from foveate.runtime.devices import CpuDevice
 from foveate.runtime.options import PipelineOptions
-from foveate.runtime.results import fetch_detections, fetch_proposals
+from foveate.runtime.results import detections_of, proposals_of
+from foveate.runtime.setup import Setup
 from foveate.runtime.signatures import check_engines
 from foveate.runtime.sizes import Sizes
-from foveate.runtime.slot import Slot, StageOrder
-from foveate.runtime.stages import Stages
+from foveate.runtime.slots import Slots
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -30,9 +31,12 @@ if TYPE_CHECKING:
     from foveate.results.detections import Detections, Proposals
     from foveate.runtime.devices import Device
     from foveate.runtime.engines import Engine
+    from foveate.runtime.slot import Slot
+    from foveate.runtime.steps import Steps
 
 Result = TypeVar("Result")
 Image: TypeAlias = "Array | str | os.PathLike[str]"
+_logger = logging.getLogger(__name__)
 # Sequences of characters or bytes are not sequences of images.
 _NO_SEQUENCES = (str, bytes, bytearray, memoryview)
 
@@ -70,12 +74,16 @@ class Pipeline:
         check_engines(bundle, engines)
         self._device: Device = device or CpuDevice()
         self._manifest = self.options.applied_to(bundle.manifest)
-        threshold = self.options.score_threshold
-        self._stages = Stages(self._device, engines, self._manifest, threshold, StageOrder())
-        self._free: list[Slot] = []  # the most recently used one is last
+        setup = Setup(
+            device=self._device,
+            engines=self.engines,
+            manifest=self._manifest,
+            score_threshold=self.options.score_threshold,
+        )
+        self._most_in_flight = self.options.max_in_flight
+        self._slots = Slots(setup, self.options.max_in_flight)
         self._lock = threading.Lock()
         self._process = os.getpid()
-        self._in_flight = 0
         self._closed = False
 
     @overload
@@ -104,7 +112,7 @@ class Pipeline:
             BackendError: The pipeline is closed, or was loaded in another process.
         """
         self._check_usable()
-        return self._end(self._begin(as_image(image), classify=False), fetch_proposals)
+        return self._end(self._begin(as_image(image), classify=False), proposals_of)
 
     def stream(self, images: Iterable[Image]) -> Iterator[Detections]:
         """Find the objects in each image, in order, with several images in flight.
@@ -140,8 +148,8 @@ class Pipeline:
             return
         with self._lock:
             first, self._closed = not self._closed, True
-            self._free.clear()
-            unused = not self._in_flight
+            self._slots.release()
+            unused = not self._slots.in_use
         if first and unused:
             self._release()
 
@@ -163,30 +171,17 @@ class Pipeline:
     def _begin(self, image: UInt8Array, *, classify: bool) -> Slot:
         """Enqueue all steps for an image."""
         manifest = self._manifest
-        features = manifest.features if classify else None
         height, width = image.shape[:2]
-        sizes = Sizes.of(height, width, manifest.pyramid, manifest.windows, features)
-        # The lock makes all stages process the images in the same order.
+        sizes = Sizes.of(height, width, manifest.pyramid, manifest.windows, manifest.features)
         with self._lock:
             self._check_usable()
-            slot = self._take(sizes)
-            self._stages.upload(slot, image)
-            if classify:
-                self._stages.features(slot)
-            self._stages.propose(slot)
-            self._stages.refine(slot)
-            if classify:
-                self._stages.classify(slot)
-            self._in_flight += 1
+            slot = self._slots.take(sizes)
+            try:
+                slot.start(image, classify=classify)
+            except Exception:
+                self._slots.give_back(None)
+                raise
         return slot
-
-    def _take(self, sizes: Sizes) -> Slot:
-        """Take a free slot of these sizes, or make one in place of the least recently used one."""
-        index = next((i for i, slot in enumerate(self._free) if slot.sizes == sizes), None)
-        if index is not None:
-            return self._free.pop(index)
-        del self._free[:1]  # its memory is released before the new slot takes some
-        return Slot(self._device, self._manifest, sizes)
 
     def _stream(self, images: Iterator[Image]) -> Iterator[Detections]:
         flying: deque[Slot] = deque()
@@ -194,23 +189,39 @@ class Pipeline:
             while True:
                 self._check_usable()
                 try:
-                    flying.append(self._begin(as_image(next(images)), classify=True))
+                    image = as_image(next(images))
+                    yield from self._start(image, flying)
                 except StopIteration:
                     break
                 except Exception:  # raised after the results of the images before it
                     while flying:
                         yield self._detections(flying)
                     raise
-                if len(flying) == self.options.max_in_flight:
+                if len(flying) >= self._most_in_flight:
                     yield self._detections(flying)
             while flying:
                 yield self._detections(flying)
         finally:
             self._drop(flying)
 
+    def _start(self, image: UInt8Array, flying: deque[Slot]) -> Iterator[Detections]:
+        """Enqueue all steps for an image, with fewer images in flight if memory does not suffice."""
+        while True:
+            try:
+                flying.append(self._begin(image, classify=True))
+            except OutOfMemoryError as error:
+                if not flying:
+                    raise
+                if len(flying) < self._most_in_flight:
+                    self._most_in_flight = len(flying)
+                    _logger.warning("max_in_flight is now %d: %s", len(flying), error.what)
+                yield self._detections(flying)
+            else:
+                return
+
     def _detections(self, flying: deque[Slot]) -> Detections:
         self._check_usable()
-        return self._end(flying.popleft(), fetch_detections)
+        return self._end(flying.popleft(), detections_of)
 
     def _drop(self, flying: Iterable[Slot]) -> None:
         """Wait for images whose results nobody collects any longer, and ignore their errors."""
@@ -219,14 +230,14 @@ class Pipeline:
                 with suppress(Exception):
                     self._end(slot, lambda *_: None)
 
-    def _end(self, slot: Slot, fetch: Callable[[Device, Manifest, Slot], Result]) -> Result:
-        """Wait for an image, fetch its result, and free its slot for the next image.
+    def _end(self, slot: Slot, result_of: Callable[[Manifest, Steps], Result]) -> Result:
+        """Wait for an image, copy its result, and free its slot for the next image.
 
         A slot whose work failed is not used again.
         """
         try:
             slot.synchronize()
-            result = fetch(self._device, self._manifest, slot)
+            result = result_of(self._manifest, slot.steps)
         except Exception:
             self._finish(None)
             raise
@@ -236,11 +247,8 @@ class Pipeline:
     def _finish(self, slot: Slot | None) -> None:
         """Count an image as done; the last one of a closed pipeline releases the engines."""
         with self._lock:
-            self._in_flight -= 1
-            keeps = not self._closed and len(self._free) < self.options.max_in_flight
-            if slot is not None and keeps:
-                self._free.append(slot)
-            unused = self._closed and not self._in_flight
+            self._slots.give_back(None if self._closed else slot)
+            unused = self._closed and not self._slots.in_use
         if unused:
             self._release()
 

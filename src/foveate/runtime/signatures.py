@@ -24,6 +24,8 @@ _NAMES = {
     "features": (re.compile("image"), _MAPS),
     "classify": (re.compile(f"{_MAPS.pattern}|boxes"), re.compile("probabilities|deltas")),
 }
+# Coordinates and scores stay float32: float16 is exact only up to 2048, and ties would reorder scores.
+_HALF = re.compile("image|vectors|horizontal_[1-9]|logits|map_[1-9][0-9]{0,2}")
 _NEEDED = {"propose": {"scores"}, "refine": {"logits"}, "classify": {"probabilities", "deltas"}}
 
 
@@ -79,6 +81,10 @@ def _unusable(
     missing = _NEEDED.get(stage, set()) - {tensor.name for tensor in outputs}
     if missing:
         return f"no output {min(missing)!r}"
+    for tensor in (*inputs, *outputs):
+        dtypes = ("float32", "float16") if _HALF.fullmatch(tensor.name) else ("float32",)
+        if tensor.dtype not in dtypes:
+            return f"{_describe(tensor)}, expected {' or '.join(dtypes)}"
     for tensor in outputs if stage in ("propose", "features") else ():
         channels = tensor.shape[1] if len(tensor.shape) == 4 else None
         if not isinstance(channels, int) or channels > _MOST_CHANNELS:

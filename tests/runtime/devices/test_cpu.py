@@ -102,24 +102,41 @@ def test_an_error_does_not_stop_a_stream_that_waits_for_its_turn() -> None:
     assert seen == ["done"]
 
 
-def test_copies_and_launches_run_on_their_stream() -> None:
+def test_a_program_launches_operations_on_what_was_sent_each_time() -> None:
     def double(source: np.ndarray, target: np.ndarray, *, plus: float) -> None:
         np.multiply(source, 2, out=target)
         target += plus
 
     op = Op("double", cpu=double, outputs=("target",))
     device = CpuDevice()
-    stream, source, target = (
-        device.stream(),
-        device.allocate((3,), FLOAT),
-        device.allocate((3,), FLOAT),
+    stream, source, target = device.stream(), device.mirror((3,), FLOAT), device.mapped((3,), FLOAT)
+    program = device.program(
+        [stream],
+        lambda: device.launch(op, stream, source.buffer, target.buffer, plus=0.5),
+        capturable=True,
     )
-    device.upload(np.array([1, 2, 3], np.float32), source, stream)
-    device.launch(op, stream, source, target, plus=0.5)
-    result = np.empty(3, np.float32)
-    device.download(target, result, stream)
-    stream.synchronize()
-    assert result.tolist() == [2.5, 4.5, 6.5]
+    for offset in (0, 10):
+        source.array[:] = [offset + 1, offset + 2, offset + 3]
+        source.send(stream)
+        end = program.launch()
+        target.fetch(stream)
+        end.synchronize()
+        assert target.array.tolist() == [2 * offset + number for number in (2.5, 4.5, 6.5)]
+
+
+def test_a_program_waits_for_all_streams_and_raises_the_error_of_one() -> None:
+    device, seen = CpuDevice(), list[str]()
+    main, side = device.stream(), device.stream()
+
+    def enqueue() -> None:
+        main.enqueue(fail)
+        side.enqueue(time.sleep, 0.05)
+        side.enqueue(seen.append, "side")
+
+    end = device.program([main, side], enqueue, capturable=False).launch()
+    with pytest.raises(ValueError, match="broken"):
+        end.synchronize()
+    assert seen == ["side"]
 
 
 def test_views_share_memory() -> None:

@@ -64,8 +64,10 @@ def test_a_size_beyond_one_launch_is_an_error(device: CudaDevice) -> None:
 def test_parts_and_views_share_memory(device: CudaDevice) -> None:
     stream = device.stream()
     numbers = np.arange(24, dtype=np.float32).reshape(4, 6)
-    buffer = device.allocate((4, 6), FLOAT)
-    device.upload(numbers, buffer, stream)
+    mirror = device.mirror((4, 6), FLOAT)
+    mirror.array[...] = numbers
+    mirror.send(stream)
+    buffer = mirror.buffer
     assert buffer.part(1, 3).shape == (2, 6)
     for view, want in (
         (buffer.part(1, 3), numbers[1:3]),
@@ -75,7 +77,7 @@ def test_parts_and_views_share_memory(device: CudaDevice) -> None:
         (buffer.view((5,), np.dtype(np.uint8)), numbers.view(np.uint8).reshape(-1)[:5]),
     ):
         found = np.empty(want.shape, view.dtype)
-        device.download(view, found, stream)
+        device.fetch(view, found, stream)
         np.testing.assert_array_equal(found, want)
     assert buffer.part(1, 3).__cuda_array_interface__ == {
         "shape": (2, 6),
@@ -83,16 +85,6 @@ def test_parts_and_views_share_memory(device: CudaDevice) -> None:
         "data": (buffer.address + 24, False),
         "version": 3,
     }
-
-
-def test_a_source_that_is_not_dense_is_uploaded(device: CudaDevice) -> None:
-    numbers = np.arange(24, dtype=np.float32).reshape(4, 6)
-    buffer = device.allocate((6, 4), FLOAT)
-    stream = device.stream()
-    device.upload(numbers.T, buffer, stream)
-    found = np.empty((6, 4), np.float32)
-    device.download(buffer, found, stream)
-    np.testing.assert_array_equal(found, numbers.T)
 
 
 def test_events_order_streams_and_take_time(device: CudaDevice) -> None:

@@ -98,14 +98,16 @@ def test_an_image_may_lie_at_any_address(gpu: SimulatedGpu, shift: int) -> None:
     # The bytes before the image stay undefined, so that a read of them is an error.
     memory = device.allocate((shift + original.size,), byte)
     part = memory.part(shift, shift + original.size)
-    shifted, resized = part.view(original.shape, byte), device.allocate((11, 30, 3), byte)
+    shifted, resized = part.view(original.shape, byte), device.mirror((11, 30, 3), byte)
     assert isinstance(shifted, CudaBuffer)
     assert shifted.address % 16 == shift
-    device.upload(original, shifted, stream)
-    device.launch(RESIZE, stream, shifted, resized)
-    found = np.empty((11, 30, 3), np.uint8)
-    device.download(resized, found, stream)
-    assert np.abs(found - exact_resize(original, 11, 30)).max() <= 0.5 + 2e-5 * 255
+    source = device.mirror(original.shape, byte)
+    source.array[...] = original
+    source.send(stream)
+    device.copy(source.buffer, shifted, stream)
+    device.launch(RESIZE, stream, shifted, resized.buffer)
+    resized.fetch(stream)
+    assert np.abs(resized.array - exact_resize(original, 11, 30)).max() <= 0.5 + 2e-5 * 255
 
 
 def test_a_row_that_does_not_fit_into_shared_memory_is_read_directly(gpu: SimulatedGpu) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from foveate.errors import BackendError
+from foveate.errors import OutOfMemoryError
 from foveate.system.resources import usable_cores
 
 if TYPE_CHECKING:
@@ -56,6 +56,24 @@ class CpuBuffer:
         return f"CpuBuffer({self.dtype}{list(self.shape)})"
 
 
+class CpuMirror:
+    """Memory of the CPU, which is its own counterpart.
+
+    Args:
+        buffer: The memory.
+    """
+
+    def __init__(self, buffer: CpuBuffer) -> None:
+        self.buffer = buffer
+        self.array = buffer.array
+
+    def send(self, stream: Stream) -> None:
+        """Do nothing, since nothing is copied."""
+
+    def fetch(self, stream: Stream) -> None:
+        """Do nothing, since nothing is copied."""
+
+
 class CpuEvent:
     """A point in a stream; see :class:`foveate.runtime.devices.Event`."""
 
@@ -90,9 +108,8 @@ class CpuStream:
     """An in-order stream of Python functions, which run in a thread of the stream.
 
     An error stops the stream: later functions are skipped until an event that was recorded after
-    the error has raised it. The error does not spread through :meth:`wait`; otherwise, one bad
-    image would stop the streams of all images that wait for their turn. The code that collects a
-    result therefore synchronizes every stream that contributed to it.
+    the error has raised it. The error does not spread through :meth:`wait`. The code that collects
+    a result therefore synchronizes every stream that contributed to it, as :class:`CpuProgram` does.
     """
 
     def __init__(self) -> None:
@@ -142,8 +159,43 @@ class CpuStream:
             self._failure = None
 
 
+class CpuEvents:
+    """The ends of several streams as one event.
+
+    Args:
+        events: The events. All of them are waited for, so that the memory is free for other work.
+    """
+
+    def __init__(self, events: Sequence[Event]) -> None:
+        self._events = events
+
+    def synchronize(self) -> None:
+        """Block until all streams have reached their points; raise the first error of one."""
+        failures = []
+        for event in self._events:
+            try:
+                event.synchronize()
+            except Exception as error:  # noqa: BLE001 - raised below, when all streams are done
+                failures.append(error)
+        if failures:
+            raise failures[0]
+
+
+class CpuProgram:
+    """Work that is enqueued anew at each launch; see :class:`foveate.runtime.devices.Program`."""
+
+    def __init__(self, streams: Sequence[Stream], enqueue: Callable[[], None]) -> None:
+        self._streams = streams
+        self._enqueue = enqueue
+
+    def launch(self) -> CpuEvents:
+        """Enqueue the work once, and return an event at the end of all streams."""
+        self._enqueue()
+        return CpuEvents([stream.record() for stream in reversed(self._streams)])
+
+
 class CpuDevice:
-    """Memory, streams, copies and launches on the CPU."""
+    """Memory, streams and programs on the CPU."""
 
     name = "cpu"
 
@@ -155,12 +207,12 @@ class CpuDevice:
         """Return fresh memory, whose content is undefined.
 
         Raises:
-            BackendError: There is not enough memory.
+            OutOfMemoryError: There is not enough memory.
         """
         try:
             return CpuBuffer(np.empty(shape, dtype))
         except (MemoryError, ValueError) as error:  # ValueError for sizes beyond the address space
-            raise BackendError(
+            raise OutOfMemoryError(
                 f"there is not enough memory for {prod(shape) * dtype.itemsize / 1e6:.0f} MB",
                 remedy="use a smaller image, top_k, max_side or max_in_flight",
             ) from error
@@ -169,13 +221,13 @@ class CpuDevice:
         """Return a new stream, whose thread ends with it."""
         return CpuStream()
 
-    def upload(self, source: Array, target: Buffer, stream: Stream) -> None:
-        """Enqueue a copy to the device; ``source`` must not change until it is done."""
-        cpu_stream(stream).enqueue(np.copyto, cpu_array(target), source)
+    def mirror(self, shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> CpuMirror:
+        """Return memory that is its own counterpart."""
+        return CpuMirror(self.allocate(shape, dtype))
 
-    def download(self, source: Buffer, target: Array, stream: Stream) -> None:
-        """Enqueue a copy from the device; ``target`` is valid when it is done."""
-        cpu_stream(stream).enqueue(np.copyto, target, cpu_array(source))
+    def mapped(self, shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> CpuMirror:
+        """Return memory that is its own counterpart."""
+        return self.mirror(shape, dtype)
 
     def launch(
         self, op: Op, stream: Stream, *buffers: Buffer | Sequence[Buffer] | None, **numbers: object
@@ -188,6 +240,16 @@ class CpuDevice:
             for buffer in buffers
         ]
         cpu_stream(stream).enqueue(op.cpu, *arrays, **numbers)
+
+    def program(
+        self, streams: Sequence[Stream], enqueue: Callable[[], None], *, capturable: bool
+    ) -> CpuProgram:
+        """Return a program whose launches call ``enqueue``."""
+        del capturable  # nothing is recorded
+        return CpuProgram(streams, enqueue)
+
+    def spare_bytes(self) -> None:
+        """Return None: fresh memory costs little on the CPU."""
 
     def close(self) -> None:
         """Do nothing: memory and threads end with their last user."""

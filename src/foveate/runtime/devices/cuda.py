@@ -8,7 +8,7 @@ from there.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from math import prod
@@ -22,7 +22,7 @@ from foveate.errors import BackendError, MissingExtraError
 from foveate.kernels.build import Compiler, compile_kernels
 from foveate.kernels.op import Op
 from foveate.runtime.devices.cuda_streams import CudaStream, cuda_stream, translate_errors
-from foveate.runtime.devices.device import Buffer, Stream
+from foveate.runtime.devices.device import Buffer, Event, Stream
 
 
 def load_driver() -> Any:
@@ -92,6 +92,36 @@ class CudaBuffer:
         return f"CudaBuffer({self.dtype}{list(self.shape)})"
 
 
+class CudaMirror:
+    """Memory of a GPU with a counterpart in the memory of the CPU."""
+
+    def __init__(self, device: CudaDevice, buffer: CudaBuffer) -> None:
+        self._device = device
+        self.buffer = buffer
+        self.array: Array = np.empty(buffer.shape, buffer.dtype)
+
+    def send(self, stream: Stream) -> None:
+        """Enqueue a copy to the device; the array must not change until it is done."""
+        self._device.send(self.array, self.buffer, stream)
+
+    def fetch(self, stream: Stream) -> None:
+        """Enqueue a copy from the device; the array is valid when it is done."""
+        self._device.fetch(self.buffer, self.array, stream)
+
+
+class CudaProgram:
+    """A program of a GPU, whose launches enqueue the work anew."""
+
+    def __init__(self, streams: Sequence[Stream], enqueue: Callable[[], None]) -> None:
+        self._streams = streams
+        self._enqueue = enqueue
+
+    def launch(self) -> Event:
+        """Enqueue the work once, and return the event at its end."""
+        self._enqueue()
+        return self._streams[0].record()
+
+
 class CudaDevice:
     """Memory, streams, copies and launches on one GPU.
 
@@ -146,20 +176,30 @@ class CudaDevice:
             options = self._driver.StreamOptions(nonblocking=False)
             return CudaStream(self._driver, self._device.create_stream(options=options))
 
-    def upload(self, source: Array, target: Buffer, stream: Stream) -> None:
-        """Enqueue a copy from the host; ``source`` must not change until it is done.
+    def mirror(self, shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> CudaMirror:
+        """Return fresh memory with a counterpart in the memory of the CPU."""
+        return CudaMirror(self, self.allocate(shape, dtype))
 
-        A source that is not dense is copied first, and the call waits for the stream.
-        """
-        dense = np.ascontiguousarray(source, target.dtype)
-        self._copy(_host_buffer(self._driver, dense), _part_of(self._driver, target), stream)
-        if dense is not source:
-            stream.synchronize()
+    def mapped(self, shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> CudaMirror:
+        """Return fresh memory with a counterpart in the memory of the CPU."""
+        return self.mirror(shape, dtype)
 
-    def download(self, source: Buffer, target: Array, stream: Stream) -> None:
-        """Enqueue a copy to the host; ``target``, which is dense, is valid when it is done."""
-        assert target.flags.c_contiguous, "the target of a download is dense"
-        assert target.dtype == source.dtype, f"{source} to {target.dtype}"
+    def program(
+        self, streams: Sequence[Stream], enqueue: Callable[[], None], *, capturable: bool
+    ) -> CudaProgram:
+        """Return a program whose launches call ``enqueue``."""
+        del capturable
+        return CudaProgram(streams, enqueue)
+
+    def spare_bytes(self) -> None:
+        """Return None: a slot is released before another one is made."""
+
+    def send(self, source: Array, target: CudaBuffer, stream: Stream) -> None:
+        """Enqueue a copy from the CPU; ``source`` must not change until it is done."""
+        self._copy(_host_buffer(self._driver, source), _part_of(self._driver, target), stream)
+
+    def fetch(self, source: CudaBuffer, target: Array, stream: Stream) -> None:
+        """Enqueue a copy to the CPU; ``target`` is valid when it is done."""
         self._copy(_part_of(self._driver, source), _host_buffer(self._driver, target), stream)
 
     def copy(self, source: CudaBuffer, target: CudaBuffer, stream: Stream) -> None:
@@ -239,7 +279,7 @@ class _StreamMemory:
 
     def upload(self, array: Array) -> CudaBuffer:
         buffer = self._device.allocate_on(self._stream, array.shape, array.dtype)
-        self._device.upload(array, buffer, self._stream)
+        self._device.send(array, buffer, self._stream)
         cuda_stream(self._stream).keep(array)
         return buffer
 

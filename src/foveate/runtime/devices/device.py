@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     import numpy as np
 
@@ -36,6 +36,27 @@ class Buffer(Protocol):
         """Return the rows ``start`` to ``stop`` of the first axis, without a copy."""
 
 
+class Mirror(Protocol):
+    """Memory of a device with a counterpart in the memory of the CPU.
+
+    On the CPU, both are the same memory.
+    """
+
+    @property
+    def array(self) -> Array:
+        """The counterpart; page-locked if the device is a GPU."""
+
+    @property
+    def buffer(self) -> Buffer:
+        """The memory of the device."""
+
+    def send(self, stream: Stream) -> None:
+        """Enqueue a copy to the device; the array must not change until it is done."""
+
+    def fetch(self, stream: Stream) -> None:
+        """Enqueue a copy from the device; the array is valid when it is done."""
+
+
 class Event(Protocol):
     """A point in a stream."""
 
@@ -56,29 +77,61 @@ class Stream(Protocol):
         """Block until all work enqueued so far is done; raise the error that stopped it."""
 
 
+class Program(Protocol):
+    """A sequence of work on one or more streams that is launched again and again."""
+
+    def launch(self) -> Event:
+        """Enqueue the work once.
+
+        Returns:
+            An event that is reached when all of it is done. It is valid until the next launch.
+        """
+
+
 class Device(Protocol):
-    """Memory, streams, copies and launches."""
+    """Memory, streams and programs."""
 
     @property
     def name(self) -> str:
         """Name of the device on the command line."""
 
     def allocate(self, shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> Buffer:
-        """Return fresh memory, whose content is undefined."""
+        """Return fresh memory, whose content is undefined.
+
+        Raises:
+            OutOfMemoryError: There is not enough memory.
+        """
+
+    def mirror(self, shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> Mirror:
+        """Return fresh memory of the device with a counterpart in the memory of the CPU."""
+
+    def mapped(self, shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> Mirror:
+        """Return memory of the CPU that operations write directly, without ``fetch``."""
 
     def stream(self) -> Stream:
         """Return a new stream."""
 
-    def upload(self, source: Array, target: Buffer, stream: Stream) -> None:
-        """Enqueue a copy to the device; ``source`` must not change until it is done."""
-
-    def download(self, source: Buffer, target: Array, stream: Stream) -> None:
-        """Enqueue a copy from the device; ``target`` is valid when it is done."""
-
     def launch(
         self, op: Op, stream: Stream, *buffers: Buffer | Sequence[Buffer] | None, **numbers: object
     ) -> None:
-        """Enqueue an operation; None stands for an argument that is left out."""
+        """Enqueue an operation. On a GPU, only a program may do so."""
+
+    def program(
+        self, streams: Sequence[Stream], enqueue: Callable[[], None], *, capturable: bool
+    ) -> Program:
+        """Return a program.
+
+        Args:
+            streams: The streams on which ``enqueue`` enqueues work. It forks from the first one by
+                events, and joins the others with it before it returns.
+            enqueue: Enqueues the work. It is called whenever the program is launched, or, where the
+                device can record work, for the first launches only. It must enqueue the same work
+                each time.
+            capturable: Whether all of the work can be recorded.
+        """
+
+    def spare_bytes(self) -> int | None:
+        """Return the number of bytes that are free, or None if memory needs no planning."""
 
     def close(self) -> None:
         """Finish all streams and release the resources of the device."""

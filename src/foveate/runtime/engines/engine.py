@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from foveate.bundle.manifest import TensorSpec
     from foveate.runtime.devices import Buffer, Stream
@@ -23,15 +23,23 @@ class Engine(Protocol):
     def outputs(self) -> tuple[TensorSpec, ...]:
         """Names, dtypes and shapes of the outputs."""
 
-    def enqueue(
+    @property
+    def capturable(self) -> bool:
+        """Whether a run can be recorded in a CUDA graph."""
+
+    @property
+    def rows_at_once(self) -> int | None:
+        """Number of rows per run that suits the engine, or None if all rows should go in one run."""
+
+    def bind(
         self,
         bindings: Mapping[str, Buffer],
         stream: Stream,
         *,
         rows: Buffer | None = None,
         first: int = 0,
-    ) -> None:
-        """Enqueue one run.
+    ) -> Callable[[], None]:
+        """Prepare runs on the same buffers and the same stream.
 
         Args:
             bindings: Buffer of every input and output, by name, in its final shape.
@@ -39,7 +47,13 @@ class Engine(Protocol):
             rows: (1,) int32 number of rows that exist in the inputs and outputs whose first length
                 varies. The engine may leave the other rows of its outputs undefined.
             first: Index of the first row of ``bindings`` among those that ``rows`` counts.
+
+        Returns:
+            A function that enqueues one run. It owns what the engine prepared for it.
         """
+
+    def bind_bytes(self, bindings: Mapping[str, Buffer]) -> int:
+        """Return the number of bytes on the device that ``bind`` takes for such buffers."""
 
     def close(self) -> None:
         """Release the resources of the engine. Closing twice does nothing."""

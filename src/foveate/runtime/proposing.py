@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The steps from an image to its proposals, and their memory."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from foveate.kernels.crop_features.op import CROP_FEATURES
+from foveate.kernels.mask_boxes.op import MASK_BOXES
+from foveate.kernels.select_top_k.op import SELECT_TOP_K
+from foveate.runtime.packed import Packed
+from foveate.runtime.setup import FLOAT, INT, channels_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from foveate.bundle.manifest import TensorSpec
+    from foveate.runtime.devices import Buffer, Stream
+    from foveate.runtime.setup import Setup
+    from foveate.runtime.sizes import LevelSizes, Sizes
+
+
+class Proposing:
+    """The steps from an image to its proposals, for images of the same sizes.
+
+    K is the number of windows that are refined. ``count`` is the number of those that exist, which
+    is available on the device only.
+
+    Args:
+        setup: What all slots of the pipeline have in common.
+        sizes: Sizes of the images.
+        image: (h, w, 3) uint8 RGB image at working size.
+        stream: Stream of all steps.
+
+    Attributes:
+        k: Number of windows, K.
+        found: Results: ``windows`` (K, 4) float32 x0, y0, side and 1 if the window exists, in
+            pixels of the image; ``boxes`` (K, 4) float32 xyxy boxes of the masks, in pixels of the
+            image; ``scores`` (K,) float32 objectness logits, best first; ``count`` (1,) int32.
+        logits: (K, S, S) mask logits.
+    """
+
+    def __init__(self, setup: Setup, sizes: Sizes, image: Buffer, stream: Stream) -> None:
+        self._setup, self._sizes, self._image, self._stream = setup, sizes, image, stream
+        self.k = k = min(setup.manifest.select.top_k, sizes.windows)
+        self.found = Packed(
+            setup.device,
+            windows=((k, 4), FLOAT),
+            boxes=((k, 4), FLOAT),
+            scores=((k,), FLOAT),
+            count=((1,), INT),
+        )
+        self._canvases = [setup.image_canvas("propose", level) for level in sizes.levels]
+        outputs = setup.manifest.stages["propose"].outputs
+        self._grids = {spec.name: self._allocate_grids(spec) for spec in outputs}
+        self._indices = setup.ints(k, 3)  # level, row and column of each window
+        side = setup.manifest.mask.size
+        self.logits = setup.tensor(setup.output("refine", "logits"), k, side, side)
+        self._propose = self._bind_propose()
+        self._refine = self._bind_refine()
+
+    def enqueue(self) -> None:
+        """Enqueue all steps."""
+        levels, border = self._sizes.levels, self._setup.manifest.windows.padding
+        self._setup.letterbox(self._stream, self._image, self._canvases, levels, border=border)
+        for run in self._propose:
+            run()
+        self._select()
+        for run in self._refine:
+            run()
+        self._enclose()
+
+    def _select(self) -> None:
+        """Select the best K windows of all levels."""
+        manifest, found = self._setup.manifest, self.found
+        self._setup.device.launch(
+            SELECT_TOP_K,
+            self._stream,
+            self._grids["scores"],
+            self._indices,
+            found.buffer("windows"),
+            found.buffer("scores"),
+            found.buffer("count"),
+            factors=tuple((level.horizontal, level.vertical) for level in self._sizes.levels),
+            size=manifest.windows.size,
+            stride=manifest.windows.stride,
+            padding=manifest.windows.padding,
+            window_nms_iou=manifest.select.window_nms_iou,
+        )
+
+    def _enclose(self) -> None:
+        """Compute the boxes of the masks."""
+        found = self.found
+        self._setup.device.launch(
+            MASK_BOXES,
+            self._stream,
+            self.logits,
+            found.buffer("windows"),
+            found.buffer("count"),
+            found.buffer("boxes"),
+            threshold=self._setup.manifest.mask.threshold,
+            image_height=self._sizes.height,
+            image_width=self._sizes.width,
+        )
+
+    def _bind_propose(self) -> list[Callable[[], None]]:
+        """Return a run of propose per level, the largest level first.
+
+        The memory that an engine takes for the largest level then serves the smaller ones too.
+        """
+        levels, engine = self._sizes.levels, self._setup.engines["propose"]
+        order = sorted(range(len(levels)), key=lambda i: -_area(levels[i]))
+        return [
+            engine.bind(
+                {
+                    "image": self._canvases[index],
+                    **{name: grids[index] for name, grids in self._grids.items()},
+                },
+                self._stream,
+            )
+            for index in order
+        ]
+
+    def _bind_refine(self) -> list[Callable[[], None]]:
+        """Return the runs of refine, each with the crops of its windows before it."""
+        setup, engine = self._setup, self._setup.engines["refine"]
+        at_once = min(engine.rows_at_once or self.k, self.k)
+        inputs = setup.manifest.stages["refine"].inputs
+        crops = {spec.name: setup.tensor(spec, at_once, *self._crop(spec)) for spec in inputs}
+        runs: list[Callable[[], None]] = []
+        for first in range(0, self.k, at_once):
+            last = min(first + at_once, self.k)
+            parts = {name: crop.part(0, last - first) for name, crop in crops.items()}
+            bindings = {**parts, "logits": self.logits.part(first, last)}
+            count = self.found.buffer("count")
+            runs += [self._cropping(name, first, last, part) for name, part in parts.items()]
+            runs.append(engine.bind(bindings, self._stream, rows=count, first=first))
+        return runs
+
+    def _cropping(self, name: str, first: int, last: int, crops: Buffer) -> Callable[[], None]:
+        """Return a function that crops one input of refine for some windows."""
+        stride = self._setup.output("propose", name).stride
+        return partial(
+            self._setup.device.launch,
+            CROP_FEATURES,
+            self._stream,
+            self._grids[name],
+            self._indices.part(first, last),
+            crops,
+            step=1 if stride is None else self._setup.manifest.windows.stride // stride,
+        )
+
+    def _crop(self, spec: TensorSpec) -> tuple[int, ...]:
+        """Return the shape of an input of refine for one window."""
+        source = self._setup.output("propose", spec.name)
+        if source.stride is None:
+            return (channels_of(source),)
+        side = self._setup.manifest.windows.size // source.stride
+        return (channels_of(source), side, side)
+
+    def _allocate_grids(self, spec: TensorSpec) -> list[Buffer]:
+        """Allocate an output of propose for all levels."""
+        grids = []
+        for level in self._sizes.levels:
+            rows, columns = level.rows, level.columns
+            if spec.stride is not None:
+                rows = level.canvas_height // spec.stride
+                columns = level.canvas_width // spec.stride
+            grids.append(self._setup.tensor(spec, 1, channels_of(spec), rows, columns))
+        return grids
+
+
+def _area(level: LevelSizes) -> int:
+    return level.canvas_height * level.canvas_width
