@@ -42,7 +42,7 @@ LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s]+)\)")
 ROLE = re.compile(r":[a-z]+:`~?([^`]+)`")
 # Classes of elements for which Zensical's script fetches another script.
 FETCHING = {"mermaid", "glightbox", "pyodide"}
-# An entry of the navigation that ends in a slash stands for all pages of that folder.
+# An entry of the navigation that ends in a slash stands for all pages of that directory.
 FOLDER = re.compile(r'"([\w/-]+/)"')
 
 
@@ -103,7 +103,7 @@ def copy_sources(target: Path) -> None:
 
 
 def write(file: Path, text: str) -> None:
-    """Write a page, and the folder that holds it."""
+    """Write a page, and the directory that holds it."""
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(text, encoding="utf-8")
 
@@ -184,7 +184,7 @@ def command_help(*arguments: str) -> str:
 
 
 def navigation(folder: str) -> str:
-    """Return the navigation of a folder's pages in TOML, by their first headings."""
+    """Return the navigation of a directory's pages in TOML, by their first headings."""
     entries = []
     for page in sorted((BUILD / "docs" / folder).glob("*.md")):
         heading = page.read_text(encoding="utf-8").split("\n", 1)[0].removeprefix("# ")
@@ -225,7 +225,7 @@ def find_faults(site: Path) -> Iterator[str]:
     """Name each link that leads nowhere, and each file that a page loads from a network.
 
     Args:
-        site: The folder of the site.
+        site: The directory of the site.
     """
     pages = {file: Page(file) for file in sorted(site.rglob("*.html")) if file.name != "404.html"}
     for file, page in pages.items():

@@ -2,9 +2,9 @@
 """Kill commands at random moments, and check the files that they leave.
 
 After each SIGKILL every file under a final name must be complete, either the old or the new one.
-After the next run that is not killed, the folder must contain the files of an undisturbed run, and
-no others. Half of the kills happen at any moment of the run; the other half shortly after the first
-change in the folder, while a file is being written::
+After the next run that is not killed, the directory must contain the files of an undisturbed run,
+and no others. Half of the kills happen at any moment of the run; the other half shortly after the
+first change in the directory, while a file is being written::
 
     python -m tests.kills run --times 50 --seed 0
 """
@@ -40,9 +40,9 @@ class Target:
     """A command, its inputs, and the check of its outputs.
 
     Args:
-        prepare: Writes the inputs of the command to a folder.
-        words: Arguments of the command, which runs in that folder.
-        check: Raises if a file under a final name in the folder is incomplete.
+        prepare: Writes the inputs of the command to a directory.
+        words: Arguments of the command, which runs in that directory.
+        check: Raises if a file under a final name in the directory is incomplete.
         fresh: Names of the outputs that are deleted after each finished run, since the command does
             nothing if they exist.
     """

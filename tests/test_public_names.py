@@ -38,7 +38,7 @@ def test_every_package_with_public_names_is_listed() -> None:
     packages = [
         module.name
         for module in pkgutil.walk_packages(foveate.__path__, "foveate.")
-        # Operations are reached through the modules `host` and `reference` of their folder.
+        # Operations are reached through the modules `host` and `reference` of their directory.
         if module.ispkg and not module.name.startswith("foveate.kernels.")
     ]
     declared = {name for name in packages if hasattr(importlib.import_module(name), "__all__")}

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Compose a COCO-format data set of cut-outs and backgrounds, with exact masks.
 
-python recipes/mini/compose_dataset.py --cutouts FOLDER --backgrounds FOLDER --output FOLDER
+python recipes/mini/compose_dataset.py --cutouts DIRECTORY --backgrounds DIRECTORY --output
+DIRECTORY
 """
 
 from __future__ import annotations
@@ -28,23 +29,25 @@ def command(
     cutouts: Annotated[
         Path,
         typer.Option(
-            help="Cut-outs with an alpha channel: a folder that holds one folder a class, "
+            help="Cut-outs with an alpha channel: a directory that holds one directory a class, "
             "or a .csv list with the columns path, class, family and split."
         ),
     ],
     backgrounds: Annotated[
-        Path, typer.Option(help="Images without objects: a folder, or a .csv list of paths.")
+        Path, typer.Option(help="Images without objects: a directory, or a .csv list of paths.")
     ],
-    output: Annotated[Path, typer.Option(help="The data set: a folder that does not exist yet.")],
+    output: Annotated[
+        Path, typer.Option(help="The data set: a directory that does not exist yet.")
+    ],
     *,
     packages: Annotated[
         Path | None,
-        typer.Option(help="The folder that a list's paths start from; else the list's own."),
+        typer.Option(help="The directory that a list's paths start from; else the list's own."),
     ] = None,
     split: Annotated[
         str,
         typer.Option(
-            help="train or validation: use this part only. Lists say what is where; folders are "
+            help="train or validation: use this part only. Lists name it; directories are "
             "split by families of like images, a quarter of them for validation."
         ),
     ] = "",

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Get the Debian packages of `packages.csv`, and make the data sets of `mini` from them.
 
-    python recipes/mini/fetch.py FOLDER [--blender PYTHON]
+    python recipes/mini/fetch.py DIRECTORY [--blender PYTHON]
 
 It needs apt-get and dpkg-deb and package lists of Debian 12, but no administrator: nothing is
-installed. FOLDER then holds
+installed. DIRECTORY then holds
 
     debs/                     the packages (1.8 GB), each with the SHA-256 of `packages.csv`
     packages/PACKAGE/         the packages, unpacked
@@ -60,7 +60,7 @@ def read_packages(file: Path) -> list[Package]:
 
 
 def fetch(package: Package, folder: Path) -> Path:
-    """Download a package into a folder, unless it is there; either way, check it."""
+    """Download a package into a directory, unless it is there; either way, check it."""
     version = package.version.replace(":", "%3a")  # as apt-get names files
     found = sorted(folder.glob(f"{package.name}_{version}_*.deb"))
     if not found:
@@ -87,7 +87,7 @@ def unpack(package: Package, deb: Path, folder: Path) -> None:
 
 
 def run(tool: str, *arguments: str, folder: Path) -> None:
-    """Run a program in a folder; its output is shown."""
+    """Run a program in a directory; its output is shown."""
     program = shutil.which(tool)
     if program is None:
         raise DataError(f"{tool} was not found", remedy="run this on Debian or in its container")

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Turn the scenes that `render.py` rendered into a COCO-format data set of one class, `thing`.
 
-    python recipes/mini/rooms.py SCENES BACKDROPS TEXTURES FOLDER
+    python recipes/mini/rooms.py SCENES BACKDROPS TEXTURES DIRECTORY
 
-SCENES is the folder that `render.py` filled; BACKDROPS a text file with a photograph's path a line,
+SCENES is the directory that `render.py` filled; BACKDROPS a text file with one path a line,
 for what lies behind the outdoor scenes, TEXTURES one of images that objects are painted with.
-Every scene becomes `VARIANTS` images of FOLDER/train that differ in paint, backdrop, mirroring,
-light, blur, noise and compression; every twentieth scene one image of FOLDER/validation. Both
+Every scene becomes `VARIANTS` images of DIRECTORY/train that differ in paint, backdrop, mirroring,
+light, blur, noise and compression; every twentieth scene one image of DIRECTORY/validation. Both
 splits show the same models, in other scenes.
 """
 

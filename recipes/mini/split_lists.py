@@ -5,7 +5,7 @@ Run it after a line was added to `cutouts.csv` or `backgrounds.csv` or taken awa
 
     python recipes/mini/split_lists.py PACKAGES
 
-PACKAGES is the folder into which `fetch.py` unpacked the packages. It also writes
+PACKAGES is the directory into which `fetch.py` unpacked the packages. It also writes
 `validation.json` again, which carries the checksums of both lists.
 """
 

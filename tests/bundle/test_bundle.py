@@ -104,7 +104,7 @@ def test_a_relative_path_stays_valid_elsewhere(
 
 def test_an_unknown_name_lists_what_there_is(tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(BundleError, match=r"no such bundle: nonsense: give a directory"):
+    with pytest.raises(BundleError, match=r"no such bundle: nonsense: pass a directory"):
         Bundle.open("nonsense")
     Path("file.onnx").touch()
     with pytest.raises(BundleError, match=r"found a file: file\.onnx"):
@@ -112,7 +112,7 @@ def test_an_unknown_name_lists_what_there_is(tmp_path: Path, monkeypatch: Any) -
 
 
 def test_a_directory_without_manifest_is_no_bundle(tmp_path: Path) -> None:
-    with pytest.raises(BundleError, match=r"no manifest: .*manifest\.json: give the directory"):
+    with pytest.raises(BundleError, match=r"no manifest: .*manifest\.json: pass the directory"):
         Bundle.open(tmp_path)
 
 

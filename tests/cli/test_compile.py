@@ -131,7 +131,7 @@ def test_a_file_is_refused_as_a_bundle(tmp_path: Path, capsys: pytest.CaptureFix
     file.write_bytes(b"")
     assert invoke(["compile", str(file), "--target", "tensorrt-rtx"]) == 1
     assert capsys.readouterr().err == (
-        f"foveate: expected the directory of a bundle, found a file: {file}: give the directory "
+        f"foveate: expected the directory of a bundle, found a file: {file}: pass the directory "
         "that 'foveate export' wrote\n"
     )
 

@@ -111,7 +111,7 @@ def test_the_original_choice_and_results_of_another_program_exclude_each_other(
 ) -> None:
     words = ["--dataset", str(dataset), "--results", "results.json", "--reproduce-original"]
     assert invoke(["evaluate", *words]) == 1
-    assert "but --results runs none: give only one of them" in capsys.readouterr().err
+    assert "but --results runs none: pass only one of them" in capsys.readouterr().err
 
 
 def test_detections_have_average_precision_and_a_cost(evaluate: Evaluate) -> None:

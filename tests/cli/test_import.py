@@ -72,7 +72,7 @@ def test_a_detector_alone_can_be_joined_later(
 ) -> None:
     output = tmp_path / "detector.safetensors"
     assert run("import-torch7", detector_file, "--output", output) == 0
-    assert "give --proposals" in capsys.readouterr().err
+    assert "pass --proposals" in capsys.readouterr().err
     assert load_detector(output).info.class_names[0] == "class 1"
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Options that several commands share, and arguments that may be a file, a folder or a bundle."""
+"""Options that several commands share, and arguments that may be a file, directory or bundle."""
 
 from __future__ import annotations
 

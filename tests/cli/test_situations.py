@@ -131,7 +131,7 @@ def test_a_shortage_is_named_with_its_remedy(folder: Path) -> None:
     done = shell('ulimit -v 1000000; "$@"', Path("mini"), name)
     assert done.returncode == 1
     assert "there is not enough memory" in done.stderr
-    assert "free some or raise its limit" in done.stderr
+    assert "free some memory, raise its limit" in done.stderr
     assert done.stderr.startswith("foveate: ")
     assert "export the bundle" not in done.stderr
     done = shell('ulimit -n 10; "$@"', Path("mini"), name)

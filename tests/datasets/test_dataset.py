@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reading COCO annotations: every form of mask, every kind of bad record, any folder."""
+"""Reading COCO annotations: every form of mask, every kind of bad record, any directory."""
 
 from __future__ import annotations
 

@@ -154,7 +154,7 @@ def test_the_longer_common_path_decides_between_equal_names(tmp_path: Path) -> N
         "categories": [{"id": 7, "name": "cat"}],
         "annotations": [],
     }
-    truth = GroundTruth(content, images=Path("p"), name="two folders")
+    truth = GroundTruth(content, images=Path("p"), name="two directories")
 
     def images(*names: str) -> Any:
         listed = [{"id": i, "file_name": name} for i, name in enumerate(names, 10)]
@@ -162,7 +162,9 @@ def test_the_longer_common_path_decides_between_equal_names(tmp_path: Path) -> N
 
     assert images("x/b/1.jpg", "x/a/1.jpg") == {10: 2, 11: 1}
     assert images("1.jpg", "p/a/1.jpg", "q/a/1.jpg") == {11: 1}
-    with pytest.raises(DataError, match=r"two images .* may be image 1 of two folders: 10 and 11"):
+    with pytest.raises(
+        DataError, match=r"two images .* may be image 1 of two directories: 10 and 11"
+    ):
         images("q/a/1.jpg", "r/a/1.jpg")
 
 
@@ -194,7 +196,9 @@ def test_a_data_set_in_which_no_object_counts_is_an_error(objects: Any, tmp_path
         ],
     }
     file = write(tmp_path, content)
-    with pytest.raises(DataError, match=rf"no object counts: 1 images have {len(objects)} obj"):
+    with pytest.raises(
+        DataError, match=rf"no object is evaluated: 1 images have {len(objects)} obj"
+    ):
         GroundTruth.open(tmp_path, annotations=file)
 
 

@@ -71,7 +71,7 @@ def change_stage(rng: np.random.Generator, folder: Path) -> Path:
 
 
 def change_files(rng: np.random.Generator, folder: Path) -> Path:
-    """Replace a file by a link, a folder, a pipe or a file of another size, or add a file."""
+    """Replace a file by a link, a directory, a pipe or a file of another size, or add a file."""
     manifest, files = _parts()
     root = _write(folder, manifest, files)
     path = root / str(rng.choice([*files, "manifest.json"]))

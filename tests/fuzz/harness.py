@@ -39,7 +39,7 @@ class Campaign:
 
     Args:
         name: Name, unique in its module.
-        make: Function that writes one damaged input to an empty folder and returns its path.
+        make: Function that writes one damaged input to an empty directory and returns its path.
         use: Function that reads the input. It must return or raise a `FoveateError`.
         seconds: Time limit of a case.
         memory: Limit of the peak resident memory of the process, in bytes.

@@ -87,7 +87,7 @@ write_bundle(sys.argv[2], bundle.manifest, files)
         (
             ["-m", "foveate", "inspect", "BUNDLE"],
             "no space is left for a copy of a stage (Protobuf serialization failed.)",
-            "free some space, or set TMPDIR to another folder",
+            "free some space, or set TMPDIR to another directory",
         ),
     ],
 )

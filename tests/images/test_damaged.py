@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Images that are cut off, damaged, too large, or take too much memory."""
+"""Images that are truncated, damaged, too large, or take too much memory."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Paths of images: what is no file, and what a folder holds."""
+"""Paths of images: what is no file, and what a directory holds."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_a_text_file_by_the_name_of_an_image(tmp_path: Path) -> None:
 
 
 def test_a_folder_is_no_image(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="this is a folder"):
+    with pytest.raises(InputError, match="this is a directory"):
         read_image(tmp_path)
 
 
@@ -74,7 +74,7 @@ def test_a_folder_that_may_not_be_looked_into(tmp_path: Path) -> None:
     locked.mkdir(mode=0)
     user = os.geteuid()
     if user == 0:
-        os.seteuid(65534)  # root may look into every folder
+        os.seteuid(65534)  # root may look into every directory
     try:
         for text in (str(locked), str(locked / "x.jpg")):
             with pytest.raises(InputError, match=r"Permission denied.*locked"):
@@ -98,17 +98,17 @@ def test_a_folder_gives_its_images_by_name(tmp_path: Path) -> None:
 def test_what_is_left_out_of_folders_is_counted_by_kind(tmp_path: Path) -> None:
     for folder in ("one", "two"):
         (tmp_path / folder / "d.jpg").mkdir(parents=True)
-        for name in ("a.png", "b.heic", "c.HEIC", "README"):
+        for name in ("a.png", "b.heic", "c.HEIC", "README", "LICENSE"):
             (tmp_path / folder / name).touch()
         (tmp_path / folder / "gone.png").symlink_to("nowhere")
         os.mkfifo(tmp_path / folder / "pipe.png")
     _, left_out = find_images([str(tmp_path / "one"), str(tmp_path / "two")])
-    counts = "2 .heic, 1 broken link, 1 device or pipe, 1 file without suffix, 1 folder in "
+    counts = "2 .heic, 1 broken link, 1 device or pipe, 1 directory, 2 files without suffix in "
     assert left_out == f"left out: {counts}{tmp_path}/one; {counts}{tmp_path}/two"
 
 
 def test_an_empty_folder_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"contains no readable images: .*: give a folder"):
+    with pytest.raises(InputError, match=r"contains no readable images: .*: pass a directory"):
         find_images([str(tmp_path)])
 
 

@@ -184,7 +184,7 @@ def test_the_rest_of_killed_compilations_is_deleted_by_the_next(tmp_path: Path) 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     cache = CodeCache(tmp_path / "file" / "folder")
-    with pytest.raises(BackendError, match="cannot be stored.*folder.*FOVEATE_CACHE"):
+    with pytest.raises(BackendError, match="cannot be stored.*directory.*FOVEATE_CACHE"):
         compile_kernels(SOURCE, form="ptx", architecture="sm_75", compiler=Counting(), cache=cache)
 
 

@@ -115,7 +115,7 @@ def test_proposals_and_a_detector_are_joined(tmp_path: Path) -> None:
 def test_a_detector_alone_is_not_a_cascade(tmp_path: Path) -> None:
     path = tmp_path / "detector.safetensors"
     save_checkpoint(path, detector())
-    with pytest.raises(ModelError, match="found the detector 'multipathnet-resnet18' alone.*give"):
+    with pytest.raises(ModelError, match="found the detector 'multipathnet-resnet18' alone.*pass"):
         load_checkpoint(path)
 
 
@@ -205,8 +205,8 @@ def test_an_onnx_file_is_refused_as_one(tmp_path: Path) -> None:
     with pytest.raises(ModelError) as caught:
         load_checkpoint(path)
     assert str(caught.value) == (
-        f"expected a safetensors checkpoint, found an ONNX file: {path}: give the checkpoint that it "
-        "was exported from, or its bundle"
+        f"expected a safetensors checkpoint, found an ONNX file: {path}: pass the checkpoint that "
+        "it was exported from, or its bundle"
     )
 
 

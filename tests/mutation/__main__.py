@@ -74,7 +74,7 @@ def _is_target(path: str) -> bool:
 
 
 def files_of(path: Path) -> list[Path]:
-    """Return the test file, or the test files of the folder."""
+    """Return the test file, or the test files of the directory."""
     return [path.resolve()] if path.is_file() else sorted(path.resolve().rglob("test_*.py"))
 
 
@@ -152,7 +152,7 @@ def main() -> None:
         "--only", nargs="*", default=TARGETS, help="prefixes of the sources to mutate"
     )
     parser.add_argument(
-        "--tests", nargs="*", type=Path, default=TESTS, help="test files and folders"
+        "--tests", nargs="*", type=Path, default=TESTS, help="test files and directories"
     )
     parser.add_argument("--sample", type=int, default=40, help="number of mutants")
     parser.add_argument("--seed", type=int, default=0)
@@ -162,7 +162,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=1e6, help="time limit of the whole run")
     parser.add_argument("--results", type=Path, default=CACHE / "results.jsonl")
     parser.add_argument("--again", action="store_true", help="run earlier survivors again")
-    parser.add_argument("--cache", type=Path, default=CACHE, help="folder of the test coverage")
+    parser.add_argument("--cache", type=Path, default=CACHE, help="directory of the test coverage")
     options = parser.parse_args()
     left = report(run(options))
     for r in left:

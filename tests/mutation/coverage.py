@@ -133,7 +133,7 @@ def in_child(seconds: float, task: Any) -> int | None:
 
 
 class Coverage:
-    """Functions and duration of each test, stored in a folder with one file per test file."""
+    """Functions and duration of each test, stored in a directory with one file per test file."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

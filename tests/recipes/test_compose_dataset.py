@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Composed data sets on disk, the folders and lists that they are made from, and the command."""
+"""Composed data sets on disk, the directories and lists they are made from, and the command."""
 
 from __future__ import annotations
 
@@ -183,7 +183,7 @@ def test_an_alpha_that_cuts_nothing_out_is_named(sources: Sources, alpha: int, t
 
 def test_an_empty_class_folder_is_named(sources: Sources) -> None:
     (sources.cutouts / "empty").mkdir()
-    with pytest.raises(DataError, match=r"class folder without a cut-out.*empty: fill it"):
+    with pytest.raises(DataError, match=r"class directory without a cut-out.*empty: fill it"):
         sources.load()
 
 
@@ -194,7 +194,7 @@ def test_missing_backgrounds_are_named(sources: Sources, tmp_path: Path) -> None
 
 
 def test_a_missing_folder_is_named(sources: Sources, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"expected a folder .*absent: name an existing"):
+    with pytest.raises(DataError, match=r"expected a directory .*absent: name an existing"):
         replace(sources, cutouts=tmp_path / "absent").load()
 
 
@@ -210,7 +210,7 @@ def test_an_unknown_option_is_named() -> None:
 
 
 def fix(sources: Sources, folder: Path) -> tuple[Sources, Path]:
-    """Lists in place of the folders, and a file that fixes a small validation set."""
+    """Lists in place of the directories, and a file that fixes a small validation set."""
     cutouts = ["path,class,family,split"]
     for number, file in enumerate(sorted(sources.cutouts.rglob("*.png"))):
         split = "validation" if number % 2 else "train"

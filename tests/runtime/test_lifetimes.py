@@ -154,7 +154,7 @@ def test_stream_refuses_what_is_no_iterable_of_images_at_once(
 ) -> None:
     with foveate.load(contrast_bundle) as pipeline:
         expected = (
-            f"^stream needs an iterable of images, found {type(images).__name__}: give a list"
+            f"^stream needs an iterable of images, found {type(images).__name__}: pass a list"
         )
         with pytest.raises(InputError, match=expected):
             pipeline.stream(images)

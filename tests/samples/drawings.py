@@ -36,7 +36,7 @@ def draw(seed: int) -> tuple[NDArray[np.uint8], list[tuple[int, NDArray[np.int32
 
 
 def write_cvat(folder: Path, seeds: range) -> None:
-    """Write drawings in the folders that CVAT exports as COCO 1.0."""
+    """Write drawings in the directories that CVAT exports as COCO 1.0."""
     (folder / "annotations").mkdir(parents=True)
     (folder / "images").mkdir()
     images: list[dict[str, Any]] = []

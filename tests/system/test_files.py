@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files and folders appear whole or not at all, and killed writers leave nothing for long."""
+"""Files and directories appear whole or not at all, and killed writers leave nothing for long."""
 
 from __future__ import annotations
 
@@ -154,8 +154,8 @@ def test_a_folder_in_place_of_a_file_is_an_error(tmp_path: Path) -> None:
 def test_names_of_every_length_and_encoding_can_be_written(tmp_path: Path, name: str) -> None:
     write_file(tmp_path / name, b"content")
     assert (tmp_path / name).read_bytes() == b"content"
-    fill(tmp_path / "folders" / name, "content")
-    assert names(tmp_path / "folders" / name) == ["a", "b"]
+    fill(tmp_path / "directories" / name, "content")
+    assert names(tmp_path / "directories" / name) == ["a", "b"]
 
 
 @pytest.mark.parametrize("name", ["x" * 256, "a\0b", "\ud800"])
@@ -241,8 +241,8 @@ from foveate.system.files import new_folder
 target, until, n = Path(sys.argv[1]), time.monotonic() + float(sys.argv[2]), 0
 while time.monotonic() < until or n < 3:
     n += 1
-    with new_folder(target, overwrite=True) as folder:
-        (folder / "a").write_text(str(n))
+    with new_folder(target, overwrite=True) as directory:
+        (directory / "a").write_text(str(n))
 print(n, 0)
 """
 
@@ -270,7 +270,7 @@ def test_without_an_exchange_of_names_folders_are_replaced_and_recovered(
     fill(target, "new")
     assert (target / "a").read_text() == "new"
     assert names(tmp_path) == ["target"]
-    # Killed between its two steps a writer leaves the old folder under another name.
+    # Killed between its two steps a writer leaves the old directory under another name.
     target.rename(files._beside(target, "old"))
     files.recover_folder(target)
     assert (target / "a").read_text() == "new"
@@ -282,7 +282,7 @@ def test_without_an_exchange_of_names_folders_are_replaced_and_recovered(
 
 
 def test_checking_a_place_finds_what_is_wrong_and_leaves_nothing(tmp_path: Path) -> None:
-    check_writable(tmp_path / "new" / "folders" / "x.json")
+    check_writable(tmp_path / "new" / "directories" / "x.json")
     assert names(tmp_path) == []
     (tmp_path / "file").write_text("")
     check_writable(tmp_path / "file")

@@ -14,7 +14,7 @@ from foveate.system.resources import cpu_quota, usable_cores
 
 
 def system(root: Path, groups: str, **files: str) -> Path:
-    """A folder like `/`: what a process is told of its groups, and files below sys/fs/cgroup."""
+    """A directory like `/`: what a process is told of its groups, and files below sys/fs/cgroup."""
     (root / "proc/self").mkdir(parents=True)
     (root / "proc/self/cgroup").write_text(groups)
     for name, content in files.items():
@@ -59,7 +59,7 @@ V1 = "4:cpu,cpuacct:/jobs/mine\n3:cpuset:/jobs\n1:name=systemd:/\n"
             2,
         ),
         (
-            "3:cpuset:/\n",  # another controller's folder is not asked
+            "3:cpuset:/\n",  # another controller's directory is not asked
             {"cpuset/cpu.cfs_quota_us": "1\n", "cpuset/cpu.cfs_period_us": "1\n"},
             math.inf,
         ),

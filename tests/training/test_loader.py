@@ -32,7 +32,7 @@ class NumberSource:
     def draw(self, step: int, rng: np.random.Generator) -> float:
         value = float(rng.random())
         if step == self.broken_step and (self.always or value < 0.5):
-            raise DataError("the image is cut off", file=f"{value:.3f}.jpg")
+            raise DataError("the image is truncated", file=f"{value:.3f}.jpg")
         return value
 
     def collate(self, samples: list[float]) -> Numbers:
@@ -92,7 +92,7 @@ def test_broken_records_are_replaced_and_named(workers: int) -> None:
         drawn = loader.take(1)
     assert (drawn.batch >= 0.5).all()
     assert len(drawn.skipped) > 0
-    assert all(text.startswith("the image is cut off: 0.") for text in drawn.skipped)
+    assert all(text.startswith("the image is truncated: 0.") for text in drawn.skipped)
 
 
 def test_replacements_do_not_depend_on_the_workers() -> None:
@@ -104,7 +104,7 @@ def test_replacements_do_not_depend_on_the_workers() -> None:
 def test_too_many_broken_records_are_an_error_that_names_one(workers: int) -> None:
     source = NumberSource(broken_step=2, always=True)
     with pytest.raises(
-        DataError, match=r"sample 0 of step 3 cannot be drawn: the image is cut off: 0.*jpg"
+        DataError, match=r"sample 0 of step 3 cannot be drawn: the image is truncated: 0.*jpg"
     ):
         batches(source, workers)
 

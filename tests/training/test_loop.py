@@ -139,13 +139,13 @@ def test_a_truncated_checkpoint_is_a_clear_error(tmp_path: Path) -> None:
     whole = (tmp_path / "c").read_bytes()
     for length in (0, 10, len(whole) // 2, len(whole) - 1):
         (tmp_path / "c").write_bytes(whole[:length])
-        with pytest.raises(ModelError, match="cut off or is another file.*delete it"):
+        with pytest.raises(ModelError, match="truncated or of another kind.*delete it"):
             train(network(), tmp_path / "c")
 
 
 def test_a_pickle_of_anything_else_is_refused(tmp_path: Path) -> None:
     torch.save({"weights": torch.zeros(3)}, tmp_path / "c")
-    with pytest.raises(ModelError, match="does not contain the state of a training"):
+    with pytest.raises(ModelError, match="does not contain a training run"):
         train(network(), tmp_path / "c")
 
 

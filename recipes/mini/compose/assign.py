@@ -77,7 +77,7 @@ def assign_backgrounds(entries: Iterable[Entry], root: Path, *, share: float = 0
 
 
 def _background_stem(entry: Entry) -> tuple[str, str]:
-    """Return the stem: Plasma has a folder for each wallpaper's sizes; elsewhere the name decides."""
+    """Return the stem: Plasma has a directory per wallpaper; elsewhere the name decides."""
     folder, _, rest = entry.path.partition("/contents/")
     return (entry.package, folder) if rest else (entry.package, name_stem(entry.path))
 

@@ -103,12 +103,12 @@ class _Annotations:
 
 @contextmanager
 def _aside(output: Path) -> Iterator[Path]:
-    """A folder beside `output` that becomes it, or nothing."""
+    """A directory beside `output` that becomes it, or nothing."""
     output.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(dir=output.parent, prefix=f".{output.name}-"))
     try:
         yield folder
-        folder.chmod(0o755)  # mkdtemp's folders are private
+        folder.chmod(0o755)  # mkdtemp's directories are private
         folder.rename(output)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)

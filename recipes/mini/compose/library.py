@@ -176,7 +176,7 @@ def load_library(
     """
     for entries, what in ((cutouts, "cut-outs"), (backgrounds, "backgrounds")):
         if not entries:
-            raise DataError(f"no {what} given", remedy="name a folder or list that holds some")
+            raise DataError(f"no {what} given", remedy="name a directory or list that holds some")
     names = tuple(class_names) or tuple(sorted({entry.class_name for entry in cutouts}))
 
     with ThreadPoolExecutor(threads) as pool:

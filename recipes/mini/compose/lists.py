@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sources of cut-outs and backgrounds: a folder, or a list in the recipe."""
+"""Sources of cut-outs and backgrounds: a directory, or a list in the recipe."""
 
 from __future__ import annotations
 
@@ -40,24 +40,24 @@ class Entry:
 
 
 def find_cutouts(root: Path) -> list[Entry]:
-    """List the cut-outs below `root`; the name of the folder directly below it is the class.
+    """List the cut-outs below `root`; the name of the directory directly below it is the class.
 
     Raises:
-        DataError: There is no class folder, or one of them holds no image.
+        DataError: There is no class directory, or one of them holds no image.
     """
     folders = sorted(path for path in _listing(root) if path.is_dir())
     if not folders:
         raise DataError(
-            "no class folder found",
+            "no class directory found",
             file=root,
-            remedy="put cut-outs into one folder a class, ROOT/CLASS/NAME.png",
+            remedy="put cut-outs into one directory a class, ROOT/CLASS/NAME.png",
         )
     entries = []
     for folder in folders:
         files = _images(folder, _ALPHA_IMAGES)
         if not files:
             raise DataError(
-                f"class folder without a cut-out ({', '.join(sorted(_ALPHA_IMAGES))})",
+                f"class directory without a cut-out ({', '.join(sorted(_ALPHA_IMAGES))})",
                 file=folder,
                 remedy="fill it or delete it",
             )
@@ -89,9 +89,9 @@ def _listing(root: Path) -> list[Path]:
         return list(root.iterdir())
     except OSError as error:
         raise DataError(
-            f"expected a folder ({error.strerror or error})",
+            f"expected a directory ({error.strerror or error})",
             file=root,
-            remedy="name an existing folder or a .csv list",
+            remedy="name an existing directory or a .csv list",
         ) from error
 
 

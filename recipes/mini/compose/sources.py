@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Libraries from folders or lists, and data sets whose options a file fixes."""
+"""Libraries from directories or lists, and data sets whose options a file fixes."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class Sources:
     """The places of cut-outs and backgrounds.
 
     Args:
-        cutouts: A folder with one folder a class, or a `.csv` list.
-        backgrounds: A folder, or a `.csv` list.
-        packages: The folder that the lists' paths start from; None means the list's own.
+        cutouts: A directory with one directory a class, or a `.csv` list.
+        backgrounds: A directory, or a `.csv` list.
+        packages: The directory that the lists' paths start from; None means the list's own.
     """
 
     cutouts: Path
@@ -32,7 +32,7 @@ class Sources:
     def load(self, split: str = "") -> Library:
         """Decode the cut-outs and backgrounds of a split, or all of them.
 
-        A folder is split by families, see `assign_cutouts`; a list says itself what is where.
+        A directory is split by families, see `assign_cutouts`; a list says itself what is where.
 
         Raises:
             DataError: Something cannot be used.

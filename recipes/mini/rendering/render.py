@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Render random scenes of free 3D models, and which pixel is whose.
 
-    python recipes/mini/rendering/render.py CATALOGUES TEXTURES FOLDER FIRST LAST
+    python recipes/mini/rendering/render.py CATALOGUES TEXTURES DIRECTORY FIRST LAST
 
 It needs an interpreter with `bpy` 4.2 (`pip install bpy==4.2.0`, Python 3.11) and nothing else of
 ours. CATALOGUES holds the unzipped furniture libraries, TEXTURES names an image a line. For scene

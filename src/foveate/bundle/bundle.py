@@ -165,10 +165,10 @@ def _find(text: str) -> Path:
         return path
     if os.path.exists(path):  # noqa: PTH110 - see above
         what = "expected the directory of a bundle, found a file"
-        raise BundleError(what, file=path, remedy="give the directory that 'foveate export' wrote")
+        raise BundleError(what, file=path, remedy="pass the directory that 'foveate export' wrote")
     known = ", ".join(shipped_bundles()) or "none"
     raise BundleError(
-        "there is no such bundle", file=text, remedy=f"give a directory or a shipped name ({known})"
+        "there is no such bundle", file=text, remedy=f"pass a directory or a shipped name ({known})"
     )
 
 
@@ -176,7 +176,7 @@ def _read_manifest(root: Path) -> str:
     file = root / MANIFEST_NAME
     if not os.path.lexists(file):
         what = "the directory is not a bundle: it has no manifest"
-        raise BundleError(what, file=file, remedy="give the directory that 'foveate export' wrote")
+        raise BundleError(what, file=file, remedy="pass the directory that 'foveate export' wrote")
     _check_inside(file, root)
     try:
         with open_regular(file) as stream:

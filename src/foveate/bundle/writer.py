@@ -74,5 +74,5 @@ def check_target(target: Path, *, overwrite: bool) -> None:
         )
     if not overwrite and any(target.iterdir()):
         what = "the bundle already exists"
-        remedy = "choose another directory, or ask to overwrite it"
+        remedy = "choose another directory, or allow overwriting it"
         raise BundleError(what, file=target, remedy=remedy)

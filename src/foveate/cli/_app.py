@@ -119,7 +119,7 @@ def _take_debug(arguments: Sequence[str]) -> tuple[list[str], bool]:
 
 
 def _check_empty(words: Sequence[str], command: str | None) -> None:
-    """Refuse empty arguments: an empty path would mean the current folder."""
+    """Refuse empty arguments: an empty path would mean the current directory."""
     for before, word in zip(["", *words], words, strict=False):
         option = before if not word and before.startswith("--") and before != "--" else ""
         if word.startswith("--") and word.endswith("="):

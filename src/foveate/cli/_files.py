@@ -28,7 +28,7 @@ _WRITING_SHARE = 0.05
 
 
 def check_folder(path: Path | None) -> None:
-    """Check before the work that files can be written to a folder, which may not exist yet."""
+    """Check before the work that files can be written to a directory, which may not exist yet."""
     if path is not None:
         try:
             check_writable(path / "output")  # any name; nothing is written
@@ -65,7 +65,7 @@ def write_jpeg(path: Path, image: UInt8Array) -> None:
 
 
 class Batch:
-    """A list of images from files and folders; one that fails does not stop the others."""
+    """A list of images from files and directories; one that fails does not stop the others."""
 
     def __init__(self, paths: Sequence[str]) -> None:
         self.failures: list[FoveateError] = []
@@ -128,13 +128,13 @@ class Batch:
 
 
 class OutputNames:
-    """Names for the outputs of images in a folder: distinct, and not those of the inputs."""
+    """Names for the outputs of images in a directory: distinct, and not those of the inputs."""
 
     def __init__(self, folder: Path, inputs: Iterable[Path] = ()) -> None:
         self._folder = folder
         self._used: set[str] = set()
         for file in inputs:
-            with contextlib.suppress(OSError):  # the folder does not exist yet
+            with contextlib.suppress(OSError):  # the directory does not exist yet
                 if file.parent.samefile(folder):
                     self._used.add(file.name.lower())
 

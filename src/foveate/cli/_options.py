@@ -23,7 +23,7 @@ Threads = Annotated[
 
 
 def path_or_name(text: str | Path) -> Path:
-    """Return a path that distinguishes ``./mini``, a folder, from ``mini``, a shipped bundle."""
+    """Return a path that distinguishes ``./mini``, a directory, from ``mini``, a shipped bundle."""
     # `Path` alone treats them as equal.
     given = os.fspath(text)
     return Path(given).absolute() if os.sep in given else Path(given)
@@ -43,4 +43,4 @@ def refuse_together(**given: bool) -> None:
     """Refuse options, given or not by their names without dashes, that exclude each other."""
     if sum(given.values()) > 1:
         names = ", ".join(f"--{name.replace('_', '-')}" for name in given)
-        raise OptionError(f"{names} exclude each other", remedy="give only one of them")
+        raise OptionError(f"{names} exclude each other", remedy="pass only one of them")

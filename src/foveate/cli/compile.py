@@ -23,7 +23,7 @@ Cache = Annotated[
     Path | None,
     typer.Option(
         "--cache",
-        help="Folder of the engine cache; by default $FOVEATE_CACHE/engines or "
+        help="Directory of the engine cache; by default $FOVEATE_CACHE/engines or "
         "~/.cache/foveate/engines.",
     ),
 ]
@@ -84,7 +84,10 @@ def compile_options(
         bool, typer.Option("--refit", help="Allow the weights of the engines to be replaced.")
     ] = False,
     tf32: Annotated[
-        bool, typer.Option("--tf32", help="Multiply in TF32: faster, with errors up to 1e-3.")
+        bool,
+        typer.Option(
+            "--tf32", help="Use TF32 for matrix products: faster, with errors up to 1e-3."
+        ),
     ] = False,
     timing_cache: Annotated[
         Path | None, typer.Option(help="File of kernel timings, which is read and updated.")
@@ -133,7 +136,7 @@ def command(
     options: CompileOptions,
     output: Annotated[
         Path | None,
-        typer.Option(help="Folder of the engines; by default engines/<target> in the bundle."),
+        typer.Option(help="Directory of the engines; by default engines/<target> in the bundle."),
     ] = None,
     cache: Cache = None,
     print_trtexec: Annotated[
@@ -148,7 +151,9 @@ def command(
     opened = Bundle.open(bundle)
     folder = output or opened.root / "engines" / options.target
     if print_trtexec:
-        _print_commands(opened, options, folder)  # nothing is written, so the folder may be missing
+        _print_commands(
+            opened, options, folder
+        )  # nothing is written, so the directory may be missing
         return
     check_folder(folder)
     lines: list[str] = []

@@ -15,7 +15,7 @@ IMAGES = Path(__file__).parents[1] / "assets" / "images"
 
 def command(
     *,
-    output: Annotated[Path, typer.Option(help="Folder of the overlays.")] = Path("foveate-demo"),
+    output: Annotated[Path, typer.Option(help="Directory of the overlays.")] = Path("foveate-demo"),
     bundle: BundleOption = "mini",
 ) -> None:
     """Run the shipped bundle on the shipped images, and write overlays."""

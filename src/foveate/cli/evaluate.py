@@ -30,7 +30,7 @@ def command(
         Path,
         typer.Option(
             help="Data set, or a part of one, in the layout of COCO, CVAT, Roboflow, labelme or "
-            "recipes/mini; with --annotations, the folder of the images."
+            "recipes/mini; with --annotations, the directory of the images."
         ),
     ],
     annotations: Annotated[
@@ -67,9 +67,9 @@ def command(
         int, typer.Option(min=1, help="Number of bootstrap resamples for the 95 % intervals.")
     ] = 1000,
     seed: Annotated[int, typer.Option(help="Seed of the bootstrap.")] = 0,
-    device: Annotated[str, typer.Option(help="As for `foveate run`.")] = "auto",
+    device: Annotated[str, typer.Option(help="Same as in `foveate run`.")] = "auto",
     backend: Annotated[
-        str, typer.Option(help="As for `foveate run`, or torch: the same weights in PyTorch.")
+        str, typer.Option(help="Same as in `foveate run`, or torch: the same weights in PyTorch.")
     ] = "auto",
     threads: Threads = None,
     reproduce_original: Annotated[
@@ -109,7 +109,7 @@ def command(
         if reproduce_original:
             raise OptionError(
                 "--reproduce-original changes how a pipeline chooses windows, but --results runs none",
-                remedy="give only one of them",
+                remedy="pass only one of them",
             )
         report = _evaluate_file(results, truth, task, top_k or _PROPOSALS, resampling)
     else:
@@ -139,7 +139,7 @@ def _bundle_of(bundle: str, checkpoint: Path | None, detector: Path | None) -> I
     """Yield the bundle, or a temporary one of the checkpoint."""
     if checkpoint is None:
         if detector is not None:
-            raise OptionError("--detector needs --checkpoint", remedy="give a proposal network too")
+            raise OptionError("--detector needs --checkpoint", remedy="pass a proposal network too")
         yield bundle
         return
     from foveate.export.bundle_export import export_bundle

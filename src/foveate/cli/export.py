@@ -45,8 +45,8 @@ def command(
     calibration: Annotated[
         list[Path] | None,
         typer.Option(
-            help="Image or folder of images to calibrate int8 on; by default the shipped images. "
-            "Repeatable."
+            help="Image or directory of images to calibrate int8 on; by default the shipped "
+            "images. Repeatable."
         ),
     ] = None,
     calibration_method: Annotated[
@@ -137,7 +137,7 @@ def _source(text: str, detector: Path | None) -> tuple[Cascade, ExportOptions]:
     if is_checkpoint(text):
         return load_checkpoint(Path(text), detector), ExportOptions()
     if detector is not None:
-        remedy = "give --detector with a checkpoint"
+        remedy = "pass --detector with a checkpoint"
         raise OptionError("a bundle already has a detector", remedy=remedy)
     bundle = Bundle.open(text)
     # Weights that quantization or passes changed cannot be exported again.

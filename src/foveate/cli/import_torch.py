@@ -57,7 +57,7 @@ def read_class_names(file: Path | None) -> tuple[str, ...] | None:
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        remedy = "give a text file with one name per line"
+        remedy = "use a text file with one name per line"
         raise InputError("the class names cannot be read", file=file, remedy=remedy) from error
     return tuple(line.strip() for line in lines if line.strip())
 
@@ -88,6 +88,6 @@ def save_checkpoint(
     if saved.info.proposals is not None:
         lines.append(f"Export it:  foveate export {output} --output my-bundle")
     else:
-        lines.append("This is a detector only: give --proposals to make a complete cascade")
+        lines.append("This is a detector only: pass --proposals to make a complete cascade")
     for line in lines:
         print_line(line, to_stderr=True)

@@ -21,7 +21,7 @@ def build(
         ),
     ] = None,
     tensorrt_include: Annotated[
-        Path | None, typer.Option(help="Folder of TensorRT's headers, if they are not found.")
+        Path | None, typer.Option(help="Directory of TensorRT's headers, if they are not found.")
     ] = None,
     output: Annotated[Path, typer.Option(help="Library to write.")] = Path("libfoveate_plugins.so"),
 ) -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def command(
     images: Annotated[
-        list[str], typer.Argument(help="Images, and folders of images.", show_default=False)
+        list[str], typer.Argument(help="Images, and directories of images.", show_default=False)
     ],
     *,
     bundle: BundleOption = "mini",
@@ -36,8 +36,8 @@ def command(
     output: Annotated[
         Path | None,
         typer.Option(
-            help="Folder of the overlays, <name>-overlay.jpg each; by default foveate-results, or "
-            "none if only --json is given."
+            help="Directory of the overlays, <name>-overlay.jpg each; by default foveate-results, "
+            "or none if only --json is given."
         ),
     ] = None,
     json: Annotated[

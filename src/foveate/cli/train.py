@@ -51,7 +51,9 @@ def command(
             "part, a fifth of its images is held out."
         ),
     ],
-    output: Annotated[Path, typer.Option(help="Folder of the run; an interrupted run is resumed.")],
+    output: Annotated[
+        Path, typer.Option(help="Directory of the run; an interrupted run is resumed.")
+    ],
     network: Annotated[
         str,
         typer.Option(
@@ -143,8 +145,8 @@ def command(
 ) -> None:
     """Train mini on two CPU cores, or a full-size network on GPUs.
 
-    For your own images: foveate train --dataset FOLDER --output run --init-from mini. For several
-    GPUs: torchrun --nproc-per-node N -m foveate train --network ...
+    For your own images: foveate train --dataset DIRECTORY --output run --init-from mini. For
+    several GPUs: torchrun --nproc-per-node N -m foveate train --network ...
     """
     given = dict(locals())  # first, since it takes every local name
     if network != MINI:
@@ -221,7 +223,7 @@ def _train_mini(
             train, validation = train.split(HELD_OUT)
             print_line(
                 f"{len(validation)} of {len(validation) + len(train)} images are held out to "
-                "calibrate the scores: give the data set a validation part to choose them",
+                "calibrate the scores: add a validation part to the data set to choose them",
                 to_stderr=True,
             )
         else:
@@ -247,7 +249,7 @@ def _mini(file: Path) -> Cascade:
     for name, expected in zip(found, ("sharpmask-mini", "multipathnet-mini"), strict=True):
         if name != expected:
             what = f"expected {expected} to start from, found {name}"
-            raise ModelError(what, file=file, remedy="give a checkpoint or a bundle of mini")
+            raise ModelError(what, file=file, remedy="pass a checkpoint or a bundle of mini")
     return cascade
 
 

@@ -61,7 +61,7 @@ def command(
         Path | None, typer.Option(help="File of the figures; by default next to the bundle.")
     ] = None,
     from_report: Annotated[
-        bool, typer.Option("--from-report", help="Judge the saved figures; run nothing.")
+        bool, typer.Option("--from-report", help="Check the saved figures; run nothing.")
     ] = False,
     score_threshold: ScoreThreshold = DEFAULT_SCORE_THRESHOLD,
     tolerance: Annotated[
@@ -166,7 +166,7 @@ def _compare_accuracy(
             f"{truth.unmasked} of {len(truth.objects)} objects have a box but no mask, and the "
             "accuracy of masks is compared",
             file=dataset,
-            remedy="outline these objects, or give another data set",
+            remedy="outline these objects, or use another data set",
         )
     options = PipelineOptions(score_threshold=0.0)  # average precision is taken over all scores
     tasks: list[Task] = ["proposals", "detections"] if bundle.manifest.classifies else ["proposals"]

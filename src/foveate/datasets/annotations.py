@@ -63,7 +63,7 @@ class Annotations:
 
     Args:
         image_ids: (P,) int64, in the order of the file.
-        files: File names, relative to the folder of images.
+        files: File names, relative to the directory of images.
         sizes: (P, 2) int32 height and width in pixels.
         categories: Id and name of each category, by id; gaps between ids do not matter.
         ids: (N,) int64. Objects are ordered by image, and within one as in the file.

@@ -43,14 +43,14 @@ class CocoDataset:
 
     Args:
         directory: One part of a data set in any of ``LAYOUTS``, or a ``Source``; with
-            ``annotations``, the folder of the images.
+            ``annotations``, the directory of the images.
         annotations: File of the annotations, if it is not in ``directory``.
         masks: Whether objects that have a box and no mask are left out and counted. If not, only
             their labels and boxes may be read.
 
     Attributes:
-        directory: The argument, or the folder of the annotations.
-        file: COCO file of the annotations, or folder of labelme's.
+        directory: The argument, or the directory of the annotations.
+        file: COCO file of the annotations, or directory of labelme's.
         layout: Name of the layout in ``LAYOUTS``.
         annotations: Objects, crowds among them, of all images whose file exists.
 

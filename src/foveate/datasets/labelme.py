@@ -17,7 +17,7 @@ _CORNERS = 64  # corners of the polygon that replaces a circle
 
 
 def read_labelme(folder: Path) -> dict[str, Any]:
-    """Read labelme's files in a folder and in its subfolders.
+    """Read labelme's files in a directory and in its subdirectories.
 
     Polygons of one label and group are one object; rectangles and circles become polygons. Other
     shapes are left out, and their number is logged. Categories are the labels, sorted by name.

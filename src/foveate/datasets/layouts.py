@@ -20,8 +20,8 @@ LAYOUTS = (
     ("COCO", "annotations/instances_train2017.json and train2017/, of any year; val2017 likewise"),
     ("CVAT (COCO 1.0)", "annotations/instances_default.json and images/, or a subset's names"),
     ("Roboflow (COCO)", "train/_annotations.coco.json and the images next to it; valid/ likewise"),
-    ("labelme", "images with a .json file each, in the folder or in train/ and val/"),
-    ("one file", "a COCO file of any name, or its folder, and the images next to or below it"),
+    ("labelme", "images with a .json file each, in the directory or in train/ and val/"),
+    ("one file", "a COCO file of any name, or its directory, and the images next to or below it"),
 )
 """The supported layouts: name and description."""
 
@@ -38,8 +38,8 @@ class Source:
 
     Args:
         layout: Name of the layout in ``LAYOUTS``.
-        file: COCO file, or folder of labelme's files.
-        places: Folders that the names of the images may be relative to, the most likely first.
+        file: COCO file, or directory of labelme's files.
+        places: Directories that the names of the images may be relative to, the most likely first.
     """
 
     layout: str
@@ -48,7 +48,7 @@ class Source:
 
     @property
     def name(self) -> str:
-        """The folder, if the name of the file is a usual one; otherwise the file."""
+        """The directory, if the name of the file is a usual one; otherwise the file."""
         return str(self.file.parent if self.file.name in _NAMED else self.file)
 
     def read(self) -> Any:
@@ -62,7 +62,7 @@ def find_parts(folder: Path) -> dict[str, Source]:
     """Find the parts of a data set: "train", "val" and "test", or "" if it is in one piece.
 
     Args:
-        folder: Folder in one of ``LAYOUTS``, or a COCO file.
+        folder: Directory in one of ``LAYOUTS``, or a COCO file.
 
     Raises:
         DataError: It is in none of the layouts, or has a part twice.
@@ -96,7 +96,7 @@ def find_parts(folder: Path) -> dict[str, Source]:
 
 
 def find_source(directory: Path, annotations: Path | None = None) -> Source:
-    """Find a data set in one part; with ``annotations``, ``directory`` is the folder of the images.
+    """Find a data set in one part; ``annotations`` makes ``directory`` that of the images.
 
     Raises:
         DataError: It is in none of the layouts, or has several parts.
@@ -133,7 +133,7 @@ def _gather(folder: Path, named: Iterable[tuple[str, Source]]) -> dict[str, Sour
 
 
 def _whole(folder: Path) -> Sequence[Source]:
-    """Return the sources of a folder that contains one part: one, or none."""
+    """Return the sources of a directory that contains one part: one, or none."""
     parts = _named(folder)
     parts = parts or {f.name: _beside(f, "one file") for f in _files(folder, _COCO)}
     return tuple((parts or _labelme(folder)).values())
@@ -147,7 +147,7 @@ def _named(folder: Path) -> dict[str, Source]:
 
 
 def _annotations(folder: Path, pattern: str) -> dict[str, Source]:
-    """Return the sources of a folder of annotations by COCO or CVAT, one file per part."""
+    """Return the sources of a directory of annotations by COCO or CVAT, one file per part."""
     named = []
     for file in sorted((folder / "annotations").glob(pattern)):
         if _COCO.search(_head(file)):
@@ -191,15 +191,15 @@ def _head(file: Path) -> bytes:
 _DRIVE = re.compile(r"^[A-Za-z]:|^[A-Za-z][A-Za-z0-9+.-]+:")  # of Windows, or of a URL
 
 
-# A name is relative to the folder of the images and never leads out of it: only the last part of an
-# absolute name, or of one with "..", is used, since tools write the paths of another machine. A
-# name that does not exist is also searched for by its last part in all folders below, and accepted
-# where one file and one annotated image have it.
+# A name is relative to the directory of the images and never leads out of it: only the last part of
+# an absolute name, or of one with "..", is used, since tools write the paths of another machine. A
+# name that does not exist is also searched for by its last part in all directories below, and
+# accepted where one file and one annotated image have it.
 def locate(names: Sequence[str], places: Sequence[Path]) -> tuple[Path, list[str | None]]:
-    """Find images by their annotated names, in the one of several folders that has the most.
+    """Find images by their annotated names, in the one of several directories that has the most.
 
     Returns:
-        The folder, and for each image its path in it, or None if it does not exist.
+        The directory, and for each image its path in it, or None if it does not exist.
     """
     inner = [_inner(name) for name in names]
     place, found = places[0], _present(inner, places[0])
@@ -222,7 +222,7 @@ def locate(names: Sequence[str], places: Sequence[Path]) -> tuple[Path, list[str
 
 
 def _inner(name: str) -> str:
-    """Return a name as a path that stays inside its folder."""
+    """Return a name as a path that stays inside its directory."""
     path = name.replace("\\", "/")
     parts = [part for part in path.split("/") if part not in ("", ".")]
     if path.startswith("/") or _DRIVE.match(path) or ".." in parts:
@@ -233,7 +233,7 @@ def _inner(name: str) -> str:
 def _present(names: Sequence[str], folder: Path) -> list[str | None]:
     inside: defaultdict[str, set[str]] = defaultdict(set)
     for parent in {posixpath.dirname(name) for name in names}:
-        # The name may be invalid as the name of a folder.
+        # The name may be invalid as the name of a directory.
         with contextlib.suppress(OSError, ValueError):
             inside[parent].update(os.listdir(folder / parent))  # noqa: PTH208 - paths of 100,000 are slow
     return [n if posixpath.basename(n) in inside[posixpath.dirname(n)] else None for n in names]

@@ -37,7 +37,7 @@ def find_splits(folder: Path, *, masks: bool = True) -> Splits:
     """Open a data set in any of ``LAYOUTS``; a part for testing is ignored.
 
     Args:
-        folder: Folder of the data set, or its only file.
+        folder: Directory of the data set, or its only file.
         masks: See ``CocoDataset``.
 
     Raises:

@@ -38,7 +38,7 @@ class GroundTruth:
 
     Args:
         content: "images", "categories" and "annotations", in the form of COCO.
-        images: Folder of the images, or several that they may be in.
+        images: Directory of the images, or several that they may be in.
         name: Name of the data set, for reports.
         file: File of the annotations, for messages.
         limit: Number of images to keep, the first by their id; by default all.
@@ -92,13 +92,13 @@ class GroundTruth:
 
         Args:
             directory: Data set, or a part of one, in any of ``foveate.datasets.LAYOUTS``; with
-                ``annotations``, the folder of the images.
+                ``annotations``, the directory of the images.
             annotations: File of the annotations, if it is not in ``directory``.
             limit: Number of images to keep, the first by their id; by default all.
 
         Raises:
             DataError: The data set cannot be read, a record is invalid (see ``read_annotations``),
-                or no object counts.
+                or no object is evaluated.
         """
         folder = Path(directory)
         if annotations is not None:
@@ -110,7 +110,7 @@ class GroundTruth:
         truth = cls(content, images=source.places, name=source.name, file=file, limit=limit)
         if all(o["iscrowd"] for o in truth.objects):
             raise DataError(
-                f"no object counts: {len(truth.images)} images have {len(truth.objects)} "
+                f"no object is evaluated: {len(truth.images)} images have {len(truth.objects)} "
                 "objects, and all of these are crowds",
                 file=file,
                 remedy='annotate objects, with an "iscrowd" of 0',

@@ -266,7 +266,7 @@ def truncate_towers(network: MultiPathNet, ranks: Sequence[int]) -> None:
         if len(linear) != len(ranks):
             raise OptionError(
                 f"--svd has {len(ranks)} ranks, and each tower has {len(linear)} linear layers",
-                remedy=f"give one rank per layer, {len(linear)} in all",
+                remedy=f"pass one rank per layer, {len(linear)} in all",
             )
         for index, rank in zip(linear, ranks, strict=True):
             layers[index] = _factored(layers[index], rank)
@@ -285,7 +285,7 @@ def _factored(layer: nn.Module, rank: int) -> nn.Sequential:
         raise OptionError(
             f"--svd has the rank {rank} for a layer of {columns} inputs and {rows} outputs, "
             f"expected 1 to {limit}",
-            remedy=f"give at most {limit}: above that, two layers cost more than one",
+            remedy=f"pass at most {limit}: above that, two layers cost more than one",
         )
     with torch.no_grad():
         u, s, vt = torch.linalg.svd(layer.weight.float(), full_matrices=False)

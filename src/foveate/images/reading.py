@@ -37,6 +37,12 @@ _REASONS = {
     errno.ELOOP: ("the link points to itself", "make it point to a file"),
     errno.ENAMETOOLONG: ("the name is too long for a file", "check the path"),
 }
+_PLURALS = {
+    "broken link": "broken links",
+    "device or pipe": "devices or pipes",
+    "directory": "directories",
+    "file without suffix": "files without suffix",
+}
 
 
 def as_image(image: Array | str | os.PathLike[str]) -> UInt8Array:
@@ -57,7 +63,7 @@ def as_image(image: Array | str | os.PathLike[str]) -> UInt8Array:
         raise InputError(
             "an image must be a uint8 array of shape (H, W, 3) in RGB order, "
             f"found {image.dtype} of shape {image.shape}",
-            remedy="convert it, or give the file",
+            remedy="convert it, or pass the path of a file",
         )
     if 0 in image.shape:
         raise InputError(f"an image needs at least one pixel, found shape {image.shape}")
@@ -73,8 +79,8 @@ def read_image(path: str | os.PathLike[str]) -> UInt8Array:
     """
     status = _status(path)
     if stat.S_ISDIR(status.st_mode):
-        remedy = "give the images in it"
-        raise InputError("this is a folder, not an image", file=path, remedy=remedy)
+        remedy = "pass the images in it"
+        raise InputError("this is a directory, not an image", file=path, remedy=remedy)
     if not stat.S_ISREG(status.st_mode):  # a FIFO or a device might never end
         raise InputError(
             "this is a device or a pipe, not a file", file=path, remedy="save the image to a file"
@@ -93,17 +99,17 @@ def read_image(path: str | os.PathLike[str]) -> UInt8Array:
 
 
 def find_images(paths: list[str]) -> tuple[list[Path], str]:
-    """Replace each folder with the images in it, sorted by name.
+    """Replace each directory with the images in it, sorted by name.
 
     Args:
-        paths: Files, which are returned as they are, and folders.
+        paths: Files, which are returned as they are, and directories.
 
     Returns:
-        The files; and a line that counts the other content of the folders by kind, or "". Hidden
-        files are ignored.
+        The files; and a line that counts the other content of the directories by kind, or "".
+        Hidden files are ignored.
 
     Raises:
-        InputError: A path does not exist, or a folder has no image or cannot be read.
+        InputError: A path does not exist, or a directory has no image or cannot be read.
     """
     found: list[Path] = []
     notes: list[str] = []
@@ -113,20 +119,20 @@ def find_images(paths: list[str]) -> tuple[list[Path], str]:
             continue
         images, left_out = _look_into(text)
         if not images:
-            what = f"the folder contains no readable images{left_out and f', but {left_out}'}"
-            raise InputError(what, file=text, remedy="give a folder of images, as JPEG or PNG")
+            what = f"the directory contains no readable images{left_out and f', but {left_out}'}"
+            raise InputError(what, file=text, remedy="pass a directory of JPEG or PNG images")
         found.extend(images)
         if left_out:
             notes.append(f"{left_out} in {text}")
     return found, f"left out: {'; '.join(notes)}" if notes else ""
 
 
-def _look_into(folder: str) -> tuple[list[Path], str]:
-    """Return the images in a folder, and the counts of everything else by kind."""
+def _look_into(directory: str) -> tuple[list[Path], str]:
+    """Return the images in a directory, and the counts of everything else by kind."""
     images: list[Path] = []
     others: Counter[str] = Counter()
     try:
-        for path in sorted(Path(folder).iterdir()):
+        for path in sorted(Path(directory).iterdir()):
             if path.name.startswith("."):
                 continue
             if (kind := _kind(path)) in SUFFIXES:
@@ -134,8 +140,10 @@ def _look_into(folder: str) -> tuple[list[Path], str]:
             else:
                 others[kind] += 1
     except OSError as error:
-        raise _explain(error, folder) from error
-    counts = (f"{n} {kind}{'s' * (n > 1 and kind[0] != '.')}" for kind, n in sorted(others.items()))
+        raise _explain(error, directory) from error
+    counts = (
+        f"{n} {_PLURALS.get(kind, kind) if n > 1 else kind}" for kind, n in sorted(others.items())
+    )
     return images, ", ".join(counts)
 
 
@@ -146,7 +154,7 @@ def _kind(path: Path) -> str:
     except OSError:
         return "broken link"
     if stat.S_ISDIR(mode):
-        return "folder"
+        return "directory"
     if not stat.S_ISREG(mode):
         return "device or pipe"
     return path.suffix.lower() or "file without suffix"
@@ -158,7 +166,7 @@ def _status(path: str | os.PathLike[str]) -> os.stat_result:
     if not text:
         raise InputError('expected the path of an image, found ""', remedy="check the arguments")
     if "://" in text:
-        remedy = "download it and give the file"
+        remedy = "download it and pass the path of the file"
         raise InputError("this is a URL, not a file", file=text, remedy=remedy)
     try:
         return Path(path).stat()

@@ -88,7 +88,7 @@ class ImportedWeights:
                 network = build(self.name, **self.sizes)
         except RuntimeError as error:
             what = f"expected sizes of a {self.name}, found {self.sizes}"
-            raise ModelError(what, remedy="the file is damaged: get it again") from error
+            raise ModelError(what, remedy="the file is damaged: download it again") from error
         expected = network.state_dict()
         for key in {**expected, **self.state}:
             both = (expected, self.state)
@@ -99,7 +99,7 @@ class ImportedWeights:
                 raise ModelError(what, remedy=remedy)
             if not self.state[key].isfinite().all():
                 what = f"expected finite numbers in {key}, found NaN or infinity"
-                raise ModelError(what, remedy="the file is damaged: get it again")
+                raise ModelError(what, remedy="the file is damaged: download it again")
         network.load_state_dict(self.state, assign=True)
         return network.eval()
 
@@ -159,7 +159,7 @@ def _detector_info(weights: ImportedWeights, names: tuple[str, ...] | None) -> C
     names = names or class_names(classes)
     if len(names) != classes:
         what = f"expected names for {classes} classes, found {len(names)}"
-        raise ModelError(what, remedy="give one name per line, without background")
+        raise ModelError(what, remedy="write one name per line, without background")
     info = CascadeInfo(classifier=weights.name, classifier_sizes=sizes, class_names=names)
     if weights.delta_mean is None or weights.delta_std is None:
         return info

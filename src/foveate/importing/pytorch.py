@@ -159,7 +159,7 @@ def _open(path: Path) -> Mapping[str, object]:
             "expected a PyTorch or safetensors file, found one that is damaged or neither "
             f"({reason})",
             file=path,
-            remedy="get it again; for a Torch7 file use `foveate import-torch7`",
+            remedy="download it again; for a Torch7 file use `foveate import-torch7`",
         ) from error
     if not isinstance(content, Mapping):
         what = f"expected a state dict, found a {type(content).__name__}"

@@ -104,7 +104,7 @@ def _same_shape(part: torch.Tensor | None, mean: torch.Tensor, name: str) -> tor
         raise ModelError(
             f"expected weight, bias and variance of {tuple(mean.shape)} in the batch norm {name}, "
             f"found {'nothing' if part is None else tuple(part.shape)}",
-            remedy="give the whole state dict",
+            remedy="pass the whole state dict",
         )
     return part
 

@@ -33,7 +33,7 @@ ARCHITECTURES = ("sm_75", "sm_80", "sm_86", "sm_87", "sm_89", "sm_90", "sm_100",
 FORMS = ("ptx", "cubin")
 
 FOLDER = Path(__file__).parent
-"""Folder that sources and includes are relative to."""
+"""Directory that sources and includes are relative to."""
 
 _INCLUDE = re.compile(rb'^#include "(.+)"$', re.MULTILINE)
 
@@ -53,7 +53,7 @@ class Compiler(Protocol):
         Args:
             source: A .cuh file with kernels.
             target: File to write.
-            include: Folder that includes are relative to.
+            include: Directory that includes are relative to.
             form: ``"ptx"`` or ``"cubin"``.
             architecture: A name like ``sm_89``.
 
@@ -201,12 +201,13 @@ class Compiled:
 class CodeCache:
     """A cache of files, each under a key that covers everything that it was made from.
 
-    Each file has its own folder, with a record of its SHA-256, which is created in one step. A file
-    that does not match its record counts as absent and is made again. The checksum does not protect
-    against other users who can write to the folder: files that they could have changed are refused.
+    Each file has its own directory, with a record of its SHA-256, which is created in one step. A
+    file that does not match its record counts as absent and is made again. The checksum does not
+    protect against other users who can write to the directory: files that they could have changed
+    are refused.
 
     Args:
-        folder: Folder of the files; it is created when needed.
+        folder: Directory of the files; it is created when needed.
     """
 
     folder: Path
@@ -225,7 +226,7 @@ class CodeCache:
             make: Function that writes the file to the given path and returns a log.
 
         Raises:
-            BackendError: The folder cannot be written, or other users could write to it.
+            BackendError: The directory cannot be written, or other users could write to it.
         """
         found = self.find(key, suffix)
         if found is not None:
@@ -244,8 +245,8 @@ class CodeCache:
             raise BackendError(
                 f"compiled kernels cannot be stored: {error}",
                 file=self.folder,
-                remedy="free some space and make the folder writable, or set FOVEATE_CACHE to "
-                "another folder",
+                remedy="free some space and make the directory writable, or set FOVEATE_CACHE to "
+                "another directory",
             ) from error
         return Compiled(path, log)
 

@@ -120,7 +120,7 @@ def save_checkpoint(path: Path, networks: Cascade | Detector, *, half: bool = Tr
     """Write a checkpoint; the networks stay as they are.
 
     Args:
-        path: File to write; its folder is made if necessary.
+        path: File to write; its directory is made if necessary.
         networks: Networks to write, with their description.
         half: Whether weights are written in float16, which rounds them, or in float32.
 
@@ -151,7 +151,7 @@ def load_checkpoint(path: Path, detector: Path | None = None) -> Cascade:
     info, inputs, tensors = _read(path)
     if info.proposals is None:
         what = f"expected a cascade, found the detector {info.classifier!r} alone"
-        remedy = "give it as the detector, with the checkpoint of a DeepMask or SharpMask"
+        remedy = "pass it as the detector, with the checkpoint of a DeepMask or SharpMask"
         raise ModelError(what, file=path, remedy=remedy)
     # On the meta device nothing is drawn at random and no memory is taken for the weights that the
     # file replaces.
@@ -170,7 +170,7 @@ def load_detector(path: Path) -> Detector:
     info, inputs, tensors = _read(path)
     if info.classifier is None:
         what = f"expected a detector, found {info.proposals!r} alone"
-        remedy = "give the checkpoint of a MultiPathNet or Fast R-CNN"
+        remedy = "pass the checkpoint of a MultiPathNet or Fast R-CNN"
         raise ModelError(what, file=path, remedy=remedy)
     with torch.device("meta"):
         detector = build_detector(info)
@@ -215,7 +215,7 @@ def _unreadable(path: Path, error: Exception) -> ModelError:
             remedy = "make one with `foveate train`, or import weights by `foveate import-torch`"
         elif path.suffix == ".onnx":
             what = "expected a safetensors checkpoint, found an ONNX file"
-            remedy = "give the checkpoint that it was exported from, or its bundle"
+            remedy = "pass the checkpoint that it was exported from, or its bundle"
     return ModelError(what, file=path, remedy=remedy)
 
 

@@ -100,7 +100,7 @@ class Masks:
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> Array:
         if copy is False:
-            what = "masks are rasterised on request, so that their memory cannot be shared"
+            what = "masks are rasterized on request, so their memory cannot be shared"
             raise ValueError(what)
         stack: Array = np.zeros(self.shape, bool)
         for index in range(len(self)):

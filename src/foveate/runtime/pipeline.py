@@ -134,7 +134,7 @@ class Pipeline:
         if single or isinstance(images, no_images) or not isinstance(images, Iterable):
             raise InputError(
                 f"stream needs an iterable of images, found {type(images).__name__}",
-                remedy="give a list of images, or a generator of the frames of a video",
+                remedy="pass a list of images, or a generator of the frames of a video",
             )
         return self._stream(iter(images))
 

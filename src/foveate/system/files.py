@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Atomic writing of files and folders.
+"""Atomic writing of files and directories.
 
 An output is written next to its target, as ``.NAME.N.partial``, and replaces the target in one step. Its writer locks
 it, so that the next writer of the same target can delete the leftovers of killed writers, and only those.
@@ -43,8 +43,9 @@ def write_file(path: Path, content: bytes) -> None:
 def open_output(path: Path) -> Iterator[BinaryIO]:
     """Yield a stream whose content replaces a file if the block ends without an exception.
 
-    Missing parent folders are created. An existing file keeps its mode. If the path is a symbolic link, its target is
-    replaced. A device, a FIFO or an open descriptor (``/dev/stdout``) is written to directly.
+    Missing parent directories are created. An existing file keeps its mode. If the path is a
+    symbolic link, its target is replaced. A device, a FIFO or an open descriptor (``/dev/stdout``)
+    is written to directly.
 
     Raises:
         InputError: The file cannot be written; an existing file is unchanged.
@@ -70,23 +71,24 @@ def open_output(path: Path) -> Iterator[BinaryIO]:
 
 @contextmanager
 def new_folder(target: Path, *, overwrite: bool) -> Iterator[Path]:
-    """Yield an empty folder that replaces ``target`` if the block ends without an exception.
+    """Yield an empty directory that replaces ``target`` if the block ends without an exception.
 
-    At every moment the target is the complete old or the complete new folder, even if the process is killed. If the
-    path is a symbolic link, its target is replaced.
+    At every moment the target is the complete old or the complete new directory, even if the
+    process is killed. If the path is a symbolic link, its target is replaced.
 
     Args:
-        target: Path of the folder.
-        overwrite: Whether to replace a folder that is not empty.
+        target: Path of the directory.
+        overwrite: Whether to replace a directory that is not empty.
 
     Raises:
-        InputError: The folder cannot be written or may not be replaced, or the working directory is in it.
+        InputError: The directory cannot be written or may not be replaced, or the working directory
+    is in it.
     """
     with _reported(target):
         place = Path(os.path.realpath(target))
         if Path.cwd().is_relative_to(place):
-            what = "the folder contains the working directory and cannot be replaced"
-            remedy = "choose another folder, or run the command from elsewhere"
+            what = "the directory contains the working directory and cannot be replaced"
+            remedy = "choose another directory, or run the command from elsewhere"
             raise InputError(what, file=target, remedy=remedy)
         place.parent.mkdir(parents=True, exist_ok=True)
         recover_folder(place)
@@ -99,7 +101,7 @@ def new_folder(target: Path, *, overwrite: bool) -> Iterator[Path]:
 
 
 def recover_folder(target: Path) -> None:
-    """Finish the replacement of a folder whose writer was killed between its two steps."""
+    """Finish the replacement of a directory whose writer was killed between its two steps."""
     place = Path(os.path.realpath(target))
     old = _beside(place, "old")
     if os.path.lexists(old):
@@ -125,7 +127,7 @@ def check_writable(path: Path) -> None:
 
 
 def sweep_folder(folder: Path) -> None:
-    """Delete the leftovers of all killed writers in a folder."""
+    """Delete the leftovers of all killed writers in a directory."""
     for path in folder.glob(".*.partial"):
         _sweep(path)
 
@@ -232,7 +234,7 @@ def _sweep(path: Path) -> None:
 def _install(fresh: Path, place: Path, overwrite: bool) -> None:
     while True:
         try:
-            fresh.rename(place)  # replaces an empty folder
+            fresh.rename(place)  # replaces an empty directory
             return
         except OSError as error:
             if not overwrite or error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
@@ -268,7 +270,7 @@ def _replace_in_two_steps(fresh: Path, place: Path) -> None:
 
 
 def _recover(old: Path, place: Path) -> None:
-    """Restore the old folder, or delete it if the new one has replaced it."""
+    """Restore the old directory, or delete it if the new one has replaced it."""
     if not os.path.lexists(place):
         with suppress(FileNotFoundError):
             old.rename(place)
@@ -318,5 +320,5 @@ def _reported(path: Path) -> Iterator[None]:
     except (OSError, ValueError) as error:  # ValueError for a NUL in the name
         reason = getattr(error, "strerror", None) or error
         what = f"the file cannot be written ({reason})"
-        remedy = "free some space, or choose another place"
+        remedy = "free some space, or choose another path"
         raise InputError(what, file=path, remedy=remedy) from error

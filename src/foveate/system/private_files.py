@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Cache folders of the user, and checks that no other user can change a file."""
+"""Cache directories of the user, and checks that no other user can change a file."""
 
 import os
 import stat
@@ -9,7 +9,7 @@ from foveate.errors import BackendError, OptionError
 
 
 def cache_folder(kind: str) -> Path:
-    """Return the cache folder of the user for one kind of file; it need not exist.
+    """Return the cache directory of the user for one kind of file; it need not exist.
 
     It is ``$FOVEATE_CACHE/<kind>``, or ``foveate/<kind>`` in ``$XDG_CACHE_HOME`` or ``~/.cache``.
 
@@ -22,22 +22,22 @@ def cache_folder(kind: str) -> Path:
         home = os.path.expanduser("~/.cache")  # noqa: PTH111 - Path.home() raises if there is none
     root = Path(given) if given else Path(home, "foveate")
     if not root.is_absolute():
-        what = f"the cache folder must be an absolute path, found {str(root)!r}"
+        what = f"the cache directory must be an absolute path, found {str(root)!r}"
         raise OptionError(what, remedy="set FOVEATE_CACHE to an absolute path")
     return root / kind
 
 
 def make_private(folder: Path) -> None:
-    """Create a folder and its missing parents with access for this user only.
+    """Create a directory and its missing parents with access for this user only.
 
     Raises:
-        OSError: The folder cannot be created.
+        OSError: The directory cannot be created.
     """
     for place in reversed((folder, *folder.parents)):
         if not place.is_dir():
             try:
                 place.mkdir(mode=0o700)
-            except FileExistsError:  # another process created it, or it is not a folder
+            except FileExistsError:  # another process created it, or it is not a directory
                 if not place.is_dir():
                     raise
 
@@ -45,13 +45,13 @@ def make_private(folder: Path) -> None:
 def check_private(path: Path) -> None:
     """Check that only this user and root can change a file.
 
-    The file and all folders above it must belong to this user or root and must not be writable for others. The folders
-    may be writable if they are sticky, as ``/tmp`` is, or for the group whose id equals the user's id, which many
-    distributions create for each user.
+    The file and all directories above it must belong to this user or root and must not be writable
+    for others. The directories may be writable if they are sticky, as ``/tmp`` is, or for the group
+    whose id equals the user's id, which many distributions create for each user.
 
     Raises:
         BackendError: Another user could change the file.
-        OSError: The file or a folder cannot be inspected.
+        OSError: The file or a directory cannot be inspected.
     """
     real, user = Path(os.path.realpath(path)), os.geteuid()
     for place in (real, *real.parents):
@@ -63,5 +63,5 @@ def check_private(path: Path) -> None:
             writable = 0
         if writable or found.st_uid not in (0, user):
             what = f"{str(path)!r} is not loaded, because other users could change it"
-            remedy = "run: chmod go-w on this path if it is yours, or use a folder of your own"
+            remedy = "run: chmod go-w on this path if it is yours, or use a directory of your own"
             raise BackendError(what, file=place, remedy=remedy)

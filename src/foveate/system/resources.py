@@ -30,7 +30,7 @@ def cpu_quota(root: Path = Path("/")) -> float:
     """Return the quota of the control group and its parents in cores.
 
     Args:
-        root: Folder that contains ``proc`` and ``sys``.
+        root: Directory that contains ``proc`` and ``sys``.
 
     Returns:
         A positive number, possibly fractional; infinity if there is no quota.
@@ -70,7 +70,7 @@ def shortage(error: BaseException | None) -> BackendError | None:
         if isinstance(error, MemoryError) or number == errno.ENOMEM or _any(_MEMORY, text):
             return BackendError(
                 "there is not enough memory",
-                remedy="free some or raise its limit, or use less: smaller images, a lower "
+                remedy="free some memory, raise its limit, or use less: smaller images, a lower "
                 "--top-k, fewer --threads",
             )
         if number == errno.EMFILE or _any(_FILES, text):

@@ -29,7 +29,7 @@ class Target:
     """A library that compiles engines.
 
     Args:
-        name: Name on the command line, and of the folder of its engines.
+        name: Name on the command line, and of the directory of its engines.
         module: Module to import.
         extra: Extra of the package that installs it.
         oldest: Oldest supported version.

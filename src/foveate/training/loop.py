@@ -108,7 +108,7 @@ def _resume(work: Trainable, resume: ResumeFile) -> int:
         work.load_state_dict(state)
     except (KeyError, RuntimeError, ValueError) as error:
         raise ModelError(
-            f"the state of a training does not fit this network: {error}",
+            f"the training state does not fit this network: {error}",
             file=resume.path,
             remedy=REMEDY,
         ) from error

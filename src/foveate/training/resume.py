@@ -70,7 +70,7 @@ class Origin:
 
 
 def is_current(file: Path, origin: Origin) -> bool:
-    """Return whether a file or folder exists and was made from ``origin``, by the stamp next to it.
+    """Return whether a file or directory exists and its stamp says that ``origin`` made it.
 
     Raises:
         ModelError: It was made with other options.
@@ -90,7 +90,7 @@ def is_current(file: Path, origin: Origin) -> bool:
 
 
 def stamp(file: Path, origin: Origin) -> None:
-    """Write the origin of a file or folder next to it."""
+    """Write the origin of a file or directory next to it."""
     write_file(_stamp(file), json.dumps(origin.content()).encode())
 
 
@@ -141,13 +141,13 @@ class ResumeFile:
             current = self.origin.accepts(state["origin"], self.path)
         except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
             raise ModelError(
-                "the state of a training cannot be read: it is cut off or is another file",
+                "the training state cannot be read: the file is truncated or of another kind",
                 file=self.path,
                 remedy=REMEDY,
             ) from error
         except (KeyError, TypeError, ValueError) as error:
             raise ModelError(
-                "the file does not contain the state of a training", file=self.path, remedy=REMEDY
+                "the file does not contain a training run", file=self.path, remedy=REMEDY
             ) from error
         return dict(state) if current else None
 

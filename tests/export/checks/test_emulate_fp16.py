@@ -63,6 +63,6 @@ def test_ways_of_verifying_exclude_each_other(
     half: Bundle, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert invoke(["verify", str(half.root), "--emulate-fp16", "--bisect"]) == 1
-    assert "--emulate-fp16, --bisect, --from-report exclude each other: give only one of them" in (
+    assert "--emulate-fp16, --bisect, --from-report exclude each other: pass only one of them" in (
         capsys.readouterr().err
     )

@@ -36,7 +36,7 @@ def start(folder: Path, *words: str, **options: Any) -> subprocess.Popen[str]:
 
 
 def left_in(folder: Path) -> list[str]:
-    """Return the files that are not locks, with their folders."""
+    """Return the files that are not locks, with their directories."""
     found = [path for path in folder.rglob("*") if path.suffix != ".lock"]
     return sorted(str(path.relative_to(folder)) for path in found if path.is_file())
 

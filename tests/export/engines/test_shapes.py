@@ -109,7 +109,7 @@ def test_a_dimension_that_the_manifest_does_not_bound_asks_for_a_range() -> None
     with pytest.raises(OptionError) as caught:
         engine_specs(replace(mini, stages=stages), refine_options())
     assert str(caught.value) == (
-        "the manifest gives no range for the dimension 'heads' of the stage 'refine': give one: "
+        "the manifest gives no range for the dimension 'heads' of the stage 'refine': pass one: "
         "--range heads=1:16:64"
     )
 

@@ -76,7 +76,7 @@ def test_a_factored_network_exports_and_agrees_with_pytorch() -> None:
 @pytest.mark.parametrize(
     ("ranks", "text"),
     [
-        ((5,), "--svd has 1 ranks, and each tower has 2 linear layers: give one rank per layer"),
+        ((5,), "--svd has 1 ranks, and each tower has 2 linear layers: pass one rank per layer"),
         ((0, 3), "the rank 0 for a layer of 392 inputs and 16 outputs, expected 1 to 15"),
         ((5, 8), "the rank 8 for a layer of 16 inputs and 16 outputs, expected 1 to 7"),
     ],

@@ -195,7 +195,7 @@ def test_many_images_are_thinned_out_evenly(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_images_cannot_calibrate(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="the folder contains no readable images"):
+    with pytest.raises(InputError, match="the directory contains no readable images"):
         parse("int8", calibration=[tmp_path])
 
 

@@ -264,4 +264,4 @@ def test_a_truncated_file_is_refused_with_what_was_missing(tmp_path: Path, kept:
     content = T7Writer().write({"w": tensor(np.zeros(1000)), "x": [1, 2, 3]})
     text = refusal(tmp_path, content[: int(len(content) * kept)])
     assert "at byte" in text
-    assert text.endswith("the file is damaged or not of Torch7: get it again")
+    assert text.endswith("the file is damaged or not in Torch7 format: download it again")

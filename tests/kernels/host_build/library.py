@@ -137,7 +137,7 @@ def launch(op: str, launcher: str, *arguments: Argument) -> int:
     """Call a launcher and return its status.
 
     Args:
-        op: Folder of the operation.
+        op: Directory of the operation.
         launcher: Its name.
         arguments: Arrays, sequences of arrays (as an array of their addresses), integers, floats
             (32 bits), ``np.float64`` (64 bits), None for a null pointer; without the stream.

@@ -188,7 +188,7 @@ def test_the_mean_leaves_the_mask_head_alone() -> None:
 def test_a_path_is_no_name_of_a_shipped_bundle(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """`./mini` is the folder that lies there, `mini` the shipped bundle."""
+    """`./mini` is the directory that lies there, `mini` the shipped bundle."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mini").mkdir()
     words = ["train", "--dataset", "nowhere", "--output", "run", "--init-from"]

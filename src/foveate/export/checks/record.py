@@ -206,7 +206,7 @@ def _check_detections(record: Record, bounds: Thresholds) -> None:
         f"the whole cascade differs from {record.reference}: {sum(good)} of {sum(most)} detections "
         f"have a partner, boxes within {bounds.box:g} px and masks of IoU {bounds.mask_iou:g}; most are "
         f"lost on {worst.image}",
-        remedy="give other thresholds with --from-report, or look at the image with foveate run",
+        remedy="pass other thresholds with --from-report, or look at the image with foveate run",
     )
 
 

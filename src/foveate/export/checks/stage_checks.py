@@ -180,7 +180,7 @@ def _taken(path: Path) -> onnx.ModelProto:
                 raise InputError(
                     f"no space is left for a copy of a stage ({first_line(error)})",
                     file=folder,
-                    remedy="free some space, or set TMPDIR to another folder",
+                    remedy="free some space, or set TMPDIR to another directory",
                 ) from error
             raise loading_error(error, path) from error
         return onnx.load(file)

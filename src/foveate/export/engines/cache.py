@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The cache of engines, by the key of everything that determines an engine.
 
-Each engine has a folder, named by the digest of its key, with the plan and its metadata, and a lock
-file next to it. Only the owner of the lock may build, read or delete the engine, so two processes that
-need the same one build it once. An engine is built in a temporary folder, which is then renamed. The
-least recently used engines are deleted when the cache exceeds its bound.
+Each engine has a directory, named by the digest of its key, with the plan and its metadata, and a
+lock file next to it. Only the owner of the lock may build, read or delete the engine, so two
+processes that need the same one build it once. An engine is built in a temporary directory, which
+is then renamed. The least recently used engines are deleted when the cache exceeds its bound.
 """
 
 import contextlib
@@ -37,10 +37,10 @@ class Entry:
 
 
 class EngineCache:
-    """A folder of engines that processes of one machine can share.
+    """A directory of engines that processes of one machine can share.
 
     Args:
-        root: Folder of the cache, created on the first write.
+        root: Directory of the cache, created on the first write.
         max_bytes: Largest size; the newest engine stays even if it is larger.
     """
 
@@ -81,7 +81,7 @@ class EngineCache:
                 found = self._add(digest, build)
             place = self.root / digest
             with _translate_errors(place):
-                # The modification time of a folder is the time of its last use.
+                # The modification time of a directory is the time of its last use.
                 os.utime(place)
             yield place / PLAN, found, why
         if why is not None:
@@ -182,7 +182,7 @@ class EngineCache:
             return held
 
     def _remove(self, digest: str) -> None:
-        """Delete an engine, its temporary folder and its lock, which this process owns."""
+        """Delete an engine, its temporary directory and its lock, which this process owns."""
         shutil.rmtree(self.root / digest, ignore_errors=True)
         shutil.rmtree(self.root / f"{_SCRATCH}{digest}", ignore_errors=True)
         (self.root / f"{digest}.lock").unlink(missing_ok=True)
@@ -212,7 +212,7 @@ class EngineCache:
 
 
 def _read(folder: Path) -> Entry | None:
-    """Return the engine of a folder; None if there is none, or if it has just been deleted."""
+    """Return the engine of a directory; None if there is none, or if it has just been deleted."""
     if folder.name.startswith(_SCRATCH):
         return None
     try:

@@ -102,12 +102,12 @@ def compile_bundle(
         bundle: Bundle to compile.
         options: Options of the compilation.
         cache: Cache of engines.
-        output: Folder of the engines; ``engines/<target>`` of the bundle by default.
+        output: Directory of the engines; ``engines/<target>`` of the bundle by default.
         progress: Called with the name of an engine and the percentage that is done.
         waiting: Called with the name of an engine that another process is building.
 
     Yields:
-        Each engine, when it is in its folder.
+        Each engine, when it is in its directory.
 
     Raises:
         FoveateError: An engine cannot be built or written. The engines before it stay.
@@ -178,7 +178,7 @@ def _build(
 
 
 def _place(plan: Path, record: EngineMetadata, folder: Path) -> Path:
-    """Copy an engine and its record to their folder."""
+    """Copy an engine and its record to their directory."""
     # Both are written before either gets its name, and the record gets it first: a killed process
     # leaves no plan without a record. Between the two renames, a plan that is replaced does not match
     # its record, which readers detect by its checksum.

@@ -148,7 +148,7 @@ def _length(stage: str, name: int | str, lengths: Mapping[str, Range]) -> Range:
     if name in lengths:
         return lengths[name]
     what = f"the manifest gives no range for the dimension {name!r} of the stage {stage!r}"
-    raise OptionError(what, remedy=f"give one: --range {name}=1:16:64")
+    raise OptionError(what, remedy=f"pass one: --range {name}=1:16:64")
 
 
 def _check_names(manifest: Manifest, options: CompileOptions) -> None:

@@ -99,11 +99,11 @@ def check_networks(bundle: Bundle, found: Sequence[str], file: Path) -> None:
     """
     expected = [one.name for one in bundle.manifest.source.networks]
     if list(found) != expected:
+        named = ", ".join(expected) or "not named in its manifest"
         raise ModelError(
-            f"expected the networks of the bundle, {', '.join(expected) or 'which it does not name'}"
-            f", found {', '.join(found) or 'none'}",
+            f"expected the networks of the bundle, {named}, found {', '.join(found) or 'none'}",
             file=file,
-            remedy="give the checkpoint or the bundle that it was made of",
+            remedy="pass the checkpoint or the bundle that it was made from",
         )
 
 

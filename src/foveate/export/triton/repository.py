@@ -179,7 +179,7 @@ def _cascade(bundle: Bundle, name: str, score_threshold: float) -> dict[str, byt
 
 
 def _write(directory: Path, models: Mapping[str, Mapping[str, bytes]]) -> None:
-    # Written to a temporary folder and renamed, so that no incomplete repository is ever served.
+    # Written to a temporary directory and renamed, so that no incomplete repository is ever served.
     try:
         with new_folder(directory, overwrite=False) as fresh:
             for model, files in models.items():

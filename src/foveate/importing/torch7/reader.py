@@ -49,7 +49,7 @@ OTHER_FORMATS = (
     (b"PK\x03\x04", "a PyTorch file", "use `foveate import-torch`"),
     (b"\x80", "a pickle", "use `foveate import-torch` if it is a PyTorch file"),
     (b"\x1f\x8b", "a gzip archive", "unpack it first"),
-    (b"\x89HDF", "an HDF5 file", "give the .t7 file itself"),
+    (b"\x89HDF", "an HDF5 file", "use the .t7 file itself"),
     (b"<", "a web page", "download the file again"),
     *((f"{tag}\n".encode(), "an ASCII Torch7 file", "save it as binary") for tag in range(9)),
 )
@@ -97,7 +97,9 @@ def read_torch7(path: Path) -> Value:
         return _parse_either(content)
     except CorruptError as error:
         raise ModelError(
-            str(error), file=path, remedy="the file is damaged or not of Torch7: get it again"
+            str(error),
+            file=path,
+            remedy="the file is damaged or not in Torch7 format: download it again",
         ) from error
 
 

@@ -166,7 +166,7 @@ def describe(value: Value) -> str:
 
 def damaged(expected: str, found: object) -> ModelError:
     """Return the error for a file whose content contradicts itself."""
-    remedy = "the file is damaged: get it again"
+    remedy = "the file is damaged: download it again"
     return ModelError(f"expected {expected}, found {found}", remedy=remedy)
 
 

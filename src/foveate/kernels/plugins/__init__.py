@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""TensorRT plugins of the operators of domain ``foveate``: one folder per operator."""
+"""TensorRT plugins of the operators of domain ``foveate``: one directory per operator."""

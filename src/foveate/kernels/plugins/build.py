@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Builds ``libfoveate_plugins.so``, the library of TensorRT plugins, on the machine that needs it.
 
-The library contains the plugins of all folders with a ``plugin.cpp``, and their kernels as a fat
-binary. It links the CUDA runtime statically and no library of TensorRT: TensorRT passes every
+The library contains the plugins of all directories with a ``plugin.cpp``, and their kernels as a
+fat binary. It links the CUDA runtime statically and no library of TensorRT: TensorRT passes every
 object that the plugins call.
 """
 
@@ -44,7 +44,7 @@ def source_digest(root: Path = FOLDER) -> str:
     """Return the SHA-256 of the names and contents of all sources of kernels and plugins.
 
     Args:
-        root: Folder of the sources.
+        root: Directory of the sources.
     """
     digest = hashlib.sha256()
     for file in sorted(path for path in root.rglob("*") if path.suffix in _SUFFIXES):
@@ -63,17 +63,17 @@ def require_nvcc() -> Nvcc:
     if nvcc is None:
         raise BackendError(
             "no nvcc, which compiles the plugins: it is neither in CUDA_HOME nor on the PATH",
-            remedy="install the CUDA toolkit, or set CUDA_HOME to its folder",
+            remedy="install the CUDA toolkit, or set CUDA_HOME to its directory",
         )
     return nvcc
 
 
 def find_headers(given: Path | None = None) -> Path:
-    """Find the folder of TensorRT's headers.
+    """Find the directory of TensorRT's headers.
 
     Args:
-        given: Folder of the headers or of an installation; by default TENSORRT_HOME, the folders
-            of the system and the package :data:`HEADERS_PACKAGE` are searched.
+        given: Directory of the headers or of an installation; by default TENSORRT_HOME, the
+            directories of the system and the package :data:`HEADERS_PACKAGE` are searched.
 
     Raises:
         BackendError: There are no headers, or they are too old for these plugins.
@@ -85,8 +85,8 @@ def find_headers(given: Path | None = None) -> Path:
         raise BackendError(
             "TensorRT's headers were not found: there is no NvInferRuntime.h",
             file=given,
-            remedy="pass their folder with --tensorrt-include FOLDER, or set TENSORRT_HOME, or "
-            f"run: pip install --no-deps {HEADERS_PACKAGE}",
+            remedy="pass their directory with --tensorrt-include DIRECTORY, or set TENSORRT_HOME, "
+            f"or run: pip install --no-deps {HEADERS_PACKAGE}",
         )
     version = tensorrt_version(folder)
     if version[:2] < OLDEST_TENSORRT:
@@ -94,13 +94,13 @@ def find_headers(given: Path | None = None) -> Path:
             f"expected headers of TensorRT {'.'.join(map(str, OLDEST_TENSORRT))} or later, found "
             f"{'.'.join(map(str, version))}",
             file=folder,
-            remedy="pass newer ones: --tensorrt-include FOLDER",
+            remedy="pass newer ones: --tensorrt-include DIRECTORY",
         )
     return folder
 
 
 def _header_folders(given: Path | None) -> list[Path]:
-    """Return the folders to search, in order."""
+    """Return the directories to search, in order."""
     if given is not None:
         return [given, given / "include"]
     home = os.environ.get("TENSORRT_HOME")
@@ -113,7 +113,7 @@ def _header_folders(given: Path | None) -> list[Path]:
 
 
 def tensorrt_version(headers: Path) -> tuple[int, ...]:
-    """Read the major, minor and patch version from a folder of headers.
+    """Read the major, minor and patch version from a directory of headers.
 
     Raises:
         BackendError: The headers do not define it.
@@ -128,7 +128,7 @@ def tensorrt_version(headers: Path) -> tuple[int, ...]:
         raise BackendError(
             "TensorRT's headers do not define its version",
             file=file,
-            remedy="pass a complete set of headers: --tensorrt-include FOLDER",
+            remedy="pass a complete set of headers: --tensorrt-include DIRECTORY",
         ) from error
 
 
@@ -163,7 +163,7 @@ def build_library(output: Path, *, architectures: Sequence[str], headers: Path, 
         output: Library to write; an existing one is replaced in one step.
         architectures: Names like ``sm_89``, or ``all`` for :data:`ARCHITECTURES`. The library also
             contains PTX for the newest of them, which newer GPUs compile when they load it.
-        headers: Folder that :func:`find_headers` returned.
+        headers: Directory that :func:`find_headers` returned.
         nvcc: Compiler that :func:`require_nvcc` returned.
 
     Returns:

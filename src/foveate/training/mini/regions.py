@@ -80,7 +80,7 @@ def build_regions(
     options: RegionOptions,
     progress: Progress,
 ) -> list[CachedRegions]:
-    """Fill a folder with one file per image, and read them; an interrupted call is resumed.
+    """Fill a directory with one file per image, and read them; an interrupted call is resumed.
 
     Each file appears atomically. ``origin`` is everything that ``propose`` and its options depend
     on; ``progress`` is called with the number of finished images.

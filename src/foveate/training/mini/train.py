@@ -58,7 +58,7 @@ def train_cascade(
 
     Args:
         dataset: Training images.
-        output: Folder of the run: caches, checkpoints of each network, the result.
+        output: Directory of the run: caches, checkpoints of each network, the result.
         recipe: Hyperparameters of the training.
         progress: Called as the work progresses.
         extra_datasets: Further images, for the two networks that ignore classes.

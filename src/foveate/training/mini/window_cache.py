@@ -72,7 +72,7 @@ class WindowCache:
     """Arrays of finished caches, joined, each read into memory when it is first used.
 
     Args:
-        directories: Folders of the caches, at least one.
+        directories: Directories of the caches, at least one.
     """
 
     def __init__(self, *directories: Path):
@@ -147,7 +147,7 @@ def build_cache(
 ) -> WindowCache:
     """Fill a cache, or open the one that was filled from the same data.
 
-    The folder appears atomically; ``progress`` is called with the number of finished images.
+    The directory appears atomically; ``progress`` is called with the number of finished images.
     """
     inputs = {"the annotations or images": dataset.digest, "the windows": asdict(options)}
     origin = Origin(inputs={**inputs, "the trunk": trunk.digest})
@@ -172,7 +172,7 @@ def build_caches(
     options: CacheOptions,
     progress: Progress,
 ) -> WindowCache:
-    """Fill a cache for each of several data sets, in folders of ``output``, and join them.
+    """Fill a cache for each of several data sets, in directories of ``output``, and join them.
 
     Raises:
         DataError: No view shows an object.

@@ -25,7 +25,7 @@ class Monitor:
 
     Args:
         work: Training that is reported.
-        board: Folder of the events for TensorBoard; None writes none.
+        board: Directory of the events for TensorBoard; None writes none.
         scalars_every: Number of steps between two points of a curve.
         images_every: Number of steps between two sample images.
         progress: Called after every step.

@@ -87,5 +87,5 @@ def _start_from(network: nn.Module, other: nn.Module, file: Path) -> None:
         raise ModelError(
             f"the weights do not fit {type(network).__name__}: {first_misfit(error)}",
             file=file,
-            remedy="give a checkpoint of the same network with the same classes",
+            remedy="pass a checkpoint of the same network with the same classes",
         ) from error

@@ -49,8 +49,8 @@ class OriginalOptions(TrainOptions):
 
     Args:
         network: Name of the network, for ``foveate.models.build``.
-        dataset: Folder of the data set, see ``find_splits``.
-        output: Folder of the run; an interrupted one is resumed.
+        dataset: Directory of the data set, see ``find_splits``.
+        output: Directory of the run; an interrupted one is resumed.
         sizes: Further arguments of the network's builder; by default the published ones.
         init_from: Checkpoint of the same network to start from.
         deepmask: Checkpoint of the DeepMask that a SharpMask refines.
@@ -126,7 +126,7 @@ def run(options: OriginalOptions, progress: Progress = no_progress) -> Path:
             raise InputError(
                 f"the directory of the run cannot be made ({error.strerror})",
                 file=options.output,
-                remedy="choose another place",
+                remedy="choose another path",
             ) from error
         # Random weights follow from the seed, and the first process sends its own to the others.
         torch.manual_seed(options.seed)
@@ -185,7 +185,7 @@ def _detector_setup(
         options.network, len(dataset.class_names), options.sizes, initial=options.init_from
     )
     if options.init_from is None and world.is_main:
-        _log.warning("%s has frozen layers, which stay random: give --init-from", options.network)
+        _log.warning("%s has frozen layers, which stay random: pass --init-from", options.network)
     start = _fingerprints(options, network)
     network.to(world.device)
     assert options.proposals is not None
@@ -261,7 +261,7 @@ def _proposals(
     if not alone and not is_current(cache, proposals_origin(source, images)):
         raise OptionError(
             "a bundle proposes in one process only, which may take hours",
-            remedy="start with one process until it trains, or give a file of proposals",
+            remedy="start with one process until it trains, or pass a file of proposals",
         )
     return open_proposals(source, images, cache, name, progress)
 

@@ -91,8 +91,8 @@ def train(
     Args:
         setup: Network and data.
         options: Options of the computation.
-        output: Folder of ``<name>.training``, the resume file, and of ``board/<name>``, the events
-            for TensorBoard.
+        output: Directory of ``<name>.training``, the resume file, and of ``board/<name>``, the
+            events for TensorBoard.
         world: Processes that train together; the first one writes the files.
         progress: Called after every step, in the first process.
         on_best: Called when held-out losses are the lowest so far, in the first process.
@@ -111,9 +111,9 @@ def train(
     # A process that starts anew while another resumes would wait for it forever.
     if not world.agrees(resume.path.exists()):
         raise BackendError(
-            "some processes find a training to resume, others do not",
+            "some processes find a training run to resume, others do not",
             file=resume.path,
-            remedy="give processes on several machines a directory that all of them see",
+            remedy="use a directory that the processes of all machines can access",
         )
     indices = world.share(schedule.batch)
     steps, seed, workers = schedule.steps, options.seed, options.workers

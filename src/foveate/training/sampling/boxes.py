@@ -145,12 +145,12 @@ class ProposalTable:
         """
         results: list[Mapping[str, Any]] = []
         for file in files:
-            content = read_json(file, remedy="give a list of COCO results")
+            content = read_json(file, remedy="use a list of COCO results")
             if not isinstance(content, list):
                 raise DataError(
                     f"expected a list of COCO results, found {type(content).__name__}",
                     file=file,
-                    remedy="write a list with the data set's image ids, or give a bundle that proposes",
+                    remedy="write a list with the image ids of the data set, or pass a bundle",
                 )
             results += content
         return cls.from_results(results)
