@@ -171,14 +171,13 @@ def kill(target: Target, *, times: int, seed: int, report: Callable[[str], None]
         if not target.fresh:  # an output exists from the first kill on
             _finish(target, folder)
         for number in range(1, times + 1):
-            process = _start(target, folder)
-            if rng.random() < 0.5:
-                time.sleep(rng.uniform(0, seconds))
-            else:
-                _wait_for_change(folder, process)
-                time.sleep(rng.exponential(0.02))
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            with _start(target, folder) as process:  # which closes its output
+                if rng.random() < 0.5:
+                    time.sleep(rng.uniform(0, seconds))
+                else:
+                    _wait_for_change(folder, process)
+                    time.sleep(rng.exponential(0.02))
+                os.killpg(process.pid, signal.SIGKILL)
             target.check(folder)
             lost = set() if target.fresh else expected - _listing(folder)
             assert not lost, f"kill {number}: lost: {sorted(lost)}"
