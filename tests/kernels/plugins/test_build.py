@@ -15,7 +15,8 @@ from tests.kernels.plugins.mock_host import host as mock
 
 from foveate.cli import invoke
 from foveate.errors import BackendError, OptionError
-from foveate.kernels.build import ARCHITECTURES, Nvcc
+from foveate.kernels.build import ARCHITECTURES
+from foveate.kernels.compilers import Nvcc
 from foveate.kernels.plugins import build as plugin_library
 from foveate.kernels.plugins.build import (
     build_library,

@@ -11,7 +11,7 @@ import pytest
 
 from foveate.cli import invoke
 from foveate.errors import BackendError
-from foveate.kernels.build import Nvcc
+from foveate.kernels.compilers import Nvcc
 from foveate.kernels.plugins import build, library
 from foveate.kernels.plugins.build import source_digest
 from foveate.kernels.plugins.library import (

@@ -11,7 +11,7 @@ from tests.simulated_gpu.ptx.compilation import ARCHITECTURES, compile_file, ker
 from tests.simulated_gpu.ptx.driver import SimulatedGpu
 from tests.simulated_gpu.ptx.launch import Kernel
 
-from foveate.kernels.build import find_nvcc
+from foveate.kernels.compilers import find_nvcc
 
 SNIPPETS = Path(__file__).with_name("snippets.cu")
 GetKernel = Callable[..., Kernel]

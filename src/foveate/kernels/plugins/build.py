@@ -17,7 +17,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from foveate.errors import BackendError, OptionError
-from foveate.kernels.build import ARCHITECTURES, FLAGS, FOLDER, Nvcc, find_nvcc
+from foveate.kernels.build import ARCHITECTURES, FOLDER
+from foveate.kernels.compilers import FLAGS, Nvcc, find_nvcc
 from foveate.system.files import write_file
 
 PLUGINS = FOLDER / "plugins"

@@ -19,7 +19,8 @@ import numpy as np
 
 from foveate.arrays import Array
 from foveate.errors import BackendError, MissingExtraError
-from foveate.kernels.build import Compiler, compile_kernels
+from foveate.kernels.build import compile_kernels
+from foveate.kernels.compilers import Compiler
 from foveate.kernels.op import Op
 from foveate.runtime.devices.cuda_streams import CudaStream, cuda_stream, translate_errors
 from foveate.runtime.devices.device import Buffer, Event, Stream
@@ -249,7 +250,7 @@ class CudaDevice:
         name = Path(source).stem
         with self._using(f"{source} cannot be loaded"):
             code = compiled.path.read_bytes()
-            if self._code == "ptx":
+            if compiled.form == "ptx":  # also where the compiler does not know the architecture
                 return self._driver.ObjectCode.from_ptx(code, name=name)
             return self._driver.ObjectCode.from_cubin(code, name=name)
 
