@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from foveate.kernels.crop_features.op import CROP_FEATURES
 from foveate.kernels.letterbox.op import LETTERBOX, RESIZE
 from foveate.kernels.mask_boxes.op import MASK_BOXES
 from foveate.kernels.nms.op import GATHER_BOXES, NMS
+from foveate.kernels.op import ArrayShape, dry_run
 from foveate.kernels.postprocess.op import POSTPROCESS
 from foveate.kernels.select_top_k.op import SELECT_TOP_K
 from foveate.kernels.take_masks.op import TAKE_MASKS
@@ -41,13 +41,9 @@ class Stub:
 
 
 class StubMemory:
-    """Gives addresses, and counts the bytes that an operation takes."""
-
-    def __init__(self) -> None:
-        self.bytes = 0
+    """Gives addresses, and keeps nothing."""
 
     def empty(self, shape: tuple[int, ...], dtype: type[np.generic]) -> Stub:
-        self.bytes += prod(shape) * np.dtype(dtype).itemsize
         return Stub(shape, np.dtype(dtype))
 
     def upload(self, array: Array) -> Stub:
@@ -106,9 +102,8 @@ def variants() -> list[tuple[Op, list[Launch]]]:
                 pool = launches(ROI_MAX_POOL, maps, stub((2, 5)), pooled, scale=1.5, tables=tables)
                 found.append((ROI_MAX_POOL, pool))
             patches = stub((2, channels, 1, 1), dtype)
-            crop = launches(
-                CROP_FEATURES, [stub((1, channels, 5, 5))], stub((2, 3)), patches, step=1
-            )
+            level = stub((1, channels, 5, 5), dtype)
+            crop = launches(CROP_FEATURES, [level], stub((2, 3)), patches, step=1)
             found.append((CROP_FEATURES, crop))
         for side in (8, 7):
             grown = stub((1, 1, side, side), dtype)
@@ -217,7 +212,7 @@ def nms(boxes: int) -> list[Launch]:
 
 
 def postprocess(rows: int, classes: int, limit: int, dtype: DTypeLike = np.float32) -> list[Launch]:
-    inputs = [stub((rows, classes + 1), dtype), *[stub((7, 4))] * 5]
+    inputs = [*[stub((rows, classes + 1), dtype)] * 2, *[stub((7, 4))] * 4]
     return launches(POSTPROCESS, *inputs, *[stub((limit,))] * 5, **NUMBERS[POSTPROCESS])
 
 
@@ -259,12 +254,28 @@ def test_nothing_is_launched_for_nothing(op: Op, arrays: list[Any]) -> None:
 def test_the_scratch_memory_of_postprocessing_is_bounded(
     rows: int, classes: int, limit: int, megabytes: float
 ) -> None:
-    assert POSTPROCESS.launches is not None
-    memory, inputs = StubMemory(), [stub((rows, classes + 1)), *[stub((7, 4))] * 5]
-    outputs = [stub((limit,))] * 5
-    list(POSTPROCESS.launches(memory, *inputs, *outputs, **NUMBERS[POSTPROCESS]))
-    assert memory.bytes == classes * (8 * rows + 20 * min(rows, limit) + 4)
-    assert memory.bytes <= megabytes * 1e6
+    inputs = [stub((rows, classes + 1)), *[stub((7, 4))] * 5]
+    taken = dry_run(POSTPROCESS, *inputs, *[stub((limit,))] * 5, **NUMBERS[POSTPROCESS])
+    assert taken == classes * (8 * rows + 20 * min(rows, limit) + 4)
+    assert taken <= megabytes * 1e6
+
+
+def test_a_dry_run_counts_tables_and_scratch_memory() -> None:
+    maps = [ArrayShape((1, 6, 9, side), np.dtype(np.float32)) for side in (4, 5, 6)]
+    patches, indices = stub((5, 6, 8, 8)), stub((5, 3), np.int32)
+    # The address and the two sides of each map.
+    assert dry_run(CROP_FEATURES, maps, indices, patches, step=1) == 3 * (8 + 2 * 4)
+    assert dry_run(GATHER_BOXES, *[stub((9, 4))] * 3, horizontal=0.5, vertical=1.5) == 0
+
+
+def test_a_dry_run_checks_sizes() -> None:
+    boxes = ArrayShape((65537, 4), np.dtype(np.float32))
+    with pytest.raises(OptionError, match="at most 65,536 boxes, found 65,537"):
+        dry_run(NMS, boxes, *[boxes] * 4, iou=0.5)
+
+
+def test_an_operation_without_kernels_takes_no_memory() -> None:
+    assert dry_run(Op("bare", cpu=NMS.cpu, outputs=()), stub((3,))) == 0
 
 
 @pytest.mark.parametrize(("limit", "blocks"), [(1, 1), (2, 2), (100, 8), (5000, 40)])
@@ -290,6 +301,10 @@ LEVEL = {"sizes": [(4, 4)], "border": 0, "mean": (1, 2, 3), "std": (1, 2, 3), "f
             "16,384 pixels per side",
         ),
         (lambda: launches(LETTERBOX, SMALL, [stub((1, 3, 9, 16385))], **LEVEL), "pixels per side"),
+        (
+            lambda: launches(CROP_FEATURES, [MANY], stub((65536, 3)), MANY, step=1),
+            "at most 65,535 windows",
+        ),
         (lambda: launches(TAKE_MASKS, MANY, None, stub((1,)), MANY), "at most 65,535 windows"),
     ],
 )

@@ -44,6 +44,7 @@ def launches(
     width: int,
 ) -> Launches:
     """Yield the suppression of each class, and the best of all; see :func:`cpu.postprocess`."""
+    assert probabilities.dtype == deltas.dtype, f"probabilities and deltas of {deltas.dtype}"
     rows, classes = probabilities.shape[0], probabilities.shape[1] - 1
     detections = detected_rows.shape[0]
     require_at_most(LARGEST_ORDER, rows, "proposals")
