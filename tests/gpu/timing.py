@@ -32,7 +32,7 @@ def copy_bandwidth(device: CudaDevice, size: int = 1 << 26) -> float:
     source, target = device.mirror((size,), BYTE), device.allocate((size,), BYTE)
     stream = device.stream()
     source.send(stream)
-    milliseconds = _median(stream, lambda: device.copy(source.buffer, target, stream))
+    milliseconds = _median(device, stream, lambda: device.copy(source.buffer, target, stream))
     return 2 * size / max(milliseconds * 1e-3, 1e-9)
 
 
@@ -62,20 +62,25 @@ def time_operations(
         moved = _bytes_of(call)
         timings[name] = {
             "bytes": moved,
-            "milliseconds": _median(stream, launch),
+            "milliseconds": _median(device, stream, launch),
             "predicted_milliseconds": 1e3 * moved / bandwidth,
         }
     return timings
 
 
-def _median(stream: CudaStream, enqueue: Callable[[], None]) -> float:
-    """Return the milliseconds of one of the calls that are enqueued together."""
-    enqueue()
+def _median(device: CudaDevice, stream: CudaStream, enqueue: Callable[[], None]) -> float:
+    """Return the milliseconds of one of the calls, which are launched together as one graph."""
+
+    def repeat() -> None:
+        for _ in range(REPEATS):
+            enqueue()
+
+    program = device.program([stream], repeat, capturable=True)
+    program.launch()
     times = []
     for _ in range(ROUNDS):
         begin = stream.record(timed=True)
-        for _ in range(REPEATS):
-            enqueue()
+        program.launch()
         end = stream.record(timed=True)
         end.synchronize()
         times.append(end.milliseconds_since(begin) / REPEATS)

@@ -12,16 +12,15 @@ import hashlib
 import re
 import subprocess
 import tempfile
-import weakref
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from tests.kernels.host_build.library import COMPILER, compiler_flags
-from tests.simulated_gpu.core import LaunchConfig, SimulatedCore, Stream
+from tests.simulated_gpu.immediate import ImmediateContext, Kernel
 
 from foveate.kernels.build import compile_kernels
+from foveate.kernels.op import Launch
 from foveate.runtime.devices.cuda import CudaDevice
 
 KEYWORDS = Path(__file__).with_name("cuda_on_host.h")
@@ -50,7 +49,7 @@ class HostCompiler:
     def compile(
         self, source: Path, target: Path, *, include: Path, form: str, architecture: str
     ) -> str:
-        """See ``foveate.kernels.compilers.Compiler.compile``."""
+        """See ``foveate.kernels.build.Compiler.compile``."""
         assert form == "cubin", f"{form} for {architecture} is not code of the host"
         command = [*self._command, "-I", str(include)]
         text = f'#include "{source}"\n'
@@ -67,64 +66,44 @@ class HostCompiler:
         return done.stdout
 
 
-class Buffer:
-    """Bytes of the host."""
-
-    def __init__(self, handle: int, size: int, owner: Any = None) -> None:
-        self.handle, self.size, self._owner = handle, size, owner
-
-    @classmethod
-    def from_handle(cls, ptr: int, size: int, *, owner: Any) -> Buffer:
-        return cls(ptr, size, owner)
-
-    def copy_from(self, source: Buffer, *, stream: Stream) -> None:
-        assert source.size == self.size
-        assert isinstance(stream, Stream)
-        ctypes.memmove(self.handle, source.handle, self.size)
-
-
-class ObjectCode:
-    """A shared library."""
-
-    def __init__(self, library: ctypes.CDLL) -> None:
-        self._library = library
-
-    @classmethod
-    def from_cubin(cls, code: bytes, *, name: str) -> ObjectCode:
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / f"{name}.so"
-            path.write_bytes(code)
-            return cls(ctypes.CDLL(str(path)))
-
-    def get_kernel(self, name: str) -> Any:
-        return getattr(self._library, f"launch_{name}")
-
-
-class HostDriver(SimulatedCore):
-    """The names of ``cuda.core``, bound to memory of the host."""
+class HostContext(ImmediateContext):
+    """The calls of the driver, bound to memory of the host."""
 
     def __init__(self) -> None:
-        super().__init__("0", buffer=Buffer, object_code=ObjectCode)
+        super().__init__("sm_0")
 
-    def allocate(self, size: int) -> Buffer:
-        library = _memory()
-        address = library.malloc(size)
+    def allocate(self, size: int) -> int:
+        address = int(_memory().malloc(size))
         ctypes.memset(address, 0xA5, size)
-        buffer = Buffer(address, size)
-        weakref.finalize(buffer, library.free, address)
-        return buffer
+        return address
 
-    def launch(self, stream: Stream, config: LaunchConfig, kernel: Any, *arguments: Any) -> None:
-        assert isinstance(stream, Stream)
-        raw = [ctypes.create_string_buffer(item.tobytes(), item.nbytes) for item in arguments]
-        values = (ctypes.c_void_p * len(raw))(*(ctypes.addressof(item) for item in raw))
-        sizes = (ctypes.c_int * len(raw))(*(item.nbytes for item in arguments))
-        grid = (ctypes.c_uint * 3)(*config.grid)
-        threads, rest = config.block[0], config.block[1:]
-        assert rest == (1, 1)
-        status = kernel(grid, threads, config.shmem_size, values, sizes, len(raw))
-        if status:
-            raise RuntimeError(f"CUDA error {status}")
+    def free(self, address: int) -> None:
+        _memory().free(address)
+
+    def copy(self, target: int, source: int, size: int) -> None:
+        ctypes.memmove(target, source, size)
+
+    def find(self, code: bytes, name: str) -> Kernel:
+        kernel = getattr(_library(code), f"launch_{name}")
+
+        def run(launch: Launch) -> None:
+            numbers = launch.numbers
+            raw = [ctypes.create_string_buffer(item.tobytes(), item.nbytes) for item in numbers]
+            values = (ctypes.c_void_p * len(raw))(*(ctypes.addressof(item) for item in raw))
+            sizes = (ctypes.c_int * len(raw))(*(item.nbytes for item in numbers))
+            grid = (ctypes.c_uint * 3)(*launch.blocks)
+            status = kernel(grid, launch.block, launch.shared_bytes, values, sizes, len(raw))
+            assert status == 0, f"CUDA error {status}"
+
+        return run
+
+
+@cache
+def _library(code: bytes) -> ctypes.CDLL:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "kernels.so"
+        path.write_bytes(code)
+        return ctypes.CDLL(str(path))
 
 
 @cache
@@ -145,4 +124,4 @@ def compile_kernels_for_host(source: Path, program: str) -> None:
 @cache
 def host_device() -> CudaDevice:
     """Return the device of this process, which launches as on a GPU."""
-    return CudaDevice(driver=HostDriver(), compiler=HostCompiler())
+    return CudaDevice(context=HostContext(), compiler=HostCompiler())

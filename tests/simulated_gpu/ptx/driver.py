@@ -5,17 +5,17 @@ from __future__ import annotations
 
 import ctypes
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from tests.kernels.running import Array, Inputs, Numbers, Outputs, run
-from tests.simulated_gpu.core import LaunchConfig, SimulatedCore, Stream
+from tests.simulated_gpu.immediate import ImmediateContext, Kernel
 from tests.simulated_gpu.ptx.compilation import LineInfo, kernel_of
 from tests.simulated_gpu.ptx.counters import Counters
 from tests.simulated_gpu.ptx.launch import launch
 from tests.simulated_gpu.ptx.memory import GLOBAL_BASE, WRITTEN, Memory
 
 from foveate.kernels import Op
+from foveate.kernels.op import Launch
 from foveate.runtime.devices.cuda import CudaDevice
 
 
@@ -27,11 +27,11 @@ class Launched:
     counters: Counters
 
 
-class PtxDriver(SimulatedCore):
-    """The names of ``cuda.core``, bound to one arena.
+class PtxContext(ImmediateContext):
+    """The calls of the driver, bound to one arena.
 
     Args:
-        architecture: Compute capability as "75".
+        architecture: Architecture as "sm_75".
         backwards: See `launch`.
     """
 
@@ -39,23 +39,44 @@ class PtxDriver(SimulatedCore):
         self.memory = Memory(1 << 27)
         self.launched: list[Launched] = []
         self._backwards = backwards
-        super().__init__(architecture, buffer=_Buffers(self.memory), object_code=ObjectCode)
+        super().__init__(architecture)
 
-    def allocate(self, size: int) -> Buffer:
-        return Buffer(self.memory, self.memory.empty((size,), "u1", "buffer").address, size, None)
+    def allocate(self, size: int) -> int:
+        return self.memory.empty((size,), "u1", "buffer").address
 
-    def launch(self, stream: Stream, config: LaunchConfig, kernel: Any, *arguments: Any) -> None:
-        assert isinstance(stream, Stream)
-        text, name = kernel
-        counters = launch(
-            kernel_of(text, name, config.shmem_size),
-            self.memory,
-            config.grid,
-            config.block,
-            list(arguments),
-            backwards=self._backwards,
-        )
-        self.launched.append(Launched(kernel=name, counters=counters))
+    def free(self, address: int) -> None:
+        """The arena is not used again, so that a use after this is found out by nobody."""
+
+    def copy(self, target: int, source: int, size: int) -> None:
+        content, known = self._view(source, size)
+        assert known is None or (known == WRITTEN).all(), "bytes are copied that nothing wrote"
+        place, state = self._view(target, size)
+        place[...] = content
+        if state is not None:
+            state[...] = WRITTEN
+
+    def find(self, code: bytes, name: str) -> Kernel:
+        text = code.decode()
+
+        def run(given: Launch) -> None:
+            counters = launch(
+                kernel_of(text, name, given.shared_bytes),
+                self.memory,
+                given.blocks,
+                given.block,
+                list(given.numbers),
+                backwards=self._backwards,
+            )
+            self.launched.append(Launched(kernel=name, counters=counters))
+
+        return run
+
+    def _view(self, address: int, size: int) -> tuple[Array, Array | None]:
+        """The bytes, and for those of the arena their state."""
+        if GLOBAL_BASE <= address < GLOBAL_BASE + len(self.memory.data):
+            part = slice(address - GLOBAL_BASE, address - GLOBAL_BASE + size)
+            return self.memory.data[part], self.memory.state[part]
+        return np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(address)), None
 
 
 class SimulatedGpu:
@@ -67,70 +88,15 @@ class SimulatedGpu:
     """
 
     def __init__(self, architecture: str, *, backwards: bool = False) -> None:
-        self.driver = PtxDriver(architecture.removeprefix("sm_"), backwards=backwards)
-        self.device = CudaDevice(code="ptx", driver=self.driver, compiler=LineInfo())
+        self.context = PtxContext(architecture, backwards=backwards)
+        self.device = CudaDevice(code="ptx", context=self.context, compiler=LineInfo())
 
     def run(
         self, op: Op, inputs: Inputs, outputs: Outputs, **numbers: Numbers
     ) -> tuple[list[Array], dict[str, Counters]]:
         """Launch an operation; return its outputs, which it must write in full, and the counts."""
-        self.driver.launched.clear()
+        self.context.launched.clear()
         results = run(self.device, op, inputs, outputs, poison=False, **numbers)
-        found = {launched.kernel: launched.counters for launched in self.driver.launched}
+        found = {launched.kernel: launched.counters for launched in self.context.launched}
         assert all(counters.threads["local load"] == 0 for counters in found.values())
         return results, found
-
-
-class Buffer:
-    """Bytes of the arena, or of the host."""
-
-    def __init__(self, memory: Memory, handle: int, size: int, owner: Any) -> None:
-        self._memory, self.handle, self.size, self._owner = memory, handle, size, owner
-
-    def copy_from(self, source: Buffer, *, stream: Stream) -> None:
-        assert source.size == self.size
-        assert isinstance(stream, Stream)
-        bytes_of, known = source._view()
-        assert known is None or (known == WRITTEN).all(), "bytes are copied that nothing wrote"
-        target, state = self._view()
-        target[...] = bytes_of
-        if state is not None:
-            state[...] = WRITTEN
-
-    def _view(self) -> tuple[Array, Array | None]:
-        """The bytes, and for those of the arena their state."""
-        if self.handle >= GLOBAL_BASE and self.handle < GLOBAL_BASE + len(self._memory.data):
-            start = self.handle - GLOBAL_BASE
-            part = slice(start, start + self.size)
-            return self._memory.data[part], self._memory.state[part]
-        raw = (ctypes.c_uint8 * self.size).from_address(self.handle)
-        return np.ctypeslib.as_array(raw), None
-
-
-class _Buffers:
-    """The class ``Buffer``, as far as it is called."""
-
-    def __init__(self, memory: Memory) -> None:
-        self._memory = memory
-
-    def from_handle(self, ptr: int, size: int, *, owner: Any) -> Buffer:
-        return Buffer(self._memory, ptr, size, owner)
-
-
-class ObjectCode:
-    """A module of PTX; a cubin cannot be interpreted."""
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-
-    @classmethod
-    def from_ptx(cls, code: bytes, *, name: str) -> ObjectCode:
-        assert name
-        return cls(code.decode())
-
-    @classmethod
-    def from_cubin(cls, code: bytes, *, name: str) -> ObjectCode:
-        raise AssertionError(f"{name}: {len(code)} bytes of cubin cannot be interpreted")
-
-    def get_kernel(self, name: str) -> tuple[str, str]:
-        return self._text, name

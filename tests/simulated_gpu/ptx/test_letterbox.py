@@ -11,7 +11,7 @@ from tests.simulated_gpu.ptx.driver import SimulatedGpu
 
 from foveate.kernels.letterbox.op import LETTERBOX, RESIZE
 from foveate.kernels.letterbox.reference import resize as exact_resize
-from foveate.runtime.devices.cuda import CudaBuffer
+from foveate.runtime.devices.cuda_memory import CudaBuffer
 
 MEAN, STD, FILL = (123.7, 116.3, 103.5), (58.4, 57.1, 57.4), 104
 TABLE = ((np.arange(256) - np.array(MEAN)[:, None]) / np.array(STD)[:, None]).astype(np.float32)
@@ -105,8 +105,12 @@ def test_an_image_may_lie_at_any_address(gpu: SimulatedGpu, shift: int) -> None:
     source.array[...] = original
     source.send(stream)
     device.copy(source.buffer, shifted, stream)
-    device.launch(RESIZE, stream, shifted, resized.buffer)
-    resized.fetch(stream)
+
+    def enqueue() -> None:
+        device.launch(RESIZE, stream, shifted, resized.buffer)
+        resized.fetch(stream)
+
+    device.program([stream], enqueue, capturable=False).launch().synchronize()
     assert np.abs(resized.array - exact_resize(original, 11, 30)).max() <= 0.5 + 2e-5 * 255
 
 

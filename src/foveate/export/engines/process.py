@@ -58,12 +58,7 @@ class BuildJob:
 
 
 def trtexec_command(
-    engine: EngineSpec,
-    onnx: Path,
-    plan: Path,
-    options: CompileOptions,
-    archs: tuple[str, ...],
-    plugins: Path | None,
+    engine: EngineSpec, onnx: Path, plan: Path, options: CompileOptions, archs: tuple[str, ...]
 ) -> str:
     """Return the command of NVIDIA's own tool that builds the same engine, as one shell line."""
     target = TARGETS[options.target]
@@ -95,8 +90,8 @@ def trtexec_command(
     words += [flag for flag, given in flags.items() if given]
     if options.timing_cache is not None:
         words.append(f"--timingCacheFile={options.timing_cache}")
-    if plugins is not None:
-        words.append(f"--dynamicPlugins={plugins}")
+    if options.plugins is not None:
+        words.append(f"--dynamicPlugins={options.plugins}")
     return shlex.join([*words, "--profilingVerbosity=detailed"])
 
 

@@ -1,93 +1,86 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Streams and events of an NVIDIA GPU, based on NVIDIA's package ``cuda-core``."""
+"""Streams and events of an NVIDIA GPU."""
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
-
-from foveate.errors import BackendError
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from foveate.arrays import Array
+    from foveate.runtime.devices.cuda_context import CudaContext
     from foveate.runtime.devices.device import Event, Stream
 
-
-@contextmanager
-def translate_errors(what: str) -> Iterator[None]:
-    """Raise errors of the driver as ``BackendError``."""
-    try:
-        yield
-    except (RuntimeError, ValueError, MemoryError) as error:
-        raise BackendError(f"{what}: {error}", remedy=_REMEDY) from error
-    except Exception as error:
-        if type(error).__name__ not in ("CUDAError", "NVRTCError"):
-            raise
-        raise BackendError(f"{what}: {error}", remedy=_REMEDY) from error
-
-
-_REMEDY = "`foveate doctor` shows what works here; device='cpu' needs no GPU"
+_DISABLE_TIMING, _NON_BLOCKING = 2, 1  # flags of cuEventCreate and of cuStreamCreate
 
 
 class CudaEvent:
-    """A point in a stream; see :class:`foveate.runtime.devices.Event`."""
+    """A point in a stream; see :class:`foveate.runtime.devices.Event`.
 
-    def __init__(self, event: Any) -> None:
-        self.event = event
+    Args:
+        context: The context of the streams.
+        timed: Whether the time of the event is measured, which costs a little.
+    """
+
+    def __init__(self, context: CudaContext, *, timed: bool = False) -> None:
+        self._context = context
+        event = context.call("cuEventCreate", 0 if timed else _DISABLE_TIMING)
+        self._event = context.own(event, "cuEventDestroy")
+
+    @property
+    def handle(self) -> int:
+        """The ``CUevent``."""
+        return self._event.handle
 
     def synchronize(self) -> None:
-        """Block until the stream reached it; raise the error that stopped the stream, if any."""
-        with translate_errors("the GPU stopped"):
-            self.event.sync()
+        """Block until the stream has reached this point; raise the error that stopped it."""
+        self._context.call("cuEventSynchronize", self.handle)
 
     def milliseconds_since(self, earlier: CudaEvent) -> float:
-        """Return the time between two events that were recorded with ``timed=True``."""
-        with translate_errors("no time between events"):
-            return float(self.event - earlier.event)
+        """Return the time since another event; both must be timed."""
+        return float(self._context.call("cuEventElapsedTime", earlier.handle, self.handle))
 
 
 class CudaStream:
     """A stream of a GPU; see :class:`foveate.runtime.devices.Stream`.
 
+    It does not synchronize with the legacy default stream: work that another library enqueues there
+    would otherwise wait for ours, and would break a capture.
+
     Args:
-        driver: ``cuda.core``.
-        stream: The ``cuda.core.Stream``.
+        context: The context of the stream.
     """
 
-    def __init__(self, driver: Any, stream: Any) -> None:
-        self._driver = driver
-        self.stream = stream
-        self._read: deque[tuple[Any, Array]] = deque()  # arrays that are read until the events
+    def __init__(self, context: CudaContext) -> None:
+        self._context = context
+        stream = context.call("cuStreamCreate", _NON_BLOCKING)
+        self._stream = context.own(stream, "cuStreamDestroy")
+
+    @property
+    def handle(self) -> int:
+        """The ``CUstream``."""
+        return self._stream.handle
 
     def record(self, *, timed: bool = False) -> CudaEvent:
-        """Return an event that happens when all work enqueued so far is done."""
-        with translate_errors("no event"):
-            options = self._driver.EventOptions(timing_enabled=timed)
-            return CudaEvent(self.stream.record(options=options))
+        """Return an event that is reached when all work enqueued so far is done."""
+        event = CudaEvent(self._context, timed=timed)
+        self.mark(event)
+        return event
+
+    def mark(self, event: CudaEvent) -> None:
+        """Move an event to the end of the work enqueued so far."""
+        self._context.call("cuEventRecord", event.handle, self.handle)
 
     def wait(self, event: Event) -> None:
-        """Let all work enqueued from now on run after ``event``."""
+        """Run all work enqueued from now on after ``event``."""
         assert isinstance(event, CudaEvent), f"{event!r} is not an event of the GPU"
-        with translate_errors("no wait"):
-            self.stream.wait(event.event)
+        self._context.call("cuStreamWaitEvent", self.handle, event.handle, 0)
 
     def synchronize(self) -> None:
         """Block until all work enqueued so far is done; raise the error that stopped it."""
-        with translate_errors("the GPU stopped"):
-            self.stream.sync()
-
-    def keep(self, array: Array) -> None:
-        """Keep memory of the host alive until all work enqueued so far is done."""
-        with translate_errors("no event"):
-            while self._read and self._read[0][0].is_done:
-                self._read.popleft()
-            self._read.append((self.stream.record(), array))
+        self._context.call("cuStreamSynchronize", self.handle)
 
     def __cuda_stream__(self) -> tuple[int, int]:
         """Return version and handle for other packages that enqueue on this stream."""
-        return (0, int(self.stream.handle))
+        return (0, self.handle)
 
 
 def cuda_stream(stream: Stream) -> CudaStream:
