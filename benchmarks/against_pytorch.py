@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 import foveate
 from foveate.bundle import Bundle
-from foveate.export.execution.stages import torch_engines
+from foveate.export.execution.torch_engines import torch_engines
 from foveate.export.to_onnx.bundle_weights import cascade_from_bundle
 
 WARM_UP = 3

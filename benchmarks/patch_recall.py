@@ -27,7 +27,7 @@ from torch.nn import functional
 from foveate.arrays import Array
 from foveate.bundle import Bundle
 from foveate.evaluation import GroundTruth, evaluate
-from foveate.export.execution.stages import torch_functions
+from foveate.export.execution.torch_engines import torch_functions
 from foveate.export.to_onnx.bundle_weights import cascade_from_bundle
 from foveate.models import SharpMask
 from foveate.models.deepmask import STRIDE

@@ -24,7 +24,7 @@ import foveate
 from foveate.arrays import UInt8Array
 from foveate.bundle import Bundle
 from foveate.runtime import Pipeline
-from foveate.runtime.devices import Buffer, Stream
+from foveate.runtime.devices import Buffer, CpuDevice, Stream
 from foveate.runtime.devices.cpu import cpu_stream
 from foveate.runtime.engines import Engine
 from foveate.runtime.loading import open_engines
@@ -111,7 +111,7 @@ class Measured:
 
     def __init__(self, name: str, threads: int) -> None:
         bundle = Bundle.open(name)
-        engines = open_engines(bundle, "auto", threads)
+        engines = open_engines(bundle, CpuDevice(), "auto", threads)
         self.seconds: Seconds = {stage: [] for stage in (WHOLE, *engines)}
         timed = {stage: TimedEngine(own, self.seconds[stage]) for stage, own in engines.items()}
         options = foveate.PipelineOptions(threads=threads)

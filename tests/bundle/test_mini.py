@@ -19,7 +19,7 @@ import foveate
 from foveate.bundle import Bundle
 from foveate.export.bundle_export import weights_digest
 from foveate.export.checks.stage_checks import refused_operators
-from foveate.export.execution.stages import torch_engines
+from foveate.export.execution.torch_engines import torch_engines
 from foveate.export.to_onnx.bundle_weights import cascade_from_bundle
 from foveate.images.reading import read_image
 from foveate.models import SharpMask

@@ -114,7 +114,9 @@ def test_engines_are_closed_once_and_not_before_the_last_image_in_flight_is_done
     contrast_bundle: Path,
 ) -> None:
     bundle = Bundle.open(contrast_bundle)
-    engines = {name: _Counting(one) for name, one in open_engines(bundle, "auto", 1).items()}
+    engines = {
+        name: _Counting(one) for name, one in open_engines(bundle, CpuDevice(), "auto", 1).items()
+    }
     pipeline = Pipeline(bundle, engines)
     begun = pipeline.stream([IMAGE] * 4)
     next(begun)
@@ -127,7 +129,7 @@ def test_engines_are_closed_once_and_not_before_the_last_image_in_flight_is_done
 
 def test_a_pipeline_that_cannot_be_made_leaves_no_threads(contrast_bundle: Path) -> None:
     bundle = Bundle.open(contrast_bundle)
-    engines = open_engines(bundle, "auto", 2)
+    engines = open_engines(bundle, CpuDevice(), "auto", 2)
     del engines["refine"]
     before = threading.active_count()
     with pytest.raises(foveate.BundleError, match="the stage 'refine' has no engine"):
@@ -199,7 +201,7 @@ class Counting(CpuDevice):
 
 def test_the_device_is_closed_once_with_the_pipeline(contrast_bundle: Path) -> None:
     bundle, device = Bundle.open(contrast_bundle), Counting()
-    pipeline = Pipeline(bundle, open_engines(bundle, "auto"), device=device)
+    pipeline = Pipeline(bundle, open_engines(bundle, device, "auto"), device=device)
     pipeline(IMAGE)
     assert device.closed == 0
     pipeline.close()
@@ -225,7 +227,9 @@ def test_proposals_are_all_classified_where_the_manifest_suppresses_none(
         spec = replace(classify, proposal_nms_iou=iou, class_nms_iou=1.0, max_detections=100)
         changed = replace(bundle, manifest=replace(bundle.manifest, classify=spec))
         with Pipeline(
-            changed, open_engines(changed, "auto"), options=PipelineOptions(score_threshold=0)
+            changed,
+            open_engines(changed, CpuDevice(), "auto"),
+            options=PipelineOptions(score_threshold=0),
         ) as one:
             found.append((len(one(alike)), len(one.propose(alike))))
     (all_found, proposed), (fewer, again) = found

@@ -35,7 +35,7 @@ def test_a_slot_takes_what_was_predicted_and_the_scratch_of_its_launches(
     contrast_bundle: Path,
 ) -> None:
     bundle, device = foveate.Bundle.open(contrast_bundle), Summing()
-    engines, manifest = open_engines(bundle, "auto", 1), bundle.manifest
+    engines, manifest = open_engines(bundle, device, "auto", 1), bundle.manifest
     setup = Setup(device=device, engines=engines, manifest=manifest, score_threshold=0.25)
     sizes = Sizes.of(90, 130, manifest.pyramid, manifest.windows, manifest.features)
     predicted = slot_bytes(setup, sizes)

@@ -56,7 +56,7 @@ def _onnxruntime() -> Finding:
     import onnxruntime
 
     version = f"version {onnxruntime.__version__}, "
-    return _run_mini("ONNX Runtime on the CPU", "onnxruntime", version)
+    return _run_mini("ONNX Runtime on the CPU", "cpu", version)
 
 
 def _onnxruntime_cuda() -> Finding:
@@ -67,12 +67,12 @@ def _onnxruntime_cuda() -> Finding:
     onnxruntime.set_default_logger_severity(4)
     try:
         remedy = "needs an NVIDIA driver, CUDA and cuDNN: pip install 'onnxruntime-gpu[cuda,cudnn]'"
-        return _run_mini("ONNX Runtime on CUDA", "onnxruntime-cuda", remedy=remedy)
+        return _run_mini("ONNX Runtime on CUDA", "cuda", remedy=remedy)
     finally:
         onnxruntime.set_default_logger_severity(2)
 
 
-def _run_mini(name: str, backend: str, detail: str = "", remedy: str = "") -> Finding:
+def _run_mini(name: str, device: str, detail: str = "", remedy: str = "") -> Finding:
     """Run the shipped bundle on a small image."""
     import numpy as np
 
@@ -83,7 +83,7 @@ def _run_mini(name: str, backend: str, detail: str = "", remedy: str = "") -> Fi
     if "mini" not in shipped_bundles():
         return Finding(name=name, works=False, detail=f"{detail}no bundle is shipped to run on it")
     try:
-        with load("mini", backend=backend) as pipeline:
+        with load("mini", device=device, backend="onnxruntime") as pipeline:
             pipeline(np.zeros((64, 64, 3), np.uint8))
     except FoveateError as error:
         return Finding(name=name, works=False, detail=f"{detail}{error.what}", remedy=remedy)

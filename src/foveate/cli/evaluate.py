@@ -155,18 +155,22 @@ def _open(bundle: str | Path, device: str, backend: str, options: PipelineOption
     from foveate.bundle import Bundle
     from foveate.evaluation.legacy import LegacyOptions, OriginalDevice
     from foveate.runtime import Pipeline
+    from foveate.runtime.devices import CpuDevice
     from foveate.runtime.loading import open_device, open_engines
 
     runs_on = open_device(device)  # refuses an unknown name
     if options.pyramid == "full-resolution":
+        if not isinstance(runs_on, CpuDevice):
+            what = f"the original code's choice of windows runs on the CPU, found --device {device}"
+            raise OptionError(what, remedy="omit --device")
         runs_on = OriginalDevice(LegacyOptions.original())
     opened = Bundle.open(bundle)
     if backend != "torch":
-        engines = open_engines(opened, backend, options.threads)
+        engines = open_engines(opened, runs_on, backend, options.threads)
         return Pipeline(opened, engines, device=runs_on, options=options)
     import torch
 
-    from foveate.export.execution.stages import torch_engines
+    from foveate.export.execution.torch_engines import torch_engines
     from foveate.export.to_onnx.bundle_weights import cascade_from_bundle
 
     if options.threads is not None:

@@ -23,10 +23,10 @@ def command(
     *,
     bundle: BundleOption = "mini",
     backend: Annotated[
-        str, typer.Option(help="Backend of the engines: auto, onnxruntime or onnxruntime-cuda.")
+        str, typer.Option(help="Backend of the engines: auto, onnxruntime or onnxruntime-tensorrt.")
     ] = "auto",
     device: Annotated[
-        str, typer.Option(help="Device of the steps between the engines: auto or cpu.")
+        str, typer.Option(help="Device of the whole pipeline: auto, cpu or cuda.")
     ] = "auto",
     top_k: Annotated[
         int | None,

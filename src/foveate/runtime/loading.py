@@ -4,9 +4,6 @@
 from __future__ import annotations
 
 import os
-import threading
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from foveate.bundle import Bundle, read_bundle
@@ -19,9 +16,8 @@ if TYPE_CHECKING:
     from foveate.runtime.devices import Device
     from foveate.runtime.engines import Engine
 
-DEVICES = ("auto", "cpu")
-# ONNX Runtime's provider for each backend.
-BACKENDS = {"auto": "cpu", "onnxruntime": "cpu", "onnxruntime-cuda": "cuda"}
+DEVICES = ("auto", "cpu", "cuda")
+BACKENDS = ("auto", "onnxruntime", "onnxruntime-tensorrt")
 
 
 def load(
@@ -35,9 +31,11 @@ def load(
 
     Args:
         bundle: Name of a shipped bundle, or a directory.
-        device: Device that runs the operations between the engines: ``"auto"`` or ``"cpu"``.
-        backend: Backend of the engines: ``"onnxruntime"`` on the CPU, ``"onnxruntime-cuda"`` on an
-            NVIDIA GPU, or ``"auto"``, which stands for ``"onnxruntime"``.
+        device: Device of the whole pipeline: ``"cpu"``, ``"cuda"`` (an NVIDIA GPU), or ``"auto"``,
+            which stands for ``"cpu"``.
+        backend: Backend of the engines, all of which run on the device: ``"onnxruntime"``,
+            ``"onnxruntime-tensorrt"`` (ONNX Runtime with TensorRT, on a GPU only), or ``"auto"``,
+            which stands for ``"onnxruntime"``.
         options: Options of the pipeline; the defaults if ``None``.
 
     Returns:
@@ -51,7 +49,8 @@ def load(
     options = options or PipelineOptions()
     opened_device = open_device(device)
     opened, engines = read_bundle(
-        bundle, lambda opened: (opened, open_engines(opened, backend, options.threads))
+        bundle,
+        lambda opened: (opened, open_engines(opened, opened_device, backend, options.threads)),
     )
     return Pipeline(opened, engines, device=opened_device, options=options)
 
@@ -61,39 +60,42 @@ def open_device(device: str) -> Device:
 
     Raises:
         OptionError: There is no such device.
+        BackendError: It does not work on this machine.
     """
     _check_choice("device", device, DEVICES)
-    return CpuDevice()
+    return _open_cuda() if device == "cuda" else CpuDevice()
 
 
-def open_engines(bundle: Bundle, backend: str, threads: int | None = None) -> dict[str, Engine]:
+def _open_cuda() -> Device:
+    # Its packages are optional, and take a while to import.
+    from foveate.runtime.devices.cuda import CudaDevice  # noqa: PLC0415 - see above
+
+    return CudaDevice()
+
+
+def open_engines(
+    bundle: Bundle, device: Device, backend: str, threads: int | None = None
+) -> dict[str, Engine]:
     """Create the engines of all networks of a bundle, which the caller closes.
+
+    Args:
+        bundle: Bundle with the networks.
+        device: Device of the pipeline, which must outlive the engines.
+        backend: Backend of the engines.
+        threads: Number of threads per engine on the CPU; by default one per usable core.
 
     Raises:
         BundleError: A network cannot be read.
         BackendError: The backend does not work on this machine.
-        OptionError: There is no such backend.
+        OptionError: There is no such backend, or it does not run on the device.
     """
-    _check_choice("backend", backend, tuple(BACKENDS))
+    _check_choice("backend", backend, BACKENDS)
     # ONNX Runtime takes a second to import, which a pipeline of other engines need not wait for.
-    from foveate.runtime.engines.onnxruntime import OnnxRuntimeEngine  # noqa: PLC0415 - see above
+    from foveate.runtime.engines.onnxruntime_engines import open_onnxruntime_engines  # noqa: PLC0415 - see above
 
-    lock = threading.Lock()
-
-    def open_engine(stage: str) -> Engine:
-        return OnnxRuntimeEngine(
-            bundle.stage_path(stage),
-            file=files[stage].fileno(),
-            threads=threads,
-            provider=BACKENDS[backend],
-            lock=lock,
-        )
-
-    stages = tuple(bundle.manifest.networks)
-    # All files are opened before any is read, so that the bundle may be replaced meanwhile.
-    with ExitStack() as stack, ThreadPoolExecutor(len(stages)) as pool:
-        files = {stage: stack.enter_context(bundle.open_stage(stage)) for stage in stages}
-        return dict(zip(stages, pool.map(open_engine, stages), strict=True))
+    return open_onnxruntime_engines(
+        bundle, device, tensorrt=backend == "onnxruntime-tensorrt", threads=threads
+    )
 
 
 def _check_choice(kind: str, value: str, choices: tuple[str, ...]) -> None:

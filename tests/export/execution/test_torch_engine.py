@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch._dynamo.testing import CompileCounter
 
-from foveate.export.execution.stages import Stage, _function
+from foveate.export.execution.stages import Stage
+from foveate.export.execution.torch_engines import _function
 
 
 class Scale(nn.Module):

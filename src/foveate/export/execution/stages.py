@@ -1,10 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The stages of a cascade as PyTorch modules, which the export traces, and as engines of the runtime.
+"""The stages of a cascade as PyTorch modules, which the export traces, and which PyTorch can run."""
 
-Every figure "against PyTorch" is measured with these engines.
-"""
-
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import ceil
 from typing import Any
@@ -12,16 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from foveate.arrays import Array
-from foveate.bundle import Bundle
-from foveate.export.execution.sessions import Function
 from foveate.models.checkpoint import Cascade
 from foveate.models.deepmask import STRIDE, DeepMask
 from foveate.models.multipathnet import MultiPathNet
 from foveate.models.paste_windows import PasteWindows
 from foveate.models.sharpmask import SKIP_STRIDES, SharpMask
 from foveate.models.trunk import Normalisation
-from foveate.runtime.engines import FunctionEngine
 
 Axes = dict[int, str]
 
@@ -219,75 +212,3 @@ def detection_stages(
         long_side=last * ceil(long_side / last),
     )
     return [features, classify]
-
-
-_RECOMPILE_LIMIT = 256
-"""Number of sizes that a stage may be compiled for in this process. PyTorch's default of 8 is used up
-by one image's pyramid; beyond the limit the stage runs uncompiled, with a warning."""
-
-
-def torch_engines(
-    cascade: Cascade, bundle: Bundle, *, channels_last: bool = True, compiled: bool = False
-) -> dict[str, FunctionEngine]:
-    """Return an engine for each stage of a cascade, to be passed to ``Pipeline``.
-
-    The number of threads is PyTorch's own and is set by the caller.
-
-    Args:
-        cascade: Networks in evaluation mode, with the weights of the bundle.
-        bundle: Bundle whose signatures the engines have.
-        channels_last: Whether convolutions use channels-last memory, which is faster on a CPU.
-        compiled: Whether stages run through ``torch.compile``, with one graph per image size.
-    """
-    functions = torch_functions(cascade, channels_last=channels_last, compiled=compiled)
-    specs = {name: bundle.manifest.stages[name] for name in functions}
-    return {
-        name: FunctionEngine(spec.inputs, spec.outputs, functions[name])
-        for name, spec in specs.items()
-    }
-
-
-def torch_functions(
-    cascade: Cascade, *, channels_last: bool = True, compiled: bool = False
-) -> dict[str, Function]:
-    """Return a function for each stage of a cascade; options as in ``torch_engines``."""
-    return {
-        stage.name: _function(stage, channels_last, compiled) for stage in cascade_stages(cascade)
-    }
-
-
-def _function(stage: Stage, channels_last: bool, compiled: bool) -> Function:
-    layout = torch.channels_last if channels_last else torch.contiguous_format
-    module: nn.Module = stage.module.eval().to(memory_format=layout)  # type: ignore[call-overload]  # torch types no layout here
-    call = _compiled(stage, module) if compiled else module
-
-    def function(inputs: dict[str, Array]) -> Mapping[str, Array]:
-        tensors = [torch.from_numpy(inputs[name]) for name in stage.inputs]
-        tensors = [t.to(memory_format=layout) if t.dim() == 4 else t for t in tensors]
-        with torch.inference_mode():
-            outputs = call(*tensors)
-        values = outputs if isinstance(outputs, tuple) else (outputs,)
-        return {name: v.numpy() for name, v in zip(stage.outputs, values, strict=True)}
-
-    return function
-
-
-def _compiled(stage: Stage, module: nn.Module) -> Callable[..., object]:
-    config = torch._dynamo.config  # noqa: SLF001 - has no public name
-    # A graph for all sizes is slower than one for a given size, since Inductor then lays out
-    # convolutions for no size in particular. So the sizes of images and maps are constants, and each
-    # new size is compiled at its first use: run an image of that size before timing anything. The
-    # number of windows and boxes differs between images and stays open.
-    compiled = torch.compile(module, dynamic=False)
-    rows = [0 in stage.dynamic.get(name, {}) for name in stage.inputs]
-
-    def call(*tensors: Tensor) -> object:
-        # Set here because the setting is per thread, and the pipeline runs stages in its own.
-        config.recompile_limit = max(config.recompile_limit, _RECOMPILE_LIMIT)
-        for tensor, varies in zip(tensors, rows, strict=True):
-            if varies:
-                # "Maybe", because a single row becomes a constant in any case.
-                torch._dynamo.maybe_mark_dynamic(tensor, 0)  # noqa: SLF001 - has no public name
-        return compiled(*tensors)
-
-    return call

@@ -14,7 +14,8 @@ from foveate.bundle import Bundle
 from foveate.errors import ModelError
 from foveate.export.execution.sessions import Reference, check_networks
 from foveate.export.execution.stage_model import CODES, CORRECTED, HALF, NETWORK
-from foveate.export.execution.stages import cascade_stages, torch_functions
+from foveate.export.execution.stages import cascade_stages
+from foveate.export.execution.torch_engines import torch_functions
 from foveate.export.passes import run_passes, truncate_towers
 from foveate.export.to_onnx.onnx_graph import export_stage
 from foveate.models.checkpoint import (

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Stages as sessions of ONNX Runtime, on the CPU or on CUDA, with tensors in the memory of the CPU."""
+"""Stages as sessions of ONNX Runtime on the CPU."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from weakref import WeakSet
 import onnxruntime
 
 from foveate.arrays import Array
-from foveate.bundle.external_data import external_files
-from foveate.bundle.manifest import TensorSpec
-from foveate.errors import BackendError, BundleError
 from foveate.runtime.engines.cpu import CpuEngine
-from foveate.runtime.engines.onnxruntime_session import first_line, open_session
-from foveate.system.resources import shortage, usable_cores
-
-PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
-_DTYPES = {"float": "float32", "float16": "float16", "int64": "int64", "int32": "int32"}
+from foveate.runtime.engines.onnxruntime_session import (
+    loading_errors,
+    open_session,
+    read_specs,
+    readable_path,
+    running_errors,
+)
+from foveate.system.resources import usable_cores
 
 
 class OnnxRuntimeEngine(CpuEngine):
@@ -33,13 +33,12 @@ class OnnxRuntimeEngine(CpuEngine):
         file: Descriptor of the same file. Where possible it is read instead of the path, so that
             the path may be replaced meanwhile.
         threads: Number of threads; by default, the number of cores that this process may use.
-        provider: ``"cpu"`` or ``"cuda"``.
         lock: Held during each run. The engines of one pipeline share a lock: each of them uses all
             cores, so that two runs at a time would be no faster but need twice the memory.
 
     Raises:
         BundleError: The file is not a model that ONNX Runtime can run.
-        BackendError: The provider does not work on this machine.
+        BackendError: Memory or threads run out.
     """
 
     def __init__(
@@ -48,24 +47,16 @@ class OnnxRuntimeEngine(CpuEngine):
         *,
         file: int | None = None,
         threads: int | None = None,
-        provider: str = "cpu",
         lock: threading.Lock | None = None,
     ) -> None:
         self._path = path
         self._lock = lock or contextlib.nullcontext()
-        self._session = _session(
-            path, _source(path, file), threads or usable_cores(), PROVIDERS[provider]
-        )
-        _sessions.add(self._session)
-        try:
-            super().__init__(
-                tuple(_spec(value) for value in self._session.get_inputs()),
-                tuple(_spec(value) for value in self._session.get_outputs()),
+        with loading_errors(path):
+            self._session: Any = open_session(
+                readable_path(path, file), _session_options(threads or usable_cores())
             )
-        except UnicodeDecodeError as error:
-            raise BundleError(
-                "a stage has a name that is not UTF-8 text", file=path, remedy="export it again"
-            ) from error
+        _sessions.add(self._session)
+        super().__init__(*read_specs(self._session, path))
 
     def close(self) -> None:
         """Release the session; enqueued runs must be done. Closing twice does nothing."""
@@ -77,38 +68,17 @@ class OnnxRuntimeEngine(CpuEngine):
         Raises:
             BackendError: ONNX Runtime fails, or memory or threads run out.
         """
+        # The number of rows, and with it the binding, differs from run to run.
         binding = self._session.io_binding()
         for name, array in inputs.items():
             binding.bind_input(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
         for name, array in outputs.items():
             binding.bind_output(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
-        try:
-            with self._lock:
-                self._session.run_with_iobinding(binding)
-        except Exception as error:  # its errors have no other common class
-            if (short := shortage(error)) is not None:
-                raise short from error
-            raise BackendError(
-                f"ONNX Runtime failed ({first_line(error)})",
-                file=self._path,
-                remedy="run: foveate verify BUNDLE",
-            ) from error
+        with running_errors(self._path), self._lock:
+            self._session.run_with_iobinding(binding)
 
 
-def _source(path: Path, file: int | None) -> Path:
-    """Return the path to read: that of the open file, unless weights lie in files next to it."""
-    opened = Path(f"/proc/self/fd/{file}")
-    if file is None or not opened.exists():
-        return path
-    with opened.open("rb") as stream:
-        return path if any(external_files(stream, opened.stat().st_size)) else opened
-
-
-def _session(path: Path, source: Path, threads: int, provider: str) -> Any:
-    if provider not in onnxruntime.get_available_providers():
-        raise BackendError(
-            f"this ONNX Runtime has no {provider}", remedy="run: pip install onnxruntime-gpu"
-        )
+def _session_options(threads: int) -> Any:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # its errors become ours
     options.intra_op_num_threads = threads
@@ -123,23 +93,7 @@ def _session(path: Path, source: Path, threads: int, provider: str) -> Any:
     # 640x480, at the same speed.
     if _share_arena() == os.getpid():
         options.add_session_config_entry("session.use_env_allocators", "1")
-    try:
-        session = open_session(source, options, provider)
-    except Exception as error:  # its errors have no other common class
-        if (short := shortage(error)) is not None:
-            raise short from error
-        raise BundleError(
-            f"ONNX Runtime cannot load a stage ({first_line(error)})",
-            file=path,
-            remedy="export the bundle again: foveate export CHECKPOINT --output BUNDLE, or update "
-            "onnxruntime",
-        ) from error
-    if provider not in session.get_providers():
-        raise BackendError(
-            f"{provider} does not start here, although this ONNX Runtime has it",
-            remedy="run: foveate doctor",
-        )
-    return session
+    return options
 
 
 @cache
@@ -163,9 +117,3 @@ _inherited: list[Any] = []
 
 if hasattr(os, "register_at_fork"):  # not on Windows
     os.register_at_fork(after_in_child=lambda: _inherited.extend(_sessions))
-
-
-def _spec(value: Any) -> TensorSpec:
-    kind = value.type.removeprefix("tensor(").removesuffix(")")
-    shape = tuple(length if length is not None else "?" for length in value.shape)
-    return TensorSpec(name=value.name, dtype=_DTYPES.get(kind, kind), shape=shape)

@@ -1,0 +1,249 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Stages as sessions of ONNX Runtime on an NVIDIA GPU, with tensors in the memory of the device."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import onnxruntime
+
+from foveate.errors import BackendError
+from foveate.runtime.engines.onnxruntime_session import (
+    first_line,
+    loading_errors,
+    open_session,
+    read_specs,
+    readable_path,
+    running_errors,
+)
+from foveate.runtime.engines.own_stream import on_own_stream
+from foveate.system.gpu import current_gpu
+from foveate.system.private_files import cache_folder, check_private, make_private
+from foveate.system.resources import shortage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from foveate.runtime.devices import Buffer, Stream
+
+Configured = tuple[str, dict[str, str]]
+"""An execution provider with its options."""
+
+CUDA, TENSORRT = "CUDAExecutionProvider", "TensorrtExecutionProvider"
+
+
+class OnnxRuntimeCudaEngine:
+    """A stage as a session of ONNX Runtime that reads and writes the memory of a GPU in place.
+
+    A session enqueues all of its work on one stream, which is given when it is opened (``0`` counts
+    as none). It also binds the weights and the arena for intermediate results to that stream. A
+    session per image in flight would therefore need both as many times, and some seconds whenever an
+    image has a new size. The engine instead opens one session, on a stream of its own, which
+    takes its turn in the stream of each image by events. Two images never run the same stage at a
+    time; different stages may run at a time.
+
+    All rows are computed, those that do not exist too: they are never read, and a GPU would have to
+    wait for their number.
+
+    Args:
+        path: The ONNX file.
+        stream: Stream of the GPU for all runs, which the engine owns. Its context must be the
+            primary context of the GPU.
+        gpu: Index of the GPU among those that are visible to CUDA.
+        file: Descriptor of the same file. Where possible it is read instead of the path, so that
+            the path may be replaced meanwhile.
+        tensorrt: Whether ONNX Runtime compiles what it can with TensorRT: at the first run of each
+            size, for minutes, and kept in the user's cache.
+
+    Raises:
+        BundleError: The file is not a model that ONNX Runtime can run.
+        BackendError: This ONNX Runtime has no such provider, or it does not start; or memory runs
+            out.
+    """
+
+    capturable = False  # a run may allocate memory, and copy shapes to the CPU
+    rows_at_once = None
+
+    def __init__(
+        self,
+        path: Path,
+        stream: Stream,
+        *,
+        gpu: int = 0,
+        file: int | None = None,
+        tensorrt: bool = False,
+    ) -> None:
+        check_provider(TENSORRT if tensorrt else CUDA)
+        self._path = path
+        self._stream = stream
+        self._gpu = gpu
+        providers = _providers(gpu, _handle(stream), tensorrt=tensorrt)
+        with loading_errors(path):
+            self._session: Any = _open(readable_path(path, file), providers)
+        self.inputs, self.outputs = read_specs(self._session, path)
+        self._options = onnxruntime.RunOptions()
+        self._options.log_severity_level = 4  # its errors become ours
+        # Without it, each run would end with a wait for its stream.
+        self._options.add_run_config_entry("disable_synchronize_execution_providers", "1")
+
+    def bind(
+        self,
+        bindings: Mapping[str, Buffer],
+        stream: Stream,
+        *,
+        rows: Buffer | None = None,
+        first: int = 0,
+    ) -> Callable[[], None]:
+        """Prepare runs on the same buffers; see :class:`foveate.runtime.engines.Engine`.
+
+        What it returns raises BackendError if ONNX Runtime fails, or memory runs out. Only one of
+        the functions that an engine returned may be called at a time.
+        """
+        del rows, first  # see the class
+        session, buffers = self._session, dict(bindings)
+        binding = session.io_binding()
+        for spec, bind in (
+            *((one, binding.bind_input) for one in self.inputs),
+            *((one, binding.bind_output) for one in self.outputs),
+        ):
+            one: Any = buffers[spec.name]
+            bind(spec.name, "cuda", self._gpu, one.dtype, one.shape, one.address)
+
+        def run() -> None:
+            assert buffers  # the binding knows their addresses only
+            with running_errors(self._path):
+                session.run_with_iobinding(binding, self._options)
+
+        return on_own_stream(self._stream, stream, run)
+
+    def bind_bytes(self, bindings: Mapping[str, Buffer]) -> int:
+        """Return 0: one arena, which grows to the largest run, serves all bindings."""
+        del bindings
+        return 0
+
+    def close(self) -> None:
+        """Release the session; enqueued runs must be done. Closing twice does nothing."""
+        self._session = None
+
+
+def check_provider(provider: str) -> None:
+    """Check that an execution provider is installed, and that the driver is not too old for it.
+
+    Raises:
+        BackendError: It is not, or there is no driver, or it is for an older CUDA.
+    """
+    if provider not in onnxruntime.get_available_providers():
+        raise BackendError(
+            f"this ONNX Runtime has no {provider}", remedy="run: pip install onnxruntime-gpu"
+        )
+    gpu = current_gpu()
+    if gpu is None:
+        raise BackendError(
+            f"{provider} needs an NVIDIA GPU, and no driver of one works here",
+            remedy="install the driver, or use --device cpu; `foveate doctor` shows what works here",
+        )
+    built = str(onnxruntime.cuda_version)
+    if _major(gpu.driver) < _major(built):
+        raise BackendError(
+            f"this ONNX Runtime is for CUDA {built}, and the driver of {gpu.name} supports CUDA "
+            f"{gpu.driver} at most",
+            remedy="update the driver, or install an onnxruntime-gpu for that version of CUDA",
+        )
+
+
+def _open(source: Path, providers: list[Configured]) -> Any:
+    """Open a session, and check that it uses the first of these providers."""
+    _prepare()
+    name = providers[0][0]
+    try:
+        session = open_session(source, _session_options(), providers)
+    except RuntimeError as error:  # a provider's; errors of the stage have other classes
+        if shortage(error) is not None:
+            raise
+        raise _not_started(name, first_line(error)) from error
+    if name not in session.get_providers():  # it was silently opened on the CPU
+        raise _not_started(name, "although this ONNX Runtime has it")
+    return session
+
+
+def _not_started(provider: str, why: str) -> BackendError:
+    cuda = f"CUDA {_major(str(onnxruntime.cuda_version))}"
+    needs = f"the libraries of {cuda} and cuDNN 9"
+    remedy = "run: pip install 'onnxruntime-gpu[cuda,cudnn]'"
+    if provider == TENSORRT:
+        needs += f", and TensorRT 10 for {cuda} where the linker finds it"
+        remedy += ", or use --backend onnxruntime"
+    return BackendError(f"{provider} does not start here ({why}): it needs {needs}", remedy=remedy)
+
+
+def _providers(gpu: int, stream: int, *, tensorrt: bool) -> list[Configured]:
+    """Return the providers with their options, the preferred one first."""
+    place = {"device_id": str(gpu), "user_compute_stream": str(stream)}
+    cuda = {
+        **place,
+        # By default the arena doubles whenever it is full.
+        "arena_extend_strategy": "kSameAsRequested",
+        # By default each convolution tries all algorithms for each new size of an image.
+        "cudnn_conv_algo_search": "HEURISTIC",
+        # By default float32 is multiplied with 10 bits of fraction, as no other backend here does.
+        "use_tf32": "0",
+    }
+    if not tensorrt:
+        return [(CUDA, cuda)]
+    folder = _engine_folder()
+    caches = {
+        f"trt_{kind}_cache_{key}": value
+        for kind in ("engine", "timing")
+        for key, value in (("enable", "1"), ("path", str(folder)))
+    }
+    # The CUDA provider runs the nodes that TensorRT refuses.
+    return [(TENSORRT, place | caches), (CUDA, cuda)]
+
+
+def _engine_folder() -> Path:
+    """Return the folder where ONNX Runtime keeps the engines that TensorRT compiles for it."""
+    folder = cache_folder("onnxruntime-tensorrt")
+    try:
+        make_private(folder)
+        check_private(folder)  # an engine is code that runs in this process
+    except OSError as error:
+        raise BackendError(
+            f"the cache of engines cannot be used ({error.strerror})",
+            file=folder,
+            remedy="set FOVEATE_CACHE to a folder that you may write",
+        ) from error
+    return folder
+
+
+def _session_options() -> Any:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # its errors become ours
+    options.intra_op_num_threads = 1  # only the arithmetic of shapes runs on the CPU
+    # ONNX Runtime would keep one memory pattern per image size forever.
+    options.enable_mem_pattern = False
+    # The arena then grows by what the runs need only.
+    options.add_session_config_entry("session.use_device_allocator_for_initializers", "1")
+    return options
+
+
+@cache
+def _prepare() -> None:
+    """Load the libraries of CUDA and cuDNN from their wheels, where the linker does not look."""
+    onnxruntime.set_default_logger_severity(4)  # a provider that does not start is told by an error
+    with contextlib.redirect_stdout(io.StringIO()):  # it prints what is missing
+        onnxruntime.preload_dlls()
+
+
+def _handle(stream: Any) -> int:
+    """Return the ``CUstream`` of a stream of a GPU."""
+    handle = int(stream.__cuda_stream__()[1])
+    assert handle, "the default stream counts as none"
+    return handle
+
+
+def _major(version: str) -> int:
+    return int(version.split(".", maxsplit=1)[0])
