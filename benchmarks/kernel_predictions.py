@@ -213,7 +213,7 @@ class Cost:
         return cls(
             read=4 * candidates + 16 * kept * candidates + 24 * rows + 4,
             written=32 * limit + 4,
-            operations=2 * candidates * candidates,
+            operations=2 * candidates * rows,
             wide_operations=(_CALIBRATION + kept * _DECODING) * candidates + _OVERLAP * pairs,
         )
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from foveate.errors import BackendError
-from foveate.kernels.build import find_compiler
+from foveate.kernels.compilers import choose_compiler
 from foveate.runtime.devices.cuda import CudaDevice
 
 
@@ -16,8 +16,8 @@ from foveate.runtime.devices.cuda import CudaDevice
 def gpu() -> Iterator[CudaDevice]:
     """The first GPU."""
     try:
-        find_compiler()
         device = CudaDevice()
+        choose_compiler("cubin", device.architecture)
     except BackendError as error:
         pytest.skip(f"needs an NVIDIA GPU: {error.what}")
     yield device

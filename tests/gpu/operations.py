@@ -8,8 +8,8 @@ They run on a GPU (``tests/gpu``) and, where there is none, on the driver that i
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeAlias
 
 import numpy as np
 from tests.kernels.plugin_ops import ROI_MAX_POOL, UPSAMPLE_MAP
@@ -43,6 +43,9 @@ class Call:
     outputs: Outputs
     numbers: dict[str, Any] = field(default_factory=dict)
     tolerance: float = 0.0
+
+
+Make: TypeAlias = Callable[[np.random.Generator, int], Call]
 
 
 def run_call(device: Device, call: Call) -> list[Array]:
@@ -265,7 +268,34 @@ def _upsample_map(generator: np.random.Generator, scale: int) -> Call:
     )
 
 
-CASES: dict[str, Callable[[np.random.Generator, int], Call]] = {
+def _halved(make: Make, *places: int) -> Make:
+    """Return a case with half precision in the inputs and outputs that are numbered together."""
+
+    def halve(generator: np.random.Generator, scale: int) -> Call:
+        call = make(generator, scale)
+        inputs, outputs = list(call.inputs), list(call.outputs)
+        for place in places:
+            if place < len(inputs):
+                given = inputs[place]
+                assert given is not None
+                inputs[place] = (
+                    given.astype(np.float16)
+                    if isinstance(given, np.ndarray)
+                    else [item.astype(np.float16) for item in given]
+                )
+            else:
+                written = outputs[place - len(inputs)]
+                outputs[place - len(inputs)] = (
+                    [(shape, "float16") for shape, _ in written]
+                    if isinstance(written, list)
+                    else (written[0], "float16")
+                )
+        return replace(call, inputs=inputs, outputs=outputs)
+
+    return halve
+
+
+CASES: dict[str, Make] = {
     "resize": _resize,
     "letterbox": _letterbox,
     "select_top_k": _select,
@@ -275,6 +305,12 @@ CASES: dict[str, Callable[[np.random.Generator, int], Call]] = {
     "nms": _nms,
     "gather_boxes": _gather_boxes,
     "postprocess": _postprocess,
+    "letterbox in half precision": _halved(_letterbox, 1),
+    "select_top_k in half precision": _halved(_select, 0),
+    "crop_features in half precision": _halved(_crop, 0, 2),
+    "crop_features of vectors in half precision": _halved(_crop_vectors, 0, 2),
+    "mask_boxes in half precision": _halved(_mask_boxes, 0),
+    "postprocess in half precision": _halved(_postprocess, 0, 1),
     "take_masks": _take_masks,
     "take_masks of the first windows": _take_first_masks,
     "roi_max_pool": _roi_max_pool,

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from foveate.kernels.build import ARCHITECTURES, FOLDER, compile_kernels, find_nvcc
+from foveate.kernels.build import ARCHITECTURES, FOLDER, compile_kernels
+from foveate.kernels.compilers import find_nvcc
 
 # The oldest, one of the middle and the newest are compiled in every run; all of them in the slow one.
 USUAL = ("sm_75", "sm_89", "sm_120")

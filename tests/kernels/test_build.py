@@ -10,17 +10,8 @@ import pytest
 
 from foveate.errors import BackendError, OptionError
 from foveate.kernels import build
-from foveate.kernels.build import (
-    CodeCache,
-    Compiler,
-    Nvcc,
-    Nvrtc,
-    compile_kernels,
-    find_compiler,
-    find_nvcc,
-    find_nvrtc,
-    included_sources,
-)
+from foveate.kernels.build import CodeCache, compile_kernels, included_sources
+from foveate.kernels.compilers import Choice
 
 SOURCE = Path("plugins/roi_max_pool/roi_max_pool.cuh")
 
@@ -84,6 +75,18 @@ def test_an_included_file_is_part_of_the_key(
         )
     assert compiler.calls == 2
     assert list(included_sources(Path("op/a.cuh"))) == [Path("op/a.cuh"), Path("op/b.cuh")]
+
+
+def test_code_for_an_unknown_architecture_is_named_by_its_form(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    choice = Choice(Counting(), "ptx", "sm_121")
+    monkeypatch.setattr(build, "choose_compiler", lambda *_: choice)
+    compiled = compile_kernels(
+        SOURCE, form="cubin", architecture="sm_130", cache=CodeCache(tmp_path)
+    )
+    assert compiled.form == "ptx"
+    assert compiled.path.read_text() == "roi_max_pool.cuh ptx sm_121"
 
 
 def test_a_compiler_that_stops_leaves_nothing(tmp_path: Path) -> None:
@@ -219,64 +222,3 @@ def test_the_environment_determines_the_folder_of_the_cache(
     for name, value in names.items():
         monkeypatch.setenv(name, value)
     assert CodeCache.of_user().folder == Path(folder)
-
-
-@pytest.mark.parametrize("error", [ImportError("no cuda.core"), RuntimeError("no library")])
-def test_without_a_compiler_the_error_says_how_to_get_one(
-    error: Exception, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def missing() -> Nvrtc:
-        raise error
-
-    monkeypatch.setattr(build, "find_nvcc", lambda: None)
-    monkeypatch.setattr(build, "find_nvrtc", missing)
-    with pytest.raises(BackendError, match=f"no compiler.*loaded: {error}.*install 'foveate.cuda"):
-        find_compiler()
-
-
-def test_nvrtc_takes_the_place_of_a_missing_toolkit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(build, "find_nvcc", lambda: None)
-    monkeypatch.setattr(build, "find_nvrtc", lambda: Nvrtc("NVRTC 13.0"))
-    assert find_compiler() == Nvrtc("NVRTC 13.0")
-
-
-def test_the_toolkit_in_cuda_home_comes_first(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    program = tmp_path / "bin" / "nvcc"
-    program.parent.mkdir()
-    program.touch()
-    monkeypatch.setenv("CUDA_HOME", str(tmp_path))
-    assert find_nvcc() == Nvcc(program)
-
-
-def compiler_named(name: str) -> Compiler:
-    """Return a compiler of this machine, or skip the test."""
-    try:
-        found = find_nvcc() if name == "nvcc" else find_nvrtc()
-    except (ImportError, RuntimeError):
-        found = None
-    if found is None:
-        pytest.skip(f"needs {name}")
-    return found
-
-
-@pytest.mark.parametrize("name", ["nvcc", "nvrtc"])
-@pytest.mark.parametrize(
-    ("text", "architecture", "words"),
-    [
-        ("__global__ void kernel(int* a) { int unused; a[0] = 1; }", "sm_75", "unused"),
-        ("__global__ void kernel(int* a) { a[0] = b; }", "sm_75", "identifier .b. is undefined"),
-        ("__global__ void kernel(int* a) { a[0] = 1; }", "sm_9999", "arch"),
-    ],
-)
-def test_warnings_errors_and_unknown_architectures_stop_a_compiler(
-    tmp_path: Path, name: str, text: str, architecture: str, words: str
-) -> None:
-    source, target = tmp_path / "odd.cuh", tmp_path / "odd.cubin"
-    source.write_text(text)
-    with pytest.raises(BackendError, match=f"(?s)cannot compile for {architecture}.*{words}"):
-        compiler_named(name).compile(
-            source, target, include=tmp_path, form="cubin", architecture=architecture
-        )
-    assert not target.exists()

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from tests.kernels.compiled_matrix import MATRIX, SOURCES, is_wide, names_in, needs_nvcc, ptx_of
 
-from foveate.kernels.build import compile_kernels, find_nvrtc
+from foveate.kernels.build import compile_kernels
+from foveate.kernels.compilers import find_nvcc, find_nvrtc
 
 # Registers per thread: at least two blocks of 256 threads fit on every multiprocessor.
 MOST_REGISTERS = 80
@@ -21,7 +22,7 @@ EACH_SOURCE = pytest.mark.parametrize("source", SOURCES, ids=lambda source: sour
 @needs_nvcc
 @pytest.mark.parametrize(("source", "architecture"), MATRIX)
 def test_kernels_fit_their_registers_and_spill_nothing(source: Path, architecture: str) -> None:
-    log = compile_kernels(source, form="cubin", architecture=architecture).log
+    log = compile_kernels(source, form="cubin", architecture=architecture, compiler=find_nvcc()).log
     found = re.findall(
         r"entry function '(\w+)' for '(\w+)'.*?(\d+) bytes stack frame, (\d+) bytes spill stores, "
         r"(\d+) bytes spill loads.*?Used (\d+) registers(?:[^\n]*?(\d+) bytes smem)?",
@@ -46,7 +47,8 @@ def test_no_multiplication_and_addition_are_contracted(source: Path) -> None:
 
 @needs_nvcc
 def test_coordinates_survive_a_compiler_that_contracts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("foveate.kernels.build.FLAGS", ("-std=c++17", "-fmad=true"))
+    for module in ("build", "compilers"):
+        monkeypatch.setattr(f"foveate.kernels.{module}.FLAGS", ("-std=c++17", "-fmad=true"))
     for source in SOURCES:
         if source.stem not in ("letterbox", "map", "crop_features"):
             assert not re.search(r"\bfma\.rn\.f(32|64)", ptx_of(source)), source

@@ -23,6 +23,7 @@ from foveate.kernels.crop_features.op import CROP_FEATURES
 from foveate.kernels.letterbox.op import LETTERBOX, RESIZE
 from foveate.kernels.mask_boxes.op import MASK_BOXES
 from foveate.kernels.nms.op import GATHER_BOXES, NMS
+from foveate.kernels.op import ArrayShape, dry_run
 from foveate.kernels.postprocess.op import POSTPROCESS
 from foveate.kernels.select_top_k.op import SELECT_TOP_K
 from foveate.kernels.take_masks.op import TAKE_MASKS
@@ -85,6 +86,8 @@ def variants() -> list[tuple[Op, list[Launch]]]:
         (LETTERBOX, launches(LETTERBOX, SMALL, [stub((1, 3, 4, 4), half)], **LEVEL)),
         (MASK_BOXES, launches(MASK_BOXES, stub((2, 8, 8), half), *[stub((2, 4))] * 3, **size)),
     ]
+    found.append((SELECT_TOP_K, select(15, 9, half)))
+    found.append((POSTPROCESS, postprocess(4, 3, 9, half)))
     for side in (8, 7):
         masks = stub((2, side, side), half)
         taken = launches(TAKE_MASKS, masks, None, stub((1,)), masks)
@@ -99,9 +102,8 @@ def variants() -> list[tuple[Op, list[Launch]]]:
                 pool = launches(ROI_MAX_POOL, maps, stub((2, 5)), pooled, scale=1.5, tables=tables)
                 found.append((ROI_MAX_POOL, pool))
             patches = stub((2, channels, 1, 1), dtype)
-            crop = launches(
-                CROP_FEATURES, [stub((1, channels, 5, 5))], stub((2, 3)), patches, step=1
-            )
+            level = stub((1, channels, 5, 5), dtype)
+            crop = launches(CROP_FEATURES, [level], stub((2, 3)), patches, step=1)
             found.append((CROP_FEATURES, crop))
         for side in (8, 7):
             grown = stub((1, 1, side, side), dtype)
@@ -119,8 +121,7 @@ def test_every_kernel_is_launched_with_arguments_of_its_number_and_widths() -> N
             assert kinds == entries_of(Path(op.source))[launch.kernel], launch.kernel
             launched.add((op.source, launch.kernel))
     kernels = {(str(source), name) for source in SOURCES for name in entries_of(source)}
-    # The suppression is part of the postprocessing, which gathers no boxes.
-    assert kernels - launched == {("postprocess/postprocess.cuh", "foveate_gather_boxes")}
+    assert launched == kernels
 
 
 def test_every_operation_names_a_source_of_kernels() -> None:
@@ -200,28 +201,29 @@ NUMBERS: dict[Op, dict[str, Any]] = {
 }
 
 
-def select(cells: int, limit: int) -> list[Launch]:
+def select(cells: int, limit: int, dtype: DTypeLike = np.float32) -> list[Launch]:
+    grids = [stub((1, 1, 1, cells), dtype)]
     outputs = [stub((limit, 3)), stub((limit, 4)), stub((limit,)), stub((1,))]
-    return launches(SELECT_TOP_K, [stub((1, 1, 1, cells))], *outputs, **NUMBERS[SELECT_TOP_K])
+    return launches(SELECT_TOP_K, grids, *outputs, **NUMBERS[SELECT_TOP_K])
 
 
 def nms(boxes: int) -> list[Launch]:
     return launches(NMS, stub((boxes, 4)), *[stub((7,))] * 4, **NUMBERS[NMS])
 
 
-def postprocess(rows: int, classes: int, limit: int) -> list[Launch]:
-    inputs = [stub((rows, classes + 1)), *[stub((7, 4))] * 5]
+def postprocess(rows: int, classes: int, limit: int, dtype: DTypeLike = np.float32) -> list[Launch]:
+    inputs = [*[stub((rows, classes + 1), dtype)] * 2, *[stub((7, 4))] * 4]
     return launches(POSTPROCESS, *inputs, *[stub((limit,))] * 5, **NUMBERS[POSTPROCESS])
 
 
 @pytest.mark.parametrize(
     ("found", "kernels"),
     [
-        (select(0, 9), ["select_scan"]),
-        (nms(0), ["nms_scan"]),
-        (postprocess(0, 3, 10), ["nms_scan", "postprocess_gather"]),
-        (postprocess(6, 0, 10), ["nms_scan", "postprocess_gather"]),
-        (postprocess(0, 3, 0), ["nms_scan"]),
+        (select(0, 9), ["select_scan_f32"]),
+        (nms(0), ["nms"]),
+        (postprocess(0, 3, 10), ["postprocess_classes_f32", "postprocess_detections"]),
+        (postprocess(6, 0, 10), ["postprocess_detections"]),
+        (postprocess(6, 0, 0), ["postprocess_detections"]),
     ],
 )
 def test_without_candidates_only_the_end_is_launched(
@@ -245,13 +247,40 @@ def test_nothing_is_launched_for_nothing(op: Op, arrays: list[Any]) -> None:
     assert launches(op, *arrays, **NUMBERS[op]) == []
 
 
-@pytest.mark.parametrize(("boxes", "words"), [(1, 1), (32, 1), (33, 2), (64, 2), (65, 3)])
-def test_a_word_has_a_bit_for_each_of_32_boxes(boxes: int, words: int) -> None:
-    masks = nms(boxes)[2]
-    assert masks.blocks == (words, -(-boxes // 64), 1)
-    found = masks.args[3]
-    assert isinstance(found, Stub)
-    assert found.shape == (boxes, words)
+@pytest.mark.parametrize(
+    ("rows", "classes", "limit", "megabytes"),
+    [(100, 80, 100, 0.23), (400, 80, 100, 0.42), (1000, 80, 100, 0.81), (1000, 80, 80_000, 2.25)],
+)
+def test_the_scratch_memory_of_postprocessing_is_bounded(
+    rows: int, classes: int, limit: int, megabytes: float
+) -> None:
+    inputs = [stub((rows, classes + 1)), *[stub((7, 4))] * 5]
+    taken = dry_run(POSTPROCESS, *inputs, *[stub((limit,))] * 5, **NUMBERS[POSTPROCESS])
+    assert taken == classes * (8 * rows + 20 * min(rows, limit) + 4)
+    assert taken <= megabytes * 1e6
+
+
+def test_a_dry_run_counts_tables_and_scratch_memory() -> None:
+    maps = [ArrayShape((1, 6, 9, side), np.dtype(np.float32)) for side in (4, 5, 6)]
+    patches, indices = stub((5, 6, 8, 8)), stub((5, 3), np.int32)
+    # The address and the two sides of each map.
+    assert dry_run(CROP_FEATURES, maps, indices, patches, step=1) == 3 * (8 + 2 * 4)
+    assert dry_run(GATHER_BOXES, *[stub((9, 4))] * 3, horizontal=0.5, vertical=1.5) == 0
+
+
+def test_a_dry_run_checks_sizes() -> None:
+    boxes = ArrayShape((65537, 4), np.dtype(np.float32))
+    with pytest.raises(OptionError, match="at most 65,536 boxes, found 65,537"):
+        dry_run(NMS, boxes, *[boxes] * 4, iou=0.5)
+
+
+def test_an_operation_without_kernels_takes_no_memory() -> None:
+    assert dry_run(Op("bare", cpu=NMS.cpu, outputs=()), stub((3,))) == 0
+
+
+@pytest.mark.parametrize(("limit", "blocks"), [(1, 1), (2, 2), (100, 8), (5000, 40)])
+def test_a_thread_places_each_survivor_and_each_empty_place(limit: int, blocks: int) -> None:
+    assert postprocess(9, 100, limit)[-1].blocks == (blocks, 1, 1)
 
 
 MANY = stub((65536, 8, 8))
@@ -263,9 +292,8 @@ LEVEL = {"sizes": [(4, 4)], "border": 0, "mean": (1, 2, 3), "std": (1, 2, 3), "f
     ("make", "message"),
     [
         (lambda: select(65537, 9), "at most 65,536 windows of all levels, found 65,537"),
-        (lambda: select(15, 2049), "at most 2,048 selected windows, found 2,049"),
         (lambda: nms(65537), "at most 65,536 boxes, found 65,537"),
-        (lambda: postprocess(8193, 8, 9), "at most 65,536 candidates.* found 65,544"),
+        (lambda: postprocess(65537, 8, 9), "at most 65,536 proposals, found 65,537"),
         (lambda: launches(RESIZE, LARGE, SMALL), "at most 16,384 pixels per side, found 16,385"),
         (lambda: launches(RESIZE, SMALL, LARGE), "at most 16,384 pixels per side, found 16,385"),
         (
@@ -273,6 +301,10 @@ LEVEL = {"sizes": [(4, 4)], "border": 0, "mean": (1, 2, 3), "std": (1, 2, 3), "f
             "16,384 pixels per side",
         ),
         (lambda: launches(LETTERBOX, SMALL, [stub((1, 3, 9, 16385))], **LEVEL), "pixels per side"),
+        (
+            lambda: launches(CROP_FEATURES, [MANY], stub((65536, 3)), MANY, step=1),
+            "at most 65,535 windows",
+        ),
         (lambda: launches(TAKE_MASKS, MANY, None, stub((1,)), MANY), "at most 65,535 windows"),
     ],
 )
@@ -284,7 +316,7 @@ def test_a_size_that_the_kernels_cannot_handle_is_refused(
 
 
 def test_the_largest_sizes_are_launched() -> None:
-    assert len(select(65536, 2048)) == 3
-    assert len(nms(65536)) == 4
-    assert len(postprocess(8192, 8, 9)) == 6
+    assert len(select(65536, 65536)) == 2
+    assert len(nms(65536)) == 1
+    assert len(postprocess(65536, 80, 9)) == 2
     assert len(launches(RESIZE, stub((16384, 4, 3)), SMALL)) == 1

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -145,3 +147,21 @@ def test_rows_after_the_count_are_zero() -> None:
 def test_edges_of_a_window_are_rounded(xywh: tuple[float, ...], expected: tuple[int, ...]) -> None:
     window = Window.around(xywh)
     assert (window.left, window.top, window.width, window.height) == expected
+
+
+def test_logits_of_half_precision_have_the_boxes_of_their_values() -> None:
+    half: Any = np.random.default_rng(3).standard_normal((2, SIZE, SIZE)).astype(np.float16)
+    windows = np.array([[3, 4, 20, 21], [-5, 2, 30, 31]], np.float32)
+    found = np.empty((2, 2, 4), np.float32)
+    for logits, boxes in zip((half, half.astype(np.float32)), found, strict=True):
+        cpu.mask_boxes(
+            logits,
+            windows,
+            np.array([2], np.int32),
+            boxes,
+            threshold=1.2,
+            image_height=40,
+            image_width=50,
+        )
+    assert found[0].all(axis=1).any()
+    np.testing.assert_array_equal(found[0], found[1])

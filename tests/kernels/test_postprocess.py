@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -97,6 +99,35 @@ def test_agrees_with_reference(
     )
     assert not out[0][found:].any()
     assert (out[2][found:] == -1).all()
+
+
+def test_outputs_of_half_precision_are_taken_as_they_are() -> None:
+    rng = np.random.default_rng(5)
+    boxes, scores = boxes_of(rng, 6), rng.normal(0, 2, 6).astype(np.float32)
+    halves = [rng.uniform(0, 1, (6, 4)), rng.normal(0, 1, (6, 4, 4))]
+    results = []
+    for dtype in (np.float16, np.float32):
+        probabilities, deltas = (half.astype(np.float16).astype(dtype) for half in halves)
+        shapes: list[tuple[int, ...]] = [(9, 4), (9,), (9,), (9,), (1,)]
+        kinds = (np.float32, np.float32, np.int64, np.int32, np.int32)
+        out: list[Any] = [np.empty(shape, kind) for shape, kind in zip(shapes, kinds, strict=True)]
+        keep, count = np.arange(6, dtype=np.int32), np.array([6], np.int32)
+        given: list[Any] = [probabilities, deltas, boxes, scores, keep, count]
+        cpu.postprocess(
+            *given,
+            *out,
+            mean=MEAN,
+            std=STD,
+            calibration=(0.2, 0.9, 0.3),
+            score_threshold=0.3,
+            iou=0.5,
+            height=60,
+            width=80,
+        )
+        results.append(out)
+    assert results[0][4][0] > 4
+    for found, want in zip(*results, strict=True):
+        np.testing.assert_array_equal(found, want)
 
 
 def test_calibration_of_certain_probabilities_stays_finite() -> None:

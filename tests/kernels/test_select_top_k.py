@@ -41,6 +41,14 @@ def test_agrees_with_reference(
     assert scores[:found].tolist() == [score for score, *_ in expected]
 
 
+def test_scores_of_half_precision_are_taken_as_they_are() -> None:
+    half = np.random.default_rng(2).standard_normal((1, 1, 5, 7)).astype(np.float16)
+    single = half.astype(np.float32)
+    options = {"factors": [(1.25, 1.0)], "window_nms_iou": 0.7}
+    for found, want in zip(run([half], 9, **options), run([single], 9, **options), strict=True):
+        np.testing.assert_array_equal(found, want)
+
+
 def test_rows_after_the_count_are_padding() -> None:
     grids = [np.zeros((1, 1, 1, 2), np.float32)]
     indices, windows, scores, count = run(grids, 4, factors=[(1.0, 1.0)], window_nms_iou=1.0)

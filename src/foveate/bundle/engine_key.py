@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass, fields
+from math import prod
 from typing import Any
 
 
@@ -19,6 +20,22 @@ class ShapeRange:
     minimum: tuple[int, ...]
     optimum: tuple[int, ...]
     maximum: tuple[int, ...]
+
+    def contains(self, shape: tuple[int, ...]) -> bool:
+        """Return whether a shape lies in the range."""
+        if len(shape) != len(self.minimum):
+            return False
+        sides = zip(self.minimum, shape, self.maximum, strict=True)
+        return all(low <= side <= high for low, side, high in sides)
+
+    def size(self) -> int:
+        """Return the number of shapes in the range."""
+        sides = zip(self.minimum, self.maximum, strict=True)
+        return prod(high - low + 1 for low, high in sides)
+
+    def __str__(self) -> str:
+        ends = _by(self.minimum), _by(self.maximum)
+        return ends[0] if ends[0] == ends[1] else " to ".join(ends)
 
 
 Profile = dict[str, ShapeRange]

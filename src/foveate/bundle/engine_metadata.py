@@ -118,6 +118,20 @@ class EngineMetadata:
                     remedy=_compile(self.key.target),
                 )
 
+    def check_dispatch(self) -> None:
+        """Check that the engine uses the plugin library if and only if it was compiled with it.
+
+        Raises:
+            BackendError: An operator has another implementation.
+        """
+        intended = "body" if self.key.plugins is None else "plugin"
+        for op, found in sorted(self.dispatch.items()):
+            if found != intended:
+                raise BackendError(
+                    f"the engine {self.name!r} runs {op} by its {found}, expected its {intended}",
+                    remedy=_compile(self.key.target),
+                )
+
 
 def read_metadata(plan: Path) -> EngineMetadata:
     """Read the metadata of a plan, and check the SHA-256 of the plan.

@@ -51,6 +51,9 @@ def compile_options(
             help="Image size, WIDTHxHEIGHT, to make engines of fixed shapes for. Repeatable.",
         ),
     ] = None,
+    max_side: Annotated[
+        int | None, typer.Option(help="Longer side of the working image, if not the manifest's.")
+    ] = None,
     buckets: Annotated[
         list[int] | None,
         typer.Option("--bucket", help="Fixed number of windows and boxes. Repeatable."),
@@ -93,8 +96,15 @@ def compile_options(
         Path | None, typer.Option(help="File of kernel timings, which is read and updated.")
     ] = None,
     plugins: Annotated[
-        Path | None, typer.Option(help="Plugin library that `foveate kernels build` wrote.")
+        Path | None,
+        typer.Option(
+            help="Plugin library; by default that in the user's cache, which is built if missing."
+        ),
     ] = None,
+    no_plugins: Annotated[
+        bool,
+        typer.Option("--no-plugins", help="Compile function bodies of operators, and no plugins."),
+    ] = False,
 ) -> CompileOptions:
     """Return the options that were given on the command line."""
     given = dict(locals())  # most are fields of `CompileOptions` by the same names
@@ -181,7 +191,8 @@ def _print_commands(bundle: Bundle, options: CompileOptions, folder: Path) -> No
 
     for wanted in build_requests(bundle, options):
         plan = folder / f"{wanted.engine.name}.plan"
-        print_line(trtexec_command(wanted.engine, wanted.onnx, plan, options, wanted.key.archs))
+        archs, plugins = wanted.key.archs, wanted.plugins
+        print_line(trtexec_command(wanted.engine, wanted.onnx, plan, options, archs, plugins))
 
 
 def _describe(outcome: BuildResult) -> str:

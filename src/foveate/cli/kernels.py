@@ -23,16 +23,24 @@ def build(
     tensorrt_include: Annotated[
         Path | None, typer.Option(help="Directory of TensorRT's headers, if they are not found.")
     ] = None,
-    output: Annotated[Path, typer.Option(help="Library to write.")] = Path("libfoveate_plugins.so"),
+    output: Annotated[
+        Path | None,
+        typer.Option(help="Library to write; by default one per GPU in the user's cache."),
+    ] = None,
 ) -> None:
     """Build the plugin library (ROI max pooling and bilinear upsampling)."""
     from foveate.cli._files import check_output
     from foveate.kernels.plugins import build as plugins
+    from foveate.kernels.plugins.library import obtain_library
 
     nvcc = plugins.require_nvcc()
     headers = plugins.find_headers(tensorrt_include)
-    architectures = arch or plugins.find_architectures()
+    architectures = plugins.ordered(arch or plugins.find_architectures())
     print_line(f"{nvcc.version}, headers in {headers}, for {', '.join(architectures)}")
+    if output is None:
+        for one in architectures:
+            print_line(str(obtain_library(one, headers)))
+        return
     check_output(output)  # before minutes of compiling
     built = plugins.build_library(output, architectures=architectures, headers=headers, nvcc=nvcc)
     print_line(f"{built}: use it with foveate compile --plugins {built}")

@@ -1,31 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Compilation of kernels on the machine that runs them, with a cache per user.
-
-The compiler is nvcc from a CUDA toolkit or, without a toolkit, the NVRTC library.
-"""
+"""Compilation of kernels on the machine that runs them, with a cache per user."""
 
 from __future__ import annotations
 
 import hashlib
-import importlib
-import io
-import os
 import re
-import shutil
-import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import Protocol
 
 from foveate.errors import BackendError, InputError, OptionError
+from foveate.kernels.compilers import FLAGS, Compiler, choose_compiler
 from foveate.system.files import file_digest, new_folder, sweep_folder
 from foveate.system.private_files import cache_folder, check_private, make_private
-
-_STANDARD = "c++17"
-# Multiplications and additions are not fused, so that GPU and CPU round alike.
-FLAGS = (f"-std={_STANDARD}", "-fmad=false")
 
 ARCHITECTURES = ("sm_75", "sm_80", "sm_86", "sm_87", "sm_89", "sm_90", "sm_100", "sm_120")
 """Architectures that every kernel is tested to compile for, from the oldest to the newest."""
@@ -36,152 +23,6 @@ FOLDER = Path(__file__).parent
 """Directory that sources and includes are relative to."""
 
 _INCLUDE = re.compile(rb'^#include "(.+)"$', re.MULTILINE)
-
-
-class Compiler(Protocol):
-    """A compiler of kernels to device code."""
-
-    @property
-    def version(self) -> str:
-        """Name and version, which are part of the cache key."""
-
-    def compile(
-        self, source: Path, target: Path, *, include: Path, form: str, architecture: str
-    ) -> str:
-        """Write device code to ``target`` and return the compiler log.
-
-        Args:
-            source: A .cuh file with kernels.
-            target: File to write.
-            include: Directory that includes are relative to.
-            form: ``"ptx"`` or ``"cubin"``.
-            architecture: A name like ``sm_89``.
-
-        Raises:
-            BackendError: The source has an error or a warning, or the compiler does not support
-                the architecture.
-        """
-
-
-@dataclass(frozen=True)
-class Nvcc:
-    """The compiler driver of a CUDA toolkit.
-
-    Args:
-        program: Path of nvcc.
-    """
-
-    program: Path
-
-    @cached_property
-    def version(self) -> str:
-        """Name and version."""
-        command = [os.fspath(self.program), "--version"]
-        output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-        return f"nvcc {output.strip().splitlines()[-1]}"
-
-    def compile(
-        self, source: Path, target: Path, *, include: Path, form: str, architecture: str
-    ) -> str:
-        """See :meth:`Compiler.compile`; the log of a cubin lists the registers of each kernel."""
-        # PTX is for a virtual architecture, so that newer GPUs can compile it as well.
-        if form == "ptx":
-            options = ["-arch", architecture.replace("sm_", "compute_")]
-        else:
-            # ptxas warns about spills, and -Werror turns these warnings into errors.
-            options = ["-arch", architecture, "-Xptxas", "-v,-warn-spills,-warn-lmem-usage"]
-        command = [os.fspath(self.program), f"-{form}", *FLAGS, "-Werror", "all-warnings"]
-        command += ["-I", os.fspath(include), *options]
-        command += ["-x", "cu", os.fspath(source), "-o", os.fspath(target)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            raise BackendError(
-                f"nvcc cannot compile for {architecture}: {done.stderr.strip()}",
-                file=source,
-                remedy="update the CUDA toolkit if it does not support the architecture",
-            )
-        return done.stderr
-
-
-@dataclass(frozen=True)
-class Nvrtc:
-    """NVRTC through ``cuda.core``; it needs no toolkit, no CUDA headers and no host compiler.
-
-    A cubin needs no driver either; for PTX, ``cuda.core`` queries the driver's supported versions.
-
-    Args:
-        version: Name and version.
-    """
-
-    version: str
-
-    def compile(
-        self, source: Path, target: Path, *, include: Path, form: str, architecture: str
-    ) -> str:
-        """See :meth:`Compiler.compile`."""
-        core = importlib.import_module("cuda.core")
-        options = core.ProgramOptions(
-            name=os.fspath(source),
-            arch=architecture,
-            std=_STANDARD,
-            fma=False,
-            include_path=os.fspath(include),
-        )
-        log = io.StringIO()
-        try:
-            program = core.Program(source.read_text(encoding="utf-8"), "c++", options)
-            code = program.compile(form, logs=log).code
-        except Exception as error:  # the class of NVRTC's errors is private to cuda.core
-            raise BackendError(
-                f"NVRTC cannot compile for {architecture}: {error}",
-                file=source,
-                remedy="update nvidia-cuda-nvrtc if it does not support the architecture",
-            ) from error
-        text = log.getvalue().rstrip("\0\n")
-        if "warning" in text:  # NVRTC has no option that makes all warnings errors
-            raise BackendError(f"NVRTC cannot compile for {architecture}: {text}", file=source)
-        target.write_bytes(code)
-        return text
-
-
-def find_nvcc() -> Nvcc | None:
-    """Find nvcc in CUDA_HOME, on the PATH, or where toolkits install themselves."""
-    for home in (os.environ.get("CUDA_HOME"), os.environ.get("CUDA_PATH")):
-        if home and (Path(home) / "bin" / "nvcc").is_file():
-            return Nvcc(Path(home) / "bin" / "nvcc")
-    found = shutil.which("nvcc") or shutil.which("nvcc", path="/usr/local/cuda/bin")
-    return Nvcc(Path(found)) if found else None
-
-
-def find_nvrtc() -> Nvrtc:
-    """Find NVRTC in the package nvidia-cuda-nvrtc, in a toolkit, or on the loader's search path.
-
-    Raises:
-        ImportError: ``cuda.core`` is not installed.
-        RuntimeError: The library is not installed or cannot be loaded.
-    """
-    importlib.import_module("cuda.core")  # cuda.bindings may be installed without it
-    _, major, minor = importlib.import_module("cuda.bindings.nvrtc").nvrtcVersion()
-    return Nvrtc(f"NVRTC {major}.{minor}")
-
-
-def find_compiler() -> Compiler:
-    """Find nvcc or, without a toolkit, NVRTC.
-
-    Raises:
-        BackendError: Neither is installed.
-    """
-    nvcc = find_nvcc()  # the first choice: its log lists registers and spills
-    if nvcc is not None:
-        return nvcc
-    try:
-        return find_nvrtc()
-    except (ImportError, RuntimeError) as error:
-        raise BackendError(
-            "no compiler for CUDA kernels: nvcc is neither in CUDA_HOME nor on the PATH, and NVRTC "
-            f"cannot be loaded: {error}",
-            remedy="install the CUDA toolkit, or run: pip install 'foveate[cuda]'",
-        ) from error
 
 
 @dataclass(frozen=True)
@@ -195,6 +36,11 @@ class Compiled:
 
     path: Path
     log: str
+
+    @property
+    def form(self) -> str:
+        """``"ptx"`` or ``"cubin"``, for kernels."""
+        return self.path.suffix.removeprefix(".")
 
 
 @dataclass(frozen=True)
@@ -282,22 +128,26 @@ def compile_kernels(
 ) -> Compiled:
     """Compile a file of kernels, or return the cached result of an earlier compilation.
 
+    For a GPU whose architecture the compiler does not know, the result is PTX of an earlier one.
+
     Args:
         source: File with kernels, relative to :data:`FOLDER`.
-        form: ``"ptx"`` or ``"cubin"``.
+        form: ``"ptx"``, or ``"cubin"`` where the compiler knows the architecture.
         architecture: A name like ``sm_89``.
-        compiler: Compiler to use; by default the one that :func:`find_compiler` returns.
+        compiler: Compiler to use; by default the one that :func:`choose_compiler` chooses.
         cache: Cache to use; by default the cache of the user.
 
     Raises:
         OptionError: The form or the architecture is invalid.
-        BackendError: There is no compiler, or the source does not compile.
+        BackendError: No compiler suits this machine, or the source does not compile.
     """
     if form not in FORMS:
         raise OptionError(f"form must be one of {', '.join(FORMS)}, found {form!r}")
     if not re.fullmatch(r"sm_\d+[a-z]?", architecture):
         raise OptionError(f"architecture must be a name like sm_89, found {architecture!r}")
-    compiler = compiler or find_compiler()
+    if compiler is None:
+        choice = choose_compiler(form, architecture)
+        compiler, form, architecture = choice.compiler, choice.form, choice.architecture
     # Everything that the code depends on is part of the key, so an entry never becomes stale.
     hashes = [
         f"{path.as_posix()} {hashlib.sha256(text).hexdigest()}"

@@ -16,6 +16,16 @@ class Gpu:
     driver: str
 
 
+def driver_version() -> tuple[int, int] | None:
+    """Return the newest CUDA that the driver supports, or None on a machine without a driver."""
+    version = ctypes.c_int()
+    try:
+        failed = ctypes.CDLL("libcuda.so.1").cuDriverGetVersion(ctypes.byref(version))
+    except OSError:
+        return None
+    return None if failed else (version.value // 1000, version.value % 1000 // 10)
+
+
 def current_gpu() -> Gpu | None:
     """Return the first GPU, or None on a machine without a working driver."""
     try:
@@ -24,7 +34,7 @@ def current_gpu() -> Gpu | None:
         return None
     if cuda.cuInit(0):
         return None
-    device, driver = ctypes.c_int(), ctypes.c_int()
+    device = ctypes.c_int()
     name = ctypes.create_string_buffer(256)
     sides = (ctypes.c_int(), ctypes.c_int())
     # Each call returns 0 on success, so that the first failure ends the chain.
@@ -33,12 +43,12 @@ def current_gpu() -> Gpu | None:
         or cuda.cuDeviceGetName(name, len(name), device)
         or cuda.cuDeviceGetAttribute(ctypes.byref(sides[0]), _MAJOR, device)
         or cuda.cuDeviceGetAttribute(ctypes.byref(sides[1]), _MINOR, device)
-        or cuda.cuDriverGetVersion(ctypes.byref(driver))
     )
-    if failed:
+    driver = driver_version()
+    if failed or driver is None:
         return None
     return Gpu(
         name=name.value.decode(),
         arch=f"sm_{sides[0].value}{sides[1].value}",
-        driver=f"{driver.value // 1000}.{driver.value % 1000 // 10}",
+        driver=".".join(map(str, driver)),
     )

@@ -4,7 +4,7 @@
 import contextlib
 import importlib
 import importlib.util
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from typing import Any
 
@@ -72,6 +72,13 @@ TARGETS = {
     ),
 }
 
+# It runs engines that were compiled for later releases too, and compiles none.
+_LEAN = replace(
+    TARGETS["tensorrt"],
+    module="tensorrt_lean",
+    wheels={"tensorrt-lean-cu13": "13", "tensorrt-lean-cu12": "12"},
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Installed:
@@ -102,8 +109,31 @@ def find_installed(name: str) -> Installed:
         BackendError: It is too old.
     """
     target = find_target(name)
-    if importlib.util.find_spec(target.module) is None:
+    if not _is_installed(target):
         raise MissingExtraError(target.module, target.extra)
+    return _checked(target)
+
+
+def find_runtime(name: str) -> Installed:
+    """Return the library that runs the engines of a target.
+
+    That is TensorRT's lean runtime if it is installed and TensorRT itself is not.
+
+    Raises:
+        OptionError: There is no such target.
+        MissingExtraError: It is not installed.
+        BackendError: It is too old.
+    """
+    if name == _LEAN.name and not _is_installed(TARGETS[name]) and _is_installed(_LEAN):
+        return _checked(_LEAN)
+    return find_installed(name)
+
+
+def _is_installed(target: Target) -> bool:
+    return importlib.util.find_spec(target.module) is not None
+
+
+def _checked(target: Target) -> Installed:
     found = _read_version(target)
     major, minor = (int(part) for part in found.version.split(".")[:2])
     if (major, minor) < target.oldest:

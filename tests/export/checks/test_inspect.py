@@ -21,13 +21,12 @@ from foveate.bundle.engine_key import EngineKey, ShapeRange
 from foveate.bundle.engine_metadata import EngineMetadata
 from foveate.bundle.manifest import FileSpec
 from foveate.cli import invoke
-from foveate.errors import BundleError, ModelError
+from foveate.errors import BackendError, BundleError, ModelError
 from foveate.export.checks.bundle_report import BundleReport, check_report, inspect_bundle
 from foveate.export.checks.stage_checks import (
     Share,
     check_dispatch,
     check_engine,
-    check_engine_dispatch,
     check_names,
     check_precision,
     collides,
@@ -240,9 +239,9 @@ def engine(bundle: Bundle, **changes: Any) -> EngineMetadata:
 
 
 def test_an_engine_with_the_library_must_use_the_plugin(bundle: Bundle) -> None:
-    check_engine_dispatch(engine(bundle))
-    with pytest.raises(ModelError, match="BilinearUpsample2d by its body, expected its plugin"):
-        check_engine_dispatch(engine(bundle, plugins="0" * 64))
+    engine(bundle).check_dispatch()
+    with pytest.raises(BackendError, match="BilinearUpsample2d by its body, expected its plugin"):
+        engine(bundle, plugins="0" * 64).check_dispatch()
 
 
 def test_engines_are_listed_with_what_is_wrong(

@@ -17,10 +17,11 @@ from tests.samples.compiling import KEY, key_with, record_of, write_engine
 from foveate.bundle import Bundle
 from foveate.bundle.engine_metadata import EngineMetadata, read_metadata
 from foveate.errors import BackendError, BundleError, MissingExtraError, OptionError
-from foveate.export.engines import CompileOptions, plugins
-from foveate.export.engines.plugins import check_library, choose
+from foveate.export.engines import CompileOptions
+from foveate.export.engines.plugins import choose
 from foveate.export.execution.stage_model import CustomOp, load_stage
 from foveate.kernels.plugins.build import source_digest
+from foveate.kernels.plugins.library import BUILD, check_library
 from foveate.system.tensorrt import TARGETS, find_installed
 
 AGAIN = "export the bundle again: foveate export CHECKPOINT --output BUNDLE"
@@ -157,7 +158,7 @@ def test_the_stages_of_mini_are_ours() -> None:
 POOL = CustomOp(name="RoiMaxPool2d", namespace="foveate", version="1", body=True)
 BARE = CustomOp(name="RoiMaxPool2d", namespace="foveate", version="1", body=False)
 THE_PLUGIN = ("RoiMaxPool2d", "1", "foveate")
-LIBRARY = "run: foveate kernels build, and pass the library: --plugins libfoveate_plugins.so"
+LIBRARY = "run: foveate kernels build"
 
 
 def test_a_registered_plugin_wins_over_the_body() -> None:
@@ -226,7 +227,7 @@ def test_a_library_of_other_sources_is_refused(
     with pytest.raises(BackendError) as caught:
         check_library(library, "a" * 64)
     assert caught.value.what == what
-    assert caught.value.remedy == f"run: {plugins.BUILD}"
+    assert caught.value.remedy == f"run: {BUILD}"
 
 
 def test_a_library_that_is_not_there_is_named(tmp_path: Path) -> None:

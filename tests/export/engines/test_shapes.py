@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from tests.samples.compiling import refine_options
 
 from foveate.bundle import Bundle
-from foveate.bundle.engine_key import ShapeRange
 from foveate.bundle.manifest import Manifest
 from foveate.errors import OptionError
 from foveate.export.engines.process import trtexec_command
@@ -28,11 +27,6 @@ def manifest() -> Manifest:
     return Bundle.open("mini").manifest
 
 
-def contains(one: ShapeRange, shape: tuple[int, ...]) -> bool:
-    sides = zip(one.minimum, shape, one.maximum, strict=True)
-    return all(low <= side <= high for low, side, high in sides)
-
-
 @settings(deadline=None)  # the first example pays for opening the bundle
 @given(height=SIDES, width=SIDES)
 def test_every_image_fits_the_engines_for_all_sizes(height: int, width: int) -> None:
@@ -44,12 +38,12 @@ def test_every_image_fits_the_engines_for_all_sizes(height: int, width: int) -> 
     assert seen is not None
     for level in plan.levels:
         shape = (1, 3, level.canvas_height, level.canvas_width)
-        assert contains(propose.profiles[0]["image"], shape)
-    assert contains(features.profiles[0]["image"], (1, 3, seen.canvas_height, seen.canvas_width))
+        assert propose.profiles[0]["image"].contains(shape)
+    assert features.profiles[0]["image"].contains((1, 3, seen.canvas_height, seen.canvas_width))
     for stride in (8, 16, 32):
         one = classify.profiles[0][f"map_{stride}"]
         sides = (seen.canvas_height // stride, seen.canvas_width // stride)
-        assert contains(one, (1, one.minimum[1], *sides))
+        assert one.contains((1, one.minimum[1], *sides))
 
 
 @settings(deadline=None)  # the first example pays for opening the bundle
@@ -80,6 +74,31 @@ def test_buckets_and_images_multiply_where_a_stage_has_both() -> None:
         "classify-480x640-k64",
         "classify-480x640-k128",
     ]
+
+
+def test_an_image_with_fewer_windows_than_the_bucket_has_an_engine_for_all_of_them() -> None:
+    options = refine_options(
+        stages=("refine", "classify"), image_sizes=((16, 16), (640, 480)), buckets=(400,)
+    )
+    mini = manifest()
+    windows = Sizes.of(16, 16, mini.pyramid, mini.windows, mini.features).windows
+    assert windows < 400
+    assert [engine.name for engine in engine_specs(mini, options)] == [
+        f"refine-k{windows}",
+        "refine-k400",
+        f"classify-16x16-k{windows}",
+        "classify-640x480-k400",
+    ]
+
+
+def test_an_engine_for_a_longer_side_has_the_levels_of_that_pipeline() -> None:
+    mini = manifest()
+    options = refine_options(stages=("propose",), image_sizes=((1600, 1200),), max_side=1600)
+    (engine,) = engine_specs(mini, options)
+    longer = replace(mini.pyramid, max_side=1600)
+    sizes = Sizes.of(1200, 1600, longer, mini.windows, mini.features)
+    shapes = [profile["image"].optimum for profile in engine.profiles]
+    assert shapes == [(1, 3, one.canvas_height, one.canvas_width) for one in sizes.levels]
 
 
 def test_a_fixed_image_without_a_bucket_takes_the_manifests_number_of_windows() -> None:
@@ -123,9 +142,8 @@ def test_the_command_of_nvidias_tool_says_the_same() -> None:
     options = refine_options(optimization_level=5, workspace_mb=512)
     (engine,) = engine_specs(manifest(), options)
     bundle = Bundle.open("mini")
-    line = trtexec_command(
-        engine, bundle.stage_path("refine"), bundle.root / "a b.plan", options, ("sm_86", "sm_89")
-    )
+    onnx, plan = bundle.stage_path("refine"), bundle.root / "a b.plan"
+    line = trtexec_command(engine, onnx, plan, options, ("sm_86", "sm_89"), None)
     shapes = (
         "vectors:2x256,horizontal_1:2x16x10x10,horizontal_2:2x8x20x20,horizontal_3:2x8x40x40,"
         "horizontal_4:2x4x80x80"
@@ -152,24 +170,26 @@ def test_the_command_for_tensorrt_has_its_own_options() -> None:
     (engine,) = engine_specs(manifest(), options)
     bundle = Bundle.open("mini")
     onnx = bundle.stage_path("propose")
-    line = trtexec_command(engine, onnx, bundle.root / "p.plan", options, ("sm_89",))
+    plan, library = bundle.root / "p.plan", Path("/lib.so")
+    line = trtexec_command(engine, onnx, plan, options, ("sm_89",), library)
     assert line.startswith("trtexec ")
     assert " --profile=7 --minShapes=image:1x3x1120x1440 " in line
     assert "computeCapabilities" not in line
     for word in (
+        "dynamicPlugins=/lib.so",
         "hardwareCompatibilityLevel=ampere+",
         "versionCompatible",
         "refit",
         "stronglyTyped",
         "noTF32",
     ):
-        assert f" --{word} " in line
+        assert f" --{word} " in f"{line} "
 
 
 def test_tf32_is_off_unless_it_is_asked_for() -> None:
     (engine,) = engine_specs(manifest(), refine_options())
     for allowed in (False, True):
         options = refine_options(tf32=allowed)
-        line = trtexec_command(engine, Path("x.onnx"), Path("x.plan"), options, ("sm_89",))
+        line = trtexec_command(engine, Path("x.onnx"), Path("x.plan"), options, ("sm_89",), None)
         assert ("--noTF32" in line) is not allowed
         assert options.builder_options()["tf32"] is allowed

@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.kernels.grouped import GROUPED
 from tests.kernels.host_build.driver import host_device
 from tests.kernels.running import Array, run
 
@@ -13,43 +12,33 @@ from foveate.kernels.nms import reference
 from foveate.kernels.nms.op import GATHER_BOXES, NMS
 
 
-def nms(
-    boxes: Array, scores: Array, groups: Array | None, iou: float, limit: int, count: int | None
-) -> list[int]:
-    existing = None if count is None else np.array([count], np.int32)
+def nms(boxes: Array, scores: Array, iou: float, limit: int, count: int) -> list[int]:
+    inputs = [boxes, scores, np.array([count], np.int32)]
     outputs = [((limit,), np.int32), ((1,), np.int32)]
-    if groups is None and count is not None:
-        inputs, op = [boxes, scores, existing], NMS
-    else:
-        inputs, op = [boxes, scores, groups, existing], GROUPED
-    keep, keep_count = run(host_device(), op, inputs, outputs, poison=False, iou=iou)
+    keep, keep_count = run(host_device(), NMS, inputs, outputs, poison=False, iou=iou)
     found = int(keep_count[0])
     assert (keep[found:] == -1).all()
     return [int(index) for index in keep[:found]]
 
 
-def case(rng: np.random.Generator, count: int, whole: bool) -> tuple[Array, Array, Array]:
+def case(rng: np.random.Generator, count: int, whole: bool) -> tuple[Array, Array]:
     corners, sides = rng.uniform(0, 12, (count, 2)), rng.uniform(-0.5, 9, (count, 2))
     scores = rng.standard_normal(count)
     if whole:  # many ties of scores, and overlaps that meet a threshold exactly
         corners, sides, scores = np.floor(corners), np.floor(sides), np.round(scores)
     boxes = np.concatenate([corners, corners + sides], 1).astype(np.float32)
-    return boxes, scores.astype(np.float32), rng.integers(0, 3, count).astype(np.int32)
+    return boxes, scores.astype(np.float32)
 
 
 @pytest.mark.parametrize("whole", [False, True])
-@pytest.mark.parametrize("grouped", [False, True])
-def test_random_cases_are_equal(whole: bool, grouped: bool) -> None:
+def test_random_cases_are_equal(whole: bool) -> None:
     for seed in range(250):
         rng = np.random.default_rng(seed)
-        boxes, scores, groups = case(rng, int(rng.choice([0, 1, 5, 31, 32, 33, 70])), whole)
+        boxes, scores = case(rng, int(rng.choice([0, 1, 5, 31, 32, 33, 70, 270])), whole)
         iou = float(rng.choice([0.0, 0.1, 0.3, 0.5, 0.9, 1.0, 2.0]))
         limit, count = int(rng.integers(0, 60)), int(rng.integers(0, len(boxes) + 1))
-        some = groups if grouped else None
-        expected = reference.nms(
-            boxes[:count], scores[:count], None if some is None else some[:count], iou, limit
-        )
-        assert nms(boxes, scores, some, iou, limit, count) == expected
+        expected = reference.nms(boxes[:count], scores[:count], None, iou, limit)
+        assert nms(boxes, scores, iou, limit, count) == expected
 
 
 def test_a_thousand_boxes() -> None:
@@ -58,7 +47,7 @@ def test_a_thousand_boxes() -> None:
     boxes = np.concatenate([corners, corners + rng.uniform(1, 40, (1000, 2))], 1).astype(np.float32)
     scores = rng.standard_normal(1000).astype(np.float32)
     expected = reference.nms(boxes, scores, None, 0.5, 300)
-    assert nms(boxes, scores, None, 0.5, 300, None) == expected
+    assert nms(boxes, scores, 0.5, 300, 1000) == expected
 
 
 @given(
@@ -73,7 +62,7 @@ def test_any_number_in_a_box_has_a_defined_result(
 ) -> None:
     table = np.array(values, np.float32)
     boxes, scores = np.ascontiguousarray(table[:, :4]), np.ascontiguousarray(table[:, 4])
-    keep = nms(boxes, scores, None, 0.5, 6, count)
+    keep = nms(boxes, scores, 0.5, 6, count)
     solid = [
         i
         for i in range(min(max(count, 0), len(table)))

@@ -37,9 +37,9 @@ class Case:
     width: int = WIDTH
 
 
-def random_case(seed: int) -> Case:
+def random_case(seed: int, most: int = 9, dtype: Any = np.float32) -> Case:
     rng = np.random.default_rng(seed)
-    rows, classes, capacity = (int(rng.integers(0, 9)), int(rng.integers(1, 5)), 11)
+    rows, classes, capacity = (int(rng.integers(0, most)), int(rng.integers(1, 5)), most + 2)
     corners = rng.uniform(-20, 200, (capacity, 2))
     sides = rng.uniform(0, 150, (capacity, 2))
     probabilities = rng.choice([0, 0.1, 0.5, 0.5, 0.9, 1], (rows, classes + 1))
@@ -47,13 +47,13 @@ def random_case(seed: int) -> Case:
         probabilities = rng.uniform(0, 1, (rows, classes + 1))
     deltas = rng.normal(0, rng.choice([0.1, 2]), (rows, classes + 1, 4))
     return Case(
-        probabilities=probabilities.astype(np.float32),
-        deltas=deltas.astype(np.float32),
+        probabilities=probabilities.astype(dtype),
+        deltas=deltas.astype(dtype),
         boxes=np.concatenate([corners, corners + sides], 1).astype(np.float32),
         scores=rng.normal(0, 3, capacity).astype(np.float32),
         keep=rng.permutation(capacity)[:rows].astype(np.int32),
         count=int(rng.integers(0, rows + 1)),
-        limit=int(rng.integers(0, 14)),
+        limit=int(rng.integers(0, most + 5)),
         calibration=(float(rng.normal()), float(rng.uniform(0.5, 2)), float(rng.normal(0, 0.3))),
         score_threshold=float(rng.choice([0.0, 0.05, 0.3, 0.6, 1.1])),
         iou=float(rng.choice([0.0, 0.3, 0.5, 1.0])),
@@ -127,6 +127,18 @@ def test_random_cases_are_bit_equal() -> None:
     assert detections > 250
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_many_rows_are_bit_equal(seed: int) -> None:
+    case = random_case(seed, most=400)
+    assert postprocess(case) == expected(case)
+
+
+def test_random_cases_of_half_precision_are_bit_equal() -> None:
+    for seed in range(60):
+        case = random_case(seed, dtype=np.float16)
+        assert postprocess(case) == expected(case), seed
+
+
 def test_a_score_of_exactly_the_smallest_is_a_detection() -> None:
     one = random_case(1)
     case = Case(
@@ -153,25 +165,24 @@ def test_the_logarithm_is_exact_to_float32_over_all_probabilities() -> None:
     probabilities = np.concatenate(
         [np.geomspace(1e-9, 0.5, 2000), 1 - np.geomspace(1e-9, 0.5, 2000)]
     )
-    row = probabilities.astype(np.float32)[None]
-    case = single_row(row, np.zeros((1, 4000, 4), np.float32))
-    found = {label: score for _, score, label, _ in postprocess(case)}
+    column = probabilities.astype(np.float32)[:, None]
+    found = {row: score for _, score, _, row in postprocess(one_class(column, np.zeros((4000, 4))))}
     # Without a calibration a score is its probability again.
-    clipped = np.clip(row[0].astype(np.float64), 1e-7, 1 - 1e-7).astype(np.float32)
-    assert [found[label] for label in range(4000)] == clipped.tolist()
+    clipped = np.clip(column[:, 0].astype(np.float64), 1e-7, 1 - 1e-7).astype(np.float32)
+    assert [found[row] for row in range(4000)] == clipped.tolist()
 
 
-def single_row(probabilities: Array, deltas: Array, **changes: Any) -> Case:
-    """Return classes (1, C) of one box around the origin, of which nothing is suppressed."""
-    classes = probabilities.shape[1]
+def one_class(probabilities: Array, deltas: Array, **changes: Any) -> Case:
+    """Return rows (R, 1) of one class, all of a box around the origin; nothing is suppressed."""
+    rows = len(probabilities)
     plain: dict[str, Any] = {
-        "probabilities": np.concatenate([np.zeros((1, 1), np.float32), probabilities], 1),
-        "deltas": np.concatenate([np.zeros((1, 1, 4), np.float32), deltas], 1),
-        "boxes": np.array([[-1, -1, 1, 1]], np.float32),
-        "scores": np.zeros(1, np.float32),
-        "keep": np.zeros(1, np.int32),
-        "count": 1,
-        "limit": classes,
+        "probabilities": np.concatenate([np.zeros_like(probabilities), probabilities], 1),
+        "deltas": np.stack([np.zeros((rows, 4)), deltas], 1).astype(np.float32),
+        "boxes": np.array([[-1, -1, 1, 1]] * rows, np.float32),
+        "scores": np.zeros(rows, np.float32),
+        "keep": np.arange(rows, dtype=np.int32),
+        "count": rows,
+        "limit": rows,
         "mean": (0.0,) * 4,
         "std": (1.0,) * 4,
         "calibration": (0.0, 1.0, 0.0),
@@ -183,12 +194,15 @@ def single_row(probabilities: Array, deltas: Array, **changes: Any) -> Case:
 
 def test_the_exponential_is_exact_to_float32_over_its_range() -> None:
     growth = np.linspace(-60, 4.5, 4096, dtype=np.float32)
-    deltas = np.zeros((1, 4096, 4), np.float32)
-    deltas[0, :, 2], deltas[0, :, 3] = growth, growth[::-1]
-    case = single_row(np.full((1, 4096), 0.5, np.float32), deltas)
+    deltas = np.zeros((4096, 4), np.float32)
+    deltas[:, 2], deltas[:, 3] = growth, growth[::-1]
+    case = one_class(np.full((4096, 1), 0.5, np.float32), deltas)
     found = postprocess(case)
-    assert len(found) == 4096
-    assert found == expected(case)
+    boxes = [
+        reference.decode_box([-1, -1, 1, 1], delta, [0] * 4, [1] * 4, HEIGHT, WIDTH)
+        for delta in deltas.tolist()
+    ]
+    assert np.array_equal([box for box, *_ in found], np.array(boxes, np.float32))
 
 
 @given(
@@ -200,7 +214,7 @@ def test_any_delta_has_the_result_of_the_reference(
     box: tuple[float, ...], delta: tuple[float, ...]
 ) -> None:
     half = np.full((1, 1), 0.5, np.float32)
-    case = single_row(half, np.array([[delta]], np.float32), boxes=np.array([box], np.float32))
+    case = one_class(half, np.array([delta], np.float32), boxes=np.array([box], np.float32))
     found = postprocess(case)
     wanted = expected(case)
     assert [one[1:] for one in found] == [one[1:] for one in wanted]

@@ -49,7 +49,7 @@ class HostCompiler:
     def compile(
         self, source: Path, target: Path, *, include: Path, form: str, architecture: str
     ) -> str:
-        """See ``foveate.kernels.build.Compiler.compile``."""
+        """See ``foveate.kernels.compilers.Compiler.compile``."""
         assert form == "cubin", f"{form} for {architecture} is not code of the host"
         command = [*self._command, "-I", str(include)]
         text = f'#include "{source}"\n'

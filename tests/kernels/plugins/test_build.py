@@ -15,8 +15,8 @@ from tests.kernels.plugins.mock_host import host as mock
 
 from foveate.cli import invoke
 from foveate.errors import BackendError, OptionError
-from foveate.export.engines.plugins import check_library
-from foveate.kernels.build import ARCHITECTURES, Nvcc
+from foveate.kernels.build import ARCHITECTURES
+from foveate.kernels.compilers import Nvcc
 from foveate.kernels.plugins import build as plugin_library
 from foveate.kernels.plugins.build import (
     build_library,
@@ -26,6 +26,7 @@ from foveate.kernels.plugins.build import (
     source_digest,
     tensorrt_version,
 )
+from foveate.kernels.plugins.library import check_library
 
 MISSING = mock.what_is_missing()
 needs_compiler = pytest.mark.skipif(bool(MISSING), reason=MISSING)

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from foveate.kernels.build import FLAGS, FOLDER, find_nvcc
+from foveate.kernels.build import FOLDER
+from foveate.kernels.compilers import FLAGS, find_nvcc
 
 LAUNCHERS = sorted(FOLDER.rglob("launch.cu"))
 HOST_FLAGS = "-Wall,-Wextra,-Werror,-Wno-unknown-pragmas"

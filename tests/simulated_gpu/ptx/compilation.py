@@ -12,7 +12,8 @@ from tests.samples.paths import ROOT
 from tests.simulated_gpu.ptx.launch import Kernel
 from tests.simulated_gpu.ptx.parser import ModuleText, parse
 
-from foveate.kernels.build import FLAGS, CodeCache, find_nvcc
+from foveate.kernels.build import CodeCache
+from foveate.kernels.compilers import FLAGS, find_nvcc
 
 # One of each family whose code differs.
 ARCHITECTURES = ("sm_75", "sm_80", "sm_90", "sm_120")
@@ -33,7 +34,7 @@ class LineInfo:
     def compile(
         self, source: Path, target: Path, *, include: Path, form: str, architecture: str
     ) -> str:
-        """See `foveate.kernels.build.Compiler.compile`."""
+        """See `foveate.kernels.compilers.Compiler.compile`."""
         nvcc = find_nvcc()
         assert nvcc is not None
         assert form == "ptx"

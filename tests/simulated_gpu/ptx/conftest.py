@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,18 +11,10 @@ from tests.simulated_gpu.ptx.compilation import ARCHITECTURES, compile_file, ker
 from tests.simulated_gpu.ptx.driver import SimulatedGpu
 from tests.simulated_gpu.ptx.launch import Kernel
 
-from foveate.kernels.build import find_nvcc
+from foveate.kernels.compilers import find_nvcc
 
 SNIPPETS = Path(__file__).with_name("snippets.cu")
 GetKernel = Callable[..., Kernel]
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _cache(pytestconfig: pytest.Config) -> Iterator[None]:
-    """Kernels that were compiled for a former run of the tests are taken again."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("FOVEATE_CACHE", str(pytestconfig.rootpath / ".pytest_cache" / "foveate"))
-        yield
 
 
 @pytest.fixture(scope="session", params=ARCHITECTURES)

@@ -19,7 +19,7 @@ from tests.simulated_gpu.ptx.faults import Misaligned, OutOfBounds, Uninitialise
 
 Array = NDArray[Any]
 
-GLOBAL_BASE = 0x7F00_0000_0000
+GLOBAL_BASE = 1 << 48  # above all that a process can map
 GAP = 256
 UNALLOCATED, ALLOCATED, WRITTEN = 0, 1, 2
 UNSIGNED: dict[int, np.dtype[Any]] = {size: np.dtype(f"u{size}") for size in (1, 2, 4, 8)}

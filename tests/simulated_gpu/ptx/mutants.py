@@ -38,7 +38,8 @@ from tests.simulated_gpu.ptx.compilation import CACHE, LineInfo
 from tests.simulated_gpu.ptx.mutations import Mutant, draw
 
 from foveate.kernels import build
-from foveate.kernels.build import FLAGS, FOLDER, included_sources
+from foveate.kernels.build import FOLDER, included_sources
+from foveate.kernels.compilers import FLAGS
 
 ARCHITECTURE = "sm_90"
 SECONDS = 120  # of processor time, after which a mutant that has not ended counts as killed

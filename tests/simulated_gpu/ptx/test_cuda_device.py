@@ -15,7 +15,7 @@ from tests.simulated_gpu.ptx.driver import PtxContext
 
 from foveate.errors import BackendError, MissingExtraError, OptionError
 from foveate.kernels import Op
-from foveate.kernels.build import find_nvcc
+from foveate.kernels.compilers import find_nvcc
 from foveate.kernels.nms.op import NMS
 from foveate.runtime.devices import cuda_context
 from foveate.runtime.devices.cuda import CudaDevice

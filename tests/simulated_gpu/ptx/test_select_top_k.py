@@ -55,6 +55,15 @@ def test_windows_equal_the_reference(gpu: SimulatedGpu, limit: int, iou: float) 
     assert (scores[count:] == -np.inf).all()
 
 
+def test_scores_of_half_precision_are_taken_as_they_are(gpu: SimulatedGpu) -> None:
+    grids, factors = levels(3)
+    half = [grid.astype(np.float16) for grid in grids]
+    for found, want in zip(
+        select(gpu, half, factors, 30, 0.6), select(gpu, grids, factors, 30, 0.6), strict=True
+    ):
+        np.testing.assert_array_equal(found, want)
+
+
 def test_more_windows_than_there_are_cells(gpu: SimulatedGpu) -> None:
     grids, factors = levels(1)
     indices, _, _, count = select(gpu, grids[:1], factors[:1], 20, 1.0)

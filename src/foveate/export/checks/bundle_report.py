@@ -22,7 +22,6 @@ from foveate.export.checks.stage_checks import (
     Share,
     check_dispatch,
     check_engine,
-    check_engine_dispatch,
     check_names,
     check_precision,
     dispatch,
@@ -211,7 +210,7 @@ def _engine(bundle: Bundle, plan: Path) -> EngineReport:
     except FoveateError as error:
         return EngineReport(plan=name, record=None, precision=None, problems=(str(error),))
     stage = record.key.stage
-    problems = _problem(lambda: check_engine_dispatch(record))
+    problems = _problem(record.check_dispatch)
     if stage in bundle.manifest.stages:
         content = bundle.stage_path(stage).read_bytes()
         onnx_digest = hashlib.sha256(content).hexdigest()

@@ -13,7 +13,6 @@ import onnx
 import onnxruntime
 from onnx import defs
 
-from foveate.bundle.engine_metadata import EngineMetadata
 from foveate.errors import InputError, ModelError
 from foveate.export.execution.graph import Layer
 from foveate.export.execution.sessions import loading_error
@@ -136,22 +135,6 @@ def check_dispatch(stage: str, nodes: Iterable[Dispatched]) -> None:
                 f"ONNX Runtime runs the node {one.node!r} ({one.operator}) of the stage "
                 f"{stage!r} by its {one.implementation}, expected its {one.intended}",
                 remedy="rename the operator, or use another version of onnxruntime",
-            )
-
-
-def check_engine_dispatch(record: EngineMetadata) -> None:
-    """Check that an engine uses the plugin library if and only if it was built with it.
-
-    Raises:
-        ModelError: An operator is run with another implementation.
-    """
-    intended = "body" if record.key.plugins is None else "plugin"
-    for op, found in sorted(record.dispatch.items()):
-        if found != intended:
-            raise ModelError(
-                f"the engine {record.name!r} runs {op} by its {found}, expected its {intended}",
-                remedy=f"run: foveate compile BUNDLE --target {record.key.target}"
-                + (" --plugins LIBRARY" if intended == "plugin" else ""),
             )
 
 

@@ -16,12 +16,17 @@ from foveate.bundle.manifest import FileSpec
 from foveate.errors import BackendError
 from foveate.export.engines.cache import EngineCache
 from foveate.export.engines.options import CompileOptions
-from foveate.export.engines.plugins import check_library
 from foveate.export.engines.process import BuildJob, run_build
 from foveate.export.engines.shapes import EngineSpec, engine_specs
 from foveate.export.engines.turing import TURING, check_products
-from foveate.export.execution.stage_model import load_stage
+from foveate.export.execution.stage_model import custom_ops, load_stage
 from foveate.kernels.plugins.build import source_digest
+from foveate.kernels.plugins.library import (
+    check_library,
+    library_path,
+    obtain_library,
+    store_library,
+)
 from foveate.progress import Progress, no_progress
 from foveate.system.files import open_output, write_file
 from foveate.system.gpu import Gpu, current_gpu
@@ -35,11 +40,19 @@ DEFAULT_ARCHS = ("sm_80", "sm_86", "sm_89", "sm_120")
 
 @dataclass(frozen=True, kw_only=True)
 class BuildRequest:
-    """A request for an engine of a bundle, with its key and the ONNX file of its stage."""
+    """A request for an engine of a bundle.
+
+    Args:
+        engine: Name and shapes.
+        key: Key of the engine.
+        onnx: ONNX file of the stage.
+        plugins: Plugin library that the engine needs, if any; in the user's cache it may be missing.
+    """
 
     engine: EngineSpec
     key: EngineKey
     onnx: Path
+    plugins: Path | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,30 +72,38 @@ def build_requests(bundle: Bundle, options: CompileOptions) -> list[BuildRequest
             a stage needs there; or a file is invalid.
     """
     installed, gpu = find_installed(options.target), current_gpu()
-    sources = None
+    archs, sources = _archs(options, gpu), source_digest()
     if options.plugins is not None:
-        sources = source_digest()
         check_library(options.plugins, sources)
-    archs = _archs(options, gpu)
+    library = options.plugins or library_path(sources, archs[0])
     engines, files = engine_specs(bundle.manifest, options), bundle.manifest.files
+    with_plugins = set()
     for stage in {engine.stage for engine in engines}:
         model = load_stage(bundle, stage)
         if installed.target.cross and TURING in archs:
             check_products(model, stage, bundle.stage_path(stage))
+        if installed.target.plugins and not options.no_plugins and custom_ops(model):
+            with_plugins.add(stage)
 
     def request(engine: EngineSpec) -> BuildRequest:
+        plugins = engine.stage in with_plugins
         key = EngineKey(
             target=options.target,
             stage=engine.stage,
             onnx=files[bundle.manifest.stages[engine.stage].file].sha256,
-            plugins=sources,
+            plugins=sources if plugins else None,
             tensorrt=installed.version,
             cuda=installed.cuda,
             archs=archs,
             options={**options.builder_options(), "recipe": RECIPE},
             profiles=engine.profiles,
         )
-        return BuildRequest(engine=engine, key=key, onnx=bundle.stage_path(engine.stage))
+        return BuildRequest(
+            engine=engine,
+            key=key,
+            onnx=bundle.stage_path(engine.stage),
+            plugins=library if plugins else None,
+        )
 
     return [request(engine) for engine in engines]
 
@@ -113,7 +134,15 @@ def compile_bundle(
         FoveateError: An engine cannot be built or written. The engines before it stay.
     """
     folder = output or bundle.root / "engines" / options.target
-    for request in build_requests(bundle, options):
+    requests = build_requests(bundle, options)
+    # The runtime needs the library as well, also that of an engine that comes from the cache.
+    archs = {request.key.archs for request in requests if request.plugins is not None}
+    for (arch,) in archs:
+        if options.plugins is None:
+            obtain_library(arch)
+        else:
+            store_library(options.plugins, arch)
+    for request in requests:
         name = request.engine.name
         build = partial(_build, request, options, progress)
         with cache.obtain(request.key, build, waiting and partial(waiting, name)) as cached:
@@ -158,7 +187,7 @@ def _build(
         profiles=request.engine.profiles,
         options=request.key.options,
         timing_cache=None if options.timing_cache is None else str(options.timing_cache),
-        plugins=None if options.plugins is None else str(options.plugins.resolve()),
+        plugins=None if request.plugins is None else str(request.plugins.resolve()),
         # A stripped plan cannot be loaded without its weights, nor one for another GPU.
         report=gpu is not None and gpu.arch in request.key.archs and not options.strip_weights,
     )

@@ -22,6 +22,8 @@ class CompileOptions(TypedOptions):
         archs: Compute capabilities such as ``"sm_89"``; by default that of this machine's GPU.
         stages: Stages to compile; all by default.
         image_sizes: Widths and heights in pixels, for each of which engines of fixed shapes are built.
+        max_side: Longer side of the working image in pixels, if the pipeline has another than the
+            manifest.
         buckets: Fixed numbers of windows and boxes; by default one engine accepts all numbers.
         ranges: Smallest, best and largest length of a dimension, in place of the manifest's.
         optimization_level: Effort with which TensorRT searches for fast kernels, 0 to 5.
@@ -32,13 +34,16 @@ class CompileOptions(TypedOptions):
         refit: Whether the weights of the plan can be replaced.
         tf32: Whether float32 is multiplied with 10 bits of fraction where a GPU has units for that.
         timing_cache: File of measured kernel times that builds share.
-        plugins: Path of the plugin library.
+        plugins: Path of the plugin library; by default that in the user's cache, which is built
+            if it is missing.
+        no_plugins: Whether the function bodies of operators are compiled in place of plugins.
     """
 
     target: str
     archs: tuple[str, ...] = ()
     stages: tuple[str, ...] = ()
     image_sizes: tuple[tuple[int, int], ...] = ()
+    max_side: int | None = None
     buckets: tuple[int, ...] = ()
     ranges: dict[str, tuple[int, int, int]] = field(default_factory=dict)
     optimization_level: int = 3
@@ -50,6 +55,7 @@ class CompileOptions(TypedOptions):
     tf32: bool = False
     timing_cache: Path | None = None
     plugins: Path | None = None
+    no_plugins: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -59,6 +65,8 @@ class CompileOptions(TypedOptions):
         if self.hardware_compatibility not in COMPATIBILITIES:
             what = f"there is no hardware compatibility {self.hardware_compatibility!r}"
             raise OptionError(what, remedy=f"use {', '.join(COMPATIBILITIES)}")
+        if self.no_plugins and self.plugins is not None:
+            raise OptionError("--plugins and --no-plugins exclude each other", remedy="omit one")
         if not target.plugins:
             self._check_unsupported()
 
@@ -86,6 +94,8 @@ class CompileOptions(TypedOptions):
             raise OptionError(f"the optimization level must lie in 0..5, found {level}")
         if any(bucket < 1 for bucket in self.buckets):
             raise OptionError(f"a bucket must be at least 1, found {min(self.buckets)}")
+        if self.max_side is not None and self.max_side < 16:
+            raise OptionError(f"max_side must be at least 16, found {self.max_side}")
         if any(min(size) < 1 for size in self.image_sizes):
             raise OptionError("an image must have at least one pixel")
         for name, (low, best, high) in self.ranges.items():

@@ -58,7 +58,12 @@ class BuildJob:
 
 
 def trtexec_command(
-    engine: EngineSpec, onnx: Path, plan: Path, options: CompileOptions, archs: tuple[str, ...]
+    engine: EngineSpec,
+    onnx: Path,
+    plan: Path,
+    options: CompileOptions,
+    archs: tuple[str, ...],
+    plugins: Path | None,
 ) -> str:
     """Return the command of NVIDIA's own tool that builds the same engine, as one shell line."""
     target = TARGETS[options.target]
@@ -90,8 +95,8 @@ def trtexec_command(
     words += [flag for flag, given in flags.items() if given]
     if options.timing_cache is not None:
         words.append(f"--timingCacheFile={options.timing_cache}")
-    if options.plugins is not None:
-        words.append(f"--dynamicPlugins={options.plugins}")
+    if plugins is not None:
+        words.append(f"--dynamicPlugins={plugins}")
     return shlex.join([*words, "--profilingVerbosity=detailed"])
 
 

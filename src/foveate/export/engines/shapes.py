@@ -2,7 +2,7 @@
 """The engines of a bundle, and the shapes that each accepts."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from math import ceil
 
@@ -37,6 +37,9 @@ def engine_specs(manifest: Manifest, options: CompileOptions) -> list[EngineSpec
         OptionError: A stage or a dimension is unknown.
     """
     _check_names(manifest, options)
+    if options.max_side is not None:
+        pyramid = replace(manifest.pyramid, max_side=options.max_side)
+        manifest = replace(manifest, pyramid=pyramid)
     stages = options.stages or tuple(manifest.stages)
     return [engine for stage in stages for engine in _of_stage(manifest, options, stage)]
 
@@ -44,25 +47,45 @@ def engine_specs(manifest: Manifest, options: CompileOptions) -> list[EngineSpec
 def _of_stage(manifest: Manifest, options: CompileOptions, stage: str) -> list[EngineSpec]:
     spec = manifest.stages[stage]
     names = {name for one in spec.inputs for name in one.shape if isinstance(name, str)}
-    sized = stage != "refine"
-    counted = bool(names & {"windows", "boxes"})
-    images = options.image_sizes if sized else ()
-    buckets = options.buckets if counted else ()
-    if counted and options.image_sizes and not buckets:
-        buckets = (manifest.select.top_k,)
-    engines = []
-    for image, bucket in product(images or (None,), buckets or (None,)):
+    buckets: tuple[int | None, ...] = (None,)
+    if names & {"windows", "boxes"}:
+        fixed = (manifest.select.top_k,) if options.image_sizes else (None,)
+        buckets = options.buckets or fixed
+    engines = {}
+    for image, bucket in product(options.image_sizes or (None,), buckets):
+        sized = None if stage == "refine" else image
+        rows = bucket
+        if image is not None and bucket is not None:
+            # A small image has fewer windows, and the runtime refines no more than it has.
+            rows = min(bucket, _sizes(manifest, image).windows)
         name = stage
-        name += "" if image is None else f"-{image[0]}x{image[1]}"
-        name += "" if bucket is None else f"-k{bucket}"
-        profiles = []
-        for lengths in _lengths(manifest, stage, image):
-            rows = {} if bucket is None else dict.fromkeys(("windows", "boxes"), (bucket,) * 3)
-            profile = _profile(manifest, stage, lengths | rows | options.ranges)
-            if profile not in profiles:
-                profiles.append(profile)
-        engines.append(EngineSpec(stage=stage, name=name, profiles=tuple(profiles)))
-    return engines
+        name += "" if sized is None else f"-{sized[0]}x{sized[1]}"
+        name += "" if rows is None else f"-k{rows}"
+        profiles = _profiles(manifest, options, stage, sized, rows)
+        engines[name] = EngineSpec(stage=stage, name=name, profiles=profiles)
+    return list(engines.values())
+
+
+def _profiles(
+    manifest: Manifest,
+    options: CompileOptions,
+    stage: str,
+    image: tuple[int, int] | None,
+    rows: int | None,
+) -> tuple[dict[str, ShapeRange], ...]:
+    fixed = {} if rows is None else dict.fromkeys(("windows", "boxes"), (rows,) * 3)
+    profiles = []
+    for lengths in _lengths(manifest, stage, image):
+        profile = _profile(manifest, stage, lengths | fixed | options.ranges)
+        if profile not in profiles:
+            profiles.append(profile)
+    return tuple(profiles)
+
+
+def _sizes(manifest: Manifest, image: tuple[int, int]) -> Sizes:
+    """Return the sizes of the runtime: an engine of other sizes would never be used."""
+    width, height = image
+    return Sizes.of(height, width, manifest.pyramid, manifest.windows, manifest.features)
 
 
 def _lengths(manifest: Manifest, stage: str, image: tuple[int, int] | None) -> list[Lengths]:
@@ -72,8 +95,7 @@ def _lengths(manifest: Manifest, stage: str, image: tuple[int, int] | None) -> l
     if image is None:
         sizes = [_any_image(manifest, stage)]
     else:
-        # The sizes of the runtime: an engine of other sizes would never be used.
-        fixed = Sizes.of(image[1], image[0], manifest.pyramid, manifest.windows, manifest.features)
+        fixed = _sizes(manifest, image)
         canvases = [(level.canvas_height, level.canvas_width) for level in fixed.levels]
         if stage == "paste":
             width, height = image

@@ -14,9 +14,10 @@ def crop_features(
     """Copy the patch of each window out of the map of its level.
 
     Args:
-        maps: One map (1, C, H, W) per level.
+        maps: One map (1, C, H, W) per level, float32 or float16.
         indices: Level, row and column of each window's cell, (K, 3); level -1 for padding.
-        patches: Patches (K, C, P, P), or (K, C) if P is 1; written in full, zeros for padding.
+        patches: Patches (K, C, P, P), or (K, C) if P is 1, of the dtype of the maps; written in
+            full, zeros for padding.
         step: Map pixels from one cell to the next.
     """
     if patches.ndim == 2:

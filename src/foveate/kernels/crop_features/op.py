@@ -16,8 +16,10 @@ from foveate.kernels.op import (
     ceil_div,
     element,
     int32,
+    require_at_most,
 )
 
+_MOST_WINDOWS = 65535  # blocks along y
 _THREADS = 256
 
 
@@ -30,7 +32,9 @@ def launches(
     step: int,
 ) -> Launches:
     """Yield the single launch; see :func:`cpu.crop_features`."""
+    assert all(item.dtype == patches.dtype for item in maps), f"patches of {patches.dtype}"
     count, channels, *sides = patches.shape
+    require_at_most(_MOST_WINDOWS, count, "windows")
     size = sides[0] if sides else 1
     values = channels * size * size  # of a patch
     if not count or not values:

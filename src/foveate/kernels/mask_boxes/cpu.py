@@ -20,7 +20,7 @@ def mask_boxes(
     """Find the box of each window's mask in the image.
 
     Args:
-        logits: Mask logits (K, S, S).
+        logits: Mask logits (K, S, S), float32 or float16.
         windows: Windows (K, 4) as x0, y0, width, height in the image frame; width 0 for padding.
         count: Number of windows that exist, (1,); they come first.
         boxes: Boxes (K, 4) xyxy in the image frame, tight and in whole pixels; zeros for an empty
@@ -33,7 +33,7 @@ def mask_boxes(
     # A width of 0 marks padding, which the rounding of edges would turn into a window of one pixel.
     for k in np.flatnonzero(windows[: int(count[0]), 2]):
         mask = WindowMask(
-            logits[k],
+            logits[k].astype(np.float32, copy=False),  # OpenCV resamples no float16
             Window.around(windows[k].tolist()),
             threshold=threshold,
             image_height=image_height,

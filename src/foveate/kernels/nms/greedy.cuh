@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The parts of greedy suppression: the order of scores, and the overlap of two boxes.
+// The parts of greedy suppression by one block: the order of scores, and the choice of boxes.
 //
 // NOTE: Overlaps are computed in float64, as in the reference. Windows of a grid overlap by simple
 // fractions, so that thresholds are met exactly, and float32 would decide some of those cases
@@ -16,7 +16,7 @@ namespace foveate {
 
 constexpr int kRankThreads = 256;
 
-struct Box {
+struct alignas(16) Box {
     float x0, y0, x1, y1;
 };
 
@@ -49,14 +49,16 @@ FOVEATE_BOTH unsigned score_key(float score) {
     return (bits & 0x80000000u) != 0u ? ~bits : bits | 0x80000000u;
 }
 
-// Number of `keys` that come before element `index`; `tile` has room for kRankThreads keys. All
-// threads of a block call this, including those with index >= count.
-__device__ inline int rank_of(const unsigned* keys, int count, int index, unsigned* tile) {
-    const unsigned own = index < count ? keys[index] : 0u;
+// Number of elements that come before element `index`; `key_of` returns the key of an element, and
+// `tile` has room for kRankThreads keys. All threads of a block call this, including those with
+// index >= count.
+template <typename KeyOf>
+__device__ int rank_of(const KeyOf& key_of, int count, int index, unsigned* tile) {
+    const unsigned own = index < count ? key_of(index) : 0u;
     int rank = 0;
     for (int start = 0; start < count; start += kRankThreads) {
         const int at = start + threadIdx.x;
-        tile[threadIdx.x] = at < count ? keys[at] : 0u;
+        tile[threadIdx.x] = at < count ? key_of(at) : 0u;
         __syncthreads();
         const int filled = smaller(kRankThreads, count - start);
         for (int i = 0; i < filled; ++i) {
@@ -68,12 +70,63 @@ __device__ inline int rank_of(const unsigned* keys, int count, int index, unsign
     return rank;
 }
 
-// order[rank] = index; elements whose key is 0 are not candidates and get -1.
-__device__ inline void order_block(const unsigned* keys, int* order, int capacity) {
+// order[rank] = index for the elements [first, last) among `count`, by one block.
+template <typename KeyOf>
+__device__ void find_order(const KeyOf& key_of, int count, int first, int last, int* order) {
     __shared__ unsigned tile[kRankThreads];
-    const int index = blockIdx.x * kRankThreads + threadIdx.x;
-    const int rank = rank_of(keys, capacity, index, tile);
-    if (index < capacity) order[rank] = keys[index] == 0u ? -1 : index;
+    for (int start = first; start < last; start += kRankThreads) {
+        const int index = start + threadIdx.x;
+        const int rank = rank_of(key_of, count, index, tile);
+        if (index < last) order[rank] = index;
+    }
+    __syncthreads();
+}
+
+// Write the first boxes of an order that have an area and that none before them covers: their
+// indices to `winners`, and the boxes to `boxes`. `box_of` returns the box of an index. Every
+// thread of the block returns their number, at most `limit`. With an `iou` of 1 or more, no box
+// covers another. The warps take turns: one decides among its 32 boxes, then the later ones compare
+// theirs with the new winners.
+template <typename BoxOf>
+__device__ int choose_boxes(const BoxOf& box_of, const int* order, int count, int limit, double iou,
+                            int* winners, Box* boxes) {
+    __shared__ int found;
+    const int lane = threadIdx.x & 31, warp = threadIdx.x / 32;
+    const bool compares = iou < 1.0;
+    int total = 0;
+    for (int start = 0; start < count && total < limit; start += kRankThreads) {
+        const int at = start + threadIdx.x;
+        const int own = at < count ? order[at] : -1;
+        const Box box = own >= 0 ? box_of(own) : Box{0.0f, 0.0f, 0.0f, 0.0f};
+        bool alive = has_area(box);
+        for (int i = 0; compares && i < total && alive; ++i) alive = !covers(boxes[i], box, iou);
+        for (int turn = 0; turn < kRankThreads / 32; ++turn) {
+            int fresh = total;
+            if (warp == turn) {
+                unsigned living = __ballot_sync(0xffffffffu, alive);
+                while (living != 0u && fresh < limit) {
+                    if (lane == __ffs(static_cast<int>(living)) - 1) {
+                        winners[fresh] = own;
+                        boxes[fresh] = box;
+                        alive = false;
+                    }
+                    __syncwarp();
+                    if (alive && compares) alive = !covers(boxes[fresh], box, iou);
+                    ++fresh;
+                    living = __ballot_sync(0xffffffffu, alive);
+                }
+                if (lane == 0) found = fresh;
+            }
+            __syncthreads();
+            fresh = found;
+            if (warp > turn && compares) {
+                for (int i = total; i < fresh && alive; ++i) alive = !covers(boxes[i], box, iou);
+            }
+            total = fresh;
+            __syncthreads();
+        }
+    }
+    return total;
 }
 
 }  // namespace foveate

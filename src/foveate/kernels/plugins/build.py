@@ -17,7 +17,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from foveate.errors import BackendError, OptionError
-from foveate.kernels.build import ARCHITECTURES, FLAGS, FOLDER, Nvcc, find_nvcc
+from foveate.kernels.build import ARCHITECTURES, FOLDER
+from foveate.kernels.compilers import FLAGS, Nvcc, find_nvcc
 from foveate.system.files import write_file
 
 PLUGINS = FOLDER / "plugins"
@@ -174,24 +175,31 @@ def build_library(output: Path, *, architectures: Sequence[str], headers: Path, 
         BackendError: The sources do not compile.
         InputError: The file cannot be written.
     """
-    ordered = _order(architectures)
+    names = ordered(architectures)
     stamp = {
         "sources": source_digest(),
-        "architectures": ordered,
+        "architectures": names,
         "tensorrt": ".".join(map(str, tensorrt_version(headers))),
         "compiler": nvcc.version,
     }
     with tempfile.TemporaryDirectory() as scratch:
         library = Path(scratch) / LIBRARY
-        _compile(library, ordered, headers, nvcc)
+        _compile(library, names, headers, nvcc)
         # If the second write fails, the old stamp does not match the library, which is then refused.
         write_file(output, library.read_bytes())
     write_file(output.with_suffix(".json"), (json.dumps(stamp, indent=1) + "\n").encode())
     return output
 
 
-def _order(architectures: Sequence[str]) -> list[str]:
-    """Return the architectures from the oldest to the newest, without repetitions."""
+def ordered(architectures: Sequence[str]) -> list[str]:
+    """Return the architectures from the oldest to the newest, without repetitions.
+
+    Args:
+        architectures: Names like ``sm_89``, or ``all`` for :data:`ARCHITECTURES`.
+
+    Raises:
+        OptionError: An architecture is invalid.
+    """
     names = ARCHITECTURES if list(architectures) == ["all"] else tuple(architectures)
     wrong = [name for name in names if not re.fullmatch(r"sm_\d{2,3}", name)]
     if wrong or not names:

@@ -36,8 +36,8 @@ def postprocess(
     """Score every (proposal, class), regress its box, suppress per class, and keep the best N.
 
     Args:
-        probabilities: Probabilities (R, C + 1); column 0 is the background.
-        deltas: Box deltas (R, C + 1, 4); see :func:`decode_boxes`.
+        probabilities: Probabilities (R, C + 1), float32 or float16; column 0 is the background.
+        deltas: Box deltas (R, C + 1, 4) of the same dtype; see :func:`decode_boxes`.
         boxes: Boxes (K, 4) xyxy of all proposals, in the image frame.
         scores: Objectness logits (K,) of all proposals.
         keep: Proposal of each row, (R,).

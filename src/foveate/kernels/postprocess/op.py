@@ -3,7 +3,7 @@
 
 import numpy as np
 
-from foveate.kernels.nms.op import LARGEST_ORDER, suppress
+from foveate.kernels.nms.op import LARGEST_ORDER
 from foveate.kernels.op import (
     DeviceArray,
     Launch,
@@ -11,13 +11,14 @@ from foveate.kernels.op import (
     Memory,
     Op,
     ceil_div,
+    element,
     float64,
     int32,
     require_at_most,
 )
 from foveate.kernels.postprocess import cpu
 
-_THREADS = 128
+_CLASS_THREADS, _THREADS = 256, 128
 
 
 def launches(
@@ -42,39 +43,41 @@ def launches(
     height: int,
     width: int,
 ) -> Launches:
-    """Yield scoring, the launches of the suppression, and gathering; see :func:`cpu.postprocess`."""
+    """Yield the suppression of each class, and the best of all; see :func:`cpu.postprocess`."""
+    assert probabilities.dtype == deltas.dtype, f"probabilities and deltas of {deltas.dtype}"
     rows, classes = probabilities.shape[0], probabilities.shape[1] - 1
-    items, limit = rows * classes, detected_rows.shape[0]
-    require_at_most(LARGEST_ORDER, items, "candidates, which are proposals times classes")
-    candidates = (
-        memory.empty((items, 4), np.float32),
-        memory.empty((items,), np.float32),
-        memory.empty((items,), np.int32),  # labels
-    )
-    if items:
+    detections = detected_rows.shape[0]
+    require_at_most(LARGEST_ORDER, rows, "proposals")
+    # No more of a class can be among the detections.
+    limit = min(rows, detections)
+    class_scores = memory.empty((classes, rows), np.float32)
+    order = memory.empty((classes, rows), np.int32)
+    winners = memory.empty((classes, limit), np.int32)
+    chosen = memory.empty((classes, limit, 4), np.float32)
+    counts = memory.empty((classes,), np.int32)
+    if classes:
         yield Launch(
-            "foveate_postprocess_candidates",
-            grid=ceil_div(items, _THREADS),
-            block=_THREADS,
+            f"foveate_postprocess_classes_{element(probabilities)}",
+            grid=classes,
+            block=_CLASS_THREADS,
             args=(
-                *(probabilities, deltas, boxes, scores, keep, keep_count, *candidates),
-                *int32(rows, classes, boxes.shape[0]),
-                *float64(*mean, *std, *calibration),
+                *(probabilities, deltas, boxes, scores, keep, keep_count),
+                *(class_scores, order, winners, chosen, counts),
+                *int32(rows, boxes.shape[0], limit),
+                *float64(*mean, *std, *calibration, iou),
                 *(np.float32(score_threshold), *int32(height, width)),
             ),
         )
-    # Candidates below the threshold have boxes without area, which suppression never keeps. So all
-    # candidates exist, and no count has to be computed on the device.
-    winners = memory.empty((limit,), np.int32)
-    yield from suppress(memory, *candidates, None, winners, detected_count, iou=iou)
-    if limit:
-        detections = (detected_boxes, detected_scores, detected_labels, detected_rows)
-        yield Launch(
-            "foveate_postprocess_gather",
-            grid=ceil_div(limit, _THREADS),
-            block=_THREADS,
-            args=(winners, *candidates[:2], keep, *detections, *int32(limit, classes)),
-        )
+    outputs = (detected_boxes, detected_scores, detected_labels, detected_rows, detected_count)
+    yield Launch(
+        "foveate_postprocess_detections",
+        grid=max(ceil_div(max(classes * limit, detections), _THREADS), 1),
+        block=_THREADS,
+        args=(
+            *(class_scores, winners, chosen, counts, keep, *outputs),
+            *int32(classes, rows, limit, detections),
+        ),
+    )
 
 
 POSTPROCESS = Op(

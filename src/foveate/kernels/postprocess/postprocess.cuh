@@ -1,21 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
-// From class probabilities and box deltas to detections: the kernels before and after suppression.
+// From class probabilities and box deltas to detections: suppression per class, then the best of all.
 //
-// Kernels, in the order of their launch; between them run those of nms/nms.cuh, with the classes as
-// groups, over all rows * classes candidates:
-//   foveate_postprocess_candidates  block (128), grid (ceil(rows * classes / 128)): a thread scores
-//                                   one class of one row, and decodes its box if the score is high
-//                                   enough; otherwise the box has no area, so that suppression
-//                                   orders it after all others
-//   foveate_postprocess_gather      block (128), grid (ceil(limit / 128)): a thread gathers one
-//                                   detection
-// No shared memory, no barrier. Bound by memory traffic, at most 44 bytes per candidate and 44 per
-// detection. Scores and boxes are computed in float64, as in reference.py, and rounded at the end.
+// Kernels, in the order of their launch, for R rows of C classes and N detections, L = min(R, N):
+//   foveate_postprocess_classes_f32, _f16  block (256), grid (C), 1,028 bytes of static shared
+//                                          memory: a block scores one class of all rows, orders the
+//                                          scores, and lists the at most L boxes that survive. Only
+//                                          boxes that it comes to are decoded. Dependent passes:
+//                                          those of nms/nms.cuh for R boxes
+//   foveate_postprocess_detections         block (128), grid (ceil(max(C * L, N) / 128)): a thread
+//                                          finds the place of one survivor among those of all
+//                                          classes, by a binary search per class
+// No more than N survivors of a class can be among the best N, so that scratch memory is bounded by
+// C * (8 * R + 20 * L + 4) bytes. Scores and boxes are computed in float64, as in reference.py, and
+// rounded at the end.
 #ifndef FOVEATE_POSTPROCESS_CUH
 #define FOVEATE_POSTPROCESS_CUH
 
 #include "device/pack.cuh"
-#include "nms/nms.cuh"
+#include "nms/greedy.cuh"
 
 namespace foveate {
 
@@ -129,94 +131,199 @@ FOVEATE_BOTH float calibrated(double probability, double objectness, const Calib
     return static_cast<float>(divide(1.0, add(1.0, exponential(-logit))));
 }
 
-// Outputs of the classifier: probabilities (rows, classes + 1) and deltas (rows, classes + 1, 4),
-// where class 0 is the background.
+// Outputs of the classifier for one class, of rows that are `stride` elements apart.
+template <typename T>
 struct Classified {
-    const float* probabilities;
-    const float* deltas;
-    int rows, classes;
+    const T* probabilities;
+    const T* deltas;
+    int stride;
+
+    FOVEATE_BOTH double probability(int row) const {
+        return to_float(probabilities[static_cast<long long>(row) * stride]);
+    }
+    FOVEATE_BOTH Pack<4> delta(int row) const {
+        const T* from = deltas + 4LL * row * stride;
+        return {{to_float(from[0]), to_float(from[1]), to_float(from[2]), to_float(from[3])}};
+    }
 };
 
-// Inputs of the classifier: boxes (capacity, 4) and scores (capacity,) of all proposals, the
-// proposal of each row, and the number of rows.
+// Inputs of the classifier: boxes (capacity, 4) and scores (capacity,) of all proposals, and the
+// proposal of each row.
 struct Proposed {
     const float* boxes;
     const float* scores;
     const int* keep;
-    const int* keep_count;
     int capacity;
 
     // The proposal of a row, -1 if there is none.
     FOVEATE_BOTH int of(int row) const {
-        const int index = row < keep_count[0] ? keep[row] : -1;
+        const int index = keep[row];
         return index < capacity ? index : -1;
+    }
+    FOVEATE_BOTH Pack<4> box(int row) const {
+        return Access<float, 4>::load(boxes + 4LL * of(row));
     }
 };
 
-FOVEATE_BOTH void candidate_item(int item, const Classified& found, const Proposed& proposed,
-                                 float* boxes, float* scores, int* labels, const Normalisation& n,
-                                 const Calibration& calibration, float score_threshold, int height,
-                                 int width) {
-    if (item >= found.rows * found.classes) return;
-    const int row = item / found.classes, label = item % found.classes;
-    const int source = row * (found.classes + 1) + label + 1, proposal = proposed.of(row);
-    Pack<4> box{{0.0f, 0.0f, 0.0f, 0.0f}};
-    float score = 0.0f;
-    if (proposal >= 0) {
-        score = calibrated(found.probabilities[source], proposed.scores[proposal], calibration);
-        if (score >= score_threshold) {
-            box = decoded(Access<float, 4>::load(proposed.boxes + 4LL * proposal),
-                          Access<float, 4>::load(found.deltas + 4LL * source), n, height, width);
-        }
+// The boxes of one class that survive, best first: their rows (limit,), their boxes (limit,), and
+// their number; and the scores of all rows.
+struct Survivors {
+    const float* scores;
+    const int* rows;
+    const Box* boxes;
+    int count;
+};
+
+// Results for `limit` detections: see cpu.py.
+struct Detected {
+    float* boxes;
+    float* scores;
+    long long* labels;
+    int* rows;
+    int* count;
+    int limit;
+
+    FOVEATE_BOTH void put(int place, const Box& box, float score, int label, int proposal) const {
+        Access<float, 4>::store(boxes + 4LL * place, {{box.x0, box.y0, box.x1, box.y1}});
+        scores[place] = score;
+        labels[place] = label;
+        rows[place] = proposal;
     }
-    Access<float, 4>::store(boxes + 4LL * item, box);
-    scores[item] = score;
-    labels[item] = label;
+};
+
+constexpr float kNoScore = -1.0f;  // of a row that is no candidate; scores are at least 0
+
+// Score, order and choose the boxes of one class of `rows` rows. `scores` (rows,), `order` (rows,),
+// `winners` (limit,), `boxes` (limit,) and `count` belong to the class.
+template <typename T>
+__device__ void class_block(const Classified<T>& found, const Proposed& proposed, float* scores,
+                            int* order, int* winners, Box* boxes, int* count, int rows, int limit,
+                            const Normalisation& n, const Calibration& calibration,
+                            float score_threshold, double iou, int height, int width) {
+    __shared__ int candidates;
+    if (threadIdx.x == 0) candidates = 0;
+    __syncthreads();
+    for (int row = threadIdx.x; row < rows; row += kRankThreads) {
+        const int proposal = proposed.of(row);
+        float score = kNoScore;
+        if (proposal >= 0) {
+            score = calibrated(found.probability(row), proposed.scores[proposal], calibration);
+        }
+        const bool is_candidate = score >= score_threshold && proposal >= 0;
+        scores[row] = is_candidate ? score : kNoScore;
+        if (is_candidate) atomicAdd(&candidates, 1);
+    }
+    __syncthreads();
+    const auto key_of = [scores](int row) { return score_key(scores[row]); };
+    const auto box_of = [&](int row) {
+        const Pack<4> box = decoded(proposed.box(row), found.delta(row), n, height, width);
+        return Box{box.lane[0], box.lane[1], box.lane[2], box.lane[3]};
+    };
+    find_order(key_of, rows, 0, rows, order);
+    // The other rows have lower scores, so that candidates come first.
+    const int total = choose_boxes(box_of, order, candidates, limit, iou, winners, boxes);
+    if (threadIdx.x == 0) *count = total;
 }
 
-FOVEATE_BOTH void detection_item(int place, const int* winners, const float* boxes,
-                                 const float* scores, const int* keep, float* detected_boxes,
-                                 float* detected_scores, long long* detected_labels,
-                                 int* detected_rows, int limit, int classes) {
-    if (place >= limit) return;
-    const int item = winners[place];
-    const bool exists = item >= 0;
-    Pack<4> box{{0.0f, 0.0f, 0.0f, 0.0f}};
-    if (exists) box = Access<float, 4>::load(boxes + 4LL * item);
-    Access<float, 4>::store(detected_boxes + 4LL * place, box);
-    detected_scores[place] = exists ? scores[item] : 0.0f;
-    detected_labels[place] = exists ? item % classes : -1;
-    detected_rows[place] = exists ? keep[item / classes] : -1;
+// Number of survivors of a class that come before the score of a row in another class. Equal scores
+// are in the order of rows, then of labels: `is_first` tells whether this class has the lower label.
+FOVEATE_BOTH int survivors_before(const Survivors& all, float score, int row, bool is_first) {
+    int low = 0, high = all.count;
+    while (low < high) {
+        const int middle = (low + high) / 2, other = all.rows[middle];
+        const float other_score = all.scores[other];
+        const bool is_before =
+            other_score > score ||
+            (other_score == score && (other < row || (other == row && is_first)));
+        if (is_before) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    return low;
+}
+
+// What the classes found: scores (classes, rows), and survivors (classes, limit).
+struct Found {
+    const float* scores;
+    const int* winners;
+    const Box* boxes;
+    const int* counts;
+    int classes, rows, limit;
+
+    FOVEATE_BOTH Survivors of(int label) const {
+        const long long first = static_cast<long long>(label) * limit;
+        return {scores + static_cast<long long>(label) * rows, winners + first, boxes + first,
+                counts[label]};
+    }
+};
+
+// Survivor `item` of all classes, if it exists, to its place; and the place `item`, if it is empty.
+FOVEATE_BOTH void detection_item(int item, const Found& found, const int* keep,
+                                 const Detected& detected) {
+    int total = 0;
+    for (int label = 0; label < found.classes; ++label) total += found.counts[label];
+    if (item == 0) detected.count[0] = smaller(total, detected.limit);
+    if (item >= total && item < detected.limit) {
+        detected.put(item, {0.0f, 0.0f, 0.0f, 0.0f}, 0.0f, -1, -1);
+    }
+    const int label = found.limit > 0 ? item / found.limit : found.classes;
+    if (label >= found.classes) return;
+    const int index = item - label * found.limit;
+    const Survivors own = found.of(label);
+    if (index >= own.count) return;
+    const int row = own.rows[index];
+    const float score = own.scores[row];
+    int place = index;
+    for (int other = 0; other < found.classes && place < detected.limit; ++other) {
+        if (other == label) continue;
+        place += survivors_before(found.of(other), score, row, other < label);
+    }
+    if (place < detected.limit) detected.put(place, own.boxes[index], score, label, keep[row]);
 }
 
 }  // namespace foveate
 
-extern "C" __global__ void __launch_bounds__(foveate::kItemThreads) foveate_postprocess_candidates(
-    const float* __restrict__ probabilities, const float* __restrict__ deltas,
-    const float* __restrict__ boxes, const float* __restrict__ scores, const int* __restrict__ keep,
-    const int* __restrict__ keep_count, float* __restrict__ candidate_boxes,
-    float* __restrict__ candidate_scores, int* __restrict__ candidate_labels, int rows, int classes,
-    int capacity, double mean_x, double mean_y, double mean_w, double mean_h, double std_x,
-    double std_y, double std_w, double std_h, double bias, double slope, double weight,
-    float score_threshold, int height, int width) {
-    const foveate::Normalisation normalisation{{mean_x, mean_y, mean_w, mean_h},
-                                               {std_x, std_y, std_w, std_h}};
-    foveate::candidate_item(
-        blockIdx.x * foveate::kItemThreads + threadIdx.x, {probabilities, deltas, rows, classes},
-        {boxes, scores, keep, keep_count, capacity}, candidate_boxes, candidate_scores,
-        candidate_labels, normalisation, {bias, slope, weight}, score_threshold, height, width);
-}
+#define FOVEATE_CLASSES_KERNEL(suffix, T)                                                          \
+    extern "C" __global__ void __launch_bounds__(foveate::kRankThreads)                            \
+        foveate_postprocess_classes_##suffix(                                                      \
+            const T* __restrict__ probabilities, const T* __restrict__ deltas,                     \
+            const float* __restrict__ boxes, const float* __restrict__ scores,                     \
+            const int* __restrict__ keep, const int* __restrict__ keep_count,                      \
+            float* __restrict__ class_scores, int* __restrict__ order, int* __restrict__ winners,  \
+            foveate::Box* __restrict__ chosen, int* __restrict__ counts, int rows, int capacity,   \
+            int limit, double mean_x, double mean_y, double mean_w, double mean_h, double std_x,   \
+            double std_y, double std_w, double std_h, double bias, double slope, double weight,    \
+            double iou, float score_threshold, int height, int width) {                            \
+        const int label = blockIdx.x, stride = gridDim.x + 1, column = label + 1;                  \
+        const long long row = static_cast<long long>(label) * rows;                                \
+        const long long place = static_cast<long long>(label) * limit;                             \
+        foveate::class_block<T>(                                                                   \
+            {probabilities + column, deltas + 4LL * column, stride},                               \
+            {boxes, scores, keep, capacity}, class_scores + row, order + row, winners + place,     \
+            chosen + place, counts + label, foveate::smaller(keep_count[0], rows), limit,          \
+            {{mean_x, mean_y, mean_w, mean_h}, {std_x, std_y, std_w, std_h}},                      \
+            {bias, slope, weight}, score_threshold, iou, height, width);                           \
+    }
+
+FOVEATE_CLASSES_KERNEL(f32, float)
+FOVEATE_CLASSES_KERNEL(f16, foveate::Half)
+
+#undef FOVEATE_CLASSES_KERNEL
 
 extern "C" __global__ void __launch_bounds__(foveate::kItemThreads)
-    foveate_postprocess_gather(const int* __restrict__ winners, const float* __restrict__ boxes,
-                               const float* __restrict__ scores, const int* __restrict__ keep,
-                               float* __restrict__ detected_boxes,
-                               float* __restrict__ detected_scores,
-                               long long* __restrict__ detected_labels,
-                               int* __restrict__ detected_rows, int limit, int classes) {
-    foveate::detection_item(blockIdx.x * foveate::kItemThreads + threadIdx.x, winners, boxes,
-                            scores, keep, detected_boxes, detected_scores, detected_labels,
-                            detected_rows, limit, classes);
+    foveate_postprocess_detections(
+        const float* __restrict__ class_scores, const int* __restrict__ winners,
+        const foveate::Box* __restrict__ chosen, const int* __restrict__ counts,
+        const int* __restrict__ keep, float* __restrict__ detected_boxes,
+        float* __restrict__ detected_scores, long long* __restrict__ detected_labels,
+        int* __restrict__ detected_rows, int* __restrict__ detected_count, int classes, int rows,
+        int limit, int detections) {
+    foveate::detection_item(blockIdx.x * foveate::kItemThreads + threadIdx.x,
+                            {class_scores, winners, chosen, counts, classes, rows, limit}, keep,
+                            {detected_boxes, detected_scores, detected_labels, detected_rows,
+                             detected_count, detections});
 }
 
 #endif

@@ -27,7 +27,7 @@ def select_top_k(
     Equal scores are taken in the order of level, row and column.
 
     Args:
-        grids: Objectness logits, one (1, 1, Gh, Gw) per level.
+        grids: Objectness logits, one (1, 1, Gh, Gw) per level, float32 or all of them float16.
         indices: Level, row and column of each window, (K, 3), best first; -1, 0, 0 after the end.
         windows: Windows (K, 4) as x0, y0, width, height in the image frame; zeros after the end.
         scores: Logits (K,); -inf after the end.
@@ -39,7 +39,7 @@ def select_top_k(
         window_nms_iou: Largest intersection over union with a better window; 1 keeps all.
     """
     cells = np.concatenate([_cells(level, grid) for level, grid in enumerate(grids)])
-    values = np.concatenate([grid.ravel() for grid in grids])
+    values = np.concatenate([grid.ravel() for grid in grids]).astype(np.float32)
     candidates = windows_of(cells, factors, size, stride, padding)
     corners = np.concatenate([candidates[:, :2], candidates[:, :2] + candidates[:, 2:]], axis=1)
     best = suppress(corners, values, None, window_nms_iou, len(indices))

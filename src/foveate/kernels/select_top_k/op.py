@@ -14,14 +14,11 @@ from foveate.kernels.op import (
     Op,
     addresses,
     ceil_div,
+    element,
     int32,
     require_at_most,
 )
 from foveate.kernels.select_top_k import cpu
-
-MOST_WINDOWS = 2048
-"""Largest number of selected windows: each takes 20 bytes of shared memory, of which 48 KiB are
-available to a kernel without opting in."""
 
 _THREADS = 256
 
@@ -40,42 +37,32 @@ def launches(
     padding: int,
     window_nms_iou: float,
 ) -> Launches:
-    """Yield keys, order and selection, or only the last; see :func:`cpu.select_top_k`."""
+    """Yield order and selection, or only the latter without cells; see :func:`cpu.select_top_k`."""
     shapes = np.array([grid.shape[2:] for grid in grids], np.int32).reshape(-1, 2)
     starts = np.cumsum([0, *shapes.prod(axis=1)]).astype(np.int32)
     cells, limit = int(starts[-1]), indices.shape[0]
     require_at_most(LARGEST_ORDER, cells, "windows of all levels")
-    require_at_most(MOST_WINDOWS, limit, "selected windows")
+    kind = element(grids[0]) if grids else "f32"
     # The number of levels varies, so the kernels take a table of addresses in place of one array.
     known = tuple(memory.upload(table) for table in (addresses(grids), shapes, starts))
-    keys, order = memory.empty((cells,), np.uint32), memory.empty((cells,), np.int32)
-    candidates = memory.empty((cells, 4), np.float32)
+    scales = memory.upload(np.array(factors, np.float64))
+    order = memory.empty((cells,), np.int32)
+    winners, boxes = memory.empty((limit,), np.int32), memory.empty((limit, 4), np.float32)
     levels = len(grids)
     if cells:
-        scales = memory.upload(np.array(factors, np.float64))
-        blocks = ceil_div(cells, _THREADS)
-        numbers = int32(levels, cells, size, stride, padding)
         yield Launch(
-            "foveate_select_cells",
-            grid=blocks,
+            f"foveate_select_order_{kind}",
+            grid=ceil_div(cells, _THREADS),
             block=_THREADS,
-            args=(*known, scales, keys, candidates, *numbers),
+            args=(*known, order, *int32(levels, cells)),
         )
-        yield Launch(
-            "foveate_select_order", grid=blocks, block=_THREADS, args=(keys, order, np.int32(cells))
-        )
-    outputs = (indices, windows, scores, count)
     yield Launch(
-        "foveate_select_scan",
+        f"foveate_select_scan_{kind}",
         grid=1,
         block=_THREADS,
-        shared_bytes=20 * limit,  # a box and a number per window
         args=(
-            *known,
-            order,
-            candidates,
-            *outputs,
-            *int32(levels, cells, limit),
+            *(*known, scales, order, winners, boxes, indices, windows, scores, count),
+            *int32(levels, cells, limit, size, stride, padding),
             np.float64(window_nms_iou),
         ),
     )

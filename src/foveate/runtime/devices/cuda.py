@@ -17,7 +17,8 @@ from typing import Literal
 import numpy as np
 
 from foveate.errors import BackendError
-from foveate.kernels.build import Compiler, compile_kernels
+from foveate.kernels.build import compile_kernels
+from foveate.kernels.compilers import Compiler
 from foveate.kernels.op import Launch, Op
 from foveate.runtime.devices.cuda_context import CudaContext, Owned
 from foveate.runtime.devices.cuda_memory import (
@@ -43,7 +44,7 @@ class CudaDevice:
             the driver, for a GPU that is newer than the compiler.
         debug: Whether to record no work and to wait for each kernel, so that the error of a GPU
             that stops names the kernel.
-        compiler: Compiler of the kernels; by default nvcc or NVRTC.
+        compiler: Compiler of the kernels; by default NVRTC or nvcc.
         context: Context of the driver; by default the primary context of the GPU.
 
     Raises:
