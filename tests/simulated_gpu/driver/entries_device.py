@@ -31,6 +31,16 @@ def cuDriverGetVersion(sim: Simulation, version: int) -> None:
     put(version, VERSION, INT)
 
 
+# Private functions of the driver, of which NVRTC asks for some. A table begins with its size in
+# bytes: nothing is in this one.
+_NO_FUNCTIONS = (ctypes.c_uint64 * 16)(8)
+
+
+@entry(PTR, PTR)
+def cuGetExportTable(sim: Simulation, out: int, number: int) -> None:
+    put(out, ctypes.addressof(_NO_FUNCTIONS))
+
+
 @cache
 def _text(value: str) -> ctypes.Array[ctypes.c_char]:
     return ctypes.create_string_buffer(value.encode())  # it stays where it is, as a literal does

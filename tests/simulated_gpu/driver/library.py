@@ -50,7 +50,17 @@ ALIASES = {f"{name}_{v}": name for v, names in SUFFIXED.items() for name in name
 # Calls that no test counts and no fault reaches.
 SILENT = {"cuGetErrorName", "cuGetErrorString", "cuGetProcAddress_v2"}
 # Calls that need no current context.
-FREE = ("cuInit", "cuDriver", "cuDevice", "cuCtx", "cuPointer", "cuKernel", "cuLibrary", "cuGraph")
+FREE = (
+    "cuInit",
+    "cuGet",
+    "cuDriver",
+    "cuDevice",
+    "cuCtx",
+    "cuPointer",
+    "cuKernel",
+    "cuLibrary",
+    "cuGraph",
+)
 
 _connected: list[Simulation] = []
 
@@ -104,15 +114,8 @@ def build() -> Path:
         with tempfile.TemporaryDirectory(dir=library.parent) as folder:
             (Path(folder) / "names.h").write_text(header)
             made = Path(folder) / library.name
-            command = [
-                "gcc",
-                "-shared",
-                "-fPIC",
-                "-O1",
-                "-Wl,-soname,libcuda.so.1",
-                f"-INT{folder}",
-            ]
-            command += [f"-INT{include}", "-o", str(made), str(STUB)]
+            command = ["gcc", "-shared", "-fPIC", "-O1", "-Wl,-soname,libcuda.so.1", f"-I{folder}"]
+            command += [f"-I{include}", "-o", str(made), str(STUB)]
             subprocess.run(command, check=True)
             made.replace(library)
     return library
