@@ -5,7 +5,7 @@
 
 All pipelines run in one process, alternating (A B C, A B C, ...), on the same image, with the same number
 of threads and the same code between the engines, so that only the engines differ. Ratios are computed per
-round, so that a machine whose speed changes favours none. Before that, each pipeline runs the image until
+round, so that a machine whose speed changes favors none. Before that, each pipeline runs the image until
 it is warm, which includes compilation; the time for that is reported.
 """
 

@@ -167,13 +167,13 @@ def _results(
 def _family(rng: np.random.Generator) -> list[dict[str, Any]]:
     """Draw an outline with corners, and others that resemble it, as run-length codes."""
     radius = float(np.exp(rng.uniform(np.log(12), np.log(180))))
-    centre = rng.uniform((0.2 * WIDTH, 0.2 * HEIGHT), (0.8 * WIDTH, 0.8 * HEIGHT))
+    center = rng.uniform((0.2 * WIDTH, 0.2 * HEIGHT), (0.8 * WIDTH, 0.8 * HEIGHT))
     angles = np.linspace(0, 2 * np.pi, 24, endpoint=False)
     around = np.stack([np.cos(angles), np.sin(angles)], 1) * rng.uniform(0.6, 1, (24, 1))
     family = []
     for _ in range(NEAR):
         outline = (
-            centre + rng.normal(0, 0.08 * radius, 2) + around * radius * rng.uniform(0.85, 1.1)
+            center + rng.normal(0, 0.08 * radius, 2) + around * radius * rng.uniform(0.85, 1.1)
         )
         code = coco_mask.merge(coco_mask.frPyObjects([outline.ravel().tolist()], HEIGHT, WIDTH))
         family.append(

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """How much the features of a window depend on whether it is seen as a patch or in its image.
 
-A patch has padding where the image has neighbours. DeepMask trains on patches and runs on
+A patch has padding where the image has neighbors. DeepMask trains on patches and runs on
 images, so whatever differs is lost on it. Run: `python benchmarks/patch_context.py`.
 """
 
@@ -38,21 +38,21 @@ def measure(network: SharpMask, image: Tensor) -> dict[str, list[float]]:
         of the features, the difference of the score's logit, and the IoU of the refined masks.
     """
     deepmask = network.deepmask
-    normalised = deepmask.trunk.normalisation(image[None])
+    normalized = deepmask.trunk.normalization(image[None])
     side, context, window = deepmask.patch_side, deepmask.context, deepmask.window
     found: dict[str, list[float]] = {"features": [], "score logit": [], "mask IoU": []}
     with torch.inference_mode():
-        features = deepmask.trunk(normalised)
+        features = deepmask.trunk(normalized)
         horizontals = dict(zip(SKIP_STRIDES, network.horizontals(features), strict=True))
-        for y in range(0, normalised.shape[2] - side + 1, STEP):
-            for x in range(0, normalised.shape[3] - side + 1, STEP):
+        for y in range(0, normalized.shape[2] - side + 1, STEP):
+            for x in range(0, normalized.shape[3] - side + 1, STEP):
 
                 def inside(maps: Tensor, stride: int, y: int = y, x: int = x) -> Tensor:
                     first = ((y + context) // stride, (x + context) // stride)
                     last = (first[0] + window // stride, first[1] + window // stride)
                     return maps[:, :, first[0] : last[0], first[1] : last[1]]
 
-                patch = normalised[:, :, y : y + side, x : x + side]
+                patch = normalized[:, :, y : y + side, x : x + side]
                 near = inside(features[STRIDE], STRIDE)
                 alone = deepmask.patch_features(patch)[STRIDE]
                 change = (alone - near).square().mean().sqrt() / near.square().mean().sqrt()

@@ -4,7 +4,7 @@
     python benchmarks/precisions.py mini mini-int8 --json benchmarks/results/precisions.json
 
 All bundles run in one process, alternating, on the same image. Ratios are computed per round, relative
-to the first bundle. The time of a stage is that between its neighbours on its stream.
+to the first bundle. The time of a stage is that between its neighbors on its stream.
 """
 
 from __future__ import annotations

@@ -94,8 +94,8 @@ def _inputs(name: str, scale: float) -> dict[str, NDArray[np.float32]]:
     sides = np.exp(rng.uniform(np.log(32), np.log(400), (REGIONS, 2)))
     image = np.array([width, height]) * stride
     low = rng.uniform(0, 1, (REGIONS, 2)) * (image - sides)
-    centre, half = low + sides / 2, sides / 2 * scale
-    boxes = np.hstack([np.zeros((REGIONS, 1)), centre - half, centre + half])
+    center, half = low + sides / 2, sides / 2 * scale
+    boxes = np.hstack([np.zeros((REGIONS, 1)), center - half, center + half])
     return {"features": features, "rois": boxes.astype(np.float32)}
 
 

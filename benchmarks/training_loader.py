@@ -165,10 +165,10 @@ def _composed(directory: Path) -> Path:
         cv2.imwrite(str(directory / "train" / "images" / name), resized)
         images.append({"id": number, "file_name": name, "width": 640, "height": 480})
         for _ in range(8):
-            centre, radius = rng.uniform((100, 100), (540, 380)), rng.uniform(15, 95)
+            center, radius = rng.uniform((100, 100), (540, 380)), rng.uniform(15, 95)
             angles = np.linspace(0, 2 * np.pi, 40, endpoint=False)
             spread = radius * rng.uniform(0.7, 1.0, 40)
-            outline = centre + spread[:, None] * np.stack([np.cos(angles), np.sin(angles)], axis=1)
+            outline = center + spread[:, None] * np.stack([np.cos(angles), np.sin(angles)], axis=1)
             low, high = outline.min(0), outline.max(0)
             annotations.append(
                 {

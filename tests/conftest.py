@@ -2,7 +2,7 @@
 """A small bundle of real ONNX files with fixed weights, whose results can be worked out by hand.
 
 It scores a window by how much brighter its middle is than its rim, outlines what is bright, and
-names objects by their colour. ``runtime/test_pipeline_oracle.py`` says the same in plain numpy.
+names objects by their color. ``runtime/test_pipeline_oracle.py`` says the same in plain numpy.
 """
 
 from __future__ import annotations
@@ -101,26 +101,26 @@ def propose_stage() -> tuple[ModelProto, StageSpec]:
         "vectors": (1, 3, "rows", "columns"),
         **{f"horizontal_{i}": (1, 1, f"h{i}", f"w{i}") for i in (1, 2, 3, 4)},
     }
-    colour_kernel = np.zeros((3, 3, 20, 20), np.float32)
+    color_kernel = np.zeros((3, 3, 20, 20), np.float32)
     for channel in range(3):
-        colour_kernel[channel, channel, 5:15, 5:15] = 1 / 100
+        color_kernel[channel, channel, 5:15, 5:15] = 1 / 100
     nodes = [
         node("Conv", "image to_light offset", "light"),
         pool("light", "cells", 8),
         node("Conv", "cells score_kernel", "scores", strides=[2, 2]),
-        pool("image", "colours", 8),
-        node("Conv", "colours colour_kernel", "vectors", strides=[2, 2]),
+        pool("image", "colors", 8),
+        node("Conv", "colors color_kernel", "vectors", strides=[2, 2]),
         *[pool("light", f"horizontal_{i}", 32 >> i) for i in (1, 2, 3, 4)],
     ]
     model = model_of(
         nodes,
         image,
         outputs,
-        # Black is -1, a pure colour is 1.
+        # Black is -1, a pure color is 1.
         to_light=np.ones((1, 3, 1, 1), np.float32),
         offset=np.array([2 * 127 / 128], np.float32),
         score_kernel=score_kernel()[None, None],
-        colour_kernel=colour_kernel,
+        color_kernel=color_kernel,
     )
     return model, spec_of("propose", image, outputs)
 
@@ -246,7 +246,7 @@ def write_contrast_bundle(directory: Path, *, classifies: bool = True, **changes
 
 @pytest.fixture(scope="session")
 def contrast_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the directory of a bundle that names bright things by their colour."""
+    """Return the directory of a bundle that names bright things by their color."""
     return write_contrast_bundle(tmp_path_factory.mktemp("bundles") / "contrast")
 
 

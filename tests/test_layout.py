@@ -170,7 +170,7 @@ def function_lengths(file: Path) -> Iterator[tuple[str, int]]:
             yield f"{file.relative_to(PACKAGE).as_posix()}:{node.name}", count
 
 
-def test_every_file_names_its_licence() -> None:
+def test_every_file_names_its_license() -> None:
     files = python_files("src", "tests", "benchmarks", "examples", "recipes")
     without = [
         str(file.relative_to(ROOT))

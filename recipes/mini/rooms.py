@@ -32,7 +32,7 @@ HELD_OUT = 20
 SEED = 3
 # Share of the objects of training images that are painted.
 # The models are plainer than things in photographs, and from plain ones a network learns that an
-# object has one colour.
+# object has one color.
 PAINTED = 0.3
 
 # Pixels of a photograph that is cut from: a part of a half to all of it fills a scene.
@@ -140,8 +140,8 @@ def _paint(
         angle, some = rng.uniform(0, 2 * np.pi), int(rng.integers(len(rows)))
         y, x = np.indices(mask.shape)
         part *= (x - columns[some]) * np.cos(angle) + (y - rows[some]) * np.sin(angle) > 0
-    grey = image.mean(axis=2)
-    shade = (grey / max(float(grey[mask].mean()), 1.0)).clip(0.3, 2.0)[..., None]
+    gray = image.mean(axis=2)
+    shade = (gray / max(float(gray[mask].mean()), 1.0)).clip(0.3, 2.0)[..., None]
     paint = np.zeros_like(image)
     box = slice(rows.min(), rows.max() + 1), slice(columns.min(), columns.max() + 1)
     paint[box] = _crop(file, paint[box].shape[:2], rng)

@@ -34,7 +34,7 @@ def test_a_path_with_a_slash_is_the_file_at_that_path(
         Bundle.open(path_or_name("./mini"))
 
 
-def test_a_missing_checkpoint_is_recognised_by_its_suffix() -> None:
+def test_a_missing_checkpoint_is_recognized_by_its_suffix() -> None:
     assert is_checkpoint("missing.safetensors")
     assert not is_checkpoint("missing")
 

@@ -45,9 +45,9 @@ def foveate(
     return run
 
 
-def photograph(path: str, colour: tuple[int, int, int] = (255, 0, 0)) -> str:
+def photograph(path: str, color: tuple[int, int, int] = (255, 0, 0)) -> str:
     image = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
-    image[30:80, 50:100] = colour[::-1]
+    image[30:80, 50:100] = color[::-1]
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     assert cv2.imwrite(path, image)
     return path

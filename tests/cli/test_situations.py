@@ -30,9 +30,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def image(name: str | bytes, colour: int = 2) -> str:
+def image(name: str | bytes, color: int = 2) -> str:
     pixels = np.zeros((120, 160, 3), np.uint8)
-    pixels[30:80, 50:100, colour] = 255
+    pixels[30:80, 50:100, color] = 255
     _, encoded = cv2.imencode(".png", pixels)
     Path(os.fsdecode(name)).write_bytes(encoded.tobytes())
     return os.fsdecode(name)
@@ -219,7 +219,7 @@ def test_an_overlay_never_replaces_an_input(contrast_bundle: Path) -> None:
 
 
 class Failing:
-    """A pipeline that fails on images of one colour, when their result is requested."""
+    """A pipeline that fails on images of one color, when their result is requested."""
 
     def __init__(self, error: Exception) -> None:
         self.error = error
@@ -249,8 +249,8 @@ class Failing:
 )
 def test_an_image_that_fails_affects_no_other_image(error: Exception, message: str) -> None:
     green = 1
-    for name, colour in (("a", 0), ("g1", green), ("g2", green), ("h", 2), ("i", 0), ("g3", green)):
-        image(f"{name}.png", colour)
+    for name, color in (("a", 0), ("g1", green), ("g2", green), ("h", 2), ("i", 0), ("g3", green)):
+        image(f"{name}.png", color)
     batch = Batch(["."])
     done = [file.name for file, _, _ in batch.run(Failing(error))]  # type: ignore[arg-type]  # a stand-in
     assert done == ["a.png", "h.png", "i.png"]

@@ -173,8 +173,8 @@ def test_every_example_is_run_by_a_test() -> None:
     assert {file.name for file in (ROOT / "examples").glob("*.py")} == tested
 
 
-def test_every_photograph_has_its_licence_and_together_they_are_small() -> None:
-    licences = (IMAGES / "LICENSES.md").read_text(encoding="utf-8")
+def test_every_photograph_has_its_license_and_together_they_are_small() -> None:
+    licenses = (IMAGES / "LICENSES.md").read_text(encoding="utf-8")
     photographs = list(IMAGES.glob("*.jpg"))
-    assert [file.name for file in photographs if f"`{file.name}`" not in licences] == []
+    assert [file.name for file in photographs if f"`{file.name}`" not in licenses] == []
     assert sum(file.stat().st_size for file in photographs) <= 1_000_000

@@ -25,13 +25,13 @@ ODD_NUMBERS = (
 )
 
 
-def _colours() -> Image.Image:
+def _colors() -> Image.Image:
     small = np.random.default_rng(0).integers(0, 256, (6, 7, 3), np.uint8)
     return Image.fromarray(small).resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC)
 
 
 def _with_alpha() -> Image.Image:
-    image = _colours()
+    image = _colors()
     image.putalpha(Image.linear_gradient("L").resize(image.size))
     return image
 
@@ -53,25 +53,25 @@ def _written(image: Image.Image, kind: str, **options: object) -> bytes:
 
 
 def _frames(kind: str, **options: object) -> bytes:
-    later = [_colours().rotate(30 * number) for number in (1, 2)]
-    return _written(_colours(), kind, save_all=True, append_images=later, **options)
+    later = [_colors().rotate(30 * number) for number in (1, 2)]
+    return _written(_colors(), kind, save_all=True, append_images=later, **options)
 
 
 def _jpegs() -> list[bytes]:
-    colours = _colours()
+    colors = _colors()
     return [
-        _written(colours, "JPEG", quality=90),
-        _written(colours, "JPEG", progressive=True),
-        _written(colours, "JPEG", subsampling=0, optimize=True),
-        _written(colours, "JPEG", restart_marker_rows=1),
-        _written(colours, "JPEG", progressive=True, restart_marker_blocks=2),
-        _written(colours.convert("L"), "JPEG"),
-        _written(colours.convert("CMYK"), "JPEG"),
+        _written(colors, "JPEG", quality=90),
+        _written(colors, "JPEG", progressive=True),
+        _written(colors, "JPEG", subsampling=0, optimize=True),
+        _written(colors, "JPEG", restart_marker_rows=1),
+        _written(colors, "JPEG", progressive=True, restart_marker_blocks=2),
+        _written(colors.convert("L"), "JPEG"),
+        _written(colors.convert("CMYK"), "JPEG"),
         _frames("MPO"),
     ]
 
 
-def _png(stored: np.ndarray, colour_type: int, *, interlaced: bool = False) -> bytes:
+def _png(stored: np.ndarray, color_type: int, *, interlaced: bool = False) -> bytes:
     """Return a PNG of a kind that Pillow does not write, from (H, W, C) uint8 or uint16."""
     passes = [(0, 0, 1, 1)]
     if interlaced:
@@ -92,7 +92,7 @@ def _png(stored: np.ndarray, colour_type: int, *, interlaced: bool = False) -> b
         for row in part
     )
     depth = 8 * stored.itemsize
-    head = struct.pack(">IIBBBBB", WIDTH, HEIGHT, depth, colour_type, 0, 0, interlaced)
+    head = struct.pack(">IIBBBBB", WIDTH, HEIGHT, depth, color_type, 0, 0, interlaced)
     chunks = ((b"IHDR", head), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
     return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(kind, body) for kind, body in chunks)
 
@@ -103,15 +103,15 @@ def _chunk(kind: bytes, body: bytes) -> bytes:
 
 
 def _pngs() -> list[bytes]:
-    colours, grey = _colours(), _colours().convert("L")
-    palette = colours.quantize(16)
+    colors, gray = _colors(), _colors().convert("L")
+    palette = colors.quantize(16)
     rgba = np.asarray(_with_alpha())
     return [
-        _written(colours, "PNG"),
+        _written(colors, "PNG"),
         _written(_with_alpha(), "PNG"),
-        _written(grey, "PNG", transparency=100),
+        _written(gray, "PNG", transparency=100),
         _written(_with_alpha().convert("LA"), "PNG"),
-        _written(grey.convert("1"), "PNG"),
+        _written(gray.convert("1"), "PNG"),
         _written(palette, "PNG", transparency=bytes(range(0, 240, 15))),
         _written(_deep(), "PNG"),
         _frames("PNG"),
@@ -125,8 +125,8 @@ def _pngs() -> list[bytes]:
 def _webps() -> list[bytes]:
     alpha = _with_alpha()
     return [
-        _written(_colours(), "WEBP"),
-        _written(_colours(), "WEBP", lossless=True),
+        _written(_colors(), "WEBP"),
+        _written(_colors(), "WEBP", lossless=True),
         _written(alpha, "WEBP"),
         _written(alpha, "WEBP", lossless=True),
         _frames("WEBP"),
@@ -134,11 +134,11 @@ def _webps() -> list[bytes]:
 
 
 def _gifs() -> list[bytes]:
-    palette = _colours().quantize(32)
+    palette = _colors().quantize(32)
     return [
         _written(palette, "GIF"),
         _written(palette, "GIF", interlace=0, transparency=3),
-        _written(_colours().convert("L"), "GIF"),
+        _written(_colors().convert("L"), "GIF"),
         _frames("GIF"),
     ]
 
@@ -147,7 +147,7 @@ def _tiled_tiff() -> bytes:
     """Return a TIFF with tiles of 32 x 32 pixels, which Pillow does not write."""
     tiles = [(top, left) for top in range(0, HEIGHT, 32) for left in range(0, WIDTH, 32)]
     whole = np.zeros((64, 64, 3), np.uint8)
-    whole[:HEIGHT, :WIDTH] = np.asarray(_colours())
+    whole[:HEIGHT, :WIDTH] = np.asarray(_colors())
     bodies = [zlib.compress(whole[y : y + 32, x : x + 32].tobytes()) for y, x in tiles]
     after = 8 + 2 + 12 * 11 + 4
     lists = after + 6
@@ -166,17 +166,17 @@ def _tiled_tiff() -> bytes:
 
 
 def _tiffs() -> list[bytes]:
-    colours, grey = _colours(), _colours().convert("L")
+    colors, gray = _colors(), _colors().convert("L")
     packed = ("raw", "tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg")
     return [
-        *(_written(colours, "TIFF", compression=name) for name in packed),
-        _written(grey.convert("1"), "TIFF", compression="group4"),
+        *(_written(colors, "TIFF", compression=name) for name in packed),
+        _written(gray.convert("1"), "TIFF", compression="group4"),
         _written(_with_alpha(), "TIFF", compression="tiff_lzw"),
         _written(_with_alpha().convert("LA"), "TIFF"),
-        _written(colours.convert("CMYK"), "TIFF"),
-        _written(colours.quantize(16), "TIFF"),
+        _written(colors.convert("CMYK"), "TIFF"),
+        _written(colors.quantize(16), "TIFF"),
         _written(_deep(), "TIFF", tiffinfo={0x0112: 6}),
-        _written(colours, "TIFF", big_tiff=True),
+        _written(colors, "TIFF", big_tiff=True),
         _frames("TIFF"),
         _tiled_tiff(),
     ]
@@ -184,7 +184,7 @@ def _tiffs() -> list[bytes]:
 
 def _rle_bmp() -> bytes:
     """Return a BMP with run-length encoding, which Pillow does not write."""
-    plain = _written(_colours().quantize(16), "BMP")
+    plain = _written(_colors().quantize(16), "BMP")
     offset = struct.unpack_from("<I", plain, 10)[0]
     body = b"".join(bytes([WIDTH, row % 16]) + b"\0\0" for row in range(HEIGHT)) + b"\0\1"
     head = bytearray(plain[:offset])
@@ -194,23 +194,23 @@ def _rle_bmp() -> bytes:
 
 
 def _bmps() -> list[bytes]:
-    colours = _colours()
+    colors = _colors()
     return [
-        _written(colours, "BMP"),
-        _written(colours.quantize(16), "BMP"),
-        _written(colours.convert("1"), "BMP"),
+        _written(colors, "BMP"),
+        _written(colors.quantize(16), "BMP"),
+        _written(colors.convert("1"), "BMP"),
         _written(_with_alpha(), "BMP"),
         _rle_bmp(),
     ]
 
 
 def _pnms() -> list[bytes]:
-    grey = _colours().convert("L")
-    plain = " ".join(map(str, np.asarray(grey).ravel()))
+    gray = _colors().convert("L")
+    plain = " ".join(map(str, np.asarray(gray).ravel()))
     return [
-        _written(_colours(), "PPM"),
-        _written(grey, "PPM"),
-        _written(grey.convert("1"), "PPM"),
+        _written(_colors(), "PPM"),
+        _written(gray, "PPM"),
+        _written(gray.convert("1"), "PPM"),
         _written(_deep(), "PPM"),
         f"P2\n# plain\n{WIDTH} {HEIGHT}\n255\n{plain}\n".encode(),
     ]
@@ -218,18 +218,18 @@ def _pnms() -> list[bytes]:
 
 def _jp2s() -> list[bytes]:
     return [
-        _written(_colours(), "JPEG2000"),
+        _written(_colors(), "JPEG2000"),
         _written(_with_alpha(), "JPEG2000", irreversible=True, quality_layers=[20]),
         _written(_deep(), "JPEG2000", no_jp2=True),
-        _written(_colours(), "JPEG2000", tile_size=(32, 32)),
+        _written(_colors(), "JPEG2000", tile_size=(32, 32)),
     ]
 
 
 def _avifs() -> list[bytes]:
     return [
-        _written(_colours(), "AVIF", speed=10),
+        _written(_colors(), "AVIF", speed=10),
         _written(_with_alpha(), "AVIF", speed=10),
-        _written(_colours().convert("L"), "AVIF", speed=10),
+        _written(_colors().convert("L"), "AVIF", speed=10),
     ]
 
 

@@ -191,8 +191,8 @@ def peak_of(path: Path) -> tuple[int, np.ndarray]:
 def test_reading_takes_less_than_three_times_the_image(
     tmp_path: Path, kind: str, mode: str, options: dict[str, object]
 ) -> None:
-    colours = Image.fromarray(smooth(2000, 2000))
-    opened = colours.convert("L").convert("I;16") if mode == "I;16" else colours.convert(mode)
+    colors = Image.fromarray(smooth(2000, 2000))
+    opened = colors.convert("L").convert("I;16") if mode == "I;16" else colors.convert(mode)
     options = dict(options)
     if "orientation" in options:
         exif = Image.Exif()

@@ -44,14 +44,14 @@ def test_a_very_wide_image(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF"])
-def test_grey_becomes_three_equal_channels(tmp_path: Path, kind: str) -> None:
-    grey = smooth()[..., 0]
+def test_gray_becomes_three_equal_channels(tmp_path: Path, kind: str) -> None:
+    gray = smooth()[..., 0]
     image = read(
-        tmp_path, encode(Image.fromarray(grey), kind, **({"quality": 95} if kind == "JPEG" else {}))
+        tmp_path, encode(Image.fromarray(gray), kind, **({"quality": 95} if kind == "JPEG" else {}))
     )
     assert image.shape == (48, 64, 3)
     assert (image == image[..., :1]).all()
-    assert np.abs(image[..., 0].astype(int) - grey).max() <= 6
+    assert np.abs(image[..., 0].astype(int) - gray).max() <= 6
 
 
 def test_sixteen_bits_become_eight(tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ def test_alpha_is_blended_with_white(tmp_path: Path, kind: str) -> None:
     assert np.abs(found - (image[..., :3] * share + 255 * (1 - share))).max() <= 1
 
 
-def test_grey_with_alpha_and_palettes(tmp_path: Path) -> None:
+def test_gray_with_alpha_and_palettes(tmp_path: Path) -> None:
     opened = Image.fromarray(smooth())
     assert read(tmp_path, encode(opened.convert("LA"), "PNG")).shape == (48, 64, 3)
     palette = opened.convert("P")
@@ -138,14 +138,14 @@ def test_an_image_is_turned_upright(tmp_path: Path, orientation: int, kind: str,
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF", "JPEG2000", "WEBP", "AVIF"])
-def test_grey_that_is_transparent_becomes_white(tmp_path: Path, kind: str) -> None:
+def test_gray_that_is_transparent_becomes_white(tmp_path: Path, kind: str) -> None:
     opened = Image.fromarray(smooth()).convert("LA")
     opened.putalpha(0)
     assert (read(tmp_path, encode(opened, kind)) == 255).all()
 
 
 @pytest.mark.parametrize("depth", [1, 2, 4, 8, 16])
-def test_the_grey_that_a_png_calls_transparent_becomes_white(tmp_path: Path, depth: int) -> None:
+def test_the_gray_that_a_png_calls_transparent_becomes_white(tmp_path: Path, depth: int) -> None:
     values = np.arange(64) % (1 << min(depth, 6))
     bits = np.unpackbits(values.astype(">u2").view(np.uint8)).reshape(64, 16)[:, 16 - depth :]
     row = b"\0" + np.packbits(bits).tobytes()
@@ -156,7 +156,7 @@ def test_the_grey_that_a_png_calls_transparent_becomes_white(tmp_path: Path, dep
 
 
 @pytest.mark.parametrize("depth", [8, 16])
-def test_the_colour_that_a_png_calls_transparent_becomes_white(tmp_path: Path, depth: int) -> None:
+def test_the_color_that_a_png_calls_transparent_becomes_white(tmp_path: Path, depth: int) -> None:
     image = smooth()
     stored = image if depth == 8 else image.astype(">u2") << 8
     stored = stored.astype(">u2" if depth == 16 else np.uint8)
@@ -169,9 +169,9 @@ def test_the_colour_that_a_png_calls_transparent_becomes_white(tmp_path: Path, d
 
 
 def test_alpha_is_rounded_to_the_nearest(tmp_path: Path) -> None:
-    colours, alpha = np.meshgrid(np.arange(256), np.arange(256), indexing="ij")
-    opened = Image.fromarray(np.dstack([colours] * 3 + [alpha]).astype(np.uint8))
-    expected = np.floor((colours * alpha + 255 * (255 - alpha)) / 255 + 0.5)
+    colors, alpha = np.meshgrid(np.arange(256), np.arange(256), indexing="ij")
+    opened = Image.fromarray(np.dstack([colors] * 3 + [alpha]).astype(np.uint8))
+    expected = np.floor((colors * alpha + 255 * (255 - alpha)) / 255 + 0.5)
     for kind, options in (("PNG", {}), ("TIFF", {}), ("WEBP", {"lossless": True, "exact": True})):
         assert np.array_equal(read(tmp_path, encode(opened, kind, **options))[..., 0], expected)
 

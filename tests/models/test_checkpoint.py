@@ -239,8 +239,8 @@ def test_a_truncated_file_is_refused(tmp_path: Path) -> None:
 
 def test_an_unknown_description_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "cascade.safetensors"
-    info = {**asdict(proposals().info), "colour": "red"}
+    info = {**asdict(proposals().info), "color": "red"}
     metadata = {"format": "foveate-1", "info": json.dumps(info)}
     safetensors.torch.save_file({"x": torch.zeros(1)}, path, metadata)
-    with pytest.raises(ModelError, match="description of the networks cannot be read.*colour"):
+    with pytest.raises(ModelError, match="description of the networks cannot be read.*color"):
         load_checkpoint(path)

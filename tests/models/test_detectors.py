@@ -13,7 +13,7 @@ from foveate.models.multipathnet import (
     LinearTower,
     RegionPooling,
     foveal_boxes,
-    l2_normalised,
+    l2_normalized,
     unit_root_mean_square,
 )
 
@@ -28,25 +28,25 @@ def test_foveal_boxes_are_those_of_the_original_code() -> None:
     assert foveal_boxes(box, 4.0).tolist() == [[-4.0, -26.0, 28.0, 54.0]]
 
 
-def test_regions_are_normalised_as_a_whole_and_times_1000() -> None:
+def test_regions_are_normalized_as_a_whole_and_times_1000() -> None:
     pooled = torch.tensor([3.0, 0.0, 0.0, 4.0, 0.0, 0.0, 0.0, 0.0]).reshape(2, 1, 2, 2)
     expected = torch.tensor([600.0, 0.0, 0.0, 800.0, 0.0, 0.0, 0.0, 0.0]).reshape(2, 1, 2, 2)
-    torch.testing.assert_close(l2_normalised(pooled), expected)
+    torch.testing.assert_close(l2_normalized(pooled), expected)
 
 
-def test_both_normalisations_differ_by_a_constant() -> None:
+def test_both_normalizations_differ_by_a_constant() -> None:
     torch.manual_seed(0)
     pooled = torch.rand(3, 5, 7, 7)
-    ratio = l2_normalised(pooled) / unit_root_mean_square(pooled)
+    ratio = l2_normalized(pooled) / unit_root_mean_square(pooled)
     torch.testing.assert_close(
         ratio / (1000 / (5 * 49) ** 0.5), torch.ones_like(ratio), rtol=1e-5, atol=0
     )
 
 
-def test_maps_are_normalised_one_by_one_and_side_by_side() -> None:
+def test_maps_are_normalized_one_by_one_and_side_by_side() -> None:
     torch.manual_seed(0)
     features = {16: torch.rand(1, 2, 8, 8), 8: 100 * torch.rand(1, 3, 16, 16)}
-    pooling = RegionPooling(strides=(16, 8), normalise=l2_normalised)
+    pooling = RegionPooling(strides=(16, 8), normalize=l2_normalized)
     pooled = pooling(features, BOXES)
     assert pooled.shape == (2, 5, 7, 7)
     for channels in (slice(0, 2), slice(2, 5)):
@@ -66,7 +66,7 @@ def test_the_towers_of_vgg16_read_what_the_paper_says() -> None:
     ]
     assert network.strides == (4, 8, 16)
     assert {tower.pooling.rounding for tower in network.towers} == {"v2"}
-    assert {tower.pooling.normalise for tower in network.towers} == {l2_normalised}
+    assert {tower.pooling.normalize for tower in network.towers} == {l2_normalized}
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_regions_are_rounded_as_each_network_was_trained(name: str, rounding: st
     assert {tower.pooling.rounding for tower in network.towers} == {rounding}
 
 
-def test_without_normalisation_conv4_and_conv3_are_divided_and_conv5_is_passed_on() -> None:
+def test_without_normalization_conv4_and_conv3_are_divided_and_conv5_is_passed_on() -> None:
     network = build("multipathnet-vgg16", classes=3, width=4, mixed=32, hidden=16, normalised=0)
     assert isinstance(network, MultiPathNet)
     tower = network.towers[0]

@@ -99,7 +99,7 @@ def test_upsampling_keeps_a_linear_ramp_linear_away_from_the_edges() -> None:
     torch.testing.assert_close(upsampled[0, 0, 3, 1:-1], expected[1:-1])
 
 
-def test_foveal_boxes_grow_about_their_centre() -> None:
+def test_foveal_boxes_grow_about_their_center() -> None:
     boxes = torch.tensor([[10.0, 20.0, 30.0, 60.0]])
     torch.testing.assert_close(foveal_boxes(boxes, 1.0), boxes)
     torch.testing.assert_close(

@@ -26,7 +26,7 @@ def narrow_resnet(block: type[BasicBlock | Bottleneck] = Bottleneck) -> ResNet:
         padding="symmetric",
         affine_after_addition=False,
         frozen_stages=0,
-        normalisation=IMAGENET,
+        normalization=IMAGENET,
     )
 
 
@@ -102,7 +102,7 @@ def test_a_resnet_keeps_its_scale_at_random_weights() -> None:
 
 @pytest.mark.parametrize(("depths", "layers"), [(VGG_A, 20), (VGG_16, 30)])
 def test_a_vgg_counts_its_layers_as_published(depths: tuple[int, ...], layers: int) -> None:
-    trunk = VGG(depths=depths, width=2, frozen_stages=2, normalisation=CAFFE)
+    trunk = VGG(depths=depths, width=2, frozen_stages=2, normalization=CAFFE)
     assert len(trunk.features) == layers
     with torch.inference_mode():
         features = trunk(torch.zeros(1, 3, 64, 96))
@@ -113,7 +113,7 @@ def test_a_vgg_counts_its_layers_as_published(depths: tuple[int, ...], layers: i
     assert torch.equal(features[16], trunk.features(torch.zeros(1, 3, 64, 96)))
 
 
-def test_normalisation_orders_and_scales_the_channels() -> None:
+def test_normalization_orders_and_scales_the_channels() -> None:
     image = torch.tensor([[[[255, 0, 128]]]], dtype=torch.uint8)
     rgb = IMAGENET(image).flatten()
     expected = [(1 - 0.485) / 0.229, (0 - 0.456) / 0.224, (128 / 255 - 0.406) / 0.225]

@@ -148,7 +148,7 @@ class TinyTrunk(Trunk):
 
     def __init__(self, width: int = 4):
         super().__init__()
-        self.normalisation = IMAGENET
+        self.normalization = IMAGENET
         self.channels = {2: width, 4: 2 * width, 8: 3 * width, 16: 5 * width}
         widths = pairwise([3, *self.channels.values()])
         self.layers = nn.ModuleList(nn.Conv2d(*pair, 3, 2, padding=1) for pair in widths)

@@ -73,7 +73,7 @@ def test_full_size_convolutional_heads_are_linear_heads_on_every_window(level: i
     check_every_window(network, level)
 
 
-def test_a_pass_over_one_patch_has_patch_mode_at_its_centre() -> None:
+def test_a_pass_over_one_patch_has_patch_mode_at_its_center() -> None:
     network = narrow(DeepMask, "deepmask-resnet50")
     patches = torch.randn(2, 3, network.patch_side, network.patch_side)
     assert network.patch_side == 192
@@ -121,7 +121,7 @@ def test_the_score_head_of_the_first_deepmask_interleaves_four_offsets() -> None
         for y in range(2):
             for x in range(2):
                 pooled = functional.max_pool2d(features[:, :, y:, x:], 2)
-                # Without dilation: 7x7 neighbours of the pooled map of one offset.
+                # Without dilation: 7x7 neighbors of the pooled map of one offset.
                 hidden = torch.relu(functional.conv2d(pooled, first.weight, first.bias))
                 expected[:, :, y::2, x::2] = last(torch.relu(second(hidden)))
     torch.testing.assert_close(scores, expected)
@@ -139,7 +139,7 @@ def test_a_refined_patch_is_the_window_of_the_whole_map_except_for_its_rim(form:
             for h, s in zip(horizontals, SKIP_STRIDES, strict=True)
         ]
         # Three 3x3 convolutions see three cells beyond the window's edge: the patch has padding
-        # there, and the map has neighbours.
+        # there, and the map has neighbors.
         for inside, patch in zip(windows, alone, strict=True):
             torch.testing.assert_close(inside[:, :, 3:-3, 3:-3], patch[:, :, 3:-3, 3:-3])
             assert relative_error(inside, patch) > 1e-3

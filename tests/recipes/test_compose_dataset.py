@@ -205,8 +205,8 @@ def test_options_survive_json() -> None:
 
 
 def test_an_unknown_option_is_named() -> None:
-    with pytest.raises(OptionError, match="unknown option 'colour' of FinishOptions: known are"):
-        options_from_json({"finish": {"colour": 1}})
+    with pytest.raises(OptionError, match="unknown option 'color' of FinishOptions: known are"):
+        options_from_json({"finish": {"color": 1}})
 
 
 def fix(sources: Sources, folder: Path) -> tuple[Sources, Path]:

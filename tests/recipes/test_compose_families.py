@@ -19,10 +19,10 @@ from foveate.errors import DataError
 def draw_noise(number: int, side: int = 64) -> NDArray[np.uint8]:
     """(side, side, 4) uint8: smooth noise inside a disc."""
     noise = np.random.default_rng(number).uniform(0, 255, (12, 12, 3)).astype(np.float32)
-    colour = cv2.resize(noise, (side, side), interpolation=cv2.INTER_LINEAR)
+    color = cv2.resize(noise, (side, side), interpolation=cv2.INTER_LINEAR)
     y, x = np.mgrid[:side, :side] - (side - 1) / 2
     alpha = 255 * (np.hypot(x, y) < side / 2 - 2)
-    return np.dstack([colour, alpha]).astype(np.uint8)
+    return np.dstack([color, alpha]).astype(np.uint8)
 
 
 @pytest.mark.parametrize(

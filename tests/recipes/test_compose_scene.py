@@ -29,7 +29,7 @@ SMALL = ((160, 120), (120, 160))
 
 
 def draw_cutout(number: int) -> Cutout:
-    """A coloured ellipse with a hole and an antialiased edge; what is transparent is black."""
+    """A colored ellipse with a hole and an antialiased edge; what is transparent is black."""
     rng = np.random.default_rng(number)
     height, width = rng.integers(24, 60, 2)
     y, x = np.mgrid[:height, :width]
@@ -140,7 +140,7 @@ def draw_layer(number: int) -> Layer:
 def compose_slowly(
     layers: list[Layer], places: list[Place], distractors: set[int]
 ) -> tuple[NDArray[np.float64], list[NDArray[np.bool_]]]:
-    """Pixel by pixel: colour by the rule of over, and the topmost layer with alpha above 1/2."""
+    """Pixel by pixel: color by the rule of over, and the topmost layer with alpha above 1/2."""
     image = np.full((30, 40, 3), 90.0)
     top_layer = np.full((30, 40), -1)
     for order, (layer, (_, left, top)) in enumerate(zip(layers, places, strict=True)):
@@ -148,15 +148,15 @@ def compose_slowly(
             row, column = y + top, x + left
             if 0 <= row < 30 and 0 <= column < 40:
                 alpha = float(layer.alpha[y, x])
-                image[row, column] = layer.colour[y, x] + (1 - alpha) * image[row, column]
+                image[row, column] = layer.color[y, x] + (1 - alpha) * image[row, column]
                 if alpha > 0.5:
                     top_layer[row, column] = order
     objects = [order for order in range(len(layers)) if order not in distractors]
     return image, [top_layer == order for order in objects]
 
 
-def test_an_edge_over_the_same_colour_shows_no_fringe() -> None:
-    # Black lies under the transparent pixels: without premultiplied colour it would leak.
+def test_an_edge_over_the_same_color_shows_no_fringe() -> None:
+    # Black lies under the transparent pixels: without premultiplied color it would leak.
     image = np.zeros((40, 40, 4), np.uint8)
     image[10:30, 10:30] = (200, 120, 40, 255)
     canvas = np.tile(np.array([200, 120, 40], np.float32), (90, 90, 1))

@@ -18,12 +18,12 @@ from tests.samples.paths import ROOT
 ROOMS = ROOT / "recipes" / "mini" / "rooms.py"
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
-GREY, BLUE = (90, 90, 90), (250, 40, 20)
+GRAY, BLUE = (90, 90, 90), (250, 40, 20)
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data set of scene 0, which is held out, and scene 1: ten grey boxes on a grey floor."""
+    """A data set of scene 0, which is held out, and scene 1: ten gray boxes on a gray floor."""
     folder = tmp_path_factory.mktemp("rooms")
     scenes = folder / "scenes"
     scenes.mkdir()
@@ -32,7 +32,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for box in range(10):
             x, y = 40 * (box % 5) + 6, 60 * (box // 5) + 15
             owners[y : y + 30, x : x + 26] = box + 1
-        image = np.dstack([np.full((120, 200, 3), GREY, np.uint8), np.full_like(owners, 255)])
+        image = np.dstack([np.full((120, 200, 3), GRAY, np.uint8), np.full_like(owners, 255)])
         cv2.imwrite(str(scenes / f"{number:05d}.png"), image.astype(np.uint8))
         cv2.imwrite(str(scenes / f"{number:05d}_index_0001.png"), owners)
     cv2.imwrite(str(folder / "blue.png"), np.full((60, 80, 3), BLUE, np.uint8))
@@ -54,8 +54,8 @@ def bluest(data: Path, split: str) -> tuple[list[float], list[float]]:
     for record in content["images"]:
         image = cv2.imread(str(data / split / "images" / record["file_name"]))
         assert image is not None
-        colours = image.astype(float)
-        excess = cv2.blur(colours[..., 0] - colours[..., 2], (9, 9))
+        colors = image.astype(float)
+        excess = cv2.blur(colors[..., 0] - colors[..., 2], (9, 9))
         masks = [
             coco_mask.decode(one["segmentation"]).astype(bool)
             for one in content["annotations"]

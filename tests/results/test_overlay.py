@@ -11,7 +11,7 @@ import pytest
 from foveate.errors import InputError
 from foveate.results.detections import Detections
 from foveate.results.masks import Masks
-from foveate.results.overlay import LabelPainter, _is_light, colour
+from foveate.results.overlay import LabelPainter, _is_light, color
 
 
 def one_disc(height: int, width: int, geometry: tuple[float, ...]) -> Detections:
@@ -61,7 +61,7 @@ def test_any_size_can_be_drawn_on(size: tuple[int, int]) -> None:
 
 
 def test_a_file_can_be_drawn_on(tmp_path: Path) -> None:
-    path = tmp_path / "grey.png"
+    path = tmp_path / "gray.png"
     cv2.imwrite(str(path), np.full((40, 60), 9, np.uint8))
     assert one_disc(40, 60, (5, 5, 20, 20)).draw(path).shape == (40, 60, 3)
 
@@ -93,8 +93,8 @@ def test_a_label_larger_than_the_image_is_left_out() -> None:
     assert not canvas.any()
 
 
-def test_colours_are_far_apart() -> None:
-    tones = np.array([colour(index) for index in range(12)], np.uint8)
+def test_colors_are_far_apart() -> None:
+    tones = np.array([color(index) for index in range(12)], np.uint8)
     lab = cv2.cvtColor(tones[None].astype(np.float32) / 255, cv2.COLOR_RGB2LAB)[0]
     for one, other in itertools.combinations(range(12), 2):
         assert np.linalg.norm(lab[one] - lab[other]) > 12

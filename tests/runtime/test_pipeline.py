@@ -34,11 +34,11 @@ def pipeline(contrast_bundle: Path) -> Iterator[Pipeline]:
 
 
 def square_image(
-    height: int, width: int, box: tuple[int, int, int, int], colour: tuple[int, int, int] = RED
+    height: int, width: int, box: tuple[int, int, int, int], color: tuple[int, int, int] = RED
 ) -> UInt8Array:
     image = np.zeros((height, width, 3), np.uint8)
     left, top, right, bottom = box
-    image[top:bottom, left:right] = colour
+    image[top:bottom, left:right] = color
     return image
 
 

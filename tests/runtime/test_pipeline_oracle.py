@@ -32,7 +32,7 @@ from foveate.kernels.postprocess.reference import Detection, postprocess
 from foveate.kernels.select_top_k.reference import select_top_k
 
 
-def colourful_image(height: int, width: int) -> UInt8Array:
+def colorful_image(height: int, width: int) -> UInt8Array:
     """Return a dark image with a red square, a green bar and a blue blob."""
     image = np.full((height, width, 3), 12, np.uint8)
     image[height // 5 : height // 2, width // 8 : width // 3] = (250, 5, 10)
@@ -152,8 +152,8 @@ class Oracle:
         rois = np.concatenate([np.zeros((len(boxes), 1)), boxes], axis=1).astype(np.float32)
         maps = [pooled(canvas, stride)[None].astype(np.float32) for stride in (8, 16, 32)]
         strides = zip(maps, (8, 16, 32), strict=True)
-        colours = np.mean([roi_max_pool(m, rois, 1, 1 / s)[:, :, 0, 0] for m, s in strides], axis=0)
-        logits = np.concatenate([np.zeros((len(boxes), 1)), 8 * colours], axis=1)
+        colors = np.mean([roi_max_pool(m, rois, 1, 1 / s)[:, :, 0, 0] for m, s in strides], axis=0)
+        logits = np.concatenate([np.zeros((len(boxes), 1)), 8 * colors], axis=1)
         weights = np.exp(logits - logits.max(axis=1, keepdims=True))
         return np.asarray(weights / weights.sum(axis=1, keepdims=True), np.float32)
 
@@ -189,7 +189,7 @@ def bundle(request: pytest.FixtureRequest) -> Bundle:
 
 @pytest.mark.parametrize("size", SIZES)
 def test_proposals_are_those_of_the_oracle(bundle: Bundle, size: tuple[int, int]) -> None:
-    image = colourful_image(*size)
+    image = colorful_image(*size)
     with foveate.load(bundle.root) as pipeline:
         found = pipeline.propose(image)
     oracle = Oracle(bundle.manifest, image)
@@ -204,7 +204,7 @@ def test_proposals_are_those_of_the_oracle(bundle: Bundle, size: tuple[int, int]
 
 @pytest.mark.parametrize("size", SIZES)
 def test_detections_are_those_of_the_oracle(bundle: Bundle, size: tuple[int, int]) -> None:
-    image = colourful_image(*size)
+    image = colorful_image(*size)
     options = foveate.PipelineOptions(score_threshold=0.3)
     with foveate.load(bundle.root, options=options) as pipeline:
         found = pipeline(image)

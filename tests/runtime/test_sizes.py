@@ -54,7 +54,7 @@ def test_every_size_has_a_plan_that_keeps_its_promises(height: int, width: int) 
         # The window of the last cell ends at the end of the canvas.
         assert 16 * (level.rows - 1) + 160 == level.canvas_height
         assert 16 * (level.columns - 1) + 160 == level.canvas_width
-        # The centres of the windows reach the far edge of the level.
+        # The centers of the windows reach the far edge of the level.
         assert 16 * (level.rows - 1) >= level.height
         assert level.horizontal * level.width == pytest.approx(width)
     assert plan.features is not None

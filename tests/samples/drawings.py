@@ -19,8 +19,8 @@ def draw(seed: int) -> tuple[NDArray[np.uint8], list[tuple[int, NDArray[np.int32
     """Draw three shapes on noise: (240, 320, 3) uint8 RGB, and class and outline of each."""
     rng = np.random.default_rng(seed)
     height, width = SIDE
-    grey = np.full((*SIDE, 3), rng.integers(60, 200, 3)) + rng.normal(0, 6, (*SIDE, 3))
-    image = np.clip(grey, 0, 255).astype(np.uint8)
+    gray = np.full((*SIDE, 3), rng.integers(60, 200, 3)) + rng.normal(0, 6, (*SIDE, 3))
+    image = np.clip(gray, 0, 255).astype(np.uint8)
     shapes = []
     for number in range(3):
         kind = (seed + number) % 2
@@ -71,6 +71,6 @@ def best_overlap(masks: NDArray[np.bool_], outline: NDArray[np.int32]) -> float:
 
 
 def white_box(patch: NDArray[np.uint8]) -> tuple[int, int, int, int]:
-    """Return left, top, right and bottom of the pixels brighter than between grey and white."""
+    """Return left, top, right and bottom of the pixels brighter than between gray and white."""
     rows, columns = np.nonzero(patch[..., 0] > 157)
     return columns.min(), rows.min(), columns.max() + 1, rows.max() + 1

@@ -36,10 +36,10 @@ def encode(image: Image.Image, kind: str, **options: object) -> bytes:
 
 
 def encode_png(
-    rows: bytes, size: tuple[int, int], depth: int, colour_type: int, transparent: bytes = b""
+    rows: bytes, size: tuple[int, int], depth: int, color_type: int, transparent: bytes = b""
 ) -> bytes:
     """Write a PNG of rows as they are stored, each after its filter type."""
-    head = struct.pack(">IIBBBBB", *size, depth, colour_type, 0, 0, 0)
+    head = struct.pack(">IIBBBBB", *size, depth, color_type, 0, 0, 0)
     chunks = [(b"IHDR", head), (b"tRNS", transparent), (b"IDAT", zlib.compress(rows))]
     kept = [(kind, body) for kind, body in chunks if body]
     return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(*one) for one in [*kept, (b"IEND", b"")])

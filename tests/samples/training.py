@@ -105,7 +105,7 @@ class Regions:
             int(rng.integers(50, 150)),
             int(rng.integers(1, 3)),
         )
-        cv2.circle(image, (x, y), 30, _colour(label), -1)
+        cv2.circle(image, (x, y), 30, _color(label), -1)
         truth = np.array([x - 30, y - 30, x + 30, y + 30], np.float32)
         near = truth + rng.normal(0, 3, (4, 4))
         far = truth + np.array([80, 0, 80, 0]) + rng.normal(0, 3, (12, 4))
@@ -117,7 +117,7 @@ class Regions:
         return RegionSample(image=image, boxes=boxes, labels=labels, targets=targets)
 
 
-def _colour(label: int) -> tuple[int, int, int]:
+def _color(label: int) -> tuple[int, int, int]:
     return (255, 40, 40) if label == 1 else (40, 40, 255)
 
 
@@ -128,7 +128,7 @@ def _patch(
     patch = image[y : y + 192, x : x + 192].copy()
     radius = int(rng.integers(36, 55))
     if disc:
-        cv2.circle(patch, (96, 96), radius, _colour(1), -1)
+        cv2.circle(patch, (96, 96), radius, _color(1), -1)
     return patch, radius
 
 
@@ -144,8 +144,8 @@ def write_dataset(directory: Path, images: int = 4) -> Path:
         x, y = int(rng.integers(60, 90)), int(rng.integers(60, 140))
         disc = np.zeros(image.shape[:2], np.uint8)
         cv2.circle(disc, (x, y), 40, 1, -1)
-        image[disc == 1] = _colour(1)
-        cv2.rectangle(image, (180, y - 30), (239, y + 29), _colour(2), -1)
+        image[disc == 1] = _color(1)
+        cv2.rectangle(image, (180, y - 30), (239, y + 29), _color(2), -1)
         rle = coco_mask.encode(np.asfortranarray(disc))
         shapes: list[tuple[int, object, list[float]]] = [
             (

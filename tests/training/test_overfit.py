@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Each network learns eight images by heart: what is wired up can be trained.
 
-The images are photographs with a coloured shape pasted on each; the networks are narrow, and the
-optimiser is Adam without anything else. The bounds are twice what was measured.
+The images are photographs with a colored shape pasted on each; the networks are narrow, and the
+optimizer is Adam without anything else. The bounds are twice what was measured.
 """
 
 from __future__ import annotations
@@ -37,16 +37,16 @@ class Shape(NamedTuple):
     box: tuple[float, float, float, float]
 
 
-def draw_shape(image: NDArray[np.uint8], shape: Shape, colour: tuple[int, ...]) -> None:
+def draw_shape(image: NDArray[np.uint8], shape: Shape, color: tuple[int, ...]) -> None:
     x0, y0, x1, y1 = (round(side) for side in shape.box)
     if shape.label == 1:
-        centre, axes = ((x0 + x1) // 2, (y0 + y1) // 2), ((x1 - x0) // 2, (y1 - y0) // 2)
-        cv2.ellipse(image, centre, axes, 0, 0, 360, colour, -1)
+        center, axes = ((x0 + x1) // 2, (y0 + y1) // 2), ((x1 - x0) // 2, (y1 - y0) // 2)
+        cv2.ellipse(image, center, axes, 0, 0, 360, color, -1)
         return
     corners = [(x0, y0), (x1, y0), (x1, y1), (x0, y1)]
     if shape.label == 3:
         corners = [((x0 + x1) // 2, y0), (x1, y1), (x0, y1)]
-    cv2.fillPoly(image, [np.array(corners)], colour)
+    cv2.fillPoly(image, [np.array(corners)], color)
 
 
 def images_of(side: int, shapes: list[Shape]) -> tuple[Tensor, Tensor]:
@@ -64,28 +64,28 @@ def images_of(side: int, shapes: list[Shape]) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(images), torch.from_numpy(masks).float()
 
 
-def centred_shapes(side: int, objects: list[bool]) -> list[Shape]:
+def centerd_shapes(side: int, objects: list[bool]) -> list[Shape]:
     """One shape a window: in its middle where there is an object, else at its corner."""
     rng = np.random.default_rng(1)
     shapes = []
-    for index, centred in enumerate(objects):
+    for index, centerd in enumerate(objects):
         extent = rng.uniform(0.3, 0.45, 2) * side
-        middle = np.full(2, side / 2 if centred else side / 5)
+        middle = np.full(2, side / 2 if centerd else side / 5)
         box = np.concatenate([middle - extent / 2, middle + extent / 2])
         shapes.append(Shape(1 + index % 3, (box[0], box[1], box[2], box[3])))
     return shapes
 
 
-def minimise(network: nn.Module, loss: Loss, steps: int, rate: float) -> float:
+def minimize(network: nn.Module, loss: Loss, steps: int, rate: float) -> float:
     """Adam without dropout, at a rate that falls to 0; gives the loss that is reached."""
     network.eval()
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    optimiser = torch.optim.Adam(trained, rate)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
+    optimizer = torch.optim.Adam(trained, rate)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     for _ in range(steps):
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss().backward()  # type: ignore[no-untyped-call]  # torch types no backward
-        optimiser.step()
+        optimizer.step()
         schedule.step()
     with torch.no_grad():
         return loss().item()
@@ -106,8 +106,8 @@ def is_frozen(module: nn.Module) -> bool:
 def deepmask_loss(network: DeepMask) -> Loss:
     objects = [index % 2 == 0 for index in range(IMAGES)]
     side = network.patch_side
-    images, masks = images_of(side, centred_shapes(side, objects))
-    patches = network.trunk.normalisation(images)
+    images, masks = images_of(side, centerd_shapes(side, objects))
+    patches = network.trunk.normalization(images)
     labels = window_labels(masks, network.context, network.supervised_side)
     score_labels = torch.tensor(objects).float()
 
@@ -129,10 +129,10 @@ def deepmask_loss(network: DeepMask) -> Loss:
 def sharpmask_loss(network: SharpMask) -> Loss:
     deepmask = network.deepmask
     side = deepmask.patch_side
-    images, masks = images_of(side, centred_shapes(side, [True] * IMAGES))
+    images, masks = images_of(side, centerd_shapes(side, [True] * IMAGES))
     labels = window_labels(masks, deepmask.context, deepmask.window)
     with torch.no_grad():
-        features = deepmask.patch_features(deepmask.trunk.normalisation(images))
+        features = deepmask.patch_features(deepmask.trunk.normalization(images))
         vectors = deepmask.vectors(features[16]).flatten(1)
     return lambda: mask_loss(network.refine(vectors, network.horizontals(features)), labels)
 
@@ -154,10 +154,10 @@ def detector_loss(network: MultiPathNet) -> Loss:
         shapes.append(Shape(1 + index % 3, (x, y, x + width, y + height)))
     images, _ = images_of(128, shapes)
     boxes, labels, targets = zip(*(regions_of(shape, rng) for shape in shapes), strict=True)
-    normalised = network.trunk.normalisation(images)
+    normalized = network.trunk.normalization(images)
 
     def pooled() -> list[Tensor]:
-        maps = network.features(normalised)
+        maps = network.features(normalized)
         parts = [
             network.pool({s: m[i : i + 1] for s, m in maps.items()}, box)
             for i, box in enumerate(boxes)
@@ -178,7 +178,7 @@ def detector_loss(network: MultiPathNet) -> Loss:
 
 
 def regions_of(shape: Shape, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
-    """Boxes (4, 4), labels of each integral head (6, 4) and normalised targets (4, 4)."""
+    """Boxes (4, 4), labels of each integral head (6, 4) and normalized targets (4, 4)."""
     truth = np.array(shape.box)
     size = truth[2:] - truth[:2]
     offset = rng.uniform(-0.12, 0.12, (2, 2)) * size
@@ -238,4 +238,4 @@ def test_a_network_learns_eight_images(
 ) -> None:
     torch.manual_seed(0)
     network, loss = network_and_loss(name, sizes)
-    assert minimise(network, loss, steps, rate) < bound
+    assert minimize(network, loss, steps, rate) < bound

@@ -53,16 +53,16 @@ def hash_image(image: NDArray[np.uint8]) -> NDArray[np.bool_]:
 
     Args:
         image: (H, W, 3) or (H, W, 4), uint8. A fourth channel is alpha; the image is then laid
-            over middle grey, and should be cropped to what is visible.
+            over middle gray, and should be cropped to what is visible.
 
     Returns:
         (2, 64) bool: of the image and of its mirror image; of both the brightness.
     """
-    colour = image[..., :3].astype(np.float32)
+    color = image[..., :3].astype(np.float32)
     if image.shape[2] == 4:
         alpha = image[..., 3:].astype(np.float32) / np.float32(255)
-        colour = colour * alpha + 127 * (1 - alpha)
-    small = cv2.resize(colour.mean(axis=2), (32, 32), interpolation=cv2.INTER_AREA)
+        color = color * alpha + 127 * (1 - alpha)
+    small = cv2.resize(color.mean(axis=2), (32, 32), interpolation=cv2.INTER_AREA)
     return np.stack([_low_frequencies(small), _low_frequencies(small[:, ::-1])])
 
 

@@ -15,19 +15,19 @@ from compose.photometric import blur, change_light, draw_sigma
 from compose.resize import resize
 
 
-# Everything that averages pixels (shrinking, turning, blurring) works on premultiplied colour, because
-# the colour under a transparent pixel is arbitrary: averaged as it is, it would leak into the edge as a
+# Everything that averages pixels (shrinking, turning, blurring) works on premultiplied color, because
+# the color under a transparent pixel is arbitrary: averaged as it is, it would leak into the edge as a
 # dark or white fringe.
 @dataclass(frozen=True, kw_only=True)
 class Layer:
     """An object to lay over an image.
 
     Args:
-        colour: (h, w, 3) float32 RGB, 0..255, premultiplied by alpha.
+        color: (h, w, 3) float32 RGB, 0..255, premultiplied by alpha.
         alpha: (h, w) float32, 0..1.
     """
 
-    colour: NDArray[np.float32]
+    color: NDArray[np.float32]
     alpha: NDArray[np.float32]
 
 
@@ -69,7 +69,7 @@ def transform(
         image: (H, W, 4) uint8 RGBA, not premultiplied.
         width: The new width in pixels, before turning.
         height: The new height in pixels, before turning.
-        degrees: The angle, anticlockwise.
+        degrees: The angle, counterclockwise.
 
     Returns:
         (h, w, 4) float32 RGBA, 0..255, premultiplied, with a transparent margin.
@@ -91,7 +91,7 @@ def transform(
 
 
 def feather(rgba: NDArray[np.float32], sigma: float) -> Layer:
-    """Soften an edge inwards: alpha only falls, so that no colour is needed beyond the edge.
+    """Soften an edge inwards: alpha only falls, so that no color is needed beyond the edge.
 
     Args:
         rgba: (h, w, 4) float32, 0..255, premultiplied.
@@ -102,7 +102,7 @@ def feather(rgba: NDArray[np.float32], sigma: float) -> Layer:
     inner = (1.5 * blur(alpha, sigma) - 0.5).clip(0, 1)
     softer = np.minimum(alpha, inner) if sigma > 0 else alpha
     factor = softer / np.maximum(alpha, np.float32(1e-6))
-    return Layer(colour=rgba[..., :3] * factor[..., None], alpha=softer)
+    return Layer(color=rgba[..., :3] * factor[..., None], alpha=softer)
 
 
 def overlap(
@@ -143,7 +143,7 @@ def lay_over(image: NDArray[np.float32], layer: Layer, left: int, top: int) -> N
         return
     own, target = meeting
     image[target] *= 1 - layer.alpha[own][..., None]
-    image[target] += layer.colour[own]
+    image[target] += layer.color[own]
 
 
 def cast_shadow(
@@ -163,7 +163,7 @@ def cast_shadow(
     sigma = max(1.0, float(softness * distance))
     margin = round(3 * sigma)
     dark = blur(np.pad(layer.alpha, margin), sigma)
-    shadow = Layer(colour=np.zeros((*dark.shape, 3), np.float32), alpha=np.float32(strength) * dark)
+    shadow = Layer(color=np.zeros((*dark.shape, 3), np.float32), alpha=np.float32(strength) * dark)
     lay_over(
         image,
         shadow,

@@ -136,7 +136,7 @@ def _decode(file: Path, flags: int, what: str) -> NDArray[np.uint8]:
 
 
 def _shrink(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    """Return the image with its longer side at most `side`; colours are weighted by alpha."""
+    """Return the image with its longer side at most `side`; colors are weighted by alpha."""
     image = np.ascontiguousarray(image)
     height, width = image.shape[:2]
     scale = side / max(height, width)
@@ -148,8 +148,8 @@ def _shrink(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
     alpha = image[..., 3:].astype(np.float32)
     small = resize(image[..., :3] * alpha, size)
     small_alpha = resize(alpha, size)[..., None]
-    colour = small / np.maximum(small_alpha, 1e-3)
-    return np.concatenate([colour, small_alpha], axis=2).clip(0, 255).round().astype(np.uint8)
+    color = small / np.maximum(small_alpha, 1e-3)
+    return np.concatenate([color, small_alpha], axis=2).clip(0, 255).round().astype(np.uint8)
 
 
 def load_library(

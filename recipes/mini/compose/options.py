@@ -20,11 +20,11 @@ Range = tuple[float, float]
 
 @dataclass(frozen=True, kw_only=True)
 class LightOptions(TypedOptions):
-    """A change of light and colour, drawn evenly from plus and minus each number.
+    """A change of light and color, drawn evenly from plus and minus each number.
 
     Args:
         brightness: Added to every channel, as a share of 255.
-        contrast: Factor about middle grey, minus 1.
+        contrast: Factor about middle gray, minus 1.
         gamma: Logarithm of the exponent.
         temperature: Logarithm of the ratio of red to blue.
     """
@@ -47,7 +47,7 @@ class ObjectOptions(TypedOptions):
         upside_down: Share of objects that are turned by any angle.
         stretch: Logarithm of the largest change of the aspect.
         flip: Share of objects that are mirrored.
-        cut_by_edge: Share of objects whose centre may lie anywhere, so that the edge cuts them.
+        cut_by_edge: Share of objects whose center may lie anywhere, so that the edge cuts them.
         large_first: Share of images whose larger objects lie behind the smaller ones.
         min_visible_area: Pixels that stay visible of every object, at least.
         min_visible_share: The same, as a share of the object's own area inside the image.
@@ -131,7 +131,7 @@ class FinishOptions(TypedOptions):
 
     Args:
         blur: Share of images that are blurred, and the largest sigma in pixels.
-        noise: Share of images with sensor noise, and its largest sigma in grey levels.
+        noise: Share of images with sensor noise, and its largest sigma in gray levels.
         recompress: Share of images that were a JPEG file before, of quality 40 to 90.
         light: Change of light.
     """

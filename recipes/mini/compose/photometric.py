@@ -13,7 +13,7 @@ from compose.options import FinishOptions, LightOptions, Range
 def change_light(
     image: NDArray[np.uint8], options: LightOptions, rng: np.random.Generator
 ) -> NDArray[np.uint8]:
-    """Change brightness, contrast, gamma and colour temperature of the first three channels.
+    """Change brightness, contrast, gamma and color temperature of the first three channels.
 
     Args:
         image: (H, W, 3) RGB or (H, W, 4) RGBA, uint8; left as it is.
@@ -26,8 +26,8 @@ def change_light(
     levels = levels + options.brightness * brightness
     warmth = np.exp(options.temperature * temperature * np.array([0.5, 0.0, -0.5]))
     table = (255 * levels[:, None] * warmth).clip(0, 255).round().astype(np.uint8)
-    colour = cv2.LUT(np.ascontiguousarray(image[..., :3]), table[:, None, :])
-    return np.asarray(np.dstack([colour, image[..., 3:]]), dtype=np.uint8)
+    color = cv2.LUT(np.ascontiguousarray(image[..., :3]), table[:, None, :])
+    return np.asarray(np.dstack([color, image[..., 3:]]), dtype=np.uint8)
 
 
 def draw_sigma(options: Range, rng: np.random.Generator) -> float:

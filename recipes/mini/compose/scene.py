@@ -193,13 +193,13 @@ def _match(layer: Layer, image: NDArray[np.float32], left: int, top: int, share:
         return layer
     own, target = meeting
     weight = layer.alpha[own]
-    mine = layer.colour[own].mean(axis=2).sum()
+    mine = layer.color[own].mean(axis=2).sum()
     theirs = (weight * image[target].mean(axis=2)).sum()
     if mine <= 0 or theirs <= 0:
         return layer
     factor = np.float32(np.clip((theirs / mine) ** share, 0.5, 2.0))
     limit = 255 * layer.alpha[..., None]
-    return Layer(colour=np.minimum(factor * layer.colour, limit), alpha=layer.alpha)
+    return Layer(color=np.minimum(factor * layer.color, limit), alpha=layer.alpha)
 
 
 def _scatter(canvas: _Canvas, layers: list[Layer], rng: np.random.Generator) -> None:

@@ -107,7 +107,7 @@ def _patch(library: Library, options: ComposeOptions, rng: np.random.Generator) 
     image = _crop(_draw(library, rng), (width, height), options.backgrounds, rng)
     shape = _blob(width, height, rng) if rng.uniform() < 0.6 else _polygon(width, height, rng)
     alpha = blur(shape, rng.uniform(0.5, 1.2)).clip(0, 1)
-    return Layer(colour=image * alpha[..., None], alpha=alpha)
+    return Layer(color=image * alpha[..., None], alpha=alpha)
 
 
 def _patch_size(options: DistractorOptions, rng: np.random.Generator) -> tuple[int, int]:

@@ -30,7 +30,7 @@ class Model:
         name: Name of the object, in English.
         category: Category of the catalogue; "Characters" are people and animals.
         file: Wavefront OBJ.
-        size: Width, depth and height in metres.
+        size: Width, depth and height in meters.
         rotation: 3x3 by rows, applied to the mesh first, or None.
     """
 
@@ -70,7 +70,7 @@ def _read_entry(folder: Path, entry: dict[str, str]) -> Model | None:
 
 
 def load(model: Model) -> Any | None:
-    """Read a model as one object: metres, z up, the middle of its base at the origin.
+    """Read a model as one object: meters, z up, the middle of its base at the origin.
 
     Returns:
         A hidden object of Blender, to be copied into scenes; None where the file has no mesh.
@@ -89,7 +89,7 @@ def load(model: Model) -> Any | None:
         return None
     points = np.empty(len(mesh.vertices) * 3, np.float32)
     mesh.vertices.foreach_get("co", points)
-    mesh.vertices.foreach_set("co", _normalise(points.reshape(-1, 3), model).ravel())
+    mesh.vertices.foreach_set("co", _normalize(points.reshape(-1, 3), model).ravel())
     mesh.update()
     thing["size"], thing["model"] = model.size, model.name
     thing["person"] = int(model.category == "Characters")
@@ -97,7 +97,7 @@ def load(model: Model) -> Any | None:
     return thing
 
 
-def _normalise(points: np.ndarray, model: Model) -> np.ndarray:
+def _normalize(points: np.ndarray, model: Model) -> np.ndarray:
     """Turn and stretch (N, 3) float32 points with y up to the catalogue's size, with z up."""
     if model.rotation:
         points = points @ np.array(model.rotation, np.float32).reshape(3, 3).T

@@ -164,7 +164,7 @@ def _plane(
 
 
 def _material(file: Path, tiles: float, rng: np.random.Generator) -> Any:
-    """A plain colour or an image that repeats `tiles` times."""
+    """A plain color or an image that repeats `tiles` times."""
     material = bpy.data.materials.new("surface")
     material.use_nodes = True
     nodes, links = material.node_tree.nodes, material.node_tree.links
@@ -172,8 +172,8 @@ def _material(file: Path, tiles: float, rng: np.random.Generator) -> Any:
     shader.inputs["Roughness"].default_value = float(rng.uniform(0.3, 1))
     if rng.random() < 0.35:
         value = rng.uniform(0.05, 0.9)
-        colour = np.clip(value + rng.normal(0, 0.12, 3), 0.02, 0.95)
-        shader.inputs["Base Color"].default_value = (*map(float, colour), 1)
+        color = np.clip(value + rng.normal(0, 0.12, 3), 0.02, 0.95)
+        shader.inputs["Base Color"].default_value = (*map(float, color), 1)
         return material
     image = nodes.new("ShaderNodeTexImage")
     image.image = bpy.data.images.load(str(file), check_existing=True)

@@ -117,7 +117,7 @@ def command(
         if dataset is not None:
             figures = _compare_accuracy(opened, expected, dataset, limit, emulate_fp16)
             record = replace(record, accuracy=figures)
-        records.write_record(record, file)  # before the judgement, so that failures can be studied
+        records.write_record(record, file)  # before the judgment, so that failures can be studied
         print_line(f"The figures are in {file}", to_stderr=True)
     for line in _table(record):
         print_line(line)

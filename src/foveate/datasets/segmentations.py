@@ -46,7 +46,7 @@ class PackedSegmentations:
         """Return COCO's compressed code of an object's mask, of the size that it was added with."""
         polygons = self.polygons(index)
         if polygons:
-            return rasterise(polygons, height, width)
+            return rasterize(polygons, height, width)
         start, end = self.code_starts[index : index + 2].tolist()
         return {"size": [height, width], "counts": self.codes[start:end].tobytes()}
 
@@ -141,7 +141,7 @@ class SegmentationPacker:
         )
 
 
-def rasterise(polygons: list[Float64Array], height: int, width: int) -> dict[str, Any]:
+def rasterize(polygons: list[Float64Array], height: int, width: int) -> dict[str, Any]:
     """Return the joint run-length code of (P, 2) x, y polygons, by COCO's ``frPoly``."""
     flat = [polygon.ravel() for polygon in polygons]
     merged: dict[str, Any] = coco_mask.merge(coco_mask.frPyObjects(flat, height, width))

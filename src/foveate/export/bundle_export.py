@@ -184,12 +184,12 @@ def _manifest(
     info = cascade.info
     deepmask = deepmask_of(cascade.proposals)
     classifies = cascade.classifier is not None
-    normalisation = deepmask.trunk.normalisation
+    normalization = deepmask.trunk.normalization
     return Manifest(
         name=options.name,
         class_names=info.class_names if classifies else (),
         preprocessing=PreprocessingSpec(
-            mean=normalisation.mean, std=normalisation.std, fill=int(normalisation.fill)
+            mean=normalization.mean, std=normalization.std, fill=int(normalization.fill)
         ),
         pyramid=PyramidSpec(scales=options.scales, max_side=options.max_side),
         windows=WindowSpec(size=deepmask.window, stride=STRIDE, padding=deepmask.border),

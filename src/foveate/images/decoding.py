@@ -123,9 +123,9 @@ def _upright(image: UInt8Array, orientation: int) -> UInt8Array:
 def _decode_jpeg(file: BinaryIO) -> UInt8Array:
     file.seek(0)
     data = file.read()
-    height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
+    height, width, colors, _ = simplejpeg.decode_jpeg_header(data)
     _check_size(width, height)
-    space = "CMYK" if colours in ("CMYK", "YCCK") else "RGB"
+    space = "CMYK" if colors in ("CMYK", "YCCK") else "RGB"
     try:
         image = simplejpeg.decode_jpeg(data, space)
     except ValueError as error:
@@ -189,14 +189,14 @@ def _load_png(file: BinaryIO, opened: PngImageFile) -> None:
 
 def _scale_transparency(opened: ImageFile.ImageFile) -> None:
     """Scale the transparent color of a PNG as Pillow scales the pixels."""
-    colour = opened.info.get("transparency")
-    if colour is None or not isinstance(opened, PngImageFile):
+    color = opened.info.get("transparency")
+    if color is None or not isinstance(opened, PngImageFile):
         return
     stored = opened.tile[0][3]
     if stored == "RGB;16B":
-        opened.info["transparency"] = tuple(value >> 8 for value in colour)
+        opened.info["transparency"] = tuple(value >> 8 for value in color)
     elif stored in ("L;2", "L;4"):
-        opened.info["transparency"] = colour * (85 if stored == "L;2" else 17)
+        opened.info["transparency"] = color * (85 if stored == "L;2" else 17)
 
 
 def _rgb(opened: Image.Image) -> UInt8Array:
@@ -215,8 +215,8 @@ def _rgb(opened: Image.Image) -> UInt8Array:
 def _tile(tile: Image.Image, kind: str | None) -> Array:
     """Convert a tile of any mode to (H, W, 3), or to (H, W, 1) if it is gray."""
     if tile.mode.startswith("I;16") or (tile.mode == "I" and kind == "PPM"):
-        grey = np.asarray(tile)[..., None]
-        return np.where(grey == tile.info.get("transparency"), 255, grey >> 8)
+        gray = np.asarray(tile)[..., None]
+        return np.where(gray == tile.info.get("transparency"), 255, gray >> 8)
     if tile.mode in ("I", "F"):
         what = "the pixels are 32-bit numbers of unknown range"
         raise InputError(what, remedy="convert it to 8 or 16 bits")

@@ -14,7 +14,7 @@ from foveate.models.deepmask import DeepMask
 from foveate.models.layers import SymmetricConv2d
 from foveate.models.multipathnet import MultiPathNet
 from foveate.models.sharpmask import SharpMask
-from foveate.models.trunk import IMAGENET, Normalisation
+from foveate.models.trunk import IMAGENET, Normalization
 
 # The default of PyTorch, which torchvision keeps.
 BATCH_NORM_EPSILON = 1e-5
@@ -62,7 +62,7 @@ def torchvision_weights(state: State, network: str, **sizes: Size) -> ImportedWe
                 remedy=WEIGHTS,
             )
     used = {name: tensor for name, tensor in named.items() if name in expected}
-    _adapt_input(used, prefix, _normalisation_of(whole), is_resnet=is_resnet)
+    _adapt_input(used, prefix, _normalization_of(whole), is_resnet=is_resnet)
     return ImportedWeights(
         name=network,
         sizes=sizes,
@@ -127,15 +127,15 @@ def _vgg_names(state: State, network: nn.Module) -> State:
     return named
 
 
-def _normalisation_of(network: nn.Module) -> Normalisation:
+def _normalization_of(network: nn.Module) -> Normalization:
     if isinstance(network, SharpMask):
         network = network.deepmask
     assert isinstance(network, DeepMask | MultiPathNet)
-    return network.trunk.normalisation
+    return network.trunk.normalization
 
 
 def _adapt_input(
-    state: State, prefix: str, normalisation: Normalisation, *, is_resnet: bool
+    state: State, prefix: str, normalization: Normalization, *, is_resnet: bool
 ) -> None:
     """Adapt the first convolution to the normalization of the network.
 
@@ -143,11 +143,11 @@ def _adapt_input(
     t = (v - M) / D, hence s = t D / d + (M - m) / d: factors go into the weights, summands into the
     bias or shift.
     """
-    given_mean, given_std = torch.tensor(normalisation.mean), torch.tensor(normalisation.std)
+    given_mean, given_std = torch.tensor(normalization.mean), torch.tensor(normalization.std)
     mean, std = torch.tensor(IMAGENET.mean), torch.tensor(IMAGENET.std)
     name = f"{prefix}conv1" if is_resnet else f"{prefix}features.0"
     weight = state[f"{name}.weight"]
-    if normalisation.order == "bgr":
+    if normalization.order == "bgr":
         weight, mean, std = weight.flip(1), mean.flip(0), std.flip(0)
     summand = torch.einsum("oihw,i->o", weight, (given_mean - mean) / std)
     state[f"{name}.weight"] = weight * (given_std / std)[None, :, None, None]
@@ -160,9 +160,9 @@ def _adapt_input(
 
 def _notes(network: nn.Module, random: int) -> list[str]:
     notes = [f"{random} tensors are not in the file and random: train the network"]
-    if _normalisation_of(network) != IMAGENET:
+    if _normalization_of(network) != IMAGENET:
         notes.append(
-            "the first convolution was adapted to the normalisation of the network: exact except "
+            "the first convolution was adapted to the normalization of the network: exact except "
             "for the padding at the edge of the image"
         )
     if any(isinstance(module, SymmetricConv2d) for module in network.modules()):

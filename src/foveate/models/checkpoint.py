@@ -271,11 +271,11 @@ def _describe(networks: Cascade | Detector) -> dict[str, Any]:
             "context": deepmask.context,
             "border": deepmask.border,
             "mask_side": deepmask.mask_side if is_deepmask else deepmask.window,
-            "normalisation": asdict(deepmask.trunk.normalisation),
+            "normalisation": asdict(deepmask.trunk.normalization),
         }
     if networks.classifier is not None:
         described["classifier"] = {
             "strides": networks.classifier.strides,
-            "normalisation": asdict(networks.classifier.trunk.normalisation),
+            "normalisation": asdict(networks.classifier.trunk.normalization),
         }
     return described

@@ -101,7 +101,7 @@ class EfficientNetLite0(Trunk):
 
     def __init__(self, last_stride: int = 32):
         super().__init__()
-        self.normalisation = EFFICIENTNET_LITE
+        self.normalization = EFFICIENTNET_LITE
         self.channels = {stride: CHANNELS[stride] for stride in TAPS if stride <= last_stride}
         self.taps = {TAPS[stride]: stride for stride in self.channels}
         self.stem = SamePadConv2d(3, BLOCKS[0].inputs, 3, 2)

@@ -42,7 +42,7 @@ def foveal_boxes(boxes: Tensor, region: float) -> Tensor:
     return torch.cat([low - margin, high + margin], dim=1)
 
 
-def l2_normalised(pooled: Tensor) -> Tensor:
+def l2_normalized(pooled: Tensor) -> Tensor:
     """Normalize each region (C, P, P) as a whole to 1000 x / |x| (MultiPath, section 3.2)."""
     # ``normalize`` leaves a region of zeros, which has no direction, as it is.
     return L2_SCALE * nn.functional.normalize(pooled.flatten(1)).reshape(pooled.shape)
@@ -64,7 +64,7 @@ class RegionPooling:
         region: Side of the region in sides of the box.
         strides: Strides of the maps.
         side: Number of bins on each axis, P.
-        normalise: Function of the pooled regions (R, C, P, P) of each map, or ``None``.
+        normalize: Function of the pooled regions (R, C, P, P) of each map, or ``None``.
         factors: Factors of the pooled regions of some maps, by stride.
         rounding: Rounding rule of ROI max pooling.
     """
@@ -72,7 +72,7 @@ class RegionPooling:
     region: float = 1.0
     strides: tuple[int, ...] = (16,)
     side: int = 7
-    normalise: Callable[[Tensor], Tensor] | None = None
+    normalize: Callable[[Tensor], Tensor] | None = None
     factors: Mapping[int, float] = field(default_factory=dict)
     rounding: Rounding = "caffe"
 
@@ -88,7 +88,7 @@ class RegionPooling:
             cells = roi_max_pool(features[stride], region, self.side, 1 / stride, self.rounding)
             if stride in self.factors:
                 cells = cells * self.factors[stride]
-            pooled.append(self.normalise(cells) if self.normalise else cells)
+            pooled.append(self.normalize(cells) if self.normalize else cells)
         return torch.cat(pooled, dim=1)
 
 

@@ -14,7 +14,7 @@ from foveate.models.multipathnet import (
     MultiPathNet,
     RegionPooling,
     ResidualTower,
-    l2_normalised,
+    l2_normalized,
     unit_root_mean_square,
 )
 from foveate.models.resnet import BasicBlock, Bottleneck, ResNet, residual_stage
@@ -77,7 +77,7 @@ def deepmask_vgg(
             many channels.
     """
     return DeepMask(
-        trunk=VGG(depths=VGG_A, width=width, frozen_stages=0, normalisation=IMAGENET),
+        trunk=VGG(depths=VGG_A, width=width, frozen_stages=0, normalization=IMAGENET),
         neck_channels=neck,
         vector=vector,
         score=FeatureScore(8 * width, cells=224 // STRIDE, hidden=(score_hidden, 2 * score_hidden)),
@@ -134,7 +134,7 @@ def multipathnet_mini(classes: int = 10) -> MultiPathNet:
     def tower(region: float, maps: int) -> LinearTower:
         strides = (32, 16, 8)[:maps]
         return LinearTower(
-            pooling=RegionPooling(region=region, strides=strides, normalise=unit_root_mean_square),
+            pooling=RegionPooling(region=region, strides=strides, normalize=unit_root_mean_square),
             channels=sum(trunk.channels[stride] for stride in strides),
             mixed_channels=16,
             hidden=(96,),
@@ -152,7 +152,7 @@ def multipathnet_vgg16(
     hidden: int = 4096,
     rounding: Rounding = "v2",
     box_tower: bool = True,
-    normalised: bool = True,
+    normalised: bool = True,  # spelled as in checkpoints, which store it
 ) -> MultiPathNet:
     """Build the MultiPathNet of the paper, on VGG-16: 624 M parameters for 80 classes.
 
@@ -168,7 +168,7 @@ def multipathnet_vgg16(
             not (``model_conv345_norm=false``), conv4 and conv3 are divided by 30 and 200, and the
             1x1 convolutions start as copies of conv5.
     """
-    trunk = VGG(depths=VGG_16, width=width, frozen_stages=5, normalisation=CAFFE)
+    trunk = VGG(depths=VGG_16, width=width, frozen_stages=5, normalization=CAFFE)
 
     def tower(region: float, maps: int) -> LinearTower:
         strides = (16, 8, 4)[:maps]
@@ -176,7 +176,7 @@ def multipathnet_vgg16(
             pooling=RegionPooling(
                 region=region,
                 strides=strides,
-                normalise=l2_normalised if normalised else None,
+                normalize=l2_normalized if normalised else None,
                 factors={} if normalised else SKIP_FACTORS,
                 rounding=rounding,
             ),
@@ -200,7 +200,7 @@ def fast_rcnn_vgg16(
 
     Girshick, "Fast R-CNN" (ICCV 2015). For the arguments see ``multipathnet_vgg16``.
     """
-    trunk = VGG(depths=VGG_16, width=width, frozen_stages=2, normalisation=CAFFE)
+    trunk = VGG(depths=VGG_16, width=width, frozen_stages=2, normalization=CAFFE)
     tower = LinearTower(
         pooling=RegionPooling(rounding=rounding),
         channels=trunk.channels[16],
@@ -241,7 +241,7 @@ def multipathnet_resnet(
         padding="zeros",
         affine_after_addition=affine_after_addition,
         frozen_stages=2,
-        normalisation=IMAGENET_MULTIPATH,
+        normalization=IMAGENET_MULTIPATH,
     )
     tower = ResidualTower(
         pooling=RegionPooling(side=14, rounding=rounding),

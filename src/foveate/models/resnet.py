@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from foveate.models.layers import FrozenAffine, Padding, convolution
-from foveate.models.trunk import IMAGENET, Normalisation, Trunk
+from foveate.models.trunk import IMAGENET, Normalization, Trunk
 
 
 class ResidualBlock(nn.Module):
@@ -140,7 +140,7 @@ class ResNet(Trunk):
         padding: Padding of the convolutions; the max pooling of the stem ignores pixels outside.
         affine_after_addition: Form of the blocks, see ``ResidualBlock``.
         frozen_stages: Number of parts, stem first, that are not trained.
-        normalisation: Normalization that the weights were trained with.
+        normalization: Normalization that the weights were trained with.
     """
 
     def __init__(
@@ -152,10 +152,10 @@ class ResNet(Trunk):
         padding: Padding,
         affine_after_addition: bool,
         frozen_stages: int,
-        normalisation: Normalisation,
+        normalization: Normalization,
     ):
         super().__init__()
-        self.normalisation = normalisation
+        self.normalization = normalization
         self.channels = {2: width}
         self.conv1 = convolution(3, width, 7, 2, padding=padding, bias=False)
         self.affine1 = FrozenAffine(width)
@@ -173,11 +173,11 @@ class ResNet(Trunk):
             self.add_module(f"layer{stage + 1}", layer)
             inputs = (width << stage) * block.expansion
             self.channels[4 << stage] = inputs
-        self._initialise()
+        self._initialize()
         for frozen in [self.conv1, *self.stages][:frozen_stages]:
             frozen.requires_grad_(False)
 
-    def _initialise(self) -> None:
+    def _initialize(self) -> None:
         """Draw the weights as He et al. do, with small residuals."""
         blocks = [one for one in self.modules() if isinstance(one, BasicBlock | Bottleneck)]
         for module in self.modules():
@@ -214,5 +214,5 @@ def resnet50(*, width: int = 64, affine_after_addition: bool = False) -> ResNet:
         padding="symmetric",
         affine_after_addition=affine_after_addition,
         frozen_stages=0,
-        normalisation=IMAGENET,
+        normalization=IMAGENET,
     )

@@ -11,7 +11,7 @@ Triple = tuple[float, float, float]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Normalisation:
+class Normalization:
     """The map (value - mean) / std of the values 0..255 of an image, channel by channel.
 
     Args:
@@ -36,12 +36,12 @@ class Normalisation:
         return (planes - mean) / std
 
 
-def _of_unit_range(mean: Triple, std: Triple) -> Normalisation:
+def _of_unit_range(mean: Triple, std: Triple) -> Normalization:
     scaled = [(one[0] * 255, one[1] * 255, one[2] * 255) for one in (mean, std)]
-    return Normalisation(mean=scaled[0], std=scaled[1])
+    return Normalization(mean=scaled[0], std=scaled[1])
 
 
-EFFICIENTNET_LITE = Normalisation(mean=(127.0,) * 3, std=(128.0,) * 3, fill=127.0)
+EFFICIENTNET_LITE = Normalization(mean=(127.0,) * 3, std=(128.0,) * 3, fill=127.0)
 """The values of TensorFlow's EfficientNet-Lite, for the ``mini`` networks."""
 
 IMAGENET = _of_unit_range((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -52,7 +52,7 @@ IMAGENET_MULTIPATH = _of_unit_range((0.48462, 0.45624, 0.40588), (0.22889, 0.224
 """The values of MultiPathNet on a ResNet."""
 
 # Caffe reads BGR and divides by nothing.
-CAFFE = Normalisation(mean=(102.9801, 115.9465, 122.7717), std=(1.0, 1.0, 1.0), order="bgr")
+CAFFE = Normalization(mean=(102.9801, 115.9465, 122.7717), std=(1.0, 1.0, 1.0), order="bgr")
 """The values of VGG-16 as Fast R-CNN trained it."""
 
 
@@ -60,11 +60,11 @@ class Trunk(nn.Module):
     """A network from an image to maps of several strides.
 
     Attributes:
-        normalisation: Normalization of the images that the weights were trained on.
+        normalization: Normalization of the images that the weights were trained on.
         channels: Channels of each map, by stride.
     """
 
-    normalisation: Normalisation
+    normalization: Normalization
     channels: dict[int, int]
 
     def forward(self, image: Tensor) -> dict[int, Tensor]:

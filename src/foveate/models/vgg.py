@@ -11,7 +11,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from foveate.models.trunk import Normalisation, Trunk
+from foveate.models.trunk import Normalization, Trunk
 
 # Convolutions of each stage in the configurations A (VGG-11) and D (VGG-16).
 VGG_A = (1, 1, 2, 2, 2)
@@ -25,14 +25,14 @@ class VGG(Trunk):
         depths: Number of convolutions of each stage.
         width: Channels of the first stage; each of the next three doubles them.
         frozen_stages: Number of stages, from the first, that are not trained.
-        normalisation: Normalization that the weights were trained with.
+        normalization: Normalization that the weights were trained with.
     """
 
     def __init__(
-        self, *, depths: Sequence[int], width: int, frozen_stages: int, normalisation: Normalisation
+        self, *, depths: Sequence[int], width: int, frozen_stages: int, normalization: Normalization
     ):
         super().__init__()
-        self.normalisation = normalisation
+        self.normalization = normalization
         self.channels = {1 << stage: width << min(stage, 3) for stage in range(len(depths))}
         self.features = nn.Sequential()
         self._ends: list[int] = []

@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from foveate.arrays import Array, BoolArray, Float32Array, UInt8Array
     from foveate.results.masks import Masks
 
-Colour: TypeAlias = tuple[int, int, int]  # RGB, 0 to 255
+Color: TypeAlias = tuple[int, int, int]  # RGB, 0 to 255
 
 _OPACITY = 0.42
 _STRIP = 256  # rows that are tinted at a time
 _FONT = cv2.FONT_HERSHEY_DUPLEX
 _PIXELS_PER_SCALE = 30  # height of a line of this font at scale 1
 # Hues at steps of the golden angle in OKLCH, where equal steps look equal, at three lightnesses.
-_COLOURS = (
+_COLORS = (
     *(0xFF735E, 0x00A86E, 0xE1A0FF, 0xE49B00, 0x009CD4, 0xFF89C5, 0x72C437, 0x6277F6),
     *(0xFF993E, 0x00CEC0, 0xBD55C4, 0xDCC700, 0x00B6FF, 0xE1475A, 0x32E78C, 0xB18FFF),
     *(0xCB6A00, 0x00E3FF, 0xFB72C6, 0x739600, 0x78C2FF, 0xFF7749, 0x00A880, 0xEE9CFF),
@@ -63,15 +63,15 @@ def draw(
     # mask is rasterized at a time: all masks of a large photograph would exhaust the memory.
     for index in np.argsort(-areas, kind="stable").tolist():
         crop = masks.crop(index)
-        _fill(canvas, *crop, colour(index))
-        _outline(canvas, *crop, colour(index))
+        _fill(canvas, *crop, color(index))
+        _outline(canvas, *crop, color(index))
     painter = LabelPainter(canvas)
     for index, text in enumerate(texts):  # the best objects get the best places
-        painter.paint(text, boxes[index].tolist(), colour(index))
+        painter.paint(text, boxes[index].tolist(), color(index))
     return canvas
 
 
-def _fill(canvas: UInt8Array, mask: BoolArray, top: int, left: int, tint: Colour) -> None:
+def _fill(canvas: UInt8Array, mask: BoolArray, top: int, left: int, tint: Color) -> None:
     table = np.empty((1, 256, 3), np.uint8)
     for channel in range(3):
         mixed = np.arange(256) * (1 - _OPACITY) + tint[channel] * _OPACITY
@@ -83,7 +83,7 @@ def _fill(canvas: UInt8Array, mask: BoolArray, top: int, left: int, tint: Colour
         np.copyto(region, cv2.LUT(np.ascontiguousarray(region), table), where=part[..., None])
 
 
-def _outline(canvas: UInt8Array, mask: BoolArray, top: int, left: int, tint: Colour) -> None:
+def _outline(canvas: UInt8Array, mask: BoolArray, top: int, left: int, tint: Color) -> None:
     # A frame of zeros makes OpenCV close outlines that touch the edge of the crop.
     framed = np.pad(mask.view(np.uint8), 1)
     outlines, _ = cv2.findContours(framed, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
@@ -122,7 +122,7 @@ class LabelPainter:
         self.placed: list[Rectangle] = []
         self._size = min(max(max(canvas.shape[:2]) / 42, 11.0), 60.0)
 
-    def paint(self, text: str, box: Sequence[float], tint: Colour) -> None:
+    def paint(self, text: str, box: Sequence[float], tint: Color) -> None:
         """Paint a label near a box, on a background of the given color."""
         height, width = self._canvas.shape[:2]
         scale = self._size / _PIXELS_PER_SCALE
@@ -159,13 +159,13 @@ class LabelPainter:
         return Rectangle(left, top, left + wide, top + high)
 
 
-def colour(index: int) -> Colour:
+def color(index: int) -> Color:
     """Return the color of the object with this index as RGB, 0 to 255; colors repeat after 24."""
-    value = _COLOURS[index % len(_COLOURS)]
+    value = _COLORS[index % len(_COLORS)]
     return value >> 16, value >> 8 & 255, value & 255
 
 
-def _is_light(tone: Colour) -> bool:
+def _is_light(tone: Color) -> bool:
     """Return whether black text is easier to read on this color than white text."""
     red, green, blue = tone
     return 0.299 * red + 0.587 * green + 0.114 * blue > 140

@@ -146,7 +146,7 @@ def test_work_is_counted_by_precision() -> None:
 
 
 @pytest.mark.parametrize("both", [True, False])
-def test_int8_needs_both_sides_quantised(both: bool) -> None:
+def test_int8_needs_both_sides_quantized(both: bool) -> None:
     nodes = [helper.make_node("DequantizeLinear", ["w", "s"], ["wide"])]
     data = "x"
     if both:

@@ -104,9 +104,9 @@ def test_pasted_bits_are_those_of_the_runtime(bundle: Bundle, masks: Masks) -> N
 @pytest.mark.parametrize(
     ("change", "text"),
     [
-        # The centre of a pixel lies half a pixel after its edge.
-        (in_the_body("y_centre", "one", "zero"), "pixels are on the other side of the threshold"),
-        (in_the_body("x_centre", "one", "zero"), "pixels are on the other side of the threshold"),
+        # The center of a pixel lies half a pixel after its edge.
+        (in_the_body("y_center", "one", "zero"), "pixels are on the other side of the threshold"),
+        (in_the_body("x_center", "one", "zero"), "pixels are on the other side of the threshold"),
         (plus("geometry", 0.5, output=False), "pixels are on the other side of the threshold"),
         (plus("logits", 0.1, output=False), "pixels are on the other side of the threshold"),
         # A width of 0 marks padding.
@@ -151,7 +151,7 @@ def test_the_command_refuses_a_stage_that_pastes_half_a_pixel_aside(
     assert invoke(["verify", str(bundle.root), *words]) == 0
     if not more:
         assert "windows of " in capsys.readouterr().out
-    shifted = in_the_body("x_centre", "one", "zero")
+    shifted = in_the_body("x_center", "one", "zero")
     broken = with_change(bundle, tmp_path / "broken", "paste", shifted)
     assert invoke(["verify", str(broken.root), *words]) == 1
     line = capsys.readouterr().err.splitlines()[-1]

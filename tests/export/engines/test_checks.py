@@ -279,7 +279,7 @@ def test_an_engine_for_something_else_is_refused(found: dict[str, str], text: st
         ("same-compute-capability", "sm_120", False),
     ],
 )
-def test_compatibility_with_other_gpus_is_honoured(level: str, arch: str, accepted: bool) -> None:
+def test_compatibility_with_other_gpus_is_honored(level: str, arch: str, accepted: bool) -> None:
     record = record_of(key_with(options={"hardware_compatibility": level}), b"")
     if accepted:
         record.check_environment(tensorrt="1.7.1.116", cuda="13", arch=arch)

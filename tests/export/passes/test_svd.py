@@ -28,7 +28,7 @@ MINI = CascadeInfo(proposals="deepmask-mini", classifier="multipathnet-mini", cl
 
 
 def classify_stage(network: MultiPathNet) -> Stage:
-    return detection_stages(network.eval(), network.trunk.normalisation, long_side=256)[1]
+    return detection_stages(network.eval(), network.trunk.normalization, long_side=256)[1]
 
 
 @pytest.fixture(scope="module")

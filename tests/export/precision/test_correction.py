@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Biases that compensate the shift of the mean by quantisation."""
+"""Biases that compensate the shift of the mean by quantization."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from onnx import numpy_helper
 
 from foveate.export.execution.sessions import session_function
 from foveate.export.precision.calibration import Call, observe
-from foveate.export.precision.quantise import Quantiser, correct_biases, rounded_values
+from foveate.export.precision.quantize import Quantizer, correct_biases, rounded_values
 
 # Channel 0 of `image` is nearly constant, and weighs much.
 NETWORK = """
@@ -47,10 +47,10 @@ def calls() -> list[Call]:
     return [{"image": image} for image in images]
 
 
-def quantised(model: onnx.ModelProto, calls: list[Call]) -> onnx.ModelProto:
+def quantized(model: onnx.ModelProto, calls: list[Call]) -> onnx.ModelProto:
     observed = observe(model, calls, rounded_values(model))
-    quantiser = Quantiser(model=model, observed=observed, method="min-max")
-    return quantiser.quantised(["first", "second"])
+    quantizer = Quantizer(model=model, observed=observed, method="min-max")
+    return quantizer.quantized(["first", "second"])
 
 
 def shifts(exact: onnx.ModelProto, found: onnx.ModelProto, calls: list[Call]) -> np.ndarray:
@@ -63,7 +63,7 @@ def shifts(exact: onnx.ModelProto, found: onnx.ModelProto, calls: list[Call]) ->
 
 def test_what_a_nearly_constant_channel_moves_is_taken_back(calls: list[Call]) -> None:
     model = network()
-    before = quantised(model, calls)
+    before = quantized(model, calls)
     after = correct_biases(model, before, calls)
     moved = np.abs(shifts(model, before, calls)).mean()
     assert moved > 0.01
@@ -72,7 +72,7 @@ def test_what_a_nearly_constant_channel_moves_is_taken_back(calls: list[Call]) -
 
 def test_only_biases_change_and_all_layers_are_reported(calls: list[Call]) -> None:
     model = network()
-    before, reported = quantised(model, calls), list[tuple[str, int, int]]()
+    before, reported = quantized(model, calls), list[tuple[str, int, int]]()
     after = correct_biases(model, before, calls, lambda *done: reported.append(done))
     assert reported == [("Biases", 1, 2), ("Biases", 2, 2)]
     pairs = zip(before.graph.initializer, after.graph.initializer, strict=True)

@@ -12,7 +12,7 @@ from onnx import numpy_helper
 from foveate.export.execution.sessions import session_function
 from foveate.export.precision.calibration import Call, observe
 from foveate.export.precision.layers import find_layers
-from foveate.export.precision.quantise import Quantiser, rounded_values
+from foveate.export.precision.quantize import Quantizer, rounded_values
 
 BEGINNING = """
 <ir_version: 9, opset_import: ["" : 18]>
@@ -67,9 +67,9 @@ def calls() -> list[Call]:
     return [{"image": chance.normal(0, 1, (1, 3, 32, 32)).astype(np.float32)} for _ in range(3)]
 
 
-def quantised(model: onnx.ModelProto, calls: list[Call], names: list[str]) -> onnx.ModelProto:
+def quantized(model: onnx.ModelProto, calls: list[Call], names: list[str]) -> onnx.ModelProto:
     observed = observe(model, calls, rounded_values(model))
-    return Quantiser(model=model, observed=observed, method="min-max").quantised(names)
+    return Quantizer(model=model, observed=observed, method="min-max").quantized(names)
 
 
 def test_eight_bits_begin_where_a_network_widens() -> None:
@@ -91,7 +91,7 @@ def test_eight_bits_begin_where_a_network_widens() -> None:
 
 def test_float32_layers_read_what_float32_layers_give(calls: list[Call]) -> None:
     model = beginning()
-    found = quantised(model, calls, ["expand", "last"])
+    found = quantized(model, calls, ["expand", "last"])
     for call in calls:
         expected, own = session_function(model)(call), session_function(found)(call)
         np.testing.assert_array_equal(own["skip"], expected["skip"])
@@ -103,7 +103,7 @@ def test_a_dead_output_stays_dead_in_eight_bits(calls: list[Call], dead: float) 
     # In units of its own weights its bias would be beyond int32, and wrap around for some of these.
     model = beginning(dead=dead)
     model.graph.output.append(onnx.helper.make_empty_tensor_value_info("wide"))
-    found = quantised(model, calls, ["expand", "last"])
+    found = quantized(model, calls, ["expand", "last"])
     for call in calls:
         assert session_function(model)(call)["wide"][:, 7].max() == 0
         assert session_function(found)(call)["wide"][:, 7].max() == 0

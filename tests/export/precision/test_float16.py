@@ -93,7 +93,7 @@ def test_inputs_and_outputs_stay_float32_and_layers_do_not(propose: onnx.ModelPr
     ]
 
 
-def test_regions_normalisation_and_heads_stay_float32(classify: onnx.ModelProto) -> None:
+def test_regions_normalization_and_heads_stay_float32(classify: onnx.ModelProto) -> None:
     found = to_float16(classify)
     onnx.checker.check_model(found, full_check=True)
     types = types_of(found)

@@ -64,7 +64,7 @@ def test_the_original_detector_computes_what_its_tree_computes(
 
 
 @torch.inference_mode()
-def test_a_detector_on_resnet50_is_recognised_by_its_blocks(
+def test_a_detector_on_resnet50_is_recognized_by_its_blocks(
     tmp_path: Path, image: torch.Tensor
 ) -> None:
     tree = trees.multipathnet_resnet(Maker(symmetric=False), depths=(3, 4, 6, 3), basic=False)
@@ -73,16 +73,16 @@ def test_a_detector_on_resnet50_is_recognised_by_its_blocks(
     assert_runs_as(network_of(found), tree, image)
 
 
-@pytest.mark.parametrize(("box_tower", "normalised"), [(True, True), (False, True), (True, False)])
+@pytest.mark.parametrize(("box_tower", "normalized"), [(True, True), (False, True), (True, False)])
 @torch.inference_mode()
 def test_the_detector_of_four_regions_computes_what_its_tree_computes(
-    tmp_path: Path, box_tower: bool, normalised: bool, image: torch.Tensor
+    tmp_path: Path, box_tower: bool, normalized: bool, image: torch.Tensor
 ) -> None:
     make = Maker(symmetric=False)
-    tree = trees.multipathnet_vgg(make, box_tower=box_tower, normalised=normalised)
+    tree = trees.multipathnet_vgg(make, box_tower=box_tower, normalized=normalized)
     found = import_tree(tmp_path, tree, "Cuda")
     assert found.name == "multipathnet-vgg16"
-    assert (found.sizes["box_tower"], found.sizes["normalised"]) == (box_tower, normalised)
+    assert (found.sizes["box_tower"], found.sizes["normalised"]) == (box_tower, normalized)
     network = network_of(found)
     assert (network.box_tower is not None) == box_tower
     assert_runs_as(network, tree, image)
@@ -107,7 +107,7 @@ def test_fast_rcnn_computes_what_its_tree_computes(
     assert_runs_as(network_of(found), tree, image)
 
 
-def test_the_normalisation_of_boxes_is_kept(tmp_path: Path) -> None:
+def test_the_normalization_of_boxes_is_kept(tmp_path: Path) -> None:
     found = import_tree(tmp_path, trees.multipathnet_resnet(Maker(symmetric=False)))
     assert found.delta_mean == pytest.approx((0.0, 0.01, 0.02, 0.03))
     assert found.delta_std == pytest.approx((0.1, 0.1, 0.2, 0.2))
@@ -174,18 +174,18 @@ def layers_of_maps(tree: T7Object) -> list[list[T7Object]]:
     ]
 
 
-def test_towers_without_normalisation_are_refused(tmp_path: Path) -> None:
+def test_towers_without_normalization_are_refused(tmp_path: Path) -> None:
     tree = trees.multipathnet_vgg(Maker(symmetric=False))
     for layers in layers_of_maps(tree):
         layers[:] = [layer for layer in layers if layer.name != "nn.Normalize"]
     with pytest.raises(
-        ModelError, match=r"class_towers.0 3 normalised maps .*, found 0 .* \[1000\]"
+        ModelError, match=r"class_towers.0 3 normalized maps .*, found 0 .* \[1000\]"
     ):
         import_tree(tmp_path, tree)
 
 
 def test_towers_with_other_factors_are_refused(tmp_path: Path) -> None:
-    tree = trees.multipathnet_vgg(Maker(symmetric=False), normalised=False)
+    tree = trees.multipathnet_vgg(Maker(symmetric=False), normalized=False)
     layers_of_maps(tree)[1][-1].fields["constant_scalar"] = 0.5
     with pytest.raises(ModelError, match=r"1/30 and 1/200, found 0 .* \[1, 0\.5, 0\.005\]"):
         import_tree(tmp_path, tree)
@@ -193,11 +193,11 @@ def test_towers_with_other_factors_are_refused(tmp_path: Path) -> None:
 
 def test_towers_of_both_forms_are_refused(tmp_path: Path) -> None:
     tree = trees.multipathnet_vgg(Maker(symmetric=False))
-    divided = trees.multipathnet_vgg(Maker(symmetric=False), normalised=False)
+    divided = trees.multipathnet_vgg(Maker(symmetric=False), normalized=False)
     tree.fields["modules"][2].fields["modules"][1] = divided.fields["modules"][2].fields["modules"][
         1
     ]
-    with pytest.raises(ModelError, match="normalised in all towers or in none, found both"):
+    with pytest.raises(ModelError, match="normalized in all towers or in none, found both"):
         import_tree(tmp_path, tree)
 
 

@@ -55,13 +55,13 @@ def test_a_plugin_returns_its_name_version_and_namespace(library: Library) -> No
 
 
 def test_missing_fields_have_their_defaults(library: Library) -> None:
-    assert library.made(POOL, SHAPE, SCALE).serialised() == [
+    assert library.made(POOL, SHAPE, SCALE).serialized() == [
         "pooled_shape 5 2 7 5",
         "spatial_scale 1 1 0.062500",
         "rounding 5 1 0",
         "tables 5 1 0",
     ]
-    assert library.made(UPSAMPLE, Field("scale", 2)).serialised() == [
+    assert library.made(UPSAMPLE, Field("scale", 2)).serialized() == [
         "scale 5 1 2",
         "mode 6 10 half_pixel",
         "relu 5 1 0",
@@ -70,7 +70,7 @@ def test_missing_fields_have_their_defaults(library: Library) -> None:
 
 def test_integers_may_have_64_bits(library: Library) -> None:
     plugin = library.made(POOL, Field("pooled_shape", [7, 5], "int64"), SCALE)
-    assert plugin.serialised()[0] == "pooled_shape 5 2 7 5"
+    assert plugin.serialized()[0] == "pooled_shape 5 2 7 5"
 
 
 def test_fields_by_which_tensorrt_chooses_a_plugin_are_ignored(library: Library) -> None:
@@ -130,7 +130,7 @@ def test_wrong_fields_are_refused_with_what_was_expected_and_found(
     assert re.match(rf"E foveate::{op}: expected .*{re.escape(text)}", library.log())
 
 
-# --- serialising and cloning -----------------------------------------------------------------
+# --- serializing and cloning -----------------------------------------------------------------
 
 # No two options of a plugin have the same value here, so that none can stand for another.
 OPTIONED = [
@@ -147,10 +147,10 @@ def test_a_plugin_restored_from_its_fields_is_the_same(
     op: str, fields: tuple[Field, ...], last: str, library: Library
 ) -> None:
     plugin = library.made(op, *fields)
-    before = plugin.serialised()
+    before = plugin.serialized()
     restored = plugin.restore()
     del plugin
-    assert restored.serialised() == before
+    assert restored.serialized() == before
     assert " / ".join(line.partition(" ")[2] for line in before[-2:]) == last
 
 
@@ -160,12 +160,12 @@ def test_a_clone_outlives_its_plugin(
     way: str, op: str, fields: tuple[Field, ...], last: str, library: Library
 ) -> None:
     plugin = library.made(op, *fields)
-    before = plugin.serialised()
+    before = plugin.serialized()
     clone = getattr(plugin, way)()
     # The fields of the clone point into the clone, not into the plugin that is destroyed here.
     del plugin
     other = [library.made(POOL, Field("pooled_shape", [3, 3]), SCALE) for _ in range(8)]
-    assert clone.serialised() == before
+    assert clone.serialized() == before
     assert clone.identity().split(" | ")[1] == op
     del other
 

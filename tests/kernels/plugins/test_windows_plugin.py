@@ -39,7 +39,7 @@ def test_the_node_that_the_exporter_writes_is_computed_by_the_plugin(library: Li
         for name, value in values.items()
     ]
     plugin = library.made(OP, *fields)
-    assert plugin.serialised() == ["mode 6 7 windows", "threshold 1 1 -0.250000"]
+    assert plugin.serialized() == ["mode 6 7 windows", "threshold 1 1 -0.250000"]
     (shape,) = values["tensorrt_plugin_shape_input_indices"]
     assert list(node.input) == ["logits", "geometry", "size", "size"]
     assert node.input[shape] == "size"

@@ -148,13 +148,13 @@ def multipathnet_vgg(
     mixed: int = 3,
     hidden: int = 5,
     box_tower: bool = True,
-    normalised: bool = True,
+    normalized: bool = True,
 ) -> T7Object:
     """Return a MultiPathNet; without a box tower (``model_het=false``) both heads read the others.
 
-    Maps that are not normalised (``model_conv345_norm=false``) are divided.
+    Maps that are not normalized (``model_conv345_norm=false``) are divided.
     """
-    join_maps = pooled if normalised else divided
+    join_maps = pooled if normalized else divided
     layers = vgg16(make, width)
     conv3, conv4, conv5 = layers[:16], layers[16:23], layers[23:30]
     identity = node("nn.Identity")
@@ -194,7 +194,7 @@ def multipathnet_vgg(
 
 
 def pooled(channels: Sequence[int]) -> T7Object:
-    """Pool each map, normalise it as a whole, concatenate, and multiply by 1000."""
+    """Pool each map, normalize it as a whole, concatenate, and multiply by 1000."""
     maps = [
         sequential(
             fork("ParallelTable", node("nn.SelectTable", index=i), node("nn.Identity")),

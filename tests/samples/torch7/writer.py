@@ -79,7 +79,7 @@ def flattened(arrays: list[np.ndarray], kind: str = "Float") -> list[T7Tensor]:
 
 
 class T7Writer:
-    """A serialiser of one object; ``positions`` has those of lengths and indices, for mutation."""
+    """A serializer of one object; ``positions`` has those of lengths and indices, for mutation."""
 
     def __init__(self, *, long_size: int = 8, versions: bool = True):
         self.content = bytearray()

@@ -8,7 +8,7 @@
     `-- KernelFault           the kernel did what it must not
         |-- OutOfBounds
         |-- Misaligned
-        |-- Uninitialised
+        |-- Uninitialized
         |-- Race
         |-- DivergentBarrier
         `-- Trapped           trap, a failed assert, or no end
@@ -46,7 +46,7 @@ class Misaligned(KernelFault):
     """An address that is no multiple of the size of the access."""
 
 
-class Uninitialised(KernelFault):
+class Uninitialized(KernelFault):
     """A use of a value that was never written."""
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 from tests.simulated_gpu.ptx.access import numpy_type, reader, writer
-from tests.simulated_gpu.ptx.faults import DivergentBarrier, Uninitialised
+from tests.simulated_gpu.ptx.faults import DivergentBarrier, Uninitialized
 from tests.simulated_gpu.ptx.frame import Frame
 from tests.simulated_gpu.ptx.memory import Array
 from tests.simulated_gpu.ptx.parser import Instruction
@@ -123,7 +123,7 @@ def _shuffle(instruction: Instruction, program: Program) -> Run:
         if (seats < 0).any():
             position = int(np.argmin(seats))
             text = f"reads from lane {int(source[position])}, which takes no part"
-            raise Uninitialised(text, position)
+            raise Uninitialized(text, position)
         for write, result in zip(
             writes, (frame.spread(reads[0](frame))[seats], valid), strict=False
         ):

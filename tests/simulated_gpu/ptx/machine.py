@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 from tests.simulated_gpu.ptx.batch import Batch
-from tests.simulated_gpu.ptx.faults import DivergentBarrier, KernelFault, Trapped, Uninitialised
+from tests.simulated_gpu.ptx.faults import DivergentBarrier, KernelFault, Trapped, Uninitialized
 from tests.simulated_gpu.ptx.frame import Frame
 from tests.simulated_gpu.ptx.memory import Array
 from tests.simulated_gpu.ptx.parser import Instruction
@@ -162,9 +162,9 @@ class Machine:
         )
 
 
-def _unknown(name: str, frame: Frame) -> Uninitialised:
+def _unknown(name: str, frame: Frame) -> Uninitialized:
     position = int(np.argmin(frame.poison[name]))
-    return Uninitialised(f"uses register {name}, to which nobody wrote", position)
+    return Uninitialized(f"uses register {name}, to which nobody wrote", position)
 
 
 def _run_carefully(bound: Bound, frame: Frame) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
-from tests.simulated_gpu.ptx.faults import Misaligned, OutOfBounds, Uninitialised
+from tests.simulated_gpu.ptx.faults import Misaligned, OutOfBounds, Uninitialized
 
 Array = NDArray[Any]
 
@@ -116,7 +116,7 @@ class Memory:
         Raises:
             Misaligned: An address is no multiple of the size.
             OutOfBounds: A byte belongs to no allocation.
-            Uninitialised: A byte that is read was never written.
+            Uninitialized: A byte that is read was never written.
         """
         offsets = (addresses - np.uint64(GLOBAL_BASE)).view(np.int64)
         if (offsets & (size - 1)).any():
@@ -150,7 +150,7 @@ class Memory:
             if stale.any():
                 position = int(np.argmax(stale))
                 where = self.describe(int(offsets[position]))
-                raise Uninitialised(f"reads {size} bytes that nobody wrote, {where}", position)
+                raise Uninitialized(f"reads {size} bytes that nobody wrote, {where}", position)
 
     def _mark(self, offsets: Array, size: int) -> None:
         word = min(size, 8)

@@ -10,7 +10,7 @@ value as lies there already do no harm and are allowed. Atomics do not race with
 from __future__ import annotations
 
 import numpy as np
-from tests.simulated_gpu.ptx.faults import Misaligned, OutOfBounds, Race, Uninitialised
+from tests.simulated_gpu.ptx.faults import Misaligned, OutOfBounds, Race, Uninitialized
 from tests.simulated_gpu.ptx.memory import Array, words
 
 SHARED_WINDOW = 0x7E00_0000_0000
@@ -55,7 +55,7 @@ class OnChip:
                 stale = ~self._written[offsets + byte]
                 if stale.any():
                     position = int(np.argmax(stale))
-                    raise Uninitialised(
+                    raise Uninitialized(
                         f"reads {size} bytes at {self.space} address "
                         f"{int(np.broadcast_to(at, stale.shape)[position])} that nobody wrote",
                         position,

@@ -158,7 +158,7 @@ extern "C" __global__ void read_wide(const float* input, float4* output, int shi
     output[threadIdx.x] = *reinterpret_cast<const float4*>(input + 4 * threadIdx.x + shift);
 }
 
-extern "C" __global__ void neighbours(const int* input, int* output, int with_barrier) {
+extern "C" __global__ void neighbors(const int* input, int* output, int with_barrier) {
     __shared__ int values[64];
     values[threadIdx.x] = input[threadIdx.x];
     if (with_barrier) __syncthreads();

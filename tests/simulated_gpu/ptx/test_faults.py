@@ -12,7 +12,7 @@ from tests.simulated_gpu.ptx.faults import (
     OutOfBounds,
     Race,
     Trapped,
-    Uninitialised,
+    Uninitialized,
 )
 from tests.simulated_gpu.ptx.launch import launch
 from tests.simulated_gpu.ptx.memory import Allocation, Memory
@@ -60,7 +60,7 @@ def test_a_misaligned_vector_is_caught(snippet: GetKernel) -> None:
         launch(snippet("read_wide"), memory, 1, 32, [given, output, I32(2)])
 
 
-@pytest.mark.parametrize("kernel", ["neighbours", "overwrite"])
+@pytest.mark.parametrize("kernel", ["neighbors", "overwrite"])
 def test_a_missing_barrier_is_a_race(snippet: GetKernel, kernel: str) -> None:
     memory, given, output = arrays(I32)
     launch(snippet(kernel), memory, 1, 64, [given, output, I32(1)])
@@ -87,20 +87,20 @@ def test_threads_that_write_different_values_to_one_place_race(snippet: GetKerne
 def test_shared_memory_that_nobody_wrote_is_caught(snippet: GetKernel) -> None:
     memory, given, output = arrays(I32)
     launch(snippet("half_filled"), memory, 1, 64, [given, output, I32(64)])
-    with pytest.raises(Uninitialised, match=r"thread \(40, 0, 0\).*shared address 160 that nobody"):
+    with pytest.raises(Uninitialized, match=r"thread \(40, 0, 0\).*shared address 160 that nobody"):
         launch(snippet("half_filled"), memory, 1, 64, [given, output, I32(40)])
 
 
 def test_local_memory_that_nobody_wrote_is_caught(snippet: GetKernel) -> None:
     memory, given, output = arrays(I32)
     launch(snippet("half_local"), memory, 1, 16, [output, given, I32(16)])
-    with pytest.raises(Uninitialised, match="at local address 36 that nobody wrote"):
+    with pytest.raises(Uninitialized, match="at local address 36 that nobody wrote"):
         launch(snippet("half_local"), memory, 1, 16, [output, given, I32(9)])
 
 
 def test_global_memory_that_nobody_wrote_is_caught(snippet: GetKernel) -> None:
     memory, given, output = arrays()
-    with pytest.raises(Uninitialised, match=r"nobody wrote, at byte 0 of 'output'"):
+    with pytest.raises(Uninitialized, match=r"nobody wrote, at byte 0 of 'output'"):
         launch(snippet("read_at"), memory, 1, 64, [output, given, I32(0)])
 
 
@@ -116,7 +116,7 @@ def test_a_register_that_nobody_wrote_is_caught() -> None:
         1, "ld.param.u64 %d1, [p0]; mov.u32 %r2, %r1; st.global.u32 [%d1], %r2; ret;"
     )
     memory, given, _ = arrays(I32)
-    with pytest.raises(Uninitialised, match="uses register %r2, to which nobody wrote"):
+    with pytest.raises(Uninitialized, match="uses register %r2, to which nobody wrote"):
         launch(kernel, memory, 1, 1, [given])
 
 
@@ -127,7 +127,7 @@ def test_a_register_that_only_some_threads_wrote_is_caught() -> None:
         after:
         mul.wide.u32 %d2, %r1, 4; add.s64 %d3, %d1, %d2; st.global.u32 [%d3], %r2; ret;"""
     memory, given, _ = arrays(I32)
-    with pytest.raises(Uninitialised, match=r"thread \(40, 0, 0\).*uses register %r2"):
+    with pytest.raises(Uninitialized, match=r"thread \(40, 0, 0\).*uses register %r2"):
         launch(ptx_kernel(1, body), memory, 1, 64, [given])
     launch(ptx_kernel(1, body), memory, 1, 40, [given])
 

@@ -102,7 +102,7 @@ def test_shifts_by_more_than_the_width_empty_the_register(kind: str) -> None:
 
 
 @pytest.mark.parametrize("mode", ["wrap", "clamp"])
-def test_funnel_shifts_move_bits_from_the_neighbour(mode: str) -> None:
+def test_funnel_shifts_move_bits_from_the_neighbor(mode: str) -> None:
     a, b = numbers(32, 12), numbers(32, 13)
     by = np.random.default_rng(1).integers(0, 40, len(a)).astype(np.uint32)
     left = evaluate(f"shf.l.{mode}.b32", "u32 u32 u32 u32", a, b, by)

@@ -27,8 +27,8 @@ def suppress(
 
 def clusters(count: int, seed: int) -> tuple[Array, Array]:
     generator = np.random.default_rng(seed)
-    centres = generator.integers(0, 12, (count, 2)) * 10.0
-    corners = centres + generator.integers(0, 5, (count, 2))
+    centers = generator.integers(0, 12, (count, 2)) * 10.0
+    corners = centers + generator.integers(0, 5, (count, 2))
     boxes = np.concatenate([corners, corners + generator.integers(0, 14, (count, 2))], axis=1)
     return boxes.astype(np.float32), generator.integers(-40, 40, count).astype(np.float32) / 8
 

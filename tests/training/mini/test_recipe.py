@@ -54,12 +54,12 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> CocoDataset:
         image = rng.integers(60, 120, (240, 320, 3)).astype(np.uint8)
         for category in (1, 2):
             mask = np.zeros((240, 320), np.uint8)
-            centre = int(160 * category - 80), int(rng.integers(90, 150))
+            center = int(160 * category - 80), int(rng.integers(90, 150))
             if category == 1:
-                cv2.circle(mask, centre, 45, 1, -1)
+                cv2.circle(mask, center, 45, 1, -1)
             else:
-                corner = centre[0] - 40, centre[1] - 40
-                cv2.rectangle(mask, corner, (centre[0] + 40, centre[1] + 40), 1, -1)
+                corner = center[0] - 40, center[1] - 40
+                cv2.rectangle(mask, corner, (center[0] + 40, center[1] + 40), 1, -1)
             image[mask == 1] = (250, 60, 40) if category == 1 else (30, 60, 240)
             rle = coco_mask.encode(np.asfortranarray(mask))
             annotations.append(
@@ -164,7 +164,7 @@ def test_what_goes_on_ends_as_the_mean_of_before_and_after(
     after = torch.load(tmp_path / "sharpmask.training", weights_only=True)["network"]
     moved = 0
     for name, weights in before.state_dict().items():
-        if name.startswith("deepmask.mask."):  # it learnt alone, twice
+        if name.startswith("deepmask.mask."):  # it learned alone, twice
             continue
         moved += not torch.equal(after[name], weights)
         torch.testing.assert_close(mean[name], ((weights + after[name]) / 2).half().float())

@@ -91,7 +91,7 @@ def test_a_quarter_of_the_regions_are_foreground(sample: CachedRegions) -> None:
     assert (labels[0] > 0).sum() == 16
 
 
-def test_box_targets_are_normalised_by_mean_and_deviation(
+def test_box_targets_are_normalized_by_mean_and_deviation(
     sample: CachedRegions, cache: list[CachedRegions]
 ) -> None:
     network = build("multipathnet-mini", classes=3)

@@ -41,7 +41,7 @@ def test_scores_are_the_share_of_what_is_right() -> None:
 
 
 def write_drawing(directory: Path, *, discs: int) -> CocoDataset:
-    """One image of a disc on grey, annotated so many times over."""
+    """One image of a disc on gray, annotated so many times over."""
     (directory / "images").mkdir(parents=True)
     image = np.full((240, 320, 3), 128, np.uint8)
     cv2.circle(image, (160, 120), 45, (30, 60, 200), -1)

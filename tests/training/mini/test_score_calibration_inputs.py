@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from tests.conftest import CLASSES, write_contrast_bundle
-from tests.runtime.test_pipeline_oracle import colourful_image
+from tests.runtime.test_pipeline_oracle import colorful_image
 
 import foveate
 from foveate.bundle import ClassifySpec
@@ -42,7 +42,7 @@ class Drawn:
 
 
 def drawn(height: int, width: int) -> tuple[np.ndarray, list[tuple[int, np.ndarray]]]:
-    image = colourful_image(height, width)
+    image = colorful_image(height, width)
     masks = [image[..., channel] > 200 for channel in range(3)]
     return image, list(enumerate(masks))
 

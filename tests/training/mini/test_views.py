@@ -10,18 +10,18 @@ from foveate.datasets import Instance
 from foveate.training.mini.views import CONTEXT, GRID, SIDE, LabelRules, label_windows, sample_view
 
 RULES = LabelRules()
-CENTRE = CONTEXT + 16 * 5 + 80  # of the middle window
+CENTER = CONTEXT + 16 * 5 + 80  # of the middle window
 
 
 def labels(offset: float, octaves: float) -> tuple[int, int]:
     """Score label and owner of the middle window for one object."""
     scores, owners = label_windows(
-        np.array([[CENTRE + offset, CENTRE]]), np.array([92 * 2**octaves]), RULES
+        np.array([[CENTER + offset, CENTER]]), np.array([92 * 2**octaves]), RULES
     )
     return int(scores[5, 5]), int(owners[5, 5])
 
 
-def test_a_centred_object_of_canonical_size_is_positive() -> None:
+def test_a_centerd_object_of_canonical_size_is_positive() -> None:
     assert labels(0, 0) == (1, 0)
 
 
@@ -37,8 +37,8 @@ def test_a_distant_or_wrongly_sized_object_is_negative() -> None:
 
 
 def test_the_nearer_of_two_objects_owns_the_window() -> None:
-    centres = np.array([[CENTRE + 10.0, CENTRE], [CENTRE - 4.0, CENTRE]])
-    _, owners = label_windows(centres, np.array([92.0, 92.0]), RULES)
+    centers = np.array([[CENTER + 10.0, CENTER], [CENTER - 4.0, CENTER]])
+    _, owners = label_windows(centers, np.array([92.0, 92.0]), RULES)
     assert owners[5, 5] == 1
 
 
@@ -64,7 +64,7 @@ def test_masks_lie_on_the_pixels_that_the_view_shows(radius: int) -> None:
     assert shown > 5
 
 
-def test_owned_windows_hold_their_object_at_its_centre() -> None:
+def test_owned_windows_hold_their_object_at_its_center() -> None:
     image, instance = a_disc(640, 60)
     for seed in range(20):
         view = sample_view(image, [instance], np.random.default_rng(seed), RULES)

@@ -34,5 +34,5 @@ def test_the_vector_of_a_single_window_is_the_one_of_the_dense_network() -> None
     torch.testing.assert_close(found, torch.stack([dense[1, :, 3, 7], dense[0, :, 10, 2]]))
 
 
-def test_the_trunk_of_the_training_normalises_as_the_networks_do() -> None:
+def test_the_trunk_of_the_training_normalizes_as_the_networks_do() -> None:
     assert (EFFICIENTNET_LITE.mean, EFFICIENTNET_LITE.std) == ((MEAN,) * 3, (STD,) * 3)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The published training: three optimisers, what is frozen, resuming, precision, the files."""
+"""The published training: three optimizers, what is frozen, resuming, precision, the files."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def test_a_batch_changes_the_trunk_and_its_own_head_only(head: str, idle: str) -
     assert work.optimizers[idle].state == {}
 
 
-def test_the_three_optimisers_share_no_weight_and_leave_none_out() -> None:
+def test_the_three_optimizers_share_no_weight_and_leave_none_out() -> None:
     task = DeepMaskObjective(narrow_deepmask())
     owned = [
         {id(p) for group in optimizer.param_groups for p in group["params"]}
@@ -177,8 +177,8 @@ def test_sharpmask_leaves_its_deepmask_alone() -> None:
     before = copy_of(task.network)
     work.step(0)
     assert not any(name.startswith("deepmask.") for name in changed(before, task.network))
-    learnt = {name for name, p in task.network.named_parameters() if p.grad is not None}
-    assert learnt == {name for name in before if not name.startswith("deepmask.")}
+    learned = {name for name, p in task.network.named_parameters() if p.grad is not None}
+    assert learned == {name for name in before if not name.startswith("deepmask.")}
     assert not task.network.deepmask.training
 
 

@@ -59,7 +59,7 @@ def test_rates_are_the_published_ones_in_all_of_an_epoch(
         (FAST_RCNN, 40_000, 2, 0.9, 5e-4, False),
     ],
 )
-def test_lengths_and_optimisers_are_the_published_ones(
+def test_lengths_and_optimizers_are_the_published_ones(
     schedule: Schedule, steps: int, batch: int, momentum: float, decay: float, biases: bool
 ) -> None:
     assert (schedule.steps, schedule.batch) == (steps, batch)

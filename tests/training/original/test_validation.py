@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Validation during a training: on held-out images, without a trace in what is learnt."""
+"""Validation during a training: on held-out images, without a trace in what is learned."""
 
 from __future__ import annotations
 

@@ -98,19 +98,19 @@ def decoded(sample: RegionSample, statistics: BoxStatistics) -> NDArray[np.float
     """Where the targets lead, by equations 1 to 4 of "Rich feature hierarchies", appendix C."""
     deltas = sample.targets * np.array(statistics.std) + np.array(statistics.mean)
     size = sample.boxes[:, 2:] - sample.boxes[:, :2]
-    centre = sample.boxes[:, :2] + size / 2 + deltas[:, :2] * size
+    center = sample.boxes[:, :2] + size / 2 + deltas[:, :2] * size
     new = size * np.exp(deltas[:, 2:])
-    return np.concatenate([centre - new / 2, centre + new / 2], axis=1)
+    return np.concatenate([center - new / 2, center + new / 2], axis=1)
 
 
 def canvas_truths(sample: RegionSample, mirrored: bool) -> dict[tuple[int, int], NDArray[Any]]:
-    """Ground truth in the sample's image, by the image's grey and the class."""
+    """Ground truth in the sample's image, by the image's gray and the class."""
     factor = sample.image.shape[1] / WIDTH
-    grey = int(sample.image[0, 0, 0])
+    gray = int(sample.image[0, 0, 0])
     found = {}
     for key, (x, y, w, h) in {(50, 1): CAT, (50, 2): DOG, (100, 2): CAT}.items():
         left = WIDTH - x - w if mirrored else x
-        if key[0] == grey:
+        if key[0] == gray:
             found[key] = np.array([left, y, left + w, y + h]) * factor
     return found
 
@@ -249,8 +249,8 @@ def test_images_without_both_kinds_are_drawn_again(dataset: CocoDataset) -> None
     """Image 1 has no background: only ground truth."""
     table = ProposalTable.from_results(results(2, *around(CAT, 40, 2)))
     sampler = RegionSampler(dataset, table, STATISTICS, SMALL)
-    greys = {int(sampler.draw(sample_generator(0, 0, i)).image[0, 0, 0]) for i in range(6)}
-    assert greys == {100}
+    grays = {int(sampler.draw(sample_generator(0, 0, i)).image[0, 0, 0]) for i in range(6)}
+    assert grays == {100}
 
 
 def test_proposals_of_other_images_are_an_error(dataset: CocoDataset) -> None:

@@ -33,7 +33,7 @@ Box = tuple[float, float, float, float]
 
 
 def write(directory: Path, boxes: list[Box], *, crowd: int = 0) -> CocoDataset:
-    """One grey image with white rectangles."""
+    """One gray image with white rectangles."""
     (directory / "images").mkdir()
     image = np.full((HEIGHT, WIDTH, 3), 60, np.uint8)
     annotations = []
@@ -61,7 +61,7 @@ def write(directory: Path, boxes: list[Box], *, crowd: int = 0) -> CocoDataset:
     return CocoDataset(directory)
 
 
-def test_bins_are_centred_on_the_canonical_size() -> None:
+def test_bins_are_centerd_on_the_canonical_size() -> None:
     sides = 92 * 2.0 ** np.array([-0.13, -0.12, 0, 0.12, 0.13, 1])
     bins = scale_bins(sides, ScoreSamplerOptions(), LegacyOptions())
     assert bins.tolist() == [-1, 0, 0, 0, 1, 4]
@@ -120,7 +120,7 @@ NEGATIVES = [
     ((132.0, 100.0, 0.0), True),  # 32 px away on one
     ((116.0, 100.0, 1.0), True),  # 16 px away, enlarged twice, and an octave too large
     ((115.0, 100.0, 0.99), False),  # just below both
-    ((100.0, 100.0, -1.0), True),  # centred, but an octave too small
+    ((100.0, 100.0, -1.0), True),  # centerd, but an octave too small
     ((100.0, 100.0, -0.99), False),
 ]
 
@@ -172,7 +172,7 @@ def test_released_negatives_compare_places_of_different_frames(tmp_path: Path) -
     ("place", "negative"),
     [
         ((147.9, 100.0, 0.0), False),
-        ((148.1, 100.0, 0.0), True),  # 48 px beside the centre
+        ((148.1, 100.0, 0.0), True),  # 48 px beside the center
         ((100.0, 51.9, 0.0), True),
         ((100.0 / 2**2.5, 100.0 / 2**2.5, 2.5), False),  # ten bins of a quarter octave
         ((100.0 / 2**2.75, 100.0 / 2**2.75, 2.75), True),

@@ -53,7 +53,7 @@ def write(
     code: bool = False,
     crowd: int = 0,
 ) -> CocoDataset:
-    """A data set of grey images with white rectangles; of each object image, category, box."""
+    """A data set of gray images with white rectangles; of each object image, category, box."""
     (directory / "images").mkdir()
     numbers = sorted({image for image, _, _ in objects})
     images = {n: np.full((HEIGHT, WIDTH, 3), 60, np.uint8) for n in numbers}
@@ -121,13 +121,13 @@ def test_shrinking_averages_whole_areas() -> None:
 
 
 def test_enlarging_keeps_the_corners_of_corner_pixels() -> None:
-    """Twice as large: samples at -.25, .25, .75, 1.25 pixels from the first centre."""
+    """Twice as large: samples at -.25, .25, .75, 1.25 pixels from the first center."""
     image = np.array([[0, 100]] * 2, np.uint8)
     patch = cut(image, Window(left=0, top=0, side=2), 4, fill=0)
     np.testing.assert_allclose(patch[1], [0, 25, 75, 75], atol=2)
 
 
-def test_enlarging_with_aligned_corners_keeps_their_centres() -> None:
+def test_enlarging_with_aligned_corners_keeps_their_centers() -> None:
     image = np.array([[0, 120]] * 2, np.uint8)
     patch = cut(image, Window(left=0, top=0, side=2), 4, fill=0, aligned_corners=True)
     np.testing.assert_allclose(patch[1], [0, 40, 80, 120], atol=2)
@@ -166,7 +166,7 @@ def test_polygons_and_codes_give_nearly_the_same_label(x: int, y: int, w: int, h
 def test_jitter_stays_within_16_px_and_a_quarter_octave(box: Any, seed: int) -> None:
     window = jittered_window(box, MaskSamplerOptions(), np.random.default_rng(seed))
     enlargement = 192 / window.side
-    offset = (box[:2] + box[2:] / 2 - window.centre) * enlargement
+    offset = (box[:2] + box[2:] / 2 - window.center) * enlargement
     assert np.abs(offset).max() <= 16 + 1e-6
     assert abs(np.log2(box[2:].max() * enlargement / 92)) <= 0.25 + 1e-9
 
@@ -176,7 +176,7 @@ def test_jitter_fills_its_range_evenly() -> None:
     box = np.array([100.0, 80, 92, 40])
     windows = [jittered_window(box, MaskSamplerOptions(), rng) for _ in range(4000)]
     octaves = np.array([np.log2(192 / w.side) for w in windows])
-    shifts = np.array([(np.array([146, 100]) - w.centre) * 192 / w.side for w in windows])
+    shifts = np.array([(np.array([146, 100]) - w.center) * 192 / w.side for w in windows])
     for values, reach in ((octaves, 0.25), (shifts[:, 0], 16), (shifts[:, 1], 16)):
         counts, _ = np.histogram(values, bins=8, range=(-reach, reach))
         assert counts.sum() == 4000

@@ -14,7 +14,7 @@ from foveate.models.deepmask import STRIDE, DeepMask
 from foveate.models.multipathnet import MultiPathNet
 from foveate.models.paste_windows import PasteWindows
 from foveate.models.sharpmask import SKIP_STRIDES, SharpMask
-from foveate.models.trunk import Normalisation
+from foveate.models.trunk import Normalization
 
 Axes = dict[int, str]
 
@@ -78,9 +78,9 @@ class _DeepMaskRefine(_Part):
 class _Features(_Part):
     """The trunk of the classifier, for an image that was normalized for the proposal network."""
 
-    def __init__(self, network: MultiPathNet, given: Normalisation):
+    def __init__(self, network: MultiPathNet, given: Normalization):
         super().__init__(network)
-        own = network.trunk.normalisation
+        own = network.trunk.normalization
         self.swaps = own.order != given.order
         theirs, ours = (list(zip(one.mean, one.std, strict=True)) for one in (given, own))
         # ((x std + mean) - mean') / std' in one multiplication and one addition.
@@ -113,7 +113,7 @@ def cascade_stages(cascade: Cascade, *, long_side: int = 1024) -> list[Stage]:
     """Return the stages of a cascade; ``long_side`` as in ``detection_stages``."""
     stages = proposal_stages(cascade.proposals)
     if cascade.classifier is not None:
-        given = deepmask_of(cascade.proposals).trunk.normalisation
+        given = deepmask_of(cascade.proposals).trunk.normalization
         stages += detection_stages(cascade.classifier, given, long_side=long_side)
     return stages
 
@@ -176,7 +176,7 @@ def paste_stage(mask_side: int, threshold: float) -> Stage:
 
 
 def detection_stages(
-    network: MultiPathNet, given: Normalisation, *, long_side: int = 1024
+    network: MultiPathNet, given: Normalization, *, long_side: int = 1024
 ) -> list[Stage]:
     """Return the stages ``features`` and ``classify`` of a MultiPathNet.
 

@@ -20,7 +20,7 @@ from foveate.export.precision.calibration import Call, observe, small_calls, sta
 from foveate.export.precision.float16 import LARGEST, float_values, to_float16
 from foveate.export.precision.layers import find_layers, fold_affine
 from foveate.export.precision.options import LEAST_SHARE, PrecisionOptions
-from foveate.export.precision.quantise import Quantiser, correct_biases, rounded_values
+from foveate.export.precision.quantize import Quantizer, correct_biases, rounded_values
 from foveate.progress import Progress, no_progress
 
 _TRIED_CALLS = 8
@@ -39,7 +39,7 @@ class LayerChoice:
 
 
 def choose_layers(
-    quantiser: Quantiser,
+    quantizer: Quantizer,
     candidates: Sequence[str],
     calls: Sequence[Call],
     most: float,
@@ -50,10 +50,10 @@ def choose_layers(
     The error is measured for each layer alone, then for all of them together; while that is too
     large, the layer with the largest error alone is left out.
     """
-    expected = _outputs(quantiser.model, calls)
+    expected = _outputs(quantizer.model, calls)
 
     def measured(names: Sequence[str]) -> float:
-        return quantization_error(expected, _outputs(quantiser.quantised(names), calls))
+        return quantization_error(expected, _outputs(quantizer.quantized(names), calls))
 
     alone = {}
     for number, name in enumerate(candidates):
@@ -193,15 +193,15 @@ class _Stage:
         if not self._enough(candidates, macs):
             return self._refuse("may be INT8", candidates, macs)
         observed = observe(model, self.calls, rounded_values(model))
-        quantiser = Quantiser(model=model, observed=observed, method=self.options.method)
+        quantizer = Quantizer(model=model, observed=observed, method=self.options.method)
         tried = small_calls(self.calls, _TRIED_CALLS)
         choice = choose_layers(
-            quantiser, candidates, tried, self.options.max_quantization_error, self._named("Layers")
+            quantizer, candidates, tried, self.options.max_quantization_error, self._named("Layers")
         )
         if not self._enough(choice.layers, macs):
             return self._refuse("are INT8 within the quantization error", choice.layers, macs)
-        quantised = quantiser.quantised(choice.layers)
-        corrected = correct_biases(model, quantised, tried, self._named("Biases"))
+        quantized = quantizer.quantized(choice.layers)
+        corrected = correct_biases(model, quantized, tried, self._named("Biases"))
         record = {
             "quantization_error": quantization_error(
                 _outputs(model, tried), _outputs(corrected, tried)

@@ -192,8 +192,8 @@ def _weights(axis: str, *, samples: str, pixels: str) -> Iterator[str]:
     yield f"{axis}_at = Min ({axis}_after, {axis}_last)"
     # Position in half pixels, as an integer and a remainder; their sum would round the remainder.
     yield f"{axis}_twice = Mul ({axis}_at, two)"
-    yield f"{axis}_centre = Add ({axis}_twice, one)"
-    yield f"{axis}_from_edge = Mul ({axis}_centre, samples)"
+    yield f"{axis}_center = Add ({axis}_twice, one)"
+    yield f"{axis}_from_edge = Mul ({axis}_center, samples)"
     yield f"{axis}_from_first = Sub ({axis}_from_edge, {axis}_size)"
     yield f"{axis}_position = Max ({axis}_from_first, zero)"
     yield f"{axis}_unit = Mul ({axis}_size, two)"

@@ -123,7 +123,7 @@ def exact_cascade_from_bundle(bundle: Bundle) -> Cascade:
 def _fill(network: nn.Module, bundle: Bundle, *stages: str) -> None:
     found: dict[str, Tensor] = {}
     for stage in stages:
-        found |= _initialisers(bundle, stage)
+        found |= _initializers(bundle, stage)
     state = network.state_dict()
     # A bundle that refines by SharpMask does not contain DeepMask's mask head.
     missing = [name for name in state if name not in found and not name.startswith("deepmask.mask")]
@@ -135,7 +135,7 @@ def _fill(network: nn.Module, bundle: Bundle, *stages: str) -> None:
         state[name].copy_(found[name].reshape(state[name].shape))
 
 
-def _initialisers(bundle: Bundle, stage: str) -> dict[str, Tensor]:
+def _initializers(bundle: Bundle, stage: str) -> dict[str, Tensor]:
     model = onnx.load(bundle.stage_path(stage))
     stored = {one.name: numpy_helper.to_array(one) for one in model.graph.initializer}
     for node in model.graph.node:

@@ -22,7 +22,7 @@ from foveate.export.execution.stage_model import HALF, OPSET
 from foveate.export.execution.stages import Stage
 from foveate.export.to_onnx.operators import attach_bodies, translation_table
 
-SMALLEST_HALF_INITIALISER = 64
+SMALLEST_HALF_INITIALIZER = 64
 """Number of elements below which an initializer stays float32, since a Cast would cost more."""
 
 
@@ -147,13 +147,13 @@ def _store_halves(model: onnx.ModelProto) -> None:
     # The weights were rounded to float16 before, so the values stay the same, and runtimes fold the
     # Cast when they load the model.
     casts = []
-    for initialiser in model.graph.initializer:
-        name: str = initialiser.name
-        values: np.ndarray[Any, Any] = numpy_helper.to_array(initialiser)
-        if values.dtype == np.float32 and values.size >= SMALLEST_HALF_INITIALISER:
+    for initializer in model.graph.initializer:
+        name: str = initializer.name
+        values: np.ndarray[Any, Any] = numpy_helper.to_array(initializer)
+        if values.dtype == np.float32 and values.size >= SMALLEST_HALF_INITIALIZER:
             halves = values.astype(np.float16)
             if np.array_equal(halves.astype(np.float32), values):
-                initialiser.CopyFrom(numpy_helper.from_array(halves, name + HALF))
+                initializer.CopyFrom(numpy_helper.from_array(halves, name + HALF))
                 casts.append(helper.make_node("Cast", [name + HALF], [name], to=TensorProto.FLOAT))
     nodes = [*casts, *model.graph.node]
     del model.graph.node[:]

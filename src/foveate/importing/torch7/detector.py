@@ -176,18 +176,18 @@ def _foveal_towers(forks: Sequence[Layer], reader: WeightReader) -> tuple[State,
     prefixes = [*(f"class_towers.{index}." for index in range(len(FOVEA))), "box_tower."]
     maps = [count for _, count in (*FOVEA, BOX_REGION)]
     state: State = {}
-    normalised = set()
+    normalized = set()
     # Without a box tower the last prefix has no branch.
     for prefix, tower, count in zip(prefixes, forks[0].branches, maps, strict=False):
         state |= _tower_state(prefix, tower, reader, mixed=True)
-        normalised.add(_is_normalised(tower, count, prefix[:-1]))
-    if len(normalised) > 1:
-        raise unknown("maps that are normalised in all towers or in none", "both")
+        normalized.add(_is_normalized(tower, count, prefix[:-1]))
+    if len(normalized) > 1:
+        raise unknown("maps that are normalized in all towers or in none", "both")
     return state, {
         "mixed": len(state["class_towers.0.mix.bias"]),
         "hidden": len(state["class_towers.0.embed.3.bias"]),
         "box_tower": counts != [len(FOVEA)],
-        "normalised": normalised.pop(),
+        "normalised": normalized.pop(),
     }
 
 
@@ -202,17 +202,17 @@ def _tower_state(
     return state | reader.linears({f"{prefix}embed.0": fc6, f"{prefix}embed.3": fc7})
 
 
-def _is_normalised(tower: Sequence[Layer], maps: int, name: str) -> bool:
+def _is_normalized(tower: Sequence[Layer], maps: int, name: str) -> bool:
     """Return whether the maps of a tower are L2-normalized, or divided (``model_conv345_norm``)."""
-    norms = len(every(tower, "normalise"))
+    norms = len(every(tower, "normalize"))
     factors = [layer.node["constant_scalar"] for layer in every(tower, "times")]
     if norms == maps and _are(factors, [L2_SCALE]):
         return True
     if norms == 0 and _are(factors, FACTORS[:maps]):
         return False
     raise unknown(
-        f"in {name} {maps} normalised maps times 1000, or maps times 1, 1/30 and 1/200",
-        f"{norms} normalisations and factors {factors}",
+        f"in {name} {maps} normalized maps times 1000, or maps times 1, 1/30 and 1/200",
+        f"{norms} normalizations and factors {factors}",
     )
 
 

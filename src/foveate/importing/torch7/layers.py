@@ -18,7 +18,7 @@ from foveate.importing.torch7.values import Node, Table, Tensor, Value, damaged,
 from foveate.models.layers import Padding
 
 Weighted = Literal["conv", "linear", "affine"]
-Other = Literal["relu", "pool", "pad", "roi", "normalise", "times", "boxnorm", "sum", "fork"]
+Other = Literal["relu", "pool", "pad", "roi", "normalize", "times", "boxnorm", "sum", "fork"]
 Kind = Weighted | Other
 
 CLASSES: dict[Kind, tuple[str, ...]] = {
@@ -29,7 +29,7 @@ CLASSES: dict[Kind, tuple[str, ...]] = {
     "pool": ("SpatialMaxPooling",),
     "pad": tuple(f"Spatial{x}Padding" for x in ("Symmetric", "Replication", "Reflection", "Zero")),
     "roi": ("ROIPooling",),
-    "normalise": ("Normalize",),
+    "normalize": ("Normalize",),
     "times": ("MulConstant",),
     "boxnorm": ("BBoxNorm",),
     "sum": ("CAddTable",),

@@ -25,10 +25,10 @@ def axis_weights(old: int, new: int) -> NDArray[np.float64]:
             overlap = np.minimum((i + 1) * scale, pixels + 1) - np.maximum(i * scale, pixels)
             weights[i] = np.maximum(overlap, 0.0) / scale
         else:
-            centre = min(max((i + 0.5) * scale - 0.5, 0.0), old - 1.0)
-            first = min(int(np.floor(centre)), max(old - 2, 0))
-            weights[i, first] += 1 - (centre - first)
-            weights[i, min(first + 1, old - 1)] += centre - first
+            center = min(max((i + 0.5) * scale - 0.5, 0.0), old - 1.0)
+            first = min(int(np.floor(center)), max(old - 2, 0))
+            weights[i, first] += 1 - (center - first)
+            weights[i, min(first + 1, old - 1)] += center - first
     return weights
 
 

@@ -62,7 +62,7 @@ FOVEATE_BOTH int behind(const unsigned char* place, long long offset, int size) 
     return static_cast<int>((reinterpret_cast<unsigned long long>(place) + offset) & (size - 1));
 }
 
-FOVEATE_BOTH Pack<3> colour(const unsigned char* from) {
+FOVEATE_BOTH Pack<3> color(const unsigned char* from) {
     return {
         {static_cast<float>(from[0]), static_cast<float>(from[1]), static_cast<float>(from[2])}};
 }
@@ -71,8 +71,8 @@ FOVEATE_BOTH Pack<3> pixel_at(const Source& source, int y, int x) {
     const Area& area = source.area;
     const long long start = row_start(source, y);
     const int column = 3 * (x - area.left);
-    if (!source.is_staged) return colour(source.image + start + column);
-    return colour(source.staged + (y - area.top) * row_bytes(area) +
+    if (!source.is_staged) return color(source.image + start + column);
+    return color(source.staged + (y - area.top) * row_bytes(area) +
                   behind(source.image, start, 16) + column);
 }
 

@@ -115,9 +115,9 @@ def decode_boxes(
     """
     shift = deltas * np.array(std, np.float32) + np.array(mean, np.float32)
     sides = boxes[:, None, 2:] - boxes[:, None, :2]
-    centres = boxes[:, None, :2] + 0.5 * sides + shift[..., :2] * sides
+    centers = boxes[:, None, :2] + 0.5 * sides + shift[..., :2] * sides
     half = 0.5 * sides * np.exp(np.minimum(shift[..., 2:], np.float32(_MAX_GROWTH)))
-    decoded = np.concatenate([centres - half, centres + half], axis=-1)
+    decoded = np.concatenate([centers - half, centers + half], axis=-1)
     limits = np.array([width, height, width, height], np.float32)
     clipped: Float32Array = np.clip(decoded, np.float32(0), limits)
     return clipped

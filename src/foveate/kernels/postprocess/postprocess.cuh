@@ -86,13 +86,13 @@ FOVEATE_BOTH float clip_to(double value, double limit) {
 }
 
 // Mean and standard deviation of the four deltas of a box.
-struct Normalisation {
+struct Normalization {
     double mean[4];
     double std[4];
 };
 
 // A box moved by its deltas (Girshick et al., "R-CNN", appendix C) and clipped to the image.
-FOVEATE_BOTH Pack<4> decoded(const Pack<4>& box, const Pack<4>& delta, const Normalisation& n,
+FOVEATE_BOTH Pack<4> decoded(const Pack<4>& box, const Pack<4>& delta, const Normalization& n,
                              int height, int width) {
     Pack<4> result;
     double shift[4];
@@ -104,12 +104,12 @@ FOVEATE_BOTH Pack<4> decoded(const Pack<4>& box, const Pack<4>& delta, const Nor
     for (int axis = 0; axis < 2; ++axis) {
         const double low = box.lane[axis],
                      side = add(static_cast<double>(box.lane[axis + 2]), -low);
-        const double centre = add(add(low, mul(side, 0.5)), mul(shift[axis], side));
+        const double center = add(add(low, mul(side, 0.5)), mul(shift[axis], side));
         const double growth = shift[axis + 2];
         const double fresh = mul(side, exponential(growth > kMaxGrowth ? kMaxGrowth : growth));
         const double limit = axis == 0 ? width : height, half = mul(fresh, 0.5);
-        result.lane[axis] = clip_to(add(centre, -half), limit);
-        result.lane[axis + 2] = clip_to(add(centre, half), limit);
+        result.lane[axis] = clip_to(add(center, -half), limit);
+        result.lane[axis + 2] = clip_to(add(center, half), limit);
     }
     return result;
 }
@@ -198,7 +198,7 @@ constexpr float kNoScore = -1.0f;  // of a row that is no candidate; scores are 
 template <typename T>
 __device__ void class_block(const Classified<T>& found, const Proposed& proposed, float* scores,
                             int* order, int* winners, Box* boxes, int* count, int rows, int limit,
-                            const Normalisation& n, const Calibration& calibration,
+                            const Normalization& n, const Calibration& calibration,
                             float score_threshold, double iou, int height, int width) {
     __shared__ int candidates;
     if (threadIdx.x == 0) candidates = 0;

@@ -167,10 +167,10 @@ def multipathnet_step(
         logits, deltas = network.logits(pooled)
         labels = torch.cat([batch.labels for batch in chosen], dim=1)
         targets = np.concatenate([batch.targets for batch in chosen])
-        normalised = torch.from_numpy((targets - delta_mean) / delta_std)
+        normalized = torch.from_numpy((targets - delta_mean) / delta_std)
         return {
             "class": integral_loss(logits.float(), labels),
-            "box": box_loss(deltas.float(), normalised, labels[0]),
+            "box": box_loss(deltas.float(), normalized, labels[0]),
         }
 
     return step
@@ -229,6 +229,6 @@ def jittered(boxes: Float32Array, rng: np.random.Generator, copies: int = 4) -> 
     """Move and stretch (N, 4) xyxy boxes at random: (copies * N, 4)."""
     repeated = np.repeat(boxes, copies, axis=0)
     size = repeated[:, 2:] - repeated[:, :2]
-    centre = (repeated[:, :2] + repeated[:, 2:]) / 2 + rng.normal(0, 0.12, size.shape) * size
+    center = (repeated[:, :2] + repeated[:, 2:]) / 2 + rng.normal(0, 0.12, size.shape) * size
     size = size * np.exp(rng.normal(0, 0.2, size.shape))
-    return np.concatenate([centre - size / 2, centre + size / 2], axis=1).astype(np.float32)
+    return np.concatenate([center - size / 2, center + size / 2], axis=1).astype(np.float32)

@@ -19,7 +19,7 @@ CONTEXT = 64  # pixels around the inner windows whose features the borders of a 
 GRID = 11  # inner windows of a view on each axis
 SIDE = WINDOW + (GRID - 1) * STRIDE + 2 * CONTEXT  # side of a view in pixels
 FILL = 127  # value outside the image; it is normalized to 0
-UNLABELLED = -1
+UNLABELED = -1
 _SCALES = (0.15, 3.0)  # smallest and largest scale of a pyramid level
 
 
@@ -75,9 +75,9 @@ def sample_view(
     chosen = instances[int(rng.integers(len(instances)))]
     octaves = rng.uniform(-0.45, 0.45) if rng.random() < 0.6 else rng.uniform(-2.0, 2.0)
     scale = float(np.clip(CANONICAL_SIDE / _larger_side(chosen) * 2.0**octaves, *_SCALES))
-    centre = (chosen.box[:2] + chosen.box[2:]) / 2 * scale
+    center = (chosen.box[:2] + chosen.box[2:]) / 2 * scale
     spread = GRID * STRIDE / 2 * 0.9
-    origin = np.round(centre - SIDE / 2 + rng.uniform(-spread, spread, 2)).astype(int)
+    origin = np.round(center - SIDE / 2 + rng.uniform(-spread, spread, 2)).astype(int)
     mirrored = bool(rng.random() < 0.5)
     return _cut(image, instances, scale, (int(origin[0]), int(origin[1])), mirrored, rules)
 
@@ -92,11 +92,11 @@ def _cut(
 ) -> View:
     pixels = _level_crop(image, scale, origin, FILL)
     sides = np.array([_larger_side(instance) * scale for instance in instances])
-    centres = np.array([(i.box[:2] + i.box[2:]) / 2 * scale for i in instances]) - origin
+    centers = np.array([(i.box[:2] + i.box[2:]) / 2 * scale for i in instances]) - origin
     if mirrored:
         pixels = np.ascontiguousarray(pixels[:, ::-1])
-        centres[:, 0] = SIDE - centres[:, 0]
-    scores, owners = label_windows(centres, sides, rules)
+        centers[:, 0] = SIDE - centers[:, 0]
+    scores, owners = label_windows(centers, sides, rules)
     masks = {}
     for owner in np.unique(owners[owners >= 0]):
         mask = _level_crop(instances[int(owner)].mask * np.uint8(255), scale, origin, 0)
@@ -112,21 +112,21 @@ def shown_sides(rules: LabelRules) -> tuple[float, float]:
 
 
 def label_windows(
-    centres: Float64Array, sides: Float64Array, rules: LabelRules
+    centers: Float64Array, sides: Float64Array, rules: LabelRules
 ) -> tuple[NDArray[np.int8], NDArray[np.int16]]:
     """Label the inner windows of a view: ``scores`` and ``owners`` as in ``View``.
 
-    ``centres`` are (N, 2) x, y of the objects and ``sides`` their (N,) larger sides, in pixels.
+    ``centers`` are (N, 2) x, y of the objects and ``sides`` their (N,) larger sides, in pixels.
     """
     axis = CONTEXT + STRIDE * np.arange(GRID) + WINDOW / 2
-    dx = np.abs(axis[None, :] - centres[:, 0, None])
-    dy = np.abs(axis[None, :] - centres[:, 1, None])
+    dx = np.abs(axis[None, :] - centers[:, 0, None])
+    dy = np.abs(axis[None, :] - centers[:, 1, None])
     distance = np.maximum(dy[:, :, None], dx[:, None, :])
     octaves = np.abs(np.log2(sides / CANONICAL_SIDE))[:, None, None]
 
     positive = (distance <= rules.score_distance) & (octaves <= rules.score_octaves)
     near = (distance < rules.negative_distance) & (octaves < rules.negative_octaves)
-    scores = np.where(positive.any(0), 1, np.where(near.any(0), UNLABELLED, 0)).astype(np.int8)
+    scores = np.where(positive.any(0), 1, np.where(near.any(0), UNLABELED, 0)).astype(np.int8)
 
     owned = (distance <= rules.mask_distance) & (octaves <= rules.mask_octaves)
     cost = np.where(owned, distance / rules.mask_distance + octaves / rules.mask_octaves, np.inf)

@@ -71,7 +71,7 @@ class WindowBatch:
             (N, 3, S, S) float32 patches, normalized for the network's trunk, and float32 labels.
         """
         device = network.mask.weight.device
-        patches = network.trunk.normalisation(torch.from_numpy(self.patches).to(device))
+        patches = network.trunk.normalization(torch.from_numpy(self.patches).to(device))
         return patches, torch.from_numpy(self.labels).to(device).float()
 
 

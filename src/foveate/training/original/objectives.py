@@ -25,7 +25,7 @@ from foveate.training.sampling import RegionSample
 MASK_WEIGHT = 32.0
 
 _COLUMNS = 8
-_GREEN, _RED, _GREY = (0, 255, 0), (255, 0, 0), (128, 128, 128)
+_GREEN, _RED, _GRAY = (0, 255, 0), (255, 0, 0), (128, 128, 128)
 
 
 @dataclass(frozen=True)
@@ -175,7 +175,7 @@ class MultiPathNetObjective(Objective):
         network = self.network
         device = network.box_head.weight.device
         image = torch.from_numpy(sample.image).to(device)[None]
-        features = network.features(network.trunk.normalisation(image))
+        features = network.features(network.trunk.normalization(image))
         return network.pool(features, torch.from_numpy(sample.boxes).to(device))
 
 
@@ -206,16 +206,16 @@ def _mask_tile(
     tile: UInt8Array, label: UInt8Array, logit: Float32Array, context: int
 ) -> UInt8Array:
     side = len(tile) - 2 * context
-    for mask, colour in ((label, _GREEN), ((logit > 0).astype(np.uint8), _RED)):
+    for mask, color in ((label, _GREEN), ((logit > 0).astype(np.uint8), _RED)):
         window = cv2.resize(mask, (side, side), interpolation=cv2.INTER_NEAREST)
         outlines, _ = cv2.findContours(window, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-        cv2.drawContours(tile, outlines, -1, colour, 1, offset=(context, context))
+        cv2.drawContours(tile, outlines, -1, color, 1, offset=(context, context))
     return tile
 
 
 def _score_tile(tile: UInt8Array, label: bool, logit: float) -> UInt8Array:
     last = len(tile) - 1
-    cv2.rectangle(tile, (0, 0), (last, last), _GREEN if label else _GREY, 3)
+    cv2.rectangle(tile, (0, 0), (last, last), _GREEN if label else _GRAY, 3)
     text = f"{1 / (1 + np.exp(-logit)):.2f}"
     cv2.putText(tile, text, (8, 24), cv2.FONT_HERSHEY_SIMPLEX, 0.6, _RED, 2)
     return tile
@@ -227,8 +227,8 @@ def _draw_regions(sample: RegionSample, classes: Int64Array) -> UInt8Array:
     # The head of the lowest threshold labels the most regions as foreground; they are drawn on top.
     labels = sample.labels[0]
     for index in np.argsort(labels > 0, kind="stable"):
-        right = _GREEN if labels[index] > 0 else _GREY
-        colour = right if labels[index] == classes[index] else _RED
+        right = _GREEN if labels[index] > 0 else _GRAY
+        color = right if labels[index] == classes[index] else _RED
         x0, y0, x1, y1 = (int(value) for value in sample.boxes[index].round())
-        cv2.rectangle(canvas, (x0, y0), (x1 - 1, y1 - 1), colour, 2 if labels[index] > 0 else 1)
+        cv2.rectangle(canvas, (x0, y0), (x1 - 1, y1 - 1), color, 2 if labels[index] > 0 else 1)
     return canvas

@@ -32,11 +32,11 @@ class BoxStatistics:
     mean: tuple[float, float, float, float]
     std: tuple[float, float, float, float]
 
-    def normalise(self, deltas: Float32Array) -> Float32Array:
+    def normalize(self, deltas: Float32Array) -> Float32Array:
         """Subtract the mean from (R, 4) targets, and divide them by the deviation."""
         mean, std = np.array(self.mean, np.float32), np.array(self.std, np.float32)
-        normalised: Float32Array = (deltas - mean) / std
-        return normalised
+        normalized: Float32Array = (deltas - mean) / std
+        return normalized
 
 
 def box_iou(boxes: Float32Array, others: Float32Array, *, edge: float = 0.0) -> Float32Array:

@@ -93,7 +93,7 @@ class RegionSampler:
         if mirrored:
             resized = np.ascontiguousarray(resized[:, ::-1])
             boxes, truths = (_mirrored(b, resized.shape[1]) for b in (boxes, truths))
-        targets = self.statistics.normalise(encode_deltas(boxes, truths))
+        targets = self.statistics.normalize(encode_deltas(boxes, truths))
         targets[labels[0] == 0] = 0
         return RegionSample(
             image=resized, boxes=boxes, labels=np.stack(labels).astype(np.int64), targets=targets

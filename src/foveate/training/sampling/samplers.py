@@ -250,8 +250,8 @@ def is_negative(place: Place, boxes: Float64Array, options: ScoreSamplerOptions)
     """
     x, y, scale = place
     sides = np.maximum(boxes[:, 2:].max(axis=1, initial=0.0), 1e-9)
-    centres = boxes[:, :2] + boxes[:, 2:] / 2
-    distances = np.abs(centres - (x, y)).max(axis=1, initial=0.0) * 2.0**scale
+    centers = boxes[:, :2] + boxes[:, 2:] / 2
+    distances = np.abs(centers - (x, y)).max(axis=1, initial=0.0) * 2.0**scale
     octaves = np.abs(np.log2(sides / options.window.canonical) + scale)
     near = (distances < options.negative_shift) & (octaves < options.negative_octaves)
     return not near.any()
@@ -263,7 +263,7 @@ def _is_unscaled_negative(
     """Apply the original rule (``negSamplingBB``): 48 px, +-10 bins, a frame for each center."""
     x, y, scale = place
     scales = -bins * options.octaves
-    centres = (boxes[:, :2] + boxes[:, 2:] / 2) * 2.0 ** scales[:, None]
-    distances = np.hypot(*(centres - np.array([x, y]) * 2.0**scale).T)
+    centers = (boxes[:, :2] + boxes[:, 2:] / 2) * 2.0 ** scales[:, None]
+    distances = np.hypot(*(centers - np.array([x, y]) * 2.0**scale).T)
     compared = np.abs(scales - scale) <= 10 * options.octaves
     return not (compared & (distances < 3 * 16)).any()

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from foveate.arrays import Float64Array, UInt8Array
-from foveate.datasets.segmentations import decode_rle, rasterise
+from foveate.datasets.segmentations import decode_rle, rasterize
 
 # Value outside the image: the published .5, nearly 0 when normalized.
 FILL = 127
@@ -40,7 +40,7 @@ class Window:
         return cls(left=x - side / 2, top=y - side / 2, side=side)
 
     @property
-    def centre(self) -> tuple[float, float]:
+    def center(self) -> tuple[float, float]:
         """Its center x and y, in pixels of the image."""
         return self.left + self.side / 2, self.top + self.side / 2
 
@@ -51,7 +51,7 @@ class Window:
 
     def inner(self, share: float) -> Window:
         """Return its middle part, with that share of its side."""
-        return Window.around(*self.centre, self.side * share)
+        return Window.around(*self.center, self.side * share)
 
     def settled(self, size: int) -> Window:
         """Return the window on whole pixels if a patch of ``size`` pixels shows it reduced."""
@@ -115,7 +115,7 @@ def polygon_label(polygons: list[Float64Array], window: Window, size: int) -> UI
     origin = np.array([window.left, window.top])
     scaled = [(polygon - origin) * (size / window.side) for polygon in polygons]
     # pycocotools decodes columns first.
-    return np.ascontiguousarray(decode_rle(rasterise(scaled, size, size)))
+    return np.ascontiguousarray(decode_rle(rasterize(scaled, size, size)))
 
 
 def code_label(mask: UInt8Array, window: Window, patch: int, inner: int, size: int) -> UInt8Array:

@@ -188,7 +188,7 @@ class Library:
             "log",
             "creators",
             "field_names",
-            "serialised",
+            "serialized",
             "identity",
             "shape",
             "output_types",
@@ -246,8 +246,8 @@ class Plugin:
         host, name = self.library.host, self.op.encode()
         return self._made(host.host_restore(self.library.handle, name, self.handle))
 
-    def serialised(self) -> list[str]:
-        return list(self.library.host.host_serialised(self.handle).decode().splitlines())
+    def serialized(self) -> list[str]:
+        return list(self.library.host.host_serialized(self.handle).decode().splitlines())
 
     def identity(self) -> str:
         return str(self.library.host.host_identity(self.handle).decode())

@@ -212,7 +212,7 @@ void* host_create(void* library, const char* name, const Field* fields, int coun
         ->createPlugin("node", &collection, static_cast<TensorRTPhase>(phase));
 }
 
-// Copy the serialised fields and create a plugin from them, as TensorRT does for a plan.
+// Copy the serialized fields and create a plugin from them, as TensorRT does for a plan.
 void* host_restore(void* library, const char* name, void* plugin) {
     const PluginFieldCollection* fields = runtime_of(plugin)->getFieldsToSerialize();
     std::deque<std::string> bytes, names;
@@ -233,7 +233,7 @@ void* host_clone(void* plugin) { return plugin_of(plugin)->clone(); }
 void* host_attach(void* plugin) { return runtime_of(plugin)->attachToContext(nullptr); }
 void host_destroy(void* plugin) { delete plugin_of(plugin); }
 
-const char* host_serialised(void* plugin) {
+const char* host_serialized(void* plugin) {
     answer = listed(runtime_of(plugin)->getFieldsToSerialize());
     return answer.c_str();
 }

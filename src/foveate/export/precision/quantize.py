@@ -30,16 +30,16 @@ _LARGEST_PAIR = 128
 """Largest sum of two neighboring codes of one sign: 255 * 128 is below 2^15."""
 
 
-class QuantisedWeights(NamedTuple):
+class QuantizedWeights(NamedTuple):
     """Int8 codes in the shape of the weights, and (outputs,) float32 scales."""
 
     codes: NDArray[np.int8]
     scales: Float32Array
 
 
-def quantise_weights(
+def quantize_weights(
     weights: Float32Array, axis: int, *, depthwise: bool = False, least: Float32Array | None = None
-) -> QuantisedWeights:
+) -> QuantizedWeights:
     """Quantize weights symmetrically, with one scale per output.
 
     Args:
@@ -66,7 +66,7 @@ def quantise_weights(
     shape = [1] * weights.ndim
     shape[axis] = -1
     codes = np.rint(weights / scales.reshape(shape)).clip(-_LARGEST_CODE, _LARGEST_CODE)
-    return QuantisedWeights(codes=codes.astype(np.int8), scales=scales)
+    return QuantizedWeights(codes=codes.astype(np.int8), scales=scales)
 
 
 def _largest_pairs(rows: Float32Array) -> Float32Array:
@@ -106,14 +106,14 @@ def rounded_values(model: onnx.ModelProto) -> list[str]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Quantiser:
+class Quantizer:
     """A quantizer of any choice of the layers of a stage, by one of the calibration ``METHODS``."""
 
     model: onnx.ModelProto  # in float32, with affine maps folded
     observed: Mapping[str, Observed]  # of the values in ``rounded_values``
     method: str
 
-    def quantised(self, names: Collection[str]) -> onnx.ModelProto:
+    def quantized(self, names: Collection[str]) -> onnx.ModelProto:
         """Return a copy of the model with the named layers in INT8."""
         # The weights of a chosen layer are stored as int8, and its source and its result (behind ReLU
         # or ReLU6) are rounded to eight bits. Every reader of such a value reads the rounded one, so
@@ -127,7 +127,7 @@ class Quantiser:
         exact = [layer for layer in layers if layer.name not in names]
         values: dict[ir.Value, ir.Value] = {}
         for layer in chosen:
-            self._quantise_weights(graph, layer)
+            self._quantize_weights(graph, layer)
             for value in (layer.source, layer.result):
                 chain = _copied(value)
                 values |= dict.fromkeys(chain, chain[-1])
@@ -140,24 +140,24 @@ class Quantiser:
     def _encoding(self, value: ir.Value) -> Encoding:
         return encode(self.observed[value.name or ""].histogram, self.method)
 
-    def _quantise_weights(self, graph: ir.Graph, layer: Layer) -> None:
+    def _quantize_weights(self, graph: ir.Graph, layer: Layer) -> None:
         node, weights = layer.node, layer.weight
         bias = constant(node.inputs[2]) if len(node.inputs) > 2 else None
         source = self._encoding(_copied(layer.source)[-1])
         sizes = np.zeros(1) if bias is None else np.abs(bias)
         least = (sizes / (_MOST * source.scale)).astype(np.float32)
-        found = quantise_weights(weights, layer.axis, depthwise=layer.depthwise, least=least)
+        found = quantize_weights(weights, layer.axis, depthwise=layer.depthwise, least=least)
         stored = node.inputs[1]
         base = (stored.name if stored is not None else None) or node.name or ""
         codes = add_initializer(graph, base + CODES, found.codes)
         scales = add_initializer(graph, base + SCALES, found.scales)
         zeros = add_initializer(graph, f"{base}_zeros", np.zeros_like(found.scales, np.int8))
-        dequantise = ir.node(
+        dequantize = ir.node(
             "DequantizeLinear", [codes, scales, zeros], {"axis": layer.axis}, name=f"{base}_restore"
         )
-        dequantise.outputs[0].name = f"{base}_restored"
-        graph.insert_before(node, dequantise)
-        node.replace_input_with(1, dequantise.outputs[0])
+        dequantize.outputs[0].name = f"{base}_restored"
+        graph.insert_before(node, dequantize)
+        node.replace_input_with(1, dequantize.outputs[0])
         if node.op_type == "MatMul":
             return
         shape = [1] * weights.ndim
@@ -190,13 +190,13 @@ def _round(
     scale = add_initializer(graph, f"{name}_scale", np.array(encoding.scale, np.float32))
     zero = add_initializer(graph, f"{name}_zero", np.array(encoding.zero_point, np.uint8))
     readers = [use for use in value.uses() if use.node not in spared]
-    quantise = ir.node("QuantizeLinear", [value, scale, zero], name=f"{name}_quantise")
-    quantise.outputs[0].name = f"{name}_quantised"
-    inputs = [quantise.outputs[0], scale, zero]
+    quantize = ir.node("QuantizeLinear", [value, scale, zero], name=f"{name}_quantize")
+    quantize.outputs[0].name = f"{name}_quantized"
+    inputs = [quantize.outputs[0], scale, zero]
     restore = ir.node("DequantizeLinear", inputs, name=f"{name}_restore")
     restored = restore.outputs[0]
     restored.name = f"{name}_restored"
-    insert_after(graph, value, [quantise, restore])
+    insert_after(graph, value, [quantize, restore])
     for use in readers:
         use.node.replace_input_with(use.idx, restored)
     take_output(graph, value, restored, "exact")
@@ -211,7 +211,7 @@ def _copied(value: ir.Value) -> list[ir.Value]:
 
 def correct_biases(
     exact: onnx.ModelProto,
-    quantised: onnx.ModelProto,
+    quantized: onnx.ModelProto,
     calls: Sequence[Call],
     progress: Progress = no_progress,
 ) -> onnx.ModelProto:
@@ -221,7 +221,7 @@ def correct_biases(
     # the means, one layer after the other, because a layer reads what the corrections before it have
     # left: Nagel et al. (ICCV 2019), section 4.2, with measured means.
     corrected = onnx.ModelProto()
-    corrected.CopyFrom(quantised)
+    corrected.CopyFrom(quantized)
     stored = {one.name: one for one in corrected.graph.initializer}
     layers = [node for node in corrected.graph.node if node.input[-1].endswith(CORRECTED)]
     outputs = {node.name: node.output[0] for node in exact.graph.node}

@@ -18,7 +18,7 @@ from foveate.export.execution.stage_model import signed_codes
 from foveate.export.precision.calibration import Call, observe
 from foveate.export.precision.conversion import choose_layers, quantization_error
 from foveate.export.precision.layers import find_layers, fold_affine
-from foveate.export.precision.quantise import Quantiser, rounded_values
+from foveate.export.precision.quantize import Quantizer, rounded_values
 
 NAMES = ["first", "middle", "third", "fourth"]
 NETWORK = """
@@ -63,9 +63,9 @@ def calls() -> list[Call]:
     return [{"image": chance.normal(0, 2, (1, 16, 12, 9)).astype(np.float32)} for _ in range(4)]
 
 
-def quantiser(model: onnx.ModelProto, calls: list[Call]) -> Quantiser:
+def quantizer(model: onnx.ModelProto, calls: list[Call]) -> Quantizer:
     observed = observe(model, calls, rounded_values(model))
-    return Quantiser(model=model, observed=observed, method="min-max")
+    return Quantizer(model=model, observed=observed, method="min-max")
 
 
 def outputs(model: onnx.ModelProto, calls: list[Call]) -> list[dict[str, np.ndarray]]:
@@ -73,15 +73,15 @@ def outputs(model: onnx.ModelProto, calls: list[Call]) -> list[dict[str, np.ndar
     return [dict(function(call)) for call in calls]
 
 
-def test_a_quantised_network_computes_nearly_the_same(calls: list[Call]) -> None:
+def test_a_quantized_network_computes_nearly_the_same(calls: list[Call]) -> None:
     model = network()
-    found = quantiser(model, calls).quantised(NAMES)
+    found = quantizer(model, calls).quantized(NAMES)
     onnx.checker.check_model(found, full_check=True)
     assert 0 < quantization_error(outputs(model, calls), outputs(found, calls)) < 1e-3
 
 
 def test_weights_are_stored_as_int8_alone(calls: list[Call]) -> None:
-    found = quantiser(network(), calls).quantised(NAMES)
+    found = quantizer(network(), calls).quantized(NAMES)
     kinds = {one.name: one.data_type for one in found.graph.initializer}
     assert kinds["w_middle_codes"] == onnx.TensorProto.INT8
     assert "w_middle" not in kinds
@@ -91,7 +91,7 @@ def test_weights_are_stored_as_int8_alone(calls: list[Call]) -> None:
 def test_onnxruntime_fuses_every_chosen_layer_with_its_activation(
     calls: list[Call], tmp_path: Path
 ) -> None:
-    found = quantiser(network(), calls).quantised(NAMES)
+    found = quantizer(network(), calls).quantized(NAMES)
     options = onnxruntime.SessionOptions()
     options.optimized_model_filepath = str(tmp_path / "fused.onnx")
     options.log_severity_level = 4
@@ -105,7 +105,7 @@ def test_onnxruntime_fuses_every_chosen_layer_with_its_activation(
 
 
 def test_a_padded_value_has_the_codes_of_what_is_padded(calls: list[Call]) -> None:
-    found = quantiser(network(), calls).quantised(["middle"])
+    found = quantizer(network(), calls).quantized(["middle"])
     stored = {one.name: numpy_helper.to_array(one) for one in found.graph.initializer}
     assert stored["padded_scale"] == stored["clipped_scale"]
     assert stored["clipped_scale"] == pytest.approx(6 / 255, rel=0.05)
@@ -113,7 +113,7 @@ def test_a_padded_value_has_the_codes_of_what_is_padded(calls: list[Call]) -> No
 
 def test_signed_codes_are_what_tensorrt_takes_and_nearly_the_same(calls: list[Call]) -> None:
     model = network()
-    found = quantiser(model, calls).quantised(NAMES)
+    found = quantizer(model, calls).quantized(NAMES)
     signed = onnx.ModelProto()
     signed.CopyFrom(found)
     assert signed_codes(signed) == 7
@@ -137,7 +137,7 @@ def corrected(weights: np.ndarray, groups: int) -> tuple[np.ndarray, np.ndarray]
         stored = numpy_helper.from_array(values.astype(np.float32), name)
         model.graph.initializer.append(stored)
     calls = [{"image": np.array([[[[0.5, 1.5, 1.0]], [[8.0, 0.0, 7.0]]]], np.float32)}]
-    found = quantiser(model, calls).quantised(["layer"])
+    found = quantizer(model, calls).quantized(["layer"])
     kept = {one.name: numpy_helper.to_array(one) for one in found.graph.initializer}
     scales = kept["w_scales"].reshape(-1, 1, 1, 1).astype(np.float64)
     return kept["b_corrected"], (kept["w_codes"] * scales - weights).sum(axis=(2, 3))
@@ -192,14 +192,14 @@ def test_a_product_of_two_computed_values_is_no_layer_and_hides_none() -> None:
 
 
 def test_a_search_keeps_all_layers_that_do_no_harm(calls: list[Call]) -> None:
-    choice = choose_layers(quantiser(network(), calls), NAMES, calls, most=0.01)
+    choice = choose_layers(quantizer(network(), calls), NAMES, calls, most=0.01)
     assert choice.layers == tuple(NAMES)
     assert choice.left_out == ()
     assert set(choice.alone) == set(NAMES)
 
 
 def test_a_search_leaves_out_the_layer_that_was_planted_as_bad(calls: list[Call]) -> None:
-    choice = choose_layers(quantiser(network(outlier=200.0), calls), NAMES, calls, most=0.01)
+    choice = choose_layers(quantizer(network(outlier=200.0), calls), NAMES, calls, most=0.01)
     assert choice.left_out == ("middle",)
     assert choice.layers == ("first", "third", "fourth")
     assert choice.quantization_error <= 0.01 < choice.alone["middle"]
@@ -207,7 +207,7 @@ def test_a_search_leaves_out_the_layer_that_was_planted_as_bad(calls: list[Call]
 
 def test_a_search_reports_its_progress_and_accepts_the_allowed_error(calls: list[Call]) -> None:
     reported = list[tuple[str, int, int]]()
-    candidates = quantiser(network(outlier=200.0), calls)
+    candidates = quantizer(network(outlier=200.0), calls)
     whole = choose_layers(candidates, NAMES, calls, 1e9, lambda *done: reported.append(done))
     assert reported == [("Layers", number, 4) for number in (1, 2, 3, 4)]
     assert whole.quantization_error > max(
