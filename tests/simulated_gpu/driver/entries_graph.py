@@ -71,6 +71,11 @@ def cuGraphInstantiate(sim: Simulation, out: int, graph: int, flags: int) -> Non
     put(out, sim.handle(Executable(sim.get(graph, Graph))))
 
 
+@entry(PTR, PTR, U64)
+def cuGraphInstantiateWithFlags(sim: Simulation, out: int, graph: int, flags: int) -> None:
+    cuGraphInstantiate(sim, out, graph, flags)
+
+
 @entry(PTR, PTR)
 def cuGraphUpload(sim: Simulation, graph: int, stream: int) -> None:
     sim.get(graph, Executable)
