@@ -8,10 +8,16 @@ from contextlib import suppress
 from math import ceil, inf
 from pathlib import Path
 
-from foveate.errors import BackendError
+from foveate.errors import BackendError, OutOfMemoryError
 
 _MEMORY = (
-    *("std::bad_alloc", "bad allocation", "allocate memory", "failed to map segment"),
+    *(
+        "out of memory",
+        "std::bad_alloc",
+        "bad allocation",
+        "allocate memory",
+        "failed to map segment",
+    ),
     *("insufficient memory", "can't start new thread", "resource temporarily unavailable"),
 )
 _FILES = ("system error number 24", "too many open files")
@@ -68,7 +74,7 @@ def shortage(error: BaseException | None) -> BackendError | None:
     while error is not None:
         number, text = getattr(error, "errno", None), str(error).lower()
         if isinstance(error, MemoryError) or number == errno.ENOMEM or _any(_MEMORY, text):
-            return BackendError(
+            return OutOfMemoryError(
                 "there is not enough memory",
                 remedy="free some memory, raise its limit, or use less: smaller images, a lower "
                 "--top-k, fewer --threads",

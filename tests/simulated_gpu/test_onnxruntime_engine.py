@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The engine of ONNX Runtime for CUDA on the simulated driver, with a stand-in for its sessions."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.simulated_gpu.driver.simulation import Simulation
+from tests.simulated_gpu.sessions import SimulatedSession
+
+from foveate.errors import BackendError, OutOfMemoryError
+from foveate.runtime.devices.cuda import CudaDevice
+from foveate.runtime.engines import onnxruntime_cuda
+from foveate.runtime.engines.onnxruntime import OnnxRuntimeEngine
+from foveate.runtime.engines.onnxruntime_cuda import OnnxRuntimeCudaEngine
+
+FLOAT = np.dtype(np.float32)
+ROWS = 4
+
+
+class Stage:
+    """The stage refine of the contrast bundle on a simulated GPU, with its memory and its results.
+
+    Args:
+        device: The GPU.
+        engine: Engine of the stage.
+        seed: Seed of the inputs.
+    """
+
+    def __init__(self, device: CudaDevice, engine: Any, seed: int) -> None:
+        rng = np.random.default_rng(seed)
+        self.main = device.stream()
+        shapes = {spec.name: (ROWS, *spec.shape[1:]) for spec in engine.inputs}
+        self.inputs = {name: device.mirror(shape, FLOAT) for name, shape in shapes.items()}
+        for one in self.inputs.values():
+            one.array[...] = rng.random(one.array.shape)
+        self.logits = device.mirror((ROWS, 160, 160), FLOAT)
+        bound = {name: one.buffer for name, one in self.inputs.items()}
+        self.run = engine.bind({**bound, "logits": self.logits.buffer}, self.main)
+
+    def enqueue(self) -> None:
+        for one in self.inputs.values():
+            one.send(self.main)
+        self.run()
+        self.logits.fetch(self.main)
+
+    def expected(self, path: Path) -> Any:
+        cpu = OnnxRuntimeEngine(path, threads=1)
+        logits = np.empty_like(self.logits.array)
+        cpu.run({name: one.array for name, one in self.inputs.items()}, {"logits": logits})
+        return logits
+
+
+@pytest.fixture
+def path(contrast_bundle: Path) -> Path:
+    return contrast_bundle / "refine.onnx"
+
+
+@pytest.fixture
+def device(simulated: Simulation, monkeypatch: pytest.MonkeyPatch) -> CudaDevice:
+    monkeypatch.setattr(onnxruntime_cuda, "open_session", partial(SimulatedSession, simulated))
+    return CudaDevice()
+
+
+@pytest.mark.parametrize("tensorrt", [False, True])
+def test_a_run_reads_and_writes_the_memory_of_the_gpu(
+    device: CudaDevice, simulated: Simulation, path: Path, tensorrt: bool
+) -> None:
+    engine = OnnxRuntimeCudaEngine(path, device.stream(), tensorrt=tensorrt)
+    stage = Stage(device, engine, seed=1)
+    start = len(simulated.streams.history)
+    stage.enqueue()
+    stage.main.synchronize()
+    np.testing.assert_array_equal(stage.logits.array, stage.expected(path))
+    moved = sum(one.array.nbytes for one in stage.inputs.values())
+    # Nothing but the test itself copies.
+    assert simulated.bytes_copied(start) == {"HtoD": moved, "DtoH": stage.logits.array.nbytes}
+    assert simulated.conflicts == []
+
+
+def test_images_in_flight_share_a_session_in_turns(
+    device: CudaDevice, simulated: Simulation, path: Path
+) -> None:
+    engine = OnnxRuntimeCudaEngine(path, device.stream())
+    stages = [Stage(device, engine, seed) for seed in (1, 2, 3)]
+    for _ in range(2):
+        for stage in stages:
+            stage.enqueue()
+    for stage in stages:
+        stage.main.synchronize()
+        np.testing.assert_array_equal(stage.logits.array, stage.expected(path))
+    assert engine._session.runs == 6
+    assert simulated.conflicts == []
+
+
+def test_a_run_waits_for_nothing_and_takes_no_memory(
+    device: CudaDevice, simulated: Simulation, path: Path
+) -> None:
+    stage = Stage(device, OnnxRuntimeCudaEngine(path, device.stream()), seed=1)
+    stage.enqueue()
+    stage.main.synchronize()
+    start = len(simulated.calls)
+    stage.run()
+    names = set(simulated.calls_since(start))
+    assert not {name for name in names if "Synchronize" in name or "Mem" in name}, names
+
+
+def test_a_failing_run_leaves_no_work_on_the_memory_of_the_image(
+    device: CudaDevice, simulated: Simulation, path: Path
+) -> None:
+    engine = OnnxRuntimeCudaEngine(path, device.stream())
+    stage = Stage(device, engine, seed=1)
+    session: Any = engine._session
+    enqueue = session.run_with_iobinding
+
+    def fails(*arguments: Any) -> None:
+        enqueue(*arguments)
+        raise RuntimeError("[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : planted")
+
+    session.run_with_iobinding = fails
+    with pytest.raises(BackendError) as caught:
+        stage.enqueue()
+    assert str(caught.value) == f"ONNX Runtime failed (planted): {path}: run: foveate verify BUNDLE"
+    stage.main.synchronize()
+    assert [task.kind for task in simulated.streams.history[-1:]] == ["engine"]
+    assert simulated.conflicts == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "CUDA failure 2: out of memory ; GPU=0",
+        "BFCArena::AllocateRawInternal Failed to allocate memory for requested buffer of size 4096",
+    ],
+)
+def test_a_gpu_without_memory_is_told_as_such(device: CudaDevice, path: Path, text: str) -> None:
+    engine = OnnxRuntimeCudaEngine(path, device.stream())
+    stage = Stage(device, engine, seed=1)
+
+    def fails(*_: Any) -> None:
+        raise RuntimeError(text)
+
+    engine._session.run_with_iobinding = fails
+    with pytest.raises(OutOfMemoryError, match="there is not enough memory"):
+        stage.run()
