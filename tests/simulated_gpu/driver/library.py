@@ -47,6 +47,7 @@ SUFFIXED = {
     "v3": "cuStreamGetCaptureInfo",
 }
 ALIASES = {f"{name}_{v}": name for v, names in SUFFIXED.items() for name in names.split()}
+ALIASES["cuGraphInstantiateWithFlags"] = "cuGraphInstantiate"
 # Calls that no test counts and no fault reaches.
 SILENT = {"cuGetErrorName", "cuGetErrorString", "cuGetProcAddress_v2"}
 # Calls that need no current context.
