@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.samples.images import square_image
 from tests.samples.scripted_device import ScriptedDevice
 
 import foveate
@@ -24,22 +25,11 @@ from foveate.runtime.sizes import Sizes
 from foveate.runtime.slot import Slot
 from foveate.runtime.steps import Steps
 
-RED = (255, 0, 0)
-
 
 @pytest.fixture(scope="module")
 def pipeline(contrast_bundle: Path) -> Iterator[Pipeline]:
     with foveate.load(contrast_bundle) as opened:
         yield opened
-
-
-def square_image(
-    height: int, width: int, box: tuple[int, int, int, int], color: tuple[int, int, int] = RED
-) -> UInt8Array:
-    image = np.zeros((height, width, 3), np.uint8)
-    left, top, right, bottom = box
-    image[top:bottom, left:right] = color
-    return image
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 from tests.samples.paths import CAT
 
+from foveate.arrays import UInt8Array
 from foveate.images.reading import read_image
 
 
@@ -53,3 +54,16 @@ def read(folder: Path, content: bytes, name: str = "image") -> np.ndarray:
     path = folder / name
     path.write_bytes(content)
     return read_image(path)
+
+
+def square_image(
+    height: int,
+    width: int,
+    box: tuple[int, int, int, int],
+    color: tuple[int, int, int] = (255, 0, 0),
+) -> UInt8Array:
+    """Return a black image with one square xyxy."""
+    image = np.zeros((height, width, 3), np.uint8)
+    left, top, right, bottom = box
+    image[top:bottom, left:right] = color
+    return image

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import sys
 import threading
@@ -71,6 +72,19 @@ def print_line(line: str, *, to_stderr: bool = False) -> None:
 def print_error(what: object) -> None:
     """Print an error to stderr, on one line."""
     print_line(f"foveate: {what}", to_stderr=True)
+
+
+def show_log(name: str) -> None:
+    """Print what a part of the package logs to stderr, one line each."""
+
+    class Lines(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            print_line(record.getMessage(), to_stderr=True)
+
+    logger = logging.getLogger(name)
+    logger.handlers = [Lines()]
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
 
 
 def print_thread_error(failed: threading.ExceptHookArgs) -> None:

@@ -155,12 +155,14 @@ def _open(bundle: str | Path, device: str, backend: str, options: PipelineOption
     from foveate.bundle import Bundle
     from foveate.evaluation.legacy import LegacyOptions, OriginalDevice
     from foveate.runtime import Pipeline
-    from foveate.runtime.devices import CpuDevice
-    from foveate.runtime.loading import open_device, open_engines
+    from foveate.runtime.loading import DEVICES, check_choice, load, open_device, open_engines
 
-    runs_on = open_device(device)  # refuses an unknown name
+    check_choice("device", device, DEVICES)
+    if options.pyramid != "full-resolution" and backend != "torch":
+        return load(bundle, device=device, backend=backend, options=options)
+    runs_on = open_device(device)
     if options.pyramid == "full-resolution":
-        if not isinstance(runs_on, CpuDevice):
+        if device not in ("auto", "cpu"):
             what = f"the original code's choice of windows runs on the CPU, found --device {device}"
             raise OptionError(what, remedy="omit --device")
         runs_on = OriginalDevice(LegacyOptions.original())

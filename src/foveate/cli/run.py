@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from foveate.cli._console import lines_with_bar, print_error
+from foveate.cli._console import lines_with_bar, print_error, show_log
 from foveate.cli._options import DEFAULT_SCORE_THRESHOLD, BundleOption, ScoreThreshold, Threads
 
 if TYPE_CHECKING:
@@ -23,10 +23,14 @@ def command(
     *,
     bundle: BundleOption = "mini",
     backend: Annotated[
-        str, typer.Option(help="Backend of the engines: auto, onnxruntime or onnxruntime-tensorrt.")
+        str,
+        typer.Option(
+            help="Backend of the engines: auto, onnxruntime, or on a GPU tensorrt, tensorrt-rtx or "
+            "onnxruntime-tensorrt."
+        ),
     ] = "auto",
     device: Annotated[
-        str, typer.Option(help="Device of the whole pipeline: auto, cpu or cuda.")
+        str, typer.Option(help="Device: cpu, cuda, or auto, a GPU if one works.")
     ] = "auto",
     top_k: Annotated[
         int | None,
@@ -65,6 +69,7 @@ def command(
     check_folder(overlays)
     check_output(Path(json) if json else None, batch.files)
     options = PipelineOptions(top_k=top_k, score_threshold=score_threshold, threads=threads)
+    show_log("foveate.runtime")
     with load(bundle, device=device, backend=backend, options=options) as pipeline:
         document = CocoDocument(pipeline.bundle.manifest.class_names)
         results = CocoFile(json, document)

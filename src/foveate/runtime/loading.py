@@ -3,21 +3,29 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import sys
 from typing import TYPE_CHECKING
 
 from foveate.bundle import Bundle, read_bundle
-from foveate.errors import OptionError
+from foveate.errors import BackendError, OptionError
 from foveate.runtime.devices import CpuDevice
 from foveate.runtime.options import PipelineOptions
 from foveate.runtime.pipeline import Pipeline
+from foveate.system.gpu import current_gpu
 
 if TYPE_CHECKING:
     from foveate.runtime.devices import Device
     from foveate.runtime.engines import Engine
 
 DEVICES = ("auto", "cpu", "cuda")
-BACKENDS = ("auto", "onnxruntime", "onnxruntime-tensorrt")
+CPU_BACKENDS = ("auto", "onnxruntime")
+# In the order in which "auto" tries them on a GPU.
+GPU_BACKENDS = ("onnxruntime",)
+BACKENDS = ("auto", *GPU_BACKENDS, "onnxruntime-tensorrt")
+
+_logger = logging.getLogger(__name__)
 
 
 def load(
@@ -31,11 +39,12 @@ def load(
 
     Args:
         bundle: Name of a shipped bundle, or a directory.
-        device: Device of the whole pipeline: ``"cpu"``, ``"cuda"`` (an NVIDIA GPU), or ``"auto"``,
-            which stands for ``"cpu"``.
-        backend: Backend of the engines, all of which run on the device: ``"onnxruntime"``,
-            ``"onnxruntime-tensorrt"`` (ONNX Runtime with TensorRT, on a GPU only), or ``"auto"``,
-            which stands for ``"onnxruntime"``.
+        device: Device of the pipeline: ``"cpu"``; ``"cuda"``, the first NVIDIA GPU; ``"pycuda"``,
+            the GPU whose PyCUDA context is current; or ``"auto"``, a GPU if it works and has
+            engines, and the CPU otherwise. The choice is logged with its reason.
+        backend: Backend of the engines: ``"onnxruntime"`` on any device; on a GPU also
+            ``"tensorrt"`` and ``"tensorrt-rtx"``, which run the plans that ``foveate compile``
+            made, and ``"onnxruntime-tensorrt"``; or ``"auto"``, the first of these that works.
         options: Options of the pipeline; the defaults if ``None``.
 
     Returns:
@@ -43,61 +52,112 @@ def load(
 
     Raises:
         BundleError: There is no such bundle, or it is damaged.
-        BackendError: The backend does not work on this machine.
-        OptionError: There is no such device or backend.
+        BackendError: The device or the backend does not work on this machine.
+        OptionError: There is no such device or backend, or they do not fit each other.
     """
     options = options or PipelineOptions()
-    opened_device = open_device(device)
-    opened, engines = read_bundle(
-        bundle,
-        lambda opened: (opened, open_engines(opened, opened_device, backend, options.threads)),
+    opened, place, engines = read_bundle(
+        bundle, lambda opened: (opened, *open_parts(opened, device, backend, options.threads))
     )
-    return Pipeline(opened, engines, device=opened_device, options=options)
+    return Pipeline(opened, engines, device=place, options=options)
+
+
+def open_parts(
+    bundle: Bundle, device: str = "auto", backend: str = "auto", threads: int | None = None
+) -> tuple[Device, dict[str, Engine]]:
+    """Open a device, and the engines of all networks of a bundle on it; the caller closes both.
+
+    Arguments and errors are those of ``load``.
+    """
+    check_choice("device", device, DEVICES)
+    check_choice("backend", backend, BACKENDS)
+    if device == "auto":
+        return _open_best(bundle, backend, threads)
+    place = open_device(device)
+    try:
+        return place, open_engines(bundle, place, backend, threads)
+    except BaseException:
+        place.close()
+        raise
 
 
 def open_device(device: str) -> Device:
-    """Return the device of this name.
+    """Open a device by its name; ``"auto"`` stands for the CPU.
 
     Raises:
-        OptionError: There is no such device.
         BackendError: It does not work on this machine.
     """
-    _check_choice("device", device, DEVICES)
-    return _open_cuda() if device == "cuda" else CpuDevice()
+    # Each device imports its own libraries, which other devices need not have.
+    if device == "cuda":
+        from foveate.runtime.devices.cuda import CudaDevice  # noqa: PLC0415 - see above
 
-
-def _open_cuda() -> Device:
-    # Its packages are optional, and take a while to import.
-    from foveate.runtime.devices.cuda import CudaDevice  # noqa: PLC0415 - see above
-
-    return CudaDevice()
+        return CudaDevice()
+    return CpuDevice()
 
 
 def open_engines(
-    bundle: Bundle, device: Device, backend: str, threads: int | None = None
+    bundle: Bundle, device: Device, backend: str = "auto", threads: int | None = None
 ) -> dict[str, Engine]:
-    """Create the engines of all networks of a bundle, which the caller closes.
-
-    Args:
-        bundle: Bundle with the networks.
-        device: Device of the pipeline, which must outlive the engines.
-        backend: Backend of the engines.
-        threads: Number of threads per engine on the CPU; by default one per usable core.
+    """Open the engines of all networks of a bundle on a device; the caller closes them.
 
     Raises:
         BundleError: A network cannot be read.
         BackendError: The backend does not work on this machine.
-        OptionError: There is no such backend, or it does not run on the device.
+        OptionError: The backend does not run on this device.
     """
-    _check_choice("backend", backend, BACKENDS)
+    if backend == "auto" and device.name == "cpu":
+        return _open_backend(bundle, device, "onnxruntime", threads)
+    if backend != "auto":
+        return _open_backend(bundle, device, backend, threads)
+    failures = []
+    for one in GPU_BACKENDS:
+        try:
+            return _open_backend(bundle, device, one, threads)
+        except BackendError as error:
+            failures.append(f"{one}: {error}")
+    raise BackendError(f"no backend works on the device {device.name!r} ({'; '.join(failures)})")
+
+
+def check_choice(kind: str, value: str, choices: tuple[str, ...]) -> None:
+    """Check a value of an option.
+
+    Raises:
+        OptionError: It is not one of the choices.
+    """
+    if value not in choices:
+        raise OptionError(f"there is no {kind} {value!r}", remedy=f"use {', '.join(choices)}")
+
+
+def _open_best(
+    bundle: Bundle, backend: str, threads: int | None
+) -> tuple[Device, dict[str, Engine]]:
+    """Open a GPU if there is one that works with this backend, and otherwise the CPU."""
+    gpu = current_gpu()
+    if gpu is None and backend in CPU_BACKENDS:
+        return open_parts(bundle, "cpu", backend, threads)
+    device = "pycuda" if _is_pycuda_current() else "cuda"
+    try:
+        parts = open_parts(bundle, device, backend, threads)
+    except BackendError as error:
+        if backend not in CPU_BACKENDS:
+            raise
+        _logger.info("device cpu, since the GPU cannot be used: %s", error)
+        return open_parts(bundle, "cpu", backend, threads)
+    _logger.info("device %s: %s", device, gpu.name if gpu else "")
+    return parts
+
+
+def _is_pycuda_current() -> bool:
+    """Return whether this thread has a context of PyCUDA, which must not be replaced by ours."""
+    driver = sys.modules.get("pycuda.driver")
+    return driver is not None and driver.Context.get_current() is not None
+
+
+def _open_backend(
+    bundle: Bundle, device: Device, backend: str, threads: int | None
+) -> dict[str, Engine]:
     # ONNX Runtime takes a second to import, which a pipeline of other engines need not wait for.
     from foveate.runtime.engines.onnxruntime_engines import open_onnxruntime_engines  # noqa: PLC0415 - see above
 
-    return open_onnxruntime_engines(
-        bundle, device, tensorrt=backend == "onnxruntime-tensorrt", threads=threads
-    )
-
-
-def _check_choice(kind: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise OptionError(f"there is no {kind} {value!r}", remedy=f"use {', '.join(choices)}")
+    tensorrt = backend == "onnxruntime-tensorrt"
+    return open_onnxruntime_engines(bundle, device, tensorrt=tensorrt, threads=threads)
