@@ -12,7 +12,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c const
 
 # Packages whose files the tests read without running them: TensorRT's headers and bindings, and Triton's schema. Their own
 # dependencies are not needed, and Triton's client would install an older protobuf.
-READ := $(PIP) --no-deps kernel-lens tensorrt-cu13-bindings tritonclient
+READ := $(PIP) --no-deps kernel-lens tensorrt-cu13-bindings tensorrt-lean-cu13-bindings tritonclient
 
 # Without this, `import runtime` at the root would find the link to src/foveate/runtime.
 export PYTHONSAFEPATH := 1

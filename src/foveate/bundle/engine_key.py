@@ -6,7 +6,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass, fields
-from math import prod
+from math import inf, log, prod
 from typing import Any
 
 
@@ -23,10 +23,14 @@ class ShapeRange:
 
     def contains(self, shape: tuple[int, ...]) -> bool:
         """Return whether a shape lies in the range."""
+        return self.distance(shape) == 0
+
+    def distance(self, shape: tuple[int, ...]) -> float:
+        """Return how far a shape lies outside, as the sum of the logarithms of all factors."""
         if len(shape) != len(self.minimum):
-            return False
+            return inf
         sides = zip(self.minimum, shape, self.maximum, strict=True)
-        return all(low <= side <= high for low, side, high in sides)
+        return sum(abs(log(side / min(max(side, low), high))) for low, side, high in sides)
 
     def size(self) -> int:
         """Return the number of shapes in the range."""

@@ -144,6 +144,7 @@ class _CountingEngine:
 
     def __init__(self, device: _CountingDevice, engine: Engine) -> None:
         self._device, self._engine = device, engine
+        self._taken: dict[Stream, int] = {}
         self.inputs: tuple[TensorSpec, ...] = engine.inputs
         self.outputs: tuple[TensorSpec, ...] = engine.outputs
         self.capturable = engine.capturable
@@ -157,8 +158,11 @@ class _CountingEngine:
         rows: Buffer | None = None,
         first: int = 0,
     ) -> Callable[[], None]:
-        del stream, rows, first
-        self._device.bytes += self._engine.bind_bytes(bindings)
+        del rows, first
+        need = self._engine.bind_bytes(bindings)
+        if need > self._taken.get(stream, 0):
+            self._device.bytes += need
+            self._taken[stream] = need
         return lambda: None
 
     def bind_bytes(self, bindings: Mapping[str, Buffer]) -> int:

@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from foveate.errors import OutOfMemoryError
+from foveate.runtime.engines.engine import NoPlanError
 from foveate.runtime.prediction import slot_bytes
 from foveate.runtime.slot import Slot
 
@@ -43,9 +44,15 @@ class Slots:
 
         Raises:
             OutOfMemoryError: There is not enough memory for another slot.
+            BackendError: The engines were compiled for other sizes; the text has the command that
+                compiles them for these.
         """
         index = next((i for i, slot in enumerate(self._free) if slot.sizes == sizes), None)
-        slot = self._make(sizes) if index is None else self._free.pop(index)
+        try:
+            slot = self._make(sizes) if index is None else self._free.pop(index)
+        except NoPlanError as error:
+            k = min(self._setup.manifest.select.top_k, sizes.windows)
+            raise error.for_image(sizes, k) from error
         self.in_use += 1
         return slot
 

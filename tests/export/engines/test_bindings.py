@@ -4,16 +4,11 @@
 from __future__ import annotations
 
 import ast
-import re
-import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
-from importlib import metadata
 from pathlib import Path
 
 import pytest
-from tests.samples.compiling import needs_rtx
+from tests.samples.bindings import documentation
 
 from foveate.export.engines import worker
 
@@ -47,7 +42,7 @@ def names_read() -> Iterator[str]:
         if isinstance(node, ast.Attribute):
             name = ast.unparse(node).removeprefix("self.")
             head, _, rest = name.partition(".")
-            if head == "trt" and "(" not in name:
+            if head == "trt" and rest and "(" not in name:
                 yield rest
             elif head in CLASSES and rest.isidentifier():
                 yield f"{CLASSES[head]}.{rest}"
@@ -61,88 +56,14 @@ ACROSS_GPUS = {
     "IBuilderConfig.num_compute_capabilities",
     "IBuilderConfig.set_compute_capability",
 }
-LOOK_UP = """
-def has(name):
-    here = module
-    for part in name.split("."):
-        if not hasattr(here, part): return False
-        here = getattr(here, part)
-    return True
-print("looked", *[name for name in sys.argv[2:] if not has(name)])
-"""
-FROM_FILE = """
-import importlib.util, sys
-spec = importlib.util.spec_from_file_location("tensorrt", sys.argv[1])
-module = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(module)
-"""
 
 
-def missing(load: str, file: Path, libraries: Path | None = None) -> list[str]:
-    """Load bindings in a process of their own, and look at their classes only.
-
-    Without a driver, making a Runtime ends the process.
-    """
-    wanted = sorted(set(names_read()))
-    assert {"Builder.create_network", "MemoryPoolType.WORKSPACE"} < set(wanted)
-    assert {"IBuilderConfig.set_timing_cache", "EngineInspector.get_engine_information"} < set(
-        wanted
-    )
-    done = subprocess.run(
-        [sys.executable, "-P", "-c", load + LOOK_UP, str(file), *wanted],
-        capture_output=True,
-        text=True,
-        check=True,
-        env={"LD_LIBRARY_PATH": str(libraries or "")},
-    )
-    looked, *lacking = done.stdout.split()
-    assert looked == "looked"
-    return lacking
-
-
-def file_of(wheel: str, name: str) -> Path:
-    """Return a file of an installed wheel."""
-    try:
-        files = metadata.files(wheel) or []
-    except metadata.PackageNotFoundError:
-        pytest.skip(f"the bindings ({wheel}) are missing")
-    (file,) = [one for one in files if one.name == name]
-    return Path(str(file.locate()))
-
-
-def needs(file: Path) -> tuple[list[str], list[str]]:
-    """Return the TensorRT libraries that the bindings are linked with, and their functions."""
-
-    def first_line(*command: str) -> list[list[str]]:
-        done = subprocess.run([*command, str(file)], capture_output=True, text=True, check=True)
-        return [line.split() for line in done.stdout.splitlines()]
-
-    libraries = [
-        words[-1].strip("[]") for words in first_line("readelf", "-d") if "(NEEDED)" in words
-    ]
-    symbols = [words[-1] for words in first_line("nm", "-D", "--undefined-only")]
-    return (
-        [one for one in libraries if one.startswith("libnv")],
-        [one for one in symbols if re.fullmatch("(create|get|init)[A-Z].*", one)],
-    )
-
-
-def test_every_name_exists_in_the_bindings_of_tensorrt(tmp_path: Path) -> None:
-    """The bindings are linked with empty libraries, since the real ones take gigabytes."""
-    for tool in ("gcc", "nm", "readelf"):
-        if shutil.which(tool) is None:
-            pytest.skip(f"{tool} is missing")
-    file = file_of("tensorrt-cu13-bindings", "tensorrt.so")
-    libraries, functions = needs(file)
-    assert len(libraries) == 3
-    source = tmp_path / "empty.c"
-    source.write_text("".join(f"void *{name}(void) {{ return 0; }}\n" for name in functions))
-    for name in libraries:
-        command = ["gcc", "-shared", "-fPIC", f"-Wl,-soname,{name}", "-o", name, str(source)]
-        subprocess.run(command, check=True, cwd=tmp_path)
-    assert set(missing(FROM_FILE, file, tmp_path)) == ACROSS_GPUS
-
-
-@needs_rtx
-def test_every_name_exists_in_the_bindings_of_tensorrt_for_rtx() -> None:
-    assert missing("import sys, tensorrt_rtx as module\n", Path()) == []
+@pytest.mark.parametrize(
+    ("module", "lacking"), [("tensorrt", ACROSS_GPUS), ("tensorrt_rtx", set())]
+)
+def test_every_name_exists_in_the_bindings(module: str, lacking: set[str], tmp_path: Path) -> None:
+    wanted = set(names_read())
+    assert {"Builder.create_network", "MemoryPoolType.WORKSPACE"} < wanted
+    assert {"IBuilderConfig.set_timing_cache", "EngineInspector.get_engine_information"} < wanted
+    found = documentation(module, wanted, tmp_path)
+    assert {name for name, text in found.items() if text is None} == lacking

@@ -5,11 +5,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from foveate.errors import BackendError
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from foveate.bundle.manifest import TensorSpec
     from foveate.runtime.devices import Buffer, Stream
+    from foveate.runtime.sizes import Sizes
 
 
 class Engine(Protocol):
@@ -50,10 +53,44 @@ class Engine(Protocol):
 
         Returns:
             A function that enqueues one run. It owns what the engine prepared for it.
+
+        Raises:
+            NoPlanError: The engine was compiled for other shapes.
         """
 
     def bind_bytes(self, bindings: Mapping[str, Buffer]) -> int:
-        """Return the number of bytes on the device that ``bind`` takes for such buffers."""
+        """Return the number of bytes on the device that runs on such buffers take.
+
+        All runs that are bound to one stream share them.
+
+        Raises:
+            NoPlanError: The engine was compiled for other shapes.
+        """
 
     def close(self) -> None:
         """Release the resources of the engine. Closing twice does nothing."""
+
+
+class NoPlanError(BackendError):
+    """No compiled plan of a stage fits; the remedy is the command that compiles one.
+
+    Attributes:
+        max_side: Longer side of the working image in the manifest, in pixels.
+    """
+
+    max_side = 0
+
+    def for_image(self, sizes: Sizes, k: int) -> BackendError:
+        """Return the same error with a command that compiles plans for images of these sizes.
+
+        Args:
+            sizes: Sizes of the image.
+            k: Number of windows that are refined.
+        """
+        # The levels follow from the working image, so that its size stands for all larger ones.
+        width, height = sizes.working_width, sizes.working_height
+        options = f" --image-size {width}x{height}"
+        if max(width, height) > self.max_side:
+            options += f" --max-side {max(width, height)}"
+        remedy = f"{self.remedy}{options} --bucket {k}"
+        return BackendError(self.what, file=self.file, remedy=remedy)

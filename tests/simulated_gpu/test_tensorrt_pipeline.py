@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The pipeline with engines of TensorRT on the simulated driver; kernels are counted and not run."""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.samples.plans import TENSORRT, write_plans
+from tests.samples.verified_bundles import small_bundle
+from tests.simulated_gpu.driver.library import connected
+from tests.simulated_gpu.driver.simulation import Simulation
+from tests.simulated_gpu.tensorrt import SimulatedTensorRT
+
+from foveate.bundle import Bundle
+from foveate.errors import BackendError
+from foveate.runtime.devices.cuda import CudaDevice
+from foveate.runtime.engines import tensorrt as module
+from foveate.runtime.engines.tensorrt import open_tensorrt_engines
+from foveate.runtime.pipeline import Pipeline
+from foveate.runtime.prediction import slot_bytes
+from foveate.runtime.setup import Setup
+from foveate.runtime.sizes import Sizes
+
+pytest.importorskip("cuda.core", reason="needs the package cuda-core")
+
+IMAGE = np.zeros((64, 96, 3), np.uint8)
+
+
+@pytest.fixture
+def trt(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimulatedTensorRT]:
+    with connected(Simulation(seed=0, run_kernels=False)) as simulation:
+        trt = SimulatedTensorRT(simulation)
+        monkeypatch.setitem(sys.modules, "tensorrt", trt)
+        monkeypatch.setattr(module, "find_runtime", lambda _: TENSORRT)
+        yield trt
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    bundle = small_bundle(tmp_path_factory.mktemp("compiled") / "small")
+    write_plans(bundle, image_sizes=((96, 64),))
+    return bundle
+
+
+def open_pipeline(bundle: Bundle) -> Pipeline:
+    device = CudaDevice(code="ptx")
+    return Pipeline(bundle, open_tensorrt_engines(bundle, device, "tensorrt"), device=device)
+
+
+def test_contexts_and_memory_are_those_that_were_predicted(
+    compiled: Bundle, trt: SimulatedTensorRT
+) -> None:
+    simulation, device = trt.simulation, CudaDevice(code="ptx")
+    engines, manifest = open_tensorrt_engines(compiled, device, "tensorrt"), compiled.manifest
+    setup = Setup(device=device, engines=engines, manifest=manifest, score_threshold=0.25)
+    sizes = Sizes.of(64, 96, manifest.pyramid, manifest.windows, manifest.features)
+    predicted = slot_bytes(setup, sizes)
+    assert len(trt.contexts) == simulation.live_bytes["device"] == 0
+    with Pipeline(compiled, engines, device=device) as pipeline:
+        pipeline(IMAGE)
+        assert len(trt.contexts) == len(sizes.levels) + 3  # refine, features and classify
+        taken = simulation.live_bytes["device"]
+        assert 0.95 * predicted < taken <= predicted
+    gc.collect()
+    assert len(trt.contexts) == simulation.live_bytes["device"] == 0
+
+
+def test_an_image_is_one_graph(compiled: Bundle, trt: SimulatedTensorRT) -> None:
+    with open_pipeline(compiled) as pipeline:
+        pipeline(IMAGE)
+        start = len(trt.simulation.calls)
+        pipeline(IMAGE)
+        calls = trt.simulation.calls_since(start)
+    assert calls["cuGraphLaunch"] == 1
+    assert calls.total() <= 5
+    assert trt.simulation.conflicts == []
+
+
+def test_a_size_without_a_plan_is_refused_with_the_command_that_compiles_it(
+    compiled: Bundle, trt: SimulatedTensorRT, tmp_path: Path
+) -> None:
+    with open_pipeline(compiled) as pipeline:
+        with pytest.raises(BackendError) as caught:
+            pipeline(np.zeros((480, 480, 3), np.uint8))
+        assert len(pipeline([IMAGE, IMAGE])) == 2  # it goes on with others
+    command = f"foveate compile {compiled.root} --target tensorrt --image-size 96x96 --bucket 8"
+    assert caught.value.remedy == f"run: {command}"
+    assert caught.value.what == (
+        "no compiled plan of the stage 'propose' takes image 1x3x256x256 (the engine "
+        "'propose-96x64' takes image 1x3x224x256)"
+    )
