@@ -172,12 +172,12 @@ def _open(bundle: str | Path, device: str, backend: str, options: PipelineOption
         return Pipeline(opened, engines, device=runs_on, options=options)
     import torch
 
-    from foveate.export.execution.torch_engines import torch_engines
+    from foveate.export.execution.torch_cuda import open_torch_engines
     from foveate.export.to_onnx.bundle_weights import cascade_from_bundle
 
     if options.threads is not None:
         torch.set_num_threads(options.threads)
-    networks = torch_engines(cascade_from_bundle(opened), opened)
+    networks = open_torch_engines(cascade_from_bundle(opened), opened, runs_on)
     return Pipeline(opened, networks, device=runs_on, options=options)
 
 

@@ -12,7 +12,8 @@ from foveate.errors import BackendError, OutOfMemoryError
 
 _MEMORY = (
     *(
-        "out of memory",
+        "cuda failure 2:",
+        "status_alloc_failed",
         "std::bad_alloc",
         "bad allocation",
         "allocate memory",
