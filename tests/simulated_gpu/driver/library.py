@@ -31,6 +31,7 @@ from tests.simulated_gpu.driver import (
 )
 from tests.simulated_gpu.driver.entry import ENTRIES, INT, PTR, STR, U64, put
 from tests.simulated_gpu.driver.faults import STICKY, Refused, Status
+from tests.simulated_gpu.driver.linked import LINKED
 from tests.simulated_gpu.driver.simulation import Call, Simulation
 
 REGISTERED = (entries_code, entries_device, entries_graph, entries_memory, entries_streams)
@@ -47,7 +48,6 @@ SUFFIXED = {
     "v3": "cuStreamGetCaptureInfo",
 }
 ALIASES = {f"{name}_{v}": name for v, names in SUFFIXED.items() for name in names.split()}
-ALIASES["cuGraphInstantiateWithFlags"] = "cuGraphInstantiate"
 # Calls that no test counts and no fault reaches.
 SILENT = {"cuGetErrorName", "cuGetErrorString", "cuGetProcAddress_v2"}
 # Calls that need no current context.
@@ -105,7 +105,7 @@ def _entries() -> dict[str, tuple[Callable[..., Any], tuple[Any, ...]]]:
 
 def build() -> Path:
     """Compile the stub, unless it was compiled before; return the path of the library."""
-    names = sorted({*_entries(), *ALIASES})
+    names = sorted({*_entries(), *ALIASES, *LINKED})
     header = "#define NAMES(X) " + " ".join(f"X({name})" for name in names) + "\n"
     include = sysconfig.get_path("include")
     key = hashlib.sha256(f"{header}{STUB.read_text()}{include}".encode()).hexdigest()[:16]

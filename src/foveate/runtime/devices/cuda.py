@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from math import prod
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -29,8 +29,17 @@ from foveate.runtime.devices.cuda_memory import (
     pinned_array,
 )
 from foveate.runtime.devices.cuda_program import CudaProgram, Scratch
-from foveate.runtime.devices.cuda_streams import CudaStream, cuda_stream
+from foveate.runtime.devices.cuda_streams import CudaEvent, CudaStream, cuda_stream
 from foveate.runtime.devices.device import Buffer, Stream
+from foveate.runtime.devices.interop import (
+    GpuArray,
+    GpuImage,
+    export,
+    gpu_image,
+    has_dlpack,
+    is_on_gpu,
+    producer_stream,
+)
 
 
 class CudaDevice:
@@ -77,7 +86,7 @@ class CudaDevice:
         self._libraries: list[Owned] = []
         self._module = cache(self._load)
         self._kernel = cache(self._find_kernel)
-        self._launching = threading.local()
+        self.launching = threading.local()
 
     def allocate(self, shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> CudaBuffer:
         """Return fresh memory, whose content is undefined; its address is a multiple of 256.
@@ -139,7 +148,7 @@ class CudaDevice:
                 f"the operation {op.name!r} has no GPU kernels",
                 remedy="run it on the CPU: device='cpu'",
             )
-        scratch = getattr(self._launching, "scratch", None)
+        scratch = getattr(self.launching, "scratch", None)
         assert scratch is not None, f"{op.name} is launched outside of a program"
         for launch in op.launches(scratch, *buffers, **numbers):
             self._launch(self._kernel(op.source, launch.kernel), launch, cuda_stream(stream))
@@ -155,11 +164,44 @@ class CudaDevice:
 
     def run_with(self, scratch: Scratch, enqueue: Callable[[], None]) -> None:
         """Enqueue work whose operations take their memory from ``scratch``."""
-        self._launching.scratch = scratch
+        self.launching.scratch = scratch
         try:
             enqueue()
         finally:
-            del self._launching.scratch
+            del self.launching.scratch
+
+    def accept(self, image: object) -> GpuImage | None:
+        """Return an image of another library in the memory of this GPU; None for anything else.
+
+        Raises:
+            InputError: It is no image, or it lies in the memory of another GPU.
+        """
+        if not is_on_gpu(image):
+            return None
+        self.context.use()
+        return gpu_image(image, self.context)
+
+    def receive(self, image: GpuImage, target: Buffer, stream: Stream) -> object:
+        """Enqueue a copy of an image of another library, after the work that made it.
+
+        Returns:
+            An object that the caller keeps until the copy is done.
+        """
+        self.context.use()
+        handle = cuda_stream(stream).handle
+        if has_dlpack(image.value):
+            kept = export(image.value, handle)
+        else:
+            kept = (image.value, CudaEvent(self.context))
+            self.context.call("cuEventRecord", kept[1].handle, producer_stream(image.value))
+            stream.wait(kept[1])
+        taken = cuda_buffer(target)
+        self.context.call("cuMemcpyAsync", taken.address, image.address, taken.nbytes, handle)
+        return kept
+
+    def share(self, buffer: Buffer, owner: object) -> Any:
+        """Return a complete result as an array for other libraries, which keeps ``owner`` alive."""
+        return GpuArray(self.context, cuda_buffer(buffer), owner)
 
     def spare_bytes(self) -> int:
         """Return the number of bytes that are free."""
@@ -169,7 +211,6 @@ class CudaDevice:
         """Return the free bytes and all bytes of the GPU."""
         self.context.use()
         self.context.collect()
-        self.memory_stream.synchronize()  # so that freed memory counts as free
         free, total = self.context.call("cuMemGetInfo")
         return int(free), int(total)
 

@@ -122,7 +122,7 @@ class CudaContext:
         self.check_usable()
         function = getattr(self.driver, name)
         status, *results = function(*arguments)
-        if int(status) == _INVALID_CONTEXT and name != "cuCtxSetCurrent":
+        if int(status) == _INVALID_CONTEXT and not name.startswith("cuCtx"):
             self.use()  # this thread has not used the GPU yet
             status, *results = function(*arguments)
         if int(status):
@@ -175,14 +175,21 @@ class CudaContext:
         """
         if self._unusable or os.getpid() != self._process:
             return
-        for release in list(self.alive):
-            if release[0] == "cuStreamDestroy":
-                with suppress(BackendError):
-                    self.call("cuStreamSynchronize", release[1])
-        for release in 2 * list(reversed(self.alive)):  # a refused release is tried once more
-            with suppress(BackendError):
-                self._release(release)
+        if self.alive:
+            with suppress(BackendError):  # the context is gone, and with it everything in it
+                self.use()
+                self._release_all()
         self._unusable = ("the device is closed", "open it again")
+
+    def _release_all(self) -> None:
+        for name, handle, *_ in list(self.alive):
+            if name == "cuStreamDestroy":
+                with suppress(BackendError):
+                    self.call("cuStreamSynchronize", handle)
+        for release in reversed(list(self.alive)):
+            for _ in range(2):  # a refused release is tried once more
+                with suppress(BackendError):
+                    self._release(release)
 
     def __del__(self) -> None:
         self.close()
@@ -190,10 +197,13 @@ class CudaContext:
     def _release(self, release: tuple[Any, ...]) -> None:
         if release not in self.alive:
             return
-        if release[0] == "cuStreamDestroy":
-            self.call("cuStreamSynchronize", release[1])
+        name, handle, *more = release
+        if name == "cuStreamDestroy":
+            self.call("cuStreamSynchronize", handle)
         self.call(*release)
         del self.alive[release]
+        if name == "cuMemFreeAsync":
+            self.call("cuStreamSynchronize", *more)  # so that the memory counts as free
 
     def check_usable(self) -> None:
         """Raise the error that made the GPU unusable, or that of a closed device."""

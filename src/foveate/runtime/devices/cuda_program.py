@@ -135,7 +135,7 @@ class CudaProgram:
                 self._enqueue = None  # a method of our owner would make a cycle with it
             except BackendError as error:
                 self._context.check_usable()
-                _report_once(str(error))
+                report_once(str(error))
 
     def _pass(self, scratch: Scratch) -> None:
         """Enqueue the work on the memory of the first pass."""
@@ -157,11 +157,11 @@ class CudaProgram:
         self._context.begin_capture(self._origin.handle)
         try:
             self._pass(scratch)
+            return self._end_capture()
         except BaseException:
-            with suppress(BackendError):  # the first error is the one to report
+            with suppress(BackendError):  # it has ended already, or its error is not the first one
                 self._end_capture()
             raise
-        return self._end_capture()
 
     def _end_capture(self) -> Owned:
         graph = self._context.call("cuStreamEndCapture", self._origin.handle)
@@ -169,6 +169,6 @@ class CudaProgram:
 
 
 @cache
-def _report_once(reason: str) -> None:
+def report_once(reason: str) -> None:
     """Warn of a refused capture, once for each reason, and not for every size of images."""
     _logger.warning("the work for an image is not recorded, which costs time: %s", reason)

@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Arrays of other libraries in the memory of a GPU: images that come in, and results that go out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from foveate.errors import InputError
+from foveate.runtime.devices import dlpack
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from foveate.runtime.devices.cuda_context import CudaContext
+    from foveate.runtime.devices.cuda_memory import CudaBuffer
+
+LEGACY_STREAM = 1  # as CUDA, DLPack and the CUDA array interface number it
+_IN_MEMORY_OF_GPU = 2  # a value of CUmemorytype
+
+
+@dataclass(frozen=True, kw_only=True)
+class GpuImage:
+    """An image in the memory of a GPU, which belongs to another library.
+
+    Args:
+        value: The object of the other library.
+        address: Address of the first byte.
+        shape: (H, W, 3); dense, in C order, uint8 RGB.
+    """
+
+    value: Any
+    address: int
+    shape: tuple[int, int, int]
+
+
+def has_dlpack(value: Any) -> bool:
+    """Return whether an array is exchanged by DLPack, rather than by the CUDA array interface."""
+    return hasattr(type(value), "__dlpack_device__")
+
+
+def is_on_gpu(value: Any) -> bool:
+    """Return whether an object is an array that claims to lie in the memory of a GPU."""
+    if has_dlpack(value):
+        return bool(value.__dlpack_device__()[0] == dlpack.CUDA)
+    return hasattr(value, "__cuda_array_interface__")
+
+
+def gpu_image(value: Any, context: CudaContext) -> GpuImage:
+    """Check an array in the memory of a GPU.
+
+    Raises:
+        InputError: It is no image, or it lies elsewhere.
+    """
+    found = _described(value)
+    dense = found.strides in (None, _dense_strides(found.shape))
+    if found.dtype != "uint8" or len(found.shape) != 3 or found.shape[2] != 3 or not dense:
+        layout = "" if dense else f" and strides {found.strides}"
+        raise InputError(
+            "an image must be a dense uint8 array of shape (H, W, 3) in RGB order, "
+            f"found {found.dtype} of shape {found.shape}{layout}",
+            remedy="convert it on the GPU, for example by contiguous() of PyTorch",
+        )
+    if 0 in found.shape:
+        raise InputError(f"an image needs at least one pixel, found shape {found.shape}")
+    _check_place(found.address, context)
+    height, width, _ = found.shape
+    return GpuImage(value=value, address=found.address, shape=(height, width, 3))
+
+
+def _described(value: Any) -> dlpack.Array:
+    if not has_dlpack(value):
+        interface = value.__cuda_array_interface__
+        typestr, strides = interface["typestr"], interface.get("strides")
+        size = int(typestr[2:])
+        kind = {"u": "uint", "i": "int", "f": "float"}.get(typestr[1], typestr[1])
+        return dlpack.Array(
+            address=int(interface["data"][0] or 0),
+            shape=tuple(interface["shape"]),
+            strides=None if strides is None else tuple(step // size for step in strides),
+            dtype=f"{kind}{8 * size}",
+        )
+    return dlpack.read(export(value, -1))  # -1: nothing is read yet, so that nothing is ordered
+
+
+def export(value: Any, stream: int) -> object:
+    """Return the capsule of an array, ordered before the work that ``stream`` gets from now on."""
+    try:
+        return value.__dlpack__(stream=stream)
+    except (BufferError, RuntimeError, TypeError, ValueError) as error:
+        raise InputError(
+            f"the image in the memory of the GPU cannot be shared: {error}",
+            remedy="pass an array without gradients that no other library writes",
+        ) from error
+
+
+def _dense_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
+    strides = [1]
+    for length in reversed(shape[1:]):
+        strides.insert(0, strides[0] * length)
+    return tuple(strides)
+
+
+def _check_place(address: int, context: CudaContext) -> None:
+    kinds = context.driver.CUpointer_attribute
+    wanted = [kinds.CU_POINTER_ATTRIBUTE_MEMORY_TYPE, kinds.CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL]
+    memory, number = context.call("cuPointerGetAttributes", len(wanted), wanted, address)
+    if int(memory) != _IN_MEMORY_OF_GPU:
+        raise InputError(
+            "the image is freed or does not lie in the memory of a GPU",
+            remedy="keep it until its detections are there",
+        )
+    if int(number) != context.number:
+        raise InputError(
+            f"the image lies in the memory of the GPU {int(number)}, expected {context.number}",
+            remedy="copy it there, or load the pipeline on its GPU",
+        )
+
+
+def producer_stream(value: Any) -> int:
+    """Return the stream on which an array with the CUDA array interface was made.
+
+    Without one, the interface asks for no order. Many producers work on the legacy stream then.
+    """
+    stream = value.__cuda_array_interface__.get("stream")
+    return LEGACY_STREAM if stream is None else int(stream)
+
+
+class GpuArray:
+    """A result in the memory of a GPU, complete, for PyTorch, CuPy, Numba and others.
+
+    It keeps the memory of its image from being used again until the last array on it is dropped.
+
+    Args:
+        context: The context of the memory.
+        buffer: The memory.
+        owner: What must live as long as the array.
+    """
+
+    def __init__(self, context: CudaContext, buffer: CudaBuffer, owner: object) -> None:
+        self._context = context
+        self._buffer = buffer
+        self._owner = owner
+        self.shape = buffer.shape
+        self.dtype: np.dtype[np.generic] = buffer.dtype
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        """The array for libraries without DLPack."""
+        self._context.check_usable()
+        return self._buffer.__cuda_array_interface__
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        """Return type and number of the device."""
+        return dlpack.CUDA, self._context.number
+
+    def __dlpack__(self, *, stream: int | None = None, **options: Any) -> object:
+        """Return a capsule; ``stream`` needs no order, since the result is complete."""
+        del stream
+        if options.get("copy") or options.get("dl_device") not in (None, self.__dlpack_device__()):
+            raise BufferError("the array is shared as it is: without a copy, on its own GPU")
+        self._context.check_usable()
+        buffer = self._buffer
+        device = self.__dlpack_device__()
+        return dlpack.write(buffer.address, buffer.shape, buffer.dtype, device, self)
+
+    def __repr__(self) -> str:
+        return f"GpuArray({self.dtype}{list(self.shape)})"
