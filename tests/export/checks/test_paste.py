@@ -187,7 +187,7 @@ MISSING = "the module 'tensorrt_rtx' is not installed: run: pip install 'foveate
             "sm_89",
             "1.7.1.116",
             "13",
-            "Foveate does not run engines yet: load it in tensorrt-rtx on this A GPU",
+            "this command runs none: foveate run --device cuda --backend tensorrt-rtx",
         ),
     ],
 )
@@ -201,7 +201,7 @@ def test_the_nearest_reason_why_an_engine_is_not_run_is_told(
 
     here = None if gpu is None else Gpu(name="A GPU", arch=gpu, driver="13.0")
     monkeypatch.setattr(bundle_report, "current_gpu", lambda: here)
-    monkeypatch.setattr(bundle_report, "find_installed", find)
+    monkeypatch.setattr(bundle_report, "find_runtime", find)
     assert bundle_report.obstacle(record_of(KEY, b"a plan")) == text
 
 

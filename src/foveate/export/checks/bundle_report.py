@@ -36,7 +36,7 @@ from foveate.export.execution.graph import layers, sized
 from foveate.export.execution.stage_model import DOMAIN, load_stage
 from foveate.kernels.plugins.build import source_digest
 from foveate.system.gpu import current_gpu
-from foveate.system.tensorrt import find_installed
+from foveate.system.tensorrt import find_runtime
 
 
 def obstacle(record: EngineMetadata) -> str:
@@ -48,7 +48,7 @@ def obstacle(record: EngineMetadata) -> str:
     archs = " or ".join(key.archs)
     no_gpu = f"there is no NVIDIA driver, and the engine needs a GPU of {archs}"
     try:
-        installed = find_installed(key.target)
+        installed = find_runtime(key.target)
         # Without a GPU the versions can still be compared.
         arch = key.archs[0] if gpu is None else gpu.arch
         record.check_environment(tensorrt=installed.version, cuda=installed.cuda, arch=arch)
@@ -56,7 +56,7 @@ def obstacle(record: EngineMetadata) -> str:
         return str(error) if gpu is not None else f"{no_gpu}; and {error}"
     if gpu is None:
         return no_gpu
-    return f"Foveate does not run engines yet: load it in {key.target} on this {gpu.name}"
+    return f"this command runs none: foveate run --device cuda --backend {key.target}"
 
 
 @dataclass(frozen=True, kw_only=True)
