@@ -76,7 +76,8 @@ def connected(simulation: Simulation) -> Iterator[Simulation]:
     try:
         yield simulation
     finally:
-        gc.collect()  # what was dropped is released while its driver is there
+        if simulation.objects or any(simulation.live_bytes.values()):
+            gc.collect()  # what was dropped is released while its driver is there
         _connected.clear()
         _forget_devices()
 

@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from tests.simulated_gpu.ptx.compilation import ARCHITECTURES, compile_file, kernel_of
-from tests.simulated_gpu.ptx.driver import SimulatedGpu
+from tests.simulated_gpu.ptx.driver import SimulatedGpu, simulated_gpu
 from tests.simulated_gpu.ptx.launch import Kernel
 
 from foveate.kernels.compilers import find_nvcc
@@ -35,12 +35,14 @@ def snippet(architecture: str) -> GetKernel:
 
 
 @pytest.fixture
-def gpu(architecture: str) -> SimulatedGpu:
+def gpu(architecture: str) -> Iterator[SimulatedGpu]:
     """A GPU with fresh memory."""
-    return SimulatedGpu(architecture)
+    with simulated_gpu(architecture) as opened:
+        yield opened
 
 
 @pytest.fixture(params=[False, True], ids=["forwards", "backwards"])
-def either_way(architecture: str, request: pytest.FixtureRequest) -> SimulatedGpu:
+def either_way(architecture: str, request: pytest.FixtureRequest) -> Iterator[SimulatedGpu]:
     """A GPU that runs blocks and atomics in one order or in the other."""
-    return SimulatedGpu(architecture, backwards=bool(request.param))
+    with simulated_gpu(architecture, backwards=bool(request.param)) as opened:
+        yield opened

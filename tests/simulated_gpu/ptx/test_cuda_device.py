@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The CUDA device, over the driver that interprets PTX: what it hands over is right."""
+"""The CUDA device on the real cuda-core, over the simulated driver."""
 
 from __future__ import annotations
 
-import ctypes
 import sys
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
 from tests.gpu import timing
 from tests.gpu.operations import CASES, assert_right, run_call
 from tests.kernels.every_op import OPS
-from tests.simulated_gpu.ptx.driver import PtxContext
+from tests.simulated_gpu.driver.simulation import Simulation
 
 from foveate.errors import BackendError, MissingExtraError, OptionError
 from foveate.kernels import Op
@@ -19,26 +19,28 @@ from foveate.kernels.compilers import find_nvcc
 from foveate.kernels.nms.op import NMS
 from foveate.runtime.devices import cuda_context
 from foveate.runtime.devices.cuda import CudaDevice
+from foveate.system.gpu import current_gpu
 
 FLOAT = np.dtype(np.float32)
 
 
 @pytest.fixture
-def context() -> PtxContext:
+def device(simulated: Simulation) -> Iterator[CudaDevice]:
     if find_nvcc() is None:
         pytest.skip("nvcc is not here: kernels cannot be compiled")
-    return PtxContext("sm_75")
-
-
-@pytest.fixture
-def device(context: PtxContext) -> CudaDevice:
-    return CudaDevice(code="ptx", context=context)
+    opened = CudaDevice(code="ptx")
+    yield opened
+    opened.close()
 
 
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("seed", [0, 1])
-def test_operations_give_the_results_of_the_cpu(device: CudaDevice, case: str, seed: int) -> None:
+def test_operations_give_the_results_of_the_cpu(
+    device: CudaDevice, simulated: Simulation, case: str, seed: int
+) -> None:
     assert_right(device, CASES[case](np.random.default_rng(seed), 1))
+    assert simulated.launched
+    assert simulated.conflicts == []
 
 
 def test_every_operation_has_a_case() -> None:
@@ -103,13 +105,11 @@ def test_events_order_streams_and_take_time(device: CudaDevice) -> None:
     assert first.__cuda_stream__() == (0, first.handle)
 
 
-def test_kernels_are_loaded_once(device: CudaDevice, context: PtxContext) -> None:
+def test_kernels_are_loaded_once(device: CudaDevice, simulated: Simulation) -> None:
     call = CASES["gather_boxes"](np.random.default_rng(0), 1)
     run_call(device, call)
-    alive = [release for release in context.alive if release[0] == "cuLibraryUnload"]
     run_call(device, call)
-    assert alive == [release for release in context.alive if release[0] == "cuLibraryUnload"]
-    assert len(alive) == 1
+    assert simulated.calls_since(0)["cuLibraryLoadData"] == 1
 
 
 def test_the_report_of_times_runs(device: CudaDevice, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,17 +126,10 @@ def test_the_report_of_times_runs(device: CudaDevice, monkeypatch: pytest.Monkey
 
 def test_without_a_driver_the_error_states_what_to_do() -> None:
     pytest.importorskip("cuda.core", reason="needs the package cuda-core")
-    if load_cuda() is not None:
-        pytest.skip("there is a driver here")
+    if current_gpu() is not None:
+        pytest.skip("there is a GPU here")
     with pytest.raises(BackendError, match="the GPU 0 cannot be used: .*foveate doctor"):
         CudaDevice()
-
-
-def load_cuda() -> ctypes.CDLL | None:
-    try:
-        return ctypes.CDLL("libcuda.so.1")
-    except OSError:
-        return None
 
 
 def test_without_the_package_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:

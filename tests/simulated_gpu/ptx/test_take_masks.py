@@ -23,9 +23,9 @@ def take(
     logits = np.random.default_rng(0).standard_normal((5, size, size)).astype(dtype)
     listed = None if rows is None else np.array(rows, np.int32)
     inputs: Inputs = [logits, listed, np.array([found], np.int32)]
-    gpu.context.launched.clear()
+    gpu.simulation.launched.clear()
     (taken,) = run(gpu.device, TAKE_MASKS, inputs, [(logits.shape, dtype)])
-    (launched,) = gpu.context.launched
+    (launched,) = gpu.simulation.launched
     assert launched.kernel == f"foveate_take_masks_{suffix}"
     kept = np.full(logits.nbytes, 0xA5, np.uint8).view(dtype).reshape(logits.shape)
     return taken, take_masks(logits, rows, found, kept), launched.counters
