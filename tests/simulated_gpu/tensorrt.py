@@ -50,6 +50,7 @@ class SimulatedTensorRT(ModuleType):
 
     ILogger = Logger
     ExecutionContextAllocationStrategy = SimpleNamespace(USER_MANAGED="user", STATIC="static")
+    DynamicShapesKernelSpecializationStrategy = SimpleNamespace(LAZY="lazy", EAGER="eager")
 
     def __init__(self, simulation: Simulation, *, rtx: bool = False) -> None:
         super().__init__("tensorrt_rtx" if rtx else "tensorrt")
@@ -89,6 +90,9 @@ class Runtime:
 
     def deserialize_cuda_engine(self, serialized_engine: bytes) -> Engine | None:
         trt = self._trt
+        if not trt.simulation.current:
+            trt.log("CUDA error 201: no context is current in this thread")
+            return None
         try:
             model = onnx.load_from_string(serialized_engine)
             entries = {one.key: json.loads(one.value) for one in model.metadata_props}
@@ -135,8 +139,14 @@ class Engine:
     def create_runtime_config(self) -> Config:
         return RtxConfig(self.trt) if self.trt.rtx else Config()
 
-    def create_execution_context(self, runtime_config: Config) -> Context:
+    def create_execution_context(self, runtime_config: Config) -> Context | None:
         assert runtime_config.strategy == "user", "the context would allocate memory by itself"
+        if isinstance(runtime_config, RtxConfig):
+            chosen = runtime_config.dynamic_shapes_kernel_specialization_strategy
+            assert chosen == "eager", "a graph would hold kernels that are replaced later"
+        if not self.trt.simulation.current:
+            self.trt.log("CUDA error 201: no context is current in this thread")
+            return None
         return Context(self)
 
 
@@ -148,6 +158,8 @@ class Config:
 
 
 class RtxConfig(Config):
+    dynamic_shapes_kernel_specialization_strategy = "lazy"
+
     def __init__(self, trt: SimulatedTensorRT) -> None:
         self._trt = trt
 

@@ -17,9 +17,10 @@ from tests.samples.verified_bundles import small_bundle
 from tests.simulated_gpu.driver.library import connected
 from tests.simulated_gpu.driver.simulation import Simulation
 from tests.simulated_gpu.tensorrt import Context, SimulatedTensorRT
+from tests.simulated_gpu.tensorrt import Engine as SimulatedEngine
 
 from foveate.bundle import Bundle
-from foveate.errors import BackendError, BundleError, OptionError
+from foveate.errors import BackendError, BundleError, OptionError, OutOfMemoryError
 from foveate.runtime.devices import CpuDevice
 from foveate.runtime.devices.cuda import CudaDevice
 from foveate.runtime.engines import Engine
@@ -311,6 +312,27 @@ def test_a_plan_with_other_tensors_is_refused(
         engine.bind(buffers, device.stream())
     assert caught.value.what.endswith("vectors FLOAT, the manifest lists image FLOAT, scores FLOAT")
     assert caught.value.remedy == f"run: foveate compile {compiled.root} --target tensorrt"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Error Code 2: OutOfMemory (no further information)",
+        "Requested amount of GPU memory (64 bytes) could not be allocated.",
+        "CUDA error 2: out of memory",
+    ],
+)
+def test_too_little_memory_is_an_error_of_its_own(
+    text: str,
+    engine: Engine,
+    device: CudaDevice,
+    trt: SimulatedTensorRT,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(SimulatedEngine, "create_execution_context", lambda *_: trt.log(text))
+    with pytest.raises(OutOfMemoryError) as caught:
+        engine.bind(buffers_of(device, engine, 224, 256), device.stream())
+    assert caught.value.what == f"the engine 'propose-96x64' has no further context ({text})"
 
 
 @pytest.mark.parametrize(

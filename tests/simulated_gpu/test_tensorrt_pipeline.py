@@ -6,6 +6,7 @@ from __future__ import annotations
 import gc
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -94,3 +95,10 @@ def test_a_size_without_a_plan_is_refused_with_the_command_that_compiles_it(
         "no compiled plan of the stage 'propose' takes image 1x3x256x256 (the engine "
         "'propose-96x64' takes image 1x3x224x256)"
     )
+
+
+def test_another_thread_may_be_the_first_to_use_the_pipeline(
+    compiled: Bundle, trt: SimulatedTensorRT
+) -> None:
+    with open_pipeline(compiled) as pipeline, ThreadPoolExecutor(1) as pool:
+        assert len(pool.submit(pipeline, [IMAGE, IMAGE]).result()) == 2

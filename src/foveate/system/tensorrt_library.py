@@ -4,18 +4,21 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import deque
 from contextlib import suppress
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from foveate.errors import BackendError, BundleError, FoveateError
+from foveate.errors import BackendError, BundleError, FoveateError, OutOfMemoryError
 from foveate.system.files import write_file
 from foveate.system.private_files import cache_folder, check_private, make_private
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+_OUT_OF_MEMORY = re.compile("(?i)out ?of ?memory|memory .* could not be allocated")
 
 
 class Library:
@@ -74,6 +77,7 @@ class Library:
 
         Raises:
             BackendError: TensorRT refuses the arguments; the text quotes its log.
+            OutOfMemoryError: It has too little memory.
         """
         self._log.errors.clear()
         try:
@@ -83,7 +87,8 @@ class Library:
             found = None
         if not found:
             reason = "; ".join(self._log.errors) or f"{self.module.__name__} gives no reason"
-            raise BackendError(f"{what} ({reason})", remedy="run: foveate doctor")
+            kind = OutOfMemoryError if _OUT_OF_MEMORY.search(reason) else BackendError
+            raise kind(f"{what} ({reason})", remedy="run: foveate doctor")
         return found
 
 
@@ -106,9 +111,13 @@ class LoadedPlan:
         # The memory of a context is ours, so that contexts can share it.
         strategy = trt.ExecutionContextAllocationStrategy.USER_MANAGED
         config.set_execution_context_allocation_strategy(strategy)
-        # TensorRT for RTX compiles kernels on the machine that runs them, which takes seconds.
-        compiles = hasattr(config, "set_runtime_cache")
-        self._kernels = _KernelCache(config, content) if compiles else None
+        self._kernels: _KernelCache | None = None
+        if hasattr(config, "set_runtime_cache"):
+            # TensorRT for RTX compiles kernels where they run. By default it does so beside the
+            # first runs, so that a CUDA graph would hold the slow kernels in their place forever.
+            kinds = trt.DynamicShapesKernelSpecializationStrategy
+            config.dynamic_shapes_kernel_specialization_strategy = kinds.EAGER
+            self._kernels = _KernelCache(config, content)
 
     def memory_bytes(self, profile: int) -> int:
         """Return the number of bytes of device memory that a context takes."""

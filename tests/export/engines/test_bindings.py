@@ -31,7 +31,7 @@ BEHIND_A_CALL = {
     "IPluginCreatorV3One": ["name", "plugin_version", "plugin_namespace"],
     "IProgressMonitor": ["phase_start", "phase_finish", "step_complete"],
     "HardwareCompatibilityLevel": ["NONE", "AMPERE_PLUS", "SAME_COMPUTE_CAPABILITY"],
-    "BuilderFlag": ["REFIT", "STRIP_PLAN", "TF32", "VERSION_COMPATIBLE"],
+    "BuilderFlag": ["REFIT", "REQUIRE_USER_ALLOCATION", "STRIP_PLAN", "TF32", "VERSION_COMPATIBLE"],
 }
 
 
@@ -51,6 +51,7 @@ def names_read() -> Iterator[str]:
 
 # Read only of a target that builds for GPUs that are not here.
 ACROSS_GPUS = {
+    "BuilderFlag.REQUIRE_USER_ALLOCATION",
     "ComputeCapability",
     "ComputeCapability.__members__",
     "IBuilderConfig.num_compute_capabilities",

@@ -22,6 +22,7 @@ from foveate.system import tensorrt_library
 # What the variables hold, by the name of the class in the bindings.
 CLASSES = {
     "trt": "",
+    "kinds": "DynamicShapesKernelSpecializationStrategy",
     "module": "",
     "trt.get_plugin_registry()": "IPluginRegistry",
     "_runtime": "Runtime",
@@ -34,9 +35,12 @@ CLASSES = {
 }
 # Read where an object has them only.
 RTX_ONLY = {
+    "DynamicShapesKernelSpecializationStrategy",
+    "DynamicShapesKernelSpecializationStrategy.EAGER",
     "IRuntimeCache.deserialize",
     "IRuntimeCache.serialize",
     "IRuntimeConfig.create_runtime_cache",
+    "IRuntimeConfig.dynamic_shapes_kernel_specialization_strategy",
     "IRuntimeConfig.set_runtime_cache",
 }
 SIMULATED = {

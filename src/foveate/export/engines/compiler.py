@@ -32,7 +32,7 @@ from foveate.system.files import open_output, write_file
 from foveate.system.gpu import Gpu, current_gpu
 from foveate.system.tensorrt import TARGETS, find_installed
 
-RECIPE = 1
+RECIPE = 2
 """Number that grows whenever the same file and options lead to another engine, so that old ones miss."""
 DEFAULT_ARCHS = ("sm_80", "sm_86", "sm_89", "sm_120")
 """Compute capabilities to build for if there is no GPU, as TensorRT for RTX chooses by itself."""

@@ -192,6 +192,8 @@ class _Build:
             "REFIT": options["refit"],
             "STRIP_PLAN": options["strip_weights"],
             "VERSION_COMPATIBLE": options["version_compatible"],
+            # TensorRT for RTX: a run that allocates memory cannot be part of a CUDA graph.
+            "REQUIRE_USER_ALLOCATION": self.target.cross,
         }
         for name, given in flags.items():
             if given:
