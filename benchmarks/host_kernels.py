@@ -167,6 +167,7 @@ def selection_cases() -> dict[str, Versions]:
             stride=16,
             padding=16,
             window_nms_iou=0.8,
+            top_k=100,
         )
 
     windows = sum(grid.size for grid in grids)

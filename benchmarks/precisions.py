@@ -68,7 +68,8 @@ class TimedEngine:
     def __init__(self, engine: Engine, seconds: list[float]) -> None:
         self.inputs, self.outputs = engine.inputs, engine.outputs
         self.capturable, self.rows_at_once = engine.capturable, engine.rows_at_once
-        self.bind_bytes, self.close = engine.bind_bytes, engine.close
+        self.rows_for, self.bind_bytes = engine.rows_for, engine.bind_bytes
+        self.close = engine.close
         self._engine, self._seconds = engine, seconds
 
     def bind(

@@ -34,6 +34,7 @@ def choose(
         count,
         factors=factors,
         window_nms_iou=1.0,
+        top_k=k,
         **WINDOWS,
     )
     found: Int32Array = picks[: count[0]]

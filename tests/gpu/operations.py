@@ -118,6 +118,7 @@ def _select(generator: np.random.Generator, scale: int) -> Call:
             "stride": 16,
             "padding": 32,
             "window_nms_iou": 0.7,
+            "top_k": count - scale,
         },
     )
 

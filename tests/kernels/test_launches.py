@@ -204,7 +204,7 @@ NUMBERS: dict[Op, dict[str, Any]] = {
 def select(cells: int, limit: int, dtype: DTypeLike = np.float32) -> list[Launch]:
     grids = [stub((1, 1, 1, cells), dtype)]
     outputs = [stub((limit, 3)), stub((limit, 4)), stub((limit,)), stub((1,))]
-    return launches(SELECT_TOP_K, grids, *outputs, **NUMBERS[SELECT_TOP_K])
+    return launches(SELECT_TOP_K, grids, *outputs, top_k=limit, **NUMBERS[SELECT_TOP_K])
 
 
 def nms(boxes: int) -> list[Launch]:

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,7 +15,7 @@ WINDOWS = {"size": 160, "stride": 16, "padding": 80}
 def run(grids: list[np.ndarray], k: int, **options: object) -> tuple[np.ndarray, ...]:
     indices, windows = np.empty((k, 3), np.int32), np.empty((k, 4), np.float32)
     scores, count = np.empty(k, np.float32), np.empty(1, np.int32)
-    cpu.select_top_k(grids, indices, windows, scores, count, **WINDOWS, **options)  # type: ignore[arg-type]  # each has a type of its own
+    cpu.select_top_k(grids, indices, windows, scores, count, top_k=k, **WINDOWS, **options)  # type: ignore[arg-type]  # each has a type of its own
     return indices, windows, scores, count
 
 
@@ -62,3 +64,18 @@ def test_cell_zero_looks_at_the_corner_of_the_image() -> None:
     grids = [np.array([[[[1.0, 0.0]]]], np.float32)]
     _, windows, *_ = run(grids, 2, factors=[(2.0, 4.0)], window_nms_iou=1.0)
     assert windows.tolist() == [[-160, -320, 320, 640], [-128, -320, 320, 640]]
+
+
+def test_room_beyond_the_wanted_windows_is_filled_like_that_of_windows_that_do_not_exist() -> None:
+    grids = [np.arange(12, dtype=np.float32).reshape(1, 1, 3, 4)]
+    options: dict[str, Any] = {"factors": [(1.0, 1.0)], "window_nms_iou": 1.0}
+    given: dict[str, Any] = {"top_k": 5, **WINDOWS, **options}
+    indices, windows = np.empty((8, 3), np.int32), np.empty((8, 4), np.float32)
+    scores, count = np.empty(8, np.float32), np.empty(1, np.int32)
+    cpu.select_top_k(grids, indices, windows, scores, count, **given)
+    assert count[0] == 5
+    for array, want in zip((indices, windows, scores), run(grids, 5, **options), strict=False):
+        np.testing.assert_array_equal(array[:5], want)
+    assert indices[5:].tolist() == [[-1, 0, 0]] * 3
+    assert not windows[5:].any()
+    assert np.isneginf(scores[5:]).all()

@@ -336,7 +336,9 @@ def test_impossible_options_are_refused(options: dict[str, float], message: str)
 def test_wrong_names_of_device_and_backend_name_the_right_ones(contrast_bundle: Path) -> None:
     with pytest.raises(OptionError, match="no device 'gpu': use auto, cpu"):
         foveate.load(contrast_bundle, device="gpu")
-    with pytest.raises(OptionError, match="no backend 'trt': use auto, onnxruntime, onnx"):
+    with pytest.raises(
+        OptionError, match="no backend 'trt': use auto, tensorrt, tensorrt-rtx, onnx"
+    ):
         foveate.load(contrast_bundle, backend="trt")
 
 

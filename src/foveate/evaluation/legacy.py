@@ -120,6 +120,7 @@ def select_as_original(
     count: Int32Array,
     *,
     window_nms_iou: float,
+    top_k: int,
     **geometry: Any,
 ) -> None:
     """Choose the best windows, and apply the quirks of the original code to them.
@@ -128,12 +129,12 @@ def select_as_original(
     ``foveate.kernels.select_top_k.host.select_top_k``; the number of cells of the last grid bounds
     the number of windows.
     """
-    room = min(len(indices), grids[-1].size) if legacy.filler_rows else len(indices)
-    first = len(indices) - room
+    room = min(top_k, grids[-1].size) if legacy.filler_rows else top_k
+    first = top_k - room
     indices[:first], scores[:first] = 0, _CERTAIN  # the fillers have the highest score
     chosen = indices[first:]
     outputs = (chosen, windows[first:], scores[first:], count)
-    select_top_k(grids, *outputs, window_nms_iou=window_nms_iou, **geometry)
+    select_top_k(grids, *outputs, window_nms_iou=window_nms_iou, top_k=room, **geometry)
     if legacy.shifted_scores:
         _shift(chosen[: count[0]], [grid.shape[3] for grid in grids])
     count += first

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 DEVICES = ("auto", "cpu", "cuda")
 CPU_BACKENDS = ("auto", "onnxruntime")
 # In the order in which "auto" tries them on a GPU.
-GPU_BACKENDS = ("onnxruntime",)
+GPU_BACKENDS = ("tensorrt", "tensorrt-rtx", "onnxruntime")
 BACKENDS = ("auto", *GPU_BACKENDS, "onnxruntime-tensorrt")
 
 _logger = logging.getLogger(__name__)
@@ -157,7 +157,11 @@ def _open_backend(
     bundle: Bundle, device: Device, backend: str, threads: int | None
 ) -> dict[str, Engine]:
     # ONNX Runtime takes a second to import, which a pipeline of other engines need not wait for.
-    from foveate.runtime.engines.onnxruntime_engines import open_onnxruntime_engines  # noqa: PLC0415 - see above
+    if backend in ("tensorrt", "tensorrt-rtx"):
+        from foveate.runtime.engines.tensorrt import open_tensorrt_engines  # noqa: PLC0415
+
+        return open_tensorrt_engines(bundle, device, backend)
+    from foveate.runtime.engines.onnxruntime_engines import open_onnxruntime_engines  # noqa: PLC0415
 
     tensorrt = backend == "onnxruntime-tensorrt"
     return open_onnxruntime_engines(bundle, device, tensorrt=tensorrt, threads=threads)

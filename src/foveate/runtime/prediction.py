@@ -165,6 +165,9 @@ class _CountingEngine:
             self._taken[stream] = need
         return lambda: None
 
+    def rows_for(self, rows: int) -> int:
+        return self._engine.rows_for(rows)
+
     def bind_bytes(self, bindings: Mapping[str, Buffer]) -> int:
         return self._engine.bind_bytes(bindings)
 

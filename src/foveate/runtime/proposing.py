@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 class Proposing:
     """The steps from an image to its proposals, for images of the same sizes.
 
-    K is the number of windows that are refined. ``count`` is the number of those that exist, which
-    is available on the device only.
+    K is the number of windows that are refined; where the engines take fixed numbers of rows, some
+    of them are padding. ``count`` is the number of windows that exist, which is available on the
+    device only.
 
     Args:
         setup: What all slots of the pipeline have in common.
@@ -43,7 +44,8 @@ class Proposing:
 
     def __init__(self, setup: Setup, sizes: Sizes, image: Buffer, stream: Stream) -> None:
         self._setup, self._sizes, self._image, self._stream = setup, sizes, image, stream
-        self.k = k = min(setup.manifest.select.top_k, sizes.windows)
+        self._top_k = min(setup.manifest.select.top_k, sizes.windows)
+        self.k = k = _padded(self._top_k, setup)
         self.found = Packed(
             setup.device,
             windows=((k, 4), FLOAT),
@@ -87,6 +89,7 @@ class Proposing:
             stride=manifest.windows.stride,
             padding=manifest.windows.padding,
             window_nms_iou=manifest.select.window_nms_iou,
+            top_k=self._top_k,
         )
 
     def _enclose(self) -> None:
@@ -169,6 +172,14 @@ class Proposing:
                 columns = level.canvas_width // spec.stride
             grids.append(self._setup.tensor(spec, 1, channels_of(spec), rows, columns))
         return grids
+
+
+def _padded(rows: int, setup: Setup) -> int:
+    """Return the smallest number of rows, at least ``rows``, that all engines take."""
+    engines = [setup.engines[stage] for stage in ("refine", "classify") if stage in setup.engines]
+    while (more := max(engine.rows_for(rows) for engine in engines)) > rows:
+        rows = more
+    return rows
 
 
 def _area(level: LevelSizes) -> int:

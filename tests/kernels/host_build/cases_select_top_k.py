@@ -27,17 +27,18 @@ def select(
     grids: list[Array], limit: int, factors: list[tuple[float, float]], size: int, iou: float
 ) -> list[Array]:
     numbers: dict[str, Any] = {"factors": factors, "size": size, "stride": 2, "padding": 3}
-    numbers["window_nms_iou"] = iou
-    return run(host_device(), SELECT_TOP_K, [grids], outputs(limit), poison=False, **numbers)
+    numbers |= {"window_nms_iou": iou, "top_k": limit}
+    room = limit + limit % 3  # some of it stays empty
+    return run(host_device(), SELECT_TOP_K, [grids], outputs(room), poison=False, **numbers)
 
 
 def select_on_cpu(
     grids: list[Array], limit: int, factors: list[tuple[float, float]], size: int, iou: float
 ) -> list[Array]:
-    found: list[Any] = [np.full(shape, 77, dtype) for shape, dtype in outputs(limit)]
-    cpu.select_top_k(
-        grids, *found, factors=factors, size=size, stride=2, padding=3, window_nms_iou=iou
-    )
+    room = limit + limit % 3
+    found: list[Any] = [np.full(shape, 77, dtype) for shape, dtype in outputs(room)]
+    numbers: dict[str, Any] = {"factors": factors, "size": size, "stride": 2, "padding": 3}
+    cpu.select_top_k(grids, *found, window_nms_iou=iou, top_k=limit, **numbers)
     return found
 
 

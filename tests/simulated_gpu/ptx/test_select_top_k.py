@@ -20,15 +20,17 @@ def select(
     factors: list[tuple[float, float]],
     limit: int,
     iou: float,
+    room: int | None = None,
 ) -> tuple[Array, Array, Array, int]:
-    """Return indices, windows, scores and count."""
+    """Return indices, windows, scores and count, with room for more windows than ``limit``."""
+    numbers = {"factors": factors, "window_nms_iou": iou, "top_k": limit, **OPTIONS}
+    limit = limit if room is None else room
     outputs = [
         ((limit, 3), np.int32),
         ((limit, 4), np.float32),
         ((limit,), np.float32),
         ((1,), np.int32),
     ]
-    numbers = {"factors": factors, "window_nms_iou": iou, **OPTIONS}
     (indices, windows, scores, count), _ = gpu.run(SELECT_TOP_K, [grids], outputs, **numbers)
     return indices, windows, scores, int(count[0])
 
@@ -71,6 +73,19 @@ def test_more_windows_than_there_are_cells(gpu: SimulatedGpu) -> None:
     assert sorted(map(tuple, indices[:12].tolist())) == [
         (0, r, c) for r in range(3) for c in range(4)
     ]
+
+
+def test_room_beyond_the_wanted_windows_is_filled_like_that_of_windows_that_do_not_exist(
+    gpu: SimulatedGpu,
+) -> None:
+    grids, factors = levels(1)
+    few = select(gpu, grids, factors, 20, 0.6)
+    indices, windows, scores, count = select(gpu, grids, factors, 20, 0.6, room=33)
+    assert count == few[3] == 20
+    np.testing.assert_array_equal(indices[:20], few[0])
+    assert set(map(tuple, indices[20:].tolist())) == {(-1, 0, 0)}
+    assert not windows[20:].any()
+    assert np.isneginf(scores[20:]).all()
 
 
 def test_cells_that_fill_the_last_pass_leave_none_to_look_at(gpu: SimulatedGpu) -> None:

@@ -85,6 +85,10 @@ class TorchCudaEngine:
             stage.module.to(device)
             self._call = stage_call(stage)
 
+    def rows_for(self, rows: int) -> int:
+        """Return ``rows``, since a run takes any number."""
+        return rows
+
     def bind(
         self,
         bindings: Mapping[str, Buffer],

@@ -21,8 +21,11 @@ def select_top_k(
     stride: int,
     padding: int,
     window_nms_iou: float,
+    top_k: int,
 ) -> None:
-    """Keep the K windows with the best scores, dropping those that a better one nearly covers.
+    """Keep the windows with the best scores, dropping those that a better one nearly covers.
+
+    The arrays have room for K windows, which may be more than are kept.
 
     Equal scores are taken in the order of level, row and column.
 
@@ -37,12 +40,13 @@ def select_top_k(
         stride: Level pixels from one cell to the next.
         padding: Border of the level's canvas in pixels.
         window_nms_iou: Largest intersection over union with a better window; 1 keeps all.
+        top_k: Largest number of windows to keep, at most K.
     """
     cells = np.concatenate([_cells(level, grid) for level, grid in enumerate(grids)])
     values = np.concatenate([grid.ravel() for grid in grids]).astype(np.float32)
     candidates = windows_of(cells, factors, size, stride, padding)
     corners = np.concatenate([candidates[:, :2], candidates[:, :2] + candidates[:, 2:]], axis=1)
-    best = suppress(corners, values, None, window_nms_iou, len(indices))
+    best = suppress(corners, values, None, window_nms_iou, top_k)
     found = len(best)
     indices[:found], indices[found:] = cells[best], (-1, 0, 0)
     windows[:found], windows[found:] = candidates[best], 0

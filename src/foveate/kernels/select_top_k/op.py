@@ -36,18 +36,19 @@ def launches(
     stride: int,
     padding: int,
     window_nms_iou: float,
+    top_k: int,
 ) -> Launches:
     """Yield order and selection, or only the latter without cells; see :func:`cpu.select_top_k`."""
     shapes = np.array([grid.shape[2:] for grid in grids], np.int32).reshape(-1, 2)
     starts = np.cumsum([0, *shapes.prod(axis=1)]).astype(np.int32)
-    cells, limit = int(starts[-1]), indices.shape[0]
+    cells = int(starts[-1])
     require_at_most(LARGEST_ORDER, cells, "windows of all levels")
     kind = element(grids[0]) if grids else "f32"
     # The number of levels varies, so the kernels take a table of addresses in place of one array.
     known = tuple(memory.upload(table) for table in (addresses(grids), shapes, starts))
     scales = memory.upload(np.array(factors, np.float64))
     order = memory.empty((cells,), np.int32)
-    winners, boxes = memory.empty((limit,), np.int32), memory.empty((limit, 4), np.float32)
+    winners, boxes = memory.empty((top_k,), np.int32), memory.empty((top_k, 4), np.float32)
     levels = len(grids)
     if cells:
         yield Launch(
@@ -62,7 +63,7 @@ def launches(
         block=_THREADS,
         args=(
             *(*known, scales, order, winners, boxes, indices, windows, scores, count),
-            *int32(levels, cells, limit, size, stride, padding),
+            *int32(levels, cells, top_k, indices.shape[0], size, stride, padding),
             np.float64(window_nms_iou),
         ),
     )

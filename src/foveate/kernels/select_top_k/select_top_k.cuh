@@ -71,12 +71,13 @@ __device__ void select_order_block(const Cells<T>& cells, int* order, int count)
     find_order(key_of, count, first, smaller(first + kRankThreads, count), order);
 }
 
-// Results for K = `limit` windows: see cpu.py.
+// Results, with room for K = `capacity` windows: see cpu.py.
 struct Selection {
     int* indices;
     float* windows;
     float* scores;
     int* count;
+    int capacity;
 };
 
 // `winners` (limit,) and `boxes` (limit,) are scratch memory.
@@ -86,7 +87,7 @@ __device__ void select_scan_block(const Cells<T>& cells, const Windows& windows,
                                   int limit, double iou) {
     const auto box_at_cell = [&](int index) { return box_of(windows.of(cells.at(index))); };
     const int total = choose_boxes(box_at_cell, order, count, limit, iou, winners, boxes);
-    for (int i = threadIdx.x; i < limit; i += kRankThreads) {
+    for (int i = threadIdx.x; i < selection.capacity; i += kRankThreads) {
         const bool exists = i < total;
         const Cell cell = exists ? cells.at(winners[i]) : Cell{-1, 0, 0};
         selection.indices[3LL * i] = cell.level;
@@ -116,10 +117,12 @@ __device__ void select_scan_block(const Cells<T>& cells, const Windows& windows,
             const int* __restrict__ order, int* __restrict__ winners,                             \
             foveate::Box* __restrict__ boxes, int* __restrict__ indices,                          \
             float* __restrict__ windows, float* __restrict__ scores, int* __restrict__ found,     \
-            int levels, int count, int limit, int size, int stride, int padding, double iou) {    \
+            int levels, int count, int limit, int capacity, int size, int stride, int padding,    \
+            double iou) {                                                                         \
         foveate::select_scan_block<T>({grids, shapes, starts, levels},                            \
                                       {factors, size, stride, padding}, order, winners, boxes,    \
-                                      {indices, windows, scores, found}, count, limit, iou);      \
+                                      {indices, windows, scores, found, capacity}, count, limit,  \
+                                      iou);                                                       \
     }
 
 FOVEATE_SELECT_KERNELS(f32, float)

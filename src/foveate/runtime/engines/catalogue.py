@@ -76,6 +76,15 @@ class StagePlans:
         plan, number, _ = min(found, key=lambda one: (one[2], one[0].path not in preferred))
         return plan, number
 
+    def rows_for(self, name: str, rows: int) -> int:
+        """Return the smallest number of rows of an input, at least ``rows``, that a plan takes.
+
+        It is ``rows`` itself if no plan takes as many.
+        """
+        ranges = [profile[name] for plan in self.plans for profile in plan.metadata.key.profiles]
+        taken = [max(rows, one.minimum[0]) for one in ranges if rows <= one.maximum[0]]
+        return min(taken, default=rows)
+
     def refuse(self, shapes: Shapes | None = None) -> NoPlanError:
         """Return the error for shapes that no plan accepts; without shapes, for any."""
         reasons, wants = list(self.refusals), "runs on this machine"

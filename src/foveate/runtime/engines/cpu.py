@@ -39,6 +39,10 @@ class CpuEngine(ABC):
     def close(self) -> None:
         """Release the resources of the engine; closing twice does nothing."""
 
+    def rows_for(self, rows: int) -> int:
+        """Return ``rows``, since a run takes any number."""
+        return rows
+
     def bind(
         self,
         bindings: Mapping[str, Buffer],

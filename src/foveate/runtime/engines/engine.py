@@ -34,6 +34,12 @@ class Engine(Protocol):
     def rows_at_once(self) -> int | None:
         """Number of rows per run that suits the engine, or None if all rows should go in one run."""
 
+    def rows_for(self, rows: int) -> int:
+        """Return the smallest number of rows that a run takes, at least ``rows``.
+
+        It is ``rows`` itself if the engine takes any number, or none that is large enough.
+        """
+
     def bind(
         self,
         bindings: Mapping[str, Buffer],

@@ -90,6 +90,10 @@ class OnnxRuntimeCudaEngine:
         # Without it, each run would end with a wait for its stream.
         self._options.add_run_config_entry("disable_synchronize_execution_providers", "1")
 
+    def rows_for(self, rows: int) -> int:
+        """Return ``rows``, since a run takes any number."""
+        return rows
+
     def bind(
         self,
         bindings: Mapping[str, Buffer],

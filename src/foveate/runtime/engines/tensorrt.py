@@ -101,6 +101,11 @@ class TensorRTEngine:
         self._loaded: dict[Path, LoadedPlan] = {}
         self._memory: WeakKeyDictionary[Stream, Buffer] = WeakKeyDictionary()
 
+    def rows_for(self, rows: int) -> int:
+        """Return the smallest number of rows, at least ``rows``, that a plan takes."""
+        varying = next((one.name for one in self.inputs if isinstance(one.shape[0], str)), None)
+        return rows if varying is None else self._plans.rows_for(varying, rows)
+
     def bind(
         self,
         bindings: Mapping[str, Buffer],
