@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from foveate.runtime.devices import Device
     from foveate.runtime.engines import Engine
 
-DEVICES = ("auto", "cpu", "cuda")
+DEVICES = ("auto", "cpu", "cuda", "pycuda")
 CPU_BACKENDS = ("auto", "onnxruntime")
 # In the order in which "auto" tries them on a GPU.
 GPU_BACKENDS = ("tensorrt", "tensorrt-rtx", "onnxruntime")
@@ -92,6 +92,10 @@ def open_device(device: str) -> Device:
         from foveate.runtime.devices.cuda import CudaDevice  # noqa: PLC0415 - see above
 
         return CudaDevice()
+    if device == "pycuda":
+        from foveate.runtime.devices.pycuda import PycudaDevice  # noqa: PLC0415 - see above
+
+        return PycudaDevice()
     return CpuDevice()
 
 

@@ -30,12 +30,13 @@ if TYPE_CHECKING:
     from foveate.bundle import Bundle, Manifest
     from foveate.results.detections import Detections, Proposals
     from foveate.runtime.devices import Device
+    from foveate.runtime.devices.interop import GpuImage, SupportsCudaArray, SupportsDlpack
     from foveate.runtime.engines import Engine
     from foveate.runtime.slot import Slot
     from foveate.runtime.steps import Steps
 
 Result = TypeVar("Result")
-Image: TypeAlias = "Array | str | os.PathLike[str]"
+Image: TypeAlias = "Array | str | os.PathLike[str] | SupportsDlpack | SupportsCudaArray"
 _logger = logging.getLogger(__name__)
 # Sequences of characters or bytes are not sequences of images.
 _NO_SEQUENCES = (str, bytes, bytearray, memoryview)
@@ -44,7 +45,9 @@ _NO_SEQUENCES = (str, bytes, bytearray, memoryview)
 class Pipeline:
     """A pipeline that finds, outlines and classifies the objects in images.
 
-    An image is a file or an (H, W, 3) uint8 array in RGB order. Several threads may share a
+    An image is a file or an (H, W, 3) uint8 array in RGB order. On a GPU, the array may lie in its
+    memory and belong to any library with DLPack or the CUDA array interface; it is read after the
+    work that made it, and must not change before its result is there. Several threads may share a
     pipeline. It belongs to the process that created it: in a forked child, every use except
     :meth:`close` raises BackendError. So does every use after :meth:`close`.
 
@@ -112,7 +115,7 @@ class Pipeline:
             BackendError: The pipeline is closed, or was loaded in another process.
         """
         self._check_usable()
-        return self._end(self._begin(as_image(image), classify=False), proposals_of)
+        return self._end(self._begin(self._read(image), classify=False), proposals_of)
 
     def stream(self, images: Iterable[Image]) -> Iterator[Detections]:
         """Find the objects in each image, in order, with several images in flight.
@@ -168,7 +171,10 @@ class Pipeline:
     def __repr__(self) -> str:
         return f"Pipeline({self.bundle.manifest.name!r}, device={self._device.name!r})"
 
-    def _begin(self, image: UInt8Array, *, classify: bool) -> Slot:
+    def _read(self, image: Image) -> UInt8Array | GpuImage:
+        return self._device.accept(image) or as_image(cast("Array | str", image))
+
+    def _begin(self, image: UInt8Array | GpuImage, *, classify: bool) -> Slot:
         """Enqueue all steps for an image."""
         manifest = self._manifest
         height, width = image.shape[:2]
@@ -189,7 +195,7 @@ class Pipeline:
             while True:
                 self._check_usable()
                 try:
-                    image = as_image(next(images))
+                    image = self._read(next(images))
                     yield from self._start(image, flying)
                 except StopIteration:
                     break
@@ -204,7 +210,7 @@ class Pipeline:
         finally:
             self._drop(flying)
 
-    def _start(self, image: UInt8Array, flying: deque[Slot]) -> Iterator[Detections]:
+    def _start(self, image: UInt8Array | GpuImage, flying: deque[Slot]) -> Iterator[Detections]:
         """Enqueue all steps for an image, with fewer images in flight if memory does not suffice."""
         while True:
             try:

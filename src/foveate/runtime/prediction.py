@@ -132,6 +132,9 @@ class _CountingDevice:
     def upload(self, array: Array) -> _CountedBuffer:
         return self.allocate(array.shape, array.dtype)
 
+    def accept(self, image: object) -> None:
+        """Do nothing."""
+
     def spare_bytes(self) -> None:
         """Do nothing."""
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from foveate.runtime.devices.interop import GpuImage
 from foveate.runtime.steps import Steps
 
 if TYPE_CHECKING:
@@ -37,22 +38,24 @@ class Slot:
         self.steps = Steps(setup, sizes)
         self._setup = setup
         self._end: Event | None = None
+        self._kept: object = None  # what a copy that is enqueued needs
 
     @property
     def sizes(self) -> Sizes:
         """Sizes of the image."""
         return self.steps.sizes
 
-    def start(self, image: UInt8Array, *, classify: bool) -> None:
+    def start(self, image: UInt8Array | GpuImage, *, classify: bool) -> None:
         """Enqueue all work for an image; when this returns, the caller may change the image.
+
+        An image in the memory of a GPU must not change before the work is done.
 
         Args:
             image: (H, W, 3) uint8 RGB.
             classify: Whether to compute detections, or only proposals.
         """
-        np.copyto(self.steps.image.array, image)
         try:
-            self.steps.image.send(self.steps.main)
+            self._send(image)
             self.launch(classify=classify)
         except Exception:
             self._abandon()
@@ -66,6 +69,15 @@ class Slot:
         """Wait for the work and raise the error that stopped it."""
         assert self._end is not None
         self._end.synchronize()
+        self._kept = None
+
+    def _send(self, image: UInt8Array | GpuImage) -> None:
+        target, stream = self.steps.image, self.steps.main
+        if isinstance(image, GpuImage):
+            self._kept = image.copy_to(target.buffer, stream)
+        else:
+            np.copyto(target.array, image)
+            target.send(stream)
 
     def _abandon(self) -> None:
         """Wait for work that was enqueued before an error, since it uses the memory of the slot."""

@@ -14,10 +14,10 @@ from tests.runtime.devices.opened import FLOAT, GPUS, simulated_gpu
 from tests.simulated_gpu.driver.simulation import Simulation
 
 from foveate.errors import BackendError, InputError
-from foveate.runtime.devices import dlpack
 from foveate.runtime.devices.cuda import CudaDevice
 from foveate.runtime.devices.cuda_memory import CudaMirror
 from foveate.runtime.devices.cuda_streams import CudaStream
+from foveate.system import dlpack
 
 BYTE = np.dtype(np.uint8)
 Gpu = tuple[CudaDevice, Simulation]
@@ -73,7 +73,7 @@ def received(device: CudaDevice, made: Made) -> Any:
     image = device.accept(made)
     assert image is not None
     target, stream = device.mirror(image.shape, BYTE), device.stream()
-    kept = device.receive(image, target.buffer, stream)
+    kept = image.copy_to(target.buffer, stream)
     target.fetch(stream)
     stream.synchronize()
     assert kept is not None
@@ -113,7 +113,7 @@ def test_a_dlpack_tensor_lives_until_the_copy_is_dropped(gpu: Gpu) -> None:
     image = device.accept(made)
     assert image is not None
     target, stream = device.mirror(image.shape, BYTE), device.stream()
-    kept = device.receive(image, target.buffer, stream)
+    kept = image.copy_to(target.buffer, stream)
     stream.synchronize()
     alive = weakref.ref(made)
     del made, image

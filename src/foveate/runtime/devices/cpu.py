@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from foveate.errors import OutOfMemoryError
+from foveate.errors import InputError, OutOfMemoryError
+from foveate.runtime.devices.interop import is_on_gpu
 from foveate.system.resources import usable_cores
 
 if TYPE_CHECKING:
@@ -247,6 +248,19 @@ class CpuDevice:
         """Return a program whose launches call ``enqueue``."""
         del capturable  # nothing is recorded
         return CpuProgram(streams, enqueue)
+
+    def accept(self, image: object) -> None:
+        """Refuse arrays in the memory of a GPU.
+
+        Raises:
+            InputError: The image is one.
+        """
+        if is_on_gpu(image):
+            raise InputError(
+                "the image lies in the memory of a GPU, expected that of the CPU, on which the "
+                "pipeline runs",
+                remedy="load the pipeline with device='cuda', or copy the image to the CPU",
+            )
 
     def spare_bytes(self) -> None:
         """Return None: fresh memory costs little on the CPU."""

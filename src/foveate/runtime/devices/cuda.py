@@ -29,17 +29,9 @@ from foveate.runtime.devices.cuda_memory import (
     pinned_array,
 )
 from foveate.runtime.devices.cuda_program import CudaProgram, Scratch
-from foveate.runtime.devices.cuda_streams import CudaEvent, CudaStream, cuda_stream
+from foveate.runtime.devices.cuda_streams import CudaStream, cuda_stream
 from foveate.runtime.devices.device import Buffer, Stream
-from foveate.runtime.devices.interop import (
-    GpuArray,
-    GpuImage,
-    export,
-    gpu_image,
-    has_dlpack,
-    is_on_gpu,
-    producer_stream,
-)
+from foveate.runtime.devices.interop import GpuArray, GpuImage, gpu_image, is_on_gpu
 
 
 class CudaDevice:
@@ -180,24 +172,6 @@ class CudaDevice:
             return None
         self.context.use()
         return gpu_image(image, self.context)
-
-    def receive(self, image: GpuImage, target: Buffer, stream: Stream) -> object:
-        """Enqueue a copy of an image of another library, after the work that made it.
-
-        Returns:
-            An object that the caller keeps until the copy is done.
-        """
-        self.context.use()
-        handle = cuda_stream(stream).handle
-        if has_dlpack(image.value):
-            kept = export(image.value, handle)
-        else:
-            kept = (image.value, CudaEvent(self.context))
-            self.context.call("cuEventRecord", kept[1].handle, producer_stream(image.value))
-            stream.wait(kept[1])
-        taken = cuda_buffer(target)
-        self.context.call("cuMemcpyAsync", taken.address, image.address, taken.nbytes, handle)
-        return kept
 
     def share(self, buffer: Buffer, owner: object) -> Any:
         """Return a complete result as an array for other libraries, which keeps ``owner`` alive."""

@@ -84,9 +84,6 @@ class CudaProgram:
     memory is taken. It then enqueues the work a second time to record it. The following launches are
     one call each. If the work cannot be recorded, it is enqueued by every launch.
 
-    The program owns the memory that its operations need in between. The memory, streams and engines
-    of ``enqueue`` belong to the caller, who keeps them as long as the program.
-
     Args:
         device: The GPU.
         streams: See :meth:`foveate.runtime.devices.Device.program`.
@@ -105,7 +102,7 @@ class CudaProgram:
         self._device = device
         self._context: CudaContext = device.context
         self._origin = streams[0]
-        self._enqueue: Callable[[], None] | None = enqueue
+        self._enqueue = enqueue
         self._capturable = capturable
         self._end = CudaEvent(device.context)
         self._scratch: Scratch | None = None
@@ -126,13 +123,12 @@ class CudaProgram:
 
     def _launch_first(self) -> None:
         scratch = Scratch(self._device)
-        self._run(scratch)
+        self._device.run_with(scratch, self._enqueue)
         self._origin.mark(self._end)
         self._scratch = scratch
         if self._capturable:
             try:
                 self._graph = self._instantiate(scratch)
-                self._enqueue = None  # a method of our owner would make a cycle with it
             except BackendError as error:
                 self._context.check_usable()
                 report_once(str(error))
@@ -140,12 +136,8 @@ class CudaProgram:
     def _pass(self, scratch: Scratch) -> None:
         """Enqueue the work on the memory of the first pass."""
         scratch.rewind()
-        self._run(scratch)
-        scratch.end()
-
-    def _run(self, scratch: Scratch) -> None:
-        assert self._enqueue is not None
         self._device.run_with(scratch, self._enqueue)
+        scratch.end()
 
     def _instantiate(self, scratch: Scratch) -> Owned:
         graph = self._capture(scratch)

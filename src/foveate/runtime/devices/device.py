@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from foveate.arrays import Array
     from foveate.kernels.op import Op
+    from foveate.runtime.devices.interop import GpuImage
 
 
 class Buffer(Protocol):
@@ -128,6 +129,13 @@ class Device(Protocol):
                 device can record work, for the first launches only. It must enqueue the same work
                 each time.
             capturable: Whether all of the work can be recorded.
+        """
+
+    def accept(self, image: object) -> GpuImage | None:
+        """Return an array of another library in the memory of this device; None for anything else.
+
+        Raises:
+            InputError: It is no image, or it lies in the memory of another device.
         """
 
     def spare_bytes(self) -> int | None:

@@ -4,19 +4,37 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from foveate.errors import InputError
-from foveate.runtime.devices import dlpack
+from foveate.runtime.devices.cuda_memory import cuda_buffer
+from foveate.runtime.devices.cuda_streams import CudaEvent, cuda_stream
+from foveate.system import dlpack
 
 if TYPE_CHECKING:
     import numpy as np
 
     from foveate.runtime.devices.cuda_context import CudaContext
     from foveate.runtime.devices.cuda_memory import CudaBuffer
+    from foveate.runtime.devices.device import Buffer, Stream
 
-LEGACY_STREAM = 1  # as CUDA, DLPack and the CUDA array interface number it
+_LEGACY_STREAM = 1  # as CUDA, DLPack and the CUDA array interface number it
 _IN_MEMORY_OF_GPU = 2  # a value of CUmemorytype
+
+
+class SupportsDlpack(Protocol):
+    """An array of PyTorch, CuPy, JAX or another library with DLPack."""
+
+    def __dlpack_device__(self) -> tuple[Any, int]:
+        """Return type and number of the device."""
+
+
+class SupportsCudaArray(Protocol):
+    """An array of PyCUDA, Numba or another library with the CUDA array interface."""
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        """The array."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,14 +42,39 @@ class GpuImage:
     """An image in the memory of a GPU, which belongs to another library.
 
     Args:
-        value: The object of the other library.
+        value: The array of the other library.
         address: Address of the first byte.
         shape: (H, W, 3); dense, in C order, uint8 RGB.
+        context: The context of the pipeline.
     """
 
     value: Any
     address: int
     shape: tuple[int, int, int]
+    context: CudaContext
+
+    def copy_to(self, target: Buffer, stream: Stream) -> object:
+        """Enqueue a copy, after the work that made the image.
+
+        Returns:
+            An object that must live until the copy is done.
+        """
+        self.context.use()
+        handle = cuda_stream(stream).handle
+        kept = _export(self.value, handle) if has_dlpack(self.value) else self._order(stream)
+        taken = cuda_buffer(target)
+        self.context.call("cuMemcpyAsync", taken.address, self.address, taken.nbytes, handle)
+        return kept
+
+    def _order(self, stream: Stream) -> object:
+        """Order a stream after the one that the CUDA array interface names."""
+        # Without a stream, the interface asks for no order; the producer may still have used the
+        # legacy stream, as PyCUDA does.
+        producer = self.value.__cuda_array_interface__.get("stream") or _LEGACY_STREAM
+        event = CudaEvent(self.context)
+        self.context.call("cuEventRecord", event.handle, int(producer))
+        stream.wait(event)
+        return self.value, event
 
 
 def has_dlpack(value: Any) -> bool:
@@ -65,7 +108,7 @@ def gpu_image(value: Any, context: CudaContext) -> GpuImage:
         raise InputError(f"an image needs at least one pixel, found shape {found.shape}")
     _check_place(found.address, context)
     height, width, _ = found.shape
-    return GpuImage(value=value, address=found.address, shape=(height, width, 3))
+    return GpuImage(value=value, address=found.address, shape=(height, width, 3), context=context)
 
 
 def _described(value: Any) -> dlpack.Array:
@@ -80,10 +123,10 @@ def _described(value: Any) -> dlpack.Array:
             strides=None if strides is None else tuple(step // size for step in strides),
             dtype=f"{kind}{8 * size}",
         )
-    return dlpack.read(export(value, -1))  # -1: nothing is read yet, so that nothing is ordered
+    return dlpack.read(_export(value, -1))  # -1: nothing is read yet, so that nothing is ordered
 
 
-def export(value: Any, stream: int) -> object:
+def _export(value: Any, stream: int) -> object:
     """Return the capsule of an array, ordered before the work that ``stream`` gets from now on."""
     try:
         return value.__dlpack__(stream=stream)
@@ -115,15 +158,6 @@ def _check_place(address: int, context: CudaContext) -> None:
             f"the image lies in the memory of the GPU {int(number)}, expected {context.number}",
             remedy="copy it there, or load the pipeline on its GPU",
         )
-
-
-def producer_stream(value: Any) -> int:
-    """Return the stream on which an array with the CUDA array interface was made.
-
-    Without one, the interface asks for no order. Many producers work on the legacy stream then.
-    """
-    stream = value.__cuda_array_interface__.get("stream")
-    return LEGACY_STREAM if stream is None else int(stream)
 
 
 class GpuArray:

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The pipeline with images in the memory of a GPU; kernels are counted and not run."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.runtime.devices.opened import GPUS, simulated_gpu
+from tests.runtime.devices.test_interop import Interfaced, Packed
+from tests.samples.plans import TENSORRT, write_plans
+from tests.samples.verified_bundles import small_bundle
+from tests.simulated_gpu.driver.simulation import Simulation
+from tests.simulated_gpu.tensorrt import SimulatedTensorRT
+
+from foveate.errors import InputError
+from foveate.runtime.devices import CpuDevice
+from foveate.runtime.devices.cuda import CudaDevice
+from foveate.runtime.engines import tensorrt as module
+from foveate.runtime.engines.tensorrt import open_tensorrt_engines
+from foveate.runtime.pipeline import Pipeline
+
+SHAPE = (64, 96, 3)
+Opened = tuple[Pipeline, CudaDevice, Simulation]
+
+
+@pytest.fixture(params=GPUS)
+def opened(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Opened]:
+    bundle = small_bundle(tmp_path / "small")
+    write_plans(bundle, image_sizes=((96, 64),))
+    with simulated_gpu(request.param) as (device, simulation):
+        monkeypatch.setitem(sys.modules, "tensorrt", SimulatedTensorRT(simulation))
+        monkeypatch.setattr(module, "find_runtime", lambda _: TENSORRT)
+        engines = open_tensorrt_engines(bundle, device, "tensorrt")
+        with Pipeline(bundle, engines, device=device) as pipeline:
+            yield pipeline, device, simulation
+        assert simulation.conflicts == []
+        assert set(simulation.live_bytes.values()) <= {0}
+
+
+@pytest.mark.parametrize("kind", [Interfaced, Packed])
+def test_an_image_is_copied_within_the_gpu(opened: Opened, kind: type[Interfaced | Packed]) -> None:
+    pipeline, device, simulation = opened
+    images = [kind(device, SHAPE) for _ in range(3)]
+    for image in images:
+        image.stream.synchronize()
+    list(pipeline.stream(images))  # makes the slots
+    start, first = len(simulation.streams.history), len(simulation.calls)
+    assert len(list(pipeline.stream(images))) == 3
+    copied = simulation.bytes_copied(start)
+    assert copied["DtoD"] == 3 * 64 * 96 * 3
+    assert copied["HtoD"] == 0
+    assert simulation.calls_since(first)["cuGraphLaunch"] == 3
+    assert pipeline.propose(images[0]) is not None
+
+
+def test_an_image_on_the_cpu_and_one_on_the_gpu_share_a_slot(opened: Opened) -> None:
+    pipeline, device, simulation = opened
+    pipeline(np.zeros(SHAPE, np.uint8))
+    first = len(simulation.calls)
+    pipeline(Packed(device, SHAPE))
+    assert simulation.calls_since(first)["cuStreamBeginCapture"] == 0
+
+
+def test_a_bad_image_does_not_stop_the_others(opened: Opened) -> None:
+    pipeline, device, _ = opened
+    bad = Interfaced(device, SHAPE)
+    bad.stream.synchronize()
+    bad.changed = {"typestr": "<f4"}
+    with pytest.raises(InputError, match="found float32 of shape"):
+        pipeline(bad)
+    pipeline(Packed(device, SHAPE))
+
+
+def test_a_pipeline_on_the_cpu_refuses_an_image_on_a_gpu() -> None:
+    with simulated_gpu("cuda") as (device, _):
+        image = Packed(device)
+        with pytest.raises(
+            InputError, match="in the memory of a GPU.*with device='cuda', or copy the"
+        ):
+            CpuDevice().accept(image)
+        image.stream.synchronize()
