@@ -20,6 +20,7 @@ from tests.simulated_gpu.tensorrt import Context, SimulatedTensorRT
 from tests.simulated_gpu.tensorrt import Engine as SimulatedEngine
 
 from foveate.bundle import Bundle
+from foveate.bundle.engine_metadata import EngineMetadata
 from foveate.errors import BackendError, BundleError, OptionError, OutOfMemoryError
 from foveate.runtime.devices import CpuDevice
 from foveate.runtime.devices.cuda import CudaDevice
@@ -301,6 +302,35 @@ def test_a_plan_of_another_gpu_is_not_opened(compiled: Bundle, monkeypatch: Any)
         monkeypatch.setattr(module, "find_runtime", lambda _: TENSORRT)
         with pytest.raises(BackendError, match="was compiled for the GPU sm_75, found sm_90"):
             open_tensorrt_engines(compiled, CudaDevice(), "tensorrt")
+
+
+def test_tensorrt_itself_refuses_a_plan_of_another_gpu(
+    device: CudaDevice, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = small_bundle(tmp_path / "small")
+    write_plans(bundle, archs=("sm_90",))
+    monkeypatch.setattr(EngineMetadata, "check_environment", lambda *_, **__: None)
+    engine = open_tensorrt_engines(bundle, device, "tensorrt")["propose"]
+    with pytest.raises(BackendError) as caught:
+        engine.bind(buffers_of(device, engine, 224, 256), device.stream())
+    assert caught.value.what == (
+        f"the plan {bundle.root}/engines/tensorrt/propose.plan cannot be loaded (The engine plan "
+        "file is generated on an incompatible device: sm_90)"
+    )
+
+
+def test_a_plan_that_is_gone_is_named(
+    device: CudaDevice, tmp_path: Path, trt: SimulatedTensorRT
+) -> None:
+    bundle = small_bundle(tmp_path / "small")
+    plan = write_plans(bundle)[0]
+    engine = open_tensorrt_engines(bundle, device, "tensorrt")["propose"]
+    plan.unlink()
+    with pytest.raises(BundleError) as caught:
+        engine.bind(buffers_of(device, engine, 224, 256), device.stream())
+    assert str(caught.value) == (
+        f"a plan cannot be read (No such file or directory): {plan}: compile it again"
+    )
 
 
 def test_a_plan_with_other_tensors_is_refused(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The pipeline with engines of TensorRT on the simulated driver; kernels are counted and not run."""
+"""The pipeline with engines of TensorRT on the simulated driver."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
+from tests.runtime.devices.opened import GPUS, simulated_gpu
 from tests.samples.plans import TENSORRT, write_plans
 from tests.samples.verified_bundles import small_bundle
 from tests.simulated_gpu.driver.library import connected
@@ -19,9 +21,12 @@ from tests.simulated_gpu.tensorrt import SimulatedTensorRT
 
 from foveate.bundle import Bundle
 from foveate.errors import BackendError
+from foveate.runtime.devices import CpuDevice
 from foveate.runtime.devices.cuda import CudaDevice
 from foveate.runtime.engines import tensorrt as module
 from foveate.runtime.engines.tensorrt import open_tensorrt_engines
+from foveate.runtime.loading import open_engines
+from foveate.runtime.options import PipelineOptions
 from foveate.runtime.pipeline import Pipeline
 from foveate.runtime.prediction import slot_bytes
 from foveate.runtime.setup import Setup
@@ -34,7 +39,7 @@ IMAGE = np.zeros((64, 96, 3), np.uint8)
 
 @pytest.fixture
 def trt(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimulatedTensorRT]:
-    with connected(Simulation(seed=0, run_kernels=False)) as simulation:
+    with connected(Simulation(seed=0, run_kernels=False)) as simulation:  # kernels only count
         trt = SimulatedTensorRT(simulation)
         monkeypatch.setitem(sys.modules, "tensorrt", trt)
         monkeypatch.setattr(module, "find_runtime", lambda _: TENSORRT)
@@ -102,3 +107,32 @@ def test_another_thread_may_be_the_first_to_use_the_pipeline(
 ) -> None:
     with open_pipeline(compiled) as pipeline, ThreadPoolExecutor(1) as pool:
         assert len(pool.submit(pipeline, [IMAGE, IMAGE]).result()) == 2
+
+
+@pytest.mark.parametrize("kind", GPUS)
+def test_detections_are_those_of_the_cpu(
+    kind: str, compiled: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All kernels run, so that it takes seconds."""
+    image = cv2.GaussianBlur(
+        np.random.default_rng(0).integers(0, 256, IMAGE.shape, np.uint8), (9, 9), 3
+    )
+    images = [cv2.circle(image, (48, 32), 20, (220, 60, 40), -1), image[:, ::-1], IMAGE]
+    options = PipelineOptions(score_threshold=1e-3)
+    cpu = CpuDevice()
+    engines = open_engines(compiled, cpu, "onnxruntime", 1)
+    with Pipeline(compiled, engines, device=cpu, options=options) as pipeline:
+        expected = pipeline(images)
+    assert sum(map(len, expected)) > 3
+    with simulated_gpu(kind, run_kernels=True) as (device, simulation):
+        monkeypatch.setitem(sys.modules, "tensorrt", SimulatedTensorRT(simulation))
+        monkeypatch.setattr(module, "find_runtime", lambda _: TENSORRT)
+        engines = open_tensorrt_engines(compiled, device, "tensorrt")
+        with Pipeline(compiled, engines, device=device, options=options) as pipeline:
+            found = pipeline(images)
+        assert simulation.conflicts == []
+    for one, other in zip(found, expected, strict=True):
+        assert one.labels.tolist() == other.labels.tolist()
+        np.testing.assert_allclose(one.scores, other.scores, rtol=0, atol=1e-6)
+        np.testing.assert_allclose(one.boxes, other.boxes, rtol=0, atol=1e-4)
+        np.testing.assert_array_equal(np.asarray(one.masks), np.asarray(other.masks))
