@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import gc
+import importlib
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -302,6 +303,37 @@ def test_a_plan_of_another_gpu_is_not_opened(compiled: Bundle, monkeypatch: Any)
         monkeypatch.setattr(module, "find_runtime", lambda _: TENSORRT)
         with pytest.raises(BackendError, match="was compiled for the GPU sm_75, found sm_90"):
             open_tensorrt_engines(compiled, CudaDevice(), "tensorrt")
+
+
+def test_a_library_that_does_not_load_is_named(
+    compiled: Bundle, device: CudaDevice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(name: str) -> None:
+        raise ImportError("libnvinfer.so.11: cannot open shared object file")
+
+    monkeypatch.setattr(importlib, "import_module", fail)
+    with pytest.raises(BackendError) as caught:
+        open_tensorrt_engines(compiled, device, "tensorrt")
+    assert str(caught.value) == (
+        "the module 'tensorrt' cannot be imported (libnvinfer.so.11: cannot open shared object "
+        "file): run: pip install --force-reinstall 'foveate[tensorrt]'"
+    )
+
+
+def test_a_library_that_does_not_start_is_quoted(
+    compiled: Bundle, device: CudaDevice, trt: SimulatedTensorRT, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start(_: SimulatedTensorRT, logger: Any) -> None:
+        logger.log(trt.ILogger.INTERNAL_ERROR, "CUDA initialization failure with error: 35")
+        raise TypeError("factory function returned nullptr")
+
+    monkeypatch.setattr(SimulatedTensorRT, "Runtime", start)
+    with pytest.raises(BackendError) as caught:
+        open_tensorrt_engines(compiled, device, "tensorrt")
+    assert str(caught.value) == (
+        "tensorrt does not start (CUDA initialization failure with error: 35; factory function "
+        "returned nullptr): run: foveate doctor"
+    )
 
 
 def test_tensorrt_itself_refuses_a_plan_of_another_gpu(

@@ -150,5 +150,19 @@ def _read_version(target: Target) -> Installed:
         with contextlib.suppress(metadata.PackageNotFoundError):
             return Installed(target=target, version=metadata.version(wheel), cuda=cuda)
     # It is a system package or an unknown wheel.
-    module: Any = importlib.import_module(target.module)
-    return Installed(target=target, version=str(module.__version__), cuda="unknown")
+    version = str(import_library(target).__version__)
+    return Installed(target=target, version=version, cuda="unknown")
+
+
+def import_library(target: Target) -> Any:
+    """Import the module of a target.
+
+    Raises:
+        BackendError: It is installed but does not load, as without its shared libraries.
+    """
+    try:
+        return importlib.import_module(target.module)
+    except (ImportError, OSError) as error:
+        what = f"the module {target.module!r} cannot be imported ({error})"
+        remedy = f"run: pip install --force-reinstall 'foveate[{target.extra}]'"
+        raise BackendError(what, remedy=remedy) from error

@@ -27,12 +27,16 @@ class Library:
     Args:
         module: ``tensorrt``, ``tensorrt_lean`` or ``tensorrt_rtx``. A GPU must be in use already:
             without a driver, some of them end the process.
+
+    Raises:
+        BackendError: It does not start.
     """
 
     def __init__(self, module: Any) -> None:
         self.module = module
         self._log = _make_log(module)
-        self._runtime = module.Runtime(self._log)
+        what = f"{module.__name__} does not start"
+        self._runtime = self.require(what, module.Runtime, self._log)
 
     def load_plugins(self, path: Path) -> None:
         """Load the plugin library, which must precede the plans that use it.
@@ -82,7 +86,7 @@ class Library:
         self._log.errors.clear()
         try:
             found = call(*arguments)
-        except (RuntimeError, TypeError) as error:  # some bindings raise where others return False
+        except (RuntimeError, TypeError) as error:  # as some functions of the bindings do
             self._log.errors.append(str(error))
             found = None
         if not found:
@@ -107,7 +111,8 @@ class LoadedPlan:
         self.name = name
         self._library = library
         self._engine = engine
-        self._config = config = engine.create_runtime_config()
+        what = f"the engine {name!r} cannot be configured"
+        self._config = config = library.require(what, engine.create_runtime_config)
         # The memory of a context is ours, so that contexts can share it.
         strategy = trt.ExecutionContextAllocationStrategy.USER_MANAGED
         config.set_execution_context_allocation_strategy(strategy)

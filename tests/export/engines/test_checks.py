@@ -22,7 +22,7 @@ from foveate.export.engines.plugins import choose
 from foveate.export.execution.stage_model import CustomOp, load_stage
 from foveate.kernels.plugins.build import source_digest
 from foveate.kernels.plugins.library import BUILD, check_library
-from foveate.system.tensorrt import TARGETS, find_installed
+from foveate.system.tensorrt import TARGETS, find_installed, find_runtime
 
 AGAIN = "export the bundle again: foveate export CHECKPOINT --output BUNDLE"
 RTX = "run: foveate compile BUNDLE --target tensorrt-rtx"
@@ -106,6 +106,31 @@ def test_a_version_that_is_too_old_is_refused(
         "tensorrt 10.13 or later is needed, found 10.12.0.36: run: pip install --upgrade "
         "'foveate[tensorrt]'"
     )
+
+
+@pytest.mark.parametrize(
+    ("installed", "module"),
+    [
+        ({"tensorrt", "tensorrt_lean"}, "tensorrt"),
+        ({"tensorrt"}, "tensorrt"),
+        ({"tensorrt_lean"}, "tensorrt_lean"),
+    ],
+)
+def test_lean_tensorrt_runs_engines_where_there_is_no_other(
+    installed: set[str], module: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name in installed or None)
+    monkeypatch.setattr(metadata, "version", lambda wheel: f"11.{wheel.count('lean')}.0")
+    found = find_runtime("tensorrt")
+    assert (found.target.module, found.version) == (module, f"11.{module.count('lean')}.0")
+
+
+def test_without_a_library_to_run_engines_the_extra_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(MissingExtraError, match="'tensorrt_rtx' is not installed"):
+        find_runtime("tensorrt-rtx")
 
 
 # --- the ONNX file ---------------------------------------------------------------------------

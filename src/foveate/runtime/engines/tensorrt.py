@@ -9,7 +9,6 @@ of a pyramid on one stream take the memory of the largest level, and on several 
 
 from __future__ import annotations
 
-import importlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -19,7 +18,7 @@ import numpy as np
 from foveate.errors import BundleError, OptionError
 from foveate.kernels.plugins.library import library_path
 from foveate.runtime.engines.catalogue import find_plans
-from foveate.system.tensorrt import find_runtime
+from foveate.system.tensorrt import find_runtime, import_library
 from foveate.system.tensorrt_library import Library
 
 if TYPE_CHECKING:
@@ -53,8 +52,8 @@ def open_tensorrt_engines(bundle: Bundle, device: Device, target: str) -> dict[s
     Raises:
         OptionError: The device is not a GPU.
         MissingExtraError: The library is not installed.
-        BackendError: A stage has no plan that runs on this machine, or TensorRT refuses the
-            plugin library.
+        BackendError: The library does not start, a stage has no plan that runs on this machine, or
+            TensorRT refuses the plugin library.
     """
     architecture = getattr(device, "architecture", None)
     if architecture is None:
@@ -64,7 +63,7 @@ def open_tensorrt_engines(bundle: Bundle, device: Device, target: str) -> dict[s
         )
     installed = find_runtime(target)
     stages = find_plans(bundle, installed, architecture)
-    library = Library(importlib.import_module(installed.target.module))
+    library = Library(import_library(installed.target))
     used = {plan.metadata.key.plugins for one in stages.values() for plan in one.plans}
     for sources in sorted(used - {None}, key=str):
         library.load_plugins(library_path(str(sources), architecture))
