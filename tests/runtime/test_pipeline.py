@@ -388,3 +388,10 @@ def test_an_image_that_needs_more_memory_than_there_is_says_how_much() -> None:
         BackendError, match="^there is not enough memory for 4000000000000 MB: use a small"
     ):
         CpuDevice().allocate((4 * 10**18,), np.dtype(np.uint8))
+
+
+def test_results_cannot_stay_on_the_cpu_as_a_device(pipeline: Pipeline) -> None:
+    image = square_image(60, 90, (5, 10, 30, 40))
+    with pytest.raises(OptionError, match="a GPU only, found the device 'cpu': omit on_device"):
+        pipeline(image, on_device=True)
+    assert len(pipeline(image)) > 0

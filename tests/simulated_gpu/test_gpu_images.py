@@ -85,3 +85,21 @@ def test_a_pipeline_on_the_cpu_refuses_an_image_on_a_gpu() -> None:
         ):
             CpuDevice().accept(image)
         image.stream.synchronize()
+
+
+def test_results_on_the_gpu_occupy_their_slot_until_the_last_array_is_dropped(
+    opened: Opened,
+) -> None:
+    pipeline, device, simulation = opened
+    pipeline(Packed(device, SHAPE))  # makes the slot
+    start = len(simulation.streams.history)
+    result = pipeline(Packed(device, SHAPE), on_device=True)
+    assert (result.height, result.width) == SHAPE[:2]
+    assert result.windows.shape == (result.mask_logits.shape[0], 4)
+    assert simulation.bytes_copied(start)["DtoH"] < 64_000
+    last = result.windows
+    del result
+    occupied = [pipeline._slots.in_use]
+    del last
+    occupied.append(pipeline._slots.in_use)
+    assert occupied == [1, 0]

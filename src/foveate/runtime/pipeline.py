@@ -6,15 +6,17 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, TypeAlias, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar, cast, overload
 
 import numpy as np
 
 from foveate.errors import BackendError, BundleError, InputError, OutOfMemoryError
 from foveate.images.reading import as_image
+from foveate.runtime.device_results import DeviceDetections, Occupied, device_detections_of
 from foveate.runtime.devices import CpuDevice
 from foveate.runtime.options import PipelineOptions
 from foveate.runtime.results import detections_of, proposals_of
@@ -95,14 +97,29 @@ class Pipeline:
     @overload
     def __call__(self, images: Sequence[Image]) -> list[Detections]: ...
 
-    def __call__(self, images: Image | Sequence[Image]) -> Detections | list[Detections]:
+    @overload
+    def __call__(self, images: Image, *, on_device: Literal[True]) -> DeviceDetections: ...
+
+    def __call__(
+        self, images: Image | Sequence[Image], *, on_device: bool = False
+    ) -> Detections | list[Detections] | DeviceDetections:
         """Find the objects in an image, or in each image of a list.
 
+        Args:
+            images: An image, or a list of images.
+            on_device: Whether the result stays in the memory of the GPU. This takes one image.
+
         Raises:
+            OptionError: The pipeline runs on the CPU, where results cannot stay on a device.
             InputError: An image cannot be read.
             BundleError: The bundle has no classifier.
             BackendError: The pipeline is closed, or was loaded in another process.
         """
+        if on_device:
+            self._check_usable()
+            self._require_classify()
+            image = self._read(cast("Image", images))
+            return self._occupy(self._begin(image, classify=True))
         if isinstance(images, Sequence) and not isinstance(images, _NO_SEQUENCES):
             return list(self.stream(images))
         return next(self.stream([cast("Image", images)]))  # which rejects any other type
@@ -248,6 +265,21 @@ class Pipeline:
             self._finish(None)
             raise
         self._finish(slot)
+        return result
+
+    def _occupy(self, slot: Slot) -> DeviceDetections:
+        """Wait for an image, and return its result in the memory of the slot.
+
+        The slot is free for the next image when the last array of the result is dropped.
+        """
+        owner = Occupied()
+        try:
+            slot.synchronize()
+            result = device_detections_of(self._device, self._manifest, slot.steps, owner)
+        except Exception:
+            self._finish(None)
+            raise
+        weakref.finalize(owner, self._finish, slot).atexit = False
         return result
 
     def _finish(self, slot: Slot | None) -> None:

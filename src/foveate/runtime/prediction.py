@@ -135,6 +135,9 @@ class _CountingDevice:
     def accept(self, image: object) -> None:
         """Do nothing."""
 
+    def share(self, buffer: Buffer, owner: object) -> None:
+        """Do nothing; no result is computed."""
+
     def spare_bytes(self) -> None:
         """Do nothing."""
 

@@ -7,12 +7,12 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from math import prod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import cv2
 import numpy as np
 
-from foveate.errors import InputError, OutOfMemoryError
+from foveate.errors import InputError, OptionError, OutOfMemoryError
 from foveate.runtime.devices.interop import is_on_gpu
 from foveate.system.resources import usable_cores
 
@@ -261,6 +261,18 @@ class CpuDevice:
                 "pipeline runs",
                 remedy="load the pipeline with device='cuda', or copy the image to the CPU",
             )
+
+    def share(self, buffer: Buffer, owner: object) -> NoReturn:
+        """Refuse: the results of a pipeline already lie in the memory of the CPU.
+
+        Raises:
+            OptionError: Always.
+        """
+        del buffer, owner
+        raise OptionError(
+            "results can stay in the memory of a GPU only, found the device 'cpu'",
+            remedy="omit on_device, or load the pipeline with device='cuda'",
+        )
 
     def spare_bytes(self) -> None:
         """Return None: fresh memory costs little on the CPU."""

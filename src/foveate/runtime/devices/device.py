@@ -7,7 +7,7 @@ only through an event. No method blocks, except those that are documented to blo
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -136,6 +136,13 @@ class Device(Protocol):
 
         Raises:
             InputError: It is no image, or it lies in the memory of another device.
+        """
+
+    def share(self, buffer: Buffer, owner: object) -> Any:
+        """Return a complete result as an array for other libraries, which keeps ``owner`` alive.
+
+        Raises:
+            OptionError: The device has no memory of its own.
         """
 
     def spare_bytes(self) -> int | None:
