@@ -80,6 +80,7 @@ clean:
 	@echo "Installing Foveate and its tests into .venv (the first time takes a few minutes: PyTorch is large)"
 	$(PIP) -e '.[test]'
 	$(READ)
+	$(PYCUDA)
 	@touch $@ .venv/.base
 
 .venv/.docs: .venv/.python pyproject.toml constraints.txt
@@ -91,4 +92,5 @@ clean:
 	@echo "Installing Foveate and its development tools into .venv (the first time takes a few minutes: PyTorch is large)"
 	$(PIP) -e '.[dev]'
 	$(READ)
+	$(PYCUDA)
 	@touch $@ .venv/.base .venv/.test .venv/.docs

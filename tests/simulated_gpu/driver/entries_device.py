@@ -137,8 +137,7 @@ def cuCtxCreate_v4(sim: Simulation, out: int, params: int, flags: int, device: i
 
 @entry(PTR, UINT, INT)
 def cuCtxCreate(sim: Simulation, out: int, flags: int, device: int) -> None:
-    handle = sim.handle("context")
-    sim.contexts[handle] = 1
+    handle = sim.create_context()
     sim.current.append(handle)
     put(out, handle)
 
@@ -147,7 +146,7 @@ def cuCtxCreate(sim: Simulation, out: int, flags: int, device: int) -> None:
 def cuCtxDestroy(sim: Simulation, context: int | None) -> None:
     if context not in sim.contexts or context == PRIMARY:
         raise Refused(Status.INVALID_CONTEXT, f"{context} is no context that was created")
-    del sim.contexts[context]
+    sim.destroy_context(context)
     while context in sim.current:
         sim.current.remove(context)
 

@@ -19,7 +19,7 @@ POOL = 0xB0  # the only pool of memory
 @entry(PTR, SIZE)
 def cuMemAlloc(sim: Simulation, out: int, size: int) -> str:
     sim.streams.refuse_unsafe("an allocation")
-    put(out, sim.memory.take(_positive(size), "device"))
+    put(out, sim.allocate(_positive(size), "device"))
     return f"{size}"
 
 
@@ -39,7 +39,7 @@ def cuMemAllocAsync(sim: Simulation, out: int, size: int, stream: int) -> str:
     # it on another stream, which a launch must not make either.
     sim.streams.refuse_unsafe("an allocation")
     one = sim.stream(stream)
-    address = sim.memory.take(_positive(size), "device")
+    address = sim.allocate(_positive(size), "device")
     offset = sim.memory.offset(address)
     assert offset is not None
 
@@ -64,7 +64,7 @@ def cuMemFreeAsync(sim: Simulation, address: int, stream: int) -> None:
 @entry(PTR, SIZE, UINT)
 def cuMemHostAlloc(sim: Simulation, out: int, size: int, flags: int) -> str:
     sim.streams.refuse_unsafe("an allocation")
-    put(out, sim.memory.take(_positive(size), "pinned"))
+    put(out, sim.allocate(_positive(size), "pinned"))
     return f"{size}"
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import gc
 import hashlib
+import re
 import subprocess
 import sys
 import sysconfig
@@ -18,6 +19,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +33,6 @@ from tests.simulated_gpu.driver import (
 )
 from tests.simulated_gpu.driver.entry import ENTRIES, INT, PTR, STR, U64, put
 from tests.simulated_gpu.driver.faults import STICKY, Refused, Status
-from tests.simulated_gpu.driver.linked import LINKED
 from tests.simulated_gpu.driver.simulation import Call, Simulation
 
 REGISTERED = (entries_code, entries_device, entries_graph, entries_memory, entries_streams)
@@ -106,7 +107,7 @@ def _entries() -> dict[str, tuple[Callable[..., Any], tuple[Any, ...]]]:
 
 def build() -> Path:
     """Compile the stub, unless it was compiled before; return the path of the library."""
-    names = sorted({*_entries(), *ALIASES, *LINKED})
+    names = sorted({*_entries(), *ALIASES, *_linked_by_pycuda()})
     header = "#define NAMES(X) " + " ".join(f"X({name})" for name in names) + "\n"
     include = sysconfig.get_path("include")
     key = hashlib.sha256(f"{header}{STUB.read_text()}{include}".encode()).hexdigest()[:16]
@@ -121,6 +122,15 @@ def build() -> Path:
             subprocess.run(command, check=True)
             made.replace(library)
     return library
+
+
+def _linked_by_pycuda() -> set[str]:
+    """Return the names that PyCUDA is linked with; it can be loaded only where all are exported."""
+    spec = find_spec("pycuda")
+    folders = (spec.submodule_search_locations or []) if spec else []
+    files = [path for folder in folders for path in Path(folder).glob("_driver*.so")]
+    found = [re.findall(rb"\0(cu[A-Z]\w+)(?=\0)", path.read_bytes()) for path in files]
+    return {name.decode() for names in found for name in names}
 
 
 def _address_of(

@@ -130,6 +130,10 @@ class Order:
             task.earlier = set()
             task.before = frozenset()
 
+    def waited_for_all(self) -> None:
+        """Note that the CPU knows that everything is done."""
+        self.waited(list(self._open))
+
     def _compare(self, one: Task, other: Task) -> None:
         found = one.accesses.conflict(other.accesses)
         if found is None:

@@ -81,6 +81,7 @@ class Simulation:
         self.contexts: dict[int, int] = {}  # of live ones: times that they are retained
         self.lock = threading.RLock()
         self._current: dict[int, list[int]] = {}
+        self._homes: dict[int, int] = {}  # contexts by the handles and addresses that are theirs
 
     # What a test asks ---------------------------------------------------------------------------
     def fail(self, status: int, entry: str | None = None, *, nth: int = 1) -> Fault:
@@ -116,16 +117,14 @@ class Simulation:
 
     def cpu_touches(self, array: NDArray[Any], *, write: bool) -> None:
         """Check an access of the CPU to pinned memory like a piece of work of the GPU."""
-        task = self.streams.add("CPU", "access", lambda: None, frozenset())
-        self.streams.order.waited([])
         offset = self.memory.offset(array.ctypes.data)
         assert offset is not None, "the array does not lie in pinned memory"
-
-        def touch() -> None:
-            self.memory.note(offset, array.nbytes, reads=not write, writes=write)
-
-        task.run = touch
-        self.streams.synchronize(frozenset([task]))
+        with self.lock:
+            self.streams.run_now(
+                "CPU",
+                "access",
+                lambda: self.memory.note(offset, array.nbytes, reads=not write, writes=write),
+            )
 
     def enqueue(self, stream: int, kind: str, name: str, run: Run) -> None:
         """Enqueue work that no entry point knows, such as an engine, on the stream of a handle."""
@@ -137,7 +136,32 @@ class Simulation:
         """Return a new handle for an object."""
         number = next(_HANDLES)
         self.objects[number] = thing
+        self._homes[number] = self.current[-1] if self.current else 0
         return number
+
+    def allocate(self, size: int, kind: str) -> int:
+        """Return the address of new memory of the current context; see `DeviceMemory.take`."""
+        address = self.memory.take(size, kind)
+        self._homes[address] = self.current[-1]
+        return address
+
+    def create_context(self) -> int:
+        """Return the handle of a new context."""
+        number = next(_HANDLES)
+        self.contexts[number] = 1
+        return number
+
+    def destroy_context(self, context: int) -> None:
+        """Finish all work, and release what belongs to a context."""
+        self.streams.drain()
+        for home in [home for home, owner in self._homes.items() if owner == context]:
+            del self._homes[home]
+            thing = self.objects.pop(home, None)
+            if isinstance(thing, Stream):
+                self.streams.all.remove(thing)
+            if (piece := self.memory.piece(home)) is not None and piece[1] == home:
+                self.memory.give(home, piece[0])
+        del self.contexts[context]
 
     def get(self, handle: int | None, kind: type[T]) -> T:
         """Return the object of a handle."""

@@ -188,10 +188,15 @@ class Streams:
 
     def synchronize_all(self) -> None:
         """Run all tasks."""
+        self.drain()
+        if self.failure:
+            raise Refused(self.failure, repr(self.fault))
+
+    def drain(self) -> None:
+        """Run all tasks, whether or not the context is corrupted."""
         while self._pending:
             self._step()
-        self._known(frozenset(task for stream in self.all for task in stream.ends))
-        self.order.waited(list(self.order._open))
+        self.order.waited_for_all()
 
     def query(self, ends: frozenset[Task]) -> None:
         """Run at most one task, so that polling comes to an end.
@@ -205,10 +210,6 @@ class Streams:
             raise Refused(Status.NOT_READY)
         self._known(ends)
 
-    def drop(self, stream: Stream) -> None:
-        """Forget a stream; its work is done nevertheless, after which nobody waits by itself."""
-        self.all.remove(stream)
-
     def _known(self, ends: frozenset[Task]) -> None:
         self.order.waited(ends)
         if self.failure:
@@ -216,7 +217,15 @@ class Streams:
 
     def _step(self) -> None:
         ready = [task for task in self._pending if all(other.done for other in task.before)]
-        task = ready[self.rule(len(ready))]
+        self._run(ready[self.rule(len(ready))])
+
+    def run_now(self, kind: str, name: str, run: Run) -> None:
+        """Do something that is ordered with the GPU only by what the CPU has waited for."""
+        task = self.add(kind, name, run, frozenset())
+        self._run(task)
+        self.order.waited([task])
+
+    def _run(self, task: Task) -> None:
         self._pending.remove(task)
         try:
             if not self.failure:

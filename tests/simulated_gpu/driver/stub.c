@@ -16,7 +16,7 @@ typedef int (*Entry)(long, long, long, long, long, long, long, long, long, long,
 #define Py_IsFinalizing _Py_IsFinalizing
 #endif
 
-static int no_device(void) { return 100; } /* CUDA_ERROR_NO_DEVICE */
+static int missing(void) { return 801; } /* CUDA_ERROR_NOT_SUPPORTED */
 
 static int guarded(Entry to, long a, long b, long c, long d, long e, long f, long g, long h, long i,
                    long j, long k) {
@@ -31,7 +31,7 @@ static int guarded(Entry to, long a, long b, long c, long d, long e, long f, lon
 }
 
 #define ENTRY(name)                                                                             \
-    static Entry to_##name = (Entry)no_device;                                                  \
+    static Entry to_##name = (Entry)missing;                                                    \
     int name(long a, long b, long c, long d, long e, long f, long g, long h, long i, long j,    \
              long k) {                                                                          \
         return guarded(to_##name, a, b, c, d, e, f, g, h, i, j, k);                             \
