@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -103,3 +104,21 @@ def test_results_on_the_gpu_occupy_their_slot_until_the_last_array_is_dropped(
     del last
     occupied.append(pipeline._slots.in_use)
     assert occupied == [1, 0]
+
+
+def test_a_result_may_be_collected_while_the_pipeline_is_at_work(opened: Opened) -> None:
+    """A garbage collection takes place in any thread, hence in one that holds the lock."""
+    pipeline, _, simulation = opened
+    results = [pipeline(np.zeros(SHAPE, np.uint8), on_device=True)]
+    before = simulation.live_bytes
+
+    def collect() -> None:
+        with pipeline._lock:
+            results.clear()
+
+    thread = threading.Thread(target=collect, daemon=True)
+    thread.start()
+    thread.join(5)
+    assert not thread.is_alive()
+    pipeline(np.zeros(SHAPE, np.uint8))
+    assert simulation.live_bytes == before

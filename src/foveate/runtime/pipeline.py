@@ -87,7 +87,8 @@ class Pipeline:
         )
         self._most_in_flight = self.options.max_in_flight
         self._slots = Slots(setup, self.options.max_in_flight)
-        self._lock = threading.Lock()
+        # Arrays on the device may be collected, which frees a slot, while this thread holds it.
+        self._lock = threading.RLock()
         self._process = os.getpid()
         self._closed = False
 
