@@ -35,6 +35,7 @@ LAYERS = (
     "bundle",
     "kernels",
     "runtime",
+    "selftest",
     "datasets",
     "evaluation",
     "models",

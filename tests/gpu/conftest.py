@@ -1,15 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The GPU, or the reason why there is none."""
+"""The GPU, or the reason why there is none, and one report of all tests on it."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from foveate.errors import BackendError
 from foveate.kernels.compilers import choose_compiler
 from foveate.runtime.devices.cuda import CudaDevice
+from foveate.selftest.supervision import StepResult, report_of
 
 
 @pytest.fixture(scope="session")
@@ -22,3 +25,14 @@ def gpu() -> Iterator[CudaDevice]:
         pytest.skip(f"needs an NVIDIA GPU: {error.what}")
     yield device
     device.close()
+
+
+@pytest.fixture(scope="session")
+def report(gpu: CudaDevice, pytestconfig: pytest.Config) -> Iterator[list[StepResult]]:
+    """Results of steps; all of them become one file at the end."""
+    results: list[StepResult] = []
+    yield results
+    path: Path = pytestconfig.rootpath / "gpu-report" / f"{gpu.architecture}.json"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(report_of(results), indent=1) + "\n", encoding="utf-8")
+    print(f"report: {path}")  # noqa: T201 - where to look

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """``foveate doctor``: check which backends work on this machine, by running them."""
 
-import ctypes
+import json
 import platform
 import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
@@ -15,8 +17,46 @@ from foveate.cli._console import print_line
 _TIMEOUT_S = 60
 
 
-def command() -> None:
+def command(
+    *,
+    gpu_selftest: Annotated[
+        bool, typer.Option("--gpu-selftest", help="Test the GPU thoroughly, and write a report.")
+    ] = False,
+    bundle: Annotated[
+        str, typer.Option(help="Bundle whose networks --gpu-selftest runs: a name or a path.")
+    ] = "mini",
+    output: Annotated[Path, typer.Option(help="File for the report of --gpu-selftest.")] = Path(
+        "foveate-selftest.json"
+    ),
+) -> None:
     """Check which backends work on this machine, by running them, and how to install the rest."""
+    if gpu_selftest:
+        _test_gpu(bundle, output)
+    else:
+        _check_backends()
+
+
+def _test_gpu(bundle: str, output: Path) -> None:
+    """Run the self-test, and write its report after each step."""
+    from foveate.bundle import read_bundle
+    from foveate.cli._files import check_output, write_result
+    from foveate.selftest.supervision import report_of, run_steps
+
+    check_output(output)
+    read_bundle(bundle, lambda _: None)  # an error of it is not one of a step
+    results = []
+    for result in run_steps(bundle):
+        results.append(result)
+        print_line(f"{result.status:9}  {result.summary()}")
+        for reason, names in result.reasons().items():
+            print_line(f"           {', '.join(names)}: {reason}")
+        write_result(output, json.dumps(report_of(results), indent=1) + "\n")
+    print_line(f"The report is {output}; attach it to a bug report.")
+    if any(result.status == "failed" for result in results):
+        raise typer.Exit(1)
+
+
+def _check_backends() -> None:
     from foveate import __version__
     from foveate.bundle import shipped_bundles
 
@@ -91,16 +131,17 @@ def _run_mini(name: str, device: str, detail: str = "", remedy: str = "") -> Fin
 
 
 def _driver() -> Finding:
-    """Query the NVIDIA driver for its devices."""
+    """Query the NVIDIA driver for its first GPU."""
+    from foveate.system.gpu import current_gpu, driver_version
+
     name, remedy = "NVIDIA driver", "install it from https://www.nvidia.com/drivers"
-    try:
-        driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
-    except OSError:
+    version, gpu = driver_version(), current_gpu()
+    if version is None:
         return Finding(name=name, works=False, detail="not installed", remedy=remedy)
-    count = ctypes.c_int()
-    if (code := driver.cuInit(0)) or (code := driver.cuDeviceGetCount(ctypes.byref(count))):
-        return Finding(name=name, works=False, detail=f"initialization failed (error {code})")
-    return Finding(name=name, works=count.value > 0, detail=f"{count.value} devices")
+    detail = f"of CUDA {version[0]}.{version[1]}, "
+    if gpu is None:
+        return Finding(name=name, works=False, detail=f"{detail}no GPU")
+    return Finding(name=name, works=True, detail=f"{detail}{gpu.name} ({gpu.arch})")
 
 
 def _module(name: str, module: str, install: str, body: str = "pass") -> Callable[[], Finding]:
@@ -139,20 +180,16 @@ def _nvcc() -> Finding:
 
 
 def _cuda() -> Finding:
-    """Open the first GPU as a device."""
-    from foveate.errors import FoveateError, MissingExtraError
-    from foveate.runtime.devices.cuda import CudaDevice
+    """Compile a kernel and run it on the first GPU, in a process of its own."""
+    from foveate.selftest.supervision import run_step
 
     name = "cuda-core"
-    try:
-        device = CudaDevice()
-    except FoveateError as error:
-        missing = isinstance(error, MissingExtraError)
-        remedy = error.remedy if missing else "needs an NVIDIA GPU and its driver"
-        return Finding(name=name, works=False, detail=error.what, remedy=remedy or "")
-    device.close()
-    detail = f"opened a GPU of {device.architecture}; the pipeline does not use it yet"
-    return Finding(name=name, works=True, detail=detail)
+    checks = run_step("driver", "mini").checks
+    for check in checks:
+        if check.status != "passed":
+            return Finding(name=name, works=False, detail=f"{check.name}: {check.reason}")
+    compiler = next(check.facts["compiler"] for check in checks if check.name == "compiler")
+    return Finding(name=name, works=True, detail=f"ran a kernel that {compiler} compiled")
 
 
 PROBES: dict[str, Callable[[], Finding]] = {

@@ -4,6 +4,8 @@
 import ctypes
 from dataclasses import dataclass
 
+from foveate.errors import BackendError
+
 _MAJOR, _MINOR = 75, 76  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, _MINOR of cuda.h
 
 
@@ -24,6 +26,28 @@ def driver_version() -> tuple[int, int] | None:
     except OSError:
         return None
     return None if failed else (version.value // 1000, version.value % 1000 // 10)
+
+
+def check_bindings(bindings: str) -> None:
+    """Check that the package cuda-bindings is not made for a later major version than the driver.
+
+    Args:
+        bindings: Version of the package.
+
+    Raises:
+        BackendError: It is.
+    """
+    driver = driver_version()
+    major = int(bindings.partition(".")[0])
+    if driver is not None and driver[0] < major:
+        update = f"update the driver to one of CUDA {major}"
+        raise BackendError(
+            f"cuda-bindings {bindings} needs a driver of CUDA {major}, found one of CUDA "
+            f"{driver[0]}.{driver[1]}",
+            remedy=f"run: pip install 'foveate[cuda12]', or {update}"
+            if driver[0] == 12
+            else update,
+        )
 
 
 def current_gpu() -> Gpu | None:

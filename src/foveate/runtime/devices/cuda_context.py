@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from foveate.errors import BackendError, MissingExtraError, OutOfMemoryError
+from foveate.system.gpu import check_bindings
 
 if TYPE_CHECKING:
     from foveate.kernels.op import Launch
@@ -99,6 +100,7 @@ class CudaContext:
         """Load the driver; return the architecture of the GPU and the handle of the context."""
         self.driver = load_module("cuda.bindings.driver")
         core = load_module("cuda.core")
+        check_bindings(load_module("cuda.bindings").__version__)
         try:
             device = core.Device(self.number)
             device.set_current()

@@ -108,6 +108,11 @@ class CudaProgram:
         self._scratch: Scratch | None = None
         self._graph: Owned | None = None
 
+    @property
+    def recorded(self) -> bool:
+        """Whether the next launch replays a graph."""
+        return self._graph is not None
+
     def launch(self) -> CudaEvent:
         """Enqueue the work once, and return the event at its end."""
         if self._graph is not None:
