@@ -34,6 +34,7 @@ from tests.simulated_gpu.driver import (
 from tests.simulated_gpu.driver.entry import ENTRIES, INT, PTR, STR, U64, put
 from tests.simulated_gpu.driver.faults import STICKY, Refused, Status
 from tests.simulated_gpu.driver.simulation import Call, Simulation
+from tests.simulated_gpu.ptx.faults import OutOfBounds
 
 REGISTERED = (entries_code, entries_device, entries_graph, entries_memory, entries_streams)
 STUB = Path(__file__).with_name("stub.c")
@@ -183,6 +184,8 @@ def _status(do: Callable[[], str | None]) -> tuple[int, str]:
         return Status.SUCCESS, do() or ""
     except Refused as error:
         return error.status, str(error)
+    except OutOfBounds as error:
+        return Status.INVALID_VALUE, str(error)
     except Exception as error:  # noqa: BLE001 - nothing may leave a callback of ctypes
         traceback.print_exc()
         return Status.UNKNOWN, repr(error)

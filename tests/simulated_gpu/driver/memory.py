@@ -28,6 +28,7 @@ from tests.simulated_gpu.ptx.memory import (
 )
 
 PAGE = 4096
+SLACK = 1 << 16  # for gaps between small pieces
 
 
 class DeviceMemory(Memory):
@@ -41,16 +42,17 @@ class DeviceMemory(Memory):
     """
 
     def __init__(self, capacity: int) -> None:
-        super().__init__(2 * capacity)
+        size = 2 * capacity + SLACK
+        super().__init__(size)
         self.capacity = capacity
         self.live = {"device": 0, "pinned": 0}
-        self._raw = np.zeros(2 * capacity + PAGE, np.uint8)
+        self._raw = np.zeros(size + PAGE, np.uint8)
         shift = -self._raw.ctypes.data % PAGE
-        self.data = self._raw[shift : shift + 2 * capacity]
+        self.data = self._raw[shift : shift + size]
         self._views = words(self.data)
         self._base = int(self.data.ctypes.data)
         self._kinds: dict[int, str] = {}
-        self._read, self._written = Noted(2 * capacity), Noted(2 * capacity)
+        self._read, self._written = Noted(size), Noted(size)
 
     def take(self, size: int, kind: str) -> int:
         """Allocate memory of the "device", or "pinned" memory; return its address."""
@@ -165,11 +167,12 @@ class DeviceMemory(Memory):
         if fresh + need + GAP <= len(self.data):
             return fresh
         end = 0
-        for piece in self._allocations:
+        for piece in [*self._allocations, None]:
             start = -(-end // GAP) * GAP + GAP
-            if start + need + GAP <= piece.offset:
+            stop = len(self.data) if piece is None else piece.offset
+            if start + need + GAP <= stop:
                 return start
-            end = piece.offset + piece.nbytes
+            end = piece.offset + piece.nbytes if piece else stop
         raise Refused(Status.OUT_OF_MEMORY, f"no {size} bytes in a row")
 
 
