@@ -22,12 +22,17 @@ GPUS = ("cuda", "pycuda")
 
 @contextmanager
 def simulated_gpu(
-    kind: str, *, debug: bool = False, run_kernels: bool = False, capacity: int = 1 << 27
+    kind: str,
+    *,
+    debug: bool = False,
+    run_kernels: bool = False,
+    capacity: int = 1 << 27,
+    seed: int = 0,
 ) -> Iterator[tuple[CudaDevice, Simulation]]:
     """Open a GPU on a simulated driver; the test must close it for the bytes to be counted."""
     if find_nvcc() is None:
         pytest.skip("nvcc is not here: kernels cannot be compiled")
-    simulation = Simulation(seed=0, run_kernels=run_kernels, capacity=capacity)
+    simulation = Simulation(seed=seed, run_kernels=run_kernels, capacity=capacity)
     with connected(simulation), context_of(kind):
         device = open_gpu(kind, debug=debug)
         yield device, simulation

@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The whole pipeline on a simulated GPU, with every kernel executed, against the pipeline on the CPU.
+
+Only the levels of the image differ between the two, by a byte where OpenCV rounds twice. So the CPU
+takes the canvases of the GPU here, after which everything else must agree.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from tests.runtime.devices.opened import GPUS, simulated_gpu
+from tests.samples.plans import TENSORRT, write_plans
+from tests.samples.verified_bundles import small_bundle
+from tests.simulated_gpu.driver.simulation import Simulation
+from tests.simulated_gpu.tensorrt import SimulatedTensorRT
+
+from foveate.arrays import UInt8Array
+from foveate.bundle import Bundle
+from foveate.kernels.letterbox.op import LETTERBOX, RESIZE
+from foveate.kernels.op import Op
+from foveate.results.detections import Detections, Proposals
+from foveate.runtime import PipelineOptions
+from foveate.runtime.devices import Buffer, CpuDevice, Device, Stream
+from foveate.runtime.devices.cpu import cpu_array, cpu_stream
+from foveate.runtime.devices.cuda import CudaDevice
+from foveate.runtime.engines import tensorrt as module
+from foveate.runtime.engines.tensorrt import open_tensorrt_engines
+from foveate.runtime.loading import open_engines
+from foveate.runtime.pipeline import Pipeline
+
+SIZES = [(128, 96), (96, 128), (75, 100)]  # width and height
+OPTIONS = PipelineOptions(top_k=16, max_side=256, score_threshold=0.2)
+
+
+class SameLevels(CpuDevice):
+    """The CPU, with levels that the kernels of a GPU compute.
+
+    Args:
+        gpu: The GPU.
+    """
+
+    def __init__(self, gpu: CudaDevice) -> None:
+        super().__init__()
+        self._gpu = gpu
+
+    def launch(
+        self, op: Op, stream: Stream, *buffers: Buffer | Sequence[Buffer] | None, **numbers: object
+    ) -> None:
+        if op not in (LETTERBOX, RESIZE):
+            super().launch(op, stream, *buffers, **numbers)
+            return
+        image, targets = buffers
+        assert image is not None
+        assert targets is not None
+        outputs = list(targets) if isinstance(targets, Sequence) else [targets]
+        arrays = [cpu_array(one) for one in (image, *outputs)]  # type: ignore[arg-type]  # the image is one buffer
+        cpu_stream(stream).enqueue(
+            self._compute, op, arrays, isinstance(targets, Sequence), numbers
+        )
+
+    def _compute(self, op: Op, arrays: list[Any], listed: bool, numbers: dict[str, object]) -> None:
+        gpu, stream = self._gpu, self._gpu.stream()
+        mirrors = [gpu.mirror(array.shape, array.dtype) for array in arrays]
+        np.copyto(mirrors[0].array, arrays[0])
+        mirrors[0].send(stream)
+        targets = [mirror.buffer for mirror in mirrors[1:]]
+
+        def enqueue() -> None:
+            gpu.launch(op, stream, mirrors[0].buffer, targets if listed else targets[0], **numbers)
+
+        gpu.program([stream], enqueue, capturable=False).launch()
+        for mirror in mirrors[1:]:
+            mirror.fetch(stream)
+        stream.synchronize()
+        for mirror, array in zip(mirrors[1:], arrays[1:], strict=True):
+            np.copyto(array, mirror.array)
+
+
+def noise_with_disc(width: int, height: int) -> UInt8Array:
+    noise = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+    image = cv2.GaussianBlur(noise, (9, 9), 3)
+    cv2.circle(image, (width // 2, height // 2), 25, (220, 60, 40), -1)
+    return np.asarray(image)
+
+
+@contextmanager
+def opened(
+    bundle: Bundle, device: Device, simulation: Simulation | None, options: PipelineOptions
+) -> Iterator[Pipeline]:
+    if simulation is None:
+        engines = open_engines(bundle, device, threads=1)
+    else:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setitem(sys.modules, "tensorrt", SimulatedTensorRT(simulation))
+            patch.setattr(module, "find_runtime", lambda _: TENSORRT)
+            engines = open_tensorrt_engines(bundle, device, "tensorrt")
+    with Pipeline(bundle, engines, device=device, options=options) as pipeline:
+        yield pipeline
+
+
+def executing(device: str, seed: int = 0) -> Any:
+    return simulated_gpu(device, seed=seed, run_kernels=True, capacity=1 << 28)
+
+
+def assert_same_detections(found: Detections, want: Detections) -> None:
+    np.testing.assert_array_equal(found.labels, want.labels)
+    np.testing.assert_array_equal(found.scores, want.scores)
+    np.testing.assert_array_equal(found.proposals, want.proposals)
+    np.testing.assert_allclose(found.boxes, want.boxes, atol=1e-4)
+    assert found.masks.rle() == want.masks.rle()
+
+
+def assert_same_proposals(found: Proposals, want: Proposals) -> None:
+    np.testing.assert_array_equal(found.scores, want.scores)
+    np.testing.assert_allclose(found.boxes, want.boxes, atol=1e-4)
+    assert found.masks.rle() == want.masks.rle()
+
+
+@pytest.fixture(scope="module")
+def mini(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    root = tmp_path_factory.mktemp("bundles") / "mini"
+    shutil.copytree(Bundle.open("mini").root, root)
+    bundle = Bundle.open(root)
+    write_plans(bundle, image_sizes=SIZES, buckets=(16,))
+    return bundle
+
+
+@pytest.fixture(scope="module")
+def narrow(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    bundle = small_bundle(tmp_path_factory.mktemp("bundles") / "narrow")
+    write_plans(bundle, image_sizes=((96, 64),))
+    return bundle
+
+
+def check(
+    bundle: Bundle, device: str, image: UInt8Array, options: PipelineOptions, seed: int = 0
+) -> tuple[Detections, Proposals]:
+    """Compare the results for an image, first by plain launches and then by a graph."""
+    with executing("cuda") as (gpu, _), opened(bundle, SameLevels(gpu), None, options) as cpu:
+        want, wanted = cpu(image), cpu.propose(image)
+    with executing(device, seed) as (gpu, simulation):
+        with opened(bundle, gpu, simulation, options) as pipeline:
+            for _ in range(2):
+                assert_same_detections(pipeline(image), want)
+            assert_same_proposals(pipeline.propose(image), wanted)
+        assert simulation.conflicts == []
+        assert set(simulation.live_bytes.values()) <= {0}
+    return want, wanted
+
+
+def test_detections_and_proposals_are_those_of_the_cpu(mini: Bundle) -> None:
+    detections, proposals = check(mini, "cuda", noise_with_disc(128, 96), OPTIONS)
+    assert len(detections) > 1
+    assert len(proposals) == 16
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("device", GPUS)
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_mini_of_every_size_in_every_order(
+    mini: Bundle, device: str, size: tuple[int, int], seed: int
+) -> None:
+    check(mini, device, noise_with_disc(*size), OPTIONS, seed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("device", GPUS)
+def test_a_network_of_full_depth_with_few_channels(narrow: Bundle, device: str) -> None:
+    check(narrow, device, noise_with_disc(96, 64), replace(OPTIONS, top_k=None))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("wanted", [0, 1, 48])
+def test_nothing_one_and_many_are_found(mini: Bundle, wanted: int) -> None:
+    image = noise_with_disc(128, 96)
+    threshold = {0: 1.0, 1: 0.2, 48: 0.0}[wanted]
+    options = replace(OPTIONS, score_threshold=threshold, max_detections=wanted or None)
+    detections, _ = check(mini, "cuda", image, options)
+    assert len(detections) == wanted
