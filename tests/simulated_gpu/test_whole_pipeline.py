@@ -12,22 +12,26 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 from tests.runtime.devices.opened import GPUS, simulated_gpu
+from tests.samples.networks import NARROW, narrow
 from tests.samples.plans import TENSORRT, write_plans
-from tests.samples.verified_bundles import small_bundle
+from tests.samples.verified_bundles import stage_files
 from tests.simulated_gpu.driver.simulation import Simulation
 from tests.simulated_gpu.tensorrt import SimulatedTensorRT
 
 from foveate.arrays import UInt8Array
-from foveate.bundle import Bundle
+from foveate.bundle import Bundle, FeaturesSpec, PyramidSpec, SelectSpec, write_bundle
+from foveate.export.bundle_export import export_bundle
 from foveate.kernels.letterbox.op import LETTERBOX, RESIZE
 from foveate.kernels.op import Op
+from foveate.models.checkpoint import Cascade, CascadeInfo
+from foveate.models.multipathnet import MultiPathNet
+from foveate.models.sharpmask import SharpMask
 from foveate.results.detections import Detections, Proposals
 from foveate.runtime import PipelineOptions
 from foveate.runtime.devices import Buffer, CpuDevice, Device, Stream
@@ -38,7 +42,7 @@ from foveate.runtime.engines.tensorrt import open_tensorrt_engines
 from foveate.runtime.loading import open_engines
 from foveate.runtime.pipeline import Pipeline
 
-SIZES = [(128, 96), (96, 128), (75, 100)]  # width and height
+SIZES = ((128, 96), (96, 128), (75, 100))  # width and height
 OPTIONS = PipelineOptions(top_k=16, max_side=256, score_threshold=0.2)
 
 
@@ -136,8 +140,28 @@ def mini(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 
 @pytest.fixture(scope="module")
-def narrow(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    bundle = small_bundle(tmp_path_factory.mktemp("bundles") / "narrow")
+def full_size(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """SharpMask and MultiPathNet as published, with few channels, for small images."""
+    names = ("sharpmask-resnet50", "multipathnet-vgg16")
+    info = CascadeInfo(
+        proposals=names[0],
+        proposals_sizes=NARROW[names[0]],
+        classifier=names[1],
+        classifier_sizes=NARROW[names[1]],
+        class_names=("disc", "noise"),
+    )
+    proposals = narrow(SharpMask, names[0])
+    classifier = narrow(MultiPathNet, names[1], classes=2)
+    cascade = Cascade(info=info, proposals=proposals, classifier=classifier)
+    folder = tmp_path_factory.mktemp("bundles")
+    exported = export_bundle(cascade, folder / "exported")
+    manifest = replace(
+        exported.manifest,
+        pyramid=PyramidSpec(scales=(0.5, 1.0), max_side=96),
+        select=SelectSpec(top_k=8, window_nms_iou=0.8),
+        features=FeaturesSpec(short_side=64, long_side=96, multiple=32),
+    )
+    bundle = write_bundle(folder / "small", manifest, stage_files(exported))
     write_plans(bundle, image_sizes=((96, 64),))
     return bundle
 
@@ -176,8 +200,10 @@ def test_mini_of_every_size_in_every_order(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("device", GPUS)
-def test_a_network_of_full_depth_with_few_channels(narrow: Bundle, device: str) -> None:
-    check(narrow, device, noise_with_disc(96, 64), replace(OPTIONS, top_k=None))
+def test_networks_as_published_with_few_channels(full_size: Bundle, device: str) -> None:
+    options = PipelineOptions(score_threshold=0.0)
+    detections, _ = check(full_size, device, noise_with_disc(96, 64), options)
+    assert len(detections) > 1
 
 
 @pytest.mark.slow
