@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from foveate.images.resampling import resample
 from foveate.kernels.letterbox import cpu, reference
+from foveate.kernels.letterbox.taps import BLENDED, HALVED, resampling_of
 
 NORMALIZATION: dict[str, Any] = {
     "mean": (127.0, 100.0, 90.0),
@@ -76,6 +78,63 @@ def test_a_canvas_of_half_precision_holds_the_rounded_values() -> None:
     for canvas in (half, single):
         cpu.letterbox(image, [canvas], sizes=[(12, 19)], border=2, **NORMALIZATION)
     np.testing.assert_array_equal(half, single.astype(np.float16))
+
+
+def resample_by_taps(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Resample an image as the kernels do, one pixel at a time."""
+    resampling = resampling_of(image.shape[:2], (height, width))
+    assert resampling.taps.nbytes == 20 * (height + width)
+    result = np.empty((height, width, 3), np.uint8)
+    for y, down in enumerate(resampling.rows.tolist()):
+        for x, across in enumerate(resampling.columns.tolist()):
+            if resampling.method == BLENDED:
+                quarters = sum(
+                    int(b) * (blended_row(image[s], across) >> 4) >> 16 for s, b in ends(down)
+                )
+                result[y, x] = (quarters + 2) >> 2
+                continue
+            value = np.zeros(3, np.float32)
+            for row, beta in parts(down):
+                line = np.zeros(3, np.float32)
+                for column, alpha in parts(across):
+                    line += image[row, column] * np.float32(alpha)
+                value += line * np.float32(beta)
+            value *= resampling.scale
+            whole = np.floor(value + 0.5) if resampling.method == HALVED else np.rint(value)
+            result[y, x] = np.clip(whole, 0, 255)
+    return result
+
+
+Tap = tuple[int, int, float, float, float]  # first, last, low, middle, high
+
+
+def ends(tap: Tap) -> list[tuple[int, float]]:
+    return [(tap[0], tap[2]), (tap[1], tap[4])]
+
+
+def blended_row(row: np.ndarray, across: Tap) -> np.ndarray:
+    total: np.ndarray = sum(row[s].astype(np.int64) * int(a) for s, a in ends(across))
+    return total
+
+
+def parts(tap: Tap) -> list[tuple[int, float]]:
+    first, last, low, middle, high = tap
+    rest = [(sample, middle) for sample in range(first + 1, last)]
+    return [(first, low), *rest, *([(last, high)] if last > first else [])]
+
+
+@given(height=sides, width=sides, scale=st.floats(0.1, 3.0), seed=st.integers(0, 9))
+@settings(max_examples=60, deadline=None)
+def test_taps_give_the_bytes_of_opencv(height: int, width: int, scale: float, seed: int) -> None:
+    image = image_of(height, width, seed)
+    new = [max(1, int(scale * side + 0.5)) for side in (height, width)]
+    np.testing.assert_array_equal(resample_by_taps(image, *new), resample(image, *new))
+
+
+@pytest.mark.parametrize("factors", [(2, 2), (2, 1), (3, 2), (4, 4)])
+def test_sums_of_whole_factors_round_as_in_opencv(factors: tuple[int, int]) -> None:
+    image = image_of(5 * factors[0], 7 * factors[1]) // 64
+    np.testing.assert_array_equal(resample_by_taps(image, 5, 7), resample(image, 5, 7))
 
 
 @pytest.mark.parametrize(("old", "new"), [(5, 5), (3, 8), (8, 3), (1, 4), (4, 1)])

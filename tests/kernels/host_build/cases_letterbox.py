@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tests.kernels.host_build.driver import host_device
 from tests.kernels.running import Array, Outputs, run
 
-from foveate.kernels.letterbox import reference
+from foveate.images.resampling import resample
 from foveate.kernels.letterbox.op import LETTERBOX, RESIZE
 
 MEAN, STD, FILL = (127.0, 100.0, 90.0), (128.0, 64.0, 32.0), 127
@@ -28,13 +28,13 @@ def letterbox(image: Array, levels: list[Level], dtype: Any = np.float32) -> lis
     return [canvas[0] for canvas in canvases]
 
 
-def expected(image: Array, level: Level) -> Array:
-    """Return the canvas before normalization, 0 to 255, (H, W, 3) float64."""
+def expected(image: Array, level: Level, dtype: Any = np.float32) -> Array:
+    """Return the canvas (3, H, W) of the bytes that OpenCV computes."""
     canvas_height, canvas_width, height, width, border = level
-    canvas = np.full((canvas_height, canvas_width, 3), float(FILL))
-    resized = reference.resize(image, height, width)
-    canvas[border : border + height, border : border + width] = resized
-    return canvas
+    canvas = np.full((canvas_height, canvas_width, 3), FILL, np.uint8)
+    canvas[border : border + height, border : border + width] = resample(image, height, width)
+    values = [table[canvas[..., channel]] for channel, table in enumerate(TABLE.astype(dtype))]
+    return np.stack(values)
 
 
 def image_of(rng: np.random.Generator, longest: int) -> Array:
@@ -53,25 +53,20 @@ def levels_of(rng: np.random.Generator, longest: int) -> list[Level]:
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float16])
-def test_levels_are_the_nearest_bytes(dtype: Any) -> None:
-    table = TABLE.astype(dtype)
-    for seed in range(200):
+def test_levels_are_those_of_opencv(dtype: Any) -> None:
+    for seed in range(120):
         rng = np.random.default_rng(seed)
         image, levels = image_of(rng, 45), levels_of(rng, 45)
         for level, canvas in zip(levels, letterbox(image, levels, dtype), strict=True):
-            values = expected(image, level)
-            for channel in range(3):
-                # Each value is one of the table's, of the byte next to the true one.
-                byte = np.searchsorted(table[channel], canvas[channel])
-                assert np.array_equal(table[channel][byte], canvas[channel])
-                assert np.abs(byte - values[..., channel]).max() <= 0.5 + 1e-3
+            assert np.array_equal(canvas, expected(image, level, dtype)), (seed, level)
 
 
 def test_the_own_size_is_exact() -> None:
     image = np.random.default_rng(0).integers(0, 256, (37, 41, 3), dtype=np.uint8)
-    level = (50, 52, 37, 41, 5)
-    wanted = ((expected(image, level) - MEAN) / STD).transpose(2, 0, 1).astype(np.float32)
-    assert np.array_equal(letterbox(image, [level])[0], wanted)
+    canvas = np.full((50, 52, 3), FILL, np.uint8)
+    canvas[5:42, 5:46] = image
+    wanted = ((canvas - np.array(MEAN)) / STD).transpose(2, 0, 1).astype(np.float32)
+    assert np.array_equal(letterbox(image, [(50, 52, 37, 41, 5)])[0], wanted)
 
 
 def resize(image: Array, height: int, width: int) -> Array:
@@ -80,20 +75,33 @@ def resize(image: Array, height: int, width: int) -> Array:
     return resized
 
 
-def test_resized_images_are_the_nearest_bytes() -> None:
+def test_resized_images_are_those_of_opencv() -> None:
     for seed in range(500):
         rng = np.random.default_rng(seed)
         image = image_of(rng, 30)
         height, width = (int(n) for n in rng.integers(1, 45, 2))
-        found = resize(image, height, width)
-        assert np.abs(found - reference.resize(image, height, width)).max() <= 0.5 + 1e-3
+        assert np.array_equal(resize(image, height, width), resample(image, height, width)), seed
+
+
+@pytest.mark.parametrize(
+    "factors", [(2, 2), (2, 1), (1, 2), (2, 3), (3, 3), (4, 4), (5, 7), (8, 8)]
+)
+def test_whole_factors_round_as_opencv(factors: tuple[int, int]) -> None:
+    rng = np.random.default_rng(2)
+    image = rng.integers(0, 4, (6 * factors[0], 9 * factors[1], 3), dtype=np.uint8)
+    assert np.array_equal(resize(image, 6, 9), resample(image, 6, 9))
+
+
+@pytest.mark.parametrize("size", [(85, 113), (339, 453), (679, 905)])
+def test_levels_of_a_large_image_are_those_of_opencv(size: tuple[int, int]) -> None:
+    image = np.random.default_rng(3).integers(0, 256, (480, 640, 3), dtype=np.uint8)
+    assert np.array_equal(resize(image, *size), resample(image, *size))
 
 
 @pytest.mark.parametrize("shape", [(700, 900), (3, 9001), (2000, 5), (9000, 3)])
 def test_an_area_too_large_to_be_staged_is_read_directly(shape: tuple[int, int]) -> None:
     image = np.random.default_rng(1).integers(0, 256, (*shape, 3), dtype=np.uint8)
-    found = resize(image, 9, 33)
-    assert np.abs(found - reference.resize(image, 9, 33)).max() <= 0.5 + 1e-2
+    assert np.array_equal(resize(image, 9, 33), resample(image, 9, 33))
 
 
 @given(shape=st.tuples(*[st.integers(1, 9)] * 4), value=st.integers(0, 255))

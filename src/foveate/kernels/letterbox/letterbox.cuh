@@ -5,9 +5,9 @@
 // Bound by memory traffic. A block makes a tile of 64 x 64 pixels in bands of up to 16 rows: it
 // stages the part of the image that a band is made of in shared memory, by accesses of 16 bytes,
 // and writes each plane once, 32 neighboring pixels of a row per warp. The table of normalized
-// bytes is staged once per block.
+// bytes and the samples and weights of its rows and columns are staged once per block.
 //
-// Kernels, both with blocks of 256 threads and 23,808 bytes of dynamic shared memory; H x W pixels
+// Kernels, both with blocks of 256 threads and 26,368 bytes of dynamic shared memory; H x W pixels
 // are ceil(H / 64) * ceil(W / 64) tiles, and the grid has one block per tile:
 //   foveate_letterbox_f32, _f16  tiles of all canvases, one canvas after the other
 //   foveate_resize               tiles of the resized image
@@ -24,6 +24,11 @@ namespace foveate {
 constexpr int kTileBlocks = 3;  // per multiprocessor; with more, ptxas spills on sm_75
 constexpr int kBandRowBytes = 3 * kTileSide + 16;
 constexpr int kHeadBytes = kBandRows * kBandRowBytes;  // a band of bytes, or the table (3, 256)
+constexpr int kStagedAt = kHeadBytes + sizeof(Taps);
+
+FOVEATE_BOTH Taps& taps_in(unsigned char* shared) {
+    return *reinterpret_cast<Taps*>(shared + kHeadBytes);
+}
 
 // Writes the planes of a canvas. `values` (3, 256) are the normalized values of the bytes.
 template <typename T>
@@ -35,7 +40,7 @@ struct Canvas {
     __device__ void put(int y, int x, const Pack<3>& pixel) const {
 #pragma unroll
         for (int channel = 0; channel < 3; ++channel) {
-            const float value = values[256 * channel + to_byte(pixel.lane[channel])];
+            const float value = values[256 * channel + static_cast<int>(pixel.lane[channel])];
             const long long row = static_cast<long long>(channel) * height + y;
             planes[row * width + x] = from_float<T>(value);
         }
@@ -43,15 +48,17 @@ struct Canvas {
     __device__ void flush(int, int, int, int) const {}
 };
 
-// A canvas among all: the number of its first tile, its sides, and those of the image on it.
+// A canvas among all: the number of its first tile, its sides, those of the image on it, and how the
+// image is resampled; `first_tap` is the number of its first tap among all.
 struct Level {
-    int first_tile, canvas_height, canvas_width, height, width;
+    int first_tile, canvas_height, canvas_width, height, width, first_tap, method;
+    float scale;
 };
 
 // A tile of a canvas.
 template <typename T>
 __device__ void letterbox_block(const unsigned char* image, T* const* canvases,
-                                const Level* levels, const float* table, int count,
+                                const Level* levels, const Tap* taps, const float* table, int count,
                                 int image_height, int image_width, int border, int fill) {
     FOVEATE_DYNAMIC_SHARED(unsigned char, shared);
     float* values = reinterpret_cast<float*>(shared);
@@ -63,9 +70,10 @@ __device__ void letterbox_block(const unsigned char* image, T* const* canvases,
     const Level level = levels[own];
     const Canvas<T> canvas{canvases[own], values, level.canvas_height, level.canvas_width};
     make_tile(
-        image, {image_height, level.height}, {image_width, level.width},
+        image, image_height, image_width,
+        {taps + level.first_tap, level.height, level.method, level.scale},
         {level.canvas_height, level.canvas_width, level.height, level.width, border, fill},
-        tile - level.first_tile, shared + kHeadBytes, canvas);
+        tile - level.first_tile, taps_in(shared), shared + kStagedAt, canvas);
 }
 
 // Gathers a band of resized pixels in shared memory, and writes it by accesses of 16 bytes.
@@ -91,7 +99,7 @@ struct Bytes {
         unsigned char* to = row.from + row.last;
 #pragma unroll
         for (int channel = 0; channel < 3; ++channel) {
-            to[channel] = static_cast<unsigned char>(to_byte(pixel.lane[channel]));
+            to[channel] = static_cast<unsigned char>(pixel.lane[channel]);
         }
     }
     __device__ void flush(int start, int end, int left, int right) const {
@@ -116,11 +124,11 @@ struct Bytes {
 
 // A tile of the resized image.
 __device__ inline void resize_block(const unsigned char* image, unsigned char* resized,
-                                    int image_height, int image_width, int height, int width) {
+                                    const Resampling& resampling, int image_height,
+                                    int image_width, int height, int width) {
     FOVEATE_DYNAMIC_SHARED(unsigned char, shared);
-    make_tile(image, {image_height, height}, {image_width, width},
-              {height, width, height, width, 0, 0}, blockIdx.x, shared + kHeadBytes,
-              Bytes{resized, shared, width});
+    make_tile(image, image_height, image_width, resampling, {height, width, height, width, 0, 0},
+              blockIdx.x, taps_in(shared), shared + kStagedAt, Bytes{resized, shared, width});
 }
 
 }  // namespace foveate
@@ -129,9 +137,10 @@ __device__ inline void resize_block(const unsigned char* image, unsigned char* r
     extern "C" __global__ void __launch_bounds__(foveate::kTileThreads, foveate::kTileBlocks)    \
         foveate_letterbox_##suffix(                                                              \
             const unsigned char* __restrict__ image, T* const* __restrict__ canvases,            \
-            const foveate::Level* __restrict__ levels, const float* __restrict__ table,          \
-            int count, int image_height, int image_width, int border, int fill) {                \
-        foveate::letterbox_block<T>(image, canvases, levels, table, count, image_height,         \
+            const foveate::Level* __restrict__ levels, const foveate::Tap* __restrict__ taps,    \
+            const float* __restrict__ table, int count, int image_height, int image_width,       \
+            int border, int fill) {                                                              \
+        foveate::letterbox_block<T>(image, canvases, levels, taps, table, count, image_height,   \
                                     image_width, border, fill);                                  \
     }
 
@@ -142,8 +151,10 @@ FOVEATE_LETTERBOX_KERNEL(f16, foveate::Half)
 
 extern "C" __global__ void __launch_bounds__(foveate::kTileThreads, foveate::kTileBlocks)
     foveate_resize(const unsigned char* __restrict__ image, unsigned char* __restrict__ resized,
-                   int image_height, int image_width, int height, int width) {
-    foveate::resize_block(image, resized, image_height, image_width, height, width);
+                   const foveate::Tap* __restrict__ taps, int image_height, int image_width,
+                   int height, int width, int method, float scale) {
+    foveate::resize_block(image, resized, {taps, height, method, scale}, image_height, image_width,
+                          height, width);
 }
 
 #endif

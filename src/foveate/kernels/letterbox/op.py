@@ -5,7 +5,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from foveate.arrays import Array
 from foveate.kernels.letterbox import cpu
+from foveate.kernels.letterbox.taps import Resampling, resampling_of
 from foveate.kernels.op import (
     DeviceArray,
     Launch,
@@ -23,20 +25,25 @@ LONGEST_SIDE = 16384
 """Pixels per side of an image or canvas, so that positions fit 32-bit fractions."""
 
 _TILE, _THREADS = 64, 256  # pixels per side of a tile, and threads per block
-_SHARED_BYTES = 23808  # the table or a band of bytes, and the staged part of the image
+# The table or a band of bytes; the taps of a tile; and the staged part of the image.
+_SHARED_BYTES = 3328 + 2 * 64 * 20 + 20480
 
 
 def resize_launches(memory: Memory, image: DeviceArray, resized: DeviceArray) -> Launches:
     """Yield the single launch; see :func:`cpu.resize`."""
-    del memory
-    sides = (*image.shape[:2], *resized.shape[:2])
-    require_at_most(LONGEST_SIDE, max(sides), "pixels per side")
+    old, new = _size(image), _size(resized)
+    require_at_most(LONGEST_SIDE, max(*old, *new), "pixels per side")
+    resampling = resampling_of(old, new)
     yield Launch(
         "foveate_resize",
-        grid=_tiles(*resized.shape[:2]),
+        grid=_tiles(*new),
         block=_THREADS,
         shared_bytes=_SHARED_BYTES,
-        args=(image, resized, *int32(*sides)),
+        args=(
+            *(image, resized, memory.upload(resampling.taps)),
+            *int32(*old, *new, resampling.method),
+            resampling.scale,
+        ),
     )
 
 
@@ -52,26 +59,47 @@ def letterbox_launches(
     fill: int,
 ) -> Launches:
     """Yield the single launch for all canvases; see :func:`cpu.letterbox`."""
-    shapes = [canvas.shape[2:] for canvas in canvases]
-    sides = (*image.shape[:2], *(side for shape in shapes for side in shape))
+    old = _size(image)
+    sides = (*old, *(side for canvas in canvases for side in canvas.shape[2:]))
     require_at_most(LONGEST_SIDE, max(sides), "pixels per side")
-    tiles = [_tiles(*shape) for shape in shapes]
-    levels = [
-        (sum(tiles[:index]), *shape, *size)
-        for index, (shape, size) in enumerate(zip(shapes, sizes, strict=True))
-    ]
-    tables = (addresses(canvases), np.array(levels, np.int32), cpu.normalized_bytes(mean, std))
+    resamplings = [resampling_of(old, size) for size in sizes]
+    levels, tiles = _levels(canvases, sizes, resamplings)
+    taps = np.concatenate([resampling.taps for resampling in resamplings])
+    tables = (addresses(canvases), levels, taps, cpu.normalized_bytes(mean, std))
     yield Launch(
         f"foveate_letterbox_{element(canvases[0])}",
-        grid=sum(tiles),
+        grid=tiles,
         block=_THREADS,
         shared_bytes=_SHARED_BYTES,
         args=(
             image,
             *(memory.upload(table) for table in tables),
-            *int32(len(canvases), *image.shape[:2], border, fill),
+            *int32(len(canvases), *old, border, fill),
         ),
     )
+
+
+def _levels(
+    canvases: Sequence[DeviceArray],
+    sizes: Sequence[tuple[int, int]],
+    resamplings: Sequence[Resampling],
+) -> tuple[Array, int]:
+    """Return the levels, (N, 8) int32 of which the last is the bits of a float32, and all tiles."""
+    levels = np.empty((len(canvases), 8), np.int32)
+    tiles = taps = 0
+    for level, canvas, size, resampling in zip(levels, canvases, sizes, resamplings, strict=True):
+        height, width = canvas.shape[2:]
+        level[:7] = (tiles, height, width, *size, taps, resampling.method)
+        level[7] = resampling.scale.view(np.int32)
+        tiles += _tiles(height, width)
+        taps += sum(size)
+    return levels, tiles
+
+
+def _size(image: DeviceArray) -> tuple[int, int]:
+    """Return rows and columns."""
+    rows, columns, _ = image.shape
+    return rows, columns
 
 
 def _tiles(height: int, width: int) -> int:

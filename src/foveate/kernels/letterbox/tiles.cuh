@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Tiles of resampled pixels: the part of the image that a tile is made of, and its pixels.
 //
-// An axis that grows is blended between pixel centers, one that shrinks is averaged over areas.
+// Bytes are resampled as OpenCV does it, by the samples and weights of taps.py.
 #pragma once
 
-#include "device/blend.cuh"
 #include "device/pack.cuh"
 
 namespace foveate {
@@ -14,23 +13,30 @@ constexpr int kTileSide = 64;
 constexpr int kBandRows = 16;
 constexpr int kStageBytes = 20480;
 
-// One axis: `old` pixels become `length`.
-struct Axis {
-    int old, length;
+// The samples of an axis that a pixel is made of, and the weights of the first, of those between,
+// and of the last.
+struct Tap {
+    int first, last;
+    float low, middle, high;
 };
 
-FOVEATE_BOTH bool is_averaged(const Axis& axis) { return axis.length < axis.old; }
+// Methods of taps.py.
+constexpr int kBlended = 0;
+constexpr int kHalved = 2;
 
-FOVEATE_BOTH Blend axis_blend(const Axis& axis, int index) {
-    return half_pixel_blend(index, axis.old, axis.length);
-}
+// The resampling of an image to `height` rows; the taps of the rows are followed by those of the
+// columns.
+struct Resampling {
+    const Tap* taps;
+    int height, method;
+    float scale;
+};
 
-// The pixels [first, last) that pixel `index` of the result is made of.
-FOVEATE_BOTH Cover axis_reach(const Axis& axis, int index) {
-    if (is_averaged(axis)) return cover_at(index, axis.old, axis.length);
-    const Blend blend = axis_blend(axis, index);
-    return {blend.first, blend.second + 1, 0, 0};
-}
+// The taps of a tile, in shared memory.
+struct Taps {
+    Tap rows[kTileSide];
+    Tap columns[kTileSide];
+};
 
 // Pixels of the image. In shared memory its rows keep their address modulo 16.
 struct Area {
@@ -76,68 +82,90 @@ FOVEATE_BOTH Pack<3> pixel_at(const Source& source, int y, int x) {
                   behind(source.image, start, 16) + column);
 }
 
-FOVEATE_BOTH Pack<3> mixed(const Pack<3>& first, const Pack<3>& second, float share) {
-    Pack<3> result;
-#pragma unroll
-    for (int i = 0; i < 3; ++i) result.lane[i] = mix(first.lane[i], second.lane[i], share);
-    return result;
-}
-
-FOVEATE_BOTH void add_part(Pack<3>& sum, int part, const Pack<3>& value) {
+// Part of the weighted sum of one row, exactly: whole numbers below 2^24.
+FOVEATE_BOTH Pack<3> blended_row(const Source& source, const Tap& across, int y) {
+    const Pack<3> first = pixel_at(source, y, across.first);
+    const Pack<3> last = pixel_at(source, y, across.last);
+    Pack<3> sum;
 #pragma unroll
     for (int i = 0; i < 3; ++i) {
-        sum.lane[i] = add(sum.lane[i], mul(static_cast<float>(part), value.lane[i]));
+        sum.lane[i] = add(mul(first.lane[i], across.low), mul(last.lane[i], across.high));
     }
+    return sum;
 }
 
-FOVEATE_BOTH Pack<3> share_of(const Pack<3>& sum, int whole) {
+// A share of a sum in units of 1/2048, in units of 1/4.
+FOVEATE_BOTH int fixed_share(float sum, float share) {
+    return (static_cast<int>(share) * (static_cast<int>(sum) >> 4)) >> 16;
+}
+
+FOVEATE_BOTH Pack<3> blended(const Source& source, const Tap& down, const Tap& across) {
+    const Pack<3> first = blended_row(source, across, down.first);
+    const Pack<3> last = blended_row(source, across, down.last);
     Pack<3> result;
 #pragma unroll
-    for (int i = 0; i < 3; ++i) result.lane[i] = divide(sum.lane[i], static_cast<float>(whole));
+    for (int i = 0; i < 3; ++i) {
+        const int quarters =
+            fixed_share(first.lane[i], down.low) + fixed_share(last.lane[i], down.high);
+        result.lane[i] = static_cast<float>((quarters + 2) >> 2);
+    }
     return result;
 }
 
-// A pixel of one row, resampled along x.
-FOVEATE_BOTH Pack<3> resampled_row(const Source& source, const Axis& across, int y, int column) {
-    if (!is_averaged(across)) {
-        const Blend blend = axis_blend(across, column);
-        return mixed(pixel_at(source, y, blend.first), pixel_at(source, y, blend.second),
-                     blend.share);
-    }
-    const Cover cover = cover_at(column, across.old, across.length);
-    Pack<3> sum{{0.0f, 0.0f, 0.0f}};
-    for (int x = cover.first; x < cover.last; ++x) {
-        add_part(sum, covered(cover, x, across.length), pixel_at(source, y, x));
-    }
-    return share_of(sum, across.old);
+// The weight of sample `at` of a tap.
+FOVEATE_BOTH float weight_of(const Tap& tap, int at) {
+    return at == tap.first ? tap.low : at == tap.last ? tap.high : tap.middle;
 }
 
-// A resampled pixel, 0 to 255.
-FOVEATE_BOTH Pack<3> resampled(const Source& source, const Axis& down, const Axis& across, int row,
-                               int column) {
-    if (!is_averaged(down)) {
-        const Blend blend = axis_blend(down, row);
-        return mixed(resampled_row(source, across, blend.first, column),
-                     resampled_row(source, across, blend.second, column), blend.share);
-    }
-    const Cover cover = cover_at(row, down.old, down.length);
-    Pack<3> sum{{0.0f, 0.0f, 0.0f}};
-    for (int y = cover.first; y < cover.last; ++y) {
-        add_part(sum, covered(cover, y, down.length), resampled_row(source, across, y, column));
-    }
-    return share_of(sum, down.old);
+FOVEATE_BOTH void add_part(Pack<3>& sum, float weight, const Pack<3>& value) {
+#pragma unroll
+    for (int i = 0; i < 3; ++i) sum.lane[i] = add(sum.lane[i], mul(weight, value.lane[i]));
 }
 
-FOVEATE_BOTH int to_byte(float value) { return clamp(static_cast<int>(rintf(value)), 0, 255); }
+FOVEATE_BOTH Pack<3> averaged_row(const Source& source, const Tap& across, int y) {
+    Pack<3> sum{{0.0f, 0.0f, 0.0f}};
+    for (int x = across.first; x <= across.last; ++x) {
+        add_part(sum, weight_of(across, x), pixel_at(source, y, x));
+    }
+    return sum;
+}
 
-// The area of the image that the resampled pixels [row, row_end) x [column, column_end) are made
-// of.
-FOVEATE_BOTH Area area_of(const Axis& down, const Axis& across, int row, int row_end, int column,
-                          int column_end) {
-    if (row >= row_end || column >= column_end) return {0, 0, 0, 0};
-    const int top = axis_reach(down, row).first, left = axis_reach(across, column).first;
-    return {top, left, axis_reach(down, row_end - 1).last - top,
-            axis_reach(across, column_end - 1).last - left};
+FOVEATE_BOTH Pack<3> averaged(const Source& source, const Tap& down, const Tap& across) {
+    Pack<3> sum{{0.0f, 0.0f, 0.0f}};
+    for (int y = down.first; y <= down.last; ++y) {
+        add_part(sum, weight_of(down, y), averaged_row(source, across, y));
+    }
+    return sum;
+}
+
+// A resampled pixel, in whole numbers from 0 to 255.
+FOVEATE_BOTH Pack<3> resampled(const Source& source, const Resampling& resampling, const Tap& down,
+                               const Tap& across) {
+    if (resampling.method == kBlended) return blended(source, down, across);
+    Pack<3> pixel = averaged(source, down, across);
+#pragma unroll
+    for (int i = 0; i < 3; ++i) {
+        const float value = mul(pixel.lane[i], resampling.scale);
+        const float whole = resampling.method == kHalved ? floorf(add(value, 0.5f)) : rintf(value);
+        pixel.lane[i] = static_cast<float>(clamp(static_cast<int>(whole), 0, 255));
+    }
+    return pixel;
+}
+
+// The area of the image that some rows and columns of taps cover.
+FOVEATE_BOTH Area area_of(const Tap* rows, int row_count, const Tap* columns, int column_count) {
+    if (row_count <= 0 || column_count <= 0) return {0, 0, 0, 0};
+    const int top = rows[0].first, left = columns[0].first;
+    return {top, left, rows[row_count - 1].last + 1 - top,
+            columns[column_count - 1].last + 1 - left};
+}
+
+// Copy taps to shared memory, by all threads of a block.
+__device__ inline void stage_taps(const Tap* from, int count, Tap* to) {
+    constexpr int words = sizeof(Tap) / sizeof(int);
+    for (int i = threadIdx.x; i < count * words; i += kTileThreads) {
+        reinterpret_cast<int*>(to)[i] = reinterpret_cast<const int*>(from)[i];
+    }
 }
 
 // Copy the source's area of an image of `height` rows to shared memory, by all threads of a block.
@@ -166,28 +194,36 @@ struct Placement {
     int canvas_height, canvas_width, height, width, border, fill;
 };
 
-// Make a tile of the canvas: `sink.put` takes each pixel, `sink.flush` each complete band.
+// Make a tile of the canvas from an image of `rows` x `columns` pixels: `sink.put` takes each pixel,
+// `sink.flush` each complete band. `taps` and `staged` are shared memory.
 template <typename Sink>
-__device__ void make_tile(const unsigned char* image, const Axis& down, const Axis& across,
-                          const Placement& placement, int tile, unsigned char* staged,
-                          const Sink& sink) {
+__device__ void make_tile(const unsigned char* image, int rows, int columns,
+                          const Resampling& resampling, const Placement& placement, int tile,
+                          Taps& taps, unsigned char* staged, const Sink& sink) {
     const int across_tiles = ceil_div(placement.canvas_width, kTileSide);
     const int top = tile / across_tiles * kTileSide, left = tile % across_tiles * kTileSide;
     const int bottom = smaller(top + kTileSide, placement.canvas_height);
     const int right = smaller(left + kTileSide, placement.canvas_width);
+    // The tile's first row and column of the resampled image, and those after its last ones.
+    const int row = larger(top - placement.border, 0);
+    const int row_end = smaller(bottom - placement.border, placement.height);
     const int column = larger(left - placement.border, 0);
     const int column_end = smaller(right - placement.border, placement.width);
-    Source source{image, staged, across.old, true, {0, 0, 0, 0}};
+    stage_taps(resampling.taps + row, row_end - row, taps.rows);
+    stage_taps(resampling.taps + resampling.height + column, column_end - column, taps.columns);
+    __syncthreads();
+    Source source{image, staged, columns, true, {0, 0, 0, 0}};
     for (int start = top, end; start < bottom; start = end) {
-        const int row = larger(start - placement.border, 0);
-        for (int rows = kBandRows;; rows /= 2) {
-            end = smaller(start + rows, bottom);
-            const int row_end = smaller(end - placement.border, placement.height);
-            source.area = area_of(down, across, row, row_end, column, column_end);
+        const int first = larger(start - placement.border, 0);
+        for (int band = kBandRows;; band /= 2) {
+            end = smaller(start + band, bottom);
+            const int last = smaller(end - placement.border, placement.height);
+            source.area = area_of(taps.rows + (first - row), last - first, taps.columns,
+                                  column_end - column);
             source.is_staged = fits(source.area);
-            if (source.is_staged || rows == 1) break;
+            if (source.is_staged || band == 1) break;
         }
-        if (source.is_staged) stage_area(source, down.old, staged);
+        if (source.is_staged) stage_area(source, rows, staged);
         __syncthreads();
         for (int i = threadIdx.x; i < (end - start) * kTileSide; i += kTileThreads) {
             const int y = start + i / kTileSide, x = left + i % kTileSide;
@@ -196,7 +232,10 @@ __device__ void make_tile(const unsigned char* image, const Axis& down, const Ax
                                 from_column >= 0 && from_column < placement.width;
             const float fill = static_cast<float>(placement.fill);
             Pack<3> pixel{{fill, fill, fill}};
-            if (inside) pixel = resampled(source, down, across, from_row, from_column);
+            if (inside) {
+                pixel = resampled(source, resampling, taps.rows[from_row - row],
+                                  taps.columns[from_column - column]);
+            }
             __syncwarp();  // a warp stores 32 neighbors together, also outside of the image
             if (x < right) sink.put(y, x, pixel);
         }
