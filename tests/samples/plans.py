@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 import onnx
 
 from foveate.bundle import Bundle
-from foveate.bundle.engine_key import EngineKey, Profile
+from foveate.bundle.engine_key import EngineKey
 from foveate.bundle.engine_metadata import EngineMetadata
 from foveate.bundle.manifest import FileSpec
 from foveate.export.engines import CompileOptions
@@ -76,7 +75,7 @@ def _write_plan(
         profiles=spec.profiles,
     )
     key = replace(key, **changes)
-    content = plan_of(file, key.profiles, key.archs, key.plugins)
+    content = plan_of(file, key)
     record = EngineMetadata(
         name=spec.name,
         key=key,
@@ -93,15 +92,16 @@ def _write_plan(
     return path
 
 
-def plan_of(
-    file: Path, profiles: Sequence[Profile], archs: Sequence[str], plugins: str | None
-) -> bytes:
+def plan_of(file: Path, key: EngineKey) -> bytes:
     """Return a plan of the simulated TensorRT."""
     model = onnx.load(file)
     entries = {
-        "profiles": [{name: asdict(one) for name, one in profile.items()} for profile in profiles],
-        "archs": list(archs),
-        "plugins": plugins,
+        "profiles": [
+            {name: asdict(one) for name, one in profile.items()} for profile in key.profiles
+        ],
+        "archs": list(key.archs),
+        "plugins": key.plugins,
+        "has_code": bool(key.options.get("version_compatible")),
     }
     for name, value in entries.items():
         model.metadata_props.add(key=name, value=json.dumps(value))

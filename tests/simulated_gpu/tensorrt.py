@@ -103,6 +103,9 @@ class Runtime:
         if trt.simulation.architecture not in archs:
             trt.log(f"The engine plan file is generated on an incompatible device: {archs[0]}")
             return None
+        if entries["has_code"] and not self.engine_host_code_allowed:
+            trt.log("The plan contains host code, which is not allowed")
+            return None
         if plugins is not None and plugins not in trt.libraries:
             trt.log("Cannot find plugin, and no plugin library was loaded")
             return None

@@ -28,6 +28,7 @@ from foveate.runtime.devices.cuda import CudaDevice
 from foveate.runtime.engines import Engine
 from foveate.runtime.engines import tensorrt as module
 from foveate.runtime.engines.tensorrt import TensorRTEngine, open_tensorrt_engines
+from foveate.system.private_files import cache_folder
 from foveate.system.tensorrt_library import LoadedPlan
 
 pytest.importorskip("cuda.core", reason="needs the package cuda-core")
@@ -284,6 +285,21 @@ def test_kernels_that_tensorrt_for_rtx_compiles_are_kept(
         engine.close()
     assert rtx.kernels == [b"kernels"]  # loaded the second time
 
+    (file,) = cache_folder("rtx").iterdir()
+    file.chmod(0o666)
+    engine = open_tensorrt_engines(compiled, device, "tensorrt-rtx")["propose"]
+    engine.bind(buffers_of(device, engine, 224, 256), device.stream())
+    assert rtx.kernels == [b"kernels"]  # others could have changed them
+
+
+def test_a_version_compatible_plan_may_bring_its_own_runtime(
+    device: CudaDevice, tmp_path: Path
+) -> None:
+    bundle = small_bundle(tmp_path / "small")
+    write_plans(bundle, options={"version_compatible": True})
+    engine = open_tensorrt_engines(bundle, device, "tensorrt")["propose"]
+    assert callable(engine.bind(buffers_of(device, engine, 224, 256), device.stream()))
+
 
 # --- errors ----------------------------------------------------------------------------------
 
@@ -424,10 +440,11 @@ def test_buffers_that_tensorrt_refuses_are_named(
 
 
 def test_a_run_that_tensorrt_refuses_is_an_error(
-    engine: Engine, device: CudaDevice, monkeypatch: pytest.MonkeyPatch
+    engine: Engine, device: CudaDevice, trt: SimulatedTensorRT, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = engine.bind(buffers_of(device, engine, 224, 256), device.stream())
     monkeypatch.setattr(Context, "execute_async_v3", lambda *_: False)
+    trt.log("an earlier error")
     with pytest.raises(BackendError) as caught:
         run()
     assert str(caught.value) == (
