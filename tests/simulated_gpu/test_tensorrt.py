@@ -191,6 +191,25 @@ def test_levels_on_one_stream_share_memory_and_are_ordered(
         np.testing.assert_allclose(read(simulated, level["scores"]), scores, rtol=0, atol=1e-4)
 
 
+def test_a_larger_level_takes_larger_memory_and_leaves_the_other_its_own(
+    compiled: Bundle, engine: Engine, device: CudaDevice, simulated: Simulation
+) -> None:
+    stream, image = device.stream(), random_image(192, 208)
+    levels = [buffers_of(device, engine, *size) for size in [(192, 208), (224, 256)]]
+    before = simulated.live_bytes["device"]
+    write(simulated, levels[0]["image"], image)
+    runs = [engine.bind(level, stream) for level in levels]
+    device.context.collect()
+    device.memory_stream.synchronize()
+    taken = sum(engine.bind_bytes(level) for level in levels)
+    assert simulated.live_bytes["device"] == before + taken
+    for run in runs:
+        run()
+    stream.synchronize()
+    scores = expected(compiled, image)["scores"]
+    np.testing.assert_allclose(read(simulated, levels[0]["scores"]), scores, rtol=0, atol=1e-4)
+
+
 def run_on_two_streams(engine: Engine, device: CudaDevice) -> None:
     streams, sizes = [device.stream(), device.stream()], [(224, 256), (192, 208)]
     levels = [buffers_of(device, engine, *size) for size in sizes]
