@@ -198,9 +198,13 @@ def test_any_order_that_events_allow_gives_the_same_result(
     contrast_bundle: Path, pipeline: Pipeline, rule: Callable[[Sequence[int]], int]
 ) -> None:
     bundle, images = Bundle.open(contrast_bundle), images_of(5)
-    scripted = Pipeline(bundle, engines_of(bundle), device=ScriptedDevice(rule))
-    streamed = list(scripted.stream(images))
-    assert all(same(pipeline(a), b) for a, b in zip(images, streamed, strict=True))
+    for parallel in (False, True):
+        options = foveate.PipelineOptions(parallel_levels=parallel)
+        scripted = Pipeline(
+            bundle, engines_of(bundle), device=ScriptedDevice(rule), options=options
+        )
+        streamed = list(scripted.stream(images))
+        assert all(same(pipeline(a), b) for a, b in zip(images, streamed, strict=True))
 
 
 def test_a_forgotten_wait_gives_a_wrong_result(

@@ -29,6 +29,7 @@ from foveate.runtime.devices import cuda, cuda_program
 from foveate.runtime.devices.cuda import CudaDevice
 from foveate.runtime.engines import tensorrt as module
 from foveate.runtime.engines.tensorrt import open_tensorrt_engines
+from foveate.runtime.options import PipelineOptions
 from foveate.runtime.pipeline import Pipeline
 from foveate.runtime.proposing import Proposing
 from foveate.runtime.slot import Slot
@@ -52,8 +53,11 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[CudaDevice, Simulatio
         yield device, simulation
 
 
-def open_pipeline(bundle: Bundle, device: CudaDevice) -> Pipeline:
-    return Pipeline(bundle, open_tensorrt_engines(bundle, device, "tensorrt"), device=device)
+def open_pipeline(
+    bundle: Bundle, device: CudaDevice, options: PipelineOptions | None = None
+) -> Pipeline:
+    engines = open_tensorrt_engines(bundle, device, "tensorrt")
+    return Pipeline(bundle, engines, device=device, options=options)
 
 
 # Faults of the driver ---------------------------------------------------------------------------
@@ -113,10 +117,15 @@ def test_200_faults_are_errors_with_a_remedy_and_leak_nothing(compiled: Bundle) 
 
 
 # Planted faults ---------------------------------------------------------------------------------
-def problems(bundle: Bundle, device: CudaDevice, simulation: Simulation) -> set[str]:
+def problems(
+    bundle: Bundle,
+    device: CudaDevice,
+    simulation: Simulation,
+    options: PipelineOptions | None = None,
+) -> set[str]:
     """Return what is wrong with a pipeline that processes some images."""
     found = set()
-    with open_pipeline(bundle, device) as pipeline:
+    with open_pipeline(bundle, device, options) as pipeline:
         list(pipeline.stream([IMAGE] * 4))
         start = len(simulation.calls)
         pipeline(IMAGE)
@@ -138,6 +147,30 @@ def test_a_pipeline_without_faults_has_no_problems(
     compiled: Bundle, gpu: tuple[CudaDevice, Simulation]
 ) -> None:
     assert problems(compiled, *gpu) == set()
+
+
+def test_levels_that_run_at_the_same_time_have_no_problems(
+    compiled: Bundle, gpu: tuple[CudaDevice, Simulation]
+) -> None:
+    assert problems(compiled, *gpu, PipelineOptions(parallel_levels=True)) == set()
+
+
+def test_levels_at_the_same_time_would_need_memory_of_their_own(
+    compiled: Bundle, gpu: tuple[CudaDevice, Simulation], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Proposing, "_allocate_grids", shared_grids(Proposing._allocate_grids))
+    assert "order" in problems(compiled, *gpu, PipelineOptions(parallel_levels=True))
+
+
+def shared_grids(allocate: Callable[..., Any]) -> Callable[..., Any]:
+    """Let the outputs of all levels lie in the memory of the largest."""
+
+    def shared(steps: Proposing, spec: Any) -> Any:
+        grids = allocate(steps, spec)
+        largest = max(grids, key=lambda grid: int(np.prod(grid.shape)))
+        return [largest.view(grid.shape, grid.dtype) for grid in grids]
+
+    return shared
 
 
 def forgotten_join(patch: pytest.MonkeyPatch) -> None:

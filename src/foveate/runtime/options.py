@@ -39,6 +39,9 @@ class PipelineOptions(TypedOptions):
             with the image.
         threads: Number of threads per engine; by default, the cores that the affinity mask and
             the quota of the control group allow.
+        parallel_levels: Whether the levels of the pyramid may run at the same time. On a GPU with
+            room for more than one, this lowers the latency of an image; each level then takes its
+            own memory.
         max_in_flight: Number of images that ``Pipeline.stream`` processes at a time.
 
     Raises:
@@ -54,6 +57,7 @@ class PipelineOptions(TypedOptions):
     max_side: int | None = None
     pyramid: Literal["working-size", "full-resolution"] = "working-size"
     threads: int | None = None
+    parallel_levels: bool = False
     max_in_flight: int = 2
 
     def __post_init__(self) -> None:

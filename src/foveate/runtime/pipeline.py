@@ -84,6 +84,7 @@ class Pipeline:
             engines=self.engines,
             manifest=self._manifest,
             score_threshold=self.options.score_threshold,
+            parallel_levels=self.options.parallel_levels,
         )
         self._most_in_flight = self.options.max_in_flight
         self._slots = Slots(setup, self.options.max_in_flight)

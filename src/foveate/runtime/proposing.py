@@ -32,7 +32,7 @@ class Proposing:
         setup: What all slots of the pipeline have in common.
         sizes: Sizes of the images.
         image: (h, w, 3) uint8 RGB image at working size.
-        stream: Stream of all steps.
+        stream: Stream that carries the chain from the image to the proposals.
 
     Attributes:
         k: Number of windows, K.
@@ -40,6 +40,7 @@ class Proposing:
             pixels of the image; ``boxes`` (K, 4) float32 xyxy boxes of the masks, in pixels of the
             image; ``scores`` (K,) float32 objectness logits, best first; ``count`` (1,) int32.
         logits: (K, S, S) mask logits.
+        branches: Streams of the levels except the largest, if levels run at the same time.
     """
 
     def __init__(self, setup: Setup, sizes: Sizes, image: Buffer, stream: Stream) -> None:
@@ -59,6 +60,8 @@ class Proposing:
         self._indices = setup.ints(k, 3)  # level, row and column of each window
         side = setup.manifest.mask.size
         self.logits = setup.tensor(setup.output("refine", "logits"), k, side, side)
+        others = len(sizes.levels) - 1 if setup.parallel_levels else 0
+        self.branches: list[Stream] = [setup.device.stream() for _ in range(others)]
         self._propose = self._bind_propose()
         self._refine = self._bind_refine()
 
@@ -66,12 +69,21 @@ class Proposing:
         """Enqueue all steps."""
         levels, border = self._sizes.levels, self._setup.manifest.windows.padding
         self._setup.letterbox(self._stream, self._image, self._canvases, levels, border=border)
-        for run in self._propose:
-            run()
+        self._enqueue_levels()
         self._select()
         for run in self._refine:
             run()
         self._enclose()
+
+    def _enqueue_levels(self) -> None:
+        """Enqueue propose for each level, on the main stream or on branches that join it again."""
+        start = self._stream.record() if self.branches else None
+        for stream, run in self._propose:
+            if start is not None and stream is not self._stream:
+                stream.wait(start)
+            run()
+        for branch in self.branches:
+            self._stream.wait(branch.record())
 
     def _select(self) -> None:
         """Select the best K windows of all levels."""
@@ -107,23 +119,20 @@ class Proposing:
             image_width=self._sizes.width,
         )
 
-    def _bind_propose(self) -> list[Callable[[], None]]:
-        """Return a run of propose per level, the largest level first.
+    def _bind_propose(self) -> list[tuple[Stream, Callable[[], None]]]:
+        """Return a run of propose per level with its stream, the largest level first.
 
         The memory that an engine takes for the largest level then serves the smaller ones too.
         """
         levels, engine = self._sizes.levels, self._setup.engines["propose"]
         order = sorted(range(len(levels)), key=lambda i: -_area(levels[i]))
-        return [
-            engine.bind(
-                {
-                    "image": self._canvases[index],
-                    **{name: grids[index] for name, grids in self._grids.items()},
-                },
-                self._stream,
-            )
-            for index in order
-        ]
+        streams = [self._stream, *self.branches] if self.branches else [self._stream] * len(levels)
+        runs = []
+        for index, stream in zip(order, streams, strict=True):
+            outputs = {name: grids[index] for name, grids in self._grids.items()}
+            run = engine.bind({"image": self._canvases[index], **outputs}, stream)
+            runs.append((stream, run))
+        return runs
 
     def _bind_refine(self) -> list[Callable[[], None]]:
         """Return the runs of refine, each with the crops of its windows before it."""

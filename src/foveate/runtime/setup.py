@@ -32,12 +32,14 @@ class Setup:
         engines: Engine of each stage.
         manifest: Manifest of the bundle, with the options of the pipeline applied.
         score_threshold: Smallest score of a detection.
+        parallel_levels: Whether the levels of the pyramid may run at the same time.
     """
 
     device: Device
     engines: Mapping[str, Engine]
     manifest: Manifest
     score_threshold: float
+    parallel_levels: bool = False
 
     def floats(self, *shape: int) -> Buffer:
         """Allocate float32 memory."""

@@ -81,7 +81,8 @@ class Slot:
 
     def _abandon(self) -> None:
         """Wait for work that was enqueued before an error, since it uses the memory of the slot."""
-        for stream in (self.steps.main, self.steps.side):
+        steps = self.steps
+        for stream in (steps.main, steps.side, *steps.proposing.branches):
             with suppress(Exception):
                 stream.synchronize()
 
@@ -90,12 +91,13 @@ class Slot:
     @cached_property
     def _propose(self) -> Program:
         steps = self.steps
-        return self._program(("propose", "refine"), [steps.main], steps.enqueue_proposals)
+        streams = [steps.main, *steps.proposing.branches]
+        return self._program(("propose", "refine"), streams, steps.enqueue_proposals)
 
     @cached_property
     def _detect(self) -> Program:
         steps = self.steps
-        streams = [steps.main, steps.side]
+        streams = [steps.main, steps.side, *steps.proposing.branches]
         return self._program(self._setup.engines, streams, steps.enqueue_detections)
 
     def _program(
