@@ -1,15 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The whole pipeline on a simulated GPU, with every kernel executed, against the pipeline on the CPU.
-
-Only the levels of the image differ between the two, by a byte where OpenCV rounds twice. So the CPU
-takes the canvases of the GPU here, after which everything else must agree.
-"""
+"""The whole pipeline on a simulated GPU, with every kernel executed, against the pipeline on the CPU."""
 
 from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -27,16 +23,12 @@ from tests.simulated_gpu.tensorrt import SimulatedTensorRT
 from foveate.arrays import UInt8Array
 from foveate.bundle import Bundle, FeaturesSpec, PyramidSpec, SelectSpec, write_bundle
 from foveate.export.bundle_export import export_bundle
-from foveate.kernels.letterbox.op import LETTERBOX, RESIZE
-from foveate.kernels.op import Op
 from foveate.models.checkpoint import Cascade, CascadeInfo
 from foveate.models.multipathnet import MultiPathNet
 from foveate.models.sharpmask import SharpMask
 from foveate.results.detections import Detections, Proposals
 from foveate.runtime import PipelineOptions
-from foveate.runtime.devices import Buffer, CpuDevice, Device, Stream
-from foveate.runtime.devices.cpu import cpu_array, cpu_stream
-from foveate.runtime.devices.cuda import CudaDevice
+from foveate.runtime.devices import CpuDevice, Device
 from foveate.runtime.engines import tensorrt as module
 from foveate.runtime.engines.tensorrt import open_tensorrt_engines
 from foveate.runtime.loading import open_engines
@@ -44,50 +36,6 @@ from foveate.runtime.pipeline import Pipeline
 
 SIZES = ((128, 96), (96, 128), (75, 100))  # width and height
 OPTIONS = PipelineOptions(top_k=16, max_side=256, score_threshold=0.2)
-
-
-class SameLevels(CpuDevice):
-    """The CPU, with levels that the kernels of a GPU compute.
-
-    Args:
-        gpu: The GPU.
-    """
-
-    def __init__(self, gpu: CudaDevice) -> None:
-        super().__init__()
-        self._gpu = gpu
-
-    def launch(
-        self, op: Op, stream: Stream, *buffers: Buffer | Sequence[Buffer] | None, **numbers: object
-    ) -> None:
-        if op not in (LETTERBOX, RESIZE):
-            super().launch(op, stream, *buffers, **numbers)
-            return
-        image, targets = buffers
-        assert image is not None
-        assert targets is not None
-        outputs = list(targets) if isinstance(targets, Sequence) else [targets]
-        arrays = [cpu_array(one) for one in (image, *outputs)]  # type: ignore[arg-type]  # the image is one buffer
-        cpu_stream(stream).enqueue(
-            self._compute, op, arrays, isinstance(targets, Sequence), numbers
-        )
-
-    def _compute(self, op: Op, arrays: list[Any], listed: bool, numbers: dict[str, object]) -> None:
-        gpu, stream = self._gpu, self._gpu.stream()
-        mirrors = [gpu.mirror(array.shape, array.dtype) for array in arrays]
-        np.copyto(mirrors[0].array, arrays[0])
-        mirrors[0].send(stream)
-        targets = [mirror.buffer for mirror in mirrors[1:]]
-
-        def enqueue() -> None:
-            gpu.launch(op, stream, mirrors[0].buffer, targets if listed else targets[0], **numbers)
-
-        gpu.program([stream], enqueue, capturable=False).launch()
-        for mirror in mirrors[1:]:
-            mirror.fetch(stream)
-        stream.synchronize()
-        for mirror, array in zip(mirrors[1:], arrays[1:], strict=True):
-            np.copyto(array, mirror.array)
 
 
 def noise_with_disc(width: int, height: int) -> UInt8Array:
@@ -170,7 +118,7 @@ def check(
     bundle: Bundle, device: str, image: UInt8Array, options: PipelineOptions, seed: int = 0
 ) -> tuple[Detections, Proposals]:
     """Compare the results for an image, first by plain launches and then by a graph."""
-    with executing("cuda") as (gpu, _), opened(bundle, SameLevels(gpu), None, options) as cpu:
+    with opened(bundle, CpuDevice(), None, options) as cpu:
         want, wanted = cpu(image), cpu.propose(image)
     with executing(device, seed) as (gpu, simulation):
         with opened(bundle, gpu, simulation, options) as pipeline:
