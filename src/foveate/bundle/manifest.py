@@ -44,6 +44,11 @@ class TensorSpec:
         require(in_range, f"the numbers of shape must lie in 1..{_LONGEST}")
         require(self.stride is None or self.stride >= 1, "stride must be at least 1")
 
+    @property
+    def has_rows(self) -> bool:
+        """Whether the first length varies: it is the number of windows or regions."""
+        return bool(self.shape) and isinstance(self.shape[0], str)
+
 
 @dataclass(frozen=True, kw_only=True)
 class StageSpec:

@@ -102,7 +102,8 @@ def _engine(engine: EngineReport) -> Iterator[str]:
             yield "  precision " + ", ".join(f"{name} {share:.0%}" for name, share in shares)
         else:
             yield "  precision unknown: the engine was never loaded on the machine that built it"
-        yield f"  note      not run here: {engine.obstacle}"
+        if engine.obstacle:
+            yield f"  note      not run here: {engine.obstacle}"
         bodies = [op for op, how in sorted(record.dispatch.items()) if how == "body"]
         if bodies:
             yield f"  note      {', '.join(bodies)}: many standard operators in place of a plugin"

@@ -6,11 +6,12 @@ from __future__ import annotations
 from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from foveate.cli._console import print_line, show_progress
+from foveate.cli._figures import table_of
 from foveate.cli._options import (
     DEFAULT_SCORE_THRESHOLD,
     BundleArgument,
@@ -19,10 +20,12 @@ from foveate.cli._options import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from foveate.bundle import Bundle
     from foveate.evaluation import GroundTruth
     from foveate.evaluation.measure import Task
-    from foveate.export.checks.record import Accuracy, Record, Thresholds
+    from foveate.export.checks.record import Accuracy, Thresholds
     from foveate.export.execution.sessions import Reference
     from foveate.runtime import Pipeline
 
@@ -42,6 +45,13 @@ def command(
     reference: Annotated[
         str | None, typer.Option(help="Bundle to compare with instead; needs no PyTorch.")
     ] = None,
+    device: Annotated[
+        str,
+        typer.Option(
+            help="Device of the bundle: cpu, or cuda, which runs it by PyTorch, ONNX Runtime and each "
+            "of its compiled engines, and compares all with the CPU."
+        ),
+    ] = "cpu",
     image: Annotated[
         list[Path] | None, typer.Option(help="Image, repeatable; by default the shipped ones.")
     ] = None,
@@ -85,6 +95,7 @@ def command(
     given = dict(locals())  # the thresholds are fields of `Thresholds` by the same names
     from foveate.bundle import Bundle
     from foveate.cli._files import check_output
+    from foveate.cli._verify_gpu import check_gpu, compare_on_gpu, judge
     from foveate.cli.demo import IMAGES
     from foveate.export.checks import record as records
     from foveate.export.checks.verification import measure
@@ -92,18 +103,24 @@ def command(
     compared = {"checkpoint": checkpoint is not None, "reference": reference is not None}
     refuse_together(**compared, from_report=from_report)
     refuse_together(emulate_fp16=emulate_fp16, bisect=bisect, from_report=from_report)
+    on_gpu = device != "cpu"
+    if on_gpu:
+        others = {"emulate_fp16": emulate_fp16, "bisect": bisect, "dataset": dataset is not None}
+        check_gpu(device, from_report=from_report, **others)
     opened = Bundle.open(bundle)
-    file = report or _default_report(opened)
+    file = report or _default_report(opened, "-gpu" if on_gpu else "")
     if not (bisect or from_report):  # these two write no figures
         check_output(file, (checkpoint, *(image or ())))
-    names = {one.name for one in fields(records.Thresholds)}
-    changes = {name: given[name] for name in names if given[name] is not None}
-    thresholds = {
-        stage: replace(records.DEFAULT_THRESHOLDS[opened.manifest.precision_of(stage)], **changes)
-        for stage in opened.manifest.networks
-    }
+    thresholds = _thresholds(opened, given, on_gpu=on_gpu)
     engines = _inspect(opened)  # before the long work, since it may refuse the bundle
     images = image or sorted(IMAGES.glob("*.jpg"))
+    if on_gpu:
+        expected = _reference(opened, checkpoint, reference)
+        found = compare_on_gpu(opened, expected, device, images, score_threshold, file)
+        judge(found, thresholds, engines)
+        return
+    for plan, reason in engines.items():
+        print_line(f"{plan} was not run: {reason or '--device cuda compares it'}")
     if bisect:
         _bisect(opened, _reference(opened, checkpoint, reference), images, thresholds)
         return
@@ -119,7 +136,7 @@ def command(
             record = replace(record, accuracy=figures)
         records.write_record(record, file)  # before the judgment, so that failures can be studied
         print_line(f"The figures are in {file}", to_stderr=True)
-    for line in _table(record):
+    for line in table_of(record):
         print_line(line)
     records.check_record(record, thresholds)
     rest = f"; {len(engines)} engines were not run" if engines else ""
@@ -127,16 +144,26 @@ def command(
     print_line(f"{agreeing} on {len(record.images)} images{rest}")
 
 
+def _thresholds(bundle: Bundle, given: Mapping[str, Any], *, on_gpu: bool) -> dict[str, Thresholds]:
+    """Return the thresholds of each stage: those given, and the defaults of its precision."""
+    from foveate.export.checks import record
+
+    changes = {one.name: given[one.name] for one in fields(record.Thresholds)}
+    changes = {name: value for name, value in changes.items() if value is not None}
+    defaults = record.GPU_THRESHOLDS if on_gpu else record.DEFAULT_THRESHOLDS
+    return {
+        stage: replace(defaults[bundle.manifest.precision_of(stage)], **changes)
+        for stage in bundle.manifest.networks
+    }
+
+
 def _inspect(bundle: Bundle) -> dict[str, str]:
-    """Return why each compiled engine is not run here, and print it."""
+    """Return why each compiled engine is not run here."""
     from foveate.export.checks.bundle_report import check_report, inspect_bundle
 
     inspected = inspect_bundle(bundle)
     check_report(inspected)
-    engines = {one.plan: one.obstacle for one in inspected.engines}
-    for plan, reason in engines.items():
-        print_line(f"{plan} was not run: {reason}")
-    return engines
+    return {one.plan: one.obstacle for one in inspected.engines}
 
 
 def _reference(bundle: Bundle, checkpoint: Path | None, other: str | None) -> Reference:
@@ -217,41 +244,9 @@ def _bisect(
     print_line(f"No stage diverges from {reference.name} on {len(images)} images")
 
 
-def _default_report(bundle: Bundle) -> Path:
+def _default_report(bundle: Bundle, ending: str) -> Path:
     """Return the file of the figures: next to the bundle, or here if the bundle is shipped."""
     root = bundle.root.resolve()
     # Shipped bundles are in the package, which may be read-only.
     folder = Path() if root.is_relative_to(Path(__file__).parents[1]) else root.parent
-    return folder / f"{root.name}-verify.json"
-
-
-def _table(record: Record) -> list[str]:
-    lines = [f"{'stage':10} {'output':14} {'max':>8} {'mean':>8} {'cosine':>10}"]
-    for stage in record.files:
-        names = {name for one in record.images for name in one.stages.get(stage, {})}
-        for name in sorted(names):
-            found = [one.stages[stage][name] for one in record.images if name in one.stages[stage]]
-            worst = max(one.relative for one in found)
-            mean = max(one.mean_error / max(1.0, one.largest) for one in found)
-            cosine = min(one.cosine for one in found)
-            lines.append(f"{stage:10} {name:14} {worst:8.1e} {mean:8.1e} {cosine:10.7f}")
-    pasted = [one.pasting for one in record.images if one.pasting is not None]
-    if pasted:
-        lines.append(
-            f"paste: {sum(one.windows for one in pasted)} windows of "
-            f"{sum(one.pixels for one in pasted)} pixels, "
-            f"{sum(one.differing for one in pasted)} of which differ from the runtime's masks, "
-            f"{sum(one.beyond for one in pasted)} of them not at the threshold"
-        )
-    pairs = [pair for one in record.images for pair in one.detections.pairs]
-    expected = sum(one.detections.expected for one in record.images)
-    found_again = sum(one.detections.found for one in record.images)
-    lines.append(f"detections: {expected} by the reference, {found_again} by the bundle")
-    if pairs:
-        lines.append(
-            f"  boxes within {max(pair.box_error for pair in pairs):.2g} px, masks of IoU "
-            f"{min(pair.mask_iou for pair in pairs):.4f} or more"
-        )
-    for name, figure in record.accuracy.items():
-        lines.append(f"{name}: {figure.found:.4f}, the reference {figure.expected:.4f}")
-    return lines
+    return folder / f"{root.name}-verify{ending}.json"

@@ -40,7 +40,7 @@ from foveate.system.tensorrt import find_runtime
 
 
 def obstacle(record: EngineMetadata) -> str:
-    """Return the most immediate reason why an engine is not run on this machine.
+    """Return the most immediate reason why this machine cannot run an engine, or "" if it can.
 
     It is not a problem: an engine for another GPU or library may be meant for another machine.
     """
@@ -54,9 +54,7 @@ def obstacle(record: EngineMetadata) -> str:
         record.check_environment(tensorrt=installed.version, cuda=installed.cuda, arch=arch)
     except FoveateError as error:  # not installed, another version, or an unknown target
         return str(error) if gpu is not None else f"{no_gpu}; and {error}"
-    if gpu is None:
-        return no_gpu
-    return f"this command runs none: foveate run --device cuda --backend {key.target}"
+    return no_gpu if gpu is None else ""
 
 
 @dataclass(frozen=True, kw_only=True)

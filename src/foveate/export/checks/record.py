@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Figures of a verification, their file, and the thresholds that they have to meet."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from math import inf
 from pathlib import Path
@@ -19,12 +19,24 @@ SCHEMA = 1
 
 @dataclass(frozen=True, kw_only=True)
 class ImageRecord:
-    """Figures of an image for each output of a stage, the detections, and the stage ``paste``."""
+    """Figures of an image.
+
+    Args:
+        image: Path of the image.
+        stages: Differences of each output, by the stage, or by the name of a compiled engine, which
+            begins with that of its stage.
+        detections: The detections of both cascades.
+        pasting: Comparison of the stage ``paste``, if the bundle has it.
+    """
 
     image: str
     stages: dict[str, dict[str, Difference]]
     detections: Matched
     pasting: PasteComparison | None = None
+
+    def engines(self, stage: str) -> dict[str, dict[str, Difference]]:
+        """Return the differences of what ran a stage: the stage itself, or its engines."""
+        return {name: one for name, one in self.stages.items() if name.split("-")[0] == stage}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +89,12 @@ def write_record(record: Record, file: Path) -> None:
         InputError: The file cannot be written; an existing file is unchanged.
     """
     write_file(file, json_text(asdict(record), indent=1).encode())
+
+
+def write_records(records: Sequence[Record], file: Path) -> None:
+    """Write the figures of several backends and references as JSON; errors as ``write_record``."""
+    content = {"schema": SCHEMA, "records": [asdict(one) for one in records]}
+    write_file(file, json_text(content, indent=1).encode())
 
 
 def read_record(file: Path, bundle: Bundle) -> Record:
@@ -145,6 +163,13 @@ DEFAULT_THRESHOLDS = {
 }
 """Default thresholds of a stage by its precision, the most exact first."""
 
+GPU_THRESHOLDS = DEFAULT_THRESHOLDS | {
+    # Convolutions have other algorithms there, and some pixels of a resized image are rounded to the
+    # other side. These bounds are estimates: they were not measured on a GPU.
+    "fp32": Thresholds(tolerance=1e-4, min_match_rate=0.9, mask_iou=0.95, box=1.0)
+}
+"""The same for a bundle that runs on a GPU, compared with a reference on the CPU."""
+
 
 def check_record(record: Record, thresholds: Mapping[str, Thresholds] | None = None) -> None:
     """Check figures against the thresholds of each stage, by default those of its precision.
@@ -158,14 +183,8 @@ def check_record(record: Record, thresholds: Mapping[str, Thresholds] | None = N
     }
     for stage in record.precision:
         for image in record.images:
-            for output, difference in image.stages.get(stage, {}).items():
-                why = _fault(difference, by_stage[stage])
-                if why is not None:
-                    raise ModelError(
-                        f"the stage {stage!r} differs from {record.reference}: its output {output!r} "
-                        f"{why}, on {image.image}",
-                        remedy="run foveate verify --bisect to find the layer",
-                    )
+            for name, differences in image.engines(stage).items():
+                _check_engine(record, image.image, name, differences, by_stage[stage])
     for image in record.images:
         if image.pasting is not None:
             check_pasting(image.image, image.pasting)
@@ -174,6 +193,19 @@ def check_record(record: Record, thresholds: Mapping[str, Thresholds] | None = N
     worst = max(record.precision, key=lambda one: order.index(record.precision[one]))
     _check_detections(record, by_stage[worst])
     _check_accuracy(record, by_stage[worst])
+
+
+def _check_engine(
+    record: Record, image: str, name: str, differences: Mapping[str, Difference], bounds: Thresholds
+) -> None:
+    what = f"the stage {name!r}" if name in record.precision else f"the engine {name!r}"
+    for output, difference in differences.items():
+        why = _fault(difference, bounds)
+        if why is not None:
+            raise ModelError(
+                f"{what} differs from {record.reference}: its output {output!r} {why}, on {image}",
+                remedy="run foveate verify --bisect to find the layer",
+            )
 
 
 def check_pasting(image: str, found: PasteComparison) -> None:

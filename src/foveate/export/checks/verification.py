@@ -2,7 +2,8 @@
 """Comparison of a bundle with a reference on images: each stage, and the whole cascade."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -31,6 +32,26 @@ from foveate.progress import Progress, no_progress
 from foveate.runtime import Pipeline, PipelineOptions, load
 from foveate.runtime.options import DEFAULT_SCORE_THRESHOLD
 
+Run = Callable[[dict[str, Array], Mapping[str, Array]], Mapping[str, Array] | None]
+"""Runs a stage: takes its inputs and the outputs of the reference, and returns its own outputs, or
+None if it does not accept inputs of these shapes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """An implementation of a bundle that is compared with a reference.
+
+    Args:
+        name: Description of the backend.
+        stages: Runs of each stage, by the name of the stage or by those of its compiled engines,
+            which begin with that of the stage.
+        pipeline: Pipeline of the backend.
+    """
+
+    name: str
+    stages: Mapping[str, Mapping[str, Run]]
+    pipeline: Pipeline
+
 
 def measure(
     bundle: Bundle,
@@ -41,11 +62,7 @@ def measure(
     emulate_fp16: bool = False,
     progress: Progress = no_progress,
 ) -> Record:
-    """Compare a bundle on ONNX Runtime with a reference.
-
-    Each stage gets the inputs that it gets in the cascade of the reference, so that the error of one
-    stage does not count in the next. Detections are compared between the two cascades. The stage
-    ``paste`` is compared with the masks of the runtime, on the proposals of the bundle.
+    """Compare a bundle on ONNX Runtime on the CPU with a reference; see ``compare``.
 
     Args:
         bundle: Bundle under test.
@@ -59,45 +76,87 @@ def measure(
         InputError: An image cannot be read.
         OptionError: ``emulate_fp16`` is set and no stage is in fp16.
     """
-    options = PipelineOptions(score_threshold=score_threshold)
     own = stage_functions(bundle, emulate_fp16=emulate_fp16)
+    options = PipelineOptions(score_threshold=score_threshold)
+    with bundle_pipeline(bundle, options, emulate_fp16=emulate_fp16) as pipeline:
+        subject = Subject(
+            name="ONNX Runtime on the CPU" + (", float16 emulated" if emulate_fp16 else ""),
+            stages={stage: {stage: partial(_call, one)} for stage, one in own.items()},
+            pipeline=pipeline,
+        )
+        return compare(bundle, reference, subject, images, progress=progress)
+
+
+def compare(
+    bundle: Bundle,
+    reference: Reference,
+    subject: Subject,
+    images: Sequence[Path],
+    *,
+    progress: Progress = no_progress,
+) -> Record:
+    """Compare an implementation of a bundle with a reference.
+
+    Each stage gets the inputs that it gets in the cascade of the reference, so that the error of one
+    stage does not count in the next. Detections are compared between the two cascades. The stage
+    ``paste`` is compared with the masks of the runtime, on the proposals of the bundle.
+
+    Raises:
+        InputError: An image cannot be read.
+        BackendError: The backend fails.
+    """
     paste = _paste_function(bundle)
     accumulators: dict[str, dict[str, Accumulator]] = {}
 
     def both(stage: str, inputs: dict[str, Array]) -> Mapping[str, Array]:
-        expected, found = reference.functions[stage](inputs), own[stage](inputs)
-        for name, values in expected.items():
-            accumulators[stage][name].add(values, found[name])
+        expected = reference.functions[stage](inputs)
+        for name, run in subject.stages[stage].items():
+            found = run(inputs, expected)
+            if found is not None:
+                of_engine = accumulators.setdefault(name, defaultdict(Accumulator))
+                for output, values in expected.items():
+                    of_engine[output].add(values, found[output])
         return expected
 
-    compared = {stage: partial(both, stage) for stage in own}
-    records = []
-    with (
-        function_pipeline(bundle, compared, options) as expecting,
-        bundle_pipeline(bundle, options, emulate_fp16=emulate_fp16) as finding,
-    ):
+    compared = {stage: partial(both, stage) for stage in subject.stages}
+    options, records = subject.pipeline.options, []
+    with function_pipeline(bundle, compared, options) as expecting:
         for number, image in enumerate(images):
-            # ``both`` reads this variable, so that each image has its own accumulators.
-            accumulators = {stage: defaultdict(Accumulator) for stage in bundle.manifest.networks}
-            matched = match(run_pipeline(expecting, image), run_pipeline(finding, image))
+            accumulators = {}  # ``both`` reads this variable, so that each image has its own
+            expected = run_pipeline(expecting, image)
+            found = run_pipeline(subject.pipeline, image)
             stages = {
-                stage: {name: one.result() for name, one in outputs.items()}
-                for stage, outputs in accumulators.items()
+                name: {output: one.result() for output, one in accumulators[name].items()}
+                for runs in subject.stages.values()
+                for name in runs
+                if name in accumulators
             }
-            pasting = None if paste is None else _pasting(bundle, paste, finding, image)
+            pasting = None if paste is None else _pasting(bundle, paste, subject.pipeline, image)
             records.append(
-                ImageRecord(image=str(image), stages=stages, detections=matched, pasting=pasting)
+                ImageRecord(
+                    image=str(image),
+                    stages=stages,
+                    detections=match(expected, found),
+                    pasting=pasting,
+                )
             )
             progress("Images", number + 1, len(images))
     return Record(
         bundle=bundle.manifest.name,
         files=stage_digests(bundle),
         reference=reference.name,
-        backend="ONNX Runtime on the CPU" + (", float16 emulated" if emulate_fp16 else ""),
-        score_threshold=score_threshold,
-        precision={name: bundle.manifest.precision_of(name) for name in own},
+        backend=subject.name,
+        score_threshold=options.score_threshold,
+        precision={name: bundle.manifest.precision_of(name) for name in subject.stages},
         images=tuple(records),
     )
+
+
+def _call(
+    function: Function, inputs: dict[str, Array], expected: Mapping[str, Array]
+) -> Mapping[str, Array]:
+    del expected
+    return function(inputs)
 
 
 def first_divergence(

@@ -104,6 +104,5 @@ def _arrays(
     arrays = {}
     for spec in specs:
         array = cpu_array(bindings[spec.name])
-        varies = spec.shape and isinstance(spec.shape[0], str)
-        arrays[spec.name] = array[:rows] if varies else array
+        arrays[spec.name] = array[:rows] if spec.has_rows else array
     return arrays

@@ -9,7 +9,7 @@ of a pyramid on one stream take the memory of the largest level, and on several 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from foveate.bundle import Bundle
     from foveate.bundle.manifest import StageSpec
     from foveate.runtime.devices import Buffer, Device, Stream
-    from foveate.runtime.engines.catalogue import StagePlans
+    from foveate.runtime.engines.catalogue import Plan, StagePlans
     from foveate.runtime.engines.engine import Engine
     from foveate.system.tensorrt_library import LoadedPlan
 
@@ -84,6 +84,9 @@ class TensorRTEngine:
         plans: Plans of the stage.
         library: Library that runs them.
         device: GPU of the plans and of the memory that contexts work in.
+
+    Attributes:
+        plans: Plans of the stage.
     """
 
     capturable = True
@@ -94,7 +97,8 @@ class TensorRTEngine:
     ) -> None:
         self.inputs = spec.inputs
         self.outputs = spec.outputs
-        self._plans = plans
+        self._spec = spec
+        self.plans = plans
         self._library = library
         self._device = device
         self._loaded: dict[Path, LoadedPlan] = {}
@@ -103,7 +107,7 @@ class TensorRTEngine:
     def rows_for(self, rows: int) -> int:
         """Return the smallest number of rows, at least ``rows``, that a plan takes."""
         varying = next((one.name for one in self.inputs if isinstance(one.shape[0], str)), None)
-        return rows if varying is None else self._plans.rows_for(varying, rows)
+        return rows if varying is None else self.plans.rows_for(varying, rows)
 
     def bind(
         self,
@@ -129,6 +133,11 @@ class TensorRTEngine:
             context.set_device_memory(_address(memory), memory.shape[0])
         return _Run(self._library, plan.name, context, _handle(stream), memory)
 
+    def of_plan(self, plan: Plan) -> TensorRTEngine:
+        """Return an engine that runs one of the plans only, which the caller closes."""
+        plans = replace(self.plans, plans=[plan])
+        return TensorRTEngine(self._spec, plans, self._library, self._device)
+
     def bind_bytes(self, bindings: Mapping[str, Buffer]) -> int:
         """Return the bytes of device memory that the bindings of one stream share."""
         plan, profile = self._find(bindings)
@@ -144,7 +153,7 @@ class TensorRTEngine:
     def _find(self, bindings: Mapping[str, Buffer]) -> tuple[LoadedPlan, int]:
         """Return the loaded plan for some shapes, and the number of its profile."""
         shapes = {spec.name: bindings[spec.name].shape for spec in self.inputs}
-        plan, profile = self._plans.find(shapes, self._loaded)
+        plan, profile = self.plans.find(shapes, self._loaded)
         if plan.path not in self._loaded:
             record = plan.metadata
             compatible = bool(record.key.options.get("version_compatible"))
@@ -160,7 +169,7 @@ class TensorRTEngine:
             raise BundleError(
                 f"a plan has the tensors {_list(found)}, the manifest lists {_list(expected)}",
                 file=file,
-                remedy=f"run: {self._plans.command}",
+                remedy=f"run: {self.plans.command}",
             )
 
     def _take_memory(self, stream: Stream, size: int) -> Buffer | None:
