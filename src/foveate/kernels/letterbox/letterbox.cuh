@@ -62,8 +62,8 @@ __device__ void letterbox_block(const unsigned char* image, T* const* canvases,
                                 int image_height, int image_width, int border, int fill) {
     FOVEATE_DYNAMIC_SHARED(unsigned char, shared);
     float* values = reinterpret_cast<float*>(shared);
+    // Complete at the first barrier of make_tile.
     for (int i = threadIdx.x; i < 3 * 256; i += kTileThreads) values[i] = table[i];
-    __syncthreads();
     const int tile = blockIdx.x;
     int own = 0;
     while (own + 1 < count && tile >= levels[own + 1].first_tile) ++own;

@@ -213,12 +213,12 @@ __device__ void class_block(const Classified<T>& found, const Proposed& proposed
         scores[row] = is_candidate ? score : kNoScore;
         if (is_candidate) atomicAdd(&candidates, 1);
     }
-    __syncthreads();
     const auto key_of = [scores](int row) { return score_key(scores[row]); };
     const auto box_of = [&](int row) {
         const Pack<4> box = decoded(proposed.box(row), found.delta(row), n, height, width);
         return Box{box.lane[0], box.lane[1], box.lane[2], box.lane[3]};
     };
+    // Before its first barrier, each thread reads the scores that it wrote.
     find_order(key_of, rows, 0, rows, order);
     // The other rows have lower scores, so that candidates come first.
     const int total = choose_boxes(box_of, order, candidates, limit, iou, winners, boxes);
