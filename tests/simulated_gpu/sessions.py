@@ -66,7 +66,7 @@ class SimulatedSession:
         assert set(binding.inputs) == {one.name for one in self.get_inputs()}
         assert set(binding.outputs) == {one.name for one in self.get_outputs()}
         stream = self.simulation.stream(self.stream)
-        self.simulation.streams.refuse_captured(stream, "a run of ONNX Runtime")
+        self.simulation.streams.captures.refuse_captured(stream, "a run of ONNX Runtime")
         self.simulation.enqueue(self.stream, "engine", "ONNX Runtime", binding.compute)
         self.runs += 1
 

@@ -76,7 +76,7 @@ class TorchOnArena:
         simulation, streams = self.simulation, self.simulation.streams
         self.entered.append(external.handle)
         stream = simulation.stream(external.handle)
-        streams.refuse_captured(stream, "a run of PyTorch")
+        streams.captures.refuse_captured(stream, "a run of PyTorch")
         while not all(task.done for task in stream.ends):
             streams._step()  # unlike a wait of the CPU, this orders nothing
         yield

@@ -15,7 +15,7 @@ from tests.runtime.devices.opened import FLOAT, GPUS, Gathering, gathered, simul
 from tests.simulated_gpu.driver.faults import Status
 from tests.simulated_gpu.driver.graph import Executable
 from tests.simulated_gpu.driver.simulation import Simulation
-from tests.simulated_gpu.driver.streams import Event, Stream
+from tests.simulated_gpu.driver.work import Event, Stream
 
 from foveate.errors import BackendError
 from foveate.runtime.devices import cuda_program

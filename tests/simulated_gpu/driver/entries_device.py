@@ -202,7 +202,7 @@ def cuCtxGetApiVersion(sim: Simulation, context: int, out: int) -> None:
 
 @entry()
 def cuCtxSynchronize(sim: Simulation) -> None:
-    sim.streams.refuse_unsafe("a wait for everything")
+    sim.streams.captures.refuse_unsafe("a wait for everything")
     sim.streams.synchronize_all()
 
 

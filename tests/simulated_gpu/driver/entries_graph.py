@@ -8,19 +8,19 @@ import ctypes
 from tests.simulated_gpu.driver.entry import INT, PTR, SIZE, U64, UINT, entry, put
 from tests.simulated_gpu.driver.graph import Executable, Graph, UserObject
 from tests.simulated_gpu.driver.simulation import Simulation
-from tests.simulated_gpu.driver.streams import Stream
+from tests.simulated_gpu.driver.work import Stream
 
 
 @entry(PTR, INT)
 def cuStreamBeginCapture(sim: Simulation, stream: int, mode: int) -> None:
-    capture = sim.streams.begin_capture(sim.stream(stream), mode)
+    capture = sim.streams.captures.begin(sim.stream(stream), mode)
     capture.handle = sim.handle(Graph(capture.nodes))
 
 
 @entry(PTR, PTR)
 def cuStreamEndCapture(sim: Simulation, stream: int, out: int) -> str:
     put(out, 0)
-    handle = sim.streams.end_capture(sim.stream(stream)).handle
+    handle = sim.streams.captures.end(sim.stream(stream)).handle
     put(out, handle)
     return f"{dict(sim.get(handle, Graph).kinds)}"
 

@@ -4,21 +4,17 @@
 from __future__ import annotations
 
 import ctypes
-from ctypes import c_ubyte, c_ushort
 
-import numpy as np
 from tests.simulated_gpu.driver.entry import INT, PTR, SIZE, U64, UINT, entry, put
 from tests.simulated_gpu.driver.faults import Refused, Status
-from tests.simulated_gpu.driver.memory import written
 from tests.simulated_gpu.driver.simulation import PRIMARY, Simulation
-from tests.simulated_gpu.driver.streams import Stream
 
 POOL = 0xB0  # the only pool of memory
 
 
 @entry(PTR, SIZE)
 def cuMemAlloc(sim: Simulation, out: int, size: int) -> str:
-    sim.streams.refuse_unsafe("an allocation")
+    sim.streams.captures.refuse_unsafe("an allocation")
     put(out, sim.allocate(_positive(size), "device"))
     return f"{size}"
 
@@ -37,7 +33,7 @@ def cuMemAllocFromPoolAsync(sim: Simulation, out: int, size: int, pool: int, str
 def cuMemAllocAsync(sim: Simulation, out: int, size: int, stream: int) -> str:
     # A real driver makes it a node of the graph, which we do not want, or an allocation outside of
     # it on another stream, which a launch must not make either.
-    sim.streams.refuse_unsafe("an allocation")
+    sim.streams.captures.refuse_unsafe("an allocation")
     one = sim.stream(stream)
     address = sim.allocate(_positive(size), "device")
     offset = sim.memory.offset(address)
@@ -54,7 +50,7 @@ def cuMemAllocAsync(sim: Simulation, out: int, size: int, stream: int) -> str:
 @entry(PTR, PTR)
 def cuMemFreeAsync(sim: Simulation, address: int, stream: int) -> None:
     one = sim.stream(stream)
-    sim.streams.refuse_captured(one, "memory is freed in a capture")
+    sim.streams.captures.refuse_captured(one, "memory is freed in a capture")
     found = sim.memory.piece(address)
     if found is None or found[:2] != ("device", address):
         raise Refused(Status.INVALID_VALUE, f"{address:#x} is no live device memory")
@@ -63,7 +59,7 @@ def cuMemFreeAsync(sim: Simulation, address: int, stream: int) -> None:
 
 @entry(PTR, SIZE, UINT)
 def cuMemHostAlloc(sim: Simulation, out: int, size: int, flags: int) -> str:
-    sim.streams.refuse_unsafe("an allocation")
+    sim.streams.captures.refuse_unsafe("an allocation")
     put(out, sim.allocate(_positive(size), "pinned"))
     return f"{size}"
 
@@ -100,7 +96,7 @@ def _positive(size: int) -> int:
 def _free(sim: Simulation, address: int | None, kind: str) -> None:
     if not address:
         return
-    sim.streams.refuse_unsafe("freeing memory")
+    sim.streams.captures.refuse_unsafe("freeing memory")
     sim.streams.synchronize_all()
     sim.memory.give(address, kind)
     sim.memory.take_accesses()
@@ -192,115 +188,3 @@ def cuMemPoolSetAttribute(sim: Simulation, pool: int, attribute: int, value: int
 @entry(PTR, INT, PTR)
 def cuMemPoolGetAttribute(sim: Simulation, pool: int, attribute: int, out: int) -> None:
     put(out, 0, U64)
-
-
-# Copies ---------------------------------------------------------------------------------------------
-def _copy(sim: Simulation, target: int, source: int, size: int, stream: Stream) -> str:
-    memory = sim.memory
-    for address in (target, source):
-        memory.check(address, size)
-    kinds = [(memory.piece(one) or ("pageable",))[0] for one in (target, source)]
-    letters = ["D" if kind == "device" else "H" for kind in kinds]
-    detail = f"{letters[1]}to{letters[0]} {size}"
-    if "pageable" in kinds:
-        sim.streams.refuse_captured(stream, f"a copy {detail} of pageable memory")
-        detail += " pageable"
-    staged = None
-    if kinds[1] == "pageable":  # staged before the call returns
-        staged = memory.bytes_at(source, size, write=False).copy()
-
-    def run() -> None:
-        known = memory.states_at(source, size)
-        if letters[0] == "H" and not written(known):
-            sim.unwritten.append(detail)
-        content = memory.bytes_at(source, size, write=False) if staged is None else staged
-        memory.bytes_at(target, size, write=True)[:] = content
-        state = memory.states_at(target, size)
-        if letters == ["D", "D"] and state is not None and known is not None:
-            state[:] = known
-
-    if size:
-        sim.streams.enqueue(stream, "copy", detail, run)
-    if kinds[0] == "pageable":  # returns when it is done
-        sim.streams.synchronize(stream.ends)
-    return detail
-
-
-@entry(PTR, PTR, SIZE, PTR)
-def cuMemcpyAsync(sim: Simulation, target: int, source: int, size: int, stream: int) -> str:
-    return _copy(sim, target, source, size, sim.stream(stream))
-
-
-@entry(PTR, PTR, SIZE, PTR)
-def cuMemcpyHtoDAsync(sim: Simulation, target: int, source: int, size: int, stream: int) -> str:
-    return _copy(sim, target, source, size, sim.stream(stream))
-
-
-@entry(PTR, PTR, SIZE, PTR)
-def cuMemcpyDtoHAsync(sim: Simulation, target: int, source: int, size: int, stream: int) -> str:
-    return _copy(sim, target, source, size, sim.stream(stream))
-
-
-@entry(PTR, PTR, SIZE, PTR)
-def cuMemcpyDtoDAsync(sim: Simulation, target: int, source: int, size: int, stream: int) -> str:
-    return _copy(sim, target, source, size, sim.stream(stream))
-
-
-@entry(PTR, PTR, SIZE)
-def cuMemcpy(sim: Simulation, target: int, source: int, size: int) -> str:
-    detail = _copy(sim, target, source, size, sim.streams.legacy)
-    sim.streams.synchronize(sim.streams.legacy.ends)
-    return detail
-
-
-@entry(PTR, PTR, SIZE)
-def cuMemcpyHtoD(sim: Simulation, target: int, source: int, size: int) -> str:
-    return cuMemcpy(sim, target, source, size)
-
-
-@entry(PTR, PTR, SIZE)
-def cuMemcpyDtoH(sim: Simulation, target: int, source: int, size: int) -> str:
-    return cuMemcpy(sim, target, source, size)
-
-
-@entry(PTR, PTR, SIZE)
-def cuMemcpyDtoD(sim: Simulation, target: int, source: int, size: int) -> str:
-    return cuMemcpy(sim, target, source, size)
-
-
-# Fills ----------------------------------------------------------------------------------------------
-def _fill(sim: Simulation, target: int, value: int, kind: str, count: int, stream: Stream) -> str:
-    pattern = np.array([value], kind).view(np.uint8)
-    size = count * len(pattern)
-    sim.memory.check(target, size)
-
-    def run() -> None:
-        sim.memory.bytes_at(target, size, write=True)[:] = np.tile(pattern, count)
-
-    sim.streams.enqueue(stream, "set", f"{size}", run)
-    return f"{size}"
-
-
-@entry(PTR, c_ubyte, SIZE, PTR)
-def cuMemsetD8Async(sim: Simulation, target: int, value: int, count: int, stream: int) -> str:
-    return _fill(sim, target, value, "u1", count, sim.stream(stream))
-
-
-@entry(PTR, c_ushort, SIZE, PTR)
-def cuMemsetD16Async(sim: Simulation, target: int, value: int, count: int, stream: int) -> str:
-    return _fill(sim, target, value, "u2", count, sim.stream(stream))
-
-
-@entry(PTR, UINT, SIZE, PTR)
-def cuMemsetD32Async(sim: Simulation, target: int, value: int, count: int, stream: int) -> str:
-    return _fill(sim, target, value, "u4", count, sim.stream(stream))
-
-
-@entry(PTR, c_ubyte, SIZE)
-def cuMemsetD8(sim: Simulation, target: int, value: int, count: int) -> str:
-    return _fill(sim, target, value, "u1", count, sim.streams.legacy)
-
-
-@entry(PTR, UINT, SIZE)
-def cuMemsetD32(sim: Simulation, target: int, value: int, count: int) -> str:
-    return _fill(sim, target, value, "u4", count, sim.streams.legacy)

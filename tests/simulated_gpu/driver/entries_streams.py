@@ -9,7 +9,7 @@ from ctypes import c_float
 from tests.simulated_gpu.driver.entry import INT, PTR, U64, UINT, entry, put
 from tests.simulated_gpu.driver.faults import Refused, Status
 from tests.simulated_gpu.driver.simulation import Simulation
-from tests.simulated_gpu.driver.streams import Event, Stream
+from tests.simulated_gpu.driver.work import Event, Stream
 
 
 @entry(PTR, UINT)
@@ -33,14 +33,14 @@ def cuStreamDestroy(sim: Simulation, stream: int) -> None:
 @entry(PTR)
 def cuStreamSynchronize(sim: Simulation, stream: int) -> None:
     one = sim.stream(stream)
-    sim.streams.refuse_captured(one, "a wait for a stream that is captured")
+    sim.streams.captures.refuse_captured(one, "a wait for a stream that is captured")
     sim.streams.synchronize(one.ends)
 
 
 @entry(PTR)
 def cuStreamQuery(sim: Simulation, stream: int) -> None:
     one = sim.stream(stream)
-    sim.streams.refuse_captured(one, "a query of a stream that is captured")
+    sim.streams.captures.refuse_captured(one, "a query of a stream that is captured")
     sim.streams.query(one.ends)
 
 

@@ -8,7 +8,8 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from tests.simulated_gpu.driver.streams import Node, Stream, Streams, Task
+from tests.simulated_gpu.driver.streams import Streams
+from tests.simulated_gpu.driver.work import Node, Stream, Task
 
 _LAUNCHES = itertools.count(1)
 
@@ -54,10 +55,8 @@ class Executable:
 
     def launch(self, streams: Streams, stream: Stream) -> None:
         """Enqueue all nodes after what is on a stream."""
-        streams.refuse_captured(stream, "a graph cannot be launched into a capture")
-        before = stream.ends | self.ends
-        if stream.legacy or stream.blocking:
-            streams.refuse_implicit()
+        streams.captures.refuse_captured(stream, "a graph cannot be launched into a capture")
+        before = streams.before(stream) | self.ends
         number = next(_LAUNCHES)
         tasks: dict[Node, Task] = {}
         for node in self.graph.nodes:
@@ -65,4 +64,5 @@ class Executable:
             tasks[node] = streams.add(node.kind, node.name, node.run, own or before, number)
         inner = {other for node in self.graph.nodes for other in node.before}
         last = frozenset(tasks[node] for node in self.graph.nodes if node not in inner)
-        stream.ends = self.ends = last or before
+        self.ends = last or before
+        streams.put_last(stream, self.ends)

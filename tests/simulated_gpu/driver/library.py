@@ -26,6 +26,7 @@ from typing import Any
 from tests.samples.paths import ROOT
 from tests.simulated_gpu.driver import (
     entries_code,
+    entries_copies,
     entries_device,
     entries_graph,
     entries_memory,
@@ -36,7 +37,14 @@ from tests.simulated_gpu.driver.faults import STICKY, Refused, Status
 from tests.simulated_gpu.driver.simulation import Call, Simulation
 from tests.simulated_gpu.ptx.faults import OutOfBounds
 
-REGISTERED = (entries_code, entries_device, entries_graph, entries_memory, entries_streams)
+REGISTERED = (
+    entries_code,
+    entries_copies,
+    entries_device,
+    entries_graph,
+    entries_memory,
+    entries_streams,
+)
 STUB = Path(__file__).with_name("stub.c")
 CACHE = ROOT / ".pytest_cache" / "libcuda"
 

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from tests.simulated_gpu.driver.streams import Task
+    from tests.simulated_gpu.driver.work import Task
 
 Intervals = NDArray[np.int64]  # (n, 2): start and end, sorted, disjoint
 

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from tests.simulated_gpu.driver.faults import Fault, Faults, Refused, Status
 from tests.simulated_gpu.driver.memory import DeviceMemory
 from tests.simulated_gpu.driver.order import Conflict
-from tests.simulated_gpu.driver.streams import Run, Stream, Streams
+from tests.simulated_gpu.driver.streams import Streams
+from tests.simulated_gpu.driver.work import Run, Stream
 from tests.simulated_gpu.ptx.counters import Counters
 
 T = TypeVar("T")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Streams, events and captures; work runs in any order that they allow.
+"""Streams and events; work runs in any order that they allow.
 
 Nothing runs when it is enqueued. When the CPU waits, tasks run one after the other, and the rule
 chooses among those whose predecessors are done, so that a forgotten wait becomes a wrong result.
@@ -8,93 +8,15 @@ A capture records nodes in place of tasks.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
-from tests.simulated_gpu.driver.faults import STICKY, Refused, Status
+from tests.simulated_gpu.driver.captures import Captures
+from tests.simulated_gpu.driver.faults import Refused, Status
 from tests.simulated_gpu.driver.memory import DeviceMemory
-from tests.simulated_gpu.driver.order import Accesses, Order
+from tests.simulated_gpu.driver.order import Order
+from tests.simulated_gpu.driver.work import Event, Node, Run, Stream, Task
 
-Run = Callable[[], None]
 Rule = Callable[[int], int]
-
-
-@dataclass(eq=False)
-class Node:
-    """A node of a graph: what it does, and the nodes that come before it."""
-
-    kind: str
-    name: str
-    run: Run
-    before: frozenset[Node]
-
-
-@dataclass(eq=False)
-class Task:
-    """A piece of work that was enqueued.
-
-    Attributes:
-        kind: "launch", "copy", "set", "engine", "host", "allocate" or "free".
-        name: Name with details.
-        run: Does it.
-        before: Tasks that come right before.
-        number: Tasks are numbered as they are enqueued.
-        launch: Number of the launch of a graph that it belongs to.
-        earlier: All tasks before it that the CPU did not know to be done.
-        rivals: Tasks that nothing orders with it, as far as they are not compared yet.
-    """
-
-    kind: str
-    name: str
-    run: Run
-    before: frozenset[Task]
-    number: int
-    launch: int | None = None
-    done: bool = False
-    accesses: Accesses = field(default_factory=Accesses)
-    earlier: set[Task] = field(default_factory=set)
-    rivals: set[Task] = field(default_factory=set)
-
-    @property
-    def label(self) -> str:
-        """Name and number for a message."""
-        graph = "" if self.launch is None else f" in launch {self.launch} of a graph"
-        return f"{self.kind} {self.name} (task {self.number}{graph})"
-
-
-@dataclass(eq=False)
-class Capture:
-    """A capture that goes on; ``broken`` is set by a call that is not permitted meanwhile."""
-
-    origin: Stream
-    mode: int
-    thread: int = field(default_factory=threading.get_ident)
-    nodes: list[Node] = field(default_factory=list)
-    broken: bool = False
-    handle: int = 0
-
-
-@dataclass(eq=False)
-class Stream:
-    """A queue: ``ends`` are the tasks, in a capture the nodes, that the next one comes after."""
-
-    blocking: bool = True
-    legacy: bool = False
-    context: int = 0
-    ends: frozenset[Task] = frozenset()
-    capture: Capture | None = None
-    nodes: frozenset[Node] = frozenset()
-
-
-@dataclass(eq=False)
-class Event:
-    """What had been enqueued on a stream when the event was recorded."""
-
-    ends: frozenset[Task] = frozenset()
-    recorded: bool = False
-    capture: Capture | None = None
-    nodes: frozenset[Node] = frozenset()
 
 
 class Streams:
@@ -111,6 +33,7 @@ class Streams:
         self.order = Order(memory)
         self.legacy = Stream(legacy=True)
         self.all: list[Stream] = [self.legacy]
+        self.captures = Captures(self.all)
         self.history: list[Task] = []
         self.failure = 0
         self.fault: BaseException | None = None
@@ -120,21 +43,26 @@ class Streams:
     def enqueue(self, stream: Stream, kind: str, name: str, run: Run) -> None:
         """Enqueue work on a stream, or record it as a node."""
         if stream.capture is not None:
-            self.check_capture(stream.capture)
+            self.captures.check(stream.capture)
             node = Node(kind, name, run, stream.nodes)
             stream.capture.nodes.append(node)
             stream.nodes = frozenset([node])
             return
-        before = stream.ends
-        others = self._blocking() if stream.legacy else []
-        if stream.legacy:  # it comes after all work of blocking streams, and they come after it
-            self.refuse_implicit()
-            before = before.union(*(other.ends for other in others))
-        elif stream.blocking:
-            before |= self.legacy.ends
-        stream.ends = frozenset([self.add(kind, name, run, before)])
-        for other in others:
-            other.ends = stream.ends
+        self.put_last(stream, frozenset([self.add(kind, name, run, self.before(stream))]))
+
+    def before(self, stream: Stream) -> frozenset[Task]:
+        """Return what the next work of a stream comes after."""
+        if stream.legacy:  # after all work of blocking streams
+            self.captures.refuse_implicit()
+            return stream.ends.union(*(other.ends for other in self._blocking()))
+        return stream.ends | self.legacy.ends if stream.blocking else stream.ends
+
+    def put_last(self, stream: Stream, tasks: frozenset[Task]) -> None:
+        """Let the next work of a stream come after some tasks, which are the last ones now."""
+        stream.ends = tasks
+        if stream.legacy:
+            for other in self._blocking():
+                other.ends = tasks
 
     def add(
         self, kind: str, name: str, run: Run, before: frozenset[Task], launch: int | None = None
@@ -149,36 +77,21 @@ class Streams:
     def record(self, event: Event, stream: Stream) -> None:
         """Record an event; in a capture it belongs to the capture."""
         if stream.capture is not None:
-            self.check_capture(stream.capture)
-        ends = stream.ends
-        if stream.legacy:
-            self.refuse_implicit()
-            ends = ends.union(*(other.ends for other in self._blocking()))
+            self.captures.check(stream.capture)
         event.recorded = True
-        event.ends, event.nodes, event.capture = ends, stream.nodes, stream.capture
+        event.ends, event.nodes, event.capture = self.before(stream), stream.nodes, stream.capture
 
     def wait(self, stream: Stream, event: Event) -> None:
         """Let a stream wait for an event; waiting for one of a capture joins the capture."""
-        if event.capture is None:
-            if stream.capture is None:
-                if stream.legacy:
-                    self.refuse_implicit()
-                stream.ends |= event.ends
-            elif event.recorded:
-                stream.capture.broken = True
-                raise Refused(Status.CAPTURE_ISOLATION, "the event is not of this capture")
-            return
-        if event.capture not in [other.capture for other in self.all]:
-            raise Refused(Status.CAPTURE_ISOLATION, "the event is of a capture that has ended")
-        if stream.capture is None:
+        if event.capture is not None:
+            self.captures.join(stream, event)
+        elif stream.capture is None:
             if stream.legacy:
-                event.capture.broken = True
-                raise Refused(Status.CAPTURE_IMPLICIT, "the legacy stream cannot be captured")
-            stream.capture, stream.nodes = event.capture, frozenset()
-        elif stream.capture is not event.capture:
-            stream.capture.broken = event.capture.broken = True
-            raise Refused(Status.CAPTURE_MERGE, "the event is of another capture")
-        stream.nodes |= event.nodes
+                self.captures.refuse_implicit()
+            stream.ends |= event.ends
+        elif event.recorded:
+            stream.capture.broken = True
+            raise Refused(Status.CAPTURE_ISOLATION, "the event is not of this capture")
 
     def synchronize(self, ends: frozenset[Task]) -> None:
         """Run tasks until some are done; the CPU knows it then."""
@@ -241,69 +154,3 @@ class Streams:
 
     def _blocking(self) -> list[Stream]:
         return [one for one in self.all if one.blocking and not one.legacy and not one.capture]
-
-    # Captures -----------------------------------------------------------------------------------
-    def begin_capture(self, stream: Stream, mode: int) -> Capture:
-        """Record what is enqueued on a stream from now on."""
-        if stream.legacy or stream.capture is not None:
-            raise Refused(Status.CAPTURE_UNSUPPORTED, "the stream cannot be captured")
-        stream.capture, stream.nodes = Capture(stream, mode), frozenset()
-        return stream.capture
-
-    def end_capture(self, stream: Stream) -> Capture:
-        """End a capture, which must be complete."""
-        capture = stream.capture
-        if capture is None or capture.origin is not stream:
-            raise Refused(Status.CAPTURE_UNMATCHED, "the capture did not begin on this stream")
-        if capture.mode != RELAXED and capture.thread != threading.get_ident():
-            raise Refused(Status.CAPTURE_WRONG_THREAD, "the capture began in another thread")
-        reached: set[Node] = set()
-        waiting = list(stream.nodes)
-        while waiting:
-            node = waiting.pop()
-            if node not in reached:
-                reached.add(node)
-                waiting += node.before
-        for other in self.all:
-            if other.capture is capture:
-                other.capture, other.nodes = None, frozenset()
-        self.check_capture(capture)
-        if lost := [node for node in capture.nodes if node not in reached]:
-            raise Refused(Status.CAPTURE_UNJOINED, f"not joined: {lost[-1].kind} {lost[-1].name}")
-        return capture
-
-    @staticmethod
-    def check_capture(capture: Capture) -> None:
-        """Refuse to go on with a capture that is broken."""
-        if capture.broken:
-            raise Refused(Status.CAPTURE_INVALIDATED, "an earlier call broke the capture")
-
-    def refuse_captured(self, stream: Stream, what: str) -> None:
-        """Refuse what a stream that is captured cannot do, and break the capture."""
-        if stream.capture is not None:
-            stream.capture.broken = True
-            raise Refused(Status.CAPTURE_UNSUPPORTED, what)
-
-    def refuse_unsafe(self, what: str) -> None:
-        """Refuse a call that may synchronize, such as an allocation, while something is captured.
-
-        In the mode "relaxed" a real driver permits it; a test wants to see it in every mode. The
-        captures of other threads forbid it in the mode "global" only, as those of a real driver.
-        """
-        for stream in self.all:
-            capture = stream.capture
-            if capture and (capture.mode == GLOBAL or capture.thread == threading.get_ident()):
-                capture.broken = True
-                raise Refused(Status.CAPTURE_UNSUPPORTED, f"{what} while a stream is captured")
-
-    def refuse_implicit(self) -> None:
-        """Refuse work on the legacy stream while a blocking stream is captured."""
-        captures = [one.capture for one in self.all if one.capture and one.blocking]
-        for capture in captures:
-            capture.broken = True
-        if captures:
-            raise Refused(Status.CAPTURE_IMPLICIT, "the legacy stream would wait for a capture")
-
-
-GLOBAL, RELAXED = 0, 2
-assert Status.ILLEGAL_ADDRESS in STICKY
