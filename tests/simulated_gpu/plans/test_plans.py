@@ -1,22 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Engines of TensorRT on the real cuda-core, over the simulated driver and a simulated TensorRT."""
+"""Plans of TensorRT: when they are loaded, and what is refused."""
 
 from __future__ import annotations
 
-import gc
 import importlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import onnxruntime
 import pytest
 from tests.samples.plans import RTX, TENSORRT, write_library, write_plans
 from tests.samples.verified_bundles import small_bundle
 from tests.simulated_gpu.driver.library import connected
 from tests.simulated_gpu.driver.simulation import Simulation
+from tests.simulated_gpu.plans.buffers import FLOAT, buffers_of
 from tests.simulated_gpu.tensorrt import Context, SimulatedTensorRT
 from tests.simulated_gpu.tensorrt import Engine as SimulatedEngine
 
@@ -29,233 +27,8 @@ from foveate.runtime.engines import Engine
 from foveate.runtime.engines import tensorrt as module
 from foveate.runtime.engines.tensorrt import TensorRTEngine, open_tensorrt_engines
 from foveate.system.private_files import cache_folder
-from foveate.system.tensorrt_library import LoadedPlan
 
 pytest.importorskip("cuda.core", reason="needs the package cuda-core")
-
-FLOAT = np.dtype(np.float32)
-Buffers = dict[str, Any]
-
-
-@pytest.fixture(scope="module")
-def compiled(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    """A bundle with plans for any size, and for images of 96 x 64 and 8 windows."""
-    bundle = small_bundle(tmp_path_factory.mktemp("compiled") / "small")
-    write_plans(bundle)
-    write_plans(bundle, image_sizes=((96, 64),))
-    write_plans(bundle, installed=RTX)
-    return bundle
-
-
-@pytest.fixture
-def trt(
-    simulated: Simulation, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> Iterator[SimulatedTensorRT]:
-    trt = SimulatedTensorRT(simulated)
-    monkeypatch.setitem(sys.modules, "tensorrt", trt)
-    monkeypatch.setattr(module, "find_runtime", lambda _: TENSORRT)
-    monkeypatch.setenv("FOVEATE_CACHE", str(tmp_path / "cache"))
-    yield trt
-    gc.collect()
-
-
-@pytest.fixture
-def device(trt: SimulatedTensorRT) -> CudaDevice:
-    return CudaDevice()
-
-
-@pytest.fixture
-def engine(compiled: Bundle, device: CudaDevice) -> Engine:
-    return open_tensorrt_engines(compiled, device, "tensorrt")["propose"]
-
-
-def buffers_of(device: CudaDevice, engine: Engine, height: int, width: int) -> Buffers:
-    """Allocate the image and the outputs of propose."""
-    lengths = {"height": height, "width": width}
-    return {
-        one.name: device.allocate(
-            tuple(side if isinstance(side, int) else eval(side, {}, lengths) for side in one.shape),  # noqa: S307
-            FLOAT,
-        )
-        for one in (*engine.inputs, *engine.outputs)
-    }
-
-
-def write(simulation: Simulation, buffer: Any, values: np.ndarray) -> None:
-    found = simulation.memory.bytes_at(buffer.address, values.nbytes, write=True)
-    found.view(values.dtype).reshape(values.shape)[...] = values
-    simulation.memory.take_accesses()  # it is not work of the GPU
-
-
-def read(simulation: Simulation, buffer: Any) -> np.ndarray:
-    size = int(np.prod(buffer.shape)) * buffer.dtype.itemsize
-    found = simulation.memory.bytes_at(buffer.address, size, write=False)
-    simulation.memory.take_accesses()
-    return np.array(found.view(buffer.dtype).reshape(buffer.shape))
-
-
-def random_image(height: int, width: int, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).normal(size=(1, 3, height, width)).astype(np.float32)
-
-
-def expected(bundle: Bundle, image: np.ndarray) -> dict[str, np.ndarray]:
-    session = onnxruntime.InferenceSession(
-        bundle.stage_path("propose"), providers=["CPUExecutionProvider"]
-    )
-    names = [one.name for one in session.get_outputs()]
-    return dict(zip(names, session.run(names, {"image": image}), strict=True))
-
-
-# --- runs ------------------------------------------------------------------------------------
-
-
-def test_a_stage_computes_what_onnx_runtime_does(
-    compiled: Bundle, engine: Engine, device: CudaDevice, simulated: Simulation
-) -> None:
-    stream, image = device.stream(), random_image(224, 256)
-    buffers = buffers_of(device, engine, 224, 256)
-    write(simulated, buffers["image"], image)
-    run = engine.bind(buffers, stream)
-    for _ in range(2):
-        run()
-        stream.synchronize()
-        for name, result in expected(compiled, image).items():
-            np.testing.assert_allclose(read(simulated, buffers[name]), result, rtol=0, atol=1e-4)
-
-
-def test_a_run_is_recorded_after_it_has_run(
-    compiled: Bundle, engine: Engine, device: CudaDevice, simulated: Simulation
-) -> None:
-    stream, buffers = device.stream(), buffers_of(device, engine, 224, 256)
-    run = engine.bind(buffers, stream)
-    program = device.program([stream], run, capturable=engine.capturable)
-    for seed in range(3):
-        image = random_image(224, 256, seed)
-        write(simulated, buffers["image"], image)
-        start = len(simulated.calls)
-        program.launch().synchronize()
-        scores = expected(compiled, image)["scores"]
-        np.testing.assert_allclose(read(simulated, buffers["scores"]), scores, rtol=0, atol=1e-4)
-    calls = simulated.calls_since(start)
-    assert set(calls) == {"cuGraphLaunch", "cuEventRecord", "cuEventSynchronize"}
-
-
-def test_a_first_run_cannot_be_recorded(
-    engine: Engine, device: CudaDevice, simulated: Simulation
-) -> None:
-    stream = device.stream()
-    run = engine.bind(buffers_of(device, engine, 224, 256), stream)
-    device.context.begin_capture(stream.handle)
-    with pytest.raises(BackendError, match="not permitted when stream is capturing"):
-        run()
-
-
-def test_each_binding_has_a_context_which_lives_as_long_as_its_run(
-    engine: Engine, device: CudaDevice, trt: SimulatedTensorRT, simulated: Simulation
-) -> None:
-    before = simulated.live_bytes["device"]
-    stream, buffers = device.stream(), buffers_of(device, engine, 224, 256)
-    taken = simulated.live_bytes["device"]
-    runs = [engine.bind(buffers, stream) for _ in range(3)]
-    assert len(trt.contexts) == 3
-    assert simulated.live_bytes["device"] == taken + engine.bind_bytes(buffers)
-    del runs
-    gc.collect()
-    assert len(trt.contexts) == 0
-    del stream, buffers
-    gc.collect()
-    device.context.collect()
-    device.memory_stream.synchronize()
-    assert simulated.live_bytes["device"] == before
-
-
-def test_levels_on_one_stream_share_memory_and_are_ordered(
-    compiled: Bundle, engine: Engine, device: CudaDevice, simulated: Simulation
-) -> None:
-    stream = device.stream()
-    sizes = [(224, 256), (192, 208)]
-    levels = [buffers_of(device, engine, *size) for size in sizes]
-    before = simulated.live_bytes["device"]
-    images = [random_image(*size, seed) for seed, size in enumerate(sizes)]
-    for level, image in zip(levels, images, strict=True):
-        write(simulated, level["image"], image)
-    runs = [engine.bind(level, stream) for level in levels]
-    largest = max(engine.bind_bytes(level) for level in levels)
-    assert simulated.live_bytes["device"] == before + largest
-    for run in runs:
-        run()
-    stream.synchronize()
-    assert simulated.conflicts == []
-    for level, image in zip(levels, images, strict=True):
-        scores = expected(compiled, image)["scores"]
-        np.testing.assert_allclose(read(simulated, level["scores"]), scores, rtol=0, atol=1e-4)
-
-
-def test_a_larger_level_takes_larger_memory_and_leaves_the_other_its_own(
-    compiled: Bundle, engine: Engine, device: CudaDevice, simulated: Simulation
-) -> None:
-    stream, image = device.stream(), random_image(192, 208)
-    levels = [buffers_of(device, engine, *size) for size in [(192, 208), (224, 256)]]
-    before = simulated.live_bytes["device"]
-    write(simulated, levels[0]["image"], image)
-    runs = [engine.bind(level, stream) for level in levels]
-    device.context.collect()
-    device.memory_stream.synchronize()
-    taken = sum(engine.bind_bytes(level) for level in levels)
-    assert simulated.live_bytes["device"] == before + taken
-    for run in runs:
-        run()
-    stream.synchronize()
-    scores = expected(compiled, image)["scores"]
-    np.testing.assert_allclose(read(simulated, levels[0]["scores"]), scores, rtol=0, atol=1e-4)
-
-
-def run_on_two_streams(engine: Engine, device: CudaDevice) -> None:
-    streams, sizes = [device.stream(), device.stream()], [(224, 256), (192, 208)]
-    levels = [buffers_of(device, engine, *size) for size in sizes]
-    pairs = zip(levels, streams, strict=True)
-    for run in [engine.bind(level, stream) for level, stream in pairs]:
-        run()
-    for stream in streams:
-        stream.synchronize()
-
-
-def test_levels_on_two_streams_share_nothing(
-    engine: Engine, device: CudaDevice, simulated: Simulation
-) -> None:
-    run_on_two_streams(engine, device)
-    assert simulated.conflicts == []
-
-
-def test_memory_that_two_streams_shared_would_be_found(
-    engine: Engine, device: CudaDevice, simulated: Simulation, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    memory = device.allocate((1 << 22,), np.dtype(np.uint8))
-    monkeypatch.setattr(TensorRTEngine, "_take_memory", lambda *_: memory)
-    run_on_two_streams(engine, device)
-    assert simulated.conflicts
-
-
-def test_a_context_that_two_levels_shared_would_be_found(
-    compiled: Bundle,
-    engine: Engine,
-    device: CudaDevice,
-    simulated: Simulation,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    new = LoadedPlan.new_context
-    shared: list[Any] = []
-
-    def new_context(self: LoadedPlan) -> Any:
-        shared[:] = shared or [new(self)]
-        return shared[0]
-
-    monkeypatch.setattr(LoadedPlan, "new_context", new_context)
-    with pytest.raises(AssertionError):
-        test_levels_on_one_stream_share_memory_and_are_ordered(compiled, engine, device, simulated)
-
-
-# --- plans -----------------------------------------------------------------------------------
 
 
 def test_a_plan_is_loaded_when_an_image_needs_it(
@@ -318,9 +91,6 @@ def test_a_version_compatible_plan_may_bring_its_own_runtime(
     write_plans(bundle, options={"version_compatible": True})
     engine = open_tensorrt_engines(bundle, device, "tensorrt")["propose"]
     assert callable(engine.bind(buffers_of(device, engine, 224, 256), device.stream()))
-
-
-# --- errors ----------------------------------------------------------------------------------
 
 
 def test_a_device_that_is_no_gpu_is_refused(compiled: Bundle) -> None:
