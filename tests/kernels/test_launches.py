@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,6 @@ from foveate.kernels.crop_features.op import CROP_FEATURES
 from foveate.kernels.letterbox.op import LETTERBOX, RESIZE
 from foveate.kernels.mask_boxes.op import MASK_BOXES
 from foveate.kernels.nms.op import GATHER_BOXES, NMS
-from foveate.kernels.op import ArrayShape, dry_run
 from foveate.kernels.postprocess.op import POSTPROCESS
 from foveate.kernels.select_top_k.op import SELECT_TOP_K
 from foveate.kernels.take_masks.op import TAKE_MASKS
@@ -41,9 +41,13 @@ class Stub:
 
 
 class StubMemory:
-    """Gives addresses, and keeps nothing."""
+    """Gives addresses, and counts the bytes that an operation takes."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
 
     def empty(self, shape: tuple[int, ...], dtype: type[np.generic]) -> Stub:
+        self.bytes += prod(shape) * np.dtype(dtype).itemsize
         return Stub(shape, np.dtype(dtype))
 
     def upload(self, array: Array) -> Stub:
@@ -254,28 +258,11 @@ def test_nothing_is_launched_for_nothing(op: Op, arrays: list[Any]) -> None:
 def test_the_scratch_memory_of_postprocessing_is_bounded(
     rows: int, classes: int, limit: int, megabytes: float
 ) -> None:
-    inputs = [stub((rows, classes + 1)), *[stub((7, 4))] * 5]
-    taken = dry_run(POSTPROCESS, *inputs, *[stub((limit,))] * 5, **NUMBERS[POSTPROCESS])
-    assert taken == classes * (8 * rows + 20 * min(rows, limit) + 4)
-    assert taken <= megabytes * 1e6
-
-
-def test_a_dry_run_counts_tables_and_scratch_memory() -> None:
-    maps = [ArrayShape((1, 6, 9, side), np.dtype(np.float32)) for side in (4, 5, 6)]
-    patches, indices = stub((5, 6, 8, 8)), stub((5, 3), np.int32)
-    # The address and the two sides of each map.
-    assert dry_run(CROP_FEATURES, maps, indices, patches, step=1) == 3 * (8 + 2 * 4)
-    assert dry_run(GATHER_BOXES, *[stub((9, 4))] * 3, horizontal=0.5, vertical=1.5) == 0
-
-
-def test_a_dry_run_checks_sizes() -> None:
-    boxes = ArrayShape((65537, 4), np.dtype(np.float32))
-    with pytest.raises(OptionError, match="at most 65,536 boxes, found 65,537"):
-        dry_run(NMS, boxes, *[boxes] * 4, iou=0.5)
-
-
-def test_an_operation_without_kernels_takes_no_memory() -> None:
-    assert dry_run(Op("bare", cpu=NMS.cpu, outputs=()), stub((3,))) == 0
+    assert POSTPROCESS.launches is not None
+    memory, inputs = StubMemory(), [*[stub((rows, classes + 1))] * 2, *[stub((7, 4))] * 4]
+    list(POSTPROCESS.launches(memory, *inputs, *[stub((limit,))] * 5, **NUMBERS[POSTPROCESS]))
+    assert memory.bytes == classes * (8 * rows + 20 * min(rows, limit) + 4)
+    assert memory.bytes <= megabytes * 1e6
 
 
 @pytest.mark.parametrize(("limit", "blocks"), [(1, 1), (2, 2), (100, 8), (5000, 40)])

@@ -9,8 +9,7 @@ executes kernels, on a GPU or in a test, takes them from this one place.
 import inspect
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass
-from math import prod
-from typing import ClassVar, Protocol, TypeAlias
+from typing import Protocol, TypeAlias
 
 import numpy as np
 
@@ -119,55 +118,6 @@ class Op:
         # A misspelled name would otherwise go unnoticed until something reads the outputs.
         unknown = set(self.outputs) - set(inspect.signature(self.cpu).parameters)
         assert not unknown, f"{self.name}: no arguments {unknown}"
-
-
-@dataclass(frozen=True)
-class ArrayShape:
-    """The shape and dtype of an array, in place of the array itself; see :func:`dry_run`.
-
-    Args:
-        shape: Lengths of the axes.
-        dtype: Type of the elements.
-    """
-
-    shape: tuple[int, ...]
-    dtype: np.dtype[np.generic]
-    address: ClassVar[int] = 0
-
-
-class _ScratchMemory:
-    """Memory that does not exist; ``nbytes`` counts it."""
-
-    def __init__(self) -> None:
-        self.nbytes = 0
-
-    def empty(self, shape: tuple[int, ...], dtype: type[np.generic]) -> ArrayShape:
-        self.nbytes += prod(shape) * np.dtype(dtype).itemsize
-        return ArrayShape(shape, np.dtype(dtype))
-
-    def upload(self, array: Array) -> ArrayShape:
-        self.nbytes += array.nbytes
-        return ArrayShape(array.shape, array.dtype)
-
-
-def dry_run(op: Op, *arrays: DeviceArray | Sequence[DeviceArray] | None, **numbers: object) -> int:
-    """Return the bytes of memory that a call of an operation takes on a GPU, besides its arrays.
-
-    Nothing is launched, so that sizes can be checked before anything is allocated.
-
-    Args:
-        op: The operation.
-        arrays: Its inputs and outputs, of which only shapes and dtypes are read.
-        numbers: Its numbers.
-
-    Raises:
-        OptionError: A size is larger than the kernels can handle.
-    """
-    memory = _ScratchMemory()
-    if op.launches is not None:
-        for _ in op.launches(memory, *arrays, **numbers):
-            pass
-    return memory.nbytes
 
 
 def ceil_div(numerator: int, denominator: int) -> int:
