@@ -3,13 +3,18 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import pytest
+from tests.samples.paths import CAT
 
+import foveate
 from foveate.bundle import Bundle
+from foveate.cli import invoke
 from foveate.cli._options import DEFAULT_SCORE_THRESHOLD, is_checkpoint, path_or_name
-from foveate.errors import BundleError
+from foveate.errors import BundleError, OptionError
 from foveate.runtime import PipelineOptions
 
 
@@ -41,3 +46,20 @@ def test_a_missing_checkpoint_is_recognized_by_its_suffix() -> None:
 
 def test_the_commands_have_the_default_threshold_of_the_pipeline() -> None:
     assert PipelineOptions().score_threshold == DEFAULT_SCORE_THRESHOLD
+
+
+@pytest.mark.parametrize(("words", "expected"), [(["--debug"], True), ([], False)])
+def test_debug_reaches_the_pipeline(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, words: list[str], expected: bool
+) -> None:
+    seen = []
+
+    def load(*_: Any, options: foveate.PipelineOptions, **__: Any) -> Any:
+        seen.append(options.debug)
+        raise OptionError("enough")
+
+    monkeypatch.setattr("foveate.runtime.load", load)
+    arguments = ["run", str(CAT), "--output", str(tmp_path), *words]
+    with pytest.raises(OptionError) if expected else nullcontext():
+        invoke(arguments)
+    assert seen == [expected]

@@ -53,7 +53,7 @@ def invoke_command(arguments: Sequence[str]) -> int:
     on_interruption(lambda: _AFTER_INTERRUPTION.get(chosen or "", ""))
     try:
         _check_empty(words, chosen)
-        build_app(chosen)(words, prog_name="foveate")
+        build_app(chosen)(words, prog_name="foveate", obj=debug)
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 1
     except Exception as error:  # every error becomes one line, except with --debug
@@ -100,7 +100,12 @@ def _root(
         ),
     ] = False,
     debug: Annotated[
-        bool, typer.Option("--debug", help="With any command: show the traceback of an error.")
+        bool,
+        typer.Option(
+            "--debug",
+            help="With any command: show the traceback of an error, and let a GPU that stops name "
+            "the kernel.",
+        ),
     ] = False,
 ) -> None:
     del version, debug  # a callback handles the former, `_take_debug` removes the latter

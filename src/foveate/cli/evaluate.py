@@ -26,6 +26,7 @@ _PROPOSALS = 1000  # the largest number that published average recall uses
 def command(
     bundle: BundleArgument = "mini",
     *,
+    context: typer.Context,  # its object tells whether --debug was given
     dataset: Annotated[
         Path,
         typer.Option(
@@ -119,6 +120,7 @@ def command(
             score_threshold=0.0,
             top_k=top_k,
             threads=threads,
+            debug=bool(context.obj),
             pyramid="full-resolution" if reproduce_original else "working-size",
             window_nms_iou=1.0 if reproduce_original else None,  # no suppression
         )

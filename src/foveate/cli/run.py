@@ -21,6 +21,7 @@ def command(
         list[str], typer.Argument(help="Images, and directories of images.", show_default=False)
     ],
     *,
+    context: typer.Context,  # its object tells whether --debug was given
     bundle: BundleOption = "mini",
     backend: Annotated[
         str,
@@ -68,7 +69,9 @@ def command(
     names = None if overlays is None else OutputNames(overlays, batch.files)
     check_folder(overlays)
     check_output(Path(json) if json else None, batch.files)
-    options = PipelineOptions(top_k=top_k, score_threshold=score_threshold, threads=threads)
+    options = PipelineOptions(
+        top_k=top_k, score_threshold=score_threshold, threads=threads, debug=bool(context.obj)
+    )
     show_log("foveate.runtime")
     with load(bundle, device=device, backend=backend, options=options) as pipeline:
         document = CocoDocument(pipeline.bundle.manifest.class_names)

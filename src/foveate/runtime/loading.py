@@ -57,13 +57,13 @@ def load(
     """
     options = options or PipelineOptions()
     opened, place, engines = read_bundle(
-        bundle, lambda opened: (opened, *open_parts(opened, device, backend, options.threads))
+        bundle, lambda opened: (opened, *open_parts(opened, device, backend, options))
     )
     return Pipeline(opened, engines, device=place, options=options)
 
 
 def open_parts(
-    bundle: Bundle, device: str = "auto", backend: str = "auto", threads: int | None = None
+    bundle: Bundle, device: str, backend: str, options: PipelineOptions
 ) -> tuple[Device, dict[str, Engine]]:
     """Open a device, and the engines of all networks of a bundle on it; the caller closes both.
 
@@ -72,17 +72,21 @@ def open_parts(
     check_choice("device", device, DEVICES)
     check_choice("backend", backend, BACKENDS)
     if device == "auto":
-        return _open_best(bundle, backend, threads)
-    place = open_device(device)
+        return _open_best(bundle, backend, options)
+    place = open_device(device, debug=options.debug)
     try:
-        return place, open_engines(bundle, place, backend, threads)
+        return place, open_engines(bundle, place, backend, options.threads)
     except BaseException:
         place.close()
         raise
 
 
-def open_device(device: str) -> Device:
+def open_device(device: str, *, debug: bool = False) -> Device:
     """Open a device by its name; ``"auto"`` stands for the CPU.
+
+    Args:
+        device: Name of the device.
+        debug: See ``PipelineOptions``.
 
     Raises:
         BackendError: It does not work on this machine.
@@ -91,11 +95,11 @@ def open_device(device: str) -> Device:
     if device == "cuda":
         from foveate.runtime.devices.cuda import CudaDevice  # noqa: PLC0415 - see above
 
-        return CudaDevice()
+        return CudaDevice(debug=debug)
     if device == "pycuda":
         from foveate.runtime.devices.pycuda import PycudaDevice  # noqa: PLC0415 - see above
 
-        return PycudaDevice()
+        return PycudaDevice(debug=debug)
     return CpuDevice()
 
 
@@ -133,20 +137,20 @@ def check_choice(kind: str, value: str, choices: tuple[str, ...]) -> None:
 
 
 def _open_best(
-    bundle: Bundle, backend: str, threads: int | None
+    bundle: Bundle, backend: str, options: PipelineOptions
 ) -> tuple[Device, dict[str, Engine]]:
     """Open a GPU if there is one that works with this backend, and otherwise the CPU."""
     gpu = current_gpu()
     if gpu is None and backend in CPU_BACKENDS:
-        return open_parts(bundle, "cpu", backend, threads)
+        return open_parts(bundle, "cpu", backend, options)
     device = "pycuda" if _is_pycuda_current() else "cuda"
     try:
-        parts = open_parts(bundle, device, backend, threads)
+        parts = open_parts(bundle, device, backend, options)
     except BackendError as error:
         if backend not in CPU_BACKENDS:
             raise
         _logger.info("device cpu, since the GPU cannot be used: %s", error)
-        return open_parts(bundle, "cpu", backend, threads)
+        return open_parts(bundle, "cpu", backend, options)
     _logger.info("device %s: %s", device, gpu.name if gpu else "")
     return parts
 

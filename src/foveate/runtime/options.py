@@ -42,6 +42,8 @@ class PipelineOptions(TypedOptions):
         parallel_levels: Whether the levels of the pyramid may run at the same time. On a GPU with
             room for more than one, this lowers the latency of an image; each level then takes its
             own memory.
+        debug: Whether a GPU waits for each of its kernels, and records no graph, so that the error
+            of a GPU that stops names the kernel.
         max_in_flight: Number of images that ``Pipeline.stream`` processes at a time.
 
     Raises:
@@ -58,6 +60,7 @@ class PipelineOptions(TypedOptions):
     pyramid: Literal["working-size", "full-resolution"] = "working-size"
     threads: int | None = None
     parallel_levels: bool = False
+    debug: bool = False
     max_in_flight: int = 2
 
     def __post_init__(self) -> None:
