@@ -181,6 +181,8 @@ def _nvcc() -> Finding:
 
 def _cuda() -> Finding:
     """Compile a kernel and run it on the first GPU, in a process of its own."""
+    from importlib import metadata
+
     from foveate.selftest.supervision import run_step
 
     name = "cuda-core"
@@ -189,7 +191,9 @@ def _cuda() -> Finding:
         if check.status != "passed":
             return Finding(name=name, works=False, detail=f"{check.name}: {check.reason}")
     compiler = next(check.facts["compiler"] for check in checks if check.name == "compiler")
-    return Finding(name=name, works=True, detail=f"ran a kernel that {compiler} compiled")
+    bindings = metadata.version("cuda-bindings")
+    detail = f"ran a kernel that {compiler} compiled, with cuda-bindings {bindings}"
+    return Finding(name=name, works=True, detail=detail)
 
 
 PROBES: dict[str, Callable[[], Finding]] = {

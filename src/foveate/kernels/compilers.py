@@ -278,7 +278,7 @@ def _describe(one: InstalledCompiler) -> str:
 def _remedy(found: list[InstalledCompiler], driver: tuple[int, int] | None) -> str:
     """Return what makes a compiler suit the driver or the GPU."""
     if driver is None or any(one.cuda[0] <= driver[0] for one in found):
-        return "run: pip install 'foveate[cuda12]', which supports older GPUs"
+        return "use a GPU of sm_75 or later, or run on the CPU: device='cpu'"
     update = "update the driver to one of CUDA 13"
     return f"run: pip install 'foveate[cuda12]', or {update}" if driver[0] == 12 else update
 
