@@ -13,6 +13,8 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image
+from tests.samples.images import write_small_cat
+from tests.samples.verified_bundles import small_bundle
 
 from foveate.cli import invoke
 
@@ -173,11 +175,23 @@ def test_one_bad_image_is_one_line_and_leaves_nothing(foveate: Foveate) -> None:
     assert not Path("out").exists()
 
 
+def test_pytorch_finds_what_onnx_runtime_finds(foveate: Foveate) -> None:
+    bundle, image = small_bundle(Path("small")).root, str(write_small_cat(Path("cat.png")))
+    found = []
+    for backend in ("onnxruntime", "torch"):
+        words = ["--device", "cpu", "--backend", backend, "--json", f"{backend}.json"]
+        assert foveate(image, *words, bundle=bundle).status == 0
+        found.append(json.loads(Path(f"{backend}.json").read_text())["annotations"])
+    scores = [[one["score"] for one in annotations] for annotations in found]
+    assert len(scores[0]) > 0
+    assert scores[1] == pytest.approx(scores[0], abs=1e-4)
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (["--device", "gpu"], "there is no device 'gpu': use auto, cpu"),
-        (["--backend", "trt"], "there is no backend 'trt': use auto, onnxruntime"),
+        (["--backend", "trt"], "there is no backend 'trt': use auto, "),
     ],
 )
 def test_invalid_choices_are_one_line(foveate: Foveate, words: list[str], message: str) -> None:

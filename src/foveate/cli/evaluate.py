@@ -155,6 +155,7 @@ def _bundle_of(bundle: str, checkpoint: Path | None, detector: Path | None) -> I
 def _open(bundle: str | Path, device: str, backend: str, options: PipelineOptions) -> Pipeline:
     """Return a pipeline, which may run PyTorch, or choose windows as the original code does."""
     from foveate.bundle import Bundle
+    from foveate.cli._torch import open_torch_pipeline
     from foveate.evaluation.legacy import LegacyOptions, OriginalDevice
     from foveate.runtime import Pipeline
     from foveate.runtime.loading import DEVICES, check_choice, load, open_device, open_engines
@@ -168,19 +169,11 @@ def _open(bundle: str | Path, device: str, backend: str, options: PipelineOption
             what = f"the original code's choice of windows runs on the CPU, found --device {device}"
             raise OptionError(what, remedy="omit --device")
         runs_on = OriginalDevice(LegacyOptions.original())
+    if backend == "torch":
+        return open_torch_pipeline(bundle, runs_on, options)
     opened = Bundle.open(bundle)
-    if backend != "torch":
-        engines = open_engines(opened, runs_on, backend, options.threads)
-        return Pipeline(opened, engines, device=runs_on, options=options)
-    import torch
-
-    from foveate.export.execution.torch_cuda import open_torch_engines
-    from foveate.export.to_onnx.bundle_weights import cascade_from_bundle
-
-    if options.threads is not None:
-        torch.set_num_threads(options.threads)
-    networks = open_torch_engines(cascade_from_bundle(opened), opened, runs_on)
-    return Pipeline(opened, networks, device=runs_on, options=options)
+    engines = open_engines(opened, runs_on, backend, options.threads)
+    return Pipeline(opened, engines, device=runs_on, options=options)
 
 
 def _evaluate_pipeline(

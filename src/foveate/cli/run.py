@@ -14,6 +14,7 @@ from foveate.cli._options import DEFAULT_SCORE_THRESHOLD, BundleOption, ScoreThr
 if TYPE_CHECKING:
     from foveate.cli._files import Batch
     from foveate.results.detections import Detections
+    from foveate.runtime import Pipeline, PipelineOptions
 
 
 def command(
@@ -26,8 +27,8 @@ def command(
     backend: Annotated[
         str,
         typer.Option(
-            help="Backend of the engines: auto, onnxruntime, or on a GPU tensorrt, tensorrt-rtx or "
-            "onnxruntime-tensorrt."
+            help="Backend of the engines: auto, onnxruntime, torch, or on a GPU tensorrt, "
+            "tensorrt-rtx or onnxruntime-tensorrt."
         ),
     ] = "auto",
     device: Annotated[
@@ -62,7 +63,7 @@ def command(
     from foveate.cli._interruption import on_interruption
     from foveate.errors import FoveateError
     from foveate.results.detections import CocoDocument
-    from foveate.runtime import PipelineOptions, load
+    from foveate.runtime import PipelineOptions
 
     batch, to_stderr = Batch(images), json == "-"
     overlays = output or (None if json else Path("foveate-results"))  # --json alone has none
@@ -73,7 +74,7 @@ def command(
         top_k=top_k, score_threshold=score_threshold, threads=threads, debug=bool(context.obj)
     )
     show_log("foveate.runtime")
-    with load(bundle, device=device, backend=backend, options=options) as pipeline:
+    with _open(bundle, device, backend, options) as pipeline:
         document = CocoDocument(pipeline.bundle.manifest.class_names)
         results = CocoFile(json, document)
 
@@ -101,6 +102,17 @@ def command(
         finally:
             results.finish()
     report_failures(batch)
+
+
+def _open(bundle: str, device: str, backend: str, options: PipelineOptions) -> Pipeline:
+    from foveate.cli._torch import open_torch_pipeline
+    from foveate.runtime import load
+    from foveate.runtime.loading import DEVICES, check_choice, open_device
+
+    if backend != "torch":
+        return load(bundle, device=device, backend=backend, options=options)
+    check_choice("device", device, DEVICES)
+    return open_torch_pipeline(bundle, open_device(device), options)
 
 
 def describe(detections: Detections) -> str:

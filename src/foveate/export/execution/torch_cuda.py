@@ -18,6 +18,7 @@ from foveate.export.execution.stages import cascade_stages
 from foveate.export.execution.torch_engines import stage_call, torch_engines
 from foveate.runtime.devices import CpuDevice
 from foveate.runtime.engines.own_stream import on_own_stream
+from foveate.runtime.engines.primary_context import check_primary_context
 from foveate.system.gpu import current_gpu
 
 if TYPE_CHECKING:
@@ -47,8 +48,7 @@ def open_torch_engines(cascade: Cascade, bundle: Bundle, device: Device) -> dict
     """
     if isinstance(device, CpuDevice):
         return dict(torch_engines(cascade, bundle))
-    gpu: Any = device
-    place = torch_device(gpu.context.number)
+    place = torch_device(check_primary_context(device, "PyTorch"))
     return {
         stage.name: TorchCudaEngine(
             stage, bundle.manifest.stages[stage.name], device.stream(), place

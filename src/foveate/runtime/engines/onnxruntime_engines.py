@@ -6,12 +6,13 @@ from __future__ import annotations
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from foveate.errors import OptionError
 from foveate.runtime.devices import CpuDevice
 from foveate.runtime.engines.onnxruntime import OnnxRuntimeEngine
 from foveate.runtime.engines.onnxruntime_cuda import OnnxRuntimeCudaEngine
+from foveate.runtime.engines.primary_context import check_primary_context
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,7 +57,7 @@ def _maker(device: Device, threads: int | None, *, tensorrt: bool) -> Callable[.
             )
         lock = threading.Lock()
         return lambda path, file: OnnxRuntimeEngine(path, file=file, threads=threads, lock=lock)
-    gpu: Any = device
+    gpu = check_primary_context(device, "ONNX Runtime")
     return lambda path, file: OnnxRuntimeCudaEngine(
-        path, device.stream(), gpu=gpu.context.number, file=file, tensorrt=tensorrt
+        path, device.stream(), gpu=gpu, file=file, tensorrt=tensorrt
     )

@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The backend ``torch``: the networks of a bundle in PyTorch, which the runtime does not know."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from foveate.runtime import Pipeline, PipelineOptions
+    from foveate.runtime.devices import Device
+
+
+def open_torch_pipeline(bundle: str | Path, device: Device, options: PipelineOptions) -> Pipeline:
+    """Return the pipeline of a bundle that runs PyTorch on a device, of which it takes ownership.
+
+    Raises:
+        BundleError: There is no such bundle, or it is damaged.
+        BackendError: PyTorch does not work on the device.
+        ModelError: The networks cannot be read back from the bundle.
+    """
+    import torch
+
+    from foveate.bundle import Bundle
+    from foveate.export.execution.torch_cuda import open_torch_engines
+    from foveate.export.to_onnx.bundle_weights import cascade_from_bundle
+    from foveate.runtime import Pipeline
+
+    if options.threads is not None:
+        torch.set_num_threads(options.threads)
+    opened = Bundle.open(bundle)
+    try:
+        engines = open_torch_engines(cascade_from_bundle(opened), opened, device)
+    except BaseException:
+        device.close()
+        raise
+    return Pipeline(opened, engines, device=device, options=options)
