@@ -35,4 +35,12 @@ def report(gpu: CudaDevice, pytestconfig: pytest.Config) -> Iterator[list[StepRe
     path: Path = pytestconfig.rootpath / "gpu-report" / f"{gpu.architecture}.json"
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(report_of(results), indent=1) + "\n", encoding="utf-8")
-    print(f"report: {path}")  # noqa: T201 - where to look
+    _written.append(path)
+
+
+_written: list[Path] = []
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for path in _written:
+        terminalreporter.write_line(f"report of the GPU: {path}")
