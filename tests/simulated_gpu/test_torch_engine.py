@@ -142,9 +142,8 @@ def test_a_pipeline_of_pytorch_finds_the_same_on_a_gpu(
     with Pipeline(bundle, engines, device=device, options=options) as pipeline:
         found = pipeline(image)
     assert len(expected) == len(found) > 0
-    # The kernels round some pixels of the resized image to the other side than OpenCV does.
-    np.testing.assert_allclose(found.scores, expected.scores, atol=2e-3)
-    np.testing.assert_allclose(found.boxes, expected.boxes, atol=0.2)
+    np.testing.assert_allclose(found.scores, expected.scores, atol=1e-5)
+    np.testing.assert_allclose(found.boxes, expected.boxes, atol=1e-4)
     assert simulated.conflicts == []
     assert on_arena.entered
     assert simulated.live_bytes == {"device": 0, "pinned": 0}
