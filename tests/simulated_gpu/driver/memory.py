@@ -163,6 +163,8 @@ class DeviceMemory(Memory):
     def _place(self, size: int) -> int:
         """Return where a piece fits: behind all others, else in the first gap."""
         need = -(-size // GAP) * GAP
+        if not self._allocations:
+            self._end = 0
         fresh = -(-self._end // GAP) * GAP + GAP
         if fresh + need + GAP <= len(self.data):
             return fresh

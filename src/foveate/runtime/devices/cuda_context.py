@@ -168,7 +168,12 @@ class CudaContext:
     def collect(self) -> None:
         """Release the resources that no object owns any longer; the work on them must be done."""
         while self.dropped:
-            self._release(self.dropped.popleft())
+            release = self.dropped.popleft()
+            try:
+                self._release(release)
+            except BackendError:
+                self.dropped.append(release)  # for the next attempt
+                raise
 
     def close(self) -> None:
         """Finish all streams and release all resources, the newest first.
