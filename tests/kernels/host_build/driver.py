@@ -9,19 +9,22 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import itertools
 import re
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from tests.kernels.host_build.library import COMPILER, compiler_flags
-from tests.simulated_gpu.immediate import ImmediateContext, Kernel
 
+from foveate.errors import BackendError
 from foveate.kernels.build import compile_kernels
 from foveate.kernels.op import Launch
 from foveate.runtime.devices.cuda import CudaDevice
+from foveate.runtime.devices.cuda_context import CudaContext
 
 KEYWORDS = Path(__file__).with_name("cuda_on_host.h")
 MARK = "FOVEATE_KERNEL"
@@ -66,36 +69,80 @@ class HostCompiler:
         return done.stdout
 
 
-class HostContext(ImmediateContext):
-    """The calls of the driver, bound to memory of the host."""
+class HostContext(CudaContext):
+    """The calls of the driver that our device makes, on memory and kernels of the host.
+
+    All work is done at once, and nothing is recorded. A launch gets the arguments with their sizes,
+    which the real call does not carry, so that the kernel can compare them with its parameters.
+    """
 
     def __init__(self) -> None:
-        super().__init__("sm_0")
+        self._handles = itertools.count(1)
+        self._kernels: dict[int, tuple[int, bytes]] = {}
+        self._code: dict[int, bytes] = {}
+        # Nothing is ever pending, so that the other calls have nothing to do.
+        self._calls: dict[str, Callable[..., Any]] = {
+            "cuMemAllocAsync": _allocate,
+            "cuMemHostAlloc": _allocate,
+            "cuMemFreeAsync": _free,
+            "cuMemFreeHost": _free,
+            "cuMemcpyAsync": _copy,
+            "cuStreamCreate": self._new,
+            "cuEventCreate": self._new,
+            "cuLibraryLoadData": self._load,
+            "cuLibraryGetKernel": self._find,
+        }
+        super().__init__()
 
-    def allocate(self, size: int) -> int:
-        address = int(_memory().malloc(size))
-        ctypes.memset(address, 0xA5, size)
-        return address
+    def call(self, name: str, *arguments: Any) -> Any:
+        """Do what the driver does."""
+        self.check_usable()
+        return self._calls[name](*arguments) if name in self._calls else 0
 
-    def free(self, address: int) -> None:
-        _memory().free(address)
+    def launch(self, kernel: int, launch: Launch, stream: int) -> None:
+        """Run a kernel to its end."""
+        assert stream
+        library, name = self._kernels[kernel]
+        numbers = launch.numbers
+        raw = [ctypes.create_string_buffer(item.tobytes(), item.nbytes) for item in numbers]
+        values = (ctypes.c_void_p * len(raw))(*(ctypes.addressof(item) for item in raw))
+        sizes = (ctypes.c_int * len(raw))(*(item.nbytes for item in numbers))
+        grid = (ctypes.c_uint * 3)(*launch.blocks)
+        run = getattr(_library(self._code[library]), f"launch_{name.decode()}")
+        status = run(grid, launch.block, launch.shared_bytes, values, sizes, len(raw))
+        assert status == 0, f"CUDA error {status}"
 
-    def copy(self, target: int, source: int, size: int) -> None:
-        ctypes.memmove(target, source, size)
+    def begin_capture(self, stream: int) -> None:
+        """Refuse, so that every launch of a program enqueues everything."""
+        raise BackendError(f"nothing is recorded here, and nothing on stream {stream}")
 
-    def find(self, code: bytes, name: str) -> Kernel:
-        kernel = getattr(_library(code), f"launch_{name}")
+    def _open(self) -> tuple[str, int]:
+        return "sm_0", 0
 
-        def run(launch: Launch) -> None:
-            numbers = launch.numbers
-            raw = [ctypes.create_string_buffer(item.tobytes(), item.nbytes) for item in numbers]
-            values = (ctypes.c_void_p * len(raw))(*(ctypes.addressof(item) for item in raw))
-            sizes = (ctypes.c_int * len(raw))(*(item.nbytes for item in numbers))
-            grid = (ctypes.c_uint * 3)(*launch.blocks)
-            status = kernel(grid, launch.block, launch.shared_bytes, values, sizes, len(raw))
-            assert status == 0, f"CUDA error {status}"
+    def _new(self, *_: Any) -> int:
+        return next(self._handles)
 
-        return run
+    def _load(self, code: bytes, *_: Any) -> int:
+        self._code[handle := next(self._handles)] = code
+        return handle
+
+    def _find(self, library: int, name: bytes) -> int:
+        self._kernels[handle := next(self._handles)] = (library, name)
+        return handle
+
+
+def _allocate(size: int, _: int) -> int:
+    address = int(_memory().malloc(size))
+    ctypes.memset(address, 0xA5, size)
+    return address
+
+
+def _free(address: int, *_: int) -> None:
+    _memory().free(address)
+
+
+def _copy(target: int, source: int, size: int, _: int) -> None:
+    ctypes.memmove(target, source, size)
 
 
 @cache
