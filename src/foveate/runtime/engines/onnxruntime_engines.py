@@ -6,6 +6,7 @@ from __future__ import annotations
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING
 
 from foveate.errors import OptionError
@@ -38,17 +39,22 @@ def open_onnxruntime_engines(
         BackendError: ONNX Runtime does not work on the device.
         OptionError: ``tensorrt`` is set, and the device is no GPU.
     """
-    make = _maker(device, threads, tensorrt=tensorrt)
     stages = tuple(bundle.manifest.networks)
+    makers = _makers(device, len(stages), threads, tensorrt=tensorrt)
+
+    def make(index: int) -> Engine:
+        return makers[index](bundle.stage_path(stages[index]), file=files[index])
+
     # All files are opened before any is read, so that the bundle may be replaced meanwhile.
     with ExitStack() as stack, ThreadPoolExecutor(len(stages)) as pool:
         files = [stack.enter_context(bundle.open_stage(stage)).fileno() for stage in stages]
-        paths = map(bundle.stage_path, stages)
-        return dict(zip(stages, pool.map(make, paths, files), strict=True))
+        return dict(zip(stages, pool.map(make, range(len(stages))), strict=True))
 
 
-def _maker(device: Device, threads: int | None, *, tensorrt: bool) -> Callable[..., Engine]:
-    """Return a function that makes the engine of a path and a descriptor of the same file."""
+def _makers(
+    device: Device, count: int, threads: int | None, *, tensorrt: bool
+) -> list[Callable[..., Engine]]:
+    """Return functions, each of which makes an engine of a path and a descriptor of the file."""
     if isinstance(device, CpuDevice):
         if tensorrt:
             raise OptionError(
@@ -56,8 +62,10 @@ def _maker(device: Device, threads: int | None, *, tensorrt: bool) -> Callable[.
                 remedy="use --device cuda, or --backend onnxruntime",
             )
         lock = threading.Lock()
-        return lambda path, file: OnnxRuntimeEngine(path, file=file, threads=threads, lock=lock)
+        return [partial(OnnxRuntimeEngine, threads=threads, lock=lock)] * count
     gpu = check_primary_context(device, "ONNX Runtime")
-    return lambda path, file: OnnxRuntimeCudaEngine(
-        path, device.stream(), gpu=gpu, file=file, tensorrt=tensorrt
-    )
+    # The streams are made in this thread: a context of PyCUDA is current in no other.
+    return [
+        partial(OnnxRuntimeCudaEngine, stream=device.stream(), gpu=gpu, tensorrt=tensorrt)
+        for _ in range(count)
+    ]

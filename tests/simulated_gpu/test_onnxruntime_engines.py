@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""All engines of a bundle are opened for a GPU whose context is current in one thread only."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import pytest
+from tests.simulated_gpu.driver.simulation import Simulation
+from tests.simulated_gpu.sessions import SimulatedSession
+
+from foveate.bundle import Bundle
+from foveate.runtime.devices.cuda import CudaDevice
+from foveate.runtime.devices.cuda_context import CudaContext
+from foveate.runtime.engines import onnxruntime_cuda
+from foveate.runtime.engines.onnxruntime_engines import open_onnxruntime_engines
+
+
+class ThreadContext(CudaContext):
+    """A context that no call makes current in another thread, as one of PyCUDA."""
+
+    def use(self) -> None:
+        assert int(self.call("cuCtxGetCurrent")) == self._handle, "it is not current here"
+
+
+def test_each_stage_has_a_stream_of_its_own(
+    contrast_bundle: Path, simulated: Simulation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(onnxruntime_cuda, "open_session", partial(SimulatedSession, simulated))
+    device = CudaDevice(context=ThreadContext())
+    bundle = Bundle.open(contrast_bundle)
+    engines = open_onnxruntime_engines(bundle, device)
+    assert list(engines) == ["propose", "refine", "features", "classify"]
+    streams = {one._session.stream for one in engines.values()}  # type: ignore[attr-defined]  # of this kind
+    assert len(streams) == 4
+    for one in engines.values():
+        one.close()
