@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import multiprocessing.spawn
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -44,6 +46,27 @@ class DyingSource(NumberSource):
         if step == 2:
             os.kill(os.getpid(), signal.SIGKILL)
         return super().draw(step, rng)
+
+
+@dataclass(frozen=True)
+class LargeSource(NumberSource):
+    table: bytes = bytes(2**20)
+
+
+@dataclass(frozen=True)
+class UnreadableSource(NumberSource):
+    """Ends the process that unpickles it, by a signal or with status 3."""
+
+    ending: int = 0
+
+    def __reduce__(self) -> tuple[object, tuple[int]]:
+        return _end, (self.ending,)
+
+
+def _end(number: int) -> None:
+    if number:
+        os.kill(os.getpid(), number)
+    os._exit(3)
 
 
 class FaultySource(NumberSource):
@@ -120,6 +143,36 @@ def test_a_fault_of_the_sampler_says_where_it_was(workers: int) -> None:
 def test_a_dead_worker_is_a_clear_error() -> None:
     with pytest.raises(BackendError, match=r"died at step \d: it may have run out of memory"):
         batches(DyingSource(), 2)
+
+
+@pytest.fixture
+def interpreter_that_dies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let new processes end at once; the tracker of semaphores is one too, but has to work."""
+    script = tmp_path / "python"
+    script.write_text(
+        f'#!/bin/sh\ncase "$*" in *spawn_main*) exit 1;; esac\nexec {sys.executable} "$@"\n'
+    )
+    script.chmod(0o700)
+    monkeypatch.setattr(multiprocessing.spawn, "_python_exe", os.fsencode(script))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs a POSIX shell")
+@pytest.mark.usefixtures("interpreter_that_dies")
+def test_workers_that_die_before_they_read_anything_are_an_error() -> None:
+    source = LargeSource()
+    assert len(pickle.dumps(source)) > 2**16  # more than a pipe takes unread
+    started = time.monotonic()
+    with pytest.raises(BackendError, match=r"died at step \d: it may have run out of memory"):
+        batches(source, 2)
+    assert time.monotonic() - started < 60
+
+
+@pytest.mark.parametrize("ending", [signal.SIGKILL, 0])
+def test_workers_that_die_as_they_read_the_source_are_an_error(ending: int) -> None:
+    started = time.monotonic()
+    with pytest.raises(BackendError, match=r"died at step 1: it may have run out of memory"):
+        batches(UnreadableSource(ending=ending), 2)
+    assert time.monotonic() - started < 60
 
 
 def test_no_more_than_asked_is_drawn_ahead(tmp_path: Path) -> None:

@@ -1,15 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """Batches drawn ahead by worker processes, in order, each a function of seed and step alone."""
 
+import pickle
 import signal
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
 from typing import Any, Protocol, Self
 
 import cv2
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from foveate.errors import BackendError, DataError, FoveateError, OptionError
 from foveate.training.sampling import sample_generator
@@ -68,6 +73,7 @@ class Loader:
         self._steps = steps
         self._workers = workers
         self._batches: Iterator[Drawn | FoveateError] | None = None
+        self._directory: tempfile.TemporaryDirectory[str] | None = None
         self._next = 0
 
     def take(self, step: int) -> Drawn:
@@ -77,6 +83,7 @@ class Loader:
             DataError: Too many records in a row are broken; the last one is named.
         """
         if self._batches is None or step != self._next:
+            self._stop()
             self._batches = self._start(step)
         self._next = step + 1
         drawn = next(self._batches)
@@ -85,8 +92,12 @@ class Loader:
         return drawn
 
     def _start(self, first: int) -> Iterator[Drawn | FoveateError]:
+        if self._workers:
+            self._directory = tempfile.TemporaryDirectory(prefix="foveate-")
+            file = Path(self._directory.name) / "source"
+            file.write_bytes(pickle.dumps(self._dataset))
         loader: DataLoader[Drawn | FoveateError] = DataLoader(
-            self._dataset,
+            _StoredSteps(file) if self._workers else self._dataset,
             sampler=range(first, self._steps),
             # A batch is drawn and collated whole. Its arrays come back through a pipe, since only
             # tensors go through shared memory, which many containers have too little of.
@@ -102,6 +113,15 @@ class Loader:
         )
         return iter(loader)
 
+    def _stop(self) -> None:
+        # PyTorch stops workers when their iterator is deleted. If the garbage collector deletes it,
+        # the semaphores go first, and a worker that is still starting fails without them.
+        batches, self._batches = self._batches, None
+        if isinstance(batches, _MultiProcessingDataLoaderIter):
+            batches._shutdown_workers()  # noqa: SLF001 - has no public name
+        if self._directory is not None:
+            self._directory.cleanup()
+
     def __enter__(self) -> Self:
         return self
 
@@ -112,7 +132,7 @@ class Loader:
             BackendError: A worker died. A signal handler of PyTorch reports it, at any line of the
                 training.
         """
-        self._batches = None
+        self._stop()
         if isinstance(error, RuntimeError) and str(error).startswith("DataLoader worker"):
             raise BackendError(
                 f"a process that draws samples died at step {self._next}",
@@ -158,6 +178,25 @@ class _Steps(Dataset[Drawn | FoveateError]):
         except FoveateError as error:
             # Not raised, since the loader would replace the message with a traceback.
             return error
+
+
+@dataclass(frozen=True)
+class _StoredSteps(Dataset[Drawn | FoveateError]):
+    """The batches by their step, of a data set in a file that each worker reads.
+
+    A large data set must not go through the pipe of a new process: one that dies before it reads
+    leaves its parent writing forever.
+    """
+
+    file: Path
+
+    def __getitem__(self, step: int) -> Drawn | FoveateError:
+        return self._steps[step]
+
+    @cached_property
+    def _steps(self) -> _Steps:
+        steps: _Steps = pickle.loads(self.file.read_bytes())  # noqa: S301 - written by our parent
+        return steps
 
 
 def _identity(drawn: Any) -> Any:
