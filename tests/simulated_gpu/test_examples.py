@@ -16,6 +16,7 @@ import pytest
 import torch
 from tests.runtime.devices.opened import open_gpu
 from tests.runtime.devices.test_interop import Packed
+from tests.samples.paths import ROOT
 from tests.samples.plans import TENSORRT, write_plans
 from tests.samples.verified_bundles import small_bundle
 from tests.simulated_gpu.driver.library import connected
@@ -33,7 +34,6 @@ from foveate.runtime.loading import open_engines
 from foveate.runtime.pipeline import Pipeline
 from foveate.system import dlpack
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
 OPTIONS = PipelineOptions(score_threshold=0.0)
 
 
@@ -112,7 +112,7 @@ def expected(bundle: Bundle, photo: Path) -> Any:
 
 def run(name: str, photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", [name, str(photo)])
-    runpy.run_path(str(EXAMPLES / name), run_name="__main__")
+    runpy.run_path(str(ROOT / name), run_name="__main__")
 
 
 def test_pycuda_finds_what_the_cpu_finds(
@@ -124,7 +124,7 @@ def test_pycuda_finds_what_the_cpu_finds(
 ) -> None:
     pytest.importorskip("pycuda.driver", reason="needs the package pycuda")
     want = expected(bundle, photo)
-    run("pycuda_on_device.py", photo, monkeypatch)
+    run("examples/pycuda_on_device.py", photo, monkeypatch)
     name = want.class_names[want.labels[0]]
     assert capsys.readouterr().out.startswith(
         f"{name} {want.scores[0]:.2f} in {want.boxes[0].round().tolist()}, "
@@ -141,7 +141,7 @@ def test_torch_finds_what_the_cpu_finds(
     pytest.importorskip("cuda.core", reason="needs the package cuda-core")
     want = expected(bundle, photo)
     with torch_on(simulation, monkeypatch):
-        run("torch_on_device.py", photo, monkeypatch)
+        run("examples/torch_on_device.py", photo, monkeypatch)
     sides = want.boxes[:, 2:] - want.boxes[:, :2]
     largest = int(sides.prod(axis=1).argmax())
     name = want.class_names[want.labels[largest]]
