@@ -85,3 +85,10 @@ class Slots:
         need = slot_bytes(self._setup, sizes)
         while self._free and need > (spare_bytes() or 0):
             del self._free[0]
+        free = spare_bytes() or 0
+        if need > free and self.in_use:  # the caller can wait for one that is in use
+            raise OutOfMemoryError(
+                f"an image of this size takes {need / 1e6:.0f} MB of the device, "
+                f"{free / 1e6:.0f} MB are free",
+                remedy="use a smaller image, top_k, max_side or max_in_flight",
+            )
