@@ -104,3 +104,25 @@ def test_a_fault_at_any_call_leaves_no_memory(kind: str) -> None:
                 device.context.call("cuStreamSynchronize", stream[1])
         device.close()
         assert set(simulation.live_bytes.values()) <= {0}
+
+
+@pytest.mark.parametrize("kind", GPUS)
+def test_a_context_that_was_destroyed_is_told(kind: str) -> None:
+    with simulated_gpu(kind) as (device, simulation):
+        gathering = Gathering(device)
+        simulation.fail(Status.CONTEXT_IS_DESTROYED, "cuMemcpyAsync")
+        for _ in range(2):
+            with pytest.raises(BackendError, match=r"was destroyed: .*\(709\): load the pipeline"):
+                gathering.run()
+
+
+def test_a_driver_without_a_function_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    with simulated_gpu("cuda") as (device, _):
+
+        def missing(*_: object) -> None:
+            raise RuntimeError("function cuMemGetInfo is not found")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(device.context.driver, "cuMemGetInfo", missing)
+            with pytest.raises(BackendError, match="no function cuMemGetInfo: .*: update the NVI"):
+                device.memory()

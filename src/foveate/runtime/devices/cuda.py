@@ -188,11 +188,6 @@ class CudaDevice:
         free, total = self.context.call("cuMemGetInfo")
         return int(free), int(total)
 
-    def driver_version(self) -> tuple[int, int]:
-        """Return the newest version of CUDA that the driver supports, such as (13, 0)."""
-        version = int(self.context.call("cuDriverGetVersion"))
-        return version // 1000, version % 1000 // 10
-
     def close(self) -> None:
         """Finish all streams and release all resources; arrays of mirrors must not be used again."""
         self.context.close()

@@ -25,9 +25,9 @@ from foveate.system.gpu import check_bindings
 if TYPE_CHECKING:
     from foveate.kernels.op import Launch
 
-_OUT_OF_MEMORY, _INVALID_CONTEXT = 2, 201
+_OUT_OF_MEMORY, _INVALID_CONTEXT, _DESTROYED_CONTEXT = 2, 201, 709
 # After these, the driver refuses all further work of the process.
-_STICKY = {214, 220, 226, 700, 702, 709, 710, 714, 715, 716, 717, 718, 719, 721, 911}
+_STICKY = {214, 220, 226, 700, 702, 710, 714, 715, 716, 717, 718, 719, 721, 911}
 _REMEDY = "`foveate doctor` shows what works here; device='cpu' needs no GPU"
 
 
@@ -122,14 +122,21 @@ class CudaContext:
             BackendError: The driver refused the call, or the GPU stopped.
         """
         self.check_usable()
-        function = getattr(self.driver, name)
-        status, *results = function(*arguments)
+        status, *results = self._try(name, *arguments)
         if int(status) == _INVALID_CONTEXT and not name.startswith("cuCtx"):
             self.use()  # this thread has not used the GPU yet
-            status, *results = function(*arguments)
+            status, *results = self._try(name, *arguments)
         if int(status):
             self._fail(name, status)
         return results[0] if len(results) == 1 else tuple(results)
+
+    def _try(self, name: str, *arguments: Any) -> tuple[Any, ...]:
+        try:
+            return tuple(getattr(self.driver, name)(*arguments))
+        except RuntimeError as error:  # cuda-bindings does not find the function in the driver
+            raise BackendError(
+                f"the driver has no function {name}: {error}", remedy="update the NVIDIA driver"
+            ) from error
 
     def take(self, name: str, *arguments: Any) -> Any:
         """Call a function that takes memory, after the release of what no object owns.
@@ -207,8 +214,12 @@ class CudaContext:
         name, handle, *more = release
         if name == "cuStreamDestroy":
             self.call("cuStreamSynchronize", handle)
-        self.call(*release)
-        del self.alive[release]
+        del self.alive[release]  # before the call, after which another thread may get the address
+        try:
+            self.call(*release)
+        except BackendError:
+            self.alive[release] = None
+            raise
         if name == "cuMemFreeAsync":
             self.call("cuStreamSynchronize", *more)  # so that the memory counts as free
 
@@ -225,6 +236,10 @@ class CudaContext:
                 f"the GPU is out of memory: {what}",
                 remedy="use a smaller image, top_k, max_side or max_in_flight",
             )
+        if int(status) == _DESTROYED_CONTEXT:
+            what = f"the context of the GPU was destroyed: {what}"
+            self._unusable = (what, "load the pipeline again, in a context that outlives it")
+            self.check_usable()
         if int(status) in _STICKY:
             last = "--debug names the kernel"
             if self.last_launch is not None:
