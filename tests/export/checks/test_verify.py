@@ -113,7 +113,7 @@ def test_figures_that_find_no_room_leave_those_before(
         write_record(record, file)
     assert str(caught.value) == (
         f"the file cannot be written (No space left on device): {file}: free some space, or choose "
-        "another place"
+        "another path"
     )
     assert [one.read_text() for one in tmp_path.iterdir()] == ["before"]
 

@@ -106,7 +106,7 @@ def test_a_cache_that_cannot_be_written_is_told(
     monkeypatch.setenv("FOVEATE_CACHE", str(tmp_path / "file"))
     text = refusal(contrast_bundle, tensorrt=True)
     assert text.startswith("the cache of engines cannot be used (")
-    assert text.endswith("set FOVEATE_CACHE to a folder that you may write")
+    assert text.endswith("set FOVEATE_CACHE to a directory that you may write")
 
 
 @pytest.mark.usefixtures("gpu")

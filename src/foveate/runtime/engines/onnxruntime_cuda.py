@@ -209,7 +209,7 @@ def _providers(gpu: int, stream: int, *, tensorrt: bool) -> list[Configured]:
 
 
 def _engine_folder() -> Path:
-    """Return the folder where ONNX Runtime keeps the engines that TensorRT compiles for it."""
+    """Return the directory where ONNX Runtime keeps the engines that TensorRT compiles for it."""
     folder = cache_folder("onnxruntime-tensorrt")
     try:
         make_private(folder)
@@ -218,7 +218,7 @@ def _engine_folder() -> Path:
         raise BackendError(
             f"the cache of engines cannot be used ({error.strerror})",
             file=folder,
-            remedy="set FOVEATE_CACHE to a folder that you may write",
+            remedy="set FOVEATE_CACHE to a directory that you may write",
         ) from error
     return folder
 
