@@ -69,9 +69,7 @@ def command(
     ] = 1000,
     seed: Annotated[int, typer.Option(help="Seed of the bootstrap.")] = 0,
     device: Annotated[str, typer.Option(help="Same as in `foveate run`.")] = "auto",
-    backend: Annotated[
-        str, typer.Option(help="Same as in `foveate run`, or torch: the same weights in PyTorch.")
-    ] = "auto",
+    backend: Annotated[str, typer.Option(help="Same as in `foveate run`.")] = "auto",
     threads: Threads = None,
     reproduce_original: Annotated[
         bool,
