@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import random
-import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +21,6 @@ from foveate.runtime.engines import Engine, FunctionEngine
 from foveate.runtime.engines.onnxruntime import OnnxRuntimeEngine
 from foveate.runtime.pipeline import Pipeline
 from foveate.runtime.sizes import Sizes
-from foveate.runtime.slot import Slot
 from foveate.runtime.steps import Steps
 
 
@@ -351,23 +349,6 @@ def test_what_is_no_image_is_refused(pipeline: Pipeline) -> None:
         pipeline(3)  # type: ignore[call-overload]  # wrong on purpose
     with pytest.raises(InputError, match=r"found float64 of shape \(4, 4, 3\)"):
         pipeline(np.zeros((4, 4, 3)))
-
-
-def test_a_slot_is_released_before_one_of_other_sizes_is_made(
-    contrast_bundle: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    init, alive = Slot.__init__, list[bool]()
-    with foveate.load(contrast_bundle) as pipeline:
-        pipeline.propose(np.zeros((40, 60, 3), np.uint8))
-        former = weakref.ref(pipeline._slots._free[0])
-
-        def watch(slot: Slot, *arguments: Any) -> None:
-            alive.append(former() is not None)
-            init(slot, *arguments)
-
-        monkeypatch.setattr(Slot, "__init__", watch)
-        pipeline.propose(np.zeros((60, 40, 3), np.uint8))
-    assert alive == [False]
 
 
 def test_repr_names_bundle_and_device(pipeline: Pipeline) -> None:

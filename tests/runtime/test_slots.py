@@ -116,3 +116,20 @@ def test_slots_of_other_sizes_are_kept_where_memory_allows(
         for height, width in 2 * SIZES:
             pipeline(np.zeros((height, width, 3), np.uint8))
     assert len(sizes) == made
+
+
+def test_a_slot_is_released_before_one_of_other_sizes_is_made(
+    contrast_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    init, alive = Slot.__init__, list[bool]()
+    with foveate.load(contrast_bundle) as pipeline:
+        pipeline.propose(np.zeros((40, 60, 3), np.uint8))
+        former = weakref.ref(pipeline._slots._free[0])
+
+        def watch(slot: Slot, *arguments: Any) -> None:
+            alive.append(former() is not None)
+            init(slot, *arguments)
+
+        monkeypatch.setattr(Slot, "__init__", watch)
+        pipeline.propose(np.zeros((60, 40, 3), np.uint8))
+    assert alive == [False]

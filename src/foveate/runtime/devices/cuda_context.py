@@ -107,7 +107,7 @@ class CudaContext:
             return f"sm_{device.arch}", int(device.context.handle)
         except Exception as error:  # without a driver or this GPU, cuda-core raises many kinds
             raise BackendError(
-                f"the GPU {self.number} cannot be used: {error}", remedy=_REMEDY
+                f"the GPU {self.number} cannot be used ({str(error).rstrip('.')})", remedy=_REMEDY
             ) from error
 
     def use(self) -> None:
