@@ -139,7 +139,7 @@ sys.exit(invoke(sys.argv[1:]))
 
 
 @SHELL
-@pytest.mark.skipif(sys.platform != "linux", reason="limits differ")
+@pytest.mark.skipif(sys.platform != "linux", reason="needs limits of Linux")
 def test_a_shortage_is_named_with_its_remedy(folder: Path) -> None:
     name = image(str(folder / "a.png"))
     script = 'ulimit -s $((256 * 1024)); "$1" -c "$SHORT" "${@:4}"'  # without `-m foveate`

@@ -168,7 +168,7 @@ def test_an_empty_list_selects_none() -> None:
 
 
 def test_a_tensor_of_pytorch_selects_as_an_array_does() -> None:
-    torch = pytest.importorskip("torch")
+    torch = pytest.importorskip("torch", reason="needs PyTorch")
     assert detections_of()[torch.tensor([0])].names == ["cat"]
     assert isinstance(detections_of()[torch.tensor(1)], Detection)
 

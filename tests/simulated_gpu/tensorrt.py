@@ -233,7 +233,7 @@ class Context:
             }
         dims = self._engine.tensors[name].type.tensor_type.shape.dim
         return tuple(
-            one.dim_value or eval(re.sub(r"\s", "", one.dim_param), {}, lengths)  # noqa: S307
+            one.dim_value or eval(re.sub(r"\s", "", one.dim_param), {}, lengths)  # noqa: S307 - our own bundle
             for one in dims
         )
 

@@ -83,7 +83,7 @@ def restore_handlers() -> None:
 
 def exit_interrupted(number: int) -> NoReturn:
     """Save finished work, print one line about it, and exit without waiting for threads."""
-    _exiting.acquire()  # noqa: SIM115, RUF100 - never released: one thread ends the process
+    _exiting.acquire()  # never released: one thread ends the process
     try:
         saved = _save() if _save is not None else ""
     except BaseException as error:  # noqa: BLE001 - the process ends in any case

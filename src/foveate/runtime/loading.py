@@ -166,10 +166,10 @@ def _open_backend(
 ) -> dict[str, Engine]:
     # ONNX Runtime takes a second to import, which a pipeline of other engines need not wait for.
     if backend in ("tensorrt", "tensorrt-rtx"):
-        from foveate.runtime.engines.tensorrt import open_tensorrt_engines  # noqa: PLC0415
+        from foveate.runtime.engines.tensorrt import open_tensorrt_engines  # noqa: PLC0415 - see above
 
         return open_tensorrt_engines(bundle, device, backend)
-    from foveate.runtime.engines.onnxruntime_engines import open_onnxruntime_engines  # noqa: PLC0415
+    from foveate.runtime.engines.onnxruntime_engines import open_onnxruntime_engines  # noqa: PLC0415 - see above
 
     tensorrt = backend == "onnxruntime-tensorrt"
     return open_onnxruntime_engines(bundle, device, tensorrt=tensorrt, threads=threads)

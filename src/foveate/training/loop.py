@@ -131,7 +131,7 @@ def multiplies_bfloat16() -> bool:
     # Without them, PyTorch converts number by number: a step of SharpMask then takes eight times as
     # long as in float32, and one of DeepMask eleven times.
     # The public `torch.cpu.get_capabilities` is younger than the oldest supported PyTorch.
-    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())  # noqa: SLF001
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())  # noqa: SLF001 - see above
 
 
 @dataclass(frozen=True, kw_only=True)

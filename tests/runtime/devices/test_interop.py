@@ -233,7 +233,7 @@ def test_numpy_reads_what_is_written() -> None:
 
     exported = Exported()
     alive = weakref.ref(exported)
-    taken = np.from_dlpack(exported)  # type: ignore[arg-type]
+    taken = np.from_dlpack(exported)  # type: ignore[arg-type]  # a stand-in
     del exported
     gc.collect()
     assert taken.tolist() == [[0, 1, 2], [3, 4, 5]]

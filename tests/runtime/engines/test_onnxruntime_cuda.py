@@ -31,7 +31,7 @@ class Stream:
 
 def refusal(bundle: Path, *, tensorrt: bool = False, name: str = "refine.onnx") -> str:
     with pytest.raises((BackendError, BundleError)) as caught:
-        OnnxRuntimeCudaEngine(bundle / name, Stream(), tensorrt=tensorrt)  # type: ignore[arg-type]
+        OnnxRuntimeCudaEngine(bundle / name, Stream(), tensorrt=tensorrt)  # type: ignore[arg-type]  # a stand-in
     return str(caught.value)
 
 

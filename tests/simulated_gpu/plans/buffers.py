@@ -22,7 +22,7 @@ def buffers_of(device: CudaDevice, engine: Engine, height: int, width: int) -> B
     lengths = {"height": height, "width": width}
     return {
         one.name: device.allocate(
-            tuple(side if isinstance(side, int) else eval(side, {}, lengths) for side in one.shape),  # noqa: S307
+            tuple(side if isinstance(side, int) else eval(side, {}, lengths) for side in one.shape),  # noqa: S307 - our own bundle
             FLOAT,
         )
         for one in (*engine.inputs, *engine.outputs)
