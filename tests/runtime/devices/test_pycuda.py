@@ -11,7 +11,7 @@ from tests.runtime.devices.opened import FLOAT, Gathering, gathered, open_gpu, s
 from tests.simulated_gpu.driver.library import connected
 from tests.simulated_gpu.driver.simulation import Simulation
 
-from foveate.errors import BackendError, MissingExtraError
+from foveate.errors import BackendError, InputError, MissingExtraError
 from foveate.runtime.devices import cuda_context
 
 
@@ -83,6 +83,25 @@ def test_results_are_arrays_of_pycuda() -> None:
         assert type(shared).__name__ == "GPUArray"
         assert shared.get().tolist() == mirror.array.tolist()
         assert shared.base[1] is owner
+
+
+def test_an_array_of_pycuda_is_an_image_until_it_is_freed() -> None:
+    with simulated_gpu("pycuda") as (device, simulation):
+        from pycuda import gpuarray
+
+        pixels = np.arange(60, dtype=np.uint8).reshape(4, 5, 3)
+        array = gpuarray.to_gpu(pixels)
+        image = device.accept(array)
+        assert image is not None
+        target, stream = device.mirror(image.shape, pixels.dtype), device.stream()
+        image.copy_to(target.buffer, stream)
+        target.fetch(stream)
+        stream.synchronize()
+        assert target.array.tolist() == pixels.tolist()
+        assert simulation.conflicts == []
+        array.gpudata.free()
+        with pytest.raises(InputError, match="the image is freed or does not lie in the memory"):
+            device.accept(array)
 
 
 def test_without_the_package_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
