@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Test with the oldest and the newest dependencies that pyproject.toml allows: ``make bounds``.
 
-This builds a wheel and installs it into new environments, without the extras: once with the lowest
-version of every dependency, and once per Python on this machine with the newest versions. Each
-environment runs the demo, a help text and some tests.
+This builds a wheel and installs it into new environments: once with the lowest version of every
+dependency, once for each of the extras with a compiler of kernels with the lowest versions of these,
+and once per Python on this machine with the newest versions and without extras. Each environment
+runs the demo, a help text and some tests.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ TESTS = (
     "images/test_reading.py",
     "kernels/test_nms.py",
     "kernels/test_select_top_k.py",
+    "kernels/test_compilers.py",
 )
+EXTRAS = ("cuda", "cuda12")
 # Pillow 11.3 writes these TIFF files incorrectly.
 LEFT_OUT = "images/test_reading.py::test_luma_and_chroma_become_rgb"
 HELP = "Find, outline and name the objects in images."
@@ -38,11 +41,15 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         wheel = build_wheel(Path(folder))
         oldest, *_ = pythons = interpreters()
-        environments = {f"lowest versions, {oldest.name}": (oldest, lowest_versions())}
-        environments |= {f"newest versions, {one.name}": (one, []) for one in pythons}
-        for name, (python, versions) in environments.items():
+        lowest = [f"{wheel}", *lowest_versions()]
+        environments = {f"lowest versions, {oldest.name}": (oldest, lowest)}
+        for extra in EXTRAS:
+            requirements = [f"{wheel}[{extra}]", *lowest_versions(extra)]
+            environments[f"lowest versions of the extra {extra}"] = (oldest, requirements)
+        environments |= {f"newest versions, {one.name}": (one, [f"{wheel}"]) for one in pythons}
+        for name, (python, requirements) in environments.items():
             try:
-                check(python, [f"{wheel}", *versions], Path(folder) / python.name)
+                check(python, requirements, Path(folder) / python.name)
                 print(f"{name}: passed", flush=True)
             except subprocess.CalledProcessError as error:
                 print(f"{name}: failed: {error}\n{error.stdout}", flush=True)
@@ -51,10 +58,11 @@ def main() -> int:
     return 1 if failed else 0
 
 
-def lowest_versions() -> list[str]:
-    """Return the dependencies of the package, pinned to their lowest versions."""
+def lowest_versions(extra: str | None = None) -> list[str]:
+    """Return the dependencies of the package, or of an extra, pinned to their lowest versions."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    return [re.sub(r">=([\d.]+),<\d+", r"==\1", one) for one in project["dependencies"]]
+    ranges = project["optional-dependencies"][extra] if extra else project["dependencies"]
+    return [re.sub(r">=([\d.]+),<\d+", r"==\1", one) for one in ranges]
 
 
 def interpreters() -> list[Path]:

@@ -146,15 +146,17 @@ def test_of_several_installed_the_newest_nvrtc_that_fits_the_driver_is_loaded(
     driver: tuple[int, int] | None,
     loaded: int | None,
 ) -> None:
-    for folder, name in (("cu13/lib", "libnvrtc.so.13"), ("cuda_nvrtc/lib", "libnvrtc.so.12")):
+    for folder, major in (("cu13/lib", 13), ("cuda_nvrtc/lib", 12)):
         (tmp_path / folder).mkdir(parents=True)
-        (tmp_path / folder / name).touch()
+        for name in (f"libnvrtc.so.{major}", f"libnvrtc-builtins.so.{major}.2"):
+            (tmp_path / folder / name).touch()
     places: list[str] = []
     package = SimpleNamespace(submodule_search_locations=[str(tmp_path)])
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: package)
     monkeypatch.setattr("ctypes.CDLL", places.append)
     compilers._load_nvrtc(driver)
-    assert [Path(place).suffix for place in places] == ([f".{loaded}"] if loaded else [])
+    names = [f"libnvrtc-builtins.so.{loaded}.2", f"libnvrtc.so.{loaded}"] if loaded else []
+    assert [Path(place).name for place in places] == names
 
 
 def test_the_toolkit_in_cuda_home_comes_first(

@@ -200,7 +200,10 @@ def _load_nvrtc(driver: tuple[int, int] | None) -> None:
         for place in (package.submodule_search_locations or ()) if package else ():
             library = Path(place) / folder / f"libnvrtc.so.{major}"
             if library.is_file() and (driver is None or major <= driver[0]):
-                ctypes.CDLL(os.fspath(library))
+                # NVRTC loads its builtins by name, and not all releases look next to themselves.
+                builtins = library.parent.glob(f"libnvrtc-builtins.so.{major}.*")
+                for one in (*builtins, library):
+                    ctypes.CDLL(os.fspath(one))
                 return
 
 
