@@ -32,6 +32,8 @@ def test_a_sticky_fault_makes_every_later_call_fail(
     raw: Raw, simulated: Simulation, status: int
 ) -> None:
     stream, event, memory = raw.stream(), raw("cuEventCreate", 2), raw.memory()
+    raw.begin(stream)
+    graph = raw.end(stream)
     simulated.fail(status, "cuStreamSynchronize")
     assert raw.status("cuStreamSynchronize", stream) == status
     for name, *arguments in (
@@ -40,6 +42,7 @@ def test_a_sticky_fault_makes_every_later_call_fail(
         ("cuMemsetD8Async", memory, 0, 8, stream),
         ("cuEventRecord", event, stream),
         ("cuStreamCreate", 1),
+        ("cuGraphLaunch", graph, stream),
         ("cuCtxSynchronize",),
     ):
         assert raw.status(name, *arguments) == status
