@@ -14,6 +14,9 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c const
 # dependencies are not needed, and Triton's client would install an older protobuf.
 READ := $(PIP) --no-deps kernel-lens tensorrt-cu13-bindings tensorrt-lean-cu13-bindings tritonclient
 
+# PyCUDA has no wheels. Where a CUDA toolkit is, it is compiled (a minute), and kept in the user's cache.
+PYCUDA := $(BIN)/python tests/simulated_gpu/pycuda_build.py
+
 # Without this, `import runtime` at the root would find the link to src/foveate/runtime.
 export PYTHONSAFEPATH := 1
 

@@ -3,6 +3,13 @@
 
 It is loaded as ``libcuda.so.1`` for all of the process, so that whatever asks for that name gets it.
 While no simulation is connected, every entry point answers that there is no device.
+
+::
+
+    with connected(Simulation(seed=1)) as simulation:
+        device = CudaDevice(code="ptx")
+        ...
+        assert simulation.conflicts == []
 """
 
 from __future__ import annotations

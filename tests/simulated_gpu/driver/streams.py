@@ -8,6 +8,7 @@ A capture records nodes in place of tasks.
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable
 
 from tests.simulated_gpu.driver.captures import Captures
@@ -147,6 +148,7 @@ class Streams:
         except Refused as error:
             self.failure, self.fault = error.status, error
         except Exception as error:  # noqa: BLE001 - the context is lost, as on a real GPU
+            traceback.print_exception(error)  # of which the status of a call tells nothing
             self.failure, self.fault = Status.ILLEGAL_ADDRESS, error
         task.accesses = self.memory.take_accesses()
         task.done = True
