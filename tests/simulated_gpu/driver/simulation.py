@@ -10,7 +10,6 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
-from numpy.typing import NDArray
 from tests.simulated_gpu.driver.faults import Fault, Faults, Refused, Status
 from tests.simulated_gpu.driver.memory import DeviceMemory
 from tests.simulated_gpu.driver.order import Conflict
@@ -116,15 +115,15 @@ class Simulation:
                 copied[way] += int(size)
         return copied
 
-    def cpu_touches(self, array: NDArray[Any], *, write: bool) -> None:
+    def cpu_touches(self, address: int, size: int, *, write: bool) -> None:
         """Check an access of the CPU to pinned memory like a piece of work of the GPU."""
-        offset = self.memory.offset(array.ctypes.data)
-        assert offset is not None, "the array does not lie in pinned memory"
+        offset = self.memory.offset(address)
+        assert offset is not None, "the bytes do not lie in pinned memory"
         with self.lock:
             self.streams.run_now(
                 "CPU",
                 "access",
-                lambda: self.memory.note(offset, array.nbytes, reads=not write, writes=write),
+                lambda: self.memory.note(offset, size, reads=not write, writes=write),
             )
 
     def enqueue(self, stream: int, kind: str, name: str, run: Run) -> None:

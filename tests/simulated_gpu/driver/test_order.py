@@ -174,7 +174,7 @@ def test_an_access_of_the_cpu_must_come_after_a_wait(
     raw.copy(result, memory, 64, stream)
     if waits:
         raw("cuStreamSynchronize", stream)
-    simulated.cpu_touches(result, write=False)
+    simulated.cpu_touches(result.ctypes.data, result.nbytes, write=False)
     raw("cuStreamSynchronize", stream)
     assert len(simulated.conflicts) == count
 
