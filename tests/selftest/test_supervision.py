@@ -71,6 +71,7 @@ def test_without_a_gpu_the_first_step_fails_and_the_others_are_not_tried(
     assert [one.name for one in results] == list(STEPS)
     assert tried == ["driver"]
     assert {one.status for one in results[1:]} == {"not tried"}
+    assert results[1].summary() == "kernels, since the step 'driver' did not pass"
 
 
 def test_a_bundle_that_is_not_there_is_a_failed_step() -> None:

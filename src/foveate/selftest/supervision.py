@@ -54,6 +54,8 @@ class StepResult:
 
     def summary(self) -> str:
         """Return the name, the number of checks, the time and the largest difference on one line."""
+        if not self.checks:
+            return f"{self.name}, since the step 'driver' did not pass"
         passed = sum(check.status == "passed" for check in self.checks)
         differences = [one.difference for one in self.checks if one.difference is not None]
         largest = f", largest difference {max(differences):.3g}" if differences else ""
