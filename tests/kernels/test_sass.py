@@ -14,7 +14,6 @@ import pytest
 from tests.kernels.compiled_matrix import MATRIX, is_wide, names_in, needs_nvcc
 
 from foveate.kernels.build import compile_kernels
-from foveate.kernels.compilers import find_nvcc
 
 # Kernels that read, or write, contiguous values beside those of `lanes` more than 1. What is gathered
 # lies at any address, so that only its writing is wide.
@@ -43,8 +42,7 @@ def sass_of(source: Path, architecture: str) -> dict[str, str]:
     """Return the instructions of each kernel of a source."""
     program = find_nvdisasm()
     assert program is not None
-    nvcc = find_nvcc()
-    cubin = compile_kernels(source, form="cubin", architecture=architecture, compiler=nvcc).path
+    cubin = compile_kernels(source, form="cubin", architecture=architecture).path
     command = [program, "-c", str(cubin)]
     text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     parts = re.split(r"^\.text\.(\w+):$", text, flags=re.MULTILINE)

@@ -25,6 +25,7 @@
 namespace foveate {
 
 constexpr int kPasteThreads = 256;
+constexpr int kPasteBlocks = 3;  // per multiprocessor; with more, some compilers spill registers
 constexpr int kPasteBand = 64;
 constexpr int kPasteStage = 34;  // rows of logits that are staged together
 constexpr int kBoxThreads = 128;
@@ -251,7 +252,7 @@ FOVEATE_BOTH void box_item(int k, const int* partials, int* areas, float* boxes,
 }  // namespace foveate
 
 #define FOVEATE_PASTE_KERNEL(suffix, T)                                                            \
-    extern "C" __global__ void __launch_bounds__(foveate::kPasteThreads)                           \
+    extern "C" __global__ void __launch_bounds__(foveate::kPasteThreads, foveate::kPasteBlocks)    \
         foveate_paste_windows_##suffix(                                                            \
             const T* __restrict__ logits, const float* __restrict__ geometry,                      \
             const int* __restrict__ count, const long long* __restrict__ columns,                  \
