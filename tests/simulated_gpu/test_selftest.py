@@ -16,6 +16,7 @@ from foveate.cli import invoke
 from foveate.kernels.compilers import find_nvrtc
 from foveate.selftest.images import sample_image
 from foveate.selftest.plan import STEPS
+from foveate.selftest.supervision import run_step
 
 pytest.importorskip("cuda.core", reason="needs the package cuda-core")
 IN_CHILDREN = Path(__file__).with_name("in_children")
@@ -73,3 +74,22 @@ def test_doctor_runs_a_kernel_on_a_gpu(capfd: pytest.CaptureFixture[str]) -> Non
     finding: Any = doctor.PROBES["cuda"]()
     assert finding.works, finding.detail
     assert finding.detail.startswith("ran a kernel that NVRTC ")
+
+
+def test_an_abort_is_a_failed_check_and_not_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = (IN_CHILDREN / "sitecustomize.py").as_posix()
+    (tmp_path / "sitecustomize.py").write_text(
+        f"import os, runpy\nrunpy.run_path({start!r})\n"
+        "from foveate.selftest.cases import CASES\n"
+        "CASES['nms'] = lambda *_: os.abort()\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ["PYTHONPATH"]]))
+    result = run_step("operations", "mini")
+    assert result.status == "failed"
+    passed, failed = result.checks[:-1], result.checks[-1]
+    assert {check.name for check in passed} >= {"letterbox, size 1", "letterbox, size 2"}
+    assert {check.status for check in passed} == {"passed"}
+    assert failed.name == "nms, size 1"
+    assert failed.reason == "the process was ended by SIGABRT"
