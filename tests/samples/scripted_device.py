@@ -15,7 +15,7 @@ from foveate.runtime.devices.device import Event
 
 Task = Callable[[], None]
 Rule = Callable[[Sequence[int]], int]
-Queue = deque[tuple[Task, CpuEvent | None]]
+Queue = deque[tuple[Task, "ScriptedEvent | None"]]
 
 
 class ScriptedDevice(CpuDevice):
@@ -34,7 +34,7 @@ class ScriptedDevice(CpuDevice):
         self._queues.append(deque())
         return ScriptedStream(self, self._queues[-1])
 
-    def run_until(self, event: CpuEvent) -> None:
+    def run_until(self, event: ScriptedEvent) -> None:
         while not event.reached:
             ready = [i for i, queue in enumerate(self._queues) if queue and can_run(*queue[0])]
             assert ready, "deadlock: no stream can run a task"
@@ -50,13 +50,29 @@ class ScriptedStream(CpuStream):
     def submit(self, task: Task) -> None:
         self._tasks.append((task, None))
 
+    def record(self) -> CpuEvent:
+        event = ScriptedEvent(self, self._device)
+        self.submit(lambda: event.reach(self._failure))
+        return event
+
     def wait(self, event: Event) -> None:
-        assert isinstance(event, CpuEvent)
+        assert isinstance(event, ScriptedEvent)
         self._tasks.append((event.block, event))
 
-    def advance(self, event: CpuEvent) -> None:
-        self._device.run_until(event)
+
+class ScriptedEvent(CpuEvent):
+    def __init__(self, stream: CpuStream, device: ScriptedDevice) -> None:
+        super().__init__(stream)
+        self._device = device
+
+    @property
+    def reached(self) -> bool:
+        return self._reached.is_set()
+
+    def synchronize(self) -> None:
+        self._device.run_until(self)
+        super().synchronize()
 
 
-def can_run(_: Task, after: CpuEvent | None) -> bool:
+def can_run(_: Task, after: ScriptedEvent | None) -> bool:
     return after is None or after.reached

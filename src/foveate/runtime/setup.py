@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from foveate.kernels.letterbox.op import LETTERBOX
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -15,9 +17,6 @@ if TYPE_CHECKING:
     from foveate.runtime.devices import Buffer, Device, Stream
     from foveate.runtime.engines import Engine
     from foveate.runtime.sizes import FeaturesSizes, LevelSizes
-
-
-from foveate.kernels.letterbox.op import LETTERBOX
 
 BYTE, INT = np.dtype(np.uint8), np.dtype(np.int32)
 LONG, FLOAT = np.dtype(np.int64), np.dtype(np.float32)

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-CPU, CUDA = 1, 2
-"""Types of devices."""
+CUDA = 2
+"""The type of a device that is a GPU of CUDA."""
 
 _NAME = b"dltensor"  # a capsule keeps the pointer to its name
 _KINDS = {"i": 0, "u": 1, "f": 2}

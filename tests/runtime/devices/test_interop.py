@@ -20,6 +20,7 @@ from foveate.runtime.devices.cuda_streams import CudaStream
 from foveate.system import dlpack
 
 BYTE = np.dtype(np.uint8)
+ON_CPU = 1  # a type of devices of DLPack
 Gpu = tuple[CudaDevice, Simulation]
 
 
@@ -189,7 +190,7 @@ def test_a_result_is_exported_both_ways(gpu: Gpu) -> None:
     assert found == dlpack.Array(
         address=buffer.address, shape=(3, 2), strides=None, dtype="float32"
     )
-    for options in ({"copy": True}, {"dl_device": (dlpack.CPU, 0)}):
+    for options in ({"copy": True}, {"dl_device": (ON_CPU, 0)}):
         with pytest.raises(BufferError, match="without a copy, on its own GPU"):
             shared.__dlpack__(**options)
     device.close()
@@ -225,7 +226,7 @@ def test_numpy_reads_what_is_written() -> None:
             self.numbers = np.arange(6, dtype=np.float32).reshape(2, 3)
 
         def __dlpack_device__(self) -> tuple[int, int]:
-            return dlpack.CPU, 0
+            return ON_CPU, 0
 
         def __dlpack__(self, **_: object) -> object:
             address, device = self.numbers.ctypes.data, self.__dlpack_device__()

@@ -83,11 +83,6 @@ class CpuEvent:
         self._reached = threading.Event()
         self._failure: Exception | None = None
 
-    @property
-    def reached(self) -> bool:
-        """Whether the stream has reached this point."""
-        return self._reached.is_set()
-
     def block(self) -> None:
         """Block until the stream has reached this point, whether or not it failed."""
         self._reached.wait()
@@ -99,7 +94,7 @@ class CpuEvent:
 
     def synchronize(self) -> None:
         """Block until the stream has reached this point; raise the error that stopped it."""
-        self._stream.advance(self)
+        self.block()
         if self._failure is not None:
             self._stream.restart(self._failure)
             raise self._failure
@@ -149,10 +144,6 @@ class CpuStream:
     def submit(self, task: Callable[[], None]) -> None:
         """Run a task that does not raise, even after an error."""
         self._executor.submit(task)
-
-    def advance(self, event: CpuEvent) -> None:
-        """Block until ``event`` of this stream is reached."""
-        event.block()
 
     def restart(self, failure: Exception) -> None:
         """Clear an error that has been raised."""
