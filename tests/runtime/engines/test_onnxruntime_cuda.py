@@ -10,6 +10,7 @@ import pytest
 
 import foveate
 from foveate.errors import BackendError, BundleError, OptionError
+from foveate.runtime.devices.cuda_streams import CudaStream
 from foveate.runtime.engines import onnxruntime_cuda
 from foveate.runtime.engines.onnxruntime_cuda import CUDA, OnnxRuntimeCudaEngine
 from foveate.system.gpu import Gpu, current_gpu
@@ -22,16 +23,18 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-class Stream:
+class UnusedStream(CudaStream):
     """A stream that nothing is enqueued on."""
 
-    def __cuda_stream__(self) -> tuple[int, int]:
-        return 0, 4096
+    handle = 4096
+
+    def __init__(self) -> None:
+        """Make no stream."""
 
 
 def refusal(bundle: Path, *, tensorrt: bool = False, name: str = "refine.onnx") -> str:
     with pytest.raises((BackendError, BundleError)) as caught:
-        OnnxRuntimeCudaEngine(bundle / name, Stream(), tensorrt=tensorrt)  # type: ignore[arg-type]  # a stand-in
+        OnnxRuntimeCudaEngine(bundle / name, UnusedStream(), tensorrt=tensorrt)
     return str(caught.value)
 
 

@@ -3,16 +3,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 import pytest
 
+from foveate.runtime.devices import Buffer
 from foveate.runtime.devices.cpu import CpuEvent, CpuStream
-from foveate.runtime.engines.own_stream import on_own_stream
+from foveate.runtime.engines.own_stream import OwnStreamEngine
+
+
+class WorkEngine(OwnStreamEngine):
+    def __init__(self, own: CpuStream, work: Callable[[], None]) -> None:
+        super().__init__((), (), own)
+        self._work = work
+
+    def prepare(self, bindings: Mapping[str, Buffer]) -> Callable[[], None]:
+        del bindings
+        return self._work
+
+    def close(self) -> None:
+        """Do nothing."""
 
 
 def test_work_runs_between_that_before_it_and_that_after_it() -> None:
     own, stream, order = CpuStream(), CpuStream(), list[str]()
     gate = CpuEvent(CpuStream())
-    run = on_own_stream(own, stream, lambda: own.enqueue(order.append, "work"))
+    run = WorkEngine(own, lambda: own.enqueue(order.append, "work")).bind({}, stream)
     stream.wait(gate)
     stream.enqueue(order.append, "before")
     run()
@@ -25,9 +41,11 @@ def test_work_runs_between_that_before_it_and_that_after_it() -> None:
 def test_two_images_take_turns() -> None:
     own, streams, order = CpuStream(), [CpuStream(), CpuStream()], list[int]()
     gate = CpuEvent(CpuStream())
-    for number, stream in enumerate(streams):
+    numbers = iter((0, 1))
+    engine = WorkEngine(own, lambda: own.enqueue(order.append, next(numbers)))
+    for stream in streams:
         stream.wait(gate)
-        on_own_stream(own, stream, lambda n=number: own.enqueue(order.append, n))()  # type: ignore[misc]  # a default
+        engine.bind({}, stream)()
     gate.reach(None)
     for stream in streams:
         stream.synchronize()
@@ -45,7 +63,7 @@ def test_work_that_was_enqueued_before_an_error_is_waited_for() -> None:
         raise RuntimeError("planted")
 
     with pytest.raises(RuntimeError, match="planted"):
-        on_own_stream(own, stream, fails)()
+        WorkEngine(own, fails).bind({}, stream)()
     stream.enqueue(order.append, "after")
     gate.reach(None)
     stream.synchronize()

@@ -17,7 +17,8 @@ from foveate.errors import BackendError, OutOfMemoryError
 from foveate.export.execution.stages import cascade_stages
 from foveate.export.execution.torch_engines import stage_call, torch_engines
 from foveate.runtime.devices import CpuDevice
-from foveate.runtime.engines.own_stream import on_own_stream
+from foveate.runtime.devices.cuda_streams import cuda_stream
+from foveate.runtime.engines.own_stream import OwnStreamEngine
 from foveate.runtime.engines.primary_context import check_primary_context
 from foveate.system.gpu import current_gpu
 
@@ -57,12 +58,10 @@ def open_torch_engines(cascade: Cascade, bundle: Bundle, device: Device) -> dict
     }
 
 
-class TorchCudaEngine:
+class TorchCudaEngine(OwnStreamEngine):
     """A stage as a module of PyTorch that reads and writes the memory of a GPU.
 
-    PyTorch keeps its memory for intermediate results per stream. All runs therefore take place on
-    one stream, which takes its turn in the stream of each image by events. All rows are computed,
-    those that do not exist too: they are never read.
+    PyTorch keeps its memory for intermediate results per stream.
 
     Args:
         stage: The stage; its module is moved to the GPU.
@@ -72,42 +71,25 @@ class TorchCudaEngine:
         device: The GPU as PyTorch names it.
     """
 
-    capturable = False  # PyTorch would need its own allocator for graphs
-    rows_at_once = None
-
     def __init__(self, stage: Stage, spec: StageSpec, stream: Stream, device: torch.device) -> None:
-        self.inputs = spec.inputs
-        self.outputs = spec.outputs
+        super().__init__(spec.inputs, spec.outputs, stream)
         self._stage = stage
-        self._stream = stream
         self._device = device
         with _errors(stage.name):
             stage.module.to(device)
             self._call = stage_call(stage)
 
-    def rows_for(self, rows: int) -> int:
-        """Return ``rows``, since a run takes any number."""
-        return rows
+    def prepare(self, bindings: Mapping[str, Buffer]) -> Callable[[], None]:
+        """Return a function that enqueues one run on the engine's stream.
 
-    def bind(
-        self,
-        bindings: Mapping[str, Buffer],
-        stream: Stream,
-        *,
-        rows: Buffer | None = None,
-        first: int = 0,
-    ) -> Callable[[], None]:
-        """Prepare runs on the same buffers; see :class:`foveate.runtime.engines.Engine`.
-
-        What it returns raises BackendError if PyTorch fails, and OutOfMemoryError if the GPU has
-        too little memory.
+        It raises BackendError if PyTorch fails, and OutOfMemoryError if the GPU has too little
+        memory.
         """
-        del rows, first  # see the class
-        buffers, call, name = dict(bindings), self._call, self._stage.name
+        call, name = self._call, self._stage.name
         with _errors(name):
-            tensors = {key: as_tensor(one, self._device) for key, one in buffers.items()}
+            tensors = {key: as_tensor(one, self._device) for key, one in bindings.items()}
             external: Any = torch.cuda.ExternalStream
-            own = external(_handle(self._stream), device=self._device)
+            own = external(cuda_stream(self._stream).handle, device=self._device)
         inputs = [tensors[key] for key in self._stage.inputs]
 
         def run() -> None:
@@ -115,12 +97,7 @@ class TorchCudaEngine:
                 for key, value in call(inputs).items():
                     tensors[key].copy_(value)
 
-        return on_own_stream(self._stream, stream, run)
-
-    def bind_bytes(self, bindings: Mapping[str, Buffer]) -> int:
-        """Return 0: the memory of PyTorch, which grows to the largest run, serves all bindings."""
-        del bindings
-        return 0
+        return run
 
     def close(self) -> None:
         """Give the unused memory of PyTorch back to the GPU; enqueued runs must be done."""
@@ -193,11 +170,6 @@ def _errors(stage: str) -> Iterator[None]:
         raise BackendError(
             f"PyTorch failed in the stage {stage!r} ({text})", remedy="run: foveate doctor"
         ) from error
-
-
-def _handle(stream: Any) -> int:
-    """Return the ``CUstream`` of a stream of a GPU."""
-    return int(stream.__cuda_stream__()[1])
 
 
 def _major(version: str) -> int:

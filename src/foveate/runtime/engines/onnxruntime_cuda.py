@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import onnxruntime
 
 from foveate.errors import BackendError
+from foveate.runtime.devices.cuda_memory import cuda_buffer
+from foveate.runtime.devices.cuda_streams import cuda_stream
 from foveate.runtime.engines.onnxruntime_session import (
     first_line,
     loading_errors,
@@ -19,7 +21,7 @@ from foveate.runtime.engines.onnxruntime_session import (
     readable_path,
     running_errors,
 )
-from foveate.runtime.engines.own_stream import on_own_stream
+from foveate.runtime.engines.own_stream import OwnStreamEngine
 from foveate.system.gpu import current_gpu
 from foveate.system.private_files import cache_folder, check_private, make_private
 from foveate.system.resources import shortage
@@ -36,18 +38,12 @@ Configured = tuple[str, dict[str, str]]
 CUDA, TENSORRT = "CUDAExecutionProvider", "TensorrtExecutionProvider"
 
 
-class OnnxRuntimeCudaEngine:
+class OnnxRuntimeCudaEngine(OwnStreamEngine):
     """A stage as a session of ONNX Runtime that reads and writes the memory of a GPU in place.
 
-    A session enqueues all of its work on one stream, which is given when it is opened (``0`` counts
-    as none). It also binds the weights and the arena for intermediate results to that stream. A
-    session per image in flight would therefore need both as many times, and some seconds whenever an
-    image has a new size. The engine instead opens one session, on a stream of its own, which
-    takes its turn in the stream of each image by events. Two images never run the same stage at a
-    time; different stages may run at a time.
-
-    All rows are computed, those that do not exist too: they are never read, and a GPU would have to
-    wait for their number.
+    A session binds its weights and the arena for intermediate results to the one stream that it is
+    opened on. A session per image in flight would also take some seconds whenever an image has a
+    new size.
 
     Args:
         path: The ONNX file.
@@ -65,9 +61,6 @@ class OnnxRuntimeCudaEngine:
             out.
     """
 
-    capturable = False  # a run may allocate memory, and copy shapes to the CPU
-    rows_at_once = None
-
     def __init__(
         self,
         path: Path,
@@ -79,55 +72,35 @@ class OnnxRuntimeCudaEngine:
     ) -> None:
         check_provider(TENSORRT if tensorrt else CUDA)
         self._path = path
-        self._stream = stream
         self._gpu = gpu
-        providers = _providers(gpu, _handle(stream), tensorrt=tensorrt)
+        providers = _providers(gpu, cuda_stream(stream).handle, tensorrt=tensorrt)
         with loading_errors(path):
             self._session: Any = _open(readable_path(path, file), providers)
-        self.inputs, self.outputs = read_specs(self._session, path)
+        super().__init__(*read_specs(self._session, path), stream)
         self._options = onnxruntime.RunOptions()
         self._options.log_severity_level = 4  # its errors become ours
         # Without it, each run would end with a wait for its stream.
         self._options.add_run_config_entry("disable_synchronize_execution_providers", "1")
 
-    def rows_for(self, rows: int) -> int:
-        """Return ``rows``, since a run takes any number."""
-        return rows
+    def prepare(self, bindings: Mapping[str, Buffer]) -> Callable[[], None]:
+        """Return a function that enqueues one run on the engine's stream.
 
-    def bind(
-        self,
-        bindings: Mapping[str, Buffer],
-        stream: Stream,
-        *,
-        rows: Buffer | None = None,
-        first: int = 0,
-    ) -> Callable[[], None]:
-        """Prepare runs on the same buffers; see :class:`foveate.runtime.engines.Engine`.
-
-        What it returns raises BackendError if ONNX Runtime fails, or memory runs out. Only one of
-        the functions that an engine returned may be called at a time.
+        It raises BackendError if ONNX Runtime fails, or memory runs out.
         """
-        del rows, first  # see the class
-        session, buffers = self._session, dict(bindings)
+        session = self._session
         binding = session.io_binding()
         for spec, bind in (
             *((one, binding.bind_input) for one in self.inputs),
             *((one, binding.bind_output) for one in self.outputs),
         ):
-            one: Any = buffers[spec.name]
+            one = cuda_buffer(bindings[spec.name])
             bind(spec.name, "cuda", self._gpu, one.dtype, one.shape, one.address)
 
         def run() -> None:
-            assert buffers  # the binding knows their addresses only
             with running_errors(self._path):
                 session.run_with_iobinding(binding, self._options)
 
-        return on_own_stream(self._stream, stream, run)
-
-    def bind_bytes(self, bindings: Mapping[str, Buffer]) -> int:
-        """Return 0: one arena, which grows to the largest run, serves all bindings."""
-        del bindings
-        return 0
+        return run
 
     def close(self) -> None:
         """Release the session; enqueued runs must be done. Closing twice does nothing."""
@@ -240,13 +213,6 @@ def _prepare() -> None:
     onnxruntime.set_default_logger_severity(4)  # a provider that does not start is told by an error
     with contextlib.redirect_stdout(io.StringIO()):  # it prints what is missing
         onnxruntime.preload_dlls()
-
-
-def _handle(stream: Any) -> int:
-    """Return the ``CUstream`` of a stream of a GPU."""
-    handle = int(stream.__cuda_stream__()[1])
-    assert handle, "the default stream counts as none"
-    return handle
 
 
 def _major(version: str) -> int:

@@ -1,34 +1,84 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Work on the stream of an engine, in the order of the stream of an image."""
+"""Engines of libraries that work on a stream of their own, such as ONNX Runtime and PyTorch."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from functools import partial
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
-    from foveate.runtime.devices import Stream
+    from foveate.bundle.manifest import TensorSpec
+    from foveate.runtime.devices import Buffer, Stream
 
 
-def on_own_stream(own: Stream, stream: Stream, work: Callable[[], None]) -> Callable[[], None]:
-    """Return a function that enqueues work on a stream, in the order of another one.
+class OwnStreamEngine(ABC):
+    """An engine that runs on a stream of its own, which takes its turn in the stream of each image.
 
-    Libraries that bind their weights and their memory to a stream, or keep them per stream, then
-    need them once for all images in flight.
+    Such a library binds its weights and its memory to a stream, or keeps memory per stream. It then
+    needs them once for all images in flight. Two images never run the same stage at a time;
+    different stages may run at a time.
+
+    All rows are computed, those that do not exist too: they are never read, and a GPU would have to
+    wait for their number.
 
     Args:
-        own: Stream of the engine.
-        stream: Stream of the image: the work waits for all that is enqueued there, and all that is
-            enqueued there later waits for the work.
-        work: Enqueues the work on ``own``.
+        inputs: Names, dtypes and shapes of the inputs.
+        outputs: Names, dtypes and shapes of the outputs.
+        stream: Stream for all runs, which the engine owns.
     """
 
-    def enqueue() -> None:
-        own.wait(stream.record())
-        try:
-            work()
-        finally:  # a part of the work may be enqueued, and uses the memory of the image
-            stream.wait(own.record())
+    capturable = False  # such a library may allocate memory in a run
+    rows_at_once = None
 
-    return enqueue
+    def __init__(
+        self, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...], stream: Stream
+    ) -> None:
+        self.inputs = inputs
+        self.outputs = outputs
+        self._stream = stream
+
+    @abstractmethod
+    def prepare(self, bindings: Mapping[str, Buffer]) -> Callable[[], None]:
+        """Return a function that enqueues one run on the engine's stream.
+
+        The buffers live as long as the function.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Release the resources of the engine; enqueued runs must be done."""
+
+    def rows_for(self, rows: int) -> int:
+        """Return ``rows``, since a run takes any number."""
+        return rows
+
+    def bind(
+        self,
+        bindings: Mapping[str, Buffer],
+        stream: Stream,
+        *,
+        rows: Buffer | None = None,
+        first: int = 0,
+    ) -> Callable[[], None]:
+        """Prepare runs on the same buffers; see :class:`foveate.runtime.engines.Engine`.
+
+        Only one of the functions that an engine returned may be called at a time.
+        """
+        del rows, first  # see the class
+        return partial(self._enqueue, stream, self.prepare(bindings), dict(bindings))
+
+    def bind_bytes(self, bindings: Mapping[str, Buffer]) -> int:
+        """Return 0: the memory of the library, which grows to the largest run, serves all bindings."""
+        del bindings
+        return 0
+
+    def _enqueue(self, stream: Stream, run: Callable[[], None], bindings: object) -> None:
+        del bindings  # they only live as long as the run
+        self._stream.wait(stream.record())
+        try:
+            run()
+        finally:  # a part of the run may be enqueued, and uses the memory of the image
+            stream.wait(self._stream.record())

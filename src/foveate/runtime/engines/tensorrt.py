@@ -17,6 +17,8 @@ import numpy as np
 
 from foveate.errors import BundleError, OptionError
 from foveate.kernels.plugins.library import library_path
+from foveate.runtime.devices.cuda_memory import cuda_buffer
+from foveate.runtime.devices.cuda_streams import cuda_stream
 from foveate.runtime.engines.catalogue import find_plans
 from foveate.system.tensorrt import find_runtime, import_library
 from foveate.system.tensorrt_library import Library
@@ -130,8 +132,8 @@ class TensorRTEngine:
         memory = self._take_memory(stream, plan.memory_bytes(profile))
         context = self._new_context(plan, profile, bindings, stream)
         if memory is not None:
-            context.set_device_memory(_address(memory), memory.shape[0])
-        return _Run(self._library, plan.name, context, _handle(stream), memory)
+            context.set_device_memory(cuda_buffer(memory).address, memory.shape[0])
+        return _Run(self._library, plan.name, context, cuda_stream(stream).handle, memory)
 
     def of_plan(self, plan: Plan) -> TensorRTEngine:
         """Return an engine that runs one of the plans only, which the caller closes."""
@@ -186,7 +188,9 @@ class TensorRTEngine:
         require, what = self._library.require, f"the engine {plan.name!r}"
         context = plan.new_context()
         choose = context.set_optimization_profile_async
-        require(f"{what} refuses its profile {profile}", choose, profile, _handle(stream))
+        require(
+            f"{what} refuses its profile {profile}", choose, profile, cuda_stream(stream).handle
+        )
         for spec in self.inputs:
             shape = bindings[spec.name].shape
             require(
@@ -194,7 +198,12 @@ class TensorRTEngine:
             )
         for name, buffer in bindings.items():
             set_address = context.set_tensor_address
-            require(f"{what} refuses the address of {name}", set_address, name, _address(buffer))
+            require(
+                f"{what} refuses the address of {name}",
+                set_address,
+                name,
+                cuda_buffer(buffer).address,
+            )
         require(f"{what} lacks a shape", lambda: not context.infer_shapes())
         for spec in self.outputs:
             shape = tuple(context.get_tensor_shape(spec.name))
@@ -215,14 +224,6 @@ class _Run:
     def __call__(self) -> None:
         what = f"the engine {self.name!r} cannot be enqueued"
         self.library.require(what, self.context.execute_async_v3, self.handle)
-
-
-def _address(buffer: Any) -> int:
-    return int(buffer.address)
-
-
-def _handle(stream: Any) -> int:
-    return int(stream.__cuda_stream__()[1])
 
 
 def _list(tensors: Mapping[str, str]) -> str:
