@@ -21,11 +21,13 @@ from foveate.errors import (
     MissingExtraError,
     ModelError,
     OptionError,
+    OutOfMemoryError,
 )
 
 if TYPE_CHECKING:
     from foveate.bundle import Bundle
     from foveate.results.detections import Detections, Proposals
+    from foveate.runtime.device_results import DeviceDetections
     from foveate.runtime.loading import load
     from foveate.runtime.options import PipelineOptions
     from foveate.runtime.pipeline import Pipeline
@@ -38,11 +40,13 @@ __all__ = [
     "BundleError",
     "DataError",
     "Detections",
+    "DeviceDetections",
     "FoveateError",
     "InputError",
     "MissingExtraError",
     "ModelError",
     "OptionError",
+    "OutOfMemoryError",
     "Pipeline",
     "PipelineOptions",
     "Proposals",
@@ -56,6 +60,7 @@ _HOMES = {
     "PipelineOptions": "foveate.runtime.options",
     "Bundle": "foveate.bundle",
     "Detections": "foveate.results.detections",
+    "DeviceDetections": "foveate.runtime.device_results",
     "Proposals": "foveate.results.detections",
 }
 

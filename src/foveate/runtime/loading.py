@@ -20,10 +20,7 @@ if TYPE_CHECKING:
     from foveate.runtime.engines import Engine
 
 DEVICES = ("auto", "cpu", "cuda", "pycuda")
-CPU_BACKENDS = ("auto", "onnxruntime")
-# In the order in which "auto" tries them on a GPU.
-GPU_BACKENDS = ("tensorrt", "tensorrt-rtx", "onnxruntime")
-BACKENDS = ("auto", *GPU_BACKENDS, "onnxruntime-tensorrt")
+BACKENDS = ("auto", "tensorrt", "tensorrt-rtx", "onnxruntime", "onnxruntime-tensorrt")
 
 _logger = logging.getLogger(__name__)
 
@@ -113,17 +110,23 @@ def open_engines(
         BackendError: The backend does not work on this machine.
         OptionError: The backend does not run on this device.
     """
-    if backend == "auto" and device.name == "cpu":
-        return _open_backend(bundle, device, "onnxruntime", threads)
-    if backend != "auto":
-        return _open_backend(bundle, device, backend, threads)
+    *others, last = device.backends if backend == "auto" else (backend,)
     failures = []
-    for one in GPU_BACKENDS:
+    for one in others:
         try:
             return _open_backend(bundle, device, one, threads)
         except BackendError as error:
             failures.append(f"{one}: {error}")
-    raise BackendError(f"no backend works on the device {device.name!r} ({'; '.join(failures)})")
+    try:
+        return _open_backend(bundle, device, last, threads)
+    except BackendError as error:
+        if not failures:
+            raise
+        failures.append(f"{last}: {error}")
+        raise BackendError(
+            f"no backend works on the device {device.name!r} ({'; '.join(failures)})",
+            remedy="make one of them work, or use the device 'cpu'",
+        ) from error
 
 
 def check_choice(kind: str, value: str, choices: tuple[str, ...]) -> None:
@@ -140,14 +143,14 @@ def _open_best(
     bundle: Bundle, backend: str, options: PipelineOptions
 ) -> tuple[Device, dict[str, Engine]]:
     """Open a GPU if there is one that works with this backend, and otherwise the CPU."""
-    gpu = current_gpu()
-    if gpu is None and backend in CPU_BACKENDS:
+    gpu, on_cpu = current_gpu(), backend in ("auto", *CpuDevice.backends)
+    if gpu is None and on_cpu:
         return open_parts(bundle, "cpu", backend, options)
     device = "pycuda" if _is_pycuda_current() else "cuda"
     try:
         parts = open_parts(bundle, device, backend, options)
     except BackendError as error:
-        if backend not in CPU_BACKENDS:
+        if not on_cpu:
             raise
         _logger.info("device cpu, since the GPU cannot be used: %s", error)
         return open_parts(bundle, "cpu", backend, options)
@@ -158,7 +161,12 @@ def _open_best(
 def _is_pycuda_current() -> bool:
     """Return whether this thread has a context of PyCUDA, which must not be replaced by ours."""
     driver = sys.modules.get("pycuda.driver")
-    return driver is not None and driver.Context.get_current() is not None
+    if driver is None:
+        return False
+    try:
+        return driver.Context.get_current() is not None
+    except driver.Error:  # PyCUDA is imported and not initialized
+        return False
 
 
 def _open_backend(

@@ -95,6 +95,7 @@ class _CountingDevice:
     """A device, and the memory of its launches, that only counts what is allocated."""
 
     name = "counting"
+    backends = ()
 
     def __init__(self) -> None:
         self.bytes = 0

@@ -190,6 +190,7 @@ class CpuDevice:
     """Memory, streams and programs on the CPU."""
 
     name = "cpu"
+    backends = ("onnxruntime",)
 
     def __init__(self) -> None:
         if cv2.getNumThreads() > usable_cores():  # OpenCV ignores some kinds of quotas

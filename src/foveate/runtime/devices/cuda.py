@@ -59,6 +59,7 @@ class CudaDevice:
     """
 
     name = "cuda"
+    backends = ("tensorrt", "tensorrt-rtx", "onnxruntime")
 
     def __init__(
         self,

@@ -96,6 +96,10 @@ class Device(Protocol):
     def name(self) -> str:
         """Name of the device on the command line."""
 
+    @property
+    def backends(self) -> tuple[str, ...]:
+        """Backends whose engines ``"auto"`` tries on the device, in this order."""
+
     def allocate(self, shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> Buffer:
         """Return fresh memory, whose content is undefined.
 
