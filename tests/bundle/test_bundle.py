@@ -29,7 +29,9 @@ FILES = {"propose.onnx": b"one", "refine.onnx": b"two", "cards/model.md": b"thre
 
 
 def manifest_of(**changes: Any) -> Manifest:
-    tensor = TensorSpec(name="image", dtype="float32", shape=(1, 3, "height", "width"))
+    image = TensorSpec(name="image", dtype="float32", shape=(1, 3, "height", "width"))
+    scores = TensorSpec(name="scores", dtype="float32", shape=(1, 1, "rows", "columns"))
+    logits = TensorSpec(name="logits", dtype="float32", shape=("windows", 160, 160))
     values: dict[str, Any] = {
         "name": "tiny",
         "class_names": ("cat",),
@@ -39,8 +41,8 @@ def manifest_of(**changes: Any) -> Manifest:
         "select": SelectSpec(top_k=10, window_nms_iou=0.9),
         "mask": MaskSpec(size=160, threshold=-1.386),
         "stages": {
-            "propose": StageSpec(file="propose.onnx", inputs=(tensor,), outputs=()),
-            "refine": StageSpec(file="refine.onnx", inputs=(), outputs=()),
+            "propose": StageSpec(file="propose.onnx", inputs=(image,), outputs=(scores,)),
+            "refine": StageSpec(file="refine.onnx", inputs=(), outputs=(logits,)),
         },
         "provenance": {"trained": {"on": ["nothing", 1, None]}},
     }

@@ -129,17 +129,13 @@ def test_a_changed_bundle_is_refused_or_runs(
     ("path", "value", "message"),
     [
         (("propose", "inputs", 0, "shape", 0), 2, r"image of float32 \(1, 3, height, width\), the"),
-        (("propose", "outputs", 0, "dtype"), "float16", "the manifest lists scores of float16"),
+        (("propose", "outputs", 1, "dtype"), "float16", "the manifest lists vectors of float16"),
         (
-            ("propose", "outputs", 1, "shape"),
+            ("refine", "outputs", 0, "shape"),
             [1, 3],
-            r"the manifest lists vectors of float32 \(1, 3\)",
+            r"the manifest lists logits of float32 \(1, 3\)",
         ),
-        (
-            ("propose", "outputs", 1, "shape", 1),
-            "c",
-            "the manifest lists vectors of float32 .1, c,",
-        ),
+        (("propose", "outputs", 1, "shape", 1), 7, "the manifest lists vectors of float32 .1, 7,"),
         (("refine", "outputs", 0, "shape", 1), 80, r"\(windows, 80, 160\)"),
     ],
 )
@@ -151,3 +147,56 @@ def test_a_manifest_that_says_other_shapes_than_the_files_is_refused(
     write_bundle(tmp_path / "x", Manifest.from_json(json.dumps(changed)), files)
     with pytest.raises(BundleError, match=message):
         foveate.load(tmp_path / "x")
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        (
+            ("propose", "inputs", 0, "name"),
+            "photo",
+            "'photo', which is not a tensor of the pipeline",
+        ),
+        (("propose", "outputs", 0, "name"), "vectors", "'propose' has no output 'scores'"),
+        (
+            ("propose", "outputs", 0, "dtype"),
+            "float16",
+            r"has scores of float16 \(1, 1, .*\), expected float32",
+        ),
+        (
+            ("propose", "outputs", 1, "shape"),
+            [1, 3],
+            r"\(1, 3\), expected \(1, channels, rows, col",
+        ),
+        (("propose", "outputs", 1, "shape", 1), "c", "expected .* with at most 8192 channels"),
+        (("propose", "outputs", 1, "shape", 1), 8193, "expected .* with at most 8192 channels"),
+        (("propose", "outputs", 0, "stride"), 16, "'scores' with a stride, which only maps have"),
+        (
+            ("propose", "outputs", 2, "stride"),
+            REMOVED,
+            "'horizontal_1' of stride None, expected a divisor of 16",
+        ),
+        (
+            ("propose", "outputs", 2, "stride"),
+            3,
+            "'horizontal_1' of stride 3, expected a divisor of 16",
+        ),
+        (
+            ("refine", "inputs", 0, "name"),
+            "horizontal_9",
+            "'refine' reads 'horizontal_9', which 'propose' does not write",
+        ),
+    ],
+)
+def test_a_tensor_that_the_pipeline_cannot_use_is_refused_when_the_bundle_is_opened(
+    tmp_path: Path, parts: tuple[Any, dict[str, bytes]], path: Any, value: object, message: str
+) -> None:
+    document, files = parts
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    changed = with_value(document, ("stages", *path), value)
+    (tmp_path / "manifest.json").write_text(json.dumps(changed))
+    with pytest.raises(BundleError, match=message) as caught:
+        Bundle.open(tmp_path)
+    assert caught.value.file == str(tmp_path / "manifest.json")
+    assert caught.value.remedy == "export the bundle again"

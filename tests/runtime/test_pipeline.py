@@ -274,25 +274,15 @@ def test_an_engine_that_does_not_fit_the_manifest_is_refused(contrast_bundle: Pa
         Pipeline(bundle, engines)
 
 
-@pytest.mark.parametrize(
-    ("stride", "message"),
-    [
-        (None, "'horizontal_1' of stride None, expected a divisor of 16"),
-        (3, "'horizontal_1' of stride 3, expected a divisor of 16"),
-        (8, "ONNX Runtime failed"),
-    ],
-)
-def test_a_map_of_a_wrong_stride_is_refused(
-    contrast_bundle: Path, stride: int | None, message: str
-) -> None:
+def test_a_stride_that_the_engine_does_not_have_is_refused_by_it(contrast_bundle: Path) -> None:
     bundle = Bundle.open(contrast_bundle)
     spec = bundle.manifest.stages["propose"]
     outputs = tuple(
-        replace(one, stride=stride) if one.name == "horizontal_1" else one for one in spec.outputs
+        replace(one, stride=8) if one.name == "horizontal_1" else one for one in spec.outputs
     )
     stages = {**bundle.manifest.stages, "propose": replace(spec, outputs=outputs)}
     changed = replace(bundle, manifest=replace(bundle.manifest, stages=stages))
-    with pytest.raises((BundleError, BackendError), match=message):
+    with pytest.raises(BackendError, match="ONNX Runtime failed"):
         Pipeline(changed, engines_of(bundle)).propose(images_of(1)[0])
 
 

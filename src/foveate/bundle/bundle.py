@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from foveate.bundle.external_data import external_files
 from foveate.bundle.manifest import FileSpec, Manifest
+from foveate.bundle.signatures import check_signatures
 from foveate.errors import BundleError
 from foveate.system.files import open_regular, recover_folder
 
@@ -192,11 +193,12 @@ def _read_manifest(root: Path) -> str:
 
 
 def check_stages(manifest: Manifest) -> None:
-    """Check that the manifest lists the file of every stage."""
+    """Check that the manifest lists the file of every stage, and tensors that the pipeline uses."""
     for name, stage in manifest.stages.items():
         if stage.file not in manifest.files:
             what = f"the file {stage.file!r} of the stage {name!r} has no checksum in the manifest"
             raise BundleError(what, remedy="export the bundle again")
+    check_signatures(manifest)
 
 
 def check_relative(name: str, root: Path) -> None:

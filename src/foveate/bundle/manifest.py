@@ -44,6 +44,9 @@ class TensorSpec:
         require(in_range, f"the numbers of shape must lie in 1..{_LONGEST}")
         require(self.stride is None or self.stride >= 1, "stride must be at least 1")
 
+    def __str__(self) -> str:
+        return f"{self.name} of {self.dtype} ({', '.join(map(str, self.shape))})"
+
     @property
     def has_rows(self) -> bool:
         """Whether the first length varies: it is the number of windows or regions."""
