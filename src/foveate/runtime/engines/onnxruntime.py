@@ -21,6 +21,7 @@ from foveate.runtime.engines.onnxruntime_session import (
     read_specs,
     readable_path,
     running_errors,
+    session_options,
 )
 from foveate.system.resources import usable_cores
 
@@ -53,7 +54,7 @@ class OnnxRuntimeEngine(CpuEngine):
         self._lock = lock or contextlib.nullcontext()
         with loading_errors(path):
             self._session: Any = open_session(
-                readable_path(path, file), _session_options(threads or usable_cores())
+                readable_path(path, file), _options(threads or usable_cores())
             )
         _sessions.add(self._session)
         super().__init__(*read_specs(self._session, path))
@@ -78,17 +79,13 @@ class OnnxRuntimeEngine(CpuEngine):
             self._session.run_with_iobinding(binding)
 
 
-def _session_options(threads: int) -> Any:
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # its errors become ours
-    options.intra_op_num_threads = threads
+def _options(threads: int) -> Any:
+    options = session_options(threads)
     options.inter_op_num_threads = 1
     # Each session has its own threads. They may spin between its operators, which are short, but
     # not while another session runs.
     options.add_session_config_entry("session.intra_op.allow_spinning", "1")
     options.add_session_config_entry("session.force_spinning_stop", "1")
-    # ONNX Runtime would keep one memory pattern per image size forever.
-    options.enable_mem_pattern = False
     # One arena per process instead of one per session: 600 MB instead of 890 MB for an image of
     # 640x480, at the same speed.
     if _share_arena() == os.getpid():

@@ -20,6 +20,7 @@ from foveate.runtime.engines.onnxruntime_session import (
     read_specs,
     readable_path,
     running_errors,
+    session_options,
 )
 from foveate.runtime.engines.own_stream import OwnStreamEngine
 from foveate.system.gpu import current_gpu
@@ -136,8 +137,11 @@ def _open(source: Path, providers: list[Configured]) -> Any:
     """Open a session, and check that it uses the first of these providers."""
     _prepare()
     name = providers[0][0]
+    options = session_options(threads=1)  # only the arithmetic of shapes runs on the CPU
+    # The arena then grows by what the runs need only.
+    options.add_session_config_entry("session.use_device_allocator_for_initializers", "1")
     try:
-        session = open_session(source, _session_options(), providers)
+        session = open_session(source, options, providers)
     except RuntimeError as error:  # a provider's; errors of the stage have other classes
         if shortage(error) is not None:
             raise
@@ -194,17 +198,6 @@ def _engine_folder() -> Path:
             remedy="set FOVEATE_CACHE to a directory that you may write",
         ) from error
     return folder
-
-
-def _session_options() -> Any:
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # its errors become ours
-    options.intra_op_num_threads = 1  # only the arithmetic of shapes runs on the CPU
-    # ONNX Runtime would keep one memory pattern per image size forever.
-    options.enable_mem_pattern = False
-    # The arena then grows by what the runs need only.
-    options.add_session_config_entry("session.use_device_allocator_for_initializers", "1")
-    return options
 
 
 @cache

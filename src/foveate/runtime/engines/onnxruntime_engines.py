@@ -40,32 +40,24 @@ def open_onnxruntime_engines(
         OptionError: ``tensorrt`` is set, and the device is no GPU.
     """
     stages = tuple(bundle.manifest.networks)
-    makers = _makers(device, len(stages), threads, tensorrt=tensorrt)
-
-    def make(index: int) -> Engine:
-        return makers[index](bundle.stage_path(stages[index]), file=files[index])
-
-    # All files are opened before any is read, so that the bundle may be replaced meanwhile.
-    with ExitStack() as stack, ThreadPoolExecutor(len(stages)) as pool:
-        files = [stack.enter_context(bundle.open_stage(stage)).fileno() for stage in stages]
-        return dict(zip(stages, pool.map(make, range(len(stages))), strict=True))
-
-
-def _makers(
-    device: Device, count: int, threads: int | None, *, tensorrt: bool
-) -> list[Callable[..., Engine]]:
-    """Return functions, each of which makes an engine of a path and a descriptor of the file."""
+    makers: list[Callable[..., Engine]]
     if isinstance(device, CpuDevice):
         if tensorrt:
             raise OptionError(
                 f"the backend 'onnxruntime-tensorrt' runs on a GPU, found the device {device.name!r}",
                 remedy="use --device cuda, or --backend onnxruntime",
             )
-        lock = threading.Lock()
-        return [partial(OnnxRuntimeEngine, threads=threads, lock=lock)] * count
-    gpu = check_primary_context(device, "ONNX Runtime")
-    # The streams are made in this thread: a context of PyCUDA is current in no other.
-    return [
-        partial(OnnxRuntimeCudaEngine, stream=device.stream(), gpu=gpu, tensorrt=tensorrt)
-        for _ in range(count)
-    ]
+        makers = [partial(OnnxRuntimeEngine, threads=threads, lock=threading.Lock())] * len(stages)
+    else:
+        gpu = check_primary_context(device, "ONNX Runtime")
+        # The streams are made in this thread: a context of PyCUDA is current in no other.
+        makers = [
+            partial(OnnxRuntimeCudaEngine, stream=device.stream(), gpu=gpu, tensorrt=tensorrt)
+            for _ in stages
+        ]
+    # All files are opened before any is read, so that the bundle may be replaced meanwhile.
+    with ExitStack() as stack, ThreadPoolExecutor(len(stages)) as pool:
+        files = [stack.enter_context(bundle.open_stage(stage)).fileno() for stage in stages]
+        paths = map(bundle.stage_path, stages)
+        engines = pool.map(lambda make, path, file: make(path, file=file), makers, paths, files)
+        return dict(zip(stages, engines, strict=True))

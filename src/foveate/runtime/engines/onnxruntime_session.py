@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import onnxruntime
 
 from foveate.bundle.external_data import external_files
 from foveate.bundle.manifest import TensorSpec
-from foveate.errors import BackendError, BundleError
+from foveate.errors import BackendError, BundleError, FoveateError
 from foveate.system.resources import shortage
 
 Provider = str | tuple[str, dict[str, str]]
@@ -27,6 +27,20 @@ _NOISE = (
     r"^/onnxruntime_src/.*\) ",
 )
 _DTYPES = {"float": "float32", "float16": "float16", "int64": "int64", "int32": "int32"}
+
+
+def session_options(threads: int) -> Any:
+    """Return options of a session for images of any size.
+
+    Args:
+        threads: Number of threads that run an operator on the CPU.
+    """
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # its errors become ours
+    options.intra_op_num_threads = threads
+    # ONNX Runtime would keep one memory pattern per image size forever.
+    options.enable_mem_pattern = False
+    return options
 
 
 def open_session(
@@ -81,14 +95,30 @@ def read_specs(
         ) from error
 
 
-@contextmanager
-def loading_errors(path: Path) -> Iterator[None]:
+def loading_errors(path: Path) -> AbstractContextManager[None]:
     """Raise the errors of loading a stage as ours.
 
     Raises:
         BackendError: Memory or threads run out.
         BundleError: ONNX Runtime cannot load the stage.
     """
+    remedy = (
+        "export the bundle again: foveate export CHECKPOINT --output BUNDLE, or update onnxruntime"
+    )
+    return _errors(path, BundleError, "ONNX Runtime cannot load a stage", remedy)
+
+
+def running_errors(path: Path) -> AbstractContextManager[None]:
+    """Raise the errors of running a stage as ours.
+
+    Raises:
+        BackendError: Memory or threads run out, or ONNX Runtime fails.
+    """
+    return _errors(path, BackendError, "ONNX Runtime failed", "run: foveate verify BUNDLE")
+
+
+@contextmanager
+def _errors(path: Path, kind: type[FoveateError], what: str, remedy: str) -> Iterator[None]:
     try:
         yield
     except BackendError:
@@ -96,31 +126,7 @@ def loading_errors(path: Path) -> Iterator[None]:
     except Exception as error:  # its errors have no other common class
         if (short := shortage(error)) is not None:
             raise short from error
-        raise BundleError(
-            f"ONNX Runtime cannot load a stage ({first_line(error)})",
-            file=path,
-            remedy="export the bundle again: foveate export CHECKPOINT --output BUNDLE, or update "
-            "onnxruntime",
-        ) from error
-
-
-@contextmanager
-def running_errors(path: Path) -> Iterator[None]:
-    """Raise the errors of running a stage as ours.
-
-    Raises:
-        BackendError: Memory or threads run out, or ONNX Runtime fails.
-    """
-    try:
-        yield
-    except Exception as error:  # its errors have no other common class
-        if (short := shortage(error)) is not None:
-            raise short from error
-        raise BackendError(
-            f"ONNX Runtime failed ({first_line(error)})",
-            file=path,
-            remedy="run: foveate verify BUNDLE",
-        ) from error
+        raise kind(f"{what} ({first_line(error)})", file=path, remedy=remedy) from error
 
 
 def first_line(error: Exception) -> str:
