@@ -62,7 +62,9 @@ class Classifying:
             count=((1,), INT),
         )
         self._keep, self._keep_count = setup.ints(k), setup.ints(1)  # proposals to classify
-        self._regions = setup.floats(k, 4)  # their boxes in pixels of the features canvas
+        self._regions = setup.device.allocate(
+            (k, 4), FLOAT
+        )  # their boxes in pixels of the features canvas
         self._canvas = setup.image_canvas("features", self._features_sizes)
         self._maps = self._allocate_maps()
         outputs = {"probabilities": (k, classes + 1), "deltas": (k, classes + 1, 4)}

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from foveate.bundle.manifest import TensorSpec
     from foveate.runtime.devices import Buffer, Stream
     from foveate.runtime.setup import Setup
-    from foveate.runtime.sizes import LevelSizes, Sizes
+    from foveate.runtime.sizes import Sizes
 
 
 class Proposing:
@@ -125,7 +125,8 @@ class Proposing:
         The memory that an engine takes for the largest level then serves the smaller ones too.
         """
         levels, engine = self._sizes.levels, self._setup.engines["propose"]
-        order = sorted(range(len(levels)), key=lambda i: -_area(levels[i]))
+        areas = [level.canvas_height * level.canvas_width for level in levels]
+        order = sorted(range(len(levels)), key=lambda i: -areas[i])
         streams = [self._stream, *self.branches] if self.branches else [self._stream] * len(levels)
         runs = []
         for index, stream in zip(order, streams, strict=True):
@@ -189,7 +190,3 @@ def _padded(rows: int, setup: Setup) -> int:
     while (more := max(engine.rows_for(rows) for engine in engines)) > rows:
         rows = more
     return rows
-
-
-def _area(level: LevelSizes) -> int:
-    return level.canvas_height * level.canvas_width

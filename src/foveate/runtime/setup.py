@@ -40,10 +40,6 @@ class Setup:
     score_threshold: float
     parallel_levels: bool = False
 
-    def floats(self, *shape: int) -> Buffer:
-        """Allocate float32 memory."""
-        return self.device.allocate(shape, FLOAT)
-
     def ints(self, *shape: int) -> Buffer:
         """Allocate int32 memory."""
         return self.device.allocate(shape, INT)

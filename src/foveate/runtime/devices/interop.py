@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import accumulate
+from operator import mul
 from typing import TYPE_CHECKING, Any, Protocol
 
 from foveate.errors import InputError
@@ -96,7 +98,8 @@ def gpu_image(value: Any, context: CudaContext) -> GpuImage:
         InputError: It is no image, or it lies elsewhere.
     """
     found = _described(value)
-    dense = found.strides in (None, _dense_strides(found.shape))
+    in_c_order = tuple(accumulate(found.shape[:0:-1], mul, initial=1))[::-1]
+    dense = found.strides in (None, in_c_order)
     if found.dtype != "uint8" or len(found.shape) != 3 or found.shape[2] != 3 or not dense:
         layout = "" if dense else f" and strides {found.strides}"
         raise InputError(
@@ -135,13 +138,6 @@ def _export(value: Any, stream: int) -> object:
             f"the image in the memory of the GPU cannot be shared: {error}",
             remedy="pass an array without gradients that no other library writes",
         ) from error
-
-
-def _dense_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
-    strides = [1]
-    for length in reversed(shape[1:]):
-        strides.insert(0, strides[0] * length)
-    return tuple(strides)
 
 
 def _check_place(address: int, context: CudaContext) -> None:

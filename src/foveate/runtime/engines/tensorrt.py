@@ -9,7 +9,8 @@ of a pyramid on one stream take the memory of the largest level, and on several 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -133,7 +134,8 @@ class TensorRTEngine:
         context = self._new_context(plan, profile, bindings, stream)
         if memory is not None:
             context.set_device_memory(cuda_buffer(memory).address, memory.shape[0])
-        return _Run(self._library, plan.name, context, cuda_stream(stream).handle, memory)
+        what = f"the engine {plan.name!r} cannot be enqueued"
+        return partial(self._run, what, context, cuda_stream(stream).handle, memory)
 
     def of_plan(self, plan: Plan) -> TensorRTEngine:
         """Return an engine that runs one of the plans only, which the caller closes."""
@@ -210,20 +212,10 @@ class TensorRTEngine:
             assert shape == bindings[spec.name].shape, f"{what} writes {spec.name} {shape}"
         return context
 
-
-@dataclass(frozen=True)
-class _Run:
-    """The run of a context on a stream; it owns the context and the memory that this works in."""
-
-    library: Library
-    name: str
-    context: Any
-    handle: int
-    memory: Buffer | None
-
-    def __call__(self) -> None:
-        what = f"the engine {self.name!r} cannot be enqueued"
-        self.library.require(what, self.context.execute_async_v3, self.handle)
+    def _run(self, what: str, context: Any, stream: int, memory: Buffer | None) -> None:
+        """Enqueue a run of a context on a stream; the context works in the memory."""
+        del memory  # it only lives as long as the run
+        self._library.require(what, context.execute_async_v3, stream)
 
 
 def _list(tensors: Mapping[str, str]) -> str:
