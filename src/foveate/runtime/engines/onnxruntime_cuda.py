@@ -203,8 +203,8 @@ def _engine_folder() -> Path:
 @cache
 def _prepare() -> None:
     """Load the libraries of CUDA and cuDNN from their wheels, where the linker does not look."""
-    onnxruntime.set_default_logger_severity(4)  # a provider that does not start is told by an error
-    with contextlib.redirect_stdout(io.StringIO()):  # it prints what is missing
+    onnxruntime.set_default_logger_severity(4)  # an error tells of a provider that does not start
+    with contextlib.redirect_stdout(io.StringIO()):  # it prints the names of missing libraries
         onnxruntime.preload_dlls()
 
 

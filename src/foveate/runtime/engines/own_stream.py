@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 
 class OwnStreamEngine(ABC):
-    """An engine that runs on a stream of its own, which takes its turn in the stream of each image.
+    """An engine with a stream of its own for all runs, each of which is ordered in its image's stream.
 
-    Such a library binds its weights and its memory to a stream, or keeps memory per stream. It then
-    needs them once for all images in flight. Two images never run the same stage at a time;
-    different stages may run at a time.
+    The library of such an engine binds its weights and its memory to a stream, or keeps memory per
+    stream. With a single stream it needs them only once for all images in flight. Two images never
+    run the same stage at a time; different stages may run at a time.
 
-    All rows are computed, those that do not exist too: they are never read, and a GPU would have to
-    wait for their number.
+    All rows are computed, also those that do not exist: they are never read, and a GPU would have
+    to wait for their number.
 
     Args:
         inputs: Names, dtypes and shapes of the inputs.
@@ -76,7 +76,7 @@ class OwnStreamEngine(ABC):
         return 0
 
     def _enqueue(self, stream: Stream, run: Callable[[], None], bindings: object) -> None:
-        del bindings  # they only live as long as the run
+        del bindings  # held only so that their memory lives as long as the run
         self._stream.wait(stream.record())
         try:
             run()

@@ -214,7 +214,7 @@ class TensorRTEngine:
 
     def _run(self, what: str, context: Any, stream: int, memory: Buffer | None) -> None:
         """Enqueue a run of a context on a stream; the context works in the memory."""
-        del memory  # it only lives as long as the run
+        del memory  # held only so that it lives as long as the run
         self._library.require(what, context.execute_async_v3, stream)
 
 
