@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 import threading
 from collections.abc import Iterator
@@ -122,3 +123,18 @@ def test_a_result_may_be_collected_while_the_pipeline_is_at_work(opened: Opened)
     assert not thread.is_alive()
     pipeline(np.zeros(SHAPE, np.uint8))
     assert simulation.live_bytes == before
+
+
+def test_a_result_that_is_dropped_in_a_forked_child_takes_no_lock(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another thread may have held the lock at the fork; in the child nobody releases it."""
+    pipeline, _, _ = opened
+    result = pipeline(np.zeros(SHAPE, np.uint8), on_device=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline, "_process", -1)
+        patch.setattr(pipeline, "_lock", None)  # which cannot be taken
+        del result
+        gc.collect()
+        assert pipeline._slots.in_use == 1
+    pipeline._finish(None)

@@ -286,6 +286,8 @@ class Pipeline:
 
     def _finish(self, slot: Slot | None) -> None:
         """Count an image as done; the last one of a closed pipeline releases the engines."""
+        if os.getpid() != self._process:
+            return  # a result was dropped in a forked child, where the lock may be held forever
         with self._lock:
             self._slots.give_back(None if self._closed else slot)
             unused = self._closed and not self._slots.in_use

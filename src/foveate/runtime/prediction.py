@@ -62,7 +62,7 @@ class _CountedMirror:
         self.buffer = buffer
         self.array: Array = np.empty(0, buffer.dtype)  # nothing reads it
 
-    def send(self, stream: Stream) -> None:
+    def send(self, stream: Stream, content: Array | None = None) -> None:
         """Do nothing."""
 
     def fetch(self, stream: Stream) -> None:

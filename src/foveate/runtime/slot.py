@@ -7,8 +7,6 @@ from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from foveate.runtime.devices.interop import GpuImage
 from foveate.runtime.steps import Steps
 
@@ -76,8 +74,7 @@ class Slot:
         if isinstance(image, GpuImage):
             self._kept = image.copy_to(target.buffer, stream)
         else:
-            np.copyto(target.array, image)
-            target.send(stream)
+            target.send(stream, image)
 
     def _abandon(self) -> None:
         """Wait for work that was enqueued before an error, since it uses the memory of the slot."""

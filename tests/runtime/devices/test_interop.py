@@ -177,6 +177,29 @@ def test_an_array_that_cannot_be_shared_is_told(gpu: Gpu, monkeypatch: pytest.Mo
         device.accept(Packed(device))
 
 
+@pytest.mark.parametrize("name", ["__dlpack_device__", "__dlpack__"])
+def test_a_deleted_array_is_told_with_the_reason_of_its_library(
+    gpu: Gpu, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    device, _ = gpu
+
+    def refuse(self: Packed, **_: object) -> object:
+        raise AttributeError("Array has been deleted")
+
+    monkeypatch.setattr(Packed, name, refuse)
+    with pytest.raises(InputError, match="shared: Array has been deleted: pass an array that ex"):
+        device.accept(Packed(device))
+
+
+@pytest.mark.parametrize("typestr", ["", None])
+def test_a_damaged_interface_is_told(gpu: Gpu, typestr: str | None) -> None:
+    device, _ = gpu
+    made = Interfaced(device)
+    made.changed = {"typestr": typestr}
+    with pytest.raises(InputError, match="cannot be shared"):
+        device.accept(made)
+
+
 def test_a_result_is_exported_both_ways(gpu: Gpu) -> None:
     device, _ = gpu
     if device.name == "pycuda":

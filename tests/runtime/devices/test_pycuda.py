@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 from tests.runtime.devices.opened import FLOAT, Gathering, gathered, open_gpu, simulated_gpu
+from tests.simulated_gpu.driver.faults import Status
 from tests.simulated_gpu.driver.library import connected
 from tests.simulated_gpu.driver.simulation import Simulation
 
@@ -109,3 +110,34 @@ def test_without_the_package_the_error_names_the_extra(monkeypatch: pytest.Monke
     cuda_context.load_module.cache_clear()
     with pytest.raises(MissingExtraError, match=r"'pycuda.driver' .* 'foveate\[pycuda\]'"):
         open_gpu("pycuda")
+
+
+def test_nothing_is_written_to_memory_of_a_context_that_is_gone() -> None:
+    with simulated_gpu("pycuda") as (device, _):
+        import pycuda.driver as cuda
+
+        mirror, stream = device.mirror((2,), FLOAT), device.stream()
+        mirror.send(stream, np.ones(2, np.float32))
+        stream.synchronize()
+        context = cuda.Context.get_current()
+        cuda.Context.pop()
+        with pytest.raises(BackendError, match="destroyed or not current in this thread"):
+            mirror.send(stream, np.zeros(2, np.float32))
+        assert mirror.array.tolist() == [1, 1]
+        context.push()
+
+
+def test_a_wait_after_the_context_was_replaced_is_an_error_that_names_both() -> None:
+    with simulated_gpu("pycuda") as (device, simulation):
+        import pycuda.driver as cuda
+
+        gathering = Gathering(device)
+        end = gathering.program.launch()
+        end.synchronize()
+        context, other = cuda.Context.get_current(), cuda.Device(0).make_context()
+        simulation.fail(Status.INVALID_HANDLE, "cuEventSynchronize")
+        with pytest.raises(BackendError, match="not current in this thread: expected 0x"):
+            end.synchronize()
+        other.pop()
+        other.detach()
+        assert cuda.Context.get_current() == context

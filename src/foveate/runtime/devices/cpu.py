@@ -68,8 +68,11 @@ class CpuMirror:
         self.buffer = buffer
         self.array = buffer.array
 
-    def send(self, stream: Stream) -> None:
-        """Do nothing, since nothing is copied."""
+    def send(self, stream: Stream, content: Array | None = None) -> None:
+        """Write the content, if given; nothing else is copied."""
+        del stream
+        if content is not None:
+            np.copyto(self.array, content)
 
     def fetch(self, stream: Stream) -> None:
         """Do nothing, since nothing is copied."""

@@ -25,7 +25,9 @@ from foveate.system.gpu import check_bindings
 if TYPE_CHECKING:
     from foveate.kernels.op import Launch
 
-_OUT_OF_MEMORY, _INVALID_CONTEXT, _DESTROYED_CONTEXT = 2, 201, 709
+_OUT_OF_MEMORY, _DESTROYED_CONTEXT = 2, 709
+# What calls return if no context, or another one, is current in this thread.
+_NOT_CURRENT = (201, 400)
 # After these, the driver refuses all further work of the process.
 _STICKY = {214, 220, 226, 700, 702, 710, 714, 715, 716, 717, 718, 719, 721, 911}
 _REMEDY = "`foveate doctor` shows what works here; device='cpu' needs no GPU"
@@ -123,8 +125,8 @@ class CudaContext:
         """
         self.check_usable()
         status, *results = self._try(name, *arguments)
-        if int(status) == _INVALID_CONTEXT and not name.startswith("cuCtx"):
-            self.use()  # this thread has not used the GPU yet
+        if int(status) in _NOT_CURRENT and not name.startswith("cuCtx"):
+            self.use()  # this thread has not used the GPU yet, or has used it in another context
             status, *results = self._try(name, *arguments)
         if int(status):
             self._fail(name, status)

@@ -111,9 +111,11 @@ class CudaMirror:
         self.buffer = buffer
         self._context = context
 
-    def send(self, stream: Stream) -> None:
+    def send(self, stream: Stream, content: Array | None = None) -> None:
         """Enqueue a copy to the GPU, and make its context current; an image begins with this."""
-        self._context.use()
+        self._context.use()  # before a write: the array is gone if its context was destroyed
+        if content is not None:
+            np.copyto(self.array, content)
         self._copy(self.buffer.address, self.array.ctypes.data, stream)
 
     def fetch(self, stream: Stream) -> None:
@@ -139,8 +141,11 @@ class MappedMirror:
         address = int(context.call("cuMemHostGetDevicePointer", array.ctypes.data, 0))
         self.buffer = CudaBuffer(array, address, array.shape, array.dtype)
 
-    def send(self, stream: Stream) -> None:
-        """Do nothing, since nothing is copied."""
+    def send(self, stream: Stream, content: Array | None = None) -> None:
+        """Write the content, if given; nothing else is copied."""
+        del stream
+        if content is not None:
+            np.copyto(self.array, content)
 
     def fetch(self, stream: Stream) -> None:
         """Do nothing, since nothing is copied."""

@@ -51,8 +51,13 @@ class Mirror(Protocol):
     def buffer(self) -> Buffer:
         """The memory of the device."""
 
-    def send(self, stream: Stream) -> None:
-        """Enqueue a copy to the device; the array must not change until it is done."""
+    def send(self, stream: Stream, content: Array | None = None) -> None:
+        """Enqueue a copy to the device; the array must not change until it is done.
+
+        Args:
+            stream: Stream of the copy.
+            content: What is first written into the array.
+        """
 
     def fetch(self, stream: Stream) -> None:
         """Enqueue a copy from the device; the array is valid when it is done."""

@@ -3,17 +3,20 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import accumulate
 from operator import mul
 from typing import TYPE_CHECKING, Any, Protocol
 
-from foveate.errors import InputError
+from foveate.errors import FoveateError, InputError
 from foveate.runtime.devices.cuda_memory import cuda_buffer
 from foveate.runtime.devices.cuda_streams import CudaEvent, cuda_stream
 from foveate.system import dlpack
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import numpy as np
 
     from foveate.runtime.devices.cuda_context import CudaContext
@@ -86,9 +89,10 @@ def has_dlpack(value: Any) -> bool:
 
 def is_on_gpu(value: Any) -> bool:
     """Return whether an object is an array that claims to lie in the memory of a GPU."""
-    if has_dlpack(value):
-        return bool(value.__dlpack_device__()[0] == dlpack.CUDA)
-    return hasattr(value, "__cuda_array_interface__")
+    with _sharing():
+        if has_dlpack(value):
+            return bool(value.__dlpack_device__()[0] == dlpack.CUDA)
+        return hasattr(value, "__cuda_array_interface__")
 
 
 def gpu_image(value: Any, context: CudaContext) -> GpuImage:
@@ -97,7 +101,8 @@ def gpu_image(value: Any, context: CudaContext) -> GpuImage:
     Raises:
         InputError: It is no image, or it lies elsewhere.
     """
-    found = _described(value)
+    with _sharing():
+        found = _described(value)
     in_c_order = tuple(accumulate(found.shape[:0:-1], mul, initial=1))[::-1]
     dense = found.strides in (None, in_c_order)
     if found.dtype != "uint8" or len(found.shape) != 3 or found.shape[2] != 3 or not dense:
@@ -108,7 +113,9 @@ def gpu_image(value: Any, context: CudaContext) -> GpuImage:
             remedy="convert it on the GPU, for example by contiguous() of PyTorch",
         )
     if 0 in found.shape:
-        raise InputError(f"an image needs at least one pixel, found shape {found.shape}")
+        raise InputError(
+            f"an image needs at least one pixel, found shape {found.shape}", remedy="leave it out"
+        )
     _check_place(found.address, context)
     height, width, _ = found.shape
     return GpuImage(value=value, address=found.address, shape=(height, width, 3), context=context)
@@ -131,12 +138,21 @@ def _described(value: Any) -> dlpack.Array:
 
 def _export(value: Any, stream: int) -> object:
     """Return the capsule of an array, ordered before the work that ``stream`` gets from now on."""
-    try:
+    with _sharing():
         return value.__dlpack__(stream=stream)
-    except (BufferError, RuntimeError, TypeError, ValueError) as error:
+
+
+@contextmanager
+def _sharing() -> Iterator[None]:
+    """Raise InputError for an array that cannot be described or shared, such as a deleted one."""
+    try:
+        yield
+    except FoveateError:
+        raise
+    except Exception as error:  # every library has kinds of its own
         raise InputError(
             f"the image in the memory of the GPU cannot be shared: {error}",
-            remedy="pass an array without gradients that no other library writes",
+            remedy="pass an array that exists, without gradients, that no other library writes",
         ) from error
 
 
