@@ -133,3 +133,25 @@ def test_a_slot_is_released_before_one_of_other_sizes_is_made(
         monkeypatch.setattr(Slot, "__init__", watch)
         pipeline.propose(np.zeros((60, 40, 3), np.uint8))
     assert alive == [False]
+
+
+@pytest.mark.parametrize("method", ["synchronize", "launch"])
+def test_an_interruption_releases_the_slot(
+    contrast_bundle: Path, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    closed = []
+    with foveate.load(contrast_bundle) as pipeline:
+        monkeypatch.setattr(pipeline._device, "close", lambda: closed.append(True))
+        original = getattr(Slot, method)
+
+        def interrupted(slot: Slot, **options: Any) -> None:
+            original(slot, **options)
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Slot, method, interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                pipeline(np.zeros((60, 90, 3), np.uint8))
+        assert pipeline._slots.in_use == 0
+        pipeline(np.zeros((60, 90, 3), np.uint8))
+    assert closed == [True]

@@ -203,7 +203,7 @@ class Pipeline:
             slot = self._slots.take(sizes)
             try:
                 slot.start(image, classify=classify)
-            except Exception:
+            except BaseException:  # an interruption too, or the engines would never be released
                 self._slots.give_back(None)
                 raise
         return slot
@@ -263,7 +263,8 @@ class Pipeline:
         try:
             slot.synchronize()
             result = result_of(self._manifest, slot.steps)
-        except Exception:
+        except BaseException:
+            slot.abandon()
             self._finish(None)
             raise
         self._finish(slot)
@@ -278,7 +279,8 @@ class Pipeline:
         try:
             slot.synchronize()
             result = device_detections_of(self._device, self._manifest, slot.steps, owner)
-        except Exception:
+        except BaseException:
+            slot.abandon()
             self._finish(None)
             raise
         weakref.finalize(owner, self._finish, slot).atexit = False

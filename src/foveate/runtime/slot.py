@@ -55,8 +55,8 @@ class Slot:
         try:
             self._send(image)
             self.launch(classify=classify)
-        except Exception:
-            self._abandon()
+        except BaseException:
+            self.abandon()
             raise
 
     def launch(self, *, classify: bool) -> None:
@@ -76,8 +76,8 @@ class Slot:
         else:
             target.send(stream, image)
 
-    def _abandon(self) -> None:
-        """Wait for work that was enqueued before an error, since it uses the memory of the slot."""
+    def abandon(self) -> None:
+        """Wait for all work, and ignore its errors: it uses the memory of the slot."""
         steps = self.steps
         for stream in (steps.main, steps.side, *steps.proposing.branches):
             with suppress(Exception):
