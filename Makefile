@@ -33,8 +33,9 @@ help:
 demo: .venv/.base
 	$(BIN)/foveate demo
 
+# Two processes, since most tests use one core. A file stays in one of them, which makes its fixtures once.
 test: .venv/.test
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
 
 docs: .venv/.docs
 	@$(BIN)/python docs/build.py
