@@ -26,7 +26,7 @@ _PROPOSALS = 1000  # the largest number that published average recall uses
 def command(
     bundle: BundleArgument = "mini",
     *,
-    context: typer.Context,  # its object tells whether --debug was given
+    context: typer.Context,  # its object is whether --debug was given
     dataset: Annotated[
         Path,
         typer.Option(

@@ -22,7 +22,7 @@ def command(
         list[str], typer.Argument(help="Images, and directories of images.", show_default=False)
     ],
     *,
-    context: typer.Context,  # its object tells whether --debug was given
+    context: typer.Context,  # its object is whether --debug was given
     bundle: BundleOption = "mini",
     backend: Annotated[
         str,

@@ -140,7 +140,7 @@ class _CountingDevice:
         """Do nothing; no result is computed."""
 
     def spare_bytes(self) -> None:
-        """Do nothing."""
+        """Return None: nothing is allocated."""
 
     def close(self) -> None:
         """Do nothing."""

@@ -70,7 +70,7 @@ class Origin:
 
 
 def is_current(file: Path, origin: Origin) -> bool:
-    """Return whether a file or directory exists and its stamp says that ``origin`` made it.
+    """Return whether a file or directory exists and its stamp states that ``origin`` made it.
 
     Raises:
         ModelError: It was made with other options.

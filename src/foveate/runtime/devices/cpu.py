@@ -177,7 +177,7 @@ class CpuEvents:
 
 
 class CpuProgram:
-    """Work that is enqueued anew at each launch; see :class:`foveate.runtime.devices.Program`."""
+    """Work that each launch enqueues again; see :class:`foveate.runtime.devices.Program`."""
 
     def __init__(self, streams: Sequence[Stream], enqueue: Callable[[], None]) -> None:
         self._streams = streams

@@ -80,7 +80,7 @@ def open_tensorrt_engines(bundle: Bundle, device: Device, target: str) -> dict[s
 class TensorRTEngine:
     """A stage as compiled plans; each binding takes the narrowest one that accepts its shapes.
 
-    A plan computes all rows of its shape, also those that do not exist, which nobody reads.
+    A plan computes all rows of its shape. Rows that do not exist are computed too, and never read.
 
     Args:
         spec: Inputs and outputs of the stage.
