@@ -38,6 +38,7 @@ LAYERS = (
     "selftest",
     "datasets",
     "evaluation",
+    "bench",
     "models",
     "importing",
     "export",

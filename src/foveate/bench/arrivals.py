@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Schedules of arrivals."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+
+def poisson_arrivals(rate: float, seed: int) -> Iterator[float]:
+    """Yield the moments of a Poisson process, in seconds from its start, without end.
+
+    Args:
+        rate: Mean number of arrivals per second.
+        seed: Seed of the process: the same seed and rate give the same moments.
+    """
+    generator = np.random.default_rng(seed)
+    moment = 0.0
+    while True:
+        moment += float(generator.exponential(1 / rate))
+        yield moment

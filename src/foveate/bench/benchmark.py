@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A benchmark: the run of a scenario, and everything that is noted around it."""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from itertools import chain, cycle
+from typing import TYPE_CHECKING
+
+from foveate.bench.arrivals import poisson_arrivals
+from foveate.bench.collecting import Collection
+from foveate.bench.machine import Snapshot, involuntary_switches, take_snapshot
+from foveate.bench.scenarios import run_offline, run_server, run_single_stream
+from foveate.bench.stopping import Stopping
+from foveate.evaluation.predict import reset_peak_memory
+from foveate.progress import Progress, no_progress
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from foveate.bench.clock import Clock
+    from foveate.bench.energy import EnergyMeter
+    from foveate.bench.options import BenchOptions
+    from foveate.bench.scenarios import Sample, System, Take
+
+
+class Benchmark:
+    """The run of a scenario.
+
+    Its figures can be taken at any time, also when the run was interrupted.
+
+    Args:
+        system: What is measured.
+        options: Options of the run.
+        sizes: Size of each image, (height, width).
+        in_flight: Number of images that are processed at a time.
+        clock: Clock of the run.
+        meter: Counter of energy; None for a run in which energy does not matter.
+        progress: Called about once per second.
+
+    Attributes:
+        collection: The samples.
+        before: State of the machine before the measurement; None before it began.
+        after: State of the machine after it; None before it ended.
+        first: Latency of the first image; None before it was processed.
+        origin: Time of the clock at the begin of the measurement.
+        unstarted: Number of images that were due and never started.
+        stopped: What ended the measurement: "stable" or "seconds"; None before it ended.
+        joules: Energy of the measurement; None if it was not counted.
+        processor_seconds: Processor time of the measurement, of all threads.
+    """
+
+    def __init__(
+        self,
+        system: System,
+        options: BenchOptions,
+        *,
+        sizes: list[tuple[int, int]],
+        in_flight: int,
+        clock: Clock,
+        meter: EnergyMeter | None = None,
+        progress: Progress = no_progress,
+    ) -> None:
+        self.options = options
+        self.in_flight = 1 if options.scenario == "single-stream" else in_flight
+        self.clock = clock
+        self.collection = Collection(keep_traces=options.keep_spans)
+        self.before: Snapshot | None = None
+        self.after: Snapshot | None = None
+        self.first: float | None = None
+        self.origin = 0.0
+        self.unstarted = 0
+        self.stopped: str | None = None
+        self.joules: float | None = None
+        self._system, self._sizes = system, sizes
+        self._meter, self._progress = meter, progress
+        self.processor_seconds = 0.0
+        self._switches = involuntary_switches()
+        self._reported = float("-inf")
+
+    def run(self) -> None:
+        """Warm up, and measure until the percentile is stable or the time is over."""
+        self.warm_up()
+        self.begin()
+        stopping = Stopping(self.options, self.clock)
+        self.measure(cycle(range(len(self._sizes))), stopping.add)
+        self.end(stopping.reason)
+
+    def warm_up(self) -> None:
+        """Process images for a time, and each size at least as often as images are in flight."""
+        end = self.clock.now() + self.options.warm_up
+        sizes = [self._sizes.index(size) for size in dict.fromkeys(self._sizes)] * self.in_flight
+
+        def take(sample: Sample) -> bool:
+            if self.first is None:
+                self.first = sample.latency
+            self._add(sample, warm_up=True)
+            return len(self.collection.rows) < len(sizes) or self.clock.now() < end
+
+        self._send(chain(sizes, cycle(range(len(self._sizes)))), take)
+
+    def begin(self) -> None:
+        """Begin the measurement."""
+        reset_peak_memory()
+        self.before = take_snapshot()
+        self.origin = self.clock.now()
+
+    def measure(
+        self, indices: Iterable[int], goes_on: Callable[[float], bool], *, block: int | None = None
+    ) -> None:
+        """Process images and take their samples.
+
+        Args:
+            indices: Index of each image.
+            goes_on: Called with each latency; returns whether the run goes on.
+            block: Number of the turn in a measurement against another pipeline.
+        """
+
+        def take(sample: Sample) -> bool:
+            self._add(sample, warm_up=False, block=block)
+            self._report()
+            return goes_on(sample.latency)
+
+        with self._count_costs():
+            if self.options.scenario == "server":
+                self._serve(indices, take)
+            else:
+                self._send(indices, take)
+
+    def end(self, reason: str) -> None:
+        """End the measurement."""
+        self.after = take_snapshot()
+        self.stopped = reason
+
+    @contextmanager
+    def _count_costs(self) -> Iterator[None]:
+        """Add the energy and the processor time of the context to those of the measurement."""
+        joules = None if self._meter is None else self._meter.joules()
+        seconds = time.process_time()
+        yield
+        self.processor_seconds += time.process_time() - seconds
+        after = None if self._meter is None else self._meter.joules()
+        if joules is not None and after is not None and after > joules:
+            self.joules = (self.joules or 0.0) + after - joules
+
+    def _serve(self, indices: Iterable[int], take: Take) -> None:
+        """Send images at the moments of the schedule."""
+        assert self.options.rate is not None
+        self.unstarted += run_server(
+            self._system,
+            self.clock,
+            indices,
+            poisson_arrivals(self.options.rate, self.options.seed),
+            take,
+            workers=self.in_flight,
+            seconds=self.options.seconds,
+        )
+
+    def _send(self, indices: Iterable[int], take: Take) -> None:
+        """Send images one after the other, or with several in flight."""
+        run = run_single_stream if self.options.scenario == "single-stream" else run_offline
+        run(self._system, self.clock, indices, take)
+
+    def _add(self, sample: Sample, *, warm_up: bool, block: int | None = None) -> None:
+        switches = involuntary_switches()
+        new = None
+        if switches is not None and self._switches is not None:
+            new = switches - self._switches
+        self._switches = switches
+        self.collection.add(sample, warm_up=warm_up, block=block, switches=new)
+
+    def _report(self) -> None:
+        """Report the progress, at most once per second."""
+        now = self.clock.now()
+        if now - self._reported >= 1:
+            self._reported = now
+            total = max(1, round(self.options.seconds))
+            self._progress("Measuring", min(round(now - self.origin), total), total)

@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a run to its record."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from statistics import fmean
+from typing import TYPE_CHECKING
+
+from foveate import __version__
+from foveate.bench.collecting import Row, columns
+from foveate.bench.figures import Distribution, Floor, PartTimes, RateSearch
+from foveate.bench.machine import describe_machine, take_snapshot
+from foveate.bench.percentiles import distribution
+from foveate.bench.record import SCHEMA, Outcome, Record, Resources, Scenario
+from foveate.bench.tails import describe_tails
+from foveate.evaluation.predict import peak_memory
+
+if TYPE_CHECKING:
+    from foveate.bench.benchmark import Benchmark
+    from foveate.bench.image_trace import Division
+    from foveate.bench.machine_record import GpuState
+    from foveate.bench.record import Input, Subject
+
+# A schedule is not held if more of its images than this share were late to be started at its end...
+_LATE_SHARE = 0.05
+# ...and more than so many times the number of images in flight.
+_LATE_IMAGES = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Surroundings:
+    """What belongs in the record and does not come from the run.
+
+    Args:
+        subject: What was measured.
+        inputs: The images.
+        load: Time to load the bundle and to open the networks.
+        gpu: State of the GPU after the run, if the pipeline used one.
+        device_bytes: Memory of the device that the run took.
+        energy_counter: Name of the counter of energy.
+    """
+
+    subject: Subject
+    inputs: tuple[Input, ...]
+    load: float | None = None
+    gpu: GpuState | None = None
+    device_bytes: int | None = None
+    energy_counter: str | None = None
+
+
+def build_record(
+    benchmark: Benchmark,
+    surroundings: Surroundings,
+    *,
+    floor: Benchmark | None = None,
+    search: RateSearch | None = None,
+) -> Record:
+    """Return the record of a run, also of one that did not end.
+
+    Args:
+        benchmark: The run.
+        surroundings: What else belongs in the record.
+        floor: The same scenario with a pipeline that does nothing.
+        search: The search for the rate of the run.
+    """
+    rows = list(benchmark.collection.measured)
+    after = benchmark.after or take_snapshot()
+    before = benchmark.before or after
+    latency = distribution([row.sample.latency for row in rows], unstarted=benchmark.unstarted)
+    origin = benchmark.origin
+    timeline = benchmark.collection.timeline
+    start = benchmark.collection.rows[timeline[0]].sample.start if timeline else 0.0
+    return Record(
+        schema=SCHEMA,
+        foveate=__version__,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        interrupted=benchmark.stopped is None,
+        subject=surroundings.subject,
+        scenario=_scenario(benchmark),
+        inputs=surroundings.inputs,
+        machine=describe_machine(before, after, gpu=surroundings.gpu),
+        outcome=_outcome(benchmark, rows, surroundings.load),
+        latency=latency,
+        waiting=distribution(
+            [row.sample.start - row.sample.arrival for row in rows], unstarted=benchmark.unstarted
+        ),
+        parts=_parts(rows),
+        stages=_by_name([row.division.stages for row in rows]),
+        operations=_by_name([row.division.operations for row in rows]),
+        resources=_resources(benchmark, rows, surroundings),
+        floor=None if floor is None else _floor(floor, latency),
+        search=search,
+        tails=describe_tails(benchmark.collection, surroundings.inputs),
+        timeline=benchmark.collection.spans(timeline, start),
+        samples=columns(benchmark.collection.rows, origin),
+    )
+
+
+def is_rate_held(due: int, unstarted: int, in_flight: int) -> bool:
+    """Return whether a pipeline kept up with a schedule, but for a few images at its end."""
+    return unstarted <= max(_LATE_SHARE * due, _LATE_IMAGES * in_flight)
+
+
+def _scenario(benchmark: Benchmark) -> Scenario:
+    options = benchmark.options
+    return Scenario(
+        name=options.scenario,
+        seconds=options.seconds,
+        warm_up=options.warm_up,
+        percentile=options.percentile,
+        tolerance=options.tolerance,
+        rate=options.rate,
+        p99=options.p99,
+        seed=options.seed,
+        in_flight=benchmark.in_flight,
+        decoding=options.decoding,
+    )
+
+
+def _outcome(benchmark: Benchmark, rows: Sequence[Row], load: float | None) -> Outcome:
+    elapsed = 0.0
+    if rows:
+        first = min(row.sample.arrival for row in rows)
+        elapsed = max(row.sample.end for row in rows) - first
+    held = None
+    if benchmark.options.scenario == "server" and benchmark.stopped is not None:
+        due = len(rows) + benchmark.unstarted
+        held = is_rate_held(due, benchmark.unstarted, benchmark.in_flight)
+    return Outcome(
+        images=len(rows),
+        warm_up=len(benchmark.collection.rows) - len(rows),
+        unstarted=benchmark.unstarted,
+        elapsed=elapsed,
+        throughput=len(rows) / elapsed if elapsed > 0 else None,
+        stopped=benchmark.stopped or "interrupted",
+        rate_held=held,
+        load=load,
+        first=benchmark.first,
+    )
+
+
+def _parts(rows: Sequence[Row]) -> PartTimes:
+    overlaps = [row.division.overlap for row in rows if row.division.overlap is not None]
+
+    def part(value_of: Callable[[Division], float | None]) -> Distribution | None:
+        return _known(value_of(row.division) for row in rows)
+
+    return PartTimes(
+        processing=distribution([row.sample.end - row.sample.start for row in rows]),
+        reading=part(lambda one: one.reading),
+        host=part(lambda one: one.host),
+        enqueue=part(lambda one: one.enqueue),
+        waiting_for_device=part(lambda one: one.waiting),
+        device=part(lambda one: one.device),
+        copies=part(lambda one: one.copies),
+        overlap=fmean(overlaps) if overlaps else None,
+    )
+
+
+def _known(values: Iterable[float | None]) -> Distribution | None:
+    """Return the distribution of the values that were recorded, or None if none was."""
+    known = [value for value in values if value is not None]
+    return distribution(known) if known else None
+
+
+def _by_name(parts: Sequence[dict[str, float]]) -> dict[str, Distribution]:
+    """Return the distribution of each part, the largest mean first."""
+    names = sorted({name for one in parts for name in one})
+    found = {name: distribution([one[name] for one in parts if name in one]) for name in names}
+    return dict(sorted(found.items(), key=lambda one: -(one[1].mean or 0.0)))
+
+
+def _resources(benchmark: Benchmark, rows: Sequence[Row], surroundings: Surroundings) -> Resources:
+    count, on_cpu = len(rows), surroundings.subject.device == "cpu"
+    sent, fetched = (
+        fmean(values) if rows and not on_cpu else None
+        for values in ([row.sent_bytes for row in rows], [row.fetched_bytes for row in rows])
+    )
+    return Resources(
+        peak_resident_bytes=peak_memory() or None,
+        device_bytes=surroundings.device_bytes,
+        copied_to_device=sent,
+        copied_from_device=fetched,
+        joules_per_image=benchmark.joules / count if benchmark.joules and count else None,
+        energy_counter=surroundings.energy_counter,
+        processor_seconds=benchmark.processor_seconds / count if count else None,
+    )
+
+
+def _floor(floor: Benchmark, latency: Distribution) -> Floor:
+    rows = floor.collection.measured
+    found = distribution([row.sample.latency for row in rows], unstarted=floor.unstarted)
+    own, median = found.percentile(50).value, latency.percentile(50).value
+    return Floor(
+        rate=floor.options.rate,
+        latency=found,
+        share=own / median if own is not None and median else None,
+    )

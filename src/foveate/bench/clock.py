@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The clock of a benchmark, which a test can replace by a simulated one."""
+
+from __future__ import annotations
+
+import time
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """A clock on which threads sleep."""
+
+    def now(self) -> float:
+        """Return the time in seconds since any fixed moment; it never goes back."""
+
+    def sleep_until(self, moment: float) -> None:
+        """Block the calling thread until a moment, or not at all if it is over."""
+
+
+class SystemClock:
+    """The clock of the operating system with the highest resolution."""
+
+    def now(self) -> float:
+        """Return the time in seconds."""
+        return time.perf_counter()
+
+    def sleep_until(self, moment: float) -> None:
+        """Block the calling thread until a moment."""
+        # The system wakes a thread late, never early, except after a signal.
+        while (rest := moment - self.now()) > 0:
+            time.sleep(rest)

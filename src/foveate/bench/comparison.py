@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The comparison of two benchmarks, as it is recorded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ratio:
+    """A figure of the candidate divided by that of the baseline.
+
+    Args:
+        name: Name of the figure, such as "latency p50".
+        baseline: The figure of the baseline.
+        candidate: The figure of the candidate.
+        value: Their ratio.
+        low: Lower end of its interval.
+        high: Upper end of its interval.
+    """
+
+    name: str
+    baseline: float
+    candidate: float
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """How a candidate compares with a baseline.
+
+    Args:
+        baseline: Name of the baseline.
+        candidate: Name of the candidate.
+        paired: Whether both were measured in turns.
+        confidence: Confidence of the intervals, 0 to 1.
+        tolerance: Change of the decisive ratio, as a share, that does not count.
+        decisive: Name of the ratio that decides.
+        verdict: "slower", "faster" or "no difference shown".
+        ratios: All ratios.
+        warnings: Why the comparison may mislead.
+    """
+
+    baseline: str
+    candidate: str
+    paired: bool
+    confidence: float
+    tolerance: float
+    decisive: str
+    verdict: str
+    ratios: tuple[Ratio, ...]
+    warnings: tuple[str, ...]

@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What was recorded of one image, and how its time divides."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+
+class Work:
+    """A piece of work of an image.
+
+    Args:
+        kind: "network", "operation", "copy" or "read".
+        name: Name of the stage or operation.
+        track: Name of the stream or thread that does it.
+
+    Attributes:
+        start: Time of its start.
+        end: Time of its end.
+    """
+
+    __slots__ = ("end", "kind", "name", "start", "track")
+
+    def __init__(self, kind: str, name: str, track: str) -> None:
+        self.kind, self.name, self.track = kind, name, track
+        self.start = self.end = 0.0
+
+    def begin(self, now: Callable[[], float]) -> None:
+        """Note the time of the start."""
+        self.start = now()
+
+    def finish(self, now: Callable[[], float], trace: ImageTrace) -> None:
+        """Note the time of the end, and add the work to the trace."""
+        self.end = now()
+        trace.work.append(self)  # several streams append, each in one step of the interpreter
+
+
+class ImageTrace:
+    """What was recorded of one image; times that were not recorded are None.
+
+    Attributes:
+        work: The pieces of work, in the order of their ends.
+        launched: When the calling thread began to enqueue the work.
+        enqueued: When it had enqueued it.
+        waited: When it began to wait.
+        done: When the work was done.
+        sent_bytes: Bytes copied to the device.
+        fetched_bytes: Bytes copied from it.
+    """
+
+    __slots__ = ("done", "enqueued", "fetched_bytes", "launched", "sent_bytes", "waited", "work")
+
+    def __init__(self) -> None:
+        self.work: list[Work] = []
+        self.launched: float | None = None
+        self.enqueued: float | None = None
+        self.waited: float | None = None
+        self.done: float | None = None
+        self.sent_bytes = 0
+        self.fetched_bytes = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Division:
+    """How the time of an image divides, in seconds; None where it was not recorded.
+
+    Args:
+        reading: Reading and decoding of the file.
+        host: Work of the calling thread before the work is enqueued and after it is done.
+        enqueue: Calls that enqueue the work.
+        waiting: Time in which the calling thread waits for the work.
+        device: Time in which at least one stream works.
+        overlap: Sum of the work of all streams divided by ``device``.
+        copies: Copies between the memory of the CPU and that of the device.
+        stages: Time of each network.
+        operations: Time of each operation.
+    """
+
+    reading: float | None
+    host: float | None
+    enqueue: float | None
+    waiting: float | None
+    device: float | None
+    overlap: float | None
+    copies: float | None
+    stages: dict[str, float]
+    operations: dict[str, float]
+
+
+def divide(trace: ImageTrace, start: float, end: float) -> Division:
+    """Return how the time of an image divides.
+
+    Args:
+        trace: What was recorded.
+        start: Start of the processing.
+        end: Time of the result.
+    """
+    host = enqueue = waiting = None
+    if trace.launched is not None and trace.enqueued is not None:
+        enqueue = trace.enqueued - trace.launched
+        if trace.waited is not None and trace.done is not None:
+            host = trace.launched - start + end - trace.done
+            waiting = trace.done - trace.waited
+    streams = [one for one in trace.work if one.kind in ("network", "operation")]
+    device = covered((one.start, one.end) for one in streams) if streams else None
+    work = sum(one.end - one.start for one in streams)
+    return Division(
+        reading=sum(_by_name(trace, "read").values()) or None,
+        host=host,
+        enqueue=enqueue,
+        waiting=waiting,
+        device=device,
+        overlap=work / device if device else None,
+        copies=sum(_by_name(trace, "copy").values()) or None,
+        stages=_by_name(trace, "network"),
+        operations=_by_name(trace, "operation"),
+    )
+
+
+def covered(intervals: Iterable[tuple[float, float]]) -> float:
+    """Return the length of the union of intervals."""
+    total, reached = 0.0, float("-inf")
+    for start, end in sorted(intervals):
+        total += max(0.0, end - max(start, reached))
+        reached = max(reached, end)
+    return total
+
+
+def _by_name(trace: ImageTrace, kind: str) -> dict[str, float]:
+    """Return the sum of the durations of one kind of work by name."""
+    sums: dict[str, float] = {}
+    for one in trace.work:
+        if one.kind == kind:
+            sums[one.name] = sums.get(one.name, 0.0) + one.end - one.start
+    return sums

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The JSON Schema of the record, derived from its dataclasses and their docstrings."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import types
+from dataclasses import fields, is_dataclass
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+from foveate.bench.record import SCHEMA, Record
+
+_SCALARS = {int: "integer", float: "number", str: "string", bool: "boolean", type(None): "null"}
+
+
+def record_schema() -> dict[str, Any]:
+    """Return the schema of the record as a JSON Schema of the draft 2020-12."""
+    definitions: dict[str, Any] = {}
+    root = _schema_of(Record, definitions)
+    definitions["Record"]["properties"]["schema"] = {
+        "const": SCHEMA,
+        "description": "Version of this format.",
+    }
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Record of foveate bench",
+        **root,
+        "$defs": dict(sorted(definitions.items())),
+    }
+
+
+def _schema_of(kind: Any, definitions: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of a type; those of dataclasses are added to the definitions."""
+    if kind is Any:
+        return {}
+    if kind in _SCALARS:
+        return {"type": _SCALARS[kind]}
+    if is_dataclass(kind) and isinstance(kind, type):
+        if kind.__name__ not in definitions:
+            definitions[kind.__name__] = {}  # a record may contain a record
+            definitions[kind.__name__] = _object_of(kind, definitions)
+        return {"$ref": f"#/$defs/{kind.__name__}"}
+    return _container_of(get_origin(kind), get_args(kind), definitions)
+
+
+def _container_of(
+    origin: Any, items: tuple[Any, ...], definitions: dict[str, Any]
+) -> dict[str, Any]:
+    """Return the schema of a tuple of any length, a dictionary or a union."""
+    if origin is tuple:
+        return {"type": "array", "items": _schema_of(items[0], definitions)}
+    if origin is dict:
+        return {"type": "object", "additionalProperties": _schema_of(items[1], definitions)}
+    assert origin in (Union, types.UnionType), f"{origin} has no schema"
+    choices = [_schema_of(item, definitions) for item in items]
+    if all(set(choice) == {"type"} for choice in choices):
+        return {"type": [choice["type"] for choice in choices]}
+    return {"anyOf": choices}
+
+
+def _object_of(kind: type, definitions: dict[str, Any]) -> dict[str, Any]:
+    hints, descriptions = get_type_hints(kind), _descriptions(kind)
+    names = [one.name for one in fields(kind)]
+    return {
+        "type": "object",
+        "description": (inspect.getdoc(kind) or "").partition("\n")[0],
+        "properties": {
+            name: {**_schema_of(hints[name], definitions), "description": descriptions[name]}
+            for name in names
+        },
+        "required": names,
+        "additionalProperties": False,
+    }
+
+
+def _descriptions(kind: type) -> dict[str, str]:
+    """Return the description of each field from the section ``Args`` of a docstring."""
+    _, _, section = (inspect.getdoc(kind) or "").partition("Args:\n")
+    entries = re.findall(r"^    (\w+): (.*(?:\n      .*)*)", section, re.MULTILINE)
+    return {name: " ".join(text.split()) for name, text in entries}

@@ -1,0 +1,209 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A device and engines that record when the work of an image runs.
+
+They wrap those of a pipeline, which knows nothing of it, so that a pipeline that is not measured
+pays nothing. On the CPU, a stream notes the time before and after each piece of work. On a GPU,
+where work is replayed from a graph, only the calls of the host are recorded.
+"""
+
+from __future__ import annotations
+
+import threading
+from functools import partial
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
+
+from foveate.bench.image_trace import ImageTrace, Work
+from foveate.runtime.devices.cpu import CpuStream
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    import numpy as np
+
+    from foveate.arrays import Array
+    from foveate.bench.clock import Clock
+    from foveate.bundle.manifest import TensorSpec
+    from foveate.kernels.op import Op
+    from foveate.runtime.devices import Buffer, Device, Event, Mirror, Program, Stream
+    from foveate.runtime.devices.interop import GpuImage
+    from foveate.runtime.engines import Engine
+
+
+class Recorder:
+    """Collects the work of the image that the calling thread processes.
+
+    Args:
+        clock: Clock of all times.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self.now = clock.now
+        self._threads = threading.local()
+        self._tracks: WeakKeyDictionary[Stream, str] = WeakKeyDictionary()
+
+    @property
+    def current(self) -> ImageTrace | None:
+        """The trace of the image of the calling thread."""
+        return getattr(self._threads, "trace", None)
+
+    def begin(self) -> ImageTrace:
+        """Begin the trace of an image, which the calling thread sends to the pipeline next."""
+        trace = ImageTrace()
+        self._threads.trace = trace
+        return trace
+
+    def end(self) -> None:
+        """Record no more work of the calling thread."""
+        self._threads.trace = None
+
+    def name_tracks(self, streams: Sequence[Stream]) -> None:
+        """Name the streams of a slot, of which the first one identifies it."""
+        if streams[0] in self._tracks:
+            slot = self._tracks[streams[0]].partition(",")[0]
+        else:
+            used = {name.partition(",")[0] for name in self._tracks.values()}
+            slot = next(name for i in range(len(used) + 1) if (name := f"slot {i}") not in used)
+        for number, stream in enumerate(streams):
+            self._tracks[stream] = f"{slot}, stream {number}"
+
+    def around(self, stream: Stream, kind: str, name: str, enqueue: Callable[[], None]) -> None:
+        """Enqueue work, and have the stream note the time before and after it."""
+        trace = self.current
+        if trace is None or not isinstance(stream, CpuStream):
+            enqueue()
+            return
+        work = Work(kind, name, self._tracks.get(stream, "stream"))
+        stream.enqueue(work.begin, self.now)
+        enqueue()
+        stream.enqueue(work.finish, self.now, trace)
+
+
+class RecordingEngine:
+    """An engine whose runs are recorded under the name of its stage."""
+
+    def __init__(self, recorder: Recorder, stage: str, engine: Engine) -> None:
+        self._recorder, self._stage, self._engine = recorder, stage, engine
+        self.inputs: tuple[TensorSpec, ...] = engine.inputs
+        self.outputs: tuple[TensorSpec, ...] = engine.outputs
+        self.capturable = engine.capturable
+        self.rows_at_once = engine.rows_at_once
+        self.rows_for = engine.rows_for
+        self.bind_bytes = engine.bind_bytes
+        self.close = engine.close
+
+    def bind(
+        self,
+        bindings: Mapping[str, Buffer],
+        stream: Stream,
+        *,
+        rows: Buffer | None = None,
+        first: int = 0,
+    ) -> Callable[[], None]:
+        """Prepare recorded runs; see :class:`foveate.runtime.engines.Engine`."""
+        run = self._engine.bind(bindings, stream, rows=rows, first=first)
+        return partial(self._recorder.around, stream, "network", self._stage, run)
+
+
+class RecordingDevice:
+    """A device whose operations, copies and programs are recorded."""
+
+    def __init__(self, recorder: Recorder, device: Device) -> None:
+        self._recorder, self._device = recorder, device
+        self.name = device.name
+        self.backends = device.backends
+        self.allocate = device.allocate
+        self.stream = device.stream
+        self.share = device.share
+        self.spare_bytes = device.spare_bytes
+        self.close = device.close
+
+    def mirror(self, shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> Mirror:
+        """Return memory whose copies are recorded."""
+        return _RecordingMirror(self._recorder, self._device.mirror(shape, dtype))
+
+    def mapped(self, shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> Mirror:
+        """Return memory of the CPU; see :class:`foveate.runtime.devices.Device`."""
+        return self._device.mapped(shape, dtype)
+
+    def launch(
+        self, op: Op, stream: Stream, *buffers: Buffer | Sequence[Buffer] | None, **numbers: object
+    ) -> None:
+        """Enqueue an operation and record it."""
+        enqueue = partial(self._device.launch, op, stream, *buffers, **numbers)
+        self._recorder.around(stream, "operation", op.name, enqueue)
+
+    def program(
+        self, streams: Sequence[Stream], enqueue: Callable[[], None], *, capturable: bool
+    ) -> Program:
+        """Return a program whose launches are recorded."""
+        self._recorder.name_tracks(streams)
+        program = self._device.program(streams, enqueue, capturable=capturable)
+        return _RecordingProgram(self._recorder, program)
+
+    def accept(self, image: object) -> GpuImage | None:
+        """Accept an array on the device; see :class:`foveate.runtime.devices.Device`."""
+        return self._device.accept(image)
+
+
+class _RecordingProgram:
+    """A program that records how long a launch takes, and when its work is waited for."""
+
+    def __init__(self, recorder: Recorder, program: Program) -> None:
+        self._recorder, self._program = recorder, program
+
+    def launch(self) -> Event:
+        trace = self._recorder.current
+        if trace is None:
+            return self._program.launch()
+        trace.launched = self._recorder.now()
+        event = self._program.launch()
+        trace.enqueued = self._recorder.now()
+        return _RecordingEvent(self._recorder, event, trace)
+
+
+class _RecordingEvent:
+    """The end of a program, which records how long the calling thread waits for it."""
+
+    def __init__(self, recorder: Recorder, event: Event, trace: ImageTrace) -> None:
+        self._recorder, self._event, self._trace = recorder, event, trace
+
+    def synchronize(self) -> None:
+        self._trace.waited = self._recorder.now()
+        self._event.synchronize()
+        self._trace.done = self._recorder.now()
+
+
+class _RecordingMirror:
+    """Memory with a counterpart, whose copies are recorded.
+
+    On the CPU, nothing is copied but the content, by the calling thread.
+    """
+
+    def __init__(self, recorder: Recorder, mirror: Mirror) -> None:
+        self._recorder, self._mirror = recorder, mirror
+
+    @property
+    def array(self) -> Array:
+        return self._mirror.array
+
+    @property
+    def buffer(self) -> Buffer:
+        return self._mirror.buffer
+
+    def send(self, stream: Stream, content: Array | None = None) -> None:
+        trace = self._recorder.current
+        if trace is None:
+            self._mirror.send(stream, content)
+            return
+        work = Work("copy", "image", "host")
+        work.begin(self._recorder.now)
+        self._mirror.send(stream, content)
+        work.finish(self._recorder.now, trace)
+        trace.sent_bytes += self._mirror.array.nbytes
+
+    def fetch(self, stream: Stream) -> None:
+        trace = self._recorder.current
+        self._mirror.fetch(stream)
+        if trace is not None:
+            trace.fetched_bytes += self._mirror.array.nbytes

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""When enough images were measured."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from foveate.bench.percentiles import fewest_runs, percentile, relative_width
+
+if TYPE_CHECKING:
+    from foveate.bench.clock import Clock
+    from foveate.bench.options import BenchOptions
+
+# The interval is computed again when the number of images has grown by this factor.
+_GROWTH = 1.1
+
+
+class Stopping:
+    """Ends a run when the chosen percentile is stable, or when the time is over.
+
+    The percentile is stable when its interval is narrow. A server is measured for the whole time: a
+    queue that grows steadily has narrow intervals too.
+
+    Args:
+        options: Options of the benchmark.
+        clock: Clock of the run, which begins now.
+
+    Attributes:
+        reason: What ended the run: "stable" or "seconds".
+    """
+
+    def __init__(self, options: BenchOptions, clock: Clock) -> None:
+        self.reason = "seconds"
+        self._percent, self._tolerance = options.percentile, options.tolerance
+        self._settles = options.scenario != "server"
+        self._end = clock.now() + options.seconds
+        self._clock = clock
+        self._latencies: list[float] = []
+        self._next = fewest_runs(options.percentile)
+
+    def add(self, latency: float) -> bool:
+        """Note the latency of an image, and return whether the run goes on."""
+        self.note(latency)
+        return not self.is_over()
+
+    def note(self, latency: float) -> bool:
+        """Note the latency of an image whose turn is not to be interrupted; return True."""
+        self._latencies.append(latency)
+        return True
+
+    def is_over(self) -> bool:
+        """Return whether the percentile is stable, or the time is over."""
+        if self.reason == "stable" or self._clock.now() >= self._end:
+            return True
+        count = len(self._latencies)
+        if not self._settles or count < self._next:
+            return False
+        self._next = int(count * _GROWTH) + 1
+        found = percentile(np.sort(self._latencies), self._percent)
+        if relative_width(found) <= self._tolerance:
+            self.reason = "stable"
+        return self.reason == "stable"

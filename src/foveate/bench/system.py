@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The pipeline that is measured."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
+
+from foveate.bench.image_trace import Work
+from foveate.bench.record import Subject
+from foveate.bench.recording import Recorder, RecordingDevice, RecordingEngine
+from foveate.images.reading import read_image
+from foveate.runtime import Pipeline, PipelineOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from foveate.bench.clock import Clock
+    from foveate.bench.image_trace import ImageTrace
+    from foveate.bench.images import Images
+    from foveate.bundle import Bundle
+    from foveate.runtime.devices import Device
+    from foveate.runtime.engines import Engine
+
+_LIBRARIES = ("numpy", "cv2", "onnxruntime", "tensorrt", "tensorrt_rtx", "torch")
+
+
+class PipelineSystem:
+    """A pipeline whose work is recorded, and the images that it processes.
+
+    Args:
+        bundle: Bundle of the networks.
+        device: Device of the pipeline, of which this takes ownership.
+        engines: Engine of each stage, of which this takes ownership.
+        options: Options of the pipeline.
+        images: The images; their order gives them their indices.
+        clock: Clock of all times.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        device: Device,
+        engines: Mapping[str, Engine],
+        options: PipelineOptions,
+        images: Images,
+        clock: Clock,
+    ) -> None:
+        self._recorder = Recorder(clock)
+        self._images = images
+        self.pipeline = Pipeline(
+            bundle,
+            {name: RecordingEngine(self._recorder, name, one) for name, one in engines.items()},
+            device=RecordingDevice(self._recorder, device),
+            options=options,
+        )
+        # A bundle without a classifier only proposes.
+        self._classifies = "classify" in engines
+
+    def run(self, index: int) -> ImageTrace:
+        """Process an image, and return when its result is there."""
+        trace = self._recorder.begin()
+        try:
+            image = self._read(index, trace)
+            if self._classifies:
+                self.pipeline(image)
+            else:
+                self.pipeline.propose(image)
+        finally:
+            self._recorder.end()
+        return trace
+
+    def stream(self, indices: Iterable[int]) -> Iterator[ImageTrace]:
+        """Process images with several in flight; one after the other if the bundle only proposes."""
+        if not self._classifies:
+            yield from map(self.run, indices)
+            return
+        traces: list[ImageTrace] = []
+
+        def images() -> Iterator[Any]:
+            for index in indices:
+                traces.append(self._recorder.begin())
+                yield self._read(index, traces[-1])
+
+        try:
+            for _ in self.pipeline.stream(images()):
+                yield traces.pop(0)
+        finally:
+            self._recorder.end()
+
+    def close(self) -> None:
+        """Release the pipeline."""
+        self.pipeline.close()
+
+    def _read(self, index: int, trace: ImageTrace) -> Any:
+        """Return the pixels of an image, read from its file unless they are in memory."""
+        if self._images.arrays:
+            return self._images.arrays[index]
+        work = Work("read", "file", "host")
+        work.begin(self._recorder.now)
+        image = read_image(self._images.files[index])
+        work.finish(self._recorder.now, trace)
+        return image
+
+
+def describe_subject(
+    bundle: Bundle,
+    device: Device,
+    backend: str,
+    engines: Mapping[str, Engine],
+    options: PipelineOptions,
+) -> Subject:
+    """Return the description of what is measured."""
+    defaults = PipelineOptions()
+    given = {one.name: getattr(options, one.name) for one in fields(options)}
+    changed = {k: v for k, v in given.items() if v != getattr(defaults, k) and k != "threads"}
+    return Subject(
+        bundle=bundle.manifest.name,
+        digest=hashlib.sha256((bundle.root / "manifest.json").read_bytes()).hexdigest(),
+        device=device.name,
+        backend=_backend_of(backend, device, engines),
+        precision={name: bundle.manifest.precision_of(name) for name in bundle.manifest.networks},
+        threads=options.threads,
+        options=changed,
+        versions={
+            name: str(sys.modules[name].__version__) for name in _LIBRARIES if name in sys.modules
+        },
+    )
+
+
+def _backend_of(backend: str, device: Device, engines: Mapping[str, Engine]) -> str:
+    """Return the name of the backend of these engines, which may have been chosen by "auto"."""
+    if backend != "auto":
+        return backend
+    if len(device.backends) == 1:
+        return device.backends[0]
+    plans = getattr(engines["propose"], "plans", None)  # only engines of TensorRT have them
+    return "onnxruntime" if plans is None else str(plans.folder.name)

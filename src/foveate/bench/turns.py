@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Two pipelines that are measured in turns, so that both meet the same state of the machine."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import count
+from math import ceil
+from typing import TYPE_CHECKING
+
+from foveate.bench.stopping import Stopping
+from foveate.errors import OptionError
+
+if TYPE_CHECKING:
+    from foveate.bench.benchmark import Benchmark
+
+# Images per turn and image in flight, so that the pipeline is full for most of a turn.
+_IMAGES_PER_TURN = 8
+
+
+def run_in_turns(candidate: Benchmark, baseline: Benchmark, images: int) -> None:
+    """Measure two pipelines in the order A B B A, which a steady drift does not favor.
+
+    Each turn has whole passes through the images. The turns go on until the percentile of both is
+    stable, or for twice the time of the options, which both share.
+
+    Args:
+        candidate: A run of the pipeline that is judged.
+        baseline: A run of the other one, with the same options.
+        images: Number of images.
+
+    Raises:
+        OptionError: The scenario has a schedule, which turns would interrupt.
+    """
+    options = candidate.options
+    if options.scenario == "server":
+        raise OptionError(
+            "turns would interrupt the schedule of the scenario 'server'",
+            remedy="use --scenario single-stream or offline, or compare two records",
+        )
+    passes = 1
+    if options.scenario == "offline":
+        passes = ceil(_IMAGES_PER_TURN * candidate.in_flight / images)
+    runs = (candidate, baseline)
+    for run in runs:
+        run.warm_up()
+    for run in runs:
+        run.begin()
+    doubled = replace(options, seconds=2 * options.seconds)
+    stops = [Stopping(doubled, run.clock) for run in runs]
+    for block in count():
+        # A B, then B A.
+        for index in (0, 1) if block % 2 == 0 else (1, 0):
+            indices = [*range(images)] * passes
+            runs[index].measure(indices, stops[index].note, block=block)
+        if block % 2 and all(stop.is_over() for stop in stops):
+            break
+    for run, stop in zip(runs, stops, strict=True):
+        run.end(stop.reason)
