@@ -17,6 +17,7 @@ from foveate.errors import ModelError, OptionError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from foveate.datasets import CocoDataset, Splits
     from foveate.models.checkpoint import Cascade
     from foveate.training.mini.recipe import Recipe
 
@@ -45,10 +46,11 @@ _PATH_OR_NAME = {"parser": path_or_name, "metavar": "PATH"}
 def command(
     *,
     dataset: Annotated[
-        Path,
+        list[Path],
         typer.Option(
-            help="Data set in the layout of COCO, CVAT, Roboflow or labelme. Without a validation "
-            "part, a fifth of its images is held out."
+            help="Data set in the layout of COCO, CVAT, Roboflow or labelme; for mini repeatable, "
+            "with the classes of the first one. Without a validation part, a fifth of the images "
+            "of the first is held out."
         ),
     ],
     output: Annotated[
@@ -75,10 +77,10 @@ def command(
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of every random choice.")] = 0,
     extra_dataset: Annotated[
-        Path | None,
+        list[Path] | None,
         _mini_only(
-            "Second data set, which DeepMask and SharpMask are trained on too; its classes are "
-            "ignored"
+            "Further data set, which only DeepMask and SharpMask are trained on; its classes are "
+            "ignored, repeatable"
         ),
     ] = None,
     deepmask_steps: Annotated[
@@ -150,7 +152,10 @@ def command(
     """
     given = dict(locals())  # first, since it takes every local name
     if network != MINI:
-        _train_full_size(given)
+        if len(dataset) > 1:
+            what = f"expected one --dataset for {network}, got {len(dataset)}"
+            raise OptionError(what, remedy="merge them into one data set")
+        _train_full_size(given | {"dataset": dataset[0]})
         return
     # The others have a default other than None, so it is unknown whether they were given.
     wrong = [name for name in _FULL_SIZE_ONLY if given[name] not in (None, False)]
@@ -160,7 +165,7 @@ def command(
     counts = {name: given[f"{name}_steps"] for name in ("deepmask", "sharpmask", "multipathnet")}
     given_counts = {name: count for name, count in counts.items() if count is not None}
     recipe = _recipe(seed, given_counts, views, regions)
-    _train_mini(dataset, extra_dataset, output, recipe, init_from)
+    _train_mini(dataset, extra_dataset or [], output, recipe, init_from)
 
 
 def _sizes(words: list[str]) -> dict[str, int | str]:
@@ -195,14 +200,14 @@ def _recipe(
 
 
 def _train_mini(
-    dataset: Path,
-    extra_dataset: Path | None,
+    datasets: list[Path],
+    extra_datasets: list[Path],
     output: Path,
     recipe: Callable[[int], Recipe],
     init_from: Path | None,
 ) -> None:
     from foveate.datasets import find_splits
-    from foveate.datasets.splits import without_broken_images
+    from foveate.datasets.splits import require_classes, without_broken_images
     from foveate.system.files import check_writable
     from foveate.training.mini.score_calibration import calibrate
     from foveate.training.mini.train import train_cascade
@@ -211,27 +216,37 @@ def _train_mini(
     # Whatever can fail is checked before the first hour of work.
     check_writable(output / "mini.safetensors")
     initial = _mini(init_from) if init_from else None
-    splits = find_splits(dataset)
-    train, validation = splits.train, splits.validation
-    extra = [find_splits(extra_dataset).train] if extra_dataset else []
+    train, validation = _same_classes([find_splits(one) for one in datasets])
+    extra = [find_splits(one).train for one in extra_datasets]
     with show_progress() as progress:
-        train, *extra = (without_broken_images(one, "images", progress) for one in (train, *extra))
-        numbers = recipe(len(train))  # of the images that can be read
-        for one in (train, *extra):
+        shown = [without_broken_images(one, "images", progress) for one in (*train, *extra)]
+        train, extra = shown[: len(train)], shown[len(train) :]
+        numbers = recipe(sum(len(one) for one in train))  # of the images that can be read
+        for one in shown:
             require_objects(one, numbers.cache)
         if validation is None:
-            train, validation = train.split(HELD_OUT)
+            train[0], validation = train[0].split(HELD_OUT)
             print_line(
-                f"{len(validation)} of {len(validation) + len(train)} images are held out to "
+                f"{len(validation)} of {len(validation) + len(train[0])} images are held out to "
                 "calibrate the scores: add a validation part to the data set to choose them",
                 to_stderr=True,
             )
         else:
             validation = without_broken_images(validation, "held-out images", progress)
+        require_classes(train)
         checkpoint = train_cascade(train, output, numbers, progress, extra, initial)
         calibrate(checkpoint, validation, progress=progress)
     print_line(f"Checkpoint: {checkpoint}", to_stderr=True)
     print_line(f"Export it:  foveate export {checkpoint} --output my-bundle", to_stderr=True)
+
+
+def _same_classes(splits: list[Splits]) -> tuple[list[CocoDataset], CocoDataset | None]:
+    """Return all training parts, and the first validation part, with the first one's classes."""
+    first, *others = splits
+    names, whose = first.train.class_names, "the first data set"
+    train = [first.train, *(one.train.with_classes(names, whose) for one in others)]
+    held_out = [one.validation for one in splits if one.validation is not None]
+    return train, held_out[0].with_classes(names, whose) if held_out else None
 
 
 def _mini(file: Path) -> Cascade:

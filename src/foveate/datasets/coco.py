@@ -117,8 +117,12 @@ class CocoDataset:
         """Return the part with these images, in ascending order, and with all classes."""
         return self._with(self.annotations.of_images(indices))
 
-    def with_classes(self, names: Sequence[str]) -> CocoDataset:
+    def with_classes(self, names: Sequence[str], whose: str = "the training part") -> CocoDataset:
         """Return the same images with the labels of these classes, those of a training run.
+
+        Args:
+            names: Class names in the order of the labels.
+            whose: Owner of the classes, for the message of the error.
 
         Raises:
             DataError: An object is of another class.
@@ -127,9 +131,9 @@ class CocoDataset:
         used = {own[label] for label in np.unique(self.annotations.labels).tolist()}
         if not used <= set(names):
             raise DataError(
-                f"the training part lacks the classes {', '.join(sorted(used - set(names)))}",
+                f"{whose} lacks the classes {', '.join(sorted(used - set(names)))}",
                 file=self.file,
-                remedy="annotate images of them for the training, or remove them here",
+                remedy="annotate images of them there, or remove them here",
             )
         places = np.array([names.index(name) if name in names else -1 for name in own], np.int32)
         labels = places[self.annotations.labels] if len(own) else self.annotations.labels
@@ -196,6 +200,15 @@ class CocoDataset:
         """Return the rows of an image's objects in ``annotations``, crowds among them."""
         first, last = self.annotations.starts[index : index + 2].tolist()
         return np.arange(first, last)
+
+    def crowd_mask(self, index: int) -> UInt8Array:
+        """Return (H, W) uint8, 1 where an image shows crowds: objects that nobody separated."""
+        table = self.annotations
+        mask = np.zeros(tuple(table.sizes[index].tolist()), np.uint8)
+        for row in self.rows(index).tolist():
+            if table.crowds[row]:
+                mask |= table.mask(row)
+        return mask
 
     def instances(self, index: int) -> list[Instance]:
         """Decode the objects of an image, without crowds."""

@@ -2,7 +2,7 @@
 """The parts of a data set that a training uses, and the images in them that can be used."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,6 +94,27 @@ def without_broken_images(dataset: CocoDataset, task: str, progress: Progress) -
     more = "; ..." if len(errors) > _EXAMPLES else ""
     _log.warning(text, len(errors), len(dataset), named, more)
     return dataset.of_images(np.setdiff1d(np.arange(len(dataset)), list(errors)))
+
+
+def require_classes(datasets: Sequence[CocoDataset]) -> None:
+    """Check that every class has an object, crowds aside, in one of several data sets.
+
+    Args:
+        datasets: Data sets with the same classes.
+
+    Raises:
+        DataError: A class has none; the message names it.
+    """
+    tables = [dataset.annotations for dataset in datasets]
+    found = np.concatenate([table.labels[~table.crowds] for table in tables])
+    names = datasets[0].class_names
+    lacking = [name for label, name in enumerate(names) if label not in found]
+    if lacking:
+        raise DataError(
+            f"no training image has an object of the classes {', '.join(lacking)}",
+            file=datasets[0].file,
+            remedy="annotate some, add a data set that has some, or remove the classes",
+        )
 
 
 def no_objects(dataset: CocoDataset, reasons: Mapping[str, int]) -> DataError:

@@ -92,13 +92,16 @@ def silent(*_: object) -> None:
 def test_a_run_trains_all_three_networks_and_is_not_done_twice(
     dataset: CocoDataset, tmp_path: Path
 ) -> None:
-    result = train_cascade(dataset, tmp_path, RECIPE, silent, extra_datasets=[dataset])
+    result = train_cascade([dataset, dataset], tmp_path, RECIPE, silent, extra_datasets=[dataset])
     cascade = load_checkpoint(result)
     assert cascade.info.class_names == ("disc", "square")
     assert cascade.classifier is not None
     before = result.stat().st_mtime_ns
-    assert cascade.info.training["images"] == "4 + 4"
-    assert train_cascade(dataset, tmp_path, RECIPE, silent, extra_datasets=[dataset]) == result
+    assert cascade.info.training["images"] == "4 + 4 + 4"
+    assert (
+        train_cascade([dataset, dataset], tmp_path, RECIPE, silent, extra_datasets=[dataset])
+        == result
+    )
     assert result.stat().st_mtime_ns == before
 
 
@@ -208,5 +211,5 @@ def test_a_bundle_of_other_networks_is_no_start(tmp_path: Path, dataset: CocoDat
         ModelError, match="expected sharpmask-mini to start from, found deepmask-mini"
     ):
         command(
-            dataset=folder, output=tmp_path / "run", init_from=tmp_path / "deepmask.safetensors"
+            dataset=[folder], output=tmp_path / "run", init_from=tmp_path / "deepmask.safetensors"
         )

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -20,6 +22,7 @@ from foveate.training.mini.regions import (
     build_regions,
     delta_statistics,
     features_canvas,
+    images_of_each,
     multipathnet_step,
     read_regions,
 )
@@ -28,6 +31,7 @@ from foveate.training.resume import Origin
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
+NO_CROWDS = np.zeros((0, 4), np.float32)
 TRUTHS = np.array([[0, 0, 100, 100], [300, 40, 340, 120]], np.float32)
 # Their IoU with the first truth is the hundredth part of their width.
 WIDTHS = (72, 45, 57, 77, 52, 67, 62, 3)
@@ -42,7 +46,9 @@ def sample() -> CachedRegions:
         stride: chance.normal(size=(channels, 384 // stride, 384 // stride)).astype(np.float16)
         for stride, channels in CHANNELS.items()
     }
-    return CachedRegions(maps=maps, proposals=PROPOSALS, truths=TRUTHS, labels=np.array([3, 1]))
+    return CachedRegions(
+        maps=maps, proposals=PROPOSALS, truths=TRUTHS, labels=np.array([3, 1]), crowds=NO_CROWDS
+    )
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +59,7 @@ def cache(sample: CachedRegions, tmp_path_factory: pytest.TempPathFactory) -> li
         proposals=sample.proposals,
         truths=sample.truths,
         labels=sample.labels,
+        crowds=sample.crowds,
         map_8=sample.maps[8],
         map_16=sample.maps[16],
         map_32=sample.maps[32],
@@ -80,15 +87,36 @@ def test_box_targets_lead_from_a_region_to_its_object(sample: CachedRegions) -> 
 
 
 def test_a_quarter_of_the_regions_are_foreground(sample: CachedRegions) -> None:
-    many = CachedRegions(
-        maps=sample.maps,
-        proposals=np.concatenate([PROPOSALS[:1]] * 40 + [PROPOSALS[-1:]] * 90),
-        truths=TRUTHS,
-        labels=sample.labels,
-    )
+    proposals = np.concatenate([PROPOSALS[:1]] * 40 + [PROPOSALS[-1:]] * 90)
+    many = replace(sample, proposals=proposals)
     _, labels, _ = _draw_regions(many, np.random.default_rng(0))
     assert labels.shape == (6, 64)
     assert (labels[0] > 0).sum() == 16
+
+
+def test_a_region_mostly_in_a_crowd_is_no_background(sample: CachedRegions) -> None:
+    # The first is half in the crowd, the second is less; the third overlaps an object enough.
+    proposals = np.array([[200, 0, 220, 40], [198, 0, 220, 40], TRUTHS[1]], np.float32)
+    crowded = replace(
+        sample, proposals=proposals, crowds=np.array([[210, 0, 350, 200]], np.float32)
+    )
+    boxes, labels, _ = _draw_regions(crowded, np.random.default_rng(0))
+    assert not (boxes == proposals[0]).all(axis=1).any()
+    assert labels[0, row_of(boxes, proposals[1])] == 0
+    assert labels[0, (boxes == proposals[2]).all(axis=1)].tolist() == [1, 1]
+    inside = (boxes[:, 0] >= 210) & (boxes[:, 2] <= 350) & (boxes[:, 3] <= 200)
+    assert (labels[0, inside] > 0).all()
+
+
+@pytest.mark.parametrize(("images", "expected"), [(6, [1, 5]), (3, [0, 3]), (600, [2, 8])])
+def test_each_data_set_gives_images_in_proportion(
+    images: int, expected: list[int], tmp_path: Path
+) -> None:
+    datasets = [
+        CocoDataset(write_dataset(tmp_path / str(count), images=count) / "train")
+        for count in (2, 8)
+    ]
+    assert images_of_each(datasets, images) == expected
 
 
 def test_box_targets_are_normalized_by_mean_and_deviation(
@@ -138,7 +166,13 @@ def test_the_trunk_sees_an_image_between_both_bounds_on_fill(
 
 
 def test_a_cached_sample_is_in_the_frame_of_the_canvas(tmp_path: Path) -> None:
-    dataset = CocoDataset(write_dataset(tmp_path / "data", images=2) / "train")
+    folder = write_dataset(tmp_path / "data", images=2) / "train"
+    content = json.loads((folder / "annotations.json").read_text(encoding="utf-8"))
+    x, y, width, height = content["annotations"][1]["bbox"]
+    content["annotations"][1]["iscrowd"] = 1
+    crowd = [x, y, x + width, y + height]
+    (folder / "annotations.json").write_text(json.dumps(content), encoding="utf-8")
+    dataset = CocoDataset(folder)
     options = RegionOptions(short_side=100, long_side=280, images=1)
     proposed = np.array([[30, 50, 90, 110], [0, 0, 300, 200]], np.float32)
 
@@ -159,8 +193,9 @@ def test_a_cached_sample_is_in_the_frame_of_the_canvas(tmp_path: Path) -> None:
     sample, instances = cache[0], dataset.instances(0)
     assert sample.proposals.tolist() == (proposed / 2).tolist()
     assert sample.truths.tolist() == [[value / 2 for value in one.box] for one in instances]
-    assert sample.labels.tolist() == [1, 2]
-    assert [one.label for one in instances] == [0, 1]
+    assert sample.labels.tolist() == [1]
+    assert sample.crowds.tolist() == [[value / 2 for value in crowd]]
+    assert [one.label for one in instances] == [0]
     assert {stride: values.flat[0] for stride, values in sample.maps.items()} == {
         8: 8,
         16: 16,

@@ -196,8 +196,8 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     def proposals(*_: object) -> Cascade:
         return build_cascade(CascadeInfo(proposals="sharpmask-mini"))
 
-    def classifier(dataset: CocoDataset, given: Cascade, *_: object) -> Cascade:
-        names = dataset.class_names
+    def classifier(datasets: list[CocoDataset], given: Cascade, *_: object) -> Cascade:
+        names = datasets[0].class_names
         trained.append(" ".join(names))
         info = replace(given.info, classifier="multipathnet-mini", class_names=names)
         return replace(given, info=info, classifier=multipathnet_mini(len(names)))
@@ -211,15 +211,15 @@ def test_a_finished_run_is_returned_for_its_own_data_only(
     folder: Path, tmp_path: Path, quick: list[str]
 ) -> None:
     for _ in range(2):
-        result = train_cascade(CocoDataset(folder), tmp_path / "run", Recipe(), silent)
+        result = train_cascade([CocoDataset(folder)], tmp_path / "run", Recipe(), silent)
     assert quick == ["disc square"]
     change(folder, rename_a_class, "categories")
-    train_cascade(CocoDataset(folder), tmp_path / "run", Recipe(), silent)
+    train_cascade([CocoDataset(folder)], tmp_path / "run", Recipe(), silent)
     assert quick == ["disc square", "ball square"]
     assert load_checkpoint(result).info.class_names == ("ball", "square")
     with pytest.raises(ModelError, match=r"made with sharpmask \{'steps': 5000.*not \{'steps': 7"):
         train_cascade(
-            CocoDataset(folder), tmp_path / "run", Recipe().stepped({"sharpmask": 7}), silent
+            [CocoDataset(folder)], tmp_path / "run", Recipe().stepped({"sharpmask": 7}), silent
         )
 
 
@@ -227,14 +227,14 @@ def test_a_run_keeps_the_calibration_of_what_it_began_with_and_refuses_other_wei
     folder: Path, tmp_path: Path, quick: list[str]
 ) -> None:
     mini = cascade_from_bundle(Bundle.open("mini"))
-    dataset, output = CocoDataset(folder), tmp_path / "run"
-    result = train_cascade(dataset, output, Recipe(), silent, initial=mini)
+    datasets, output = [CocoDataset(folder)], tmp_path / "run"
+    result = train_cascade(datasets, output, Recipe(), silent, initial=mini)
     assert load_checkpoint(result).info.calibration == mini.info.calibration
     assert mini.info.calibration != CascadeInfo().calibration
     other = build_cascade(mini.info)
     for initial in (other, None):
         with pytest.raises(ModelError, match="made with initial '.*resume with the same options"):
-            train_cascade(dataset, output, Recipe(), silent, initial=initial)
+            train_cascade(datasets, output, Recipe(), silent, initial=initial)
     assert len(quick) == 1
 
 
@@ -318,8 +318,8 @@ def test_a_data_set_without_a_validation_part_has_one_made_and_told(
 ) -> None:
     parts: list[list[int]] = []
 
-    def train(dataset: CocoDataset, output: Path, *_: object) -> Path:
-        parts.append(dataset.annotations.image_ids.tolist())
+    def train(datasets: list[CocoDataset], output: Path, *_: object) -> Path:
+        parts.append(datasets[0].annotations.image_ids.tolist())
         return output
 
     def calibrate(_: Path, dataset: CocoDataset, **__: object) -> None:

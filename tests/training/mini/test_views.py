@@ -7,9 +7,18 @@ import numpy as np
 import pytest
 
 from foveate.datasets import Instance
-from foveate.training.mini.views import CONTEXT, GRID, SIDE, LabelRules, label_windows, sample_view
+from foveate.training.mini.views import (
+    CONTEXT,
+    GRID,
+    SIDE,
+    LabelRules,
+    crowd_shares,
+    label_windows,
+    sample_view,
+)
 
 RULES = LabelRules()
+NO_CROWD = np.zeros((640, 640), np.uint8)
 CENTER = CONTEXT + 16 * 5 + 80  # of the middle window
 
 
@@ -56,7 +65,7 @@ def test_masks_lie_on_the_pixels_that_the_view_shows(radius: int) -> None:
     image, instance = a_disc(640, radius)
     shown = 0
     for seed in range(20):
-        view = sample_view(image, [instance], np.random.default_rng(seed), RULES)
+        view = sample_view(image, [instance], NO_CROWD, np.random.default_rng(seed), RULES)
         for mask in view.masks.values():
             shown += 1
             red = (view.pixels[..., 0] > 125) & (view.pixels[..., 1] < 100)
@@ -67,7 +76,7 @@ def test_masks_lie_on_the_pixels_that_the_view_shows(radius: int) -> None:
 def test_owned_windows_hold_their_object_at_its_center() -> None:
     image, instance = a_disc(640, 60)
     for seed in range(20):
-        view = sample_view(image, [instance], np.random.default_rng(seed), RULES)
+        view = sample_view(image, [instance], NO_CROWD, np.random.default_rng(seed), RULES)
         for row, column in np.argwhere(view.owners >= 0):
             y, x = CONTEXT + 16 * row, CONTEXT + 16 * column
             ys, xs = np.nonzero(view.masks[0][y : y + 160, x : x + 160] > 127)
@@ -78,9 +87,43 @@ def test_owned_windows_hold_their_object_at_its_center() -> None:
 def test_a_view_is_decided_by_its_generator() -> None:
     image, instance = a_disc(320, 50)
     first, second = (
-        sample_view(image, [instance], np.random.default_rng(3), RULES) for _ in range(2)
+        sample_view(image, [instance], NO_CROWD[:320, :320], np.random.default_rng(3), RULES)
+        for _ in range(2)
     )
     np.testing.assert_array_equal(first.pixels, second.pixels)
     np.testing.assert_array_equal(first.scores, second.scores)
     assert first.pixels.shape == (SIDE, SIDE, 3)
     assert first.scores.shape == (GRID, GRID)
+
+
+def test_the_middle_of_a_window_in_a_crowd_is_measured() -> None:
+    crowd = np.zeros((SIDE, SIDE), np.uint8)
+    crowd[:, CENTER:] = 255
+    shares = crowd_shares(crowd)
+    middle = CONTEXT + 16 * np.arange(GRID) + 80
+    expected = ((middle + 46 - CENTER) / 92).clip(0, 1)
+    assert shares == pytest.approx(np.tile(expected, (GRID, 1)))
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_windows_that_may_show_an_object_of_a_crowd_are_not_negatives(seed: int) -> None:
+    image, instance = a_disc(640, 60)
+    crowd = NO_CROWD.copy()
+    crowd[:, 330:] = 1  # to the right of the middle of the disc
+    image[:, 330:, 2] = 255  # so that the view shows where it is
+    with_crowd, without = (
+        sample_view(image, [instance], crowds, np.random.default_rng(seed), RULES)
+        for crowds in (crowd, NO_CROWD)
+    )
+    shown = with_crowd.pixels[..., 2] > 191
+    shown[with_crowd.pixels[..., 0] == 127] = False  # outside the image
+    for row, column in np.ndindex(GRID, GRID):
+        top, left = CONTEXT + 16 * row + 34, CONTEXT + 16 * column + 34
+        share = shown[top : top + 92, left : left + 92].mean()
+        before, after = without.scores[row, column], with_crowd.scores[row, column]
+        if before != 0 or share < 0.45:
+            assert after == before
+        elif share > 0.55:
+            assert after == -1
+    np.testing.assert_array_equal(with_crowd.pixels, without.pixels)
+    np.testing.assert_array_equal(with_crowd.owners, without.owners)

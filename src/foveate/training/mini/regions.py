@@ -20,7 +20,7 @@ from foveate.system.files import open_output
 from foveate.training.loop import Losses, Step, distinct
 from foveate.training.mini.trunk import FrozenTrunk
 from foveate.training.resume import Origin, is_current, stamp
-from foveate.training.sampling.boxes import box_iou, encode_deltas
+from foveate.training.sampling.boxes import box_iou, encode_deltas, inside_share
 from foveate.training.sampling.regions import resize_for_trunk
 from foveate.typed_options import TypedOptions
 
@@ -55,20 +55,30 @@ class CachedRegions:
         proposals: (N, 4) float32 boxes, best first.
         truths: (M, 4) float32 boxes of the objects.
         labels: (M,) int64 classes of the objects, from 1.
+        crowds: (C, 4) float32 boxes of the crowds.
     """
 
     maps: dict[int, NDArray[np.float16]]
     proposals: Float32Array
     truths: Float32Array
     labels: Int64Array
+    crowds: Float32Array
 
 
 def read_regions(file: Path) -> CachedRegions:
     """Read one file of the cache."""
     with np.load(file) as content:
         maps = {stride: content[f"map_{stride}"] for stride in STRIDES}
-        rest = {name: content[name] for name in ("proposals", "truths", "labels")}
+        rest = {name: content[name] for name in ("proposals", "truths", "labels", "crowds")}
     return CachedRegions(maps=maps, **rest)
+
+
+def images_of_each(datasets: Sequence[CocoDataset], images: int) -> list[int]:
+    """Divide a number of images among data sets in proportion to their images with objects."""
+    tables = [dataset.annotations for dataset in datasets]
+    ends = np.cumsum([0] + [len(np.unique(table.images[~table.crowds])) for table in tables])
+    shares: list[int] = np.diff(ends * min(images, ends[-1]) // ends[-1]).tolist()
+    return shares
 
 
 def build_regions(
@@ -116,11 +126,15 @@ def _sample(
     canvas, factor = features_canvas(image, options)
     features = trunk(canvas)
     truths = np.array([i.box for i in instances], np.float32).reshape(-1, 4)
+    table, rows = dataset.annotations, dataset.rows(index)
+    crowds = table.boxes[rows[table.crowds[rows]]].astype(np.float32)
+    crowds[:, 2:] += crowds[:, :2]
     return CachedRegions(
         maps={stride: features[stride].astype(np.float16) for stride in STRIDES},
         proposals=propose(image) * factor,
         truths=truths * factor,
         labels=np.array([i.label + 1 for i in instances], np.int64),
+        crowds=crowds * factor,
     )
 
 
@@ -141,6 +155,9 @@ def features_canvas(image: UInt8Array, options: RegionOptions) -> tuple[UInt8Arr
 REGIONS_PER_IMAGE = 64
 FOREGROUND_SHARE = 0.25  # as in the paper (section 4)
 FOREGROUND_IOU = 0.5
+# Share of a region in the box of a crowd from which it is no background: it may show an object that
+# nobody outlined.
+CROWD_OVERLAP = 0.5
 
 
 def multipathnet_step(
@@ -214,7 +231,8 @@ def _draw_regions(
     iou = box_iou(candidates, sample.truths)
     best, overlap = iou.argmax(1), iou.max(1)
     foreground = np.flatnonzero(overlap >= FOREGROUND_IOU)
-    background = np.flatnonzero(overlap < FOREGROUND_IOU)
+    crowded = inside_share(candidates, sample.crowds).max(1, initial=0) >= CROWD_OVERLAP
+    background = np.flatnonzero((overlap < FOREGROUND_IOU) & ~crowded)
     wanted = round(REGIONS_PER_IMAGE * FOREGROUND_SHARE)
     shown = rng.permutation(foreground)[:wanted]
     others = rng.permutation(background)[: REGIONS_PER_IMAGE - wanted]

@@ -35,6 +35,7 @@ from foveate.training.mini.regions import (
     ProposalBoxes,
     build_regions,
     delta_statistics,
+    images_of_each,
     multipathnet_step,
 )
 from foveate.training.mini.trunk import FrozenTrunk, load_imagenet
@@ -47,7 +48,7 @@ MASK_HEAD = "deepmask.mask."
 
 
 def train_cascade(
-    dataset: CocoDataset,
+    datasets: Sequence[CocoDataset],
     output: Path,
     recipe: Recipe,
     progress: Progress,
@@ -57,7 +58,7 @@ def train_cascade(
     """Train the three networks, or return the result of an earlier run from the same data.
 
     Args:
-        dataset: Training images.
+        datasets: Training images; all data sets have the same classes.
         output: Directory of the run: caches, checkpoints of each network, the result.
         recipe: Hyperparameters of the training.
         progress: Called as the work progresses.
@@ -75,15 +76,15 @@ def train_cascade(
     start = _start(_sharpmask(initial))
     if initial is not None and initial.classifier is not None:
         start["initial_classifier"] = fingerprint(initial.classifier)
-    inputs = _inputs([dataset, *extra_datasets], recipe) | {"the regions": asdict(recipe.regions)}
+    inputs = _inputs([*datasets, *extra_datasets], recipe) | {"the regions": asdict(recipe.regions)}
     names = ("deepmask", "sharpmask", "mask_head", "multipathnet", "mask_threshold", "seed")
     origin = Origin(inputs=inputs, options={name: asdict(recipe)[name] for name in names} | start)
     if is_current(result, origin):
         return result
     output.mkdir(parents=True, exist_ok=True)
-    datasets = [dataset, *extra_datasets]
-    proposals = train_proposals(datasets, output, recipe, progress, _sharpmask(initial))
-    cascade = train_classifier(dataset, proposals, output, recipe, progress, initial)
+    shown = [*datasets, *extra_datasets]
+    proposals = train_proposals(shown, output, recipe, progress, _sharpmask(initial))
+    cascade = train_classifier(datasets, proposals, output, recipe, progress, initial)
     if initial is not None:
         info = replace(cascade.info, calibration=initial.info.calibration)
         cascade = replace(cascade, info=info)
@@ -224,7 +225,7 @@ def _mask_head_alone(deepmask: DeepMask) -> Iterator[None]:
 
 
 def train_classifier(
-    dataset: CocoDataset,
+    datasets: Sequence[CocoDataset],
     proposals: Cascade,
     output: Path,
     recipe: Recipe,
@@ -233,21 +234,26 @@ def train_classifier(
 ) -> Cascade:
     """Train MultiPathNet on the proposals of a trained SharpMask, from ``initial`` if it is given.
 
-    If ``initial`` has other classes, the layers that predict classes and boxes start anew.
+    All data sets have the same classes. If ``initial`` has others, the layers that predict classes
+    and boxes start anew.
     """
     torch.manual_seed(recipe.seed)
-    network = multipathnet_mini(classes=len(dataset.class_names))
-    begun = _start_from(network, initial, dataset.class_names)
+    class_names = datasets[0].class_names
+    network = multipathnet_mini(classes=len(class_names))
+    begun = _start_from(network, initial, class_names)
     trunk = FrozenTrunk(network.trunk, 32)
     inputs: dict[str, object] = {
-        "the annotations or images": dataset.digest,
+        "the annotations or images": [dataset.digest for dataset in datasets],
         "the proposals": fingerprint(proposals.proposals, MASK_HEAD),
         "the trunk": trunk.digest,
         "the regions": asdict(recipe.regions),
     }
     propose, origin = _proposer(proposals, output), Origin(inputs=inputs)
-    directory = output / "regions"
-    regions = build_regions(dataset, trunk, propose, directory, origin, recipe.regions, progress)
+    regions = []
+    shares = images_of_each(datasets, recipe.regions.images)
+    for number, (dataset, images) in enumerate(zip(datasets, shares, strict=True)):
+        directory, options = output / f"regions-{number}", replace(recipe.regions, images=images)
+        regions += build_regions(dataset, trunk, propose, directory, origin, options, progress)
     mean, std = delta_statistics(regions)
     train_adamw(
         network,
@@ -263,7 +269,7 @@ def train_classifier(
     info = replace(
         proposals.info,
         classifier="multipathnet-mini",
-        class_names=dataset.class_names,
+        class_names=class_names,
         delta_mean=tuple(mean.tolist()),
         delta_std=tuple(std.tolist()),
         training={**proposals.info.training, **notes},

@@ -37,6 +37,8 @@ class LabelRules:
         mask_octaves: Largest difference of scale for the same.
         negative_distance: Distance from which an object does not prevent a negative.
         negative_octaves: Difference of scale from which it does not.
+        crowd_share: Share of the square of canonical side in the middle of a window from which a
+            crowd prevents a negative there: one of its objects could fill that square.
     """
 
     score_distance: float = 12.0
@@ -45,6 +47,7 @@ class LabelRules:
     mask_octaves: float = 0.6
     negative_distance: float = 28.0
     negative_octaves: float = 0.8
+    crowd_share: float = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,12 +68,23 @@ class View:
 
 
 def sample_view(
-    image: UInt8Array, instances: list[Instance], rng: np.random.Generator, rules: LabelRules
+    image: UInt8Array,
+    instances: list[Instance],
+    crowds: UInt8Array,
+    rng: np.random.Generator,
+    rules: LabelRules,
 ) -> View:
-    """Draw a view of a (H, W, 3) uint8 RGB image around a random one of its instances.
+    """Draw a view of an image around a random one of its instances.
 
     Six views of ten show their instance near the canonical size; the others are up to two octaves
-    off, so that parts of objects and crowds of small ones appear as negatives.
+    off, so that parts of objects and groups of small ones appear as negatives.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        instances: Objects of the image, at least one.
+        crowds: (H, W) uint8, 1 where objects are annotated as a crowd.
+        rng: The only source of randomness.
+        rules: Rules of the labels.
     """
     chosen = instances[int(rng.integers(len(instances)))]
     octaves = rng.uniform(-0.45, 0.45) if rng.random() < 0.6 else rng.uniform(-2.0, 2.0)
@@ -79,12 +93,14 @@ def sample_view(
     spread = GRID * STRIDE / 2 * 0.9
     origin = np.round(center - SIDE / 2 + rng.uniform(-spread, spread, 2)).astype(int)
     mirrored = bool(rng.random() < 0.5)
-    return _cut(image, instances, scale, (int(origin[0]), int(origin[1])), mirrored, rules)
+    place = (int(origin[0]), int(origin[1]))
+    return _cut(image, instances, crowds, scale, place, mirrored, rules)
 
 
 def _cut(
     image: UInt8Array,
     instances: list[Instance],
+    crowds: UInt8Array,
     scale: float,
     origin: tuple[int, int],
     mirrored: bool,
@@ -97,6 +113,10 @@ def _cut(
         pixels = np.ascontiguousarray(pixels[:, ::-1])
         centers[:, 0] = SIDE - centers[:, 0]
     scores, owners = label_windows(centers, sides, rules)
+    if crowds.any():
+        crowd = _level_crop(crowds * np.uint8(255), scale, origin, 0)
+        shares = crowd_shares(crowd[:, ::-1] if mirrored else crowd)
+        scores[(scores == 0) & (shares >= rules.crowd_share)] = UNLABELED
     masks = {}
     for owner in np.unique(owners[owners >= 0]):
         mask = _level_crop(instances[int(owner)].mask * np.uint8(255), scale, origin, 0)
@@ -132,6 +152,24 @@ def label_windows(
     cost = np.where(owned, distance / rules.mask_distance + octaves / rules.mask_octaves, np.inf)
     owners = np.where(owned.any(0), cost.argmin(0), -1).astype(np.int16)
     return scores, owners
+
+
+def crowd_shares(crowd: UInt8Array) -> Float64Array:
+    """Return how much of the middle of each inner window of a view lies in a crowd: (GRID, GRID).
+
+    Args:
+        crowd: (SIDE, SIDE) uint8, 255 in a crowd.
+    """
+    sums = cv2.integral(crowd)
+    first = CONTEXT + (WINDOW - CANONICAL_SIDE) // 2 + STRIDE * np.arange(GRID)
+    last = first + CANONICAL_SIDE
+    inside = (
+        sums[np.ix_(last, last)]
+        - sums[np.ix_(first, last)]
+        - sums[np.ix_(last, first)]
+        + sums[np.ix_(first, first)]
+    )
+    return np.asarray(inside / (255 * CANONICAL_SIDE**2), np.float64)
 
 
 def _larger_side(instance: Instance) -> float:

@@ -199,10 +199,10 @@ def _drawn(
         image, instances = dataset.image(index), dataset.instances(index)
         if not instances:
             return []
-        views = []
+        crowds, views = dataset.crowd_mask(index), []
         for view in range(options.views_per_image):
             rng = np.random.default_rng([options.seed, index, view])
-            views.append((sample_view(image, instances, rng, options.rules), rng))
+            views.append((sample_view(image, instances, crowds, rng, options.rules), rng))
         return views
 
     with ThreadPoolExecutor(1) as pool:
