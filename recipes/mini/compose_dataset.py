@@ -14,7 +14,14 @@ from typing import Annotated
 
 import typer
 
-from compose import FixedSet, Sources, training_options, validation_options, write_dataset
+from compose import (
+    Composition,
+    FixedSet,
+    Sources,
+    training_options,
+    validation_options,
+    write_dataset,
+)
 from foveate.cli._console import print_line, show_progress
 
 
@@ -76,10 +83,8 @@ def command(
     with show_progress() as progress:
         write_dataset(
             output,
-            library,
-            options,
+            Composition(library=library, options=options, seed=seed),
             images=images,
-            seed=seed,
             workers=workers,
             progress=partial(progress, "Composing"),
         )

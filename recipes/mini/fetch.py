@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Get the Debian packages of `packages.csv`, and make the data sets of `mini` from them.
 
-    python recipes/mini/fetch.py DIRECTORY [--blender PYTHON]
+    python recipes/mini/fetch.py DIRECTORY [--blender PYTHON] [--photographs FOLDER]
 
 It needs apt-get and dpkg-deb and package lists of Debian 12, but no administrator: nothing is
 installed. DIRECTORY then holds
@@ -9,10 +9,15 @@ installed. DIRECTORY then holds
     debs/                     the packages (1.8 GB), each with the SHA-256 of `packages.csv`
     packages/PACKAGE/         the packages, unpacked
     mini/{train,validation}/  composed images, in COCO's format
+    named/{train,validation}/ the same of the cut-outs that have a name among the classes of
+                              photographs, with these classes
+    photographs/train/        variants of photographs, on which objects of others are pasted
+    photographs/validation/   other photographs
     rooms/{train,validation}/ rendered scenes, in COCO's format, of one class `thing`
 
 The scenes are rendered only where `--blender` names an interpreter with `bpy` 4.2 (the wheel of
-Blender, 500 MB; it needs Python 3.11): about four seconds a scene and core.
+Blender, 500 MB; it needs Python 3.11): about four seconds a scene and core. Objects of photographs
+are pasted only where `--photographs` names a data set in COCO's layout; see `paste_photographs.py`.
 
 What is there already is not fetched, unpacked or composed again.
 """
@@ -26,19 +31,41 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from compose import FixedSet, Sources, sha256_of, training_options, write_dataset
+from paste_photographs import SEED as PASTE_SEED
+from paste_photographs import Parts
+
+from compose import (
+    CLASS_NAMES,
+    ComposeOptions,
+    Composition,
+    FixedSet,
+    Sources,
+    sha256_of,
+    training_options,
+    validation_options,
+    write_dataset,
+)
 from foveate.errors import DataError, FoveateError
 
 HERE = Path(__file__).resolve().parent
+BACKGROUNDS = HERE / "backgrounds.csv"
 TRAINING_SEED = 1
+NAMED_TRAINING_SEED = 2
+NAMED_VALIDATION_SEED = 2027
+NAMED_VALIDATION_IMAGES = 250
 SCENES = 400
 # Number of the first scene of each set; sets are rendered side by side, in a process each.
 SCENE_SETS = (0, 1000)
 FURNITURE = "sweethome3d-furniture/usr/share/sweethome3d/furniture"
+
+
+# Split, options, number of images and seed of each part of a data set.
+Plans = Sequence[tuple[str, ComposeOptions, int, int]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,22 +127,35 @@ def run(tool: str, *arguments: str, folder: Path) -> None:
 
 
 def compose(folder: Path, packages: Path, images: int, workers: int) -> None:
-    """Compose the validation set and then the training set."""
-    sources = Sources(
-        cutouts=HERE / "cutouts.csv", backgrounds=HERE / "backgrounds.csv", packages=packages
-    )
+    """Compose both data sets, the validation part of each first."""
+    sources = Sources(cutouts=HERE / "cutouts.csv", backgrounds=BACKGROUNDS, packages=packages)
     fixed = FixedSet.read(HERE / "validation.json")
     fixed.check(sources)
     plans = (
         (fixed.split, fixed.options, fixed.images, fixed.seed),
         ("train", training_options(), images, TRAINING_SEED),
     )
+    compose_parts(folder / "mini", sources, plans, workers)
+    sources = Sources(
+        cutouts=HERE / "named_cutouts.csv",
+        backgrounds=BACKGROUNDS,
+        packages=packages,
+        class_names=CLASS_NAMES,
+    )
+    plans = (
+        ("validation", validation_options(), NAMED_VALIDATION_IMAGES, NAMED_VALIDATION_SEED),
+        ("train", training_options(), images, NAMED_TRAINING_SEED),
+    )
+    compose_parts(folder / "named", sources, plans, workers)
+
+
+def compose_parts(folder: Path, sources: Sources, plans: Plans, workers: int) -> None:
+    """Compose the parts of a data set that are not there yet."""
     for split, options, count, seed in plans:
         if not (folder / split).exists():
             library = sources.load(split)
-            write_dataset(
-                folder / split, library, options, images=count, seed=seed, workers=workers
-            )
+            scenes = Composition(library=library, options=options, seed=seed)
+            write_dataset(folder / split, scenes, images=count, workers=workers)
         sys.stdout.write(f"{folder / split}: ready\n")
 
 
@@ -157,7 +197,7 @@ def render(folder: Path, packages: Path, blender: Path, scenes: int) -> None:
 
 
 def main() -> None:
-    """Fetch, unpack, compose, render."""
+    """Fetch, unpack, compose, paste, render."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -168,16 +208,26 @@ def main() -> None:
     parser.add_argument(
         "--scenes", type=int, default=SCENES, help=f"of each of two sets ({SCENES})"
     )
+    parser.add_argument(
+        "--photographs", type=Path, help="a data set in COCO's layout: paste its objects too"
+    )
     parser.add_argument("--packages-only", action="store_true", help="compose nothing")
     arguments = parser.parse_args()
     debs, packages = arguments.folder / "debs", arguments.folder / "packages"
+    pasted = arguments.folder / "photographs"
     try:
+        parts = None
+        if arguments.photographs and not (pasted.exists() or arguments.packages_only):
+            # First, so that photographs that cannot be used are known before hours of work.
+            parts = Parts.open(arguments.photographs, PASTE_SEED)
         for folder in (debs, packages):
             folder.mkdir(parents=True, exist_ok=True)
         for package in read_packages(HERE / "packages.csv"):
             unpack(package, fetch(package, debs.resolve()), packages.resolve())
         if not arguments.packages_only:
-            compose(arguments.folder / "mini", packages, arguments.images, arguments.workers)
+            compose(arguments.folder, packages, arguments.images, arguments.workers)
+        if parts is not None:
+            parts.write(pasted, workers=arguments.workers)
         if arguments.blender and not arguments.packages_only:
             render(arguments.folder, packages, arguments.blender, arguments.scenes)
     except FoveateError as error:

@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 
 from compose import (
     ComposeOptions,
+    Composition,
     FixedSet,
     Sources,
     options_from_json,
@@ -63,6 +64,10 @@ def small(options: ComposeOptions) -> ComposeOptions:
     )
 
 
+def composition(sources: Sources, options: ComposeOptions, seed: int = 0) -> Composition:
+    return Composition(library=sources.load(), options=options, seed=seed)
+
+
 def read(folder: Path) -> dict[str, bytes]:
     files = (file for file in sorted(folder.rglob("*")) if file.is_file())
     return {file.relative_to(folder).as_posix(): file.read_bytes() for file in files}
@@ -71,9 +76,8 @@ def read(folder: Path) -> dict[str, bytes]:
 # pycocotools' own arrays lack the argument `copy` of NumPy 2.
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 def test_annotations_agree_with_the_masks(sources: Sources, tmp_path: Path) -> None:
-    write_dataset(
-        tmp_path / "out", sources.load(), small(training_options()), images=6, seed=3, workers=0
-    )
+    scenes = composition(sources, small(training_options()), seed=3)
+    write_dataset(tmp_path / "out", scenes, images=6, workers=0)
     coco = COCO(str(tmp_path / "out" / "annotations.json"))
     assert [item["name"] for item in coco.loadCats(coco.getCatIds())] == ["disc", "round"]
     assert sorted(coco.imgs) == list(range(1, 7))
@@ -96,16 +100,9 @@ def test_annotations_agree_with_the_masks(sources: Sources, tmp_path: Path) -> N
 
 @pytest.mark.slow
 def test_the_bytes_do_not_depend_on_the_number_of_workers(sources: Sources, tmp_path: Path) -> None:
-    library = sources.load()
+    scenes = composition(sources, small(training_options()), seed=1)
     for workers in (0, 2):
-        write_dataset(
-            tmp_path / str(workers),
-            library,
-            small(training_options()),
-            images=9,
-            seed=1,
-            workers=workers,
-        )
+        write_dataset(tmp_path / str(workers), scenes, images=9, workers=workers)
     assert read(tmp_path / "0") == read(tmp_path / "2")
 
 
@@ -119,10 +116,8 @@ def test_interrupted_writing_leaves_nothing(sources: Sources, tmp_path: Path) ->
     with pytest.raises(KeyboardInterrupt):
         write_dataset(
             tmp_path / "out",
-            sources.load(),
-            small(validation_options()),
+            composition(sources, small(validation_options())),
             images=5,
-            seed=0,
             workers=0,
             progress=interrupt,
         )
@@ -131,17 +126,24 @@ def test_interrupted_writing_leaves_nothing(sources: Sources, tmp_path: Path) ->
 
 def test_existing_output_is_left_alone(sources: Sources, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
+    scenes = composition(sources, validation_options())
     with pytest.raises(DataError, match=r"the output exists: .*out: delete it or name another"):
-        write_dataset(
-            tmp_path / "out", sources.load(), validation_options(), images=1, seed=0, workers=0
-        )
+        write_dataset(tmp_path / "out", scenes, images=1, workers=0)
 
 
 def test_impossible_numbers_are_named(sources: Sources, tmp_path: Path) -> None:
-    with pytest.raises(OptionError, match="found 0 images, seed 0, 0 workers"):
-        write_dataset(
-            tmp_path / "out", sources.load(), validation_options(), images=0, seed=0, workers=0
-        )
+    scenes = composition(sources, validation_options())
+    with pytest.raises(OptionError, match="found 0 images, 0 workers"):
+        write_dataset(tmp_path / "out", scenes, images=0, workers=0)
+
+
+def test_a_class_without_a_cutout_keeps_its_id(sources: Sources, tmp_path: Path) -> None:
+    named = replace(sources, class_names=("animal", "disc", "person", "round"))
+    scenes = composition(named, small(training_options()))
+    write_dataset(tmp_path / "out", scenes, images=6, workers=0)
+    document = json.loads((tmp_path / "out" / "annotations.json").read_text(encoding="utf-8"))
+    assert [one["name"] for one in document["categories"]] == list(named.class_names)
+    assert {one["category_id"] for one in document["annotations"]} == {2, 4}
 
 
 def test_splits_of_folders_share_nothing_and_keep_class_ids(sources: Sources) -> None:

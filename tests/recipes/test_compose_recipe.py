@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from tests.samples.paths import ROOT
 
-from compose import Entry, FixedSet, Sources, read_list, validation_options
+from compose import CLASS_NAMES, Entry, FixedSet, Sources, read_list, validation_options
 
 RECIPE = ROOT / "recipes" / "mini"
 SOURCES = Sources(cutouts=RECIPE / "cutouts.csv", backgrounds=RECIPE / "backgrounds.csv")
@@ -63,6 +63,17 @@ def test_no_file_is_listed_twice(cutouts: list[Entry], backgrounds: list[Entry])
 def test_no_demo_photograph_is_trained_on(backgrounds: list[Entry]) -> None:
     demo = {"astronaut", "cat", "chelsea", "coffee", "flower", "rocket"}
     assert demo.isdisjoint(Path(entry.path).stem for entry in backgrounds)
+
+
+def test_cutouts_with_a_name_among_the_new_classes_keep_their_family_and_split(
+    cutouts: list[Entry],
+) -> None:
+    known = {(one.package, one.path): (one.family, one.split) for one in cutouts}
+    named = read_list(RECIPE / "named_cutouts.csv")
+    for one in named:
+        assert known[one.package, one.path] == (one.family, one.split)
+        assert one.class_name in CLASS_NAMES
+    assert len({(one.package, one.path) for one in named}) == len(named)
 
 
 def test_every_package_is_pinned(cutouts: list[Entry], backgrounds: list[Entry]) -> None:

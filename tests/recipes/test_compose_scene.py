@@ -72,7 +72,7 @@ def test_same_seed_and_index_give_the_same_bits(library: Library, options: Compo
     assert np.array_equal(first.image, again.image)
     assert len(first.objects) == len(again.objects)
     for one, other in zip(first.objects, again.objects, strict=True):
-        assert one.cutout is other.cutout
+        assert one.entry is other.entry
         assert np.array_equal(one.mask, other.mask)
 
 

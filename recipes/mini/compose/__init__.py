@@ -7,19 +7,27 @@ from compose.library import Library, load_library
 from compose.lists import Entry, find_backgrounds, find_cutouts, read_list, sha256_of, write_list
 from compose.options import (
     ComposeOptions,
+    PasteOptions,
     options_from_json,
     options_to_json,
     training_options,
     validation_options,
 )
-from compose.scene import Scene, compose_scene
+from compose.photographs import CLASS_NAMES, Photographs
+from compose.relabeled import Relabeled
+from compose.scene import Composition, Scene, compose_scene
 from compose.sources import FixedSet, Sources
 
 __all__ = [
+    "CLASS_NAMES",
     "ComposeOptions",
+    "Composition",
     "Entry",
     "FixedSet",
     "Library",
+    "PasteOptions",
+    "Photographs",
+    "Relabeled",
     "Scene",
     "Sources",
     "assign_backgrounds",

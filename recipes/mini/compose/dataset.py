@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A composed data set on disk: COCO annotations and JPEG images."""
+"""A data set on disk: COCO annotations, and JPEG images as they are drawn."""
 
 from __future__ import annotations
 
@@ -8,32 +8,43 @@ import multiprocessing
 import shutil
 import signal
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from compose.library import Library
-from compose.options import ComposeOptions, options_to_json
-from compose.scene import Placed, Scene, compose_scene
+from compose.scene import Placed, Scene
 from foveate.errors import DataError, OptionError
 
 _QUALITY = 95
 _Progress = Callable[[int, int], None]
 
 
+class Scenes(Protocol):
+    """The images of a data set, each drawn when it is needed; worker processes get a copy."""
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Class names in the order of category ids, which start at 1."""
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """What determines the images, for the annotations."""
+
+    def scene(self, index: int) -> Scene:
+        """Draw an image; the same index gives the same bits."""
+
+
 def write_dataset(
     output: Path,
-    library: Library,
-    options: ComposeOptions,
+    scenes: Scenes,
     *,
     images: int,
-    seed: int,
     workers: int = 2,
     progress: _Progress | None = None,
 ) -> None:
@@ -44,10 +55,8 @@ def write_dataset(
 
     Args:
         output: A directory that does not exist yet.
-        library: Cut-outs and backgrounds.
-        options: Settings of the composition.
+        scenes: Images to write.
         images: Number of images.
-        seed: Seed of every draw.
         workers: Processes; 0 composes in this one.
         progress: Called after each image with the number of finished ones and of all.
 
@@ -55,18 +64,18 @@ def write_dataset(
         DataError: The output exists, or an image cannot be composed.
         OptionError: A number is out of range.
     """
-    if images < 1 or workers < 0 or seed < 0:
+    if images < 1 or workers < 0:
         raise OptionError(
-            "expected at least 1 image and no negative seed or workers, found "
-            f"{images} images, seed {seed}, {workers} workers"
+            "expected at least 1 image and no negative number of workers, found "
+            f"{images} images, {workers} workers"
         )
     if output.exists():
         raise DataError("the output exists", file=output, remedy="delete it or name another one")
     with _aside(output) as folder:
         (folder / "images").mkdir()
-        task = partial(_write_image, folder, options, seed)
-        annotations = _Annotations(library, options, seed)
-        with _mapper(library, workers) as mapping:
+        task = partial(_write_image, folder)
+        annotations = _Annotations(scenes)
+        with _mapper(scenes, workers) as mapping:
             for done, (record, objects) in enumerate(mapping(task, range(images)), start=1):
                 annotations.add(record, objects)
                 if progress is not None:
@@ -78,17 +87,10 @@ def write_dataset(
 class _Annotations:
     """COCO's document, growing image by image."""
 
-    def __init__(self, library: Library, options: ComposeOptions, seed: int) -> None:
+    def __init__(self, scenes: Scenes) -> None:
         self.content: dict[str, Any] = {
-            "info": {
-                "description": "composed by foveate compose",
-                "seed": seed,
-                "options": options_to_json(options),
-            },
-            "categories": [
-                {"id": number, "name": name}
-                for number, name in enumerate(library.class_names, start=1)
-            ],
+            "info": {"description": "composed by the recipe of mini", **scenes.info},
+            "categories": categories(scenes.class_names),
             "images": [],
             "annotations": [],
         }
@@ -99,6 +101,11 @@ class _Annotations:
         for item in objects:
             item["id"] = len(self.content["annotations"]) + 1
             self.content["annotations"].append(item)
+
+
+def categories(class_names: Sequence[str]) -> list[dict[str, Any]]:
+    """Return COCO's entries for classes, with ids from 1."""
+    return [{"id": number, "name": name} for number, name in enumerate(class_names, start=1)]
 
 
 @contextmanager
@@ -116,35 +123,35 @@ def _aside(output: Path) -> Iterator[Path]:
 
 
 _Result = tuple[dict[str, Any], list[dict[str, Any]]]
-_library: Library | None = None  # of a worker process
+_scenes: Scenes | None = None  # of a worker process
 
 
 @contextmanager
-def _mapper(library: Library, workers: int) -> Iterator[Callable[..., Iterator[_Result]]]:
+def _mapper(scenes: Scenes, workers: int) -> Iterator[Callable[..., Iterator[_Result]]]:
     """Return a function like `map`, in order, that runs in worker processes."""
     if workers == 0:
-        _start_worker(library, None)
+        _start_worker(scenes, None)
         yield map
         return
     # Not forked: OpenCV's and the progress bar's threads would leave locks behind that never open.
     context = multiprocessing.get_context("spawn")
-    with context.Pool(workers, _start_worker, (library, 1)) as pool:
+    with context.Pool(workers, _start_worker, (scenes, 1)) as pool:
         yield partial(pool.imap, chunksize=4)
 
 
-def _start_worker(library: Library, threads: int | None) -> None:
-    global _library  # noqa: PLW0603 - a process pool hands over state in no other way
-    _library = library
+def _start_worker(scenes: Scenes, threads: int | None) -> None:
+    global _scenes  # noqa: PLW0603 - a process pool hands over state in no other way
+    _scenes = scenes
     if threads is not None:
         cv2.setNumThreads(threads)
         # Ctrl-C reaches every process; the parent ends the workers, without a traceback each.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _write_image(folder: Path, options: ComposeOptions, seed: int, index: int) -> _Result:
-    if _library is None:
-        raise RuntimeError("a worker was given an image before its library")
-    scene = compose_scene(_library, options, seed=seed, index=index)
+def _write_image(folder: Path, index: int) -> _Result:
+    if _scenes is None:
+        raise RuntimeError("a worker was given an image before its scenes")
+    scene = _scenes.scene(index)
     name = f"{index:06d}.jpg"
     image = cv2.cvtColor(scene.image, cv2.COLOR_RGB2BGR)
     _, content = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
@@ -163,21 +170,21 @@ def annotate(scene: Scene, *, image_id: int, file_name: str) -> _Result:
         "file_name": file_name,
         "width": width,
         "height": height,
-        "background": scene.background.entry.path,
+        "background": scene.background.path,
     }
     return record, [_annotation(placed, image_id) for placed in scene.objects]
 
 
 def _annotation(placed: Placed, image_id: int) -> dict[str, Any]:
     code = coco_mask.encode(np.asfortranarray(placed.mask, dtype=np.uint8))
-    entry = placed.cutout.entry
+    entry = placed.entry
     return {
         "image_id": image_id,
         "category_id": placed.category_id,
         "segmentation": {"size": list(code["size"]), "counts": code["counts"].decode("ascii")},
         "area": int(coco_mask.area(code)),
         "bbox": [float(number) for number in coco_mask.toBbox(code)],
-        "iscrowd": 0,
+        "iscrowd": int(placed.crowd),
         "cutout": entry.path,
         "family": entry.family or entry.path,
     }

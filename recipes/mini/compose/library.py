@@ -61,7 +61,8 @@ class Library:
 
     Args:
         class_names: Class names in the order of category ids, which start at 1.
-        cutouts: One tuple of families a class; a family is a tuple of cut-outs.
+        cutouts: One tuple of families per class, empty if it has no cut-out; a family is a tuple of
+            cut-outs.
         backgrounds: The same nesting, with kinds (such as photographs and textures) for classes.
     """
 

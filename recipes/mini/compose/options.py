@@ -168,6 +168,40 @@ class ComposeOptions(TypedOptions):
             )
 
 
+@dataclass(frozen=True, kw_only=True)
+class PasteOptions(TypedOptions):
+    """Settings by which objects of photographs are pasted on other photographs.
+
+    Args:
+        share: Share of images on which something is pasted.
+        objects: Number of pasted objects in such an image, and their changes; the change of light
+            and the share of mirrored ones also hold for the photographs.
+        smallest_side: Pixels of the larger side from which on an object is cut out.
+        finish: Settings of the last changes to the whole image.
+    """
+
+    share: float = 0.7
+    objects: ObjectOptions = field(
+        default_factory=lambda: ObjectOptions(
+            count=(1, 4),
+            larger_side=(24.0, 360.0),
+            enlargement=1.5,
+            rotation=12.0,
+            stretch=0.15,
+            min_visible_area=100,
+            min_visible_share=0.4,
+            light=LightOptions(brightness=0.06, contrast=0.15, gamma=0.2, temperature=0.12),
+            feather=0.8,
+        )
+    )
+    smallest_side: int = 32
+    finish: FinishOptions = field(
+        default_factory=lambda: FinishOptions(
+            blur=(0.1, 0.8), noise=(0.2, 4.0), recompress=0.2, light=LightOptions()
+        )
+    )
+
+
 def training_options() -> ComposeOptions:
     """Return wide and rough ranges, for training."""
     light = LightOptions(brightness=0.12, contrast=0.25, gamma=0.3, temperature=0.18)

@@ -8,13 +8,15 @@ over it later hide in the same sense.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from compose.layer import Layer, cast_shadow, draw_layer, lay_over, overlap
-from compose.library import Background, Cutout, Library
-from compose.options import ComposeOptions, ObjectOptions
+from compose.library import Cutout, Library
+from compose.lists import Entry
+from compose.options import ComposeOptions, ObjectOptions, options_to_json
 from compose.photometric import finish
 from compose.scenery import draw_background, draw_distractors
 from foveate.errors import DataError
@@ -29,14 +31,16 @@ class Placed:
     """An object of an image.
 
     Args:
-        cutout: Cut-out that it is made from.
+        entry: Entry of the cut-out that it is made from.
         category_id: Category id of its class, from 1.
         mask: (H, W) bool, what is visible of it.
+        crowd: Whether these are several objects that nobody separated.
     """
 
-    cutout: Cutout
+    entry: Entry
     category_id: int
     mask: NDArray[np.bool_]
+    crowd: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,12 +50,12 @@ class Scene:
     Args:
         image: (H, W, 3) uint8 RGB.
         objects: Objects from the rearmost to the foremost.
-        background: Background of the objects.
+        background: Entry of the image behind the objects.
     """
 
     image: NDArray[np.uint8]
     objects: tuple[Placed, ...]
-    background: Background
+    background: Entry
 
 
 class _Canvas:
@@ -109,6 +113,35 @@ def _position(length: int, room: int, rng: np.random.Generator, *, inside: bool)
     return int(rng.integers(0, room)) - length // 2
 
 
+@dataclass(frozen=True, kw_only=True)
+class Composition:
+    """The images that are composed of a library: ``Scenes``.
+
+    Args:
+        library: Cut-outs and backgrounds.
+        options: Settings of the composition.
+        seed: Seed of every draw.
+    """
+
+    library: Library
+    options: ComposeOptions
+    seed: int
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Class names in the order of category ids, which start at 1."""
+        return self.library.class_names
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """What determines the images, apart from the library."""
+        return {"seed": self.seed, "options": options_to_json(self.options)}
+
+    def scene(self, index: int) -> Scene:
+        """Compose an image."""
+        return compose_scene(self.library, self.options, seed=self.seed, index=index)
+
+
 def compose_scene(library: Library, options: ComposeOptions, *, seed: int, index: int) -> Scene:
     """Compose one image.
 
@@ -134,10 +167,10 @@ def compose_scene(library: Library, options: ComposeOptions, *, seed: int, index
     return Scene(
         image=finish(canvas.image, options.finish, rng),
         objects=tuple(
-            Placed(cutout=cutout, category_id=category_id, mask=canvas.owner == number)
+            Placed(entry=cutout.entry, category_id=category_id, mask=canvas.owner == number)
             for number, (cutout, category_id) in enumerate(canvas.things)
         ),
-        background=background,
+        background=background.entry,
     )
 
 
@@ -171,7 +204,8 @@ def _draw_sides(
 def _try_object(
     canvas: _Canvas, library: Library, options: ObjectOptions, side: float, rng: np.random.Generator
 ) -> None:
-    number = int(rng.integers(len(library.cutouts)))
+    filled = [number for number, families in enumerate(library.cutouts) if families]
+    number = filled[rng.integers(len(filled))]
     family = library.cutouts[number][rng.integers(len(library.cutouts[number]))]
     cutout = family[rng.integers(len(family))]
     layer = draw_layer(cutout, side, options, rng)

@@ -23,11 +23,14 @@ class Sources:
         cutouts: A directory with one directory a class, or a `.csv` list.
         backgrounds: A directory, or a `.csv` list.
         packages: The directory that the lists' paths start from; None means the list's own.
+        class_names: Class names in the order of category ids; by default those of the cut-outs. A
+            class may have no cut-out.
     """
 
     cutouts: Path
     backgrounds: Path
     packages: Path | None = None
+    class_names: tuple[str, ...] = ()
 
     def load(self, split: str = "") -> Library:
         """Decode the cut-outs and backgrounds of a split, or all of them.
@@ -55,7 +58,7 @@ class Sources:
             _of(split, backgrounds, self.backgrounds),
             self._root(self.backgrounds),
             # Of the whole list: ids must not depend on the split.
-            class_names=sorted({entry.class_name for entry in cutouts}),
+            class_names=self.class_names or sorted({entry.class_name for entry in cutouts}),
         )
 
     def _root(self, named: Path) -> Path:
