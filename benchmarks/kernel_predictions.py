@@ -219,8 +219,8 @@ class Cost:
 
     @classmethod
     def of_gathering(cls, boxes: int) -> Cost:
-        """Count gathering boxes and scaling them."""
-        return cls(read=20 * boxes, written=16 * boxes, operations=4 * boxes)
+        """Count gathering boxes, scaling them and moving them."""
+        return cls(read=20 * boxes, written=16 * boxes, operations=8 * boxes)
 
     @classmethod
     def of_resize(cls, old: tuple[int, int], new: tuple[int, int]) -> Cost:
@@ -285,7 +285,7 @@ def report() -> str:
 def workload() -> dict[str, Cost]:
     """Return the operations of one image."""
     manifest = Bundle.open("mini").manifest
-    sizes = Sizes.of(HEIGHT, WIDTH, manifest.pyramid, manifest.windows, manifest.features)
+    sizes = Sizes.of(HEIGHT, WIDTH, manifest)
     windows, classes = manifest.select.top_k, len(manifest.class_names)
     assert manifest.classify is not None
     max_detections = manifest.classify.max_detections

@@ -94,12 +94,13 @@ def score_kernel() -> np.ndarray:
     return np.asarray(kernel * (1 + 0.004 * rows + 0.0017 * columns), np.float32)
 
 
-def propose_stage() -> tuple[ModelProto, StageSpec]:
+def propose_stage(shared: tuple[int, ...] = ()) -> tuple[ModelProto, StageSpec]:
     image: dict[str, Shape] = {"image": (1, 3, "height", "width")}
     outputs: dict[str, Shape] = {
         "scores": (1, 1, "rows", "columns"),
         "vectors": (1, 3, "rows", "columns"),
         **{f"horizontal_{i}": (1, 1, f"h{i}", f"w{i}") for i in (1, 2, 3, 4)},
+        **{f"map_{s}": (1, 3, f"h_{s}", f"w_{s}") for s in shared},
     }
     color_kernel = np.zeros((3, 3, 20, 20), np.float32)
     for channel in range(3):
@@ -111,6 +112,7 @@ def propose_stage() -> tuple[ModelProto, StageSpec]:
         pool("image", "colors", 8),
         node("Conv", "colors color_kernel", "vectors", strides=[2, 2]),
         *[pool("light", f"horizontal_{i}", 32 >> i) for i in (1, 2, 3, 4)],
+        *[pool("image", f"map_{s}", s) for s in shared],
     ]
     model = model_of(
         nodes,
@@ -173,6 +175,14 @@ def features_stage() -> tuple[ModelProto, StageSpec]:
     return model, spec_of("features", inputs, outputs)
 
 
+def shared_features_stage() -> tuple[ModelProto, StageSpec]:
+    inputs: dict[str, Shape] = {"map_16": (1, 3, "h16", "w16")}
+    outputs: dict[str, Shape] = {"map_32": (1, 3, "h32", "w32")}
+    return model_of([pool("map_16", "map_32", 2)], inputs, outputs), spec_of(
+        "features", inputs, outputs
+    )
+
+
 def classify_stage() -> tuple[ModelProto, StageSpec]:
     inputs: dict[str, Shape] = {
         **{f"map_{s}": (1, 3, f"h{s}", f"w{s}") for s in (8, 16, 32)},
@@ -220,7 +230,7 @@ def contrast_manifest(stages: dict[str, StageSpec]) -> Manifest:
         select=SelectSpec(top_k=20, window_nms_iou=0.618),
         mask=MaskSpec(size=160, threshold=0.137),
         stages=stages,
-        features=FeaturesSpec(short_side=128, long_side=256, multiple=32) if classifies else None,
+        features=FeaturesSpec(short_side=128, long_side=256) if classifies else None,
         classify=ClassifySpec(
             delta_mean=(0.0, 0.0, 0.0, 0.0),
             delta_std=(1.0, 1.0, 1.0, 1.0),
@@ -234,10 +244,13 @@ def contrast_manifest(stages: dict[str, StageSpec]) -> Manifest:
     )
 
 
-def write_contrast_bundle(directory: Path, *, classifies: bool = True, **changes: Any) -> Path:
-    stages = {"propose": propose_stage(), "refine": refine_stage()}
+def write_contrast_bundle(
+    directory: Path, *, classifies: bool = True, shares: bool = False, **changes: Any
+) -> Path:
+    stages = {"propose": propose_stage((8, 16) if shares else ()), "refine": refine_stage()}
     if classifies:
-        stages |= {"features": features_stage(), "classify": classify_stage()}
+        features = shared_features_stage() if shares else features_stage()
+        stages |= {"features": features, "classify": classify_stage()}
     manifest = contrast_manifest({name: spec for name, (_, spec) in stages.items()})
     manifest = replace(manifest, **changes)
     files = {f"{name}.onnx": model.SerializeToString() for name, (model, _) in stages.items()}
@@ -248,6 +261,13 @@ def write_contrast_bundle(directory: Path, *, classifies: bool = True, **changes
 def contrast_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the directory of a bundle that names bright things by their color."""
     return write_contrast_bundle(tmp_path_factory.mktemp("bundles") / "contrast")
+
+
+@pytest.fixture(scope="session")
+def sharing_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the same, with a classifier that reads maps of a level of the pyramid."""
+    directory = tmp_path_factory.mktemp("bundles") / "sharing"
+    return write_contrast_bundle(directory, shares=True)
 
 
 @pytest.fixture(scope="session")

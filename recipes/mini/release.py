@@ -129,12 +129,9 @@ def _splits(name: str) -> dict[str, int]:
 
 
 def _parameters(cascade: Cascade) -> int:
-    """Count each parameter once: the classifier's trunk begins with the proposals' trunk."""
     assert cascade.classifier is not None
-    names = {f"p.{name}": p.numel() for name, p in cascade.proposals.named_parameters()}
-    trunk = ("p.trunk.", "p.deepmask.trunk.")
-    proposals = sum(count for name, count in names.items() if not name.startswith(trunk))
-    return proposals + sum(p.numel() for p in cascade.classifier.parameters())
+    networks = (cascade.proposals, cascade.classifier)
+    return sum(p.numel() for network in networks for p in network.parameters())
 
 
 if __name__ == "__main__":

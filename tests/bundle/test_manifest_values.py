@@ -16,6 +16,7 @@ from tests.samples.compiling import KEY, record_of
 import foveate
 from foveate.bundle import Bundle, Manifest, write_bundle
 from foveate.bundle.engine_metadata import EngineMetadata
+from foveate.bundle.signatures import check_signatures
 from foveate.errors import BundleError, FoveateError
 
 MINI = json.loads((Bundle.open("mini").root / "manifest.json").read_text())
@@ -60,7 +61,7 @@ def test_an_engine_record_with_a_wrong_value_anywhere_is_refused_or_written_alik
         (("mask", "threshold"), 1e308, "threshold must lie in -1e4..1e4"),
         (("preprocessing", "mean", 0), 1e308, "mean must lie in -1e4..1e4"),
         (("preprocessing", "std", 0), 1e-300, "std must lie in 1e-4..1e4"),
-        (("features", "multiple"), 10**18, "multiple must lie in 1..1024"),
+        (("stages", "features", "outputs", 0, "stride"), 10**18, "stride must lie in 1..1024"),
         (("pyramid", "scales", 0), 16, r"scales must lie in \(0, 4\]"),
         (("windows", "padding"), 64, "so that every image has a window"),
         (("select", "top_k"), 10**18, "select.top_k times mask.size squared must be at most"),
@@ -72,7 +73,7 @@ def test_an_engine_record_with_a_wrong_value_anywhere_is_refused_or_written_alik
             {"propose": "fp12"},
             "precision of the stage 'propose' must be one of fp32, fp16, int8, found 'fp12'",
         ),
-        (("stages", "propose", "outputs", 2, "stride"), 0, "stride must be at least 1"),
+        (("stages", "propose", "outputs", 2, "stride"), 0, "stride must lie in 1..1024"),
         (("name",), "a\nb", "'name' must be printable text"),
         (("stages", "propose", "inputs", 0, "shape", 0), 0, "numbers of shape must lie in 1.."),
         (("provenance", "x"), [[["\ud800"]]], "'provenance.x' must be text"),
@@ -184,7 +185,7 @@ def test_a_manifest_that_says_other_shapes_than_the_files_is_refused(
         (
             ("refine", "inputs", 0, "name"),
             "horizontal_9",
-            "'refine' reads 'horizontal_9', which 'propose' does not write",
+            "'refine' reads 'horizontal_9', which no stage before it writes",
         ),
     ],
 )
@@ -200,3 +201,32 @@ def test_a_tensor_that_the_pipeline_cannot_use_is_refused_when_the_bundle_is_ope
         Bundle.open(tmp_path)
     assert caught.value.file == str(tmp_path / "manifest.json")
     assert caught.value.remedy == "export the bundle again"
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        (
+            ("features", "inputs", 0, "name"),
+            "map_4",
+            "'features' reads 'map_4', which no stage before it writes",
+        ),
+        (
+            ("propose", "outputs", 7, "shape", 1),
+            7,
+            r"'features' reads map_16 of float32 \(1, 3, .*written as map_16 of float32 \(1, 7, ",
+        ),
+        (
+            ("features", "outputs", 0, "stride"),
+            24,
+            "'map_32' of stride 24, expected a multiple of 16",
+        ),
+    ],
+)
+def test_maps_that_a_classifier_cannot_share_are_refused_when_the_bundle_is_opened(
+    sharing_bundle: Path, path: Any, value: object, message: str
+) -> None:
+    document = json.loads((sharing_bundle / "manifest.json").read_text())
+    changed = with_value(document, ("stages", *path), value)
+    with pytest.raises(BundleError, match=message):
+        check_signatures(Manifest.from_json(json.dumps(changed)))

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-import torch
 from pycocotools import mask as coco_mask
 from tests.samples.paths import IMAGES
 from torch import nn
@@ -22,8 +21,6 @@ from foveate.export.checks.stage_checks import refused_operators
 from foveate.export.execution.torch_engines import torch_engines
 from foveate.export.to_onnx.bundle_weights import cascade_from_bundle
 from foveate.images.reading import read_image
-from foveate.models import SharpMask
-from foveate.models.checkpoint import Cascade
 from foveate.results.detections import Detection
 
 # pycocotools gives numpy 2 an array of the old kind.
@@ -78,25 +75,18 @@ def test_its_weights_and_its_card_have_the_digest_that_it_names(bundle: Bundle) 
 def test_the_networks_have_at_most_six_million_parameters(bundle: Bundle) -> None:
     cascade = cascade_from_bundle(bundle)
     assert cascade.classifier is not None
-    shared = sum(parameter.numel() for parameter in trunk_of(cascade).parameters())
     networks: tuple[nn.Module, ...] = (cascade.proposals, cascade.classifier)
     count = sum(parameter.numel() for network in networks for parameter in network.parameters())
-    assert count - shared <= 6_000_000
+    assert count <= 6_000_000
 
 
-def test_the_proposal_trunk_is_the_beginning_of_the_classifier_trunk(bundle: Bundle) -> None:
-    cascade = cascade_from_bundle(bundle)
-    assert cascade.classifier is not None
-    whole = cascade.classifier.trunk.state_dict()
-    for name, value in trunk_of(cascade).state_dict().items():
-        assert torch.equal(value, whole[name])
-
-
-def trunk_of(cascade: Cascade) -> nn.Module:
-    assert isinstance(cascade.proposals, SharpMask)
-    trunk = cascade.proposals.deepmask.trunk
-    assert isinstance(trunk, nn.Module)
-    return trunk
+def test_the_classifier_reads_the_maps_of_the_proposals(bundle: Bundle) -> None:
+    assert bundle.manifest.shares_trunk
+    stages = bundle.manifest.stages
+    assert [one.name for one in stages["features"].inputs] == ["map_16"]
+    assert [one.name for one in stages["features"].outputs] == ["map_32"]
+    read = [one.name for one in stages["classify"].inputs]
+    assert read == ["map_8", "map_16", "map_32", "boxes"]
 
 
 @pytest.mark.parametrize("photograph", PHOTOGRAPHS, ids=lambda path: path.stem)

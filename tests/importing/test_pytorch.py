@@ -97,7 +97,7 @@ def test_a_detector_gets_the_last_stage_and_its_own_normalization(tmp_path: Path
     values = torch.randint(0, 256, (1, 40, 40, 3))
     inside = (..., slice(2, -2), slice(2, -2))
     expected = stem(state, IMAGENET(values), "conv1", "bn1")[inside]
-    found = network.trunk(network.trunk.normalization(values))[2][inside]
+    found = network.trunk(network.own_trunk.normalization(values))[2][inside]
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 
@@ -119,7 +119,7 @@ def test_vgg_of_torchvision_is_turned_to_bgr_and_fills_every_tower(tmp_path: Pat
     values = torch.randint(0, 256, (1, 16, 16, 3))
     expected = F.conv2d(IMAGENET(values), state["features.0.weight"], state["features.0.bias"])
     first = network.trunk.get_submodule("features.0")
-    inside = first(network.trunk.normalization(values))[..., 1:-1, 1:-1]
+    inside = first(network.own_trunk.normalization(values))[..., 1:-1, 1:-1]
     torch.testing.assert_close(inside, expected, rtol=1e-4, atol=1e-4)
 
 

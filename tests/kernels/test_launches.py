@@ -183,7 +183,7 @@ def test_each_window_has_a_block_for_each_1024_accesses(side: int, slices: int) 
 NUMBERS: dict[Op, dict[str, Any]] = {
     CROP_FEATURES: {"step": 1},
     NMS: {"iou": 0.5},
-    GATHER_BOXES: {"horizontal": 0.5, "vertical": 1.5},
+    GATHER_BOXES: {"horizontal": 0.5, "vertical": 1.5, "offset": 80.0},
     MASK_BOXES: {"threshold": 0.5, "image_height": 9, "image_width": 9},
     TAKE_MASKS: {},
     SELECT_TOP_K: {

@@ -105,5 +105,6 @@ def test_op_pads_and_ignores_rows_after_the_count() -> None:
 def test_gathered_boxes_agree_with_the_reference() -> None:
     boxes = random_boxes("usual", 5)
     keep, gathered = np.array([3, 0, -1], np.int32), np.empty((3, 4), np.float32)
-    cpu.gather_boxes(boxes, keep, gathered, horizontal=0.5, vertical=2.0)
-    assert gathered.tolist() == reference.gather_boxes(boxes.tolist(), keep.tolist(), 0.5, 2.0)
+    cpu.gather_boxes(boxes, keep, gathered, horizontal=0.5, vertical=2.0, offset=80.0)
+    expected = reference.gather_boxes(boxes.tolist(), keep.tolist(), 0.5, 2.0, 80.0)
+    assert gathered.tolist() == expected

@@ -8,8 +8,9 @@ import torch
 from tests.samples.networks import narrow, parameters
 
 from foveate.errors import ModelError
-from foveate.models import DeepMask, MultiPathNet, SharpMask, build
+from foveate.models import DeepMask, EfficientNetLite0, MultiPathNet, SharpMask, build
 from foveate.models.deepmask import CELLS
+from foveate.models.efficientnet_lite import EfficientNetLite0Continuation
 from foveate.models.layers import BilinearUpsample2d
 from foveate.models.multipathnet import foveal_boxes, mean_of_softmaxes
 from foveate.models.sharpmask import SKIP_STRIDES
@@ -28,9 +29,7 @@ def multipathnet() -> MultiPathNet:
 def test_mini_has_at_most_six_million_parameters(
     sharpmask: SharpMask, multipathnet: MultiPathNet
 ) -> None:
-    # The classifier's trunk holds the proposals' trunk.
-    shared = parameters(sharpmask.deepmask.trunk)
-    assert parameters(sharpmask) + parameters(multipathnet) - shared <= 6_000_000
+    assert parameters(sharpmask) + parameters(multipathnet) <= 6_000_000
 
 
 def test_an_unknown_network_is_refused_with_the_known_names() -> None:
@@ -40,6 +39,44 @@ def test_an_unknown_network_is_refused_with_the_known_names() -> None:
 
 def test_the_trunk_is_frozen(sharpmask: SharpMask) -> None:
     assert not any(p.requires_grad for p in sharpmask.deepmask.trunk.parameters())
+
+
+@pytest.mark.parametrize(("height", "width"), [(192, 256), (208, 240), (176, 176)])
+def test_a_trunk_and_its_continuation_are_the_whole_trunk(height: int, width: int) -> None:
+    torch.manual_seed(0)
+    whole, first = EfficientNetLite0(last_stride=32), EfficientNetLite0(last_stride=16)
+    rest = EfficientNetLite0Continuation()
+    state = imagenet_state(whole)
+    for part in (whole, first, rest):
+        part.load_imagenet(state)
+    image = torch.randn(1, 3, height, width)
+    with torch.inference_mode():
+        expected, found = whole(image), rest(first(image))
+    assert list(found) == list(expected) == [2, 4, 8, 16, 32]
+    for stride, maps in expected.items():
+        # An odd number of cells of stride 16 is halved and rounded down.
+        assert maps.shape[2:] == (height // stride, width // stride)
+        assert torch.equal(found[stride], maps)
+    assert expected[32].std() > 0
+
+
+def imagenet_state(trunk: EfficientNetLite0) -> dict[str, torch.Tensor]:
+    """Return random weights with the names of the published ones."""
+    layers = {"_conv_stem": (trunk.stem, "_bn0")}
+    for index, block in enumerate(trunk.blocks):
+        for number, name in enumerate(("expand", "depthwise", "project")):
+            layer = getattr(block, name)
+            if layer is not None:
+                norm = f"_blocks.{index}._bn{number}"
+                layers[f"_blocks.{index}._{name}_conv"] = (layer, norm)
+    state: dict[str, torch.Tensor] = {}
+    for name, (layer, norm) in layers.items():
+        scale, variance = torch.rand(2, layer.out_channels) + 0.5
+        mean, bias = torch.randn(2, layer.out_channels) / 10
+        state[f"{name}.weight"] = torch.randn(layer.weight.shape) / 3
+        numbers = {"running_mean": mean, "running_var": variance, "weight": scale, "bias": bias}
+        state |= {f"{norm}.{part}": value for part, value in numbers.items()}
+    return state
 
 
 def test_the_grid_has_a_cell_for_every_window(sharpmask: SharpMask) -> None:
@@ -115,12 +152,13 @@ def test_probabilities_are_the_mean_of_the_heads(multipathnet: MultiPathNet) -> 
 
 
 def test_classification_reads_a_larger_region_than_the_box(multipathnet: MultiPathNet) -> None:
+    trunk = EfficientNetLite0(last_stride=16)
     image = torch.zeros(1, 3, 256, 256)
     boxes = torch.tensor([[110.0, 110.0, 150.0, 150.0]])
     with torch.inference_mode():
-        before, deltas = multipathnet(multipathnet.features(image), boxes)
+        before, deltas = multipathnet(multipathnet.features(trunk(image)), boxes)
         image[:, :, 40:60, 110:150] = 1.0  # outside the box, inside its fourfold region
-        after, _ = multipathnet(multipathnet.features(image), boxes)
+        after, _ = multipathnet(multipathnet.features(trunk(image)), boxes)
     assert deltas.shape == (1, 11, 4)
     assert not torch.equal(before, after)
 

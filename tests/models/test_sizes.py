@@ -69,7 +69,7 @@ def test_multipathnet_vgg16_has_624_million_parameters() -> None:
         ("deepmask-mini", 2_815_825),
         ("deepmask-vgg", 75_844_545),
         ("sharpmask-mini", 3_284_778),
-        ("multipathnet-mini", 2_766_670),
+        ("multipathnet-mini", 2_073_982),
         ("multipathnet-resnet18", 11_582_442),
         ("multipathnet-resnet50", 25_114_602),
         ("fast-rcnn-vgg16", 134_690_729),

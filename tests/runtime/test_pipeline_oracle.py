@@ -49,6 +49,7 @@ def scaled(side: int, scale: float) -> int:
 
 def pooled(canvas: np.ndarray, size: int) -> np.ndarray:
     channels, height, width = canvas.shape
+    canvas = canvas[:, : height // size * size, : width // size * size]
     cells = canvas.reshape(channels, height // size, size, width // size, size)
     return np.asarray(cells.mean(axis=(2, 4)))
 
@@ -136,10 +137,15 @@ class Oracle:
         scale = min(
             features.short_side / min(height, width), features.long_side / max(height, width)
         )
+        border, multiple = 0, 32
+        if self.manifest.shares_trunk:
+            border, multiple = 80, 16
+            octaves = [abs(np.log2(one) - np.log2(scale)) for one in self.manifest.pyramid.scales]
+            scale = self.manifest.pyramid.scales[int(np.argmin(octaves))]
         seen = scaled(height, scale), scaled(width, scale)
-        canvas = self.canvas(*seen, border=0, multiple=32)
+        canvas = self.canvas(*seen, border=border, multiple=multiple)
         factors = np.array([seen[1] / self.width, seen[0] / self.height] * 2, np.float32)
-        probabilities = self.probabilities(canvas, boxes[kept] * factors)
+        probabilities = self.probabilities(canvas, boxes[kept] * factors + np.float32(border))
         deltas = np.zeros((len(kept), 4, 4), np.float32)
         deltas[:, 2] = (0.1, -0.1, 0.2, -0.2)
         return postprocess(
@@ -161,15 +167,15 @@ class Oracle:
 SIZES = [(120, 170), (200, 140), (64, 300), (300, 420)]
 
 
-@pytest.fixture(scope="module")
-def uneven_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The contrast bundle, with numbers that all tell when they are exchanged or left out."""
+def write_uneven_bundle(directory: Path, *, shares: bool = False) -> Path:
+    """Write a contrast bundle with numbers that all tell when they are exchanged or left out."""
     return write_contrast_bundle(
-        tmp_path_factory.mktemp("uneven") / "bundle",
+        directory,
+        shares=shares,
         preprocessing=PreprocessingSpec(mean=(120, 127, 131), std=(125, 128, 134), fill=9),
         select=SelectSpec(top_k=17, window_nms_iou=0.7),
         mask=MaskSpec(size=160, threshold=0.31),
-        features=FeaturesSpec(short_side=112, long_side=200, multiple=32),
+        features=FeaturesSpec(short_side=112, long_side=200),
         classify=ClassifySpec(
             delta_mean=(0.05, -0.08, 0.11, -0.06),
             delta_std=(0.7, 1.3, 0.8, 1.4),
@@ -181,7 +187,20 @@ def uneven_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
 
 
-@pytest.fixture(params=["contrast_bundle", "uneven_bundle"])
+@pytest.fixture(scope="module")
+def uneven_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_uneven_bundle(tmp_path_factory.mktemp("uneven") / "bundle")
+
+
+@pytest.fixture(scope="module")
+def uneven_sharing_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_uneven_bundle(tmp_path_factory.mktemp("uneven") / "sharing", shares=True)
+
+
+BUNDLES = ("contrast_bundle", "sharing_bundle", "uneven_bundle", "uneven_sharing_bundle")
+
+
+@pytest.fixture(params=BUNDLES)
 def bundle(request: pytest.FixtureRequest) -> Bundle:
     path: Path = request.getfixturevalue(request.param)
     return Bundle.open(path)

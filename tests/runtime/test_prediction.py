@@ -37,7 +37,7 @@ def test_a_slot_takes_what_was_predicted_and_the_scratch_of_its_launches(
     bundle, device = foveate.Bundle.open(contrast_bundle), Summing()
     engines, manifest = open_engines(bundle, device, "auto", 1), bundle.manifest
     setup = Setup(device=device, engines=engines, manifest=manifest, score_threshold=0.25)
-    sizes = Sizes.of(90, 130, manifest.pyramid, manifest.windows, manifest.features)
+    sizes = Sizes.of(90, 130, manifest)
     predicted = slot_bytes(setup, sizes)
     assert device.total == 0
     with Pipeline(bundle, engines, device=device) as pipeline:

@@ -24,7 +24,7 @@ def small_bundle(directory: Path) -> Bundle:
         mini.manifest,
         pyramid=PyramidSpec(scales=(0.5, 1.0), max_side=96),
         select=SelectSpec(top_k=8, window_nms_iou=0.8),
-        features=FeaturesSpec(short_side=64, long_side=96, multiple=32),
+        features=FeaturesSpec(short_side=64, long_side=96),
     )
     return write_bundle(directory, manifest, stage_files(mini))
 

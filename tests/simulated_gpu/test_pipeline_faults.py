@@ -27,8 +27,10 @@ from foveate.errors import FoveateError
 from foveate.runtime.classifying import Classifying
 from foveate.runtime.devices import cuda, cuda_program
 from foveate.runtime.devices.cuda import CudaDevice
+from foveate.runtime.devices.device import Stream
 from foveate.runtime.engines import tensorrt as module
 from foveate.runtime.engines.tensorrt import open_tensorrt_engines
+from foveate.runtime.features import Features
 from foveate.runtime.options import PipelineOptions
 from foveate.runtime.pipeline import Pipeline
 from foveate.runtime.proposing import Proposing
@@ -187,8 +189,8 @@ def forgotten_join(patch: pytest.MonkeyPatch) -> None:
 def wait_inside(patch: pytest.MonkeyPatch) -> None:
     enqueue = Proposing.enqueue
 
-    def waiting(steps: Proposing) -> None:
-        enqueue(steps)
+    def waiting(steps: Proposing, *after: Any) -> None:
+        enqueue(steps, *after)
         steps._stream.synchronize()
 
     patch.setattr(Proposing, "enqueue", waiting)
@@ -210,15 +212,26 @@ def slot_reused_too_early(patch: pytest.MonkeyPatch) -> None:
 
 
 def features_on_a_stream_that_is_not_joined(patch: pytest.MonkeyPatch) -> None:
-    enqueue = Classifying.enqueue_features
+    enqueue = Features.enqueue
     streams = []
 
-    def astray(steps: Classifying) -> None:
-        enqueue(steps)
+    def astray(steps: Features, stream: Stream) -> None:
+        enqueue(steps, stream)
         streams.append(steps._side)
         steps._side = steps._setup.device.stream()
 
-    patch.setattr(Classifying, "enqueue_features", astray)
+    patch.setattr(Features, "enqueue", astray)
+
+
+def features_before_the_maps_that_they_read(patch: pytest.MonkeyPatch) -> None:
+    enqueue = Features.enqueue
+
+    def early(steps: Features, stream: Stream) -> None:
+        with pytest.MonkeyPatch.context() as inner:
+            inner.setattr(steps._side, "wait", lambda _: None)
+            enqueue(steps, stream)
+
+    patch.setattr(Features, "enqueue", early)
 
 
 @pytest.mark.parametrize(
@@ -230,6 +243,7 @@ def features_on_a_stream_that_is_not_joined(patch: pytest.MonkeyPatch) -> None:
         allocation_in_a_launch,
         slot_reused_too_early,
         features_on_a_stream_that_is_not_joined,
+        features_before_the_maps_that_they_read,
     ],
 )
 def test_a_planted_fault_is_found(

@@ -108,7 +108,7 @@ def full_size(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
         exported.manifest,
         pyramid=PyramidSpec(scales=(0.5, 1.0), max_side=96),
         select=SelectSpec(top_k=8, window_nms_iou=0.8),
-        features=FeaturesSpec(short_side=64, long_side=96, multiple=32),
+        features=FeaturesSpec(short_side=64, long_side=96),
     )
     bundle = write_bundle(folder / "small", manifest, stage_files(exported))
     write_plans(bundle, image_sizes=((96, 64),))

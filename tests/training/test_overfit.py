@@ -23,6 +23,8 @@ from foveate.export.to_onnx.bundle_weights import cascade_from_bundle
 from foveate.models import DeepMask, MultiPathNet, SharpMask, build
 from foveate.models.losses import box_loss, integral_loss, mask_loss, score_loss
 from foveate.models.multipathnet import INTEGRAL_THRESHOLDS
+from foveate.models.sharpmask import deepmask_of
+from foveate.models.trunk import Continuation, Trunk
 
 IMAGES = 8
 RESNET: dict[str, int | str] = {"width": 8, "neck": 16, "vector": 64, "score_hidden": 32}
@@ -91,12 +93,20 @@ def minimize(network: nn.Module, loss: Loss, steps: int, rate: float) -> float:
         return loss().item()
 
 
-def load_mini_trunk(trunk: nn.Module) -> None:
-    """Give a `mini` network's trunk the shipped weights: at random its features are constant."""
-    classifier = cascade_from_bundle(Bundle.open("mini")).classifier
-    assert classifier is not None
-    shipped = classifier.trunk.state_dict()
-    trunk.load_state_dict({name: shipped[name] for name in trunk.state_dict()})
+def load_mini_trunk(trunk: nn.Module) -> Trunk:
+    """Give the shipped weights to a `mini` network's trunk, whose features are constant at random.
+
+    Returns:
+        The shipped trunk of the proposals, which that of the classifier continues.
+    """
+    cascade = cascade_from_bundle(Bundle.open("mini"))
+    assert cascade.classifier is not None
+    proposals = deepmask_of(cascade.proposals).trunk
+    shipped = (
+        cascade.classifier if isinstance(trunk, Continuation) else deepmask_of(cascade.proposals)
+    )
+    trunk.load_state_dict(shipped.trunk.state_dict())
+    return proposals
 
 
 def is_frozen(module: nn.Module) -> bool:
@@ -144,8 +154,8 @@ def window_labels(masks: Tensor, context: int, side: int) -> Tensor:
     return nn.functional.interpolate(window[:, None], (side, side), mode="area").squeeze(1)
 
 
-def detector_loss(network: MultiPathNet) -> Loss:
-    """Four boxes an image: two about its shape, and two elsewhere."""
+def detector_loss(network: MultiPathNet, shared: Trunk | None) -> Loss:
+    """Four boxes an image, two about its shape and two elsewhere; ``shared`` is what it continues."""
     rng = np.random.default_rng(2)
     shapes = []
     for index in range(IMAGES):
@@ -154,10 +164,10 @@ def detector_loss(network: MultiPathNet) -> Loss:
         shapes.append(Shape(1 + index % 3, (x, y, x + width, y + height)))
     images, _ = images_of(128, shapes)
     boxes, labels, targets = zip(*(regions_of(shape, rng) for shape in shapes), strict=True)
-    normalized = network.trunk.normalization(images)
+    normalized = (shared or network.own_trunk).normalization(images)
 
     def pooled() -> list[Tensor]:
-        maps = network.features(normalized)
+        maps = network.features(normalized if shared is None else shared(normalized))
         parts = [
             network.pool({s: m[i : i + 1] for s, m in maps.items()}, box)
             for i, box in enumerate(boxes)
@@ -201,14 +211,13 @@ def regions_of(shape: Shape, rng: np.random.Generator) -> tuple[Tensor, Tensor, 
 def network_and_loss(name: str, sizes: dict[str, int | str]) -> tuple[nn.Module, Loss]:
     network = build(name, **sizes)
     trunk = (network.deepmask if isinstance(network, SharpMask) else network).get_submodule("trunk")
-    if name.endswith("mini"):
-        load_mini_trunk(trunk)
+    shipped = load_mini_trunk(trunk) if name.endswith("mini") else None
     if isinstance(network, DeepMask):
         return network, deepmask_loss(network)
     if isinstance(network, SharpMask):
         return network, sharpmask_loss(network)
     assert isinstance(network, MultiPathNet)
-    return network, detector_loss(network)
+    return network, detector_loss(network, shipped)
 
 
 @pytest.mark.parametrize(

@@ -71,7 +71,7 @@ def read_images(files: Sequence[Path], manifest: Manifest, *, decoding: bool) ->
 
 def _describe(file: Path, image: UInt8Array, manifest: Manifest) -> Input:
     height, width = image.shape[:2]
-    sizes = Sizes.of(height, width, manifest.pyramid, manifest.windows, manifest.features)
+    sizes = Sizes.of(height, width, manifest)
     return Input(
         name=file.name,
         width=width,

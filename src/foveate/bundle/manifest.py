@@ -23,6 +23,7 @@ PRECISIONS = ("fp32", "fp16", "int8")
 _LONGEST = 1 << 24
 _MOST_MASKS = 1 << 28  # pixels of the masks of all windows
 _MOST_LOGITS = 1 << 25  # windows times classes
+_MOST_STRIDE = 1024
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +31,7 @@ class TensorSpec:
     """A named input or output of a stage.
 
     A dimension is a number, or a name if it varies. An output that is a map of the stage's image,
-    (1, channels, rows, columns), has a ``stride``: image pixels per cell.
+    (1, channels, rows, columns), has a ``stride``: pixels of the image, or of the level, per cell.
     """
 
     name: str
@@ -42,7 +43,8 @@ class TensorSpec:
         in_range = all(1 <= side <= _LONGEST for side in self.shape if isinstance(side, int))
         require(len(self.shape) <= 8, "shape must have at most 8 dimensions")
         require(in_range, f"the numbers of shape must lie in 1..{_LONGEST}")
-        require(self.stride is None or self.stride >= 1, "stride must be at least 1")
+        stride_in_range = self.stride is None or 1 <= self.stride <= _MOST_STRIDE
+        require(stride_in_range, f"stride must lie in 1..{_MOST_STRIDE}")
 
     def __str__(self) -> str:
         return f"{self.name} of {self.dtype} ({', '.join(map(str, self.shape))})"
@@ -60,6 +62,11 @@ class StageSpec:
     file: str
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+
+    @property
+    def largest_stride(self) -> int:
+        """Largest stride of the outputs; 1 if none is a map."""
+        return max((one.stride or 1 for one in self.outputs), default=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,16 +129,18 @@ class MaskSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class FeaturesSpec:
-    """Size in pixels of the image for the features stage; its canvas has sides of this multiple."""
+    """Size in pixels at which the classifier sees an image.
+
+    The shorter side is ``short_side``, unless the longer one would exceed ``long_side``. A classifier
+    that reads maps of ``propose`` sees the level of the pyramid that is nearest to this size.
+    """
 
     short_side: int
     long_side: int
-    multiple: int
 
     def __post_init__(self) -> None:
         require(1 <= self.short_side <= self.long_side, "need 1 <= short_side <= long_side")
         require(self.long_side <= 4096, "long_side must be at most 4096")
-        require(1 <= self.multiple <= 1024, "multiple must lie in 1..1024")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -254,6 +263,12 @@ class Manifest:
     def classifies(self) -> bool:
         """Whether the bundle classifies its proposals."""
         return "classify" in self.stages
+
+    @property
+    def shares_trunk(self) -> bool:
+        """Whether the classifier reads maps of ``propose``, and not an image of its own."""
+        features = self.stages.get("features")
+        return features is not None and all(one.name != "image" for one in features.inputs)
 
     @property
     def networks(self) -> dict[str, StageSpec]:

@@ -9,16 +9,18 @@ from typing import TYPE_CHECKING
 from foveate.errors import BundleError
 
 if TYPE_CHECKING:
-    from foveate.bundle.manifest import Manifest, StageSpec
+    from collections.abc import Iterable, Iterator
+
+    from foveate.bundle.manifest import Manifest, StageSpec, TensorSpec
 
 _MOST_CHANNELS = 8192
 # Names of the tensors between the stages; the number only distinguishes the maps.
 _MAPS = re.compile("map_[1-9][0-9]{0,2}")
 _GRIDS = re.compile("scores|vectors|horizontal_[1-9]")
 _NAMES = {
-    "propose": (re.compile("image"), _GRIDS),
+    "propose": (re.compile("image"), re.compile(f"{_GRIDS.pattern}|{_MAPS.pattern}")),
     "refine": (_GRIDS, re.compile("logits")),
-    "features": (re.compile("image"), _MAPS),
+    "features": (re.compile(f"image|{_MAPS.pattern}"), _MAPS),
     "classify": (re.compile(f"{_MAPS.pattern}|boxes"), re.compile("probabilities|deltas")),
 }
 # Coordinates and scores stay float32: float16 is exact only up to 2048, and ties would reorder scores.
@@ -36,15 +38,36 @@ def check_signatures(manifest: Manifest) -> None:
         fault = _unusable(stage, spec) or _wrong_stride(stage, spec, manifest)
         if fault is not None:
             raise BundleError(f"the stage {stage!r} has {fault}", remedy="export the bundle again")
-    for source, reader, also in (("propose", "refine", ()), ("features", "classify", ("boxes",))):
-        if reader in manifest.networks:
-            there = {tensor.name for tensor in manifest.networks[source].outputs} | set(also)
-            missing = {tensor.name for tensor in manifest.networks[reader].inputs} - there
-            if missing:
-                raise BundleError(
-                    f"the stage {reader!r} reads {min(missing)!r}, which {source!r} does not write",
-                    remedy="export the bundle again",
-                )
+    for reader, written in _written(manifest):
+        fault = _missing(manifest.networks[reader].inputs, written)
+        if fault is not None:
+            raise BundleError(f"the stage {reader!r} {fault}", remedy="export the bundle again")
+
+
+def _written(manifest: Manifest) -> Iterator[tuple[str, list[TensorSpec]]]:
+    """Yield each stage that reads outputs of others, and those that it may read."""
+    stages = manifest.networks
+    propose = list(stages["propose"].outputs)
+    yield "refine", propose
+    if manifest.classifies:
+        shared = propose if manifest.shares_trunk else []
+        yield "features", shared
+        yield "classify", [*shared, *stages["features"].outputs]
+
+
+def _missing(inputs: Iterable[TensorSpec], written: Iterable[TensorSpec]) -> str | None:
+    """Describe the first input, except an image or boxes, that no other stage writes as it is."""
+    sources = {tensor.name: tensor for tensor in written}
+    for tensor in inputs:
+        if tensor.name in ("image", "boxes"):
+            continue
+        source = sources.get(tensor.name)
+        if source is None:
+            return f"reads {tensor.name!r}, which no stage before it writes"
+        alike = (tensor.dtype, tensor.shape[1:2]) == (source.dtype, source.shape[1:2])
+        if _MAPS.fullmatch(tensor.name) and not alike:
+            return f"reads {tensor}, which is written as {source}"
+    return None
 
 
 def _unusable(stage: str, spec: StageSpec) -> str | None:
@@ -71,14 +94,20 @@ def _unusable(stage: str, spec: StageSpec) -> str | None:
 
 
 def _wrong_stride(stage: str, spec: StageSpec, manifest: Manifest) -> str | None:
-    """Describe an output whose stride does not divide the sides that the runtime gives an image."""
-    sides = manifest.windows.stride
-    if stage == "features" and manifest.features is not None:
-        sides = manifest.features.multiple
+    """Describe an output whose stride does not fit the sides that the runtime gives an image."""
     for tensor in spec.outputs:
         if not tensor.name.startswith(("map_", "horizontal_")):
             if tensor.stride is not None:
                 return f"{tensor.name!r} with a stride, which only maps have"
-        elif tensor.stride is None or sides % tensor.stride:
-            return f"{tensor.name!r} of stride {tensor.stride}, expected a divisor of {sides}"
+        elif stage == "features" and manifest.shares_trunk:
+            # It halves the maps that it reads as often as it likes: sides are rounded down.
+            coarsest = manifest.stages["propose"].largest_stride
+            if tensor.stride is None or tensor.stride % coarsest:
+                return (
+                    f"{tensor.name!r} of stride {tensor.stride}, expected a multiple of {coarsest}"
+                )
+        else:
+            sides = spec.largest_stride if stage == "features" else manifest.windows.stride
+            if tensor.stride is None or sides % tensor.stride:
+                return f"{tensor.name!r} of stride {tensor.stride}, expected a divisor of {sides}"
     return None

@@ -34,14 +34,14 @@ from foveate.bundle import (
 from foveate.bundle.pyramid import DEFAULT_SCALES
 from foveate.errors import OptionError
 from foveate.export.execution.stage_model import DOMAIN, inline_functions
-from foveate.export.execution.stages import Stage, cascade_stages, deepmask_of, paste_stage
+from foveate.export.execution.stages import Stage, cascade_stages, paste_stage
 from foveate.export.passes import check_passes, run_passes, truncate_towers
 from foveate.export.precision import PrecisionOptions, convert
 from foveate.export.to_onnx.onnx_graph import check_stage, expected_outputs, export_stage
 from foveate.images.reading import read_image
 from foveate.models.checkpoint import Cascade, CascadeInfo, round_to_half
 from foveate.models.deepmask import STRIDE
-from foveate.models.sharpmask import SharpMask
+from foveate.models.sharpmask import SharpMask, deepmask_of
 from foveate.progress import Progress, no_progress
 from foveate.typed_options import TypedOptions
 
@@ -196,12 +196,8 @@ def _manifest(
         select=SelectSpec(top_k=options.top_k, window_nms_iou=options.window_nms_iou),
         mask=MaskSpec(size=_mask_side(cascade), threshold=info.mask_threshold),
         stages={stage.name: _stage_spec(stage, models[stage.name]) for stage in stages},
-        features=FeaturesSpec(
-            short_side=options.short_side,
-            long_side=options.long_side,
-            multiple=cascade.classifier.strides[-1],
-        )
-        if cascade.classifier is not None
+        features=FeaturesSpec(short_side=options.short_side, long_side=options.long_side)
+        if classifies
         else None,
         classify=ClassifySpec(
             delta_mean=_four(info.delta_mean),

@@ -131,7 +131,8 @@ def _normalization_of(network: nn.Module) -> Normalization:
     if isinstance(network, SharpMask):
         network = network.deepmask
     assert isinstance(network, DeepMask | MultiPathNet)
-    return network.trunk.normalization
+    trunk = network.trunk if isinstance(network, DeepMask) else network.own_trunk
+    return trunk.normalization
 
 
 def _adapt_input(

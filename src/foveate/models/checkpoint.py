@@ -16,7 +16,8 @@ from foveate.errors import ModelError
 from foveate.models.build import build
 from foveate.models.deepmask import STRIDE, DeepMask
 from foveate.models.multipathnet import MultiPathNet
-from foveate.models.sharpmask import SharpMask
+from foveate.models.sharpmask import SharpMask, deepmask_of
+from foveate.models.trunk import Trunk
 from foveate.system.files import open_regular, write_file
 
 FORMAT = "foveate-1"
@@ -54,11 +55,30 @@ class CascadeInfo:
 
 @dataclass(frozen=True, kw_only=True)
 class Cascade:
-    """A proposal network, an optional classifier, and their description."""
+    """A proposal network, an optional classifier, and their description.
+
+    Raises:
+        ModelError: The classifier continues the trunk of another proposal network.
+    """
 
     info: CascadeInfo
     proposals: DeepMask | SharpMask
     classifier: MultiPathNet | None = None
+
+    def __post_init__(self) -> None:
+        if self.classifier is not None:
+            given = deepmask_of(self.proposals).trunk.channels
+            needed = {
+                stride: self.classifier.trunk.channels[stride]
+                for stride in self.classifier.shared_strides
+            }
+            if not needed.items() <= given.items():
+                what = (
+                    f"{self.info.classifier} continues a trunk with maps of {needed} channels by "
+                    f"stride, but that of {self.info.proposals} has {given}"
+                )
+                remedy = "join it to the proposal network that it was trained with"
+                raise ModelError(what, remedy=remedy)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -262,9 +282,8 @@ def _describe(networks: Cascade | Detector) -> dict[str, Any]:
     """Describe the inputs of each network, for readers that do not build it."""
     described: dict[str, Any] = {}
     if isinstance(networks, Cascade):
-        proposals = networks.proposals
-        is_deepmask = isinstance(proposals, DeepMask)
-        deepmask = proposals if isinstance(proposals, DeepMask) else proposals.deepmask
+        is_deepmask = isinstance(networks.proposals, DeepMask)
+        deepmask = deepmask_of(networks.proposals)
         described["proposals"] = {
             "window": deepmask.window,
             "stride": STRIDE,
@@ -273,9 +292,12 @@ def _describe(networks: Cascade | Detector) -> dict[str, Any]:
             "mask_side": deepmask.mask_side if is_deepmask else deepmask.window,
             "normalisation": asdict(deepmask.trunk.normalization),
         }
-    if networks.classifier is not None:
-        described["classifier"] = {
-            "strides": networks.classifier.strides,
-            "normalisation": asdict(networks.classifier.trunk.normalization),
-        }
+    classifier = networks.classifier
+    if classifier is not None:
+        described["classifier"] = {"strides": classifier.strides}
+        if isinstance(classifier.trunk, Trunk):
+            normalization = asdict(classifier.trunk.normalization)
+            described["classifier"]["normalisation"] = normalization
+        else:
+            described["classifier"]["shared_strides"] = classifier.shared_strides
     return described

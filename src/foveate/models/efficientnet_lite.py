@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from foveate.models.trunk import EFFICIENTNET_LITE, Trunk
+from foveate.models.trunk import EFFICIENTNET_LITE, Continuation, Trunk
 
 BATCH_NORM_EPSILON = 1e-3
 """The default of TensorFlow, with which the ImageNet weights were trained."""
@@ -51,12 +51,17 @@ BLOCKS = (
 TAPS = {2: 0, 4: 2, 8: 4, 16: 10, 32: 14}
 """Index of the last block of each stride, whose output is the map."""
 
+_STRIDES = {block: stride for stride, block in TAPS.items()}
+
 CHANNELS = {stride: BLOCKS[block].outputs for stride, block in TAPS.items()}
 """Channels of each map, by stride."""
 
 
 class SamePadConv2d(nn.Conv2d):
-    """A convolution that pads like "SAME" of TensorFlow, for inputs that its stride divides."""
+    """A convolution that pads like "SAME" of TensorFlow, for inputs that its stride divides.
+
+    Of other inputs, it leaves the last row and column out, where TensorFlow would pad more.
+    """
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, groups: int = 1):
         before, after = (kernel - stride) // 2, (kernel - stride + 1) // 2
@@ -67,7 +72,7 @@ class SamePadConv2d(nn.Conv2d):
         self.same_padding = None if before == after else (before, after, before, after)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (N, inputs, H, W) to (N, outputs, H / stride, W / stride)."""
+        """Map (N, inputs, H, W) to (N, outputs, H // stride, W // stride)."""
         if self.same_padding is not None:
             x = nn.functional.pad(x, self.same_padding)
         return super().forward(x)
@@ -85,7 +90,7 @@ class InvertedResidual(nn.Module):
         self.project = nn.Conv2d(width, shape.outputs, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (N, inputs, H, W) to (N, outputs, H / stride, W / stride)."""
+        """Map (N, inputs, H, W) to (N, outputs, H // stride, W // stride)."""
         y = x if self.expand is None else nn.functional.relu6(self.expand(x))
         # No activation after the projection: the bottleneck is linear.
         projected: Tensor = self.project(nn.functional.relu6(self.depthwise(y)))
@@ -103,33 +108,70 @@ class EfficientNetLite0(Trunk):
         super().__init__()
         self.normalization = EFFICIENTNET_LITE
         self.channels = {stride: CHANNELS[stride] for stride in TAPS if stride <= last_stride}
-        self.taps = {TAPS[stride]: stride for stride in self.channels}
         self.stem = SamePadConv2d(3, BLOCKS[0].inputs, 3, 2)
-        shapes = BLOCKS[: TAPS[last_stride] + 1]
-        self.blocks = nn.ModuleList(InvertedResidual(shape) for shape in shapes)
+        self.blocks = _blocks(0, TAPS[last_stride])
         self.requires_grad_(False)
 
     def forward(self, image: Tensor) -> dict[int, Tensor]:
         """Compute the maps at the last block of each stride; see ``Trunk``."""
-        features = {}
-        x = nn.functional.relu6(self.stem(image))
-        for index, block in enumerate(self.blocks):
-            x = block(x)
-            if index in self.taps:
-                features[self.taps[index]] = x
-        return features
+        return _maps(self.blocks, 0, nn.functional.relu6(self.stem(image)))
 
     def load_imagenet(self, state: Mapping[str, Tensor]) -> None:
         """Copy a state dict of ImageNet weights, named as in ``efficientnet-lite-pytorch``."""
         # The trunk stays frozen, so that its batch norm can be folded into the convolutions.
         _copy_folded(self.stem, state, "_conv_stem", "_bn0")
-        for index, block in enumerate(self.blocks):
-            assert isinstance(block, InvertedResidual)
-            prefix = f"_blocks.{index}."
-            if block.expand is not None:
-                _copy_folded(block.expand, state, prefix + "_expand_conv", prefix + "_bn0")
-            _copy_folded(block.depthwise, state, prefix + "_depthwise_conv", prefix + "_bn1")
-            _copy_folded(block.project, state, prefix + "_project_conv", prefix + "_bn2")
+        _copy_blocks(self.blocks, 0, state)
+
+
+class EfficientNetLite0Continuation(Continuation):
+    """The blocks of stride 32, which continue an ``EfficientNetLite0`` of last stride 16."""
+
+    source = 16
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.channels = dict(CHANNELS)
+        self._first = TAPS[self.source] + 1
+        self.blocks = _blocks(self._first, TAPS[32])
+        self.requires_grad_(False)
+
+    def forward(self, features: Mapping[int, Tensor]) -> dict[int, Tensor]:
+        """Add the map of stride 32; see ``Continuation``."""
+        return {**features, **_maps(self.blocks, self._first, features[self.source])}
+
+    def load_imagenet(self, state: Mapping[str, Tensor]) -> None:
+        """Copy a state dict of ImageNet weights; see ``EfficientNetLite0``."""
+        _copy_blocks(self.blocks, self._first, state)
+
+
+def _blocks(first: int, last: int) -> nn.ModuleList:
+    return nn.ModuleList(InvertedResidual(shape) for shape in BLOCKS[first : last + 1])
+
+
+def _maps(blocks: nn.ModuleList, first: int, x: Tensor) -> dict[int, Tensor]:
+    """Run blocks in turn; return the output of the last block of each stride, by stride.
+
+    Args:
+        blocks: Blocks.
+        first: Index of the first one in ``BLOCKS``.
+        x: Its input (N, C, H, W).
+    """
+    features = {}
+    for index, block in enumerate(blocks, first):
+        x = block(x)
+        if index in _STRIDES:
+            features[_STRIDES[index]] = x
+    return features
+
+
+def _copy_blocks(blocks: nn.ModuleList, first: int, state: Mapping[str, Tensor]) -> None:
+    for index, block in enumerate(blocks, first):
+        assert isinstance(block, InvertedResidual)
+        prefix = f"_blocks.{index}."
+        if block.expand is not None:
+            _copy_folded(block.expand, state, prefix + "_expand_conv", prefix + "_bn0")
+        _copy_folded(block.depthwise, state, prefix + "_depthwise_conv", prefix + "_bn1")
+        _copy_folded(block.project, state, prefix + "_project_conv", prefix + "_bn2")
 
 
 def _copy_folded(

@@ -13,8 +13,9 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from foveate.errors import ModelError
 from foveate.models.roi_max_pool import Rounding, roi_max_pool
-from foveate.models.trunk import Trunk
+from foveate.models.trunk import Continuation, Trunk
 
 INTEGRAL_THRESHOLDS = (0.50, 0.55, 0.60, 0.65, 0.70, 0.75)
 """Smallest IoU of a foreground proposal, for each classification head."""
@@ -202,7 +203,8 @@ class MultiPathNet(nn.Module):
     Fast R-CNN is the case of one tower that both heads read.
 
     Args:
-        trunk: Trunk with the maps that the towers read.
+        trunk: Trunk with the maps that the towers read, or the continuation of the trunk of a
+            proposal network, whose maps the classifier then shares.
         class_towers: Towers whose embeddings are concatenated and classified.
         box_tower: Tower that the box head alone reads, the fifth of the original code; ``None`` if
             it reads the embeddings of ``class_towers``.
@@ -213,7 +215,7 @@ class MultiPathNet(nn.Module):
     def __init__(
         self,
         *,
-        trunk: Trunk,
+        trunk: Trunk | Continuation,
         class_towers: Sequence[Tower],
         box_tower: Tower | None,
         classes: int,
@@ -242,9 +244,36 @@ class MultiPathNet(nn.Module):
         """The strides of the maps that the towers read, finest first."""
         return tuple(sorted({s for tower in self.towers for s in tower.pooling.strides}))
 
-    def features(self, image: Tensor) -> dict[int, Tensor]:
-        """Compute the maps of an image that the towers read, by stride; see ``Trunk.forward``."""
-        features: dict[int, Tensor] = self.trunk(image)
+    @property
+    def own_trunk(self) -> Trunk:
+        """The trunk, from an image to maps.
+
+        Raises:
+            ModelError: The classifier continues the trunk of a proposal network.
+        """
+        if isinstance(self.trunk, Continuation):
+            raise ModelError(
+                "the classifier has no trunk of its own: it reads maps of a proposal network",
+                remedy="use it in a cascade, as `foveate train` without --network does",
+            )
+        return self.trunk
+
+    @property
+    def shared_strides(self) -> tuple[int, ...]:
+        """The strides of the maps of a proposal network that the classifier needs, finest first."""
+        if not isinstance(self.trunk, Continuation):
+            return ()
+        source = self.trunk.source
+        return tuple(sorted({source, *(stride for stride in self.strides if stride < source)}))
+
+    def features(self, source: Tensor | Mapping[int, Tensor]) -> dict[int, Tensor]:
+        """Compute the maps that the towers read, by stride.
+
+        Args:
+            source: Image for a trunk, see ``Trunk.forward``; for a continuation, the maps of the
+                proposal network of strides ``shared_strides``, by stride.
+        """
+        features: dict[int, Tensor] = self.trunk(source)
         return {stride: features[stride] for stride in self.strides}
 
     def pool(self, features: Mapping[int, Tensor], boxes: Tensor) -> list[Tensor]:

@@ -176,3 +176,8 @@ class SharpMask(nn.Module):
         features = self.deepmask.patch_features(patches)
         vectors = self.deepmask.vectors(features[STRIDE]).flatten(1)
         return self.refine(vectors, self.horizontals(features))
+
+
+def deepmask_of(network: DeepMask | SharpMask) -> DeepMask:
+    """Return the DeepMask that a SharpMask refines, or the network itself."""
+    return network.deepmask if isinstance(network, SharpMask) else network

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The interface of trunks: the networks, also called backbones, whose maps the heads read."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -77,3 +78,28 @@ class Trunk(nn.Module):
             Maps (N, C, H / stride, W / stride) by stride, where C is ``channels[stride]``.
         """
         raise NotImplementedError  # every trunk has its own
+
+
+class Continuation(nn.Module):
+    """The layers that continue the trunk of another network to coarser maps.
+
+    Attributes:
+        source: Stride of the map of that trunk which the layers read.
+        channels: Channels of each map, by stride: of those of the trunk, and of the coarser ones.
+    """
+
+    source: int
+    channels: dict[int, int]
+
+    def forward(self, features: Mapping[int, Tensor]) -> dict[int, Tensor]:
+        """Add the coarser maps to those of the trunk.
+
+        Args:
+            features: Maps (N, C, H, W) of the trunk by stride, among them that of stride ``source``,
+                with any number of rows and columns.
+
+        Returns:
+            The same maps and the coarser ones, by stride. Rows and columns are rounded down where a
+            stride does not divide them.
+        """
+        raise NotImplementedError  # every continuation has its own

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING
 
 from foveate.kernels.nms.op import GATHER_BOXES, NMS
 from foveate.kernels.postprocess.op import POSTPROCESS
+from foveate.runtime.features import Features
 from foveate.runtime.packed import Packed
-from foveate.runtime.setup import FLOAT, INT, LONG, channels_of
+from foveate.runtime.setup import FLOAT, INT, LONG
 
 if TYPE_CHECKING:
     from foveate.runtime.devices import Buffer, Stream
     from foveate.runtime.proposing import Proposing
     from foveate.runtime.setup import Setup
-    from foveate.runtime.sizes import FeaturesSizes, Sizes
+    from foveate.runtime.sizes import Sizes
 
 
 class Classifying:
@@ -22,13 +23,14 @@ class Classifying:
 
     Args:
         setup: What all slots of the pipeline have in common.
-        sizes: Sizes of the images, with those for features.
+        sizes: Sizes of the images.
         image: (h, w, 3) uint8 RGB image at working size.
         proposing: The steps whose proposals are classified.
         main: Stream that carries the chain from the image to its detections.
-        side: Stream that carries the steps that depend on the image only.
+        side: Stream that carries the features.
 
     Attributes:
+        features: The steps to the maps that are classified.
         found: Results, N arrays of which the first ``count`` rows exist: ``boxes`` (N, 4) float32
             xyxy, in pixels of the image; ``scores`` (N,) float32, calibrated, best first;
             ``labels`` (N,) int64 class indices, without the background; ``rows`` (N,) int32 index
@@ -44,13 +46,12 @@ class Classifying:
         main: Stream,
         side: Stream,
     ) -> None:
-        assert sizes.features is not None
         assert setup.manifest.classify is not None
-        self._setup, self._image, self._proposing = setup, image, proposing
+        self._setup, self._proposing = setup, proposing
         self._height, self._width = sizes.height, sizes.width
-        self._features_sizes: FeaturesSizes = sizes.features
         self._spec = setup.manifest.classify
         self._main, self._side = main, side
+        self.features = Features(setup, sizes, image, proposing, side)
         k, classes = proposing.k, len(setup.manifest.class_names)
         n = min(self._spec.max_detections, k * classes)
         self.found = Packed(
@@ -62,27 +63,17 @@ class Classifying:
             count=((1,), INT),
         )
         self._keep, self._keep_count = setup.ints(k), setup.ints(1)  # proposals to classify
-        self._regions = setup.device.allocate(
-            (k, 4), FLOAT
-        )  # their boxes in pixels of the features canvas
-        self._canvas = setup.image_canvas("features", self._features_sizes)
-        self._maps = self._allocate_maps()
+        self._regions = setup.device.allocate((k, 4), FLOAT)  # their boxes on the features' canvas
         outputs = {"probabilities": (k, classes + 1), "deltas": (k, classes + 1, 4)}
         self._outputs = {
             name: setup.tensor(setup.output("classify", name), *shape)
             for name, shape in outputs.items()
         }
-        engines = setup.engines
-        self._features = engines["features"].bind({"image": self._canvas, **self._maps}, side)
-        bindings = {**self._maps, "boxes": self._regions, **self._outputs}
-        self._classify = engines["classify"].bind(bindings, main, rows=self._keep_count)
-
-    def enqueue_features(self) -> None:
-        """Enqueue the maps that classification reads, on the side stream."""
-        self._side.wait(self._main.record())
-        sizes = (self._features_sizes,)
-        self._setup.letterbox(self._side, self._image, [self._canvas], sizes, border=0)
-        self._features()
+        names = [spec.name for spec in setup.manifest.stages["classify"].inputs]
+        maps = {name: self.features.maps[name] for name in names if name != "boxes"}
+        bindings = {**maps, "boxes": self._regions, **self._outputs}
+        engine = setup.engines["classify"]
+        self._classify = engine.bind(bindings, main, rows=self._keep_count)
 
     def enqueue(self) -> None:
         """Enqueue the classification of the proposals and the choice of the best detections."""
@@ -92,8 +83,8 @@ class Classifying:
         self._postprocess()
 
     def _choose(self) -> None:
-        """Choose the proposals to classify, and scale their boxes to the features canvas."""
-        device, proposals, sizes = self._setup.device, self._proposing.found, self._features_sizes
+        """Choose the proposals to classify, and move their boxes to the features' canvas."""
+        device, proposals, sizes = self._setup.device, self._proposing.found, self.features.sizes
         iou = 1.0 if self._spec.proposal_nms_iou is None else self._spec.proposal_nms_iou
         boxes = proposals.buffer("boxes")
         device.launch(
@@ -106,8 +97,16 @@ class Classifying:
             self._keep_count,
             iou=iou,
         )
-        factors = {"horizontal": sizes.horizontal, "vertical": sizes.vertical}
-        device.launch(GATHER_BOXES, self._main, boxes, self._keep, self._regions, **factors)
+        device.launch(
+            GATHER_BOXES,
+            self._main,
+            boxes,
+            self._keep,
+            self._regions,
+            horizontal=sizes.horizontal,
+            vertical=sizes.vertical,
+            offset=sizes.border,
+        )
 
     def _postprocess(self) -> None:
         spec, proposals, found = self._spec, self._proposing.found, self.found
@@ -128,14 +127,3 @@ class Classifying:
             height=self._height,
             width=self._width,
         )
-
-    def _allocate_maps(self) -> dict[str, Buffer]:
-        """Allocate the outputs of features."""
-        height, width = self._features_sizes.canvas_height, self._features_sizes.canvas_width
-        return {
-            spec.name: self._setup.tensor(
-                spec, 1, channels_of(spec), height // spec.stride, width // spec.stride
-            )
-            for spec in self._setup.manifest.stages["features"].outputs
-            if spec.stride is not None
-        }

@@ -195,9 +195,8 @@ class Pipeline:
 
     def _begin(self, image: UInt8Array | GpuImage, *, classify: bool) -> Slot:
         """Enqueue all steps for an image."""
-        manifest = self._manifest
         height, width = image.shape[:2]
-        sizes = Sizes.of(height, width, manifest.pyramid, manifest.windows, manifest.features)
+        sizes = Sizes.of(height, width, self._manifest)
         with self._lock:
             self._check_usable()
             slot = self._slots.take(sizes)

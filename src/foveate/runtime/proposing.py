@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from foveate.kernels.crop_features.op import CROP_FEATURES
@@ -13,7 +14,7 @@ from foveate.runtime.packed import Packed
 from foveate.runtime.setup import FLOAT, INT, channels_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from foveate.bundle.manifest import TensorSpec
     from foveate.runtime.devices import Buffer, Stream
@@ -65,23 +66,35 @@ class Proposing:
         self._propose = self._bind_propose()
         self._refine = self._bind_refine()
 
-    def enqueue(self) -> None:
-        """Enqueue all steps."""
+    def maps(self, level: int) -> dict[str, Buffer]:
+        """Return the maps of a level that a classifier may read, by name."""
+        found = self._grids.items()
+        return {name: grids[level] for name, grids in found if name.startswith("map_")}
+
+    def enqueue(self, after: Mapping[int, Callable[[Stream], None]] = MappingProxyType({})) -> None:
+        """Enqueue all steps.
+
+        Args:
+            after: Functions by level that are called with the stream of the level as soon as its
+                maps are enqueued, to enqueue what reads them.
+        """
         levels, border = self._sizes.levels, self._setup.manifest.windows.padding
         self._setup.letterbox(self._stream, self._image, self._canvases, levels, border=border)
-        self._enqueue_levels()
+        self._enqueue_levels(after)
         self._select()
         for run in self._refine:
             run()
         self._enclose()
 
-    def _enqueue_levels(self) -> None:
+    def _enqueue_levels(self, after: Mapping[int, Callable[[Stream], None]]) -> None:
         """Enqueue propose for each level, on the main stream or on branches that join it again."""
         start = self._stream.record() if self.branches else None
-        for stream, run in self._propose:
+        for level, stream, run in self._propose:
             if start is not None and stream is not self._stream:
                 stream.wait(start)
             run()
+            if level in after:
+                after[level](stream)
         for branch in self.branches:
             self._stream.wait(branch.record())
 
@@ -119,8 +132,8 @@ class Proposing:
             image_width=self._sizes.width,
         )
 
-    def _bind_propose(self) -> list[tuple[Stream, Callable[[], None]]]:
-        """Return a run of propose per level with its stream, the largest level first.
+    def _bind_propose(self) -> list[tuple[int, Stream, Callable[[], None]]]:
+        """Return a run of propose per level with its index and stream, the largest level first.
 
         The memory that an engine takes for the largest level then serves the smaller ones too.
         """
@@ -132,7 +145,7 @@ class Proposing:
         for index, stream in zip(order, streams, strict=True):
             outputs = {name: grids[index] for name, grids in self._grids.items()}
             run = engine.bind({"image": self._canvases[index], **outputs}, stream)
-            runs.append((stream, run))
+            runs.append((index, stream, run))
         return runs
 
     def _bind_refine(self) -> list[Callable[[], None]]:

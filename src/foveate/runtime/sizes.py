@@ -4,10 +4,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import ceil, floor
+from math import ceil, floor, log2
+from typing import TYPE_CHECKING
 
-from foveate.bundle.manifest import FeaturesSpec, WindowSpec
-from foveate.bundle.pyramid import PyramidSpec
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from foveate.bundle.manifest import FeaturesSpec, Manifest, WindowSpec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,22 +32,25 @@ class LevelSizes:
 
 @dataclass(frozen=True, kw_only=True)
 class FeaturesSizes:
-    """Sizes of the image for the features stage, which lies at the top left of its canvas.
+    """Sizes of the image as the classifier sees it, on the canvas of a level or on one of its own.
 
-    ``horizontal`` and ``vertical`` are canvas pixels per pixel of the image.
+    ``level`` is the index of the level, or None. ``border`` is the row and the column of the image's
+    first pixel on the canvas; ``horizontal`` and ``vertical`` are canvas pixels per image pixel.
     """
 
     height: int
     width: int
     canvas_height: int
     canvas_width: int
+    border: int
     horizontal: float
     vertical: float
+    level: int | None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sizes:
-    """Sizes of the image, of the working image, of the levels and of the features canvas."""
+    """Sizes of the image, of the working image, of the levels, and of what the classifier sees."""
 
     height: int
     width: int
@@ -59,32 +65,45 @@ class Sizes:
         return sum(level.rows * level.columns for level in self.levels)
 
     @classmethod
-    def of(
-        cls,
-        height: int,
-        width: int,
-        pyramid: PyramidSpec,
-        windows: WindowSpec,
-        features: FeaturesSpec | None,
-    ) -> Sizes:
+    def of(cls, height: int, width: int, manifest: Manifest) -> Sizes:
         """Return the sizes for an image of ``height`` x ``width`` pixels."""
+        pyramid, windows, spec = manifest.pyramid, manifest.windows, manifest.features
         shrink = min(1.0, pyramid.max_side / max(height, width))
         working_height, working_width = _scaled(height, shrink), _scaled(width, shrink)
         levels = tuple(
             _level(height, width, _scaled(working_height, s), _scaled(working_width, s), windows)
             for s in pyramid.scales
         )
-        seen = None
-        if features is not None:
-            seen = _features(height, width, working_height, working_width, features)
+        features = None
+        if spec is not None:
+            scale = classifier_scale(working_height, working_width, spec)
+            if manifest.shares_trunk:
+                level = nearest_level(pyramid.scales, scale)
+                features = _on_level(height, width, level, levels[level], windows.padding)
+            else:
+                size = _scaled(working_height, scale), _scaled(working_width, scale)
+                multiple = manifest.stages["features"].largest_stride
+                features = _on_own_canvas(height, width, *size, multiple)
         return cls(
             height=height,
             width=width,
             working_height=working_height,
             working_width=working_width,
             levels=levels,
-            features=seen,
+            features=features,
         )
+
+
+def classifier_scale(height: int, width: int, spec: FeaturesSpec) -> float:
+    """Return the scale at which a classifier sees a working image of ``height`` x ``width``."""
+    short, long = sorted((height, width))
+    # As in Fast R-CNN: the short side is fixed unless the long side becomes too long.
+    return min(spec.short_side / short, spec.long_side / long)
+
+
+def nearest_level(scales: Sequence[float], scale: float) -> int:
+    """Return the index of the level whose scale is nearest in octaves; the first of equal ones."""
+    return min(range(len(scales)), key=lambda level: abs(log2(scales[level] / scale)))
 
 
 def _scaled(side: int, scale: float) -> int:
@@ -110,18 +129,31 @@ def _level(
     )
 
 
-def _features(
-    image_height: int, image_width: int, height: int, width: int, spec: FeaturesSpec
+def _on_level(
+    image_height: int, image_width: int, index: int, level: LevelSizes, padding: int
 ) -> FeaturesSizes:
-    short, long = sorted((height, width))
-    # As in Fast R-CNN: the short side is fixed unless the long side becomes too long.
-    scale = min(spec.short_side / short, spec.long_side / long)
-    seen_height, seen_width = _scaled(height, scale), _scaled(width, scale)
     return FeaturesSizes(
-        height=seen_height,
-        width=seen_width,
-        canvas_height=spec.multiple * ceil(seen_height / spec.multiple),
-        canvas_width=spec.multiple * ceil(seen_width / spec.multiple),
-        horizontal=seen_width / image_width,
-        vertical=seen_height / image_height,
+        height=level.height,
+        width=level.width,
+        canvas_height=level.canvas_height,
+        canvas_width=level.canvas_width,
+        border=padding,
+        horizontal=level.width / image_width,
+        vertical=level.height / image_height,
+        level=index,
+    )
+
+
+def _on_own_canvas(
+    image_height: int, image_width: int, height: int, width: int, multiple: int
+) -> FeaturesSizes:
+    return FeaturesSizes(
+        height=height,
+        width=width,
+        canvas_height=multiple * ceil(height / multiple),
+        canvas_width=multiple * ceil(width / multiple),
+        border=0,
+        horizontal=width / image_width,
+        vertical=height / image_height,
+        level=None,
     )

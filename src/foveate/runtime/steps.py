@@ -3,9 +3,12 @@
 
 ::
 
-    image ─ resize ─┬─ letterbox ─ propose ─┐ (each level, the largest first)
-                    │                       └─ select ─ crop ─ refine ─ mask_boxes ─ nms ─┐
-                    └─ letterbox ─ features ──────────────────────────── classify ─ postprocess
+    image ─ resize ─┬─ letterbox ─ propose ─┬─ select ─ crop ─ refine ─ mask_boxes ─ nms ─┐
+                    │   (each level, the    │                                             │
+                    │    largest first)     │ maps of a level                             │
+                    └─ letterbox ───────────┴─ features ───────────────── classify ─ postprocess
+
+The features are computed from the maps of a level or, by a trunk of the classifier's own, from the image.
 """
 
 from __future__ import annotations
@@ -38,7 +41,7 @@ class Steps:
     Attributes:
         sizes: Sizes of the images.
         main: Stream that carries the chain from the image to its results.
-        side: Stream that carries the steps of detection that depend on the image only.
+        side: Stream that carries the features of detection, beside the refinement of proposals.
         image: (H, W, 3) uint8 RGB.
         proposing: The steps to proposals.
         masks: (K, S, S) mask logits, on the CPU, of the windows that the results use.
@@ -73,10 +76,14 @@ class Steps:
 
     def enqueue_detections(self) -> None:
         """Enqueue the steps to detections, on both streams."""
-        found = self.classifying.found
+        found, features = self.classifying.found, self.classifying.features
         self._resize()
-        self.classifying.enqueue_features()
-        self.proposing.enqueue()
+        level = features.sizes.level
+        if level is None:
+            features.enqueue(self.main)
+            self.proposing.enqueue()
+        else:
+            self.proposing.enqueue({level: features.enqueue})
         self.classifying.enqueue()
         self._take_masks(found.buffer("rows"), found.buffer("count"))
         self.proposing.found.fetch(self.main)

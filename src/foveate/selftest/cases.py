@@ -140,7 +140,7 @@ def _gather_boxes(generator: np.random.Generator, scale: int) -> Call:
         op=GATHER_BOXES,
         inputs=[boxes, keep],
         outputs=[((len(keep), 4), "float32")],
-        numbers={"horizontal": 0.7, "vertical": 1.3},
+        numbers={"horizontal": 0.7, "vertical": 1.3, "offset": 80.0},
     )
 
 

@@ -31,7 +31,7 @@ def manifest() -> Manifest:
 @given(height=SIDES, width=SIDES)
 def test_every_image_fits_the_engines_for_all_sizes(height: int, width: int) -> None:
     mini = manifest()
-    plan = Sizes.of(height, width, mini.pyramid, mini.windows, mini.features)
+    plan = Sizes.of(height, width, mini)
     options = refine_options(stages=("propose", "features", "classify"), buckets=())
     propose, features, classify = engine_specs(mini, options)
     seen = plan.features
@@ -39,7 +39,8 @@ def test_every_image_fits_the_engines_for_all_sizes(height: int, width: int) -> 
     for level in plan.levels:
         shape = (1, 3, level.canvas_height, level.canvas_width)
         assert propose.profiles[0]["image"].contains(shape)
-    assert features.profiles[0]["image"].contains((1, 3, seen.canvas_height, seen.canvas_width))
+    coarsest = (seen.canvas_height // 16, seen.canvas_width // 16)
+    assert features.profiles[0]["map_16"].contains((1, 112, *coarsest))
     for stride in (8, 16, 32):
         one = classify.profiles[0][f"map_{stride}"]
         sides = (seen.canvas_height // stride, seen.canvas_width // stride)
@@ -50,7 +51,7 @@ def test_every_image_fits_the_engines_for_all_sizes(height: int, width: int) -> 
 @given(height=SIDES, width=SIDES)
 def test_the_engine_of_an_image_has_exactly_its_levels(height: int, width: int) -> None:
     mini = manifest()
-    plan = Sizes.of(height, width, mini.pyramid, mini.windows, mini.features)
+    plan = Sizes.of(height, width, mini)
     options = refine_options(stages=("propose",), image_sizes=((width, height),))
     (engine,) = engine_specs(mini, options)
     shapes = {profile["image"].optimum for profile in engine.profiles}
@@ -81,7 +82,7 @@ def test_an_image_with_fewer_windows_than_the_bucket_has_an_engine_for_all_of_th
         stages=("refine", "classify"), image_sizes=((16, 16), (640, 480)), buckets=(400,)
     )
     mini = manifest()
-    windows = Sizes.of(16, 16, mini.pyramid, mini.windows, mini.features).windows
+    windows = Sizes.of(16, 16, mini).windows
     assert windows < 400
     assert [engine.name for engine in engine_specs(mini, options)] == [
         f"refine-k{windows}",
@@ -96,7 +97,7 @@ def test_an_engine_for_a_longer_side_has_the_levels_of_that_pipeline() -> None:
     options = refine_options(stages=("propose",), image_sizes=((1600, 1200),), max_side=1600)
     (engine,) = engine_specs(mini, options)
     longer = replace(mini.pyramid, max_side=1600)
-    sizes = Sizes.of(1200, 1600, longer, mini.windows, mini.features)
+    sizes = Sizes.of(1200, 1600, replace(mini, pyramid=longer))
     shapes = [profile["image"].optimum for profile in engine.profiles]
     assert shapes == [(1, 3, one.canvas_height, one.canvas_width) for one in sizes.levels]
 

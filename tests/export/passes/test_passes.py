@@ -20,11 +20,12 @@ from foveate.export import passes
 from foveate.export.bundle_export import ExportOptions, export_bundle
 from foveate.export.engines import CompileOptions, build_requests
 from foveate.export.engines.turing import float32_products
-from foveate.export.execution.stages import Stage, cascade_stages, deepmask_of
+from foveate.export.execution.stages import Stage, cascade_stages
 from foveate.export.passes import PASSES, Saving, run_passes, truncate_towers
 from foveate.export.precision.float16 import to_float16
 from foveate.export.to_onnx.bundle_weights import cascade_from_bundle, exact_cascade_from_bundle
 from foveate.models.checkpoint import Cascade, CascadeInfo, build_cascade
+from foveate.models.sharpmask import deepmask_of
 
 CLASSES = ("cat", "cup")
 MINI = CascadeInfo(proposals="sharpmask-mini", classifier="multipathnet-mini", class_names=CLASSES)

@@ -23,12 +23,13 @@ from foveate.models.build import build
 from foveate.models.checkpoint import Cascade, CascadeInfo, build_cascade
 from foveate.models.multipathnet import MultiPathNet
 from foveate.models.networks import multipathnet_vgg16
+from foveate.models.trunk import IMAGENET
 
 MINI = CascadeInfo(proposals="deepmask-mini", classifier="multipathnet-mini", class_names=("cat",))
 
 
 def classify_stage(network: MultiPathNet) -> Stage:
-    return detection_stages(network.eval(), network.trunk.normalization, long_side=256)[1]
+    return detection_stages(network.eval(), IMAGENET, long_side=256)[1]
 
 
 @pytest.fixture(scope="module")

@@ -75,17 +75,20 @@ def test_any_number_in_a_box_has_a_defined_result(
     assert ranks == sorted(ranks, reverse=True)
 
 
-def gather(boxes: Array, keep: Array, horizontal: float, vertical: float) -> Array:
+def gather(
+    boxes: Array, keep: Array, horizontal: float, vertical: float, offset: float = 0.0
+) -> Array:
     outputs = [((len(keep), 4), np.float32)]
-    factors = {"horizontal": horizontal, "vertical": vertical}
-    (found,) = run(host_device(), GATHER_BOXES, [boxes, keep], outputs, poison=False, **factors)
+    frame = {"horizontal": horizontal, "vertical": vertical, "offset": offset}
+    (found,) = run(host_device(), GATHER_BOXES, [boxes, keep], outputs, poison=False, **frame)
     return found
 
 
-def scaled(boxes: Array, keep: Array, factors: tuple[float, ...]) -> Array:
-    """Return the reference's boxes; each product is rounded once."""
-    rounded = [float(np.float32(factor)) for factor in factors]
-    wanted = reference.gather_boxes(boxes.tolist(), keep.tolist(), rounded[0], rounded[1])
+def moved(boxes: Array, keep: Array, frame: tuple[float, float, float]) -> Array:
+    """Return the reference's boxes; each product and each sum is rounded once."""
+    horizontal, vertical, offset = (float(np.float32(number)) for number in frame)
+    numbers = (horizontal, vertical, offset)
+    wanted = reference.gather_boxes(boxes.tolist(), keep.tolist(), *numbers)
     return np.array(wanted, np.float32).reshape(-1, 4)
 
 
@@ -95,8 +98,8 @@ def test_gathered_boxes_are_bit_equal_to_the_reference() -> None:
         capacity, count = int(rng.integers(1, 20)), int(rng.integers(0, 300))
         boxes = rng.uniform(-50, 900, (capacity, 4)).astype(np.float32)
         keep = rng.integers(-1, capacity, count).astype(np.int32)
-        factors = tuple(rng.uniform(0.1, 3, 2))
-        assert np.array_equal(gather(boxes, keep, *factors), scaled(boxes, keep, factors))
+        frame = (*rng.uniform(0.1, 3, 2).tolist(), float(rng.choice([0, 80, -7.3])))
+        assert np.array_equal(gather(boxes, keep, *frame), moved(boxes, keep, frame))
 
 
 @pytest.mark.parametrize("index", [1, -2, 2**31 - 1, -(2**31)])
@@ -110,8 +113,8 @@ def test_boxes_of_any_number_are_multiplied(factor: float) -> None:
     boxes = np.array([[np.nan, -np.inf, np.inf, 3e38]], np.float32)
     keep = np.zeros(1, np.int32)
     with np.errstate(all="ignore"):
-        expected = scaled(boxes, keep, (factor, 2.0))
-    assert np.array_equal(gather(boxes, keep, factor, 2.0), expected, equal_nan=True)
+        expected = moved(boxes, keep, (factor, 2.0, 80.0))
+    assert np.array_equal(gather(boxes, keep, factor, 2.0, 80.0), expected, equal_nan=True)
 
 
 def test_without_boxes_there_are_zeros() -> None:

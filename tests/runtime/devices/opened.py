@@ -97,7 +97,8 @@ class Gathering:
     def _enqueue(self) -> None:
         self.side.wait(self.main.record())
         buffers = (self.boxes.buffer, self.keep.buffer, self.found.buffer)
-        self.device.launch(GATHER_BOXES, self.side, *buffers, horizontal=2.0, vertical=0.5)
+        frame = {"horizontal": 2.0, "vertical": 0.5, "offset": 3.0}
+        self.device.launch(GATHER_BOXES, self.side, *buffers, **frame)
         self._each_pass(self)
         self.main.wait(self.side.record())
         self.found.fetch(self.main)
@@ -113,6 +114,6 @@ class Gathering:
 
 def gathered(first: float = 0.0) -> list[list[float]]:
     """Return what `Gathering.run` must return."""
-    boxes = (first + np.arange(16).reshape(4, 4)) * [2.0, 0.5, 2.0, 0.5]
+    boxes = (first + np.arange(16).reshape(4, 4)) * [2.0, 0.5, 2.0, 0.5] + 3.0
     taken: list[list[float]] = boxes[[2, 0]].tolist()
     return taken

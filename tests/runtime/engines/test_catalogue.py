@@ -61,7 +61,7 @@ def test_the_narrowest_plan_is_taken(bundle: Bundle) -> None:
     write_plans(bundle)
     write_plans(bundle, image_sizes=((96, 64), (64, 64)))
     plans = find(bundle)["propose"]
-    sizes = Sizes.of(64, 96, bundle.manifest.pyramid, bundle.manifest.windows, None)
+    sizes = Sizes.of(64, 96, bundle.manifest)
     for number, level in enumerate(sizes.levels):
         shapes = image(level.canvas_height, level.canvas_width)
         plan, profile = plans.find(shapes)
@@ -154,7 +154,7 @@ def test_the_command_compiles_plans_for_the_image(
     write_plans(bundle, image_sizes=((32, 96),))
     manifest = bundle.manifest
     pyramid = replace(manifest.pyramid, max_side=max_side)
-    sizes = Sizes.of(*size, pyramid, manifest.windows, manifest.features)
+    sizes = Sizes.of(*size, replace(manifest, pyramid=pyramid))
     shapes = [image(one.canvas_height, one.canvas_width) for one in sizes.levels]
     with pytest.raises(NoPlanError) as caught:
         find(bundle)["propose"].find(shapes[0])

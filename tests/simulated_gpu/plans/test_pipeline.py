@@ -64,7 +64,7 @@ def test_contexts_and_memory_are_those_that_were_predicted(
     simulation, device = trt.simulation, CudaDevice(code="ptx")
     engines, manifest = open_tensorrt_engines(compiled, device, "tensorrt"), compiled.manifest
     setup = Setup(device=device, engines=engines, manifest=manifest, score_threshold=0.25)
-    sizes = Sizes.of(64, 96, manifest.pyramid, manifest.windows, manifest.features)
+    sizes = Sizes.of(64, 96, manifest)
     predicted = slot_bytes(setup, sizes)
     assert len(trt.contexts) == simulation.live_bytes["device"] == 0
     with Pipeline(compiled, engines, device=device) as pipeline:

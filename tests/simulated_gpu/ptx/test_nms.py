@@ -88,19 +88,21 @@ def boxes_of(count: int, seed: int) -> Array:
 def gather(gpu: SimulatedGpu, boxes: Array, keep: Array) -> tuple[Array, Counters]:
     inputs = [boxes, keep.astype(np.int32)]
     outputs = [((len(keep), 4), np.float32)]
-    (found,), counters = gpu.run(GATHER_BOXES, inputs, outputs, horizontal=0.3, vertical=1.7)
+    frame = {"horizontal": 0.3, "vertical": 1.7, "offset": 80.0}
+    (found,), counters = gpu.run(GATHER_BOXES, inputs, outputs, **frame)
     assert counters["foveate_gather_boxes"].stores.excess == 1
     return found, counters["foveate_gather_boxes"]
 
 
-def test_boxes_are_gathered_and_scaled(gpu: SimulatedGpu) -> None:
+def test_boxes_are_gathered_scaled_and_moved(gpu: SimulatedGpu) -> None:
     boxes = boxes_of(20, 3)
     keep = np.random.default_rng(4).integers(-1, 20, 140)
     keep[:4] = [20, -7, 2**31 - 1, 19]  # three that name no box
     found, _ = gather(gpu, boxes, keep)
     factors = np.array([0.3, 1.7, 0.3, 1.7], np.float32)
     exists = (keep >= 0) & (keep < 20)
-    want = np.where(exists[:, None], boxes[np.where(exists, keep, 0)] * factors, np.float32(0))
+    moved = boxes[np.where(exists, keep, 0)] * factors + np.float32(80)
+    want = np.where(exists[:, None], moved, np.float32(0))
     np.testing.assert_array_equal(found, want)
 
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
@@ -13,20 +14,23 @@ import pytest
 import torch
 from tests.samples.training import silent, write_dataset
 
+from foveate.bundle import Bundle, FeaturesSpec, PyramidSpec
 from foveate.datasets import CocoDataset
+from foveate.export.execution.sessions import function_pipeline, stage_functions
 from foveate.models import MultiPathNet, build
+from foveate.runtime import PipelineOptions
 from foveate.training.mini.regions import (
     CachedRegions,
     RegionOptions,
     _draw_regions,
     build_regions,
     delta_statistics,
-    features_canvas,
     images_of_each,
+    level_canvas,
     multipathnet_step,
     read_regions,
 )
-from foveate.training.mini.trunk import FrozenTrunk
+from foveate.training.mini.trunk import MEAN, STD, FrozenTrunk
 from foveate.training.resume import Origin
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -145,24 +149,35 @@ def test_statistics_are_those_of_the_foregrounds(
     assert std == pytest.approx(foregrounds.std(axis=0), rel=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("size", "canvas", "factors"),
-    [
-        ((61, 100), (96, 160), (140 / 100, 85 / 61)),  # the longer side bounds the scale of 1.4
-        ((250, 200), (128, 96), (96 / 200, 120 / 250)),  # the shorter side does
-    ],
-)
-def test_the_trunk_sees_an_image_between_both_bounds_on_fill(
-    size: tuple[int, int], canvas: tuple[int, int], factors: tuple[float, float]
+@pytest.mark.parametrize("size", [(96, 128), (140, 60), (8, 12), (300, 500)])
+def test_a_classifier_learns_from_the_canvas_that_the_runtime_gives_it(
+    size: tuple[int, int],
 ) -> None:
-    options = RegionOptions(short_side=96, long_side=140)
-    found, factor = features_canvas(np.full((*size, 3), 200, np.uint8), options)
-    assert found.shape == (*canvas, 3)
-    assert factor == pytest.approx(factors * 2, rel=1e-6)
-    inside = found[..., 0] == 200
-    assert (found[~inside] == 127).all()
-    assert inside.any(axis=0).sum() == round(size[1] * factors[0])
-    assert inside.any(axis=1).sum() == round(size[0] * factors[1])
+    mini, pyramid = Bundle.open("mini"), PyramidSpec(scales=(0.5, 0.7071, 1.0), max_side=160)
+    options = RegionOptions(short_side=70, long_side=130)
+    features = FeaturesSpec(short_side=options.short_side, long_side=options.long_side)
+    manifest = replace(mini.manifest, pyramid=pyramid, features=features)
+    bundle = Bundle(mini.root, manifest)
+    functions, seen = stage_functions(bundle), list[np.ndarray]()
+
+    def propose(inputs: dict[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+        seen.append(inputs["image"].copy())
+        return functions["propose"](inputs)
+
+    def classify(inputs: dict[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+        seen.append(inputs["map_16"].copy())
+        return functions["classify"](inputs)
+
+    image = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
+    recorded = {**functions, "propose": propose, "classify": classify}
+    with function_pipeline(bundle, recorded, PipelineOptions(top_k=4)) as pipeline:
+        pipeline(image)
+    canvas, _ = level_canvas(image, manifest, options)
+    *canvases, used = seen
+    sides = [side // 16 for side in canvas.shape[:2]]
+    assert list(used.shape[2:]) == sides
+    normalized = (canvas.astype(np.float32).transpose(2, 0, 1) - MEAN) / STD
+    assert any(np.array_equal(one[0], normalized) for one in canvases)
 
 
 def test_a_cached_sample_is_in_the_frame_of_the_canvas(tmp_path: Path) -> None:
@@ -173,17 +188,18 @@ def test_a_cached_sample_is_in_the_frame_of_the_canvas(tmp_path: Path) -> None:
     crowd = [x, y, x + width, y + height]
     (folder / "annotations.json").write_text(json.dumps(content), encoding="utf-8")
     dataset = CocoDataset(folder)
-    options = RegionOptions(short_side=100, long_side=280, images=1)
+    options = RegionOptions(short_side=100, long_side=280, images=1)  # of 200 x 300 pixels
     proposed = np.array([[30, 50, 90, 110], [0, 0, 300, 200]], np.float32)
 
     def trunk(canvas: np.ndarray) -> dict[int, np.ndarray]:
-        assert canvas.shape == (128, 160, 3)
+        assert canvas.shape == (272, 320, 3)
         return {stride: np.full((1, 2, 3), stride, np.float32) for stride in (8, 16, 32)}
 
     cache = build_regions(
         dataset,
         cast("FrozenTrunk", trunk),
         lambda _: proposed,
+        Bundle.open("mini").manifest,
         tmp_path / "cache",
         Origin(),
         options,
@@ -191,10 +207,10 @@ def test_a_cached_sample_is_in_the_frame_of_the_canvas(tmp_path: Path) -> None:
     )
     assert len(cache) == 1
     sample, instances = cache[0], dataset.instances(0)
-    assert sample.proposals.tolist() == (proposed / 2).tolist()
-    assert sample.truths.tolist() == [[value / 2 for value in one.box] for one in instances]
+    assert sample.proposals.tolist() == (proposed / 2 + 80).tolist()
+    assert sample.truths.tolist() == [[value / 2 + 80 for value in one.box] for one in instances]
     assert sample.labels.tolist() == [1]
-    assert sample.crowds.tolist() == [[value / 2 for value in crowd]]
+    assert sample.crowds.tolist() == [[value / 2 + 80 for value in crowd]]
     assert [one.label for one in instances] == [0]
     assert {stride: values.flat[0] for stride, values in sample.maps.items()} == {
         8: 8,

@@ -100,8 +100,9 @@ def test_one_view_of_one_image_is_enough_for_a_step_of_each_network(
     network = sharpmask_mini()
     options = RegionOptions(short_side=64, long_side=96)
     no_boxes = np.zeros((0, 4), np.float32)
+    manifest = Bundle.open("mini").manifest
     regions = build_regions(
-        dataset, TRUNK, lambda _: no_boxes, tmp_path / "r", Origin(), options, silent
+        dataset, TRUNK, lambda _: no_boxes, manifest, tmp_path / "r", Origin(), options, silent
     )
     mean, std = delta_statistics(regions)
     steps = (
@@ -157,7 +158,8 @@ def test_regions_go_on_where_they_stopped_unless_the_data_changed(
         dataset = CocoDataset(folder)
         options = RegionOptions(short_side=64, long_side=96)
         origin = Origin(inputs={"the annotations or images": dataset.digest})
-        build_regions(dataset, TRUNK, propose, tmp_path / "r", origin, options, silent)
+        manifest = Bundle.open("mini").manifest
+        build_regions(dataset, TRUNK, propose, manifest, tmp_path / "r", origin, options, silent)
 
     with pytest.raises(KeyboardInterrupt):
         build()

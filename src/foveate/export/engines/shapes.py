@@ -3,11 +3,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from itertools import product
-from math import ceil
+from itertools import pairwise, product
+from math import ceil, sqrt
 
 from foveate.bundle.engine_key import ShapeRange
 from foveate.bundle.manifest import FeaturesSpec, Manifest, TensorSpec
+from foveate.bundle.pyramid import PyramidSpec
 from foveate.errors import OptionError
 from foveate.export.engines.options import CompileOptions
 from foveate.runtime.sizes import Sizes
@@ -85,7 +86,7 @@ def _profiles(
 def _sizes(manifest: Manifest, image: tuple[int, int]) -> Sizes:
     """Return the sizes of the runtime: an engine of other sizes would never be used."""
     width, height = image
-    return Sizes.of(height, width, manifest.pyramid, manifest.windows, manifest.features)
+    return Sizes.of(height, width, manifest)
 
 
 def _lengths(manifest: Manifest, stage: str, image: tuple[int, int] | None) -> list[Lengths]:
@@ -111,30 +112,48 @@ def _any_image(manifest: Manifest, stage: str) -> Lengths:
     if stage == "paste":
         high = manifest.pyramid.max_side
         return {"image_height": (1, max(1, high * 3 // 4), high), "image_width": (1, high, high)}
-    return _propose(manifest) if stage == "propose" else _features(manifest.features)
+    longest = manifest.pyramid.max_side * max(manifest.pyramid.scales)
+    if stage == "propose":
+        # Best is a level of a 4:3 image at scale 1.
+        return _canvases(manifest, longest, manifest.pyramid.max_side)
+    if manifest.features is None:
+        return {}
+    if not manifest.shares_trunk:
+        return _own_canvases(manifest.features, manifest.stages["features"].largest_stride)
+    best = _sizes(manifest, (manifest.pyramid.max_side, max(1, manifest.pyramid.max_side * 3 // 4)))
+    assert best.features is not None
+    longest = min(longest, _longest_seen(manifest.features, manifest.pyramid))
+    return _canvases(manifest, longest, best.features.width)
 
 
-def _propose(manifest: Manifest) -> Lengths:
-    """Return the canvases of all levels of all images; best is a level of a 4:3 image at scale 1."""
-    pyramid, windows = manifest.pyramid, manifest.windows
+def _canvases(manifest: Manifest, longest: float, best: float) -> Lengths:
+    """Return the canvases of levels up to a length; best is a level of a 4:3 image of a length."""
+    windows = manifest.windows
 
     def canvas(side: float) -> int:
         return windows.stride * ceil((side + 2 * windows.padding) / windows.stride)
 
-    low, high = canvas(1), canvas(pyramid.max_side * max(pyramid.scales))
-    long, short = canvas(pyramid.max_side), canvas(pyramid.max_side * 3 / 4)
-    return {"height": (low, min(short, high), high), "width": (low, min(long, high), high)}
+    low, high = canvas(1), canvas(longest)
+    short, long = min(canvas(best * 3 / 4), high), min(canvas(best), high)
+    return {"height": (low, short, high), "width": (low, long, high)}
 
 
-def _features(spec: FeaturesSpec | None) -> Lengths:
-    """Return the canvases of the classifier's trunk; best is that of a 4:3 image."""
-    if spec is None:
-        return {}
+def _longest_seen(spec: FeaturesSpec, pyramid: PyramidSpec) -> float:
+    """Return a bound of the longer side of the level that a classifier sees, of any image."""
+    # A level is nearest to a scale up to half of the way, in octaves, from its neighbor; beyond the
+    # ends of the pyramid, only the smallest level may be larger than what the classifier asks for.
+    scales = sorted(pyramid.scales)
+    farthest = max((sqrt(high / low) for low, high in pairwise(scales)), default=1.0)
+    return ceil(max(spec.long_side * farthest, pyramid.max_side * scales[0]))
+
+
+def _own_canvases(spec: FeaturesSpec, multiple: int) -> Lengths:
+    """Return the canvases of a classifier's own trunk; best is that of a 4:3 image."""
 
     def canvas(side: float) -> int:
-        return spec.multiple * ceil(side / spec.multiple)
+        return multiple * ceil(side / multiple)
 
-    low, high = spec.multiple, canvas(spec.long_side)
+    low, high = multiple, canvas(spec.long_side)
     wide = canvas(min(spec.long_side, spec.short_side * 4 / 3))
     return {"height": (low, canvas(spec.short_side), high), "width": (low, wide, high)}
 
@@ -159,7 +178,7 @@ def _map_lengths(one: TensorSpec, stride: int, lengths: Mapping[str, Range]) -> 
     found = {}
     for name, side in zip(one.shape[2:], ("height", "width"), strict=False):
         if isinstance(name, str) and side in lengths:
-            low, best, high = (ceil(length / stride) for length in lengths[side])
+            low, best, high = (max(1, length // stride) for length in lengths[side])
             found[name] = (low, best, high)
     return found
 

@@ -13,8 +13,8 @@ from foveate.models.checkpoint import Cascade
 from foveate.models.deepmask import STRIDE, DeepMask
 from foveate.models.multipathnet import MultiPathNet
 from foveate.models.paste_windows import PasteWindows
-from foveate.models.sharpmask import SKIP_STRIDES, SharpMask
-from foveate.models.trunk import Normalization
+from foveate.models.sharpmask import SKIP_STRIDES, SharpMask, deepmask_of
+from foveate.models.trunk import Continuation, Normalization
 
 Axes = dict[int, str]
 
@@ -51,10 +51,20 @@ class _Part(nn.Module):
         self.network: Any = network
 
 
-class _SharpMaskPropose(_Part):
+class _Propose(_Part):
+    """A proposal network, with the maps of its trunk that a classifier shares."""
+
+    def __init__(self, network: DeepMask | SharpMask, shared: tuple[int, ...]):
+        super().__init__(network)
+        self.shared = shared
+
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        scores, vectors, horizontals = self.network(image)
-        return scores, vectors, *horizontals
+        deepmask = deepmask_of(self.network)
+        features: dict[int, Tensor] = deepmask.trunk(image)
+        outputs = [*deepmask.windows(features[STRIDE])]
+        if isinstance(self.network, SharpMask):
+            outputs += self.network.horizontals(features)
+        return *outputs, *(features[stride] for stride in self.shared)
 
 
 class _SharpMaskRefine(_Part):
@@ -80,7 +90,7 @@ class _Features(_Part):
 
     def __init__(self, network: MultiPathNet, given: Normalization):
         super().__init__(network)
-        own = network.trunk.normalization
+        own = network.own_trunk.normalization
         self.swaps = own.order != given.order
         theirs, ours = (list(zip(one.mean, one.std, strict=True)) for one in (given, own))
         # ((x std + mean) - mean') / std' in one multiplication and one addition.
@@ -101,6 +111,15 @@ class _Features(_Part):
         return tuple(self.network.features(image).values())
 
 
+class _Continuation(_Part):
+    """The maps that a classifier adds to those of the proposal network."""
+
+    def forward(self, features: Tensor) -> tuple[Tensor, ...]:
+        source = self.network.trunk.source
+        maps = self.network.trunk({source: features})
+        return tuple(maps[stride] for stride in self.network.strides if stride > source)
+
+
 class _Classify(_Part):
     def forward(self, *maps_and_boxes: Tensor) -> tuple[Tensor, Tensor]:
         *maps, boxes = maps_and_boxes
@@ -111,20 +130,22 @@ class _Classify(_Part):
 
 def cascade_stages(cascade: Cascade, *, long_side: int = 1024) -> list[Stage]:
     """Return the stages of a cascade; ``long_side`` as in ``detection_stages``."""
-    stages = proposal_stages(cascade.proposals)
-    if cascade.classifier is not None:
+    classifier = cascade.classifier
+    shared = () if classifier is None else classifier.shared_strides
+    stages = proposal_stages(cascade.proposals, shared)
+    if classifier is not None:
         given = deepmask_of(cascade.proposals).trunk.normalization
-        stages += detection_stages(cascade.classifier, given, long_side=long_side)
+        stages += detection_stages(classifier, given, long_side=long_side)
     return stages
 
 
-def deepmask_of(network: DeepMask | SharpMask) -> DeepMask:
-    """Return the DeepMask that a SharpMask refines, or the network itself."""
-    return network.deepmask if isinstance(network, SharpMask) else network
+def proposal_stages(network: DeepMask | SharpMask, shared: tuple[int, ...] = ()) -> list[Stage]:
+    """Return the stages ``propose`` and ``refine`` of a proposal network.
 
-
-def proposal_stages(network: DeepMask | SharpMask) -> list[Stage]:
-    """Return the stages ``propose`` and ``refine`` of a proposal network."""
+    Args:
+        network: Network in evaluation mode.
+        shared: Strides of the maps of its trunk that a classifier reads.
+    """
     deepmask = deepmask_of(network)
     window = deepmask.window
     # Height and width differ, so that the trace does not identify the two dimensions.
@@ -137,13 +158,14 @@ def proposal_stages(network: DeepMask | SharpMask) -> list[Stage]:
             name, side = f"horizontal_{len(inputs)}", window // stride
             inputs[name] = torch.zeros(3, module.outputs, side, side)
             strides[name] = stride
+    maps = {f"map_{stride}": stride for stride in shared}
     propose = Stage(
         name="propose",
-        module=_SharpMaskPropose(network) if isinstance(network, SharpMask) else deepmask,
+        module=_Propose(network, shared),
         inputs={"image": image},
         dynamic={"image": {2: "height", 3: "width"}},
-        outputs=("scores", "vectors", *strides),
-        strides=strides,
+        outputs=("scores", "vectors", *strides, *maps),
+        strides=strides | maps,
     )
     refine = Stage(
         name="refine",
@@ -182,33 +204,59 @@ def detection_stages(
 
     Args:
         network: Network in evaluation mode.
-        given: Normalization of the image that ``features`` receives.
-        long_side: Upper bound of the longer side of that image, in pixels.
+        given: Normalization of the image that ``features`` receives, if it receives one.
+        long_side: Upper bound of the longer side of that image, in pixels. The level that a
+            classifier without a trunk of its own reads may be longer, but no bin of a region is.
     """
-    strides = network.strides
-    last = strides[-1]
-    image = torch.zeros(1, 3, 4 * last, 5 * last)
-    module = _Features(network, given)
-    with torch.inference_mode():
-        shapes = [one.shape for one in module(image)]
-    examples = {f"map_{n}": torch.zeros(shape) for n, shape in zip(strides, shapes, strict=True)}
-    features = Stage(
-        name="features",
-        module=module,
-        inputs={"image": image},
-        dynamic={"image": {2: "height", 3: "width"}},
-        outputs=tuple(examples),
-        strides=dict(zip(examples, strides, strict=True)),
-    )
+    features, maps = _features_stage(network, given)
     classify = Stage(
         name="classify",
         module=_Classify(network),
-        inputs={**examples, "boxes": torch.tensor([[8.0, 8.0, 50.0, 60.0]] * 3)},
-        dynamic={
-            **{name: {2: f"height_{name[4:]}", 3: f"width_{name[4:]}"} for name in examples},
-            "boxes": {0: "boxes"},
-        },
+        inputs={**maps, "boxes": torch.tensor([[8.0, 8.0, 50.0, 60.0]] * 3)},
+        dynamic={**{name: _map_axes(name) for name in maps}, "boxes": {0: "boxes"}},
         outputs=("probabilities", "deltas"),
-        long_side=last * ceil(long_side / last),
+        long_side=network.strides[-1] * ceil(long_side / network.strides[-1]),
     )
     return [features, classify]
+
+
+def _features_stage(network: MultiPathNet, given: Normalization) -> tuple[Stage, dict[str, Tensor]]:
+    """Return the stage ``features``, and examples of the maps that the towers read, by name."""
+    module: nn.Module
+    if isinstance(network.trunk, Continuation):
+        maps, name = _shared_maps(network, network.trunk), f"map_{network.trunk.source}"
+        module, example, axes = _Continuation(network), maps[name], _map_axes(name)
+    else:
+        maps, name, last = {}, "image", network.strides[-1]
+        module, axes = _Features(network, given), {2: "height", 3: "width"}
+        example = torch.zeros(1, 3, 4 * last, 5 * last)
+    strides = {f"map_{n}": n for n in network.strides if n not in network.shared_strides}
+    with torch.inference_mode():
+        shapes = [one.shape for one in module(example)]
+    maps |= {name: torch.zeros(shape) for name, shape in zip(strides, shapes, strict=True)}
+    stage = Stage(
+        name="features",
+        module=module,
+        inputs={name: example},
+        dynamic={name: axes},
+        outputs=tuple(strides),
+        strides=strides,
+    )
+    return stage, {f"map_{stride}": maps[f"map_{stride}"] for stride in network.strides}
+
+
+def _shared_maps(network: MultiPathNet, trunk: Continuation) -> dict[str, Tensor]:
+    """Return examples of the maps of a proposal network that a classifier reads, by name."""
+    # An odd number of cells of the map that it continues, so that no trace takes it for even.
+    last = network.strides[-1]
+    rows, columns = (trunk.source * (side * last // trunk.source + 1) for side in (4, 5))
+    return {
+        f"map_{stride}": torch.zeros(1, trunk.channels[stride], rows // stride, columns // stride)
+        for stride in network.shared_strides
+    }
+
+
+def _map_axes(name: str) -> Axes:
+    """Return the names of the dimensions of a map that vary."""
+    number = name.removeprefix("map_")
+    return {2: f"height_{number}", 3: f"width_{number}"}

@@ -45,18 +45,21 @@ def gather_boxes(
     *,
     horizontal: float,
     vertical: float,
+    offset: float,
 ) -> None:
-    """Gather boxes and scale them.
+    """Gather boxes, scale them and move them.
 
     Args:
         boxes: Boxes (K, 4) xyxy.
         keep: Indices (R,) into ``boxes``; -1 for none.
-        gathered: Boxes (R, 4) times the factors; zeros where there is none.
+        gathered: Boxes (R, 4) times the factors, plus the offset; zeros where there is none.
         horizontal: Factor of x.
         vertical: Factor of y.
+        offset: Added to x and y.
     """
     factors = np.array([horizontal, vertical, horizontal, vertical], np.float32)
     np.multiply(boxes[keep], factors, out=gathered)
+    gathered += np.float32(offset)
     gathered[keep < 0] = 0
 
 

@@ -6,9 +6,9 @@
 //                         One block does all of it: launches would take longer than the K * K
 //                         comparisons of a few hundred boxes. Dependent passes: ceil(K / 256) to
 //                         rank each 256 boxes, then 8 for every 256 boxes that are examined.
-//   foveate_gather_boxes  block (128), grid (ceil(R / 128)): a thread gathers one of R boxes and
-//                         scales it to the frame of the features canvas. Bound by its launch; 36
-//                         bytes per box.
+//   foveate_gather_boxes  block (128), grid (ceil(R / 128)): a thread gathers one of R boxes,
+//                         scales it and moves it to the frame of the features' canvas. Bound by its
+//                         launch; 36 bytes per box.
 #ifndef FOVEATE_NMS_CUH
 #define FOVEATE_NMS_CUH
 
@@ -33,7 +33,8 @@ __device__ inline void nms_block(const float* boxes, const float* scores, const 
 }
 
 FOVEATE_BOTH void gather_item(int item, const float* boxes, const int* keep, float* gathered,
-                              int capacity, int count, float horizontal, float vertical) {
+                              int capacity, int count, float horizontal, float vertical,
+                              float offset) {
     if (item >= count) return;
     const int index = keep[item];
     Pack<4> box{{0.0f, 0.0f, 0.0f, 0.0f}};
@@ -41,7 +42,7 @@ FOVEATE_BOTH void gather_item(int item, const float* boxes, const int* keep, flo
         box = Access<float, 4>::load(boxes + 4LL * index);
 #pragma unroll
         for (int i = 0; i < 4; ++i) {
-            box.lane[i] = mul(box.lane[i], i % 2 == 0 ? horizontal : vertical);
+            box.lane[i] = add(mul(box.lane[i], i % 2 == 0 ? horizontal : vertical), offset);
         }
     }
     Access<float, 4>::store(gathered + 4LL * item, box);
@@ -60,9 +61,9 @@ extern "C" __global__ void __launch_bounds__(foveate::kRankThreads)
 extern "C" __global__ void __launch_bounds__(foveate::kGatherThreads)
     foveate_gather_boxes(const float* __restrict__ boxes, const int* __restrict__ keep,
                          float* __restrict__ gathered, int capacity, int count, float horizontal,
-                         float vertical) {
+                         float vertical, float offset) {
     foveate::gather_item(blockIdx.x * foveate::kGatherThreads + threadIdx.x, boxes, keep, gathered,
-                         capacity, count, horizontal, vertical);
+                         capacity, count, horizontal, vertical, offset);
 }
 
 #endif

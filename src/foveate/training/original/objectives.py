@@ -175,7 +175,7 @@ class MultiPathNetObjective(Objective):
         network = self.network
         device = network.box_head.weight.device
         image = torch.from_numpy(sample.image).to(device)[None]
-        features = network.features(network.trunk.normalization(image))
+        features = network.features(network.own_trunk.normalization(image))
         return network.pool(features, torch.from_numpy(sample.boxes).to(device))
 
 
