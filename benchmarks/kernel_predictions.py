@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from math import ceil, prod
 from pathlib import Path
 
+from foveate.bench.gpus import GPUS, REACH, Gpu
 from foveate.bundle import Bundle
 from foveate.runtime.sizes import Sizes
 
@@ -28,49 +29,6 @@ _DECODING = 70  # of a box, of which an exponential takes about 20, twice
 _CALIBRATION = 90  # a logarithm and an exponential of about 35 each, three divisions, the rest
 _OVERLAP = (
     18  # four limits, two comparisons, six sides, three areas, two sums of the union, threshold
-)
-_REACH = 0.5  # of the peak rate, in predictions
-
-
-@dataclass(frozen=True, kw_only=True)
-class Gpu:
-    """A GPU by its maker's figures.
-
-    Args:
-        bandwidth: Bytes per second.
-        rate: float32 operations a second outside of tensor cores.
-        wide_rate: The same in float64.
-    """
-
-    name: str
-    bandwidth: float
-    rate: float
-    wide_rate: float
-
-    def seconds(self, cost: Cost) -> float:
-        """Predict the time of an operation."""
-        return max(self._seconds(cost).values())
-
-    def bound(self, cost: Cost) -> str:
-        """Return what the prediction is bound by: bytes, float32 or float64."""
-        seconds = self._seconds(cost)
-        return max(seconds, key=lambda name: seconds[name])
-
-    def _seconds(self, cost: Cost) -> dict[str, float]:
-        return {
-            "bytes": cost.bytes / self.bandwidth,
-            "float32": cost.operations / (_REACH * self.rate),
-            "float64": cost.wide_operations / (_REACH * self.wide_rate),
-        }
-
-
-# The makers' data sheets: H100 SXM, L4, Ada architecture white paper, Jetson AGX Orin 64 GB. float64
-# is 1/2 of float32 on H100 and 1/64 on the others.
-GPUS = (
-    Gpu(name="H100", bandwidth=3.35e12, rate=67e12, wide_rate=33.5e12),
-    Gpu(name="L4", bandwidth=0.30e12, rate=30.3e12, wide_rate=30.3e12 / 64),
-    Gpu(name="RTX 4090", bandwidth=1.008e12, rate=82.6e12, wide_rate=82.6e12 / 64),
-    Gpu(name="Jetson Orin", bandwidth=0.2048e12, rate=5.3e12, wide_rate=5.3e12 / 64),
 )
 
 
@@ -230,6 +188,25 @@ class Cost:
         return cls(read=3 * pixels, written=3 * resized, operations=operations)
 
 
+def seconds(gpu: Gpu, cost: Cost) -> float:
+    """Predict the time of an operation."""
+    return max(_parts(gpu, cost).values())
+
+
+def bound(gpu: Gpu, cost: Cost) -> str:
+    """Return what the prediction is bound by: bytes, float32 or float64."""
+    parts = _parts(gpu, cost)
+    return max(parts, key=lambda name: parts[name])
+
+
+def _parts(gpu: Gpu, cost: Cost) -> dict[str, float]:
+    return {
+        "bytes": cost.bytes / gpu.bandwidth,
+        "float32": cost.operations / (REACH * gpu.fp32),
+        "float64": cost.wide_operations / (REACH * gpu.fp64),
+    }
+
+
 def _bin_lengths(length: int, bins: int) -> list[int]:
     """Return the pixels of each bin of Caffe's rounding along an axis, before clipping."""
     return [ceil((k + 1) * length / bins) - k * length // bins for k in range(bins)]
@@ -265,15 +242,15 @@ def main() -> None:
 
 def report() -> str:
     """Return the document."""
-    gpus = "; ".join(f"{g.name} {g.bandwidth / 1e12:.2f} and {g.rate / 1e12:.1f}" for g in GPUS)
+    gpus = "; ".join(f"{g.name} {g.bandwidth / 1e12:.2f} and {g.fp32 / 1e12:.1f}" for g in GPUS)
     names = " | ".join(f"{gpu.name} µs" for gpu in GPUS)
     lines = [
         f"| operation | MB | MFLOP | FLOP/byte | {names} | bound |",
         "|---|---" + "|---" * (len(GPUS) + 3) + "|",
     ]
     for name, cost in workload().items():
-        times = " | ".join(f"{1e6 * gpu.seconds(cost):.2f}" for gpu in GPUS)
-        bounds = dict.fromkeys(gpu.bound(cost) for gpu in GPUS)
+        times = " | ".join(f"{1e6 * seconds(gpu, cost):.2f}" for gpu in GPUS)
+        bounds = dict.fromkeys(bound(gpu, cost) for gpu in GPUS)
         flops = (cost.operations + cost.wide_operations) / 1e6
         lines.append(
             f"| {name} | {cost.bytes / 1e6:.3f} | {flops:.2f} | {cost.intensity:.2f} | {times} | "

@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The limits of a bundle on one image: work, ceilings, rooflines and predictions, as one record."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from foveate.bench.ceilings import Ceilings, measure_ceilings
+from foveate.bench.gpus import GPUS, Prediction, predict
+from foveate.bench.image_shapes import image_shapes
+from foveate.bench.roofline import Roofline, roofline
+from foveate.bench.work import StageWork, count_work
+from foveate.bundle import Bundle
+from foveate.bundle.manifest import Manifest
+from foveate.runtime.engines.cpu import CpuEngine
+from foveate.runtime.sizes import Sizes
+
+
+@dataclass(frozen=True, kw_only=True)
+class KindWork:
+    """Operations of a stage of one kind.
+
+    Args:
+        kind: "dense", "pointwise" or "depthwise" for convolutions, "product" for matrix products.
+        precision: Precision in which ONNX Runtime computes them on the CPU.
+        operations: Multiplications and additions per image.
+    """
+
+    kind: str
+    precision: str
+    operations: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageLimit:
+    """Work of a stage for one image, and what limits it.
+
+    Args:
+        runs: Number of runs of the network per image.
+        operations: Multiplications and additions of convolutions and matrix products.
+        bytes: Bytes of weights, inputs and outputs of all runs, the least to move.
+        node_bytes: Bytes that all nodes move, as if nothing between two nodes stayed in a cache.
+        kinds: The operations by kind and precision.
+        roofline: The limit on this machine; null on a GPU, whose ceilings are not measured.
+        predictions: Predicted times on other machines.
+    """
+
+    runs: int
+    operations: int
+    bytes: int
+    node_bytes: int
+    kinds: tuple[KindWork, ...]
+    roofline: Roofline | None
+    predictions: tuple[Prediction, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What limits the stages of a bundle on one image.
+
+    Args:
+        ceilings: Measured ceilings of the CPU; null on a GPU, whose ceilings are not measured.
+        stages: Work and limit of each stage, by name.
+    """
+
+    ceilings: Ceilings | None
+    stages: dict[str, StageLimit]
+
+
+def count_stages(
+    bundle: Bundle, manifest: Manifest, sizes: Sizes, *, boxes: int, on_cpu: bool, threads: int
+) -> dict[str, StageWork]:
+    """Count the work of every stage for one image, by one run of each stage on the CPU.
+
+    Args:
+        bundle: Bundle with the ONNX files.
+        manifest: Its manifest, with the options of the pipeline applied.
+        sizes: Sizes of the image.
+        boxes: Number of proposals that are classified.
+        on_cpu: Whether the pipeline runs on the CPU, where refine takes a few windows at a time.
+        threads: Number of threads for these runs.
+
+    Raises:
+        BundleError: ONNX Runtime cannot load a stage.
+        BackendError: ONNX Runtime cannot run a stage, or memory runs out.
+    """
+    rows = CpuEngine.rows_at_once if on_cpu else None
+    shapes = image_shapes(manifest, sizes, boxes=boxes, rows_at_once=rows)
+    return {
+        stage: count_work(bundle.stage_path(stage), runs, threads=threads)
+        for stage, runs in shapes.items()
+    }
+
+
+def measure_limits(
+    work: Mapping[str, StageWork],
+    manifest: Manifest,
+    *,
+    on_cpu: bool,
+    threads: int,
+    seconds: Mapping[str, float],
+    probe_seconds: float = 0.4,
+    array_bytes: int | None = None,
+) -> Limits:
+    """Measure the ceilings of the CPU, and relate measured times of stages to them.
+
+    Args:
+        work: Work of each stage for one image, from :func:`count_stages`.
+        manifest: Manifest of the bundle.
+        on_cpu: Whether the pipeline runs on the CPU. Otherwise nothing is measured.
+        threads: Number of threads of the pipeline.
+        seconds: Measured time per image of the stages that were timed.
+        probe_seconds: Time for each measurement of a ceiling.
+        array_bytes: Bytes of each array to measure the memory with; see ``measure_ceilings``.
+
+    Raises:
+        BackendError: Memory or threads run out.
+    """
+    ceilings = None
+    if on_cpu:
+        kinds = {kind for one in work.values() for kind in one.operations_by_kind()}
+        ceilings = measure_ceilings(kinds, threads=threads, seconds=probe_seconds, size=array_bytes)
+    return Limits(
+        ceilings=ceilings,
+        stages={
+            stage: _limit(one, ceilings, seconds.get(stage), manifest.precision_of(stage))
+            for stage, one in work.items()
+        },
+    )
+
+
+def _limit(
+    work: StageWork, ceilings: Ceilings | None, seconds: float | None, precision: str
+) -> StageLimit:
+    kinds = (
+        KindWork(kind=kind, precision=computed, operations=operations)
+        for (kind, computed), operations in work.operations_by_kind().items()
+    )
+    return StageLimit(
+        runs=len(work.runs),
+        operations=work.operations,
+        bytes=work.bytes,
+        node_bytes=work.node_bytes,
+        kinds=tuple(kinds),
+        roofline=None if ceilings is None else roofline(work, ceilings, seconds),
+        predictions=tuple(predict(work, precision, gpu) for gpu in GPUS),
+    )
