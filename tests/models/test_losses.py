@@ -8,7 +8,17 @@ import math
 import pytest
 import torch
 
-from foveate.models.losses import box_loss, integral_loss, mask_loss, score_loss
+from foveate.models.losses import box_loss, focal_loss, integral_loss, mask_loss, score_loss
+
+
+def test_focal_loss_weighs_windows_by_the_square_of_their_error() -> None:
+    logits, labels = torch.tensor([2.0, -1.0, 0.5]), torch.tensor([1.0, 0.0, 0.0])
+    right = torch.tensor([1 / (1 + math.exp(-2)), 1 / (1 + math.exp(-1)), 1 / (1 + math.exp(0.5))])
+    weights = torch.tensor([0.25, 0.75, 0.75])
+    expected = -(weights * (1 - right) ** 2 * right.log()).sum() / 8  # one positive counts as 8
+    torch.testing.assert_close(focal_loss(logits, labels), expected)
+    many = focal_loss(logits.repeat(16), labels.repeat(16))
+    torch.testing.assert_close(many, 8 * expected)  # 16 times the sum for 16 positives
 
 
 def test_score_loss_is_the_mean_of_logistic_losses() -> None:

@@ -102,6 +102,15 @@ def command(
     regions: Annotated[
         int, _mini_only("Number of images whose proposals MultiPathNet is trained on", min=1)
     ] = 600,
+    initial_share: Annotated[
+        float,
+        _mini_only(
+            "Share of the weights of --init-from in the mean with the trained ones, which DeepMask "
+            "and SharpMask become; lower it if there are many images",
+            min=0.0,
+            max=1.0,
+        ),
+    ] = 0.5,
     deepmask: Annotated[
         Path | None, _full_size_only("Checkpoint of the DeepMask that a SharpMask refines")
     ] = None,
@@ -164,7 +173,7 @@ def command(
         raise OptionError(f"mini takes no {names}", remedy="name a full-size --network")
     counts = {name: given[f"{name}_steps"] for name in ("deepmask", "sharpmask", "multipathnet")}
     given_counts = {name: count for name, count in counts.items() if count is not None}
-    recipe = _recipe(seed, given_counts, views, regions)
+    recipe = _recipe(seed, given_counts, views, regions, initial_share)
     _train_mini(dataset, extra_dataset or [], output, recipe, init_from)
 
 
@@ -181,7 +190,7 @@ def _sizes(words: list[str]) -> dict[str, int | str]:
 
 
 def _recipe(
-    seed: int, steps: dict[str, int], views: int | None, regions: int
+    seed: int, steps: dict[str, int], views: int | None, regions: int, initial_share: float
 ) -> Callable[[int], Recipe]:
     """Return the recipe of mini as a function of the number of training images."""
     from dataclasses import replace
@@ -194,7 +203,8 @@ def _recipe(
     def recipe(images: int) -> Recipe:
         sized = Recipe.sized(images).stepped(steps).seeded(seed)
         cache = sized.cache if views is None else replace(sized.cache, views_per_image=views)
-        return replace(sized, cache=cache, regions=replace(sized.regions, images=regions))
+        chosen = replace(sized.regions, images=regions)
+        return replace(sized, cache=cache, regions=chosen, initial_share=initial_share)
 
     return recipe
 

@@ -32,6 +32,24 @@ def score_loss(logits: Tensor, labels: Tensor) -> Tensor:
     return functional.binary_cross_entropy_with_logits(logits, labels)
 
 
+def focal_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the focal loss of objectness, divided by the number of positives.
+
+    sum -a (1 - p)^2 log p, where p is the probability of the true label, and a is 1/4 for
+    positives and 3/4 for negatives (Lin et al., "Focal Loss for Dense Object Detection", ICCV 2017,
+    equation 5). Windows that are clearly empty, which are most of an image, weigh almost nothing.
+
+    Args:
+        logits: Score logits, (N,) float.
+        labels: 1 where an object is centered in the window, 0 elsewhere, (N,) float.
+    """
+    loss = functional.binary_cross_entropy_with_logits(logits, labels, reduction="none")
+    wrong = torch.abs(labels - torch.sigmoid(logits))
+    weights = (0.75 - 0.5 * labels) * wrong.square()
+    # At least 8: a batch with few positives would otherwise have a gradient of its negatives alone.
+    return (weights * loss).sum() / labels.sum().clamp(min=8)
+
+
 def integral_loss(class_logits: Tensor, labels: Tensor) -> Tensor:
     """Return the mean over heads of the cross-entropy at the IoU threshold of each head.
 

@@ -30,6 +30,8 @@ class Recipe:
         deepmask: Schedule of DeepMask.
         sharpmask: Schedule of SharpMask.
         mask_head: Schedule of DeepMask's mask head alone, for training that starts from a bundle.
+        initial_share: Share of the weights of the start in the mean that is the result, for training
+            that starts from a bundle.
         mask_threshold: Logit from which a pixel belongs to the object.
         regions: Images that MultiPathNet learns from.
         multipathnet: Schedule of MultiPathNet.
@@ -42,6 +44,7 @@ class Recipe:
     mask_head: LoopOptions = field(
         default_factory=lambda: LoopOptions(steps=800, learning_rate=2e-3)
     )
+    initial_share: float = 0.5
     mask_threshold: float = MASK_THRESHOLD
     regions: RegionOptions = field(default_factory=RegionOptions)
     multipathnet: LoopOptions = field(default_factory=lambda: LoopOptions(steps=2_500))

@@ -45,6 +45,9 @@ from foveate.training.resume import Origin, fingerprint, is_current, stamp
 # Prefix of DeepMask's mask head, which SharpMask does not run and a bundle does not contain.
 MASK_HEAD = "deepmask.mask."
 
+# Fields of the recipe that determine the two networks that ignore classes.
+PROPOSAL_OPTIONS = ("deepmask", "sharpmask", "mask_head", "initial_share", "mask_threshold")
+
 
 def train_cascade(
     datasets: Sequence[CocoDataset],
@@ -76,7 +79,7 @@ def train_cascade(
     if initial is not None and initial.classifier is not None:
         start["initial_classifier"] = fingerprint(initial.classifier)
     inputs = _inputs([*datasets, *extra_datasets], recipe) | {"the regions": asdict(recipe.regions)}
-    names = ("deepmask", "sharpmask", "mask_head", "multipathnet", "mask_threshold", "seed")
+    names = (*PROPOSAL_OPTIONS, "multipathnet", "seed")
     origin = Origin(inputs=inputs, options={name: asdict(recipe)[name] for name in names} | start)
     if is_current(result, origin):
         return result
@@ -129,8 +132,8 @@ def train_proposals(
     """
     finished, start = output / "sharpmask.safetensors", _start(initial)
     inputs = _inputs(datasets, recipe)
-    names = ("deepmask", "sharpmask", "mask_head", "mask_threshold")
-    origin = Origin(inputs=inputs, options={name: asdict(recipe)[name] for name in names} | start)
+    options = {name: asdict(recipe)[name] for name in PROPOSAL_OPTIONS} | start
+    origin = Origin(inputs=inputs, options=options)
     if is_current(finished, origin):
         return load_checkpoint(finished)
     network = _begun(initial, recipe.seed)
@@ -156,7 +159,7 @@ def train_proposals(
     step = sharpmask_step(network, windows)
     train_part("sharpmask", network, step, recipe.sharpmask, "SharpMask")
     if initial is not None:
-        average_with(network, initial)
+        average_with(network, initial, recipe.initial_share)
         train_mask_head("mask_head_of_mean")
     # The classifier is trained on the proposals of the networks as the checkpoint has them.
     round_to_half(network)
@@ -196,11 +199,12 @@ def _begun(initial: SharpMask | None, seed: int) -> SharpMask:
     return network
 
 
-def average_with(network: SharpMask, initial: SharpMask, share: float = 0.5) -> None:
+def average_with(network: SharpMask, initial: SharpMask, share: float) -> None:
     """Move the weights of a network, in place, toward those that its training started from.
 
     On images unlike those of the training, the mean is often better than either: Wortsman et al.,
     "Robust fine-tuning of zero-shot models" (CVPR 2022). The mask head, which started anew, stays.
+    ``share`` is that of the weights of the start.
     """
     before = initial.state_dict()
     with torch.no_grad():

@@ -7,54 +7,66 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from foveate.arrays import Float32Array, Int64Array
+from foveate.arrays import Int64Array
 from foveate.models.deepmask import CELLS, DeepMask
-from foveate.models.losses import mask_loss, score_loss
+from foveate.models.losses import focal_loss, mask_loss
 from foveate.models.sharpmask import SKIP_STRIDES, SharpMask
 from foveate.training.loop import Losses, Step, distinct
+from foveate.training.mini.views import UNLABELED
 from foveate.training.mini.window_cache import HALO, WindowCache, small_labels
 
-POSITIVES_PER_VIEW = 2
-NEGATIVES_PER_VIEW = 8
+# Weight of the score loss, at which both losses are about equal.
+SCORE_WEIGHT = 4.0
+
+# Share of the channels of the stride-16 features that are dropped in training. The trunk is frozen,
+# and few images show the same features again and again.
+CHANNELS_DROPPED = 0.2
 
 
-def deepmask_step(network: DeepMask, cache: WindowCache, views: int = 48) -> Step:
+def deepmask_step(network: DeepMask, cache: WindowCache, views: int = 32, masks: int = 48) -> Step:
     """Return the step of DeepMask for ``train_adamw``: masks and scores jointly.
 
-    ``views`` is the number of views whose windows are scored, and of windows whose masks are
-    decoded, per batch; at most as many as the cache has.
+    ``views`` is the number of views per batch whose windows are all scored, and ``masks`` that of
+    windows whose masks are decoded; at most as many as the cache has.
     """
 
     def step(rng: np.random.Generator) -> Losses:
         chosen = distinct(rng, len(cache.coarse), views)
-        owners, cells, labels = _draw_scored(cache.scores[chosen], rng)
-        vectors = window_vectors(network, cache.coarse[chosen], owners, cells)
-        scores = network.scores(vectors[:, :, None, None]).flatten()
+        scores, _ = network.windows(_dropped(cache.coarse[chosen], rng))
+        labels = torch.from_numpy(cache.scores[chosen].astype(np.float32)).flatten()
+        known = labels != UNLABELED
 
-        masks = distinct(rng, len(cache.mask_views), views)
-        coarse, inner = cache.coarse[cache.mask_views[masks]], cache.mask_cells[masks]
-        vectors = window_vectors(network, coarse, np.arange(len(masks)), inner)
-        targets = small_labels(cache.mask_labels[masks], network.mask_side)
+        chosen = distinct(rng, len(cache.mask_views), masks)
+        coarse, inner = cache.coarse[cache.mask_views[chosen]], cache.mask_cells[chosen]
+        vectors = window_vectors(network, _dropped(coarse, rng), np.arange(len(chosen)), inner)
+        targets = small_labels(cache.mask_labels[chosen], network.mask_side)
         return {
-            "score": score_loss(scores.float(), torch.from_numpy(labels)),
+            "score": SCORE_WEIGHT * focal_loss(scores.float().flatten()[known], labels[known]),
             "mask": mask_loss(network.masks(vectors).float(), torch.from_numpy(targets)),
         }
 
     return step
 
 
+def _dropped(coarse: NDArray[np.float16], rng: np.random.Generator) -> Tensor:
+    """Drop whole channels of (B, C, H, W) features, and scale the others accordingly."""
+    kept = rng.random((*coarse.shape[:2], 1, 1)) >= CHANNELS_DROPPED
+    scaled = coarse.astype(np.float32) * (kept / (1 - CHANNELS_DROPPED)).astype(np.float32)
+    return torch.from_numpy(scaled)
+
+
 def window_vectors(
-    network: DeepMask, coarse: NDArray[np.float16], owners: Int64Array, cells: NDArray[np.integer]
+    network: DeepMask, coarse: Tensor, owners: Int64Array, cells: NDArray[np.integer]
 ) -> Tensor:
     """Compute the (K, vector) vectors of single windows.
 
     Args:
         network: DeepMask.
-        coarse: (B, C, 20, 20) stride-16 features of views.
+        coarse: (B, C, 20, 20) float32 stride-16 features of views.
         owners: (K,) index of the view of each window.
         cells: (K, 2) row and column of each window.
     """
-    features = torch.relu(network.neck(torch.from_numpy(coarse.astype(np.float32))))
+    features = torch.relu(network.neck(coarse))
     side = features.shape[3]
     steps = np.arange(CELLS)
     inside = (steps[:, None] * side + steps[None, :]).ravel()
@@ -65,20 +77,6 @@ def window_vectors(
     return functional.linear(
         chosen.transpose(1, 2).flatten(1), network.embed.weight.flatten(1), network.embed.bias
     )
-
-
-def _draw_scored(
-    scores: NDArray[np.int8], rng: np.random.Generator
-) -> tuple[Int64Array, Int64Array, Float32Array]:
-    """Draw positive and negative windows of each view: their views, cells and labels."""
-    owners, cells, labels = [], [], []
-    for view, grid in enumerate(scores):
-        for label, limit in ((1, POSITIVES_PER_VIEW), (0, NEGATIVES_PER_VIEW)):
-            found = rng.permutation(np.argwhere(grid == label))[:limit]
-            owners += [view] * len(found)
-            labels += [label] * len(found)
-            cells.append(found)
-    return np.array(owners), np.concatenate(cells), np.array(labels, np.float32)
 
 
 # Share of the skip features that are dropped in training, stride by stride. Edges and colors alone
@@ -120,6 +118,7 @@ def _all_vectors(network: DeepMask, cache: WindowCache, batch: int = 64) -> Tens
     with torch.inference_mode():
         for first in range(0, len(cache.fine_masks), batch):
             chosen = cache.fine_masks[first : first + batch]
-            coarse, cells = cache.coarse[cache.mask_views[chosen]], cache.mask_cells[chosen]
+            features = cache.coarse[cache.mask_views[chosen]].astype(np.float32)
+            coarse, cells = torch.from_numpy(features), cache.mask_cells[chosen]
             vectors.append(window_vectors(network, coarse, np.arange(len(chosen)), cells))
     return torch.cat(vectors).clone()
