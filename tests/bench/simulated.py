@@ -19,15 +19,16 @@ STAGES = ("propose", "refine")
 
 
 class SimulatedClock:
-    """A clock whose time passes when all threads that use it sleep.
+    """A clock whose time passes when all threads that use it sleep, or have ended.
 
     Args:
-        threads: Number of threads that sleep on it.
+        threads: Number of threads that use it.
     """
 
     def __init__(self, threads: int = 1) -> None:
         self.time = 0.0
         self._threads = threads
+        self._seen: set[threading.Thread] = set()
         self._sleeping: list[float] = []
         self._changed = threading.Condition()
 
@@ -36,22 +37,20 @@ class SimulatedClock:
 
     def sleep_until(self, moment: float) -> None:
         with self._changed:
+            self._seen.add(threading.current_thread())
             if moment <= self.time:
                 return
             self._sleeping.append(moment)
-            self._advance()
-            self._changed.wait_for(lambda: self.time >= moment)
+            while self.time < moment:
+                self._advance()
+                if self.time < moment:
+                    self._changed.wait(0.001)  # nothing tells of a thread that has ended
             self._sleeping.remove(moment)
 
-    def leave(self) -> None:
-        """Remove the calling thread from those that are waited for."""
-        with self._changed:
-            self._threads -= 1
-            self._advance()
-
     def _advance(self) -> None:
+        awaited = self._threads - sum(not thread.is_alive() for thread in self._seen)
         waiting = [moment for moment in self._sleeping if moment > self.time]
-        if len(waiting) >= self._threads and waiting:
+        if len(waiting) >= awaited:
             self.time = min(waiting)
             self._changed.notify_all()
 
@@ -124,7 +123,7 @@ def run_benchmark(
     seconds: Callable[[int], float], options: BenchOptions, *, images: int = 1, workers: int = 1
 ) -> Benchmark:
     """Run a scenario on a simulated clock."""
-    clock = SimulatedClock()
+    clock = SimulatedClock(workers if options.scenario == "server" else 1)
     benchmark = Benchmark(
         SimulatedSystem(clock, seconds, workers),
         options,

@@ -82,7 +82,7 @@ def existing_commands() -> set[str]:
 
 def test_documents_give_commands_only_options_that_exist() -> None:
     """Console blocks that are not run, and commands in the text, are checked as well."""
-    existing, missing, groups = existing_commands(), [], {"cache", "kernels"}
+    existing, missing, groups = existing_commands(), [], {"bench", "cache", "kernels"}
     for file in DOCUMENTS:
         if file.name == "CHANGELOG.md":
             continue

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import time
 from contextlib import contextmanager
-from itertools import chain, cycle
+from itertools import chain, cycle, islice
+from math import inf
 from typing import TYPE_CHECKING
 
 from foveate.bench.arrivals import poisson_arrivals
@@ -37,7 +38,7 @@ class Benchmark:
         in_flight: Number of images that are processed at a time.
         clock: Clock of the run.
         meter: Counter of energy; None for a run in which energy does not matter.
-        progress: Called about once per second.
+        progress: Called with the seconds, or the images if their number ends the run.
 
     Attributes:
         collection: The samples.
@@ -46,7 +47,7 @@ class Benchmark:
         first: Latency of the first image; None before it was processed.
         origin: Time of the clock at the begin of the measurement.
         unstarted: Number of images that were due and never started.
-        stopped: What ended the measurement: "stable" or "seconds"; None before it ended.
+        stopped: What ended the measurement: "stable", "seconds" or "count"; None before it ended.
         joules: Energy of the measurement; None if it was not counted.
         processor_seconds: Processor time of the measurement, of all threads.
     """
@@ -77,14 +78,17 @@ class Benchmark:
         self._meter, self._progress = meter, progress
         self.processor_seconds = 0.0
         self._switches = involuntary_switches()
-        self._reported = float("-inf")
+        self._measured = 0
+        self._reported = -1
 
     def run(self) -> None:
         """Warm up, and measure until the percentile is stable or the time is over."""
         self.warm_up()
         self.begin()
         stopping = Stopping(self.options, self.clock)
-        self.measure(cycle(range(len(self._sizes))), stopping.add)
+        # A schedule ends by itself, and its images that are due then have to be counted.
+        goes_on = stopping.note if self.options.scenario == "server" else stopping.add
+        self.measure(cycle(range(len(self._sizes))), goes_on)
         self.end(stopping.reason)
 
     def warm_up(self) -> None:
@@ -119,6 +123,7 @@ class Benchmark:
 
         def take(sample: Sample) -> bool:
             self._add(sample, warm_up=False, block=block)
+            self._measured += 1
             self._report()
             return goes_on(sample.latency)
 
@@ -146,15 +151,16 @@ class Benchmark:
 
     def _serve(self, indices: Iterable[int], take: Take) -> None:
         """Send images at the moments of the schedule."""
-        assert self.options.rate is not None
+        options = self.options
+        assert options.rate is not None
         self.unstarted += run_server(
             self._system,
             self.clock,
             indices,
-            poisson_arrivals(self.options.rate, self.options.seed),
+            islice(poisson_arrivals(options.rate, options.seed), options.count),
             take,
             workers=self.in_flight,
-            seconds=self.options.seconds,
+            seconds=options.seconds if options.count is None else inf,
         )
 
     def _send(self, indices: Iterable[int], take: Take) -> None:
@@ -171,9 +177,12 @@ class Benchmark:
         self.collection.add(sample, warm_up=warm_up, block=block, switches=new)
 
     def _report(self) -> None:
-        """Report the progress, at most once per second."""
-        now = self.clock.now()
-        if now - self._reported >= 1:
-            self._reported = now
-            total = max(1, round(self.options.seconds))
-            self._progress("Measuring", min(round(now - self.origin), total), total)
+        """Report the progress if it is another number than before."""
+        total = self.options.count or max(1, round(self.options.seconds))
+        done = round(self.clock.now() - self.origin)
+        if self.options.count is not None:
+            done = self._measured
+        done = min(done, total)
+        if done > self._reported:
+            self._reported = done
+            self._progress("Measuring", done, total)

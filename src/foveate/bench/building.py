@@ -66,13 +66,14 @@ def build_record(
         floor: The same scenario with a pipeline that does nothing.
         search: The search for the rate of the run.
     """
-    rows = list(benchmark.collection.measured)
+    everything = list(benchmark.collection.rows)  # the run may go on in another thread
+    rows = [row for row in everything if not row.warm_up]
     after = benchmark.after or take_snapshot()
     before = benchmark.before or after
     latency = distribution([row.sample.latency for row in rows], unstarted=benchmark.unstarted)
     origin = benchmark.origin
     timeline = benchmark.collection.timeline
-    start = benchmark.collection.rows[timeline[0]].sample.start if timeline else 0.0
+    start = everything[timeline[0]].sample.start if timeline else 0.0
     return Record(
         schema=SCHEMA,
         foveate=__version__,
@@ -82,7 +83,7 @@ def build_record(
         scenario=_scenario(benchmark),
         inputs=surroundings.inputs,
         machine=describe_machine(before, after, gpu=surroundings.gpu),
-        outcome=_outcome(benchmark, rows, surroundings.load),
+        outcome=_outcome(benchmark, rows, len(everything) - len(rows), surroundings.load),
         latency=latency,
         waiting=distribution(
             [row.sample.start - row.sample.arrival for row in rows], unstarted=benchmark.unstarted
@@ -95,7 +96,7 @@ def build_record(
         search=search,
         tails=describe_tails(benchmark.collection, surroundings.inputs),
         timeline=benchmark.collection.spans(timeline, start),
-        samples=columns(benchmark.collection.rows, origin),
+        samples=columns(everything, origin),
     )
 
 
@@ -109,6 +110,7 @@ def _scenario(benchmark: Benchmark) -> Scenario:
     return Scenario(
         name=options.scenario,
         seconds=options.seconds,
+        count=options.count,
         warm_up=options.warm_up,
         percentile=options.percentile,
         tolerance=options.tolerance,
@@ -120,7 +122,9 @@ def _scenario(benchmark: Benchmark) -> Scenario:
     )
 
 
-def _outcome(benchmark: Benchmark, rows: Sequence[Row], load: float | None) -> Outcome:
+def _outcome(
+    benchmark: Benchmark, rows: Sequence[Row], warm_up: int, load: float | None
+) -> Outcome:
     elapsed = 0.0
     if rows:
         first = min(row.sample.arrival for row in rows)
@@ -131,7 +135,7 @@ def _outcome(benchmark: Benchmark, rows: Sequence[Row], load: float | None) -> O
         held = is_rate_held(due, benchmark.unstarted, benchmark.in_flight)
     return Outcome(
         images=len(rows),
-        warm_up=len(benchmark.collection.rows) - len(rows),
+        warm_up=warm_up,
         unstarted=benchmark.unstarted,
         elapsed=elapsed,
         throughput=len(rows) / elapsed if elapsed > 0 else None,

@@ -85,7 +85,7 @@ class Collection:
                 block=block,
                 switches=switches,
                 sent_bytes=0 if trace is None else trace.sent_bytes,
-                fetched_bytes=0 if trace is None else trace.fetched_bytes,
+                fetched_bytes=0 if trace is None else sum(trace.fetched.values()),
             )
         )
         if not warm_up and trace is not None:

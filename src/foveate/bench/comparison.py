@@ -14,7 +14,7 @@ class Ratio:
         name: Name of the figure, such as "latency p50".
         baseline: The figure of the baseline.
         candidate: The figure of the candidate.
-        value: Their ratio.
+        value: Their ratio; the median of the ratios of neighbors if both were measured in turns.
         low: Lower end of its interval.
         high: Upper end of its interval.
     """

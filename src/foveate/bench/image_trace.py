@@ -35,6 +35,14 @@ class Work:
         self.end = now()
         trace.work.append(self)  # several streams append, each in one step of the interpreter
 
+    def run(
+        self, now: Callable[[], float], trace: ImageTrace, function: Callable[[], None]
+    ) -> None:
+        """Call a function that does the work, and add it to the trace."""
+        self.begin(now)
+        function()
+        self.finish(now, trace)
+
 
 class ImageTrace:
     """What was recorded of one image; times that were not recorded are None.
@@ -46,10 +54,10 @@ class ImageTrace:
         waited: When it began to wait.
         done: When the work was done.
         sent_bytes: Bytes copied to the device.
-        fetched_bytes: Bytes copied from it.
+        fetched: Bytes copied from it, by the identity of their memory.
     """
 
-    __slots__ = ("done", "enqueued", "fetched_bytes", "launched", "sent_bytes", "waited", "work")
+    __slots__ = ("done", "enqueued", "fetched", "launched", "sent_bytes", "waited", "work")
 
     def __init__(self) -> None:
         self.work: list[Work] = []
@@ -58,7 +66,7 @@ class ImageTrace:
         self.waited: float | None = None
         self.done: float | None = None
         self.sent_bytes = 0
-        self.fetched_bytes = 0
+        self.fetched: dict[int, int] = {}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -116,7 +116,7 @@ def describe_machine(
         cores=usable_cores(),
         load_before=before.load,
         load_after=after.load,
-        others=None if others is None or elapsed <= 0 else others / elapsed,
+        others=None if others is None or elapsed <= 0 else min(1.0, others / elapsed),
         steal=None if stolen is None or elapsed <= 0 else stolen / elapsed,
         governor=governor[0] if governor else None,
         lowest_mhz=min(clocks, default=None),

@@ -19,6 +19,8 @@ class BenchOptions(TypedOptions):
             ``"offline"`` has all images ready and keeps the pipeline full; ``"server"`` sends them
             at the moments of a Poisson process, whether or not the pipeline keeps up.
         seconds: Longest time of the measurement, without warm-up and floor.
+        count: Number of images after which the measurement ends, whatever the time and the
+            percentile; ``None`` for no such number.
         warm_up: Shortest time of the warm-up in seconds. It also lasts until each size of image was
             processed as often as images are in flight.
         percentile: Percentile of the latency that ends the run when it is stable, above 0 and below
@@ -39,6 +41,7 @@ class BenchOptions(TypedOptions):
 
     scenario: Literal["single-stream", "offline", "server"] = "single-stream"
     seconds: float = 30.0
+    count: int | None = None
     warm_up: float = 1.0
     percentile: float = 90.0
     tolerance: float = 0.05
@@ -54,6 +57,8 @@ class BenchOptions(TypedOptions):
             value = getattr(self, name)
             if value is not None and value <= 0:
                 raise OptionError(f"{name} must be above 0, found {value:g}")
+        if self.count is not None and self.count < 1:
+            raise OptionError(f"count must be at least 1, found {self.count}")
         for name in ("warm_up", "tolerance", "seed"):
             if getattr(self, name) < 0:
                 raise OptionError(f"{name} must be at least 0, found {getattr(self, name):g}")

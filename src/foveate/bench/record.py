@@ -50,6 +50,7 @@ class Scenario:
     Args:
         name: "single-stream", "offline" or "server".
         seconds: Longest time of the measurement, without warm-up and floor.
+        count: Number of images that ended the measurement; null if time or percentile did.
         warm_up: Shortest time of the warm-up.
         percentile: Percentile of the latency whose interval ends the run when it is narrow.
         tolerance: Width of that interval, as a share of the percentile, that counts as narrow.
@@ -62,6 +63,7 @@ class Scenario:
 
     name: str
     seconds: float
+    count: int | None
     warm_up: float
     percentile: float
     tolerance: float
@@ -104,7 +106,7 @@ class Outcome:
             time was over. They count as slower than all others.
         elapsed: Time from the first arrival to the last result.
         throughput: Images per second; null if none was finished.
-        stopped: What ended the run: "stable", "seconds" or "interrupted".
+        stopped: What ended the run: "stable", "seconds", "count" or "interrupted".
         rate_held: Whether the pipeline kept up with the arrivals; null without a schedule.
         load: Time to load the bundle and to open the networks.
         first: Latency of the first image after loading.

@@ -20,6 +20,8 @@ _GROWTH = 1.1
 class Stopping:
     """Ends a run when the chosen percentile is stable, or when the time is over.
 
+    If the options have a number of images, that number alone ends the run.
+
     The percentile is stable when its interval is narrow. A server is measured for the whole time: a
     queue that grows steadily has narrow intervals too.
 
@@ -28,13 +30,14 @@ class Stopping:
         clock: Clock of the run, which begins now.
 
     Attributes:
-        reason: What ended the run: "stable" or "seconds".
+        reason: What ended the run: "stable", "seconds" or "count".
     """
 
     def __init__(self, options: BenchOptions, clock: Clock) -> None:
-        self.reason = "seconds"
+        self.reason = "seconds" if options.count is None else "count"
+        self._count = options.count
         self._percent, self._tolerance = options.percentile, options.tolerance
-        self._settles = options.scenario != "server"
+        self._settles = options.scenario != "server" and options.tolerance > 0
         self._end = clock.now() + options.seconds
         self._clock = clock
         self._latencies: list[float] = []
@@ -52,9 +55,11 @@ class Stopping:
 
     def is_over(self) -> bool:
         """Return whether the percentile is stable, or the time is over."""
+        count = len(self._latencies)
+        if self._count is not None:
+            return count >= self._count
         if self.reason == "stable" or self._clock.now() >= self._end:
             return True
-        count = len(self._latencies)
         if not self._settles or count < self._next:
             return False
         self._next = int(count * _GROWTH) + 1

@@ -25,6 +25,7 @@ COMMANDS = {
     "inspect": "Show the contents and the precision of a bundle.",
     "cache": "List, explain or delete compiled engines.",
     "kernels": "Build the TensorRT plugins.",
+    "bench": "Measure the speed of a bundle, and compare measurements.",
     "evaluate": "Measure the accuracy of a bundle on a data set.",
     "train": "Train the networks.",
     "import-torch7": "Import a model of the original Torch7 code.",
@@ -42,6 +43,7 @@ _AFTER_INTERRUPTION = {
     "triton": "no model repository was written",
     "verify": "no figures were written",
     "evaluate": "no figures were written",
+    "bench": "nothing was measured",
     "train": "the same command resumes from the last checkpoint",
 }
 

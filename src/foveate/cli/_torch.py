@@ -6,10 +6,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
+    from foveate.bundle import Bundle
     from foveate.runtime import Pipeline, PipelineOptions
     from foveate.runtime.devices import Device
+    from foveate.runtime.engines import Engine
 
 
 def open_torch_pipeline(bundle: str | Path, device: Device, options: PipelineOptions) -> Pipeline:
@@ -20,19 +23,34 @@ def open_torch_pipeline(bundle: str | Path, device: Device, options: PipelineOpt
         BackendError: PyTorch does not work on the device.
         ModelError: The networks cannot be read back from the bundle.
     """
+    from foveate.bundle import Bundle
+    from foveate.runtime import Pipeline
+
+    opened = Bundle.open(bundle)
+    _, engines = open_torch_parts(opened, device, options)
+    return Pipeline(opened, engines, device=device, options=options)
+
+
+def open_torch_parts(
+    bundle: Bundle, device: Device, options: PipelineOptions
+) -> tuple[Device, Mapping[str, Engine]]:
+    """Return a device, and engines that run the networks of a bundle in PyTorch on it.
+
+    If an engine cannot be opened, the device is closed.
+
+    Raises:
+        BackendError: PyTorch does not work on the device.
+        ModelError: The networks cannot be read back from the bundle.
+    """
     import torch
 
-    from foveate.bundle import Bundle
     from foveate.export.execution.torch_cuda import open_torch_engines
     from foveate.export.to_onnx.bundle_weights import cascade_from_bundle
-    from foveate.runtime import Pipeline
 
     if options.threads is not None:
         torch.set_num_threads(options.threads)
-    opened = Bundle.open(bundle)
     try:
-        engines = open_torch_engines(cascade_from_bundle(opened), opened, device)
+        return device, open_torch_engines(cascade_from_bundle(bundle), bundle, device)
     except BaseException:
         device.close()
         raise
-    return Pipeline(opened, engines, device=device, options=options)

@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The accuracy of the configuration that is timed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from foveate.evaluation import evaluate
+
+if TYPE_CHECKING:
+    from foveate.evaluation import GroundTruth
+    from foveate.progress import Progress
+    from foveate.runtime import Pipeline
+
+
+def measure_accuracy(
+    pipeline: Pipeline, truth: GroundTruth, *, backend: str, progress: Progress
+) -> dict[str, Any]:
+    """Return the reports of the proposals and, with a classifier, of the detections.
+
+    Args:
+        pipeline: Pipeline with the options that were timed, except for a score threshold of 0:
+            average precision is taken over all scores.
+        truth: Ground truth.
+        backend: Name of the backend, for the reports.
+        progress: Called after each image.
+    """
+    manifest = pipeline.options.applied_to(pipeline.bundle.manifest)
+    tasks = ["proposals"] + (["detections"] if "classify" in pipeline.engines else [])
+    return {
+        task: evaluate(
+            pipeline,
+            truth,
+            task="proposals" if task == "proposals" else "detections",
+            most=manifest.select.top_k,
+            name=manifest.name,
+            backend=backend,
+            progress=progress,
+        ).to_json()
+        for task in tasks
+    }

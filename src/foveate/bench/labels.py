@@ -1,0 +1,19 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The name of what a record measured."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from foveate.bench.record import Record
+
+
+def label_of(record: Record) -> str:
+    """Return the name of what a record measured."""
+    subject = record.subject
+    precisions = "/".join(sorted(set(subject.precision.values())))
+    threads = ""
+    if subject.threads is not None:
+        threads = f", {subject.threads} thread{'' if subject.threads == 1 else 's'}"
+    return f"{subject.bundle} {precisions}, {subject.backend} on {subject.device}{threads}"

@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ratios of the times of two records, with bootstrap intervals.
+
+Blocks of consecutive passes through the images are resampled, since the latencies of neighbors
+depend on each other. Every block has the same images, so that a mixture of sizes does not widen an
+interval. Two pipelines that were measured in turns are resampled in pairs of blocks, and the median
+is that of the ratios of neighbors, so that what slowed both down cancels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import cbrt, sqrt
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+
+from foveate.bench.comparison import Ratio
+from foveate.bench.labels import label_of
+from foveate.errors import InputError
+
+if TYPE_CHECKING:
+    from foveate.arrays import Array, Float64Array
+    from foveate.bench.record import Record
+
+LATENCY, PER_IMAGE = "latency, median per image", "time per image"
+
+# From (R, passes, images) times to (R,) figures.
+_Statistic: TypeAlias = "Callable[[Float64Array], Float64Array]"
+# Blocks of the baseline and of the candidate, (B, passes, images) each.
+_Pair: TypeAlias = "tuple[Array, Array]"
+_FEWEST_BLOCKS = 8
+_CHUNK = 1 << 22  # resampled values at a time
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareOptions:
+    """Settings of a comparison.
+
+    Args:
+        confidence: Confidence of the intervals, between 0 and 1.
+        tolerance: Change of the decisive ratio, as a share, that does not count.
+        replicates: Number of resampled runs.
+        seed: Seed of the draws.
+    """
+
+    confidence: float = 0.99
+    tolerance: float = 0.01
+    replicates: int = 2000
+    seed: int = 0
+
+
+def ratios_of(
+    baseline: Record, candidate: Record, options: CompareOptions, *, paired: bool
+) -> tuple[Ratio, ...]:
+    """Return the ratios of the candidate's times to those of the baseline; above 1 it is slower.
+
+    Args:
+        baseline: The record to compare with.
+        candidate: The record that is judged.
+        options: Settings of the intervals.
+        paired: Whether both were measured in turns.
+
+    Raises:
+        InputError: There are too few images.
+    """
+    latencies = _pair(_latencies, baseline, candidate, paired=paired)
+    intervals = _pair(_intervals, baseline, candidate, paired=paired)
+    draws = _Draws(options, len(latencies[0]), len(latencies[1]), paired=paired)
+    median, high = _per_image(0.5), _per_image(0.9)
+    return (
+        (draws.ratio_of_pairs if paired else draws.ratio)(LATENCY, latencies, median),
+        draws.ratio("latency, p90 per image", latencies, high),
+        draws.ratio(PER_IMAGE, intervals, _mean),
+    )
+
+
+class _Draws:
+    """The blocks of both records that each replicate draws."""
+
+    def __init__(
+        self, options: CompareOptions, baseline: int, candidate: int, *, paired: bool
+    ) -> None:
+        generator = np.random.default_rng(options.seed)
+        self._confidence = options.confidence
+        self._baseline = generator.integers(baseline, size=(options.replicates, baseline))
+        self._candidate = self._baseline
+        if not paired:
+            self._candidate = generator.integers(candidate, size=(options.replicates, candidate))
+
+    def ratio(self, name: str, pair: _Pair, statistic: _Statistic) -> Ratio:
+        """Return the ratio of a figure; blocks are (B, passes, images)."""
+        baseline, candidate = pair
+        figures = (_whole(baseline, statistic), _whole(candidate, statistic))
+        spread = _resampled(candidate, self._candidate, statistic) / _resampled(
+            baseline, self._baseline, statistic
+        )
+        return self._with_interval(name, figures, figures[1] / figures[0], spread)
+
+    def ratio_of_pairs(self, name: str, pair: _Pair, statistic: _Statistic) -> Ratio:
+        """Return the figure of the ratios of neighbors; blocks are (B, passes, images)."""
+        baseline, candidate = pair
+        figures = (_whole(baseline, statistic), _whole(candidate, statistic))
+        pairs = candidate / baseline
+        spread = _resampled(pairs, self._baseline, statistic)
+        return self._with_interval(name, figures, _whole(pairs, statistic), spread)
+
+    def _with_interval(
+        self, name: str, figures: tuple[float, float], value: float, spread: Float64Array
+    ) -> Ratio:
+        tail = (1 - self._confidence) / 2
+        low, high = np.quantile(spread, [tail, 1 - tail])
+        return Ratio(
+            name=name,
+            baseline=figures[0],
+            candidate=figures[1],
+            value=value,
+            low=float(low),
+            high=float(high),
+        )
+
+
+def _whole(blocks: Array, statistic: _Statistic) -> float:
+    """Return the figure of all blocks."""
+    return float(statistic(blocks.reshape(1, -1, blocks.shape[2]))[0])
+
+
+def _pair(
+    series: Callable[[Record], Float64Array], baseline: Record, candidate: Record, *, paired: bool
+) -> _Pair:
+    """Return the values of both records in blocks, of equal number if they belong together."""
+    first, second = (_blocks(series(one), one, paired=paired) for one in (baseline, candidate))
+    if paired:  # an interruption may have come between the two turns of the last pair
+        count = min(len(first), len(second))
+        first, second = first[:count], second[:count]
+    return first, second
+
+
+def _resampled(blocks: Array, drawn: Array, statistic: _Statistic) -> Float64Array:
+    """Return the figure of each resampled run: blocks (B, passes, images), drawn (R, B) to (R,)."""
+    rows = max(1, _CHUNK // blocks.size)
+    parts = []
+    for start in range(0, len(drawn), rows):
+        taken = blocks[drawn[start : start + rows]]
+        parts.append(statistic(taken.reshape(len(taken), -1, blocks.shape[2])))
+    return np.concatenate(parts)
+
+
+def _blocks(values: Float64Array, record: Record, *, paired: bool) -> Array:
+    """Return the values of the measured samples as (blocks, passes, images)."""
+    measured = ~np.array(record.samples.warm_up, bool)
+    inputs = np.array(record.samples.input)[measured]
+    columns = [values[inputs == index] for index in range(len(record.inputs))]
+    passes = min(len(column) for column in columns)
+    matrix = np.stack([column[:passes] for column in columns], axis=1)
+    if paired:
+        turns = zip(record.samples.block, measured, strict=True)
+        blocks = [block for block, counts in turns if counts]
+        length = blocks.count(blocks[0]) // len(columns) if blocks else 0
+    else:
+        length = _passes_per_block(passes, len(columns), record.scenario.name)
+    count = passes // length if length else 0
+    if count < _FEWEST_BLOCKS:
+        raise InputError(
+            f"{label_of(record)}: {measured.sum()} images are too few for a comparison, which needs "
+            f"{_FEWEST_BLOCKS} passes through the {len(columns)} images at least",
+            remedy="measure for a longer time: --seconds",
+        )
+    return matrix[: count * length].reshape(count, length, len(columns))
+
+
+def _passes_per_block(passes: int, images: int, scenario: str) -> int:
+    """Return the length of a block, so that values of different blocks hardly depend on each other."""
+    # A queue remembers longer than a pipeline that is empty between two images.
+    length = sqrt(passes * images) if scenario == "server" else cbrt(passes * images)
+    return max(1, round(length / images))
+
+
+def _latencies(record: Record) -> Float64Array:
+    """Return the latency of each measured sample."""
+    samples = record.samples
+    latencies = np.array(samples.end) - np.array(samples.arrival)
+    return np.asarray(latencies[~np.array(samples.warm_up, bool)])
+
+
+def _intervals(record: Record) -> Float64Array:
+    """Return the time of each measured sample since the result before it in its block."""
+    samples = record.samples
+    measured = ~np.array(samples.warm_up, bool)
+    start, end = np.array(samples.start)[measured], np.array(samples.end)[measured]
+    blocks = np.array([-1 if one is None else one for one in samples.block])[measured]
+    intervals = np.empty(len(end))
+    for block in np.unique(blocks):
+        rows = np.flatnonzero(blocks == block)
+        rows = rows[np.argsort(end[rows], kind="stable")]
+        intervals[rows] = np.diff(end[rows], prepend=start[rows].min())
+    return intervals
+
+
+def _mean(values: Float64Array) -> Float64Array:
+    return np.asarray(values.mean(axis=(1, 2)))
+
+
+def _per_image(share: float) -> _Statistic:
+    """Return the geometric mean over the images of a quantile of each.
+
+    A quantile of all images together may lie between two sizes, where its interval means nothing.
+    """
+
+    def statistic(values: Float64Array) -> Float64Array:
+        quantiles = np.quantile(values, share, axis=1)
+        return np.asarray(np.exp(np.log(quantiles).mean(axis=1)))
+
+    return statistic

@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The parts of ``foveate bench``: its images, pipelines and outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from foveate.bench.accuracy import measure_accuracy
+from foveate.bench.record_file import record_text
+from foveate.bench.session import Session, Target, record_against, run_against
+from foveate.bundle import Bundle
+from foveate.cli._console import print_line, show_progress
+from foveate.cli._files import check_output, write_result
+from foveate.cli._interruption import on_interruption
+from foveate.evaluation import GroundTruth
+from foveate.images.reading import find_images
+from foveate.plain_text import json_text
+from foveate.runtime import Pipeline, PipelineOptions
+from foveate.runtime.loading import BACKENDS, DEVICES, check_choice, open_device, open_parts
+
+if TYPE_CHECKING:
+    from foveate.bench.options import BenchOptions
+    from foveate.bench.record import Record
+    from foveate.progress import Progress
+    from foveate.runtime.devices import Device
+    from foveate.runtime.engines import Engine
+
+_SAMPLES = Path(__file__).parents[1] / "assets" / "images"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outputs:
+    """Files of a measurement.
+
+    Args:
+        json: File of the record; ``-`` is stdout, None no file.
+        trace: File of the trace.
+    """
+
+    json: Path | None
+    trace: Path | None
+
+    def check(self, inputs: Sequence[Path]) -> None:
+        """Check before the work that the files can be written."""
+        check_output(self.json, inputs)
+        check_output(self.trace, inputs)
+
+    def write(self, record: Record) -> None:
+        """Write the record."""
+        if self.json is not None:
+            write_result(self.json, record_text(record))
+
+    def write_trace(self, session: Session) -> None:
+        """Write the trace of the work so far."""
+        if self.trace is not None:
+            write_result(self.trace, json_text(session.trace()))
+
+
+def find_files(images: Sequence[str]) -> list[Path]:
+    """Return the files of images and directories; those of the sample images by default."""
+    if not images:
+        return sorted(_SAMPLES.glob("*.jpg"))
+    files, left_out = find_images(list(images))
+    if left_out:
+        print_line(left_out, to_stderr=True)
+    return files
+
+
+def open_truth(dataset: Path) -> GroundTruth:
+    """Open a data set with its images."""
+    truth = GroundTruth.open(dataset)
+    truth.require_images()
+    return truth
+
+
+def run_sessions(
+    target: Target,
+    against: str | None,
+    files: Sequence[Path],
+    options: BenchOptions,
+    outputs: Outputs,
+) -> Record:
+    """Measure a pipeline, in turns with another one if there is one, and write its trace.
+
+    An interruption writes the record and the trace of what was measured so far.
+    """
+    with ExitStack() as stack:
+        progress = stack.enter_context(show_progress())
+        session = stack.enter_context(closing(_open(target, files, options, progress)))
+        rival = None
+        if against is not None:
+            other = rival_of(target, against)
+            rival = stack.enter_context(closing(_open(other, files, options, progress)))
+
+        def record() -> Record:
+            return session.record() if rival is None else record_against(session, rival)
+
+        def save() -> str:
+            partial = record()
+            outputs.write(partial)
+            outputs.write_trace(session)
+            where = f", partial figures in {outputs.json}" if outputs.json else ""
+            return f"{partial.outcome.images} images measured{where}"
+
+        on_interruption(save, grace=1.0)  # a record can be taken at any time, so it need not wait
+        if rival is None:
+            session.run()
+        else:
+            run_against(session, rival)
+        outputs.write_trace(session)
+        return record()
+
+
+def rival_of(target: Target, against: str) -> Target:
+    """Return the target of ``--against``: the same bundle with another backend, or another bundle."""
+    if against in (*BACKENDS, "torch"):
+        return replace(target, backend=against)
+    return replace(target, bundle=against)
+
+
+def add_accuracy(record: Record, target: Target, truth: GroundTruth) -> Record:
+    """Return the record with the accuracy of its configuration."""
+    options = replace(target.options, score_threshold=0.0)
+    bundle = Bundle.open(target.bundle)
+    device, engines = _open_parts(bundle, target.device, target.backend, options)
+    with (
+        Pipeline(bundle, engines, device=device, options=options) as pipeline,
+        show_progress() as progress,
+    ):
+        backend = record.subject.backend
+        accuracy = measure_accuracy(pipeline, truth, backend=backend, progress=progress)
+    return replace(record, accuracy=accuracy)
+
+
+def _open(
+    target: Target, files: Sequence[Path], options: BenchOptions, progress: Progress
+) -> Session:
+    return Session(target, files, options, open_with=_open_parts, progress=progress)
+
+
+def _open_parts(
+    bundle: Bundle, device: str, backend: str, options: PipelineOptions
+) -> tuple[Device, Mapping[str, Engine]]:
+    """Open a device and engines, which may be those of PyTorch."""
+    if backend != "torch":
+        return open_parts(bundle, device, backend, options)
+    from foveate.cli._torch import open_torch_parts
+
+    check_choice("device", device, DEVICES)
+    return open_torch_parts(bundle, open_device(device), options)

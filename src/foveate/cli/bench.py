@@ -1,0 +1,227 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``foveate bench``: measure the speed of a bundle, and compare measurements."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from foveate.cli._console import print_error, print_line, print_table, show_log
+from foveate.cli._options import BundleArgument, Threads
+
+if TYPE_CHECKING:
+    from foveate.bench.comparison import Comparison
+    from foveate.bench.record import Record
+
+_MEASURE = "measure"  # the command that the group runs unless another one is named
+
+
+class _Group(TyperGroup):
+    """Commands of which one runs when none is named, so that a bundle may come first."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # typer has a click of its own
+        if not args or args[0] not in self.commands:
+            args = [_MEASURE, *args]
+        return super().parse_args(ctx, args)
+
+
+app = typer.Typer(cls=_Group)
+
+
+@app.command(_MEASURE)
+def measure(
+    bundle: BundleArgument = "mini",
+    images: Annotated[
+        list[str] | None,
+        typer.Argument(help="Images, and directories of images; by default the sample images."),
+    ] = None,
+    *,
+    scenario: Annotated[
+        str,
+        typer.Option(
+            help="single-stream: one image after the other; offline: all images are ready; server: "
+            "images arrive at random moments."
+        ),
+    ] = "single-stream",
+    seconds: Annotated[float, typer.Option(help="Longest time of the measurement.")] = 30.0,
+    count: Annotated[
+        int | None, typer.Option(min=1, help="Number of images that ends it instead of the time.")
+    ] = None,
+    warm_up: Annotated[float, typer.Option(help="Shortest time of the warm-up, in seconds.")] = 1.0,
+    percentile: Annotated[
+        float, typer.Option(help="Percentile of the latency that ends the run when it is stable.")
+    ] = 90.0,
+    tolerance: Annotated[
+        float,
+        typer.Option(help="Relative width of its interval that is stable; 0: use the whole time."),
+    ] = 0.05,
+    rate: Annotated[
+        float | None, typer.Option(help="With server: mean number of arrivals per second.")
+    ] = None,
+    p99: Annotated[
+        float | None,
+        typer.Option(
+            "--p99",
+            help="With server: search the highest rate whose 99th percentile of the latency is at "
+            "most this, in seconds.",
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the arrivals.")] = 0,
+    decoding: Annotated[
+        bool, typer.Option("--decoding", help="Read each image file in the run, as a part of it.")
+    ] = False,
+    device: Annotated[str, typer.Option(help="Same as in `foveate run`.")] = "auto",
+    backend: Annotated[str, typer.Option(help="Same as in `foveate run`.")] = "auto",
+    threads: Threads = None,
+    top_k: Annotated[int | None, typer.Option(min=1, help="Number of proposals per image.")] = None,
+    max_in_flight: Annotated[
+        int, typer.Option(min=1, help="Number of images that are processed at a time.")
+    ] = 2,
+    against: Annotated[
+        str | None,
+        typer.Option(help="Bundle or backend to measure in turns with this one, and to compare."),
+    ] = None,
+    dataset: Annotated[
+        Path | None,
+        typer.Option(help="Data set on which the accuracy of this configuration is measured."),
+    ] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="JSON file of the record; - for stdout.")
+    ] = None,
+    trace: Annotated[
+        Path | None,
+        typer.Option(help="File of the work of all images for Perfetto or Chrome's trace viewer."),
+    ] = None,
+) -> None:
+    """Measure the latency and throughput of a bundle, with intervals.
+
+    `foveate bench compare A B` compares two records that --json wrote.
+    """
+    from foveate.bench.options import BenchOptions
+    from foveate.bench.session import Target
+    from foveate.cli._bench import Outputs, add_accuracy, find_files, open_truth, run_sessions
+    from foveate.runtime import PipelineOptions
+
+    options = BenchOptions(
+        scenario=scenario,  # type: ignore[arg-type]  # checked there
+        seconds=seconds,
+        count=count,
+        warm_up=warm_up,
+        percentile=percentile,
+        tolerance=tolerance,
+        rate=rate,
+        p99=p99,
+        seed=seed,
+        decoding=decoding,
+        keep_spans=trace is not None,
+    )
+    pipeline = PipelineOptions(threads=threads, top_k=top_k, max_in_flight=max_in_flight)
+    target = Target(bundle=bundle, device=device, backend=backend, options=pipeline)
+    files = find_files(images or [])
+    outputs = Outputs(json=json_file, trace=trace)
+    outputs.check(files)
+    truth = None if dataset is None else open_truth(dataset)
+    show_log("foveate.runtime")
+    record = run_sessions(target, against, files, options, outputs)
+    if truth is not None:
+        record = add_accuracy(record, target, truth)
+    outputs.write(record)
+    _print(record, to_stderr=json_file == Path("-"))
+    if (failure := _failure_of(record)) is not None:
+        print_error(failure)
+        raise typer.Exit(1)
+
+
+@app.command("compare")
+def compare_records(
+    baseline: Annotated[Path, typer.Argument(help="Record to compare with.")],
+    candidate: Annotated[Path, typer.Argument(help="Record that is judged.")],
+    *,
+    tolerance: Annotated[
+        float, typer.Option(min=0, max=1, help="Relative change that does not count.")
+    ] = 0.01,
+    confidence: Annotated[
+        float, typer.Option(min=0.5, max=0.9999, help="Confidence of the intervals.")
+    ] = 0.99,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="JSON file of the comparison; - for stdout.")
+    ] = None,
+    markdown: Annotated[
+        Path | None, typer.Option(help="Markdown file of the comparison; - for stdout.")
+    ] = None,
+) -> None:
+    """Compare two records; exit with status 1 if the candidate is slower."""
+    from dataclasses import asdict
+
+    from foveate.bench.compare import compare
+    from foveate.bench.ratios import CompareOptions
+    from foveate.bench.record_file import read_record
+    from foveate.bench.table import comparison_markdown
+    from foveate.cli._files import check_output, write_result
+    from foveate.cli._options import refuse_together
+    from foveate.plain_text import json_text
+
+    to_stdout = {"json": json_file == Path("-"), "markdown": markdown == Path("-")}
+    refuse_together(**to_stdout)
+    for output in (json_file, markdown):
+        check_output(output, (baseline, candidate))
+    options = CompareOptions(tolerance=tolerance, confidence=confidence)
+    comparison = compare(read_record(baseline), read_record(candidate), options)
+    if json_file is not None:
+        write_result(json_file, json_text(asdict(comparison), indent=2))
+    if markdown is not None:
+        write_result(markdown, comparison_markdown(comparison))
+    if not any(to_stdout.values()):
+        _print_comparison(comparison)
+    if comparison.verdict == "slower":
+        raise typer.Exit(1)
+
+
+def _print(record: Record, *, to_stderr: bool) -> None:
+    from foveate.bench.table import tables_of
+
+    for table in tables_of(record):
+        print_table(table, to_stderr=to_stderr)
+    if record.against is not None and record.against.comparison is not None:
+        _print_comparison(record.against.comparison, to_stderr=to_stderr)
+
+
+def _print_comparison(comparison: Comparison, *, to_stderr: bool = False) -> None:
+    from foveate.bench.table import comparison_table
+
+    for warning in comparison.warnings:
+        print_line(f"warning: {warning}", to_stderr=True)
+    print_table(comparison_table(comparison), to_stderr=to_stderr)
+
+
+def _failure_of(record: Record) -> str | None:
+    """Return what makes a measurement fail although it has ended, on one line."""
+    from foveate.bench.percentiles import fewest_runs
+
+    outcome, scenario, against = record.outcome, record.scenario, record.against
+    if record.search is not None and record.search.rate is None:
+        lowest = min(one.rate for one in record.search.trials)
+        return (
+            f"no rate holds a 99th percentile of {record.search.bound:g} s, down to {lowest:.3g} "
+            "images per second: raise --p99"
+        )
+    if outcome.rate_held is False:
+        reached = 0.0 if outcome.throughput is None else outcome.throughput
+        return (
+            f"the rate of {scenario.rate:g} images per second cannot be held, {reached:.3g} were "
+            "reached: lower --rate, or search it with --p99"
+        )
+    if record.latency.percentile(50).value is None:
+        return (
+            f"{outcome.images} images are too few for any percentile, which needs {fewest_runs(50)}: "
+            f"raise {'--seconds' if scenario.count is None else '--count'}"
+        )
+    if against is None:
+        return None
+    if against.comparison is None:
+        return "the turns are too few for a comparison: raise --seconds, or pass fewer images"
+    slower = against.comparison.verdict == "slower"
+    return f"slower than {against.comparison.baseline}" if slower else None

@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whole runs on a simulated clock: warm-up, stopping, records, the search for a rate."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from tests.bench.simulated import (
+    SimulatedClock,
+    SimulatedSystem,
+    inputs,
+    noisy,
+    run_benchmark,
+    simulated_record,
+    subject,
+)
+
+from foveate.bench.benchmark import Benchmark
+from foveate.bench.building import Surroundings, build_record, is_rate_held
+from foveate.bench.figures import RateTrial
+from foveate.bench.options import BenchOptions
+from foveate.bench.rate_search import search_rate
+from foveate.errors import OptionError
+
+
+def test_warm_up_has_every_size_and_is_told_apart() -> None:
+    """The first two images take ten seconds each, which no figure contains."""
+    times = itertools.chain([10.0, 10.0], itertools.repeat(1.0))
+    options = BenchOptions(seconds=50, warm_up=0, tolerance=0)
+    record = simulated_record(lambda _: next(times), options, images=2)
+    assert record.samples.warm_up[:3] == (True, True, False)
+    assert (record.outcome.warm_up, record.outcome.images) == (2, 50)
+    assert record.outcome.first == 10.0
+    assert record.latency.largest == pytest.approx(1.0)
+    assert record.samples.arrival[2] == 0.0
+
+
+def test_warm_up_lasts_its_time() -> None:
+    benchmark = run_benchmark(lambda _: 1.0, BenchOptions(seconds=1, warm_up=7.5))
+    assert sum(row.warm_up for row in benchmark.collection.rows) == 8
+
+
+def test_a_run_ends_when_the_percentile_is_stable() -> None:
+    stable = run_benchmark(noisy(0, spread=0.01), BenchOptions(seconds=1000))
+    assert stable.stopped == "stable"
+    assert len(stable.collection.measured) == 36  # the fewest that support the 90th percentile
+    longer = run_benchmark(noisy(0, spread=0.2), BenchOptions(seconds=1000))
+    assert longer.stopped == "stable"
+    assert len(longer.collection.measured) > 200
+
+
+def test_a_run_ends_when_the_time_is_over() -> None:
+    benchmark = run_benchmark(noisy(0, spread=1.0), BenchOptions(seconds=20, warm_up=0))
+    assert benchmark.stopped == "seconds"
+    assert 20 <= benchmark.clock.now() - benchmark.origin < 22
+
+
+@pytest.mark.parametrize("scenario", ["single-stream", "offline", "server"])
+def test_a_number_of_images_ends_a_run_whatever_the_time(scenario: str) -> None:
+    values = {"rate": 20.0} if scenario == "server" else {}
+    options = BenchOptions(scenario=scenario, count=40, seconds=1, warm_up=0, **values)  # type: ignore[arg-type]  # one of the three
+    benchmark = run_benchmark(lambda _: 0.1, options)
+    assert (benchmark.stopped, benchmark.unstarted) == ("count", 0)
+    assert len(benchmark.collection.measured) == 40
+
+
+def test_a_server_is_measured_for_the_whole_time() -> None:
+    options = BenchOptions(scenario="server", rate=5, seconds=60, warm_up=0)
+    benchmark = run_benchmark(lambda _: 0.1, options)
+    assert benchmark.stopped == "seconds"
+    assert len(benchmark.collection.measured) > 250
+
+
+def test_the_parts_of_an_image_add_up() -> None:
+    record = simulated_record(lambda _: 1.0, BenchOptions(seconds=20, warm_up=0, tolerance=0))
+    assert record.stages["propose"].percentile(50).value == pytest.approx(0.6)
+    assert record.stages["refine"].percentile(50).value == pytest.approx(0.4)
+    assert record.parts.device is not None
+    assert record.parts.host is not None
+    assert record.parts.device.percentile(50).value == pytest.approx(1.0)
+    assert record.parts.host.largest == pytest.approx(0.0)
+    assert record.parts.overlap == pytest.approx(1.0)
+    assert record.operations == {}
+
+
+def test_a_record_of_a_run_that_did_not_end_is_marked() -> None:
+    class StopError(Exception):
+        pass
+
+    times = itertools.chain([1.0] * 11)
+
+    def seconds(_: int) -> float:
+        try:
+            return next(times)
+        except StopIteration:
+            raise StopError from None
+
+    clock = SimulatedClock()
+    benchmark = Benchmark(
+        SimulatedSystem(clock, seconds),
+        BenchOptions(seconds=100, warm_up=0),
+        sizes=[(48, 64)],
+        in_flight=1,
+        clock=clock,
+    )
+    with pytest.raises(StopError):
+        benchmark.run()
+    record = build_record(benchmark, Surroundings(subject=subject(), inputs=inputs(1)))
+    assert record.interrupted
+    assert (record.outcome.stopped, record.outcome.images) == ("interrupted", 10)
+    assert record.latency.percentile(50).value == 1.0
+
+
+@pytest.mark.parametrize(
+    ("due", "unstarted", "held"), [(100, 0, True), (100, 4, True), (100, 6, False), (10, 2, True)]
+)
+def test_a_rate_is_held_but_for_a_few_images(due: int, unstarted: int, held: bool) -> None:
+    assert is_rate_held(due, unstarted, 1) is held
+
+
+def test_a_rate_that_is_too_high_is_not_held() -> None:
+    options = BenchOptions(scenario="server", rate=20, seconds=30, warm_up=0)
+    record = simulated_record(lambda _: 0.1, options)
+    assert record.outcome.rate_held is False
+    assert record.outcome.unstarted > 200
+    assert record.outcome.throughput == pytest.approx(10, rel=0.01)
+    assert record.latency.percentile(90).value is None
+
+
+@pytest.mark.parametrize("limit", [0.3, 4.0, 170.0])
+def test_the_search_finds_the_highest_rate_that_holds_the_bound(limit: float) -> None:
+    def try_rate(rate: float) -> RateTrial:
+        return RateTrial(rate=rate, images=1, p99=1.0, low=1.0, high=1.0, held=rate <= limit)
+
+    found = search_rate(try_rate, 2.0, 3.0)
+    assert found.rate is not None
+    assert limit / 1.05 <= found.rate <= limit
+    assert len(found.trials) <= 16
+
+
+def test_the_search_gives_up_where_no_rate_holds_the_bound() -> None:
+    def try_rate(rate: float) -> RateTrial:
+        return RateTrial(rate=rate, images=1, p99=None, low=None, high=None, held=False)
+
+    found = search_rate(try_rate, 2.0, 3.0)
+    assert found.rate is None
+    assert len(found.trials) == 20
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"scenario": "burst"}, "scenario must be"),
+        ({"seconds": 0.0}, "seconds must be above 0, found 0"),
+        ({"count": 0}, "count must be at least 1, found 0"),
+        ({"warm_up": -1.0}, "warm_up must be at least 0, found -1"),
+        ({"percentile": 100.0}, "percentile must lie between 0 and 100, found 100"),
+        ({"rate": 2.0}, "rate belongs to the scenario 'server', found 'single-stream': pass --sc"),
+        ({"scenario": "server"}, "needs a rate of arrivals, or a bound .*: pass --rate IMAGES_PER"),
+        ({"scenario": "server", "rate": -2.0}, "rate must be above 0, found -2"),
+    ],
+)
+def test_bad_options_are_refused(values: dict[str, object], message: str) -> None:
+    with pytest.raises(OptionError, match=message):
+        BenchOptions(**values)  # type: ignore[arg-type]  # that is what is tested

@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Comparisons of simulated records whose true ratio is known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from tests.bench.simulated import (
+    SimulatedClock,
+    SimulatedSystem,
+    inputs,
+    noisy,
+    simulated_record,
+    subject,
+)
+
+from foveate.bench.benchmark import Benchmark
+from foveate.bench.building import Surroundings, build_record
+from foveate.bench.compare import compare
+from foveate.bench.comparison import Ratio
+from foveate.bench.options import BenchOptions
+from foveate.bench.ratios import CompareOptions
+from foveate.bench.record import Record
+from foveate.bench.table import comparison_markdown
+from foveate.bench.turns import run_in_turns
+from foveate.errors import InputError, OptionError
+
+OPTIONS = BenchOptions(seconds=60, warm_up=0, tolerance=0)
+QUICK = CompareOptions(replicates=500)
+SLOWER = 1.05
+
+
+def record_of(seed: int, factor: float = 1.0) -> Record:
+    """A record of two images, 0.1 and 0.2 s; times vary by 5 %, 400 images in all."""
+    return simulated_record(noisy(seed, mean=0.1 * factor), OPTIONS, images=2)
+
+
+def ratio(record: Record, other: Record, name: str) -> Ratio:
+    return next(one for one in compare(record, other, QUICK).ratios if one.name == name)
+
+
+def test_no_difference_is_shown_between_identical_pipelines() -> None:
+    verdicts = [compare(record_of(n), record_of(100 + n), QUICK).verdict for n in range(20)]
+    assert verdicts == ["no difference shown"] * 20
+
+
+def test_a_slow_down_by_five_percent_is_found() -> None:
+    verdicts = [compare(record_of(n), record_of(100 + n, SLOWER), QUICK).verdict for n in range(20)]
+    assert verdicts.count("slower") >= 19
+
+
+def test_a_speed_up_is_found() -> None:
+    assert compare(record_of(0, SLOWER), record_of(1), QUICK).verdict == "faster"
+
+
+def test_the_intervals_contain_the_true_ratio() -> None:
+    """Each of 60 intervals has a confidence of 99 %; those of one pair depend on each other."""
+    outside = 0
+    for n in range(20):
+        found = compare(record_of(n), record_of(200 + n, SLOWER), QUICK)
+        outside += sum(not one.low <= SLOWER <= one.high for one in found.ratios)
+    assert outside <= 5
+
+
+def test_the_ratios_are_those_of_the_figures() -> None:
+    first, second = record_of(0), record_of(1, 2.0)
+    found = ratio(first, second, "latency, p90 per image")
+    assert found.value == pytest.approx(found.candidate / found.baseline)
+    assert found.value == pytest.approx(2.0, rel=0.05)
+    assert ratio(first, second, "time per image").baseline == pytest.approx(0.15, rel=0.02)
+
+
+def test_a_mixture_of_sizes_does_not_widen_the_interval() -> None:
+    """Two images of 0.1 and 0.2 s have nearly the interval of as many images of one size."""
+    one = [simulated_record(noisy(n), OPTIONS) for n in (0, 1)]
+    two = [record_of(n) for n in (0, 1)]
+    widths = []
+    for pair in (one, two):
+        found = ratio(pair[0], pair[1], "latency, median per image")
+        widths.append((found.high - found.low) * pair[0].outcome.images ** 0.5)
+    assert widths[1] < 1.5 * widths[0]
+
+
+def in_turns(seed: int, factor: float, drift: float) -> tuple[Record, Record]:
+    """Measure two systems in turns on a machine that slows both down by ``drift`` per second."""
+    clock = SimulatedClock()
+
+    def drifting(seconds: Callable[[int], float]) -> Callable[[int], float]:
+        return lambda index: seconds(index) * (1 + drift * clock.now())
+
+    runs = []
+    for number, scale in ((0, factor), (1, 1.0)):
+        system = SimulatedSystem(clock, drifting(noisy(seed + number, mean=0.1 * scale)))
+        runs.append(Benchmark(system, OPTIONS, sizes=[(48, 64)], in_flight=1, clock=clock))
+    run_in_turns(runs[0], runs[1], 1)
+    surroundings = Surroundings(subject=subject(), inputs=inputs(1))
+    return build_record(runs[0], surroundings), build_record(runs[1], surroundings)
+
+
+def test_turns_are_paired_so_that_a_drift_cancels() -> None:
+    """The machine becomes three times as slow, and 5 % between the pipelines are still found."""
+    candidate, baseline = in_turns(0, SLOWER, 2 / 120)
+    paired = compare(baseline, candidate, QUICK, paired=True)
+    assert paired.paired
+    assert paired.verdict == "slower"
+    decisive = next(one for one in paired.ratios if one.name == paired.decisive)
+    assert decisive.low < SLOWER < decisive.high
+
+
+def test_turns_of_identical_pipelines_show_no_difference() -> None:
+    verdicts = []
+    for n in range(5):
+        candidate, baseline = in_turns(10 * n, 1.0, 2 / 120)
+        verdicts.append(compare(baseline, candidate, QUICK, paired=True).verdict)
+    assert verdicts == ["no difference shown"] * 5
+
+
+def test_turns_go_a_b_b_a() -> None:
+    candidate, baseline = in_turns(0, 1.0, 0.0)
+    starts = np.array([candidate.samples.start, baseline.samples.start])
+    measured = ~np.array(candidate.samples.warm_up)
+    first = np.argmin(starts[:, measured][:, :6] + 0.0, axis=0)
+    assert first.tolist() == [0, 1, 0, 1, 0, 1]
+    assert candidate.samples.block[1:5] == (0, 1, 2, 3)
+
+
+def test_turns_refuse_a_schedule() -> None:
+    options = BenchOptions(scenario="server", rate=1.0)
+    clock = SimulatedClock()
+    run = Benchmark(
+        SimulatedSystem(clock, noisy(0)), options, sizes=[(4, 4)], in_flight=1, clock=clock
+    )
+    with pytest.raises(OptionError, match="turns would interrupt the schedule .*: use --scenario"):
+        run_in_turns(run, run, 1)
+
+
+@pytest.mark.parametrize(
+    ("options", "images", "message"),
+    [
+        (BenchOptions(scenario="offline", seconds=60, warm_up=0), 2, "the scenarios differ: 'sin"),
+        (OPTIONS, 1, "the images differ: 2 and 1 images.*: measure both with the same images"),
+    ],
+)
+def test_records_that_differ_are_refused(options: BenchOptions, images: int, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        compare(record_of(0), simulated_record(noisy(1), options, images=images))
+
+
+def test_records_of_different_rates_are_refused() -> None:
+    one, two = (
+        simulated_record(noisy(0), BenchOptions(scenario="server", rate=rate, seconds=9))
+        for rate in (1.0, 2.0)
+    )
+    with pytest.raises(InputError, match="the rates differ: 1.0 and 2.0 per second: measure both"):
+        compare(one, two)
+
+
+def test_too_few_images_are_refused() -> None:
+    short = simulated_record(noisy(0), BenchOptions(seconds=2, warm_up=0, tolerance=0), images=2)
+    with pytest.raises(InputError, match="14 images are too few .*8 passes through the 2 images"):
+        compare(short, record_of(0))
+
+
+def test_warnings_name_what_may_mislead() -> None:
+    first = record_of(0)
+    machine = first.machine
+    processor = replace(machine.processor, name="other")
+    second = replace(
+        record_of(1),
+        machine=replace(machine, processor=processor, fit=False, reasons=("it is hot",)),
+        interrupted=True,
+    )
+    first = replace(first, machine=replace(machine, fit=True, reasons=()))
+    assert compare(first, second, QUICK).warnings == (
+        f"the machines differ: {machine.processor.name} and other",
+        "the candidate was interrupted",
+        "the candidate is unfit to publish: it is hot",
+    )
+
+
+def test_a_candidate_that_does_not_keep_up_is_slower() -> None:
+    first = record_of(0)
+    held = replace(first, outcome=replace(first.outcome, rate_held=True))
+    missed = replace(first, outcome=replace(first.outcome, rate_held=False))
+    assert compare(held, missed, QUICK).verdict == "slower"
+    assert compare(missed, held, QUICK).verdict == "no difference shown"
+
+
+def test_offline_the_time_per_image_decides() -> None:
+    options = replace(OPTIONS, scenario="offline")
+    one, two = (simulated_record(noisy(n), options) for n in (0, 1))
+    assert compare(one, two, QUICK).decisive == "time per image"
+
+
+def test_a_comparison_as_markdown() -> None:
+    found = compare(record_of(0), record_of(1, SLOWER), QUICK)
+    text = comparison_markdown(replace(found, warnings=("one",)))
+    lines = text.splitlines()
+    assert lines[0].endswith("**slower**")
+    assert lines[2] == "> one"
+    assert lines[4] == "| figure | baseline | candidate | ratio | 99 % interval |"
+    assert len(lines) == 6 + len(found.ratios)
+    assert lines[6].startswith("| latency, median per image | 1")

@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is recorded of a real pipeline, and that recording changes nothing."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from foveate.bench.clock import SystemClock
+from foveate.bench.floor import NullDevice, null_engines
+from foveate.bench.image_trace import ImageTrace, Work, covered, divide
+from foveate.bench.images import Images, read_images
+from foveate.bench.system import PipelineSystem
+from foveate.bundle import Bundle
+from foveate.errors import InputError
+from foveate.runtime import PipelineOptions, load
+from foveate.runtime.loading import open_parts
+
+OPTIONS = PipelineOptions(threads=1, score_threshold=0.0)
+
+
+@pytest.fixture(scope="module")
+def images(contrast_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Images:
+    """Two images of different sizes with a bright square each."""
+    folder = tmp_path_factory.mktemp("images")
+    files = []
+    for number, (height, width) in enumerate([(150, 200), (180, 160)]):
+        image = np.zeros((height, width, 3), np.uint8)
+        image[40:100, 50:110] = 255
+        files.append(folder / f"{number}.png")
+        cv2.imwrite(str(files[-1]), image)
+    return read_images(files, Bundle.open(contrast_bundle).manifest, decoding=False)
+
+
+@pytest.fixture
+def system(contrast_bundle: Path, images: Images) -> Iterator[PipelineSystem]:
+    bundle = Bundle.open(contrast_bundle)
+    device, engines = open_parts(bundle, "cpu", "onnxruntime", OPTIONS)
+    system = PipelineSystem(bundle, device, engines, OPTIONS, images, SystemClock())
+    yield system
+    system.close()
+
+
+def counts_of(trace: ImageTrace) -> Counter[tuple[str, str]]:
+    return Counter((one.kind, one.name) for one in trace.work)
+
+
+def test_every_network_and_operation_is_recorded(system: PipelineSystem, images: Images) -> None:
+    counts = counts_of(system.run(0))
+    levels = images.inputs[0].levels
+    assert counts["network", "propose"] == levels
+    assert counts["network", "features"] == counts["network", "classify"] == 1
+    assert counts["operation", "select_top_k"] == counts["operation", "postprocess"] == 1
+    assert counts["operation", "letterbox"] == 2
+    # Each run of refine follows one crop per input: the vectors and four maps.
+    assert counts["operation", "crop_features"] == 5 * counts["network", "refine"] > 0
+    assert counts["copy", "image"] == 1
+
+
+def test_the_work_lies_between_start_and_result(system: PipelineSystem) -> None:
+    clock = SystemClock()
+    start = clock.now()
+    trace = system.run(0)
+    end = clock.now()
+    assert all(start <= one.start <= one.end <= end for one in trace.work)
+    moments = (trace.launched, trace.enqueued, trace.waited, trace.done)
+    known = [one for one in moments if one is not None]
+    assert [start, *known, end] == sorted([start, *known, end])
+    assert len(known) == 4
+    division = divide(trace, start, end)
+    assert division.device is not None
+    assert division.host is not None
+    assert 0 < division.device < end - start
+    assert 0 < division.host < end - start
+
+
+def test_streams_of_a_slot_are_tracks(system: PipelineSystem) -> None:
+    first, second = system.run(0), system.run(1)
+    tracks = {one.track for one in first.work if one.kind != "copy"}
+    assert tracks == {"slot 0, stream 0", "slot 0, stream 1"}
+    assert {one.track for one in first.work if one.name == "features"} == {"slot 0, stream 1"}
+    # The slot of the other size has streams of its own.
+    assert len({one.track for one in second.work if one.kind != "copy"}) == 2
+
+
+def test_recording_does_not_change_results(
+    system: PipelineSystem, images: Images, contrast_bundle: Path
+) -> None:
+    with load(contrast_bundle, device="cpu", options=OPTIONS) as plain:
+        for image in images.arrays:
+            expected, found = plain(image), system.pipeline(image)
+            assert len(expected) > 0
+            assert np.array_equal(found.boxes, expected.boxes)
+            assert np.array_equal(found.scores, expected.scores)
+            assert found.masks.rle() == expected.masks.rle()
+
+
+def test_each_image_of_a_stream_has_its_own_trace(system: PipelineSystem, images: Images) -> None:
+    traces = list(system.stream([0, 1, 0, 1]))
+    assert len(traces) == 4
+    for trace, index in zip(traces, [0, 1, 0, 1], strict=True):
+        assert counts_of(trace) == counts_of(system.run(index))
+        assert trace.sent_bytes == images.arrays[index].nbytes
+
+
+def test_nothing_is_recorded_outside_of_a_run(
+    system: PipelineSystem, images: Images, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(self: Work, now: Callable[[], float]) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(Work, "begin", fail)
+    assert system.pipeline(images.arrays[0]).boxes.shape[1] == 4
+    assert system.pipeline.propose(images.arrays[0]).boxes.shape[1] == 4
+
+
+def test_a_bundle_that_only_proposes(proposing_bundle: Path, images: Images) -> None:
+    bundle = Bundle.open(proposing_bundle)
+    device, engines = open_parts(bundle, "cpu", "onnxruntime", OPTIONS)
+    system = PipelineSystem(bundle, device, engines, OPTIONS, images, SystemClock())
+    try:
+        (trace,) = system.stream([1])
+        assert counts_of(trace)["network", "refine"] > 0
+        assert counts_of(trace)["network", "classify"] == 0
+    finally:
+        system.close()
+
+
+def test_files_are_read_in_the_run(contrast_bundle: Path, images: Images) -> None:
+    bundle = Bundle.open(contrast_bundle)
+    reading = read_images(images.files, bundle.manifest, decoding=True)
+    assert reading.arrays == ()
+    assert reading.inputs == images.inputs
+    device, engines = open_parts(bundle, "cpu", "onnxruntime", OPTIONS)
+    system = PipelineSystem(bundle, device, engines, OPTIONS, reading, SystemClock())
+    try:
+        assert counts_of(system.run(0))["read", "file"] == 1
+    finally:
+        system.close()
+
+
+def test_images_that_fill_the_memory_are_refused(
+    contrast_bundle: Path, images: Images, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("foveate.bench.images._MOST_BYTES", 100)
+    with pytest.raises(InputError, match="the pixels of the images take more .*: pass --decoding"):
+        read_images(images.files, Bundle.open(contrast_bundle).manifest, decoding=False)
+
+
+def test_a_pipeline_that_does_nothing_has_the_same_path(
+    contrast_bundle: Path, images: Images, system: PipelineSystem
+) -> None:
+    bundle = Bundle.open(contrast_bundle)
+    engines = null_engines(bundle.manifest)
+    null = PipelineSystem(bundle, NullDevice(), engines, OPTIONS, images, SystemClock())
+    try:
+        for index in (0, 1):
+            assert counts_of(null.run(index)) == counts_of(system.run(index))
+        assert len(null.pipeline(images.arrays[0])) == 0
+    finally:
+        null.close()
+
+
+def trace_of(*work: tuple[str, str, float, float]) -> ImageTrace:
+    trace = ImageTrace()
+    for kind, name, start, end in work:
+        one = Work(kind, name, "track")
+        one.start, one.end = start, end
+        trace.work.append(one)
+    return trace
+
+
+def test_the_time_of_an_image_divides() -> None:
+    trace = trace_of(
+        ("copy", "image", 10.5, 11.0),
+        ("network", "propose", 12.0, 14.0),
+        ("network", "propose", 14.0, 15.0),
+        ("network", "features", 12.5, 16.0),
+        ("operation", "nms", 17.0, 17.5),
+    )
+    trace.launched, trace.enqueued, trace.waited, trace.done = 11.0, 11.75, 12.0, 18.0
+    division = divide(trace, 10.0, 18.5)
+    assert division.host == 1.5
+    assert division.enqueue == 0.75
+    assert division.waiting == 6.0
+    assert division.device == 4.5  # 12 to 16, and 17 to 17.5
+    assert division.overlap == 7.0 / 4.5
+    assert (division.copies, division.reading) == (0.5, None)
+    assert division.stages == {"propose": 3.0, "features": 3.5}
+    assert division.operations == {"nms": 0.5}
+
+
+def test_what_was_not_recorded_is_none() -> None:
+    division = divide(ImageTrace(), 0.0, 1.0)
+    assert (division.host, division.enqueue, division.device, division.overlap) == (None,) * 4
+
+
+@pytest.mark.parametrize(
+    ("intervals", "length"),
+    [([], 0.0), ([(0, 1), (2, 3)], 2.0), ([(0, 5), (1, 2), (4, 6)], 6.0), ([(3, 4), (0, 3)], 4.0)],
+)
+def test_the_length_of_a_union(intervals: list[tuple[float, float]], length: float) -> None:
+    assert covered(intervals) == length

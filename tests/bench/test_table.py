@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The tables of a record."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from rich.console import Console
+from rich.table import Table
+from tests.bench.simulated import noisy, simulated_record
+
+from foveate.bench.figures import Floor, RateSearch
+from foveate.bench.options import BenchOptions
+from foveate.bench.percentiles import distribution
+from foveate.bench.record import Record
+from foveate.bench.samples import Trait
+from foveate.bench.table import duration, tables_of
+
+
+@pytest.fixture(scope="module")
+def record() -> Record:
+    return simulated_record(noisy(0), BenchOptions(seconds=10, warm_up=0, tolerance=0))
+
+
+def text_of(*tables: Table) -> str:
+    console = Console(width=200, force_terminal=False)
+    with console.capture() as captured:
+        for table in tables:
+            console.print(table)
+    return captured.get()
+
+
+def row_of(record: Record, name: str) -> list[str]:
+    lines = text_of(*tables_of(record)).splitlines()
+    line = next(line for line in lines if name in line.split("│")[min(1, line.count("│"))])
+    return [cell.strip() for cell in line.strip("│").split("│")]
+
+
+def test_a_percentile_has_its_interval(record: Record) -> None:
+    one = record.latency.percentile(50)
+    expected = [duration(one.value), f"{duration(one.low)} to {duration(one.high)}"]
+    assert row_of(record, "p50") == ["p50", *expected, ""]
+
+
+def test_a_percentile_without_enough_runs_states_how_many_it_needs(record: Record) -> None:
+    assert row_of(record, "p99.9")[1] == "not enough runs, needs 3,688"
+
+
+def test_a_percentile_among_images_that_never_started_is_beyond_the_others(record: Record) -> None:
+    late = replace(record, latency=distribution([0.1] * 50, unstarted=50))
+    assert row_of(late, "p90")[1] == "beyond what finished"
+    assert row_of(late, "p50")[2].endswith("to ?")
+
+
+def test_a_figure_near_the_floor_is_marked(record: Record) -> None:
+    near, far = (
+        Floor(rate=None, latency=distribution([seconds] * 40), share=None)
+        for seconds in (0.02, 0.001)
+    )
+    assert row_of(replace(record, floor=near), "p50")[3] == "20 ms (near)"
+    assert row_of(replace(record, floor=far), "p50")[3] == "1 ms"
+
+
+def test_the_head_names_the_scenario_and_an_interruption(record: Record) -> None:
+    assert text_of(*tables_of(record)).startswith("simulated fp32, onnxruntime on cpu: single-")
+    partial = replace(record, interrupted=True)
+    assert "(interrupted: partial figures)" in " ".join(text_of(*tables_of(partial)).split())
+
+
+def test_the_parts_are_listed(record: Record) -> None:
+    assert row_of(record, "propose")[0] == "propose"
+    assert row_of(record, "start to result")[3] == duration(record.parts.processing.largest)
+    assert "reading" not in text_of(*tables_of(record))  # it was not measured
+
+
+def test_facts_are_listed(record: Record) -> None:
+    trait = Trait(text="size 640x480", tail_share=0.9, share=0.2)
+    machine = replace(record.machine, fit=False, reasons=("it is hot",))
+    accuracy = {
+        "proposals": {"figures": {"mask AR@100": {"value": 0.5, "low": 0.25, "high": 0.75}}}
+    }
+    full = replace(
+        record,
+        tails=replace(record.tails, common=(trait,)),
+        machine=machine,
+        accuracy=accuracy,
+        search=RateSearch(bound=0.5, rate=3.21, trials=()),
+        resources=replace(record.resources, joules_per_image=2.0, energy_counter="RAPL"),
+    )
+    text = text_of(*tables_of(full))
+    for part in (
+        "size 640x480 (90% of the slowest, 20% of all)",
+        "unfit to publish",
+        "it is hot",
+        "0.500 (0.250 to 0.750)",
+        "3.21 images per second with p99 of at most 500 ms",
+        "2.00 J per image (RAPL)",
+    ):
+        assert part in text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (None, ""),
+        (0.0, "0 us"),
+        (1.234e-5, "12.3 us"),
+        (0.01234, "12.3 ms"),
+        (0.9999, "1 s"),
+        (12.345, "12.3 s"),
+        (4567.0, "4567 s"),
+    ],
+)
+def test_a_time_has_three_digits_and_a_unit(seconds: float | None, text: str) -> None:
+    assert duration(seconds) == text

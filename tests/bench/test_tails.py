@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The slowest images and what they have in common, with a planted cause."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from tests.bench.simulated import inputs
+
+from foveate.bench.collecting import SLOWEST, TIMELINE, Collection
+from foveate.bench.image_trace import ImageTrace, Work
+from foveate.bench.samples import Tails
+from foveate.bench.scenarios import Sample
+from foveate.bench.tails import describe_tails
+
+
+def collect(
+    times: list[dict[str, float]], *, images: int = 1, keep_traces: bool = False
+) -> Collection:
+    """Collect images by the times of their parts; "waiting" is that before the start."""
+    collection, now = Collection(keep_traces=keep_traces), 0.0
+    for number, parts in enumerate(times):
+        trace = ImageTrace()
+        start = now = now + parts.get("waiting", 0.0)
+        for name, seconds in parts.items():
+            if name not in ("waiting", "switches"):
+                work = Work("network", name, "slot 0, stream 0")
+                work.start, work.end = now, now + seconds
+                trace.work.append(work)
+                now += seconds
+        sample = Sample(
+            index=number % images,
+            worker=0,
+            arrival=start - parts.get("waiting", 0.0),
+            start=start,
+            end=now,
+            trace=trace,
+        )
+        switches = int(parts.get("switches", 0))
+        collection.add(sample, warm_up=False, block=None, switches=switches)
+    return collection
+
+
+def steady(count: int, **parts: float) -> list[dict[str, float]]:
+    generator = np.random.default_rng(0)
+    return [
+        {name: seconds * float(generator.lognormal(0, 0.01)) for name, seconds in parts.items()}
+        for _ in range(count)
+    ]
+
+
+def texts(tails: Tails) -> list[str]:
+    return [one.text for one in tails.common]
+
+
+def test_the_slowest_come_first() -> None:
+    collection = collect(steady(200, propose=1.0))
+    tails = describe_tails(collection, inputs(1))
+    latencies = sorted((row.sample.latency for row in collection.rows), reverse=True)
+    assert [one.latency for one in tails.slowest] == latencies[:10]
+    assert all(one.trace[0].start == 0.0 for one in tails.slowest)
+
+
+def test_steady_images_have_nothing_in_common() -> None:
+    assert texts(describe_tails(collect(steady(300, propose=1.0), images=3), inputs(3))) == []
+
+
+def test_the_stage_that_took_longer_is_named() -> None:
+    times = steady(200, propose=1.0, refine=0.5)
+    for number in range(20, 200, 18):
+        times[number]["refine"] += 2.0
+    tails = describe_tails(collect(times), inputs(1))
+    name, share = next(iter(tails.excess.items()))
+    assert (name, round(share, 2)) == ("refine", 1.0)
+    assert next(iter(tails.slowest[0].excess)) == "refine"
+
+
+def test_a_size_that_takes_longer_is_named() -> None:
+    times = steady(200, propose=1.0)
+    for number in range(3, 200, 20):
+        times[number]["propose"] += 1.0
+    tails = describe_tails(collect(times, images=20), inputs(20))
+    # The image is the only one of its size, so one property stands for both.
+    assert texts(tails) == ["size 67x48"]
+    assert tails.common[0].tail_share == 1.0
+    assert tails.common[0].share == pytest.approx(0.05)
+
+
+def test_context_switches_are_named() -> None:
+    times = steady(200, propose=1.0)
+    for number in range(5, 200, 20):
+        times[number] |= {"propose": 2.0, "switches": 9.0}
+    assert texts(describe_tails(collect(times), inputs(1))) == [
+        "more context switches than nine of ten images"
+    ]
+
+
+def test_the_position_in_the_run_is_named() -> None:
+    times = steady(200, propose=1.0)
+    for number in range(10):
+        times[190 + number]["propose"] = 2.0
+    assert texts(describe_tails(collect(times), inputs(1))) == ["in the last tenth of the run"]
+
+
+def test_waiting_is_named() -> None:
+    times = steady(200, propose=1.0)
+    for number in range(5, 200, 20):
+        times[number]["waiting"] = 3.0
+    tails = describe_tails(collect(times), inputs(1))
+    assert texts(tails) == ["waited for more than half of its time"]
+    assert next(iter(tails.excess)) == "waiting"
+
+
+def test_a_run_without_images_has_no_tails() -> None:
+    assert describe_tails(Collection(), ()) == Tails(slowest=(), common=(), excess={})
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_only_some_traces_are_kept(keep: bool) -> None:
+    collection = collect(steady(300, propose=1.0), keep_traces=keep)
+    assert len(collection.traced) == 300 if keep else len(collection.traced) <= SLOWEST + TIMELINE
+    assert set(collection.slowest) <= set(collection.traced)
+    assert collection.timeline == list(range(TIMELINE))
+    assert {span.sample for span in collection.spans([3, 4], 0.0)} == {3, 4}

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Traces for Perfetto and Chrome's trace viewer."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from tests.bench.simulated import SimulatedClock, SimulatedSystem
+
+from foveate.bench.benchmark import Benchmark
+from foveate.bench.collecting import columns
+from foveate.bench.options import BenchOptions
+from foveate.bench.trace import chrome_trace
+
+Event = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def events() -> list[Event]:
+    """Events of a server whose images take 1 s each and arrive at a rate of 1 per second."""
+    clock = SimulatedClock()
+    options = BenchOptions(scenario="server", rate=1, seconds=20, warm_up=0, keep_spans=True)
+    run = Benchmark(
+        SimulatedSystem(clock, lambda _: 1.0), options, sizes=[(4, 4)], in_flight=1, clock=clock
+    )
+    run.run()
+    spans = run.collection.spans(run.collection.traced, run.origin)
+    document = chrome_trace(spans, columns(run.collection.rows, run.origin), ["cat.jpg"])
+    assert document["displayTimeUnit"] == "ms"
+    found: list[Event] = json.loads(json.dumps(document))["traceEvents"]
+    return found
+
+
+def of(events: list[Event], phase: str) -> list[Event]:
+    return [one for one in events if one["ph"] == phase]
+
+
+def test_tracks_have_names(events: list[Event]) -> None:
+    assert {one["args"]["name"] for one in of(events, "M")} == {"slot 0, stream 0", "worker 0"}
+
+
+def test_work_has_its_times_in_microseconds(events: list[Event]) -> None:
+    works = [one for one in of(events, "X") if one["name"] == "propose"]
+    assert len(works) > 10
+    assert all(one["dur"] == pytest.approx(600_000) for one in works)
+    assert works[0]["args"] == {"sample": 1, "image": "cat.jpg"}  # sample 0 is of the warm-up
+
+
+def test_an_arrow_leads_from_the_call_to_the_first_work(events: list[Event]) -> None:
+    starts, ends = of(events, "s"), of(events, "f")
+    assert [one["id"] for one in starts] == [one["id"] for one in ends]
+    tracks = {one["tid"]: one["args"]["name"] for one in of(events, "M")}
+    assert {tracks[one["tid"]] for one in starts} == {"worker 0"}
+    assert {tracks[one["tid"]] for one in ends} == {"slot 0, stream 0"}
+
+
+def test_counters_return_to_zero(events: list[Event]) -> None:
+    counts = [one["args"] for one in of(events, "C")]
+    assert counts[-1] == {"waiting": 0, "in flight": 0}
+    assert max(one["waiting"] for one in counts) > 1
+    assert max(one["in flight"] for one in counts) == 1
+    assert min(value for one in counts for value in one.values()) == 0

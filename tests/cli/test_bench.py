@@ -1,0 +1,266 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`foveate bench` on a small bundle, and `foveate bench compare`."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import cv2
+import jsonschema
+import numpy as np
+import pytest
+from tests.bench.simulated import noisy, simulated_record
+
+from foveate.bench.json_schema import record_schema
+from foveate.bench.options import BenchOptions
+from foveate.bench.record_file import record_text
+from foveate.cli import invoke
+
+# Numbers of images and not of seconds, so that a busy machine changes nothing.
+FAST = ["--count", "8", "--warm-up", "0", "--threads", "1"]
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("images") / "square.png"
+    pixels = np.zeros((60, 80, 3), np.uint8)
+    pixels[10:50, 20:60] = 255
+    cv2.imwrite(str(file), pixels)
+    return file
+
+
+def record_of(words: list[str], tmp_path: Path) -> dict[str, Any]:
+    file = tmp_path / "record.json"
+    assert invoke(["bench", *words, "--json", str(file)]) == 0
+    document: dict[str, Any] = json.loads(file.read_text("utf-8"))
+    jsonschema.validate(document, record_schema())
+    return document
+
+
+@pytest.mark.parametrize("scenario", ["single-stream", "offline"])
+def test_a_bundle_is_measured(
+    scenario: str,
+    contrast_bundle: Path,
+    image: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    words = [str(contrast_bundle), str(image), *FAST, "--scenario", scenario]
+    record = record_of(words, tmp_path)
+    assert record["outcome"]["images"] >= 8
+    assert record["scenario"]["name"] == scenario
+    assert record["inputs"][0]["name"] == "square.png"
+    assert set(record["stages"]) == {"propose", "refine", "features", "classify"}
+    assert record["subject"]["backend"] == "onnxruntime"
+    assert record["outcome"]["load"] > 0
+    assert record["floor"]["share"] > 0
+    out = capsys.readouterr().out
+    assert f"contrast fp32, onnxruntime on cpu, 1 thread: {scenario}" in out
+    assert "where the time goes, per image" in out
+    assert "select_top_k" in out
+
+
+def test_a_server_is_measured(contrast_bundle: Path, image: Path, tmp_path: Path) -> None:
+    words = [str(contrast_bundle), str(image), *FAST, "--scenario", "server", "--rate", "20"]
+    record = record_of(words, tmp_path)
+    assert record["scenario"]["rate"] == 20
+    arrivals = record["samples"]["arrival"]
+    measured = [
+        a for a, warm in zip(arrivals, record["samples"]["warm_up"], strict=True) if not warm
+    ]
+    assert len(measured) == 8
+    assert record["floor"]["rate"] == 100
+
+
+def test_a_trace_is_written(contrast_bundle: Path, image: Path, tmp_path: Path) -> None:
+    file = tmp_path / "trace.json"
+    words = ["bench", str(contrast_bundle), str(image), *FAST, "--trace", str(file)]
+    assert invoke(words) == 0
+    events = json.loads(file.read_text("utf-8"))["traceEvents"]
+    assert {"propose", "select_top_k", "enqueue"} <= {one["name"] for one in events}
+
+
+def test_the_record_on_stdout_is_all_that_is_there(
+    contrast_bundle: Path, image: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert invoke(["bench", str(contrast_bundle), str(image), *FAST, "--json", "-"]) == 0
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)["schema"] == 1
+    assert "where the time goes" in printed.err
+
+
+def test_a_bundle_is_measured_in_turns_with_itself(
+    contrast_bundle: Path, image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "record.json"
+    words = [str(contrast_bundle), str(image), *FAST, "--against", "onnxruntime"]
+    status = invoke(["bench", *words, "--json", str(file)])
+    record = json.loads(file.read_text("utf-8"))
+    comparison = record["against"]["comparison"]
+    assert comparison["paired"]
+    assert status == (1 if comparison["verdict"] == "slower" else 0)
+    assert len(record["samples"]["input"]) == len(record["against"]["record"]["samples"]["input"])
+    assert "* decides: " in capsys.readouterr().out
+
+
+def test_the_accuracy_of_the_configuration_is_measured(
+    contrast_bundle: Path, image: Path, tmp_path: Path
+) -> None:
+    annotation = {
+        "id": 1,
+        "image_id": 1,
+        "category_id": 1,
+        "segmentation": [[20, 10, 60, 10, 60, 50, 20, 50]],
+        "area": 1600,
+        "bbox": [20, 10, 40, 40],
+        "iscrowd": 0,
+    }
+    document = {
+        "images": [{"id": 1, "file_name": image.name, "height": 60, "width": 80}],
+        "categories": [{"id": 1, "name": "red"}],
+        "annotations": [annotation],
+    }
+    (tmp_path / "annotations.json").write_text(json.dumps(document), "utf-8")
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / image.name).write_bytes(image.read_bytes())
+    words = [str(contrast_bundle), str(image), *FAST, "--dataset", str(tmp_path)]
+    record = record_of(words, tmp_path)
+    assert set(record["accuracy"]) == {"proposals", "detections"}
+    assert record["accuracy"]["proposals"]["dataset"]["objects"] == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["no-bundle"], "there is no such bundle: no-bundle: pass a directory or a shipped name"),
+        (["mini", "none.jpg"], "none.jpg: check the path"),
+        (["mini", "--backend", "none"], "there is no backend 'none': use auto, tensorrt"),
+        (["mini", "--device", "cpu", "--backend", "tensorrt"], "the backend 'tensorrt' runs on a "),
+        (["mini", "--scenario", "burst"], "scenario must be "),
+        (["mini", "--scenario", "server"], "the scenario 'server' needs a rate of arrivals"),
+        (["mini", "--rate", "2"], "rate belongs to the scenario 'server', found 'single-stream'"),
+        (["mini", "--seconds", "0"], "seconds must be above 0, found 0"),
+    ],
+)
+def test_bad_input_is_one_line(
+    words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert invoke(["bench", *words]) == 1
+    err = capsys.readouterr().err
+    assert message in err
+    assert err.count("\n") == 1
+
+
+def test_an_image_is_not_overwritten(image: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert invoke(["bench", "mini", str(image), "--json", str(image)]) == 1
+    assert "the output would overwrite an input" in capsys.readouterr().err
+
+
+def test_a_rate_that_cannot_be_held_is_one_line(
+    contrast_bundle: Path, image: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--seconds", "1", "--scenario", "server", "--rate", "100000"]
+    assert invoke(["bench", str(contrast_bundle), str(image), *words]) == 1
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line.startswith("foveate: the rate of 100000 images per second cannot be held, ")
+    assert line.endswith(" were reached: lower --rate, or search it with --p99")
+
+
+def test_too_short_a_run_is_one_line(
+    contrast_bundle: Path, image: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--seconds", "0.000001", "--warm-up", "0"]
+    assert invoke(["bench", str(contrast_bundle), str(image), *words]) == 1
+    printed = capsys.readouterr()
+    assert "not enough runs, needs 6" in printed.out
+    assert printed.err.splitlines()[-1] == (
+        "foveate: 1 images are too few for any percentile, which needs 6: raise --seconds"
+    )
+
+
+def test_a_search_in_too_short_a_time_is_one_line(
+    contrast_bundle: Path, image: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--seconds", "1", "--scenario", "server", "--p99", "1", "--rate", "10"]
+    assert invoke(["bench", str(contrast_bundle), str(image), *words]) == 1
+    assert "the 99th percentile needs 368 images, and 1 s at 10 images" in capsys.readouterr().err
+
+
+def test_an_interrupted_run_keeps_what_was_measured(
+    contrast_bundle: Path, image: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "record.json"
+    words = ["bench", str(contrast_bundle), str(image), "--seconds", "600", "--tolerance", "0"]
+    command = [sys.executable, "-m", "foveate", *words, "--warm-up", "0", "--json", str(file)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        process.stderr.readline()  # the first line of progress: the measurement has begun
+        time.sleep(1)
+        process.send_signal(signal.SIGINT)
+        err = process.stderr.read()
+    assert process.returncode == 130
+    assert f"images measured, partial figures in {file}" in err
+    record = json.loads(file.read_text("utf-8"))
+    jsonschema.validate(record, record_schema())
+    assert record["interrupted"]
+    assert record["outcome"]["images"] > 0
+    assert record["floor"] is None
+
+
+@pytest.fixture
+def records(tmp_path: Path) -> tuple[str, str, str]:
+    """Files of a baseline, of one as fast, and of one that is a tenth slower."""
+    options = BenchOptions(seconds=40, warm_up=0, tolerance=0)
+    paths = []
+    for number, mean in enumerate((0.1, 0.1, 0.11)):
+        file = tmp_path / f"{number}.json"
+        file.write_text(record_text(simulated_record(noisy(number, mean=mean), options)), "utf-8")
+        paths.append(str(file))
+    return paths[0], paths[1], paths[2]
+
+
+def test_the_status_of_a_comparison_is_that_of_its_interval(
+    records: tuple[str, str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    baseline, same, slower = records
+    assert invoke(["bench", "compare", baseline, same]) == 0
+    assert "* decides: no difference shown" in capsys.readouterr().out
+    assert invoke(["bench", "compare", baseline, slower]) == 1
+    assert "* decides: slower" in capsys.readouterr().out
+    assert invoke(["bench", "compare", slower, baseline]) == 0
+    assert invoke(["bench", "compare", baseline, slower, "--tolerance", "0.5"]) == 0
+
+
+def test_a_comparison_as_markdown_and_json(
+    records: tuple[str, str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    baseline, _, slower = records
+    file = tmp_path / "comparison.json"
+    words = ["--markdown", "-", "--json", str(file)]
+    assert invoke(["bench", "compare", baseline, slower, *words]) == 1
+    assert capsys.readouterr().out.startswith("**simulated fp32, onnxruntime on cpu** against")
+    assert json.loads(file.read_text("utf-8"))["verdict"] == "slower"
+
+
+def test_what_is_no_record_is_one_line(
+    records: tuple[str, str, str], image: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert invoke(["bench", "compare", records[0], str(image)]) == 1
+    err = capsys.readouterr().err
+    assert err.startswith("foveate: the record is not JSON")
+    assert err.count("\n") == 1
+
+
+def test_help_without_a_command_is_that_of_the_measurement(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert invoke(["bench", "--help"]) == 0
+    out = capsys.readouterr().out
+    assert "--scenario" in out
+    assert "foveate bench compare A B" in out
