@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Each situation gives its sentence, and no other."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from foveate.bench.advice import Situation, StageTime, advise
+
+PROPOSE = StageTime(name="propose", seconds=0.03, precision="fp32")
+REFINE = StageTime(name="refine", seconds=0.02, precision="fp32")
+QUIET = Situation(
+    bundle="mini",
+    scenario="single-stream",
+    device="cpu",
+    backend="onnxruntime",
+    latency=0.1,
+    waiting=0.001,
+    floor=0.0001,
+    operations=0.01,
+    idle=0.005,
+    stages=(PROPOSE, REFINE),
+    threads=2,
+    cores=2,
+    others=0.01,
+)
+GPU: dict[str, Any] = {"device": "cuda", "threads": 1}
+SERVER = {"scenario": "server", "waiting": 0.06, "operations": 0.001}
+
+
+def slowest(bound: str, ratio: float, precision: str = "fp32", name: str = "propose") -> Any:
+    stage = StageTime(name=name, seconds=0.05, precision=precision, bound=bound, ratio=ratio)
+    return {"stages": (stage, REFINE)}
+
+
+SITUATIONS: list[tuple[str, dict[str, Any], str, str]] = [
+    (
+        "busy",
+        {"others": 0.43, "idle": 0.05},
+        (
+            "Others took 43% of the processor during the run, so that the times are longer than those "
+            "of the pipeline. Measure again on a quiet machine."
+        ),
+        "foveate bench mini",
+    ),
+    (
+        "floor",
+        {"floor": 0.012, "idle": 0.05},
+        "The harness itself takes 12 ms of 100 ms (12%), too much to tell what bounds the pipeline.",
+        "foveate bench mini --scenario offline",
+    ),
+    (
+        "waiting",
+        SERVER,
+        (
+            "An image waits 60 ms of 100 ms (60%) before it starts: images arrive faster than the "
+            "pipeline takes them. Search the highest rate that it holds."
+        ),
+        "foveate bench mini --scenario server --p99 0.08",
+    ),
+    (
+        "copies",
+        {**GPU, "copies": 0.033},
+        (
+            "Copies between the CPU and the device take 33 ms of 99 ms (33%). Leave images and "
+            "results on the device."
+        ),
+        "pipeline(image, on_device=True)",
+    ),
+    (
+        "launches",
+        {**GPU, "idle": 0.033},
+        (
+            "The GPU does nothing for 33 ms of 99 ms (33%): it waits for launches by the CPU. "
+            "Engines of TensorRT are launched as one graph."
+        ),
+        "foveate compile mini --target tensorrt",
+    ),
+    (
+        "host",
+        {**GPU, "idle": 0.033, "backend": "tensorrt"},
+        (
+            "The GPU does nothing for 33 ms of 99 ms (33%), although its work is launched as one "
+            "graph. More images in flight can fill it."
+        ),
+        "foveate bench mini --scenario offline --max-in-flight 4",
+    ),
+    (
+        "host",
+        {"idle": 0.033},
+        "Neither networks nor operations run for 33 ms of 99 ms (33%): the time goes into Python.",
+        "py-spy record --output profile.svg -- foveate bench mini",
+    ),
+    (
+        "operations",
+        {"operations": 0.033},
+        (
+            "Operations between the networks take 33 ms of 99 ms (33%); they grow with the number of "
+            "windows."
+        ),
+        "foveate bench mini --top-k 50",
+    ),
+    (
+        "threads",
+        {"threads": 1, "cores": 8, **slowest("arithmetic", 0.9)},
+        "The networks use 1 of 8 cores.",
+        "foveate bench mini --threads 8",
+    ),
+    (
+        "arithmetic",
+        slowest("arithmetic", 0.85),
+        (
+            "propose takes 50 ms of 99 ms (51%) and reaches 85% of what the arithmetic of this machine "
+            "allows: only fewer or cheaper operations make it faster."
+        ),
+        "foveate export CHECKPOINT --output BUNDLE --precision propose=int8",
+    ),
+    (
+        "memory",
+        {**GPU, **slowest("memory", 0.7)},
+        (
+            "propose takes 50 ms of 99 ms (51%) and reaches 70% of what the memory allows: only fewer "
+            "bytes make it faster."
+        ),
+        "foveate export CHECKPOINT --output BUNDLE --precision propose=fp16",
+    ),
+    (
+        "memory",
+        slowest("memory", 0.7, "int8", "classify"),
+        (
+            "classify takes 50 ms of 99 ms (51%) and reaches 70% of what the memory allows: only fewer "
+            "bytes make it faster."
+        ),
+        "foveate bench mini --top-k 50",
+    ),
+    (
+        "arithmetic",
+        slowest("arithmetic", 1.1, "int8"),
+        (
+            "propose takes 50 ms of 99 ms (51%) and reaches 110% of what the arithmetic of this machine "
+            "allows: only fewer or cheaper operations make it faster."
+        ),
+        "foveate export CHECKPOINT --output BUNDLE --max-side 640",
+    ),
+    (
+        "layers",
+        slowest("arithmetic", 0.31),
+        (
+            "propose takes 50 ms of 99 ms (51%) and reaches 31% of what arithmetic and memory allow: "
+            "the time goes into how its layers are run."
+        ),
+        "foveate bench mini --against torch",
+    ),
+]
+
+
+@pytest.mark.parametrize(("kind", "changes", "text", "command"), SITUATIONS)
+def test_a_situation_gives_its_sentence_alone(
+    kind: str, changes: dict[str, Any], text: str, command: str
+) -> None:
+    (advice,) = advise(replace(QUIET, **changes))
+    assert (advice.kind, advice.text, advice.command) == (kind, text, command)
+    assert str(advice) == f"{text} Try: {command}"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"others": None},
+        {"scenario": "offline", "waiting": 0.06, "operations": 0.0},
+        {"stages": ()},
+        slowest("arithmetic", 0.85) | {"latency": 1.0},
+        {**GPU, "cores": 8},
+    ],
+)
+def test_what_is_not_worth_a_sentence_gives_none(changes: dict[str, Any]) -> None:
+    assert advise(replace(QUIET, **changes)) == []
+
+
+def test_a_busy_machine_near_the_floor_gives_both_doubts_and_no_more() -> None:
+    found = advise(replace(QUIET, others=0.5, floor=0.05, idle=0.05))
+    assert [one.kind for one in found] == ["busy", "floor"]
+
+
+def test_several_limits_are_listed_the_most_general_first() -> None:
+    found = advise(replace(QUIET, idle=0.03, operations=0.03, **slowest("memory", 0.9)))
+    assert [one.kind for one in found] == ["host", "operations", "memory"]
+
+
+def test_long_times_are_given_in_whole_milliseconds() -> None:
+    (advice,) = advise(replace(QUIET, latency=1.5, waiting=0.0, idle=1.2344))
+    assert "for 1234 ms of 1500 ms (82%)" in advice.text
