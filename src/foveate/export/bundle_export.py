@@ -34,7 +34,7 @@ from foveate.bundle import (
 from foveate.bundle.pyramid import DEFAULT_SCALES
 from foveate.errors import OptionError
 from foveate.export.execution.stage_model import DOMAIN, inline_functions
-from foveate.export.execution.stages import Stage, cascade_stages, paste_stage
+from foveate.export.execution.stages import Stage, cascade_stages, longest_bin, paste_stage
 from foveate.export.passes import check_passes, run_passes, truncate_towers
 from foveate.export.precision import PrecisionOptions, convert
 from foveate.export.to_onnx.onnx_graph import check_stage, expected_outputs, export_stage
@@ -43,6 +43,7 @@ from foveate.models.checkpoint import Cascade, CascadeInfo, round_to_half
 from foveate.models.deepmask import STRIDE
 from foveate.models.sharpmask import SharpMask, deepmask_of
 from foveate.progress import Progress, no_progress
+from foveate.runtime.sizes import longest_level
 from foveate.typed_options import TypedOptions
 
 Models = Mapping[str, onnx.ModelProto]
@@ -135,7 +136,7 @@ def export_bundle(
         for image in precision.images:  # before minutes of work, not after
             read_image(image)
     cascade = _rounded_copy(cascade, options)
-    stages = cascade_stages(cascade, long_side=options.long_side)
+    stages = cascade_stages(cascade, long_side=_pooled_side(cascade, options))
     if options.with_paste:
         stages.append(paste_stage(_mask_side(cascade), cascade.info.mask_threshold))
     digest = weights_digest(cascade)
@@ -156,6 +157,23 @@ def export_bundle(
         models = _finished({**exported, **found.models}, options)
     files = {f"{name}.onnx": model.SerializeToString() for name, model in models.items()}
     return write_bundle(directory, manifest, {**files, **(extra_files or {})}, overwrite=overwrite)
+
+
+def _pyramid(options: ExportOptions) -> PyramidSpec:
+    return PyramidSpec(scales=options.scales, max_side=options.max_side)
+
+
+def _features(options: ExportOptions) -> FeaturesSpec:
+    return FeaturesSpec(short_side=options.short_side, long_side=options.long_side)
+
+
+def _pooled_side(cascade: Cascade, options: ExportOptions) -> int:
+    """Return the bound, in pixels, of the sides of the bins that ``classify`` can pool."""
+    classifier = cascade.classifier
+    if classifier is None or not classifier.shared_strides:
+        return options.long_side  # no bin is longer than the image
+    longest = longest_level(_features(options), _pyramid(options))
+    return max(options.long_side, longest_bin(classifier, longest))
 
 
 def _rounded_copy(cascade: Cascade, options: ExportOptions) -> Cascade:
@@ -191,14 +209,12 @@ def _manifest(
         preprocessing=PreprocessingSpec(
             mean=normalization.mean, std=normalization.std, fill=int(normalization.fill)
         ),
-        pyramid=PyramidSpec(scales=options.scales, max_side=options.max_side),
+        pyramid=_pyramid(options),
         windows=WindowSpec(size=deepmask.window, stride=STRIDE, padding=deepmask.border),
         select=SelectSpec(top_k=options.top_k, window_nms_iou=options.window_nms_iou),
         mask=MaskSpec(size=_mask_side(cascade), threshold=info.mask_threshold),
         stages={stage.name: _stage_spec(stage, models[stage.name]) for stage in stages},
-        features=FeaturesSpec(short_side=options.short_side, long_side=options.long_side)
-        if classifies
-        else None,
+        features=_features(options) if classifies else None,
         classify=ClassifySpec(
             delta_mean=_four(info.delta_mean),
             delta_std=_four(info.delta_std),

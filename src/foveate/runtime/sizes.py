@@ -4,13 +4,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import ceil, floor, log2
+from itertools import pairwise
+from math import ceil, floor, log2, sqrt
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from foveate.bundle.manifest import FeaturesSpec, Manifest, WindowSpec
+    from foveate.bundle.pyramid import PyramidSpec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,6 +106,15 @@ def classifier_scale(height: int, width: int, spec: FeaturesSpec) -> float:
 def nearest_level(scales: Sequence[float], scale: float) -> int:
     """Return the index of the level whose scale is nearest in octaves; the first of equal ones."""
     return min(range(len(scales)), key=lambda level: abs(log2(scales[level] / scale)))
+
+
+def longest_level(spec: FeaturesSpec, pyramid: PyramidSpec) -> int:
+    """Return a bound of the longer side of the level that a classifier sees, of any image."""
+    # A level is nearest to a scale up to half of the way, in octaves, from its neighbor; beyond the
+    # ends of the pyramid, only the smallest level may be larger than what the classifier asks for.
+    scales = sorted(pyramid.scales)
+    farthest = max((sqrt(high / low) for low, high in pairwise(scales)), default=1.0)
+    return ceil(max(spec.long_side * farthest, pyramid.max_side * scales[0]))
 
 
 def _scaled(side: int, scale: float) -> int:

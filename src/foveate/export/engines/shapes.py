@@ -3,15 +3,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from itertools import pairwise, product
-from math import ceil, sqrt
+from itertools import product
+from math import ceil
 
 from foveate.bundle.engine_key import ShapeRange
 from foveate.bundle.manifest import FeaturesSpec, Manifest, TensorSpec
-from foveate.bundle.pyramid import PyramidSpec
 from foveate.errors import OptionError
 from foveate.export.engines.options import CompileOptions
-from foveate.runtime.sizes import Sizes
+from foveate.runtime.sizes import Sizes, longest_level
 
 Range = tuple[int, int, int]
 Lengths = dict[str, Range]
@@ -122,7 +121,7 @@ def _any_image(manifest: Manifest, stage: str) -> Lengths:
         return _own_canvases(manifest.features, manifest.stages["features"].largest_stride)
     best = _sizes(manifest, (manifest.pyramid.max_side, max(1, manifest.pyramid.max_side * 3 // 4)))
     assert best.features is not None
-    longest = min(longest, _longest_seen(manifest.features, manifest.pyramid))
+    longest = min(longest, longest_level(manifest.features, manifest.pyramid))
     return _canvases(manifest, longest, best.features.width)
 
 
@@ -136,15 +135,6 @@ def _canvases(manifest: Manifest, longest: float, best: float) -> Lengths:
     low, high = canvas(1), canvas(longest)
     short, long = min(canvas(best * 3 / 4), high), min(canvas(best), high)
     return {"height": (low, short, high), "width": (low, long, high)}
-
-
-def _longest_seen(spec: FeaturesSpec, pyramid: PyramidSpec) -> float:
-    """Return a bound of the longer side of the level that a classifier sees, of any image."""
-    # A level is nearest to a scale up to half of the way, in octaves, from its neighbor; beyond the
-    # ends of the pyramid, only the smallest level may be larger than what the classifier asks for.
-    scales = sorted(pyramid.scales)
-    farthest = max((sqrt(high / low) for low, high in pairwise(scales)), default=1.0)
-    return ceil(max(spec.long_side * farthest, pyramid.max_side * scales[0]))
 
 
 def _own_canvases(spec: FeaturesSpec, multiple: int) -> Lengths:

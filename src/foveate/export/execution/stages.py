@@ -31,7 +31,7 @@ class Stage:
             shape follows from the value of an input.
         outputs: Names of the outputs.
         strides: Pixels of the image per cell, for each output that is a map.
-        long_side: Upper bound of the longer side, in pixels, of the image of the regions.
+        long_side: Upper bound of the sides, in pixels, of the bins of regions.
     """
 
     name: str
@@ -206,7 +206,8 @@ def detection_stages(
         network: Network in evaluation mode.
         given: Normalization of the image that ``features`` receives, if it receives one.
         long_side: Upper bound of the longer side of that image, in pixels. The level that a
-            classifier without a trunk of its own reads may be longer, but no bin of a region is.
+            classifier without a trunk of its own reads may be longer, but no bin of a region may;
+            see ``longest_bin``.
     """
     features, maps = _features_stage(network, given)
     classify = Stage(
@@ -218,6 +219,18 @@ def detection_stages(
         long_side=network.strides[-1] * ceil(long_side / network.strides[-1]),
     )
     return [features, classify]
+
+
+def longest_bin(network: MultiPathNet, longest: int) -> int:
+    """Return a bound of the sides, in pixels, of the bins of any box of an image.
+
+    Args:
+        network: Network that pools the regions of the box.
+        longest: Longer side of the image as the network sees it, in pixels.
+    """
+    share = max(tower.pooling.region / tower.pooling.side for tower in network.towers)
+    # Rounding to cells adds up to two to a region, and up to two to each of its bins.
+    return ceil(share * longest) + 4 * network.strides[-1]
 
 
 def _features_stage(network: MultiPathNet, given: Normalization) -> tuple[Stage, dict[str, Tensor]]:

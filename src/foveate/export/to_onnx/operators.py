@@ -51,7 +51,7 @@ def attach_bodies(model: onnx.ModelProto, long_side: int) -> None:
 
     Args:
         model: Model to change. **Modified in place.**
-        long_side: Upper bound of the longer side, in pixels, of the image of the regions.
+        long_side: Upper bound of the sides, in pixels, of the bins of regions.
     """
     custom = [node for node in model.graph.node if node.domain == DOMAIN]
     channels = {
@@ -74,7 +74,7 @@ def attach_bodies(model: onnx.ModelProto, long_side: int) -> None:
 
 
 def _roi_max_pool_body(node: onnx.NodeProto, long_side: int, channels: int) -> onnx.FunctionProto:
-    """Return the body of a node for maps of up to this size and with this number of channels."""
+    """Return the body of a node for bins of up to this size and this number of channels."""
     attributes = {one.name: helper.get_attribute_value(one) for one in node.attribute}
     side = ceil(long_side * attributes["spatial_scale"])
     rows, columns = attributes["pooled_shape"]

@@ -37,14 +37,14 @@ def roi_max_pool_body(
     parts: int = 1,
     overload: str = "",
 ) -> onnx.FunctionProto:
-    """Return the function for maps of any size up to a bound.
+    """Return the function for maps of any size, with bins up to a bound.
 
     Its inputs are ``features`` (N, C, H, W) of any floating-point type and ``rois`` (R, 5) float32: the
     index of the map in the batch, then xyxy in image pixels. Its output is ``pooled``
     (R, C, rows, columns), as in ``foveate.kernels.plugins.roi_max_pool.reference``.
 
     Args:
-        largest_side: Largest side of the maps, in cells.
+        largest_side: Largest side of the bins, in cells; that of the maps is one.
         pooled_shape: Rows and columns, as in the attribute of this name.
         rounding: ``"caffe"`` or ``"v2"``, as in the attribute of this name.
         radix: Ratio of successive window sides, 2, or 4 for a table of a third of the size and 16
