@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """MLPerf's load generator measures the same latencies of a system that sleeps.
 
-Both measure real time with threads of their own, so nothing but their agreement is checked: two
-percentiles of as many images each differ by less than the width of an interval.
+Both measure real time with threads of their own, one after the other, so nothing but their agreement
+is checked: two percentiles of as many images each differ by less than the width of an interval, or
+twice that where images wait for each other. A busy machine is not the same for both, so that a
+disagreement on a machine that is unfit to publish skips the test.
 """
 
 from __future__ import annotations
@@ -16,11 +18,13 @@ from itertools import cycle
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from foveate.bench.arrivals import poisson_arrivals
 from foveate.bench.clock import SystemClock
 from foveate.bench.figures import Distribution
+from foveate.bench.machine import Snapshot, describe_machine, take_snapshot
 from foveate.bench.percentiles import distribution
 from foveate.bench.scenarios import Sample, run_server, run_single_stream
 
@@ -92,30 +96,42 @@ def measure_with_loadgen(scenario: str, folder: Path) -> dict[float, float]:
     return found
 
 
-def check_agreement(ours: Distribution, theirs: dict[float, float]) -> None:
+def check_agreement(
+    ours: Distribution, theirs: dict[float, float], before: Snapshot, *, widths: float
+) -> None:
+    far = []
     for percent in (50.0, 90.0, 95.0):
         one = ours.percentile(percent)
         assert one.value is not None
         assert one.low is not None
         assert one.high is not None
-        assert abs(one.value - theirs[percent]) < one.high - one.low
+        if abs(one.value - theirs[percent]) >= widths * (one.high - one.low):
+            far.append((one, theirs[percent]))
+    machine = describe_machine(before, take_snapshot())
+    if far and not machine.fit:
+        pytest.skip(f"this machine is too busy: {'; '.join(machine.reasons)}")
+    assert far == []
 
 
 def test_a_single_stream_has_the_latencies_of_loadgen(tmp_path: Path) -> None:
     latencies, take = taking()
+    before = take_snapshot()
     run_single_stream(SleepingSystem(), SystemClock(), cycle(range(IMAGES)), take)
-    check_agreement(distribution(latencies), measure_with_loadgen("SingleStream", tmp_path))
+    theirs = measure_with_loadgen("SingleStream", tmp_path)
+    check_agreement(distribution(latencies), theirs, before, widths=1)
 
 
 def test_a_server_has_the_latencies_of_loadgen(tmp_path: Path) -> None:
     latencies, take = taking()
+    before = take_snapshot()
     run_server(
         SleepingSystem(),
         SystemClock(),
-        cycle(range(IMAGES)),
+        np.random.default_rng(1).integers(IMAGES, size=COUNT).tolist(),  # as loadgen draws them
         poisson_arrivals(RATE, 0),
         take,
         workers=1,
         seconds=1e9,
     )
-    check_agreement(distribution(latencies), measure_with_loadgen("Server", tmp_path))
+    theirs = measure_with_loadgen("Server", tmp_path)
+    check_agreement(distribution(latencies), theirs, before, widths=2)
