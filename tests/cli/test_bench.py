@@ -264,3 +264,27 @@ def test_help_without_a_command_is_that_of_the_measurement(
     out = capsys.readouterr().out
     assert "--scenario" in out
     assert "foveate bench compare A B" in out
+
+
+def test_limits_and_advice_are_in_the_record_and_in_the_table(
+    image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["mini", str(image), *FAST, "--limits"]
+    record = record_of(words, tmp_path)
+    stages = record["limits"]["stages"]
+    assert set(stages) == {"propose", "refine", "features", "classify"}
+    line = stages["propose"]["roofline"]
+    assert line["ratio"] == pytest.approx(line["least_seconds"] / line["seconds"])
+    measured = record["stages"]["propose"]
+    assert measured["smallest"] <= line["seconds"] <= measured["largest"]
+    assert record["advice"] is not None
+    table = capsys.readouterr().out
+    assert "what the machine allows" in table
+    assert all(sentence.split(".")[0][:30] in table for sentence in record["advice"])
+
+
+def test_without_limits_nothing_of_them_is_measured(
+    contrast_bundle: Path, image: Path, tmp_path: Path
+) -> None:
+    record = record_of([str(contrast_bundle), str(image), *FAST], tmp_path)
+    assert record["limits"] is record["advice"] is None

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
@@ -11,7 +11,7 @@ from foveate.bench.labels import label_of
 from foveate.bench.percentiles import fewest_runs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from foveate.bench.comparison import Comparison
     from foveate.bench.figures import Distribution, Percentile
@@ -22,9 +22,11 @@ _FLOOR_FACTOR = 10
 
 
 def tables_of(record: Record) -> Iterator[Table]:
-    """Yield the tables of a record: latency, parts, and everything else."""
+    """Yield the tables of a record: latency, parts, limits, and everything else."""
     yield _latency_table(record)
     yield _parts_table(record)
+    if record.limits is not None:
+        yield _limits_table(record.limits)
     yield _facts_table(record)
 
 
@@ -142,6 +144,24 @@ def _parts_table(record: Record) -> Table:
     return table
 
 
+def _limits_table(limits: Mapping[str, Any]) -> Table:
+    table = Table(title="what the machine allows, per image", title_justify="left")
+    for name in ("network", "GFLOP", "MB", "limit", "least time", "reached"):
+        table.add_column(name, justify="left" if name in ("network", "limit") else "right")
+    for stage, one in limits["stages"].items():
+        line = one["roofline"] or dict.fromkeys(("bound", "least_seconds", "ratio"))
+        ratio = line["ratio"]
+        table.add_row(
+            stage,
+            f"{one['operations'] / 1e9:.3g}",
+            f"{one['bytes'] / 1e6:.3g}",
+            line["bound"] or "",
+            duration(line["least_seconds"]),
+            "" if ratio is None else f"{ratio:.0%}",
+        )
+    return table
+
+
 def _facts_table(record: Record) -> Table:
     table = Table(show_header=False, box=None, pad_edge=False)
     table.add_column("fact")
@@ -173,6 +193,8 @@ def _facts(record: Record) -> Iterator[tuple[str, str]]:
         for name, figure in report["figures"].items():
             if figure["value"] is not None and name.startswith("mask A"):
                 yield name, f"{figure['value']:.3f} ({figure['low']:.3f} to {figure['high']:.3f})"
+    for sentence in record.advice or ():
+        yield "advice", sentence
     yield "machine", "fit to publish" if record.machine.fit else "unfit to publish"
     for reason in record.machine.reasons:
         yield "", reason

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from foveate.bench.accuracy import measure_accuracy
+from foveate.bench.explanation import explained
 from foveate.bench.record_file import record_text
 from foveate.bench.session import Session, Target, record_against, run_against
 from foveate.bundle import Bundle
@@ -134,6 +135,11 @@ def add_accuracy(record: Record, target: Target, truth: GroundTruth) -> Record:
         backend = record.subject.backend
         accuracy = measure_accuracy(pipeline, truth, backend=backend, progress=progress)
     return replace(record, accuracy=accuracy)
+
+
+def add_limits(record: Record, target: Target) -> Record:
+    """Return the record with the limits of its networks and with advice."""
+    return explained(record, target, Bundle.open(target.bundle))
 
 
 def _open(

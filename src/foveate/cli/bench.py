@@ -88,6 +88,14 @@ def measure(
         Path | None,
         typer.Option(help="Data set on which the accuracy of this configuration is measured."),
     ] = None,
+    limits: Annotated[
+        bool,
+        typer.Option(
+            "--limits",
+            help="Measure afterwards what arithmetic and memory of this machine allow, and advise "
+            "what to try.",
+        ),
+    ] = False,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="JSON file of the record; - for stdout.")
     ] = None,
@@ -102,7 +110,14 @@ def measure(
     """
     from foveate.bench.options import BenchOptions
     from foveate.bench.session import Target
-    from foveate.cli._bench import Outputs, add_accuracy, find_files, open_truth, run_sessions
+    from foveate.cli._bench import (
+        Outputs,
+        add_accuracy,
+        add_limits,
+        find_files,
+        open_truth,
+        run_sessions,
+    )
     from foveate.runtime import PipelineOptions
 
     options = BenchOptions(
@@ -128,6 +143,8 @@ def measure(
     record = run_sessions(target, against, files, options, outputs)
     if truth is not None:
         record = add_accuracy(record, target, truth)
+    if limits and record.outcome.images:
+        record = add_limits(record, target)
     outputs.write(record)
     _print(record, to_stderr=json_file == Path("-"))
     if (failure := _failure_of(record)) is not None:
