@@ -10,10 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.samples.training import write_dataset
+import torch
+from tests.samples.training import silent, write_dataset
 
 from foveate.cli import invoke
 from foveate.datasets import CocoDataset
+from foveate.models.checkpoint import CascadeInfo, build_cascade
+from foveate.training.loop import LoopOptions
+from foveate.training.mini.recipe import Recipe
+from foveate.training.mini.regions import RegionOptions
+from foveate.training.mini.train import train_classifier
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
@@ -132,3 +138,18 @@ def test_a_full_size_network_learns_from_one_data_set(
     assert invoke([*words, "--dataset", "one", "--dataset", "two"]) == 1
     error = capsys.readouterr().err
     assert "expected one --dataset for deepmask-resnet50, got 2: merge them" in error
+
+
+def test_the_classifier_learns_from_images_of_each_data_set(tmp_path: Path) -> None:
+    datasets = [CocoDataset(folder / "train") for folder in folders(tmp_path)]
+    recipe = Recipe(
+        regions=RegionOptions(short_side=64, long_side=96, images=5),
+        multipathnet=LoopOptions(steps=1),
+    )
+    torch.manual_seed(0)
+    proposals = build_cascade(CascadeInfo(proposals="sharpmask-mini"))
+    cascade = train_classifier(datasets, proposals, tmp_path / "run", recipe, silent)
+    assert cascade.info.class_names == ("disc", "square")
+    assert cascade.info.training["MultiPathNet"] == "1 steps on proposals of 5 images"
+    found = [len(list((tmp_path / "run" / f"regions-{n}").glob("*.npz"))) for n in (0, 1)]
+    assert found == [2, 3]
