@@ -1,19 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
 """Make the shipped bundle of a finished training: export, measure, write the model card.
 
-python recipes/mini/release.py runs/mini --data data --voc4 voc4 --output src/foveate/assets/bundles/mini
+python recipes/mini/release.py runs/mini --data data --output src/foveate/assets/bundles/mini
+
+DIRECTORY of --data holds the validation parts of `mini`, `named` and `photographs`, and `voc4`.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import math
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from reliability import diagram, reliability
+
 import foveate
+from foveate.datasets import CocoDataset
 from foveate.evaluation import Estimate, GroundTruth, evaluate
 from foveate.export.bundle_export import ExportOptions, export_bundle
 from foveate.models.checkpoint import Cascade, load_checkpoint
@@ -26,8 +32,7 @@ def main() -> None:
     """Export, measure and write."""
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("run", type=Path, help="what `foveate train --output` wrote")
-    parser.add_argument("--data", type=Path, required=True, help="holds validation/")
-    parser.add_argument("--voc4", type=Path, required=True, help="the four photographs")
+    parser.add_argument("--data", type=Path, required=True, metavar="DIRECTORY")
     parser.add_argument("--output", type=Path, required=True)
     arguments = parser.parse_args()
     cascade = load_checkpoint(arguments.run / "mini.safetensors")
@@ -35,19 +40,35 @@ def main() -> None:
     deepmask = replace(
         deepmask, info=replace(deepmask.info, mask_threshold=cascade.info.mask_threshold)
     )
-    validation, photographs = GroundTruth.open(arguments.data), GroundTruth.open(arguments.voc4)
-    measured = {
-        "sharpmask": _measure(cascade, validation, "proposals"),
-        "deepmask": _measure(deepmask, validation, "proposals"),
-        "detections": _measure(cascade, validation, "detections"),
-        "sharpmask_voc": _measure(cascade, photographs, "proposals"),
-        "deepmask_voc": _measure(deepmask, photographs, "proposals"),
+    truths = {
+        name: GroundTruth.open(arguments.data / folder)
+        for name, folder in (
+            ("composed", "mini/validation"),
+            ("named", "named/validation"),
+            ("photographs", "photographs/validation"),
+            ("voc", "voc4"),
+        )
     }
+    measured = {
+        f"{network}_{name}": _measure(one, truths[name], "proposals")
+        for network, one, names in (
+            ("sharpmask", cascade, ("composed", "photographs", "voc")),
+            ("deepmask", deepmask, ("photographs", "voc")),
+        )
+        for name in names
+    }
+    for name in ("named", "photographs"):
+        measured[f"detections_{name}"] = _measure(cascade, truths[name], "detections")
+    bins = reliability(cascade, CocoDataset(arguments.data / "photographs/validation"))
     accuracy = {
-        name: {key: round(figure.value, 4) for key, figure in figures.items()}
+        name: {
+            key: round(figure.value, 4)
+            for key, figure in figures.items()
+            if not math.isnan(figure.value)  # there is no such object
+        }
         for name, figures in measured.items()
     }
-    card = _card(cascade, measured, validation, photographs)
+    card = _card(cascade, measured, truths, diagram(bins))
     options = ExportOptions(accuracy=accuracy)
     bundle = export_bundle(
         cascade, arguments.output, options, {"MODEL_CARD.md": card.encode()}, overwrite=True
@@ -69,15 +90,11 @@ def _measure(cascade: Cascade, truth: GroundTruth, task: str) -> Figures:
 def _card(
     cascade: Cascade,
     measured: dict[str, Figures],
-    validation: GroundTruth,
-    photographs: GroundTruth,
+    truths: dict[str, GroundTruth],
+    diagram_rows: str,
 ) -> str:
-    cutouts, backgrounds = _splits("cutouts.csv"), _splits("backgrounds.csv")
-    classes = {
-        name.removeprefix("mask AP, class "): figure
-        for name, figure in measured["detections"].items()
-        if name.startswith("mask AP, class ")
-    }
+    cutouts, named = _splits("cutouts.csv"), _splits("named_cutouts.csv")
+    backgrounds = _splits("backgrounds.csv")
     with tempfile.TemporaryDirectory() as scratch:
         files = export_bundle(cascade, Path(scratch) / "bundle").manifest
     training = cascade.info.training
@@ -90,35 +107,53 @@ def _card(
             classes=", ".join(cascade.info.class_names),
             trained="; ".join(f"{name}: {value}" for name, value in training.items()),
             weights=files.provenance["weights_sha256"],
-            validation_images=len(validation.images),
-            validation_objects=len(validation.objects),
-            voc_objects=len(photographs.objects),
-            class_rows="\n".join(f"| {name} | {_cell(value)} |" for name, value in classes.items()),
+            class_rows="\n".join(_class_rows(cascade, measured)),
+            diagram=diagram_rows,
             train_cutouts=cutouts["train"],
             validation_cutouts=cutouts["validation"],
+            named_train_cutouts=named["train"],
+            named_validation_cutouts=named["validation"],
             train_backgrounds=backgrounds["train"],
             validation_backgrounds=backgrounds["validation"],
+            **{f"{name}_images": len(truth.images) for name, truth in truths.items()},
+            **{f"{name}_objects": _count(truth) for name, truth in truths.items()},
             **dict(_cells(measured)),
         )
     )
 
 
+def _count(truth: GroundTruth) -> int:
+    """Count the objects that are no crowds."""
+    return sum(not one["iscrowd"] for one in truth.objects)
+
+
+def _class_rows(cascade: Cascade, measured: dict[str, Figures]) -> Iterator[str]:
+    for name in cascade.info.class_names:
+        cells = [
+            _cell(measured[f"detections_{data}"].get(f"mask AP, class {name}"))
+            for data in ("photographs", "named")
+        ]
+        yield f"| {name} | {cells[0]} | {cells[1]} |"
+
+
 def _cells(measured: dict[str, Figures]) -> Iterator[tuple[str, str]]:
-    for network in ("deepmask", "sharpmask"):
-        figures, voc = measured[network], measured[f"{network}_voc"]
-        yield f"{network}_ar10", _cell(figures["mask AR@10"])
-        yield f"{network}_ar100", _cell(figures["mask AR@100"])
-        for size in ("small", "medium", "large"):
-            yield f"{network}_{size}", _cell(figures[f"mask AR@100, {size}"])
-        yield f"{network}_voc_ar100", _cell(voc["mask AR@100"])
-        yield f"{network}_voc", _cell(voc["mean best overlap"])
-        yield (f"{network}_voc_large", _cell(voc["mean best overlap, at least 1 % of the image"]))
-    detections = measured["detections"]
-    for name in ("AP", "AP50", "AP75"):
-        yield name.lower(), _cell(detections[f"mask {name}"])
+    keys = {
+        "ar10": "mask AR@10",
+        "ar100": "mask AR@100",
+        **{size: f"mask AR@100, {size}" for size in ("small", "medium", "large")},
+        "overlap": "mean best overlap",
+        "overlap_large": "mean best overlap, at least 1 % of the image",
+        **{key: f"mask {key.upper()}" for key in ("ap", "ap50", "ap75")},
+    }
+    for name, figures in measured.items():
+        for key, figure in keys.items():
+            if figure in figures:
+                yield f"{name}_{key}", _cell(figures[figure])
 
 
-def _cell(figure: Estimate) -> str:
+def _cell(figure: Estimate | None) -> str:
+    if figure is None or math.isnan(figure.value):
+        return "no object"
     return f"{figure.value:.3f} ({figure.low:.3f} to {figure.high:.3f})"
 
 

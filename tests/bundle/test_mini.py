@@ -127,6 +127,6 @@ def test_the_cat_is_among_the_five_best_detections(pipeline: foveate.Pipeline) -
     overlaps = [
         (detection.mask & truth).sum() / (detection.mask | truth).sum()
         for detection in detections
-        if detection.name == "mammal"
+        if detection.name == "animal"
     ]
     assert max(overlaps, default=0.0) >= 0.6

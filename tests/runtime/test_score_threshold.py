@@ -32,4 +32,4 @@ def test_run_finds_the_cat_by_default(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert invoke(["run", str(demo.IMAGES / "cat.jpg")]) == 0
-    assert "cat.jpg: mammal 0." in capsys.readouterr().out
+    assert "cat.jpg: animal 0." in capsys.readouterr().out

@@ -74,7 +74,7 @@ def test_every_detection_is_regarded_where_some_windows_are_empty(
     assert len(detections)
     for index, rank in enumerate(detections.proposals.tolist()):
         np.testing.assert_array_equal(detections.masks[index], proposals.masks[rank])
-    inputs, right = score_calibration._observe(pipeline, dataset, 1, lambda *_: None)
+    inputs, right = score_calibration.observe(pipeline, dataset, 1, lambda *_: None)
     assert inputs.shape == (len(detections), 3)
     np.testing.assert_allclose(
         inputs[:, 2], score_calibration._logit(proposals.scores)[detections.proposals]
@@ -110,7 +110,7 @@ def test_too_few_right_or_wrong_detections_keep_the_calibration_and_say_so(
         observed.append(1)
         return inputs, right
 
-    monkeypatch.setattr(score_calibration, "_observe", observe)
+    monkeypatch.setattr(score_calibration, "observe", observe)
     dataset = write_drawing(tmp_path / "data", discs=1)
     found = score_calibration.calibrate(checkpoint, dataset)
     assert (found != before) == fitted

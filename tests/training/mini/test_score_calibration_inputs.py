@@ -16,7 +16,7 @@ from tests.runtime.test_pipeline_oracle import colorful_image
 import foveate
 from foveate.bundle import ClassifySpec
 from foveate.results.detections import Detection
-from foveate.training.mini.score_calibration import _observe, _right
+from foveate.training.mini.score_calibration import _right, observe
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
@@ -67,7 +67,7 @@ def pipeline_of(folder: Path, calibration: tuple[float, float, float]) -> foveat
 
 
 def observed(pipeline: foveate.Pipeline, data: Any) -> tuple[np.ndarray, np.ndarray]:
-    return _observe(pipeline, data, len(data), lambda *_: None)
+    return observe(pipeline, data, len(data), lambda *_: None)
 
 
 def test_calibrated_scores_follow_from_what_is_observed(data: Drawn, tmp_path: Path) -> None:

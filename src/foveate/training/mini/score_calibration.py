@@ -61,7 +61,7 @@ def calibrate(
         bundle = export_bundle(replace(cascade, info=raw), Path(scratch) / "bundle", options)
         every = foveate.PipelineOptions(score_threshold=_LEAST_SCORE)
         pipeline = foveate.load(bundle.root, options=every)
-        inputs, right = _observe(pipeline, dataset, count, progress)
+        inputs, right = observe(pipeline, dataset, count, progress)
     calibration = cascade.info.calibration
     if LEAST_RIGHT <= right.sum() <= len(right) - LEAST_RIGHT:
         calibration = tuple(fit_logistic(inputs, right).tolist())
@@ -80,7 +80,7 @@ def calibrate(
     return calibration
 
 
-def _observe(
+def observe(
     pipeline: foveate.Pipeline, dataset: CocoDataset, count: int, progress: Progress
 ) -> tuple[Float64Array, BoolArray]:
     """Return (N, 3) rows of 1, class log-odds and objectness, and (N,) whether each is right."""
