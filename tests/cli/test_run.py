@@ -180,6 +180,7 @@ def test_pytorch_finds_what_onnx_runtime_finds(foveate: Foveate) -> None:
     found = []
     for backend in ("onnxruntime", "torch"):
         words = ["--device", "cpu", "--backend", backend, "--json", f"{backend}.json"]
+        words += ["--score-threshold", "0"]
         assert foveate(image, *words, bundle=bundle).status == 0
         found.append(json.loads(Path(f"{backend}.json").read_text())["annotations"])
     scores = [[one["score"] for one in annotations] for annotations in found]

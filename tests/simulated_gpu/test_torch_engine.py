@@ -132,7 +132,7 @@ def test_a_pipeline_of_pytorch_finds_the_same_on_a_gpu(
     bundle: Bundle, simulated: Simulation, on_arena: TorchOnArena, tmp_path: Path
 ) -> None:
     image = write_small_cat(tmp_path / "cat.png")
-    options = PipelineOptions(score_threshold=0.01)
+    options = PipelineOptions(score_threshold=0.0)
     with Pipeline(
         bundle, torch_engines(cascade_from_bundle(bundle), bundle), options=options
     ) as pipeline:

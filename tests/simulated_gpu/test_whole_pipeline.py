@@ -36,7 +36,7 @@ from foveate.runtime.loading import open_engines
 from foveate.runtime.pipeline import Pipeline
 
 SIZES = ((128, 96), (96, 128), (75, 100))  # width and height
-OPTIONS = PipelineOptions(top_k=16, max_side=256, score_threshold=0.2)
+OPTIONS = PipelineOptions(top_k=16, max_side=256, score_threshold=0.02)
 
 
 def noise_with_disc(width: int, height: int) -> UInt8Array:

@@ -19,6 +19,7 @@ import numpy as np
 from foveate.bench.comparison import Ratio
 from foveate.bench.labels import label_of
 from foveate.errors import InputError
+from foveate.typed_options import TypedOptions
 
 if TYPE_CHECKING:
     from foveate.arrays import Array, Float64Array
@@ -35,7 +36,7 @@ _CHUNK = 1 << 22  # resampled values at a time
 
 
 @dataclass(frozen=True, kw_only=True)
-class CompareOptions:
+class CompareOptions(TypedOptions):
     """Settings of a comparison.
 
     Args:

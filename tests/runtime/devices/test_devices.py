@@ -43,8 +43,8 @@ def test_programs_are_independent(device: Device) -> None:
             events.append(one.program.launch())
         for event in events:
             event.synchronize()
-        assert first.found.array[0].tolist() == [2 * number, number / 2] * 2
-        assert second.found.array[0].tolist() == [2 * number + 20, number / 2 + 5] * 2
+        assert first.found.array[0].tolist() == [2 * number + 3, number / 2 + 3] * 2
+        assert second.found.array[0].tolist() == [2 * number + 23, number / 2 + 8] * 2
 
 
 def test_mapped_memory_is_written_without_a_copy(device: Device) -> None:
