@@ -288,3 +288,8 @@ def test_without_limits_nothing_of_them_is_measured(
 ) -> None:
     record = record_of([str(contrast_bundle), str(image), *FAST], tmp_path)
     assert record["limits"] is record["advice"] is None
+
+
+def test_the_schema_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert invoke(["bench", "schema"]) == 0
+    assert json.loads(capsys.readouterr().out) == record_schema()

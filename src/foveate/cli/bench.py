@@ -197,6 +197,16 @@ def compare_records(
         raise typer.Exit(1)
 
 
+@app.command("schema")
+def print_schema() -> None:
+    """Print the JSON Schema of the records that --json writes."""
+    from foveate.bench.json_schema import record_schema
+    from foveate.cli._files import write_result
+    from foveate.plain_text import json_text
+
+    write_result(Path("-"), json_text(record_schema(), indent=1))
+
+
 def _print(record: Record, *, to_stderr: bool) -> None:
     from foveate.bench.table import tables_of
 

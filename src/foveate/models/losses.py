@@ -46,7 +46,7 @@ def focal_loss(logits: Tensor, labels: Tensor) -> Tensor:
     loss = functional.binary_cross_entropy_with_logits(logits, labels, reduction="none")
     wrong = torch.abs(labels - torch.sigmoid(logits))
     weights = (0.75 - 0.5 * labels) * wrong.square()
-    # At least 8: a batch with few positives would otherwise have a gradient of its negatives alone.
+    # At least 8: the negatives of a batch with few positives would otherwise dominate the gradient.
     return (weights * loss).sum() / labels.sum().clamp(min=8)
 
 
