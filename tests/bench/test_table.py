@@ -15,7 +15,8 @@ from foveate.bench.options import BenchOptions
 from foveate.bench.percentiles import distribution
 from foveate.bench.record import Record
 from foveate.bench.samples import Trait
-from foveate.bench.table import duration, tables_of
+from foveate.bench.table import tables_of
+from foveate.bench.units import duration
 
 
 @pytest.fixture(scope="module")
@@ -98,19 +99,3 @@ def test_facts_are_listed(record: Record) -> None:
         "2.00 J per image (RAPL)",
     ):
         assert part in text
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (None, ""),
-        (0.0, "0 us"),
-        (1.234e-5, "12.3 us"),
-        (0.01234, "12.3 ms"),
-        (0.9999, "1 s"),
-        (12.345, "12.3 s"),
-        (4567.0, "4567 s"),
-    ],
-)
-def test_a_time_has_three_digits_and_a_unit(seconds: float | None, text: str) -> None:
-    assert duration(seconds) == text

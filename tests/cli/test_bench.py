@@ -280,7 +280,7 @@ def test_limits_and_advice_are_in_the_record_and_in_the_table(
     assert record["advice"] is not None
     table = capsys.readouterr().out
     assert "what the machine allows" in table
-    assert all(sentence.split(".")[0][:30] in table for sentence in record["advice"])
+    assert all(one["text"].split(".")[0][:30] in table for one in record["advice"])
 
 
 def test_without_limits_nothing_of_them_is_measured(

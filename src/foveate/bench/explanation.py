@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 from statistics import median
 from typing import TYPE_CHECKING
 
-from foveate.bench.advice import Situation, StageTime, advise
+from foveate.bench.advice import Advice, Situation, StageTime, advise
 from foveate.bench.limits import Limits, count_stages, measure_limits
 from foveate.runtime.sizes import Sizes
 from foveate.system.resources import usable_cores
@@ -36,9 +36,9 @@ def explained(record: Record, target: Target, bundle: Bundle) -> Record:
         BackendError: Memory or threads run out.
     """
     limits = _limits(record, target, bundle)
-    advice: tuple[str, ...] | None = None
+    advice: tuple[Advice, ...] | None = None
     if record.latency.percentile(50).value:  # else there were too few images for a median
-        advice = tuple(map(str, advise(_situation(record, target, limits))))
+        advice = tuple(advise(_situation(record, target, limits)))
     return replace(record, limits=asdict(limits), advice=advice)
 
 

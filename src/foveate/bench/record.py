@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from foveate.bench.advice import Advice
 from foveate.bench.comparison import Comparison
 from foveate.bench.figures import Distribution, Floor, PartTimes, RateSearch
 from foveate.bench.machine_record import Machine
@@ -215,5 +216,5 @@ class Record:
     samples: Samples
     accuracy: dict[str, Any] | None = None
     limits: dict[str, Any] | None = None
-    advice: tuple[str, ...] | None = None
+    advice: tuple[Advice, ...] | None = None
     against: Rival | None = None

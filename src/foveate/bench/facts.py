@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The figures of a record in the words of its reports, of the table as well as of the page."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from foveate.bench.labels import label_of
+from foveate.bench.percentiles import fewest_runs
+from foveate.bench.units import duration
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from foveate.bench.figures import Distribution, Percentile
+    from foveate.bench.record import Record
+
+# Figures below so many times the floor say more of the harness than of the pipeline.
+_FLOOR_FACTOR = 10
+
+
+def title_of(record: Record) -> str:
+    """Return what was measured, and how."""
+    title = f"{label_of(record)}: {record.scenario.name}"
+    if record.scenario.rate is not None:
+        title += f" at {record.scenario.rate:.3g} images per second"
+    if record.interrupted:
+        title += " (interrupted: partial figures)"
+    return title
+
+
+def extent_of(record: Record) -> str:
+    """Return how many images were measured."""
+    outcome = record.outcome
+    text = f"{outcome.images} images after {outcome.warm_up} of warm-up"
+    if outcome.throughput is not None:
+        text += f", {outcome.throughput:.3g} images per second"
+    return text
+
+
+def percentile_row(one: Percentile, record: Record) -> tuple[str, str, str, str]:
+    """Return a percentile of the latency as name, value, interval and floor."""
+    return f"p{one.percent:g}", *_value(one, record), _floor(one, record)
+
+
+def parts_of(record: Record) -> dict[str, Distribution]:
+    """Return the times of the parts of an image that were measured, by name."""
+    parts = record.parts
+    named = {
+        "waiting": record.waiting,
+        "start to result": parts.processing,
+        "reading": parts.reading,
+        "copies": parts.copies,
+        "host": parts.host,
+        "enqueue": parts.enqueue,
+        "device": parts.device,
+    }
+    return {name: one for name, one in named.items() if one is not None}
+
+
+def facts_of(record: Record) -> Iterator[tuple[str, str]]:
+    """Yield everything that is neither latency nor part nor limit, as names and texts."""
+    resources, search = record.resources, record.search
+    if search is not None:
+        found = "none" if search.rate is None else f"{search.rate:.3g} images per second"
+        yield "highest rate", f"{found} with p99 of at most {duration(search.bound)}"
+    if record.parts.overlap is not None:
+        yield "overlap", f"{record.parts.overlap:.2f} streams at work, mean"
+    yield "first image", duration(record.outcome.first)
+    if resources.peak_resident_bytes is not None:
+        yield "peak memory", f"{resources.peak_resident_bytes / 1e6:.0f} MB"
+    if resources.joules_per_image is not None:
+        yield "energy", f"{resources.joules_per_image:.2f} J per image ({resources.energy_counter})"
+    yield from accuracy_of(record)
+
+
+def tails_of(record: Record) -> Iterator[tuple[str, str]]:
+    """Yield what the slowest images have in common, as names and texts."""
+    for trait in record.tails.common:
+        shares = f"{trait.tail_share:.0%} of the slowest, {trait.share:.0%} of all"
+        yield "slowest images", f"{trait.text} ({shares})"
+    if record.tails.excess:
+        name, share = next(iter(record.tails.excess.items()))
+        yield "their time", f"{share:.0%} of what they took beyond the median went to {name}"
+
+
+def accuracy_of(record: Record) -> Iterator[tuple[str, str]]:
+    """Yield average recall and precision of masks with their intervals."""
+    for report in (record.accuracy or {}).values():
+        for name, figure in report["figures"].items():
+            if figure["value"] is not None and name.startswith("mask A"):
+                yield name, f"{figure['value']:.3f} ({figure['low']:.3f} to {figure['high']:.3f})"
+
+
+def fitness_of(record: Record) -> str:
+    """Return the verdict on the machine."""
+    return "fit to publish" if record.machine.fit else "unfit to publish"
+
+
+def _value(one: Percentile, record: Record) -> tuple[str, str]:
+    if one.value is None or one.low is None:
+        needed = fewest_runs(one.percent)
+        if record.latency.count >= needed:
+            return "beyond what finished", ""
+        return f"not enough runs, needs {needed:,}", ""
+    high = "?" if one.high is None else duration(one.high)
+    return duration(one.value), f"{duration(one.low)} to {high}"
+
+
+def _floor(one: Percentile, record: Record) -> str:
+    floor = None if record.floor is None else record.floor.latency.percentile(one.percent).value
+    if floor is None:
+        return ""
+    near = one.value is not None and one.value < _FLOOR_FACTOR * floor
+    return duration(floor) + (" (near)" if near else "")

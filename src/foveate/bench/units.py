@@ -1,0 +1,14 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Numbers with their units, as reports print them."""
+
+from __future__ import annotations
+
+
+def duration(seconds: float | None) -> str:
+    """Return a time with three significant digits and its unit."""
+    if seconds is None:
+        return ""
+    for unit, factor in (("us", 1e6), ("ms", 1e3)):
+        if float(f"{seconds * factor:.3g}") < 1000:
+            return f"{seconds * factor:.3g} {unit}"
+    return f"{seconds:.3g} s" if seconds < 1000 else f"{seconds:.0f} s"
