@@ -314,6 +314,15 @@ def test_a_full_resolution_pyramid_takes_levels_of_the_image_itself(contrast_bun
         assert pipeline._manifest.pyramid.max_side > 10_000
 
 
+def test_an_image_that_is_too_long_for_the_classifier_is_refused() -> None:
+    options = foveate.PipelineOptions(pyramid="full-resolution")
+    with (
+        foveate.load("mini", options=options) as pipeline,
+        pytest.raises(InputError, match="at most 6889 pixels on its longer side, found 7000x4"),
+    ):
+        pipeline(np.zeros((4, 7000, 3), np.uint8))
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

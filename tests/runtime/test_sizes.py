@@ -16,7 +16,8 @@ from tests.conftest import (
 )
 
 from foveate.bundle import FeaturesSpec, Manifest, PyramidSpec, WindowSpec
-from foveate.runtime.sizes import Sizes
+from foveate.errors import InputError
+from foveate.runtime.sizes import Sizes, check_classifiable
 
 SCALES = (0.1768, 0.25, 0.3536, 0.5, 0.7071, 1.0, 1.4142)
 
@@ -132,3 +133,31 @@ def test_a_classifier_without_a_trunk_sees_the_canvas_of_its_level(height: int, 
     # The corner of the image is the corner of the level, beyond the border.
     assert seen.horizontal * width == pytest.approx(level.width)
     assert seen.vertical * height == pytest.approx(level.height)
+
+
+def test_a_working_image_that_is_too_long_for_the_classifier_is_refused() -> None:
+    pyramid = replace(SHARED.pyramid, max_side=1 << 30)
+    sizes = Sizes.of(30, 6895, replace(SHARED, pyramid=pyramid))
+    message = (
+        "the classifier takes a working image of at most 6889 pixels on its longer side, found "
+        "6895x30: load the bundle with pyramid='working-size' and max_side of at most 6889, or use "
+        "Pipeline.propose"
+    )
+    with pytest.raises(InputError) as caught:
+        check_classifiable(sizes, SHARED)
+    assert str(caught.value) == message
+
+
+def test_the_longest_working_image_that_is_named_is_classified() -> None:
+    pyramid = replace(SHARED.pyramid, max_side=6889)
+    check_classifiable(Sizes.of(30, 20_000, replace(SHARED, pyramid=pyramid)), SHARED)
+
+
+def test_a_classifier_with_a_trunk_takes_images_of_any_length() -> None:
+    pyramid = replace(OWN.pyramid, max_side=1 << 30)
+    check_classifiable(Sizes.of(30, 20_000, replace(OWN, pyramid=pyramid)), OWN)
+
+
+@given(height=st.integers(1, 20000), width=st.integers(1, 20000))
+def test_every_image_can_be_classified_at_the_working_size(height: int, width: int) -> None:
+    check_classifiable(Sizes.of(height, width, SHARED), SHARED)

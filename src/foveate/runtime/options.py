@@ -36,7 +36,8 @@ class PipelineOptions(TypedOptions):
         max_side: Longer side of the working image in pixels.
         pyramid: ``"working-size"`` takes the levels of the working image; ``"full-resolution"``
             takes those of the image itself, as the original DeepMask does, so that memory grows
-            with the image.
+            with the image. A classifier that continues the trunk of the proposals takes images up to
+            a length that follows from its bundle, 6,889 pixels for ``mini``.
         threads: Number of threads per engine; by default, the cores that the affinity mask and
             the quota of the control group allow.
         parallel_levels: Whether the levels of the pyramid may run at the same time. On a GPU with

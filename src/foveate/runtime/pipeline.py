@@ -22,7 +22,7 @@ from foveate.runtime.options import PipelineOptions
 from foveate.runtime.results import detections_of, proposals_of
 from foveate.runtime.setup import Setup
 from foveate.runtime.signatures import check_engines
-from foveate.runtime.sizes import Sizes
+from foveate.runtime.sizes import Sizes, check_classifiable
 from foveate.runtime.slots import Slots
 
 if TYPE_CHECKING:
@@ -113,7 +113,8 @@ class Pipeline:
 
         Raises:
             OptionError: The pipeline runs on the CPU, where results cannot stay on a device.
-            InputError: An image cannot be read.
+            InputError: An image cannot be read, or is too long for the classifier, which only
+                happens with a larger ``max_side`` than the bundle's or with full resolution.
             BundleError: The bundle has no classifier.
             BackendError: The pipeline is closed, or was loaded in another process.
         """
@@ -145,7 +146,8 @@ class Pipeline:
         before it.
 
         Raises:
-            InputError: An image cannot be read, or the argument is not an iterable of images.
+            InputError: An image cannot be read or is too long for the classifier, or the argument
+                is not an iterable of images.
             BundleError: The bundle has no classifier.
             BackendError: The pipeline is closed, or was loaded in another process.
         """
@@ -197,6 +199,8 @@ class Pipeline:
         """Enqueue all steps for an image."""
         height, width = image.shape[:2]
         sizes = Sizes.of(height, width, self._manifest)
+        if classify:
+            check_classifiable(sizes, self.bundle.manifest)
         with self._lock:
             self._check_usable()
             slot = self._slots.take(sizes)

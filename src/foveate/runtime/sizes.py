@@ -8,6 +8,8 @@ from itertools import pairwise
 from math import ceil, floor, log2, sqrt
 from typing import TYPE_CHECKING
 
+from foveate.errors import InputError
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -115,6 +117,32 @@ def longest_level(spec: FeaturesSpec, pyramid: PyramidSpec) -> int:
     scales = sorted(pyramid.scales)
     farthest = max((sqrt(high / low) for low, high in pairwise(scales)), default=1.0)
     return ceil(max(spec.long_side * farthest, pyramid.max_side * scales[0]))
+
+
+def check_classifiable(sizes: Sizes, manifest: Manifest) -> None:
+    """Check that a classifier can pool boxes of any length from the level that it sees.
+
+    Args:
+        sizes: Sizes of an image, with the options of a pipeline applied.
+        manifest: Manifest of the bundle, as it was exported.
+
+    Raises:
+        InputError: The level is longer than those that the bundle was exported for, which takes a
+            longer working image than the bundle's own.
+    """
+    seen, spec = sizes.features, manifest.features
+    if seen is None or seen.level is None or spec is None:
+        return  # a classifier that reads an image of its own shrinks it to its longest side
+    longest = longest_level(spec, manifest.pyramid)
+    if max(seen.height, seen.width) > longest:
+        working = f"{sizes.working_width}x{sizes.working_height}"
+        most = floor(longest / min(manifest.pyramid.scales))
+        raise InputError(
+            f"the classifier takes a working image of at most {most} pixels on its longer side, "
+            f"found {working}",
+            remedy=f"load the bundle with pyramid='working-size' and max_side of at most {most}, or "
+            "use Pipeline.propose",
+        )
 
 
 def _scaled(side: int, scale: float) -> int:
