@@ -3,7 +3,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test docs gallery bounds check format lint types clean
+.PHONY: help demo test docs gallery figures bounds check format lint types clean
 
 # The newest interpreter is not always the one with wheels for everything, so 3.11, which we develop on, goes first.
 PYTHON ?= $(firstword $(shell command -v python3.11 python3.12 python3.13 python3 python 2>/dev/null))
@@ -25,6 +25,7 @@ help:
 	@echo "make test     run the tests"
 	@echo "make docs     build the documentation in build/documentation/site; a dead link is an error"
 	@echo "make gallery  write the overlays of the documentation again"
+	@echo "make figures  write the README of the benchmarks again from their results"
 	@echo "make bounds   try the lowest and the newest dependencies, in environments of their own"
 	@echo "make check    what a change must pass: format, lint, types, documentation, tests"
 	@echo "make format   format the code and apply the safe fixes"
@@ -42,6 +43,9 @@ docs: .venv/.docs
 
 gallery: .venv/.base
 	$(BIN)/foveate run src/foveate/assets/images --output docs/images/gallery
+
+figures: .venv/.base
+	PYTHONPATH=benchmarks $(BIN)/python benchmarks/readme.py
 
 bounds: .venv/.python
 	$(BIN)/python tests/bounds.py

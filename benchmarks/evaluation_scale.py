@@ -12,19 +12,25 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import subprocess
 import sys
 import tempfile
 import time
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from pycocotools import mask as coco_mask
 
+from figures import Figure, Measurement, Result, begin, conditions, report
+from measuring import parser_of
+
+TITLE = "Evaluation of many images"
+QUESTION = """\
+How long evaluating the results of as many images as COCO's validation set has takes, and how much memory: drawn objects,
+and drawn results near some of them, of which only number and size are real. `foveate evaluate --results` and pycocotools
+read the same files, each in a process of its own. pycocotools measures masks only; Foveate measures masks and boxes,
+checks every run-length code, and computes intervals from 1,000 replicates."""
 HEIGHT, WIDTH, CLASSES = 480, 640, 80
 SHAPES, NEAR = 300, 8
 """Outlines that are drawn once and used again, and how many each has that resemble it."""
@@ -46,36 +52,41 @@ if sys.argv[3] == "detections":
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
+    parser = parser_of(__doc__, rounds=1)
     parser.add_argument("--images", type=int, default=5000)
     parser.add_argument("--objects", type=int, default=36_000)
-    parser.add_argument("--results", type=int, default=100, help="of an image")
+    parser.add_argument("--results", type=int, default=100, help="Number per image.")
     parser.add_argument("--task", choices=("proposals", "detections"), default="detections")
     parser.add_argument("--ours-only", action="store_true")
-    parser.add_argument("--json", type=Path, help="write the result here")
     arguments = parser.parse_args()
+    before = begin()
     with tempfile.TemporaryDirectory() as directory:
         folder = Path(directory)
         truth, results = _write(folder, arguments)
-        commands = {"foveate": _foveate(folder, results, arguments)}
+        commands = {"Foveate": _foveate(folder, results, arguments)}
         if not arguments.ours_only:
             words = [arguments.task, str(arguments.results)]
             commands["pycocotools"] = ["-c", PYCOCOTOOLS, str(truth), str(results), *words]
-        measured = {name: _measure(command) for name, command in commands.items()}
+        measured = {
+            name: [_measure(command) for _ in range(arguments.rounds)]
+            for name, command in commands.items()
+        }
         size = results.stat().st_size
-    result = {
-        "images": arguments.images,
-        "objects": arguments.objects,
-        "results an image": arguments.results,
-        "task": arguments.task,
-        "file of results, MB": round(size / 1e6),
-        "measured": measured,
-        "machine": {"processor": platform.machine(), "cores": os.cpu_count()},
-        "versions": {name: metadata.version(name) for name in ("numpy", "pycocotools")},
-    }
-    print(json.dumps(result, indent=2))
-    if arguments.json:
-        arguments.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    measurement = Measurement(
+        caption=(
+            f"{arguments.results} {arguments.task} in each of {arguments.images:,} images with "
+            f"{arguments.objects:,} objects of 80 classes, a file of {size / 1e6:.0f} MB:"
+        ),
+        conditions=conditions(
+            before, threads=None, pairs=arguments.rounds, packages=("numpy", "pycocotools")
+        ),
+        columns=("", "time, s", "processor time, s", "peak memory, GB"),
+        rows=tuple(
+            (name, *(Figure.of(column) for column in zip(*runs, strict=True)))
+            for name, runs in measured.items()
+        ),
+    )
+    report(Result(title=TITLE, question=QUESTION, measurements=(measurement,)), arguments.json)
 
 
 def _foveate(folder: Path, results: Path, arguments: argparse.Namespace) -> list[str]:
@@ -85,8 +96,8 @@ def _foveate(folder: Path, results: Path, arguments: argparse.Namespace) -> list
     return words
 
 
-def _measure(command: list[str]) -> dict[str, float]:
-    """Run a command of Python's; give seconds, processor seconds and peak memory."""
+def _measure(command: list[str]) -> tuple[float, float, float]:
+    """Run Python; return the seconds, the processor seconds and the peak memory in gigabytes."""
     code = (
         "import json, resource, subprocess, sys;"
         "subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL);"
@@ -102,11 +113,7 @@ def _measure(command: list[str]) -> dict[str, float]:
     )
     seconds = time.perf_counter() - start
     processor, peak = json.loads(run.stdout)
-    return {
-        "seconds": round(seconds, 1),
-        "processor seconds": round(processor, 1),
-        "peak GB": round(peak * 1024 / 1e9, 2),
-    }
+    return seconds, processor, peak * 1024 / 1e9
 
 
 def _write(folder: Path, arguments: argparse.Namespace) -> tuple[Path, Path]:

@@ -8,78 +8,60 @@ Versions of one operation run in turns in one process.
 
 from __future__ import annotations
 
-import argparse
-import json
-import platform
-import statistics
-import time
 from collections.abc import Callable, Mapping
 from functools import partial
-from importlib import metadata
-from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from figures import Cell, Figure, Measurement, Result, begin, conditions, report
 from foveate.kernels.crop_features.cpu import crop_features
 from foveate.kernels.letterbox.cpu import letterbox, resize
 from foveate.kernels.nms.cpu import suppress
 from foveate.kernels.select_top_k.cpu import select_top_k
 from foveate.results.masks import Masks
+from measuring import Seconds, in_turns, parser_of
 
 Float32Array = NDArray[np.float32]
 Versions = Mapping[str, Callable[[], object]]
 
+TITLE = "Kernels on a CPU"
+QUESTION = """\
+How long the operations between the networks take on a CPU: masks, suppression, gathering and the pyramid, beside a dense
+copy of as much memory where one bounds them. `python benchmarks/kernel_predictions.py
+docs/reference/kernel-predictions.md` measures nothing: it counts bytes and operations, and [predicts
+times](../docs/reference/kernel-predictions.md) for GPUs."""
 HEIGHT, WIDTH, WINDOWS, SIDE = 3000, 4000, 100, 160
 
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--json", type=Path)
-    options = parser.parse_args()
+    arguments = parser_of(__doc__, rounds=15).parse_args()
     cases = {**mask_cases(), **suppression_cases(), **selection_cases(), **copy_cases()}
-    results = {name: measure(versions, options.rounds) for name, versions in cases.items()}
-    for name, times in results.items():
-        told = ", ".join(f"{version} {median * 1e3:.2f} ms" for version, median in medians(times))
-        print(f"{name}: {told}")
-    if options.json:
-        about = {
-            "processor": _processor(),
-            "threads": cv2.getNumThreads(),
-            "rounds": options.rounds,
-            **{p: metadata.version(p) for p in ("numpy", "opencv-python-headless")},
-        }
-        text = json.dumps({"about": about, "seconds": results}, indent=1)
-        options.json.write_text(text + "\n", encoding="utf-8")
+    before = begin()
+    measured = {name: in_turns(versions, arguments.rounds) for name, versions in cases.items()}
+    measurement = Measurement(
+        caption="Masks of 160x160 in an image of 4000x3000:",
+        conditions=conditions(
+            before,
+            threads=cv2.getNumThreads(),
+            pairs=arguments.rounds,
+            packages=("numpy", "opencv-python-headless"),
+        ),
+        columns=("operation", "with", "time, ms"),
+        rows=rows_of(measured),
+    )
+    report(Result(title=TITLE, question=QUESTION, measurements=(measurement,)), arguments.json)
 
 
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
-
-
-def measure(versions: Versions, rounds: int) -> dict[str, list[float]]:
-    """Return the seconds of each version and round, in turns after one round to warm up."""
-    times: dict[str, list[float]] = {name: [] for name in versions}
-    for turn in range(rounds + 1):
-        for name, run in versions.items():
-            start = time.perf_counter()
-            run()
-            if turn:
-                times[name].append(time.perf_counter() - start)
-    return times
-
-
-def medians(times: Mapping[str, list[float]]) -> list[tuple[str, float]]:
-    """Return the median of each version."""
-    return [(name, statistics.median(seconds)) for name, seconds in times.items()]
+def rows_of(measured: Mapping[str, Seconds]) -> tuple[tuple[Cell, ...], ...]:
+    """Return a row per version of each operation."""
+    return tuple(
+        (name, version, Figure.of([1e3 * one for one in seconds]))
+        for name, versions in measured.items()
+        for version, seconds in versions.items()
+    )
 
 
 def blobs(generator: np.random.Generator) -> Float32Array:

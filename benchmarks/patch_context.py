@@ -7,21 +7,25 @@ images, so whatever differs is lost on it. Run: `python benchmarks/patch_context
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import cv2
-import numpy as np
 import torch
 from torch import Tensor
 
 import foveate
+from figures import Figure, Measurement, Result, begin, conditions, report
 from foveate.bundle import Bundle
 from foveate.export.to_onnx.bundle_weights import cascade_from_bundle
 from foveate.models import SharpMask
 from foveate.models.deepmask import STRIDE
 from foveate.models.sharpmask import SKIP_STRIDES
+from measuring import parser_of
 
+TITLE = "Patches against images"
+QUESTION = """\
+How much the features, the score and the mask of a window depend on whether it is seen as a training patch, with padding
+around it, or in its image."""
 STEP = 6 * STRIDE
 """Pixels from one window that is compared to the next."""
 
@@ -68,24 +72,29 @@ def measure(network: SharpMask, image: Tensor) -> dict[str, list[float]]:
 
 
 def main() -> None:
-    """Print the medians and 90th percentiles over the shipped photographs."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--side", type=int, default=640, help="longer side of the images")
-    side = parser.parse_args().side
+    """Measure the shipped photographs and print the result."""
+    parser = parser_of(__doc__, rounds=1)
+    parser.add_argument("--side", type=int, default=640, help="Longer side of the images.")
+    arguments = parser.parse_args()
+    before = begin()
     network = cascade_from_bundle(Bundle.open("mini")).proposals
     assert isinstance(network, SharpMask)
     found: dict[str, list[float]] = {}
     for file in sorted((Path(foveate.__file__).parent / "assets" / "images").glob("*.jpg")):
         image = cv2.imread(str(file), cv2.IMREAD_COLOR_RGB)
         assert image is not None
-        scale = side / max(image.shape[:2])
+        scale = arguments.side / max(image.shape[:2])
         height, width = (round(n * scale / STRIDE) * STRIDE for n in image.shape[:2])
         image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
         for name, values in measure(network, torch.from_numpy(image)).items():
             found.setdefault(name, []).extend(values)
-    for name, values in found.items():
-        low, middle, high = np.quantile(values, (0.1, 0.5, 0.9))
-        print(f"{name}: median {middle:.3f}, 10 % {low:.3f}, 90 % {high:.3f}, n = {len(values)}")
+    measurement = Measurement(
+        caption=f"`mini`, the five sample images at {arguments.side} px:",
+        conditions=conditions(before, threads=None, pairs=None, packages=("torch", "numpy")),
+        columns=("", "median (quartiles)", "windows"),
+        rows=tuple((name, Figure.of(one), str(len(one))) for name, one in found.items()),
+    )
+    report(Result(title=TITLE, question=QUESTION, measurements=(measurement,)), arguments.json)
 
 
 if __name__ == "__main__":

@@ -11,11 +11,7 @@ image on a processor. Selection, suppression and pasting are the pipeline's own.
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
-import platform
-from importlib import metadata
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from figures import Figure, Measurement, Result, begin, conditions, report
 from foveate.arrays import Array
 from foveate.bundle import Bundle
 from foveate.evaluation import GroundTruth, evaluate
@@ -33,7 +30,12 @@ from foveate.models import SharpMask
 from foveate.models.deepmask import STRIDE
 from foveate.runtime import Pipeline, PipelineOptions
 from foveate.runtime.engines import FunctionEngine
+from measuring import parser_of
 
+TITLE = "Recall from patches"
+QUESTION = """\
+How much average recall it costs that training sees patches and the pipeline sees images: composed validation images, the
+pipeline as it is, and with masks refined from patches as training draws them."""
 FIGURES = ("mask AR@10", "mask AR@100", "mean best overlap")
 BATCH = 64
 """Patches that are run at once."""
@@ -118,45 +120,43 @@ def pipeline(bundle: Bundle, mode: PatchMode | None, top_k: int) -> Pipeline:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
+    parser = parser_of(__doc__, rounds=1)
     parser.add_argument("dataset", type=Path)
     parser.add_argument("--bundle", default="mini")
     parser.add_argument("--images", type=int, default=30)
     parser.add_argument("--top-k", type=int, default=100)
-    parser.add_argument("--scores", action="store_true", help="score by patches too; takes long")
-    parser.add_argument("--json", type=Path, help="write the result here")
+    parser.add_argument("--scores", action="store_true", help="Score by patches too; takes long.")
     arguments = parser.parse_args()
+    before = begin()
     bundle = Bundle.open(arguments.bundle)
     truth = GroundTruth.open(arguments.dataset, limit=arguments.images)
-    modes = {"whole image": None, "masks from patches": PatchMode(bundle, scores=False)}
+    modes = {"as it is": None, "masks from patches": PatchMode(bundle, scores=False)}
     if arguments.scores:
         modes["masks and scores from patches"] = PatchMode(bundle, scores=True)
-    result: dict[str, Any] = {
-        "bundle": bundle.manifest.name,
-        "images": len(truth.images),
-        "objects": len(truth.objects),
-        "proposals an image": arguments.top_k,
-        "machine": {"processor": platform.machine(), "cores": os.cpu_count()},
-        "versions": {name: metadata.version(name) for name in ("torch", "numpy")},
-        "figures, with 95 % intervals": {},
-    }
-    for name, mode in modes.items():
-        with pipeline(bundle, mode, arguments.top_k) as run:
-            report = evaluate(
-                run,
-                truth,
-                task="proposals",
-                most=arguments.top_k,
-                progress=lambda *_, mode=mode: mode.forget() if mode else None,
-            )
-        shown = {f: report.figures[f] for f in FIGURES if f in report.figures}
-        result["figures, with 95 % intervals"][name] = {
-            figure: [round(v, 4) for v in (found.value, found.low, found.high)]
-            for figure, found in shown.items()
-        }
-        print(name, ", ".join(f"{figure} {found}" for figure, found in shown.items()), flush=True)
-    if arguments.json:
-        arguments.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    measurement = Measurement(
+        caption=f"{len(truth.images)} images with {len(truth.objects)} objects, 95 % intervals:",
+        conditions=conditions(before, threads=None, pairs=None, packages=("torch", "numpy")),
+        columns=("", *FIGURES),
+        rows=tuple(
+            (name, *_recall(bundle, truth, mode, arguments.top_k)) for name, mode in modes.items()
+        ),
+    )
+    report(Result(title=TITLE, question=QUESTION, measurements=(measurement,)), arguments.json)
+
+
+def _recall(
+    bundle: Bundle, truth: GroundTruth, mode: PatchMode | None, top_k: int
+) -> Iterator[Figure]:
+    with pipeline(bundle, mode, top_k) as run:
+        found = evaluate(
+            run,
+            truth,
+            task="proposals",
+            most=top_k,
+            progress=lambda *_: mode.forget() if mode else None,
+        ).figures
+    for name in FIGURES:
+        yield Figure(value=found[name].value, low=found[name].low, high=found[name].high)
 
 
 if __name__ == "__main__":

@@ -9,18 +9,12 @@ to the first bundle. The time of a stage is that between its neighbors on its st
 
 from __future__ import annotations
 
-import argparse
-import json
 import time
 from collections.abc import Callable, Mapping
-from importlib import metadata
 from pathlib import Path
-from typing import Any
-
-import cv2
-import numpy as np
 
 import foveate
+from figures import Cell, Conditions, Figure, Measurement, Result, begin, conditions, report
 from foveate.arrays import UInt8Array
 from foveate.bundle import Bundle
 from foveate.runtime import Pipeline
@@ -28,38 +22,51 @@ from foveate.runtime.devices import Buffer, CpuDevice, Stream
 from foveate.runtime.devices.cpu import cpu_stream
 from foveate.runtime.engines import Engine
 from foveate.runtime.loading import open_engines
+from measuring import Seconds, parser_of, photograph, ratio
 
 WARM_UP = 2
-WHOLE = "image"
-Seconds = dict[str, list[float]]
-"""Seconds per round, by stage or ``WHOLE``."""
+WHOLE = "one image, end to end"
+TITLE = "Precisions"
+QUESTION = """\
+How much faster one image of 640x480 is in int8, end to end and stage by stage. `foveate export
+--precision int8` makes the second bundle. The time of a stage is that between its neighbors on its stream."""
 
 
 def main() -> None:
     """Measure the bundles and print the result."""
-    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
+    parser = parser_of(__doc__, rounds=25)
     parser.add_argument("bundles", nargs="+")
-    parser.add_argument(
-        "--image", type=Path, help="Image, which is scaled to 640x480; the cat by default."
-    )
-    parser.add_argument("--rounds", type=int, default=25)
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--json", type=Path, help="File of the result.")
     arguments = parser.parse_args()
-    image = _image(arguments.image)
-    result = {
-        "machine": _processor(),
-        "versions": {name: metadata.version(name) for name in ("onnxruntime-gpu", "numpy")},
-        "image": [image.shape[1], image.shape[0]],
-        "rounds": arguments.rounds,
-        "threads": {
-            str(threads): _compared(arguments.bundles, threads, image, arguments.rounds)
-            for threads in arguments.threads
-        },
-    }
-    print(_table(result))
-    if arguments.json:
-        arguments.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    image = photograph()
+    measurements = []
+    for threads in arguments.threads:
+        before = begin()
+        measured = _compared(arguments.bundles, threads, image, arguments.rounds)
+        given = conditions(
+            before, threads=threads, pairs=arguments.rounds, packages=("onnxruntime-gpu", "numpy")
+        )
+        names = [Path(one).name for one in arguments.bundles]
+        measurements.append(_measurement(names, threads, measured, given))
+    result = Result(title=TITLE, question=QUESTION, measurements=tuple(measurements))
+    report(result, arguments.json)
+
+
+def _measurement(
+    names: list[str], threads: int, measured: dict[str, Seconds], given: Conditions
+) -> Measurement:
+    base, *others = names
+    columns = ["stage", f"`{base}`, s", *(f"speed-up by `{name}`" for name in others)]
+    rows: list[tuple[Cell, ...]] = [
+        (stage, Figure.of(seconds), *(ratio(seconds, measured[name][stage]) for name in others))
+        for stage, seconds in measured[base].items()
+    ]
+    return Measurement(
+        caption=f"`{base}` with {threads} thread{'s' if threads > 1 else ''}:",
+        conditions=given,
+        columns=tuple(columns),
+        rows=tuple(rows),
+    )
 
 
 class TimedEngine:
@@ -94,8 +101,8 @@ class TimedEngine:
         self._seconds[-1] += sign * time.perf_counter()
 
 
-def _compared(names: list[str], threads: int, image: UInt8Array, rounds: int) -> dict[str, Any]:
-    measured = {name: Measured(name, threads) for name in names}
+def _compared(names: list[str], threads: int, image: UInt8Array, rounds: int) -> dict[str, Seconds]:
+    measured = {Path(name).name: Measured(name, threads) for name in names}
     for own in measured.values():
         for _ in range(WARM_UP):
             own.run(image)
@@ -103,8 +110,7 @@ def _compared(names: list[str], threads: int, image: UInt8Array, rounds: int) ->
     for _ in range(rounds):
         for own in measured.values():
             own.run(image)
-    base = measured[names[0]].seconds
-    return {Path(name).name: _summary(own.seconds, base) for name, own in measured.items()}
+    return {name: own.seconds for name, own in measured.items()}
 
 
 class Measured:
@@ -131,51 +137,6 @@ class Measured:
         """Discard the rounds measured so far."""
         for values in self.seconds.values():
             values.clear()
-
-
-def _summary(seconds: Seconds, base: Seconds) -> dict[str, dict[str, dict[str, float]]]:
-    return {
-        stage: {
-            "seconds": _spread(values),
-            "faster": _spread([was / own for was, own in zip(base[stage], values, strict=True)]),
-        }
-        for stage, values in seconds.items()
-    }
-
-
-def _spread(values: list[float]) -> dict[str, float]:
-    low, middle, high = np.quantile(values, (0.25, 0.5, 0.75))
-    return {"median": float(middle), "low": float(low), "high": float(high)}
-
-
-def _image(path: Path | None) -> UInt8Array:
-    path = path or Path(foveate.__file__).parent / "assets" / "images" / "cat.jpg"
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR_RGB)
-    if image is None:
-        raise SystemExit(f"precisions.py: {path} is no image")
-    return cv2.resize(image, (640, 480), interpolation=cv2.INTER_AREA).astype(np.uint8)
-
-
-def _processor() -> str:
-    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    said = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    flags = next((line for line in lines if line.startswith("flags")), "").split()
-    used = [name for name in ("avx2", "avx512_vnni", "amx_int8") if name in flags]
-    return f"{said[0]} ({', '.join(used)})"
-
-
-def _table(result: Mapping[str, Any]) -> str:
-    lines = [f"{result['machine']}, {result['rounds']} rounds, image {result['image']}"]
-    for threads, bundles in result["threads"].items():
-        for name, stages in bundles.items():
-            lines.append(f"{name}, {threads} thread(s)")
-            for stage, figures in stages.items():
-                seconds, faster = figures["seconds"], figures["faster"]
-                spread = f"{faster['low']:.2f} to {faster['high']:.2f}"
-                lines.append(
-                    f"  {stage:10} {seconds['median']:7.3f} s  {faster['median']:.2f} ({spread})"
-                )
-    return "\n".join(lines)
 
 
 if __name__ == "__main__":

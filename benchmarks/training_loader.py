@@ -12,12 +12,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
-import statistics
 import tempfile
 import time
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +22,7 @@ import numpy as np
 import torch
 
 import foveate
+from figures import Figure, Measurement, Result, begin, conditions, report
 from foveate.datasets import CocoDataset, find_splits
 from foveate.evaluation.legacy import LegacyOptions
 from foveate.models import DeepMask, build
@@ -35,8 +32,12 @@ from foveate.training.original.batches import window_source
 from foveate.training.original.objectives import DeepMaskObjective
 from foveate.training.original.schedules import DEEPMASK
 from foveate.training.original.sgd import SgdTraining, choose_precision
+from measuring import parser_of, ratio
 
-WANTED = 3.0
+TITLE = "Loading against arithmetic"
+QUESTION = """\
+Whether a training is limited by its step or by drawing batches: the loader alone, and the step alone on an existing
+batch, in turns in one process. A step that takes three times as long as drawing its batch hides it."""
 
 
 class Kept:
@@ -53,29 +54,37 @@ class Kept:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
+    parser = parser_of(__doc__, rounds=7)
     parser.add_argument("--network", default="deepmask-resnet50")
-    parser.add_argument("--dataset", type=Path, help="a COCO-format data set")
+    parser.add_argument("--dataset", type=Path, help="Data set in COCO's format.")
     parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--batches", type=int, default=8, help="batches drawn in a round")
+    parser.add_argument("--batches", type=int, default=8, help="Batches drawn per round.")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--precision", default="float32")
-    parser.add_argument("--json", type=Path, help="write the result here")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
+    before = begin()
     with tempfile.TemporaryDirectory() as directory:
         place = arguments.dataset or _composed(Path(directory))
         rounds = _measure(find_splits(place).train, arguments)
-    result = _summary(rounds, arguments)
-    print(json.dumps(result, indent=2))
-    if arguments.json:
-        arguments.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    loading, stepping = ([one[index] for one in rounds] for index in (0, 1))
+    measurement = Measurement(
+        caption=(
+            f"`{arguments.network}` as published, batches of {arguments.batch}, {arguments.precision}, "
+            f"{arguments.workers} worker processes:"
+        ),
+        conditions=conditions(
+            before, threads=arguments.threads, pairs=arguments.rounds, packages=("torch", "numpy")
+        ),
+        columns=("drawing a batch, s", "a step, s", "step relative to drawing"),
+        rows=((Figure.of(loading), Figure.of(stepping), ratio(stepping, loading)),),
+    )
+    report(Result(title=TITLE, question=QUESTION, measurements=(measurement,)), arguments.json)
 
 
 def _measure(dataset: CocoDataset, arguments: argparse.Namespace) -> list[tuple[float, float]]:
-    """Give (seconds a drawn batch, seconds a step) of each round."""
+    """Return (seconds per drawn batch, seconds per step) of each round."""
     schedule = DEEPMASK.shortened(batch=arguments.batch)
     torch.manual_seed(0)
     network = build(arguments.network)
@@ -121,33 +130,6 @@ def _measure(dataset: CocoDataset, arguments: argparse.Namespace) -> list[tuple[
             if number:
                 rounds.append((loading, stepping))
     return rounds
-
-
-def _summary(rounds: list[tuple[float, float]], arguments: argparse.Namespace) -> dict[str, Any]:
-    ratios = [stepping / loading for loading, stepping in rounds]
-    quartiles = statistics.quantiles(ratios, n=4)
-    return {
-        "network": arguments.network,
-        "batch": arguments.batch,
-        "precision": arguments.precision,
-        "data": str(arguments.dataset or "composed of the shipped photographs"),
-        "seconds a drawn batch, median": statistics.median(loading for loading, _ in rounds),
-        "seconds a step, median": statistics.median(stepping for _, stepping in rounds),
-        "step over loading": {
-            "median": statistics.median(ratios),
-            "quartiles": [quartiles[0], quartiles[2]],
-            "wanted": WANTED,
-        },
-        "rounds": len(rounds),
-        "workers": arguments.workers,
-        "threads": arguments.threads,
-        "load of the machine": os.getloadavg()[0],
-        "machine": {
-            "processor": platform.processor() or platform.machine(),
-            "cores": os.cpu_count(),
-        },
-        "versions": {name: metadata.version(name) for name in ("torch", "numpy")},
-    }
 
 
 def _composed(directory: Path) -> Path:

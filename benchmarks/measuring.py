@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the benchmarks share: runs in turns, their ratios, the photograph, and the command line."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+import foveate
+from figures import Figure
+from foveate.arrays import UInt8Array
+
+Seconds = dict[str, list[float]]
+"""Seconds per round, by what ran."""
+
+
+def parser_of(doc: str | None, *, rounds: int) -> argparse.ArgumentParser:
+    """Return a parser with the options that all benchmarks have.
+
+    Args:
+        doc: Docstring of the script, of which the first line is the description.
+        rounds: Default number of rounds.
+    """
+    parser = argparse.ArgumentParser(description=str(doc).splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=rounds, help="Runs of each, in turns.")
+    parser.add_argument("--json", type=Path, help="File of the result.")
+    return parser
+
+
+def in_turns(
+    runs: Mapping[str, Callable[[], object]],
+    rounds: int,
+    *,
+    warm_up: int = 1,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Seconds:
+    """Run each once per round, in turns, and return the seconds without those of the warm-up."""
+    seconds: Seconds = {name: [] for name in runs}
+    for turn in range(warm_up + rounds):
+        for name, run in runs.items():
+            start = clock()
+            run()
+            if turn >= warm_up:
+                seconds[name].append(clock() - start)
+    return seconds
+
+
+def ratio(numerator: list[float], denominator: list[float]) -> Figure:
+    """Return the median and the quartiles of the ratios of paired runs."""
+    return Figure.of([a / b for a, b in zip(numerator, denominator, strict=True)])
+
+
+def photograph(width: int = 640, height: int = 480) -> UInt8Array:
+    """Return the shipped photograph of a cat, scaled and cropped, (height, width, 3) uint8 RGB."""
+    file = Path(foveate.__file__).parent / "assets" / "images" / "cat.jpg"
+    image = cv2.imread(str(file), cv2.IMREAD_COLOR_RGB)
+    assert image is not None, file
+    scale = max(height / image.shape[0], width / image.shape[1])
+    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    size = (max(width, round(image.shape[1] * scale)), max(height, round(image.shape[0] * scale)))
+    resized = cv2.resize(image, size, interpolation=method)
+    return np.ascontiguousarray(resized[:height, :width]).astype(np.uint8)
