@@ -121,11 +121,10 @@ def test_refinement_convolves_the_concatenation_of_skip_features_and_encoding(
     skip = torch.randn(1, reduce.in_channels, 12, 12)
     encoding = torch.randn(1, module.vertical.in_channels, 12, 12)
     with torch.inference_mode():
-        split = module(encoding, module.horizontal(skip))
+        split = module(encoding, module.horizontal(skip), torch.nn.Identity())
         both = torch.cat([relu(reduce(skip)), encoding], dim=1)
         weight = torch.cat([horizontal.weight, module.vertical.weight], dim=1)
-        whole = torch.nn.functional.conv2d(both, weight, horizontal.bias, padding=1)
-        whole = module.upsample(torch.relu(whole))
+        whole = torch.relu(torch.nn.functional.conv2d(both, weight, horizontal.bias, padding=1))
     torch.testing.assert_close(split, whole, rtol=1e-4, atol=1e-5)
 
 

@@ -152,11 +152,11 @@ def test_the_original_refinement_repeats_pixels_and_that_of_the_paper_interpolat
     released, paper = (
         narrow(SharpMask, "sharpmask-resnet50", form=form) for form in ("released", "paper")
     )
-    encoding, horizontal = torch.randn(1, 32, 10, 10), torch.randn(1, 16, 10, 10)
+    encoding = torch.randn(1, 16, 10, 10)
     with torch.inference_mode():
-        out = released.coarse_to_fine[0](encoding, horizontal)
+        out = released.coarse_to_fine[0].upsample(encoding)
         assert torch.equal(out[:, :, ::2, ::2], out[:, :, 1::2, 1::2])
-        out = paper.coarse_to_fine[0](encoding, horizontal)
+        out = paper.coarse_to_fine[0].upsample(encoding)
     assert not torch.equal(out[:, :, ::2, ::2], out[:, :, 1::2, 1::2])
 
 
@@ -171,6 +171,6 @@ def test_the_refinement_of_the_paper_convolves_the_concatenation() -> None:
         assert both.shape[1] == 16 + 32
         padded = functional.pad(both, (1, 1, 1, 1), mode="replicate")
         weight = torch.cat([last.weight, module.vertical.weight], dim=1)
-        whole = module.upsample(torch.relu(functional.conv2d(padded, weight, last.bias)))
-        split = module(encoding, module.horizontal(skip))
+        whole = torch.relu(functional.conv2d(padded, weight, last.bias))
+        split = module(encoding, module.horizontal(skip), nn.Identity())
     torch.testing.assert_close(split, whole, rtol=1e-4, atol=1e-5)

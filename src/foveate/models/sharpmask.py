@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from foveate.errors import ModelError
 from foveate.models.deepmask import STRIDE, DeepMask
 from foveate.models.layers import BilinearUpsample2d, Padding, convolution
+from foveate.models.upsampled_convolution import convolve_upsampled
 
 Form = Literal["paper", "released"]
 """Form of the refinement: the equation of the paper, or that of the original code."""
@@ -76,15 +77,15 @@ class Refinement(nn.Module):
             )
             self.upsample = nn.UpsamplingNearest2d(scale_factor=2)
 
-    def forward(self, encoding: Tensor, horizontal: Tensor) -> Tensor:
-        """Refine encodings (K, inputs, S, S) to (K, outputs, 2 S, 2 S).
+    def forward(self, encoding: Tensor, horizontal: Tensor, upsample: nn.Module) -> Tensor:
+        """Refine encodings (K, inputs, s, s) to (K, outputs, S, S), which are yet to be upsampled.
 
         Args:
             encoding: Mask encodings.
             horizontal: Windows of the output of the horizontal half, (K, outputs, S, S).
+            upsample: Upsampling of the encodings from s to S; that of the module before.
         """
-        refined: Tensor = self.upsample(torch.relu(self.vertical(encoding) + horizontal))
-        return refined
+        return torch.relu(convolve_upsampled(upsample, self.vertical, encoding) + horizontal)
 
 
 class SharpMask(nn.Module):
@@ -154,10 +155,11 @@ class SharpMask(nn.Module):
         """
         channels = self.encode.out_features // self.cells**2
         encoding: Tensor = self.encode(vectors).reshape(-1, channels, self.cells, self.cells)
+        upsample: nn.Module = nn.Identity()
         for module, horizontal in zip(self.coarse_to_fine, horizontals, strict=True):
-            encoding = module(encoding, horizontal)
-        logits: Tensor = self.mask(encoding)
-        return logits.squeeze(1)
+            encoding = module(encoding, horizontal, upsample)
+            upsample = module.upsample
+        return convolve_upsampled(upsample, self.mask, encoding).squeeze(1)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
         """Return the outputs of ``DeepMask.forward``, and the four horizontal maps."""

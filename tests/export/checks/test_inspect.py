@@ -59,17 +59,18 @@ def test_a_stage_is_described(report: BundleReport) -> None:
     assert refine.ranges["vectors"] == ShapeRange(
         minimum=(1, 256), optimum=(8, 256), maximum=(8, 256)
     )
-    assert refine.nodes["BilinearUpsample2d"] == 4
+    assert refine.nodes["BilinearUpsample2d"] == 6  # four along the edges of maps
     assert refine.precision == {"fp32": Share(nodes=1.0, parameters=1.0, macs=1.0)}
     assert refine.unknown == 0
-    # 8 windows: the layer that spreads the vector, and the convolutions of 10, 20, 40 and 80 cells.
-    assert refine.macs == 8 * 4_787_200
+    # 8 windows: the layer that spreads the vector, the convolutions of 10, 20, 40, 80 and 160 cells,
+    # and the last two once more along the edges of their maps.
+    assert refine.macs == 8 * (4_787_200 + 16 * (80 * 288 + 160 * 36))
     check_report(report)
 
 
 def test_our_nodes_run_by_their_body_and_the_rest_by_kernels(report: BundleReport) -> None:
     refine = next(one for one in report.stages if one.name == "refine")
-    assert refine.dispatch["foveate::BilinearUpsample2d"] == {"body": 4}
+    assert refine.dispatch["foveate::BilinearUpsample2d"] == {"body": 6}
     assert {one.implementation for one in refine.ours} == {"body"}
     others = [of for op, of in refine.dispatch.items() if "::" not in op]
     assert all(set(of) == {"kernel"} for of in others)
@@ -266,7 +267,7 @@ def test_the_command_writes_a_table_or_json(
 ) -> None:
     assert invoke(["inspect", str(bundle.root)]) == 0
     table = capsys.readouterr().out
-    assert "function body: foveate::BilinearUpsample2d 4" in table
+    assert "function body: foveate::BilinearUpsample2d 6" in table
     assert "function body: foveate::RoiMaxPool2d 9" in table
     assert "TensorRT has no" not in table
     assert invoke(["inspect", str(bundle.root), "--json"]) == 0

@@ -104,7 +104,7 @@ def test_stages_are_opset_18_with_our_operator_and_its_body(bundle: Bundle) -> N
     versions = {entry.domain: entry.version for entry in model.opset_import}
     assert versions == {"": 18, "foveate": 1}
     nodes = [node for node in model.graph.node if node.domain == "foveate"]
-    assert [node.op_type for node in nodes] == ["BilinearUpsample2d"] * 4
+    assert [node.op_type for node in nodes] == ["BilinearUpsample2d"] * 6
     attributes = {attribute.name for attribute in nodes[0].attribute}
     assert {"plugin_namespace", "plugin_version"} <= attributes
     assert [function.name for function in model.functions] == ["BilinearUpsample2d"]
