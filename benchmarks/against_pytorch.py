@@ -1,167 +1,115 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Time of the pipeline on ONNX Runtime and on PyTorch with the same weights, eager and compiled.
+"""Time of the networks on ONNX Runtime and on PyTorch with the same weights, eager and compiled.
 
-    python benchmarks/against_pytorch.py --json benchmarks/results/against_pytorch.json
+    python benchmarks/against_pytorch.py pipeline --json benchmarks/results/against_pytorch.json
+    python benchmarks/against_pytorch.py mini --json benchmarks/results/against_pytorch.json
+    python benchmarks/against_pytorch.py deepmask-resnet50 --json benchmarks/results/against_pytorch.json
 
-All pipelines run in one process, alternating (A B C, A B C, ...), on the same image, with the same number
-of threads and the same code between the engines, so that only the engines differ. Ratios are computed per
-round, so that a machine whose speed changes favors none. Before that, each pipeline runs the image until
-it is warm, which includes compilation; the time for that is reported.
+All run in one process, in turns, with the same number of threads. Each is warmed up first, which
+includes compilation; the time for that is a column of its own.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import platform
-import statistics
 import sys
 import time
-from collections.abc import Mapping
-from importlib import metadata
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable
+from functools import partial
 
-import cv2
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 import foveate
+from figures import Figure, Measurement, Result, begin, conditions, report
 from foveate.bundle import Bundle
-from foveate.export.execution.torch_engines import torch_engines
+from foveate.export.execution.torch_engines import stage_call, torch_engines
 from foveate.export.to_onnx.bundle_weights import cascade_from_bundle
+from measuring import in_turns, parser_of, photograph, ratio
+from stages import inputs_of, open_stage, subjects_of
 
+TITLE = "Against PyTorch"
+QUESTION = """\
+How fast PyTorch runs what ONNX Runtime runs: the whole pipeline with every network run by PyTorch, and the proposal
+network alone on the canvas of one level of 640x480, 800x640 pixels. Weights, pyramid levels, number of windows, threads
+and the code between the networks are the same. PyTorch is compiled by Inductor, one graph per size, dynamic in the
+number of windows and boxes, and nothing is left uncompiled."""
 WARM_UP = 3
 BASE = "ONNX Runtime"
+RIVALS = {
+    "PyTorch eager": {"channels_last": False, "compiled": False},
+    "PyTorch eager, channels-last": {"channels_last": True, "compiled": False},
+    "PyTorch compiled": {"channels_last": False, "compiled": True},
+    "PyTorch compiled, channels-last": {"channels_last": True, "compiled": True},
+}
+Runs = dict[str, Callable[[], object]]
 
 
 def main() -> None:
-    """Measure the pipelines and print the result."""
-    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
-    parser.add_argument("--bundle", default="mini")
-    parser.add_argument("--image", type=Path, help="Image, cropped to 640x480; the cat by default.")
-    parser.add_argument("--rounds", type=int, default=15)
+    """Measure and print the result."""
+    parser = parser_of(__doc__, rounds=9)
+    parser.add_argument("subject", help="pipeline, mini, or the name of a proposal network.")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument(
-        "--eager-only", action="store_true", help="Omit torch.compile and its warm-up."
-    )
-    parser.add_argument("--json", type=Path, help="File of the result.")
+    parser.add_argument("--eager-only", action="store_true", help="Omit torch.compile.")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    image = _image(arguments.image)
-    pipelines = _pipelines(arguments.bundle, arguments.threads, not arguments.eager_only)
-    warm_up = {name: _warm_up(name, own, image) for name, own in pipelines.items()}
-    seconds = _measure(pipelines, image, arguments.rounds)
-    result = _summary(seconds, warm_up, image, arguments.threads)
-    print(_table(result))
-    if arguments.json:
-        arguments.json.parent.mkdir(parents=True, exist_ok=True)
-        arguments.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    rivals = [name for name in RIVALS if not (arguments.eager_only and "compiled" in name)]
+    caption, runs = (_pipelines if arguments.subject == "pipeline" else _stages)(
+        arguments.subject, arguments.threads, rivals
+    )
+    warm_up = {name: _warm_up(name, run) for name, run in runs.items()}
+    before = begin()
+    seconds = in_turns(runs, arguments.rounds, warm_up=0)
+    measurement = Measurement(
+        caption=caption,
+        conditions=conditions(
+            before,
+            threads=arguments.threads,
+            pairs=arguments.rounds,
+            packages=("torch", "onnxruntime-gpu"),
+        ),
+        columns=("", "time, s", "relative to ONNX Runtime", f"{WARM_UP} runs of warm-up, s"),
+        rows=tuple(
+            (
+                name,
+                Figure.of(seconds[name]) if name in runs else None,
+                ratio(seconds[name], seconds[BASE]) if name in runs else None,
+                Figure(value=warm_up[name]) if name in runs else None,
+            )
+            for name in (BASE, *RIVALS)
+        ),
+    )
+    report(Result(title=TITLE, question=QUESTION, measurements=(measurement,)), arguments.json)
 
 
-def _image(path: Path | None) -> NDArray[np.uint8]:
-    path = path or Path(foveate.__file__).parent / "assets" / "images" / "cat.jpg"
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR_RGB)
-    assert image is not None, path
-    scale = max(480 / image.shape[0], 640 / image.shape[1])
-    resized = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    return np.ascontiguousarray(resized[:480, :640]).astype(np.uint8)
-
-
-def _pipelines(name: str, threads: int, with_compiled: bool) -> dict[str, foveate.Pipeline]:
-    bundle = Bundle.open(name)
+def _pipelines(_: str, threads: int, rivals: list[str]) -> tuple[str, Runs]:
+    bundle, image = Bundle.open("mini"), photograph()
     options = foveate.PipelineOptions(threads=threads)
-    pipelines = {BASE: foveate.load(name, options=options)}
-    for label, channels_last, compiled in (
-        ("PyTorch eager", False, False),
-        ("PyTorch eager, channels-last", True, False),
-        ("PyTorch compiled", False, True),
-        ("PyTorch compiled, channels-last", True, True),
-    ):
-        if compiled and not with_compiled:
-            continue
-        engines = torch_engines(
-            cascade_from_bundle(bundle), bundle, channels_last=channels_last, compiled=compiled
-        )
-        pipelines[label] = foveate.Pipeline(bundle, engines, options=options)
-    return pipelines
+    runs: Runs = {BASE: partial(foveate.load("mini", options=options), image)}
+    for name in rivals:
+        engines = torch_engines(cascade_from_bundle(bundle), bundle, **RIVALS[name])
+        runs[name] = partial(foveate.Pipeline(bundle, engines, options=options), image)
+    return "The pipeline of `mini` on one 640x480 photograph:", runs
 
 
-def _warm_up(name: str, pipeline: foveate.Pipeline, image: NDArray[np.uint8]) -> float:
-    """Run a pipeline until it is warm, and return the seconds that this took."""
+def _stages(network: str, threads: int, rivals: list[str]) -> tuple[str, Runs]:
+    subject = subjects_of(network)[0]
+    inputs = inputs_of(subject)
+    runs: Runs = {BASE: partial(open_stage(subject, threads).run, None, inputs)}
+    tensors = [torch.from_numpy(inputs[name]) for name in subject.stage.inputs]
+    for name in rivals:
+        # A module has one memory format, so each rival takes its own.
+        stage = subjects_of(network)[0].stage
+        runs[name] = partial(stage_call(stage, **RIVALS[name]), tensors)
+    return f"{subject.name}:", runs
+
+
+def _warm_up(name: str, run: Callable[[], object]) -> float:
+    """Run until it is warm, and return the seconds that this took."""
     start = time.perf_counter()
     for _ in range(WARM_UP):
-        pipeline(image)
+        run()
     seconds = time.perf_counter() - start
     print(f"{name}: warm after {seconds:.1f} s", file=sys.stderr, flush=True)
     return seconds
-
-
-def _measure(
-    pipelines: Mapping[str, foveate.Pipeline], image: NDArray[np.uint8], rounds: int
-) -> dict[str, list[float]]:
-    """Time each pipeline once per round, alternating."""
-    seconds: dict[str, list[float]] = {name: [] for name in pipelines}
-    for _ in range(rounds):
-        for name, pipeline in pipelines.items():
-            start = time.perf_counter()
-            pipeline(image)
-            seconds[name].append(time.perf_counter() - start)
-    return seconds
-
-
-def _summary(
-    seconds: Mapping[str, list[float]],
-    warm_up: Mapping[str, float],
-    image: NDArray[np.uint8],
-    threads: int,
-) -> dict[str, Any]:
-    base = seconds[BASE]
-    return {
-        "machine": f"{_processor()}, {threads} threads",
-        "versions": {
-            name: metadata.version(name)
-            for name in ("torch", "onnxruntime-gpu", "numpy", "opencv-python-headless")
-        },
-        "image": [image.shape[1], image.shape[0]],
-        "rounds": len(base),
-        "warm_up_runs": WARM_UP,
-        "warm_up_seconds": dict(warm_up),
-        "seconds": {name: _spread(values) for name, values in seconds.items()},
-        "ratio": {
-            name: _spread([value / own for value, own in zip(values, base, strict=True)])
-            for name, values in seconds.items()
-        },
-    }
-
-
-def _spread(values: list[float]) -> dict[str, float]:
-    low, middle, high = np.quantile(values, (0.25, 0.5, 0.75))
-    assert middle == statistics.median(values)
-    return {"median": float(middle), "low": float(low), "high": float(high)}
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
-
-
-def _table(result: Mapping[str, Any]) -> str:
-    lines = [
-        f"{result['machine']}, {result['rounds']} rounds, image {result['image']}",
-        f"{'':34} {'seconds':>9} {'x ONNX Runtime':>22} {'warm-up, s':>11}",
-    ]
-    for name, seconds in result["seconds"].items():
-        ratio = result["ratio"][name]
-        spread = f"{ratio['median']:.2f} ({ratio['low']:.2f} to {ratio['high']:.2f})"
-        warm_up = result["warm_up_seconds"][name]
-        lines.append(f"{name:34} {seconds['median']:9.3f} {spread:>22} {warm_up:11.1f}")
-    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -8,10 +8,10 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
-from readme import readme
 from tests.samples.paths import ROOT
 
 from figures import Conditions, Figure, Measurement, Result, read, report, show
+from readme import readme
 
 RESULTS = sorted((ROOT / "benchmarks" / "results").iterdir())
 CONDITIONS = Conditions(machine="Z80", load="none", date="2026-01-01", commit="abc")

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Time of new processes: importing the package, and from nothing to the first overlay.
+
+    python benchmarks/cold_start.py --json benchmarks/results/cold_start.json
+
+All commands run in turns. Files are in the cache of the system, as they are after the first run.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import foveate
+from figures import Figure, Measurement, Result, begin, conditions, report
+from measuring import in_turns, parser_of
+
+TITLE = "Cold start"
+QUESTION = """\
+How long a new process takes to import Foveate, and to write the first overlay. The aims are 0.2 s for the import, without
+the start of Python, and 1.3 s for the overlay. Files are in the cache of the system."""
+PYTHON, IMPORT, OVERLAY = "start of Python", "`import foveate`", "`foveate run` of one image"
+
+
+def main() -> None:
+    """Measure and print the result."""
+    parser = parser_of(__doc__, rounds=15)
+    parser.add_argument("--threads", type=int, default=2)
+    arguments = parser.parse_args()
+    image = Path(foveate.__file__).parent / "assets" / "images" / "cat.jpg"
+    before = begin()
+    with tempfile.TemporaryDirectory() as folder:
+        run = ["-m", "foveate", "run", str(image), "--output", folder]
+        commands: dict[str, Callable[[], object]] = {
+            PYTHON: partial(_python, "-c", "pass"),
+            IMPORT: partial(_python, "-c", "import foveate"),
+            OVERLAY: partial(_python, *run, f"--threads={arguments.threads}"),
+        }
+        seconds = in_turns(commands, arguments.rounds)
+    without = {
+        name: [one - base for one, base in zip(all_, seconds[PYTHON], strict=True)]
+        for name, all_ in seconds.items()
+        if name != PYTHON
+    }
+    measurement = Measurement(
+        caption="A process from its start to its end:",
+        conditions=conditions(
+            before,
+            threads=arguments.threads,
+            pairs=arguments.rounds,
+            packages=("onnxruntime-gpu", "numpy", "opencv-python-headless"),
+        ),
+        columns=("", "time, s", "without the start of Python, s"),
+        rows=tuple(
+            (name, Figure.of(all_), Figure.of(without[name]) if name in without else "")
+            for name, all_ in seconds.items()
+        ),
+    )
+    report(Result(title=TITLE, question=QUESTION, measurements=(measurement,)), arguments.json)
+
+
+def _python(*words: str) -> None:
+    subprocess.run([sys.executable, *words], check=True, capture_output=True)
+
+
+if __name__ == "__main__":
+    main()
