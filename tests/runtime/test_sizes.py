@@ -137,10 +137,10 @@ def test_a_classifier_without_a_trunk_sees_the_canvas_of_its_level(height: int, 
 
 def test_a_working_image_that_is_too_long_for_the_classifier_is_refused() -> None:
     pyramid = replace(SHARED.pyramid, max_side=1 << 30)
-    sizes = Sizes.of(30, 6895, replace(SHARED, pyramid=pyramid))
+    sizes = Sizes.of(30, 8200, replace(SHARED, pyramid=pyramid))
     message = (
-        "the classifier takes a working image of at most 6889 pixels on its longer side, found "
-        "6895x30: load the bundle with pyramid='working-size' and max_side of at most 6889, or use "
+        "the classifier takes a working image of at most 8195 pixels on its longer side, found "
+        "8200x30: load the bundle with pyramid='working-size' and max_side of at most 8195, or use "
         "Pipeline.propose"
     )
     with pytest.raises(InputError) as caught:
@@ -149,7 +149,7 @@ def test_a_working_image_that_is_too_long_for_the_classifier_is_refused() -> Non
 
 
 def test_the_longest_working_image_that_is_named_is_classified() -> None:
-    pyramid = replace(SHARED.pyramid, max_side=6889)
+    pyramid = replace(SHARED.pyramid, max_side=8195)
     check_classifiable(Sizes.of(30, 20_000, replace(SHARED, pyramid=pyramid)), SHARED)
 
 

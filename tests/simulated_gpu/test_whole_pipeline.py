@@ -139,6 +139,13 @@ def test_detections_and_proposals_are_those_of_the_cpu(mini: Bundle) -> None:
 
 
 @pytest.mark.slow
+def test_some_of_the_levels(mini: Bundle) -> None:
+    options = replace(OPTIONS, scales=(0.354, 0.707, 1.414))
+    _, proposals = check(mini, "cuda", noise_with_disc(128, 96), options)
+    assert len(proposals) > 1
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("device", GPUS)
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("seed", [1, 2, 3])

@@ -14,25 +14,32 @@ if TYPE_CHECKING:
 
 
 def measure_accuracy(
-    pipeline: Pipeline, truth: GroundTruth, *, backend: str, progress: Progress
+    pipeline: Pipeline,
+    truth: GroundTruth,
+    *,
+    most: int | None = None,
+    backend: str,
+    progress: Progress,
 ) -> dict[str, Any]:
-    """Return the reports of the proposals and, with a classifier, of the detections.
+    """Return the reports of the proposals and, if classes are in common, of the detections.
 
     Args:
         pipeline: Pipeline with the options that were timed, except for a score threshold of 0:
             average precision is taken over all scores.
         truth: Ground truth.
+        most: Number of proposals per image that count; by default as many as are refined.
         backend: Name of the backend, for the reports.
         progress: Called after each image.
     """
     manifest = pipeline.options.applied_to(pipeline.bundle.manifest)
-    tasks = ["proposals"] + (["detections"] if "classify" in pipeline.engines else [])
+    named = "classify" in pipeline.engines and truth.category_ids.keys() & {*manifest.class_names}
+    tasks = ["proposals"] + (["detections"] if named else [])
     return {
         task: evaluate(
             pipeline,
             truth,
             task="proposals" if task == "proposals" else "detections",
-            most=manifest.select.top_k,
+            most=most or manifest.select.top_k,
             name=manifest.name,
             backend=backend,
             progress=progress,

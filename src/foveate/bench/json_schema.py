@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The JSON Schema of the record, derived from its dataclasses and their docstrings."""
+"""The JSON Schemas of the records, derived from their dataclasses and docstrings."""
 
 from __future__ import annotations
 
@@ -10,21 +10,31 @@ from dataclasses import fields, is_dataclass
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from foveate.bench.record import SCHEMA, Record
+from foveate.bench.sweep_record import SWEEP_SCHEMA, SweepRecord
 
 _SCALARS = {int: "integer", float: "number", str: "string", bool: "boolean", type(None): "null"}
 
 
 def record_schema() -> dict[str, Any]:
     """Return the schema of the record as a JSON Schema of the draft 2020-12."""
+    return _document_schema(Record, SCHEMA, "Record of foveate bench")
+
+
+def sweep_schema() -> dict[str, Any]:
+    """Return the schema of the record of a sweep as a JSON Schema of the draft 2020-12."""
+    return _document_schema(SweepRecord, SWEEP_SCHEMA, "Record of foveate bench sweep")
+
+
+def _document_schema(kind: type, version: int, title: str) -> dict[str, Any]:
     definitions: dict[str, Any] = {}
-    root = _schema_of(Record, definitions)
-    definitions["Record"]["properties"]["schema"] = {
-        "const": SCHEMA,
+    root = _schema_of(kind, definitions)
+    definitions[kind.__name__]["properties"]["schema"] = {
+        "const": version,
         "description": "Version of this format.",
     }
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "Record of foveate bench",
+        "title": title,
         **root,
         "$defs": dict(sorted(definitions.items())),
     }

@@ -16,4 +16,5 @@ def label_of(record: Record) -> str:
     threads = ""
     if subject.threads is not None:
         threads = f", {subject.threads} thread{'' if subject.threads == 1 else 's'}"
-    return f"{subject.bundle} {precisions}, {subject.backend} on {subject.device}{threads}"
+    preset = f", preset {subject.options['preset']}" if "preset" in subject.options else ""
+    return f"{subject.bundle} {precisions}, {subject.backend} on {subject.device}{threads}{preset}"

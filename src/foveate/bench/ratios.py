@@ -9,7 +9,7 @@ is that of the ratios of neighbors, so that what slowed both down cancels.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import cbrt, sqrt
 from typing import TYPE_CHECKING, TypeAlias
@@ -75,6 +75,29 @@ def ratios_of(
         draws.ratio("latency, p90 per image", latencies, high),
         draws.ratio(PER_IMAGE, intervals, _mean),
     )
+
+
+def ratio_of_images(
+    baseline: Record, candidate: Record, options: CompareOptions, images: Sequence[int]
+) -> Ratio:
+    """Return the decisive ratio of two records that were measured in turns, of some of the images.
+
+    Args:
+        baseline: The record to compare with.
+        candidate: The record that is judged.
+        options: Settings of the interval.
+        images: Indices of the images.
+
+    Raises:
+        InputError: There are too few turns.
+    """
+    offline = baseline.scenario.name == "offline"
+    pair = _pair(_intervals if offline else _latencies, baseline, candidate, paired=True)
+    first, second = (blocks[:, :, list(images)] for blocks in pair)
+    draws = _Draws(options, len(first), len(second), paired=True)
+    if offline:
+        return draws.ratio(PER_IMAGE, (first, second), _mean)
+    return draws.ratio_of_pairs(LATENCY, (first, second), _per_image(0.5))
 
 
 class _Draws:

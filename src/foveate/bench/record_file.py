@@ -5,9 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from foveate.bench.record import SCHEMA, Record
+from foveate.bench.sweep_record import SWEEP_SCHEMA, SweepRecord
 from foveate.bundle.schema import RejectedValueError, load_json, parse
 from foveate.errors import InputError
 from foveate.plain_text import json_text
@@ -15,10 +16,10 @@ from foveate.plain_text import json_text
 if TYPE_CHECKING:
     from pathlib import Path
 
-_REMEDY = "pass a file that `foveate bench --json` wrote"
+T = TypeVar("T")
 
 
-def record_text(record: Record) -> str:
+def record_text(record: Record | SweepRecord) -> str:
     """Return a record as JSON."""
     return json_text(asdict(record))
 
@@ -29,22 +30,36 @@ def read_record(path: Path) -> Record:
     Raises:
         InputError: The file cannot be read, is not a record, or is one of another version.
     """
+    return _read(path, Record, SCHEMA, "foveate bench")
+
+
+def read_sweep(path: Path) -> SweepRecord:
+    """Read the record of a sweep.
+
+    Raises:
+        InputError: The file cannot be read, is not such a record, or is one of another version.
+    """
+    return _read(path, SweepRecord, SWEEP_SCHEMA, "foveate bench sweep")
+
+
+def _read(path: Path, kind: type[T], schema: int, command: str) -> T:
+    remedy = f"pass a file that `{command} --json` wrote"
     try:
         document = load_json(path.read_bytes())
     except OSError as error:
         what = f"the record cannot be read ({error.strerror or error})"
-        raise InputError(what, file=path, remedy=_REMEDY) from error
+        raise InputError(what, file=path, remedy=remedy) from error
     except ValueError as error:
-        raise InputError(f"the record is not JSON ({error})", file=path, remedy=_REMEDY) from error
-    schema = document.get("schema") if isinstance(document, Mapping) else None
-    if isinstance(schema, int) and schema != SCHEMA:
+        raise InputError(f"the record is not JSON ({error})", file=path, remedy=remedy) from error
+    found = document.get("schema") if isinstance(document, Mapping) else None
+    if isinstance(found, int) and found != schema:
         raise InputError(
-            f"the record has the schema {schema}, expected {SCHEMA}",
+            f"the record has the schema {found}, expected {schema}",
             file=path,
             remedy="measure it again with this version of Foveate",
         )
     try:
-        return parse(Record, document)
+        return parse(kind, document)
     except RejectedValueError as error:
-        what = f"the file is not a record of foveate bench ({error})"
-        raise InputError(what, file=path, remedy=_REMEDY) from error
+        what = f"the file is not a record of {command} ({error})"
+        raise InputError(what, file=path, remedy=remedy) from error

@@ -113,8 +113,8 @@ def describe_subject(
     options: PipelineOptions,
 ) -> Subject:
     """Return the description of what is measured."""
-    defaults = PipelineOptions()
-    given = {one.name: getattr(options, one.name) for one in fields(options)}
+    defaults, chosen = PipelineOptions(), options.with_preset(bundle.manifest)
+    given = {one.name: getattr(chosen, one.name) for one in fields(chosen)}
     changed = {k: v for k, v in given.items() if v != getattr(defaults, k) and k != "threads"}
     return Subject(
         bundle=bundle.manifest.name,

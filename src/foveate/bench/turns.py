@@ -18,16 +18,19 @@ if TYPE_CHECKING:
 _IMAGES_PER_TURN = 8
 
 
-def run_in_turns(candidate: Benchmark, baseline: Benchmark, images: int) -> None:
+def run_in_turns(
+    candidate: Benchmark, baseline: Benchmark, images: int, *, turns: int | None = None
+) -> None:
     """Measure two pipelines in the order A B B A, which a steady drift does not favor.
 
     Each turn has whole passes through the images. The turns go on until the percentile of both is
-    stable, or for twice the time of the options, which both share.
+    stable, or for twice the time of the options, which both share, unless their number is given.
 
     Args:
         candidate: A run of the pipeline that is judged.
         baseline: A run of the other one, with the same options.
         images: Number of images.
+        turns: Number of turns of each pipeline, rounded up to an even one.
 
     Raises:
         OptionError: The scenario has a schedule, which turns would interrupt.
@@ -53,7 +56,8 @@ def run_in_turns(candidate: Benchmark, baseline: Benchmark, images: int) -> None
         for index in (0, 1) if block % 2 == 0 else (1, 0):
             indices = [*range(images)] * passes
             runs[index].measure(indices, stops[index].note, block=block)
-        if block % 2 and all(stop.is_over() for stop in stops):
+        over = all(stop.is_over() for stop in stops) if turns is None else block + 1 >= turns
+        if block % 2 and over:
             break
     for run, stop in zip(runs, stops, strict=True):
-        run.end(stop.reason)
+        run.end(stop.reason if turns is None else "count")

@@ -10,17 +10,17 @@ from foveate.bundle.manifest import (
     FileSpec,
     Manifest,
     MaskSpec,
-    NetworkSpec,
     PluginSpec,
     PreprocessingSpec,
     SelectSpec,
-    SourceSpec,
     StageSpec,
     TensorSpec,
     WindowSpec,
 )
+from foveate.bundle.presets import PresetMeasurement, PresetSpec, RelativeTime
 from foveate.bundle.pyramid import PyramidSpec
-from foveate.bundle.writer import check_target, write_bundle
+from foveate.bundle.source import NetworkSpec, SourceSpec
+from foveate.bundle.writer import check_target, write_bundle, write_presets
 
 __all__ = [
     "SCHEMA",
@@ -34,7 +34,10 @@ __all__ = [
     "NetworkSpec",
     "PluginSpec",
     "PreprocessingSpec",
+    "PresetMeasurement",
+    "PresetSpec",
     "PyramidSpec",
+    "RelativeTime",
     "SelectSpec",
     "SourceSpec",
     "StageSpec",
@@ -45,4 +48,5 @@ __all__ = [
     "read_bundle",
     "shipped_bundles",
     "write_bundle",
+    "write_presets",
 ]

@@ -9,14 +9,15 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from foveate.bundle.presets import PresetSpec
 from foveate.bundle.pyramid import PyramidSpec
 from foveate.bundle.schema import RejectedValueError, load_json, parse, require
+from foveate.bundle.source import SourceSpec
 from foveate.errors import BundleError
 
 SCHEMA = 1
 STAGES = ("propose", "refine", "features", "classify", "paste")
 REQUIRED_STAGES = ("propose", "refine")
-PRECISIONS = ("fp32", "fp16", "int8")
 
 # Limits for hostile manifests. Each is far above every network here; together they keep the memory
 # for a small image below a few hundred MB.
@@ -191,40 +192,6 @@ class FileSpec:
 
 
 @dataclass(frozen=True, kw_only=True)
-class NetworkSpec:
-    """A PyTorch network: name of its builder, and the builder's arguments except the classes."""
-
-    name: str
-    sizes: dict[str, int | str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True)
-class SourceSpec:
-    """The PyTorch networks that the stages were exported from; enough to read them back.
-
-    Args:
-        networks: The proposal network, then the classifier if there is one.
-        svd: Ranks to which the linear layers of each tower were truncated.
-        optimize: Names of the optimization passes that were applied.
-        precision: Precision of each stage that is not float32: one of ``PRECISIONS``.
-    """
-
-    networks: tuple[NetworkSpec, ...] = ()
-    svd: tuple[int, ...] = ()
-    optimize: tuple[str, ...] = ()
-    precision: dict[str, str] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        require(len(self.networks) <= 2, "networks must be at most 2")
-        for stage, name in self.precision.items():
-            require(
-                name in PRECISIONS,
-                f"precision of the stage {stage!r} must be one of {', '.join(PRECISIONS)}, "
-                f"found {name!r:.60}",
-            )
-
-
-@dataclass(frozen=True, kw_only=True)
 class Manifest:
     """The manifest of a bundle. Class names exclude the background."""
 
@@ -239,6 +206,7 @@ class Manifest:
     features: FeaturesSpec | None = None
     classify: ClassifySpec | None = None
     plugins: tuple[PluginSpec, ...] = ()
+    presets: dict[str, PresetSpec] = field(default_factory=dict)
     source: SourceSpec = field(default_factory=SourceSpec)
     provenance: dict[str, Any] = field(default_factory=dict)
     files: dict[str, FileSpec] = field(default_factory=dict)
@@ -256,6 +224,8 @@ class Manifest:
                 require(len(self.class_names) > 0, "class_names must not be empty")
         require(len(set(self.class_names)) == len(self.class_names), "class_names repeat")
         require(len(self.name) <= 1000, "name must be at most 1000 characters")
+        in_range = len(self.presets) <= 64 and all(0 < len(name) <= 100 for name in self.presets)
+        require(in_range, "presets must be at most 64, with names of 1 to 100 characters")
         in_range = all(0 < len(name) <= 1000 for name in self.class_names)
         require(in_range, "class_names must have 1 to 1000 characters")
 
@@ -276,7 +246,7 @@ class Manifest:
         return {name: spec for name, spec in self.stages.items() if name != "paste"}
 
     def precision_of(self, stage: str) -> str:
-        """Return the precision of a stage: one of ``PRECISIONS``."""
+        """Return the precision of a stage: one of ``foveate.bundle.source.PRECISIONS``."""
         return self.source.precision.get(stage, "fp32")
 
     def to_json(self) -> str:
@@ -310,7 +280,7 @@ class Manifest:
 
 def _check_memory(manifest: Manifest) -> None:
     """Check the memory that a bundle needs; the options of a pipeline may need more."""
-    top_k = manifest.select.top_k
+    top_k = max(manifest.select.top_k, *(one.top_k or 0 for one in manifest.presets.values()), 0)
     require(
         top_k * manifest.mask.size**2 <= _MOST_MASKS,
         f"select.top_k times mask.size squared must be at most {_MOST_MASKS}",

@@ -19,8 +19,13 @@ class PyramidSpec:
     max_side: int
 
     def __post_init__(self) -> None:
-        require(len(self.scales) > 0, "scales must not be empty")
-        require(len(self.scales) <= 64, "scales must be at most 64")
-        in_range = all(0 < scale <= _MOST_SCALE for scale in self.scales)
-        require(in_range, f"scales must lie in (0, {_MOST_SCALE:g}]")
+        check_scales(self.scales)
         require(self.max_side >= 16, "max_side must be at least 16")
+
+
+def check_scales(scales: tuple[float, ...]) -> None:
+    """Check the scales of the levels of a pyramid."""
+    require(len(scales) > 0, "scales must not be empty")
+    require(len(scales) <= 64, "scales must be at most 64")
+    in_range = all(0 < scale <= _MOST_SCALE for scale in scales)
+    require(in_range, f"scales must lie in (0, {_MOST_SCALE:g}]")

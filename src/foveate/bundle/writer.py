@@ -9,8 +9,9 @@ from pathlib import Path, PurePosixPath
 
 from foveate.bundle.bundle import MANIFEST_NAME, Bundle, check_relative, check_stages
 from foveate.bundle.manifest import FileSpec, Manifest
+from foveate.bundle.presets import PresetSpec
 from foveate.errors import BundleError, InputError
-from foveate.system.files import new_folder
+from foveate.system.files import new_folder, write_file
 
 
 def write_bundle(
@@ -58,6 +59,24 @@ def write_bundle(
         remedy = "free some space, or choose another directory"
         raise BundleError(what, file=target, remedy=remedy) from error
     return Bundle.open(target.absolute())
+
+
+def write_presets(bundle: Bundle, presets: Mapping[str, PresetSpec]) -> Bundle:
+    """Replace the presets of a bundle; its networks stay as they are.
+
+    Args:
+        bundle: Bundle whose manifest is written again.
+        presets: All presets of the bundle by name.
+
+    Returns:
+        The bundle, opened again.
+
+    Raises:
+        InputError: The manifest cannot be written.
+    """
+    manifest = replace(bundle.manifest, presets=dict(presets))
+    write_file(bundle.root / MANIFEST_NAME, manifest.to_json().encode())
+    return Bundle.open(bundle.root.absolute())
 
 
 def check_target(target: Path, *, overwrite: bool) -> None:

@@ -13,10 +13,12 @@ from foveate.bench.accuracy import measure_accuracy
 from foveate.bench.explanation import explained
 from foveate.bench.record_file import record_text
 from foveate.bench.session import Session, Target, record_against, run_against
+from foveate.bench.sweep import Sweep
 from foveate.bundle import Bundle
 from foveate.cli._console import print_line, show_progress
 from foveate.cli._files import check_output, write_result
 from foveate.cli._interruption import on_interruption
+from foveate.errors import OptionError
 from foveate.evaluation import GroundTruth
 from foveate.images.reading import find_images
 from foveate.plain_text import json_text
@@ -26,6 +28,8 @@ from foveate.runtime.loading import BACKENDS, DEVICES, check_choice, open_device
 if TYPE_CHECKING:
     from foveate.bench.options import BenchOptions
     from foveate.bench.record import Record
+    from foveate.bench.sweep_options import SweepOptions
+    from foveate.bench.sweep_record import SweepRecord
     from foveate.progress import Progress
     from foveate.runtime.devices import Device
     from foveate.runtime.engines import Engine
@@ -76,6 +80,59 @@ def open_truth(dataset: Path) -> GroundTruth:
     truth = GroundTruth.open(dataset)
     truth.require_images()
     return truth
+
+
+def open_truths(datasets: Sequence[Path], limit: int | None) -> dict[str, GroundTruth]:
+    """Open data sets with their images, by the shortest ends of their paths that tell them apart."""
+    truths = {}
+    paths = [dataset.resolve() for dataset in datasets]
+    for path in paths:
+        truth = GroundTruth.open(path, limit=limit)
+        truth.require_images()
+        truths[_short_name(path, paths)] = truth
+    return truths
+
+
+def _short_name(path: Path, paths: Sequence[Path]) -> str:
+    for length in range(1, len(path.parts) + 1):
+        name = "/".join(path.parts[-length:])
+        if sum(other.parts[-length:] == path.parts[-length:] for other in paths) == 1:
+            return name
+    raise OptionError(f"the data set {path} is given twice", remedy="pass it once")
+
+
+def run_sweep(
+    target: Target,
+    truths: Mapping[str, GroundTruth],
+    options: SweepOptions,
+    variants: Sequence[str],
+    json: Path | None,
+) -> SweepRecord:
+    """Measure the configurations of a bundle, and write the record after each of them.
+
+    An interruption writes the record of those that were measured so far.
+    """
+
+    def write(record: SweepRecord) -> None:
+        if json is not None:
+            write_result(json, record_text(record))
+
+    with show_progress() as progress:
+        sweep = Sweep(
+            target, truths, options, variants=variants, open_with=_open_parts, progress=progress
+        )
+
+        def save() -> str:
+            partial = sweep.record()
+            write(partial)
+            where = f", partial figures in {json}" if json else ""
+            return f"{len(partial.points)} of {partial.planned} configurations measured{where}"
+
+        on_interruption(save, grace=1.0)  # a record can be taken at any time, so it need not wait
+        sweep.run(keep=write if json != Path("-") else lambda _: None)
+    if json == Path("-"):
+        write(sweep.record())
+    return sweep.record()
 
 
 def run_sessions(

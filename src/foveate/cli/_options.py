@@ -20,6 +20,37 @@ ScoreThreshold = Annotated[float, typer.Option(min=0, max=1, help="Smallest scor
 Threads = Annotated[
     int | None, typer.Option(min=1, help="Number of threads; by default one per core.")
 ]
+Preset = Annotated[
+    str | None,
+    typer.Option(
+        help="Preset of the bundle, such as fast; `foveate inspect` lists them. Other options "
+        "precede its values."
+    ),
+]
+Scales = Annotated[
+    str | None,
+    typer.Option(
+        help="Scales of the levels to use, such as 0.177,0.354,0.707,1.414; by default all of the "
+        "bundle's."
+    ),
+]
+MaxSide = Annotated[
+    int | None,
+    typer.Option(min=16, help="Longer side of the working image; by default the bundle's."),
+]
+
+
+def parse_scales(text: str | None) -> tuple[float, ...] | None:
+    """Return the numbers of ``--scales``; None, or the word ``all``, stands for all levels."""
+    if text is None or text == "all":
+        return None
+    try:
+        return tuple(float(number) for number in text.split(","))
+    except ValueError as error:
+        raise OptionError(
+            f"--scales must be numbers with commas between them, found {text!r:.60}",
+            remedy="for example --scales 0.354,0.707,1.414, or --scales all",
+        ) from error
 
 
 def path_or_name(text: str | Path) -> Path:

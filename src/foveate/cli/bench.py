@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from foveate.cli._bench_sweep import presets, sweep
 from foveate.cli._console import print_error, print_line, print_table, show_log
-from foveate.cli._options import BundleArgument, Threads
+from foveate.cli._options import BundleArgument, MaxSide, Preset, Scales, Threads
 
 if TYPE_CHECKING:
     from foveate.bench.comparison import Comparison
@@ -29,6 +30,8 @@ class _Group(TyperGroup):
 
 
 app = typer.Typer(cls=_Group)
+app.command("sweep")(sweep)
+app.command("presets")(presets)
 
 
 @app.command(_MEASURE)
@@ -76,7 +79,10 @@ def measure(
     device: Annotated[str, typer.Option(help="Same as in `foveate run`.")] = "auto",
     backend: Annotated[str, typer.Option(help="Same as in `foveate run`.")] = "auto",
     threads: Threads = None,
+    preset: Preset = None,
     top_k: Annotated[int | None, typer.Option(min=1, help="Number of proposals per image.")] = None,
+    scales: Scales = None,
+    max_side: MaxSide = None,
     max_in_flight: Annotated[
         int, typer.Option(min=1, help="Number of images that are processed at a time.")
     ] = 2,
@@ -106,7 +112,8 @@ def measure(
 ) -> None:
     """Measure the latency and throughput of a bundle, with intervals.
 
-    `foveate bench compare A B` compares two records that --json wrote.
+    `foveate bench compare A B` compares two records that --json wrote; `foveate bench sweep`
+    measures many configurations, and `foveate bench presets` makes presets of them.
     """
     from foveate.bench.options import BenchOptions
     from foveate.bench.session import Target
@@ -118,6 +125,7 @@ def measure(
         open_truth,
         run_sessions,
     )
+    from foveate.cli._options import parse_scales
     from foveate.runtime import PipelineOptions
 
     options = BenchOptions(
@@ -133,7 +141,14 @@ def measure(
         decoding=decoding,
         keep_spans=trace is not None,
     )
-    pipeline = PipelineOptions(threads=threads, top_k=top_k, max_in_flight=max_in_flight)
+    pipeline = PipelineOptions(
+        preset=preset,
+        threads=threads,
+        top_k=top_k,
+        scales=parse_scales(scales),
+        max_side=max_side,
+        max_in_flight=max_in_flight,
+    )
     target = Target(bundle=bundle, device=device, backend=backend, options=pipeline)
     files = find_files(images or [])
     outputs = Outputs(json=json_file, trace=trace)
@@ -198,13 +213,18 @@ def compare_records(
 
 
 @app.command("schema")
-def print_schema() -> None:
+def print_schema(
+    of_sweep: Annotated[
+        bool, typer.Option("--sweep", help="Print that of `foveate bench sweep`.")
+    ] = False,
+) -> None:
     """Print the JSON Schema of the records that --json writes."""
-    from foveate.bench.json_schema import record_schema
+    from foveate.bench.json_schema import record_schema, sweep_schema
     from foveate.cli._files import write_result
     from foveate.plain_text import json_text
 
-    write_result(Path("-"), json_text(record_schema(), indent=1))
+    schema = sweep_schema() if of_sweep else record_schema()
+    write_result(Path("-"), json_text(schema, indent=1))
 
 
 def _print(record: Record, *, to_stderr: bool) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from foveate.cli._console import lines_with_bar, print_line
-from foveate.cli._options import BundleOption
+from foveate.cli._options import BundleOption, Preset
 
 IMAGES = Path(__file__).parents[1] / "assets" / "images"
 
@@ -17,6 +17,7 @@ def command(
     *,
     output: Annotated[Path, typer.Option(help="Directory of the overlays.")] = Path("foveate-demo"),
     bundle: BundleOption = "mini",
+    preset: Preset = None,
 ) -> None:
     """Run the shipped bundle on the shipped images, and write overlays."""
     from foveate.cli._files import Batch, check_folder, write_jpeg
@@ -25,7 +26,10 @@ def command(
 
     check_folder(output)
     batch = Batch([str(file) for file in sorted(IMAGES.glob("*.jpg"))])
-    with load(bundle) as pipeline, lines_with_bar(len(batch), "Images") as print_part:
+    with (
+        load(bundle, preset=preset) as pipeline,
+        lines_with_bar(len(batch), "Images") as print_part,
+    ):
         started = time.perf_counter()
         for file, image, detections in batch.run(pipeline):
             write_jpeg(output / f"{file.stem}-overlay.jpg", detections.draw(image))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from foveate.cli._console import print_line, print_table, show_progress
-from foveate.cli._options import BundleArgument, Threads
+from foveate.cli._options import BundleArgument, MaxSide, Preset, Scales, Threads
 from foveate.errors import OptionError
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ _PROPOSALS = 1000  # the largest number that published average recall uses
 def command(
     bundle: BundleArgument = "mini",
     *,
+    preset: Preset = None,
     context: typer.Context,  # its object is whether --debug was given
     dataset: Annotated[
         Path,
@@ -50,10 +51,11 @@ def command(
         typer.Option(
             min=1,
             help="Number of proposals per image. With --proposals these are evaluated, 1000 by "
-            "default; otherwise detections are made from them, by default as many as the bundle "
-            "specifies.",
+            "default; otherwise, and with --preset, by default as many as the bundle specifies.",
         ),
     ] = None,
+    scales: Scales = None,
+    max_side: MaxSide = None,
     results: Annotated[
         Path | None, typer.Option(help="File of COCO results to evaluate instead of a bundle.")
     ] = None,
@@ -85,24 +87,19 @@ def command(
 ) -> None:
     """Measure a bundle's accuracy on a data set, with intervals, time and memory."""
     from foveate.cli._files import check_output, write_result
-    from foveate.evaluation import Bootstrap, GroundTruth
+    from foveate.cli._options import parse_scales, refuse_together
+    from foveate.evaluation import Bootstrap
     from foveate.plain_text import json_text
     from foveate.runtime import PipelineOptions
 
+    refuse_together(preset=preset is not None, reproduce_original=reproduce_original)
     to_stdout = json_file == Path("-")
     inside = dataset / "annotations.json"  # an input too, although no option names it
     check_output(json_file, (results, annotations, checkpoint, detector, inside))
-    truth = GroundTruth.open(dataset, annotations=annotations, limit=limit)
-    if truth.problems:
-        print_line(f"objects that cannot be found: {truth.problems.report()}", to_stderr=True)
-    if truth.unmasked:
-        print_line(
-            f"{truth.unmasked} of {len(truth.objects)} objects have a box but no mask, so only "
-            "boxes are evaluated: outline these objects to evaluate masks",
-            to_stderr=True,
-        )
+    truth = _open_truth(dataset, annotations, limit)
     task: Task = "proposals" if proposals else "detections"
-    top_k = top_k or (_PROPOSALS if proposals else None)
+    if proposals and preset is None:
+        top_k = top_k or _PROPOSALS
     resampling = Bootstrap(replicates=replicates, seed=seed)
     if results is not None:
         if reproduce_original:
@@ -115,8 +112,11 @@ def command(
         truth.require_images()  # results alone can be evaluated without images
         # Average precision is taken over all scores, hence it needs the uncertain detections too.
         options = PipelineOptions(
+            preset=preset,
             score_threshold=0.0,
             top_k=top_k,
+            scales=parse_scales(scales),
+            max_side=max_side,
             threads=threads,
             debug=bool(context.obj),
             pyramid="full-resolution" if reproduce_original else "working-size",
@@ -124,6 +124,7 @@ def command(
         )
         name = bundle if checkpoint is None else str(checkpoint)
         name += ", as the original" if reproduce_original else ""
+        name += f", preset {preset}" if preset is not None else ""
         with (
             _bundle_of(bundle, checkpoint, detector) as place,
             _open(place, device, backend, options) as pipeline,
@@ -132,6 +133,22 @@ def command(
     print_table(report.table(), to_stderr=to_stdout)
     if json_file is not None:
         write_result(json_file, json_text(report.to_json(), indent=2))
+
+
+def _open_truth(dataset: Path, annotations: Path | None, limit: int | None) -> GroundTruth:
+    """Open a data set, and print what of it cannot be evaluated."""
+    from foveate.evaluation import GroundTruth
+
+    truth = GroundTruth.open(dataset, annotations=annotations, limit=limit)
+    if truth.problems:
+        print_line(f"objects that cannot be found: {truth.problems.report()}", to_stderr=True)
+    if truth.unmasked:
+        print_line(
+            f"{truth.unmasked} of {len(truth.objects)} objects have a box but no mask, so only "
+            "boxes are evaluated: outline these objects to evaluate masks",
+            to_stderr=True,
+        )
+    return truth
 
 
 @contextlib.contextmanager
@@ -189,7 +206,7 @@ def _evaluate_pipeline(
             pipeline,
             truth,
             task=task,
-            most=pipeline.options.top_k or _PROPOSALS,
+            most=pipeline.options.applied_to(pipeline.bundle.manifest).select.top_k,
             name=name,
             backend="onnxruntime" if backend == "auto" else backend,
             resampling=resampling,

@@ -10,6 +10,7 @@ import typer
 
 from foveate.cli._console import print_line, write_stdout
 from foveate.cli._options import BundleArgument
+from foveate.cli._presets import preset_lines
 
 if TYPE_CHECKING:
     from foveate.bundle.engine_key import ShapeRange
@@ -44,6 +45,7 @@ def _lines(report: BundleReport) -> Iterator[str]:
     tools = report.provenance.get("tools", {})
     if tools:
         yield "  written with " + ", ".join(f"{name} {version}" for name, version in tools.items())
+    yield from preset_lines(report.presets)
     for stage in report.stages:
         yield ""
         yield from _stage(stage)

@@ -9,9 +9,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from foveate.cli._console import lines_with_bar, print_error, show_log
-from foveate.cli._options import DEFAULT_SCORE_THRESHOLD, BundleOption, ScoreThreshold, Threads
+from foveate.cli._options import (
+    DEFAULT_SCORE_THRESHOLD,
+    BundleOption,
+    Preset,
+    ScoreThreshold,
+    Threads,
+)
 
 if TYPE_CHECKING:
+    from foveate.arrays import UInt8Array
     from foveate.cli._files import Batch
     from foveate.results.detections import Detections
     from foveate.runtime import Pipeline, PipelineOptions
@@ -24,6 +31,7 @@ def command(
     *,
     context: typer.Context,  # its object is whether --debug was given
     bundle: BundleOption = "mini",
+    preset: Preset = None,
     backend: Annotated[
         str,
         typer.Option(
@@ -52,16 +60,8 @@ def command(
     threads: Threads = None,
 ) -> None:
     """Find, outline and name the objects in images."""
-    from foveate.cli._files import (
-        Batch,
-        CocoFile,
-        OutputNames,
-        check_folder,
-        check_output,
-        write_jpeg,
-    )
+    from foveate.cli._files import Batch, CocoFile, OutputNames, check_folder, check_output
     from foveate.cli._interruption import on_interruption
-    from foveate.errors import FoveateError
     from foveate.results.detections import CocoDocument
     from foveate.runtime import PipelineOptions
 
@@ -71,7 +71,11 @@ def command(
     check_folder(overlays)
     check_output(Path(json) if json else None, batch.files)
     options = PipelineOptions(
-        top_k=top_k, score_threshold=score_threshold, threads=threads, debug=bool(context.obj)
+        preset=preset,
+        top_k=top_k,
+        score_threshold=score_threshold,
+        threads=threads,
+        debug=bool(context.obj),
     )
     show_log("foveate.runtime")
     with _open(bundle, device, backend, options) as pipeline:
@@ -92,11 +96,7 @@ def command(
                     line = f"{file}: {describe(detections)}"
                     if names is not None:
                         target = names.next(file, "-overlay.jpg")
-                        try:
-                            write_jpeg(target, detections.draw(image))
-                            line += f" -> {target}"
-                        except (FoveateError, MemoryError) as error:  # its results are kept
-                            batch.fail(file, error)
+                        line += _write_overlay(target, image, detections, file, batch)
                     results.update()
                     print_part(line)
         finally:
@@ -113,6 +113,21 @@ def _open(bundle: str, device: str, backend: str, options: PipelineOptions) -> P
         return load(bundle, device=device, backend=backend, options=options)
     check_choice("device", device, DEVICES)
     return open_torch_pipeline(bundle, open_device(device), options)
+
+
+def _write_overlay(
+    target: Path, image: UInt8Array, detections: Detections, file: Path, batch: Batch
+) -> str:
+    """Write an overlay, and return the end of the line about its image; a failure is recorded."""
+    from foveate.cli._files import write_jpeg
+    from foveate.errors import FoveateError
+
+    try:
+        write_jpeg(target, detections.draw(image))
+    except (FoveateError, MemoryError) as error:  # the results of the image are kept
+        batch.fail(file, error)
+        return ""
+    return f" -> {target}"
 
 
 def describe(detections: Detections) -> str:

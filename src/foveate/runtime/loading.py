@@ -6,6 +6,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from foveate.bundle import Bundle, read_bundle
@@ -30,6 +31,7 @@ def load(
     *,
     device: str = "auto",
     backend: str = "auto",
+    preset: str | None = None,
     options: PipelineOptions | None = None,
 ) -> Pipeline:
     """Load a bundle as a pipeline.
@@ -42,6 +44,7 @@ def load(
         backend: Backend of the engines: ``"onnxruntime"`` on any device; on a GPU also
             ``"tensorrt"`` and ``"tensorrt-rtx"``, which run the plans that ``foveate compile``
             made, and ``"onnxruntime-tensorrt"``; or ``"auto"``, the first of these that works.
+        preset: Name of a preset of the bundle, such as ``"fast"``; ``options`` precede its values.
         options: Options of the pipeline; the defaults if ``None``.
 
     Returns:
@@ -50,9 +53,11 @@ def load(
     Raises:
         BundleError: There is no such bundle, or it is damaged.
         BackendError: The device or the backend does not work on this machine.
-        OptionError: There is no such device or backend, or they do not fit each other.
+        OptionError: There is no such device, backend or preset, or they do not fit each other.
     """
     options = options or PipelineOptions()
+    if preset is not None:
+        options = replace(options, preset=preset)
     opened, place, engines = read_bundle(
         bundle, lambda opened: (opened, *open_parts(opened, device, backend, options))
     )
@@ -68,6 +73,7 @@ def open_parts(
     """
     check_choice("device", device, DEVICES)
     check_choice("backend", backend, BACKENDS)
+    options.applied_to(bundle.manifest)  # checks both before the engines are opened
     if device == "auto":
         return _open_best(bundle, backend, options)
     place = open_device(device, debug=options.debug)

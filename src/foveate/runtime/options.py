@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from foveate.errors import OptionError
+from foveate.runtime.sizes import longest_level
 from foveate.typed_options import TypedOptions
 
 if TYPE_CHECKING:
@@ -18,6 +19,8 @@ DEFAULT_SCORE_THRESHOLD = 0.25
 
 _MOST_THREADS = 1024
 _UNLIMITED = 1 << 30  # pixels; longer than any image
+# Relative difference of scales that are the same but for their rounding: 0.177 means 0.1768.
+_SAME_SCALE = 5e-3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +28,8 @@ class PipelineOptions(TypedOptions):
     """Options of a pipeline. ``None`` stands for the value of the bundle's manifest.
 
     Args:
+        preset: Name of a preset of the bundle, whose values stand for those options that are
+            ``None``; without one, the values of the manifest do.
         top_k: Number of windows to refine, and thus the largest number of proposals. An image with
             fewer windows refines all of them.
         score_threshold: Smallest score of a detection, 0 to 1.
@@ -34,10 +39,12 @@ class PipelineOptions(TypedOptions):
         proposal_nms_iou: The same for the boxes of proposals, before classification.
         class_nms_iou: The same for the detections of one class.
         max_side: Longer side of the working image in pixels.
+        scales: Scales of the levels of the pyramid that are used, each one of the manifest's or
+            rounded to three digits. Fewer levels take less time and find fewer objects.
         pyramid: ``"working-size"`` takes the levels of the working image; ``"full-resolution"``
             takes those of the image itself, as the original DeepMask does, so that memory grows
             with the image. A classifier that continues the trunk of the proposals takes images up to
-            a length that follows from its bundle, 6,889 pixels for ``mini``.
+            a length that follows from its bundle, 8,195 pixels for ``mini``.
         threads: Number of threads per engine; by default, the cores that the affinity mask and
             the quota of the control group allow.
         parallel_levels: Whether the levels of the pyramid may run at the same time. On a GPU with
@@ -51,6 +58,7 @@ class PipelineOptions(TypedOptions):
         OptionError: A value has the wrong type or lies outside its range.
     """
 
+    preset: str | None = None
     top_k: int | None = None
     score_threshold: float = DEFAULT_SCORE_THRESHOLD
     max_detections: int | None = None
@@ -58,6 +66,7 @@ class PipelineOptions(TypedOptions):
     proposal_nms_iou: float | None = None
     class_nms_iou: float | None = None
     max_side: int | None = None
+    scales: tuple[float, ...] | None = None
     pyramid: Literal["working-size", "full-resolution"] = "working-size"
     threads: int | None = None
     parallel_levels: bool = False
@@ -84,20 +93,85 @@ class PipelineOptions(TypedOptions):
                 raise OptionError(f"{name} must be above 0 and at most 1, found {value}")
         if not 0 <= self.score_threshold <= 1:
             raise OptionError(f"score_threshold must lie in 0..1, found {self.score_threshold}")
+        if self.scales is not None and not self.scales:
+            raise OptionError(
+                "scales must not be empty", remedy="omit the option to use all levels"
+            )
+
+    def with_preset(self, manifest: Manifest) -> PipelineOptions:
+        """Return these options with the values of their preset in place of those that are None.
+
+        Raises:
+            OptionError: The bundle has no such preset.
+        """
+        if self.preset is None:
+            return self
+        if not manifest.presets:
+            raise OptionError(
+                f"the bundle {manifest.name!r} has no presets, found the preset {self.preset!r}",
+                remedy="omit it, or measure some: foveate bench sweep, then foveate bench presets",
+            )
+        if self.preset not in manifest.presets:
+            raise OptionError(
+                f"the bundle {manifest.name!r} has no preset {self.preset!r}",
+                remedy=f"use {', '.join(manifest.presets)}",
+            )
+        values: dict[str, Any] = manifest.presets[self.preset].options
+        return replace(self, **{k: v for k, v in values.items() if getattr(self, k) is None})
 
     def applied_to(self, manifest: Manifest) -> Manifest:
-        """Return a manifest with the given options in place of its own values."""
-        max_side = _UNLIMITED if self.pyramid == "full-resolution" else self.max_side
+        """Return a manifest with the given options in place of its own values.
+
+        Raises:
+            OptionError: The bundle has no such preset or level, or its classifier cannot do with
+                these levels.
+        """
+        chosen = self.with_preset(manifest)
+        max_side = _UNLIMITED if chosen.pyramid == "full-resolution" else chosen.max_side
         classify = manifest.classify
         if classify is not None:
             names = ("class_nms_iou", "max_detections", "proposal_nms_iou")
-            classify = replace(classify, **self._given(*names))
+            classify = replace(classify, **_given(chosen, *names))
         return replace(
             manifest,
-            pyramid=replace(manifest.pyramid, max_side=max_side or manifest.pyramid.max_side),
-            select=replace(manifest.select, **self._given("top_k", "window_nms_iou")),
+            pyramid=replace(
+                manifest.pyramid,
+                max_side=max_side or manifest.pyramid.max_side,
+                scales=_chosen_scales(chosen.scales, manifest),
+            ),
+            select=replace(manifest.select, **_given(chosen, "top_k", "window_nms_iou")),
             classify=classify,
         )
 
-    def _given(self, *names: str) -> dict[str, Any]:
-        return {name: value for name in names if (value := getattr(self, name)) is not None}
+
+def _given(options: PipelineOptions, *names: str) -> dict[str, Any]:
+    return {name: value for name in names if (value := getattr(options, name)) is not None}
+
+
+def _chosen_scales(chosen: tuple[float, ...] | None, manifest: Manifest) -> tuple[float, ...]:
+    """Return the scales of the manifest that were chosen, in its order."""
+    pyramid, spec = manifest.pyramid, manifest.features
+    if chosen is None:
+        return pyramid.scales
+    for scale in chosen:
+        if not any(_is_same(scale, one) for one in pyramid.scales):
+            raise OptionError(
+                f"the bundle {manifest.name!r} has no level of the scale {scale:g}",
+                remedy=f"use {', '.join(f'{one:g}' for one in pyramid.scales)}",
+            )
+    scales = tuple(one for one in pyramid.scales if any(_is_same(scale, one) for scale in chosen))
+    if spec is not None and manifest.shares_trunk:
+        # The network was exported for the longest level that its bundle asks it to read.
+        most = longest_level(spec, pyramid)
+        needed = longest_level(spec, replace(pyramid, scales=scales))
+        if needed > most:
+            raise OptionError(
+                f"with the scales {', '.join(f'{one:g}' for one in scales)} the classifier would "
+                f"read levels of up to {needed} pixels, and it can read {most}",
+                remedy="add smaller levels, and levels between those more than a factor of 2 apart",
+            )
+    return scales
+
+
+def _is_same(scale: float, other: float) -> bool:
+    return abs(scale - other) <= _SAME_SCALE * other

@@ -111,11 +111,14 @@ def nearest_level(scales: Sequence[float], scale: float) -> int:
 
 
 def longest_level(spec: FeaturesSpec, pyramid: PyramidSpec) -> int:
-    """Return a bound of the longer side of the level that a classifier sees, of any image."""
+    """Return a bound of the longer side of the level that a classifier sees, of any image.
+
+    It holds for all levels, and for some of them whose neighbors are an octave apart at most.
+    """
     # A level is nearest to a scale up to half of the way, in octaves, from its neighbor; beyond the
     # ends of the pyramid, only the smallest level may be larger than what the classifier asks for.
     scales = sorted(pyramid.scales)
-    farthest = max((sqrt(high / low) for low, high in pairwise(scales)), default=1.0)
+    farthest = max(sqrt(2), *(sqrt(high / low) for low, high in pairwise(scales)), 0.0)
     return ceil(max(spec.long_side * farthest, pyramid.max_side * scales[0]))
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import onnx
 from onnx import numpy_helper
 
-from foveate.bundle import Bundle, SourceSpec
+from foveate.bundle import Bundle, PresetSpec, SourceSpec
 from foveate.bundle.engine_key import ShapeRange
 from foveate.bundle.engine_metadata import EngineMetadata, read_metadata
 from foveate.errors import FoveateError, ModelError, OptionError
@@ -111,13 +111,14 @@ class EngineReport:
 
 @dataclass(frozen=True, kw_only=True)
 class BundleReport:
-    """Content of a bundle: number of classes, stages, compiled engines, and origin."""
+    """Content of a bundle: number of classes, stages, compiled engines, presets, and origin."""
 
     name: str
     root: str
     classes: int
     stages: tuple[StageReport, ...]
     engines: tuple[EngineReport, ...]
+    presets: dict[str, PresetSpec]
     source: SourceSpec
     provenance: dict[str, Any]
 
@@ -146,6 +147,7 @@ def inspect_bundle(bundle: Bundle) -> BundleReport:
         classes=len(bundle.manifest.class_names),
         stages=stages,
         engines=tuple(_engine(bundle, plan) for plan in plans),
+        presets=bundle.manifest.presets,
         source=bundle.manifest.source,
         provenance=bundle.manifest.provenance,
     )

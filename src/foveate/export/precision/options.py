@@ -9,7 +9,7 @@ from math import ceil
 from pathlib import Path
 
 from foveate.bundle import STAGES
-from foveate.bundle.manifest import PRECISIONS
+from foveate.bundle.source import PRECISIONS
 from foveate.errors import OptionError
 from foveate.export.precision.calibration import METHODS
 from foveate.images.reading import find_images

@@ -1,0 +1,271 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A sweep: the accuracy of many configurations, and their times in turns with the default one."""
+
+from __future__ import annotations
+
+import hashlib
+from contextlib import ExitStack, closing
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from foveate import __version__
+from foveate.bench.accuracy import measure_accuracy
+from foveate.bench.machine import describe_machine, take_snapshot
+from foveate.bench.options import BenchOptions
+from foveate.bench.ratios import CompareOptions, ratio_of_images
+from foveate.bench.session import OpenParts, Session, Target
+from foveate.bench.sweep_record import (
+    Configuration,
+    DatasetResult,
+    Figure,
+    Point,
+    SweepRecord,
+    SweptDataset,
+    pareto_front,
+)
+from foveate.bench.turns import run_in_turns
+from foveate.bundle import Bundle
+from foveate.runtime import Pipeline
+from foveate.runtime.loading import open_parts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from foveate.bench.comparison import Ratio
+    from foveate.bench.record import Input, Record
+    from foveate.bench.sweep_options import SweepOptions
+    from foveate.bundle import Manifest
+    from foveate.evaluation import GroundTruth
+    from foveate.progress import Progress
+
+_PROPOSALS = 100  # per image, that average recall counts, also where fewer are refined
+_JUDGED = ("AR@10", "AR@100", "AP")
+
+
+class Sweep:
+    """A sweep over the configurations of a bundle, and of further bundles of the same networks.
+
+    Args:
+        target: What is measured; its options are not used.
+        variants: Further bundles, such as the same one in another precision.
+        datasets: Ground truth by the name of the data set.
+        options: Options of the sweep.
+        open_with: Opens the device and the engines.
+        progress: Called with the progress of each part.
+
+    Raises:
+        BundleError: There is no such bundle, or it is damaged.
+        OptionError: A value lies outside its range, or the bundle has no such levels.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        datasets: Mapping[str, GroundTruth],
+        options: SweepOptions,
+        *,
+        variants: Sequence[str] = (),
+        open_with: OpenParts = open_parts,
+        progress: Progress,
+    ) -> None:
+        self._options, self._datasets = options, datasets
+        self._open_with, self._progress = open_with, progress
+        self._target = target
+        self._bundle = Bundle.open(target.bundle)
+        self._plan = self._planned(variants)
+        self._files = {name: _spread(truth, options.timed) for name, truth in datasets.items()}
+        self._points: list[Point] = []
+        self._sample: Record | None = None  # of the last candidate
+        self._before = take_snapshot()
+
+    def run(self, keep: Callable[[SweepRecord], None]) -> None:
+        """Measure all configurations, the default one first.
+
+        Args:
+            keep: Called with the record so far after each configuration.
+        """
+        for number, (target, bundle) in enumerate(self._plan, 1):
+            progress = self._named(f"Configuration {number} of {len(self._plan)}")
+            reports = self._measure_accuracy(target, bundle, progress)
+            ratios = self._measure_time(target, progress) if number > 1 else {}
+            self._points.append(
+                Point(
+                    configuration=_describe(target, bundle.manifest),
+                    time=ratios.get(""),
+                    datasets={
+                        name: DatasetResult(figures=figures, time=ratios.get(name))
+                        for name, figures in reports.items()
+                    },
+                )
+            )
+            keep(self.record())
+
+    def record(self) -> SweepRecord:
+        """Return the record of the configurations measured so far."""
+        sample = self._sample
+        return SweepRecord(
+            foveate=__version__,
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            interrupted=len(self._points) < len(self._plan),
+            planned=len(self._plan),
+            bundle=self._bundle.manifest.name,
+            digest=networks_digest(self._bundle.manifest),
+            device=self._target.device if sample is None else sample.subject.device,
+            backend=self._target.backend if sample is None else sample.subject.backend,
+            versions={} if sample is None else sample.subject.versions,
+            scenario=self._options.scenario,
+            turns=self._options.turns,
+            confidence=CompareOptions().confidence,
+            datasets=self._described_datasets(),
+            machine=describe_machine(
+                self._before, take_snapshot(), gpu=None if sample is None else sample.machine.gpu
+            ),
+            points=with_fronts(self._points),
+        )
+
+    def _planned(self, variants: Sequence[str]) -> list[tuple[Target, Bundle]]:
+        """Return all configurations with their bundles, the default one first."""
+        default = replace(self._target, options=self._options.default)
+        same = _describe(default, self._bundle.manifest)
+        plan = [(default, self._bundle)]
+        for name in (self._target.bundle, *variants):
+            bundle = self._bundle if name == self._target.bundle else Bundle.open(name)
+            for options in self._options.configurations(bundle.manifest):
+                target = replace(self._target, bundle=name, options=options)
+                if _describe(target, bundle.manifest) != same:
+                    plan.append((target, bundle))
+        return plan
+
+    def _measure_accuracy(
+        self, target: Target, bundle: Bundle, progress: Progress
+    ) -> dict[str, dict[str, Figure]]:
+        """Return the figures of accuracy of a configuration by the name of the data set."""
+        options = replace(target.options, score_threshold=0.0)
+        device, engines = self._open_with(bundle, target.device, target.backend, options)
+        found = {}
+        with Pipeline(bundle, engines, device=device, options=options) as pipeline:
+            for name, truth in self._datasets.items():
+                reports = measure_accuracy(
+                    pipeline, truth, most=_PROPOSALS, backend=target.backend, progress=progress
+                )
+                found[name] = _figures(reports)
+        return found
+
+    def _measure_time(self, target: Target, progress: Progress) -> dict[str, Ratio]:
+        """Return the relative times by the name of the data set, and that of all images as ""."""
+        files = [file for group in self._files.values() for file in group]
+        options = BenchOptions(scenario=self._options.scenario, warm_up=0.0)
+        with ExitStack() as stack:
+            sessions = [
+                stack.enter_context(
+                    closing(Session(one, files, options, open_with=self._open_with))
+                )
+                for one in (target, self._plan[0][0])
+            ]
+            candidate, baseline = sessions
+            progress("Timing", 0, 1)
+            run_in_turns(
+                candidate.benchmark, baseline.benchmark, len(files), turns=self._options.turns
+            )
+            progress("Timing", 1, 1)
+            records = baseline.record(), candidate.record()
+        self._sample = records[1]
+        groups = {"": range(len(files)), **self._places()}
+        return {
+            name: ratio_of_images(*records, CompareOptions(), places)
+            for name, places in groups.items()
+        }
+
+    def _places(self) -> dict[str, range]:
+        """Return the indices of the timed images of each data set."""
+        places, start = {}, 0
+        for name, group in self._files.items():
+            places[name] = range(start, start + len(group))
+            start += len(group)
+        return places
+
+    def _described_datasets(self) -> dict[str, SweptDataset]:
+        inputs: tuple[Input, ...] = () if self._sample is None else self._sample.inputs
+        places = self._places()
+        return {
+            name: SweptDataset(
+                images=len(truth.images),
+                objects=len(truth.objects),
+                timed=tuple(inputs[index] for index in places[name] if index < len(inputs)),
+            )
+            for name, truth in self._datasets.items()
+        }
+
+    def _named(self, prefix: str) -> Progress:
+        """Return a progress whose tasks have a prefix, so that each configuration has its own."""
+
+        def progress(
+            task: str, done: int, total: int, figures: Mapping[str, float] | None = None, /
+        ) -> None:
+            self._progress(f"{prefix}, {task.lower()}", done, total, figures)
+
+        return progress
+
+
+def networks_digest(manifest: Manifest) -> str:
+    """Return the SHA-256 of a manifest without its presets, which say nothing of the networks."""
+    return hashlib.sha256(replace(manifest, presets={}).to_json().encode()).hexdigest()
+
+
+def _describe(target: Target, manifest: Manifest) -> Configuration:
+    applied = target.options.applied_to(manifest)
+    return Configuration(
+        bundle=target.bundle,
+        precision={name: manifest.precision_of(name) for name in manifest.networks},
+        scales=applied.pyramid.scales,
+        top_k=applied.select.top_k,
+        max_side=applied.pyramid.max_side,
+        threads=target.options.threads,
+        max_in_flight=target.options.max_in_flight,
+    )
+
+
+def _spread(truth: GroundTruth, count: int) -> list[Path]:
+    """Return the files of some images of a data set, evenly spread over it."""
+    total = len(truth.images)
+    kept = min(count, total)
+    return [truth.images[(2 * index + 1) * total // (2 * kept)].path for index in range(kept)]
+
+
+def _figures(reports: Mapping[str, Any]) -> dict[str, Figure]:
+    """Return the figures of both tasks, without those of single classes.
+
+    The recall of detections has the name of that of the proposals, which precedes it.
+    """
+    found = {}
+    for task in ("detections", "proposals"):
+        for name, figure in reports.get(task, {"figures": {}})["figures"].items():
+            if "class " not in name:
+                found[name] = Figure(**figure)
+    return found
+
+
+def with_fronts(points: Sequence[Point]) -> tuple[Point, ...]:
+    """Return the points with the figures in which each is on the Pareto front of its data set."""
+    if not points:
+        return ()
+    best: dict[tuple[int, str], list[str]] = {}
+    for dataset in points[0].datasets:
+        results = [point.datasets[dataset] for point in points]
+        for name in _JUDGED:
+            front = pareto_front((one.relative_time, one.value(name)) for one in results)
+            for number, is_best in enumerate(front):
+                if is_best:
+                    best.setdefault((number, dataset), []).append(name)
+    return tuple(
+        replace(
+            point,
+            datasets={
+                name: replace(result, best_in=tuple(best.get((number, name), ())))
+                for name, result in point.datasets.items()
+            },
+        )
+        for number, point in enumerate(points)
+    )

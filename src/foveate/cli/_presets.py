@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Presets as text."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from foveate.bundle import PresetSpec
+
+
+def preset_lines(presets: Mapping[str, PresetSpec]) -> Iterator[str]:
+    """Yield the lines of presets: options and relative time, then the figures of each data set."""
+    for name, preset in presets.items():
+        time = preset.relative_time
+        yield (
+            f"  preset {name}: {_options(preset)}; {time.value:.3f} times as long as without "
+            f"({time.low:.3f} to {time.high:.3f})"
+        )
+        for dataset, one in preset.measured.items():
+            figures = "".join(f", {key} {value:.3f}" for key, value in one.figures.items())
+            yield (
+                f"    {dataset}: {one.images} images, {one.relative_time.value:.3f} times as long"
+                f"{figures}"
+            )
+
+
+def _options(preset: PresetSpec) -> str:
+    parts = [
+        f"{name} {' '.join(f'{one:g}' for one in value) if isinstance(value, tuple) else value}"
+        for name, value in preset.options.items()
+    ]
+    return ", ".join(parts) or "the options of the bundle"

@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The configurations of a sweep, its Pareto front, its record and its table."""
+
+from __future__ import annotations
+
+import json
+from io import StringIO
+from pathlib import Path
+from typing import Literal
+
+import jsonschema
+import pytest
+from rich.console import Console
+from tests.bench.simulated import SimulatedClock, SimulatedSystem, inputs, subject
+from tests.bench.sweeps import ALL, point, sweep_of
+from tests.runtime.test_sizes import OWN, SHARED
+from tests.samples.paths import ROOT
+
+from foveate.bench.benchmark import Benchmark
+from foveate.bench.building import Surroundings, build_record
+from foveate.bench.json_schema import sweep_schema
+from foveate.bench.options import BenchOptions
+from foveate.bench.ratios import CompareOptions, ratio_of_images
+from foveate.bench.record_file import read_sweep, record_text
+from foveate.bench.sweep import with_fronts
+from foveate.bench.sweep_options import SweepOptions
+from foveate.bench.sweep_record import pareto_front
+from foveate.bench.sweep_table import sweep_tables
+from foveate.bench.turns import run_in_turns
+from foveate.errors import InputError, OptionError
+
+PUBLISHED = ROOT / "docs" / "reference" / "sweep-record.schema.json"
+
+
+@pytest.mark.parametrize(
+    ("points", "front"),
+    [
+        ([(1.0, 0.5), (0.5, 0.4), (0.7, 0.3)], [True, True, False]),
+        ([(1.0, 0.5), (0.5, 0.5)], [False, True]),
+        ([(1.0, 0.5), (1.0, 0.5)], [True, True]),
+        ([(1.0, 0.5), (1.0, 0.6)], [False, True]),
+        ([(0.1, None), (1.0, 0.5)], [False, True]),
+        ([], []),
+    ],
+)
+def test_the_front_has_what_no_other_point_beats(
+    points: list[tuple[float, float | None]], front: list[bool]
+) -> None:
+    assert pareto_front(points) == front
+
+
+def test_all_values_are_combined_once() -> None:
+    options = SweepOptions(
+        scales=(None, (0.177, 0.354)), top_k=(100, 20), max_side=(640,), threads=(1, 2)
+    )
+    found = options.configurations(OWN)
+    assert len(found) == 8
+    assert {one.scales for one in found} == {OWN.pyramid.scales, (0.1768, 0.3536)}
+    assert {one.threads for one in found} == {1, 2}
+    again = SweepOptions(scales=(None, OWN.pyramid.scales), top_k=(20, 20))
+    assert len(again.configurations(OWN)) == 1
+
+
+def test_the_default_sweep_leaves_out_more_and_more_levels() -> None:
+    found = SweepOptions().configurations(OWN)
+    scales = list(dict.fromkeys(one.scales for one in found))
+    assert scales == [
+        OWN.pyramid.scales,
+        (0.1768, 0.25, 0.3536, 0.5, 0.7071, 1.0),
+        (0.25, 0.5, 1.0),
+        (0.25, 0.5),
+    ]
+    assert {one.top_k for one in found} == {OWN.select.top_k, OWN.select.top_k // 2}
+
+
+def test_the_default_sweep_has_only_levels_that_a_shared_trunk_can_read() -> None:
+    for one in SweepOptions().configurations(SHARED):
+        assert one.applied_to(SHARED).pyramid.scales == one.scales
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"turns": 7}, "turns must be at least 8, found 7"),
+        ({"timed": 0}, "timed must be at least 1, found 0"),
+        ({"threads": ()}, "threads must have at least one value, found none"),
+        ({"scenario": "server"}, "scenario must be "),
+        (
+            {"max_in_flight": (1, 2)},
+            "max_in_flight changes nothing in the scenario 'single-stream', found 2 values: use the",
+        ),
+    ],
+)
+def test_wrong_options_are_refused(values: dict[str, object], message: str) -> None:
+    with pytest.raises(OptionError, match=message):
+        SweepOptions(**values)  # type: ignore[arg-type]  # wrong on purpose
+
+
+@pytest.mark.parametrize("scenario", ["single-stream", "offline"])
+def test_ratios_of_some_images_are_theirs(scenario: Literal["single-stream", "offline"]) -> None:
+    """The candidate takes half as long for the first image, and twice as long for the second."""
+    factors, clock = (0.5, 2.0), SimulatedClock()
+    options = BenchOptions(scenario=scenario, warm_up=0)
+    surroundings = Surroundings(subject=subject(), inputs=inputs(2))
+    runs = [
+        Benchmark(
+            SimulatedSystem(clock, seconds),
+            options,
+            sizes=[(48, 64), (48, 65)],
+            in_flight=1,
+            clock=clock,
+        )
+        for seconds in (lambda index: 0.1 * factors[index], lambda _: 0.1)
+    ]
+    run_in_turns(runs[0], runs[1], 2, turns=8)
+    candidate, baseline = (build_record(run, surroundings) for run in runs)
+    assert candidate.outcome.stopped == "count"
+    for image, factor in enumerate(factors):
+        found = ratio_of_images(baseline, candidate, CompareOptions(), [image])
+        assert (found.value, found.low, found.high) == pytest.approx((factor,) * 3)
+
+
+def test_the_published_schema_is_that_of_the_dataclasses() -> None:
+    assert json.loads(PUBLISHED.read_text("utf-8")) == sweep_schema()
+    jsonschema.Draft202012Validator.check_schema(sweep_schema())
+
+
+def test_a_sweep_is_valid_and_read_as_it_was_written(tmp_path: Path) -> None:
+    sweep = sweep_of([point((0.5, None)), point((0.4, None), 0.5, ALL[::2])])
+    jsonschema.validate(json.loads(record_text(sweep)), sweep_schema())
+    file = tmp_path / "sweep.json"
+    file.write_text(record_text(sweep), "utf-8")
+    assert read_sweep(file) == sweep
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", r"the record is not JSON .*: pass a file that `foveate bench sweep --json` wrote"),
+        ('{"schema": 2}', "the record has the schema 2, expected 1"),
+        ("{}", "not a record of foveate bench sweep .the key 'foveate' is missing"),
+    ],
+)
+def test_other_files_are_refused(tmp_path: Path, text: str, message: str) -> None:
+    file = tmp_path / "sweep.json"
+    file.write_text(text, "utf-8")
+    with pytest.raises(InputError, match=message):
+        read_sweep(file)
+
+
+def test_the_table_has_the_columns_in_which_configurations_differ() -> None:
+    sweep = sweep_of(
+        list(with_fronts([point((0.5,)), point((0.4,), 0.5, ALL[::2], top_k=10)])),
+        interrupted=True,
+        planned=3,
+    )
+    console = Console(width=200, file=StringIO())
+    with console.capture() as captured:
+        console.print(*sweep_tables(sweep))
+    text = captured.get()
+    assert "contrast on a: 4 images, 9 objects (interrupted: 2 of 3 configurations)" in text
+    assert "0.25 0.5 1" in text
+    assert "0.49 to 0.51" in text
+    assert "0.400*" in text
+    assert "max side" not in text
