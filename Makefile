@@ -3,7 +3,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test docs gallery figures bounds check format lint types clean
+.PHONY: help demo test budgets docs gallery figures bounds check format lint types clean
 
 # The newest interpreter is not always the one with wheels for everything, so 3.11, which we develop on, goes first.
 PYTHON ?= $(firstword $(shell command -v python3.11 python3.12 python3.13 python3 python 2>/dev/null))
@@ -23,6 +23,7 @@ export PYTHONSAFEPATH := 1
 help:
 	@echo "make demo     run the shipped networks on the sample images (installs what it needs into .venv)"
 	@echo "make test     run the tests"
+	@echo "make budgets  count the operations again, and write the budgets that the tests compare with"
 	@echo "make docs     build the documentation in build/documentation/site; a dead link is an error"
 	@echo "make gallery  write the overlays of the documentation again"
 	@echo "make figures  write the README of the benchmarks again from their results"
@@ -37,6 +38,9 @@ demo: .venv/.base
 # Two processes, since most tests use one core. A file stays in one of them, which makes its fixtures once.
 test: .venv/.test
 	$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
+
+budgets: .venv/.test
+	$(BIN)/pytest tests/budgets --rewrite-budgets $(ARGS)
 
 docs: .venv/.docs
 	@$(BIN)/python docs/build.py
