@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import gc
-import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,7 +22,8 @@ from tests.simulated_gpu.tensorrt import SimulatedTensorRT
 
 from foveate.arrays import UInt8Array
 from foveate.bundle import Bundle, FeaturesSpec, PyramidSpec, SelectSpec, write_bundle
-from foveate.export.bundle_export import export_bundle
+from foveate.export.bundle_export import ExportOptions, export_bundle
+from foveate.export.to_onnx.bundle_weights import cascade_from_bundle
 from foveate.models.checkpoint import Cascade, CascadeInfo
 from foveate.models.multipathnet import MultiPathNet
 from foveate.models.sharpmask import SharpMask
@@ -81,9 +81,12 @@ def assert_same_proposals(found: Proposals, want: Proposals) -> None:
 
 @pytest.fixture(scope="module")
 def mini(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """Return mini, which rates the masks."""
+    shipped = Bundle.open("mini")
+    cascade = cascade_from_bundle(shipped)
+    cascade = replace(cascade, info=replace(cascade.info, mask_scoring=True))
     root = tmp_path_factory.mktemp("bundles") / "mini"
-    shutil.copytree(Bundle.open("mini").root, root)
-    bundle = Bundle.open(root)
+    bundle = export_bundle(cascade, root, ExportOptions.of_manifest(shipped.manifest))
     write_plans(bundle, image_sizes=SIZES, buckets=(16,))
     return bundle
 

@@ -19,7 +19,7 @@ _MAPS = re.compile("map_[1-9][0-9]{0,2}")
 _GRIDS = re.compile("scores|vectors|horizontal_[1-9]")
 _NAMES = {
     "propose": (re.compile("image"), re.compile(f"{_GRIDS.pattern}|{_MAPS.pattern}")),
-    "refine": (_GRIDS, re.compile("logits")),
+    "refine": (_GRIDS, re.compile("logits|mask_scores")),
     "features": (re.compile(f"image|{_MAPS.pattern}"), _MAPS),
     "classify": (re.compile(f"{_MAPS.pattern}|boxes"), re.compile("probabilities|deltas")),
 }
@@ -83,6 +83,8 @@ def _unusable(stage: str, spec: StageSpec) -> str | None:
         dtypes = ("float32", "float16") if _HALF.fullmatch(tensor.name) else ("float32",)
         if tensor.dtype not in dtypes:
             return f"{tensor}, expected {' or '.join(dtypes)}"
+        if tensor.name == "mask_scores" and not (tensor.has_rows and tensor.shape[1:] == (1,)):
+            return f"{tensor}, expected (windows, 1)"
     for tensor in spec.outputs if stage in ("propose", "features") else ():
         channels = tensor.shape[1] if len(tensor.shape) == 4 else None
         if not isinstance(channels, int) or channels > _MOST_CHANNELS:

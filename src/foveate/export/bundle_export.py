@@ -59,7 +59,6 @@ class ExportOptions(TypedOptions):
         scales: Scales of the levels of the pyramid.
         max_side: Upper bound of the longer side of the working image, in pixels.
         top_k: Number of windows that are refined.
-        window_nms_iou: IoU of windows above which the one of lower score is dropped.
         short_side: Shorter side of the image for the classifier, in pixels.
         long_side: Upper bound of the longer side of that image, in pixels.
         class_nms_iou: IoU of boxes of a class above which the one of lower score is dropped.
@@ -76,7 +75,6 @@ class ExportOptions(TypedOptions):
     scales: tuple[float, ...] = DEFAULT_SCALES
     max_side: int = 1024
     top_k: int = 100
-    window_nms_iou: float = 0.8
     short_side: int = 576
     long_side: int = 1024
     class_nms_iou: float = 0.3
@@ -211,7 +209,7 @@ def _manifest(
         ),
         pyramid=_pyramid(options),
         windows=WindowSpec(size=deepmask.window, stride=STRIDE, padding=deepmask.border),
-        select=SelectSpec(top_k=options.top_k, window_nms_iou=options.window_nms_iou),
+        select=SelectSpec(top_k=options.top_k, window_nms_iou=info.window_nms_iou),
         mask=MaskSpec(size=_mask_side(cascade), threshold=info.mask_threshold),
         stages={stage.name: _stage_spec(stage, models[stage.name]) for stage in stages},
         features=_features(options) if classifies else None,

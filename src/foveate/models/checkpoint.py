@@ -38,6 +38,9 @@ class CascadeInfo:
         calibration: Coefficients (c0, c1, c2) of
             score = sigmoid(c0 + c1 logit(probability) + c2 objectness).
         mask_threshold: Logit above which a pixel belongs to the object.
+        mask_scoring: Whether the objectness of a proposal also rates its mask, as
+            ``models.mask_scoring`` does.
+        window_nms_iou: IoU with a better window above which a window is not refined.
         training: Free notes for the model card.
     """
 
@@ -50,6 +53,8 @@ class CascadeInfo:
     delta_std: tuple[float, ...] = (0.1, 0.1, 0.2, 0.2)
     calibration: tuple[float, ...] = (0.0, 1.0, 0.0)
     mask_threshold: float = 0.0
+    mask_scoring: bool = False
+    window_nms_iou: float = 0.8
     training: dict[str, Any] = field(default_factory=dict)
 
 
@@ -125,6 +130,8 @@ def join(proposals: Cascade, detector: Detector) -> Cascade:
         proposals=proposals.info.proposals,
         proposals_sizes=proposals.info.proposals_sizes,
         mask_threshold=proposals.info.mask_threshold,
+        mask_scoring=proposals.info.mask_scoring,
+        window_nms_iou=proposals.info.window_nms_iou,
     )
     return Cascade(info=info, proposals=proposals.proposals, classifier=detector.classifier)
 

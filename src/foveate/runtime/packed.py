@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from foveate.arrays import Array
     from foveate.runtime.devices import Buffer, Device, Stream
 
-_ALIGNMENT = 16  # bytes; kernels write whole boxes at a time
+_ALIGNMENT = 256  # bytes; TensorRT requires it of outputs
 _BYTE = np.dtype(np.uint8)
 
 

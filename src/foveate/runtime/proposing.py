@@ -39,7 +39,8 @@ class Proposing:
         k: Number of windows, K.
         found: Results: ``windows`` (K, 4) float32 x0, y0, side and 1 if the window exists, in
             pixels of the image; ``boxes`` (K, 4) float32 xyxy boxes of the masks, in pixels of the
-            image; ``scores`` (K,) float32 objectness logits, best first; ``count`` (1,) int32.
+            image; ``scores`` (K,) float32 objectness logits; ``count`` (1,) int32. The order is that
+            of the objectness before refinement, which may change the scores.
         logits: (K, S, S) mask logits.
         branches: Streams of the levels except the largest, if levels run at the same time.
     """
@@ -152,16 +153,18 @@ class Proposing:
         """Return the runs of refine, each with the crops of its windows before it."""
         setup, engine = self._setup, self._setup.engines["refine"]
         at_once = min(engine.rows_at_once or self.k, self.k)
-        inputs = setup.manifest.stages["refine"].inputs
-        crops = {spec.name: setup.tensor(spec, at_once, *self._crop(spec)) for spec in inputs}
+        stage = setup.manifest.stages["refine"]
+        crops = {spec.name: setup.tensor(spec, at_once, *self._crop(spec)) for spec in stage.inputs}
+        scores = self.found.buffer("scores").view((self.k, 1), FLOAT)
+        places = {"logits": self.logits, "mask_scores": scores}
         runs: list[Callable[[], None]] = []
         for first in range(0, self.k, at_once):
             last = min(first + at_once, self.k)
             parts = {name: crop.part(0, last - first) for name, crop in crops.items()}
-            bindings = {**parts, "logits": self.logits.part(first, last)}
+            outputs = {spec.name: places[spec.name].part(first, last) for spec in stage.outputs}
             count = self.found.buffer("count")
             runs += [self._cropping(name, first, last, part) for name, part in parts.items()]
-            runs.append(engine.bind(bindings, self._stream, rows=count, first=first))
+            runs.append(engine.bind({**parts, **outputs}, self._stream, rows=count, first=first))
         return runs
 
     def _cropping(self, name: str, first: int, last: int, crops: Buffer) -> Callable[[], None]:

@@ -11,18 +11,18 @@ from foveate.results.detections import Detections, Proposals
 from foveate.results.masks import Masks
 
 if TYPE_CHECKING:
-    from foveate.arrays import BoolArray, Float32Array, Int64Array
+    from foveate.arrays import Float32Array, Int64Array
     from foveate.bundle import Manifest
     from foveate.runtime.steps import Steps
 
 
 def proposals_of(manifest: Manifest, steps: Steps) -> Proposals:
-    """Return the proposals of a processed image, in memory of their own.
+    """Return the proposals of a processed image, best first, in memory of their own.
 
     Windows whose mask has no foreground pixel are left out.
     """
     found = steps.proposing.found
-    rows = np.flatnonzero(_is_proposal(steps))
+    rows = _proposals(steps)
     return Proposals(
         boxes=found.array("boxes")[rows],
         scores=_sigmoid(found.array("scores")[rows]),
@@ -35,8 +35,10 @@ def detections_of(manifest: Manifest, steps: Steps) -> Detections:
     found = steps.classifying.found
     existing = slice(int(found.array("count")[0]))
     rows: Int64Array = found.array("rows")[existing].astype(np.int64)
-    # Pipeline.propose leaves out windows without foreground, so that indices shift.
-    ranks: Int64Array = np.cumsum(_is_proposal(steps)) - 1
+    # Pipeline.propose leaves out windows without foreground, and sorts the others.
+    proposals = _proposals(steps)
+    ranks = np.zeros(len(steps.proposing.found.array("boxes")), np.int64)
+    ranks[proposals] = np.arange(len(proposals))
     return Detections(
         boxes=found.array("boxes")[existing].copy(),
         scores=found.array("scores")[existing].copy(),
@@ -47,11 +49,14 @@ def detections_of(manifest: Manifest, steps: Steps) -> Detections:
     )
 
 
-def _is_proposal(steps: Steps) -> BoolArray:
-    """Return for each window whether it exists and its mask has a foreground pixel."""
-    boxes, count = steps.proposing.found.array("boxes"), steps.proposing.found.array("count")
-    is_one: BoolArray = (np.arange(len(boxes)) < count[0]) & (boxes[:, 2] > boxes[:, 0])
-    return is_one
+def _proposals(steps: Steps) -> Int64Array:
+    """Return the windows that exist and whose masks have a foreground pixel, best first."""
+    found = steps.proposing.found
+    existing = slice(int(found.array("count")[0]))
+    boxes, scores = found.array("boxes")[existing], found.array("scores")[existing]
+    rows: Int64Array = np.flatnonzero(boxes[:, 2] > boxes[:, 0])
+    # The windows are in the order of the scores before refinement, which may change them.
+    return rows[np.argsort(-scores[rows], kind="stable")]
 
 
 def _masks(manifest: Manifest, steps: Steps, rows: Int64Array) -> Masks:

@@ -53,6 +53,8 @@ INFO = CascadeInfo(
     delta_std=(0.11, 0.12, 0.23, 0.24),
     calibration=(-0.5, 0.75, 0.25),
     mask_threshold=-0.625,
+    mask_scoring=True,
+    window_nms_iou=0.55,
     training={"epochs": 3},
 )
 OPTIONS = ExportOptions(
@@ -60,7 +62,6 @@ OPTIONS = ExportOptions(
     scales=(0.3, 0.6, 1.2),
     max_side=777,
     top_k=33,
-    window_nms_iou=0.55,
     short_side=500,
     long_side=1001,
     class_nms_iou=0.35,

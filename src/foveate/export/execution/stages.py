@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from foveate.models.checkpoint import Cascade
 from foveate.models.deepmask import STRIDE, DeepMask
+from foveate.models.mask_scoring import mask_scores
 from foveate.models.multipathnet import MultiPathNet
 from foveate.models.paste_windows import PasteWindows
 from foveate.models.sharpmask import SKIP_STRIDES, SharpMask, deepmask_of
@@ -85,6 +86,22 @@ class _DeepMaskRefine(_Part):
         return self.network.masks(vectors)
 
 
+class _ScoringRefine(_Part):
+    """The refinement of a network, which also rates the masks."""
+
+    def __init__(self, network: DeepMask | SharpMask, threshold: float):
+        super().__init__(network)
+        self.threshold = threshold
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
+        vectors, *horizontals, scores = inputs
+        if isinstance(self.network, SharpMask):
+            logits: Tensor = self.network.refine(vectors, horizontals)
+        else:
+            logits = self.network.masks(vectors)
+        return logits, mask_scores(logits, scores, self.threshold)
+
+
 class _Features(_Part):
     """The trunk of the classifier, for an image that was normalized for the proposal network."""
 
@@ -132,19 +149,27 @@ def cascade_stages(cascade: Cascade, *, long_side: int = 1024) -> list[Stage]:
     """Return the stages of a cascade; ``long_side`` as in ``detection_stages``."""
     classifier = cascade.classifier
     shared = () if classifier is None else classifier.shared_strides
-    stages = proposal_stages(cascade.proposals, shared)
+    threshold = cascade.info.mask_threshold if cascade.info.mask_scoring else None
+    stages = proposal_stages(cascade.proposals, shared, scored_above=threshold)
     if classifier is not None:
         given = deepmask_of(cascade.proposals).trunk.normalization
         stages += detection_stages(classifier, given, long_side=long_side)
     return stages
 
 
-def proposal_stages(network: DeepMask | SharpMask, shared: tuple[int, ...] = ()) -> list[Stage]:
+def proposal_stages(
+    network: DeepMask | SharpMask,
+    shared: tuple[int, ...] = (),
+    *,
+    scored_above: float | None = None,
+) -> list[Stage]:
     """Return the stages ``propose`` and ``refine`` of a proposal network.
 
     Args:
         network: Network in evaluation mode.
         shared: Strides of the maps of its trunk that a classifier reads.
+        scored_above: Logit above which a pixel of a mask is foreground, if ``refine`` rates the
+            masks; it then has the input ``scores`` and the output ``mask_scores``.
     """
     deepmask = deepmask_of(network)
     window = deepmask.window
@@ -167,12 +192,17 @@ def proposal_stages(network: DeepMask | SharpMask, shared: tuple[int, ...] = ())
         outputs=("scores", "vectors", *strides, *maps),
         strides=strides | maps,
     )
+    refining: nn.Module = (_SharpMaskRefine if strides else _DeepMaskRefine)(network)
+    outputs: tuple[str, ...] = ("logits",)
+    if scored_above is not None:
+        inputs["scores"] = torch.zeros(3, 1)
+        refining, outputs = _ScoringRefine(network, scored_above), ("logits", "mask_scores")
     refine = Stage(
         name="refine",
-        module=(_SharpMaskRefine if strides else _DeepMaskRefine)(network),
+        module=refining,
         inputs=inputs,
         dynamic={name: {0: "windows"} for name in inputs},
-        outputs=("logits",),
+        outputs=outputs,
     )
     return [propose, refine]
 

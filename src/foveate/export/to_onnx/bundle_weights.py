@@ -73,6 +73,9 @@ def cascade_from_bundle(bundle: Bundle) -> Cascade:
         classifier_sizes=classifiers[0].sizes if classifiers else {},
         class_names=bundle.manifest.class_names,
         mask_threshold=bundle.manifest.mask.threshold,
+        mask_scoring="mask_scores"
+        in {one.name for one in bundle.manifest.stages["refine"].outputs},
+        window_nms_iou=bundle.manifest.select.window_nms_iou,
         training=bundle.manifest.provenance.get("training", {}),
     )
     classify = bundle.manifest.classify

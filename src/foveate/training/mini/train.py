@@ -45,6 +45,9 @@ from foveate.training.resume import Origin, fingerprint, is_current, stamp
 # Prefix of DeepMask's mask head, which SharpMask does not run and a bundle does not contain.
 MASK_HEAD = "deepmask.mask."
 
+# The best of 0.5, 0.6 and 0.8 for the best proposals of photographs that nothing was trained on.
+WINDOW_NMS_IOU = 0.6
+
 # Fields of the recipe that determine the two networks that ignore classes.
 PROPOSAL_OPTIONS = ("deepmask", "sharpmask", "mask_head", "initial_share", "mask_threshold")
 
@@ -163,7 +166,11 @@ def train_proposals(
         train_mask_head("mask_head_of_mean")
     # The classifier is trained on the proposals of the networks as the checkpoint has them.
     round_to_half(network)
-    alone = CascadeInfo(proposals="deepmask-mini", mask_threshold=recipe.mask_threshold)
+    alone = CascadeInfo(
+        proposals="deepmask-mini",
+        mask_threshold=recipe.mask_threshold,
+        window_nms_iou=WINDOW_NMS_IOU,
+    )
     save_checkpoint(output / "deepmask.safetensors", Cascade(info=alone, proposals=deepmask))
     save_checkpoint(finished, result)
     stamp(finished, origin)
@@ -181,7 +188,11 @@ def _proposals_info(
         **start,
     }
     return CascadeInfo(
-        proposals="sharpmask-mini", mask_threshold=recipe.mask_threshold, training=training
+        proposals="sharpmask-mini",
+        mask_threshold=recipe.mask_threshold,
+        mask_scoring=True,
+        window_nms_iou=WINDOW_NMS_IOU,
+        training=training,
     )
 
 
