@@ -30,13 +30,19 @@ def portable_name(path: str) -> str:
     return _LONE.sub(lambda match: _escape(match[0]), path)
 
 
-def json_text(value: object, *, indent: int | None = None) -> str:
+def json_text(value: object, *, indent: int | None = None, compact: bool = False) -> str:
     """Return JSON with a newline, in which characters that UTF-8 cannot encode are escaped.
+
+    Args:
+        value: What ``json.dumps`` takes.
+        indent: Spaces per level; None for one line.
+        compact: Whether nothing stands between two values but a comma or a colon.
 
     Raises:
         ValueError: A number is not finite.
     """
-    text = json.dumps(value, indent=indent, allow_nan=False)
+    separators = (",", ":") if compact else None
+    text = json.dumps(value, indent=indent, separators=separators, allow_nan=False)
     return _ESCAPES.sub(_escape_surrogate, text) + "\n"
 
 

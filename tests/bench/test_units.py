@@ -12,7 +12,8 @@ from foveate.bench.units import duration
     ("seconds", "text"),
     [
         (None, ""),
-        (0.0, "0 us"),
+        (0.0, "0"),
+        (-0.5, "-500 ms"),
         (1.234e-5, "12.3 us"),
         (0.01234, "12.3 ms"),
         (0.9999, "1 s"),

@@ -86,6 +86,17 @@ def test_a_trace_is_written(contrast_bundle: Path, image: Path, tmp_path: Path) 
     assert {"propose", "select_top_k", "enqueue"} <= {one["name"] for one in events}
 
 
+def test_a_page_is_written_and_compared_as_a_record(
+    contrast_bundle: Path, image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page, record = str(tmp_path / "report.html"), str(tmp_path / "record.json")
+    words = [str(contrast_bundle), str(image), *FAST, "--count", "30"]
+    words += ["--html", page, "--json", record]
+    assert invoke(["bench", *words]) == 0
+    assert invoke(["bench", "compare", page, record]) == 0
+    assert "1.000" in capsys.readouterr().out
+
+
 def test_the_record_on_stdout_is_all_that_is_there(
     contrast_bundle: Path, image: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -198,6 +209,7 @@ def test_an_interrupted_run_keeps_what_was_measured(
     file = tmp_path / "record.json"
     words = ["bench", str(contrast_bundle), str(image), "--seconds", "600", "--tolerance", "0"]
     command = [sys.executable, "-m", "foveate", *words, "--warm-up", "0", "--json", str(file)]
+    command += ["--html", str(file.with_suffix(".html"))]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         process.stderr.readline()  # the first line of progress: the measurement has begun
@@ -205,7 +217,8 @@ def test_an_interrupted_run_keeps_what_was_measured(
         process.send_signal(signal.SIGINT)
         err = process.stderr.read()
     assert process.returncode == 130
-    assert f"images measured, partial figures in {file}" in err
+    assert f"images measured, partial figures in {file} and {file.with_suffix('.html')}" in err
+    assert "(interrupted: partial figures)" in file.with_suffix(".html").read_text("utf-8")
     record = json.loads(file.read_text("utf-8"))
     jsonschema.validate(record, record_schema())
     assert record["interrupted"]

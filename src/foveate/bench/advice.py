@@ -12,7 +12,7 @@ _FLOOR = 0.1  # of the latency; figures below ten times the floor say more about
 _WAITING = 0.25  # of the latency
 _PART = 0.2  # of the processing, for copies, idle time and operations
 _STAGE = 0.3  # of the processing, for the slowest stage
-_NEAR = 0.6  # of the ceiling; above it another implementation gains little
+NEAR = 0.6  # of the ceiling; above it another implementation gains little
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -218,7 +218,7 @@ def _slowest_stage(found: Situation) -> Iterator[Advice]:
     ):
         return
     takes = f"{slowest.name} takes {_part(found, slowest.seconds)} and reaches {slowest.ratio:.0%}"
-    if slowest.ratio < _NEAR:
+    if slowest.ratio < NEAR:
         yield Advice(
             kind="layers",
             text=f"{takes} of what arithmetic and memory allow: the time goes into how its layers "

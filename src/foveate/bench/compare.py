@@ -35,10 +35,13 @@ def compare(
         paired: Whether both were measured in turns.
 
     Raises:
-        InputError: The scenarios or the images differ, or there are too few images.
+        InputError: The scenarios or the images differ, there are too few images, or their values
+            are missing.
     """
     options = options or CompareOptions()
     _check_comparable(baseline, candidate)
+    for one in (baseline, candidate):
+        _check_values(one)
     ratios = ratios_of(baseline, candidate, options, paired=paired)
     name = PER_IMAGE if baseline.scenario.name == "offline" else LATENCY
     decisive = next(one for one in ratios if one.name == name)
@@ -71,6 +74,14 @@ def _check_comparable(baseline: Record, candidate: Record) -> None:
         raise InputError(
             f"the rates differ: {baseline.scenario.rate} and {candidate.scenario.rate} per second",
             remedy="measure both with the same --rate",
+        )
+
+
+def _check_values(record: Record) -> None:
+    if record.outcome.images and not record.samples.input:
+        raise InputError(
+            f"the record of {label_of(record)} has no raw values, which its page had no room for",
+            remedy="pass the file of --json",
         )
 
 

@@ -3,17 +3,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from foveate.bench.labels import label_of
 from foveate.bench.percentiles import fewest_runs
 from foveate.bench.units import duration
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from foveate.bench.figures import Distribution, Percentile
     from foveate.bench.record import Record
+
+LIMIT_COLUMNS = ("network", "limit", "GFLOP", "MB", "least time", "reached")
 
 # Figures below so many times the floor say more of the harness than of the pipeline.
 _FLOOR_FACTOR = 10
@@ -56,6 +58,21 @@ def parts_of(record: Record) -> dict[str, Distribution]:
         "device": parts.device,
     }
     return {name: one for name, one in named.items() if one is not None}
+
+
+def limit_rows(limits: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+    """Yield the cells of ``LIMIT_COLUMNS`` for each network."""
+    for stage, one in limits["stages"].items():
+        line = one["roofline"] or dict.fromkeys(("bound", "least_seconds", "ratio"))
+        ratio = line["ratio"]
+        yield (
+            stage,
+            line["bound"] or "",
+            f"{one['operations'] / 1e9:.3g}",
+            f"{one['bytes'] / 1e6:.3g}",
+            duration(line["least_seconds"]),
+            "" if ratio is None else f"{ratio:.0%}",
+        )
 
 
 def facts_of(record: Record) -> Iterator[tuple[str, str]]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, TypeVar
 
+from foveate.bench.page.embedding import find_record
 from foveate.bench.record import SCHEMA, Record
 from foveate.bench.sweep_record import SWEEP_SCHEMA, SweepRecord
 from foveate.bundle.schema import RejectedValueError, load_json, parse
@@ -25,7 +26,7 @@ def record_text(record: Record | SweepRecord) -> str:
 
 
 def read_record(path: Path) -> Record:
-    """Read a record.
+    """Read a record, from its own file or from a page.
 
     Raises:
         InputError: The file cannot be read, is not a record, or is one of another version.
@@ -45,7 +46,7 @@ def read_sweep(path: Path) -> SweepRecord:
 def _read(path: Path, kind: type[T], schema: int, command: str) -> T:
     remedy = f"pass a file that `{command} --json` wrote"
     try:
-        document = load_json(path.read_bytes())
+        document = load_json(_json_of(path))
     except OSError as error:
         what = f"the record cannot be read ({error.strerror or error})"
         raise InputError(what, file=path, remedy=remedy) from error
@@ -63,3 +64,14 @@ def _read(path: Path, kind: type[T], schema: int, command: str) -> T:
     except RejectedValueError as error:
         what = f"the file is not a record of {command} ({error})"
         raise InputError(what, file=path, remedy=remedy) from error
+
+
+def _json_of(path: Path) -> bytes:
+    content = path.read_bytes()
+    if not content.startswith(b"<!DOCTYPE html>"):
+        return content
+    found = find_record(content)
+    if found is None:
+        what = "the page has no record"
+        raise InputError(what, file=path, remedy="pass the file of `foveate bench --json`")
+    return found

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 from foveate.bench.facts import (
+    LIMIT_COLUMNS,
     extent_of,
     facts_of,
     fitness_of,
+    limit_rows,
     parts_of,
     percentile_row,
     tails_of,
@@ -102,19 +104,10 @@ def _parts_table(record: Record) -> Table:
 
 def _limits_table(limits: Mapping[str, Any]) -> Table:
     table = Table(title="what the machine allows, per image", title_justify="left")
-    for name in ("network", "GFLOP", "MB", "limit", "least time", "reached"):
+    for name in LIMIT_COLUMNS:
         table.add_column(name, justify="left" if name in ("network", "limit") else "right")
-    for stage, one in limits["stages"].items():
-        line = one["roofline"] or dict.fromkeys(("bound", "least_seconds", "ratio"))
-        ratio = line["ratio"]
-        table.add_row(
-            stage,
-            f"{one['operations'] / 1e9:.3g}",
-            f"{one['bytes'] / 1e6:.3g}",
-            line["bound"] or "",
-            duration(line["least_seconds"]),
-            "" if ratio is None else f"{ratio:.0%}",
-        )
+    for row in limit_rows(limits):
+        table.add_row(*row)
     return table
 
 

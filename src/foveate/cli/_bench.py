@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from foveate.bench.accuracy import measure_accuracy
 from foveate.bench.explanation import explained
+from foveate.bench.page.document import page_of
 from foveate.bench.record_file import record_text
 from foveate.bench.session import Session, Target, record_against, run_against
 from foveate.bench.sweep import Sweep
@@ -43,21 +44,25 @@ class Outputs:
 
     Args:
         json: File of the record; ``-`` is stdout, None no file.
+        html: File of the page.
         trace: File of the trace.
     """
 
     json: Path | None
+    html: Path | None
     trace: Path | None
 
     def check(self, inputs: Sequence[Path]) -> None:
         """Check before the work that the files can be written."""
-        check_output(self.json, inputs)
-        check_output(self.trace, inputs)
+        for path in (self.json, self.html, self.trace):
+            check_output(path, inputs)
 
     def write(self, record: Record) -> None:
-        """Write the record."""
+        """Write the record and its page."""
         if self.json is not None:
             write_result(self.json, record_text(record))
+        if self.html is not None:
+            write_result(self.html, page_of(record))
 
     def write_trace(self, session: Session) -> None:
         """Write the trace of the work so far."""
@@ -161,7 +166,8 @@ def run_sessions(
             partial = record()
             outputs.write(partial)
             outputs.write_trace(session)
-            where = f", partial figures in {outputs.json}" if outputs.json else ""
+            files = " and ".join(str(one) for one in (outputs.json, outputs.html) if one)
+            where = f", partial figures in {files}" if files else ""
             return f"{partial.outcome.images} images measured{where}"
 
         on_interruption(save, grace=1.0)  # a record can be taken at any time, so it need not wait

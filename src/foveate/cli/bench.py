@@ -105,6 +105,10 @@ def measure(
     json_file: Annotated[
         Path | None, typer.Option("--json", help="JSON file of the record; - for stdout.")
     ] = None,
+    html_file: Annotated[
+        Path | None,
+        typer.Option("--html", help="HTML file of a page with charts, which contains the record."),
+    ] = None,
     trace: Annotated[
         Path | None,
         typer.Option(help="File of the work of all images for Perfetto or Chrome's trace viewer."),
@@ -112,8 +116,8 @@ def measure(
 ) -> None:
     """Measure the latency and throughput of a bundle, with intervals.
 
-    `foveate bench compare A B` compares two records that --json wrote; `foveate bench sweep`
-    measures many configurations, and `foveate bench presets` makes presets of them.
+    `foveate bench compare A B` compares two records that --json or --html wrote; `foveate bench
+    sweep` measures many configurations, and `foveate bench presets` makes presets of them.
     """
     from foveate.bench.options import BenchOptions
     from foveate.bench.session import Target
@@ -151,7 +155,7 @@ def measure(
     )
     target = Target(bundle=bundle, device=device, backend=backend, options=pipeline)
     files = find_files(images or [])
-    outputs = Outputs(json=json_file, trace=trace)
+    outputs = Outputs(json=json_file, html=html_file, trace=trace)
     outputs.check(files)
     truth = None if dataset is None else open_truth(dataset)
     show_log("foveate.runtime")

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A record as one self-contained HTML page."""

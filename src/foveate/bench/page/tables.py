@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The parts of the page that are tables: tails, machine, comparison and configuration."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from foveate.bench.facts import facts_of, fitness_of, tails_of
+from foveate.bench.page.markup import bullets, details, facts, paragraph, safe, section, table
+from foveate.bench.units import duration
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from foveate.bench.comparison import Comparison
+    from foveate.bench.record import Record
+
+_MOST_INPUTS = 50  # images that are listed
+_PARTS = 3  # that are named of each of the slowest images
+_ENDS = {
+    "stable": "the percentile was stable",
+    "seconds": "the time was over",
+    "count": "the number of images was reached",
+    "interrupted": "interrupted",
+}
+
+
+def tails(record: Record) -> str:
+    """Return the slowest images, and what they have in common."""
+    slowest, median = record.tails.slowest, record.latency.percentile(50).value
+    if not slowest:
+        return ""
+    rows = []
+    for one in slowest:
+        image = record.inputs[one.input]
+        times = f"{one.latency / median:.2f}" if median else ""
+        beyond = ", ".join(
+            f"{name} +{duration(part)}" for name, part in list(one.excess.items())[:_PARTS]
+        )
+        size = f"{image.width} x {image.height}"
+        rows.append((image.name, beyond, size, duration(one.latency), times))
+    head = ("image", "beyond the medians", "size", "latency", "times the median")
+    common = bullets(safe(text) for _, text in tails_of(record))
+    return section("tails", "The slowest images", common, table(head, rows, texts=2))
+
+
+def machine(record: Record) -> str:
+    """Return the state of the machine, and the verdict on it."""
+    found = record.machine
+    verdict = f"The figures are {fitness_of(record)}."
+    reasons = bullets(map(safe, found.reasons))
+    return section(
+        "machine",
+        "The machine",
+        paragraph(verdict, "good" if found.fit else "bad"),
+        reasons,
+        facts(_machine(record)),
+    )
+
+
+def comparison(record: Record) -> str:
+    """Return the comparison with the pipeline that was measured in turns, if there was one."""
+    if record.against is None or record.against.comparison is None:
+        return ""
+    return section("comparison", "Comparison", comparison_table(record.against.comparison))
+
+
+def comparison_table(found: Comparison) -> str:
+    """Return the ratios of a comparison, the warnings above them."""
+    rows = [
+        (
+            one.name,
+            duration(one.baseline),
+            duration(one.candidate),
+            f"{one.value:.3f}",
+            f"{one.low:.3f} to {one.high:.3f}",
+        )
+        for one in found.ratios
+    ]
+    interval = f"{100 * found.confidence:g} % interval"
+    text = f"{found.candidate} against {found.baseline}: {found.verdict}, by the {found.decisive}."
+    return (
+        paragraph(text)
+        + bullets(map(safe, found.warnings))
+        + table(("figure", "baseline", "candidate", "ratio", interval), rows)
+    )
+
+
+def search(record: Record) -> str:
+    """Return the rates that a search tried, if there was one."""
+    if record.search is None:
+        return ""
+    rows = [
+        (
+            f"{one.rate:.3g} per second",
+            "held" if one.held else "not held",
+            f"{one.images:,}",
+            duration(one.p99),
+            f"{duration(one.low)} to {duration(one.high)}" if one.low is not None else "",
+        )
+        for one in record.search.trials
+    ]
+    head = ("rate", "bound", "images", "p99", "95 % interval")
+    note = f"The bound of the 99th percentile is {duration(record.search.bound)}."
+    return section("search", "The search for a rate", paragraph(note), table(head, rows, texts=2))
+
+
+def configuration(record: Record) -> str:
+    """Return what was measured and how: the configuration and where the figures come from."""
+    inputs = [
+        (
+            one.name,
+            f"{one.width} x {one.height}",
+            f"{one.levels}",
+            f"{one.windows:,}",
+            one.sha256[:12],
+        )
+        for one in record.inputs[:_MOST_INPUTS]
+    ]
+    head = ("image", "size", "levels", "windows", "SHA-256")
+    more = len(record.inputs) - len(inputs)
+    note = paragraph(f"{more:,} more images are in the record.", "note") if more > 0 else ""
+    return section(
+        "configuration",
+        "Configuration and provenance",
+        facts([*_subject(record), *_scenario(record), *facts_of(record)]),
+        details(f"{len(record.inputs):,} images", table(head, inputs) + note),
+    )
+
+
+def _machine(record: Record) -> Iterator[tuple[str, str]]:
+    found, processor = record.machine, record.machine.processor
+    yield "processor", f"{processor.name}, {processor.cores} cores"
+    yield "system", f"{found.system}, Python {found.python}"
+    load = (processor.load_before, processor.load_after)
+    yield "load average", " before, ".join(_text(one, "{:.1f}") for one in load) + " after"
+    yield "other processes", _text(processor.others, "{:.0%} of the processor")
+    yield "hypervisor", _text(processor.steal, "{:.0%} of the processor")
+    yield "governor", _text(processor.governor, "{}")
+    if processor.lowest_mhz is not None and processor.highest_mhz is not None:
+        yield "clock", f"{processor.lowest_mhz:.0f} to {processor.highest_mhz:.0f} MHz"
+    yield "throttled", _text(processor.throttled, "{} times by heat")
+    yield "stopped by the quota", _text(processor.quota_throttled, "{} periods")
+    yield "context switches", _text(processor.switches, "{:,} involuntary")
+    if found.gpu is not None:
+        gpu = found.gpu
+        yield "GPU", f"{gpu.name}, driver {_text(gpu.driver, '{}')}"
+        yield (
+            "clock of the GPU",
+            f"{_text(gpu.clock_mhz, '{}')} of {_text(gpu.highest_mhz, '{} MHz')}",
+        )
+        yield "temperature of the GPU", _text(gpu.celsius, "{} °C")
+        yield "users of the GPU", _text(gpu.others, "{} other processes")
+
+
+def _subject(record: Record) -> Iterator[tuple[str, str]]:
+    subject = record.subject
+    yield "bundle", subject.bundle
+    yield "digest of the bundle", subject.digest
+    yield "device", subject.device
+    yield "backend", subject.backend
+    yield "precision", ", ".join(f"{stage} {one}" for stage, one in subject.precision.items())
+    yield "threads", _text(subject.threads, "{} per network") if subject.threads else "default"
+    if subject.options:
+        yield "options", ", ".join(f"{name} = {value}" for name, value in subject.options.items())
+    yield "Foveate", record.foveate
+    yield "versions", ", ".join(f"{name} {one}" for name, one in subject.versions.items())
+    yield "end of the run", record.created
+
+
+def _scenario(record: Record) -> Iterator[tuple[str, str]]:
+    scenario, outcome = record.scenario, record.outcome
+    yield "scenario", scenario.name
+    if scenario.rate is not None:
+        held = {True: "held", False: "not held", None: "not known whether it was held"}
+        rate = f"{scenario.rate:.3g} images per second, seed {scenario.seed}"
+        yield "rate", f"{rate}, {held[outcome.rate_held]}"
+    yield "images in flight", f"{scenario.in_flight}"
+    yield "reading of files", "a part of the latency" if scenario.decoding else "before the run"
+    yield "end of the measurement", f"{_ENDS[outcome.stopped]}, after {duration(outcome.elapsed)}"
+    if outcome.unstarted:
+        yield "never started", f"{outcome.unstarted:,} images"
+    if outcome.load is not None:
+        yield "loading", duration(outcome.load)
+
+
+def _text(value: Any, form: str) -> str:
+    return "not measured" if value is None else form.format(value)
