@@ -17,8 +17,11 @@ import pytest
 from tests.conftest import write_contrast_bundle
 
 from foveate.bench.json_schema import sweep_schema
+from foveate.bench.session import Target
 from foveate.bundle import Bundle
 from foveate.cli import invoke
+from foveate.cli._bench import rival_of
+from foveate.runtime import PipelineOptions
 
 OCTAVES = "0.354,0.707,1.414"
 QUICK = ["--scales", OCTAVES, "--top-k", "5", "--threads", "1", "--timed", "1", "--turns", "8"]
@@ -131,6 +134,27 @@ def test_commands_take_a_preset(
         **{k: list(v) if isinstance(v, tuple) else v for k, v in chosen.items()},
     }
     assert "preset fast: single-stream" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("against", "expected"),
+    [
+        ("balanced", ("contrast", "balanced")),
+        ("contrast", ("contrast", None)),
+        ("x", ("x", "fast")),
+    ],
+)
+def test_a_preset_is_measured_against_another_one_or_none(
+    preset_bundle: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    against: str,
+    expected: tuple[str, str | None],
+) -> None:
+    monkeypatch.chdir(preset_bundle.parent)
+    options = PipelineOptions(preset="fast")
+    target = Target(bundle="contrast", device="cpu", backend="auto", options=options)
+    rival = rival_of(target, against)
+    assert (rival.bundle, rival.options.preset) == expected
 
 
 @pytest.mark.parametrize("command", ["run", "evaluate", "bench", "demo"])

@@ -49,9 +49,9 @@ class Sweep:
 
     Args:
         target: What is measured; its options are not used.
-        variants: Further bundles, such as the same one in another precision.
         datasets: Ground truth by the name of the data set.
         options: Options of the sweep.
+        variants: Further bundles, such as the same one in another precision.
         open_with: Opens the device and the engines.
         progress: Called with the progress of each part.
 

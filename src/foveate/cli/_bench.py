@@ -180,9 +180,16 @@ def run_sessions(
 
 
 def rival_of(target: Target, against: str) -> Target:
-    """Return the target of ``--against``: the same bundle with another backend, or another bundle."""
+    """Return the target of ``--against``: another backend, preset or bundle.
+
+    The bundle itself is measured without a preset.
+    """
     if against in (*BACKENDS, "torch"):
         return replace(target, backend=against)
+    presets = Bundle.open(target.bundle).manifest.presets
+    if against in presets or against == target.bundle:
+        preset = against if against in presets else None
+        return replace(target, options=replace(target.options, preset=preset))
     return replace(target, bundle=against)
 
 

@@ -88,7 +88,10 @@ def measure(
     ] = 2,
     against: Annotated[
         str | None,
-        typer.Option(help="Bundle or backend to measure in turns with this one, and to compare."),
+        typer.Option(
+            help="Bundle, backend or preset to measure in turns with this one, and to compare; the "
+            "bundle itself has no preset."
+        ),
     ] = None,
     dataset: Annotated[
         Path | None,
