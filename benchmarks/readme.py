@@ -23,6 +23,7 @@ ORDER = (
     "roi_pooling_body",
     "roi_pooling_stage",
     "exact_passes",
+    "refinement",
     "factored_towers",
     "evaluation_scale",
     "training_loader",

@@ -19,7 +19,8 @@ from foveate.models.layers import BilinearUpsample2d
 if TYPE_CHECKING:
     from torch import Tensor
 
-_MOST_OUTPUTS = 4  # whose phases fill the 16 lanes of a vector register
+MOST_OUTPUTS = 4
+"""Outputs up to which phases pay: those of four fill the 16 lanes of a vector register."""
 
 _NEAR = 2
 """Rows at each edge that depend on how the convolution pads, in pixels of either map."""
@@ -78,7 +79,7 @@ def _has_phases(upsample: nn.Module, convolution: nn.Module) -> bool:
         and convolution.padding_mode == "zeros"
         and convolution.stride == convolution.dilation == (1, 1)
         and convolution.groups == 1
-        and convolution.out_channels <= _MOST_OUTPUTS
+        and convolution.out_channels <= MOST_OUTPUTS
     )
 
 
