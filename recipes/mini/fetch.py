@@ -58,6 +58,8 @@ TRAINING_SEED = 1
 NAMED_TRAINING_SEED = 2
 NAMED_VALIDATION_SEED = 2027
 NAMED_VALIDATION_IMAGES = 250
+# MultiPathNet learns from the first few hundred.
+MOST_NAMED_IMAGES = 1000
 SCENES = 400
 # Number of the first scene of each set; sets are rendered side by side, in a process each.
 SCENE_SETS = (0, 1000)
@@ -144,7 +146,7 @@ def compose(folder: Path, packages: Path, images: int, workers: int) -> None:
     )
     plans = (
         ("validation", validation_options(), NAMED_VALIDATION_IMAGES, NAMED_VALIDATION_SEED),
-        ("train", training_options(), images, NAMED_TRAINING_SEED),
+        ("train", training_options(), min(images, MOST_NAMED_IMAGES), NAMED_TRAINING_SEED),
     )
     compose_parts(folder / "named", sources, plans, workers)
 

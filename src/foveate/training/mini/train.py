@@ -161,7 +161,7 @@ def train_proposals(
     train_part("deepmask", deepmask, step, recipe.deepmask, "DeepMask")
     step = sharpmask_step(network, windows)
     train_part("sharpmask", network, step, recipe.sharpmask, "SharpMask")
-    if initial is not None:
+    if initial is not None and recipe.initial_share:
         average_with(network, initial, recipe.initial_share)
         train_mask_head("mask_head_of_mean")
     # The classifier is trained on the proposals of the networks as the checkpoint has them.

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The script that cross-validates mini: how it divides photographs, and one small run of all of it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cross_validate import Fold, join_parts, main
+from tests.samples.outlined_photographs import write_photographs
+
+from foveate.datasets import CocoDataset
+
+# pycocotools' own arrays lack the argument `copy` of NumPy 2.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+
+def test_each_photograph_is_held_out_once_and_never_trained_on_then(tmp_path: Path) -> None:
+    whole = join_parts(write_photographs(tmp_path / "coco", parts=("train",)), tmp_path / "whole")
+    folds = [Fold.of(whole, number, 2, tmp_path / str(number)) for number in range(2)]
+    held_out = [name for fold in folds for name in fold.held_out.annotations.files]
+    assert sorted(held_out) == sorted(whole.annotations.files)
+    for fold in folds:
+        names = {*fold.others.annotations.files, *fold.held_out.annotations.files}
+        assert len(names) == len(whole) == len(fold.others) + len(fold.held_out)
+
+
+def test_parts_are_joined_with_all_their_images_and_objects(tmp_path: Path) -> None:
+    folder = write_photographs(tmp_path / "coco", parts=("train",))
+    whole = join_parts(folder, tmp_path / "whole")
+    part = CocoDataset(folder / "train2017", folder / "annotations" / "instances_train2017.json")
+    assert whole.annotations.files == part.annotations.files
+    np.testing.assert_array_equal(whole.annotations.boxes, part.annotations.boxes)
+    np.testing.assert_array_equal(whole.image(0), part.image(0))
+
+
+def test_images_of_the_same_name_in_both_parts_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_photographs(tmp_path / "coco")
+    words = ["cross_validate.py", str(folder), "--output", str(tmp_path / "out"), "--", "--seed=0"]
+    monkeypatch.setattr(sys, "argv", words)
+    with pytest.raises(SystemExit, match=r"cross_validate.py: .*both parts have an image"):
+        main()
+    assert not (tmp_path / "out" / "photographs").exists()
+
+
+@pytest.mark.slow  # two trainings
+def test_every_photograph_is_measured_with_weights_that_have_not_seen_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write_photographs(tmp_path / "coco", parts=("train",))
+    options = "--init-from mini --views 1 --regions 4 --deepmask-steps 1 --sharpmask-steps 1"
+    words = [str(folder), "--output", str(tmp_path / "out"), "--folds", "2", "--"]
+    command = ["cross_validate.py", *words, *options.split(), "--multipathnet-steps", "1"]
+    monkeypatch.setattr(sys, "argv", command)
+    main()
+    figures = json.loads((tmp_path / "out" / "figures.json").read_text(encoding="utf-8"))
+    whole = CocoDataset(tmp_path / "out" / "photographs")
+    assert figures["proposals"]["dataset"]["images"] == len(whole)
+    assert figures["detections"]["dataset"]["objects"] == len(whole.annotations)
+    shown = figures["shown"]
+    assert 0 <= shown["overlap_an_object"] <= shown["detections"]
+    assert json.loads(capsys.readouterr().out) == figures
