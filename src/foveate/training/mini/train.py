@@ -157,13 +157,14 @@ def train_proposals(
     # DeepMask steps train both heads: a random mask head would spoil the weights of the start.
     if initial is not None:
         train_mask_head("mask_head")
-    step = deepmask_step(deepmask, windows)
-    train_part("deepmask", deepmask, step, recipe.deepmask, "DeepMask")
-    step = sharpmask_step(network, windows)
-    train_part("sharpmask", network, step, recipe.sharpmask, "SharpMask")
-    if initial is not None and recipe.initial_share:
-        average_with(network, initial, recipe.initial_share)
-        train_mask_head("mask_head_of_mean")
+    if initial is None or recipe.initial_share < 1:
+        step = deepmask_step(deepmask, windows)
+        train_part("deepmask", deepmask, step, recipe.deepmask, "DeepMask")
+        step = sharpmask_step(network, windows)
+        train_part("sharpmask", network, step, recipe.sharpmask, "SharpMask")
+        if initial is not None and recipe.initial_share:
+            average_with(network, initial, recipe.initial_share)
+            train_mask_head("mask_head_of_mean")
     # The classifier is trained on the proposals of the networks as the checkpoint has them.
     round_to_half(network)
     alone = CascadeInfo(
