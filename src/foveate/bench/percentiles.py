@@ -45,16 +45,19 @@ def distribution(values: Sequence[float], *, unstarted: int = 0) -> Distribution
 
 
 def percentile(ordered: Float64Array, percent: float) -> Percentile:
-    """Return a percentile of sorted values with its interval.
-
-    The value is the smallest one that at least ``percent`` of the values do not exceed.
-    """
+    """Return a percentile of sorted values with its interval."""
     ranks = interval_ranks(ordered.size, percent / 100)
     if ranks is None:
         return Percentile(percent=percent, value=None, low=None, high=None)
     low, high = (_finite(ordered[rank]) for rank in ranks)
-    rank = min(int(np.ceil(ordered.size * percent / 100 - 1e-9)) - 1, ordered.size - 1)
-    return Percentile(percent=percent, value=_finite(ordered[max(0, rank)]), low=low, high=high)
+    value = _finite(quantile(ordered, percent))
+    return Percentile(percent=percent, value=value, low=low, high=high)
+
+
+def quantile(ordered: Float64Array, percent: float) -> float:
+    """Return the smallest of sorted values that at least ``percent`` of them do not exceed."""
+    rank = int(np.ceil(ordered.size * percent / 100 - 1e-9)) - 1
+    return float(ordered[min(max(0, rank), ordered.size - 1)])
 
 
 def interval_ranks(count: int, share: float) -> tuple[int, int] | None:

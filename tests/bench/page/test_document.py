@@ -133,6 +133,22 @@ def test_a_record_without_images_has_a_page() -> None:
     assert "timeline" not in sections(page)
 
 
+def test_images_that_were_never_finished_have_no_curve() -> None:
+    options = BenchOptions(scenario="server", rate=0.01, seconds=1)
+    empty = simulated_record(noisy(0), options)
+    late = replace(empty, outcome=replace(empty.outcome, unstarted=7))
+    assert 'd="M"' not in page_of(late)
+
+
+def test_a_rate_that_is_not_held_comes_first() -> None:
+    options = BenchOptions(scenario="server", rate=20.0, seconds=60, warm_up=0)
+    record = simulated_record(noisy(0), options)
+    found = answers(page_of(record))
+    assert "The pipeline does not keep up: 20 images arrive per second, " in found
+    assert f"{record.outcome.unstarted:,} were never started." in found
+    assert "foveate bench simulated --scenario server --p99 0." in found
+
+
 def test_a_floor_without_percentiles_is_not_drawn(record: Record) -> None:
     short = replace(record, floor=Floor(rate=None, latency=distribution([0.1] * 3), share=None))
     assert "harness floor, median" not in text_of(page_of(short))

@@ -31,7 +31,7 @@ def answers(record: Record, styles: Styles) -> str:
         ("What to try", _tries(record)),
     )
     body = "".join(f"<article><h2>{title}</h2>{content}</article>" for title, content in cards)
-    return f'<section id="answers" class="answers">{body}</section>'
+    return f'<section id="answers" class="answers" aria-label="Answers">{body}</section>'
 
 
 def _slow(record: Record) -> Iterator[str]:
@@ -84,7 +84,7 @@ def _why(record: Record) -> Iterator[str]:
         yield f"The machine was not quiet, so times may be too long: {reasons}."
     yield from _limits(record)
     overlap = record.parts.overlap
-    if overlap is not None:
+    if overlap is not None and overlap > 1 + _WORTH:
         yield f"On average, {overlap:.2f} streams work at a time."
     for _, text in tails_of(record):
         yield f"Slowest images: {safe(text)}."

@@ -45,7 +45,7 @@ def embed(record: Record, room: int, *, drawn: Collection[int]) -> tuple[str, st
         element = _element(_everywhere(record, shorten))
         if len(element) <= room:
             return element, missing
-    return "", "the record, whose list of images is too long"
+    return "", "the record"
 
 
 def find_record(page: bytes) -> bytes | None:

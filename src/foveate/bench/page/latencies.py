@@ -13,7 +13,7 @@ from foveate.bench.labels import label_of
 from foveate.bench.page.markup import legend, paragraph, section, table
 from foveate.bench.page.scales import Scale, linear_scale, percentile_scale
 from foveate.bench.page.svg import Chart
-from foveate.bench.percentiles import PERCENTS, percentile
+from foveate.bench.percentiles import PERCENTS, percentile, quantile
 from foveate.bench.units import duration
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from foveate.bench.figures import Distribution, Percentile
     from foveate.bench.record import Record
 
-MOST_POINTS = 1000  # of a cloud
+_MOST_POINTS = 1000  # of a cloud
 _CURVE_POINTS = 120
 
 
@@ -33,7 +33,7 @@ def percentile_curves(record: Record) -> str:
     if record.against is not None:
         other = record.against.record
         series.append(("c1", f"against {label_of(other)}", latencies_of(other)))
-    series = [one for one in series if one[2].size]
+    series = [one for one in series if np.isfinite(one[2]).any()]
     rows = [percentile_row(one, record) for one in record.latency.percentiles]
     figures = table(("percentile", "latency", "95 % interval", "harness floor"), rows)
     content = [paragraph(f"{extent_of(record)}.")]
@@ -68,7 +68,7 @@ def course(record: Record) -> str:
         return ""
     arrival, latency = np.array(samples.arrival), np.array(samples.end) - np.array(samples.arrival)
     warm = np.array(samples.warm_up, bool)
-    kept = np.unique(np.linspace(0, arrival.size - 1, MOST_POINTS).round().astype(int))
+    kept = np.unique(np.linspace(0, arrival.size - 1, _MOST_POINTS).round().astype(int))
     x = linear_scale(float(arrival.max()), low=float(arrival.min()))
     # The first images of the warm-up would press all others down.
     y = linear_scale(float(latency[~warm].max(initial=0.0)), rounded=True)
@@ -114,16 +114,12 @@ def _curve(chart: Chart, x: Scale, style: str, name: str, ordered: Float64Array)
     """Draw a series, and return its entry of the legend."""
     start, end = x.transform(x.low), x.transform(x.high)
     percents = [100 * (1 - 10**-one) for one in np.linspace(start, end, _CURVE_POINTS)]
-    curve = []
-    for one in percents:
-        value = float(ordered[min(int(ordered.size * one / 100), ordered.size - 1)])
-        if isfinite(value):
-            curve.append((one, value))
+    curve = [(one, quantile(ordered, one)) for one in percents]
     areas = (_interval(percentile(ordered, one)) for one in percents if 0 < one < 100)
     band = [one for one in areas if one is not None]
     if band:
         chart.band(band, style)
-    chart.line(curve, style, name)
+    chart.line([one for one in curve if isfinite(one[1])], style, name)
     for percent in PERCENTS:
         found = percentile(ordered, percent)
         interval = _interval(found)

@@ -52,7 +52,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, texts: int = 1)
         others = (f"<td{_number(n, texts)}>{safe(cell)}</td>" for n, cell in enumerate(row) if n)
         lines.append(f"<tr>{first}{''.join(others)}</tr>")
     return (
-        f'<div class="scroll" tabindex="0"><table><thead><tr>{columns}</tr></thead>'
+        f'<div class="scroll" role="region" aria-label="{safe(", ".join(head))}" tabindex="0"><table><thead><tr>{columns}</tr></thead>'
         f"<tbody>{''.join(lines)}</tbody></table></div>"
     )
 

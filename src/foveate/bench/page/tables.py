@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from foveate.bench.facts import facts_of, fitness_of, tails_of
 from foveate.bench.page.markup import bullets, details, facts, paragraph, safe, section, table
+from foveate.bench.page.scales import linear_scale
+from foveate.bench.page.svg import Chart
 from foveate.bench.units import duration
 
 if TYPE_CHECKING:
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from foveate.bench.comparison import Comparison
     from foveate.bench.record import Record
 
+_RATIO_ROW = 42  # pixels
 _MOST_INPUTS = 50  # images that are listed
 _PARTS = 3  # that are named of each of the slowest images
 _ENDS = {
@@ -62,11 +65,7 @@ def comparison(record: Record) -> str:
     """Return the comparison with the pipeline that was measured in turns, if there was one."""
     if record.against is None or record.against.comparison is None:
         return ""
-    return section("comparison", "Comparison", comparison_table(record.against.comparison))
-
-
-def comparison_table(found: Comparison) -> str:
-    """Return the ratios of a comparison, the warnings above them."""
+    found = record.against.comparison
     rows = [
         (
             one.name,
@@ -79,11 +78,35 @@ def comparison_table(found: Comparison) -> str:
     ]
     interval = f"{100 * found.confidence:g} % interval"
     text = f"{found.candidate} against {found.baseline}: {found.verdict}, by the {found.decisive}."
-    return (
-        paragraph(text)
-        + bullets(map(safe, found.warnings))
-        + table(("figure", "baseline", "candidate", "ratio", interval), rows)
+    return section(
+        "comparison",
+        "Comparison",
+        paragraph(text),
+        bullets(map(safe, found.warnings)),
+        _ratios(found),
+        table(("figure", "baseline", "candidate", "ratio", interval), rows),
     )
+
+
+def _ratios(found: Comparison) -> str:
+    """Return the intervals of the ratios as a chart with a line at 1."""
+    low = min(1.0, *(one.low for one in found.ratios))
+    high = max(1.0, *(one.high for one in found.ratios))
+    room = 0.1 * (high - low)
+    x = linear_scale(high + room, low=low - room)
+    height = _RATIO_ROW * len(found.ratios)
+    chart = Chart("Ratios with intervals", height=height, x=x)
+    chart.x_axis("{:.3g}".format)
+    thin = 0.01 * room
+    chart.rect(1.0 - thin, 1.0 + thin, top=0, height=height, style="roof")
+    for number, one in enumerate(found.ratios):
+        top, title = _RATIO_ROW * number, f"{one.value:.3f} ({one.low:.3f} to {one.high:.3f})"
+        chart.row_label(top + 14, one.name)
+        chart.rect(one.low, one.high, top=top + 24, height=4, style="c0", title=title)
+        left, right = one.value - thin, one.value + thin
+        chart.rect(left, right, top=top + 19, height=14, style="c0", title=title)
+    note = "Above 1 the candidate takes longer. Bars are intervals, marks the ratios."
+    return chart.svg() + paragraph(note, "note")
 
 
 def search(record: Record) -> str:

@@ -24,8 +24,9 @@ if TYPE_CHECKING:
     from foveate.bench.record import Record
     from foveate.bench.samples import Span
 
-MOST_SPANS = 200  # drawn in a timeline, the longest ones
+_MOST_SPANS = 200  # drawn in a timeline, the longest ones
 _WORTH = 0.01  # of the time, from which on the waiting is told
+_NAMED = 0.005  # of the time, from which on a part is in the bar of the shares
 _VISIBLE = 0.0005  # of the width, below which nothing is drawn
 _LANE, _BAR = 42, 18  # pixels
 
@@ -36,12 +37,14 @@ def timelines(record: Record, styles: Styles) -> str:
     images = [("A typical image", typical), ("The slowest image", slowest)]
     if typical is not None and slowest is not None and typical.sample == slowest.sample:
         del images[0]
-    charts = [_image(title, one, styles) for title, one in images if one is not None]
+    found = [(title, one) for title, one in images if one is not None]
+    charts = [_image(title, one, styles) for title, one in found]
+    shown = [span for _, one in found for span in one.spans]
     if _overlap(record.timeline):
         charts.append(_images(record.timeline, styles))
+        shown += record.timeline
     if not charts:
         return ""
-    shown = [one for _, image in images if image is not None for one in image.spans]
     return section(
         "timeline",
         "Timeline",
@@ -76,6 +79,8 @@ def share_bar(shares: dict[tuple[str, str], float], styles: Styles, name: str) -
     chart = Chart(name, height=30, x=Scale(low=0.0, high=1.0, ticks=()))
     start, entries = 0.0, []
     for (kind, part), share in shares.items():
+        if share < _NAMED:
+            continue
         style, text = styles.of(kind, part), f"{part} {share:.0%}"
         end = min(1.0, start + share)
         chart.rect(start, end, top=0, height=28, style=style, title=text)
@@ -128,7 +133,7 @@ def _lanes(
         chart.row_label(top + 14, track)
     on_path = set(map(id, path))
     drawn = [one for one in spans if one.duration >= _VISIBLE * seconds]
-    drawn = sorted(drawn, key=lambda one: -one.duration)[:MOST_SPANS]
+    drawn = sorted(drawn, key=lambda one: -one.duration)[:_MOST_SPANS]
     for one in drawn:
         style = styles.of(one.kind, one.name)
         style += " aside" if path and id(one) not in on_path else ""
@@ -137,11 +142,11 @@ def _lanes(
         chart.rect(one.start, end, top=top, height=_BAR, style=style, title=title)
     for track, start, end in _runs(path, gap=_VISIBLE * seconds):
         chart.rect(start, end, top=tops[track] + 20 + _BAR, height=3, style="critical")
-    left_out = len(spans) - len(drawn)
-    if not left_out:
+    on_chart = set(map(id, drawn))
+    rest = sum(one.duration for one in spans if id(one) not in on_chart)
+    if not rest:
         return chart.svg()
-    rest = duration(sum(one.duration for one in spans) - sum(one.duration for one in drawn))
-    note = f"{left_out} short pieces of work, {rest} together, are not drawn."
+    note = f"Short pieces of work are not drawn; they took {duration(rest)} together."
     return chart.svg() + paragraph(note, "note")
 
 
