@@ -62,21 +62,27 @@ class Budgets:
             AssertionError: A count differs from its budget by more than the tolerance of its unit.
         """
         groups = json.loads(self._file.read_text(encoding="utf-8"))
+        committed = groups.get(group, {"budgets": {}})
+        same_versions = committed.get("versions", versions) == versions
+        budgets = committed["budgets"]
         if self._rewrite:
-            budgets = {
-                name: {"budget": one.value, "unit": one.unit} for name, one in counts.items()
-            }
+            # Budgets that hold stay, so that the file changes only where something did.
+            kept = budgets if same_versions else {}
             groups[group] = {"versions": versions} if versions else {}
-            groups[group]["budgets"] = budgets
+            groups[group]["budgets"] = {
+                name: {"budget": one.value, "unit": one.unit}
+                if _verdict(one, kept.get(name))
+                else kept[name]
+                for name, one in counts.items()
+            }
             self._file.write_text(_text(groups), encoding="utf-8")
             return
-        committed = groups.get(group, {"budgets": {}})
-        if versions and committed.get("versions", versions) != versions:
+        if versions and not same_versions:
             pytest.skip(f"the budgets of {group} are for {committed['versions']}, not {versions}")
         wrong = [
             f"  {name}: {verdict}"
-            for name in counts.keys() | committed["budgets"].keys()
-            if (verdict := _verdict(counts.get(name), committed["budgets"].get(name)))
+            for name in counts.keys() | budgets.keys()
+            if (verdict := _verdict(counts.get(name), budgets.get(name)))
         ]
         if wrong:
             lines = "\n".join(sorted(wrong))

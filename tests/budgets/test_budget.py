@@ -84,6 +84,14 @@ def test_rewritten_budgets_hold_and_leave_other_groups_alone(file: Path) -> None
     Budgets(file).check("an image", work(1000), versions="Python 3.11")
 
 
+def test_a_rewritten_budget_that_holds_stays(file: Path) -> None:
+    changed = work(1020) | {"waits": Count(value=3, unit="calls")}
+    Budgets(file, rewrite=True).check("an image", changed, versions="Python 3.11")
+    budgets = json.loads(file.read_text())["an image"]["budgets"]
+    assert budgets["work"] == {"budget": 1000, "unit": "instructions"}
+    assert budgets["waits"] == {"budget": 3, "unit": "calls"}
+
+
 def test_the_committed_file_is_as_the_command_writes_it(tmp_path: Path) -> None:
     copy = tmp_path / "budgets.json"
     copy.write_text(FILE.read_text(encoding="utf-8"), encoding="utf-8")

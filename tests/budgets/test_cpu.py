@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from tests.budgets.budget import Budgets, Count
-from tests.budgets.compiled import compile_c
+from tests.samples.c_library import compile_c
 from tests.samples.paths import ROOT
 
 COUNTER = ROOT / "tests" / "kernels" / "plugins" / "mock_host" / "counting_memory.c"

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 import pytest
 from tests.budgets.budget import Budgets, Count
-from tests.budgets.compiled import compile_c
+from tests.samples.c_library import compile_c
 from tests.samples.paths import ROOT
 
 REQUESTS = Path(__file__).with_name("valgrind_requests.c")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Small libraries in C that count what a process does."""
+"""Small libraries in C that watch what a process does."""
 
 from __future__ import annotations
 
