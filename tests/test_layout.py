@@ -38,6 +38,7 @@ LAYERS = (
     "selftest",
     "datasets",
     "evaluation",
+    "serving",
     "bench",
     "models",
     "importing",

@@ -10,6 +10,7 @@
     ├── BackendError           a device, engine or library that does not work on this machine
     │   ├── OutOfMemoryError   a device without enough memory
     │   └── MissingExtraError  an optional dependency that is not installed
+    ├── ServerError            a server that cannot be reached, or does not answer as it should
     ├── DataError              a data set: annotations, cut-outs, backgrounds
     └── ModelError             a network, its checkpoint or its export
 
@@ -31,6 +32,7 @@ __all__ = [
     "ModelError",
     "OptionError",
     "OutOfMemoryError",
+    "ServerError",
 ]
 
 
@@ -92,6 +94,10 @@ class MissingExtraError(BackendError):
 
     def __reduce__(self) -> tuple[type[MissingExtraError], tuple[str, str]]:
         return type(self), (self.module, self.extra)
+
+
+class ServerError(FoveateError):
+    """A server cannot be reached, or does not answer as its protocol requires."""
 
 
 class DataError(FoveateError):

@@ -82,6 +82,9 @@ class SimulatedSystem:
             trace.work.append(work)
         return trace
 
+    def close(self) -> None:
+        pass
+
     def stream(self, indices: Iterable[int]) -> Iterator[ImageTrace]:
         flying: deque[int] = deque()
         for index in indices:

@@ -47,6 +47,9 @@ class SleepingSystem:
     def stream(self, indices: Iterable[int]) -> Iterator[None]:
         yield from map(process, indices)
 
+    def close(self) -> None:
+        pass
+
 
 def taking() -> tuple[list[float], Callable[[Sample], bool]]:
     latencies: list[float] = []

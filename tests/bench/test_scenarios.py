@@ -12,7 +12,14 @@ from tests.bench.simulated import SimulatedClock, SimulatedSystem, noisy
 
 from foveate.bench.arrivals import poisson_arrivals
 from foveate.bench.clock import SystemClock
-from foveate.bench.scenarios import Sample, run_offline, run_server, run_single_stream
+from foveate.bench.scenarios import (
+    Sample,
+    run_closed_loop,
+    run_offline,
+    run_server,
+    run_single_stream,
+)
+from foveate.serving.client import BusyError
 
 
 def taking(count: int = 10**9) -> tuple[list[Sample], Callable[[Sample], bool]]:
@@ -24,6 +31,23 @@ def taking(count: int = 10**9) -> tuple[list[Sample], Callable[[Sample], bool]]:
         return len(samples) < count
 
     return samples, take
+
+
+class SimulatedServer:
+    """A server that takes a known time for each image, or refuses it at once."""
+
+    def __init__(self, clock: SimulatedClock, answers: Iterable[float | BusyError]) -> None:
+        self._clock, self._answers = clock, iter(answers)
+
+    def run(self, index: int) -> None:
+        del index
+        answer = next(self._answers)
+        if isinstance(answer, BusyError):
+            raise answer
+        self._clock.sleep_until(self._clock.now() + answer)
+
+    def close(self) -> None:
+        pass
 
 
 def serve(
@@ -106,6 +130,57 @@ def test_offline_images_in_flight_are_finished() -> None:
     assert [one.index for one in samples] == [0, 1, 0, 1, 0, 1]
     # Three images are taken at once, and each waits for those before it.
     assert [one.latency for one in samples] == [1.0, 2.0, 3.0, 3.0, 3.0, 3.0]
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_a_closed_loop_has_as_many_in_flight_as_workers(workers: int) -> None:
+    clock = SimulatedClock(workers)
+    samples, take = taking(7)
+    system = SimulatedServer(clock, itertools.repeat(1.0))
+    run_closed_loop(system, clock, itertools.cycle([0, 1]), take, workers=workers)
+    # Those that are in flight when the seventh result is there are taken as well.
+    assert [one.end for one in samples] == [float(1 + n // workers) for n in range(len(samples))]
+    assert len(samples) == -(-7 // workers) * workers
+    assert all((one.arrival, one.latency) == (one.start, 1.0) for one in samples)
+    assert {one.worker for one in samples} == set(range(workers))
+
+
+def test_a_closed_loop_ends_with_its_images() -> None:
+    clock = SimulatedClock(2)
+    samples, take = taking()
+    run_closed_loop(SimulatedServer(clock, [1.0] * 3), clock, range(3), take, workers=2)
+    assert sorted(one.index for one in samples) == [0, 1, 2]
+
+
+def test_an_error_ends_a_closed_loop() -> None:
+    clock = SimulatedClock()
+    _, take = taking()
+    system = SimulatedServer(clock, ())
+    with pytest.raises(StopIteration):
+        run_closed_loop(system, clock, [0], take, workers=1)
+
+
+@pytest.mark.parametrize("loop", ["single-stream", "offline"])
+def test_a_closed_loop_comes_back_when_it_is_asked_to(loop: str) -> None:
+    """After the seconds of Retry-After, at most five; after a tenth without it."""
+    refusals = [BusyError(503, 2.0), BusyError(429, 3600.0), BusyError(503, None)]
+    clock = SimulatedClock()
+    samples, take = taking(5)
+    system = SimulatedServer(clock, [1.0, *refusals, 1.0])
+    if loop == "offline":
+        run_closed_loop(system, clock, itertools.repeat(0), take, workers=1)
+    else:
+        run_single_stream(system, clock, itertools.repeat(0), take)
+    assert [one.refused for one in samples] == [None, 503, 429, 503, None]
+    assert [one.start for one in samples] == pytest.approx([0.0, 1.0, 3.0, 8.0, 8.1])
+
+
+def test_a_schedule_goes_on_after_a_refusal() -> None:
+    clock = SimulatedClock()
+    samples, take = taking()
+    system = SimulatedServer(clock, [BusyError(429, 60.0), 1.0])
+    run_server(system, clock, range(2), [0.0, 1.0], take, workers=1, seconds=10.0)
+    assert [(one.start, one.refused) for one in samples] == [(0.0, 429), (1.0, None)]
 
 
 def test_arrivals_are_a_poisson_process() -> None:

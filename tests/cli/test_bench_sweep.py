@@ -20,7 +20,7 @@ from foveate.bench.json_schema import sweep_schema
 from foveate.bench.session import Target
 from foveate.bundle import Bundle
 from foveate.cli import invoke
-from foveate.cli._bench import rival_of
+from foveate.cli._bench_targets import rival_of
 from foveate.runtime import PipelineOptions
 
 OCTAVES = "0.354,0.707,1.414"

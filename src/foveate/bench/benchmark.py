@@ -12,8 +12,15 @@ from typing import TYPE_CHECKING
 from foveate.bench.arrivals import poisson_arrivals
 from foveate.bench.collecting import Collection
 from foveate.bench.machine import Snapshot, involuntary_switches, take_snapshot
-from foveate.bench.scenarios import run_offline, run_server, run_single_stream
+from foveate.bench.scenarios import (
+    StreamingSystem,
+    run_closed_loop,
+    run_offline,
+    run_server,
+    run_single_stream,
+)
 from foveate.bench.stopping import Stopping
+from foveate.errors import ServerError
 from foveate.evaluation.predict import reset_peak_memory
 from foveate.progress import Progress, no_progress
 
@@ -42,6 +49,7 @@ class Benchmark:
 
     Attributes:
         collection: The samples.
+        refusals: The images of the measurement that a server refused.
         before: State of the machine before the measurement; None before it began.
         after: State of the machine after it; None before it ended.
         first: Latency of the first image; None before it was processed.
@@ -67,6 +75,7 @@ class Benchmark:
         self.in_flight = 1 if options.scenario == "single-stream" else in_flight
         self.clock = clock
         self.collection = Collection(keep_traces=options.keep_spans)
+        self.refusals: list[Sample] = []
         self.before: Snapshot | None = None
         self.after: Snapshot | None = None
         self.first: float | None = None
@@ -92,17 +101,32 @@ class Benchmark:
         self.end(stopping.reason)
 
     def warm_up(self) -> None:
-        """Process images for a time, and each size at least as often as images are in flight."""
+        """Process images for a time, and each size at least as often as images are in flight.
+
+        Raises:
+            ServerError: The server refused all images.
+        """
         end = self.clock.now() + self.options.warm_up
         sizes = [self._sizes.index(size) for size in dict.fromkeys(self._sizes)] * self.in_flight
 
+        refused = 0
+
         def take(sample: Sample) -> bool:
+            nonlocal refused
+            if sample.refused is not None:
+                refused += 1
+                return self.clock.now() < end + self.options.seconds
             if self.first is None:
                 self.first = sample.latency
             self._add(sample, warm_up=True)
             return len(self.collection.rows) < len(sizes) or self.clock.now() < end
 
         self._send(chain(sizes, cycle(range(len(self._sizes)))), take)
+        if refused and not self.collection.rows:
+            raise ServerError(
+                f"the server refused all {refused} requests of the warm-up",
+                remedy="wait until it is less busy, or lower --max-in-flight",
+            )
 
     def begin(self) -> None:
         """Begin the measurement."""
@@ -111,21 +135,29 @@ class Benchmark:
         self.origin = self.clock.now()
 
     def measure(
-        self, indices: Iterable[int], goes_on: Callable[[float], bool], *, block: int | None = None
+        self,
+        indices: Iterable[int],
+        goes_on: Callable[[float | None], bool],
+        *,
+        block: int | None = None,
     ) -> None:
         """Process images and take their samples.
 
         Args:
             indices: Index of each image.
-            goes_on: Called with each latency; returns whether the run goes on.
+            goes_on: Called with each latency, or None for an image that was refused; returns
+                whether the run goes on.
             block: Number of the turn in a measurement against another pipeline.
         """
 
         def take(sample: Sample) -> bool:
-            self._add(sample, warm_up=False, block=block)
+            if sample.refused is None:
+                self._add(sample, warm_up=False, block=block)
+            else:
+                self.refusals.append(sample)
             self._measured += 1
             self._report()
-            return goes_on(sample.latency)
+            return goes_on(sample.latency if sample.refused is None else None)
 
         with self._count_costs():
             if self.options.scenario == "server":
@@ -165,8 +197,12 @@ class Benchmark:
 
     def _send(self, indices: Iterable[int], take: Take) -> None:
         """Send images one after the other, or with several in flight."""
-        run = run_single_stream if self.options.scenario == "single-stream" else run_offline
-        run(self._system, self.clock, indices, take)
+        if self.options.scenario == "single-stream":
+            run_single_stream(self._system, self.clock, indices, take)
+        elif isinstance(self._system, StreamingSystem):
+            run_offline(self._system, self.clock, indices, take)
+        else:
+            run_closed_loop(self._system, self.clock, indices, take, workers=self.in_flight)
 
     def _add(self, sample: Sample, *, warm_up: bool, block: int | None = None) -> None:
         switches = involuntary_switches()

@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from statistics import fmean
 from typing import TYPE_CHECKING
@@ -21,7 +21,7 @@ from foveate.evaluation.predict import peak_memory
 if TYPE_CHECKING:
     from foveate.bench.benchmark import Benchmark
     from foveate.bench.image_trace import Division
-    from foveate.bench.machine_record import GpuState
+    from foveate.bench.machine_record import GpuState, Machine
     from foveate.bench.record import Input, Subject
 
 # A schedule is not held if more of its images than this share were late to be started at its end...
@@ -41,6 +41,8 @@ class Surroundings:
         gpu: State of the GPU after the run, if the pipeline used one.
         device_bytes: Memory of the device that the run took.
         energy_counter: Name of the counter of energy.
+        doubts: Why the figures are not fit to be published, beside the state of this machine.
+        unmeasured: Why figures are null, by their places in the record.
     """
 
     subject: Subject
@@ -49,6 +51,8 @@ class Surroundings:
     gpu: GpuState | None = None
     device_bytes: int | None = None
     energy_counter: str | None = None
+    doubts: tuple[str, ...] = ()
+    unmeasured: Mapping[str, str] = field(default_factory=dict)
 
 
 def build_record(
@@ -82,12 +86,15 @@ def build_record(
         subject=surroundings.subject,
         scenario=_scenario(benchmark),
         inputs=surroundings.inputs,
-        machine=describe_machine(before, after, gpu=surroundings.gpu),
+        machine=_with_doubts(
+            describe_machine(before, after, gpu=surroundings.gpu), surroundings.doubts
+        ),
         outcome=_outcome(benchmark, rows, len(everything) - len(rows), surroundings.load),
         latency=latency,
         waiting=distribution(
             [row.sample.start - row.sample.arrival for row in rows], unstarted=benchmark.unstarted
         ),
+        refusals=_refusals(benchmark),
         parts=_parts(rows),
         stages=_by_name([row.division.stages for row in rows]),
         operations=_by_name([row.division.operations for row in rows]),
@@ -97,12 +104,30 @@ def build_record(
         tails=describe_tails(benchmark.collection, surroundings.inputs),
         timeline=benchmark.collection.spans(timeline, start),
         samples=columns(everything, origin),
+        unmeasured=dict(surroundings.unmeasured),
     )
 
 
-def is_rate_held(due: int, unstarted: int, in_flight: int) -> bool:
-    """Return whether a pipeline kept up with a schedule, but for a few images at its end."""
-    return unstarted <= max(_LATE_SHARE * due, _LATE_IMAGES * in_flight)
+def _with_doubts(machine: Machine, doubts: tuple[str, ...]) -> Machine:
+    return replace(machine, fit=machine.fit and not doubts, reasons=(*machine.reasons, *doubts))
+
+
+def _refusals(benchmark: Benchmark) -> dict[str, Distribution]:
+    found: dict[str, list[float]] = {}
+    for one in list(benchmark.refusals):  # the run may go on in another thread
+        found.setdefault(str(one.refused), []).append(one.end - one.start)
+    return {status: distribution(times) for status, times in sorted(found.items())}
+
+
+def is_rate_held(due: int, lost: int, in_flight: int) -> bool:
+    """Return whether a pipeline kept up with a schedule, but for a few images at its end.
+
+    Args:
+        due: Number of images that arrived.
+        lost: Number of those that were never started, or refused.
+        in_flight: Number of images that are processed at a time.
+    """
+    return lost <= max(_LATE_SHARE * due, _LATE_IMAGES * in_flight)
 
 
 def _scenario(benchmark: Benchmark) -> Scenario:
@@ -131,12 +156,13 @@ def _outcome(
         elapsed = max(row.sample.end for row in rows) - first
     held = None
     if benchmark.options.scenario == "server" and benchmark.stopped is not None:
-        due = len(rows) + benchmark.unstarted
-        held = is_rate_held(due, benchmark.unstarted, benchmark.in_flight)
+        lost = benchmark.unstarted + len(benchmark.refusals)
+        held = is_rate_held(len(rows) + lost, lost, benchmark.in_flight)
     return Outcome(
         images=len(rows),
         warm_up=warm_up,
         unstarted=benchmark.unstarted,
+        refused=len(benchmark.refusals),
         elapsed=elapsed,
         throughput=len(rows) / elapsed if elapsed > 0 else None,
         stopped=benchmark.stopped or "interrupted",
@@ -183,14 +209,15 @@ def _resources(benchmark: Benchmark, rows: Sequence[Row], surroundings: Surround
         fmean(values) if rows and not on_cpu else None
         for values in ([row.sent_bytes for row in rows], [row.fetched_bytes for row in rows])
     )
+    remote = surroundings.subject.server is not None  # what this process takes says nothing then
     return Resources(
-        peak_resident_bytes=peak_memory() or None,
+        peak_resident_bytes=None if remote else peak_memory() or None,
         device_bytes=surroundings.device_bytes,
         copied_to_device=sent,
         copied_from_device=fetched,
         joules_per_image=benchmark.joules / count if benchmark.joules and count else None,
         energy_counter=surroundings.energy_counter,
-        processor_seconds=benchmark.processor_seconds / count if count else None,
+        processor_seconds=benchmark.processor_seconds / count if count and not remote else None,
     )
 
 

@@ -99,6 +99,8 @@ def _warnings(baseline: Record, candidate: Record) -> Iterator[str]:
             yield f"the {name} was interrupted"
         if not record.machine.fit:
             yield f"the {name} is unfit to publish: {'; '.join(record.machine.reasons)}"
+        if record.outcome.refused:
+            yield f"the {name} refused {record.outcome.refused} images, which have no latency"
         if record.outcome.rate_held is False:
             yield f"the {name} did not keep up with the rate of arrivals"
     if baseline.scenario.in_flight != candidate.scenario.in_flight:

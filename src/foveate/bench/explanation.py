@@ -73,7 +73,9 @@ def _median_of(record: Record, values: tuple[float | None, ...], chosen: int) ->
 
 
 def _situation(record: Record, target: Target, limits: Limits) -> Situation:
-    parts, processor = record.parts, record.machine.processor
+    parts, processor, subject = record.parts, record.machine.processor, record.subject
+    assert subject.device is not None  # only a server does not report them
+    assert subject.backend is not None
     operations = [one.percentile(50).value or 0.0 for one in record.operations.values()]
     stages = []
     for name, one in record.stages.items():
@@ -92,8 +94,8 @@ def _situation(record: Record, target: Target, limits: Limits) -> Situation:
     return Situation(
         bundle=target.bundle,
         scenario=record.scenario.name,
-        device=record.subject.device,
-        backend=record.subject.backend,
+        device=subject.device,
+        backend=subject.backend,
         latency=_middle(record.latency),
         waiting=_middle(record.waiting),
         floor=0.0 if record.floor is None else _middle(record.floor.latency),

@@ -48,13 +48,15 @@ def percentile_row(one: Percentile, record: Record) -> tuple[str, str, str, str]
 def parts_of(record: Record) -> dict[str, Distribution]:
     """Return the times of the parts of an image that were measured, by name."""
     parts = record.parts
+    remote = record.subject.server is not None
     named = {
         "waiting": record.waiting,
         "start to result": parts.processing,
         "reading": parts.reading,
         "copies": parts.copies,
         "host": parts.host,
-        "enqueue": parts.enqueue,
+        "sending" if remote else "enqueue": parts.enqueue,
+        "answer": parts.waiting_for_device if remote else None,
         "device": parts.device,
     }
     return {name: one for name, one in named.items() if one is not None}
@@ -83,7 +85,16 @@ def facts_of(record: Record) -> Iterator[tuple[str, str]]:
         yield "highest rate", f"{found} with p99 of at most {duration(search.bound)}"
     if record.parts.overlap is not None:
         yield "overlap", f"{record.parts.overlap:.2f} streams at work, mean"
+    for status, one in record.refusals.items():
+        largest = duration(one.largest)
+        yield "refused", f"{one.count} images with the status {status}, after {largest} at most"
     yield "first image", duration(record.outcome.first)
+    if record.subject.server is not None and resources.copied_to_device is not None:
+        received = (resources.copied_from_device or 0.0) / 1e3
+        yield (
+            "sent",
+            f"{resources.copied_to_device / 1e3:.3g} kB per image, received {received:.3g}",
+        )
     if resources.peak_resident_bytes is not None:
         yield "peak memory", f"{resources.peak_resident_bytes / 1e6:.0f} MB"
     if resources.joules_per_image is not None:

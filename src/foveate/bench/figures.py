@@ -56,8 +56,8 @@ class PartTimes:
         processing: The whole time from start to result.
         reading: Reading and decoding of the image file; null if files were read before the run.
         host: Work of the calling thread before the first and after the last work of the device.
-        enqueue: Calls that enqueue the work.
-        waiting_for_device: Time in which the calling thread waits for the work.
+        enqueue: Calls that enqueue the work, or send the request to a server.
+        waiting_for_device: Time in which the calling thread waits for the work, or for the answer.
         device: Time in which at least one stream of the image works. On the CPU, streams are threads.
         copies: Copies between the memory of the CPU and that of the device.
         overlap: Sum of the work of all streams divided by ``device``, mean over the images: 1 if
@@ -76,7 +76,7 @@ class PartTimes:
 
 @dataclass(frozen=True, kw_only=True)
 class Floor:
-    """The scenario with a pipeline whose operations and networks do nothing.
+    """The scenario with a pipeline that does nothing, or with requests that ask for nothing.
 
     Args:
         rate: Mean number of arrivals per second; null without a schedule.

@@ -41,12 +41,13 @@ class Images:
         return len(self.files)
 
 
-def read_images(files: Sequence[Path], manifest: Manifest, *, decoding: bool) -> Images:
+def read_images(files: Sequence[Path], manifest: Manifest | None, *, decoding: bool) -> Images:
     """Read the images of a benchmark, and describe them.
 
     Args:
         files: Their files.
-        manifest: Manifest of the bundle, with the options of the pipeline applied.
+        manifest: Manifest of the bundle, with the options of the pipeline applied; None if it is
+            not known.
         decoding: Whether they are read again in the run, so that their pixels are not kept.
 
     Raises:
@@ -69,14 +70,14 @@ def read_images(files: Sequence[Path], manifest: Manifest, *, decoding: bool) ->
     return Images(files=tuple(files), arrays=tuple(arrays), inputs=tuple(inputs))
 
 
-def _describe(file: Path, image: UInt8Array, manifest: Manifest) -> Input:
+def _describe(file: Path, image: UInt8Array, manifest: Manifest | None) -> Input:
     height, width = image.shape[:2]
-    sizes = Sizes.of(height, width, manifest)
+    sizes = None if manifest is None else Sizes.of(height, width, manifest)
     return Input(
         name=file.name,
         width=width,
         height=height,
-        levels=len(sizes.levels),
-        windows=sizes.windows,
+        levels=None if sizes is None else len(sizes.levels),
+        windows=None if sizes is None else sizes.windows,
         sha256=hashlib.sha256(file.read_bytes()).hexdigest(),
     )

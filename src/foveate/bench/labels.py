@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 def label_of(record: Record) -> str:
     """Return the name of what a record measured."""
     subject = record.subject
+    if subject.server is not None:
+        return f"{subject.bundle} of {subject.server.metadata.name} at {subject.server.url}"
     precisions = "/".join(sorted(set(subject.precision.values())))
     threads = ""
     if subject.threads is not None:

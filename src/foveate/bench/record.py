@@ -15,8 +15,32 @@ from foveate.bench.comparison import Comparison
 from foveate.bench.figures import Distribution, Floor, PartTimes, RateSearch
 from foveate.bench.machine_record import Machine
 from foveate.bench.samples import Samples, Span, Tails
+from foveate.serving.client import ModelMetadata, ServerMetadata
 
 SCHEMA = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Server:
+    """The server that was measured, and what was sent to it.
+
+    Args:
+        url: Where it listens.
+        metadata: What it says about itself.
+        model: What it says about the model.
+        input: Name of the input that took the images: "image" for pixels, "encoded" for files.
+        outputs: Names of the outputs that were requested.
+        binary: Whether tensors were sent as bytes, and not as JSON.
+        timeout: Seconds for which it might send nothing while it was waited for.
+    """
+
+    url: str
+    metadata: ServerMetadata
+    model: ModelMetadata
+    input: str
+    outputs: tuple[str, ...]
+    binary: bool
+    timeout: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +48,7 @@ class Subject:
     """What was measured.
 
     Args:
-        bundle: Name of the bundle.
+        bundle: Name of the bundle, or of the model of a server.
         digest: SHA-256 of its manifest, which lists the digests of all its files.
         device: Name of the device that ran the operations between the networks.
         backend: Name of the backend that ran the networks.
@@ -32,16 +56,18 @@ class Subject:
         threads: Number of threads per network; null for the default of the backend.
         options: Options of the pipeline that differ from their defaults.
         versions: Versions of the libraries that took part, by name.
+        server: The server that was measured; null for a pipeline in this process.
     """
 
     bundle: str
-    digest: str
-    device: str
-    backend: str
+    digest: str | None
+    device: str | None
+    backend: str | None
     precision: dict[str, str]
     threads: int | None
     options: dict[str, Any]
     versions: dict[str, str]
+    server: Server | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,8 +117,8 @@ class Input:
     name: str
     width: int
     height: int
-    levels: int
-    windows: int
+    levels: int | None
+    windows: int | None
     sha256: str
 
 
@@ -105,6 +131,8 @@ class Outcome:
         warm_up: Number of images of the warm-up.
         unstarted: Number of images whose arrival was due and that were never started, because the
             time was over. They count as slower than all others.
+        refused: Number of images that the server refused because it had too many. They are in no
+            figure of the latency.
         elapsed: Time from the first arrival to the last result.
         throughput: Images per second; null if none was finished.
         stopped: What ended the run: "stable", "seconds", "count" or "interrupted".
@@ -116,6 +144,7 @@ class Outcome:
     images: int
     warm_up: int
     unstarted: int
+    refused: int
     elapsed: float
     throughput: float | None
     stopped: str
@@ -132,8 +161,9 @@ class Resources:
         peak_resident_bytes: Largest resident size of the process, with the images in its memory.
         device_bytes: Memory of the device that was taken after the networks were opened; null where
             it is that of the process.
-        copied_to_device: Bytes copied to the device per image; null where nothing is copied.
-        copied_from_device: Bytes copied from the device per image.
+        copied_to_device: Bytes copied to the device, or sent to the server, per image; null where
+            nothing is copied.
+        copied_from_device: Bytes copied from the device, or received from the server, per image.
         joules_per_image: Energy per image.
         energy_counter: Name of the counter of that energy; null where there is none.
         processor_seconds: Processor time of the process per image, of all its threads.
@@ -178,15 +208,18 @@ class Record:
         outcome: How the run went.
         latency: Time from the intended arrival to the result.
         waiting: Time from the intended arrival to the start.
+        refusals: Time from the start to the refusal of a server, by its status of HTTP.
         parts: The time from the start to the result by where it was spent.
         stages: Time of each network per image, by stage; empty where it was not measured.
         operations: Time of each operation between the networks per image, by name.
         resources: Memory, copies and energy.
-        floor: The same scenario with a pipeline that does nothing; null if it was not run.
+        floor: The same scenario with a pipeline that does nothing, or with requests that ask a
+            server whether it lives; null if it was not run.
         search: The search for the highest rate that holds the bound; null if there was none.
         tails: The slowest images, and what they have in common.
         timeline: Work of a few consecutive images on their streams, times from the first start.
         samples: The raw values.
+        unmeasured: Why figures are null, by their places in the record, where that is not obvious.
         accuracy: Average recall and precision of this configuration, as ``foveate evaluate --json``
             writes them; null without a data set.
         limits: Ceilings of the machine and the ratios reached; null if they were not measured.
@@ -205,6 +238,7 @@ class Record:
     outcome: Outcome
     latency: Distribution
     waiting: Distribution
+    refusals: dict[str, Distribution]
     parts: PartTimes
     stages: dict[str, Distribution]
     operations: dict[str, Distribution]
@@ -214,6 +248,7 @@ class Record:
     tails: Tails
     timeline: tuple[Span, ...]
     samples: Samples
+    unmeasured: dict[str, str]
     accuracy: dict[str, Any] | None = None
     limits: dict[str, Any] | None = None
     advice: tuple[Advice, ...] | None = None

@@ -41,23 +41,31 @@ class Stopping:
         self._end = clock.now() + options.seconds
         self._clock = clock
         self._latencies: list[float] = []
+        self._refused = 0
         self._next = fewest_runs(options.percentile)
 
-    def add(self, latency: float) -> bool:
-        """Note the latency of an image, and return whether the run goes on."""
+    def add(self, latency: float | None) -> bool:
+        """Note an image as :meth:`note` does, and return whether the run goes on."""
         self.note(latency)
         return not self.is_over()
 
-    def note(self, latency: float) -> bool:
-        """Note the latency of an image whose turn is not to be interrupted; return True."""
-        self._latencies.append(latency)
+    def note(self, latency: float | None) -> bool:
+        """Note an image whose turn is not to be interrupted; return True.
+
+        Args:
+            latency: Its latency; None if it was refused.
+        """
+        if latency is None:
+            self._refused += 1
+        else:
+            self._latencies.append(latency)
         return True
 
     def is_over(self) -> bool:
         """Return whether the percentile is stable, or the time is over."""
         count = len(self._latencies)
         if self._count is not None:
-            return count >= self._count
+            return count + self._refused >= self._count
         if self.reason == "stable" or self._clock.now() >= self._end:
             return True
         if not self._settles or count < self._next:

@@ -105,6 +105,7 @@ class Sweep:
     def record(self) -> SweepRecord:
         """Return the record of the configurations measured so far."""
         sample = self._sample
+        subject = None if sample is None else sample.subject
         return SweepRecord(
             foveate=__version__,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -112,9 +113,9 @@ class Sweep:
             planned=len(self._plan),
             bundle=self._bundle.manifest.name,
             digest=networks_digest(self._bundle.manifest),
-            device=self._target.device if sample is None else sample.subject.device,
-            backend=self._target.backend if sample is None else sample.subject.backend,
-            versions={} if sample is None else sample.subject.versions,
+            device=(subject and subject.device) or self._target.device,
+            backend=(subject and subject.backend) or self._target.backend,
+            versions={} if subject is None else subject.versions,
             scenario=self._options.scenario,
             turns=self._options.turns,
             confidence=CompareOptions().confidence,

@@ -11,20 +11,23 @@ from typing import TYPE_CHECKING
 
 from foveate.bench.accuracy import measure_accuracy
 from foveate.bench.explanation import explained
+from foveate.bench.measurement import Measurement, record_against, run_against
 from foveate.bench.page.document import page_of
 from foveate.bench.record_file import record_text
-from foveate.bench.session import Session, Target, record_against, run_against
+from foveate.bench.server_session import ServerSession, ServerTarget
+from foveate.bench.session import Session, Target
 from foveate.bench.sweep import Sweep
 from foveate.bundle import Bundle
+from foveate.cli._bench_targets import AnyTarget, Targets
 from foveate.cli._console import print_line, show_progress
 from foveate.cli._files import check_output, write_result
 from foveate.cli._interruption import on_interruption
-from foveate.errors import OptionError
+from foveate.errors import OptionError, ServerError
 from foveate.evaluation import GroundTruth
 from foveate.images.reading import find_images
 from foveate.plain_text import json_text
 from foveate.runtime import Pipeline, PipelineOptions
-from foveate.runtime.loading import BACKENDS, DEVICES, check_choice, open_device, open_parts
+from foveate.runtime.loading import DEVICES, check_choice, open_device, open_parts
 
 if TYPE_CHECKING:
     from foveate.bench.options import BenchOptions
@@ -64,13 +67,13 @@ class Outputs:
         if self.html is not None:
             write_result(self.html, page_of(record))
 
-    def write_trace(self, session: Session) -> None:
+    def write_trace(self, session: Measurement) -> None:
         """Write the trace of the work so far."""
         if self.trace is not None:
             write_result(self.trace, json_text(session.trace()))
 
 
-def find_files(images: Sequence[str]) -> list[Path]:
+def _find_files(images: Sequence[str]) -> list[Path]:
     """Return the files of images and directories; those of the sample images by default."""
     if not images:
         return sorted(_SAMPLES.glob("*.jpg"))
@@ -80,7 +83,7 @@ def find_files(images: Sequence[str]) -> list[Path]:
     return files
 
 
-def open_truth(dataset: Path) -> GroundTruth:
+def _open_truth(dataset: Path) -> GroundTruth:
     """Open a data set with its images."""
     truth = GroundTruth.open(dataset)
     truth.require_images()
@@ -140,24 +143,47 @@ def run_sweep(
     return sweep.record()
 
 
-def run_sessions(
-    target: Target,
-    against: str | None,
-    files: Sequence[Path],
-    options: BenchOptions,
-    outputs: Outputs,
+def measure_targets(
+    targets: Targets, options: BenchOptions, outputs: Outputs, *, dataset: Path | None, limits: bool
 ) -> Record:
-    """Measure a pipeline, in turns with another one if there is one, and write its trace.
+    """Measure what is to be measured, and write its record.
 
-    An interruption writes the record and the trace of what was measured so far.
+    Args:
+        targets: What is to be measured, and the images.
+        options: Options of the benchmark.
+        outputs: Files to write.
+        dataset: Data set on which the accuracy of a pipeline is measured; None for none.
+        limits: Whether the limits of a pipeline are measured.
+    """
+    files, pipeline = _find_files(targets.images), targets.candidate
+    outputs.check(files)
+    truth = None if dataset is None else _open_truth(dataset)
+    record = _run(targets, files, options, outputs)
+    if isinstance(pipeline, Target):
+        if truth is not None:
+            record = _add_accuracy(record, pipeline, truth)
+        if limits and record.outcome.images:
+            record = explained(record, pipeline, Bundle.open(pipeline.bundle))
+    outputs.write(record)
+    return record
+
+
+def _run(
+    targets: Targets, files: Sequence[Path], options: BenchOptions, outputs: Outputs
+) -> Record:
+    """Measure a target, in turns with another one if there is one, and write its trace.
+
+    An interruption, or a server that fails, writes the record and the trace of what was measured so
+    far.
     """
     with ExitStack() as stack:
         progress = stack.enter_context(show_progress())
-        session = stack.enter_context(closing(_open(target, files, options, progress)))
-        rival = None
-        if against is not None:
-            other = rival_of(target, against)
-            rival = stack.enter_context(closing(_open(other, files, options, progress)))
+        session, *rivals = [
+            stack.enter_context(closing(_open(target, files, options, progress)))
+            for target in (targets.candidate, targets.rival)
+            if target is not None
+        ]
+        rival = rivals[0] if rivals else None
 
         def record() -> Record:
             return session.record() if rival is None else record_against(session, rival)
@@ -171,29 +197,20 @@ def run_sessions(
             return f"{partial.outcome.images} images measured{where}"
 
         on_interruption(save, grace=1.0)  # a record can be taken at any time, so it need not wait
-        if rival is None:
-            session.run()
-        else:
-            run_against(session, rival)
+        try:
+            if rival is None:
+                session.run()
+            else:
+                run_against(session, rival)
+        except ServerError:
+            if session.benchmark.collection.measured:
+                print_line(save(), to_stderr=True)
+            raise
         outputs.write_trace(session)
         return record()
 
 
-def rival_of(target: Target, against: str) -> Target:
-    """Return the target of ``--against``: another backend, preset or bundle.
-
-    The bundle itself is measured without a preset.
-    """
-    if against in (*BACKENDS, "torch"):
-        return replace(target, backend=against)
-    presets = Bundle.open(target.bundle).manifest.presets
-    if against in presets or against == target.bundle:
-        preset = against if against in presets else None
-        return replace(target, options=replace(target.options, preset=preset))
-    return replace(target, bundle=against)
-
-
-def add_accuracy(record: Record, target: Target, truth: GroundTruth) -> Record:
+def _add_accuracy(record: Record, target: Target, truth: GroundTruth) -> Record:
     """Return the record with the accuracy of its configuration."""
     options = replace(target.options, score_threshold=0.0)
     bundle = Bundle.open(target.bundle)
@@ -203,18 +220,16 @@ def add_accuracy(record: Record, target: Target, truth: GroundTruth) -> Record:
         show_progress() as progress,
     ):
         backend = record.subject.backend
+        assert backend is not None  # only a server does not report it
         accuracy = measure_accuracy(pipeline, truth, backend=backend, progress=progress)
     return replace(record, accuracy=accuracy)
 
 
-def add_limits(record: Record, target: Target) -> Record:
-    """Return the record with the limits of its networks and with advice."""
-    return explained(record, target, Bundle.open(target.bundle))
-
-
 def _open(
-    target: Target, files: Sequence[Path], options: BenchOptions, progress: Progress
-) -> Session:
+    target: AnyTarget, files: Sequence[Path], options: BenchOptions, progress: Progress
+) -> Measurement:
+    if isinstance(target, ServerTarget):
+        return ServerSession(target, files, options, progress=progress)
     return Session(target, files, options, open_with=_open_parts, progress=progress)
 
 

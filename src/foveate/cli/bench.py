@@ -36,6 +36,7 @@ app.command("presets")(presets)
 
 @app.command(_MEASURE)
 def measure(
+    context: typer.Context,
     bundle: BundleArgument = "mini",
     images: Annotated[
         list[str] | None,
@@ -86,11 +87,30 @@ def measure(
     max_in_flight: Annotated[
         int, typer.Option(min=1, help="Number of images that are processed at a time.")
     ] = 2,
+    url: Annotated[
+        str,
+        typer.Option(
+            help="Measure a server of the Open Inference Protocol instead of a bundle; all "
+            "arguments are then images."
+        ),
+    ] = "",
+    model: Annotated[str, typer.Option(help="With --url: name of the model.")] = "foveate",
+    input_name: Annotated[
+        str | None,
+        typer.Option(
+            "--input",
+            help="With --url: image, to send pixels, or encoded, to send files; by default files, "
+            "if the model takes them.",
+        ),
+    ] = None,
+    timeout: Annotated[
+        float, typer.Option(help="With --url: seconds for which the server may send nothing.")
+    ] = 30.0,
     against: Annotated[
         str | None,
         typer.Option(
-            help="Bundle, backend or preset to measure in turns with this one, and to compare; the "
-            "bundle itself has no preset."
+            help="Bundle, backend, preset or URL to measure in turns with this one, and to compare; "
+            "the bundle itself has no preset."
         ),
     ] = None,
     dataset: Annotated[
@@ -123,15 +143,10 @@ def measure(
     sweep` measures many configurations, and `foveate bench presets` makes presets of them.
     """
     from foveate.bench.options import BenchOptions
+    from foveate.bench.server_session import ServerTarget
     from foveate.bench.session import Target
-    from foveate.cli._bench import (
-        Outputs,
-        add_accuracy,
-        add_limits,
-        find_files,
-        open_truth,
-        run_sessions,
-    )
+    from foveate.cli._bench import Outputs, measure_targets
+    from foveate.cli._bench_targets import choose_targets, given_options
     from foveate.cli._options import parse_scales
     from foveate.runtime import PipelineOptions
 
@@ -157,17 +172,14 @@ def measure(
         max_in_flight=max_in_flight,
     )
     target = Target(bundle=bundle, device=device, backend=backend, options=pipeline)
-    files = find_files(images or [])
+    server = ServerTarget(
+        url=url, model=model, input=input_name, timeout=timeout, max_in_flight=max_in_flight
+    )
+    given = given_options(context)
+    targets = choose_targets(given, target, server, against=against, images=images or [])
     outputs = Outputs(json=json_file, html=html_file, trace=trace)
-    outputs.check(files)
-    truth = None if dataset is None else open_truth(dataset)
     show_log("foveate.runtime")
-    record = run_sessions(target, against, files, options, outputs)
-    if truth is not None:
-        record = add_accuracy(record, target, truth)
-    if limits and record.outcome.images:
-        record = add_limits(record, target)
-    outputs.write(record)
+    record = measure_targets(targets, options, outputs, dataset=dataset, limits=limits)
     _print(record, to_stderr=json_file == Path("-"))
     if (failure := _failure_of(record)) is not None:
         print_error(failure)
@@ -263,10 +275,12 @@ def _failure_of(record: Record) -> str | None:
             "images per second: raise --p99"
         )
     if outcome.rate_held is False:
-        reached = 0.0 if outcome.throughput is None else outcome.throughput
+        reached = f"{outcome.throughput or 0.0:.3g} were reached"
+        if outcome.refused:
+            reached += f" and {outcome.refused} images were refused"
         return (
-            f"the rate of {scenario.rate:g} images per second cannot be held, {reached:.3g} were "
-            "reached: lower --rate, or search it with --p99"
+            f"the rate of {scenario.rate:g} images per second cannot be held, {reached}: "
+            "lower --rate, or search it with --p99"
         )
     if record.latency.percentile(50).value is None:
         return (

@@ -91,6 +91,9 @@ def _why(record: Record) -> Iterator[str]:
 
 
 def _limits(record: Record) -> Iterator[str]:
+    if record.subject.server is not None:
+        yield "A server does not report the times of its networks."
+        return
     if record.limits is None:
         yield f"What the machine allows was not measured; {code('--limits')} measures it."
         return
@@ -106,14 +109,15 @@ def _limits(record: Record) -> Iterator[str]:
 
 
 def _tries(record: Record) -> str:
-    bundle, tries = record.subject.bundle, list[str]()
+    server, tries = record.subject.server, list[str]()
+    bundle = record.subject.bundle if server is None else f"--url {server.url}"
     processing = record.parts.processing.percentile(50).value
     if record.outcome.rate_held is False and processing is not None:
         bound = f"{2 * processing:.3g}"
         command = code(f"foveate bench {bundle} --scenario server --p99 {bound}")
         tries.append(f"Search for the highest rate that the pipeline holds. {command}")
     tries += [f"{safe(one.text)} {code(one.command)}" for one in record.advice or ()]
-    if record.limits is None:
+    if record.limits is None and server is None:
         command = code(f"foveate bench {bundle} --limits")
         tries.append(f"Measure what the machine allows, which gives advice. {command}")
     return bullets(tries) or paragraph("Nothing stands out in the figures.")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _WORTH = 0.002  # of the whole time, below which a part has no bar
 _ROW = 36  # pixels
-_CALLS = ("reading", "copies", "host", "enqueue")
+_CALLS = ("reading", "copies", "host", "enqueue", "sending", "answer")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from foveate.bench.comparison import Comparison
-    from foveate.bench.record import Record
+    from foveate.bench.record import Record, Server
 
 _RATIO_ROW = 42  # pixels
 _MOST_INPUTS = 50  # images that are listed
@@ -134,8 +134,8 @@ def configuration(record: Record) -> str:
         (
             one.name,
             f"{one.width} x {one.height}",
-            f"{one.levels}",
-            f"{one.windows:,}",
+            _text(one.levels, "{}"),
+            _text(one.windows, "{:,}"),
             one.sha256[:12],
         )
         for one in record.inputs[:_MOST_INPUTS]
@@ -178,10 +178,15 @@ def _machine(record: Record) -> Iterator[tuple[str, str]]:
 
 def _subject(record: Record) -> Iterator[tuple[str, str]]:
     subject = record.subject
+    if subject.server is not None:
+        yield from _server(subject.server)
+        yield "Foveate", record.foveate
+        yield "end of the run", record.created
+        return
     yield "bundle", subject.bundle
-    yield "digest of the bundle", subject.digest
-    yield "device", subject.device
-    yield "backend", subject.backend
+    yield "digest of the bundle", _text(subject.digest, "{}")
+    yield "device", _text(subject.device, "{}")
+    yield "backend", _text(subject.backend, "{}")
     yield "precision", ", ".join(f"{stage} {one}" for stage, one in subject.precision.items())
     yield "threads", _text(subject.threads, "{} per network") if subject.threads else "default"
     if subject.options:
@@ -189,6 +194,16 @@ def _subject(record: Record) -> Iterator[tuple[str, str]]:
     yield "Foveate", record.foveate
     yield "versions", ", ".join(f"{name} {one}" for name, one in subject.versions.items())
     yield "end of the run", record.created
+
+
+def _server(server: Server) -> Iterator[tuple[str, str]]:
+    about, model = server.metadata, server.model
+    yield "server", f"{about.name} {about.version} at {server.url}"
+    yield "model", f"{model.name}, versions {', '.join(model.versions) or 'unknown'}"
+    yield "platform", model.platform
+    yield "input", f"{server.input}, as {'bytes' if server.binary else 'JSON'}"
+    yield "outputs", ", ".join(server.outputs)
+    yield "timeout", f"{server.timeout:g} s"
 
 
 def _scenario(record: Record) -> Iterator[tuple[str, str]]:

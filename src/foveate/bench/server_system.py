@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A server that is measured over a network."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from foveate.bench.image_trace import ImageTrace, Work
+from foveate.errors import ServerError
+from foveate.serving.client import BusyError
+
+if TYPE_CHECKING:
+    from foveate.bench.clock import Clock
+    from foveate.bench.requests import Requests
+    from foveate.serving.client import InferenceClient
+    from foveate.serving.tensors import Message
+
+
+class ServerSystem:
+    """A model of a server, and the images that it is sent.
+
+    Args:
+        client: Client of the model, of which this takes ownership.
+        requests: The requests for the images.
+        clock: Clock of all times.
+    """
+
+    def __init__(self, client: InferenceClient, requests: Requests, clock: Clock) -> None:
+        self._client, self._requests, self._clock = client, requests, clock
+
+    def run(self, index: int) -> ImageTrace:
+        """Send an image, and return when the objects in it are there.
+
+        Raises:
+            BusyError: The server refused the image because it has too many.
+            ServerError: It does not answer, or not as it should.
+        """
+        trace = ImageTrace()
+        message = self._message(index, trace)
+        trace.sent_bytes = len(message.body)
+        try:
+            with _Times(trace, self._clock) as times:
+                answer = self._client.infer(message, on_sent=times.note_sent)
+            trace.fetched[0] = len(answer.body)
+            self._requests.form.check(self._client.outputs(answer))
+        except BusyError:
+            raise
+        except ServerError as error:
+            name = self._requests.files[index].name
+            raise ServerError(error.what, file=name, remedy=error.remedy) from error
+        return trace
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    def _message(self, index: int, trace: ImageTrace) -> Message:
+        """Return the request for an image, made of its file unless it is in memory."""
+        if self._requests.messages:
+            return self._requests.messages[index]
+        work = Work("read", "file", "host")
+        work.begin(self._clock.now)
+        message = self._requests.form.for_file(self._requests.files[index])
+        work.finish(self._clock.now, trace)
+        return message
+
+
+class IdleSystem:
+    """The same server, which is only asked whether it lives.
+
+    Args:
+        client: Client of the server; it stays open.
+        clock: Clock of all times.
+    """
+
+    def __init__(self, client: InferenceClient, clock: Clock) -> None:
+        self._client, self._clock = client, clock
+
+    def run(self, index: int) -> ImageTrace:
+        """Ask whether the server lives.
+
+        Raises:
+            ServerError: It does not answer, or not as it should.
+        """
+        del index
+        trace = ImageTrace()
+        with _Times(trace, self._clock) as times:
+            self._client.check_live(on_sent=times.note_sent)
+        return trace
+
+    def close(self) -> None:
+        """Leave the connections open."""
+
+
+class _Times:
+    """Notes when a request is sent, and when the answer is there."""
+
+    def __init__(self, trace: ImageTrace, clock: Clock) -> None:
+        self._trace, self._now = trace, clock.now
+
+    def note_sent(self) -> None:
+        self._trace.enqueued = self._trace.waited = self._now()
+
+    def __enter__(self) -> _Times:
+        self._trace.launched = self._now()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._trace.done = self._now()

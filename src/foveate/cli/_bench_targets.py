@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What ``foveate bench`` measures: a bundle in this process, or a server."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+import typer
+
+from foveate.bench.server_session import ServerTarget
+from foveate.bench.session import Target
+from foveate.bundle import Bundle
+from foveate.errors import OptionError
+from foveate.runtime.loading import BACKENDS
+
+AnyTarget: TypeAlias = Target | ServerTarget
+
+# Options that say what is sent to a server, and where.
+_OF_SERVER = ("model", "input_name", "timeout")
+_OF_PIPELINE = ("device", "backend", "threads", "preset", "top_k", "scales", "max_side")
+# Options of what is done to a pipeline in this process, whatever it is compared with.
+_NOT_REMOTE = ("dataset", "limits")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Targets:
+    """What is measured.
+
+    Args:
+        candidate: What is measured.
+        rival: What is measured in turns with it; None for nothing.
+        images: Files and directories of images.
+    """
+
+    candidate: AnyTarget
+    rival: AnyTarget | None
+    images: Sequence[str]
+
+
+def given_options(context: typer.Context) -> set[str]:
+    """Return the names of the parameters that stand on the command line."""
+    return {
+        name
+        for name in context.params
+        if (source := context.get_parameter_source(name)) and source.name == "COMMANDLINE"
+    }
+
+
+def choose_targets(
+    given: Collection[str],
+    pipeline: Target,
+    server: ServerTarget,
+    *,
+    against: str | None,
+    images: Sequence[str],
+) -> Targets:
+    """Return what is measured.
+
+    With ``--url``, the first argument is an image like the others.
+
+    Args:
+        given: Names of the parameters that stand on the command line.
+        pipeline: The pipeline of the bundle.
+        server: The server; its URL is empty without ``--url``.
+        against: Value of ``--against``.
+        images: Files and directories of images.
+
+    Raises:
+        OptionError: An option does not belong to what is measured.
+    """
+    remote = _is_url(against)
+    if not server.url:
+        _refuse(given, () if remote else _OF_SERVER, "a server", "add --url URL, or omit it")
+        return Targets(candidate=pipeline, rival=_rival(pipeline, server, against), images=images)
+    local = _OF_PIPELINE if against is None or remote else ()
+    _refuse(given, (*local, *_NOT_REMOTE), "a pipeline in this process", "omit it, or --url")
+    if "bundle" in given:
+        images = [pipeline.bundle, *images]
+        pipeline = replace(pipeline, bundle="mini")
+    return Targets(candidate=server, rival=_rival(pipeline, server, against), images=images)
+
+
+def rival_of(target: Target, against: str) -> Target:
+    """Return the target of ``--against``: another backend, preset or bundle.
+
+    The bundle itself is measured without a preset.
+    """
+    if against in (*BACKENDS, "torch"):
+        return replace(target, backend=against)
+    presets = Bundle.open(target.bundle).manifest.presets
+    if against in presets or against == target.bundle:
+        preset = against if against in presets else None
+        return replace(target, options=replace(target.options, preset=preset))
+    return replace(target, bundle=against)
+
+
+def _rival(pipeline: Target, server: ServerTarget, against: str | None) -> AnyTarget | None:
+    """Return what is measured in turns with the candidate; None for nothing."""
+    if against is None:
+        return None
+    return replace(server, url=against) if _is_url(against) else rival_of(pipeline, against)
+
+
+def _is_url(text: str | None) -> bool:
+    return text is not None and text.startswith(("http://", "https://"))
+
+
+def _refuse(given: Collection[str], names: Sequence[str], owner: str, remedy: str) -> None:
+    for name in names:
+        if name in given:
+            option = f"--{name.removesuffix('_name').replace('_', '-')}"
+            raise OptionError(f"{option} is an option of {owner}", remedy=remedy)
