@@ -38,13 +38,16 @@ def test_values_beyond_the_scale_lie_at_its_ends() -> None:
 
 
 def test_a_logarithmic_scale_is_even_in_powers() -> None:
-    scale = logarithmic_scale(1.0, 1000.0)
+    scale = logarithmic_scale(1.0, 1000.0, most=4)
     assert scale.ticks == pytest.approx((1.0, 10.0, 100.0, 1000.0))
     assert scale.share(10.0) == pytest.approx(1 / 3)
 
 
 def test_a_short_logarithmic_scale_has_ticks_between_powers() -> None:
-    assert logarithmic_scale(1.5, 60.0).ticks == pytest.approx((2.0, 5.0, 10.0, 20.0, 50.0))
+    scales = [logarithmic_scale(1.5, 60.0, most=most) for most in (5, 4, 1)]
+    assert scales[0].ticks == pytest.approx((2.0, 5.0, 10.0, 20.0, 50.0))
+    assert scales[1].ticks == pytest.approx((3.0, 10.0, 30.0))
+    assert scales[2].ticks == pytest.approx((10.0,))
 
 
 def test_percentiles_of_ten_times_rarer_images_are_evenly_apart() -> None:

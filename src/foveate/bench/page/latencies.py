@@ -17,6 +17,8 @@ from foveate.bench.percentiles import PERCENTS, percentile, quantile
 from foveate.bench.units import duration
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from foveate.arrays import Float64Array
     from foveate.bench.figures import Distribution, Percentile
     from foveate.bench.record import Record
@@ -114,12 +116,12 @@ def _curve(chart: Chart, x: Scale, style: str, name: str, ordered: Float64Array)
     """Draw a series, and return its entry of the legend."""
     start, end = x.transform(x.low), x.transform(x.high)
     percents = [100 * (1 - 10**-one) for one in np.linspace(start, end, _CURVE_POINTS)]
-    curve = [(one, quantile(ordered, one)) for one in percents]
     areas = (_interval(percentile(ordered, one)) for one in percents if 0 < one < 100)
     band = [one for one in areas if one is not None]
     if band:
         chart.band(band, style)
-    chart.line([one for one in curve if isfinite(one[1])], style, name)
+    points = _steps(ordered, percents)
+    chart.line([one for one in points if isfinite(one[1])], style, name)
     for percent in PERCENTS:
         found = percentile(ordered, percent)
         interval = _interval(found)
@@ -133,6 +135,15 @@ def _curve(chart: Chart, x: Scale, style: str, name: str, ordered: Float64Array)
         chart.dot(percent, found.value, style, title)
     median = percentile(ordered, 50).value
     return style, name if median is None else f"{name}, median {duration(median)}"
+
+
+def _steps(ordered: Float64Array, percents: Sequence[float]) -> list[tuple[float, float]]:
+    """Return the points of a curve: both ends of each value, or few of many values."""
+    if ordered.size > len(percents):
+        return [(one, quantile(ordered, one)) for one in percents]
+    ends = enumerate(ordered.tolist())
+    step = 100 / ordered.size
+    return [(step * (n + side), value) for n, value in ends for side in (0, 1)]
 
 
 def _interval(one: Percentile) -> tuple[float, float, float] | None:

@@ -60,8 +60,8 @@ def _chart(
     rates = [*kinds.values(), *limits.values(), *(one["reached"] for one in points.values())]
     ridge = max(rates) / bandwidth
     intensities = [one["intensity"] for one in points.values()]
-    x = _scale([ridge / 3, ridge, *intensities])
-    y = _scale(rates)
+    x = _scale([ridge / 3, ridge, *intensities], ticks=3)
+    y = _scale(rates, ticks=8)
     chart = Chart("Roofline", height=320, x=x, y=y)
     chart.x_axis(lambda tick: f"{tick:g}", "operations per byte")
     chart.y_axis(lambda tick: f"{tick / 1e9:g} G", "FLOP/s")
@@ -94,6 +94,6 @@ def _kinds(ceilings: Mapping[str, Any]) -> dict[str, float]:
     return kinds
 
 
-def _scale(values: Sequence[float]) -> Scale:
+def _scale(values: Sequence[float], *, ticks: int) -> Scale:
     """Return a logarithmic scale with room around the values."""
-    return logarithmic_scale(min(values) / 1.3, max(values) * 1.3)
+    return logarithmic_scale(min(values) / 1.3, max(values) * 1.3, most=ticks)

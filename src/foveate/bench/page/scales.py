@@ -51,12 +51,21 @@ def linear_scale(high: float, *, low: float = 0.0, rounded: bool = False) -> Sca
     return Scale(low=low, high=ticks[-1] if rounded else high, ticks=ticks)
 
 
-def logarithmic_scale(low: float, high: float) -> Scale:
-    """Return a logarithmic scale between two values above 0, the second of which is larger."""
+def logarithmic_scale(low: float, high: float, *, most: int) -> Scale:
+    """Return a logarithmic scale.
+
+    Args:
+        low: Value above 0.
+        high: A larger value.
+        most: Largest number of ticks, unless there are more powers of ten.
+    """
     powers = range(floor(log10(low)), ceil(log10(high)) + 1)
-    factors = (1,) if high / low > 100 else (1, 2, 5)
-    values = (factor * 10.0**power for power in powers for factor in factors)
-    ticks = tuple(value for value in values if low <= value <= high)
+    ticks: tuple[float, ...] = ()
+    for factors in ((1, 2, 5), (1, 3), (1,)):
+        values = (factor * 10.0**power for power in powers for factor in factors)
+        ticks = tuple(value for value in values if low <= value <= high)
+        if len(ticks) <= most:
+            break
     return Scale(low=low, high=high, ticks=ticks, transform=log10)
 
 
