@@ -14,7 +14,7 @@ from tests.conftest import contrast_manifest, propose_stage, refine_stage, write
 from foveate.bench.preset_choice import ChoiceOptions, choose_presets
 from foveate.bench.sweep import networks_digest
 from foveate.bench.sweep_record import Point, SweepRecord
-from foveate.bundle import Bundle, write_presets
+from foveate.bundle import Bundle, FileSpec, write_presets
 from foveate.errors import InputError, OptionError
 
 MANIFEST = contrast_manifest({"propose": propose_stage()[1], "refine": refine_stage()[1]})
@@ -75,6 +75,14 @@ def test_the_default_configuration_sets_nothing_and_has_a_time_of_one() -> None:
     accurate = choose_presets(sweep(point((0.2,))), MANIFEST)["accurate"]
     assert accurate.options == {}
     assert accurate.relative_time.value == 1.0
+
+
+def test_a_sweep_holds_for_the_networks_whatever_is_written_about_them() -> None:
+    card = FileSpec(sha256="0" * 64, size=1)
+    described = replace(MANIFEST, provenance={"accuracy": {}}, files={"MODEL_CARD.md": card})
+    assert networks_digest(described) == networks_digest(MANIFEST)
+    other = replace(MANIFEST, files={"propose.onnx": card})
+    assert networks_digest(other) != networks_digest(MANIFEST)
 
 
 def test_presets_can_be_written_again(tmp_path: Path) -> None:

@@ -211,8 +211,13 @@ class Sweep:
 
 
 def networks_digest(manifest: Manifest) -> str:
-    """Return the SHA-256 of a manifest without its presets, which say nothing of the networks."""
-    return hashlib.sha256(replace(manifest, presets={}).to_json().encode()).hexdigest()
+    """Return the SHA-256 of what a manifest says of the networks and their use.
+
+    Presets, provenance and documents, such as a model card, change none of both.
+    """
+    files = {name: one for name, one in manifest.files.items() if not name.endswith(".md")}
+    bare = replace(manifest, presets={}, provenance={}, files=files)
+    return hashlib.sha256(bare.to_json().encode()).hexdigest()
 
 
 def _describe(target: Target, manifest: Manifest) -> Configuration:

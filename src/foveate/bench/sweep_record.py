@@ -136,7 +136,7 @@ class SweepRecord:
         interrupted: Whether the run did not end, so that configurations are missing.
         planned: Number of configurations that were to be measured.
         bundle: Name of the bundle.
-        digest: SHA-256 of its manifest without presets.
+        digest: SHA-256 of its manifest without presets, provenance and documents.
         device: Name of the device.
         backend: Name of the backend, as it was given.
         versions: Versions of the libraries that took part, by name.
