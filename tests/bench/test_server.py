@@ -199,6 +199,16 @@ def test_a_pipeline_answers_as_it_does_in_this_process(
     assert status == (1 if comparison["verdict"] == "slower" else 0)
 
 
+def test_a_turn_is_not_measured_in_part(
+    server: str, image: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--url", server, "--model", "busy", str(image), *FAST, "--against", server]
+    assert invoke(["bench", *words]) == 1
+    err = capsys.readouterr().err
+    assert "the server refused an image with the status " in err
+    assert "in a turn: lower --max-in-flight, or measure the server alone" in err
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -168,6 +168,12 @@ def test_nothing_listens(client: Make) -> None:
         client(f"http://127.0.0.1:{port}").open()
 
 
+@pytest.mark.parametrize("host", ["..", "a" * 70, "no-such-host.invalid"])
+def test_an_unknown_host_is_one_line(client: Make, host: str) -> None:
+    with pytest.raises(ServerError, match=r"the host '.*' is unknown \(.*\): check the URL"):
+        client(f"http://{host}:8000").open()
+
+
 def test_plain_text_is_no_tls(client: Make) -> None:
     with (
         socket_that_answers(OK) as url,
@@ -212,6 +218,7 @@ def test_connections_are_shared_by_threads_one_at_a_time(client: Make, server: s
         ("http://localhost", "http://localhost:80"),
         ("https://example.org/prefix/", "https://example.org:443/prefix"),
         ("http://[::1]:8000", "http://[::1]:8000"),
+        ("http://localhost/a b/größer%20", "http://localhost:80/a%20b/gr%C3%B6%C3%9Fer%20"),
     ],
 )
 def test_a_url_is_read(text: str, parsed: str) -> None:

@@ -148,13 +148,21 @@ class Benchmark:
             goes_on: Called with each latency, or None for an image that was refused; returns
                 whether the run goes on.
             block: Number of the turn in a measurement against another pipeline.
+
+        Raises:
+            ServerError: The server refused an image of a turn.
         """
 
         def take(sample: Sample) -> bool:
             if sample.refused is None:
                 self._add(sample, warm_up=False, block=block)
-            else:
+            elif block is None:
                 self.refusals.append(sample)
+            else:  # neighbors would no longer be of the same image
+                raise ServerError(
+                    f"the server refused an image with the status {sample.refused} in a turn",
+                    remedy="lower --max-in-flight, or measure the server alone",
+                )
             self._measured += 1
             self._report()
             return goes_on(sample.latency if sample.refused is None else None)

@@ -8,7 +8,7 @@ import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException, HTTPSConnection, IncompleteRead
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from foveate.errors import OptionError, ServerError
 
@@ -56,8 +56,8 @@ class ServerUrl:
         return cls(
             secure=secure,
             host=parts.hostname,
-            port=port or (443 if secure else 80),
-            path=parts.path.rstrip("/"),
+            port=(443 if secure else 80) if port is None else port,
+            path=quote(parts.path.rstrip("/"), safe="/%:@!$&'()*+,;="),
         )
 
     def __str__(self) -> str:
@@ -127,7 +127,7 @@ class Connection:
                     raise
                 self._http.close()
                 return self._exchange(method, path, body, headers or {}, on_sent)
-        except (OSError, HTTPException) as error:
+        except (OSError, HTTPException, UnicodeError) as error:  # the last for names of hosts
             self._http.close()
             raise self._explain(error) from error
 
@@ -154,14 +154,15 @@ class Connection:
             body=content,
         )
 
-    def _explain(self, error: OSError | HTTPException) -> ServerError:
+    def _explain(self, error: OSError | HTTPException | UnicodeError) -> ServerError:
         if isinstance(error, TimeoutError):
             return ServerError(
                 f"{self._url} sent nothing for {self._timeout:g} s",
                 remedy="check the URL and the server's log, or raise --timeout",
             )
-        if isinstance(error, socket.gaierror):
-            what = f"the host {self._url.host!r:.100} is unknown ({error.strerror})"
+        if isinstance(error, (socket.gaierror, UnicodeError)):
+            reason = error.strerror if isinstance(error, OSError) else "not a valid name"
+            what = f"the host {self._url.host!r:.100} is unknown ({reason})"
             return ServerError(what, remedy="check the URL")
         if isinstance(error, ConnectionRefusedError):
             what = f"nothing listens at {self._url}"
