@@ -99,7 +99,7 @@ def facts_of(record: Record) -> Iterator[tuple[str, str]]:
         yield "peak memory", f"{resources.peak_resident_bytes / 1e6:.0f} MB"
     if resources.joules_per_image is not None:
         yield "energy", f"{resources.joules_per_image:.2f} J per image ({resources.energy_counter})"
-    yield from accuracy_of(record)
+    yield from _accuracy(record)
 
 
 def tails_of(record: Record) -> Iterator[tuple[str, str]]:
@@ -110,14 +110,6 @@ def tails_of(record: Record) -> Iterator[tuple[str, str]]:
     if record.tails.excess:
         name, share = next(iter(record.tails.excess.items()))
         yield "their time", f"{share:.0%} of what they took beyond the median went to {name}"
-
-
-def accuracy_of(record: Record) -> Iterator[tuple[str, str]]:
-    """Yield average recall and precision of masks with their intervals."""
-    for report in (record.accuracy or {}).values():
-        for name, figure in report["figures"].items():
-            if figure["value"] is not None and name.startswith("mask A"):
-                yield name, f"{figure['value']:.3f} ({figure['low']:.3f} to {figure['high']:.3f})"
 
 
 def fitness_of(record: Record) -> str:
@@ -141,3 +133,11 @@ def _floor(one: Percentile, record: Record) -> str:
         return ""
     near = one.value is not None and one.value < _FLOOR_FACTOR * floor
     return duration(floor) + (" (near)" if near else "")
+
+
+def _accuracy(record: Record) -> Iterator[tuple[str, str]]:
+    """Yield average recall and precision of masks with their intervals."""
+    for report in (record.accuracy or {}).values():
+        for name, figure in report["figures"].items():
+            if figure["value"] is not None and name.startswith("mask A"):
+                yield name, f"{figure['value']:.3f} ({figure['low']:.3f} to {figure['high']:.3f})"

@@ -29,12 +29,12 @@ _CURVE_POINTS = 120
 
 def percentile_curves(record: Record) -> str:
     """Return the latency against the percentile, with intervals, rival and floor."""
-    series = [("c0", "latency", latencies_of(record))]
+    series = [("c0", "latency", _latencies(record))]
     if record.scenario.name == "server":
         series.append(("c2", "start to result", _processing(record)))
     if record.against is not None:
         other = record.against.record
-        series.append(("c1", f"against {label_of(other)}", latencies_of(other)))
+        series.append(("c1", f"against {label_of(other)}", _latencies(other)))
     series = [one for one in series if np.isfinite(one[2]).any()]
     rows = [percentile_row(one, record) for one in record.latency.percentiles]
     figures = table(("percentile", "latency", "95 % interval", "harness floor"), rows)
@@ -93,7 +93,7 @@ def course(record: Record) -> str:
     return section("course", "Latency over the run", chart.svg(), paragraph(note, "note"))
 
 
-def latencies_of(record: Record) -> Float64Array:
+def _latencies(record: Record) -> Float64Array:
     """Return the sorted latencies in seconds; infinity for images that were never started."""
     samples = record.samples
     values = np.array(samples.end, np.float64) - np.array(samples.arrival, np.float64)
