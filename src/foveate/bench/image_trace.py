@@ -47,6 +47,10 @@ class Work:
 class ImageTrace:
     """What was recorded of one image; times that were not recorded are None.
 
+    Args:
+        index: Index of the image.
+        finish: Called when the result of the image is there.
+
     Attributes:
         work: The pieces of work, in the order of their ends.
         launched: When the calling thread began to enqueue the work.
@@ -57,9 +61,13 @@ class ImageTrace:
         fetched: Bytes copied from it, by the identity of their memory.
     """
 
-    __slots__ = ("done", "enqueued", "fetched", "launched", "sent_bytes", "waited", "work")
+    __slots__ = (
+        *("done", "enqueued", "fetched", "finish", "index", "launched", "sent_bytes", "waited"),
+        "work",
+    )
 
-    def __init__(self) -> None:
+    def __init__(self, index: int = 0, finish: Callable[[], None] = lambda: None) -> None:
+        self.index, self.finish = index, finish
         self.work: list[Work] = []
         self.launched: float | None = None
         self.enqueued: float | None = None

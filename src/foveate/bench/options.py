@@ -34,6 +34,8 @@ class BenchOptions(TypedOptions):
         decoding: Whether the latency includes reading the image files, which are otherwise in
             memory before the run.
         keep_spans: Whether the work of every image is kept for a trace.
+        nvtx: Whether the work is shown to a profiler in ranges of NVTX. A GPU then enqueues the work
+            of each image anew, which takes longer than to replay a graph.
 
     Raises:
         OptionError: A value has the wrong type or lies outside its range, or two do not fit.
@@ -50,6 +52,7 @@ class BenchOptions(TypedOptions):
     seed: int = 0
     decoding: bool = False
     keep_spans: bool = False
+    nvtx: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()

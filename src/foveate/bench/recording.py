@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 from weakref import WeakKeyDictionary
 
 from foveate.bench.image_trace import ImageTrace, Work
@@ -23,11 +23,14 @@ if TYPE_CHECKING:
 
     from foveate.arrays import Array
     from foveate.bench.clock import Clock
+    from foveate.bench.nvtx_ranges import NvtxRanges
     from foveate.bundle.manifest import TensorSpec
     from foveate.kernels.op import Op
     from foveate.runtime.devices import Buffer, Device, Event, Mirror, Program, Stream
     from foveate.runtime.devices.interop import GpuImage
     from foveate.runtime.engines import Engine
+
+T = TypeVar("T")
 
 
 class Recorder:
@@ -35,10 +38,12 @@ class Recorder:
 
     Args:
         clock: Clock of all times.
+        ranges: Where the work is shown to a profiler; None for none.
     """
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, ranges: NvtxRanges | None = None) -> None:
         self.now = clock.now
+        self.ranges = ranges
         self._threads = threading.local()
         self._tracks: WeakKeyDictionary[Stream, str] = WeakKeyDictionary()
 
@@ -47,9 +52,12 @@ class Recorder:
         """The trace of the image of the calling thread."""
         return getattr(self._threads, "trace", None)
 
-    def begin(self) -> ImageTrace:
+    def begin(self, index: int) -> ImageTrace:
         """Begin the trace of an image, which the calling thread sends to the pipeline next."""
-        trace = ImageTrace()
+        if self.ranges is None:
+            trace = ImageTrace(index)
+        else:
+            trace = ImageTrace(index, self.ranges.begin(index))
         self._threads.trace = trace
         return trace
 
@@ -70,14 +78,21 @@ class Recorder:
     def around(self, stream: Stream, kind: str, name: str, enqueue: Callable[[], None]) -> None:
         """Enqueue work, and have the stream note the time before and after it."""
         trace = self.current
-        if trace is None or not isinstance(stream, _RecordingStream):
+        if trace is None:
             enqueue()
+            return
+        if not isinstance(stream, _RecordingStream):
+            self.ranged(name, trace, enqueue)()
             return
         stream.label = (trace, kind, name, self._tracks.get(stream, "stream"))
         try:
             enqueue()
         finally:
             stream.label = None
+
+    def ranged(self, name: str, trace: ImageTrace, function: Callable[[], T]) -> Callable[[], T]:
+        """Return a function that does the same where a profiler shows it, if there are ranges."""
+        return function if self.ranges is None else self.ranges.within(name, trace.index, function)
 
 
 class _RecordingStream(CpuStream):
@@ -89,10 +104,10 @@ class _RecordingStream(CpuStream):
         label: Trace, kind, name and track of the work that is enqueued; None to record nothing.
     """
 
-    def __init__(self, now: Callable[[], float]) -> None:
+    def __init__(self, recorder: Recorder) -> None:
         super().__init__()
         self.label: tuple[ImageTrace, str, str, str] | None = None
-        self._now = now
+        self._recorder = recorder
 
     def enqueue(self, function: Callable[..., None], *args: object, **options: object) -> None:
         """Run ``function(*args, **options)`` when all earlier work is done, and note its times."""
@@ -101,7 +116,8 @@ class _RecordingStream(CpuStream):
             return
         trace, *names = self.label
         work = Work(*names)
-        super().enqueue(work.run, self._now, trace, partial(function, *args, **options))
+        run = self._recorder.ranged(work.name, trace, partial(function, *args, **options))
+        super().enqueue(work.run, self._recorder.now, trace, run)
 
 
 class RecordingEngine:
@@ -145,7 +161,7 @@ class RecordingDevice:
     def stream(self) -> Stream:
         """Return a new stream, which records its work if it is one of the CPU."""
         if isinstance(self._device, CpuDevice):
-            return _RecordingStream(self._recorder.now)
+            return _RecordingStream(self._recorder)
         return self._device.stream()
 
     def mirror(self, shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> Mirror:
@@ -166,8 +182,12 @@ class RecordingDevice:
     def program(
         self, streams: Sequence[Stream], enqueue: Callable[[], None], *, capturable: bool
     ) -> Program:
-        """Return a program whose launches are recorded."""
+        """Return a program whose launches are recorded.
+
+        With ranges, each launch enqueues the work anew: what a graph replays belongs to no range.
+        """
         self._recorder.name_tracks(streams)
+        capturable = capturable and self._recorder.ranges is None
         program = self._device.program(streams, enqueue, capturable=capturable)
         return _RecordingProgram(self._recorder, program)
 
@@ -188,7 +208,7 @@ class _RecordingProgram:
         if trace is None:
             return self._program.launch()
         trace.launched = self._recorder.now()
-        event = self._program.launch()
+        event = self._recorder.ranged("enqueue", trace, self._program.launch)()
         trace.enqueued = self._recorder.now()
         # A graph that is replayed copies as the first launch did, without a call of ours.
         self._fetched = trace.fetched = trace.fetched or self._fetched
@@ -203,7 +223,7 @@ class _RecordingEvent:
 
     def synchronize(self) -> None:
         self._trace.waited = self._recorder.now()
-        self._event.synchronize()
+        self._recorder.ranged("wait", self._trace, self._event.synchronize)()
         self._trace.done = self._recorder.now()
 
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeAlias
 
 from foveate.bench.building import Surroundings
@@ -14,6 +14,7 @@ from foveate.bench.floor import NullDevice, null_engines
 from foveate.bench.gpu_counters import GpuCounters, open_gpu_counters
 from foveate.bench.images import read_images
 from foveate.bench.measurement import Measurement
+from foveate.bench.nvtx_ranges import NvtxRanges
 from foveate.bench.system import PipelineSystem, describe_subject
 from foveate.bundle import read_bundle
 from foveate.progress import Progress, no_progress
@@ -65,6 +66,7 @@ class Session(Measurement):
     Raises:
         BundleError: There is no such bundle, or it is damaged.
         BackendError: The device or the backend does not work on this machine.
+        MissingExtraError: Ranges of NVTX are asked for, and the package nvtx is not installed.
         InputError: An image cannot be read.
     """
 
@@ -80,6 +82,7 @@ class Session(Measurement):
     ) -> None:
         clock = clock or SystemClock()
         self._target = target
+        ranges = NvtxRanges() if options.nvtx else None
         begin = clock.now()
         bundle, device, engines = read_bundle(
             target.bundle,
@@ -97,10 +100,13 @@ class Session(Measurement):
             device.close()
             raise
         self._subject = describe_subject(bundle, device, target.backend, engines, target.options)
+        if options.nvtx:  # a GPU takes longer then, which a comparison must show
+            changed = {**self._subject.options, "nvtx": True}
+            self._subject = replace(self._subject, options=changed)
         self._gpu: GpuCounters | None = None if device.name == "cpu" else open_gpu_counters()
         self._energy = EnergyMeter(self._gpu)
         super().__init__(
-            self._open(device, engines, clock),
+            self._open(device, engines, clock, ranges),
             options,
             inputs=self._images.inputs,
             in_flight=target.options.max_in_flight,
@@ -124,10 +130,15 @@ class Session(Measurement):
             energy_counter=self._energy.counter,
         )
 
-    def _open(self, device: Device, engines: Mapping[str, Engine], clock: Clock) -> PipelineSystem:
-        return PipelineSystem(
-            self._bundle, device, engines, self._target.options, self._images, clock
-        )
+    def _open(
+        self,
+        device: Device,
+        engines: Mapping[str, Engine],
+        clock: Clock,
+        ranges: NvtxRanges | None = None,
+    ) -> PipelineSystem:
+        options, images = self._target.options, self._images
+        return PipelineSystem(self._bundle, device, engines, options, images, clock, ranges)
 
     def _free_bytes(self) -> int | None:
         """Return the free memory of the device; None if it is that of the process."""

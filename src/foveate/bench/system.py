@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from foveate.bench.clock import Clock
     from foveate.bench.image_trace import ImageTrace
     from foveate.bench.images import Images
+    from foveate.bench.nvtx_ranges import NvtxRanges
     from foveate.bundle import Bundle
     from foveate.runtime.devices import Device
     from foveate.runtime.engines import Engine
@@ -37,6 +38,7 @@ class PipelineSystem:
         options: Options of the pipeline.
         images: The images; their order gives them their indices.
         clock: Clock of all times.
+        ranges: Where the work is shown to a profiler; None for none.
     """
 
     def __init__(
@@ -47,8 +49,9 @@ class PipelineSystem:
         options: PipelineOptions,
         images: Images,
         clock: Clock,
+        ranges: NvtxRanges | None = None,
     ) -> None:
-        self._recorder = Recorder(clock)
+        self._recorder = Recorder(clock, ranges)
         self._images = images
         self.pipeline = Pipeline(
             bundle,
@@ -61,7 +64,7 @@ class PipelineSystem:
 
     def run(self, index: int) -> ImageTrace:
         """Process an image, and return when its result is there."""
-        trace = self._recorder.begin()
+        trace = self._recorder.begin(index)
         try:
             image = self._read(index, trace)
             if self._classifies:
@@ -70,6 +73,7 @@ class PipelineSystem:
                 self.pipeline.propose(image)
         finally:
             self._recorder.end()
+            trace.finish()
         return trace
 
     def stream(self, indices: Iterable[int]) -> Iterator[ImageTrace]:
@@ -81,14 +85,17 @@ class PipelineSystem:
 
         def images() -> Iterator[Any]:
             for index in indices:
-                traces.append(self._recorder.begin())
+                traces.append(self._recorder.begin(index))
                 yield self._read(index, traces[-1])
 
         try:
             for _ in self.pipeline.stream(images()):
+                traces[0].finish()
                 yield traces.pop(0)
         finally:
             self._recorder.end()
+            for trace in traces:
+                trace.finish()
 
     def close(self) -> None:
         """Release the pipeline."""

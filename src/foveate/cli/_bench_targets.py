@@ -21,7 +21,7 @@ AnyTarget: TypeAlias = Target | ServerTarget
 _OF_SERVER = ("model", "input_name", "timeout")
 _OF_PIPELINE = ("device", "backend", "threads", "preset", "top_k", "scales", "max_side")
 # Options of what is done to a pipeline in this process, whatever it is compared with.
-_NOT_REMOTE = ("dataset", "limits")
+_NOT_REMOTE = ("dataset", "limits", "nvtx")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -132,6 +132,14 @@ def measure(
         Path | None,
         typer.Option("--html", help="HTML file of a page with charts, which contains the record."),
     ] = None,
+    nvtx: Annotated[
+        bool,
+        typer.Option(
+            "--nvtx",
+            help="Show images and networks to Nsight Systems, as ranges of NVTX. On a GPU, images "
+            "are not replayed from a graph then, and take longer.",
+        ),
+    ] = False,
     trace: Annotated[
         Path | None,
         typer.Option(help="File of the work of all images for Perfetto or Chrome's trace viewer."),
@@ -162,6 +170,7 @@ def measure(
         seed=seed,
         decoding=decoding,
         keep_spans=trace is not None,
+        nvtx=nvtx,
     )
     pipeline = PipelineOptions(
         preset=preset,
