@@ -20,6 +20,7 @@ import numpy as np
 
 import foveate
 from figures import Figure, Measurement, Result, begin, conditions, report
+from foveate.bundle import Bundle
 from foveate.runtime.engines.onnxruntime_session import open_session, session_options
 from measuring import in_turns, parser_of, photograph, ratio
 
@@ -43,6 +44,9 @@ def main() -> None:
     runs: dict[str, Callable[[], object]] = {
         OURS: partial(foveate.load("mini", options=options), image)
     }
+    for preset in Bundle.open("mini").manifest.presets:
+        pipeline = foveate.load("mini", options=options, preset=preset)
+        runs[f"the same with `--preset {preset}`"] = partial(pipeline, image)
     if arguments.onnx.is_file():
         session = open_session(arguments.onnx, session_options(arguments.threads))
         (given,) = session.get_inputs()
@@ -62,7 +66,7 @@ def main() -> None:
                 Figure.of(seconds[name]) if name in seconds else None,
                 ratio(seconds[name], seconds[THEIRS]) if THEIRS in seconds else None,
             )
-            for name in (OURS, THEIRS)
+            for name in dict.fromkeys((*runs, THEIRS))
         ),
     )
     report(Result(title=TITLE, question=QUESTION, measurements=(measurement,)), arguments.json)

@@ -11,6 +11,9 @@ from figures import Conditions, Measurement, Result, read, show
 
 FOLDER = Path(__file__).parent
 ORDER = (
+    "against_openvino",
+    "against_glue",
+    "against_segmenters",
     "precisions",
     "accuracy_of_precisions",
     "quantization_noise",

@@ -28,7 +28,8 @@ TITLE = "Scaling"
 QUESTION = """\
 How time and memory of `mini` grow with the pixels of an image, with the number of proposals K, and with the number of
 images. At most linear growth is the aim, and no growth of memory after the first 50 images. Times are those from an
-array to detections. Memory is the peak of a process of its own, with the image in it."""
+array to detections; processor time is that of all threads, which other work hardly changes. Memory is the peak of a
+process of its own, with the image in it."""
 # Width and height, 4:3. The pyramid of the working size is that of 1024 pixels for all but the first.
 SIZES = {
     "pixels": ((640, 480), (1152, 864), (2000, 1500), (4000, 3000), (5760, 4320), (8160, 6120)),
@@ -71,6 +72,7 @@ def main() -> None:
     report(Result(title=TITLE, question=QUESTION, measurements=(measurement,)), arguments.json)
 
 
+MEASURED = ("time, s", "processor time, s", "peak memory, MB")
 Table = tuple[str, tuple[str, ...], list[tuple[Cell, ...]]]
 """Caption, columns and rows."""
 
@@ -83,7 +85,7 @@ def _pixels(arguments: argparse.Namespace) -> Table:
         rows.append((f"{width}x{height}", *_in_process(arguments, *sizes)))
     pyramid = "full resolution" if whole else "the working size"
     caption = f"Pixels, with the pyramid of {pyramid}:"
-    columns = ("image", "megapixels", "time, s", "peak memory, MB")
+    columns = ("image", "megapixels", *MEASURED)
     pixels = [width * height / 1e6 for width, height in SIZES[arguments.axis]]
     return (
         caption,
@@ -94,7 +96,7 @@ def _pixels(arguments: argparse.Namespace) -> Table:
 
 def _proposals(arguments: argparse.Namespace) -> Table:
     rows = [(str(k), *_in_process(arguments, f"--top-k={k}")) for k in PROPOSALS]
-    return "Proposals of a 640x480 image:", ("K", "time, s", "peak memory, MB"), rows
+    return "Proposals of a 640x480 image:", ("K", *MEASURED), rows
 
 
 def _images(arguments: argparse.Namespace) -> Table:
@@ -103,44 +105,45 @@ def _images(arguments: argparse.Namespace) -> Table:
     options = foveate.PipelineOptions(threads=arguments.threads)
     rows: list[tuple[Cell, ...]] = []
     with foveate.load("mini", options=options) as pipeline:
-        start = time.perf_counter()
+        start = time.process_time()
         stream = pipeline.stream(islice(images, arguments.images))
         for number, _ in enumerate(stream, start=1):
             if number in CHECKPOINTS:
-                elapsed = (time.perf_counter() - start) / number
+                elapsed = (time.process_time() - start) / number
                 memory = Figure(value=_memory("VmRSS"))
                 rows.append((f"{number:,}", Figure(value=1e3 * elapsed), memory))
     sizes = ", ".join(f"{width}x{height}" for width, height in SMALL)
     caption = f"Images in one stream, sizes {sizes} in turns:"
-    return caption, ("images so far", "time per image, ms", "resident memory, MB"), rows
+    return caption, ("images so far", "processor time per image, ms", "resident memory, MB"), rows
 
 
 def _in_process(arguments: argparse.Namespace, *words: str) -> Iterator[Cell]:
-    """Return time and peak memory of a process that does nothing else."""
+    """Return times and peak memory of a process that does nothing else."""
     command = [sys.executable, __file__, "one", *words]
     command += [f"--rounds={arguments.rounds}", f"--threads={arguments.threads}"]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    seconds, peak = json.loads(done.stdout)
-    print(words, done.stdout.strip(), file=sys.stderr, flush=True)
+    seconds, processor, peak = json.loads(done.stdout)
     yield Figure.of(seconds)
+    yield Figure.of(processor)
     yield Figure(value=peak)
 
 
-def _one(arguments: argparse.Namespace) -> tuple[list[float], float]:
-    """Return the seconds of each round, and the peak memory in megabytes."""
+def _one(arguments: argparse.Namespace) -> tuple[list[float], list[float], float]:
+    """Return the seconds and processor seconds per round, and the peak memory in megabytes."""
     image = photograph(arguments.width, arguments.height)
     options = foveate.PipelineOptions(
         threads=arguments.threads,
         top_k=arguments.top_k,
         pyramid="full-resolution" if arguments.whole else "working-size",
     )
-    seconds = []
+    seconds, processor = [], []
     with foveate.load("mini", options=options) as pipeline:
         for _ in range(arguments.rounds + 1):
-            start = time.perf_counter()
+            start, used = time.perf_counter(), time.process_time()
             pipeline(image)
             seconds.append(time.perf_counter() - start)
-    return seconds[1:], _memory("VmHWM")
+            processor.append(time.process_time() - used)
+    return seconds[1:], processor[1:], _memory("VmHWM")
 
 
 def _memory(name: str) -> float:
