@@ -136,7 +136,7 @@ def test_a_record_without_images_has_a_page() -> None:
 def test_images_that_were_never_finished_have_no_curve() -> None:
     options = BenchOptions(scenario="server", rate=0.01, seconds=1)
     empty = simulated_record(noisy(0), options)
-    late = replace(empty, outcome=replace(empty.outcome, unstarted=7))
+    late = replace(empty, latency=distribution([], unstarted=7))
     assert 'd="M"' not in page_of(late)
 
 
@@ -146,6 +146,8 @@ def test_a_rate_that_is_not_held_comes_first() -> None:
     found = answers(page_of(record))
     assert "The pipeline does not keep up: 20 images arrive per second, " in found
     assert f"{record.outcome.unstarted:,} were never started." in found
+    refused = replace(record, outcome=replace(record.outcome, refused=3))
+    assert "were never started, 3 were refused." in answers(page_of(refused))
     assert "foveate bench simulated --scenario server --p99 0." in found
 
 

@@ -38,10 +38,11 @@ def _slow(record: Record) -> Iterator[str]:
     outcome, scenario = record.outcome, record.scenario
     median, high = (record.latency.percentile(one).value for one in (50, 90))
     if outcome.rate_held is False and outcome.throughput is not None:
-        yield (
+        text = (
             f"The pipeline does not keep up: {scenario.rate:.3g} images arrive per second, "
-            f"{outcome.throughput:.3g} are finished, {outcome.unstarted:,} were never started."
+            f"{outcome.throughput:.3g} are finished, {outcome.unstarted:,} were never started"
         )
+        yield text + (f", {outcome.refused:,} were refused." if outcome.refused else ".")
     elif median is None:
         yield f"{outcome.images} images are too few to tell."
     if median is not None:

@@ -94,22 +94,19 @@ def course(record: Record) -> str:
 
 
 def _latencies(record: Record) -> Float64Array:
-    """Return the sorted latencies in seconds; infinity for images that were never started."""
+    """Return the sorted latencies in seconds; infinity for images without a result."""
     samples = record.samples
-    values = np.array(samples.end, np.float64) - np.array(samples.arrival, np.float64)
-    return _sorted(record, values)
+    finished = _sorted(record, np.array(samples.end) - np.array(samples.arrival))
+    return np.append(finished, [inf] * (record.latency.count - finished.size))
 
 
 def _processing(record: Record) -> Float64Array:
     samples = record.samples
-    values = np.array(samples.end, np.float64) - np.array(samples.start, np.float64)
-    return _sorted(record, values, unstarted=0)
+    return _sorted(record, np.array(samples.end) - np.array(samples.start))
 
 
-def _sorted(record: Record, values: Float64Array, *, unstarted: int | None = None) -> Float64Array:
-    late = record.outcome.unstarted if unstarted is None else unstarted
-    measured = values[~np.array(record.samples.warm_up, bool)]
-    return np.append(np.sort(measured), [inf] * late)
+def _sorted(record: Record, values: Float64Array) -> Float64Array:
+    return np.sort(values[~np.array(record.samples.warm_up, bool)])
 
 
 def _curve(chart: Chart, x: Scale, style: str, name: str, ordered: Float64Array) -> tuple[str, str]:
