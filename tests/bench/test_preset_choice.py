@@ -25,7 +25,7 @@ def sweep(*points: Point, **changes: Any) -> SweepRecord:
     return sweep_of(list(points), digest=networks_digest(MANIFEST), **changes)
 
 
-def names_of(*points: Point, **shares: float) -> dict[str, tuple[float, ...] | None]:
+def names_of(*points: Point, **shares: Any) -> dict[str, tuple[float, ...] | None]:
     """Return the levels of each preset that is chosen."""
     found = choose_presets(sweep(*points), MANIFEST, ChoiceOptions(**shares))
     return {name: preset.scales for name, preset in found.items()}
@@ -98,7 +98,7 @@ def test_presets_can_be_written_again(tmp_path: Path) -> None:
     [
         (
             {"interrupted": True, "planned": 5},
-            "the sweep was interrupted after 1 of 5 configurations: run it to its end",
+            "the sweep was interrupted after 1 of 5 configurations: run it to its end, or choose",
         ),
         (
             {"digest": "1" * 64},
@@ -113,6 +113,15 @@ def test_sweeps_that_say_nothing_of_the_bundle_are_refused(
         choose_presets(replace(sweep(point((0.2,))), **changes), MANIFEST)
 
 
+def test_a_part_of_a_sweep_is_chosen_from_on_request() -> None:
+    part = sweep(point((0.2,)), point((0.2,), 0.5, HALF), interrupted=True, planned=5)
+    found = choose_presets(part, MANIFEST, ChoiceOptions(partial=True))
+    assert found["fast"].scales == HALF
+    assert found["fast"].conditions["configurations"] == "2 of 5"
+    with pytest.raises(InputError, match="interrupted after 0 of 5 configurations"):
+        choose_presets(replace(part, points=()), MANIFEST, ChoiceOptions(partial=True))
+
+
 def test_a_data_set_without_objects_decides_nothing() -> None:
     with pytest.raises(InputError, match="a data set of the sweep has no average recall"):
         choose_presets(sweep(point((0.2, None))), MANIFEST)
@@ -121,8 +130,9 @@ def test_a_data_set_without_objects_decides_nothing() -> None:
 @pytest.mark.parametrize("name", ["balanced", "fast"])
 @pytest.mark.parametrize("share", [0.0, 1.5])
 def test_a_share_is_above_zero_and_at_most_one(name: str, share: float) -> None:
+    values: dict[str, Any] = {name: share}
     with pytest.raises(OptionError, match=f"{name} must be above 0 and at most 1, found {share:g}"):
-        ChoiceOptions(**{name: share})
+        ChoiceOptions(**values)
 
 
 def test_equal_recall_takes_the_faster_one() -> None:

@@ -31,6 +31,7 @@ class ChoiceOptions(TypedOptions):
         balanced: Share of the average recall of ``accurate`` that ``balanced`` keeps at least, on
             each data set.
         fast: The same for ``fast``.
+        partial: Whether to choose among the configurations of a sweep that was interrupted.
 
     Raises:
         OptionError: A share has the wrong type or lies outside its range.
@@ -38,6 +39,7 @@ class ChoiceOptions(TypedOptions):
 
     balanced: float = 0.95
     fast: float = 0.8
+    partial: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -65,7 +67,7 @@ def choose_presets(
         InputError: The sweep was interrupted, measured other networks, or has no average recall.
     """
     options = options or ChoiceOptions()
-    points = _candidates(sweep, manifest)
+    points = _candidates(sweep, manifest, partial=options.partial)
     accurate = max(points, key=lambda one: (_mean_recall(one), -one.relative_time))
     shares = {"accurate": 1.0, "balanced": options.balanced, "fast": options.fast}
     chosen = {
@@ -81,12 +83,12 @@ def least_share(point: Point, other: Point) -> float:
     return min(own / reference if reference else 1.0 for own, reference in pairs)
 
 
-def _candidates(sweep: SweepRecord, manifest: Manifest) -> list[Point]:
+def _candidates(sweep: SweepRecord, manifest: Manifest, *, partial: bool) -> list[Point]:
     """Return the points that differ from the default one in nothing but what a preset sets."""
-    if sweep.interrupted:
+    if sweep.interrupted and not (partial and sweep.points):
         raise InputError(
             f"the sweep was interrupted after {len(sweep.points)} of {sweep.planned} configurations",
-            remedy="run it to its end, or with fewer configurations",
+            remedy="run it to its end, or choose among these with --partial",
         )
     if sweep.digest != networks_digest(manifest):
         raise InputError(
@@ -146,6 +148,7 @@ def _preset(point: Point, sweep: SweepRecord, manifest: Manifest) -> PresetSpec:
             "backend": sweep.backend,
             "threads": "one per core" if one.threads is None else str(one.threads),
             "scenario": sweep.scenario,
+            "configurations": f"{len(sweep.points)} of {sweep.planned}",
             "machine": "fit to publish" if sweep.machine.fit else "unfit to publish",
         },
     )

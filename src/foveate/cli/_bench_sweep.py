@@ -112,6 +112,9 @@ def presets(
         float, typer.Option(help="Share of the average recall of accurate that balanced keeps.")
     ] = 0.95,
     fast: Annotated[float, typer.Option(help="The same for fast.")] = 0.8,
+    partial: Annotated[
+        bool, typer.Option("--partial", help="Accept a sweep that was interrupted.")
+    ] = False,
 ) -> None:
     """Choose the presets accurate, balanced and fast from a sweep, and write them to a bundle.
 
@@ -122,7 +125,7 @@ def presets(
     from foveate.bench.record_file import read_sweep
     from foveate.bundle import Bundle, write_presets
 
-    options = ChoiceOptions(balanced=balanced, fast=fast)
+    options = ChoiceOptions(balanced=balanced, fast=fast, partial=partial)
     opened = Bundle.open(bundle)
     chosen = choose_presets(read_sweep(record), opened.manifest, options)
     write_presets(opened, chosen)
