@@ -11,9 +11,12 @@ from figures import Conditions, Measurement, Result, read, show
 
 FOLDER = Path(__file__).parent
 ORDER = (
+    "against_pytorch",
     "against_openvino",
     "against_glue",
     "against_segmenters",
+    "scaling",
+    "cold_start",
     "precisions",
     "accuracy_of_precisions",
     "quantization_noise",
