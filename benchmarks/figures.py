@@ -105,13 +105,21 @@ class Result:
     notes: tuple[str, ...] = ()
 
 
-def begin() -> Snapshot:
-    """Return the state of the machine before a measurement."""
-    return take_snapshot()
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """The state of the machine before a measurement, and the commit, which may change during it."""
+
+    machine: Snapshot
+    commit: str
+
+
+def begin() -> Start:
+    """Return what has to be known before a measurement."""
+    return Start(machine=take_snapshot(), commit=_git("rev-parse", "--short", "HEAD"))
 
 
 def conditions(
-    before: Snapshot, *, threads: int | None, pairs: int | None, packages: Sequence[str] = ()
+    before: Start, *, threads: int | None, pairs: int | None, packages: Sequence[str] = ()
 ) -> Conditions:
     """Return the conditions of a measurement that has just ended.
 
@@ -121,14 +129,14 @@ def conditions(
         pairs: Number of runs per row.
         packages: Distributions whose versions matter.
     """
-    state = describe_machine(before, take_snapshot())
+    state = describe_machine(before.machine, take_snapshot())
     return Conditions(
         machine=f"{state.processor.name} ({', '.join(_instructions())})",
         threads=threads,
         pairs=pairs,
         load="; ".join(state.reasons) or "other work paused",
         date=datetime.now(UTC).date().isoformat(),
-        commit=_git("rev-parse", "--short", "HEAD"),
+        commit=before.commit,
         command=_command(),
         versions={name: metadata.version(name) for name in packages},
     )
