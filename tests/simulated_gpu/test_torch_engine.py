@@ -56,16 +56,18 @@ class Refining:
         for spec in engine.inputs:
             self.inputs[spec.name] = device.mirror((4, *spec.shape[1:]), FLOAT)
             self.inputs[spec.name].array[...] = rng.random((4, *spec.shape[1:]))
-        side = engine.outputs[0].shape[1]
-        self.logits = device.mirror((4, side, side), FLOAT)
-        bound = {name: one.buffer for name, one in self.inputs.items()}
-        self.run = engine.bind({**bound, "logits": self.logits.buffer}, self.main)
+        self.outputs = {
+            spec.name: device.mirror((4, *spec.shape[1:]), FLOAT) for spec in engine.outputs
+        }
+        bound = {name: one.buffer for name, one in (self.inputs | self.outputs).items()}
+        self.run = engine.bind(bound, self.main)
 
     def enqueue(self) -> None:
         for one in self.inputs.values():
             one.send(self.main)
         self.run()
-        self.logits.fetch(self.main)
+        for one in self.outputs.values():
+            one.fetch(self.main)
 
 
 def refining(bundle: Bundle, device: CudaDevice) -> TorchCudaEngine:
@@ -86,7 +88,8 @@ def test_images_in_flight_share_a_module_in_turns(
     for one in runs:
         one.main.synchronize()
         given = {name: mirror.array for name, mirror in one.inputs.items()}
-        np.testing.assert_array_equal(one.logits.array, expected(given)["logits"])
+        for name, found in expected(given).items():
+            np.testing.assert_array_equal(one.outputs[name].array, found)
     assert on_arena.entered == 2 * [engine._stream.__cuda_stream__()[1]]  # type: ignore[attr-defined]  # a CudaStream
     assert simulated.conflicts == []
 
