@@ -38,6 +38,7 @@ ORDER = (
     "six_drawings",
     "patch_context",
     "patch_recall",
+    "presets",
     "choices_for_mini",
 )
 """Files in ``results``, in the order of the sections."""
