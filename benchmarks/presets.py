@@ -50,7 +50,7 @@ def _table(sweep: SweepRecord, name: str, measured: Conditions) -> Measurement:
         caption=f"`{sweep.bundle}` on {name}, {dataset.images} images with {dataset.objects} "
         f"objects, {len(dataset.timed)} of them timed:",
         conditions=measured,
-        columns=("levels", "K", "longest side, px", "relative time", *FIGURES),
+        columns=("levels", "K", "longest side, px", "overlap", "relative time", *FIGURES),
         rows=tuple(_row(point, point.datasets[name]) for point in sweep.points),
     )
 
@@ -61,6 +61,7 @@ def _row(point: Point, result: DatasetResult) -> tuple[Cell, ...]:
         " ".join(f"{scale:.3g}" for scale in one.scales),
         str(one.top_k),
         str(one.max_side),
+        f"{one.window_nms_iou:g}",
         "1, the default"
         if time is None
         else Figure(value=time.value, low=time.low, high=time.high),

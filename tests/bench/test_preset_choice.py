@@ -60,9 +60,18 @@ def test_other_threads_and_other_bundles_are_no_presets() -> None:
 
 def test_a_preset_has_its_options_and_what_was_measured() -> None:
     found = choose_presets(
-        sweep(point((0.2, 0.4)), point((0.19, 0.4), 0.5, HALF, top_k=10, max_side=200)), MANIFEST
+        sweep(
+            point((0.2, 0.4)),
+            point((0.19, 0.4), 0.5, HALF, top_k=10, max_side=200, window_nms_iou=0.5),
+        ),
+        MANIFEST,
     )["fast"]
-    assert found.options == {"scales": HALF, "top_k": 10, "max_side": 200}
+    assert found.options == {
+        "scales": HALF,
+        "top_k": 10,
+        "max_side": 200,
+        "window_nms_iou": 0.5,
+    }
     assert found.relative_time.value == 0.5
     assert (found.relative_time.low, found.relative_time.high) == (0.49, 0.51)
     assert found.measured["a"].figures["mask AR@100"] == 0.19

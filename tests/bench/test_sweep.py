@@ -59,6 +59,8 @@ def test_all_values_are_combined_once() -> None:
     assert {one.threads for one in found} == {1, 2}
     again = SweepOptions(scales=(None, OWN.pyramid.scales), top_k=(20, 20))
     assert len(again.configurations(OWN)) == 1
+    overlaps = SweepOptions(scales=(None,), top_k=(20,), window_nms_iou=(0.6, 0.8))
+    assert [one.window_nms_iou for one in overlaps.configurations(OWN)] == [0.6, 0.8]
 
 
 def test_the_default_sweep_leaves_out_more_and_more_levels() -> None:

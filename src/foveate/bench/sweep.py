@@ -228,6 +228,7 @@ def _describe(target: Target, manifest: Manifest) -> Configuration:
         scales=applied.pyramid.scales,
         top_k=applied.select.top_k,
         max_side=applied.pyramid.max_side,
+        window_nms_iou=applied.select.window_nms_iou,
         threads=target.options.threads,
         max_in_flight=target.options.max_in_flight,
     )

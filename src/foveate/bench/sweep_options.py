@@ -28,6 +28,8 @@ class SweepOptions(TypedOptions):
             but the finest, every second one from the second finest on, and these but the finest.
         top_k: Numbers of windows to refine; if empty, that of the bundle and half of it.
         max_side: Longer sides of the working image; if empty, that of the bundle.
+        window_nms_iou: Overlaps of windows above which the lower one is dropped; if empty, that of
+            the bundle.
         threads: Numbers of threads per network; None is the default of the backend.
         max_in_flight: Numbers of images that are processed at a time.
         scenario: Scenario of the timing.
@@ -41,6 +43,7 @@ class SweepOptions(TypedOptions):
     scales: tuple[tuple[float, ...] | None, ...] = ()
     top_k: tuple[int, ...] = ()
     max_side: tuple[int, ...] = ()
+    window_nms_iou: tuple[float, ...] = ()
     threads: tuple[int | None, ...] = (None,)
     max_in_flight: tuple[int, ...] = (2,)
     scenario: Literal["single-stream", "offline"] = "single-stream"
@@ -81,6 +84,7 @@ class SweepOptions(TypedOptions):
             scales,
             self.top_k or (select.top_k, max(1, select.top_k // 2)),
             self.max_side or (pyramid.max_side,),
+            self.window_nms_iou or (select.window_nms_iou,),
             self.threads,
             self.max_in_flight,
         ):
@@ -96,11 +100,17 @@ def _options(
     scales: tuple[float, ...] | None,
     top_k: int,
     max_side: int,
+    window_nms_iou: float,
     threads: int | None,
     max_in_flight: int,
 ) -> PipelineOptions:
     return PipelineOptions(
-        scales=scales, top_k=top_k, max_side=max_side, threads=threads, max_in_flight=max_in_flight
+        scales=scales,
+        top_k=top_k,
+        max_side=max_side,
+        window_nms_iou=window_nms_iou,
+        threads=threads,
+        max_in_flight=max_in_flight,
     )
 
 

@@ -30,6 +30,7 @@ class Configuration:
         scales: Scales of the levels of the pyramid.
         top_k: Number of windows that are refined.
         max_side: Longer side of the working image in pixels.
+        window_nms_iou: Overlap of two windows above which the lower one is dropped.
         threads: Number of threads per network; null for the default of the backend.
         max_in_flight: Number of images that are processed at a time in the scenario "offline".
     """
@@ -39,6 +40,7 @@ class Configuration:
     scales: tuple[float, ...]
     top_k: int
     max_side: int
+    window_nms_iou: float
     threads: int | None
     max_in_flight: int
 

@@ -46,7 +46,7 @@ def sweep_tables(sweep: SweepRecord) -> Iterator[Table]:
 
 def _varying(configurations: list[Configuration]) -> list[str]:
     """Return the names of the columns in which the configurations differ, or that of the levels."""
-    names = ("bundle", "levels", "K", "max side", "threads", "in flight")
+    names = ("bundle", "levels", "K", "max side", "overlap", "threads", "in flight")
     return [
         name
         for name in names
@@ -62,6 +62,7 @@ def _cell(column: str, one: Configuration) -> str:
     values = {
         "K": one.top_k,
         "max side": one.max_side,
+        "overlap": one.window_nms_iou,
         "threads": "default" if one.threads is None else one.threads,
         "in flight": one.max_in_flight,
     }

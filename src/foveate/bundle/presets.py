@@ -49,6 +49,8 @@ class PresetSpec:
         scales: Scales of the levels that are used; all if absent.
         max_side: Longer side of the working image in pixels; that of the bundle if absent.
         top_k: Number of windows to refine; that of the bundle if absent.
+        window_nms_iou: Overlap of two windows above which the lower one is dropped; that of the
+            bundle if absent.
         conditions: Where and how it was measured: processor, threads, device and the like.
     """
 
@@ -57,6 +59,7 @@ class PresetSpec:
     scales: tuple[float, ...] | None = None
     max_side: int | None = None
     top_k: int | None = None
+    window_nms_iou: float | None = None
     conditions: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -64,9 +67,12 @@ class PresetSpec:
             check_scales(self.scales)
         require(self.max_side is None or self.max_side >= 16, "max_side must be at least 16")
         require(self.top_k is None or self.top_k >= 1, "top_k must be at least 1")
+        overlap = self.window_nms_iou
+        require(overlap is None or 0 < overlap <= 1, "window_nms_iou must lie in (0, 1]")
 
     @property
-    def options(self) -> dict[str, tuple[float, ...] | int]:
+    def options(self) -> dict[str, tuple[float, ...] | float]:
         """The options of the pipeline that the preset sets, by name."""
-        values = {name: getattr(self, name) for name in ("scales", "max_side", "top_k")}
+        names = ("scales", "max_side", "top_k", "window_nms_iou")
+        values = {name: getattr(self, name) for name in names}
         return {name: value for name, value in values.items() if value is not None}

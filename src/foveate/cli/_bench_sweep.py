@@ -39,6 +39,13 @@ def sweep(
             min=16, help="Longer side of the working image; repeatable. By default the bundle's."
         ),
     ] = None,
+    window_nms_iou: Annotated[
+        list[float] | None,
+        typer.Option(
+            help="Overlap of two windows above which the lower one is dropped; repeatable. By default "
+            "the bundle's."
+        ),
+    ] = None,
     threads: Annotated[
         list[int] | None,
         typer.Option(min=1, help="Number of threads; repeatable. By default one per core."),
@@ -90,6 +97,7 @@ def sweep(
         scales=tuple(parse_scales(one) for one in scales or ()),
         top_k=tuple(top_k or ()),
         max_side=tuple(max_side or ()),
+        window_nms_iou=tuple(window_nms_iou or ()),
         threads=tuple(threads or (None,)),
         max_in_flight=tuple(max_in_flight or (2,)),
         scenario=scenario,  # type: ignore[arg-type]  # checked there
