@@ -28,7 +28,7 @@ from measuring import in_turns, parser_of, ratio
 TITLE = "Refinement of masks"
 QUESTION = """\
 How much time it saves to compute the two finest convolutions of `refine` of `mini`
-[before the upsampling](../docs/explanation/decisions/0087-phases-in-place-of-upsampling.md): processor time per window,
+[before the upsampling](../docs/explanation/decisions/0081-phases-in-place-of-upsampling.md): processor time per window,
 with random inputs."""
 
 
