@@ -51,7 +51,7 @@ def point(
         "scales": scales,
         "top_k": 20,
         "max_side": 256,
-        "window_nms_iou": 0.8,
+        "window_nms_iou": 0.618,
         "threads": None,
         "max_in_flight": 2,
     }

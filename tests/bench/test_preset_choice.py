@@ -66,12 +66,7 @@ def test_a_preset_has_its_options_and_what_was_measured() -> None:
         ),
         MANIFEST,
     )["fast"]
-    assert found.options == {
-        "scales": HALF,
-        "top_k": 10,
-        "max_side": 200,
-        "window_nms_iou": 0.5,
-    }
+    assert found.options == {"scales": HALF, "top_k": 10, "max_side": 200, "window_nms_iou": 0.5}
     assert found.relative_time.value == 0.5
     assert (found.relative_time.low, found.relative_time.high) == (0.49, 0.51)
     assert found.measured["a"].figures["mask AR@100"] == 0.19

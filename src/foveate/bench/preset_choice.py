@@ -130,9 +130,7 @@ def _preset(point: Point, sweep: SweepRecord, manifest: Manifest) -> PresetSpec:
         scales=None if one.scales == pyramid.scales else one.scales,
         max_side=None if one.max_side == pyramid.max_side else one.max_side,
         top_k=None if one.top_k == select.top_k else one.top_k,
-        window_nms_iou=None
-        if one.window_nms_iou == select.window_nms_iou
-        else one.window_nms_iou,
+        window_nms_iou=None if one.window_nms_iou == select.window_nms_iou else one.window_nms_iou,
         relative_time=_relative(point.time),
         measured={
             name: PresetMeasurement(
