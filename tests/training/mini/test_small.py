@@ -41,7 +41,7 @@ from foveate.training.mini.regions import (
     delta_statistics,
     multipathnet_step,
 )
-from foveate.training.mini.train import train_cascade
+from foveate.training.mini.train import train_cascade, train_proposals
 from foveate.training.mini.trunk import FrozenTrunk
 from foveate.training.mini.window_cache import CacheOptions, build_cache, require_objects
 from foveate.training.mini.window_steps import deepmask_step, sharpmask_step
@@ -238,6 +238,22 @@ def test_a_run_keeps_the_calibration_of_what_it_began_with_and_refuses_other_wei
         with pytest.raises(ModelError, match="made with initial '.*resume with the same options"):
             train_cascade(datasets, output, Recipe(), silent, initial=initial)
     assert len(quick) == 1
+
+
+def test_the_whole_share_of_the_start_leaves_only_the_mask_head_to_train(
+    folder: Path, tmp_path: Path
+) -> None:
+    initial = cascade_from_bundle(Bundle.open("mini")).proposals
+    assert isinstance(initial, SharpMask)
+    before = {name: value.clone() for name, value in initial.state_dict().items()}
+    recipe = Recipe(cache=CacheOptions(views_per_image=2), initial_share=1.0)
+    recipe = recipe.stepped({"deepmask": 2, "sharpmask": 2, "mask_head": 1})
+    trained = train_proposals([CocoDataset(folder)], tmp_path / "run", recipe, silent, initial)
+    after = trained.proposals.state_dict()
+    head = [name for name in after if name.startswith("deepmask.mask.")]
+    assert all(torch.equal(after[name], before[name]) for name in before if name not in head)
+    assert not all(torch.equal(after[name], before[name]) for name in head)
+    assert not [*(tmp_path / "run").glob("*mask.training")]
 
 
 def test_a_classifier_goes_on_from_one_of_other_classes_but_for_its_heads() -> None:
