@@ -147,7 +147,7 @@ def test_the_command_of_nvidias_tool_says_the_same() -> None:
     line = trtexec_command(engine, onnx, plan, options, ("sm_86", "sm_89"), None)
     shapes = (
         "vectors:2x256,horizontal_1:2x16x10x10,horizontal_2:2x8x20x20,horizontal_3:2x8x40x40,"
-        "horizontal_4:2x4x80x80"
+        "horizontal_4:2x4x80x80,scores:2x1"
     )
     assert line.startswith("tensorrt_rtx --onnx=")
     assert f"'--saveEngine={bundle.root / 'a b.plan'}'" in line
