@@ -1,18 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The script that cross-validates mini: how it divides photographs, and one small run of all of it."""
+"""The script that cross-validates mini: how it divides photographs, and what it measures."""
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from cross_validate import Fold, join_parts, main
+from cross_validate import Fold, join_parts, main, measure
 from tests.samples.outlined_photographs import write_photographs
 
+from foveate.bundle import Bundle
 from foveate.datasets import CocoDataset
+from foveate.export.to_onnx.bundle_weights import exact_cascade_from_bundle
+from foveate.models.checkpoint import save_checkpoint
 
 # pycocotools' own arrays lack the argument `copy` of NumPy 2.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -48,20 +50,14 @@ def test_images_of_the_same_name_in_both_parts_are_refused(
     assert not (tmp_path / "out" / "photographs").exists()
 
 
-@pytest.mark.slow  # two trainings
-def test_every_photograph_is_measured_with_weights_that_have_not_seen_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    folder = write_photographs(tmp_path / "coco", parts=("train",))
-    options = "--init-from mini --views 1 --regions 4 --deepmask-steps 1 --sharpmask-steps 1"
-    words = [str(folder), "--output", str(tmp_path / "out"), "--folds", "2", "--"]
-    command = ["cross_validate.py", *words, *options.split(), "--multipathnet-steps", "1"]
-    monkeypatch.setattr(sys, "argv", command)
-    main()
-    figures = json.loads((tmp_path / "out" / "figures.json").read_text(encoding="utf-8"))
-    whole = CocoDataset(tmp_path / "out" / "photographs")
+def test_all_photographs_are_measured_together(tmp_path: Path) -> None:
+    whole = join_parts(write_photographs(tmp_path / "coco", parts=("train",)), tmp_path / "whole")
+    folds = [Fold.of(whole, number, 2, tmp_path / str(number)) for number in range(2)]
+    for fold in folds:  # in place of a training
+        fold.checkpoint.parent.mkdir(parents=True)
+        save_checkpoint(fold.checkpoint, exact_cascade_from_bundle(Bundle.open("mini")))
+    figures = measure(folds, whole, tmp_path)
     assert figures["proposals"]["dataset"]["images"] == len(whole)
     assert figures["detections"]["dataset"]["objects"] == len(whole.annotations)
     shown = figures["shown"]
     assert 0 <= shown["overlap_an_object"] <= shown["detections"]
-    assert json.loads(capsys.readouterr().out) == figures

@@ -67,14 +67,16 @@ def executing(device: str, seed: int = 0) -> Any:
 
 def assert_same_detections(found: Detections, want: Detections) -> None:
     np.testing.assert_array_equal(found.labels, want.labels)
-    np.testing.assert_array_equal(found.scores, want.scores)
+    # Scores that rate the mask are sums, whose order depends on the number of rows at once.
+    np.testing.assert_allclose(found.scores, want.scores, rtol=1e-6)
     np.testing.assert_array_equal(found.proposals, want.proposals)
     np.testing.assert_allclose(found.boxes, want.boxes, atol=1e-4)
     assert found.masks.rle() == want.masks.rle()
 
 
 def assert_same_proposals(found: Proposals, want: Proposals) -> None:
-    np.testing.assert_array_equal(found.scores, want.scores)
+    # Scores that rate the mask are sums, whose order depends on the number of rows at once.
+    np.testing.assert_allclose(found.scores, want.scores, rtol=1e-6)
     np.testing.assert_allclose(found.boxes, want.boxes, atol=1e-4)
     assert found.masks.rle() == want.masks.rle()
 
@@ -143,7 +145,7 @@ def test_detections_and_proposals_are_those_of_the_cpu(mini: Bundle) -> None:
 
 @pytest.mark.slow
 def test_some_of_the_levels(mini: Bundle) -> None:
-    options = replace(OPTIONS, scales=(0.354, 0.707, 1.414))
+    options = replace(OPTIONS, scales=(0.5, 1.0, 2.0))
     _, proposals = check(mini, "cuda", noise_with_disc(128, 96), options)
     assert len(proposals) > 1
 
