@@ -105,7 +105,10 @@ class Fold:
             parts = Parts(train=photographs, validation=Relabeled.of(self.held_out))
             parts.write(data)
         command = [sys.executable, "-m", "foveate", "train", "--dataset", str(data), *options]
-        subprocess.run([*command, "--output", str(self.directory / "run")], check=True)
+        status = subprocess.run([*command, "--output", str(self.directory / "run")], check=False)
+        if status.returncode:
+            what = f"foveate train ended with status {status.returncode}"
+            raise DataError(what, file=data, remedy="see its message above")
 
     def load(self, calibration: Sequence[float]) -> foveate.Pipeline:
         """Return a pipeline of the trained weights that drops no detection, however low its score."""
@@ -181,7 +184,11 @@ def measure(folds: Sequence[Fold], whole: CocoDataset, output: Path) -> dict[str
     return {
         "proposals": proposals.to_json(),
         "detections": detections.to_json(),
-        "shown": {"threshold": 0.25, "detections": shown, "overlap_an_object": right},
+        "shown": {
+            "threshold": foveate.PipelineOptions().score_threshold,
+            "detections": shown,
+            "overlap_an_object": right,
+        },
     }
 
 
@@ -198,7 +205,12 @@ def main() -> None:
     )
     parser.add_argument("options", nargs="+", help="options of foveate train, after --")
     arguments = parser.parse_args()
-    numbers = arguments.only or range(arguments.folds)
+    numbers = sorted(set(arguments.only or range(arguments.folds)))
+    if len(numbers) < 2 or not 0 <= numbers[0] <= numbers[-1] < arguments.folds:
+        parser.error(
+            f"expected two or more folds from 0 to {arguments.folds - 1}, got {numbers}: the scores "
+            "of a fold are calibrated on another one"
+        )
     try:
         whole = join_parts(arguments.folder, arguments.output / "photographs")
         folds = [

@@ -50,6 +50,29 @@ def test_images_of_the_same_name_in_both_parts_are_refused(
     assert not (tmp_path / "out" / "photographs").exists()
 
 
+@pytest.mark.parametrize("only", [["0"], ["0", "0"], ["0", "5"]])
+def test_one_fold_and_one_that_does_not_exist_are_refused(
+    only: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    words = [
+        "cross_validate.py",
+        "coco",
+        "--output",
+        str(tmp_path),
+        "--only",
+        *only,
+        "--",
+        "--seed=0",
+    ]
+    monkeypatch.setattr(sys, "argv", words)
+    with pytest.raises(SystemExit):
+        main()
+    assert "expected two or more folds from 0 to 4, got" in capsys.readouterr().err
+
+
 def test_all_photographs_are_measured_together(tmp_path: Path) -> None:
     whole = join_parts(write_photographs(tmp_path / "coco", parts=("train",)), tmp_path / "whole")
     folds = [Fold.of(whole, number, 2, tmp_path / str(number)) for number in range(2)]
