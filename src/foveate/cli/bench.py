@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from foveate.cli._bench_size import size
 from foveate.cli._bench_sweep import presets, sweep
 from foveate.cli._console import print_error, print_line, print_table, show_log
 from foveate.cli._options import BundleArgument, MaxSide, Preset, Scales, Threads
@@ -32,6 +33,7 @@ class _Group(TyperGroup):
 app = typer.Typer(cls=_Group)
 app.command("sweep")(sweep)
 app.command("presets")(presets)
+app.command("size")(size)
 
 
 @app.command(_MEASURE)
