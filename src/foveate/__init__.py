@@ -26,7 +26,7 @@ from foveate.errors import (
 
 if TYPE_CHECKING:
     from foveate.bundle import Bundle
-    from foveate.results.detections import Detections, Proposals
+    from foveate.results.detections import Detections, Findings, Proposals
     from foveate.runtime.device_results import DeviceDetections
     from foveate.runtime.loading import load
     from foveate.runtime.options import PipelineOptions
@@ -41,6 +41,7 @@ __all__ = [
     "DataError",
     "Detections",
     "DeviceDetections",
+    "Findings",
     "FoveateError",
     "InputError",
     "MissingExtraError",
@@ -61,6 +62,7 @@ _HOMES = {
     "Bundle": "foveate.bundle",
     "Detections": "foveate.results.detections",
     "DeviceDetections": "foveate.runtime.device_results",
+    "Findings": "foveate.results.detections",
     "Proposals": "foveate.results.detections",
 }
 

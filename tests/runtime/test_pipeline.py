@@ -304,14 +304,14 @@ def test_options_take_the_place_of_the_manifest(contrast_bundle: Path) -> None:
     with foveate.load(contrast_bundle, options=options) as pipeline:
         assert len(pipeline.propose(image)) <= 7
         assert len(pipeline(image)) == 1
-        assert pipeline._manifest.pyramid.max_side == 64
+        assert pipeline.manifest.pyramid.max_side == 64
 
 
 def test_a_full_resolution_pyramid_takes_levels_of_the_image_itself(contrast_bundle: Path) -> None:
     options = foveate.PipelineOptions(pyramid="full-resolution")
     with foveate.load(contrast_bundle, options=options) as pipeline:
         pipeline.propose(np.zeros((300, 400, 3), np.uint8))
-        assert pipeline._manifest.pyramid.max_side > 10_000
+        assert pipeline.manifest.pyramid.max_side > 10_000
 
 
 def test_an_image_that_is_too_long_for_the_classifier_is_refused() -> None:

@@ -144,8 +144,8 @@ def test_an_interruption_releases_the_slot(
         monkeypatch.setattr(pipeline._device, "close", lambda: closed.append(True))
         original = getattr(Slot, method)
 
-        def interrupted(slot: Slot, **options: Any) -> None:
-            original(slot, **options)
+        def interrupted(slot: Slot, *arguments: Any) -> None:
+            original(slot, *arguments)
             raise KeyboardInterrupt
 
         with monkeypatch.context() as patch:

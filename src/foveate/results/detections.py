@@ -192,6 +192,19 @@ class Detections:
         return f"Detections({len(self)} in {width} x {height}: {some}{more})"
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Findings:
+    """The proposals of an image, and the detections that are made from some of them.
+
+    Args:
+        proposals: All proposals, best first.
+        detections: Detections, best first; their ``proposals`` are indices into ``proposals``.
+    """
+
+    proposals: Proposals
+    detections: Detections
+
+
 class CocoDocument:
     """A document with ``images``, ``categories`` and ``annotations``, whose ids start at 1.
 

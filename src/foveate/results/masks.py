@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from foveate.arrays import Array, BoolArray, Float32Array, Int64Array
+from foveate.results.outline import outline_runs
 from foveate.results.window_mask import Window, WindowMask
 
 
@@ -124,6 +125,17 @@ class Masks:
         """Return the number of foreground pixels of each mask, (N,), without rasterizing it."""
         areas = [self._window_mask(index).area() for index in range(len(self))]
         return np.array(areas, np.int64)
+
+    def outline(self, index: int) -> list[Int64Array]:
+        """Return the outline of a mask as polygons, without rasterizing it.
+
+        Returns:
+            Closed polygons, (V, 2) int64 each: x, y of corners of pixels, in pixels of the image. A
+            point is in the mask if it is inside of an odd number of polygons: holes are polygons
+            of their own.
+        """
+        mask = self._window_mask(index)
+        return outline_runs(mask.columns, mask.starts, mask.ends)
 
     def rle(self) -> list[dict[str, Any]]:
         """Return each mask as COCO's compressed run-length code, without rasterizing it."""

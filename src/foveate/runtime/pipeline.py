@@ -3,23 +3,22 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 import weakref
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar, cast, overload
+from functools import partial
+from typing import TYPE_CHECKING, Literal, TypeVar, cast, overload
 
-import numpy as np
-
-from foveate.errors import BackendError, BundleError, InputError, OutOfMemoryError
+from foveate.errors import BackendError, BundleError
 from foveate.images.reading import as_image
 from foveate.runtime.device_results import DeviceDetections, Occupied, device_detections_of
 from foveate.runtime.devices import CpuDevice
+from foveate.runtime.images import Image, is_sequence, iterate
+from foveate.runtime.in_flight import InFlight, Most
 from foveate.runtime.options import PipelineOptions
-from foveate.runtime.results import detections_of, proposals_of
+from foveate.runtime.results import detections_of, findings_of, proposals_of
 from foveate.runtime.setup import Setup
 from foveate.runtime.signatures import check_engines
 from foveate.runtime.sizes import Sizes, check_classifiable
@@ -30,18 +29,14 @@ if TYPE_CHECKING:
 
     from foveate.arrays import Array, UInt8Array
     from foveate.bundle import Bundle, Manifest
-    from foveate.results.detections import Detections, Proposals
+    from foveate.results.detections import Detections, Findings, Proposals
     from foveate.runtime.devices import Device
-    from foveate.runtime.devices.interop import GpuImage, SupportsCudaArray, SupportsDlpack
+    from foveate.runtime.devices.interop import GpuImage
     from foveate.runtime.engines import Engine
-    from foveate.runtime.slot import Slot
+    from foveate.runtime.slot import Kind, Slot
     from foveate.runtime.steps import Steps
 
 Result = TypeVar("Result")
-Image: TypeAlias = "Array | str | os.PathLike[str] | SupportsDlpack | SupportsCudaArray"
-_logger = logging.getLogger(__name__)
-# Sequences of characters or bytes are not sequences of images.
-_NO_SEQUENCES = (str, bytes, bytearray, memoryview)
 
 
 class Pipeline:
@@ -61,6 +56,9 @@ class Pipeline:
             pipeline takes ownership and closes it.
         options: Options of the pipeline; the defaults if ``None``.
 
+    Attributes:
+        manifest: Manifest of the bundle, with the options in place of its own values.
+
     Raises:
         BundleError: An engine is missing or does not match the manifest.
     """
@@ -78,15 +76,15 @@ class Pipeline:
         self.engines = dict(engines)
         check_engines(bundle, engines)
         self._device: Device = device or CpuDevice()
-        self._manifest = self.options.applied_to(bundle.manifest)
+        self.manifest: Manifest = self.options.applied_to(bundle.manifest)
         setup = Setup(
             device=self._device,
             engines=self.engines,
-            manifest=self._manifest,
+            manifest=self.manifest,
             score_threshold=self.options.score_threshold,
             parallel_levels=self.options.parallel_levels,
         )
-        self._most_in_flight = self.options.max_in_flight
+        self._most_in_flight = Most(self.options.max_in_flight)
         self._slots = Slots(setup, self.options.max_in_flight)
         # Arrays on the device may be collected, which frees a slot, while this thread holds it.
         self._lock = threading.RLock()
@@ -122,8 +120,8 @@ class Pipeline:
             self._check_usable()
             self._require_classify()
             image = self._read(cast("Image", images))
-            return self._occupy(self._begin(image, classify=True))
-        if isinstance(images, Sequence) and not isinstance(images, _NO_SEQUENCES):
+            return self._occupy(self._begin(image, "detections"))
+        if is_sequence(images):
             return list(self.stream(images))
         return next(self.stream([cast("Image", images)]))  # which rejects any other type
 
@@ -135,15 +133,37 @@ class Pipeline:
             BackendError: The pipeline is closed, or was loaded in another process.
         """
         self._check_usable()
-        return self._end(self._begin(self._read(image), classify=False), proposals_of)
+        return self._end(self._begin(self._read(image), "proposals"), proposals_of)
 
-    def stream(self, images: Iterable[Image]) -> Iterator[Detections]:
+    def find(self, image: Image) -> Findings:
+        """Find the proposals and the detections of an image in one run.
+
+        They are those of :meth:`propose` and of a call, which together would take twice as long.
+        Errors are those of a call.
+        """
+        return next(self.stream([image], with_proposals=True))
+
+    @overload
+    def stream(self, images: Iterable[Image]) -> Iterator[Detections]: ...
+
+    @overload
+    def stream(
+        self, images: Iterable[Image], *, with_proposals: Literal[True]
+    ) -> Iterator[Findings]: ...
+
+    def stream(
+        self, images: Iterable[Image], *, with_proposals: bool = False
+    ) -> Iterator[Detections] | Iterator[Findings]:
         """Find the objects in each image, in order, with several images in flight.
 
         At most ``options.max_in_flight`` images are in memory at a time; the next one is taken from
         the iterable only when there is room. An image may be changed as soon as the next one is
         taken. An error of the iterable or of an image is raised after the results of all images
         before it.
+
+        Args:
+            images: The images.
+            with_proposals: Whether to return the proposals too, as :meth:`find` does.
 
         Raises:
             InputError: An image cannot be read or is too long for the classifier, or the argument
@@ -153,14 +173,9 @@ class Pipeline:
         """
         self._check_usable()
         self._require_classify()
-        single = isinstance(images, np.ndarray) and images.ndim != 4
-        no_images = (*_NO_SEQUENCES, os.PathLike, Mapping)
-        if single or isinstance(images, no_images) or not isinstance(images, Iterable):
-            raise InputError(
-                f"stream needs an iterable of images, found {type(images).__name__}",
-                remedy="pass a list of images, or a generator of the frames of a video",
-            )
-        return self._stream(iter(images))
+        if with_proposals:
+            return self._stream(iterate(images), "findings", findings_of)
+        return self._stream(iterate(images), "detections", detections_of)
 
     def close(self) -> None:
         """Release the engines and the device. Closing twice does nothing.
@@ -195,61 +210,36 @@ class Pipeline:
     def _read(self, image: Image) -> UInt8Array | GpuImage:
         return self._device.accept(image) or as_image(cast("Array | str", image))
 
-    def _begin(self, image: UInt8Array | GpuImage, *, classify: bool) -> Slot:
+    def _begin(self, image: UInt8Array | GpuImage, kind: Kind) -> Slot:
         """Enqueue all steps for an image."""
         height, width = image.shape[:2]
-        sizes = Sizes.of(height, width, self._manifest)
-        if classify:
+        sizes = Sizes.of(height, width, self.manifest)
+        if kind != "proposals":
             check_classifiable(sizes, self.bundle.manifest)
         with self._lock:
             self._check_usable()
             slot = self._slots.take(sizes)
             try:
-                slot.start(image, classify=classify)
+                slot.start(image, kind)
             except BaseException:  # an interruption too, or the engines would never be released
                 self._slots.give_back(None)
                 raise
         return slot
 
-    def _stream(self, images: Iterator[Image]) -> Iterator[Detections]:
-        flying: deque[Slot] = deque()
-        try:
-            while True:
-                self._check_usable()
-                try:
-                    image = self._read(next(images))
-                    yield from self._start(image, flying)
-                except StopIteration:
-                    break
-                except Exception:  # raised after the results of the images before it
-                    while flying:
-                        yield self._detections(flying)
-                    raise
-                if len(flying) >= self._most_in_flight:
-                    yield self._detections(flying)
-            while flying:
-                yield self._detections(flying)
-        finally:
-            self._drop(flying)
+    def _stream(
+        self, images: Iterator[Image], kind: Kind, result_of: Callable[[Manifest, Steps], Result]
+    ) -> Iterator[Result]:
+        def take() -> UInt8Array | GpuImage:
+            self._check_usable()
+            return self._read(next(images))
 
-    def _start(self, image: UInt8Array | GpuImage, flying: deque[Slot]) -> Iterator[Detections]:
-        """Enqueue all steps for an image, with fewer images in flight if memory does not suffice."""
-        while True:
-            try:
-                flying.append(self._begin(image, classify=True))
-            except OutOfMemoryError as error:
-                if not flying:
-                    raise
-                if len(flying) < self._most_in_flight:
-                    self._most_in_flight = len(flying)
-                    _logger.warning("max_in_flight is now %d: %s", len(flying), error.what)
-                yield self._detections(flying)
-            else:
-                return
+        def end(slot: Slot) -> Result:
+            self._check_usable()
+            return self._end(slot, result_of)
 
-    def _detections(self, flying: deque[Slot]) -> Detections:
-        self._check_usable()
-        return self._end(flying.popleft(), detections_of)
+        return InFlight(
+            partial(self._begin, kind=kind), end, self._drop, self._most_in_flight
+        ).stream(take)
 
     def _drop(self, flying: Iterable[Slot]) -> None:
         """Wait for images whose results nobody collects any longer, and ignore their errors."""
@@ -265,7 +255,7 @@ class Pipeline:
         """
         try:
             slot.synchronize()
-            result = result_of(self._manifest, slot.steps)
+            result = result_of(self.manifest, slot.steps)
         except BaseException:
             slot.abandon()
             self._finish(None)
@@ -281,7 +271,7 @@ class Pipeline:
         owner = Occupied()
         try:
             slot.synchronize()
-            result = device_detections_of(self._device, self._manifest, slot.steps, owner)
+            result = device_detections_of(self._device, self.manifest, slot.steps, owner)
         except BaseException:
             slot.abandon()
             self._finish(None)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from foveate.runtime.slot import Slot
+from foveate.runtime.slot import Kind, Slot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -35,9 +35,8 @@ def slot_bytes(setup: Setup, sizes: Sizes) -> int:
     """
     device = _CountingDevice()
     engines = {name: _CountingEngine(device, engine) for name, engine in setup.engines.items()}
-    Slot(replace(setup, device=device, engines=engines), sizes).launch(
-        classify="classify" in engines
-    )
+    kind: Kind = "detections" if "classify" in engines else "proposals"
+    Slot(replace(setup, device=device, engines=engines), sizes).launch(kind)
     return device.bytes
 
 

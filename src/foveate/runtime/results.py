@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from foveate.results.detections import Detections, Proposals
+from foveate.results.detections import Detections, Findings, Proposals
 from foveate.results.masks import Masks
 
 if TYPE_CHECKING:
@@ -47,6 +48,13 @@ def detections_of(manifest: Manifest, steps: Steps) -> Detections:
         masks=_masks(manifest, steps, rows),
         proposals=ranks[rows],
     )
+
+
+def findings_of(manifest: Manifest, steps: Steps) -> Findings:
+    """Return the proposals and the detections of a processed image, in memory of their own."""
+    proposals, detections = proposals_of(manifest, steps), detections_of(manifest, steps)
+    shared = proposals.masks[detections.proposals]
+    return Findings(proposals=proposals, detections=replace(detections, masks=shared))
 
 
 def _proposals(steps: Steps) -> Int64Array:

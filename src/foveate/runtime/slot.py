@@ -4,19 +4,20 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from functools import cached_property
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from foveate.runtime.devices.interop import GpuImage
 from foveate.runtime.steps import Steps
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-
     from foveate.arrays import UInt8Array
-    from foveate.runtime.devices import Event, Program, Stream
+    from foveate.runtime.devices import Event, Program
     from foveate.runtime.setup import Setup
     from foveate.runtime.sizes import Sizes
+
+# What is found in an image: proposals, detections, or both ("findings").
+Kind: TypeAlias = Literal["proposals", "detections", "findings"]
 
 
 class Slot:
@@ -35,6 +36,7 @@ class Slot:
     def __init__(self, setup: Setup, sizes: Sizes) -> None:
         self.steps = Steps(setup, sizes)
         self._setup = setup
+        self._programs: dict[Kind, Program] = {}
         self._end: Event | None = None
         self._kept: object = None  # what a copy that is enqueued needs
 
@@ -43,25 +45,27 @@ class Slot:
         """Sizes of the image."""
         return self.steps.sizes
 
-    def start(self, image: UInt8Array | GpuImage, *, classify: bool) -> None:
+    def start(self, image: UInt8Array | GpuImage, kind: Kind) -> None:
         """Enqueue all work for an image; when this returns, the caller may change the image.
 
         An image in the memory of a GPU must not change before the work is done.
 
         Args:
             image: (H, W, 3) uint8 RGB.
-            classify: Whether to compute detections, or only proposals.
+            kind: What to find.
         """
         try:
             self._send(image)
-            self.launch(classify=classify)
+            self.launch(kind)
         except BaseException:
             self.abandon()
             raise
 
-    def launch(self, *, classify: bool) -> None:
+    def launch(self, kind: Kind) -> None:
         """Enqueue all work for the image in the slot; the first time, this takes memory."""
-        self._end = (self._detect if classify else self._propose).launch()
+        if kind not in self._programs:
+            self._programs[kind] = self._program(kind)
+        self._end = self._programs[kind].launch()
 
     def synchronize(self) -> None:
         """Wait for the work and raise the error that stopped it."""
@@ -83,22 +87,15 @@ class Slot:
             with suppress(Exception):
                 stream.synchronize()
 
-    # The programs refer to the steps and not to the slot, so that no cycle of references delays the
-    # release of the slot's memory.
-    @cached_property
-    def _propose(self) -> Program:
-        steps = self.steps
+    def _program(self, kind: Kind) -> Program:
+        # A program refers to the steps and not to the slot, so that no cycle of references delays
+        # the release of the slot's memory.
+        steps, engines = self.steps, self._setup.engines
         streams = [steps.main, *steps.proposing.branches]
-        return self._program(("propose", "refine"), streams, steps.enqueue_proposals)
-
-    @cached_property
-    def _detect(self) -> Program:
-        steps = self.steps
-        streams = [steps.main, steps.side, *steps.proposing.branches]
-        return self._program(self._setup.engines, streams, steps.enqueue_detections)
-
-    def _program(
-        self, stages: Iterable[str], streams: list[Stream], enqueue: Callable[[], None]
-    ) -> Program:
-        capturable = all(self._setup.engines[stage].capturable for stage in stages)
+        enqueue, used = steps.enqueue_proposals, [engines["propose"], engines["refine"]]
+        if kind != "proposals":
+            streams.insert(1, steps.side)
+            enqueue = partial(steps.enqueue_detections, all_masks=kind == "findings")
+            used = list(engines.values())
+        capturable = all(engine.capturable for engine in used)
         return self._setup.device.program(streams, enqueue, capturable=capturable)

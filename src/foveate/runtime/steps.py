@@ -74,8 +74,12 @@ class Steps:
         self._take_masks(None, self.proposing.found.buffer("count"))
         self.proposing.found.fetch(self.main)
 
-    def enqueue_detections(self) -> None:
-        """Enqueue the steps to detections, on both streams."""
+    def enqueue_detections(self, *, all_masks: bool = False) -> None:
+        """Enqueue the steps to detections, on both streams.
+
+        Args:
+            all_masks: Whether the masks of all proposals are copied, or those of detections only.
+        """
         found, features = self.classifying.found, self.classifying.features
         self._resize()
         level = features.sizes.level
@@ -85,7 +89,10 @@ class Steps:
         else:
             self.proposing.enqueue({level: features.enqueue})
         self.classifying.enqueue()
-        self._take_masks(found.buffer("rows"), found.buffer("count"))
+        if all_masks:
+            self._take_masks(None, self.proposing.found.buffer("count"))
+        else:
+            self._take_masks(found.buffer("rows"), found.buffer("count"))
         self.proposing.found.fetch(self.main)
         found.fetch(self.main)
 

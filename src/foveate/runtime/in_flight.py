@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Images in flight, whose results come in order."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from foveate.errors import OutOfMemoryError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from foveate.runtime.slot import Slot
+
+Taken = TypeVar("Taken")
+Result = TypeVar("Result")
+_logger = logging.getLogger(__name__)
+
+
+class Most:
+    """Largest number of images in flight, which becomes smaller where memory does not suffice."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+
+
+class InFlight(Generic[Taken, Result]):
+    """The images of one stream that are in flight.
+
+    Args:
+        begin: Enqueues the work for an image.
+        end: Waits for the work, and returns its result.
+        drop: Waits for images whose results nobody collects.
+        most: Largest number of images in flight.
+    """
+
+    def __init__(
+        self,
+        begin: Callable[[Taken], Slot],
+        end: Callable[[Slot], Result],
+        drop: Callable[[Iterable[Slot]], None],
+        most: Most,
+    ) -> None:
+        self._begin, self._end, self._drop = begin, end, drop
+        self._most = most
+        self._flying: deque[Slot] = deque()
+
+    def stream(self, take: Callable[[], Taken]) -> Iterator[Result]:
+        """Yield the result of each image that ``take`` returns, until it raises StopIteration.
+
+        Any other exception is raised after the results of the images before it.
+        """
+        try:
+            while True:
+                try:
+                    yield from self._start(take())
+                except StopIteration:
+                    break
+                except Exception:
+                    yield from self._finish(0)
+                    raise
+                yield from self._finish(self._most.count - 1)
+            yield from self._finish(0)
+        finally:
+            self._drop(self._flying)
+
+    def _start(self, image: Taken) -> Iterator[Result]:
+        """Enqueue the work for an image, with fewer images in flight if memory does not suffice."""
+        while True:
+            try:
+                self._flying.append(self._begin(image))
+            except OutOfMemoryError as error:
+                count = len(self._flying)
+                if not count:
+                    raise
+                if count < self._most.count:
+                    self._most.count = count
+                    _logger.warning("max_in_flight is now %d: %s", count, error.what)
+                yield self._end(self._flying.popleft())
+            else:
+                return
+
+    def _finish(self, rest: int) -> Iterator[Result]:
+        """Yield results until at most ``rest`` images are in flight."""
+        while len(self._flying) > rest:
+            yield self._end(self._flying.popleft())
