@@ -19,7 +19,7 @@ import pytest
 from foveate.cli import _files, invoke
 from foveate.cli._files import Batch, CocoFile
 from foveate.errors import BackendError
-from foveate.results.detections import CocoDocument
+from foveate.results.coco import CocoDocument
 
 SHELL = pytest.mark.skipif(os.name == "nt", reason="needs a POSIX shell")
 

@@ -12,7 +12,8 @@ import pytest
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
-from foveate.results.detections import CocoDocument, Detection, Detections, Proposal, Proposals
+from foveate.results.coco import CocoDocument
+from foveate.results.detections import Detection, Detections, Proposal, Proposals
 from foveate.results.masks import Masks
 
 # pycocotools 2.0.11 decodes in a way that numpy 2 warns about.

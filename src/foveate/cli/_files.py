@@ -20,7 +20,8 @@ from foveate.system.files import check_writable, write_file
 from foveate.system.resources import shortage
 
 if TYPE_CHECKING:
-    from foveate.results.detections import CocoDocument, Detections
+    from foveate.results.coco import CocoDocument
+    from foveate.results.detections import Detections
     from foveate.runtime.pipeline import Pipeline
 
 # Largest share of the time since a COCO file was last written that the next write may take.

@@ -62,7 +62,7 @@ def command(
     """Find, outline and name the objects in images."""
     from foveate.cli._files import Batch, CocoFile, OutputNames, check_folder, check_output
     from foveate.cli._interruption import on_interruption
-    from foveate.results.detections import CocoDocument
+    from foveate.results.coco import CocoDocument
     from foveate.runtime import PipelineOptions
 
     batch, to_stderr = Batch(images), json == "-"

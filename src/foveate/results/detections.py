@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Detections and proposals of an image, and their conversions, such as to a COCO document.
+"""Detections and proposals of an image.
 
 Coordinates are continuous pixels of the input image; right and bottom are exclusive.
 """
@@ -8,17 +8,25 @@ from __future__ import annotations
 
 import operator
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
 import numpy as np
-from pycocotools import mask as coco_mask
 
 from foveate.arrays import Array, BoolArray, Float32Array, Int64Array, UInt8Array
-from foveate.plain_text import json_text, portable_name
+from foveate.errors import OptionError
+from foveate.results.coco import coco_results
+from foveate.results.conversions import to_supervision
+from foveate.results.html_table import html_table
 from foveate.results.masks import Masks, checked_index
 from foveate.results.overlay import draw
+from foveate.results.saving import save
+
+if TYPE_CHECKING:
+    import supervision
+
+Class: TypeAlias = "str | int | np.integer[Any]"  # by name or index
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,18 +106,33 @@ class Proposals:
         boxes, scores, masks = self.boxes[index], self.scores[index], self.masks[index]
         return Proposals(boxes=boxes, scores=scores, masks=masks)
 
+    def filter(self, *, score: float) -> Proposals:
+        """Return the proposals with at least a score, in the same order."""
+        return self[self.scores >= score]
+
     def to_coco(self, image_id: int) -> list[dict[str, Any]]:
         """Return COCO results, all of category 1."""
         labels = np.zeros(len(self), np.int64)
-        return _coco(image_id, self.boxes, self.scores, labels, self.masks)
+        return coco_results(image_id, self.boxes, self.scores, labels, self.masks)
+
+    def to_supervision(self) -> supervision.Detections:
+        """Return the proposals as :meth:`Detections.to_supervision` does, without classes."""
+        return to_supervision(self.boxes, self.scores, self.masks)
 
     def draw(self, image: Array | str | os.PathLike[str]) -> UInt8Array:
         """Return a copy of the image with the proposals drawn on it, as ``Detections.draw`` does."""
         return draw(image, self.boxes, self.masks, [f"{score:.2f}" for score in self.scores])
 
+    def save(self, path: str | os.PathLike[str], image: Array | str | os.PathLike[str]) -> None:
+        """Save the proposals as :meth:`Detections.save` does, with the class "object"."""
+        save(path, self, image, ("object",))
+
     def __repr__(self) -> str:
         _, height, width = self.masks.shape
         return f"Proposals({len(self)} in {width} x {height})"
+
+    def _repr_html_(self) -> str:
+        return html_table(repr(self), None, self.scores, self.boxes)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -169,9 +192,49 @@ class Detections:
         """Class name of each detection."""
         return [self.class_names[label] for label in self.labels]
 
+    def filter(
+        self, *, score: float = 0.0, classes: Class | Iterable[Class] | None = None
+    ) -> Detections:
+        """Return the detections with at least a score, of some classes, in the same order.
+
+        Args:
+            score: Smallest score.
+            classes: Class, or classes, by name or index; None for all.
+
+        Raises:
+            OptionError: A class is unknown.
+        """
+        keep = self.scores >= score
+        if classes is not None:
+            some = [classes] if isinstance(classes, (str, int, np.integer)) else classes
+            keep &= np.isin(self.labels, [self._class_index(one) for one in some])
+        return self[keep]
+
+    def _class_index(self, one: Class) -> int:
+        if isinstance(one, str) and one in self.class_names:
+            return self.class_names.index(one)
+        if not isinstance(one, str) and operator.index(one) in range(len(self.class_names)):
+            return operator.index(one)
+        raise OptionError(
+            f"the class {one!r} is unknown, expected an index below {len(self.class_names)} or one "
+            f"of {', '.join(self.class_names)}",
+            remedy="correct the name",
+        )
+
     def to_coco(self, image_id: int) -> list[dict[str, Any]]:
         """Return COCO results with category ids from 1, xywh boxes and run-length masks."""
-        return _coco(image_id, self.boxes, self.scores, self.labels, self.masks)
+        return coco_results(image_id, self.boxes, self.scores, self.labels, self.masks)
+
+    def to_supervision(self) -> supervision.Detections:
+        """Return the detections for the annotators, zones and trackers of Roboflow's supervision.
+
+        Masks are a ``supervision.CompactMask``, so that no array of N x H x W pixels is made.
+        ``class_id`` has the labels and ``data["class_name"]`` the names.
+
+        Raises:
+            BackendError: The package supervision is not installed, or older than 0.28.
+        """
+        return to_supervision(self.boxes, self.scores, self.masks, self.labels, self.names)
 
     def draw(self, image: Array | str | os.PathLike[str]) -> UInt8Array:
         """Return a copy of the image with masks, outlines and labels drawn on it.
@@ -185,11 +248,28 @@ class Detections:
         texts = [f"{one.name} {one.score:.2f}" for one in self]
         return draw(image, self.boxes, self.masks, texts)
 
+    def save(self, path: str | os.PathLike[str], image: Array | str | os.PathLike[str]) -> None:
+        """Save the detections to a file, whose suffix selects the format.
+
+        Args:
+            path: ``.json`` for a COCO document of this image; ``.jpg``, ``.jpeg`` or ``.png`` for
+                an overlay. An existing file is replaced.
+            image: The processed image: a file, or for an overlay an (H, W, 3) uint8 RGB array.
+
+        Raises:
+            OptionError: The suffix is another, or a COCO document gets an array.
+            InputError: The image cannot be read, or the file cannot be written.
+        """
+        save(path, self, image, self.class_names)
+
     def __repr__(self) -> str:
         _, height, width = self.masks.shape
         some = ", ".join(f"{one.name} {one.score:.2f}" for one in self[:5])
         more = ", ..." if len(self) > 5 else ""
         return f"Detections({len(self)} in {width} x {height}: {some}{more})"
+
+    def _repr_html_(self) -> str:
+        return html_table(repr(self), self.names, self.scores, self.boxes)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -205,64 +285,5 @@ class Findings:
     detections: Detections
 
 
-class CocoDocument:
-    """A document with ``images``, ``categories`` and ``annotations``, whose ids start at 1.
-
-    ``annotations`` alone is a COCO results list. Images without a result are listed too. Each entry
-    is converted to text once, so that the document can be written after every image.
-
-    Args:
-        class_names: Names of the categories.
-    """
-
-    def __init__(self, class_names: tuple[str, ...]) -> None:
-        self._images: list[str] = []
-        self._annotations: list[str] = []
-        self._categories = [{"id": i, "name": name} for i, name in enumerate(class_names, start=1)]
-
-    def __len__(self) -> int:
-        return len(self._images)
-
-    def add(self, file_name: str, detections: Detections) -> None:
-        """Add the detections of an image."""
-        _, height, width = detections.masks.shape
-        image = len(self._images) + 1
-        entries: list[str] = []
-        for entry in detections.to_coco(image):
-            entry["id"] = len(self._annotations) + len(entries) + 1
-            entry["area"] = int(coco_mask.area(entry["segmentation"]))
-            entry["iscrowd"] = 0
-            entries.append(json_text(entry).rstrip())
-        size = {"width": width, "height": height}
-        self._annotations += entries
-        self._images.append(
-            json_text({"id": image, "file_name": portable_name(file_name), **size}).rstrip()
-        )
-
-    def to_json(self) -> str:
-        """Return the document as text."""
-        images, annotations = ", ".join(self._images), ", ".join(self._annotations)
-        categories = json_text(self._categories).rstrip()
-        return f'{{"images": [{images}], "categories": {categories}, "annotations": [{annotations}]}}\n'
-
-
 def _corners(box: Float32Array) -> tuple[float, ...]:
     return tuple(round(float(value), 1) for value in box)
-
-
-def _coco(
-    image_id: int, boxes: Float32Array, scores: Float32Array, labels: Int64Array, masks: Masks
-) -> list[dict[str, Any]]:
-    number = operator.index(image_id)  # the JSON encoder rejects NumPy integers
-    sizes = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
-    rows = zip(sizes.tolist(), scores.tolist(), labels.tolist(), masks.rle(), strict=True)
-    return [
-        {
-            "image_id": number,
-            "category_id": label + 1,
-            "bbox": [round(value, 3) for value in box],
-            "score": score,
-            "segmentation": code,
-        }
-        for box, score, label, code in rows
-    ]

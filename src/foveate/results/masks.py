@@ -9,7 +9,7 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import DTypeLike
 
-from foveate.arrays import Array, BoolArray, Float32Array, Int64Array
+from foveate.arrays import Array, BoolArray, Float32Array, Int32Array, Int64Array
 from foveate.results.outline import outline_runs
 from foveate.results.window_mask import Window, WindowMask
 
@@ -115,6 +115,10 @@ class Masks:
     def crop(self, index: int) -> tuple[BoolArray, int, int]:
         """Return a mask inside its tight box, and the row and column of the box in the image."""
         return self._window_mask(index).mask()
+
+    def crop_runs(self, index: int) -> tuple[Int32Array, tuple[int, int, int, int]]:
+        """Return a mask as run lengths inside its tight box; see :meth:`WindowMask.crop_runs`."""
+        return self._window_mask(index).crop_runs()
 
     def boxes(self) -> Float32Array:
         """Return the tight box of each mask, (N, 4) float32 xyxy, without rasterizing it."""

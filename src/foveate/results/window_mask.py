@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from foveate.arrays import BoolArray, Float32Array, Int64Array, UInt8Array
+from foveate.arrays import BoolArray, Float32Array, Int32Array, Int64Array, UInt8Array
 from foveate.images.resampling import resample
 
 
@@ -109,6 +109,20 @@ class WindowMask:
     def rle(self, height: int, width: int) -> dict[str, Any]:
         """Return COCO's compressed run-length code of the mask in an image of this size."""
         return encode_runs(self.columns, self.starts, self.ends, height, width)
+
+    def crop_runs(self) -> tuple[Int32Array, tuple[int, int, int, int]]:
+        """Return the lengths of alternating runs of background and foreground inside the box.
+
+        Returns:
+            (R,) int32 lengths down the columns of the box, background first; and top, left, height
+            and width of the box, of one background pixel if there is no foreground.
+        """
+        left, top, right, bottom = self.box()
+        height, width = max(bottom - top, 1), max(right - left, 1)
+        columns = (self.columns - left) * height
+        starts, ends = columns + (self.starts - top), columns + (self.ends - top)
+        counts = np.array(_run_lengths(starts, ends, height * width), np.int32)
+        return counts, (top, left, height, width)
 
     def mask(self) -> tuple[BoolArray, int, int]:
         """Return the mask inside its box, and the row and column of the box in the image."""

@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Saving the results of one image to a file, whose suffix selects the format."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+
+from foveate.errors import OptionError
+from foveate.results.coco import CocoDocument
+from foveate.system.files import write_file
+
+if TYPE_CHECKING:
+    from foveate.arrays import Array
+    from foveate.results.detections import Detections, Proposals
+
+_OVERLAYS = {
+    ".jpg": [cv2.IMWRITE_JPEG_QUALITY, 92],
+    ".jpeg": [cv2.IMWRITE_JPEG_QUALITY, 92],
+    ".png": [],
+}
+
+
+def save(
+    path: str | os.PathLike[str],
+    found: Detections | Proposals,
+    image: Array | str | os.PathLike[str],
+    class_names: tuple[str, ...],
+) -> None:
+    """Save results as a COCO document or as an overlay; see :meth:`Detections.save`."""
+    target = Path(path)
+    suffix = target.suffix.lower()
+    if suffix == ".json":
+        if not isinstance(image, (str, os.PathLike)):
+            what = f"a COCO document names its image, found {type(image).__name__}"
+            raise OptionError(what, remedy="pass the path of the image")
+        document = CocoDocument(class_names)
+        document.add(os.fspath(image), found)
+        write_file(target, document.to_json().encode())
+    elif suffix in _OVERLAYS:
+        pixels = cv2.cvtColor(found.draw(image), cv2.COLOR_RGB2BGR)
+        _, encoded = cv2.imencode(suffix, pixels, _OVERLAYS[suffix])
+        write_file(target, encoded.tobytes())
+    else:
+        raise OptionError(
+            f"the suffix {suffix!r} is unknown, expected .json, .jpg, .jpeg or .png",
+            remedy="save COCO results as .json, or an overlay as .jpg or .png",
+        )
