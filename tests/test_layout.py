@@ -40,6 +40,7 @@ LAYERS = (
     "evaluation",
     "serving",
     "bench",
+    "page",
     "models",
     "importing",
     "export",

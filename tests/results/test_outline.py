@@ -55,5 +55,11 @@ def test_masks_have_outlines(index: int) -> None:
     assert np.array_equal(inside(masks.outline(index), 40, 56), masks[index])
 
 
+def test_runs_that_touch_are_one_polygon() -> None:
+    columns, starts, ends = np.array([3, 3]), np.array([2, 5]), np.array([5, 9])
+    (polygon,) = outline_runs(columns, starts, ends)
+    assert sorted(map(tuple, polygon.tolist())) == [(3, 2), (3, 9), (4, 2), (4, 9)]
+
+
 def test_a_mask_without_pixels_has_no_outline() -> None:
     assert outline_runs(*np.zeros((3, 0), np.int64)) == []

@@ -64,7 +64,7 @@ def slot_size(contrast_bundle: Path) -> int:
     """Bytes that the device takes for an image of the largest of the sizes."""
     with small_pipeline(contrast_bundle, 1 << 40, 1) as pipeline:
         pipeline(np.zeros((*SIZES[0], 3), np.uint8))
-        device: Any = pipeline._device
+        device: Any = pipeline.device
         used: int = device.used
     return used
 
@@ -107,7 +107,7 @@ def test_slots_of_other_sizes_are_kept_where_memory_allows(
     sizes, init = [], Slot.__init__
 
     def noting(slot: Slot, *arguments: Any) -> None:
-        if arguments[0].device is pipeline._device:  # not one that only predicts
+        if arguments[0].device is pipeline.device:  # not one that only predicts
             sizes.append(arguments[1])
         init(slot, *arguments)
 
@@ -141,7 +141,7 @@ def test_an_interruption_releases_the_slot(
 ) -> None:
     closed = []
     with foveate.load(contrast_bundle) as pipeline:
-        monkeypatch.setattr(pipeline._device, "close", lambda: closed.append(True))
+        monkeypatch.setattr(pipeline.device, "close", lambda: closed.append(True))
         original = getattr(Slot, method)
 
         def interrupted(slot: Slot, *arguments: Any) -> None:

@@ -122,15 +122,15 @@ def divide(trace: ImageTrace, start: float, end: float) -> Division:
     device = covered((one.start, one.end) for one in streams) if streams else None
     work = sum(one.end - one.start for one in streams)
     return Division(
-        reading=sum(_by_name(trace, "read").values()) or None,
+        reading=sum(total_times(trace, "read").values()) or None,
         host=host,
         enqueue=enqueue,
         waiting=waiting,
         device=device,
         overlap=work / device if device else None,
-        copies=sum(_by_name(trace, "copy").values()) or None,
-        stages=_by_name(trace, "network"),
-        operations=_by_name(trace, "operation"),
+        copies=sum(total_times(trace, "copy").values()) or None,
+        stages=total_times(trace, "network"),
+        operations=total_times(trace, "operation"),
     )
 
 
@@ -143,8 +143,8 @@ def covered(intervals: Iterable[tuple[float, float]]) -> float:
     return total
 
 
-def _by_name(trace: ImageTrace, kind: str) -> dict[str, float]:
-    """Return the sum of the durations of one kind of work by name."""
+def total_times(trace: ImageTrace, kind: str) -> dict[str, float]:
+    """Return the seconds that one kind of work took, by name."""
     sums: dict[str, float] = {}
     for one in trace.work:
         if one.kind == kind:

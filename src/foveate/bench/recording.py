@@ -15,6 +15,7 @@ from weakref import WeakKeyDictionary
 
 from foveate.bench.image_trace import ImageTrace, Work
 from foveate.runtime.devices.cpu import CpuDevice, CpuStream
+from foveate.runtime.pipeline import Pipeline
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -93,6 +94,21 @@ class Recorder:
     def ranged(self, name: str, trace: ImageTrace, function: Callable[[], T]) -> Callable[[], T]:
         """Return a function that does the same where a profiler shows it, if there are ranges."""
         return function if self.ranges is None else self.ranges.within(name, trace.index, function)
+
+
+def record_pipeline(recorder: Recorder, pipeline: Pipeline) -> Pipeline:
+    """Return a pipeline whose work is recorded.
+
+    Args:
+        recorder: What collects the work.
+        pipeline: A pipeline that was not used so far; the new one takes its engines and its device.
+    """
+    return Pipeline(
+        pipeline.bundle,
+        {name: RecordingEngine(recorder, name, one) for name, one in pipeline.engines.items()},
+        device=RecordingDevice(recorder, pipeline.device),
+        options=pipeline.options,
+    )
 
 
 class _RecordingStream(CpuStream):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from foveate.bench.image_trace import Work
 from foveate.bench.record import Subject
-from foveate.bench.recording import Recorder, RecordingDevice, RecordingEngine
+from foveate.bench.recording import Recorder, record_pipeline
 from foveate.images.reading import read_image
 from foveate.runtime import Pipeline, PipelineOptions
 
@@ -53,11 +53,8 @@ class PipelineSystem:
     ) -> None:
         self._recorder = Recorder(clock, ranges)
         self._images = images
-        self.pipeline = Pipeline(
-            bundle,
-            {name: RecordingEngine(self._recorder, name, one) for name, one in engines.items()},
-            device=RecordingDevice(self._recorder, device),
-            options=options,
+        self.pipeline = record_pipeline(
+            self._recorder, Pipeline(bundle, engines, device=device, options=options)
         )
         # A bundle without a classifier only proposes.
         self._classifies = "classify" in engines

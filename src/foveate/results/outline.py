@@ -24,6 +24,10 @@ def outline_runs(columns: Int64Array, starts: Int64Array, ends: Int64Array) -> l
     """
     if not len(columns):
         return []
+    # A run that touches the one above it continues it.
+    apart = (columns[1:] != columns[:-1]) | (starts[1:] != ends[:-1])
+    first, last = np.append(True, apart), np.append(apart, True)
+    columns, starts, ends = columns[first], starts[first], ends[last]
     # Each run has two horizontal edges. All their ends are at the left or the right of a column, and
     # there, in the order of the rows, a vertical edge joins the first to the second, the third to
     # the fourth, and so on. So each corner has one horizontal and one vertical edge.
@@ -33,8 +37,7 @@ def outline_runs(columns: Int64Array, starts: Int64Array, ends: Int64Array) -> l
     vertical = np.empty(len(x), np.int64)
     vertical[order[0::2]], vertical[order[1::2]] = order[1::2], order[0::2]
     points = np.stack([x, y], 1)
-    polygons = [points[cycle] for cycle in _cycles(vertical)]
-    return [_corners(polygon) for polygon in polygons]
+    return [_corners(points[cycle]) for cycle in _cycles(vertical)]
 
 
 def _cycles(vertical: Int64Array) -> list[list[int]]:

@@ -25,11 +25,13 @@ _STRIP = 256  # rows that are tinted at a time
 _FONT = cv2.FONT_HERSHEY_DUPLEX
 _PIXELS_PER_SCALE = 30  # height of a line of this font at scale 1
 # Hues at steps of the golden angle in OKLCH, where equal steps look equal, at three lightnesses.
-_COLORS = (
+_PALETTE = (
     *(0xFF735E, 0x00A86E, 0xE1A0FF, 0xE49B00, 0x009CD4, 0xFF89C5, 0x72C437, 0x6277F6),
     *(0xFF993E, 0x00CEC0, 0xBD55C4, 0xDCC700, 0x00B6FF, 0xE1475A, 0x32E78C, 0xB18FFF),
     *(0xCB6A00, 0x00E3FF, 0xFB72C6, 0x739600, 0x78C2FF, 0xFF7749, 0x00A880, 0xEE9CFF),
 )
+
+COLORS = len(_PALETTE)  # objects of different colors
 
 
 def draw(
@@ -161,7 +163,7 @@ class LabelPainter:
 
 def color(index: int) -> Color:
     """Return the color of the object with this index as RGB, 0 to 255; colors repeat after 24."""
-    value = _COLORS[index % len(_COLORS)]
+    value = _PALETTE[index % len(_PALETTE)]
     return value >> 16, value >> 8 & 255, value & 255
 
 

@@ -57,6 +57,8 @@ class Pipeline:
         options: Options of the pipeline; the defaults if ``None``.
 
     Attributes:
+        engines: Engine of each stage, by name.
+        device: The device.
         manifest: Manifest of the bundle, with the options in place of its own values.
 
     Raises:
@@ -75,10 +77,10 @@ class Pipeline:
         self.options = options or PipelineOptions()
         self.engines = dict(engines)
         check_engines(bundle, engines)
-        self._device: Device = device or CpuDevice()
+        self.device: Device = device or CpuDevice()
         self.manifest: Manifest = self.options.applied_to(bundle.manifest)
         setup = Setup(
-            device=self._device,
+            device=self.device,
             engines=self.engines,
             manifest=self.manifest,
             score_threshold=self.options.score_threshold,
@@ -205,10 +207,10 @@ class Pipeline:
         self.close()
 
     def __repr__(self) -> str:
-        return f"Pipeline({self.bundle.manifest.name!r}, device={self._device.name!r})"
+        return f"Pipeline({self.bundle.manifest.name!r}, device={self.device.name!r})"
 
     def _read(self, image: Image) -> UInt8Array | GpuImage:
-        return self._device.accept(image) or as_image(cast("Array | str", image))
+        return self.device.accept(image) or as_image(cast("Array | str", image))
 
     def _begin(self, image: UInt8Array | GpuImage, kind: Kind) -> Slot:
         """Enqueue all steps for an image."""
@@ -271,7 +273,7 @@ class Pipeline:
         owner = Occupied()
         try:
             slot.synchronize()
-            result = device_detections_of(self._device, self.manifest, slot.steps, owner)
+            result = device_detections_of(self.device, self.manifest, slot.steps, owner)
         except BaseException:
             slot.abandon()
             self._finish(None)
@@ -292,7 +294,7 @@ class Pipeline:
     def _release(self) -> None:
         for engine in self.engines.values():
             engine.close()
-        self._device.close()
+        self.device.close()
 
     def _check_usable(self) -> None:
         """Check the pipeline before any lock is taken; a fork may have left the lock held."""
