@@ -32,6 +32,7 @@ LAYERS = (
     "system",
     "images",
     "results",
+    "video",
     "bundle",
     "kernels",
     "runtime",

@@ -23,7 +23,7 @@ import foveate
 from foveate.bundle import Bundle, FileSpec, write_bundle
 from foveate.bundle.external_data import external_files
 from foveate.errors import BundleError
-from foveate.system.files import file_digest
+from foveate.system.regular_files import file_digest
 
 
 @pytest.fixture

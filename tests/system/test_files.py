@@ -21,15 +21,9 @@ import pytest
 
 from foveate.errors import BackendError, InputError, OptionError
 from foveate.system import files
-from foveate.system.files import (
-    check_writable,
-    file_digest,
-    new_folder,
-    open_output,
-    open_regular,
-    write_file,
-)
+from foveate.system.files import check_writable, new_folder, open_output, write_file
 from foveate.system.private_files import cache_folder, check_private
+from foveate.system.regular_files import file_digest, open_regular
 
 not_root = pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 

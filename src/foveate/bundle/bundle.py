@@ -16,7 +16,8 @@ from foveate.bundle.external_data import external_files
 from foveate.bundle.manifest import FileSpec, Manifest
 from foveate.bundle.signatures import check_signatures
 from foveate.errors import BundleError
-from foveate.system.files import open_regular, recover_folder
+from foveate.system.files import recover_folder
+from foveate.system.regular_files import open_regular
 
 MANIFEST_NAME = "manifest.json"
 _SHIPPED = Path(__file__).parents[1] / "assets" / "bundles"

@@ -17,7 +17,7 @@ from foveate.bundle.engine_key import EngineKey, shortened
 from foveate.bundle.manifest import FileSpec
 from foveate.bundle.schema import RejectedValueError, load_json, parse
 from foveate.errors import BackendError, BundleError
-from foveate.system.files import file_digest, open_regular
+from foveate.system.regular_files import file_digest, open_regular
 
 METADATA_SCHEMA = 1
 

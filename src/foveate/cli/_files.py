@@ -182,3 +182,10 @@ class CocoFile:
         elif self._target is not None and count > self._written:
             write_file(Path(self._target), self._document.to_json().encode())
             self._written = count
+
+
+def describe(detections: Detections) -> str:
+    """Return the names and scores of the best detections, on one line."""
+    best = [f"{one.name} {one.score:.2f}" for one in detections[:6]]
+    rest = [f"and {len(detections) - 6} more"] if len(detections) > 6 else []
+    return ", ".join([*best, *rest]) or "nothing found"

@@ -39,6 +39,23 @@ MaxSide = Annotated[
     typer.Option(min=16, help="Longer side of the working image; by default the bundle's."),
 ]
 
+Every = Annotated[
+    bool | None,
+    typer.Option(
+        "--every/--latest",
+        help="Process every frame of a video, or the latest one and drop those in between; by "
+        "default every frame of a file, and the latest one of a camera or stream.",
+        show_default=False,
+    ),
+]
+Reader = Annotated[
+    str, typer.Option(help="Reader of videos: opencv, or pyav, which has more codecs.")
+]
+Timeout = Annotated[
+    float,
+    typer.Option(min=0.1, help="Seconds without a frame after which a camera or URL is given up."),
+]
+
 
 def parse_scales(text: str | None) -> tuple[float, ...] | None:
     """Return the numbers of ``--scales``; None, or the word ``all``, stands for all levels."""

@@ -20,8 +20,8 @@ def command(
     preset: Preset = None,
 ) -> None:
     """Run the shipped bundle on the shipped images, and write overlays."""
-    from foveate.cli._files import Batch, check_folder, write_jpeg
-    from foveate.cli.run import describe, report_failures
+    from foveate.cli._files import Batch, check_folder, describe, write_jpeg
+    from foveate.cli.run import report_failures
     from foveate.runtime import load
 
     check_folder(output)

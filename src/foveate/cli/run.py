@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``foveate run``: find, outline and name the objects in images."""
+"""``foveate run``: find, outline and name the objects in images and videos."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,9 +13,12 @@ from foveate.cli._console import lines_with_bar, print_error, show_log
 from foveate.cli._options import (
     DEFAULT_SCORE_THRESHOLD,
     BundleOption,
+    Every,
     Preset,
+    Reader,
     ScoreThreshold,
     Threads,
+    Timeout,
 )
 
 if TYPE_CHECKING:
@@ -26,7 +30,12 @@ if TYPE_CHECKING:
 
 def command(
     images: Annotated[
-        list[str], typer.Argument(help="Images, and directories of images.", show_default=False)
+        list[str],
+        typer.Argument(
+            help="Images, or videos; directories and patterns of either; camera:N; rtsp:// and "
+            "other URLs.",
+            show_default=False,
+        ),
     ],
     *,
     context: typer.Context,  # its object is whether --debug was given
@@ -50,26 +59,27 @@ def command(
     output: Annotated[
         Path | None,
         typer.Option(
-            help="Directory of the overlays, <name>-overlay.jpg each; by default foveate-results, "
-            "or none if only --json is given."
+            help="Directory of the overlays, <name>-overlay.jpg or .webm each, or the .webm file "
+            "of one video; by default foveate-results, or none if only --json is given."
         ),
     ] = None,
     json: Annotated[
-        str | None, typer.Option(help="COCO file of the detections; - for stdout.")
+        str | None,
+        typer.Option(
+            help="File of the detections, COCO for images, JSON lines for videos; - for stdout."
+        ),
     ] = None,
     threads: Threads = None,
+    every: Every = None,
+    reader: Reader = "opencv",
+    timeout: Timeout = 10.0,
 ) -> None:
-    """Find, outline and name the objects in images."""
-    from foveate.cli._files import Batch, CocoFile, OutputNames, check_folder, check_output
-    from foveate.cli._interruption import on_interruption
-    from foveate.results.coco import CocoDocument
+    """Find, outline and name the objects in images, or in videos, cameras and streams."""
+    from foveate.cli._sources import split_sources
     from foveate.runtime import PipelineOptions
 
-    batch, to_stderr = Batch(images), json == "-"
+    images, videos = split_sources(images)
     overlays = output or (None if json else Path("foveate-results"))  # --json alone has none
-    names = None if overlays is None else OutputNames(overlays, batch.files)
-    check_folder(overlays)
-    check_output(Path(json) if json else None, batch.files)
     options = PipelineOptions(
         preset=preset,
         top_k=top_k,
@@ -78,7 +88,42 @@ def command(
         debug=bool(context.obj),
     )
     show_log("foveate.runtime")
-    with _open(bundle, device, backend, options) as pipeline:
+
+    def open_pipeline() -> Pipeline:
+        return _open(bundle, device, backend, options)
+
+    if not videos:
+        _run_images(images, overlays, json, open_pipeline)
+        return
+    from foveate.cli._video import VideoRun, run_videos
+
+    policy = None if every is None else "every" if every else "latest"
+    run = VideoRun(output=overlays, json=json, policy=policy, reader=reader, timeout=timeout)
+    run_videos(videos, run, open_pipeline)
+
+
+def _run_images(
+    images: list[str],
+    overlays: Path | None,
+    json: str | None,
+    open_pipeline: Callable[[], Pipeline],
+) -> None:
+    from foveate.cli._files import (
+        Batch,
+        CocoFile,
+        OutputNames,
+        check_folder,
+        check_output,
+        describe,
+    )
+    from foveate.cli._interruption import on_interruption
+    from foveate.results.coco import CocoDocument
+
+    batch, to_stderr = Batch(images), json == "-"
+    names = None if overlays is None else OutputNames(overlays, batch.files)
+    check_folder(overlays)
+    check_output(Path(json) if json else None, batch.files)
+    with open_pipeline() as pipeline:
         document = CocoDocument(pipeline.bundle.manifest.class_names)
         results = CocoFile(json, document)
 
@@ -128,13 +173,6 @@ def _write_overlay(
         batch.fail(file, error)
         return ""
     return f" -> {target}"
-
-
-def describe(detections: Detections) -> str:
-    """Return the names and scores of the best detections, on one line."""
-    best = [f"{one.name} {one.score:.2f}" for one in detections[:6]]
-    rest = [f"and {len(detections) - 6} more"] if len(detections) > 6 else []
-    return ", ".join([*best, *rest]) or "nothing found"
 
 
 def report_failures(batch: Batch) -> None:

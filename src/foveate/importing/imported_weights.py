@@ -22,7 +22,7 @@ from foveate.models.checkpoint import (
 from foveate.models.deepmask import DeepMask
 from foveate.models.multipathnet import MultiPathNet
 from foveate.models.sharpmask import SharpMask
-from foveate.system.files import file_digest
+from foveate.system.regular_files import file_digest
 
 Size = int | str
 State = dict[str, torch.Tensor]

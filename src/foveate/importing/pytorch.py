@@ -16,7 +16,7 @@ import torch
 from foveate.errors import ModelError
 from foveate.importing.imported_weights import ImportedWeights, Size, State
 from foveate.importing.torchvision import frozen_names, some_names, torchvision_weights
-from foveate.system.files import open_regular
+from foveate.system.regular_files import open_regular
 
 TENSORS_ONLY = "save its state dict again with `torch.save(model.state_dict(), path)`"
 

@@ -11,8 +11,9 @@ from pathlib import Path
 
 from foveate.errors import BackendError, InputError, OptionError
 from foveate.kernels.compilers import FLAGS, Compiler, choose_compiler
-from foveate.system.files import file_digest, new_folder, sweep_folder
+from foveate.system.files import new_folder, sweep_folder
 from foveate.system.private_files import cache_folder, check_private, make_private
+from foveate.system.regular_files import file_digest
 
 ARCHITECTURES = ("sm_75", "sm_80", "sm_86", "sm_87", "sm_89", "sm_90", "sm_100", "sm_120")
 """Architectures that every kernel is tested to compile for, from the oldest to the newest."""

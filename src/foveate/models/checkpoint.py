@@ -18,7 +18,8 @@ from foveate.models.deepmask import STRIDE, DeepMask
 from foveate.models.multipathnet import MultiPathNet
 from foveate.models.sharpmask import SharpMask, deepmask_of
 from foveate.models.trunk import Trunk
-from foveate.system.files import open_regular, write_file
+from foveate.system.files import write_file
+from foveate.system.regular_files import open_regular
 
 FORMAT = "foveate-1"
 

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from foveate.runtime.engines import Engine
     from foveate.runtime.slot import Kind, Slot
     from foveate.runtime.steps import Steps
+    from foveate.runtime.video import VideoResults
+    from foveate.video.frames import VideoSource
 
 Result = TypeVar("Result")
 
@@ -178,6 +180,18 @@ class Pipeline:
         if with_proposals:
             return self._stream(iterate(images), "findings", findings_of)
         return self._stream(iterate(images), "detections", detections_of)
+
+    def video(self, source: VideoSource, *, policy: str | None = None) -> VideoResults:
+        """Yield each frame of a video, a camera or a stream with the objects in it, in order.
+
+        Arguments and errors are those of ``foveate.video.Frames``, which the source may also be,
+        and of ``stream``.
+        """
+        from foveate.runtime.video import VideoResults  # noqa: PLC0415 - images do not need it
+
+        self._check_usable()
+        self._require_classify()
+        return VideoResults(self, source, policy=policy)
 
     def close(self) -> None:
         """Release the engines and the device. Closing twice does nothing.

@@ -11,7 +11,6 @@ file may be empty, which the checksums of bundles, engines and caches detect.
 import ctypes
 import errno
 import fcntl
-import hashlib
 import io
 import os
 import shutil
@@ -67,6 +66,25 @@ def open_output(path: Path) -> Iterator[BinaryIO]:
             with suppress(FileNotFoundError):
                 scratch.chmod(stat.S_IMODE(place.stat().st_mode))
             scratch.replace(place)
+
+
+@contextmanager
+def output_path(target: Path) -> Iterator[Path]:
+    """Yield a path of the same name for a library to write to; its file replaces the target.
+
+    This happens if the block ends without an exception, as with :func:`open_output`.
+
+    Raises:
+        InputError: The file cannot be written; an existing file is unchanged.
+    """
+    with _reported(target):
+        place = Path(os.path.realpath(target))
+        _check_access(place)
+        place.parent.mkdir(parents=True, exist_ok=True)
+    with _scratch(place, _new_folder) as (folder, _):
+        yield folder / place.name
+        with _reported(target):
+            (folder / place.name).replace(place)
 
 
 @contextmanager
@@ -130,29 +148,6 @@ def sweep_folder(folder: Path) -> None:
     """Delete the leftovers of all killed writers in a directory."""
     for path in folder.glob(".*.partial"):
         _sweep(path)
-
-
-def file_digest(path: Path) -> str:
-    """Return the SHA-256 of a regular file in hexadecimal digits.
-
-    Raises:
-        OSError: The file cannot be read, or is not a regular file.
-    """
-    with open_regular(path) as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def open_regular(path: Path) -> io.BufferedReader:
-    """Open a regular file for reading; never block on a FIFO.
-
-    Raises:
-        OSError: The file cannot be read, or is not a regular file.
-    """
-    stream = open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb")  # noqa: PTH123, SIM115 - returned
-    if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
-        stream.close()
-        raise OSError(errno.EINVAL, "not a regular file", os.fspath(path))
-    return stream
 
 
 class _Raw(io.FileIO):

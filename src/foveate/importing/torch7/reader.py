@@ -35,7 +35,7 @@ from foveate.importing.torch7.values import (
     describe,
     storage_type,
 )
-from foveate.system.files import open_regular
+from foveate.system.regular_files import open_regular
 
 NIL, NUMBER, STRING, TABLE, OBJECT, BOOLEAN, OLD_FUNCTION, LEGACY_FUNCTION, FUNCTION = range(9)
 
