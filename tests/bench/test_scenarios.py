@@ -19,7 +19,7 @@ from foveate.bench.scenarios import (
     run_server,
     run_single_stream,
 )
-from foveate.serving.client import BusyError
+from foveate.protocol.client import BusyError
 
 
 def taking(count: int = 10**9) -> tuple[list[Sample], Callable[[Sample], bool]]:

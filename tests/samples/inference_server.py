@@ -34,7 +34,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 import foveate
-from foveate.serving.tensors import HEADER_LENGTH, decode_message, encode_message
+from foveate.protocol.tensors import HEADER_LENGTH, decode_message, encode_message
 
 IMAGE = {"name": "image", "datatype": "UINT8", "shape": [-1, -1, 3]}
 ENCODED = {"name": "encoded", "datatype": "BYTES", "shape": [1]}

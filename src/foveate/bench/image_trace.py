@@ -7,6 +7,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 
+class AbandonedError(Exception):
+    """The result of an image is not wanted any longer, so its work stops at the next piece."""
+
+
 class Work:
     """A piece of work of an image.
 
@@ -38,7 +42,13 @@ class Work:
     def run(
         self, now: Callable[[], float], trace: ImageTrace, function: Callable[[], None]
     ) -> None:
-        """Call a function that does the work, and add it to the trace."""
+        """Call a function that does the work, and add it to the trace.
+
+        Raises:
+            AbandonedError: The image is abandoned.
+        """
+        if trace.abandoned:
+            raise AbandonedError
         self.begin(now)
         function()
         self.finish(now, trace)
@@ -59,11 +69,12 @@ class ImageTrace:
         done: When the work was done.
         sent_bytes: Bytes copied to the device.
         fetched: Bytes copied from it, by the identity of their memory.
+        abandoned: Whether work that has not begun is left out; any thread may set it.
     """
 
     __slots__ = (
-        *("done", "enqueued", "fetched", "finish", "index", "launched", "sent_bytes", "waited"),
-        "work",
+        *("abandoned", "done", "enqueued", "fetched", "finish", "index", "launched"),
+        *("sent_bytes", "waited", "work"),
     )
 
     def __init__(self, index: int = 0, finish: Callable[[], None] = lambda: None) -> None:
@@ -74,6 +85,7 @@ class ImageTrace:
         self.waited: float | None = None
         self.done: float | None = None
         self.sent_bytes = 0
+        self.abandoned = False
         self.fetched: dict[int, int] = {}
 
 

@@ -27,7 +27,7 @@ def sweep_schema() -> dict[str, Any]:
 
 def _document_schema(kind: type, version: int, title: str) -> dict[str, Any]:
     definitions: dict[str, Any] = {}
-    root = _schema_of(kind, definitions)
+    root = schema_of(kind, definitions)
     definitions[kind.__name__]["properties"]["schema"] = {
         "const": version,
         "description": "Version of this format.",
@@ -40,8 +40,14 @@ def _document_schema(kind: type, version: int, title: str) -> dict[str, Any]:
     }
 
 
-def _schema_of(kind: Any, definitions: dict[str, Any]) -> dict[str, Any]:
-    """Return the schema of a type; those of dataclasses are added to the definitions."""
+def schema_of(kind: Any, definitions: dict[str, Any], place: str = "#/$defs/") -> dict[str, Any]:
+    """Return the schema of a type.
+
+    Args:
+        kind: A dataclass whose docstring describes its fields, or what a field may be.
+        definitions: Schemas of dataclasses by name, to which those in this type are added.
+        place: Where the definitions stand in the document.
+    """
     if kind is Any:
         return {}
     if kind in _SCALARS:
@@ -49,34 +55,34 @@ def _schema_of(kind: Any, definitions: dict[str, Any]) -> dict[str, Any]:
     if is_dataclass(kind) and isinstance(kind, type):
         if kind.__name__ not in definitions:
             definitions[kind.__name__] = {}  # a record may contain a record
-            definitions[kind.__name__] = _object_of(kind, definitions)
-        return {"$ref": f"#/$defs/{kind.__name__}"}
-    return _container_of(get_origin(kind), get_args(kind), definitions)
+            definitions[kind.__name__] = _object_of(kind, definitions, place)
+        return {"$ref": f"{place}{kind.__name__}"}
+    return _container_of(get_origin(kind), get_args(kind), definitions, place)
 
 
 def _container_of(
-    origin: Any, items: tuple[Any, ...], definitions: dict[str, Any]
+    origin: Any, items: tuple[Any, ...], definitions: dict[str, Any], place: str
 ) -> dict[str, Any]:
     """Return the schema of a tuple of any length, a dictionary or a union."""
     if origin is tuple:
-        return {"type": "array", "items": _schema_of(items[0], definitions)}
+        return {"type": "array", "items": schema_of(items[0], definitions, place)}
     if origin is dict:
-        return {"type": "object", "additionalProperties": _schema_of(items[1], definitions)}
+        return {"type": "object", "additionalProperties": schema_of(items[1], definitions, place)}
     assert origin in (Union, types.UnionType), f"{origin} has no schema"
-    choices = [_schema_of(item, definitions) for item in items]
+    choices = [schema_of(item, definitions, place) for item in items]
     if all(set(choice) == {"type"} for choice in choices):
         return {"type": [choice["type"] for choice in choices]}
     return {"anyOf": choices}
 
 
-def _object_of(kind: type, definitions: dict[str, Any]) -> dict[str, Any]:
+def _object_of(kind: type, definitions: dict[str, Any], place: str) -> dict[str, Any]:
     hints, descriptions = get_type_hints(kind), _descriptions(kind)
     names = [one.name for one in fields(kind)]
     return {
         "type": "object",
         "description": (inspect.getdoc(kind) or "").partition("\n")[0],
         "properties": {
-            name: {**_schema_of(hints[name], definitions), "description": descriptions[name]}
+            name: {**schema_of(hints[name], definitions, place), "description": descriptions[name]}
             for name in names
         },
         "required": names,

@@ -15,7 +15,7 @@ from foveate.bench.comparison import Comparison
 from foveate.bench.figures import Distribution, Floor, PartTimes, RateSearch
 from foveate.bench.machine_record import Machine
 from foveate.bench.samples import Samples, Span, Tails
-from foveate.serving.client import ModelMetadata, ServerMetadata
+from foveate.protocol.client import ModelMetadata, ServerMetadata
 
 SCHEMA = 1
 

@@ -11,7 +11,7 @@ import numpy as np
 from foveate.bench.images import read_images
 from foveate.errors import InputError, ServerError
 from foveate.images.reading import read_image
-from foveate.serving.tensors import BINARY_EXTENSION, Message, TensorMetadata, encode_message
+from foveate.protocol.tensors import BINARY_EXTENSION, Message, TensorMetadata, encode_message
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from foveate.arrays import Array, UInt8Array
     from foveate.bench.record import Input
-    from foveate.serving.client import ModelMetadata, ServerMetadata
+    from foveate.protocol.client import ModelMetadata, ServerMetadata
 
 # Inputs for an image, the preferred one first: the bytes of its file, or its pixels.
 ENCODED, IMAGE = "encoded", "image"

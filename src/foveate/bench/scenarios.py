@@ -8,7 +8,7 @@ from collections import deque
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
 
-from foveate.serving.client import BusyError
+from foveate.protocol.client import BusyError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

@@ -15,8 +15,8 @@ from foveate.bench.requests import RequestForm, Requests
 from foveate.bench.server_system import IdleSystem, ServerSystem
 from foveate.errors import OptionError
 from foveate.progress import Progress, no_progress
-from foveate.serving.client import InferenceClient
-from foveate.serving.connection import ServerUrl
+from foveate.protocol.client import InferenceClient
+from foveate.protocol.connection import ServerUrl
 from foveate.typed_options import TypedOptions
 
 if TYPE_CHECKING:

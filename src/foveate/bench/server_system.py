@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 from foveate.bench.image_trace import ImageTrace, Work
 from foveate.errors import ServerError
-from foveate.serving.client import BusyError
+from foveate.protocol.client import BusyError
 
 if TYPE_CHECKING:
     from foveate.bench.clock import Clock
     from foveate.bench.requests import Requests
-    from foveate.serving.client import InferenceClient
-    from foveate.serving.tensors import Message
+    from foveate.protocol.client import InferenceClient
+    from foveate.protocol.tensors import Message
 
 
 class ServerSystem:

@@ -20,6 +20,7 @@ COMMANDS = {
     "doctor": "Check which backends work on this machine, by running them.",
     "export": "Export a checkpoint to a bundle.",
     "compile": "Compile a bundle to TensorRT engines.",
+    "serve": "Serve a bundle over HTTP.",
     "triton": "Write a Triton model repository for a bundle.",
     "verify": "Compare a bundle with PyTorch on real images.",
     "inspect": "Show the contents and the precision of a bundle.",

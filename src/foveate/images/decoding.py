@@ -46,12 +46,21 @@ _HARMLESS = ("Invalid SOS parameters", "Warning: unknown JFIF", "Unknown Adobe c
 _TILE = 1 << 17  # pixels: a conversion then needs less than 4 MB besides the image
 
 
-def decode(file: BinaryIO) -> UInt8Array:
+class TooManyPixelsError(InputError):
+    """An image has more pixels than are accepted."""
+
+
+def decode(file: BinaryIO, *, max_pixels: int = MAX_PIXELS) -> UInt8Array:
     """Decode an opened file, which must allow seeking.
 
+    Args:
+        file: The file.
+        max_pixels: Largest number of pixels, which is checked before memory is taken for them.
+
     Raises:
-        InputError: The format is not supported, or the image has more than `MAX_PIXELS`, is
-            damaged or truncated. The text does not name the file.
+        TooManyPixelsError: The image has more than ``max_pixels``.
+        InputError: The format is not supported, or the image is damaged or truncated. The text does
+            not name the file.
     """
     try:
         reader = _reader(file)
@@ -60,15 +69,15 @@ def decode(file: BinaryIO) -> UInt8Array:
                 "the file is not an image that can be decoded", remedy="convert it to JPEG or PNG"
             )
         if reader is JpegImageFile:
-            return _decode_jpeg(file)
+            return _decode_jpeg(file, max_pixels)
         opened = reader(file)
-        _check_size(*opened.size)
+        _check_size(*opened.size, max_pixels)
         if isinstance(opened, WebPImageFile) and opened.n_frames == 1:
             orientation = _orientation(opened.getexif)
             del opened  # with its canvases
-            image = _decode_webp(file)
+            image = _decode_webp(file, max_pixels)
         else:
-            image = _decode_other(file, opened)
+            image = _decode_other(file, opened, max_pixels)
             orientation = _orientation(opened.getexif)  # a PNG may store it after the pixels
             del opened
         return _upright(image, orientation)
@@ -94,11 +103,10 @@ def _reader(file: BinaryIO) -> type[ImageFile.ImageFile] | None:
     return None
 
 
-def _check_size(width: int, height: int) -> None:
-    if width * height > MAX_PIXELS:
-        raise InputError(
-            f"the image has {width} x {height} pixels, more than the {MAX_PIXELS >> 20} "
-            "million that are accepted",
+def _check_size(width: int, height: int, most: int) -> None:
+    if width * height > most:
+        raise TooManyPixelsError(
+            f"the image has {width} x {height} pixels, more than the {most:,} that are accepted",
             remedy="make it smaller",
         )
 
@@ -120,11 +128,11 @@ def _upright(image: UInt8Array, orientation: int) -> UInt8Array:
     return image
 
 
-def _decode_jpeg(file: BinaryIO) -> UInt8Array:
+def _decode_jpeg(file: BinaryIO, max_pixels: int) -> UInt8Array:
     file.seek(0)
     data = file.read()
     height, width, colors, _ = simplejpeg.decode_jpeg_header(data)
-    _check_size(width, height)
+    _check_size(width, height, max_pixels)
     space = "CMYK" if colors in ("CMYK", "YCCK") else "RGB"
     try:
         image = simplejpeg.decode_jpeg(data, space)
@@ -138,13 +146,13 @@ def _decode_jpeg(file: BinaryIO) -> UInt8Array:
     return _upright(image, _orientation(lambda: JpegImageFile(io.BytesIO(data)).getexif()))
 
 
-def _decode_webp(file: BinaryIO) -> UInt8Array:
+def _decode_webp(file: BinaryIO, max_pixels: int) -> UInt8Array:
     file.seek(0)
     image = cv2.imdecode(np.frombuffer(file.read(), np.uint8), cv2.IMREAD_UNCHANGED)
     if image is None:
         raise OSError
     height, width, channels = image.shape
-    _check_size(width, height)
+    _check_size(width, height, max_pixels)
     if channels == 4:
         bgra = Image.frombuffer("RGBA", (width, height), image, "raw", "RGBA", 0, 1)
         image = _rgb(bgra)  # all channels are blended alike
@@ -152,7 +160,7 @@ def _decode_webp(file: BinaryIO) -> UInt8Array:
     return cast("UInt8Array", cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image))
 
 
-def _decode_other(file: BinaryIO, opened: ImageFile.ImageFile) -> UInt8Array:
+def _decode_other(file: BinaryIO, opened: ImageFile.ImageFile, max_pixels: int) -> UInt8Array:
     _scale_transparency(opened)
     if isinstance(opened, TiffImageFile):  # whose load() would apply Pillow's own limit of pixels
         sizes = np.array([tile[1] for tile in opened.tile])
@@ -161,7 +169,7 @@ def _decode_other(file: BinaryIO, opened: ImageFile.ImageFile) -> UInt8Array:
         _load_png(file, opened)
     else:
         opened.load()
-    _check_size(*opened.size)
+    _check_size(*opened.size, max_pixels)
     return _rgb(opened)
 
 

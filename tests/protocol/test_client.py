@@ -13,9 +13,9 @@ import pytest
 from tests.samples.served import inference_server, seen, socket_that_answers
 
 from foveate.errors import OptionError, ServerError
-from foveate.serving.client import BusyError, InferenceClient
-from foveate.serving.connection import Connection, ServerUrl
-from foveate.serving.tensors import Message, encode_message
+from foveate.protocol.client import BusyError, InferenceClient
+from foveate.protocol.connection import Connection, ServerUrl
+from foveate.protocol.tensors import Message, encode_message
 
 Make: TypeAlias = Callable[..., InferenceClient]
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nab"

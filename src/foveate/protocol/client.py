@@ -13,8 +13,8 @@ from urllib.parse import quote
 from foveate.arrays import Array
 from foveate.bundle.schema import RejectedValueError, load_json, parse
 from foveate.errors import ServerError
-from foveate.serving.connection import Answer, Connection, ServerUrl
-from foveate.serving.tensors import (
+from foveate.protocol.connection import Answer, Connection, ServerUrl
+from foveate.protocol.tensors import (
     HEADER_LENGTH,
     Message,
     MessageError,

@@ -9,7 +9,7 @@ import struct
 import numpy as np
 import pytest
 
-from foveate.serving.tensors import Message, MessageError, decode_message, encode_message
+from foveate.protocol.tensors import Message, MessageError, decode_message, encode_message
 
 TYPES = ("?", "u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8", "f2", "f4", "f8")
 

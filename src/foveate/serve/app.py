@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The ASGI application."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from os import PathLike
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from foveate.errors import OptionError
+from foveate.protocol.tensors import HEADER_LENGTH
+from foveate.runtime import Pipeline, PipelineOptions
+from foveate.serve.call import REQUEST_ID
+from foveate.serve.endpoints import ENDPOINTS, Endpoint
+from foveate.serve.errors import RequestError
+from foveate.serve.guard import Guard, answer_not_found, answer_request_error, answer_wrong_method
+from foveate.serve.openapi import openapi_document
+from foveate.serve.options import ServeOptions
+from foveate.serve.pipelines import close_pipelines, open_pipelines
+from foveate.serve.service import Service
+
+
+def create_app(
+    bundle: str | PathLike[str] | Sequence[Pipeline] = "mini",
+    options: ServeOptions | None = None,
+    *,
+    pipeline_options: PipelineOptions | None = None,
+    device: str = "auto",
+    backend: str = "auto",
+) -> Starlette:
+    """Return the server as an ASGI application, which uvicorn, Ray Serve and others can host.
+
+    The pipelines are opened when the host starts the application (``lifespan``), in the process that
+    serves, so that hosts may fork before.
+
+    Args:
+        bundle: Name of a shipped bundle, a directory, or open pipelines of one bundle with the same
+            options, which the caller closes.
+        options: Options of the server; the defaults if None.
+        pipeline_options: Options of each pipeline that is opened; ``max_in_flight`` is replaced by
+            ``options.slots``.
+        device: Device of the pipelines that are opened; see ``foveate.load``.
+        backend: Backend of the pipelines that are opened; see ``foveate.load``.
+
+    Raises:
+        OptionError: No pipeline is given.
+    """
+    options = options or ServeOptions()
+    given = None if isinstance(bundle, (str, PathLike)) else list(bundle)
+    if given is not None and not given:
+        raise OptionError("expected at least one pipeline, found none")
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        opened = []
+        if given is None:
+            assert isinstance(bundle, (str, PathLike))
+            chosen = options.applied_to(pipeline_options or PipelineOptions())
+            opened = await asyncio.to_thread(
+                open_pipelines,
+                bundle,
+                chosen,
+                count=options.workers,
+                device=device,
+                backend=backend,
+            )
+        app.state.service = Service(given or opened, options)
+        try:
+            yield
+        finally:
+            app.state.service.close()
+            close_pipelines(opened)
+
+    app = Starlette(
+        routes=[_route(endpoint) for endpoint in ENDPOINTS],
+        middleware=[*_cors(options), Middleware(Guard, options=options)],
+        exception_handlers={
+            RequestError: answer_request_error,
+            404: answer_not_found,
+            405: answer_wrong_method,
+            HTTPException: answer_request_error,
+        },
+        lifespan=lifespan,
+    )
+    app.state.openapi = openapi_document(ENDPOINTS, has_key=bool(options.keys))
+    return app
+
+
+def _route(endpoint: Endpoint) -> Route:
+    async def answer(request: Request) -> Response:
+        request.scope["call"].route = endpoint.path
+        return await endpoint.handler(request)
+
+    return Route(endpoint.path, answer, methods=[endpoint.method])
+
+
+def _cors(options: ServeOptions) -> list[Middleware]:
+    """Return the middleware that lets pages of other servers read answers, if there are any."""
+    if not options.origins:
+        return []
+    exposed = [REQUEST_ID, "Server-Timing", "Retry-After", HEADER_LENGTH]
+    return [
+        Middleware(
+            CORSMiddleware,
+            allow_origins=options.origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["Authorization", "Content-Type", REQUEST_ID, HEADER_LENGTH],
+            expose_headers=exposed,
+        )
+    ]

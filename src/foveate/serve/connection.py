@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Connections of uvicorn with limits of time, and with errors of HTTP as JSON."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from http import HTTPStatus
+from typing import ClassVar
+
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from foveate.serve.errors import RequestError
+
+HEADER_BYTES = 16 << 10
+"""Largest head of a request."""
+
+
+class LimitedConnection(H11Protocol):
+    """A connection whose client must send heads of requests, and take answers, in some time.
+
+    Attributes:
+        seconds: The time.
+    """
+
+    seconds: ClassVar[float] = 10.0
+    _head_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Wait for the head of the first request."""
+        super().connection_made(transport)
+        self._watch_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait for nothing more."""
+        self._stop_watching()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Take data, which may be a part of a head."""
+        super().data_received(data)
+        if self.conn.their_state is not h11.IDLE:
+            self._stop_watching()
+        elif self._head_timer is None and self.conn.trailing_data[0]:
+            self._watch_head()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is not a request with JSON."""
+        del msg  # uvicorn's, which is always the same
+        status = getattr(sys.exc_info()[1], "error_status_hint", 400)
+        long = status == HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+        error = RequestError(
+            status,
+            expected=f"a head of at most {HEADER_BYTES} bytes" if long else "a request of HTTP/1.1",
+            found="a longer one" if long else "something else",
+            remedy="send fewer headers" if long else "check the client, and http or https",
+        )
+        self._refuse(error)
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close a connection that is idle, even if its client does not take the last answer."""
+        super().timeout_keep_alive_handler()
+        self.loop.call_later(self.seconds, self.transport.abort)
+
+    def _unset_keepalive_if_required(self) -> None:
+        # The rest of a body that was refused is thrown away, and only for as long as a connection may
+        # be idle.
+        refused = self.conn.our_state is h11.DONE and self.conn.their_state is h11.SEND_BODY
+        if not refused:
+            super()._unset_keepalive_if_required()
+
+    def _watch_head(self) -> None:
+        self._head_timer = self.loop.call_later(self.seconds, self._end_wait)
+
+    def _stop_watching(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _end_wait(self) -> None:
+        """Close a connection whose client has not sent the head of a request in time."""
+        self._head_timer = None
+        if self.transport.is_closing():
+            return
+        if not self.conn.trailing_data[0]:  # it has sent nothing
+            self.transport.close()
+            return
+        self._refuse(
+            RequestError(
+                408,
+                expected=f"the head of a request within {self.seconds:g} s",
+                found="a part of it",
+                remedy="send it faster, or raise --read-timeout of the server",
+            )
+        )
+
+    def _refuse(self, error: RequestError) -> None:
+        """Answer with an error and close the connection."""
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            body = json.dumps(error.document("", "")).encode()
+            headers = [
+                ("Content-Type", "application/json"),
+                ("Content-Length", str(len(body))),
+                ("Connection", "close"),
+            ]
+            head = h11.Response(
+                status_code=error.status, headers=headers, reason=HTTPStatus(error.status).phrase
+            )
+            for event in (head, h11.Data(data=body), h11.EndOfMessage()):
+                self.transport.write(self.conn.send(event) or b"")
+        self.transport.close()

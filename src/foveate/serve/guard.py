@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What happens around every request: who may send it, its identifier, its log line, its errors."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from foveate.serve.call import REQUEST_ID, Call, request_id
+from foveate.serve.errors import ClientGoneError, RequestError, request_error
+from foveate.serve.logs import log_request
+from foveate.serve.metrics import CLIENT_GONE
+from foveate.serve.options import ServeOptions
+
+_OPEN = ("/v2/health/live", "/v2/health/ready")
+"""Routes that need no key, since what starts and restarts servers has none."""
+
+
+class Guard:
+    """ASGI middleware around all routes.
+
+    Args:
+        app: The routes.
+        options: Options of the server.
+    """
+
+    def __init__(self, app: ASGIApp, options: ServeOptions) -> None:
+        self._app, self._options = app, options
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        call = scope["call"] = Call(id=request_id(headers.get(REQUEST_ID)))
+        status: int | None = None
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                _describe(MutableHeaders(scope=message), call)
+            await send(message)
+
+        try:
+            self._check(scope["path"], headers)
+            await self._app(scope, receive, send_with_id)
+        except (ClientGoneError, asyncio.CancelledError) as error:
+            status = CLIENT_GONE
+            if isinstance(error, asyncio.CancelledError):
+                raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, it ends this request only
+            answer = error_response(request_error(error), scope, call)
+            if status is None:
+                await answer(scope, receive, send_with_id)
+        finally:
+            _record(scope, call, status)
+
+    def _check(self, path: str, headers: Headers) -> None:
+        """Check who sends a request.
+
+        Raises:
+            RequestError: It is not allowed.
+        """
+        options = self._options
+        origin, host = headers.get("origin"), headers.get("host", "")
+        if options.hosts and _name_of(host) not in options.hosts:
+            raise _forbidden(f"a request to {' or '.join(options.hosts)}", f"Host: {host:.100}")
+        same = origin is not None and urlsplit(origin).netloc == host
+        if origin is not None and not same and origin not in options.origins:
+            raise _forbidden("a page of this server", f"Origin: {origin:.100}")
+        if options.keys and path not in _OPEN and not _has_key(headers, options.keys):
+            raise RequestError(
+                401,
+                expected="a key that the server knows, as Authorization: Bearer KEY",
+                found="no key" if "authorization" not in headers else "another one",
+                remedy="ask who runs the server for one",
+                headers={"WWW-Authenticate": "Bearer"},
+            )
+
+
+def error_response(error: RequestError, scope: Scope, call: Call) -> JSONResponse:
+    """Return the answer to an error of a request."""
+    return JSONResponse(error.document(scope["path"], call.id), error.status, error.headers)
+
+
+async def answer_request_error(request: Request, error: Exception) -> JSONResponse:
+    """Answer an error of a route."""
+    return error_response(request_error(error), request.scope, request.scope["call"])
+
+
+async def answer_not_found(request: Request, error: Exception) -> JSONResponse:
+    """Answer a request to a path that does not exist."""
+    del error
+    return await answer_request_error(
+        request,
+        RequestError(
+            404,
+            expected="a route that the server has",
+            found=f"{request.url.path!r:.100}",
+            remedy="look at /openapi.json",
+        ),
+    )
+
+
+async def answer_wrong_method(request: Request, error: Exception) -> JSONResponse:
+    """Answer a request with a method that its route does not have."""
+    headers: Mapping[str, str] = getattr(error, "headers", None) or {}
+    return await answer_request_error(
+        request,
+        RequestError(
+            405,
+            expected=f"the method {headers.get('Allow', 'of the route')}",
+            found=request.method[:20],
+            remedy="look at /openapi.json",
+            headers=headers,
+        ),
+    )
+
+
+def _describe(headers: MutableHeaders, call: Call) -> None:
+    """Add the identifier of a request and its times, in milliseconds, to its answer."""
+    headers[REQUEST_ID] = call.id
+    if call.waiting is not None:
+        times = {"waiting": call.waiting, **call.times}
+        headers["Server-Timing"] = ", ".join(f"{k};dur={v * 1e3:.1f}" for k, v in times.items())
+
+
+def _record(scope: Scope, call: Call, status: int | None) -> None:
+    """Count a request, and log it."""
+    method, status = scope["method"], status or 500
+    infers = method == "POST" and call.route is not None
+    service = scope["app"].state.service if "app" in scope else None
+    if service is not None:
+        service.metrics.record(call, status, infers=infers)
+    log_request(call, method, status, infers=infers)
+
+
+def _has_key(headers: Headers, keys: tuple[str, ...]) -> bool:
+    scheme, _, given = headers.get("authorization", "").partition(" ")
+    content = given.strip().encode("utf-8", "surrogateescape")
+    # All keys are compared, so that the time says nothing of which one is near.
+    found = [hmac.compare_digest(content, key.encode()) for key in keys]
+    return scheme.lower() == "bearer" and any(found)
+
+
+def _name_of(host: str) -> str:
+    """Return the name of a host without its port."""
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
+
+
+def _forbidden(expected: str, found: str) -> RequestError:
+    return RequestError(
+        403,
+        expected=expected,
+        found=found,
+        remedy="allow it by --allow-origin, --key-file or --no-key of the server",
+    )

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Options of the server."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+
+from foveate.errors import OptionError
+from foveate.images.decoding import MAX_PIXELS
+from foveate.runtime import PipelineOptions
+from foveate.typed_options import TypedOptions
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServeOptions(TypedOptions):
+    """Options of the server, whatever program hosts it.
+
+    At most ``workers`` times ``slots`` images are processed and ``queue`` requests wait, so that the
+    bodies in memory take at most the sum of both times ``max_bytes``.
+
+    Args:
+        model: Name of the model in the Open Inference Protocol.
+        workers: Number of pipelines, which share nothing. Each takes memory of its own.
+        slots: Number of images that each pipeline processes at a time.
+        queue: Number of requests that wait for a slot; further ones are refused with 429.
+        timeout: Seconds from the head of a request to its answer; then the answer is 504.
+        read_timeout: Seconds in which a body must arrive; then the answer is 408.
+        max_bytes: Largest body in bytes.
+        max_pixels: Largest image in pixels, which is checked before it is decoded.
+        keys: Keys of which a client must send one (``Authorization: Bearer KEY``); empty for none.
+        hosts: Names by which clients may address the server (``Host``); empty for any. A server that
+            needs no key and listens to this machine only should name it, since a page of the web
+            could otherwise reach it through the browser by a name of its own.
+        origins: Origins of pages of other servers that may send requests; empty for none.
+
+    Raises:
+        OptionError: A value has the wrong type or lies outside its range.
+    """
+
+    model: str = "foveate"
+    workers: int = 1
+    slots: int = 2
+    queue: int = 16
+    timeout: float = 30.0
+    read_timeout: float = 10.0
+    max_bytes: int = 32 << 20
+    max_pixels: int = 50_000_000
+    keys: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = ()
+    origins: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, least in (("workers", 1), ("slots", 1), ("queue", 0), ("max_bytes", 1)):
+            value = getattr(self, name)
+            if value < least:
+                raise OptionError(f"{name} must be at least {least}, found {value}")
+        for name in ("timeout", "read_timeout"):
+            value = getattr(self, name)
+            if value <= 0:
+                raise OptionError(f"{name} must be above 0, found {value:g}")
+        if not 1 <= self.max_pixels <= MAX_PIXELS:
+            raise OptionError(f"max_pixels must lie in 1..{MAX_PIXELS}, found {self.max_pixels}")
+        if not re.fullmatch(r"[\w.-]{1,100}", self.model, re.ASCII):
+            raise OptionError(
+                "model must have 1 to 100 letters, digits, dots, dashes or underscores, found "
+                f"{self.model!r:.120}"
+            )
+        if "*" in self.origins:
+            raise OptionError(
+                "origins must be names of servers, found '*'",
+                remedy="name each, such as https://example.org",
+            )
+
+    def applied_to(self, options: PipelineOptions) -> PipelineOptions:
+        """Return the options of a pipeline with these slots."""
+        return replace(options, max_in_flight=self.slots)
