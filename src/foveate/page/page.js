@@ -153,7 +153,8 @@ function filter() {
   }
   sliders[0].nextElementSibling.value = limit.score.toFixed(2);
   sliders[1].nextElementSibling.value = `${Math.round(100 * limit.overlap)} %`;
-  $("count").textContent = `${kept.size} of ${objects.length} ${kind} shown`;
+  const hint = kept.size ? "" : kind === "detections" ? "; lower the slider of the score, or look at the proposals" : "; lower the slider of the score";
+  $("count").textContent = `${kept.size} of ${objects.length} ${kind} shown${hint}`;
   if (pinned && !pinned.shown) pinned = null;
   light(pinned);
   placeLabels();
@@ -212,7 +213,7 @@ function showCard(one) {
   const facts = {
     Area: `${format(one.area)} px, ${format(100 * one.area / record.width / record.height)} % of the image`,
     Size: `${Math.round(x1 - x0)} × ${Math.round(y1 - y0)} px`,
-    Level: `${one.level + 1} of ${record.levels.length}, at scale ${scale}`,
+    Level: `${one.level + 1} of ${record.levels.length}, scale ${Number(scale.toFixed(3))}`,
     Window: `${format(window)} px`,
   };
   card.style.setProperty("--color", one.color);
