@@ -22,7 +22,7 @@ from foveate.kernels.nms.cpu import suppress
 from foveate.kernels.postprocess.cpu import postprocess
 from foveate.results.window_mask import Window, WindowMask, encode_runs
 
-IMAGE = {"image_height": 480, "image_width": 640}
+IMAGE = (0, 0, 640, 480)
 # Numbers that Python, NumPy and OpenCV compute in their first calls are kept for the next ones.
 WARM_UP = 3
 
@@ -33,7 +33,7 @@ def paths() -> dict[str, Callable[[], object]]:
     rows, columns = np.mgrid[:160, :160]
     logits = (60 - np.hypot(rows - 75, columns - 90) + random.normal(0, 3, (160, 160))).astype("f4")
     window = Window(left=120, top=80, width=320, height=320)
-    mask = WindowMask(logits, window, threshold=0.0, **IMAGE)
+    mask = WindowMask(logits, window, threshold=0.0, region=IMAGE)
     runs = (mask.columns, mask.starts, mask.ends)
     boxes = boxes_of(random, 500)
     scores = random.normal(0, 1, 500).astype("f4")
@@ -41,7 +41,7 @@ def paths() -> dict[str, Callable[[], object]]:
     cells = np.stack([np.zeros(100), random.integers(0, 20, 100), random.integers(0, 30, 100)], 1)
     crops = np.empty((100, 32, 10, 10), np.float32)
     return {
-        "box of a mask": lambda: WindowMask(logits, window, threshold=0.0, **IMAGE).box(),
+        "box of a mask": lambda: WindowMask(logits, window, threshold=0.0, region=IMAGE).box(),
         "run-length code of a mask": lambda: encode_runs(*runs, 480, 640),
         "crops of 100 windows": partial(crop_features, maps, cells.astype("i4"), crops, step=2),
         "suppression of 500 boxes": lambda: suppress(boxes, scores, None, 0.5, 100),

@@ -19,7 +19,7 @@ def window_mask(
     logits: np.ndarray, xywh: tuple[float, ...], height: int, width: int, threshold: float = 0.0
 ) -> np.ndarray:
     mask, top, left = WindowMask(
-        logits, Window.around(xywh), threshold=threshold, image_height=height, image_width=width
+        logits, Window.around(xywh), threshold=threshold, region=(0, 0, width, height)
     ).mask()
     full = np.zeros((height, width), bool)
     full[top : top + mask.shape[0], left : left + mask.shape[1]] = mask

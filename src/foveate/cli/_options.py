@@ -3,7 +3,7 @@
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal, cast
 
 import typer
 
@@ -38,6 +38,33 @@ MaxSide = Annotated[
     int | None,
     typer.Option(min=16, help="Longer side of the working image; by default the bundle's."),
 ]
+Tiles = Annotated[
+    str,
+    typer.Option(
+        help="Search large images tile by tile for small objects: auto, off, or the side of a tile in "
+        "pixels."
+    ),
+]
+TileOverlap = Annotated[
+    int | None,
+    typer.Option(
+        min=0, help="Pixels that neighboring tiles share; by default a quarter of their side."
+    ),
+]
+
+
+def parse_tiles(text: str) -> int | Literal["auto", "off"]:
+    """Return the value of ``--tiles``."""
+    if text in ("auto", "off"):
+        return cast("Literal['auto', 'off']", text)
+    try:
+        return int(text)
+    except ValueError as error:
+        raise OptionError(
+            f"--tiles must be auto, off, or the side of a tile in pixels, found {text!r:.60}",
+            remedy="for example --tiles 1024",
+        ) from error
+
 
 Every = Annotated[
     bool | None,

@@ -18,7 +18,10 @@ from foveate.cli._options import (
     Reader,
     ScoreThreshold,
     Threads,
+    TileOverlap,
+    Tiles,
     Timeout,
+    parse_tiles,
 )
 
 if TYPE_CHECKING:
@@ -69,6 +72,8 @@ def command(
             help="File of the detections, COCO for images, JSON lines for videos; - for stdout."
         ),
     ] = None,
+    tiles: Tiles = "off",
+    tile_overlap: TileOverlap = None,
     threads: Threads = None,
     every: Every = None,
     reader: Reader = "opencv",
@@ -84,6 +89,8 @@ def command(
         preset=preset,
         top_k=top_k,
         score_threshold=score_threshold,
+        tiles=parse_tiles(tiles),
+        tile_overlap=tile_overlap,
         threads=threads,
         debug=bool(context.obj),
     )

@@ -150,7 +150,7 @@ class Detections:
         class_names: Names of all classes.
         masks: N masks, unchanged from the proposals.
         proposals: (N,) int64 index, into the result of ``Pipeline.propose``, of the proposal that
-            each detection is made from.
+            each detection is made from; -1 if the image was cut into tiles.
     """
 
     boxes: Float32Array

@@ -9,7 +9,7 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import DTypeLike
 
-from foveate.arrays import Array, BoolArray, Float32Array, Int32Array, Int64Array
+from foveate.arrays import Array, BoolArray, Float32Array, Float64Array, Int32Array, Int64Array
 from foveate.results.outline import outline_runs
 from foveate.results.window_mask import Window, WindowMask
 
@@ -49,23 +49,28 @@ class Masks:
         threshold: Logit above which a resampled pixel is foreground.
         height: Number of rows of the image.
         width: Number of columns of the image.
+        regions: (M, 4) int64 xyxy part of the image in which each window was seen, outside of which
+            its mask is background; the whole image if ``None``.
     """
 
     def __init__(
         self,
         logits: Float32Array,
-        windows: Float32Array,
+        windows: Float32Array | Float64Array,
         rows: Int64Array,
         *,
         threshold: float,
         height: int,
         width: int,
+        regions: Int64Array | None = None,
     ) -> None:
         self._logits = logits
         self._windows = windows
         self._rows = rows
         self._threshold = threshold
         self._height, self._width = height, width
+        whole = np.array([0, 0, width, height], np.int64)
+        self._regions = np.tile(whole, (len(windows), 1)) if regions is None else regions
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -91,6 +96,7 @@ class Masks:
                 threshold=self._threshold,
                 height=self._height,
                 width=self._width,
+                regions=self._regions,
             )
         full = np.zeros(self.shape[1:], bool)
         self._window_mask(index).paint(full)
@@ -110,7 +116,55 @@ class Masks:
 
     def windows(self) -> tuple[Float32Array, Float32Array]:
         """Return the logits, (N, S, S), and the windows, (N, 4), of the masks."""
-        return self._logits[self._rows], self._windows[self._rows]
+        return self._logits[self._rows], self._windows[self._rows].astype(np.float32, copy=False)
+
+    def regions(self) -> Int64Array:
+        """Return the part of the image in which each mask was seen, (N, 4) int64 xyxy."""
+        return self._regions[self._rows]
+
+    def moved(self, left: int, top: int, *, height: int, width: int) -> Masks:
+        """Return these masks in a larger image, in which their image begins at (left, top).
+
+        Args:
+            left: Column of the larger image.
+            top: Row of the larger image.
+            height: Number of rows of the larger image.
+            width: Number of columns of the larger image.
+        """
+        return Masks(
+            self._logits,
+            # A sum of a float32 and an integer is exact in float64, so that no edge is rounded
+            # otherwise than in the smaller image.
+            self._windows + np.array([left, top, 0, 0], np.float64),
+            self._rows,
+            threshold=self._threshold,
+            height=height,
+            width=width,
+            regions=self._regions + np.array([left, top, left, top]),
+        )
+
+    def joined(self, others: Sequence[Masks]) -> Masks:
+        """Return these masks and then those of others, of the same image and threshold.
+
+        Logits that no mask uses are left out.
+        """
+        logits, windows, regions, rows = zip(*(one.used() for one in (self, *others)), strict=True)
+        firsts = np.cumsum([0, *map(len, logits[:-1])])
+        return Masks(
+            np.concatenate(logits),
+            np.concatenate(windows),
+            np.concatenate([part + first for part, first in zip(rows, firsts, strict=True)]),
+            threshold=self._threshold,
+            height=self._height,
+            width=self._width,
+            regions=np.concatenate(regions),
+        )
+
+    def used(self) -> tuple[Float32Array, Float64Array, Int64Array, Int64Array]:
+        """Return logits (M, S, S), windows (M, 4) and regions (M, 4) in use, and each mask's row (N,)."""
+        kept, rows = np.unique(self._rows, return_inverse=True)
+        windows = self._windows[kept].astype(np.float64)
+        return self._logits[kept], windows, self._regions[kept], rows.reshape(-1)
 
     def crop(self, index: int) -> tuple[BoolArray, int, int]:
         """Return a mask inside its tight box, and the row and column of the box in the image."""
@@ -151,8 +205,7 @@ class Masks:
             self._logits[row],
             Window.around(self._windows[row].tolist()),
             threshold=self._threshold,
-            image_height=self._height,
-            image_width=self._width,
+            region=self._regions[row].tolist(),
         )
 
     def __repr__(self) -> str:

@@ -43,11 +43,11 @@ class Window:
         right, bottom = floor(x0 + width + 0.5), floor(y0 + height + 0.5)
         return cls(left, top, max(right - left, 1), max(bottom - top, 1))
 
-    def clip(self, image_height: int, image_width: int) -> tuple[int, int, int, int]:
-        """Return top, bottom, left and right of the visible part, relative to the window."""
-        top, left = max(-self.top, 0), max(-self.left, 0)
-        bottom = min(image_height - self.top, self.height)
-        right = min(image_width - self.left, self.width)
+    def clip(self, region: Sequence[int]) -> tuple[int, int, int, int]:
+        """Return top, bottom, left and right of the part in a region, relative to the window."""
+        top, left = max(region[1] - self.top, 0), max(region[0] - self.left, 0)
+        bottom = min(region[3] - self.top, self.height)
+        right = min(region[2] - self.left, self.width)
         return top, max(bottom, top), left, max(right, left)
 
 
@@ -58,8 +58,8 @@ class WindowMask:
         logits: (S, S) mask logits.
         window: Window in the image.
         threshold: Logit above which a resampled pixel is foreground.
-        image_height: Number of rows of the image.
-        image_width: Number of columns of the image.
+        region: Left, top, right and bottom of the part of the image in which the window was seen;
+            foreground outside of it is left out.
 
     Attributes:
         columns: (R,) int64 column of each run of foreground, in pixels of the image. Runs are
@@ -69,20 +69,14 @@ class WindowMask:
     """
 
     def __init__(
-        self,
-        logits: Float32Array,
-        window: Window,
-        *,
-        threshold: float,
-        image_height: int,
-        image_width: int,
+        self, logits: Float32Array, window: Window, *, threshold: float, region: Sequence[int]
     ) -> None:
         # A window of a large photograph can measure thousands of pixels, while its mask has 160
         # samples per side. The logits are therefore resampled only to the columns of the window.
         # Down a column the logit is linear between two samples, so that it meets the threshold at
         # one place, which a division finds. Box, area and code follow from these places; pixels are
         # painted only on request.
-        top, bottom, left, right = window.clip(image_height, image_width)
+        top, bottom, left, right = window.clip(region)
         hot = _extent(logits > np.float32(threshold))
         if hot is None or bottom <= top or right <= left:
             self.columns, self.starts, self.ends = np.zeros((3, 0), np.int64)

@@ -14,6 +14,7 @@ from foveate.errors import BackendError, OptionError
 from foveate.runtime.devices import CpuDevice
 from foveate.runtime.options import PipelineOptions
 from foveate.runtime.pipeline import Pipeline
+from foveate.runtime.tiling import Tiling
 from foveate.system.gpu import current_gpu
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def open_parts(
     """
     check_choice("device", device, DEVICES)
     check_choice("backend", backend, BACKENDS)
-    options.applied_to(bundle.manifest)  # checks both before the engines are opened
+    Tiling.of(options, options.applied_to(bundle.manifest))  # checks before engines are opened
     if device == "auto":
         return _open_best(bundle, backend, options)
     place = open_device(device, debug=options.debug)

@@ -45,6 +45,12 @@ class PipelineOptions(TypedOptions):
             takes those of the image itself, as the original DeepMask does, so that memory grows
             with the image. A classifier that continues the trunk of the proposals takes images up to
             a length that follows from its bundle, 8,195 pixels for ``mini``.
+        tiles: Side in pixels of the overlapping tiles that an image longer than this and than
+            ``max_side`` is cut into. The tiles are searched besides the whole image, which is shrunk
+            to ``max_side``, as is a larger tile. ``"auto"`` cuts images of at least 4 times
+            ``max_side`` into tiles of ``max_side``; ``"off"`` cuts none.
+        tile_overlap: Pixels that neighboring tiles share at least, by default a quarter of their
+            side. An object of up to this size lies in a tile as a whole.
         threads: Number of threads per engine; by default, the cores that the affinity mask and
             the quota of the control group allow.
         parallel_levels: Whether the levels of the pyramid may run at the same time. On a GPU with
@@ -68,6 +74,8 @@ class PipelineOptions(TypedOptions):
     max_side: int | None = None
     scales: tuple[float, ...] | None = None
     pyramid: Literal["working-size", "full-resolution"] = "working-size"
+    tiles: int | Literal["auto", "off"] = "off"
+    tile_overlap: int | None = None
     threads: int | None = None
     parallel_levels: bool = False
     debug: bool = False
@@ -79,11 +87,13 @@ class PipelineOptions(TypedOptions):
             ("top_k", 1),
             ("max_detections", 1),
             ("max_side", 16),
+            ("tiles", 64),
+            ("tile_overlap", 0),
             ("threads", 1),
             ("max_in_flight", 1),
         ):
             value = getattr(self, name)
-            if value is not None and value < least:
+            if isinstance(value, int) and value < least:
                 raise OptionError(f"{name} must be at least {least}, found {value}")
         if self.threads is not None and self.threads > _MOST_THREADS:
             raise OptionError(f"threads must be at most {_MOST_THREADS}, found {self.threads}")
@@ -93,6 +103,16 @@ class PipelineOptions(TypedOptions):
                 raise OptionError(f"{name} must be above 0 and at most 1, found {value}")
         if not 0 <= self.score_threshold <= 1:
             raise OptionError(f"score_threshold must lie in 0..1, found {self.score_threshold}")
+        if self.tile_overlap is not None and self.tiles == "off":
+            raise OptionError(
+                f"tile_overlap needs tiles, found tile_overlap={self.tile_overlap}, tiles='off'",
+                remedy="set tiles to 'auto' or to a side in pixels",
+            )
+        if self.tiles != "off" and self.pyramid == "full-resolution":
+            raise OptionError(
+                f"tiles={self.tiles!r} needs pyramid='working-size', found 'full-resolution'",
+                remedy="omit one of them",
+            )
         if self.scales is not None and not self.scales:
             raise OptionError(
                 "scales must not be empty", remedy="omit the option to use all levels"

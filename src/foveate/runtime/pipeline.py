@@ -11,7 +11,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Literal, TypeVar, cast, overload
 
-from foveate.errors import BackendError, BundleError
+from foveate.errors import BackendError, BundleError, OptionError
 from foveate.images.reading import as_image
 from foveate.runtime.device_results import DeviceDetections, Occupied, device_detections_of
 from foveate.runtime.devices import CpuDevice
@@ -23,6 +23,8 @@ from foveate.runtime.setup import Setup
 from foveate.runtime.signatures import check_engines
 from foveate.runtime.sizes import Sizes, check_classifiable
 from foveate.runtime.slots import Slots
+from foveate.runtime.tiled import Tiled
+from foveate.runtime.tiling import Tiling
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -81,6 +83,7 @@ class Pipeline:
         check_engines(bundle, engines)
         self.device: Device = device or CpuDevice()
         self.manifest: Manifest = self.options.applied_to(bundle.manifest)
+        self._tiling = Tiling.of(self.options, self.manifest)
         setup = Setup(
             device=self.device,
             engines=self.engines,
@@ -114,7 +117,8 @@ class Pipeline:
             on_device: Whether the result stays in the memory of the GPU. This takes one image.
 
         Raises:
-            OptionError: The pipeline runs on the CPU, where results cannot stay on a device.
+            OptionError: Results cannot stay on a device, since the pipeline runs on the CPU or cuts
+                images into tiles.
             InputError: An image cannot be read, or is too long for the classifier, which only
                 happens with a larger ``max_side`` than the bundle's or with full resolution.
             BundleError: The bundle has no classifier.
@@ -123,6 +127,11 @@ class Pipeline:
         if on_device:
             self._check_usable()
             self._require_classify()
+            if self.options.tiles != "off":
+                raise OptionError(
+                    f"results of tiles are merged on the CPU, found tiles={self.options.tiles!r}",
+                    remedy="load the pipeline with tiles='off', or omit on_device",
+                )
             image = self._read(cast("Image", images))
             return self._occupy(self._begin(image, "detections"))
         if is_sequence(images):
@@ -136,8 +145,7 @@ class Pipeline:
             InputError: The image cannot be read.
             BackendError: The pipeline is closed, or was loaded in another process.
         """
-        self._check_usable()
-        return self._end(self._begin(self._read(image), "proposals"), proposals_of)
+        return next(self._stream(iter([image]), "proposals", proposals_of))
 
     def find(self, image: Image) -> Findings:
         """Find the proposals and the detections of an image in one run.
@@ -160,10 +168,10 @@ class Pipeline:
     ) -> Iterator[Detections] | Iterator[Findings]:
         """Find the objects in each image, in order, with several images in flight.
 
-        At most ``options.max_in_flight`` images are in memory at a time; the next one is taken from
-        the iterable only when there is room. An image may be changed as soon as the next one is
-        taken. An error of the iterable or of an image is raised after the results of all images
-        before it.
+        At most ``options.max_in_flight`` images, or tiles of images, are in flight at a time; the
+        next image is taken from the iterable only when there is room. An image may be changed as
+        soon as the next one is taken. An error of the iterable or of an image is raised after the
+        results of all images before it.
 
         Args:
             images: The images.
@@ -245,17 +253,19 @@ class Pipeline:
     def _stream(
         self, images: Iterator[Image], kind: Kind, result_of: Callable[[Manifest, Steps], Result]
     ) -> Iterator[Result]:
+        tiled = Tiled[Result](map(self._read, images), self._tiling, self.manifest)
+
         def take() -> UInt8Array | GpuImage:
             self._check_usable()
-            return self._read(next(images))
+            return tiled.take()
 
         def end(slot: Slot) -> Result:
             self._check_usable()
             return self._end(slot, result_of)
 
-        return InFlight(
-            partial(self._begin, kind=kind), end, self._drop, self._most_in_flight
-        ).stream(take)
+        begin = partial(self._begin, kind=kind)
+        in_flight = InFlight(begin, end, self._drop, self._most_in_flight)
+        return tiled.merged(in_flight.stream(take))
 
     def _drop(self, flying: Iterable[Slot]) -> None:
         """Wait for images whose results nobody collects any longer, and ignore their errors."""

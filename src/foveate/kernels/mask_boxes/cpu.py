@@ -36,7 +36,6 @@ def mask_boxes(
             logits[k].astype(np.float32, copy=False),  # OpenCV resamples no float16
             Window.around(windows[k].tolist()),
             threshold=threshold,
-            image_height=image_height,
-            image_width=image_width,
+            region=(0, 0, image_width, image_height),
         )
         boxes[k] = mask.box()

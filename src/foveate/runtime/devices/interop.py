@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from operator import mul
 from typing import TYPE_CHECKING, Any, Protocol
@@ -49,14 +49,21 @@ class GpuImage:
     Args:
         value: The array of the other library.
         address: Address of the first byte.
-        shape: (H, W, 3); dense, in C order, uint8 RGB.
+        shape: (H, W, 3); uint8 RGB, with dense rows.
+        pitch: Bytes from the start of a row to that of the next one.
         context: The context of the pipeline.
     """
 
     value: Any
     address: int
     shape: tuple[int, int, int]
+    pitch: int
     context: CudaContext
+
+    def part(self, top: int, left: int, height: int, width: int) -> GpuImage:
+        """Return the part of this image that begins at (left, top), without a copy."""
+        address = self.address + top * self.pitch + 3 * left
+        return replace(self, address=address, shape=(height, width, 3))
 
     def copy_to(self, target: Buffer, stream: Stream) -> object:
         """Enqueue a copy, after the work that made the image.
@@ -67,8 +74,13 @@ class GpuImage:
         self.context.use()
         handle = cuda_stream(stream).handle
         kept = _export(self.value, handle) if has_dlpack(self.value) else self._order(stream)
-        taken = cuda_buffer(target)
-        self.context.call("cuMemcpyAsync", taken.address, self.address, taken.nbytes, handle)
+        address, (rows, columns, _) = cuda_buffer(target).address, self.shape
+        if self.pitch == 3 * columns:
+            rows, columns = 1, rows * columns
+        for row in range(rows):
+            source = self.address + row * self.pitch
+            self.context.call("cuMemcpyAsync", address, source, 3 * columns, handle)
+            address += 3 * columns
         return kept
 
     def _order(self, stream: Stream) -> object:
@@ -118,7 +130,10 @@ def gpu_image(value: Any, context: CudaContext) -> GpuImage:
         )
     _check_place(found.address, context)
     height, width, _ = found.shape
-    return GpuImage(value=value, address=found.address, shape=(height, width, 3), context=context)
+    shape = (height, width, 3)
+    return GpuImage(
+        value=value, address=found.address, shape=shape, pitch=3 * width, context=context
+    )
 
 
 def _described(value: Any) -> dlpack.Array:
