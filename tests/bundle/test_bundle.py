@@ -120,7 +120,7 @@ def test_a_directory_without_manifest_is_no_bundle(tmp_path: Path) -> None:
 
 def test_a_changed_byte_is_found(root: Path) -> None:
     (root / "refine.onnx").write_bytes(b"twO")
-    with pytest.raises(BundleError, match=r"was changed .*refine\.onnx: copy or export"):
+    with pytest.raises(BundleError, match=r"was changed .*refine\.onnx: copy, download or export"):
         Bundle.open(root)
 
 

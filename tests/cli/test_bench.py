@@ -149,7 +149,7 @@ def test_the_accuracy_of_the_configuration_is_measured(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["no-bundle"], "there is no such bundle: no-bundle: pass a directory or a shipped name"),
+        (["no-bundle"], "there is no such bundle: no-bundle: pass a directory, a shipped name"),
         (["mini", "none.jpg"], "none.jpg: check the path"),
         (["mini", "--backend", "none"], "there is no backend 'none': use auto, tensorrt"),
         (["mini", "--device", "cpu", "--backend", "tensorrt"], "the backend 'tensorrt' runs on a "),

@@ -2,6 +2,8 @@
 """Bundles: a directory with a manifest and one ONNX file per stage, checked when it is opened."""
 
 from foveate.bundle.bundle import Bundle, is_shipped_name, read_bundle, shipped_bundles
+from foveate.bundle.files import is_snapshot
+from foveate.bundle.hub import pin_commit
 from foveate.bundle.manifest import (
     SCHEMA,
     STAGES,
@@ -45,6 +47,8 @@ __all__ = [
     "WindowSpec",
     "check_target",
     "is_shipped_name",
+    "is_snapshot",
+    "pin_commit",
     "read_bundle",
     "shipped_bundles",
     "write_bundle",

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from foveate.bundle.bundle import MANIFEST_NAME, Bundle, check_relative, check_stages
+from foveate.bundle.bundle import Bundle, check_stages
+from foveate.bundle.files import MANIFEST_NAME, check_relative, is_snapshot
 from foveate.bundle.manifest import FileSpec, Manifest
 from foveate.bundle.presets import PresetSpec
 from foveate.errors import BundleError, InputError
@@ -72,8 +73,13 @@ def write_presets(bundle: Bundle, presets: Mapping[str, PresetSpec]) -> Bundle:
         The bundle, opened again.
 
     Raises:
+        BundleError: The bundle is in the cache of the Hugging Face Hub.
         InputError: The manifest cannot be written.
     """
+    if is_snapshot(bundle.root):
+        what = "the bundle is in the cache of the Hugging Face Hub, which must not change"
+        remedy = f"copy it: cp -rL {bundle.root} my-bundle"
+        raise BundleError(what, file=bundle.root, remedy=remedy)
     manifest = replace(bundle.manifest, presets=dict(presets))
     write_file(bundle.root / MANIFEST_NAME, manifest.to_json().encode())
     return Bundle.open(bundle.root.absolute())

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from foveate.cli._console import print_line, print_table, show_log
-from foveate.cli._options import BundleArgument, parse_scales
+from foveate.cli._options import BundleArgument, parse_scales, pin_bundle
 from foveate.cli._presets import preset_lines
 
 
@@ -107,7 +107,8 @@ def sweep(
     target = Target(bundle=bundle, device=device, backend=backend, options=options.default)
     truths = open_truths(dataset, limit)
     show_log("foveate.runtime")
-    record = run_sweep(target, truths, options, variant or (), json_file)
+    variants = [pin_bundle(one) for one in variant or ()]
+    record = run_sweep(target, truths, options, variants, json_file)
     for table in sweep_tables(record):
         print_table(table, to_stderr=json_file == Path("-"))
 

@@ -12,6 +12,7 @@ import typer
 from foveate.bench.server_session import ServerTarget
 from foveate.bench.session import Target
 from foveate.bundle import Bundle
+from foveate.cli._options import pin_bundle
 from foveate.errors import OptionError
 from foveate.runtime.loading import BACKENDS
 
@@ -89,6 +90,7 @@ def rival_of(target: Target, against: str) -> Target:
     """
     if against in (*BACKENDS, "torch"):
         return replace(target, backend=against)
+    against = pin_bundle(against)
     presets = Bundle.open(target.bundle).manifest.presets
     if against in presets or against == target.bundle:
         preset = against if against in presets else None

@@ -12,10 +12,28 @@ from foveate.errors import OptionError
 # The default of `PipelineOptions`, whose import would delay the help texts; a test compares them.
 DEFAULT_SCORE_THRESHOLD = 0.25
 
-_BUNDLE_HELP = "Name of a shipped bundle, or path of a bundle."
+_BUNDLE_HELP = (
+    "Name of a shipped bundle, path of a bundle, or its name on the Hugging Face Hub, such as "
+    "hf://owner/name@v1."
+)
 
-BundleArgument = Annotated[str, typer.Argument(help=_BUNDLE_HELP)]
-BundleOption = Annotated[str, typer.Option(help=_BUNDLE_HELP)]
+
+def pin_bundle(text: str) -> str:
+    """Return the name of a bundle; one on the Hub is downloaded, and named by its commit.
+
+    A command opens its bundle several times, and the branch may advance meanwhile.
+    """
+    if not text.startswith("hf://"):  # without an import, for the sake of the other commands
+        return text
+    from foveate.bundle import pin_commit
+    from foveate.cli._console import show_log
+
+    show_log("foveate.bundle")
+    return pin_commit(text)
+
+
+BundleArgument = Annotated[str, typer.Argument(help=_BUNDLE_HELP, callback=pin_bundle)]
+BundleOption = Annotated[str, typer.Option(help=_BUNDLE_HELP, callback=pin_bundle)]
 ScoreThreshold = Annotated[float, typer.Option(min=0, max=1, help="Smallest score of a detection.")]
 Threads = Annotated[
     int | None, typer.Option(min=1, help="Number of threads; by default one per core.")
@@ -101,6 +119,10 @@ def path_or_name(text: str | Path) -> Path:
     """Return a path that distinguishes ``./mini``, a directory, from ``mini``, a shipped bundle."""
     # `Path` alone treats them as equal.
     given = os.fspath(text)
+    if given.startswith("hf://"):
+        from foveate.bundle import Bundle
+
+        return Bundle.open(pin_bundle(given)).root
     return Path(given).absolute() if os.sep in given else Path(given)
 
 

@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from foveate.cli._console import print_line
+from foveate.cli._options import pin_bundle
 
 _TIMEOUT_S = 60
 
@@ -23,7 +24,10 @@ def command(
         bool, typer.Option("--gpu-selftest", help="Test the GPU thoroughly, and write a report.")
     ] = False,
     bundle: Annotated[
-        str, typer.Option(help="Bundle whose networks --gpu-selftest runs: a name or a path.")
+        str,
+        typer.Option(
+            help="Bundle whose networks --gpu-selftest runs: a name or a path.", callback=pin_bundle
+        ),
     ] = "mini",
     output: Annotated[Path, typer.Option(help="File for the report of --gpu-selftest.")] = Path(
         "foveate-selftest.json"

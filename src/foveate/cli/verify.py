@@ -245,8 +245,11 @@ def _bisect(
 
 
 def _default_report(bundle: Bundle, ending: str) -> Path:
-    """Return the file of the figures: next to the bundle, or here if the bundle is shipped."""
+    """Return the file of the figures: next to the bundle, or here if it is shipped or downloaded."""
+    from foveate.bundle import is_snapshot
+
     root = bundle.root.resolve()
     # Shipped bundles are in the package, which may be read-only.
-    folder = Path() if root.is_relative_to(Path(__file__).parents[1]) else root.parent
-    return folder / f"{root.name}-verify{ending}.json"
+    if root.is_relative_to(Path(__file__).parents[1]) or is_snapshot(root):
+        return Path(f"{bundle.manifest.name}-verify{ending}.json")
+    return root.with_name(f"{root.name}-verify{ending}.json")

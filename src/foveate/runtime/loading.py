@@ -38,7 +38,8 @@ def load(
     """Load a bundle as a pipeline.
 
     Args:
-        bundle: Name of a shipped bundle, or a directory.
+        bundle: Name of a shipped bundle, a directory, or a bundle on the Hugging Face Hub such as
+            ``"hf://owner/name@v1"``; see ``foveate.bundle.hub.HubName``.
         device: Device of the pipeline: ``"cpu"``; ``"cuda"``, the first NVIDIA GPU; ``"pycuda"``,
             the GPU whose PyCUDA context is current; or ``"auto"``, a GPU if it works and has
             engines, and the CPU otherwise. The choice is logged with its reason.
@@ -53,6 +54,7 @@ def load(
 
     Raises:
         BundleError: There is no such bundle, or it is damaged.
+        ServerError: The Hub cannot be reached, or a download failed.
         BackendError: The device or the backend does not work on this machine.
         OptionError: There is no such device, backend or preset, or they do not fit each other.
     """
