@@ -8,9 +8,11 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,9 @@ import numpy as np
 import uvicorn
 from starlette.applications import Starlette
 
+import foveate
 from foveate.protocol.connection import Answer, Connection, ServerUrl
+from foveate.runtime.engines.onnxruntime import OnnxRuntimeEngine
 from foveate.serve import ServeOptions
 from foveate.serve.server import Address, server_config
 
@@ -105,3 +109,44 @@ def server_thread(app: Starlette, options: ServeOptions) -> Iterator[str]:
         finally:
             server.should_exit = True
             thread.join()
+
+
+class Gate:
+    """Holds a network of a pipeline, as a slow one does, until it is opened.
+
+    Attributes:
+        runs: Number of runs that each network has begun.
+    """
+
+    def __init__(self) -> None:
+        self.runs: Counter[str] = Counter()
+        self._open = threading.Event()
+
+    def pipeline(self, bundle: Path, stage: str = "propose") -> foveate.Pipeline:
+        """Return a pipeline whose network waits at this gate."""
+        pipeline = foveate.load(bundle)
+        for name, engine in pipeline.engines.items():
+            assert isinstance(engine, OnnxRuntimeEngine)
+            held = partial(self._run, name, engine.run, waits=name == stage)
+            engine.run = held  # type: ignore[method-assign]
+        return pipeline
+
+    def open(self) -> None:
+        self._open.set()
+
+    def close(self) -> None:
+        self._open.clear()
+
+    def _run(self, name: str, run: Callable[..., None], *tensors: Any, waits: bool) -> None:
+        self.runs[name] += 1
+        if waits:
+            assert self._open.wait(60)
+        run(*tensors)
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for what another thread does."""
+    end = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.005)

@@ -106,6 +106,22 @@ def test_parameters_select_results(
     assert len(document(send(server.url, query, FILE))["objects"]) <= 1
 
 
+def test_the_page_takes_images(
+    server: ServerProcess, found: tuple[foveate.Detections, foveate.Proposals]
+) -> None:
+    page = send(server.url, "/")
+    assert page.headers["content-type"].startswith("text/html")
+    assert page.headers["x-frame-options"] == "DENY"
+    assert 'fetch("v1/page"' in page.body.decode()
+    record = document(send(server.url, "/v1/page", FILE))
+    detections, proposals = found
+    wanted = [one for one in record["detections"] if one["score"] >= record["score_threshold"]]
+    assert len(wanted) == len(detections)
+    assert len(record["proposals"]) == len(proposals)
+    assert record["stages"].keys() == {"propose", "refine", "features", "classify", "other"}
+    assert (record["width"], record["height"]) == (320, 240)
+
+
 def test_the_bundle_is_described(server: ServerProcess) -> None:
     about = document(send(server.url, "/v1/bundle"))
     assert (about["name"], about["class_names"]) == ("contrast", ["red", "green", "blue"])

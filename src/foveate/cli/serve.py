@@ -100,17 +100,13 @@ def command(
         read_timeout=read_timeout,
         max_bytes=max_bytes,
         max_pixels=max_pixels,
+        score_threshold=score_threshold,
         keys=() if key_file is None else read_keys(key_file),
         hosts=() if no_key or key_file is not None else LOOPBACK,
         origins=tuple(allow_origin or ()),
     )
     pipeline_options = PipelineOptions(
-        preset=preset,
-        top_k=top_k,
-        score_threshold=score_threshold,
-        max_side=max_side,
-        threads=threads,
-        debug=bool(context.obj),
+        preset=preset, top_k=top_k, max_side=max_side, threads=threads, debug=bool(context.obj)
     )
     _serve(bundle, address, options, pipeline_options, device, backend)
 
@@ -142,11 +138,7 @@ def _serve(
     log_to_stderr(debug=pipeline_options.debug)
     with address.listen() as bound:
         pipelines = open_pipelines(
-            bundle,
-            options.applied_to(pipeline_options),
-            count=options.workers,
-            device=device,
-            backend=backend,
+            bundle, options, pipeline_options, device=device, backend=backend
         )
         line = f"Serving {pipelines[0].bundle.manifest.name} at {address.url(bound)}"
         try:

@@ -10,9 +10,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar
 
-from foveate.runtime import Pipeline
 from foveate.serve.call import Call
 from foveate.serve.errors import busy_error
+from foveate.serve.pipelines import RecordedPipeline
 
 T = TypeVar("T")
 
@@ -38,7 +38,7 @@ class Admission:
             has stopped.
     """
 
-    def __init__(self, pipelines: Sequence[Pipeline], *, slots: int, queue: int) -> None:
+    def __init__(self, pipelines: Sequence[RecordedPipeline], *, slots: int, queue: int) -> None:
         self.slots = slots * len(pipelines)
         self.waiting = self.busy = 0
         self._pipelines = pipelines
@@ -69,7 +69,7 @@ class Admission:
         finally:
             place.leave_queue()
 
-    async def run(self, place: Place, call: Call, work: Callable[[Pipeline], T]) -> T:
+    async def run(self, place: Place, call: Call, work: Callable[[RecordedPipeline], T]) -> T:
         """Wait for a slot, and do the work in it; the slot is free when the work has ended.
 
         If this is canceled, a request that waits leaves, and one in work keeps its slot until then.

@@ -177,12 +177,14 @@ class ErrorDetails:
     """Why a request failed.
 
     Args:
+        message: All in one sentence.
         expected: What the server expected.
         found: What it found.
         remedy: What the client can do.
         request_id: Identifier of the request, which is in the log of the server.
     """
 
+    message: str
     expected: str
     found: str
     remedy: str

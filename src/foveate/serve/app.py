@@ -17,6 +17,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from foveate.errors import OptionError
+from foveate.page import page
 from foveate.protocol.tensors import HEADER_LENGTH
 from foveate.runtime import Pipeline, PipelineOptions
 from foveate.serve.call import REQUEST_ID
@@ -25,7 +26,7 @@ from foveate.serve.errors import RequestError
 from foveate.serve.guard import Guard, answer_not_found, answer_request_error, answer_wrong_method
 from foveate.serve.openapi import openapi_document
 from foveate.serve.options import ServeOptions
-from foveate.serve.pipelines import close_pipelines, open_pipelines
+from foveate.serve.pipelines import RecordedPipeline, close_pipelines, open_pipelines
 from foveate.serve.service import Service
 
 
@@ -43,11 +44,11 @@ def create_app(
     serves, so that hosts may fork before.
 
     Args:
-        bundle: Name of a shipped bundle, a directory, or open pipelines of one bundle with the same
-            options, which the caller closes.
+        bundle: Name of a shipped bundle, a directory, or pipelines of one bundle with the same
+            options that were not used so far, which the caller closes.
         options: Options of the server; the defaults if None.
-        pipeline_options: Options of each pipeline that is opened; ``max_in_flight`` is replaced by
-            ``options.slots``.
+        pipeline_options: Options of each pipeline that is opened, whose ``max_in_flight`` and
+            ``score_threshold`` follow from ``options``.
         device: Device of the pipelines that are opened; see ``foveate.load``.
         backend: Backend of the pipelines that are opened; see ``foveate.load``.
 
@@ -61,19 +62,19 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        opened = []
+        opened: list[Pipeline] = []
         if given is None:
             assert isinstance(bundle, (str, PathLike))
-            chosen = options.applied_to(pipeline_options or PipelineOptions())
             opened = await asyncio.to_thread(
                 open_pipelines,
                 bundle,
-                chosen,
-                count=options.workers,
+                options,
+                pipeline_options or PipelineOptions(),
                 device=device,
                 backend=backend,
             )
-        app.state.service = Service(given or opened, options)
+        recorded = [RecordedPipeline(pipeline) for pipeline in given or opened]
+        app.state.service = Service(recorded, options)
         try:
             yield
         finally:
@@ -91,6 +92,7 @@ def create_app(
         },
         lifespan=lifespan,
     )
+    app.state.page = page(live=True)
     app.state.openapi = openapi_document(ENDPOINTS, has_key=bool(options.keys))
     return app
 

@@ -18,9 +18,11 @@ from foveate.serve.objects import (
     PNG,
     describe_bundle,
     describe_routes,
+    find_for_page,
     find_objects,
     find_proposals,
     show_metrics,
+    show_page,
 )
 from foveate.serve.parameters import OF_OBJECTS, OF_PROPOSALS, Parameter
 
@@ -91,6 +93,15 @@ ENDPOINTS = (
         gives={JSON: ProposalsAnswer, PNG: None},
         errors=(*_OF_IMAGES, 406),
     ),
+    Endpoint(
+        path="/v1/page",
+        handler=find_for_page,
+        method="POST",
+        takes=(IMAGE,),
+        gives={JSON: None},
+        errors=(*_OF_IMAGES, 404),
+    ),
+    Endpoint(path="/", handler=show_page, gives={"text/html": None}),
     Endpoint(path="/v1/bundle", handler=describe_bundle, gives={JSON: BundleAnswer}),
     Endpoint(path="/metrics", handler=show_metrics, gives={TEXT: None}),
     Endpoint(path="/openapi.json", handler=describe_routes, gives={JSON: None}),

@@ -49,6 +49,7 @@ class RequestError(Exception):
             return {"error": str(self)}
         return {
             "error": {
+                "message": str(self),
                 "expected": self.expected,
                 "found": self.found,
                 "remedy": self.remedy,

@@ -19,8 +19,8 @@ from foveate.serve.logs import log_request
 from foveate.serve.metrics import CLIENT_GONE
 from foveate.serve.options import ServeOptions
 
-_OPEN = ("/v2/health/live", "/v2/health/ready")
-"""Routes that need no key, since what starts and restarts servers has none."""
+_OPEN = ("/", "/v2/health/live", "/v2/health/ready")
+"""Routes that need no key: a browser cannot send one for a page, nor can what restarts servers."""
 
 
 class Guard:
@@ -129,6 +129,7 @@ async def answer_wrong_method(request: Request, error: Exception) -> JSONRespons
 def _describe(headers: MutableHeaders, call: Call) -> None:
     """Add the identifier of a request and its times, in milliseconds, to its answer."""
     headers[REQUEST_ID] = call.id
+    headers["X-Content-Type-Options"] = "nosniff"
     if call.waiting is not None:
         times = {"waiting": call.waiting, **call.times}
         headers["Server-Timing"] = ", ".join(f"{k};dur={v * 1e3:.1f}" for k, v in times.items())

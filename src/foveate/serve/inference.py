@@ -29,11 +29,10 @@ from foveate.protocol.tensors import (
     encode_message,
 )
 from foveate.results.detections import Detections, Proposals
-from foveate.runtime import Pipeline
 from foveate.serve.call import Call
 from foveate.serve.errors import RequestError
-from foveate.serve.parameters import OF_OBJECTS, OF_PROPOSALS, Selection
-from foveate.serve.pipelines import detect, propose
+from foveate.serve.parameters import wanted_proposals
+from foveate.serve.pipelines import RecordedPipeline
 from foveate.serve.service import Service
 
 VERSION = "1"
@@ -108,7 +107,7 @@ async def infer(request: Request) -> Response:
     _check_model(request, service)
     length = request.headers.get(HEADER_LENGTH)
 
-    def work(pipeline: Pipeline, body: bytes, call: Call) -> Message:
+    def work(pipeline: RecordedPipeline, body: bytes, call: Call) -> Message:
         call.check()
         try:
             document, tensors = decode_message(body, length, "inputs")
@@ -122,7 +121,7 @@ async def infer(request: Request) -> Response:
 
 def _infer(
     service: Service,
-    pipeline: Pipeline,
+    pipeline: RecordedPipeline,
     call: Call,
     document: Mapping[str, Any],
     tensors: Mapping[str, Array],
@@ -132,17 +131,13 @@ def _infer(
     all_binary = parameters.pop(_ALL_BINARY, False) is True
     requested = _requested(document, service, all_binary=all_binary)
     classifies = service.manifest.classifies
-    wanted = Selection.read(
-        parameters,
-        OF_OBJECTS if classifies else OF_PROPOSALS,
-        floor=service.pipeline_options.score_threshold if classifies else 0.0,
-    )
+    wanted = service.wanted_objects(parameters) if classifies else wanted_proposals(parameters)
     image = _image(service, call, tensors)
     found: Detections | Proposals
     if classifies:
-        found = wanted.of(detect(pipeline, image, call))
+        found = wanted.of(pipeline.detect(image, call))
     else:
-        found = wanted.of(propose(pipeline, image, call))
+        found = wanted.of(pipeline.propose(image, call))
     with call.timed("encode"):
         _check_masks(requested, found)
         arrays = {name: _ARRAYS[name](found) for name in requested}

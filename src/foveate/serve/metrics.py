@@ -11,9 +11,9 @@ from prometheus_client import Counter as PrometheusCounter
 from prometheus_client.core import GaugeMetricFamily, UntypedMetricFamily
 from prometheus_client.metrics_core import Metric
 
-from foveate.runtime import Pipeline
 from foveate.serve.admission import Admission
 from foveate.serve.call import Call
+from foveate.serve.pipelines import RecordedPipeline
 
 CLIENT_GONE = 499  # nginx's status for a request whose client left, which no client ever gets
 
@@ -41,7 +41,9 @@ class Metrics:
         pipelines: The pipelines.
     """
 
-    def __init__(self, model: str, admission: Admission, pipelines: Sequence[Pipeline]) -> None:
+    def __init__(
+        self, model: str, admission: Admission, pipelines: Sequence[RecordedPipeline]
+    ) -> None:
         self._registry = CollectorRegistry()
         self._triton = _Triton(model, admission, pipelines)
         self._registry.register(self._triton)
@@ -92,10 +94,12 @@ class Metrics:
 class _Triton:
     """The metrics that Triton has too. Its counters lack the suffix that the client would add."""
 
-    def __init__(self, model: str, admission: Admission, pipelines: Sequence[Pipeline]) -> None:
+    def __init__(
+        self, model: str, admission: Admission, pipelines: Sequence[RecordedPipeline]
+    ) -> None:
         self._labels = {"model": model, "version": "1"}
         self._admission = admission
-        self._memory = getattr(pipelines[0], "memory", None)
+        self._memory = pipelines[0].memory
         self._counts: Counter[str] = Counter()
         self._failures: Counter[str] = Counter()
 

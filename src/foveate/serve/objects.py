@@ -7,17 +7,17 @@ from dataclasses import asdict
 
 import cv2
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from foveate import __version__
 from foveate.arrays import UInt8Array
+from foveate.page import page_record
 from foveate.plain_text import json_text
-from foveate.runtime import Pipeline
 from foveate.serve.answers import BundleAnswer, ObjectsAnswer, ProposalsAnswer
 from foveate.serve.call import Call
 from foveate.serve.errors import RequestError
-from foveate.serve.parameters import OF_OBJECTS, OF_PROPOSALS, Selection
-from foveate.serve.pipelines import detect, propose
+from foveate.serve.parameters import wanted_proposals
+from foveate.serve.pipelines import RecordedPipeline
 from foveate.serve.service import Service
 
 JSON, PNG = "application/json", "image/png"
@@ -26,21 +26,13 @@ JSON, PNG = "application/json", "image/png"
 async def find_objects(request: Request) -> Response:
     """Answer with the objects in the image of the body, as JSON or as an overlay."""
     service: Service = request.app.state.service
-    if not service.manifest.classifies:
-        raise RequestError(
-            404,
-            expected="a bundle with a classifier",
-            found=f"{service.manifest.name!r}, which only proposes",
-            remedy="send the image to /v1/proposals",
-        )
+    _require_classifier(service)
     kind = _accepted(request)
-    floor = service.pipeline_options.score_threshold
-    wanted = Selection.read(request.query_params, OF_OBJECTS, floor=floor)
-    _check_once(request)
+    wanted = service.wanted_objects(_query(request))
 
-    def work(pipeline: Pipeline, body: bytes, call: Call) -> bytes:
+    def work(pipeline: RecordedPipeline, body: bytes, call: Call) -> bytes:
         image = service.decode(body, call)
-        found = wanted.of(detect(pipeline, image, call))
+        found = wanted.of(pipeline.detect(image, call))
         with call.timed("encode"):
             return _png(found.draw(image)) if kind == PNG else _json(ObjectsAnswer.of(found))
 
@@ -51,22 +43,47 @@ async def find_proposals(request: Request) -> Response:
     """Answer with the proposals in the image of the body, as JSON or as an overlay."""
     service: Service = request.app.state.service
     kind = _accepted(request)
-    wanted = Selection.read(request.query_params, OF_PROPOSALS, floor=0.0)
-    _check_once(request)
+    wanted = wanted_proposals(_query(request))
 
-    def work(pipeline: Pipeline, body: bytes, call: Call) -> bytes:
+    def work(pipeline: RecordedPipeline, body: bytes, call: Call) -> bytes:
         image = service.decode(body, call)
-        found = wanted.of(propose(pipeline, image, call))
+        found = wanted.of(pipeline.propose(image, call))
         with call.timed("encode"):
             return _png(found.draw(image)) if kind == PNG else _json(ProposalsAnswer.of(found))
 
     return Response(await service.process(request, work), media_type=kind)
 
 
+async def find_for_page(request: Request) -> Response:
+    """Answer with what the page shows of the image in the body."""
+    service: Service = request.app.state.service
+    _require_classifier(service)
+
+    def work(pipeline: RecordedPipeline, body: bytes, call: Call) -> bytes:
+        image = service.decode(body, call)
+        found = pipeline.find(image, call)
+        with call.timed("encode"):
+            record = page_record(
+                "",
+                found,
+                service.manifest,
+                stages=call.stages(),
+                score_threshold=service.score_threshold,
+            )
+            return json_text(record, compact=True).encode()
+
+    return Response(await service.process(request, work), media_type=JSON)
+
+
+async def show_page(request: Request) -> Response:
+    """Answer with a page that finds the objects in the images of its visitor."""
+    return HTMLResponse(request.app.state.page, headers={"X-Frame-Options": "DENY"})
+
+
 async def describe_bundle(request: Request) -> Response:
     """Answer with the bundle and the options that concern its results."""
     service: Service = request.app.state.service
-    threshold = service.pipeline_options.score_threshold
+    threshold = service.score_threshold
     answer = BundleAnswer.of(service.manifest, score_threshold=threshold, version=__version__)
     return JSONResponse(asdict(answer))
 
@@ -80,6 +97,16 @@ async def show_metrics(request: Request) -> Response:
 async def describe_routes(request: Request) -> Response:
     """Answer with the routes in the format OpenAPI 3.1."""
     return JSONResponse(request.app.state.openapi)
+
+
+def _require_classifier(service: Service) -> None:
+    if not service.manifest.classifies:
+        raise RequestError(
+            404,
+            expected="a bundle with a classifier",
+            found=f"{service.manifest.name!r}, which only proposes",
+            remedy="send the image to /v1/proposals",
+        )
 
 
 def _accepted(request: Request) -> str:
@@ -116,13 +143,15 @@ def _weight(accept: str, kind: str) -> float:
     return found[1]
 
 
-def _check_once(request: Request) -> None:
-    """Refuse parameters that are given twice, of which only one could count."""
-    names = [name for name, _ in request.query_params.multi_items()]
-    if len(set(names)) < len(names):
+def _query(request: Request) -> dict[str, object]:
+    """Return the parameters of a query, of which none may be given twice."""
+    items = request.query_params.multi_items()
+    given: dict[str, object] = dict(items)
+    if len(given) < len(items):
         raise RequestError(
             400, expected="each parameter once", found="one twice", remedy="omit one of them"
         )
+    return given
 
 
 def _json(answer: ObjectsAnswer | ProposalsAnswer) -> bytes:

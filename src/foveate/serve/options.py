@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from foveate.errors import OptionError
 from foveate.images.decoding import MAX_PIXELS
-from foveate.runtime import PipelineOptions
+from foveate.runtime.options import DEFAULT_SCORE_THRESHOLD
 from foveate.typed_options import TypedOptions
 
 
@@ -28,6 +28,7 @@ class ServeOptions(TypedOptions):
         read_timeout: Seconds in which a body must arrive; then the answer is 408.
         max_bytes: Largest body in bytes.
         max_pixels: Largest image in pixels, which is checked before it is decoded.
+        score_threshold: Smallest score of an object, unless a request has its own.
         keys: Keys of which a client must send one (``Authorization: Bearer KEY``); empty for none.
         hosts: Names by which clients may address the server (``Host``); empty for any. A server that
             needs no key and listens to this machine only should name it, since a page of the web
@@ -46,6 +47,7 @@ class ServeOptions(TypedOptions):
     read_timeout: float = 10.0
     max_bytes: int = 32 << 20
     max_pixels: int = 50_000_000
+    score_threshold: float = DEFAULT_SCORE_THRESHOLD
     keys: tuple[str, ...] = ()
     hosts: tuple[str, ...] = ()
     origins: tuple[str, ...] = ()
@@ -62,6 +64,8 @@ class ServeOptions(TypedOptions):
                 raise OptionError(f"{name} must be above 0, found {value:g}")
         if not 1 <= self.max_pixels <= MAX_PIXELS:
             raise OptionError(f"max_pixels must lie in 1..{MAX_PIXELS}, found {self.max_pixels}")
+        if not 0 <= self.score_threshold <= 1:
+            raise OptionError(f"score_threshold must lie in 0..1, found {self.score_threshold}")
         if not re.fullmatch(r"[\w.-]{1,100}", self.model, re.ASCII):
             raise OptionError(
                 "model must have 1 to 100 letters, digits, dots, dashes or underscores, found "
@@ -72,7 +76,3 @@ class ServeOptions(TypedOptions):
                 "origins must be names of servers, found '*'",
                 remedy="name each, such as https://example.org",
             )
-
-    def applied_to(self, options: PipelineOptions) -> PipelineOptions:
-        """Return the options of a pipeline with these slots."""
-        return replace(options, max_in_flight=self.slots)

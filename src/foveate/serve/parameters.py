@@ -63,11 +63,7 @@ class Parameter:
 
 
 SCORE_THRESHOLD = Parameter(
-    name="score_threshold",
-    kind=float,
-    low=0,
-    high=1,
-    text="Smallest score of a result; at least that of the server.",
+    name="score_threshold", kind=float, low=0, high=1, text="Smallest score of a result."
 )
 MAX_DETECTIONS = Parameter(
     name="max_detections", kind=int, low=1, high=None, text="Largest number of objects."
@@ -93,14 +89,20 @@ class Selection:
 
     @classmethod
     def read(
-        cls, given: Mapping[str, object], known: tuple[Parameter, ...], *, floor: float
+        cls,
+        given: Mapping[str, object],
+        known: tuple[Parameter, ...],
+        *,
+        threshold: float = 0.0,
+        floor: float = 0.0,
     ) -> Selection:
         """Return the selection that the parameters of a request make.
 
         Args:
             given: Values by name, of a query or of a JSON document.
             known: The parameters that the route has.
-            floor: Smallest score that the pipeline returns, which is also the default.
+            threshold: Smallest score if none is given.
+            floor: Smallest score that the pipeline returns.
 
         Raises:
             RequestError: A parameter is unknown or out of range.
@@ -116,13 +118,13 @@ class Selection:
                     remedy="omit it; other options are those of the server",
                 )
             values[name] = by_name[name].read(value)
-        threshold = values.pop(SCORE_THRESHOLD.name, floor)
+        threshold = values.pop(SCORE_THRESHOLD.name, threshold)
         if threshold < floor:
             raise RequestError(
                 400,
-                expected=f"a score_threshold of at least {floor:g}, which is the server's",
+                expected=f"a score_threshold of at least {floor:g}",
                 found=f"{threshold:g}",
-                remedy="raise it, or start the server with a lower --score-threshold",
+                remedy="raise it, or let the server begin with a lower --score-threshold",
             )
         most = next(iter(values.values()), None)
         return cls(score_threshold=threshold, most=None if most is None else int(most))
@@ -130,3 +132,12 @@ class Selection:
     def of(self, results: Results) -> Results:
         """Return the results that are wanted, best first."""
         return results[results.scores >= self.score_threshold][: self.most]
+
+
+def wanted_proposals(given: Mapping[str, object]) -> Selection:
+    """Return which proposals the parameters of a request select.
+
+    Raises:
+        RequestError: A parameter is unknown or out of range.
+    """
+    return Selection.read(given, OF_PROPOSALS)

@@ -1,69 +1,102 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pipelines that record the work of each request."""
+"""Pipelines that record the work of each request, so that it has times and can be abandoned."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from os import PathLike
 
 from foveate.arrays import UInt8Array
 from foveate.bench.clock import SystemClock
-from foveate.bench.image_trace import divide
-from foveate.bench.recording import Recorder, RecordingDevice, RecordingEngine
-from foveate.bundle import Bundle, read_bundle
-from foveate.results.detections import Detections, Proposals
-from foveate.runtime import Pipeline, PipelineOptions
-from foveate.runtime.devices import Device
-from foveate.runtime.engines import Engine
-from foveate.runtime.loading import open_parts
+from foveate.bench.image_trace import total_times
+from foveate.bench.recording import Recorder, record_pipeline
+from foveate.results.detections import Detections, Findings, Proposals
+from foveate.runtime import Pipeline, PipelineOptions, load
 from foveate.serve.call import Call
+from foveate.serve.options import ServeOptions
 from foveate.system.resources import usable_cores
 
+# Smallest score that requests, and the slider of the page, can ask for.
+_SCORE_FLOOR = 0.05
 
-class RecordedPipeline(Pipeline):
-    """A pipeline that records the times of its networks, and whose work can be abandoned.
 
-    Arguments and errors are those of :class:`foveate.Pipeline`. On a GPU, where the work of an image
-    is replayed from a graph by one call, there are no times of networks and nothing to abandon.
+class RecordedPipeline:
+    """A pipeline whose work is recorded. Several threads may share it.
+
+    On a GPU, where the work of an image is replayed from a graph by one call, there are no times of
+    networks, and work that has begun cannot be abandoned.
+
+    Args:
+        pipeline: A pipeline that was not used so far. Closing it closes this one as well.
+
+    Attributes:
+        pipeline: A pipeline with the same engines and device.
     """
 
-    def __init__(
-        self,
-        bundle: Bundle,
-        engines: Mapping[str, Engine],
-        *,
-        device: Device,
-        options: PipelineOptions,
-    ) -> None:
-        self.recorder = Recorder(SystemClock())
-        super().__init__(
-            bundle,
-            {name: RecordingEngine(self.recorder, name, one) for name, one in engines.items()},
-            device=RecordingDevice(self.recorder, device),
-            options=options,
-        )
-        memory = getattr(device, "memory", None)  # only GPUs have their own
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._recorder = Recorder(SystemClock())
+        self.pipeline = record_pipeline(self._recorder, pipeline)
+        memory = getattr(pipeline.device, "memory", None)  # only GPUs have their own
         self.memory = memory if callable(memory) else None
+
+    def detect(self, image: UInt8Array, call: Call) -> Detections:
+        """Find the objects in an image, (H, W, 3) uint8 RGB.
+
+        Raises:
+            AbandonedError: The call was abandoned.
+        """
+        with self._recorded(call):
+            return self.pipeline(image)
+
+    def propose(self, image: UInt8Array, call: Call) -> Proposals:
+        """Find the objects in an image, (H, W, 3) uint8 RGB, without classifying them.
+
+        Raises:
+            AbandonedError: The call was abandoned.
+        """
+        with self._recorded(call):
+            return self.pipeline.propose(image)
+
+    def find(self, image: UInt8Array, call: Call) -> Findings:
+        """Find both in an image, (H, W, 3) uint8 RGB.
+
+        Raises:
+            AbandonedError: The call was abandoned.
+        """
+        with self._recorded(call):
+            return self.pipeline.find(image)
+
+    @contextmanager
+    def _recorded(self, call: Call) -> Iterator[None]:
+        """Record the work of the calling thread as that of a call."""
+        with call.timed("pipeline"):
+            call.trace = self._recorder.begin(0)
+            try:
+                call.check()  # now that the trace is there, so that no `abandon` is missed
+                yield
+            finally:
+                self._recorder.end()
+                call.times.update(total_times(call.trace, "network"))
 
 
 def open_pipelines(
     bundle: str | PathLike[str],
-    options: PipelineOptions,
+    options: ServeOptions,
+    pipeline_options: PipelineOptions,
     *,
-    count: int = 1,
     device: str = "auto",
     backend: str = "auto",
-) -> list[RecordedPipeline]:
-    """Open pipelines that share nothing; the caller closes them.
+) -> list[Pipeline]:
+    """Open the pipelines of a server, which the caller closes.
 
-    Unless ``options.threads`` is given, they divide the cores among them.
+    Unless ``pipeline_options.threads`` is given, they divide the cores among them.
 
     Args:
         bundle: Name of a shipped bundle, or a directory.
-        options: Options of each pipeline.
-        count: Number of pipelines.
+        options: Options of the server, whose slots and threshold replace those of the pipelines.
+        pipeline_options: Options of each pipeline.
         device: See ``foveate.load``.
         backend: See ``foveate.load``.
 
@@ -72,51 +105,25 @@ def open_pipelines(
         BackendError: The device or the backend does not work on this machine.
         OptionError: There is no such device, backend or preset, or they do not fit each other.
     """
-    if options.threads is None and count > 1:
-        options = replace(options, threads=max(1, usable_cores() // count))
-    pipelines: list[RecordedPipeline] = []
+    chosen = replace(
+        pipeline_options,
+        max_in_flight=options.slots,
+        # Requests can raise it, which gives the same results as a pipeline with their threshold.
+        score_threshold=min(options.score_threshold, _SCORE_FLOOR),
+    )
+    if chosen.threads is None and options.workers > 1:
+        chosen = replace(chosen, threads=max(1, usable_cores() // options.workers))
+    pipelines: list[Pipeline] = []
     try:
-        for _ in range(count):
-            opened, place, engines = read_bundle(
-                bundle, lambda opened: (opened, *open_parts(opened, device, backend, options))
-            )
-            pipelines.append(RecordedPipeline(opened, engines, device=place, options=options))
+        for _ in range(options.workers):
+            pipelines.append(load(bundle, device=device, backend=backend, options=chosen))
     except BaseException:
         close_pipelines(pipelines)
         raise
     return pipelines
 
 
-def close_pipelines(pipelines: list[RecordedPipeline]) -> None:
+def close_pipelines(pipelines: list[Pipeline]) -> None:
     """Close pipelines."""
     for pipeline in pipelines:
         pipeline.close()
-
-
-def detect(pipeline: Pipeline, image: UInt8Array, call: Call) -> Detections:
-    """Find the objects in an image, (H, W, 3) uint8 RGB, and note the times of the networks."""
-    with call.timed("pipeline"), _recorded(pipeline, call):
-        return pipeline(image)
-
-
-def propose(pipeline: Pipeline, image: UInt8Array, call: Call) -> Proposals:
-    """Find the proposals in an image, (H, W, 3) uint8 RGB, and note the times of the networks."""
-    with call.timed("pipeline"), _recorded(pipeline, call):
-        return pipeline.propose(image)
-
-
-@contextmanager
-def _recorded(pipeline: Pipeline, call: Call) -> Iterator[None]:
-    """Record the work of the calling thread as that of a call."""
-    if not isinstance(pipeline, RecordedPipeline):
-        yield
-        return
-    recorder = pipeline.recorder
-    call.trace = recorder.begin(0)
-    begin = recorder.now()
-    try:
-        call.check()  # now that the trace is there, so that no `abandon` is missed
-        yield
-    finally:
-        recorder.end()
-        call.times.update(divide(call.trace, begin, recorder.now()).stages)

@@ -78,8 +78,12 @@ class Address(TypedOptions):
             found = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)
             family, kind, protocol, _, place = found[0]
             bound = socket.socket(family, kind, protocol)
-            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            bound.bind(place)
+            try:
+                bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                bound.bind(place)
+            except OSError:
+                bound.close()
+                raise
         except OSError as error:
             raise ServerError(
                 f"the server cannot listen at {self.host}:{self.port} ({error.strerror or error})",

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 from starlette.requests import Request
@@ -13,16 +13,17 @@ from starlette.requests import Request
 from foveate.arrays import UInt8Array
 from foveate.bundle import Manifest
 from foveate.images.decoding import decode
-from foveate.runtime import Pipeline
 from foveate.serve.admission import Admission
 from foveate.serve.body import read_body, wait_until_gone
 from foveate.serve.call import Call
 from foveate.serve.errors import ClientGoneError, RequestError, busy_error
 from foveate.serve.metrics import Metrics
 from foveate.serve.options import ServeOptions
+from foveate.serve.parameters import OF_OBJECTS, Selection
+from foveate.serve.pipelines import RecordedPipeline
 
 T = TypeVar("T")
-Work = Callable[[Pipeline, bytes, Call], T]
+Work = Callable[[RecordedPipeline, bytes, Call], T]
 
 
 class Service:
@@ -33,14 +34,17 @@ class Service:
         options: Options of the server.
 
     Attributes:
+        manifest: Manifest of the bundle, with the options of the pipelines applied.
+        score_floor: Smallest score of an object that the pipelines return.
+        score_threshold: Smallest score of an object, unless a request has its own.
         draining: Whether the server ends, so that it is not ready and takes no more images.
     """
 
-    def __init__(self, pipelines: Sequence[Pipeline], options: ServeOptions) -> None:
+    def __init__(self, pipelines: Sequence[RecordedPipeline], options: ServeOptions) -> None:
         self.options = options
-        self.pipeline_options = pipelines[0].options
-        self.bundle = pipelines[0].bundle
-        self.manifest: Manifest = self.pipeline_options.applied_to(self.bundle.manifest)
+        self.manifest: Manifest = pipelines[0].pipeline.manifest
+        self.score_floor = pipelines[0].pipeline.options.score_threshold
+        self.score_threshold = max(self.score_floor, options.score_threshold)
         self.admission = Admission(pipelines, slots=options.slots, queue=options.queue)
         self.metrics = Metrics(options.model, self.admission, pipelines)
         self.draining = False
@@ -89,6 +93,15 @@ class Service:
             image = decode(io.BytesIO(content), max_pixels=self.options.max_pixels)
         call.pixels = image.shape[0] * image.shape[1]
         return image
+
+    def wanted_objects(self, given: Mapping[str, object]) -> Selection:
+        """Return which objects the parameters of a request select.
+
+        Raises:
+            RequestError: A parameter is unknown or out of range.
+        """
+        threshold, floor = self.score_threshold, self.score_floor
+        return Selection.read(given, OF_OBJECTS, threshold=threshold, floor=floor)
 
     def check_pixels(self, count: int) -> None:
         """Refuse an image with too many pixels.

@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The begin and the end of ``foveate serve``, and its application in other hosts."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import time
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("prometheus_client", reason="the extra 'serve' is not installed")
+
+from tests.samples.serving import (
+    ServerProcess,
+    document,
+    encoded,
+    send,
+    server_process,
+    server_thread,
+    square,
+    until,
+)
+
+from foveate.cli import invoke
+from foveate.errors import OptionError
+from foveate.serve import ServeOptions, create_app
+
+FILE = encoded(square())
+
+
+def begin(running: ServerProcess) -> socket.socket:
+    """Send a request up to the middle of its body, so that the server works on it."""
+    host, _, port = running.url.removeprefix("http://").partition(":")
+    client = socket.create_connection((host, int(port)), timeout=30)
+    head = f"POST /v1/objects HTTP/1.1\r\nHost: {host}\r\nContent-Length: {len(FILE)}\r\n\r\n"
+    client.sendall(head.encode() + FILE[:50])
+    waiting = 'nv_inference_pending_request_count{model="foveate",version="1"} 1.0'
+    until(lambda: waiting in send(running.url, "/metrics").body.decode())
+    return client
+
+
+def test_a_signal_lets_the_server_finish_its_requests(
+    contrast_bundle: Path, tmp_path: Path
+) -> None:
+    with server_process(contrast_bundle, tmp_path) as running, closing(begin(running)) as client:
+        assert send(running.url, "/v2/health/ready").status == 200
+        running.process.send_signal(signal.SIGTERM)
+        running.logged(event="draining")
+        refused = send(running.url, "/v2/health/ready")
+        assert refused.status == 503
+        assert "found one that ends" in document(refused)["error"]
+        assert send(running.url, "/v2/health/live").status == 200
+        refused = send(running.url, "/v1/objects", FILE)
+        assert (refused.status, refused.headers["retry-after"]) == (503, "1")
+        client.sendall(FILE[50:])
+        assert client.recv(1 << 16).startswith(b"HTTP/1.1 200 ")
+        assert running.process.wait(30) == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_an_idle_server_ends_at_once(
+    contrast_bundle: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    with server_process(contrast_bundle, tmp_path) as running:
+        running.process.send_signal(number)
+        assert running.process.wait(30) == 0
+        assert running.logged(event="draining")["level"] == "info"
+
+
+def test_a_second_signal_ends_it_in_the_middle(contrast_bundle: Path, tmp_path: Path) -> None:
+    with server_process(contrast_bundle, tmp_path) as running, closing(begin(running)):
+        running.process.send_signal(signal.SIGTERM)
+        running.logged(event="draining")
+        time.sleep(0.4)  # a signal that comes sooner is taken for the same
+        assert running.process.poll() is None
+        running.process.send_signal(signal.SIGTERM)
+        assert running.process.wait(30) == 128 + signal.SIGTERM
+
+
+def test_a_port_in_use_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        assert invoke(["serve", "--port", str(port)]) == 1
+    assert capsys.readouterr().err == (
+        f"foveate: the server cannot listen at 127.0.0.1:{port} (Address already in use): pass "
+        "another --host or --port, or end what uses it\n"
+    )
+
+
+def test_an_unknown_host_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert invoke(["serve", "--host", "no-such-host.invalid", "--no-key"]) == 1
+    assert "the server cannot listen at no-such-host.invalid:8000 (" in capsys.readouterr().err
+
+
+def test_a_missing_bundle_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert invoke(["serve", str(tmp_path / "none"), "--port", "0"]) == 1
+    assert capsys.readouterr().err.startswith("foveate: ")
+
+
+def test_a_host_opens_the_pipelines_of_a_bundle(contrast_bundle: Path) -> None:
+    options = ServeOptions(model="finder", workers=2, score_threshold=0.4)
+    with server_thread(create_app(contrast_bundle, options), options) as url:
+        assert document(send(url, "/v1/bundle"))["score_threshold"] == 0.4
+        found = document(send(url, "/v1/objects", FILE))["objects"]
+        assert all(one["score"] >= 0.4 for one in found)
+        assert send(url, "/v1/objects?score_threshold=0.05", FILE).status == 200
+        assert send(url, "/v1/objects?score_threshold=0.04", FILE).status == 400
+        assert 'foveate_slots{model="finder",version="1"} 4.0' in metrics(url)
+
+
+def metrics(url: str) -> str:
+    return send(url, "/metrics").body.decode()
+
+
+def test_an_application_needs_a_pipeline() -> None:
+    with pytest.raises(OptionError, match="expected at least one pipeline, found none"):
+        create_app([])
