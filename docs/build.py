@@ -34,7 +34,7 @@ ELSEWHERE = {
     "CONTRIBUTING.md": "contributing.md",
     "recipes/mini/README.md": "reference/mini-data.md",
     "recipes/voc4/README.md": "reference/voc4.md",
-    "src/foveate/assets/bundles/mini/MODEL_CARD.md": "reference/model-card.md",
+    "src/foveate/assets/bundles/mini/README.md": "reference/model-card.md",
     "src/foveate/assets/images/LICENSES.md": "reference/image-licenses.md",
 }
 FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)

@@ -22,6 +22,7 @@ import foveate
 from foveate.datasets import CocoDataset
 from foveate.evaluation import Estimate, GroundTruth, evaluate
 from foveate.export.bundle_export import ExportOptions, export_bundle
+from foveate.export.model_card import front_matter
 from foveate.models.checkpoint import Cascade, load_checkpoint
 
 HERE = Path(__file__).parent
@@ -71,7 +72,11 @@ def main() -> None:
     card = _card(cascade, measured, truths, diagram(bins))
     options = ExportOptions(accuracy=accuracy)
     bundle = export_bundle(
-        cascade, arguments.output, options, {"MODEL_CARD.md": card.encode()}, overwrite=True
+        cascade,
+        arguments.output,
+        options,
+        card=lambda manifest: front_matter(manifest, license_id="apache-2.0") + "\n" + card,
+        overwrite=True,
     )
     print(card)
     print(f"{sum(file.size for file in bundle.manifest.files.values()) / 1e6:.2f} MB in all")

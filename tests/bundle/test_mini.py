@@ -54,7 +54,7 @@ def test_the_bundle_is_small_and_complete(bundle: Bundle) -> None:
     assert sum(record.size for record in bundle.manifest.files.values()) <= 12_000_000
     assert set(bundle.manifest.stages) == {"propose", "refine", "features", "classify"}
     assert len(bundle.manifest.class_names) >= 8
-    assert "MODEL_CARD.md" in bundle.manifest.files
+    assert set(bundle.manifest.files) == {spec.file for spec in bundle.manifest.stages.values()}
 
 
 def test_it_runs_where_max_roi_pool_does_not_exist(bundle: Bundle) -> None:
@@ -69,7 +69,7 @@ def test_it_runs_where_max_roi_pool_does_not_exist(bundle: Bundle) -> None:
 def test_its_weights_and_its_card_have_the_digest_that_it_names(bundle: Bundle) -> None:
     digest = bundle.manifest.provenance["weights_sha256"]
     assert weights_digest(cascade_from_bundle(bundle)) == digest
-    assert digest in (bundle.root / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert digest in (bundle.root / "README.md").read_text(encoding="utf-8")
 
 
 def test_the_networks_have_at_most_six_million_parameters(bundle: Bundle) -> None:

@@ -3,12 +3,12 @@
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from foveate.bundle.bundle import Bundle, check_stages
-from foveate.bundle.files import MANIFEST_NAME, check_relative, is_snapshot
+from foveate.bundle.files import CARD_NAME, MANIFEST_NAME, check_relative, is_snapshot
 from foveate.bundle.manifest import FileSpec, Manifest
 from foveate.bundle.presets import PresetSpec
 from foveate.errors import BundleError, InputError
@@ -20,6 +20,7 @@ def write_bundle(
     manifest: Manifest,
     files: Mapping[str, bytes],
     *,
+    card: Callable[[Manifest], str] | None = None,
     overwrite: bool = False,
 ) -> Bundle:
     """Write a bundle to a directory.
@@ -28,6 +29,8 @@ def write_bundle(
         directory: Target directory; missing parents are created.
         manifest: Manifest of the bundle; its list of files is computed from ``files``.
         files: Content of each file by its path in the bundle, with forward slashes.
+        card: Returns the text of the model card, ``README.md``, for the complete manifest, which
+            does not list the card: it may be edited.
         overwrite: Whether to replace an existing bundle. Nothing else is ever replaced.
 
     Returns:
@@ -53,6 +56,8 @@ def write_bundle(
                 path = fresh.joinpath(*PurePosixPath(name).parts)
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(content)
+            if card is not None:
+                (fresh / CARD_NAME).write_text(card(manifest), encoding="utf-8")
             (fresh / MANIFEST_NAME).write_text(manifest.to_json(), encoding="utf-8")
     except (OSError, InputError) as error:
         reason = error.strerror if isinstance(error, OSError) else error.what

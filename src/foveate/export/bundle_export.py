@@ -6,7 +6,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from importlib import metadata
 from pathlib import Path
@@ -35,6 +35,7 @@ from foveate.bundle.pyramid import DEFAULT_SCALES
 from foveate.errors import OptionError
 from foveate.export.execution.stage_model import DOMAIN, inline_functions
 from foveate.export.execution.stages import Stage, cascade_stages, longest_bin, paste_stage
+from foveate.export.model_card import model_card
 from foveate.export.passes import check_passes, run_passes, truncate_towers
 from foveate.export.precision import PrecisionOptions, convert
 from foveate.export.to_onnx.onnx_graph import check_stage, expected_outputs, export_stage
@@ -104,8 +105,8 @@ def export_bundle(
     cascade: Cascade,
     directory: Path,
     options: ExportOptions | None = None,
-    extra_files: Mapping[str, bytes] | None = None,
     *,
+    card: Callable[[Manifest], str] = model_card,
     overwrite: bool = False,
     progress: Progress = no_progress,
 ) -> Bundle:
@@ -115,7 +116,7 @@ def export_bundle(
         cascade: Networks to export. They are copied, and not modified.
         directory: Directory of the bundle.
         options: Options of the export.
-        extra_files: Further files of the bundle, such as a model card.
+        card: Returns the text of the model card.
         overwrite: Whether to replace an existing bundle.
         progress: Called during the conversion to another precision.
 
@@ -154,7 +155,7 @@ def export_bundle(
         manifest = replace(manifest, source=replace(manifest.source, precision=found.precision))
         models = _finished({**exported, **found.models}, options)
     files = {f"{name}.onnx": model.SerializeToString() for name, model in models.items()}
-    return write_bundle(directory, manifest, {**files, **(extra_files or {})}, overwrite=overwrite)
+    return write_bundle(directory, manifest, files, card=card, overwrite=overwrite)
 
 
 def _pyramid(options: ExportOptions) -> PyramidSpec:

@@ -91,6 +91,10 @@ def test_every_stage_agrees_with_pytorch_at_other_sizes(
         assert max(errors.values()) <= TOLERANCE, errors
 
 
+def test_the_bundle_has_a_model_card(bundle: Bundle) -> None:
+    assert "\n# uneven\n" in (bundle.root / "README.md").read_text("utf-8")
+
+
 def test_a_stage_that_differs_is_refused(cascade: Cascade) -> None:
     stage = proposal_stages(cascade.proposals)[1]
     model = export_stage(stage)
