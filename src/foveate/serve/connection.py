@@ -12,10 +12,7 @@ from typing import ClassVar
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from foveate.serve.errors import RequestError
-
-HEADER_BYTES = 16 << 10
-"""Largest head of a request."""
+from foveate.serve.errors import RequestError, long_head_error
 
 
 class LimitedConnection(H11Protocol):
@@ -50,14 +47,17 @@ class LimitedConnection(H11Protocol):
         """Answer what is not a request with JSON."""
         del msg  # uvicorn's, which is always the same
         status = getattr(sys.exc_info()[1], "error_status_hint", 400)
-        long = status == HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
-        error = RequestError(
-            status,
-            expected=f"a head of at most {HEADER_BYTES} bytes" if long else "a request of HTTP/1.1",
-            found="a longer one" if long else "something else",
-            remedy="send fewer headers" if long else "check the client, and http or https",
+        if status == HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE:
+            self._refuse(long_head_error())
+            return
+        self._refuse(
+            RequestError(
+                status,
+                expected="a request of HTTP/1.1",
+                found="something else",
+                remedy="check the client, and http or https",
+            )
         )
-        self._refuse(error)
 
     def timeout_keep_alive_handler(self) -> None:
         """Close a connection that is idle, even if its client does not take the last answer."""

@@ -10,6 +10,9 @@ from typing import Any
 from foveate.errors import FoveateError, InputError, OutOfMemoryError
 from foveate.images.decoding import TooManyPixelsError
 
+HEADER_BYTES = 16 << 10
+"""Largest head of a request."""
+
 _logger = logging.getLogger("foveate.serve")
 
 
@@ -60,6 +63,16 @@ class RequestError(Exception):
 
 class ClientGoneError(Exception):
     """The client closed the connection before it had the answer."""
+
+
+def long_head_error() -> RequestError:
+    """Return the refusal of a request whose head is too long."""
+    return RequestError(
+        431,
+        expected=f"a head of at most {HEADER_BYTES} bytes",
+        found="a longer one",
+        remedy="send fewer headers",
+    )
 
 
 def busy_error(status: int, found: str, seconds: int) -> RequestError:

@@ -14,7 +14,13 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from foveate.serve.call import REQUEST_ID, Call, request_id
-from foveate.serve.errors import ClientGoneError, RequestError, request_error
+from foveate.serve.errors import (
+    HEADER_BYTES,
+    ClientGoneError,
+    RequestError,
+    long_head_error,
+    request_error,
+)
 from foveate.serve.logs import log_request
 from foveate.serve.metrics import CLIENT_GONE
 from foveate.serve.options import ServeOptions
@@ -51,6 +57,8 @@ class Guard:
             await send(message)
 
         try:
+            if _head_bytes(scope) > HEADER_BYTES:  # hosts take a longer one that arrives at once
+                raise long_head_error()
             self._check(scope["path"], headers)
             await self._app(scope, receive, send_with_id)
         except (ClientGoneError, asyncio.CancelledError) as error:
@@ -143,6 +151,11 @@ def _record(scope: Scope, call: Call, status: int | None) -> None:
     if service is not None:
         service.metrics.record(call, status, infers=infers)
     log_request(call, method, status, infers=infers)
+
+
+def _head_bytes(scope: Scope) -> int:
+    target = len(scope.get("raw_path", b"")) + len(scope["query_string"])
+    return target + sum(len(name) + len(value) for name, value in scope["headers"])
 
 
 def _has_key(headers: Headers, keys: tuple[str, ...]) -> bool:

@@ -20,7 +20,8 @@ import uvicorn
 from starlette.applications import Starlette
 
 from foveate.errors import InputError, OptionError, ServerError
-from foveate.serve.connection import HEADER_BYTES, LimitedConnection
+from foveate.serve.connection import LimitedConnection
+from foveate.serve.errors import HEADER_BYTES
 from foveate.serve.options import ServeOptions
 from foveate.typed_options import TypedOptions
 
