@@ -4,9 +4,7 @@
 from __future__ import annotations
 
 import math
-import os
 import time
-from functools import cache
 from typing import cast
 
 import cv2
@@ -14,6 +12,7 @@ import cv2
 from foveate.arrays import UInt8Array
 from foveate.errors import InputError
 from foveate.video.frame import Frame, check_complete
+from foveate.video.quiet import silence_opencv
 
 # OpenCV reports a broken frame like the end, and reads on behind it when it is asked again.
 _MOST_BROKEN, _MOST_BROKEN_LIVE = 1000, 3
@@ -33,7 +32,7 @@ class OpencvReader:
     """
 
     def __init__(self, source: str | int, *, name: str, timeout: float) -> None:
-        _silence()
+        silence_opencv()
         milliseconds = max(1, int(timeout * 1000))
         limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, milliseconds]
         limits += [cv2.CAP_PROP_READ_TIMEOUT_MSEC, milliseconds]
@@ -93,17 +92,6 @@ class OpencvReader:
         if self._read and position <= self._last:  # a raw stream has no times
             return self._last + 1 / (self.rate or 25.0)
         return max(0.0, position)
-
-
-@cache
-def _silence() -> None:
-    """Let OpenCV and its FFmpeg print nothing, unless the environment asks them to.
-
-    Each failure becomes one exception, and both would write several lines to stderr.
-    """
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # AV_LOG_QUIET
-    if "OPENCV_LOG_LEVEL" not in os.environ:
-        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 
 def _unopened(name: str, late: str, source: str | int) -> InputError:

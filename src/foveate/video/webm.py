@@ -3,10 +3,8 @@
 
 from __future__ import annotations
 
-import os
 import threading
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
 import cv2
@@ -15,11 +13,11 @@ import numpy as np
 from foveate.arrays import UInt8Array
 from foveate.errors import InputError
 from foveate.system.files import output_path
+from foveate.video.quiet import discarded_stderr, silence_opencv
 
 # VP8 was encoded four times as fast as VP9, and every browser that plays the latter plays it.
 _CODEC = cv2.VideoWriter.fourcc(*"VP80")
 _DEFAULT_RATE, _HIGHEST_RATE = 25.0, 60.0
-_STDERR = 2
 
 
 class WebmWriter:
@@ -89,7 +87,7 @@ class WebmWriter:
             self._writer.release()
             self._writer = None
             with self._files:
-                if not _is_complete(self._scratch):  # OpenCV does not report a full disk
+                if not _is_complete(self._scratch, self._frames):  # OpenCV does not report a full disk
                     what, remedy = "the video cannot be written completely", "free some space"
                     raise InputError(what, file=self.path, remedy=remedy)
 
@@ -97,7 +95,8 @@ class WebmWriter:
         height, width = image.shape[:2]
         self._size = (width, height)
         self._scratch = self._files.enter_context(output_path(self.path))
-        with _quiet():
+        silence_opencv()
+        with discarded_stderr():
             writer = cv2.VideoWriter(
                 str(self._scratch), cv2.CAP_FFMPEG, _CODEC, self._rate, self._size
             )
@@ -130,23 +129,11 @@ class WebmWriter:
         return canvas
 
 
-def _is_complete(path: Path) -> bool:
-    """Return whether a video has its end: the length in the header is written last."""
+def _is_complete(path: Path, frames: int) -> bool:
+    """Return whether a video has its last frame. The length in its header is there in any case."""
     capture = cv2.VideoCapture(f"file:{path}", cv2.CAP_FFMPEG)
     try:
-        return capture.isOpened() and capture.get(cv2.CAP_PROP_FRAME_COUNT) > 0
+        capture.set(cv2.CAP_PROP_POS_FRAMES, frames - 1)
+        return capture.grab()
     finally:
         capture.release()
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Discard what OpenCV prints to stderr when it opens a writer, which no setting avoids."""
-    kept, null = os.dup(_STDERR), os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(null, _STDERR)
-        yield
-    finally:
-        os.dup2(kept, _STDERR)
-        os.close(kept)
-        os.close(null)

@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Keeping OpenCV and its FFmpeg from printing: each failure becomes one exception instead."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+
+import cv2
+
+_STDERR = 2
+
+
+@cache
+def silence_opencv() -> None:
+    """Let OpenCV and its FFmpeg print nothing, unless the environment asks them to.
+
+    FFmpeg reads the environment when the process first opens a video.
+    """
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # AV_LOG_QUIET
+    if "OPENCV_LOG_LEVEL" not in os.environ:
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+
+
+@contextmanager
+def discarded_stderr() -> Iterator[None]:
+    """Discard what the process prints to stderr, for lines of OpenCV that no setting avoids."""
+    kept, null = os.dup(_STDERR), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(null, _STDERR)
+        yield
+    finally:
+        os.dup2(kept, _STDERR)
+        os.close(kept)
+        os.close(null)
