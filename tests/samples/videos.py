@@ -32,8 +32,9 @@ def number_of(image: UInt8Array) -> int:
 
 
 def square_images(count: int) -> Iterator[UInt8Array]:
-    """Yield images of a red square that moves to the right."""
-    return (square_image(HEIGHT, WIDTH, (30 + i, 30, 80 + i, 80)) for i in range(count))
+    """Yield images of a red square that moves to the right, 40 times by a pixel."""
+    lefts = (30 + i % 40 for i in range(count))
+    return (square_image(HEIGHT, WIDTH, (left, 30, left + 50, 80)) for left in lefts)
 
 
 def write_video(path: Path, images: Iterable[UInt8Array], *, rate: float = RATE) -> Path:

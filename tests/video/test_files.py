@@ -137,8 +137,11 @@ def test_a_file_without_frames_is_one_line(tmp_path: Path, make: Callable[[Path]
         ("none.mp4", "there is no such file: none.mp4: check the path"),
         ("empty.mp4", "the file is empty: empty.mp4: copy or download it again"),
         (".", r"not a regular file: \.: pass a video file"),
-        ("camera:73", "there is no camera:73, found .*: connect it, or pass a file or a URL"),
-        ("camera:front", "a camera has a number, found 'camera:front': pass camera:0"),
+        (
+            "camera:73",
+            "there is no such camera, found .*: camera:73: connect it, or pass a file or a URL",
+        ),
+        ("camera:front", "a camera is given by its number: camera:front: pass camera:0"),
     ],
 )
 def test_a_source_that_is_not_there_is_one_line(
@@ -161,6 +164,8 @@ def test_a_file_whose_name_looks_like_a_url_of_ffmpeg_is_read(
 def test_names_of_readers_and_policies_are_checked() -> None:
     with pytest.raises(OptionError, match="there is no reader 'vlc': use opencv, pyav"):
         open_reader("clip.webm", reader="vlc")
+    with pytest.raises(OptionError, match="only the reader 'opencv' reads cameras: use that one"):
+        open_reader("camera:0", reader="pyav")
     with pytest.raises(OptionError, match="there is no policy 'all': use every, latest"):
         Frames([], policy="all")
     with pytest.raises(OptionError, match="timeout must be above 0, found 0"):

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ import typer
 
 from foveate.cli._console import lines_with_bar, print_error, print_line
 from foveate.cli._files import OutputNames, check_folder, check_output, describe
-from foveate.cli._interruption import on_interruption
+from foveate.cli._interruption import Interrupted, on_interruption
 from foveate.cli._json_lines import JsonLines
 from foveate.cli._sources import VIDEO_SUFFIXES
 from foveate.errors import FoveateError, InputError, MissingExtraError, OptionError
@@ -110,7 +111,8 @@ def _run_video(
         finally:
             if writer is not None:
                 writer.close()
-            print_line(f"{frames.name}: {_summary(results, target, run)}", to_stderr=to_stderr)
+            if not isinstance(sys.exception(), Interrupted):  # which prints the same
+                print_line(f"{frames.name}: {_summary(results, target, run)}", to_stderr=to_stderr)
 
 
 def _summary(results: VideoResults, target: Path | None, run: VideoRun) -> str:

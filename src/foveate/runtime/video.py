@@ -76,7 +76,10 @@ class VideoResults:
     def summary(self) -> str:
         """Return the counts of frames, and percentiles of the age of a result, on one line."""
         frames = self.frames
-        text = f"{frames.read} frames read, {frames.dropped} dropped, {frames.broken} broken"
+        text = (
+            f"{frames.read} frames read, {self.done} processed, {frames.dropped} dropped, "
+            f"{frames.broken} broken"
+        )
         if self.ages:
             median, high = np.percentile(self.ages, (50, 95))
             text += f"; age of a result: p50 {median * 1000:.0f} ms, p95 {high * 1000:.0f} ms"

@@ -53,12 +53,10 @@ def open_reader(
     """
     if reader not in READERS:
         raise OptionError(f"there is no reader {reader!r}", remedy=f"use {', '.join(READERS)}")
+    if reader == "pyav" and os.fspath(source).startswith(_CAMERA):
+        raise OptionError("only the reader 'opencv' reads cameras", remedy="use that one")
     target, name = check_source(source), display_name(source)
-    kind: Callable[..., FrameReader] = OpencvReader
-    if reader == "pyav":
-        if isinstance(target, int):
-            raise OptionError("only the reader 'opencv' reads cameras", remedy="use that one")
-        kind = PyavReader
+    kind: Callable[..., FrameReader] = OpencvReader if reader == "opencv" else PyavReader
 
     def open_source() -> FrameReader:
         return kind(target, name=name, timeout=timeout)
@@ -88,13 +86,13 @@ def _camera(text: str) -> int:
     """Return the index of a camera, which must exist: OpenCV takes long to find that it does not."""
     number = text.removeprefix(_CAMERA)
     if not (number.isascii() and number.isdigit()):
-        what = f"a camera has a number, found {text!r}"
-        raise InputError(what, remedy="pass camera:0 for the first one")
+        remedy = "pass camera:0 for the first one"
+        raise InputError("a camera is given by its number", file=text, remedy=remedy)
     existing = sorted(Path("/dev").glob("video[0-9]*"))
     if os.uname().sysname == "Linux" and Path(f"/dev/video{number}") not in existing:
         found = ", ".join(f"camera:{one.name.removeprefix('video')}" for one in existing)
-        what = f"there is no {text}, found {found or 'no camera'}"
-        raise InputError(what, remedy="connect it, or pass a file or a URL")
+        what = f"there is no such camera, found {found or 'none'}"
+        raise InputError(what, file=text, remedy="connect it, or pass a file or a URL")
     return int(number)
 
 

@@ -87,7 +87,9 @@ class WebmWriter:
             self._writer.release()
             self._writer = None
             with self._files:
-                if not _is_complete(self._scratch, self._frames):  # OpenCV does not report a full disk
+                if not _is_complete(
+                    self._scratch, self._frames
+                ):  # OpenCV does not report a full disk
                     what, remedy = "the video cannot be written completely", "free some space"
                     raise InputError(what, file=self.path, remedy=remedy)
 
