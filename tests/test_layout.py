@@ -37,6 +37,7 @@ LAYERS = (
     "kernels",
     "runtime",
     "selftest",
+    "labeling",
     "datasets",
     "evaluation",
     "protocol",

@@ -99,7 +99,7 @@ def test_the_document_is_read_by_pycocotools(
     document.add("nothing.jpg", detections_of(0))
     document.add("b.jpg", detections_of(1))
     path = tmp_path / "found.json"
-    path.write_text(document.to_json())
+    path.write_text(document.to_text())
     truth = COCO(str(path))
     assert sorted(truth.getImgIds()) == [1, 2, 3]
     assert [c["name"] for c in truth.loadCats([1, 2])] == ["cat", "dog"]

@@ -63,3 +63,12 @@ def test_runs_that_touch_are_one_polygon() -> None:
 
 def test_a_mask_without_pixels_has_no_outline() -> None:
     assert outline_runs(*np.zeros((3, 0), np.int64)) == []
+
+
+def test_runs_that_touch_are_one_part_and_pixels_that_touch_at_a_corner_are_two() -> None:
+    columns, starts, ends = np.array([[2, 2, 3], [1, 4, 7], [4, 7, 9]])
+    outlines = outline_runs(columns, starts, ends)
+    assert [outline.tolist() for outline in outlines] == [
+        [[2, 1], [3, 1], [3, 7], [2, 7]],
+        [[3, 7], [4, 7], [4, 9], [3, 9]],
+    ]

@@ -16,6 +16,7 @@ from foveate.system.resources import shortage
 
 COMMANDS = {
     "run": "Find, outline and name the objects in images.",
+    "label": "Annotate images for annotation tools, such as labelme and CVAT.",
     "demo": "Run the shipped bundle on the shipped images.",
     "doctor": "Check which backends work on this machine, by running them.",
     "export": "Export a checkpoint to a bundle.",
@@ -134,7 +135,7 @@ def _check_empty(words: Sequence[str], command: str | None) -> None:
             option = word[:-1]
         if option:
             raise OptionError(f"{option} is empty", remedy="give it a value, or omit it")
-        if not word and command != "run":  # `run` processes its other images
+        if not word and command not in ("run", "label"):  # these process their other images
             raise OptionError("an argument is empty", remedy="give it a value")
 
 

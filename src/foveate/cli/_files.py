@@ -8,7 +8,7 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import cv2
 
@@ -20,7 +20,6 @@ from foveate.system.files import check_writable, write_file
 from foveate.system.resources import shortage
 
 if TYPE_CHECKING:
-    from foveate.results.coco import CocoDocument
     from foveate.results.detections import Detections
     from foveate.runtime.pipeline import Pipeline
 
@@ -149,13 +148,23 @@ class OutputNames:
         return self._folder / name
 
 
+class Document(Protocol):
+    """A growing document with an entry per image."""
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+
+    def to_text(self) -> str:
+        """Return the content of its file."""
+
+
 class CocoFile:
-    """Output of a COCO document: a file that is valid at any time, or stdout, written at the end.
+    """Output of a document: a file that is valid at any time, or stdout, written at the end.
 
     The target is the file, ``-`` for stdout, or None for no output.
     """
 
-    def __init__(self, target: str | None, document: CocoDocument) -> None:
+    def __init__(self, target: str | None, document: Document) -> None:
         self._target, self._document = target, document
         path = Path(target or "-")
         # A device or a pipe takes one document only; a new file can be replaced as an old one.
@@ -178,9 +187,9 @@ class CocoFile:
         if self._target == "-":
             if not self._written:
                 self._written = 1  # even if it fails: half a document may have been written
-                write_stdout(self._document.to_json())
+                write_stdout(self._document.to_text())
         elif self._target is not None and count > self._written:
-            write_file(Path(self._target), self._document.to_json().encode())
+            write_file(Path(self._target), self._document.to_text().encode())
             self._written = count
 
 

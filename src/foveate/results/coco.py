@@ -78,8 +78,8 @@ class CocoDocument:
             json_text({"id": image, "file_name": portable_name(file_name), **size}).rstrip()
         )
 
-    def to_json(self) -> str:
-        """Return the document as text."""
+    def to_text(self) -> str:
+        """Return the document as JSON."""
         images, annotations = ", ".join(self._images), ", ".join(self._annotations)
         categories = json_text(self._categories).rstrip()
         return f'{{"images": [{images}], "categories": {categories}, "annotations": [{annotations}]}}\n'

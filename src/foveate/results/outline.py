@@ -33,7 +33,10 @@ def outline_runs(columns: Int64Array, starts: Int64Array, ends: Int64Array) -> l
     # the fourth, and so on. So each corner has one horizontal and one vertical edge.
     x = np.stack([columns, columns + 1, columns, columns + 1], 1).reshape(-1)
     y = np.stack([starts, starts, ends, ends], 1).reshape(-1)
-    order = np.lexsort((y, x))
+    # Of two edges that meet, the one that ends a run comes first, so that pixels that touch only at
+    # a corner have polygons of their own.
+    ending = np.tile([False, False, True, True], len(columns))
+    order = np.lexsort((~ending, y, x))
     vertical = np.empty(len(x), np.int64)
     vertical[order[0::2]], vertical[order[1::2]] = order[1::2], order[0::2]
     points = np.stack([x, y], 1)

@@ -39,7 +39,7 @@ def save(
             raise OptionError(what, remedy="pass the path of the image")
         document = CocoDocument(class_names)
         document.add(os.fspath(image), found)
-        write_file(target, document.to_json().encode())
+        write_file(target, document.to_text().encode())
     elif suffix in _OVERLAYS:
         pixels = cv2.cvtColor(found.draw(image), cv2.COLOR_RGB2BGR)
         _, encoded = cv2.imencode(suffix, pixels, _OVERLAYS[suffix])

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The choice of the objects of an image that are worth an annotation, and their polygons."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from pycocotools import mask as coco_mask
+
+from foveate.arrays import Float64Array
+from foveate.errors import OptionError
+from foveate.labeling.polygons import mask_polygons
+from foveate.results.detections import Detections, Proposals
+from foveate.typed_options import TypedOptions
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelOptions(TypedOptions):
+    """Options of annotations.
+
+    Args:
+        score_threshold: Smallest score of an object, 0 to 1.
+        max_objects: Largest number of objects per image.
+        max_overlap: Intersection over union with the mask of a better object above which an object
+            is left out, whatever its class.
+        tolerance: Largest distance in pixels between the outline of a mask and its polygons; 0
+            follows every pixel.
+        label: Name of an object without a class.
+
+    Raises:
+        OptionError: A value has the wrong type or lies outside its range.
+    """
+
+    score_threshold: float = 0.25
+    max_objects: int = 20
+    max_overlap: float = 0.5
+    tolerance: float = 1.0
+    label: str = "object"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, most in (("score_threshold", 1), ("max_overlap", 1), ("tolerance", 100)):
+            if not 0 <= getattr(self, name) <= most:
+                found = getattr(self, name)
+                raise OptionError(f"{name} must lie in 0..{most}, found {found}")
+        if self.max_objects < 1:
+            raise OptionError(f"max_objects must be at least 1, found {self.max_objects}")
+        if not self.label.strip():
+            raise OptionError("label is empty", remedy="name what the objects are")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabeledObject:
+    """One object to annotate.
+
+    Args:
+        label: Class name.
+        score: Score, 0 to 1.
+        area: Number of pixels of the mask.
+        box: x, y, width and height of the box that bounds the mask, in pixels.
+        polygons: (V, 2) float64 x, y in pixels of the image; one per connected part.
+    """
+
+    label: str
+    score: float
+    area: int
+    box: tuple[int, int, int, int]
+    polygons: list[Float64Array]
+
+
+def label_objects(found: Detections | Proposals, options: LabelOptions) -> list[LabeledObject]:
+    """Return the objects of an image to annotate, best first."""
+    names = found.names if isinstance(found, Detections) else [options.label] * len(found)
+    chosen = _choose(found, options)
+    masks = found.masks[chosen]
+    boxes, areas = masks.boxes().astype(int).tolist(), masks.areas().tolist()
+    return [
+        LabeledObject(
+            label=names[index],
+            score=round(float(found.scores[index]), 4),
+            area=areas[row],
+            box=(x0, y0, x1 - x0, y1 - y0),
+            polygons=mask_polygons(masks, row, options.tolerance),
+        )
+        for row, (index, (x0, y0, x1, y1)) in enumerate(zip(chosen, boxes, strict=True))
+    ]
+
+
+def _choose(found: Detections | Proposals, options: LabelOptions) -> list[int]:
+    """Return the indices of objects whose masks do not overlap too much, best first."""
+    order = np.argsort(-found.scores, kind="stable")
+    worthy = (found.scores >= options.score_threshold) & (found.masks.areas() > 0)
+    candidates = order[worthy[order]]
+    codes = found.masks[candidates].rle()
+    keep: list[int] = []
+    for row, code in enumerate(codes):
+        overlaps = coco_mask.iou([code], [codes[k] for k in keep], [0] * len(keep))
+        if not np.any(np.asarray(overlaps) > options.max_overlap):
+            keep.append(row)
+        if len(keep) == options.max_objects:
+            break
+    return [int(index) for index in candidates[keep]]
