@@ -266,7 +266,7 @@ def test_json_is_what_foveate_run_writes(page: Page) -> None:
     document = CocoDocument(manifest().class_names)
     for one in NAMES:
         document.add(one, findings().detections)
-    expected, found = json.loads(document.to_json()), json.loads(content)
+    expected, found = json.loads(document.to_text()), json.loads(content)
     assert name == "foveate-detections.json"
     assert found["images"] == expected["images"]
     assert found["categories"] == expected["categories"]

@@ -12,7 +12,8 @@ from typing import Protocol
 from foveate.cli._files import CocoFile, check_folder, check_output
 from foveate.errors import InputError
 from foveate.labeling import CocoLabels, CvatLabels, LabeledObject, labelme_json
-from foveate.system.files import open_regular, write_file
+from foveate.system.files import write_file
+from foveate.system.regular_files import open_regular
 
 _NAMED = 3  # files that a message names
 _HEAD = 1 << 16
