@@ -8,7 +8,7 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import cv2
 
@@ -21,8 +21,8 @@ from foveate.system.resources import shortage
 
 if TYPE_CHECKING:
     from foveate.results.detections import Detections
-    from foveate.runtime.pipeline import Pipeline
 
+Result_co = TypeVar("Result_co", covariant=True)
 # Largest share of the time since a COCO file was last written that the next write may take.
 _WRITING_SHARE = 0.05
 
@@ -64,6 +64,13 @@ def write_jpeg(path: Path, image: UInt8Array) -> None:
     write_file(path, encoded.tobytes())
 
 
+class Streaming(Protocol[Result_co]):
+    """A pipeline, or what streams as it does."""
+
+    def stream(self, images: Iterable[UInt8Array]) -> Iterator[Result_co]:
+        """Return the result of each image, in order; see ``Pipeline.stream``."""
+
+
 class Batch:
     """A list of images from files and directories; one that fails does not stop the others."""
 
@@ -84,8 +91,11 @@ class Batch:
     def __len__(self) -> int:
         return len(self.files) + self._bad_arguments
 
-    def run(self, pipeline: Pipeline) -> Iterator[tuple[Path, UInt8Array, Detections]]:
-        """Yield each file that succeeded, its pixels and its detections, in order.
+    def run(self, pipeline: Streaming[Result_co]) -> Iterator[tuple[Path, UInt8Array, Result_co]]:
+        """Yield each file that succeeded, its pixels and its result, in order.
+
+        Args:
+            pipeline: The pipeline, whose results are detections, or what streams as it does.
 
         Raises:
             FoveateError: The pipeline fails on every image.
@@ -94,8 +104,8 @@ class Batch:
         in_flight: deque[tuple[Path, UInt8Array]] = deque()
         while waiting:
             try:
-                for detections in pipeline.stream(self._read(waiting, in_flight)):
-                    yield *in_flight.popleft(), detections
+                for result in pipeline.stream(self._read(waiting, in_flight)):
+                    yield *in_flight.popleft(), result
             except (FoveateError, MemoryError) as error:
                 if not in_flight:  # the pipeline itself fails
                     raise
@@ -104,10 +114,13 @@ class Batch:
                 waiting.extendleft(reversed([file for file, _ in in_flight]))
                 in_flight.clear()
 
-    def fail(self, file: Path, error: FoveateError | MemoryError) -> None:
+    def fail(self, file: Path, error: FoveateError | MemoryError | OSError) -> None:
         """Record that an image failed."""
         if (short := shortage(error)) is not None:
             error = InputError(short.what, file=file, remedy=short.remedy)
+        if isinstance(error, OSError):
+            what = f"its results cannot be written ({error.strerror or error})"
+            error = InputError(what, file=file, remedy="free some space")
         assert isinstance(error, FoveateError)  # a MemoryError is a shortage
         if error.file != str(file):
             error = InputError(f"the image failed ({error})", file=file)

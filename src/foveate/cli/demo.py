@@ -15,25 +15,31 @@ IMAGES = Path(__file__).parents[1] / "assets" / "images"
 
 def command(
     *,
-    output: Annotated[Path, typer.Option(help="Directory of the overlays.")] = Path("foveate-demo"),
+    output: Annotated[
+        Path, typer.Option(help="Directory of the overlays and of the page, index.html.")
+    ] = Path("foveate-demo"),
     bundle: BundleOption = "mini",
     preset: Preset = None,
 ) -> None:
-    """Run the shipped bundle on the shipped images, and write overlays."""
+    """Run the shipped bundle on the shipped images, and write overlays and a page."""
     from foveate.cli._files import Batch, check_folder, describe, write_jpeg
+    from foveate.cli._page import PageFile
     from foveate.cli.run import report_failures
-    from foveate.runtime import load
+    from foveate.runtime import PipelineOptions, load
 
     check_folder(output)
     batch = Batch([str(file) for file in sorted(IMAGES.glob("*.jpg"))])
+    page_file, options = output / "index.html", PipelineOptions(preset=preset)
     with (
-        load(bundle, preset=preset) as pipeline,
+        PageFile(page_file, options.score_threshold) as page,
+        page.record(load(bundle, options=page.options(options))) as pipeline,
         lines_with_bar(len(batch), "Images") as print_part,
     ):
         started = time.perf_counter()
-        for file, image, detections in batch.run(pipeline):
+        for file, image, detections in page.run(batch, pipeline):
             write_jpeg(output / f"{file.stem}-overlay.jpg", detections.draw(image))
             print_part(f"{file.name}: {describe(detections)}")
         seconds = time.perf_counter() - started
     print_line(f"{len(batch)} images in {seconds:.1f} s. The overlays are in {output.resolve()}")
+    print_line(f"See the results in a browser: {page_file.resolve()}")
     report_failures(batch)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from foveate.cli._console import lines_with_bar, print_error, show_log
+from foveate.cli._console import lines_with_bar, print_error, print_line, show_log
 from foveate.cli._options import (
     DEFAULT_SCORE_THRESHOLD,
     BundleOption,
@@ -63,7 +63,7 @@ def command(
         Path | None,
         typer.Option(
             help="Directory of the overlays, <name>-overlay.jpg or .webm each, or the .webm file "
-            "of one video; by default foveate-results, or none if only --json is given."
+            "of one video; by default foveate-results, or none if only --json or --html is given."
         ),
     ] = None,
     json: Annotated[
@@ -74,6 +74,10 @@ def command(
     ] = None,
     tiles: Tiles = "off",
     tile_overlap: TileOverlap = None,
+    html: Annotated[
+        Path | None,
+        typer.Option(help="HTML file of a page with the images and what was found in them."),
+    ] = None,
     threads: Threads = None,
     every: Every = None,
     reader: Reader = "opencv",
@@ -81,10 +85,12 @@ def command(
 ) -> None:
     """Find, outline and name the objects in images, or in videos, cameras and streams."""
     from foveate.cli._sources import split_sources
+    from foveate.errors import OptionError
     from foveate.runtime import PipelineOptions
 
     images, videos = split_sources(images)
-    overlays = output or (None if json else Path("foveate-results"))  # --json alone has none
+    # --json and --html alone have none
+    overlays = output or (None if json or html else Path("foveate-results"))
     options = PipelineOptions(
         preset=preset,
         top_k=top_k,
@@ -96,12 +102,15 @@ def command(
     )
     show_log("foveate.runtime")
 
-    def open_pipeline() -> Pipeline:
+    def open_pipeline(options: PipelineOptions = options) -> Pipeline:
         return _open(bundle, device, backend, options)
 
     if not videos:
-        _run_images(images, overlays, json, open_pipeline)
+        _run_images(images, overlays, json, html, options, open_pipeline)
         return
+    if html is not None:
+        what = f"--html takes images, found the video {videos[0]}"
+        raise OptionError(what, remedy="omit --html")
     from foveate.cli._video import VideoRun, run_videos
 
     policy = None if every is None else "every" if every else "latest"
@@ -113,7 +122,9 @@ def _run_images(
     images: list[str],
     overlays: Path | None,
     json: str | None,
-    open_pipeline: Callable[[], Pipeline],
+    html: Path | None,
+    options: PipelineOptions,
+    open_pipeline: Callable[[PipelineOptions], Pipeline],
 ) -> None:
     from foveate.cli._files import (
         Batch,
@@ -124,26 +135,32 @@ def _run_images(
         describe,
     )
     from foveate.cli._interruption import on_interruption
+    from foveate.cli._page import PageFile
     from foveate.results.coco import CocoDocument
 
     batch, to_stderr = Batch(images), json == "-"
     names = None if overlays is None else OutputNames(overlays, batch.files)
     check_folder(overlays)
     check_output(Path(json) if json else None, batch.files)
-    with open_pipeline() as pipeline:
+    with (
+        PageFile(html, options.score_threshold, batch.files) as page,
+        page.record(open_pipeline(page.options(options))) as pipeline,
+    ):
         document = CocoDocument(pipeline.bundle.manifest.class_names)
         results = CocoFile(json, document)
 
         def save() -> str:
             results.finish()
+            page.finish()
             places = [f"results in {json}"] if json and not to_stderr else []
             places += [f"overlays in {overlays}"] if overlays else []
+            places += [f"page in {html}"] if page.is_written else []
             return ", ".join([f"{len(document)} of {len(batch)} images done", *places])
 
         on_interruption(save, grace=1.0)  # results are saved at any time, so it need not wait
         try:
             with lines_with_bar(len(batch), "Images", to_stderr=to_stderr) as print_part:
-                for file, image, detections in batch.run(pipeline):
+                for file, image, detections in page.run(batch, pipeline):
                     document.add(str(file), detections)
                     line = f"{file}: {describe(detections)}"
                     if names is not None:
@@ -153,6 +170,8 @@ def _run_images(
                     print_part(line)
         finally:
             results.finish()
+    if page.is_written:
+        print_line(f"The page is {html}", to_stderr=to_stderr)
     report_failures(batch)
 
 

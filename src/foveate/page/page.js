@@ -30,10 +30,12 @@ function createShape(name, attributes, color) {
   return element;
 }
 
+const shortName = path => path.replace(/^.*[\\/](?=.)/, "");
+
 // --- images
 
 function addThumbnail(entry) {
-  const { name, thumbnail } = entry;
+  const { thumbnail } = entry, name = shortName(entry.name);
   const button = create("button", { type: "button", title: name, "aria-label": name });
   if (thumbnail) button.append(create("img", { src: thumbnail, alt: "", loading: "lazy" }));
   else button.append(name);
@@ -55,10 +57,10 @@ function openImage(index) {
 function showRecord(next, source) {
   record = next;
   image.src = record.image ?? source;
-  image.alt = record.name;
+  image.alt = shortName(record.name);
   shapes.setAttribute("viewBox", `0 0 ${record.width} ${record.height}`);
-  $("title").replaceChildren(create("b", {}, record.name), `${record.width} × ${record.height}`);
-  document.title = `${record.name} - Foveate`;
+  $("title").replaceChildren(create("b", { title: record.name }, shortName(record.name)), `${record.width} × ${record.height}`);
+  document.title = `${shortName(record.name)} - Foveate`;
   $("frame").hidden = false;
   $("empty").hidden = true;
   limits.detections.score ??= record.score_threshold;
@@ -289,7 +291,7 @@ function save(name, blob) {
   setTimeout(() => URL.revokeObjectURL(link.href), 10000);
 }
 
-const stem = name => name.replace(/^.*[\\/]/, "").replace(/\.\w+$/, "");
+const stem = path => shortName(path).replace(/\.\w+$/, "");
 
 // COCO's form, with images and categories; `annotations` alone is a list of results.
 function cocoDocument() {

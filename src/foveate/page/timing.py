@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from foveate.bench.clock import SystemClock
 from foveate.bench.image_trace import total_times
 from foveate.bench.recording import Recorder, record_pipeline
+from foveate.bundle import STAGES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -60,7 +61,8 @@ class TimedPipeline:
 
 
 def _stages(trace: ImageTrace) -> dict[str, float]:
-    times = total_times(trace, "network")
+    found = total_times(trace, "network")
+    times = {stage: found[stage] for stage in STAGES if stage in found}
     if times:
         others = (*total_times(trace, "operation").values(), *total_times(trace, "copy").values())
         times["other"] = sum(others)
