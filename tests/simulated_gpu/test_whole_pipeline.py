@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -34,6 +35,7 @@ from foveate.runtime.engines import tensorrt as module
 from foveate.runtime.engines.tensorrt import open_tensorrt_engines
 from foveate.runtime.loading import open_engines
 from foveate.runtime.pipeline import Pipeline
+from foveate.runtime.sizes import Sizes
 
 SIZES = ((128, 96), (96, 128), (75, 100))  # width and height
 OPTIONS = PipelineOptions(top_k=16, max_side=256, score_threshold=0.02)
@@ -147,6 +149,26 @@ def test_detections_and_proposals_are_those_of_the_cpu(mini: Bundle) -> None:
 def test_some_of_the_levels(mini: Bundle) -> None:
     options = replace(OPTIONS, scales=(0.5, 1.0, 2.0))
     _, proposals = check(mini, "cuda", noise_with_disc(128, 96), options)
+    assert len(proposals) > 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sizes", [(), SIZES[:1]])
+def test_a_preset_runs_on_the_plans_of_its_bundle(
+    mini: Bundle, tmp_path: Path, sizes: tuple[tuple[int, int], ...]
+) -> None:
+    """In an image of this size, the classifier reads another level with the preset."""
+    fast = replace(Bundle.open("mini").manifest.presets["fast"], top_k=16)
+    manifest = replace(mini.manifest, presets={"fast": fast})
+    bundle = write_bundle(tmp_path / "preset", manifest, stage_files(mini))
+    write_plans(bundle, image_sizes=sizes, buckets=(16,) if sizes else ())
+    options = PipelineOptions(preset="fast", score_threshold=0.02)
+    levels = [
+        Sizes.of(96, 128, one).features
+        for one in (options.applied_to(manifest), PipelineOptions(top_k=16).applied_to(manifest))
+    ]
+    assert levels[0] != levels[1]
+    _, proposals = check(bundle, "cuda", noise_with_disc(128, 96), options)
     assert len(proposals) > 1
 
 

@@ -13,10 +13,13 @@ from hypothesis import strategies as st
 from tests.samples.compiling import refine_options
 
 from foveate.bundle import Bundle
+from foveate.bundle.engine_key import ShapeRange
 from foveate.bundle.manifest import Manifest
+from foveate.bundle.presets import PresetSpec, RelativeTime
 from foveate.errors import OptionError
 from foveate.export.engines.process import trtexec_command
 from foveate.export.engines.shapes import engine_specs
+from foveate.runtime.options import PipelineOptions
 from foveate.runtime.sizes import Sizes
 
 SIDES = st.integers(1, 6000)
@@ -57,6 +60,76 @@ def test_the_engine_of_an_image_has_exactly_its_levels(height: int, width: int) 
     shapes = {profile["image"].optimum for profile in engine.profiles}
     assert shapes == {(1, 3, one.canvas_height, one.canvas_width) for one in plan.levels}
     assert len(shapes) == len(engine.profiles)
+
+
+@cache
+def with_presets() -> Manifest:
+    """Return the manifest of mini with two more presets, which change what its own do not."""
+    time = RelativeTime(value=0.5, low=0.4, high=0.6)
+    small = PresetSpec(relative_time=time, measured={}, max_side=512, top_k=30)
+    large = PresetSpec(relative_time=time, measured={}, max_side=1200, top_k=150)
+    mini = manifest()
+    return replace(mini, presets={**mini.presets, "small": small, "large": large})
+
+
+@settings(deadline=None)  # the first example pays for opening the bundle
+@given(
+    height=SIDES,
+    width=SIDES,
+    preset=st.sampled_from((None, "accurate", "balanced", "fast", "small", "large")),
+    fixed=st.booleans(),
+)
+def test_every_preset_fits_the_engines(
+    height: int, width: int, preset: str | None, fixed: bool
+) -> None:
+    mini = with_presets()
+    images = ((width, height),) if fixed else ()
+    options = refine_options(stages=(), buckets=(), image_sizes=images, ranges={})
+    accepted: dict[str, list[dict[str, ShapeRange]]] = {}
+    for engine in engine_specs(mini, options):
+        accepted.setdefault(engine.stage, []).extend(engine.profiles)
+    applied = PipelineOptions(preset=preset).applied_to(mini)
+    sizes = Sizes.of(height, width, applied)
+    seen = sizes.features
+    assert seen is not None
+    for level in sizes.levels:
+        shape = (1, 3, level.canvas_height, level.canvas_width)
+        assert any(one["image"].contains(shape) for one in accepted["propose"])
+    rows = min(applied.select.top_k, sizes.windows)
+    maps = {s: (seen.canvas_height // s, seen.canvas_width // s) for s in (8, 16, 32)}
+    assert any(one["map_16"].contains((1, 112, *maps[16])) for one in accepted["features"])
+    assert any(one["vectors"].maximum[0] >= rows for one in accepted["refine"])
+    assert any(
+        one["boxes"].maximum[0] >= rows
+        and all(one[f"map_{s}"].contains((1, one[f"map_{s}"].minimum[1], *maps[s])) for s in maps)
+        for one in accepted["classify"]
+    )
+
+
+def test_a_level_that_only_a_preset_reads_is_a_profile_of_its_own() -> None:
+    options = refine_options(stages=("features",), image_sizes=((1024, 768),))
+    without = replace(manifest(), presets={})
+    (alone,) = engine_specs(without, options)
+    (engine,) = engine_specs(manifest(), options)
+    assert engine.name == alone.name == "features-1024x768"
+    assert engine.profiles[: len(alone.profiles)] == alone.profiles
+    assert len(engine.profiles) == 2  # of 0.7071, and of 0.5 or 1.0, which fast has
+
+
+def test_a_preset_that_no_pipeline_accepts_has_no_engines() -> None:
+    fewer = replace(manifest().pyramid, scales=(0.5, 1.0))  # the presets name other levels
+    some = replace(manifest(), pyramid=fewer)
+    for images in ((), ((640, 480),)):
+        options = refine_options(stages=("propose", "features"), image_sizes=images)
+        assert engine_specs(some, options) == engine_specs(replace(some, presets={}), options)
+
+
+def test_an_image_has_buckets_for_the_windows_of_every_preset() -> None:
+    options = refine_options(buckets=(), image_sizes=((640, 480),))
+    names = [engine.name for engine in engine_specs(with_presets(), options)]
+    assert names == ["refine-k100", "refine-k30", "refine-k150"]
+    (given,) = engine_specs(with_presets(), refine_options(buckets=(40,)))
+    assert given.name == "refine-k40"  # what the user asks for
 
 
 def test_buckets_and_images_multiply_where_a_stage_has_both() -> None:

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The engines of a bundle, and the shapes that each accepts."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from itertools import product
 from math import ceil
 
@@ -10,6 +11,7 @@ from foveate.bundle.engine_key import ShapeRange
 from foveate.bundle.manifest import FeaturesSpec, Manifest, TensorSpec
 from foveate.errors import OptionError
 from foveate.export.engines.options import CompileOptions
+from foveate.runtime.options import PipelineOptions
 from foveate.runtime.sizes import Sizes, longest_level
 
 Range = tuple[int, int, int]
@@ -29,57 +31,78 @@ class EngineSpec:
 def engine_specs(manifest: Manifest, options: CompileOptions) -> list[EngineSpec]:
     """Return the engines of a bundle.
 
-    By default there is one engine per stage, for all sizes that the manifest allows. Stages that take
-    rows have one engine per bucket instead, and all stages one engine per fixed image size. For such
-    a size, propose has one profile per level of the pyramid, so that the levels share the weights.
+    By default there is one engine per stage, for all sizes that the manifest and its presets allow.
+    Stages that take rows have one engine per bucket instead, and all stages one engine per fixed image
+    size. For such a size, propose has one profile per level of the pyramid, so that the levels share
+    the weights, and the stages of the classifier have one per level that it reads with a preset or
+    without.
 
     Raises:
         OptionError: A stage or a dimension is unknown.
     """
     _check_names(manifest, options)
-    if options.max_side is not None:
-        pyramid = replace(manifest.pyramid, max_side=options.max_side)
-        manifest = replace(manifest, pyramid=pyramid)
+    manifests = list(_applied(manifest, options))
     stages = options.stages or tuple(manifest.stages)
-    return [engine for stage in stages for engine in _of_stage(manifest, options, stage)]
+    return [engine for stage in stages for engine in _of_stage(manifests, options, stage)]
 
 
-def _of_stage(manifest: Manifest, options: CompileOptions, stage: str) -> list[EngineSpec]:
-    spec = manifest.stages[stage]
+def _applied(manifest: Manifest, options: CompileOptions) -> Iterator[Manifest]:
+    """Yield the manifest as pipelines use it: without a preset, and with each one that they accept."""
+    yield PipelineOptions(max_side=options.max_side).applied_to(manifest)
+    for preset in manifest.presets:
+        with suppress(OptionError):  # no pipeline runs with this preset
+            yield PipelineOptions(preset=preset, max_side=options.max_side).applied_to(manifest)
+
+
+def _of_stage(
+    manifests: Sequence[Manifest], options: CompileOptions, stage: str
+) -> list[EngineSpec]:
+    spec = manifests[0].stages[stage]
     names = {name for one in spec.inputs for name in one.shape if isinstance(name, str)}
     buckets: tuple[int | None, ...] = (None,)
     if names & {"windows", "boxes"}:
-        fixed = (manifest.select.top_k,) if options.image_sizes else (None,)
-        buckets = options.buckets or fixed
+        counts = dict.fromkeys(one.select.top_k for one in manifests)
+        buckets = options.buckets or (tuple(counts) if options.image_sizes else (None,))
     engines = {}
     for image, bucket in product(options.image_sizes or (None,), buckets):
         sized = None if stage == "refine" else image
         rows = bucket
         if image is not None and bucket is not None:
             # A small image has fewer windows, and the runtime refines no more than it has.
-            rows = min(bucket, _sizes(manifest, image).windows)
+            rows = min(bucket, max(_sizes(one, image).windows for one in manifests))
         name = stage
         name += "" if sized is None else f"-{sized[0]}x{sized[1]}"
         name += "" if rows is None else f"-k{rows}"
-        profiles = _profiles(manifest, options, stage, sized, rows)
+        profiles = _profiles(manifests, options, stage, sized, rows)
         engines[name] = EngineSpec(stage=stage, name=name, profiles=profiles)
     return list(engines.values())
 
 
 def _profiles(
-    manifest: Manifest,
+    manifests: Sequence[Manifest],
     options: CompileOptions,
     stage: str,
     image: tuple[int, int] | None,
     rows: int | None,
 ) -> tuple[dict[str, ShapeRange], ...]:
     fixed = {} if rows is None else dict.fromkeys(("windows", "boxes"), (rows,) * 3)
+    found = [lengths for one in manifests for lengths in _lengths(one, stage, image)]
+    if image is None:
+        found = [_union(found)]
     profiles = []
-    for lengths in _lengths(manifest, stage, image):
-        profile = _profile(manifest, stage, lengths | fixed | options.ranges)
+    for lengths in found:
+        profile = _profile(manifests[0], stage, lengths | fixed | options.ranges)
         if profile not in profiles:
             profiles.append(profile)
     return tuple(profiles)
+
+
+def _union(found: Sequence[Lengths]) -> Lengths:
+    """Return ranges that contain those of all, with the best lengths of the first."""
+    return {
+        name: (min(one[name][0] for one in found), best, max(one[name][2] for one in found))
+        for name, (_, best, _) in found[0].items()
+    }
 
 
 def _sizes(manifest: Manifest, image: tuple[int, int]) -> Sizes:
