@@ -19,6 +19,7 @@ from tests.simulated_gpu.driver.simulation import Simulation
 from tests.simulated_gpu.tensorrt import SimulatedTensorRT
 
 from foveate.errors import InputError
+from foveate.runtime import PipelineOptions
 from foveate.runtime.devices import CpuDevice
 from foveate.runtime.devices.cuda import CudaDevice
 from foveate.runtime.engines import tensorrt as module
@@ -59,6 +60,26 @@ def test_an_image_is_copied_within_the_gpu(opened: Opened, kind: type[Interfaced
     assert copied["HtoD"] == 0
     assert simulation.calls_since(first)["cuGraphLaunch"] == 3
     assert pipeline.propose(images[0]) is not None
+
+
+def test_tiles_of_an_image_are_copied_within_the_gpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = small_bundle(tmp_path / "small")
+    write_plans(bundle)
+    with simulated_gpu("cuda") as (device, simulation):
+        monkeypatch.setitem(sys.modules, "tensorrt", SimulatedTensorRT(simulation))
+        monkeypatch.setattr(module, "find_runtime", lambda _: TENSORRT)
+        engines = open_tensorrt_engines(bundle, device, "tensorrt")
+        options = PipelineOptions(tiles=96, tile_overlap=32)
+        with Pipeline(bundle, engines, device=device, options=options) as pipeline:
+            image = Packed(device, (64, 160, 3))
+            start, first = len(simulation.streams.history), len(simulation.calls)
+            assert pipeline(image).masks.shape[1:] == (64, 160)
+            # The whole image, and two tiles.
+            assert simulation.calls_since(first)["cuMemcpy2DAsync"] == 3
+            assert simulation.bytes_copied(start)["DtoD"] == 64 * (160 + 96 + 96) * 3
+        assert simulation.conflicts == []
 
 
 def test_an_image_on_the_cpu_and_one_on_the_gpu_share_a_slot(opened: Opened) -> None:

@@ -89,6 +89,22 @@ def test_an_image_is_copied_after_the_work_that_made_it(gpu: Gpu, kind: type[Mad
     assert simulation.bytes_copied()["DtoD"] == made.mirror.array.nbytes
 
 
+@pytest.mark.parametrize("kind", [Interfaced, Packed])
+def test_a_part_of_an_image_is_copied_row_by_row(gpu: Gpu, kind: type[Made]) -> None:
+    device, simulation = gpu
+    made = kind(device, (7, 9, 3))
+    image = device.accept(made)
+    assert image is not None
+    part = image.part(2, 3, 4, 5).part(1, 1, 2, 4)
+    target, stream = device.mirror((2, 4, 3), BYTE), device.stream()
+    kept = part.copy_to(target.buffer, stream)
+    target.fetch(stream)
+    stream.synchronize()
+    np.testing.assert_array_equal(target.array, made.mirror.array[3:5, 4:8])
+    assert simulation.bytes_copied()["DtoD"] == 2 * 4 * 3
+    assert kept is not None
+
+
 def test_dlpack_gets_the_stream_of_the_copy(gpu: Gpu) -> None:
     device, _ = gpu
     made = Packed(device)

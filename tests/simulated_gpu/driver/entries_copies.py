@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
-from ctypes import c_ubyte, c_ushort
+from ctypes import c_ubyte, c_uint64, c_ushort
 
 import numpy as np
 from tests.simulated_gpu.driver.entry import PTR, SIZE, UINT, entry
 from tests.simulated_gpu.driver.memory import written
 from tests.simulated_gpu.driver.simulation import Simulation
 from tests.simulated_gpu.driver.work import Stream
+
+DEVICE = 2  # a value of CUmemorytype
 
 
 def _copy(sim: Simulation, target: int, source: int, size: int, stream: Stream) -> str:
@@ -61,6 +63,23 @@ def cuMemcpyDtoHAsync(sim: Simulation, target: int, source: int, size: int, stre
 @entry(PTR, PTR, SIZE, PTR)
 def cuMemcpyDtoDAsync(sim: Simulation, target: int, source: int, size: int, stream: int) -> str:
     return _copy(sim, target, source, size, sim.stream(stream))
+
+
+@entry(PTR, PTR)
+def cuMemcpy2DAsync(sim: Simulation, copy: int, stream: int) -> str:
+    # CUDA_MEMCPY2D: source and target as x, y, kind, host, device, array and pitch; width and height.
+    words = (c_uint64 * 16).from_address(copy)
+    (x0, y0, kind, _, source, _, from_pitch), (x1, y1, to_kind, _, target, _, to_pitch) = (
+        words[:7],
+        words[7:14],
+    )
+    width, height = words[14:]
+    assert (kind & 0xFFFFFFFF, to_kind & 0xFFFFFFFF) == (DEVICE, DEVICE), "only within the GPU"
+    assert width <= min(from_pitch, to_pitch), "rows overlap"
+    for row in range(height):
+        to, of = target + x1 + (y1 + row) * to_pitch, source + x0 + (y0 + row) * from_pitch
+        _copy(sim, to, of, width, sim.stream(stream))
+    return f"DtoD {width} x {height}"
 
 
 @entry(PTR, PTR, SIZE)

@@ -60,7 +60,7 @@ CACHE = ROOT / ".pytest_cache" / "libcuda"
 SUFFIXED = {
     "v2": "cuMemAlloc cuMemFree cuMemHostAlloc cuMemAllocHost cuStreamDestroy cuEventDestroy "
     "cuDeviceTotalMem cuCtxDestroy cuCtxPushCurrent cuCtxPopCurrent cuMemcpyHtoD cuMemcpyDtoH "
-    "cuMemcpyDtoD cuMemcpyHtoDAsync cuMemcpyDtoHAsync cuMemcpyDtoDAsync cuMemGetInfo "
+    "cuMemcpyDtoD cuMemcpy2DAsync cuMemcpyHtoDAsync cuMemcpyDtoHAsync cuMemcpyDtoDAsync cuMemGetInfo "
     "cuMemGetAddressRange cuMemHostGetDevicePointer cuMemsetD8 cuMemsetD32 cuStreamBeginCapture "
     "cuDevicePrimaryCtxRelease cuDeviceGetUuid cuEventElapsedTime cuCtxCreate",
     "v3": "cuStreamGetCaptureInfo",

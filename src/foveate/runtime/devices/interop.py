@@ -74,13 +74,13 @@ class GpuImage:
         self.context.use()
         handle = cuda_stream(stream).handle
         kept = _export(self.value, handle) if has_dlpack(self.value) else self._order(stream)
-        address, (rows, columns, _) = cuda_buffer(target).address, self.shape
-        if self.pitch == 3 * columns:
-            rows, columns = 1, rows * columns
-        for row in range(rows):
-            source = self.address + row * self.pitch
-            self.context.call("cuMemcpyAsync", address, source, 3 * columns, handle)
-            address += 3 * columns
+        copy = self.context.driver.CUDA_MEMCPY2D()
+        kind = self.context.driver.CUmemorytype.CU_MEMORYTYPE_DEVICE
+        copy.srcMemoryType = copy.dstMemoryType = kind
+        copy.srcDevice, copy.dstDevice = self.address, cuda_buffer(target).address
+        copy.srcPitch, copy.dstPitch = self.pitch, 3 * self.shape[1]
+        copy.WidthInBytes, copy.Height = copy.dstPitch, self.shape[0]
+        self.context.call("cuMemcpy2DAsync", copy, handle)
         return kept
 
     def _order(self, stream: Stream) -> object:
