@@ -14,6 +14,9 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c const
 # dependencies are not needed, and Triton's client would install an older protobuf.
 READ := $(PIP) --no-deps kernel-lens tensorrt-cu13-bindings tensorrt-lean-cu13-bindings tritonclient
 
+# timm is tested as well without most of its dependencies, which fetch weights: the tests fetch none.
+TIMM := $(PIP) --no-deps timm torchvision pyyaml
+
 # PyCUDA has no wheels. Where a CUDA toolkit is, it is compiled (a minute), and kept in the user's cache.
 PYCUDA := $(BIN)/python tests/simulated_gpu/pycuda_build.py
 
@@ -92,6 +95,7 @@ clean:
 	@echo "Installing Foveate and its tests into .venv (the first time takes a few minutes: PyTorch is large)"
 	$(PIP) -e '.[test]'
 	$(READ)
+	$(TIMM)
 	$(PYCUDA)
 	@touch $@ .venv/.base
 
@@ -104,5 +108,6 @@ clean:
 	@echo "Installing Foveate and its development tools into .venv (the first time takes a few minutes: PyTorch is large)"
 	$(PIP) -e '.[dev]'
 	$(READ)
+	$(TIMM)
 	$(PYCUDA)
 	@touch $@ .venv/.base .venv/.test .venv/.docs

@@ -27,8 +27,8 @@ MINI = "mini"
 HELD_OUT = 0.2
 
 _FULL_SIZE_ONLY = (
-    *("deepmask", "proposals", "validation_proposals", "size", "steps", "batch"),
-    "reproduce_original",
+    *("trunk", "trunk_weights", "deepmask", "proposals", "validation_proposals", "size", "steps"),
+    *("batch", "reproduce_original"),
 )
 
 
@@ -62,9 +62,22 @@ def command(
             help="mini: all three networks in turn, from cached features. Otherwise a full-size "
             "network, trained end to end as published: deepmask-resnet50, deepmask-vgg, "
             "sharpmask-resnet50, multipathnet-vgg16, multipathnet-resnet18, "
-            "multipathnet-resnet50, fast-rcnn-vgg16."
+            "multipathnet-resnet50, fast-rcnn-vgg16; or with --trunk deepmask, sharpmask, "
+            "multipathnet."
         ),
     ] = MINI,
+    trunk: Annotated[
+        str | None,
+        _full_size_only("Backbone of timm: timm:NAME, such as timm:resnet18 or timm:convnext_tiny"),
+    ] = None,
+    trunk_weights: Annotated[
+        str | None,
+        _full_size_only(
+            "Weights of the backbone: pretrained, which timm fetches, is the default; or random; "
+            "or a file of its state dict",
+            metavar="pretrained|random|FILE",
+        ),
+    ] = None,
     init_from: Annotated[
         Path | None,
         typer.Option(
@@ -164,7 +177,7 @@ def command(
         if len(dataset) > 1:
             what = f"expected one --dataset for {network}, got {len(dataset)}"
             raise OptionError(what, remedy="merge them into one data set")
-        _train_full_size(given | {"dataset": dataset[0]})
+        _train_full_size(given | {"dataset": dataset[0], "network": _on_trunk(network, trunk)})
         return
     # The others have a default other than None, so it is unknown whether they were given.
     wrong = [name for name in _FULL_SIZE_ONLY if given[name] not in (None, False)]
@@ -175,6 +188,23 @@ def command(
     given_counts = {name: count for name, count in counts.items() if count is not None}
     recipe = _recipe(seed, given_counts, views, regions, initial_share)
     _train_mini(dataset, extra_dataset or [], output, recipe, init_from)
+
+
+def _on_trunk(network: str, trunk: str | None) -> str:
+    """Return the name of a network on a trunk of timm, or of one with its own trunk as it is."""
+    from foveate.models.build import ON_TIMM
+    from foveate.models.timm_trunk import PREFIX
+
+    example = f"such as {PREFIX}resnet18"
+    if (trunk is not None) != (network in ON_TIMM):
+        what = f"{network} {'needs a' if trunk is None else 'takes no other'} trunk"
+        remedy = f"--trunk, {example}, is for {', '.join(ON_TIMM)}"
+        raise OptionError(what, remedy=remedy)
+    if trunk is None:
+        return network
+    if not trunk.removeprefix(PREFIX) or not trunk.startswith(PREFIX):
+        raise OptionError(f"expected --trunk {PREFIX}NAME, got {trunk!r}", remedy=example)
+    return f"{network}-{trunk}"
 
 
 def _sizes(words: list[str]) -> dict[str, int | str]:

@@ -14,6 +14,7 @@ from foveate.models.networks import (
     deepmask_mini,
     deepmask_vgg,
     fast_rcnn_vgg16,
+    multipathnet,
     multipathnet_mini,
     multipathnet_resnet,
     multipathnet_vgg16,
@@ -21,6 +22,7 @@ from foveate.models.networks import (
     sharpmask_mini,
 )
 from foveate.models.resnet import BasicBlock, Bottleneck, resnet50
+from foveate.models.timm_trunk import PREFIX, TimmTrunk
 from foveate.models.trunk import Trunk
 
 
@@ -83,21 +85,42 @@ BUILDERS: dict[str, Builder] = {
 }
 
 
+# Networks of a trunk of timm, with the largest stride of the maps that they read.
+ON_TIMM: dict[str, tuple[Callable[..., nn.Module], int]] = {
+    "deepmask": (deepmask, 16),
+    "sharpmask": (sharpmask, 16),
+    "multipathnet": (multipathnet, 32),
+}
+
+
+def _builder(name: str) -> Builder:
+    family, _, model = name.partition(f"-{PREFIX}")
+    if model and family in ON_TIMM:
+        network, last_stride = ON_TIMM[family]
+        return Builder(network, lambda: TimmTrunk(model, last_stride=last_stride))
+    if name not in BUILDERS:
+        known = ", ".join(sorted(BUILDERS))
+        on_timm = ", ".join(f"{family}-{PREFIX}NAME" for family in ON_TIMM)
+        remedy = f"use one of {known}, or with a model of timm {on_timm}"
+        raise ModelError(f"no network is named {name!r}", remedy=remedy)
+    return BUILDERS[name]
+
+
 def build(name: str, **sizes: int | str) -> nn.Module:
     """Build a network with random weights.
 
     Args:
-        name: Name of the network, a key of ``BUILDERS``.
+        name: Name of the network: a key of ``BUILDERS``, or with a model of timm as the trunk, a
+            key of ``ON_TIMM`` and the name of the model, as ``deepmask-timm:resnet18``.
         sizes: Arguments of its builder, such as ``classes`` of a MultiPathNet; those that are left
             out have the published values.
 
     Raises:
-        ModelError: There is no network of this name, or it does not take such a size or value.
+        ModelError: There is no network of this name, or it does not take such a size or value, or
+            its trunk is unsuitable; see ``TimmTrunk``.
+        BackendError: The network needs timm, which is not installed or cannot be imported.
     """
-    if name not in BUILDERS:
-        known = ", ".join(sorted(BUILDERS))
-        raise ModelError(f"no network is named {name!r}", remedy=f"use one of {known}")
-    builder = BUILDERS[name]
+    builder = _builder(name)
     for size in sizes:
         if size not in builder.sizes:
             known = ", ".join(builder.sizes) or "no size at all"

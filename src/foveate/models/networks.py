@@ -20,7 +20,7 @@ from foveate.models.multipathnet import (
 from foveate.models.resnet import BasicBlock, Bottleneck, ResNet, residual_stage
 from foveate.models.roi_max_pool import Rounding
 from foveate.models.sharpmask import Form, SharpMask
-from foveate.models.trunk import CAFFE, IMAGENET, IMAGENET_MULTIPATH, Trunk
+from foveate.models.trunk import CAFFE, IMAGENET, IMAGENET_MULTIPATH, Continuation, Trunk
 from foveate.models.vgg import VGG, VGG_16, VGG_A
 
 FOVEA = ((1.0, 3), (1.5, 2), (2.0, 2), (4.0, 1))
@@ -102,7 +102,10 @@ def sharpmask(
 
     ``km`` and ``ks``, multiples of 16, are the channels of the first mask encoding and of the first
     skip features in the equation of the paper; each module halves them. For ``form`` see
-    ``Refinement``. The trunk has maps of strides 2, 4, 8, 16; the rest are sizes of ``deepmask``.
+    ``Refinement``. The rest are sizes of ``deepmask``.
+
+    Raises:
+        ModelError: The trunk has no map for a refinement; see ``SharpMask``.
     """
     if km % 16 or ks % 16:
         what = f"km and ks must be multiples of 16, found {km} and {ks}"
@@ -129,15 +132,40 @@ def sharpmask_mini() -> SharpMask:
 
 def multipathnet_mini(classes: int = 10) -> MultiPathNet:
     """Build MultiPathNet on the trunk of ``sharpmask_mini``: 2.1 M parameters of its own."""
-    trunk = EfficientNetLite0Continuation()
+    return _foveal(EfficientNetLite0Continuation(), classes, mixed=16, hidden=96)
+
+
+def multipathnet(
+    trunk: Trunk, classes: int = 80, *, mixed: int = 128, hidden: int = 1024
+) -> MultiPathNet:
+    """Build MultiPathNet with the five towers of the paper on the coarsest maps of any trunk.
+
+    Args:
+        trunk: Trunk with at least three maps.
+        classes: Number of classes without background.
+        mixed: Output channels of the 1x1 convolutions of the towers.
+        hidden: Width of the embedding of each tower.
+
+    Raises:
+        ModelError: The trunk has fewer than three maps.
+    """
+    return _with_small_heads(_foveal(trunk, classes, mixed=mixed, hidden=hidden))
+
+
+def _foveal(trunk: Trunk | Continuation, classes: int, *, mixed: int, hidden: int) -> MultiPathNet:
+    coarsest = sorted(trunk.channels, reverse=True)[:3]
+    if len(coarsest) < 3:
+        found = ", ".join(map(str, trunk.channels))
+        what = f"MultiPathNet reads three maps, and the trunk has those of strides {found}"
+        raise ModelError(what, remedy="use a trunk with more stages")
 
     def tower(region: float, maps: int) -> LinearTower:
-        strides = (32, 16, 8)[:maps]
+        strides = tuple(coarsest[:maps])
         return LinearTower(
             pooling=RegionPooling(region=region, strides=strides, normalize=unit_root_mean_square),
             channels=sum(trunk.channels[stride] for stride in strides),
-            mixed_channels=16,
-            hidden=(96,),
+            mixed_channels=mixed,
+            hidden=(hidden,),
         )
 
     towers, box = [tower(*shape) for shape in FOVEA], tower(*BOX_REGION)

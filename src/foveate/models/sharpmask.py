@@ -23,11 +23,14 @@ Form = Literal["paper", "released"]
 """Form of the refinement: the equation of the paper, or that of the original code."""
 
 SKIP_STRIDES = (16, 8, 4, 2)
-"""Strides of the skip features, one per refinement module, in the order of refinement."""
+"""Strides of the skip features, one per refinement module, in the order of refinement.
+
+A trunk may lack finer ones. The module before a missing map upsamples further.
+"""
 
 
 class Refinement(nn.Module):
-    """One refinement module: from skip features and a mask encoding to one of twice the size.
+    """One refinement module: from skip features and a mask encoding to a larger one.
 
     Args:
         skip_channels: Channels of the map of the trunk at this stride.
@@ -35,6 +38,7 @@ class Refinement(nn.Module):
             are the skip features S of the equation.
         inputs: Channels of the incoming mask encoding.
         outputs: Channels of the outgoing mask encoding.
+        scale: Factor by which the outgoing mask encoding is upsampled.
         form: Form of the vertical half and of the upsampling.
         padding: Padding of the convolutions.
 
@@ -49,6 +53,7 @@ class Refinement(nn.Module):
         reduced_channels: Sequence[int],
         inputs: int,
         outputs: int,
+        scale: int,
         form: Form,
         padding: Padding,
     ):
@@ -68,14 +73,14 @@ class Refinement(nn.Module):
         if form == "paper":
             # Without a bias, which would be the second one of the sum.
             self.vertical = convolution(inputs, outputs, 3, padding=padding, bias=False)
-            self.upsample = BilinearUpsample2d(scale=2)
+            self.upsample = BilinearUpsample2d(scale=scale)
         else:
             self.vertical = nn.Sequential(
                 convolution(inputs, inputs, 3, padding=padding),
                 nn.ReLU(),
                 convolution(inputs, outputs, 3, padding=padding),
             )
-            self.upsample = nn.UpsamplingNearest2d(scale_factor=2)
+            self.upsample = nn.UpsamplingNearest2d(scale_factor=scale)
 
     def forward(self, encoding: Tensor, horizontal: Tensor, upsample: nn.Module) -> Tensor:
         """Refine encodings (K, inputs, s, s) to (K, outputs, S, S), which are yet to be upsampled.
@@ -94,9 +99,16 @@ class SharpMask(nn.Module):
     Args:
         deepmask: Proposal network.
         reduced_channels: ``reduced_channels`` of each refinement module.
-        encoding_channels: Channels of the mask encoding before and after the four modules.
+        encoding_channels: Channels of the mask encoding before and after each module. Those of
+            modules for which the trunk has no map are ignored.
         form: Form of the refinement modules.
         padding: Padding of all convolutions of the refinement.
+
+    Attributes:
+        strides: Those of ``SKIP_STRIDES`` that the trunk has, one per module.
+
+    Raises:
+        ModelError: The trunk has none that is finer than 16.
     """
 
     def __init__(
@@ -111,35 +123,45 @@ class SharpMask(nn.Module):
         super().__init__()
         self.deepmask = deepmask
         self.cells = deepmask.window // STRIDE
+        channels = deepmask.trunk.channels
+        self.strides = tuple(stride for stride in SKIP_STRIDES if stride in channels)
+        if len(self.strides) == 1:
+            raise ModelError(
+                f"SharpMask refines with maps of strides 8, 4 and 2, and the trunk has "
+                f"{', '.join(map(str, channels))}",
+                remedy="use DeepMask, or a trunk with one of these maps",
+            )
+        scales = [a // b for a, b in pairwise([*self.strides, 1])]
         vector = deepmask.embed.out_channels
         self.encode = nn.Linear(vector, encoding_channels[0] * self.cells**2)
         self.refinements = nn.ModuleList(
             Refinement(
-                skip_channels=deepmask.trunk.channels[stride],
+                skip_channels=channels[stride],
                 reduced_channels=reduced_channels[i],
                 inputs=encoding_channels[i],
                 outputs=encoding_channels[i + 1],
+                scale=scales[i],
                 form=form,
                 padding=padding,
             )
-            for i, stride in enumerate(SKIP_STRIDES)
+            for i, stride in enumerate(self.strides)
         )
-        self.mask = convolution(encoding_channels[-1], 1, 3, padding=padding)
+        self.mask = convolution(encoding_channels[len(self.strides)], 1, 3, padding=padding)
 
     @property
     def coarse_to_fine(self) -> list[Refinement]:
-        """The refinement modules in the order of ``SKIP_STRIDES``."""
+        """The refinement modules in the order of ``strides``."""
         return [module for module in self.refinements if isinstance(module, Refinement)]
 
     def horizontals(self, features: dict[int, Tensor]) -> list[Tensor]:
         """Run the horizontal halves over maps (N, C, H, W) of the trunk, given by stride.
 
         Returns:
-            Four maps (N, outputs, H, W) of strides 16, 8, 4 and 2.
+            Maps (N, outputs, H, W), one per stride of ``strides``.
         """
         return [
             module.horizontal(features[stride])
-            for module, stride in zip(self.coarse_to_fine, SKIP_STRIDES, strict=True)
+            for module, stride in zip(self.coarse_to_fine, self.strides, strict=True)
         ]
 
     def refine(self, vectors: Tensor, horizontals: Sequence[Tensor]) -> Tensor:
@@ -147,8 +169,8 @@ class SharpMask(nn.Module):
 
         Args:
             vectors: Window vectors of DeepMask, (K, vector).
-            horizontals: Windows of the four horizontal maps, (K, outputs, S, S) with S = 10, 20,
-                40 and 80 for a window of 160 px.
+            horizontals: Windows of the horizontal maps, (K, outputs, S, S) with S = 10, 20, 40 and
+                80 for a window of 160 px and all four strides.
 
         Returns:
             Mask logits over each window, (K, window, window).
@@ -162,7 +184,7 @@ class SharpMask(nn.Module):
         return convolve_upsampled(upsample, self.mask, encoding).squeeze(1)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
-        """Return the outputs of ``DeepMask.forward``, and the four horizontal maps."""
+        """Return the outputs of ``DeepMask.forward``, and the horizontal maps."""
         features = self.deepmask.trunk(image)
         scores, vectors = self.deepmask.windows(features[STRIDE])
         return scores, vectors, self.horizontals(features)

@@ -37,7 +37,8 @@ class Normalization:
         return (planes - mean) / std
 
 
-def _of_unit_range(mean: Triple, std: Triple) -> Normalization:
+def of_unit_range(mean: Triple, std: Triple) -> Normalization:
+    """Return the normalization that is (value / 255 - mean) / std in RGB order."""
     scaled = [(one[0] * 255, one[1] * 255, one[2] * 255) for one in (mean, std)]
     return Normalization(mean=scaled[0], std=scaled[1])
 
@@ -45,11 +46,11 @@ def _of_unit_range(mean: Triple, std: Triple) -> Normalization:
 EFFICIENTNET_LITE = Normalization(mean=(127.0,) * 3, std=(128.0,) * 3, fill=127.0)
 """The values of TensorFlow's EfficientNet-Lite, for the ``mini`` networks."""
 
-IMAGENET = _of_unit_range((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+IMAGENET = of_unit_range((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 """The values of DeepMask and SharpMask."""
 
 # Nearly the same as IMAGENET; the original detector was trained with these.
-IMAGENET_MULTIPATH = _of_unit_range((0.48462, 0.45624, 0.40588), (0.22889, 0.22447, 0.22496))
+IMAGENET_MULTIPATH = of_unit_range((0.48462, 0.45624, 0.40588), (0.22889, 0.22447, 0.22496))
 """The values of MultiPathNet on a ResNet."""
 
 # Caffe reads BGR and divides by nothing.

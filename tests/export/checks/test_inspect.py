@@ -24,6 +24,7 @@ from foveate.cli import invoke
 from foveate.errors import BackendError, BundleError, ModelError
 from foveate.export.checks.bundle_report import BundleReport, check_report, inspect_bundle
 from foveate.export.checks.stage_checks import (
+    Dispatched,
     Share,
     check_dispatch,
     check_engine,
@@ -83,6 +84,21 @@ def test_another_implementation_than_the_intended_one_is_refused(bundle: Bundle)
     wrong = [replace(one, implementation="kernel") for one in nodes]
     with pytest.raises(ModelError, match=r"'refine' by its kernel, expected its body"):
         check_dispatch("refine", wrong)
+
+
+def test_an_operator_that_onnx_defines_by_a_body_may_be_run_by_it(tmp_path: Path) -> None:
+    value = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [1])
+    result = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [1])
+    node = onnx.helper.make_node("HardSwish", ["x"], ["y"])
+    graph = onnx.helper.make_graph([node], "graph", [value], [result])
+    opset = [onnx.helper.make_opsetid("", 18)]
+    model = onnx.helper.make_model(graph, opset_imports=opset, ir_version=9)
+    onnx.save(model, tmp_path / "model.onnx")
+    check_dispatch("propose", dispatch(model, tmp_path / "model.onnx"))
+    with pytest.raises(ModelError, match="by its body, expected its kernel"):
+        check_dispatch(
+            "propose", [Dispatched(node="n", op="Conv", domain="", implementation="body")]
+        )
 
 
 def test_a_name_that_tensorrt_has_is_refused(bundle: Bundle, tmp_path: Path) -> None:

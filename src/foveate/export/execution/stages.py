@@ -14,7 +14,7 @@ from foveate.models.deepmask import STRIDE, DeepMask
 from foveate.models.mask_scoring import mask_scores
 from foveate.models.multipathnet import MultiPathNet
 from foveate.models.paste_windows import PasteWindows
-from foveate.models.sharpmask import SKIP_STRIDES, SharpMask, deepmask_of
+from foveate.models.sharpmask import SharpMask, deepmask_of
 from foveate.models.trunk import Continuation, Normalization
 
 Axes = dict[int, str]
@@ -69,16 +69,9 @@ class _Propose(_Part):
 
 
 class _SharpMaskRefine(_Part):
-    def forward(
-        self,
-        vectors: Tensor,
-        horizontal_1: Tensor,
-        horizontal_2: Tensor,
-        horizontal_3: Tensor,
-        horizontal_4: Tensor,
-    ) -> Any:
-        windows = (horizontal_1, horizontal_2, horizontal_3, horizontal_4)
-        return self.network.refine(vectors, windows)
+    def forward(self, *inputs: Tensor) -> Any:
+        vectors, *horizontals = inputs
+        return self.network.refine(vectors, horizontals)
 
 
 class _DeepMaskRefine(_Part):
@@ -179,7 +172,7 @@ def proposal_stages(
     inputs = {"vectors": torch.zeros(3, deepmask.embed.out_channels)}
     strides: dict[str, int] = {}
     if isinstance(network, SharpMask):
-        for module, stride in zip(network.coarse_to_fine, SKIP_STRIDES, strict=True):
+        for module, stride in zip(network.coarse_to_fine, network.strides, strict=True):
             name, side = f"horizontal_{len(inputs)}", window // stride
             inputs[name] = torch.zeros(3, module.outputs, side, side)
             strides[name] = stride

@@ -98,18 +98,24 @@ def _keep_names(model: onnx.ModelProto, tensors: dict[str, Tensor]) -> None:
         for one in known.values()
         if one.name not in tensors and one.data_type == TensorProto.FLOAT
     }
-    renamed = {}
+    renamed, transposed = {}, []
     for name in sorted(tensors.keys() - known.keys()):
         values: np.ndarray[Any, Any] = tensors[name].detach().numpy()
-        folded = unnamed.pop(values.tobytes(), None)
-        if folded is None:
-            model.graph.initializer.append(numpy_helper.from_array(values, name))
-        else:
+        if folded := unnamed.pop(values.tobytes(), None):
             renamed[folded.name] = name
             folded.name = name
+        elif folded := unnamed.pop(values.T.tobytes(), None):
+            # The weights of a linear layer of maps: stored once, and transposed when they are loaded.
+            transposed.append(helper.make_node("Transpose", [name], [folded.name], perm=(1, 0)))
+            folded.CopyFrom(numpy_helper.from_array(values, name))
+        else:
+            model.graph.initializer.append(numpy_helper.from_array(values, name))
     for node in model.graph.node:
         for place, name in enumerate(node.input):
             node.input[place] = renamed.get(name, name)
+    nodes = [*transposed, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
 
 
 def _name_dimensions(model: onnx.ModelProto, stage: Stage) -> None:

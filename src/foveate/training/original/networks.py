@@ -3,6 +3,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -14,6 +15,7 @@ from foveate.models.multipathnet import MultiPathNet
 from foveate.models.sharpmask import SharpMask
 
 Sizes = Mapping[str, int | str]
+Notes = Mapping[str, Any]
 
 # Random weights are as published: the heads of a detector are N(0, 0.01) and N(0, 0.001), set by
 # its builder; all others are uniform in +-1 / sqrt(fan-in), the default of Torch7 and PyTorch. The
@@ -22,23 +24,25 @@ Sizes = Mapping[str, int | str]
 
 def proposal_network(
     name: str, sizes: Sizes, *, deepmask: Path | None = None, initial: Path | None = None
-) -> tuple[DeepMask | SharpMask, Sizes]:
+) -> tuple[DeepMask | SharpMask, Sizes, Notes]:
     """Build a DeepMask or SharpMask with the sizes and weights of the checkpoints to start from.
 
     They are ``initial``, of the same network, and ``deepmask``, of the one that a SharpMask
     refines. ``sizes`` are further arguments of the builder; the network is returned with all of
-    them.
+    them, and with the notes on the training of the checkpoint.
 
     Raises:
         ModelError: A checkpoint cannot be read, or is of another network.
     """
     starts: list[tuple[Path, Cascade]] = []
+    notes: Notes = {}
     for file, wanted in ((deepmask, name.replace("sharpmask", "deepmask")), (initial, name)):
         if file is not None:
             cascade = load_checkpoint(file)
             _require_name(cascade.info.proposals, wanted, file)
             starts.append((file, cascade))
             sizes = {**cascade.info.proposals_sizes, **sizes}
+            notes = cascade.info.training
     network = build(name, **sizes)
     assert isinstance(network, DeepMask | SharpMask)
     for file, cascade in starts:
@@ -46,16 +50,17 @@ def proposal_network(
         if isinstance(network, SharpMask) and isinstance(cascade.proposals, DeepMask):
             whole = network.deepmask
         _start_from(whole, cascade.proposals, file)
-    return network, sizes
+    return network, sizes, notes
 
 
 def detector_network(
     name: str, classes: int, sizes: Sizes, *, initial: Path | None = None
-) -> tuple[MultiPathNet, Sizes]:
+) -> tuple[MultiPathNet, Sizes, Notes]:
     """Build a detector with the sizes and weights of the checkpoint that it starts from.
 
     That is ``initial``, of the same network with the same number of classes, background excluded.
-    ``sizes`` are further arguments of the builder; the network is returned with all of them.
+    ``sizes`` are further arguments of the builder; the network is returned with all of them, and
+    with the notes on the training of the checkpoint.
 
     Raises:
         ModelError: The checkpoint cannot be read, or is of another network.
@@ -68,7 +73,7 @@ def detector_network(
     assert isinstance(network, MultiPathNet)
     if detector is not None and initial is not None:
         _start_from(network, detector.classifier, initial)
-    return network, sizes
+    return network, sizes, {} if detector is None else detector.info.training
 
 
 def _require_name(found: str | None, wanted: str, file: Path) -> None:

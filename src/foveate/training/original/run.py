@@ -15,7 +15,9 @@ from foveate.datasets import CocoDataset, Splits, find_splits
 from foveate.errors import InputError, OptionError
 from foveate.evaluation.legacy import LegacyOptions
 from foveate.models.checkpoint import Cascade, CascadeInfo, Detector, save_checkpoint
-from foveate.models.sharpmask import SharpMask
+from foveate.models.sharpmask import SharpMask, deepmask_of
+from foveate.models.timm_trunk import PREFIX
+from foveate.models.trunk import Trunk
 from foveate.progress import Progress, no_progress
 from foveate.training.distributed import World, open_world
 from foveate.training.original.batches import (
@@ -34,6 +36,7 @@ from foveate.training.original.objectives import (
 )
 from foveate.training.original.schedules import Schedule, published_schedule
 from foveate.training.original.train import Setup, TrainOptions, train
+from foveate.training.original.trunks import PRETRAINED, start_trunk
 from foveate.training.resume import Origin, fingerprint, is_current, stamp
 from foveate.training.sampling import ProposalTable, RegionSampler, measure_statistics
 
@@ -60,6 +63,8 @@ class OriginalOptions(TrainOptions):
         steps: Number of optimizer steps in place of the published one; learning rates drop at the
             same fractions of it.
         batch: Number of samples per step in place of the published one.
+        trunk_weights: Weights that a trunk of timm starts from, see ``start_trunk``; by default
+            ``pretrained``, unless a checkpoint has them.
         legacy: Quirks of the original code.
         device: ``auto``, ``cpu`` or ``cuda``.
     """
@@ -74,6 +79,7 @@ class OriginalOptions(TrainOptions):
     validation_proposals: Path | None = None
     steps: int | None = None
     batch: int | None = None
+    trunk_weights: str | None = None
     legacy: LegacyOptions = field(default_factory=LegacyOptions)
     device: str = "auto"
 
@@ -89,6 +95,23 @@ class OriginalOptions(TrainOptions):
                     f"{self.network} {'needs' if needed else 'takes no'} {name}",
                     remedy="SharpMask needs --deepmask, a detector needs --proposals",
                 )
+        if self.trunk_weights is not None and self.trunk_start is None:
+            raise OptionError(
+                f"the trunk of {self.network} takes no --trunk-weights",
+                remedy="they are for a trunk of timm, without --init-from and --deepmask",
+            )
+
+    @property
+    def trunk_start(self) -> str | None:
+        """What a trunk of timm starts from; ``None`` for other trunks, or if a checkpoint has it."""
+        if f"-{PREFIX}" not in self.network or self.init_from or self.deepmask:
+            return None
+        return self.trunk_weights or PRETRAINED
+
+    @property
+    def files(self) -> str:
+        """The name of the network in names of files."""
+        return self.network.replace(":", "-")
 
     @property
     def result(self) -> Path:
@@ -145,11 +168,12 @@ def _proposal_setup(
     options: OriginalOptions, splits: Splits, world: World
 ) -> tuple[Setup, Cascade]:
     """Build a DeepMask or SharpMask, and the windows that it is trained on."""
-    network, sizes = proposal_network(
+    network, sizes, notes = proposal_network(
         options.network, options.sizes, deepmask=options.deepmask, initial=options.init_from
     )
+    trunk = start_trunk(deepmask_of(network).trunk, options.trunk_start, notes)
     # Before training changes the weights.
-    start = _fingerprints(options, network)
+    start = _fingerprints(options, network, deepmask_of(network).trunk)
     network.to(world.device)
     schedule = options.schedule
 
@@ -161,10 +185,10 @@ def _proposal_setup(
         proposals=options.network,
         proposals_sizes=sizes,
         mask_threshold=MASK_THRESHOLD,
-        training=_notes(options, splits.train),
+        training=_notes(options, splits.train) | trunk,
     )
     setup = Setup(
-        name=options.network,
+        name=options.files,
         objective=SharpMaskObjective(network)
         if isinstance(network, SharpMask)
         else DeepMaskObjective(network),
@@ -181,12 +205,14 @@ def _detector_setup(
 ) -> tuple[Setup, Detector]:
     """Build a MultiPathNet or Fast R-CNN, and the regions that it is trained on."""
     dataset = splits.train
-    network, sizes = detector_network(
+    network, sizes, notes = detector_network(
         options.network, len(dataset.class_names), options.sizes, initial=options.init_from
     )
-    if options.init_from is None and world.is_main:
+    trunk = start_trunk(network.own_trunk, options.trunk_start, notes)
+    frozen = not all(parameter.requires_grad for parameter in network.parameters())
+    if frozen and options.init_from is None and world.is_main:
         _log.warning("%s has frozen layers, which stay random: pass --init-from", options.network)
-    start = _fingerprints(options, network)
+    start = _fingerprints(options, network, network.own_trunk)
     network.to(world.device)
     assert options.proposals is not None
     proposals = _proposals(options, options.proposals, dataset, "proposals", world, progress)
@@ -204,10 +230,10 @@ def _detector_setup(
         class_names=dataset.class_names,
         delta_mean=statistics.mean,
         delta_std=statistics.std,
-        training=_notes(options, dataset),
+        training=_notes(options, dataset) | trunk,
     )
     setup = Setup(
-        name=options.network,
+        name=options.files,
         objective=MultiPathNetObjective(network),
         source=source(dataset, proposals),
         schedule=options.schedule,
@@ -217,9 +243,9 @@ def _detector_setup(
     return setup, Detector(info=info, classifier=network)
 
 
-def _fingerprints(options: OriginalOptions, network: nn.Module) -> dict[str, str]:
+def _fingerprints(options: OriginalOptions, network: nn.Module, trunk: Trunk) -> dict[str, str]:
     """Return the fingerprints of the weights that the user gave to start from."""
-    start = {}
+    start = {} if options.trunk_start is None else {"trunk": fingerprint(trunk)}
     if options.deepmask is not None and isinstance(network, SharpMask):
         start["deepmask"] = fingerprint(network.deepmask)
     if options.init_from is not None:

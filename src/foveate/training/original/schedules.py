@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 
 from foveate.errors import ModelError, OptionError
 from foveate.evaluation.legacy import LegacyOptions
+from foveate.models.build import ON_TIMM
+from foveate.models.timm_trunk import PREFIX
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,8 +132,14 @@ def published_schedule(name: str, legacy: LegacyOptions) -> Schedule:
         "multipathnet-resnet50": MULTIPATHNET,
         "fast-rcnn-vgg16": FAST_RCNN,
     }
+    # A trunk of timm is trained like the published one.
+    family, _, model = name.partition(f"-{PREFIX}")
+    if model and family in ON_TIMM:
+        name = "multipathnet-resnet50" if family == "multipathnet" else f"{family}-resnet50"
     if name not in schedules:
+        on_timm = ", ".join(ON_TIMM)
         raise ModelError(
-            f"{name!r} has no published training", remedy=f"use one of {', '.join(schedules)}"
+            f"{name!r} has no published training",
+            remedy=f"use one of {', '.join(schedules)}, or {on_timm} with --trunk",
         )
     return schedules[name]
