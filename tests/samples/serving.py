@@ -95,9 +95,11 @@ def server_process(bundle: Path | str, folder: Path, *options: str) -> Iterator[
 
 
 @contextmanager
-def server_thread(app: Starlette, options: ServeOptions) -> Iterator[str]:
-    """Serve an application in a thread; yield its URL."""
-    address = Address(port=0)
+def server_thread(
+    app: Starlette, options: ServeOptions, address: Address | None = None
+) -> Iterator[str]:
+    """Serve an application in a thread, at a free port unless an address is given; yield its URL."""
+    address = address or Address(port=0)
     with address.listen() as bound:
         server = uvicorn.Server(server_config(app, address, options))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]})

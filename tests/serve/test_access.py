@@ -14,7 +14,7 @@ import pytest
 
 pytest.importorskip("prometheus_client", reason="the extra 'serve' is not installed")
 
-from tests.samples.serving import document, encoded, send, server_process, server_thread, square
+from tests.samples.serving import document, encoded, send, server_thread, square
 
 import foveate
 from foveate.cli import invoke
@@ -177,15 +177,14 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return files
 
 
-def test_a_certificate_gives_tls(
-    contrast_bundle: Path, certificate: tuple[Path, Path], tmp_path: Path
-) -> None:
+def test_a_certificate_gives_tls(contrast_bundle: Path, certificate: tuple[Path, Path]) -> None:
     public, private = map(str, certificate)
-    words = ["--certificate", public, "--certificate-key", private]
-    with server_process(contrast_bundle, tmp_path, *words) as running:
-        assert running.url.startswith("https://127.0.0.1:")
+    address = Address(port=0, certificate=public, certificate_key=private)
+    options = ServeOptions()
+    with server_thread(create_app(contrast_bundle, options), options, address) as url:
+        assert url.startswith("https://127.0.0.1:")
         context = ssl.create_default_context(cafile=public)
-        port = int(running.url.rpartition(":")[2])
+        port = int(url.rpartition(":")[2])
         connection = http.client.HTTPSConnection("127.0.0.1", port, context=context)
         connection.request("POST", "/v1/objects", FILE)
         assert connection.getresponse().status == 200

@@ -14,10 +14,11 @@ import pytest
 
 pytest.importorskip("prometheus_client", reason="the extra 'serve' is not installed")
 
-from tests.samples.serving import document, encoded, send, server_process, square
+from tests.samples.serving import document, encoded, send, server_thread, square
 
 import foveate
 from foveate.protocol.tensors import encode_message
+from foveate.serve import ServeOptions, create_app
 
 IMAGE = square()
 FILE = encoded(IMAGE)
@@ -25,9 +26,10 @@ INFER = "/v2/models/foveate/infer"
 
 
 @pytest.fixture(scope="module")
-def server(contrast_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with server_process(contrast_bundle, tmp_path_factory.mktemp("serve")) as running:
-        yield running.url
+def server(contrast_bundle: Path) -> Iterator[str]:
+    options = ServeOptions()
+    with server_thread(create_app(contrast_bundle, options), options) as url:
+        yield url
 
 
 @pytest.fixture(scope="module")
@@ -141,13 +143,14 @@ def test_a_wrong_tensor_is_named(server: str, name: str, array: np.ndarray, mess
     assert message in document(answer)["error"]
 
 
-def test_a_bundle_that_only_proposes_has_no_labels(proposing_bundle: Path, tmp_path: Path) -> None:
-    with server_process(proposing_bundle, tmp_path, "--model-name", "finder") as running:
-        model = document(send(running.url, "/v2/models/finder"))
+def test_a_bundle_that_only_proposes_has_no_labels(proposing_bundle: Path) -> None:
+    options = ServeOptions(model="finder")
+    with server_thread(create_app(proposing_bundle, options), options) as url:
+        model = document(send(url, "/v2/models/finder"))
         assert [one["name"] for one in model["outputs"]] == ["boxes", "scores", "masks", "rle"]
         made = encode_message({}, "inputs", {"image": IMAGE}, binary=("image",))
-        answer = send(running.url, "/v2/models/finder/infer", made.body, made.headers)
+        answer = send(url, "/v2/models/finder/infer", made.body, made.headers)
         assert {one["name"] for one in document(answer)["outputs"]} == {"boxes", "scores", "rle"}
-        refused = send(running.url, "/v1/objects", FILE)
+        refused = send(url, "/v1/objects", FILE)
         assert refused.status == 404
         assert document(refused)["error"]["remedy"] == "send the image to /v1/proposals"
