@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import socket
 import time
@@ -58,6 +59,28 @@ def test_a_signal_lets_the_server_finish_its_requests(
         client.sendall(FILE[50:])
         assert client.recv(1 << 16).startswith(b"HTTP/1.1 200 ")
         assert running.process.wait(30) == 0
+
+
+def test_a_trace_has_the_identifier_of_each_request(contrast_bundle: Path, tmp_path: Path) -> None:
+    file = tmp_path / "trace.json"
+    with server_process(contrast_bundle, tmp_path, "--trace", str(file)) as running:
+        for name in ("first", "second"):
+            send(running.url, "/v1/objects", FILE, {"X-Request-Id": name})
+        send(running.url, "/v1/bundle")
+        running.process.send_signal(signal.SIGTERM)
+        assert running.process.wait(30) == 0
+    events = json.loads(file.read_text("utf-8"))["traceEvents"]
+    for name in ("first", "second"):
+        mine = [one for one in events if one.get("args", {}).get("request") == name]
+        parts = {one["name"] for one in mine if one["ph"] == "b"}
+        assert parts == {"/v1/objects", "waiting", "decode", "pipeline", "encode"}
+        (begin,) = [one["ts"] for one in mine if (one["ph"], one["name"]) == ("b", "pipeline")]
+        (end,) = [one["ts"] for one in mine if (one["ph"], one["name"]) == ("e", "pipeline")]
+        work = [one for one in mine if one["ph"] == "X"]
+        networks = {one["name"] for one in work if one["cat"] == "network"}
+        assert networks == {"propose", "refine", "features", "classify"}
+        assert all(begin <= one["ts"] <= one["ts"] + one["dur"] <= end for one in work)
+    assert {one["args"].get("request") for one in events if one["ph"] != "M"} == {"first", "second"}
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

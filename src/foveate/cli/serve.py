@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,9 +23,14 @@ from foveate.cli._options import (
 from foveate.errors import OptionError
 
 if TYPE_CHECKING:
-    from foveate.runtime import PipelineOptions
+    import socket
+
+    from foveate.runtime import Pipeline, PipelineOptions
     from foveate.serve.options import ServeOptions
     from foveate.serve.server import Address
+
+# Whose work --trace writes.
+_TRACED_REQUESTS = 1000
 
 
 def command(
@@ -71,6 +79,10 @@ def command(
         list[str] | None,
         typer.Option(help="Origin of pages that may send requests, such as https://example.org."),
     ] = None,
+    trace: Annotated[
+        Path | None,
+        typer.Option(help="File of the work of the latest requests, written at the end."),
+    ] = None,
     device: Annotated[str, typer.Option(help="Same as in `foveate run`.")] = "auto",
     backend: Annotated[str, typer.Option(help="Same as in `foveate run`.")] = "auto",
     threads: Threads = None,
@@ -80,9 +92,12 @@ def command(
     max_side: MaxSide = None,
 ) -> None:
     """Serve a bundle over HTTP until it is interrupted."""
+    from foveate.cli._files import check_output, write_result
+    from foveate.plain_text import json_text
     from foveate.runtime import PipelineOptions
-    from foveate.serve.options import ServeOptions
-    from foveate.serve.server import LOOPBACK, Address, read_keys
+    from foveate.serve import ServeOptions, create_app
+    from foveate.serve.logs import log_to_stderr
+    from foveate.serve.server import LOOPBACK, Address, read_keys, run_server
 
     address = Address(
         host=host,
@@ -101,6 +116,7 @@ def command(
         max_bytes=max_bytes,
         max_pixels=max_pixels,
         score_threshold=score_threshold,
+        kept_requests=0 if trace is None else _TRACED_REQUESTS,
         keys=() if key_file is None else read_keys(key_file),
         hosts=() if no_key or key_file is not None else LOOPBACK,
         origins=tuple(allow_origin or ()),
@@ -108,7 +124,15 @@ def command(
     pipeline_options = PipelineOptions(
         preset=preset, top_k=top_k, max_side=max_side, threads=threads, debug=bool(context.obj)
     )
-    _serve(bundle, address, options, pipeline_options, device, backend)
+    check_output(trace)
+    log_to_stderr(debug=bool(context.obj))
+    with _open(bundle, options, pipeline_options, device, backend, address) as (pipelines, bound):
+        app = create_app(pipelines, options)
+        line = f"Serving {pipelines[0].bundle.manifest.name} at {address.url(bound)}"
+        on_ready = partial(print_line, f"{line} (end with Ctrl-C)")
+        run_server(app, address, bound, options, on_ready=on_ready)
+    if trace is not None:
+        write_result(trace, json_text(app.state.service.trace.document()))
 
 
 def _check_access(address: Address, key_file: Path | None, *, no_key: bool) -> None:
@@ -122,32 +146,23 @@ def _check_access(address: Address, key_file: Path | None, *, no_key: bool) -> N
         )
 
 
-def _serve(
+@contextmanager
+def _open(
     bundle: str,
-    address: Address,
     options: ServeOptions,
     pipeline_options: PipelineOptions,
     device: str,
     backend: str,
-) -> None:
-    from foveate.serve import create_app
-    from foveate.serve.logs import log_to_stderr
+    address: Address,
+) -> Iterator[tuple[list[Pipeline], socket.socket]]:
+    """Yield open pipelines and a bound socket, of which the latter takes less time to fail."""
     from foveate.serve.pipelines import close_pipelines, open_pipelines
-    from foveate.serve.server import run_server
 
-    log_to_stderr(debug=pipeline_options.debug)
     with address.listen() as bound:
         pipelines = open_pipelines(
             bundle, options, pipeline_options, device=device, backend=backend
         )
-        line = f"Serving {pipelines[0].bundle.manifest.name} at {address.url(bound)}"
         try:
-            run_server(
-                create_app(pipelines, options),
-                address,
-                bound,
-                options,
-                on_ready=lambda: print_line(f"{line} (end with Ctrl-C)"),
-            )
+            yield pipelines, bound
         finally:
             close_pipelines(pipelines)

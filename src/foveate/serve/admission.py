@@ -78,6 +78,7 @@ class Admission:
         place.leave_queue()
         call.waiting = call.seconds
         number = min(range(len(self._pipelines)), key=self._in_use.__getitem__)
+        call.pipeline = number
         self.busy += 1
         self._in_use[number] += 1
         loop, begin = asyncio.get_running_loop(), call.seconds

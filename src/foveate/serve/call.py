@@ -25,11 +25,14 @@ class Call:
 
     Attributes:
         route: Path of its route; None if it has none.
+        took: Time until it was answered.
+        pipeline: Number of the pipeline that processes it.
         waiting: Time for which it waited for a slot; None if it never had one.
         bytes: Length of its body.
         pixels: Number of pixels of its image.
         times: Time of each part of the work, such as ``decode``, ``pipeline``, each
             network in it, and ``encode``.
+        spans: Name, start and end of each part of the work on the same clock, without networks.
         trace: What was recorded of the work of its image.
         abandoned: Whether nobody waits for the result any longer.
     """
@@ -37,10 +40,13 @@ class Call:
     id: str
     started: float = field(default_factory=time.perf_counter)
     route: str | None = None
+    took: float | None = None
+    pipeline: int = 0
     waiting: float | None = None
     bytes: int = 0
     pixels: int | None = None
     times: dict[str, float] = field(default_factory=dict)
+    spans: list[tuple[str, float, float]] = field(default_factory=list)
     trace: ImageTrace | None = None
     abandoned: bool = False
 
@@ -61,7 +67,9 @@ class Call:
         try:
             yield
         finally:
-            self.times[name] = time.perf_counter() - begin
+            end = time.perf_counter()
+            self.times[name] = end - begin
+            self.spans.append((name, begin, end))
 
     def check(self) -> None:
         """Raise AbandonedError if nobody waits for the result any longer."""

@@ -148,8 +148,11 @@ def _record(scope: Scope, call: Call, status: int | None) -> None:
     method, status = scope["method"], status or 500
     infers = method == "POST" and call.route is not None
     service = scope["app"].state.service if "app" in scope else None
+    call.took = call.seconds
     if service is not None:
         service.metrics.record(call, status, infers=infers)
+        if infers:
+            service.trace.add(call)
     log_request(call, method, status, infers=infers)
 
 

@@ -29,6 +29,7 @@ class ServeOptions(TypedOptions):
         max_bytes: Largest body in bytes.
         max_pixels: Largest image in pixels, which is checked before it is decoded.
         score_threshold: Smallest score of an object, unless a request has its own.
+        kept_requests: Number of the latest requests whose work is kept for a trace.
         keys: Keys of which a client must send one (``Authorization: Bearer KEY``); empty for none.
         hosts: Names by which clients may address the server (``Host``); empty for any. A server that
             needs no key and listens to this machine only should name it, since a page of the web
@@ -48,13 +49,20 @@ class ServeOptions(TypedOptions):
     max_bytes: int = 32 << 20
     max_pixels: int = 50_000_000
     score_threshold: float = DEFAULT_SCORE_THRESHOLD
+    kept_requests: int = 0
     keys: tuple[str, ...] = ()
     hosts: tuple[str, ...] = ()
     origins: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name, least in (("workers", 1), ("slots", 1), ("queue", 0), ("max_bytes", 1)):
+        for name, least in (
+            ("workers", 1),
+            ("slots", 1),
+            ("queue", 0),
+            ("max_bytes", 1),
+            ("kept_requests", 0),
+        ):
             value = getattr(self, name)
             if value < least:
                 raise OptionError(f"{name} must be at least {least}, found {value}")

@@ -21,6 +21,7 @@ from foveate.serve.metrics import Metrics
 from foveate.serve.options import ServeOptions
 from foveate.serve.parameters import OF_OBJECTS, Selection
 from foveate.serve.pipelines import RecordedPipeline
+from foveate.serve.trace import Trace
 
 T = TypeVar("T")
 Work = Callable[[RecordedPipeline, bytes, Call], T]
@@ -37,6 +38,7 @@ class Service:
         manifest: Manifest of the bundle, with the options of the pipelines applied.
         score_floor: Smallest score of an object that the pipelines return.
         score_threshold: Smallest score of an object, unless a request has its own.
+        trace: The latest requests.
         draining: Whether the server ends, so that it is not ready and takes no more images.
     """
 
@@ -47,6 +49,7 @@ class Service:
         self.score_threshold = max(self.score_floor, options.score_threshold)
         self.admission = Admission(pipelines, slots=options.slots, queue=options.queue)
         self.metrics = Metrics(options.model, self.admission, pipelines)
+        self.trace = Trace(options.kept_requests)
         self.draining = False
 
     async def process(self, request: Request, work: Work[T]) -> T:
