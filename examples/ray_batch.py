@@ -63,7 +63,7 @@ class Finder:
 def read_manifest(file: Path) -> list[str]:
     """Return the images of a manifest."""
     if file.suffix not in (".csv", ".parquet"):
-        return file.read_text(encoding="utf-8").splitlines()
+        return list(filter(None, file.read_text(encoding="utf-8").splitlines()))
     table = csv.read_csv(file) if file.suffix == ".csv" else parquet.read_table(file)
     return [str(image) for image in table["image"].to_pylist()]
 
@@ -80,7 +80,7 @@ def main() -> None:
     parser.add_argument("--part", type=int, default=256, help="number of images per file")
     options = parser.parse_args()
 
-    folder = options.output.resolve()
+    folder = options.output.resolve() / "parts"
     folder.mkdir(parents=True, exist_ok=True)
     for leftover in folder.glob(".*"):  # of workers that were killed
         leftover.unlink()
@@ -103,8 +103,8 @@ def main() -> None:
             )
             .take_all()
         )
-    csv.write_csv(pa.Table.from_pylist(bad, BAD), folder / "bad.csv")
-    print(f"{len(images) - len(bad)} images done, {len(bad)} bad: {folder}")
+    csv.write_csv(pa.Table.from_pylist(bad, BAD), options.output / "bad.csv")
+    print(f"{len(images) - len(bad)} images done, {len(bad)} bad: {options.output}")
 
 
 if __name__ == "__main__":

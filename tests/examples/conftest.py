@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.samples.packages import install
 from tests.samples.ray_cluster import RayCluster
 
 
@@ -23,14 +24,7 @@ def ray_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (packages,) = folder.glob("lib/python*/site-packages")
     (packages / "shared.pth").write_text(sysconfig.get_path("purelib") + "\n", encoding="utf-8")
     python = folder / "bin" / "python"
-    install = subprocess.run(
-        [str(python), "-m", "pip", "install", "--quiet", "ray[data,serve]==2.60.*"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if install.returncode:
-        pytest.skip(f"Ray cannot be installed: {install.stderr.strip().splitlines()[-1]}")
+    install("ray[data,serve]==2.60.*", python=python)
     return python
 
 

@@ -19,10 +19,8 @@ import foveate
 EXAMPLE = "examples/ray_batch.py"
 READ_RECORDS = """
 import json, sys
-from pathlib import Path
 from pyarrow import parquet
-files = sorted(Path(sys.argv[1]).glob("*.parquet"))
-print(json.dumps([record for file in files for record in parquet.read_table(file).to_pylist()]))
+print(json.dumps(parquet.read_table(sys.argv[1] + "/parts").to_pylist()))
 """
 READ_MANIFESTS = """
 import json, runpy, sys
@@ -73,13 +71,15 @@ def test_a_run_that_was_killed_goes_on_and_has_one_record_per_image(
     assert driver.wait() != 0
     complete = parts(output)
     assert len(complete) < 31
-    (output / ".0123.torn").write_text("PAR1", encoding="utf-8")  # what a killed worker leaves
+    (output / "parts" / ".0123.torn").write_text(
+        "PAR1", encoding="utf-8"
+    )  # what a killed worker leaves
 
     log = ray_cluster.run(*words)
     assert "2 bad" in log
     after = parts(output)
     assert {name: after[name] for name in complete} == complete
-    assert list(output.glob(".*")) == []
+    assert list((output / "parts").glob(".*")) == []
     records = json.loads(ray_cluster.run("-c", READ_RECORDS, str(output)))
     assert sorted(record["image"] for record in records) == sorted(images)
     rows = (output / "bad.csv").read_text(encoding="utf-8").splitlines()
@@ -91,7 +91,7 @@ def test_a_run_that_was_killed_goes_on_and_has_one_record_per_image(
 
 def parts(output: Path) -> dict[str, int]:
     """Return when each part was written, by its name."""
-    return {file.name: file.stat().st_mtime_ns for file in output.glob("*.parquet")}
+    return {file.name: file.stat().st_mtime_ns for file in (output / "parts").glob("*.parquet")}
 
 
 def assert_same_objects(records: list[dict[str, Any]], images: list[str]) -> None:

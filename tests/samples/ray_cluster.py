@@ -24,6 +24,7 @@ class RayCluster:
 
     def __init__(self, python: Path, folder: Path) -> None:
         self._python, self._folder = python, folder
+        self._programs: list[subprocess.Popen[str]] = []
         self._environment = {
             **os.environ,
             "PYTHONPATH": str(ROOT / "src"),
@@ -36,7 +37,7 @@ class RayCluster:
     def start(self, *words: str) -> subprocess.Popen[str]:
         """Start a Python program at the root of the checkout; its output goes to a file."""
         with self.log.open("w", encoding="utf-8") as stream:
-            return subprocess.Popen(
+            program = subprocess.Popen(
                 [str(self._python), *words],
                 env=self._environment,
                 cwd=ROOT,
@@ -45,6 +46,8 @@ class RayCluster:
                 stderr=subprocess.STDOUT,
                 text=True,
             )
+        self._programs.append(program)
+        return program
 
     def run(self, *words: str) -> str:
         """Run a Python program until it ends well, and return its output."""
@@ -80,6 +83,8 @@ class RayCluster:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
             time.sleep(0.1)
+        for program in self._programs:
+            program.wait()
 
 
 def wait_until(condition: Callable[[], object], seconds: float = 240.0) -> None:
