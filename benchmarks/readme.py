@@ -16,6 +16,7 @@ ORDER = (
     "against_glue",
     "against_segmenters",
     "scaling",
+    "sizing",
     "cold_start",
     "precisions",
     "accuracy_of_precisions",
