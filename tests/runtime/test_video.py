@@ -143,7 +143,7 @@ def test_memory_does_not_grow_over_10000_frames(contrast_bundle: Path, policy: s
             if policy == "latest":
                 time.sleep(0.001)
 
-    options = foveate.PipelineOptions(top_k=2, threads=1)
+    options = foveate.PipelineOptions(top_k=1, threads=1, scales=(1.0,))
     with (
         foveate.load(contrast_bundle, options=options) as pipeline,
         pipeline.video(frames(), policy=policy) as results,
