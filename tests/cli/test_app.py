@@ -144,7 +144,8 @@ def test_doctor_reports_what_works(capfd: pytest.CaptureFixture[str]) -> None:
     assert not noise, "libraries write to the terminal beside the findings"
     assert "works    ONNX Runtime on the CPU: version " in out
     assert "shipped bundles: mini" in out
-    for name in ("TensorRT", "PyCUDA", "nvcc", "NVIDIA driver", "cuda-core"):
+    assert "works    video with OpenCV: wrote and read a frame" in out
+    for name in ("TensorRT", "PyCUDA", "nvcc", "NVIDIA driver", "cuda-core", "video with PyAV"):
         assert f" {name}: " in out
 
 

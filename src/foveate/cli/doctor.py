@@ -200,6 +200,45 @@ def _cuda() -> Finding:
     return Finding(name=name, works=True, detail=detail)
 
 
+def _video() -> Finding:
+    """Write a video with OpenCV, and read it."""
+    import tempfile
+
+    import numpy as np
+
+    from foveate.errors import FoveateError
+    from foveate.video import Frames, WebmWriter
+
+    name = "video with OpenCV"
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "clip.webm")
+        writer = WebmWriter(path)
+        try:
+            writer.write(np.zeros((64, 64, 3), np.uint8), 0.0)
+            writer.close()
+            with Frames(path) as frames:
+                count = len(list(frames))
+        except FoveateError as error:
+            return Finding(name=name, works=False, detail=error.what)
+    return Finding(name=name, works=count == 1, detail="wrote and read a frame of VP8 in WebM")
+
+
+def _pyav() -> Finding:
+    """Import PyAV, and look for encoders whose license is the GPL."""
+    name, remedy = "video with PyAV", "pip install 'foveate[video]'"
+    try:
+        import av
+    except ImportError as error:
+        missing = isinstance(error, ModuleNotFoundError)
+        detail = "not installed" if missing else f"does not start ({error})"
+        return Finding(name=name, works=False, detail=detail, remedy=remedy)
+    found = [one for one in ("x264", "x265") if f"lib{one}" in av.codecs_available]
+    detail = f"version {av.__version__}"
+    if found:
+        detail += f"; it contains {' and '.join(found)}, whose license is the GPL"
+    return Finding(name=name, works=True, detail=detail)
+
+
 PROBES: dict[str, Callable[[], Finding]] = {
     "onnxruntime": _onnxruntime,
     "onnxruntime-cuda": _onnxruntime_cuda,
@@ -209,4 +248,6 @@ PROBES: dict[str, Callable[[], Finding]] = {
     "cuda": _cuda,
     "pycuda": _module("PyCUDA", "pycuda.driver", "'foveate[pycuda]'", "m.init()"),
     "nvcc": _nvcc,
+    "video": _video,
+    "pyav": _pyav,
 }

@@ -59,6 +59,8 @@ class PyavReader:
         self.broken = 0
         self._name, self._start = name, float((stream.start_time or 0) * stream.time_base)
         self._duration = length * _MICROSECOND if length else None
+        if self._duration and self.count and self.rate:  # FFmpeg corrects the length of a cut AVI
+            self._duration = max(self._duration, self.count / self.rate)
         self._read, self._last = 0, 0.0
         self._frames = self._decode(stream)
 
