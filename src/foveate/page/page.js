@@ -5,7 +5,7 @@ const settings = JSON.parse($("settings").textContent);
 const image = $("image"), shapes = $("shapes"), labels = $("labels"), list = $("objects"), card = $("card");
 const sliders = [$("score"), $("overlap")];
 // Where the sliders stand in each view. That of the score begins at the threshold of the command.
-const limits = { detections: { score: null, overlap: 1 }, proposals: { score: 0.5, overlap: 0.5 } };
+const limits = { detections: { score: null, overlap: 1 }, proposals: { score: 0.15, overlap: 0.5 } };
 const EXPLANATIONS = {
   detections: "Objects with the class that the classifier gives to their proposal.",
   proposals: "Objects of any class, ranked before classification.",

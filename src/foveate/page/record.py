@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
+from pycocotools import mask as coco_mask
 
 from foveate.page.paths import path_of
 from foveate.plain_text import portable_name
@@ -96,7 +97,8 @@ def _scored(score: float, box: Sequence[float]) -> dict[str, Any]:
 
 def _masks(masks: Masks, sides: Sequence[float]) -> list[dict[str, Any]]:
     _, windows = masks.windows()
-    areas, codes, longer_side = masks.areas().tolist(), masks.rle(), max(masks.shape[1:])
+    codes, longer_side = masks.rle(), max(masks.shape[1:])
+    areas = [int(coco_mask.area(code)) for code in codes]
     return [
         {
             "area": areas[index],
