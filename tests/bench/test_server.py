@@ -178,27 +178,6 @@ def test_a_search_takes_refused_requests_for_slow_ones(
     assert "needs 368 images, and 5 s at 66.7 images per second" in capsys.readouterr().err
 
 
-def test_a_pipeline_answers_as_it_does_in_this_process(
-    contrast_bundle: Path, image: Path, tmp_path: Path
-) -> None:
-    """In turns, so that the same images were sent to both."""
-    with inference_server(contrast_bundle) as url:
-        words = [str(image), "--threads", "1", "--url", url, "--against", str(contrast_bundle)]
-        file = tmp_path / "record.json"
-        status = invoke(["bench", *words, *FAST, "--json", str(file)])
-        record = json.loads(file.read_text("utf-8"))
-        jsonschema.validate(record, record_schema())
-    assert record["subject"]["server"]["input"] == "encoded"
-    other = record["against"]["record"]
-    assert other["subject"]["bundle"] == "contrast"
-    assert other["subject"]["server"] is None
-    assert [one["sha256"] for one in other["inputs"]] == [one["sha256"] for one in record["inputs"]]
-    assert len(other["samples"]["input"]) == len(record["samples"]["input"])
-    comparison = record["against"]["comparison"]
-    assert comparison["candidate"] == f"foveate of samples at {url}"
-    assert status == (1 if comparison["verdict"] == "slower" else 0)
-
-
 def test_a_turn_is_not_measured_in_part(
     server: str, image: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

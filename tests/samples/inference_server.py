@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A server of the Open Inference Protocol in a process of its own, with models that behave and not.
 
-``python inference_server.py [BUNDLE]`` prints its port. Its models:
+``python inference_server.py`` prints its port. Its models, none of which finds anything:
 
-- ``foveate``: the pipeline of the bundle, which takes pixels or files;
 - ``sleep``: 10 ms, and no objects;
 - ``busy``: refuses two of three requests, one with 429 and one with 503;
 - ``full``: refuses all requests;
@@ -19,13 +18,11 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Any
 
-import cv2
 import numpy as np
 import uvicorn
 from starlette.applications import Starlette
@@ -33,24 +30,17 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-import foveate
 from foveate.protocol.tensors import HEADER_LENGTH, decode_message, encode_message
 
 IMAGE = {"name": "image", "datatype": "UINT8", "shape": [-1, -1, 3]}
-ENCODED = {"name": "encoded", "datatype": "BYTES", "shape": [1]}
 OUTPUTS = [
     {"name": "boxes", "datatype": "FP32", "shape": [-1, 4]},
     {"name": "scores", "datatype": "FP32", "shape": [-1]},
     {"name": "labels", "datatype": "INT64", "shape": [-1]},
     {"name": "rle", "datatype": "BYTES", "shape": [-1]},
 ]
-INPUTS = {
-    "foveate": [IMAGE, ENCODED],
-    "fixed": [{**IMAGE, "shape": [32, 32, 3]}],
-    "other": [{**IMAGE, "name": "x"}],
-}
+INPUTS = {"fixed": [{**IMAGE, "shape": [32, 32, 3]}], "other": [{**IMAGE, "name": "x"}]}
 MODELS = [
-    "foveate",
     "sleep",
     "busy",
     "full",
@@ -68,8 +58,7 @@ MODELS = [
 class Server:
     """The state of the server."""
 
-    def __init__(self, bundle: str | None) -> None:
-        self.pipeline = None if bundle is None else foveate.load(bundle)
+    def __init__(self) -> None:
         self.seen: Counter[str] = Counter()
         self.flying = self.most = 0
 
@@ -109,35 +98,14 @@ class Server:
             return Response(b"<html>")
         if name == "cut":
             return StreamingResponse(half_an_answer(), headers={"Content-Length": "100"})
-        document, tensors = decode_message(
+        document, _ = decode_message(
             await request.body(), request.headers.get(HEADER_LENGTH), "inputs"
         )
-        if name == "foveate":
-            outputs = await asyncio.to_thread(self.find, tensors)
-        else:
-            await asyncio.sleep(0.01)
-            outputs = nothing()
+        await asyncio.sleep(0.01)
+        outputs = nothing()
         if name == "short":
             del outputs["scores"]
         return reply(name, document, outputs)
-
-    def find(self, tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        assert self.pipeline is not None
-        if "encoded" in tensors:
-            content = np.frombuffer(tensors["encoded"][0], np.uint8)
-            image = cv2.imdecode(content, cv2.IMREAD_COLOR)
-            assert image is not None
-            image = image[..., ::-1]
-        else:
-            image = tensors["image"]
-        found = self.pipeline(np.ascontiguousarray(image))
-        rle = [json.dumps(one).encode() for one in found.masks.rle()]
-        return {
-            "boxes": np.asarray(found.boxes, np.float32),
-            "scores": np.asarray(found.scores, np.float32),
-            "labels": np.asarray(found.labels, np.int64),
-            "rle": np.array(rle, np.object_),
-        }
 
 
 def nothing() -> dict[str, np.ndarray]:
@@ -193,6 +161,6 @@ class Announcing(uvicorn.Server):
 
 
 if __name__ == "__main__":
-    server = Server(sys.argv[1] if len(sys.argv) > 1 else None)
+    server = Server()
     app = Starlette(routes=server.routes())
     Announcing(uvicorn.Config(app, port=0, log_level="critical", access_log=False)).run()

@@ -18,10 +18,9 @@ SCRIPT = Path(__file__).with_name("inference_server.py")
 
 
 @contextmanager
-def inference_server(bundle: Path | None = None) -> Iterator[str]:
+def inference_server() -> Iterator[str]:
     """Run the server in a process of its own; yield its URL."""
-    words = [] if bundle is None else [str(bundle)]
-    command = [sys.executable, str(SCRIPT), *words]
+    command = [sys.executable, str(SCRIPT)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:

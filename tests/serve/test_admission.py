@@ -16,7 +16,9 @@ pytest.importorskip("prometheus_client", reason="the extra 'serve' is not instal
 from starlette.applications import Starlette
 from tests.samples.serving import Gate, document, encoded, send, server_thread, square, until
 
+import foveate
 from foveate.protocol.connection import Answer
+from foveate.runtime.engines.onnxruntime import OnnxRuntimeEngine
 from foveate.serve import ServeOptions, create_app
 from foveate.serve.admission import Admission
 
@@ -145,6 +147,30 @@ def test_a_request_that_waits_too_long_ends(served: Served) -> None:
         until(lambda: served.admission.busy == 1)
         assert served.start().result().status == 504
         assert served.admission.waiting == 0
+
+
+def test_an_error_inside_shows_nothing_and_costs_no_other_request(
+    contrast_bundle: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with foveate.load(contrast_bundle) as pipeline:
+        engine = pipeline.engines["refine"]
+        assert isinstance(engine, OnnxRuntimeEngine)
+        run, engine.run = engine.run, fail  # type: ignore[method-assign]
+        app = create_app([pipeline])
+        with server_thread(app, ServeOptions()) as url:
+            answer = send(url, OBJECTS, FILE)
+            engine.run = run  # type: ignore[method-assign]
+            assert send(url, OBJECTS, FILE).status == 200
+    assert answer.status == 500
+    error = document(answer)["error"]
+    assert error["found"] == "an internal error, which is in the server's log"
+    assert "/secret/path" not in answer.body.decode()
+    assert any("/secret/path" in str(record.__dict__.get("fields")) for record in caplog.records)
+
+
+def fail(inputs: object, outputs: object) -> None:
+    del inputs, outputs
+    raise RuntimeError("/secret/path is lost")
 
 
 def test_a_bad_request_costs_no_other_one(served: Served) -> None:

@@ -7,12 +7,14 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import jsonschema
 import pytest
 
 pytest.importorskip("prometheus_client", reason="the extra 'serve' is not installed")
 
 from tests.samples.serving import encoded, send, server_thread, square
 
+from foveate.bench.json_schema import record_schema
 from foveate.cli import invoke
 from foveate.serve import ServeOptions, create_app
 
@@ -38,6 +40,26 @@ def test_the_benchmark_measures_the_server(server: str, tmp_path: Path, sent: st
     assert successes(server) - before == 12 + outcome["warm_up"]
     assert (about["metadata"]["name"], about["input"], about["binary"]) == ("foveate", sent, True)
     assert about["outputs"] == ["boxes", "scores", "labels", "rle"]
+
+
+def test_a_pipeline_in_process_is_measured_in_turns_with_the_server(
+    server: str, contrast_bundle: Path, tmp_path: Path
+) -> None:
+    image, record_file = tmp_path / "square.png", tmp_path / "record.json"
+    image.write_bytes(encoded(square()))
+    words = ["bench", str(image), "--threads", "1", "--url", server, "--count", "12"]
+    words += ["--against", str(contrast_bundle), "--warm-up", "0", "--json", str(record_file)]
+    status = invoke(words)
+    record = json.loads(record_file.read_text("utf-8"))
+    jsonschema.validate(record, record_schema())
+    other = record["against"]["record"]
+    assert other["subject"]["bundle"] == "contrast"
+    assert other["subject"]["server"] is None
+    assert [one["sha256"] for one in other["inputs"]] == [one["sha256"] for one in record["inputs"]]
+    assert len(other["samples"]["input"]) == len(record["samples"]["input"])
+    comparison = record["against"]["comparison"]
+    assert comparison["candidate"] == f"foveate of foveate at {server}"
+    assert status == (1 if comparison["verdict"] == "slower" else 0)
 
 
 def test_refusals_are_counted(server: str, tmp_path: Path) -> None:
