@@ -18,12 +18,12 @@ DOCUMENTS = [
 ]
 GENERATED = ("reference/commands/", "reference/api/")  # written by docs/build.py
 DECISIONS = ROOT / "docs" / "explanation" / "decisions"
-# The documents with blocks of each kind. A test of its own runs the whole tutorial on training.
-TRAINING = ROOT / "docs" / "tutorial" / "train-your-own.md"
+# The documents with blocks of each kind. Tests of their own run these two.
+OWN_TEST = {ROOT / "docs" / one for one in ("tutorial/train-your-own.md", "how-to/backbones.md")}
 RUNNABLE = [
     file
     for file in DOCUMENTS
-    if file != TRAINING
+    if file not in OWN_TEST
     and any(b.language in {"python", "console"} and b.mark != "not run" for b in read_blocks(file))
 ]
 SLOW = [file for file in RUNNABLE if any(block.mark == "slow" for block in read_blocks(file))]

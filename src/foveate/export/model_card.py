@@ -161,9 +161,15 @@ def _origin(manifest: Manifest) -> Iterator[tuple[str, ...]]:
     if manifest.source.optimize:
         yield "passes", ", ".join(manifest.source.optimize)
     for key, value in manifest.provenance.get("training", {}).items():
-        yield f"training, {key}", str(value)
+        yield f"training, {key}", _words(value)
     yield from manifest.provenance.get("tools", {}).items()
     yield "weights, SHA-256", f"`{manifest.provenance.get('weights_sha256', '')}`"
+
+
+def _words(value: object) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_words(one)}" for key, one in value.items())
+    return str(value)
 
 
 def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:

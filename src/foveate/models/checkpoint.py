@@ -125,7 +125,13 @@ def build_detector(info: CascadeInfo) -> Detector:
 
 
 def join(proposals: Cascade, detector: Detector) -> Cascade:
-    """Return one cascade of a proposal network and a detector that were trained separately."""
+    """Return one cascade of a proposal network and a detector that were trained separately.
+
+    Its notes are those of the detector, with the origin of the weights of both trunks.
+    """
+    training = dict(detector.info.training)
+    if trunks := {**proposals.info.training.get("trunks", {}), **training.get("trunks", {})}:
+        training["trunks"] = trunks
     info = replace(
         detector.info,
         proposals=proposals.info.proposals,
@@ -133,6 +139,7 @@ def join(proposals: Cascade, detector: Detector) -> Cascade:
         mask_threshold=proposals.info.mask_threshold,
         mask_scoring=proposals.info.mask_scoring,
         window_nms_iou=proposals.info.window_nms_iou,
+        training=training,
     )
     return Cascade(info=info, proposals=proposals.proposals, classifier=detector.classifier)
 

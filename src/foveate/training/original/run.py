@@ -171,7 +171,7 @@ def _proposal_setup(
     network, sizes, notes = proposal_network(
         options.network, options.sizes, deepmask=options.deepmask, initial=options.init_from
     )
-    trunk = start_trunk(deepmask_of(network).trunk, options.trunk_start, notes)
+    trunk = start_trunk(deepmask_of(network).trunk, options.trunk_start, notes, "proposals")
     # Before training changes the weights.
     start = _fingerprints(options, network, deepmask_of(network).trunk)
     network.to(world.device)
@@ -208,7 +208,7 @@ def _detector_setup(
     network, sizes, notes = detector_network(
         options.network, len(dataset.class_names), options.sizes, initial=options.init_from
     )
-    trunk = start_trunk(network.own_trunk, options.trunk_start, notes)
+    trunk = start_trunk(network.own_trunk, options.trunk_start, notes, "classifier")
     frozen = not all(parameter.requires_grad for parameter in network.parameters())
     if frozen and options.init_from is None and world.is_main:
         _log.warning("%s has frozen layers, which stay random: pass --init-from", options.network)

@@ -16,7 +16,9 @@ from foveate.system.regular_files import file_digest
 PRETRAINED, RANDOM = "pretrained", "random"
 
 
-def start_trunk(trunk: Trunk, weights: str | None, notes: Mapping[str, Any]) -> dict[str, Any]:
+def start_trunk(
+    trunk: Trunk, weights: str | None, notes: Mapping[str, Any], part: str
+) -> dict[str, Any]:
     """Load weights into a trunk of timm, in place, and return a note on them for the checkpoint.
 
     Args:
@@ -25,16 +27,17 @@ def start_trunk(trunk: Trunk, weights: str | None, notes: Mapping[str, Any]) -> 
             has, or the path of a state dict of the whole model: .safetensors, or .pth with tensors
             only. ``None`` if the trunk is not of timm, or a checkpoint has its weights.
         notes: Notes of that checkpoint.
+        part: ``proposals`` or ``classifier``, whose trunk it is.
 
     Returns:
-        As ``trunk``, the name of the trunk, the version of timm, and the origin of the weights with
-        the SHA-256 of their file, or of the tensors if timm fetched them.
+        As ``trunks``, by ``part``, the name of the trunk, the version of timm, and the origin of the
+        weights with the SHA-256 of their file, or of the tensors if timm fetched them.
 
     Raises:
         ModelError: The weights cannot be fetched or read, or are of another model.
     """
     if weights is None:
-        return {"trunk": notes["trunk"]} if "trunk" in notes else {}
+        return {"trunks": notes["trunks"]} if "trunks" in notes else {}
     assert isinstance(trunk, TimmTrunk)
     record = {"name": f"{PREFIX}{trunk.name}", "timm": metadata.version("timm"), "weights": weights}
     if weights == PRETRAINED:
@@ -49,7 +52,7 @@ def start_trunk(trunk: Trunk, weights: str | None, notes: Mapping[str, Any]) -> 
         except ModelError as error:
             raise ModelError(error.what, file=file, remedy=error.remedy) from error
         record |= {"weights": file.name, "sha256": file_digest(file)}
-    return {"trunk": record}
+    return {"trunks": {part: record}}
 
 
 def _load(trunk: TimmTrunk, **source: Any) -> None:
