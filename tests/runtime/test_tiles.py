@@ -198,6 +198,6 @@ def test_a_tile_that_fails_ends_the_image_and_frees_its_slots(contrast_bundle: P
 
 def test_results_of_tiles_cannot_stay_on_the_device(tiled: Pipeline) -> None:
     with pytest.raises(
-        OptionError, match="results of tiles are merged on the CPU, found tiles=256"
+        OptionError, match="results of tiles are merged on the CPU, found tiles of 256"
     ):
         tiled(square_image(*SIZE, SMALL["across an edge"]), on_device=True)

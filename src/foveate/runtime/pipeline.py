@@ -11,7 +11,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Literal, TypeVar, cast, overload
 
-from foveate.errors import BackendError, BundleError, OptionError
+from foveate.errors import BackendError
 from foveate.images.reading import as_image
 from foveate.runtime.device_results import DeviceDetections, Occupied, device_detections_of
 from foveate.runtime.devices import CpuDevice
@@ -20,7 +20,7 @@ from foveate.runtime.in_flight import InFlight, Most
 from foveate.runtime.options import PipelineOptions
 from foveate.runtime.results import detections_of, findings_of, proposals_of
 from foveate.runtime.setup import Setup
-from foveate.runtime.signatures import check_engines
+from foveate.runtime.signatures import check_classifies, check_engines
 from foveate.runtime.sizes import Sizes, check_classifiable
 from foveate.runtime.slots import Slots
 from foveate.runtime.tiled import Tiled
@@ -126,12 +126,8 @@ class Pipeline:
         """
         if on_device:
             self._check_usable()
-            self._require_classify()
-            if self.options.tiles != "off":
-                raise OptionError(
-                    f"results of tiles are merged on the CPU, found tiles={self.options.tiles!r}",
-                    remedy="load the pipeline with tiles='off', or omit on_device",
-                )
+            check_classifies(self.bundle, self.engines)
+            self._tiling.check_off()
             image = self._read(cast("Image", images))
             return self._occupy(self._begin(image, "detections"))
         if is_sequence(images):
@@ -184,7 +180,7 @@ class Pipeline:
             BackendError: The pipeline is closed, or was loaded in another process.
         """
         self._check_usable()
-        self._require_classify()
+        check_classifies(self.bundle, self.engines)
         if with_proposals:
             return self._stream(iterate(images), "findings", findings_of)
         return self._stream(iterate(images), "detections", detections_of)
@@ -198,7 +194,7 @@ class Pipeline:
         from foveate.runtime.video import VideoResults  # noqa: PLC0415 - images do not need it
 
         self._check_usable()
-        self._require_classify()
+        check_classifies(self.bundle, self.engines)
         return VideoResults(self, source, policy=policy)
 
     def close(self) -> None:
@@ -329,11 +325,3 @@ class Pipeline:
             )
         if self._closed:
             raise BackendError("the pipeline is closed", remedy="load it again")
-
-    def _require_classify(self) -> None:
-        if "classify" not in self.engines:
-            raise BundleError(
-                "the bundle only proposes: it has no stage 'classify'",
-                file=self.bundle.root,
-                remedy="use Pipeline.propose, or a bundle exported with a classifier",
-            )

@@ -34,6 +34,20 @@ def check_engines(bundle: Bundle, engines: Mapping[str, Engine]) -> None:
             )
 
 
+def check_classifies(bundle: Bundle, engines: Mapping[str, Engine]) -> None:
+    """Check that there is a classifier.
+
+    Raises:
+        BundleError: There is none.
+    """
+    if "classify" not in engines:
+        raise BundleError(
+            "the bundle only proposes: it has no stage 'classify'",
+            file=bundle.root,
+            remedy="use Pipeline.propose, or a bundle exported with a classifier",
+        )
+
+
 def _differing(listed: tuple[TensorSpec, ...], found: tuple[TensorSpec, ...]) -> str | None:
     """Describe how the tensors of an engine differ from those of the manifest, if they do."""
     names = sorted(tensor.name for tensor in listed), sorted(tensor.name for tensor in found)

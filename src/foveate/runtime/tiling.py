@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 # With tiles="auto", images whose longer side is at least this many times max_side are tiled.
 _AUTO = 4
-# A level of tiles is at most 8 times as fine as the next coarser one, or objects that are too large
-# for its overlap would be too small for the next level.
-_FARTHEST, _STEP = 8, 4
+# A level of tiles is at most this many times as fine as the next coarser one, or objects that are too
+# large for its overlap would be small on the next level.
+_FINER = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,19 +90,31 @@ class Tiling:
         above = _AUTO * max_side - 1 if auto else max(side, max_side)
         return cls(side=side, overlap=overlap, above=above)
 
+    def check_off(self) -> None:
+        """Check that no image is cut.
+
+        Raises:
+            OptionError: Some may be.
+        """
+        if self.side:
+            raise OptionError(
+                f"results of tiles are merged on the CPU, found tiles of {self.side} pixels",
+                remedy="load the pipeline with tiles='off', or omit on_device",
+            )
+
     def tiles(self, height: int, width: int) -> list[Tile]:
         """Return the whole image, and the tiles it is cut into, the coarsest first.
 
-        All tiles of a side have the same size. The image between two levels of tiles differs in
-        scale by a factor of 8 at most.
+        All tiles of a side have the same size. One level of tiles is four times as fine as the next
+        one.
         """
         whole = Tile(left=0, top=0, right=width, bottom=height)
         longer, side = max(height, width), self.side
         if not side or longer <= self.above:
             return [whole]
         sides = [side]
-        while longer > _FARTHEST * sides[-1]:
-            sides.append(_STEP * sides[-1])
+        while longer > _FINER * sides[-1]:
+            sides.append(_FINER * sides[-1])
         # All levels overlap by the same share of their side.
         return [
             whole,
