@@ -6,6 +6,8 @@ from __future__ import annotations
 import json
 import signal
 import socket
+import subprocess
+import sys
 import time
 from contextlib import closing
 from pathlib import Path
@@ -121,6 +123,17 @@ def test_an_unknown_host_is_one_line(capsys: pytest.CaptureFixture[str]) -> None
 def test_a_missing_bundle_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert invoke(["serve", str(tmp_path / "none"), "--port", "0"]) == 1
     assert capsys.readouterr().err.startswith("foveate: ")
+
+
+@pytest.mark.parametrize("module", ["starlette", "uvicorn", "prometheus_client"])
+def test_a_missing_package_is_one_line(module: str) -> None:
+    code = f"import sys; sys.modules[{module!r}] = None; from foveate.cli import invoke"
+    command = [sys.executable, "-c", f"{code}; sys.exit(invoke(['serve']))"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"foveate: the module {module!r} is not installed: run: pip install 'foveate[serve]'\n"
+    )
 
 
 def test_a_host_opens_the_pipelines_of_a_bundle(contrast_bundle: Path) -> None:

@@ -37,6 +37,7 @@ COMMANDS = {
 _EXTRAS = {
     "export": ("torch", "onnx", "onnxscript", "onnx_ir", "safetensors"),
     "train": ("torch", "safetensors", "scipy"),
+    "serve": ("uvicorn",),
 }
 # Printed after an interruption: the state of the work, and how to resume it.
 _AFTER_INTERRUPTION = {
@@ -150,7 +151,7 @@ def _explain(error: Exception, command: str | None) -> str:
         return str(error)
     if isinstance(error, ModuleNotFoundError) and error.name is not None:
         module = error.name.partition(".")[0]
-        for extra in ("train", "export") if command == "train" else ("export", "train"):
+        for extra in sorted(_EXTRAS, key=lambda extra: extra != command):  # the command's own first
             if module in _EXTRAS[extra]:
                 return str(MissingExtraError(module, extra))
     if isinstance(error, OSError):

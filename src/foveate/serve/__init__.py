@@ -7,6 +7,6 @@ try:
     from foveate.serve.app import create_app
     from foveate.serve.options import ServeOptions
 except ModuleNotFoundError as error:
-    raise MissingExtraError(str(error.name), "serve") from error
+    raise MissingExtraError(str(error.name).partition(".")[0], "serve") from error
 
 __all__ = ["ServeOptions", "create_app"]

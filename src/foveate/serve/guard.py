@@ -24,6 +24,7 @@ from foveate.serve.errors import (
 from foveate.serve.logs import log_request
 from foveate.serve.metrics import CLIENT_GONE
 from foveate.serve.options import ServeOptions
+from foveate.serve.service import Service
 
 _OPEN = ("/", "/v2/health/live", "/v2/health/ready")
 """Routes that need no key: a browser cannot send one for a page, nor can what restarts servers."""
@@ -147,12 +148,11 @@ def _record(scope: Scope, call: Call, status: int | None) -> None:
     """Count a request, and log it."""
     method, status = scope["method"], status or 500
     infers = method == "POST" and call.route is not None
-    service = scope["app"].state.service if "app" in scope else None
+    service: Service = scope["app"].state.service
     call.took = call.seconds
-    if service is not None:
-        service.metrics.record(call, status, infers=infers)
-        if infers:
-            service.trace.add(call)
+    service.metrics.record(call, status, infers=infers)
+    if infers:
+        service.trace.add(call)
     log_request(call, method, status, infers=infers)
 
 
