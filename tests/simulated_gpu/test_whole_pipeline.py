@@ -146,6 +146,20 @@ def test_detections_and_proposals_are_those_of_the_cpu(mini: Bundle) -> None:
 
 
 @pytest.mark.slow
+def test_detections_and_proposals_of_one_run_are_those_of_the_cpu(mini: Bundle) -> None:
+    image = noise_with_disc(128, 96)
+    with opened(mini, CpuDevice(), None, OPTIONS) as cpu:
+        want, wanted = cpu(image), cpu.propose(image)
+    with executing("cuda") as (gpu, simulation):
+        with opened(mini, gpu, simulation, OPTIONS) as pipeline:
+            for _ in range(2):  # by plain launches, and by a graph
+                found = pipeline.find(image)
+                assert_same_detections(found.detections, want)
+                assert_same_proposals(found.proposals, wanted)
+        assert simulation.conflicts == []
+
+
+@pytest.mark.slow
 def test_some_of_the_levels(mini: Bundle) -> None:
     options = replace(OPTIONS, scales=(0.5, 1.0, 2.0))
     _, proposals = check(mini, "cuda", noise_with_disc(128, 96), options)

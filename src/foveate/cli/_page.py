@@ -75,7 +75,7 @@ class PageFile:
 
         return replace(options, score_threshold=min(self._score_threshold, SCORE_THRESHOLD))
 
-    def record(self, pipeline: Pipeline) -> Pipeline:
+    def recorded(self, pipeline: Pipeline) -> Pipeline:
         """Return a pipeline to use in place of another one; if there is a page, it is recorded."""
         if self._path is None:
             return pipeline
@@ -91,7 +91,7 @@ class PageFile:
 
         Args:
             batch: The images.
-            pipeline: What ``record`` returned.
+            pipeline: What ``recorded`` returned.
         """
         if self._timed is None:
             yield from batch.run(pipeline)

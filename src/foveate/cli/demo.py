@@ -32,7 +32,7 @@ def command(
     page_file, options = output / "index.html", PipelineOptions(preset=preset)
     with (
         PageFile(page_file, options.score_threshold) as page,
-        page.record(load(bundle, options=page.options(options))) as pipeline,
+        page.recorded(load(bundle, options=page.options(options))) as pipeline,
         lines_with_bar(len(batch), "Images") as print_part,
     ):
         started = time.perf_counter()

@@ -144,7 +144,7 @@ def _run_images(
     check_output(Path(json) if json else None, batch.files)
     with (
         PageFile(html, options.score_threshold, batch.files) as page,
-        page.record(open_pipeline(page.options(options))) as pipeline,
+        page.recorded(open_pipeline(page.options(options))) as pipeline,
     ):
         document = CocoDocument(pipeline.bundle.manifest.class_names)
         results = CocoFile(json, document)

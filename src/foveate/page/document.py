@@ -45,7 +45,7 @@ def page_start(*, live: bool = False) -> str:
 def page_entry(record: Mapping[str, Any]) -> str:
     """Return the part of a page that holds a record."""
     text = json_text(record, compact=True).strip()
-    name, thumbnail = html.escape(record["name"]), record["thumbnail"] or ""
+    name, thumbnail = html.escape(record["name"]), html.escape(record["thumbnail"] or "")
     # Neither an end tag nor a comment can begin without this character.
     content = text.replace("<", "\\u003c")
     return (

@@ -11,7 +11,8 @@ const keyDialog = create("dialog", { id: "key" }, create("form", { method: "dial
   create("label", {}, "This server asks for a key."), keyInput, create("button", { value: "use" }, "Use this key")));
 $("sources").append(chooseButton, chooser, cameraButton);
 $("sources").hidden = false;
-$("empty").textContent = "Drop an image here, paste one, or choose one. It is sent to the server that this page came from, and nowhere else.";
+const chooseLink = create("button", { type: "button" }, "choose one");
+$("empty").replaceChildren("Drop an image here, paste one, or ", chooseLink, ". It is sent to the server that this page came from, and nowhere else.");
 document.body.append(keyDialog);
 
 function showMessage(text) {
@@ -128,7 +129,7 @@ function showFrame(frame, found) {
   URL.revokeObjectURL(last);
 }
 
-chooseButton.onclick = () => chooser.click();
+chooseButton.onclick = chooseLink.onclick = () => chooser.click();
 chooser.onchange = () => { sendAll(chooser.files); chooser.value = ""; };
 cameraButton.onclick = () => camera ? stopCamera() : startCamera();
 addEventListener("paste", event => sendAll([...event.clipboardData.files]));

@@ -50,7 +50,8 @@ function openImage(index) {
     if (n === index) button.setAttribute("aria-current", "true");
     else button.removeAttribute("aria-current");
   });
-  $("images").children[index]?.scrollIntoView?.({ block: "nearest", inline: "nearest" });
+  const strip = $("images"), thumbnail = strip.children[index];
+  strip.scrollLeft = thumbnail.offsetLeft - strip.offsetLeft - (strip.clientWidth - thumbnail.offsetWidth) / 2;
   showRecord(entries[index].read(), entries[index].image);
 }
 
@@ -62,7 +63,7 @@ function showRecord(next, source) {
   $("title").replaceChildren(create("b", { title: record.name }, shortName(record.name)), `${record.width} × ${record.height}`);
   document.title = `${shortName(record.name)} - Foveate`;
   $("frame").hidden = false;
-  $("empty").hidden = true;
+  document.body.classList.remove("empty");
   limits.detections.score ??= record.score_threshold;
   fit();
   showTimes();
@@ -280,7 +281,7 @@ document.addEventListener("keydown", event => {
   }
   const shown = objects.filter(one => one.shown), at = shown.indexOf(lit);
   const next = at < 0 ? shown.at(step > 0 ? 0 : -1) : shown[clamp(at + step, shown.length - 1)];
-  next?.item.firstChild.focus();
+  next?.item.firstChild.focus({ preventScroll: true });
 });
 
 // --- downloads
@@ -318,9 +319,11 @@ $("save-json").onclick = () => {
 };
 
 function drawOverlay() {
-  const canvas = create("canvas", { width: image.naturalWidth, height: image.naturalHeight }), context = canvas.getContext("2d");
+  // The browser may not be able to show an image, and the masks are there all the same.
+  const canvas = create("canvas", { width: image.naturalWidth || record.width, height: image.naturalHeight || record.height });
+  const context = canvas.getContext("2d");
   const ratio = canvas.width / record.width, dot = canvas.width / $("frame").clientWidth;
-  context.drawImage(image, 0, 0);
+  if (image.naturalWidth) context.drawImage(image, 0, 0);
   const shown = objects.filter(one => one.shown).sort((a, b) => b.area - a.area);
   for (const one of shown) {
     const bright = one === lit, path = new Path2D();

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from math import sqrt
 from typing import TYPE_CHECKING
 
 import cv2
@@ -14,23 +13,25 @@ if TYPE_CHECKING:
 
     from foveate.arrays import Int64Array
 
-# A simplified outline is at most this far from the edges of the pixels: a share of the side of a
-# square with the area of the mask, so that small masks stay exact, and of the image's longer side.
-_OF_MASK, _OF_IMAGE = 0.01, 1 / 800
+# A simplified outline is at most this far from the edges of the pixels: a share of the ratio of the
+# mask's area to the length of its outline, which is small for thin masks, and of the image's longer
+# side.
+_OF_MASK, _OF_IMAGE = 0.03, 1 / 800
 
 
 def path_of(outline: Sequence[Int64Array], area: int, longer_side: int) -> str:
     """Return a mask as a path of SVG, to be filled by the even-odd rule.
 
-    The path is away from the edges of the mask's pixels by at most 1 % of the square root of its
-    area, and by at most 1/800 of the longer side of the image.
+    The path is at most ``min(0.03 * area / length, longer_side / 800)`` pixels away from the edges
+    of the mask's pixels, where ``length`` is that of the outline.
 
     Args:
         outline: Closed polygons, (V, 2) x, y; see ``Masks.outline``.
         area: Number of pixels of the mask.
         longer_side: Longer side of the image in pixels.
     """
-    tolerance = min(_OF_MASK * sqrt(area), _OF_IMAGE * longer_side)
+    length = sum(int(np.abs(np.diff(one, axis=0, append=one[:1])).sum()) for one in outline)
+    tolerance = min(_OF_MASK * area / max(length, 1), _OF_IMAGE * longer_side)
     return "".join(_subpath(_simplify(polygon, tolerance)) for polygon in outline)
 
 
