@@ -13,6 +13,7 @@ from foveate.datasets.coco import CocoDataset, Instance
 from foveate.datasets.fields import read_json
 from foveate.datasets.layouts import LAYOUTS, Source, find_parts, find_source
 from foveate.datasets.reader import read_annotations
+from foveate.datasets.results import detections_from_coco
 from foveate.datasets.splits import Splits, find_splits
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "Reason",
     "Source",
     "Splits",
+    "detections_from_coco",
     "find_parts",
     "find_source",
     "find_splits",

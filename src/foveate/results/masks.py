@@ -11,7 +11,7 @@ from numpy.typing import DTypeLike
 
 from foveate.arrays import Array, BoolArray, Float32Array, Float64Array, Int32Array, Int64Array
 from foveate.results.outline import outline_runs
-from foveate.results.window_mask import Window, WindowMask
+from foveate.results.window_mask import ColumnRuns, Window, WindowMask
 
 
 def checked_index(index: object) -> int | slice | Array:
@@ -89,17 +89,9 @@ class Masks:
     def __getitem__(self, index: int | slice | Array | Sequence[int]) -> BoolArray | Masks:
         index = checked_index(index)
         if not isinstance(index, int):
-            return Masks(
-                self._logits,
-                self._windows,
-                self._rows[index],
-                threshold=self._threshold,
-                height=self._height,
-                width=self._width,
-                regions=self._regions,
-            )
+            return self._select(index)
         full = np.zeros(self.shape[1:], bool)
-        self._window_mask(index).paint(full)
+        self._runs(index).paint(full)
         return full
 
     def __iter__(self) -> Iterator[BoolArray]:
@@ -111,7 +103,7 @@ class Masks:
             raise ValueError(what)
         stack: Array = np.zeros(self.shape, bool)
         for index in range(len(self)):
-            self._window_mask(index).paint(stack[index])
+            self._runs(index).paint(stack[index])
         return stack if dtype is None else stack.astype(dtype)
 
     def windows(self) -> tuple[Float32Array, Float32Array]:
@@ -168,20 +160,20 @@ class Masks:
 
     def crop(self, index: int) -> tuple[BoolArray, int, int]:
         """Return a mask inside its tight box, and the row and column of the box in the image."""
-        return self._window_mask(index).mask()
+        return self._runs(index).mask()
 
     def crop_runs(self, index: int) -> tuple[Int32Array, tuple[int, int, int, int]]:
-        """Return a mask as run lengths inside its tight box; see :meth:`WindowMask.crop_runs`."""
-        return self._window_mask(index).crop_runs()
+        """Return a mask as run lengths inside its tight box; see :meth:`ColumnRuns.crop_runs`."""
+        return self._runs(index).crop_runs()
 
     def boxes(self) -> Float32Array:
         """Return the tight box of each mask, (N, 4) float32 xyxy, without rasterizing it."""
-        boxes = [self._window_mask(index).box() for index in range(len(self))]
+        boxes = [self._runs(index).box() for index in range(len(self))]
         return np.array(boxes, np.float32).reshape(-1, 4)
 
     def areas(self) -> Int64Array:
         """Return the number of foreground pixels of each mask, (N,), without rasterizing it."""
-        areas = [self._window_mask(index).area() for index in range(len(self))]
+        areas = [self._runs(index).area() for index in range(len(self))]
         return np.array(areas, np.int64)
 
     def outline(self, index: int) -> list[Int64Array]:
@@ -192,14 +184,25 @@ class Masks:
             point is in the mask if it is inside of an odd number of polygons: holes are polygons
             of their own.
         """
-        mask = self._window_mask(index)
+        mask = self._runs(index)
         return outline_runs(mask.columns, mask.starts, mask.ends)
 
     def rle(self) -> list[dict[str, Any]]:
         """Return each mask as COCO's compressed run-length code, without rasterizing it."""
-        return [self._window_mask(i).rle(self._height, self._width) for i in range(len(self))]
+        return [self._runs(i).rle(self._height, self._width) for i in range(len(self))]
 
-    def _window_mask(self, index: int) -> WindowMask:
+    def _select(self, index: slice | Array) -> Masks:
+        return Masks(
+            self._logits,
+            self._windows,
+            self._rows[index],
+            threshold=self._threshold,
+            height=self._height,
+            width=self._width,
+            regions=self._regions,
+        )
+
+    def _runs(self, index: int) -> ColumnRuns:
         row = self._rows[index]
         return WindowMask(
             self._logits[row],

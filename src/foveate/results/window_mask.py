@@ -51,43 +51,18 @@ class Window:
         return top, max(bottom, top), left, max(right, left)
 
 
-class WindowMask:
-    """The visible part of the mask of one window.
+class ColumnRuns:
+    """A mask, as runs of foreground down its columns.
 
     Args:
-        logits: (S, S) mask logits.
-        window: Window in the image.
-        threshold: Logit above which a resampled pixel is foreground.
-        region: Left, top, right and bottom of the part of the image in which the window was seen;
-            foreground outside of it is left out.
-
-    Attributes:
-        columns: (R,) int64 column of each run of foreground, in pixels of the image. Runs are
-            sorted by column, then by row; they do not overlap but may touch.
+        columns: (R,) int64 column of each run, in pixels of the image. Runs are sorted by column,
+            then by row; they do not overlap but may touch.
         starts: (R,) int64 first row of each run.
         ends: (R,) int64 row after the last row of each run.
     """
 
-    def __init__(
-        self, logits: Float32Array, window: Window, *, threshold: float, region: Sequence[int]
-    ) -> None:
-        # A window of a large photograph can measure thousands of pixels, while its mask has 160
-        # samples per side. The logits are therefore resampled only to the columns of the window.
-        # Down a column the logit is linear between two samples, so that it meets the threshold at
-        # one place, which a division finds. Box, area and code follow from these places; pixels are
-        # painted only on request.
-        top, bottom, left, right = window.clip(region)
-        hot = _extent(logits > np.float32(threshold))
-        if hot is None or bottom <= top or right <= left:
-            self.columns, self.starts, self.ends = np.zeros((3, 0), np.int64)
-            return
-        left, right = _near(hot[2:], logits.shape[1], window.width, (left, right))
-        lines, first = _lines(logits, hot[:2], window, slice(left, right))
-        column, row = _changes(lines, first, len(logits), window.height, threshold)
-        starts, ends = np.maximum(row[::2], top), np.minimum(row[1::2], bottom)
-        seen = ends > starts
-        self.columns = column[::2][seen] + (left + window.left)
-        self.starts, self.ends = starts[seen] + window.top, ends[seen] + window.top
+    def __init__(self, columns: Int64Array, starts: Int64Array, ends: Int64Array) -> None:
+        self.columns, self.starts, self.ends = columns, starts, ends
 
     def box(self) -> tuple[int, int, int, int]:
         """Return the tight xyxy box in pixels of the image; zeros if there is no foreground."""
@@ -139,6 +114,39 @@ class WindowMask:
         pixels[self.ends[continues] - top, self.columns[continues] - left] ^= 1
         for above, row in itertools.pairwise(pixels):
             np.bitwise_xor(above, row, out=row)
+
+
+class WindowMask(ColumnRuns):
+    """The visible part of the mask of one window.
+
+    Args:
+        logits: (S, S) mask logits.
+        window: Window in the image.
+        threshold: Logit above which a resampled pixel is foreground.
+        region: Left, top, right and bottom of the part of the image in which the window was seen;
+            foreground outside of it is left out.
+    """
+
+    def __init__(
+        self, logits: Float32Array, window: Window, *, threshold: float, region: Sequence[int]
+    ) -> None:
+        # A window of a large photograph can measure thousands of pixels, while its mask has 160
+        # samples per side. The logits are therefore resampled only to the columns of the window.
+        # Down a column the logit is linear between two samples, so that it meets the threshold at
+        # one place, which a division finds. Box, area and code follow from these places; pixels are
+        # painted only on request.
+        top, bottom, left, right = window.clip(region)
+        hot = _extent(logits > np.float32(threshold))
+        if hot is None or bottom <= top or right <= left:
+            super().__init__(*np.zeros((3, 0), np.int64))
+            return
+        left, right = _near(hot[2:], logits.shape[1], window.width, (left, right))
+        lines, first = _lines(logits, hot[:2], window, slice(left, right))
+        column, row = _changes(lines, first, len(logits), window.height, threshold)
+        starts, ends = np.maximum(row[::2], top), np.minimum(row[1::2], bottom)
+        seen = ends > starts
+        columns = column[::2][seen] + (left + window.left)
+        super().__init__(columns, starts[seen] + window.top, ends[seen] + window.top)
 
 
 def _lines(
