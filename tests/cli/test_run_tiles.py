@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``foveate run --tiles``. The working image of the bundle has 256 pixels at most."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import pytest
+from tests.samples.images import square_image
+
+from foveate.cli import invoke
+
+SMALL = (240, 40, 288, 88)
+
+
+@pytest.fixture
+def image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.chdir(tmp_path)
+    assert cv2.imwrite("large.png", square_image(500, 900, SMALL)[:, :, ::-1])
+    return "large.png"
+
+
+def test_a_small_object_of_a_large_image_is_found_in_a_tile(
+    image: str, contrast_bundle: Path
+) -> None:
+    found = {}
+    for tiles in ("off", "auto", "256"):
+        words = ["run", image, "--bundle", str(contrast_bundle), "--tiles", tiles]
+        assert invoke([*words, "--json", f"{tiles}.json"]) == 0
+        found[tiles] = json.loads(Path(f"{tiles}.json").read_text())["annotations"]
+    assert found["off"] == found["auto"] == []  # 900 pixels are less than 4 times 256
+    (only,) = found["256"]
+    left, top, width, height = only["bbox"]
+    assert (left, top, left + width, top + height) == pytest.approx(SMALL, abs=2)
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (
+            ["--tiles", "many"],
+            "--tiles must be auto, off, or the side of a tile in pixels, found 'many'",
+        ),
+        (["--tiles", "40"], "tiles must be at least 64, found 40"),
+        (["--tile-overlap", "9"], "tile_overlap needs tiles, found tile_overlap=9, tiles='off'"),
+        (
+            ["--tiles", "256", "--tile-overlap", "200"],
+            "tile_overlap must be at most half of the side of the tiles, 256, found 200",
+        ),
+    ],
+)
+def test_values_that_do_not_fit_are_refused_before_the_work(
+    image: str,
+    contrast_bundle: Path,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    text: str,
+) -> None:
+    assert invoke(["run", image, "--bundle", str(contrast_bundle), *words]) == 1
+    assert text in " ".join(capsys.readouterr().err.split())
+    assert not Path("foveate-results").exists()
