@@ -3,15 +3,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import struct
+import time
 import zlib
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 pytest.importorskip("prometheus_client", reason="the extra 'serve' is not installed")
@@ -141,6 +144,25 @@ def test_a_client_that_sends_nothing_is_not_waited_for(server: str) -> None:
     host, _, port = server.removeprefix("http://").partition(":")
     with closing(socket.create_connection((host, int(port)), timeout=30)) as client:
         assert client.recv(1 << 16) == b""
+
+
+def test_a_client_that_does_not_take_the_answer_is_not_waited_for(contrast_bundle: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (2000, 2000, 3), np.uint8)
+    file = encoded(noise, ".jpg")
+    options = ServeOptions(read_timeout=0.5)
+    head = f"{HEAD}Accept: image/png\r\nConnection: close\r\nContent-Length: {len(file)}\r\n\r\n"
+    with server_thread(create_app(contrast_bundle, options), options) as url:
+        host, _, port = url.removeprefix("http://").partition(":")
+        with closing(socket.create_connection((host, int(port)), timeout=30)) as client:
+            client.sendall(head.encode() + file)
+            start = client.recv(1 << 12)
+            assert start.startswith(b"HTTP/1.1 200 ")
+            time.sleep(1.5)
+            received = len(start)
+            with contextlib.suppress(ConnectionResetError):
+                while part := client.recv(1 << 20):
+                    received += len(part)
+    assert received < _length(start)
 
 
 @pytest.mark.parametrize(

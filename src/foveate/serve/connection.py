@@ -59,10 +59,15 @@ class LimitedConnection(H11Protocol):
             )
         )
 
+    def on_response_complete(self) -> None:
+        """Wait for the next request, or close the connection if it was the last one."""
+        super().on_response_complete()
+        self._limit_closing()
+
     def timeout_keep_alive_handler(self) -> None:
-        """Close a connection that is idle, even if its client does not take the last answer."""
+        """Close a connection that is idle."""
         super().timeout_keep_alive_handler()
-        self.loop.call_later(self.seconds, self.transport.abort)
+        self._limit_closing()
 
     def _unset_keepalive_if_required(self) -> None:
         # The rest of a body that was refused is thrown away, and only for as long as a connection may
@@ -70,6 +75,11 @@ class LimitedConnection(H11Protocol):
         refused = self.conn.our_state is h11.DONE and self.conn.their_state is h11.SEND_BODY
         if not refused:
             super()._unset_keepalive_if_required()
+
+    def _limit_closing(self) -> None:
+        """Drop what a client has not taken of the last answer after some time."""
+        if self.transport.is_closing() and self.transport.get_write_buffer_size():
+            self.loop.call_later(self.seconds, self.transport.abort)
 
     def _watch_head(self) -> None:
         self._head_timer = self.loop.call_later(self.seconds, self._end_wait)
