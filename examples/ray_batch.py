@@ -79,6 +79,8 @@ def main() -> None:
     parser.add_argument("--gpus", type=float, default=0, help="GPUs of each, such as 0.5")
     parser.add_argument("--part", type=int, default=256, help="number of images per file")
     options = parser.parse_args()
+    if not options.manifest.is_file():
+        parser.error(f"there is no manifest {options.manifest}")
 
     folder = options.output.resolve() / "parts"
     folder.mkdir(parents=True, exist_ok=True)
