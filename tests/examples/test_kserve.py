@@ -56,7 +56,7 @@ def test_probes_and_metrics_are_routes_at_the_port_of_the_server(
     assert {probe["port"] for probe in probes.values()} == {port}
     assert probes["readiness"]["path"].endswith("/ready")
     assert probes["liveness"]["path"].endswith("/live")
-    scraped = documents["ServingRuntime"]["metadata"]["annotations"]
+    scraped = documents["ServingRuntime"]["spec"]["annotations"]
     assert int(scraped["prometheus.kserve.io/port"]) == port
     paths = {scraped["prometheus.kserve.io/path"], *(probe["path"] for probe in probes.values())}
     assert paths <= routes()
