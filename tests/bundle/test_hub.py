@@ -17,7 +17,8 @@ import pytest
 from tests.samples.hub_server import Hub, serve_hub
 
 import foveate
-from foveate.bundle import Bundle, pin_commit, read_bundle, write_presets
+from foveate.bundle import Bundle, read_bundle, write_presets
+from foveate.bundle.hub import pin_commit
 from foveate.errors import BundleError, MissingExtraError, ServerError
 
 constants = pytest.importorskip("huggingface_hub.constants")

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,6 +14,9 @@ from pathlib import Path
 import pytest
 from tests.samples.hub_server import Hub, serve_hub
 from tests.samples.paths import IMAGES
+
+from foveate.bundle import Bundle
+from foveate.cli.verify import _default_report
 
 pytest.importorskip("huggingface_hub")
 
@@ -86,3 +90,14 @@ def test_a_bundle_that_is_not_on_the_hub_is_one_line(hub: Hub, tmp_path: Path) -
         "foveate: there is no such repository: hf://owner/none@v1: check the name; for a private "
         "one, run 'hf auth login' or set HF_TOKEN\n"
     )
+
+
+def test_figures_of_a_downloaded_bundle_are_not_written_into_the_cache(
+    contrast_bundle: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "blobs").mkdir()
+    root = Path(shutil.copytree(contrast_bundle, tmp_path / "snapshots" / "cadcd26"))
+    bundle = Bundle.open(root)
+    assert _default_report(bundle, "") == Path(f"{bundle.manifest.name}-verify.json")
+    local = Bundle.open(contrast_bundle)
+    assert _default_report(local, "") == contrast_bundle.parent / "contrast-verify.json"

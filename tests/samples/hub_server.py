@@ -100,7 +100,9 @@ def serve_hub() -> Iterator[Hub]:
             etag = hashlib.sha256(content).hexdigest()
             if with_content and file in hub.cut:
                 content = content[: len(content) // 2]
-            self.send_response(200)
+            begin = int(self.headers.get("Range", "bytes=0-")[len("bytes=") :].rstrip("-"))
+            self.send_response(206 if begin else 200)
+            content = content[begin:]
             self.send_header("X-Repo-Commit", commit)
             self.send_header("ETag", f'"{etag}"')
             self.send_header("Content-Length", str(len(content)))

@@ -3,7 +3,6 @@
 
 from foveate.bundle.bundle import Bundle, is_shipped_name, read_bundle, shipped_bundles
 from foveate.bundle.files import is_snapshot
-from foveate.bundle.hub import pin_commit
 from foveate.bundle.manifest import (
     SCHEMA,
     STAGES,
@@ -48,7 +47,6 @@ __all__ = [
     "check_target",
     "is_shipped_name",
     "is_snapshot",
-    "pin_commit",
     "read_bundle",
     "shipped_bundles",
     "write_bundle",

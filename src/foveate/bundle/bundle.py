@@ -14,6 +14,7 @@ from typing import TypeVar
 from foveate.bundle.external_data import external_files
 from foveate.bundle.files import (
     AGAIN,
+    HUB_SCHEME,
     MANIFEST_NAME,
     check_inside,
     check_relative,
@@ -23,7 +24,6 @@ from foveate.bundle.files import (
     open_file,
     read_manifest,
 )
-from foveate.bundle.hub import HubName, fetch_bundle, is_hub_name
 from foveate.bundle.manifest import FileSpec, Manifest
 from foveate.bundle.signatures import check_signatures
 from foveate.errors import BundleError
@@ -168,7 +168,10 @@ def shipped_bundles() -> tuple[str, ...]:
 def _find(text: str) -> Path:
     if is_shipped_name(text):
         return _SHIPPED / text
-    if is_hub_name(text):
+    if text.startswith(HUB_SCHEME):
+        # The other bundles are found sooner without it.
+        from foveate.bundle.hub import HubName, fetch_bundle  # noqa: PLC0415 - see above
+
         return fetch_bundle(HubName.parse(text))
     path = Path(text)
     # Unlike the methods of Path, these functions never raise, whatever the text.

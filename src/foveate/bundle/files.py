@@ -12,6 +12,7 @@ from foveate.errors import BundleError
 from foveate.system.regular_files import open_regular
 
 MANIFEST_NAME = "manifest.json"
+HUB_SCHEME = "hf://"  # of the name of a bundle on the Hugging Face Hub
 CARD_NAME = "README.md"  # which the Hugging Face Hub shows
 _MAX_MANIFEST_BYTES = 16 << 20
 

@@ -10,12 +10,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from foveate.bundle.files import MANIFEST_NAME, check_relative, read_manifest
+from foveate.bundle.files import HUB_SCHEME, MANIFEST_NAME, check_relative, read_manifest
 from foveate.bundle.manifest import Manifest
 from foveate.errors import BundleError, FoveateError, MissingExtraError, ServerError
 from foveate.system.regular_files import file_digest
 
-_SCHEME = "hf://"
 _NAME = re.compile(
     r"hf://(?P<repository>[\w.-]+/[\w.-]+)(@(?P<revision>[^\s#]+))?(#sha256=(?P<sha256>[0-9a-f]{64}))?",
     re.ASCII,
@@ -53,14 +52,8 @@ class HubName:
 
     def __str__(self) -> str:
         revision = f"@{self.revision}" if self.revision else ""
-        return f"{_SCHEME}{self.repository}{revision}" + (
-            f"#sha256={self.sha256}" if self.sha256 else ""
-        )
-
-
-def is_hub_name(text: str) -> bool:
-    """Return whether a string is meant as the name of a bundle on the Hub."""
-    return text.startswith(_SCHEME)
+        checksum = f"#sha256={self.sha256}" if self.sha256 else ""
+        return f"{HUB_SCHEME}{self.repository}{revision}{checksum}"
 
 
 def pin_commit(text: str) -> str:

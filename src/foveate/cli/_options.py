@@ -25,7 +25,7 @@ def pin_bundle(text: str) -> str:
     """
     if not text.startswith("hf://"):  # without an import, for the sake of the other commands
         return text
-    from foveate.bundle import pin_commit
+    from foveate.bundle.hub import pin_commit
     from foveate.cli._console import show_log
 
     show_log("foveate.bundle")
