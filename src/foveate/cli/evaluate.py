@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from foveate.cli._console import print_line, print_table, show_progress
-from foveate.cli._options import BundleArgument, MaxSide, Preset, Scales, Threads
+from foveate.cli._options import (
+    BundleArgument,
+    MaxSide,
+    Preset,
+    Scales,
+    Threads,
+    TileOverlap,
+    Tiles,
+)
 from foveate.errors import OptionError
 
 if TYPE_CHECKING:
@@ -56,6 +64,8 @@ def command(
     ] = None,
     scales: Scales = None,
     max_side: MaxSide = None,
+    tiles: Tiles = "off",
+    tile_overlap: TileOverlap = None,
     results: Annotated[
         Path | None, typer.Option(help="File of COCO results to evaluate instead of a bundle.")
     ] = None,
@@ -87,7 +97,7 @@ def command(
 ) -> None:
     """Measure a bundle's accuracy on a data set, with intervals, time and memory."""
     from foveate.cli._files import check_output, write_result
-    from foveate.cli._options import parse_scales, refuse_together
+    from foveate.cli._options import parse_scales, parse_tiles, refuse_together
     from foveate.evaluation import Bootstrap
     from foveate.plain_text import json_text
     from foveate.runtime import PipelineOptions
@@ -117,6 +127,8 @@ def command(
             top_k=top_k,
             scales=parse_scales(scales),
             max_side=max_side,
+            tiles=parse_tiles(tiles),
+            tile_overlap=tile_overlap,
             threads=threads,
             debug=bool(context.obj),
             pyramid="full-resolution" if reproduce_original else "working-size",

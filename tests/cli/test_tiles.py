@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``foveate run --tiles``. The working image of the bundle has 256 pixels at most."""
+"""The option ``--tiles``. The working image of the bundle has 256 pixels at most."""
 
 from __future__ import annotations
 
@@ -34,6 +34,26 @@ def test_a_small_object_of_a_large_image_is_found_in_a_tile(
     (only,) = found["256"]
     left, top, width, height = only["bbox"]
     assert (left, top, left + width, top + height) == pytest.approx(SMALL, abs=2)
+
+
+def test_the_recall_of_tiles_is_evaluated(image: str, contrast_bundle: Path) -> None:
+    left, top, right, bottom = SMALL
+    square = [[left, top, right, top, right, bottom, left, bottom]]
+    content = {
+        "images": [{"id": 1, "file_name": image, "height": 500, "width": 900}],
+        "categories": [{"id": 1, "name": "red"}],
+        "annotations": [
+            {"id": 1, "image_id": 1, "category_id": 1, "segmentation": square, "iscrowd": 0}
+        ],
+    }
+    Path("annotations.json").write_text(json.dumps(content), encoding="utf-8")
+    recall = []
+    for tiles in ("off", "256"):
+        words = ["evaluate", str(contrast_bundle), "--dataset", ".", "--proposals", "--top-k", "20"]
+        assert invoke([*words, "--replicates", "5", "--tiles", tiles, "--json", "found.json"]) == 0
+        figures = json.loads(Path("found.json").read_text(encoding="utf-8"))["figures"]
+        recall.append(figures["mask AR@10"]["value"])
+    assert recall[1] > recall[0] + 0.2
 
 
 @pytest.mark.parametrize(
