@@ -34,7 +34,10 @@ def split_sources(texts: Sequence[str]) -> tuple[list[str], list[str]]:
         for one in _expand(text):
             (videos if _is_video(one) else images).append(one)
     if images and videos:
-        what = f"images and videos need commands of their own, found {images[0]} and {videos[0]}"
+        from foveate.video.opening import display_name
+
+        video = display_name(videos[0])
+        what = f"images and videos need commands of their own, found {images[0]} and {video}"
         raise OptionError(what, remedy="run Foveate once for the images, and once for the videos")
     return images, videos
 

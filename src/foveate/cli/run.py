@@ -108,11 +108,12 @@ def command(
     if not videos:
         _run_images(images, overlays, json, html, options, open_pipeline)
         return
-    if html is not None:
-        what = f"--html takes images, found the video {videos[0]}"
-        raise OptionError(what, remedy="omit --html")
     from foveate.cli._video import VideoRun, run_videos
+    from foveate.video.opening import display_name
 
+    if html is not None:
+        what = f"--html takes images, found the video {display_name(videos[0])}"
+        raise OptionError(what, remedy="omit --html")
     policy = None if every is None else "every" if every else "latest"
     run = VideoRun(output=overlays, json=json, policy=policy, reader=reader, timeout=timeout)
     run_videos(videos, run, open_pipeline)
