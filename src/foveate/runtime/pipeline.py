@@ -27,8 +27,6 @@ from foveate.runtime.tiled import Tiled
 from foveate.runtime.tiling import Tiling
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from foveate.arrays import Array, UInt8Array
     from foveate.bundle import Bundle, Manifest
     from foveate.results.detections import Detections, Findings, Proposals
@@ -216,12 +214,7 @@ class Pipeline:
         self._check_usable()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def __repr__(self) -> str:
