@@ -73,7 +73,13 @@ def main() -> None:
             _row("refused under load", [one for one in loaded if one.status in (429, 503)]),
             _row("failed under load", [one for one in loaded if one.status not in (200, 429, 503)]),
             ("memory, MB: at the begin", Figure(value=memory[0]), None, None, None),
-            ("memory, MB: highest, and at the end", f"{max(memory)}, {memory[-1]}", None, None, None),
+            (
+                "memory, MB: highest, and at the end",
+                f"{max(memory)}, {memory[-1]}",
+                None,
+                None,
+                None,
+            ),
         ),
     )
     report(Result(title=TITLE, question=QUESTION, measurements=(measurement,)), arguments.json)
