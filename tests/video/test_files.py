@@ -101,6 +101,17 @@ def test_a_last_frame_that_lasts_long_is_not_taken_for_a_cut(tmp_path: Path) -> 
     assert len(read_all(path)) == 9
 
 
+def test_frames_of_a_file_that_changes_its_size_have_the_first_size(tmp_path: Path) -> None:
+    first = write_video(tmp_path / "a.ts", gray_images(6)).read_bytes()
+    second = write_video(tmp_path / "b.ts", gray_images(6, 200, 90)).read_bytes()
+    (tmp_path / "both.ts").write_bytes(first + second)
+    frames = read_all(tmp_path / "both.ts")
+    assert len(frames) >= 11  # the decoder drops the last frame before the change
+    assert {frame.image.shape for frame in frames} == {(HEIGHT, WIDTH, 3)}
+    times = [frame.time for frame in frames]
+    assert times == sorted(set(times))
+
+
 def text(path: Path) -> None:
     path.write_text("This is not a video.\n" * 50)
 

@@ -89,6 +89,18 @@ def test_a_file_that_is_cut_off_gives_its_frames_and_then_an_error(tmp_path: Pat
     assert 6 <= len(read) <= 14
 
 
+def test_frames_of_a_file_that_changes_its_size_keep_their_sizes(tmp_path: Path) -> None:
+    first = write_video(tmp_path / "a.ts", gray_images(6)).read_bytes()
+    second = write_video(tmp_path / "b.ts", gray_images(6, 200, 90)).read_bytes()
+    (tmp_path / "both.ts").write_bytes(first + second)
+    frames = read_all(tmp_path / "both.ts")
+    shapes = [frame.image.shape for frame in frames]
+    assert set(shapes) == {(HEIGHT, WIDTH, 3), (200, 90, 3)}
+    assert shapes.count((200, 90, 3)) == 6
+    times = [frame.time for frame in frames]  # those of the second file begin at 0 again
+    assert times == sorted(set(times))
+
+
 def test_what_is_no_video_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "text.mp4").write_text("no video")
     write_sound(tmp_path / "sound.mp4")

@@ -29,8 +29,8 @@ class Frames:
 
     Args:
         source: What ``open_reader`` takes; an open ``FrameReader``, which this object then owns; or
-            an iterable of images or ``Frame`` objects. With ``latest``, the iterable is used in
-            another thread, and its arrays must not change.
+            an iterable of images or ``Frame`` objects, whose arrays must not change afterwards.
+            With ``latest``, the iterable is used in another thread.
         policy: ``every``, ``latest``, or None for ``latest`` if the source is live and ``every``
             otherwise.
         reader: See ``open_reader``.

@@ -73,10 +73,12 @@ class PyavReader:
                 check_complete(self, name=self._name, read=read, last=last, duration=duration)
             return None
         image = np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90))
-        if frame.time is None:
-            self._last += 1 / (self.rate or 25.0) if self._read else 0.0
-        else:
-            self._last = max(0.0, frame.time - self._start)
+        time = 0.0 if frame.time is None else max(0.0, frame.time - self._start)
+        if (
+            self._read and time <= self._last
+        ):  # a raw stream has no times, and joined files repeat them
+            time = self._last + 1 / (self.rate or 25.0)
+        self._last = time
         self._read += 1
         index = self._read - 1 + self.broken
         return Frame(image=np.ascontiguousarray(image), index=index, time=self._last)

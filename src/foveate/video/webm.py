@@ -30,14 +30,10 @@ class WebmWriter:
     Args:
         path: Path of the file, which ends in ``.webm``.
         rate: Number of frames per second; 25 if None, and at most 60.
-
-    Attributes:
-        written: Number of images that were given.
     """
 
     def __init__(self, path: Path, *, rate: float | None = None) -> None:
         self.path = path
-        self.written = 0
         self._rate = min(rate or _DEFAULT_RATE, _HIGHEST_RATE)
         self._files = ExitStack()
         self._lock = threading.Lock()  # an interruption closes it in another thread
@@ -68,7 +64,6 @@ class WebmWriter:
                 self._first = time
             self._repeat_until(time)
             self._pending, self._last = self._fit(image), time
-            self.written += 1
 
     def close(self) -> None:
         """Finish the file and move it to its path; without any image, there is none.
