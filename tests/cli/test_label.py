@@ -171,6 +171,16 @@ def test_images_of_one_name_keep_their_directories(photos: Path) -> None:
     ]
 
 
+def test_an_image_that_is_given_twice_is_done_once(
+    photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["label", "photos/cat.jpg", "photos/cat.jpg", "--max-objects", "1", *FAST]
+    assert invoke([*words, "--format", "labelme", "--score-threshold", "0"]) == 0
+    assert capsys.readouterr().out.startswith("photos/cat.jpg: 1 object\n1 object in 1 image: ")
+    assert invoke([*words, "--format", "coco"]) == 0
+    assert len(json.loads(Path("annotations.json").read_text())["images"]) == 1
+
+
 def test_a_document_can_go_to_stdout(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert invoke(["label", "photos", "--format", "coco", "--output", "-", *FAST]) == 0
     captured = capsys.readouterr()

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,7 +18,12 @@ from foveate.system.regular_files import open_regular
 
 _NAMED = 3  # files that a message names
 _HEAD = 1 << 16
-_MARKS = {"labelme": b'"shapes"', "coco": b'"annotations"', "cvat": b"<annotations"}
+# What a file of each kind has in its first bytes.
+_MARKS = {
+    "labelme": re.compile(rb'"shapes"\s*:'),
+    "coco": re.compile(rb'"(images|annotations|categories|licenses)"\s*:'),
+    "cvat": re.compile(rb"<annotations\b"),
+}
 DOCUMENTS: dict[str, Callable[[Sequence[str]], CocoLabels | CvatLabels]] = {
     "coco": CocoLabels,
     "cvat": CvatLabels,
@@ -155,7 +161,7 @@ def _is_of(kind: str, path: Path) -> bool:
     """Return whether an existing file has annotations of a kind."""
     try:
         with open_regular(path) as stream:
-            return _MARKS[kind] in stream.read(_HEAD)
+            return bool(_MARKS[kind].search(stream.read(_HEAD)))
     except OSError:
         return False
 

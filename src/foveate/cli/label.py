@@ -119,10 +119,11 @@ def _output(
     from foveate.cli._labels import LabelDocument, LabelmeFiles
 
     default = _FORMATS[kind]
+    files = list(dict.fromkeys(batch.files))  # an image may be given twice
     if default is None:
         folder = None if output is None else Path(output)
-        return LabelmeFiles(batch.files, folder, overwrite=overwrite)
-    return LabelDocument(batch.files, kind, output or default, names, overwrite=overwrite)
+        return LabelmeFiles(files, folder, overwrite=overwrite)
+    return LabelDocument(files, kind, output or default, names, overwrite=overwrite)
 
 
 def _label(
@@ -153,8 +154,10 @@ def _label(
                 batch.fail(file, error)
                 continue
             done, total = done + 1, total + len(objects)
-            print_part(f"{file}: {len(objects)} objects")
+            print_part(f"{file}: {len(objects)} object{'s' if len(objects) != 1 else ''}")
     target.finish()
     if done:
-        line = f"{total} objects in {done} images: {target.place()}"
-        print_line(line, to_stderr=to_stderr)
+        numbers = (
+            f"{total} object{'s' if total != 1 else ''} in {done} image{'s' if done > 1 else ''}"
+        )
+        print_line(f"{numbers}: {target.place()}", to_stderr=to_stderr)

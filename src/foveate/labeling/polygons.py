@@ -46,7 +46,7 @@ def mask_polygons(masks: Masks, index: int, tolerance: float) -> list[Float64Arr
         polygons = _joined([ring.simplified(tolerance) for ring in _large(rings, 4 * tolerance)])
         if not polygons or not tolerance or _iou(polygons, mask) >= LEAST_IOU:
             break
-        tolerance = tolerance / 2 if tolerance > 0.5 else 0.0
+        tolerance = 0.75 * tolerance if tolerance > 0.5 else 0.0
     return [np.round(polygon + corner, 2) for polygon in polygons]
 
 
