@@ -68,6 +68,6 @@ def picture(tone: int = 90) -> UInt8Array:
 
 
 def record(name: str, *, tone: int = 90, image: bool = True) -> dict[str, Any]:
-    stages = {"propose": 60.0, "refine": 20.0, "features": 10.0, "classify": 8.0, "other": 2.0}
+    stages = {"other": 2.0, "propose": 60.0, "features": 10.0, "refine": 20.0, "classify": 8.0}
     pixels = picture(tone) if image else None
     return page_record(name, findings(), manifest(), image=pixels, stages=stages)

@@ -6,6 +6,7 @@ const image = $("image"), shapes = $("shapes"), labels = $("labels"), list = $("
 const sliders = [$("score"), $("overlap")];
 // Where the sliders stand in each view. That of the score begins at the threshold of the command.
 const limits = { detections: { score: null, overlap: 1 }, proposals: { score: 0.15, overlap: 0.5 } };
+const STAGES = ["propose", "refine", "features", "classify"];
 const EXPLANATIONS = {
   detections: "Objects with the class that the classifier gives to their proposal.",
   proposals: "Objects of any class, ranked before classification.",
@@ -81,10 +82,12 @@ function fit() {
 }
 
 function showTimes() {
-  const stages = Object.entries(record.stages), sum = stages.reduce((total, [, ms]) => total + ms, 0);
+  const place = name => STAGES.includes(name) ? STAGES.indexOf(name) : STAGES.length;
+  const stages = Object.entries(record.stages).sort(([a], [b]) => place(a) - place(b));
+  const sum = stages.reduce((total, [, ms]) => total + ms, 0);
   $("times").hidden = !sum;
   $("times").querySelector("span").textContent = `${format(sum)} ms`;
-  const colors = stages.map(([name], n) => `var(--t${name === "other" ? 4 : n % 5})`);
+  const colors = stages.map(([name]) => `var(--t${place(name)})`);
   $("times").querySelector(".bar").replaceChildren(...stages.map(([, ms], n) =>
     create("span", { style: `--color: ${colors[n]}; width: ${100 * ms / sum}%` })));
   $("times").querySelector("ul").replaceChildren(...stages.map(([name, ms], n) =>
