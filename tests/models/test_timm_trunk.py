@@ -50,6 +50,11 @@ def test_layers_after_the_last_stride_are_not_built() -> None:
     assert not any(".layer4." in name for name in names)
 
 
+def test_the_last_of_several_maps_of_a_stride_is_taken() -> None:
+    names = TimmTrunk("test_vit", last_stride=16).state_dict()  # six blocks, all of stride 16
+    assert sum(name.endswith("qkv.weight") for name in names) == 6
+
+
 @pytest.mark.parametrize("name", ["test_resnet", "test_efficientnet"])
 def test_frozen_batch_norm_computes_the_same_and_is_not_trained(name: str, tmp_path: Path) -> None:
     whole = model_with_statistics(name)

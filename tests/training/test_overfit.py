@@ -16,6 +16,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from tests.samples import paths
+from tests.samples.timm_models import import_timm
 from torch import Tensor, nn
 
 from foveate.bundle import Bundle
@@ -27,7 +28,8 @@ from foveate.models.sharpmask import deepmask_of
 from foveate.models.trunk import Continuation, Trunk
 
 IMAGES = 8
-RESNET: dict[str, int | str] = {"width": 8, "neck": 16, "vector": 64, "score_hidden": 32}
+NARROW: dict[str, int | str] = {"neck": 16, "vector": 64, "score_hidden": 32}
+RESNET: dict[str, int | str] = {"width": 8, **NARROW}
 REFINED: dict[str, int | str] = {**RESNET, "km": 64, "ks": 64}
 Loss = Callable[[], Tensor]
 
@@ -240,11 +242,27 @@ def network_and_loss(name: str, sizes: dict[str, int | str]) -> tuple[nn.Module,
         ("multipathnet-resnet18", {"classes": 3, "width": 8}, 50, 2e-3, 0.3),
         ("multipathnet-resnet50", {"classes": 3, "width": 8}, 50, 2e-3, 0.36),
         ("fast-rcnn-vgg16", {"classes": 3, "width": 8, "hidden": 64}, 50, 2e-3, 0.1),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in (
+                ("deepmask-timm:mobilenetv3_small_050", NARROW, 25, 3e-3, 0.84),
+                ("deepmask-timm:convnext_atto", NARROW, 25, 1e-3, 1.2),
+                ("deepmask-timm:resnet18", NARROW, 25, 1e-3, 1.6),
+                ("sharpmask-timm:convnext_atto", {**NARROW, "km": 64, "ks": 64}, 50, 3e-3, 0.28),
+                (
+                    "multipathnet-timm:mobilenetv3_small_050",
+                    {"classes": 3, "mixed": 16, "hidden": 64},
+                    *(25, 1e-3, 0.46),
+                ),
+            )
+        ),
     ],
 )
 def test_a_network_learns_eight_images(
     name: str, sizes: dict[str, int | str], steps: int, rate: float, bound: float
 ) -> None:
+    if "timm:" in name:
+        import_timm()
     torch.manual_seed(0)
     network, loss = network_and_loss(name, sizes)
     assert minimize(network, loss, steps, rate) < bound

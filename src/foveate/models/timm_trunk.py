@@ -145,7 +145,7 @@ def _create(timm: Any, name: str, **options: Any) -> Any:
 
 
 def _measure(model: Any, last_stride: int) -> dict[int, int]:
-    """Return the index of the last map of each stride, in the order of the maps."""
+    """Return timm's index of the last map of each stride, in the order of the maps."""
     name = model.pretrained_cfg["architecture"]
     try:
         with torch.inference_mode():
@@ -158,7 +158,7 @@ def _measure(model: Any, last_stride: int) -> dict[int, int]:
     sides = [tuple(one.shape[2:]) for one in maps]
     places = {
         stride: index
-        for index, one in enumerate(sides)
+        for index, one in zip(model.feature_info.out_indices, sides, strict=True)
         for stride in _STRIDES
         if one == (_ROWS // stride, _COLUMNS // stride)
     }
