@@ -124,7 +124,7 @@ class Selection:
                 400,
                 expected=f"a score_threshold of at least {floor:g}",
                 found=f"{threshold:g}",
-                remedy="raise it, or let the server begin with a lower --score-threshold",
+                remedy="raise it, or start the server with a lower --score-threshold",
             )
         most = next(iter(values.values()), None)
         return cls(score_threshold=threshold, most=None if most is None else int(most))

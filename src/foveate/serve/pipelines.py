@@ -12,14 +12,12 @@ from foveate.arrays import UInt8Array
 from foveate.bench.clock import SystemClock
 from foveate.bench.image_trace import total_times
 from foveate.bench.recording import Recorder, record_pipeline
+from foveate.page import SCORE_THRESHOLD
 from foveate.results.detections import Detections, Findings, Proposals
 from foveate.runtime import Pipeline, PipelineOptions, load
 from foveate.serve.call import Call
 from foveate.serve.options import ServeOptions
 from foveate.system.resources import usable_cores
-
-# Smallest score that requests, and the slider of the page, can ask for.
-_SCORE_FLOOR = 0.05
 
 
 class RecordedPipeline:
@@ -108,8 +106,8 @@ def open_pipelines(
     chosen = replace(
         pipeline_options,
         max_in_flight=options.slots,
-        # Requests can raise it, which gives the same results as a pipeline with their threshold.
-        score_threshold=min(options.score_threshold, _SCORE_FLOOR),
+        # Requests and the page select from these, as a pipeline with their threshold would.
+        score_threshold=min(options.score_threshold, SCORE_THRESHOLD),
     )
     if chosen.threads is None and options.workers > 1:
         chosen = replace(chosen, threads=max(1, usable_cores() // options.workers))
