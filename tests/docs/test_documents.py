@@ -51,6 +51,7 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @needs_mini
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 @pytest.mark.parametrize("file", RUNNABLE, ids=name)
 def test_the_blocks_of_a_document_run(file: Path, desk: Path) -> None:
     assert run_document(file, slow=False) or file in SLOW
