@@ -6,6 +6,7 @@ wrongly, and without what the padding of the model makes of the sides of an imag
 """
 
 import difflib
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -134,6 +135,8 @@ def _require_weights(model: Any, state: Mapping[str, Tensor]) -> None:
 
 def _create(timm: Any, name: str, **options: Any) -> Any:
     """Return the part of a model that computes maps."""
+    # It warns about the weights of the layers that are left out.
+    logging.getLogger("timm.models._builder").disabled = True
     try:
         return timm.create_model(name, features_only=True, **options)
     except Exception as error:  # the errors of models, of the hub and of connections share no class
