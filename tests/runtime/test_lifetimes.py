@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import gc
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,9 +17,11 @@ from foveate.arrays import UInt8Array
 from foveate.bundle import Bundle
 from foveate.errors import BackendError, BundleError, InputError
 from foveate.runtime.devices import CpuDevice
+from foveate.runtime.engines.cpu import FunctionEngine
 from foveate.runtime.loading import open_engines
 from foveate.runtime.options import PipelineOptions
 from foveate.runtime.pipeline import Pipeline
+from foveate.runtime.slot import Slot
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (60, 90, 3), np.uint8)
 CLOSED = "^the pipeline is closed: load it again$"
@@ -235,3 +239,25 @@ def test_proposals_are_all_classified_where_the_manifest_suppresses_none(
     (all_found, proposed), (fewer, again) = found
     assert proposed == again
     assert all_found > fewer
+
+
+def test_the_memory_of_an_image_that_failed_is_free_at_once(contrast_bundle: Path) -> None:
+    """Without the garbage collector, which does not see how large the arrays of a cycle are."""
+    bundle = Bundle.open(contrast_bundle)
+    engines = open_engines(bundle, CpuDevice(), "auto", 1)
+    spec = bundle.manifest.stages["features"]
+
+    def broken(inputs: Any) -> Any:
+        raise RuntimeError(f"broken at {inputs['image'].shape}")
+
+    engines["features"] = FunctionEngine(spec.inputs, spec.outputs, broken)
+    gc.collect()
+    gc.disable()
+    try:
+        with Pipeline(bundle, engines) as pipeline:
+            for _ in range(3):
+                with suppress(RuntimeError):
+                    pipeline(IMAGE)
+            assert [one for one in gc.get_objects() if isinstance(one, Slot)] == []
+    finally:
+        gc.enable()

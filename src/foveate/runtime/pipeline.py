@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import threading
+import traceback
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -271,9 +272,8 @@ class Pipeline:
         try:
             slot.synchronize()
             result = result_of(self.manifest, slot.steps)
-        except BaseException:
-            slot.abandon()
-            self._finish(None)
+        except BaseException as error:
+            self._discard(slot, error)
             raise
         self._finish(slot)
         return result
@@ -287,12 +287,19 @@ class Pipeline:
         try:
             slot.synchronize()
             result = device_detections_of(self.device, self.manifest, slot.steps, owner)
-        except BaseException:
-            slot.abandon()
-            self._finish(None)
+        except BaseException as error:
+            self._discard(slot, error)
             raise
         weakref.finalize(owner, self._finish, slot).atexit = False
         return result
+
+    def _discard(self, slot: Slot, error: BaseException) -> None:
+        """Release a slot whose work failed, and its memory, although the error was raised in it."""
+        slot.abandon()
+        # Ended frames refer to the slot and to the error, a cycle that only the garbage collector
+        # would find, long after many such slots have filled the memory.
+        traceback.clear_frames(error.__traceback__)
+        self._finish(None)
 
     def _finish(self, slot: Slot | None) -> None:
         """Count an image as done; the last one of a closed pipeline releases the engines."""

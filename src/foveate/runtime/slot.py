@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -84,8 +83,12 @@ class Slot:
         """Wait for all work, and ignore its errors: it uses the memory of the slot."""
         steps = self.steps
         for stream in (steps.main, steps.side, *steps.proposing.branches):
-            with suppress(Exception):
+            try:
                 stream.synchronize()
+            except Exception as error:  # noqa: BLE001 - the first one was raised already
+                # Its frames refer to the slot, whose memory would wait for the garbage collector.
+                error.with_traceback(None)
+        self._end = None  # it refers to the error
 
     def _program(self, kind: Kind) -> Program:
         # A program refers to the steps and not to the slot, so that no cycle of references delays

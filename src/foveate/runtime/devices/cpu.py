@@ -172,6 +172,8 @@ class CpuEvents:
                 event.synchronize()
             except Exception as error:  # noqa: BLE001 - raised below, when all streams are done
                 failures.append(error)
+        for other in failures[1:]:
+            other.with_traceback(None)  # nobody sees it, and its frames would keep the memory
         if failures:
             raise failures[0]
 
