@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from foveate.cli import _files, invoke
-from foveate.cli._files import Batch, CocoFile
+from foveate.cli._files import Batch, DocumentFile
 from foveate.errors import BackendError
 from foveate.results.coco import CocoDocument
 
@@ -285,7 +285,7 @@ def test_the_json_file_is_updated_at_a_bounded_cost(
 
     monkeypatch.setattr(_files, "write_file", write)
     document = CocoDocument(("red",))
-    file = CocoFile(str(folder / "found.json"), document)
+    file = DocumentFile(str(folder / "found.json"), document)
     nothing = SimpleNamespace(masks=np.zeros((0, 4, 4), bool), to_coco=lambda _: [])
     for index in range(100):
         document.add(f"{index}.png", nothing)  # type: ignore[arg-type]  # a stand-in

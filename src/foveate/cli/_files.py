@@ -171,7 +171,7 @@ class Document(Protocol):
         """Return the content of its file."""
 
 
-class CocoFile:
+class DocumentFile:
     """Output of a document: a file that is valid at any time, or stdout, written at the end.
 
     The target is the file, ``-`` for stdout, or None for no output.

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from foveate.cli._files import CocoFile, check_folder, check_output
+from foveate.cli._files import DocumentFile, check_folder, check_output
 from foveate.errors import InputError
 from foveate.labeling import CocoLabels, CvatLabels, LabeledObject, labelme_json
 from foveate.system.files import write_file
@@ -133,7 +133,7 @@ class LabelDocument:
         self._names = _names(images)
         self._target = target
         self._document = DOCUMENTS[kind](class_names)
-        self._file = CocoFile(target, self._document)
+        self._file = DocumentFile(target, self._document)
 
     def add(self, file: Path, height: int, width: int, objects: Sequence[LabeledObject]) -> None:
         """Add an image, and write the file if enough time has passed."""

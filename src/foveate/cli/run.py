@@ -129,7 +129,7 @@ def _run_images(
 ) -> None:
     from foveate.cli._files import (
         Batch,
-        CocoFile,
+        DocumentFile,
         OutputNames,
         check_folder,
         check_output,
@@ -148,7 +148,7 @@ def _run_images(
         page.recorded(open_pipeline(page.options(options))) as pipeline,
     ):
         document = CocoDocument(pipeline.bundle.manifest.class_names)
-        results = CocoFile(json, document)
+        results = DocumentFile(json, document)
 
         def save() -> str:
             results.finish()
