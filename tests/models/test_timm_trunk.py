@@ -55,8 +55,10 @@ def test_the_last_of_several_maps_of_a_stride_is_taken() -> None:
     assert sum(name.endswith("qkv.weight") for name in names) == 6
 
 
-@pytest.mark.parametrize("name", ["test_resnet", "test_efficientnet"])
-def test_frozen_batch_norm_computes_the_same_and_is_not_trained(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "name", ["test_resnet", "test_efficientnet", "tf_mobilenetv3_small_minimal_100"]
+)
+def test_frozen_batch_norm_and_fixed_padding_compute_the_same(name: str, tmp_path: Path) -> None:
     whole = model_with_statistics(name)
     trunk = TimmTrunk(name, last_stride=32, state=whole.state_dict()).train()
     assert not any(isinstance(one, nn.BatchNorm2d) for one in trunk.modules())

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from foveate.errors import BackendError, MissingExtraError, ModelError
 from foveate.models.deepmask import STRIDE
+from foveate.models.efficientnet_lite import SamePadConv2d
 from foveate.models.layers import FrozenAffine
 from foveate.models.trunk import Trunk, of_unit_range
 
@@ -74,6 +75,7 @@ class TimmTrunk(Trunk):
             places = _measure(_create(timm, name), last_stride)
             model = _create(timm, name, out_indices=tuple(places.values()), **options)
             _freeze(model)
+            _fix_padding(model, timm.layers.Conv2dSame)
         self.channels = dict(zip(places, model.feature_info.channels(), strict=True))
         self.pretrained_cfg: Mapping[str, Any] = model.pretrained_cfg
         self.normalization = of_unit_range(
@@ -192,6 +194,24 @@ def _freeze(module: nn.Module) -> None:
         # timm has classes that are a batch norm and the activation after it.
         after = [one for one in child.children() if not isinstance(one, nn.Identity)]
         setattr(module, name, nn.Sequential(affine, *after) if after else affine)
+
+
+def _fix_padding(module: nn.Module, same: type[nn.Conv2d]) -> None:
+    """Replace convolutions that compute their padding from the size of their input.
+
+    The padding is constant for inputs that the stride divides. As a function of the size, it keeps an
+    export busy for minutes.
+    """
+    for name, child in module.named_children():
+        if not isinstance(child, same):
+            _fix_padding(child, same)
+        elif child.dilation == (1, 1) and child.kernel_size[0] >= child.stride[0]:
+            kernel, stride = child.kernel_size[0], child.stride[0]
+            fixed = SamePadConv2d(
+                child.in_channels, child.out_channels, kernel, stride, child.groups
+            )
+            fixed.weight, fixed.bias = child.weight, child.bias
+            setattr(module, name, fixed)
 
 
 def _first_line(error: Exception) -> str:
