@@ -76,7 +76,7 @@ def test_the_weights_of_linear_layers_of_maps_are_stored_once(tmp_path: Path) ->
         for name, module in propose.module.named_modules()
         if isinstance(module, nn.Linear) and "trunk" in name
     }
-    assert len(linear) == 12
+    assert len(linear) == 6
     model = export_stage(propose)
     sizes = [numpy_helper.to_array(one).size for one in model.graph.initializer]
     tensors = {**dict(propose.module.named_parameters()), **dict(propose.module.named_buffers())}
