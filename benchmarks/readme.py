@@ -18,6 +18,7 @@ ORDER = (
     "scaling",
     "tiling",
     "sizing",
+    "soak",
     "cold_start",
     "precisions",
     "accuracy_of_precisions",
