@@ -20,7 +20,7 @@ from foveate.kernels.crop_features.cpu import crop_features
 from foveate.kernels.letterbox.cpu import letterbox, resize
 from foveate.kernels.nms.cpu import suppress
 from foveate.kernels.select_top_k.cpu import select_top_k
-from foveate.results.masks import Masks
+from foveate.results.window_masks import WindowMasks
 from measuring import Seconds, in_turns, parser_of
 
 Float32Array = NDArray[np.float32]
@@ -88,7 +88,9 @@ def mask_cases() -> dict[str, Versions]:
 
 
 def _masks(name: str, logits: Float32Array, geometry: Float32Array) -> dict[str, Versions]:
-    masks = Masks(logits, geometry, np.arange(WINDOWS), threshold=-0.5, height=HEIGHT, width=WIDTH)
+    masks = WindowMasks(
+        logits, geometry, np.arange(WINDOWS), threshold=-0.5, height=HEIGHT, width=WIDTH
+    )
 
     return {
         f"boxes, {name}": {"numpy": masks.boxes},

@@ -25,7 +25,7 @@ from foveate.labeling import (
     labelme_json,
 )
 from foveate.results.detections import Detections
-from foveate.results.masks import Masks
+from foveate.results.window_masks import WindowMasks
 
 # pycocotools 2.0.11 decodes in a way that numpy 2 warns about.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -40,7 +40,7 @@ def in_parts() -> Detections:
     rings = 5 - np.abs(np.minimum(left, right) - 8)
     logits = np.stack([rings, 20.5 - np.hypot(x - 30, y - 30)]).astype(np.float32)
     windows = np.array([[5, 10, 64, 64], [60, 20, 64, 64]], np.float32)
-    masks = Masks(logits, windows, np.arange(2), threshold=0, height=90, width=120)
+    masks = WindowMasks(logits, windows, np.arange(2), threshold=0, height=90, width=120)
     return Detections(
         boxes=masks.boxes(),
         scores=np.array([0.8, 0.7], np.float32),
@@ -152,7 +152,7 @@ def test_proposals_get_the_label_that_is_asked_for() -> None:
 
 
 def test_an_object_without_a_pixel_is_left_out() -> None:
-    masks = Masks(
+    masks = WindowMasks(
         np.full((1, 4, 4), -1, np.float32),
         np.array([[0, 0, 9, 9]], np.float32),
         np.array([0]),

@@ -15,20 +15,20 @@ from pycocotools import mask as coco_mask
 
 from foveate.arrays import BoolArray, Float64Array
 from foveate.labeling.polygons import LEAST_IOU, mask_polygons
-from foveate.results.masks import Masks
+from foveate.results.window_masks import WindowMasks
 
 # pycocotools 2.0.11 decodes in a way that numpy 2 warns about.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 
-def masks_of(pixels: BoolArray) -> Masks:
+def masks_of(pixels: BoolArray) -> WindowMasks:
     """Return one mask with exactly these pixels, from logits at the size of the image."""
     size = max(pixels.shape)
     logits = np.full((1, size, size), -1, np.float32)
     logits[0, : pixels.shape[0], : pixels.shape[1]][pixels] = 1
     window = np.array([[0, 0, size, size]], np.float32)
     height, width = pixels.shape
-    masks = Masks(logits, window, np.array([0]), threshold=0, height=height, width=width)
+    masks = WindowMasks(logits, window, np.array([0]), threshold=0, height=height, width=width)
     assert np.array_equal(masks[0], pixels)
     return masks
 
@@ -155,5 +155,5 @@ def test_a_tolerance_leaves_out_corners_of_large_masks() -> None:
 
 def test_a_mask_without_a_pixel_has_no_polygon() -> None:
     logits, window = np.full((1, 4, 4), -1, np.float32), np.array([[0, 0, 4, 4]], np.float32)
-    masks = Masks(logits, window, np.array([0]), threshold=0, height=4, width=6)
+    masks = WindowMasks(logits, window, np.array([0]), threshold=0, height=4, width=6)
     assert mask_polygons(masks, 0, 1.0) == []

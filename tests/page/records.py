@@ -13,7 +13,7 @@ from foveate.arrays import UInt8Array
 from foveate.bundle import Bundle, Manifest, read_bundle
 from foveate.page import page_record
 from foveate.results.detections import Detections, Findings, Proposals
-from foveate.results.masks import Masks
+from foveate.results.window_masks import WindowMasks
 
 WIDTH, HEIGHT = 640, 480
 # Side of the windows at the scale 1, which is the sixth level of the bundle.
@@ -39,7 +39,7 @@ def findings(
     """Proposals of windows, and detections of the first three."""
     geometry = np.array([(x, y, side, side) for x, y, side in windows], np.float32)
     count = len(geometry)
-    masks = Masks(
+    masks = WindowMasks(
         np.ones((1, 4, 4), np.float32).repeat(count, 0),
         geometry,
         np.arange(count),

@@ -22,6 +22,7 @@ from foveate.page import SCORE_THRESHOLD, page_record
 from foveate.page.paths import path_of
 from foveate.results.detections import Findings
 from foveate.results.outline import outline_runs
+from foveate.results.window_masks import of_windows
 from foveate.runtime import Pipeline, PipelineOptions
 
 SCALE = 8  # sub-pixels per pixel and axis, where paths are drawn
@@ -150,7 +151,7 @@ def test_codes_are_exact(findings: Findings, record: dict[str, Any]) -> None:
 
 
 def test_the_level_is_that_of_the_window(findings: Findings, record: dict[str, Any]) -> None:
-    _, windows = findings.proposals.masks.windows()
+    _, windows = of_windows(findings.proposals.masks).windows()
     scales = [level["scale"] for level in record["levels"]]
     assert scales == [0.1768, 0.25, 0.3536, 0.5, 0.7071, 1.0, 1.4142, 2.0]
     levels = [one["level"] for one in record["proposals"]]

@@ -16,7 +16,7 @@ from tests.results.test_detections import HEIGHT, WIDTH, detections_of, proposal
 from foveate.errors import BackendError, InputError, OptionError
 from foveate.images.reading import read_image
 from foveate.results.detections import Detections, Proposals
-from foveate.results.masks import Masks
+from foveate.results.window_masks import WindowMasks
 
 # pycocotools 2.0.11 decodes in a way that numpy 2 warns about.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -109,7 +109,7 @@ def test_other_formats_are_refused(tmp_path: Path) -> None:
 def test_the_runs_of_a_crop_are_those_of_its_pixels() -> None:
     geometry = np.array([[-6, 3, 30, 28], [70, 40, 32, 32], [200, 90, 9, 9]], np.float32)
     logits = np.random.default_rng(0).standard_normal((3, 16, 16)).astype(np.float32)
-    masks = Masks(logits, geometry, np.arange(3), threshold=0.3, height=HEIGHT, width=WIDTH)
+    masks = WindowMasks(logits, geometry, np.arange(3), threshold=0.3, height=HEIGHT, width=WIDTH)
     for index, mask in enumerate(masks):
         counts, (top, left, height, width) = masks.crop_runs(index)
         assert counts.dtype == np.int32

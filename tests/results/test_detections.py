@@ -14,7 +14,7 @@ from pycocotools.coco import COCO
 
 from foveate.results.coco import CocoDocument
 from foveate.results.detections import Detection, Detections, Proposal, Proposals
-from foveate.results.masks import Masks
+from foveate.results.window_masks import WindowMasks
 
 # pycocotools 2.0.11 decodes in a way that numpy 2 warns about.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -22,12 +22,12 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:Depreca
 HEIGHT, WIDTH = 60, 80
 
 
-def masks_of(count: int) -> Masks:
+def masks_of(count: int) -> WindowMasks:
     rows, columns = np.mgrid[:32, :32]
     disc = (10 - np.hypot(rows - 15.5, columns - 15.5)).astype(np.float32)
     geometry = np.array([[8 * i, 4 * i, 32, 32] for i in range(count)], np.float32).reshape(-1, 4)
     logits = np.repeat(disc[None], count, axis=0)
-    return Masks(logits, geometry, np.arange(count), threshold=0, height=HEIGHT, width=WIDTH)
+    return WindowMasks(logits, geometry, np.arange(count), threshold=0, height=HEIGHT, width=WIDTH)
 
 
 def detections_of(count: int = 3) -> Detections:

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
 from foveate.kernels.mask_boxes.reference import tight_box
-from foveate.results.masks import Masks
 from foveate.results.window_mask import encode_runs
+from foveate.results.window_masks import WindowMasks
 
 # pycocotools 2.0.11 decodes in a way that numpy 2 warns about.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -18,15 +18,15 @@ HEIGHT, WIDTH = 40, 56
 
 
 @pytest.fixture
-def masks() -> Masks:
+def masks() -> WindowMasks:
     rng = np.random.default_rng(0)
     logits = rng.standard_normal((3, 16, 16)).astype(np.float32).cumsum(1).astype(np.float32)
     geometry = np.array([[-5, 3, 30, 28], [20.4, 10, 60, 60], [4, 4, 10, 9]], np.float32)
     rows = np.array([2, 0, 1, 0])
-    return Masks(logits, geometry, rows, threshold=0.2, height=HEIGHT, width=WIDTH)
+    return WindowMasks(logits, geometry, rows, threshold=0.2, height=HEIGHT, width=WIDTH)
 
 
-def test_all_ways_to_the_pixels_agree(masks: Masks) -> None:
+def test_all_ways_to_the_pixels_agree(masks: WindowMasks) -> None:
     stack = np.asarray(masks)
     assert stack.shape == masks.shape == (4, HEIGHT, WIDTH)
     assert stack.dtype == bool
@@ -41,7 +41,7 @@ def test_all_ways_to_the_pixels_agree(masks: Masks) -> None:
         assert tuple(box) == tight_box(mask)
 
 
-def test_masks_can_be_chosen(masks: Masks) -> None:
+def test_masks_can_be_chosen(masks: WindowMasks) -> None:
     stack = np.asarray(masks)
     assert np.array_equal(np.asarray(masks[1:3]), stack[1:3])
     assert np.array_equal(np.asarray(masks[np.array([3, 0])]), stack[[3, 0]])
@@ -52,14 +52,14 @@ def test_masks_can_be_chosen(masks: Masks) -> None:
         masks[4]
 
 
-def test_masks_convert_like_arrays(masks: Masks) -> None:
+def test_masks_convert_like_arrays(masks: WindowMasks) -> None:
     assert np.asarray(masks, np.uint8).dtype == np.uint8
     with pytest.raises(ValueError, match="cannot be shared"):
         np.array(masks, copy=False)
     assert repr(masks) == "Masks(shape=(4, 40, 56))"
 
 
-def test_rle_decodes_to_the_masks(masks: Masks) -> None:
+def test_rle_decodes_to_the_masks(masks: WindowMasks) -> None:
     codes = masks.rle()
     assert all(code["size"] == [HEIGHT, WIDTH] for code in codes)
     assert all(isinstance(code["counts"], str) for code in codes)

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis.extra.numpy import arrays
 
 from foveate.arrays import BoolArray, Int64Array
-from foveate.results.masks import Masks
 from foveate.results.outline import outline_runs
+from foveate.results.window_masks import WindowMasks
 
 
 def runs_of(mask: BoolArray) -> tuple[Int64Array, Int64Array, Int64Array]:
@@ -50,7 +50,7 @@ def test_masks_have_outlines(index: int) -> None:
     rng = np.random.default_rng(0)
     logits = rng.standard_normal((3, 16, 16)).astype(np.float32).cumsum(1).astype(np.float32)
     windows = np.array([[-5, 3, 30, 28], [20.4, 10, 60, 60], [4, 4, 10, 9]], np.float32)
-    masks = Masks(logits, windows, np.arange(3), threshold=0.2, height=40, width=56)
+    masks = WindowMasks(logits, windows, np.arange(3), threshold=0.2, height=40, width=56)
     assert masks[index].any()
     assert np.array_equal(inside(masks.outline(index), 40, 56), masks[index])
 

@@ -10,8 +10,8 @@ import pytest
 
 from foveate.errors import InputError
 from foveate.results.detections import Detections
-from foveate.results.masks import Masks
 from foveate.results.overlay import LabelPainter, _is_light, color
+from foveate.results.window_masks import WindowMasks
 
 
 def one_disc(height: int, width: int, geometry: tuple[float, ...]) -> Detections:
@@ -23,7 +23,7 @@ def one_disc(height: int, width: int, geometry: tuple[float, ...]) -> Detections
         scores=np.array([0.5], np.float32),
         labels=np.array([0]),
         class_names=("disc",),
-        masks=Masks(
+        masks=WindowMasks(
             logits,
             np.array([geometry], np.float32),
             np.array([0]),

@@ -10,7 +10,7 @@ import pytest
 from tests.results.test_detections import HEIGHT, WIDTH, detections_of, proposals_of
 
 from foveate.results.detections import Detections
-from foveate.results.masks import Masks
+from foveate.results.window_masks import WindowMasks
 
 sv = pytest.importorskip("supervision", "0.28", reason="needs the package supervision")
 
@@ -24,7 +24,7 @@ def large() -> Detections:
     logits.append(np.full((160, 160), -1.0))
     side = rng.uniform(50, 1500, 100)
     windows = np.stack([rng.uniform(-200, 3900, 100), rng.uniform(-200, 2900, 100), side, side], 1)
-    masks = Masks(
+    masks = WindowMasks(
         np.stack(logits).astype(np.float32),
         windows.astype(np.float32),
         np.arange(100),

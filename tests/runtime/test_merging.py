@@ -11,7 +11,7 @@ from tests.samples.paths import PACKAGE
 
 from foveate.bundle import Bundle, Manifest, SelectSpec
 from foveate.results.detections import Detections, Findings, Proposals
-from foveate.results.masks import Masks
+from foveate.results.window_masks import WindowMasks, of_windows
 from foveate.runtime.merging import merge
 
 HEIGHT, WIDTH = 200, 300
@@ -20,9 +20,9 @@ LEFT, RIGHT = (0, 0, 120, 120), (80, 0, 200, 120)
 Found = tuple[float, tuple[int, int, int, int]]  # score, and xyxy in the image
 
 
-def masks_of(found: list[Found], region: tuple[int, int, int, int]) -> Masks:
+def masks_of(found: list[Found], region: tuple[int, int, int, int]) -> WindowMasks:
     windows = np.array([(x0, y0, x1 - x0, y1 - y0) for _, (x0, y0, x1, y1) in found], np.float32)
-    return Masks(
+    return WindowMasks(
         np.ones((len(found), 8, 8), np.float32),
         windows.reshape(-1, 4),
         np.arange(len(found)),
@@ -140,7 +140,7 @@ def test_at_most_ten_times_as_many_results_remain_and_only_their_logits() -> Non
     merged = merge([one, other], manifest_of(most=1))
     assert isinstance(merged, Proposals)
     assert merged.scores.tolist() == pytest.approx([0.9, *(0.05 * i for i in range(10, 1, -1))])
-    logits, windows, regions, rows = merged.masks.used()
+    logits, windows, regions, rows = of_windows(merged.masks).used()
     assert len(logits) == len(windows) == len(regions) == 10
     assert rows.tolist() == [9, *range(8, -1, -1)]  # the logits keep their order
 

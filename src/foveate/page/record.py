@@ -13,6 +13,7 @@ from pycocotools import mask as coco_mask
 
 from foveate.page.paths import path_of
 from foveate.plain_text import portable_name
+from foveate.results.window_masks import of_windows
 from foveate.runtime.sizes import Sizes
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ def _scored(score: float, box: Sequence[float]) -> dict[str, Any]:
 
 
 def _masks(masks: Masks, sides: Sequence[float]) -> list[dict[str, Any]]:
-    _, windows = masks.windows()
+    _, windows = of_windows(masks).windows()
     codes, longer_side = masks.rle(), max(masks.shape[1:])
     areas = [int(coco_mask.area(code)) for code in codes]
     return [

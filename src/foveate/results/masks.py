@@ -1,17 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Masks that are kept as logits and windows, and rasterized only on request."""
+"""A sequence of masks that are rasterized only on request."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import Any, overload
+from typing import Any, Self, overload
 
 import numpy as np
 from numpy.typing import DTypeLike
 
-from foveate.arrays import Array, BoolArray, Float32Array, Float64Array, Int32Array, Int64Array
+from foveate.arrays import Array, BoolArray, Float32Array, Int32Array, Int64Array
 from foveate.results.outline import outline_runs
-from foveate.results.window_mask import ColumnRuns, Window, WindowMask
+from foveate.results.window_mask import ColumnRuns
 
 
 def checked_index(index: object) -> int | slice | Array:
@@ -36,57 +37,35 @@ def checked_index(index: object) -> int | slice | Array:
     )
 
 
-class Masks:
+class Masks(ABC):
     """A sequence of N masks of one image, without an array of N x H x W pixels.
 
     ``masks[i]`` is (H, W) bool; a slice or an array of indices selects masks;
     ``numpy.asarray(masks)`` is (N, H, W) bool.
 
     Args:
-        logits: (M, S, S) float32 mask logits of the windows.
-        windows: (M, 4) float32 x0, y0, width and height of each window, in pixels of the image.
-        rows: (N,) int64 window of each mask; several masks may share a window.
-        threshold: Logit above which a resampled pixel is foreground.
         height: Number of rows of the image.
         width: Number of columns of the image.
-        regions: (M, 4) int64 xyxy part of the image in which each window was seen, outside of which
-            its mask is background; the whole image if ``None``.
     """
 
-    def __init__(
-        self,
-        logits: Float32Array,
-        windows: Float32Array | Float64Array,
-        rows: Int64Array,
-        *,
-        threshold: float,
-        height: int,
-        width: int,
-        regions: Int64Array | None = None,
-    ) -> None:
-        self._logits = logits
-        self._windows = windows
-        self._rows = rows
-        self._threshold = threshold
+    def __init__(self, *, height: int, width: int) -> None:
         self._height, self._width = height, width
-        whole = np.array([0, 0, width, height], np.int64)
-        self._regions = np.tile(whole, (len(windows), 1)) if regions is None else regions
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """Shape of the stack of all masks: (N, H, W)."""
         return (len(self), self._height, self._width)
 
-    def __len__(self) -> int:
-        return len(self._rows)
+    @abstractmethod
+    def __len__(self) -> int: ...
 
     @overload
     def __getitem__(self, index: int) -> BoolArray: ...
 
     @overload
-    def __getitem__(self, index: slice | Array | Sequence[int]) -> Masks: ...
+    def __getitem__(self, index: slice | Array | Sequence[int]) -> Self: ...
 
-    def __getitem__(self, index: int | slice | Array | Sequence[int]) -> BoolArray | Masks:
+    def __getitem__(self, index: int | slice | Array | Sequence[int]) -> BoolArray | Self:
         index = checked_index(index)
         if not isinstance(index, int):
             return self._select(index)
@@ -105,58 +84,6 @@ class Masks:
         for index in range(len(self)):
             self._runs(index).paint(stack[index])
         return stack if dtype is None else stack.astype(dtype)
-
-    def windows(self) -> tuple[Float32Array, Float32Array]:
-        """Return the logits, (N, S, S), and the windows, (N, 4), of the masks."""
-        return self._logits[self._rows], self._windows[self._rows].astype(np.float32, copy=False)
-
-    def regions(self) -> Int64Array:
-        """Return the part of the image in which each mask was seen, (N, 4) int64 xyxy."""
-        return self._regions[self._rows]
-
-    def moved(self, left: int, top: int, *, height: int, width: int) -> Masks:
-        """Return these masks in a larger image, in which their image begins at (left, top).
-
-        Args:
-            left: Column of the larger image.
-            top: Row of the larger image.
-            height: Number of rows of the larger image.
-            width: Number of columns of the larger image.
-        """
-        return Masks(
-            self._logits,
-            # A sum of a float32 and an integer is exact in float64, so that no edge is rounded
-            # otherwise than in the smaller image.
-            self._windows + np.array([left, top, 0, 0], np.float64),
-            self._rows,
-            threshold=self._threshold,
-            height=height,
-            width=width,
-            regions=self._regions + np.array([left, top, left, top]),
-        )
-
-    def joined(self, others: Sequence[Masks]) -> Masks:
-        """Return these masks and then those of others, of the same image and threshold.
-
-        Logits that no mask uses are left out.
-        """
-        logits, windows, regions, rows = zip(*(one.used() for one in (self, *others)), strict=True)
-        firsts = np.cumsum([0, *map(len, logits[:-1])])
-        return Masks(
-            np.concatenate(logits),
-            np.concatenate(windows),
-            np.concatenate([part + first for part, first in zip(rows, firsts, strict=True)]),
-            threshold=self._threshold,
-            height=self._height,
-            width=self._width,
-            regions=np.concatenate(regions),
-        )
-
-    def used(self) -> tuple[Float32Array, Float64Array, Int64Array, Int64Array]:
-        """Return logits (M, S, S), windows (M, 4) and regions (M, 4) in use, and each mask's row (N,)."""
-        kept, rows = np.unique(self._rows, return_inverse=True)
-        windows = self._windows[kept].astype(np.float64)
-        return self._logits[kept], windows, self._regions[kept], rows.reshape(-1)
 
     def crop(self, index: int) -> tuple[BoolArray, int, int]:
         """Return a mask inside its tight box, and the row and column of the box in the image."""
@@ -191,25 +118,13 @@ class Masks:
         """Return each mask as COCO's compressed run-length code, without rasterizing it."""
         return [self._runs(i).rle(self._height, self._width) for i in range(len(self))]
 
-    def _select(self, index: slice | Array) -> Masks:
-        return Masks(
-            self._logits,
-            self._windows,
-            self._rows[index],
-            threshold=self._threshold,
-            height=self._height,
-            width=self._width,
-            regions=self._regions,
-        )
+    @abstractmethod
+    def _select(self, index: slice | Array) -> Self:
+        """Return the masks that a slice or a 1-D array selects."""
 
+    @abstractmethod
     def _runs(self, index: int) -> ColumnRuns:
-        row = self._rows[index]
-        return WindowMask(
-            self._logits[row],
-            Window.around(self._windows[row].tolist()),
-            threshold=self._threshold,
-            region=self._regions[row].tolist(),
-        )
+        """Return a mask as runs."""
 
     def __repr__(self) -> str:
         return f"Masks(shape={self.shape})"

@@ -13,7 +13,7 @@ from foveate.results.window_mask import ColumnRuns
 
 
 class RunMasks(Masks):
-    """A sequence of masks like any other, without the windows and logits of a network.
+    """Masks of runs.
 
     Args:
         runs: Runs of each mask.
@@ -22,13 +22,13 @@ class RunMasks(Masks):
     """
 
     def __init__(self, runs: Sequence[ColumnRuns], *, height: int, width: int) -> None:
+        super().__init__(height=height, width=width)
         self._all = runs
-        self._height, self._width = height, width
 
     def __len__(self) -> int:
         return len(self._all)
 
-    def _select(self, index: slice | Array) -> Masks:
+    def _select(self, index: slice | Array) -> RunMasks:
         chosen = [self._all[i] for i in np.arange(len(self))[index].tolist()]
         return RunMasks(chosen, height=self._height, width=self._width)
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from foveate.kernels.nms.cpu import suppress
 from foveate.results.detections import Detections, Findings, Proposals
+from foveate.results.window_masks import of_windows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -90,7 +91,7 @@ def _from(proposals: Proposals, rows: Int64Array, detections: Detections) -> Det
 def _moved(objects: Objects, tile: Tile, height: int, width: int) -> Objects:
     fields: dict[str, Any] = {
         "boxes": objects.boxes + np.array([tile.left, tile.top] * 2, np.float32),
-        "masks": objects.masks.moved(tile.left, tile.top, height=height, width=width),
+        "masks": of_windows(objects.masks).moved(tile.left, tile.top, height=height, width=width),
     }
     if isinstance(objects, Detections):
         fields["proposals"] = np.full(len(objects), -1, np.int64)
@@ -103,7 +104,7 @@ def _joined(parts: Sequence[Objects]) -> Objects:
         for name in ("boxes", "scores", "labels", "proposals")
         if hasattr(parts[0], name)
     }
-    first, *others = (part.masks for part in parts)
+    first, *others = (of_windows(part.masks) for part in parts)
     return replace(parts[0], masks=first.joined(others), **fields)
 
 
@@ -114,7 +115,7 @@ def _kept(found: Detections | Proposals, manifest: Manifest) -> Int64Array:
         assert manifest.classify is not None
         labels, iou = found.labels, manifest.classify.class_nms_iou
         most = manifest.classify.max_detections
-    regions = found.masks.regions()
+    regions = of_windows(found.masks).regions()
     cut = _is_cut(found.boxes, regions, found.masks.shape)
     whole, fragments = np.flatnonzero(~cut), np.flatnonzero(cut)
     groups = None if labels is None else labels[whole]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from foveate.results.detections import Detections, Findings, Proposals
-from foveate.results.masks import Masks
+from foveate.results.window_masks import WindowMasks
 
 if TYPE_CHECKING:
     from foveate.arrays import Float32Array, Int64Array
@@ -67,10 +67,10 @@ def _proposals(steps: Steps) -> Int64Array:
     return rows[np.argsort(-scores[rows], kind="stable")]
 
 
-def _masks(manifest: Manifest, steps: Steps, rows: Int64Array) -> Masks:
+def _masks(manifest: Manifest, steps: Steps, rows: Int64Array) -> WindowMasks:
     # Several detections can come from one window: its logits, 100 kB, are copied only once.
     used, index = np.unique(rows, return_inverse=True)
-    return Masks(
+    return WindowMasks(
         steps.masks.array[used].astype(np.float32, copy=False),
         steps.proposing.found.array("windows")[used],
         index.reshape(-1).astype(np.int64),

@@ -26,7 +26,7 @@ from foveate.export.checks.matching import PasteComparison, compare_pasting
 from foveate.export.execution.sessions import session_function
 from foveate.export.execution.stages import paste_stage
 from foveate.export.to_onnx.onnx_graph import export_stage
-from foveate.results.masks import Masks
+from foveate.results.window_masks import WindowMasks, of_windows
 from foveate.runtime import load
 from foveate.system.gpu import Gpu
 from foveate.system.tensorrt import TARGETS, Installed
@@ -50,13 +50,13 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def masks(bundle: Bundle, image: Path) -> Masks:
+def masks(bundle: Bundle, image: Path) -> WindowMasks:
     with load(bundle.root) as pipeline:
-        return pipeline.propose(image).masks
+        return of_windows(pipeline.propose(image).masks)
 
 
 def parity(
-    bundle: Bundle, masks: Masks, *changes: Callable[[onnx.ModelProto], None]
+    bundle: Bundle, masks: WindowMasks, *changes: Callable[[onnx.ModelProto], None]
 ) -> PasteComparison:
     model = onnx.load(bundle.stage_path("paste"))
     for change in changes:
@@ -92,7 +92,7 @@ def plus(name: str, amount: float, *, output: bool) -> Callable[[onnx.ModelProto
     return change
 
 
-def test_pasted_bits_are_those_of_the_runtime(bundle: Bundle, masks: Masks) -> None:
+def test_pasted_bits_are_those_of_the_runtime(bundle: Bundle, masks: WindowMasks) -> None:
     found = parity(bundle, masks)
     assert found.windows == len(masks) + 1 > 4
     assert found.pixels >= masks.areas().sum() > 0
@@ -116,16 +116,16 @@ def test_pasted_bits_are_those_of_the_runtime(bundle: Bundle, masks: Masks) -> N
     ],
 )
 def test_a_planted_fault_is_seen(
-    change: Callable[[onnx.ModelProto], None], text: str, bundle: Bundle, masks: Masks
+    change: Callable[[onnx.ModelProto], None], text: str, bundle: Bundle, masks: WindowMasks
 ) -> None:
     assert text in str(parity(bundle, masks, change).fault())
 
 
-def test_bits_after_the_last_column_are_a_fault(bundle: Bundle, masks: Masks) -> None:
+def test_bits_after_the_last_column_are_a_fault(bundle: Bundle, masks: WindowMasks) -> None:
     stage, threshold = session_function(bundle.stage_path("paste")), bundle.manifest.mask.threshold
     logits, geometry = masks.windows()
     rows = np.arange(len(logits))
-    cut = Masks(logits, geometry, rows, threshold=threshold, height=72, width=90)
+    cut = WindowMasks(logits, geometry, rows, threshold=threshold, height=72, width=90)
     assert compare_pasting(stage, cut, threshold).fault() is None
 
     def stray(inputs: dict[str, Array]) -> dict[str, Array]:

@@ -10,7 +10,7 @@ from foveate.arrays import BoolArray, Float32Array, UInt8Array
 from foveate.export.execution.sessions import Function
 from foveate.kernels.mask_boxes import reference
 from foveate.results.detections import Detections, Proposals
-from foveate.results.masks import Masks
+from foveate.results.window_masks import WindowMasks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +105,7 @@ class PasteComparison:
         return None
 
 
-def compare_pasting(stage: Function, masks: Masks, threshold: float) -> PasteComparison:
+def compare_pasting(stage: Function, masks: WindowMasks, threshold: float) -> PasteComparison:
     """Compare the stage ``paste`` with the (N, H, W) masks of an image and one window of padding.
 
     A resampled pixel is foreground if its logit is above the threshold.
@@ -118,7 +118,7 @@ def compare_pasting(stage: Function, masks: Masks, threshold: float) -> PasteCom
 
 
 def _pasted(
-    stage: Function, masks: Masks, threshold: float
+    stage: Function, masks: WindowMasks, threshold: float
 ) -> Iterator[tuple[tuple[UInt8Array, int, Float32Array], BoolArray, Float32Array, Float32Array]]:
     """Yield bits, area and box of the stage, the mask of the runtime, logits and geometry."""
     _, height, width = masks.shape

@@ -29,6 +29,7 @@ from foveate.export.execution.sessions import (
 )
 from foveate.export.execution.stage_model import load_stage
 from foveate.progress import Progress, no_progress
+from foveate.results.window_masks import of_windows
 from foveate.runtime import Pipeline, PipelineOptions, load
 from foveate.runtime.options import DEFAULT_SCORE_THRESHOLD
 
@@ -203,5 +204,5 @@ def _paste_function(bundle: Bundle) -> Function | None:
 
 
 def _pasting(bundle: Bundle, paste: Function, pipeline: Pipeline, image: Path) -> PasteComparison:
-    masks = pipeline.propose(image).masks
+    masks = of_windows(pipeline.propose(image).masks)
     return compare_pasting(paste, masks, bundle.manifest.mask.threshold)
