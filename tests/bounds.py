@@ -32,7 +32,7 @@ TESTS = (
 EXTRAS = ("cuda", "cuda12")
 # Pillow 11.3 writes these TIFF files incorrectly.
 LEFT_OUT = "images/test_reading.py::test_luma_and_chroma_become_rgb"
-HELP = "Find, outline and name the objects in images."
+HELP = "Find, outline and name the objects in images"
 
 
 def main() -> int:
