@@ -7,11 +7,13 @@ names objects by their color. ``runtime/test_pipeline_oracle.py`` says the same 
 
 from __future__ import annotations
 
+import shutil
 import signal
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -31,6 +33,9 @@ from foveate.bundle import (
     write_bundle,
 )
 
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
 CLASSES = ("red", "green", "blue")
 Shape = tuple[int | str, ...]
 
@@ -46,6 +51,19 @@ def _heed_interrupts() -> None:
     # A shell lets its jobs in the background ignore Ctrl-C, and so would the commands they start.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Chromium; one for all tests, since Playwright cannot run twice in a process."""
+    library = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("chromium is not installed")
+    # Containers allow no sandbox, and the pages are our own. The camera shows a moving test image.
+    media = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
+    with library.sync_playwright() as playwright:
+        yield playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", *media])
 
 
 def model_of(

@@ -125,16 +125,17 @@ def shipped(contrast_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.usefixtures("shipped")
-def test_demo_writes_an_overlay_per_image(
+def test_demo_writes_an_overlay_per_image_and_a_page(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert invoke(["demo", "--output", str(tmp_path / "out")]) == 0
     images = {path.stem for path in demo.IMAGES.glob("*.jpg")}
     assert images
-    overlays = {path.name for path in (tmp_path / "out").iterdir()}
-    assert overlays == {f"{stem}-overlay.jpg" for stem in images}
-    last = capsys.readouterr().out.splitlines()[-1]
-    assert last.endswith(f"The overlays are in {tmp_path / 'out'}")
+    written = {path.name for path in (tmp_path / "out").iterdir()}
+    assert written == {"index.html", *(f"{stem}-overlay.jpg" for stem in images)}
+    *_, overlays, page = capsys.readouterr().out.splitlines()
+    assert overlays.endswith(f"The overlays are in {tmp_path / 'out'}")
+    assert page.endswith(str(tmp_path / "out" / "index.html"))
 
 
 @pytest.mark.usefixtures("shipped")

@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -17,7 +17,8 @@ from tests.samples.videos import HEIGHT, WIDTH, gray_images, number_of
 from foveate.errors import InputError
 from foveate.video import Frames, WebmWriter
 
-CHROMIUM = shutil.which("chromium")
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 
 def write(path: Path, times: list[float], *, rate: float | None = 10.0) -> None:
@@ -120,9 +121,7 @@ except Exception as error:
     assert [one.name for one in tmp_path.iterdir()] == ["clip.webm"]
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
-def test_a_browser_plays_the_video_for_its_whole_length(tmp_path: Path) -> None:
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+def test_a_browser_plays_the_video_for_its_whole_length(tmp_path: Path, browser: Browser) -> None:
     picture = cv2.GaussianBlur(
         np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8), (9, 9), 0
     )
@@ -131,20 +130,18 @@ def test_a_browser_plays_the_video_for_its_whole_length(tmp_path: Path) -> None:
         writer.write(np.roll(picture, 9 * number, 1), time)
     writer.close()
     (tmp_path / "page.html").write_text("<video src=clip.webm muted></video>")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        page = browser.new_page()
-        page.goto((tmp_path / "page.html").as_uri())
-        page.wait_for_function("document.querySelector('video').readyState >= 2", timeout=30_000)
-        facts = page.evaluate(
-            """async () => {
-                const video = document.querySelector('video')
-                await video.play()
-                await new Promise(done => video.onended = done)
-                return [video.duration, video.currentTime, video.videoWidth, video.error]
-            }"""
-        )
-        browser.close()
+    page = browser.new_page()
+    page.goto((tmp_path / "page.html").as_uri())
+    page.wait_for_function("document.querySelector('video').readyState >= 2", timeout=30_000)
+    facts = page.evaluate(
+        """async () => {
+            const video = document.querySelector('video')
+            await video.play()
+            await new Promise(done => video.onended = done)
+            return [video.duration, video.currentTime, video.videoWidth, video.error]
+        }"""
+    )
+    page.close()
     duration, played, width, error = facts
     assert duration == pytest.approx(1.5, abs=0.01)
     assert (played, width, error) == (duration, WIDTH, None)

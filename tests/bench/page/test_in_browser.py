@@ -4,20 +4,16 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import jsonschema
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 from tests.bench.page.reports import full_record
 
 from foveate.bench.json_schema import record_schema
 from foveate.bench.page.document import page_of
-
-CHROMIUM = shutil.which("chromium")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
 
 WIDTHS = (400, 1200)
 # Pairs of labels of the same chart that cover each other.
@@ -45,13 +41,6 @@ TITLES = """
   return under?.querySelector("title")?.textContent ?? "";
 })
 """
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        # Containers allow no sandbox, and the page is our own.
-        yield playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
 
 
 @pytest.fixture(scope="module")
