@@ -144,7 +144,7 @@ def test_a_host_opens_the_pipelines_of_a_bundle(contrast_bundle: Path) -> None:
         assert all(one["score"] >= 0.4 for one in found)
         assert send(url, "/v1/objects?score_threshold=0.05", FILE).status == 200
         assert send(url, "/v1/objects?score_threshold=0.04", FILE).status == 400
-        assert 'foveate_slots{model="finder",version="1"} 4.0' in metrics(url)
+        assert 'foveate_slots{model="finder",version="1"} 2.0' in metrics(url)
 
 
 def metrics(url: str) -> str:

@@ -45,11 +45,19 @@ def command(
         int, typer.Option(help="Number of pipelines, which share nothing but the process.")
     ] = 1,
     slots: Annotated[
-        int, typer.Option(help="Number of images that each pipeline processes at a time.")
-    ] = 2,
+        int | None,
+        typer.Option(
+            help="Number of images that each pipeline processes at a time; by default 1 on the CPU, "
+            "2 on a GPU."
+        ),
+    ] = None,
     queue: Annotated[
-        int, typer.Option(help="Number of requests that wait; others are refused with 429.")
-    ] = 16,
+        int | None,
+        typer.Option(
+            help="Number of requests that wait, by default as many as slots; others are refused "
+            "with 429."
+        ),
+    ] = None,
     timeout: Annotated[
         float, typer.Option(help="Seconds until a request must be answered; else 504.")
     ] = 30.0,

@@ -22,8 +22,10 @@ class ServeOptions(TypedOptions):
     Args:
         model: Name of the model in the Open Inference Protocol.
         workers: Number of pipelines, which share nothing. Each takes memory of its own.
-        slots: Number of images that each pipeline processes at a time.
-        queue: Number of requests that wait for a slot; further ones are refused with 429.
+        slots: Number of images that each pipeline processes at a time; by default 1 on the CPU, whose
+            cores a second image would only share, and 2 on a GPU.
+        queue: Number of requests that wait for a slot; further ones are refused with 429. By default
+            as many as there are slots, so that a request takes at most about twice its time.
         timeout: Seconds from the head of a request to its answer; then the answer is 504.
         read_timeout: Seconds in which a body must arrive; then the answer is 408.
         max_bytes: Largest body in bytes.
@@ -42,8 +44,8 @@ class ServeOptions(TypedOptions):
 
     model: str = "foveate"
     workers: int = 1
-    slots: int = 2
-    queue: int = 16
+    slots: int | None = None
+    queue: int | None = None
     timeout: float = 30.0
     read_timeout: float = 10.0
     max_bytes: int = 32 << 20
@@ -64,7 +66,7 @@ class ServeOptions(TypedOptions):
             ("kept_requests", 0),
         ):
             value = getattr(self, name)
-            if value < least:
+            if value is not None and value < least:
                 raise OptionError(f"{name} must be at least {least}, found {value}")
         for name in ("timeout", "read_timeout"):
             value = getattr(self, name)

@@ -105,7 +105,7 @@ def open_pipelines(
     """
     chosen = replace(
         pipeline_options,
-        max_in_flight=options.slots,
+        max_in_flight=options.slots or pipeline_options.max_in_flight,
         # Requests and the page select from these, as a pipeline with their threshold would.
         score_threshold=min(options.score_threshold, SCORE_THRESHOLD),
     )

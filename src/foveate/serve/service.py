@@ -47,7 +47,9 @@ class Service:
         self.manifest: Manifest = pipelines[0].pipeline.manifest
         self.score_floor = pipelines[0].pipeline.options.score_threshold
         self.score_threshold = max(self.score_floor, options.score_threshold)
-        self.admission = Admission(pipelines, slots=options.slots, queue=options.queue)
+        slots = options.slots or (1 if pipelines[0].pipeline.device.name == "cpu" else 2)
+        queue = slots * len(pipelines) if options.queue is None else options.queue
+        self.admission = Admission(pipelines, slots=slots, queue=queue)
         self.metrics = Metrics(options.model, self.admission, pipelines)
         self.trace = Trace(options.kept_requests)
         self.draining = False
