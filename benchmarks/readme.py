@@ -16,6 +16,7 @@ ORDER = (
     "against_glue",
     "against_segmenters",
     "scaling",
+    "overload",
     "tiling",
     "sizing",
     "soak",
