@@ -15,6 +15,7 @@ ORDER = (
     "against_openvino",
     "against_glue",
     "against_segmenters",
+    "against_hyperfine",
     "scaling",
     "overload",
     "tiling",
