@@ -69,7 +69,7 @@ def test_the_service_uses_the_runtime_and_scales_by_the_slots(documents: dict[st
     formats = {one["name"] for one in runtime["spec"]["supportedModelFormats"]}
     assert predictor["model"]["modelFormat"]["name"] in formats
     assert predictor["model"]["protocolVersion"] in runtime["spec"]["protocolVersions"]
-    assert predictor["scaleTarget"] == ServeOptions().slots
+    assert predictor["scaleTarget"] == 2  # the slot and the place in the queue of a CPU
     assert predictor["terminationGracePeriodSeconds"] > ServeOptions().timeout
 
 

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
@@ -40,19 +40,22 @@ def seen(url: str) -> dict[str, Any]:
 def socket_that_answers(*answers: bytes | None) -> Iterator[str]:
     """Answer the first bytes of each connection and close it; never answer where None stands."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        thread = threading.Thread(target=_answer, args=(listener, answers), daemon=True)
+        thread = threading.Thread(target=_answer, args=(listener, answers))
         thread.start()
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)  # ends `accept`, which closing would not
+            thread.join()
 
 
 def _answer(listener: socket.socket, answers: tuple[bytes | None, ...]) -> None:
-    kept = []
-    for answer in answers:
-        connection, _ = listener.accept()
-        connection.recv(1 << 16)
-        if answer is None:
-            kept.append(connection)  # stays open as long as this thread runs
-            listener.accept()
-        else:
-            connection.sendall(answer)
-            connection.close()
+    with suppress(OSError), ExitStack() as kept:  # the listener was shut down
+        for answer in answers:
+            connection = kept.enter_context(listener.accept()[0])
+            connection.recv(1 << 16)
+            if answer is None:
+                listener.accept()  # the connection stays open until the listener is shut down
+            else:
+                connection.sendall(answer)
+                connection.close()
