@@ -14,8 +14,6 @@ from foveate.errors import OptionError
 from foveate.video import Frames
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from foveate.results.detections import Detections
     from foveate.runtime.pipeline import Pipeline
     from foveate.video.frame import Frame
@@ -93,12 +91,7 @@ class VideoResults:
     def __enter__(self) -> VideoResults:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 

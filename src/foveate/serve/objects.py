@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
+from typing import TypeVar
 
 import cv2
 from starlette.requests import Request
@@ -13,6 +15,7 @@ from foveate import __version__
 from foveate.arrays import UInt8Array
 from foveate.page import page_record
 from foveate.plain_text import json_text
+from foveate.results.detections import Detections, Proposals
 from foveate.serve.answers import BundleAnswer, ObjectsAnswer, ProposalsAnswer
 from foveate.serve.call import Call
 from foveate.serve.errors import RequestError
@@ -21,35 +24,45 @@ from foveate.serve.pipelines import RecordedPipeline
 from foveate.serve.service import Service
 
 JSON, PNG = "application/json", "image/png"
+Found = TypeVar("Found", Detections, Proposals)
 
 
 async def find_objects(request: Request) -> Response:
     """Answer with the objects in the image of the body, as JSON or as an overlay."""
     service: Service = request.app.state.service
     _require_classifier(service)
-    kind = _accepted(request)
     wanted = service.wanted_objects(_query(request))
-
-    def work(pipeline: RecordedPipeline, body: bytes, call: Call) -> bytes:
-        image = service.decode(body, call)
-        found = wanted.of(pipeline.detect(image, call))
-        with call.timed("encode"):
-            return _png(found.draw(image)) if kind == PNG else _json(ObjectsAnswer.of(found))
-
-    return Response(await service.process(request, work), media_type=kind)
+    return await _answer(
+        request,
+        lambda pipeline, image, call: wanted.of(pipeline.detect(image, call)),
+        ObjectsAnswer.of,
+    )
 
 
 async def find_proposals(request: Request) -> Response:
     """Answer with the proposals in the image of the body, as JSON or as an overlay."""
+    wanted = wanted_proposals(_query(request))
+    return await _answer(
+        request,
+        lambda pipeline, image, call: wanted.of(pipeline.propose(image, call)),
+        ProposalsAnswer.of,
+    )
+
+
+async def _answer(
+    request: Request,
+    find: Callable[[RecordedPipeline, UInt8Array, Call], Found],
+    describe: Callable[[Found], ObjectsAnswer | ProposalsAnswer],
+) -> Response:
+    """Answer with what is found in the image of the body, as JSON or as an overlay."""
     service: Service = request.app.state.service
     kind = _accepted(request)
-    wanted = wanted_proposals(_query(request))
 
     def work(pipeline: RecordedPipeline, body: bytes, call: Call) -> bytes:
         image = service.decode(body, call)
-        found = wanted.of(pipeline.propose(image, call))
+        found = find(pipeline, image, call)
         with call.timed("encode"):
-            return _png(found.draw(image)) if kind == PNG else _json(ProposalsAnswer.of(found))
+            return _png(found.draw(image)) if kind == PNG else _json(describe(found))
 
     return Response(await service.process(request, work), media_type=kind)
 

@@ -6,15 +6,12 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Iterator, Sized
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 from foveate.errors import InputError, OptionError
 from foveate.video.frame import Frame, FrameReader
 from foveate.video.latest import LatestReader
 from foveate.video.opening import display_name, open_reader
-
-if TYPE_CHECKING:
-    from types import TracebackType
 
 POLICIES = ("every", "latest")
 VideoSource: TypeAlias = "str | os.PathLike[str] | Iterable[Any] | FrameReader"
@@ -107,12 +104,7 @@ class Frames:
     def __enter__(self) -> Frames:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 
