@@ -25,7 +25,7 @@ class LimitedConnection(H11Protocol):
     seconds: ClassVar[float] = 10.0
     _head_timer: asyncio.TimerHandle | None = None
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn serves TCP only
         """Wait for the head of the first request."""
         super().connection_made(transport)
         self._watch_head()
