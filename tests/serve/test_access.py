@@ -125,6 +125,38 @@ def test_a_named_origin_is_allowed_and_may_read_the_answer(local: str) -> None:
     assert "authorization" in preflight.headers["access-control-allow-headers"].lower()
 
 
+@pytest.mark.parametrize(
+    ("origin", "method", "headers", "allowed"),
+    [
+        ("https://evil.example", "POST", "authorization", None),
+        (PAGE, "DELETE", "authorization", PAGE),
+        (PAGE, "POST", "x-other", PAGE),
+    ],
+)
+def test_a_refused_preflight_is_json(
+    local: str, origin: str, method: str, headers: str, allowed: str | None
+) -> None:
+    asked = {
+        "Origin": origin,
+        "Access-Control-Request-Method": method,
+        "Access-Control-Request-Headers": headers,
+    }
+    answer = send(local, "/v1/objects", method="OPTIONS", headers=asked)
+    assert (answer.status, answer.headers["content-type"]) == (400, "application/json")
+    assert answer.headers.get("access-control-allow-origin") == allowed
+    error = document(answer)["error"]
+    assert error["expected"].startswith(
+        "GET or POST from a page that the server allows, with the headers accept, "
+    )
+    assert error["found"] == (
+        f"origin: {origin}, access-control-request-method: {method}, "
+        f"access-control-request-headers: {headers}"
+    )
+    assert error["remedy"] == (
+        "omit other headers, or allow the page by --allow-origin of the server"
+    )
+
+
 def test_an_address_that_others_reach_needs_a_decision(capsys: pytest.CaptureFixture[str]) -> None:
     assert invoke(["serve", "--host", "0.0.0.0"]) == 1  # noqa: S104 - refused
     assert capsys.readouterr().err == (
@@ -209,6 +241,7 @@ def test_a_certificate_that_cannot_be_used_is_one_line(
     ("values", "message"),
     [
         ({"port": 70_000}, "port must lie in 0..65535, found 70000"),
+        ({"max_connections": 0}, "max_connections must be at least 1, found 0"),
         ({"certificate": "file"}, "a certificate needs its private key, found one of them"),
     ],
 )

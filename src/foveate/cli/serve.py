@@ -65,6 +65,9 @@ def command(
         float,
         typer.Option(help="Seconds in which headers, and then a body, must arrive; else 408."),
     ] = 10.0,
+    max_connections: Annotated[
+        int, typer.Option(help="Largest number of connections at a time; others get 503.")
+    ] = 512,
     max_bytes: Annotated[int, typer.Option(help="Largest body in bytes.")] = 32 << 20,
     max_pixels: Annotated[int, typer.Option(help="Largest image in pixels.")] = 50_000_000,
     model_name: Annotated[
@@ -112,6 +115,7 @@ def command(
         port=port,
         certificate=None if certificate is None else str(certificate),
         certificate_key=None if certificate_key is None else str(certificate_key),
+        max_connections=max_connections,
     )
     _check_access(address, key_file, no_key=no_key)
     options = ServeOptions(

@@ -11,7 +11,6 @@ from os import PathLike
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -21,6 +20,7 @@ from foveate.page import page
 from foveate.protocol.tensors import HEADER_LENGTH
 from foveate.runtime import Pipeline, PipelineOptions
 from foveate.serve.call import REQUEST_ID
+from foveate.serve.cors import Cors
 from foveate.serve.endpoints import ENDPOINTS, Endpoint
 from foveate.serve.errors import RequestError
 from foveate.serve.guard import Guard, answer_not_found, answer_request_error, answer_wrong_method
@@ -112,7 +112,7 @@ def _cors(options: ServeOptions) -> list[Middleware]:
     exposed = [REQUEST_ID, "Server-Timing", "Retry-After", HEADER_LENGTH]
     return [
         Middleware(
-            CORSMiddleware,
+            Cors,
             allow_origins=options.origins,
             allow_methods=["GET", "POST"],
             allow_headers=["Authorization", "Content-Type", REQUEST_ID, HEADER_LENGTH],

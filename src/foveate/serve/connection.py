@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Connections of uvicorn with limits of time, and with errors of HTTP as JSON."""
+"""Connections of uvicorn with limits of number and time, and with errors of HTTP as JSON."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import sys
 from http import HTTPStatus
 from typing import ClassVar
@@ -12,23 +13,32 @@ from typing import ClassVar
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from foveate.serve.errors import RequestError, long_head_error
+from foveate.serve.errors import RequestError, busy_error, long_head_error
+
+_LINGER = 1.0  # seconds
+_logger = logging.getLogger("foveate.serve")
 
 
 class LimitedConnection(H11Protocol):
     """A connection whose client must send heads of requests, and take answers, in some time.
 
     Attributes:
+        most: Largest number of connections at a time.
         seconds: The time.
     """
 
-    seconds: ClassVar[float] = 10.0
+    most: ClassVar[int]
+    seconds: ClassVar[float]
     _head_timer: asyncio.TimerHandle | None = None
+    _is_extra = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn serves TCP only
-        """Wait for the head of the first request."""
+        """Wait for the head of the first request, or refuse it if there are too many connections."""
         super().connection_made(transport)
-        self._watch_head()
+        if len(self.connections) > self.most:
+            self._refuse_extra()
+        else:
+            self._watch_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait for nothing more."""
@@ -37,6 +47,8 @@ class LimitedConnection(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take data, which may be a part of a head."""
+        if self._is_extra:
+            return
         super().data_received(data)
         if self.conn.their_state is not h11.IDLE:
             self._stop_watching()
@@ -106,18 +118,34 @@ class LimitedConnection(H11Protocol):
             )
         )
 
+    def _refuse_extra(self) -> None:
+        """Answer a client that is one too many, whatever it will send."""
+        self._is_extra = True
+        self.connections.discard(self)  # so that its end delays no other client
+        _logger.warning("connection refused", extra={"fields": {"connections": self.most}})
+        self._answer(busy_error(503, f"{self.most} connections", 1))
+        # The kernel drops an answer that was not read if the client sends to a closed connection.
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self.loop.call_later(_LINGER, self.transport.abort)
+
     def _refuse(self, error: RequestError) -> None:
         """Answer with an error and close the connection."""
+        self._answer(error)
+        self.transport.close()
+
+    def _answer(self, error: RequestError) -> None:
+        """Answer with an error, unless an answer has begun."""
         if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
             body = json.dumps(error.document("", "")).encode()
             headers = [
                 ("Content-Type", "application/json"),
                 ("Content-Length", str(len(body))),
                 ("Connection", "close"),
+                *error.headers.items(),
             ]
             head = h11.Response(
                 status_code=error.status, headers=headers, reason=HTTPStatus(error.status).phrase
             )
             for event in (head, h11.Data(data=body), h11.EndOfMessage()):
                 self.transport.write(self.conn.send(event) or b"")
-        self.transport.close()

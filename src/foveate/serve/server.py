@@ -41,6 +41,8 @@ class Address(TypedOptions):
         port: Port; 0 for any that is free.
         certificate: File of the certificate for TLS, with its chain; None for no TLS.
         certificate_key: File of its private key.
+        max_connections: Largest number of connections at a time; further ones are answered with 503
+            and closed.
 
     Raises:
         OptionError: A value is out of range, or the certificate has no key or the reverse.
@@ -50,11 +52,14 @@ class Address(TypedOptions):
     port: int = 8000
     certificate: str | None = None
     certificate_key: str | None = None
+    max_connections: int = 512
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not 0 <= self.port < 1 << 16:
             raise OptionError(f"port must lie in 0..65535, found {self.port}")
+        if self.max_connections < 1:
+            raise OptionError(f"max_connections must be at least 1, found {self.max_connections}")
         if (self.certificate is None) != (self.certificate_key is None):
             raise OptionError(
                 "a certificate needs its private key, found one of them",
@@ -155,7 +160,8 @@ def server_config(app: Starlette, address: Address, options: ServeOptions) -> uv
     Raises:
         InputError: The certificate cannot be used.
     """
-    connection = type("Connection", (LimitedConnection,), {"seconds": options.read_timeout})
+    limits = {"most": address.max_connections, "seconds": options.read_timeout}
+    connection = type("Connection", (LimitedConnection,), limits)
     config = uvicorn.Config(
         app,
         http=connection,
