@@ -13,8 +13,9 @@ import pytest
 
 from foveate.bench.clock import SystemClock
 from foveate.bench.floor import NullDevice, null_engines
-from foveate.bench.image_trace import ImageTrace, Work, covered, divide
+from foveate.bench.image_trace import AbandonedError, ImageTrace, Work, covered, divide
 from foveate.bench.images import Images, read_images
+from foveate.bench.recording import Recorder, record_pipeline
 from foveate.bench.system import PipelineSystem
 from foveate.bundle import Bundle
 from foveate.errors import InputError
@@ -164,6 +165,18 @@ def test_a_pipeline_that_does_nothing_has_the_same_path(
         assert len(null.pipeline(images.arrays[0])) == 0
     finally:
         null.close()
+
+
+def test_an_abandoned_image_is_not_enqueued(contrast_bundle: Path, images: Images) -> None:
+    recorder = Recorder(SystemClock())
+    with record_pipeline(
+        recorder, load(contrast_bundle, device="cpu", options=OPTIONS)
+    ) as pipeline:
+        trace = recorder.begin(0)
+        trace.abandoned = True
+        with pytest.raises(AbandonedError):
+            pipeline(images.arrays[0])
+    assert trace.launched is None
 
 
 def trace_of(*work: tuple[str, str, float, float]) -> ImageTrace:

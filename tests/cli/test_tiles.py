@@ -36,6 +36,18 @@ def test_a_small_object_of_a_large_image_is_found_in_a_tile(
     assert (left, top, left + width, top + height) == pytest.approx(SMALL, abs=2)
 
 
+def test_a_small_object_of_a_large_image_is_labeled(image: str, contrast_bundle: Path) -> None:
+    words = ["label", image, "--bundle", str(contrast_bundle), "--format", "coco"]
+    found = {}
+    for tiles in ("off", "256"):
+        output = ["--what", "detections", "--output", f"{tiles}.json"]
+        assert invoke([*words, *output, "--tiles", tiles]) == 0
+        found[tiles] = json.loads(Path(f"{tiles}.json").read_text())["annotations"]
+    assert found["off"] == []
+    left, top, width, height = found["256"][0]["bbox"]
+    assert (left, top, left + width, top + height) == pytest.approx(SMALL, abs=8)
+
+
 def test_the_recall_of_tiles_is_evaluated(image: str, contrast_bundle: Path) -> None:
     left, top, right, bottom = SMALL
     square = [[left, top, right, top, right, bottom, left, bottom]]
@@ -78,6 +90,11 @@ def test_values_that_do_not_fit_are_refused_before_the_work(
     words: list[str],
     text: str,
 ) -> None:
-    assert invoke(["run", image, "--bundle", str(contrast_bundle), *words]) == 1
-    assert text in " ".join(capsys.readouterr().err.split())
-    assert not Path("foveate-results").exists()
+    bundle = str(contrast_bundle)
+    for command in (
+        ["run", image, "--bundle", bundle],
+        ["label", image, "--bundle", bundle, "--format", "labelme"],
+    ):
+        assert invoke([*command, *words]) == 1
+        assert text in " ".join(capsys.readouterr().err.split())
+    assert [path.name for path in Path().iterdir()] == [image]

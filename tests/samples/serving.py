@@ -124,9 +124,11 @@ class Gate:
         self.runs: Counter[str] = Counter()
         self._open = threading.Event()
 
-    def pipeline(self, bundle: Path, stage: str = "propose") -> foveate.Pipeline:
+    def pipeline(
+        self, bundle: Path, stage: str = "propose", options: foveate.PipelineOptions | None = None
+    ) -> foveate.Pipeline:
         """Return a pipeline whose network waits at this gate."""
-        pipeline = foveate.load(bundle)
+        pipeline = foveate.load(bundle, options=options)
         for name, engine in pipeline.engines.items():
             assert isinstance(engine, OnnxRuntimeEngine)
             held = partial(self._run, name, engine.run, waits=name == stage)

@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 from weakref import WeakKeyDictionary
 
-from foveate.bench.image_trace import ImageTrace, Work
+from foveate.bench.image_trace import AbandonedError, ImageTrace, Work
 from foveate.runtime.devices.cpu import CpuDevice, CpuStream
 from foveate.runtime.pipeline import Pipeline
 
@@ -223,6 +223,8 @@ class _RecordingProgram:
         trace = self._recorder.current
         if trace is None:
             return self._program.launch()
+        if trace.abandoned:  # between two tiles of an image
+            raise AbandonedError
         trace.launched = self._recorder.now()
         event = self._recorder.ranged("enqueue", trace, self._program.launch)()
         trace.enqueued = self._recorder.now()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from foveate.cli._console import lines_with_bar, print_line, show_log
-from foveate.cli._options import BundleOption, Preset, Threads
+from foveate.cli._options import BundleOption, Preset, Threads, TileOverlap, Tiles, parse_tiles
 from foveate.errors import BackendError, InputError, OptionError
 
 if TYPE_CHECKING:
@@ -71,6 +71,8 @@ def command(
             min=0, max=100, help="Largest distance between polygon and outline, in pixels."
         ),
     ] = 1.0,
+    tiles: Tiles = "off",
+    tile_overlap: TileOverlap = None,
     bundle: BundleOption = "mini",
     preset: Preset = None,
     device: Annotated[
@@ -96,7 +98,13 @@ def command(
     batch = Batch(images)
     show_log("foveate.runtime")
     least = min(score_threshold, PipelineOptions().score_threshold)
-    running = PipelineOptions(preset=preset, threads=threads, score_threshold=least)
+    running = PipelineOptions(
+        preset=preset,
+        threads=threads,
+        score_threshold=least,
+        tiles=parse_tiles(tiles),
+        tile_overlap=tile_overlap,
+    )
     with load(bundle, device=device, options=running) as pipeline:
         names = pipeline.bundle.manifest.class_names if what == "detections" else (label,)
         target = _output(batch, format, output, names, overwrite=overwrite)

@@ -19,6 +19,9 @@ from foveate.cli._options import (
     Preset,
     ScoreThreshold,
     Threads,
+    TileOverlap,
+    Tiles,
+    parse_tiles,
 )
 from foveate.errors import OptionError
 
@@ -101,6 +104,8 @@ def command(
     top_k: Annotated[int | None, typer.Option(min=1, help="Number of proposals per image.")] = None,
     score_threshold: ScoreThreshold = DEFAULT_SCORE_THRESHOLD,
     max_side: MaxSide = None,
+    tiles: Tiles = "off",
+    tile_overlap: TileOverlap = None,
 ) -> None:
     """Serve a bundle over HTTP until it is interrupted."""
     from foveate.cli._files import check_output, write_result
@@ -134,7 +139,13 @@ def command(
         origins=tuple(allow_origin or ()),
     )
     pipeline_options = PipelineOptions(
-        preset=preset, top_k=top_k, max_side=max_side, threads=threads, debug=bool(context.obj)
+        preset=preset,
+        top_k=top_k,
+        max_side=max_side,
+        tiles=parse_tiles(tiles),
+        tile_overlap=tile_overlap,
+        threads=threads,
+        debug=bool(context.obj),
     )
     check_output(trace)
     log_to_stderr(debug=bool(context.obj))

@@ -137,6 +137,7 @@ class BundleAnswer:
         name: Its name.
         class_names: Names of the classes; empty if it only proposes.
         max_side: Longer side of the working image in pixels.
+        tiles: Side in pixels of the tiles that large images are cut into, ``auto``, or ``off``.
         scales: Scales of the levels of the pyramid.
         max_proposals: Largest number of proposals.
         max_detections: Largest number of objects; null if it only proposes.
@@ -148,6 +149,7 @@ class BundleAnswer:
     name: str
     class_names: tuple[str, ...]
     max_side: int
+    tiles: str
     scales: tuple[float, ...]
     max_proposals: int
     max_detections: int | None
@@ -156,13 +158,16 @@ class BundleAnswer:
     version: str
 
     @classmethod
-    def of(cls, manifest: Manifest, *, score_threshold: float, version: str) -> BundleAnswer:
+    def of(
+        cls, manifest: Manifest, *, tiles: int | str, score_threshold: float, version: str
+    ) -> BundleAnswer:
         """Return the answer for a manifest, to which the options of the pipeline were applied."""
         classify = manifest.classify if manifest.classifies else None
         return cls(
             name=manifest.name,
             class_names=manifest.class_names,
             max_side=manifest.pyramid.max_side,
+            tiles=str(tiles),
             scales=manifest.pyramid.scales,
             max_proposals=manifest.select.top_k,
             max_detections=None if classify is None else classify.max_detections,

@@ -96,8 +96,12 @@ async def show_page(request: Request) -> Response:
 async def describe_bundle(request: Request) -> Response:
     """Answer with the bundle and the options that concern its results."""
     service: Service = request.app.state.service
-    threshold = service.score_threshold
-    answer = BundleAnswer.of(service.manifest, score_threshold=threshold, version=__version__)
+    answer = BundleAnswer.of(
+        service.manifest,
+        tiles=service.tiles,
+        score_threshold=service.score_threshold,
+        version=__version__,
+    )
     return JSONResponse(asdict(answer))
 
 

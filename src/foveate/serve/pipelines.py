@@ -23,8 +23,8 @@ from foveate.system.resources import usable_cores
 class RecordedPipeline:
     """A pipeline whose work is recorded. Several threads may share it.
 
-    On a GPU, where the work of an image is replayed from a graph by one call, there are no times of
-    networks, and work that has begun cannot be abandoned.
+    On a GPU, where the work of an image, or of a tile of it, is replayed from a graph by one call,
+    there are no times of networks, and work that has begun cannot be abandoned.
 
     Args:
         pipeline: A pipeline that was not used so far. Closing it closes this one as well.
@@ -103,9 +103,11 @@ def open_pipelines(
         BackendError: The device or the backend does not work on this machine.
         OptionError: There is no such device, backend or preset, or they do not fit each other.
     """
+    # The tiles of an image pass through its slot one by one, so that it takes no more memory.
+    slots = 1 if pipeline_options.tiles != "off" else options.slots
     chosen = replace(
         pipeline_options,
-        max_in_flight=options.slots or pipeline_options.max_in_flight,
+        max_in_flight=slots or pipeline_options.max_in_flight,
         # Requests and the page select from these, as a pipeline with their threshold would.
         score_threshold=min(options.score_threshold, SCORE_THRESHOLD),
     )

@@ -36,6 +36,7 @@ class Service:
 
     Attributes:
         manifest: Manifest of the bundle, with the options of the pipelines applied.
+        tiles: How the pipelines cut large images; see ``PipelineOptions``.
         score_floor: Smallest score of an object that the pipelines return.
         score_threshold: Smallest score of an object, unless a request has its own.
         trace: The latest requests.
@@ -45,6 +46,7 @@ class Service:
     def __init__(self, pipelines: Sequence[RecordedPipeline], options: ServeOptions) -> None:
         self.options = options
         self.manifest: Manifest = pipelines[0].pipeline.manifest
+        self.tiles: int | str = pipelines[0].pipeline.options.tiles
         self.score_floor = pipelines[0].pipeline.options.score_threshold
         self.score_threshold = max(self.score_floor, options.score_threshold)
         slots = options.slots or (1 if pipelines[0].pipeline.device.name == "cpu" else 2)
