@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Replicas and their time for a rate of images, from records of ``foveate bench``.
 
-    foveate bench mini --preset fast --scenario server --p99 2.5 --seconds 600 --json server.json
+    foveate bench mini --preset fast --scenario server --p99 2.5 --json server.json
     foveate bench mini --preset fast --scenario offline --seconds 60 --json batch.json
     python benchmarks/sizing.py server.json batch.json --json benchmarks/results/sizing.json
 

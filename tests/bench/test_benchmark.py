@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whole runs on a simulated clock: warm-up, stopping, records, the search for a rate."""
+"""Whole runs on a simulated clock: warm-up, stopping and records."""
 
 from __future__ import annotations
 
@@ -18,9 +18,7 @@ from tests.bench.simulated import (
 
 from foveate.bench.benchmark import Benchmark
 from foveate.bench.building import Surroundings, build_record, is_rate_held
-from foveate.bench.figures import RateTrial
 from foveate.bench.options import BenchOptions
-from foveate.bench.rate_search import search_rate
 from foveate.errors import OptionError
 
 
@@ -128,24 +126,11 @@ def test_a_rate_that_is_too_high_is_not_held() -> None:
     assert record.latency.percentile(90).value is None
 
 
-@pytest.mark.parametrize("limit", [0.3, 4.0, 170.0])
-def test_the_search_finds_the_highest_rate_that_holds_the_bound(limit: float) -> None:
-    def try_rate(rate: float) -> RateTrial:
-        return RateTrial(rate=rate, images=1, p99=1.0, low=1.0, high=1.0, held=rate <= limit)
-
-    found = search_rate(try_rate, 2.0, 3.0)
-    assert found.rate is not None
-    assert limit / 1.05 <= found.rate <= limit
-    assert len(found.trials) <= 16
-
-
-def test_the_search_gives_up_where_no_rate_holds_the_bound() -> None:
-    def try_rate(rate: float) -> RateTrial:
-        return RateTrial(rate=rate, images=1, p99=None, low=None, high=None, held=False)
-
-    found = search_rate(try_rate, 2.0, 3.0)
-    assert found.rate is None
-    assert len(found.trials) == 20
+def test_a_number_of_images_at_a_rate_that_is_too_high_is_not_held() -> None:
+    options = BenchOptions(scenario="server", rate=20, count=200, warm_up=0)
+    record = simulated_record(lambda _: 0.1, options)
+    assert (record.outcome.images, record.outcome.unstarted) == (200, 0)
+    assert record.outcome.rate_held is False
 
 
 @pytest.mark.parametrize(
@@ -158,6 +143,10 @@ def test_the_search_gives_up_where_no_rate_holds_the_bound() -> None:
         ({"percentile": 100.0}, "percentile must lie between 0 and 100, found 100"),
         ({"rate": 2.0}, "rate belongs to the scenario 'server', found 'single-stream': pass --sc"),
         ({"scenario": "server"}, "needs a rate of arrivals, or a bound .*: pass --rate IMAGES_PER"),
+        (
+            {"scenario": "server", "p99": 1.0, "count": 40},
+            "needs 368 images per rate, found a count of 40: pass --count 368 or more, or omit it",
+        ),
         ({"scenario": "server", "rate": -2.0}, "rate must be above 0, found -2"),
     ],
 )

@@ -67,7 +67,7 @@ def test_random_balancing_over_the_replicas_holds_the_bound() -> None:
         p99 = float(np.quantile(latencies(rate, 100_000, generator), 0.99))
         return RateTrial(rate=rate, images=100_000, p99=p99, low=p99, high=p99, held=p99 <= bound)
 
-    search = search_rate(attempt, bound, 1.0)
+    *_, search = search_rate(attempt, bound, 1.0)
     found = size(replace(searched(None), search=search), rate=20.0, price_per_hour=None)
     # 5 % of room for the chance in both simulations.
     assert balanced_p99(20.0, found.replicas, generator) <= 1.05 * bound

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,12 +39,29 @@ def test_a_table_has_a_row_per_record(
     words = ["--rate", "100", "--price-per-hour", "0.9", "--price-per-hour", "0.2"]
     assert invoke(["bench", "size", *records, *words]) == 0
     captured = capsys.readouterr()
-    rows = [[c.strip() for c in line.split("│")] for line in captured.out.splitlines()]
-    served, batch = (next(row for row in rows if kind in row) for kind in ("500 ms", "batch"))
-    assert served[1:-1] == ["server.json", "500 ms", "8", "13", "96%", "11.70", "32.50"]
-    assert batch[3:5] == ["9.95", "11"]
+    rows = [re.split("  +", line.strip()) for line in captured.out.splitlines()]
+    assert ["server.json", "500 ms", "8", "13", "96%", "11.70", "32.50"] in rows
+    assert ["offline.json", "none", "9.95", "11", "91%", "2.20", "6.11"] in rows
     assert "replicas for 100 images per second" in captured.out
     assert f"warning: {records[0]} is unfit to publish: it is hot" in captured.err
+
+
+def test_without_a_price_there_are_no_costs(
+    records: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert invoke(["bench", "size", *records, "--rate", "100"]) == 0
+    assert "per hour" not in capsys.readouterr().out
+
+
+def test_an_interrupted_search_is_a_warning(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = simulated_record(noisy(0), BenchOptions(scenario="offline", seconds=10, warm_up=0))
+    search = RateSearch(bound=0.5, rate=8.0, trials=(), complete=False)
+    file = tmp_path / "record.json"
+    file.write_text(record_text(replace(record, search=search, interrupted=True)), "utf-8")
+    assert invoke(["bench", "size", str(file)]) == 0
+    assert f"warning: {file} has partial figures" in capsys.readouterr().err
 
 
 def test_the_sizes_are_written_as_json(

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 
 import numpy as np
 
@@ -20,3 +21,8 @@ def poisson_arrivals(rate: float, seed: int) -> Iterator[float]:
     while True:
         moment += float(generator.exponential(1 / rate))
         yield moment
+
+
+def last_arrival(rate: float, seed: int, count: int) -> float:
+    """Return the moment of the last one of ``count`` arrivals, in seconds from the start."""
+    return next(islice(poisson_arrivals(rate, seed), count - 1, None))

@@ -9,7 +9,7 @@ from itertools import chain, cycle, islice
 from math import inf
 from typing import TYPE_CHECKING
 
-from foveate.bench.arrivals import poisson_arrivals
+from foveate.bench.arrivals import last_arrival, poisson_arrivals
 from foveate.bench.collecting import Collection
 from foveate.bench.machine import Snapshot, involuntary_switches, take_snapshot
 from foveate.bench.scenarios import (
@@ -46,6 +46,7 @@ class Benchmark:
         clock: Clock of the run.
         meter: Counter of energy; None for a run in which energy does not matter.
         progress: Called with the seconds, or the images if their number ends the run.
+        task: Name of the run in its progress.
 
     Attributes:
         collection: The samples.
@@ -70,6 +71,7 @@ class Benchmark:
         clock: Clock,
         meter: EnergyMeter | None = None,
         progress: Progress = no_progress,
+        task: str = "Measuring",
     ) -> None:
         self.options = options
         self.in_flight = 1 if options.scenario == "single-stream" else in_flight
@@ -84,7 +86,7 @@ class Benchmark:
         self.stopped: str | None = None
         self.joules: float | None = None
         self._system, self._sizes = system, sizes
-        self._meter, self._progress = meter, progress
+        self._meter, self._progress, self._task = meter, progress, task
         self.processor_seconds = 0.0
         self._switches = involuntary_switches()
         self._measured = 0
@@ -115,7 +117,7 @@ class Benchmark:
             nonlocal refused
             if sample.refused is not None:
                 refused += 1
-                return self.clock.now() < end + self.options.seconds
+                return self.clock.now() < end + self.options.time_limit
             if self.first is None:
                 self.first = sample.latency
             self._add(sample, warm_up=True)
@@ -178,6 +180,16 @@ class Benchmark:
         self.after = take_snapshot()
         self.stopped = reason
 
+    @property
+    def late(self) -> int:
+        """Number of images of a schedule that were not started when it ended, or were refused."""
+        rows = [row.sample for row in list(self.collection.rows) if not row.warm_up]
+        late = self.unstarted + len(self.refusals)
+        if self.options.count is None:  # no image starts after the end
+            return late
+        end = max((one.arrival for one in rows), default=0.0)
+        return late + sum(one.start > end for one in rows)
+
     @contextmanager
     def _count_costs(self) -> Iterator[None]:
         """Add the energy and the processor time of the context to those of the measurement."""
@@ -193,6 +205,10 @@ class Benchmark:
         """Send images at the moments of the schedule."""
         options = self.options
         assert options.rate is not None
+        latest = options.time_limit if options.count is None else inf
+        if options.p99 is not None and options.count is not None:
+            # An image that starts later misses the bound in any case.
+            latest = last_arrival(options.rate, options.seed, options.count) + options.p99
         self.unstarted += run_server(
             self._system,
             self.clock,
@@ -200,7 +216,7 @@ class Benchmark:
             islice(poisson_arrivals(options.rate, options.seed), options.count),
             take,
             workers=self.in_flight,
-            seconds=options.seconds if options.count is None else inf,
+            seconds=latest,
         )
 
     def _send(self, indices: Iterable[int], take: Take) -> None:
@@ -222,11 +238,11 @@ class Benchmark:
 
     def _report(self) -> None:
         """Report the progress if it is another number than before."""
-        total = self.options.count or max(1, round(self.options.seconds))
+        total = self.options.count or max(1, round(self.options.time_limit))
         done = round(self.clock.now() - self.origin)
         if self.options.count is not None:
             done = self._measured
         done = min(done, total)
         if done > self._reported:
             self._reported = done
-            self._progress("Measuring", done, total)
+            self._progress(self._task, done, total)

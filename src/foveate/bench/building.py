@@ -68,7 +68,7 @@ def build_record(
         benchmark: The run.
         surroundings: What else belongs in the record.
         floor: The same scenario with a pipeline that does nothing.
-        search: The search for the rate of the run.
+        search: The search for the rate of the run, so far.
     """
     everything = list(benchmark.collection.rows)  # the run may go on in another thread
     rows = [row for row in everything if not row.warm_up]
@@ -82,7 +82,7 @@ def build_record(
         schema=SCHEMA,
         foveate=__version__,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        interrupted=benchmark.stopped is None,
+        interrupted=benchmark.stopped is None or (search is not None and not search.complete),
         subject=surroundings.subject,
         scenario=_scenario(benchmark),
         inputs=surroundings.inputs,
@@ -119,22 +119,22 @@ def _refusals(benchmark: Benchmark) -> dict[str, Distribution]:
     return {status: distribution(times) for status, times in sorted(found.items())}
 
 
-def is_rate_held(due: int, lost: int, in_flight: int) -> bool:
+def is_rate_held(due: int, late: int, in_flight: int) -> bool:
     """Return whether a pipeline kept up with a schedule, but for a few images at its end.
 
     Args:
         due: Number of images that arrived.
-        lost: Number of those that were never started, or refused.
+        late: Number of those that were not started when the last one arrived, or were refused.
         in_flight: Number of images that are processed at a time.
     """
-    return lost <= max(_LATE_SHARE * due, _LATE_IMAGES * in_flight)
+    return late <= max(_LATE_SHARE * due, _LATE_IMAGES * in_flight)
 
 
 def _scenario(benchmark: Benchmark) -> Scenario:
     options = benchmark.options
     return Scenario(
         name=options.scenario,
-        seconds=options.seconds,
+        seconds=options.time_limit if options.p99 is None else options.seconds,
         count=options.count,
         warm_up=options.warm_up,
         percentile=options.percentile,
@@ -156,8 +156,8 @@ def _outcome(
         elapsed = max(row.sample.end for row in rows) - first
     held = None
     if benchmark.options.scenario == "server" and benchmark.stopped is not None:
-        lost = benchmark.unstarted + len(benchmark.refusals)
-        held = is_rate_held(len(rows) + lost, lost, benchmark.in_flight)
+        due = len(rows) + benchmark.unstarted + len(benchmark.refusals)
+        held = is_rate_held(due, benchmark.late, benchmark.in_flight)
     return Outcome(
         images=len(rows),
         warm_up=warm_up,

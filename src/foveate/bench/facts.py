@@ -12,10 +12,11 @@ from foveate.bench.units import duration
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from foveate.bench.figures import Distribution, Percentile
+    from foveate.bench.figures import Distribution, Percentile, RateSearch, RateTrial
     from foveate.bench.record import Record
 
 LIMIT_COLUMNS = ("network", "limit", "GFLOP", "MB", "least time", "reached")
+TRIAL_COLUMNS = ("rate tried", "bound", "images", "p99", "95 % interval")
 
 # Figures below so many times the floor say more of the harness than of the pipeline.
 _FLOOR_FACTOR = 10
@@ -77,12 +78,30 @@ def limit_rows(limits: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
         )
 
 
+def trial_rows(search: RateSearch) -> Iterator[tuple[str, ...]]:
+    """Yield the cells of ``TRIAL_COLUMNS`` for each rate that was tried."""
+    verdicts = {True: "held", False: "not held", None: "not enough images"}
+    for one in search.trials:
+        yield (
+            f"{one.rate:.3g} images/s",
+            verdicts[one.held],
+            f"{one.images:,}",
+            *_trial_value(one),
+        )
+
+
+def highest_rate(search: RateSearch) -> str:
+    """Return the result of a search, also of one that was interrupted."""
+    rate = "none of those tried" if search.rate is None else f"{search.rate:.3g} images per second"
+    text = f"{rate} with p99 of at most {duration(search.bound)}"
+    return text if search.complete else f"{text} so far; the search was interrupted"
+
+
 def facts_of(record: Record) -> Iterator[tuple[str, str]]:
     """Yield everything that is neither latency nor part nor limit, as names and texts."""
-    resources, search = record.resources, record.search
-    if search is not None:
-        found = "none" if search.rate is None else f"{search.rate:.3g} images per second"
-        yield "highest rate", f"{found} with p99 of at most {duration(search.bound)}"
+    resources = record.resources
+    if record.search is not None:
+        yield "highest rate", highest_rate(record.search)
     if record.parts.overlap is not None:
         yield "overlap", f"{record.parts.overlap:.2f} streams at work, mean"
     for status, one in record.refusals.items():
@@ -125,6 +144,14 @@ def _value(one: Percentile, record: Record) -> tuple[str, str]:
         return f"not enough runs, needs {needed:,}", ""
     high = "?" if one.high is None else duration(one.high)
     return duration(one.value), f"{duration(one.low)} to {high}"
+
+
+def _trial_value(one: RateTrial) -> tuple[str, str]:
+    if one.held is None:
+        return "", ""
+    high = "?" if one.high is None else duration(one.high)
+    value = "beyond what finished" if one.p99 is None else duration(one.p99)
+    return value, "" if one.low is None else f"{duration(one.low)} to {high}"
 
 
 def _floor(one: Percentile, record: Record) -> str:

@@ -95,12 +95,13 @@ class RateTrial:
 
     Args:
         rate: Mean number of arrivals per second.
-        images: Number of images that were finished.
+        images: Number of images that were finished; 0 if the rate was not measured.
         p99: 99th percentile of the latency; null if it is beyond all that was finished, or if there
             were not enough runs.
         low: Lower end of its interval.
         high: Upper end of its interval.
-        held: Whether the bound was held.
+        held: Whether the bound was held; null if the time of the options is too short for the
+            images that a 99th percentile needs, so that the rate was not measured.
     """
 
     rate: float
@@ -108,7 +109,7 @@ class RateTrial:
     p99: float | None
     low: float | None
     high: float | None
-    held: bool
+    held: bool | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,8 +120,10 @@ class RateSearch:
         bound: The bound, in seconds.
         rate: The highest rate that held it; null if none did.
         trials: All rates that were tried, in order.
+        complete: Whether the search came to its end. If it did not, a higher rate may hold it.
     """
 
     bound: float
     rate: float | None
     trials: tuple[RateTrial, ...]
+    complete: bool = True

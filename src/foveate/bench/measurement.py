@@ -7,16 +7,18 @@ from abc import ABC, abstractmethod
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from foveate.bench.arrivals import last_arrival
 from foveate.bench.benchmark import Benchmark
-from foveate.bench.building import Surroundings, build_record, is_rate_held
+from foveate.bench.building import Surroundings, build_record
 from foveate.bench.collecting import columns
 from foveate.bench.compare import compare
 from foveate.bench.figures import RateSearch, RateTrial
-from foveate.bench.percentiles import distribution, fewest_runs
-from foveate.bench.rate_search import search_rate
+from foveate.bench.percentiles import fewest_runs
+from foveate.bench.rate_search import judge, search_rate
 from foveate.bench.record import Input, Record, Rival
 from foveate.bench.trace import chrome_trace
 from foveate.bench.turns import run_in_turns
+from foveate.bench.units import duration
 from foveate.errors import InputError
 from foveate.progress import Progress, no_progress
 
@@ -43,7 +45,8 @@ class Measurement(ABC):
         progress: Called about once per second.
 
     Attributes:
-        benchmark: The run.
+        benchmark: The run. In a search for a rate, that of the highest rate that held the bound so
+            far, or the last one until a rate did.
     """
 
     def __init__(
@@ -73,19 +76,18 @@ class Measurement(ABC):
         """Return what belongs in the record and does not come from the run."""
 
     def run(self) -> None:
-        """Search the rate if there is a bound, measure, and measure the floor.
+        """Measure, or search the highest rate if there is a bound, and measure the floor.
 
         Raises:
-            InputError: The time is too short for the 99th percentile of the search.
             ServerError: A server does not answer as it should.
         """
-        options = self._options
-        if options.p99 is not None:
-            first = self._estimated_rate() if options.rate is None else options.rate
-            self._search = search_rate(self._try_rate, options.p99, first)
-            rate = self._search.rate or self._search.trials[-1].rate
-            self.benchmark = self._benchmark(self._system, replace(options, rate=rate))
-        self.benchmark.run()
+        bound, first = self._options.p99, self._options.rate
+        if bound is None:
+            self.benchmark.run()
+        else:
+            searches = search_rate(self._try_rate, bound, first or self._estimated_rate())
+            for search in searches:
+                self._search = search
         self.measure_floor()
 
     def measure_floor(self) -> None:
@@ -93,8 +95,9 @@ class Measurement(ABC):
         system = self.null_system()
         options = replace(
             self._options,
-            seconds=min(_FLOOR_SECONDS, self._options.seconds),
+            seconds=min(_FLOOR_SECONDS, self._options.time_limit),
             warm_up=0.0,
+            p99=None,
             rate=None if self._options.scenario != "server" else _FLOOR_RATE,
             keep_spans=False,
         )
@@ -130,7 +133,12 @@ class Measurement(ABC):
         self._system.close()
 
     def _benchmark(
-        self, system: System, options: BenchOptions, *, counted: bool = True
+        self,
+        system: System,
+        options: BenchOptions,
+        *,
+        counted: bool = True,
+        task: str = "Measuring",
     ) -> Benchmark:
         return Benchmark(
             system,
@@ -140,42 +148,40 @@ class Measurement(ABC):
             clock=self._clock,
             meter=self._meter if counted else None,
             progress=self._progress if counted else no_progress,
+            task=task,
         )
 
     def _estimated_rate(self) -> float:
         """Return half of the rate of a full pipeline, with which the search begins."""
         self.benchmark.warm_up()
-        rows = self.benchmark.collection.rows
-        elapsed = rows[-1].sample.end - rows[0].sample.end
-        return 0.5 * (len(rows) - 1) / elapsed if elapsed > 0 else 1.0
+        samples = [row.sample for row in self.benchmark.collection.rows]
+        # The first image takes longer than the others, unless there are none.
+        start = samples[0].end if len(samples) > 1 else samples[0].start
+        elapsed = samples[-1].end - start
+        return 0.5 * max(1, len(samples) - 1) / elapsed if elapsed > 0 else 1.0
 
     def _try_rate(self, rate: float) -> RateTrial:
-        """Measure the schedule of a rate, and compare its latency with the bound.
-
-        Images that were refused count as slower than all others.
-        """
+        """Measure as many images at a rate as the percentile needs, if their time allows it."""
         options, bound = self._options, self._options.p99
         assert bound is not None
-        trial = self._benchmark(self._system, replace(options, rate=rate, warm_up=0.0))
-        trial.run()
-        rows, lost = trial.collection.measured, trial.unstarted + len(trial.refusals)
-        found = distribution([one.sample.latency for one in rows], unstarted=lost)
-        p99, due = found.percentile(99), len(rows) + lost
-        if due < fewest_runs(99):
-            raise InputError(
-                f"the 99th percentile needs {fewest_runs(99)} images, and {options.seconds:g} s at "
-                f"{rate:.3g} images per second have {due}",
-                remedy=f"pass --seconds {1.2 * fewest_runs(99) / rate:.0f}",
-            )
-        kept = is_rate_held(due, lost, trial.in_flight)
-        return RateTrial(
-            rate=rate,
-            images=len(rows),
-            p99=p99.value,
-            low=p99.low,
-            high=p99.high,
-            held=kept and p99.high is not None and p99.high <= bound,
+        count = options.count or fewest_runs(99)
+        seconds = last_arrival(rate, options.seed, count)
+        if options.seconds is not None and seconds > options.seconds:
+            return RateTrial(rate=rate, images=0, p99=None, low=None, high=None, held=None)
+        task = f"Trying {rate:.3g} images/s for {duration(seconds)}"
+        self._progress(task, 0, count)
+        trial = self._benchmark(
+            self._system, replace(options, rate=rate, count=count, warm_up=0.0), task=task
         )
+        trial.first = self.benchmark.first  # that of the first image after loading
+        if self._search is None or self._search.rate is None:
+            self.benchmark = trial
+        trial.run()
+        self._progress(task, count, count)
+        found = judge(trial, bound)
+        if found.held:
+            self.benchmark = trial
+        return found
 
 
 def run_against(candidate: Measurement, baseline: Measurement) -> None:

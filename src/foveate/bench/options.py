@@ -6,8 +6,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from foveate.bench.percentiles import fewest_runs
 from foveate.errors import OptionError
 from foveate.typed_options import TypedOptions
+
+_SECONDS = 30.0  # of a run whose time nobody chose
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,9 +21,11 @@ class BenchOptions(TypedOptions):
         scenario: ``"single-stream"`` sends an image when the result of the last one is there;
             ``"offline"`` has all images ready and keeps the pipeline full; ``"server"`` sends them
             at the moments of a Poisson process, whether or not the pipeline keeps up.
-        seconds: Longest time of the measurement, without warm-up and floor.
+        seconds: Longest time of the measurement, without warm-up and floor; ``None`` for 30. With
+            ``p99``: longest time in which the images of a rate arrive; ``None`` for no limit.
         count: Number of images after which the measurement ends, whatever the time and the
-            percentile; ``None`` for no such number.
+            percentile; ``None`` for no such number. With ``p99``: number of images per rate;
+            ``None`` for the fewest that support a 99th percentile.
         warm_up: Shortest time of the warm-up in seconds. It also lasts until each size of image was
             processed as often as images are in flight.
         percentile: Percentile of the latency that ends the run when it is stable, above 0 and below
@@ -42,7 +47,7 @@ class BenchOptions(TypedOptions):
     """
 
     scenario: Literal["single-stream", "offline", "server"] = "single-stream"
-    seconds: float = 30.0
+    seconds: float | None = None
     count: int | None = None
     warm_up: float = 1.0
     percentile: float = 90.0
@@ -69,6 +74,11 @@ class BenchOptions(TypedOptions):
             raise OptionError(f"percentile must lie between 0 and 100, found {self.percentile:g}")
         self._check_server()
 
+    @property
+    def time_limit(self) -> float:
+        """Longest time of a run in seconds that no number of images ends."""
+        return _SECONDS if self.seconds is None else self.seconds
+
     def _check_server(self) -> None:
         given = [name for name in ("rate", "p99") if getattr(self, name) is not None]
         if self.scenario != "server" and given:
@@ -80,4 +90,10 @@ class BenchOptions(TypedOptions):
             raise OptionError(
                 "the scenario 'server' needs a rate of arrivals, or a bound to search one for",
                 remedy="pass --rate IMAGES_PER_SECOND, or --p99 SECONDS",
+            )
+        fewest = fewest_runs(99)
+        if self.p99 is not None and self.count is not None and self.count < fewest:
+            raise OptionError(
+                f"the 99th percentile needs {fewest} images per rate, found a count of {self.count}",
+                remedy=f"pass --count {fewest} or more, or omit it",
             )

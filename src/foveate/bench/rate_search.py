@@ -3,36 +3,74 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from math import inf
+from typing import TYPE_CHECKING
 
+from foveate.bench.building import is_rate_held
 from foveate.bench.figures import RateSearch, RateTrial
+from foveate.bench.percentiles import distribution
+
+if TYPE_CHECKING:
+    from foveate.bench.benchmark import Benchmark
 
 # Factor between rates until one is held and one is not, and their ratio at which the search ends.
 _STEP, _RESOLUTION = 1.5, 1.05
 _MOST_TRIALS = 20
 
 
-def search_rate(try_rate: Callable[[float], RateTrial], bound: float, first: float) -> RateSearch:
+def search_rate(
+    try_rate: Callable[[float], RateTrial], bound: float, first: float
+) -> Iterator[RateSearch]:
     """Search the highest rate that holds a bound, to within 5 %.
 
     Args:
         try_rate: Measures a rate.
         bound: The bound, in seconds.
         first: The first rate that is tried, in images per second.
+
+    Yields:
+        The search so far, after each rate.
     """
     trials: list[RateTrial] = []
-    held, missed = 0.0, float("inf")
-    rate = first
-    while len(trials) < _MOST_TRIALS and missed > held * _RESOLUTION:
+    rate: float | None = first
+    while rate is not None:
         trials.append(try_rate(rate))
-        if trials[-1].held:
-            held = max(held, rate)
-        else:
-            missed = min(missed, rate)
-        if missed == float("inf"):
-            rate = held * _STEP
-        elif not held:
-            rate = missed / _STEP
-        else:
-            rate = (held * missed) ** 0.5
-    return RateSearch(bound=bound, rate=held or None, trials=tuple(trials))
+        held = max((one.rate for one in trials if one.held), default=None)
+        rate = _next_rate(trials)
+        yield RateSearch(bound=bound, rate=held, trials=tuple(trials), complete=rate is None)
+
+
+def judge(run: Benchmark, bound: float) -> RateTrial:
+    """Compare the latency of a run at a rate with the bound, in seconds.
+
+    Images that were refused, or never started, count as slower than all others.
+    """
+    rate, rows = run.options.rate, run.collection.measured
+    assert rate is not None
+    lost = run.unstarted + len(run.refusals)
+    p99 = distribution([one.sample.latency for one in rows], unstarted=lost).percentile(99)
+    kept_up = is_rate_held(len(rows) + lost, run.late, run.in_flight)
+    return RateTrial(
+        rate=rate,
+        images=len(rows),
+        p99=p99.value,
+        low=p99.low,
+        high=p99.high,
+        held=kept_up and p99.high is not None and p99.high <= bound,
+    )
+
+
+def _next_rate(trials: Sequence[RateTrial]) -> float | None:
+    """Return the rate to try next; None if the search is over.
+
+    Below a rate that has too few images there is none with enough, so that the search goes on above
+    it, as it does above one that was held.
+    """
+    low = max((one.rate for one in trials if one.held is not False), default=0.0)
+    high = min((one.rate for one in trials if one.held is False), default=inf)
+    if len(trials) == _MOST_TRIALS or high <= low * _RESOLUTION:
+        return None
+    if high == inf:
+        return low * _STEP
+    return (low * high) ** 0.5 if low else high / _STEP

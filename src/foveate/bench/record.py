@@ -76,7 +76,8 @@ class Scenario:
 
     Args:
         name: "single-stream", "offline" or "server".
-        seconds: Longest time of the measurement, without warm-up and floor.
+        seconds: Longest time of the measurement, without warm-up and floor; in a search for a rate,
+            longest time in which the images of a rate arrive, or null for no limit.
         count: Number of images that ended the measurement; null if time or percentile did.
         warm_up: Shortest time of the warm-up.
         percentile: Percentile of the latency whose interval ends the run when it is narrow.
@@ -89,7 +90,7 @@ class Scenario:
     """
 
     name: str
-    seconds: float
+    seconds: float | None
     count: int | None
     warm_up: float
     percentile: float
@@ -130,7 +131,7 @@ class Outcome:
         images: Number of images measured, without warm-up.
         warm_up: Number of images of the warm-up.
         unstarted: Number of images whose arrival was due and that were never started, because the
-            time was over. They count as slower than all others.
+            time was over, or they had missed the bound. They count as slower than all others.
         refused: Number of images that the server refused because it had too many. They are in no
             figure of the latency.
         elapsed: Time from the first arrival to the last result.

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -17,6 +18,7 @@ from foveate.bench.measurement import Measurement
 from foveate.bench.nvtx_ranges import NvtxRanges
 from foveate.bench.system import PipelineSystem, describe_subject
 from foveate.bundle import read_bundle
+from foveate.errors import BackendError
 from foveate.progress import Progress, no_progress
 from foveate.runtime.loading import open_parts
 
@@ -91,6 +93,7 @@ class Session(Measurement):
         self._load = clock.now() - begin
         self._device, self._bundle = device, bundle
         self._free = self._free_bytes()
+        self._taken: int | None = None
         manifest = target.options.applied_to(bundle.manifest)
         try:
             self._images = read_images(files, manifest, decoding=options.decoding)
@@ -121,14 +124,27 @@ class Session(Measurement):
 
     def surroundings(self) -> Surroundings:
         """Return what belongs in the record and does not come from the run."""
+        self._note_memory()
         return Surroundings(
             subject=self._subject,
             inputs=self._images.inputs,
             load=self._load,
             gpu=None if self._gpu is None else self._gpu.state(),
-            device_bytes=None if self._free is None else self._free - (self._free_bytes() or 0),
+            device_bytes=self._taken,
             energy_counter=self._energy.counter,
         )
+
+    def close(self) -> None:
+        """Release the system; the record can be taken all the same."""
+        self._note_memory()
+        super().close()
+
+    def _note_memory(self) -> None:
+        """Note the memory of the device that the run took, unless the device is closed or failed."""
+        with suppress(BackendError):
+            free = self._free_bytes()
+            if self._free is not None and free is not None:
+                self._taken = self._free - free
 
     def _open(
         self,

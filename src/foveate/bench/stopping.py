@@ -38,7 +38,7 @@ class Stopping:
         self._count = options.count
         self._percent, self._tolerance = options.percentile, options.tolerance
         self._settles = options.scenario != "server" and options.tolerance > 0
-        self._end = clock.now() + options.seconds
+        self._end = clock.now() + options.time_limit
         self._clock = clock
         self._latencies: list[float] = []
         self._refused = 0

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from foveate.bench.facts import (
     LIMIT_COLUMNS,
+    TRIAL_COLUMNS,
     extent_of,
     facts_of,
     fitness_of,
@@ -17,6 +18,7 @@ from foveate.bench.facts import (
     percentile_row,
     tails_of,
     title_of,
+    trial_rows,
 )
 from foveate.bench.units import duration
 
@@ -24,12 +26,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from foveate.bench.comparison import Comparison
+    from foveate.bench.figures import RateSearch
     from foveate.bench.record import Record
 
 
 def tables_of(record: Record) -> Iterator[Table]:
-    """Yield the tables of a record: latency, parts, limits, and everything else."""
+    """Yield the tables of a record: latency, rates, parts, limits, and everything else."""
     yield _latency_table(record)
+    if record.search is not None:
+        yield _search_table(record.search)
     yield _parts_table(record)
     if record.limits is not None:
         yield _limits_table(record.limits)
@@ -87,6 +92,16 @@ def _latency_table(record: Record) -> Table:
         table.add_row(*percentile_row(one, record))
     table.caption = extent_of(record)
     table.caption_justify = "left"
+    return table
+
+
+def _search_table(search: RateSearch) -> Table:
+    title = f"rates tried for a p99 of at most {duration(search.bound)}"
+    table = Table(title=title, title_justify="left")
+    for name in TRIAL_COLUMNS:
+        table.add_column(name, justify="left" if name in ("rate tried", "bound") else "right")
+    for row in trial_rows(search):
+        table.add_row(*row)
     return table
 
 

@@ -49,7 +49,7 @@ def run_in_turns(
         run.warm_up()
     for run in runs:
         run.begin()
-    doubled = replace(options, seconds=2 * options.seconds)
+    doubled = replace(options, seconds=2 * options.time_limit)
     stops = [Stopping(doubled, run.clock) for run in runs]
     for block in count():
         # A B, then B A.

@@ -1,31 +1,30 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The parts of ``foveate bench``: its images, pipelines and outputs."""
+"""The parts of ``foveate bench``: its images, data sets and pipelines."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from foveate.bench.accuracy import measure_accuracy
 from foveate.bench.explanation import explained
 from foveate.bench.measurement import Measurement, record_against, run_against
-from foveate.bench.page.document import page_of
 from foveate.bench.record_file import record_text
 from foveate.bench.server_session import ServerSession, ServerTarget
 from foveate.bench.session import Session, Target
 from foveate.bench.sweep import Sweep
+from foveate.bench.sweep_table import sweep_tables
 from foveate.bundle import Bundle
+from foveate.cli._bench_outputs import Outputs, Partial, keeping
 from foveate.cli._bench_targets import AnyTarget, Targets
-from foveate.cli._console import print_line, show_progress
-from foveate.cli._files import check_output, write_result
-from foveate.cli._interruption import on_interruption
-from foveate.errors import OptionError, ServerError
+from foveate.cli._console import print_line, print_table, show_progress
+from foveate.cli._files import write_result
+from foveate.errors import OptionError
 from foveate.evaluation import GroundTruth
 from foveate.images.reading import find_images
-from foveate.plain_text import json_text
 from foveate.runtime import Pipeline, PipelineOptions
 from foveate.runtime.loading import DEVICES, check_choice, open_device, open_parts
 
@@ -39,38 +38,6 @@ if TYPE_CHECKING:
     from foveate.runtime.engines import Engine
 
 _SAMPLES = Path(__file__).parents[1] / "assets" / "images"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Outputs:
-    """Files of a measurement.
-
-    Args:
-        json: File of the record; ``-`` is stdout, None no file.
-        html: File of the page.
-        trace: File of the trace.
-    """
-
-    json: Path | None
-    html: Path | None
-    trace: Path | None
-
-    def check(self, inputs: Sequence[Path]) -> None:
-        """Check before the work that the files can be written."""
-        for path in (self.json, self.html, self.trace):
-            check_output(path, inputs)
-
-    def write(self, record: Record) -> None:
-        """Write the record and its page."""
-        if self.json is not None:
-            write_result(self.json, record_text(record))
-        if self.html is not None:
-            write_result(self.html, page_of(record))
-
-    def write_trace(self, session: Measurement) -> None:
-        """Write the trace of the work so far."""
-        if self.trace is not None:
-            write_result(self.trace, json_text(session.trace()))
 
 
 def _find_files(images: Sequence[str]) -> list[Path]:
@@ -115,38 +82,47 @@ def run_sweep(
     options: SweepOptions,
     variants: Sequence[str],
     json: Path | None,
-) -> SweepRecord:
+) -> None:
     """Measure the configurations of a bundle, and write the record after each of them.
 
-    An interruption writes the record of those that were measured so far.
+    A failure or an interruption keeps the record of those that were measured so far.
     """
 
     def write(record: SweepRecord) -> None:
         if json is not None:
             write_result(json, record_text(record))
 
-    with show_progress() as progress:
+    def report(record: SweepRecord) -> None:
+        try:
+            write(record)
+        finally:
+            for table in sweep_tables(record):
+                print_table(table, to_stderr=json == Path("-"))
+
+    sweep: Sweep | None = None
+
+    def save() -> str:
+        partial = None if sweep is None else sweep.record()
+        if partial is None or not partial.points:
+            return ""
+        report(partial)
+        where = f", partial figures in {json}" if json else ""
+        return f"{len(partial.points)} of {partial.planned} configurations measured{where}"
+
+    with keeping(save), show_progress() as progress:
         sweep = Sweep(
             target, truths, options, variants=variants, open_with=_open_parts, progress=progress
         )
-
-        def save() -> str:
-            partial = sweep.record()
-            write(partial)
-            where = f", partial figures in {json}" if json else ""
-            return f"{len(partial.points)} of {partial.planned} configurations measured{where}"
-
-        on_interruption(save, grace=1.0)  # a record can be taken at any time, so it need not wait
         sweep.run(keep=write if json != Path("-") else lambda _: None)
-    if json == Path("-"):
-        write(sweep.record())
-    return sweep.record()
+    report(sweep.record())
 
 
 def measure_targets(
     targets: Targets, options: BenchOptions, outputs: Outputs, *, dataset: Path | None, limits: bool
 ) -> Record:
     """Measure what is to be measured, and write its record.
+
+    A failure or an interruption writes the record and the trace of what was measured so far.
 
     Args:
         targets: What is to be measured, and the images.
@@ -158,24 +134,25 @@ def measure_targets(
     files, pipeline = _find_files(targets.images), targets.candidate
     outputs.check(files)
     truth = None if dataset is None else _open_truth(dataset)
-    record = _run(targets, files, options, outputs)
-    if isinstance(pipeline, Target):
-        if truth is not None:
-            record = _add_accuracy(record, pipeline, truth)
-        if limits and record.outcome.images:
+    partial = Partial(outputs)
+    with keeping(partial.save):
+        record = _run(targets, files, options, outputs, partial)
+        if isinstance(pipeline, Target) and truth is not None:
+            record = partial.keep(_add_accuracy(record, pipeline, truth))
+        if isinstance(pipeline, Target) and limits and record.outcome.images:
             record = explained(record, pipeline, Bundle.open(pipeline.bundle))
     outputs.write(record)
     return record
 
 
 def _run(
-    targets: Targets, files: Sequence[Path], options: BenchOptions, outputs: Outputs
+    targets: Targets,
+    files: Sequence[Path],
+    options: BenchOptions,
+    outputs: Outputs,
+    partial: Partial,
 ) -> Record:
-    """Measure a target, in turns with another one if there is one, and write its trace.
-
-    An interruption, or a server that fails, writes the record and the trace of what was measured so
-    far.
-    """
+    """Measure a target, in turns with another one if there is one."""
     with ExitStack() as stack:
         progress = stack.enter_context(show_progress())
         session, *rivals = [
@@ -183,31 +160,15 @@ def _run(
             for target in (targets.candidate, targets.rival)
             if target is not None
         ]
-        rival = rivals[0] if rivals else None
-
-        def record() -> Record:
-            return session.record() if rival is None else record_against(session, rival)
-
-        def save() -> str:
-            partial = record()
-            outputs.write(partial)
-            outputs.write_trace(session)
-            files = " and ".join(str(one) for one in (outputs.json, outputs.html) if one)
-            where = f", partial figures in {files}" if files else ""
-            return f"{partial.outcome.images} images measured{where}"
-
-        on_interruption(save, grace=1.0)  # a record can be taken at any time, so it need not wait
-        try:
-            if rival is None:
-                session.run()
-            else:
-                run_against(session, rival)
-        except ServerError:
-            if session.benchmark.collection.measured:
-                print_line(save(), to_stderr=True)
-            raise
+        if rivals:
+            record = partial.begin(session, lambda: record_against(session, rivals[0]))
+            run_against(session, rivals[0])
+        else:
+            record = partial.begin(session, session.record)
+            session.run()
+        kept = partial.keep(record())
         outputs.write_trace(session)
-        return record()
+        return kept
 
 
 def _add_accuracy(record: Record, target: Target, truth: GroundTruth) -> Record:

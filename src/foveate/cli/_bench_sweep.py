@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from foveate.cli._console import print_line, print_table, show_log
+from foveate.cli._console import print_line, show_log
 from foveate.cli._options import BundleArgument, parse_scales, pin_bundle
 from foveate.cli._presets import preset_lines
 
@@ -88,7 +88,6 @@ def sweep(
     """
     from foveate.bench.session import Target
     from foveate.bench.sweep_options import SweepOptions
-    from foveate.bench.sweep_table import sweep_tables
     from foveate.cli._bench import open_truths, run_sweep
     from foveate.cli._files import check_output
 
@@ -108,9 +107,7 @@ def sweep(
     truths = open_truths(dataset, limit)
     show_log("foveate.runtime")
     variants = [pin_bundle(one) for one in variant or ()]
-    record = run_sweep(target, truths, options, variants, json_file)
-    for table in sweep_tables(record):
-        print_table(table, to_stderr=json_file == Path("-"))
+    run_sweep(target, truths, options, variants, json_file)
 
 
 def presets(

@@ -11,11 +11,11 @@ from typer.core import TyperGroup
 
 from foveate.cli._bench_size import size
 from foveate.cli._bench_sweep import presets, sweep
-from foveate.cli._console import print_error, print_line, print_table, show_log
+from foveate.cli._console import print_error, show_log
 from foveate.cli._options import BundleArgument, MaxSide, Preset, Scales, Threads
 
 if TYPE_CHECKING:
-    from foveate.bench.comparison import Comparison
+    from foveate.bench.figures import RateSearch
     from foveate.bench.record import Record
 
 _MEASURE = "measure"  # the command that the group runs unless another one is named
@@ -48,21 +48,39 @@ def measure(
     scenario: Annotated[
         str,
         typer.Option(
-            help="single-stream: one image after the other; offline: all images are ready; server: "
-            "images arrive at random moments."
+            help="How images are sent. single-stream: one after the other; offline: as fast as the "
+            "pipeline takes them; server: at random moments, --rate per second."
         ),
     ] = "single-stream",
-    seconds: Annotated[float, typer.Option(help="Longest time of the measurement.")] = 30.0,
+    seconds: Annotated[
+        float | None,
+        typer.Option(
+            help="Longest time of the measurement in seconds, 30 by default. With --p99: of each "
+            "rate, by default as long as its images need.",
+            show_default=False,
+        ),
+    ] = None,
     count: Annotated[
-        int | None, typer.Option(min=1, help="Number of images that ends it instead of the time.")
+        int | None,
+        typer.Option(
+            min=1,
+            help="Number of images to measure, whatever the time. With --p99: number per rate, 368 "
+            "by default.",
+        ),
     ] = None,
     warm_up: Annotated[float, typer.Option(help="Shortest time of the warm-up, in seconds.")] = 1.0,
     percentile: Annotated[
-        float, typer.Option(help="Percentile of the latency that ends the run when it is stable.")
+        float,
+        typer.Option(
+            help="Percentile of the latency that ends the run once its interval is narrow."
+        ),
     ] = 90.0,
     tolerance: Annotated[
         float,
-        typer.Option(help="Relative width of its interval that is stable; 0: use the whole time."),
+        typer.Option(
+            help="Width of its 95 % interval, as a share of it, that is narrow; 0: measure for the "
+            "whole time."
+        ),
     ] = 0.05,
     rate: Annotated[
         float | None, typer.Option(help="With server: mean number of arrivals per second.")
@@ -71,8 +89,8 @@ def measure(
         float | None,
         typer.Option(
             "--p99",
-            help="With server: search the highest rate whose 99th percentile of the latency is at "
-            "most this, in seconds.",
+            help="With server: search the highest rate at which 99 % of the images take at most this "
+            "many seconds, with waiting.",
         ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the arrivals.")] = 0,
@@ -111,20 +129,20 @@ def measure(
     against: Annotated[
         str | None,
         typer.Option(
-            help="Bundle, backend, preset or URL to measure in turns with this one, and to compare; "
-            "the bundle itself has no preset."
+            help="Bundle, backend, preset or URL that is measured in turns with this one, for a fair "
+            "comparison; the bundle's own name means no preset."
         ),
     ] = None,
     dataset: Annotated[
         Path | None,
-        typer.Option(help="Data set on which the accuracy of this configuration is measured."),
+        typer.Option(help="Data set on which the accuracy of this configuration is measured too."),
     ] = None,
     limits: Annotated[
         bool,
         typer.Option(
             "--limits",
-            help="Measure afterwards what arithmetic and memory of this machine allow, and advise "
-            "what to try.",
+            help="Measure afterwards how fast arithmetic and memory of this machine are, how near "
+            "each network comes to that, and advise what to try.",
         ),
     ] = False,
     json_file: Annotated[
@@ -132,7 +150,9 @@ def measure(
     ] = None,
     html_file: Annotated[
         Path | None,
-        typer.Option("--html", help="HTML file of a page with charts, which contains the record."),
+        typer.Option(
+            "--html", help="HTML file of a page: what is slow, why, what to try, and charts."
+        ),
     ] = None,
     nvtx: Annotated[
         bool,
@@ -147,15 +167,17 @@ def measure(
         typer.Option(help="File of the work of all images for Perfetto or Chrome's trace viewer."),
     ] = None,
 ) -> None:
-    """Measure the latency and throughput of a bundle, with intervals.
+    """Measure how long a bundle takes for an image, with intervals, and where the time goes.
 
-    `foveate bench compare A B` compares two records that --json or --html wrote; `foveate bench
-    sweep` measures many configurations, and `foveate bench presets` makes presets of them.
+    The word measure can be omitted. `foveate bench compare A B` compares two records that --json or
+    --html wrote; `foveate bench sweep` measures many configurations, and `foveate bench presets`
+    makes presets of them; `foveate bench size` computes the number of replicas for a rate.
     """
     from foveate.bench.options import BenchOptions
     from foveate.bench.server_session import ServerTarget
     from foveate.bench.session import Target
-    from foveate.cli._bench import Outputs, measure_targets
+    from foveate.cli._bench import measure_targets
+    from foveate.cli._bench_outputs import Outputs
     from foveate.cli._bench_targets import choose_targets, given_options
     from foveate.cli._options import parse_scales
     from foveate.runtime import PipelineOptions
@@ -191,7 +213,6 @@ def measure(
     outputs = Outputs(json=json_file, html=html_file, trace=trace)
     show_log("foveate.runtime")
     record = measure_targets(targets, options, outputs, dataset=dataset, limits=limits)
-    _print(record, to_stderr=json_file == Path("-"))
     if (failure := _failure_of(record)) is not None:
         print_error(failure)
         raise typer.Exit(1)
@@ -222,6 +243,7 @@ def compare_records(
     from foveate.bench.ratios import CompareOptions
     from foveate.bench.record_file import read_record
     from foveate.bench.table import comparison_markdown
+    from foveate.cli._bench_outputs import print_comparison
     from foveate.cli._files import check_output, write_result
     from foveate.cli._options import refuse_together
     from foveate.plain_text import json_text
@@ -237,7 +259,7 @@ def compare_records(
     if markdown is not None:
         write_result(markdown, comparison_markdown(comparison))
     if not any(to_stdout.values()):
-        _print_comparison(comparison)
+        print_comparison(comparison)
     if comparison.verdict == "slower":
         raise typer.Exit(1)
 
@@ -257,34 +279,13 @@ def print_schema(
     write_result(Path("-"), json_text(schema, indent=1))
 
 
-def _print(record: Record, *, to_stderr: bool) -> None:
-    from foveate.bench.table import tables_of
-
-    for table in tables_of(record):
-        print_table(table, to_stderr=to_stderr)
-    if record.against is not None and record.against.comparison is not None:
-        _print_comparison(record.against.comparison, to_stderr=to_stderr)
-
-
-def _print_comparison(comparison: Comparison, *, to_stderr: bool = False) -> None:
-    from foveate.bench.table import comparison_table
-
-    for warning in comparison.warnings:
-        print_line(f"warning: {warning}", to_stderr=True)
-    print_table(comparison_table(comparison), to_stderr=to_stderr)
-
-
 def _failure_of(record: Record) -> str | None:
     """Return what makes a measurement fail although it has ended, on one line."""
     from foveate.bench.percentiles import fewest_runs
 
     outcome, scenario, against = record.outcome, record.scenario, record.against
-    if record.search is not None and record.search.rate is None:
-        lowest = min(one.rate for one in record.search.trials)
-        return (
-            f"no rate holds a 99th percentile of {record.search.bound:g} s, down to {lowest:.3g} "
-            "images per second: raise --p99"
-        )
+    if record.search is not None:
+        return _failure_of_search(record.search)
     if outcome.rate_held is False:
         reached = f"{outcome.throughput or 0.0:.3g} were reached"
         if outcome.refused:
@@ -304,3 +305,22 @@ def _failure_of(record: Record) -> str | None:
         return "the turns are too few for a comparison: raise --seconds, or pass fewer images"
     slower = against.comparison.verdict == "slower"
     return f"slower than {against.comparison.baseline}" if slower else None
+
+
+def _failure_of_search(search: RateSearch) -> str | None:
+    """Return why a search found no rate, on one line; None if it found one."""
+    from foveate.bench.percentiles import fewest_runs
+
+    if search.rate is not None:
+        return None
+    short = [one.rate for one in search.trials if one.held is None]
+    missed = [one.rate for one in search.trials if one.held is False]
+    if not missed:
+        return (
+            f"--seconds is too short for the {fewest_runs(99)} images that a 99th percentile needs, "
+            f"up to {max(short):.3g} images per second: raise it, or omit it"
+        )
+    what = (
+        f"no rate held a 99th percentile of {search.bound:g} s, down to {min(missed):.3g} images "
+    )
+    return f"{what}per second: raise --p99{', or --seconds to try lower rates' if short else ''}"

@@ -95,7 +95,7 @@ def test_comparison_search_and_tails_are_listed(record: Record, text: str) -> No
     assert record.against.comparison is not None
     ratio = record.against.comparison.ratios[0]
     assert f"{ratio.value:.3f} {ratio.low:.3f} to {ratio.high:.3f}" in text
-    assert "3.21 per second held 400 500 ms 400 ms to 600 ms" in text
+    assert "3.21 images/s held 400 500 ms 400 ms to 600 ms" in text
     slowest = record.tails.slowest[0]
     image = record.inputs[slowest.input]
     assert f"{image.width} x {image.height} {duration(slowest.latency)}" in text

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from foveate.bench.advice import NEAR
-from foveate.bench.facts import percentile_row, tails_of
+from foveate.bench.facts import highest_rate, percentile_row, tails_of
 from foveate.bench.page.image_work import critical_path, typical_image
 from foveate.bench.page.markup import bullets, code, paragraph, safe, strong
 from foveate.bench.page.stages import bars_of
@@ -37,6 +37,8 @@ def answers(record: Record, styles: Styles) -> str:
 def _slow(record: Record) -> Iterator[str]:
     outcome, scenario = record.outcome, record.scenario
     median, high = (record.latency.percentile(one).value for one in (50, 90))
+    if record.search is not None:
+        yield f"Highest rate: {strong(highest_rate(record.search))}."
     if outcome.rate_held is False and outcome.throughput is not None:
         text = (
             f"The pipeline does not keep up: {scenario.rate:.3g} images arrive per second, "
@@ -113,7 +115,7 @@ def _tries(record: Record) -> str:
     server, tries = record.subject.server, list[str]()
     bundle = record.subject.bundle if server is None else f"--url {server.url}"
     processing = record.parts.processing.percentile(50).value
-    if record.outcome.rate_held is False and processing is not None:
+    if record.outcome.rate_held is False and processing is not None and record.search is None:
         bound = f"{2 * processing:.3g}"
         command = code(f"foveate bench {bundle} --scenario server --p99 {bound}")
         tries.append(f"Search for the highest rate that the pipeline holds. {command}")

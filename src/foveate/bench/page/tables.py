@@ -5,10 +5,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from foveate.bench.facts import facts_of, fitness_of, tails_of
+from foveate.bench.facts import (
+    TRIAL_COLUMNS,
+    facts_of,
+    fitness_of,
+    highest_rate,
+    tails_of,
+    trial_rows,
+)
 from foveate.bench.page.markup import bullets, details, facts, paragraph, safe, section, table
 from foveate.bench.page.scales import linear_scale
 from foveate.bench.page.svg import Chart
+from foveate.bench.percentiles import fewest_runs
 from foveate.bench.units import duration
 
 if TYPE_CHECKING:
@@ -113,19 +121,15 @@ def search(record: Record) -> str:
     """Return the rates that a search tried, if there was one."""
     if record.search is None:
         return ""
-    rows = [
-        (
-            f"{one.rate:.3g} per second",
-            "held" if one.held else "not held",
-            f"{one.images:,}",
-            duration(one.p99),
-            f"{duration(one.low)} to {duration(one.high)}" if one.low is not None else "",
+    notes = [f"Highest rate: {highest_rate(record.search)}."]
+    if any(one.held is None for one in record.search.trials):
+        needed = record.scenario.count or fewest_runs(99)
+        notes.append(
+            f"Each rate needs {needed:,} images for its 99th percentile. At a rate with not enough "
+            f"images, they do not arrive in the {record.scenario.seconds:g} s of --seconds."
         )
-        for one in record.search.trials
-    ]
-    head = ("rate", "bound", "images", "p99", "95 % interval")
-    note = f"The bound of the 99th percentile is {duration(record.search.bound)}."
-    return section("search", "The search for a rate", paragraph(note), table(head, rows, texts=2))
+    rows = table(TRIAL_COLUMNS, trial_rows(record.search), texts=2)
+    return section("search", "The search for a rate", *map(paragraph, notes), rows)
 
 
 def configuration(record: Record) -> str:

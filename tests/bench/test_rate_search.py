@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The search for the highest rate that holds a bound, on a simulated clock."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable
+
+import jsonschema
+import pytest
+from tests.bench.simulated import SimulatedClock, SimulatedSystem, inputs, subject
+
+from foveate.bench.building import Surroundings
+from foveate.bench.figures import RateSearch, RateTrial
+from foveate.bench.json_schema import record_schema
+from foveate.bench.measurement import Measurement
+from foveate.bench.options import BenchOptions
+from foveate.bench.rate_search import search_rate
+from foveate.bench.record_file import record_text
+
+
+class SimulatedMeasurement(Measurement):
+    """The measurement of a system that takes a known time for each image."""
+
+    def null_system(self) -> SimulatedSystem:
+        assert isinstance(self._clock, SimulatedClock)
+        return SimulatedSystem(self._clock, lambda _: 0.0)
+
+    def surroundings(self) -> Surroundings:
+        return Surroundings(subject=subject(), inputs=self._inputs)
+
+
+def measuring(
+    seconds: Callable[[int], float], options: BenchOptions
+) -> tuple[SimulatedMeasurement, list[tuple[str, int, int]]]:
+    """Return a measurement, and the list of the progress that it reports."""
+    reports: list[tuple[str, int, int]] = []
+    clock = SimulatedClock()
+    measurement = SimulatedMeasurement(
+        SimulatedSystem(clock, seconds),
+        options,
+        inputs=inputs(1),
+        in_flight=1,
+        clock=clock,
+        progress=lambda task, done, total, *_: reports.append((task, done, total)),
+    )
+    return measurement, reports
+
+
+def searching(*, p99: float, **values: object) -> BenchOptions:
+    return BenchOptions(scenario="server", p99=p99, warm_up=0, **values)  # type: ignore[arg-type]  # by name
+
+
+def trial(rate: float, *, held: bool | None) -> RateTrial:
+    return RateTrial(rate=rate, images=1, p99=1.0, low=1.0, high=1.0, held=held)
+
+
+def result_of(held: Callable[[float], bool | None]) -> RateSearch:
+    *_, found = search_rate(lambda rate: trial(rate, held=held(rate)), 2.0, 3.0)
+    assert found.complete
+    return found
+
+
+@pytest.mark.parametrize("limit", [0.3, 4.0, 170.0])
+def test_the_search_finds_the_highest_rate_that_holds_the_bound(limit: float) -> None:
+    found = result_of(lambda rate: rate <= limit)
+    assert found.rate is not None
+    assert limit / 1.05 <= found.rate <= limit
+    assert len(found.trials) <= 16
+
+
+def test_the_search_gives_up_where_no_rate_holds_the_bound() -> None:
+    found = result_of(lambda _: False)
+    assert found.rate is None
+    assert len(found.trials) == 20
+
+
+def test_rates_with_too_few_images_end_the_search_downwards() -> None:
+    found = result_of(lambda rate: False if rate >= 1.2 else None)
+    assert found.rate is None
+    missed = min(one.rate for one in found.trials if one.held is False)
+    assert 1.2 <= missed <= 1.2 * 1.05
+
+
+def test_a_first_rate_with_too_few_images_is_followed_by_higher_ones() -> None:
+    found = result_of(lambda rate: None if rate < 10 else rate <= 40)
+    assert found.trials[0].held is None
+    assert found.rate is not None
+    assert 40 / 1.05 <= found.rate <= 40
+
+
+def test_each_rate_has_as_many_images_as_its_percentile_needs() -> None:
+    measurement, _ = measuring(lambda _: 0.1, searching(p99=0.5))
+    measurement.run()
+    record = measurement.record()
+    assert record.search is not None
+    assert record.search.rate is not None
+    assert 5 < record.search.rate < 10  # an image takes 0.1 s
+    assert {one.images for one in record.search.trials if one.held} == {368}
+    assert all(one.held is not None for one in record.search.trials)
+
+
+def test_the_record_has_the_run_of_the_highest_rate_that_held() -> None:
+    measurement, _ = measuring(lambda _: 0.1, searching(p99=0.5))
+    measurement.run()
+    record = measurement.record()
+    assert record.search is not None
+    assert record.scenario.rate == record.search.rate
+    best = next(one for one in record.search.trials if one.rate == record.search.rate)
+    assert record.latency.percentile(99).high == best.high
+    assert (record.interrupted, record.outcome.rate_held) == (False, True)
+    assert (record.scenario.count, record.scenario.seconds) == (368, None)
+    jsonschema.validate(json.loads(record_text(record)), record_schema())
+
+
+def test_a_number_of_images_is_that_of_each_rate() -> None:
+    measurement, _ = measuring(lambda _: 0.1, searching(p99=0.5, count=500))
+    measurement.run()
+    search = measurement.record().search
+    assert search is not None
+    assert {one.images for one in search.trials if one.held} == {500}
+
+
+def test_seconds_that_are_too_few_for_a_rate_leave_out_that_rate() -> None:
+    measurement, _ = measuring(lambda _: 0.1, searching(p99=1.0, seconds=60.0, rate=3.0))
+    measurement.run()
+    search = measurement.record().search
+    assert search is not None
+    assert (search.trials[0].held, search.trials[0].images) == (None, 0)  # 180 images in 60 s
+    assert search.rate is not None
+    assert search.rate > 368 / 60
+
+
+def test_the_time_of_a_rate_is_known_before_it_is_tried() -> None:
+    measurement, reports = measuring(lambda _: 0.1, searching(p99=0.5, rate=4.0))
+    measurement.run()
+    task, done, total = reports[0]
+    # 368 arrivals at 4 per second take about 92 s.
+    assert task.startswith("Trying 4 images/s for ")
+    assert 80 < float(task.removesuffix(" s").rpartition(" ")[2]) < 105
+    assert (done, total) == (0, 368)
+    assert reports.index((task, 368, 368)) < len(reports) - 1
+
+
+def test_images_that_have_missed_the_bound_are_not_started() -> None:
+    """At 100 per second the last one arrives after about 4 s, and would be started after 37 s."""
+    measurement, _ = measuring(lambda _: 0.1, searching(p99=1.0, rate=100.0))
+    measurement.run()
+    search = measurement.record().search
+    assert search is not None
+    assert search.trials[0].held is False
+    assert 35 < search.trials[0].images < 65
+
+
+def test_a_rate_that_only_fills_the_queue_is_not_held() -> None:
+    """No image waits for a minute, since there are only 368 of them."""
+    measurement, _ = measuring(lambda _: 0.1, searching(p99=60.0, rate=30.0))
+    measurement.run()
+    search = measurement.record().search
+    assert search is not None
+    assert search.trials[0].images == 368
+    assert search.trials[0].held is False
+
+
+def test_a_search_begins_also_after_a_single_image_of_warm_up() -> None:
+    measurement, _ = measuring(lambda _: 0.1, searching(p99=0.5))
+    measurement.run()
+    search = measurement.record().search
+    assert search is not None
+    assert search.trials[0].rate == pytest.approx(5.0)
+
+
+class StopError(Exception):
+    pass
+
+
+def ending_after(images: int) -> Callable[[int], float]:
+    """Return times of 0.1 s, of which the last one is followed by a failure."""
+    times = iter(itertools.repeat(0.1, images))
+
+    def seconds(_: int) -> float:
+        if (found := next(times, None)) is None:
+            raise StopError
+        return found
+
+    return seconds
+
+
+def test_a_failure_at_the_third_rate_keeps_the_first_two() -> None:
+    measurement, _ = measuring(
+        ending_after(2 * 369 + 100),
+        searching(p99=60.0, rate=2.0),  # one of each rate is warm-up
+    )
+    with pytest.raises(StopError):
+        measurement.run()
+    record = measurement.record()
+    assert record.search is not None
+    assert [one.held for one in record.search.trials] == [True, True]
+    assert (record.search.rate, record.search.complete) == (3.0, False)
+    assert record.interrupted
+    assert (record.scenario.rate, record.outcome.images) == (3.0, 368)
+    jsonschema.validate(json.loads(record_text(record)), record_schema())
+
+
+def test_a_failure_at_the_first_rate_keeps_its_images() -> None:
+    measurement, _ = measuring(ending_after(100), searching(p99=60.0, rate=2.0))
+    with pytest.raises(StopError):
+        measurement.run()
+    record = measurement.record()
+    assert record.search is None
+    assert record.interrupted
+    assert record.outcome.images == 99
