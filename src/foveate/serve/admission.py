@@ -36,11 +36,12 @@ class Admission:
         waiting: Number of requests that have a place and no slot yet.
         busy: Number of slots that are in use. One whose client has left is in use until its work
             has stopped.
+        begun: Number of images whose work has begun so far.
     """
 
     def __init__(self, pipelines: Sequence[RecordedPipeline], *, slots: int, queue: int) -> None:
         self.slots = slots * len(pipelines)
-        self.waiting = self.busy = 0
+        self.waiting = self.busy = self.begun = 0
         self._pipelines = pipelines
         self._in_use = [0] * len(pipelines)
         self._queue = queue
@@ -80,6 +81,7 @@ class Admission:
         number = min(range(len(self._pipelines)), key=self._in_use.__getitem__)
         call.pipeline = number
         self.busy += 1
+        self.begun += 1
         self._in_use[number] += 1
         loop, begin = asyncio.get_running_loop(), call.seconds
         future = self._threads.submit(work, self._pipelines[number])

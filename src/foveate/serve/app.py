@@ -24,10 +24,13 @@ from foveate.serve.cors import Cors
 from foveate.serve.endpoints import ENDPOINTS, Endpoint
 from foveate.serve.errors import RequestError
 from foveate.serve.guard import Guard, answer_not_found, answer_request_error, answer_wrong_method
+from foveate.serve.idle import release_when_idle
 from foveate.serve.openapi import openapi_document
 from foveate.serve.options import ServeOptions
 from foveate.serve.pipelines import RecordedPipeline, close_pipelines, open_pipelines
 from foveate.serve.service import Service
+
+_IDLE_S = 5.0  # a shorter pause between two images costs the second one nothing
 
 
 def create_app(
@@ -74,11 +77,14 @@ def create_app(
                 backend=backend,
             )
         recorded = [RecordedPipeline(pipeline) for pipeline in given or opened]
-        app.state.service = Service(recorded, options)
+        service = app.state.service = Service(recorded, options)
+        idle = release_when_idle(service.admission, recorded[0].release, seconds=_IDLE_S)
+        releasing = asyncio.create_task(idle)
         try:
             yield
         finally:
-            app.state.service.close()
+            releasing.cancel()
+            service.close()
             close_pipelines(opened)
 
     app = Starlette(

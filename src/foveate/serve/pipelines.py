@@ -39,6 +39,13 @@ class RecordedPipeline:
         memory = getattr(pipeline.device, "memory", None)  # only GPUs have their own
         self.memory = memory if callable(memory) else None
 
+    def release(self) -> None:
+        """Return memory to the system that the next image takes anew, on the CPU."""
+        if self.pipeline.device.name == "cpu":
+            from foveate.runtime.engines.onnxruntime import release_arena  # noqa: PLC0415 - a GPU may do without
+
+            release_arena()
+
     def detect(self, image: UInt8Array, call: Call) -> Detections:
         """Find the objects in an image, (H, W, 3) uint8 RGB.
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakSet
 
+import numpy as np
 import onnxruntime
 
 from foveate.arrays import Array
@@ -70,13 +71,41 @@ class OnnxRuntimeEngine(CpuEngine):
             BackendError: ONNX Runtime fails, or memory or threads run out.
         """
         # The number of rows, and with it the binding, differs from run to run.
-        binding = self._session.io_binding()
-        for name, array in inputs.items():
-            binding.bind_input(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
-        for name, array in outputs.items():
-            binding.bind_output(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
+        binding = _bound(self._session, inputs, outputs)
         with running_errors(self._path), self._lock:
             self._session.run_with_iobinding(binding)
+
+
+def release_arena() -> None:
+    """Return to the system the memory that the sessions of this process keep for their next runs.
+
+    The next image takes it anew, which costs some of its time. Images may be in work meanwhile.
+    """
+    # An arena is released at the end of a run only, and that of a process by a run of any session.
+    session: Any = open_session(_IDENTITY, _options(threads=1))
+    x, y = np.zeros((2, 1), np.float32)
+    binding = _bound(session, {"x": x}, {"y": y})  # or the result would lie in the arena
+    run_options = onnxruntime.RunOptions()
+    run_options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+    session.run_with_iobinding(binding, run_options)
+
+
+def _bound(session: Any, inputs: dict[str, Array], outputs: dict[str, Array]) -> Any:
+    """Return a binding of a session to the memory of arrays."""
+    binding = session.io_binding()
+    for name, array in inputs.items():
+        binding.bind_input(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
+    for name, array in outputs.items():
+        binding.bind_output(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
+    return binding
+
+
+# A model of the operator Identity, y = x, of one float32.
+_IDENTITY = (
+    b'\x08\x07:7\n\x10\n\x01x\x12\x01y"\x08Identity\x12\x01g'
+    b"Z\x0f\n\x01x\x12\n\n\x08\x08\x01\x12\x04\n\x02\x08\x01"
+    b"b\x0f\n\x01y\x12\n\n\x08\x08\x01\x12\x04\n\x02\x08\x01B\x04\n\x00\x10\r"
+)
 
 
 def _options(threads: int) -> Any:
@@ -103,7 +132,9 @@ def _share_arena() -> int:
     """
     kind = onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR
     place = onnxruntime.OrtMemoryInfo("Cpu", kind, 0, onnxruntime.OrtMemType.DEFAULT)
-    onnxruntime.create_and_register_allocator(place, None)
+    # It grows by what is requested, not to twice its size, and no part of it is exempt from release.
+    growth = onnxruntime.OrtArenaCfg({"arena_extend_strategy": 1})
+    onnxruntime.create_and_register_allocator(place, growth)
     return os.getpid()
 
 
