@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from tests.bench.simulated import noisy, simulated_record
 
-from foveate.bench.figures import Floor, RateSearch
+from foveate.bench.facts import too_few
+from foveate.bench.figures import Floor, RateSearch, RateTrial
 from foveate.bench.options import BenchOptions
 from foveate.bench.percentiles import distribution
 from foveate.bench.record import Record
@@ -46,6 +47,39 @@ def test_a_percentile_has_its_interval(record: Record) -> None:
 
 def test_a_percentile_without_enough_runs_states_how_many_it_needs(record: Record) -> None:
     assert row_of(record, "p99.9")[1] == "not enough runs, needs 3,688"
+
+
+def test_the_time_that_enough_images_take_is_estimated() -> None:
+    few = simulated_record(lambda _: 10.0, BenchOptions(seconds=25, warm_up=0))
+    assert too_few(few) == (
+        "3 images are too few for any percentile, which needs 6: they take about 72 s, so pass "
+        "--seconds 72"
+    )
+    assert too_few(replace(few, interrupted=True)) == (
+        "3 images are too few for any percentile, which needs 6"
+    )
+
+
+def test_a_part_is_explained_in_a_few_words(record: Record) -> None:
+    assert row_of(record, "refine")[-1] == "draws masks"
+
+
+def test_the_rates_of_a_search_are_listed(record: Record) -> None:
+    held = RateTrial(rate=3.21, images=368, p99=0.4, low=0.3, high=0.45, held=True)
+    missed = RateTrial(rate=4.8, images=200, p99=None, low=0.9, high=None, held=False)
+    short = RateTrial(rate=0.1, images=0, p99=None, low=None, high=None, held=None)
+    search = RateSearch(bound=0.5, rate=3.21, trials=(held, missed, short), complete=False)
+    partial = replace(record, search=search)
+    text = text_of(*tables_of(partial))
+    assert "rates tried for a p99 of at most 500 ms" in text
+    assert "3.21 images per second with p99 of at most 500 ms so far; the search was int" in text
+    expected = {
+        "3.21 images/s": ["held", "368", "400 ms", "300 ms to 450 ms"],
+        "4.8 images/s": ["not held", "200", "beyond what finished", "900 ms to ?"],
+        "0.1 images/s": ["not enough images", "0", "", ""],
+    }
+    for rate, cells in expected.items():
+        assert row_of(partial, rate) == [rate, *cells]
 
 
 def test_a_percentile_among_images_that_never_started_is_beyond_the_others(record: Record) -> None:

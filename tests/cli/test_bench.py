@@ -19,6 +19,7 @@ from tests.bench.simulated import noisy, simulated_record
 
 from foveate.bench.json_schema import record_schema
 from foveate.bench.options import BenchOptions
+from foveate.bench.part_meanings import MEANINGS
 from foveate.bench.record_file import record_text
 from foveate.cli import invoke
 
@@ -57,6 +58,7 @@ def test_a_bundle_is_measured(
     assert record["scenario"]["name"] == scenario
     assert record["inputs"][0]["name"] == "square.png"
     assert set(record["stages"]) == {"propose", "refine", "features", "classify"}
+    assert {*record["stages"], *record["operations"]} <= set(MEANINGS)
     assert record["subject"]["backend"] == "onnxruntime"
     assert record["outcome"]["load"] > 0
     assert record["floor"]["share"] > 0
@@ -191,9 +193,9 @@ def test_too_short_a_run_is_one_line(
     assert invoke(["bench", str(contrast_bundle), str(image), *words]) == 1
     printed = capsys.readouterr()
     assert "not enough runs, needs 6" in printed.out
-    assert printed.err.splitlines()[-1] == (
-        "foveate: 1 images are too few for any percentile, which needs 6: raise --seconds"
-    )
+    line = printed.err.splitlines()[-1]
+    assert line.startswith("foveate: 1 image is too few for any percentile, which needs 6: they ta")
+    assert "so pass --seconds " in line
 
 
 def test_a_search_in_too_short_a_time_is_one_line(

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from math import ceil
 from typing import TYPE_CHECKING, Any
 
 from foveate.bench.labels import label_of
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from foveate.bench.figures import Distribution, Percentile, RateSearch, RateTrial
     from foveate.bench.record import Record
 
-LIMIT_COLUMNS = ("network", "limit", "GFLOP", "MB", "least time", "reached")
+LIMIT_COLUMNS = ("network", "bound by", "GFLOP", "MB", "least time", "reached")
 TRIAL_COLUMNS = ("rate tried", "bound", "images", "p99", "95 % interval")
 
 # Figures below so many times the floor say more of the harness than of the pipeline.
@@ -35,10 +36,28 @@ def title_of(record: Record) -> str:
 def extent_of(record: Record) -> str:
     """Return how many images were measured."""
     outcome = record.outcome
-    text = f"{outcome.images} images after {outcome.warm_up} of warm-up"
+    images = "1 image" if outcome.images == 1 else f"{outcome.images} images"
+    text = f"{images} after {outcome.warm_up} of warm-up"
     if outcome.throughput is not None:
         text += f", {outcome.throughput:.3g} images per second"
     return text
+
+
+def too_few(record: Record) -> str | None:
+    """Return that there are too few images for a median, and how to measure enough; None if not."""
+    outcome, needed = record.outcome, fewest_runs(50)
+    if record.latency.count >= needed:
+        return None
+    what = "1 image is" if outcome.images == 1 else f"{outcome.images} images are"
+    text = f"{what} too few for any percentile, which needs {needed}"
+    if record.interrupted:
+        return text
+    if record.scenario.count is not None:
+        return f"{text}: raise --count"
+    if not outcome.throughput:
+        return f"{text}: raise --seconds"
+    seconds = 1.2 * needed / outcome.throughput
+    return f"{text}: they take about {duration(seconds)}, so pass --seconds {ceil(seconds)}"
 
 
 def percentile_row(one: Percentile, record: Record) -> tuple[str, str, str, str]:
@@ -103,7 +122,7 @@ def facts_of(record: Record) -> Iterator[tuple[str, str]]:
     if record.search is not None:
         yield "highest rate", highest_rate(record.search)
     if record.parts.overlap is not None:
-        yield "overlap", f"{record.parts.overlap:.2f} streams at work, mean"
+        yield "overlap", f"{record.parts.overlap:.2f} streams work at a time, on average"
     for status, one in record.refusals.items():
         largest = duration(one.largest)
         yield "refused", f"{one.count} images with the status {status}, after {largest} at most"
@@ -128,7 +147,7 @@ def tails_of(record: Record) -> Iterator[tuple[str, str]]:
         yield "slowest images", f"{trait.text} ({shares})"
     if record.tails.excess:
         name, share = next(iter(record.tails.excess.items()))
-        yield "their time", f"{share:.0%} of what they took beyond the median went to {name}"
+        yield "slowest images", f"{share:.0%} of their time beyond the median went to {name}"
 
 
 def fitness_of(record: Record) -> str:

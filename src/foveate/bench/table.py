@@ -20,6 +20,7 @@ from foveate.bench.facts import (
     title_of,
     trial_rows,
 )
+from foveate.bench.part_meanings import MEANINGS
 from foveate.bench.units import duration
 
 if TYPE_CHECKING:
@@ -91,6 +92,8 @@ def _latency_table(record: Record) -> Table:
     for one in record.latency.percentiles:
         table.add_row(*percentile_row(one, record))
     table.caption = extent_of(record)
+    if record.floor is not None:
+        table.caption += "\nfloor: the same run with a pipeline that does nothing"
     table.caption_justify = "left"
     return table
 
@@ -107,12 +110,12 @@ def _search_table(search: RateSearch) -> Table:
 
 def _parts_table(record: Record) -> Table:
     table = Table(title="where the time goes, per image", title_justify="left")
-    for name in ("part", "p50", "p90", "largest"):
-        table.add_column(name, justify="left" if name == "part" else "right")
+    for name in ("part", "p50", "p90", "largest", "what it is"):
+        table.add_column(name, justify="left" if name in ("part", "what it is") else "right")
     for group in (parts_of(record), record.stages, record.operations):
         for name, one in group.items():
             values = (one.percentile(50).value, one.percentile(90).value, one.largest)
-            table.add_row(name, *map(duration, values))
+            table.add_row(name, *map(duration, values), MEANINGS.get(name, ""))
         table.add_section()
     return table
 
@@ -120,7 +123,7 @@ def _parts_table(record: Record) -> Table:
 def _limits_table(limits: Mapping[str, Any]) -> Table:
     table = Table(title="what the machine allows, per image", title_justify="left")
     for name in LIMIT_COLUMNS:
-        table.add_column(name, justify="left" if name in ("network", "limit") else "right")
+        table.add_column(name, justify="left" if name in ("network", "bound by") else "right")
     for row in limit_rows(limits):
         table.add_row(*row)
     return table
@@ -140,6 +143,8 @@ def _facts(record: Record) -> Iterator[tuple[str, str]]:
     yield from tails_of(record)
     for advice in record.advice or ():
         yield "advice", str(advice)
+    if record.limits is None and record.subject.server is None:
+        yield "advice", "pass --limits to measure what the machine allows, and what to try"
     yield "machine", fitness_of(record)
     for reason in record.machine.reasons:
         yield "", reason

@@ -281,7 +281,7 @@ def print_schema(
 
 def _failure_of(record: Record) -> str | None:
     """Return what makes a measurement fail although it has ended, on one line."""
-    from foveate.bench.percentiles import fewest_runs
+    from foveate.bench.facts import too_few
 
     outcome, scenario, against = record.outcome, record.scenario, record.against
     if record.search is not None:
@@ -294,11 +294,8 @@ def _failure_of(record: Record) -> str | None:
             f"the rate of {scenario.rate:g} images per second cannot be held, {reached}: "
             "lower --rate, or search it with --p99"
         )
-    if record.latency.percentile(50).value is None:
-        return (
-            f"{outcome.images} images are too few for any percentile, which needs {fewest_runs(50)}: "
-            f"raise {'--seconds' if scenario.count is None else '--count'}"
-        )
+    if (few := too_few(record)) is not None:
+        return few
     if against is None:
         return None
     if against.comparison is None:

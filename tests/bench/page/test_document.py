@@ -15,6 +15,7 @@ from foveate.bench.facts import facts_of, parts_of, percentile_row
 from foveate.bench.figures import Floor
 from foveate.bench.options import BenchOptions
 from foveate.bench.page.document import LARGEST, page_of
+from foveate.bench.part_meanings import MEANINGS
 from foveate.bench.percentiles import distribution
 from foveate.bench.record import Record
 from foveate.bench.units import duration
@@ -57,9 +58,9 @@ def test_the_answers_are_those_of_the_record(record: Record) -> None:
     for part in (
         f"Half of the images take at most {duration(p50.value)} (95 % interval {duration(p50.low)}",
         "propose takes most:",
-        "propose reaches 50% of what the arithmetic allows",
-        "how its layers are run makes the difference",
-        "refine reaches 83% of what the memory allows : only less work",
+        "propose reaches 50% of what the arithmetic of this machine allows",
+        "run in a better way, it could be up to 2 times as fast",
+        "refine reaches 83% of what the memory of this machine allows : only less work",
         "The machine was not quiet, so times may be too long: others took 80% of the <processor>",
         "size 65x48 (90% of the slowest, 50% of all)",
         f"{ADVICE.text} {ADVICE.command}",
@@ -85,7 +86,7 @@ def test_the_figures_are_those_of_the_table(record: Record, text: str) -> None:
         assert " ".join(percentile_row(one, record)).strip() in text
     for name, times in {**parts_of(record), **record.stages}.items():
         values = (times.percentile(50).value, times.percentile(90).value, times.largest)
-        assert " ".join([name, *map(duration, values)]) in text
+        assert " ".join([name, MEANINGS[name], *map(duration, values)]) in text
     for name, fact in facts_of(record):
         assert f"{name} {fact}" in text
 
@@ -129,7 +130,9 @@ def test_a_page_is_small_however_many_images_were_measured() -> None:
 def test_a_record_without_images_has_a_page() -> None:
     options = BenchOptions(scenario="server", rate=0.01, seconds=1)
     page = page_of(simulated_record(noisy(0), options))
-    assert "0 images are too few to tell." in text_of(page)
+    assert "0 images are too few for any percentile, which needs 6: raise --seconds." in text_of(
+        page
+    )
     assert "timeline" not in sections(page)
 
 

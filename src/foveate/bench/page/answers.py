@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from foveate.bench.advice import NEAR
-from foveate.bench.facts import highest_rate, percentile_row, tails_of
+from foveate.bench.facts import highest_rate, percentile_row, tails_of, too_few
 from foveate.bench.page.image_work import critical_path, typical_image
 from foveate.bench.page.markup import bullets, code, paragraph, safe, strong
 from foveate.bench.page.stages import bars_of
@@ -45,8 +45,8 @@ def _slow(record: Record) -> Iterator[str]:
             f"{outcome.throughput:.3g} are finished, {outcome.unstarted:,} were never started"
         )
         yield text + (f", {outcome.refused:,} were refused." if outcome.refused else ".")
-    elif median is None:
-        yield f"{outcome.images} images are too few to tell."
+    elif (few := too_few(record)) is not None:
+        yield safe(f"{few}.")
     if median is not None:
         _, value, interval, _ = percentile_row(record.latency.percentile(50), record)
         text = f"Half of the images take at most {strong(value)} (95 % interval {interval})"
@@ -88,7 +88,7 @@ def _why(record: Record) -> Iterator[str]:
     yield from _limits(record)
     overlap = record.parts.overlap
     if overlap is not None and overlap > 1 + _WORTH:
-        yield f"On average, {overlap:.2f} streams work at a time."
+        yield f"Parts of an image run side by side: on average, {overlap:.2f} streams work at a time."
     for _, text in tails_of(record):
         yield f"Slowest images: {safe(text)}."
 
@@ -98,17 +98,22 @@ def _limits(record: Record) -> Iterator[str]:
         yield "A server does not report the times of its networks."
         return
     if record.limits is None:
-        yield f"What the machine allows was not measured; {code('--limits')} measures it."
+        yield f"What the machine allows was not measured: {strong('--limits')} does."
         return
     for part in [one for one in bars_of(record) if one.kind == "network"][:_NAMED]:
         line = record.limits["stages"].get(part.name, {}).get("roofline")
         if line is None or line["ratio"] is None:
             continue
-        text = f"{strong(part.name)} reaches {line['ratio']:.0%} of what the {line['bound']} allows"
+        text = (
+            f"{strong(part.name)} reaches {line['ratio']:.0%} of what the {line['bound']} of this "
+        )
+        text += "machine allows"
         if line["bound"] == "arithmetic":
             text += f" ({flops(line['reached'])} of {flops(line['compute_ceiling'])})"
-        far = line["ratio"] < NEAR
-        yield f"{text}: {'how its layers are run' if far else 'only less work'} makes the difference."
+        if line["ratio"] < NEAR:
+            yield f"{text}: run in a better way, it could be up to {1 / line['ratio']:.2g} times as fast."
+        else:
+            yield f"{text}: only less work makes it much faster."
 
 
 def _tries(record: Record) -> str:

@@ -25,6 +25,11 @@ if TYPE_CHECKING:
 
 _MOST_POINTS = 1000  # of a cloud
 _CURVE_POINTS = 120
+_SENT = {
+    "single-stream": "Each image was sent when the result of the last one was there.",
+    "offline": "Images were sent as fast as the pipeline took them.",
+    "server": "Images arrived at random moments, and may have waited.",
+}
 
 
 def percentile_curves(record: Record) -> str:
@@ -38,7 +43,7 @@ def percentile_curves(record: Record) -> str:
     series = [one for one in series if np.isfinite(one[2]).any()]
     rows = [percentile_row(one, record) for one in record.latency.percentiles]
     figures = table(("percentile", "latency", "95 % interval", "harness floor"), rows)
-    content = [paragraph(f"{extent_of(record)}.")]
+    content = [paragraph(f"{_SENT[record.scenario.name]} {extent_of(record)}.")]
     if series:
         highest = max(float(values[np.isfinite(values)].max(initial=0.0)) for *_, values in series)
         x = percentile_scale(max(values.size for *_, values in series))
@@ -56,7 +61,7 @@ def percentile_curves(record: Record) -> str:
                 "Dots and vertical lines are percentiles with 95 % intervals, where there were "
                 "enough images for one; the area contains the intervals of all percentiles between "
                 "them. The last tenth, hundredth and thousandth of the images take as much room as "
-                "each other.",
+                "each other. The harness floor is the same run with a pipeline that does nothing.",
                 "note",
             )
         )
@@ -159,4 +164,4 @@ def _floor(chart: Chart, floor: Distribution) -> list[tuple[str, str]]:
 
 
 def _percent(percent: float) -> str:
-    return f"p{percent:g}" if percent else "least"
+    return f"p{percent:g}" if percent else "min"

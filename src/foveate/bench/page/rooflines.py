@@ -28,10 +28,11 @@ def rooflines(record: Record, styles: Styles) -> str:
         note = "The ceilings of this device are not measured, so there is no roofline."
         return section("roofline", "What the machine allows", paragraph(note), figures)
     note = (
-        "A point is a network: its operations per byte, and the rate that it reached. The slope is "
-        "the bandwidth of the memory, each level line the rate of one kind of layer, all measured "
-        "with the same number of threads after the run. The thin line above a point ends at the "
-        "limit of its own mix of layers."
+        "A point is a network: its operations per byte, and the rate that it reached. The thin line "
+        "above it ends at the limit of its own mix of layers: the longer the line, the more time "
+        "goes into something else than arithmetic and memory. The slope is the bandwidth of the "
+        "memory, each level line the rate of one kind of layer (product is a matrix product, the "
+        "others are convolutions), all measured after the run with the same number of threads."
     )
     return section(
         "roofline",

@@ -11,6 +11,7 @@ from foveate.bench.page.markup import details, paragraph, section, table
 from foveate.bench.page.scales import Scale
 from foveate.bench.page.styles import Styles
 from foveate.bench.page.svg import Chart
+from foveate.bench.part_meanings import MEANINGS
 from foveate.bench.units import duration
 
 if TYPE_CHECKING:
@@ -53,7 +54,9 @@ def stage_bars(record: Record, styles: Styles) -> str:
     rows = [part for group in groups for part in group.items()]
     figures = details(
         "All parts in figures",
-        table(("part", "p50", "p90", "largest", "share"), _shares(rows, whole)),
+        table(
+            ("part", "what it is", "p50", "p90", "largest", "share"), _shares(rows, whole), texts=2
+        ),
     )
     drawn = [one for one in bars if one.median >= _WORTH * (whole or 0.0)]
     if not drawn or not whole:
@@ -68,7 +71,10 @@ def stage_bars(record: Record, styles: Styles) -> str:
         title = f"{one.name}: p50 {duration(one.median)}"
         title += "" if high is None else f", p90 {duration(high)}"
         top = _ROW * number
-        chart.row_label(top + 12, one.name, f"{duration(one.median)} · {one.median / whole:.1%}")
+        meaning = f", {MEANINGS[one.name]}" if one.name in MEANINGS else ""
+        chart.row_label(
+            top + 12, one.name + meaning, f"{duration(one.median)} · {one.median / whole:.1%}"
+        )
         if high is not None:
             chart.rect(0, high, top=top + 21, height=4, style="reach", title=title)
         style = styles.of(one.kind, one.name)
@@ -101,6 +107,7 @@ def _shares(
         share = f"{median / whole:.1%}" if whole and median is not None else ""
         yield (
             name,
+            MEANINGS.get(name, ""),
             duration(median),
             duration(one.percentile(90).value),
             duration(one.largest),

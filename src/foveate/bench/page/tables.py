@@ -50,7 +50,7 @@ def tails(record: Record) -> str:
         )
         size = f"{image.width} x {image.height}"
         rows.append((image.name, beyond, size, duration(one.latency), times))
-    head = ("image", "beyond the medians", "size", "latency", "times the median")
+    head = ("image", "parts beyond their medians", "size", "latency", "times the median")
     common = bullets(safe(text) for _, text in tails_of(record))
     return section("tails", "The slowest images", common, table(head, rows, texts=2))
 
@@ -58,7 +58,8 @@ def tails(record: Record) -> str:
 def machine(record: Record) -> str:
     """Return the state of the machine, and the verdict on it."""
     found = record.machine
-    verdict = f"The figures are {fitness_of(record)}."
+    verdict = f"The figures are {fitness_of(record)}"
+    verdict += "." if found.fit else ", since they may depend on more than the pipeline."
     reasons = bullets(map(safe, found.reasons))
     return section(
         "machine",

@@ -49,9 +49,10 @@ def timelines(record: Record, styles: Styles) -> str:
         "timeline",
         "Timeline",
         paragraph(
-            "Each row is a stream of a slot or the thread that calls the pipeline. The underlined "
-            "work is the critical path, followed backwards from the result: each piece was preceded "
-            "by the one that ended last before it began. Work beside it costs the image no time."
+            "A worker is the thread that calls the pipeline; the streams of a slot work on one image "
+            "side by side. The underlined work is the critical path, which the result had to wait "
+            "for: each piece follows the one that ended last before it began. To make an image "
+            "faster, shorten this path; work that is not underlined costs it no time."
         ),
         legend([*styles.legend(shown), ("critical", "critical path")]),
         *charts,
