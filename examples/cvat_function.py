@@ -58,7 +58,7 @@ class FoveateFunction:
         return [
             cvataa.polygon(
                 0 if self._label else self._names.index(one.label),
-                np.rint(polygon).ravel().tolist(),
+                np.round(polygon, 1).ravel().tolist(),
                 group=number if len(one.polygons) > 1 else 0,
             )
             for number, one in enumerate(label_objects(found, options), 1)

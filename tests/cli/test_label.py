@@ -15,7 +15,7 @@ from xml.etree import ElementTree as ET
 import cv2
 import pytest
 from pycocotools.coco import COCO
-from tests.labeling.test_polygons import iou
+from tests.results.test_polygons import iou
 from tests.samples.paths import IMAGES, PACKAGE
 
 import foveate

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 from tests.labeling.test_formats import APART, in_parts
-from tests.labeling.test_polygons import iou
+from tests.results.test_polygons import iou
 
 from foveate.labeling import CocoLabels, CvatLabels, label_objects
 

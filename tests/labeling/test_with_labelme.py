@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 from tests.labeling.test_formats import APART, in_parts
-from tests.labeling.test_polygons import iou
+from tests.results.test_polygons import iou
 
 from foveate.labeling import label_objects, labelme_json
 
@@ -38,9 +38,9 @@ def test_labelme_reads_the_objects_and_draws_the_masks(tmp_path: Path) -> None:
 @pytest.mark.parametrize("place", [(0, 0), (5, 7), (2, 3)])
 def test_labelme_draws_a_single_pixel(place: tuple[int, int]) -> None:
     from labelme.utils import shape_to_mask
-    from tests.labeling.test_polygons import masks_of
+    from tests.results.test_polygons import masks_of
 
-    from foveate.labeling.polygons import mask_polygons
+    from foveate.results.polygons import mask_polygons
 
     pixels = np.zeros((6, 8), bool)
     pixels[place] = True

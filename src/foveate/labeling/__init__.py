@@ -2,9 +2,10 @@
 """Annotations that a network makes, as polygons in the files of annotation tools, for people to correct."""
 
 from foveate.labeling.coco import CocoLabels
-from foveate.labeling.cvat import CvatLabels
-from foveate.labeling.labelme import labelme_json
-from foveate.labeling.objects import LabeledObject, LabelOptions, label_objects
+from foveate.labeling.objects import LabelOptions, label_objects
+from foveate.results.cvat import CvatLabels
+from foveate.results.labeled import LabeledObject
+from foveate.results.labelme import labelme_json
 
 __all__ = [
     "CocoLabels",

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from foveate.labeling.objects import LabeledObject
 from foveate.plain_text import json_text, portable_name
+from foveate.results.labeled import LabeledObject
 
 
 class CocoLabels:
@@ -33,8 +33,7 @@ class CocoLabels:
         image = {"id": number, "file_name": portable_name(name), "width": width, "height": height}
         self._images.append(json_text(image).rstrip())
         for one in objects:
-            # On corners of pixels, where COCO's polygons are exact.
-            flat = [np.rint(polygon).astype(int).ravel().tolist() for polygon in one.polygons]
+            flat = [np.round(polygon, 1).ravel().tolist() for polygon in one.polygons]
             entry = {
                 "id": len(self._annotations) + 1,
                 "image_id": number,

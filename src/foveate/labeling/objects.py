@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The choice of the objects of an image that are worth an annotation, and their polygons."""
+"""The choice of the objects of an image that are worth an annotation."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from foveate.arrays import Float64Array
 from foveate.errors import OptionError
-from foveate.labeling.polygons import mask_polygons
 from foveate.results.detections import Detections, Proposals
+from foveate.results.labeled import LabeledObject, check_tolerance, labeled_objects
 from foveate.typed_options import TypedOptions
 
 
@@ -40,51 +39,21 @@ class LabelOptions(TypedOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name, most in (("score_threshold", 1), ("max_overlap", 1), ("tolerance", 100)):
-            if not 0 <= getattr(self, name) <= most:
-                found = getattr(self, name)
-                raise OptionError(f"{name} must lie in 0..{most}, found {found}")
+        for name in ("score_threshold", "max_overlap"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise OptionError(f"{name} must lie in 0..1, found {getattr(self, name)}")
+        check_tolerance(self.tolerance)
         if self.max_objects < 1:
             raise OptionError(f"max_objects must be at least 1, found {self.max_objects}")
         if not self.label.strip():
             raise OptionError("label is empty", remedy="name what the objects are")
 
 
-@dataclass(frozen=True, kw_only=True)
-class LabeledObject:
-    """One object to annotate.
-
-    Args:
-        label: Class name.
-        score: Score, 0 to 1.
-        area: Number of pixels of the mask.
-        box: x, y, width and height of the box that bounds the mask, in pixels.
-        polygons: (V, 2) float64 x, y in pixels of the image; one per connected part.
-    """
-
-    label: str
-    score: float
-    area: int
-    box: tuple[int, int, int, int]
-    polygons: list[Float64Array]
-
-
 def label_objects(found: Detections | Proposals, options: LabelOptions) -> list[LabeledObject]:
     """Return the objects of an image to annotate, best first."""
-    names = found.names if isinstance(found, Detections) else [options.label] * len(found)
-    chosen = _choose(found, options)
-    masks = found.masks[chosen]
-    boxes, areas = masks.boxes().astype(int).tolist(), masks.areas().tolist()
-    return [
-        LabeledObject(
-            label=names[index],
-            score=round(float(found.scores[index]), 4),
-            area=areas[row],
-            box=(x0, y0, x1 - x0, y1 - y0),
-            polygons=mask_polygons(masks, row, options.tolerance),
-        )
-        for row, (index, (x0, y0, x1, y1)) in enumerate(zip(chosen, boxes, strict=True))
-    ]
+    chosen = found[_choose(found, options)]
+    names = chosen.names if isinstance(chosen, Detections) else [options.label] * len(chosen)
+    return labeled_objects(names, chosen.scores, chosen.masks, options.tolerance)
 
 
 def _choose(found: Detections | Proposals, options: LabelOptions) -> list[int]:

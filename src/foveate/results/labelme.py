@@ -4,8 +4,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from foveate.labeling.objects import LabeledObject
 from foveate.plain_text import json_text, portable_name
+from foveate.results.labeled import LabeledObject
 
 _VERSION = "6.3.1"  # the release whose reader the tests use
 

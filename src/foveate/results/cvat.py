@@ -4,10 +4,8 @@
 from collections.abc import Sequence
 from xml.etree import ElementTree as ET
 
-import numpy as np
-
-from foveate.labeling.objects import LabeledObject
 from foveate.plain_text import portable_name, printable
+from foveate.results.labeled import LabeledObject
 
 
 class CvatLabels:
@@ -35,7 +33,7 @@ class CvatLabels:
         for number, one in enumerate(objects, 1):
             group = {"group_id": str(number)} if len(one.polygons) > 1 else {}
             for polygon in one.polygons:
-                points = ";".join(f"{x:.0f},{y:.0f}" for x, y in np.rint(polygon))
+                points = ";".join(f"{x:.1f},{y:.1f}" for x, y in polygon.tolist())
                 kind = {"label": printable(one.label), "source": "auto", "occluded": "0"}
                 shape = ET.SubElement(
                     image, "polygon", {**kind, "points": points, "z_order": "0", **group}

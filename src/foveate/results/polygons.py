@@ -2,7 +2,8 @@
 """Masks as polygons with few corners, for annotation tools.
 
 The corners lie on corners of pixels, in continuous coordinates, as in COCO. A hole is joined to its polygon by a
-slit without width, since neither COCO nor labelme has polygons with holes.
+slit without width, since neither COCO nor labelme has polygons with holes. A slit may begin between two corners of
+pixels, at a fifth of one.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ def mask_polygons(masks: Masks, index: int, tolerance: float) -> list[Float64Arr
             by at least ``LEAST_IOU``.
 
     Returns:
-        (V, 2) float64 each: x, y in pixels of the image, with two decimals.
+        (V, 2) float64 each: x, y in pixels of the image, with two decimals. COCO draws the same if
+        they are rounded to one.
     """
     mask, top, left = masks.crop(index)
     corner = np.array([left, top])
@@ -100,7 +102,7 @@ def _joined(rings: list[_Ring]) -> list[Float64Array]:
         slits = [(*_left_of(hole[0], polygon), i) for i, polygon in enumerate(polygons)]
         x, edge, i = max(slits)
         if edge >= 0:
-            slit = np.array([[x, hole[0, 1]]])
+            slit = np.array([[_to_fifths(x), hole[0, 1]]])
             around = np.concatenate([slit, hole[:1], hole[::-1], slit])
             polygons[i] = np.insert(polygons[i], edge + 1, around, 0)
     return [np.round(polygon, 2) for polygon in polygons]
@@ -116,6 +118,11 @@ def _left_of(point: Float64Array, polygon: Float64Array) -> tuple[float, int]:
     if not len(places) or places.max() == -np.inf:
         return -np.inf, -1
     return float(places.max()), int(edges[places.argmax()])
+
+
+def _to_fifths(x: float) -> float:
+    """Round to a fifth, as COCO does when it draws, unless x is a corner of a pixel with its inset."""
+    return x if abs(x - round(x)) < 2 * _INSET else round(5 * x) / 5
 
 
 def _iou(polygons: list[Float64Array], mask: BoolArray) -> float:
