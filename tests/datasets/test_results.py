@@ -70,7 +70,7 @@ def test_no_entry_is_no_detection() -> None:
         ({"segmentation": {"size": [HEIGHT, WIDTH], "counts": "d0"}}, "covers 20 pixels, not 4800"),
         ({"segmentation": 5}, "it is of type int"),
         ({"bbox": [1, 2]}, "not enough values to unpack"),
-        ({"score": "high"}, "could not convert string to float"),
+        ({"score": "high"}, "'high' is not a finite number"),
     ],
 )
 def test_an_entry_that_cannot_be_used_is_an_error(change: dict[str, Any], text: str) -> None:

@@ -33,21 +33,25 @@ def make_environment(folder: Path, *packages: str) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("packages", "file"),
+    ("packages", "files"),
     [
         ("supervision==0.31.2", "tests/results/test_with_supervision.py"),
         ("supervision==0.28.0", "tests/results/test_with_supervision.py"),
         ("labelme==6.3.1", "tests/labeling/test_with_labelme.py"),
         ("datumaro==1.13.12", "tests/labeling/test_with_datumaro.py"),
-        ("cvat-sdk[masks]==2.80.0", "tests/examples/test_cvat_function.py"),
+        (
+            "cvat-sdk[masks]==2.80.0",
+            "tests/examples/test_cvat_function.py tests/labeling/test_with_cvat.py",
+        ),
     ],
 )
 def test_the_tools_themselves_read_what_is_written(
-    packages: str, file: str, tmp_path: Path
+    packages: str, files: str, tmp_path: Path
 ) -> None:
     python = make_environment(tmp_path / "environment", *packages.split())
     # Warnings of these packages are not ours.
-    command = [str(python), "-m", "pytest", "-W", "ignore", "-p", "no:cacheprovider", "-q", file]
+    command = [str(python), "-m", "pytest", "-W", "ignore", "-p", "no:cacheprovider", "-q"]
+    command += files.split()
     environment = {**os.environ, "QT_QPA_PLATFORM": "offscreen"}
     done = subprocess.run(
         command, capture_output=True, text=True, check=False, cwd=ROOT, env=environment

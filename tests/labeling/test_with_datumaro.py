@@ -11,6 +11,7 @@ import pytest
 from tests.labeling.test_formats import APART, in_parts
 from tests.results.test_polygons import iou
 
+from foveate.datasets import detections_from_cvat
 from foveate.labeling import CocoLabels, CvatLabels, label_objects
 
 datumaro = pytest.importorskip("datumaro", reason="needs the package datumaro")
@@ -45,3 +46,17 @@ def test_datumaro_imports_the_objects_and_draws_the_masks(
         code = rles_to_mask([part.points for part in parts], 120, 90)
         drawn = np.asarray(code if isinstance(code, np.ndarray) else rle_to_mask(code))
         assert iou(drawn.astype(bool), mask) >= 0.98
+
+
+def test_what_datumaro_exports_for_cvat_is_read(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    cv2.imwrite(str(tmp_path / "images" / "a.jpg"), np.full((90, 120, 3), 99, np.uint8))
+    found = in_parts()
+    (tmp_path / "annotations.xml").write_text(found.to_cvat("a.jpg"))
+    dataset = datumaro.Dataset.import_from(str(tmp_path), "cvat")
+    dataset.export(str(tmp_path / "again"), "cvat")
+    (file,) = (tmp_path / "again").glob("*.xml")
+    again = detections_from_cvat(file, class_names=found.class_names)
+    again = again[np.argsort(-again.labels)]
+    assert again.names == found.names
+    assert min(map(iou, again.masks, found.masks)) >= 0.98

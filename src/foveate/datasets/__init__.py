@@ -13,7 +13,11 @@ from foveate.datasets.coco import CocoDataset, Instance
 from foveate.datasets.fields import read_json
 from foveate.datasets.layouts import LAYOUTS, Source, find_parts, find_source
 from foveate.datasets.reader import read_annotations
-from foveate.datasets.results import detections_from_coco
+from foveate.datasets.results import (
+    detections_from_coco,
+    detections_from_cvat,
+    detections_from_labelme,
+)
 from foveate.datasets.splits import Splits, find_splits
 
 __all__ = [
@@ -26,6 +30,8 @@ __all__ = [
     "Source",
     "Splits",
     "detections_from_coco",
+    "detections_from_cvat",
+    "detections_from_labelme",
     "find_parts",
     "find_source",
     "find_splits",

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from foveate.errors import DataError
+from foveate.images.decoding import MAX_PIXELS
 
 Value = TypeVar("Value")
 
@@ -79,6 +80,18 @@ def box(value: Any) -> list[float]:
     if not values or min(values[2:]) < 0 or max(map(abs, values)) > _FARTHEST:
         raise ValueError(f"{short(value)} is not a box")
     return values
+
+
+def image_size(record: Any, height: str, width: str) -> tuple[int, int]:
+    """Read the number of rows and of columns of an image from two fields.
+
+    Raises:
+        ValueError: One is missing, not an integer, or out of range.
+    """
+    rows, columns = field(record, height, integer), field(record, width, integer)
+    if min(rows, columns) < 1 or rows * columns > MAX_PIXELS:
+        raise ValueError(f"a height of {rows} and a width of {columns}")
+    return rows, columns
 
 
 def text(value: Any) -> str:

@@ -26,7 +26,7 @@ def read_labelme(folder: Path) -> dict[str, Any]:
         "images", "categories" and "annotations" in the form of COCO, unchecked.
     """
     images: list[dict[str, Any]] = []
-    objects: dict[tuple[int, str, str], list[Any]] = {}
+    annotations: list[dict[str, Any]] = []
     left_out: Counter[str] = Counter()
     for file in sorted([*folder.glob("*.json"), *folder.glob("*/*.json")]):
         content = _content(file)
@@ -38,26 +38,44 @@ def read_labelme(folder: Path) -> dict[str, Any]:
         size = {"height": content.get("imageHeight"), "width": content.get("imageWidth")}
         path = posixpath.normpath(posixpath.join(where, name))
         images.append({"id": identifier, "file_name": path, **size})
-        for number, shape in enumerate(_shapes(content)):
-            kind = str(shape.get("shape_type", "polygon"))
-            if kind not in _OUTLINES or not isinstance(shape.get("label"), str):
-                left_out[kind] += 1
-                continue
-            group = shape.get("group_id")
-            key = (identifier, shape["label"], f"shape {number}" if group is None else str(group))
-            objects.setdefault(key, []).append(_outline(kind, shape.get("points")))
+        objects, others = labelme_objects(content)
+        annotations += [{"image_id": identifier, **one} for one in objects]
+        left_out.update(others)
     if left_out:
         kinds = ", ".join(f"{count} of type {kind}" for kind, count in left_out.most_common())
         _log.warning(
             "shapes of %s were left out, because they have no label or no area: %s", folder, kinds
         )
-    categories = {label: i for i, label in enumerate(sorted({key[1] for key in objects}), 1)}
-    annotations = [
-        {"id": i, "image_id": image, "category_id": categories[label], "segmentation": outline}
-        for i, ((image, label, _), outline) in enumerate(objects.items(), 1)
-    ]
+    labels = sorted({one["category_id"] for one in annotations})
+    categories = {label: i for i, label in enumerate(labels, 1)}
+    for number, one in enumerate(annotations, 1):
+        one.update(id=number, category_id=categories[one["category_id"]])
     named = [{"id": i, "name": label} for label, i in categories.items()]
     return {"images": images, "categories": named, "annotations": annotations}
+
+
+def labelme_objects(content: dict[str, Any]) -> tuple[list[dict[str, Any]], list[str]]:
+    """Return the objects of one file, and the types of the shapes that are left out.
+
+    Returns:
+        Annotations in the form of COCO, unchecked, with the label as "category_id", and with "score"
+        if the first shape of the object has one.
+    """
+    objects: dict[tuple[str, str], dict[str, Any]] = {}
+    others = []
+    for number, shape in enumerate(_shapes(content)):
+        kind, label = str(shape.get("shape_type", "polygon")), shape.get("label")
+        if kind not in _OUTLINES or not isinstance(label, str):
+            others.append(kind)
+            continue
+        group = shape.get("group_id")
+        score = {"score": shape["score"]} if "score" in shape else {}
+        one = objects.setdefault(
+            (label, f"shape {number}" if group is None else str(group)),
+            {"category_id": label, "segmentation": [], **score},
+        )
+        one["segmentation"].append(_outline(kind, shape.get("points")))
+    return list(objects.values()), others
 
 
 def _content(file: Path) -> dict[str, Any] | None:
@@ -72,7 +90,8 @@ def _content(file: Path) -> dict[str, Any] | None:
 
 def _shapes(content: dict[str, Any]) -> Iterator[dict[str, Any]]:
     shapes = content.get("shapes")
-    return (s for s in (shapes if isinstance(shapes, list) else ()) if isinstance(s, dict))
+    for shape in shapes if isinstance(shapes, list) else ():
+        yield shape if isinstance(shape, dict) else {"shape_type": type(shape).__name__}
 
 
 def _outline(kind: str, points: Any) -> list[float] | None:
@@ -101,5 +120,6 @@ _OUTLINES: dict[str, Callable[[list[Any]], list[Any]]] = {
     "polygon": list,
     "rectangle": _rectangle,
     "rotation": list,
+    "oriented_rectangle": list,
     "circle": _circle,
 }

@@ -14,10 +14,9 @@ from pycocotools import mask as coco_mask
 
 from foveate.arrays import BoolArray
 from foveate.datasets.annotations import Annotations, Problems, Reason
-from foveate.datasets.fields import box, field, flag, integer, short, size, text
+from foveate.datasets.fields import box, field, flag, image_size, integer, short, size, text
 from foveate.datasets.segmentations import SegmentationPacker
 from foveate.errors import DataError
-from foveate.images.decoding import MAX_PIXELS
 
 _NO_AREA = 1e-6  # square pixels; the area of three points on a line after rounding
 
@@ -87,7 +86,8 @@ class _Reader:
         for position, record in enumerate(images):
             try:
                 identifier = field(record, "id", integer)
-                name, size = field(record, "file_name", text), _size(record)
+                name = field(record, "file_name", text)
+                size = image_size(record, "height", "width")
             except ValueError as error:
                 self.reject(Reason.MALFORMED, _name("image", record, position), str(error))
                 continue
@@ -223,13 +223,6 @@ class _Reader:
                 table.boxes[row] = coco_mask.toBbox(rle)
             if table.areas[row] == 0:
                 table.areas[row] = coco_mask.area(rle)
-
-
-def _size(record: Mapping[str, Any]) -> tuple[int, int]:
-    height, width = field(record, "height", integer), field(record, "width", integer)
-    if min(height, width) < 1 or height * width > MAX_PIXELS:
-        raise ValueError(f"a height of {height} and a width of {width}")
-    return height, width
 
 
 def _drop_placeholders(

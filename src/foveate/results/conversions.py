@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Conversion of results to the objects of other libraries, which are imported on request."""
+"""Conversion of results for other tools; what it needs is imported on request."""
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     import supervision
 
     from foveate.arrays import Float32Array, Int64Array
+    from foveate.results.detections import Detections, Proposals
     from foveate.results.masks import Masks
 
 
@@ -49,6 +51,39 @@ def to_supervision(
     )
     data = {} if names is None else {"class_name": np.array(names, np.str_)}
     return sv.Detections(xyxy=boxes, mask=compact, confidence=scores, class_id=labels, data=data)
+
+
+def to_labelme(
+    found: Detections | Proposals,
+    names: Sequence[str],
+    image: str | os.PathLike[str],
+    tolerance: float,
+) -> str:
+    """Return results of an image with N names as labelme's file; see :meth:`Detections.to_labelme`."""
+    from foveate.results.labeled import labeled_objects  # noqa: PLC0415 - most programs write none
+    from foveate.results.labelme import labelme_json  # noqa: PLC0415
+
+    _, height, width = found.masks.shape
+    objects = labeled_objects(names, found.scores, found.masks, tolerance)
+    return labelme_json(os.fspath(image), height, width, objects)
+
+
+def to_cvat(
+    found: Detections | Proposals,
+    names: Sequence[str],
+    class_names: Sequence[str],
+    image: str | os.PathLike[str],
+    tolerance: float,
+) -> str:
+    """Return results of an image with N names as CVAT's file; see :meth:`Detections.to_cvat`."""
+    from foveate.results.cvat import CvatLabels  # noqa: PLC0415 - most programs write none
+    from foveate.results.labeled import labeled_objects  # noqa: PLC0415
+
+    _, height, width = found.masks.shape
+    document = CvatLabels(class_names)
+    objects = labeled_objects(names, found.scores, found.masks, tolerance)
+    document.add(os.fspath(image), height, width, objects)
+    return document.to_text()
 
 
 def _supervision() -> Any:

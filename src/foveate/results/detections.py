@@ -17,7 +17,7 @@ import numpy as np
 from foveate.arrays import Array, BoolArray, Float32Array, Int64Array, UInt8Array
 from foveate.errors import OptionError
 from foveate.results.coco import coco_results
-from foveate.results.conversions import to_supervision
+from foveate.results.conversions import to_cvat, to_labelme, to_supervision
 from foveate.results.html_table import html_table
 from foveate.results.masks import Masks, checked_index
 from foveate.results.overlay import draw
@@ -118,6 +118,14 @@ class Proposals:
     def to_supervision(self) -> supervision.Detections:
         """Return the proposals as :meth:`Detections.to_supervision` does, without classes."""
         return to_supervision(self.boxes, self.scores, self.masks)
+
+    def to_labelme(self, image: str | os.PathLike[str], *, tolerance: float = 1.0) -> str:
+        """Return labelme's file as :meth:`Detections.to_labelme` does, with the label "object"."""
+        return to_labelme(self, ["object"] * len(self), image, tolerance)
+
+    def to_cvat(self, image: str | os.PathLike[str], *, tolerance: float = 1.0) -> str:
+        """Return CVAT's file as :meth:`Detections.to_cvat` does, with the label "object"."""
+        return to_cvat(self, ["object"] * len(self), ("object",), image, tolerance)
 
     def draw(self, image: Array | str | os.PathLike[str]) -> UInt8Array:
         """Return a copy of the image with the proposals drawn on it, as ``Detections.draw`` does."""
@@ -235,6 +243,32 @@ class Detections:
             BackendError: The package supervision is not installed, or older than 0.28.
         """
         return to_supervision(self.boxes, self.scores, self.masks, self.labels, self.names)
+
+    def to_labelme(self, image: str | os.PathLike[str], *, tolerance: float = 1.0) -> str:
+        """Return the content of labelme's file of the image, with masks as polygons.
+
+        Boxes are left out, and scores have four decimals.
+
+        Args:
+            image: Path of the image, relative to the directory of the file.
+            tolerance: Largest distance in pixels between the outline of a mask and its polygons. It
+                is lowered until the polygons overlap with the mask by at least 0.98.
+
+        Raises:
+            OptionError: The tolerance is below 0 or above 100.
+        """
+        return to_labelme(self, self.names, image, tolerance)
+
+    def to_cvat(self, image: str | os.PathLike[str], *, tolerance: float = 1.0) -> str:
+        """Return a file of CVAT, "CVAT for images 1.1", of this image alone, with masks as polygons.
+
+        One such file may have many images: ``foveate.labeling.CvatLabels`` collects them.
+
+        Args:
+            image: Name of the image in CVAT, usually that of its file.
+            tolerance: As in :meth:`to_labelme`, which also says what is left out and raised.
+        """
+        return to_cvat(self, self.names, self.class_names, image, tolerance)
 
     def draw(self, image: Array | str | os.PathLike[str]) -> UInt8Array:
         """Return a copy of the image with masks, outlines and labels drawn on it.
