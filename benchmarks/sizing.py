@@ -36,7 +36,7 @@ def main() -> None:
     records = [read_record(file) for file in arguments.records]
     names = " ".join(file.name for file in arguments.records)
     measurement = Measurement(
-        caption="The sample images, read before the run:",
+        caption=f"{images_of(records)}, read before the run if a row has no `decoding`:",
         conditions=conditions_of(records, f"python benchmarks/sizing.py {names}"),
         columns=(
             "",
@@ -54,13 +54,20 @@ def row_of(record: Record) -> tuple[Cell, ...]:
     """Return the cells of a record."""
     found = size(record, rate=RATE, price_per_hour=1.0)  # hours in place of money
     side = record.subject.options.get("max_side")
+    decoding = ", `decoding`" if record.scenario.decoding else ""
     return (
-        found.subject + ("" if side is None else f", longer side at most {side}"),
+        found.subject + ("" if side is None else f", longer side at most {side}") + decoding,
         "batch" if found.p99 is None else f"at most {found.p99:g} s",
         Figure(value=found.capacity),
         str(found.replicas),
         None if found.cost_per_million is None else Figure(value=found.cost_per_million),
     )
+
+
+def images_of(records: Sequence[Record]) -> str:
+    """Return the names of the images, which are the same in all records."""
+    (names,) = {tuple(one.name for one in record.inputs) for record in records}
+    return ", ".join(names)
 
 
 def conditions_of(records: Sequence[Record], command: str) -> Conditions:

@@ -177,7 +177,8 @@ class Measurement(ABC):
         if self._search is None or self._search.rate is None:
             self.benchmark = trial
         trial.run()
-        self._progress(task, count, count)
+        if trial.unstarted:  # else the last image was reported
+            self._progress(task, count, count)
         found = judge(trial, bound)
         if found.held:
             self.benchmark = trial

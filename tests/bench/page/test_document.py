@@ -70,7 +70,7 @@ def test_the_answers_are_those_of_the_record(record: Record) -> None:
 
 def test_without_limits_the_page_says_how_to_get_advice(record: Record) -> None:
     bare = page_of(replace(record, limits=None, advice=None))
-    assert "foveate bench simulated --limits" in answers(bare)
+    assert "foveate bench BUNDLE --limits" in answers(bare)
     assert "roofline" not in sections(bare)
 
 
@@ -151,7 +151,7 @@ def test_a_rate_that_is_not_held_comes_first() -> None:
     assert f"{record.outcome.unstarted:,} were never started." in found
     refused = replace(record, outcome=replace(record.outcome, refused=3))
     assert "were never started, 3 were refused." in answers(page_of(refused))
-    assert "foveate bench simulated --scenario server --p99 0." in found
+    assert "foveate bench BUNDLE --scenario server --p99 0." in found
 
 
 def test_a_floor_without_percentiles_is_not_drawn(record: Record) -> None:

@@ -13,6 +13,7 @@ from foveate.bench.page.stages import bars_of
 from foveate.bench.page.styles import Styles
 from foveate.bench.page.timelines import path_shares, share_bar
 from foveate.bench.units import duration, flops
+from foveate.bundle import is_shipped_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -118,7 +119,9 @@ def _limits(record: Record) -> Iterator[str]:
 
 def _tries(record: Record) -> str:
     server, tries = record.subject.server, list[str]()
-    bundle = record.subject.bundle if server is None else f"--url {server.url}"
+    # The record has the name of a bundle, and not its path.
+    name = record.subject.bundle if is_shipped_name(record.subject.bundle) else "BUNDLE"
+    bundle = name if server is None else f"--url {server.url}"
     processing = record.parts.processing.percentile(50).value
     if record.outcome.rate_held is False and processing is not None and record.search is None:
         bound = f"{2 * processing:.3g}"

@@ -71,7 +71,7 @@ def stage_bars(record: Record, styles: Styles) -> str:
         title = f"{one.name}: p50 {duration(one.median)}"
         title += "" if high is None else f", p90 {duration(high)}"
         top = _ROW * number
-        meaning = f", {MEANINGS[one.name]}" if one.name in MEANINGS else ""
+        meaning = f": {MEANINGS[one.name]}" if one.name in MEANINGS else ""
         chart.row_label(
             top + 12, one.name + meaning, f"{duration(one.median)} · {one.median / whole:.1%}"
         )
