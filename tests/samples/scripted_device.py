@@ -25,6 +25,8 @@ class ScriptedDevice(CpuDevice):
         rule: Gets the numbers of the streams that can run a task, and returns one of them.
     """
 
+    name = "scripted"  # or a pipeline would have one stream only, as on the CPU
+
     def __init__(self, rule: Rule) -> None:
         super().__init__()
         self._rule = rule
@@ -45,10 +47,10 @@ class ScriptedDevice(CpuDevice):
 class ScriptedStream(CpuStream):
     def __init__(self, device: ScriptedDevice, tasks: Queue) -> None:
         super().__init__()
-        self._device, self._tasks = device, tasks
+        self._device, self._queue = device, tasks
 
     def submit(self, task: Task) -> None:
-        self._tasks.append((task, None))
+        self._queue.append((task, None))
 
     def record(self) -> CpuEvent:
         event = ScriptedEvent(self, self._device)
@@ -57,7 +59,7 @@ class ScriptedStream(CpuStream):
 
     def wait(self, event: Event) -> None:
         assert isinstance(event, ScriptedEvent)
-        self._tasks.append((event.block, event))
+        self._queue.append((event.block, event))
 
 
 class ScriptedEvent(CpuEvent):

@@ -36,11 +36,15 @@ class Packed:
             for name, start, size in zip(arrays, starts, sizes, strict=False)
         }
         self._mirror = device.mirror((starts[-1],), _BYTE)
+        whole = self._mirror.buffer
+        self._buffers = {
+            name: whole.part(place.start, place.stop).view(*arrays[name])
+            for name, place in self._places.items()
+        }
 
     def buffer(self, name: str) -> Buffer:
         """Return the memory of an array on the device."""
-        place = self._places[name]
-        return self._mirror.buffer.part(place.start, place.stop).view(*self._arrays[name])
+        return self._buffers[name]
 
     def array(self, name: str) -> Array:
         """Return an array as it was fetched. It is overwritten by the next image."""

@@ -97,7 +97,8 @@ class Slot:
         streams = [steps.main, *steps.proposing.branches]
         enqueue, used = steps.enqueue_proposals, [engines["propose"], engines["refine"]]
         if kind != "proposals":
-            streams.insert(1, steps.side)
+            if steps.side is not steps.main:
+                streams.insert(1, steps.side)
             enqueue = partial(steps.enqueue_detections, all_masks=kind == "findings")
             used = list(engines.values())
         capturable = all(engine.capturable for engine in used)

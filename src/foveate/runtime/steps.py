@@ -41,7 +41,8 @@ class Steps:
     Attributes:
         sizes: Sizes of the images.
         main: Stream that carries the chain from the image to its results.
-        side: Stream that carries the features of detection, beside the refinement of proposals.
+        side: Stream that carries the features of detection, beside the refinement of proposals; the
+            main one on the CPU.
         image: (H, W, 3) uint8 RGB.
         proposing: The steps to proposals.
         masks: (K, S, S) mask logits, on the CPU, of the windows that the results use.
@@ -51,7 +52,9 @@ class Steps:
         self.sizes = sizes
         self._setup = setup
         self.main: Stream = setup.device.stream()
-        self.side: Stream = setup.device.stream()
+        # The networks of the CPU run one at a time, so that a second stream would only wake a thread.
+        is_cpu = setup.device.name == "cpu"
+        self.side: Stream = self.main if is_cpu else setup.device.stream()
         self.image = setup.device.mirror((sizes.height, sizes.width, 3), BYTE)
         self._working: Buffer = self.image.buffer
         working = (sizes.working_height, sizes.working_width, 3)
@@ -75,7 +78,7 @@ class Steps:
         self.proposing.found.fetch(self.main)
 
     def enqueue_detections(self, *, all_masks: bool = False) -> None:
-        """Enqueue the steps to detections, on both streams.
+        """Enqueue the steps to detections, on the main and the side stream.
 
         Args:
             all_masks: Whether the masks of all proposals are copied, or those of detections only.

@@ -84,17 +84,20 @@ class Admission:
         self.begun += 1
         self._in_use[number] += 1
         loop, begin = asyncio.get_running_loop(), call.seconds
+        answer: asyncio.Future[Future[T]] = loop.create_future()
         future = self._threads.submit(work, self._pipelines[number])
 
         def free(ended: Future[T]) -> None:
             self.busy -= 1
             self._in_use[number] -= 1
             self._turns.release()
-            if not ended.cancelled() and ended.exception() is None:
+            if ended.exception() is None:
                 self._seconds += _RECENT * (call.seconds - begin - self._seconds)
+            if not answer.done():
+                answer.set_result(ended)
 
         future.add_done_callback(lambda ended: loop.call_soon_threadsafe(free, ended))
-        return await asyncio.wrap_future(future)
+        return (await answer).result()
 
     def close(self) -> None:
         """Wait for all work, and end the threads."""

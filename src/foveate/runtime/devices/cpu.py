@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from math import prod
@@ -115,6 +116,9 @@ class CpuStream:
         # The interpreter waits for the threads of executors when it exits. A daemon thread that is
         # inside an engine at that moment would abort the process.
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="foveate-stream")
+        self._tasks: deque[Callable[[], None]] = deque()
+        self._is_running = False
+        self._lock = threading.Lock()  # of the two above
         self._failure: Exception | None = None
 
     def enqueue(self, function: Callable[..., None], *args: object, **options: object) -> None:
@@ -146,7 +150,23 @@ class CpuStream:
 
     def submit(self, task: Callable[[], None]) -> None:
         """Run a task that does not raise, even after an error."""
-        self._executor.submit(task)
+        with self._lock:
+            self._tasks.append(task)
+            if self._is_running:
+                return
+            self._is_running = True
+        self._executor.submit(self._run)
+
+    def _run(self) -> None:
+        """Run the tasks that are there. Each as a task of the executor would cost twice the time."""
+        while True:
+            with self._lock:
+                if not self._tasks:
+                    self._is_running = False
+                    return
+                task = self._tasks.popleft()
+            task()
+            del task  # the traceback of an error refers to this frame, and the error to memory
 
     def restart(self, failure: Exception) -> None:
         """Clear an error that has been raised."""
@@ -231,13 +251,7 @@ class CpuDevice:
         self, op: Op, stream: Stream, *buffers: Buffer | Sequence[Buffer] | None, **numbers: object
     ) -> None:
         """Enqueue an operation; see :class:`foveate.kernels.op.Op`."""
-        arrays = [
-            [cpu_array(item) for item in buffer]
-            if isinstance(buffer, Sequence)
-            else buffer and cpu_array(buffer)
-            for buffer in buffers
-        ]
-        cpu_stream(stream).enqueue(op.cpu, *arrays, **numbers)
+        cpu_stream(stream).enqueue(op.cpu, *map(_arrays, buffers), **numbers)
 
     def program(
         self, streams: Sequence[Stream], enqueue: Callable[[], None], *, capturable: bool
@@ -282,6 +296,15 @@ def cpu_array(buffer: Buffer) -> Array:
     """Return the NumPy array of a buffer in the memory of the CPU."""
     assert isinstance(buffer, CpuBuffer), f"{buffer!r} is not memory of the CPU"
     return buffer.array
+
+
+def _arrays(buffers: Buffer | Sequence[Buffer] | None) -> Array | list[Array] | None:
+    if buffers is None:
+        return None
+    if isinstance(buffers, CpuBuffer):
+        return buffers.array
+    assert isinstance(buffers, Sequence), f"{buffers!r} is not memory of the CPU"
+    return [cpu_array(buffer) for buffer in buffers]
 
 
 def cpu_stream(stream: Stream) -> CpuStream:
