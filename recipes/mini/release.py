@@ -13,7 +13,6 @@ import csv
 import math
 import tempfile
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 from reliability import diagram, reliability
@@ -37,10 +36,6 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True)
     arguments = parser.parse_args()
     cascade = load_checkpoint(arguments.run / "mini.safetensors")
-    deepmask = load_checkpoint(arguments.run / "deepmask.safetensors")
-    deepmask = replace(
-        deepmask, info=replace(deepmask.info, mask_threshold=cascade.info.mask_threshold)
-    )
     truths = {
         name: GroundTruth.open(arguments.data / folder)
         for name, folder in (
@@ -51,12 +46,8 @@ def main() -> None:
         )
     }
     measured = {
-        f"{network}_{name}": _measure(one, truths[name], "proposals")
-        for network, one, names in (
-            ("sharpmask", cascade, ("composed", "photographs", "voc")),
-            ("deepmask", deepmask, ("photographs", "voc")),
-        )
-        for name in names
+        f"proposals_{name}": _measure(cascade, truths[name], "proposals")
+        for name in ("composed", "photographs", "voc")
     }
     for name in ("named", "photographs"):
         measured[f"detections_{name}"] = _measure(cascade, truths[name], "detections")

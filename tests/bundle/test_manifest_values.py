@@ -63,7 +63,6 @@ def test_an_engine_record_with_a_wrong_value_anywhere_is_refused_or_written_alik
         (("preprocessing", "std", 0), 1e-300, "std must lie in 1e-4..1e4"),
         (("stages", "features", "outputs", 0, "stride"), 10**18, "stride must lie in 1..1024"),
         (("pyramid", "scales", 0), 16, r"scales must lie in \(0, 4\]"),
-        (("windows", "padding"), 64, "so that every image has a window"),
         (("select", "top_k"), 10**18, "select.top_k times mask.size squared must be at most"),
         (("class_names", 0), "\x1b[31mred", "'class_names.0.' must be printable text"),
         (("class_names", 0), "\ud800", "'class_names.0.' must be printable text"),

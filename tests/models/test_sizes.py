@@ -66,9 +66,9 @@ def test_multipathnet_vgg16_has_624_million_parameters() -> None:
 @pytest.mark.parametrize(
     ("name", "count"),
     [
-        ("deepmask-mini", 2_815_825),
+        ("deepmask-mini", 1_230_481),
         ("deepmask-vgg", 75_844_545),
-        ("sharpmask-mini", 3_284_778),
+        ("sharpmask-mini", 1_392_234),
         ("multipathnet-mini", 2_073_982),
         ("multipathnet-resnet18", 11_582_442),
         ("multipathnet-resnet50", 25_114_602),

@@ -90,6 +90,16 @@ def test_every_size_has_a_plan_that_keeps_its_promises(height: int, width: int) 
     assert 1 <= plan.features.height <= 1024
 
 
+@given(height=st.integers(1, 500), width=st.integers(1, 500), padding=st.integers(0, 160))
+def test_every_level_has_a_window_with_any_padding(height: int, width: int, padding: int) -> None:
+    manifest = replace(OWN, windows=WindowSpec(size=160, stride=16, padding=padding))
+    for level in Sizes.of(height, width, manifest).levels:
+        assert level.rows >= 1
+        assert level.columns >= 1
+        assert level.canvas_height >= level.height + 2 * padding
+        assert level.canvas_width >= level.width + 2 * padding
+
+
 @pytest.mark.parametrize(
     ("size", "scales", "level"),
     [

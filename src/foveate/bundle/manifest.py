@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from math import ceil
 from typing import Any
 
 from foveate.bundle.presets import PresetSpec
@@ -100,8 +101,10 @@ class WindowSpec:
         require(self.size >= 1 and self.size % self.stride == 0, "size must be k * stride")
         require(self.size <= 1024, "size must be at most 1024")
         require(0 <= self.padding <= self.size, "padding must lie in 0..size")
-        need = "twice the padding must be at least size - stride, so that every image has a window"
-        require(2 * self.padding >= self.size - self.stride, need)
+
+    def canvas_side(self, side: float) -> int:
+        """Return the side of the canvas of a level in pixels: its border, and at least one window."""
+        return max(self.size, self.stride * ceil((side + 2 * self.padding) / self.stride))
 
 
 @dataclass(frozen=True, kw_only=True)

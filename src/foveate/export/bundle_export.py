@@ -62,7 +62,6 @@ class ExportOptions(TypedOptions):
         top_k: Number of windows that are refined.
         short_side: Shorter side of the image for the classifier, in pixels.
         long_side: Upper bound of the longer side of that image, in pixels.
-        class_nms_iou: IoU of boxes of a class above which the one of lower score is dropped.
         max_detections: Largest number of detections per image.
         accuracy: Measured figures for the model card.
         standard_ops_only: Whether Foveate operators are replaced by their function bodies.
@@ -78,7 +77,6 @@ class ExportOptions(TypedOptions):
     top_k: int = 100
     short_side: int = 576
     long_side: int = 1024
-    class_nms_iou: float = 0.3
     max_detections: int = 100
     accuracy: Mapping[str, Any] = field(default_factory=dict)
     standard_ops_only: bool = False
@@ -217,7 +215,7 @@ def _manifest(
         classify=ClassifySpec(
             delta_mean=_four(info.delta_mean),
             delta_std=_four(info.delta_std),
-            class_nms_iou=options.class_nms_iou,
+            class_nms_iou=info.class_nms_iou,
             max_detections=options.max_detections,
             calibration=(info.calibration[0], info.calibration[1], info.calibration[2]),
         )

@@ -42,6 +42,7 @@ class CascadeInfo:
         mask_scoring: Whether the objectness of a proposal also rates its mask, as
             ``models.mask_scoring`` does.
         window_nms_iou: IoU with a better window above which a window is not refined.
+        class_nms_iou: IoU of boxes of a class above which the one of lower score is dropped.
         training: Free notes for the model card.
     """
 
@@ -56,6 +57,7 @@ class CascadeInfo:
     mask_threshold: float = 0.0
     mask_scoring: bool = False
     window_nms_iou: float = 0.8
+    class_nms_iou: float = 0.3
     training: dict[str, Any] = field(default_factory=dict)
 
 

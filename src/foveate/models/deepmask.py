@@ -87,6 +87,8 @@ class DeepMask(nn.Module):
         supervised_side: Side to which training upsamples masks; ``mask_side`` if ``None``.
         window: Side of a window in pixels.
         context: Pixels that a training patch has on each side of its window, a multiple of 16.
+        border: Pixels of fill around an image; half a window if ``None``, which centers the first
+            window on the corner of the image.
     """
 
     def __init__(
@@ -100,10 +102,12 @@ class DeepMask(nn.Module):
         supervised_side: int | None = None,
         window: int = WINDOW,
         context: int = STRIDE,
+        border: int | None = None,
     ):
         super().__init__()
         self.trunk = trunk
         self.window = window
+        self.border = window // 2 if border is None else border
         self.context = context
         self.mask_side = mask_side
         self.supervised_side = supervised_side or mask_side
@@ -117,11 +121,6 @@ class DeepMask(nn.Module):
     def patch_side(self) -> int:
         """The side of a training patch in pixels: the window and its context."""
         return self.window + 2 * self.context
-
-    @property
-    def border(self) -> int:
-        """The pixels of fill around an image, which center the first window on its corner."""
-        return self.window // 2
 
     def vectors(self, features: Tensor) -> Tensor:
         """Compute one vector per window of a map of stride 16, (N, C, H, W).

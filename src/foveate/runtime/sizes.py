@@ -155,17 +155,15 @@ def _scaled(side: int, scale: float) -> int:
 def _level(
     image_height: int, image_width: int, height: int, width: int, windows: WindowSpec
 ) -> LevelSizes:
-    stride, border = windows.stride, 2 * windows.padding
-    canvas_height = stride * ceil((height + border) / stride)
-    canvas_width = stride * ceil((width + border) / stride)
-    inside = windows.size // stride - 1
+    canvas_height, canvas_width = windows.canvas_side(height), windows.canvas_side(width)
+    inside = windows.size // windows.stride - 1
     return LevelSizes(
         height=height,
         width=width,
         canvas_height=canvas_height,
         canvas_width=canvas_width,
-        rows=canvas_height // stride - inside,
-        columns=canvas_width // stride - inside,
+        rows=canvas_height // windows.stride - inside,
+        columns=canvas_width // windows.stride - inside,
         horizontal=image_width / width,
         vertical=image_height / height,
     )

@@ -179,7 +179,7 @@ def test_a_fixed_image_without_a_bucket_takes_the_manifests_number_of_windows() 
     options = refine_options(buckets=(), image_sizes=((640, 480),))
     (engine,) = engine_specs(manifest(), options)
     assert engine.name == "refine-k100"
-    assert engine.profiles[0]["vectors"].minimum == (100, 256)
+    assert engine.profiles[0]["vectors"].minimum == (100, 64)
 
 
 def test_a_range_of_the_user_wins() -> None:
@@ -197,7 +197,7 @@ def test_an_unknown_dimension_is_refused_with_those_that_there_are() -> None:
 def test_a_dimension_that_the_manifest_does_not_bound_asks_for_a_range() -> None:
     mini = manifest()
     refine = mini.stages["refine"]
-    first = replace(refine.inputs[0], shape=("heads", 256))
+    first = replace(refine.inputs[0], shape=("heads", 64))
     stages = mini.stages | {"refine": replace(refine, inputs=(first, *refine.inputs[1:]))}
     with pytest.raises(OptionError) as caught:
         engine_specs(replace(mini, stages=stages), refine_options())
@@ -219,7 +219,7 @@ def test_the_command_of_nvidias_tool_says_the_same() -> None:
     onnx, plan = bundle.stage_path("refine"), bundle.root / "a b.plan"
     line = trtexec_command(engine, onnx, plan, options, ("sm_86", "sm_89"), None)
     shapes = (
-        "vectors:2x256,horizontal_1:2x16x10x10,horizontal_2:2x8x20x20,horizontal_3:2x8x40x40,"
+        "vectors:2x64,horizontal_1:2x16x10x10,horizontal_2:2x8x20x20,horizontal_3:2x8x40x40,"
         "horizontal_4:2x4x80x80,scores:2x1"
     )
     assert line.startswith("tensorrt_rtx --onnx=")
@@ -247,7 +247,7 @@ def test_the_command_for_tensorrt_has_its_own_options() -> None:
     plan, library = bundle.root / "p.plan", Path("/lib.so")
     line = trtexec_command(engine, onnx, plan, options, ("sm_89",), library)
     assert line.startswith("trtexec ")
-    assert " --profile=7 --minShapes=image:1x3x1120x1440 " in line
+    assert " --profile=7 --minShapes=image:1x3x1056x1376 " in line
     assert "computeCapabilities" not in line
     for word in (
         "dynamicPlugins=/lib.so",

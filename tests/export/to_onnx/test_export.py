@@ -55,6 +55,7 @@ INFO = CascadeInfo(
     mask_threshold=-0.625,
     mask_scoring=True,
     window_nms_iou=0.55,
+    class_nms_iou=0.35,
     training={"epochs": 3},
 )
 OPTIONS = ExportOptions(
@@ -64,7 +65,6 @@ OPTIONS = ExportOptions(
     top_k=33,
     short_side=500,
     long_side=1001,
-    class_nms_iou=0.35,
     max_detections=44,
     accuracy={"AP": 12.5},
 )
@@ -89,6 +89,16 @@ def test_every_stage_agrees_with_pytorch_at_other_sizes(
         inputs = random_inputs(stage, height, width, rows)
         errors = stage_errors(stage, bundle.stage_path(stage.name), inputs)
         assert max(errors.values()) <= TOLERANCE, errors
+
+
+def test_a_bundle_whose_weights_do_not_fit_its_networks_is_refused(bundle: Bundle) -> None:
+    manifest = replace(bundle.manifest, class_names=(*CLASSES, "one more"))
+    expected = (
+        rf"expected {4 * len(CLASSES) + 8} values of the parameter 'box_head.bias', as MultiPathNet "
+        rf"has, found {4 * len(CLASSES) + 4}: .*: use the version of Foveate that exported the bundle"
+    )
+    with pytest.raises(ModelError, match=expected):
+        cascade_from_bundle(replace(bundle, manifest=manifest))
 
 
 def test_the_bundle_has_a_model_card(bundle: Bundle) -> None:
@@ -175,7 +185,7 @@ def test_the_manifest_says_what_the_cascade_was_trained_for(bundle: Bundle) -> N
 def test_the_manifest_says_what_the_networks_expect(bundle: Bundle) -> None:
     manifest = bundle.manifest
     assert manifest.preprocessing == PreprocessingSpec(mean=(127,) * 3, std=(128,) * 3, fill=127)
-    assert manifest.windows == WindowSpec(size=160, stride=16, padding=80)
+    assert manifest.windows == WindowSpec(size=160, stride=16, padding=48)
     assert manifest.features == FeaturesSpec(short_side=500, long_side=1001)
 
 

@@ -150,11 +150,7 @@ def _any_image(manifest: Manifest, stage: str) -> Lengths:
 
 def _canvases(manifest: Manifest, longest: float, best: float) -> Lengths:
     """Return the canvases of levels up to a length; best is a level of a 4:3 image of a length."""
-    windows = manifest.windows
-
-    def canvas(side: float) -> int:
-        return windows.stride * ceil((side + 2 * windows.padding) / windows.stride)
-
+    canvas = manifest.windows.canvas_side
     low, high = canvas(1), canvas(longest)
     short, long = min(canvas(best * 3 / 4), high), min(canvas(best), high)
     return {"height": (low, short, high), "width": (low, long, high)}

@@ -56,7 +56,8 @@ def cascade_from_bundle(bundle: Bundle) -> Cascade:
     """Build the networks of a bundle, modified as they were for its export.
 
     Raises:
-        ModelError: The bundle does not name its networks, or lacks a parameter.
+        ModelError: The bundle does not name its networks, lacks a parameter, or has one of another
+            size than its network.
     """
     # The exporter keeps the names of parameters, and stores the values exactly as they were before
     # the export, rounded to float16. INT8 layers come back with the rounded weights and the
@@ -85,6 +86,7 @@ def cascade_from_bundle(bundle: Bundle) -> Cascade:
             delta_mean=classify.delta_mean,
             delta_std=classify.delta_std,
             calibration=classify.calibration,
+            class_nms_iou=classify.class_nms_iou,
         )
     cascade = build_cascade(info)
     if source.svd and cascade.classifier is not None:
@@ -133,7 +135,14 @@ def _fill(network: nn.Module, bundle: Bundle, *stages: str) -> None:
     if missing:
         what = f"the bundle lacks {len(missing)} parameters, the first is {missing[0]!r}"
         raise ModelError(what, file=bundle.root, remedy="export it again")
-    for name in state.keys() & found.keys():
+    for name in sorted(state.keys() & found.keys()):
+        if found[name].numel() != state[name].numel():
+            raise ModelError(
+                f"expected {state[name].numel()} values of the parameter {name!r}, as "
+                f"{type(network).__name__} has, found {found[name].numel()}",
+                file=bundle.root,
+                remedy="use the version of Foveate that exported the bundle",
+            )
         # The exporter stores some parameters in another shape.
         state[name].copy_(found[name].reshape(state[name].shape))
 

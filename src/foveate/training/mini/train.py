@@ -48,6 +48,9 @@ MASK_HEAD = "deepmask.mask."
 # The best of 0.5, 0.6 and 0.8 for the best proposals of photographs that nothing was trained on.
 WINDOW_NMS_IOU = 0.6
 
+# The best of 0.3, 0.4 and 0.5 for the detections on the same photographs.
+CLASS_NMS_IOU = 0.5
+
 # Fields of the recipe that determine the two networks that ignore classes.
 PROPOSAL_OPTIONS = ("deepmask", "sharpmask", "mask_head", "initial_share", "mask_threshold")
 
@@ -299,6 +302,7 @@ def train_classifier(
         class_names=class_names,
         delta_mean=tuple(mean.tolist()),
         delta_std=tuple(std.tolist()),
+        class_nms_iou=CLASS_NMS_IOU,
         training={**proposals.info.training, **notes},
     )
     return Cascade(info=info, proposals=proposals.proposals, classifier=network)
