@@ -83,7 +83,7 @@ def test_the_grid_has_a_cell_for_every_window(sharpmask: SharpMask) -> None:
     with torch.inference_mode():
         scores, vectors, horizontals = sharpmask(torch.zeros(1, 3, 192, 256))
     assert scores.shape == (1, 1, 192 // 16 - 9, 256 // 16 - 9)
-    assert vectors.shape == (1, 64, 3, 7)
+    assert vectors.shape == (1, 256, 3, 7)
     sides = [(h.shape[2], h.shape[3]) for h in horizontals]
     assert sides == [(192 // stride, 256 // stride) for stride in SKIP_STRIDES]
 
@@ -100,7 +100,7 @@ def test_a_cell_of_the_grid_is_its_own_window_of_the_features(sharpmask: SharpMa
 
 def test_masks_cover_the_window(sharpmask: SharpMask) -> None:
     deepmask = sharpmask.deepmask
-    vectors = torch.randn(2, 64)
+    vectors = torch.randn(2, 256)
     horizontals = [
         torch.randn(2, module.outputs, 160 // stride, 160 // stride)
         for module, stride in zip(sharpmask.coarse_to_fine, SKIP_STRIDES, strict=True)

@@ -66,9 +66,9 @@ def test_multipathnet_vgg16_has_624_million_parameters() -> None:
 @pytest.mark.parametrize(
     ("name", "count"),
     [
-        ("deepmask-mini", 1_230_481),
+        ("deepmask-mini", 2_815_825),
         ("deepmask-vgg", 75_844_545),
-        ("sharpmask-mini", 1_392_234),
+        ("sharpmask-mini", 3_284_778),
         ("multipathnet-mini", 2_073_982),
         ("multipathnet-resnet18", 11_582_442),
         ("multipathnet-resnet50", 25_114_602),
@@ -118,7 +118,9 @@ def test_an_unknown_size_is_refused_with_the_known_ones() -> None:
         ModelError, match="deepmask-vgg takes no size 'depth'.*it takes width, neck"
     ):
         build("deepmask-vgg", depth=3)
-    with pytest.raises(ModelError, match="deepmask-mini takes no size 'width'.*no size at all"):
+    with pytest.raises(
+        ModelError, match="deepmask-mini takes no size 'width': it takes vector, border"
+    ):
         build("deepmask-mini", width=3)
 
 

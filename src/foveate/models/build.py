@@ -123,7 +123,7 @@ def build(name: str, **sizes: int | str) -> nn.Module:
     builder = _builder(name)
     for size in sizes:
         if size not in builder.sizes:
-            known = ", ".join(builder.sizes) or "no size at all"
+            known = ", ".join(builder.sizes)
             raise ModelError(f"{name} takes no size {size!r}", remedy=f"it takes {known}")
     try:
         return builder(**sizes)

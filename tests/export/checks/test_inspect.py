@@ -56,8 +56,10 @@ def report(bundle: Bundle) -> BundleReport:
 
 def test_a_stage_is_described(report: BundleReport) -> None:
     refine = next(one for one in report.stages if one.name == "refine")
-    assert refine.inputs["vectors"] == "float32 windows x 64"
-    assert refine.ranges["vectors"] == ShapeRange(minimum=(1, 64), optimum=(8, 64), maximum=(8, 64))
+    assert refine.inputs["vectors"] == "float32 windows x 256"
+    assert refine.ranges["vectors"] == ShapeRange(
+        minimum=(1, 256), optimum=(8, 256), maximum=(8, 256)
+    )
     assert refine.nodes["BilinearUpsample2d"] == 6  # four along the edges of maps
     assert refine.precision == {"fp32": Share(nodes=1.0, parameters=1.0, macs=1.0)}
     assert refine.unknown == 0

@@ -185,7 +185,7 @@ def test_the_manifest_says_what_the_cascade_was_trained_for(bundle: Bundle) -> N
 def test_the_manifest_says_what_the_networks_expect(bundle: Bundle) -> None:
     manifest = bundle.manifest
     assert manifest.preprocessing == PreprocessingSpec(mean=(127,) * 3, std=(128,) * 3, fill=127)
-    assert manifest.windows == WindowSpec(size=160, stride=16, padding=48)
+    assert manifest.windows == WindowSpec(size=160, stride=16, padding=80)
     assert manifest.features == FeaturesSpec(short_side=500, long_side=1001)
 
 

@@ -18,7 +18,7 @@ from foveate.export.to_onnx.bundle_weights import cascade_from_bundle
 from foveate.export.to_onnx.onnx_graph import TOLERANCE
 from foveate.runtime.sizes import Sizes
 
-BORDER = 80
+BORDER = 48
 """Width of the fill around a level, in pixels."""
 
 

@@ -192,7 +192,7 @@ def test_a_cached_sample_is_in_the_frame_of_the_canvas(tmp_path: Path) -> None:
     proposed = np.array([[30, 50, 90, 110], [0, 0, 300, 200]], np.float32)
 
     def trunk(canvas: np.ndarray) -> dict[int, np.ndarray]:
-        assert canvas.shape == (272, 320, 3)
+        assert canvas.shape == (208, 256, 3)
         return {stride: np.full((1, 2, 3), stride, np.float32) for stride in (8, 16, 32)}
 
     cache = build_regions(
@@ -207,10 +207,10 @@ def test_a_cached_sample_is_in_the_frame_of_the_canvas(tmp_path: Path) -> None:
     )
     assert len(cache) == 1
     sample, instances = cache[0], dataset.instances(0)
-    assert sample.proposals.tolist() == (proposed / 2 + 80).tolist()
-    assert sample.truths.tolist() == [[value / 2 + 80 for value in one.box] for one in instances]
+    assert sample.proposals.tolist() == (proposed / 2 + 48).tolist()
+    assert sample.truths.tolist() == [[value / 2 + 48 for value in one.box] for one in instances]
     assert sample.labels.tolist() == [1]
-    assert sample.crowds.tolist() == [[value / 2 + 80 for value in crowd]]
+    assert sample.crowds.tolist() == [[value / 2 + 48 for value in crowd]]
     assert [one.label for one in instances] == [0]
     assert {stride: values.flat[0] for stride, values in sample.maps.items()} == {
         8: 8,

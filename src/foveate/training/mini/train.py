@@ -144,7 +144,7 @@ def train_proposals(
         return load_checkpoint(finished)
     network = _begun(initial, recipe.seed)
     deepmask = network.deepmask
-    result = Cascade(info=_proposals_info(datasets, recipe, start), proposals=network)
+    result = Cascade(info=_proposals_info(datasets, recipe, start, network), proposals=network)
     trunk = FrozenTrunk(deepmask.trunk, 16)
     windows = build_caches(datasets, trunk, output, recipe.cache, progress)
 
@@ -172,6 +172,7 @@ def train_proposals(
     round_to_half(network)
     alone = CascadeInfo(
         proposals="deepmask-mini",
+        proposals_sizes=_sizes(network),
         mask_threshold=recipe.mask_threshold,
         window_nms_iou=WINDOW_NMS_IOU,
     )
@@ -182,7 +183,7 @@ def train_proposals(
 
 
 def _proposals_info(
-    datasets: Sequence[CocoDataset], recipe: Recipe, start: dict[str, str]
+    datasets: Sequence[CocoDataset], recipe: Recipe, start: dict[str, str], network: SharpMask
 ) -> CascadeInfo:
     training = {
         "images": " + ".join(str(len(dataset)) for dataset in datasets),
@@ -193,6 +194,7 @@ def _proposals_info(
     }
     return CascadeInfo(
         proposals="sharpmask-mini",
+        proposals_sizes=_sizes(network),
         mask_threshold=recipe.mask_threshold,
         mask_scoring=True,
         window_nms_iou=WINDOW_NMS_IOU,
@@ -200,10 +202,14 @@ def _proposals_info(
     )
 
 
+def _sizes(network: SharpMask) -> dict[str, int]:
+    return {"vector": network.deepmask.embed.out_channels, "border": network.deepmask.border}
+
+
 def _begun(initial: SharpMask | None, seed: int) -> SharpMask:
     """Return the network that the training of the proposals starts from."""
     torch.manual_seed(seed)
-    network = sharpmask_mini()
+    network = sharpmask_mini(**({} if initial is None else _sizes(initial)))
     assert isinstance(network.deepmask.trunk, EfficientNetLite0)
     if initial is None:
         load_imagenet(network.deepmask.trunk)
@@ -295,7 +301,6 @@ def train_classifier(
         origin=Origin(inputs=inputs, options=begun),
     )
     learned = f"{recipe.multipathnet.steps} steps on proposals of {len(regions)} images"
-    notes = {"MultiPathNet": learned, "seed": recipe.seed}
     info = replace(
         proposals.info,
         classifier="multipathnet-mini",
@@ -303,7 +308,7 @@ def train_classifier(
         delta_mean=tuple(mean.tolist()),
         delta_std=tuple(std.tolist()),
         class_nms_iou=CLASS_NMS_IOU,
-        training={**proposals.info.training, **notes},
+        training={**proposals.info.training, "MultiPathNet": learned, "seed": recipe.seed},
     )
     return Cascade(info=info, proposals=proposals.proposals, classifier=network)
 
