@@ -56,16 +56,14 @@ def report(bundle: Bundle) -> BundleReport:
 
 def test_a_stage_is_described(report: BundleReport) -> None:
     refine = next(one for one in report.stages if one.name == "refine")
-    assert refine.inputs["vectors"] == "float32 windows x 256"
-    assert refine.ranges["vectors"] == ShapeRange(
-        minimum=(1, 256), optimum=(8, 256), maximum=(8, 256)
-    )
+    assert refine.inputs["vectors"] == "float32 windows x 64"
+    assert refine.ranges["vectors"] == ShapeRange(minimum=(1, 64), optimum=(8, 64), maximum=(8, 64))
     assert refine.nodes["BilinearUpsample2d"] == 6  # four along the edges of maps
     assert refine.precision == {"fp32": Share(nodes=1.0, parameters=1.0, macs=1.0)}
     assert refine.unknown == 0
     # 8 windows: the layer that spreads the vector, the convolutions of 10, 20, 40, 80 and 160 cells,
     # and the last two once more along the edges of their maps.
-    assert refine.macs == 8 * (4_787_200 + 16 * (80 * 288 + 160 * 36))
+    assert refine.macs == 8 * (4_480_000 + 16 * (80 * 288 + 160 * 36))
     check_report(report)
 
 
