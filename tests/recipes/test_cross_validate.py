@@ -73,6 +73,7 @@ def test_one_fold_and_one_that_does_not_exist_are_refused(
     assert "expected two or more folds from 0 to 4, got" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_all_photographs_are_measured_together(tmp_path: Path) -> None:
     whole = join_parts(write_photographs(tmp_path / "coco", parts=("train",)), tmp_path / "whole")
     folds = [Fold.of(whole, number, 2, tmp_path / str(number)) for number in range(2)]
