@@ -249,6 +249,7 @@ def test_the_whole_share_of_the_start_leaves_only_the_mask_head_to_train(
     recipe = Recipe(cache=CacheOptions(views_per_image=2), initial_share=1.0)
     recipe = recipe.stepped({"deepmask": 2, "sharpmask": 2, "mask_head": 1})
     trained = train_proposals([CocoDataset(folder)], tmp_path / "run", recipe, silent, initial)
+    assert trained.info.proposals_sizes == {"vector": 64, "border": 48}  # as in the bundle
     after = trained.proposals.state_dict()
     head = [name for name in after if name.startswith("deepmask.mask.")]
     assert all(torch.equal(after[name], before[name]) for name in before if name not in head)
