@@ -49,14 +49,17 @@ class NaiveGlue:
         side = (sizes.working_width, sizes.working_height)
         working = _resized(image, side)
         levels = [self._run("propose", image=self._canvas(working, one)) for one in sizes.levels]
-        windows, scores = self._select(levels, sizes)
-        logits = self._refine(levels, windows)
+        windows = self._select(levels, sizes)
+        refined = self._refine(levels, windows)
         masks = [
             self._pasted(one, self._geometry(sizes, window), (height, width))
-            for one, window in zip(logits, windows, strict=True)
+            for one, window in zip(refined["logits"], windows, strict=True)
         ]
+        scores = refined["mask_scores"][:, 0]
+        boxes = np.array([_box(one) for one in masks], np.float32)
+        kept = self._suppress(boxes, scores)
         return self._classify(
-            levels[sizes.features.level], sizes, np.array(scores, np.float32), masks
+            levels[sizes.features.level], sizes, scores[kept], boxes[kept], [masks[i] for i in kept]
         )
 
     def _run(self, stage: str, **inputs: Array) -> dict[str, Array]:
@@ -90,10 +93,8 @@ class NaiveGlue:
         corner = np.array([column, row]) * spec.stride - spec.padding
         return np.concatenate([corner * factors, spec.size * factors])
 
-    def _select(
-        self, levels: list[dict[str, Array]], sizes: Sizes
-    ) -> tuple[list[Window], list[float]]:
-        """Return the best windows that do not overlap a better one, and their scores."""
+    def _select(self, levels: list[dict[str, Array]], sizes: Sizes) -> list[Window]:
+        """Return the best windows that do not overlap a better one."""
         grids = [one["scores"][0, 0] for one in levels]
         scored = [
             (float(grid[place]), (level, *place))
@@ -102,27 +103,25 @@ class NaiveGlue:
         ]
         scored.sort(key=lambda one: -one[0])
         kept: list[Window] = []
-        scores: list[float] = []
         boxes = np.empty((0, 4))
-        for score, window in scored:
+        for _, window in scored:
             if len(kept) == self._manifest.select.top_k:
                 break
             left, top, width, height = self._geometry(sizes, window)
             box = np.array([[left, top, left + width, top + height]])
             if (_overlaps(box, boxes) <= self._manifest.select.window_nms_iou).all():
                 kept.append(window)
-                scores.append(score)
                 boxes = np.concatenate([boxes, box])
-        return kept, scores
+        return kept
 
-    def _refine(self, levels: list[dict[str, Array]], windows: list[Window]) -> Array:
-        """Return the mask logits (K, S, S) of the windows, refined in one batch."""
+    def _refine(self, levels: list[dict[str, Array]], windows: list[Window]) -> dict[str, Array]:
+        """Return the mask logits (K, S, S) and the scores (K, 1) of the windows."""
         spec = self._manifest.windows
         inputs: dict[str, list[Array]] = {}
         for level, row, column in windows:
             for one in self._manifest.stages["refine"].inputs:
                 found = levels[level][one.name][0]
-                if one.name == "vectors":
+                if len(one.shape) == 2:  # a vector or a score
                     crop = found[:, row, column]
                 else:
                     side = int(one.shape[-1])
@@ -130,7 +129,16 @@ class NaiveGlue:
                     crop = found[:, row * step : row * step + side, column * step :][:, :, :side]
                 inputs.setdefault(one.name, []).append(crop)
         stacked = {name: np.stack(all_) for name, all_ in inputs.items()}
-        return self._run_rows("refine", stacked)["logits"]
+        return self._run_rows("refine", stacked)
+
+    def _suppress(self, boxes: Array, scores: Array) -> list[int]:
+        """Return the indices of the boxes that do not overlap a better one, best first."""
+        kept: list[int] = []
+        for index in np.argsort(-scores, kind="stable"):
+            overlaps = _overlaps(boxes[[index]], boxes[kept])
+            if boxes[index, 2] > 0 and (overlaps <= self._manifest.select.proposal_nms_iou).all():
+                kept.append(int(index))
+        return kept
 
     def _pasted(self, logits: Array, geometry: Array, size: tuple[int, ...]) -> BoolArray:
         """Return the mask of a window in the image."""
@@ -144,14 +152,16 @@ class NaiveGlue:
         return mask
 
     def _classify(
-        self, maps: dict[str, Array], sizes: Sizes, scores: Array, masks: list[BoolArray]
+        self,
+        maps: dict[str, Array],
+        sizes: Sizes,
+        scores: Array,
+        boxes: Array,
+        masks: list[BoolArray],
     ) -> Found:
         spec, seen = self._manifest.classify, sizes.features
         assert spec is not None
         assert seen is not None
-        boxes = np.array([_box(one) for one in masks], np.float32)
-        solid = np.flatnonzero(boxes[:, 2] > 0)
-        boxes, scores = boxes[solid], scores[solid]
         names = [one.name for one in self._manifest.stages["features"].inputs]
         maps = {**maps, **self._run("features", **{name: maps[name] for name in names})}
         names = [
@@ -176,7 +186,7 @@ class NaiveGlue:
             height=sizes.height,
             width=sizes.width,
         )
-        return [(one, masks[solid[one[3]]]) for one in detections]
+        return [(one, masks[one[3]]) for one in detections]
 
 
 def _resized(image: Array, size: tuple[int, int]) -> Array:

@@ -17,6 +17,7 @@ ORDER = (
     "against_segmenters",
     "against_hyperfine",
     "scaling",
+    "video",
     "overload",
     "tiling",
     "sizing",

@@ -18,15 +18,16 @@ import cv2
 import numpy as np
 
 import foveate
-from figures import Figure, Measurement, Result, Start, begin, conditions, report
+from figures import Figure, Measurement, Result, begin, conditions, report
 from foveate.arrays import UInt8Array
+from foveate.video import Frames
 from measuring import in_turns, parser_of, photograph, ratio
 
 TITLE = "Video and cameras"
 QUESTION = """\
-How much of the throughput of `pipeline.stream` on decoded frames is left where `pipeline.video` decodes them from a file,
-at least 0.95 is the aim; and how old a result is when it is delivered, where a camera has more frames than the pipeline
-can take and only the latest one counts. The aim is an age of less than twice the time of an image."""
+What share of the throughput of `pipeline.stream` on decoded frames is left where `pipeline.video` decodes them from a
+file; the aim is 0.95. And how old a result is when it is delivered, where a camera has more frames than the pipeline can
+take, so that only the latest one counts; the aim is less than twice the time of an image."""
 SIZE = (640, 480)
 RATE = 30.0
 PACKAGES = ("onnxruntime-gpu", "numpy", "opencv-python-headless")
@@ -38,7 +39,8 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=10.0, help="Of the camera.")
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
-    with foveate.load("mini", threads=arguments.threads) as pipeline:
+    options = foveate.PipelineOptions(threads=arguments.threads)
+    with foveate.load("mini", options=options) as pipeline:
         throughput = _throughput(pipeline, arguments.rounds, arguments.threads)
         age = _age(pipeline, 60 * arguments.minutes, arguments.threads)
     result = Result(title=TITLE, question=QUESTION, measurements=(throughput, age))
@@ -50,7 +52,7 @@ def _throughput(pipeline: foveate.Pipeline, rounds: int, threads: int) -> Measur
     before, frames = begin(), [frame for _, frame in zip(range(10), _pan(), strict=False)]
     with tempfile.TemporaryDirectory() as directory:
         clip = _written(frames, Path(directory) / "clip.mp4")
-        decoded = [frame.image for frame in foveate.video.Frames(clip)]
+        decoded = [frame.image for frame in Frames(clip)]
         runs = {
             "stream": lambda: list(pipeline.stream(decoded)),
             "video": lambda: list(pipeline.video(clip)),

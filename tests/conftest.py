@@ -255,7 +255,6 @@ def contrast_manifest(stages: dict[str, StageSpec]) -> Manifest:
             class_nms_iou=0.3,
             max_detections=10,
             calibration=(0.0, 1.0, 0.0),
-            proposal_nms_iou=0.8,
         )
         if classifies
         else None,

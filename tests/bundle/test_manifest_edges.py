@@ -32,7 +32,7 @@ INSIDE: list[tuple[str, dict[str, Any]]] = [
     ("features", {"long_side": 4096}),
     ("classify", {"class_nms_iou": 1.0}),
     ("classify", {"max_detections": 1}),
-    ("classify", {"proposal_nms_iou": 1.0}),
+    ("select", {"proposal_nms_iou": 1.0}),
     ("classify", {"delta_mean": (1e4, -1e4, 0.0, 0.0)}),
 ]
 OUTSIDE: list[tuple[str, dict[str, Any], str]] = [
@@ -64,8 +64,8 @@ OUTSIDE: list[tuple[str, dict[str, Any], str]] = [
     ("classify", {"class_nms_iou": 0.0}, "^class_nms_iou must lie in"),
     ("classify", {"class_nms_iou": 1.01}, "^class_nms_iou must lie in"),
     ("classify", {"max_detections": 0}, "max_detections must be at least 1"),
-    ("classify", {"proposal_nms_iou": 0.0}, "proposal_nms_iou must lie in"),
-    ("classify", {"proposal_nms_iou": 1.01}, "proposal_nms_iou must lie in"),
+    ("select", {"proposal_nms_iou": 0.0}, "proposal_nms_iou must lie in"),
+    ("select", {"proposal_nms_iou": 1.01}, "proposal_nms_iou must lie in"),
     ("classify", {"delta_std": (1.0, 10001.0, 1.0, 1.0)}, "delta_std and calibration"),
 ]
 

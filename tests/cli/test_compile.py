@@ -107,7 +107,7 @@ def test_print_trtexec_builds_nothing(tmp_path: Path, capsys: pytest.CaptureFixt
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 4
     assert all(line.startswith("tensorrt_rtx --onnx=") for line in lines)
-    assert f"--saveEngine={tmp_path}/engines/classify-640x480-k100.plan" in lines[3]
+    assert f"--saveEngine={tmp_path}/engines/classify-640x480-k250.plan" in lines[3]
     assert not (tmp_path / "engines").exists()
 
 

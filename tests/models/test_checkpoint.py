@@ -7,8 +7,9 @@ import errno
 import json
 import pickle
 import shutil
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import safetensors
@@ -110,6 +111,21 @@ def test_proposals_and_a_detector_are_joined(tmp_path: Path) -> None:
     assert again.classifier is not None
     assert_equal(again.classifier, load_detector(path).classifier)
     assert again.info.class_names == ("cat", "cup")
+
+
+def test_a_joined_cascade_chooses_proposals_as_the_proposal_network_was_trained_for() -> None:
+    chosen: dict[str, Any] = {
+        "mask_threshold": -0.25,
+        "mask_scoring": True,
+        "top_k": 33,
+        "window_nms_iou": 0.55,
+        "proposal_nms_iou": 0.45,
+    }
+    alone = proposals()
+    alone = replace(alone, info=replace(alone.info, **chosen, class_nms_iou=0.2))
+    found = join(alone, detector()).info
+    assert {name: getattr(found, name) for name in chosen} == chosen
+    assert found.class_nms_iou == detector().info.class_nms_iou
 
 
 def test_a_detector_alone_is_not_a_cascade(tmp_path: Path) -> None:

@@ -19,7 +19,6 @@ from foveate.errors import BackendError, BundleError, InputError
 from foveate.runtime.devices import CpuDevice
 from foveate.runtime.engines.cpu import FunctionEngine
 from foveate.runtime.loading import open_engines
-from foveate.runtime.options import PipelineOptions
 from foveate.runtime.pipeline import Pipeline
 from foveate.runtime.slot import Slot
 
@@ -221,20 +220,12 @@ def test_a_stream_of_a_bundle_that_only_proposes_is_refused_at_once(proposing_bu
 def test_proposals_are_all_classified_where_the_manifest_suppresses_none(
     contrast_bundle: Path,
 ) -> None:
-    bundle = Bundle.open(contrast_bundle)
-    classify = bundle.manifest.classify
-    assert classify is not None
     alike = np.zeros((90, 120, 3), np.uint8)
     alike[30:60, 30:60] = 255
+    options = foveate.PipelineOptions(score_threshold=0, class_nms_iou=1.0, max_detections=100)
     found = []
     for iou in (None, 0.05):
-        spec = replace(classify, proposal_nms_iou=iou, class_nms_iou=1.0, max_detections=100)
-        changed = replace(bundle, manifest=replace(bundle.manifest, classify=spec))
-        with Pipeline(
-            changed,
-            open_engines(changed, CpuDevice(), "auto"),
-            options=PipelineOptions(score_threshold=0),
-        ) as one:
+        with foveate.load(contrast_bundle, options=replace(options, proposal_nms_iou=iou)) as one:
             found.append((len(one(alike)), len(one.propose(alike))))
     (all_found, proposed), (fewer, again) = found
     assert proposed == again

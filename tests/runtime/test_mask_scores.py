@@ -78,7 +78,7 @@ def test_detections_name_the_proposals_of_the_new_order(contrast_bundle: Path) -
 
 
 def test_the_new_scores_decide_which_of_two_proposals_is_classified(contrast_bundle: Path) -> None:
-    """With a threshold near 0 all that touch the best proposal are dropped."""
+    """With a threshold near 0 all that touch the best proposal are suppressed."""
     options = replace(OPTIONS, proposal_nms_iou=1e-6)
     with reversing(contrast_bundle, options) as pipeline:
         assert 0 in pipeline(IMAGE).proposals

@@ -54,6 +54,13 @@ def pooled(canvas: np.ndarray, size: int) -> np.ndarray:
     return np.asarray(cells.mean(axis=(2, 4)))
 
 
+def iou(one: np.ndarray, other: np.ndarray) -> float:
+    sides = np.minimum(one[2:], other[2:]) - np.maximum(one[:2], other[:2])
+    shared = float(np.prod(np.maximum(sides, 0)))
+    areas = [float(np.prod(box[2:] - box[:2])) for box in (one, other)]
+    return shared / (sum(areas) - shared)
+
+
 class Oracle:
     """The contrast bundle's meaning, for one image."""
 
@@ -73,7 +80,7 @@ class Oracle:
         mean, std = (np.array(values)[:, None, None] for values in (numbers.mean, numbers.std))
         return np.asarray((canvas - mean) / std)
 
-    def proposals(self) -> list[tuple[float, tuple[float, ...], np.ndarray]]:
+    def windows(self) -> list[tuple[float, tuple[float, ...], np.ndarray]]:
         """Return (score, geometry, logits) of the windows, best first."""
         height, width = self.working.shape[:2]
         canvases, grids, factors = [], [], []
@@ -116,23 +123,34 @@ class Oracle:
         shifted: np.ndarray = logits + window[:, 40:120, 40:120].mean()
         return shifted.astype(np.float32)
 
-    def boxes(self, proposals: list[tuple[float, tuple[float, ...], np.ndarray]]) -> np.ndarray:
-        boxes = []
-        for _, geometry, logits in proposals:
+    def proposals(self) -> list[tuple[float, list[float]]]:
+        """Return (score, box) of the windows with a mask, best first."""
+        boxes, scores, kept = self.suppressed()
+        found = []
+        for index in np.flatnonzero(boxes[:, 2] > 0):
+            better = [k for k in kept if index not in kept and scores[k] >= scores[index]]
+            hidden = max((iou(boxes[k], boxes[index]) for k in better), default=0.0)
+            score = (1 - hidden) / (1 + np.exp(-float(scores[index])))
+            found.append((score, boxes[index].tolist()))
+        return sorted(found, key=lambda one: -one[0])
+
+    def suppressed(self) -> tuple[np.ndarray, np.ndarray, list[int]]:
+        """Return the boxes and scores of all windows, and the indices of those that are kept."""
+        boxes, scores = [], []
+        for score, geometry, logits in self.windows():
             single = np.array(geometry, np.float32).tolist()
             mask, _ = paste(logits, single, self.manifest.mask.threshold, self.height, self.width)
             boxes.append(tight_box(mask))
-        return np.array(boxes, np.float32)
+            scores.append(score)
+        frame, given = np.array(boxes, np.float32), np.array(scores, np.float32)
+        kept = nms(frame, given, None, self.manifest.select.proposal_nms_iou, len(frame))
+        return frame, given, kept
 
     def detections(self) -> list[Detection]:
         features, spec = self.manifest.features, self.manifest.classify
         assert features is not None
         assert spec is not None
-        assert spec.proposal_nms_iou is not None
-        proposals = self.proposals()
-        boxes = self.boxes(proposals)
-        scores = np.array([score for score, *_ in proposals], np.float32)
-        kept = nms(boxes, scores, None, spec.proposal_nms_iou, len(boxes))
+        boxes, scores, kept = self.suppressed()
         height, width = self.working.shape[:2]
         scale = min(
             features.short_side / min(height, width), features.long_side / max(height, width)
@@ -173,7 +191,7 @@ def write_uneven_bundle(directory: Path, *, shares: bool = False) -> Path:
         directory,
         shares=shares,
         preprocessing=PreprocessingSpec(mean=(120, 127, 131), std=(125, 128, 134), fill=9),
-        select=SelectSpec(top_k=17, window_nms_iou=0.7),
+        select=SelectSpec(top_k=17, window_nms_iou=0.7, proposal_nms_iou=0.7),
         mask=MaskSpec(size=160, threshold=0.31),
         features=FeaturesSpec(short_side=112, long_side=200),
         classify=ClassifySpec(
@@ -182,7 +200,6 @@ def write_uneven_bundle(directory: Path, *, shares: bool = False) -> Path:
             class_nms_iou=0.45,
             max_detections=6,
             calibration=(0.4, 0.8, 0.3),
-            proposal_nms_iou=0.7,
         ),
     )
 
@@ -211,14 +228,9 @@ def test_proposals_are_those_of_the_oracle(bundle: Bundle, size: tuple[int, int]
     image = colorful_image(*size)
     with foveate.load(bundle.root) as pipeline:
         found = pipeline.propose(image)
-    oracle = Oracle(bundle.manifest, image)
-    expected = oracle.proposals()
-    boxes = oracle.boxes(expected)
-    solid = boxes[:, 2] > 0
-    scores = np.array([score for score, *_ in expected])[solid]
-    assert len(found) == solid.sum()
-    assert found.scores == pytest.approx(1 / (1 + np.exp(-scores)), abs=1e-5)
-    assert np.array_equal(found.boxes, boxes[solid])
+    expected = Oracle(bundle.manifest, image).proposals()
+    assert found.scores == pytest.approx([score for score, _ in expected], abs=1e-5)
+    assert found.boxes.tolist() == [box for _, box in expected]
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -229,8 +229,6 @@ def network_and_loss(name: str, sizes: dict[str, int | str]) -> tuple[nn.Module,
         ("deepmask-resnet50", RESNET, 25, 3e-3, 0.8),
         ("deepmask-vgg", {**RESNET, "width": 4}, 25, 3e-3, 0.74),
         ("sharpmask-mini", {}, 25, 1e-2, 0.09),
-        ("sharpmask-resnet50", REFINED, 50, 3e-3, 0.32),
-        ("sharpmask-resnet50", {**REFINED, "form": "paper"}, 50, 3e-3, 0.3),
         ("multipathnet-mini", {"classes": 3}, 25, 3e-3, 0.01),
         (
             "multipathnet-vgg16",
@@ -240,11 +238,13 @@ def network_and_loss(name: str, sizes: dict[str, int | str]) -> tuple[nn.Module,
             0.06,
         ),
         ("multipathnet-resnet18", {"classes": 3, "width": 8}, 50, 2e-3, 0.3),
-        ("multipathnet-resnet50", {"classes": 3, "width": 8}, 50, 2e-3, 0.36),
         ("fast-rcnn-vgg16", {"classes": 3, "width": 8, "hidden": 64}, 50, 2e-3, 0.1),
         *(
             pytest.param(*case, marks=pytest.mark.slow)
             for case in (
+                ("sharpmask-resnet50", REFINED, 50, 3e-3, 0.32),
+                ("sharpmask-resnet50", {**REFINED, "form": "paper"}, 50, 3e-3, 0.3),
+                ("multipathnet-resnet50", {"classes": 3, "width": 8}, 50, 2e-3, 0.36),
                 ("deepmask-timm:mobilenetv3_small_050", NARROW, 25, 3e-3, 0.84),
                 ("deepmask-timm:convnext_atto", NARROW, 25, 1e-3, 1.2),
                 ("deepmask-timm:resnet18", NARROW, 25, 1e-3, 1.6),

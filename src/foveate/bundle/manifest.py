@@ -109,14 +109,21 @@ class WindowSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class SelectSpec:
-    """Number of windows to keep, and box IoU above which the weaker of two windows is dropped."""
+    """Number of windows to refine, and the suppression of windows and of proposals.
+
+    ``window_nms_iou`` is the IoU above which the weaker of two windows is dropped before refinement.
+    ``proposal_nms_iou`` is the IoU of the boxes of their masks above which the weaker of two
+    proposals gets a lower score and is not classified. A value of 1 suppresses none.
+    """
 
     top_k: int
     window_nms_iou: float
+    proposal_nms_iou: float = 1.0
 
     def __post_init__(self) -> None:
         require(self.top_k >= 1, "top_k must be at least 1")
         require(0 < self.window_nms_iou <= 1, "window_nms_iou must lie in (0, 1]")
+        require(0 < self.proposal_nms_iou <= 1, "proposal_nms_iou must lie in (0, 1]")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,8 +159,6 @@ class ClassifySpec:
     """Interpretation of the outputs of the classify stage.
 
     ``calibration`` is (c0, c1, c2) of ``sigmoid(c0 + c1 * logit(p) + c2 * objectness_logit)``.
-    ``proposal_nms_iou`` is the IoU of mask boxes above which the weaker of two proposals is dropped
-    before classification.
     """
 
     delta_mean: tuple[float, float, float, float]
@@ -161,7 +166,6 @@ class ClassifySpec:
     class_nms_iou: float
     max_detections: int
     calibration: tuple[float, float, float] = (0.0, 1.0, 0.0)
-    proposal_nms_iou: float | None = None
 
     def __post_init__(self) -> None:
         require(0 < self.class_nms_iou <= 1, "class_nms_iou must lie in (0, 1]")
@@ -169,8 +173,6 @@ class ClassifySpec:
         numbers = (*self.delta_mean, *self.delta_std, *self.calibration)
         in_range = all(abs(value) <= 1e4 for value in numbers)
         require(in_range, "delta_mean, delta_std and calibration must lie in -1e4..1e4")
-        if self.proposal_nms_iou is not None:
-            require(0 < self.proposal_nms_iou <= 1, "proposal_nms_iou must lie in (0, 1]")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -133,6 +133,7 @@ def command(
             debug=bool(context.obj),
             pyramid="full-resolution" if reproduce_original else "working-size",
             window_nms_iou=1.0 if reproduce_original else None,  # no suppression
+            proposal_nms_iou=1.0 if reproduce_original else None,
         )
         name = bundle if checkpoint is None else str(checkpoint)
         name += ", as the original" if reproduce_original else ""

@@ -34,7 +34,8 @@ def command(
         str | None, typer.Option(help="Name of the bundle; by default that of its directory.")
     ] = None,
     top_k: Annotated[
-        int | None, typer.Option(min=1, help="Windows refined per image; by default 100.")
+        int | None,
+        typer.Option(min=1, help="Windows refined per image; by default those of the networks."),
     ] = None,
     max_side: Annotated[
         int | None, typer.Option(min=16, help="Longer side of the working image; by default 1024.")

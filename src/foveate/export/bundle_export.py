@@ -59,7 +59,7 @@ class ExportOptions(TypedOptions):
         name: Name of the bundle.
         scales: Scales of the levels of the pyramid.
         max_side: Upper bound of the longer side of the working image, in pixels.
-        top_k: Number of windows that are refined.
+        top_k: Number of windows that are refined; by default, that of the cascade.
         short_side: Shorter side of the image for the classifier, in pixels.
         long_side: Upper bound of the longer side of that image, in pixels.
         max_detections: Largest number of detections per image.
@@ -74,7 +74,7 @@ class ExportOptions(TypedOptions):
     name: str = "mini"
     scales: tuple[float, ...] = DEFAULT_SCALES
     max_side: int = 1024
-    top_k: int = 100
+    top_k: int | None = None
     short_side: int = 576
     long_side: int = 1024
     max_detections: int = 100
@@ -208,7 +208,11 @@ def _manifest(
         ),
         pyramid=_pyramid(options),
         windows=WindowSpec(size=deepmask.window, stride=STRIDE, padding=deepmask.border),
-        select=SelectSpec(top_k=options.top_k, window_nms_iou=info.window_nms_iou),
+        select=SelectSpec(
+            top_k=options.top_k or info.top_k,
+            window_nms_iou=info.window_nms_iou,
+            proposal_nms_iou=info.proposal_nms_iou,
+        ),
         mask=MaskSpec(size=_mask_side(cascade), threshold=info.mask_threshold),
         stages={stage.name: _stage_spec(stage, models[stage.name]) for stage in stages},
         features=_features(options) if classifies else None,

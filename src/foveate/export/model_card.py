@@ -110,6 +110,8 @@ def _preprocessing(manifest: Manifest) -> Iterator[tuple[str, ...]]:
     yield "padding", f"{window.padding} pixels of {numbers.fill} around a level"
     yield "windows", f"{window.size} pixels, every {window.stride} pixels of a level"
     yield "windows refined", f"{manifest.select.top_k}, overlap {manifest.select.window_nms_iou:g}"
+    if manifest.select.proposal_nms_iou < 1:
+        yield "overlap of proposals that are classified", f"{manifest.select.proposal_nms_iou:g}"
     yield "masks", f"{manifest.mask.size} pixels, logits above {manifest.mask.threshold:g}"
 
 

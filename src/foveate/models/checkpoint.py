@@ -41,7 +41,10 @@ class CascadeInfo:
         mask_threshold: Logit above which a pixel belongs to the object.
         mask_scoring: Whether the objectness of a proposal also rates its mask, as
             ``models.mask_scoring`` does.
+        top_k: Number of windows to refine.
         window_nms_iou: IoU with a better window above which a window is not refined.
+        proposal_nms_iou: IoU with the box of a better mask above which a proposal is suppressed; 1
+            suppresses none.
         class_nms_iou: IoU of boxes of a class above which the one of lower score is dropped.
         training: Free notes for the model card.
     """
@@ -56,7 +59,9 @@ class CascadeInfo:
     calibration: tuple[float, ...] = (0.0, 1.0, 0.0)
     mask_threshold: float = 0.0
     mask_scoring: bool = False
+    top_k: int = 100
     window_nms_iou: float = 0.8
+    proposal_nms_iou: float = 1.0
     class_nms_iou: float = 0.3
     training: dict[str, Any] = field(default_factory=dict)
 
@@ -140,7 +145,9 @@ def join(proposals: Cascade, detector: Detector) -> Cascade:
         proposals_sizes=proposals.info.proposals_sizes,
         mask_threshold=proposals.info.mask_threshold,
         mask_scoring=proposals.info.mask_scoring,
+        top_k=proposals.info.top_k,
         window_nms_iou=proposals.info.window_nms_iou,
+        proposal_nms_iou=proposals.info.proposal_nms_iou,
         training=training,
     )
     return Cascade(info=info, proposals=proposals.proposals, classifier=detector.classifier)

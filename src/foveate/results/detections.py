@@ -78,7 +78,7 @@ class Proposals:
 
     Args:
         boxes: (N, 4) float32 xyxy, which bound the masks.
-        scores: (N,) float32 objectness, 0 to 1.
+        scores: (N,) float32 objectness, 0 to 1, lower if a better proposal covers the box.
         masks: N masks.
     """
 

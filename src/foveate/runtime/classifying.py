@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from foveate.kernels.nms.op import GATHER_BOXES, NMS
+from foveate.kernels.nms.op import GATHER_BOXES
 from foveate.kernels.postprocess.op import POSTPROCESS
 from foveate.runtime.features import Features
 from foveate.runtime.packed import Packed
@@ -62,7 +62,6 @@ class Classifying:
             rows=((n,), INT),
             count=((1,), INT),
         )
-        self._keep, self._keep_count = setup.ints(k), setup.ints(1)  # proposals to classify
         self._regions = setup.device.allocate((k, 4), FLOAT)  # their boxes on the features' canvas
         outputs = {"probabilities": (k, classes + 1), "deltas": (k, classes + 1, 4)}
         self._outputs = {
@@ -73,35 +72,23 @@ class Classifying:
         maps = {name: self.features.maps[name] for name in names if name != "boxes"}
         bindings = {**maps, "boxes": self._regions, **self._outputs}
         engine = setup.engines["classify"]
-        self._classify = engine.bind(bindings, main, rows=self._keep_count)
+        self._classify = engine.bind(bindings, main, rows=proposing.found.buffer("keep_count"))
 
     def enqueue(self) -> None:
         """Enqueue the classification of the proposals and the choice of the best detections."""
-        self._choose()
+        self._gather()
         self._main.wait(self._side.record())
         self._classify()
         self._postprocess()
 
-    def _choose(self) -> None:
-        """Choose the proposals to classify, and move their boxes to the features' canvas."""
-        device, proposals, sizes = self._setup.device, self._proposing.found, self.features.sizes
-        iou = 1.0 if self._spec.proposal_nms_iou is None else self._spec.proposal_nms_iou
-        boxes = proposals.buffer("boxes")
-        device.launch(
-            NMS,
-            self._main,
-            boxes,
-            proposals.buffer("scores"),
-            proposals.buffer("count"),
-            self._keep,
-            self._keep_count,
-            iou=iou,
-        )
-        device.launch(
+    def _gather(self) -> None:
+        """Move the boxes of the proposals to the features' canvas."""
+        proposals, sizes = self._proposing.found, self.features.sizes
+        self._setup.device.launch(
             GATHER_BOXES,
             self._main,
-            boxes,
-            self._keep,
+            proposals.buffer("boxes"),
+            proposals.buffer("keep"),
             self._regions,
             horizontal=sizes.horizontal,
             vertical=sizes.vertical,
@@ -114,10 +101,7 @@ class Classifying:
             POSTPROCESS,
             self._main,
             *self._outputs.values(),
-            proposals.buffer("boxes"),
-            proposals.buffer("scores"),
-            self._keep,
-            self._keep_count,
+            *(proposals.buffer(name) for name in ("boxes", "scores", "keep", "keep_count")),
             *(found.buffer(name) for name in ("boxes", "scores", "labels", "rows", "count")),
             mean=spec.delta_mean,
             std=spec.delta_std,

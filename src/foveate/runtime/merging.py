@@ -110,7 +110,9 @@ def _joined(parts: Sequence[Objects]) -> Objects:
 
 def _kept(found: Detections | Proposals, manifest: Manifest) -> Int64Array:
     """Return the indices of the results that remain, best first."""
-    labels, iou, most = None, manifest.select.window_nms_iou, manifest.select.top_k
+    select, labels = manifest.select, None
+    # Two tiles that show an object choose different windows, which no suppression of windows compares.
+    iou, most = min(select.window_nms_iou, select.proposal_nms_iou), select.top_k
     if isinstance(found, Detections):
         assert manifest.classify is not None
         labels, iou = found.labels, manifest.classify.class_nms_iou

@@ -36,8 +36,10 @@ class PipelineOptions(TypedOptions):
         max_detections: Largest number of detections per image.
         window_nms_iou: Intersection over union with a better window above which a window is
             dropped before refinement.
-        proposal_nms_iou: The same for the boxes of proposals, before classification.
-        class_nms_iou: The same for the detections of one class.
+        proposal_nms_iou: Intersection over union with the box of a better mask above which a
+            proposal is not classified and gets a lower score.
+        class_nms_iou: Intersection over union with a better detection of its class above which a
+            detection is dropped.
         max_side: Longer side of the working image in pixels.
         scales: Scales of the levels of the pyramid that are used, each one of the manifest's or
             rounded to three digits. Fewer levels take less time and find fewer objects.
@@ -150,8 +152,7 @@ class PipelineOptions(TypedOptions):
         max_side = _UNLIMITED if chosen.pyramid == "full-resolution" else chosen.max_side
         classify = manifest.classify
         if classify is not None:
-            names = ("class_nms_iou", "max_detections", "proposal_nms_iou")
-            classify = replace(classify, **_given(chosen, *names))
+            classify = replace(classify, **_given(chosen, "class_nms_iou", "max_detections"))
         return replace(
             manifest,
             pyramid=replace(
@@ -159,7 +160,9 @@ class PipelineOptions(TypedOptions):
                 max_side=max_side or manifest.pyramid.max_side,
                 scales=_chosen_scales(chosen.scales, manifest),
             ),
-            select=replace(manifest.select, **_given(chosen, "top_k", "window_nms_iou")),
+            select=replace(
+                manifest.select, **_given(chosen, "top_k", "window_nms_iou", "proposal_nms_iou")
+            ),
             classify=classify,
         )
 

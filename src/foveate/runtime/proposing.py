@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from foveate.kernels.crop_features.op import CROP_FEATURES
 from foveate.kernels.mask_boxes.op import MASK_BOXES
+from foveate.kernels.nms.op import NMS
 from foveate.kernels.select_top_k.op import SELECT_TOP_K
 from foveate.runtime.packed import Packed
 from foveate.runtime.setup import FLOAT, INT, channels_of
@@ -40,7 +41,9 @@ class Proposing:
         found: Results: ``windows`` (K, 4) float32 x0, y0, side and 1 if the window exists, in
             pixels of the image; ``boxes`` (K, 4) float32 xyxy boxes of the masks, in pixels of the
             image; ``scores`` (K,) float32 objectness logits; ``count`` (1,) int32. The order is that
-            of the objectness before refinement, which may change the scores.
+            of the objectness before refinement, which may change the scores. ``keep`` (K,) int32
+            indices of the windows that have a mask, and whose box no better one covers, best first;
+            ``keep_count`` (1,) int32 their number.
         logits: (K, S, S) mask logits.
         branches: Streams of the levels except the largest, if levels run at the same time.
     """
@@ -55,6 +58,8 @@ class Proposing:
             boxes=((k, 4), FLOAT),
             scores=((k,), FLOAT),
             count=((1,), INT),
+            keep=((k,), INT),
+            keep_count=((1,), INT),
         )
         self._canvases = [setup.image_canvas("propose", level) for level in sizes.levels]
         outputs = setup.manifest.stages["propose"].outputs
@@ -86,6 +91,7 @@ class Proposing:
         for run in self._refine:
             run()
         self._enclose()
+        self._suppress()
 
     def _enqueue_levels(self, after: Mapping[int, Callable[[Stream], None]]) -> None:
         """Enqueue propose for each level, on the main stream or on branches that join it again."""
@@ -131,6 +137,16 @@ class Proposing:
             threshold=self._setup.manifest.mask.threshold,
             image_height=self._sizes.height,
             image_width=self._sizes.width,
+        )
+
+    def _suppress(self) -> None:
+        """Keep the masks whose boxes no better one covers."""
+        names = ("boxes", "scores", "count", "keep", "keep_count")
+        self._setup.device.launch(
+            NMS,
+            self._stream,
+            *(self.found.buffer(name) for name in names),
+            iou=self._setup.manifest.select.proposal_nms_iou,
         )
 
     def _bind_propose(self) -> list[tuple[int, Stream, Callable[[], None]]]:

@@ -7,12 +7,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+from pycocotools import mask as coco_mask
 
 from foveate.results.detections import Detections, Findings, Proposals
 from foveate.results.window_masks import WindowMasks
 
 if TYPE_CHECKING:
-    from foveate.arrays import Float32Array, Int64Array
+    from foveate.arrays import Float32Array, Float64Array, Int64Array
     from foveate.bundle import Manifest
     from foveate.runtime.steps import Steps
 
@@ -22,11 +23,10 @@ def proposals_of(manifest: Manifest, steps: Steps) -> Proposals:
 
     Windows whose mask has no foreground pixel are left out.
     """
-    found = steps.proposing.found
-    rows = _proposals(steps)
+    rows, scores = _proposals(steps)
     return Proposals(
-        boxes=found.array("boxes")[rows],
-        scores=_sigmoid(found.array("scores")[rows]),
+        boxes=steps.proposing.found.array("boxes")[rows],
+        scores=scores,
         masks=_masks(manifest, steps, rows),
     )
 
@@ -37,7 +37,7 @@ def detections_of(manifest: Manifest, steps: Steps) -> Detections:
     existing = slice(int(found.array("count")[0]))
     rows: Int64Array = found.array("rows")[existing].astype(np.int64)
     # Pipeline.propose leaves out windows without foreground, and sorts the others.
-    proposals = _proposals(steps)
+    proposals, _ = _proposals(steps)
     ranks = np.zeros(len(steps.proposing.found.array("boxes")), np.int64)
     ranks[proposals] = np.arange(len(proposals))
     return Detections(
@@ -57,14 +57,33 @@ def findings_of(manifest: Manifest, steps: Steps) -> Findings:
     return Findings(proposals=proposals, detections=replace(detections, masks=shared))
 
 
-def _proposals(steps: Steps) -> Int64Array:
-    """Return the windows that exist and whose masks have a foreground pixel, best first."""
+def _proposals(steps: Steps) -> tuple[Int64Array, Float32Array]:
+    """Return the windows whose masks have a foreground pixel, and their scores, best first.
+
+    A score is the probability of an object that no better proposal shows: that of a suppressed
+    proposal is multiplied by one minus the largest overlap with a better one that was kept (Bodla et
+    al., "Soft-NMS", ICCV 2017, section 3, the linear form).
+    """
     found = steps.proposing.found
     existing = slice(int(found.array("count")[0]))
-    boxes, scores = found.array("boxes")[existing], found.array("scores")[existing]
+    boxes, logits = found.array("boxes")[existing], found.array("scores")[existing]
+    kept = found.array("keep")[: int(found.array("keep_count")[0])]
     rows: Int64Array = np.flatnonzero(boxes[:, 2] > boxes[:, 0])
-    # The windows are in the order of the scores before refinement, which may change them.
-    return rows[np.argsort(-scores[rows], kind="stable")]
+    better = logits[kept] >= logits[rows, None]
+    hidden = np.max(_overlaps(boxes[rows], boxes[kept]) * better, axis=1, initial=0)
+    hidden[np.isin(rows, kept)] = 0
+    scores = _sigmoid(logits[rows]) * (1 - hidden).astype(np.float32)
+    order = np.argsort(-scores, kind="stable")
+    return rows[order], scores[order]
+
+
+def _overlaps(boxes: Float32Array, others: Float32Array) -> Float64Array:
+    """Return the intersections over union (N, M) of boxes (N, 4) and (M, 4) xyxy with areas."""
+    shapes = [
+        np.hstack([a[:, :2], a[:, 2:] - a[:, :2]]).astype(np.float64) for a in (boxes, others)
+    ]
+    found = coco_mask.iou(*shapes, [False] * len(others))
+    return np.reshape(found, (len(boxes), len(others)))  # a list if there are no boxes
 
 
 def _masks(manifest: Manifest, steps: Steps, rows: Int64Array) -> WindowMasks:

@@ -54,7 +54,9 @@ INFO = CascadeInfo(
     calibration=(-0.5, 0.75, 0.25),
     mask_threshold=-0.625,
     mask_scoring=True,
+    top_k=33,
     window_nms_iou=0.55,
+    proposal_nms_iou=0.45,
     class_nms_iou=0.35,
     training={"epochs": 3},
 )
@@ -193,7 +195,7 @@ def test_the_manifest_says_what_was_asked_of_the_export(bundle: Bundle) -> None:
     manifest = bundle.manifest
     assert manifest.name == "uneven"
     assert manifest.pyramid == PyramidSpec(scales=(0.3, 0.6, 1.2), max_side=777)
-    assert manifest.select == SelectSpec(top_k=33, window_nms_iou=0.55)
+    assert manifest.select == SelectSpec(top_k=33, window_nms_iou=0.55, proposal_nms_iou=0.45)
     assert replace(ExportOptions.of_manifest(manifest), accuracy=OPTIONS.accuracy) == OPTIONS
 
 

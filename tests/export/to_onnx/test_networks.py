@@ -34,6 +34,7 @@ NETWORKS: dict[str, tuple[CascadeInfo, int]] = {
                 "score_hidden": 16,
                 "form": "paper",
             },
+            top_k=7,
         ),
         160,
     ),
@@ -77,7 +78,13 @@ NETWORKS: dict[str, tuple[CascadeInfo, int]] = {
 }
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+SLOW = ("multipathnet-resnet50",)  # multipathnet-resnet18 has the same parts
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in NETWORKS],
+)
 def test_every_network_exports_and_agrees_with_pytorch(name: str, tmp_path: Path) -> None:
     info, window = NETWORKS[name]
     torch.manual_seed(0)
@@ -85,6 +92,7 @@ def test_every_network_exports_and_agrees_with_pytorch(name: str, tmp_path: Path
     options = ExportOptions(name=name, short_side=192, long_side=256)
     bundle = export_bundle(found, tmp_path / "bundle", options)
     assert bundle.manifest.windows.size == window
+    assert bundle.manifest.select.top_k == info.top_k
     for stage in cascade_stages(found, long_side=256):
         inputs = random_inputs(stage, 256, 240, 4)
         errors = stage_errors(stage, bundle.stage_path(stage.name), inputs)

@@ -60,7 +60,6 @@ def pipeline_of(folder: Path, calibration: tuple[float, float, float]) -> foveat
         class_nms_iou=0.3,
         max_detections=60,
         calibration=calibration,
-        proposal_nms_iou=0.8,
     )
     bundle = write_contrast_bundle(folder, classify=spec)
     return foveate.load(bundle, options=foveate.PipelineOptions(score_threshold=0.001))

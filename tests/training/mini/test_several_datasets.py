@@ -140,6 +140,7 @@ def test_a_full_size_network_learns_from_one_data_set(
     assert "expected one --dataset for deepmask-resnet50, got 2: merge them" in error
 
 
+@pytest.mark.slow
 def test_the_classifier_learns_from_images_of_each_data_set(tmp_path: Path) -> None:
     datasets = [CocoDataset(folder / "train") for folder in folders(tmp_path)]
     recipe = Recipe(

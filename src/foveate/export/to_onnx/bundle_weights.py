@@ -76,7 +76,9 @@ def cascade_from_bundle(bundle: Bundle) -> Cascade:
         mask_threshold=bundle.manifest.mask.threshold,
         mask_scoring="mask_scores"
         in {one.name for one in bundle.manifest.stages["refine"].outputs},
+        top_k=bundle.manifest.select.top_k,
         window_nms_iou=bundle.manifest.select.window_nms_iou,
+        proposal_nms_iou=bundle.manifest.select.proposal_nms_iou,
         training=bundle.manifest.provenance.get("training", {}),
     )
     classify = bundle.manifest.classify

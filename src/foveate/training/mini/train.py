@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -45,8 +46,8 @@ from foveate.training.resume import Origin, fingerprint, is_current, stamp
 # Prefix of DeepMask's mask head, which SharpMask does not run and a bundle does not contain.
 MASK_HEAD = "deepmask.mask."
 
-# The best of 0.5, 0.6 and 0.8 for the best proposals of photographs that nothing was trained on.
-WINDOW_NMS_IOU = 0.6
+# The best for the first 10 and 100 proposals of photographs that nothing was trained on.
+CHOICE: dict[str, Any] = {"top_k": 250, "window_nms_iou": 0.8, "proposal_nms_iou": 0.6}
 
 # The best of 0.3, 0.4 and 0.5 for the detections on the same photographs.
 CLASS_NMS_IOU = 0.5
@@ -174,7 +175,7 @@ def train_proposals(
         proposals="deepmask-mini",
         proposals_sizes=_sizes(network),
         mask_threshold=recipe.mask_threshold,
-        window_nms_iou=WINDOW_NMS_IOU,
+        **CHOICE,
     )
     save_checkpoint(output / "deepmask.safetensors", Cascade(info=alone, proposals=deepmask))
     save_checkpoint(finished, result)
@@ -197,7 +198,7 @@ def _proposals_info(
         proposals_sizes=_sizes(network),
         mask_threshold=recipe.mask_threshold,
         mask_scoring=True,
-        window_nms_iou=WINDOW_NMS_IOU,
+        **CHOICE,
         training=training,
     )
 
