@@ -105,9 +105,10 @@ def test_print_trtexec_builds_nothing(tmp_path: Path, capsys: pytest.CaptureFixt
     words = ["--image-size", "640x480", "--print-trtexec", "--output", str(tmp_path / "engines")]
     assert invoke(["compile", *MINI, *words]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 4
+    assert len(lines) == 6  # propose, features, and the others for the windows of each preset
     assert all(line.startswith("tensorrt_rtx --onnx=") for line in lines)
-    assert f"--saveEngine={tmp_path}/engines/classify-640x480-k250.plan" in lines[3]
+    for windows, line in zip((250, 100), lines[4:], strict=True):
+        assert f"--saveEngine={tmp_path}/engines/classify-640x480-k{windows}.plan" in line
     assert not (tmp_path / "engines").exists()
 
 

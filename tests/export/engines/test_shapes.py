@@ -127,7 +127,7 @@ def test_a_preset_that_no_pipeline_accepts_has_no_engines() -> None:
 def test_an_image_has_buckets_for_the_windows_of_every_preset() -> None:
     options = refine_options(buckets=(), image_sizes=((640, 480),))
     names = [engine.name for engine in engine_specs(with_presets(), options)]
-    assert names == ["refine-k250", "refine-k30", "refine-k150"]
+    assert names == ["refine-k250", "refine-k100", "refine-k30", "refine-k150"]
     (given,) = engine_specs(with_presets(), refine_options(buckets=(40,)))
     assert given.name == "refine-k40"  # what the user asks for
 
@@ -177,7 +177,7 @@ def test_an_engine_for_a_longer_side_has_the_levels_of_that_pipeline() -> None:
 
 def test_a_fixed_image_without_a_bucket_takes_the_manifests_number_of_windows() -> None:
     options = refine_options(buckets=(), image_sizes=((640, 480),))
-    (engine,) = engine_specs(manifest(), options)
+    (engine,) = engine_specs(replace(manifest(), presets={}), options)
     assert engine.name == "refine-k250"
     assert engine.profiles[0]["vectors"].minimum == (250, 64)
 
