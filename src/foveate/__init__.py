@@ -67,7 +67,7 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str) -> object:
+def __getattr__(name: str) -> object:  # of the names that users import, each on its first use
     if name == "models":  # needs PyTorch, so it is imported on first access
         return import_module("foveate.models")
     if name not in _HOMES:

@@ -71,6 +71,18 @@ def scores(*parts: Proposals, iou: float = 0.5) -> list[float]:
     return [round(float(one), 3) for one in merged.scores]
 
 
+@pytest.mark.parametrize(("windows", "proposals"), [(0.8, 0.5), (0.5, 0.8)])
+def test_proposals_of_tiles_are_suppressed_by_the_lower_of_both_limits(
+    windows: float, proposals: float
+) -> None:
+    one = proposals_in(LEFT, (0.9, (10, 10, 50, 50)))
+    other = proposals_in(LEFT, (0.8, (10, 10, 50, 40)))  # an overlap of 0.75
+    select = SelectSpec(top_k=99, window_nms_iou=windows, proposal_nms_iou=proposals)
+    merged = merge([one, other], replace(manifest_of(), select=select))
+    assert isinstance(merged, Proposals)
+    assert len(merged) == 1
+
+
 def test_a_fragment_loses_against_the_whole_object_of_the_neighboring_tile() -> None:
     cut = proposals_in(LEFT, (0.9, (85, 20, 120, 60)))
     whole = proposals_in(RIGHT, (0.3, (86, 21, 170, 61)))

@@ -35,7 +35,7 @@ ARRAYS: dict[str, Callable[[Any], Any]] = {
 
 
 class TritonPythonModel:
-    """An instance of the model, whose methods Triton calls."""
+    """An instance of the model. Triton's Python backend finds it by this name and calls its methods."""
 
     def initialize(self, args: Mapping[str, str]) -> None:
         """Read the manifest next to this file, and create the pipeline."""
