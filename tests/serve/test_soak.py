@@ -22,7 +22,7 @@ MOST_MEGABYTES, MOST_DESCRIPTORS, MOST_THREADS = 1500, 40, 40
 def test_a_server_does_not_grow_in_ten_minutes(tmp_path: Path) -> None:
     script, file = ROOT / "benchmarks" / "soak.py", tmp_path / "soak.json"
     command = [sys.executable, str(script), "--minutes", str(MINUTES), "--json", str(file)]
-    limit = 60 * (MINUTES + 5)
+    limit = 60 * (MINUTES + 10)  # a warm-up comes first
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=limit)
     assert done.returncode == 0, done.stdout + done.stderr
     (measurement,) = json.loads(file.read_text("utf-8"))["measurements"]
