@@ -197,6 +197,13 @@ def test_numbers_of_unknown_range_are_refused(tmp_path: Path, mode: str) -> None
         read(tmp_path, data)
 
 
+def test_a_format_that_pillow_knows_in_part_is_not_called_damaged(tmp_path: Path) -> None:
+    done, data = cv2.imencode(".tiff", smooth().astype(np.float32))
+    assert done
+    with pytest.raises(InputError, match=r"a kind of TIFF that cannot be decoded: .*: convert it"):
+        read(tmp_path, data.tobytes())
+
+
 @pytest.mark.parametrize("kind", ["PNG", "TIFF", "PPM", "JPEG2000"])
 def test_of_sixteen_bits_the_high_byte_is_taken(tmp_path: Path, kind: str) -> None:
     deep = (np.arange(48 * 64).reshape(48, 64) * 21).astype(np.uint16)

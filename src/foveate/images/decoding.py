@@ -43,6 +43,7 @@ SUFFIXES = frozenset(
 _SIGNS = np.array([0, 128, 128], np.uint8)
 _FLIPS = {2: 1, 3: -1, 4: 0, 6: 1, 7: -1, 8: 0}  # OpenCV's codes; from 5 on, after a transposition
 _HARMLESS = ("Invalid SOS parameters", "Warning: unknown JFIF", "Unknown Adobe color transform")
+_UNSUPPORTED = ("unknown pixel mode", "unknown data organization", "Unsupported BMP")
 _TILE = 1 << 17  # pixels: a conversion then needs less than 4 MB besides the image
 
 
@@ -62,6 +63,7 @@ def decode(file: BinaryIO, *, max_pixels: int = MAX_PIXELS) -> UInt8Array:
         InputError: The format is not supported, or the image is damaged or truncated. The text does
             not name the file.
     """
+    reader = None
     try:
         reader = _reader(file)
         if reader is None:
@@ -85,7 +87,10 @@ def decode(file: BinaryIO, *, max_pixels: int = MAX_PIXELS) -> UInt8Array:
         raise
     except Exception as error:
         what, remedy = "the image is damaged or truncated", "copy or download the file again"
-        if isinstance(error, Image.DecompressionBombError):
+        if reader is not None and str(error).startswith(_UNSUPPORTED):
+            what = f"the file is a kind of {reader.format} that cannot be decoded"
+            remedy = "convert it to a JPEG, or to a PNG of 8 or 16 bits"
+        elif isinstance(error, Image.DecompressionBombError):
             what, remedy = "the image has more pixels than are accepted", "make it smaller"
         elif isinstance(error, MemoryError):
             what, remedy = "there is not enough memory for the image", "make it smaller"
