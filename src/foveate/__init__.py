@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,10 @@ if TYPE_CHECKING:
     from foveate.runtime.pipeline import Pipeline
 
 __version__ = "0.1.0"
+
+# From 1.29 on, the wheels of ONNX Runtime for Linux report each session to their maker, and write an
+# identifier of the machine into the user's cache, unless this is set before their first import.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __all__ = [
     "BackendError",
