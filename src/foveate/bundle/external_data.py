@@ -20,6 +20,9 @@ _FIELDS = {
 }
 # Bytes of a value by wire type. The fields of a group (types 3 and 4) are read as its parent's.
 _FIXED = {1: 8, 3: 0, 4: 0, 5: 4}
+# A message of at most so many bytes is searched for the key of a location before it is read by field,
+# which takes much longer. Larger ones have weights, which reading by field leaves out.
+_SEARCHED = 1 << 16
 
 
 def external_files(stream: IO[bytes], size: int) -> Iterator[str]:
@@ -47,7 +50,11 @@ def external_files(stream: IO[bytes], size: int) -> Iterator[str]:
         if inside == "text":
             texts.append(stream.read(length))
         elif inside is not None:
-            messages.append((inside, stream.tell() + length))
+            start = stream.tell()
+            if length <= _SEARCHED and b"location" not in stream.read(length):
+                continue
+            stream.seek(start)
+            messages.append((inside, start + length))
             texts.clear()
         else:
             stream.seek(length, 1)  # weights are skipped, not read
