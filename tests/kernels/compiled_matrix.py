@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from foveate.kernels.build import ARCHITECTURES, FOLDER, compile_kernels
-from foveate.kernels.compilers import find_nvcc
 
 # The oldest, one of the middle and the newest are compiled in every run; all of them in the slow one.
 USUAL = ("sm_75", "sm_89", "sm_120")
@@ -20,8 +19,6 @@ SOURCES = sorted(
     for path in FOLDER.rglob("*.cuh")
     if "__global__" in path.read_text(encoding="utf-8")
 )
-
-needs_nvcc = pytest.mark.skipif(find_nvcc() is None, reason="needs nvcc of a CUDA toolkit")
 
 MATRIX = [
     pytest.param(

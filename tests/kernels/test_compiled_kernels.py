@@ -7,7 +7,8 @@ import re
 from pathlib import Path
 
 import pytest
-from tests.kernels.compiled_matrix import MATRIX, SOURCES, is_wide, names_in, needs_nvcc, ptx_of
+from tests.kernels.compiled_matrix import MATRIX, SOURCES, is_wide, names_in, ptx_of
+from tests.samples.kernel_compilers import needs_nvcc
 
 from foveate.kernels.build import compile_kernels
 from foveate.kernels.compilers import find_nvcc, find_nvrtc
@@ -78,7 +79,7 @@ def test_nvrtc_makes_the_same_kernels(source: Path) -> None:
     try:
         nvrtc = find_nvrtc()
     except (ImportError, RuntimeError):
-        pytest.skip("needs cuda-core and the package nvidia-cuda-nvrtc")
+        pytest.skip("needs the packages cuda-bindings and nvidia-cuda-nvrtc")
     code = compile_kernels(source, form="cubin", architecture="sm_89", compiler=nvrtc)
     sections = re.findall(rb"\0\.text\.(foveate_\w+)\0", code.path.read_bytes())
     assert {name.decode() for name in sections} == names_in(source)

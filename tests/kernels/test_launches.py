@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 from numpy.typing import DTypeLike
 from tests.gpu.operations import CASES
-from tests.kernels.compiled_matrix import SOURCES, entries_of, needs_nvcc
+from tests.kernels.compiled_matrix import SOURCES, entries_of
 from tests.kernels.every_op import OPS
 from tests.kernels.plugin_ops import PASTE, ROI_MAX_POOL, UPSAMPLE_MAP
 from tests.kernels.running import Array
+from tests.samples.kernel_compilers import needs_nvcc
 
 from foveate.errors import OptionError
 from foveate.kernels import Launch, Op

@@ -11,7 +11,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from tests.kernels.compiled_matrix import MATRIX, is_wide, names_in, needs_nvcc
+from tests.kernels.compiled_matrix import MATRIX, is_wide, names_in
+from tests.samples.kernel_compilers import needs_nvcc
 
 from foveate.kernels.build import compile_kernels
 

@@ -16,6 +16,7 @@ import pytest
 import torch
 from tests.runtime.devices.opened import open_gpu
 from tests.runtime.devices.test_interop import Packed
+from tests.samples.kernel_compilers import require_compiler
 from tests.samples.paths import ROOT
 from tests.samples.plans import TENSORRT, write_plans
 from tests.samples.verified_bundles import small_bundle
@@ -25,7 +26,6 @@ from tests.simulated_gpu.tensorrt import SimulatedTensorRT
 
 import foveate
 from foveate.bundle import Bundle
-from foveate.kernels.compilers import find_nvcc
 from foveate.runtime import PipelineOptions
 from foveate.runtime.devices import CpuDevice
 from foveate.runtime.engines import tensorrt as module
@@ -56,8 +56,7 @@ def photo(tmp_path: Path) -> Path:
 @pytest.fixture
 def simulation(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> Iterator[Simulation]:
     """A GPU on which `foveate.load` opens a small bundle."""
-    if find_nvcc() is None:
-        pytest.skip("nvcc is not here: kernels cannot be compiled")
+    require_compiler()
     simulation = Simulation(seed=0, run_kernels=True, capacity=1 << 28)
 
     def load(_: str, *, device: str) -> Pipeline:

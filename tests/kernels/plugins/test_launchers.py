@@ -8,13 +8,13 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from tests.samples.kernel_compilers import needs_nvcc
 
 from foveate.kernels.build import FOLDER
 from foveate.kernels.compilers import FLAGS, find_nvcc
 
 LAUNCHERS = sorted(FOLDER.rglob("launch.cu"))
 HOST_FLAGS = "-Wall,-Wextra,-Werror,-Wno-unknown-pragmas"
-needs_nvcc = pytest.mark.skipif(find_nvcc() is None, reason="needs nvcc of a CUDA toolkit")
 
 # The functions that `<<<...>>>` calls in several toolkits. nvcc also calls functions with two leading
 # underscores, which register the kernels when the program is loaded.

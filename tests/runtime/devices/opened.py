@@ -8,10 +8,10 @@ from contextlib import contextmanager
 
 import numpy as np
 import pytest
+from tests.samples.kernel_compilers import require_compiler
 from tests.simulated_gpu.driver.library import connected
 from tests.simulated_gpu.driver.simulation import Simulation
 
-from foveate.kernels.compilers import find_nvcc
 from foveate.kernels.nms.op import GATHER_BOXES
 from foveate.runtime.devices import Device, Mirror, Program, Stream
 from foveate.runtime.devices.cuda import CudaDevice
@@ -30,8 +30,7 @@ def simulated_gpu(
     seed: int = 0,
 ) -> Iterator[tuple[CudaDevice, Simulation]]:
     """Open a GPU on a simulated driver; the test must close it for the bytes to be counted."""
-    if find_nvcc() is None:
-        pytest.skip("nvcc is not here: kernels cannot be compiled")
+    require_compiler()
     simulation = Simulation(seed=seed, run_kernels=run_kernels, capacity=capacity)
     with connected(simulation), context_of(kind):
         device = open_gpu(kind, debug=debug)

@@ -9,10 +9,10 @@ import sys
 
 import pytest
 from tests.runtime.devices.opened import GPUS
+from tests.samples.kernel_compilers import require_compiler
 from tests.samples.paths import ROOT
 
-from foveate.kernels.compilers import find_nvcc
-
+PACKAGES = {"cuda": ("cuda.core", "cuda-core"), "pycuda": ("pycuda", "pycuda")}
 # What is registered first runs last, after the release of the device.
 SCRIPT = """
 import atexit, sys
@@ -32,9 +32,9 @@ gathering.run()
 
 @pytest.mark.parametrize("kind", GPUS)
 def test_everything_is_released_when_the_process_ends(kind: str) -> None:
-    pytest.importorskip("cuda.core" if kind == "cuda" else "pycuda", reason="needs the package")
-    if find_nvcc() is None:
-        pytest.skip("nvcc is not here: kernels cannot be compiled")
+    module, package = PACKAGES[kind]
+    pytest.importorskip(module, reason=f"needs the package {package}")
+    require_compiler()
     path = os.pathsep.join([str(ROOT), *sys.path])
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT, kind],

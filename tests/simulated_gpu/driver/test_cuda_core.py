@@ -8,11 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.samples.kernel_compilers import require_nvcc
 from tests.simulated_gpu.driver.graph import Executable, Graph
 from tests.simulated_gpu.driver.simulation import Simulation
 from tests.simulated_gpu.ptx.compilation import compile_file
-
-from foveate.kernels.compilers import find_nvcc
 
 COUNT = """
 extern "C" __global__ void count(int* x, int first) { x[threadIdx.x] = first + threadIdx.x; }
@@ -30,8 +29,7 @@ def core(simulated: Simulation) -> Any:
 @pytest.fixture
 def kernel(core: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A kernel that counts from a number."""
-    if find_nvcc() is None:
-        pytest.skip("nvcc is not here: kernels cannot be compiled")
+    require_nvcc()
     source = tmp_path_factory.mktemp("source") / "count.cu"
     source.write_text(COUNT)
     code = compile_file(source, "sm_75").encode()

@@ -8,14 +8,12 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import pytest
+from tests.samples.kernel_compilers import require_nvcc
 from tests.simulated_gpu.driver.faults import Status
 from tests.simulated_gpu.driver.library import connected
 from tests.simulated_gpu.driver.raw import Raw
 from tests.simulated_gpu.driver.simulation import Simulation
 from tests.simulated_gpu.ptx.compilation import compile_file
-
-from foveate.kernels.compilers import find_nvcc
 
 STORE = """
 extern "C" __global__ void store(unsigned* x) { x[threadIdx.x] = threadIdx.x + 1; }
@@ -56,8 +54,7 @@ def test_a_copy_to_pageable_memory_returns_when_it_is_done(raw: Raw) -> None:
 
 
 def test_a_kernel_writes_mapped_memory(raw: Raw, simulated: Simulation, tmp_path: Path) -> None:
-    if find_nvcc() is None:
-        pytest.skip("nvcc is not here: kernels cannot be compiled")
+    require_nvcc()
     source = tmp_path / "store.cu"
     source.write_text(STORE)
     code = compile_file(source, "sm_75").encode() + b"\0"

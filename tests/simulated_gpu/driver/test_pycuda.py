@@ -10,10 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.samples.kernel_compilers import require_nvcc
 from tests.simulated_gpu.driver.simulation import Simulation
 from tests.simulated_gpu.ptx.compilation import compile_file
-
-from foveate.kernels.compilers import find_nvcc
 
 TWICE = """
 extern "C" __global__ void twice(float* x, int n) {
@@ -48,8 +47,7 @@ def test_copies_go_through_pinned_memory(cuda: Any, simulated: Simulation) -> No
 
 
 def test_a_kernel_writes_an_array_of_the_gpu(cuda: Any, tmp_path: Path) -> None:
-    if find_nvcc() is None:
-        pytest.skip("nvcc is not here: kernels cannot be compiled")
+    require_nvcc()
     from pycuda import gpuarray
 
     source = tmp_path / "twice.cu"

@@ -7,11 +7,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from tests.samples.kernel_compilers import require_nvcc
 from tests.simulated_gpu.ptx.compilation import ARCHITECTURES, compile_file, kernel_of
 from tests.simulated_gpu.ptx.driver import SimulatedGpu, simulated_gpu
 from tests.simulated_gpu.ptx.launch import Kernel
-
-from foveate.kernels.compilers import find_nvcc
 
 SNIPPETS = Path(__file__).with_name("snippets.cu")
 GetKernel = Callable[..., Kernel]
@@ -19,8 +18,7 @@ GetKernel = Callable[..., Kernel]
 
 @pytest.fixture(scope="session", params=ARCHITECTURES)
 def architecture(request: pytest.FixtureRequest) -> str:
-    if find_nvcc() is None:
-        pytest.skip("nvcc is not here: kernels cannot be compiled")
+    require_nvcc()
     return str(request.param)
 
 

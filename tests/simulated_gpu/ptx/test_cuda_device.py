@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from tests.gpu.operations import CASES, assert_right, run_call
 from tests.kernels.every_op import OPS
+from tests.samples.kernel_compilers import require_compiler
 from tests.simulated_gpu.driver.simulation import Simulation
 
 from foveate.errors import BackendError, MissingExtraError, OptionError
 from foveate.kernels import Op
-from foveate.kernels.compilers import find_nvcc
 from foveate.kernels.nms.op import NMS
 from foveate.runtime.devices import cuda_context
 from foveate.runtime.devices.cuda import CudaDevice
@@ -26,8 +26,7 @@ FLOAT = np.dtype(np.float32)
 
 @pytest.fixture
 def device(simulated: Simulation) -> Iterator[CudaDevice]:
-    if find_nvcc() is None:
-        pytest.skip("nvcc is not here: kernels cannot be compiled")
+    require_compiler()
     opened = CudaDevice(code="ptx")
     yield opened
     opened.close()
@@ -126,7 +125,7 @@ def test_the_report_of_times_runs(device: CudaDevice, monkeypatch: pytest.Monkey
 def test_without_a_driver_the_error_states_what_to_do() -> None:
     pytest.importorskip("cuda.core", reason="needs the package cuda-core")
     if current_gpu() is not None:
-        pytest.skip("there is a GPU here")
+        pytest.skip("needs a machine without a GPU")
     with pytest.raises(BackendError, match="the GPU 0 cannot be used .*foveate doctor"):
         CudaDevice()
 
