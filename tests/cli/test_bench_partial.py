@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -163,7 +162,6 @@ def test_a_configuration_that_fails_keeps_those_before_it(
     assert printed.err.splitlines()[-1].startswith("foveate: ")
 
 
-@pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
 def test_an_interrupted_search_keeps_the_rates_that_were_tried(
     contrast_bundle: Path, images: Path, tmp_path: Path
 ) -> None:

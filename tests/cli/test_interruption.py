@@ -21,7 +21,6 @@ from onnx import TensorProto, helper
 
 from foveate.bundle import Bundle, write_bundle
 
-pytestmark = pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
 IMAGES = 200
 BOUND_S = 15.0  # the machine may be busy; unloaded it takes less than two
 

@@ -16,20 +16,14 @@ import cv2
 import pytest
 from pycocotools.coco import COCO
 from tests.results.test_polygons import iou
-from tests.samples.paths import IMAGES, PACKAGE
+from tests.samples.paths import IMAGES
 
 import foveate
 from foveate.cli import invoke
 from foveate.datasets import CocoDataset
 
-pytestmark = [
-    pytest.mark.skipif(
-        not (PACKAGE / "assets" / "bundles" / "mini" / "manifest.json").is_file(),
-        reason="the bundle mini is not in the package",
-    ),
-    # pycocotools 2.0.11 decodes in a way that numpy 2 warns about.
-    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
-]
+# pycocotools 2.0.11 decodes in a way that numpy 2 warns about.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 FAST = ["--preset", "fast"]
 
@@ -163,7 +157,7 @@ def test_images_of_one_name_keep_their_directories(photos: Path) -> None:
     Path("more").mkdir()
     shutil.copy(photos / "flower.jpg", "more/cat.jpg")
     assert invoke(["label", "photos", "more", "--format", "cvat", *FAST]) == 0
-    images = ET.parse("annotations.xml").getroot().findall("image")  # noqa: S314
+    images = ET.parse("annotations.xml").getroot().findall("image")  # noqa: S314 - our own document
     assert [one.get("name") for one in images] == [
         "photos/cat.jpg",
         "photos/flower.jpg",

@@ -19,7 +19,7 @@ from tests.datasets.test_layouts import labelme_file
 from tests.labeling.test_formats import in_parts
 from tests.results.test_detections import HEIGHT, WIDTH, detections_of, proposals_of
 from tests.results.test_polygons import blobs, iou, lines, noise
-from tests.samples.paths import IMAGES, PACKAGE
+from tests.samples.paths import IMAGES
 
 import foveate
 from foveate.arrays import BoolArray
@@ -102,10 +102,6 @@ def test_objects_come_back_with_their_masks(
     assert min(map(iou, again.masks, masks)) >= 0.98
 
 
-@pytest.mark.skipif(
-    not (PACKAGE / "assets" / "bundles" / "mini" / "manifest.json").is_file(),
-    reason="the bundle mini is not in the package",
-)
 def test_masks_of_photographs_come_back(tmp_path: Path) -> None:
     with foveate.load("mini", preset="fast") as pipeline:
         for name in ("astronaut.jpg", "cat.jpg", "flower.jpg"):

@@ -28,11 +28,6 @@ RUNNABLE = [
 ]
 SLOW = [file for file in RUNNABLE if any(block.mark == "slow" for block in read_blocks(file))]
 
-needs_mini = pytest.mark.skipif(
-    not (PACKAGE / "assets" / "bundles" / "mini" / "manifest.json").is_file(),
-    reason="the bundle mini is not in the package",
-)
-
 
 def name(file: Path) -> str:
     return file.relative_to(ROOT).as_posix()
@@ -50,14 +45,12 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@needs_mini
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 @pytest.mark.parametrize("file", RUNNABLE, ids=name)
 def test_the_blocks_of_a_document_run(file: Path, desk: Path) -> None:
     assert run_document(file, slow=False) or file in SLOW
 
 
-@needs_mini
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 @pytest.mark.parametrize("file", SLOW, ids=name)
@@ -155,13 +148,11 @@ def test_every_decision_has_a_title_and_a_date_and_is_listed_once() -> None:
         assert index.count(f"[{title}]({file.name}), {date}\n") == 1
 
 
-@needs_mini
 def test_the_example_find_objects_runs(desk: Path) -> None:
     run_command(["python", "examples/find_objects.py", "photo.jpg", "overlay.png"], "example")
     assert (desk / "overlay.png").stat().st_size > 10_000
 
 
-@needs_mini
 def test_the_example_proposals_to_coco_runs(desk: Path) -> None:
     words = ["python", "examples/proposals_to_coco.py", "results.json", "photo.jpg", "photo.jpg"]
     run_command(words, "example")

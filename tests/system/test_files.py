@@ -25,7 +25,7 @@ from foveate.system.files import check_writable, new_folder, open_output, write_
 from foveate.system.private_files import cache_folder, check_private
 from foveate.system.regular_files import file_digest, open_regular
 
-not_root = pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+not_root = pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 
 
 def names(folder: Path) -> list[str]:

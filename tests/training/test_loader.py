@@ -156,7 +156,6 @@ def interpreter_that_dies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(multiprocessing.spawn, "_python_exe", os.fsencode(script))
 
 
-@pytest.mark.skipif(os.name == "nt", reason="needs a POSIX shell")
 @pytest.mark.usefixtures("interpreter_that_dies")
 def test_workers_that_die_before_they_read_anything_are_an_error() -> None:
     source = LargeSource()
