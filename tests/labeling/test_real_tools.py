@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tests with the packages of other tools, which are too large for the environment of the tests."""
+"""Tests with packages of other tools that the tests do not install: large ones, and one with code of the GPL."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ import sysconfig
 from pathlib import Path
 
 import pytest
+from tests.samples.packages import install
 from tests.samples.paths import ROOT
-
-_NO_INDEX = ("Could not find a version", "No matching distribution", "Failed to establish")
 
 
 def make_environment(folder: Path, *packages: str) -> Path:
@@ -23,11 +22,7 @@ def make_environment(folder: Path, *packages: str) -> Path:
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
     inner = folder / "lib" / version / "site-packages"
     (inner / "outer.pth").write_text(sysconfig.get_path("purelib") + "\n", encoding="utf-8")
-    command = [str(python), "-m", "pip", "install", "--quiet", *packages]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode and any(text in done.stderr for text in _NO_INDEX):
-        pytest.skip(f"needs the packages {', '.join(packages)}, and no package index was reached")
-    assert done.returncode == 0, done.stderr
+    install(*packages, python=python)
     return python
 
 
@@ -38,6 +33,7 @@ def make_environment(folder: Path, *packages: str) -> Path:
         ("supervision==0.31.2", "tests/results/test_with_supervision.py"),
         ("supervision==0.28.0", "tests/results/test_with_supervision.py"),
         ("labelme==6.3.1", "tests/labeling/test_with_labelme.py"),
+        ("av==18.1.0", "tests/video/test_pyav.py"),
         ("datumaro==1.13.12", "tests/labeling/test_with_datumaro.py"),
         (
             "cvat-sdk[masks]==2.80.0",

@@ -9,15 +9,25 @@ from pathlib import Path
 
 import pytest
 
+_NO_INDEX = (
+    *("Could not find a version", "No matching distribution"),
+    *("Failed to establish", "connection broken"),
+)
+
 
 def install(*words: str, python: str | Path = sys.executable) -> None:
-    """Install packages with pip, or skip the test by their names if that is not possible."""
+    """Install packages with pip, or skip the test by their names if no package index has them."""
     run = subprocess.run(
         [str(python), "-m", "pip", "install", "--quiet", *words],
         capture_output=True,
         text=True,
         check=False,
     )
-    if run.returncode:
-        names = ", ".join(word for word in words if "==" in word)
-        pytest.skip(f"{names} cannot be installed: {run.stderr.strip().splitlines()[-1]}")
+    skip_without_index(run, ", ".join(word for word in words if "==" in word))
+    assert run.returncode == 0, run.stderr
+
+
+def skip_without_index(run: subprocess.CompletedProcess[str], what: str) -> None:
+    """Skip the test if pip failed because it reached no package index, or one without a package."""
+    if run.returncode and any(text in run.stderr for text in _NO_INDEX):
+        pytest.skip(f"needs a package index with {what}")
