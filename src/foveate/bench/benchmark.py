@@ -230,10 +230,7 @@ class Benchmark:
 
     def _add(self, sample: Sample, *, warm_up: bool, block: int | None = None) -> None:
         switches = involuntary_switches()
-        new = None
-        if switches is not None and self._switches is not None:
-            new = switches - self._switches
-        self._switches = switches
+        new, self._switches = switches - self._switches, switches
         self.collection.add(sample, warm_up=warm_up, block=block, switches=new)
 
     def _report(self) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import platform
 import re
+import resource
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -57,7 +58,7 @@ class Snapshot:
     mhz: tuple[float, ...]
     throttled: int | None
     quota_throttled: int | None
-    switches: int | None
+    switches: int
 
 
 def take_snapshot(root: Path = Path("/")) -> Snapshot:
@@ -84,12 +85,8 @@ def take_snapshot(root: Path = Path("/")) -> Snapshot:
     )
 
 
-def involuntary_switches() -> int | None:
+def involuntary_switches() -> int:
     """Return the number of involuntary context switches of this process."""
-    try:
-        import resource  # noqa: PLC0415 - Windows has no such module
-    except ImportError:
-        return None
     return resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
 
 

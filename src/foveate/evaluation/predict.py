@@ -2,6 +2,7 @@
 """A pipeline run over a data set: its results, time and memory."""
 
 import re
+import resource
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -154,10 +155,6 @@ def peak_memory() -> int:
 
 
 def _peak_of_the_process() -> int:
-    try:
-        import resource  # noqa: PLC0415 - Windows has no such module
-    except ImportError:
-        return 0
     largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     # Linux and the BSDs count in KiB, macOS in bytes.
     return largest if sys.platform == "darwin" else largest * 1024
