@@ -28,7 +28,7 @@ from foveate.bench.machine import Snapshot, describe_machine, take_snapshot
 from foveate.bench.percentiles import distribution
 from foveate.bench.scenarios import Sample, run_server, run_single_stream
 
-loadgen = pytest.importorskip("mlperf_loadgen")
+loadgen = pytest.importorskip("mlperf_loadgen", reason="needs the package mlcommons-loadgen")
 pytestmark = pytest.mark.slow
 
 IMAGES, COUNT = 50, 1500

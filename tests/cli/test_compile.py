@@ -137,7 +137,7 @@ def test_a_file_is_refused_as_a_bundle(tmp_path: Path, capsys: pytest.CaptureFix
     )
 
 
-@pytest.mark.skipif(current_gpu() is not None, reason="a GPU is here")
+@pytest.mark.skipif(current_gpu() is not None, reason="needs a machine without a GPU")
 def test_tensorrt_without_a_gpu_names_the_alternative(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

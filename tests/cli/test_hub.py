@@ -18,7 +18,7 @@ from tests.samples.paths import IMAGES
 from foveate.bundle import Bundle
 from foveate.cli.verify import _default_report
 
-pytest.importorskip("huggingface_hub")
+pytest.importorskip("huggingface_hub", reason="needs the package huggingface-hub")
 
 NAME = "hf://owner/small"
 

@@ -16,7 +16,7 @@ def refusal(capsys: pytest.CaptureFixture[str], *options: str) -> str:
     return found.err
 
 
-@pytest.mark.skipif(current_gpu() is not None, reason="there is a GPU")
+@pytest.mark.skipif(current_gpu() is not None, reason="needs a machine without a GPU")
 def test_a_machine_without_a_gpu_is_refused_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     text = refusal(capsys, "--device", "cuda")
     assert len(text.splitlines()) == 1

@@ -13,7 +13,7 @@ import pytest
 from foveate.bundle import Bundle, Manifest, NetworkSpec, SourceSpec, write_bundle
 from foveate.export.model_card import front_matter, model_card
 
-yaml = pytest.importorskip("yaml")
+yaml = pytest.importorskip("yaml", reason="PyYAML is not installed")
 
 ACCURACY = {
     "photographs: of 2017": {"mask AR@10": 0.125, "mask AR@10, small": 0.0625, "images": 53},
@@ -64,7 +64,7 @@ def test_the_metadata_are_those_that_the_hub_expects(manifest: Manifest) -> None
 
 
 def test_the_library_of_the_hub_reads_the_card(manifest: Manifest) -> None:
-    hub = pytest.importorskip("huggingface_hub")
+    hub = pytest.importorskip("huggingface_hub", reason="needs the package huggingface-hub")
     card = hub.ModelCard(model_card(replace(manifest, name=HOSTILE)))
     assert card.data.model_name == HOSTILE
     assert card.data.library_name == "foveate"

@@ -74,7 +74,9 @@ def test_outputs_of_an_inference(client: Make, server: str) -> None:
 
 def test_the_client_of_the_vendor_reads_what_we_write(server: str) -> None:
     """So that both ends of the sample server, and of our client, are those of the protocol."""
-    http = pytest.importorskip("tritonclient.http", reason="geventhttpclient is missing")
+    http = pytest.importorskip(
+        "tritonclient.http", reason="needs the packages tritonclient and geventhttpclient"
+    )
     with http.InferenceServerClient(server.removeprefix("http://")) as theirs:
         assert theirs.is_server_live()
         assert theirs.is_model_ready("sleep")

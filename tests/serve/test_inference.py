@@ -40,7 +40,9 @@ def found(contrast_bundle: Path) -> Iterator[foveate.Detections]:
 
 @pytest.fixture
 def client(server: str) -> Iterator[Any]:
-    http = pytest.importorskip("tritonclient.http", reason="geventhttpclient is missing")
+    http = pytest.importorskip(
+        "tritonclient.http", reason="needs the packages tritonclient and geventhttpclient"
+    )
     with closing(http.InferenceServerClient(server.removeprefix("http://"))) as client:
         yield client
 

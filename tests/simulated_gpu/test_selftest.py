@@ -27,7 +27,7 @@ def _simulated_in_children(monkeypatch: pytest.MonkeyPatch) -> None:
     try:
         find_nvrtc()
     except (ImportError, RuntimeError):
-        pytest.skip("needs the package nvidia-cuda-nvrtc")
+        pytest.skip("needs the packages cuda-bindings and nvidia-cuda-nvrtc")
     paths = [str(IN_CHILDREN), *filter(None, [os.environ.get("PYTHONPATH")])]
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))
 

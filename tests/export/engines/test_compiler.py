@@ -100,7 +100,7 @@ def test_a_failed_build_says_what_mends_it(
     options: dict[str, object], remedy: str, tmp_path: Path
 ) -> None:
     if current_gpu() is not None and "workspace_mb" not in options:
-        pytest.skip("a driver answers here, so that this build succeeds")
+        pytest.skip("needs a machine without a GPU, whose driver would let this build succeed")
     with pytest.raises(
         BackendError, match="tensorrt-rtx cannot build the stage 'refine'"
     ) as caught:

@@ -179,5 +179,5 @@ def test_nested_phases_are_one_share_that_only_grows() -> None:
 
 def test_ci_has_tensorrt_for_rtx() -> None:
     if "CI" not in os.environ:
-        pytest.skip("this is not CI, where the tests above must not be skipped")
+        pytest.skip("needs CI, where the tests above must not be skipped")
     assert find_spec("tensorrt_rtx") is not None

@@ -41,7 +41,7 @@ def parameters(function: object) -> int:
 
 @pytest.mark.parametrize(("name", "count"), sorted(set(calls()), key=str))
 def test_the_real_package_has_what_we_call(name: str, count: int | None) -> None:
-    driver = pytest.importorskip("cuda.bindings.driver", reason="needs cuda-bindings")
+    driver = pytest.importorskip("cuda.bindings.driver", reason="needs the package cuda-bindings")
     function = getattr(driver, name)
     if count is not None:
         assert parameters(function) == count
@@ -67,7 +67,7 @@ def test_the_calls_are_found() -> None:
     ],
 )
 def test_the_real_packages_have_the_attributes_that_we_read(module: str, names: list[str]) -> None:
-    pytest.importorskip(module)
+    pytest.importorskip(module, reason=f"needs the package of {module}")
     for name in names:
         found = importlib.import_module(module)
         for part in name.split("."):

@@ -27,7 +27,8 @@ LIBRARIES = Path(onnxruntime.__file__).parent / "capi"
 PROVIDERS = {CUDA: "cuda", TENSORRT: "tensorrt"}
 
 pytestmark = pytest.mark.skipif(
-    CUDA not in onnxruntime.get_available_providers(), reason="this wheel has no CUDA provider"
+    CUDA not in onnxruntime.get_available_providers(),
+    reason="needs an ONNX Runtime with the CUDA provider",
 )
 
 

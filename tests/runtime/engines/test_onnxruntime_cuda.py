@@ -19,7 +19,8 @@ GPU = Gpu(name="NVIDIA L4", arch="sm_89", driver="13.0")
 PACKAGES = "run: pip install 'onnxruntime-gpu[cuda,cudnn]'"
 
 pytestmark = pytest.mark.skipif(
-    CUDA not in onnxruntime.get_available_providers(), reason="this wheel has no CUDA provider"
+    CUDA not in onnxruntime.get_available_providers(),
+    reason="needs an ONNX Runtime with the CUDA provider",
 )
 
 
@@ -75,7 +76,7 @@ def test_a_driver_of_an_older_cuda_is_refused_with_both_versions(
     )
 
 
-@pytest.mark.skipif(current_gpu() is not None, reason="the provider may start here")
+@pytest.mark.skipif(current_gpu() is not None, reason="needs a machine without a GPU")
 @pytest.mark.usefixtures("gpu")
 def test_a_provider_that_falls_back_to_the_cpu_is_refused(
     contrast_bundle: Path, capfd: pytest.CaptureFixture[str]
@@ -89,7 +90,7 @@ def test_a_provider_that_falls_back_to_the_cpu_is_refused(
     assert capfd.readouterr() == ("", "")
 
 
-@pytest.mark.skipif(current_gpu() is not None, reason="the provider may start here")
+@pytest.mark.skipif(current_gpu() is not None, reason="needs a machine without a GPU")
 @pytest.mark.usefixtures("gpu")
 def test_a_missing_tensorrt_is_told(
     contrast_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
