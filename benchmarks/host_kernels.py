@@ -168,9 +168,16 @@ def copy_cases() -> dict[str, Versions]:
     photograph = generator.integers(0, 256, (HEIGHT, WIDTH, 3)).astype(np.uint8)
     working = np.empty((768, 1024, 3), np.uint8)
     canvas = np.empty((1, 3, 928, 1184), np.float32)
-    numbers = {"mean": (123.0, 116.0, 103.0), "std": (58.0, 57.0, 57.0), "fill": 104}
-    size = {"sizes": [(768, 1024)], "border": 80}
-
+    place = partial(
+        letterbox,
+        working,
+        [canvas],
+        sizes=[(768, 1024)],
+        border=80,
+        mean=(123.0, 116.0, 103.0),
+        std=(58.0, 57.0, 57.0),
+        fill=104,
+    )
     patches_of = patches.copy()
     return {
         "patches of 100 windows": {
@@ -178,10 +185,7 @@ def copy_cases() -> dict[str, Versions]:
             "one dense copy of as much": lambda: np.copyto(patches, patches_of),
         },
         "resizing 4000 x 3000 to 1024": {"OpenCV": lambda: resize(photograph, working)},
-        "placing 1024 x 768": {
-            "OpenCV": lambda: letterbox(working, [canvas], **size, **numbers),  # type: ignore[arg-type]  # numbers
-            "one dense copy of as much": canvas.copy,
-        },
+        "placing 1024 x 768": {"OpenCV": place, "one dense copy of as much": canvas.copy},
     }
 
 

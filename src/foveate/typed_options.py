@@ -3,7 +3,7 @@
 
 import types
 from contextlib import suppress
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from math import isfinite
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -12,6 +12,7 @@ import numpy as np
 from foveate.errors import OptionError
 
 
+@dataclass(frozen=True)
 class TypedOptions:
     """Base of frozen option dataclasses that turns NumPy scalars into Python's, lists into tuples.
 
@@ -21,7 +22,7 @@ class TypedOptions:
 
     def __post_init__(self) -> None:
         hints = get_type_hints(type(self))
-        for name in (item.name for item in fields(self)):  # type: ignore[arg-type]  # of a dataclass
+        for name in (item.name for item in fields(self)):
             value = getattr(self, name)
             try:
                 object.__setattr__(self, name, _converted(hints[name], value))

@@ -97,8 +97,9 @@ def _joined(rings: list[_Ring]) -> list[Float64Array]:
     """Return the outer rings as polygons, with each hole joined to the one on its left."""
     polygons = [ring.points for ring in rings if not ring.hole]
     # From left to right, so that whatever is on the left of a hole is part of a polygon already.
-    for hole in sorted((r.points for r in rings if r.hole), key=lambda points: points[:, 0].min()):
-        hole = np.roll(hole, -int(hole[:, 0].argmin()), 0)  # noqa: PLW2901 - starts on the left
+    holes = sorted((r.points for r in rings if r.hole), key=lambda points: points[:, 0].min())
+    for outline in holes:
+        hole = np.roll(outline, -int(outline[:, 0].argmin()), 0)  # starts on the left
         slits = [(*_left_of(hole[0], polygon), i) for i, polygon in enumerate(polygons)]
         x, edge, i = max(slits)
         if edge >= 0:

@@ -18,10 +18,13 @@ import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 from zlib import crc32
 
 from foveate.errors import InputError
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 _WRITERS = 32  # of one target, at the same time
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
@@ -157,9 +160,9 @@ class _Raw(io.FileIO):
         super().__init__(handle, "wb")
         self._path = path
 
-    def write(self, data: object) -> int | None:  # type: ignore[override]  # typeshed's buffer type
+    def write(self, data: "ReadableBuffer", /) -> int:
         with _reported(self._path):
-            return super().write(data)  # type: ignore[arg-type]  # likewise
+            return super().write(data)
 
 
 @contextmanager

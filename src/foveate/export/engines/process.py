@@ -130,7 +130,8 @@ def run_build(job: BuildJob, progress: Progress = no_progress) -> dict[str, Any]
         except BaseException:
             _abandon(process)
             raise
-        process.stdin.close()  # type: ignore[union-attr]  # it is a pipe
+        assert process.stdin is not None
+        process.stdin.close()
         status = process.wait()
         if event["event"] == "done":
             return event
