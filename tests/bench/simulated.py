@@ -6,6 +6,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import numpy as np
 
@@ -101,8 +102,8 @@ def noisy(seed: int, *, mean: float = 0.1, spread: float = 0.05) -> Callable[[in
     return lambda index: mean * (1 + index) * float(generator.lognormal(0, spread))
 
 
-def subject(bundle: str = "simulated", **changes: object) -> Subject:
-    values: dict[str, object] = {
+def subject(bundle: str = "simulated", **changes: Any) -> Subject:
+    values: dict[str, Any] = {
         "bundle": bundle,
         "digest": "0" * 64,
         "device": "cpu",
@@ -112,7 +113,7 @@ def subject(bundle: str = "simulated", **changes: object) -> Subject:
         "options": {},
         "versions": {},
     }
-    return Subject(**(values | changes))  # type: ignore[arg-type]  # of the right types by name
+    return Subject(**(values | changes))
 
 
 def inputs(count: int) -> tuple[Input, ...]:

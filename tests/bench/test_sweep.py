@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 from io import StringIO
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import jsonschema
 import pytest
@@ -93,9 +93,9 @@ def test_the_default_sweep_has_only_levels_that_a_shared_trunk_can_read() -> Non
         ),
     ],
 )
-def test_wrong_options_are_refused(values: dict[str, object], message: str) -> None:
+def test_wrong_options_are_refused(values: dict[str, Any], message: str) -> None:
     with pytest.raises(OptionError, match=message):
-        SweepOptions(**values)  # type: ignore[arg-type]  # wrong on purpose
+        SweepOptions(**values)
 
 
 @pytest.mark.parametrize("scenario", ["single-stream", "offline"])

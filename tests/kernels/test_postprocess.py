@@ -54,7 +54,7 @@ def test_agrees_with_reference(
     probabilities = (np.exp(logits) / np.exp(logits).sum(1, keepdims=True)).astype(np.float32)
     deltas = rng.normal(0, 1, (8, 4, 4)).astype(np.float32)
     keep = rng.permutation(10)[:8].astype(np.int32)
-    options = {
+    options: dict[str, Any] = {
         "mean": MEAN,
         "std": STD,
         "calibration": (0.2, 0.9, 0.3),
@@ -71,23 +71,10 @@ def test_agrees_with_reference(
         np.full(1, 99, np.int32),
     )
     cpu.postprocess(
-        probabilities,
-        deltas,
-        boxes,
-        scores,
-        keep,
-        np.array([count], np.int32),
-        *out,
-        **options,  # type: ignore[arg-type]  # each has a type of its own
+        probabilities, deltas, boxes, scores, keep, np.array([count], np.int32), *out, **options
     )
     expected = reference.postprocess(
-        probabilities,
-        deltas,
-        boxes,
-        scores,
-        keep[:count].tolist(),
-        limit,
-        **options,  # type: ignore[arg-type]  # each has a type of its own
+        probabilities, deltas, boxes, scores, keep[:count].tolist(), limit, **options
     )
     found = int(out[4][0])
     assert found == len(expected)

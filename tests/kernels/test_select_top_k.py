@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 
 from foveate.kernels.select_top_k import cpu, reference
 
-WINDOWS = {"size": 160, "stride": 16, "padding": 80}
+WINDOWS: dict[str, Any] = {"size": 160, "stride": 16, "padding": 80}
 
 
-def run(grids: list[np.ndarray], k: int, **options: object) -> tuple[np.ndarray, ...]:
+def run(grids: list[np.ndarray], k: int, **options: Any) -> tuple[np.ndarray, ...]:
     indices, windows = np.empty((k, 3), np.int32), np.empty((k, 4), np.float32)
     scores, count = np.empty(k, np.float32), np.empty(1, np.int32)
-    cpu.select_top_k(grids, indices, windows, scores, count, top_k=k, **WINDOWS, **options)  # type: ignore[arg-type]  # each has a type of its own
+    cpu.select_top_k(grids, indices, windows, scores, count, top_k=k, **WINDOWS, **options)
     return indices, windows, scores, count
 
 

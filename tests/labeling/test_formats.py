@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree as ET
 
 import cv2
@@ -117,7 +118,7 @@ def test_the_file_of_cvat_has_a_group_per_object_and_escaped_names() -> None:
     labels = CvatLabels(("cat", "dog & <b>"))
     labels.add("folder/a & b.jpg", 90, 120, label_objects(in_parts(), APART))
     labels.add("empty.jpg", 50, 40, [])
-    root = ET.fromstring(labels.to_text())  # noqa: S314 - made by us
+    root = ET.fromstring(labels.to_text())  # noqa: S314 - our own document
     assert root.findtext("version") == "1.1"
     assert [label.text for label in root.findall("meta/task/labels/label/name")] == [
         "cat",
@@ -134,8 +135,8 @@ def test_the_file_of_cvat_has_a_group_per_object_and_escaped_names() -> None:
 def test_objects_are_chosen_by_score_overlap_and_number() -> None:
     found = detections_of(4)  # discs of 20 pixels, 8 pixels apart to the right and 4 down
 
-    def chosen(**options: float) -> list[float]:
-        return [one.score for one in label_objects(found, LabelOptions(**options))]  # type: ignore[arg-type]
+    def chosen(**options: Any) -> list[float]:
+        return [one.score for one in label_objects(found, LabelOptions(**options))]
 
     assert chosen(max_overlap=1) == [0.9, 0.8, 0.7, 0.6]
     assert chosen(max_overlap=0.25) == [0.9, 0.7]  # that of neighbors is 0.29
@@ -173,9 +174,9 @@ def test_an_object_without_a_pixel_is_left_out() -> None:
         ({"tolerance": "1"}, "tolerance must be finite float, found '1'"),
     ],
 )
-def test_wrong_options_are_errors(options: dict[str, object], text: str) -> None:
+def test_wrong_options_are_errors(options: dict[str, Any], text: str) -> None:
     with pytest.raises(OptionError, match=text):
-        LabelOptions(**options)  # type: ignore[arg-type]
+        LabelOptions(**options)
 
 
 def test_a_byte_that_is_not_utf8_is_escaped_in_each_format() -> None:

@@ -17,7 +17,7 @@ from tests.samples.timm_models import import_timm
 from torch import nn
 
 from foveate.errors import MissingExtraError, ModelError
-from foveate.models import MultiPathNet, SharpMask, build
+from foveate.models import DeepMask, MultiPathNet, SharpMask, build
 from foveate.models.checkpoint import Cascade, CascadeInfo, load_checkpoint, save_checkpoint
 from foveate.models.timm_trunk import TimmTrunk
 
@@ -110,9 +110,10 @@ def test_multipathnet_reads_the_three_coarsest_maps() -> None:
 def test_a_checkpoint_is_read_back_without_pretrained_weights(tmp_path: Path) -> None:
     torch.manual_seed(0)
     network = build("deepmask-timm:test_efficientnet", **NARROW)
+    assert isinstance(network, DeepMask)
     info = CascadeInfo(proposals="deepmask-timm:test_efficientnet", proposals_sizes=NARROW)
     file = tmp_path / "network.safetensors"
-    save_checkpoint(file, Cascade(info=info, proposals=network), half=False)  # type: ignore[arg-type]
+    save_checkpoint(file, Cascade(info=info, proposals=network), half=False)
     read = load_checkpoint(file).proposals.state_dict()
     assert all(torch.equal(read[name], tensor) for name, tensor in network.state_dict().items())
     assert {tensor.device.type for tensor in read.values()} == {"cpu"}
@@ -162,6 +163,6 @@ def test_a_torchvision_for_another_torch_is_named() -> None:
     command = [sys.executable, "-P", "-c", code]
     run = subprocess.run(command, capture_output=True, text=True, check=False)
     if run.returncode == 0:
-        pytest.skip("torchvision fits torch here")
+        pytest.skip("needs a torchvision that does not fit torch")
     expected = "timm cannot be imported (operator torchvision::nms does not exist): install the"
     assert expected in run.stderr

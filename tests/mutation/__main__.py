@@ -25,6 +25,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -101,7 +102,7 @@ def fate_of(mutant: Mutant, coverage: Coverage, seconds: float) -> str:
         write_package(mutant, Path(folder))
         for batch in BATCHES:
             if tests:
-                status = in_child(3 * seconds, lambda: _run(folder, tests[:batch]))  # noqa: B023 - run at once
+                status = in_child(3 * seconds, partial(_run, folder, tests[:batch]))
                 if status != 0:
                     return "timed out" if status is None else "killed"
             tests = tests[batch:]

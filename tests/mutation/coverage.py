@@ -17,6 +17,7 @@ import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -147,7 +148,7 @@ class Coverage:
             digest = hashlib.sha256(file.read_bytes()).hexdigest()[:16]
             kept = self._folder / f"{file.stem}-{digest}.json"
             if not kept.exists():
-                in_child(limit, lambda: _record(file, kept))  # noqa: B023 - run at once
+                in_child(limit, partial(_record, file, kept))
             if kept.exists():
                 for test, (functions, seconds, shared) in json.loads(
                     kept.read_text("utf-8")

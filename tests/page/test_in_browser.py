@@ -7,6 +7,7 @@ import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -306,11 +307,11 @@ def test_png_is_the_overlay_as_shown(page: Page) -> None:
 
 @pytest.mark.parametrize(("scheme", "ground_is_light"), [("light", True), ("dark", False)])
 def test_the_page_has_dark_colors_where_the_system_has(
-    browser: Browser, file: Path, scheme: str, ground_is_light: bool
+    browser: Browser, file: Path, scheme: Literal["light", "dark"], ground_is_light: bool
 ) -> None:
     lightness = """() => ["backgroundColor", "color"].map(name =>
       getComputedStyle(document.body)[name].match(/\\d+/g).reduce((sum, one) => sum + Number(one), 0))"""
-    page = browser.new_page(color_scheme=scheme)  # type: ignore[arg-type]  # one of its names
+    page = browser.new_page(color_scheme=scheme)
     page.goto(file.as_uri())
     ground, ink = page.evaluate(lightness)
     page.close()

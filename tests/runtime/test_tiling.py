@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -93,9 +94,9 @@ def test_a_large_image_has_levels_of_tiles_that_overlap_by_the_same_share() -> N
     ],
 )
 def test_images_are_tiled_from_a_length_on(
-    contrast_bundle: Path, tiles: object, longer: int, count: int
+    contrast_bundle: Path, tiles: int | Literal["auto", "off"], longer: int, count: int
 ) -> None:
-    options = PipelineOptions(tiles=tiles)  # type: ignore[arg-type]
+    options = PipelineOptions(tiles=tiles)
     manifest = options.applied_to(Bundle.open(contrast_bundle).manifest)
     assert manifest.pyramid.max_side == 256
     assert len(Tiling.of(options, manifest).tiles(60, longer)) == count
@@ -125,7 +126,7 @@ def test_images_are_tiled_from_a_length_on(
     ],
 )
 def test_options_that_do_not_fit_are_refused(
-    contrast_bundle: Path, options: dict[str, object], text: str
+    contrast_bundle: Path, options: dict[str, Any], text: str
 ) -> None:
     with pytest.raises(OptionError, match=text):
-        foveate.load(contrast_bundle, options=PipelineOptions(**options))  # type: ignore[arg-type]
+        foveate.load(contrast_bundle, options=PipelineOptions(**options))

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import getpass
 import json
+import platform
 import sys
 import time
 from contextlib import suppress
@@ -82,7 +83,7 @@ def test_a_bundle_that_is_not_there_is_a_failed_step() -> None:
 
 
 def test_reports_contain_no_directories_users_or_machines(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(supervision.platform, "node", lambda: "build-7")  # type: ignore[attr-defined]  # not exported
+    monkeypatch.setattr(platform, "node", lambda: "build-7")
     home, user = Path.home(), getpass.getuser()
     text = f'File "{home}/secret/x.py" /opt/lib/libcuda.so.1: {home} build-7 ({user})'
     assert anonymous(text) == (

@@ -18,7 +18,6 @@ from tests.samples.serving import Gate, document, encoded, send, server_thread, 
 
 import foveate
 from foveate.protocol.connection import Answer
-from foveate.runtime.engines.onnxruntime import OnnxRuntimeEngine
 from foveate.serve import ServeOptions, create_app
 from foveate.serve.admission import Admission
 
@@ -150,16 +149,14 @@ def test_a_request_that_waits_too_long_ends(served: Served) -> None:
 
 
 def test_an_error_inside_shows_nothing_and_costs_no_other_request(
-    contrast_bundle: Path, caplog: pytest.LogCaptureFixture
+    contrast_bundle: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with foveate.load(contrast_bundle) as pipeline:
-        engine = pipeline.engines["refine"]
-        assert isinstance(engine, OnnxRuntimeEngine)
-        run, engine.run = engine.run, fail  # type: ignore[method-assign]
+        monkeypatch.setattr(pipeline.engines["refine"], "run", fail)
         app = create_app([pipeline])
         with server_thread(app, ServeOptions()) as url:
             answer = send(url, OBJECTS, FILE)
-            engine.run = run  # type: ignore[method-assign]
+            monkeypatch.undo()
             assert send(url, OBJECTS, FILE).status == 200
     assert answer.status == 500
     error = document(answer)["error"]

@@ -25,6 +25,7 @@ from foveate.export.to_onnx.bundle_weights import cascade_from_bundle
 from foveate.runtime import Pipeline, PipelineOptions
 from foveate.runtime.devices import CpuDevice
 from foveate.runtime.devices.cuda import CudaDevice
+from foveate.runtime.devices.cuda_streams import cuda_stream
 from foveate.system.gpu import Gpu
 
 FLOAT = np.dtype(np.float32)
@@ -90,7 +91,7 @@ def test_images_in_flight_share_a_module_in_turns(
         given = {name: mirror.array for name, mirror in one.inputs.items()}
         for name, found in expected(given).items():
             np.testing.assert_array_equal(one.outputs[name].array, found)
-    assert on_arena.entered == 2 * [engine._stream.__cuda_stream__()[1]]  # type: ignore[attr-defined]  # a CudaStream
+    assert on_arena.entered == 2 * [cuda_stream(engine._stream).handle]
     assert simulated.conflicts == []
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import jsonschema
 import pytest
@@ -88,15 +89,17 @@ def test_a_bar_shows_its_figures_under_the_pointer(page: Page) -> None:
     assert all(": p50 " in one for one in titles)
 
 
-def test_the_page_has_dark_colors_where_the_system_has(browser: Browser, file: Path) -> None:
+@pytest.mark.parametrize(("scheme", "ground_is_light"), [("light", True), ("dark", False)])
+def test_the_page_has_dark_colors_where_the_system_has(
+    browser: Browser, file: Path, scheme: Literal["light", "dark"], ground_is_light: bool
+) -> None:
     lightness = """() => ["backgroundColor", "color"].map(name =>
       getComputedStyle(document.body)[name].match(/\\d+/g).reduce((sum, one) => sum + Number(one), 0))"""
-    for scheme, ground_is_light in (("light", True), ("dark", False)):
-        page = browser.new_page(color_scheme=scheme)  # type: ignore[arg-type]  # one of its names
-        page.goto(file.as_uri())
-        ground, ink = page.evaluate(lightness)
-        page.close()
-        assert (ground > ink) == ground_is_light
+    page = browser.new_page(color_scheme=scheme)
+    page.goto(file.as_uri())
+    ground, ink = page.evaluate(lightness)
+    page.close()
+    assert (ground > ink) == ground_is_light
 
 
 def test_the_data_in_the_page_is_a_valid_record(page: Page) -> None:

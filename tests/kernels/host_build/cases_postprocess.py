@@ -28,8 +28,8 @@ class Case:
     keep: Array
     count: int
     limit: int
-    mean: tuple[float, ...] = (0.0, 0.01, -0.02, 0.03)
-    std: tuple[float, ...] = (0.1, 0.11, 0.2, 0.21)
+    mean: tuple[float, float, float, float] = (0.0, 0.01, -0.02, 0.03)
+    std: tuple[float, float, float, float] = (0.1, 0.11, 0.2, 0.21)
     calibration: tuple[float, float, float] = (-0.3, 0.9, 0.2)
     score_threshold: float = 0.2
     iou: float = 0.4
@@ -102,8 +102,8 @@ def expected(case: Case) -> list[reference.Detection]:
         case.scores,
         case.keep[: case.count].tolist(),
         case.limit,
-        mean=case.mean,  # type: ignore[arg-type]  # four of them
-        std=case.std,  # type: ignore[arg-type]  # a tuple of four
+        mean=case.mean,
+        std=case.std,
         calibration=case.calibration,
         score_threshold=case.score_threshold,
         iou=case.iou,

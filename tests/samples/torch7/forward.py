@@ -101,7 +101,11 @@ def _bins(start: float, end: float, side: int, limit: int, v2: bool) -> list[tup
     step = np.float32(size) / np.float32(side)
     low, high = (_round, _round) if v2 else (np.floor, np.ceil)
     pairs = [(low(np.float32(k * step)), high(np.float32((k + 1) * step))) for k in range(side)]
-    return [tuple(int(np.clip(v + start, 0, limit)) for v in pair) for pair in pairs]  # type: ignore[misc]  # pairs, which mypy cannot count
+
+    def clipped(side: Any) -> int:
+        return int(np.clip(side + start, 0, limit))
+
+    return [(clipped(first), clipped(last)) for first, last in pairs]
 
 
 def _round(x: Any) -> Any:

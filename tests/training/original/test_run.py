@@ -8,6 +8,7 @@ import os
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import safetensors.torch
@@ -235,10 +236,10 @@ def test_a_cut_off_image_is_replaced_and_told(
     ],
 )
 def test_what_a_network_needs_is_asked_for(
-    network: str, given: dict[str, Path], message: str
+    network: str, given: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(OptionError, match=message):
-        OriginalOptions(network=network, dataset=Path(), output=Path(), **given)  # type: ignore[arg-type]  # each has a type of its own
+        OriginalOptions(network=network, dataset=Path(), output=Path(), **given)
 
 
 def test_a_network_without_a_published_training_is_refused() -> None:
