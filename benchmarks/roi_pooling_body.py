@@ -150,7 +150,7 @@ def _peak_mb(operator: str, name: str, scale: float, threads: int) -> float:
     with tempfile.TemporaryDirectory() as folder:
         model, inputs = Path(folder, "model.onnx"), Path(folder, "inputs.npz")
         model.write_bytes(_model(operator, name))
-        np.savez(inputs, **_inputs(name, scale))  # type: ignore[arg-type]  # its allow_pickle is a bool
+        np.savez(inputs, **_inputs(name, scale))  # type: ignore[arg-type]  # no array is called allow_pickle
         command = [sys.executable, "-c", _RUN_ONCE, str(model), str(inputs), str(threads)]
         done = subprocess.run(command, check=True, capture_output=True, text=True)
     return float(done.stdout)

@@ -105,7 +105,7 @@ def _measure(dataset: CocoDataset, arguments: argparse.Namespace) -> list[tuple[
     work = SgdTraining(
         DeepMaskObjective(network),
         schedule,
-        Kept(drawn),  # type: ignore[arg-type]  # gives one batch for ever; a loader draws
+        Kept(drawn),  # type: ignore[arg-type]  # a stand-in for a loader
         world,
         precision=choose_precision(arguments.precision, world.device),
     )

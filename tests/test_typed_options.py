@@ -59,10 +59,10 @@ def test_a_value_of_another_type_is_refused_by_name(field: str, value: Any, expe
 
 def test_scalars_of_numpy_and_lists_are_taken_as_those_of_python() -> None:
     made = Sample(
-        whole=np.uint8(3),  # type: ignore[arg-type]  # NumPy's
-        real=np.float32(0.5),  # type: ignore[arg-type]  # NumPy's
-        flag=np.True_,  # type: ignore[arg-type]  # NumPy's
-        many=[1, np.float64(2)],  # type: ignore[arg-type]  # NumPy's
+        whole=np.uint8(3),  # type: ignore[arg-type]  # a NumPy scalar, which is converted
+        real=np.float32(0.5),  # type: ignore[arg-type]  # a NumPy scalar, which is converted
+        flag=np.True_,  # type: ignore[arg-type]  # a NumPy scalar, which is converted
+        many=[1, np.float64(2)],  # type: ignore[arg-type]  # a list, converted as well
     )
     assert made == Sample(whole=3, real=0.5, flag=True, many=(1, 2.0))
     assert [type(made.whole), type(made.real), type(made.flag)] == [int, float, bool]

@@ -272,7 +272,7 @@ def test_a_dictionary_that_contains_itself_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
 def test_a_torchscript_file_is_refused_by_name(tmp_path: Path) -> None:
-    torch.jit.script(torch.nn.Linear(2, 2)).save(tmp_path / "script.pt")  # type: ignore[no-untyped-call]  # torch's
+    torch.jit.script(torch.nn.Linear(2, 2)).save(tmp_path / "script.pt")  # type: ignore[no-untyped-call]  # untyped in PyTorch
     with pytest.raises(ModelError, match="found a TorchScript archive, .*: load it with") as caught:
         import_torch(tmp_path / "script.pt")
     assert "weights_only" not in str(caught.value)
@@ -294,7 +294,7 @@ def test_a_newer_pickle_is_read_or_refused_in_one_line_without_a_warning(
         try:
             assert list(read_state(tmp_path / "p.pth")) == ["a.b"]
         except ModelError as error:
-            assert "found a pickle of a newer protocol: " in str(error)  # noqa: PT017 - either way
+            assert "found a pickle of a newer protocol: " in str(error)  # noqa: PT017 - it may also be read
 
 
 def test_the_error_of_pytorch_for_a_damaged_file_is_cut_to_one_sentence(tmp_path: Path) -> None:

@@ -190,7 +190,7 @@ def test_weights_trained_on_other_images_are_refused(tmp_path: Path) -> None:
     save_checkpoint(path, cascade)
     with safetensors.safe_open(path, "pt") as file:
         metadata = file.metadata()
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - the file is no mapping
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
     metadata["inputs"] = metadata["inputs"].replace('"order": "rgb"', '"order": "bgr"')
     safetensors.torch.save_file(tensors, path, metadata)
     with pytest.raises(ModelError, match="the proposals were trained on .*bgr.*rgb"):

@@ -163,7 +163,7 @@ def test_every_trained_parameter_of_a_detector_has_a_gradient(name: str) -> None
     logits, deltas = network.logits(
         network.pool(network.features(torch.randn(1, 3, 128, 128)), BOXES)
     )
-    (logits.square().sum() + deltas.square().sum()).backward()  # type: ignore[no-untyped-call]  # torch types no backward
+    (logits.square().sum() + deltas.square().sum()).backward()  # type: ignore[no-untyped-call]  # untyped in PyTorch
     for parameter_name, parameter in network.named_parameters():
         assert (parameter.grad is not None) == parameter.requires_grad, parameter_name
 

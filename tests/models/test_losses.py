@@ -82,6 +82,6 @@ def test_box_loss_is_the_smooth_distance_from_the_target() -> None:
 def test_box_loss_without_foreground_is_zero_and_has_a_gradient() -> None:
     deltas = torch.zeros(2, 3, 4, requires_grad=True)
     loss = box_loss(deltas, torch.zeros(2, 4), torch.tensor([0, 0]))
-    loss.backward()  # type: ignore[no-untyped-call]  # torch types no backward
+    loss.backward()  # type: ignore[no-untyped-call]  # untyped in PyTorch
     assert loss.item() == 0.0
     assert deltas.grad is not None

@@ -43,7 +43,7 @@ def test_the_gradient_of_padding_is_dropped(pad: int) -> None:
     x = torch.zeros(1, 1, 4, 5, requires_grad=True)
     padded = symmetric_pad(x, pad)
     weights = torch.arange(padded.numel(), dtype=torch.float32).reshape(padded.shape)
-    (padded * weights).sum().backward()  # type: ignore[no-untyped-call]  # torch types no backward
+    (padded * weights).sum().backward()  # type: ignore[no-untyped-call]  # untyped in PyTorch
     assert x.grad is not None
     assert torch.equal(x.grad, weights[:, :, pad:-pad, pad:-pad])
 

@@ -68,7 +68,7 @@ def test_a_stream_of_findings_is_in_order(pipeline: Pipeline, image: UInt8Array)
 
 def test_a_list_is_no_image(pipeline: Pipeline, image: UInt8Array) -> None:
     with pytest.raises(InputError, match="an image must be a path or a numpy array, found list"):
-        pipeline.find([image])  # type: ignore[arg-type]  # what this is about
+        pipeline.find([image])  # type: ignore[arg-type]  # wrong on purpose
 
 
 def test_a_bundle_without_classifier_finds_nothing_by_class(

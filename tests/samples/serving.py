@@ -132,7 +132,7 @@ class Gate:
         for name, engine in pipeline.engines.items():
             assert isinstance(engine, OnnxRuntimeEngine)
             held = partial(self._run, name, engine.run, waits=name == stage)
-            engine.run = held  # type: ignore[method-assign]
+            engine.run = held  # type: ignore[method-assign]  # waits at this gate first
         return pipeline
 
     def open(self) -> None:

@@ -88,7 +88,7 @@ def minimize(network: nn.Module, loss: Loss, steps: int, rate: float) -> float:
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     for _ in range(steps):
         optimizer.zero_grad()
-        loss().backward()  # type: ignore[no-untyped-call]  # torch types no backward
+        loss().backward()  # type: ignore[no-untyped-call]  # untyped in PyTorch
         optimizer.step()
         schedule.step()
     with torch.no_grad():

@@ -240,7 +240,7 @@ def test_a_url_that_refuses_is_an_error_at_once() -> None:
 @pytest.mark.parametrize("source", [3, b"clip.webm", None])
 def test_what_is_no_video_is_refused(source: object) -> None:
     with pytest.raises(InputError, match="a video must be a path, a URL or an iterable"):
-        Frames(source)  # type: ignore[arg-type]  # the point of the test
+        Frames(source)  # type: ignore[arg-type]  # wrong on purpose
 
 
 def test_frames_of_the_user_keep_their_numbers_and_times() -> None:

@@ -99,7 +99,7 @@ def sweep(
         window_nms_iou=tuple(window_nms_iou or ()),
         threads=tuple(threads or (None,)),
         max_in_flight=tuple(max_in_flight or (2,)),
-        scenario=scenario,  # type: ignore[arg-type]  # checked there
+        scenario=scenario,  # type: ignore[arg-type]  # SweepOptions checks it
         turns=turns,
         timed=timed,
     )

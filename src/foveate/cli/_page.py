@@ -57,7 +57,7 @@ class PageFile:
         self._path, self._score_threshold = path, score_threshold
         self._timed: TimedPipeline | None = None
         # Closed by `__exit__`.
-        self._records = io.BytesIO() if path is None else tempfile.TemporaryFile()  # noqa: SIM115
+        self._records = io.BytesIO() if path is None else tempfile.TemporaryFile()  # noqa: SIM115 - see above
         self._size = self._written = 0
 
     def __enter__(self) -> Self:

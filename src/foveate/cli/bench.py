@@ -183,7 +183,7 @@ def measure(
     from foveate.runtime import PipelineOptions
 
     options = BenchOptions(
-        scenario=scenario,  # type: ignore[arg-type]  # checked there
+        scenario=scenario,  # type: ignore[arg-type]  # BenchOptions checks it
         seconds=seconds,
         count=count,
         warm_up=warm_up,

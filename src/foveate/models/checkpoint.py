@@ -228,7 +228,7 @@ def _read(path: Path) -> tuple[CascadeInfo, dict[str, Any], dict[str, Tensor]]:
         open_regular(path).close()  # safetensors would wait for the other end of a FIFO
         with safetensors.safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
     except (OSError, safetensors.SafetensorError) as error:
         raise _unreadable(path, error) from error
     if metadata.get("format") != FORMAT:

@@ -24,7 +24,7 @@ def symmetric_pad(x: Tensor, pad: int) -> Tensor:
         Padded maps (N, C, H + 2 pad, W + 2 pad). Their gradient reaches the inner pixels alone.
     """
     if torch.is_grad_enabled() and x.requires_grad:
-        padded: Tensor = _ConstantSymmetricPad.apply(x, pad)  # type: ignore[no-untyped-call]  # torch types no apply
+        padded: Tensor = _ConstantSymmetricPad.apply(x, pad)  # type: ignore[no-untyped-call]  # untyped in PyTorch
         return padded
     return _mirror(x, pad)
 

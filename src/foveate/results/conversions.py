@@ -61,7 +61,7 @@ def to_labelme(
 ) -> str:
     """Return results of an image with N names as labelme's file; see :meth:`Detections.to_labelme`."""
     from foveate.results.labeled import labeled_objects  # noqa: PLC0415 - most programs write none
-    from foveate.results.labelme import labelme_json  # noqa: PLC0415
+    from foveate.results.labelme import labelme_json  # noqa: PLC0415 - likewise
 
     _, height, width = found.masks.shape
     objects = labeled_objects(names, found.scores, found.masks, tolerance)
@@ -77,7 +77,7 @@ def to_cvat(
 ) -> str:
     """Return results of an image with N names as CVAT's file; see :meth:`Detections.to_cvat`."""
     from foveate.results.cvat import CvatLabels  # noqa: PLC0415 - most programs write none
-    from foveate.results.labeled import labeled_objects  # noqa: PLC0415
+    from foveate.results.labeled import labeled_objects  # noqa: PLC0415 - likewise
 
     _, height, width = found.masks.shape
     document = CvatLabels(class_names)

@@ -226,7 +226,7 @@ class _AdamW:
             losses = self._losses(np.random.default_rng([options.seed, index]))
         values = require_finite(losses, index)
         self._optimizer.zero_grad(set_to_none=True)
-        torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]  # torch's is untyped
+        torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]  # untyped in PyTorch
         nn.utils.clip_grad_norm_(self._parameters, 5.0)
         self._optimizer.step()
         return values

@@ -267,7 +267,7 @@ def test_a_process_without_our_code_runs_portable_stages(
         plain, saved, found = (tmp_path / f"{stage.name}{end}" for end in (".onnx", "", ".npz"))
         onnx.save(inline_functions(onnx.load(bundle.stage_path(stage.name))), plain)
         inputs = {name: one.numpy() for name, one in random_inputs(stage, 192, 224, 5).items()}
-        np.savez(saved.with_suffix(".in.npz"), **inputs)  # type: ignore[arg-type]  # no input is called allow_pickle
+        np.savez(saved.with_suffix(".in.npz"), **inputs)  # type: ignore[arg-type]  # no array is called allow_pickle
         words = [str(plain), str(saved.with_suffix(".in.npz")), str(found)]
         subprocess.run([sys.executable, "-P", "-c", BARE, *words], check=True, cwd=tmp_path, env={})
         own = onnxruntime.InferenceSession(bundle.stage_path(stage.name)).run(None, inputs)

@@ -50,7 +50,7 @@ def _compare(ours: Value, theirs: Any) -> list[tuple[Value, Any]]:
     elif ours is not None and not isinstance(ours, str | float | int):
         np.testing.assert_array_equal(ours.values, theirs)
     else:
-        assert _bytes(ours) == theirs or ours != ours  # noqa: PLR0124 - NaN
+        assert _bytes(ours) == theirs or ours != ours  # noqa: PLR0124 - only NaN is
     return []
 
 

@@ -104,7 +104,7 @@ def test_a_detection_is_right_if_its_mask_and_class_are(data: Drawn, tmp_path: P
         iou = (one.mask & truth).sum() / (one.mask | truth).sum()
         if iou >= 0.5 and one.label not in best:
             best[one.label] = row
-    assert np.flatnonzero(_right(detections, data, 0)).tolist() == sorted(best.values())  # type: ignore[arg-type]  # a drawn data set
+    assert np.flatnonzero(_right(detections, data, 0)).tolist() == sorted(best.values())  # type: ignore[arg-type]  # a stand-in
     assert len(best) < len(detections)
     assert {CLASSES[label] for label in best} <= {"red", "green", "blue"}
-    assert _right(detections, wrong_classes, 0).sum() < len(best)  # type: ignore[arg-type]  # likewise
+    assert _right(detections, wrong_classes, 0).sum() < len(best)  # type: ignore[arg-type]  # a stand-in

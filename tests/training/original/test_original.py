@@ -55,7 +55,7 @@ def window_source(schedule: Schedule = SHORT) -> WindowSource:
 
 
 def region_source() -> RegionSource:
-    return RegionSource(Regions(), heads=6, seed=0)  # type: ignore[arg-type]  # draws as a sampler
+    return RegionSource(Regions(), heads=6, seed=0)  # type: ignore[arg-type]  # a stand-in
 
 
 def deepmask_setup(schedule: Schedule = SHORT) -> Setup:
@@ -351,7 +351,7 @@ def test_a_gpu_trains_in_lower_precision(tmp_path: Path) -> None:
         train(setup, TrainOptions(workers=0), tmp_path, here)
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
 def test_a_gpu_that_is_not_there_is_a_clear_error() -> None:
     with (
         pytest.raises(BackendError, match="needs a GPU of its own, PyTorch finds 0"),

@@ -59,7 +59,7 @@ def stage_call(
     The tensors lie where the module of the stage lies. Options as in ``torch_engines``.
     """
     layout = torch.channels_last if channels_last else torch.contiguous_format
-    module: nn.Module = stage.module.eval().to(memory_format=layout)  # type: ignore[call-overload]  # torch types no layout here
+    module: nn.Module = stage.module.eval().to(memory_format=layout)  # type: ignore[call-overload]  # PyTorch's types lack layouts
     call = _compiled(stage, module) if compiled else module
 
     def run(inputs: Sequence[Tensor]) -> dict[str, Tensor]:

@@ -92,7 +92,7 @@ def sharpmask_step(network: SharpMask, cache: WindowCache, windows: int = 32) ->
     """
     network.deepmask.requires_grad_(False)
     # With few channels, this layout is three times as fast.
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch types no layout here
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # PyTorch's types lack layouts
     vectors = _all_vectors(network.deepmask, cache)
 
     def step(rng: np.random.Generator) -> Losses:

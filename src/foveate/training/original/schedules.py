@@ -66,7 +66,7 @@ class Schedule:
 
         Its learning rates are the same, and drop at the same fractions of the steps.
         """
-        changed = replace(self, **changes)  # type: ignore[arg-type]  # all three are integers
+        changed = replace(self, **changes)  # type: ignore[arg-type]  # these fields are integers
         share = changed.epochs / self.epochs
         rates = tuple((1 + (first - 1) * share, rate) for first, rate in self.learning_rates)
         return replace(changed, learning_rates=rates)

@@ -96,7 +96,7 @@ class SgdTraining:
         values = require_finite(means, index)
         # To None: with a gradient of 0, momentum and decay would still move an idle head.
         self.objective.network.zero_grad(set_to_none=True)
-        self._scaler.scale(self.objective.total(losses)).backward()  # type: ignore[no-untyped-call]  # torch's is untyped
+        self._scaler.scale(self.objective.total(losses)).backward()  # type: ignore[no-untyped-call]  # untyped in PyTorch
         # A batch of one head leaves the other without gradients: its momentum must not change.
         stepped = [o for o in self.optimizers.values() if any(True for _ in _gradients(o))]
         self.world.average(gradient for o in stepped for gradient in _gradients(o))
