@@ -143,5 +143,4 @@ _sessions: WeakSet[Any] = WeakSet()
 # threads when it is released, and those run only in the parent.
 _inherited: list[Any] = []
 
-if hasattr(os, "register_at_fork"):  # not on Windows
-    os.register_at_fork(after_in_child=lambda: _inherited.extend(_sessions))
+os.register_at_fork(after_in_child=lambda: _inherited.extend(_sessions))
