@@ -24,7 +24,7 @@ from foveate.bench.ratios import CompareOptions, ratio_of_images
 from foveate.bench.record_file import read_sweep, record_text
 from foveate.bench.sweep import with_fronts
 from foveate.bench.sweep_options import SweepOptions
-from foveate.bench.sweep_record import pareto_front
+from foveate.bench.sweep_record import Failure, pareto_front
 from foveate.bench.sweep_table import sweep_tables
 from foveate.bench.turns import run_in_turns
 from foveate.errors import InputError, OptionError
@@ -128,7 +128,8 @@ def test_the_published_schema_is_that_of_the_dataclasses() -> None:
 
 
 def test_a_sweep_is_valid_and_read_as_it_was_written(tmp_path: Path) -> None:
-    sweep = sweep_of([point((0.5, None)), point((0.4, None), 0.5, ALL[::2])])
+    failed = Failure(configuration=point((), top_k=9).configuration, reason="too little memory")
+    sweep = sweep_of([point((0.5, None)), point((0.4, None), 0.5, ALL[::2])], failed=(failed,))
     jsonschema.validate(json.loads(record_text(sweep)), sweep_schema())
     file = tmp_path / "sweep.json"
     file.write_text(record_text(sweep), "utf-8")

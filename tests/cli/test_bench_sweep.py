@@ -21,7 +21,9 @@ from foveate.bench.session import Target
 from foveate.bundle import Bundle
 from foveate.cli import invoke
 from foveate.cli._bench_targets import rival_of
+from foveate.errors import BackendError
 from foveate.runtime import PipelineOptions
+from foveate.runtime.loading import open_parts as open_cpu_parts
 
 OCTAVES = "0.354,0.707,1.414"
 QUICK = ["--scales", OCTAVES, "--top-k", "5", "--threads", "1", "--timed", "1", "--turns", "8"]
@@ -95,6 +97,51 @@ def test_a_sweep_has_the_accuracy_and_the_time_of_each_configuration(record: Pat
         assert 0 <= dataset["figures"]["mask AR@100"]["value"] <= 1
     assert document["datasets"]["red"]["timed"][0]["name"] == "square.png"
     assert document["backend"] == "onnxruntime"
+
+
+def test_a_configuration_that_fails_leaves_the_others(
+    bundle: Path,
+    datasets: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def open_parts(bundle: Bundle, device: str, backend: str, options: PipelineOptions) -> Any:
+        if options.top_k == 5:
+            raise MemoryError
+        if options.top_k == 6:
+            raise BackendError("no engine is for 6 proposals", remedy="compile one")
+        return open_cpu_parts(bundle, device, backend, options)
+
+    monkeypatch.setattr("foveate.cli._bench._open_parts", open_parts)
+    file, more = tmp_path / "sweep.json", ["--top-k", "6", "--top-k", "7", "--json"]
+    assert invoke(["bench", "sweep", str(bundle), *datasets, *QUICK, *more, str(file)]) == 1
+    document = document_of(file)
+    assert not document["interrupted"]
+    assert [one["configuration"]["top_k"] for one in document["points"]][1:] == [7]
+    assert [one["configuration"]["top_k"] for one in document["failed"]] == [5, 6]
+    short, missing = (one["reason"] for one in document["failed"])
+    assert short.startswith("there is not enough memory: free some memory")
+    assert missing == "no engine is for 6 proposals: compile one"
+    out, err = capsys.readouterr()
+    assert "2 of 4 configurations failed" in out
+    assert "no engine is for 6 proposals: compile one" in out
+    assert "foveate: 2 of 4 configurations failed, the others were measured: there is" in err
+    assert invoke(["bench", "presets", str(bundle), str(file)]) == 0
+
+
+def test_a_default_configuration_that_fails_is_one_line(
+    bundle: Path,
+    datasets: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def open_parts(*given: object) -> Any:
+        raise BackendError("no engine works")
+
+    monkeypatch.setattr("foveate.cli._bench._open_parts", open_parts)
+    assert invoke(["bench", "sweep", str(bundle), *datasets, *QUICK]) == 1
+    assert capsys.readouterr().err.endswith("no engine works\n")
 
 
 def test_precision_is_measured_only_where_a_class_is_in_common(record: Path) -> None:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -95,13 +95,13 @@ class Session(Measurement):
         self._free = self._free_bytes()
         self._taken: int | None = None
         manifest = target.options.applied_to(bundle.manifest)
-        try:
-            self._images = read_images(files, manifest, decoding=options.decoding)
-        except BaseException:
+        with ExitStack() as opened:
+            opened.callback(device.close)  # after the engines
             for engine in engines.values():
-                engine.close()
-            device.close()
-            raise
+                opened.callback(engine.close)
+            self._images = read_images(files, manifest, decoding=options.decoding)
+            system = self._open(device, engines, clock, ranges)
+            opened.pop_all()  # the system owns them
         self._subject = describe_subject(bundle, device, target.backend, engines, target.options)
         if options.nvtx:  # a GPU takes longer then, which a comparison must show
             changed = {**self._subject.options, "nvtx": True}
@@ -109,7 +109,7 @@ class Session(Measurement):
         self._gpu: GpuCounters | None = None if device.name == "cpu" else open_gpu_counters()
         self._energy = EnergyMeter(self._gpu)
         super().__init__(
-            self._open(device, engines, clock, ranges),
+            system,
             options,
             inputs=self._images.inputs,
             in_flight=target.options.max_in_flight,

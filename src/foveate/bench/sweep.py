@@ -18,6 +18,7 @@ from foveate.bench.session import OpenParts, Session, Target
 from foveate.bench.sweep_record import (
     Configuration,
     DatasetResult,
+    Failure,
     Figure,
     Point,
     SweepRecord,
@@ -26,8 +27,11 @@ from foveate.bench.sweep_record import (
 )
 from foveate.bench.turns import run_in_turns
 from foveate.bundle import Bundle
+from foveate.errors import BackendError, FoveateError
+from foveate.plain_text import printable
 from foveate.runtime import Pipeline
 from foveate.runtime.loading import open_parts
+from foveate.system.resources import shortage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -77,29 +81,31 @@ class Sweep:
         self._plan = self._planned(variants)
         self._files = {name: _spread(truth, options.timed) for name, truth in datasets.items()}
         self._points: list[Point] = []
+        self._failed: list[Failure] = []
         self._sample: Record | None = None  # of the last candidate
         self._before = take_snapshot()
 
     def run(self, keep: Callable[[SweepRecord], None]) -> None:
         """Measure all configurations, the default one first.
 
+        One that fails, such as for want of memory, is recorded with the reason.
+
         Args:
             keep: Called with the record so far after each configuration.
+
+        Raises:
+            FoveateError: The default configuration fails.
         """
         for number, (target, bundle) in enumerate(self._plan, 1):
             progress = self._named(f"Configuration {number} of {len(self._plan)}")
-            reports = self._measure_accuracy(target, bundle, progress)
-            ratios = self._measure_time(target, progress) if number > 1 else {}
-            self._points.append(
-                Point(
-                    configuration=_describe(target, bundle.manifest),
-                    time=ratios.get(""),
-                    datasets={
-                        name: DatasetResult(figures=figures, time=ratios.get(name))
-                        for name, figures in reports.items()
-                    },
-                )
-            )
+            try:
+                self._points.append(self._measure(target, bundle, progress))
+            except Exception as error:
+                reason = _reason(error)
+                if number == 1 or reason is None:  # without the default one, no time is relative
+                    raise
+                configuration = _describe(target, bundle.manifest)
+                self._failed.append(Failure(configuration=configuration, reason=reason))
             keep(self.record())
 
     def record(self) -> SweepRecord:
@@ -109,7 +115,7 @@ class Sweep:
         return SweepRecord(
             foveate=__version__,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
-            interrupted=len(self._points) < len(self._plan),
+            interrupted=len(self._points) + len(self._failed) < len(self._plan),
             planned=len(self._plan),
             bundle=self._bundle.manifest.name,
             digest=networks_digest(self._bundle.manifest),
@@ -124,6 +130,7 @@ class Sweep:
                 self._before, take_snapshot(), gpu=None if sample is None else sample.machine.gpu
             ),
             points=with_fronts(self._points),
+            failed=tuple(self._failed),
         )
 
     def _planned(self, variants: Sequence[str]) -> list[tuple[Target, Bundle]]:
@@ -138,6 +145,19 @@ class Sweep:
                 if _describe(target, bundle.manifest) != same:
                     plan.append((target, bundle))
         return plan
+
+    def _measure(self, target: Target, bundle: Bundle, progress: Progress) -> Point:
+        """Measure a configuration; the first one is the default, whose relative time is 1."""
+        reports = self._measure_accuracy(target, bundle, progress)
+        ratios = self._measure_time(target, progress) if self._points else {}
+        return Point(
+            configuration=_describe(target, bundle.manifest),
+            time=ratios.get(""),
+            datasets={
+                name: DatasetResult(figures=figures, time=ratios.get(name))
+                for name, figures in reports.items()
+            },
+        )
 
     def _measure_accuracy(
         self, target: Target, bundle: Bundle, progress: Progress
@@ -218,6 +238,12 @@ def networks_digest(manifest: Manifest) -> str:
     files = {name: one for name, one in manifest.files.items() if not name.endswith(".md")}
     bare = replace(manifest, presets={}, provenance={}, files=files)
     return hashlib.sha256(bare.to_json().encode()).hexdigest()
+
+
+def _reason(error: Exception) -> str | None:
+    """Return why a configuration failed, on one line; None for an error that is a bug."""
+    known = error if isinstance(error, BackendError) else shortage(error) or error
+    return printable(str(known)) if isinstance(known, FoveateError) else None
 
 
 def _describe(target: Target, manifest: Manifest) -> Configuration:

@@ -113,6 +113,19 @@ class Point:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Failure:
+    """A configuration that could not be measured, while others could.
+
+    Args:
+        configuration: The configuration.
+        reason: What failed and what to do, on one line.
+    """
+
+    configuration: Configuration
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class SweptDataset:
     """A data set of a sweep.
 
@@ -147,7 +160,8 @@ class SweepRecord:
         confidence: Confidence of the intervals of relative times.
         datasets: The data sets by name.
         machine: State of the machine, and whether the figures are fit to be published.
-        points: The configurations, of which the first one is the default.
+        points: The measured configurations, of which the first one is the default.
+        failed: The configurations that could not be measured.
     """
 
     schema: int = SWEEP_SCHEMA
@@ -166,6 +180,7 @@ class SweepRecord:
     datasets: dict[str, SweptDataset]
     machine: Machine
     points: tuple[Point, ...]
+    failed: tuple[Failure, ...] = ()
 
 
 def pareto_front(points: Iterable[tuple[float, float | None]]) -> list[bool]:

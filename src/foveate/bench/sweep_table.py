@@ -9,7 +9,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from foveate.bench.sweep_record import Configuration, DatasetResult, SweepRecord
 
@@ -24,15 +24,14 @@ _FIGURES = {
 
 
 def sweep_tables(sweep: SweepRecord) -> Iterator[Table]:
-    """Yield one table per data set, with the configurations in the order of their time."""
-    shown = _varying([point.configuration for point in sweep.points])
+    """Yield one table per data set, in the order of time, and one of what could not be measured."""
+    measured = [point.configuration for point in sweep.points]
+    shown = _varying(measured + [one.configuration for one in sweep.failed])
     for name, dataset in sweep.datasets.items():
         title = f"{sweep.bundle} on {name}: {dataset.images} images, {dataset.objects} objects"
         if sweep.interrupted:
             title += f" (interrupted: {len(sweep.points)} of {sweep.planned} configurations)"
-        table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
-        for column in shown:
-            table.add_column(column)
+        table = _table(title, shown)
         for column in ("time", *_FIGURES.values()):
             table.add_column(column, justify="right", no_wrap=True)
         for point in sorted(sweep.points, key=lambda one: -one.relative_time):
@@ -42,6 +41,19 @@ def sweep_tables(sweep: SweepRecord) -> Iterator[Table]:
         table.caption = _caption(sweep, name)
         table.caption_justify = "left"
         yield table
+    if sweep.failed:
+        count = f"{len(sweep.failed)} of {sweep.planned} configurations failed"
+        table = _table(f"{sweep.bundle}: {count}", [*shown, "reason"])
+        for one in sweep.failed:
+            table.add_row(*(_cell(column, one.configuration) for column in shown), one.reason)
+        yield table
+
+
+def _table(title: str, columns: Sequence[str]) -> Table:
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        table.add_column(column)
+    return table
 
 
 def _varying(configurations: list[Configuration]) -> list[str]:

@@ -82,7 +82,7 @@ def run_sweep(
     options: SweepOptions,
     variants: Sequence[str],
     json: Path | None,
-) -> None:
+) -> SweepRecord:
     """Measure the configurations of a bundle, and write the record after each of them.
 
     A failure or an interruption keeps the record of those that were measured so far.
@@ -114,7 +114,9 @@ def run_sweep(
             target, truths, options, variants=variants, open_with=_open_parts, progress=progress
         )
         sweep.run(keep=write if json != Path("-") else lambda _: None)
-    report(sweep.record())
+    record = sweep.record()
+    report(record)
+    return record
 
 
 def measure_targets(

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from foveate.cli._console import print_line, show_log
+from foveate.cli._console import print_error, print_line, show_log
 from foveate.cli._options import BundleArgument, parse_scales, pin_bundle
 from foveate.cli._presets import preset_lines
 
@@ -107,7 +107,11 @@ def sweep(
     truths = open_truths(dataset, limit)
     show_log("foveate.runtime")
     variants = [pin_bundle(one) for one in variant or ()]
-    run_sweep(target, truths, options, variants, json_file)
+    record = run_sweep(target, truths, options, variants, json_file)
+    if record.failed:
+        count = f"{len(record.failed)} of {record.planned} configurations failed"
+        print_error(f"{count}, the others were measured: {record.failed[0].reason}")
+        raise typer.Exit(1)
 
 
 def presets(
