@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 from foveate.bench.advice import Situation, StageTime, advise
+from foveate.bench.command import Command
 
 PROPOSE = StageTime(name="propose", seconds=0.03, precision="fp32")
 REFINE = StageTime(name="refine", seconds=0.02, precision="fp32")
 QUIET = Situation(
-    bundle="mini",
+    command=Command(arguments=("mini",)),
     scenario="single-stream",
     device="cpu",
     backend="onnxruntime",
@@ -164,6 +165,55 @@ def test_a_situation_gives_its_sentence_alone(
     (advice,) = advise(replace(QUIET, **changes))
     assert (advice.kind, advice.text, advice.command) == (kind, text, command)
     assert str(advice) == f"{text} Try: {command}"
+
+
+GIVEN = Command(
+    arguments=("my bundle", "a.jpg"),
+    options={"--device": "cpu", "--preset": "fast", "--threads": "1", "--limits": ""},
+)
+REPEATED = "foveate bench 'my bundle' a.jpg --device cpu --preset fast"
+
+
+@pytest.mark.parametrize(
+    ("changes", "options", "command"),
+    [
+        ({"others": 0.5}, {}, f"{REPEATED} --threads 1 --limits"),
+        ({"threads": 1, "cores": 8}, {}, f"{REPEATED} --threads 8 --limits"),
+        ({"operations": 0.033, "top_k": 60}, {}, f"{REPEATED} --threads 1 --limits --top-k 30"),
+        (
+            {"floor": 0.05, "scenario": "server"},
+            {"--scenario": "server", "--rate": "9"},
+            f"{REPEATED} --threads 1 --limits --scenario offline",
+        ),
+        (
+            SERVER,
+            {"--scenario": "server", "--rate": "9", "--count": "40", "--seconds": "5"},
+            f"{REPEATED} --threads 1 --limits --scenario server --p99 0.08",
+        ),
+        (
+            slowest("arithmetic", 0.31) | {"scenario": "server"},
+            {"--scenario": "server", "--rate": "9"},
+            f"{REPEATED} --threads 1 --limits --against torch",
+        ),
+        (
+            slowest("arithmetic", 0.31) | {"backend": "torch"},
+            {"--backend": "torch"},
+            f"{REPEATED} --threads 1 --limits --backend torch --against onnxruntime",
+        ),
+        (
+            {**GPU, "idle": 0.033, "backend": "tensorrt", "in_flight": 8},
+            {"--scenario": "offline", "--max-in-flight": "8"},
+            f"{REPEATED} --threads 1 --limits --scenario offline --max-in-flight 16",
+        ),
+        ({**GPU, "idle": 0.033}, {}, "foveate compile 'my bundle' --target tensorrt"),
+    ],
+)
+def test_commands_repeat_the_options_and_change_one_thing(
+    changes: dict[str, Any], options: dict[str, str], command: str
+) -> None:
+    given = replace(GIVEN, options={**GIVEN.options, **options})
+    (advice,) = advise(replace(QUIET, command=given, **changes))
+    assert advice.command == command
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import json
+import shlex
 import signal
 import subprocess
 import sys
 import time
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -302,6 +304,18 @@ def test_limits_and_advice_are_in_the_record_and_in_the_table(
     table = capsys.readouterr().out
     assert "what the machine allows" in table
     assert all(one["text"].split(".")[0][:30] in table for one in record["advice"])
+
+
+def test_the_page_repeats_the_command_with_a_change(
+    contrast_bundle: Path, image: Path, tmp_path: Path
+) -> None:
+    page = tmp_path / "page.html"
+    given = [str(contrast_bundle), str(image), "--threads", "1", "--top-k", "5", "--decoding"]
+    words = [*given, "--count", "8", "--warm-up", "0"]
+    assert invoke(["bench", *words, "--html", str(page)]) == 0
+    expected = ["foveate", "bench", *given[:2], "--count", "8", "--warm-up", "0.0", "--decoding"]
+    expected += ["--threads", "1", "--top-k", "5", "--limits"]
+    assert f"<code>{escape(shlex.join(expected))}</code>" in page.read_text("utf-8")
 
 
 def test_without_limits_nothing_of_them_is_measured(

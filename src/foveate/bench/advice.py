@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
+
+from foveate.bench.command import Command
 
 # Shares from which on a part of the time is worth a sentence.
 _BUSY = 0.05  # of the processor, taken by others; half of it is the noise of a quiet machine
@@ -12,6 +15,7 @@ _FLOOR = 0.1  # of the latency; figures below ten times the floor say more about
 _WAITING = 0.25  # of the latency
 _PART = 0.2  # of the processing, for copies, idle time and operations
 _STAGE = 0.3  # of the processing, for the slowest stage
+_SCHEDULE = ("--rate", "--p99")  # options that only the scenario "server" takes
 NEAR = 0.6  # of the ceiling; above it another implementation gains little
 
 
@@ -58,10 +62,12 @@ class Situation:
     """The figures of a benchmark that advice is derived from; times are medians per image.
 
     Args:
-        bundle: Name or path of the bundle, for the commands.
+        command: The command that measured them, which advice repeats with a change.
         scenario: ``"single-stream"``, ``"offline"`` or ``"server"``.
         device: ``"cpu"`` or ``"cuda"``.
         backend: Name of the backend that runs the networks.
+        top_k: Number of proposals per image.
+        in_flight: Number of images that were processed at a time.
         latency: Seconds from the intended arrival to the result.
         waiting: Seconds of it before the start.
         floor: Latency in seconds of a pipeline that does nothing.
@@ -75,10 +81,12 @@ class Situation:
             cores; None if it is not known.
     """
 
-    bundle: str
+    command: Command
     scenario: str
     device: str
     backend: str
+    top_k: int = 100
+    in_flight: int = 1
     latency: float
     waiting: float = 0.0
     floor: float = 0.0
@@ -99,6 +107,12 @@ class Situation:
     def on_cpu(self) -> bool:
         """Whether a CPU runs the pipeline."""
         return self.device == "cpu"
+
+
+def search_command(command: Command, bound: float) -> str:
+    """Return the command that searches the highest rate that holds a bound, in seconds."""
+    changes = {"--scenario": "server", "--p99": f"{bound:.3g}"}
+    return command.changed(changes, without=("--rate", "--count", "--seconds", "--against"))
 
 
 def advise(found: Situation) -> list[Advice]:
@@ -123,7 +137,7 @@ def _busy(found: Situation) -> Iterator[Advice]:
             kind="busy",
             text=f"Others took {found.others:.0%} of the processor during the run, so that the "
             "times are longer than those of the pipeline. Measure again on a quiet machine.",
-            command=f"foveate bench {found.bundle}",
+            command=found.command.changed({}),
         )
 
 
@@ -134,7 +148,7 @@ def _floor(found: Situation) -> Iterator[Advice]:
             kind="floor",
             text=f"The harness itself takes {_ms(found.floor)} of {_ms(found.latency)} "
             f"({share:.0%}), too much to tell what bounds the pipeline.",
-            command=f"foveate bench {found.bundle} --scenario offline",
+            command=found.command.changed({"--scenario": "offline"}, without=_SCHEDULE),
         )
 
 
@@ -142,13 +156,12 @@ def _waiting(found: Situation) -> Iterator[Advice]:
     # Offline all images wait from the beginning.
     share = found.waiting / found.latency
     if found.scenario == "server" and share >= _WAITING:
-        bound = f"{2 * found.processing:.3g}"
         yield Advice(
             kind="waiting",
             text=f"An image waits {_ms(found.waiting)} of {_ms(found.latency)} ({share:.0%}) "
             "before it starts: images arrive faster than the pipeline takes them. Search the "
             "highest rate that it holds.",
-            command=f"foveate bench {found.bundle} --scenario server --p99 {bound}",
+            command=search_command(found.command, 2 * found.processing),
         )
 
 
@@ -171,21 +184,24 @@ def _idle(found: Situation) -> Iterator[Advice]:
         yield Advice(
             kind="host",
             text=f"Neither networks nor operations run for {part}: the time goes into Python.",
-            command=f"py-spy record --output profile.svg -- foveate bench {found.bundle}",
+            command=f"py-spy record --output profile.svg -- {found.command.changed({})}",
         )
     elif found.backend.startswith("tensorrt"):
         yield Advice(
             kind="host",
             text=f"The GPU does nothing for {part}, although its work is launched as one graph. "
             "More images in flight can fill it.",
-            command=f"foveate bench {found.bundle} --scenario offline --max-in-flight 4",
+            command=found.command.changed(
+                {"--scenario": "offline", "--max-in-flight": max(4, 2 * found.in_flight)},
+                without=_SCHEDULE,
+            ),
         )
     else:
         yield Advice(
             kind="launches",
             text=f"The GPU does nothing for {part}: it waits for launches by the CPU. Engines "
             "of TensorRT are launched as one graph.",
-            command=f"foveate compile {found.bundle} --target tensorrt",
+            command=f"foveate compile {shlex.quote(found.command.arguments[0])} --target tensorrt",
         )
 
 
@@ -195,7 +211,7 @@ def _operations(found: Situation) -> Iterator[Advice]:
             kind="operations",
             text="Operations between the networks take "
             f"{_part(found, found.operations)}; they grow with the number of windows.",
-            command=f"foveate bench {found.bundle} --top-k 50",
+            command=_fewer_windows(found),
         )
 
 
@@ -204,7 +220,7 @@ def _threads(found: Situation) -> Iterator[Advice]:
         yield Advice(
             kind="threads",
             text=f"The networks use {found.threads} of {found.cores} cores.",
-            command=f"foveate bench {found.bundle} --threads {found.cores}",
+            command=found.command.changed({"--threads": found.cores}),
         )
 
 
@@ -223,7 +239,7 @@ def _slowest_stage(found: Situation) -> Iterator[Advice]:
             kind="layers",
             text=f"{takes} of what arithmetic and memory allow: the time goes into how its layers "
             "are run.",
-            command=f"foveate bench {found.bundle} --against torch",
+            command=_other_backend(found),
         )
     elif slowest.bound == "arithmetic":
         yield Advice(
@@ -246,8 +262,19 @@ def _cheaper(found: Situation, stage: StageTime) -> str:
     if stage.precision == "fp32":
         return f"foveate export CHECKPOINT --output BUNDLE --precision {stage.name}={cheaper}"
     if stage.name in ("refine", "classify"):
-        return f"foveate bench {found.bundle} --top-k 50"
+        return _fewer_windows(found)
     return "foveate export CHECKPOINT --output BUNDLE --max-side 640"
+
+
+def _fewer_windows(found: Situation) -> str:
+    return found.command.changed({"--top-k": max(1, min(50, found.top_k // 2))})
+
+
+def _other_backend(found: Situation) -> str:
+    """Return the command that measures in turns with PyTorch, which needs a closed loop."""
+    rival = "onnxruntime" if found.backend == "torch" else "torch"
+    without = ("--scenario", *_SCHEDULE) if found.scenario == "server" else ()
+    return found.command.changed({"--against": rival}, without=without)
 
 
 def _part(found: Situation, seconds: float) -> str:

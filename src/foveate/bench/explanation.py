@@ -14,13 +14,14 @@ from foveate.runtime.sizes import Sizes
 from foveate.system.resources import usable_cores
 
 if TYPE_CHECKING:
+    from foveate.bench.command import Command
     from foveate.bench.figures import Distribution
     from foveate.bench.record import Record
     from foveate.bench.session import Target
-    from foveate.bundle import Bundle
+    from foveate.bundle import Bundle, Manifest
 
 
-def explained(record: Record, target: Target, bundle: Bundle) -> Record:
+def explained(record: Record, target: Target, bundle: Bundle, command: Command) -> Record:
     """Return a record with the limits of its networks and with advice.
 
     The limits are those of the image that was measured most often, since work depends on the size
@@ -31,19 +32,21 @@ def explained(record: Record, target: Target, bundle: Bundle) -> Record:
         record: Record of a run that measured at least one image.
         target: What was measured.
         bundle: Bundle of the target.
+        command: The command that measured it, which advice repeats with a change.
 
     Raises:
         BackendError: Memory or threads run out.
     """
-    limits = _limits(record, target, bundle)
+    manifest = target.options.applied_to(bundle.manifest)
+    limits = _limits(record, manifest, bundle)
     advice: tuple[Advice, ...] | None = None
     if record.latency.percentile(50).value:  # else there were too few images for a median
-        advice = tuple(advise(_situation(record, target, limits)))
+        situation = _situation(record, limits, command, top_k=manifest.select.top_k)
+        advice = tuple(advise(situation))
     return replace(record, limits=asdict(limits), advice=advice)
 
 
-def _limits(record: Record, target: Target, bundle: Bundle) -> Limits:
-    manifest = target.options.applied_to(bundle.manifest)
+def _limits(record: Record, manifest: Manifest, bundle: Bundle) -> Limits:
     chosen = _most_frequent_input(record)
     image = record.inputs[chosen]
     sizes = Sizes.of(image.height, image.width, manifest)
@@ -72,7 +75,7 @@ def _median_of(record: Record, values: tuple[float | None, ...], chosen: int) ->
     return median(known) if known else None
 
 
-def _situation(record: Record, target: Target, limits: Limits) -> Situation:
+def _situation(record: Record, limits: Limits, command: Command, *, top_k: int) -> Situation:
     parts, processor, subject = record.parts, record.machine.processor, record.subject
     assert subject.device is not None  # only a server does not report them
     assert subject.backend is not None
@@ -92,10 +95,12 @@ def _situation(record: Record, target: Target, limits: Limits) -> Situation:
     busy = [share for share in (processor.others, processor.steal) if share is not None]
     processing, device = (_middle(one) for one in (parts.processing, parts.device))
     return Situation(
-        bundle=target.bundle,
+        command=command,
         scenario=record.scenario.name,
         device=subject.device,
         backend=subject.backend,
+        top_k=top_k,
+        in_flight=record.scenario.in_flight,
         latency=_middle(record.latency),
         waiting=_middle(record.waiting),
         floor=0.0 if record.floor is None else _middle(record.floor.latency),

@@ -142,7 +142,8 @@ def measure_targets(
         if isinstance(pipeline, Target) and truth is not None:
             record = partial.keep(_add_accuracy(record, pipeline, truth))
         if isinstance(pipeline, Target) and limits and record.outcome.images:
-            record = explained(record, pipeline, Bundle.open(pipeline.bundle))
+            bundle = Bundle.open(pipeline.bundle)
+            record = explained(record, pipeline, bundle, outputs.command)
     outputs.write(record)
     return record
 

@@ -19,6 +19,7 @@ from foveate.errors import FoveateError
 from foveate.plain_text import json_text
 
 if TYPE_CHECKING:
+    from foveate.bench.command import Command
     from foveate.bench.comparison import Comparison
     from foveate.bench.measurement import Measurement
     from foveate.bench.record import Record
@@ -32,11 +33,13 @@ class Outputs:
         json: File of the record; ``-`` is stdout, None no file.
         html: File of the page.
         trace: File of the trace.
+        command: The command of the measurement, which the page repeats with changes.
     """
 
     json: Path | None
     html: Path | None
     trace: Path | None
+    command: Command
 
     def check(self, inputs: Sequence[Path]) -> None:
         """Check before the work that the files can be written."""
@@ -51,7 +54,7 @@ class Outputs:
         finally:
             try:
                 if self.html is not None:
-                    write_result(self.html, page_of(record))
+                    write_result(self.html, page_of(record, self.command))
             finally:
                 self._print(record)
 

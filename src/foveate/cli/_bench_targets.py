@@ -8,7 +8,9 @@ from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import typer
+from typer.core import TyperOption
 
+from foveate.bench.command import Command
 from foveate.bench.server_session import ServerTarget
 from foveate.bench.session import Target
 from foveate.bundle import Bundle
@@ -21,6 +23,8 @@ AnyTarget: TypeAlias = Target | ServerTarget
 # Options that say what is sent to a server, and where.
 _OF_SERVER = ("model", "input_name", "timeout")
 _OF_PIPELINE = ("device", "backend", "threads", "preset", "top_k", "scales", "max_side")
+# Files that a repetition would replace.
+_WRITTEN = ("json_file", "html_file", "trace")
 # Options of what is done to a pipeline in this process, whatever it is compared with.
 _NOT_REMOTE = ("dataset", "limits", "nvtx")
 
@@ -47,6 +51,19 @@ def given_options(context: typer.Context) -> set[str]:
         for name in context.params
         if (source := context.get_parameter_source(name)) and source.name == "COMMANDLINE"
     }
+
+
+def repeated_command(context: typer.Context) -> Command:
+    """Return the command line of a measurement, without the files that it writes."""
+    given, values = given_options(context), context.params
+    options = {
+        one.opts[0]: "" if one.is_flag else str(values[one.name])
+        for one in context.command.params
+        if isinstance(one, TyperOption) and one.name in given and one.name not in _WRITTEN
+    }
+    # With a URL, the first argument is an image.
+    first = [values["bundle"]] if "bundle" in given or not values["url"] else []
+    return Command(arguments=(*first, *(values["images"] or ())), options=options)
 
 
 def choose_targets(

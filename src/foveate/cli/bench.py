@@ -178,7 +178,7 @@ def measure(
     from foveate.bench.session import Target
     from foveate.cli._bench import measure_targets
     from foveate.cli._bench_outputs import Outputs
-    from foveate.cli._bench_targets import choose_targets, given_options
+    from foveate.cli._bench_targets import choose_targets, given_options, repeated_command
     from foveate.cli._options import parse_scales
     from foveate.runtime import PipelineOptions
 
@@ -210,7 +210,8 @@ def measure(
     )
     given = given_options(context)
     targets = choose_targets(given, target, server, against=against, images=images or [])
-    outputs = Outputs(json=json_file, html=html_file, trace=trace)
+    command = repeated_command(context)
+    outputs = Outputs(json=json_file, html=html_file, trace=trace, command=command)
     show_log("foveate.runtime")
     record = measure_targets(targets, options, outputs, dataset=dataset, limits=limits)
     if (failure := _failure_of(record)) is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from foveate.bench.advice import NEAR
+from foveate.bench.advice import NEAR, search_command
 from foveate.bench.facts import highest_rate, percentile_row, tails_of, too_few
 from foveate.bench.page.image_work import critical_path, typical_image
 from foveate.bench.page.markup import bullets, code, paragraph, safe, strong
@@ -13,23 +13,23 @@ from foveate.bench.page.stages import bars_of
 from foveate.bench.page.styles import Styles
 from foveate.bench.page.timelines import path_shares, share_bar
 from foveate.bench.units import duration, flops
-from foveate.bundle import is_shipped_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from foveate.bench.command import Command
     from foveate.bench.record import Record
 
 _NAMED = 3  # parts that a sentence names
 _WORTH = 0.05  # of the time, from which on a part is named
 
 
-def answers(record: Record, styles: Styles) -> str:
+def answers(record: Record, styles: Styles, command: Command) -> str:
     """Return the three answers as the first part of the page."""
     cards = (
         ("What is slow", bullets(_slow(record)) + _typical(record, styles)),
         ("Why", bullets(_why(record))),
-        ("What to try", _tries(record)),
+        ("What to try", _tries(record, command)),
     )
     body = "".join(f"<article><h2>{title}</h2>{content}</article>" for title, content in cards)
     return f'<section id="answers" class="answers" aria-label="Answers">{body}</section>'
@@ -117,18 +117,14 @@ def _limits(record: Record) -> Iterator[str]:
             yield f"{text}: only less work makes it much faster."
 
 
-def _tries(record: Record) -> str:
-    server, tries = record.subject.server, list[str]()
-    # The record has the name of a bundle, and not its path.
-    name = record.subject.bundle if is_shipped_name(record.subject.bundle) else "BUNDLE"
-    bundle = name if server is None else f"--url {server.url}"
+def _tries(record: Record, command: Command) -> str:
+    tries = list[str]()
     processing = record.parts.processing.percentile(50).value
     if record.outcome.rate_held is False and processing is not None and record.search is None:
-        bound = f"{2 * processing:.3g}"
-        command = code(f"foveate bench {bundle} --scenario server --p99 {bound}")
-        tries.append(f"Search for the highest rate that the pipeline holds. {command}")
+        found = code(search_command(command, 2 * processing))
+        tries.append(f"Search for the highest rate that the pipeline holds. {found}")
     tries += [f"{safe(one.text)} {code(one.command)}" for one in record.advice or ()]
-    if record.limits is None and server is None:
-        command = code(f"foveate bench {bundle} --limits")
-        tries.append(f"Measure what the machine allows, which gives advice. {command}")
+    if record.limits is None and record.subject.server is None:
+        found = code(command.changed({"--limits": ""}))
+        tries.append(f"Measure what the machine allows, which gives advice. {found}")
     return bullets(tries) or paragraph("Nothing stands out in the figures.")

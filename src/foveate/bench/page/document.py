@@ -6,6 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from foveate.bench.command import Command
 from foveate.bench.facts import fitness_of, title_of
 from foveate.bench.page.answers import answers
 from foveate.bench.page.embedding import embed
@@ -17,6 +18,7 @@ from foveate.bench.page.stages import stage_bars
 from foveate.bench.page.styles import Styles
 from foveate.bench.page.tables import comparison, configuration, machine, search, tails
 from foveate.bench.page.timelines import timelines
+from foveate.bundle import is_shipped_name
 
 if TYPE_CHECKING:
     from foveate.bench.record import Record
@@ -27,7 +29,7 @@ _STYLE = Path(__file__).with_name("page.css")
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 
-def page_of(record: Record) -> str:
+def page_of(record: Record, command: Command | None = None) -> str:
     """Return a record as one HTML page, which needs no other file and no network.
 
     The record itself is in the page, as JSON. Values for which there is no room are left out, and
@@ -35,13 +37,15 @@ def page_of(record: Record) -> str:
 
     Args:
         record: The record.
+        command: The command that measured it, which the page repeats with changes; by default one
+            without options.
 
     Returns:
         The page, which has at most 150,000 bytes.
     """
     styles = Styles(record)
     parts = (
-        answers(record, styles),
+        answers(record, styles, command or _bare(record)),
         percentile_curves(record),
         stage_bars(record, styles),
         timelines(record, styles),
@@ -60,6 +64,14 @@ def page_of(record: Record) -> str:
     room = LARGEST - len(start.encode()) - 1000  # for what follows
     element, missing = embed(record, room, drawn=drawn)
     return f"{start}{_data(missing)}</main>\n{element}\n</body>\n</html>\n"
+
+
+def _bare(record: Record) -> Command:
+    """Return a command of what a record names: a bundle without its path, or a server."""
+    subject = record.subject
+    if subject.server is not None:
+        return Command(arguments=(), options={"--url": subject.server.url})
+    return Command(arguments=(subject.bundle if is_shipped_name(subject.bundle) else "BUNDLE",))
 
 
 def _head(record: Record) -> str:
