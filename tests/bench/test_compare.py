@@ -21,6 +21,7 @@ from foveate.bench.benchmark import Benchmark
 from foveate.bench.building import Surroundings, build_record
 from foveate.bench.compare import compare
 from foveate.bench.comparison import Ratio
+from foveate.bench.figures import RateSearch, RateTrial
 from foveate.bench.options import BenchOptions
 from foveate.bench.ratios import CompareOptions
 from foveate.bench.record import Record
@@ -156,6 +157,73 @@ def test_records_of_different_rates_are_refused() -> None:
     )
     with pytest.raises(InputError, match="the rates differ: 1.0 and 2.0 per second: measure both"):
         compare(one, two)
+
+
+def searched(rate: float | None = 4.0, **changes: object) -> Record:
+    """A record of a search that found a rate; the next one that was tried is 5 % higher."""
+    record = simulated_record(noisy(0), BenchOptions(scenario="server", rate=1.0, seconds=9))
+    trials = [
+        RateTrial(rate=one, images=400, p99=0.5, low=0.4, high=0.6, held=one == rate)
+        for one in (1.05 * (rate or 1.0), rate or 2.0, 9.0)
+    ]
+    values = {"bound": 0.6, "rate": rate, "trials": tuple(trials), **changes}
+    scenario = replace(record.scenario, rate=rate, p99=0.6)
+    return replace(record, scenario=scenario, search=RateSearch(**values))  # type: ignore[arg-type]  # by name
+
+
+def test_the_highest_rates_of_two_searches_are_compared_without_a_verdict() -> None:
+    found = compare(searched(4.0), searched(8.0))
+    assert (found.decisive, found.verdict, found.confidence) == (
+        "highest rate",
+        "not decided",
+        None,
+    )
+    (ratio,) = found.ratios
+    assert (ratio.baseline, ratio.candidate, ratio.value) == (4.0, 8.0, 2.0)
+    assert (ratio.low, ratio.high) == pytest.approx((2.0 / 1.05, 2.0 * 1.05))
+    assert "a highest rate has no confidence interval, so there is no verdict" in found.warnings[-1]
+    lines = comparison_markdown(found).splitlines()
+    assert "| figure | baseline | candidate | ratio | range |" in lines
+    assert lines[-1] == "| highest rate | 4 images/s | 8 images/s | 2.000 | 1.905 to 2.100 |"
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        (simulated_record(noisy(0), BenchOptions(scenario="server", rate=1.0, seconds=9)), "fixed"),
+        (
+            searched(complete=False),
+            "was interrupted, so that a higher rate may hold .*: measure it",
+        ),
+        (replace(searched(), search=None), "was interrupted, so that a higher rate may hold"),
+        (
+            searched(None),
+            "no rate held a 99th percentile of 0.6 s when .*: measure both with a larger",
+        ),
+        (searched(10.0, trials=()), "all rates that were tried up to 10 images per second held"),
+    ],
+)
+def test_searches_without_a_highest_rate_are_refused(other: Record, message: str) -> None:
+    for pair in ((searched(), other), (other, searched())):
+        with pytest.raises(InputError, match=message):
+            compare(*pair)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"p99": 1.0}, "the bounds of the 99th percentile differ: 0.6 and 1 s: .* same --p99"),
+        (
+            {"count": 1000},
+            "the numbers of images per rate differ, .*: 368 and 1,000: .* same --count",
+        ),
+    ],
+)
+def test_searches_that_differ_are_refused(changes: dict[str, float], message: str) -> None:
+    other = searched()
+    other = replace(other, scenario=replace(other.scenario, **changes))  # type: ignore[arg-type]  # by name
+    with pytest.raises(InputError, match=message):
+        compare(searched(), other)
 
 
 def test_too_few_images_are_refused() -> None:

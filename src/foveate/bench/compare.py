@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from foveate.bench.comparison import Comparison, Ratio
 from foveate.bench.labels import label_of
+from foveate.bench.rate_ratio import HIGHEST_RATE, ratio_of_rates
 from foveate.bench.ratios import LATENCY, PER_IMAGE, CompareOptions, ratios_of
 from foveate.errors import InputError
 
@@ -26,7 +27,8 @@ def compare(
 
     A ratio above 1 means that the candidate is slower. The decisive ratio is that of the median
     latency per image, averaged over the images; in the scenario "offline" it is that of the time
-    per image, the inverse of the throughput.
+    per image, the inverse of the throughput. Of two searches for a rate, the only ratio is that of
+    the highest rates, which is above 1 if the candidate holds a higher one.
 
     Args:
         baseline: The record to compare with.
@@ -36,20 +38,25 @@ def compare(
 
     Raises:
         InputError: The scenarios or the images differ, there are too few images, or their values
-            are missing.
+            are missing; or a search for a rate did not find the highest one.
     """
     options = options or CompareOptions()
     _check_comparable(baseline, candidate)
-    for one in (baseline, candidate):
-        _check_values(one)
-    ratios = ratios_of(baseline, candidate, options, paired=paired)
-    name = PER_IMAGE if baseline.scenario.name == "offline" else LATENCY
+    searched = baseline.scenario.p99 is not None
+    if searched:
+        ratios: tuple[Ratio, ...] = (ratio_of_rates(baseline, candidate),)
+        name = HIGHEST_RATE
+    else:
+        for one in (baseline, candidate):
+            _check_values(one)
+        ratios = ratios_of(baseline, candidate, options, paired=paired)
+        name = PER_IMAGE if baseline.scenario.name == "offline" else LATENCY
     decisive = next(one for one in ratios if one.name == name)
     return Comparison(
         baseline=label_of(baseline),
         candidate=label_of(candidate),
         paired=paired,
-        confidence=options.confidence,
+        confidence=None if searched else options.confidence,
         tolerance=options.tolerance,
         decisive=name,
         verdict=_verdict(baseline, candidate, decisive, options.tolerance),
@@ -70,7 +77,13 @@ def _check_comparable(baseline: Record, candidate: Record) -> None:
             "other files",
             remedy="measure both with the same images",
         )
-    if baseline.scenario.rate != candidate.scenario.rate:
+    searched = [one.scenario.p99 is not None for one in (baseline, candidate)]
+    if searched[0] != searched[1]:
+        raise InputError(
+            "one record is of a search for the highest rate, and the other of a fixed rate",
+            remedy="measure both with --p99, or both with the same --rate",
+        )
+    if not searched[0] and baseline.scenario.rate != candidate.scenario.rate:
         raise InputError(
             f"the rates differ: {baseline.scenario.rate} and {candidate.scenario.rate} per second",
             remedy="measure both with the same --rate",
@@ -103,11 +116,19 @@ def _warnings(baseline: Record, candidate: Record) -> Iterator[str]:
             yield f"the {name} refused {record.outcome.refused} images, which have no latency"
         if record.outcome.rate_held is False:
             yield f"the {name} did not keep up with the rate of arrivals"
+    if baseline.scenario.p99 is not None:
+        yield (
+            "a highest rate has no confidence interval, so there is no verdict: the range is that of "
+            "the rates tried, and searches of one pipeline may differ by more. For a verdict, measure "
+            "both with the same --rate"
+        )
     if baseline.scenario.in_flight != candidate.scenario.in_flight:
         yield "the numbers of images in flight differ"
 
 
 def _verdict(baseline: Record, candidate: Record, ratio: Ratio, tolerance: float) -> str:
+    if ratio.name == HIGHEST_RATE:
+        return "not decided"
     if baseline.outcome.rate_held and candidate.outcome.rate_held is False:
         return "slower"
     if ratio.low > 1 + tolerance:

@@ -11,12 +11,12 @@ class Ratio:
     """A figure of the candidate divided by that of the baseline.
 
     Args:
-        name: Name of the figure, such as "latency p50".
+        name: Name of the figure: a time in seconds, or "highest rate" in images per second.
         baseline: The figure of the baseline.
         candidate: The figure of the candidate.
         value: Their ratio; the median of the ratios of neighbors if both were measured in turns.
-        low: Lower end of its interval.
-        high: Upper end of its interval.
+        low: Lower end of its interval, or of the range of the highest rate.
+        high: Upper end of it.
     """
 
     name: str
@@ -35,10 +35,10 @@ class Comparison:
         baseline: Name of the baseline.
         candidate: Name of the candidate.
         paired: Whether both were measured in turns.
-        confidence: Confidence of the intervals, 0 to 1.
+        confidence: Confidence of the intervals, 0 to 1; null for the range of a rate, which has none.
         tolerance: Change of the decisive ratio, as a share, that does not count.
         decisive: Name of the ratio that decides.
-        verdict: "slower", "faster" or "no difference shown".
+        verdict: "slower", "faster" or "no difference shown"; "not decided" for highest rates.
         ratios: All ratios.
         warnings: Why the comparison may mislead.
     """
@@ -46,7 +46,7 @@ class Comparison:
     baseline: str
     candidate: str
     paired: bool
-    confidence: float
+    confidence: float | None
     tolerance: float
     decisive: str
     verdict: str

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from foveate.bench.labels import label_of
 from foveate.bench.percentiles import fewest_runs
+from foveate.bench.rate_ratio import HIGHEST_RATE
 from foveate.bench.units import duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from foveate.bench.comparison import Comparison
     from foveate.bench.figures import Distribution, Percentile, RateSearch, RateTrial
     from foveate.bench.record import Record
 
@@ -107,6 +109,24 @@ def trial_rows(search: RateSearch) -> Iterator[tuple[str, ...]]:
             f"{one.images:,}",
             *_trial_value(one),
         )
+
+
+def ratio_columns(comparison: Comparison) -> tuple[str, ...]:
+    """Return the columns of ``ratio_rows``."""
+    confidence = comparison.confidence
+    interval = "range" if confidence is None else f"{100 * confidence:g} % interval"
+    return "figure", "baseline", "candidate", "ratio", interval
+
+
+def ratio_rows(comparison: Comparison) -> Iterator[tuple[str, ...]]:
+    """Yield the cells of each ratio: its figure, the figures of both sides, and its interval."""
+    for one in comparison.ratios:
+        figures = (one.baseline, one.candidate)
+        if one.name == HIGHEST_RATE:
+            texts = [f"{figure:.3g} images/s" for figure in figures]
+        else:
+            texts = [duration(figure) for figure in figures]
+        yield one.name, *texts, f"{one.value:.3f}", f"{one.low:.3f} to {one.high:.3f}"
 
 
 def highest_rate(search: RateSearch) -> str:

@@ -16,6 +16,8 @@ from foveate.bench.facts import (
     limit_rows,
     parts_of,
     percentile_row,
+    ratio_columns,
+    ratio_rows,
     tails_of,
     title_of,
     trial_rows,
@@ -43,21 +45,14 @@ def tables_of(record: Record) -> Iterator[Table]:
 
 
 def comparison_table(comparison: Comparison) -> Table:
-    """Return the ratios of a comparison as a table; above 1 the candidate is slower."""
+    """Return the ratios of a comparison as a table."""
     table = Table(
         title=f"{comparison.candidate}\nagainst {comparison.baseline}", title_justify="left"
     )
-    for column in ("figure", "baseline", "candidate", "ratio", f"{_percent(comparison)} interval"):
+    for column in ratio_columns(comparison):
         table.add_column(column, justify="left" if column == "figure" else "right")
-    for one in comparison.ratios:
-        mark = " *" if one.name == comparison.decisive else ""
-        table.add_row(
-            one.name + mark,
-            duration(one.baseline),
-            duration(one.candidate),
-            f"{one.value:.3f}",
-            f"{one.low:.3f} to {one.high:.3f}",
-        )
+    for name, *cells in ratio_rows(comparison):
+        table.add_row(name + (" *" if name == comparison.decisive else ""), *cells)
     table.caption = f"* decides: {comparison.verdict}"
     table.caption_justify = "left"
     return table
@@ -69,20 +64,9 @@ def comparison_markdown(comparison: Comparison) -> str:
     lines.append("")
     for warning in comparison.warnings:
         lines += [f"> {warning}", ""]
-    lines += [
-        f"| figure | baseline | candidate | ratio | {_percent(comparison)} interval |",
-        "| --- | --: | --: | --: | --: |",
-    ]
-    lines += [
-        f"| {one.name} | {duration(one.baseline)} | {duration(one.candidate)} "
-        f"| {one.value:.3f} | {one.low:.3f} to {one.high:.3f} |"
-        for one in comparison.ratios
-    ]
+    lines += [f"| {' | '.join(ratio_columns(comparison))} |", "| --- | --: | --: | --: | --: |"]
+    lines += [f"| {' | '.join(row)} |" for row in ratio_rows(comparison)]
     return "\n".join(lines) + "\n"
-
-
-def _percent(comparison: Comparison) -> str:
-    return f"{100 * comparison.confidence:g} %"
 
 
 def _latency_table(record: Record) -> Table:

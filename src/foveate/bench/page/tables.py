@@ -10,6 +10,8 @@ from foveate.bench.facts import (
     facts_of,
     fitness_of,
     highest_rate,
+    ratio_columns,
+    ratio_rows,
     tails_of,
     trial_rows,
 )
@@ -75,17 +77,6 @@ def comparison(record: Record) -> str:
     if record.against is None or record.against.comparison is None:
         return ""
     found = record.against.comparison
-    rows = [
-        (
-            one.name,
-            duration(one.baseline),
-            duration(one.candidate),
-            f"{one.value:.3f}",
-            f"{one.low:.3f} to {one.high:.3f}",
-        )
-        for one in found.ratios
-    ]
-    interval = f"{100 * found.confidence:g} % interval"
     text = f"{found.candidate} against {found.baseline}: {found.verdict}, by the {found.decisive}."
     return section(
         "comparison",
@@ -93,7 +84,7 @@ def comparison(record: Record) -> str:
         paragraph(text),
         bullets(map(safe, found.warnings)),
         _ratios(found),
-        table(("figure", "baseline", "candidate", "ratio", interval), rows),
+        table(ratio_columns(found), ratio_rows(found)),
     )
 
 
