@@ -19,9 +19,9 @@ import numpy as np
 import pytest
 from tests.bench.simulated import noisy, simulated_record
 
+from foveate.bench.facts import MEANINGS
 from foveate.bench.json_schema import record_schema
 from foveate.bench.options import BenchOptions
-from foveate.bench.part_meanings import MEANINGS
 from foveate.bench.record_file import record_text
 from foveate.cli import invoke
 

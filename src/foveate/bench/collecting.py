@@ -18,17 +18,6 @@ if TYPE_CHECKING:
 SLOWEST = 10
 TIMELINE = 6
 _DIGITS = 7  # tenths of a microsecond
-_NOT_RECORDED = Division(
-    reading=None,
-    host=None,
-    enqueue=None,
-    waiting=None,
-    device=None,
-    overlap=None,
-    copies=None,
-    stages={},
-    operations={},
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +65,7 @@ class Collection:
     ) -> None:
         """Add a sample; only one thread calls this at a time."""
         trace, index = sample.trace, len(self.rows)
-        division = _NOT_RECORDED if trace is None else divide(trace, sample.start, sample.end)
+        division = Division() if trace is None else divide(trace, sample.start, sample.end)
         self.rows.append(
             Row(
                 sample=sample.without_trace(),

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from foveate.bench.comparison import Comparison, Ratio
-from foveate.bench.labels import label_of
 from foveate.bench.rate_ratio import HIGHEST_RATE, ratio_of_rates
 from foveate.bench.ratios import LATENCY, PER_IMAGE, CompareOptions, ratios_of
 from foveate.errors import InputError
@@ -53,8 +52,8 @@ def compare(
         name = PER_IMAGE if baseline.scenario.name == "offline" else LATENCY
     decisive = next(one for one in ratios if one.name == name)
     return Comparison(
-        baseline=label_of(baseline),
-        candidate=label_of(candidate),
+        baseline=baseline.subject.label,
+        candidate=candidate.subject.label,
         paired=paired,
         confidence=None if searched else options.confidence,
         tolerance=options.tolerance,
@@ -93,7 +92,7 @@ def _check_comparable(baseline: Record, candidate: Record) -> None:
 def _check_values(record: Record) -> None:
     if record.outcome.images and not record.samples.input:
         raise InputError(
-            f"the record of {label_of(record)} has no raw values, which its page had no room for",
+            f"the record of {record.subject.label} has no raw values, which its page had no room for",
             remedy="pass the file of --json",
         )
 

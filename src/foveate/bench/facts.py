@@ -6,7 +6,6 @@ from __future__ import annotations
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
-from foveate.bench.labels import label_of
 from foveate.bench.percentiles import fewest_runs
 from foveate.bench.rate_ratio import HIGHEST_RATE
 from foveate.bench.units import duration
@@ -18,6 +17,31 @@ if TYPE_CHECKING:
     from foveate.bench.figures import Distribution, Percentile, RateSearch, RateTrial
     from foveate.bench.record import Record
 
+# What the parts of an image are, in the words of the tables.
+MEANINGS = {
+    "waiting": "arrival to start",
+    "start to result": "the whole image",
+    "reading": "decoding the file",
+    "copies": "to and from the device",
+    "host": "caller, before and after",
+    "enqueue": "caller, starting the work",
+    "sending": "handing over the request",
+    "answer": "until the answer is there",
+    "device": "any stream at work",
+    "propose": "scores windows",
+    "refine": "draws masks",
+    "features": "maps for the classifier",
+    "classify": "names objects",
+    "resize": "shrinks the image",
+    "letterbox": "fits the image to a level",
+    "select_top_k": "keeps the best windows",
+    "crop_features": "cuts maps of windows",
+    "mask_boxes": "boxes around masks",
+    "nms": "drops repeated boxes",
+    "gather_boxes": "collects the kept boxes",
+    "postprocess": "classes, boxes and scores",
+    "take_masks": "fetches the masks",
+}
 LIMIT_COLUMNS = ("network", "bound by", "GFLOP", "MB", "least time", "reached")
 TRIAL_COLUMNS = ("rate tried", "bound", "images", "p99", "95 % interval")
 
@@ -27,7 +51,7 @@ _FLOOR_FACTOR = 10
 
 def title_of(record: Record) -> str:
     """Return what was measured, and how."""
-    title = f"{label_of(record)}: {record.scenario.name}"
+    title = f"{record.subject.label}: {record.scenario.name}"
     if record.scenario.rate is not None:
         title += f" at {record.scenario.rate:.3g} images per second"
     if record.interrupted:

@@ -4,13 +4,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 class AbandonedError(Exception):
     """The result of an image is not wanted any longer, so its work stops at the next piece."""
 
 
+@dataclass(slots=True, eq=False)
 class Work:
     """A piece of work of an image.
 
@@ -18,50 +22,32 @@ class Work:
         kind: "network", "operation", "copy" or "read".
         name: Name of the stage or operation.
         track: Name of the stream or thread that does it.
-
-    Attributes:
         start: Time of its start.
         end: Time of its end.
     """
 
-    __slots__ = ("end", "kind", "name", "start", "track")
+    kind: str
+    name: str
+    track: str
+    start: float = 0.0
+    end: float = 0.0
 
-    def __init__(self, kind: str, name: str, track: str) -> None:
-        self.kind, self.name, self.track = kind, name, track
-        self.start = self.end = 0.0
-
-    def begin(self, now: Callable[[], float]) -> None:
-        """Note the time of the start."""
+    def run(self, now: Callable[[], float], trace: ImageTrace, function: Callable[[], T]) -> T:
+        """Call a function that does the work, add it to the trace, and return the result."""
         self.start = now()
-
-    def finish(self, now: Callable[[], float], trace: ImageTrace) -> None:
-        """Note the time of the end, and add the work to the trace."""
+        result = function()
         self.end = now()
         trace.work.append(self)  # several streams append, each in one step of the interpreter
-
-    def run(
-        self, now: Callable[[], float], trace: ImageTrace, function: Callable[[], None]
-    ) -> None:
-        """Call a function that does the work, and add it to the trace.
-
-        Raises:
-            AbandonedError: The image is abandoned.
-        """
-        if trace.abandoned:
-            raise AbandonedError
-        self.begin(now)
-        function()
-        self.finish(now, trace)
+        return result
 
 
+@dataclass(slots=True, eq=False)
 class ImageTrace:
     """What was recorded of one image; times that were not recorded are None.
 
     Args:
         index: Index of the image.
         finish: Called when the result of the image is there.
-
-    Attributes:
         work: The pieces of work, in the order of their ends.
         launched: When the calling thread began to enqueue the work.
         enqueued: When it had enqueued it.
@@ -72,21 +58,16 @@ class ImageTrace:
         abandoned: Whether work that has not begun is left out; any thread may set it.
     """
 
-    __slots__ = (
-        *("abandoned", "done", "enqueued", "fetched", "finish", "index", "launched"),
-        *("sent_bytes", "waited", "work"),
-    )
-
-    def __init__(self, index: int = 0, finish: Callable[[], None] = lambda: None) -> None:
-        self.index, self.finish = index, finish
-        self.work: list[Work] = []
-        self.launched: float | None = None
-        self.enqueued: float | None = None
-        self.waited: float | None = None
-        self.done: float | None = None
-        self.sent_bytes = 0
-        self.abandoned = False
-        self.fetched: dict[int, int] = {}
+    index: int = 0
+    finish: Callable[[], None] = lambda: None
+    work: list[Work] = field(default_factory=list)
+    launched: float | None = None
+    enqueued: float | None = None
+    waited: float | None = None
+    done: float | None = None
+    sent_bytes: int = 0
+    fetched: dict[int, int] = field(default_factory=dict)
+    abandoned: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,15 +86,15 @@ class Division:
         operations: Time of each operation.
     """
 
-    reading: float | None
-    host: float | None
-    enqueue: float | None
-    waiting: float | None
-    device: float | None
-    overlap: float | None
-    copies: float | None
-    stages: dict[str, float]
-    operations: dict[str, float]
+    reading: float | None = None
+    host: float | None = None
+    enqueue: float | None = None
+    waiting: float | None = None
+    device: float | None = None
+    overlap: float | None = None
+    copies: float | None = None
+    stages: dict[str, float] = field(default_factory=dict)
+    operations: dict[str, float] = field(default_factory=dict)
 
 
 def divide(trace: ImageTrace, start: float, end: float) -> Division:

@@ -12,7 +12,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from foveate.bench.comparison import Ratio
-from foveate.bench.labels import label_of
 from foveate.bench.percentiles import fewest_runs
 from foveate.errors import InputError
 
@@ -60,7 +59,7 @@ def ratio_of_rates(baseline: Record, candidate: Record) -> Ratio:
 
 def _range(record: Record) -> tuple[float, float]:
     """Return the highest rate that held the bound, and the lowest one above it that did not."""
-    name, search = label_of(record), record.search
+    name, search = record.subject.label, record.search
     if search is None or not search.complete:
         raise InputError(
             f"the search of {name} was interrupted, so that a higher rate may hold the bound",

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 
 from foveate.bench.comparison import Ratio
-from foveate.bench.labels import label_of
 from foveate.errors import InputError
 from foveate.typed_options import TypedOptions
 
@@ -187,7 +186,7 @@ def _blocks(values: Float64Array, record: Record, *, paired: bool) -> Array:
     count = passes // length if length else 0
     if count < _FEWEST_BLOCKS:
         raise InputError(
-            f"{label_of(record)}: {measured.sum()} images are too few for a comparison, which needs "
+            f"{record.subject.label}: {measured.sum()} images are too few for a comparison, which needs "
             f"{_FEWEST_BLOCKS} passes through the {len(columns)} images at least",
             remedy="measure for a longer time: --seconds",
         )

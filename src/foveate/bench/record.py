@@ -69,6 +69,17 @@ class Subject:
     versions: dict[str, str]
     server: Server | None = None
 
+    @property
+    def label(self) -> str:
+        """What was measured, in a few words."""
+        if self.server is not None:
+            return f"{self.bundle} of {self.server.metadata.name} at {self.server.url}"
+        text = f"{self.bundle} {'/'.join(sorted(set(self.precision.values())))}"
+        text += f", {self.backend} on {self.device}"
+        if self.threads is not None:
+            text += f", {self.threads} thread{'' if self.threads == 1 else 's'}"
+        return text + (f", preset {self.options['preset']}" if "preset" in self.options else "")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Scenario:

@@ -55,10 +55,9 @@ class Recorder:
 
     def begin(self, index: int) -> ImageTrace:
         """Begin the trace of an image, which the calling thread sends to the pipeline next."""
-        if self.ranges is None:
-            trace = ImageTrace(index)
-        else:
-            trace = ImageTrace(index, self.ranges.begin(index))
+        trace = ImageTrace(index)
+        if self.ranges is not None:
+            trace.finish = self.ranges.begin(index)
         self._threads.trace = trace
         return trace
 
@@ -130,10 +129,18 @@ class _RecordingStream(CpuStream):
         if self.label is None:
             super().enqueue(function, *args, **options)
             return
-        trace, *names = self.label
-        work = Work(*names)
-        run = self._recorder.ranged(work.name, trace, partial(function, *args, **options))
-        super().enqueue(work.run, self._recorder.now, trace, run)
+        trace, kind, name, track = self.label
+        work = Work(kind, name, track)
+        run = self._recorder.ranged(name, trace, partial(function, *args, **options))
+        super().enqueue(_run_unless_abandoned, work, self._recorder.now, trace, run)
+
+
+def _run_unless_abandoned(
+    work: Work, now: Callable[[], float], trace: ImageTrace, run: Callable[[], None]
+) -> None:
+    if trace.abandoned:
+        raise AbandonedError
+    work.run(now, trace, run)
 
 
 class RecordingEngine:
@@ -267,10 +274,8 @@ class _RecordingMirror:
         if trace is None:
             self._mirror.send(stream, content)
             return
-        work = Work("copy", "image", "host")
-        work.begin(self._recorder.now)
-        self._mirror.send(stream, content)
-        work.finish(self._recorder.now, trace)
+        send = partial(self._mirror.send, stream, content)
+        Work("copy", "image", "host").run(self._recorder.now, trace, send)
         trace.sent_bytes += self._mirror.array.nbytes
 
     def fetch(self, stream: Stream) -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from foveate.bench.image_trace import ImageTrace, Work
@@ -58,11 +59,8 @@ class ServerSystem:
         """Return the request for an image, made of its file unless it is in memory."""
         if self._requests.messages:
             return self._requests.messages[index]
-        work = Work("read", "file", "host")
-        work.begin(self._clock.now)
-        message = self._requests.form.for_file(self._requests.files[index])
-        work.finish(self._clock.now, trace)
-        return message
+        make = partial(self._requests.form.for_file, self._requests.files[index])
+        return Work("read", "file", "host").run(self._clock.now, trace, make)
 
 
 class IdleSystem:

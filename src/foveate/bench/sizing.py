@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from math import ceil
 from typing import TYPE_CHECKING
 
-from foveate.bench.labels import label_of
 from foveate.errors import OptionError
 
 if TYPE_CHECKING:
@@ -71,7 +70,7 @@ def size(record: Record, *, rate: float | None, price_per_hour: float | None) ->
     replicas = ceil(wanted / capacity - 1e-9)
     per_hour = None if price_per_hour is None else replicas * price_per_hour
     return Sizing(
-        subject=label_of(record),
+        subject=record.subject.label,
         p99=p99,
         capacity=capacity,
         rate=rate,
@@ -111,7 +110,7 @@ def size_all(
 
 def _capacity(record: Record) -> tuple[float, float | None]:
     """Return the images per second of a replica, and the bound that it holds."""
-    name, search = label_of(record), record.search
+    name, search = record.subject.label, record.search
     if search is not None:
         if search.rate is None:
             raise OptionError(

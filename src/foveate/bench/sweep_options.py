@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import product
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from foveate.errors import OptionError
 from foveate.runtime import PipelineOptions
@@ -79,39 +79,21 @@ class SweepOptions(TypedOptions):
         """
         pyramid, select = manifest.pyramid, manifest.select
         scales = self.scales or tuple(_default_scales(manifest))
+        values = {
+            "scales": scales,
+            "top_k": self.top_k or (select.top_k, max(1, select.top_k // 2)),
+            "max_side": self.max_side or (pyramid.max_side,),
+            "window_nms_iou": self.window_nms_iou or (select.window_nms_iou,),
+            "threads": self.threads,
+            "max_in_flight": self.max_in_flight,
+        }
         found: dict[PipelineOptions, None] = {}
-        for one in product(
-            scales,
-            self.top_k or (select.top_k, max(1, select.top_k // 2)),
-            self.max_side or (pyramid.max_side,),
-            self.window_nms_iou or (select.window_nms_iou,),
-            self.threads,
-            self.max_in_flight,
-        ):
-            options = _options(*one)
-            applied = options.applied_to(manifest)
-            # The values of the bundle are written as they are, so that repetitions are found.
-            explicit = applied.pyramid.scales, applied.select.top_k, applied.pyramid.max_side
-            found[_options(*explicit, *one[3:])] = None
+        for one in product(*values.values()):
+            chosen: dict[str, Any] = dict(zip(values, one, strict=True))
+            applied = PipelineOptions(**chosen).applied_to(manifest).pyramid
+            # Scales are written as those of the bundle, so that repetitions are found.
+            found[PipelineOptions(**chosen | {"scales": applied.scales})] = None
         return list(found)
-
-
-def _options(
-    scales: tuple[float, ...] | None,
-    top_k: int,
-    max_side: int,
-    window_nms_iou: float,
-    threads: int | None,
-    max_in_flight: int,
-) -> PipelineOptions:
-    return PipelineOptions(
-        scales=scales,
-        top_k=top_k,
-        max_side=max_side,
-        window_nms_iou=window_nms_iou,
-        threads=threads,
-        max_in_flight=max_in_flight,
-    )
 
 
 def _default_scales(manifest: Manifest) -> Iterator[tuple[float, ...]]:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import sys
 from dataclasses import fields
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from foveate.bench.image_trace import Work
@@ -102,11 +103,8 @@ class PipelineSystem:
         """Return the pixels of an image, read from its file unless they are in memory."""
         if self._images.arrays:
             return self._images.arrays[index]
-        work = Work("read", "file", "host")
-        work.begin(self._recorder.now)
-        image = read_image(self._images.files[index])
-        work.finish(self._recorder.now, trace)
-        return image
+        read = partial(read_image, self._images.files[index])
+        return Work("read", "file", "host").run(self._recorder.now, trace, read)
 
 
 def describe_subject(

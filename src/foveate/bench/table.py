@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.table import Table
 
 from foveate.bench.facts import (
     LIMIT_COLUMNS,
+    MEANINGS,
     TRIAL_COLUMNS,
     extent_of,
     facts_of,
@@ -22,11 +23,10 @@ from foveate.bench.facts import (
     title_of,
     trial_rows,
 )
-from foveate.bench.part_meanings import MEANINGS
 from foveate.bench.units import duration
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Sequence
 
     from foveate.bench.comparison import Comparison
     from foveate.bench.figures import RateSearch
@@ -40,21 +40,20 @@ def tables_of(record: Record) -> Iterator[Table]:
         yield _search_table(record.search)
     yield _parts_table(record)
     if record.limits is not None:
-        yield _limits_table(record.limits)
+        title = "what the machine allows, per image"
+        yield _table(title, LIMIT_COLUMNS, limit_rows(record.limits), texts=2)
     yield _facts_table(record)
 
 
 def comparison_table(comparison: Comparison) -> Table:
     """Return the ratios of a comparison as a table."""
-    table = Table(
-        title=f"{comparison.candidate}\nagainst {comparison.baseline}", title_justify="left"
+    title = f"{comparison.candidate}\nagainst {comparison.baseline}"
+    rows = (
+        (name + (" *" if name == comparison.decisive else ""), *cells)
+        for name, *cells in ratio_rows(comparison)
     )
-    for column in ratio_columns(comparison):
-        table.add_column(column, justify="left" if column == "figure" else "right")
-    for name, *cells in ratio_rows(comparison):
-        table.add_row(name + (" *" if name == comparison.decisive else ""), *cells)
+    table = _table(title, ratio_columns(comparison), rows)
     table.caption = f"* decides: {comparison.verdict}"
-    table.caption_justify = "left"
     return table
 
 
@@ -70,32 +69,23 @@ def comparison_markdown(comparison: Comparison) -> str:
 
 
 def _latency_table(record: Record) -> Table:
-    table = Table(title=title_of(record), title_justify="left")
-    for name in ("latency", "value", "95 % interval", "floor"):
-        table.add_column(name, justify="left" if name == "latency" else "right")
-    for one in record.latency.percentiles:
-        table.add_row(*percentile_row(one, record))
+    columns = ("latency", "value", "95 % interval", "floor")
+    rows = (percentile_row(one, record) for one in record.latency.percentiles)
+    table = _table(title_of(record), columns, rows)
     table.caption = extent_of(record)
     if record.floor is not None:
         table.caption += "\nfloor: the same run with a pipeline that does nothing"
-    table.caption_justify = "left"
     return table
 
 
 def _search_table(search: RateSearch) -> Table:
     title = f"rates tried for a p99 of at most {duration(search.bound)}"
-    table = Table(title=title, title_justify="left")
-    for name in TRIAL_COLUMNS:
-        table.add_column(name, justify="left" if name in ("rate tried", "bound") else "right")
-    for row in trial_rows(search):
-        table.add_row(*row)
-    return table
+    return _table(title, TRIAL_COLUMNS, trial_rows(search), texts=2)
 
 
 def _parts_table(record: Record) -> Table:
-    table = Table(title="where the time goes, per image", title_justify="left")
-    for name in ("part", "p50", "p90", "largest", "what it is"):
-        table.add_column(name, justify="left" if name in ("part", "what it is") else "right")
+    table = _table("where the time goes, per image", ("part", "p50", "p90", "largest"))
+    table.add_column("what it is")
     for group in (parts_of(record), record.stages, record.operations):
         for name, one in group.items():
             values = (one.percentile(50).value, one.percentile(90).value, one.largest)
@@ -104,11 +94,14 @@ def _parts_table(record: Record) -> Table:
     return table
 
 
-def _limits_table(limits: Mapping[str, Any]) -> Table:
-    table = Table(title="what the machine allows, per image", title_justify="left")
-    for name in LIMIT_COLUMNS:
-        table.add_column(name, justify="left" if name in ("network", "bound by") else "right")
-    for row in limit_rows(limits):
+def _table(
+    title: str, columns: Sequence[str], rows: Iterable[Sequence[str]] = (), *, texts: int = 1
+) -> Table:
+    """Return a table whose first columns have texts, and the others numbers."""
+    table = Table(title=title, title_justify="left", caption_justify="left")
+    for number, name in enumerate(columns):
+        table.add_column(name, justify="left" if number < texts else "right")
+    for row in rows:
         table.add_row(*row)
     return table
 

@@ -50,22 +50,16 @@ def _find_files(images: Sequence[str]) -> list[Path]:
     return files
 
 
-def _open_truth(dataset: Path) -> GroundTruth:
-    """Open a data set with its images."""
-    truth = GroundTruth.open(dataset)
-    truth.require_images()
-    return truth
-
-
 def open_truths(datasets: Sequence[Path], limit: int | None) -> dict[str, GroundTruth]:
     """Open data sets with their images, by the shortest ends of their paths that tell them apart."""
-    truths = {}
     paths = [dataset.resolve() for dataset in datasets]
-    for path in paths:
-        truth = GroundTruth.open(path, limit=limit)
-        truth.require_images()
-        truths[_short_name(path, paths)] = truth
-    return truths
+    return {_short_name(path, paths): _open_truth(path, limit) for path in paths}
+
+
+def _open_truth(dataset: Path, limit: int | None = None) -> GroundTruth:
+    truth = GroundTruth.open(dataset, limit=limit)
+    truth.require_images()
+    return truth
 
 
 def _short_name(path: Path, paths: Sequence[Path]) -> str:

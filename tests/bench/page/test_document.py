@@ -11,11 +11,10 @@ import pytest
 from tests.bench.page.reports import ADVICE, NAME, full_record
 from tests.bench.simulated import noisy, simulated_record
 
-from foveate.bench.facts import facts_of, parts_of, percentile_row
+from foveate.bench.facts import MEANINGS, facts_of, parts_of, percentile_row
 from foveate.bench.figures import Floor
 from foveate.bench.options import BenchOptions
 from foveate.bench.page.document import LARGEST, page_of
-from foveate.bench.part_meanings import MEANINGS
 from foveate.bench.percentiles import distribution
 from foveate.bench.record import Record
 from foveate.bench.units import duration

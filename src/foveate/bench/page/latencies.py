@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from foveate.bench.facts import extent_of, percentile_row
-from foveate.bench.labels import label_of
 from foveate.bench.page.markup import legend, paragraph, section, table
 from foveate.bench.page.scales import Scale, linear_scale, percentile_scale
 from foveate.bench.page.svg import Chart
@@ -39,7 +38,7 @@ def percentile_curves(record: Record) -> str:
         series.append(("c2", "start to result", _processing(record)))
     if record.against is not None:
         other = record.against.record
-        series.append(("c1", f"against {label_of(other)}", _latencies(other)))
+        series.append(("c1", f"against {other.subject.label}", _latencies(other)))
     series = [one for one in series if np.isfinite(one[2]).any()]
     rows = [percentile_row(one, record) for one in record.latency.percentiles]
     figures = table(("percentile", "latency", "95 % interval", "harness floor"), rows)

@@ -6,12 +6,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from foveate.bench.facts import parts_of
+from foveate.bench.facts import MEANINGS, parts_of
 from foveate.bench.page.markup import details, paragraph, section, table
 from foveate.bench.page.scales import Scale
 from foveate.bench.page.styles import Styles
 from foveate.bench.page.svg import Chart
-from foveate.bench.part_meanings import MEANINGS
 from foveate.bench.units import duration
 
 if TYPE_CHECKING:

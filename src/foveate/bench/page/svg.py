@@ -9,10 +9,9 @@ coordinate system that is stretched to the width; everything else is placed by p
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from html import escape
 
+from foveate.bench.page.markup import safe
 from foveate.bench.page.scales import Scale
-from foveate.plain_text import printable
 
 _WIDTH = 1000  # of the stretched coordinate system
 _LABEL_HEIGHT = 14  # pixels between the baselines of two labels
@@ -49,7 +48,7 @@ class Chart:
         for tick in self._y.ticks:
             y = self._top(tick)
             self._add(f'<line class="grid" x2="100%" y1="{y}" y2="{y}"/>')
-            self._add(f'<text x="-8" y="{y}" dy="4" class="end">{_safe(text_of(tick))}</text>')
+            self._add(f'<text x="-8" y="{y}" dy="4" class="end">{safe(text_of(tick))}</text>')
         if title:
             self._text("-50", -12, title, "title")
 
@@ -121,7 +120,7 @@ class Chart:
     def svg(self) -> str:
         """Return the chart as an element of HTML."""
         return (
-            f'<div class="chart {self._kind}"><svg role="img" aria-label="{_safe(self._name)}" '
+            f'<div class="chart {self._kind}"><svg role="img" aria-label="{safe(self._name)}" '
             f'width="100%" height="{self._height}">{"".join(self._marks)}</svg></div>'
         )
 
@@ -135,7 +134,7 @@ class Chart:
         )
 
     def _text(self, x: str, y: float, text: str, style: str) -> None:
-        self._add(f'<text x="{x}" y="{y:g}" class="{style}">{_safe(text)}</text>')
+        self._add(f'<text x="{x}" y="{y:g}" class="{style}">{safe(text)}</text>')
 
     def _left(self, x: float) -> str:
         return _percent(self._x.share(x))
@@ -161,8 +160,4 @@ def _percent(share: float) -> str:
 
 
 def _title(text: str) -> str:
-    return f"<title>{_safe(text)}</title>" if text else ""
-
-
-def _safe(text: str) -> str:
-    return escape(printable(text))
+    return f"<title>{safe(text)}</title>" if text else ""
