@@ -14,7 +14,6 @@ def node_work(
     """Return a node with so many operations, which reads ``moved`` bytes of tensors."""
     return NodeWork(
         name="node",
-        op="Conv",
         kind=kind,
         precision=precision,
         operations=operations,

@@ -3,19 +3,15 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from foveate.bench.bandwidth import array_size, last_level_cache, measure_bandwidth
 from foveate.bench.probes import PROBES, Probe
-from foveate.bench.rates import Clock, Rate, measure_rate
+from foveate.bench.rates import Rate, measure_rate
 from foveate.bench.work import Kind
 
 _MEASURABLE = ("fp32", "fp16", "int8")
-ALL_KINDS: tuple[tuple[Kind, str], ...] = tuple(
-    dict.fromkeys((probe.kind, "fp32") for probe in PROBES)
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,13 +48,12 @@ class Ceilings:
 
 
 def measure_ceilings(
-    kinds: Iterable[tuple[Kind, str]] = ALL_KINDS,
+    kinds: Iterable[tuple[Kind, str]],
     *,
     threads: int,
     seconds: float = 0.4,
     size: int | None = None,
     probes: Sequence[Probe] = PROBES,
-    clock: Clock = time.perf_counter,
 ) -> Ceilings:
     """Measure the ceilings of this machine's CPU.
 
@@ -71,21 +66,20 @@ def measure_ceilings(
         size: Bytes of each array to measure the memory with; by default those of the last-level
             cache, 32 to 256 MiB.
         probes: Layers to measure.
-        clock: Clock to read.
 
     Raises:
         BackendError: Memory or threads run out.
     """
     wanted = set(kinds)
     arithmetic = [
-        _measure(probe, precision, threads, seconds, clock)
+        _measure(probe, precision, threads, seconds)
         for probe in probes
         for precision in _MEASURABLE
         if (probe.kind, precision) in wanted
     ]
     cache = last_level_cache()
     size = array_size(cache) if size is None else size
-    memory = measure_bandwidth(threads=threads, size=size, seconds=seconds, clock=clock)
+    memory = measure_bandwidth(threads=threads, size=size, seconds=seconds)
     return Ceilings(
         threads=threads,
         cache_bytes=cache,
@@ -95,7 +89,7 @@ def measure_ceilings(
     )
 
 
-def _measure(probe: Probe, precision: str, threads: int, seconds: float, clock: Clock) -> Rate:
+def _measure(probe: Probe, precision: str, threads: int, seconds: float) -> Rate:
     with probe.running(precision, threads) as run:
         return measure_rate(
             run,
@@ -105,5 +99,4 @@ def _measure(probe: Probe, precision: str, threads: int, seconds: float, clock: 
             workload=str(probe),
             unit="FLOP/s",
             seconds=seconds,
-            clock=clock,
         )

@@ -68,10 +68,9 @@ def ratios_of(
     latencies = _pair(_latencies, baseline, candidate, paired=paired)
     intervals = _pair(_intervals, baseline, candidate, paired=paired)
     draws = _Draws(options, len(latencies[0]), len(latencies[1]), paired=paired)
-    median, high = _per_image(0.5), _per_image(0.9)
     return (
-        (draws.ratio_of_pairs if paired else draws.ratio)(LATENCY, latencies, median),
-        draws.ratio("latency, p90 per image", latencies, high),
+        draws.ratio(LATENCY, latencies, _per_image(0.5), of_neighbors=paired),
+        draws.ratio("latency, p90 per image", latencies, _per_image(0.9)),
         draws.ratio(PER_IMAGE, intervals, _mean),
     )
 
@@ -96,7 +95,7 @@ def ratio_of_images(
     draws = _Draws(options, len(first), len(second), paired=True)
     if offline:
         return draws.ratio(PER_IMAGE, (first, second), _mean)
-    return draws.ratio_of_pairs(LATENCY, (first, second), _per_image(0.5))
+    return draws.ratio(LATENCY, (first, second), _per_image(0.5), of_neighbors=True)
 
 
 class _Draws:
@@ -112,32 +111,24 @@ class _Draws:
         if not paired:
             self._candidate = generator.integers(candidate, size=(options.replicates, candidate))
 
-    def ratio(self, name: str, pair: _Pair, statistic: _Statistic) -> Ratio:
-        """Return the ratio of a figure; blocks are (B, passes, images)."""
-        baseline, candidate = pair
-        figures = (_whole(baseline, statistic), _whole(candidate, statistic))
-        spread = _resampled(candidate, self._candidate, statistic) / _resampled(
-            baseline, self._baseline, statistic
-        )
-        return self._with_interval(name, figures, figures[1] / figures[0], spread)
-
-    def ratio_of_pairs(self, name: str, pair: _Pair, statistic: _Statistic) -> Ratio:
-        """Return the figure of the ratios of neighbors; blocks are (B, passes, images)."""
-        baseline, candidate = pair
-        figures = (_whole(baseline, statistic), _whole(candidate, statistic))
-        pairs = candidate / baseline
-        spread = _resampled(pairs, self._baseline, statistic)
-        return self._with_interval(name, figures, _whole(pairs, statistic), spread)
-
-    def _with_interval(
-        self, name: str, figures: tuple[float, float], value: float, spread: Float64Array
+    def ratio(
+        self, name: str, pair: _Pair, statistic: _Statistic, *, of_neighbors: bool = False
     ) -> Ratio:
+        """Return the ratio of a figure, or the figure of the ratios of neighbors."""
+        baseline, candidate = (_whole(blocks, statistic) for blocks in pair)
+        if of_neighbors:
+            pairs = pair[1] / pair[0]
+            value, spread = _whole(pairs, statistic), _resampled(pairs, self._baseline, statistic)
+        else:
+            value = candidate / baseline
+            spread = _resampled(pair[1], self._candidate, statistic)
+            spread = spread / _resampled(pair[0], self._baseline, statistic)
         tail = (1 - self._confidence) / 2
         low, high = np.quantile(spread, [tail, 1 - tail])
         return Ratio(
             name=name,
-            baseline=figures[0],
-            candidate=figures[1],
+            baseline=baseline,
+            candidate=candidate,
             value=value,
             low=float(low),
             high=float(high),

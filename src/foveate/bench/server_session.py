@@ -8,7 +8,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from foveate.bench.building import Surroundings
-from foveate.bench.clock import Clock, SystemClock
+from foveate.bench.clock import SystemClock
 from foveate.bench.measurement import Measurement
 from foveate.bench.record import Server, Subject
 from foveate.bench.requests import RequestForm, Requests
@@ -83,7 +83,6 @@ class ServerSession(Measurement):
         target: The model of the server.
         files: Files of the images.
         options: Options of the benchmark.
-        clock: Clock of all times.
         progress: Called about once per second.
 
     Raises:
@@ -99,10 +98,9 @@ class ServerSession(Measurement):
         files: Sequence[Path],
         options: BenchOptions,
         *,
-        clock: Clock | None = None,
         progress: Progress = no_progress,
     ) -> None:
-        clock = clock or SystemClock()
+        clock = SystemClock()
         url = ServerUrl.parse(target.url)
         self._client = InferenceClient(url, target.model, timeout=target.timeout)
         try:

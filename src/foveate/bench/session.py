@@ -62,7 +62,6 @@ class Session(Measurement):
         files: Files of the images.
         options: Options of the benchmark.
         open_with: Opens the device and the engines.
-        clock: Clock of all times.
         progress: Called about once per second.
 
     Raises:
@@ -79,10 +78,9 @@ class Session(Measurement):
         options: BenchOptions,
         *,
         open_with: OpenParts = open_parts,
-        clock: Clock | None = None,
         progress: Progress = no_progress,
     ) -> None:
-        clock = clock or SystemClock()
+        clock = SystemClock()
         self._target = target
         ranges = NvtxRanges() if options.nvtx else None
         begin = clock.now()

@@ -46,7 +46,6 @@ class NodeWork:
 
     Args:
         name: Name of the node, given by ONNX Runtime if it fused several.
-        op: Operator, such as ``Conv`` or ``FusedConv``.
         kind: Kind of arithmetic.
         precision: ``"fp32"``, ``"fp16"``, ``"int8"`` or another element type, in which the node
             computes **here**: ONNX Runtime runs most float16 nodes in float32 on a CPU.
@@ -57,7 +56,6 @@ class NodeWork:
     """
 
     name: str
-    op: str
     kind: Kind
     precision: str
     operations: int
@@ -100,11 +98,6 @@ class RunWork:
         """Bytes of weights, inputs and outputs: the least that any implementation moves."""
         return self.weight_bytes + self.input_bytes + self.output_bytes
 
-    @property
-    def node_bytes(self) -> int:
-        """Bytes that all nodes move, as if no cache kept a tensor between two of them."""
-        return sum(node.bytes for node in self.nodes)
-
 
 @dataclass(frozen=True, kw_only=True)
 class StageWork:
@@ -129,8 +122,8 @@ class StageWork:
 
     @property
     def node_bytes(self) -> int:
-        """Bytes that the nodes of all runs move without a cache."""
-        return sum(run.node_bytes for run in self.runs)
+        """Bytes that all nodes move, as if no cache kept a tensor between two of them."""
+        return sum(node.bytes for node in self.nodes)
 
     def operations_by_kind(self) -> dict[tuple[Kind, str], int]:
         """Return the operations of each kind and precision that occurs."""
@@ -209,7 +202,6 @@ def _node(event: Mapping[str, Any]) -> NodeWork:
     dtype = (inputs or outputs)[0][0]
     return NodeWork(
         name=str(event["name"]).removesuffix("_kernel_time"),
-        op=given["op_name"],
         kind=kind,
         precision=_PRECISIONS.get(dtype, dtype),
         operations=2 * macs,
