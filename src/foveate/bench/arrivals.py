@@ -12,9 +12,7 @@ import numpy as np
 def poisson_arrivals(rate: float, seed: int) -> Iterator[float]:
     """Yield the moments of a Poisson process, in seconds from its start, without end.
 
-    Args:
-        rate: Mean number of arrivals per second.
-        seed: Seed of the process: the same seed and rate give the same moments.
+    It has ``rate`` arrivals per second on average; the same seed gives the same moments.
     """
     generator = np.random.default_rng(seed)
     moment = 0.0

@@ -20,11 +20,7 @@ _UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
 
 def last_level_cache(root: Path = Path("/sys/devices/system/cpu/cpu0/cache")) -> int | None:
-    """Return the bytes of the largest cache of the first core, or None where it is unknown.
-
-    Args:
-        root: Directory in which the kernel of Linux describes the caches.
-    """
+    """Return the bytes of the largest cache of the first core, or None where it is unknown."""
     sizes = []
     for file in root.glob("index*/size"):
         text = file.read_text(encoding="ascii").strip()

@@ -54,7 +54,7 @@ class Benchmark:
         before: State of the machine before the measurement; None before it began.
         after: State of the machine after it; None before it ended.
         first: Latency of the first image; None before it was processed.
-        origin: Time of the clock at the begin of the measurement.
+        origin: Time of the clock at the start of the measurement.
         unstarted: Number of images that were due and never started.
         stopped: What ended the measurement: "stable", "seconds" or "count"; None before it ended.
         joules: Energy of the measurement; None if it was not counted.

@@ -62,14 +62,7 @@ def build_record(
     floor: Benchmark | None = None,
     search: RateSearch | None = None,
 ) -> Record:
-    """Return the record of a run, also of one that did not end.
-
-    Args:
-        benchmark: The run.
-        surroundings: What else belongs in the record.
-        floor: The same scenario with a pipeline that does nothing.
-        search: The search for the rate of the run, so far.
-    """
+    """Return the record of a run and of its floor, also of a run or a search that did not end."""
     everything = list(benchmark.collection.rows)  # the run may go on in another thread
     rows = [row for row in everything if not row.warm_up]
     after = benchmark.after or take_snapshot()

@@ -22,18 +22,12 @@ def compare(
     *,
     paired: bool = False,
 ) -> Comparison:
-    """Compare two records.
+    """Compare two records, of which ``paired`` ones were measured in turns.
 
     A ratio above 1 means that the candidate is slower. The decisive ratio is that of the median
     latency per image, averaged over the images; in the scenario "offline" it is that of the time
     per image, the inverse of the throughput. Of two searches for a rate, the only ratio is that of
     the highest rates, which is above 1 if the candidate holds a higher one.
-
-    Args:
-        baseline: The record to compare with.
-        candidate: The record that is judged.
-        options: Settings; the defaults if None.
-        paired: Whether both were measured in turns.
 
     Raises:
         InputError: The scenarios or the images differ, there are too few images, or their values

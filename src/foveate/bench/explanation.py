@@ -22,17 +22,11 @@ if TYPE_CHECKING:
 
 
 def explained(record: Record, target: Target, bundle: Bundle, command: Command) -> Record:
-    """Return a record with the limits of its networks and with advice.
+    """Return a record of at least one image with the limits of its networks and with advice.
 
     The limits are those of the image that was measured most often, since work depends on the size
     of an image. This runs every network once and measures the ceilings of the CPU, after the
     measurement.
-
-    Args:
-        record: Record of a run that measured at least one image.
-        target: What was measured.
-        bundle: Bundle of the target.
-        command: The command that measured it, which advice repeats with a change.
 
     Raises:
         BackendError: Memory or threads run out.

@@ -98,13 +98,7 @@ class Division:
 
 
 def divide(trace: ImageTrace, start: float, end: float) -> Division:
-    """Return how the time of an image divides.
-
-    Args:
-        trace: What was recorded.
-        start: Start of the processing.
-        end: Time of the result.
-    """
+    """Return how the time of an image divides, from its start to its result."""
     host = enqueue = waiting = None
     if trace.launched is not None and trace.enqueued is not None:
         enqueue = trace.enqueued - trace.launched

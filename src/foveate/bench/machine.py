@@ -62,11 +62,7 @@ class Snapshot:
 
 
 def take_snapshot(root: Path = Path("/")) -> Snapshot:
-    """Return the counters of this moment.
-
-    Args:
-        root: Directory that contains ``proc`` and ``sys``.
-    """
+    """Return the counters of this moment; ``root`` contains ``proc`` and ``sys``."""
     busy, stolen = _processor_times(root)
     load = _words(root / "proc/loadavg")
     cpus = (root / "sys/devices/system/cpu").glob("cpu[0-9]*/thermal_throttle/core_throttle_count")
@@ -93,14 +89,7 @@ def involuntary_switches() -> int:
 def describe_machine(
     before: Snapshot, after: Snapshot, *, gpu: GpuState | None = None, root: Path = Path("/")
 ) -> Machine:
-    """Return the state of the machine between two snapshots, with the verdict.
-
-    Args:
-        before: Snapshot before the run.
-        after: Snapshot after it.
-        gpu: State of the GPU, if the run used one.
-        root: Directory that contains ``proc`` and ``sys``.
-    """
+    """Return the state of the machine between two snapshots, with the verdict."""
     name = re.search(r"^model name\s*: (.+)$", _text(root / "proc/cpuinfo"), re.MULTILINE)
     governor = _words(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
     elapsed = (after.time - before.time) * (os.cpu_count() or 1)

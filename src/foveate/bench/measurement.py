@@ -33,16 +33,7 @@ _FLOOR_SECONDS, _FLOOR_RATE = 2.0, 100.0
 
 
 class Measurement(ABC):
-    """A measurement of a system.
-
-    Args:
-        system: What is measured, of which this takes ownership.
-        options: Options of the benchmark.
-        inputs: The images.
-        in_flight: Number of images that are processed at a time.
-        clock: Clock of all times.
-        meter: Counter of energy; None if there is none.
-        progress: Called about once per second.
+    """A measurement of a system, which it owns and closes.
 
     Attributes:
         benchmark: The run. In a search for a rate, that of the highest rate that held the bound so

@@ -31,13 +31,7 @@ class NvtxRanges:
         self._domain: Any = nvtx.get_domain(DOMAIN)
 
     def within(self, name: str, index: int, function: Callable[[], T]) -> Callable[[], T]:
-        """Return a function that runs in a range of its thread.
-
-        Args:
-            name: Name of the work.
-            index: Index of the image, the payload of the range.
-            function: Does the work.
-        """
+        """Return a function that runs in a range of its thread, with an image's index as payload."""
         attributes = self._domain.get_event_attributes(message=name, payload=index)
         return partial(self._run, attributes, function)
 

@@ -64,10 +64,6 @@ def interval_ranks(count: int, share: float) -> tuple[int, int] | None:
     """Return the ranks, from 0, of the sorted values that enclose a quantile; None if none do.
 
     Each end is exceeded with a probability of at most half of what the confidence leaves.
-
-    Args:
-        count: Number of values.
-        share: The quantile, between 0 and 1.
     """
     below = _binomial_distribution(count, share)
     tail = (1 - CONFIDENCE) / 2

@@ -58,11 +58,6 @@ def choose_presets(
     sets. ``balanced`` and ``fast`` are the fastest configurations that keep a share of it on each
     data set, so that no kind of images pays for another one.
 
-    Args:
-        sweep: The sweep.
-        manifest: Manifest of the bundle.
-        options: The shares; the defaults if None.
-
     Raises:
         InputError: The sweep was interrupted, measured other networks, or has no average recall.
     """

@@ -53,9 +53,7 @@ class Probe:
     def running(self, precision: str, threads: int) -> Iterator[Callable[[], None]]:
         """Open a session for the layer, and yield a function that runs it once.
 
-        Args:
-            precision: ``"fp32"``, ``"fp16"`` or ``"int8"``.
-            threads: Number of threads.
+        The precision is ``"fp32"``, ``"fp16"`` or ``"int8"``.
 
         Raises:
             BundleError: ONNX Runtime cannot run the layer in this precision on this machine.

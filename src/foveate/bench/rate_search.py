@@ -22,12 +22,7 @@ _MOST_TRIALS = 20
 def search_rate(
     try_rate: Callable[[float], RateTrial], bound: float, first: float
 ) -> Iterator[RateSearch]:
-    """Search the highest rate that holds a bound, to within 5 %.
-
-    Args:
-        try_rate: Measures a rate.
-        bound: The bound, in seconds.
-        first: The first rate that is tried, in images per second.
+    """Search the highest rate that holds a bound in seconds, to within 5 %, from a first rate on.
 
     Yields:
         The search so far, after each rate.

@@ -51,19 +51,10 @@ def measure_rate(
     seconds: float,
     clock: Clock = time.perf_counter,
 ) -> Rate:
-    """Repeat a piece of work and return its rate.
+    """Repeat a piece of work, of so many operations or bytes, and return its rate.
 
-    One repetition more, before the first, is not measured.
-
-    Args:
-        run: Does the work once.
-        amount: Operations or bytes of the work.
-        name: See :class:`Rate`; ``precision``, ``workload`` and ``unit`` too.
-        precision: See above.
-        workload: See above.
-        unit: See above.
-        seconds: Time after which no further repetition begins, once there are 5 of them.
-        clock: Clock to read.
+    One repetition more, before the first, is not measured. None begins after ``seconds``, once there
+    are 5 of them; the names are those of :class:`Rate`.
     """
     run()
     rates: list[float] = []

@@ -56,12 +56,6 @@ def ratios_of(
 ) -> tuple[Ratio, ...]:
     """Return the ratios of the candidate's times to those of the baseline; above 1 it is slower.
 
-    Args:
-        baseline: The record to compare with.
-        candidate: The record that is judged.
-        options: Settings of the intervals.
-        paired: Whether both were measured in turns.
-
     Raises:
         InputError: There are too few images.
     """
@@ -78,13 +72,7 @@ def ratios_of(
 def ratio_of_images(
     baseline: Record, candidate: Record, options: CompareOptions, images: Sequence[int]
 ) -> Ratio:
-    """Return the decisive ratio of two records that were measured in turns, of some of the images.
-
-    Args:
-        baseline: The record to compare with.
-        candidate: The record that is judged.
-        options: Settings of the interval.
-        images: Indices of the images.
+    """Return the decisive ratio of records measured in turns, of some images by their indices.
 
     Raises:
         InputError: There are too few turns.

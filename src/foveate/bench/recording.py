@@ -35,12 +35,7 @@ T = TypeVar("T")
 
 
 class Recorder:
-    """Collects the work of the image that the calling thread processes.
-
-    Args:
-        clock: Clock of all times.
-        ranges: Where the work is shown to a profiler; None for none.
-    """
+    """Collects the work of the calling thread's image, and shows it to a profiler if it has ranges."""
 
     def __init__(self, clock: Clock, ranges: NvtxRanges | None = None) -> None:
         self.now = clock.now
@@ -96,12 +91,7 @@ class Recorder:
 
 
 def record_pipeline(recorder: Recorder, pipeline: Pipeline) -> Pipeline:
-    """Return a pipeline whose work is recorded.
-
-    Args:
-        recorder: What collects the work.
-        pipeline: A pipeline that was not used so far; the new one takes its engines and its device.
-    """
+    """Return a pipeline whose work is recorded, with the engines and the device of an unused one."""
     return Pipeline(
         pipeline.bundle,
         {name: RecordingEngine(recorder, name, one) for name, one in pipeline.engines.items()},

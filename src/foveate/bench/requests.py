@@ -43,12 +43,7 @@ class RequestForm:
 
     @classmethod
     def of(cls, server: ServerMetadata, model: ModelMetadata, wanted: str | None) -> RequestForm:
-        """Return the form that a model takes.
-
-        Args:
-            server: Metadata of the server.
-            model: Metadata of the model.
-            wanted: Name of the input to use; None chooses one.
+        """Return the form that a model takes, for the input of a name if one is wanted.
 
         Raises:
             ServerError: The model has no input for an image, or no output of objects.
@@ -146,12 +141,7 @@ class Requests:
 
     @classmethod
     def of(cls, form: RequestForm, files: Sequence[Path], *, decoding: bool) -> Requests:
-        """Return the requests for some files.
-
-        Args:
-            form: What is sent for an image.
-            files: Files of the images.
-            decoding: Whether the files are read again in the run, so that nothing is kept.
+        """Return the requests for some files; with ``decoding`` they are made again in the run.
 
         Raises:
             InputError: An image cannot be read, or all together are too large to be kept.

@@ -38,15 +38,10 @@ class Roofline:
 
 
 def roofline(work: StageWork, ceilings: Ceilings, seconds: float | None = None) -> Roofline:
-    """Return the limit of a stage.
+    """Return the limit of a stage, of which the time per image may be known.
 
     Layers of different kinds follow each other, so that the compute ceiling of a stage is the
     harmonic mean of those of its kinds, weighted by their operations.
-
-    Args:
-        work: Work of the stage per image.
-        ceilings: Ceilings of the machine, with the number of threads of the measured time.
-        seconds: Measured time of the stage per image, above 0.
     """
     memory = work.bytes / ceilings.bandwidth
     arithmetic = _arithmetic_seconds(work, ceilings)

@@ -29,9 +29,6 @@ class System(Protocol):
     def run(self, index: int) -> ImageTrace | None:
         """Process an image, and return when its result is there. Several threads may call this.
 
-        Args:
-            index: Index of the image.
-
         Returns:
             What was recorded of it; None for a system that records nothing.
 
@@ -100,14 +97,8 @@ def run_closed_loop(
     """Send images by threads that each send one when the result of their last one is there.
 
     The latency of an image counts from its start. Images that are in flight when ``take`` ends the
-    run are finished and taken as well.
-
-    Args:
-        system: What is measured.
-        clock: Clock of all times.
-        indices: Index of each image.
-        take: Called with each sample by one thread at a time, in the order of the results.
-        workers: Number of threads, and so of images in flight.
+    run are finished and taken as well. ``take`` is called by one thread at a time, in the order of
+    the results.
     """
     _run_threads(_ClosedLoop(system, clock, indices, take), workers)
 

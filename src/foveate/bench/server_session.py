@@ -79,12 +79,6 @@ class ServerTarget(TypedOptions):
 class ServerSession(Measurement):
     """The measurement of a server.
 
-    Args:
-        target: The model of the server.
-        files: Files of the images.
-        options: Options of the benchmark.
-        progress: Called about once per second.
-
     Raises:
         OptionError: The URL is not one of HTTP.
         ServerError: The server cannot be reached, is not ready, does not speak the protocol, or has

@@ -18,13 +18,7 @@ if TYPE_CHECKING:
 
 
 class ServerSystem:
-    """A model of a server, and the images that it is sent.
-
-    Args:
-        client: Client of the model, of which this takes ownership.
-        requests: The requests for the images.
-        clock: Clock of all times.
-    """
+    """A model of a server, and the images that it is sent; it owns the client."""
 
     def __init__(self, client: InferenceClient, requests: Requests, clock: Clock) -> None:
         self._client, self._requests, self._clock = client, requests, clock
@@ -64,12 +58,7 @@ class ServerSystem:
 
 
 class IdleSystem:
-    """The same server, which is only asked whether it lives.
-
-    Args:
-        client: Client of the server; it stays open.
-        clock: Clock of all times.
-    """
+    """The same server, which is only asked whether it lives; the client stays open."""
 
     def __init__(self, client: InferenceClient, clock: Clock) -> None:
         self._client, self._clock = client, clock

@@ -57,13 +57,6 @@ class Target:
 class Session(Measurement):
     """The measurement of a pipeline in this process.
 
-    Args:
-        target: What is to be measured.
-        files: Files of the images.
-        options: Options of the benchmark.
-        open_with: Opens the device and the engines.
-        progress: Called about once per second.
-
     Raises:
         BundleError: There is no such bundle, or it is damaged.
         BackendError: The device or the backend does not work on this machine.

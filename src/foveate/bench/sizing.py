@@ -86,12 +86,7 @@ def size(record: Record, *, rate: float | None, price_per_hour: float | None) ->
 def size_all(
     records: Sequence[Record], *, rate: float | None, prices: Sequence[float]
 ) -> list[Sizing]:
-    """Return the sizes by several records.
-
-    Args:
-        records: The records.
-        rate: See :func:`size`.
-        prices: No price, one for all records, or one per record.
+    """Return the sizes by several records, with no price, one for all, or one per record.
 
     Raises:
         OptionError: See :func:`size`; or the number of prices is another one.

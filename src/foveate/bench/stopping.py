@@ -23,11 +23,7 @@ class Stopping:
     If the options have a number of images, that number alone ends the run.
 
     The percentile is stable when its interval is narrow. A server is measured for the whole time: a
-    queue that grows steadily has narrow intervals too.
-
-    Args:
-        options: Options of the benchmark.
-        clock: Clock of the run, which begins now.
+    queue that grows steadily has narrow intervals too. The time counts from now on.
 
     Attributes:
         reason: What ended the run: "stable", "seconds" or "count".
@@ -50,11 +46,7 @@ class Stopping:
         return not self.is_over()
 
     def note(self, latency: float | None) -> bool:
-        """Note an image whose turn is not to be interrupted; return True.
-
-        Args:
-            latency: Its latency; None if it was refused.
-        """
+        """Note the latency of an image, or None for a refusal, and let the run go on."""
         if latency is None:
             self._refused += 1
         else:

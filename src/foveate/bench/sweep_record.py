@@ -186,8 +186,7 @@ class SweepRecord:
 def pareto_front(points: Iterable[tuple[float, float | None]]) -> list[bool]:
     """Return for each point whether no other one is as fast and as good, and better in one of both.
 
-    Args:
-        points: Time and value of each point. One without a value is not on the front.
+    A point is a time and a value; one without a value is not on the front.
     """
     known = list(points)
     return [

@@ -20,13 +20,7 @@ _PROCESS = 1
 
 
 def chrome_trace(spans: Sequence[Span], samples: Samples, names: Sequence[str]) -> dict[str, Any]:
-    """Return a document of trace events.
-
-    Args:
-        spans: Work of images; times count from the first arrival.
-        samples: The raw values of the run.
-        names: Name of each image.
-    """
+    """Return a document of trace events; times of the spans count from the first arrival."""
     tracks = {track: number for number, track in enumerate(sorted({one.track for one in spans}), 1)}
     events = [
         {"ph": "M", "pid": _PROCESS, "tid": number, "name": "thread_name", "args": {"name": track}}

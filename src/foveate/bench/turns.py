@@ -24,13 +24,8 @@ def run_in_turns(
     """Measure two pipelines in the order A B B A, which a steady drift does not favor.
 
     Each turn has whole passes through the images. The turns go on until the percentile of both is
-    stable, or for twice the time of the options, which both share, unless their number is given.
-
-    Args:
-        candidate: A run of the pipeline that is judged.
-        baseline: A run of the other one, with the same options.
-        images: Number of images.
-        turns: Number of turns of each pipeline, rounded up to an even one.
+    stable, or for twice the time of the options, which both share, unless their number is given; an
+    odd one is rounded up.
 
     Raises:
         OptionError: The scenario has a schedule, which turns would interrupt.

@@ -138,12 +138,8 @@ class StageWork:
 def count_work(file: Path, shapes: Sequence[Mapping[str, Shape]], *, threads: int = 1) -> StageWork:
     """Count the work of a stage by running it once, on zeros, for each different set of input shapes.
 
-    It takes the time and the memory of these runs, somewhat more than in the pipeline.
-
-    Args:
-        file: ONNX file of the stage.
-        shapes: Shape of every input by name, for each run.
-        threads: Number of threads that run it.
+    ``shapes`` maps each input to its shape, for each run. It takes the time and the memory of these
+    runs, somewhat more than in the pipeline.
 
     Raises:
         BundleError: ONNX Runtime cannot load the file.

@@ -119,13 +119,6 @@ def measure_targets(
     """Measure what is to be measured, and write its record.
 
     A failure or an interruption writes the record and the trace of what was measured so far.
-
-    Args:
-        targets: What is to be measured, and the images.
-        options: Options of the benchmark.
-        outputs: Files to write.
-        dataset: Data set on which the accuracy of a pipeline is measured; None for none.
-        limits: Whether the limits of a pipeline are measured.
     """
     files, pipeline = _find_files(targets.images), targets.candidate
     outputs.check(files)

@@ -72,11 +72,7 @@ class Outputs:
 
 
 class Partial:
-    """What was measured so far.
-
-    Args:
-        outputs: Where it is written.
-    """
+    """What was measured so far, and where it is written."""
 
     def __init__(self, outputs: Outputs) -> None:
         self._outputs = outputs
@@ -115,8 +111,7 @@ class Partial:
 def keeping(save: Callable[[], str]) -> Iterator[None]:
     """Save what was measured if the work of the context fails, or if the command is interrupted.
 
-    Args:
-        save: Saves it and returns a few words about it; "" if there is nothing to save.
+    ``save`` returns a few words about it, or nothing if there is nothing to save.
     """
     on_interruption(save, grace=1.0)  # a record can be taken at any time, so it need not wait
     try:

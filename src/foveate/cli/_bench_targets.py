@@ -76,14 +76,8 @@ def choose_targets(
 ) -> Targets:
     """Return what is measured.
 
-    With ``--url``, the first argument is an image like the others.
-
-    Args:
-        given: Names of the parameters that stand on the command line.
-        pipeline: The pipeline of the bundle.
-        server: The server; its URL is empty without ``--url``.
-        against: Value of ``--against``.
-        images: Files and directories of images.
+    With ``--url``, the first argument is an image like the others. ``given`` has the names of the
+    parameters that stand on the command line.
 
     Raises:
         OptionError: An option does not belong to what is measured.
