@@ -25,7 +25,7 @@ from foveate.bench.figures import RateSearch, RateTrial
 from foveate.bench.options import BenchOptions
 from foveate.bench.ratios import CompareOptions
 from foveate.bench.record import Record
-from foveate.bench.table import comparison_markdown
+from foveate.bench.table import comparison_markdown, comparison_table
 from foveate.bench.turns import run_in_turns
 from foveate.errors import InputError, OptionError
 
@@ -182,6 +182,7 @@ def test_the_highest_rates_of_two_searches_are_compared_without_a_verdict() -> N
     assert (ratio.baseline, ratio.candidate, ratio.value) == (4.0, 8.0, 2.0)
     assert (ratio.low, ratio.high) == pytest.approx((2.0 / 1.05, 2.0 * 1.05))
     assert "a highest rate has no confidence interval, so there is no verdict" in found.warnings[-1]
+    assert comparison_table(found).caption == "verdict: not decided"
     lines = comparison_markdown(found).splitlines()
     assert "| figure | baseline | candidate | ratio | range |" in lines
     assert lines[-1] == "| highest rate | 4 images/s | 8 images/s | 2.000 | 1.905 to 2.100 |"

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ import pytest
 from tests.bench.simulated import noisy, simulated_record
 
 from foveate.bench.facts import MEANINGS
+from foveate.bench.figures import RateSearch, RateTrial
 from foveate.bench.json_schema import record_schema
 from foveate.bench.options import BenchOptions
 from foveate.bench.record_file import record_text
@@ -269,6 +271,28 @@ def test_a_comparison_as_markdown_and_json(
     assert invoke(["bench", "compare", baseline, slower, *words]) == 1
     assert capsys.readouterr().out.startswith("**simulated fp32, onnxruntime on cpu** against")
     assert json.loads(file.read_text("utf-8"))["verdict"] == "slower"
+
+
+def test_two_searches_are_compared_without_a_verdict(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = []
+    for rate in (4.0, 3.0):
+        record = simulated_record(noisy(0), BenchOptions(scenario="server", rate=rate, seconds=9))
+        trials = tuple(
+            RateTrial(rate=one, images=400, p99=0.5, low=0.4, high=0.6, held=one == rate)
+            for one in (rate, 1.05 * rate)
+        )
+        search = RateSearch(bound=0.6, rate=rate, trials=trials)
+        scenario = replace(record.scenario, p99=0.6)
+        file = tmp_path / f"{rate}.json"
+        file.write_text(record_text(replace(record, scenario=scenario, search=search)), "utf-8")
+        files.append(str(file))
+    assert invoke(["bench", "compare", *files]) == 0
+    out, err = capsys.readouterr()
+    assert "verdict: not decided" in out
+    assert "3 images/s" in out
+    assert "a highest rate has no confidence interval" in err
 
 
 def test_what_is_no_record_is_one_line(

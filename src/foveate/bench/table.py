@@ -48,12 +48,13 @@ def tables_of(record: Record) -> Iterator[Table]:
 def comparison_table(comparison: Comparison) -> Table:
     """Return the ratios of a comparison as a table."""
     title = f"{comparison.candidate}\nagainst {comparison.baseline}"
+    decided = comparison.confidence is not None  # a highest rate has no interval to decide by
     rows = (
-        (name + (" *" if name == comparison.decisive else ""), *cells)
+        (name + (" *" if decided and name == comparison.decisive else ""), *cells)
         for name, *cells in ratio_rows(comparison)
     )
     table = _table(title, ratio_columns(comparison), rows)
-    table.caption = f"* decides: {comparison.verdict}"
+    table.caption = f"{'* decides' if decided else 'verdict'}: {comparison.verdict}"
     return table
 
 
