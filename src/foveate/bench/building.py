@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from statistics import fmean
 from typing import TYPE_CHECKING
@@ -21,7 +21,7 @@ from foveate.evaluation.predict import peak_memory
 if TYPE_CHECKING:
     from foveate.bench.benchmark import Benchmark
     from foveate.bench.image_trace import Division
-    from foveate.bench.machine_record import GpuState, Machine
+    from foveate.bench.machine_record import GpuState
     from foveate.bench.record import Input, Subject
 
 # A schedule is not held if more of its images than this share were late to be started at its end...
@@ -79,9 +79,7 @@ def build_record(
         subject=surroundings.subject,
         scenario=_scenario(benchmark),
         inputs=surroundings.inputs,
-        machine=_with_doubts(
-            describe_machine(before, after, gpu=surroundings.gpu), surroundings.doubts
-        ),
+        machine=describe_machine(before, after, gpu=surroundings.gpu, doubts=surroundings.doubts),
         outcome=_outcome(benchmark, rows, len(everything) - len(rows), surroundings.load),
         latency=latency,
         waiting=distribution(
@@ -99,10 +97,6 @@ def build_record(
         samples=columns(everything, origin),
         unmeasured=dict(surroundings.unmeasured),
     )
-
-
-def _with_doubts(machine: Machine, doubts: tuple[str, ...]) -> Machine:
-    return replace(machine, fit=machine.fit and not doubts, reasons=(*machine.reasons, *doubts))
 
 
 def _refusals(benchmark: Benchmark) -> dict[str, Distribution]:

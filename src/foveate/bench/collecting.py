@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import heapq
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from foveate.bench.image_trace import Division, ImageTrace, divide
@@ -68,7 +68,7 @@ class Collection:
         division = Division() if trace is None else divide(trace, sample.start, sample.end)
         self.rows.append(
             Row(
-                sample=sample.without_trace(),
+                sample=replace(sample, trace=None),  # which may be large
                 division=division,
                 warm_up=warm_up,
                 block=block,

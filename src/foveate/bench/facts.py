@@ -205,16 +205,18 @@ def _value(one: Percentile, record: Record) -> tuple[str, str]:
         if record.latency.count >= needed:
             return "beyond what finished", ""
         return f"not enough runs, needs {needed:,}", ""
-    high = "?" if one.high is None else duration(one.high)
-    return duration(one.value), f"{duration(one.low)} to {high}"
+    return duration(one.value), _interval(one)
 
 
 def _trial_value(one: RateTrial) -> tuple[str, str]:
     if one.held is None:
         return "", ""
+    return "beyond what finished" if one.p99 is None else duration(one.p99), _interval(one)
+
+
+def _interval(one: Percentile | RateTrial) -> str:
     high = "?" if one.high is None else duration(one.high)
-    value = "beyond what finished" if one.p99 is None else duration(one.p99)
-    return value, "" if one.low is None else f"{duration(one.low)} to {high}"
+    return "" if one.low is None else f"{duration(one.low)} to {high}"
 
 
 def _floor(one: Percentile, record: Record) -> str:

@@ -37,9 +37,6 @@ class Images:
     arrays: tuple[UInt8Array, ...]
     inputs: tuple[Input, ...]
 
-    def __len__(self) -> int:
-        return len(self.files)
-
 
 def read_images(files: Sequence[Path], manifest: Manifest | None, *, decoding: bool) -> Images:
     """Read the images of a benchmark, and describe them.

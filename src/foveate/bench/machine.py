@@ -87,9 +87,14 @@ def involuntary_switches() -> int:
 
 
 def describe_machine(
-    before: Snapshot, after: Snapshot, *, gpu: GpuState | None = None, root: Path = Path("/")
+    before: Snapshot,
+    after: Snapshot,
+    *,
+    gpu: GpuState | None = None,
+    doubts: tuple[str, ...] = (),
+    root: Path = Path("/"),
 ) -> Machine:
-    """Return the state of the machine between two snapshots, with the verdict."""
+    """Return the state of the machine between two snapshots, with the verdict and other doubts."""
     name = re.search(r"^model name\s*: (.+)$", _text(root / "proc/cpuinfo"), re.MULTILINE)
     governor = _words(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
     elapsed = (after.time - before.time) * (os.cpu_count() or 1)
@@ -111,7 +116,7 @@ def describe_machine(
         quota_throttled=_growth(before.quota_throttled, after.quota_throttled),
         switches=_growth(before.switches, after.switches),
     )
-    reasons = (*_processor_reasons(processor), *_gpu_reasons(gpu))
+    reasons = (*_processor_reasons(processor), *_gpu_reasons(gpu), *doubts)
     return Machine(
         system=f"{platform.system()} {platform.release()}",
         python=platform.python_version(),

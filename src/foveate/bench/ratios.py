@@ -30,7 +30,7 @@ LATENCY, PER_IMAGE = "latency, median per image", "time per image"
 _Statistic: TypeAlias = "Callable[[Float64Array], Float64Array]"
 # Blocks of the baseline and of the candidate, (B, passes, images) each.
 _Pair: TypeAlias = "tuple[Array, Array]"
-_FEWEST_BLOCKS = 8
+FEWEST_BLOCKS = 8
 _CHUNK = 1 << 22  # resampled values at a time
 
 
@@ -163,10 +163,10 @@ def _blocks(values: Float64Array, record: Record, *, paired: bool) -> Array:
     else:
         length = _passes_per_block(passes, len(columns), record.scenario.name)
     count = passes // length if length else 0
-    if count < _FEWEST_BLOCKS:
+    if count < FEWEST_BLOCKS:
         raise InputError(
             f"{record.subject.label}: {measured.sum()} images are too few for a comparison, which needs "
-            f"{_FEWEST_BLOCKS} passes through the {len(columns)} images at least",
+            f"{FEWEST_BLOCKS} passes through the {len(columns)} images at least",
             remedy="measure for a longer time: --seconds",
         )
     return matrix[: count * length].reshape(count, length, len(columns))

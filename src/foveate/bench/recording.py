@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from foveate.bundle.manifest import TensorSpec
     from foveate.kernels.op import Op
     from foveate.runtime.devices import Buffer, Device, Event, Mirror, Program, Stream
-    from foveate.runtime.devices.interop import GpuImage
     from foveate.runtime.engines import Engine
 
 T = TypeVar("T")
@@ -168,6 +167,8 @@ class RecordingDevice:
         self.backends = device.backends
         self.allocate = device.allocate
         self.share = device.share
+        self.mapped = device.mapped
+        self.accept = device.accept
         self.spare_bytes = device.spare_bytes
         self.close = device.close
 
@@ -180,10 +181,6 @@ class RecordingDevice:
     def mirror(self, shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> Mirror:
         """Return memory whose copies are recorded."""
         return _RecordingMirror(self._recorder, self._device.mirror(shape, dtype))
-
-    def mapped(self, shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> Mirror:
-        """Return memory of the CPU; see :class:`foveate.runtime.devices.Device`."""
-        return self._device.mapped(shape, dtype)
 
     def launch(
         self, op: Op, stream: Stream, *buffers: Buffer | Sequence[Buffer] | None, **numbers: object
@@ -203,10 +200,6 @@ class RecordingDevice:
         capturable = capturable and self._recorder.ranges is None
         program = self._device.program(streams, enqueue, capturable=capturable)
         return _RecordingProgram(self._recorder, program)
-
-    def accept(self, image: object) -> GpuImage | None:
-        """Accept an array on the device; see :class:`foveate.runtime.devices.Device`."""
-        return self._device.accept(image)
 
 
 class _RecordingProgram:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
 
 from foveate.protocol.client import BusyError
@@ -76,10 +76,6 @@ class Sample:
     def latency(self) -> float:
         """Time from the intended arrival to the result."""
         return self.end - self.arrival
-
-    def without_trace(self) -> Sample:
-        """Return the sample without what was recorded, which may be large."""
-        return replace(self, trace=None)
 
 
 def run_single_stream(system: System, clock: Clock, indices: Iterable[int], take: Take) -> None:

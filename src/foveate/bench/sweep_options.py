@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING, Any, Literal
 
+from foveate.bench.ratios import FEWEST_BLOCKS
 from foveate.errors import OptionError
 from foveate.runtime import PipelineOptions
 from foveate.typed_options import TypedOptions
@@ -15,8 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from foveate.bundle import Manifest
-
-FEWEST_TURNS = 8  # that a comparison of turns needs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,8 +51,8 @@ class SweepOptions(TypedOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.turns < FEWEST_TURNS:
-            raise OptionError(f"turns must be at least {FEWEST_TURNS}, found {self.turns}")
+        if self.turns < FEWEST_BLOCKS:  # each turn is a block of the comparison
+            raise OptionError(f"turns must be at least {FEWEST_BLOCKS}, found {self.turns}")
         if self.timed < 1:
             raise OptionError(f"timed must be at least 1, found {self.timed}")
         for name in ("threads", "max_in_flight"):
