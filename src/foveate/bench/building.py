@@ -41,7 +41,7 @@ class Surroundings:
         gpu: State of the GPU after the run, if the pipeline used one.
         device_bytes: Memory of the device that the run took.
         energy_counter: Name of the counter of energy.
-        doubts: Why the figures are not fit to be published, beside the state of this machine.
+        doubts: Why the figures are not fit to be published, besides the state of this machine.
         unmeasured: Why figures are null, by their places in the record.
     """
 
@@ -107,7 +107,7 @@ def _refusals(benchmark: Benchmark) -> dict[str, Distribution]:
 
 
 def is_rate_held(due: int, late: int, in_flight: int) -> bool:
-    """Return whether a pipeline kept up with a schedule, but for a few images at its end.
+    """Return whether a pipeline kept up with a schedule, except for a few images at its end.
 
     Args:
         due: Number of images that arrived.
@@ -178,7 +178,7 @@ def _parts(rows: Sequence[Row]) -> PartTimes:
 
 
 def _known(values: Iterable[float | None]) -> Distribution | None:
-    """Return the distribution of the values that were recorded, or None if none was."""
+    """Return the distribution of the values that are known, or None if there are none."""
     known = [value for value in values if value is not None]
     return distribution(known) if known else None
 

@@ -14,7 +14,7 @@ class Clock(Protocol):
         """Return the time in seconds since any fixed moment; it never goes back."""
 
     def sleep_until(self, moment: float) -> None:
-        """Block the calling thread until a moment, or not at all if it is over."""
+        """Block the calling thread until a moment; return at once if it has passed."""
 
 
 class SystemClock:

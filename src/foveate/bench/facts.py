@@ -70,7 +70,7 @@ def extent_of(record: Record) -> str:
 
 
 def too_few(record: Record) -> str | None:
-    """Return that there are too few images for a median, and how to measure enough; None if not."""
+    """Return what to do about too few images for a median; None if there are enough."""
     outcome, needed = record.outcome, fewest_runs(50)
     if record.latency.count >= needed:
         return None

@@ -137,5 +137,5 @@ def _arithmetic(node: NodeWork, precision: str, gpu: Gpu) -> float:
 
 
 def _bytes(counted: int, precision: str) -> float:
-    """Return the bytes on a GPU, where a float16 stage has no float32 but small islands."""
+    """Return the bytes on a GPU, where only small islands of a float16 stage are float32."""
     return counted / 2 if precision == "fp16" else counted

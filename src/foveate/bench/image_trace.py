@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 class AbandonedError(Exception):
-    """The result of an image is not wanted any longer, so its work stops at the next piece."""
+    """Nobody waits for the result of an image any longer: its work stops at the next piece."""
 
 
 @dataclass(slots=True, eq=False)

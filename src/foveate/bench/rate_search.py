@@ -22,7 +22,7 @@ _MOST_TRIALS = 20
 def search_rate(
     try_rate: Callable[[float], RateTrial], bound: float, first: float
 ) -> Iterator[RateSearch]:
-    """Search the highest rate that holds a bound in seconds, to within 5 %, from a first rate on.
+    """Search the highest rate that holds a bound in seconds, to within 5 %, starting at ``first``.
 
     Yields:
         The search so far, after each rate.

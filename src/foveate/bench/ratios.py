@@ -173,7 +173,7 @@ def _blocks(values: Float64Array, record: Record, *, paired: bool) -> Array:
 
 
 def _passes_per_block(passes: int, images: int, scenario: str) -> int:
-    """Return the length of a block, so that values of different blocks hardly depend on each other."""
+    """Return the passes per block, so that different blocks are nearly independent."""
     # A queue remembers longer than a pipeline that is empty between two images.
     length = sqrt(passes * images) if scenario == "server" else cbrt(passes * images)
     return max(1, round(length / images))

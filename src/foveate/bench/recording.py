@@ -90,7 +90,7 @@ class Recorder:
 
 
 def record_pipeline(recorder: Recorder, pipeline: Pipeline) -> Pipeline:
-    """Return a pipeline whose work is recorded, with the engines and the device of an unused one."""
+    """Return a pipeline whose work is recorded; it takes engines and device of an unused one."""
     return Pipeline(
         pipeline.bundle,
         {name: RecordingEngine(recorder, name, one) for name, one in pipeline.engines.items()},
@@ -238,7 +238,7 @@ class _RecordingEvent:
 class _RecordingMirror:
     """Memory with a counterpart, whose copies are recorded.
 
-    On the CPU, nothing is copied but the content, by the calling thread.
+    On the CPU, only the content is copied, by the calling thread.
     """
 
     def __init__(self, recorder: Recorder, mirror: Mirror) -> None:

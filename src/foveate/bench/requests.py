@@ -43,7 +43,7 @@ class RequestForm:
 
     @classmethod
     def of(cls, server: ServerMetadata, model: ModelMetadata, wanted: str | None) -> RequestForm:
-        """Return the form that a model takes, for the input of a name if one is wanted.
+        """Return the form that a model takes; ``wanted`` names its input, None prefers files.
 
         Raises:
             ServerError: The model has no input for an image, or no output of objects.

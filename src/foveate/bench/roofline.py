@@ -38,7 +38,7 @@ class Roofline:
 
 
 def roofline(work: StageWork, ceilings: Ceilings, seconds: float | None = None) -> Roofline:
-    """Return the limit of a stage, of which the time per image may be known.
+    """Return the limit of a stage and, if its time per image is known, how near it comes to it.
 
     Layers of different kinds follow each other, so that the compute ceiling of a stage is the
     harmonic mean of those of its kinds, weighted by their operations.

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 # Receives each sample, and returns whether the run goes on.
 Take: TypeAlias = "Callable[[Sample], bool]"
 # Seconds until the next request after one that was refused, if the server does not say how many,
-# and the most that are waited whatever it says.
+# and the longest pause, whatever it asks for.
 _PAUSE, _LONGEST_PAUSE = 0.1, 5.0
 
 
