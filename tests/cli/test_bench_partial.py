@@ -147,7 +147,7 @@ def broken(contrast_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     return write_bundle(tmp_path_factory.mktemp("bundles") / "broken", manifest, files).root
 
 
-def test_a_configuration_that_fails_keeps_those_before_it(
+def test_a_configuration_that_fails_leaves_the_others(
     contrast_bundle: Path, broken: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = write_dataset(tmp_path / "data", "red")
@@ -156,10 +156,35 @@ def test_a_configuration_that_fails_keeps_those_before_it(
     printed = capsys.readouterr()
     document = json.loads(printed.out)
     jsonschema.validate(document, sweep_schema())
-    assert document["interrupted"]
+    assert not document["interrupted"]
     assert (len(document["points"]), document["planned"]) == (2, 3)
-    assert "2 of 3 configurations" in printed.err
-    assert printed.err.splitlines()[-1].startswith("foveate: ")
+    (failed,) = document["failed"]
+    assert failed["configuration"]["bundle"] == str(broken)
+    assert "refine" in failed["reason"]
+    last = printed.err.splitlines()[-1]
+    assert last.startswith("foveate: 1 of 3 configurations failed, the others were measured: ")
+
+
+def test_an_error_that_is_a_bug_keeps_the_configurations_before_it(
+    contrast_bundle: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fail(*given: object) -> None:
+        raise ValueError("wrong")
+
+    monkeypatch.setattr("foveate.bench.sweep.Sweep._measure_time", fail)
+    data = write_dataset(tmp_path / "data", "red")
+    words = [str(contrast_bundle), "--dataset", str(data), *QUICK]
+    assert invoke(["bench", "sweep", *words, "--json", "-"]) == 1
+    printed = capsys.readouterr()
+    document = json.loads(printed.out)
+    jsonschema.validate(document, sweep_schema())
+    assert document["interrupted"]
+    assert (len(document["points"]), document["failed"], document["planned"]) == (1, [], 2)
+    assert "1 of 2 configurations" in printed.err
+    assert printed.err.splitlines()[-1].startswith("foveate: internal error (ValueError: wrong)")
 
 
 def test_an_interrupted_search_keeps_the_rates_that_were_tried(
