@@ -28,32 +28,28 @@ def ratio_of_rates(baseline: Record, candidate: Record) -> Ratio:
         InputError: The searches had other bounds or other numbers of images per rate, or one has no
             highest rate.
     """
-    bounds, counts = zip(
-        *(
-            (one.scenario.p99, one.scenario.count or fewest_runs(99))
-            for one in (baseline, candidate)
-        ),
-        strict=True,
-    )
-    if bounds[0] != bounds[1]:
+    one, two = baseline.scenario, candidate.scenario
+    if one.p99 != two.p99:
         raise InputError(
-            f"the bounds of the 99th percentile differ: {bounds[0]:g} and {bounds[1]:g} s",
+            f"the bounds of the 99th percentile differ: {one.p99:g} and {two.p99:g} s",
             remedy="measure both with the same --p99",
         )
+    counts = [scenario.count or fewest_runs(99) for scenario in (one, two)]
     if counts[0] != counts[1]:
         raise InputError(
             f"the numbers of images per rate differ, and so does what holds the bound: {counts[0]:,} "
             f"and {counts[1]:,}",
             remedy="measure both with the same --count",
         )
-    (low, first), (other_low, other) = _range(baseline), _range(candidate)
+    held, missed = _range(baseline)
+    other_held, other_missed = _range(candidate)
     return Ratio(
         name=HIGHEST_RATE,
-        baseline=low,
-        candidate=other_low,
-        value=other_low / low,
-        low=other_low / first,
-        high=other / low,
+        baseline=held,
+        candidate=other_held,
+        value=other_held / held,
+        low=other_held / missed,
+        high=other_missed / held,
     )
 
 
