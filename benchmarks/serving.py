@@ -137,7 +137,7 @@ def server(target: Callable[..., None], *arguments: Any) -> Iterator[Connection]
     process.start()
     try:
         url = ServerUrl.parse(f"http://127.0.0.1:{ports.get()}")
-        time.sleep(1.0)  # until it is ready
+        time.sleep(1.0)  # uvicorn alone listens a moment later
         with closing(Connection(url, 60.0)) as connection:
             yield connection
     finally:

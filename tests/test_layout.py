@@ -36,6 +36,7 @@ LAYERS = (
     "bundle",
     "kernels",
     "runtime",
+    "tracing",
     "selftest",
     "labeling",
     "datasets",

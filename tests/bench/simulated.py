@@ -12,9 +12,9 @@ import numpy as np
 
 from foveate.bench.benchmark import Benchmark
 from foveate.bench.building import Surroundings, build_record
-from foveate.bench.image_trace import ImageTrace, Work
 from foveate.bench.options import BenchOptions
 from foveate.bench.record import Input, Record, Subject
+from foveate.tracing.image_trace import ImageTrace, Work
 
 STAGES = ("propose", "refine")
 

@@ -11,7 +11,6 @@ import pytest
 from tests.bench.simulated import SimulatedClock, SimulatedSystem, noisy
 
 from foveate.bench.arrivals import poisson_arrivals
-from foveate.bench.clock import SystemClock
 from foveate.bench.scenarios import (
     Sample,
     run_closed_loop,
@@ -20,6 +19,7 @@ from foveate.bench.scenarios import (
     run_single_stream,
 )
 from foveate.protocol.client import BusyError
+from foveate.tracing.clock import SystemClock
 
 
 def taking(count: int = 10**9) -> tuple[list[Sample], Callable[[Sample], bool]]:

@@ -8,10 +8,10 @@ import pytest
 from tests.bench.simulated import inputs
 
 from foveate.bench.collecting import SLOWEST, TIMELINE, Collection
-from foveate.bench.image_trace import ImageTrace, Work
 from foveate.bench.samples import Tails
 from foveate.bench.scenarios import Sample
 from foveate.bench.tails import describe_tails
+from foveate.tracing.image_trace import ImageTrace, Work
 
 
 def collect(

@@ -27,10 +27,10 @@ from foveate.progress import Progress, no_progress
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from foveate.bench.clock import Clock
     from foveate.bench.energy import EnergyMeter
     from foveate.bench.options import BenchOptions
     from foveate.bench.scenarios import Sample, System, Take
+    from foveate.tracing.clock import Clock
 
 
 class Benchmark:

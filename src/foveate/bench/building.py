@@ -20,9 +20,9 @@ from foveate.evaluation.predict import peak_memory
 
 if TYPE_CHECKING:
     from foveate.bench.benchmark import Benchmark
-    from foveate.bench.image_trace import Division
     from foveate.bench.machine_record import GpuState
     from foveate.bench.record import Input, Subject
+    from foveate.tracing.image_trace import Division
 
 # A schedule is not held if more of its images than this share were late to be started at its end...
 _LATE_SHARE = 0.05

@@ -7,8 +7,8 @@ import heapq
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from foveate.bench.image_trace import Division, ImageTrace, divide
 from foveate.bench.samples import Samples, Span
+from foveate.tracing.image_trace import Division, ImageTrace, divide
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -23,10 +23,10 @@ from foveate.errors import InputError
 from foveate.progress import Progress, no_progress
 
 if TYPE_CHECKING:
-    from foveate.bench.clock import Clock
     from foveate.bench.energy import EnergyMeter
     from foveate.bench.options import BenchOptions
     from foveate.bench.scenarios import System
+    from foveate.tracing.clock import Clock
 
 # Longest time of the floor, and its rate, at which arrivals hardly ever wait for each other.
 _FLOOR_SECONDS, _FLOOR_RATE = 2.0, 100.0

@@ -13,8 +13,8 @@ from foveate.protocol.client import BusyError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from foveate.bench.clock import Clock
-    from foveate.bench.image_trace import ImageTrace
+    from foveate.tracing.clock import Clock
+    from foveate.tracing.image_trace import ImageTrace
 
 # Receives each sample, and returns whether the run goes on.
 Take: TypeAlias = "Callable[[Sample], bool]"

@@ -8,7 +8,6 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from foveate.bench.building import Surroundings
-from foveate.bench.clock import SystemClock
 from foveate.bench.measurement import Measurement
 from foveate.bench.record import Server, Subject
 from foveate.bench.requests import RequestForm, Requests
@@ -17,6 +16,7 @@ from foveate.errors import OptionError
 from foveate.progress import Progress, no_progress
 from foveate.protocol.client import InferenceClient
 from foveate.protocol.connection import ServerUrl
+from foveate.tracing.clock import SystemClock
 from foveate.typed_options import TypedOptions
 
 if TYPE_CHECKING:

@@ -6,15 +6,15 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from foveate.bench.image_trace import ImageTrace, Work
 from foveate.errors import ServerError
 from foveate.protocol.client import BusyError
+from foveate.tracing.image_trace import ImageTrace, Work
 
 if TYPE_CHECKING:
-    from foveate.bench.clock import Clock
     from foveate.bench.requests import Requests
     from foveate.protocol.client import InferenceClient
     from foveate.protocol.tensors import Message
+    from foveate.tracing.clock import Clock
 
 
 class ServerSystem:

@@ -9,18 +9,18 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeAlias
 
 from foveate.bench.building import Surroundings
-from foveate.bench.clock import Clock, SystemClock
 from foveate.bench.energy import EnergyMeter
 from foveate.bench.floor import NullDevice, null_engines
 from foveate.bench.gpu_counters import GpuCounters, open_gpu_counters
 from foveate.bench.images import read_images
 from foveate.bench.measurement import Measurement
-from foveate.bench.nvtx_ranges import NvtxRanges
 from foveate.bench.system import PipelineSystem, describe_subject
 from foveate.bundle import read_bundle
 from foveate.errors import BackendError
 from foveate.progress import Progress, no_progress
 from foveate.runtime.loading import open_parts
+from foveate.tracing.clock import Clock, SystemClock
+from foveate.tracing.nvtx_ranges import NvtxRanges
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,8 +10,8 @@ import numpy as np
 from foveate.bench.percentiles import fewest_runs, percentile, relative_width
 
 if TYPE_CHECKING:
-    from foveate.bench.clock import Clock
     from foveate.bench.options import BenchOptions
+    from foveate.tracing.clock import Clock
 
 # The interval is computed again when the number of images has grown by this factor.
 _GROWTH = 1.1

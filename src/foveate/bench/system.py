@@ -9,22 +9,22 @@ from dataclasses import fields
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from foveate.bench.image_trace import Work
 from foveate.bench.record import Subject
-from foveate.bench.recording import Recorder, record_pipeline
 from foveate.images.reading import read_image
 from foveate.runtime import Pipeline, PipelineOptions
+from foveate.tracing.image_trace import Work
+from foveate.tracing.recording import Recorder, record_pipeline
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from foveate.bench.clock import Clock
-    from foveate.bench.image_trace import ImageTrace
     from foveate.bench.images import Images
-    from foveate.bench.nvtx_ranges import NvtxRanges
     from foveate.bundle import Bundle
     from foveate.runtime.devices import Device
     from foveate.runtime.engines import Engine
+    from foveate.tracing.clock import Clock
+    from foveate.tracing.image_trace import ImageTrace
+    from foveate.tracing.nvtx_ranges import NvtxRanges
 
 _LIBRARIES = ("numpy", "cv2", "onnxruntime", "tensorrt", "tensorrt_rtx", "torch")
 

@@ -6,18 +6,18 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-from foveate.bench.clock import SystemClock
-from foveate.bench.image_trace import total_times
-from foveate.bench.recording import Recorder, record_pipeline
 from foveate.bundle import STAGES
+from foveate.tracing.clock import SystemClock
+from foveate.tracing.image_trace import total_times
+from foveate.tracing.recording import Recorder, record_pipeline
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from foveate.bench.image_trace import ImageTrace
     from foveate.results.detections import Findings
     from foveate.runtime import Pipeline
     from foveate.runtime.images import Image
+    from foveate.tracing.image_trace import ImageTrace
 
 
 class TimedPipeline:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from foveate.bench.image_trace import AbandonedError, ImageTrace, total_times
+from foveate.tracing.image_trace import AbandonedError, ImageTrace, total_times
 
 REQUEST_ID = "X-Request-Id"
 

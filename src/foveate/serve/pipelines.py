@@ -9,15 +9,15 @@ from dataclasses import replace
 from os import PathLike
 
 from foveate.arrays import UInt8Array
-from foveate.bench.clock import SystemClock
-from foveate.bench.image_trace import total_times
-from foveate.bench.recording import Recorder, record_pipeline
 from foveate.page import SCORE_THRESHOLD
 from foveate.results.detections import Detections, Findings, Proposals
 from foveate.runtime import Pipeline, PipelineOptions, load
 from foveate.serve.call import Call
 from foveate.serve.options import ServeOptions
 from foveate.system.resources import usable_cores
+from foveate.tracing.clock import SystemClock
+from foveate.tracing.image_trace import total_times
+from foveate.tracing.recording import Recorder, record_pipeline
 
 
 class RecordedPipeline:

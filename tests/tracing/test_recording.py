@@ -11,16 +11,16 @@ import cv2
 import numpy as np
 import pytest
 
-from foveate.bench.clock import SystemClock
 from foveate.bench.floor import NullDevice, null_engines
-from foveate.bench.image_trace import AbandonedError, ImageTrace, Work, covered, divide
 from foveate.bench.images import Images, read_images
-from foveate.bench.recording import Recorder, record_pipeline
 from foveate.bench.system import PipelineSystem
 from foveate.bundle import Bundle
 from foveate.errors import InputError
 from foveate.runtime import PipelineOptions, load
 from foveate.runtime.loading import open_parts
+from foveate.tracing.clock import SystemClock
+from foveate.tracing.image_trace import AbandonedError, ImageTrace, Work, covered, divide
+from foveate.tracing.recording import Recorder, record_pipeline
 
 OPTIONS = PipelineOptions(threads=1, score_threshold=0.0)
 

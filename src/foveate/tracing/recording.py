@@ -13,9 +13,9 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 from weakref import WeakKeyDictionary
 
-from foveate.bench.image_trace import AbandonedError, ImageTrace, Work
 from foveate.runtime.devices.cpu import CpuDevice, CpuStream
 from foveate.runtime.pipeline import Pipeline
+from foveate.tracing.image_trace import AbandonedError, ImageTrace, Work
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     import numpy as np
 
     from foveate.arrays import Array
-    from foveate.bench.clock import Clock
-    from foveate.bench.nvtx_ranges import NvtxRanges
     from foveate.bundle.manifest import TensorSpec
     from foveate.kernels.op import Op
     from foveate.runtime.devices import Buffer, Device, Event, Mirror, Program, Stream
     from foveate.runtime.engines import Engine
+    from foveate.tracing.clock import Clock
+    from foveate.tracing.nvtx_ranges import NvtxRanges
 
 T = TypeVar("T")
 

@@ -14,10 +14,10 @@ from tests.runtime.devices.opened import Gathering, gathered, simulated_gpu
 from tests.samples.c_library import compile_c
 from tests.samples.paths import CAT
 
-from foveate.bench.clock import SystemClock
-from foveate.bench.nvtx_ranges import NvtxRanges
-from foveate.bench.recording import Recorder, RecordingDevice
 from foveate.errors import MissingExtraError
+from foveate.tracing.clock import SystemClock
+from foveate.tracing.nvtx_ranges import NvtxRanges
+from foveate.tracing.recording import Recorder, RecordingDevice
 
 pytest.importorskip("nvtx", reason="needs the package nvtx")
 INJECTION = Path(__file__).with_name("nvtx_injection.c")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The clock of a benchmark, which a test can replace by a simulated one."""
+"""The clock of all times, which a test can replace by a simulated one."""
 
 from __future__ import annotations
 
