@@ -18,6 +18,7 @@ ORDER = (
     "against_hyperfine",
     "scaling",
     "video",
+    "serving",
     "overload",
     "tiling",
     "sizing",
