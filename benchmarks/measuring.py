@@ -65,3 +65,10 @@ def photograph(width: int = 640, height: int = 480) -> UInt8Array:
     size = (max(width, round(image.shape[1] * scale)), max(height, round(image.shape[0] * scale)))
     resized = cv2.resize(image, size, interpolation=method)
     return np.ascontiguousarray(resized[:height, :width]).astype(np.uint8)
+
+
+def encoded(width: int = 640, height: int = 480) -> bytes:
+    """Return the photograph as a JPEG of a width and height."""
+    done, content = cv2.imencode(".jpg", photograph(width, height)[..., ::-1])
+    assert done
+    return content.tobytes()

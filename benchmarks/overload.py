@@ -22,12 +22,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from figures import Figure, Measurement, Result, begin, conditions, report
 from foveate.protocol.connection import Answer, Connection, ServerUrl
-from measuring import parser_of, photograph
+from measuring import encoded, parser_of
 
 TITLE = "A server under overload"
 QUESTION = """\
@@ -90,7 +89,7 @@ class _Sender:
 
     def __init__(self, url: str) -> None:
         self._url = ServerUrl.parse(url)
-        self._body = bytes(cv2.imencode(".jpg", photograph()[..., ::-1])[1])
+        self._body = encoded()
         self._objects: Any = None
         self.send()  # the first image is slower
         self._objects = _objects(self._post())

@@ -18,7 +18,6 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from typing import Any
 
-import cv2
 import uvicorn
 
 import foveate
@@ -30,7 +29,7 @@ from foveate.protocol.connection import Connection, ServerUrl
 from foveate.runtime import Pipeline
 from foveate.serve import ServeOptions, create_app
 from foveate.serve.server import Address, run_server
-from measuring import in_turns, parser_of, photograph, ratio
+from measuring import encoded, in_turns, parser_of, ratio
 
 TITLE = "What serving costs"
 QUESTION = """\
@@ -57,7 +56,7 @@ def main() -> None:
 
 def without_model(size: tuple[int, int], rounds: int) -> Measurement:
     """Measure the requests per second with a model that does nothing."""
-    before, content = begin(), encoded(size)
+    before, content = begin(), encoded(*size)
     with server(serve_bare) as bare, server(serve_nothing) as served:
         runs = {
             "uvicorn": lambda: batch(bare, content),
@@ -83,7 +82,7 @@ def without_model(size: tuple[int, int], rounds: int) -> Measurement:
 
 def with_mini(preset: str, rounds: int) -> Measurement:
     """Measure the time of a request for the objects that `mini` finds."""
-    before, content = begin(), encoded((640, 480))
+    before, content = begin(), encoded()
     options = foveate.PipelineOptions(threads=2, preset=preset)
     with foveate.load("mini", options=options) as pipeline, server(serve_mini, preset) as served:
         runs: dict[str, Callable[[], object]] = {
@@ -119,13 +118,6 @@ def find(connection: Connection, content: bytes) -> None:
     answer = connection.request("POST", "/v1/objects", content)
     assert answer.status == 200, answer
     json.loads(answer.body)
-
-
-def encoded(size: tuple[int, int]) -> bytes:
-    """Return the photograph as a JPEG of a width and height."""
-    done, content = cv2.imencode(".jpg", photograph(*size)[:, :, ::-1])
-    assert done
-    return content.tobytes()
 
 
 @contextmanager

@@ -23,11 +23,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from figures import Cell, Figure, Measurement, Result, begin, conditions, report
-from measuring import photograph
+from measuring import encoded
 
 TITLE = "A server over time"
 QUESTION = """\
@@ -107,7 +106,7 @@ def run(pid: int, port: int, clients: int, seconds: float) -> tuple[Counter[str]
 
 def send(port: int, chance: random.Random, end: float, statuses: list[str]) -> None:
     """Send requests of one client after the other until a moment."""
-    files = {size: encoded(size) for size in SIZES}
+    files = {size: encoded(*size) for size in SIZES}
     while time.monotonic() < end:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
         for _ in range(chance.randint(1, 20)):
@@ -128,13 +127,6 @@ def send(port: int, chance: random.Random, end: float, statuses: list[str]) -> N
             if answer.status in (429, 503):
                 time.sleep(1.0)
         connection.close()
-
-
-def encoded(size: tuple[int, int]) -> bytes:
-    """Return the photograph as a JPEG of a width and height."""
-    done, content = cv2.imencode(".jpg", photograph(*size)[:, :, ::-1])
-    assert done
-    return content.tobytes()
 
 
 def port_of(server: subprocess.Popen[str]) -> int:

@@ -85,8 +85,8 @@ class Situation:
     scenario: str
     device: str
     backend: str
-    top_k: int = 100
-    in_flight: int = 1
+    top_k: int
+    in_flight: int
     latency: float
     waiting: float = 0.0
     floor: float = 0.0

@@ -10,6 +10,7 @@ from tests.bench.works import node_work, rate, stage_work
 
 from foveate.bench.advice import Advice
 from foveate.bench.ceilings import Ceilings
+from foveate.bench.command import Command
 from foveate.bench.compare import compare
 from foveate.bench.figures import Floor, RateSearch, RateTrial
 from foveate.bench.limits import Limits, StageLimit
@@ -19,6 +20,7 @@ from foveate.bench.record import Record, Rival
 from foveate.bench.roofline import roofline
 from foveate.bench.samples import Trait
 
+COMMAND = Command(arguments=("bundle",))
 NAME = "</script><b>&.jpg"  # of an image, as a user may choose it
 CEILINGS = Ceilings(
     threads=1,

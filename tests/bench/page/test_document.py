@@ -8,7 +8,7 @@ from dataclasses import replace
 from html import unescape
 
 import pytest
-from tests.bench.page.reports import ADVICE, NAME, full_record
+from tests.bench.page.reports import ADVICE, COMMAND, NAME, full_record
 from tests.bench.simulated import noisy, simulated_record
 
 from foveate.bench.facts import MEANINGS, facts_of, parts_of, percentile_row
@@ -27,7 +27,7 @@ def record() -> Record:
 
 @pytest.fixture(scope="module")
 def text(record: Record) -> str:
-    return text_of(page_of(record))
+    return text_of(page_of(record, COMMAND))
 
 
 def text_of(page: str) -> str:
@@ -45,14 +45,14 @@ def answers(page: str) -> str:
 
 
 def test_the_answers_come_first(record: Record) -> None:
-    assert sections(page_of(record)) == [
+    assert sections(page_of(record, COMMAND)) == [
         *("answers", "latency", "stages", "timeline", "roofline", "comparison", "search"),
         *("course", "tails", "machine", "configuration", "data"),
     ]
 
 
 def test_the_answers_are_those_of_the_record(record: Record) -> None:
-    found = answers(page_of(record))
+    found = answers(page_of(record, COMMAND))
     p50 = record.latency.percentile(50)
     for part in (
         f"Half of the images take at most {duration(p50.value)} (95 % interval {duration(p50.low)}",
@@ -68,14 +68,14 @@ def test_the_answers_are_those_of_the_record(record: Record) -> None:
 
 
 def test_without_limits_the_page_says_how_to_get_advice(record: Record) -> None:
-    bare = page_of(replace(record, limits=None, advice=None))
-    assert "foveate bench BUNDLE --limits" in answers(bare)
+    bare = page_of(replace(record, limits=None, advice=None), COMMAND)
+    assert "foveate bench bundle --limits" in answers(bare)
     assert "roofline" not in sections(bare)
 
 
 def test_a_server_shows_how_long_images_wait() -> None:
     options = BenchOptions(scenario="server", rate=9.0, seconds=60, warm_up=0)
-    page = page_of(simulated_record(noisy(0), options))
+    page = page_of(simulated_record(noisy(0), options), COMMAND)
     assert "before the pipeline takes it" in answers(page)
     assert "start to result, median" in text_of(page)
 
@@ -102,7 +102,7 @@ def test_comparison_search_and_tails_are_listed(record: Record, text: str) -> No
 
 
 def test_the_page_loads_and_runs_nothing(record: Record) -> None:
-    page = page_of(record)
+    page = page_of(record, COMMAND)
     assert "default-src 'none'" in page
     assert re.findall('(?:src|href|action)="([^"]*)"', page) == ["data:,"]
     assert re.findall('<script(?! type="application/json")', page) == []
@@ -111,7 +111,7 @@ def test_the_page_loads_and_runs_nothing(record: Record) -> None:
 
 
 def test_texts_of_users_are_not_part_of_the_page(record: Record) -> None:
-    page = page_of(record)
+    page = page_of(record, COMMAND)
     assert NAME in text_of(page)
     assert "<b>&" not in page
     assert page.count("</script>") == 1
@@ -119,7 +119,7 @@ def test_texts_of_users_are_not_part_of_the_page(record: Record) -> None:
 
 def test_a_page_is_small_however_many_images_were_measured() -> None:
     record = full_record(seconds=1500)
-    page = page_of(record)
+    page = page_of(record, COMMAND)
     assert record.outcome.images >= 9_000
     assert len(page.encode()) <= LARGEST
     assert "this page lacks the raw values of all images. The file that --json" in text_of(page)
@@ -128,7 +128,7 @@ def test_a_page_is_small_however_many_images_were_measured() -> None:
 
 def test_a_record_without_images_has_a_page() -> None:
     options = BenchOptions(scenario="server", rate=0.01, seconds=1)
-    page = page_of(simulated_record(noisy(0), options))
+    page = page_of(simulated_record(noisy(0), options), COMMAND)
     assert "0 images are too few for any percentile, which needs 6: raise --seconds." in text_of(
         page
     )
@@ -139,20 +139,20 @@ def test_images_that_were_never_finished_have_no_curve() -> None:
     options = BenchOptions(scenario="server", rate=0.01, seconds=1)
     empty = simulated_record(noisy(0), options)
     late = replace(empty, latency=distribution([], unstarted=7))
-    assert 'd="M"' not in page_of(late)
+    assert 'd="M"' not in page_of(late, COMMAND)
 
 
 def test_a_rate_that_is_not_held_comes_first() -> None:
     options = BenchOptions(scenario="server", rate=20.0, seconds=60, warm_up=0)
     record = simulated_record(noisy(0), options)
-    found = answers(page_of(record))
+    found = answers(page_of(record, COMMAND))
     assert "The pipeline does not keep up: 20 images arrive per second, " in found
     assert f"{record.outcome.unstarted:,} were never started." in found
     refused = replace(record, outcome=replace(record.outcome, refused=3))
-    assert "were never started, 3 were refused." in answers(page_of(refused))
-    assert "foveate bench BUNDLE --scenario server --p99 0." in found
+    assert "were never started, 3 were refused." in answers(page_of(refused, COMMAND))
+    assert "foveate bench bundle --scenario server --p99 0." in found
 
 
 def test_a_floor_without_percentiles_is_not_drawn(record: Record) -> None:
     short = replace(record, floor=Floor(rate=None, latency=distribution([0.1] * 3), share=None))
-    assert "harness floor, median" not in text_of(page_of(short))
+    assert "harness floor, median" not in text_of(page_of(short, COMMAND))

@@ -10,7 +10,7 @@ from typing import Any
 
 import jsonschema
 import pytest
-from tests.bench.page.reports import NAME, full_record
+from tests.bench.page.reports import COMMAND, NAME, full_record
 
 from foveate.bench.compare import compare
 from foveate.bench.json_schema import record_schema
@@ -100,7 +100,7 @@ def test_too_many_images_leave_no_room_for_the_record(record: Record) -> None:
 
 def test_a_page_is_read_as_a_record(record: Record, tmp_path: Path) -> None:
     file = tmp_path / "page.html"
-    file.write_text(page_of(record), "utf-8")
+    file.write_text(page_of(record, COMMAND), "utf-8")
     found = read_record(file)
     assert found.latency == record.latency
     assert found.inputs == record.inputs

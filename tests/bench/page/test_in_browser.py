@@ -11,7 +11,7 @@ from typing import Literal
 import jsonschema
 import pytest
 from playwright.sync_api import Browser, Page
-from tests.bench.page.reports import full_record
+from tests.bench.page.reports import COMMAND, full_record
 
 from foveate.bench.json_schema import record_schema
 from foveate.bench.page.document import page_of
@@ -47,7 +47,7 @@ TITLES = """
 @pytest.fixture(scope="module")
 def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("page") / "report.html"
-    path.write_text(page_of(full_record()), "utf-8")
+    path.write_text(page_of(full_record(), COMMAND), "utf-8")
     return path
 
 

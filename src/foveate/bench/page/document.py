@@ -6,7 +6,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from foveate.bench.command import Command
 from foveate.bench.facts import fitness_of, title_of
 from foveate.bench.page.answers import answers
 from foveate.bench.page.embedding import embed
@@ -18,9 +17,9 @@ from foveate.bench.page.stages import stage_bars
 from foveate.bench.page.styles import Styles
 from foveate.bench.page.tables import comparison, configuration, machine, search, tails
 from foveate.bench.page.timelines import timelines
-from foveate.bundle import is_shipped_name
 
 if TYPE_CHECKING:
+    from foveate.bench.command import Command
     from foveate.bench.record import Record
 
 LARGEST = 150_000  # bytes of a page
@@ -29,7 +28,7 @@ _STYLE = Path(__file__).with_name("page.css")
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 
-def page_of(record: Record, command: Command | None = None) -> str:
+def page_of(record: Record, command: Command) -> str:
     """Return a record as one HTML page, which needs no other file and no network.
 
     The record itself is in the page, as JSON. Values for which there is no room are left out, and
@@ -37,15 +36,14 @@ def page_of(record: Record, command: Command | None = None) -> str:
 
     Args:
         record: The record.
-        command: The command that measured it, which the page repeats with changes; by default one
-            without options.
+        command: The command that measured it, which the page repeats with changes.
 
     Returns:
         The page, which has at most 150,000 bytes.
     """
     styles = Styles(record)
     parts = (
-        answers(record, styles, command or _bare(record)),
+        answers(record, styles, command),
         percentile_curves(record),
         stage_bars(record, styles),
         timelines(record, styles),
@@ -64,14 +62,6 @@ def page_of(record: Record, command: Command | None = None) -> str:
     room = LARGEST - len(start.encode()) - 1000  # for what follows
     element, missing = embed(record, room, drawn=drawn)
     return f"{start}{_data(missing)}</main>\n{element}\n</body>\n</html>\n"
-
-
-def _bare(record: Record) -> Command:
-    """Return a command of what a record names: a bundle without its path, or a server."""
-    subject = record.subject
-    if subject.server is not None:
-        return Command(arguments=(), options={"--url": subject.server.url})
-    return Command(arguments=(subject.bundle if is_shipped_name(subject.bundle) else "BUNDLE",))
 
 
 def _head(record: Record) -> str:
