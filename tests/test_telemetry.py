@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ONNX Runtime reports nothing, unless the user wants it to."""
+"""ONNX Runtime sends no telemetry, unless the user allows it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 
 def python(home: Path, code: str, **environment: str) -> str:
-    """Run a program in a process that looks like no CI, where ONNX Runtime reports nothing either."""
+    """Run a program in a process without the variables of a CI, which turn the telemetry off as well."""
     kept = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
     return subprocess.run(
         [sys.executable, "-c", code],

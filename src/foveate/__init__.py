@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-# From 1.29 on, the wheels of ONNX Runtime for Linux report each session to their maker, and write an
-# identifier of the machine into the user's cache, unless this is set before their first import.
+# From 1.29 on, the official wheels of ONNX Runtime for Linux send telemetry, and write an identifier
+# of the machine into the user's cache, unless this is set before the first import.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __all__ = [
