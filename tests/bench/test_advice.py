@@ -56,6 +56,12 @@ SITUATIONS: list[tuple[str, dict[str, Any], str, str]] = [
         "foveate bench mini --scenario offline",
     ),
     (
+        "floor",
+        {"floor": 0.012, "scenario": "offline"},
+        "The harness itself takes 12 ms of 100 ms (12%), too much to tell what bounds the pipeline.",
+        "foveate bench mini LARGER_IMAGES",
+    ),
+    (
         "waiting",
         SERVER,
         (

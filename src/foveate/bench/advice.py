@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from foveate.bench.command import Command
 
@@ -148,7 +148,7 @@ def _floor(found: Situation) -> Iterator[Advice]:
             kind="floor",
             text=f"The harness itself takes {_ms(found.floor)} of {_ms(found.latency)} "
             f"({share:.0%}), too much to tell what bounds the pipeline.",
-            command=found.command.changed({"--scenario": "offline"}, without=_SCHEDULE),
+            command=_more_work(found),
         )
 
 
@@ -254,6 +254,14 @@ def _slowest_stage(found: Situation) -> Iterator[Advice]:
             text=f"{takes} of what the memory allows: only fewer bytes make it faster.",
             command=_cheaper(found, slowest),
         )
+
+
+def _more_work(found: Situation) -> str:
+    """Return the command that measures without pauses between images or, if it did, larger ones."""
+    if found.scenario == "offline":
+        bundle = found.command.arguments[:1]
+        return replace(found.command, arguments=(*bundle, "LARGER_IMAGES")).changed({})
+    return found.command.changed({"--scenario": "offline"}, without=_SCHEDULE)
 
 
 def _cheaper(found: Situation, stage: StageTime) -> str:
