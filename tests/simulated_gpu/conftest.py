@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Iterator
 
 import pytest
@@ -17,17 +16,6 @@ def _cache(pytestconfig: pytest.Config) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FOVEATE_CACHE", str(pytestconfig.rootpath / ".pytest_cache" / "foveate"))
         yield
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _older_objects_are_left_alone() -> Iterator[None]:
-    """The garbage of a test is collected after it, without the objects of all modules before.
-
-    PyTorch and its exporter leave millions of them in a process, which took seconds each time.
-    """
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 @pytest.fixture
