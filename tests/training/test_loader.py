@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The loader: order, independence of the workers, broken records, dead workers, Ctrl-C."""
+"""The loader: order, independence of the workers, broken records, dead workers, Ctrl-C.
+
+A worker imports PyTorch, which takes seconds, so each test starts as few as it needs.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ import pytest
 from numpy.typing import NDArray
 
 from foveate.errors import BackendError, DataError, OptionError
-from foveate.training.loader import PREFETCH, Loader, draw_batch
+from foveate.training.loader import PREFETCH, Drawn, Loader, draw_batch
 from foveate.training.sampling import sample_generator
 
 Numbers = NDArray[np.float64]
@@ -90,7 +93,7 @@ def batches(source: NumberSource, workers: int, first: int = 0) -> list[Numbers]
         return [loader.take(step).batch for step in range(first, 9)]
 
 
-@pytest.mark.parametrize("workers", [0, 1, 2])
+@pytest.mark.parametrize("workers", [0, 2])
 def test_a_sample_depends_on_seed_step_and_place_alone(workers: int) -> None:
     found = batches(NumberSource(), workers)
     for step, batch in enumerate(found):
@@ -98,7 +101,7 @@ def test_a_sample_depends_on_seed_step_and_place_alone(workers: int) -> None:
 
 
 def test_a_resumed_loader_goes_on_where_it_was() -> None:
-    assert np.array_equal(batches(NumberSource(), 2)[5:], batches(NumberSource(), 2, first=5))
+    assert np.array_equal(batches(NumberSource(), 0)[5:], batches(NumberSource(), 1, first=5))
 
 
 def test_shares_of_a_batch_join_to_the_whole() -> None:
@@ -106,24 +109,27 @@ def test_shares_of_a_batch_join_to_the_whole() -> None:
     assert np.concatenate(shares).tolist() == batches(NumberSource(), 0)[7].tolist()
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_broken_records_are_replaced_and_named(workers: int) -> None:
-    with Loader(
-        NumberSource(broken_step=1), indices=range(8), seed=0, steps=2, workers=workers
-    ) as loader:
-        assert loader.take(0).skipped == ()
-        drawn = loader.take(1)
+def drawn_with_broken_records(workers: int) -> list[Drawn]:
+    source = NumberSource(broken_step=1)
+    with Loader(source, indices=range(8), seed=0, steps=2, workers=workers) as loader:
+        return [loader.take(step) for step in range(2)]
+
+
+def test_broken_records_are_replaced_and_named() -> None:
+    whole, drawn = drawn_with_broken_records(0)
+    assert whole.skipped == ()
     assert (drawn.batch >= 0.5).all()
     assert len(drawn.skipped) > 0
     assert all(text.startswith("the image is truncated: 0.") for text in drawn.skipped)
 
 
-def test_replacements_do_not_depend_on_the_workers() -> None:
-    one, other = (batches(NumberSource(broken_step=4), workers) for workers in (0, 2))
-    assert np.array_equal(one, other)
+def test_neither_replacements_nor_what_is_told_of_them_depend_on_the_workers() -> None:
+    one, other = (drawn_with_broken_records(workers) for workers in (0, 2))
+    assert np.array_equal([drawn.batch for drawn in one], [drawn.batch for drawn in other])
+    assert [drawn.skipped for drawn in one] == [drawn.skipped for drawn in other]
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [0, 1])
 def test_too_many_broken_records_are_an_error_that_names_one(workers: int) -> None:
     source = NumberSource(broken_step=2, always=True)
     with pytest.raises(
@@ -132,7 +138,7 @@ def test_too_many_broken_records_are_an_error_that_names_one(workers: int) -> No
         batches(source, workers)
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [0, 1])
 def test_a_fault_of_the_sampler_says_where_it_was(workers: int) -> None:
     with pytest.raises(KeyError) as caught:
         batches(FaultySource(), workers)
@@ -170,7 +176,7 @@ def test_workers_that_die_before_they_read_anything_are_an_error() -> None:
 def test_workers_that_die_as_they_read_the_source_are_an_error(ending: int) -> None:
     started = time.monotonic()
     with pytest.raises(BackendError, match=r"died at step 1: it may have run out of memory"):
-        batches(UnreadableSource(ending=ending), 2)
+        batches(UnreadableSource(ending=ending), 1)
     assert time.monotonic() - started < 60
 
 
@@ -204,15 +210,15 @@ class Slow:
         return samples
 
 if __name__ == "__main__":
-    with Loader(Slow(), indices=range(2), seed=0, steps=10**9) as loader:
+    with Loader(Slow(), indices=range(2), seed=0, steps=10**9, workers=1) as loader:
         for step in range(10**9):
             loader.take(step)
-            if step == 40:  # both workers have begun
+            if step == 1:  # the worker has begun
                 print(*(process.pid for process in multiprocessing.active_children()), flush=True)
 """
 
 
-def test_ctrl_c_ends_all_processes_without_a_word_from_the_workers(tmp_path: Path) -> None:
+def test_ctrl_c_ends_all_processes_without_a_word_from_the_worker(tmp_path: Path) -> None:
     script = tmp_path / "endless.py"
     script.write_text(ENDLESS, encoding="utf-8")
     with subprocess.Popen(
@@ -230,5 +236,5 @@ def test_ctrl_c_ends_all_processes_without_a_word_from_the_workers(tmp_path: Pat
     assert process.returncode != 0
     assert errors.count("Traceback") == 1
     assert errors.rstrip().endswith("KeyboardInterrupt")
-    assert len(workers) == 2
-    assert not any(Path(f"/proc/{worker}").exists() for worker in workers)
+    assert len(workers) == 1
+    assert not Path(f"/proc/{workers[0]}").exists()
