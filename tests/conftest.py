@@ -8,9 +8,15 @@ names objects by their color. ``runtime/test_pipeline_oracle.py`` says the same 
 from __future__ import annotations
 
 import gc
+import os
 import shutil
 import signal
 import sys
+
+# Before NumPy and PyTorch are loaded, here and in the processes that tests start: threads that
+# share the cores with those of other workers spend most of their time waiting for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
