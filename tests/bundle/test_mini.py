@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import cv2
 import numpy as np
 import onnx
 import pytest
@@ -93,7 +94,10 @@ def test_the_classifier_reads_the_maps_of_the_proposals(bundle: Bundle) -> None:
 def test_detections_agree_with_pytorch(
     pipeline: foveate.Pipeline, torch_pipeline: foveate.Pipeline, photograph: Path
 ) -> None:
-    found, expected = pipeline(photograph), torch_pipeline(photograph)
+    image = read_image(photograph)
+    if photograph.stem != "cat":  # one whole photograph is enough
+        image = cv2.resize(image, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+    found, expected = pipeline(image), torch_pipeline(image)
     assert len(found) == len(expected) > 0
     for one, other in matched(found, expected):
         assert one.label == other.label
