@@ -220,6 +220,7 @@ def test_an_interrupted_run_keeps_what_was_measured(
 ) -> None:
     file = tmp_path / "record.json"
     words = ["bench", str(contrast_bundle), str(image), "--seconds", "600", "--tolerance", "0"]
+    words += ["--threads", "1"]
     command = [sys.executable, "-m", "foveate", *words, "--warm-up", "0", "--json", str(file)]
     command += ["--html", str(file.with_suffix(".html"))]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:

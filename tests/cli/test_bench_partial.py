@@ -193,6 +193,7 @@ def test_an_interrupted_search_keeps_the_rates_that_were_tried(
     file = tmp_path / "record.json"
     words = ["bench", str(contrast_bundle), str(images / "0.png"), "--warm-up", "0"]
     words += ["--scenario", "server", "--p99", "60", "--rate", "400", "--json", str(file)]
+    words += ["--threads", "1", "--top-k", "2"]
     command = [sys.executable, "-m", "foveate", *words]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
