@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import shutil
@@ -74,6 +75,12 @@ def existing_commands() -> set[str]:
     return set(re.findall(r"^  ([a-z][a-z0-9-]*) ", listing, re.MULTILINE))
 
 
+@functools.cache
+def options_of(*command: str) -> frozenset[str]:
+    help_text, _ = run_command(["foveate", *command, "--help"], "help")
+    return frozenset(re.findall(r"--[a-z][a-z0-9-]*", help_text))
+
+
 def test_documents_give_commands_only_options_that_exist() -> None:
     """Console blocks that are not run, and commands in the text, are checked as well."""
     existing, missing, groups = existing_commands(), [], {"bench", "cache", "kernels"}
@@ -86,8 +93,7 @@ def test_documents_give_commands_only_options_that_exist() -> None:
                 words = [command, *re.findall(r"^ ([a-z]+)\b", rest)][
                     : 2 if command in groups else 1
                 ]
-                help_text, _ = run_command(["foveate", *words, "--help"], "help")
-                known = set(re.findall(r"--[a-z][a-z0-9-]*", help_text))
+                known = options_of(*words)
                 options = re.findall(r"(?<= )--[a-z][a-z0-9-]*", rest)
                 missing += [f"{name(file)}: {command} {o}" for o in options if o not in known]
     assert missing == []
