@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -228,13 +229,13 @@ def test_a_fall_of_the_rate_shrinks_the_momentum_where_published() -> None:
     assert optimizer.param_groups[0]["lr"] == 1e-4
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [0, 1])
 def test_an_interrupted_training_ends_with_the_weights_of_one_that_was_not(
     tmp_path: Path, workers: int
 ) -> None:
     options = TrainOptions(workers=workers, checkpoint_every=3)
     whole = deepmask_setup()
-    train(whole, options, tmp_path / "whole", HERE)
+    train(whole, replace(options, workers=0), tmp_path / "whole", HERE)
 
     def stop(_task: str, done: int, _total: int, _losses: object = None, /) -> None:
         if done == 8:

@@ -81,7 +81,7 @@ def test_an_interrupted_run_of_deepmask_is_resumed_and_sharpmask_refines_it(
             network="sharpmask-resnet50",
             sizes={"km": 16, "ks": 16},
             deepmask=whole,
-            workers=2,
+            workers=1,
         ),
         silent,
     )
