@@ -43,14 +43,18 @@ class Opened:
     first: dict[str, Count]
 
 
-@pytest.fixture(scope="module", params=GPUS)
-def opened(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Opened]:
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """The shipped bundle with plans for the size of the image."""
     root = tmp_path_factory.mktemp("bundles") / "mini"
     shutil.copytree(Bundle.open("mini").root, root)
     bundle = Bundle.open(root)
     write_plans(bundle, image_sizes=((WIDTH, HEIGHT),))
+    return bundle
+
+
+@pytest.fixture(scope="module", params=GPUS)
+def opened(request: pytest.FixtureRequest, bundle: Bundle) -> Iterator[Opened]:
     with simulated_gpu(request.param, capacity=1 << 29) as (device, simulation):
         with pytest.MonkeyPatch.context() as patch:
             patch.setitem(sys.modules, "tensorrt", SimulatedTensorRT(simulation))
