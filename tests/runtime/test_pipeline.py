@@ -192,20 +192,25 @@ def shuffled(seed: int) -> Callable[[Sequence[int]], int]:
 RULES = [min, max, *(shuffled(seed) for seed in range(6))]
 
 
-@pytest.mark.parametrize("name", ["contrast_bundle", "sharing_bundle"])
+@pytest.fixture(scope="module", params=["contrast_bundle", "sharing_bundle"])
+def in_order(request: pytest.FixtureRequest) -> tuple[Bundle, list[foveate.Detections]]:
+    """A bundle, and what it finds on each of five images."""
+    bundle = Bundle.open(request.getfixturevalue(request.param))
+    with foveate.load(bundle.root) as pipeline:
+        return bundle, [pipeline(image) for image in images_of(5)]
+
+
 @pytest.mark.parametrize("rule", RULES)
 def test_any_order_that_events_allow_gives_the_same_result(
-    request: pytest.FixtureRequest, name: str, rule: Callable[[Sequence[int]], int]
+    in_order: tuple[Bundle, list[foveate.Detections]], rule: Callable[[Sequence[int]], int]
 ) -> None:
-    bundle, images = Bundle.open(request.getfixturevalue(name)), images_of(5)
-    with foveate.load(bundle.root) as pipeline:
-        expected = [pipeline(image) for image in images]
+    bundle, expected = in_order
     for parallel in (False, True):
         options = foveate.PipelineOptions(parallel_levels=parallel)
         scripted = Pipeline(
             bundle, engines_of(bundle), device=ScriptedDevice(rule), options=options
         )
-        streamed = list(scripted.stream(images))
+        streamed = list(scripted.stream(images_of(5)))
         assert all(same(a, b) for a, b in zip(expected, streamed, strict=True))
 
 
