@@ -30,7 +30,7 @@ def first_of_each(kinds: dict[str, Any]) -> dict[str, Any]:
 
 def small_manifest() -> dict[str, Any]:
     """Return the manifest of ``mini`` with one or two of each list, which stand for the others."""
-    document = copy.deepcopy(MINI)
+    document: dict[str, Any] = copy.deepcopy(MINI)
     document["class_names"] = document["class_names"][:2]
     document["pyramid"]["scales"] = document["pyramid"]["scales"][:2]
     document["provenance"] = {"tools": {"python": "3.11"}, "weights_sha256": "0" * 64}
