@@ -199,6 +199,12 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return export_bundle(cascade, tmp_path_factory.mktemp("paste") / "bundle", options)
 
 
+def test_deepmask_alone_exports_to_a_bundle_that_only_proposes(bundle: Bundle) -> None:
+    assert set(bundle.manifest.stages) == {"propose", "refine", "paste"}
+    assert bundle.manifest.mask.size == 40
+    assert not bundle.manifest.classifies
+
+
 def test_a_bundle_may_have_the_stage_and_the_runtime_leaves_it_alone(bundle: Bundle) -> None:
     spec = bundle.manifest.stages["paste"]
     assert [one.shape for one in spec.inputs] == [("windows", 40, 40), ("windows", 4), (2,)]

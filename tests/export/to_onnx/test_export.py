@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import copy
 import subprocess
 import sys
 from dataclasses import replace
@@ -14,7 +13,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from tests.samples.stages import random_inputs
+from tests.samples.stages import inputs_of_level, random_inputs
 from tests.samples.weights import assert_same_weights, rounded
 
 from foveate.bundle import (
@@ -30,9 +29,9 @@ from foveate.bundle import (
     WindowSpec,
 )
 from foveate.errors import ModelError
-from foveate.export.bundle_export import ExportOptions, export_bundle, weights_digest
+from foveate.export.bundle_export import ExportOptions, _pooled_side, export_bundle, weights_digest
 from foveate.export.execution.stage_model import inline_functions
-from foveate.export.execution.stages import Stage, cascade_stages, proposal_stages
+from foveate.export.execution.stages import Stage, cascade_stages
 from foveate.export.to_onnx.bundle_weights import cascade_from_bundle
 from foveate.export.to_onnx.onnx_graph import TOLERANCE, check_stage, export_stage, stage_errors
 from foveate.models.checkpoint import (
@@ -42,6 +41,7 @@ from foveate.models.checkpoint import (
     load_checkpoint,
     save_checkpoint,
 )
+from foveate.runtime.sizes import Sizes
 
 CLASSES = ("cat", "cup", "rocket")
 # No number is a default, or equal to another one that it could be taken for.
@@ -60,13 +60,14 @@ INFO = CascadeInfo(
     class_nms_iou=0.35,
     training={"epochs": 3},
 )
+# The smallest level is longer than what the classifier asks for.
 OPTIONS = ExportOptions(
     name="uneven",
-    scales=(0.3, 0.6, 1.2),
-    max_side=777,
+    scales=(0.9, 1.8),
+    max_side=1111,
     top_k=33,
-    short_side=500,
-    long_side=1001,
+    short_side=128,
+    long_side=257,
     max_detections=44,
     accuracy={"AP": 12.5},
 )
@@ -93,6 +94,25 @@ def test_every_stage_agrees_with_pytorch_at_other_sizes(
         assert max(errors.values()) <= TOLERANCE, errors
 
 
+@pytest.mark.parametrize("level", [(750, 1000), (1000, 750)])
+def test_a_box_of_the_smallest_level_is_classified_as_in_pytorch(
+    cascade: Cascade, bundle: Bundle, level: tuple[int, int]
+) -> None:
+    """The level is longer than what the classifier asks for, and still no bin is too long."""
+    height, width = (round(side / 0.9) for side in level)
+    seen = Sizes.of(height, width, bundle.manifest).features
+    assert seen is not None
+    assert (seen.height, seen.width) == level
+    (stage,) = (one for one in cascade_stages(cascade) if one.name == "classify")
+    inputs = inputs_of_level(stage, *level, border=bundle.manifest.windows.padding)
+    errors = stage_errors(stage, bundle.stage_path("classify"), inputs)
+    assert max(errors.values()) <= TOLERANCE, errors
+
+
+def test_boxes_may_be_as_long_as_the_classifier_asks_for(cascade: Cascade) -> None:
+    assert _pooled_side(cascade, replace(OPTIONS, scales=(0.3, 0.6), long_side=1001)) == 1001
+
+
 def test_a_bundle_whose_weights_do_not_fit_its_networks_is_refused(bundle: Bundle) -> None:
     manifest = replace(bundle.manifest, class_names=(*CLASSES, "one more"))
     expected = (
@@ -107,9 +127,9 @@ def test_the_bundle_has_a_model_card(bundle: Bundle) -> None:
     assert "\n# uneven\n" in (bundle.root / "README.md").read_text("utf-8")
 
 
-def test_a_stage_that_differs_is_refused(cascade: Cascade) -> None:
-    stage = proposal_stages(cascade.proposals)[1]
-    model = export_stage(stage)
+def test_a_stage_that_differs_is_refused(cascade: Cascade, bundle: Bundle) -> None:
+    stage = cascade_stages(cascade)[1]
+    model = onnx.load(bundle.stage_path(stage.name))
     (bias,) = [t for t in model.graph.initializer if t.name.endswith("mask.bias")]
     bias.CopyFrom(onnx.numpy_helper.from_array(np.array([0.5], np.float32), bias.name))
     with pytest.raises(ModelError, match="'refine' differs from PyTorch: its output 'logits'"):
@@ -139,7 +159,7 @@ def test_regions_are_pooled_by_our_operator_and_its_body(bundle: Bundle) -> None
     assert {function.name for function in model.functions} == {"RoiMaxPool2d"}
     # Maps of stride 8, 16 and 32 have a body each, of as many levels as their sides need.
     assert {function.overload for function in model.functions} == {
-        f"caffe_7x7_side_{side}_radix_2_parts_1" for side in (32, 64, 128)
+        f"caffe_7x7_side_{side}_radix_2_parts_1" for side in (22, 44, 88)
     }
     assert {node.overload for node in nodes} == {f.overload for f in model.functions}
     operators = {node.op_type for node in [*model.graph.node, *model.functions[0].node]}
@@ -166,6 +186,7 @@ def test_weights_are_stored_in_half_of_their_size(bundle: Bundle, cascade: Casca
 
 
 def test_the_manifest_names_dimensions_as_the_stages_do(bundle: Bundle) -> None:
+    assert list(bundle.manifest.stages) == ["propose", "refine", "features", "classify"]
     (image,) = bundle.manifest.stages["propose"].inputs
     assert (image.name, image.dtype, image.shape) == ("image", "float32", (1, 3, "height", "width"))
     assert bundle.manifest.stages["classify"].outputs[0].shape == ("boxes", len(CLASSES) + 1)
@@ -188,13 +209,13 @@ def test_the_manifest_says_what_the_networks_expect(bundle: Bundle) -> None:
     manifest = bundle.manifest
     assert manifest.preprocessing == PreprocessingSpec(mean=(127,) * 3, std=(128,) * 3, fill=127)
     assert manifest.windows == WindowSpec(size=160, stride=16, padding=80)
-    assert manifest.features == FeaturesSpec(short_side=500, long_side=1001)
+    assert manifest.features == FeaturesSpec(short_side=128, long_side=257)
 
 
 def test_the_manifest_says_what_was_asked_of_the_export(bundle: Bundle) -> None:
     manifest = bundle.manifest
     assert manifest.name == "uneven"
-    assert manifest.pyramid == PyramidSpec(scales=(0.3, 0.6, 1.2), max_side=777)
+    assert manifest.pyramid == PyramidSpec(scales=(0.9, 1.8), max_side=1111)
     assert manifest.select == SelectSpec(top_k=33, window_nms_iou=0.55, proposal_nms_iou=0.45)
     assert replace(ExportOptions.of_manifest(manifest), accuracy=OPTIONS.accuracy) == OPTIONS
 
@@ -233,21 +254,6 @@ def test_a_bundle_gives_its_networks_back(bundle: Bundle, cascade: Cascade) -> N
     assert_same_weights(cascade, again)
 
 
-def test_a_bundle_gives_back_what_the_exporter_folds(tmp_path: Path) -> None:
-    """Batch norm is folded into constants, some of which are equal or have no effect."""
-    torch.manual_seed(0)
-    sizes: dict[str, int | str] = {"width": 8, "neck": 16, "vector": 32, "score_hidden": 16}
-    info = CascadeInfo(proposals="deepmask-resnet50", proposals_sizes=sizes)
-    cascade = rounded(build_cascade(info))
-    for number, (name, value) in enumerate(cascade.proposals.named_buffers()):
-        if number % 3 and name.endswith(("scale", "shift")):
-            value.copy_(torch.rand_like(value) + 0.5)
-    bundle = export_bundle(cascade, tmp_path / "bundle", ExportOptions(name="resnet"))
-    found = cascade_from_bundle(bundle).proposals.state_dict()
-    for name, value in cascade.proposals.state_dict().items():
-        assert torch.equal(value, found[name]), name
-
-
 BARE = """
 import sys
 import numpy, onnxruntime
@@ -283,23 +289,6 @@ def test_a_checkpoint_gives_its_networks_back(cascade: Cascade, tmp_path: Path) 
     assert again.info == cascade.info
     for name, value in cascade.proposals.state_dict().items():
         assert torch.equal(value, again.proposals.state_dict()[name])
-
-
-def test_deepmask_alone_exports_to_a_bundle_that_only_proposes(tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    alone = build_cascade(CascadeInfo(proposals="deepmask-mini"))
-    bundle = export_bundle(alone, tmp_path / "bundle", ExportOptions(name="deepmask"))
-    assert set(bundle.manifest.stages) == {"propose", "refine"}
-    assert bundle.manifest.mask.size == 40
-    assert not bundle.manifest.classifies
-
-
-def test_an_export_leaves_the_networks_as_they_are(tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    cascade = build_cascade(INFO)
-    before = copy.deepcopy(cascade)
-    export_bundle(cascade, tmp_path / "bundle", ExportOptions(optimize=("fold-encoder",)))
-    assert_same_weights(before, cascade)
 
 
 def test_a_file_that_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
