@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests.samples.stages import random_inputs
 from tests.samples.weights import rounded
 from torch import nn
 from typer.testing import CliRunner
@@ -15,21 +16,16 @@ from foveate.bundle import Bundle
 from foveate.cli._app import build_app
 from foveate.errors import OptionError
 from foveate.export.bundle_export import ExportOptions, export_bundle
-from foveate.export.execution.stages import Stage, detection_stages
+from foveate.export.execution.stages import cascade_stages
 from foveate.export.passes import truncate_towers
 from foveate.export.to_onnx.bundle_weights import cascade_from_bundle
-from foveate.export.to_onnx.onnx_graph import TOLERANCE, export_stage, stage_errors
+from foveate.export.to_onnx.onnx_graph import TOLERANCE, stage_errors
 from foveate.models.build import build
 from foveate.models.checkpoint import Cascade, CascadeInfo, build_cascade
 from foveate.models.multipathnet import MultiPathNet
 from foveate.models.networks import multipathnet_vgg16
-from foveate.models.trunk import IMAGENET
 
 MINI = CascadeInfo(proposals="deepmask-mini", classifier="multipathnet-mini", class_names=("cat",))
-
-
-def classify_stage(network: MultiPathNet) -> Stage:
-    return detection_stages(network.eval(), IMAGENET, long_side=256)[1]
 
 
 @pytest.fixture(scope="module")
@@ -44,34 +40,27 @@ def fc6(network: MultiPathNet) -> nn.Module:
 
 
 def test_factored_towers_are_the_best_approximation_of_their_rank(vgg: MultiPathNet) -> None:
-    layer = fc6(vgg)
-    assert isinstance(layer, nn.Linear)
-    weight = layer.weight.detach().double()
     torch.manual_seed(0)
     other = multipathnet_vgg16(classes=3, width=4, mixed=8, hidden=16).eval()
     truncate_towers(other, (5, 3))
-    first, second = fc6(other).children()
+    for tower, factored in zip(vgg.towers, other.towers, strict=True):
+        for name, rank in (("embed.0", 5), ("embed.3", 3)):
+            assert_is_best_of_rank(rank, tower.get_submodule(name), factored.get_submodule(name))
+
+
+def assert_is_best_of_rank(rank: int, layer: nn.Module, factored: nn.Module) -> None:
+    assert isinstance(layer, nn.Linear)
+    first, second = factored.children()
     assert isinstance(first, nn.Linear)
     assert isinstance(second, nn.Linear)
+    assert first.out_features == rank
     assert first.bias is None
     assert torch.equal(second.bias, layer.bias)
+    weight = layer.weight.detach().double()
     error = torch.linalg.norm(second.weight.double() @ first.weight.double() - weight)
     # Eckart and Young: what is left are the singular values that were cut off.
-    left = torch.linalg.svdvals(weight)[5:].square().sum().sqrt()
+    left = torch.linalg.svdvals(weight)[rank:].square().sum().sqrt()
     torch.testing.assert_close(error, left, rtol=1e-5, atol=0)
-
-
-def test_a_factored_network_exports_and_agrees_with_pytorch() -> None:
-    torch.manual_seed(0)
-    network = multipathnet_vgg16(classes=3, width=4, mixed=8, hidden=16).eval()
-    truncate_towers(network, (5, 3))
-    stage = classify_stage(network)
-    inputs = {
-        name: example if name == "boxes" else torch.randn(example.shape)
-        for name, example in stage.inputs.items()
-    }
-    errors = stage_errors(stage, export_stage(stage), inputs)
-    assert max(errors.values()) <= TOLERANCE, errors
 
 
 @pytest.mark.parametrize(
@@ -114,6 +103,16 @@ def factored(tmp_path_factory: pytest.TempPathFactory) -> tuple[Cascade, Bundle]
 
 def test_the_manifest_names_the_ranks(factored: tuple[Cascade, Bundle]) -> None:
     assert factored[1].manifest.source.svd == (24,)
+
+
+def test_a_factored_network_exports_and_agrees_with_pytorch(
+    factored: tuple[Cascade, Bundle],
+) -> None:
+    cascade, bundle = factored
+    (stage,) = (one for one in cascade_stages(cascade) if one.name == "classify")
+    inputs = random_inputs(stage, 224, 256, 5)
+    errors = stage_errors(stage, bundle.stage_path("classify"), inputs)
+    assert max(errors.values()) <= TOLERANCE, errors
 
 
 def test_a_factored_bundle_gives_its_networks_back(factored: tuple[Cascade, Bundle]) -> None:
