@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Layers that several networks share: symmetric padding, frozen batch norm, bilinear upsampling."""
+"""What several networks share: weights, symmetric padding, frozen batch norm, upsampling."""
 
 from typing import Any, Literal
 
@@ -8,6 +8,17 @@ from torch import Tensor, nn
 
 Padding = Literal["zeros", "symmetric"]
 """How the input of a convolution continues beyond its edges."""
+
+
+def draw_weights(weight: Tensor, std: float | None = None) -> None:
+    """Draw weights from N(0, std) in place; by default as He et al. do in front of a ReLU."""
+    if weight.is_meta:
+        # There is nothing to draw, and PyTorch would import its compiler for it, which takes seconds.
+        return
+    if std is None:
+        nn.init.kaiming_normal_(weight, nonlinearity="relu")
+    else:
+        nn.init.normal_(weight, std=std)
 
 
 def symmetric_pad(x: Tensor, pad: int) -> Tensor:

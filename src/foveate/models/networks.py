@@ -8,6 +8,7 @@ from torch import nn
 from foveate.errors import ModelError
 from foveate.models.deepmask import STRIDE, WINDOW, DeepMask, FeatureScore, VectorScore
 from foveate.models.efficientnet_lite import EfficientNetLite0, EfficientNetLite0Continuation
+from foveate.models.layers import draw_weights
 from foveate.models.multipathnet import (
     SKIP_FACTORS,
     LinearTower,
@@ -298,8 +299,8 @@ def _with_small_heads(network: MultiPathNet) -> MultiPathNet:
     """Start the heads as Fast R-CNN does: N(0, 0.01) for classes, N(0, 0.001) for boxes."""
     for head in network.class_heads:
         assert isinstance(head, nn.Linear)
-        nn.init.normal_(head.weight, std=0.01)
+        draw_weights(head.weight, std=0.01)
         nn.init.zeros_(head.bias)
-    nn.init.normal_(network.box_head.weight, std=0.001)
+    draw_weights(network.box_head.weight, std=0.001)
     nn.init.zeros_(network.box_head.bias)
     return network

@@ -12,7 +12,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from foveate.models.layers import FrozenAffine, Padding, convolution
+from foveate.models.layers import FrozenAffine, Padding, convolution, draw_weights
 from foveate.models.trunk import IMAGENET, Normalization, Trunk
 
 
@@ -182,7 +182,7 @@ class ResNet(Trunk):
         blocks = [one for one in self.modules() if isinstance(one, BasicBlock | Bottleneck)]
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+                draw_weights(module.weight)
         with torch.no_grad():
             # Batch norm is frozen, so residuals must start small to keep their sum small.
             for block in blocks:

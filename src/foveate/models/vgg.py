@@ -11,6 +11,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
+from foveate.models.layers import draw_weights
 from foveate.models.trunk import Normalization, Trunk
 
 # Convolutions of each stage in the configurations A (VGG-11) and D (VGG-16).
@@ -47,7 +48,7 @@ class VGG(Trunk):
             self._ends.append(len(self.features))
         for layer in self.features.modules():
             if isinstance(layer, nn.Conv2d):
-                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+                draw_weights(layer.weight)
         self.features[: [0, *self._ends][frozen_stages]].requires_grad_(False)
 
     def forward(self, image: Tensor) -> dict[int, Tensor]:
