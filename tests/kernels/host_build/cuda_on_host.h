@@ -78,9 +78,11 @@ inline void fail(const char* text) {
 
 enum class State { kRunning, kBlockBarrier, kWarpBarrier, kEnded };
 
+typedef void* Place[5];  // where code goes on after a switch of stacks
+
 // One stack, and the thread that is on it.
 struct Worker {
-    ucontext_t context;
+    Place place;
     std::vector<char> stack = std::vector<char>(kStackBytes);
     void* fake_stack = nullptr;
     int thread = -1;
@@ -95,7 +97,7 @@ struct Block {
     std::vector<Worker*> workers;  // those whose thread is set aside, or runs
     std::vector<Worker*> spare;
     Worker* current = nullptr;
-    ucontext_t scheduler;
+    Place scheduler;
     void* scheduler_fake_stack = nullptr;
     const void* scheduler_stack = nullptr;
     size_t scheduler_stack_bytes = 0;
@@ -130,18 +132,25 @@ inline void set_thread(int thread) {
 #define AFTER_SWITCH(...)
 #endif
 
-inline void to_scheduler(Worker* worker, bool forever) {
-    BEFORE_SWITCH(forever ? nullptr : &worker->fake_stack, block.scheduler_stack,
-                  block.scheduler_stack_bytes);
-    static_cast<void>(forever);
-    swapcontext(&worker->context, &block.scheduler);
+// A switch by swapcontext would ask the system for its signals, and make the address sanitizer forget
+// what it knows of the stack. It would also forget it at any function that it sees not to return.
+#define UNSEEN __attribute__((noinline, no_sanitize("address", "undefined")))
+UNSEEN inline void jump(Place& to) { __builtin_longjmp(to, 1); }
+UNSEEN inline void go(Place& from, Place& to) {
+    if (__builtin_setjmp(from) == 0) jump(to);
+}
+UNSEEN inline void start(Place& from, const ucontext_t& to) {
+    if (__builtin_setjmp(from) == 0) setcontext(&to);
+}
+
+inline void to_scheduler(Worker* worker) {
+    BEFORE_SWITCH(&worker->fake_stack, block.scheduler_stack, block.scheduler_stack_bytes);
+    go(worker->place, block.scheduler);
     AFTER_SWITCH(worker->fake_stack, nullptr, nullptr);
 }
 
-// Run threads that have not started yet on this stack, until one of them waits.
-inline void work() {
-    AFTER_SWITCH(nullptr, &block.scheduler_stack, &block.scheduler_stack_bytes);
-    Worker* self = block.current;
+// Run threads that have not started yet on this stack, until one of them has waited.
+inline void run_threads(Worker* self) {
     while (block.started < block.threads) {
         self->thread = block.started++;
         self->state = State::kRunning;
@@ -153,33 +162,43 @@ inline void work() {
         if (!alone || block.workers.size() != 1) break;
     }
     self->state = State::kEnded;
-    to_scheduler(self, true);
+}
+
+// What a stack is for, from its first use on.
+inline void work() {
+    AFTER_SWITCH(nullptr, &block.scheduler_stack, &block.scheduler_stack_bytes);
+    Worker* self = block.current;
+    for (;; to_scheduler(self)) run_threads(self);
 }
 
 inline void resume(Worker* worker) {
     block.current = worker;
-    if (worker->thread >= 0) set_thread(worker->thread);
+    set_thread(worker->thread);
     worker->state = State::kRunning;
     BEFORE_SWITCH(&block.scheduler_fake_stack, worker->stack.data(), kStackBytes);
-    swapcontext(&block.scheduler, &worker->context);
+    go(block.scheduler, worker->place);
+    AFTER_SWITCH(block.scheduler_fake_stack, nullptr, nullptr);
+}
+
+// Make a stack, and use it for the first time.
+inline void start_new_worker() {
+    Worker* worker = block.current = new Worker;
+    block.workers.push_back(worker);
+    ucontext_t context;
+    getcontext(&context);
+    context.uc_stack.ss_sp = worker->stack.data();
+    context.uc_stack.ss_size = kStackBytes;
+    context.uc_link = nullptr;
+    makecontext(&context, work, 0);
+    BEFORE_SWITCH(&block.scheduler_fake_stack, worker->stack.data(), kStackBytes);
+    start(block.scheduler, context);
     AFTER_SWITCH(block.scheduler_fake_stack, nullptr, nullptr);
 }
 
 inline void start_worker() {
-    Worker* worker = nullptr;
-    if (block.spare.empty()) {
-        worker = new Worker;
-    } else {
-        worker = block.spare.back();
-        block.spare.pop_back();
-    }
-    worker->thread = -1;
-    worker->fake_stack = nullptr;
-    getcontext(&worker->context);
-    worker->context.uc_stack.ss_sp = worker->stack.data();
-    worker->context.uc_stack.ss_size = kStackBytes;
-    worker->context.uc_link = nullptr;
-    makecontext(&worker->context, work, 0);
+    if (block.spare.empty()) return start_new_worker();
+    Worker* worker = block.spare.back();
+    block.spare.pop_back();
     block.workers.push_back(worker);
     resume(worker);
 }
@@ -187,7 +206,7 @@ inline void start_worker() {
 inline void wait(State state) {
     Worker* self = block.current;
     self->state = state;
-    to_scheduler(self, false);
+    to_scheduler(self);
     block.current = self;
 }
 
