@@ -23,7 +23,7 @@ def crop(maps: list[Array], indices: Array, size: int, step: int) -> Array:
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float16])
 def test_random_cases_are_bit_equal(dtype: Any) -> None:
-    for seed in range(500):
+    for seed in range(150):
         rng = np.random.default_rng(seed)
         channels, size, step = (int(rng.integers(1, n)) for n in (10, 8, 4))
         grids = rng.integers(1, 5, (int(rng.integers(1, 5)), 2))
@@ -51,7 +51,7 @@ extremes = st.integers(-5, 8) | st.sampled_from([2**31 - 1, -(2**31)])
 @given(
     index=st.tuples(extremes, extremes, extremes), size=st.integers(1, 5), step=st.integers(0, 3)
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_any_index_gives_what_exists_and_zeros(
     index: tuple[int, int, int], size: int, step: int
 ) -> None:

@@ -32,7 +32,7 @@ def case(rng: np.random.Generator, count: int, whole: bool) -> tuple[Array, Arra
 
 @pytest.mark.parametrize("whole", [False, True])
 def test_random_cases_are_equal(whole: bool) -> None:
-    for seed in range(250):
+    for seed in range(100):
         rng = np.random.default_rng(seed)
         boxes, scores = case(rng, int(rng.choice([0, 1, 5, 31, 32, 33, 70, 270])), whole)
         iou = float(rng.choice([0.0, 0.1, 0.3, 0.5, 0.9, 1.0, 2.0]))
@@ -56,7 +56,7 @@ def test_a_thousand_boxes() -> None:
     ),
     count=st.integers(-3, 9),
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_any_number_in_a_box_has_a_defined_result(
     values: list[tuple[float, ...]], count: int
 ) -> None:
@@ -93,7 +93,7 @@ def moved(boxes: Array, keep: Array, frame: tuple[float, float, float]) -> Array
 
 
 def test_gathered_boxes_are_bit_equal_to_the_reference() -> None:
-    for seed in range(1000):
+    for seed in range(150):
         rng = np.random.default_rng(seed)
         capacity, count = int(rng.integers(1, 20)), int(rng.integers(0, 300))
         boxes = rng.uniform(-50, 900, (capacity, 4)).astype(np.float32)

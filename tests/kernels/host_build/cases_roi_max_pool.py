@@ -70,7 +70,7 @@ def rois_of(rng: np.random.Generator, count: int, scale: float, reach: float) ->
 @pytest.mark.parametrize("tables", [False, True])
 @pytest.mark.parametrize("rounding", ROUNDINGS)
 def test_random_cases_are_bit_equal(rounding: str, tables: bool, dtype: Any) -> None:
-    for seed in range(125):
+    for seed in range(100):
         rng = np.random.default_rng(seed)
         channels = int(rng.choice([1, 3, 4, 5, 8, 16, 12]))
         scale = float(np.float32(rng.choice([1.0, 0.25, 1 / 16, 0.3])))
@@ -89,7 +89,7 @@ edges = st.floats(width=32) | st.sampled_from([0.5, -0.5, 1.5, 8.0, 1e30, -1e30,
     tables=st.booleans(),
     size=st.tuples(st.integers(1, 4), st.integers(1, 4)),
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_any_number_in_a_roi_has_a_defined_result(
     roi: tuple[float, ...], rounding: str, tables: bool, size: tuple[int, int]
 ) -> None:
