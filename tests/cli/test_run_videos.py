@@ -196,6 +196,11 @@ def test_a_video_that_fails_does_not_stop_the_others(foveate: Foveate) -> None:
             "clip.avi --json clip.avi",
             "the output would overwrite an input: clip.avi: choose another file",
         ),
+        (
+            "clip.avi --output out.webm --json out.webm",
+            "two outputs would be written to the same place: ",
+        ),
+        ("clip.avi --output out --json out", "two outputs would be written to the same place: "),
         ("clip.avi clip.avi --reader vlc", "there is no reader 'vlc': use opencv, pyav"),
         ("camera:73", "there is no such camera, found "),
     ],

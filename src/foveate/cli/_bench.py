@@ -121,8 +121,8 @@ def measure_targets(
     A failure or an interruption writes the record and the trace of what was measured so far.
     """
     files, pipeline = _find_files(targets.images), targets.candidate
-    outputs.check(files)
     truth = None if dataset is None else _open_truth(dataset)
+    outputs.check([*files, *(truth.files if truth is not None else ())])
     partial = Partial(outputs)
     with keeping(partial.save):
         record = _run(targets, files, options, outputs, partial)

@@ -13,7 +13,7 @@ from foveate.bench.page.document import page_of
 from foveate.bench.record_file import record_text
 from foveate.bench.table import comparison_table, tables_of
 from foveate.cli._console import print_line, print_table
-from foveate.cli._files import check_output, write_result
+from foveate.cli._files import check_outputs, write_result
 from foveate.cli._interruption import on_interruption
 from foveate.errors import FoveateError
 from foveate.plain_text import json_text
@@ -43,8 +43,7 @@ class Outputs:
 
     def check(self, inputs: Sequence[Path]) -> None:
         """Check before the work that the files can be written."""
-        for path in (self.json, self.html, self.trace):
-            check_output(path, inputs)
+        check_outputs(self.json, self.html, self.trace, inputs=inputs)
 
     def write(self, record: Record) -> None:
         """Write the record and its page, and print its tables even if a file cannot be written."""

@@ -52,10 +52,10 @@ def size(
 
     from foveate.bench.record_file import read_record
     from foveate.bench.sizing import size_all
-    from foveate.cli._files import check_output, write_result
+    from foveate.cli._files import check_outputs, write_result
     from foveate.plain_text import json_text
 
-    check_output(json_file, records)
+    check_outputs(json_file, inputs=records)
     read = [read_record(file) for file in records]
     sizes = size_all(read, rate=rate, prices=price_per_hour or ())
     for file, record in zip(records, read, strict=True):

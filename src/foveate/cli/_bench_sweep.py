@@ -89,9 +89,8 @@ def sweep(
     from foveate.bench.session import Target
     from foveate.bench.sweep_options import SweepOptions
     from foveate.cli._bench import open_truths, run_sweep
-    from foveate.cli._files import check_output
+    from foveate.cli._files import check_outputs
 
-    check_output(json_file)
     options = SweepOptions(
         scales=tuple(parse_scales(one) for one in scales or ()),
         top_k=tuple(top_k or ()),
@@ -105,6 +104,7 @@ def sweep(
     )
     target = Target(bundle=bundle, device=device, backend=backend, options=options.default)
     truths = open_truths(dataset, limit)
+    check_outputs(json_file, inputs=[file for truth in truths.values() for file in truth.files])
     show_log("foveate.runtime")
     variants = [pin_bundle(one) for one in variant or ()]
     record = run_sweep(target, truths, options, variants, json_file)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 Result_co = TypeVar("Result_co", covariant=True)
 # Largest share of the time since a COCO file was last written that the next write may take.
 _WRITING_SHARE = 0.05
+_STDOUT = Path("-")
 
 
 def check_folder(path: Path | None) -> None:
@@ -36,16 +38,42 @@ def check_folder(path: Path | None) -> None:
             raise InputError(error.what, file=path, remedy=error.remedy) from error
 
 
-def check_output(path: Path | None, inputs: Iterable[Path | None] = ()) -> None:
-    """Check before the work that an output can be written; ``-`` is stdout and needs no check."""
-    if path is None or path == Path("-"):
-        return
-    check_writable(path)
-    for one in inputs:
-        with contextlib.suppress(OSError):
-            if one is not None and path.samefile(one):
-                what = "the output would overwrite an input"
-                raise InputError(what, file=path, remedy="choose another file")
+def check_outputs(
+    *outputs: Path | None, inputs: Iterable[Path | None] = (), folder: Path | None = None
+) -> None:
+    """Check before the work that outputs can be written, and replace no input and no other output.
+
+    Args:
+        outputs: Files; None for no output, and ``-`` for stdout, which can always be written.
+        inputs: Files that are read; None for no input.
+        folder: Directory of further outputs, which may not exist yet.
+    """
+    check_folder(folder)
+    files = [path for path in outputs if path is not None and path != _STDOUT]
+    for path in files:
+        check_writable(path)
+    identities = {_identity(path) for path in inputs if path is not None} - {None}
+    for path in files:
+        if _identity(path) in identities:
+            what = "the output would overwrite an input"
+            raise InputError(what, file=path, remedy="choose another file")
+    # Devices and pipes, such as /dev/null, may get several outputs.
+    places = [path.resolve() for path in files if path.is_file() or not path.exists()]
+    places += [_STDOUT] * outputs.count(_STDOUT)
+    places += [folder.resolve()] if folder is not None else []
+    for one, other in itertools.combinations(places, 2):
+        if one == other:
+            what = "two outputs would be written to the same place"
+            raise InputError(what, file=one, remedy="choose another file for one of them")
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Return what identifies an existing file by any of its names."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def write_result(target: str | Path, text: str) -> None:
@@ -141,15 +169,20 @@ class Batch:
 
 
 class OutputNames:
-    """Names for the outputs of images in a directory: distinct, and not those of the inputs."""
+    """Names for the outputs of images in a directory: distinct, and not those of other files.
 
-    def __init__(self, folder: Path, inputs: Iterable[Path] = ()) -> None:
-        self._folder = folder
-        self._used: set[str] = set()
-        for file in inputs:
-            with contextlib.suppress(OSError):  # the directory does not exist yet
-                if file.parent.samefile(folder):
-                    self._used.add(file.name.lower())
+    Args:
+        folder: The directory, which may not exist yet.
+        others: Inputs and other outputs; None for none.
+    """
+
+    def __init__(self, folder: Path, others: Iterable[Path | None] = ()) -> None:
+        self._folder, place = folder, folder.resolve()
+        self._used = {
+            file.name.lower()
+            for file in others
+            if file is not None and file.parent.resolve() == place
+        }
 
     def next(self, source: Path, suffix: str) -> Path:
         """Return ``<stem><suffix>``, or ``<stem>-2<suffix>`` and so on if that is already used."""
@@ -194,14 +227,20 @@ class DocumentFile:
             self._time = time.monotonic()
             self._cost = self._time - started
 
-    def finish(self) -> None:
-        """Write the document if it has changed since it was last written."""
+    def finish(self, *, complete: bool = False) -> None:
+        """Write the document if it has changed since it was last written.
+
+        Args:
+            complete: Whether all images were processed. A document without images then replaces
+                that of an earlier run; one of a run that was interrupted does not.
+        """
         count = len(self._document)
+        stale = complete and not count and Path(self._target or "").is_file()
         if self._target == "-":
             if not self._written:
                 self._written = 1  # even if it fails: half a document may have been written
                 write_stdout(self._document.to_text())
-        elif self._target is not None and count > self._written:
+        elif self._target is not None and (count > self._written or stale):
             write_file(Path(self._target), self._document.to_text().encode())
             self._written = count
 

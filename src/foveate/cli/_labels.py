@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from foveate.cli._files import DocumentFile, check_folder, check_output
+from foveate.cli._files import DocumentFile, check_folder, check_outputs
 from foveate.errors import InputError
 from foveate.labeling import CocoLabels, CvatLabels, LabeledObject, labelme_json
 from foveate.system.files import write_file
@@ -122,7 +122,7 @@ class LabelDocument:
         overwrite: bool,
     ) -> None:
         path = Path(target)
-        check_output(path, images)
+        check_outputs(path, inputs=images)
         if target != "-" and path.is_file():
             if not overwrite:
                 remedy = "--overwrite replaces it, --output names another one"
@@ -149,12 +149,26 @@ class LabelDocument:
         return "stdout" if self._target == "-" else self._target
 
 
+def distinct(images: Sequence[Path]) -> list[Path]:
+    """Return the images without those that were given before, also by another path."""
+    first: dict[Path, Path] = {}
+    for file in images:
+        first.setdefault(_absolute(file), file)
+    return list(first.values())
+
+
+def _absolute(file: Path) -> Path:
+    """Return a path without ``..``, in which links stay: each is an image of its own."""
+    return Path(os.path.normpath(file.absolute()))
+
+
 def _names(images: Sequence[Path]) -> dict[Path, str]:
     """Return names of images as annotation tools know them: without directories if these differ."""
     if len({file.name for file in images}) == len(set(images)):
         return {file: file.name for file in images}
-    common = os.path.commonpath([file.parent.absolute() for file in images])
-    return {file: os.path.relpath(file.absolute(), common).replace(os.sep, "/") for file in images}
+    paths = {file: _absolute(file) for file in images}
+    common = os.path.commonpath([path.parent for path in paths.values()])
+    return {file: path.relative_to(common).as_posix() for file, path in paths.items()}
 
 
 def _is_of(kind: str, path: Path) -> bool:
@@ -173,8 +187,8 @@ def _foreign(kind: str, paths: Sequence[Path]) -> InputError:
 
 
 def _shared(target: Path, files: Sequence[Path]) -> InputError:
-    what = f"{target.name} can only have the annotations of {files[0].name}, not those of"
-    others = ", ".join(file.name for file in files[1:])
+    what = f"{target.name} can only have the annotations of {files[0]}, not those of"
+    others = ", ".join(str(file) for file in files[1:])
     remedy = "rename one of the images"
     return InputError(f"{what} {others}", file=target.parent, remedy=remedy)
 

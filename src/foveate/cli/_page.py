@@ -11,13 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from foveate.cli._files import check_output
 from foveate.errors import OptionError
 from foveate.system.files import open_output
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from foveate.arrays import UInt8Array
     from foveate.cli._files import Batch
     from foveate.page import TimedPipeline
@@ -37,22 +34,17 @@ class PageFile:
         path: File of the page; None for none.
         score_threshold: Smallest score of the detections that the command reports. The page has
             those of lower scores too, and its slider begins there.
-        inputs: Files that must not be overwritten.
 
     Attributes:
         is_written: Whether the page was written.
 
     Raises:
-        InputError: The page cannot be written.
         OptionError: The path is ``-``.
     """
 
-    def __init__(
-        self, path: Path | None, score_threshold: float, inputs: Iterable[Path] = ()
-    ) -> None:
+    def __init__(self, path: Path | None, score_threshold: float) -> None:
         if path == Path("-"):
             raise OptionError("a page needs a file, found -", remedy="use a name such as out.html")
-        check_output(path, inputs)
         self.is_written = False
         self._path, self._score_threshold = path, score_threshold
         self._timed: TimedPipeline | None = None

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from foveate.cli._console import lines_with_bar, print_error, print_line
-from foveate.cli._files import OutputNames, check_folder, check_output, describe
+from foveate.cli._files import OutputNames, check_outputs, describe
 from foveate.cli._interruption import Interrupted, on_interruption
 from foveate.cli._json_lines import JsonLines
 from foveate.cli._sources import VIDEO_SUFFIXES
@@ -124,21 +124,22 @@ def _summary(results: VideoResults, target: Path | None, run: VideoRun) -> str:
 def _check_outputs(sources: Sequence[str], run: VideoRun) -> list[Path | None]:
     """Check before the work that the outputs can be written, and return the overlay of each video."""
     inputs = [Path(source) for source in sources]
-    check_output(Path(run.json) if run.json else None, inputs)
+    lines = Path(run.json) if run.json else None
     if run.output is None:
+        check_outputs(lines, inputs=inputs)
         return [None] * len(sources)
     suffix = run.output.suffix.lower()
     if suffix in VIDEO_SUFFIXES and suffix != ".webm":
         what = f"overlays of a video are written as WebM, found {run.output}"
         raise OptionError(what, remedy="name it .webm, and convert it with ffmpeg if you need to")
     if suffix != ".webm":
-        check_folder(run.output)
-        names = OutputNames(run.output, inputs)
+        check_outputs(lines, inputs=inputs, folder=run.output)
+        names = OutputNames(run.output, [*inputs, lines])
         return [names.next(_named(source), "-overlay.webm") for source in sources]
     if len(sources) > 1:
         what = f"{len(sources)} videos do not fit into one file, {run.output}"
         raise OptionError(what, remedy="pass a directory to --output")
-    check_output(run.output, inputs)
+    check_outputs(lines, run.output, inputs=inputs)
     return [run.output]
 
 

@@ -245,14 +245,13 @@ def compare_records(
     from foveate.bench.record_file import read_record
     from foveate.bench.table import comparison_markdown
     from foveate.cli._bench_outputs import print_comparison
-    from foveate.cli._files import check_output, write_result
+    from foveate.cli._files import check_outputs, write_result
     from foveate.cli._options import refuse_together
     from foveate.plain_text import json_text
 
     to_stdout = {"json": json_file == Path("-"), "markdown": markdown == Path("-")}
     refuse_together(**to_stdout)
-    for output in (json_file, markdown):
-        check_output(output, (baseline, candidate))
+    check_outputs(json_file, markdown, inputs=(baseline, candidate))
     options = CompareOptions(tolerance=tolerance, confidence=confidence)
     comparison = compare(read_record(baseline), read_record(candidate), options)
     if json_file is not None:

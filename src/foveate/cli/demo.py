@@ -22,14 +22,14 @@ def command(
     preset: Preset = None,
 ) -> None:
     """Run the shipped bundle on the shipped images, and write overlays and a page."""
-    from foveate.cli._files import Batch, check_folder, describe, write_jpeg
+    from foveate.cli._files import Batch, check_outputs, describe, write_jpeg
     from foveate.cli._page import PageFile
     from foveate.cli.run import report_failures
     from foveate.runtime import PipelineOptions, load
 
-    check_folder(output)
-    batch = Batch([str(file) for file in sorted(IMAGES.glob("*.jpg"))])
     page_file, options = output / "index.html", PipelineOptions(preset=preset)
+    check_outputs(page_file, folder=output)
+    batch = Batch([str(file) for file in sorted(IMAGES.glob("*.jpg"))])
     with (
         PageFile(page_file, options.score_threshold) as page,
         page.recorded(load(bundle, options=page.options(options))) as pipeline,

@@ -43,10 +43,10 @@ def command(
 def _test_gpu(bundle: str, output: Path) -> None:
     """Run the self-test, and write its report after each step."""
     from foveate.bundle import read_bundle
-    from foveate.cli._files import check_output, write_result
+    from foveate.cli._files import check_outputs, write_result
     from foveate.selftest.supervision import report_of, run_steps
 
-    check_output(output)
+    check_outputs(output)
     read_bundle(bundle, lambda _: None)  # an error of it is not one of a step
     results = []
     for result in run_steps(bundle):

@@ -96,7 +96,7 @@ def command(
     ] = None,
 ) -> None:
     """Measure a bundle's accuracy on a data set, with intervals, time and memory."""
-    from foveate.cli._files import check_output, write_result
+    from foveate.cli._files import check_outputs, write_result
     from foveate.cli._options import parse_scales, parse_tiles, refuse_together
     from foveate.evaluation import Bootstrap
     from foveate.plain_text import json_text
@@ -104,9 +104,9 @@ def command(
 
     refuse_together(preset=preset is not None, reproduce_original=reproduce_original)
     to_stdout = json_file == Path("-")
-    inside = dataset / "annotations.json"  # an input too, although no option names it
-    check_output(json_file, (results, annotations, checkpoint, detector, inside))
+    check_outputs(json_file, inputs=(results, checkpoint, detector))
     truth = _open_truth(dataset, annotations, limit)
+    check_outputs(json_file, inputs=truth.files)
     task: Task = "proposals" if proposals else "detections"
     if proposals and preset is None:
         top_k = top_k or _PROPOSALS

@@ -40,10 +40,10 @@ def command(
     class_names: ClassNames = None,
 ) -> None:
     """Import a DeepMask of foolwood/deepmask-pytorch, or torchvision weights as a trunk."""
-    from foveate.cli._files import check_output
+    from foveate.cli._files import check_outputs
     from foveate.importing import import_torch
 
-    check_output(output, (weights, proposals, class_names))
+    check_outputs(output, inputs=(weights, proposals, class_names))
     names = read_class_names(class_names)
     sizes = {} if names is None else {"classes": len(names)}  # those of a random head
     imported = import_torch(weights, network, **sizes)

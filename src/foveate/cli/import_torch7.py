@@ -20,10 +20,10 @@ def command(
     class_names: ClassNames = None,
 ) -> None:
     """Import a model of the original Torch7 code. Nothing in the file is executed."""
-    from foveate.cli._files import check_output
+    from foveate.cli._files import check_outputs
     from foveate.importing import import_torch7
 
-    check_output(output, (model, proposals, class_names))
+    check_outputs(output, inputs=(model, proposals, class_names))
     names = import_torch.read_class_names(class_names)
     imported = import_torch7(model)
     import_torch.save_checkpoint(imported, output, source=model, proposals=proposals, names=names)

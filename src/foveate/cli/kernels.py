@@ -29,7 +29,7 @@ def build(
     ] = None,
 ) -> None:
     """Build the plugin library (ROI max pooling and bilinear upsampling)."""
-    from foveate.cli._files import check_output
+    from foveate.cli._files import check_outputs
     from foveate.kernels.plugins import build as plugins
     from foveate.kernels.plugins.library import obtain_library
 
@@ -41,6 +41,6 @@ def build(
         for one in architectures:
             print_line(str(obtain_library(one, headers)))
         return
-    check_output(output)  # before minutes of compiling
+    check_outputs(output)  # before minutes of compiling
     built = plugins.build_library(output, architectures=architectures, headers=headers, nvcc=nvcc)
     print_line(f"{built}: use it with foveate compile --plugins {built}")

@@ -127,24 +127,17 @@ def _run_images(
     options: PipelineOptions,
     open_pipeline: Callable[[PipelineOptions], Pipeline],
 ) -> None:
-    from foveate.cli._files import (
-        Batch,
-        DocumentFile,
-        OutputNames,
-        check_folder,
-        check_output,
-        describe,
-    )
+    from foveate.cli._files import Batch, DocumentFile, OutputNames, check_outputs, describe
     from foveate.cli._interruption import on_interruption
     from foveate.cli._page import PageFile
     from foveate.results.coco import CocoDocument
 
     batch, to_stderr = Batch(images), json == "-"
-    names = None if overlays is None else OutputNames(overlays, batch.files)
-    check_folder(overlays)
-    check_output(Path(json) if json else None, batch.files)
+    files = (Path(json) if json else None, html)
+    check_outputs(*files, inputs=batch.files, folder=overlays)
+    names = None if overlays is None else OutputNames(overlays, [*batch.files, *files])
     with (
-        PageFile(html, options.score_threshold, batch.files) as page,
+        PageFile(html, options.score_threshold) as page,
         page.recorded(open_pipeline(page.options(options))) as pipeline,
     ):
         document = CocoDocument(pipeline.bundle.manifest.class_names)
@@ -153,10 +146,13 @@ def _run_images(
         def save() -> str:
             results.finish()
             page.finish()
+            done = f"{len(document)} of {len(batch)} images done"
+            if not document:
+                return done
             places = [f"results in {json}"] if json and not to_stderr else []
             places += [f"overlays in {overlays}"] if overlays else []
             places += [f"page in {html}"] if page.is_written else []
-            return ", ".join([f"{len(document)} of {len(batch)} images done", *places])
+            return ", ".join([done, *places])
 
         on_interruption(save, grace=1.0)  # results are saved at any time, so it need not wait
         try:
@@ -169,6 +165,7 @@ def _run_images(
                         line += _write_overlay(target, image, detections, file, batch)
                     results.update()
                     print_part(line)
+            results.finish(complete=True)
         finally:
             results.finish()
     if page.is_written:

@@ -108,7 +108,7 @@ def command(
     tile_overlap: TileOverlap = None,
 ) -> None:
     """Serve a bundle over HTTP until it is interrupted."""
-    from foveate.cli._files import check_output, write_result
+    from foveate.cli._files import check_outputs, write_result
     from foveate.plain_text import json_text
     from foveate.runtime import PipelineOptions
     from foveate.serve import ServeOptions, create_app
@@ -147,7 +147,7 @@ def command(
         threads=threads,
         debug=bool(context.obj),
     )
-    check_output(trace)
+    check_outputs(trace, inputs=(key_file, certificate, certificate_key))
     log_to_stderr(debug=bool(context.obj))
     with _open(bundle, options, pipeline_options, device, backend, address) as (pipelines, bound):
         app = create_app(pipelines, options)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from foveate.bundle import Bundle
     from foveate.evaluation import GroundTruth
     from foveate.evaluation.measure import Task
-    from foveate.export.checks.record import Accuracy, Thresholds
+    from foveate.export.checks.record import Accuracy, Record, Thresholds
     from foveate.export.execution.sessions import Reference
     from foveate.runtime import Pipeline
 
@@ -94,7 +94,7 @@ def command(
     """Compare every stage and the whole cascade with PyTorch; check dispatch and precision."""
     given = dict(locals())  # the thresholds are fields of `Thresholds` by the same names
     from foveate.bundle import Bundle
-    from foveate.cli._files import check_output
+    from foveate.cli._files import check_outputs
     from foveate.cli._verify_gpu import check_gpu, compare_on_gpu, judge
     from foveate.cli.demo import IMAGES
     from foveate.export.checks import record as records
@@ -109,11 +109,12 @@ def command(
         check_gpu(device, from_report=from_report, **others)
     opened = Bundle.open(bundle)
     file = report or _default_report(opened, "-gpu" if on_gpu else "")
+    truth = None if dataset is None else _open_truth(dataset, limit)
+    images = image or sorted(IMAGES.glob("*.jpg"))
     if not (bisect or from_report):  # these two write no figures
-        check_output(file, (checkpoint, *(image or ())))
+        check_outputs(file, inputs=(checkpoint, *images, *(truth.files if truth else ())))
     thresholds = _thresholds(opened, given, on_gpu=on_gpu)
     engines = _inspect(opened)  # before the long work, since it may refuse the bundle
-    images = image or sorted(IMAGES.glob("*.jpg"))
     if on_gpu:
         expected = _reference(opened, checkpoint, reference)
         found = compare_on_gpu(opened, expected, device, images, score_threshold, file)
@@ -131,15 +132,19 @@ def command(
         run = partial(measure, score_threshold=score_threshold, emulate_fp16=emulate_fp16)
         with show_progress() as progress:
             record = replace(run(opened, expected, images, progress=progress), engines=engines)
-        if dataset is not None:
-            figures = _compare_accuracy(opened, expected, dataset, limit, emulate_fp16)
+        if truth is not None:
+            figures = _compare_accuracy(opened, expected, truth, emulate_fp16)
             record = replace(record, accuracy=figures)
         records.write_record(record, file)  # before the judgment, so that failures can be studied
         print_line(f"The figures are in {file}", to_stderr=True)
     for line in table_of(record):
         print_line(line)
     records.check_record(record, thresholds)
-    rest = f"; {len(engines)} engines were not run" if engines else ""
+    _print_agreement(record, len(engines))
+
+
+def _print_agreement(record: Record, engines: int) -> None:
+    rest = f"; {engines} engines were not run" if engines else ""
     agreeing = f"{record.bundle} agrees with {record.reference}"
     print_line(f"{agreeing} on {len(record.images)} images{rest}")
 
@@ -177,17 +182,13 @@ def _reference(bundle: Bundle, checkpoint: Path | None, other: str | None) -> Re
     return torch_reference(bundle, checkpoint)
 
 
-def _compare_accuracy(
-    bundle: Bundle, reference: Reference, dataset: Path, limit: int | None, emulate_fp16: bool
-) -> dict[str, Accuracy]:
-    """Return the accuracy of both on a COCO data set, by the name of the figure."""
+def _open_truth(dataset: Path, limit: int | None) -> GroundTruth:
+    """Open a data set before the long work, since it may be refused."""
     from foveate.errors import DataError
     from foveate.evaluation import GroundTruth
-    from foveate.export.checks.record import Accuracy
-    from foveate.export.execution.sessions import bundle_pipeline, function_pipeline
-    from foveate.runtime import PipelineOptions
 
     truth = GroundTruth.open(dataset, limit=limit)
+    truth.require_images()
     if truth.unmasked:
         raise DataError(
             f"{truth.unmasked} of {len(truth.objects)} objects have a box but no mask, and the "
@@ -195,6 +196,17 @@ def _compare_accuracy(
             file=dataset,
             remedy="outline these objects, or use another data set",
         )
+    return truth
+
+
+def _compare_accuracy(
+    bundle: Bundle, reference: Reference, truth: GroundTruth, emulate_fp16: bool
+) -> dict[str, Accuracy]:
+    """Return the accuracy of both on a data set, by the name of the figure."""
+    from foveate.export.checks.record import Accuracy
+    from foveate.export.execution.sessions import bundle_pipeline, function_pipeline
+    from foveate.runtime import PipelineOptions
+
     options = PipelineOptions(score_threshold=0.0)  # average precision is taken over all scores
     tasks: list[Task] = ["proposals", "detections"] if bundle.manifest.classifies else ["proposals"]
     found: dict[str, Accuracy] = {}

@@ -51,6 +51,7 @@ class GroundTruth:
         families: Number of different families.
         unmasked: Number of objects that have a box and no mask.
         problems: Objects without area or outside their image, which nothing can find.
+        files: Files that were read: the annotations, and the images whether they exist or not.
     """
 
     def __init__(
@@ -73,6 +74,7 @@ class GroundTruth:
         place, files = locate(table.files, places)
         table = replace(table, files=tuple(f or n for f, n in zip(files, table.files, strict=True)))
         self.images = tuple(_image(table, index, place) for index in by_id.tolist())
+        self.files = (*_files_of(file), *(image.path for image in self.images))
         self.category_ids = {name: identifier for identifier, name in table.categories}
         families = [annotation.get("family") for annotation in content["annotations"]]
         self.unmasked = int((~table.masked).sum())
@@ -136,6 +138,13 @@ class GroundTruth:
         """Return the family indices of annotation ids; -1 for an id of 0, which means none."""
         flat = [self._family[int(i)] if i else -1 for i in annotation_ids.ravel()]
         return np.array(flat, np.int64).reshape(annotation_ids.shape)
+
+
+def _files_of(annotations: Path | None) -> list[Path]:
+    """Return the files of annotations, of which labelme has many in a directory."""
+    if annotations is None:
+        return []
+    return sorted(annotations.rglob("*.json")) if annotations.is_dir() else [annotations]
 
 
 def _image(table: Annotations, index: int, directory: Path) -> Image:
