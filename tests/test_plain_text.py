@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import json
+import xml.etree.ElementTree as ET
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from foveate.plain_text import json_text, portable_name, printable
@@ -20,6 +21,14 @@ def test_printable_text_is_one_line_that_every_terminal_takes(text: str) -> None
     shown.encode("utf-8")
     assert shown.isprintable() or not text.isprintable()
     assert not set(shown) & {chr(code) for code in (*range(32), *range(0x7F, 0xA0), 0x202E)}
+
+
+@given(ANY_TEXT)
+@example("\ufffe\uffff")
+def test_printable_text_is_text_of_xml(text: str) -> None:
+    element = ET.Element("name")
+    element.text = printable(text)
+    assert ET.fromstring(ET.tostring(element)).text == (element.text or None)  # noqa: S314 - our own
 
 
 def test_escapes_are_shown() -> None:

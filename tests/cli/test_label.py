@@ -147,8 +147,8 @@ def test_bad_images_do_not_stop_the_others(
     assert {path.name for path in photos.glob("*.json")} == {"cat.json", "flower.json"}
     lines = capsys.readouterr().err.splitlines()
     assert lines[0] == "foveate: there is no such file: missing.jpg: check the path"
-    same = "cat.json can only have the annotations of cat.jpg, not those of cat.png: photos"
-    assert lines[1] == f"foveate: {same}: rename one of the images"
+    same = "cat.json can only have the annotations of photos/cat.jpg, not those of photos/cat.png"
+    assert lines[1] == f"foveate: {same}: photos: rename one of the images"
     assert lines[2].startswith("foveate: the file is not an image that can be decoded: photos/bad")
     assert lines[3:] == ["foveate: 3 of 5 images failed"]
 
@@ -165,10 +165,20 @@ def test_images_of_one_name_keep_their_directories(photos: Path) -> None:
     ]
 
 
+def test_names_have_no_parent_directories(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("inside").mkdir()
+    shutil.copy(photos / "flower.jpg", "inside/cat.jpg")
+    monkeypatch.chdir("inside")
+    assert invoke(["label", "cat.jpg", "../photos/cat.jpg", "--format", "coco", *FAST]) == 0
+    images = json.loads(Path("annotations.json").read_text())["images"]
+    assert [one["file_name"] for one in images] == ["inside/cat.jpg", "photos/cat.jpg"]
+
+
 def test_an_image_that_is_given_twice_is_done_once(
     photos: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["label", "photos/cat.jpg", "photos/cat.jpg", "--max-objects", "1", *FAST]
+    again = str(Path("photos/../photos/cat.jpg").absolute())
+    words = ["label", "photos/cat.jpg", again, "--max-objects", "1", *FAST]
     assert invoke([*words, "--format", "labelme", "--score-threshold", "0"]) == 0
     assert capsys.readouterr().out.startswith("photos/cat.jpg: 1 object\n1 object in 1 image: ")
     assert invoke([*words, "--format", "coco"]) == 0
@@ -188,6 +198,13 @@ def test_a_document_can_go_to_stdout(photos: Path, capsys: pytest.CaptureFixture
         (["--format", "voc"], "--format must be labelme, coco or cvat, found 'voc'"),
         (["--format", "coco", "--what", "x"], "--what must be proposals or detections, found 'x'"),
         (["--format", "coco", "--label", " "], "label is empty: name what the objects are"),
+        (
+            ["--format", "labelme", "--output", "-"],
+            (
+                "--output - is stdout, which takes one file, but labelme has one per image: pass a "
+                "directory, or another --format"
+            ),
+        ),
     ],
 )
 def test_wrong_choices_are_errors(

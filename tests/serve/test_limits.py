@@ -228,7 +228,10 @@ def test_types_that_are_not_there_are_refused(server: str) -> None:
         ({"timeout": 0.0}, "timeout must be above 0, found 0"),
         ({"max_pixels": 1 << 40}, r"max_pixels must lie in 1..268435456, found"),
         ({"model": "a/b"}, "model must have 1 to 100 letters, digits, .* found 'a/b'"),
-        ({"origins": ("*",)}, r"origins must be names of servers, found '\*': name each"),
+        *(
+            ({"origins": (origin,)}, "origins must have a scheme, a host and perhaps a port")
+            for origin in ("*", "example.org", "https://example.org/", "https://*.example.org")
+        ),
     ],
 )
 def test_wrong_options_are_refused(values: dict[str, Any], message: str) -> None:

@@ -124,11 +124,14 @@ def _check(option: str, value: str, choices: tuple[str, ...]) -> None:
 def _output(
     batch: Batch, kind: str, output: str | None, names: tuple[str, ...], *, overwrite: bool
 ) -> LabelOutput:
-    from foveate.cli._labels import LabelDocument, LabelmeFiles
+    from foveate.cli._labels import LabelDocument, LabelmeFiles, distinct
 
     default = _FORMATS[kind]
-    files = list(dict.fromkeys(batch.files))  # an image may be given twice
+    files = distinct(batch.files)
     if default is None:
+        if output == "-":
+            what = "--output - is stdout, which takes one file, but labelme has one per image"
+            raise OptionError(what, remedy="pass a directory, or another --format")
         folder = None if output is None else Path(output)
         return LabelmeFiles(files, folder, overwrite=overwrite)
     return LabelDocument(files, kind, output or default, names, overwrite=overwrite)
@@ -146,7 +149,8 @@ def _label(
 
     def save() -> str:
         target.finish()
-        return f"{done} of {len(target.files)} images are labeled in {target.place()}"
+        place = f" in {target.place()}" if done else ""
+        return f"{done} of {len(target.files)} images are labeled{place}"
 
     on_interruption(save, grace=1.0)
     to_stderr = target.place() == "stdout"

@@ -81,8 +81,10 @@ class ServeOptions(TypedOptions):
                 "model must have 1 to 100 letters, digits, dots, dashes or underscores, found "
                 f"{self.model!r:.120}"
             )
-        if "*" in self.origins:
-            raise OptionError(
-                "origins must be names of servers, found '*'",
-                remedy="name each, such as https://example.org",
-            )
+        for origin in self.origins:
+            if not re.fullmatch(r"[a-z][a-z0-9+.-]*://[^/?#@*\s]+", origin):
+                raise OptionError(
+                    "origins must have a scheme, a host and perhaps a port, and nothing else, found "
+                    f"{origin!r:.120}",
+                    remedy="write it as browsers send it, such as https://example.org",
+                )
