@@ -6,6 +6,7 @@ from __future__ import annotations
 import io
 import struct
 from pathlib import Path
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -16,6 +17,7 @@ from tests.samples.images import encode, encode_png, read, smooth
 from foveate.errors import InputError
 from foveate.images.reading import as_image
 
+Order = Literal["<", ">"]
 LOSSLESS = ("PNG", "BMP", "TIFF", "WEBP")
 
 
@@ -195,6 +197,55 @@ def test_numbers_of_unknown_range_are_refused(tmp_path: Path, mode: str) -> None
     data = encode(Image.fromarray(smooth()).convert("L").convert(mode), "TIFF")
     with pytest.raises(InputError, match=r"32-bit numbers.*: convert it to 8 or 16 bits"):
         read(tmp_path, data)
+
+
+def write_tiff(
+    kind: type[np.number], order: Order, *, bits: int = 16, from_white: bool = False
+) -> bytes:
+    """Return a gray TIFF of 5 x 6 pixels."""
+    values = (np.arange(30) * 1000 << bits >> 16).reshape(5, 6)
+    if bits == 12:
+        unpacked = values[..., None] >> np.arange(11, -1, -1) & 1
+        stored = np.packbits(unpacked.reshape(5, -1).astype(np.uint8), axis=1).tobytes()
+    else:
+        stored = values.astype(np.dtype(kind).newbyteorder(order)).tobytes()
+    sample_format = 2 if np.issubdtype(kind, np.signedinteger) else 1
+    tags = {256: 6, 257: 5, 258: bits, 259: 1, 262: 0 if from_white else 1, 273: 134, 277: 1}
+    tags |= {278: 5, 279: len(stored), 339: sample_format}
+    entries = b"".join(struct.pack(f"{order}HHII", tag, 4, 1, n) for tag, n in tags.items())
+    head = (b"II" if order == "<" else b"MM") + struct.pack(f"{order}HIH", 42, 8, len(tags))
+    return head + entries + struct.pack(f"{order}I", 0) + stored
+
+
+@pytest.mark.parametrize(("kind", "bits"), [(np.uint8, 8), (np.uint16, 16)])
+def test_a_tiff_that_counts_from_white_is_inverted(
+    tmp_path: Path, kind: type[np.number], bits: int
+) -> None:
+    data = write_tiff(kind, "<", bits=bits, from_white=True)
+    expected = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE)
+    assert expected is not None
+    assert expected[0, 0] == 255
+    assert np.array_equal(read(tmp_path, data), np.repeat(expected[..., None], 3, -1))
+
+
+def test_a_big_endian_tiff_that_counts_from_white_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"a kind of TIFF that cannot be decoded: .*: convert it"):
+        read(tmp_path, write_tiff(np.uint16, ">", from_white=True))
+
+
+def test_of_twelve_bits_the_eight_high_ones_are_taken(tmp_path: Path) -> None:
+    data = write_tiff(np.uint16, "<", bits=12)
+    scaled = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    assert scaled is not None
+    assert scaled.max() == 29_000 >> 4 << 4
+    assert np.array_equal(read(tmp_path, data), np.repeat(scaled[..., None] // 256, 3, -1))
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_signed_numbers_are_refused_as_such(tmp_path: Path, order: Order) -> None:
+    message = r"signed 16-bit numbers of unknown range: .*: convert them to unsigned numbers of 8"
+    with pytest.raises(InputError, match=message):
+        read(tmp_path, write_tiff(np.int16, order))
 
 
 def test_a_format_that_pillow_knows_in_part_is_not_called_damaged(tmp_path: Path) -> None:

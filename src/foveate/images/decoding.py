@@ -10,7 +10,7 @@ still images after Pillow has checked their headers.
 import io
 import itertools
 from collections.abc import Callable
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 import cv2
 import numpy as np
@@ -23,7 +23,7 @@ from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.PpmImagePlugin import PpmImageFile
-from PIL.TiffImagePlugin import TiffImageFile
+from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION, TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from foveate.arrays import Array, UInt8Array
@@ -215,24 +215,52 @@ def _scale_transparency(opened: ImageFile.ImageFile) -> None:
 def _rgb(opened: Image.Image) -> UInt8Array:
     """Convert a decoded image tile by tile, so that all temporary arrays are small."""
     width, height = opened.size
+    bits = _gray_bits(opened)
     columns = min(width, _TILE)
     rows = _TILE // columns
     image = np.empty((height, width, 3), np.uint8)
     for top, left in itertools.product(range(0, height, rows), range(0, width, columns)):
         right, bottom = min(left + columns, width), min(top + rows, height)
-        tile = opened.crop((left, top, right, bottom))
-        image[top:bottom, left:right] = _tile(tile, opened.format)
+        image[top:bottom, left:right] = _tile(opened.crop((left, top, right, bottom)), bits)
+    # Of 16 bits, Pillow ignores that a TIFF counts from white.
+    if bits == 16 and _tiff_tag(opened, PHOTOMETRIC_INTERPRETATION) == 0:
+        np.subtract(255, image, out=image)
     return image
 
 
-def _tile(tile: Image.Image, kind: str | None) -> Array:
-    """Convert a tile of any mode to (H, W, 3), or to (H, W, 1) if it is gray."""
-    if tile.mode.startswith("I;16") or (tile.mode == "I" and kind == "PPM"):
-        gray = np.asarray(tile)[..., None]
-        return np.where(gray == tile.info.get("transparency"), 255, gray >> 8)
-    if tile.mode in ("I", "F"):
+def _gray_bits(opened: Image.Image) -> int | None:
+    """Return the number of bits of a gray pixel with more than 8, and None for other pixels.
+
+    Raises:
+        InputError: The pixels are numbers whose black and white are unknown.
+    """
+    bits = next(iter(_tiff_tag(opened, BITSPERSAMPLE) or (16,)))
+    if opened.mode.startswith("I;16"):
+        return int(bits)  # Pillow does not scale the 12 bits that a TIFF may have
+    if opened.mode == "I" and opened.format == "PPM":
+        return 16
+    if opened.mode == "I" and bits == 16:
+        what = "the pixels are signed 16-bit numbers of unknown range"
+        raise InputError(what, remedy="convert them to unsigned numbers of 8 or 16 bits")
+    if opened.mode in ("I", "F"):
         what = "the pixels are 32-bit numbers of unknown range"
         raise InputError(what, remedy="convert it to 8 or 16 bits")
+    return None
+
+
+def _tiff_tag(opened: Image.Image, tag: int) -> Any:
+    """Return a tag of a TIFF; None if it is missing, or the image is no TIFF."""
+    return opened.tag_v2.get(tag) if isinstance(opened, TiffImageFile) else None
+
+
+def _tile(tile: Image.Image, bits: int | None) -> Array:
+    """Convert a tile of any mode to (H, W, 3), or to (H, W, 1) if it is gray.
+
+    ``bits`` is what ``_gray_bits`` returns for the image.
+    """
+    if bits is not None:
+        gray = np.asarray(tile)[..., None]
+        return np.where(gray == tile.info.get("transparency"), 255, gray >> (bits - 8))
     if tile.mode == "LAB":  # Pillow stores a and b as signed bytes, OpenCV adds 128
         return cast("Array", cv2.cvtColor(np.asarray(tile) ^ _SIGNS, cv2.COLOR_LAB2RGB))
     if not tile.has_transparency_data:
