@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-r"""Text of the user, such as names of files and classes, escaped for terminals and for JSON.
+r"""Text for people: counted nouns; and names of files and classes, escaped for terminals and JSON.
 
 A byte of a file name that is not UTF-8 becomes an escape such as ``\xe9`` in both.
 """
@@ -18,6 +18,11 @@ _ESCAPES = re.compile(r"\\\\|\\u(d[89ab]..)\\u(d[c-f]..)|\\u(d[89a-f]..)")
 def printable(text: str) -> str:
     """Escape the characters that a terminal would execute or cannot show, all on one line."""
     return _UNPRINTABLE.sub(lambda match: _escape(match[0]), text)
+
+
+def counted(number: int, one: str, several: str) -> str:
+    """Return a number with the words that follow it."""
+    return f"{number} {one if number == 1 else several}"
 
 
 def portable_name(path: str) -> str:

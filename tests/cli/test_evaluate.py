@@ -133,7 +133,7 @@ def test_results_of_another_program_need_no_bundle(
     content = evaluate("--results", str(file), bundle="no such bundle")
     assert content["figures"]["mask AP"]["value"] == pytest.approx(1)
     assert (content["subject"], content["cost"]) == (str(file), None)
-    assert "1 results belong to images that the data set lacks" in capsys.readouterr().err
+    assert "1 result belongs to an image that the data set lacks" in capsys.readouterr().err
     content = evaluate("--results", str(file), "--proposals", bundle="no such bundle")
     assert content["figures"]["mask AR@1000"]["value"] == pytest.approx(1)
 
@@ -145,7 +145,9 @@ def test_json_is_the_only_output_on_stdout(
     assert invoke(["evaluate", str(contrast_bundle), *words]) == 0
     said = capsys.readouterr()
     assert json.loads(said.out)["dataset"]["images"] == 1
-    assert "1 images" in said.err
+    assert "1 image, 1 object; intervals by 5 resamplings of 1 single object" in " ".join(
+        said.err.split()
+    )
 
 
 def test_annotations_may_be_in_another_folder(

@@ -185,8 +185,12 @@ def test_boxes_are_measured_where_an_object_has_no_mask(tmp_path: Path) -> None:
     assert not any(name.startswith("mask") for name in figures)
 
 
-@pytest.mark.parametrize("objects", [[], [{"iscrowd": 1}]])
-def test_a_data_set_in_which_no_object_counts_is_an_error(objects: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("objects", "says"), [([], "has no objects"), ([{"iscrowd": 1}], "has only crowds")]
+)
+def test_a_data_set_in_which_no_object_counts_is_an_error(
+    objects: Any, says: str, tmp_path: Path
+) -> None:
     content = {
         "images": [{"id": 4, "file_name": "4.jpg", "height": SIZE[0], "width": SIZE[1]}],
         "categories": [{"id": 7, "name": "cat"}],
@@ -196,9 +200,7 @@ def test_a_data_set_in_which_no_object_counts_is_an_error(objects: Any, tmp_path
         ],
     }
     file = write(tmp_path, content)
-    with pytest.raises(
-        DataError, match=rf"no object is evaluated: 1 images have {len(objects)} obj"
-    ):
+    with pytest.raises(DataError, match=rf"no object is evaluated: 1 image {says}: .*: annotate"):
         GroundTruth.open(tmp_path, annotations=file)
 
 

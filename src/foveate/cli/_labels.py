@@ -13,6 +13,7 @@ from typing import Protocol
 from foveate.cli._files import DocumentFile, check_folder, check_outputs
 from foveate.errors import InputError
 from foveate.labeling import CocoLabels, CvatLabels, LabeledObject, labelme_json
+from foveate.plain_text import counted
 from foveate.system.files import write_file
 from foveate.system.regular_files import open_regular
 
@@ -75,7 +76,7 @@ class LabelmeFiles:
         self.files = [files[0] for target, files in groups.items() if target not in left]
         self.notes = []
         if kept := sorted(existing - foreign) if not overwrite else []:
-            what = f"{_count(len(kept), 'image has', 'images have')} a label file already"
+            what = f"{counted(len(kept), 'image has', 'images have')} a label file already"
             self.notes = [f"{what}: {_named(kept)}: --overwrite replaces them"]
         self.problems = [_foreign("labelme", sorted(foreign))] if foreign else []
         self.problems += [_shared(target, files) for target, files in groups.items() if files[1:]]
@@ -181,7 +182,7 @@ def _is_of(kind: str, path: Path) -> bool:
 
 
 def _foreign(kind: str, paths: Sequence[Path]) -> InputError:
-    what = f"{_count(len(paths), 'existing file is', 'existing files are')} not of {kind}"
+    what = f"{counted(len(paths), 'existing file is', 'existing files are')} not of {kind}"
     remedy = "move it away" if len(paths) == 1 else "move them away"
     return InputError(what, file=_named(paths), remedy=f"{remedy}, or choose another --output")
 
@@ -191,10 +192,6 @@ def _shared(target: Path, files: Sequence[Path]) -> InputError:
     others = ", ".join(str(file) for file in files[1:])
     remedy = "rename one of the images"
     return InputError(f"{what} {others}", file=target.parent, remedy=remedy)
-
-
-def _count(number: int, one: str, several: str) -> str:
-    return f"{number} {one if number == 1 else several}"
 
 
 def _named(paths: Sequence[Path]) -> str:

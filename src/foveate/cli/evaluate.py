@@ -22,6 +22,7 @@ from foveate.cli._options import (
     Tiles,
 )
 from foveate.errors import OptionError
+from foveate.plain_text import counted
 
 if TYPE_CHECKING:
     from foveate.evaluation import Bootstrap, GroundTruth, Report
@@ -157,8 +158,8 @@ def _open_truth(dataset: Path, annotations: Path | None, limit: int | None) -> G
         print_line(f"objects that cannot be found: {truth.problems.report()}", to_stderr=True)
     if truth.unmasked:
         print_line(
-            f"{truth.unmasked} of {len(truth.objects)} objects have a box but no mask, so only "
-            "boxes are evaluated: outline these objects to evaluate masks",
+            f"{truth.unmasked} of {counted(len(truth.objects), 'object has', 'objects have')} a box "
+            "but no mask, so only boxes are evaluated: outline all objects to evaluate masks",
             to_stderr=True,
         )
     return truth
@@ -235,8 +236,8 @@ def _evaluate_file(
     with show_progress() as progress:
         found = read_results(file, truth, task=task, progress=progress)
         if (count := found.elsewhere) > 0:
-            line = f"{count} results belong to images that the data set lacks"
-            print_line(line, to_stderr=True)
+            results = counted(count, "result belongs to an image", "results belong to images")
+            print_line(f"{results} that the data set lacks", to_stderr=True)
         return evaluate_results(
             found, truth, task=task, most=most, resampling=resampling, progress=progress
         )

@@ -14,6 +14,7 @@ from foveate.arrays import Int64Array
 from foveate.datasets import Annotations, find_parts, find_source, read_annotations
 from foveate.datasets.layouts import locate
 from foveate.errors import DataError
+from foveate.plain_text import counted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,9 +112,9 @@ class GroundTruth:
         content, file = source.read(), source.file
         truth = cls(content, images=source.places, name=source.name, file=file, limit=limit)
         if all(o["iscrowd"] for o in truth.objects):
+            images = counted(len(truth.images), "image has", "images have")
             raise DataError(
-                f"no object is evaluated: {len(truth.images)} images have {len(truth.objects)} "
-                "objects, and all of these are crowds",
+                f"no object is evaluated: {images} {'only crowds' if truth.objects else 'no objects'}",
                 file=file,
                 remedy='annotate objects, with an "iscrowd" of 0',
             )
@@ -128,7 +129,7 @@ class GroundTruth:
         missing = [image for image in self.images if not image.path.is_file()]
         if missing:
             raise DataError(
-                f"{len(missing)} of {len(self.images)} images are missing, "
+                f"{len(missing)} of {counted(len(self.images), 'image is', 'images are')} missing, "
                 f"the first is image {missing[0].identifier}",
                 file=missing[0].path,
                 remedy="put them there, or remove them from the annotations",

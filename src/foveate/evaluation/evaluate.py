@@ -14,6 +14,7 @@ from foveate.evaluation.bootstrap import Bootstrap, Estimate
 from foveate.evaluation.measure import Measurement, Task
 from foveate.evaluation.predict import Pipeline, Run, predict
 from foveate.evaluation.results import Results
+from foveate.plain_text import counted
 from foveate.progress import Progress, no_progress
 
 _SCHEMA = 2
@@ -98,11 +99,16 @@ class Report:
         return table
 
     def _caption(self) -> str:
-        plural = {"family": "families of cut-outs", "object": "single objects"}[self.truth.unit]
+        unit = {
+            "family": ("family of cut-outs", "families of cut-outs"),
+            "object": ("single object", "single objects"),
+        }[self.truth.unit]
         kept = f", at most {self.most} proposals each" if self.task == "proposals" else ""
-        units = f"{self.resampling.replicates} resamplings of {self.truth.families} {plural}"
-        images, objects = len(self.truth.images), len(self.truth.objects)
-        return f"{images} images{kept}, {objects} objects; intervals by {units}"
+        times = counted(self.resampling.replicates, "resampling", "resamplings")
+        units = f"{times} of {counted(self.truth.families, *unit)}"
+        images = counted(len(self.truth.images), "image", "images")
+        objects = counted(len(self.truth.objects), "object", "objects")
+        return f"{images}{kept}, {objects}; intervals by {units}"
 
 
 def _cost(run: Run) -> dict[str, Any]:
