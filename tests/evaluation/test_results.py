@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -306,9 +307,22 @@ def test_a_file_that_is_no_json_list_is_an_error(
         read_results(file, truth, task="proposals")
 
 
-def test_a_missing_file_is_an_error(truth: GroundTruth, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"the results cannot be read: .*none\.json"):
-        read_results(tmp_path / "none.json", truth, task="detections")
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("none.json", "No such file or directory"),
+        ("folder", "Is a directory"),
+        ("pipe", "not a regular file"),
+    ],
+)
+def test_a_path_that_is_no_file_is_an_error(
+    name: str, reason: str, truth: GroundTruth, tmp_path: Path
+) -> None:
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    message = rf"the results cannot be read \({reason}\): .*{name}: pass a file of results"
+    with pytest.raises(DataError, match=message):
+        read_results(tmp_path / name, truth, task="detections")
 
 
 def test_memory_is_that_of_an_image_and_not_of_the_file(truth: GroundTruth, tmp_path: Path) -> None:

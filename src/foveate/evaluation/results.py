@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from array import array
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -24,6 +25,7 @@ from foveate.evaluation.json_list import elements
 from foveate.evaluation.matching import Region
 from foveate.evaluation.measure import Task
 from foveate.progress import Progress, no_progress
+from foveate.system.regular_files import open_regular
 
 _REMEDY = "write a JSON list of objects with image_id, score, category_id, and segmentation or bbox"
 _PROGRESS_EVERY = 10_000  # records between two reports
@@ -113,8 +115,8 @@ def read_results(
     total = 0
     has_masks = True
     try:
-        size = file.stat().st_size
-        with file.open("rb") as stream:
+        with open_regular(file) as stream:  # a pipe could not be read twice
+            size = os.fstat(stream.fileno()).st_size
             for total, (record, start, end) in enumerate(elements(stream, beside), 1):
                 if total == 1:
                     has_masks = isinstance(record, dict) and "segmentation" in record
@@ -125,7 +127,9 @@ def read_results(
                 if total % _PROGRESS_EVERY == 0:
                     progress("Reading, MB", end // 1_000_000, size // 1_000_000)
     except OSError as error:
-        raise DataError("the results cannot be read", file=file, remedy=_REMEDY) from error
+        what = f"the results cannot be read ({error.strerror or error})"
+        remedy = "pass a file of results that exists and may be read"
+        raise DataError(what, file=file, remedy=remedy) from error
     except ValueError as error:
         what = f"result {total} cannot be read, {error}"
         raise DataError(what, file=file, remedy=_REMEDY) from error
