@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -227,9 +228,21 @@ def test_searches_that_differ_are_refused(changes: dict[str, float], message: st
         compare(searched(), other)
 
 
-def test_too_few_images_are_refused() -> None:
-    short = simulated_record(noisy(0), BenchOptions(seconds=2, warm_up=0, tolerance=0), images=2)
-    with pytest.raises(InputError, match="14 images are too few .*8 passes through the 2 images"):
+@pytest.mark.parametrize(
+    ("limits", "images", "remedy"),
+    [
+        ({"seconds": 2}, 14, "raise --seconds"),
+        ({"count": 10}, 10, "raise --count"),
+        ({"tolerance": 9, "percentile": 50}, 6, "pass --tolerance 0, or --count"),
+    ],
+)
+def test_too_few_images_are_refused_with_what_ended_the_run(
+    limits: dict[str, Any], images: int, remedy: str
+) -> None:
+    options = BenchOptions(**{"warm_up": 0, "tolerance": 0, **limits})
+    short = simulated_record(noisy(0), options, images=2)
+    message = f"{images} images are too few .*8 passes through the 2 images at least: {remedy}, and"
+    with pytest.raises(InputError, match=message):
         compare(short, record_of(0))
 
 

@@ -202,6 +202,16 @@ def test_too_short_a_run_is_one_line(
     assert "so pass --seconds " in line
 
 
+def test_too_few_turns_name_the_option_that_limits_them(
+    contrast_bundle: Path, image: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--count", "6", "--seconds", "300", "--warm-up", "0", "--against", "onnxruntime"]
+    assert invoke(["bench", str(contrast_bundle), str(image), *words]) == 1
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        "foveate: the turns are too few for a comparison, which needs 8 of each: raise --count"
+    )
+
+
 def test_a_search_in_too_short_a_time_is_one_line(
     contrast_bundle: Path, image: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -78,12 +78,20 @@ def too_few(record: Record) -> str | None:
     text = f"{what} too few for any percentile, which needs {needed}"
     if record.interrupted:
         return text
-    if record.scenario.count is not None:
-        return f"{text}: raise --count"
-    if not outcome.throughput:
-        return f"{text}: raise --seconds"
+    if outcome.stopped != "seconds" or not outcome.throughput:
+        return f"{text}: {more_images(record)}"
     seconds = 1.2 * needed / outcome.throughput
     return f"{text}: they take about {duration(seconds)}, so pass --seconds {ceil(seconds)}"
+
+
+def more_images(record: Record) -> str:
+    """Return how to measure more images, which depends on what ended the run."""
+    remedies = {
+        "count": "raise --count",
+        "stable": "pass --tolerance 0, or --count",
+        "interrupted": "let it run to its end",
+    }
+    return remedies.get(record.outcome.stopped, "raise --seconds")
 
 
 def percentile_row(one: Percentile, record: Record) -> tuple[str, str, str, str]:

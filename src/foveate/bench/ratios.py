@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 
 from foveate.bench.comparison import Ratio
+from foveate.bench.facts import more_images
 from foveate.errors import InputError
 from foveate.typed_options import TypedOptions
 
@@ -167,7 +168,7 @@ def _blocks(values: Float64Array, record: Record, *, paired: bool) -> Array:
         raise InputError(
             f"{record.subject.label}: {measured.sum()} images are too few for a comparison, which needs "
             f"{FEWEST_BLOCKS} passes through the {len(columns)} images at least",
-            remedy="measure for a longer time: --seconds",
+            remedy=f"{more_images(record)}, and measure it again",
         )
     return matrix[: count * length].reshape(count, length, len(columns))
 

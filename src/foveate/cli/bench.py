@@ -281,7 +281,8 @@ def print_schema(
 
 def _failure_of(record: Record) -> str | None:
     """Return what makes a measurement fail although it has ended, on one line."""
-    from foveate.bench.facts import too_few
+    from foveate.bench.facts import more_images, too_few
+    from foveate.bench.ratios import FEWEST_BLOCKS
 
     outcome, scenario, against = record.outcome, record.scenario, record.against
     if record.search is not None:
@@ -299,7 +300,9 @@ def _failure_of(record: Record) -> str | None:
     if against is None:
         return None
     if against.comparison is None:
-        return "the turns are too few for a comparison: raise --seconds, or pass fewer images"
+        what = f"the turns are too few for a comparison, which needs {FEWEST_BLOCKS} of each"
+        fewer = ", or pass fewer images" if len(record.inputs) > 1 else ""
+        return f"{what}: {more_images(record)}{fewer}"
     slower = against.comparison.verdict == "slower"
     return f"slower than {against.comparison.baseline}" if slower else None
 
