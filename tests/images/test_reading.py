@@ -6,7 +6,7 @@ from __future__ import annotations
 import io
 import struct
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -300,3 +300,19 @@ def test_arrays_are_taken_as_they_are() -> None:
 def test_other_arrays_are_refused(array: np.ndarray, message: str) -> None:
     with pytest.raises(InputError, match=message):
         as_image(array)
+
+
+@pytest.mark.parametrize(
+    ("value", "remedy"),
+    [
+        (b"\xff\xd8", "pass the path of the file, or the array that a decoder makes of it"),
+        (io.BytesIO(), "pass the path of the file, or the array that a decoder makes of it"),
+        (None, r"pass the path of a file, or a uint8 array of shape \(H, W, 3\) in RGB order"),
+        ({}, r"pass the path of a file, or a uint8 array of shape \(H, W, 3\) in RGB order"),
+        (Image.new("RGB", (2, 3)), r"convert it with numpy.asarray to a uint8 array of shape \(H,"),
+    ],
+)
+def test_what_is_no_image_is_refused_with_what_helps(value: Any, remedy: str) -> None:
+    message = f"a path or a numpy array, found {type(value).__name__}: {remedy}"
+    with pytest.raises(InputError, match=message):
+        as_image(value)

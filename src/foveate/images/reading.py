@@ -59,7 +59,7 @@ def as_image(image: Array | str | os.PathLike[str]) -> UInt8Array:
         return read_image(image)
     if not isinstance(image, np.ndarray):
         what = f"an image must be a path or a numpy array, found {type(image).__name__}"
-        raise InputError(what, remedy="convert it with numpy.asarray")
+        raise InputError(what, remedy=_instead_of(image))
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise InputError(
             "an image must be a uint8 array of shape (H, W, 3) in RGB order, "
@@ -69,6 +69,16 @@ def as_image(image: Array | str | os.PathLike[str]) -> UInt8Array:
     if 0 in image.shape:
         raise InputError(f"an image needs at least one pixel, found shape {image.shape}")
     return np.ascontiguousarray(image)
+
+
+def _instead_of(value: object) -> str:
+    """Return what to pass in place of a value that is neither a path nor an array."""
+    if isinstance(value, (bytes, bytearray, memoryview)) or hasattr(value, "read"):
+        return "pass the path of the file, or the array that a decoder makes of it"
+    shape = "uint8 array of shape (H, W, 3) in RGB order"
+    if hasattr(value, "__array__") or hasattr(value, "__array_interface__"):
+        return f"convert it with numpy.asarray to a {shape}"
+    return f"pass the path of a file, or a {shape}"
 
 
 def read_image(path: str | os.PathLike[str]) -> UInt8Array:
