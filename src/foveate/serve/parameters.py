@@ -52,10 +52,11 @@ class Parameter:
                 raise ValueError
         except (ValueError, OverflowError):
             kind = "a number" if self.kind is float else "an integer"
-            end = "above" if self.high is None else f"up to {self.high:g}"
+            low = f"{self.low:g}"
+            values = f"of {low} or more" if self.high is None else f"from {low} up to {self.high:g}"
             raise RequestError(
                 400,
-                expected=f"{kind} from {self.low:g} {end} as {self.name}",
+                expected=f"{kind} {values} as {self.name}",
                 found=f"{value!r:.60}",
                 remedy="correct the parameter, or omit it",
             ) from None
