@@ -77,6 +77,7 @@ def test_both_commands_list_the_options_of_a_compilation(
     shown = capsys.readouterr().out
     options = ("--target", "--arch", "--image-size", "--range", "--strip-weights", "--plugins")
     assert all(f"{option} " in shown for option in (*options, "--cache"))
+    assert "foveate/engines in $XDG_CACHE_HOME or ~/.cache" in " ".join(shown.split())
 
 
 @needs_rtx

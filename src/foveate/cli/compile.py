@@ -23,8 +23,8 @@ Cache = Annotated[
     Path | None,
     typer.Option(
         "--cache",
-        help="Directory of the engine cache; by default $FOVEATE_CACHE/engines or "
-        "~/.cache/foveate/engines.",
+        help="Directory of the engine cache; by default $FOVEATE_CACHE/engines, or "
+        "foveate/engines in $XDG_CACHE_HOME or ~/.cache.",
     ),
 ]
 
