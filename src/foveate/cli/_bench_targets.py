@@ -14,7 +14,7 @@ from foveate.bench.command import Command
 from foveate.bench.server_session import ServerTarget
 from foveate.bench.session import Target
 from foveate.bundle import Bundle
-from foveate.cli._options import pin_bundle
+from foveate.cli._options import given_names, pin_bundle
 from foveate.errors import OptionError
 from foveate.runtime.loading import BACKENDS
 
@@ -44,18 +44,9 @@ class Targets:
     images: Sequence[str]
 
 
-def given_options(context: typer.Context) -> set[str]:
-    """Return the names of the parameters that stand on the command line."""
-    return {
-        name
-        for name in context.params
-        if (source := context.get_parameter_source(name)) and source.name == "COMMANDLINE"
-    }
-
-
 def repeated_command(context: typer.Context) -> Command:
     """Return the command line of a measurement, without the files that it writes."""
-    given, values = given_options(context), context.params
+    given, values = given_names(context), context.params
     options = {
         one.opts[0]: "" if one.is_flag else str(values[one.name])
         for one in context.command.params

@@ -2,10 +2,12 @@
 """Options and arguments that several commands share."""
 
 import os
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Literal, cast
 
 import typer
+from typer.core import TyperOption
 
 from foveate.errors import OptionError
 
@@ -134,6 +136,25 @@ def is_checkpoint(given: str | Path) -> bool:
     return not is_shipped_name(os.fspath(given)) and (
         path.is_file() or path.suffix == ".safetensors"
     )
+
+
+def given_names(context: typer.Context) -> set[str]:
+    """Return the names of the parameters that stand on the command line."""
+    return {
+        name
+        for name in context.params
+        if (source := context.get_parameter_source(name)) and source.name == "COMMANDLINE"
+    }
+
+
+def given_options(context: typer.Context, names: Collection[str | None]) -> list[str]:
+    """Return which of the parameters stand on the command line, as the user writes them."""
+    given = given_names(context)
+    return [
+        one.opts[0] if isinstance(one, TyperOption) else str(one.name)
+        for one in context.command.params
+        if one.name in given and one.name in names
+    ]
 
 
 def refuse_together(**given: bool) -> None:

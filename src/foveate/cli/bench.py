@@ -178,8 +178,8 @@ def measure(
     from foveate.bench.session import Target
     from foveate.cli._bench import measure_targets
     from foveate.cli._bench_outputs import Outputs
-    from foveate.cli._bench_targets import choose_targets, given_options, repeated_command
-    from foveate.cli._options import parse_scales
+    from foveate.cli._bench_targets import choose_targets, repeated_command
+    from foveate.cli._options import given_names, parse_scales
     from foveate.runtime import PipelineOptions
 
     options = BenchOptions(
@@ -208,7 +208,7 @@ def measure(
     server = ServerTarget(
         url=url, model=model, input=input_name, timeout=timeout, max_in_flight=max_in_flight
     )
-    given = given_options(context)
+    given = given_names(context)
     targets = choose_targets(given, target, server, against=against, images=images or [])
     command = repeated_command(context)
     outputs = Outputs(json=json_file, html=html_file, trace=trace, command=command)

@@ -6,44 +6,34 @@ from __future__ import annotations
 import os
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperOption
 
 from foveate.cli._console import print_line, show_progress
-from foveate.cli._options import is_checkpoint, path_or_name
-from foveate.errors import ModelError, OptionError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from foveate.datasets import CocoDataset, Splits
-    from foveate.models.checkpoint import Cascade
-    from foveate.training.mini.recipe import Recipe
+from foveate.cli._options import given_options, path_or_name
+from foveate.errors import OptionError
 
 MINI = "mini"
 
-# Share of the images that are held out if the data set has no validation part.
-HELD_OUT = 0.2
-
-_FULL_SIZE_ONLY = (
-    *("trunk", "trunk_weights", "deepmask", "proposals", "validation_proposals", "size", "steps"),
-    *("batch", "reproduce_original"),
-)
+# Ends of help texts, by which the command knows whose option it is.
+_OF_MINI, _OF_FULL_SIZE = "(mini only).", "(full-size only)."
 
 
 def _mini_only(text: str, **details: Any) -> Any:
-    return typer.Option(help=f"{text} (mini only).", **details)
+    return typer.Option(help=f"{text} {_OF_MINI}", **details)
 
 
 def _full_size_only(text: str, **details: Any) -> Any:
-    return typer.Option(help=f"{text} (full-size only).", **details)
+    return typer.Option(help=f"{text} {_OF_FULL_SIZE}", **details)
 
 
 _PATH_OR_NAME = {"parser": path_or_name, "metavar": "PATH"}
 
 
 def command(
+    context: typer.Context,
     *,
     dataset: Annotated[
         list[Path],
@@ -158,7 +148,7 @@ def command(
         bool,
         typer.Option(
             "--reproduce-original",
-            help="Reproduce the quirks of the original Lua code (full-size only).",
+            help=f"Reproduce the quirks of the original Lua code {_OF_FULL_SIZE}",
         ),
     ] = False,
     device: Annotated[str, _full_size_only("auto, cpu or cuda")] = "auto",
@@ -173,21 +163,33 @@ def command(
     several GPUs: torchrun --nproc-per-node N -m foveate train --network ...
     """
     given = dict(locals())  # first, since it takes every local name
+    _refuse_options_of_others(context, network)
     if network != MINI:
         if len(dataset) > 1:
             what = f"expected one --dataset for {network}, got {len(dataset)}"
             raise OptionError(what, remedy="merge them into one data set")
         _train_full_size(given | {"dataset": dataset[0], "network": _on_trunk(network, trunk)})
         return
-    # The others have a default other than None, so it is unknown whether they were given.
-    wrong = [name for name in _FULL_SIZE_ONLY if given[name] not in (None, False)]
-    if wrong:
-        names = ", ".join(f"--{name.replace('_', '-')}" for name in wrong)
-        raise OptionError(f"mini takes no {names}", remedy="name a full-size --network")
+    from foveate.cli._train_mini import recipe_of, train_mini
+
     counts = {name: given[f"{name}_steps"] for name in ("deepmask", "sharpmask", "multipathnet")}
     given_counts = {name: count for name, count in counts.items() if count is not None}
-    recipe = _recipe(seed, given_counts, views, regions, initial_share)
-    _train_mini(dataset, extra_dataset or [], output, recipe, init_from)
+    recipe = recipe_of(seed, given_counts, views, regions, initial_share)
+    train_mini(dataset, extra_dataset or [], output, recipe, init_from)
+
+
+def _refuse_options_of_others(context: typer.Context, network: str) -> None:
+    """Refuse the given options that the chosen kind of network would ignore."""
+    mark, remedy = _OF_FULL_SIZE, "name a full-size --network"
+    if network != MINI:
+        mark, remedy = _OF_MINI, "omit what belongs to mini"
+    options = [one for one in context.command.params if isinstance(one, TyperOption)]
+    others = {one.name for one in options if (one.help or "").endswith(mark)}
+    if wrong := given_options(context, others):
+        raise OptionError(f"{network} takes no {', '.join(wrong)}", remedy=remedy)
+    if context.params["init_from"] is None and given_options(context, {"initial_share"}):
+        what = "--initial-share is a share of the weights of --init-from, which is missing"
+        raise OptionError(what, remedy="pass both, or omit both")
 
 
 def _on_trunk(network: str, trunk: str | None) -> str:
@@ -217,95 +219,6 @@ def _sizes(words: list[str]) -> dict[str, int | str]:
         named: dict[str, int | str] = {"true": True, "false": False}  # a bool is an int
         sizes[name] = int(value) if value.isdecimal() else named.get(value, value)
     return sizes
-
-
-def _recipe(
-    seed: int, steps: dict[str, int], views: int | None, regions: int, initial_share: float
-) -> Callable[[int], Recipe]:
-    """Return the recipe of mini as a function of the number of training images."""
-    from dataclasses import replace
-
-    from foveate.training.mini.recipe import Recipe
-
-    if "deepmask" in steps:  # the mask head is trained on top for a tenth of its steps
-        steps = {**steps, "mask_head": -(-steps["deepmask"] // 10)}
-
-    def recipe(images: int) -> Recipe:
-        sized = Recipe.sized(images).stepped(steps).seeded(seed)
-        cache = sized.cache if views is None else replace(sized.cache, views_per_image=views)
-        chosen = replace(sized.regions, images=regions)
-        return replace(sized, cache=cache, regions=chosen, initial_share=initial_share)
-
-    return recipe
-
-
-def _train_mini(
-    datasets: list[Path],
-    extra_datasets: list[Path],
-    output: Path,
-    recipe: Callable[[int], Recipe],
-    init_from: Path | None,
-) -> None:
-    from foveate.datasets import find_splits
-    from foveate.datasets.splits import require_classes, without_broken_images
-    from foveate.system.files import check_writable
-    from foveate.training.mini.score_calibration import calibrate
-    from foveate.training.mini.train import train_cascade
-    from foveate.training.mini.window_cache import require_objects
-
-    # Whatever can fail is checked before the first hour of work.
-    check_writable(output / "mini.safetensors")
-    initial = _mini(init_from) if init_from else None
-    train, validation = _same_classes([find_splits(one) for one in datasets])
-    extra = [find_splits(one).train for one in extra_datasets]
-    with show_progress() as progress:
-        shown = [without_broken_images(one, "images", progress) for one in (*train, *extra)]
-        train, extra = shown[: len(train)], shown[len(train) :]
-        numbers = recipe(sum(len(one) for one in train))  # of the images that can be read
-        for one in shown:
-            require_objects(one, numbers.cache)
-        if validation is None:
-            train[0], validation = train[0].split(HELD_OUT)
-            print_line(
-                f"{len(validation)} of {len(validation) + len(train[0])} images are held out to "
-                "calibrate the scores: add a validation part to the data set to choose them",
-                to_stderr=True,
-            )
-        else:
-            validation = without_broken_images(validation, "held-out images", progress)
-        require_classes(train)
-        checkpoint = train_cascade(train, output, numbers, progress, extra, initial)
-        calibrate(checkpoint, validation, progress=progress)
-    print_line(f"Checkpoint: {checkpoint}", to_stderr=True)
-    print_line(f"Export it:  foveate export {checkpoint} --output my-bundle", to_stderr=True)
-
-
-def _same_classes(splits: list[Splits]) -> tuple[list[CocoDataset], CocoDataset | None]:
-    """Return all training parts, and the first validation part, with the first one's classes."""
-    first, *others = splits
-    names, whose = first.train.class_names, "the first data set"
-    train = [first.train, *(one.train.with_classes(names, whose) for one in others)]
-    held_out = [one.validation for one in splits if one.validation is not None]
-    return train, held_out[0].with_classes(names, whose) if held_out else None
-
-
-def _mini(file: Path) -> Cascade:
-    """Return the networks of a checkpoint or bundle of mini."""
-    from foveate.bundle import Bundle
-    from foveate.export.to_onnx.bundle_weights import exact_cascade_from_bundle
-    from foveate.models.checkpoint import load_checkpoint
-
-    if is_checkpoint(file):
-        cascade = load_checkpoint(file)
-    else:
-        cascade = exact_cascade_from_bundle(Bundle.open(file))
-    info = cascade.info
-    found = (info.proposals, info.classifier or "multipathnet-mini")  # it may lack its classifier
-    for name, expected in zip(found, ("sharpmask-mini", "multipathnet-mini"), strict=True):
-        if name != expected:
-            what = f"expected {expected} to start from, found {name}"
-            raise ModelError(what, file=file, remedy="pass a checkpoint or a bundle of mini")
-    return cascade
 
 
 def _train_full_size(given: dict[str, Any]) -> None:

@@ -15,9 +15,7 @@ from pycocotools import mask as coco_mask
 
 from foveate.bundle import Bundle
 from foveate.cli import invoke
-from foveate.cli.train import command
 from foveate.datasets import CocoDataset
-from foveate.errors import ModelError
 from foveate.export.to_onnx.bundle_weights import cascade_from_bundle
 from foveate.models import EfficientNetLite0, SharpMask
 from foveate.models.checkpoint import CascadeInfo, build_cascade, load_checkpoint, save_checkpoint
@@ -201,15 +199,15 @@ def test_a_path_is_no_name_of_a_shipped_bundle(
     assert "nowhere" in capsys.readouterr().err
 
 
-def test_a_bundle_of_other_networks_is_no_start(tmp_path: Path, dataset: CocoDataset) -> None:
+def test_a_bundle_of_other_networks_is_no_start(
+    tmp_path: Path, dataset: CocoDataset, capsys: pytest.CaptureFixture[str]
+) -> None:
     network = build_cascade(CascadeInfo(proposals="deepmask-mini"))
     save_checkpoint(tmp_path / "deepmask.safetensors", network)
     folder = tmp_path / "data"
     folder.mkdir()
     (folder / "train").symlink_to(dataset.directory)
-    with pytest.raises(
-        ModelError, match="expected sharpmask-mini to start from, found deepmask-mini"
-    ):
-        command(
-            dataset=[folder], output=tmp_path / "run", init_from=tmp_path / "deepmask.safetensors"
-        )
+    words = ["train", "--dataset", str(folder), "--output", str(tmp_path / "run"), "--init-from"]
+    assert invoke([*words, str(tmp_path / "deepmask.safetensors")]) == 1
+    message = "expected sharpmask-mini to start from, found deepmask-mini"
+    assert message in capsys.readouterr().err

@@ -11,7 +11,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from foveate.cli.train import _mini
+from foveate.cli._train_mini import mini_of
 from foveate.models import SharpMask
 from foveate.models.deepmask import WINDOW
 from foveate.models.efficientnet_lite import CHANNELS
@@ -90,4 +90,4 @@ def test_skips_are_dropped_unless_told_otherwise(
 
 
 def test_training_starts_from_a_shipped_bundle_by_its_name() -> None:
-    assert isinstance(_mini(Path("mini")).proposals, SharpMask)
+    assert isinstance(mini_of(Path("mini")).proposals, SharpMask)

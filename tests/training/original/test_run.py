@@ -233,6 +233,7 @@ def test_a_cut_off_image_is_replaced_and_told(
         ("multipathnet-vgg16", {}, "multipathnet-vgg16 needs proposals"),
         ("fast-rcnn-vgg16", {}, "fast-rcnn-vgg16 needs proposals"),
         ("deepmask-vgg", {"proposals": Path("p.json")}, "deepmask-vgg takes no proposals"),
+        ("deepmask-vgg", {"validation_proposals": Path("v")}, "vgg takes no validation proposals"),
     ],
 )
 def test_what_a_network_needs_is_asked_for(
@@ -274,11 +275,34 @@ def test_the_command_hands_over_what_was_asked(
     assert "Checkpoint: out/sharpmask.safetensors" in capsys.readouterr().err
 
 
-def test_mini_refuses_the_options_of_the_others(capsys: pytest.CaptureFixture[str]) -> None:
-    assert (
-        invoke(["train", "--dataset", "d", "--output", "o", "--steps", "3", "--reproduce-original"])
-        == 1
-    )
-    assert (
-        "mini takes no --steps, --reproduce-original: name a full-size" in capsys.readouterr().err
-    )
+FULL_SIZE_ONLY = (
+    "--trunk timm:resnet18 --trunk-weights random --deepmask d --proposals p.json "
+    "--validation-proposals v.json --steps 3 --batch 2 --size km=64 --reproduce-original "
+    "--device auto --precision auto --workers 2 --checkpoint-every 500 --validate-every 2000"
+)
+MINI_ONLY = (
+    "--extra-dataset e --deepmask-steps 9 --sharpmask-steps 9 --multipathnet-steps 9 --views 3 "
+    "--regions 600 --initial-share 0.5"
+)
+
+
+@pytest.mark.parametrize(
+    ("network", "words", "remedy"),
+    [
+        ("mini", FULL_SIZE_ONLY, "name a full-size --network"),
+        ("deepmask-resnet50", MINI_ONLY, "omit what belongs to mini"),
+    ],
+)
+def test_a_network_refuses_the_options_of_the_others_even_with_their_defaults(
+    network: str, words: str, remedy: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    common = ["train", "--dataset", "nowhere", "--output", "o", "--network", network]
+    assert invoke([*common, *words.split()]) == 1
+    names = ", ".join(word for word in words.split() if word.startswith("--"))
+    assert f"{network} takes no {names}: {remedy}" in capsys.readouterr().err
+
+
+def test_a_share_of_initial_weights_needs_some(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["train", "--dataset", "nowhere", "--output", "o", "--initial-share", "0.5"]
+    assert invoke(words) == 1
+    assert "share of the weights of --init-from, which is missing" in capsys.readouterr().err

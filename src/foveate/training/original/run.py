@@ -95,6 +95,9 @@ class OriginalOptions(TrainOptions):
                     f"{self.network} {'needs' if needed else 'takes no'} {name}",
                     remedy="SharpMask needs --deepmask, a detector needs --proposals",
                 )
+        if self.validation_proposals is not None and self.proposals is None:
+            what = f"{self.network} takes no validation proposals"
+            raise OptionError(what, remedy="only a detector needs --validation-proposals")
         if self.trunk_weights is not None and self.trunk_start is None:
             raise OptionError(
                 f"the trunk of {self.network} takes no --trunk-weights",
