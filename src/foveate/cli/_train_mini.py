@@ -54,9 +54,12 @@ def train_mini(
     from foveate.training.mini.score_calibration import calibrate
     from foveate.training.mini.train import train_cascade
     from foveate.training.mini.window_cache import require_objects
+    from foveate.training.resume import check_network
 
     # Whatever can fail is checked before the first hour of work.
     check_writable(output / "mini.safetensors")
+    for kind in ("deepmask", "sharpmask"):
+        check_network(f"{kind}-mini", output / f"{kind}.safetensors")
     initial = mini_of(init_from) if init_from else None
     train, validation = _same_classes([find_splits(one) for one in datasets])
     extra = [find_splits(one).train for one in extra_datasets]

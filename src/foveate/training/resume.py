@@ -11,11 +11,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import safetensors
 import torch
 from torch import nn
 
 from foveate.errors import FoveateError, ModelError
 from foveate.system.files import open_output, write_file
+from foveate.system.regular_files import open_regular
 
 _log = logging.getLogger(__name__)
 
@@ -100,6 +102,30 @@ def _stamp(file: Path) -> Path:
 
 def _changed(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
     return [name for name in {**wanted, **found} if found.get(name) != wanted.get(name)]
+
+
+def check_network(network: str, *files: Path) -> None:
+    """Check that files can become checkpoints of a network, and none of another one is lost.
+
+    The name of a file tells the kind of a network only, such as DeepMask.
+
+    Raises:
+        ModelError: A file is a checkpoint of another network.
+    """
+    for file in files:
+        try:
+            open_regular(file).close()  # safetensors would wait for the other end of a FIFO
+            with safetensors.safe_open(file, "pt") as checkpoint:
+                info = json.loads((checkpoint.metadata() or {})["info"])
+            found = info["proposals"] or info["classifier"]
+        except (OSError, safetensors.SafetensorError, KeyError, TypeError, ValueError):
+            continue  # there is none, or it is not a checkpoint
+        if found != network:
+            raise ModelError(
+                f"it is a checkpoint of {found}, which the training of {network} would replace",
+                file=file,
+                remedy="choose another --output, or move it away",
+            )
 
 
 def fingerprint(network: nn.Module, without: str | None = None) -> str:

@@ -115,6 +115,32 @@ def test_a_run_goes_on_with_the_weights_that_it_began_with_only(
         run(replace(how, init_from=files[1]), silent)
 
 
+def write_checkpoint(file: Path) -> bytes:
+    """Write an untrained deepmask-resnet50, and return the content of the file."""
+    info = CascadeInfo(proposals="deepmask-resnet50", proposals_sizes=NARROW)
+    save_checkpoint(file, Cascade(info=info, proposals=narrow_deepmask()))
+    return file.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("network", "name"),
+    [
+        ("deepmask-vgg", "deepmask.safetensors"),
+        ("deepmask-vgg", "deepmask.best.safetensors"),
+        ("mini", "deepmask.safetensors"),
+    ],
+)
+def test_a_checkpoint_of_another_network_is_not_replaced(
+    network: str, name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = write_checkpoint(tmp_path / name)
+    words = ["--dataset", "nowhere", "--output", str(tmp_path), "--network", network]
+    assert invoke(["train", *words]) == 1
+    message = "it is a checkpoint of deepmask-resnet50, which the training of deepmask-"
+    assert message in capsys.readouterr().err
+    assert [(one.name, one.read_bytes()) for one in tmp_path.iterdir()] == [(name, content)]
+
+
 def test_a_detector_learns_from_proposals_and_may_start_from_another(
     dataset: Path, tmp_path: Path
 ) -> None:
