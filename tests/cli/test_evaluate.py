@@ -61,10 +61,11 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def evaluate(dataset: Path, contrast_bundle: Path, tmp_path: Path) -> Evaluate:
     """Run the command and return its JSON."""
 
-    def run(*words: str, bundle: Path | str = contrast_bundle) -> dict[str, Any]:
+    def run(*words: str, bundle: Path | str | None = contrast_bundle) -> dict[str, Any]:
         file = tmp_path / "figures.json"
         fixed = ("--dataset", str(dataset), "--replicates", "5", "--json", str(file))
-        assert invoke(["evaluate", str(bundle), *fixed, *words]) == 0
+        first = () if bundle is None else (str(bundle),)
+        assert invoke(["evaluate", *first, *fixed, *words]) == 0
         content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         return content
 
@@ -106,12 +107,33 @@ def test_the_original_choice_fills_up_the_windows_that_a_small_image_lacks(
     assert released["figures"][name]["value"] < 0.5 < usual["figures"][name]["value"]
 
 
-def test_the_original_choice_and_results_of_another_program_exclude_each_other(
-    dataset: Path, capsys: pytest.CaptureFixture[str]
+OF_PIPELINE = (
+    "--preset p --top-k 3 --scales 0.5 --max-side 64 --tiles off --tile-overlap 9 --checkpoint c "
+    "--detector d --device auto --backend auto --threads 2 --reproduce-original"
+)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            f"mini --results r.json {OF_PIPELINE}",
+            "--results runs no pipeline, so it takes no bundle, "
+            + ", ".join(word for word in OF_PIPELINE.split() if word.startswith("--")),
+        ),
+        (
+            "mini --results r.json --proposals --top-k 3",
+            "it takes no bundle: omit one or the other",
+        ),
+        ("mini --checkpoint c", "--checkpoint is evaluated instead of a bundle, found 'mini' too"),
+        ("--detector d", "--detector needs --checkpoint: pass a proposal network too"),
+    ],
+)
+def test_what_would_have_no_effect_is_refused_by_name(
+    words: str, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["--dataset", str(dataset), "--results", "results.json", "--reproduce-original"]
-    assert invoke(["evaluate", *words]) == 1
-    assert "but --results runs none: pass only one of them" in capsys.readouterr().err
+    assert invoke(["evaluate", *words.split(), "--dataset", "nowhere"]) == 1
+    assert message in capsys.readouterr().err
 
 
 def test_detections_have_average_precision_and_a_cost(evaluate: Evaluate) -> None:
@@ -130,11 +152,11 @@ def test_results_of_another_program_need_no_bundle(
     entries = [{**entry, "score": 0.5} for entry in truth["annotations"]]
     file = tmp_path / "results.json"
     file.write_text(json.dumps([*entries, {**entries[0], "image_id": 3}]), encoding="utf-8")
-    content = evaluate("--results", str(file), bundle="no such bundle")
+    content = evaluate("--results", str(file), bundle=None)
     assert content["figures"]["mask AP"]["value"] == pytest.approx(1)
     assert (content["subject"], content["cost"]) == (str(file), None)
     assert "1 result belongs to an image that the data set lacks" in capsys.readouterr().err
-    content = evaluate("--results", str(file), "--proposals", bundle="no such bundle")
+    content = evaluate("--results", str(file), "--proposals", bundle=None)
     assert content["figures"]["mask AR@1000"]["value"] == pytest.approx(1)
 
 
@@ -186,7 +208,7 @@ def test_a_checkpoint_is_exported_and_evaluated_instead_of_a_bundle(
         return Bundle.open(directory)
 
     monkeypatch.setattr("foveate.export.bundle_export.export_bundle", export)
-    content = evaluate("--proposals", "--checkpoint", str(file), bundle="no such bundle")
+    content = evaluate("--proposals", "--checkpoint", str(file), bundle=None)
     assert [cascade.info.proposals for cascade in exported] == ["sharpmask-mini"]
     assert content["subject"] == str(file)
     assert content["figures"]["mean best overlap"]["value"] > 0.5

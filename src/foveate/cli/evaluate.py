@@ -20,6 +20,7 @@ from foveate.cli._options import (
     Threads,
     TileOverlap,
     Tiles,
+    given_options,
 )
 from foveate.errors import OptionError
 from foveate.plain_text import counted
@@ -30,6 +31,11 @@ if TYPE_CHECKING:
     from foveate.runtime import Pipeline, PipelineOptions
 
 _PROPOSALS = 1000  # the largest number that published average recall uses
+# Parameters of a pipeline, which results of another program do without.
+_OF_PIPELINE = (
+    *("bundle", "preset", "scales", "max_side", "tiles", "tile_overlap", "checkpoint", "detector"),
+    *("device", "backend", "threads", "reproduce_original"),
+)
 
 
 def command(
@@ -103,6 +109,7 @@ def command(
     from foveate.plain_text import json_text
     from foveate.runtime import PipelineOptions
 
+    _refuse_without_effect(context)
     refuse_together(preset=preset is not None, reproduce_original=reproduce_original)
     to_stdout = json_file == Path("-")
     check_outputs(json_file, inputs=(results, checkpoint, detector))
@@ -113,11 +120,6 @@ def command(
         top_k = top_k or _PROPOSALS
     resampling = Bootstrap(replicates=replicates, seed=seed)
     if results is not None:
-        if reproduce_original:
-            raise OptionError(
-                "--reproduce-original changes how a pipeline chooses windows, but --results runs none",
-                remedy="pass only one of them",
-            )
         report = _evaluate_file(results, truth, task, top_k or _PROPOSALS, resampling)
     else:
         truth.require_images()  # results alone can be evaluated without images
@@ -149,6 +151,21 @@ def command(
         write_result(json_file, json_text(report.to_json(), indent=2))
 
 
+def _refuse_without_effect(context: typer.Context) -> None:
+    """Refuse what the results or the checkpoint to evaluate take no notice of."""
+    values = context.params
+    if values["results"] is not None:
+        names = _OF_PIPELINE if values["proposals"] else (*_OF_PIPELINE, "top_k")
+        if ignored := given_options(context, names):
+            what = f"--results runs no pipeline, so it takes no {', '.join(ignored)}"
+            raise OptionError(what, remedy="omit one or the other")
+    elif values["checkpoint"] is not None and given_options(context, ("bundle",)):
+        what = f"--checkpoint is evaluated instead of a bundle, found {values['bundle']!r} too"
+        raise OptionError(what, remedy="omit one of them")
+    elif values["checkpoint"] is None and values["detector"] is not None:
+        raise OptionError("--detector needs --checkpoint", remedy="pass a proposal network too")
+
+
 def _open_truth(dataset: Path, annotations: Path | None, limit: int | None) -> GroundTruth:
     """Open a data set, and print what of it cannot be evaluated."""
     from foveate.evaluation import GroundTruth
@@ -169,8 +186,6 @@ def _open_truth(dataset: Path, annotations: Path | None, limit: int | None) -> G
 def _bundle_of(bundle: str, checkpoint: Path | None, detector: Path | None) -> Iterator[str | Path]:
     """Yield the bundle, or a temporary one of the checkpoint."""
     if checkpoint is None:
-        if detector is not None:
-            raise OptionError("--detector needs --checkpoint", remedy="pass a proposal network too")
         yield bundle
         return
     from foveate.export.bundle_export import export_bundle
