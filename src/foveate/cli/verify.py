@@ -16,8 +16,10 @@ from foveate.cli._options import (
     DEFAULT_SCORE_THRESHOLD,
     BundleArgument,
     ScoreThreshold,
+    given_options,
     refuse_together,
 )
+from foveate.errors import OptionError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,9 +36,18 @@ _JUDGED: dict[Task, tuple[str, ...]] = {
     "proposals": ("mask AR@10", "mask AR@100"),
     "detections": ("mask AP", "mask AP50"),
 }
+# Options that have no effect with another one, since nothing is run or only stages are compared.
+_IGNORED = {
+    "from_report": ("image", "dataset", "limit", "score_threshold"),
+    "bisect": (
+        *("dataset", "limit", "report", "score_threshold"),
+        *("cosine", "box", "mask_iou", "min_match_rate", "accuracy"),
+    ),
+}
 
 
 def command(
+    context: typer.Context,
     bundle: BundleArgument,
     *,
     checkpoint: Annotated[
@@ -100,9 +111,7 @@ def command(
     from foveate.export.checks import record as records
     from foveate.export.checks.verification import measure
 
-    compared = {"checkpoint": checkpoint is not None, "reference": reference is not None}
-    refuse_together(**compared, from_report=from_report)
-    refuse_together(emulate_fp16=emulate_fp16, bisect=bisect, from_report=from_report)
+    _check_options(context)
     on_gpu = device != "cpu"
     if on_gpu:
         others = {"emulate_fp16": emulate_fp16, "bisect": bisect, "dataset": dataset is not None}
@@ -147,6 +156,21 @@ def _print_agreement(record: Record, engines: int) -> None:
     rest = f"; {engines} engines were not run" if engines else ""
     agreeing = f"{record.bundle} agrees with {record.reference}"
     print_line(f"{agreeing} on {len(record.images)} images{rest}")
+
+
+def _check_options(context: typer.Context) -> None:
+    """Refuse options that exclude each other, and those that would have no effect."""
+    values = context.params
+    compared = {name: values[name] is not None for name in ("checkpoint", "reference")}
+    refuse_together(**compared, from_report=values["from_report"])
+    refuse_together(**{one: values[one] for one in ("emulate_fp16", "bisect", "from_report")})
+    for way, names in _IGNORED.items():
+        if values[way] and (ignored := given_options(context, names)):
+            what = f"--{way.replace('_', '-')} takes no {', '.join(ignored)}"
+            raise OptionError(what, remedy="omit one or the other")
+    if values["dataset"] is None and given_options(context, ("limit",)):
+        what = "--limit is a number of images of --dataset, which is missing"
+        raise OptionError(what, remedy="pass both, or omit it")
 
 
 def _thresholds(bundle: Bundle, given: Mapping[str, Any], *, on_gpu: bool) -> dict[str, Thresholds]:

@@ -59,6 +59,27 @@ def test_a_bundle_without_float16_has_nothing_to_round(exact: Bundle) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--from-report --image a.jpg --score-threshold 0.25", "--image, --score-threshold"),
+        ("--from-report --dataset d --limit 3", "--dataset, --limit"),
+        ("--bisect --dataset d --report r.json --box 1", "--dataset, --report, --box"),
+    ],
+)
+def test_options_without_an_effect_are_refused(
+    words: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert invoke(["verify", "nowhere", *words.split()]) == 1
+    way = words.split(maxsplit=1)[0]
+    assert f"{way} takes no {message}: omit one or the other" in capsys.readouterr().err
+
+
+def test_a_limit_of_images_needs_a_data_set(capsys: pytest.CaptureFixture[str]) -> None:
+    assert invoke(["verify", "nowhere", "--limit", "3"]) == 1
+    assert "--limit is a number of images of --dataset, which is missing" in capsys.readouterr().err
+
+
 def test_ways_of_verifying_exclude_each_other(
     half: Bundle, capsys: pytest.CaptureFixture[str]
 ) -> None:
