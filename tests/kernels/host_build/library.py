@@ -65,9 +65,10 @@ def compile_library(op: str, compiler: str = COMPILER) -> Path:
 
 def compiler_flags(compiler: str) -> list[str]:
     """Return the flags of a shared library under sanitizers."""
-    # Clang warns of flags for the linker where it only expands macros.
-    clang = ["-shared-libasan", "-Wno-unused-command-line-argument"]
-    return [*FLAGS, *(clang if compiler == "clang++" else [])]
+    if compiler == "clang++":
+        # It warns of flags for the linker where it only expands macros.
+        return [*FLAGS, "-shared-libasan", "-Wno-unused-command-line-argument"]
+    return [*FLAGS, "-fno-gnu-unique"]  # each library has variables of its own
 
 
 def sanitizer_of(compiler: str) -> Path | None:

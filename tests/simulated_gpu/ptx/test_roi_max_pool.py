@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 from tests.kernels.plugin_ops import ROI_MAX_POOL
 from tests.kernels.running import Array
+from tests.simulated_gpu.ptx.compilation import ARCHITECTURES
 from tests.simulated_gpu.ptx.counters import Counters
 from tests.simulated_gpu.ptx.driver import SimulatedGpu
 
 from foveate.kernels.plugins.roi_max_pool.reference import roi_max_pool
 
+pytestmark = pytest.mark.parametrize("architecture", [*ARCHITECTURES, "sm_80"], indirect=True)
 KERNELS = {"f32x4": ("f4", 4), "f32x1": ("f4", 3), "f16x8": ("f2", 8), "f16x1": ("f2", 5)}
 ROUNDINGS = ("caffe", "v2")
 
