@@ -59,6 +59,7 @@ def contents() -> dict[str, bytes]:
     [
         ("--json", "found", "--html", "found"),
         ("--output", "found", "--json", "found"),
+        ("--output", "found/overlays", "--json", "found"),
         ("--output", "found", "--html", "./found"),
     ],
 )

@@ -60,9 +60,9 @@ def check_outputs(
     # Devices and pipes, such as /dev/null, may get several outputs.
     places = [path.resolve() for path in files if path.is_file() or not path.exists()]
     places += [_STDOUT] * outputs.count(_STDOUT)
-    places += [folder.resolve()] if folder is not None else []
-    for one, other in itertools.combinations(places, 2):
-        if one == other:
+    folders = [] if folder is None else [folder.resolve()]
+    for one, other in itertools.permutations([*places, *folders], 2):
+        if one == other or (one in places and one in other.parents):
             what = "two outputs would be written to the same place"
             raise InputError(what, file=one, remedy="choose another file for one of them")
 
