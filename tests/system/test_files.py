@@ -347,3 +347,11 @@ def test_a_digest_is_of_a_regular_file(tmp_path: Path) -> None:
             open_regular(path)
         assert caught.value.errno in (errno.EINVAL, errno.EISDIR)
     assert time.monotonic() - began < 5
+
+
+def test_what_is_refused_does_not_stay_open(tmp_path: Path) -> None:
+    before = len(list(Path("/dev/fd").iterdir()))
+    for path in (tmp_path, Path("/dev/zero")):
+        with pytest.raises(OSError, match=r"not a regular file|Is a directory"):
+            open_regular(path)
+    assert len(list(Path("/dev/fd").iterdir())) == before
