@@ -82,7 +82,7 @@ def test_a_server_is_measured(contrast_bundle: Path, image: Path, tmp_path: Path
         a for a, warm in zip(arrivals, record["samples"]["warm_up"], strict=True) if not warm
     ]
     assert len(measured) == 8
-    assert record["floor"]["rate"] == 100
+    assert record["floor"]["rate"] == 25
 
 
 def test_a_trace_is_written(contrast_bundle: Path, image: Path, tmp_path: Path) -> None:
