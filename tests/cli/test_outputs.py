@@ -82,7 +82,7 @@ def test_an_overlay_never_replaces_another_result(image: str, contrast_bundle: P
     words = ["--output", "out", "--json", "out/cat-overlay.jpg", "--bundle", str(contrast_bundle)]
     assert invoke(["run", image, *words]) == 0
     assert json.loads(Path("out/cat-overlay.jpg").read_text())["images"]
-    assert cv2.imread("out/cat-2-overlay.jpg") is not None or Path("out/cat-overlay-2.jpg").exists()
+    assert cv2.imread("out/cat-2-overlay.jpg") is not None
 
 
 def test_devices_take_several_outputs() -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from foveate.training.mini.recipe import Recipe
 
 # Share of the images that are held out if the data set has no validation part.
-HELD_OUT = 0.2
+_HELD_OUT = 0.2
 
 
 def recipe_of(
@@ -48,6 +48,7 @@ def train_mini(
     recipe: Callable[[int], Recipe],
     init_from: Path | None,
 ) -> None:
+    """Train mini, calibrate its scores, and print where its checkpoint is."""
     from foveate.datasets import find_splits
     from foveate.datasets.splits import require_classes, without_broken_images
     from foveate.system.files import check_writable
@@ -70,7 +71,7 @@ def train_mini(
         for one in shown:
             require_objects(one, numbers.cache)
         if validation is None:
-            train[0], validation = train[0].split(HELD_OUT)
+            train[0], validation = train[0].split(_HELD_OUT)
             print_line(
                 f"{len(validation)} of {len(validation) + len(train[0])} images are held out to "
                 "calibrate the scores: add a validation part to the data set to choose them",

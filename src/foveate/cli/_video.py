@@ -116,6 +116,8 @@ def _run_video(
 
 
 def _summary(results: VideoResults, target: Path | None, run: VideoRun) -> str:
+    if not results.done:  # nothing was written
+        return results.summary()
     places = [f"results in {run.json}"] if run.json not in (None, "-") else []
     places += [f"overlays in {target}"] if target is not None else []
     return "; ".join([results.summary(), *places])

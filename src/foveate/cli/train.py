@@ -17,16 +17,17 @@ from foveate.errors import OptionError
 
 MINI = "mini"
 
-# Ends of help texts, by which the command knows whose option it is.
-_OF_MINI, _OF_FULL_SIZE = "(mini only).", "(full-size only)."
+# Groups of options, of which a network takes one.
+_OF_MINI, _OF_FULL_SIZE = "mini only", "full-size only"
 
 
 def _mini_only(text: str, **details: Any) -> Any:
-    return typer.Option(help=f"{text} {_OF_MINI}", **details)
+    return typer.Option(help=f"{text} ({_OF_MINI}).", rich_help_panel=_OF_MINI, **details)
 
 
-def _full_size_only(text: str, **details: Any) -> Any:
-    return typer.Option(help=f"{text} {_OF_FULL_SIZE}", **details)
+def _full_size_only(text: str, *names: str, **details: Any) -> Any:
+    text = f"{text} ({_OF_FULL_SIZE})."
+    return typer.Option(*names, help=text, rich_help_panel=_OF_FULL_SIZE, **details)
 
 
 _PATH_OR_NAME = {"parser": path_or_name, "metavar": "PATH"}
@@ -146,10 +147,7 @@ def command(
     ] = None,
     reproduce_original: Annotated[
         bool,
-        typer.Option(
-            "--reproduce-original",
-            help=f"Reproduce the quirks of the original Lua code {_OF_FULL_SIZE}",
-        ),
+        _full_size_only("Reproduce the quirks of the original Lua code", "--reproduce-original"),
     ] = False,
     device: Annotated[str, _full_size_only("auto, cpu or cuda")] = "auto",
     precision: Annotated[str, _full_size_only("auto, float32, bfloat16 or float16")] = "auto",
@@ -180,11 +178,11 @@ def command(
 
 def _refuse_options_of_others(context: typer.Context, network: str) -> None:
     """Refuse the given options that the chosen kind of network would ignore."""
-    mark, remedy = _OF_FULL_SIZE, "name a full-size --network"
+    group, remedy = _OF_FULL_SIZE, "name a full-size --network"
     if network != MINI:
-        mark, remedy = _OF_MINI, "omit what belongs to mini"
+        group, remedy = _OF_MINI, "omit what belongs to mini"
     options = [one for one in context.command.params if isinstance(one, TyperOption)]
-    others = {one.name for one in options if (one.help or "").endswith(mark)}
+    others = {one.name for one in options if one.rich_help_panel == group}
     if wrong := given_options(context, others):
         raise OptionError(f"{network} takes no {', '.join(wrong)}", remedy=remedy)
     if context.params["init_from"] is None and given_options(context, {"initial_share"}):

@@ -222,7 +222,7 @@ def _rgb(opened: Image.Image) -> UInt8Array:
     for top, left in itertools.product(range(0, height, rows), range(0, width, columns)):
         right, bottom = min(left + columns, width), min(top + rows, height)
         image[top:bottom, left:right] = _tile(opened.crop((left, top, right, bottom)), bits)
-    # Of 16 bits, Pillow ignores that a TIFF counts from white.
+    # Pillow ignores WhiteIsZero where a pixel has 16 bits.
     if bits == 16 and _tiff_tag(opened, PHOTOMETRIC_INTERPRETATION) == 0:
         np.subtract(255, image, out=image)
     return image

@@ -3,10 +3,9 @@
 
 The formats are JPEG (with MPO), PNG, WebP, TIFF, GIF, BMP, PNM, JPEG 2000 and AVIF; the name of the
 file does not matter. Gray becomes three equal channels. Of 12 or 16 bits, the 8 high ones are used.
-A TIFF that counts from white is inverted. CMYK and
-Lab are converted to RGB without a color profile. Alpha is blended with white, since transparent
-pixels often have arbitrary colors. Of an animation, the first frame is used. The orientation of EXIF
-and of AVIF is applied.
+A TIFF whose zero is white (WhiteIsZero) is inverted. CMYK and Lab are converted to RGB without a
+color profile. Alpha is blended with white, since transparent pixels often have arbitrary colors. Of
+an animation, the first frame is used. The orientation of EXIF and of AVIF is applied.
 
 Damage is an error if the decoder can detect it. In a JPEG, these are scans that end before their
 last pixel, invalid codes, and leftover bytes. Damaged bytes that decode to the same number of other
