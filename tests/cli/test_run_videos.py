@@ -177,6 +177,15 @@ def test_a_video_that_fails_does_not_stop_the_others(foveate: Foveate) -> None:
     ]
 
 
+def test_a_video_without_frames_has_no_results(foveate: Foveate) -> None:
+    content = Path(clip("clip.avi")).read_bytes()
+    Path("clip.avi").write_bytes(content[: content.index(b"movi") + 4])
+    outcome = foveate("clip.avi", "--json", "found.jsonl", "--output", "out")
+    assert outcome.out == "clip.avi: 0 frames read, 0 processed, 0 dropped, 0 broken\n"
+    assert "the video has no frame that can be decoded: clip.avi" in outcome.err
+    assert files() == {"clip.avi"}
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
