@@ -212,6 +212,13 @@ def test_a_video_without_frames_has_no_results(foveate: Foveate) -> None:
         ("clip.avi --output out --json out", "two outputs would be written to the same place: "),
         ("clip.avi clip.avi --reader vlc", "there is no reader 'vlc': use opencv, pyav"),
         ("camera:73", "there is no such camera, found "),
+        ("photo.png --every", "images take no --every: omit what belongs to videos"),
+        ("photo.png --latest --reader opencv", "images take no --latest, --reader: omit "),
+        ("photo.png --timeout 10", "images take no --timeout: omit "),
+        (
+            "clip.avi --timeout 10",
+            "a video file that is processed frame by frame takes no --timeout: omit it, or pass a ",
+        ),
     ],
 )
 def test_what_cannot_work_is_refused(foveate: Foveate, words: str, message: str) -> None:

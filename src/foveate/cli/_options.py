@@ -151,10 +151,16 @@ def given_options(context: typer.Context, names: Collection[str | None]) -> list
     """Return which of the parameters stand on the command line, as the user writes them."""
     given = given_names(context)
     return [
-        one.opts[0] if isinstance(one, TyperOption) else str(one.name)
+        _written(one, context) if isinstance(one, TyperOption) else str(one.name)
         for one in context.command.params
         if one.name in given and one.name in names
     ]
+
+
+def _written(option: TyperOption, context: typer.Context) -> str:
+    # A switch that is off, such as --latest of --every/--latest, is written by a secondary name.
+    off = context.params[str(option.name)] is False
+    return (option.secondary_opts if off else option.opts)[0]
 
 
 def refuse_together(**given: bool) -> None:

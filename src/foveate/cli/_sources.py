@@ -19,6 +19,8 @@ VIDEO_SUFFIXES = frozenset(
     )
 )
 
+_CAMERA = "camera:"
+
 
 def split_sources(texts: Sequence[str]) -> tuple[list[str], list[str]]:
     """Return the arguments that are images, and those that are videos.
@@ -42,6 +44,11 @@ def split_sources(texts: Sequence[str]) -> tuple[list[str], list[str]]:
     return images, videos
 
 
+def is_live(video: str) -> bool:
+    """Return whether a video is a camera or a URL, whose frames have to be waited for."""
+    return "://" in video or video.startswith(_CAMERA)
+
+
 def _expand(text: str) -> list[str]:
     path = Path(text)
     with suppress(OSError, ValueError):
@@ -59,4 +66,4 @@ def _is_video(text: str) -> bool:
     """Return whether an argument means a camera, a URL, or a file with the suffix of a video."""
     if "://" in text:
         return Path(urlsplit(text).path).suffix.lower() not in IMAGE_SUFFIXES
-    return text.startswith("camera:") or Path(text).suffix.lower() in VIDEO_SUFFIXES
+    return text.startswith(_CAMERA) or Path(text).suffix.lower() in VIDEO_SUFFIXES

@@ -21,6 +21,7 @@ from foveate.cli._options import (
     TileOverlap,
     Tiles,
     Timeout,
+    given_options,
     parse_tiles,
 )
 
@@ -89,6 +90,7 @@ def command(
     from foveate.runtime import PipelineOptions
 
     images, videos = split_sources(images)
+    _refuse_without_effect(context, videos)
     # --json and --html alone have none
     overlays = output or (None if json or html else Path("foveate-results"))
     options = PipelineOptions(
@@ -117,6 +119,21 @@ def command(
     policy = None if every is None else "every" if every else "latest"
     run = VideoRun(output=overlays, json=json, policy=policy, reader=reader, timeout=timeout)
     run_videos(videos, run, open_pipeline)
+
+
+def _refuse_without_effect(context: typer.Context, videos: list[str]) -> None:
+    """Refuse the given options that these sources would ignore."""
+    from foveate.cli._sources import is_live
+    from foveate.errors import OptionError
+
+    if not videos and (ignored := given_options(context, ("every", "reader", "timeout"))):
+        what = f"images take no {', '.join(ignored)}"
+        raise OptionError(what, remedy="omit what belongs to videos")
+    # With --latest, another thread reads, and the wait for it is limited.
+    waits = context.params["every"] is False or any(is_live(video) for video in videos)
+    if not waits and given_options(context, ("timeout",)):
+        what = "a video file that is processed frame by frame takes no --timeout"
+        raise OptionError(what, remedy="omit it, or pass a camera or a URL")
 
 
 def _run_images(
