@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 
 # Share of the images that are held out if the data set has no validation part.
 _HELD_OUT = 0.2
+# Files of a run, one of which at least is next to any of its checkpoints.
+_STATES = (
+    *("mask_head.training", "deepmask.training", "sharpmask.training", "multipathnet.training"),
+    "sharpmask.safetensors.origin.json",
+)
 
 
 def recipe_of(
@@ -55,12 +60,12 @@ def train_mini(
     from foveate.training.mini.score_calibration import calibrate
     from foveate.training.mini.train import train_cascade
     from foveate.training.mini.window_cache import require_objects
-    from foveate.training.resume import check_network
+    from foveate.training.resume import check_replaceable
 
     # Whatever can fail is checked before the first hour of work.
     check_writable(output / "mini.safetensors")
-    for kind in ("deepmask", "sharpmask"):
-        check_network(f"{kind}-mini", output / f"{kind}.safetensors")
+    for file, kind in (("deepmask", "deepmask"), ("sharpmask", "sharpmask"), ("mini", "sharpmask")):
+        check_replaceable(f"{kind}-mini", _STATES, output / f"{file}.safetensors")
     initial = mini_of(init_from) if init_from else None
     train, validation = _same_classes([find_splits(one) for one in datasets])
     extra = [find_splits(one).train for one in extra_datasets]

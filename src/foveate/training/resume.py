@@ -6,7 +6,7 @@ import json
 import logging
 import os
 import pickle
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -104,28 +104,38 @@ def _changed(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
     return [name for name in {**wanted, **found} if found.get(name) != wanted.get(name)]
 
 
-def check_network(network: str, *files: Path) -> None:
-    """Check that files can become checkpoints of a network, and none of another one is lost.
+def check_replaceable(network: str, states: Collection[str], *files: Path) -> None:
+    """Check that the results of a run replace none but its own.
 
-    The name of a file tells the kind of a network only, such as DeepMask.
+    Args:
+        network: Name of the network whose checkpoints the files become. The names of the files
+            tell its kind only, such as DeepMask.
+        states: Names of the files next to them, one of which at least such a run leaves.
+        files: The results.
 
     Raises:
-        ModelError: A file is a checkpoint of another network.
+        ModelError: A file is a checkpoint of another network, or of a run that left no state.
     """
-    for file in files:
-        try:
-            open_regular(file).close()  # safetensors would wait for the other end of a FIFO
-            with safetensors.safe_open(file, "pt") as checkpoint:
-                info = json.loads((checkpoint.metadata() or {})["info"])
-            found = info["proposals"] or info["classifier"]
-        except (OSError, safetensors.SafetensorError, KeyError, TypeError, ValueError):
-            continue  # there is none, or it is not a checkpoint
-        if found != network:
-            raise ModelError(
-                f"it is a checkpoint of {found}, which the training of {network} would replace",
-                file=file,
-                remedy="choose another --output, or move it away",
-            )
+    remedy = "choose another --output, or move it away"
+    for file in (one for one in files if one.exists()):
+        found = _network_of(file)
+        if found not in (network, None):
+            what = f"it is a checkpoint of {found}, which the training of {network} would replace"
+            raise ModelError(what, file=file, remedy=remedy)
+        if not any(one.exists() for one in (_stamp(file), *map(file.with_name, states))):
+            what = "no state of the run that made it is left, and the training would replace it"
+            raise ModelError(what, file=file, remedy=remedy)
+
+
+def _network_of(file: Path) -> str | None:
+    """Return the name of the network of a checkpoint; None if the file is something else."""
+    try:
+        open_regular(file).close()  # safetensors would wait for the other end of a FIFO
+        with safetensors.safe_open(file, "pt") as checkpoint:
+            info = json.loads((checkpoint.metadata() or {})["info"])
+        return str(info["proposals"] or info["classifier"])
+    except (OSError, safetensors.SafetensorError, KeyError, TypeError, ValueError):
+        return None
 
 
 def fingerprint(network: nn.Module, without: str | None = None) -> str:

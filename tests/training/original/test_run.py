@@ -23,6 +23,7 @@ from tests.samples.training import (
 )
 
 from foveate.cli import invoke
+from foveate.cli._train_mini import mini_of
 from foveate.datasets import find_splits
 from foveate.errors import ModelError, OptionError
 from foveate.evaluation.legacy import LegacyOptions
@@ -39,7 +40,7 @@ from foveate.training.loader import draw_batch
 from foveate.training.original.batches import region_options, window_source
 from foveate.training.original.objectives import DeepMaskObjective
 from foveate.training.original.run import MASK_THRESHOLD, OriginalOptions, run
-from foveate.training.resume import fingerprint
+from foveate.training.resume import Origin, fingerprint, stamp
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
@@ -128,6 +129,7 @@ def write_checkpoint(file: Path) -> bytes:
         ("deepmask-vgg", "deepmask.safetensors"),
         ("deepmask-vgg", "deepmask.best.safetensors"),
         ("mini", "deepmask.safetensors"),
+        ("mini", "mini.safetensors"),
     ],
 )
 def test_a_checkpoint_of_another_network_is_not_replaced(
@@ -136,9 +138,33 @@ def test_a_checkpoint_of_another_network_is_not_replaced(
     content = write_checkpoint(tmp_path / name)
     words = ["--dataset", "nowhere", "--output", str(tmp_path), "--network", network]
     assert invoke(["train", *words]) == 1
-    message = "it is a checkpoint of deepmask-resnet50, which the training of deepmask-"
+    message = "it is a checkpoint of deepmask-resnet50, which the training of "
     assert message in capsys.readouterr().err
     assert [(one.name, one.read_bytes()) for one in tmp_path.iterdir()] == [(name, content)]
+
+
+@pytest.mark.parametrize("name", ["deepmask.safetensors", "deepmask.best.safetensors"])
+def test_a_result_without_the_state_of_its_run_is_not_replaced(
+    name: str, dataset: Path, tmp_path: Path
+) -> None:
+    content = write_checkpoint(tmp_path / name)
+    with pytest.raises(ModelError, match="no state of the run that made it is left") as caught:
+        run(options(dataset, tmp_path), silent)
+    assert caught.value.file == str(tmp_path / name)
+    assert [(one.name, one.read_bytes()) for one in tmp_path.iterdir()] == [(name, content)]
+
+
+def test_a_mini_from_elsewhere_is_not_replaced(
+    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint = tmp_path / "mini.safetensors"
+    save_checkpoint(checkpoint, mini_of(Path("mini")))
+    content = checkpoint.read_bytes()
+    assert invoke(["train", "--dataset", str(dataset), "--output", str(tmp_path)]) == 1
+    assert "no state of the run that made it is left" in capsys.readouterr().err
+    assert [(one.name, one.read_bytes()) for one in tmp_path.iterdir()] == [
+        ("mini.safetensors", content)
+    ]
 
 
 def test_a_detector_learns_from_proposals_and_may_start_from_another(
@@ -172,11 +198,13 @@ def test_a_run_on_changed_annotations_begins_anew(
     dataset, told = write_dataset(tmp_path / "data"), []
     how = options(dataset, tmp_path / "run", steps=1)
     (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "deepmask.best.safetensors").touch()  # of another data set
+    best = tmp_path / "run" / "deepmask.best.safetensors"
+    best.touch()
+    stamp(best, Origin(inputs={"the annotations or images": "of another data set"}))
     for _ in range(2):
         run(how, lambda task, *_: told.append(task))
     assert len(told) == 1
-    assert not (tmp_path / "run" / "deepmask.best.safetensors").exists()
+    assert not best.exists()
     file = dataset / "train" / "annotations.json"
     content = json.loads(file.read_text(encoding="utf-8"))
     content["annotations"][0]["bbox"][2] += 1

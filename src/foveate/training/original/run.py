@@ -37,7 +37,7 @@ from foveate.training.original.objectives import (
 from foveate.training.original.schedules import Schedule, published_schedule
 from foveate.training.original.train import Setup, TrainOptions, train
 from foveate.training.original.trunks import PRETRAINED, start_trunk
-from foveate.training.resume import Origin, check_network, fingerprint, is_current, stamp
+from foveate.training.resume import Origin, check_replaceable, fingerprint, is_current, stamp
 from foveate.training.sampling import ProposalTable, RegionSampler, measure_statistics
 
 _log = logging.getLogger(__name__)
@@ -141,10 +141,10 @@ def run(options: OriginalOptions, progress: Progress = no_progress) -> Path:
     Only the first process calls ``progress``.
 
     Raises:
-        FoveateError: See the options, ``check_network``, ``find_splits``, ``open_proposals``, ``train``.
+        FoveateError: See the options, ``check_replaceable``, ``open_proposals``, ``train``.
     """
     _ = options.schedule  # refuses a network without one, before anything is written
-    check_network(options.network, options.result, options.best)
+    check_replaceable(options.network, [f"{options.files}.training"], options.result, options.best)
     with open_world(options.device) as world:
         splits = find_splits(options.dataset, masks=options.proposals is None)
         try:
