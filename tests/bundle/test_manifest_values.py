@@ -159,13 +159,7 @@ def test_a_changed_bundle_is_refused_or_runs(
     [
         (("propose", "inputs", 0, "shape", 0), 2, r"image of float32 \(1, 3, height, width\), the"),
         (("propose", "outputs", 1, "dtype"), "float16", "the manifest lists vectors of float16"),
-        (
-            ("refine", "outputs", 0, "shape"),
-            [1, 3],
-            r"the manifest lists logits of float32 \(1, 3\)",
-        ),
         (("propose", "outputs", 1, "shape", 1), 7, "the manifest lists vectors of float32 .1, 7,"),
-        (("refine", "outputs", 0, "shape", 1), 80, r"\(windows, 80, 160\)"),
     ],
 )
 def test_a_manifest_that_says_other_shapes_than_the_files_is_refused(
@@ -211,6 +205,11 @@ def test_a_manifest_that_says_other_shapes_than_the_files_is_refused(
             "'horizontal_1' of stride 3, expected a divisor of 16",
         ),
         (
+            ("refine", "outputs", 0, "shape"),
+            [1, 3],
+            r"logits of float32 \(1, 3\), expected \(1, 160, 160\) for mask.size 160",
+        ),
+        (
             ("refine", "inputs", 0, "name"),
             "horizontal_9",
             "'refine' reads 'horizontal_9', which no stage before it writes",
@@ -229,6 +228,30 @@ def test_a_tensor_that_the_pipeline_cannot_use_is_refused_when_the_bundle_is_ope
         Bundle.open(tmp_path)
     assert caught.value.file == str(tmp_path / "manifest.json")
     assert caught.value.remedy == "export the bundle again"
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        (("mask", "size"), 80, r"'refine' has logits of .*, expected \(windows, 80, 80\) for mask"),
+        (
+            ("class_names",),
+            ["red", "green"],
+            r"'classify' has probabilities of .*, expected \(regions, 3\) for 2 class_names",
+        ),
+        (
+            ("stages", "classify", "outputs", 1, "shape", 1),
+            3,
+            r"deltas of float32 \(regions, 3, 4\), expected \(regions, 4, 4\) for 3 class_names",
+        ),
+    ],
+)
+def test_a_manifest_that_contradicts_the_lengths_of_its_tensors_is_refused(
+    parts: tuple[Any, dict[str, bytes]], path: Any, value: object, message: str
+) -> None:
+    changed = with_value(parts[0], path, value)
+    with pytest.raises(BundleError, match=message):
+        check_signatures(Manifest.from_json(json.dumps(changed)))
 
 
 @pytest.mark.parametrize(

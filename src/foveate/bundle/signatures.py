@@ -29,13 +29,14 @@ _NEEDED = {"propose": {"scores"}, "refine": {"logits"}, "classify": {"probabilit
 
 
 def check_signatures(manifest: Manifest) -> None:
-    """Check the names, dtypes, channels and strides of the inputs and outputs of all stages.
+    """Check the names, dtypes, shapes and strides of the inputs and outputs of all stages.
 
     Raises:
         BundleError: The pipeline cannot use one of them.
     """
     for stage, spec in manifest.networks.items():
         fault = _unusable(stage, spec) or _wrong_stride(stage, spec, manifest)
+        fault = fault or _wrong_lengths(spec, manifest)
         if fault is not None:
             raise BundleError(f"the stage {stage!r} has {fault}", remedy="export the bundle again")
     for reader, written in _written(manifest):
@@ -92,6 +93,22 @@ def _unusable(stage: str, spec: StageSpec) -> str | None:
                 f"{tensor}, expected (1, channels, rows, columns) with at most "
                 f"{_MOST_CHANNELS} channels"
             )
+    return None
+
+
+def _wrong_lengths(spec: StageSpec, manifest: Manifest) -> str | None:
+    """Describe an output that is not as long as another part of the manifest says."""
+    side, classes = manifest.mask.size, len(manifest.class_names) + 1
+    expected = {
+        "logits": ((side, side), f"mask.size {side}"),
+        "probabilities": ((classes,), f"{classes - 1} class_names"),
+        "deltas": ((classes, 4), f"{classes - 1} class_names"),
+    }
+    for tensor in spec.outputs:
+        lengths, why = expected.get(tensor.name, (tensor.shape[1:], ""))
+        if tensor.shape[1:] != lengths:
+            text = ", ".join(map(str, (*tensor.shape[:1], *lengths)))
+            return f"{tensor}, expected ({text}) for {why}"
     return None
 
 
