@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from foveate.cli._console import print_line, show_progress
+from foveate.cli._options import given_options
 
 if TYPE_CHECKING:
     from foveate.bundle import Manifest
     from foveate.export.bundle_export import ExportOptions
+    from foveate.export.precision import PrecisionOptions
     from foveate.models.checkpoint import Cascade
 
 
@@ -26,6 +28,7 @@ def command(
         ),
     ],
     *,
+    context: typer.Context,
     detector: Annotated[
         Path | None, typer.Option(help="Checkpoint of a detector to add to a proposal network.")
     ] = None,
@@ -38,7 +41,10 @@ def command(
         typer.Option(min=1, help="Windows refined per image; by default those of the networks."),
     ] = None,
     max_side: Annotated[
-        int | None, typer.Option(min=16, help="Longer side of the working image; by default 1024.")
+        int | None,
+        typer.Option(
+            min=16, help="Longer side of the working image; by default 1024, or the bundle's."
+        ),
     ] = None,
     precision: Annotated[
         str, typer.Option(help="fp32, fp16 or int8; or per stage, as propose=int8,refine=fp16.")
@@ -46,8 +52,8 @@ def command(
     calibration: Annotated[
         list[Path] | None,
         typer.Option(
-            help="Image or directory of images to calibrate int8 on; by default the shipped "
-            "images. Repeatable."
+            help="Image or directory of images to calibrate int8 on, and to measure fp16; by default "
+            "the shipped images. Repeatable."
         ),
     ] = None,
     calibration_method: Annotated[
@@ -96,6 +102,7 @@ def command(
         method=calibration_method,
         max_quantization_error=max_quantization_error,
     )
+    _refuse_without_effect(context, precisions)
     ranks = _ranks(svd)
     cascade, options = _source(checkpoint, detector)
     options = replace(
@@ -106,7 +113,7 @@ def command(
         standard_ops_only=standard_ops_only,
         with_paste=with_paste or options.with_paste,
         svd=ranks,
-        optimize=tuple(optimize.split(",")) if optimize else (),
+        optimize=tuple(one.strip() for one in optimize.split(",")) if optimize else (),
         precision=precisions,
     )
     with show_progress() as progress:
@@ -114,6 +121,17 @@ def command(
     for line in _summary(bundle.manifest):
         print_line(line, to_stderr=True)
     print_line(f"Bundle: {bundle.root}", to_stderr=True)
+
+
+def _refuse_without_effect(context: typer.Context, precisions: PrecisionOptions) -> None:
+    """Refuse the given options of a calibration if no stage of these precisions needs one."""
+    from foveate.errors import OptionError
+
+    ignored = [] if precisions.quantizes else ["calibration_method", "max_quantization_error"]
+    ignored += ["calibration"] if precisions.exact else []  # fp16 is measured on the images too
+    if wrong := given_options(context, ignored):
+        what = f"--precision {context.params['precision']} takes no {', '.join(wrong)}"
+        raise OptionError(what, remedy="omit what belongs to a calibration, or use int8")
 
 
 def _ranks(text: str | None) -> tuple[int, ...]:

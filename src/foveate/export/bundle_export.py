@@ -43,12 +43,16 @@ from foveate.images.reading import read_image
 from foveate.models.checkpoint import Cascade, CascadeInfo, round_to_half
 from foveate.models.deepmask import STRIDE
 from foveate.models.sharpmask import SharpMask, deepmask_of
+from foveate.plain_text import printable
 from foveate.progress import Progress, no_progress
 from foveate.runtime.sizes import longest_level
 from foveate.typed_options import TypedOptions
 
 Models = Mapping[str, onnx.ModelProto]
 """Models by stage."""
+
+# Twice the longest JPEG. The classifier's pooling is exported for boxes of any length up to it.
+_MOST_SIDE = 1 << 17
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +92,11 @@ class ExportOptions(TypedOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_passes(self.optimize)
+        if printable(self.name) != self.name or not 0 < len(self.name) <= 1000:
+            what = f"the name of a bundle must be printable, found {self.name!r:.60}"
+            raise OptionError(what, remedy="pass a --name of 1 to 1000 characters")
+        if not 16 <= self.max_side <= _MOST_SIDE:
+            raise OptionError(f"max_side must lie in 16..{_MOST_SIDE}, found {self.max_side}")
 
     @classmethod
     def of_manifest(cls, manifest: Manifest) -> ExportOptions:
@@ -122,7 +131,8 @@ def export_bundle(
         The bundle, opened and checked.
 
     Raises:
-        OptionError: The towers cannot be truncated to the ranks of ``svd``.
+        OptionError: The towers cannot be truncated to the ranks of ``svd``, or the networks do not
+            have a stage that ``precision`` names.
         InputError: A calibration image cannot be read.
         ModelError: The outputs of a stage in ONNX Runtime differ from PyTorch's, or a stage is not
             accurate enough in its precision.
@@ -134,6 +144,8 @@ def export_bundle(
             read_image(image)
     cascade = _rounded_copy(cascade, options)
     stages = cascade_stages(cascade, long_side=_pooled_side(cascade, options))
+    if precision is not None:
+        precision.check_stages([stage.name for stage in stages])
     if options.with_paste:
         stages.append(paste_stage(_mask_side(cascade), cascade.info.mask_threshold))
     digest = weights_digest(cascade)

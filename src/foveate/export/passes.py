@@ -217,12 +217,12 @@ def check_passes(names: Sequence[str]) -> None:
     """Check names of passes.
 
     Raises:
-        OptionError: A name is not in ``PASSES``.
+        OptionError: A name is not in ``PASSES``, or is given twice.
     """
-    for name in names:
-        if name not in PASSES:
-            remedy = f"use some of {', '.join(PASSES)}"
-            raise OptionError(f"there is no pass {name!r}", remedy=remedy)
+    for number, name in enumerate(names):
+        if name not in PASSES or name in names[:number]:
+            what = f"there is no {'second ' if name in PASSES else ''}pass {name!r}"
+            raise OptionError(what, remedy=f"use some of {', '.join(PASSES)}, once each")
 
 
 def run_passes(cascade: Cascade, names: Sequence[str]) -> list[SavingRecord]:

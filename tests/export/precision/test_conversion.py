@@ -15,6 +15,7 @@ from tests.samples.verified_bundles import small_bundle, stage_models, with_chan
 
 from foveate.bundle import Bundle, write_bundle
 from foveate.errors import InputError, ModelError, OptionError
+from foveate.export.bundle_export import ExportOptions, export_bundle
 from foveate.export.checks.bundle_report import check_report, inspect_bundle
 from foveate.export.execution.sessions import session_function
 from foveate.export.execution.stage_model import inline_functions
@@ -207,12 +208,13 @@ def test_an_image_that_cannot_be_read_ends_the_conversion(exact: Bundle, tmp_pat
         convert(exact.manifest, stage_models(exact), options)
 
 
-def test_a_stage_that_the_network_has_not_is_refused(exact: Bundle) -> None:
-    manifest = replace(
-        exact.manifest, stages={name: exact.manifest.stages[name] for name in ("propose", "refine")}
-    )
-    options = PrecisionOptions(stages={"classify": "fp16"}, images=IMAGES[:1])
+def test_a_stage_that_the_network_has_not_is_refused_before_the_export(
+    exact: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("foveate.export.bundle_export.expected_outputs", pytest.fail)
+    cascade = replace(cascade_from_bundle(exact), classifier=None)
+    precision = PrecisionOptions(stages={"classify": "fp16"}, images=IMAGES[:1])
     with pytest.raises(
-        OptionError, match="the network has no stage 'classify': name one of propose"
+        OptionError, match="the network has no stage 'classify': name one of propose, refine$"
     ):
-        convert(manifest, stage_models(exact), options)
+        export_bundle(cascade, tmp_path / "x", ExportOptions(precision=precision))

@@ -123,16 +123,11 @@ def convert(
     """Convert the float32 models of the stages of a bundle.
 
     Raises:
-        OptionError: The bundle does not have a named stage, or too few layers of a named stage may
-            be INT8.
+        OptionError: Too few layers of a named stage may be INT8.
         ModelError: A stage is not accurate enough in its precision.
         InputError: An image cannot be read.
     """
     stages = manifest.networks
-    for name in options.stages:
-        if name not in stages:
-            remedy = f"name one of {', '.join(stages)}"
-            raise OptionError(f"the network has no stage {name!r}", remedy=remedy)
     calls = stage_calls(manifest, models, options.images, progress)
     converted = Converted(
         record={

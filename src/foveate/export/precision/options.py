@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import ceil
 from pathlib import Path
@@ -20,6 +20,9 @@ PHOTOGRAPHS = Path(__file__).parents[2] / "assets" / "images"
 
 MOST_IMAGES = 32
 """Largest number of calibration images; of a larger set, every second, third and so on is taken."""
+
+# The stage `paste` has no weights.
+_NETWORKS = tuple(stage for stage in STAGES if stage != "paste")
 
 LEAST_SHARE = 0.5
 """Share of the multiplications of a stage that has to be in its precision; others may be exempt."""
@@ -85,10 +88,10 @@ class PrecisionOptions(TypedOptions):
             stage, equals, precision = (word.strip() for word in part.partition("="))
             if not equals and "," not in text:
                 default = part
-            elif not equals or stage not in STAGES or stage in stages:
+            elif not equals or stage not in _NETWORKS or stage in stages:
                 raise OptionError(
                     f"expected stage=precision for a stage not listed yet, found {part!r}",
-                    remedy=f"use the stages {', '.join(STAGES)}",
+                    remedy=f"use the stages {', '.join(_NETWORKS)}",
                 )
             else:
                 stages[stage] = precision
@@ -105,6 +108,22 @@ class PrecisionOptions(TypedOptions):
     def exact(self) -> bool:
         """Whether all stages stay in float32."""
         return {self.default, *self.stages.values()} == {"fp32"}
+
+    @property
+    def quantizes(self) -> bool:
+        """Whether int8 was requested for some stage."""
+        return "int8" in {self.default, *self.stages.values()}
+
+    def check_stages(self, known: Collection[str]) -> None:
+        """Check that the networks have the stages that are named.
+
+        Raises:
+            OptionError: One of them is not known.
+        """
+        for name in self.stages:
+            if name not in known:
+                remedy = f"name one of {', '.join(known)}"
+                raise OptionError(f"the network has no stage {name!r}", remedy=remedy)
 
     def of(self, stage: str) -> str:
         """Return the requested precision of a stage."""
