@@ -44,7 +44,7 @@ class Sample(TypedOptions):
         ("flag", 1, "bool"),
         ("flag", "yes", "bool"),
         ("name", b"x", "str"),
-        ("choice", "c", r"typing.Literal\['a', 'b'\]"),
+        ("choice", "c", r"'a' \| 'b'"),
         ("pair", (1, 2, 3), r"tuple\[int, finite float\]"),
         ("pair", (1.5, 2), r"tuple\[int, finite float\]"),
         ("many", 1.0, r"tuple\[finite float, ...\]"),

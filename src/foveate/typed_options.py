@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A base class for dataclasses of options that checks the types of their values."""
 
+import re
 import types
 from contextlib import suppress
 from dataclasses import dataclass, fields
@@ -27,11 +28,15 @@ class TypedOptions:
             try:
                 object.__setattr__(self, name, _converted(hints[name], value))
             except (TypeError, OverflowError) as error:
-                kind = (
-                    hints[name].__name__ if hints[name] in (bool, float, int, str) else hints[name]
-                )
-                finite = str(kind).replace("float", "finite float")
-                raise OptionError(f"{name} must be {finite}, found {value!r:.60}") from error
+                what = f"{name} must be {_described(hints[name])}, found {value!r:.60}"
+                raise OptionError(what) from error
+
+
+def _described(kind: Any) -> str:
+    """Return a type as users write it, and the choices of a Literal as those of a union."""
+    text = kind.__name__ if kind in (bool, float, int, str) else str(kind)
+    text = re.sub(r"typing\.Literal\[(.*?)\]", lambda found: found[1].replace(", ", " | "), text)
+    return text.replace("float", "finite float")
 
 
 def _converted(kind: Any, value: Any) -> Any:

@@ -113,6 +113,13 @@ def test_an_unknown_name_lists_what_there_is(tmp_path: Path, monkeypatch: Any) -
         Bundle.open("file.onnx")
 
 
+@pytest.mark.parametrize("given", [None, 3, b"mini", ["mini"], FILES])
+def test_what_is_neither_a_name_nor_a_path_is_refused(given: Any) -> None:
+    kind = type(given).__name__
+    with pytest.raises(BundleError, match=f"^a bundle must be a name or a path, found {kind}: "):
+        Bundle.open(given)
+
+
 def test_a_directory_without_manifest_is_no_bundle(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match=r"no manifest: .*manifest\.json: pass the directory"):
         Bundle.open(tmp_path)

@@ -12,6 +12,7 @@ import pytest
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
+from foveate.errors import OptionError
 from foveate.results.coco import CocoDocument
 from foveate.results.detections import Detection, Detections, Proposal, Proposals
 from foveate.results.window_masks import WindowMasks
@@ -162,6 +163,15 @@ def test_an_index_out_of_range_is_an_index_error(
 ) -> None:
     with pytest.raises(IndexError):
         kind()[index]
+
+
+@pytest.mark.parametrize("score", [50, -0.1, float("nan")])
+@pytest.mark.parametrize("kind", [detections_of, proposals_of])
+def test_a_score_that_none_can_have_is_refused(
+    kind: Callable[[], Detections | Proposals], score: float
+) -> None:
+    with pytest.raises(OptionError, match=rf"^score must lie in 0\.\.1, found {score}$"):
+        kind().filter(score=score)
 
 
 def test_an_empty_list_selects_none() -> None:

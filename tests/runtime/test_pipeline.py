@@ -343,6 +343,11 @@ def test_impossible_options_are_refused(options: dict[str, Any], message: str) -
         foveate.PipelineOptions(**options)
 
 
+def test_options_of_another_type_are_refused() -> None:
+    with pytest.raises(OptionError, match="^options must be PipelineOptions, found dict: for ex"):
+        foveate.load("mini", options={})  # type: ignore[arg-type]  # wrong on purpose
+
+
 def test_wrong_names_of_device_and_backend_name_the_right_ones(contrast_bundle: Path) -> None:
     with pytest.raises(OptionError, match="no device 'gpu': use auto, cpu"):
         foveate.load(contrast_bundle, device="gpu")

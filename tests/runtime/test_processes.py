@@ -3,9 +3,18 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import subprocess
 import sys
 import textwrap
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import foveate
+from foveate.errors import BackendError
 
 HEAD = """
 import gc, multiprocessing, os, threading
@@ -161,3 +170,14 @@ def test_an_interpreter_that_exits_with_images_in_flight_is_silent() -> None:
     next(begun)
     """
     assert run(body) == []
+
+
+@pytest.mark.parametrize("make", [pickle.dumps, copy.copy, copy.deepcopy])
+def test_a_pipeline_is_neither_pickled_nor_copied(
+    make: Callable[[object], object], contrast_bundle: Path
+) -> None:
+    with (
+        foveate.load(contrast_bundle) as pipeline,
+        pytest.raises(BackendError, match=r"neither pickled nor copied: load it in each process"),
+    ):
+        make(pipeline)

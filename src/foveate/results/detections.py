@@ -107,8 +107,8 @@ class Proposals:
         return Proposals(boxes=boxes, scores=scores, masks=masks)
 
     def filter(self, *, score: float) -> Proposals:
-        """Return the proposals with at least a score, in the same order."""
-        return self[self.scores >= score]
+        """Return the proposals with at least a score, 0 to 1, in the same order."""
+        return self[_at_least(self.scores, score)]
 
     def to_coco(self, image_id: int) -> list[dict[str, Any]]:
         """Return COCO results, all of category 1."""
@@ -206,13 +206,13 @@ class Detections:
         """Return the detections with at least a score, of some classes, in the same order.
 
         Args:
-            score: Smallest score.
+            score: Smallest score, 0 to 1.
             classes: Class, or classes, by name or index; None for all.
 
         Raises:
-            OptionError: A class is unknown.
+            OptionError: A class is unknown, or the score lies outside its range.
         """
-        keep = self.scores >= score
+        keep = _at_least(self.scores, score)
         if classes is not None:
             some = [classes] if isinstance(classes, (str, int, np.integer)) else classes
             keep &= np.isin(self.labels, [self._class_index(one) for one in some])
@@ -317,6 +317,12 @@ class Findings:
 
     proposals: Proposals
     detections: Detections
+
+
+def _at_least(scores: Float32Array, score: float) -> BoolArray:
+    if not 0 <= score <= 1:  # a percentage would leave nothing
+        raise OptionError(f"score must lie in 0..1, found {score}")
+    return scores >= score
 
 
 def _corners(box: Float32Array) -> tuple[float, ...]:

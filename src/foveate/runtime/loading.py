@@ -58,7 +58,10 @@ def load(
         BackendError: The device or the backend does not work on this machine.
         OptionError: There is no such device, backend or preset, or they do not fit each other.
     """
-    options = options or PipelineOptions()
+    options = PipelineOptions() if options is None else options
+    if not isinstance(options, PipelineOptions):
+        what = f"options must be PipelineOptions, found {type(options).__name__}"
+        raise OptionError(what, remedy="for example foveate.PipelineOptions(top_k=50)")
     if preset is not None:
         options = replace(options, preset=preset)
     opened, place, engines = read_bundle(

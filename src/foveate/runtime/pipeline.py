@@ -10,7 +10,7 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Literal, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Literal, NoReturn, TypeVar, cast, overload
 
 from foveate.errors import BackendError
 from foveate.images.reading import as_image
@@ -61,7 +61,6 @@ class Pipeline:
 
     Attributes:
         engines: Engine of each stage, by name.
-        device: The device.
         manifest: Manifest of the bundle, with the options in place of its own values.
 
     Raises:
@@ -217,6 +216,10 @@ class Pipeline:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def __reduce__(self) -> NoReturn:
+        what = "a pipeline can be neither pickled nor copied"
+        raise BackendError(what, remedy="load it in each process, and share it between threads")
 
     def __repr__(self) -> str:
         return f"Pipeline({self.bundle.manifest.name!r}, device={self.device.name!r})"
