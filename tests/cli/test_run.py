@@ -247,6 +247,29 @@ def test_an_output_that_is_a_file_is_one_line(foveate: Foveate) -> None:
     assert "): taken: free some space, or choose another" in outcome.err
 
 
+@pytest.mark.parametrize("output", ["out.png", "out.webm"])
+def test_overlays_of_images_are_not_put_in_a_directory_named_like_a_file(
+    foveate: Foveate, output: str
+) -> None:
+    outcome = foveate(photograph("square.png"), "--output", output)
+    assert outcome.status == 1
+    assert outcome.err == (
+        "foveate: the outputs need a directory, and this is the name of a file: "
+        f"{output}: choose a name without such a suffix\n"
+    )
+    assert files_below(".") == {"square.png"}
+
+
+def test_images_that_failed_are_listed_even_if_an_output_fails(foveate: Foveate) -> None:
+    Path("bad.png").write_bytes(b"no image")
+    outcome = foveate(photograph("square.png"), "bad.png", "--json", "/dev/full")
+    assert outcome.status == 1
+    bad, count, full = outcome.err.splitlines()
+    assert bad.startswith("foveate: the file is not an image that can be decoded: bad.png: ")
+    assert count == "foveate: 1 of 2 images failed"
+    assert full.startswith("foveate: the file cannot be written (No space left on device): ")
+
+
 def test_debug_shows_where_an_error_comes_from(foveate: Foveate) -> None:
     from foveate.errors import OptionError
 

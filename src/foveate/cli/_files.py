@@ -15,7 +15,9 @@ import cv2
 
 from foveate.arrays import UInt8Array
 from foveate.cli._console import print_line, write_stdout
+from foveate.cli._sources import VIDEO_SUFFIXES
 from foveate.errors import FoveateError, InputError
+from foveate.images.decoding import SUFFIXES as IMAGE_SUFFIXES
 from foveate.images.reading import find_images, read_image
 from foveate.system.files import check_writable, write_file
 from foveate.system.resources import shortage
@@ -36,6 +38,9 @@ def check_folder(path: Path | None) -> None:
             check_writable(path / "output")  # any name; nothing is written
         except InputError as error:
             raise InputError(error.what, file=path, remedy=error.remedy) from error
+        if path.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES and not path.is_dir():
+            what = "the outputs need a directory, and this is the name of a file"
+            raise InputError(what, file=path, remedy="choose a name without such a suffix")
 
 
 def check_outputs(

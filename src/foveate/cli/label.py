@@ -82,7 +82,7 @@ def command(
 ) -> None:
     """Annotate images with polygons, in the files of an annotation tool, for people to correct."""
     from foveate.cli._files import Batch
-    from foveate.cli.run import report_failures
+    from foveate.cli.run import failures_shown, report_failures
     from foveate.labeling import LabelOptions
     from foveate.runtime import PipelineOptions, load
 
@@ -105,7 +105,7 @@ def command(
         tiles=parse_tiles(tiles),
         tile_overlap=tile_overlap,
     )
-    with load(bundle, device=device, options=running) as pipeline:
+    with failures_shown(batch), load(bundle, device=device, options=running) as pipeline:
         names = pipeline.bundle.manifest.class_names if what == "detections" else (label,)
         target = _output(batch, format, output, names, overwrite=overwrite)
         batch.failures += target.problems

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -154,6 +155,7 @@ def _run_images(
     check_outputs(*files, inputs=batch.files, folder=overlays)
     names = None if overlays is None else OutputNames(overlays, [*batch.files, *files])
     with (
+        failures_shown(batch),
         PageFile(html, options.score_threshold) as page,
         page.recorded(open_pipeline(page.options(options))) as pipeline,
     ):
@@ -216,13 +218,27 @@ def _write_overlay(
     return f" -> {target}"
 
 
+@contextmanager
+def failures_shown(batch: Batch) -> Iterator[None]:
+    """Print the images that failed, if an error ends the work on a batch."""
+    from foveate.errors import FoveateError
+
+    try:
+        yield
+    except FoveateError:
+        _print_failures(batch)
+        raise
+
+
 def report_failures(batch: Batch) -> None:
     """Print the images that failed, if any, and exit with status 1."""
-    if not batch.failures:
-        return
+    _print_failures(batch)
+    if batch.failures:
+        raise typer.Exit(1)
+
+
+def _print_failures(batch: Batch) -> None:
     for failure in batch.failures:
         print_error(failure)
-    total = len(batch)
-    if total > 1:
-        print_error(f"{len(batch.failures)} of {total} images failed")
-    raise typer.Exit(1)
+    if batch.failures and len(batch) > 1:
+        print_error(f"{len(batch.failures)} of {len(batch)} images failed")
