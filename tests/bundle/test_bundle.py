@@ -88,6 +88,20 @@ def test_a_bundle_is_replaced_only_on_request(root: Path) -> None:
     assert [path.name for path in root.parent.iterdir()] == ["tiny"]
 
 
+def test_a_bundle_is_not_replaced_by_one_that_cannot_be_opened(root: Path) -> None:
+    before = {path.name: path.read_bytes() for path in root.rglob("*") if path.is_file()}
+    select = SelectSpec(top_k=1 << 30, window_nms_iou=0.8)
+    for manifest in (manifest_of(name="two\nlines"), manifest_of(select=select)):
+        with pytest.raises(
+            BundleError, match="it could not be opened: the manifest is inval"
+        ) as caught:
+            write_bundle(root, manifest, FILES, overwrite=True)
+        assert caught.value.file == str(root)
+        assert [path.name for path in root.parent.iterdir()] == ["tiny"]
+        after = {path.name: path.read_bytes() for path in root.rglob("*") if path.is_file()}
+        assert after == before
+
+
 def test_a_folder_that_is_no_bundle_is_never_replaced(tmp_path: Path) -> None:
     (tmp_path / "holiday.jpg").touch()
     with pytest.raises(BundleError, match="not a bundle"):

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,16 @@ def test_presets_are_written_and_the_networks_stay(tmp_path: Path) -> None:
     assert written.manifest.presets == {"fast": PRESET}
     assert Bundle.open(root).manifest == written.manifest
     assert {file.name: file.stat() for file in root.glob("*.onnx")} == before
+
+
+def test_presets_that_cannot_be_read_again_are_not_written(tmp_path: Path) -> None:
+    bundle = Bundle.open(write_contrast_bundle(tmp_path / "bundle"))
+    before = (bundle.root / "manifest.json").read_bytes()
+    with pytest.raises(
+        BundleError, match=r"select\.top_k times mask\.size squared must be at most"
+    ):
+        write_presets(bundle, {"most": replace(PRESET, top_k=1 << 30)})
+    assert (bundle.root / "manifest.json").read_bytes() == before
 
 
 def test_a_preset_is_its_options() -> None:

@@ -38,7 +38,7 @@ def write_bundle(
 
     Raises:
         BundleError: The target is not a bundle, exists and may not be replaced, or cannot be
-            written.
+            written; or the bundle could not be opened. An existing bundle is then unchanged.
     """
     target = Path(directory)
     check_target(target, overwrite=overwrite)
@@ -59,12 +59,22 @@ def write_bundle(
             if card is not None:
                 (fresh / CARD_NAME).write_text(card(manifest), encoding="utf-8")
             (fresh / MANIFEST_NAME).write_text(manifest.to_json(), encoding="utf-8")
+            _check_usable(fresh, target)
     except (OSError, InputError) as error:
         reason = error.strerror if isinstance(error, OSError) else error.what
         what = f"the bundle cannot be written ({reason})"
         remedy = "free some space, or choose another directory"
         raise BundleError(what, file=target, remedy=remedy) from error
     return Bundle.open(target.absolute())
+
+
+def _check_usable(fresh: Path, target: Path) -> None:
+    """Check that a bundle can be opened, before it replaces the one at ``target``."""
+    try:
+        Bundle.open(fresh.absolute())
+    except BundleError as error:
+        what = f"the bundle is not written, since it could not be opened: {error.what}"
+        raise BundleError(what, file=target, remedy=error.remedy) from error
 
 
 def write_presets(bundle: Bundle, presets: Mapping[str, PresetSpec]) -> Bundle:
@@ -78,15 +88,16 @@ def write_presets(bundle: Bundle, presets: Mapping[str, PresetSpec]) -> Bundle:
         The bundle, opened again.
 
     Raises:
-        BundleError: The bundle is in the cache of the Hugging Face Hub.
+        BundleError: The bundle is in the cache of the Hugging Face Hub, or a preset cannot be used.
         InputError: The manifest cannot be written.
     """
     if is_snapshot(bundle.root):
         what = "the bundle is in the cache of the Hugging Face Hub, which must not change"
         remedy = f"copy it: cp -rL {bundle.root} my-bundle"
         raise BundleError(what, file=bundle.root, remedy=remedy)
-    manifest = replace(bundle.manifest, presets=dict(presets))
-    write_file(bundle.root / MANIFEST_NAME, manifest.to_json().encode())
+    text = replace(bundle.manifest, presets=dict(presets)).to_json()
+    Manifest.from_json(text)  # before it replaces one that can be read
+    write_file(bundle.root / MANIFEST_NAME, text.encode())
     return Bundle.open(bundle.root.absolute())
 
 
