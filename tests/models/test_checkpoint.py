@@ -253,6 +253,16 @@ def test_a_truncated_file_is_refused(tmp_path: Path) -> None:
             load_checkpoint(path)
 
 
+def test_a_missing_file_is_named_once(tmp_path: Path) -> None:
+    path = tmp_path / "cascade.safetensors"
+    with pytest.raises(ModelError) as caught:
+        load_checkpoint(path)
+    assert str(caught.value) == (
+        f"the checkpoint cannot be read (No such file or directory): {path}: "
+        "check the path, or make one with `foveate train`"
+    )
+
+
 def test_an_unknown_description_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "cascade.safetensors"
     info = {**asdict(proposals().info), "color": "red"}

@@ -248,8 +248,9 @@ def _read(path: Path) -> tuple[CascadeInfo, dict[str, Any], dict[str, Tensor]]:
 
 
 def _unreadable(path: Path, error: Exception) -> ModelError:
-    what = f"the checkpoint cannot be read ({error})"
-    remedy = "copy it again, or make one with `foveate train`"
+    what = f"the checkpoint cannot be read ({getattr(error, 'strerror', None) or error})"
+    check = "check the path" if isinstance(error, OSError) else "copy it again"
+    remedy = f"{check}, or make one with `foveate train`"
     if path.is_file():
         with path.open("rb") as file:
             start = file.read(2)
