@@ -39,6 +39,15 @@ def image() -> np.ndarray:
     return pixels
 
 
+def test_two_different_presets_are_refused(bundle: Path) -> None:
+    options = PipelineOptions(preset="accurate")
+    with pytest.raises(
+        OptionError, match="two presets, 'fast' and 'accurate' in options: pass one"
+    ):
+        foveate.load(bundle, preset="fast", options=options)
+    foveate.load(bundle, preset="accurate", options=options).close()
+
+
 def test_levels_are_chosen_by_their_scales_in_the_order_of_the_manifest() -> None:
     applied = PipelineOptions(scales=(1.414, 0.177, 0.5)).applied_to(OWN)
     assert applied.pyramid.scales == (0.1768, 0.5, 1.4142)

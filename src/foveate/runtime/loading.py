@@ -63,6 +63,9 @@ def load(
         what = f"options must be PipelineOptions, found {type(options).__name__}"
         raise OptionError(what, remedy="for example foveate.PipelineOptions(top_k=50)")
     if preset is not None:
+        if options.preset not in (None, preset):
+            what = f"there are two presets, {preset!r} and {options.preset!r} in options"
+            raise OptionError(what, remedy="pass one of them")
         options = replace(options, preset=preset)
     opened, place, engines = read_bundle(
         bundle, lambda opened: (opened, *open_parts(opened, device, backend, options))
