@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
+from PIL import Image
 from tests.samples.verified_bundles import small_bundle, stage_models, with_change
 
 from foveate.bundle import Bundle, write_bundle
@@ -206,6 +207,14 @@ def test_an_image_that_cannot_be_read_ends_the_conversion(exact: Bundle, tmp_pat
     options = PrecisionOptions(stages={"propose": "int8"}, images=(broken,))
     with pytest.raises(InputError, match=r"broken\.jpg"):
         convert(exact.manifest, stage_models(exact), options)
+
+
+def test_images_without_objects_cannot_calibrate_what_runs_on_objects(tmp_path: Path) -> None:
+    mini, image = Bundle.open("mini"), tmp_path / "point.png"
+    Image.new("RGB", (1, 1), "gray").save(image)
+    options = PrecisionOptions(stages={"classify": "fp16"}, images=(image,))
+    with pytest.raises(InputError, match="show no object, so that the stage 'classify' never runs"):
+        convert(mini.manifest, stage_models(mini), options)
 
 
 def test_a_stage_that_the_network_has_not_is_refused_before_the_export(

@@ -12,7 +12,7 @@ from onnx import shape_inference
 
 from foveate.arrays import Array
 from foveate.bundle import Manifest
-from foveate.errors import ModelError, OptionError
+from foveate.errors import InputError, ModelError, OptionError
 from foveate.export.execution.divergence import first_divergent_layer
 from foveate.export.execution.graph import layers, sized
 from foveate.export.execution.sessions import session_function, with_fp16_rounding
@@ -125,10 +125,14 @@ def convert(
     Raises:
         OptionError: Too few layers of a named stage may be INT8.
         ModelError: A stage is not accurate enough in its precision.
-        InputError: An image cannot be read.
+        InputError: An image cannot be read, or no image reaches a stage to be converted.
     """
     stages = manifest.networks
     calls = stage_calls(manifest, models, options.images, progress)
+    for name in stages:
+        if options.of(name) != "fp32" and not calls[name]:
+            what = f"the calibration images show no object, so that the stage {name!r} never runs"
+            raise InputError(what, remedy="pass --calibration with photographs of objects")
     converted = Converted(
         record={
             "images": [path.name for path in options.images],
