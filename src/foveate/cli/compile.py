@@ -161,9 +161,9 @@ def command(
     opened = Bundle.open(bundle)
     folder = output or opened.root / "engines" / options.target
     if print_trtexec:
-        _print_commands(
-            opened, options, folder
-        )  # nothing is written, so the directory may be missing
+        if cache is not None:
+            raise OptionError("--print-trtexec takes no --cache", remedy="omit one or the other")
+        _print_commands(opened, options, folder)  # no file is written: the directory may be missing
         return
     check_folder(folder)
     lines: list[str] = []
