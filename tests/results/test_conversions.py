@@ -16,6 +16,7 @@ from tests.results.test_detections import HEIGHT, WIDTH, detections_of, proposal
 from foveate.errors import BackendError, InputError, OptionError
 from foveate.images.reading import read_image
 from foveate.results.detections import Detections, Proposals
+from foveate.results.run_masks import RunMasks
 from foveate.results.window_masks import WindowMasks
 
 # pycocotools 2.0.11 decodes in a way that numpy 2 warns about.
@@ -104,6 +105,21 @@ def test_other_formats_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="there is no such file"):
         detections_of().save(tmp_path / "found.png", tmp_path / "missing.jpg")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("shape", [(2, 65_501), (65_501, 2)])
+def test_an_overlay_that_is_too_long_for_a_jpeg_is_refused(
+    shape: tuple[int, int], tmp_path: Path
+) -> None:
+    height, width = shape
+    image, nothing = np.zeros((*shape, 3), np.uint8), np.zeros((0, 4), np.float32)
+    masks = RunMasks([], height=height, width=width)
+    found = Proposals(boxes=nothing, scores=nothing[:, 0], masks=masks)
+    message = f"at most 65500 pixels per side, the image has {width} x {height}: save"
+    with pytest.raises(OptionError, match=message):
+        found.save(tmp_path / "overlay.jpg", image)
+    found.save(tmp_path / "overlay.png", image)
+    assert read_image(tmp_path / "overlay.png").shape == image.shape
 
 
 def test_the_runs_of_a_crop_are_those_of_its_pixels() -> None:

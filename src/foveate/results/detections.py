@@ -291,7 +291,8 @@ class Detections:
             image: The processed image: a file, or for an overlay an (H, W, 3) uint8 RGB array.
 
         Raises:
-            OptionError: The suffix is another, or a COCO document gets an array.
+            OptionError: The suffix is another, a COCO document gets an array, or the image is too
+                long for a JPEG.
             InputError: The image cannot be read, or the file cannot be written.
         """
         save(path, self, image, self.class_names)

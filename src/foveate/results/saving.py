@@ -22,6 +22,7 @@ _OVERLAYS = {
     ".jpeg": [cv2.IMWRITE_JPEG_QUALITY, 92],
     ".png": [],
 }
+_LONGEST_JPEG = 65_500  # pixels of a side; libjpeg refuses more, and OpenCV returns nothing
 
 
 def save(
@@ -41,6 +42,12 @@ def save(
         document.add(os.fspath(image), found)
         write_file(target, document.to_text().encode())
     elif suffix in _OVERLAYS:
+        _, height, width = found.masks.shape
+        if suffix != ".png" and max(height, width) > _LONGEST_JPEG:
+            raise OptionError(
+                f"a JPEG has at most {_LONGEST_JPEG} pixels per side, the image has {width} x {height}",
+                remedy="save the overlay as .png",
+            )
         pixels = cv2.cvtColor(found.draw(image), cv2.COLOR_RGB2BGR)
         _, encoded = cv2.imencode(suffix, pixels, _OVERLAYS[suffix])
         write_file(target, encoded.tobytes())
