@@ -325,6 +325,16 @@ def test_a_path_that_is_no_file_is_an_error(
         read_results(tmp_path / name, truth, task="detections")
 
 
+def test_a_number_may_lie_in_two_parts_of_the_file(truth: GroundTruth, tmp_path: Path) -> None:
+    part = 1 << 20  # bytes that are read at a time
+    text = '{"version": 12, "annotations": [' + json.dumps(result()) + "]}"
+    file = tmp_path / "results.json"
+    file.write_text("{" + " " * (part - text.index("2, ")) + text[1:], encoding="utf-8")
+    assert file.read_bytes()[part - 1 : part + 1] == b"12"
+    found = read_results(file, truth, task="proposals")
+    assert [len(found.of(image)) for image in truth.images] == [1, 0]
+
+
 def test_memory_is_that_of_an_image_and_not_of_the_file(truth: GroundTruth, tmp_path: Path) -> None:
     long = result(note="a" * 1000)
     file = write(tmp_path, [{**long, "image_id": 4 + 4 * (i >= 9000)} for i in range(9100)])

@@ -116,7 +116,9 @@ class _Text:
                     raise ValueError(f"{error.msg.lower()} at byte {where}") from error
                 continue
             found = Element(value, self._first + self._at, self._first + end)
-            self._at = end
+            if end == len(self._text) and self._read():
+                continue  # a number may go on in the next part of the file
+            self._at = found.end - self._first
             return found
 
     def whole(self) -> Any:
