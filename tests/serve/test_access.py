@@ -98,7 +98,9 @@ def test_its_names_have_any_port(local: str, host: str) -> None:
     assert send(local, "/v1/bundle", headers={"Host": host}).status == 200
 
 
-@pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://localhost:1"])
+@pytest.mark.parametrize(
+    "origin", ["https://evil.example", "null", "http://localhost:1", "http://[malformed"]
+)
 def test_pages_of_other_servers_are_refused(local: str, origin: str) -> None:
     answer = send(local, "/v1/objects", FILE, {"Origin": origin})
     assert answer.status == 403

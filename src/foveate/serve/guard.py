@@ -83,7 +83,7 @@ class Guard:
         origin, host = headers.get("origin"), headers.get("host", "")
         if options.hosts and _name_of(host) not in options.hosts:
             raise _forbidden(f"a request to {' or '.join(options.hosts)}", f"Host: {host:.100}")
-        same = origin is not None and urlsplit(origin).netloc == host
+        same = origin is not None and _place_of(origin) == host
         if origin is not None and not same and origin not in options.origins:
             raise _forbidden("a page of this server", f"Origin: {origin:.100}")
         if options.keys and path not in _OPEN and not _has_key(headers, options.keys):
@@ -167,6 +167,14 @@ def _has_key(headers: Headers, keys: tuple[str, ...]) -> bool:
     # All keys are compared, so that the time says nothing of which one is near.
     found = [hmac.compare_digest(content, key.encode()) for key in keys]
     return scheme.lower() == "bearer" and any(found)
+
+
+def _place_of(origin: str) -> str | None:
+    """Return the host and the port of an origin; None if it is malformed."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return None
 
 
 def _name_of(host: str) -> str:
