@@ -110,6 +110,7 @@ def test_parameters_of_a_request_select_results(client: Any) -> None:
         ({"parameters": {"top_k": 3}}, "expected the parameters score_threshold, max_detections"),
         ({"parameters": []}, "expected parameters that are a JSON object, found []"),
         ({"parameters": {"score_threshold": True}}, "expected a number from 0 up to 1 as score_"),
+        ({"parameters": {"max_detections": 2.5}}, "expected an integer of 1 or more as max_d"),
         ({"outputs": [{"name": "depth"}]}, "expected outputs of boxes, scores, labels, masks, rle"),
         ({"outputs": {}}, "expected outputs that are a list of JSON objects, found {}"),
         ({"inputs": []}, "expected one input, 'image' or 'encoded', found no input"),

@@ -48,6 +48,8 @@ class Parameter:
             if isinstance(value, bool) or not isinstance(value, (str, int, float)):
                 raise ValueError
             number = self.kind(value)
+            if isinstance(value, float) and number != value:  # `int` cuts off fractions
+                raise ValueError
             if not self.low <= number <= (math.inf if self.high is None else self.high):
                 raise ValueError
         except (ValueError, OverflowError):
