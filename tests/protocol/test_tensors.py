@@ -93,7 +93,11 @@ def entry_of(**changes: object) -> bytes:
         (entry_of(data=[[1, 2], [3]]), r"has no data of UINT8 and shape \[2\]"),
         (entry_of(data=[1, None]), r"has no data of UINT8 and shape \[2\]"),
         (entry_of(datatype="BYTES", data=["a", 1]), r"has no data of BYTES and shape \[2\]"),
-        (entry_of(shape=[2**62, 2**62], data=[]), "has no data of UINT8"),
+        (entry_of(shape=[2**62, 2**62], data=[]), r"has the shape \[4611686018427387904, "),
+        (entry_of(shape=[0, 10**30], data=[]), r"has the shape \[0, 1000000"),
+        (entry_of(shape=[0, 2**46, 8], data=[]), r"has the shape \[0, 70368744177664, 8\]"),
+        (entry_of(shape=[1] * 33, data=[1]), r"has the shape \[1, 1, "),
+        (entry_of(data=[1, float("inf")]), r"has no data of UINT8 and shape \[2\]"),
         (entry_of(parameters={"binary_data_size": 2}), "binary_data_size of 2, and 0 bytes are"),
         (entry_of(parameters={"binary_data_size": -2}), "binary_data_size of -2, and 0 bytes are"),
         (

@@ -41,6 +41,7 @@ _DTYPES = {
     "BYTES": np.dtype(np.object_),  # of `bytes`
 }
 _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
+_MOST_DIMENSIONS, _MOST_ELEMENTS = 32, 1 << 48
 _ELEMENT = struct.Struct("<I")  # length of an element of BYTES, before its content
 
 
@@ -185,7 +186,7 @@ def _tensor(entry: object, tail: _Tail) -> tuple[str, Array]:
             f"the tensor {name!r:.60} has the data type {datatype!r:.20}, expected "
             f"{', '.join(_DTYPES)}"
         )
-    if not isinstance(shape, list) or not all(map(_is_count, shape)):
+    if not isinstance(shape, list) or not _is_shape(shape):
         raise MessageError(f"the tensor {name!r:.60} has the shape {shape!r:.60}")
     parameters = entry.get("parameters")
     size = parameters.get("binary_data_size") if isinstance(parameters, dict) else None
@@ -214,7 +215,8 @@ def _from_json(name: str, datatype: str, shape: list[int], data: object) -> Arra
         return _objects([one.encode("utf-8", "surrogatepass") for one in data], shape)
     try:
         given = np.asarray(data)
-        array = given.astype(_DTYPES[datatype])
+        with np.errstate(invalid="ignore", over="ignore"):  # checked below
+            array = given.astype(_DTYPES[datatype])
     except (ValueError, OverflowError, TypeError) as error:
         raise wrong from error
     # An integer tensor takes no fractions, and no values out of its range.
@@ -262,6 +264,13 @@ def _length(text: str, largest: int) -> int:
             f"{text!r:.30}"
         )
     return int(text)
+
+
+def _is_shape(lengths: list[object]) -> TypeGuard[list[int]]:
+    """Return whether NumPy can have such an array; beside a 0, even lengths without memory are bounded."""
+    counts = [one for one in lengths if _is_count(one)]
+    bounded = prod(one or 1 for one in counts) <= _MOST_ELEMENTS
+    return len(counts) == len(lengths) <= _MOST_DIMENSIONS and bounded
 
 
 def _is_count(value: object) -> TypeGuard[int]:
