@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ctypes
+import re
 import socket
 import threading
 import time
@@ -18,6 +19,7 @@ from tests.samples.videos import StandIn, gone, gray_images, number_of, write_vi
 from foveate.arrays import UInt8Array
 from foveate.errors import BackendError, InputError
 from foveate.video import Frame, FrameReader, Frames, open_reader
+from foveate.video.opening import display_name
 from foveate.video.reconnecting import ReconnectingReader
 
 
@@ -232,9 +234,24 @@ def test_a_file_behind_a_url_is_read_once(tmp_path: Path) -> None:
         server.shutdown()
 
 
-def test_a_url_that_refuses_is_an_error_at_once() -> None:
-    with pytest.raises(InputError, match="the URL cannot be opened: rtsp://127.0.0.1:1/x: check"):
-        open_reader("rtsp://127.0.0.1:1/x")
+@pytest.mark.parametrize("url", ["rtsp://127.0.0.1:1/x", "rtsp://[malformed/x"])
+def test_a_url_that_refuses_is_an_error_at_once(url: str) -> None:
+    with pytest.raises(InputError, match=f"the URL cannot be opened: {re.escape(url)}: check"):
+        open_reader(url)
+
+
+@pytest.mark.parametrize(
+    ("source", "shown"),
+    [
+        ("rtsp://me:secret@camera:554/a?b#c", "rtsp://camera:554/a?b#c"),
+        ("rtsp://me:se@cret@camera/a", "rtsp://camera/a"),
+        ("http://host/clip@2x.mp4?to=a@b", "http://host/clip@2x.mp4?to=a@b"),
+        ("http://host?to=a@b", "http://host?to=a@b"),
+        ("a@b/clip.mp4", "a@b/clip.mp4"),
+    ],
+)
+def test_a_name_for_people_lacks_the_user_and_the_password(source: str, shown: str) -> None:
+    assert display_name(source) == shown
 
 
 @pytest.mark.parametrize("source", [3, b"clip.webm", None])

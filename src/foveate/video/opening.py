@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Callable
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from foveate.errors import InputError, OptionError
 from foveate.video.frame import FrameReader
@@ -17,15 +17,13 @@ from foveate.video.reconnecting import ReconnectingReader
 
 READERS = ("opencv", "pyav")
 _CAMERA = "camera:"
+_USER = re.compile(r"^([^/]*://)[^/?#]*@")
 
 
 def display_name(source: str | os.PathLike[str]) -> str:
     """Return the name of a source for people: of a URL, without the user and the password."""
-    text = os.fspath(source)
-    if "://" not in text:
-        return text
-    address = urlsplit(text)
-    return address._replace(netloc=address.netloc.rpartition("@")[2]).geturl()
+    # Not by `urlsplit`, which raises ValueError for some malformed URLs.
+    return _USER.sub(r"\1", os.fspath(source))
 
 
 def open_reader(
