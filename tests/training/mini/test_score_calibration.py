@@ -14,6 +14,7 @@ import pytest
 import foveate
 from foveate.bundle import Bundle
 from foveate.datasets import CocoDataset
+from foveate.errors import BackendError
 from foveate.models.checkpoint import CascadeInfo, build_cascade, load_checkpoint, save_checkpoint
 from foveate.training.mini import score_calibration
 from foveate.training.mini.score_calibration import fit_logistic
@@ -104,10 +105,10 @@ def test_too_few_right_or_wrong_detections_keep_the_calibration_and_say_so(
         [np.ones(len(right)), rng.normal(size=(len(right), 2)) + right[:, None]]
     )
     monkeypatch.setattr(score_calibration, "export_bundle", lambda *_: Bundle.open("mini"))
-    observed: list[int] = []
+    observed: list[foveate.Pipeline] = []
 
-    def observe(*_: object) -> tuple[np.ndarray, np.ndarray]:
-        observed.append(1)
+    def observe(pipeline: foveate.Pipeline, *_: object) -> tuple[np.ndarray, np.ndarray]:
+        observed.append(pipeline)
         return inputs, right
 
     monkeypatch.setattr(score_calibration, "observe", observe)
@@ -118,3 +119,5 @@ def test_too_few_right_or_wrong_detections_keep_the_calibration_and_say_so(
     assert load_checkpoint(checkpoint).info.calibration == found
     assert score_calibration.calibrate(checkpoint, dataset) == found
     assert len(observed) == 1  # the same images are not run again
+    with pytest.raises(BackendError, match="the pipeline is closed"):
+        observed[0].propose(dataset.path(0))

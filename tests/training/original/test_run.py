@@ -22,10 +22,11 @@ from tests.samples.training import (
     write_proposals,
 )
 
+import foveate
 from foveate.cli import invoke
 from foveate.cli._train_mini import mini_of
 from foveate.datasets import find_splits
-from foveate.errors import ModelError, OptionError
+from foveate.errors import BackendError, ModelError, OptionError
 from foveate.evaluation.legacy import LegacyOptions
 from foveate.models import DeepMask, MultiPathNet, SharpMask, build
 from foveate.models.checkpoint import (
@@ -214,9 +215,18 @@ def test_a_run_on_changed_annotations_begins_anew(
     assert "the annotations or images changed since" in caplog.text
 
 
-def test_a_bundle_proposes_once_for_the_same_images(tmp_path: Path, proposing_bundle: Path) -> None:
-    dataset = write_dataset(tmp_path / "data")
+def test_a_bundle_proposes_once_for_the_same_images_and_is_closed(
+    tmp_path: Path, proposing_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset, load = write_dataset(tmp_path / "data"), foveate.load
     told: list[str] = []
+    opened: list[foveate.Pipeline] = []
+
+    def recorded(source: Path) -> foveate.Pipeline:
+        opened.append(load(source))
+        return opened[-1]
+
+    monkeypatch.setattr(foveate, "load", recorded)
     how = options(
         dataset,
         tmp_path,
@@ -236,6 +246,10 @@ def test_a_bundle_proposes_once_for_the_same_images(tmp_path: Path, proposing_bu
     os.utime(next((dataset / "train" / "images").iterdir()), ns=(1, 1))
     run(how, lambda task, *_: told.append(task))
     assert told == ["proposals"] * 4 + ["multipathnet-resnet18"]
+    assert len(opened) == 2
+    for pipeline in opened:
+        with pytest.raises(BackendError, match="the pipeline is closed"):
+            pipeline.propose(dataset / "train" / "images")
 
 
 def test_the_first_papers_deepmask_learns_from_windows_of_224_px(dataset: Path) -> None:

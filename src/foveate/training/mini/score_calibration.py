@@ -60,8 +60,8 @@ def calibrate(
     with TemporaryDirectory() as scratch:
         bundle = export_bundle(replace(cascade, info=raw), Path(scratch) / "bundle", options)
         every = foveate.PipelineOptions(score_threshold=_LEAST_SCORE)
-        pipeline = foveate.load(bundle.root, options=every)
-        inputs, right = observe(pipeline, dataset, count, progress)
+        with foveate.load(bundle.root, options=every) as pipeline:
+            inputs, right = observe(pipeline, dataset, count, progress)
     calibration = cascade.info.calibration
     if LEAST_RIGHT <= right.sum() <= len(right) - LEAST_RIGHT:
         calibration = tuple(fit_logistic(inputs, right).tolist())

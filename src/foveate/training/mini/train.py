@@ -277,20 +277,20 @@ def train_classifier(
     # MultiPathNet must learn from the proposals that it will get: those of the deployed pipeline,
     # with its letterbox, rounding and suppression. ONNX Runtime is also 4 times as fast as PyTorch.
     bundle = export_bundle(proposals, output / "proposals", overwrite=True)
-    pipeline, origin = foveate.load(bundle.root), Origin(inputs=inputs)
-    regions = []
+    regions, origin = [], Origin(inputs=inputs)
     shares = images_of_each(datasets, recipe.regions.images)
-    for number, (dataset, images) in enumerate(zip(datasets, shares, strict=True)):
-        regions += build_regions(
-            dataset,
-            trunk,
-            lambda image: pipeline.propose(image).boxes,
-            bundle.manifest,
-            output / f"regions-{number}",
-            origin,
-            replace(recipe.regions, images=images),
-            progress,
-        )
+    with foveate.load(bundle.root) as pipeline:
+        for number, (dataset, images) in enumerate(zip(datasets, shares, strict=True)):
+            regions += build_regions(
+                dataset,
+                trunk,
+                lambda image: pipeline.propose(image).boxes,
+                bundle.manifest,
+                output / f"regions-{number}",
+                origin,
+                replace(recipe.regions, images=images),
+                progress,
+            )
     mean, std = delta_statistics(regions)
     train_adamw(
         network,

@@ -228,18 +228,18 @@ def _propose(
     source: Path, dataset: CocoDataset, task: str, progress: Progress
 ) -> list[dict[str, Any]]:
     """Return proposals as COCO results; a broken image has none."""
-    pipeline = foveate.load(source)
     results: list[dict[str, Any]] = []
-    for index in range(len(dataset)):
-        progress(task, index + 1, len(dataset))
-        try:
-            proposals = pipeline.propose(dataset.path(index))
-        except InputError as error:
-            _log.warning("nothing is proposed in an image: %s", error)
-            continue
-        identifier = int(dataset.annotations.image_ids[index])
-        for box, score in zip(proposals.boxes.tolist(), proposals.scores.tolist(), strict=True):
-            x0, y0, x1, y1 = (round(value, 2) for value in box)
-            bbox = [x0, y0, x1 - x0, y1 - y0]
-            results.append({"image_id": identifier, "bbox": bbox, "score": score})
+    with foveate.load(source) as pipeline:
+        for index in range(len(dataset)):
+            progress(task, index + 1, len(dataset))
+            try:
+                proposals = pipeline.propose(dataset.path(index))
+            except InputError as error:
+                _log.warning("nothing is proposed in an image: %s", error)
+                continue
+            identifier = int(dataset.annotations.image_ids[index])
+            for box, score in zip(proposals.boxes.tolist(), proposals.scores.tolist(), strict=True):
+                x0, y0, x1, y1 = (round(value, 2) for value in box)
+                bbox = [x0, y0, x1 - x0, y1 - y0]
+                results.append({"image_id": identifier, "bbox": bbox, "score": score})
     return results
