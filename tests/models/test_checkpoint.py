@@ -226,6 +226,21 @@ def test_an_onnx_file_is_refused_as_one(tmp_path: Path) -> None:
     )
 
 
+def test_a_file_that_may_not_be_read_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "cascade.safetensors"
+    save_checkpoint(path, proposals())
+
+    def refuse(*_: object) -> None:  # root may read every file
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr("foveate.models.checkpoint.open_regular", refuse)
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(ModelError, match=r"the checkpoint cannot be read \(.*Permission denied\)"):
+        load_checkpoint(path)
+
+
 def test_a_full_disk_is_an_error_that_keeps_the_previous_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

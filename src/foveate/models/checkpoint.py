@@ -251,7 +251,7 @@ def _unreadable(path: Path, error: Exception) -> ModelError:
     what = f"the checkpoint cannot be read ({getattr(error, 'strerror', None) or error})"
     check = "check the path" if isinstance(error, OSError) else "copy it again"
     remedy = f"{check}, or make one with `foveate train`"
-    if path.is_file():
+    if not isinstance(error, OSError):  # the file system would fail again
         with path.open("rb") as file:
             start = file.read(2)
         # The protocol of a bare pickle, or the archive in which `torch.save` puts one.
