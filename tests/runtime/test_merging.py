@@ -123,10 +123,49 @@ def test_fragments_of_different_objects_stay() -> None:
     assert scores(one, other) == [0.6, 0.4]
 
 
-def test_an_object_at_the_border_of_the_image_is_no_fragment() -> None:
-    at_border = proposals_in(LEFT, (0.4, (0, 0, 60, 60)))
-    other = proposals_in(WHOLE, (0.3, (0, 0, 62, 61)))
+@pytest.mark.parametrize(
+    ("region", "box"),
+    [(LEFT, (0, 0, 60, 60)), ((180, 80, WIDTH, HEIGHT), (240, 130, WIDTH, HEIGHT))],
+)
+def test_an_object_at_the_border_of_the_image_is_no_fragment(
+    region: tuple[int, int, int, int], box: tuple[int, int, int, int]
+) -> None:
+    at_border, other = proposals_in(region, (0.4, box)), proposals_in(WHOLE, (0.3, box))
     assert scores(at_border, other) == [0.4]
+
+
+@pytest.mark.parametrize(
+    ("region", "box", "is_fragment"),
+    [
+        (LEFT, (85, 20, 119, 60), True),
+        (LEFT, (85, 20, 117, 60), False),  # 3 pixels from the edge of 120 pixels
+        ((0, 0, 240, 60), (200, 20, 237, 50), True),  # 3 pixels from an edge across 240 pixels
+        ((130, 0, 250, 120), (200, 20, 250, 60), True),
+    ],
+)
+def test_a_fragment_ends_near_an_edge_of_its_tile(
+    region: tuple[int, int, int, int], box: tuple[int, int, int, int], is_fragment: bool
+) -> None:
+    x0, y0, x1, y1 = box
+    # The same corner, and more than twice as large, so that no limit of overlap drops the other.
+    whole = proposals_in(WHOLE, (0.3, (x0, y0, min(2 * x1 - x0, WIDTH), min(2 * y1 - y0, HEIGHT))))
+    assert scores(proposals_in(region, (0.9, box)), whole) == ([0.3] if is_fragment else [0.9, 0.3])
+
+
+@pytest.mark.parametrize(("start", "kept"), [(109, [0.3]), (111, [0.9, 0.3])])
+def test_a_fragment_of_which_more_than_half_lies_in_an_object_goes(
+    start: int, kept: list[float]
+) -> None:
+    cut = proposals_in(LEFT, (0.9, (100, 20, 120, 60)))
+    assert scores(cut, proposals_in(WHOLE, (0.3, (start, 0, 200, 120)))) == kept
+
+
+@pytest.mark.parametrize(("start", "kept"), [(98, [0.3]), (102, [0.9, 0.3])])
+def test_a_fragment_that_shows_more_than_half_of_the_same_part_goes(
+    start: int, kept: list[float]
+) -> None:
+    cut = proposals_in(LEFT, (0.9, (20, 20, 120, 60)))  # both tiles show 40 columns of it
+    assert scores(cut, proposals_in(RIGHT, (0.3, (start, 20, 180, 60)))) == kept
 
 
 @pytest.mark.parametrize(("iou", "kept"), [(0.5, [0.8]), (0.7, [0.8, 0.7])])

@@ -52,6 +52,11 @@ def test_grids_of_a_640_by_480_image_are_those_of_the_original() -> None:
     assert sum(rows * columns for rows, columns in grids) == 5203
 
 
+def test_halves_of_pixels_are_rounded_up() -> None:
+    level = Sizes.of(5, 1001, OWN).levels[3]
+    assert (level.height, level.width) == (3, 501)  # 2.5 and 500.5
+
+
 def test_a_large_image_is_brought_to_its_working_size() -> None:
     plan = Sizes.of(3000, 4000, OWN)
     assert (plan.working_height, plan.working_width) == (768, 1024)
@@ -113,6 +118,7 @@ def test_every_level_has_a_window_with_any_padding(height: int, width: int, padd
         ((480, 640), (0.5, 2.0), 0),  # the first of two that are equally near
         ((480, 640), (2.0, 0.6), 1),
         ((480, 640), (4.0,), 0),
+        ((657, 900), (0.5, 1.0), 1),  # 0.73 is nearer to 0.5, but not in octaves
     ],
 )
 def test_a_classifier_without_a_trunk_sees_the_nearest_level(
@@ -161,6 +167,11 @@ def test_a_working_image_that_is_too_long_for_the_classifier_is_refused() -> Non
 def test_the_longest_working_image_that_is_named_is_classified() -> None:
     pyramid = replace(SHARED.pyramid, max_side=8195)
     check_classifiable(Sizes.of(30, 20_000, replace(SHARED, pyramid=pyramid)), SHARED)
+
+
+def test_a_classifier_may_see_a_smallest_level_that_is_longer_than_it_asks_for() -> None:
+    enlarging = replace(SHARED, pyramid=PyramidSpec(scales=(2.0,), max_side=1024))
+    check_classifiable(Sizes.of(1024, 1000, enlarging), enlarging)  # a level of 2048 pixels
 
 
 def test_a_classifier_with_a_trunk_takes_images_of_any_length() -> None:

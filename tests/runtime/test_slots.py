@@ -19,6 +19,7 @@ from foveate.errors import OutOfMemoryError
 from foveate.runtime.devices import CpuBuffer, CpuDevice
 from foveate.runtime.loading import open_engines
 from foveate.runtime.pipeline import Pipeline
+from foveate.runtime.sizes import Sizes
 from foveate.runtime.slot import Slot
 
 SIZES = [(60, 90), (90, 60), (70, 90)]
@@ -116,6 +117,20 @@ def test_slots_of_other_sizes_are_kept_where_memory_allows(
         for height, width in 2 * SIZES:
             pipeline(np.zeros((height, width, 3), np.uint8))
     assert len(sizes) == made
+
+
+def test_no_more_free_slots_are_kept_than_images_in_flight(contrast_bundle: Path) -> None:
+    options = foveate.PipelineOptions(max_in_flight=1)
+    with foveate.load(contrast_bundle, options=options) as pipeline:
+        sizes = Sizes.of(60, 90, pipeline.manifest)
+        first, second = (pipeline._slots.take(sizes) for _ in range(2))  # as two threads do
+        pipeline._slots.give_back(first)
+        pipeline._slots.give_back(second)
+        assert pipeline._slots.take(sizes) is first
+        third = pipeline._slots.take(sizes)
+        assert third is not second
+        for _ in range(2):
+            pipeline._slots.give_back(None)
 
 
 def test_a_slot_is_released_before_one_of_other_sizes_is_made(

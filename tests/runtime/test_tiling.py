@@ -102,6 +102,12 @@ def test_images_are_tiled_from_a_length_on(
     assert len(Tiling.of(options, manifest).tiles(60, longer)) == count
 
 
+def test_tiles_may_overlap_by_half_of_their_side(contrast_bundle: Path) -> None:
+    options = PipelineOptions(tiles=512, tile_overlap=256)
+    tiling = Tiling.of(options, Bundle.open(contrast_bundle).manifest)
+    assert [tile.left for tile in tiling.tiles(60, 1024)[1:]] == [0, 256, 512]
+
+
 @pytest.mark.parametrize(
     ("options", "text"),
     [
