@@ -175,8 +175,8 @@ def _interpolated_precision(
     precision = found / (found + wrong + np.spacing(1))
     envelope = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
     # The number of the 101 recalls that each right result is the first to reach.
-    first = _recalls_up_to(found / np.maximum(total, 1)[:, None])
-    first[:, 1:] -= first[:, :-1].copy()
+    reached = _recalls_up_to(found / np.maximum(total, 1)[:, None])
+    first = np.diff(reached, axis=1, prepend=0)
     area: Float64Array = (envelope * first).sum(axis=1) / len(_RECALLS)
     return np.where(total > 0, area, np.nan)
 
