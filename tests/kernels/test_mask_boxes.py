@@ -63,11 +63,13 @@ def test_mask_and_box_agree_with_reference(
     assert tuple(boxes[0]) == reference.tight_box(float32_mask)
 
 
+# Foreground only very near to one sample, or nowhere; or as far as its neighbors.
+@pytest.mark.parametrize("peak", [0.02, 30.0])
 @pytest.mark.parametrize("seed", range(20))
-def test_box_of_a_thin_peak_is_searched_to_the_pixel(seed: int) -> None:
+def test_box_of_a_thin_peak_is_searched_to_the_pixel(seed: int, peak: float) -> None:
     logits = np.full((SIZE, SIZE), -1.0, np.float32)
     row, column = np.random.default_rng(seed).integers(0, SIZE, 2)
-    logits[row, column] = 0.02  # foreground only very near to one sample, or nowhere
+    logits[row, column] = peak
     xywh = (-7.0, 3.0, 101.0, 97.0)
     mask = window_mask(logits, xywh, 90, 80)
     expected, _ = reference.paste(logits, xywh, 0.0, 90, 80)
@@ -102,6 +104,16 @@ def test_a_pixel_at_the_very_place_of_a_sample_is_that_sample(side: int) -> None
 def test_threshold_is_strict() -> None:
     logits = np.full((SIZE, SIZE), 0.25, np.float32)
     assert not window_mask(logits, (0, 0, 30, 30), 30, 30, 0.25).any()
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_a_row_or_column_exactly_at_the_threshold_is_background(axis: int) -> None:
+    rising = np.where(np.arange(SIZE) < SIZE // 2, -1, 1).astype(np.float32)
+    logits = np.broadcast_to(rising[:, None] if axis == 0 else rising, (SIZE, SIZE))
+    side = 37  # pixel 18 lies in the middle between the samples 5 and 6
+    for one, expected in ((logits, range(19, side)), (np.flip(logits, axis), range(18))):
+        mask = window_mask(np.ascontiguousarray(one), (0, 0, side, side), side, side)
+        assert np.flatnonzero(mask.any(1 - axis)).tolist() == list(expected)
 
 
 def test_window_outside_the_image_is_empty() -> None:

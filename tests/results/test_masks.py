@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
 from foveate.kernels.mask_boxes.reference import tight_box
+from foveate.results.run_masks import column_runs
 from foveate.results.window_mask import encode_runs
 from foveate.results.window_masks import WindowMasks
 
@@ -86,6 +87,18 @@ def test_code_of_runs_is_byte_equal_to_that_of_the_pixels(
     found = encode_runs(columns, starts, ends, *whole.shape)
     assert found["counts"] == expected["counts"].decode()
     assert found["size"] == expected["size"]
+
+
+@pytest.mark.parametrize("share", [0.0, 0.2, 0.5, 0.8, 1.0])
+def test_runs_are_painted_on_the_pixels_that_they_are_made_of(share: float) -> None:
+    pixels = np.zeros((9, 14), bool)
+    pixels[1:7, 3:12] = np.random.default_rng(1).random((6, 9)) < share
+    runs, painted = column_runs(pixels.astype(np.uint8)), np.zeros(pixels.shape, bool)
+    runs.paint(painted)
+    assert np.array_equal(painted, pixels)
+    crop, top, left = runs.mask()
+    assert np.array_equal(crop, pixels[top : top + len(crop), left : left + crop.shape[1]])
+    assert crop.sum() == runs.area() == pixels.sum()
 
 
 def test_no_run_is_an_empty_mask() -> None:
