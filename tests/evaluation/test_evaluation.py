@@ -17,7 +17,7 @@ from tests.samples.evaluation import annotation, measure, open_truth, plain_coco
 from foveate.errors import DataError, OptionError
 from foveate.evaluation import Bootstrap, GroundTruth
 from foveate.evaluation.annotations import Image
-from foveate.evaluation.bootstrap import area_rank_weights, average_recall
+from foveate.evaluation.bootstrap import _recalls_up_to, area_rank_weights, average_recall, estimate
 from foveate.evaluation.measure import Accumulator
 
 FEW = Bootstrap(replicates=50)
@@ -81,6 +81,18 @@ def test_equals_are_taken_in_the_order_of_pycocotools(region: str, kind: str) ->
     assert_equal_to_pycocotools(content, results, region=region, kind=kind)
 
 
+@pytest.mark.parametrize("side", [32, 96])
+@pytest.mark.parametrize(("region", "kind"), REGIONS)
+def test_an_area_between_two_ranges_belongs_to_both(region: str, kind: str, side: int) -> None:
+    content, _ = scene(images=1)
+    content["annotations"] = [annotation(1, 1, 3, rectangle(10, 10, side, side))]
+    results = [{**annotation(0, 1, 3, rectangle(12, 10, side, side)), "score": 0.5}]
+    assert_equal_to_pycocotools(content, results, region=region, kind=kind)
+    figures = measure(open_truth(content), results, task="detections", resampling=FEW)
+    both = SIZES[:2] if side == 32 else SIZES[1:]
+    assert all(figures[f"{region} AP, {size}"].value > 0.5 for size in both)
+
+
 @pytest.mark.parametrize("most", [100, 1000])
 def test_more_proposals_than_count_equal_plain_pycocotools(most: int) -> None:
     content, _ = scene(images=2)
@@ -100,6 +112,15 @@ def test_more_proposals_than_count_equal_plain_pycocotools(most: int) -> None:
     )
     assert figures[f"box AR@{most}"].value == pytest.approx(stats[8], abs=1e-9)
     assert figures["box AR@10"].value == pytest.approx(stats[7 if most == 100 else 6], abs=1e-9)
+
+
+def test_the_best_hundred_detections_of_an_image_and_class_count() -> None:
+    content, _ = scene(images=1)
+    content["annotations"] = [annotation(1, 1, 3, rectangle(40, 40, 30, 30))]
+    right = {**annotation(0, 1, 3, rectangle(40, 40, 30, 30)), "score": 0.5}
+    wrong = {**annotation(0, 1, 3, rectangle(90, 90, 9, 9)), "score": 0.9}
+    for number in (99, 100):  # of results before the right one
+        assert_equal_to_pycocotools(content, [wrong] * number + [right], region="mask", kind="segm")
 
 
 def test_an_image_may_have_a_thousand_masks() -> None:
@@ -218,13 +239,15 @@ def test_best_overlap_is_the_mean_over_objects() -> None:
     assert large.value == pytest.approx(0.5)
 
 
-def test_only_the_best_hundred_of_an_image_count() -> None:
+@pytest.mark.parametrize("most", [100, 1000])
+def test_only_the_best_hundred_of_an_image_count(most: int) -> None:
     content, _ = scene(images=1)
     content["annotations"] = [annotation(1, 1, 3, rectangle(0, 0, 20, 20))]
     wrong = rectangle(100, 60, 10, 10)
     results = [{"image_id": 1, "score": 0.5, "segmentation": wrong} for _ in range(100)]
     results.append({"image_id": 1, "score": 0.4, "segmentation": rectangle(0, 0, 20, 20)})
-    figures = measure(open_truth(content), results, task="proposals", resampling=FEW)
+    truth = open_truth(content)
+    figures = measure(truth, results, task="proposals", most=most, resampling=FEW)
     assert figures["mask AR@100"].value == 0
     assert figures["mean best overlap"].value == 0
 
@@ -256,6 +279,17 @@ def test_a_replicate_equals_an_evaluation_of_the_resampled_objects() -> None:
     # Family 1 is drawn 0, 1 or 2 times out of 2: AP is 0, 51/101 (recalls up to .5) or 1.
     assert (figure.low, figure.high) == (0.0, 1.0)
     assert figure.value == pytest.approx(51 / 101)
+
+
+def test_the_interval_leaves_out_a_fortieth_at_each_end() -> None:
+    found = estimate(np.array([3.0, *range(1001), math.nan]))
+    assert (found.value, found.low, found.high) == (3.0, 25.0, 975.0)
+
+
+def test_recalls_are_counted_up_to_equal_ones() -> None:
+    recall = np.array([part / whole for whole in (7, 100, 360) for part in range(whole + 1)])
+    expected = np.searchsorted(np.linspace(0, 1, 101), recall, side="right")
+    np.testing.assert_array_equal(_recalls_up_to(recall), expected)
 
 
 def test_one_family_leaves_no_doubt() -> None:
