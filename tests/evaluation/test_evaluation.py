@@ -252,6 +252,18 @@ def test_only_the_best_hundred_of_an_image_count(most: int) -> None:
     assert figures["mean best overlap"].value == 0
 
 
+def test_an_object_of_a_hundredth_of_the_image_is_a_large_one() -> None:
+    content, _ = scene(images=1)  # of 120 x 160 pixels
+    places = [(10, 20, 19, 10), (60, 20, 12, 16), (100, 20, 16, 12)]  # 190, 192 and 192 of them
+    content["annotations"] = [
+        annotation(number, 1, 3, rectangle(*place)) for number, place in enumerate(places, 1)
+    ]
+    results = [{**annotation(0, 1, 3, rectangle(*places[2])), "score": 0.5}]
+    figures = measure(open_truth(content), results, task="proposals", resampling=FEW)
+    assert figures["mean best overlap"].value == pytest.approx(1 / 3)
+    assert figures["mean best overlap, at least 1 % of the image"].value == pytest.approx(1 / 2)
+
+
 def test_the_same_seed_gives_the_same_intervals() -> None:
     content, results = scene()
     first, second = (
