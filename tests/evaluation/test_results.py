@@ -109,9 +109,10 @@ def test_a_byte_order_mark_is_passed_over(truth: GroundTruth, tmp_path: Path) ->
     file = tmp_path / "results.json"
     file.write_text(json.dumps([result()]), encoding="utf-8-sig")
     assert len(entries_of(file, truth, "detections")) == 1
-    file.write_text(json.dumps([result()]), encoding="utf-16")
-    with pytest.raises(DataError, match="it is UTF-16, and must be UTF-8"):
-        read_results(file, truth, task="detections")
+    for order in ("le", "be"):
+        file.write_text("\ufeff" + json.dumps([result()]), encoding=f"utf-16-{order}")
+        with pytest.raises(DataError, match="it is UTF-16, and must be UTF-8"):
+            read_results(file, truth, task="detections")
 
 
 @pytest.mark.parametrize("images_first", [True, False])
@@ -253,6 +254,18 @@ def test_a_damaged_result_is_named(bad: Any, says: str, truth: GroundTruth, tmp_
         DataError, match=rf"result 1 cannot be used, .*{says}.*results\.json: write a JSON list"
     ):
         entries_of(file, truth, "detections")
+
+
+def test_a_mask_behind_boxes_alone_is_named(truth: GroundTruth, tmp_path: Path) -> None:
+    file = write(tmp_path, [result(segmentation=None, bbox=[1, 2, 3, 4]), result()])
+    message = "result 1 cannot be used, some results have a segmentation and some have none"
+    with pytest.raises(DataError, match=message):
+        entries_of(file, truth, "detections")
+
+
+def test_no_results_need_no_class_in_common(truth: GroundTruth, tmp_path: Path) -> None:
+    content = {"annotations": [], "categories": [{"id": 7, "name": "dog"}]}
+    assert entries_of(write(tmp_path, content), truth, "detections") == []
 
 
 def test_boxes_without_one_are_named(truth: GroundTruth, tmp_path: Path) -> None:

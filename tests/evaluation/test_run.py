@@ -6,7 +6,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +161,34 @@ def test_no_class_in_common_is_an_error_that_names_both(truth: GroundTruth) -> N
     pipeline = Precomputed({"1.jpg": strange})
     with pytest.raises(DataError, match=r"has planet.*has boat, cat.*--proposals"):
         run(pipeline, truth, "detections")
+
+
+def test_masks_have_a_time_of_their_own(perfect: Precomputed, truth: GroundTruth) -> None:
+    class Slow(Precomputed):
+        def propose(self, image: Path, /) -> Found:
+            time.sleep(0.2)
+            return super().propose(image)
+
+    cost = predict(Slow(perfect.answers), truth, task="proposals", take=lambda *_: None)
+    assert (cost.seconds >= 0.2).all()
+    assert (cost.mask_seconds < 0.1).all()
+    assert cost.counts.tolist() == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("size", "remedy"),
+    [((80, 60), "the two are swapped"), ((60, 81), "annotate the image that is")],
+)
+def test_an_image_of_another_size_than_annotated_is_an_error(
+    size: tuple[int, int], remedy: str, truth: GroundTruth
+) -> None:
+    answer = replace(found(labels=()), masks=Masks([{"size": list(size), "counts": b""}]))
+    answer = replace(answer, boxes=np.zeros((1, 4), np.float32), scores=np.ones(1, np.float32))
+    message = (
+        f"image 1 is annotated as 80x60 pixels, its file has {size[1]}x{size[0]}: .*: {remedy}"
+    )
+    with pytest.raises(DataError, match=message):
+        predict(Precomputed({"1.jpg": answer}), truth, task="proposals", take=lambda *_: None)
 
 
 def test_the_json_is_complete_and_strict(perfect: Precomputed, truth: GroundTruth) -> None:
