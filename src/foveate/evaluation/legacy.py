@@ -126,7 +126,7 @@ def select_as_original(
     """Choose the best windows, and apply the quirks of the original code to them.
 
     ``legacy`` names the quirks. The other arguments are those of
-    ``foveate.kernels.select_top_k.host.select_top_k``; the number of cells of the last grid bounds
+    ``foveate.kernels.select_top_k.cpu.select_top_k``; the number of cells of the last grid bounds
     the number of windows.
     """
     room = min(top_k, grids[-1].size) if legacy.filler_rows else top_k

@@ -61,7 +61,7 @@ class Accumulator:
         Args:
             image: Image of the ground truth.
             objects: Objects of the ground truth in it.
-            results: COCO results in it; see ``measure``.
+            results: COCO results in it, in any order.
         """
         # COCO orders the entries of an image by category, which decides between equal scores.
         objects, results = sorted(objects, key=_category), sorted(results, key=_category)

@@ -62,7 +62,7 @@ def predict(
             class that the data set does not have is left out, since it is neither right nor wrong.
         truth: Ground truth with the images.
         task: Part of the pipeline that runs.
-        take: Called with each image and its COCO results, as ``measure`` takes them.
+        take: Called with each image and its COCO results, for ``Accumulator.add``.
         progress: Called with the number of finished images.
 
     Raises:

@@ -57,7 +57,7 @@ class Results:
     categories: Mapping[int, int]
 
     def of(self, image: Image) -> list[dict[str, Any]]:
-        """Read the results of an image, in the order of the file, as ``measure`` takes them.
+        """Read the results of an image, in the order of the file, for ``Accumulator.add``.
 
         Raises:
             DataError: A record is damaged; the message names it.
