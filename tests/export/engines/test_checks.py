@@ -298,6 +298,7 @@ def test_an_engine_for_something_else_is_refused(found: dict[str, str], text: st
 @pytest.mark.parametrize(
     ("level", "arch", "accepted"),
     [
+        ("ampere+", "sm_80", True),
         ("ampere+", "sm_120", True),
         ("ampere+", "sm_75", False),
         ("same-compute-capability", "sm_86", True),

@@ -70,6 +70,16 @@ def test_the_narrowest_plan_is_taken(bundle: Bundle) -> None:
     assert (plan.metadata.name, profile) == ("propose", 0)
 
 
+def test_the_narrowest_plan_is_taken_wherever_its_file_stands(bundle: Bundle) -> None:
+    write_plans(bundle)
+    (narrow,) = write_plans(bundle, image_sizes=((96, 64),), stages=("propose",))
+    for file in (narrow, narrow.with_suffix(".json")):
+        file.rename(file.with_stem("z"))
+    plans = find(bundle)["propose"]
+    assert [plan.path.stem for plan in plans.plans] == ["propose", "z"]
+    assert plans.find(image(224, 256))[0].path.stem == "z"
+
+
 def test_among_plans_as_narrow_the_one_in_memory_is_taken(bundle: Bundle) -> None:
     write_plans(bundle, stages=("refine", "features", "classify"))
     paths = write_plans(bundle, image_sizes=((96, 64),), stages=("propose",))
