@@ -94,6 +94,14 @@ def test_a_folder_that_takes_no_file_is_an_error(tmp_path: Path) -> None:
     writer.close()
 
 
+def test_a_video_that_opencv_does_not_write_leaves_nothing(tmp_path: Path) -> None:
+    writer = WebmWriter(tmp_path / "clip.txt")
+    with pytest.raises(InputError, match="OpenCV cannot write a video of 160 x 120 pixels") as held:
+        writer.write(np.zeros((120, 160, 3), np.uint8), 0.0)
+    assert not list(tmp_path.iterdir()), held
+    writer.close()
+
+
 def test_a_full_disk_is_an_error_and_keeps_the_old_file(tmp_path: Path) -> None:
     """In a process of its own, whose files may not grow beyond 8 kB."""
     (tmp_path / "clip.webm").write_bytes(b"old")

@@ -91,15 +91,17 @@ class WebmWriter:
     def _open(self, image: UInt8Array) -> cv2.VideoWriter:
         height, width = image.shape[:2]
         self._size = (width, height)
-        self._scratch = self._files.enter_context(output_path(self.path))
         silence_opencv()
-        with discarded_stderr():
-            writer = cv2.VideoWriter(
-                str(self._scratch), cv2.CAP_FFMPEG, _CODEC, self._rate, self._size
-            )
-        if not writer.isOpened():
-            what = f"OpenCV cannot write a video of {width} x {height} pixels"
-            raise InputError(what, file=self.path, remedy="write to a path that ends in .webm")
+        with ExitStack() as files:
+            self._scratch = files.enter_context(output_path(self.path))
+            with discarded_stderr():
+                writer = cv2.VideoWriter(
+                    str(self._scratch), cv2.CAP_FFMPEG, _CODEC, self._rate, self._size
+                )
+            if not writer.isOpened():
+                what = f"OpenCV cannot write a video of {width} x {height} pixels"
+                raise InputError(what, file=self.path, remedy="write to a path that ends in .webm")
+            self._files = files.pop_all()
         return writer
 
     def _repeat_until(self, time: float) -> None:
