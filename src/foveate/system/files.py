@@ -103,7 +103,7 @@ def new_folder(target: Path, *, overwrite: bool) -> Iterator[Path]:
 
     Raises:
         InputError: The directory cannot be written or may not be replaced, or the working directory
-    is in it.
+            is in it.
     """
     with _reported(target):
         place = Path(os.path.realpath(target))

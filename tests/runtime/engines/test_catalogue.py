@@ -100,6 +100,17 @@ def test_each_bucket_has_its_plan(bundle: Bundle) -> None:
         assert plans.find(shapes)[0].metadata.name == name
 
 
+def test_rows_are_padded_only_as_far_as_a_plan_needs(bundle: Bundle) -> None:
+    write_plans(bundle, stages=("propose", "features", "classify"))
+    write_plans(bundle, stages=("refine",), buckets=(4, 8))
+    plans, spec = find(bundle)["refine"], bundle.manifest.stages["refine"]
+    varying = next(one.name for one in spec.inputs if not isinstance(one.shape[0], int))
+    for rows, padded in ((1, 4), (4, 4), (5, 8), (8, 8), (9, 9)):
+        assert plans.rows_for(varying, rows) == padded
+    write_plans(bundle, stages=("refine",))  # takes any number up to its largest
+    assert [find(bundle)["refine"].rows_for(varying, rows) for rows in (3, 4, 5)] == [3, 4, 5]
+
+
 def test_plans_of_other_targets_and_stages_are_no_reasons(bundle: Bundle) -> None:
     paths = write_plans(bundle)
     folder = bundle.root / "engines"
