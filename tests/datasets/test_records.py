@@ -107,6 +107,9 @@ EMPTY = [
     (Reason.EMPTY_MASK, annotation(segmentation={"size": [HEIGHT, WIDTH], "counts": [1200]})),
     (Reason.OUTSIDE, annotation(segmentation=[[50, 5, 60, 5, 60, 15]])),
     (Reason.OUTSIDE, annotation(segmentation=[[5, -9, 9, -9, 9, -1]])),
+    (Reason.OUTSIDE, annotation(segmentation=[[5, 32, 9, 32, 9, 38]])),
+    (Reason.OUTSIDE, annotation(segmentation=[[WIDTH, 5, 60, 5, 60, 15]])),
+    (Reason.OUTSIDE, annotation(segmentation=[[-9, 5, 0, 5, 0, 15]])),
 ]
 
 
@@ -155,6 +158,11 @@ def test_runs_that_wrap_around_cover_no_image() -> None:
     steps = coco_mask.frPyObjects({"size": [4, 6], "counts": [0, 2**31, 2**31 + 24]}, 4, 6)
     with pytest.raises(ValueError, match="covers|damaged"):
         check_code(steps["counts"], 24)
+
+
+def test_a_negative_run_is_damaged_though_the_sum_is_right() -> None:
+    with pytest.raises(ValueError, match="damaged"):
+        check_code(b"5Od0", 24)  # runs of 5, -1 and 20
 
 
 def test_boxes_without_masks_are_read_where_masks_are_not_needed(tmp_path: Path) -> None:

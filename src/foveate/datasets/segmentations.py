@@ -169,7 +169,7 @@ def check_code(code: bytes, pixels: int) -> None:
     """Check that a compressed run-length code covers exactly the given number of pixels.
 
     Raises:
-        ValueError: It covers another number.
+        ValueError: It is damaged, or covers another number.
     """
     # pycocotools does not: with a code that is too short, it leaves the rest of the mask undefined,
     # and with a truncated one, it reads and writes beyond the end of its buffers.
@@ -189,8 +189,10 @@ def check_code(code: bytes, pixels: int) -> None:
     # From the fourth number on, each is the difference from the one two places before it.
     for parity in (1, 2):
         runs[parity::2] = np.cumsum(runs[parity::2])
+    if runs.min() < 0:
+        raise ValueError("the run-length code is damaged")
     covered = runs.sum(dtype=np.float64)  # integers would wrap around
-    if runs.min() < 0 or covered != pixels:
+    if covered != pixels:
         raise ValueError(f"the run-length code covers {covered:.0f} pixels, not {pixels}")
 
 
