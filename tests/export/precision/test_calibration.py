@@ -6,10 +6,19 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import onnx
 import pytest
 
 from foveate.errors import OptionError
-from foveate.export.precision.calibration import BINS, Encoding, Histogram, encode, entropy_bins
+from foveate.export.precision.calibration import (
+    BINS,
+    Encoding,
+    Histogram,
+    encode,
+    entropy_bins,
+    observe,
+    small_calls,
+)
 from foveate.export.precision.options import PrecisionOptions
 
 
@@ -96,6 +105,19 @@ def test_entropy_keeps_the_bins_of_the_least_divergence(seed: int) -> None:
 @pytest.mark.parametrize("method", ["min-max", "percentile", "entropy"])
 def test_what_is_always_zero_has_a_usable_scale(method: str) -> None:
     assert encode(histogram({0: 100}, largest=0.0), method) == Encoding(scale=1.0, zero_point=0)
+
+
+def test_the_largest_magnitude_may_be_that_of_a_negative_value() -> None:
+    given = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [None])
+    model = onnx.helper.make_model(onnx.helper.make_graph([], "inputs", [given], []))
+    calls = [{"x": np.array([1, -3], np.float32)}, {"x": np.array([2], np.float32)}]
+    found = observe(model, calls, ["x"])["x"].histogram
+    assert (found.largest, found.negative) == (3.0, True)
+
+
+def test_trials_take_calls_that_are_not_much_smaller_than_the_largest() -> None:
+    calls = [{"x": np.zeros(size, np.float32)} for size in (8, 100, 25, 24, 60)]
+    assert [call["x"].size for call in small_calls(calls, 5)] == [100, 25, 60]
 
 
 def test_an_unknown_method_is_refused() -> None:
