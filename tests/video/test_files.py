@@ -5,7 +5,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,6 +27,7 @@ from tests.samples.videos import (
 
 from foveate.errors import FoveateError, InputError, MissingExtraError, OptionError
 from foveate.video import Frame, Frames, open_reader
+from foveate.video.frame import check_complete
 
 
 def read_all(path: Path) -> list[Frame]:
@@ -99,6 +103,25 @@ def test_a_last_frame_that_lasts_long_is_not_taken_for_a_cut(tmp_path: Path) -> 
     path = write_video(tmp_path / "clip.webm", gray_images(9))
     retime(path, [0, 100, 200, 300, 400, 500, 600, 700, 790])
     assert len(read_all(path)) == 9
+
+
+@pytest.mark.parametrize(
+    ("count", "read", "last", "duration", "whole"),
+    [
+        (None, 5, 4.0, 5.0, True),  # the last frame lasts as long as the others
+        (None, 5, 3.0, 5.0, False),
+        (None, 1, 0.0, 0.1, True),
+        (None, 1, 0.0, 1.0, False),
+        (100, 97, 8.0, 10.0, True),  # the number in a header is inexact
+        (100, 96, 8.0, 10.0, False),
+    ],
+)
+def test_the_number_of_frames_or_the_time_shows_whether_a_file_is_cut_off(
+    count: int | None, read: int, last: float, duration: float, whole: bool
+) -> None:
+    reader: Any = SimpleNamespace(count=count, broken=0, rate=10.0)
+    with nullcontext() if whole else pytest.raises(InputError, match="it is cut off"):
+        check_complete(reader, name="a.webm", read=read, last=last, duration=duration)
 
 
 def test_frames_of_a_file_that_changes_its_size_have_the_first_size(tmp_path: Path) -> None:

@@ -83,7 +83,10 @@ def check_complete(
     if not read:
         what, remedy = "the video has no frame that can be decoded", "convert it to another codec"
         raise InputError(what, file=name, remedy=f"{remedy}, or use the reader 'pyav'")
-    found, end = read + reader.broken, last + last / max(1, read - 1)
+    interval = 1 / reader.rate if reader.rate else 0.0  # of a single frame
+    if read > 1:
+        interval = last / (read - 1)
+    found, end = read + reader.broken, last + interval
     fewer = reader.count is None or found < reader.count * (1 - _MISSING_SHARE) - _MISSING_FRAMES
     margin = _MISSING_FRAMES * end / found
     if fewer and duration is not None and end < duration * (1 - _MISSING_SHARE) - margin:
