@@ -11,8 +11,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-import cv2
-
 from foveate.arrays import UInt8Array
 from foveate.cli._console import print_line, write_stdout
 from foveate.cli._sources import VIDEO_SUFFIXES
@@ -87,14 +85,6 @@ def write_result(target: str | Path, text: str) -> None:
         write_stdout(text)
     else:
         write_file(Path(target), text.encode())
-
-
-def write_jpeg(path: Path, image: UInt8Array) -> None:
-    """Write a (H, W, 3) RGB image. **Modifies the image in place**: its channels are reversed."""
-    cv2.cvtColor(image, cv2.COLOR_RGB2BGR, dst=image)
-    # `cv2.imwrite` would neither replace the file in one step nor raise.
-    _, encoded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 92])
-    write_file(path, encoded.tobytes())
 
 
 class Streaming(Protocol[Result_co]):

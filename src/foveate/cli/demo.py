@@ -22,9 +22,10 @@ def command(
     preset: Preset = None,
 ) -> None:
     """Run the shipped bundle on the shipped images, and write overlays and a page."""
-    from foveate.cli._files import Batch, check_outputs, describe, write_jpeg
+    from foveate.cli._files import Batch, check_outputs, describe
     from foveate.cli._page import PageFile
     from foveate.cli.run import report_failures
+    from foveate.results.saving import write_overlay
     from foveate.runtime import PipelineOptions, load
 
     page_file, options = output / "index.html", PipelineOptions(preset=preset)
@@ -37,7 +38,7 @@ def command(
     ):
         started = time.perf_counter()
         for file, image, detections in page.run(batch, pipeline):
-            write_jpeg(output / f"{file.stem}-overlay.jpg", detections.draw(image))
+            write_overlay(output / f"{file.stem}-overlay.jpg", detections.draw(image))
             print_part(f"{file.name}: {describe(detections)}")
         seconds = time.perf_counter() - started
     print_line(f"{len(batch)} images in {seconds:.1f} s. The overlays are in {output.resolve()}")

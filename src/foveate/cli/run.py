@@ -207,11 +207,11 @@ def _write_overlay(
     target: Path, image: UInt8Array, detections: Detections, file: Path, batch: Batch
 ) -> str:
     """Write an overlay, and return the end of the line about its image; a failure is recorded."""
-    from foveate.cli._files import write_jpeg
     from foveate.errors import FoveateError
+    from foveate.results.saving import write_overlay
 
     try:
-        write_jpeg(target, detections.draw(image))
+        write_overlay(target, detections.draw(image))
     except (FoveateError, MemoryError) as error:  # the results of the image are kept
         batch.fail(file, error)
         return ""

@@ -14,7 +14,7 @@ from foveate.results.coco import CocoDocument
 from foveate.system.files import write_file
 
 if TYPE_CHECKING:
-    from foveate.arrays import Array
+    from foveate.arrays import Array, UInt8Array
     from foveate.results.detections import Detections, Proposals
 
 _OVERLAYS = {
@@ -42,17 +42,33 @@ def save(
         document.add(os.fspath(image), found)
         write_file(target, document.to_text().encode())
     elif suffix in _OVERLAYS:
-        _, height, width = found.masks.shape
-        if suffix != ".png" and max(height, width) > _LONGEST_JPEG:
-            raise OptionError(
-                f"a JPEG has at most {_LONGEST_JPEG} pixels per side, the image has {width} x {height}",
-                remedy="save the overlay as .png",
-            )
-        pixels = cv2.cvtColor(found.draw(image), cv2.COLOR_RGB2BGR)
-        _, encoded = cv2.imencode(suffix, pixels, _OVERLAYS[suffix])
-        write_file(target, encoded.tobytes())
+        write_overlay(target, found.draw(image))
     else:
         raise OptionError(
             f"the suffix {suffix!r} is unknown, expected .json, .jpg, .jpeg or .png",
             remedy="save COCO results as .json, or an overlay as .jpg or .png",
         )
+
+
+def write_overlay(path: Path, overlay: UInt8Array) -> None:
+    """Write an overlay in the format of the suffix: .jpg, .jpeg or .png.
+
+    Args:
+        path: The file.
+        overlay: (H, W, 3) uint8 RGB. **It is modified in place**: its channels are reversed.
+
+    Raises:
+        OptionError: The overlay is too long for a JPEG.
+        InputError: The file cannot be written.
+    """
+    suffix = path.suffix.lower()
+    height, width = overlay.shape[:2]
+    if suffix != ".png" and max(height, width) > _LONGEST_JPEG:
+        raise OptionError(
+            f"a JPEG has at most {_LONGEST_JPEG} pixels per side, the image has {width} x {height}",
+            remedy="save it as .png, or the results as .json",
+        )
+    cv2.cvtColor(overlay, cv2.COLOR_RGB2BGR, dst=overlay)
+    # `cv2.imwrite` would neither replace the file in one step nor raise.
+    _, encoded = cv2.imencode(suffix, overlay, _OVERLAYS[suffix])
+    write_file(path, encoded.tobytes())
