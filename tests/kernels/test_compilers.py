@@ -66,6 +66,15 @@ def test_nvcc_reports_its_version_and_its_architectures(planted_nvcc: Nvcc) -> N
     assert planted_nvcc.architectures == (75, 90)
 
 
+def test_an_nvcc_that_does_not_run_is_named(tmp_path: Path, planted_nvcc: Nvcc) -> None:
+    planted_nvcc.program.write_text("#!/bin/sh\nexit 3\n")
+    message = r"nvcc does not run: .*exit status 3.*: repair the CUDA toolkit"
+    with pytest.raises(BackendError, match=message):
+        _ = planted_nvcc.version
+    with pytest.raises(BackendError, match=r"nvcc does not run: .*No such file"):
+        _ = Nvcc(tmp_path / "missing").cuda
+
+
 def test_an_old_nvcc_on_the_path_does_not_win_over_nvrtc(
     machine: Machine, planted_nvcc: Nvcc
 ) -> None:

@@ -75,7 +75,8 @@ class Nvcc:
     @cached_property
     def version(self) -> str:
         """Name and version."""
-        return f"nvcc {self._output('--version').splitlines()[-1]}"
+        *_, last = self._output("--version").split("\n")
+        return f"nvcc {last}"
 
     @cached_property
     def cuda(self) -> tuple[int, int]:
@@ -91,7 +92,12 @@ class Nvcc:
 
     def _output(self, option: str) -> str:
         command = [os.fspath(self.program), option]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, check=True)
+        except (OSError, subprocess.CalledProcessError) as error:
+            what = f"nvcc does not run: {error}"
+            raise BackendError(what, file=self.program, remedy="repair the CUDA toolkit") from error
+        return done.stdout.strip()
 
     def compile(
         self, source: Path, target: Path, *, include: Path, form: str, architecture: str
