@@ -244,7 +244,7 @@ def test_an_output_that_is_a_file_is_one_line(foveate: Foveate) -> None:
     outcome = foveate(photograph("square.png"), "--output", "taken")
     assert outcome.status == 1
     assert outcome.err.startswith("foveate: the file cannot be written (")
-    assert "): taken: free some space, or choose another" in outcome.err
+    assert "): taken: choose another path" in outcome.err
 
 
 @pytest.mark.parametrize("output", ["out.png", "out.webm"])

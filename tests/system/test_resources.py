@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import errno
 import math
 import os
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 
 from foveate.runtime.devices import CpuDevice
 from foveate.system import resources as cores
-from foveate.system.resources import cpu_quota, usable_cores
+from foveate.system.resources import cpu_quota, remedy_of, usable_cores
 
 
 def system(root: Path, groups: str, **files: str) -> Path:
@@ -96,3 +97,15 @@ def test_opencv_takes_no_more_threads_than_there_are_cores(monkeypatch: pytest.M
         assert cv2.getNumThreads() == 1
     finally:
         cv2.setNumThreads(before)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+def test_space_is_to_be_freed_where_there_is_none(number: int) -> None:
+    error = OSError(number, "no space")
+    assert remedy_of(error, "choose another path") == "free some space, or choose another path"
+    assert remedy_of(error, "stop", free="wait") == "wait, or stop"
+
+
+def test_space_is_not_to_be_freed_for_another_reason() -> None:
+    assert remedy_of(NotADirectoryError(errno.ENOTDIR, "a file"), "choose it") == "choose it"
+    assert remedy_of(ValueError("a NUL"), "choose it") == "choose it"

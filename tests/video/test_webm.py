@@ -89,7 +89,7 @@ def test_the_file_appears_when_the_writer_is_closed(tmp_path: Path) -> None:
 def test_a_folder_that_takes_no_file_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     writer = WebmWriter(tmp_path / "file" / "clip.webm")
-    with pytest.raises(InputError, match="the file cannot be written .*: free some space"):
+    with pytest.raises(InputError, match="the file cannot be written .*: choose another path"):
         writer.write(next(gray_images(1)), 0.0)
     writer.close()
 

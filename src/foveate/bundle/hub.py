@@ -14,6 +14,7 @@ from foveate.bundle.files import HUB_SCHEME, MANIFEST_NAME, check_relative, read
 from foveate.bundle.manifest import Manifest
 from foveate.errors import BundleError, FoveateError, MissingExtraError, ServerError
 from foveate.system.regular_files import file_digest
+from foveate.system.resources import remedy_of
 
 _NAME = re.compile(
     r"hf://(?P<repository>[\w.-]+/[\w.-]+)(@(?P<revision>[^\s#]+))?(#sha256=(?P<sha256>[0-9a-f]{64}))?",
@@ -150,7 +151,7 @@ def _explained(error: Exception, name: HubName, file: str, hub: Any) -> FoveateE
         return ServerError(what, file=str(name), remedy=remedy)
     if isinstance(error, OSError) and error.errno:
         what = f"the download cannot be stored ({error.strerror})"
-        remedy = "free some space, or set HF_HUB_CACHE to another directory"
+        remedy = remedy_of(error, "set HF_HUB_CACHE to another directory")
         return BundleError(what, file=error.filename, remedy=remedy)
     what = f"the download of {file} failed ({_reason(error)})"
     return ServerError(what, file=str(name), remedy="run it again: complete files are kept")

@@ -13,6 +13,7 @@ from foveate.bundle.manifest import FileSpec, Manifest
 from foveate.bundle.presets import PresetSpec
 from foveate.errors import BundleError, InputError
 from foveate.system.files import new_folder, write_file
+from foveate.system.resources import remedy_of
 
 
 def write_bundle(
@@ -63,7 +64,7 @@ def write_bundle(
     except (OSError, InputError) as error:
         reason = error.strerror if isinstance(error, OSError) else error.what
         what = f"the bundle cannot be written ({reason})"
-        remedy = "free some space, or choose another directory"
+        remedy = remedy_of(error, "choose another directory")
         raise BundleError(what, file=target, remedy=remedy) from error
     return Bundle.open(target.absolute())
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, TextIO
 from foveate.cli._interruption import SIGPIPE, Interrupted
 from foveate.errors import InputError
 from foveate.plain_text import printable
+from foveate.system.resources import remedy_of
 
 if TYPE_CHECKING:
     import rich.progress
@@ -114,7 +115,7 @@ def _write(text: str) -> None:
         raise Interrupted(SIGPIPE) from error
     except OSError as error:
         what = f"standard output cannot be written ({error.strerror})"
-        raise InputError(what, remedy="free some space, or redirect it elsewhere") from error
+        raise InputError(what, remedy=remedy_of(error, "redirect it elsewhere")) from error
 
 
 def print_table(table: rich.table.Table, *, to_stderr: bool = False) -> None:

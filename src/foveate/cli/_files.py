@@ -18,7 +18,7 @@ from foveate.errors import FoveateError, InputError
 from foveate.images.decoding import SUFFIXES as IMAGE_SUFFIXES
 from foveate.images.reading import find_images, read_image
 from foveate.system.files import check_writable, write_file
-from foveate.system.resources import shortage
+from foveate.system.resources import remedy_of, shortage
 
 if TYPE_CHECKING:
     from foveate.results.detections import Detections
@@ -143,7 +143,7 @@ class Batch:
             error = InputError(short.what, file=file, remedy=short.remedy)
         if isinstance(error, OSError):
             what = f"its results cannot be written ({error.strerror or error})"
-            error = InputError(what, file=file, remedy="free some space")
+            error = InputError(what, file=file, remedy=remedy_of(error, "choose another path"))
         assert isinstance(error, FoveateError)  # a MemoryError is a shortage
         if error.file != str(file):
             error = InputError(f"the image failed ({error})", file=file)

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from zlib import crc32
 
 from foveate.errors import InputError
+from foveate.system.resources import remedy_of
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -318,5 +319,4 @@ def _reported(path: Path) -> Iterator[None]:
     except (OSError, ValueError) as error:  # ValueError for a NUL in the name
         reason = getattr(error, "strerror", None) or error
         what = f"the file cannot be written ({reason})"
-        remedy = "free some space, or choose another path"
-        raise InputError(what, file=path, remedy=remedy) from error
+        raise InputError(what, file=path, remedy=remedy_of(error, "choose another path")) from error

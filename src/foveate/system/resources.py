@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Processor cores of this process, and errors that mean that memory or file descriptors ran out."""
+"""Processor cores of this process, and errors that mean that memory, files or space ran out."""
 
 import errno
 import os
@@ -21,6 +21,7 @@ _MEMORY = (
     ),
     *("insufficient memory", "can't start new thread", "resource temporarily unavailable"),
 )
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _FILES = ("system error number 24", "too many open files")
 
 
@@ -84,6 +85,18 @@ def shortage(error: BaseException | None) -> BackendError | None:
             return BackendError("too many files are open", remedy="raise the limit: ulimit -n 1024")
         error = error.__cause__
     return None
+
+
+def remedy_of(error: Exception, otherwise: str, *, free: str = "free some space") -> str:
+    """Return what to do about a file that cannot be written.
+
+    Args:
+        error: Why it cannot.
+        otherwise: What helps whatever the reason is.
+        free: What helps as well if no space is left.
+    """
+    is_full = isinstance(error, OSError) and error.errno in _FULL
+    return f"{free}, or {otherwise}" if is_full else otherwise
 
 
 def _any(words: tuple[str, ...], text: str) -> bool:

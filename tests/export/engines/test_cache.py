@@ -183,8 +183,7 @@ def test_a_cache_that_cannot_be_written_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught, EngineCache(file).obtain(KEY, building(KEY, [])):
         pass
     assert str(caught.value) == (
-        f"the engine cache cannot be written (File exists): {file}: free some space with 'foveate "
-        "cache prune', or choose another --cache"
+        f"the engine cache cannot be written (File exists): {file}: choose another --cache"
     )
 
 

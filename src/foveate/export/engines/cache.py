@@ -20,6 +20,7 @@ from foveate.bundle.engine_key import EngineKey
 from foveate.bundle.engine_metadata import EngineMetadata, read_metadata
 from foveate.errors import BundleError, InputError, OptionError
 from foveate.system.private_files import cache_folder, check_private, make_private
+from foveate.system.resources import remedy_of
 
 PLAN = "engine.plan"
 _SCRATCH = ".new-"
@@ -233,7 +234,9 @@ def _translate_errors(file: Path) -> Iterator[None]:
         raise InputError(
             f"the engine cache cannot be written ({error.strerror})",
             file=error.filename or file,
-            remedy="free some space with 'foveate cache prune', or choose another --cache",
+            remedy=remedy_of(
+                error, "choose another --cache", free="free some space with 'foveate cache prune'"
+            ),
         ) from error
 
 

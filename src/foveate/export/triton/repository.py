@@ -13,6 +13,7 @@ from foveate.errors import BundleError, InputError
 from foveate.export.execution.stage_model import inline_functions, load_stage
 from foveate.runtime.options import DEFAULT_SCORE_THRESHOLD
 from foveate.system.files import new_folder
+from foveate.system.resources import remedy_of
 
 _TYPES = {
     "bool": "TYPE_BOOL",
@@ -190,5 +191,5 @@ def _write(directory: Path, models: Mapping[str, Mapping[str, bytes]]) -> None:
         raise InputError(
             f"the model repository cannot be written ({error.strerror})",
             file=directory,
-            remedy="free some space, or choose another directory",
+            remedy=remedy_of(error, "choose another directory"),
         ) from error
