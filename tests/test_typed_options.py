@@ -25,6 +25,7 @@ class Sample(TypedOptions):
     pair: tuple[int, float] = (1, 1.0)
     many: tuple[float, ...] = ()
     file: Path | None = None
+    either: int | Literal["a", "b"] = "a"
 
 
 @pytest.mark.parametrize(
@@ -49,7 +50,8 @@ class Sample(TypedOptions):
         ("pair", (1.5, 2), r"tuple\[int, finite float\]"),
         ("many", 1.0, r"tuple\[finite float, ...\]"),
         ("many", ("x",), r"tuple\[finite float, ...\]"),
-        ("file", 3, r"pathlib.Path \| None"),
+        ("file", 3, r"Path \| None"),
+        ("either", "c", r"int \| 'a' \| 'b'"),
     ],
 )
 def test_a_value_of_another_type_is_refused_by_name(field: str, value: Any, expected: str) -> None:

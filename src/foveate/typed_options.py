@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A base class for dataclasses of options that checks the types of their values."""
 
-import re
 import types
 from contextlib import suppress
 from dataclasses import dataclass, fields
@@ -34,8 +33,14 @@ class TypedOptions:
 
 def _described(kind: Any) -> str:
     """Return a type as users write it, and the choices of a Literal as those of a union."""
-    text = kind.__name__ if kind in (bool, float, int, str) else str(kind)
-    text = re.sub(r"typing\.Literal\[(.*?)\]", lambda found: found[1].replace(", ", " | "), text)
+    origin, items = get_origin(kind), get_args(kind)
+    if origin is Literal:
+        return " | ".join(map(repr, items))
+    if origin in (Union, types.UnionType):
+        return " | ".join(map(_described, items))
+    if kind is types.NoneType:
+        return "None"
+    text = kind.__name__ if isinstance(kind, type) and not items else str(kind)
     return text.replace("float", "finite float")
 
 

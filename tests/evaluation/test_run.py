@@ -171,7 +171,7 @@ def test_masks_have_a_time_of_their_own(perfect: Precomputed, truth: GroundTruth
 
     cost = predict(Slow(perfect.answers), truth, task="proposals", take=lambda *_: None)
     assert (cost.seconds >= 0.2).all()
-    assert (cost.mask_seconds < 0.1).all()
+    assert (cost.mask_seconds < cost.seconds).all()
     assert cost.counts.tolist() == [1, 2]
 
 

@@ -345,7 +345,7 @@ def test_a_proposal_may_be_a_mask_only() -> None:
         ("[", "the JSON cannot be read"),
         (
             '[{"image_id": 1, "segmentation": {"size": [4, 6], "counts": "H"}, "score": 1}]',
-            "pixels",
+            "the run-length code is damaged",
         ),
         (
             '[{"image_id": 1, "segmentation": {"size": [4, 6], "counts": "h"}, "score": 1}]',
