@@ -23,7 +23,7 @@ from foveate.bundle import (
     WindowSpec,
     write_bundle,
 )
-from foveate.errors import BundleError
+from foveate.errors import BundleError, OptionError
 
 FILES = {"propose.onnx": b"one", "refine.onnx": b"two", "cards/model.md": b"three"}
 
@@ -130,7 +130,7 @@ def test_an_unknown_name_lists_what_there_is(tmp_path: Path, monkeypatch: Any) -
 @pytest.mark.parametrize("given", [None, 3, b"mini", ["mini"], FILES])
 def test_what_is_neither_a_name_nor_a_path_is_refused(given: Any) -> None:
     kind = type(given).__name__
-    with pytest.raises(BundleError, match=f"^a bundle must be a name or a path, found {kind}: "):
+    with pytest.raises(OptionError, match=f"^a bundle must be a name or a path, found {kind}: "):
         Bundle.open(given)
 
 

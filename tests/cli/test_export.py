@@ -20,7 +20,7 @@ from foveate.cli import invoke
             "--precision refine=fp16 takes no --max-quantization-error: ",
         ),
         ("--precision paste=fp16", "expected stage=precision for a stage not listed yet, found "),
-        ("--optimize fold-encoder,fold-encoder", "there is no second pass 'fold-encoder': use "),
+        ("--optimize fold-encoder,fold-encoder", "the pass 'fold-encoder' is given twice: "),
         ("--optimize fold-encoder,fold", "there is no pass 'fold': use some of fold-conv1x1, "),
         ("--name a\nb", r"the name of a bundle must be printable, found 'a\nb': pass a --name "),
         ("--max-side 1000000000", "max_side must lie in 16..131072, found 1000000000"),

@@ -254,7 +254,7 @@ def test_overlays_of_images_are_not_put_in_a_directory_named_like_a_file(
     outcome = foveate(photograph("square.png"), "--output", output)
     assert outcome.status == 1
     assert outcome.err == (
-        "foveate: the outputs need a directory, and this is the name of a file: "
+        "foveate: expected a directory for the outputs, found the name of an image or a video: "
         f"{output}: choose a name without such a suffix\n"
     )
     assert files_below(".") == {"square.png"}

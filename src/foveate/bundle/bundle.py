@@ -26,7 +26,7 @@ from foveate.bundle.files import (
 )
 from foveate.bundle.manifest import FileSpec, Manifest
 from foveate.bundle.signatures import check_signatures
-from foveate.errors import BundleError
+from foveate.errors import BundleError, OptionError
 from foveate.system.files import recover_folder
 
 _SHIPPED = Path(__file__).parents[1] / "assets" / "bundles"
@@ -121,12 +121,13 @@ def read_bundle(path_or_name: str | os.PathLike[str], read: Callable[[Bundle], T
         The result of the function.
 
     Raises:
+        OptionError: ``path_or_name`` is neither a name nor a path.
         BundleError: There is no such bundle, or it is damaged.
         ServerError: The Hugging Face Hub cannot be reached, or a download failed.
     """
     if not isinstance(path_or_name, (str, os.PathLike)):
         what = f"a bundle must be a name or a path, found {type(path_or_name).__name__}"
-        raise BundleError(what, remedy="pass a name such as mini, or the path of a directory")
+        raise OptionError(what, remedy="pass a name such as mini, or the path of a directory")
     # A writer exchanges the whole directory, so that files of two bundles can be read in one attempt.
     for _ in range(_ATTEMPTS):
         root = _find(os.fspath(path_or_name))

@@ -36,7 +36,7 @@ def check_signatures(manifest: Manifest) -> None:
     """
     for stage, spec in manifest.networks.items():
         fault = _unusable(stage, spec) or _wrong_stride(stage, spec, manifest)
-        fault = fault or _wrong_lengths(spec, manifest)
+        fault = fault or _wrong_shape(spec, manifest)
         if fault is not None:
             raise BundleError(f"the stage {stage!r} has {fault}", remedy="export the bundle again")
     for reader, written in _written(manifest):
@@ -96,8 +96,8 @@ def _unusable(stage: str, spec: StageSpec) -> str | None:
     return None
 
 
-def _wrong_lengths(spec: StageSpec, manifest: Manifest) -> str | None:
-    """Describe an output that is not as long as another part of the manifest says."""
+def _wrong_shape(spec: StageSpec, manifest: Manifest) -> str | None:
+    """Describe an output whose shape contradicts another part of the manifest."""
     side, classes = manifest.mask.size, len(manifest.class_names) + 1
     expected = {
         "logits": ((side, side), f"mask.size {side}"),

@@ -37,7 +37,7 @@ def check_folder(path: Path | None) -> None:
         except InputError as error:
             raise InputError(error.what, file=path, remedy=error.remedy) from error
         if path.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES and not path.is_dir():
-            what = "the outputs need a directory, and this is the name of a file"
+            what = "expected a directory for the outputs, found the name of an image or a video"
             raise InputError(what, file=path, remedy="choose a name without such a suffix")
 
 

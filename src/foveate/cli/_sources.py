@@ -44,8 +44,8 @@ def split_sources(texts: Sequence[str]) -> tuple[list[str], list[str]]:
     return images, videos
 
 
-def is_live(video: str) -> bool:
-    """Return whether a video is a camera or a URL, whose frames have to be waited for."""
+def is_camera_or_url(video: str) -> bool:
+    """Return whether a video is a camera or a URL, whose frames may take time to arrive."""
     return "://" in video or video.startswith(_CAMERA)
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 # Share of the images that are held out if the data set has no validation part.
 _HELD_OUT = 0.2
-# Files of a run, one of which at least is next to any of its checkpoints.
+# A run leaves at least one of these files next to its checkpoints.
 _STATES = (
     *("mask_head.training", "deepmask.training", "sharpmask.training", "multipathnet.training"),
     "sharpmask.safetensors.origin.json",

@@ -124,14 +124,14 @@ def command(
 
 def _refuse_without_effect(context: typer.Context, videos: list[str]) -> None:
     """Refuse the given options that these sources would ignore."""
-    from foveate.cli._sources import is_live
+    from foveate.cli._sources import is_camera_or_url
     from foveate.errors import OptionError
 
     if not videos and (ignored := given_options(context, ("every", "reader", "timeout"))):
         what = f"images take no {', '.join(ignored)}"
         raise OptionError(what, remedy="omit what belongs to videos")
-    # With --latest, another thread reads, and the wait for it is limited.
-    waits = context.params["every"] is False or any(is_live(video) for video in videos)
+    # With --latest, another thread reads the video, and --timeout limits the wait for it.
+    waits = context.params["every"] is False or any(is_camera_or_url(video) for video in videos)
     if not waits and given_options(context, ("timeout",)):
         what = "a video file that is processed frame by frame takes no --timeout"
         raise OptionError(what, remedy="omit it, or pass a camera or a URL")

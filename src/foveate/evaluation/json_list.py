@@ -117,7 +117,7 @@ class _Text:
                 continue
             found = Element(value, self._first + self._at, self._first + end)
             if end == len(self._text) and self._read():
-                continue  # a number may go on in the next part of the file
+                continue  # a number may continue in the next part of the file
             self._at = found.end - self._first
             return found
 

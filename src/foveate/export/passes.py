@@ -220,9 +220,11 @@ def check_passes(names: Sequence[str]) -> None:
         OptionError: A name is not in ``PASSES``, or is given twice.
     """
     for number, name in enumerate(names):
-        if name not in PASSES or name in names[:number]:
-            what = f"there is no {'second ' if name in PASSES else ''}pass {name!r}"
-            raise OptionError(what, remedy=f"use some of {', '.join(PASSES)}, once each")
+        if name not in PASSES:
+            remedy = f"use some of {', '.join(PASSES)}"
+            raise OptionError(f"there is no pass {name!r}", remedy=remedy)
+        if name in names[:number]:
+            raise OptionError(f"the pass {name!r} is given twice", remedy="omit it once")
 
 
 def run_passes(cascade: Cascade, names: Sequence[str]) -> list[SavingRecord]:

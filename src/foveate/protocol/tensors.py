@@ -267,8 +267,9 @@ def _length(text: str, largest: int) -> int:
 
 
 def _is_shape(lengths: list[object]) -> TypeGuard[list[int]]:
-    """Return whether NumPy can have such an array; beside a 0, even lengths without memory are bounded."""
+    """Return whether NumPy can create an array of this shape."""
     counts = [one for one in lengths if _is_count(one)]
+    # NumPy bounds the product of the other lengths even if one of them is 0.
     bounded = prod(one or 1 for one in counts) <= _MOST_ELEMENTS
     return len(counts) == len(lengths) <= _MOST_DIMENSIONS and bounded
 

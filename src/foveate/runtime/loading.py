@@ -56,7 +56,8 @@ def load(
         BundleError: There is no such bundle, or it is damaged.
         ServerError: The Hub cannot be reached, or a download failed.
         BackendError: The device or the backend does not work on this machine.
-        OptionError: There is no such device, backend or preset, or they do not fit each other.
+        OptionError: An argument has the wrong type; there is no such device, backend or preset; or
+            they do not fit each other.
     """
     options = PipelineOptions() if options is None else options
     if not isinstance(options, PipelineOptions):

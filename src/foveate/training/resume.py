@@ -105,12 +105,12 @@ def _changed(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
 
 
 def check_replaceable(network: str, states: Collection[str], *files: Path) -> None:
-    """Check that the results of a run replace none but its own.
+    """Check that a run would replace no results but its own.
 
     Args:
         network: Name of the network whose checkpoints the files become. The names of the files
             tell its kind only, such as DeepMask.
-        states: Names of the files next to them, one of which at least such a run leaves.
+        states: Names of files of which such a run leaves at least one next to its results.
         files: The results.
 
     Raises:
