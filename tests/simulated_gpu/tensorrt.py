@@ -33,7 +33,7 @@ class Logger:
     INTERNAL_ERROR, ERROR = 0, 1
 
     def log(self, severity: int, message: str) -> None:
-        raise NotImplementedError
+        raise NotImplementedError  # programs derive loggers with a method of their own
 
 
 class SimulatedTensorRT(ModuleType):
