@@ -178,6 +178,24 @@ def test_an_abandoned_image_is_not_enqueued(contrast_bundle: Path, images: Image
     assert trace.launched is None
 
 
+def test_an_image_that_is_cut_into_tiles_is_launched_with_its_first_tile(
+    contrast_bundle: Path, images: Images
+) -> None:
+    recorder = Recorder(SystemClock())
+    options = PipelineOptions(threads=1, max_side=128, tiles=128)
+    with record_pipeline(
+        recorder, load(contrast_bundle, device="cpu", options=options)
+    ) as pipeline:
+        trace = recorder.begin(0)
+        pipeline(images.arrays[0])
+    operations = [one for one in trace.work if one.kind == "operation"]
+    assert sum(one.name == "postprocess" for one in operations) > 1
+    assert trace.launched is not None
+    assert trace.done is not None
+    assert trace.launched <= min(one.start for one in operations)
+    assert trace.done >= max(one.end for one in operations)
+
+
 def trace_of(*work: tuple[str, str, float, float]) -> ImageTrace:
     trace = ImageTrace()
     for kind, name, start, end in work:

@@ -49,10 +49,11 @@ class ImageTrace:
         index: Index of the image.
         finish: Called when the result of the image is there.
         work: The pieces of work, in the order of their ends.
-        launched: When the calling thread began to enqueue the work.
-        enqueued: When it had enqueued it.
-        waited: When it began to wait.
-        done: When the work was done.
+        launched: When the calling thread began to enqueue the work; that of the first tile, if the
+            image is cut into tiles.
+        enqueued: When it had enqueued it; that of the last tile.
+        waited: When it began to wait; for the last tile.
+        done: When the work was done; that of the last tile.
         sent_bytes: Bytes copied to the device.
         fetched: Bytes copied from it, by the identity of their memory.
         abandoned: Whether work that has not begun is left out; any thread may set it.

@@ -215,7 +215,8 @@ class _RecordingProgram:
             return self._program.launch()
         if trace.abandoned:  # between two tiles of an image
             raise AbandonedError
-        trace.launched = self._recorder.now()
+        if trace.launched is None:  # the first tile of an image
+            trace.launched = self._recorder.now()
         event = self._recorder.ranged("enqueue", trace, self._program.launch)()
         trace.enqueued = self._recorder.now()
         # A graph that is replayed copies as the first launch did, without a call of ours.
