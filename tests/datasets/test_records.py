@@ -134,6 +134,21 @@ def test_an_object_that_is_partly_outside_is_kept() -> None:
     assert len(table.problems) == 0
 
 
+@pytest.mark.parametrize(
+    "polygon",
+    [
+        [0, 5, 1, 5, 1, 15, 0, 15],
+        [5, 0, 15, 0, 15, 1, 5, 1],
+        [WIDTH - 1, 5, WIDTH, 5, WIDTH, 15, WIDTH - 1, 15],
+        [5, HEIGHT - 1, 15, HEIGHT - 1, 15, HEIGHT, 5, HEIGHT],
+    ],
+)
+def test_an_object_on_the_edge_of_the_image_is_kept(polygon: list[int]) -> None:
+    table = read(annotation(segmentation=[polygon]))
+    assert table.mask(0).sum() == 10
+    assert len(table.problems) == 0
+
+
 @pytest.mark.parametrize("value", ["0", "1", 0.0, 1, 1.0])
 def test_a_crowd_is_written_as_a_number_or_a_digit(value: Any) -> None:
     assert read(annotation(iscrowd=value)).crowds.tolist() == [float(value) == 1]
