@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import threading
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -148,6 +149,22 @@ def test_doctor_reports_what_works(capfd: pytest.CaptureFixture[str]) -> None:
     assert "works    video with OpenCV: wrote and read a frame" in out
     for name in ("TensorRT", "PyCUDA", "nvcc", "NVIDIA driver", "cuda-core", "video with PyAV"):
         assert f" {name}: " in out
+
+
+def test_doctor_says_how_to_install_the_packages_of_a_gpu(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def version(name: str) -> str:
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "version", version)
+    works = Finding(name="ONNX Runtime on the CPU", works=True, detail="version 1")
+    probes = {"onnxruntime": lambda: works, "cuda": PROBES["cuda"]}
+    monkeypatch.setattr(doctor, "PROBES", probes)
+    assert invoke(["doctor"]) == 0
+    assert capsys.readouterr().out.endswith(
+        "missing  cuda-core: not installed\n         pip install 'foveate[cuda]'\n"
+    )
 
 
 def test_doctor_fails_if_nothing_can_run(

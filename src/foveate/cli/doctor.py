@@ -110,7 +110,7 @@ def _onnxruntime_cuda() -> Finding:
     # Its logger prints several lines per session before it raises the error reported below.
     onnxruntime.set_default_logger_severity(4)
     try:
-        remedy = "needs an NVIDIA driver, CUDA and cuDNN: pip install 'onnxruntime-gpu[cuda,cudnn]'"
+        remedy = "needs an NVIDIA driver: pip install 'foveate[cuda]' 'onnxruntime-gpu[cuda,cudnn]'"
         return _run_mini("ONNX Runtime on CUDA", "cuda", remedy=remedy)
     finally:
         onnxruntime.set_default_logger_severity(2)
@@ -190,12 +190,17 @@ def _cuda() -> Finding:
     from foveate.selftest.supervision import run_step
 
     name = "cuda-core"
+    try:
+        metadata.version(name)
+        bindings = metadata.version("cuda-bindings")
+    except metadata.PackageNotFoundError:
+        remedy = "pip install 'foveate[cuda]'"
+        return Finding(name=name, works=False, detail="not installed", remedy=remedy)
     checks = run_step("driver", "mini").checks
     for check in checks:
         if check.status != "passed":
             return Finding(name=name, works=False, detail=f"{check.name}: {check.reason}")
     compiler = next(check.facts["compiler"] for check in checks if check.name == "compiler")
-    bindings = metadata.version("cuda-bindings")
     detail = f"ran a kernel that {compiler} compiled, with cuda-bindings {bindings}"
     return Finding(name=name, works=True, detail=detail)
 
