@@ -128,7 +128,7 @@ def test_a_bundle_is_measured_in_turns_with_itself(
 
 
 def test_the_accuracy_of_the_configuration_is_measured(
-    contrast_bundle: Path, image: Path, tmp_path: Path
+    contrast_bundle: Path, image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     annotation = {
         "id": 1,
@@ -141,8 +141,8 @@ def test_the_accuracy_of_the_configuration_is_measured(
     }
     document = {
         "images": [{"id": 1, "file_name": image.name, "height": 60, "width": 80}],
-        "categories": [{"id": 1, "name": "red"}],
-        "annotations": [annotation],
+        "categories": [{"id": 1, "name": "red"}, {"id": 2, "name": "violet"}],
+        "annotations": [annotation, {**annotation, "id": 2, "category_id": 2}],
     }
     (tmp_path / "annotations.json").write_text(json.dumps(document), "utf-8")
     (tmp_path / "images").mkdir()
@@ -150,7 +150,8 @@ def test_the_accuracy_of_the_configuration_is_measured(
     words = [str(contrast_bundle), str(image), *FAST, "--dataset", str(tmp_path)]
     record = record_of(words, tmp_path)
     assert set(record["accuracy"]) == {"proposals", "detections"}
-    assert record["accuracy"]["proposals"]["dataset"]["objects"] == 1
+    assert record["accuracy"]["proposals"]["dataset"]["objects"] == 2
+    assert "lacks 1 of the 2 classes with objects (violet)" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -225,6 +225,23 @@ def spoiled(dataset: Path, folder: Path, spoil: Callable[[dict[str, Any]], None]
     return copy
 
 
+def test_classes_that_the_bundle_lacks_are_named(
+    dataset: Path, contrast_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def spoil(content: dict[str, Any]) -> None:
+        content["categories"].append({"id": 3, "name": "violet"})
+        content["annotations"][1]["category_id"] = 3
+
+    words = ["evaluate", str(contrast_bundle), "--replicates", "2", "--dataset"]
+    assert invoke([*words, str(dataset)]) == 0
+    assert "lacks" not in capsys.readouterr().err
+    assert invoke([*words, str(spoiled(dataset, tmp_path, spoil))]) == 0
+    assert (
+        "the bundle lacks 1 of the 2 classes with objects (violet), and the average precision of "
+        "each counts as 0: give the objects the bundle's classes, or measure proposals"
+    ) in capsys.readouterr().err
+
+
 def test_missing_images_are_reported_before_anything_runs(
     dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -20,6 +20,7 @@ from foveate.bench.sweep_table import sweep_tables
 from foveate.bundle import Bundle
 from foveate.cli._bench_outputs import Outputs, Partial, keeping
 from foveate.cli._bench_targets import AnyTarget, Targets
+from foveate.cli._classes import print_lacking_classes
 from foveate.cli._console import print_line, print_table, show_progress
 from foveate.cli._files import write_result
 from foveate.errors import OptionError
@@ -172,6 +173,8 @@ def _add_accuracy(record: Record, target: Target, truth: GroundTruth) -> Record:
     ):
         backend = record.subject.backend
         assert backend is not None  # only a server does not report it
+        if bundle.manifest.classifies:
+            print_lacking_classes(truth, bundle.manifest.class_names)
         accuracy = measure_accuracy(pipeline, truth, backend=backend, progress=progress)
     return replace(record, accuracy=accuracy)
 

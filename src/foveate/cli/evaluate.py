@@ -228,8 +228,11 @@ def _evaluate_pipeline(
     backend: str,
     resampling: Bootstrap,
 ) -> Report:
+    from foveate.cli._classes import print_lacking_classes
     from foveate.evaluation import evaluate
 
+    if task == "detections":
+        print_lacking_classes(truth, pipeline.manifest.class_names)
     with show_progress() as progress:
         return evaluate(
             pipeline,
