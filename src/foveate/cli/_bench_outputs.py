@@ -16,7 +16,7 @@ from foveate.cli._console import print_line, print_table
 from foveate.cli._files import check_outputs, write_result
 from foveate.cli._interruption import on_interruption
 from foveate.errors import FoveateError
-from foveate.plain_text import json_text
+from foveate.plain_text import counted, json_text
 
 if TYPE_CHECKING:
     from foveate.bench.command import Command
@@ -99,10 +99,9 @@ class Partial:
         outputs.write_trace(self._session)
         files = " and ".join(str(one) for one in (outputs.json, outputs.html) if one)
         where = f", partial figures in {files}" if files else ""
-        extent = f"{record.outcome.images} images measured"
+        extent = f"{counted(record.outcome.images, 'image', 'images')} measured"
         if record.search is not None:
-            tried = len(record.search.trials)
-            extent = f"{tried} rate{'' if tried == 1 else 's'} tried"
+            extent = f"{counted(len(record.search.trials), 'rate', 'rates')} tried"
         return extent + where
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from foveate.plain_text import counted
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -21,10 +23,8 @@ def preset_lines(presets: Mapping[str, PresetSpec]) -> Iterator[str]:
         )
         for dataset, one in preset.measured.items():
             figures = "".join(f", {key} {value:.3f}" for key, value in one.figures.items())
-            yield (
-                f"    {dataset}: {one.images} images, {one.relative_time.value:.3f} times as long"
-                f"{figures}"
-            )
+            images = counted(one.images, "image", "images")
+            yield f"    {dataset}: {images}, {one.relative_time.value:.3f} times as long{figures}"
 
 
 def _options(preset: PresetSpec) -> str:

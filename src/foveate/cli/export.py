@@ -11,6 +11,7 @@ import typer
 
 from foveate.cli._console import print_line, show_progress
 from foveate.cli._options import given_options
+from foveate.plain_text import counted
 
 if TYPE_CHECKING:
     from foveate.bundle import Manifest
@@ -183,7 +184,7 @@ def _conversion_facts(conversion: dict[str, Any]) -> list[str]:
     if "quantization_error" in conversion:
         facts.append(f"quantization error {conversion['quantization_error']:.1e}")
     if conversion.get("left_out"):
-        facts.append(f"{len(conversion['left_out'])} layers left out")
+        facts.append(f"{counted(len(conversion['left_out']), 'layer', 'layers')} left out")
     return facts
 
 

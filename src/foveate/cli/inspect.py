@@ -11,6 +11,7 @@ import typer
 from foveate.cli._console import print_line, write_stdout
 from foveate.cli._options import BundleArgument
 from foveate.cli._presets import preset_lines
+from foveate.plain_text import counted
 
 if TYPE_CHECKING:
     from foveate.bundle.engine_key import ShapeRange
@@ -38,7 +39,8 @@ def command(
 
 def _lines(report: BundleReport) -> Iterator[str]:
     networks = ", ".join(one.name for one in report.source.networks) or "unknown networks"
-    yield f"{report.name}: {networks}; {report.classes} classes; {report.root}"
+    classes = counted(report.classes, "class", "classes")
+    yield f"{report.name}: {networks}; {classes}; {report.root}"
     for key in ("weights_sha256", "checkpoint_sha256"):
         if key in report.provenance:
             yield f"  {key} {report.provenance[key]}"
@@ -56,7 +58,8 @@ def _lines(report: BundleReport) -> Iterator[str]:
 
 
 def _stage(stage: StageReport) -> Iterator[str]:
-    unknown = f", excluding {stage.unknown} layers of unknown shape" if stage.unknown else ""
+    layers = counted(stage.unknown, "layer", "layers")
+    unknown = f", excluding {layers} of unknown shape" if stage.unknown else ""
     yield (
         f"{stage.name}  {stage.file}  {stage.bytes / 1e6:.2f} MB  {stage.parameters:,} parameters  "
         f"{stage.macs / 1e9:.3f} G multiply-adds{unknown}"

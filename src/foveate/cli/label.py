@@ -11,6 +11,7 @@ import typer
 from foveate.cli._console import lines_with_bar, print_line, show_log
 from foveate.cli._options import BundleOption, Preset, Threads, TileOverlap, Tiles, parse_tiles
 from foveate.errors import BackendError, InputError, OptionError
+from foveate.plain_text import counted
 
 if TYPE_CHECKING:
     from foveate.cli._files import Batch
@@ -150,7 +151,8 @@ def _label(
     def save() -> str:
         target.finish()
         place = f" in {target.place()}" if done else ""
-        return f"{done} of {len(target.files)} images are labeled{place}"
+        images = counted(len(target.files), "image is", "images are")
+        return f"{done} of {images} labeled{place}"
 
     on_interruption(save, grace=1.0)
     to_stderr = target.place() == "stdout"

@@ -20,6 +20,7 @@ from foveate.cli._options import (
     refuse_together,
 )
 from foveate.errors import OptionError
+from foveate.plain_text import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -153,9 +154,9 @@ def command(
 
 
 def _print_agreement(record: Record, engines: int) -> None:
-    rest = f"; {engines} engines were not run" if engines else ""
+    rest = f"; {counted(engines, 'engine was', 'engines were')} not run" if engines else ""
     agreeing = f"{record.bundle} agrees with {record.reference}"
-    print_line(f"{agreeing} on {len(record.images)} images{rest}")
+    print_line(f"{agreeing} on {counted(len(record.images), 'image', 'images')}{rest}")
 
 
 def _check_options(context: typer.Context) -> None:
@@ -277,7 +278,8 @@ def _bisect(
         raise ModelError(str(divergence), file=bundle.root, remedy="export this stage again")
     for name, found in compare_pasting_on(bundle, images):
         check_pasting(name, found)
-    print_line(f"No stage diverges from {reference.name} on {len(images)} images")
+    on = counted(len(images), "image", "images")
+    print_line(f"No stage diverges from {reference.name} on {on}")
 
 
 def _default_report(bundle: Bundle, ending: str) -> Path:

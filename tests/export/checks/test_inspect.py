@@ -20,7 +20,7 @@ from foveate.bundle import Bundle
 from foveate.bundle.engine_key import EngineKey, ShapeRange
 from foveate.bundle.engine_metadata import EngineMetadata
 from foveate.bundle.manifest import FileSpec
-from foveate.cli import invoke
+from foveate.cli import inspect, invoke
 from foveate.errors import BackendError, BundleError, ModelError
 from foveate.export.checks.bundle_report import BundleReport, check_report, inspect_bundle
 from foveate.export.checks.stage_checks import (
@@ -65,6 +65,13 @@ def test_a_stage_is_described(report: BundleReport) -> None:
     # and the last two once more along the edges of their maps.
     assert refine.macs == 8 * (4_480_000 + 16 * (80 * 288 + 160 * 36))
     check_report(report)
+
+
+def test_a_bundle_of_one_class_has_no_plural(report: BundleReport) -> None:
+    stage = replace(report.stages[0], unknown=1)
+    found = "\n".join(inspect._lines(replace(report, classes=1, stages=(stage,))))
+    assert "; 1 class; " in found
+    assert "excluding 1 layer of unknown shape" in found
 
 
 def test_our_nodes_run_by_their_body_and_the_rest_by_kernels(report: BundleReport) -> None:
