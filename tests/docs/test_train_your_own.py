@@ -34,7 +34,7 @@ def test_the_page_leads_from_six_drawings_to_outlines_and_names(
     printed = run_document(PAGE, slow=True)
     assert len(printed) == 4
     assert "1 of 6 images are held out" in printed[0]
-    assert "scores keep the calibration they began with" in caplog.text
+    assert "the scores keep their calibration: " in caplog.text
     assert len(list(Path("found").iterdir())) == 6
     exact = foveate.load("my-bundle")
     outlined, named = [], []

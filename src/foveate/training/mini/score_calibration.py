@@ -18,6 +18,7 @@ from foveate.arrays import BoolArray, Float32Array, Float64Array
 from foveate.datasets import CocoDataset
 from foveate.export.bundle_export import ExportOptions, export_bundle
 from foveate.models.checkpoint import load_checkpoint, save_checkpoint
+from foveate.plain_text import counted
 from foveate.progress import Progress, no_progress
 
 RIGHT_IOU = 0.5  # mask IoU from which a detection of the right class counts as right
@@ -52,7 +53,7 @@ def calibrate(
     """
     cascade = load_checkpoint(checkpoint)
     count = min(images or len(dataset), len(dataset))
-    notes = {"calibrated on": f"{count} images, {dataset.digest[:12]}"}
+    notes = {"calibrated on": f"{counted(count, 'image', 'images')}, {dataset.digest[:12]}"}
     if notes.items() <= cascade.info.training.items():
         return cascade.info.calibration
     # Scores must be uncalibrated while their calibration is fitted.
@@ -67,11 +68,12 @@ def calibrate(
         calibration = tuple(fit_logistic(inputs, right).tolist())
     else:
         _log.warning(
-            "scores keep the calibration they began with: of %d detections in %d held-out images "
-            "%d are right, and %d right and wrong ones are needed to fit another",
-            len(right),
-            count,
+            "the scores keep their calibration: %d of %s in %s are right, and a new one needs at "
+            "least %d that are right and %d that are wrong",
             right.sum(),
+            counted(len(right), "detection", "detections"),
+            counted(count, "held-out image", "held-out images"),
+            LEAST_RIGHT,
             LEAST_RIGHT,
         )
     training = {**cascade.info.training, **notes}
