@@ -96,11 +96,17 @@ class PreparedCall:
 
 
 def largest_difference(found: Sequence[Array], expected: Sequence[Array]) -> float:
-    """Return the largest absolute difference between the elements of two lists of arrays."""
-    return max(
-        float(np.abs(one.astype(np.float64) - other.astype(np.float64)).max(initial=0))
-        for one, other in zip(found, expected, strict=True)
-    )
+    """Return the largest absolute difference between the elements of two lists of arrays.
+
+    Equal elements differ by 0, even if they are infinite; NaN differs from everything by infinity.
+    """
+    return max(_difference(*pair) for pair in zip(found, expected, strict=True))
+
+
+def _difference(found: Array, expected: Array) -> float:
+    one, other = found.astype(np.float64), expected.astype(np.float64)
+    differences = np.abs(np.subtract(one, other, out=np.zeros_like(one), where=one != other))
+    return float(np.where(np.isnan(differences), np.inf, differences).max(initial=0))
 
 
 def _mirror(device: Device, array: Array) -> Mirror:
