@@ -123,6 +123,19 @@ def test_a_number_of_images_is_that_of_each_rate() -> None:
     assert {one.images for one in search.trials if one.held} == {500}
 
 
+@pytest.mark.parametrize(("count", "floor"), [(500, 75), (40, 40)])
+def test_the_floor_ends_after_three_seconds_whatever_the_number_of_images(
+    count: int, floor: int
+) -> None:
+    """It has its own rate, 25 per second."""
+    options = BenchOptions(scenario="server", rate=400.0, count=count, warm_up=0)
+    measurement, _ = measuring(lambda _: 0.001, options)
+    measurement.run()
+    found = measurement.record().floor
+    assert found is not None
+    assert (found.rate, found.latency.count) == (25.0, floor)
+
+
 def test_seconds_that_are_too_few_for_a_rate_leave_out_that_rate() -> None:
     measurement, _ = measuring(lambda _: 0.1, searching(p99=1.0, seconds=60.0, rate=3.0))
     measurement.run()

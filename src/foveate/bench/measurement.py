@@ -84,13 +84,18 @@ class Measurement(ABC):
 
     def measure_floor(self) -> None:
         """Measure the scenario with a system that does nothing."""
-        system = self.null_system()
+        system, count, rate = self.null_system(), self._options.count, None
+        if self._options.scenario == "server":
+            rate = _FLOOR_RATE
+            # A number of images ends a run whatever the time, and would take long at this rate.
+            count = count and min(count, round(_FLOOR_SECONDS * rate))
         options = replace(
             self._options,
             seconds=min(_FLOOR_SECONDS, self._options.time_limit),
+            count=count,
             warm_up=0.0,
             p99=None,
-            rate=None if self._options.scenario != "server" else _FLOOR_RATE,
+            rate=rate,
             keep_spans=False,
         )
         floor = self._benchmark(system, options, counted=False)
