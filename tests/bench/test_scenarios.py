@@ -4,7 +4,10 @@
 from __future__ import annotations
 
 import itertools
+import signal
+import threading
 from collections.abc import Callable, Iterable
+from typing import NoReturn
 
 import numpy as np
 import pytest
@@ -158,6 +161,66 @@ def test_an_error_ends_a_closed_loop() -> None:
     system = SimulatedServer(clock, ())
     with pytest.raises(StopIteration):
         run_closed_loop(system, clock, [0], take, workers=1)
+
+
+class FailingSystem:
+    """A system whose image 0 fails after two seconds, and image 1 after one."""
+
+    def __init__(self, clock: SimulatedClock) -> None:
+        self._clock = clock
+
+    def run(self, index: int) -> NoReturn:
+        self._clock.sleep_until(2.0 - index)
+        raise ValueError(f"image {index}")
+
+    def close(self) -> None:
+        pass
+
+
+def test_the_error_that_came_first_is_raised() -> None:
+    """A thread that finishes its image meanwhile may meet another one."""
+    clock = SimulatedClock(2)
+    _, take = taking()
+    with pytest.raises(ValueError, match="image 1"):
+        run_closed_loop(FailingSystem(clock), clock, range(2), take, workers=2)
+
+
+class InterruptingSystem:
+    """A system that interrupts the main thread, and ends its image after that."""
+
+    def __init__(self) -> None:
+        self.thread = threading.current_thread()
+        self.ends = threading.Event()
+
+    def run(self, index: int) -> None:
+        del index
+        self.thread = threading.current_thread()
+        main = threading.main_thread().ident
+        assert main is not None
+        signal.pthread_kill(main, signal.SIGUSR1)
+        self.ends.wait()
+
+    def close(self) -> None:
+        pass
+
+
+def test_an_image_in_flight_is_not_taken_after_an_interruption() -> None:
+    """Its record is built then, by another thread."""
+
+    def interrupt(*_: object) -> NoReturn:
+        raise InterruptedError
+
+    system = InterruptingSystem()
+    samples, take = taking()
+    before = signal.signal(signal.SIGUSR1, interrupt)
+    try:
+        with pytest.raises(InterruptedError):
+            run_closed_loop(system, SystemClock(), [0], take, workers=1)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    system.ends.set()
+    system.thread.join()
+    assert samples == []
 
 
 @pytest.mark.parametrize("loop", ["single-stream", "offline"])

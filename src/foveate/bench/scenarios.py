@@ -96,7 +96,8 @@ def run_closed_loop(
     run are finished and taken as well. ``take`` is called by one thread at a time, in the order of
     the results.
     """
-    _run_threads(_ClosedLoop(system, clock, indices, take), workers)
+    images = ((index, None) for index in indices)
+    _run_threads(_Run(system, clock, images, take), workers)
 
 
 def run_offline(system: StreamingSystem, clock: Clock, indices: Iterable[int], take: Take) -> None:
@@ -136,7 +137,7 @@ def run_server(
 
     An image that arrives while all threads are busy waits, in the order of arrival, and the latency
     counts from its arrival all the same. Images that arrive later than ``seconds`` are not sent,
-    and none is started later. This ends as soon as ``take`` returns False.
+    and none is started later, nor after ``take`` has returned False.
 
     Args:
         system: What is measured.
@@ -150,9 +151,20 @@ def run_server(
     Returns:
         Number of images that arrived in that time and were never started.
     """
-    run = _ServerRun(system, clock, zip(indices, arrivals, strict=False), take, seconds)
-    _run_threads(run, workers)
-    return run.unstarted
+    begin, unstarted = clock.now(), 0
+
+    def schedule() -> Iterator[tuple[int, float]]:
+        nonlocal unstarted
+        for index, moment in zip(indices, arrivals, strict=False):
+            if moment >= seconds:
+                return
+            if clock.now() >= begin + seconds:
+                unstarted += 1
+            else:
+                yield index, begin + moment
+
+    _run_threads(_Run(system, clock, schedule(), take), workers)
+    return unstarted
 
 
 def _process(
@@ -177,90 +189,67 @@ def _process(
     )
 
 
-def _run_threads(run: _ServerRun | _ClosedLoop, workers: int) -> None:
-    """Run threads until the run is over, and raise the error of the first that failed."""
+def _run_threads(run: _Run, workers: int) -> None:
+    """Run threads until the run is over, and raise the error that came first."""
     threads = [threading.Thread(target=run.work, args=(n,), daemon=True) for n in range(workers)]
-    for thread in threads:
-        thread.start()
     try:
         for thread in threads:
+            thread.start()
+        for thread in threads:
             thread.join()
-    finally:
-        run.going = False
+    except BaseException as error:  # such as an interruption, which only this thread sees
+        run.stop(error)
+        raise
     if run.error is not None:
         raise run.error
 
 
-class _ClosedLoop:
-    """The state that the threads of a closed loop share."""
+class _Run:
+    """The state that the threads of a run share.
 
-    def __init__(self, system: System, clock: Clock, indices: Iterable[int], take: Take) -> None:
-        self.going = True
+    Args:
+        system: What is measured.
+        clock: Clock of all times.
+        images: Index and intended arrival of each image; with None for the arrival, an image is
+            sent when the thread has the result of its last one.
+        take: Receives the samples.
+
+    Attributes:
+        error: What ended the run; None while nothing failed.
+    """
+
+    def __init__(
+        self, system: System, clock: Clock, images: Iterator[tuple[int, float | None]], take: Take
+    ) -> None:
         self.error: BaseException | None = None
-        self._system, self._clock, self._take = system, clock, take
-        self._indices = iter(indices)
+        self._system, self._clock, self._images, self._take = system, clock, images, take
+        self._going = True
         self._lock = threading.Lock()
 
     def work(self, worker: int) -> None:
         """Process one image after the other until the images or the run are over."""
         try:
-            while (index := self._claim()) is not None:
-                sample = _process(self._system, self._clock, index, worker=worker)
-                with self._lock:
-                    self.going = self._take(sample) and self.going
-                if self.going:
-                    self._clock.sleep_until(sample.end + sample.pause)
-        except BaseException as error:  # noqa: BLE001 - the thread that started this one raises it
-            self.error, self.going = error, False
-
-    def _claim(self) -> int | None:
-        with self._lock:
-            return next(self._indices, None) if self.going else None
-
-
-class _ServerRun:
-    """The state that the threads of a run share."""
-
-    def __init__(
-        self,
-        system: System,
-        clock: Clock,
-        schedule: Iterable[tuple[int, float]],
-        take: Take,
-        seconds: float,
-    ) -> None:
-        self.going = True
-        self.unstarted = 0
-        self.error: BaseException | None = None
-        self._system, self._clock, self._take = system, clock, take
-        self._schedule = iter(schedule)
-        self._seconds = seconds
-        self._begin = clock.now()
-        self._lock = threading.Lock()
-
-    def work(self, worker: int) -> None:
-        """Process one image after the other until the schedule or the run is over."""
-        try:
             while (claimed := self._claim()) is not None:
                 index, arrival = claimed
-                self._clock.sleep_until(arrival)
+                if arrival is not None:
+                    self._clock.sleep_until(arrival)
                 sample = _process(self._system, self._clock, index, worker=worker, arrival=arrival)
                 with self._lock:
-                    self.going = self.going and self._take(sample)
+                    if self.error is None:
+                        self._going = self._take(sample) and self._going
+                if arrival is None and self._going:
+                    self._clock.sleep_until(sample.end + sample.pause)
         except BaseException as error:  # noqa: BLE001 - the thread that started this one raises it
-            self.error, self.going = error, False
+            self.stop(error)
 
-    def _claim(self) -> tuple[int, float] | None:
+    def stop(self, error: BaseException) -> None:
+        """End the run; no sample is taken any more. Later errors follow from the first one."""
+        with self._lock:
+            self._going = False
+            if self.error is None:
+                self.error = error
+
+    def _claim(self) -> tuple[int, float | None] | None:
         """Return the next image and its arrival; None if there is none to be started any more."""
         with self._lock:
-            if not self.going:
-                return None
-            over = self._clock.now() >= self._begin + self._seconds
-            for index, moment in self._schedule:
-                if moment >= self._seconds:
-                    break
-                if not over:
-                    return index, self._begin + moment
-                self.unstarted += 1
-            self._schedule = iter(())
-            return None
+            return next(self._images, None) if self._going else None
