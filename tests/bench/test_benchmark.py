@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
+from pathlib import Path
 from typing import Any, Literal
 
 import pytest
@@ -17,10 +19,15 @@ from tests.bench.simulated import (
     subject,
 )
 
+from foveate.bench import building
 from foveate.bench.benchmark import Benchmark
 from foveate.bench.building import Surroundings, build_record, is_rate_held
+from foveate.bench.energy import EnergyMeter
+from foveate.bench.figures import Distribution
 from foveate.bench.options import BenchOptions
+from foveate.bench.percentiles import distribution
 from foveate.errors import OptionError
+from foveate.tracing.image_trace import ImageTrace
 
 
 def test_warm_up_has_every_size_and_is_told_apart() -> None:
@@ -85,16 +92,20 @@ def test_the_parts_of_an_image_add_up() -> None:
     assert record.operations == {}
 
 
-def test_a_record_of_a_run_that_did_not_end_is_marked() -> None:
+def test_a_record_of_a_run_that_did_not_end_is_marked(tmp_path: Path) -> None:
     class StopError(Exception):
         pass
 
+    counter = tmp_path / "sys/class/powercap/intel-rapl:0/energy_uj"
+    counter.parent.mkdir(parents=True)
+    counter.write_text("5000000")
     times = itertools.chain([1.0] * 11)
 
     def seconds(_: int) -> float:
         try:
             return next(times)
         except StopIteration:
+            counter.write_text("9000000")
             raise StopError from None
 
     clock = SimulatedClock()
@@ -104,6 +115,7 @@ def test_a_record_of_a_run_that_did_not_end_is_marked() -> None:
         sizes=[(48, 64)],
         in_flight=1,
         clock=clock,
+        meter=EnergyMeter(None, tmp_path),
     )
     with pytest.raises(StopError):
         benchmark.run()
@@ -111,6 +123,32 @@ def test_a_record_of_a_run_that_did_not_end_is_marked() -> None:
     assert record.interrupted
     assert (record.outcome.stopped, record.outcome.images) == ("interrupted", 10)
     assert record.latency.percentile(50).value == 1.0
+    assert record.resources.joules_per_image == 0.4
+    assert record.resources.processor_seconds is not None
+
+
+def test_an_image_that_ends_while_a_record_is_built_is_not_in_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """After an interruption, a record may be built while the run goes on in another thread."""
+    benchmark = run_benchmark(lambda _: 1.0, BenchOptions(seconds=20, warm_up=0))
+
+    def ending(*args: Any, **values: Any) -> Distribution:
+        late = replace(benchmark.collection.rows[-1].sample, end=1e6, trace=ImageTrace())
+        benchmark.collection.add(late, warm_up=False, block=None, switches=None)
+        return distribution(*args, **values)
+
+    monkeypatch.setattr(building, "distribution", ending)
+    record = build_record(benchmark, Surroundings(subject=subject(), inputs=inputs(1)))
+    assert len(benchmark.collection.rows) > len(record.samples.end)
+    assert all(one.sample < len(record.samples.end) for one in record.tails.slowest)
+
+
+def test_the_processor_time_of_a_run_that_still_goes_on_is_not_known() -> None:
+    benchmark = run_benchmark(lambda _: 1.0, BenchOptions(seconds=20, warm_up=0))
+    benchmark.processor_seconds = 0.0
+    record = build_record(benchmark, Surroundings(subject=subject(), inputs=inputs(1)))
+    assert record.resources.processor_seconds is None
 
 
 @pytest.mark.parametrize(

@@ -183,7 +183,7 @@ class Benchmark:
     @property
     def late(self) -> int:
         """Number of images of a schedule that were not started when it ended, or were refused."""
-        rows = [row.sample for row in list(self.collection.rows) if not row.warm_up]
+        rows = [row.sample for row in self.collection.measured]
         late = self.unstarted + len(self.refusals)
         if self.options.count is None:  # no image starts after the end
             return late
@@ -195,11 +195,13 @@ class Benchmark:
         """Add the energy and the processor time of the context to those of the measurement."""
         joules = None if self._meter is None else self._meter.joules()
         seconds = time.process_time()
-        yield
-        self.processor_seconds += time.process_time() - seconds
-        after = None if self._meter is None else self._meter.joules()
-        if joules is not None and after is not None and after > joules:
-            self.joules = (self.joules or 0.0) + after - joules
+        try:
+            yield
+        finally:  # an interrupted measurement has a record too
+            self.processor_seconds += time.process_time() - seconds
+            after = None if self._meter is None else self._meter.joules()
+            if joules is not None and after is not None and after > joules:
+                self.joules = (self.joules or 0.0) + after - joules
 
     def _serve(self, indices: Iterable[int], take: Take) -> None:
         """Send images at the moments of the schedule."""

@@ -63,14 +63,13 @@ def build_record(
     search: RateSearch | None = None,
 ) -> Record:
     """Return the record of a run and of its floor, also of a run or a search that did not end."""
-    everything = list(benchmark.collection.rows)  # the run may go on in another thread
-    rows = [row for row in everything if not row.warm_up]
+    collection = benchmark.collection.copy()  # the run may go on in another thread
+    rows, warm_up = collection.measured, len(collection.rows) - len(collection.measured)
     after = benchmark.after or take_snapshot()
     before = benchmark.before or after
     latency = distribution([row.sample.latency for row in rows], unstarted=benchmark.unstarted)
-    origin = benchmark.origin
-    timeline = benchmark.collection.timeline
-    start = everything[timeline[0]].sample.start if timeline else 0.0
+    timeline = collection.timeline
+    start = collection.rows[timeline[0]].sample.start if timeline else 0.0
     return Record(
         schema=SCHEMA,
         foveate=__version__,
@@ -80,7 +79,7 @@ def build_record(
         scenario=_scenario(benchmark),
         inputs=surroundings.inputs,
         machine=describe_machine(before, after, gpu=surroundings.gpu, doubts=surroundings.doubts),
-        outcome=_outcome(benchmark, rows, len(everything) - len(rows), surroundings.load),
+        outcome=_outcome(benchmark, rows, warm_up, surroundings.load),
         latency=latency,
         waiting=distribution(
             [row.sample.start - row.sample.arrival for row in rows], unstarted=benchmark.unstarted
@@ -92,9 +91,9 @@ def build_record(
         resources=_resources(benchmark, rows, surroundings),
         floor=None if floor is None else _floor(floor, latency),
         search=search,
-        tails=describe_tails(benchmark.collection, surroundings.inputs),
-        timeline=benchmark.collection.spans(timeline, start),
-        samples=columns(everything, origin),
+        tails=describe_tails(collection, surroundings.inputs),
+        timeline=collection.spans(timeline, start),
+        samples=columns(collection.rows, benchmark.origin),
         unmeasured=dict(surroundings.unmeasured),
     )
 
@@ -191,20 +190,24 @@ def _by_name(parts: Sequence[dict[str, float]]) -> dict[str, Distribution]:
 
 
 def _resources(benchmark: Benchmark, rows: Sequence[Row], surroundings: Surroundings) -> Resources:
-    count, on_cpu = len(rows), surroundings.subject.device == "cpu"
+    on_cpu = surroundings.subject.device == "cpu"
     sent, fetched = (
         fmean(values) if rows and not on_cpu else None
         for values in ([row.sent_bytes for row in rows], [row.fetched_bytes for row in rows])
     )
     remote = surroundings.subject.server is not None  # what this process takes says nothing then
+
+    def per_image(total: float | None) -> float | None:
+        return total / len(rows) if total and rows else None
+
     return Resources(
         peak_resident_bytes=None if remote else peak_memory() or None,
         device_bytes=surroundings.device_bytes,
         copied_to_device=sent,
         copied_from_device=fetched,
-        joules_per_image=benchmark.joules / count if benchmark.joules and count else None,
+        joules_per_image=per_image(benchmark.joules),
         energy_counter=surroundings.energy_counter,
-        processor_seconds=benchmark.processor_seconds / count if count and not remote else None,
+        processor_seconds=None if remote else per_image(benchmark.processor_seconds),
     )
 
 

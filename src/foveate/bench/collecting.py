@@ -80,6 +80,15 @@ class Collection:
         if not warm_up and trace is not None:
             self._keep(index, sample.latency, trace)
 
+    def copy(self) -> Collection:
+        """Return what was added so far, which no other thread changes any more."""
+        copied = Collection(keep_traces=self._keep_traces)
+        # The rows come last, since a row is added before its index: every index has a row.
+        copied._first, copied._slowest = [*self._first], [*self._slowest]
+        copied._traces = dict(self._traces)
+        copied.rows = [*self.rows]
+        return copied
+
     @property
     def measured(self) -> list[Row]:
         """The rows without those of the warm-up."""

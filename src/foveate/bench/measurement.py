@@ -113,7 +113,7 @@ class Measurement(ABC):
 
     def trace(self) -> dict[str, Any]:
         """Return the work of all images that were traced, for a trace viewer."""
-        collection, origin = self.benchmark.collection, self.benchmark.origin
+        collection, origin = self.benchmark.collection.copy(), self.benchmark.origin
         return chrome_trace(
             collection.spans(collection.traced, origin),
             columns(collection.rows, origin),
