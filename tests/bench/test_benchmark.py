@@ -98,6 +98,7 @@ def test_a_record_of_a_run_that_did_not_end_is_marked(tmp_path: Path) -> None:
 
     counter = tmp_path / "sys/class/powercap/intel-rapl:0/energy_uj"
     counter.parent.mkdir(parents=True)
+    counter.with_name("name").write_text("package-0")
     counter.write_text("5000000")
     times = itertools.chain([1.0] * 11)
 

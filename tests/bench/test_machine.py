@@ -134,8 +134,10 @@ def test_a_system_without_counters_has_none(tmp_path: Path) -> None:
 def test_the_energy_of_processor_packages(tmp_path: Path) -> None:
     assert EnergyMeter(None, tmp_path).counter is None
     assert EnergyMeter(None, tmp_path).joules() is None
-    for package, energy in ((0, 1_500_000), (1, 2_000_000)):
-        write(tmp_path, f"sys/class/powercap/intel-rapl:{package}/energy_uj", f"{energy}\n")
+    domains = {"0": "package-0", "0:0": "core", "1": "package-1", "2": "psys"}
+    for (domain, name), energy in zip(domains.items(), (1_500_000, 7, 2_000_000, 9), strict=True):
+        write(tmp_path, f"sys/class/powercap/intel-rapl:{domain}/name", f"{name}\n")
+        write(tmp_path, f"sys/class/powercap/intel-rapl:{domain}/energy_uj", f"{energy}\n")
     meter = EnergyMeter(None, tmp_path)
     assert meter.counter == "RAPL, processor packages"
     assert meter.joules() == 3.5

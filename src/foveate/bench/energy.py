@@ -7,6 +7,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from foveate.bench.machine import system_text
+
 if TYPE_CHECKING:
     from foveate.bench.gpu_counters import GpuCounters
 
@@ -24,7 +26,9 @@ class EnergyMeter:
 
     def __init__(self, gpu: GpuCounters | None, root: Path = Path("/")) -> None:
         self._gpu = gpu
-        self._packages = sorted((root / "sys/class/powercap").glob("intel-rapl:[0-9]"))
+        domains = (root / "sys/class/powercap").glob("intel-rapl:[0-9]*")
+        # Others are parts of a package, or the whole machine, and would count energy twice.
+        self._packages = [one for one in domains if system_text(one / "name").startswith("package")]
         self.counter: str | None = None
         if self.joules() is not None:
             self.counter = "NVML, GPU only" if gpu is not None else "RAPL, processor packages"
@@ -37,7 +41,7 @@ class EnergyMeter:
         """
         if self._gpu is not None:
             return self._gpu.joules()
-        with suppress(OSError, ValueError):  # most systems show it to the administrator only
-            energies = [int((one / "energy_uj").read_text("ascii")) for one in self._packages]
+        with suppress(ValueError):  # most systems show it to the administrator only
+            energies = [int(system_text(one / "energy_uj")) for one in self._packages]
             return sum(energies) / 1e6 if energies else None
         return None

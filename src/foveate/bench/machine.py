@@ -67,7 +67,7 @@ def take_snapshot(root: Path = Path("/")) -> Snapshot:
     load = _words(root / "proc/loadavg")
     cpus = (root / "sys/devices/system/cpu").glob("cpu[0-9]*/thermal_throttle/core_throttle_count")
     throttles = [int(words[0]) for file in cpus if (words := _words(file))]
-    mhz = re.findall(r"^cpu MHz\s*: ([\d.]+)", _text(root / "proc/cpuinfo"), re.MULTILINE)
+    mhz = re.findall(r"^cpu MHz\s*: ([\d.]+)", system_text(root / "proc/cpuinfo"), re.MULTILINE)
     return Snapshot(
         time=time.monotonic(),
         own=time.process_time(),
@@ -79,6 +79,13 @@ def take_snapshot(root: Path = Path("/")) -> Snapshot:
         quota_throttled=_quota_throttled(root),
         switches=involuntary_switches(),
     )
+
+
+def system_text(file: Path) -> str:
+    """Return the text of a file of the kernel; nothing if there is none, or if it is not readable."""
+    with suppress(OSError, UnicodeError):
+        return file.read_text(encoding="utf-8")
+    return ""
 
 
 def involuntary_switches() -> int:
@@ -95,7 +102,7 @@ def describe_machine(
     root: Path = Path("/"),
 ) -> Machine:
     """Return the state of the machine between two snapshots, with the verdict and other doubts."""
-    name = re.search(r"^model name\s*: (.+)$", _text(root / "proc/cpuinfo"), re.MULTILINE)
+    name = re.search(r"^model name\s*: (.+)$", system_text(root / "proc/cpuinfo"), re.MULTILINE)
     governor = _words(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
     elapsed = (after.time - before.time) * (os.cpu_count() or 1)
     busy = _growth(before.busy, after.busy)
@@ -173,10 +180,10 @@ def _processor_times(root: Path) -> tuple[float | None, float | None]:
 
 def _quota_throttled(root: Path) -> int | None:
     """Return how often the control group of the process was stopped by its quota."""
-    group = _text(root / "proc/self/cgroup").partition("::")[2].strip().lstrip("/")
+    group = system_text(root / "proc/self/cgroup").partition("::")[2].strip().lstrip("/")
     mount = root / "sys/fs/cgroup"
     for folder in (mount / group, mount, mount / "cpu"):
-        found = re.search(r"^nr_throttled (\d+)$", _text(folder / "cpu.stat"), re.MULTILINE)
+        found = re.search(r"^nr_throttled (\d+)$", system_text(folder / "cpu.stat"), re.MULTILINE)
         if found:
             return int(found[1])
     return None
@@ -187,10 +194,4 @@ def _growth(before: Number | None, after: Number | None) -> Number | None:
 
 
 def _words(file: Path) -> list[str]:
-    return _text(file).split()
-
-
-def _text(file: Path) -> str:
-    with suppress(OSError, UnicodeError):
-        return file.read_text(encoding="utf-8")
-    return ""
+    return system_text(file).split()
