@@ -219,6 +219,7 @@ class GpuLike(CpuDevice):
     """A device with memory of its own, which is not known any more when it is closed."""
 
     free = 1000
+    is_closed = False
 
     def memory(self) -> tuple[int, int]:
         if self.free < 0:
@@ -228,6 +229,25 @@ class GpuLike(CpuDevice):
     def close(self) -> None:
         super().close()
         self.free = -1
+        self.is_closed = True
+
+
+def test_a_device_that_fails_after_it_was_opened_is_closed(
+    contrast_bundle: Path, images: Path
+) -> None:
+    device = GpuLike()
+    device.free = -1
+    target = Target(
+        bundle=str(contrast_bundle), device="cpu", backend="auto", options=PipelineOptions()
+    )
+    with pytest.raises(BackendError, match="the device is closed"):
+        Session(
+            target,
+            [images / "0.png"],
+            BenchOptions(),
+            open_with=lambda *parts: (device, open_parts(*parts)[1]),
+        )
+    assert device.is_closed
 
 
 def test_a_record_can_be_taken_after_the_device_was_closed(

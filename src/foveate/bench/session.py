@@ -83,17 +83,19 @@ class Session(Measurement):
         )
         self._load = clock.now() - begin
         self._device, self._bundle = device, bundle
-        self._free = self._free_bytes()
         self._taken: int | None = None
-        manifest = target.options.applied_to(bundle.manifest)
         with ExitStack() as opened:
             opened.callback(device.close)  # after the engines
             for engine in engines.values():
                 opened.callback(engine.close)
+            self._free = self._free_bytes()
+            manifest = target.options.applied_to(bundle.manifest)
             self._images = read_images(files, manifest, decoding=options.decoding)
+            self._subject = describe_subject(
+                bundle, device, target.backend, engines, target.options
+            )
             system = self._open(device, engines, clock, ranges)
             opened.pop_all()  # the system owns them
-        self._subject = describe_subject(bundle, device, target.backend, engines, target.options)
         if options.nvtx:  # a GPU takes longer then, which a comparison must show
             changed = {**self._subject.options, "nvtx": True}
             self._subject = replace(self._subject, options=changed)
