@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from tests.runtime.devices.opened import FLOAT, GPUS, Gathering, gathered, simulated_gpu
 from tests.simulated_gpu.driver.faults import Status
 
 from foveate.errors import BackendError, OutOfMemoryError
+from foveate.runtime.devices.cuda_context import load_module
 
 STICKY = [Status.ILLEGAL_ADDRESS, Status.MISALIGNED_ADDRESS, Status.LAUNCH_FAILED]
 RESTART = "stopped, and this process cannot use it any longer.*: restart the process$"
@@ -53,6 +56,20 @@ def test_a_gpu_that_stopped_is_not_used_again(kind: str, status: Status) -> None
                 use()
         device.close()
         assert len(simulation.calls) == start
+
+
+def test_a_package_without_the_library_that_it_needs_is_not_called_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PyCUDA is linked with the driver."""
+    (tmp_path / "linked_package.py").write_text("raise ImportError('libcuda.so.1: no such file')")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(BackendError) as caught:
+        load_module("linked_package")
+    assert str(caught.value) == (
+        "the module 'linked_package' does not load (libcuda.so.1: no such file): `foveate doctor` "
+        "shows what works here; device='cpu' needs no GPU"
+    )
 
 
 @pytest.mark.parametrize("kind", GPUS)

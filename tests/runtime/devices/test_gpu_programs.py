@@ -7,7 +7,9 @@ import gc
 import logging
 import os
 import threading
+from collections import deque
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -195,6 +197,26 @@ def test_memory_in_a_cycle_of_objects_is_found_when_there_is_no_more() -> None:
                 cycle.append(cycle)
         finally:
             gc.enable()
+
+
+def test_two_threads_may_release_what_was_dropped_at_once() -> None:
+    """Another thread takes the last resource after this one has seen it."""
+    with simulated_gpu("cuda") as (device, simulation):
+
+        class Contended(deque[tuple[Any, ...]]):
+            def __bool__(self) -> bool:
+                found = len(self) > 0
+                if found and threading.current_thread() is threading.main_thread():
+                    thread = threading.Thread(target=device.context.collect)
+                    thread.start()
+                    thread.join()
+                return found
+
+        device.context.dropped = Contended()
+        before = simulation.live_bytes["device"]
+        device.allocate((1000,), FLOAT)
+        device.context.collect()
+        assert simulation.live_bytes["device"] == before
 
 
 def test_closing_releases_everything_in_order(gpu: Gpu) -> None:

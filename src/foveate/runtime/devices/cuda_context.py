@@ -39,11 +39,16 @@ def load_module(name: str, extra: str = "cuda") -> Any:
 
     Raises:
         MissingExtraError: It is not installed.
+        BackendError: It is installed, but a library that it needs is not.
     """
     try:
         return importlib.import_module(name)
-    except ImportError as error:
+    except ModuleNotFoundError as error:
         raise MissingExtraError(name, extra) from error
+    except ImportError as error:  # as PyCUDA raises it on a machine without a driver
+        raise BackendError(
+            f"the module {name!r} does not load ({error})", remedy=_REMEDY
+        ) from error
 
 
 class Owned:
@@ -176,8 +181,11 @@ class CudaContext:
 
     def collect(self) -> None:
         """Release the resources that no object owns any longer; the work on them must be done."""
-        while self.dropped:
-            release = self.dropped.popleft()
+        while True:
+            try:
+                release = self.dropped.popleft()
+            except IndexError:  # nothing is left, perhaps since another thread took it
+                return
             try:
                 self._release(release)
             except BackendError:
@@ -211,13 +219,15 @@ class CudaContext:
         self.close()
 
     def _release(self, release: tuple[Any, ...]) -> None:
-        if release not in self.alive:
+        try:
+            # Before the call, after which another thread may get the address.
+            del self.alive[release]
+        except KeyError:  # another thread releases it
             return
         name, handle, *more = release
-        if name == "cuStreamDestroy":
-            self.call("cuStreamSynchronize", handle)
-        del self.alive[release]  # before the call, after which another thread may get the address
         try:
+            if name == "cuStreamDestroy":
+                self.call("cuStreamSynchronize", handle)
             self.call(*release)
         except BackendError:
             self.alive[release] = None
