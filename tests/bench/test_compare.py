@@ -286,3 +286,18 @@ def test_a_comparison_as_markdown() -> None:
     assert lines[4] == "| figure | baseline | candidate | ratio | 99 % interval |"
     assert len(lines) == 6 + len(found.ratios)
     assert lines[6].startswith("| latency, median per image | 1")
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"confidence": 1.0}, "confidence must lie between 0 and 1, found 1"),
+        ({"confidence": 0.0}, "confidence must lie between 0 and 1, found 0"),
+        ({"tolerance": -0.01}, r"tolerance must be at least 0, found -0\.01"),
+        ({"replicates": 0}, "replicates must be at least 1, found 0"),
+        ({"seed": -1}, "seed must be at least 0, found -1"),
+    ],
+)
+def test_settings_outside_their_range_are_refused(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(OptionError, match=message):
+        CompareOptions(**values)

@@ -128,9 +128,12 @@ def test_a_run_without_an_image_is_refused() -> None:
         size(empty, rate=None, price_per_hour=None)
 
 
-@pytest.mark.parametrize(("rate", "price"), [(0.0, None), (float("nan"), None), (None, -1.0)])
+@pytest.mark.parametrize(
+    ("rate", "price"), [(0.0, None), (float("nan"), None), (float("inf"), None), (None, -1.0)]
+)
 def test_rates_and_prices_are_above_0(rate: float | None, price: float | None) -> None:
-    with pytest.raises(OptionError, match=r"--(rate|price-per-hour) must be above 0, found"):
+    message = r"--(rate|price-per-hour) must be above 0 and finite, found"
+    with pytest.raises(OptionError, match=message):
         size(searched(8.0), rate=rate, price_per_hour=price)
 
 

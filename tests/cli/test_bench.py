@@ -213,16 +213,22 @@ def test_too_few_turns_name_the_option_that_limits_them(
     )
 
 
+@pytest.mark.parametrize(("options", "count"), [([], 368), (["--count", "500"], 500)])
 def test_a_search_in_too_short_a_time_is_one_line(
-    contrast_bundle: Path, image: Path, capsys: pytest.CaptureFixture[str]
+    options: list[str],
+    count: int,
+    contrast_bundle: Path,
+    image: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     words = ["--seconds", "0.000001", "--scenario", "server", "--p99", "1", "--rate", "10"]
+    words += options
     assert invoke(["bench", str(contrast_bundle), str(image), *words]) == 1
     printed = capsys.readouterr()
     assert "10 images/s" in printed.out
     assert "not enough images" in printed.out
     assert printed.err.splitlines()[-1].startswith(
-        "foveate: --seconds is too short for the 368 images that a 99th percentile needs, up to "
+        f"foveate: --seconds is too short for the {count} images that each rate needs, up to "
     )
 
 

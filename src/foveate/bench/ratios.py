@@ -18,7 +18,7 @@ import numpy as np
 
 from foveate.bench.comparison import Ratio
 from foveate.bench.facts import more_images
-from foveate.errors import InputError
+from foveate.errors import InputError, OptionError
 from foveate.typed_options import TypedOptions
 
 if TYPE_CHECKING:
@@ -44,12 +44,23 @@ class CompareOptions(TypedOptions):
         tolerance: Change of the decisive ratio, as a share, that does not count.
         replicates: Number of resampled runs.
         seed: Seed of the draws.
+
+    Raises:
+        OptionError: A value has the wrong type or lies outside its range.
     """
 
     confidence: float = 0.99
     tolerance: float = 0.01
     replicates: int = 2000
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.confidence < 1:
+            raise OptionError(f"confidence must lie between 0 and 1, found {self.confidence:g}")
+        for name, least in (("tolerance", 0), ("replicates", 1), ("seed", 0)):
+            if getattr(self, name) < least:
+                raise OptionError(f"{name} must be at least {least}, found {getattr(self, name):g}")
 
 
 def ratios_of(

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, inf
 from typing import TYPE_CHECKING
 
 from foveate.errors import OptionError
@@ -59,11 +59,11 @@ def size(record: Record, *, rate: float | None, price_per_hour: float | None) ->
         price_per_hour: Price of one replica per hour, in any currency; ``None`` for no price.
 
     Raises:
-        OptionError: The rate or the price is not above 0, or the record has no capacity.
+        OptionError: The rate or the price is not above 0 and finite, or the record has no capacity.
     """
     for name, value in (("--rate", rate), ("--price-per-hour", price_per_hour)):
-        if value is not None and not value > 0:
-            raise OptionError(f"{name} must be above 0, found {value:g}")
+        if value is not None and not 0 < value < inf:
+            raise OptionError(f"{name} must be above 0 and finite, found {value:g}")
     capacity, p99 = _capacity(record)
     wanted = capacity if rate is None else rate
     # The quotient of equal rates may be slightly above 1.

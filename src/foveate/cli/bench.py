@@ -286,7 +286,7 @@ def _failure_of(record: Record) -> str | None:
 
     outcome, scenario, against = record.outcome, record.scenario, record.against
     if record.search is not None:
-        return _failure_of_search(record.search)
+        return _failure_of_search(record.search, scenario.count)
     if outcome.rate_held is False:
         reached = f"{outcome.throughput or 0.0:.3g} were reached"
         if outcome.refused:
@@ -307,8 +307,11 @@ def _failure_of(record: Record) -> str | None:
     return f"slower than {against.comparison.baseline}" if slower else None
 
 
-def _failure_of_search(search: RateSearch) -> str | None:
-    """Return why a search found no rate, on one line; None if it found one."""
+def _failure_of_search(search: RateSearch, count: int | None) -> str | None:
+    """Return why a search found no rate, on one line; None if it found one.
+
+    ``count`` is the number of images per rate, None for the fewest.
+    """
     from foveate.bench.percentiles import fewest_runs
 
     if search.rate is not None:
@@ -317,7 +320,7 @@ def _failure_of_search(search: RateSearch) -> str | None:
     missed = [one.rate for one in search.trials if one.held is False]
     if not missed:
         return (
-            f"--seconds is too short for the {fewest_runs(99)} images that a 99th percentile needs, "
+            f"--seconds is too short for the {count or fewest_runs(99)} images that each rate needs, "
             f"up to {max(short):.3g} images per second: raise it, or omit it"
         )
     what = (
