@@ -13,8 +13,9 @@ from tests.samples.paths import CAT
 from tests.samples.verified_bundles import small_bundle
 
 from foveate.arrays import Array
+from foveate.bench.ceilings import measure_ceilings
 from foveate.bench.image_shapes import image_shapes
-from foveate.bench.limits import Limits, count_stages, measure_limits
+from foveate.bench.limits import count_stages, limits_of
 from foveate.bench.work import Shape, StageWork
 from foveate.bundle import Bundle, SelectSpec
 from foveate.images.reading import read_image
@@ -85,21 +86,10 @@ def test_more_boxes_are_more_work_for_classify_alone(
         assert more[stage] == work[stage]
 
 
-def limits_of(bundle: Bundle, work: dict[str, StageWork], *, on_cpu: bool) -> Limits:
-    return measure_limits(
-        work,
-        bundle.manifest,
-        on_cpu=on_cpu,
-        threads=1,
-        seconds={"propose": 0.5},
-        probe_seconds=0.0,
-        array_bytes=1 << 16,
-    )
-
-
 def test_every_stage_has_its_limit_on_a_cpu(bundle: Bundle, work: dict[str, StageWork]) -> None:
-    found = limits_of(bundle, work, on_cpu=True)
-    assert found.ceilings is not None
+    kinds = {kind for one in work.values() for kind in one.operations_by_kind()}
+    ceilings = measure_ceilings(kinds, threads=1, seconds=0.0, size=1 << 16)
+    found = limits_of(work, bundle.manifest, ceilings, {"propose": 0.5})
     assert set(found.stages) == set(bundle.manifest.networks)
     for stage, one in found.stages.items():
         assert one.operations == work[stage].operations == sum(k.operations for k in one.kinds)
@@ -110,11 +100,10 @@ def test_every_stage_has_its_limit_on_a_cpu(bundle: Bundle, work: dict[str, Stag
     json.dumps(asdict(found))
 
 
-def test_a_gpu_has_no_ceilings_and_predictions_are_labeled(
+def test_without_ceilings_there_are_labeled_predictions_alone(
     bundle: Bundle, work: dict[str, StageWork]
 ) -> None:
-    found = limits_of(bundle, work, on_cpu=False)
-    assert found.ceilings is None
+    found = limits_of(work, bundle.manifest, None, {"propose": 0.5})
     for one in found.stages.values():
         assert one.roofline is None
         assert {prediction.origin for prediction in one.predictions} == {"predicted"}

@@ -9,7 +9,8 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from foveate.bench.advice import Advice, Situation, StageTime, advise
-from foveate.bench.limits import Limits, count_stages, measure_limits
+from foveate.bench.ceilings import measure_ceilings
+from foveate.bench.limits import Limits, count_stages, limits_of
 from foveate.runtime.sizes import Sizes
 from foveate.system.resources import usable_cores
 
@@ -51,7 +52,9 @@ def _limits(record: Record, manifest: Manifest, bundle: Bundle) -> Limits:
         stage: _median_of(record, values, chosen) for stage, values in record.samples.stages.items()
     }
     measured = {stage: seconds for stage, seconds in times.items() if seconds}
-    return measure_limits(work, manifest, on_cpu=on_cpu, threads=threads, seconds=measured)
+    kinds = {kind for one in work.values() for kind in one.operations_by_kind()}
+    ceilings = measure_ceilings(kinds, threads=threads) if on_cpu else None
+    return limits_of(work, manifest, ceilings, measured)
 
 
 def _most_frequent_input(record: Record) -> int:

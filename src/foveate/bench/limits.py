@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from foveate.bench.ceilings import Ceilings, measure_ceilings
+from foveate.bench.ceilings import Ceilings
 from foveate.bench.gpus import GPUS, Prediction, predict
 from foveate.bench.image_shapes import image_shapes
 from foveate.bench.roofline import Roofline, roofline
@@ -93,34 +93,20 @@ def count_stages(
     }
 
 
-def measure_limits(
+def limits_of(
     work: Mapping[str, StageWork],
     manifest: Manifest,
-    *,
-    on_cpu: bool,
-    threads: int,
+    ceilings: Ceilings | None,
     seconds: Mapping[str, float],
-    probe_seconds: float = 0.4,
-    array_bytes: int | None = None,
 ) -> Limits:
-    """Measure the ceilings of the CPU, and relate measured times of stages to them.
+    """Relate measured times of stages to the ceilings of the CPU.
 
     Args:
         work: Work of each stage for one image, from :func:`count_stages`.
         manifest: Manifest of the bundle.
-        on_cpu: Whether the pipeline runs on the CPU. Otherwise nothing is measured.
-        threads: Number of threads of the pipeline.
+        ceilings: Measured ceilings of the CPU; None on a GPU.
         seconds: Measured time per image of the stages that were timed.
-        probe_seconds: Time for each measurement of a ceiling.
-        array_bytes: Bytes of each array to measure the memory with; see ``measure_ceilings``.
-
-    Raises:
-        BackendError: Memory or threads run out.
     """
-    ceilings = None
-    if on_cpu:
-        kinds = {kind for one in work.values() for kind in one.operations_by_kind()}
-        ceilings = measure_ceilings(kinds, threads=threads, seconds=probe_seconds, size=array_bytes)
     return Limits(
         ceilings=ceilings,
         stages={
