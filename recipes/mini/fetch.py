@@ -45,12 +45,12 @@ from compose import (
     Composition,
     FixedSet,
     Sources,
-    sha256_of,
     training_options,
     validation_options,
     write_dataset,
 )
 from foveate.errors import DataError, FoveateError
+from foveate.system.regular_files import file_digest
 
 HERE = Path(__file__).resolve().parent
 BACKGROUNDS = HERE / "backgrounds.csv"
@@ -95,7 +95,7 @@ def fetch(package: Package, folder: Path) -> Path:
     if not found:
         run("apt-get", "download", f"{package.name}={package.version}", folder=folder)
         found = sorted(folder.glob(f"{package.name}_{version}_*.deb"))
-    if not found or sha256_of(found[0]) != package.sha256:
+    if not found or file_digest(found[0]) != package.sha256:
         raise DataError(
             f"the package {package.name} {package.version} is not the expected one",
             file=found[0] if found else folder,

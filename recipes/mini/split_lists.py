@@ -21,10 +21,10 @@ from compose import (
     assign_backgrounds,
     assign_cutouts,
     read_list,
-    sha256_of,
     validation_options,
     write_list,
 )
+from foveate.system.regular_files import file_digest
 
 HERE = Path(__file__).resolve().parent
 CUTOUTS = HERE / "cutouts.csv"
@@ -53,8 +53,8 @@ def main() -> None:
         seed=2026,
         split="validation",
         options=validation_options(),
-        cutouts_sha256=sha256_of(CUTOUTS),
-        backgrounds_sha256=sha256_of(BACKGROUNDS),
+        cutouts_sha256=file_digest(CUTOUTS),
+        backgrounds_sha256=file_digest(BACKGROUNDS),
     ).write(HERE / "validation.json")
 
 

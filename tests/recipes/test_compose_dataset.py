@@ -22,13 +22,13 @@ from compose import (
     Sources,
     options_from_json,
     options_to_json,
-    sha256_of,
     training_options,
     validation_options,
     write_dataset,
 )
 from compose_dataset import command
 from foveate.errors import DataError, OptionError
+from foveate.system.regular_files import file_digest
 
 
 def draw_disc(number: int) -> NDArray[np.uint8]:
@@ -230,8 +230,8 @@ def fix(sources: Sources, folder: Path) -> tuple[Sources, Path]:
         seed=4,
         split="validation",
         options=small(validation_options()),
-        cutouts_sha256=sha256_of(lists.cutouts),
-        backgrounds_sha256=sha256_of(lists.backgrounds),
+        cutouts_sha256=file_digest(lists.cutouts),
+        backgrounds_sha256=file_digest(lists.backgrounds),
     ).write(folder / "fixed.json")
     return lists, folder / "fixed.json"
 

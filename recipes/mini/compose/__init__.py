@@ -4,7 +4,7 @@
 from compose.assign import assign_backgrounds, assign_cutouts
 from compose.dataset import write_dataset
 from compose.library import Library, load_library
-from compose.lists import Entry, find_backgrounds, find_cutouts, read_list, sha256_of, write_list
+from compose.lists import Entry, find_backgrounds, find_cutouts, read_list, write_list
 from compose.options import (
     ComposeOptions,
     PasteOptions,
@@ -39,7 +39,6 @@ __all__ = [
     "options_from_json",
     "options_to_json",
     "read_list",
-    "sha256_of",
     "training_options",
     "validation_options",
     "write_dataset",

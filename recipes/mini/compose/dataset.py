@@ -5,9 +5,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import shutil
 import signal
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -20,6 +18,7 @@ from pycocotools import mask as coco_mask
 
 from compose.scene import Placed, Scene
 from foveate.errors import DataError, OptionError
+from foveate.system.files import new_folder
 
 _QUALITY = 95
 _Progress = Callable[[int, int], None]
@@ -71,7 +70,7 @@ def write_dataset(
         )
     if output.exists():
         raise DataError("the output exists", file=output, remedy="delete it or name another one")
-    with _aside(output) as folder:
+    with new_folder(output, overwrite=False) as folder:
         (folder / "images").mkdir()
         task = partial(_write_image, folder)
         annotations = _Annotations(scenes)
@@ -106,20 +105,6 @@ class _Annotations:
 def categories(class_names: Sequence[str]) -> list[dict[str, Any]]:
     """Return COCO's entries for classes, with ids from 1."""
     return [{"id": number, "name": name} for number, name in enumerate(class_names, start=1)]
-
-
-@contextmanager
-def _aside(output: Path) -> Iterator[Path]:
-    """A directory beside `output` that becomes it, or nothing."""
-    output.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(dir=output.parent, prefix=f".{output.name}-"))
-    try:
-        yield folder
-        folder.chmod(0o755)  # mkdtemp's directories are private
-        folder.rename(output)
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
 
 
 _Result = tuple[dict[str, Any], list[dict[str, Any]]]

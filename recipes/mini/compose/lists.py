@@ -6,7 +6,6 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from hashlib import file_digest
 from pathlib import Path
 
 from foveate.errors import DataError
@@ -152,9 +151,3 @@ def write_list(file: Path, entries: Iterable[Entry], columns: Sequence[str]) -> 
                 "split": entry.split,
             }
             writer.writerow([values[column] for column in columns])
-
-
-def sha256_of(file: Path) -> str:
-    """Return the SHA-256 of a file, in hexadecimal."""
-    with file.open("rb") as stream:
-        return file_digest(stream, "sha256").hexdigest()

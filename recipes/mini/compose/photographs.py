@@ -8,7 +8,6 @@ Ghiasi et al., "Simple Copy-Paste is a Strong Data Augmentation Method for Insta
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,12 +15,13 @@ from numpy.typing import NDArray
 
 from compose.layer import Layer, draw_layer, lay_over, overlap
 from compose.library import Cutout
-from compose.lists import Entry, sha256_of
+from compose.lists import Entry
 from compose.options import PasteOptions
 from compose.photometric import change_light, finish
 from compose.scene import Placed, Scene
 from foveate.datasets import CocoDataset, read_json
 from foveate.errors import DataError
+from foveate.system.regular_files import file_digest
 
 CLASS_NAMES = (
     "accessory",
@@ -65,26 +65,12 @@ class Photographs:
     seed: int
 
     @classmethod
-    def open(
-        cls, images: Path, annotations: Path, *, options: PasteOptions, seed: int
-    ) -> Photographs:
-        """Open photographs in COCO's layout; their supercategories become classes.
-
-        Args:
-            images: Directory of the images.
-            annotations: File of the annotations.
-            options: Settings of the changes.
-            seed: Seed of every draw.
+    def of(cls, dataset: CocoDataset, *, options: PasteOptions, seed: int) -> Photographs:
+        """Return the photographs of a data set that have annotations.
 
         Raises:
-            DataError: The annotations cannot be read, no image has an object, or a category has
-                none of COCO's supercategories.
+            DataError: No image has an object, or a category has none of COCO's supercategories.
         """
-        return cls.of(CocoDataset(images, annotations), options=options, seed=seed)
-
-    @classmethod
-    def of(cls, dataset: CocoDataset, *, options: PasteOptions, seed: int) -> Photographs:
-        """Return the photographs of a data set that have annotations; see ``open``."""
         ids = category_ids(dataset)
         dataset = dataset.of_images(np.flatnonzero(np.diff(dataset.annotations.starts)))
         table = dataset.annotations
@@ -117,7 +103,7 @@ class Photographs:
             "seed": self.seed,
             "options": asdict(self.options),
             "photographs": len(self.dataset),
-            "annotations_sha256": sha256_of(self.dataset.file),
+            "annotations_sha256": file_digest(self.dataset.file),
         }
 
     def scene(self, index: int) -> Scene:

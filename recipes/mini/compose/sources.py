@@ -10,9 +10,10 @@ from typing import Any
 
 from compose.assign import assign_backgrounds, assign_cutouts
 from compose.library import Library, load_library
-from compose.lists import Entry, find_backgrounds, find_cutouts, read_list, sha256_of
+from compose.lists import Entry, find_backgrounds, find_cutouts, read_list
 from compose.options import ComposeOptions, options_from_json, options_to_json
 from foveate.errors import DataError
+from foveate.system.regular_files import file_digest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,7 +130,7 @@ class FixedSet:
             (sources.cutouts, self.cutouts_sha256),
             (sources.backgrounds, self.backgrounds_sha256),
         ):
-            found = sha256_of(file) if file.is_file() else "no file"
+            found = file_digest(file) if file.is_file() else "no file"
             if found != expected:
                 raise DataError(
                     f"the list differs from the one that fixes the data set: expected SHA-256 "
