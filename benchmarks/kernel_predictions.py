@@ -55,7 +55,7 @@ class Cost:
 
     @property
     def intensity(self) -> float:
-        """Operations a byte."""
+        """Operations per byte."""
         return (self.operations + self.wide_operations) / self.bytes
 
     @classmethod
@@ -66,7 +66,7 @@ class Cost:
         canvas: tuple[int, int],
         itemsize: int = 4,
     ) -> Cost:
-        """Count laying a resized image on a canvas.
+        """Count placing a resized image on a canvas.
 
         Args:
             image: Rows and columns of the image.

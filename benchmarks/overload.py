@@ -71,7 +71,7 @@ def main() -> None:
             _row("taken under load", [one for one in loaded if one.status == 200]),
             _row("refused under load", [one for one in loaded if one.status in (429, 503)]),
             _row("failed under load", [one for one in loaded if one.status not in (200, 429, 503)]),
-            ("memory, MB: at the begin", Figure(value=memory[0]), None, None, None),
+            ("memory, MB: at the start", Figure(value=memory[0]), None, None, None),
             (
                 "memory, MB: highest, and at the end",
                 f"{max(memory)}, {memory[-1]}",

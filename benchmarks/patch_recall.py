@@ -5,8 +5,8 @@
 
 Pipelines with the same weights, which differ in what a window of the pyramid sees: the whole
 level around it, as in use; for its mask only a patch like training's, with padding beyond the 16
-pixels of context; with --scores, in a third one, for its score as well, which takes minutes a
-image on a processor. Selection, suppression and pasting are the pipeline's own.
+pixels of context; with --scores, in a third one, for its score as well, which takes
+minutes per image on a CPU. Selection, suppression and pasting are the pipeline's own.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ BATCH = 64
 class PatchMode:
     """The stages of a SharpMask that see each window as a patch.
 
-    A window's vector is not needed, since its patch is seen again; its first three numbers say
-    instead which window it is, and so tell `refine` what to cut out.
+    The vector of a window is not needed, since its patch is processed again. Its first three
+    numbers are replaced by level, row and column of the window, from which `refine` cuts the patch.
 
     Args:
-        bundle: its proposal network is a SharpMask.
-        scores: whether windows are scored as patches too.
+        bundle: Bundle whose proposal network is a SharpMask.
+        scores: Whether windows are scored as patches too.
     """
 
     def __init__(self, bundle: Bundle, *, scores: bool):
@@ -100,7 +100,7 @@ class PatchMode:
 
 
 def _ring(level: Tensor, width: int) -> Tensor:
-    """What fills a level, around it: (1, 3, H + 2 width, W + 2 width), zero inside."""
+    """Return the fill of a level, around it: (1, 3, H + 2 width, W + 2 width), zero inside."""
     fill = level[:, :, :1, :1]
     ring = functional.pad(torch.zeros_like(level), (width,) * 4, value=1.0)
     return ring * fill

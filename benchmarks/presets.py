@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Enter a sweep of a bundle, from which its presets are chosen, into the results.
 
-foveate bench sweep mini --dataset DIRECTORY --threads 2 --json sweep.json
-python benchmarks/presets.py sweep.json --json benchmarks/results/presets.json
+::
+
+    foveate bench sweep mini --dataset DIRECTORY --threads 2 --json sweep.json
+    python benchmarks/presets.py sweep.json --json benchmarks/results/presets.json
 """
 
 from __future__ import annotations

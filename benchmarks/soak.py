@@ -105,7 +105,7 @@ def run(pid: int, port: int, clients: int, seconds: float) -> tuple[Counter[str]
 
 
 def send(port: int, chance: random.Random, end: float, statuses: list[str]) -> None:
-    """Send requests of one client after the other until a moment."""
+    """Send the requests of a client, one after the other, until ``end``."""
     files = {size: encoded(*size) for size in SIZES}
     while time.monotonic() < end:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)

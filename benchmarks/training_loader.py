@@ -41,13 +41,13 @@ batch, in turns in one process. A step that takes three times as long as drawing
 
 
 class Kept:
-    """Hands the same batch out again and again, in place of a loader."""
+    """A stand-in for a loader that returns the same batch at every step."""
 
     def __init__(self, drawn: Drawn):
         self._drawn = drawn
 
     def take(self, step: int) -> Drawn:
-        """Give the batch."""
+        """Return the batch."""
         del step
         return self._drawn
 

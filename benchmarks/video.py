@@ -102,7 +102,7 @@ def _age(pipeline: foveate.Pipeline, seconds: float, threads: int) -> Measuremen
 
 
 def _pan() -> Iterator[UInt8Array]:
-    """Yield views of the photograph that move to and fro, (480, 640, 3) uint8 RGB."""
+    """Yield views of the photograph that move from side to side and back, (480, 640, 3) uint8 RGB."""
     width, height = SIZE
     wide = photograph(width + 160, height)
     step = 0

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Compose a COCO-format data set of cut-outs and backgrounds, with exact masks.
+r"""Compose a COCO-format data set of cut-outs and backgrounds, with exact masks.
 
-python recipes/mini/compose_dataset.py --cutouts DIRECTORY --backgrounds DIRECTORY --output
-DIRECTORY
+::
+
+    python recipes/mini/compose_dataset.py --cutouts DIRECTORY --backgrounds DIRECTORY \
+        --output DIRECTORY
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from foveate.cli._console import print_line, show_progress
 
 
 class Preset(StrEnum):
-    """Return the options by name."""
+    """Names of the options of a composition."""
 
     TRAINING = "training"
     VALIDATION = "validation"
@@ -36,7 +38,7 @@ def command(
     cutouts: Annotated[
         Path,
         typer.Option(
-            help="Cut-outs with an alpha channel: a directory that holds one directory a class, "
+            help="Cut-outs with an alpha channel: a directory that holds one directory per class, "
             "or a .csv list with the columns path, class, family and split."
         ),
     ],
@@ -49,19 +51,22 @@ def command(
     *,
     packages: Annotated[
         Path | None,
-        typer.Option(help="The directory that a list's paths start from; else the list's own."),
+        typer.Option(help="Root of the paths of a list; by default the directory of the list."),
     ] = None,
     split: Annotated[
         str,
         typer.Option(
-            help="train or validation: use this part only. Lists name it; directories are "
-            "split by families of like images, a quarter of them for validation."
+            help="train or validation: use this part only. Lists state it; directories are "
+            "split by families of similar images, a quarter of them for validation."
         ),
     ] = "",
     preset: Annotated[
-        Preset, typer.Option(help="How rough: training is wide, validation is mild.")
+        Preset,
+        typer.Option(
+            help="Strength of the changes: wide ranges for training, mild ones for validation."
+        ),
     ] = Preset.TRAINING,
-    images: Annotated[int, typer.Option(min=1, help="How many images.")] = 1000,
+    images: Annotated[int, typer.Option(min=1, help="Number of images.")] = 1000,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same images.")] = 0,
     fixed: Annotated[
         Path | None,
@@ -70,7 +75,7 @@ def command(
             "a recipe's validation.json."
         ),
     ] = None,
-    workers: Annotated[int, typer.Option(min=0, help="Processes; 0 starts none.")] = 2,
+    workers: Annotated[int, typer.Option(min=0, help="Number of processes; 0 starts none.")] = 2,
 ) -> None:
     """Compose a COCO-format data set of cut-outs and backgrounds, with exact masks."""
     sources = Sources(cutouts=cutouts, backgrounds=backgrounds, packages=packages)

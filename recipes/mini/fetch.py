@@ -16,7 +16,7 @@ installed. DIRECTORY then holds
     rooms/{train,validation}/ rendered scenes, in COCO's format, of one class `thing`
 
 The scenes are rendered only where `--blender` names an interpreter with `bpy` 4.2 (the wheel of
-Blender, 500 MB; it needs Python 3.11): about four seconds a scene and core. Objects of photographs
+Blender, 500 MB; it needs Python 3.11): about four seconds per scene on one core. Objects of photographs
 are pasted only where `--photographs` names a data set in COCO's layout; see `paste_photographs.py`.
 
 What is there already is not fetched, unpacked or composed again.

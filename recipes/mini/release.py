@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Make the shipped bundle of a finished training: export, measure, write the model card.
 
-python recipes/mini/release.py runs/mini --data data --output src/foveate/assets/bundles/mini
+::
+
+    python recipes/mini/release.py runs/mini --data data --output src/foveate/assets/bundles/mini
 
 DIRECTORY of --data holds the validation parts of `mini`, `named` and `photographs`, and `voc4`.
 """

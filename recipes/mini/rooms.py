@@ -3,7 +3,7 @@
 
     python recipes/mini/rooms.py SCENES BACKDROPS TEXTURES DIRECTORY
 
-SCENES is the directory that `render.py` filled; BACKDROPS a text file with one path a line,
+SCENES is the directory that `render.py` filled; BACKDROPS a text file with one path per line,
 for what lies behind the outdoor scenes, TEXTURES one of images that objects are painted with.
 Every scene becomes `VARIANTS` images of DIRECTORY/train that differ in paint, backdrop, mirroring,
 light, blur, noise and compression; every twentieth scene one image of DIRECTORY/validation. Both

@@ -202,7 +202,7 @@ def test_an_interrupted_search_keeps_the_rates_that_were_tried(
         assert process.stderr is not None
         for line in process.stderr:
             if line.startswith("Trying ") and not line.startswith("Trying 400 "):
-                process.send_signal(signal.SIGINT)  # at the begin of the second rate
+                process.send_signal(signal.SIGINT)  # at the start of the second rate
                 break
         out, err = process.stdout.read(), process.stderr.read()
     assert process.returncode == 130

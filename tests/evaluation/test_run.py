@@ -211,7 +211,7 @@ def test_the_table_shows_figures_and_cost(perfect: Precomputed, truth: GroundTru
     shown = capture.get()
     for part in ("perfect by torch", "mask AP50", "1.000", "results an image, mean", "1.5"):
         assert part in shown
-    for part in ("seconds an image", "peak memory", "3 objects"):
+    for part in ("seconds per image", "peak memory", "3 objects"):
         assert part in shown
 
 

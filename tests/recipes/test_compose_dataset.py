@@ -164,7 +164,7 @@ def test_splits_of_folders_share_nothing_and_keep_class_ids(sources: Sources) ->
 
 def test_an_unreadable_cutout_is_named(sources: Sources) -> None:
     (sources.cutouts / "disc" / "bad.png").write_bytes(b"no image")
-    with pytest.raises(DataError, match=r"cannot decode the cut-out: .*bad\.png: mend the file"):
+    with pytest.raises(DataError, match=r"cannot decode the cut-out: .*bad\.png: repair the file"):
         sources.load()
 
 

@@ -116,6 +116,6 @@ def test_a_family_that_is_most_of_its_class_stays_in_training() -> None:
 
 def test_a_class_too_small_to_split_is_an_error() -> None:
     with pytest.raises(
-        DataError, match="class 'a' has 1 families of like images, too few.*merge it"
+        DataError, match="class 'a' has 1 families of similar images, too few.*merge it"
     ):
         split_families(["a", "a"], ["x", "x"])

@@ -16,7 +16,7 @@ from compose.library import load_background, load_cutout
 from compose.lists import Entry
 from compose.split import split_families
 
-_SALT = "mini"  # deals the recipe's families out such that no class is one-sided
+_SALT = "mini"  # with which the recipe's families are in both splits of every class
 
 
 def assign_cutouts(

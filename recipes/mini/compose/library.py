@@ -112,7 +112,7 @@ def load_background(entry: Entry, root: Path) -> Background:
     if min(image.shape[:2]) < _MIN_BACKGROUND_SIDE:
         raise DataError(
             f"background of {image.shape[1]} x {image.shape[0]} pixels, expected at least "
-            f"{_MIN_BACKGROUND_SIDE} a side",
+            f"{_MIN_BACKGROUND_SIDE} on each side",
             file=file,
             remedy="leave it out",
         )
@@ -128,7 +128,7 @@ def _decode(file: Path, flags: int, what: str) -> NDArray[np.uint8]:
     decoded = cv2.imdecode(content, flags) if content.size else None
     if decoded is None:
         raise DataError(
-            f"cannot decode the {what}", file=file, remedy="mend the file or leave it out"
+            f"cannot decode the {what}", file=file, remedy="repair the file or leave it out"
         )
     image = np.asarray(decoded)
     if image.dtype == np.uint16:

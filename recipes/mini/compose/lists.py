@@ -49,7 +49,7 @@ def find_cutouts(root: Path) -> list[Entry]:
         raise DataError(
             "no class directory found",
             file=root,
-            remedy="put cut-outs into one directory a class, ROOT/CLASS/NAME.png",
+            remedy="put cut-outs into one directory per class, ROOT/CLASS/NAME.png",
         )
     entries = []
     for folder in folders:

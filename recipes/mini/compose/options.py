@@ -40,7 +40,7 @@ class ObjectOptions(TypedOptions):
     """Settings by which cut-outs become objects.
 
     Args:
-        count: Fewest and most objects an image.
+        count: Smallest and largest number of objects per image.
         larger_side: Range of an object's larger side in pixels, drawn evenly in its logarithm.
         enlargement: No cut-out grows beyond this factor; its larger side is shortened instead.
         rotation: Range of the rotation in degrees, plus and minus.
@@ -80,7 +80,7 @@ class ObjectOptions(TypedOptions):
         low, high = self.count
         if not 1 <= low <= high:
             raise OptionError(
-                f"the number of objects an image must be a range from 1 on, found {low}..{high}"
+                f"the number of objects per image must be a range from 1 on, found {low}..{high}"
             )
         if not 0 < self.larger_side[0] <= self.larger_side[1]:
             raise OptionError(

@@ -74,7 +74,7 @@ def wavy_mask(
         size: (width, height) in pixels.
         rng: The only source of randomness.
         softness: Width of the transition, as a share of the range of the waves.
-        grid: Waves a side, about.
+        grid: Approximate number of waves along each side.
 
     Returns:
         (height, width) float32, 0..1.

@@ -21,9 +21,9 @@ class Sources:
     """The places of cut-outs and backgrounds.
 
     Args:
-        cutouts: A directory with one directory a class, or a `.csv` list.
+        cutouts: A directory with one directory per class, or a `.csv` list.
         backgrounds: A directory, or a `.csv` list.
-        packages: The directory that the lists' paths start from; None means the list's own.
+        packages: Root of the paths of the lists; None for the directory of each list.
         class_names: Class names in the order of category ids; by default those of the cut-outs. A
             class may have no cut-out.
     """
@@ -36,7 +36,7 @@ class Sources:
     def load(self, split: str = "") -> Library:
         """Decode the cut-outs and backgrounds of a split, or all of them.
 
-        A directory is split by families, see `assign_cutouts`; a list says itself what is where.
+        A directory is split by families, see `assign_cutouts`; a list has a column for the split.
 
         Raises:
             DataError: Something cannot be used.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Training or validation: decided by family, so that no thing is in both."""
+"""The split into training and validation by family, so that no object is in both."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def split_families(
         share: Share of each class's families that validation gets.
         min_members: Members of each class that validation gets at least.
         min_families: Families of each class that validation gets at least.
-        salt: Another salt, another deal.
+        salt: Text that is hashed with each name; another one gives another assignment.
 
     Returns:
         `TRAINING` or `VALIDATION` for each member.
@@ -75,7 +75,7 @@ def _check(
     held = sum(members[family][name] for family in own if family in chosen)
     if held < min_members or all(family in chosen for family in own):
         raise DataError(
-            f"class {name!r} has {len(own)} families of like images, too few to leave one for "
+            f"class {name!r} has {len(own)} families of similar images, too few to leave one for "
             f"training and {max(1, min_members)} members for validation",
             remedy="merge it with another class or leave it out",
         )

@@ -42,7 +42,7 @@ class Model:
 
 
 def read_catalogues(root: Path) -> list[Model]:
-    """Read every library under a directory, leaving out what is no single object."""
+    """Read every library under a directory, without models that are not a single object."""
     models = []
     for properties in sorted(root.glob("*/PluginFurnitureCatalog.properties")):
         entries: dict[int, dict[str, str]] = {}

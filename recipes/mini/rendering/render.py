@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Render random scenes of free 3D models, and which pixel is whose.
+"""Render random scenes of free 3D models, and the object of each pixel.
 
     python recipes/mini/rendering/render.py CATALOGUES TEXTURES DIRECTORY FIRST LAST
 
-It needs an interpreter with `bpy` 4.2 (`pip install bpy==4.2.0`, Python 3.11) and nothing else of
-ours. CATALOGUES holds the unzipped furniture libraries, TEXTURES names an image a line. For scene
-N of FIRST..LAST it writes `N.png` (RGBA; what is transparent shows a photograph later) and
-`N_index_0001.png` (16 bit: the object's number, 0 for none). Scenes that are there are kept.
+It needs an interpreter with `bpy` 4.2 (`pip install bpy==4.2.0`, Python 3.11) and no other
+package of Foveate. CATALOGUES holds the unzipped furniture libraries, TEXTURES lists one image per line. For scene
+N of FIRST..LAST it writes `N.png` (RGBA; a photograph fills the transparent pixels later) and
+`N_index_0001.png` (16 bit: the object's number, 0 for none). Existing scenes are kept.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from catalogue import Model, load, read_catalogues
 from scene import arrange
 
 # Scenes that share their models: reading a mesh takes as long as rendering a scene.
-SCENES_A_SET = 40
+SCENES_PER_SET = 40
 
-MODELS_A_SET = 80
-PEOPLE_A_SET = 8
+MODELS_PER_SET = 80
+PEOPLE_PER_SET = 8
 SIZE = (480, 360)
 SAMPLES = 5
 
@@ -41,8 +41,8 @@ def main() -> None:
     textures = [Path(line) for line in arguments.textures.read_text().splitlines()]
     models = read_catalogues(arguments.catalogues)
     arguments.folder.mkdir(parents=True, exist_ok=True)
-    for first in range(arguments.first, arguments.last, SCENES_A_SET):
-        last = min(first + SCENES_A_SET, arguments.last)
+    for first in range(arguments.first, arguments.last, SCENES_PER_SET):
+        last = min(first + SCENES_PER_SET, arguments.last)
         _render_set(models, textures, arguments.folder, first, last)
 
 
@@ -70,9 +70,9 @@ def _render_set(
 
 def _choose(models: list[Model], rng: np.random.Generator) -> list[Model]:
     """Choose any models, and some people: they are few among many, and often photographed."""
-    chosen = [models[i] for i in rng.choice(len(models), MODELS_A_SET, replace=False)]
+    chosen = [models[i] for i in rng.choice(len(models), MODELS_PER_SET, replace=False)]
     people = [model for model in models if model.category == "Characters"]
-    return chosen + [people[i] for i in rng.permutation(len(people))[:PEOPLE_A_SET]]
+    return chosen + [people[i] for i in rng.permutation(len(people))[:PEOPLE_PER_SET]]
 
 
 def _new_scene() -> Any:

@@ -11,7 +11,7 @@ from foveate.bench.command import Command
 
 # Shares from which on a part of the time is worth a sentence.
 _BUSY = 0.05  # of the processor, taken by others; half of it is the noise of a quiet machine
-_FLOOR = 0.1  # of the latency; figures below ten times the floor say more about the harness
+_FLOOR = 0.1  # of the latency; figures below ten times the floor measure the harness more than the pipeline
 _WAITING = 0.25  # of the latency
 _PART = 0.2  # of the processing, for copies, idle time and operations
 _STAGE = 0.3  # of the processing, for the slowest stage
@@ -118,7 +118,7 @@ def search_command(command: Command, bound: float) -> str:
 def advise(found: Situation) -> list[Advice]:
     """Return what bounds the pipeline, the most general first.
 
-    On a busy machine, and near the floor of the harness, the other figures say nothing about the
+    On a busy machine, and near the floor of the harness, the other figures do not describe the
     pipeline, so that there is no other advice.
     """
     doubts = [*_busy(found), *_floor(found)]

@@ -45,7 +45,7 @@ MEANINGS = {
 LIMIT_COLUMNS = ("network", "bound by", "GFLOP", "MB", "least time", "reached")
 TRIAL_COLUMNS = ("rate tried", "bound", "images", "p99", "95 % interval")
 
-# Figures below so many times the floor say more of the harness than of the pipeline.
+# Figures below this multiple of the floor measure the harness more than the pipeline.
 _FLOOR_FACTOR = 10
 
 

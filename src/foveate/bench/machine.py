@@ -23,8 +23,7 @@ Number = TypeVar("Number", int, float)
 _MOST_OTHERS, _MOST_STEAL, _MOST_LOAD = 0.05, 0.01, 0.25
 # Clock frequency of the slowest core, as a share of the fastest one.
 _LEAST_CLOCK = 0.7
-# Reasons of NVML for a lower clock; that the GPU is idle (1) or that an application asked for it (2)
-# is none.
+# Reasons of NVML for a lower clock, without an idle GPU (1) and a clock set by an application (2).
 _THROTTLES = {
     0x4: "power cap",
     0x8: "hardware slowdown",

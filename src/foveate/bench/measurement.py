@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from foveate.tracing.clock import Clock
 
 # Longest time of the floor, and its rate, at which arrivals hardly ever wait for each other: with
-# mixed sizes, the memory of each image is allocated anew, which takes up to 10 ms.
+# mixed sizes, the memory of each image is allocated again, which takes up to 10 ms.
 _FLOOR_SECONDS, _FLOOR_RATE = 3.0, 25.0
 
 

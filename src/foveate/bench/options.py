@@ -39,8 +39,8 @@ class BenchOptions(TypedOptions):
         decoding: Whether the latency includes reading the image files, which are otherwise in
             memory before the run.
         keep_spans: Whether the work of every image is kept for a trace.
-        nvtx: Whether the work is shown to a profiler in ranges of NVTX. A GPU then enqueues the work
-            of each image anew, which takes longer than to replay a graph.
+        nvtx: Whether the work is shown to a profiler in ranges of NVTX. The work of each
+            image is then enqueued again on a GPU, which takes longer than to replay a graph.
 
     Raises:
         OptionError: A value has the wrong type or lies outside its range, or two do not fit.

@@ -250,6 +250,6 @@ class _Run:
                 self.error = error
 
     def _claim(self) -> tuple[int, float | None] | None:
-        """Return the next image and its arrival; None if there is none to be started any more."""
+        """Return the next image and its arrival; None if none is to be started any more."""
         with self._lock:
             return next(self._images, None) if self._going else None

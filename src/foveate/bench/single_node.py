@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ONNX files of one node, written without the package onnx, which is no part of the base install.
+"""ONNX files of one node, written without the package onnx, which is not a part of the base install.
 
 An ONNX file is a protocol buffer: fields of a number, a wire type and a value. The numbers are those
 of ``onnx.proto``, which never change.

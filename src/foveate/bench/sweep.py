@@ -88,7 +88,7 @@ class Sweep:
     def run(self, keep: Callable[[SweepRecord], None]) -> None:
         """Measure all configurations, the default one first.
 
-        One that fails, such as for want of memory, is recorded with the reason.
+        A configuration that fails, for example because memory runs out, is recorded with the reason.
 
         Args:
             keep: Called with the record so far after each configuration.
@@ -231,9 +231,9 @@ class Sweep:
 
 
 def networks_digest(manifest: Manifest) -> str:
-    """Return the SHA-256 of what a manifest says of the networks and their use.
+    """Return the SHA-256 of the parts of a manifest that describe the networks and their use.
 
-    Presets, provenance and documents, such as a model card, change none of both.
+    Presets, provenance and documents such as a model card are left out, since they change neither.
     """
     files = {name: one for name, one in manifest.files.items() if not name.endswith(".md")}
     bare = replace(manifest, presets={}, provenance={}, files=files)
@@ -270,7 +270,7 @@ def _spread(truth: GroundTruth, count: int) -> list[Path]:
 def _figures(reports: Mapping[str, Any]) -> dict[str, Figure]:
     """Return the figures of both tasks, without those of single classes.
 
-    The recall of detections has the name of that of the proposals, which precedes it.
+    The recall of detections has the same name as that of the proposals, which replaces it.
     """
     found = {}
     for task in ("detections", "proposals"):

@@ -56,7 +56,7 @@ def _parts(row: Row) -> dict[str, float]:
         "copies": part.copies,
         "host": part.host,
         "enqueue": part.enqueue,
-        # Where the work itself is recorded, it says more.
+        # The recorded work, where there is some, is more specific.
         "waiting for the result": part.waiting if part.device is None else None,
         **part.stages,
         **part.operations,

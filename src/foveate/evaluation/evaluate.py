@@ -129,7 +129,7 @@ def _cost_rows(run: Run) -> list[tuple[str, str]]:
         return [memory]
     return [
         ("results an image, mean", f"{run.counts.mean():.1f}"),
-        ("seconds an image, median", f"{np.median(run.seconds):.3f}"),
+        ("seconds per image, median", f"{np.median(run.seconds):.3f}"),
         ("... for run-length masks", f"{np.median(run.mask_seconds):.3f}"),
         memory,
     ]

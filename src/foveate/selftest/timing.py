@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Times of work on a GPU by events, beside what bytes predict at the bandwidth of a plain copy."""
+"""Times of work on a GPU by events, and what the bandwidth of a plain copy predicts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ROUNDS, REPEATS = 9, 20
 
 
 def copy_bandwidth(device: CudaDevice, size: int = 1 << 26) -> float:
-    """Return the bytes a second, read and written, of a copy inside of the device's memory."""
+    """Return the bytes per second, read and written, of a copy within the memory of the device."""
     byte = np.dtype(np.uint8)
     source, target = device.mirror((size,), byte), device.allocate((size,), byte)
     stream = device.stream()

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from foveate.bench.samples import Span
 
 _MOST_SPANS = 200  # drawn in a timeline, the longest ones
-_WORTH = 0.01  # of the time, from which on the waiting is told
+_WORTH = 0.01  # of the time, from which on the waiting is mentioned
 _NAMED = 0.005  # of the time, from which on a part is in the bar of the shares
 _VISIBLE = 0.0005  # of the width, below which nothing is drawn
 _LANE, _BAR = 42, 18  # pixels
