@@ -120,6 +120,13 @@ def test_turns_of_identical_pipelines_show_no_difference() -> None:
     assert verdicts == ["no difference shown"] * 5
 
 
+def test_the_throughput_is_that_of_the_own_turns() -> None:
+    """An image takes 0.1 s, and as long passes while the other pipeline has its turn."""
+    for record in in_turns(0, 1.0, 0.0):
+        assert record.outcome.throughput == pytest.approx(10, rel=0.02)
+        assert record.outcome.elapsed == pytest.approx(0.2 * record.outcome.images, rel=0.05)
+
+
 def test_turns_go_a_b_b_a() -> None:
     candidate, baseline = in_turns(0, 1.0, 0.0)
     starts = np.array([candidate.samples.start, baseline.samples.start])

@@ -136,10 +136,10 @@ def _scenario(benchmark: Benchmark) -> Scenario:
 def _outcome(
     benchmark: Benchmark, rows: Sequence[Row], warm_up: int, load: float | None
 ) -> Outcome:
-    elapsed = 0.0
-    if rows:
-        first = min(row.sample.arrival for row in rows)
-        elapsed = max(row.sample.end for row in rows) - first
+    turns: dict[int | None, list[Row]] = {}
+    for row in rows:
+        turns.setdefault(row.block, []).append(row)
+    own = sum(map(_elapsed, turns.values()))  # without the turns of another pipeline
     held = None
     if benchmark.options.scenario == "server" and benchmark.stopped is not None:
         due = len(rows) + benchmark.unstarted + len(benchmark.refusals)
@@ -149,13 +149,19 @@ def _outcome(
         warm_up=warm_up,
         unstarted=benchmark.unstarted,
         refused=len(benchmark.refusals),
-        elapsed=elapsed,
-        throughput=len(rows) / elapsed if elapsed > 0 else None,
+        elapsed=_elapsed(rows),
+        throughput=len(rows) / own if own > 0 else None,
         stopped=benchmark.stopped or "interrupted",
         rate_held=held,
         load=load,
         first=benchmark.first,
     )
+
+
+def _elapsed(rows: Sequence[Row]) -> float:
+    """Return the time from the first arrival to the last result."""
+    first = min((row.sample.arrival for row in rows), default=0.0)
+    return max((row.sample.end for row in rows), default=0.0) - first
 
 
 def _parts(rows: Sequence[Row]) -> PartTimes:

@@ -146,7 +146,8 @@ class Outcome:
         refused: Number of images that the server refused because it had too many. They are in no
             figure of the latency.
         elapsed: Time from the first arrival to the last result.
-        throughput: Images per second; null if none was finished.
+        throughput: Images per second, in its own turns if there was another pipeline; null if no
+            image was finished.
         stopped: What ended the run: "stable", "seconds", "count" or "interrupted".
         rate_held: Whether the pipeline kept up with the arrivals; null without a schedule.
         load: Time to load the bundle and to open the networks.
