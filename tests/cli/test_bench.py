@@ -124,6 +124,10 @@ def test_a_bundle_is_measured_in_turns_with_itself(
     assert comparison["paired"]
     assert status == (1 if comparison["verdict"] == "slower" else 0)
     assert len(record["samples"]["input"]) == len(record["against"]["record"]["samples"]["input"])
+    for one in (record, record["against"]["record"]):  # two pipelines share the memory
+        assert one["resources"]["peak_resident_bytes"] is None
+        assert one["resources"]["processor_seconds"] > 0
+        assert "resources.peak_resident_bytes" in one["unmeasured"]
     assert "* decides: " in capsys.readouterr().out
 
 

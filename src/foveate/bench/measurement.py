@@ -195,8 +195,21 @@ def run_against(candidate: Measurement, baseline: Measurement) -> None:
 def record_against(candidate: Measurement, baseline: Measurement) -> Record:
     """Return the record of two systems that were measured in turns."""
     first, second = candidate.record(), baseline.record()
+    if first.subject.server is None and second.subject.server is None:
+        first, second = _without_memory(first), _without_memory(second)
     try:
         comparison = compare(second, first, paired=True)
     except InputError:  # too few images, which the record shows
         comparison = None
     return replace(first, against=Rival(record=second, comparison=comparison))
+
+
+def _without_memory(record: Record) -> Record:
+    """Return the record of one of two pipelines that were in the memory at the same time."""
+    names = ("peak_resident_bytes", "device_bytes")
+    reason = "the other pipeline, with which it was measured in turns, was in the same memory"
+    return replace(
+        record,
+        resources=replace(record.resources, **dict.fromkeys(names)),
+        unmeasured={**record.unmeasured, **{f"resources.{name}": reason for name in names}},
+    )
