@@ -87,7 +87,9 @@ def _repeated(bundle: str) -> Outcome:
 
 
 def compare_detections(found: Detections, expected: Detections) -> tuple[float, float]:
-    """Compare detections of a GPU with those of the CPU.
+    """Compare detections of a GPU with those of the CPU, in any order.
+
+    Rounding may exchange two detections of nearly equal scores.
 
     Returns:
         The largest difference between boxes in pixels, and between scores.
@@ -99,14 +101,25 @@ def compare_detections(found: Detections, expected: Detections) -> tuple[float, 
         raise WrongResultError(
             f"expected the classes {expected.labels.tolist()}, found {found.labels.tolist()}"
         )
-    pixels = _largest(found.boxes - expected.boxes)
-    score = _largest(found.scores - expected.scores)
+    order = _nearest(found, expected)
+    pixels = _largest(found.boxes[order] - expected.boxes)
+    score = _largest(found.scores[order] - expected.scores)
     if not (pixels <= _PIXELS and score <= _SCORE):
         raise WrongResultError(
             f"boxes differ by {pixels:.3g} px (at most {_PIXELS:g}), and scores by {score:.3g} (at "
             f"most {_SCORE:g})"
         )
     return pixels, score
+
+
+def _nearest(found: Detections, expected: Detections) -> list[int]:
+    """Return for each expected detection the nearest one of its class that is not taken yet."""
+    left, order = list(range(len(found))), []
+    for label, box in zip(expected.labels, expected.boxes, strict=True):
+        same = [index for index in left if found.labels[index] == label]
+        order.append(min(same, key=lambda index: _largest(found.boxes[index] - box)))
+        left.remove(order[-1])
+    return order
 
 
 def _open(bundle: str, *, max_in_flight: int = 1, score_threshold: float = 0.01) -> Pipeline:
