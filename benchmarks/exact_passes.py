@@ -16,16 +16,14 @@ from collections.abc import Iterator
 from functools import partial
 
 import numpy as np
-import onnx
-import onnxruntime
 import torch
 
 from figures import Figure, Measurement, Result, begin, conditions, report
 from foveate.export.execution.stages import Stage, cascade_stages
 from foveate.export.passes import run_passes
-from foveate.export.to_onnx.onnx_graph import export_stage
 from foveate.models.checkpoint import CascadeInfo, build_cascade
 from measuring import Seconds, in_turns, parser_of, ratio
+from stages import session_of
 
 TITLE = "Exact passes"
 QUESTION = """\
@@ -93,9 +91,9 @@ def measure(
     torch.manual_seed(0)
     cascade = build_cascade(info)
     (stage,) = (one for one in cascade_stages(cascade, long_side=LONG_SIDE) if one.name == name)
-    before = session(stage)
+    before = session_of(stage)
     run_passes(cascade, [found])
-    after = session(stage)
+    after = session_of(stage)
     for count in options.boxes if name == "classify" else [WINDOWS]:
         inputs = inputs_of(stage, count)
         runs = {
@@ -103,16 +101,6 @@ def measure(
             "after": partial(after.run, None, inputs),
         }
         yield count, in_turns(runs, options.rounds, clock=time.process_time)
-
-
-def session(stage: Stage) -> onnxruntime.InferenceSession:
-    """Return a session with one thread."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    model: onnx.ModelProto = export_stage(stage)
-    return onnxruntime.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
 
 
 def inputs_of(stage: Stage, rows: int) -> dict[str, np.ndarray]:

@@ -15,15 +15,14 @@ from functools import partial
 from unittest import mock
 
 import numpy as np
-import onnxruntime
 
 from figures import Figure, Measurement, Result, begin, conditions, report
 from foveate.bundle import Bundle
 from foveate.export.execution.stages import Stage, cascade_stages
 from foveate.export.to_onnx.bundle_weights import cascade_from_bundle
-from foveate.export.to_onnx.onnx_graph import export_stage
 from foveate.models import upsampled_convolution
 from measuring import in_turns, parser_of, ratio
+from stages import session_of
 
 TITLE = "Refinement of masks"
 QUESTION = """\
@@ -41,8 +40,8 @@ def main() -> None:
     stages = cascade_stages(cascade_from_bundle(Bundle.open("mini")))
     (stage,) = (one for one in stages if one.name == "refine")
     with mock.patch.object(upsampled_convolution, "MOST_OUTPUTS", 0):
-        before = session(stage)
-    after = session(stage)
+        before = session_of(stage)
+    after = session_of(stage)
     rows = []
     for windows in options.windows:
         inputs = inputs_of(stage, windows)
@@ -62,14 +61,6 @@ def main() -> None:
         rows=tuple(rows),
     )
     report(Result(title=TITLE, question=QUESTION, measurements=(measurement,)), options.json)
-
-
-def session(stage: Stage) -> onnxruntime.InferenceSession:
-    """Return a session with one thread."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    model = export_stage(stage).SerializeToString()
-    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
 def inputs_of(stage: Stage, windows: int) -> dict[str, np.ndarray]:

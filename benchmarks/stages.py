@@ -64,6 +64,14 @@ def open_stage(subject: Subject, threads: int) -> onnxruntime.InferenceSession:
     return open_session(subject.model, session_options(threads))
 
 
+def session_of(stage: Stage) -> onnxruntime.InferenceSession:
+    """Return a session of a stage, as it is exported now, with one thread."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    model = export_stage(stage).SerializeToString()
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
 def inputs_of(subject: Subject) -> dict[str, Array]:
     """Return random inputs as one 640x480 image at scale 1 has them, with 100 windows or boxes."""
     generator = np.random.default_rng(0)
