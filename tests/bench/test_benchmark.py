@@ -25,6 +25,7 @@ from foveate.bench.building import Surroundings, build_record, is_rate_held
 from foveate.bench.energy import EnergyMeter
 from foveate.bench.figures import Distribution
 from foveate.bench.options import BenchOptions
+from foveate.bench.page.image_work import typical_image
 from foveate.bench.percentiles import distribution
 from foveate.errors import OptionError
 from foveate.tracing.image_trace import ImageTrace
@@ -71,6 +72,29 @@ def test_a_number_of_images_ends_a_run_whatever_the_time(
     benchmark = run_benchmark(lambda _: 0.1, options)
     assert (benchmark.stopped, benchmark.unstarted) == ("count", 0)
     assert len(benchmark.collection.measured) == 40
+
+
+def test_the_timeline_begins_with_the_image_that_started_first() -> None:
+    """The first image takes a second, and others are finished before it."""
+    times = itertools.chain([1.0], itertools.repeat(0.1))
+    clock = SimulatedClock(2)
+    benchmark = Benchmark(
+        SimulatedSystem(clock, lambda _: next(times)),
+        BenchOptions(scenario="server", rate=4, count=40),
+        sizes=[(48, 64)],
+        in_flight=2,
+        clock=clock,
+    )
+    benchmark.begin()
+    benchmark.measure(itertools.repeat(0), lambda _: True)
+    benchmark.end("count")
+    record = build_record(benchmark, Surroundings(subject=subject(), inputs=inputs(1)))
+    starts = [one.start for one in record.timeline]
+    assert min(starts) == 0
+    assert starts[0] > 0
+    image = typical_image(record)
+    assert image is not None
+    assert min(one.start for one in image.spans) == pytest.approx(0, abs=1e-6)
 
 
 def test_a_server_is_measured_for_the_whole_time() -> None:

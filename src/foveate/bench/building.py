@@ -69,7 +69,7 @@ def build_record(
     before = benchmark.before or after
     latency = distribution([row.sample.latency for row in rows], unstarted=benchmark.unstarted)
     timeline = collection.timeline
-    start = collection.rows[timeline[0]].sample.start if timeline else 0.0
+    start = min((collection.rows[one].sample.start for one in timeline), default=0.0)
     return Record(
         schema=SCHEMA,
         foveate=__version__,

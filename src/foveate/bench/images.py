@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from foveate.arrays import UInt8Array
     from foveate.bundle import Manifest
 
-# Decoded images in memory; more of them are read from their files in the run.
+# The most that decoded images may take in memory.
 _MOST_BYTES = 1 << 30
 
 

@@ -57,7 +57,7 @@ class Span:
         track: Name of the stream or thread, such as "slot 0, stream 1" or "worker 0".
         kind: "network", "operation", "copy", "read", "enqueue" or "wait".
         name: Name of the stage or operation.
-        start: Time from the start of the first image of the list, in seconds.
+        start: Time from the earliest start of an image of the list, in seconds.
         duration: Duration in seconds.
     """
 

@@ -64,9 +64,9 @@ def typical_image(record: Record) -> ImageWork | None:
     def distance(sample: int) -> float:
         return abs(samples.end[sample] - samples.arrival[sample] - median)
 
-    first = record.timeline[0].sample
-    chosen = min(dict.fromkeys(one.sample for one in record.timeline), key=distance)
-    offset = samples.start[chosen] - samples.start[first]
+    recorded = dict.fromkeys(one.sample for one in record.timeline)
+    chosen = min(recorded, key=distance)
+    offset = samples.start[chosen] - min(samples.start[one] for one in recorded)
     spans = (one for one in record.timeline if one.sample == chosen)
     return _image(record, chosen, [replace(one, start=one.start - offset) for one in spans])
 
