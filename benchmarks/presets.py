@@ -15,14 +15,13 @@ from pathlib import Path
 
 from figures import Cell, Conditions, Figure, Measurement, Result, begin, conditions, report
 from foveate.bench.record_file import read_sweep
-from foveate.bench.sweep_record import DatasetResult, Point, SweepRecord
+from foveate.bench.sweep_record import FIGURES, DatasetResult, Point, SweepRecord
 
 TITLE = "Levels of the pyramid"
 QUESTION = """\
 What a choice of levels and of the number of proposals costs, and how much time it saves, measured by `foveate bench
 sweep`. Relative times are those of whole images, detections included, with a 99 % interval; a star marks the Pareto front
 of a figure. [Presets](../docs/how-to/speed.md) are chosen from such a sweep."""
-FIGURES = ("AR@10", "AR@100", "AR@100, small", "AR@100, medium", "AR@100, large", "AP")
 
 
 def main() -> None:

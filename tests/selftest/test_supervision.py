@@ -30,7 +30,7 @@ from foveate.selftest.supervision import (
         ("pass", ""),
         ("import sys; sys.exit(3)", "the process ended with status 3"),
         ("import os; os.abort()", "the process was ended by SIGABRT"),
-        ("import time; time.sleep(60)", "no end within 0.5 seconds"),
+        ("import time; time.sleep(60)", "the process did not end within 0.5 seconds"),
     ],
 )
 def test_the_end_of_a_process_is_described(tmp_path: Path, code: str, ending: str) -> None:

@@ -180,11 +180,8 @@ def facts_of(record: Record) -> Iterator[tuple[str, str]]:
         yield "refused", f"{one.count} images with the status {status}, after {largest} at most"
     yield "first image", duration(record.outcome.first)
     if record.subject.server is not None and resources.copied_to_device is not None:
-        received = (resources.copied_from_device or 0.0) / 1e3
-        yield (
-            "sent",
-            f"{resources.copied_to_device / 1e3:.3g} kB per image, received {received:.3g}",
-        )
+        sent, received = resources.copied_to_device, resources.copied_from_device or 0.0
+        yield "per image", f"{sent / 1e3:.3g} kB sent, {received / 1e3:.3g} kB received"
     if resources.peak_resident_bytes is not None:
         yield "peak memory", f"{resources.peak_resident_bytes / 1e6:.0f} MB"
     if resources.joules_per_image is not None:

@@ -8,6 +8,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING
 
 from foveate.bench.sweep import networks_digest
+from foveate.bench.sweep_record import FIGURES
 from foveate.bundle import PresetMeasurement, PresetSpec, RelativeTime
 from foveate.errors import InputError, OptionError
 from foveate.typed_options import TypedOptions
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from foveate.bundle import Manifest
 
 _DECISIVE = "AR@100"
-_STORED = ("AR@10", "AR@100", "AR@100, small", "AR@100, medium", "AR@100, large", "AP")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,5 +159,5 @@ def _relative(time: Ratio | None) -> RelativeTime:
 
 def _stored(result: DatasetResult) -> dict[str, float]:
     """Return the figures of a preset that have objects, rounded."""
-    values = {f"{result.region} {name}": result.value(name) for name in _STORED}
+    values = {f"{result.region} {name}": result.value(name) for name in FIGURES}
     return {name: round(value, 4) for name, value in values.items() if value is not None}

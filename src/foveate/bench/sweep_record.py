@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 SWEEP_SCHEMA = 1
+FIGURES = ("AR@10", "AR@100", "AR@100, small", "AR@100, medium", "AR@100, large", "AP")
+"""Figures of accuracy that reports of a sweep and presets contain, without their region."""
 
 
 @dataclass(frozen=True, kw_only=True)

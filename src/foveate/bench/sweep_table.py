@@ -8,19 +8,12 @@ from typing import TYPE_CHECKING
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from foveate.bench.sweep_record import FIGURES
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from foveate.bench.sweep_record import Configuration, DatasetResult, SweepRecord
-
-_FIGURES = {
-    "AR@10": "AR@10",
-    "AR@100": "AR@100",
-    "AR@100, small": "small",
-    "AR@100, medium": "medium",
-    "AR@100, large": "large",
-    "AP": "AP",
-}
 
 
 def sweep_tables(sweep: SweepRecord) -> Iterator[Table]:
@@ -32,7 +25,7 @@ def sweep_tables(sweep: SweepRecord) -> Iterator[Table]:
         if sweep.interrupted:
             title += f" (interrupted: {len(sweep.points)} of {sweep.planned} configurations)"
         table = _table(title, shown)
-        for column in ("time", *_FIGURES.values()):
+        for column in ("time", *(name.rpartition(", ")[2] for name in FIGURES)):
             table.add_column(column, justify="right", no_wrap=True)
         for point in sorted(sweep.points, key=lambda one: -one.relative_time):
             result = point.datasets[name]
@@ -88,7 +81,7 @@ def _time_cell(result: DatasetResult) -> str:
 
 
 def _figure_cells(result: DatasetResult) -> Iterator[str]:
-    for name in _FIGURES:
+    for name in FIGURES:
         value = result.value(name)
         mark = "*" if name in result.best_in else ""
         yield "" if value is None else f"{value:.3f}{mark}"

@@ -141,7 +141,7 @@ def end_of(command: list[str], output: int, limit_s: float) -> str:
             os.killpg(process.pid, signal.SIGKILL)
             if not isinstance(error, subprocess.TimeoutExpired):
                 raise
-            return f"no end within {limit_s:g} seconds"
+            return f"the process did not end within {limit_s:g} seconds"
     if code < 0:
         return f"the process was ended by {signal.Signals(-code).name}"
     return f"the process ended with status {code}" if code else ""
