@@ -24,10 +24,9 @@ if TYPE_CHECKING:
     from foveate.bench.record import Input, Subject
     from foveate.tracing.image_trace import Division
 
-# A schedule is not held if more of its images than this share were late to be started at its end...
-_LATE_SHARE = 0.05
-# ...and more than so many times the number of images in flight.
-_LATE_IMAGES = 2
+# Largest number of late images of a schedule that is held: this share of the images that arrived, or
+# this multiple of the number of images in flight, whichever is larger.
+_LATE_SHARE, _LATE_IMAGES = 0.05, 2
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -119,7 +119,7 @@ class Collection:
         )
 
     def _keep(self, index: int, latency: float, trace: ImageTrace) -> None:
-        """Keep a trace if it is one of those that are kept, and drop one that no longer is."""
+        """Keep the trace of a new row, and drop that of a row that is no longer among the slowest."""
         self._traces[index] = trace
         dropped = None
         if len(self._slowest) < SLOWEST:

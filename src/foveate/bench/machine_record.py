@@ -72,7 +72,7 @@ class Machine:
         processor: State of the processor.
         gpu: State of the GPU; null if the run used none.
         fit: Whether the figures are fit to be published.
-        reasons: Why not, one sentence each.
+        reasons: Reasons why they are not, one sentence each.
     """
 
     system: str

@@ -51,10 +51,20 @@ def measure_rate(
     seconds: float,
     clock: Clock = time.perf_counter,
 ) -> Rate:
-    """Repeat a piece of work, of so many operations or bytes, and return its rate.
+    """Repeat a piece of work, and return its rate.
 
-    One repetition more, before the first, is not measured. None begins after ``seconds``, once there
-    are 5 of them; the names are those of :class:`Rate`.
+    The first run is not measured. At least 5 repetitions are, and none begins after ``seconds``
+    otherwise.
+
+    Args:
+        run: Does the work once.
+        amount: Number of operations or bytes of one repetition.
+        name: See :class:`Rate`, as for the three following ones.
+        precision: See there.
+        workload: See there.
+        unit: See there.
+        seconds: Time after which no repetition begins.
+        clock: Clock to read.
     """
     run()
     rates: list[float] = []

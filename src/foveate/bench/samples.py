@@ -17,7 +17,7 @@ class Samples:
         input: Index of the image in the inputs.
         warm_up: Whether the image belongs to the warm-up.
         worker: Number of the thread that processed it.
-        block: Number of the turn in a measurement against another pipeline; else null.
+        block: Number of the turn in a measurement against another pipeline; null in any other one.
         arrival: Intended arrival.
         start: Start of the processing.
         end: Time of the result.

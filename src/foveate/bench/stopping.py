@@ -23,7 +23,7 @@ class Stopping:
     If the options have a number of images, that number alone ends the run.
 
     The percentile is stable when its interval is narrow. A server is measured for the whole time: a
-    queue that grows steadily has narrow intervals too. The time counts from now on.
+    queue that grows steadily has narrow intervals too. The time counts from the creation of this object.
 
     Attributes:
         reason: What ended the run: "stable", "seconds" or "count".

@@ -23,9 +23,9 @@ def run_in_turns(
 ) -> None:
     """Measure two pipelines in the order A B B A, which a steady drift does not favor.
 
-    Each turn has whole passes through the images. The turns go on until the percentile of both is
-    stable, or for twice the time of the options, which both share, unless their number is given; an
-    odd one is rounded up.
+    Each turn has whole passes through the images. With ``turns``, each pipeline has that number of
+    turns, and one more if it is odd. Otherwise, the turns end when the percentiles of both are
+    stable, or after twice the time of the options, which both share.
 
     Raises:
         OptionError: The scenario has a schedule, which turns would interrupt.

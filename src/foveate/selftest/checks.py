@@ -99,7 +99,7 @@ def _run(name: str, check: Callable[[], Outcome]) -> Check:
 
     try:
         outcome = check()
-    except (NotTriedError, NoPlanError) as error:  # plans are made for sizes of images
+    except (NotTriedError, NoPlanError) as error:  # a bundle may have no plan for this size
         return ended("not tried", str(error))
     except (WrongResultError, FoveateError) as error:
         return ended("failed", str(error))

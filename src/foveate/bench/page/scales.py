@@ -41,7 +41,7 @@ def linear_scale(high: float, *, low: float = 0.0, rounded: bool = False) -> Sca
     Args:
         high: Largest value; if it is ``low``, the scale is 1 long.
         low: Smallest value.
-        rounded: Whether the scale goes on to the next tick.
+        rounded: Whether the scale extends to the next tick.
     """
     high = high if high > low else low + 1.0
     step = _step((high - low) / 5)

@@ -89,7 +89,7 @@ class Walker:
     """A walk through the containers of a network.
 
     Attributes:
-        ignored: Number of modules without weights of each class that is no kind of layer.
+        ignored: Number of modules of each class that is not a kind of layer; they have no weights.
         weighted: Each layer with weights so far, by the identity of its module.
     """
 
