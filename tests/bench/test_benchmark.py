@@ -152,6 +152,34 @@ def test_a_record_of_a_run_that_did_not_end_is_marked(tmp_path: Path) -> None:
     assert record.resources.processor_seconds is not None
 
 
+@pytest.mark.parametrize(("readings", "joules"), [((2, 5, 6), 4.0), ((2, 5, 1), None)])
+def test_energy_is_not_known_if_its_counter_started_again(
+    readings: tuple[int, int, int], joules: float | None, tmp_path: Path
+) -> None:
+    """As that of a processor does, here in the second of two turns."""
+    counter = tmp_path / "sys/class/powercap/intel-rapl:0/energy_uj"
+    counter.parent.mkdir(parents=True)
+    counter.with_name("name").write_text("package-0")
+    counter.write_text(f"{readings[0]}000000")
+    clock = SimulatedClock()
+    benchmark = Benchmark(
+        SimulatedSystem(clock, lambda _: 1.0),
+        BenchOptions(),
+        sizes=[(48, 64)],
+        in_flight=1,
+        clock=clock,
+        meter=EnergyMeter(None, tmp_path),
+    )
+    for block, reading in enumerate(readings[1:]):
+
+        def go_on(_: float | None, reading: int = reading) -> bool:
+            counter.write_text(f"{reading}000000")
+            return True
+
+        benchmark.measure([0, 0], go_on, block=block)
+    assert benchmark.joules == joules
+
+
 def test_an_image_that_ends_while_a_record_is_built_is_not_in_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

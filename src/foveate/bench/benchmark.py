@@ -57,7 +57,6 @@ class Benchmark:
         origin: Time of the clock at the start of the measurement.
         unstarted: Number of images that were due and never started.
         stopped: What ended the measurement: "stable", "seconds" or "count"; None before it ended.
-        joules: Energy of the measurement; None if it was not counted.
         processor_seconds: Processor time of the measurement, of all threads.
     """
 
@@ -84,10 +83,10 @@ class Benchmark:
         self.origin = 0.0
         self.unstarted = 0
         self.stopped: str | None = None
-        self.joules: float | None = None
         self._system, self._sizes = system, sizes
         self._meter, self._progress, self._task = meter, progress, task
         self.processor_seconds = 0.0
+        self._joules: list[float | None] = []  # of each call of measure
         self._switches = involuntary_switches()
         self._measured = 0
         self._reported = -1
@@ -181,6 +180,12 @@ class Benchmark:
         self.stopped = reason
 
     @property
+    def joules(self) -> float | None:
+        """Energy of the measurement; None if a part of it was not counted."""
+        known = [one for one in self._joules if one is not None]
+        return sum(known) if known and len(known) == len(self._joules) else None
+
+    @property
     def late(self) -> int:
         """Number of images of a schedule that were not started when it ended, or were refused."""
         rows = [row.sample for row in self.collection.measured]
@@ -200,8 +205,8 @@ class Benchmark:
         finally:  # an interrupted measurement has a record too
             self.processor_seconds += time.process_time() - seconds
             after = None if self._meter is None else self._meter.joules()
-            if joules is not None and after is not None and after > joules:
-                self.joules = (self.joules or 0.0) + after - joules
+            used = None if joules is None or after is None else after - joules
+            self._joules.append(None if used is None or used < 0 else used)
 
     def _serve(self, indices: Iterable[int], take: Take) -> None:
         """Send images at the moments of the schedule."""
