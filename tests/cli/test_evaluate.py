@@ -77,7 +77,7 @@ def test_proposals_are_a_thousand_by_default(
 ) -> None:
     content = evaluate("--proposals")
     figures = content["figures"]
-    assert content["proposals_an_image"] == 1000
+    assert content["proposals_per_image"] == 1000
     for name in ("AR@10", "AR@100", "AR@1000", "AUC", "AR@1000, small", "AUC, medium"):
         assert {f"mask {name}", f"box {name}"} <= figures.keys()
     assert figures["mean best overlap"]["value"] > 0.5
@@ -89,8 +89,8 @@ def test_proposals_are_a_thousand_by_default(
 
 def test_top_k_limits_the_proposals_and_the_figures(evaluate: Evaluate) -> None:
     content = evaluate("--proposals", "--top-k", "3")
-    assert content["proposals_an_image"] == 3
-    assert content["cost"]["results_an_image"]["most"] <= 3
+    assert content["proposals_per_image"] == 3
+    assert content["cost"]["results_per_image"]["most"] <= 3
     assert "mask AR@3" in content["figures"]
     assert "mask AR@10" not in content["figures"]
 
@@ -101,7 +101,7 @@ def test_the_original_choice_fills_up_the_windows_that_a_small_image_lacks(
     words = ("--proposals", "--top-k", "300")
     usual, released = evaluate(*words), evaluate(*words, "--reproduce-original")
     assert released["subject"] == f"{usual['subject']}, as the original"
-    counts = [content["cost"]["results_an_image"]["most"] for content in (usual, released)]
+    counts = [content["cost"]["results_per_image"]["most"] for content in (usual, released)]
     assert counts[0] < 100 < counts[1]
     name = "mask AR@10"  # the first window is no object, and has the best score
     assert released["figures"][name]["value"] < 0.5 < usual["figures"][name]["value"]
@@ -141,7 +141,7 @@ def test_detections_have_average_precision_and_a_cost(evaluate: Evaluate) -> Non
     for name in ("AP", "AP50", "AP75", "AP, small", "AP, medium", "AP, large", "AP, class red"):
         assert f"mask {name}" in content["figures"]
     assert content["backend"] == "onnxruntime"
-    assert content["cost"]["seconds_an_image"]["median"] > 0
+    assert content["cost"]["seconds_per_image"]["median"] > 0
     assert content["cost"]["peak_memory_bytes"] > 0
 
 

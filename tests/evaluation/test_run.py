@@ -198,10 +198,10 @@ def test_the_json_is_complete_and_strict(perfect: Precomputed, truth: GroundTrut
     assert content["figures"]["mask AR@100, large"] == {"value": None, "low": None, "high": None}
     assert content["dataset"]["images"] == 2
     assert content["interval"]["unit"] == "object"
-    assert content["cost"]["seconds_an_image"]["median"] > 0
-    assert content["cost"]["results_an_image"] == {"mean": 1.5, "most": 2}
+    assert content["cost"]["seconds_per_image"]["median"] > 0
+    assert content["cost"]["results_per_image"] == {"mean": 1.5, "most": 2}
     assert (content["subject"], content["backend"]) == ("perfect", "torch")
-    assert content["proposals_an_image"] == 100
+    assert content["proposals_per_image"] == 100
 
 
 def test_the_table_shows_figures_and_cost(perfect: Precomputed, truth: GroundTruth) -> None:
@@ -209,7 +209,7 @@ def test_the_table_shows_figures_and_cost(perfect: Precomputed, truth: GroundTru
     with console.capture() as capture:
         console.print(run(perfect, truth, "detections").table())
     shown = capture.get()
-    for part in ("perfect by torch", "mask AP50", "1.000", "results an image, mean", "1.5"):
+    for part in ("perfect by torch", "mask AP50", "1.000", "results per image, mean", "1.5"):
         assert part in shown
     for part in ("seconds per image", "peak memory", "3 objects"):
         assert part in shown

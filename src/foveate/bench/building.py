@@ -200,9 +200,7 @@ def _resources(benchmark: Benchmark, rows: Sequence[Row], surroundings: Surround
         fmean(values) if rows and not on_cpu else None
         for values in ([row.sent_bytes for row in rows], [row.fetched_bytes for row in rows])
     )
-    remote = (
-        surroundings.subject.server is not None
-    )  # the resources of this process are those of the client then
+    remote = surroundings.subject.server is not None  # this process is only the client then
 
     def per_image(total: float | None) -> float | None:
         return total / len(rows) if total and rows else None

@@ -51,7 +51,7 @@ class Report:
             "task": self.task,
             "subject": self.subject,
             "backend": self.backend or None,
-            **({"proposals_an_image": self.most} if self.task == "proposals" else {}),
+            **({"proposals_per_image": self.most} if self.task == "proposals" else {}),
             "dataset": {
                 "name": self.truth.name,
                 "images": len(self.truth.images),
@@ -113,12 +113,12 @@ class Report:
 
 def _cost(run: Run) -> dict[str, Any]:
     return {
-        "results_an_image": {
+        "results_per_image": {
             "mean": float(run.counts.mean()) if run.counts.size else None,
             "most": int(run.counts.max(initial=0)),
         },
-        "seconds_an_image": _spread(run.seconds),
-        "seconds_an_image_for_masks": _spread(run.mask_seconds),
+        "seconds_per_image": _spread(run.seconds),
+        "seconds_per_image_for_masks": _spread(run.mask_seconds),
         "peak_memory_bytes": run.peak_memory,
     }
 
@@ -128,7 +128,7 @@ def _cost_rows(run: Run) -> list[tuple[str, str]]:
     if not run.seconds.size:
         return [memory]
     return [
-        ("results an image, mean", f"{run.counts.mean():.1f}"),
+        ("results per image, mean", f"{run.counts.mean():.1f}"),
         ("seconds per image, median", f"{np.median(run.seconds):.3f}"),
         ("... for run-length masks", f"{np.median(run.mask_seconds):.3f}"),
         memory,
