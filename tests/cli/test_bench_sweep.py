@@ -161,7 +161,7 @@ def test_presets_are_written_with_their_figures(
     assert invoke(["inspect", str(preset_bundle)]) == 0
     out = capsys.readouterr().out
     assert "  preset fast: " in out
-    assert "    red: 1 images, " in out
+    assert "    red: 1 image, " in out
 
 
 def test_commands_take_a_preset(

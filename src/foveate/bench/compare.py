@@ -10,6 +10,7 @@ from foveate.bench.comparison import Comparison, Ratio
 from foveate.bench.rate_ratio import HIGHEST_RATE, ratio_of_rates
 from foveate.bench.ratios import LATENCY, PER_IMAGE, CompareOptions, ratios_of
 from foveate.errors import InputError
+from foveate.plain_text import counted
 
 if TYPE_CHECKING:
     from foveate.bench.record import Record
@@ -106,7 +107,8 @@ def _warnings(baseline: Record, candidate: Record) -> Iterator[str]:
         if not record.machine.fit:
             yield f"the {name} is unfit to publish: {'; '.join(record.machine.reasons)}"
         if record.outcome.refused:
-            yield f"the {name} refused {record.outcome.refused} images, which have no latency"
+            refused = counted(record.outcome.refused, "image", "images")
+            yield f"the {name} refused {refused}, whose latency is not known"
         if record.outcome.rate_held is False:
             yield f"the {name} did not keep up with the rate of arrivals"
     if baseline.scenario.p99 is not None:

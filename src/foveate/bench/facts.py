@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from foveate.bench.percentiles import fewest_runs
 from foveate.bench.rate_ratio import HIGHEST_RATE
 from foveate.bench.units import duration
+from foveate.plain_text import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -62,8 +63,7 @@ def title_of(record: Record) -> str:
 def extent_of(record: Record) -> str:
     """Return how many images were measured."""
     outcome = record.outcome
-    images = "1 image" if outcome.images == 1 else f"{outcome.images} images"
-    text = f"{images} after {outcome.warm_up} of warm-up"
+    text = f"{counted(outcome.images, 'image', 'images')} after {outcome.warm_up} of warm-up"
     if outcome.throughput is not None:
         text += f", {outcome.throughput:.3g} images per second"
     return text
@@ -74,8 +74,7 @@ def too_few(record: Record) -> str | None:
     outcome, needed = record.outcome, fewest_runs(50)
     if record.latency.count >= needed:
         return None
-    what = "1 image is" if outcome.images == 1 else f"{outcome.images} images are"
-    text = f"{what} too few for any percentile, which needs {needed}"
+    text = f"{counted(outcome.images, 'image is', 'images are')} too few for any percentile, which needs {needed}"
     if record.interrupted:
         return text
     if outcome.stopped != "seconds" or not outcome.throughput:
@@ -177,7 +176,10 @@ def facts_of(record: Record) -> Iterator[tuple[str, str]]:
         yield "overlap", f"{record.parts.overlap:.2f} streams work at a time, on average"
     for status, one in record.refusals.items():
         largest = duration(one.largest)
-        yield "refused", f"{one.count} images with the status {status}, after {largest} at most"
+        yield (
+            "refused",
+            f"{counted(one.count, 'image', 'images')} with the status {status}, after {largest} at most",
+        )
     yield "first image", duration(record.outcome.first)
     if record.subject.server is not None and resources.copied_to_device is not None:
         sent, received = resources.copied_to_device, resources.copied_from_device or 0.0

@@ -9,6 +9,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from foveate.bench.sweep_record import FIGURES
+from foveate.plain_text import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -21,7 +22,9 @@ def sweep_tables(sweep: SweepRecord) -> Iterator[Table]:
     measured = [point.configuration for point in sweep.points]
     shown = _varying(measured + [one.configuration for one in sweep.failed])
     for name, dataset in sweep.datasets.items():
-        title = f"{sweep.bundle} on {name}: {dataset.images} images, {dataset.objects} objects"
+        images = counted(dataset.images, "image", "images")
+        objects = counted(dataset.objects, "object", "objects")
+        title = f"{sweep.bundle} on {name}: {images}, {objects}"
         if sweep.interrupted:
             title += f" (interrupted: {len(sweep.points)} of {sweep.planned} configurations)"
         table = _table(title, shown)
@@ -88,9 +91,9 @@ def _figure_cells(result: DatasetResult) -> Iterator[str]:
 
 
 def _caption(sweep: SweepRecord, name: str) -> str:
-    timed = len(sweep.datasets[name].timed)
+    timed = counted(len(sweep.datasets[name].timed), "image", "images")
     text = (
-        f"time: {sweep.scenario}, relative to the default, {timed} images in {sweep.turns} turns, "
+        f"time: {sweep.scenario}, relative to the default, {timed} in {sweep.turns} turns, "
         f"with a {100 * sweep.confidence:g} % interval; * no configuration as fast is better"
     )
     if not sweep.machine.fit:

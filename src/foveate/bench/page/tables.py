@@ -20,6 +20,7 @@ from foveate.bench.page.scales import linear_scale
 from foveate.bench.page.svg import Chart
 from foveate.bench.percentiles import fewest_runs
 from foveate.bench.units import duration
+from foveate.plain_text import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -143,7 +144,7 @@ def configuration(record: Record) -> str:
         "configuration",
         "Configuration and provenance",
         facts([*_subject(record), *_scenario(record), *facts_of(record)]),
-        details(f"{len(record.inputs):,} images", table(head, inputs) + note),
+        details(counted(len(record.inputs), "image", "images"), table(head, inputs) + note),
     )
 
 
@@ -213,7 +214,7 @@ def _scenario(record: Record) -> Iterator[tuple[str, str]]:
     yield "reading of files", "a part of the latency" if scenario.decoding else "before the run"
     yield "end of the measurement", f"{_ENDS[outcome.stopped]}, after {duration(outcome.elapsed)}"
     if outcome.unstarted:
-        yield "never started", f"{outcome.unstarted:,} images"
+        yield "never started", counted(outcome.unstarted, "image", "images")
     if outcome.load is not None:
         yield "loading", duration(outcome.load)
 

@@ -19,6 +19,7 @@ from foveate.bench.page.scales import Scale, linear_scale
 from foveate.bench.page.styles import IDLE, Styles
 from foveate.bench.page.svg import Chart
 from foveate.bench.units import duration
+from foveate.plain_text import counted
 
 if TYPE_CHECKING:
     from foveate.bench.record import Record
@@ -116,8 +117,8 @@ def _image(title: str, image: ImageWork, styles: Styles) -> str:
 
 def _images(spans: Sequence[Span], styles: Styles) -> str:
     end = max(one.start + one.duration for one in spans)
-    images = len({one.sample for one in spans})
-    heading = f"The first {images} images after the warm-up, {duration(end)}"
+    images = counted(len({one.sample for one in spans}), "image", "images")
+    heading = f"The first {images} after the warm-up, {duration(end)}"
     return f"<h3>{heading}</h3>" + _lanes(heading, spans, end, styles)
 
 
