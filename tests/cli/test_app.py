@@ -58,15 +58,27 @@ def test_run_and_help_import_no_extras() -> None:
     assert done.stdout.splitlines()[-1] == "[]"
 
 
-@pytest.mark.parametrize(("module", "extra"), [("torch", "export"), ("onnx", "export")])
+@pytest.mark.parametrize(
+    ("command", "module", "extra"),
+    [
+        ("evaluate", "torch", "export"),
+        ("export", "onnx", "export"),
+        ("train", "torch", "train"),
+        ("compile", "onnx", "tensorrt"),
+    ],
+)
 def test_a_missing_extra_is_one_line(
-    module: str, extra: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    command: str,
+    module: str,
+    extra: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    def command() -> None:
+    def fail() -> None:
         raise ModuleNotFoundError(f"No module named {module!r}", name=module)
 
-    monkeypatch.setattr("foveate.cli.doctor.command", command)
-    assert invoke(["doctor"]) == 1
+    monkeypatch.setattr(f"foveate.cli.{command}.command", fail)
+    assert invoke([command]) == 1
     err = capsys.readouterr().err
     assert err.startswith(f"foveate: the module '{module}' is not installed")
     assert err.endswith(f"pip install 'foveate[{extra}]'\n")

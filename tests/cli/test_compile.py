@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -102,6 +103,25 @@ def test_compile_then_hit_then_miss(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 
 @needs_rtx
+def test_engines_are_compiled_without_pytorch(tmp_path: Path) -> None:
+    for name in ("torch", "onnx_ir", "onnxscript", "safetensors"):  # the rest of the extra `export`
+        absent = f"raise ModuleNotFoundError('{name} is absent', name='{name}')\n"
+        (tmp_path / f"{name}.py").write_text(absent, encoding="utf-8")
+    paths = os.pathsep.join([str(tmp_path), *filter(None, sys.path)])
+    words = ["compile", *MINI, "--stage", "refine", "--bucket", "2", "--arch", "sm_89"]
+    words += ["--cache", str(tmp_path / "cache"), "--output", str(tmp_path / "engines")]
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "foveate", *words],
+        env={**os.environ, "PYTHONPATH": paths},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "engines" / "refine-k2.plan").stat().st_size > 1000
+
+
+@needs_rtx
 def test_print_trtexec_builds_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["--image-size", "640x480", "--print-trtexec", "--output", str(tmp_path / "engines")]
     assert invoke(["compile", *MINI, *words]) == 0
@@ -113,6 +133,7 @@ def test_print_trtexec_builds_nothing(tmp_path: Path, capsys: pytest.CaptureFixt
     assert not (tmp_path / "engines").exists()
 
 
+@needs_rtx
 @pytest.mark.parametrize(
     ("words", "text"),
     [
@@ -129,6 +150,7 @@ def test_malformed_options_are_one_line(
     assert capsys.readouterr().err.startswith(f"foveate: {text}")
 
 
+@needs_rtx
 def test_a_file_is_refused_as_a_bundle(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "model.onnx"
     file.write_bytes(b"")

@@ -38,7 +38,10 @@ _EXTRAS = {
     "export": ("torch", "onnx", "onnxscript", "onnx_ir", "safetensors"),
     "train": ("torch", "safetensors", "scipy"),
     "serve": ("uvicorn",),
+    "tensorrt": ("onnx",),
 }
+# Extras of commands that have none of their own name.
+_EXTRA_OF = {"compile": "tensorrt", "cache": "tensorrt"}
 # Printed after an interruption: the state of the work, and how to resume it.
 _AFTER_INTERRUPTION = {
     "export": "no bundle was written",
@@ -151,7 +154,8 @@ def _explain(error: Exception, command: str | None) -> str:
         return str(error)
     if isinstance(error, ModuleNotFoundError) and error.name is not None:
         module = error.name.partition(".")[0]
-        for extra in sorted(_EXTRAS, key=lambda extra: extra != command):  # the command's own first
+        own = _EXTRA_OF.get(command or "", command)
+        for extra in sorted(_EXTRAS, key=lambda extra: extra != own):  # the command's own first
             if module in _EXTRAS[extra]:
                 return str(MissingExtraError(module, extra))
     if isinstance(error, OSError):

@@ -11,6 +11,7 @@ import typer
 from foveate.cli._console import print_line
 from foveate.cli._options import BundleArgument
 from foveate.cli.compile import Cache, with_compile_options
+from foveate.plain_text import counted
 
 if TYPE_CHECKING:
     from foveate.export.engines import CompileOptions
@@ -34,7 +35,8 @@ def list_engines(*, cache: Cache = None) -> None:
             f"{entry.size / 1e6:.1f} MB  used {used}"
         )
     total = sum(entry.size for entry in entries)
-    print_line(f"{len(entries)} engines, {total / 1e9:.2f} GB in {engines.root}")
+    count = counted(len(entries), "engine", "engines")
+    print_line(f"{count}, {total / 1e9:.2f} GB in {engines.root}")
 
 
 @app.command("explain")
@@ -63,4 +65,4 @@ def prune(
 
     deleted = EngineCache(cache).prune(int(max_size * 1e9))  # the rest fits into this size
     size = sum(entry.size for entry in deleted)
-    print_line(f"{len(deleted)} engines deleted, {size / 1e9:.2f} GB")
+    print_line(f"{counted(len(deleted), 'engine', 'engines')} deleted, {size / 1e9:.2f} GB")

@@ -108,6 +108,9 @@ def compile_options(
 ) -> CompileOptions:
     """Return the options that were given on the command line."""
     given = dict(locals())  # most are fields of `CompileOptions` by the same names
+    from foveate.system.tensorrt import find_installed
+
+    find_installed(target)  # its extra also installs what is imported next
     from foveate.export.engines import CompileOptions
 
     given["image_sizes"] = [_size(text) for text in image_sizes or ()]
