@@ -19,7 +19,7 @@ from foveate.errors import InputError
 from foveate.runtime import PipelineOptions, load
 from foveate.runtime.loading import open_parts
 from foveate.tracing.clock import SystemClock
-from foveate.tracing.image_trace import AbandonedError, ImageTrace, Work, covered, divide
+from foveate.tracing.image_trace import AbandonedError, Division, ImageTrace, Work, covered, divide
 from foveate.tracing.recording import Recorder, record_pipeline
 
 OPTIONS = PipelineOptions(threads=1, score_threshold=0.0)
@@ -207,6 +207,7 @@ def trace_of(*work: tuple[str, str, float, float]) -> ImageTrace:
 
 def test_the_time_of_an_image_divides() -> None:
     trace = trace_of(
+        ("read", "file", 10.0, 10.25),
         ("copy", "image", 10.5, 11.0),
         ("network", "propose", 12.0, 14.0),
         ("network", "propose", 14.0, 15.0),
@@ -220,14 +221,21 @@ def test_the_time_of_an_image_divides() -> None:
     assert division.waiting == 6.0
     assert division.device == 4.5  # 12 to 16, and 17 to 17.5
     assert division.overlap == 7.0 / 4.5
-    assert (division.copies, division.reading) == (0.5, None)
+    assert (division.copies, division.reading) == (0.5, 0.25)
     assert division.stages == {"propose": 3.0, "features": 3.5}
     assert division.operations == {"nms": 0.5}
 
 
 def test_what_was_not_recorded_is_none() -> None:
     division = divide(ImageTrace(), 0.0, 1.0)
-    assert (division.host, division.enqueue, division.device, division.overlap) == (None,) * 4
+    assert division == Division()
+
+
+def test_a_moment_that_was_not_recorded_leaves_out_what_it_ends() -> None:
+    trace = ImageTrace(launched=1.0, waited=3.0)
+    assert divide(trace, 0.0, 5.0) == Division()
+    trace.enqueued = 2.0
+    assert divide(trace, 0.0, 5.0) == Division(enqueue=1.0)
 
 
 @pytest.mark.parametrize(
