@@ -111,6 +111,41 @@ def test_a_padded_value_has_the_codes_of_what_is_padded(calls: list[Call]) -> No
     assert stored["clipped_scale"] == pytest.approx(6 / 255, rel=0.05)
 
 
+@pytest.mark.parametrize(
+    "copy",
+    [
+        "Identity (a)",
+        "MaxPool <kernel_shape = [2, 2]> (a)",
+        "Reshape (a, shape)",
+        "Slice (a, starts, ends)",
+        "Transpose <perm = [0, 1, 3, 2]> (a)",
+    ],
+)
+def test_a_copied_value_has_the_codes_of_its_origin(copy: str) -> None:
+    model = onnx.parser.parse_model(
+        f"""
+        <ir_version: 9, opset_import: ["" : 18]>
+        network (float[1, 16, 4, 6] image) => (float[1, 16, rows, columns] vectors)
+        <int64[4] shape = {{1, 16, 2, 12}}, int64[4] starts = {{0, 0, 1, 1}},
+         int64[4] ends = {{1, 16, 4, 6}}>
+        {{
+            [first] a = Conv (image, w)
+            b = {copy}
+            [second] vectors = Conv (b, w)
+        }}
+        """
+    )
+    weights = np.eye(16, dtype=np.float32).reshape(16, 16, 1, 1)
+    model.graph.initializer.append(numpy_helper.from_array(weights, "w"))
+    image = np.random.default_rng(0).normal(0, 1, (1, 16, 4, 6)).astype(np.float32)
+    image[0, 0, 0, 0] = -9.0  # which pooling and slicing leave out; codes lie symmetrically to 0
+    found = quantizer(model, [{"image": image}]).quantized(["second"])
+    stored = {one.name: numpy_helper.to_array(one) for one in found.graph.initializer}
+    assert stored["a_scale"] == pytest.approx(9 / 127, rel=0.05)
+    assert stored["b_scale"] == stored["a_scale"]
+    assert stored["b_zero"] == stored["a_zero"]
+
+
 def test_signed_codes_are_what_tensorrt_takes_and_nearly_the_same(calls: list[Call]) -> None:
     model = network()
     found = quantizer(model, calls).quantized(NAMES)

@@ -61,3 +61,8 @@ def test_depthwise_weights_use_all_codes() -> None:
     weights = np.array([[[[1.27, 1.27, 1.27]]]], np.float32)
     assert quantize_weights(weights, 0, depthwise=True).codes.max() == 127
     assert quantize_weights(weights, 0).codes.max() == 64
+
+
+def test_a_last_weight_without_a_neighbor_has_the_whole_range() -> None:
+    found = quantize_weights(np.array([[0.5, 0.0, 1.27]], np.float32), 0)
+    assert found.codes.tolist() == [[50, 0, 127]]

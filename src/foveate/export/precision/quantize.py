@@ -70,9 +70,8 @@ def quantize_weights(
 
 
 def _largest_pairs(rows: Float32Array) -> Float32Array:
-    """Return the largest sum of two neighbors of one sign in each row."""
-    even = np.pad(rows, ((0, 0), (0, rows.shape[1] % 2)))
-    left, right = even[:, 0::2], even[:, 1::2]
+    """Return the largest sum of two neighbors of one sign in each row, without an odd last weight."""
+    left, right = rows[:, :-1:2], rows[:, 1::2]
     sums = [np.maximum(sign * left, 0) + np.maximum(sign * right, 0) for sign in (1.0, -1.0)]
     largest: Float32Array = np.maximum(*sums).max(axis=1, initial=0.0)
     return largest
