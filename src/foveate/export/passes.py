@@ -57,9 +57,10 @@ def fold_conv1x1(cascade: Cascade) -> Iterator[Saving]:
     # which is less if C F < M (C + F). It has as many weights as multiplications, so a tower is
     # folded only if neither grows. Of the published networks, that holds for the tower of
     # MultiPathNet that reads one map, for which C = M.
-    if cascade.classifier is None:
+    network = cascade.classifier
+    if network is None or network.joint is not None:  # whose towers have no layers of their own
         return
-    for name, tower in cascade.classifier.named_modules():
+    for name, tower in network.named_modules():
         if not isinstance(tower, LinearTower) or not isinstance(tower.mix, nn.Conv2d):
             continue
         where, layer = _first_linear(tower)

@@ -22,11 +22,11 @@ from foveate.export.bundle_export import ExportOptions, export_bundle
 from foveate.export.engines import CompileOptions, build_requests
 from foveate.export.engines.turing import float32_products
 from foveate.export.execution.stages import Stage, cascade_stages
-from foveate.export.passes import PASSES, Saving, run_passes, truncate_towers
+from foveate.export.passes import PASSES, Saving, Work, run_passes, truncate_towers
 from foveate.export.precision.float16 import to_float16
 from foveate.export.to_onnx.bundle_weights import cascade_from_bundle, exact_cascade_from_bundle
 from foveate.models.checkpoint import Cascade, CascadeInfo, build_cascade
-from foveate.models.sharpmask import deepmask_of
+from foveate.models.sharpmask import SharpMask, deepmask_of
 
 CLASSES = ("cat", "cup")
 MINI = CascadeInfo(proposals="sharpmask-mini", classifier="multipathnet-mini", class_names=CLASSES)
@@ -247,3 +247,80 @@ def test_a_pass_that_there_is_not_is_refused() -> None:
         OptionError, match="there is no pass 'fold': use some of fold-conv1x1, fold-encoder"
     ):
         ExportOptions(optimize=("fold",))
+
+
+def test_passes_that_ran_before_find_nothing_more_to_do() -> None:
+    torch.manual_seed(0)
+    cascade = build_cascade(RELEASED)
+    stages = late_stages(cascade)
+    before = results(stages)
+    assert len(run_passes(cascade, list(PASSES))) == 3
+    assert run_passes(cascade, list(PASSES)) == []
+    assert largest_difference(before, results(stages)) <= 1e-12
+
+
+def test_passes_run_in_one_order_whatever_that_of_their_names() -> None:
+    with torch.device("meta"):
+        saved = run_passes(build_cascade(RELEASED), list(PASSES)[::-1])
+    assert [one["pass"] for one in saved] == list(PASSES)
+
+
+def test_towers_of_different_shapes_stay_apart() -> None:
+    torch.manual_seed(0)
+    # Towers that read few channels are folded, and their linear layers are smaller then.
+    cascade = build_cascade(replace(RELEASED, classifier_sizes={**TOWERS, "mixed": 128}))
+    stages = late_stages(cascade)
+    before = results(stages)
+    saved = run_passes(cascade, ["fold-conv1x1", "batch-towers"])
+    assert {one["pass"] for one in saved} == {"fold-conv1x1"}
+    assert largest_difference(before, results(stages)) <= 1e-12
+
+
+@pytest.mark.parametrize("name", ["fast-rcnn-vgg16", "multipathnet-resnet18"])
+def test_a_single_tower_and_towers_of_convolutions_are_not_batched(name: str) -> None:
+    info = CascadeInfo(proposals="deepmask-mini", classifier=name, class_names=CLASSES)
+    with torch.device("meta"):
+        assert run_passes(build_cascade(info), ["batch-towers"]) == []
+
+
+def test_batched_towers_have_as_many_weights_as_before() -> None:
+    with torch.device("meta"):
+        cascade = build_cascade(RELEASED)
+    network = cascade.classifier
+    assert network is not None
+    before = sum(one.numel() for one in network.parameters())
+    with torch.device("meta"):
+        run_passes(cascade, ["batch-towers"])
+    assert sum(one.numel() for one in network.parameters()) == before
+    assert network.joint is not None
+    assert not any(one.training for one in network.joint.modules())
+
+
+def test_a_convolution_that_widens_the_encoding_is_not_folded_into_the_encoder() -> None:
+    with torch.device("meta"):
+        cascade = build_cascade(PAPER)
+        assert isinstance(cascade.proposals, SharpMask)
+        channels = cascade.proposals.encode.out_features // cascade.proposals.cells**2
+        wide = torch.nn.Conv2d(channels, 2 * channels, 3, padding=1, bias=False)
+        cascade.proposals.coarse_to_fine[0].vertical = wide
+        assert run_passes(cascade, ["fold-encoder"]) == []
+
+
+def test_work_is_saved_only_where_something_is_less_and_nothing_more() -> None:
+    before = Work(multiplications=10, weights=8, products=2)
+    assert not before.saves(before)
+    assert replace(before, products=1).saves(before)
+    assert not replace(before, products=1, weights=9).saves(before)
+
+
+def test_passes_that_cannot_run_leave_the_cascade_as_it_is() -> None:
+    with torch.device("meta"):
+        cascade = build_cascade(RELEASED)
+    for names, text in (
+        (["batch-towers", "fold"], "there is no pass 'fold'"),
+        (["batch-towers", "batch-towers"], "the pass 'batch-towers' is given twice: omit it once"),
+    ):
+        with pytest.raises(OptionError, match=text):
+            run_passes(cascade, names)
+    assert cascade.classifier is not None
+    assert cascade.classifier.joint is None
