@@ -23,6 +23,7 @@ from foveate.bench.building import Surroundings, build_record
 from foveate.bench.compare import compare
 from foveate.bench.comparison import Ratio
 from foveate.bench.figures import RateSearch, RateTrial
+from foveate.bench.machine_record import GpuState
 from foveate.bench.options import BenchOptions
 from foveate.bench.ratios import CompareOptions
 from foveate.bench.record import Record
@@ -75,6 +76,61 @@ def test_the_ratios_are_those_of_the_figures() -> None:
     assert ratio(first, second, "time per image").baseline == pytest.approx(0.15, rel=0.02)
 
 
+def steady(factor: float = 1.0) -> Record:
+    """A record of two images that always take 0.1 and 0.4 s."""
+    return simulated_record(lambda index: 0.1 * factor * (4**index), OPTIONS, images=2)
+
+
+def test_latencies_of_images_are_averaged_geometrically_and_times_as_they_are() -> None:
+    median, p90, time = compare(steady(), steady(2.0), QUICK).ratios
+    for one, baseline in ((median, 0.2), (p90, 0.2), (time, 0.25)):
+        assert (one.baseline, one.candidate) == pytest.approx((baseline, 2 * baseline))
+        assert (one.value, one.low, one.high) == pytest.approx((2.0, 2.0, 2.0))
+
+
+@pytest.mark.parametrize(
+    ("factor", "verdict"),
+    [
+        (0.985, "faster"),
+        (0.995, "no difference shown"),
+        (1.005, "no difference shown"),
+        (1.015, "slower"),
+    ],
+)
+def test_a_change_below_one_percent_does_not_count(factor: float, verdict: str) -> None:
+    assert compare(steady(), steady(factor)).verdict == verdict
+    exact = CompareOptions(replicates=500, tolerance=0.0)
+    assert compare(steady(), steady(factor), exact).verdict == (
+        "slower" if factor > 1 else "faster"
+    )
+
+
+def test_a_change_that_the_interval_does_not_show_is_none() -> None:
+    options = replace(OPTIONS, seconds=6.0)
+    one, two = (
+        simulated_record(noisy(seed, mean=mean, spread=0.5), options)
+        for seed, mean in ((0, 0.1), (1, 0.12))
+    )
+    for pair in ((one, two), (two, one)):
+        found = compare(*pair, QUICK)
+        decisive = next(ratio for ratio in found.ratios if ratio.name == found.decisive)
+        assert decisive.low < 1 < decisive.high
+        assert abs(decisive.value - 1) > 0.02
+        assert found.verdict == "no difference shown"
+
+
+def test_an_interval_of_a_lower_confidence_is_narrower() -> None:
+    widths = []
+    for confidence in (0.5, 0.8, 0.99):
+        options = CompareOptions(replicates=500, confidence=confidence)
+        one = compare(record_of(0), record_of(1), options).ratios[0]
+        widths.append(one.high - one.low)
+    # Of a normal distribution they are in the ratio 0.67 to 1.28 to 2.58.
+    assert widths[0] / widths[2] == pytest.approx(0.67 / 2.58, rel=0.2)
+    assert widths[1] / widths[2] == pytest.approx(1.28 / 2.58, rel=0.2)
+    assert CompareOptions().confidence == 0.99
+
+
 def test_a_mixture_of_sizes_does_not_widen_the_interval() -> None:
     """Two images of 0.1 and 0.2 s have nearly the interval of as many images of one size."""
     one = [simulated_record(noisy(n), OPTIONS) for n in (0, 1)]
@@ -110,6 +166,8 @@ def test_turns_are_paired_so_that_a_drift_cancels() -> None:
     assert paired.verdict == "slower"
     decisive = next(one for one in paired.ratios if one.name == paired.decisive)
     assert decisive.low < SLOWER < decisive.high
+    mean = next(one for one in paired.ratios if one.name == "time per image")
+    assert 1.02 < mean.low < SLOWER < mean.high < 1.08
 
 
 def test_turns_of_identical_pipelines_show_no_difference() -> None:
@@ -268,6 +326,44 @@ def test_warnings_name_what_may_mislead() -> None:
         "the candidate was interrupted",
         "the candidate is unfit to publish: it is hot",
     )
+
+
+@pytest.mark.parametrize(
+    ("part", "changes", "text"),
+    [
+        ("outcome", {"refused": 3}, "the candidate refused 3 images, which have no latency"),
+        (
+            "outcome",
+            {"rate_held": False},
+            "the candidate did not keep up with the rate of arrivals",
+        ),
+        ("scenario", {"in_flight": 7}, "the numbers of images in flight differ"),
+    ],
+)
+def test_a_difference_that_may_mislead_is_a_warning(
+    part: str, changes: dict[str, Any], text: str
+) -> None:
+    first = steady()
+    first = replace(first, machine=replace(first.machine, fit=True, reasons=()))
+    second = replace(first, **{part: replace(getattr(first, part), **changes)})
+    assert compare(first, first, QUICK).warnings == ()
+    assert compare(first, second, QUICK).warnings == (text,)
+
+
+@pytest.mark.parametrize("part", ["processor", "gpu"])
+def test_machines_of_other_cores_or_another_gpu_differ(part: str) -> None:
+    first = steady()
+    machine = replace(first.machine, fit=True, reasons=())
+    processor, gpu = machine.processor, None
+    if part == "processor":
+        processor = replace(processor, cores=processor.cores + 1)
+    else:
+        values = dict.fromkeys(("driver", "others", "clock_mhz", "highest_mhz", "celsius"))
+        gpu = GpuState(name="H200", throttled=None, **values)
+    other = replace(machine, processor=processor, gpu=gpu)
+    first, second = (replace(first, machine=one) for one in (machine, other))
+    name = processor.name
+    assert compare(first, second, QUICK).warnings == (f"the machines differ: {name} and {name}",)
 
 
 def test_a_candidate_that_does_not_keep_up_is_slower() -> None:

@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from math import exp, fsum, lgamma, log
-from statistics import NormalDist
+from math import exp, fsum, isnan, lgamma, log
+from statistics import NormalDist, stdev
 
 import numpy as np
 import pytest
@@ -15,6 +15,7 @@ from foveate.bench.percentiles import (
     fewest_runs,
     interval_ranks,
     percentile,
+    quantile,
     relative_width,
 )
 
@@ -33,7 +34,7 @@ def probability_of_at_most(k: int, count: int, share: float) -> float:
     )
 
 
-@pytest.mark.parametrize("share", [0.5, 0.9, 0.99, 0.999])
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 0.99, 0.999])
 @pytest.mark.parametrize("count", [6, 40, 400, 5000])
 def test_the_ranks_are_those_of_the_binomial_distribution(count: int, share: float) -> None:
     ranks = interval_ranks(count, share)
@@ -76,6 +77,26 @@ def test_the_figures_of_a_known_sample() -> None:
     assert found.percentile(99).value is None  # 100 runs are not enough
 
 
+def test_the_deviation_is_that_of_a_sample_and_needs_two_values() -> None:
+    assert distribution([1.0, 2.0, 4.0, 9.0]).deviation == pytest.approx(stdev([1, 2, 4, 9]))
+    assert distribution([3.0]).deviation is None
+
+
+def test_a_low_percentile_needs_as_many_runs_as_the_opposite_one() -> None:
+    assert [fewest_runs(percent) for percent in (10, 1)] == [36, 368]
+    assert interval_ranks(35, 0.1) is None
+    assert interval_ranks(36, 0.1) is not None
+
+
+@pytest.mark.parametrize(
+    ("percent", "value"), [(0.001, 1.0), (25, 1.0), (25.1, 2.0), (75, 3.0), (75.1, 4.0), (100, 4.0)]
+)
+def test_a_quantile_is_the_smallest_value_that_enough_do_not_exceed(
+    percent: float, value: float
+) -> None:
+    assert quantile(np.array([1.0, 2.0, 3.0, 4.0]), percent) == value
+
+
 def test_images_that_never_started_are_slower_than_all_others() -> None:
     found = distribution([1.0] * 90, unstarted=10)
     assert (found.count, found.mean, found.largest) == (100, None, None)
@@ -100,3 +121,4 @@ def test_the_width_of_an_interval_is_relative() -> None:
     assert one.high is not None
     assert relative_width(one) == (one.high - one.low) / 50
     assert relative_width(percentile(np.empty(0), 50)) == float("inf")
+    assert isnan(relative_width(percentile(np.zeros(10), 50)))  # which is never narrow enough

@@ -122,3 +122,72 @@ def test_only_some_traces_are_kept(keep: bool) -> None:
     assert set(collection.slowest) <= set(collection.traced)
     assert collection.timeline == list(range(TIMELINE))
     assert {span.sample for span in collection.spans([3, 4], 0.0)} == {3, 4}
+
+
+def test_an_excess_is_beyond_the_median_of_all_images_and_has_five_parts() -> None:
+    # Most images have no part "rare", so that its median is 0.
+    times = steady(100, **{f"part {k}": 1.0 for k in range(7)})
+    times[50] |= {"rare": 4.0, "part 0": 0.1} | {f"part {k}": 1.0 + k / 2 for k in range(1, 7)}
+    slowest = describe_tails(collect(times), inputs(1)).slowest[0]
+    assert slowest.sample == 50
+    assert list(slowest.excess) == ["rare", "part 6", "part 5", "part 4", "part 3"]
+    assert list(slowest.excess.values()) == pytest.approx([4.0, 3.0, 2.5, 2.0, 1.5], abs=0.05)
+
+
+def test_a_part_that_took_less_has_no_excess() -> None:
+    times = steady(100, propose=1.0, refine=1.0)
+    times[50] = {"propose": 3.0, "refine": 0.5}
+    assert list(describe_tails(collect(times), inputs(1)).slowest[0].excess) == ["propose"]
+
+
+def test_waiting_for_the_result_counts_where_the_work_is_not_recorded() -> None:
+    def tails(*work: Work) -> Tails:
+        collection = Collection()
+        for number in range(20):
+            end = number + (0.9 if number == 7 else 0.5)
+            trace = ImageTrace(
+                launched=number, enqueued=number + 0.1, waited=number + 0.1, done=end
+            )
+            for one in work:
+                one.start, one.end = number + 0.1, end
+                trace.work.append(Work(one.kind, one.name, one.track, one.start, one.end))
+            sample = Sample(index=0, worker=0, arrival=number, start=number, end=end, trace=trace)
+            collection.add(sample, warm_up=False, block=None, switches=None)
+        return describe_tails(collection, inputs(1))
+
+    assert list(tails().slowest[0].excess) == ["waiting for the result"]
+    recorded = tails(Work("network", "propose", "slot 0, stream 0"))
+    assert list(recorded.slowest[0].excess) == ["propose"]
+
+
+def test_what_fewer_than_most_of_the_slowest_have_is_not_common() -> None:
+    times = steady(200, propose=1.0)
+    # All four images of one size, and six of the 196 others.
+    for number in (3, 53, 103, 153, 20, 41, 75, 96, 132, 167):
+        times[number]["propose"] = 2.0
+    assert texts(describe_tails(collect(times, images=50), inputs(50))) == []
+
+
+@pytest.mark.parametrize(
+    ("first", "named"),
+    [
+        (5, ["in the first tenth of the run"]),
+        (20, []),
+        (165, []),
+        (180, ["in the last tenth of the run"]),
+    ],
+)
+def test_only_the_ends_of_the_run_are_named(first: int, named: list[str]) -> None:
+    times = steady(200, propose=1.0)
+    for number in range(first, first + 10):
+        times[number]["propose"] = 2.0
+    assert texts(describe_tails(collect(times), inputs(1))) == named
+
+
+def test_context_switches_of_more_than_a_tenth_of_the_images_are_not_named() -> None:
+    times = steady(200, propose=1.0)
+    for number in range(30, 180, 5):
+        times[number]["switches"] = 9.0
+    for number in range(30, 180, 15):
+        times[number]["propose"] = 2.0
+    assert texts(describe_tails(collect(times), inputs(1))) == []

@@ -57,7 +57,7 @@ def percentile(ordered: Float64Array, percent: float) -> Percentile:
 def quantile(ordered: Float64Array, percent: float) -> float:
     """Return the smallest of sorted values that at least ``percent`` of them do not exceed."""
     rank = int(np.ceil(ordered.size * percent / 100 - 1e-9)) - 1
-    return float(ordered[min(max(0, rank), ordered.size - 1)])
+    return float(ordered[max(0, rank)])
 
 
 def interval_ranks(count: int, share: float) -> tuple[int, int] | None:
