@@ -81,13 +81,6 @@ def steady(factor: float = 1.0) -> Record:
     return simulated_record(lambda index: 0.1 * factor * (4**index), OPTIONS, images=2)
 
 
-def test_latencies_of_images_are_averaged_geometrically_and_times_as_they_are() -> None:
-    median, p90, time = compare(steady(), steady(2.0), QUICK).ratios
-    for one, baseline in ((median, 0.2), (p90, 0.2), (time, 0.25)):
-        assert (one.baseline, one.candidate) == pytest.approx((baseline, 2 * baseline))
-        assert (one.value, one.low, one.high) == pytest.approx((2.0, 2.0, 2.0))
-
-
 @pytest.mark.parametrize(
     ("factor", "verdict"),
     [
@@ -117,18 +110,6 @@ def test_a_change_that_the_interval_does_not_show_is_none() -> None:
         assert decisive.low < 1 < decisive.high
         assert abs(decisive.value - 1) > 0.02
         assert found.verdict == "no difference shown"
-
-
-def test_an_interval_of_a_lower_confidence_is_narrower() -> None:
-    widths = []
-    for confidence in (0.5, 0.8, 0.99):
-        options = CompareOptions(replicates=500, confidence=confidence)
-        one = compare(record_of(0), record_of(1), options).ratios[0]
-        widths.append(one.high - one.low)
-    # Of a normal distribution they are in the ratio 0.67 to 1.28 to 2.58.
-    assert widths[0] / widths[2] == pytest.approx(0.67 / 2.58, rel=0.2)
-    assert widths[1] / widths[2] == pytest.approx(1.28 / 2.58, rel=0.2)
-    assert CompareOptions().confidence == 0.99
 
 
 def test_a_mixture_of_sizes_does_not_widen_the_interval() -> None:
