@@ -27,6 +27,7 @@ from foveate.bench.figures import Distribution
 from foveate.bench.options import BenchOptions
 from foveate.bench.page.image_work import typical_image
 from foveate.bench.percentiles import distribution
+from foveate.bench.stopping import Stopping
 from foveate.errors import OptionError
 from foveate.tracing.image_trace import ImageTrace
 
@@ -61,6 +62,18 @@ def test_a_run_ends_when_the_time_is_over() -> None:
     benchmark = run_benchmark(noisy(0, spread=1.0), BenchOptions(seconds=20, warm_up=0))
     assert benchmark.stopped == "seconds"
     assert 20 <= benchmark.clock.now() - benchmark.origin < 22
+
+
+def test_images_that_were_refused_count_among_those_that_end_a_run() -> None:
+    stopping = Stopping(BenchOptions(count=3), SimulatedClock())
+    assert [stopping.add(latency) for latency in (0.1, None, None)] == [True, True, False]
+    assert stopping.reason == "count"
+
+
+def test_without_a_tolerance_a_run_is_never_stable() -> None:
+    stopping = Stopping(BenchOptions(seconds=1, tolerance=0), SimulatedClock())
+    assert all(stopping.add(0.1) for _ in range(100))
+    assert stopping.reason == "seconds"
 
 
 @pytest.mark.parametrize("scenario", ["single-stream", "offline", "server"])

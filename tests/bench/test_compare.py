@@ -235,6 +235,14 @@ def test_the_highest_rates_of_two_searches_are_compared_without_a_verdict() -> N
     assert lines[-1] == "| highest rate | 4 images/s | 8 images/s | 2.000 | 1.905 to 2.100 |"
 
 
+def test_a_lower_rate_that_was_not_held_by_chance_is_no_bound_of_the_highest() -> None:
+    found = searched(4.0)
+    assert found.search is not None
+    lower = RateTrial(rate=3.0, images=400, p99=0.7, low=0.5, high=0.9, held=False)
+    other = replace(found, search=replace(found.search, trials=(lower, *found.search.trials)))
+    assert compare(found, found).ratios == compare(other, other).ratios
+
+
 @pytest.mark.parametrize(
     ("other", "message"),
     [

@@ -10,14 +10,22 @@ from typing import Any
 
 import jsonschema
 import pytest
-from tests.bench.simulated import SimulatedClock, SimulatedSystem, inputs, subject
+from tests.bench.simulated import (
+    SimulatedClock,
+    SimulatedSystem,
+    inputs,
+    noisy,
+    run_benchmark,
+    subject,
+)
 
+from foveate.bench.benchmark import Benchmark
 from foveate.bench.building import Surroundings
 from foveate.bench.figures import RateSearch, RateTrial
 from foveate.bench.json_schema import record_schema
 from foveate.bench.measurement import Measurement
 from foveate.bench.options import BenchOptions
-from foveate.bench.rate_search import search_rate
+from foveate.bench.rate_search import judge, search_rate
 from foveate.bench.record_file import record_text
 
 
@@ -225,3 +233,42 @@ def test_a_failure_at_the_first_rate_keeps_its_images() -> None:
     assert record.search is None
     assert record.interrupted
     assert record.outcome.images == 99
+
+
+def served() -> Benchmark:
+    """Return a run of 400 images of a few milliseconds each, at a rate that causes no queue."""
+    options = BenchOptions(scenario="server", rate=0.1, count=400, warm_up=0)
+    return run_benchmark(noisy(0, mean=0.005, spread=0.3), options)
+
+
+def test_a_bound_is_held_if_the_whole_interval_lies_below_it() -> None:
+    run = served()
+    found = judge(run, 1.0)
+    assert found.held
+    assert found.p99 is not None
+    assert found.high is not None
+    assert found.p99 < found.high
+    assert judge(run, found.high).held
+    assert not judge(run, (found.p99 + found.high) / 2).held
+
+
+def test_images_that_were_refused_or_never_started_miss_every_bound() -> None:
+    never, refused = served(), served()
+    never.unstarted = 12
+    refused.refusals += [row.sample for row in refused.collection.rows[:12]]
+    for run in (never, refused):
+        found = judge(run, 1e9)
+        assert (found.held, found.images, found.high) == (False, 400, None)
+
+
+def test_a_rate_that_is_not_kept_up_with_does_not_hold_a_bound_that_its_latencies_do() -> None:
+    options = BenchOptions(scenario="server", rate=10.0, count=400, warm_up=0)
+    run = run_benchmark(lambda _: 1.0, options)
+    found = judge(run, 1e9)
+    assert found.high is not None
+    assert not found.held
+
+
+def test_the_rate_between_one_that_was_held_and_one_that_was_not_is_their_geometric_mean() -> None:
+    found = result_of(lambda rate: rate < 4.0)
+    assert [one.rate for one in found.trials[:3]] == pytest.approx([3.0, 4.5, (3.0 * 4.5) ** 0.5])

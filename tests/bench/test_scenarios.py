@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from tests.bench.simulated import SimulatedClock, SimulatedSystem, noisy
 
-from foveate.bench.arrivals import poisson_arrivals
+from foveate.bench.arrivals import last_arrival, poisson_arrivals
 from foveate.bench.scenarios import (
     Sample,
     run_closed_loop,
@@ -253,6 +253,10 @@ def test_arrivals_are_a_poisson_process() -> None:
     assert gaps.std() == pytest.approx(0.2, rel=0.03)  # of an exponential distribution
     counts = np.bincount(moments.astype(int))[:-1]
     assert counts.var() == pytest.approx(counts.mean(), rel=0.1)
+
+
+def test_the_last_arrival_is_that_of_the_last_image() -> None:
+    assert last_arrival(5.0, 1, 7) == list(itertools.islice(poisson_arrivals(5.0, 1), 7))[-1]
 
 
 def test_the_same_seed_gives_the_same_arrivals() -> None:

@@ -22,8 +22,9 @@ class Stopping:
 
     If the options have a number of images, that number alone ends the run.
 
-    The percentile is stable when its interval is narrow. A server is measured for the whole time: a
-    queue that grows steadily has narrow intervals too. The time counts from the creation of this object.
+    The percentile is stable when its interval is narrow. That does not end a schedule, which uses
+    :meth:`note` alone: a queue that grows steadily has narrow intervals too. The time counts from the
+    creation of this object.
 
     Attributes:
         reason: What ended the run: "stable", "seconds" or "count".
@@ -33,7 +34,7 @@ class Stopping:
         self.reason = "seconds" if options.count is None else "count"
         self._count = options.count
         self._percent, self._tolerance = options.percentile, options.tolerance
-        self._settles = options.scenario != "server" and options.tolerance > 0
+        self._settles = options.tolerance > 0
         self._end = clock.now() + options.time_limit
         self._clock = clock
         self._latencies: list[float] = []
