@@ -27,6 +27,8 @@ from foveate.bench.figures import Distribution
 from foveate.bench.options import BenchOptions
 from foveate.bench.page.image_work import typical_image
 from foveate.bench.percentiles import distribution
+from foveate.bench.record import Record
+from foveate.bench.scenarios import Sample
 from foveate.bench.stopping import Stopping
 from foveate.errors import OptionError
 from foveate.tracing.image_trace import ImageTrace
@@ -218,10 +220,61 @@ def test_the_processor_time_of_a_run_that_still_goes_on_is_not_known() -> None:
 
 
 @pytest.mark.parametrize(
-    ("due", "unstarted", "held"), [(100, 0, True), (100, 4, True), (100, 6, False), (10, 2, True)]
+    ("due", "late", "in_flight", "held"),
+    [
+        (100, 0, 1, True),
+        (100, 5, 1, True),
+        (100, 6, 1, False),
+        (10, 2, 1, True),
+        (10, 3, 1, False),
+        (10, 6, 3, True),
+        (10, 7, 3, False),
+    ],
 )
-def test_a_rate_is_held_but_for_a_few_images(due: int, unstarted: int, held: bool) -> None:
-    assert is_rate_held(due, unstarted, 1) is held
+def test_a_rate_is_held_but_for_a_few_images(
+    due: int, late: int, in_flight: int, held: bool
+) -> None:
+    assert is_rate_held(due, late, in_flight) is held
+
+
+def record_of(benchmark: Benchmark) -> Record:
+    return build_record(benchmark, Surroundings(subject=subject(), inputs=inputs(1)))
+
+
+def test_costs_are_per_measured_image() -> None:
+    benchmark = run_benchmark(lambda _: 1.0, BenchOptions(seconds=8, warm_up=3, tolerance=0))
+    benchmark.joules, benchmark.processor_seconds = 24.0, 4.0
+    record = record_of(benchmark)
+    assert (record.outcome.images, record.outcome.warm_up) == (8, 3)
+    assert (record.resources.joules_per_image, record.resources.processor_seconds) == (3.0, 0.5)
+
+
+def test_refusals_are_counted_by_status_with_the_time_until_the_answer() -> None:
+    benchmark = run_benchmark(lambda _: 1.0, BenchOptions(seconds=8, warm_up=0, tolerance=0))
+    for status, seconds in ((503, 0.25), (429, 0.5), (503, 0.75)):
+        one = Sample(
+            index=0, worker=0, arrival=1.0, start=2.0, end=2 + seconds, trace=None, refused=status
+        )
+        benchmark.refusals.append(one)
+    found = record_of(benchmark).refusals
+    assert [(status, one.count, one.mean) for status, one in found.items()] == [
+        ("429", 1, 0.5),
+        ("503", 2, 0.5),
+    ]
+
+
+def test_the_stage_that_takes_the_longest_comes_first() -> None:
+    stages = simulated_record(lambda _: 1.0, BenchOptions(seconds=8, warm_up=0)).stages
+    assert list(stages) == ["propose", "refine"]
+    assert [one.mean for one in stages.values()] == pytest.approx([0.6, 0.4])
+
+
+def test_images_that_never_started_waited_longer_than_all_others() -> None:
+    benchmark = run_benchmark(lambda _: 1.0, BenchOptions(seconds=8, warm_up=0, tolerance=0))
+    benchmark.unstarted = 4
+    record = record_of(benchmark)
+    for one in (record.waiting, record.latency):
+        assert (one.count, one.mean, one.largest) == (12, None, None)
 
 
 def test_a_rate_that_is_too_high_is_not_held() -> None:

@@ -34,8 +34,8 @@ def test_replicas_follow_from_the_highest_rate_that_held_the_bound() -> None:
 
 
 def test_a_rate_of_whole_replicas_needs_no_further_one() -> None:
-    assert size(searched(0.1), rate=0.3, price_per_hour=None).replicas == 3  # 0.3 / 0.1 > 3
-    assert size(searched(0.1), rate=0.301, price_per_hour=None).replicas == 4
+    assert size(searched(0.7), rate=4.9, price_per_hour=None).replicas == 7  # 4.9 / 0.7 > 7
+    assert size(searched(0.7), rate=4.901, price_per_hour=None).replicas == 8
 
 
 def test_a_million_images_cost_what_all_replicas_cost_meanwhile() -> None:

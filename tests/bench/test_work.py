@@ -122,6 +122,14 @@ def test_a_product_is_counted_from_shapes_alone(
     assert _arithmetic(op, inputs, [output]) == ("product", expected)
 
 
+def test_a_convolution_from_one_map_to_one_is_not_depthwise() -> None:
+    assert _arithmetic("Conv", [(1, 1, 8, 6), (1, 1, 3, 3)], [(1, 1, 8, 6)]) == ("dense", 48 * 9)
+    assert _arithmetic("Conv", [(1, 2, 8, 6), (2, 1, 3, 3)], [(1, 2, 8, 6)]) == (
+        "depthwise",
+        2 * 48 * 9,
+    )
+
+
 def test_a_stage_has_the_operations_that_shape_inference_finds() -> None:
     """The shipped ``refine`` contains functions of ours, and halves behind a Cast."""
     mini = Bundle.open("mini")

@@ -66,7 +66,7 @@ def size(record: Record, *, rate: float | None, price_per_hour: float | None) ->
             raise OptionError(f"{name} must be above 0 and finite, found {value:g}")
     capacity, p99 = _capacity(record)
     wanted = capacity if rate is None else rate
-    # The quotient of equal rates may be slightly above 1.
+    # The quotient by a whole part of the rate may be slightly above a whole number.
     replicas = ceil(wanted / capacity - 1e-9)
     per_hour = None if price_per_hour is None else replicas * price_per_hour
     return Sizing(
