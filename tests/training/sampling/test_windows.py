@@ -23,7 +23,9 @@ from foveate.evaluation.legacy import LegacyOptions
 from foveate.training.sampling import (
     MaskSampler,
     MaskSamplerOptions,
+    RegionSamplerOptions,
     ScoreSampler,
+    ScoreSamplerOptions,
     WindowOptions,
     sample_generator,
 )
@@ -120,6 +122,12 @@ def test_shrinking_averages_whole_areas() -> None:
     np.testing.assert_array_equal(cut(image, Window(left=0, top=0, side=2), 1), [[100]])
 
 
+def test_shrinking_reads_every_pixel() -> None:
+    image = np.zeros((4, 4), np.uint8)
+    image[0], image[3, 3] = 160, 80  # which a bilinear interpolation leaves out
+    np.testing.assert_array_equal(cut(image, Window(left=0, top=0, side=4), 1), [[45]])
+
+
 def test_enlarging_keeps_the_corners_of_corner_pixels() -> None:
     """Twice as large: samples at -.25, .25, .75, 1.25 pixels from the first center."""
     image = np.array([[0, 100]] * 2, np.uint8)
@@ -135,6 +143,7 @@ def test_enlarging_with_aligned_corners_keeps_their_centers() -> None:
 
 def test_only_a_window_that_is_shrunk_is_moved_to_whole_pixels() -> None:
     assert Window(left=0.5, top=-0.6, side=5.4).settled(5) == Window(left=1, top=-1, side=5)
+    assert Window(left=0.5, top=-0.6, side=5.0).settled(5) == Window(left=1, top=-1, side=5)
     assert Window(left=0.5, top=-0.6, side=4.9).settled(5) == Window(left=0.5, top=-0.6, side=4.9)
 
 
@@ -143,6 +152,13 @@ def test_a_polygons_label_is_drawn_in_the_window() -> None:
     label = polygon_label(polygons, Window(left=8, top=18, side=8), 4)
     expected = [[0, 0, 0, 0], [0, 1, 1, 0], [0, 0, 0, 0], [0, 0, 0, 0]]
     np.testing.assert_array_equal(label, expected)
+
+
+def test_a_pixel_of_a_label_belongs_to_an_object_that_covers_more_than_half_of_it() -> None:
+    mask = np.zeros((20, 20), np.uint8)
+    mask[:10, :4], mask[:10, 10:16] = 1, 1  # 40 and 60 percent
+    label = code_label(mask, Window(left=0, top=0, side=20), 2, 2, 2)
+    np.testing.assert_array_equal(label, [[0, 1], [0, 0]])
 
 
 @settings(max_examples=25, deadline=None)
@@ -181,6 +197,7 @@ def test_jitter_fills_its_range_evenly() -> None:
         counts, _ = np.histogram(values, bins=8, range=(-reach, reach))
         assert counts.sum() == 4000
         assert counts.min() > 400
+    assert np.abs(np.corrcoef([octaves, *shifts.T]) - np.eye(3)).max() < 0.1  # independently
 
 
 @pytest.mark.parametrize("side", [20.0, 46.0, 92.0, 150.0])
@@ -254,6 +271,35 @@ def test_crowds_and_specks_are_never_outlined(tmp_path: Path) -> None:
         DataError, match=r"of 2 annotated objects 1 are smaller than 100 .*, 1 are narrower than"
     ):
         MaskSampler(dataset)
+
+
+def test_the_smallest_object_that_is_allowed_is_outlined(tmp_path: Path) -> None:
+    dataset = write(tmp_path, [(1, 1, [80, 60, 20, 5])])  # 100 square pixels
+    mask = MaskSampler(dataset, NOWHERE).draw(np.random.default_rng(0)).mask
+    assert mask.mean() == pytest.approx(92 * 23 / 160**2, rel=0.1)
+
+
+def test_an_object_far_below_the_canonical_size_is_no_positive(tmp_path: Path) -> None:
+    dataset = write(tmp_path, [(1, 1, [80, 60, 0.2, 0.2])])
+    with pytest.raises(DataError, match="of 1 annotated objects 1 are too small or large"):
+        ScoreSampler(dataset)
+
+
+def test_positives_are_never_of_an_object_that_is_ignored(tmp_path: Path) -> None:
+    dataset = write(tmp_path, [(1, 1, [80, 60, 92, 92]), (1, 1, [250, 200, 0.2, 0.2])])
+    options = ScoreSamplerOptions(positive=1.0, window=WindowOptions(flip=0))
+    sampler = ScoreSampler(dataset, options)
+    for index in range(12):
+        patch = sampler.draw(sample_generator(0, 0, index)).patch
+        np.testing.assert_allclose(white_box(patch), [50, 50, 142, 142], atol=1.2)
+
+
+def test_the_defaults_are_those_of_the_papers() -> None:
+    masks, scores, regions = MaskSamplerOptions(), ScoreSamplerOptions(), RegionSamplerOptions()
+    assert masks.window == scores.window == WindowOptions(patch=192, window=160, canonical=92.0)
+    assert (masks.label_side, masks.shift, masks.octaves) == (112, 16.0, 0.25)
+    assert (scores.positive, scores.negative_shift, scores.negative_octaves) == (0.5, 32.0, 1.0)
+    assert (regions.regions, regions.foreground, regions.crowd_overlap) == (64, 0.25, 0.7)
 
 
 def test_a_data_set_of_crowds_cannot_be_outlined(tmp_path: Path) -> None:
