@@ -14,6 +14,7 @@ from tests.samples.torch7.models import Maker, saved, sealed
 from tests.samples.torch7.writer import write_torch7
 
 from foveate.cli import invoke
+from foveate.importing import import_torch7
 from foveate.models import DeepMask, build
 from foveate.models.checkpoint import Cascade, load_checkpoint, load_detector
 
@@ -48,7 +49,27 @@ def test_a_deepmask_becomes_a_checkpoint(
     assert cascade.info.proposals_sizes["affine_after_addition"] is True
     assert cascade.info.mask_threshold == pytest.approx(-1.3863, abs=1e-4)
     assert len(cascade.info.training["sha256"]) == 64
-    assert next(cascade.proposals.parameters()).dtype == torch.float32
+    expected = import_torch7(deepmask_file).build().state_dict()
+    found = cascade.proposals.state_dict()
+    assert all(torch.equal(found[name], value) for name, value in expected.items())
+
+
+def test_the_normalization_of_boxes_is_that_of_the_file(tmp_path: Path) -> None:
+    tree = torch7_detectors.fast_rcnn_vgg(Maker(symmetric=False))
+    file = write_torch7(tmp_path / "detector.t7", sealed(tree, {}))
+    assert run("import-torch7", file, "--output", tmp_path / "d.safetensors") == 0
+    info = load_detector(tmp_path / "d.safetensors").info
+    assert (info.delta_mean, info.delta_std) == ((0.0,) * 4, (1.0,) * 4)
+
+
+def test_class_names_for_a_network_without_classes_are_refused(
+    tmp_path: Path, deepmask_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names, output = tmp_path / "names.txt", tmp_path / "d.safetensors"
+    names.write_text("cat\n", encoding="utf-8")
+    assert run("import-torch7", deepmask_file, "--output", output, "--class-names", names) == 1
+    assert "expected a detector, found deepmask-resnet50" in capsys.readouterr().err
+    assert not output.exists()
 
 
 def test_a_detector_is_joined_with_a_proposal_network(

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 
 from foveate.errors import ModelError
 from foveate.importing import import_torch
-from foveate.importing.imported_weights import State
+from foveate.importing.imported_weights import State, class_names
 from foveate.importing.pytorch import read_state
 from foveate.models import DeepMask, MultiPathNet, build
 from foveate.models.layers import FrozenAffine
@@ -261,6 +261,44 @@ def test_a_state_dict_is_found_in_its_wrappers(tmp_path: Path, keys: list[str]) 
 def test_the_weights_are_taken_before_their_running_mean(tmp_path: Path) -> None:
     content = {"ema": {"a.b": torch.zeros(1)}, "model": {"c.d": torch.zeros(1)}}
     assert list(read_state(write(tmp_path / "e.pth", content))) == ["c.d"]
+
+
+def test_weights_of_half_precision_become_float32(tmp_path: Path) -> None:
+    content = {
+        "a.half": torch.tensor([1.5]).half(),
+        "b.double": torch.tensor([0.1]).double(),
+        "c.indices": torch.tensor([7]),
+    }
+    state = read_state(write(tmp_path / "h.pth", content))
+    assert [one.dtype for one in state.values()] == [torch.float32, torch.float32, torch.int64]
+    assert [one.item() for one in state.values()] == pytest.approx([1.5, 0.1, 7])
+
+
+@pytest.mark.parametrize(
+    ("index", "name"),
+    [
+        (0, "person"),
+        (15, "cat"),
+        (16, "dog"),
+        (29, "frisbee"),
+        (30, "skis"),
+        (39, "bottle"),
+        (41, "cup"),
+        (56, "chair"),
+        (62, "tv"),
+        (67, "cell phone"),
+        (79, "toothbrush"),
+    ],
+)
+def test_classes_of_coco_have_their_usual_places(index: int, name: str) -> None:
+    names = class_names(80)
+    assert names[index] == name
+    assert len(set(names)) == 80
+
+
+def test_classes_of_voc_are_sorted_and_other_numbers_have_no_names() -> None:
+    assert list(class_names(20)) == sorted(set(class_names(20)))
+    assert class_names(2) == ("class 1", "class 2")
 
 
 def test_a_dictionary_that_contains_itself_is_refused(tmp_path: Path) -> None:

@@ -63,7 +63,9 @@ def test_deepmask_computes_what_its_tree_computes(
 @torch.inference_mode()
 def test_deepmask_on_vgg_computes_what_its_tree_computes(tmp_path: Path) -> None:
     tree = trees.deepmask_vgg(Maker(symmetric=False))
-    network = import_tree(tmp_path, tree).build()
+    found = import_tree(tmp_path, tree)
+    assert found.notes == []
+    network = found.build()
     assert isinstance(network, DeepMask)
     patch = torch.from_numpy(np.random.default_rng(1).normal(size=(1, 3, 224, 224)).astype("f4"))
     taps: dict[int, torch.Tensor] = {}
@@ -152,6 +154,26 @@ def test_batch_norm_that_was_not_frozen_is_folded(tmp_path: Path, patches: torch
     assert_close(network.trunk(patches)[2], taps[3])
 
 
+def test_batch_norms_of_all_ages_give_the_same(tmp_path: Path) -> None:
+    make = Maker()
+    mean, variance, bias = make.array(2), make.array(2) ** 2, make.array(2)
+    ages: tuple[dict[str, Any], ...] = (
+        {"running_var": variance, "weight": np.ones(2, np.float32), "eps": 1e-5},
+        {"running_var": variance},  # 1e-5 was the only one then, and the weight was optional
+        {"running_std": 1 / np.sqrt(variance + np.float32(1e-5))},
+    )
+    states = []
+    for fields in ages:
+        tree = trees.deepmask(Maker())
+        norm = tree.fields["trunk"].fields["modules"][1]
+        norm.name = "nn.SpatialBatchNormalization"
+        norm.fields = {"running_mean": mean, "bias": bias, **fields}
+        states.append(import_tree(tmp_path, tree).state)
+    for state in states[1:]:
+        for name, expected in states[0].items():
+            torch.testing.assert_close(state[name], expected)
+
+
 def test_old_convolutions_with_weights_in_two_axes_are_read(tmp_path: Path) -> None:
     expected = import_tree(tmp_path, trees.deepmask(Maker())).state
     tree = trees.deepmask(Maker(classes="nn"))
@@ -202,3 +224,17 @@ def test_other_padding_is_noted(tmp_path: Path) -> None:
     notes = import_tree(tmp_path, trees.deepmask(Maker(symmetric=False))).notes
     (note,) = notes
     assert note.startswith("14 convolutions pad by SpatialZeroPadding in the file and by symmetric")
+
+
+def test_other_padding_of_the_refinement_is_noted_too(tmp_path: Path) -> None:
+    tree = trees.sharpmask(Maker())
+    paddings = [
+        one
+        for module in tree.fields["neths"].values()
+        for one in every_module(module)
+        if "SymmetricPadding" in one.name
+    ]
+    for one in paddings:
+        one.name = "nn.SpatialZeroPadding"
+    (note,) = import_tree(tmp_path, tree).notes
+    assert note.startswith("12 convolutions pad by SpatialZeroPadding in the file and by symmetric")

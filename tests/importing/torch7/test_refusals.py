@@ -10,7 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 from tests.samples.torch7 import models as trees
-from tests.samples.torch7.models import Maker, saved, score_layer, sequential, trunk_module
+from tests.samples.torch7.models import (
+    Maker,
+    every_module,
+    saved,
+    score_layer,
+    sequential,
+    trunk_module,
+)
 from tests.samples.torch7.writer import T7Object, write_torch7
 
 from foveate.errors import ModelError
@@ -36,6 +43,16 @@ def test_a_layer_without_a_use_is_refused(tmp_path: Path) -> None:
     last = tree.fields["refs"][4].fields["modules"][0]
     last.fields["modules"].append(sequential(Maker().linear(2, 2)))
     with pytest.raises(ModelError, match="use for every layer .*, found 1 more: nn.Linear at refs"):
+        import_tree(tmp_path, tree)
+
+
+def test_vgg_with_other_pooling_is_refused(tmp_path: Path) -> None:
+    tree = trees.deepmask_vgg(Maker(symmetric=False))
+    pools = [one for one in every_module(tree.fields["trunk"]) if "MaxPooling" in one.name]
+    pools[0].fields["kW"] = 3
+    with pytest.raises(
+        ModelError, match="expected a pooling of side 2, stride 2 and padding 0 .*found 3, 2 and 0"
+    ):
         import_tree(tmp_path, tree)
 
 
@@ -67,6 +84,10 @@ def shorten_a_bias(tree: T7Object) -> None:
 
 def narrow_a_layer(tree: T7Object) -> None:
     score_layer(tree, 4).fields["weight"] = np.zeros((1, 6), np.float32)
+
+
+def flatten_a_window_that_is_not_square(tree: T7Object) -> None:
+    trunk_module(tree, 11).fields["weight"] = np.zeros((5, 3 * 99), np.float32)
 
 
 def use_an_unknown_layer(tree: T7Object) -> None:
@@ -140,6 +161,10 @@ def become_recursive(tree: T7Object) -> None:
         ),
         (stride_the_shortcut, "expected a shortcut of stride 2 in nn.ConcatTable .*, found 1"),
         (misfit_the_shortcut, r"expected as many channels .* in the shortcut .*, found \[8, 9\]"),
+        (
+            flatten_a_window_that_is_not_square,
+            "expected inputs for 3 channels of a square window in nn.Linear .*, found 297",
+        ),
         (flatten_a_weight, "expected 35 biases in nn.Linear at scoreBranch.*, found"),
         (negate_sizes, r"expected weights for -32 channels and 1x-1 pixels in one group in"),
         (
