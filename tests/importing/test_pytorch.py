@@ -80,7 +80,33 @@ def test_a_resnet_of_torchvision_becomes_a_trunk(tmp_path: Path) -> None:
         block.shift, state[f"{name}.bias"] - state[f"{name}.running_mean"] * scale
     )
     assert found.ignored["fc"] == 2
-    assert "random: train the network" in found.notes[0]
+    # Weights and biases of neck, embed, mask, and the two layers of the score.
+    assert found.notes[0] == "10 tensors are not in the file and random: train the network"
+    assert not any("normalization" in note for note in found.notes)
+
+
+def test_random_weights_are_the_same_each_time_and_draw_from_no_other_generator(
+    tmp_path: Path,
+) -> None:
+    state = torchvision_resnet(build("deepmask-resnet50", width=2), ("trunk.",))
+    file = write(tmp_path / "r.pth", state)
+    torch.manual_seed(1)
+    first = import_torch(file, "deepmask-resnet50", neck=3, vector=4).state
+    drawn = torch.rand(1)
+    second = import_torch(file, "deepmask-resnet50", neck=3, vector=4).state
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    torch.manual_seed(1)
+    assert torch.equal(torch.rand(1), drawn)
+
+
+def test_a_weight_of_another_shape_is_refused(tmp_path: Path) -> None:
+    state = torchvision_resnet(build("deepmask-resnet50", width=2), ("trunk.",))
+    state["layer1.0.conv1.weight"] = torch.zeros(2, 3, 1, 1)
+    with pytest.raises(
+        ModelError,
+        match=r"expected trunk.layer1.0.conv1.weight of shape \(2, 2, 1, 1\) .* found \(2, 3, 1, 1\)",
+    ):
+        import_torch(write(tmp_path / "r.pth", state), "deepmask-resnet50")
 
 
 @torch.inference_mode()
@@ -90,7 +116,9 @@ def test_a_detector_gets_the_last_stage_and_its_own_normalization(tmp_path: Path
     state = torchvision_resnet(ours, ("trunk.", "class_towers.0."))
     file = tmp_path / "resnet18.safetensors"
     safetensors.torch.save_file(state, file)
-    network = import_torch(file, "multipathnet-resnet18", classes=5).build()
+    imported = import_torch(file, "multipathnet-resnet18", classes=5)
+    assert "the first convolution was adapted to the normalization" in imported.notes[1]
+    network = imported.build()
     assert isinstance(network, MultiPathNet)
     name = "layer4.0.conv1.weight"
     assert torch.equal(network.class_towers[0].state_dict()[name], state[name])
@@ -98,7 +126,7 @@ def test_a_detector_gets_the_last_stage_and_its_own_normalization(tmp_path: Path
     inside = (..., slice(2, -2), slice(2, -2))
     expected = stem(state, IMAGENET(values), "conv1", "bn1")[inside]
     found = network.trunk(network.own_trunk.normalization(values))[2][inside]
-    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
 
 
 @torch.inference_mode()

@@ -12,7 +12,7 @@ import pytest
 import torch
 from tests.samples.torch7 import detectors as trees
 from tests.samples.torch7.forward import run
-from tests.samples.torch7.models import Maker, node, relu, sealed, sequential
+from tests.samples.torch7.models import Maker, every_module, node, relu, sealed, sequential
 from tests.samples.torch7.writer import T7Object, write_torch7
 
 from foveate.errors import ModelError
@@ -184,10 +184,11 @@ def test_towers_without_normalization_are_refused(tmp_path: Path) -> None:
         import_tree(tmp_path, tree)
 
 
-def test_towers_with_other_factors_are_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("factor", [0.5, 0.0335])
+def test_towers_with_other_factors_are_refused(tmp_path: Path, factor: float) -> None:
     tree = trees.multipathnet_vgg(Maker(symmetric=False), normalized=False)
-    layers_of_maps(tree)[1][-1].fields["constant_scalar"] = 0.5
-    with pytest.raises(ModelError, match=r"1/30 and 1/200, found 0 .* \[1, 0\.5, 0\.005\]"):
+    layers_of_maps(tree)[1][-1].fields["constant_scalar"] = factor
+    with pytest.raises(ModelError, match=rf"1/30 and 1/200, found 0 .* \[1, {factor}, 0\.005\]"):
         import_tree(tmp_path, tree)
 
 
@@ -214,4 +215,23 @@ def test_a_network_for_imagenet_is_not_a_detector(tmp_path: Path) -> None:
         *make.resnet(2, (2, 2, 2, 2), basic=True), node("nn.View"), make.linear(16, 9)
     )
     with pytest.raises(ModelError, match="expected a detector: .*, found 'conv affine relu pool"):
+        import_tree(tmp_path, tree)
+
+
+def features_of(tree: T7Object, name: str) -> list[T7Object]:
+    return [one for one in every_module(tree.fields["modules"][0]) if one.name.endswith(name)]
+
+
+def test_vgg_with_other_pooling_is_refused(tmp_path: Path) -> None:
+    tree = trees.fast_rcnn_vgg(Maker(symmetric=False))
+    features_of(tree, "MaxPooling")[0].fields["kW"] = 3
+    with pytest.raises(ModelError, match="a pooling of side 2, stride 2 and padding 0 .*found 3"):
+        import_tree(tmp_path, tree)
+
+
+def test_vgg_of_another_depth_is_refused(tmp_path: Path) -> None:
+    tree = trees.fast_rcnn_vgg(Maker(symmetric=False))
+    convolution = features_of(tree, "Convolution")[4]
+    convolution.name, convolution.fields = "nn.Identity", {}
+    with pytest.raises(ModelError, match="expected the 13 convolutions of VGG-16, found 12"):
         import_tree(tmp_path, tree)

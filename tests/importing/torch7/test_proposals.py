@@ -113,8 +113,9 @@ def test_mixed_forms_become_the_one_that_can_represent_both(
     assert found.sizes["affine_after_addition"] is True
     network = found.build()
     assert isinstance(network, DeepMask)
-    vectors = run(tree.fields["trunk"], patches)
-    assert_close(network.vectors(network.patch_features(patches)[16])[:, :, 0, 0], vectors)
+    taps: dict[int, torch.Tensor] = {}
+    run(tree.fields["trunk"], patches, taps)
+    assert_close(network.trunk(patches)[16], taps[7])
 
 
 @pytest.mark.parametrize("form", ["branches", "addition"])
@@ -230,11 +231,12 @@ def test_other_padding_of_the_refinement_is_noted_too(tmp_path: Path) -> None:
     tree = trees.sharpmask(Maker())
     paddings = [
         one
-        for module in tree.fields["neths"].values()
+        for module in (tree.fields["trunk"], *tree.fields["neths"].values())
         for one in every_module(module)
         if "SymmetricPadding" in one.name
     ]
     for one in paddings:
         one.name = "nn.SpatialZeroPadding"
-    (note,) = import_tree(tmp_path, tree).notes
-    assert note.startswith("12 convolutions pad by SpatialZeroPadding in the file and by symmetric")
+    notes = import_tree(tmp_path, tree).notes
+    text = "convolutions pad by SpatialZeroPadding in the file and by symmetric"
+    assert [note.partition(text)[:2] for note in notes] == [("14 ", text), ("12 ", text)]

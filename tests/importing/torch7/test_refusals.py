@@ -119,6 +119,16 @@ def misfit_a_norm(tree: T7Object) -> None:
     trunk_module(tree, 1).fields["b"] = np.zeros(1, np.float32)
 
 
+def keep_the_size_at_first(tree: T7Object) -> None:
+    stem = trunk_module(tree, 0).fields["modules"][1]
+    stem.fields["dW"] = 1
+
+
+def add_a_branch(tree: T7Object) -> None:
+    fork = trunk_module(tree, 4).fields["modules"][1].fields["modules"][0]
+    fork.fields["modules"].append(fork.fields["modules"][1])
+
+
 def pool_without_padding(tree: T7Object) -> None:
     trunk_module(tree, 3).fields["padW"] = 0
 
@@ -171,6 +181,8 @@ def become_recursive(tree: T7Object) -> None:
             misfit_a_norm,
             r"expected 2 values in b of inn.ConstAffine at trunk.modules\[2\], found 1",
         ),
+        (keep_the_size_at_first, "expected a stride of 2 in .*Convolution .*, found 1"),
+        (add_a_branch, "'fork sum relu' with two branches at .*, found 'fork sum relu.*' with 3"),
         (pool_without_padding, "side 3, stride 2 and padding 1 in .*, found 3, 2 and 0"),
         (pad_too_much, "expected 3 pixels of padding .*, found 4"),
         (group_channels, "in one group in .*, found .* and 2 groups"),
