@@ -320,7 +320,7 @@ def test_warnings_name_what_may_mislead() -> None:
 @pytest.mark.parametrize(
     ("part", "changes", "text"),
     [
-        ("outcome", {"refused": 3}, "the candidate refused 3 images, which have no latency"),
+        ("outcome", {"refused": 3}, "the candidate refused 3 images, whose latency is not known"),
         (
             "outcome",
             {"rate_held": False},
