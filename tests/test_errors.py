@@ -9,6 +9,7 @@ import pytest
 
 from foveate import errors
 from foveate.errors import BackendError, FoveateError, InputError, MissingExtraError
+from foveate.protocol.client import BusyError
 
 
 def test_text_is_one_line_of_what_file_and_remedy() -> None:
@@ -29,12 +30,18 @@ def test_a_missing_extra_names_the_command_that_installs_it() -> None:
 
 
 @pytest.mark.parametrize(
-    "error", [MissingExtraError("torch", "train"), InputError("bad", file="x", remedy="y")]
+    "error",
+    [
+        MissingExtraError("torch", "train"),
+        InputError("bad", file="x", remedy="y"),
+        BusyError(429, 2.5),
+    ],
 )
 def test_errors_survive_pickling(error: FoveateError) -> None:
     copy = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own bytes
     assert type(copy) is type(error)
     assert str(copy) == str(error)
+    assert vars(copy) == vars(error)
 
 
 def test_the_docstring_lists_every_error() -> None:

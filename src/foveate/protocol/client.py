@@ -43,6 +43,9 @@ class BusyError(ServerError):
         )
         self.status, self.retry_after = status, retry_after
 
+    def __reduce__(self) -> tuple[type[BusyError], tuple[int, float | None]]:
+        return type(self), (self.status, self.retry_after)
+
 
 @dataclass(frozen=True, kw_only=True)
 class ServerMetadata:
