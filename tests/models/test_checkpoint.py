@@ -44,7 +44,7 @@ PROPOSALS: dict[str, Sizes] = {
 DETECTORS: dict[str, Sizes] = {
     "multipathnet-vgg16": {"width": 2, "mixed": 4, "hidden": 8, "rounding": "caffe"},
     "fast-rcnn-vgg16": {"width": 2, "hidden": 8},
-    "multipathnet-resnet18": {"width": 2, "affine_after_addition": 1},
+    "multipathnet-resnet18": {"width": 2, "affine_after_addition": True},
     "multipathnet-resnet50": {"width": 2},
 }
 
@@ -278,10 +278,42 @@ def test_a_missing_file_is_named_once(tmp_path: Path) -> None:
     )
 
 
-def test_an_unknown_description_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "cascade.safetensors"
-    info = {**asdict(proposals().info), "color": "red"}
-    metadata = {"format": "foveate-1", "info": json.dumps(info)}
+def written(path: Path, info: object, inputs: object) -> Path:
+    """Write a checkpoint with a description of any kind."""
+    metadata = {"format": "foveate-1", "info": json.dumps(info), "inputs": json.dumps(inputs)}
     safetensors.torch.save_file({"x": torch.zeros(1)}, path, metadata)
-    with pytest.raises(ModelError, match="description of the networks cannot be read.*color"):
+    return path
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "reason"),
+    [
+        ("color", "red", "unknown key 'color'"),
+        ("proposals", [], "'proposals' must be str or NoneType, found \\[\\]"),
+        ("proposals_sizes", None, "'proposals_sizes' must be an object, found None"),
+        ("class_names", "cat", "'class_names' must be a list, found 'cat'"),
+        ("calibration", [1.0], "calibration must have 3 values, found 1"),
+        ("delta_mean", [0.0] * 5, "delta_mean must have 4 values, found 5"),
+        ("training", ["note"], "'training' must be an object"),
+    ],
+)
+def test_a_description_of_another_form_is_refused(
+    key: str, value: object, reason: str, tmp_path: Path
+) -> None:
+    info = {**asdict(proposals().info), key: value}
+    path = written(tmp_path / "cascade.safetensors", info, {})
+    with pytest.raises(ModelError, match=f"description of the networks cannot be read: {reason}"):
+        load_checkpoint(path)
+
+
+def test_a_description_of_inputs_that_is_no_object_is_refused(tmp_path: Path) -> None:
+    path = written(tmp_path / "cascade.safetensors", asdict(proposals().info), ["window"])
+    with pytest.raises(ModelError, match="cannot be read: 'the document' must be an object"):
+        load_checkpoint(path)
+
+
+def test_a_size_called_name_is_refused(tmp_path: Path) -> None:
+    info = {**asdict(proposals().info), "proposals_sizes": {"name": 3}}
+    path = written(tmp_path / "cascade.safetensors", info, {})
+    with pytest.raises(ModelError, match="takes no size 'name'"):
         load_checkpoint(path)

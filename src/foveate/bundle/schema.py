@@ -45,7 +45,7 @@ def parse(kind: type[T], value: object, where: str = "") -> T:
 
     Args:
         kind: A dataclass with fields of int, float, str, bool, None, Any, unions,
-            ``tuple[X, ...]``, ``tuple[X, Y]``, ``dict[str, X]`` and other dataclasses.
+            ``tuple[X, ...]``, ``tuple[X, Y]``, ``dict[str, X]``, ``Mapping[str, X]`` and other dataclasses.
         value: The decoded JSON.
         where: Path of ``value`` in the document, for messages.
 
@@ -73,7 +73,7 @@ def _convert(kind: Any, value: object, where: str) -> Any:
     origin = get_origin(kind)
     if origin is tuple:
         return _to_tuple(get_args(kind), value, where)
-    if origin is dict:
+    if origin in (dict, Mapping):
         item = get_args(kind)[1]
         mapping = _expect(value, Mapping, "an object", where)
         for key in mapping:

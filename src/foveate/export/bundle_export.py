@@ -32,7 +32,8 @@ from foveate.bundle import (
     write_bundle,
 )
 from foveate.bundle.pyramid import DEFAULT_SCALES
-from foveate.errors import OptionError
+from foveate.bundle.schema import RejectedValueError
+from foveate.errors import ModelError, OptionError
 from foveate.export.execution.stage_model import DOMAIN, inline_functions
 from foveate.export.execution.stages import Stage, cascade_stages, longest_bin, paste_stage
 from foveate.export.model_card import model_card
@@ -134,8 +135,8 @@ def export_bundle(
         OptionError: The towers cannot be truncated to the ranks of ``svd``, or the networks do not
             have a stage that ``precision`` names.
         InputError: A calibration image cannot be read.
-        ModelError: The outputs of a stage in ONNX Runtime differ from PyTorch's, or a stage is not
-            accurate enough in its precision.
+        ModelError: The outputs of a stage in ONNX Runtime differ from PyTorch's, a stage is not
+            accurate enough in its precision, or a number lies outside the range of a manifest.
     """
     options = options or ExportOptions()
     precision = options.precision
@@ -156,7 +157,12 @@ def export_bundle(
     models = _finished(exported, options)
     for stage in stages:
         check_stage(stage, models[stage.name], expected[stage.name])
-    manifest = _manifest(cascade, options, stages, models)
+    try:
+        manifest = _manifest(cascade, options, stages, models)
+    except RejectedValueError as error:
+        what = f"the networks cannot be described in a bundle ({error})"
+        remedy = "correct the options of the export, or the description in the checkpoint"
+        raise ModelError(what, remedy=remedy) from error
     manifest.provenance.update({"weights_sha256": digest, "saved": saved})
     if precision is not None and not precision.exact:
         found = convert(manifest, exported, precision, progress)

@@ -106,7 +106,7 @@ def _builder(name: str) -> Builder:
     return BUILDERS[name]
 
 
-def build(name: str, **sizes: int | str) -> nn.Module:
+def build(name: str, /, **sizes: int | str) -> nn.Module:
     """Build a network with random weights.
 
     Args:
@@ -131,3 +131,9 @@ def build(name: str, **sizes: int | str) -> nn.Module:
         given = ", ".join(f"{size} {value!r}" for size, value in sizes.items())
         what = f"{name} cannot be built with {given}"
         raise ModelError(what, remedy="widths are whole numbers above 0") from error
+
+
+def first_misfit(error: RuntimeError) -> str:
+    """Return the first weight in an error of ``load_state_dict``, which lists one per line."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    return lines[min(1, len(lines) - 1)]

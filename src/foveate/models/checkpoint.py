@@ -12,8 +12,9 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from foveate.bundle.schema import load_json, parse
 from foveate.errors import ModelError
-from foveate.models.build import build
+from foveate.models.build import build, first_misfit
 from foveate.models.deepmask import STRIDE, DeepMask
 from foveate.models.multipathnet import MultiPathNet
 from foveate.models.sharpmask import SharpMask, deepmask_of
@@ -47,12 +48,15 @@ class CascadeInfo:
             suppresses none.
         class_nms_iou: IoU of boxes of a class above which the one of lower score is dropped.
         training: Free notes for the model card.
+
+    Raises:
+        ModelError: There are not four means, four deviations and three coefficients.
     """
 
     proposals: str | None = None
-    proposals_sizes: Mapping[str, int | str] = field(default_factory=dict)
+    proposals_sizes: Mapping[str, bool | int | str] = field(default_factory=dict)
     classifier: str | None = None
-    classifier_sizes: Mapping[str, int | str] = field(default_factory=dict)
+    classifier_sizes: Mapping[str, bool | int | str] = field(default_factory=dict)
     class_names: tuple[str, ...] = ()
     delta_mean: tuple[float, ...] = (0.0, 0.0, 0.0, 0.0)
     delta_std: tuple[float, ...] = (0.1, 0.1, 0.2, 0.2)
@@ -64,6 +68,12 @@ class CascadeInfo:
     proposal_nms_iou: float = 1.0
     class_nms_iou: float = 0.3
     training: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name, count in (("delta_mean", 4), ("delta_std", 4), ("calibration", 3)):
+            found = len(getattr(self, name))
+            if found != count:
+                raise ModelError(f"{name} must have {count} values, found {found}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,7 +134,8 @@ def build_detector(info: CascadeInfo) -> Detector:
     """
     network = None
     if info.classifier is not None:
-        network = build(info.classifier, classes=len(info.class_names), **info.classifier_sizes)
+        sizes = {**info.classifier_sizes, "classes": len(info.class_names)}
+        network = build(info.classifier, **sizes)
     if not isinstance(network, MultiPathNet):
         what = f"expected a classifier, found {info.classifier!r}"
         raise ModelError(what, remedy="name a MultiPathNet")
@@ -235,12 +246,9 @@ def _read(path: Path) -> tuple[CascadeInfo, dict[str, Any], dict[str, Tensor]]:
         what = f"expected a checkpoint of format {FORMAT!r}, found {metadata.get('format')!r}"
         raise ModelError(what, file=path, remedy="make one with `foveate train`")
     try:
-        content = json.loads(metadata["info"])
-        # JSON has lists where the description has tuples.
-        lists = ("class_names", "delta_mean", "delta_std", "calibration")
-        info = CascadeInfo(**{**content, **{name: tuple(content[name]) for name in lists}})
-        inputs = json.loads(metadata["inputs"])
-    except (KeyError, TypeError, ValueError) as error:
+        info = parse(CascadeInfo, load_json(metadata["info"]))
+        inputs = parse(dict[str, Any], load_json(metadata["inputs"]))
+    except (KeyError, ValueError, ModelError) as error:
         what = f"the description of the networks cannot be read: {error}"
         remedy = "use the version of Foveate that wrote it"
         raise ModelError(what, file=path, remedy=remedy) from error
@@ -286,12 +294,6 @@ def _fill(
             what = f"the weights do not fit {type(network).__name__}: {first_misfit(error)}"
             remedy = "use the version of Foveate that wrote them"
             raise ModelError(what, file=path, remedy=remedy) from error
-
-
-def first_misfit(error: RuntimeError) -> str:
-    """Return the first weight in an error of ``load_state_dict``, which lists one per line."""
-    lines = [line.strip() for line in str(error).splitlines()]
-    return lines[min(1, len(lines) - 1)]
 
 
 def _networks(networks: Cascade | Detector) -> dict[str, nn.Module]:

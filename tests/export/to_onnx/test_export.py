@@ -127,6 +127,15 @@ def test_the_bundle_has_a_model_card(bundle: Bundle) -> None:
     assert "\n# uneven\n" in (bundle.root / "README.md").read_text("utf-8")
 
 
+def test_numbers_that_no_manifest_may_have_are_refused(cascade: Cascade, tmp_path: Path) -> None:
+    info = replace(cascade.info, window_nms_iou=1.5)
+    message = (
+        r"cannot be described in a bundle \(window_nms_iou must lie in .*\): correct the options"
+    )
+    with pytest.raises(ModelError, match=message):
+        export_bundle(replace(cascade, info=info), tmp_path / "bundle", OPTIONS)
+
+
 def test_a_stage_that_differs_is_refused(cascade: Cascade, bundle: Bundle) -> None:
     stage = cascade_stages(cascade)[1]
     model = onnx.load(bundle.stage_path(stage.name))

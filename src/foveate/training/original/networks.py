@@ -8,8 +8,8 @@ from typing import Any
 from torch import nn
 
 from foveate.errors import ModelError
-from foveate.models.build import build
-from foveate.models.checkpoint import Cascade, first_misfit, load_checkpoint, load_detector
+from foveate.models.build import build, first_misfit
+from foveate.models.checkpoint import Cascade, load_checkpoint, load_detector
 from foveate.models.deepmask import DeepMask
 from foveate.models.multipathnet import MultiPathNet
 from foveate.models.sharpmask import SharpMask
