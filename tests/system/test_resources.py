@@ -9,6 +9,7 @@ from pathlib import Path
 import cv2
 import pytest
 
+from foveate.errors import InputError
 from foveate.runtime.devices import CpuDevice
 from foveate.system import resources as cores
 from foveate.system.resources import cpu_quota, remedy_of, usable_cores
@@ -104,6 +105,12 @@ def test_space_is_to_be_freed_where_there_is_none(number: int) -> None:
     error = OSError(number, "no space")
     assert remedy_of(error, "choose another path") == "free some space, or choose another path"
     assert remedy_of(error, "stop", free="wait") == "wait, or stop"
+
+
+def test_space_is_to_be_freed_where_the_cause_is_that_there_is_none() -> None:
+    with pytest.raises(InputError) as caught:
+        raise InputError("it cannot be written") from OSError(errno.ENOSPC, "no space")
+    assert remedy_of(caught.value, "stop") == "free some space, or stop"
 
 
 def test_space_is_not_to_be_freed_for_another_reason() -> None:

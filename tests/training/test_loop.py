@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import itertools
+import resource
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -186,25 +187,33 @@ def test_a_part_that_does_not_count_leaves_the_digest_as_it_is() -> None:
     assert fingerprint(module, without="3.") == part
 
 
-def test_an_interrupted_write_leaves_the_file_before(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_leaves_the_file_before(tmp_path: Path) -> None:
+    """A limit on the size of files makes a write fail as a full disk does."""
     resume = ResumeFile(tmp_path / "c", Origin(options={"seed": 1}))
     resume.write(3, {})
-
-    def full(*_: object) -> None:
-        raise OSError("no space left on device")
-
-    monkeypatch.setattr(torch, "save", full)
-    with pytest.raises(
-        ModelError,
-        match=r"written after step 4 \(no space left on device\).*: free some space and start",
-    ):
-        resume.write(4, {})
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 14, hard))
+    try:
+        with pytest.raises(
+            ModelError,
+            match=r"written after step 4 \(the file cannot be written \(File too large\)\): .*/c: "
+            "free some space, or make the directory writable, and start again: the run resumes",
+        ):
+            resume.write(4, {"weights": torch.ones(1 << 14)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert [file.name for file in tmp_path.iterdir()] == ["c"]
     state = resume.read()
     assert state is not None
     assert state["step"] == 3
+
+
+def test_space_is_not_to_be_freed_for_a_state_whose_directory_is_a_file(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(
+        ModelError, match=r"Not a directory\)\): .*/c: make the directory writable, "
+    ):
+        ResumeFile(tmp_path / "file" / "c", Origin()).write(4, {})
 
 
 def test_tiny_numbers_are_what_they_were_after_training(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from foveate.kernels.compilers import FLAGS, Compiler, choose_compiler
 from foveate.system.files import new_folder, sweep_folder
 from foveate.system.private_files import cache_folder, check_private, make_private
 from foveate.system.regular_files import file_digest
+from foveate.system.resources import remedy_of
 
 ARCHITECTURES = ("sm_75", "sm_80", "sm_86", "sm_87", "sm_89", "sm_90", "sm_100", "sm_120")
 """Architectures that every kernel is tested to compile for, from the oldest to the newest."""
@@ -90,10 +91,9 @@ class CodeCache:
                 (fresh / record.name).write_text(f"{digest}\n{log}", encoding="utf-8")
         except (OSError, InputError) as error:
             raise BackendError(
-                f"compiled kernels cannot be stored: {error}",
+                f"compiled kernels cannot be stored ({getattr(error, 'what', error)})",
                 file=self.folder,
-                remedy="free some space and make the directory writable, or set FOVEATE_CACHE to "
-                "another directory",
+                remedy=remedy_of(error, "set FOVEATE_CACHE to a directory that can be written"),
             ) from error
         return Compiled(path, log)
 

@@ -91,12 +91,14 @@ def remedy_of(error: Exception, otherwise: str, *, free: str = "free some space"
     """Return what to do about a file that cannot be written.
 
     Args:
-        error: Why it cannot.
+        error: Why it cannot, or an error that was raised from the reason.
         otherwise: What helps whatever the reason is.
         free: What helps as well if no space is left.
     """
-    is_full = isinstance(error, OSError) and error.errno in _FULL
-    return f"{free}, or {otherwise}" if is_full else otherwise
+    reason: BaseException | None = error
+    while reason is not None and getattr(reason, "errno", None) not in _FULL:
+        reason = reason.__cause__
+    return otherwise if reason is None else f"{free}, or {otherwise}"
 
 
 def _any(words: tuple[str, ...], text: str) -> bool:

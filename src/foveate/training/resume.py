@@ -18,6 +18,7 @@ from torch import nn
 from foveate.errors import FoveateError, ModelError
 from foveate.system.files import open_output, write_file
 from foveate.system.regular_files import open_regular
+from foveate.system.resources import remedy_of
 
 _log = logging.getLogger(__name__)
 
@@ -199,10 +200,14 @@ class ResumeFile:
                 file.flush()
                 # Without this, a power cut may leave the new name with none of the new content.
                 os.fsync(file.fileno())
-        except (FoveateError, OSError, RuntimeError) as error:  # PyTorch raises the last
+        except (FoveateError, OSError, RuntimeError) as error:
+            # PyTorch raises an error of its own while it handles that of the stream.
+            hidden = error.__context__ if isinstance(error, RuntimeError) else None
+            reason = hidden if isinstance(hidden, FoveateError) else error
             raise ModelError(
                 f"the state of the training cannot be written after step {step} "
-                f"({getattr(error, 'what', error)})",
+                f"({getattr(reason, 'what', reason)})",
                 file=self.path,
-                remedy="free some space and start again: the run resumes from the last state",
+                remedy=remedy_of(reason, "make the directory writable")
+                + ", and start again: the run resumes from the last state",
             ) from error

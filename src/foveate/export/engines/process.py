@@ -188,8 +188,7 @@ def _explain(job: BuildJob, event: dict[str, Any], status: int, errors: str) -> 
         return error(event["what"], file=file, remedy=event["remedy"])
     if kind == "write":
         what = f"the engine of {stage} cannot be written ({event['text']})"
-        remedy = "free some space with 'foveate cache prune', or choose another --cache"
-        return InputError(what, file=Path(job.plan).parent, remedy=remedy)
+        return InputError(what, file=Path(job.plan).parent, remedy=event["remedy"])
     if kind == "arch":
         what = f"{job.target} cannot build for {event['arch']}, expected one of "
         remedy = "on such a GPU itself: --target tensorrt"

@@ -24,6 +24,7 @@ from foveate.export.engines.process import BuildJob
 from foveate.export.engines.turing import TURING, float32_inputs, gemms_as_convolutions
 from foveate.export.execution.stage_model import custom_ops, signed_codes
 from foveate.system.files import write_file
+from foveate.system.resources import remedy_of
 from foveate.system.tensorrt import TARGETS
 
 
@@ -151,10 +152,12 @@ class _Build:
             if self.job.timing_cache is not None:
                 content = bytes(memoryview(config.get_timing_cache().serialize()))
                 write_file(Path(self.job.timing_cache), content)
-        except OSError as error:
-            raise RefusedError("write", text=error.strerror or str(error)) from error
-        except InputError as error:
-            raise RefusedError("write", text=error.what) from error
+        except (OSError, InputError) as error:
+            text = error.what if isinstance(error, InputError) else error.strerror or str(error)
+            remedy = remedy_of(
+                error, "choose another --cache", free="free some space with 'foveate cache prune'"
+            )
+            raise RefusedError("write", text=text, remedy=remedy) from error
         return {"size": size, "dispatch": dispatch, "layers": self._report(plan)}
 
     def _load_plugins(self) -> list[tuple[str, str, str]]:
