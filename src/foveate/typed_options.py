@@ -11,6 +11,9 @@ import numpy as np
 
 from foveate.errors import OptionError
 
+LONGEST_TIMEOUT = 1_000_000
+"""Longest timeout in seconds: eleven days."""
+
 
 @dataclass(frozen=True)
 class TypedOptions:
@@ -29,6 +32,18 @@ class TypedOptions:
             except (TypeError, OverflowError) as error:
                 what = f"{name} must be {_described(hints[name])}, found {value!r:.60}"
                 raise OptionError(what) from error
+
+
+def check_timeout(seconds: float) -> None:
+    """Check a timeout that a library takes in milliseconds, as an integer of 32 bits.
+
+    Raises:
+        OptionError: It is not above 0, or does not fit.
+    """
+    if not seconds > 0:
+        raise OptionError(f"timeout must be above 0, found {seconds:g}")
+    if seconds > LONGEST_TIMEOUT:
+        raise OptionError(f"timeout must be at most {LONGEST_TIMEOUT} seconds, found {seconds:g}")
 
 
 def _described(kind: Any) -> str:

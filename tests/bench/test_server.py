@@ -213,6 +213,7 @@ def test_a_turn_is_not_measured_in_part(
         (["--threads", "2"], "--threads is an option of a pipeline in this process: omit it, or"),
         (["--limits"], "--limits is an option of a pipeline in this process"),
         (["--timeout", "0"], "timeout must be above 0, found 0"),
+        (["--timeout", "1e300"], "timeout must be at most 1000000 seconds, found 1e+300"),
         (["none.jpg"], "none.jpg: check the path"),
     ],
 )

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -244,3 +246,14 @@ def test_a_moment_that_was_not_recorded_leaves_out_what_it_ends() -> None:
 )
 def test_the_length_of_a_union(intervals: list[tuple[float, float]], length: float) -> None:
     assert covered(intervals) == length
+
+
+def test_a_clock_sleeps_until_moments_that_one_sleep_cannot_reach(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now, sleeps = iter([0.0, 2e300]), list[float]()
+    monkeypatch.setattr(time, "perf_counter", lambda: next(now))
+    monkeypatch.setattr(time, "sleep", sleeps.append)
+    SystemClock().sleep_until(1e300)
+    assert len(sleeps) == 1
+    assert 0 < sleeps[0] < threading.TIMEOUT_MAX

@@ -204,6 +204,8 @@ def test_names_of_readers_and_policies_are_checked() -> None:
         Frames([], policy="all")
     with pytest.raises(OptionError, match="timeout must be above 0, found 0"):
         Frames([], timeout=0)
+    with pytest.raises(OptionError, match="timeout must be at most 1000000 seconds, found 3e\\+06"):
+        Frames([], timeout=3e6)
 
 
 def test_a_missing_pyav_names_its_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

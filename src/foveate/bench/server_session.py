@@ -17,7 +17,7 @@ from foveate.progress import Progress, no_progress
 from foveate.protocol.client import InferenceClient
 from foveate.protocol.connection import ServerUrl
 from foveate.tracing.clock import SystemClock
-from foveate.typed_options import TypedOptions
+from foveate.typed_options import TypedOptions, check_timeout
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,8 +70,7 @@ class ServerTarget(TypedOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.timeout <= 0:
-            raise OptionError(f"timeout must be above 0, found {self.timeout:g}")
+        check_timeout(self.timeout)
         if self.max_in_flight < 1:
             raise OptionError(f"max_in_flight must be at least 1, found {self.max_in_flight}")
 

@@ -6,6 +6,8 @@ from __future__ import annotations
 import time
 from typing import Protocol
 
+_LONGEST_S = 1e6  # of one sleep, which cannot take more than some hundred years
+
 
 class Clock(Protocol):
     """A clock on which threads sleep."""
@@ -28,4 +30,4 @@ class SystemClock:
         """Block the calling thread until a moment."""
         # The system wakes a thread late, never early, except after a signal.
         while (rest := moment - self.now()) > 0:
-            time.sleep(rest)
+            time.sleep(min(rest, _LONGEST_S))

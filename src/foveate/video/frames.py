@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sized
 from typing import Any, TypeAlias
 
 from foveate.errors import InputError, OptionError
+from foveate.typed_options import check_timeout
 from foveate.video.frame import Frame, FrameReader
 from foveate.video.latest import LatestReader
 from foveate.video.opening import display_name, open_reader
@@ -52,8 +53,7 @@ class Frames:
     ) -> None:
         if policy not in (None, *POLICIES):
             raise OptionError(f"there is no policy {policy!r}", remedy=f"use {', '.join(POLICIES)}")
-        if not timeout > 0:
-            raise OptionError(f"timeout must be above 0, found {timeout}")
+        check_timeout(timeout)
         opened, name = _open(source, reader, timeout)
         self.policy = policy or ("latest" if opened.live else "every")
         self.name = name
