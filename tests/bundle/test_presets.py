@@ -55,6 +55,15 @@ def test_presets_that_cannot_be_read_again_are_not_written(tmp_path: Path) -> No
     assert (bundle.root / "manifest.json").read_bytes() == before
 
 
+def test_presets_are_not_written_into_the_package() -> None:
+    bundle = Bundle.open("mini")
+    with pytest.raises(
+        BundleError,
+        match="in the package foveate, which must not change: .*: copy it: cp -rL .*mini",
+    ):
+        write_presets(bundle, dict(bundle.manifest.presets))
+
+
 def test_a_preset_is_its_options() -> None:
     assert PRESET.options == {"scales": (0.5, 1.0), "top_k": 10}
 

@@ -89,11 +89,14 @@ def write_presets(bundle: Bundle, presets: Mapping[str, PresetSpec]) -> Bundle:
         The bundle, opened again.
 
     Raises:
-        BundleError: The bundle is in the cache of the Hugging Face Hub, or a preset cannot be used.
+        BundleError: The bundle is in the cache of the Hugging Face Hub or in this package, or a
+            preset cannot be used.
         InputError: The manifest cannot be written.
     """
-    if is_snapshot(bundle.root):
-        what = "the bundle is in the cache of the Hugging Face Hub, which must not change"
+    is_shipped = bundle.root.resolve().is_relative_to(Path(__file__).parents[1])
+    if is_shipped or is_snapshot(bundle.root):
+        place = "the package foveate" if is_shipped else "the cache of the Hugging Face Hub"
+        what = f"the bundle is in {place}, which must not change"
         remedy = f"copy it: cp -rL {bundle.root} my-bundle"
         raise BundleError(what, file=bundle.root, remedy=remedy)
     text = replace(bundle.manifest, presets=dict(presets)).to_json()
