@@ -286,6 +286,13 @@ def test_checking_a_place_finds_what_is_wrong_and_leaves_nothing(tmp_path: Path)
     assert names(tmp_path) == ["file"]
 
 
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs procfs, as Linux has it")
+def test_a_file_system_that_takes_no_files_is_an_error_with_its_reason() -> None:
+    reason = "Permission denied" if os.geteuid() else "No such file or directory"
+    with pytest.raises(InputError, match=rf"cannot be written \({reason}\): /proc/x"):
+        write_file(Path("/proc/x.json"), b"content")
+
+
 @not_root
 def test_a_write_protected_file_is_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "x").write_text("kept")

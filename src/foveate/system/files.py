@@ -182,16 +182,22 @@ def _claim(place: Path, make: Callable[[Path], int]) -> tuple[Path, int]:
     paths = [_beside(place, f"{number}.partial") for number in range(_WRITERS)]
     for path in paths:
         _sweep(path)
+    last = OSError(errno.EBUSY, f"{_WRITERS} other processes are writing it", os.fspath(place))
     for path in paths:
-        # FileNotFoundError if another writer swept it at once.
-        with suppress(FileExistsError, FileNotFoundError):
-            handle = make(path)
+        with suppress(FileExistsError):
+            try:
+                handle = make(path)
+            except (
+                FileNotFoundError
+            ) as error:  # another writer swept it, or nothing can be made here
+                last = error
+                continue
             with suppress(OSError):  # without support for locks, nothing is swept
                 fcntl.flock(handle, fcntl.LOCK_EX)
             if _is_same(path, handle):
                 return path, handle
             os.close(handle)
-    raise OSError(errno.EBUSY, f"{_WRITERS} other processes are writing it", os.fspath(place))
+    raise last
 
 
 def _new_file(path: Path) -> int:
