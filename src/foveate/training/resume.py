@@ -61,7 +61,7 @@ class Origin:
             )
             return False
         if found["options"] != wanted["options"]:
-            own, asked = found["options"], wanted["options"]
+            own, asked = _flat(found["options"]), _flat(wanted["options"])
             names = _changed(own, asked)
             parts = [f"{name} {own.get(name)!r}, not {asked.get(name)!r}" for name in names]
             raise ModelError(
@@ -103,6 +103,15 @@ def _stamp(file: Path) -> Path:
 
 def _changed(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
     return [name for name in {**wanted, **found} if found.get(name) != wanted.get(name)]
+
+
+def _flat(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return nested options by names with dots."""
+    flat: dict[str, Any] = {}
+    for name, value in options.items():
+        parts = _flat(value) if isinstance(value, Mapping) else {"": value}
+        flat |= {f"{name}.{part}".rstrip("."): one for part, one in parts.items()}
+    return flat
 
 
 def check_replaceable(network: str, states: Collection[str], *files: Path) -> None:

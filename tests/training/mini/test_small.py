@@ -219,10 +219,26 @@ def test_a_finished_run_is_returned_for_its_own_data_only(
     train_cascade([CocoDataset(folder)], tmp_path / "run", Recipe(), silent)
     assert quick == ["disc square", "ball square"]
     assert load_checkpoint(result).info.class_names == ("ball", "square")
-    with pytest.raises(ModelError, match=r"made with sharpmask \{'steps': 5000.*not \{'steps': 7"):
-        train_cascade(
-            [CocoDataset(folder)], tmp_path / "run", Recipe().stepped({"sharpmask": 7}), silent
-        )
+
+
+def test_a_finished_run_is_not_replaced_by_one_with_other_options(
+    folder: Path, tmp_path: Path, quick: list[str]
+) -> None:
+    train_cascade([CocoDataset(folder)], tmp_path / "run", Recipe(), silent)
+    for recipe, difference in (
+        (Recipe().stepped({"sharpmask": 7}), "sharpmask.steps 5000, not 7, sharpmask.warm_up 100"),
+        (Recipe(cache=CacheOptions(views_per_image=4)), "cache.views_per_image 3, not 4: "),
+        (Recipe(regions=RegionOptions(images=6)), "regions.images 600, not 6: "),
+    ):
+        with pytest.raises(ModelError, match=f"it was made with {difference}"):
+            train_cascade([CocoDataset(folder)], tmp_path / "run", recipe, silent)
+    assert len(quick) == 1
+
+
+def test_windows_of_other_options_are_refused(folder: Path, tmp_path: Path) -> None:
+    build_cache(CocoDataset(folder), TRUNK, tmp_path / "w", CacheOptions(), silent)
+    with pytest.raises(ModelError, match="made with seed 0, not 1: .*w: delete it to start again"):
+        build_cache(CocoDataset(folder), TRUNK, tmp_path / "w", CacheOptions(seed=1), silent)
 
 
 def test_a_run_keeps_the_calibration_of_what_it_began_with_and_refuses_other_weights(

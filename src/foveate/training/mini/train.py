@@ -53,7 +53,10 @@ CHOICE: dict[str, Any] = {"top_k": 250, "window_nms_iou": 0.8, "proposal_nms_iou
 CLASS_NMS_IOU = 0.5
 
 # Fields of the recipe that determine the two networks that ignore classes.
-PROPOSAL_OPTIONS = ("deepmask", "sharpmask", "mask_head", "initial_share", "mask_threshold")
+PROPOSAL_OPTIONS = (
+    *("cache", "deepmask", "sharpmask", "mask_head"),
+    *("initial_share", "mask_threshold"),
+)
 
 
 def train_cascade(
@@ -85,8 +88,8 @@ def train_cascade(
     start = _start(_sharpmask(initial))
     if initial is not None and initial.classifier is not None:
         start["initial_classifier"] = fingerprint(initial.classifier)
-    inputs = _inputs([*datasets, *extra_datasets], recipe) | {"the regions": asdict(recipe.regions)}
-    names = (*PROPOSAL_OPTIONS, "multipathnet", "seed")
+    inputs = _inputs([*datasets, *extra_datasets])
+    names = (*PROPOSAL_OPTIONS, "regions", "multipathnet", "seed")
     origin = Origin(inputs=inputs, options={name: asdict(recipe)[name] for name in names} | start)
     if is_current(result, origin):
         return result
@@ -113,12 +116,8 @@ def _start(initial: SharpMask | None) -> dict[str, str]:
     return {} if initial is None else {"initial": fingerprint(initial, MASK_HEAD)}
 
 
-def _inputs(datasets: Sequence[CocoDataset], recipe: Recipe) -> dict[str, object]:
-    """Return everything that the two networks that ignore classes are trained on."""
-    return {
-        "the annotations or images": [dataset.digest for dataset in datasets],
-        "the windows": asdict(recipe.cache),
-    }
+def _inputs(datasets: Sequence[CocoDataset]) -> dict[str, object]:
+    return {"the annotations or images": [dataset.digest for dataset in datasets]}
 
 
 def train_proposals(
@@ -138,7 +137,7 @@ def train_proposals(
         DataError: No view shows an object.
     """
     finished, start = output / "sharpmask.safetensors", _start(initial)
-    inputs = _inputs(datasets, recipe)
+    inputs = _inputs(datasets)
     options = {name: asdict(recipe)[name] for name in PROPOSAL_OPTIONS} | start
     origin = Origin(inputs=inputs, options=options)
     if is_current(finished, origin):
@@ -150,7 +149,8 @@ def train_proposals(
     windows = build_caches(datasets, trunk, output, recipe.cache, progress)
 
     def train_part(file: str, network: nn.Module, step: Step, loop: LoopOptions, name: str) -> None:
-        checkpoint, begun = output / f"{file}.training", Origin(inputs=inputs, options=start)
+        checkpoint = output / f"{file}.training"
+        begun = Origin(inputs=inputs, options=start | {"cache": asdict(recipe.cache)})
         train_adamw(network, step, loop, checkpoint, task=name, progress=progress, origin=begun)
 
     def train_mask_head(file: str) -> None:
@@ -268,16 +268,15 @@ def train_classifier(
     begun = _start_from(network, initial, class_names)
     whole = nn.Sequential(deepmask_of(proposals.proposals).trunk, network.trunk)
     trunk = FrozenTrunk(whole, 32)
-    inputs: dict[str, object] = {
-        "the annotations or images": [dataset.digest for dataset in datasets],
+    inputs = _inputs(datasets) | {
         "the proposals": fingerprint(proposals.proposals, MASK_HEAD),
         "the trunk": trunk.digest,
-        "the regions": asdict(recipe.regions),
     }
+    options = {"regions": asdict(recipe.regions)}
     # MultiPathNet must learn from the proposals that it will get: those of the deployed pipeline,
     # with its letterbox, rounding and suppression. ONNX Runtime is also 4 times as fast as PyTorch.
     bundle = export_bundle(proposals, output / "proposals", overwrite=True)
-    regions, origin = [], Origin(inputs=inputs)
+    regions, origin = [], Origin(inputs=inputs, options=options)
     shares = images_of_each(datasets, recipe.regions.images)
     with foveate.load(bundle.root) as pipeline:
         for number, (dataset, images) in enumerate(zip(datasets, shares, strict=True)):
@@ -299,7 +298,7 @@ def train_classifier(
         output / "multipathnet.training",
         task="MultiPathNet",
         progress=progress,
-        origin=Origin(inputs=inputs, options=begun),
+        origin=Origin(inputs=inputs, options=options | begun),
     )
     learned = f"{recipe.multipathnet.steps} steps on proposals of {len(regions)} images"
     info = replace(

@@ -148,9 +148,12 @@ def build_cache(
     """Fill a cache, or open the one that was filled from the same data.
 
     The directory appears atomically; ``progress`` is called with the number of finished images.
+
+    Raises:
+        ModelError: It was filled from the same data with other options.
     """
-    inputs = {"the annotations or images": dataset.digest, "the windows": asdict(options)}
-    origin = Origin(inputs={**inputs, "the trunk": trunk.digest})
+    inputs = {"the annotations or images": dataset.digest, "the trunk": trunk.digest}
+    origin = Origin(inputs=inputs, options=asdict(options))
     if is_current(directory, origin):
         return WindowCache(directory)
     with (
