@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pytest
@@ -94,4 +96,31 @@ def test_other_files_are_refused(tmp_path: Path, text: str | None, message: str)
     if text is not None:
         file.write_text(text, "utf-8")
     with pytest.raises(InputError, match=message):
+        read_record(file)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("end", lambda values: values[:-1], r"'end' has \d+ entries, and 'input' has \d+"),
+        ("input", lambda values: (2, *values[1:]), "the index of another image than the 2 of the"),
+        (
+            "end",
+            lambda values: (values[0] - 99, *values[1:]),
+            "does not arrive, start and end in t",
+        ),
+    ],
+)
+def test_raw_values_that_contradict_each_other_are_refused(
+    name: str,
+    change: Callable[[tuple[Any, ...]], tuple[Any, ...]],
+    message: str,
+    record: Record,
+    tmp_path: Path,
+) -> None:
+    changed: dict[str, Any] = {name: change(getattr(record.samples, name))}
+    broken = replace(record, samples=replace(record.samples, **changed))
+    file = tmp_path / "record.json"
+    file.write_text(record_text(broken), "utf-8")
+    with pytest.raises(InputError, match=f"values of the record contradict each other .*{message}"):
         read_record(file)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -128,12 +129,18 @@ def test_a_run_without_an_image_is_refused() -> None:
         size(empty, rate=None, price_per_hour=None)
 
 
+def test_the_smallest_rate_needs_a_replica() -> None:
+    sizing = size(searched(8.0), rate=1e-300, price_per_hour=None)
+    assert (sizing.replicas, sizing.utilization) == (1, 1.25e-301)
+
+
 @pytest.mark.parametrize(
-    ("rate", "price"), [(0.0, None), (float("nan"), None), (float("inf"), None), (None, -1.0)]
+    ("rate", "price"), [(0.0, None), (math.nan, None), (math.inf, None), (None, -1.0)]
 )
 def test_rates_and_prices_are_above_0(rate: float | None, price: float | None) -> None:
-    message = r"--(rate|price-per-hour) must be above 0 and finite, found"
-    with pytest.raises(OptionError, match=message):
+    with pytest.raises(
+        OptionError, match=r"--(rate|price-per-hour) must be above 0 and finite, found"
+    ):
         size(searched(8.0), rate=rate, price_per_hour=price)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from foveate.bench.page.embedding import find_record
 from foveate.bench.record import SCHEMA, Record
+from foveate.bench.samples import Samples
 from foveate.bench.sweep_record import SWEEP_SCHEMA, SweepRecord
 from foveate.bundle.schema import RejectedValueError, load_json, parse
 from foveate.errors import InputError
@@ -29,9 +30,14 @@ def read_record(path: Path) -> Record:
     """Read a record, from its own file or from a page.
 
     Raises:
-        InputError: The file cannot be read, is not a record, or is one of another version.
+        InputError: The file cannot be read, is not a record, is one of another version, or has raw
+            values that contradict each other.
     """
-    return _read(path, Record, SCHEMA, "foveate bench")
+    record = _read(path, Record, SCHEMA, "foveate bench")
+    if contradiction := _contradiction(record.samples, len(record.inputs)):
+        what = f"the raw values of the record contradict each other ({contradiction})"
+        raise InputError(what, file=path, remedy="pass a file as `foveate bench --json` wrote it")
+    return record
 
 
 def read_sweep(path: Path) -> SweepRecord:
@@ -64,6 +70,22 @@ def _read(path: Path, kind: type[T], schema: int, command: str) -> T:
     except RejectedValueError as error:
         what = f"the file is not a record of {command} ({error})"
         raise InputError(what, file=path, remedy=remedy) from error
+
+
+def _contradiction(samples: Samples, inputs: int) -> str | None:
+    """Return what cannot be true of the samples, or None."""
+    columns = {name: column for name, column in vars(samples).items() if isinstance(column, tuple)}
+    columns |= samples.stages | samples.operations
+    count = len(samples.input)
+    for name, column in columns.items():
+        if len(column) != count:
+            return f"{name!r} has {len(column)} entries, and 'input' has {count}"
+    if any(not 0 <= index < inputs for index in samples.input):
+        return f"'input' has the index of another image than the {inputs} of the run"
+    times = zip(samples.arrival, samples.start, samples.end, strict=True)
+    if any(not arrival <= start <= end or end == arrival for arrival, start, end in times):
+        return "an image does not arrive, start and end in this order"
+    return None
 
 
 def _json_of(path: Path) -> bytes:

@@ -67,7 +67,7 @@ def size(record: Record, *, rate: float | None, price_per_hour: float | None) ->
     capacity, p99 = _capacity(record)
     wanted = capacity if rate is None else rate
     # The quotient by a whole part of the rate may be slightly above a whole number.
-    replicas = ceil(wanted / capacity - 1e-9)
+    replicas = max(1, ceil(wanted / capacity - 1e-9))
     per_hour = None if price_per_hour is None else replicas * price_per_hour
     return Sizing(
         subject=record.subject.label,
