@@ -134,6 +134,13 @@ def test_what_is_neither_a_name_nor_a_path_is_refused(given: Any) -> None:
         Bundle.open(given)
 
 
+def test_an_empty_text_is_not_the_working_directory() -> None:
+    with pytest.raises(
+        OptionError, match="^a bundle must be a name or a path, found an empty text"
+    ):
+        Bundle.open("")
+
+
 def test_a_directory_without_manifest_is_no_bundle(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match=r"no manifest: .*manifest\.json: pass the directory"):
         Bundle.open(tmp_path)

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -41,10 +42,11 @@ def test_proposals_are_chosen_by_score() -> None:
     assert proposals_of(5).filter(score=0.7).scores.tolist() == pytest.approx([0.9, 0.825, 0.75])
 
 
-@pytest.mark.parametrize("wrong", ["horse", 2, -1])
-def test_an_unknown_class_is_an_error_with_the_list(wrong: str | int) -> None:
+@pytest.mark.parametrize("wrong", ["horse", 2, -1, True, 1.0])
+@pytest.mark.parametrize("alone", [True, False])
+def test_an_unknown_class_is_an_error_with_the_list(wrong: Any, alone: bool) -> None:
     with pytest.raises(OptionError) as caught:
-        detections_of().filter(classes=["cat", wrong])
+        detections_of().filter(classes=wrong if alone else ["cat", wrong])
     assert str(caught.value) == (
         f"the class {wrong!r} is unknown, expected an index below 2 or one of cat, dog: "
         "correct the name"

@@ -70,6 +70,7 @@ def test_iteration_and_repr() -> None:
     assert text.startswith("Detections(7 in 80 x 60: cat 0.90, dog 0.85")
     assert text.endswith(", ...)")
     assert repr(detections[0]) == "Detection('cat', score=0.900, box=(5.0, 5.0, 25.5, 26.0))"
+    assert repr(detections[:0]) == "Detections(0 in 80 x 60)"
 
 
 def test_proposals_have_no_names() -> None:

@@ -125,8 +125,9 @@ def read_bundle(path_or_name: str | os.PathLike[str], read: Callable[[Bundle], T
         BundleError: There is no such bundle, or it is damaged.
         ServerError: The Hugging Face Hub cannot be reached, or a download failed.
     """
-    if not isinstance(path_or_name, (str, os.PathLike)):
-        what = f"a bundle must be a name or a path, found {type(path_or_name).__name__}"
+    if not path_or_name or not isinstance(path_or_name, (str, os.PathLike)):
+        found = "an empty text" if path_or_name == "" else type(path_or_name).__name__
+        what = f"a bundle must be a name or a path, found {found}"
         raise OptionError(what, remedy="pass a name such as mini, or the path of a directory")
     # A writer exchanges the whole directory, so that files of two bundles can be read in one attempt.
     for _ in range(_ATTEMPTS):

@@ -6,7 +6,6 @@ Coordinates are continuous pixels of the input image; right and bottom are exclu
 
 from __future__ import annotations
 
-import operator
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -214,15 +213,16 @@ class Detections:
         """
         keep = _at_least(self.scores, score)
         if classes is not None:
-            some = [classes] if isinstance(classes, (str, int, np.integer)) else classes
+            several = isinstance(classes, Iterable) and not isinstance(classes, str)
+            some: Any = classes if several else [classes]
             keep &= np.isin(self.labels, [self._class_index(one) for one in some])
         return self[keep]
 
     def _class_index(self, one: Class) -> int:
         if isinstance(one, str) and one in self.class_names:
             return self.class_names.index(one)
-        if not isinstance(one, str) and operator.index(one) in range(len(self.class_names)):
-            return operator.index(one)
+        if np.issubdtype(type(one), np.integer) and one in range(len(self.class_names)):
+            return int(one)
         raise OptionError(
             f"the class {one!r} is unknown, expected an index below {len(self.class_names)} or one "
             f"of {', '.join(self.class_names)}",
@@ -301,7 +301,7 @@ class Detections:
         _, height, width = self.masks.shape
         some = ", ".join(f"{one.name} {one.score:.2f}" for one in self[:5])
         more = ", ..." if len(self) > 5 else ""
-        return f"Detections({len(self)} in {width} x {height}: {some}{more})"
+        return f"Detections({len(self)} in {width} x {height}{some and ': '}{some}{more})"
 
     def _repr_html_(self) -> str:
         return html_table(repr(self), self.names, self.scores, self.boxes)
