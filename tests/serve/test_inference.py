@@ -112,6 +112,10 @@ def test_parameters_of_a_request_select_results(client: Any) -> None:
         ({"parameters": {"score_threshold": True}}, "expected a number from 0 up to 1 as score_"),
         ({"parameters": {"max_detections": 2.5}}, "expected an integer of 1 or more as max_d"),
         ({"outputs": [{"name": "depth"}]}, "expected outputs of boxes, scores, labels, masks, rle"),
+        (
+            {"outputs": [{"name": "scores", "parameters": {"classification": 2}}]},
+            "expected outputs with the parameter binary_data, found 'classification'",
+        ),
         ({"outputs": {}}, "expected outputs that are a list of JSON objects, found {}"),
         ({"inputs": []}, "expected one input, 'image' or 'encoded', found no input"),
         ({"inputs": {}}, "expected a message of the Open Inference Protocol, found the message"),

@@ -188,7 +188,10 @@ def _requested(
         name = entry.get("name")
         if not isinstance(name, str) or name not in available:
             raise _wrong(f"outputs of {', '.join(available)}", f"{name!r:.60}")
-        requested[name] = _parameters(entry).get("binary_data", all_binary) is True
+        parameters = _parameters(entry)
+        if others := parameters.keys() - {"binary_data"}:
+            raise _wrong("outputs with the parameter binary_data", f"{min(others)!r:.60}")
+        requested[name] = parameters.get("binary_data", all_binary) is True
     return requested
 
 
