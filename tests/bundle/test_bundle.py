@@ -15,9 +15,11 @@ from foveate.bundle import (
     Bundle,
     Manifest,
     MaskSpec,
+    NetworkSpec,
     PreprocessingSpec,
     PyramidSpec,
     SelectSpec,
+    SourceSpec,
     StageSpec,
     TensorSpec,
     WindowSpec,
@@ -132,6 +134,15 @@ def test_what_is_neither_a_name_nor_a_path_is_refused(given: Any) -> None:
     kind = type(given).__name__
     with pytest.raises(OptionError, match=f"^a bundle must be a name or a path, found {kind}: "):
         Bundle.open(given)
+
+
+def test_a_size_of_a_network_may_be_a_number_a_text_or_a_bool() -> None:
+    sizes: dict[str, bool | int | str] = {"affine_after_addition": True, "km": 4, "form": "paper"}
+    networks = (NetworkSpec(name="sharpmask-resnet50", sizes=sizes),)
+    manifest = replace(Bundle.open("mini").manifest, source=SourceSpec(networks=networks))
+    read = Manifest.from_json(manifest.to_json())
+    assert read.source.networks == networks
+    assert read.source.networks[0].sizes["affine_after_addition"] is True
 
 
 def test_an_empty_text_is_not_the_working_directory() -> None:

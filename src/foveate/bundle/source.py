@@ -13,7 +13,7 @@ class NetworkSpec:
     """A PyTorch network: name of its builder, and the builder's arguments except the classes."""
 
     name: str
-    sizes: dict[str, int | str] = field(default_factory=dict)
+    sizes: dict[str, bool | int | str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
