@@ -187,10 +187,8 @@ def _claim(place: Path, make: Callable[[Path], int]) -> tuple[Path, int]:
         with suppress(FileExistsError):
             try:
                 handle = make(path)
-            except (
-                FileNotFoundError
-            ) as error:  # another writer swept it, or nothing can be made here
-                last = error
+            except FileNotFoundError as error:
+                last = error  # another writer swept it, or nothing can be made here
                 continue
             with suppress(OSError):  # without support for locks, nothing is swept
                 fcntl.flock(handle, fcntl.LOCK_EX)

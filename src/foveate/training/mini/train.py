@@ -54,8 +54,12 @@ CLASS_NMS_IOU = 0.5
 
 # Fields of the recipe that determine the two networks that ignore classes.
 PROPOSAL_OPTIONS = (
-    *("cache", "deepmask", "sharpmask", "mask_head"),
-    *("initial_share", "mask_threshold"),
+    "cache",
+    "deepmask",
+    "sharpmask",
+    "mask_head",
+    "initial_share",
+    "mask_threshold",
 )
 
 
