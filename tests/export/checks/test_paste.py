@@ -214,7 +214,7 @@ def test_the_command_says_which_engines_were_not_run_and_why(
     assert invoke(words) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == f"{name} was not run: a reason"
-    assert lines[-1].endswith("on 1 images; 1 engines were not run")
+    assert lines[-1].endswith("on 1 image; 1 engine was not run")
     assert json.loads((tmp_path / "own-verify.json").read_text())["engines"] == {name: "a reason"}
     assert invoke(["inspect", str(own.root)]) == 0
     assert "note      not run here: a reason" in capsys.readouterr().out

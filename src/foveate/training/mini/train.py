@@ -53,14 +53,7 @@ CHOICE: dict[str, Any] = {"top_k": 250, "window_nms_iou": 0.8, "proposal_nms_iou
 CLASS_NMS_IOU = 0.5
 
 # Fields of the recipe that determine the two networks that ignore classes.
-PROPOSAL_OPTIONS = (
-    "cache",
-    "deepmask",
-    "sharpmask",
-    "mask_head",
-    "initial_share",
-    "mask_threshold",
-)
+_OF_PROPOSALS = ("cache", "deepmask", "sharpmask", "mask_head", "initial_share", "mask_threshold")
 
 
 def train_cascade(
@@ -93,7 +86,7 @@ def train_cascade(
     if initial is not None and initial.classifier is not None:
         start["initial_classifier"] = fingerprint(initial.classifier)
     inputs = _inputs([*datasets, *extra_datasets])
-    names = (*PROPOSAL_OPTIONS, "regions", "multipathnet", "seed")
+    names = (*_OF_PROPOSALS, "regions", "multipathnet", "seed")
     origin = Origin(inputs=inputs, options={name: asdict(recipe)[name] for name in names} | start)
     if is_current(result, origin):
         return result
@@ -142,7 +135,7 @@ def train_proposals(
     """
     finished, start = output / "sharpmask.safetensors", _start(initial)
     inputs = _inputs(datasets)
-    options = {name: asdict(recipe)[name] for name in PROPOSAL_OPTIONS} | start
+    options = {name: asdict(recipe)[name] for name in _OF_PROPOSALS} | start
     origin = Origin(inputs=inputs, options=options)
     if is_current(finished, origin):
         return load_checkpoint(finished)
