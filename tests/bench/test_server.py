@@ -141,7 +141,8 @@ def test_the_parts_of_a_request_add_up(server: str, image: Path, tmp_path: Path)
     whole = parts["processing"]["mean"]
     named = [parts[name]["mean"] for name in ("host", "enqueue", "waiting_for_device")]
     assert sum(named) == pytest.approx(whole)
-    assert parts["waiting_for_device"]["smallest"] > 0.01
+    # The server may begin its sleep of 10 ms before this thread notes that it has sent the request.
+    assert parts["enqueue"]["mean"] + parts["waiting_for_device"]["mean"] > 0.01
     # Reading is a part of what the thread does before it sends.
     assert 0 < parts["reading"]["mean"] < parts["host"]["mean"]
 
