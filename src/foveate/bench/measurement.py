@@ -205,9 +205,9 @@ def record_against(candidate: Measurement, baseline: Measurement) -> Record:
 
 
 def _without_memory(record: Record) -> Record:
-    """Return the record of one of two pipelines that were in the memory at the same time."""
+    """Return the record of one of two pipelines that were in memory at the same time."""
     names = ("peak_resident_bytes", "device_bytes")
-    reason = "the other pipeline, with which it was measured in turns, was in the same memory"
+    reason = "the other pipeline, with which it was measured in turns, was in memory too"
     return replace(
         record,
         resources=replace(record.resources, **dict.fromkeys(names)),

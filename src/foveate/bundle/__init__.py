@@ -2,7 +2,7 @@
 """Bundles: a directory with a manifest and one ONNX file per stage, checked when it is opened."""
 
 from foveate.bundle.bundle import Bundle, is_shipped_name, read_bundle, shipped_bundles
-from foveate.bundle.files import is_snapshot
+from foveate.bundle.files import is_packaged, is_snapshot
 from foveate.bundle.manifest import (
     SCHEMA,
     STAGES,
@@ -45,6 +45,7 @@ __all__ = [
     "TensorSpec",
     "WindowSpec",
     "check_target",
+    "is_packaged",
     "is_shipped_name",
     "is_snapshot",
     "read_bundle",

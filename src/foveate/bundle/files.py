@@ -54,6 +54,11 @@ def check_relative(name: str, root: Path) -> None:
         raise BundleError(what, file=root, remedy=remedy)
 
 
+def is_packaged(root: Path) -> bool:
+    """Return whether a directory is a part of this package, as a shipped bundle is."""
+    return root.resolve().is_relative_to(Path(__file__).parents[1])
+
+
 def is_snapshot(root: Path) -> bool:
     """Return whether a directory is in the cache of the Hugging Face Hub, which must not change."""
     return root.parent.name == "snapshots" and (root.parents[1] / "blobs").is_dir()

@@ -45,7 +45,8 @@ def parse(kind: type[T], value: object, where: str = "") -> T:
 
     Args:
         kind: A dataclass with fields of int, float, str, bool, None, Any, unions,
-            ``tuple[X, ...]``, ``tuple[X, Y]``, ``dict[str, X]``, ``Mapping[str, X]`` and other dataclasses.
+            ``tuple[X, ...]``, ``tuple[X, Y]``, ``dict[str, X]``, ``Mapping[str, X]`` and other
+            dataclasses.
         value: The decoded JSON.
         where: Path of ``value`` in the document, for messages.
 

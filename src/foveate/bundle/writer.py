@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from foveate.bundle.bundle import Bundle, check_stages
-from foveate.bundle.files import CARD_NAME, MANIFEST_NAME, check_relative, is_snapshot
+from foveate.bundle.files import CARD_NAME, MANIFEST_NAME, check_relative, is_packaged, is_snapshot
 from foveate.bundle.manifest import FileSpec, Manifest
 from foveate.bundle.presets import PresetSpec
 from foveate.errors import BundleError, InputError
@@ -93,9 +93,9 @@ def write_presets(bundle: Bundle, presets: Mapping[str, PresetSpec]) -> Bundle:
             preset cannot be used.
         InputError: The manifest cannot be written.
     """
-    is_shipped = bundle.root.resolve().is_relative_to(Path(__file__).parents[1])
-    if is_shipped or is_snapshot(bundle.root):
-        place = "the package foveate" if is_shipped else "the cache of the Hugging Face Hub"
+    shipped = is_packaged(bundle.root)
+    if shipped or is_snapshot(bundle.root):
+        place = "the package foveate" if shipped else "the cache of the Hugging Face Hub"
         what = f"the bundle is in {place}, which must not change"
         remedy = f"copy it: cp -rL {bundle.root} my-bundle"
         raise BundleError(what, file=bundle.root, remedy=remedy)

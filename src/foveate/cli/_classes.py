@@ -16,8 +16,8 @@ _MOST_NAMES = 5
 
 def print_lacking_classes(truth: GroundTruth, class_names: Collection[str]) -> None:
     """Print which classes with objects a bundle does not have, as they lower its precision."""
-    present = truth.classes_beyond(())
-    lacking = truth.classes_beyond(class_names)
+    present = truth.classes_with_objects()
+    lacking = [name for name in present if name not in class_names]
     if lacking and truth.category_ids.keys() & {*class_names}:  # otherwise no precision is measured
         names = ", ".join(lacking[:_MOST_NAMES]) + (", ..." if lacking[_MOST_NAMES:] else "")
         print_line(

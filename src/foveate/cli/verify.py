@@ -284,10 +284,10 @@ def _bisect(
 
 def _default_report(bundle: Bundle, ending: str) -> Path:
     """Return the file of the figures: next to the bundle, or here if it is shipped or downloaded."""
-    from foveate.bundle import is_snapshot
+    from foveate.bundle import is_packaged, is_snapshot
 
     root = bundle.root.resolve()
     # Shipped bundles are in the package, which may be read-only.
-    if root.is_relative_to(Path(__file__).parents[1]) or is_snapshot(root):
+    if is_packaged(root) or is_snapshot(root):
         return Path(f"{bundle.manifest.name}-verify{ending}.json")
     return root.with_name(f"{root.name}-verify{ending}.json")

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -135,13 +135,11 @@ class GroundTruth:
                 remedy="put them there, or remove them from the annotations",
             )
 
-    def classes_beyond(self, class_names: Collection[str]) -> list[str]:
-        """Return the classes of objects that are not among these names, in alphabetical order."""
+    def classes_with_objects(self) -> list[str]:
+        """Return the classes of the objects, without crowds, in alphabetical order."""
         present = {o["category_id"] for o in self.objects if not o["iscrowd"]}
         return sorted(
-            name
-            for name, identifier in self.category_ids.items()
-            if identifier in present and name not in class_names
+            name for name, identifier in self.category_ids.items() if identifier in present
         )
 
     def family_of(self, annotation_ids: Int64Array) -> Int64Array:
