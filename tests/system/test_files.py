@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -253,6 +253,24 @@ def test_a_folder_is_there_at_every_moment_while_two_writers_replace_it(tmp_path
     results = [[int(word) for word in one.communicate()[0].split()] for one in processes]
     assert [missing for _, missing in results] == [0, 0, 0]
     assert names(tmp_path) == ["target"]
+
+
+def test_a_folder_that_is_replaced_while_its_writer_still_locks_it_is_deleted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target, install, other = tmp_path / "target", files._install, ExitStack()
+
+    def install_and_be_replaced(fresh: Path, place: Path, overwrite: bool) -> None:
+        install(fresh, place, overwrite)
+        monkeypatch.setattr(files, "_install", install)
+        other.close()
+
+    monkeypatch.setattr(files, "_install", install_and_be_replaced)
+    with new_folder(target, overwrite=True) as older:
+        (older / "older").touch()
+        newer = other.enter_context(new_folder(target, overwrite=True))
+        (newer / "newer").touch()
+    assert sorted(tmp_path.rglob("*")) == [target, target / "newer"]
 
 
 def test_without_an_exchange_of_names_folders_are_replaced_and_recovered(

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
 _WRITERS = 32  # of one target, at the same time
+_DESCRIPTORS = ("/dev/fd/", "/dev/std", "/proc/")
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 _NO_EXCHANGE = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EPERM)
 
@@ -120,13 +121,13 @@ def new_folder(target: Path, *, overwrite: bool) -> Iterator[Path]:
             with suppress(FileNotFoundError):
                 scratch.chmod(stat.S_IMODE(place.stat().st_mode))
             _install(scratch, place, overwrite)
+    _sweep_all(place)  # what replaced this directory while it was locked could not delete it
 
 
 def recover_folder(target: Path) -> None:
     """Finish the replacement of a directory whose writer was killed between its two steps."""
     place = Path(os.path.realpath(target))
-    old = _beside(place, "old")
-    if os.path.lexists(old):
+    if os.path.lexists(old := _beside(place, "old")):
         with _locked(place.parent):
             _recover(old, place)
 
@@ -179,9 +180,7 @@ def _scratch(place: Path, make: Callable[[Path], int]) -> Iterator[tuple[Path, i
 
 
 def _claim(place: Path, make: Callable[[Path], int]) -> tuple[Path, int]:
-    paths = [_beside(place, f"{number}.partial") for number in range(_WRITERS)]
-    for path in paths:
-        _sweep(path)
+    paths = _sweep_all(place)
     last = OSError(errno.EBUSY, f"{_WRITERS} other processes are writing it", os.fspath(place))
     for path in paths:
         with suppress(FileExistsError):
@@ -215,23 +214,33 @@ def _beside(place: Path, mark: str) -> Path:
     return place.with_name(f".{name}.{mark}")
 
 
-def _sweep(path: Path) -> None:
-    """Delete a scratch path that no living writer has locked."""
+def _sweep_all(place: Path) -> list[Path]:
+    """Delete the scratch paths of a target that are not locked; return all that it can have."""
+    paths = [_beside(place, f"{number}.partial") for number in range(_WRITERS)]
+    while not all(_sweep(path) for path in paths):
+        pass
+    return paths
+
+
+def _sweep(path: Path) -> bool:
+    """Delete a scratch path unless it is locked; return False if it was renamed meanwhile."""
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
-        return
+        return True
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if _is_same(path, handle):
-            if stat.S_ISDIR(os.fstat(handle).st_mode):
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                path.unlink()
+        if not _is_same(path, handle):
+            return False
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink()
     except OSError:  # a writer has locked it, or it belongs to another user
         pass
     finally:
         os.close(handle)
+    return True
 
 
 def _install(fresh: Path, place: Path, overwrite: bool) -> None:
@@ -250,15 +259,12 @@ def _install(fresh: Path, place: Path, overwrite: bool) -> None:
 
 def _exchange(one: Path, other: Path) -> bool:
     """Exchange two paths; return False if the file system does not support it."""
-    try:
-        rename = ctypes.CDLL(None, use_errno=True).renameat2
-    except AttributeError:
+    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if rename is None:
         return False
-    paths = os.fsencode(one), os.fsencode(other)
-    if rename(_AT_FDCWD, paths[0], _AT_FDCWD, paths[1], _RENAME_EXCHANGE) == 0:
+    if rename(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE) == 0:
         return True
-    number = ctypes.get_errno()
-    if number in _NO_EXCHANGE:
+    if (number := ctypes.get_errno()) in _NO_EXCHANGE:
         return False
     raise OSError(number, os.strerror(number), os.fspath(other))
 
@@ -300,8 +306,7 @@ def _is_special(path: Path) -> bool:
             return False
         if stat.S_ISDIR(mode):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-    descriptors = ("/dev/fd/", "/dev/std", "/proc/")
-    return not stat.S_ISREG(mode) or str(path.absolute()).startswith(descriptors)
+    return not stat.S_ISREG(mode) or str(path.absolute()).startswith(_DESCRIPTORS)
 
 
 def _check_access(path: Path) -> None:
@@ -310,10 +315,9 @@ def _check_access(path: Path) -> None:
 
 
 def _is_same(path: Path, handle: int) -> bool:
-    try:
+    with suppress(FileNotFoundError):
         return os.path.samestat(path.lstat(), os.fstat(handle))
-    except FileNotFoundError:
-        return False
+    return False
 
 
 @contextmanager
