@@ -65,6 +65,8 @@ def test_run_and_help_import_no_extras() -> None:
         ("export", "onnx", "export"),
         ("train", "torch", "train"),
         ("compile", "onnx", "tensorrt"),
+        ("inspect", "onnx", "onnx"),
+        ("triton", "onnx", "onnx"),
     ],
 )
 def test_a_missing_extra_is_one_line(

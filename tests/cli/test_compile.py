@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -100,25 +99,6 @@ def test_compile_then_hit_then_miss(tmp_path: Path, capsys: pytest.CaptureFixtur
         "refine-k2: in the cache",
         "refine-k2: option optimization_level: 3 became 5",
     ]
-
-
-@needs_rtx
-def test_engines_are_compiled_without_pytorch(tmp_path: Path) -> None:
-    for name in ("torch", "onnx_ir", "onnxscript", "safetensors"):  # the rest of the extra `export`
-        absent = f"raise ModuleNotFoundError('{name} is absent', name='{name}')\n"
-        (tmp_path / f"{name}.py").write_text(absent, encoding="utf-8")
-    paths = os.pathsep.join([str(tmp_path), *filter(None, sys.path)])
-    words = ["compile", *MINI, "--stage", "refine", "--bucket", "2", "--arch", "sm_89"]
-    words += ["--cache", str(tmp_path / "cache"), "--output", str(tmp_path / "engines")]
-    done = subprocess.run(
-        [sys.executable, "-P", "-m", "foveate", *words],
-        env={**os.environ, "PYTHONPATH": paths},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert (tmp_path / "engines" / "refine-k2.plan").stat().st_size > 1000
 
 
 @needs_rtx

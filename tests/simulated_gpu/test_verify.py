@@ -110,6 +110,27 @@ def test_a_plan_that_differs_is_named(
     assert "the engine 'refine-k8' differs from the bundle 'small' on the CPU: its output" in error
 
 
+def test_a_gpu_without_pytorch_is_compared_with_the_bundle_itself(
+    bundle: Bundle,
+    image: Path,
+    machine: Simulation,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    del machine
+    monkeypatch.delitem(sys.modules, "foveate.export.execution.torch_cuda", raising=False)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    status, lines, error = verify(bundle, image, capsys, "--reference", str(bundle.root))
+    assert status == 0, error
+    assert lines[0] == (
+        "PyTorch was not run: the module 'torch' is not installed: run: pip install "
+        "'foveate[export]'"
+    )
+    records = json.loads((bundle.root.parent / "small-verify-gpu.json").read_text())["records"]
+    found = [(one["backend"].split(" on ")[0], one["reference"]) for one in records]
+    assert found == [(one, "ONNX Runtime on the CPU") for one in ("ONNX Runtime", "TensorRT")]
+
+
 def test_libraries_that_are_missing_are_listed_and_the_others_compared(
     bundle: Bundle,
     image: Path,

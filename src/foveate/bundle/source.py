@@ -7,6 +7,9 @@ from foveate.bundle.schema import require
 
 PRECISIONS = ("fp32", "fp16", "int8")
 
+LEAST_SHARE = 0.5
+"""Share of the multiplications of a stage that has to be in its precision; others may be exempt."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkSpec:

@@ -36,12 +36,13 @@ COMMANDS = {
 # Optional modules, by the extra that installs them.
 _EXTRAS = {
     "export": ("torch", "onnx", "onnxscript", "onnx_ir", "safetensors"),
+    "onnx": ("onnx",),
     "train": ("torch", "safetensors", "scipy"),
     "serve": ("uvicorn",),
     "tensorrt": ("onnx",),
 }
 # Extras of commands that have none of their own name.
-_EXTRA_OF = {"compile": "tensorrt", "cache": "tensorrt"}
+_EXTRA_OF = {"compile": "tensorrt", "cache": "tensorrt", "inspect": "onnx", "triton": "onnx"}
 # Printed after an interruption: the state of the work, and how to resume it.
 _AFTER_INTERRUPTION = {
     "export": "no bundle was written",

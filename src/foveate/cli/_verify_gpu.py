@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,17 +38,17 @@ def check_gpu(device: str, **others: bool) -> None:
 
 def compare_on_gpu(
     bundle: Bundle,
-    reference: Reference,
+    references: Sequence[Reference],
     device: str,
     images: Sequence[Path],
     score_threshold: float,
     file: Path,
 ) -> list[Record]:
-    """Compare each backend on a GPU with a reference and with ONNX Runtime, both on the CPU.
+    """Compare each backend on a GPU with references on the CPU.
 
     Args:
         bundle: Bundle under test.
-        reference: Implementation to compare it with.
+        references: Implementations to compare it with.
         device: Name of the device.
         images: Paths of images.
         score_threshold: Smallest score of a detection.
@@ -61,14 +60,9 @@ def compare_on_gpu(
     from foveate.export.checks.on_gpu import BACKENDS, gpu_backends, open_subject
     from foveate.export.checks.record import write_records
     from foveate.export.checks.verification import compare
-    from foveate.export.execution.sessions import bundle_reference
     from foveate.runtime import PipelineOptions
 
     options = PipelineOptions(score_threshold=score_threshold)
-    references = [
-        replace(reference, name=f"{reference.name} on the CPU"),
-        replace(bundle_reference(bundle, bundle), name="ONNX Runtime on the CPU"),
-    ]
     records: list[Record] = []
     for backend in gpu_backends(bundle):
         with ExitStack() as stack:

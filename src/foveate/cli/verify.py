@@ -126,8 +126,8 @@ def command(
     thresholds = _thresholds(opened, given, on_gpu=on_gpu)
     engines = _inspect(opened)  # before the long work, since it may refuse the bundle
     if on_gpu:
-        expected = _reference(opened, checkpoint, reference)
-        found = compare_on_gpu(opened, expected, device, images, score_threshold, file)
+        against = _gpu_references(opened, checkpoint, reference)
+        found = compare_on_gpu(opened, against, device, images, score_threshold, file)
         judge(found, thresholds, engines)
         return
     for plan, reason in engines.items():
@@ -205,6 +205,18 @@ def _reference(bundle: Bundle, checkpoint: Path | None, other: str | None) -> Re
     from foveate.export.to_onnx.bundle_weights import torch_reference
 
     return torch_reference(bundle, checkpoint)
+
+
+def _gpu_references(bundle: Bundle, checkpoint: Path | None, other: str | None) -> list[Reference]:
+    """Return the references of a GPU: the one that is chosen, and the bundle itself on the CPU."""
+    from foveate.bundle import Bundle as Opened
+    from foveate.export.execution.sessions import bundle_reference
+
+    itself = replace(bundle_reference(bundle, bundle), name="ONNX Runtime on the CPU")
+    if other is not None and Opened.open(other).root == bundle.root:
+        return [itself]
+    chosen = _reference(bundle, checkpoint, other)
+    return [replace(chosen, name=f"{chosen.name} on the CPU"), itself]
 
 
 def _open_truth(dataset: Path, limit: int | None) -> GroundTruth:

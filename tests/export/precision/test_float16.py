@@ -13,7 +13,8 @@ from onnx import TensorProto, numpy_helper, shape_inference
 from tests.samples.compiling import ARCHS, build_fixed, needs_rtx
 
 from foveate.bundle import Bundle
-from foveate.export.execution.sessions import session_function, with_fp16_rounding
+from foveate.export.execution.fp16_rounding import with_fp16_rounding
+from foveate.export.execution.sessions import session_function
 from foveate.export.execution.stage_model import inline_functions
 from foveate.export.execution.stages import detection_stages
 from foveate.export.precision.conversion import quantization_error

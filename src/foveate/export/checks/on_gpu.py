@@ -8,10 +8,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
+from foveate.errors import MissingExtraError
 from foveate.export.checks.engine_run import EngineRun
 from foveate.export.checks.verification import Subject
-from foveate.export.execution.torch_cuda import open_torch_engines
-from foveate.export.to_onnx.bundle_weights import cascade_from_bundle
 from foveate.runtime import Pipeline
 from foveate.runtime.engines.tensorrt import TensorRTEngine, open_tensorrt_engines
 from foveate.runtime.loading import open_device, open_engines
@@ -74,11 +73,21 @@ def open_subject(
 
 
 def _open_engines(bundle: Bundle, device: Device, backend: str) -> dict[str, Engine]:
-    if backend == "torch":  # its networks are moved to the GPU, so they are not the reference's
-        return open_torch_engines(cascade_from_bundle(bundle), bundle, device)
+    if backend == "torch":
+        return _open_torch_engines(bundle, device)
     if backend in TARGETS:
         return open_tensorrt_engines(bundle, device, backend)
     return open_engines(bundle, device, backend)
+
+
+def _open_torch_engines(bundle: Bundle, device: Device) -> dict[str, Engine]:
+    try:  # a GPU that runs compiled engines needs no PyTorch
+        from foveate.export.execution.torch_cuda import open_torch_engines  # noqa: PLC0415 - see above
+        from foveate.export.to_onnx.bundle_weights import cascade_from_bundle  # noqa: PLC0415 - see above
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(str(error.name), "export") from error
+    # The networks are moved to the GPU, so they are not those of the reference.
+    return open_torch_engines(cascade_from_bundle(bundle), bundle, device)
 
 
 def _runs(

@@ -13,11 +13,11 @@ import onnx
 import onnxruntime
 from onnx import defs
 
+from foveate.bundle.source import LEAST_SHARE
 from foveate.errors import InputError, ModelError
 from foveate.export.execution.graph import Layer
 from foveate.export.execution.sessions import loading_error
 from foveate.export.execution.stage_model import DOMAIN, all_nodes
-from foveate.export.precision.options import LEAST_SHARE
 from foveate.runtime.engines.onnxruntime_session import first_line, open_session
 
 STANDARD = ("", "ai.onnx")

@@ -12,14 +12,16 @@ from onnx import shape_inference
 
 from foveate.arrays import Array
 from foveate.bundle import Manifest
+from foveate.bundle.source import LEAST_SHARE
 from foveate.errors import InputError, ModelError, OptionError
 from foveate.export.execution.divergence import first_divergent_layer
+from foveate.export.execution.fp16_rounding import with_fp16_rounding
 from foveate.export.execution.graph import layers, sized
-from foveate.export.execution.sessions import session_function, with_fp16_rounding
+from foveate.export.execution.sessions import session_function
 from foveate.export.precision.calibration import Call, observe, small_calls, stage_calls
 from foveate.export.precision.float16 import LARGEST, float_values, to_float16
 from foveate.export.precision.layers import find_layers, fold_affine
-from foveate.export.precision.options import LEAST_SHARE, PrecisionOptions
+from foveate.export.precision.options import PrecisionOptions
 from foveate.export.precision.quantize import Quantizer, correct_biases, rounded_values
 from foveate.progress import Progress, no_progress
 

@@ -24,9 +24,6 @@ MOST_IMAGES = 32
 # The stage `paste` has no weights.
 _NETWORKS = tuple(stage for stage in STAGES if stage != "paste")
 
-LEAST_SHARE = 0.5
-"""Share of the multiplications of a stage that has to be in its precision; others may be exempt."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class PrecisionOptions(TypedOptions):
