@@ -94,6 +94,7 @@ def test_a_load_before_the_run_is_a_reason() -> None:
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
+        ({"others": 1}, "1 other process used the GPU"),
         ({"others": 2}, "2 other processes used the GPU"),
         ({"others": None}, "whether other processes used the GPU is unknown"),
         ({"throttled": ("heat",)}, "the clock of the GPU was lowered (heat)"),
@@ -146,8 +147,8 @@ def test_the_energy_of_processor_packages(tmp_path: Path) -> None:
 class ScriptedNvml:
     """NVML with a GPU, which notes the address on the bus; some functions may be unsupported."""
 
-    def __init__(self, *unsupported: str, pids: tuple[int, ...] = ()) -> None:
-        self._unsupported, self._pids = unsupported, pids
+    def __init__(self, *unsupported: str, processes: int = 0) -> None:
+        self._unsupported, self._processes = unsupported, processes
         self.bus = b""
 
     def __getattr__(self, name: str) -> Any:
@@ -166,10 +167,7 @@ class ScriptedNvml:
             if name == "nvmlDeviceGetHandleByPciBusId_v2":
                 self.bus = arguments[0]
             elif name == "nvmlDeviceGetComputeRunningProcesses_v3":
-                _, count, found = arguments
-                for place, pid in enumerate(self._pids):
-                    found[place].pid = pid
-                ctypes.cast(count, ctypes.POINTER(ctypes.c_uint))[0] = len(self._pids)
+                ctypes.cast(arguments[1], ctypes.POINTER(ctypes.c_uint))[0] = self._processes
             elif name in values:
                 kind = (
                     ctypes.c_ulonglong if "Energy" in name or "Reasons" in name else ctypes.c_uint
@@ -182,9 +180,8 @@ class ScriptedNvml:
         return function
 
 
-def test_the_state_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("os.getpid", lambda: 11)
-    nvml = ScriptedNvml(pids=(11, 12))
+def test_the_state_of_a_gpu() -> None:
+    nvml = ScriptedNvml(processes=2)
     counters = GpuCounters(nvml, b"0000:01:00.0")
     assert nvml.bus == b"0000:01:00.0"
     assert counters.state() == GpuState(
@@ -198,6 +195,10 @@ def test_the_state_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     assert counters.joules() == 2.5
     assert EnergyMeter(counters).counter == "NVML, GPU only"
+
+
+def test_a_gpu_that_hides_its_processes_has_no_others() -> None:
+    assert GpuCounters(ScriptedNvml(processes=0), b"").state().others == 0
 
 
 def test_counters_that_a_gpu_does_not_have_are_none() -> None:

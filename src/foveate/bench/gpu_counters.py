@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import ctypes
-import os
 from typing import Any
 
 from foveate.bench.machine import throttle_reasons
@@ -63,14 +62,16 @@ class GpuCounters:
         )
 
     def _others(self) -> int | None:
-        """Return the number of other processes that compute on the GPU."""
+        """Return the number of other processes that compute on the GPU.
+
+        This process, which does too, cannot be recognized: in a container, the driver still lists
+        the process IDs of the host.
+        """
         count, found = ctypes.c_uint(_MOST_PROCESSES), (_Process * _MOST_PROCESSES)()
         failed = not self._found or self._nvml.nvmlDeviceGetComputeRunningProcesses_v3(
             self._device, ctypes.byref(count), found
         )
-        if failed:
-            return None
-        return sum(int(one.pid) != os.getpid() for one in found[: count.value])
+        return None if failed else max(count.value - 1, 0)
 
     def _number(self, kind: Any, function: str, *arguments: Any) -> int | None:
         value = kind()

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from foveate.bench.machine_record import GpuState, Machine, Processor
+from foveate.plain_text import counted
 from foveate.system.resources import usable_cores
 
 Number = TypeVar("Number", int, float)
@@ -162,7 +163,7 @@ def _gpu_reasons(state: GpuState | None) -> Iterator[str]:
     if state.others is None:
         yield "whether other processes used the GPU is unknown"
     elif state.others:
-        yield f"{state.others} other processes used the GPU"
+        yield f"{counted(state.others, 'other process', 'other processes')} used the GPU"
     if state.throttled:
         yield f"the clock of the GPU was lowered ({', '.join(state.throttled)})"
 
