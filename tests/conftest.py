@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from hypothesis import settings
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from foveate.bundle import (
@@ -42,6 +43,10 @@ from foveate.bundle import (
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
+
+# The same examples in every run, however long they take on a busy machine.
+settings.register_profile("fixed", derandomize=True, deadline=None)
+settings.load_profile("fixed")
 
 CLASSES = ("red", "green", "blue")
 Shape = tuple[int | str, ...]
