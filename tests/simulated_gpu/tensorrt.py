@@ -51,6 +51,7 @@ class SimulatedTensorRT(ModuleType):
     ILogger = Logger
     ExecutionContextAllocationStrategy = SimpleNamespace(USER_MANAGED="user", STATIC="static")
     DynamicShapesKernelSpecializationStrategy = SimpleNamespace(LAZY="lazy", EAGER="eager")
+    LayerInformationFormat = SimpleNamespace(ONELINE="line", JSON="json")
 
     def __init__(self, simulation: Simulation, *, rtx: bool = False) -> None:
         super().__init__("tensorrt_rtx" if rtx else "tensorrt")
@@ -138,6 +139,10 @@ class Engine:
     def get_device_memory_size_for_profile_v2(self, profile_index: int) -> int:
         largest = [np.prod(one.maximum) for one in self.profiles[profile_index].values()]
         return 256 * int(1 + sum(largest) // 64)
+
+    def create_engine_inspector(self) -> SimpleNamespace:
+        layers = {"Layers": [node.op_type for node in self.graph.node]}
+        return SimpleNamespace(get_engine_information=lambda _: json.dumps(layers))
 
     def create_runtime_config(self) -> Config:
         return RtxConfig(self.trt) if self.trt.rtx else Config()

@@ -249,7 +249,10 @@ class _Build:
         """Load the plan and return the layers that the engine inspector lists."""
         if not self.job.report:
             return None
-        engine = self.trt.Runtime(self.logger).deserialize_cuda_engine(plan)
+        runtime = self.trt.Runtime(self.logger)
+        if self.job.options["version_compatible"]:
+            runtime.engine_host_code_allowed = True  # such a plan contains its own runtime
+        engine = runtime.deserialize_cuda_engine(plan)
         if engine is None:
             raise RefusedError("load", text=self._last_error())
         inspector = engine.create_engine_inspector()
@@ -266,7 +269,7 @@ def _make_logger(trt: Any, errors: list[str]) -> Any:
             trt.ILogger.__init__(self)
 
         def log(self, severity: Any, message: str) -> None:
-            if severity == trt.ILogger.ERROR:
+            if severity in (trt.ILogger.INTERNAL_ERROR, trt.ILogger.ERROR):
                 errors.append(message)
 
     return Log()
