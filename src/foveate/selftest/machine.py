@@ -88,8 +88,11 @@ def _sanitize(bundle: str, tool: str) -> Outcome:
         raise NotTriedError("compute-sanitizer is not installed")
     with tempfile.TemporaryDirectory() as folder:
         record = str(Path(folder) / "record")
-        command = [program, "--tool", tool, "--error-exitcode", "1", sys.executable]
-        command += ["-m", "foveate.selftest", "operations", record, bundle]
+        command = [program, "--tool", tool, "--error-exitcode", "1"]
+        # cuda-bindings looks up functions that the driver does not have, and each would count as an
+        # error. What our own calls return is checked anyway.
+        command += ["--report-api-errors", "no"]
+        command += [sys.executable, "-m", "foveate.selftest", "operations", record, bundle]
         done = subprocess.run(command, check=False)
     if done.returncode:
         raise WrongResultError(
