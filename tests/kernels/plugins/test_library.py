@@ -40,7 +40,7 @@ def builds(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return write_library(output)
 
     nvcc = Nvcc(Path("nvcc"))
-    nvcc.__dict__["version"] = "nvcc 13.0"
+    nvcc.__dict__.update(version="nvcc 13.0", cuda=(13, 0))
     monkeypatch.setattr(library, "build_library", build_library)
     for module in (library, build):
         monkeypatch.setattr(module, "require_nvcc", lambda: nvcc)
@@ -79,6 +79,23 @@ def test_a_missing_compiler_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         "no nvcc, which compiles the plugins: it is neither in CUDA_HOME nor on the PATH: "
         "install the CUDA toolkit, or set CUDA_HOME to its directory"
     )
+
+
+def test_a_library_with_a_later_runtime_than_the_driver_supports_is_not_built(
+    builds: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(library, "driver_version", lambda: (12, 8))
+    with pytest.raises(BackendError) as caught:
+        obtain_library("sm_90")
+    assert str(caught.value) == (
+        "the driver supports CUDA 12.8, and nvcc would link the plugins with the runtime of CUDA "
+        "13.0: nvcc: set CUDA_HOME to a toolkit of CUDA 12, update the driver, or compile with "
+        "--no-plugins"
+    )
+    assert builds == []
+    monkeypatch.setattr(library, "driver_version", lambda: (13, 0))
+    obtain_library("sm_90")
+    assert builds == ["sm_90"]
 
 
 def test_a_library_that_others_could_change_is_not_used(builds: list[str]) -> None:

@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from foveate.errors import BackendError, InputError
+from foveate.kernels.compilers import Nvcc
 from foveate.kernels.plugins.build import (
     LIBRARY,
     build_library,
@@ -19,6 +20,7 @@ from foveate.kernels.plugins.build import (
     source_digest,
 )
 from foveate.system.files import write_file
+from foveate.system.gpu import driver_version
 from foveate.system.private_files import cache_folder, check_private, make_private
 
 BUILD = "foveate kernels build"
@@ -42,14 +44,15 @@ def obtain_library(architecture: str, headers: Path | None = None) -> Path:
         headers: Folder of TensorRT's headers, if :func:`find_headers` cannot find them by itself.
 
     Raises:
-        BackendError: The compiler or the headers of TensorRT are missing, or others could change
-            the cache.
+        BackendError: The compiler or the headers of TensorRT are missing, the compiler is of a later
+            CUDA than the driver, or others could change the cache.
         InputError: The cache cannot be written.
     """
     sources = source_digest()
     library = library_path(sources, architecture)
     if not (library.is_file() and _stamp(library) == sources):
         headers, nvcc = find_headers(headers), require_nvcc()
+        _check_driver(nvcc)
         _make_folder(library.parent)
         build_library(library, architectures=[architecture], headers=headers, nvcc=nvcc)
     check_library(library, sources)
@@ -88,6 +91,19 @@ def check_library(library: Path, sources: str) -> None:
     if found != sources:
         what = f"expected sources {sources[:12]}..., found {found[:12]}..."
         raise BackendError(f"the plugin library is stale: {what}", file=library, remedy=remedy)
+
+
+def _check_driver(nvcc: Nvcc) -> None:
+    """Check that the driver runs what a compiler links: the CUDA runtime of its own version."""
+    driver = driver_version()
+    if driver is not None and nvcc.cuda[0] > driver[0]:
+        raise BackendError(
+            f"the driver supports CUDA {driver[0]}.{driver[1]}, and nvcc would link the plugins with "
+            f"the runtime of CUDA {nvcc.cuda[0]}.{nvcc.cuda[1]}",
+            file=nvcc.program,
+            remedy=f"set CUDA_HOME to a toolkit of CUDA {driver[0]}, update the driver, or compile "
+            "with --no-plugins",
+        )
 
 
 def _stamp(library: Path) -> str | None:
