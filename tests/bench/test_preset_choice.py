@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.bench.sweeps import ALL, point, ratio, sweep_of
+from tests.bench.sweeps import ALL, point, ratio, result, sweep_of
 from tests.conftest import contrast_manifest, propose_stage, refine_stage, write_contrast_bundle
 
 from foveate.bench.preset_choice import ChoiceOptions, choose_presets
@@ -44,6 +44,11 @@ def test_no_data_set_pays_for_another_one() -> None:
     assert names_of(*points) == {"accurate": None, "balanced": HALF, "fast": HALF}
 
 
+def test_a_data_set_of_which_nothing_is_found_loses_nothing() -> None:
+    points = (point((0.2, 0.0)), point((0.19, 0.0), 0.5, HALF))
+    assert names_of(*points) == {"accurate": None, "balanced": HALF, "fast": HALF}
+
+
 def test_accurate_may_be_another_one_than_the_default() -> None:
     assert names_of(point((0.20,)), point((0.21,), 0.5, HALF))["accurate"] == HALF
 
@@ -53,26 +58,26 @@ def test_other_threads_and_other_bundles_are_no_presets() -> None:
         point((0.2,)),
         point((0.2,), 0.5, HALF, threads=4),
         point((0.2,), 0.4, FEW, bundle="int8"),
+        point((0.2,), 0.3, FEW, max_in_flight=4),
         point((0.2,), 0.6, HALF),
     )
     assert names_of(*points) == {"accurate": HALF, "balanced": HALF, "fast": HALF}
 
 
 def test_a_preset_has_its_options_and_what_was_measured() -> None:
-    found = choose_presets(
-        sweep(
-            point((0.2, 0.4)),
-            point((0.19, 0.4), 0.5, HALF, top_k=10, max_side=200, window_nms_iou=0.5),
-        ),
-        MANIFEST,
-    )["fast"]
+    fast = point((0.19126, 0.4), 0.51236, HALF, top_k=10, max_side=200, window_nms_iou=0.5)
+    fast = replace(fast, datasets=fast.datasets | {"b": result(0.4, 0.6)})
+    found = choose_presets(sweep(point((0.2, 0.4)), fast), MANIFEST)["fast"]
     assert found.options == {"scales": HALF, "top_k": 10, "max_side": 200, "window_nms_iou": 0.5}
-    assert found.relative_time.value == 0.5
-    assert (found.relative_time.low, found.relative_time.high) == (0.49, 0.51)
-    assert found.measured["a"].figures["mask AR@100"] == 0.19
-    assert found.measured["b"].images == 4
+    time = found.relative_time
+    assert (time.low, time.value, time.high) == (0.5021, 0.5124, 0.5226)
+    assert found.measured["a"].relative_time == time
+    assert found.measured["a"].figures["mask AR@100"] == 0.1913
+    assert found.measured["b"].relative_time.value == 0.6
+    assert (found.measured["b"].images, found.measured["b"].objects) == (4, 9)
     assert found.conditions["processor"] == "a processor"
     assert found.conditions["machine"] == "fit to publish"
+    assert found.conditions["threads"] == "one per core"
 
 
 def test_the_default_configuration_sets_nothing_and_has_a_time_of_one() -> None:

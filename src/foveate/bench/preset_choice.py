@@ -65,10 +65,7 @@ def choose_presets(
     points = _candidates(sweep, manifest, partial=options.partial)
     accurate = max(points, key=lambda one: (_mean_recall(one), -one.relative_time))
     shares = {"accurate": 1.0, "balanced": options.balanced, "fast": options.fast}
-    chosen = {
-        name: _fastest(points, accurate, share) if share < 1 else accurate
-        for name, share in shares.items()
-    }
+    chosen = {name: _fastest(points, accurate, share) for name, share in shares.items()}
     return {name: _preset(point, sweep, manifest) for name, point in chosen.items()}
 
 
