@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from foveate.bench.advice import Situation, StageTime, advise
+from foveate.bench.advice import Situation, StageTime, advise, search_command
 from foveate.bench.command import Command
 
 PROPOSE = StageTime(name="propose", seconds=0.03, precision="fp32")
@@ -34,8 +34,10 @@ GPU: dict[str, Any] = {"device": "cuda", "threads": 1}
 SERVER = {"scenario": "server", "waiting": 0.06, "operations": 0.001}
 
 
-def slowest(bound: str, ratio: float, precision: str = "fp32", name: str = "propose") -> Any:
-    stage = StageTime(name=name, seconds=0.05, precision=precision, bound=bound, ratio=ratio)
+def slowest(
+    bound: str, ratio: float, precision: str = "fp32", name: str = "propose", seconds: float = 0.05
+) -> Any:
+    stage = StageTime(name=name, seconds=seconds, precision=precision, bound=bound, ratio=ratio)
     return {"stages": (stage, REFINE)}
 
 
@@ -188,6 +190,8 @@ REPEATED = "foveate bench 'my bundle' a.jpg --device cpu --preset fast"
         ({"others": 0.5}, {}, f"{REPEATED} --threads 1 --limits"),
         ({"threads": 1, "cores": 8}, {}, f"{REPEATED} --threads 8 --limits"),
         ({"operations": 0.033, "top_k": 60}, {}, f"{REPEATED} --threads 1 --limits --top-k 30"),
+        ({"operations": 0.033, "top_k": 300}, {}, f"{REPEATED} --threads 1 --limits --top-k 50"),
+        ({"operations": 0.033, "top_k": 1}, {}, f"{REPEATED} --threads 1 --limits --top-k 1"),
         (
             {"floor": 0.05, "scenario": "server"},
             {"--scenario": "server", "--rate": "9"},
@@ -224,6 +228,37 @@ def test_commands_repeat_the_options_and_change_one_thing(
     assert advice.command == command
 
 
+def test_a_search_of_the_rate_drops_the_options_that_it_replaces() -> None:
+    options = {"--rate": "9", "--count": "40", "--seconds": "5", "--against": "torch"}
+    given = replace(GIVEN, options={**GIVEN.options, **options})
+    wanted = f"{REPEATED} --threads 1 --limits --scenario server --p99 0.0123"
+    assert search_command(given, 0.012345) == wanted
+
+
+@pytest.mark.parametrize(
+    ("kind", "below", "at"),
+    [
+        ("busy", {"others": 0.049}, {"others": 0.05}),
+        ("floor", {"floor": 0.0099}, {"floor": 0.0101}),
+        ("waiting", SERVER | {"waiting": 0.0249}, SERVER | {"waiting": 0.025}),
+        ("copies", {**GPU, "copies": 0.0197}, {**GPU, "copies": 0.0199}),
+        ("host", {"idle": 0.0197}, {"idle": 0.0199}),
+        ("operations", {"operations": 0.0197}, {"operations": 0.0199}),
+        ("memory", slowest("memory", 0.7, seconds=0.0296), slowest("memory", 0.7, seconds=0.0298)),
+    ],
+)
+def test_a_part_is_worth_a_sentence_from_its_share_on(
+    kind: str, below: dict[str, Any], at: dict[str, Any]
+) -> None:
+    assert advise(replace(QUIET, **below)) == []
+    assert [one.kind for one in advise(replace(QUIET, **at))] == [kind]
+
+
+def test_another_backend_is_advised_below_six_tenths_of_the_ceiling() -> None:
+    kinds = [advise(replace(QUIET, **slowest("memory", ratio)))[0].kind for ratio in (0.59, 0.6)]
+    assert kinds == ["layers", "memory"]
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -252,3 +287,5 @@ def test_several_limits_are_listed_the_most_general_first() -> None:
 def test_long_times_are_given_in_whole_milliseconds() -> None:
     (advice,) = advise(replace(QUIET, latency=1.5, waiting=0.0, idle=1.2344))
     assert "for 1234 ms of 1500 ms (82%)" in advice.text
+    (advice,) = advise(replace(QUIET, latency=2.0, waiting=0.0, idle=0.9996))
+    assert "for 1000 ms of 2000 ms (50%)" in advice.text

@@ -93,6 +93,7 @@ def test_every_stage_has_its_limit_on_a_cpu(bundle: Bundle, work: dict[str, Stag
     assert set(found.stages) == set(bundle.manifest.networks)
     for stage, one in found.stages.items():
         assert one.operations == work[stage].operations == sum(k.operations for k in one.kinds)
+        assert (one.bytes, one.node_bytes) == (work[stage].bytes, work[stage].node_bytes)
         assert one.roofline is not None
         assert one.roofline.least_seconds is not None
         assert (one.roofline.ratio is not None) == (stage == "propose")

@@ -13,6 +13,7 @@ import pytest
 from rich.console import Console
 from tests.bench.simulated import SimulatedClock, SimulatedSystem, inputs, subject
 from tests.bench.sweeps import ALL, point, sweep_of
+from tests.conftest import write_contrast_bundle
 from tests.runtime.test_sizes import OWN, SHARED
 from tests.samples.paths import ROOT
 
@@ -22,14 +23,18 @@ from foveate.bench.json_schema import sweep_schema
 from foveate.bench.options import BenchOptions
 from foveate.bench.ratios import CompareOptions, ratio_of_images
 from foveate.bench.record_file import read_sweep, record_text
-from foveate.bench.sweep import with_fronts
+from foveate.bench.session import Target
+from foveate.bench.sweep import Sweep, _figures, with_fronts
 from foveate.bench.sweep_options import SweepOptions
 from foveate.bench.sweep_record import Failure, pareto_front
 from foveate.bench.sweep_table import sweep_tables
 from foveate.bench.turns import run_in_turns
+from foveate.bundle import Bundle
 from foveate.errors import InputError, OptionError
+from foveate.runtime import PipelineOptions
 
 PUBLISHED = ROOT / "docs" / "reference" / "sweep-record.schema.json"
+DEFAULT = PipelineOptions()
 
 
 @pytest.mark.parametrize(
@@ -96,6 +101,28 @@ def test_the_default_sweep_has_only_levels_that_a_shared_trunk_can_read() -> Non
 def test_wrong_options_are_refused(values: dict[str, Any], message: str) -> None:
     with pytest.raises(OptionError, match=message):
         SweepOptions(**values)
+
+
+def test_all_configurations_of_each_bundle_are_planned_after_the_default_one(
+    tmp_path: Path, contrast_bundle: Path
+) -> None:
+    other = write_contrast_bundle(tmp_path / "other")
+    target = Target(bundle=str(contrast_bundle), device="cpu", backend="auto", options=DEFAULT)
+    top_k = Bundle.open(other).manifest.select.top_k
+    options = SweepOptions(scales=(None,), top_k=(5, top_k), threads=(None, 1))
+    for variants, planned in (([], 4), ([str(other)], 8)):
+        sweep = Sweep(target, {}, options, variants=variants, progress=lambda *_: None)
+        assert (sweep.record().planned, sweep.record().interrupted) == (planned, True)
+
+
+def test_figures_of_single_classes_are_left_out_and_recall_is_that_of_the_proposals() -> None:
+    def report(**values: float) -> dict[str, Any]:
+        return {"figures": {n: {"value": v, "low": v, "high": v} for n, v in values.items()}}
+
+    detections = report(**{"mask AR@100": 0.1, "mask AP": 0.2, "mask AP, class cat": 0.3})
+    proposals = report(**{"mask AR@100": 0.4})
+    found = _figures({"proposals": proposals, "detections": detections})
+    assert {name: one.value for name, one in found.items()} == {"mask AR@100": 0.4, "mask AP": 0.2}
 
 
 @pytest.mark.parametrize("scenario", ["single-stream", "offline"])

@@ -3,21 +3,23 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 from rich.console import Console
 from rich.table import Table
+from tests.bench.page.reports import limits
 from tests.bench.simulated import noisy, simulated_record
 
-from foveate.bench.facts import too_few
+from foveate.bench.facts import limit_rows, too_few
 from foveate.bench.figures import Floor, RateSearch, RateTrial
 from foveate.bench.options import BenchOptions
 from foveate.bench.percentiles import distribution
-from foveate.bench.record import Record
+from foveate.bench.record import Record, Server
 from foveate.bench.samples import Trait
 from foveate.bench.table import tables_of
 from foveate.bench.units import duration
+from foveate.protocol.client import ModelMetadata, ServerMetadata
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +57,8 @@ def test_the_time_that_enough_images_take_is_estimated() -> None:
         "3 images are too few for any percentile, which needs 6: they take about 72 s, so pass "
         "--seconds 72"
     )
+    enough = simulated_record(lambda _: 10.0, BenchOptions(count=6, warm_up=0))
+    assert too_few(enough) is None
     assert too_few(replace(few, interrupted=True)) == (
         "3 images are too few for any percentile, which needs 6"
     )
@@ -86,6 +90,8 @@ def test_a_percentile_among_images_that_never_started_is_beyond_the_others(recor
     late = replace(record, latency=distribution([0.1] * 50, unstarted=50))
     assert row_of(late, "p90")[1] == "beyond what finished"
     assert row_of(late, "p50")[2].endswith("to ?")
+    none = replace(record, latency=distribution([], unstarted=6))
+    assert row_of(none, "p50")[1] == "beyond what finished"
 
 
 def test_a_figure_near_the_floor_is_marked(record: Record) -> None:
@@ -117,11 +123,18 @@ def test_facts_are_listed(record: Record) -> None:
     }
     full = replace(
         record,
-        tails=replace(record.tails, common=(trait,)),
+        outcome=replace(record.outcome, first=0.25, load=0.75),
+        refusals={"503": distribution([0.002, 0.004])},
+        tails=replace(record.tails, common=(trait,), excess={"propose": 0.7, "refine": 0.3}),
         machine=machine,
         accuracy=accuracy,
         search=RateSearch(bound=0.5, rate=3.21, trials=()),
-        resources=replace(record.resources, joules_per_image=2.0, energy_counter="RAPL"),
+        resources=replace(
+            record.resources,
+            peak_resident_bytes=123_456_789,
+            joules_per_image=2.0,
+            energy_counter="RAPL",
+        ),
     )
     text = text_of(*tables_of(full))
     for part in (
@@ -131,5 +144,41 @@ def test_facts_are_listed(record: Record) -> None:
         "0.500 (0.250 to 0.750)",
         "3.21 images per second with p99 of at most 500 ms",
         "2.00 J per image (RAPL)",
+        "first image     250 ms",
+        "123 MB",
+        "2 images with the status 503, after 4 ms at most",
+        "70% of their time beyond the median went to propose",
     ):
         assert part in text
+
+
+def test_the_parts_and_the_bytes_of_a_server_have_names_of_their_own(record: Record) -> None:
+    server = Server(
+        url="http://127.0.0.1:8000",
+        metadata=ServerMetadata(name="foveate", version="0.1.0", extensions=()),
+        model=ModelMetadata(name="mini", versions=(), platform="", inputs=(), outputs=()),
+        input="image",
+        outputs=(),
+        binary=True,
+        timeout=9.0,
+    )
+    remote = replace(
+        record,
+        subject=replace(record.subject, server=server),
+        parts=replace(
+            record.parts,
+            enqueue=distribution([0.002] * 10),
+            waiting_for_device=distribution([0.04] * 10),
+        ),
+        resources=replace(record.resources, copied_to_device=45_678, copied_from_device=1234),
+    )
+    assert row_of(remote, "sending")[1] == "2 ms"
+    assert row_of(remote, "answer")[1] == "40 ms"
+    assert "45.7 kB sent, 1.23 kB received" in text_of(*tables_of(remote))
+
+
+def test_limits_are_listed_in_their_units() -> None:
+    assert list(limit_rows(asdict(limits()))) == [
+        ("propose", "arithmetic", "2", "100", "20 ms", "50%"),
+        ("refine", "memory", "0.5", "100", "10 ms", "83%"),
+    ]

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from tests.bench.simulated import inputs
@@ -122,6 +124,37 @@ def test_only_some_traces_are_kept(keep: bool) -> None:
     assert set(collection.slowest) <= set(collection.traced)
     assert collection.timeline == list(range(TIMELINE))
     assert {span.sample for span in collection.spans([3, 4], 0.0)} == {3, 4}
+
+
+def test_the_work_of_an_image_is_that_of_its_streams_and_of_its_worker_in_order() -> None:
+    trace = ImageTrace(launched=11.0, enqueued=11.1, waited=11.3, done=11.5)
+    for start, end, track in ((11.2, 11.45, "slot 0, stream 1"), (10.5, 10.75, "host")):
+        work = Work("network", "propose", track)
+        work.start, work.end = start, end
+        trace.work.append(work)
+    sample = Sample(index=3, worker=2, arrival=10.0, start=10.5, end=11.6, trace=trace)
+    collection = Collection()
+    collection.add(sample, warm_up=False, block=None, switches=None)
+    assert collection.rows[0].sample.trace is None  # the traces of all images may be large
+    spans = collection.spans([0], 10.0)
+    assert [(one.track, one.kind, one.start, one.duration) for one in spans] == [
+        ("worker 2", "network", 0.5, 0.25),
+        ("worker 2", "enqueue", 1.0, 0.1),
+        ("slot 0, stream 1", "network", 1.2, 0.25),
+        ("worker 2", "wait", 1.3, 0.2),
+    ]
+
+
+def test_a_copy_does_not_change_when_images_are_added() -> None:
+    collection = collect(steady(30, propose=1.0))
+    copied = collection.copy()
+    before = copied.slowest, copied.timeline, copied.traced, len(copied.rows)
+    for row in collect(steady(30, propose=2.0)).rows:
+        sample = replace(row.sample, trace=ImageTrace())
+        collection.add(sample, warm_up=False, block=None, switches=None)
+    assert (copied.slowest, copied.timeline, copied.traced, len(copied.rows)) == before
+    assert len(collection.rows) == 60
+    assert collection.slowest != copied.slowest
 
 
 def test_an_excess_is_beyond_the_median_of_all_images_and_has_five_parts() -> None:

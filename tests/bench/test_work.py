@@ -87,6 +87,7 @@ def test_a_node_moves_what_it_reads_and_what_it_writes(work: StageWork) -> None:
         4 * 4 * CELLS,
         4 * 8 * CELLS,
     )
+    assert first.bytes == 4 * (8 * 4 * 9 + 8) + 4 * 4 * CELLS + 4 * 8 * CELLS
     assert work.node_bytes == sum(node.bytes for node in work.nodes) > work.bytes
 
 

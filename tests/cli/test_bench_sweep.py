@@ -26,18 +26,18 @@ from foveate.runtime import PipelineOptions
 from foveate.runtime.loading import open_parts as open_cpu_parts
 
 OCTAVES = "0.354,0.707,1.414"
-QUICK = ["--scales", OCTAVES, "--top-k", "5", "--threads", "1", "--timed", "1", "--turns", "8"]
+QUICK = ["--scales", OCTAVES, "--top-k", "5", "--threads", "1", "--timed", "2", "--turns", "8"]
 
 
-def write_dataset(folder: Path, label: str) -> Path:
-    """Write a data set of one bright square."""
+def write_dataset(folder: Path, label: str, images: int = 1) -> Path:
+    """Write a data set of one bright square per image, of which the last is not annotated."""
     (folder / "images").mkdir(parents=True)
     pixels = np.zeros((60, 80, 3), np.uint8)
     pixels[10:50, 20:60, 2] = 255
-    cv2.imwrite(str(folder / "images" / "square.png"), pixels)
+    names = ["square.png", *(f"square-{number}.png" for number in range(2, images + 1))]
+    for name in names:
+        cv2.imwrite(str(folder / "images" / name), pixels)
     annotation = {
-        "id": 1,
-        "image_id": 1,
         "category_id": 1,
         "segmentation": [[20, 10, 60, 10, 60, 50, 20, 50]],
         "area": 1600,
@@ -45,9 +45,14 @@ def write_dataset(folder: Path, label: str) -> Path:
         "iscrowd": 0,
     }
     document = {
-        "images": [{"id": 1, "file_name": "square.png", "height": 60, "width": 80}],
+        "images": [
+            {"id": number, "file_name": name, "height": 60, "width": 80}
+            for number, name in enumerate(names, 1)
+        ],
         "categories": [{"id": 1, "name": label}],
-        "annotations": [annotation],
+        "annotations": [
+            annotation | {"id": number, "image_id": number} for number in range(1, max(2, images))
+        ],
     }
     (folder / "annotations.json").write_text(json.dumps(document), "utf-8")
     return folder
@@ -56,7 +61,7 @@ def write_dataset(folder: Path, label: str) -> Path:
 @pytest.fixture(scope="module")
 def datasets(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     root = tmp_path_factory.mktemp("data")
-    folders = [write_dataset(root / "red", "red"), write_dataset(root / "other", "square")]
+    folders = [write_dataset(root / "red", "red", 5), write_dataset(root / "other", "square")]
     return [word for folder in folders for word in ("--dataset", str(folder))]
 
 
@@ -95,7 +100,11 @@ def test_a_sweep_has_the_accuracy_and_the_time_of_each_configuration(record: Pat
     for dataset in other["datasets"].values():
         assert dataset["time"]["value"] > 0
         assert 0 <= dataset["figures"]["mask AR@100"]["value"] <= 1
-    assert document["datasets"]["red"]["timed"][0]["name"] == "square.png"
+    red, square = document["datasets"]["red"], document["datasets"]["other"]
+    assert (red["images"], red["objects"], square["images"]) == (5, 4, 1)
+    # Two of five, spread over them.
+    assert [one["name"] for one in red["timed"]] == ["square-2.png", "square-4.png"]
+    assert [one["name"] for one in square["timed"]] == ["square.png"]
     assert document["backend"] == "onnxruntime"
 
 
@@ -130,6 +139,22 @@ def test_a_configuration_that_fails_leaves_the_others(
     assert invoke(["bench", "presets", str(bundle), str(file)]) == 0
 
 
+def test_a_bug_in_a_configuration_ends_the_sweep(
+    bundle: Path,
+    datasets: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def open_parts(bundle: Bundle, device: str, backend: str, options: PipelineOptions) -> Any:
+        if options.top_k == 5:
+            raise ZeroDivisionError("division by zero")
+        return open_cpu_parts(bundle, device, backend, options)
+
+    monkeypatch.setattr("foveate.cli._bench._open_parts", open_parts)
+    assert invoke(["bench", "sweep", str(bundle), *datasets, *QUICK]) == 1
+    assert "internal error (ZeroDivisionError: division by zero)" in capsys.readouterr().err
+
+
 def test_a_default_configuration_that_fails_is_one_line(
     bundle: Path,
     datasets: list[str],
@@ -157,11 +182,11 @@ def test_presets_are_written_with_their_figures(
 ) -> None:
     presets = Bundle.open(preset_bundle).manifest.presets
     assert set(presets) == {"accurate", "balanced", "fast"}
-    assert presets["fast"].measured["red"].images == 1
+    assert presets["fast"].measured["red"].images == 5
     assert invoke(["inspect", str(preset_bundle)]) == 0
     out = capsys.readouterr().out
     assert "  preset fast: " in out
-    assert "    red: 1 image, " in out
+    assert "    red: 5 images, " in out
 
 
 def test_commands_take_a_preset(
