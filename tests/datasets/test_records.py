@@ -50,7 +50,6 @@ BAD_RECORDS = [
     (Reason.MALFORMED, annotation(iscrowd="false")),
     (Reason.MALFORMED, annotation(iscrowd=2)),
     (Reason.MALFORMED, annotation(iscrowd="")),
-    (Reason.MALFORMED, annotation(iscrowd=True)),
     (Reason.MALFORMED, annotation() | {"iscrowd": None}),
     (Reason.MALFORMED, annotation(category_id=True)),
     (Reason.MALFORMED, annotation(image_id="1.0")),
@@ -149,8 +148,8 @@ def test_an_object_on_the_edge_of_the_image_is_kept(polygon: list[int]) -> None:
     assert len(table.problems) == 0
 
 
-@pytest.mark.parametrize("value", ["0", "1", 0.0, 1, 1.0])
-def test_a_crowd_is_written_as_a_number_or_a_digit(value: Any) -> None:
+@pytest.mark.parametrize("value", ["0", "1", 0.0, 1, 1.0, False, True])
+def test_a_crowd_is_written_as_a_number_a_digit_or_a_boolean(value: Any) -> None:
     assert read(annotation(iscrowd=value)).crowds.tolist() == [float(value) == 1]
 
 

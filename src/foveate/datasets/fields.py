@@ -50,8 +50,9 @@ def integer(value: Any) -> int:
 
 
 def flag(value: Any) -> bool:
-    """Read 0 or 1; other values raise ValueError."""
-    if (number := integer(value)) not in (0, 1):
+    """Read 0 or 1, or a boolean, as COCO Annotator writes; other values raise ValueError."""
+    number = int(value) if isinstance(value, bool) else integer(value)
+    if number not in (0, 1):
         raise ValueError(f"{short(value)} is neither 0 nor 1")
     return bool(number)
 
