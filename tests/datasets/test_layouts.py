@@ -209,9 +209,11 @@ def test_one_folder_or_one_file_is_a_data_set_in_one_part(tmp_path: Path) -> Non
 def test_another_layout_is_answered_with_those_that_are_understood(tmp_path: Path) -> None:
     draw(tmp_path / "a.png")
     save(tmp_path / "settings.json", {"color": "red"})
-    with pytest.raises(DataError, match="the layout of the data set is unknown") as error:
-        find_splits(tmp_path)
-    assert all(name in str(error.value) and look in str(error.value) for name, look in LAYOUTS)
+    (tmp_path / "annotations.xml").write_text("<annotations/>")
+    for place in (tmp_path, tmp_path / "annotations.xml"):
+        with pytest.raises(DataError, match="the layout of the data set is unknown") as error:
+            find_splits(place)
+        assert all(name in str(error.value) and look in str(error.value) for name, look in LAYOUTS)
     with pytest.raises(DataError, match=r"cannot be read \(No such file.*check the path"):
         find_splits(tmp_path / "nowhere")
 

@@ -70,7 +70,8 @@ def find_parts(folder: Path) -> dict[str, Source]:
     try:
         if folder.is_file() and folder.suffix.lower() == ".json":
             return {"": _beside(folder, "one file")}
-        inside = sorted(path for path in folder.iterdir() if path.is_dir())
+        listed = () if folder.is_file() else folder.iterdir()
+        inside = sorted(path for path in listed if path.is_dir())
         parts = (
             _named(folder)
             or _gather(folder, ((p.name, s) for p in inside for s in _whole(p) if _part(p.name)))
