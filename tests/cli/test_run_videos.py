@@ -212,6 +212,7 @@ def test_a_video_without_frames_has_no_results(foveate: Foveate) -> None:
         ("clip.avi --output out --json out", "two outputs would be written to the same place: "),
         ("clip.avi clip.avi --reader vlc", "there is no reader 'vlc': use opencv, pyav"),
         ("camera:73", "there is no such camera, found "),
+        ("rtsp://[::1/x", "the URL cannot be opened: rtsp://[::1/x: check "),
         ("photo.png --every", "images take no --every: omit what belongs to videos"),
         ("photo.png --latest --reader opencv", "images take no --latest, --reader: omit "),
         ("photo.png --timeout 10", "images take no --timeout: omit "),

@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 import glob
+import re
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from foveate.errors import OptionError
 from foveate.images.decoding import SUFFIXES as IMAGE_SUFFIXES
@@ -20,6 +20,8 @@ VIDEO_SUFFIXES = frozenset(
 )
 
 _CAMERA = "camera:"
+# Not by `urlsplit`, which raises ValueError for some malformed URLs.
+_URL_PATH = re.compile(r"://[^/?#]*([^?#]*)")
 
 
 def split_sources(texts: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -64,6 +66,6 @@ def _expand(text: str) -> list[str]:
 
 def _is_video(text: str) -> bool:
     """Return whether an argument means a camera, a URL, or a file with the suffix of a video."""
-    if "://" in text:
-        return Path(urlsplit(text).path).suffix.lower() not in IMAGE_SUFFIXES
+    if (url := _URL_PATH.search(text)) is not None:
+        return Path(url[1]).suffix.lower() not in IMAGE_SUFFIXES
     return text.startswith(_CAMERA) or Path(text).suffix.lower() in VIDEO_SUFFIXES
