@@ -43,6 +43,31 @@ def test_the_bytes_of_a_file_are_an_image(server: ServerProcess, suffix: str) ->
     assert document(answer)["objects"][0]["name"] == "red"
 
 
+@pytest.mark.parametrize("route", ["/v1/objects", "/v1/page"])
+@pytest.mark.parametrize(
+    ("kind", "body", "otherwise"),
+    [
+        ("multipart/form-data; boundary=x", b"--x\r\n\r\n" + FILE + b"\r\n--x--", "convert it to "),
+        # What `curl -d` makes of a file.
+        (
+            "application/x-www-form-urlencoded",
+            FILE.replace(b"\n", b""),
+            "convert it to JPEG or PNG",
+        ),
+        ("application/x-www-form-urlencoded", FILE[:-20], "copy or download the file again"),
+    ],
+)
+def test_what_a_client_made_of_an_image_is_answered_with_how_to_send_it(
+    server: ServerProcess, route: str, kind: str, body: bytes, otherwise: str
+) -> None:
+    answer = send(server.url, route, body, {"Content-Type": kind})
+    assert answer.status == 400
+    remedy = document(answer)["error"]["remedy"]
+    assert remedy.startswith(
+        f"send the file as it is: curl --data-binary @photo.jpg; if you do, {otherwise}"
+    )
+
+
 def test_objects_are_those_of_the_pipeline(
     server: ServerProcess, found: tuple[foveate.Detections, foveate.Proposals]
 ) -> None:

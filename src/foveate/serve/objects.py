@@ -13,6 +13,8 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from foveate import __version__
 from foveate.arrays import UInt8Array
+from foveate.errors import InputError
+from foveate.images.decoding import TooManyPixelsError
 from foveate.page import page_record
 from foveate.plain_text import json_text
 from foveate.results.detections import Detections, Proposals
@@ -59,7 +61,7 @@ async def _answer(
     kind = _accepted(request)
 
     def work(pipeline: RecordedPipeline, body: bytes, call: Call) -> bytes:
-        image = service.decode(body, call)
+        image = _decode(request, body, call)
         found = find(pipeline, image, call)
         with call.timed("encode"):
             return _png(found.draw(image)) if kind == PNG else _json(describe(found))
@@ -73,7 +75,7 @@ async def find_for_page(request: Request) -> Response:
     _require_classifier(service)
 
     def work(pipeline: RecordedPipeline, body: bytes, call: Call) -> bytes:
-        image = service.decode(body, call)
+        image = _decode(request, body, call)
         found = pipeline.find(image, call)
         with call.timed("encode"):
             record = page_record(
@@ -114,6 +116,22 @@ async def show_metrics(request: Request) -> Response:
 async def describe_routes(request: Request) -> Response:
     """Answer with the routes in the format OpenAPI 3.1."""
     return JSONResponse(request.app.state.openapi)
+
+
+def _decode(request: Request, body: bytes, call: Call) -> UInt8Array:
+    """Decode the image in the body of a request, (H, W, 3) uint8 RGB."""
+    service: Service = request.app.state.service
+    try:
+        return service.decode(body, call)
+    except TooManyPixelsError:
+        raise
+    except InputError as error:
+        kind = request.headers.get("content-type", "image/")
+        if kind.startswith(("image/", "application/octet-stream")):
+            raise
+        # A form or JSON around the image, or a file from which `curl -d` took the line breaks.
+        remedy = f"send the file as it is: curl --data-binary @photo.jpg; if you do, {error.remedy}"
+        raise InputError(error.what, remedy=remedy) from error
 
 
 def _require_classifier(service: Service) -> None:
