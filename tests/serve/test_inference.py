@@ -132,14 +132,28 @@ def test_a_wrong_request_is_named_in_the_form_of_the_protocol(
     assert message in document(answer)["error"]
 
 
+@pytest.mark.parametrize("outputs", [None, []])
+def test_fields_that_a_client_leaves_empty_are_those_it_leaves_out(
+    server: str, found: foveate.Detections, outputs: list[Any] | None
+) -> None:
+    pixels = {"name": "image", "datatype": "UINT8", "shape": IMAGE.shape, "parameters": None}
+    empty = {"id": None, "parameters": None, "outputs": outputs}
+    body = json.dumps({"inputs": [{**pixels, "data": IMAGE.ravel().tolist()}], **empty}).encode()
+    answer = document(send(server, INFER, body))
+    by_name = {one["name"]: one["data"] for one in answer["outputs"]}
+    assert list(by_name) == ["boxes", "scores", "labels", "rle"]
+    np.testing.assert_array_equal(np.float32(by_name["scores"]), found.scores)
+
+
 @pytest.mark.parametrize(
     ("name", "array", "message"),
     [
-        ("image", np.zeros((4, 4), np.uint8), "'image' of UINT8 and shape [-1, -1, 3], found uint"),
-        ("image", np.zeros((4, 4, 3), np.float32), "(H, W, 3) in RGB order, found float32"),
-        ("image", np.zeros((0, 4, 3), np.uint8), "needs at least one pixel"),
+        ("image", np.zeros((4, 4), np.uint8), "'image' of UINT8 and shape [-1, -1, 3], found UINT"),
+        ("image", np.zeros((4, 4, 3), np.float32), ", 3], found FP32 of shape [4, 4, 3]: correct"),
+        ("image", np.array([b"a"], np.object_), ", 3], found BYTES of shape [1]: correct the"),
+        ("image", np.zeros((0, 4, 3), np.uint8), "an image with at least one pixel, found the "),
         ("encoded", np.array([b"no image"], np.object_), "is not an image that can be decoded"),
-        ("encoded", np.zeros(1, np.uint8), "'encoded' of BYTES and shape [1], found uint8"),
+        ("encoded", np.zeros(1, np.uint8), "'encoded' of BYTES and shape [1], found UINT8"),
         ("picture", np.zeros((4, 4, 3), np.uint8), "one input, 'image' or 'encoded', found 'pict"),
     ],
 )

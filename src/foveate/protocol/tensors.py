@@ -40,7 +40,8 @@ _DTYPES = {
     "FP64": np.dtype("<f8"),
     "BYTES": np.dtype(np.object_),  # of `bytes`
 }
-_NAMES = {dtype: name for name, dtype in _DTYPES.items()}
+DATATYPES = {dtype: name for name, dtype in _DTYPES.items()}
+"""Name of the data type of each type of array."""
 _MOST_DIMENSIONS, _MOST_ELEMENTS = 32, 1 << 48
 _ELEMENT = struct.Struct("<I")  # length of an element of BYTES, before its content
 
@@ -105,7 +106,7 @@ def encode_message(
     """
     entries, tail = [], []
     for name, array in tensors.items():
-        datatype = _NAMES[array.dtype]
+        datatype = DATATYPES[array.dtype]
         entry: dict[str, Any] = {"name": name, "shape": array.shape, "datatype": datatype}
         if name in binary:
             content = _pack(array) if datatype == "BYTES" else array.tobytes()

@@ -21,6 +21,7 @@ from foveate.images.reading import as_image
 from foveate.protocol.client import ModelMetadata, ServerMetadata
 from foveate.protocol.tensors import (
     BINARY_EXTENSION,
+    DATATYPES,
     HEADER_LENGTH,
     Message,
     MessageError,
@@ -167,10 +168,10 @@ def _outputs_of(service: Service) -> dict[str, TensorMetadata]:
 
 
 def _parameters(holder: Mapping[str, Any]) -> dict[str, Any]:
-    parameters = holder.get("parameters", {})
-    if not isinstance(parameters, dict):
+    parameters = holder.get("parameters")
+    if not isinstance(parameters, dict | None):
         raise _wrong("parameters that are a JSON object", f"{parameters!r:.60}")
-    return dict(parameters)
+    return dict(parameters or {})  # some clients write absent fields as null
 
 
 def _requested(
@@ -179,7 +180,7 @@ def _requested(
     """Return whether each requested output is sent as bytes; masks are sent only if named."""
     available = _outputs_of(service)
     entries = document.get("outputs")
-    if entries is None:
+    if entries in (None, []):  # an empty list stands for all outputs in Triton, too
         return {name: all_binary for name in available if name != "masks"}
     if not isinstance(entries, list) or not all(isinstance(one, dict) for one in entries):
         raise _wrong("outputs that are a list of JSON objects", f"{entries!r:.60}")
@@ -202,11 +203,14 @@ def _image(service: Service, call: Call, tensors: Mapping[str, Array]) -> UInt8A
         raise _wrong("one input, 'image' or 'encoded'", f"{names:.120}")
     (name, array), *_ = tensors.items()
     spec = IMAGE if name == IMAGE.name else ENCODED
-    if not spec.fits(array.shape) or (array.dtype == object) != (spec is ENCODED):
+    datatype = DATATYPES[array.dtype]
+    if datatype != spec.datatype or not spec.fits(array.shape):
         raise _wrong(
             f"{name!r} of {spec.datatype} and shape {list(spec.shape)}",
-            f"{array.dtype} of shape {list(array.shape)}",
+            f"{datatype} of shape {list(array.shape)}",
         )
+    if not array.size:
+        raise _wrong("an image with at least one pixel", f"the shape {list(array.shape)}")
     if spec is ENCODED:
         return service.decode(array[0], call)
     with call.timed("decode"):
