@@ -283,21 +283,23 @@ def test_searches_that_differ_are_refused(changes: dict[str, float], message: st
 
 
 @pytest.mark.parametrize(
-    ("limits", "images", "remedy"),
+    ("limits", "inputs", "images", "needed", "remedy"),
     [
-        ({"seconds": 2}, 14, "raise --seconds"),
-        ({"count": 10}, 10, "raise --count"),
-        ({"tolerance": 9, "percentile": 50}, 6, "pass --tolerance 0, or --count"),
+        ({"seconds": 2}, 2, 14, "8 passes through the 2 images", "raise --seconds"),
+        ({"count": 10}, 2, 10, "8 passes through the 2 images", "raise --count"),
+        ({"count": 28}, 2, 28, "16 passes through the 2 images", "raise --count"),
+        ({"count": 12}, 1, 12, "24 passes through the 1 image", "raise --count"),
+        ({"tolerance": 9, "percentile": 50}, 2, 6, "8 passes ", "pass --tolerance 0, or --count"),
     ],
 )
 def test_too_few_images_are_refused_with_what_ended_the_run(
-    limits: dict[str, Any], images: int, remedy: str
+    limits: dict[str, Any], inputs: int, images: int, needed: str, remedy: str
 ) -> None:
     options = BenchOptions(**{"warm_up": 0, "tolerance": 0, **limits})
-    short = simulated_record(noisy(0), options, images=2)
-    message = f"{images} images are too few .*8 passes through the 2 images at least: {remedy}, and"
+    short = simulated_record(noisy(0), options, images=inputs)
+    message = f"{images} images are too few .*needs {needed}.* at least: {remedy}, and"
     with pytest.raises(InputError, match=message):
-        compare(short, record_of(0))
+        compare(short, short)
 
 
 def test_warnings_name_what_may_mislead() -> None:

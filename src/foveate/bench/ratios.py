@@ -9,6 +9,7 @@ is that of the ratios of neighbors, so that what slowed both down cancels.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import cbrt, sqrt
@@ -19,6 +20,7 @@ import numpy as np
 from foveate.bench.comparison import Ratio
 from foveate.bench.facts import more_images
 from foveate.errors import InputError, OptionError
+from foveate.plain_text import counted
 from foveate.typed_options import TypedOptions
 
 if TYPE_CHECKING:
@@ -172,16 +174,28 @@ def _blocks(values: Float64Array, record: Record, *, paired: bool) -> Array:
         turns = zip(record.samples.block, measured, strict=True)
         blocks = [block for block, counts in turns if counts]
         length = blocks.count(blocks[0]) // len(columns) if blocks else 0
+        needed = FEWEST_BLOCKS * max(1, length)
     else:
         length = _passes_per_block(passes, len(columns), record.scenario.name)
+        needed = _needed_passes(passes, len(columns), record.scenario.name)
     count = passes // length if length else 0
     if count < FEWEST_BLOCKS:
+        images = counted(len(columns), "image", "images")
         raise InputError(
             f"{record.subject.label}: {measured.sum()} images are too few for a comparison, which needs "
-            f"{FEWEST_BLOCKS} passes through the {len(columns)} images at least",
+            f"{needed} passes through the {images} at least",
             remedy=f"{more_images(record)}, and measure it again",
         )
     return matrix[: count * length].reshape(count, length, len(columns))
+
+
+def _needed_passes(passes: int, images: int, scenario: str) -> int:
+    """Return the next number of passes that has enough blocks, whose length grows with it."""
+    return next(
+        more
+        for more in itertools.count(passes)
+        if more // _passes_per_block(more, images, scenario) >= FEWEST_BLOCKS
+    )
 
 
 def _passes_per_block(passes: int, images: int, scenario: str) -> int:
