@@ -85,6 +85,16 @@ def test_a_converted_bundle_passes_inspection_and_is_smaller(
     assert sizes[1] < 0.6 * sizes[0]
 
 
+def test_standard_operators_of_a_float16_stage_are_not_reported_to_run_by_bodies(
+    exact: Bundle, mixed: Converted, tmp_path: Path
+) -> None:
+    report = inspect_bundle(written(exact, mixed, tmp_path / "mixed"))
+    refine = next(stage for stage in report.stages if stage.claimed == "fp16")
+    assert {op for op, of in refine.dispatch.items() if "body" in of} == {
+        "foveate::BilinearUpsample2d"
+    }
+
+
 def test_a_converted_stage_with_its_functions_inlined_gives_the_same_bits(
     exact: Bundle, mixed: Converted
 ) -> None:
