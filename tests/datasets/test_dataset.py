@@ -89,7 +89,7 @@ def test_a_table_survives_pickling() -> None:
     np.testing.assert_array_equal(table.mask(0), square_mask())
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.booleans(), min_size=1, max_size=60), st.integers(1, 6))
 def test_a_code_of_pycocotools_passes_at_its_own_size_only(bits: list[bool], rows: int) -> None:
     mask = np.array(bits[: len(bits) // rows * rows] or [True] * rows, np.uint8).reshape(rows, -1)
@@ -99,7 +99,7 @@ def test_a_code_of_pycocotools_passes_at_its_own_size_only(bits: list[bool], row
         check_code(code, mask.size + 1)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.binary(max_size=12))
 def test_a_damaged_code_never_decodes_to_chance(code: bytes) -> None:
     """Either it is refused, or pycocotools decodes it to as many pixels as its runs say."""

@@ -90,7 +90,7 @@ def several(draw: st.DrawFn) -> list[BoolArray]:
 
 @pytest.mark.parametrize("way", WAYS)
 @given(masks=several())
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_objects_come_back_with_their_masks(
     way: Way, masks: list[BoolArray], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -290,7 +290,7 @@ def written(kind: str) -> str:
 
 @pytest.mark.parametrize("kind", ["labelme", "cvat"])
 @given(data=st.data())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_a_damaged_file_is_read_or_refused(
     kind: str, data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

@@ -56,7 +56,7 @@ def test_a_fixed_scene_equals_faster_coco_eval(region: str, kind: str) -> None:
     assert_equal_to_pycocotools(*scene(), region=region, kind=kind, library=library)
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(seed=st.integers(0, 2**32 - 1), region=st.sampled_from(REGIONS))
 def test_any_scene_equals_plain_pycocotools(seed: int, region: tuple[str, str]) -> None:
     content, results = scene(images=4, seed=seed)

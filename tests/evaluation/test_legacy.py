@@ -115,7 +115,7 @@ def test_without_quirks_all_windows_are_chosen() -> None:
     k=st.integers(1, 50),
     seed=st.integers(0, 99),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_the_choice_is_that_of_the_lua_code(
     shapes: list[tuple[int, int]], k: int, seed: int
 ) -> None:

@@ -27,7 +27,7 @@ sides = st.integers(1, 24)
 
 
 @given(height=sides, width=sides, scale=st.floats(0.1, 3.0), seed=st.integers(0, 9))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_resize_agrees_with_reference(height: int, width: int, scale: float, seed: int) -> None:
     image = image_of(height, width, seed)
     new = [max(1, int(scale * side + 0.5)) for side in (height, width)]
@@ -38,7 +38,7 @@ def test_resize_agrees_with_reference(height: int, width: int, scale: float, see
 
 
 @given(height=sides, width=sides, scale=st.floats(0.2, 2.0), border=st.integers(0, 20))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_letterbox_agrees_with_reference(
     height: int, width: int, scale: float, border: int
 ) -> None:
@@ -124,7 +124,7 @@ def parts(tap: Tap) -> list[tuple[int, float]]:
 
 
 @given(height=sides, width=sides, scale=st.floats(0.1, 3.0), seed=st.integers(0, 9))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_taps_give_the_bytes_of_opencv(height: int, width: int, scale: float, seed: int) -> None:
     image = image_of(height, width, seed)
     new = [max(1, int(scale * side + 0.5)) for side in (height, width)]

@@ -38,7 +38,7 @@ geometries = st.tuples(
     height=st.integers(1, 40),
     width=st.integers(1, 40),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_mask_and_box_agree_with_reference(
     xywh: tuple[float, float, float, float], seed: int, smooth: bool, height: int, width: int
 ) -> None:

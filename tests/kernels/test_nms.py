@@ -32,7 +32,7 @@ def boxes_and_scores(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, np.ndarra
     limit=st.integers(1, 30),
     grouped=st.booleans(),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_agrees_with_reference(
     case: tuple[np.ndarray, np.ndarray, np.ndarray], iou: float, limit: int, grouped: bool
 ) -> None:

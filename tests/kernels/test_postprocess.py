@@ -44,7 +44,7 @@ def test_decode_limits_growth() -> None:
     iou=st.sampled_from([0.3, 0.6]),
     limit=st.sampled_from([3, 50]),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_agrees_with_reference(
     seed: int, count: int, score_threshold: float, iou: float, limit: int
 ) -> None:

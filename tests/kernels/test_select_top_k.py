@@ -25,7 +25,7 @@ def run(grids: list[np.ndarray], k: int, **options: Any) -> tuple[np.ndarray, ..
     window_nms_iou=st.sampled_from([0.3, 0.5, 0.7, 0.9, 1.0]),
     seed=st.integers(0, 99),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_agrees_with_reference(
     shapes: list[tuple[int, int]], k: int, window_nms_iou: float, seed: int
 ) -> None:

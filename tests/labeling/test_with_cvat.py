@@ -17,7 +17,7 @@ masks = pytest.importorskip("cvat_sdk.masks", reason="needs the package cvat-sdk
 
 
 @given(pixels=noise())
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_a_mask_of_cvat_is_read(
     pixels: BoolArray, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

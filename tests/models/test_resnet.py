@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
@@ -30,7 +30,6 @@ def narrow_resnet(block: type[BasicBlock | Bottleneck] = Bottleneck) -> ResNet:
     )
 
 
-@settings(deadline=None)
 @given(height=st.integers(3, 9), width=st.integers(3, 9), pad=st.integers(1, 3))
 def test_symmetric_padding_repeats_the_edge(height: int, width: int, pad: int) -> None:
     x = np.arange(height * width, dtype=np.float32).reshape(1, 1, height, width)

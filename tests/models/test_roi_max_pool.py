@@ -26,7 +26,7 @@ def pool(
     return rows
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     seed=st.integers(0, 2**32 - 1),
     height=st.integers(1, 25),

@@ -84,7 +84,7 @@ def test_another_seed_or_index_gives_another_image(library: Library, seed: int, 
     assert not np.array_equal(first.image, other.image)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(seed=st.integers(0, 2**32), rough=st.booleans())
 def test_masks_are_disjoint_and_large_enough(seed: int, rough: bool) -> None:
     options = small(training_options() if rough else validation_options())
@@ -106,7 +106,7 @@ def test_masks_are_disjoint_and_large_enough(seed: int, rough: bool) -> None:
 Place = tuple[int, int, int]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     places=st.lists(
         st.tuples(st.integers(0, 3), st.integers(-15, 35), st.integers(-15, 25)),

@@ -75,7 +75,7 @@ def test_rle_decodes_to_the_masks(masks: WindowMasks) -> None:
     margin=st.tuples(st.integers(0, 5), st.integers(0, 5)),
     share=st.sampled_from([0.0, 0.3, 0.7, 1.0]),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_code_of_runs_is_byte_equal_to_that_of_the_pixels(
     seed: int, size: tuple[int, int], place: tuple[int, int], margin: tuple[int, int], share: float
 ) -> None:

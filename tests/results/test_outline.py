@@ -31,7 +31,7 @@ def inside(polygons: list[Int64Array], height: int, width: int) -> BoolArray:
 
 
 @given(arrays(bool, (6, 9)))
-@settings(deadline=None, derandomize=True, max_examples=200)
+@settings(max_examples=200)
 def test_an_outline_contains_the_pixels_of_the_mask(mask: BoolArray) -> None:
     assert np.array_equal(inside(outline_runs(*runs_of(mask)), *mask.shape), mask)
 

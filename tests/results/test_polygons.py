@@ -91,7 +91,7 @@ def lines(draw: st.DrawFn) -> BoolArray:
 
 
 @given(pixels=st.one_of(noise(), blobs(), lines()), tolerance=st.sampled_from([0.0, 1.0, 2.5, 40]))
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=250)
 def test_drawn_again_polygons_overlap_with_the_mask(pixels: BoolArray, tolerance: float) -> None:
     labelme, coco, rounded = overlaps(pixels, tolerance)
     assert min(labelme, coco) >= LEAST_IOU == 0.98

@@ -26,7 +26,7 @@ def covered(tiles: list[Tile], height: int, width: int) -> np.ndarray:
     return count
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(height=sides, width=sides, side=st.integers(64, 900), share=st.integers(0, 50))
 def test_tiles_of_one_size_cover_every_pixel(
     height: int, width: int, side: int, share: int
@@ -43,7 +43,7 @@ def test_tiles_of_one_size_cover_every_pixel(
     assert len(fine) == len(set(fine))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(height=sides, width=sides, side=st.integers(64, 900), data=st.data())
 def test_an_object_of_the_size_of_the_overlap_lies_in_a_tile(
     height: int, width: int, side: int, data: st.DataObject

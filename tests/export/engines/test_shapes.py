@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tests.samples.compiling import refine_options
 
@@ -30,7 +30,6 @@ def manifest() -> Manifest:
     return Bundle.open("mini").manifest
 
 
-@settings(deadline=None)  # the first example pays for opening the bundle
 @given(height=SIDES, width=SIDES)
 def test_every_image_fits_the_engines_for_all_sizes(height: int, width: int) -> None:
     mini = manifest()
@@ -50,7 +49,6 @@ def test_every_image_fits_the_engines_for_all_sizes(height: int, width: int) -> 
         assert one.contains((1, one.minimum[1], *sides))
 
 
-@settings(deadline=None)  # the first example pays for opening the bundle
 @given(height=SIDES, width=SIDES)
 def test_the_engine_of_an_image_has_exactly_its_levels(height: int, width: int) -> None:
     mini = manifest()
@@ -72,7 +70,6 @@ def with_presets() -> Manifest:
     return replace(mini, presets={**mini.presets, "small": small, "large": large})
 
 
-@settings(deadline=None)  # the first example pays for opening the bundle
 @given(
     height=SIDES,
     width=SIDES,

@@ -33,7 +33,7 @@ def test_each_output_has_a_scale_of_its_own_on_either_axis() -> None:
     np.testing.assert_array_equal(by_row.codes, by_column.codes.T)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     arrays(
         np.float32,

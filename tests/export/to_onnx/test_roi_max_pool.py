@@ -104,7 +104,7 @@ def compare(
     np.testing.assert_array_equal(found, reference(features, rois, shape, scale, rounding))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     seed=st.integers(0, 2**32 - 1),
     rounding=st.sampled_from(ROUNDINGS),

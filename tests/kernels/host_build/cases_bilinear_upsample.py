@@ -99,7 +99,7 @@ edges = st.floats(width=32) | st.sampled_from([0.5, -0.5, 262144.0, -262145.0, 1
 
 
 @given(geometry=st.tuples(*[edges] * 4))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_any_geometry_has_a_defined_mask(geometry: tuple[float, ...]) -> None:
     logits = np.ones((1, 3, 3), np.float32)
     given = np.array([geometry], np.float32)

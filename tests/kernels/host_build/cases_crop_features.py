@@ -51,7 +51,7 @@ extremes = st.integers(-5, 8) | st.sampled_from([2**31 - 1, -(2**31)])
 @given(
     index=st.tuples(extremes, extremes, extremes), size=st.integers(1, 5), step=st.integers(0, 3)
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_any_index_gives_what_exists_and_zeros(
     index: tuple[int, int, int], size: int, step: int
 ) -> None:

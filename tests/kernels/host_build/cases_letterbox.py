@@ -105,7 +105,7 @@ def test_an_area_too_large_to_be_staged_is_read_directly(shape: tuple[int, int])
 
 
 @given(shape=st.tuples(*[st.integers(1, 9)] * 4), value=st.integers(0, 255))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_one_color_stays_itself(shape: tuple[int, ...], value: int) -> None:
     image = np.full((*shape[:2], 3), value, np.uint8)
     assert (resize(image, *shape[2:]) == value).all()

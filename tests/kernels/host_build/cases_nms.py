@@ -56,7 +56,7 @@ def test_a_thousand_boxes() -> None:
     ),
     count=st.integers(-3, 9),
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_any_number_in_a_box_has_a_defined_result(
     values: list[tuple[float, ...]], count: int
 ) -> None:

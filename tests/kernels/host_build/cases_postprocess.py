@@ -209,7 +209,7 @@ def test_the_exponential_is_exact_to_float32_over_its_range() -> None:
     box=st.tuples(*[st.floats(-1e6, 1e6, width=32)] * 4),
     delta=st.tuples(*[st.floats(width=32)] * 4),
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_any_delta_has_the_result_of_the_reference(
     box: tuple[float, ...], delta: tuple[float, ...]
 ) -> None:
@@ -229,7 +229,7 @@ def test_any_delta_has_the_result_of_the_reference(
     keep=st.integers(-(2**31), 2**31 - 1) | st.sampled_from([0, 1]),
     count=st.integers(-3, 5),
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_any_number_has_a_defined_result(
     probability: float,
     score: float,

@@ -89,7 +89,7 @@ edges = st.floats(width=32) | st.sampled_from([0.5, -0.5, 1.5, 8.0, 1e30, -1e30,
     tables=st.booleans(),
     size=st.tuples(st.integers(1, 4), st.integers(1, 4)),
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_any_number_in_a_roi_has_a_defined_result(
     roi: tuple[float, ...], rounding: str, tables: bool, size: tuple[int, int]
 ) -> None:

@@ -94,7 +94,7 @@ def test_several_chunks_of_the_order_equal_the_cpu() -> None:
     limit=st.integers(0, 20),
     iou=st.sampled_from([0.4321, 1.0]),
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_any_score_has_a_place(scores: list[float], limit: int, iou: float) -> None:
     grid = np.array(scores, np.float32).reshape(1, 1, 1, -1)
     found = select([grid], limit, [(1.0, 1.0)], 9, iou)

@@ -78,7 +78,7 @@ def test_a_fresh_nan_has_the_bits_of_ptx() -> None:
     assert evaluate("sub.f16", "u16 f16 f16", half, half).tolist() == [0x7FFF]
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=200)
 @given(
     *[st.floats(0.5, 2, width=32).map(lambda v: v) for _ in range(2)],
     st.floats(-4, 4, width=32),
@@ -104,7 +104,7 @@ def test_fma_keeps_what_a_product_and_a_sum_would_lose() -> None:
     assert found[0] != a[0] * a[0] + c[0]
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=200)
 @given(*[st.floats(allow_nan=False, allow_infinity=False) for _ in range(3)])
 def test_fma_of_float64_rounds_once(a: float, b: float, c: float) -> None:
     exact = Fraction(a) * Fraction(b) + Fraction(c)

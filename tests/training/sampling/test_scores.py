@@ -67,7 +67,7 @@ def test_bins_are_centerd_on_the_canonical_size() -> None:
     assert bins.tolist() == [-1, 0, 0, 0, 1, 4]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.floats(0.1, 5000))
 def test_an_object_is_shown_within_an_eighth_octave_of_the_canonical_size(side: float) -> None:
     chosen = scale_bins(np.array([side]), ScoreSamplerOptions(), LegacyOptions())
@@ -75,7 +75,7 @@ def test_an_object_is_shown_within_an_eighth_octave_of_the_canonical_size(side: 
     assert abs(np.log2(shown / 92)) <= 0.125 + 1e-9
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.floats(0.5, 5000))
 def test_released_bins_show_objects_up_to_a_quarter_octave_larger(side: float) -> None:
     """As the loop of `createBBstruct` finds them: the first bin whose bounds hold the object."""

@@ -161,7 +161,7 @@ def test_a_pixel_of_a_label_belongs_to_an_object_that_covers_more_than_half_of_i
     np.testing.assert_array_equal(label, [[0, 1], [0, 0]])
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 60), st.integers(0, 60), st.integers(12, 90), st.integers(12, 90))
 def test_polygons_and_codes_give_nearly_the_same_label(x: int, y: int, w: int, h: int) -> None:
     mask = np.zeros((160, 160), np.uint8)
@@ -177,7 +177,7 @@ def test_polygons_and_codes_give_nearly_the_same_label(x: int, y: int, w: int, h
 # --- masks ----------------------------------------------------------------------------------
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(boxes, st.integers(0, 10_000))
 def test_jitter_stays_within_16_px_and_a_quarter_octave(box: Any, seed: int) -> None:
     window = jittered_window(box, MaskSamplerOptions(), np.random.default_rng(seed))
