@@ -2,6 +2,8 @@
 from __future__ import annotations
 
 import gc
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -11,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.samples.images import write_small_cat
 
 import foveate
 from foveate.arrays import UInt8Array
@@ -253,3 +256,36 @@ def test_the_memory_of_an_image_that_failed_is_free_at_once(contrast_bundle: Pat
             assert [one for one in gc.get_objects() if type(one) is Slot] == []
     finally:
         gc.enable()
+
+
+AFTER_THE_MAIN_THREAD = """
+import atexit, sys, threading
+import foveate
+
+bundle, image = sys.argv[1:]
+loaded, mini = foveate.load(bundle), foveate.load("mini", preset="fast")
+in_time = len(loaded(image))
+
+def work():
+    threading.main_thread().join()
+    with foveate.load(bundle) as pipeline:
+        found = [len(one) for one in pipeline.stream([image] * 3)]
+    print(in_time == len(loaded(image)), found == 3 * [in_time], flush=True)
+
+def work_for_ever():  # nearly all of the time inside an engine
+    while True:
+        mini(image)
+
+threading.Thread(target=work).start()
+threading.Thread(target=work_for_ever, daemon=True).start()
+atexit.register(lambda: print(in_time == len(loaded(image))))
+"""
+
+
+def test_threads_and_exit_handlers_use_pipelines_after_the_main_thread(
+    contrast_bundle: Path, tmp_path: Path
+) -> None:
+    image = write_small_cat(tmp_path / "cat.png")
+    words = [sys.executable, "-c", AFTER_THE_MAIN_THREAD, str(contrast_bundle), str(image)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "True True\nTrue\n", "")

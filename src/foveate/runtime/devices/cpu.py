@@ -15,6 +15,7 @@ import numpy as np
 
 from foveate.errors import InputError, OptionError, OutOfMemoryError
 from foveate.runtime.devices.interop import is_on_gpu
+from foveate.system.executors import submit
 from foveate.system.resources import usable_cores
 
 if TYPE_CHECKING:
@@ -155,7 +156,7 @@ class CpuStream:
             if self._is_running:
                 return
             self._is_running = True
-        self._executor.submit(self._run)
+        submit(self._executor, self._run)
 
     def _run(self) -> None:
         """Run the tasks that are there. Each as a task of the executor would cost twice the time."""

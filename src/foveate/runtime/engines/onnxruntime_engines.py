@@ -14,6 +14,7 @@ from foveate.runtime.devices import CpuDevice
 from foveate.runtime.engines.onnxruntime import OnnxRuntimeEngine
 from foveate.runtime.engines.onnxruntime_cuda import OnnxRuntimeCudaEngine
 from foveate.runtime.engines.primary_context import check_primary_context
+from foveate.system.executors import submit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,6 +59,8 @@ def open_onnxruntime_engines(
     # All files are opened before any is read, so that the bundle may be replaced meanwhile.
     with ExitStack() as stack, ThreadPoolExecutor(len(stages)) as pool:
         files = [stack.enter_context(bundle.open_stage(stage)).fileno() for stage in stages]
-        paths = map(bundle.stage_path, stages)
-        engines = pool.map(lambda make, path, file: make(path, file=file), makers, paths, files)
-        return dict(zip(stages, engines, strict=True))
+        engines = [
+            submit(pool, partial(make, bundle.stage_path(stage), file=file))
+            for make, stage, file in zip(makers, stages, files, strict=True)
+        ]
+        return {stage: one.result() for stage, one in zip(stages, engines, strict=True)}
