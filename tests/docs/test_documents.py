@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from tests.docs.blocks import read_blocks, run_command, run_document
 from tests.samples.paths import IMAGES, PACKAGE, ROOT
+from tests.test_layout import LAYERS
 
 DOCUMENTS = [
     *ROOT.glob("*.md"),
@@ -134,6 +135,13 @@ def test_excerpts_of_device_code_are_in_the_sources() -> None:
     excerpts = [block.text for block in blocks if block.language == "cpp"]
     assert len(excerpts) == 3
     assert [text for text in excerpts if not any(text in source for source in sources)] == []
+
+
+def test_the_table_of_packages_is_in_the_order_of_their_imports() -> None:
+    text = (ROOT / "docs" / "explanation" / "cascade.md").read_text(encoding="utf-8")
+    table = text.partition("| package | contents |")[2].partition("\n\n")[0]
+    rows = [row.split("|")[1] for row in table.splitlines()[2:]]
+    assert re.findall(r"`(\w+)`", " ".join(rows)) == list(LAYERS)
 
 
 def test_the_readme_is_short() -> None:

@@ -44,7 +44,7 @@ Preset = Annotated[
     str | None,
     typer.Option(
         help="Preset of the bundle, such as fast; `foveate inspect` lists them. Other options "
-        "precede its values."
+        "override its values."
     ),
 ]
 Scales = Annotated[

@@ -46,7 +46,7 @@ def load(
         backend: Backend of the engines: ``"onnxruntime"`` on any device; on a GPU also
             ``"tensorrt"`` and ``"tensorrt-rtx"``, which run the plans that ``foveate compile``
             made, and ``"onnxruntime-tensorrt"``; or ``"auto"``, the first of these that works.
-        preset: Name of a preset of the bundle, such as ``"fast"``; ``options`` precede its values.
+        preset: Name of a preset of the bundle, such as ``"fast"``; ``options`` override its values.
         options: Options of the pipeline; the defaults if ``None``.
 
     Returns:
