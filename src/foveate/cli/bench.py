@@ -89,8 +89,8 @@ def measure(
         float | None,
         typer.Option(
             "--p99",
-            help="With server: search the highest rate at which 99 % of the images take at most this "
-            "many seconds, with waiting.",
+            help="With server: search for the highest rate at which 99 % of the images take at most "
+            "this many seconds, with waiting.",
         ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the arrivals.")] = 0,

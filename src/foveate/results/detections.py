@@ -266,7 +266,7 @@ class Detections:
 
         Args:
             image: Name of the image in CVAT, usually that of its file.
-            tolerance: As in :meth:`to_labelme`, which also says what is left out and raised.
+            tolerance: As in :meth:`to_labelme`, which also has what is omitted and raised.
         """
         return to_cvat(self, self.names, self.class_names, image, tolerance)
 

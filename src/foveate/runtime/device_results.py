@@ -17,9 +17,9 @@ class DeviceDetections:
     """Detections of one image, as arrays in the memory of the GPU.
 
     The arrays are complete. On the device ``cuda`` they have ``__dlpack__`` and
-    ``__cuda_array_interface__``; on ``pycuda`` they are ``GPUArray``. They occupy the memory of
-    their image: it serves the next image when the last of them, and of the arrays made from them,
-    is dropped. Before you drop it, wait for your own work on it.
+    ``__cuda_array_interface__``; on ``pycuda`` they are ``GPUArray``. They are the buffers of
+    their image, which serve another image once the last of them, and of the arrays made from them,
+    is deleted. Before that, wait for your own work on it.
 
     Args:
         boxes: (N, 4) float32 xyxy, in pixels of the image, right and bottom exclusive.

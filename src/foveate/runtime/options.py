@@ -28,8 +28,8 @@ class PipelineOptions(TypedOptions):
     """Options of a pipeline. ``None`` stands for the value of the bundle's manifest.
 
     Args:
-        preset: Name of a preset of the bundle, whose values stand for those options that are
-            ``None``; without one, the values of the manifest do.
+        preset: Name of a preset of the bundle, whose values replace the options that are ``None``;
+            without a preset, the values of the manifest do.
         top_k: Number of windows to refine, and thus the largest number of proposals. An image with
             fewer windows refines all of them.
         score_threshold: Smallest score of a detection, 0 to 1.
@@ -145,8 +145,8 @@ class PipelineOptions(TypedOptions):
         """Return a manifest with the given options in place of its own values.
 
         Raises:
-            OptionError: The bundle has no such preset or level, or its classifier cannot do with
-                these levels.
+            OptionError: The bundle has no such preset or level, or its classifier cannot work
+                with these levels.
         """
         chosen = self.with_preset(manifest)
         max_side = _UNLIMITED if chosen.pyramid == "full-resolution" else chosen.max_side
