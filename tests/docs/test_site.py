@@ -42,6 +42,14 @@ def change(site: Path, old: str, new: str) -> None:
     (site / "index.html").write_text(PAGE.replace(old, new), encoding="utf-8")
 
 
+def test_every_page_is_in_the_navigation(build: ModuleType) -> None:
+    entries = re.findall(r'= "([\w./-]+)"', (ROOT / "zensical.toml").read_text(encoding="utf-8"))
+    folders = tuple(entry for entry in entries if entry.endswith("/"))
+    sources = (file.relative_to(ROOT / "docs") for file in (ROOT / "docs").rglob("*.md"))
+    pages = [*(source.as_posix() for source in sources), *build.ELSEWHERE.values()]
+    assert [one for one in pages if one not in entries and not one.startswith(folders)] == []
+
+
 def test_a_sound_site_has_no_faults(build: ModuleType, site: Path) -> None:
     assert list(build.find_faults(site)) == []
 
