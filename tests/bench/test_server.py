@@ -97,6 +97,17 @@ def test_the_record_says_what_was_measured(server: str, image: Path, tmp_path: P
     assert 60 * 80 * 3 < record["resources"]["copied_to_device"] < 60 * 80 * 3 + 1000
 
 
+def test_the_floor_of_a_server_is_described_as_requests(
+    server: str, image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "page.html"
+    words = ["--url", server, "--model", "sleep", str(image), *FAST, "--html", str(file)]
+    assert invoke(["bench", *words]) == 0
+    described = "requests that ask whether the server lives, without an image"
+    assert f"floor: {described}" in " ".join(capsys.readouterr().out.split())
+    assert f"The harness floor: {described}." in file.read_text("utf-8")
+
+
 def test_the_page_shows_a_server(server: str, image: Path, tmp_path: Path) -> None:
     file = tmp_path / "page.html"
     words = ["--url", server, "--model", "sleep", str(image), *FAST, "--html", str(file)]

@@ -50,6 +50,13 @@ TRIAL_COLUMNS = ("rate tried", "bound", "images", "p99", "95 % interval")
 _FLOOR_FACTOR = 10
 
 
+def floor_of(record: Record) -> str:
+    """Return what was measured as the floor."""
+    if record.subject.server is not None:
+        return "requests that ask whether the server lives, without an image"
+    return "the same run with a pipeline that does nothing"
+
+
 def title_of(record: Record) -> str:
     """Return what was measured, and how."""
     title = f"{record.subject.label}: {record.scenario.name}"

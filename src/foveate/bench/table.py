@@ -14,6 +14,7 @@ from foveate.bench.facts import (
     extent_of,
     facts_of,
     fitness_of,
+    floor_of,
     limit_rows,
     parts_of,
     percentile_row,
@@ -75,7 +76,7 @@ def _latency_table(record: Record) -> Table:
     table = _table(title_of(record), columns, rows)
     table.caption = extent_of(record)
     if record.floor is not None:
-        table.caption += "\nfloor: the same run with a pipeline that does nothing"
+        table.caption += f"\nfloor: {floor_of(record)}"
     return table
 
 

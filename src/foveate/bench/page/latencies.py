@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from foveate.bench.facts import extent_of, percentile_row
+from foveate.bench.facts import extent_of, floor_of, percentile_row
 from foveate.bench.page.markup import legend, paragraph, section, table
 from foveate.bench.page.scales import Scale, linear_scale, percentile_scale
 from foveate.bench.page.svg import Chart
@@ -60,7 +60,7 @@ def percentile_curves(record: Record) -> str:
                 "Dots and vertical lines are percentiles with 95 % intervals, where there were "
                 "enough images for one; the area contains the intervals of all percentiles between "
                 "them. The last tenth, hundredth and thousandth of the images take as much room as "
-                "each other. The harness floor is the same run with a pipeline that does nothing.",
+                f"each other. The harness floor: {floor_of(record)}.",
                 "note",
             )
         )
