@@ -196,6 +196,7 @@ class Context:
         if profile_index >= len(self._engine.profiles):
             self._trt.log(f"Profile index {profile_index} is out of range")
             raise RuntimeError("Error in set optimization profile async.")
+        self._require_context()
         self._profile, self._shapes, self._ready = profile_index, {}, False
         self._trt.simulation.enqueue(stream_handle, "engine", "profile", lambda: None)
         return True
@@ -242,8 +243,13 @@ class Context:
             for one in dims
         )
 
+    def _require_context(self) -> None:
+        # The runtime API of CUDA would make the primary context of the first GPU current.
+        assert self._trt.simulation.current, "no context is current in this thread"
+
     def execute_async_v3(self, stream_handle: int) -> bool:
         engine, simulation = self._engine, self._trt.simulation
+        self._require_context()
         missing = engine.tensors.keys() - self._addresses.keys()
         if missing or self.infer_shapes() or self._memory is None:
             return self._trt.log(f"Not specified: {sorted(missing) or 'shapes or device memory'}")

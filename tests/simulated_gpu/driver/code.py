@@ -55,13 +55,17 @@ class Kernel:
 
     Attributes:
         places: Offset and size of each parameter in bytes.
+        most_threads: Threads of a block that it is compiled for.
+        shared: Bytes of its own shared memory.
     """
 
     def __init__(self, module: Module, name: str) -> None:
         self.module = module
         self.name = name
-        parameters = module_of(module.text).kernels[name].parameters.values()
-        self.places = [(one.offset, one.size) for one in parameters]
+        text = module_of(module.text).kernels[name]
+        self.places = [(one.offset, one.size) for one in text.parameters.values()]
+        self.most_threads = text.most_threads
+        self.shared = max((one.offset + one.size for one in text.shared.values()), default=0)
 
     def launch(self, grid: Dim3, block: Dim3, shared: int, values: list[bytes]) -> None:
         """Run it to its end, unless the simulation leaves kernels out."""

@@ -12,7 +12,7 @@ from tests.simulated_gpu.driver.entry import INT, PTR, SIZE, STR, UINT, entry, p
 from tests.simulated_gpu.driver.faults import Refused, Status
 from tests.simulated_gpu.driver.simulation import Simulation
 
-MAX_SHARED = 48 << 10  # without an attribute of the function
+MAX_SHARED = 48 << 10  # of the kernel and its launch, without an attribute of the function
 
 
 def _load(sim: Simulation, out: int, code: int) -> None:
@@ -100,9 +100,10 @@ def cuLaunchKernel(sim: Simulation, kernel: int, *given: Any) -> str:
     *sizes, shared, stream, parameters, extra = given
     one, grid, block = sim.get(kernel, Kernel), tuple(sizes[:3]), tuple(sizes[3:])
     detail = f"{one.name} {grid} {block} {shared}"
-    if 0 in grid or 0 in block or prod(block) > 1024 or shared > MAX_SHARED:
+    static = -(-one.shared // 16) * 16 if shared else one.shared
+    if 0 in grid or 0 in block or prod(block) > one.most_threads or static + shared > MAX_SHARED:
         raise Refused(Status.INVALID_VALUE, detail)
-    if max(grid[1:]) > 65535 or block[2] > 64:
+    if grid[0] > 2147483647 or max(grid[1:]) > 65535 or block[2] > 64:
         raise Refused(Status.INVALID_VALUE, detail)
     values = _values(one, parameters, extra)
     sim.streams.enqueue(

@@ -89,7 +89,7 @@ def cuLaunchHostFunc(sim: Simulation, stream: int, function: int, data: int) -> 
 # Events ---------------------------------------------------------------------------------------------
 @entry(PTR, UINT)
 def cuEventCreate(sim: Simulation, out: int, flags: int) -> None:
-    put(out, sim.handle(Event()))
+    put(out, sim.handle(Event(context=sim.current[-1])))
 
 
 @entry(PTR)
@@ -99,7 +99,10 @@ def cuEventDestroy(sim: Simulation, event: int) -> None:
 
 @entry(PTR, PTR)
 def cuEventRecord(sim: Simulation, event: int, stream: int) -> None:
-    sim.streams.record(sim.get(event, Event), sim.stream(stream))
+    one, other = sim.get(event, Event), sim.stream(stream)
+    if one.context != (other.context or sim.current[-1]):
+        raise Refused(Status.INVALID_HANDLE, "event and stream are of different contexts")
+    sim.streams.record(one, other)
 
 
 @entry(PTR, PTR, UINT)

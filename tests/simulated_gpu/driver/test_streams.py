@@ -92,3 +92,13 @@ def test_calls_are_listed_with_what_they_are_about(raw: Raw, simulated: Simulati
     name, detail, status = listed[5]
     assert (name, status) == ("cuMemAlloc", Status.OUT_OF_MEMORY)
     assert "134217664 are free" in detail
+
+
+def test_an_event_is_recorded_in_its_own_context_only(raw: Raw) -> None:
+    stream, event = raw.stream(), raw("cuEventCreate", 2)
+    raw("cuCtxCreate", None, 0, 0)
+    foreign = raw("cuEventCreate", 2)
+    assert raw.status("cuEventRecord", foreign, stream) == Status.INVALID_HANDLE
+    assert raw.status("cuEventRecord", event, 1) == Status.INVALID_HANDLE
+    assert raw.status("cuEventRecord", foreign, 1) == Status.SUCCESS
+    assert raw.status("cuEventRecord", event, stream) == Status.SUCCESS

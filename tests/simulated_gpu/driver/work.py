@@ -83,6 +83,7 @@ class Stream:
 class Event:
     """What had been enqueued on a stream when the event was recorded."""
 
+    context: int = 0
     ends: frozenset[Task] = frozenset()
     recorded: bool = False
     capture: Capture | None = None

@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from math import prod
 
 from tests.simulated_gpu.ptx.operands import Operand, parse_operands
 from tests.simulated_gpu.ptx.variables import Variable, parse_variable, place
 
+MOST_THREADS = re.compile(r"\.(?:max|req)ntid\s+([\d, ]+)")
 ENTRY = re.compile(r"\.(entry|func)\s+(?:\([^)]*\)\s*)?([$\w]+)\s*(?:\((.*?)\))?", re.DOTALL)
 LABEL = re.compile(r"\s*([$%\w]+)\s*:(?!:)")
 LOC = re.compile(r"\s*\.loc\s+(\d+)\s+(\d+)")
@@ -46,9 +48,13 @@ class Instruction:
 
 @dataclass
 class KernelText:
-    """One kernel; `labels` maps a name to the index of the instruction behind it."""
+    """One kernel; `labels` maps a name to the index of the instruction behind it.
+
+    `most_threads` are those of a block that its launch bounds allow.
+    """
 
     name: str
+    most_threads: int = 1024
     parameters: dict[str, Variable] = field(default_factory=dict)
     registers: dict[str, str] = field(default_factory=dict)
     shared: dict[str, Variable] = field(default_factory=dict)
@@ -134,6 +140,8 @@ class _Reader:
             if found is None:
                 return False
             self._kernel = KernelText(found[2], shared=dict(self._module.shared))
+            if bounds := MOST_THREADS.search(head):
+                self._kernel.most_threads = prod(map(int, bounds[1].split(",")))
             if found[1] == "entry":
                 self._module.kernels[found[2]] = self._kernel
             for text in filter(None, map(str.strip, (found[3] or "").split(","))):
