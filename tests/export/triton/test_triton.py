@@ -130,7 +130,9 @@ def test_a_stage_that_fails_is_the_error_of_its_request(
     assert not server.ask(model, "foveate", image, "scores").has_error()
 
 
-def with_engines(contrast_bundle: Path, folder: Path, onnx_digest: str | None = None) -> Bundle:
+def with_engines(
+    contrast_bundle: Path, folder: Path, onnx_digest: str | None = None, plugins: str | None = None
+) -> Bundle:
     """Copy a bundle and add an engine file per stage, with the right digests of the stages."""
     bundle = with_manifest(Bundle.open(contrast_bundle), folder / "compiled")
     place = bundle.root / "engines" / "tensorrt"
@@ -138,7 +140,7 @@ def with_engines(contrast_bundle: Path, folder: Path, onnx_digest: str | None = 
     for stage, spec in bundle.manifest.stages.items():
         digest = onnx_digest or bundle.manifest.files[spec.file].sha256
         plan = stage.encode()
-        key = key_with(target="tensorrt", stage=stage, onnx=digest)
+        key = key_with(target="tensorrt", stage=stage, onnx=digest, plugins=plugins)
         (place / f"{stage}.plan").write_bytes(plan)
         record = replace(record_of(key, plan), name=stage)
         (place / f"{stage}.json").write_text(record.to_json(), encoding="utf-8")
@@ -171,6 +173,18 @@ def test_a_stale_engine_is_not_served(contrast_bundle: Path, tmp_path: Path) -> 
     bundle = with_engines(contrast_bundle, tmp_path, onnx_digest="e" * 64)
     with pytest.raises(BackendError, match="'propose' was compiled from another ONNX file"):
         write_repository(bundle, tmp_path / "models", engines=True)
+
+
+def test_an_engine_that_needs_plugins_is_not_served(contrast_bundle: Path, tmp_path: Path) -> None:
+    bundle = with_engines(contrast_bundle, tmp_path, plugins="d" * 64)
+    with pytest.raises(BackendError) as caught:
+        write_repository(bundle, tmp_path / "models", engines=True)
+    assert str(caught.value) == (
+        "the engine 'propose' needs plugins, which Triton does not register: "
+        f"{bundle.root}/engines/tensorrt/propose.plan: run: foveate compile {bundle.root} "
+        "--target tensorrt --no-plugins"
+    )
+    assert not (tmp_path / "models").exists()
 
 
 def test_the_values_of_a_size_are_a_shape_tensor_of_an_engine_only(tmp_path: Path) -> None:

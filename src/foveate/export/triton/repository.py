@@ -9,7 +9,7 @@ from foveate import __version__
 from foveate.bundle import Bundle
 from foveate.bundle.engine_metadata import read_metadata
 from foveate.bundle.manifest import Manifest, StageSpec, TensorSpec
-from foveate.errors import BundleError, InputError
+from foveate.errors import BackendError, BundleError, InputError
 from foveate.export.execution.stage_model import inline_functions, load_stage
 from foveate.runtime.options import DEFAULT_SCORE_THRESHOLD
 from foveate.system.files import new_folder
@@ -123,7 +123,7 @@ def write_repository(
     Raises:
         InputError: The directory is not empty, or cannot be written.
         BundleError: With ``engines``, a stage has no engine.
-        BackendError: With ``engines``, an engine is stale.
+        BackendError: With ``engines``, an engine is stale or needs plugins.
     """
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise InputError(
@@ -156,9 +156,15 @@ def _engine(bundle: Bundle, stage: str, model: str) -> dict[str, bytes]:
             remedy=f"run: foveate compile {bundle.root} --target {_TARGET}",
         )
     record, spec = read_metadata(plan), bundle.manifest.stages[stage]
-    # The plugin library is that of the server, so only the ONNX file is compared.
     sha256 = bundle.manifest.files[spec.file].sha256
     record.check_sources(onnx=sha256, plugins=record.key.plugins)
+    if record.key.plugins is not None:
+        # Triton opens libraries with dlopen, which registers no plugin of ours.
+        raise BackendError(
+            f"the engine {record.name!r} needs plugins, which Triton does not register",
+            file=plan,
+            remedy=f"run: foveate compile {bundle.root} --target {_TARGET} --no-plugins",
+        )
     return {
         "config.pbtxt": stage_config(model, spec, profiles=len(record.key.profiles)).encode(),
         "1/model.plan": plan.read_bytes(),
