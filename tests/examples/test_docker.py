@@ -61,6 +61,15 @@ def test_the_server_is_neither_root_nor_brings_pytorch(name: str) -> None:
     assert [one for one in packages_of(named.split(","), extras) if one.startswith("torch")] == []
 
 
+def test_the_server_on_a_gpu_owns_the_engines_that_it_loads() -> None:
+    text = (FOLDER / "Dockerfile.gpu").read_text(encoding="utf-8").replace(" \\\n#", "")
+    compiles, serves = re.findall(r"#   docker run (.*)", text)
+    assert "compile /bundle" in compiles
+    assert "/bundle:ro" in serves
+    assert '--user "$(id --user)" ' in compiles
+    assert '--user "$(id --user)" ' in serves
+
+
 def packages_of(names: list[str], extras: dict[str, list[str]]) -> list[str]:
     """Return the packages of some extras, and of those that they name."""
     packages = [package for name in names for package in extras[name]]
