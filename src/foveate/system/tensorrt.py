@@ -9,6 +9,7 @@ from importlib import metadata
 from typing import Any
 
 from foveate.errors import BackendError, MissingExtraError, OptionError
+from foveate.system.gpu import driver_version
 
 # All differences between the libraries and their versions are here; shared code is in the worker.
 #
@@ -152,6 +153,26 @@ def _read_version(target: Target) -> Installed:
     # It is a system package or an unknown wheel.
     version = str(import_library(target).__version__)
     return Installed(target=target, version=version, cuda="unknown")
+
+
+def check_driver(installed: Installed) -> None:
+    """Check that a library is not made for a later major version of CUDA than that of the driver.
+
+    On such a driver, the library itself ends the process.
+
+    Raises:
+        BackendError: It is.
+    """
+    driver, target = driver_version(), installed.target
+    if driver is None or not installed.cuda.isdigit() or int(installed.cuda) <= driver[0]:
+        return
+    others = [wheel for wheel, cuda in target.wheels.items() if cuda == str(driver[0])]
+    instead = f", or install {others[0]} in place of it" if others else ""
+    raise BackendError(
+        f"{target.module} {installed.version} is for CUDA {installed.cuda}, and the driver supports "
+        f"CUDA {driver[0]}.{driver[1]} at most",
+        remedy=f"update the driver{instead}",
+    )
 
 
 def import_library(target: Target) -> Any:

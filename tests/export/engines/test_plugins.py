@@ -10,13 +10,14 @@ import pytest
 from tests.samples.compiling import refine_options
 
 from foveate.bundle import Bundle
-from foveate.errors import OptionError
+from foveate.errors import BackendError, OptionError
 from foveate.export.engines import CompileOptions, EngineCache, build_requests, compile_bundle
 from foveate.export.engines import compiler as module
 from foveate.export.engines.process import BuildJob
 from foveate.kernels.plugins.build import source_digest
 from foveate.kernels.plugins.library import library_path
 from foveate.progress import Progress
+from foveate.system import tensorrt
 from foveate.system.gpu import Gpu
 from foveate.system.tensorrt import TARGETS, Installed
 
@@ -25,9 +26,9 @@ from foveate.system.tensorrt import TARGETS, Installed
 def gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A machine with a GPU and TensorRT."""
     here = Gpu(name="A GPU", arch="sm_89", driver="13.0")
-    tensorrt = Installed(target=TARGETS["tensorrt"], version="11.4.0", cuda="13")
+    installed = Installed(target=TARGETS["tensorrt"], version="11.4.0", cuda="13")
     monkeypatch.setattr(module, "current_gpu", lambda: here)
-    monkeypatch.setattr(module, "find_installed", lambda _: tensorrt)
+    monkeypatch.setattr(module, "find_installed", lambda _: installed)
     monkeypatch.setenv("FOVEATE_CACHE", str(tmp_path / "cache"))
 
 
@@ -57,6 +58,22 @@ def test_without_plugins_no_stage_depends_on_the_library(
     monkeypatch.setattr(module, "find_installed", lambda _: found)
     requests = build_requests(Bundle.open("mini"), options(**changes))
     assert {(one.key.plugins, one.plugins) for one in requests} == {(None, None)}
+
+
+def test_a_library_for_a_later_cuda_than_the_driver_builds_nothing_for_this_gpu(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tensorrt, "driver_version", lambda: (12, 8))
+    with pytest.raises(BackendError) as caught:
+        build_requests(Bundle.open("mini"), options())
+    assert str(caught.value) == (
+        "tensorrt 11.4.0 is for CUDA 13, and the driver supports CUDA 12.8 at most: update the "
+        "driver, or install tensorrt-cu12 in place of it"
+    )
+    found = Installed(target=TARGETS["tensorrt-rtx"], version="1.7.1", cuda="13")
+    monkeypatch.setattr(module, "find_installed", lambda _: found)
+    others = options(target="tensorrt-rtx", archs=("sm_86",))
+    assert {one.key.archs for one in build_requests(Bundle.open("mini"), others)} == {("sm_86",)}
 
 
 def test_a_compilation_obtains_the_library_before_it_builds(

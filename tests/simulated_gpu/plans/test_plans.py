@@ -26,6 +26,7 @@ from foveate.runtime.devices.cuda import CudaDevice
 from foveate.runtime.engines import Engine
 from foveate.runtime.engines import tensorrt as module
 from foveate.runtime.engines.tensorrt import TensorRTEngine, open_tensorrt_engines
+from foveate.system import tensorrt
 from foveate.system.private_files import cache_folder
 
 pytest.importorskip("cuda.core", reason="needs the package cuda-core")
@@ -108,6 +109,19 @@ def test_a_plan_of_another_gpu_is_not_opened(compiled: Bundle, monkeypatch: Any)
         monkeypatch.setattr(module, "find_runtime", lambda _: TENSORRT)
         with pytest.raises(BackendError, match="was compiled for the GPU sm_75, found sm_90"):
             open_tensorrt_engines(compiled, CudaDevice(), "tensorrt")
+
+
+def test_a_library_for_a_later_cuda_than_the_driver_is_not_started(
+    compiled: Bundle, device: CudaDevice, trt: SimulatedTensorRT, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tensorrt, "driver_version", lambda: (12, 8))
+    with pytest.raises(BackendError) as caught:
+        open_tensorrt_engines(compiled, device, "tensorrt")
+    assert str(caught.value) == (
+        "tensorrt 11.4.0 is for CUDA 13, and the driver supports CUDA 12.8 at most: update the "
+        "driver, or install tensorrt-cu12 in place of it"
+    )
+    assert trt.logger is None
 
 
 def test_a_library_that_does_not_load_is_named(

@@ -30,7 +30,7 @@ from foveate.kernels.plugins.library import (
 from foveate.progress import Progress, no_progress
 from foveate.system.files import open_output, write_file
 from foveate.system.gpu import Gpu, current_gpu
-from foveate.system.tensorrt import TARGETS, find_installed
+from foveate.system.tensorrt import TARGETS, check_driver, find_installed
 
 RECIPE = 2
 """Number that grows whenever the same file and options lead to another engine, so that old ones miss."""
@@ -68,11 +68,13 @@ def build_requests(bundle: Bundle, options: CompileOptions) -> list[BuildRequest
     """Return a request for each engine of a bundle, after checking the files of its stages.
 
     Raises:
-        FoveateError: The target is not installed, has no GPU to build for, or lacks an operation that
-            a stage needs there; or a file is invalid.
+        FoveateError: The target is not installed, has no GPU to build for, is for a later CUDA than
+            the driver, or lacks an operation that a stage needs there; or a file is invalid.
     """
     installed, gpu = find_installed(options.target), current_gpu()
     archs, sources = _archs(options, gpu), source_digest()
+    if gpu is not None and gpu.arch in archs:
+        check_driver(installed)  # a build for this machine ends with loading the engine
     if options.plugins is not None:
         check_library(options.plugins, sources)
     library = options.plugins or library_path(sources, archs[0])

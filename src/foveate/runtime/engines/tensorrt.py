@@ -21,7 +21,7 @@ from foveate.kernels.plugins.library import library_path
 from foveate.runtime.devices.cuda_memory import cuda_buffer
 from foveate.runtime.devices.cuda_streams import cuda_stream
 from foveate.runtime.engines.catalogue import find_plans
-from foveate.system.tensorrt import find_runtime, import_library
+from foveate.system.tensorrt import check_driver, find_runtime, import_library
 from foveate.system.tensorrt_library import Library
 
 if TYPE_CHECKING:
@@ -55,8 +55,8 @@ def open_tensorrt_engines(bundle: Bundle, device: Device, target: str) -> dict[s
     Raises:
         OptionError: The device is not a GPU.
         MissingExtraError: The library is not installed.
-        BackendError: The library does not start, a stage has no plan that runs on this machine, or
-            TensorRT refuses the plugin library.
+        BackendError: The library does not start, or is for a later CUDA than the driver; a stage has
+            no plan that runs on this machine; or TensorRT refuses the plugin library.
     """
     architecture = getattr(device, "architecture", None)
     if architecture is None:
@@ -65,6 +65,7 @@ def open_tensorrt_engines(bundle: Bundle, device: Device, target: str) -> dict[s
             remedy="use --device cuda, or --backend onnxruntime",
         )
     installed = find_runtime(target)
+    check_driver(installed)
     stages = find_plans(bundle, installed, architecture)
     library = Library(import_library(installed.target))
     used = {plan.metadata.key.plugins for one in stages.values() for plan in one.plans}
