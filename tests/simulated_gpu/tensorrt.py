@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -73,7 +74,12 @@ class SimulatedTensorRT(ModuleType):
         if not stamp.exists():
             self.log(f"Unable to open library: {plugin_path}")
             return None
-        self.libraries.add(json.loads(stamp.read_text())["sources"])
+        sources = json.loads(stamp.read_text())["sources"]
+        if sources in self.libraries:
+            self.log("Plugin creator is already registered")
+            return None
+        self.libraries.add(sources)
+        time.sleep(0.05)  # other threads run meanwhile
         return object()
 
     def log(self, message: str) -> bool:

@@ -8,6 +8,7 @@ import re
 from collections import deque
 from contextlib import suppress
 from functools import cache
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from foveate.errors import BackendError, BundleError, FoveateError, OutOfMemoryError
@@ -44,9 +45,9 @@ class Library:
         Raises:
             BackendError: It cannot be loaded.
         """
-        self.require(
-            f"the plugin library {path} cannot be loaded", _load_plugins, self.module, path
-        )
+        what = f"the plugin library {path} cannot be loaded"
+        with _loading:
+            self.require(what, _load_plugins, self.module, path)
 
     def load(self, path: Path, name: str, *, version_compatible: bool) -> LoadedPlan:
         """Load a plan.
@@ -181,6 +182,9 @@ def _make_log(trt: Any) -> Any:
                 self.errors.append(message)
 
     return Log()
+
+
+_loading = Lock()  # two calls at once would both load it
 
 
 @cache  # a second library of the same operators would be refused

@@ -6,6 +6,7 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,21 @@ def test_a_plan_that_needs_plugins_is_loaded_after_their_library(
         f"the plan {bundle.root}/engines/tensorrt/refine.plan cannot be loaded (Cannot find "
         "plugin, and no plugin library was loaded): run: foveate doctor"
     )
+
+
+def test_two_threads_load_the_plugin_library_once(
+    device: CudaDevice, trt: SimulatedTensorRT, tmp_path: Path
+) -> None:
+    bundle = small_bundle(tmp_path / "small")
+    write_plans(bundle, with_plugins=True)
+    write_library()
+
+    def open_engines(_: int) -> int:
+        device.context.use()
+        return len(open_tensorrt_engines(bundle, device, "tensorrt"))
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(open_engines, range(4))) == [4] * 4
 
 
 def test_kernels_that_tensorrt_for_rtx_compiles_are_kept(
