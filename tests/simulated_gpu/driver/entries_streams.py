@@ -89,7 +89,8 @@ def cuLaunchHostFunc(sim: Simulation, stream: int, function: int, data: int) -> 
 # Events ---------------------------------------------------------------------------------------------
 @entry(PTR, UINT)
 def cuEventCreate(sim: Simulation, out: int, flags: int) -> None:
-    put(out, sim.handle(Event(context=sim.current[-1])))
+    timed = not flags & 2  # CU_EVENT_DISABLE_TIMING
+    put(out, sim.handle(Event(context=sim.current[-1], timed=timed)))
 
 
 @entry(PTR)
@@ -132,8 +133,8 @@ def _outside(sim: Simulation, event: int) -> Event:
 def cuEventElapsedTime(sim: Simulation, out: int, start: int, end: int) -> None:
     for event in (start, end):
         one = sim.get(event, Event)
-        if not one.recorded:
-            raise Refused(Status.INVALID_HANDLE, "the event was never recorded")
+        if not one.recorded or not one.timed:
+            raise Refused(Status.INVALID_HANDLE, "the event was never recorded, or is not timed")
         if not all(task.done for task in one.ends):
             raise Refused(Status.NOT_READY)
     put(out, 0.0, c_float)  # no time passes here

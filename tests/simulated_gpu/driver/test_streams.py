@@ -102,3 +102,14 @@ def test_an_event_is_recorded_in_its_own_context_only(raw: Raw) -> None:
     assert raw.status("cuEventRecord", event, 1) == Status.INVALID_HANDLE
     assert raw.status("cuEventRecord", foreign, 1) == Status.SUCCESS
     assert raw.status("cuEventRecord", event, stream) == Status.SUCCESS
+
+
+def test_time_passes_between_events_that_measure_it_only(raw: Raw) -> None:
+    stream = raw.stream()
+    events = [raw("cuEventCreate", flags) for flags in (0, 0, 2)]
+    for event in events:
+        raw("cuEventRecord", event, stream)
+    raw("cuStreamSynchronize", stream)
+    first, second, untimed = events
+    assert raw.status("cuEventElapsedTime", first, second) == Status.SUCCESS
+    assert raw.status("cuEventElapsedTime", first, untimed) == Status.INVALID_HANDLE

@@ -84,6 +84,7 @@ class Event:
     """What had been enqueued on a stream when the event was recorded."""
 
     context: int = 0
+    timed: bool = False
     ends: frozenset[Task] = frozenset()
     recorded: bool = False
     capture: Capture | None = None
