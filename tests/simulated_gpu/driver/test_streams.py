@@ -94,9 +94,9 @@ def test_calls_are_listed_with_what_they_are_about(raw: Raw, simulated: Simulati
     assert "134217664 are free" in detail
 
 
-def test_an_event_is_recorded_in_its_own_context_only(raw: Raw) -> None:
+def test_an_event_is_recorded_in_its_own_context_only(raw: Raw, simulated: Simulation) -> None:
     stream, event = raw.stream(), raw("cuEventCreate", 2)
-    raw("cuCtxCreate", None, 0, 0)
+    raw("cuCtxPushCurrent", simulated.create_context())
     foreign = raw("cuEventCreate", 2)
     assert raw.status("cuEventRecord", foreign, stream) == Status.INVALID_HANDLE
     assert raw.status("cuEventRecord", event, 1) == Status.INVALID_HANDLE
