@@ -14,7 +14,7 @@ from tests.samples.torch7.models import Maker, saved, sealed
 from tests.samples.torch7.writer import write_torch7
 
 from foveate.cli import invoke
-from foveate.importing import import_torch7
+from foveate.importing import class_names, import_torch7
 from foveate.models import DeepMask, build
 from foveate.models.checkpoint import Cascade, load_checkpoint, load_detector
 
@@ -125,6 +125,23 @@ def test_import_torch_builds_on_a_trunk(tmp_path: Path, capsys: pytest.CaptureFi
     assert run("import-torch", file, "--output", output, "--network", "deepmask-resnet50") == 0
     assert "random: train the network" in capsys.readouterr().err
     assert load_checkpoint(output).info.proposals == "deepmask-resnet50"
+
+
+def test_a_detector_on_a_trunk_has_the_classes_of_its_builder_unless_they_are_named(
+    tmp_path: Path,
+) -> None:
+    network = build("multipathnet-resnet18", width=2)
+    file, output = tmp_path / "resnet18.pth", tmp_path / "d.safetensors"
+    torch.save(torchvision_resnet(network, ("trunk.", "class_towers.0.")), file)
+    options = ("--output", output, "--network", "multipathnet-resnet18")
+    assert run("import-torch", file, *options) == 0
+    detector = load_detector(output)
+    assert detector.info.class_names == class_names(80)
+    assert detector.classifier.classes == 80
+    names = tmp_path / "names.txt"
+    names.write_text("cat\ndog\n", encoding="utf-8")
+    assert run("import-torch", file, *options, "--class-names", names) == 0
+    assert load_detector(output).info.class_names == ("cat", "dog")
 
 
 def test_a_checkpoint_that_cannot_be_written_is_one_line(

@@ -243,6 +243,20 @@ def test_weights_of_another_trunk_are_refused(
         import_torch(write(tmp_path / "r.pth", state), network, **sizes)
 
 
+@pytest.mark.parametrize(
+    ("network", "block"), [("deepmask-resnet50", "layer3.6"), ("multipathnet-resnet18", "layer4.2")]
+)
+def test_a_deeper_resnet_is_not_cut_off(tmp_path: Path, network: str, block: str) -> None:
+    ours = build(network, width=2)
+    state = torchvision_resnet(ours, ("trunk.", "class_towers.0."))
+    stage = block.partition(".")[0]
+    more = {n.replace(f"{stage}.1", block): t for n, t in state.items() if f"{stage}.1." in n}
+    file = write(tmp_path / "r.pth", state | more)
+    found = f"expected the trunk of {network}, found another one with .*{block}.conv1.weight"
+    with pytest.raises(ModelError, match=found):
+        import_torch(file, network)
+
+
 def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
     state = torchvision_resnet(build("deepmask-resnet50", width=2), ("trunk.",))
     state["layer1.0.conv1.weight"][0] = float("nan")

@@ -136,7 +136,7 @@ def save_imported(
     origin = {"imported from": source.name, "sha256": file_digest(source)}
     made: Cascade | Detector
     if isinstance(network, MultiPathNet):
-        info = replace(_detector_info(weights, names), training=origin)
+        info = replace(_detector_info(weights, network.classes, names), training=origin)
         made = Detector(info=info, classifier=network)
         if proposals is not None:
             made = join(load_checkpoint(proposals), made)
@@ -153,9 +153,10 @@ def save_imported(
     return made
 
 
-def _detector_info(weights: ImportedWeights, names: tuple[str, ...] | None) -> CascadeInfo:
-    sizes = dict(weights.sizes)
-    classes = int(sizes.pop("classes"))
+def _detector_info(
+    weights: ImportedWeights, classes: int, names: tuple[str, ...] | None
+) -> CascadeInfo:
+    sizes = {name: size for name, size in weights.sizes.items() if name != "classes"}
     names = names or class_names(classes)
     if len(names) != classes:
         what = f"expected names for {classes} classes, found {len(names)}"

@@ -24,6 +24,8 @@ WEIGHTS = "use the weights of the model of torchvision of the same name"
 # Weights that are not in the file are drawn with this seed.
 SEED = 0
 
+_STAGE = re.compile(r".*\blayer\d\.")
+
 
 def torchvision_weights(state: State, network: str, **sizes: Size) -> ImportedWeights:
     """Put the weights of torchvision into the trunk of a network, whose heads stay random.
@@ -61,6 +63,9 @@ def torchvision_weights(state: State, network: str, **sizes: Size) -> ImportedWe
                 f"found {found} in {some_names(state)}",
                 remedy=WEIGHTS,
             )
+    if more := _superfluous_weight(named, expected):
+        what = f"expected the trunk of {network}, found another one with {more}"
+        raise ModelError(what, remedy=WEIGHTS)
     used = {name: tensor for name, tensor in named.items() if name in expected}
     _adapt_input(used, prefix, _normalization_of(whole), is_resnet=is_resnet)
     return ImportedWeights(
@@ -72,6 +77,15 @@ def torchvision_weights(state: State, network: str, **sizes: Size) -> ImportedWe
         ),
         notes=_notes(whole, len(expected) - len(used)),
     )
+
+
+def _superfluous_weight(named: State, expected: State) -> str | None:
+    """Return a weight that a stage of the network does not have, if there is one."""
+    # The first blocks of a ResNet-101 have the shapes of a ResNet-50, but mean nothing without the
+    # others.
+    stages = {found[0] for name in expected if (found := _STAGE.match(name))}
+    others = (name for name in named if name not in expected)
+    return next((n for n in others if (found := _STAGE.match(n)) and found[0] in stages), None)
 
 
 def some_names(state: State) -> str:
