@@ -97,6 +97,40 @@ def test_a_detector_alone_can_be_joined_later(
     assert load_detector(output).info.class_names[0] == "class 1"
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "expected class names that are different and printable, found none: "),
+        (b"cat\ndog\ncat\n", "different and printable, found 'cat': "),
+        (b"cat\nd\x1bog\n", r"different and printable, found 'd\x1bog': "),
+        (b"caf\xe9\n", "the class names cannot be read (it is not UTF-8): "),
+        (None, "the class names cannot be read (No such file or directory): "),
+    ],
+)
+def test_class_names_that_no_bundle_can_have_are_refused(
+    tmp_path: Path,
+    detector_file: Path,
+    capsys: pytest.CaptureFixture[str],
+    content: bytes | None,
+    message: str,
+) -> None:
+    names, output = tmp_path / "names.txt", tmp_path / "d.safetensors"
+    if content is not None:
+        names.write_bytes(content)
+    assert run("import-torch7", detector_file, "--output", output, "--class-names", names) == 1
+    assert message in capsys.readouterr().err
+    assert not output.exists()
+
+
+def test_a_byte_order_mark_does_not_belong_to_a_class_name(
+    tmp_path: Path, detector_file: Path
+) -> None:
+    names, output = tmp_path / "names.txt", tmp_path / "d.safetensors"
+    names.write_bytes(b"\xef\xbb\xbfcat\r\ndog\r\nbird\r\ncup\r\n")
+    assert run("import-torch7", detector_file, "--output", output, "--class-names", names) == 0
+    assert load_detector(output).info.class_names == ("cat", "dog", "bird", "cup")
+
+
 def test_a_wrong_number_of_class_names_is_one_line(
     tmp_path: Path, detector_file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

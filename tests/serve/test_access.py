@@ -175,9 +175,10 @@ def test_a_key_and_none_exclude_each_other(
     assert "--key-file and --no-key exclude each other" in capsys.readouterr().err
 
 
-def test_keys_are_read_without_comments(tmp_path: Path) -> None:
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_keys_are_read_without_comments_and_byte_order_mark(tmp_path: Path, encoding: str) -> None:
     file = tmp_path / "keys"
-    file.write_text(f"# of the camera\n{KEY}\n\n  {OTHER_KEY}\n", "utf-8")
+    file.write_text(f"# of the camera\n{KEY}\n\n  {OTHER_KEY}\n", encoding)
     assert read_keys(file) == (KEY, OTHER_KEY)
 
 

@@ -10,6 +10,7 @@ import typer
 
 from foveate.cli._console import print_line
 from foveate.errors import InputError
+from foveate.plain_text import printable
 
 if TYPE_CHECKING:
     from foveate.importing import ImportedWeights
@@ -55,11 +56,19 @@ def read_class_names(file: Path | None) -> tuple[str, ...] | None:
     if file is None:
         return None
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
+        what = f"the class names cannot be read ({getattr(error, 'strerror', 'it is not UTF-8')})"
         remedy = "use a text file with one name per line"
-        raise InputError("the class names cannot be read", file=file, remedy=remedy) from error
-    return tuple(line.strip() for line in lines if line.strip())
+        raise InputError(what, file=file, remedy=remedy) from error
+    names = tuple(line.strip() for line in lines if line.strip())
+    # What a checkpoint or a bundle would refuse when it is opened.
+    wrong = [name for name in names if printable(name) != name or names.count(name) > 1]
+    if wrong or not names:
+        found = f"found {wrong[0]!r:.60}" if wrong else "found none"
+        what = f"expected class names that are different and printable, {found}"
+        raise InputError(what, file=file, remedy="write one name per line")
+    return names
 
 
 def save_checkpoint(

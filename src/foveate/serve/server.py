@@ -111,7 +111,7 @@ def read_keys(file: Path) -> tuple[str, ...]:
         InputError: The file cannot be read, or has no key, or a weak one.
     """
     try:
-        lines = [line.strip() for line in file.read_text("utf-8").splitlines()]
+        lines = [line.strip() for line in file.read_text("utf-8-sig").splitlines()]
     except (OSError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not text"
         raise InputError(
