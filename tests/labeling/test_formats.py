@@ -171,6 +171,7 @@ def test_an_object_without_a_pixel_is_left_out() -> None:
         ({"max_overlap": 1.5}, r"max_overlap must lie in 0..1, found 1.5"),
         ({"max_objects": 0}, "max_objects must be at least 1, found 0"),
         ({"label": " "}, "label is empty: name what the objects are"),
+        ({"label": "a\nb"}, r"label must be printable text, found 'a\\nb'"),
         ({"tolerance": "1"}, "tolerance must be finite float, found '1'"),
     ],
 )

@@ -9,6 +9,7 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from foveate.errors import OptionError
+from foveate.plain_text import printable
 from foveate.results.detections import Detections, Proposals
 from foveate.results.labeled import LabeledObject, check_tolerance, labeled_objects
 from foveate.typed_options import TypedOptions
@@ -47,6 +48,8 @@ class LabelOptions(TypedOptions):
             raise OptionError(f"max_objects must be at least 1, found {self.max_objects}")
         if not self.label.strip():
             raise OptionError("label is empty", remedy="name what the objects are")
+        if printable(self.label) != self.label:  # no reader of the files would take it
+            raise OptionError(f"label must be printable text, found {self.label!r:.60}")
 
 
 def label_objects(found: Detections | Proposals, options: LabelOptions) -> list[LabeledObject]:
