@@ -72,6 +72,17 @@ def test_class_names_for_a_network_without_classes_are_refused(
     assert not output.exists()
 
 
+def test_class_names_for_a_trunk_of_a_network_without_classes_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, names = tmp_path / "resnet50.pth", tmp_path / "names.txt"
+    torch.save(torchvision_resnet(build("deepmask-resnet50", width=2), ("trunk.",)), file)
+    names.write_text("cat\n", encoding="utf-8")
+    options = ("--network", "deepmask-resnet50", "--class-names", names)
+    assert run("import-torch", file, "--output", tmp_path / "d.safetensors", *options) == 1
+    assert "expected a detector, found deepmask-resnet50" in capsys.readouterr().err
+
+
 def test_a_detector_is_joined_with_a_proposal_network(
     tmp_path: Path, deepmask_file: Path, detector_file: Path
 ) -> None:

@@ -43,10 +43,12 @@ def command(
     """Import a DeepMask of foolwood/deepmask-pytorch, or torchvision weights as a trunk."""
     from foveate.cli._files import check_outputs
     from foveate.importing import import_torch
+    from foveate.models.build import BUILDERS
 
     check_outputs(output, inputs=(weights, proposals, class_names))
     names = read_class_names(class_names)
-    sizes = {} if names is None else {"classes": len(names)}  # those of a random head
+    known = BUILDERS[network].sizes if network in BUILDERS else ()
+    sizes = {"classes": len(names)} if names and "classes" in known else {}  # of a random head
     imported = import_torch(weights, network, **sizes)
     save_checkpoint(imported, output, source=weights, proposals=proposals, names=names)
 
