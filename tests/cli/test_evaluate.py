@@ -278,9 +278,12 @@ def test_objects_that_cannot_be_found_are_counted_and_named(
     assert "cannot be found: 1 because its area is zero (annotation 1 of image 1)" in said
 
 
+@pytest.mark.parametrize("more", [[], ["--reproduce-original"]])
 def test_an_unknown_backend_is_one_line_that_names_the_known_ones(
-    dataset: Path, contrast_bundle: Path, capsys: pytest.CaptureFixture[str]
+    dataset: Path, contrast_bundle: Path, capsys: pytest.CaptureFixture[str], more: list[str]
 ) -> None:
-    words = ["--dataset", str(dataset), "--backend", "abacus"]
+    words = ["--dataset", str(dataset), "--backend", "abacus", *more]
     assert invoke(["evaluate", str(contrast_bundle), *words]) == 1
-    assert "there is no backend 'abacus'" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "there is no backend 'abacus': use auto, " in said
+    assert said.endswith(", torch\n")

@@ -17,6 +17,7 @@ from tests.samples.images import write_small_cat
 from tests.samples.verified_bundles import small_bundle
 
 from foveate.cli import invoke
+from foveate.runtime.loading import BACKENDS
 
 HEIGHT, WIDTH = 120, 160
 
@@ -192,7 +193,7 @@ def test_pytorch_finds_what_onnx_runtime_finds(foveate: Foveate) -> None:
     ("words", "message"),
     [
         (["--device", "gpu"], "there is no device 'gpu': use auto, cpu"),
-        (["--backend", "trt"], "there is no backend 'trt': use auto, "),
+        (["--backend", "trt"], f"there is no backend 'trt': use {', '.join(BACKENDS)}, torch"),
     ],
 )
 def test_invalid_choices_are_one_line(foveate: Foveate, words: list[str], message: str) -> None:

@@ -27,7 +27,7 @@ from foveate.errors import OptionError
 from foveate.evaluation import GroundTruth
 from foveate.images.reading import find_images
 from foveate.runtime import Pipeline, PipelineOptions
-from foveate.runtime.loading import DEVICES, check_choice, open_device, open_parts
+from foveate.runtime.loading import open_device, open_parts
 
 if TYPE_CHECKING:
     from foveate.bench.options import BenchOptions
@@ -191,9 +191,9 @@ def _open_parts(
     bundle: Bundle, device: str, backend: str, options: PipelineOptions
 ) -> tuple[Device, Mapping[str, Engine]]:
     """Open a device and engines, which may be those of PyTorch."""
+    from foveate.cli._torch import check_device_and_backend, open_torch_parts
+
+    check_device_and_backend(device, backend)
     if backend != "torch":
         return open_parts(bundle, device, backend, options)
-    from foveate.cli._torch import open_torch_parts
-
-    check_choice("device", device, DEVICES)
     return open_torch_parts(bundle, open_device(device), options)

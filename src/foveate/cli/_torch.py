@@ -15,6 +15,18 @@ if TYPE_CHECKING:
     from foveate.runtime.engines import Engine
 
 
+def check_device_and_backend(device: str, backend: str) -> None:
+    """Check the values of two options, of which the runtime knows all but ``torch``.
+
+    Raises:
+        OptionError: One is unknown.
+    """
+    from foveate.runtime.loading import BACKENDS, DEVICES, check_choice
+
+    check_choice("device", device, DEVICES)
+    check_choice("backend", backend, (*BACKENDS, "torch"))
+
+
 def open_torch_pipeline(bundle: str | Path, device: Device, options: PipelineOptions) -> Pipeline:
     """Return the pipeline of a bundle that runs PyTorch on a device, of which it takes ownership.
 

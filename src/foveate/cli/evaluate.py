@@ -199,12 +199,12 @@ def _bundle_of(bundle: str, checkpoint: Path | None, detector: Path | None) -> I
 def _open(bundle: str | Path, device: str, backend: str, options: PipelineOptions) -> Pipeline:
     """Return a pipeline, which may run PyTorch, or choose windows as the original code does."""
     from foveate.bundle import Bundle
-    from foveate.cli._torch import open_torch_pipeline
+    from foveate.cli._torch import check_device_and_backend, open_torch_pipeline
     from foveate.evaluation.legacy import LegacyOptions, OriginalDevice
     from foveate.runtime import Pipeline
-    from foveate.runtime.loading import DEVICES, check_choice, load, open_device, open_engines
+    from foveate.runtime.loading import load, open_device, open_engines
 
-    check_choice("device", device, DEVICES)
+    check_device_and_backend(device, backend)
     if options.pyramid != "full-resolution" and backend != "torch":
         return load(bundle, device=device, backend=backend, options=options)
     runs_on = open_device(device)

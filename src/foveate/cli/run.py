@@ -193,13 +193,13 @@ def _run_images(
 
 
 def _open(bundle: str, device: str, backend: str, options: PipelineOptions) -> Pipeline:
-    from foveate.cli._torch import open_torch_pipeline
+    from foveate.cli._torch import check_device_and_backend, open_torch_pipeline
     from foveate.runtime import load
-    from foveate.runtime.loading import DEVICES, check_choice, open_device
+    from foveate.runtime.loading import open_device
 
+    check_device_and_backend(device, backend)
     if backend != "torch":
         return load(bundle, device=device, backend=backend, options=options)
-    check_choice("device", device, DEVICES)
     return open_torch_pipeline(bundle, open_device(device), options)
 
 
