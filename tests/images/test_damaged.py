@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import itertools
 import struct
 import threading
@@ -18,7 +19,7 @@ from tests.fuzz.harness import run
 from tests.samples.images import encode, encode_png, read, smooth
 
 from foveate.errors import InputError
-from foveate.images.decoding import MAX_PIXELS
+from foveate.images.decoding import MAX_PIXELS, TooManyPixelsError, decode
 from foveate.images.reading import read_image
 
 JPEGS: list[dict[str, object]] = [
@@ -148,10 +149,16 @@ def test_a_frame_larger_than_its_canvas_is_refused(tmp_path: Path) -> None:
         read(tmp_path, huge)
 
 
-def test_the_limit_is_ours_and_not_that_of_pillow(tmp_path: Path) -> None:
-    # Pillow warns from 89 million pixels on.
-    image = read(tmp_path, encode(Image.new("1", (9_500, 9_500)), "TIFF", compression="group4"))
-    assert image.shape == (9_500, 9_500, 3)
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "GIF", "BMP", "JPEG", "JPEG2000", "AVIF"])
+def test_the_limit_is_ours_and_not_that_of_pillow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)  # it warns from so many on
+    content = encode(Image.new("RGB", (300, 200)), kind)  # a TIFF in several strips
+    assert read(tmp_path, content).shape == (200, 300, 3)
+    assert decode(io.BytesIO(content), max_pixels=60_000).shape == (200, 300, 3)
+    with pytest.raises(TooManyPixelsError, match="300 x 200 pixels, more than the 59,999 that"):
+        decode(io.BytesIO(content), max_pixels=59_999)
 
 
 def peak_of(path: Path) -> tuple[int, np.ndarray]:

@@ -82,6 +82,20 @@ def test_alpha_is_blended_with_white(tmp_path: Path, kind: str) -> None:
     assert np.abs(found - (image[..., :3] * share + 255 * (1 - share))).max() <= 1
 
 
+@pytest.mark.parametrize("mode", ["LA", "RGBA"])
+def test_colors_that_contain_their_alpha_are_not_multiplied_again(
+    tmp_path: Path, mode: str
+) -> None:
+    alpha = np.tile(np.arange(64, dtype=np.uint8) * 4, (48, 1))
+    stored = (smooth()[..., : len(mode) - 1] * (alpha / 255)[..., None]).astype(np.uint8)
+    data = encode(Image.fromarray(np.dstack([stored, alpha]), mode), "TIFF")
+    # The tag ExtraSamples: 1 stands for such colors, and Pillow writes 2.
+    entry = struct.pack("<HHIHH", 338, 3, 1, 2, 0)
+    assert data.count(entry) == 1
+    found = read(tmp_path, data.replace(entry, struct.pack("<HHIHH", 338, 3, 1, 1, 0)))
+    assert np.abs(found - (stored + 255.0 - alpha[..., None])).max() <= 2
+
+
 def test_gray_with_alpha_and_palettes(tmp_path: Path) -> None:
     opened = Image.fromarray(smooth())
     assert read(tmp_path, encode(opened.convert("LA"), "PNG")).shape == (48, 64, 3)
@@ -92,10 +106,15 @@ def test_gray_with_alpha_and_palettes(tmp_path: Path) -> None:
     assert seen[0, 0].tolist() == [255, 255, 255]
 
 
-def test_cmyk_is_converted_as_pillow_does(tmp_path: Path) -> None:
+@pytest.mark.parametrize("transform", [0, 2])
+def test_cmyk_is_converted_as_pillow_does(tmp_path: Path, transform: int) -> None:
+    """2 marks the first three inks as luma and chroma (YCCK), as Photoshop stores them."""
     data = encode(Image.fromarray(smooth()).convert("CMYK"), "JPEG", quality=95)
+    mark = data.index(b"Adobe") + 11
+    data = data[:mark] + bytes([transform]) + data[mark + 1 :]
     opened = Image.open(io.BytesIO(data))
     assert opened.mode == "CMYK"
+    assert opened.info["adobe_transform"] == transform
     expected = np.asarray(opened.convert("RGB")).astype(int)
     assert np.abs(read(tmp_path, data) - expected).max() <= 2
 
@@ -294,6 +313,7 @@ def test_arrays_are_taken_as_they_are() -> None:
         (np.zeros((3, 4, 4), np.uint8), r"found uint8 of shape \(3, 4, 4\)"),
         (np.zeros((4, 4, 3), np.float32), "found float32"),
         (np.zeros((0, 4, 3), np.uint8), "at least one pixel"),
+        (np.zeros((4, 0, 3), np.uint8), "at least one pixel"),
         ([[1]], "found list"),
     ],
 )

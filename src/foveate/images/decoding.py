@@ -136,18 +136,14 @@ def _upright(image: UInt8Array, orientation: int) -> UInt8Array:
 def _decode_jpeg(file: BinaryIO, max_pixels: int) -> UInt8Array:
     file.seek(0)
     data = file.read()
-    height, width, colors, _ = simplejpeg.decode_jpeg_header(data)
+    height, width, _, _ = simplejpeg.decode_jpeg_header(data)
     _check_size(width, height, max_pixels)
-    space = "CMYK" if colors in ("CMYK", "YCCK") else "RGB"
     try:
-        image = simplejpeg.decode_jpeg(data, space)
+        image = simplejpeg.decode_jpeg(data, "RGB")
     except ValueError as error:
         if not str(error).startswith(_HARMLESS):
             raise
-        image = simplejpeg.decode_jpeg(data, space, strict=False)
-    if space == "CMYK":
-        np.subtract(255, image, out=image)  # ink is stored inverted, as by Adobe
-        image = _rgb(Image.frombuffer(space, (width, height), image, "raw", space, 0, 1))
+        image = simplejpeg.decode_jpeg(data, "RGB", strict=False)
     return _upright(image, _orientation(lambda: JpegImageFile(io.BytesIO(data)).getexif()))
 
 
