@@ -108,6 +108,8 @@ def test_each_image_of_a_stream_has_its_own_trace(system: PipelineSystem, images
     for trace, index in zip(traces, [0, 1, 0, 1], strict=True):
         assert counts_of(trace) == counts_of(system.run(index))
         assert trace.sent_bytes == images.arrays[index].nbytes
+    first, second = ({work.track for work in trace.work} - {"host"} for trace in traces[:2])
+    assert first.isdisjoint(second)  # both are in flight at the same time
 
 
 def test_nothing_is_recorded_outside_of_a_run(
@@ -116,6 +118,7 @@ def test_nothing_is_recorded_outside_of_a_run(
     def fail(*given: object) -> None:
         raise AssertionError
 
+    system.run(0)  # its streams record no more
     monkeypatch.setattr(Work, "run", fail)
     assert system.pipeline(images.arrays[0]).boxes.shape[1] == 4
     assert system.pipeline.propose(images.arrays[0]).boxes.shape[1] == 4
@@ -192,6 +195,7 @@ def test_an_image_that_is_cut_into_tiles_is_launched_with_its_first_tile(
         pipeline(images.arrays[0])
     operations = [one for one in trace.work if one.kind == "operation"]
     assert sum(one.name == "postprocess" for one in operations) > 1
+    assert trace.sent_bytes > images.arrays[0].nbytes  # tiles overlap
     assert trace.launched is not None
     assert trace.done is not None
     assert trace.launched <= min(one.start for one in operations)
