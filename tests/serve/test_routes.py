@@ -110,6 +110,7 @@ def test_an_overlay_is_sent_on_request(
         ("image/*", "image/png"),
         ("application/json;q=0.1, image/png;q=0.2", "image/png"),
         ("image/png;q=0.1, */*", "application/json"),
+        ("image/png, */*;q=0.5", "image/png"),
     ],
 )
 def test_the_preferred_type_is_sent(server: ServerProcess, accept: str, kind: str) -> None:
