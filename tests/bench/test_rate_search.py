@@ -23,7 +23,7 @@ from foveate.bench.benchmark import Benchmark
 from foveate.bench.building import Surroundings
 from foveate.bench.figures import RateSearch, RateTrial
 from foveate.bench.json_schema import record_schema
-from foveate.bench.measurement import Measurement
+from foveate.bench.measurement import Measurement, record_against, run_against
 from foveate.bench.options import BenchOptions
 from foveate.bench.rate_search import judge, search_rate
 from foveate.bench.record_file import record_text
@@ -185,6 +185,16 @@ def test_a_rate_that_only_fills_the_queue_is_not_held() -> None:
     assert search.trials[0].held is False
 
 
+def test_a_search_begins_with_half_of_the_rate_of_all_images_but_the_first() -> None:
+    slow = iter([3.0])  # the first image after loading
+    options = BenchOptions(scenario="server", p99=0.5, warm_up=4.0)
+    measurement, _ = measuring(lambda _: next(slow, 0.1), options)
+    measurement.run()
+    search = measurement.record().search
+    assert search is not None
+    assert search.trials[0].rate == pytest.approx(5.0)
+
+
 def test_a_search_begins_also_after_a_single_image_of_warm_up() -> None:
     measurement, _ = measuring(lambda _: 0.1, searching(p99=0.5))
     measurement.run()
@@ -272,3 +282,19 @@ def test_a_rate_that_is_not_kept_up_with_does_not_hold_a_bound_that_its_latencie
 def test_the_rate_between_one_that_was_held_and_one_that_was_not_is_their_geometric_mean() -> None:
     found = result_of(lambda rate: rate < 4.0)
     assert [one.rate for one in found.trials[:3]] == pytest.approx([3.0, 4.5, (3.0 * 4.5) ** 0.5])
+
+
+def test_a_record_against_another_one_has_the_ratio_to_it_and_no_memory() -> None:
+    options = BenchOptions(warm_up=0, count=10)
+    candidate, _ = measuring(lambda _: 0.2, options)
+    baseline, _ = measuring(lambda _: 0.1, options)
+    run_against(candidate, baseline)
+    record = record_against(candidate, baseline)
+    assert record.against is not None
+    assert record.against.comparison is not None
+    assert record.against.comparison.ratios[0].value == pytest.approx(2.0)
+    assert record.against.comparison.verdict == "slower"
+    assert record.floor is not None
+    for one in (record, record.against.record):
+        assert one.resources.peak_resident_bytes is None
+        assert "was in memory too" in one.unmeasured["resources.peak_resident_bytes"]

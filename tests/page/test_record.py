@@ -7,6 +7,7 @@ import base64
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import cv2
@@ -48,7 +49,9 @@ def findings(pipeline: Pipeline, image: UInt8Array) -> Findings:
 @pytest.fixture(scope="module")
 def record(pipeline: Pipeline, image: UInt8Array, findings: Findings) -> dict[str, Any]:
     stages = {"propose": 12.345, "other": 1.0}
-    return page_record("a/cat.jpg", findings, pipeline.manifest, image=image, stages=stages)
+    return page_record(
+        "a/cat.jpg", findings, pipeline.manifest, image=image, stages=stages, score_threshold=0.4
+    )
 
 
 def polygons_of(path: str) -> list[list[tuple[int, int]]]:
@@ -129,12 +132,14 @@ def test_a_record_has_what_was_found(findings: Findings, record: dict[str, Any])
     assert record["classes"] == list(detections.class_names)
     assert (record["width"], record["height"]) == (320, 213)
     assert record["stages"] == {"propose": 12.35, "other": 1.0}
+    assert record["score_threshold"] == 0.4
 
 
-def test_a_detection_has_the_mask_of_its_proposal(
-    findings: Findings, record: dict[str, Any]
-) -> None:
-    for one, rank in zip(record["detections"], findings.detections.proposals, strict=True):
+def test_a_detection_has_the_mask_of_its_proposal(pipeline: Pipeline, findings: Findings) -> None:
+    detections, ranks = findings.detections, np.arange(7, 7 + len(findings.detections))
+    moved = replace(detections, proposals=ranks, masks=findings.proposals.masks[ranks])
+    record = page_record("", replace(findings, detections=moved), pipeline.manifest)
+    for one, rank in zip(record["detections"], ranks, strict=True):
         proposal = record["proposals"][rank]
         assert (one["path"], one["area"], one["rle"]) == (
             proposal["path"],
@@ -172,12 +177,17 @@ def test_the_image_is_shrunk_to_1600_pixels(pipeline: Pipeline) -> None:
     assert decoded is not None
     assert decoded.shape == (360, 1600, 3)
     np.testing.assert_allclose(decoded[180, 400], (255, 100, 0), atol=6)
+    small = base64.b64decode(record["thumbnail"].partition(",")[2])
+    thumbnail = cv2.imdecode(np.frombuffer(small, np.uint8), cv2.IMREAD_COLOR_RGB)
+    assert thumbnail is not None
+    assert thumbnail.shape == (72, 320, 3)
     assert (record["width"], record["height"]) == (2000, 450)
 
 
 def test_a_record_without_image_is_json(pipeline: Pipeline, findings: Findings) -> None:
     record = page_record("cat.jpg", findings, pipeline.manifest)
     assert record["image"] is record["thumbnail"] is None
+    assert record["score_threshold"] == 0.25
     assert json.loads(json.dumps(record, allow_nan=False)) == record
 
 
