@@ -11,9 +11,10 @@ from typing import Any
 
 import jsonschema
 import pytest
-from tests.bench.simulated import noisy, simulated_record
+from tests.bench.simulated import inputs, noisy, run_benchmark, simulated_record, subject
 from tests.samples.paths import ROOT
 
+from foveate.bench.building import Surroundings, build_record
 from foveate.bench.json_schema import record_schema
 from foveate.bench.options import BenchOptions
 from foveate.bench.record import Record
@@ -59,6 +60,7 @@ def test_what_was_not_measured_is_null(record: Record) -> None:
     assert document["parts"]["reading"] is None
     assert document["parts"]["copies"] is None
     assert document["outcome"]["rate_held"] is None
+    assert document["resources"]["copied_to_device"] is None
     assert document["machine"]["gpu"] is None
 
 
@@ -66,6 +68,15 @@ def test_a_record_is_read_as_it_was_written(record: Record, tmp_path: Path) -> N
     file = tmp_path / "record.json"
     file.write_text(record_text(record), "utf-8")
     assert read_record(file) == record
+
+
+def test_the_floor_is_a_share_of_the_median() -> None:
+    run = run_benchmark(lambda _: 0.2, OPTIONS)
+    floor = run_benchmark(lambda _: 0.002, OPTIONS)
+    surroundings = Surroundings(subject=subject(), inputs=inputs(1))
+    found = build_record(run, surroundings, floor=floor).floor
+    assert found is not None
+    assert found.share == pytest.approx(0.01)
 
 
 def test_a_record_contains_another_one(record: Record, tmp_path: Path) -> None:
