@@ -90,8 +90,7 @@ def test_a_little_disturbance_is_no_reason(changes: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("load", "reasons"),
-    [(0.4, ()), (0.6, ("the load average was 0.6 on 2 cores before the run",))],
+    ("load", "reasons"), [(0.4, ()), (0.6, ("the load average was 0.6 on 2 cores before the run",))]
 )
 def test_a_load_before_the_run_is_a_reason(load: float, reasons: tuple[str, ...]) -> None:
     before = replace(QUIET, load=load)

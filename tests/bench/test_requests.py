@@ -13,6 +13,7 @@ from tests.samples.paths import CAT
 from foveate.bench.requests import RequestForm, Requests
 from foveate.bench.server_session import _is_here
 from foveate.errors import ServerError
+from foveate.images.reading import read_image
 from foveate.protocol.client import ModelMetadata, ServerMetadata
 from foveate.protocol.tensors import BINARY_EXTENSION, TensorMetadata, decode_message
 
@@ -93,6 +94,9 @@ def test_requests_are_made_in_the_run_if_it_includes_the_decoding(
     requests = Requests.of(form_of(), [CAT], decoding=decoding)
     assert len(requests.messages) == kept
     assert requests.files == (CAT,)
+    (described,) = requests.inputs
+    assert (described.height, described.width) == read_image(CAT).shape[:2]
+    assert (described.name, described.windows) == (CAT.name, None)
     assert all(CAT.read_bytes() in one.body for one in requests.messages)
 
 

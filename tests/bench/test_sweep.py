@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from typing import Any, Literal
@@ -26,7 +27,7 @@ from foveate.bench.record_file import read_sweep, record_text
 from foveate.bench.session import Target
 from foveate.bench.sweep import Sweep, _figures, with_fronts
 from foveate.bench.sweep_options import SweepOptions
-from foveate.bench.sweep_record import Failure, pareto_front
+from foveate.bench.sweep_record import Failure, SweptDataset, pareto_front
 from foveate.bench.sweep_table import sweep_tables
 from foveate.bench.turns import run_in_turns
 from foveate.bundle import Bundle
@@ -66,6 +67,8 @@ def test_all_values_are_combined_once() -> None:
     assert len(again.configurations(OWN)) == 1
     overlaps = SweepOptions(scales=(None,), top_k=(20,), window_nms_iou=(0.6, 0.8))
     assert [one.window_nms_iou for one in overlaps.configurations(OWN)] == [0.6, 0.8]
+    default = SweepOptions(scenario="offline", threads=(3, 1), max_in_flight=(4, 2)).default
+    assert default == PipelineOptions(threads=3, max_in_flight=4)
 
 
 def test_the_default_sweep_leaves_out_more_and_more_levels() -> None:
@@ -78,6 +81,8 @@ def test_the_default_sweep_leaves_out_more_and_more_levels() -> None:
         (0.25, 0.5),
     ]
     assert {one.top_k for one in found} == {OWN.select.top_k, OWN.select.top_k // 2}
+    single = replace(OWN, select=replace(OWN.select, top_k=1))
+    assert {one.top_k for one in SweepOptions().configurations(single)} == {1}
 
 
 def test_the_default_sweep_has_only_levels_that_a_shared_trunk_can_read() -> None:
@@ -179,10 +184,14 @@ def test_other_files_are_refused(tmp_path: Path, text: str, message: str) -> Non
 
 
 def test_the_table_has_the_columns_in_which_configurations_differ() -> None:
+    fast = point((0.4,), 0.5, ALL[::2], top_k=10)
+    refused = point((), window_nms_iou=0.5, threads=2).configuration
     sweep = sweep_of(
-        list(with_fronts([point((0.5,)), point((0.4,), 0.5, ALL[::2], top_k=10)])),
+        list(with_fronts([fast, point((0.5,))])),
         interrupted=True,
         planned=3,
+        datasets={"a": SweptDataset(images=4, objects=9, timed=inputs(2))},
+        failed=(Failure(configuration=refused, reason="too little memory"),),
     )
     console = Console(width=200, file=StringIO())
     with console.capture() as captured:
@@ -193,3 +202,13 @@ def test_the_table_has_the_columns_in_which_configurations_differ() -> None:
     assert "0.49 to 0.51" in text
     assert "0.400*" in text
     assert "max side" not in text
+    assert "2 images in 10 turns, with a 99 % interval" in text
+    # The slowest comes first, and columns are those in which any configuration differs.
+    assert text.index("0.500*") < text.index("0.400*")
+    rows = [
+        [cell.strip() for cell in line.split("   ") if cell.strip()] for line in text.split("\n")
+    ]
+    assert next(r for r in rows if "K" in r)[:5] == ["levels", "K", "overlap", "threads", "time"]
+    assert any(row[1:4] == ["10", "0.618", "default"] for row in rows)
+    assert "contrast: 1 of 3 configurations failed" in text
+    assert any(row[1:] == ["20", "0.5", "2", "too little memory"] for row in rows)

@@ -20,6 +20,7 @@ from foveate.bundle import Bundle
 from foveate.errors import InputError
 from foveate.runtime import PipelineOptions, load
 from foveate.runtime.loading import open_parts
+from foveate.runtime.sizes import Sizes
 from foveate.tracing.clock import SystemClock
 from foveate.tracing.image_trace import AbandonedError, Division, ImageTrace, Work, covered, divide
 from foveate.tracing.recording import Recorder, record_pipeline
@@ -56,6 +57,8 @@ def counts_of(trace: ImageTrace) -> Counter[tuple[str, str]]:
 def test_every_network_and_operation_is_recorded(system: PipelineSystem, images: Images) -> None:
     counts = counts_of(system.run(0))
     levels = images.inputs[0].levels
+    sizes = Sizes.of(150, 200, system.pipeline.manifest)
+    assert (levels, images.inputs[0].windows) == (len(sizes.levels), sizes.windows)
     assert counts["network", "propose"] == levels
     assert counts["network", "features"] == counts["network", "classify"] == 1
     assert counts["operation", "select_top_k"] == counts["operation", "postprocess"] == 1
