@@ -4,14 +4,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
-from tests.bench.simulated import SimulatedClock, SimulatedSystem
+from tests.bench.simulated import SimulatedClock, SimulatedSystem, noisy, simulated_record
 
 from foveate.bench.benchmark import Benchmark
 from foveate.bench.collecting import columns
 from foveate.bench.options import BenchOptions
+from foveate.bench.samples import Span
 from foveate.bench.trace import chrome_trace
 
 Event = dict[str, Any]
@@ -54,6 +56,28 @@ def test_an_arrow_leads_from_the_call_to_the_first_work(events: list[Event]) -> 
     tracks = {one["tid"]: one["args"]["name"] for one in of(events, "M")}
     assert {tracks[one["tid"]] for one in starts} == {"worker 0"}
     assert {tracks[one["tid"]] for one in ends} == {"slot 0, stream 0"}
+
+
+def test_a_span_has_its_time_its_track_and_the_name_of_its_image() -> None:
+    def span(kind: str, name: str, track: str, start: float) -> Span:
+        return Span(sample=1, track=track, kind=kind, name=name, start=start, duration=0.05)
+
+    options = BenchOptions(count=2, warm_up=0)
+    samples = replace(simulated_record(noisy(0), options, images=2).samples, input=(1, 0))
+    spans = (
+        span("operation", "letterbox", "slot 0, stream 1", 0.25),
+        span("network", "propose", "slot 0, stream 0", 0.125),
+        span("enqueue", "enqueue", "worker 3", 0.0625),
+    )
+    events = chrome_trace(spans, samples, ["cat.jpg", "dog.jpg"])["traceEvents"]
+    tracks = {one["args"]["name"]: one["tid"] for one in of(events, "M")}
+    assert tracks == {"slot 0, stream 0": 1, "slot 0, stream 1": 2, "worker 3": 3}
+    works = {one["name"]: (one["tid"], one["ts"], one["args"]) for one in of(events, "X")}
+    image = {"sample": 1, "image": "cat.jpg"}
+    assert works["letterbox"] == (2, 250_000, image)
+    assert works["propose"] == (1, 125_000, image)
+    ((start, end),) = zip(of(events, "s"), of(events, "f"), strict=True)
+    assert (start["tid"], start["ts"], end["tid"], end["ts"]) == (3, 62_500, 1, 125_000)
 
 
 def test_counters_return_to_zero(events: list[Event]) -> None:
