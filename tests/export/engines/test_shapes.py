@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.runtime.test_sizes import OWN
 from tests.samples.compiling import refine_options
 
-from foveate.bundle import Bundle
+from foveate.bundle import Bundle, FeaturesSpec
 from foveate.bundle.engine_key import ShapeRange
-from foveate.bundle.manifest import Manifest
+from foveate.bundle.manifest import Manifest, StageSpec, TensorSpec
 from foveate.bundle.presets import PresetSpec, RelativeTime
 from foveate.errors import OptionError
 from foveate.export.engines.process import trtexec_command
@@ -170,6 +171,44 @@ def test_an_engine_for_a_longer_side_has_the_levels_of_that_pipeline() -> None:
     sizes = Sizes.of(1200, 1600, replace(mini, pyramid=longer))
     shapes = [profile["image"].optimum for profile in engine.profiles]
     assert shapes == [(1, 3, one.canvas_height, one.canvas_width) for one in sizes.levels]
+
+
+def test_masks_are_pasted_into_images_of_the_height_and_width_of_the_engine() -> None:
+    mini = manifest()
+    paste = StageSpec(
+        file="paste.onnx",
+        inputs=(
+            TensorSpec(name="logits", dtype="float32", shape=("windows", 56, 56)),
+            TensorSpec(name="size", dtype="int64", shape=(2,)),
+        ),
+        outputs=(
+            TensorSpec(
+                name="bits", dtype="int64", shape=("windows", "image_height", "image_words")
+            ),
+        ),
+    )
+    pasting = replace(mini, presets={}, stages={**mini.stages, "paste": paste})
+    options = refine_options(stages=("paste",), buckets=(7,))
+    (any_image,) = engine_specs(pasting, options)
+    size, high = any_image.profiles[0]["size"], mini.pyramid.max_side
+    assert (size.minimum, size.maximum) == ((1, 1), (high, high))
+    assert size.optimum == (3 * high // 4, high)  # an image of 4:3
+    (one_image,) = engine_specs(pasting, replace(options, image_sizes=((640, 480),)))
+    assert one_image.name == "paste-640x480-k7"
+    size, logits = one_image.profiles[0]["size"], one_image.profiles[0]["logits"]
+    assert size.minimum == size.optimum == size.maximum == (480, 640)
+    assert logits.minimum == logits.optimum == logits.maximum == (7, 56, 56)
+
+
+def test_a_trunk_of_its_own_is_best_for_images_of_four_to_three() -> None:
+    spec = replace(OWN, features=FeaturesSpec(short_side=470, long_side=1000))
+    options = refine_options(stages=("features",), buckets=())
+    image = engine_specs(spec, options)[0].profiles[0]["image"]
+    multiple = OWN.stages["features"].largest_stride
+    assert multiple == 32
+    assert image.minimum == (1, 3, 32, 32)
+    assert image.optimum == (1, 3, 480, 640)  # 470 and 627, rounded up to a multiple
+    assert image.maximum == (1, 3, 1024, 1024)
 
 
 def test_a_fixed_image_without_a_bucket_takes_the_manifests_number_of_windows() -> None:
