@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import queue
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -123,7 +126,7 @@ def test_the_least_recently_used_engines_go_first(tmp_path: Path) -> None:
         os.utime(tmp_path / key.digest(), (1000 + age, 1000 + age))
     obtain(cache, keys[0], calls)  # used now, so the oldest no more
     size = cache.entries()[0].size
-    deleted = cache.prune(2 * size + 10)
+    deleted = cache.prune(2 * size)
     assert [entry.record.key for entry in deleted] == [keys[1], keys[2]]
     assert {entry.record.key.cuda for entry in cache.entries()} == {"0", "3"}
 
@@ -202,6 +205,28 @@ def build(plan):
 with EngineCache(Path("cache")).obtain(record.key, build) as (plan, _, _):
     assert plan.read_bytes() == b"plan" * 256
 """
+
+
+def test_who_waits_for_an_engine_is_told_again_after_its_lock_was_replaced(tmp_path: Path) -> None:
+    """As by a process that prunes, between the opening and the locking of the file."""
+    cache, told = EngineCache(tmp_path), queue.Queue[None]()
+    lock = tmp_path / f"{KEY.digest()}.lock"
+
+    def wait() -> str | None:
+        with cache.obtain(KEY, building(KEY, []), lambda: told.put(None)) as (_, _, why):
+            return why
+
+    with ThreadPoolExecutor(1) as pool, lock.open("a") as first:
+        fcntl.flock(first, fcntl.LOCK_EX)
+        waiting = pool.submit(wait)
+        told.get(timeout=10)
+        lock.unlink()
+        with lock.open("a") as second:
+            fcntl.flock(second, fcntl.LOCK_EX)
+            first.close()
+            told.get(timeout=10)
+            assert not waiting.done()
+        assert waiting.result(10) == "no such engine was built before"
 
 
 def test_four_processes_build_an_engine_once(tmp_path: Path) -> None:
@@ -287,6 +312,17 @@ def test_pruning_deletes_nothing_that_is_not_ours(tmp_path: Path) -> None:
     cache.prune(0)
     left = sorted(path.name for path in tmp_path.iterdir())
     assert left == [".new-folder", "a" * 63, "photographs", "x.lock"]
+
+
+def test_an_engine_belongs_to_its_owner_whatever_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        obtain(EngineCache(tmp_path / "cache"), KEY, [])
+    finally:
+        os.umask(before)
+    folder = tmp_path / "cache" / KEY.digest()
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert {file.stat().st_mode & 0o777 for file in folder.iterdir()} == {0o600}
 
 
 def test_a_cache_that_others_may_write_is_refused_before_anything_is_built(tmp_path: Path) -> None:
