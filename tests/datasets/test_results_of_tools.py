@@ -215,9 +215,13 @@ POINTS = [[4, 4], [14, 4], [14, 14]]
         ({"imageWidth": 0}, "a height of .* and a width of 0"),
         (
             {"shapes": [{"label": "box", "shape_type": "line", "points": POINTS}]},
-            "a shape has no label or no area, its type is line",
+            "a shape has no label or no outline, its type is line",
         ),
-        ({"shapes": [7]}, "a shape has no label or no area, its type is int"),
+        (
+            {"shapes": [{"label": "box", "shape_type": "mask", "points": POINTS[:2]}]},
+            "a shape has no label or no outline, its type is mask",
+        ),
+        ({"shapes": [7]}, "a shape has no label or no outline, its type is int"),
         ({"shapes": [{"label": "box", "points": POINTS[:2]}]}, "no polygon has three points"),
         ({"shapes": [{"label": "cat", "points": POINTS}]}, "the label 'cat' is unknown, .* box"),
         (

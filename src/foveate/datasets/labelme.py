@@ -44,7 +44,9 @@ def read_labelme(folder: Path) -> dict[str, Any]:
     if left_out:
         kinds = ", ".join(f"{count} of type {kind}" for kind, count in left_out.most_common())
         _log.warning(
-            "shapes of %s were left out, because they have no label or no area: %s", folder, kinds
+            "shapes of %s were left out, because they have no label or no outline: %s",
+            folder,
+            kinds,
         )
     labels = sorted({one["category_id"] for one in annotations})
     categories = {label: i for i, label in enumerate(labels, 1)}

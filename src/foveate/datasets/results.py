@@ -76,7 +76,7 @@ def detections_from_labelme(
         height, width = image_size(content, "imageHeight", "imageWidth")
         objects, others = labelme_objects(content)
         if others:
-            raise ValueError(f"a shape has no label or no area, its type is {others[0]:.40}")
+            raise ValueError(f"a shape has no label or no outline, its type is {others[0]:.40}")
         return _labeled(objects, height, width, class_names or sorted(_labels(objects)))
     except ValueError as error:
         raise DataError(str(error), file=file, remedy=remedy) from error
