@@ -47,6 +47,12 @@ def test_every_frame_of_a_file_comes_with_its_detections(
     )
 
 
+def test_a_single_frame_is_counted_in_the_singular(pipeline: Pipeline) -> None:
+    results = pipeline.video(square_images(1))
+    assert len(list(results)) == 1
+    assert results.summary().startswith("1 frame read, 1 processed, 0 dropped, 0 broken; ")
+
+
 def test_arrays_of_a_generator_are_frames(pipeline: Pipeline) -> None:
     pairs = list(pipeline.video(square_images(5)))
     assert [frame.index for frame, _ in pairs] == [0, 1, 2, 3, 4]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from foveate.errors import OptionError
+from foveate.plain_text import counted
 from foveate.video import Frames
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ class VideoResults:
         """Return the counts of frames, and percentiles of the age of a result, on one line."""
         frames = self.frames
         text = (
-            f"{frames.read} frames read, {self.done} processed, {frames.dropped} dropped, "
+            f"{counted(frames.read, 'frame', 'frames')} read, {self.done} processed, {frames.dropped} dropped, "
             f"{frames.broken} broken"
         )
         if self.ages:
