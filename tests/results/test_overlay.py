@@ -10,7 +10,7 @@ import pytest
 
 from foveate.errors import InputError
 from foveate.results.detections import Detections, Proposals
-from foveate.results.overlay import LabelPainter, _is_light, color
+from foveate.results.overlay import COLORS, LabelPainter, _is_light, color
 from foveate.results.run_masks import RunMasks, column_runs
 from foveate.results.window_masks import WindowMasks
 
@@ -158,6 +158,12 @@ def test_a_label_larger_than_the_image_is_left_out(size: tuple[int, int]) -> Non
     canvas = np.zeros((*size, 3), np.uint8)
     LabelPainter(canvas).paint("vegetable 0.97", (0, 0, 10, 10), (200, 30, 60))
     assert not canvas.any()
+
+
+def test_colors_repeat_after_the_last_one() -> None:
+    assert color(0) == (255, 115, 94)  # a warm red first
+    assert len({color(index) for index in range(COLORS)}) == COLORS
+    assert [color(COLORS + index) for index in range(COLORS)] == [*map(color, range(COLORS))]
 
 
 def test_colors_are_far_apart() -> None:

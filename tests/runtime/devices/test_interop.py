@@ -127,9 +127,10 @@ def test_an_interface_without_a_stream_is_ordered_after_the_legacy_stream(gpu: G
     assert details
 
 
-def test_a_dlpack_tensor_lives_until_the_copy_is_dropped(gpu: Gpu) -> None:
+@pytest.mark.parametrize("kind", [Interfaced, Packed])
+def test_an_array_lives_until_the_copy_is_dropped(gpu: Gpu, kind: type[Made]) -> None:
     device, _ = gpu
-    made = Packed(device)
+    made = kind(device)
     image = device.accept(made)
     assert image is not None
     target, stream = device.mirror(image.shape, BYTE), device.stream()
@@ -154,6 +155,7 @@ def test_other_objects_are_not_accepted(gpu: Gpu) -> None:
     ("changed", "found"),
     [
         ({"typestr": "<f4"}, r"found float32 of shape \(4, 5, 3\): convert it on the GPU"),
+        ({"typestr": "<f4", "strides": (60, 12, 4)}, r"found float32 of shape \(4, 5, 3\): conv"),
         ({"shape": (4, 5)}, r"found uint8 of shape \(4, 5\)"),
         ({"shape": (4, 5, 4)}, r"found uint8 of shape \(4, 5, 4\)"),
         ({"shape": (0, 5, 3)}, r"at least one pixel, found shape \(0, 5, 3\)"),
