@@ -39,6 +39,7 @@ class SimulatedSession:
         assert isinstance(options, onnxruntime.SessionOptions)
         self.simulation = simulation
         self.providers = [name for name, _ in providers]
+        self.settings = dict(providers)
         ((self.device, self.stream),) = {
             (int(given["device_id"]), int(given["user_compute_stream"])) for _, given in providers
         }

@@ -82,6 +82,24 @@ def test_a_run_reads_and_writes_the_memory_of_the_gpu(
     assert simulated.conflicts == []
 
 
+def test_a_session_computes_in_whole_float32_on_its_gpu(device: CudaDevice, path: Path) -> None:
+    stream = device.stream()
+    engine = OnnxRuntimeCudaEngine(path, stream, gpu=1)
+    assert engine._session.settings == {
+        "CUDAExecutionProvider": {
+            "device_id": "1",
+            "user_compute_stream": str(stream.handle),
+            "arena_extend_strategy": "kSameAsRequested",
+            "cudnn_conv_algo_search": "HEURISTIC",
+            "use_tf32": "0",
+        }
+    }
+    stage = Stage(device, engine, seed=3)  # the stand-in compares the GPU of each buffer
+    stage.enqueue()
+    stage.main.synchronize()
+    np.testing.assert_allclose(stage.logits.array, stage.expected(path), rtol=0, atol=1e-4)
+
+
 def test_images_in_flight_share_a_session_in_turns(
     device: CudaDevice, simulated: Simulation, path: Path
 ) -> None:
