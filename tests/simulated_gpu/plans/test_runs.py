@@ -75,6 +75,10 @@ def test_each_binding_has_a_context_which_lives_as_long_as_its_run(
     del runs
     gc.collect()
     assert len(trt.contexts) == 0
+    engine.close()  # which releases the memory of streams that are still alive
+    device.context.collect()
+    device.memory_stream.synchronize()
+    assert simulated.live_bytes["device"] == taken
     del stream, buffers
     gc.collect()
     device.context.collect()
