@@ -86,17 +86,18 @@ def test_a_missing_extra_is_one_line(
     assert err.endswith(f"pip install 'foveate[{extra}]'\n")
 
 
+@pytest.mark.parametrize(("text", "described"), [("by\nzero", ": by zero"), ("", "")])
 def test_an_unexpected_error_is_one_line(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    text: str, described: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def command() -> None:
-        raise ZeroDivisionError("by\nzero")
+        raise ZeroDivisionError(text)
 
     monkeypatch.setattr("foveate.cli.doctor.command", command)
     assert invoke(["doctor"]) == 1
     err = capsys.readouterr().err
     assert err == (
-        "foveate: internal error (ZeroDivisionError: by zero): "
+        f"foveate: internal error (ZeroDivisionError{described}): "
         "run it again with --debug, and report it\n"
     )
     with pytest.raises(ZeroDivisionError):

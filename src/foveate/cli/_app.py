@@ -165,5 +165,5 @@ def _explain(error: Exception, command: str | None) -> str:
             what, remedy = "no space is left", "free some space, and run it again"
         what += f" ({error.strerror or error})"
         return str(InputError(what, file=error.filename, remedy=remedy))
-    what = " ".join(f"{type(error).__name__}: {error}".split())
+    what = " ".join(f"{type(error).__name__}: {error}".split()).removesuffix(":")
     return f"internal error ({what}): run it again with --debug, and report it"
