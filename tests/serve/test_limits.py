@@ -198,6 +198,8 @@ def test_a_malformed_request_is_answered(
         ("POST", "/v1/objects?score_threshold=nan", 400, "a number from 0 up to 1 as s", "'nan'"),
         ("POST", "/v1/objects?score_threshold=0.1", 400, "a score_threshold of at least 0.25", "0"),
         ("POST", "/v1/objects?max_detections=0", 400, "an integer of 1 or more as max_d", "'0'"),
+        ("POST", "/v1/objects?max_detections=1_0", 400, "an integer of 1 or more as max_", "'1_0'"),
+        ("POST", "/v1/objects?max_detections=%205", 400, "an integer of 1 or more as max_", "' 5'"),
         ("POST", "/v1/proposals?max_proposals=x", 400, "an integer of 1 or more as max_", "'x'"),
         ("POST", "/v1/proposals?max_proposals=1&max_proposals=2", 400, "each param", "one twice"),
     ],

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeVar
@@ -12,6 +13,9 @@ from foveate.results.detections import Detections, Proposals
 from foveate.serve.errors import RequestError
 
 Results = TypeVar("Results", Detections, Proposals)
+
+# Python also takes underscores, spaces and the digits of other scripts.
+_NUMBER = re.compile(r"[-+.0-9eE]+")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +50,8 @@ class Parameter:
         """
         try:
             if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+                raise ValueError
+            if isinstance(value, str) and not _NUMBER.fullmatch(value):
                 raise ValueError
             number = self.kind(value)
             if isinstance(value, float) and number != value:  # `int` cuts off fractions
