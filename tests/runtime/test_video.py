@@ -6,6 +6,7 @@ from __future__ import annotations
 import itertools
 import re
 import resource
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -118,6 +119,24 @@ def test_an_abandoned_video_releases_its_source(pipeline: Pipeline) -> None:
         next(results)
     assert camera.closed
     assert len(pipeline(next(square_images(1)))) > 0
+
+
+@pytest.mark.parametrize("policy", ["every", "latest"])
+def test_another_thread_ends_a_video_by_closing_it(pipeline: Pipeline, policy: str) -> None:
+    results = pipeline.video(square_images(10**9), policy=policy)
+    begun, done = threading.Event(), list[int]()
+
+    def work() -> None:
+        for _ in results:
+            begun.set()
+        done.append(results.done)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    assert begun.wait(20)
+    results.close()
+    thread.join(20)
+    assert done == [results.done]
 
 
 def test_a_policy_is_given_once(pipeline: Pipeline) -> None:

@@ -4,8 +4,11 @@
 from __future__ import annotations
 
 import ctypes
+import itertools
 import re
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -58,6 +61,46 @@ def test_a_camera_gives_the_latest_frame_and_a_file_every_one() -> None:
     assert Frames(StandIn(gray_images(1))).policy == "latest"
     assert Frames(gray_images(1)).policy == "every"
     assert Frames(StandIn(gray_images(1)), policy="every").policy == "every"
+
+
+def test_frames_that_are_dropped_release_the_camera() -> None:
+    camera = StandIn(itertools.repeat(*gray_images(1)))
+    for _ in Frames(camera):
+        break
+    assert camera.closed
+
+
+def test_an_interpreter_ends_well_while_opencv_reads(tmp_path: Path) -> None:
+    clip = write_video(tmp_path / "clip.avi", gray_images(20, 1080, 1920))
+    program = "import sys; from foveate.video import Frames; f = Frames(sys.argv[1], policy='latest'); next(f)"
+    words = [sys.executable, "-c", program, str(clip)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("policy", ["every", "latest"])
+def test_a_frame_that_is_read_while_another_thread_closes_is_the_last_one(policy: str) -> None:
+    asked, closed = threading.Event(), threading.Event()
+
+    class Slow(StandIn):
+        def read(self) -> Frame | None:
+            asked.set()
+            assert closed.wait(10)
+            assert not self.closed
+            return super().read()
+
+    camera = Slow(gray_images(9))
+    frames = Frames(camera, policy=policy)
+    taken: list[Frame] = []
+    thread = threading.Thread(target=lambda: taken.extend(frames))
+    thread.start()
+    assert asked.wait(10)
+    frames.close()
+    closed.set()
+    thread.join(10)
+    assert len(taken) == 1
+    assert camera.closed
+    assert list(frames) == []
 
 
 def test_an_error_in_the_thread_is_raised_after_the_frames_before_it() -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Generator, Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -85,9 +86,13 @@ class VideoResults:
         return text
 
     def close(self) -> None:
-        """Release the source, and wait for frames in flight. Closing twice does nothing."""
-        self._pairs.close()
+        """Release the source, and wait for frames in flight. Closing twice does nothing.
+
+        If another thread iterates, its iteration ends after the frames in flight.
+        """
         self.frames.close()
+        with suppress(ValueError):  # another thread iterates
+            self._pairs.close()
 
     def __enter__(self) -> VideoResults:
         return self

@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
+import weakref
 from collections.abc import Iterable, Iterator, Sized
 from typing import Any, TypeAlias
 
@@ -59,8 +61,13 @@ class Frames:
         self.name = name
         self._delivered = 0
         self._reader = opened
+        self._reading = threading.Lock()
+        self._closed = False
         if self.policy == "latest":
             self._reader = LatestReader(opened, name=name, timeout=timeout)
+            # Its thread would read on after these frames were dropped, and abort the process if it
+            # were inside OpenCV when the interpreter ends.
+            weakref.finalize(self, self._reader.close)
 
     @property
     def rate(self) -> float | None:
@@ -91,15 +98,29 @@ class Frames:
         return self
 
     def __next__(self) -> Frame:
-        frame = self._reader.read()
+        try:
+            with self._reading:
+                frame = None if self._closed else self._reader.read()
+        finally:
+            if self._closed:  # perhaps while the frame was read
+                self.close()
         if frame is None:
             raise StopIteration
         self._delivered += 1
         return frame
 
     def close(self) -> None:
-        """Release the source. Closing twice does nothing."""
-        self._reader.close()
+        """Release the source, which ends the iteration. Closing twice does nothing.
+
+        A frame that another thread reads is read first, and that thread then releases the source.
+        """
+        self._closed = True
+        # Libraries crash if a source is released while it is read.
+        if self._reading.acquire(blocking=False):
+            try:
+                self._reader.close()
+            finally:
+                self._reading.release()
 
     def __enter__(self) -> Frames:
         return self

@@ -71,7 +71,8 @@ class LatestReader:
     def close(self) -> None:
         """Let the thread release the source, and wait for it shortly."""
         self._closing = True
-        self._thread.join(_POLL_S)
+        if self._thread is not threading.current_thread():  # where the garbage collector may run
+            self._thread.join(_POLL_S)
 
     def _run(self) -> None:
         failure: BaseException | None = None
