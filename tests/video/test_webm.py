@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -16,6 +17,7 @@ from tests.samples.videos import HEIGHT, WIDTH, gray_images, number_of
 
 from foveate.errors import InputError
 from foveate.video import Frames, WebmWriter
+from foveate.video.quiet import discarded_stderr
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -127,6 +129,26 @@ except Exception as error:
     assert run.stderr == ""
     assert (tmp_path / "clip.webm").read_bytes() == b"old"
     assert [one.name for one in tmp_path.iterdir()] == ["clip.webm"]
+
+
+def test_threads_that_discard_stderr_at_the_same_time_restore_it() -> None:
+    kept, before = os.dup(2), os.fstat(2)
+    left = threading.Event()
+
+    def work() -> None:
+        with discarded_stderr():
+            assert left.wait(10)
+
+    thread = threading.Thread(target=work)
+    with discarded_stderr():
+        thread.start()
+        thread.join(0.2)  # it would discard what is discarded already
+    left.set()
+    thread.join(10)
+    after = os.fstat(2)
+    os.dup2(kept, 2)
+    os.close(kept)
+    assert os.path.samestat(before, after)
 
 
 def test_a_browser_plays_the_video_for_its_whole_length(tmp_path: Path, browser: Browser) -> None:

@@ -2,6 +2,7 @@
 """Keeping OpenCV and its FFmpeg from printing: each failure becomes one exception instead."""
 
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -9,6 +10,7 @@ from functools import cache
 import cv2
 
 _STDERR = 2
+_discarding = threading.Lock()  # or two threads would exchange stderr for the null device for good
 
 
 @cache
@@ -27,11 +29,12 @@ def silence_opencv() -> None:
 @contextmanager
 def discarded_stderr() -> Iterator[None]:
     """Discard what the process prints to stderr, for lines of OpenCV that no setting avoids."""
-    kept, null = os.dup(_STDERR), os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(null, _STDERR)
-        yield
-    finally:
-        os.dup2(kept, _STDERR)
-        os.close(kept)
-        os.close(null)
+    with _discarding:
+        kept, null = os.dup(_STDERR), os.open(os.devnull, os.O_WRONLY)
+        try:
+            os.dup2(null, _STDERR)
+            yield
+        finally:
+            os.dup2(kept, _STDERR)
+            os.close(kept)
+            os.close(null)
