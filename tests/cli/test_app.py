@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import errno
 import importlib
+import logging
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+from tests.samples.images import write_small_cat
 
 from foveate import __version__
 from foveate.bundle import bundle
@@ -84,6 +86,23 @@ def test_a_missing_extra_is_one_line(
     err = capsys.readouterr().err
     assert err.startswith(f"foveate: the module '{module}' is not installed")
     assert err.endswith(f"pip install 'foveate[{extra}]'\n")
+
+
+def test_a_command_leaves_the_log_and_the_hooks_of_its_program(
+    contrast_bundle: Path, tmp_path: Path
+) -> None:
+    image = write_small_cat(tmp_path / "cat.png")
+    logger = logging.getLogger("foveate.runtime")
+
+    def state() -> object:
+        return logger.handlers, logger.level, logger.propagate, sys.excepthook
+
+    before = state()
+    words = [str(image), "--bundle", str(contrast_bundle), "--output", str(tmp_path / "found")]
+    assert invoke(["run", *words]) == 0
+    assert state() == before
+    assert invoke(["run", *words, "--backend", "none"]) == 1
+    assert state() == before
 
 
 @pytest.mark.parametrize(("text", "described"), [("by\nzero", ": by zero"), ("", "")])

@@ -7,9 +7,10 @@ from importlib import import_module
 from typing import Annotated
 
 import typer
+from typer.main import get_command
 
 from foveate import __version__
-from foveate.cli._console import print_error, print_line
+from foveate.cli._console import kept_loggers, print_error, print_line
 from foveate.cli._interruption import on_interruption
 from foveate.errors import BackendError, FoveateError, InputError, MissingExtraError, OptionError
 from foveate.system.resources import shortage
@@ -62,7 +63,9 @@ def invoke_command(arguments: Sequence[str]) -> int:
     on_interruption(lambda: _AFTER_INTERRUPTION.get(chosen or "", ""))
     try:
         _check_empty(words, chosen)
-        build_app(chosen)(words, prog_name="foveate", obj=debug)
+        command = get_command(build_app(chosen))  # calling the app would replace sys.excepthook
+        with kept_loggers():
+            command(words, prog_name="foveate", obj=debug)
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 1
     except Exception as error:  # every error becomes one line, except with --debug

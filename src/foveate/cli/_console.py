@@ -88,6 +88,20 @@ def show_log(name: str) -> None:
     logger.propagate = False
 
 
+@contextlib.contextmanager
+def kept_loggers() -> Iterator[None]:
+    """Restore the loggers that commands set up, since other programs may run a command too."""
+    names = ("foveate", "foveate.bundle", "foveate.runtime", "uvicorn")
+    loggers = [logging.getLogger(name) for name in names]
+    before = [(logger.handlers, logger.level, logger.propagate) for logger in loggers]
+    try:
+        yield
+    finally:
+        for logger, (handlers, level, propagate) in zip(loggers, before, strict=True):
+            logger.handlers, logger.propagate = handlers, propagate
+            logger.setLevel(level)
+
+
 def print_thread_error(failed: threading.ExceptHookArgs) -> None:
     """Print one line when a library's thread fails, as TensorBoard's does on a full disk."""
     name = failed.thread.name if failed.thread else "unknown"
