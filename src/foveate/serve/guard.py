@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from foveate.errors import BackendError
 from foveate.serve.call import REQUEST_ID, Call, request_id
 from foveate.serve.errors import (
     HEADER_BYTES,
@@ -46,6 +47,12 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        if not hasattr(scope["app"].state, "service"):
+            raise BackendError(
+                "expected an application that was started, found one whose lifespan did not run",
+                remedy="run it: async with app.router.lifespan_context(app), in the lifespan of the "
+                "application that mounts this one",
+            )
         headers = Headers(scope=scope)
         call = scope["call"] = Call(id=request_id(headers.get(REQUEST_ID)))
         status: int | None = None
@@ -60,7 +67,7 @@ class Guard:
         try:
             if _head_bytes(scope) > HEADER_BYTES:  # hosts take a longer one that arrives at once
                 raise long_head_error()
-            self._check(scope["path"], headers)
+            self._check(_path(scope), headers)
             await self._app(scope, receive, send_with_id)
         except (ClientGoneError, asyncio.CancelledError) as error:
             status = CLIENT_GONE
@@ -98,7 +105,7 @@ class Guard:
 
 def error_response(error: RequestError, scope: Scope, call: Call) -> JSONResponse:
     """Return the answer to an error of a request."""
-    return JSONResponse(error.document(scope["path"], call.id), error.status, error.headers)
+    return JSONResponse(error.document(_path(scope), call.id), error.status, error.headers)
 
 
 async def answer_request_error(request: Request, error: Exception) -> JSONResponse:
@@ -154,6 +161,12 @@ def _record(scope: Scope, call: Call, status: int | None) -> None:
     if infers:
         service.trace.add(call)
     log_request(call, method, status, infers=infers)
+
+
+def _path(scope: Scope) -> str:
+    """Return the path of a request without that under which the host mounts the application."""
+    path: str = scope["path"]
+    return path.removeprefix(scope.get("root_path", ""))
 
 
 def _head_bytes(scope: Scope) -> int:
