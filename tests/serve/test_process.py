@@ -154,3 +154,45 @@ def metrics(url: str) -> str:
 def test_an_application_needs_a_pipeline() -> None:
     with pytest.raises(OptionError, match="expected at least one pipeline, found none"):
         create_app([])
+
+
+AFTER_THE_MAIN_THREAD = """
+import sys, threading, time, urllib.request
+import uvicorn
+from foveate.serve import create_app
+
+bundle, image, start = sys.argv[1:]
+
+def serve():
+    if start == "late":
+        threading.main_thread().join()
+    server.run(sockets=[bound])
+
+def ask():
+    threading.main_thread().join()
+    while not server.started and serving.is_alive():
+        time.sleep(0.01)
+    url = f"http://127.0.0.1:{bound.getsockname()[1]}/v1/objects"
+    request = urllib.request.Request(url, open(image, "rb").read(), {"Content-Type": "image/png"})
+    print([urllib.request.urlopen(request, timeout=30).status for _ in range(2)])
+    server.should_exit = True
+
+config = uvicorn.Config(create_app(bundle), port=0, log_level="error")
+server, bound = uvicorn.Server(config), config.bind_socket()
+serving = threading.Thread(target=serve)
+serving.start()
+while start == "early" and not server.started:
+    time.sleep(0.01)
+threading.Thread(target=ask).start()
+"""
+
+
+@pytest.mark.parametrize("start", ["early", "late"])
+def test_a_server_in_a_thread_outlives_the_main_thread(
+    contrast_bundle: Path, tmp_path: Path, start: str
+) -> None:
+    (image := tmp_path / "square.png").write_bytes(FILE)
+    program = [sys.executable, "-c", AFTER_THE_MAIN_THREAD]
+    words = [*program, str(contrast_bundle), str(image), start]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (0, "[200, 200]\n"), done.stderr

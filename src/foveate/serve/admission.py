@@ -8,11 +8,13 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from typing import TypeVar
 
 from foveate.serve.call import Call
 from foveate.serve.errors import busy_error
 from foveate.serve.pipelines import RecordedPipeline
+from foveate.system.executors import submit
 
 T = TypeVar("T")
 
@@ -85,7 +87,7 @@ class Admission:
         self._in_use[number] += 1
         loop, begin = asyncio.get_running_loop(), call.seconds
         answer: asyncio.Future[Future[T]] = loop.create_future()
-        future = self._threads.submit(work, self._pipelines[number])
+        future = submit(self._threads, partial(work, self._pipelines[number]))
 
         def free(ended: Future[T]) -> None:
             self.busy -= 1

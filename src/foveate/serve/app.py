@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from os import PathLike
 
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -68,7 +69,8 @@ def create_app(
         opened: list[Pipeline] = []
         if given is None:
             assert isinstance(bundle, (str, PathLike))
-            opened = await asyncio.to_thread(
+            # The threads of asyncio take no work after the main thread has ended.
+            opened = await run_in_threadpool(
                 open_pipelines,
                 bundle,
                 options,

@@ -6,6 +6,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from starlette.concurrency import run_in_threadpool
+
 from foveate.serve.admission import Admission
 
 
@@ -25,6 +27,6 @@ async def release_when_idle(
     while True:
         await asyncio.sleep(seconds)
         if admission.idle and admission.begun == seen != released:
-            await asyncio.to_thread(release)
+            await run_in_threadpool(release)
             released = seen
         seen = admission.begun
