@@ -103,7 +103,7 @@ def test_the_floor_of_a_server_is_described_as_requests(
     file = tmp_path / "page.html"
     words = ["--url", server, "--model", "sleep", str(image), *FAST, "--html", str(file)]
     assert invoke(["bench", *words]) == 0
-    described = "requests that ask whether the server lives, without an image"
+    described = "health checks of the server, which send no image"
     assert f"floor: {described}" in " ".join(capsys.readouterr().out.split())
     assert f"The harness floor: {described}." in file.read_text("utf-8")
 

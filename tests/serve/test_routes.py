@@ -64,7 +64,7 @@ def test_what_a_client_made_of_an_image_is_answered_with_how_to_send_it(
     assert answer.status == 400
     remedy = document(answer)["error"]["remedy"]
     assert remedy.startswith(
-        f"send the file as it is: curl --data-binary @photo.jpg; if you do, {otherwise}"
+        f"send the file as it is: curl --data-binary @photo.jpg; if you already do, {otherwise}"
     )
 
 

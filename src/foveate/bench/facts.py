@@ -53,7 +53,7 @@ _FLOOR_FACTOR = 10
 def floor_of(record: Record) -> str:
     """Return what was measured as the floor."""
     if record.subject.server is not None:
-        return "requests that ask whether the server lives, without an image"
+        return "health checks of the server, which send no image"
     return "the same run with a pipeline that does nothing"
 
 

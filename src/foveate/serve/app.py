@@ -69,7 +69,7 @@ def create_app(
         opened: list[Pipeline] = []
         if given is None:
             assert isinstance(bundle, (str, PathLike))
-            # The threads of asyncio take no work after the main thread has ended.
+            # asyncio.to_thread does not work after the main thread has ended.
             opened = await run_in_threadpool(
                 open_pipelines,
                 bundle,

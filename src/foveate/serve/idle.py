@@ -27,6 +27,6 @@ async def release_when_idle(
     while True:
         await asyncio.sleep(seconds)
         if admission.idle and admission.begun == seen != released:
-            await run_in_threadpool(release)
+            await run_in_threadpool(release)  # as in app.py, not by asyncio.to_thread
             released = seen
         seen = admission.begun

@@ -130,7 +130,7 @@ def _decode(request: Request, body: bytes, call: Call) -> UInt8Array:
         if kind.startswith(("image/", "application/octet-stream")):
             raise
         # A form or JSON around the image, or a file from which `curl -d` took the line breaks.
-        remedy = f"send the file as it is: curl --data-binary @photo.jpg; if you do, {error.remedy}"
+        remedy = f"send the file as it is: curl --data-binary @photo.jpg; if you already do, {error.remedy}"
         raise InputError(error.what, remedy=remedy) from error
 
 

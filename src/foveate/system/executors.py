@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Executors of threads, also after the main thread has ended."""
+"""Submitting work to executors, which take none after the main thread has ended."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import TypeVar
 
 Result = TypeVar("Result")
 
-# Held by a thread that runs a task itself, and at last by the main thread, so that daemon threads wait:
-# one that is inside an engine when the interpreter ends would abort the process.
+# A thread that runs a task itself holds this lock. At exit the main thread takes it for good, so that
+# daemon threads wait: one inside an engine when the interpreter ends would abort the process.
 _own_tasks = threading.RLock()
 atexit.register(_own_tasks.acquire)
 
@@ -20,7 +20,7 @@ atexit.register(_own_tasks.acquire)
 def submit(executor: Executor, task: Callable[[], Result]) -> Future[Result]:
     """Run a task in an executor, or in this thread if the executor takes no more work.
 
-    No executor does after the main thread has ended, while other threads and exit handlers still run.
+    After the main thread has ended no executor does, but other threads and exit handlers still run.
     """
     try:
         return executor.submit(task)

@@ -121,7 +121,7 @@ def new_folder(target: Path, *, overwrite: bool) -> Iterator[Path]:
             with suppress(FileNotFoundError):
                 scratch.chmod(stat.S_IMODE(place.stat().st_mode))
             _install(scratch, place, overwrite)
-    _sweep_all(place)  # what replaced this directory while it was locked could not delete it
+    _sweep_all(place)  # a writer that replaced this directory while it was locked left it
 
 
 def recover_folder(target: Path) -> None:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ from foveate.export.engines.shapes import engine_specs
 from foveate.export.execution.graph import layers, sized
 from foveate.export.execution.stage_model import DOMAIN, load_stage
 from foveate.kernels.plugins.build import source_digest
+from foveate.system.executors import submit
 from foveate.system.gpu import current_gpu
 from foveate.system.tensorrt import find_runtime
 
@@ -141,7 +143,8 @@ def inspect_bundle(bundle: Bundle) -> BundleReport:
     names = tuple(bundle.manifest.stages)
     plans = sorted((bundle.root / "engines").glob("*/*.plan"))
     with ThreadPoolExecutor(len(names)) as pool:
-        stages = tuple(pool.map(lambda name: _stage(bundle, name), names))
+        running = [submit(pool, partial(_stage, bundle, name)) for name in names]
+        stages = tuple(one.result() for one in running)
     return BundleReport(
         name=bundle.manifest.name,
         root=str(bundle.root),
