@@ -9,11 +9,15 @@ from dataclasses import dataclass
 from math import ceil, floor
 from typing import Any
 
+import cv2
 import numpy as np
 from pycocotools import mask as coco_mask
 
 from foveate.arrays import BoolArray, Float32Array, Int32Array, Int64Array, UInt8Array
 from foveate.images.resampling import resample
+
+# Up to this many pixels per logit, the columns of a window are faster to resample than to solve.
+_PIXELS_PER_LOGIT = 2
 
 
 @dataclass(frozen=True)
@@ -130,63 +134,99 @@ class WindowMask(ColumnRuns):
     def __init__(
         self, logits: Float32Array, window: Window, *, threshold: float, region: Sequence[int]
     ) -> None:
-        # A window of a large photograph can measure thousands of pixels, while its mask has 160
-        # samples per side. The logits are therefore resampled only to the columns of the window.
-        # Down a column the logit is linear between two samples, so that it meets the threshold at
-        # one place, which a division finds. Box, area and code follow from these places; pixels are
-        # painted only on request.
         top, bottom, left, right = window.clip(region)
-        hot = _extent(logits > np.float32(threshold))
-        if hot is None or bottom <= top or right <= left:
-            super().__init__(*np.zeros((3, 0), np.int64))
-            return
-        left, right = _near(hot[2:], logits.shape[1], window.width, (left, right))
-        lines, first = _lines(logits, hot[:2], window, slice(left, right))
-        column, row = _changes(lines, first, len(logits), window.height, threshold)
-        starts, ends = np.maximum(row[::2], top), np.minimum(row[1::2], bottom)
+        if window.height <= _PIXELS_PER_LOGIT * len(logits):
+            pixels = _visible_pixels(logits, window, threshold, region)
+            column, row = _changes(pixels.T)
+            row = row + top
+        elif right > left and (hot := _extent(logits > np.float32(threshold))):
+            # A window of a large photograph can measure thousands of pixels, while its mask has 160
+            # samples per side. The logits are therefore resampled only to the columns of the
+            # window. Down a column the logit is linear between two samples, so that it meets the
+            # threshold at one place, which a division finds. Box, area and code follow from these
+            # places; pixels are painted only on request.
+            left, right = _near(hot[2:], logits.shape[1], window.width, (left, right))
+            lines, first = _lines(logits, hot[:2], window, slice(left, right))
+            column, row = _crossings(lines, first, len(logits), window.height, threshold)
+            row = np.clip(row, top, bottom)
+        else:
+            column = row = np.zeros(0, np.int64)
+        starts, ends = row[::2], row[1::2]
         seen = ends > starts
         columns = column[::2][seen] + (left + window.left)
         super().__init__(columns, starts[seen] + window.top, ends[seen] + window.top)
 
 
+def window_box(
+    logits: Float32Array, window: Window, *, threshold: float, region: Sequence[int]
+) -> tuple[int, int, int, int]:
+    """Return the box of the :class:`WindowMask` of the same arguments, usually without its runs."""
+    if window.height > _PIXELS_PER_LOGIT * len(logits):
+        return WindowMask(logits, window, threshold=threshold, region=region).box()
+    pixels = _visible_pixels(logits, window, threshold, region)
+    x, y, width, height = cv2.boundingRect(pixels.view(np.uint8))
+    if not width:
+        return (0, 0, 0, 0)
+    top, _, left, _ = window.clip(region)
+    x, y = x + left + window.left, y + top + window.top
+    return (x, y, x + width, y + height)
+
+
+def _visible_pixels(
+    logits: Float32Array, window: Window, threshold: float, region: Sequence[int]
+) -> BoolArray:
+    """Return the (rows, columns) foreground of the part of a window in a region."""
+    top, bottom, left, right = window.clip(region)
+    if (window.height < len(logits)) != (window.width < len(logits)):
+        logits = resample(logits, len(logits), window.width)  # one axis shrinks, the other grows
+    pixels = resample(logits, window.height, window.width)[top:bottom, left:right]
+    foreground: BoolArray = pixels > np.float32(threshold)
+    return foreground
+
+
 def _lines(
     logits: Float32Array, hot: tuple[int, int], window: Window, columns: slice
 ) -> tuple[Float32Array, int]:
-    """Return (columns, samples) logits down the columns of the window, and the first sample's index."""
-    size = len(logits)
-    if window.height < size:  # a window that shrinks the logits has one sample per pixel
-        lines = resample(np.ascontiguousarray(logits.T), window.width, size)
-        return resample(lines, window.width, window.height)[columns], 0
-    # Otherwise the samples are the rows of logits with foreground, and one more on each side.
-    low, high = max(hot[0] - 1, 0), min(hot[1] + 1, size)
+    """Return (columns, samples) logits down the columns of the window, and the first sample's index.
+
+    The samples are the rows of logits with foreground, and one more on each side.
+    """
+    low, high = max(hot[0] - 1, 0), min(hot[1] + 1, len(logits))
     lines = np.ascontiguousarray(logits[low:high].T)
     return resample(lines, window.width, high - low)[columns], low
 
 
-def _changes(
+def _changes(lines: BoolArray) -> tuple[Int64Array, Int64Array]:
+    """Return the line and the index of each change between background and foreground.
+
+    Changes alternate and are sorted by line, then by index: the first of a line is the index of its
+    first foreground. Beyond the ends of (lines, values) everything is background.
+    """
+    # Every line begins and ends with background, so that no change lies between two lines.
+    padded = np.zeros((len(lines), lines.shape[1] + 2), bool)
+    padded[:, 1:-1] = lines
+    flat = padded.reshape(-1)
+    line, index = np.divmod(np.flatnonzero(flat[1:] != flat[:-1]), padded.shape[1])
+    return line, index
+
+
+def _crossings(
     lines: Float32Array, first: int, size: int, height: int, threshold: float
 ) -> tuple[Int64Array, Int64Array]:
     """Return the column and the row of each change between background and foreground.
 
-    Changes alternate and are sorted by column, then by row. Rows are pixels of the window, from 0
-    to ``height``. Beyond the samples everything is background.
+    They are as in :func:`_changes`, with rows in pixels of the window, from 0 to ``height``, which
+    is at least the number of samples.
     """
-    count = lines.shape[1]
-    above = np.zeros((len(lines), count + 2), bool)
-    np.greater(lines, np.float32(threshold), out=above[:, 1:-1])
-    # Every line begins and ends with background, so that no change lies between two lines.
-    flat = above.reshape(-1)
-    column, gap = np.divmod(np.flatnonzero(flat[1:] != flat[:-1]), count + 2)
+    column, gap = _changes(lines > np.float32(threshold))
     earliest, latest = _gap_rows(size, height)
-    row = np.full(len(gap), np.nan)
-    if height >= size:
-        before = lines[column, np.maximum(gap - 1, 0)].astype(np.float64)
-        after = lines[column, np.minimum(gap, count - 1)].astype(np.float64)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            share = (np.float64(np.float32(threshold)) - before) / (after - before)
-        row = (first + gap - 0.5 + share) * (height / size) - 0.5
-        # Foreground is strictly larger: a pixel exactly at the threshold is background.
-        row = np.where(after > before, np.floor(row) + 1, np.ceil(row))
+    before = lines[column, np.maximum(gap - 1, 0)].astype(np.float64)
+    after = lines[column, np.minimum(gap, lines.shape[1] - 1)].astype(np.float64)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        share = (np.float64(np.float32(threshold)) - before) / (after - before)
+    row = (first + gap - 0.5 + share) * (height / size) - 0.5
+    # Foreground is strictly larger: a pixel exactly at the threshold is background.
+    row = np.where(after > before, np.floor(row) + 1, np.ceil(row))
     # fmin and fmax replace NaN, which stands beyond the samples and next to infinite ones.
     row = np.fmax(np.fmin(row, latest[first + gap]), earliest[first + gap])
     return column, row.astype(np.int64)
@@ -198,8 +238,6 @@ def _gap_rows(size: int, height: int) -> tuple[Int64Array, Int64Array]:
     Gap ``i`` lies between the samples ``i - 1`` and ``i``. Sample ``i`` lies at the row
     ``((2 i + 1) height - size) / (2 size)``.
     """
-    if height < size:  # one sample per row
-        return (np.arange(height + 1),) * 2
     place = (2 * np.arange(size) + 1) * height - size
     earliest, latest = np.zeros((2, size + 1), np.int64)
     earliest[1:] = place // (2 * size) + 1

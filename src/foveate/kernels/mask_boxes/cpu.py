@@ -4,7 +4,7 @@
 import numpy as np
 
 from foveate.arrays import Float32Array, Int32Array
-from foveate.results.window_mask import Window, WindowMask
+from foveate.results.window_mask import Window, window_box
 
 
 def mask_boxes(
@@ -32,10 +32,9 @@ def mask_boxes(
     boxes[:] = 0
     # A width of 0 marks padding, which the rounding of edges would turn into a window of one pixel.
     for k in np.flatnonzero(windows[: int(count[0]), 2]):
-        mask = WindowMask(
+        boxes[k] = window_box(
             logits[k].astype(np.float32, copy=False),  # OpenCV resamples no float16
             Window.around(windows[k].tolist()),
             threshold=threshold,
             region=(0, 0, image_width, image_height),
         )
-        boxes[k] = mask.box()
