@@ -20,7 +20,7 @@ from foveate.bench.percentiles import distribution
 from foveate.kernels.crop_features.cpu import crop_features
 from foveate.kernels.nms.cpu import suppress
 from foveate.kernels.postprocess.cpu import postprocess
-from foveate.results.window_mask import Window, WindowMask, encode_runs
+from foveate.results.window_mask import Window, WindowMask, encode_runs, window_box
 
 IMAGE = (0, 0, 640, 480)
 # Numbers that Python, NumPy and OpenCV compute in their first calls are kept for the next ones.
@@ -41,7 +41,8 @@ def paths() -> dict[str, Callable[[], object]]:
     cells = np.stack([np.zeros(100), random.integers(0, 20, 100), random.integers(0, 30, 100)], 1)
     crops = np.empty((100, 32, 10, 10), np.float32)
     return {
-        "box of a mask": lambda: WindowMask(logits, window, threshold=0.0, region=IMAGE).box(),
+        "box of a mask": partial(window_box, logits, window, threshold=0.0, region=IMAGE),
+        "runs of a mask": partial(WindowMask, logits, window, threshold=0.0, region=IMAGE),
         "run-length code of a mask": lambda: encode_runs(*runs, 480, 640),
         "crops of 100 windows": partial(crop_features, maps, cells.astype("i4"), crops, step=2),
         "suppression of 500 boxes": lambda: suppress(boxes, scores, None, 0.5, 100),
