@@ -9,10 +9,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from foveate.bench.bandwidth import _triad, array_size, last_level_cache, measure_bandwidth
-from foveate.bench.ceilings import Ceilings, measure_ceilings
+from foveate.bench.ceilings import (
+    Ceilings,
+    Rate,
+    _triad,
+    array_size,
+    last_level_cache,
+    measure_bandwidth,
+    measure_ceilings,
+    measure_rate,
+)
 from foveate.bench.probes import Probe
-from foveate.bench.rates import Rate, measure_rate
 from foveate.bench.work import Kind, count_work
 
 TINY = (
@@ -45,7 +52,6 @@ def rate_of(clock: Stopwatch, seconds: float) -> Rate:
         name="dense",
         precision="fp32",
         workload="none",
-        unit="FLOP/s",
         seconds=seconds,
         clock=clock,
     )

@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 from tests.bench.works import CEILINGS, node_work, stage_work
 
-from foveate.bench.roofline import roofline
+from foveate.bench.limits import roofline
 
 
 def test_a_stage_of_high_intensity_is_bound_by_arithmetic() -> None:

@@ -3,8 +3,7 @@
 
 from __future__ import annotations
 
-from foveate.bench.ceilings import Ceilings
-from foveate.bench.rates import Rate
+from foveate.bench.ceilings import Ceilings, Rate
 from foveate.bench.work import Kind, NodeWork, RunWork, StageWork
 
 

@@ -13,11 +13,10 @@ from foveate.bench.ceilings import Ceilings
 from foveate.bench.command import Command
 from foveate.bench.compare import compare
 from foveate.bench.figures import Floor, RateSearch, RateTrial
-from foveate.bench.limits import Limits, StageLimit
+from foveate.bench.limits import Limits, StageLimit, roofline
 from foveate.bench.options import BenchOptions
 from foveate.bench.percentiles import distribution
 from foveate.bench.record import Record, Rival
-from foveate.bench.roofline import roofline
 from foveate.bench.samples import Trait
 
 COMMAND = Command(arguments=("bundle",))
