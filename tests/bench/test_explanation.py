@@ -10,10 +10,9 @@ import pytest
 from tests.bench.simulated import noisy, simulated_record
 from tests.bench.works import CEILINGS
 
-from foveate.bench.advice import Advice, Situation, StageTime, advise
+from foveate.bench.advice import advise
 from foveate.bench.command import Command
 from foveate.bench.explanation import explained
-from foveate.bench.figures import Floor
 from foveate.bench.limits import count_stages
 from foveate.bench.options import BenchOptions
 from foveate.bench.percentiles import distribution
@@ -24,12 +23,6 @@ from foveate.runtime import PipelineOptions
 from foveate.runtime.sizes import Sizes
 
 COMMAND = Command(arguments=("contrast",))
-STAGES = ("propose", "refine")
-
-
-def times(seconds: float) -> list[float]:
-    """Return ten times whose median is known, and whose mean is another one."""
-    return [seconds] * 9 + [9 * seconds]
 
 
 @pytest.fixture
@@ -77,50 +70,18 @@ def test_the_limits_are_those_of_the_image_that_was_measured_most_often(
     assert found["stages"]["refine"]["roofline"]["seconds"] is None
 
 
-def test_the_advice_follows_from_the_medians_of_the_record(
+def test_the_advice_follows_from_the_record_and_the_options(
     record: Record, contrast_bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen: list[Situation] = []
-
-    def noted(found: Situation) -> list[Advice]:
-        seen.append(found)
-        return advise(found)
-
-    monkeypatch.setattr("foveate.bench.explanation.advise", noted)
-    processor = replace(record.machine.processor, others=0.03, steal=0.04, cores=12)
-    measured = replace(
-        record,
-        machine=replace(record.machine, processor=processor),
-        scenario=replace(record.scenario, name="offline", in_flight=3),
-        latency=distribution(times(0.2)),
-        waiting=distribution(times(0.05)),
-        floor=Floor(rate=None, latency=distribution(times(0.001)), share=None),
-        parts=replace(
-            record.parts,
-            processing=distribution(times(0.15)),
-            device=distribution(times(0.11)),
-            copies=distribution(times(0.02)),
-        ),
-        stages={name: distribution(times(0.03 + n)) for n, name in enumerate(STAGES)},
-        operations={"nms": distribution(times(0.004)), "resize": distribution(times(0.003))},
-        subject=replace(record.subject, precision={"propose": "fp32", "refine": "int8"}),
+    processor = replace(record.machine.processor, others=0.0, steal=None)
+    operations = {"nms": distribution([0.05] * 10)}
+    machine = replace(record.machine, processor=processor)
+    found = explain(
+        replace(record, machine=machine, operations=operations), contrast_bundle, monkeypatch
     )
-    found = explain(measured, contrast_bundle, monkeypatch)
-    (one,) = seen
-    assert (one.command, one.scenario, one.device) == (COMMAND, "offline", "cpu")
-    assert (one.backend, one.top_k, one.in_flight) == ("onnxruntime", 7, 3)
-    assert (one.latency, one.waiting, one.floor, one.copies) == (0.2, 0.05, 0.001, 0.02)
-    assert (one.operations, one.idle) == pytest.approx((0.007, 0.04))
-    assert (one.threads, one.cores) == (12, 12)
-    assert one.others == pytest.approx(0.07)
-    propose, refine = one.stages
-    assert found.limits is not None
-    line = found.limits["stages"]["propose"]["roofline"]
-    assert propose == StageTime(
-        name="propose", seconds=0.03, precision="fp32", bound=line["bound"], ratio=line["ratio"]
-    )
-    assert (refine.seconds, refine.precision, refine.ratio) == (1.03, "int8", None)
-    assert found.advice == tuple(advise(one))
+    assert found.advice is not None
+    assert [one.command for one in found.advice] == ["foveate bench contrast --top-k 3"]
+    assert found.advice == tuple(advise(found, COMMAND, top_k=7))
 
 
 def test_too_few_images_for_a_median_give_limits_without_advice(

@@ -6,8 +6,12 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-from foveate.bench.command import Command
+if TYPE_CHECKING:
+    from foveate.bench.command import Command
+    from foveate.bench.figures import Distribution
+    from foveate.bench.record import Record
 
 # Shares from which on a part of the time is worth a sentence.
 _BUSY = 0.05  # of the processor, taken by others; half of it is the noise of a quiet machine
@@ -38,75 +42,28 @@ class Advice:
         return f"{self.text} Try: {self.command}"
 
 
-@dataclass(frozen=True, kw_only=True)
-class StageTime:
-    """The time of a stage.
+class _Situation:
+    """The figures of a record that advice is derived from; times are medians in seconds per image."""
 
-    Args:
-        name: Name of the stage.
-        seconds: Median time per image.
-        precision: ``"fp32"``, ``"fp16"`` or ``"int8"``.
-        bound: Its lower ceiling, ``"arithmetic"`` or ``"memory"``, or None if it is not known.
-        ratio: Share of that ceiling that it reaches, or None.
-    """
+    def __init__(self, record: Record, command: Command, top_k: int) -> None:
+        parts, processor, subject = record.parts, record.machine.processor, record.subject
+        self.record, self.command, self.top_k = record, command, top_k
+        self.scenario, self.backend = record.scenario.name, subject.backend or ""
+        self.on_cpu = subject.device == "cpu"
+        self.latency, self.waiting = _median(record.latency), _median(record.waiting)
+        self.processing = self.latency - self.waiting
+        self.floor = 0.0 if record.floor is None else _median(record.floor.latency)
+        self.copies = _median(parts.copies)
+        self.operations = sum(map(_median, record.operations.values()))
+        self.idle = 0.0
+        if parts.device is not None:
+            self.idle = max(0.0, _median(parts.processing) - _median(parts.device))
+        # Share of the processor that other processes and the hypervisor took.
+        self.others = (processor.others or 0.0) + (processor.steal or 0.0)
 
-    name: str
-    seconds: float
-    precision: str
-    bound: str | None = None
-    ratio: float | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Situation:
-    """The figures of a benchmark that advice is derived from; times are medians per image.
-
-    Args:
-        command: The command that measured them, which advice repeats with a change.
-        scenario: ``"single-stream"``, ``"offline"`` or ``"server"``.
-        device: ``"cpu"`` or ``"cuda"``.
-        backend: Name of the backend that runs the networks.
-        top_k: Number of proposals per image.
-        in_flight: Number of images that were processed at a time.
-        latency: Seconds from the intended arrival to the result.
-        waiting: Seconds of it before the start.
-        floor: Latency in seconds of a pipeline that does nothing.
-        copies: Seconds of copies between the memory of the CPU and that of the device.
-        operations: Seconds of all operations between the networks.
-        idle: Seconds after the start in which the device does nothing.
-        stages: Times of the networks.
-        threads: Number of threads per network on a CPU.
-        cores: Number of cores that the process may use.
-        others: Processor time that other processes and the hypervisor took, as a share of all
-            cores; None if it is not known.
-    """
-
-    command: Command
-    scenario: str
-    device: str
-    backend: str
-    top_k: int
-    in_flight: int
-    latency: float
-    waiting: float = 0.0
-    floor: float = 0.0
-    copies: float = 0.0
-    operations: float = 0.0
-    idle: float = 0.0
-    stages: tuple[StageTime, ...] = ()
-    threads: int = 1
-    cores: int = 1
-    others: float | None = None
-
-    @property
-    def processing(self) -> float:
-        """Seconds from the start to the result."""
-        return self.latency - self.waiting
-
-    @property
-    def on_cpu(self) -> bool:
-        """Whether a CPU runs the pipeline."""
-        return self.device == "cpu"
+    def part(self, seconds: float) -> str:
+        """Return a part of the processing in words."""
+        return f"{_ms(seconds)} of {_ms(self.processing)} ({seconds / self.processing:.0%})"
 
 
 def search_command(command: Command, bound: float) -> str:
@@ -115,12 +72,18 @@ def search_command(command: Command, bound: float) -> str:
     return command.changed(changes, without=("--rate", "--count", "--seconds", "--against"))
 
 
-def advise(found: Situation) -> list[Advice]:
-    """Return what bounds the pipeline, the most general first.
+def advise(record: Record, command: Command, *, top_k: int) -> list[Advice]:
+    """Return what bounds a pipeline, the most general first.
 
     On a busy machine, and near the floor of the harness, the other figures do not describe the
     pipeline, so that there is no other advice.
+
+    Args:
+        record: Record with limits and a median of the latency.
+        command: The command that measured it, which advice repeats with a change.
+        top_k: Number of proposals per image.
     """
+    found = _Situation(record, command, top_k)
     doubts = [*_busy(found), *_floor(found)]
     return doubts or [
         *_waiting(found),
@@ -131,8 +94,8 @@ def advise(found: Situation) -> list[Advice]:
     ]
 
 
-def _busy(found: Situation) -> Iterator[Advice]:
-    if found.others is not None and found.others >= _BUSY:
+def _busy(found: _Situation) -> Iterator[Advice]:
+    if found.others >= _BUSY:
         yield Advice(
             kind="busy",
             text=f"Others took {found.others:.0%} of the processor during the run, so that the "
@@ -141,7 +104,7 @@ def _busy(found: Situation) -> Iterator[Advice]:
         )
 
 
-def _floor(found: Situation) -> Iterator[Advice]:
+def _floor(found: _Situation) -> Iterator[Advice]:
     share = found.floor / found.latency
     if share >= _FLOOR:
         yield Advice(
@@ -152,7 +115,7 @@ def _floor(found: Situation) -> Iterator[Advice]:
         )
 
 
-def _waiting(found: Situation) -> Iterator[Advice]:
+def _waiting(found: _Situation) -> Iterator[Advice]:
     # Offline all images wait from the beginning.
     share = found.waiting / found.latency
     if found.scenario == "server" and share >= _WAITING:
@@ -165,21 +128,21 @@ def _waiting(found: Situation) -> Iterator[Advice]:
         )
 
 
-def _copies(found: Situation) -> Iterator[Advice]:
+def _copies(found: _Situation) -> Iterator[Advice]:
     share = found.copies / found.processing
     if share >= _PART:
         yield Advice(
             kind="copies",
-            text=f"Copies between the CPU and the device take {_part(found, found.copies)}. "
+            text=f"Copies between the CPU and the device take {found.part(found.copies)}. "
             "Leave images and results on the device.",
             command="pipeline(image, on_device=True)",
         )
 
 
-def _idle(found: Situation) -> Iterator[Advice]:
+def _idle(found: _Situation) -> Iterator[Advice]:
     if found.idle / found.processing < _PART:
         return
-    part = _part(found, found.idle)
+    part = found.part(found.idle)
     if found.on_cpu:
         yield Advice(
             kind="host",
@@ -192,7 +155,10 @@ def _idle(found: Situation) -> Iterator[Advice]:
             text=f"The GPU does nothing for {part}, although its work is launched as one graph. "
             "More images in flight can fill it.",
             command=found.command.changed(
-                {"--scenario": "offline", "--max-in-flight": max(4, 2 * found.in_flight)},
+                {
+                    "--scenario": "offline",
+                    "--max-in-flight": max(4, 2 * found.record.scenario.in_flight),
+                },
                 without=_SCHEDULE,
             ),
         )
@@ -205,58 +171,61 @@ def _idle(found: Situation) -> Iterator[Advice]:
         )
 
 
-def _operations(found: Situation) -> Iterator[Advice]:
+def _operations(found: _Situation) -> Iterator[Advice]:
     if found.operations / found.processing >= _PART:
         yield Advice(
             kind="operations",
             text="Operations between the networks take "
-            f"{_part(found, found.operations)}; they grow with the number of windows.",
+            f"{found.part(found.operations)}; they grow with the number of windows.",
             command=_fewer_windows(found),
         )
 
 
-def _threads(found: Situation) -> Iterator[Advice]:
-    if found.on_cpu and found.threads < found.cores:
+def _threads(found: _Situation) -> Iterator[Advice]:
+    threads, cores = found.record.subject.threads, found.record.machine.processor.cores
+    if found.on_cpu and threads is not None and threads < cores:
         yield Advice(
             kind="threads",
-            text=f"The networks use {found.threads} of {found.cores} cores.",
-            command=found.command.changed({"--threads": found.cores}),
+            text=f"The networks use {threads} of {cores} cores.",
+            command=found.command.changed({"--threads": cores}),
         )
 
 
-def _slowest_stage(found: Situation) -> Iterator[Advice]:
-    slowest = max(found.stages, key=lambda stage: stage.seconds, default=None)
-    if (
-        slowest is None
-        or slowest.bound is None
-        or slowest.ratio is None
-        or slowest.seconds / found.processing < _STAGE
-    ):
+def _slowest_stage(found: _Situation) -> Iterator[Advice]:
+    limits = found.record.limits
+    if limits is None or not found.record.stages:
         return
-    takes = f"{slowest.name} takes {_part(found, slowest.seconds)} and reaches {slowest.ratio:.0%}"
-    if slowest.ratio < NEAR:
+    name, seconds = max(
+        ((name, _median(times)) for name, times in found.record.stages.items()),
+        key=lambda one: one[1],
+    )
+    line = limits["stages"].get(name, {}).get("roofline")
+    if not line or line["ratio"] is None or seconds / found.processing < _STAGE:
+        return
+    takes = f"{name} takes {found.part(seconds)} and reaches {line['ratio']:.0%}"
+    if line["ratio"] < NEAR:
         yield Advice(
             kind="layers",
             text=f"{takes} of what arithmetic and memory allow: the time goes into how its layers "
             "are run.",
             command=_other_backend(found),
         )
-    elif slowest.bound == "arithmetic":
+    elif line["bound"] == "arithmetic":
         yield Advice(
             kind="arithmetic",
             text=f"{takes} of what the arithmetic of this machine allows: only fewer or cheaper "
             "operations make it faster.",
-            command=_cheaper(found, slowest),
+            command=_cheaper(found, name),
         )
     else:
         yield Advice(
             kind="memory",
             text=f"{takes} of what the memory allows: only fewer bytes make it faster.",
-            command=_cheaper(found, slowest),
+            command=_cheaper(found, name),
         )
 
 
-def _more_work(found: Situation) -> str:
+def _more_work(found: _Situation) -> str:
     """Return the command that measures without pauses between images or, if it did, larger ones."""
     if found.scenario == "offline":
         bundle = found.command.arguments[:1]
@@ -264,30 +233,31 @@ def _more_work(found: Situation) -> str:
     return found.command.changed({"--scenario": "offline"}, without=_SCHEDULE)
 
 
-def _cheaper(found: Situation, stage: StageTime) -> str:
+def _cheaper(found: _Situation, stage: str) -> str:
     """Return the command for a cheaper precision or, where there is none, for less work."""
     cheaper = "int8" if found.on_cpu else "fp16"
-    if stage.precision == "fp32":
-        return f"foveate export CHECKPOINT --output BUNDLE --precision {stage.name}={cheaper}"
-    if stage.name in ("refine", "classify"):
+    if found.record.subject.precision.get(stage, "fp32") == "fp32":
+        return f"foveate export CHECKPOINT --output BUNDLE --precision {stage}={cheaper}"
+    if stage in ("refine", "classify"):
         return _fewer_windows(found)
     return "foveate export CHECKPOINT --output BUNDLE --max-side 640"
 
 
-def _fewer_windows(found: Situation) -> str:
+def _fewer_windows(found: _Situation) -> str:
     return found.command.changed({"--top-k": max(1, min(50, found.top_k // 2))})
 
 
-def _other_backend(found: Situation) -> str:
+def _other_backend(found: _Situation) -> str:
     """Return the command that measures in turns with PyTorch, which needs a closed loop."""
     rival = "onnxruntime" if found.backend == "torch" else "torch"
     without = ("--scenario", *_SCHEDULE) if found.scenario == "server" else ()
     return found.command.changed({"--against": rival}, without=without)
 
 
-def _part(found: Situation, seconds: float) -> str:
-    return f"{_ms(seconds)} of {_ms(found.processing)} ({seconds / found.processing:.0%})"
-
-
 def _ms(seconds: float) -> str:
     return f"{1e3 * seconds:.0f} ms" if seconds >= 0.1 else f"{1e3 * seconds:.3g} ms"
+
+
+def _median(times: Distribution | None) -> float:
+    """Return a median, or 0 if it was not measured."""
+    return (times and times.median) or 0.0

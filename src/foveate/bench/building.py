@@ -219,7 +219,7 @@ def _resources(benchmark: Benchmark, rows: Sequence[Row], surroundings: Surround
 def _floor(floor: Benchmark, latency: Distribution) -> Floor:
     rows = floor.collection.measured
     found = distribution([row.sample.latency for row in rows], unstarted=floor.unstarted)
-    own, median = found.percentile(50).value, latency.percentile(50).value
+    own, median = found.median, latency.median
     return Floor(
         rate=floor.options.rate,
         latency=found,

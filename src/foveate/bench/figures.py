@@ -43,6 +43,11 @@ class Distribution:
     largest: float | None
     percentiles: tuple[Percentile, ...]
 
+    @property
+    def median(self) -> float | None:
+        """The median; None if there were not enough runs."""
+        return self.percentile(50).value
+
     def percentile(self, percent: float) -> Percentile:
         """Return a percentile by its number, which is one of those that are always computed."""
         return next(one for one in self.percentiles if one.percent == percent)

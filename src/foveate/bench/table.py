@@ -90,7 +90,7 @@ def _parts_table(record: Record) -> Table:
     table.add_column("what it is")
     for group in (parts_of(record), record.stages, record.operations):
         for name, one in group.items():
-            values = (one.percentile(50).value, one.percentile(90).value, one.largest)
+            values = (one.median, one.percentile(90).value, one.largest)
             table.add_row(name, *map(duration, values), MEANINGS.get(name, ""))
         table.add_section()
     return table

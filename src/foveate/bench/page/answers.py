@@ -54,7 +54,7 @@ def _slow(record: Record) -> Iterator[str]:
         yield text + (f", nine of ten at most {duration(high)}." if high is not None else ".")
     if scenario.name == "offline" and outcome.throughput is not None:
         yield f"The pipeline finishes {outcome.throughput:.3g} images per second."
-    waiting = record.waiting.percentile(50).value or 0.0
+    waiting = record.waiting.median or 0.0
     if scenario.name == "server" and median is not None and waiting > _WORTH * median:
         share = f"{waiting / median:.0%}"
         yield f"An image waits {duration(waiting)} ({share}) before the pipeline takes it."
@@ -62,7 +62,7 @@ def _slow(record: Record) -> Iterator[str]:
 
 
 def _largest_parts(record: Record) -> Iterator[str]:
-    whole = record.parts.processing.percentile(50).value
+    whole = record.parts.processing.median
     named = [one for one in bars_of(record)[:_NAMED] if whole and one.median >= _WORTH * whole]
     if not whole or not named:
         return
@@ -119,7 +119,7 @@ def _limits(record: Record) -> Iterator[str]:
 
 def _tries(record: Record, command: Command) -> str:
     tries = list[str]()
-    processing = record.parts.processing.percentile(50).value
+    processing = record.parts.processing.median
     if record.outcome.rate_held is False and processing is not None and record.search is None:
         found = code(search_command(command, 2 * processing))
         tries.append(f"Search for the highest rate that the pipeline holds. {found}")

@@ -57,7 +57,7 @@ def slowest_image(record: Record) -> ImageWork | None:
 
 def typical_image(record: Record) -> ImageWork | None:
     """Return the work of an image near the median, of the few whose work was recorded from the start."""
-    samples, median = record.samples, record.latency.percentile(50).value
+    samples, median = record.samples, record.latency.median
     if not record.timeline or not samples.end or median is None:
         return None
 

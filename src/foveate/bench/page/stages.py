@@ -48,7 +48,7 @@ def bars_of(record: Record) -> list[Part]:
 
 def stage_bars(record: Record, styles: Styles) -> str:
     """Return the time of each part as bars, with its share of the time from start to result."""
-    bars, whole = bars_of(record), record.parts.processing.percentile(50).value
+    bars, whole = bars_of(record), record.parts.processing.median
     groups = (parts_of(record), record.stages, record.operations)
     rows = [part for group in groups for part in group.items()]
     figures = details(
@@ -93,7 +93,7 @@ def _bars(record: Record) -> Iterator[Part]:
     groups = {"network": record.stages, "operation": record.operations, "host": calls}
     for kind, group in groups.items():
         for name, times in group.items():
-            median = times.percentile(50).value
+            median = times.median
             if median is not None:
                 yield Part(kind=kind, name=name, times=times, median=median)
 
@@ -102,7 +102,7 @@ def _shares(
     rows: Sequence[tuple[str, Distribution]], whole: float | None
 ) -> Iterator[tuple[str, ...]]:
     for name, one in rows:
-        median = one.percentile(50).value
+        median = one.median
         share = f"{median / whole:.1%}" if whole and median is not None else ""
         yield (
             name,

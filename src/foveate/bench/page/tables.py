@@ -41,7 +41,7 @@ _ENDS = {
 
 def tails(record: Record) -> str:
     """Return the slowest images, and what they have in common."""
-    slowest, median = record.tails.slowest, record.latency.percentile(50).value
+    slowest, median = record.tails.slowest, record.latency.median
     if not slowest:
         return ""
     rows = []
