@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-
 from tests.bench.simulated import noisy, simulated_record
 
 from foveate.bench.advice import Advice, advise, search_command

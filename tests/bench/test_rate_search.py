@@ -23,7 +23,7 @@ from foveate.bench.benchmark import Benchmark
 from foveate.bench.building import Surroundings
 from foveate.bench.figures import RateSearch, RateTrial
 from foveate.bench.json_schema import record_schema
-from foveate.bench.measurement import Measurement, record_against, run_against
+from foveate.bench.measurement import Measurement
 from foveate.bench.options import BenchOptions
 from foveate.bench.rate_search import judge, search_rate
 from foveate.bench.record_file import record_text
@@ -288,8 +288,8 @@ def test_a_record_against_another_one_has_the_ratio_to_it_and_no_memory() -> Non
     options = BenchOptions(warm_up=0, count=10)
     candidate, _ = measuring(lambda _: 0.2, options)
     baseline, _ = measuring(lambda _: 0.1, options)
-    run_against(candidate, baseline)
-    record = record_against(candidate, baseline)
+    candidate.run(baseline)
+    record = candidate.record()
     assert record.against is not None
     assert record.against.comparison is not None
     assert record.against.comparison.ratios[0].value == pytest.approx(2.0)

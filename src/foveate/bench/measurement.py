@@ -55,6 +55,7 @@ class Measurement(ABC):
         self._system, self._options, self._inputs = system, options, inputs
         self._in_flight, self._clock = in_flight, clock
         self._meter, self._progress = meter, progress
+        self._rival: Measurement | None = None
         self._floor: Benchmark | None = None
         self._search: RateSearch | None = None
         self.benchmark = self._benchmark(system, options)
@@ -67,22 +68,49 @@ class Measurement(ABC):
     def surroundings(self) -> Surroundings:
         """Return what belongs in the record and does not come from the run."""
 
-    def run(self) -> None:
+    def run(self, rival: Measurement | None = None) -> None:
         """Measure, or search the highest rate if there is a bound, and measure the floor.
 
+        Args:
+            rival: What is measured in turns with this, and is in the record as well.
+
         Raises:
+            OptionError: There is a rival, and the scenario has a schedule.
             ServerError: A server does not answer as it should.
         """
         bound, first = self._options.p99, self._options.rate
-        if bound is None:
+        if rival is not None:
+            self._rival = rival
+            run_in_turns(self.benchmark, rival.benchmark, len(self._inputs))
+        elif bound is None:
             self.benchmark.run()
         else:
             searches = search_rate(self._try_rate, bound, first or self._estimated_rate())
             for search in searches:
                 self._search = search
-        self.measure_floor()
+        self._measure_floor()
 
-    def measure_floor(self) -> None:
+    def record(self) -> Record:
+        """Return the record, also if the run was interrupted."""
+        record = build_record(
+            self.benchmark, self.surroundings(), floor=self._floor, search=self._search
+        )
+        return record if self._rival is None else _compared(record, self._rival.record())
+
+    def trace(self) -> dict[str, Any]:
+        """Return the work of all images that were traced, for a trace viewer."""
+        collection, origin = self.benchmark.collection.copy(), self.benchmark.origin
+        return chrome_trace(
+            collection.spans(collection.traced, origin),
+            columns(collection.rows, origin),
+            [one.name for one in self._inputs],
+        )
+
+    def close(self) -> None:
+        """Release the system."""
+        self._system.close()
+
+    def _measure_floor(self) -> None:
         """Measure the scenario with a system that does nothing."""
         system, count, rate = self.null_system(), self._options.count, None
         if self._options.scenario == "server":
@@ -104,30 +132,6 @@ class Measurement(ABC):
         finally:
             system.close()
         self._floor = floor
-
-    def record(self) -> Record:
-        """Return the record, also if the run was interrupted."""
-        return build_record(
-            self.benchmark, self.surroundings(), floor=self._floor, search=self._search
-        )
-
-    def trace(self) -> dict[str, Any]:
-        """Return the work of all images that were traced, for a trace viewer."""
-        collection, origin = self.benchmark.collection.copy(), self.benchmark.origin
-        return chrome_trace(
-            collection.spans(collection.traced, origin),
-            columns(collection.rows, origin),
-            [one.name for one in self._inputs],
-        )
-
-    @property
-    def images(self) -> int:
-        """Number of images that are sent in turns."""
-        return len(self._inputs)
-
-    def close(self) -> None:
-        """Release the system."""
-        self._system.close()
 
     def _benchmark(
         self,
@@ -182,26 +186,15 @@ class Measurement(ABC):
         return found
 
 
-def run_against(candidate: Measurement, baseline: Measurement) -> None:
-    """Measure two systems in turns, and the floor once.
-
-    Raises:
-        OptionError: The scenario has a schedule.
-    """
-    run_in_turns(candidate.benchmark, baseline.benchmark, candidate.images)
-    candidate.measure_floor()
-
-
-def record_against(candidate: Measurement, baseline: Measurement) -> Record:
-    """Return the record of two systems that were measured in turns."""
-    first, second = candidate.record(), baseline.record()
-    if first.subject.server is None and second.subject.server is None:
-        first, second = _without_memory(first), _without_memory(second)
+def _compared(candidate: Record, baseline: Record) -> Record:
+    """Return the record of a system with that of another one, which was measured in turns."""
+    if candidate.subject.server is None and baseline.subject.server is None:
+        candidate, baseline = _without_memory(candidate), _without_memory(baseline)
     try:
-        comparison = compare(second, first, paired=True)
+        comparison = compare(baseline, candidate, paired=True)
     except InputError:  # too few images, which the record shows
         comparison = None
-    return replace(first, against=Rival(record=second, comparison=comparison))
+    return replace(candidate, against=Rival(record=baseline, comparison=comparison))
 
 
 def _without_memory(record: Record) -> Record:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from foveate.bench.accuracy import measure_accuracy
 from foveate.bench.explanation import explained
-from foveate.bench.measurement import Measurement, record_against, run_against
+from foveate.bench.measurement import Measurement
 from foveate.bench.record_file import record_text
 from foveate.bench.server_session import ServerSession, ServerTarget
 from foveate.bench.session import Session, Target
@@ -121,27 +121,23 @@ def measure_targets(
 
     A failure or an interruption writes the record and the trace of what was measured so far.
     """
-    files, pipeline = _find_files(targets.images), targets.candidate
+    files, target = _find_files(targets.images), targets.candidate
     truth = None if dataset is None else _open_truth(dataset)
     outputs.check([*files, *(truth.files if truth is not None else ())])
     partial = Partial(outputs)
     with keeping(partial.save):
-        record = _run(targets, files, options, outputs, partial)
-        if isinstance(pipeline, Target) and truth is not None:
-            record = partial.keep(_add_accuracy(record, pipeline, truth))
-        if isinstance(pipeline, Target) and limits and record.outcome.images:
-            bundle = Bundle.open(pipeline.bundle)
-            record = explained(record, pipeline, bundle, outputs.command)
+        record = _run(targets, files, options, partial)
+        if isinstance(target, Target) and truth is not None:
+            record = partial.record = _add_accuracy(record, target, truth)
+        if isinstance(target, Target) and limits and record.outcome.images:
+            bundle = Bundle.open(target.bundle)
+            record = explained(record, target, bundle, outputs.command)
     outputs.write(record)
     return record
 
 
 def _run(
-    targets: Targets,
-    files: Sequence[Path],
-    options: BenchOptions,
-    outputs: Outputs,
-    partial: Partial,
+    targets: Targets, files: Sequence[Path], options: BenchOptions, partial: Partial
 ) -> Record:
     """Measure a target, in turns with another one if there is one."""
     with ExitStack() as stack:
@@ -151,15 +147,11 @@ def _run(
             for target in (targets.candidate, targets.rival)
             if target is not None
         ]
-        if rivals:
-            record = partial.begin(session, lambda: record_against(session, rivals[0]))
-            run_against(session, rivals[0])
-        else:
-            record = partial.begin(session, session.record)
-            session.run()
-        kept = partial.keep(record())
-        outputs.write_trace(session)
-        return kept
+        partial.session = session
+        session.run(*rivals)
+        partial.record = session.record()
+        partial.outputs.write_trace(session)
+        return partial.record
 
 
 def _add_accuracy(record: Record, target: Target, truth: GroundTruth) -> Record:

@@ -71,32 +71,28 @@ class Outputs:
 
 
 class Partial:
-    """What was measured so far, and where it is written."""
+    """What was measured so far, and where it is written.
+
+    Attributes:
+        outputs: Where it is written.
+        session: The measurement; None before it is opened.
+        record: The record of the measurement, to which later parts add; None while it runs.
+    """
 
     def __init__(self, outputs: Outputs) -> None:
-        self._outputs = outputs
-        self._session: Measurement | None = None
-        self._record: Callable[[], Record] | None = None
-
-    def begin(self, session: Measurement, record: Callable[[], Record]) -> Callable[[], Record]:
-        """Follow a measurement; ``record`` returns its record so far, and is returned."""
-        self._session, self._record = session, record
-        return record
-
-    def keep(self, record: Record) -> Record:
-        """Keep a record to which later parts may add, and return it."""
-        self._record = lambda: record
-        return record
+        self.outputs = outputs
+        self.session: Measurement | None = None
+        self.record: Record | None = None
 
     def save(self) -> str:
         """Write what was measured, and return a few words about it; "" if nothing was."""
-        if self._session is None or self._record is None:
+        if self.session is None:
             return ""
-        record, outputs = self._record(), self._outputs
+        record, outputs = self.record or self.session.record(), self.outputs
         if not record.outcome.images and record.search is None:
             return ""
         outputs.write(record)
-        outputs.write_trace(self._session)
+        outputs.write_trace(self.session)
         files = " and ".join(str(one) for one in (outputs.json, outputs.html) if one)
         where = f", partial figures in {files}" if files else ""
         extent = f"{counted(record.outcome.images, 'image', 'images')} measured"
