@@ -9,6 +9,7 @@ from foveate.evaluation import evaluate
 
 if TYPE_CHECKING:
     from foveate.evaluation import GroundTruth
+    from foveate.evaluation.measure import Task
     from foveate.progress import Progress
     from foveate.runtime import Pipeline
 
@@ -33,12 +34,12 @@ def measure_accuracy(
     """
     manifest = pipeline.options.applied_to(pipeline.bundle.manifest)
     named = "classify" in pipeline.engines and truth.category_ids.keys() & {*manifest.class_names}
-    tasks = ["proposals"] + (["detections"] if named else [])
+    tasks: tuple[Task, ...] = ("proposals", "detections") if named else ("proposals",)
     return {
         task: evaluate(
             pipeline,
             truth,
-            task="proposals" if task == "proposals" else "detections",
+            task=task,
             most=most or manifest.select.top_k,
             name=manifest.name,
             backend=backend,

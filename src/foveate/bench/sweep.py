@@ -23,7 +23,6 @@ from foveate.bench.sweep_record import (
     Point,
     SweepRecord,
     SweptDataset,
-    pareto_front,
 )
 from foveate.bench.turns import run_in_turns
 from foveate.bundle import Bundle
@@ -282,23 +281,28 @@ def _figures(reports: Mapping[str, Any]) -> dict[str, Figure]:
 
 def with_fronts(points: Sequence[Point]) -> tuple[Point, ...]:
     """Return the points with the figures in which each is on the Pareto front of its data set."""
-    if not points:
-        return ()
-    best: dict[tuple[int, str], list[str]] = {}
-    for dataset in points[0].datasets:
-        results = [point.datasets[dataset] for point in points]
-        for name in _JUDGED:
-            front = pareto_front((one.relative_time, one.value(name)) for one in results)
-            for number, is_best in enumerate(front):
-                if is_best:
-                    best.setdefault((number, dataset), []).append(name)
+
+    def best_in(point: Point, dataset: str) -> tuple[str, ...]:
+        results = [one.datasets[dataset] for one in points]
+        return tuple(name for name in _JUDGED if _is_on_front(point.datasets[dataset], results, name))
+
     return tuple(
         replace(
             point,
             datasets={
-                name: replace(result, best_in=tuple(best.get((number, name), ())))
+                name: replace(result, best_in=best_in(point, name))
                 for name, result in point.datasets.items()
             },
         )
-        for number, point in enumerate(points)
+        for point in points
+    )
+
+
+def _is_on_front(result: DatasetResult, results: Sequence[DatasetResult], name: str) -> bool:
+    """Return whether no result is as fast and as good in a figure, and better in one of both."""
+    time, value = result.relative_time, result.value(name)
+    others = [(other.relative_time, other.value(name)) for other in results]
+    return value is not None and not any(
+        good is not None and fast <= time and good >= value and (fast, good) != (time, value)
+        for fast, good in others
     )

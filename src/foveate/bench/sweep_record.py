@@ -8,14 +8,10 @@ default one. A figure that was not measured, or that has no objects, is null.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from foveate.bench.comparison import Ratio
 from foveate.bench.machine_record import Machine
 from foveate.bench.record import Input
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 SWEEP_SCHEMA = 1
 FIGURES = ("AR@10", "AR@100", "AR@100, small", "AR@100, medium", "AR@100, large", "AP")
@@ -183,22 +179,3 @@ class SweepRecord:
     machine: Machine
     points: tuple[Point, ...]
     failed: tuple[Failure, ...] = ()
-
-
-def pareto_front(points: Iterable[tuple[float, float | None]]) -> list[bool]:
-    """Return for each point whether no other one is as fast and as good, and better in one of both.
-
-    A point is a time and a value; one without a value is not on the front.
-    """
-    known = list(points)
-    return [
-        value is not None
-        and not any(
-            other is not None
-            and moment <= time
-            and other >= value
-            and (moment < time or other > value)
-            for moment, other in known
-        )
-        for time, value in known
-    ]
