@@ -78,20 +78,17 @@ def refine_options(**changes: Any) -> CompileOptions:
 
 def request_for(file: Path, stage: str, profile: object, *archs: str) -> BuildJob:
     """Return the job for a plan of TensorRT for RTX next to the ONNX file."""
-    content = {
-        "name": stage,
-        "target": "tensorrt-rtx",
-        "stage": stage,
-        "onnx": str(file),
-        "plan": str(file.with_suffix(".plan")),
-        "archs": archs,
-        "profiles": [profile],
-        "options": refine_options().builder_options(),
-        "timing_cache": None,
-        "plugins": None,
-        "report": False,
-    }
-    return parse(BuildJob, json.loads(json.dumps(content)))
+    profiles = parse(tuple[dict[str, ShapeRange], ...], json.loads(json.dumps([profile])))
+    options = refine_options().builder_options()
+    return BuildJob(
+        name=stage,
+        key=key_with(stage=stage, archs=archs, options=options, profiles=profiles),
+        onnx=str(file),
+        plan=str(file.with_suffix(".plan")),
+        timing_cache=None,
+        plugins=None,
+        report=False,
+    )
 
 
 def build_fixed(file: Path, stage: str, lengths: Mapping[str, int], *archs: str) -> int:

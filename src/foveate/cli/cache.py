@@ -47,9 +47,9 @@ def explain(bundle: BundleArgument, *, options: CompileOptions, cache: Cache = N
     from foveate.export.engines import EngineCache, build_requests
 
     engines = EngineCache(cache)
-    for wanted in build_requests(Bundle.open(bundle), options):
-        reason = engines.explain_miss(wanted.key)
-        print_line(f"{wanted.engine.name}: {'in the cache' if reason is None else reason}")
+    for request in build_requests(Bundle.open(bundle), options):
+        reason = engines.explain_miss(request.key)
+        print_line(f"{request.name}: {'in the cache' if reason is None else reason}")
 
 
 @app.command("prune")

@@ -190,12 +190,10 @@ def command(
 
 def _print_commands(bundle: Bundle, options: CompileOptions, folder: Path) -> None:
     from foveate.export.engines import build_requests
-    from foveate.export.engines.process import trtexec_command
+    from foveate.export.engines.compiler import trtexec_command
 
-    for wanted in build_requests(bundle, options):
-        plan = folder / f"{wanted.engine.name}.plan"
-        archs, plugins = wanted.key.archs, wanted.plugins
-        print_line(trtexec_command(wanted.engine, wanted.onnx, plan, options, archs, plugins))
+    for request in build_requests(bundle, options):
+        print_line(trtexec_command(request, folder / f"{request.name}.plan", options))
 
 
 def _describe(outcome: BuildResult) -> str:

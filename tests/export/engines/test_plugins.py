@@ -82,7 +82,7 @@ def test_a_compilation_obtains_the_library_before_it_builds(
     events = []
 
     def run_build(job: BuildJob, progress: Progress) -> dict[str, Any]:
-        events.append((job.stage, job.plugins))
+        events.append((job.key.stage, job.plugins))
         Path(job.plan).write_bytes(b"a plan")
         return {"size": 6, "dispatch": {}, "layers": None}
 

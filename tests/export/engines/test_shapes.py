@@ -11,14 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.runtime.test_sizes import OWN
-from tests.samples.compiling import refine_options
+from tests.samples.compiling import key_with, refine_options
 
 from foveate.bundle import Bundle, FeaturesSpec
 from foveate.bundle.engine_key import ShapeRange
 from foveate.bundle.manifest import Manifest, StageSpec, TensorSpec
 from foveate.bundle.presets import PresetSpec, RelativeTime
 from foveate.errors import OptionError
-from foveate.export.engines.process import trtexec_command
+from foveate.export.engines import BuildRequest, CompileOptions
+from foveate.export.engines.compiler import trtexec_command
 from foveate.export.engines.shapes import engine_specs
 from foveate.runtime.options import PipelineOptions
 from foveate.runtime.sizes import Sizes
@@ -248,18 +249,24 @@ def test_an_unknown_stage_is_refused() -> None:
         engine_specs(manifest(), refine_options(stages=("detect",)))
 
 
+def request_of(
+    options: CompileOptions, archs: tuple[str, ...] = ("sm_89",), plugins: Path | None = None
+) -> BuildRequest:
+    (engine,) = engine_specs(manifest(), options)
+    key = key_with(stage=engine.stage, archs=archs, profiles=engine.profiles)
+    return BuildRequest(name=engine.name, key=key, onnx=Path("x.onnx"), plugins=plugins)
+
+
 def test_the_command_of_nvidias_tool_says_the_same() -> None:
     options = refine_options(optimization_level=5, workspace_mb=512)
-    (engine,) = engine_specs(manifest(), options)
-    bundle = Bundle.open("mini")
-    onnx, plan = bundle.stage_path("refine"), bundle.root / "a b.plan"
-    line = trtexec_command(engine, onnx, plan, options, ("sm_86", "sm_89"), None)
+    plan = Path("a b.plan")
+    line = trtexec_command(request_of(options, archs=("sm_86", "sm_89")), plan, options)
     shapes = (
         "vectors:2x64,horizontal_1:2x16x10x10,horizontal_2:2x8x20x20,horizontal_3:2x8x40x40,"
         "horizontal_4:2x4x80x80,scores:2x1"
     )
     assert line.startswith("tensorrt_rtx --onnx=")
-    assert f"'--saveEngine={bundle.root / 'a b.plan'}'" in line
+    assert "'--saveEngine=a b.plan'" in line
     for kind in ("min", "opt", "max"):
         assert f" --{kind}Shapes={shapes} " in line
     assert (
@@ -277,11 +284,8 @@ def test_the_command_for_tensorrt_has_its_own_options() -> None:
         stages=("propose",),
         image_sizes=((640, 480),),
     )
-    (engine,) = engine_specs(manifest(), options)
-    bundle = Bundle.open("mini")
-    onnx = bundle.stage_path("propose")
-    plan, library = bundle.root / "p.plan", Path("/lib.so")
-    line = trtexec_command(engine, onnx, plan, options, ("sm_89",), library)
+    request = request_of(options, plugins=Path("/lib.so"))
+    line = trtexec_command(request, Path("p.plan"), options)
     assert line.startswith("trtexec ")
     assert " --profile=7 --minShapes=image:1x3x1056x1376 " in line
     assert "computeCapabilities" not in line
@@ -297,9 +301,8 @@ def test_the_command_for_tensorrt_has_its_own_options() -> None:
 
 
 def test_tf32_is_off_unless_it_is_asked_for() -> None:
-    (engine,) = engine_specs(manifest(), refine_options())
     for allowed in (False, True):
         options = refine_options(tf32=allowed)
-        line = trtexec_command(engine, Path("x.onnx"), Path("x.plan"), options, ("sm_89",), None)
+        line = trtexec_command(request_of(options), Path("x.plan"), options)
         assert ("--noTF32" in line) is not allowed
         assert options.builder_options()["tf32"] is allowed

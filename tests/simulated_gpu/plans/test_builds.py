@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.samples.compiling import key_with
 from tests.samples.plans import write_plans
 from tests.samples.verified_bundles import small_bundle
 from tests.simulated_gpu.tensorrt import Runtime, SimulatedTensorRT
 
+from foveate.errors import BackendError
 from foveate.export.engines import CompileOptions
 from foveate.export.engines.process import BuildJob
-from foveate.export.engines.worker import RefusedError, _Build
+from foveate.export.engines.worker import _Build
 from foveate.runtime.devices.cuda import CudaDevice
 
 pytest.importorskip("cuda.core", reason="needs the package cuda-core")
@@ -26,13 +28,9 @@ def build_of(folder: Path, **options: Any) -> tuple[_Build, bytes]:
     (plan,) = write_plans(bundle, stages=("refine",), options=chosen)
     job = BuildJob(
         name="refine",
-        target="tensorrt",
-        stage="refine",
+        key=key_with(target="tensorrt", archs=("sm_75",), options=chosen, profiles=()),
         onnx=str(bundle.stage_path("refine")),
         plan=str(plan),
-        archs=("sm_75",),
-        profiles=(),
-        options=chosen,
         timing_cache=None,
         plugins=None,
         report=True,
@@ -58,7 +56,8 @@ def test_an_internal_error_of_tensorrt_is_quoted(
         build.logger.log(trt.ILogger.INTERNAL_ERROR, "CUDA initialization failure with error: 35")
 
     monkeypatch.setattr(Runtime, "deserialize_cuda_engine", fail)
-    with pytest.raises(RefusedError) as caught:
+    with pytest.raises(BackendError) as caught:
         build._report(plan)
-    expected = {"event": "load", "text": "CUDA initialization failure with error: 35"}
-    assert caught.value.event == expected
+    assert caught.value.what == (
+        "tensorrt cannot build the stage 'refine' (CUDA initialization failure with error: 35)"
+    )

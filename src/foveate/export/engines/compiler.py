@@ -2,6 +2,7 @@
 """Compilation of the stages of a bundle to engines, which are taken from the cache if possible."""
 
 import hashlib
+import shlex
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -43,13 +44,13 @@ class BuildRequest:
     """A request for an engine of a bundle.
 
     Args:
-        engine: Name and shapes.
+        name: Name of the engine; see ``EngineSpec``.
         key: Key of the engine.
         onnx: ONNX file of the stage.
         plugins: Plugin library that the engine needs, if any; in the user's cache it may be missing.
     """
 
-    engine: EngineSpec
+    name: str
     key: EngineKey
     onnx: Path
     plugins: Path | None
@@ -101,7 +102,7 @@ def build_requests(bundle: Bundle, options: CompileOptions) -> list[BuildRequest
             profiles=engine.profiles,
         )
         return BuildRequest(
-            engine=engine,
+            name=engine.name,
             key=key,
             onnx=bundle.stage_path(engine.stage),
             plugins=library if plugins else None,
@@ -145,7 +146,7 @@ def compile_bundle(
         else:
             store_library(options.plugins, arch)
     for request in requests:
-        name = request.engine.name
+        name = request.name
         build = partial(_build, request, options, progress)
         with cache.obtain(request.key, build, waiting and partial(waiting, name)) as cached:
             plan, record, why = cached
@@ -180,14 +181,10 @@ def _build(
 ) -> EngineMetadata:
     gpu, began = current_gpu(), time.monotonic()
     job = BuildJob(
-        name=request.engine.name,
-        target=options.target,
-        stage=request.engine.stage,
+        name=request.name,
+        key=request.key,
         onnx=str(request.onnx),
         plan=str(plan),
-        archs=request.key.archs,
-        profiles=request.engine.profiles,
-        options=request.key.options,
         timing_cache=None if options.timing_cache is None else str(options.timing_cache),
         plugins=None if request.plugins is None else str(request.plugins.resolve()),
         # A stripped plan cannot be loaded without its weights, nor one for another GPU.
@@ -197,7 +194,7 @@ def _build(
     with plan.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
     return EngineMetadata(
-        name=request.engine.name,
+        name=request.name,
         key=request.key,
         plan=FileSpec(sha256=digest, size=built["size"]),
         dispatch=built["dispatch"],
@@ -219,3 +216,39 @@ def _place(plan: Path, record: EngineMetadata, folder: Path) -> Path:
         sink.flush()  # a full disk is noticed before the record has its name
         write_file(target.with_suffix(".json"), record.to_json().encode())
     return target
+
+
+def trtexec_command(request: BuildRequest, plan: Path, options: CompileOptions) -> str:
+    """Return the command of NVIDIA's own tool that builds the same engine, as one shell line."""
+    target = TARGETS[options.target]
+    words = [target.trtexec, f"--onnx={request.onnx}", f"--saveEngine={plan}", "--skipInference"]
+    for number, profile in enumerate(request.key.profiles):
+        if len(request.key.profiles) > 1:
+            words.append(f"--profile={number}")
+        for kind in ("minimum", "optimum", "maximum"):
+            sides = {name: map(str, getattr(one, kind)) for name, one in profile.items()}
+            shapes = ",".join(f"{name}:{'x'.join(one)}" for name, one in sides.items())
+            words.append(f"--{kind[:3]}Shapes={shapes}")
+    if target.cross:
+        words.append("--computeCapabilities=" + ",".join(arch[3:] for arch in request.key.archs))
+    if options.optimization_level != 3:
+        words.append(f"--builderOptimizationLevel={options.optimization_level}")
+    if options.workspace_mb is not None:
+        words.append(f"--memPoolSize=workspace:{options.workspace_mb}")
+    level = {"ampere+": "ampere+", "same-compute-capability": "sameComputeCapability"}
+    if options.hardware_compatibility in level:
+        words.append(f"--hardwareCompatibilityLevel={level[options.hardware_compatibility]}")
+    flags = {
+        "--versionCompatible": options.version_compatible,
+        "--stripWeights": options.strip_weights,
+        "--refit": options.refit,
+        "--noTF32": not options.tf32,
+        # TensorRT 11 and TensorRT for RTX are always strongly typed; TensorRT 10 needs the flag.
+        "--stronglyTyped": not target.cross,
+    }
+    words += [flag for flag, given in flags.items() if given]
+    if options.timing_cache is not None:
+        words.append(f"--timingCacheFile={options.timing_cache}")
+    if request.plugins is not None:
+        words.append(f"--dynamicPlugins={request.plugins}")
+    return shlex.join([*words, "--profilingVerbosity=detailed"])

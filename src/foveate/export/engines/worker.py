@@ -18,11 +18,11 @@ import onnx
 from onnx import inliner
 
 from foveate.bundle.schema import parse
-from foveate.errors import FoveateError, InputError
+from foveate.errors import BackendError, BundleError, FoveateError, InputError, OptionError
 from foveate.export.engines.plugins import choose
 from foveate.export.engines.process import BuildJob
 from foveate.export.engines.turing import TURING, float32_inputs, gemms_as_convolutions
-from foveate.export.execution.stage_model import custom_ops, signed_codes
+from foveate.export.execution.stage_model import EXPORT_AGAIN, custom_ops, signed_codes
 from foveate.system.files import write_file
 from foveate.system.resources import remedy_of
 from foveate.system.tensorrt import TARGETS
@@ -92,14 +92,6 @@ def _abandoned() -> bool:
     return bool(select.select([sys.stdin], [], [], 0)[0])
 
 
-class RefusedError(Exception):
-    """The build failed; the event has TensorRT's message."""
-
-    def __init__(self, kind: str, **details: Any) -> None:
-        super().__init__(kind)
-        self.event = {"event": kind, **details}
-
-
 def main() -> None:
     """Build the engine that standard input describes."""
     # Line-buffered, so that the parent receives each event at once.
@@ -109,11 +101,15 @@ def main() -> None:
             result = _Build(job, events).run()
             events.write(json.dumps({"event": "progress", "done": 100}) + "\n")
             event = {"event": "done", **result}
-        except RefusedError as error:
-            event = error.event
         except FoveateError as error:
-            kind = type(error).__name__
-            event = {"event": "foveate", "kind": kind, "what": error.what, "remedy": error.remedy}
+            file = None if isinstance(error, OptionError) else error.file or job.onnx
+            event = {
+                "event": "failed",
+                "kind": type(error).__name__,
+                "what": error.what,
+                "file": file,
+                "remedy": error.remedy,
+            }
         events.write(json.dumps(event) + "\n")
 
 
@@ -121,8 +117,8 @@ class _Build:
     """The build of one engine."""
 
     def __init__(self, job: BuildJob, events: IO[str]) -> None:
-        self.job, self.events = job, events
-        self.target = TARGETS[job.target]
+        self.job, self.key, self.events = job, job.key, events
+        self.target = TARGETS[job.key.target]
         self.trt: Any = import_module(self.target.module)
         self.errors: list[str] = []
         self.logger = _make_logger(self.trt, self.errors)
@@ -135,18 +131,18 @@ class _Build:
         if "body" in dispatch.values():
             # The parser does not distinguish the overloads of a function.
             model = inliner.inline_local_functions(model)
-        if self.target.cross and TURING in self.job.archs and float32_inputs(model):
+        if self.target.cross and TURING in self.key.archs and float32_inputs(model):
             gemms_as_convolutions(model)
         signed_codes(model)
         try:
             builder = self.trt.Builder(self.logger)
         except TypeError as error:  # raised by the bindings if the library refuses
-            raise RefusedError("builder", text=self._last_error()) from error
+            raise self._failure() from error
         network = self._parse(builder, model.SerializeToString())
         config = self._configure(builder, network)
         plan = builder.build_serialized_network(network, config)
         if plan is None:
-            raise RefusedError("build", text=self._last_error())
+            raise self._failure()
         try:
             size = Path(self.job.plan).write_bytes(memoryview(plan))
             if self.job.timing_cache is not None:
@@ -157,7 +153,8 @@ class _Build:
             remedy = remedy_of(
                 error, "choose another --cache", free="free some space with 'foveate cache prune'"
             )
-            raise RefusedError("write", text=text, remedy=remedy) from error
+            what = f"the engine of the stage {self.key.stage!r} cannot be written ({text})"
+            raise InputError(what, file=Path(self.job.plan).parent, remedy=remedy) from error
         return {"size": size, "dispatch": dispatch, "layers": self._report(plan)}
 
     def _load_plugins(self) -> list[tuple[str, str, str]]:
@@ -166,7 +163,7 @@ class _Build:
             return []
         registry = self.trt.get_plugin_registry()
         if registry.load_library(self.job.plugins) is None:
-            raise RefusedError("library", text=self._last_error())
+            raise self._failure()
         found = registry.all_creators
         return [(one.name, one.plugin_version, one.plugin_namespace) for one in found]
 
@@ -176,14 +173,22 @@ class _Build:
         parser = self.trt.OnnxParser(network, self.logger)
         if not parser.parse(model, self.job.onnx):
             found = [parser.get_error(number) for number in range(parser.num_errors)]
-            nodes = [(one.node_operator(), one.node_name(), one.desc()) for one in found]
-            raise RefusedError("parse", nodes=nodes)
+            operators = sorted({one.node_operator() for one in found} - {""})
+            first = "".join(
+                f"{one.node_operator() or '?'} at {one.node_name() or '?'}: {one.desc()}"
+                for one in found[:1]
+            )
+            raise BundleError(
+                f"{self.key.target} has no {', '.join(operators) or 'unknown operator'} for the "
+                f"stage {self.key.stage!r} ({first})",
+                remedy=EXPORT_AGAIN,
+            )
         # The network refers to weights that the parser owns.
         self.parser = parser
         return network
 
     def _configure(self, builder: Any, network: Any) -> Any:
-        trt, options = self.trt, self.job.options
+        trt, options = self.trt, self.key.options
         config = builder.create_builder_config()
         config.progress_monitor = make_monitor(trt, self.events)
         config.builder_optimization_level = options["optimization_level"]
@@ -212,18 +217,21 @@ class _Build:
 
     def _set_archs(self, config: Any) -> None:
         known = self.trt.ComputeCapability.__members__
-        config.num_compute_capabilities = len(self.job.archs)
-        for number, arch in enumerate(self.job.archs):
+        config.num_compute_capabilities = len(self.key.archs)
+        for number, arch in enumerate(self.key.archs):
             name = arch.replace("_", "").upper()
             if name not in known:
-                archs = [f"sm_{one[2:]}" for one in known if one.startswith("SM")]
-                raise RefusedError("arch", arch=arch, known=archs)
+                archs = ", ".join(f"sm_{one[2:]}" for one in known if one.startswith("SM"))
+                raise OptionError(
+                    f"{self.key.target} cannot build for {arch}, expected one of {archs}",
+                    remedy="on such a GPU itself: --target tensorrt",
+                )
             config.set_compute_capability(known[name], number)
 
     def _set_host(self, config: Any) -> None:
         """Set the options of a target that builds for the GPU of this machine."""
         levels = self.trt.HardwareCompatibilityLevel
-        name = self.job.options["hardware_compatibility"].upper()
+        name = self.key.options["hardware_compatibility"].upper()
         name = name.replace("+", "_PLUS").replace("-", "_")
         config.hardware_compatibility_level = levels.__members__[name]
         if self.job.timing_cache is not None:
@@ -235,7 +243,7 @@ class _Build:
 
     def _add_profiles(self, builder: Any, network: Any, config: Any) -> None:
         inputs = [network.get_input(number) for number in range(network.num_inputs)]
-        for shapes in self.job.profiles:
+        for shapes in self.key.profiles:
             profile = builder.create_optimization_profile()
             for tensor in inputs:
                 one = shapes[tensor.name]
@@ -243,24 +251,39 @@ class _Build:
                 bound = profile.set_shape_input if tensor.is_shape_tensor else profile.set_shape
                 bound(tensor.name, one.minimum, one.optimum, one.maximum)
             if not profile or config.add_optimization_profile(profile) < 0:
-                raise RefusedError("profile", text=self._last_error())
+                raise self._failure()
 
     def _report(self, plan: Any) -> Any:
         """Load the plan and return the layers that the engine inspector lists."""
         if not self.job.report:
             return None
         runtime = self.trt.Runtime(self.logger)
-        if self.job.options["version_compatible"]:
+        if self.key.options["version_compatible"]:
             runtime.engine_host_code_allowed = True  # such a plan contains its own runtime
         engine = runtime.deserialize_cuda_engine(plan)
         if engine is None:
-            raise RefusedError("load", text=self._last_error())
+            raise self._failure()
         inspector = engine.create_engine_inspector()
         form = self.trt.LayerInformationFormat.JSON
         return json.loads(inspector.get_engine_information(form))
 
-    def _last_error(self) -> str:
-        return self.errors[-1] if self.errors else "TensorRT gave no reason"
+    def _failure(self) -> BackendError:
+        """Return the error for the last message of TensorRT."""
+        text = self.errors[-1] if self.errors else "TensorRT gave no reason"
+        what = f"{self.key.target} cannot build the stage {self.key.stage!r} ({text})"
+        return BackendError(what, remedy=_remedy(text))
+
+
+def _remedy(text: str) -> str:
+    """Return the remedy for a failed build, from TensorRT's message."""
+    # TensorRT counts activations as workspace, and reports a bound that is too small as out of memory.
+    if "workspace limit" in text or "OutOfMemory" in text:
+        return "allow it more memory: --workspace"
+    if "Turing" in text:
+        return "omit sm_75, or export with --precision fp16"
+    if "cuda" in text.lower():
+        return "build on a machine with an NVIDIA driver"
+    return "run it again with another --optimization-level, or report it with this line"
 
 
 def _make_logger(trt: Any, errors: list[str]) -> Any:
