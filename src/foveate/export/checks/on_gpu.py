@@ -8,20 +8,26 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from foveate.errors import MissingExtraError
-from foveate.export.checks.engine_run import EngineRun
 from foveate.export.checks.verification import Subject
 from foveate.runtime import Pipeline
+from foveate.runtime.engines.engine import NoPlanError
 from foveate.runtime.engines.tensorrt import TensorRTEngine, open_tensorrt_engines
 from foveate.runtime.loading import open_device, open_engines
 from foveate.system.gpu import current_gpu
 from foveate.system.tensorrt import TARGETS
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from foveate.arrays import Array
     from foveate.bundle import Bundle
+    from foveate.bundle.manifest import TensorSpec
     from foveate.export.checks.verification import Run
     from foveate.runtime import PipelineOptions
-    from foveate.runtime.devices import Device
+    from foveate.runtime.devices import Device, Mirror
     from foveate.runtime.engines import Engine
 
 BACKENDS = {
@@ -73,14 +79,10 @@ def open_subject(
 
 
 def _open_engines(bundle: Bundle, device: Device, backend: str) -> dict[str, Engine]:
-    if backend == "torch":
-        return _open_torch_engines(bundle, device)
     if backend in TARGETS:
         return open_tensorrt_engines(bundle, device, backend)
-    return open_engines(bundle, device, backend)
-
-
-def _open_torch_engines(bundle: Bundle, device: Device) -> dict[str, Engine]:
+    if backend != "torch":
+        return open_engines(bundle, device, backend)
     try:  # a GPU that runs compiled engines needs no PyTorch
         from foveate.export.execution.torch_cuda import open_torch_engines  # noqa: PLC0415 - see above
         from foveate.export.to_onnx.bundle_weights import cascade_from_bundle  # noqa: PLC0415 - see above
@@ -95,10 +97,44 @@ def _runs(
 ) -> dict[str, Run]:
     """Return the runs of a stage: one for each compiled plan, or one for the stage."""
     if not isinstance(engine, TensorRTEngine):
-        return {stage: EngineRun(engine, device, lock)}
+        return {stage: _run(engine, device, lock)}
     runs: dict[str, Run] = {}
     for plan in engine.plans.plans:
         alone = engine.of_plan(plan)
         opened.callback(alone.close)
-        runs[plan.metadata.name] = EngineRun(alone, device, lock)
+        runs[plan.metadata.name] = _run(alone, device, lock)
     return runs
+
+
+def _run(engine: Engine, device: Device, lock: threading.Lock) -> Run:
+    """Return a function that runs an engine on arrays of the CPU.
+
+    The lock is held during a run: the stages of a reference may run in several threads.
+    """
+    stream = device.stream()
+
+    def mirror(spec: TensorSpec, like: Array) -> Mirror:
+        """Allocate a tensor of the engine for an array of the reference, with padding rows."""
+        rows = engine.rows_for(len(like)) if spec.has_rows else len(like)
+        return device.mirror((rows, *like.shape[1:]), np.dtype(spec.dtype))
+
+    def run(inputs: dict[str, Array], expected: Mapping[str, Array]) -> Mapping[str, Array] | None:
+        with lock:
+            given = {one.name: mirror(one, inputs[one.name]) for one in engine.inputs}
+            for name, one in given.items():
+                rows = len(inputs[name])
+                one.array[:rows], one.array[rows:] = inputs[name], 0
+                one.send(stream)
+            found = {one.name: mirror(one, expected[one.name]) for one in engine.outputs}
+            tensors = {name: one.buffer for name, one in (given | found).items()}
+            try:
+                engine.bind(tensors, stream)()
+            except NoPlanError:  # no plan of the engine accepts the inputs
+                stream.synchronize()  # before the memory is released
+                return None
+            for one in found.values():
+                one.fetch(stream)
+            stream.synchronize()
+            return {name: one.array[: len(expected[name])].copy() for name, one in found.items()}
+
+    return run
