@@ -68,31 +68,25 @@ class _Propose(_Part):
         return *outputs, *(features[stride] for stride in self.shared)
 
 
-class _SharpMaskRefine(_Part):
-    def forward(self, *inputs: Tensor) -> Any:
-        vectors, *horizontals = inputs
-        return self.network.refine(vectors, horizontals)
+class _Refine(_Part):
+    """The refinement of a proposal network, which also rates the masks if there is a threshold."""
 
-
-class _DeepMaskRefine(_Part):
-    def forward(self, vectors: Tensor) -> Any:
-        return self.network.masks(vectors)
-
-
-class _ScoringRefine(_Part):
-    """The refinement of a network, which also rates the masks."""
-
-    def __init__(self, network: DeepMask | SharpMask, threshold: float):
+    def __init__(self, network: DeepMask | SharpMask, scored_above: float | None):
         super().__init__(network)
-        self.threshold = threshold
+        self.scored_above = scored_above
 
-    def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
-        vectors, *horizontals, scores = inputs
+    def forward(self, *inputs: Tensor) -> Any:
+        if self.scored_above is None:
+            return self._logits(*inputs)
+        *others, scores = inputs
+        logits = self._logits(*others)
+        return logits, mask_scores(logits, scores, self.scored_above)
+
+    def _logits(self, vectors: Tensor, *horizontals: Tensor) -> Tensor:
         if isinstance(self.network, SharpMask):
-            logits: Tensor = self.network.refine(vectors, horizontals)
-        else:
-            logits = self.network.masks(vectors)
-        return logits, mask_scores(logits, scores, self.threshold)
+            return self.network.refine(vectors, horizontals)
+        logits: Tensor = self.network.masks(vectors)
+        return logits
 
 
 class _Features(_Part):
@@ -185,17 +179,14 @@ def proposal_stages(
         outputs=("scores", "vectors", *strides, *maps),
         strides=strides | maps,
     )
-    refining: nn.Module = (_SharpMaskRefine if strides else _DeepMaskRefine)(network)
-    outputs: tuple[str, ...] = ("logits",)
     if scored_above is not None:
         inputs["scores"] = torch.zeros(3, 1)
-        refining, outputs = _ScoringRefine(network, scored_above), ("logits", "mask_scores")
     refine = Stage(
         name="refine",
-        module=refining,
+        module=_Refine(network, scored_above),
         inputs=inputs,
         dynamic={name: {0: "windows"} for name in inputs},
-        outputs=outputs,
+        outputs=("logits",) if scored_above is None else ("logits", "mask_scores"),
     )
     return [propose, refine]
 
