@@ -2,6 +2,7 @@
 """The networks in every size: one constructor call each, with all its numbers."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import nn
 
@@ -139,7 +140,8 @@ def sharpmask_mini(*, vector: int = 256, border: int = WINDOW // 2) -> SharpMask
 
 def multipathnet_mini(classes: int = 10) -> MultiPathNet:
     """Build MultiPathNet on the trunk of ``sharpmask_mini``: 2.1 M parameters of its own."""
-    return _foveal(EfficientNetLite0Continuation(), classes, mixed=16, hidden=96)
+    trunk = EfficientNetLite0Continuation()
+    return _foveal(trunk, classes, mixed=16, hidden=[96], normalize=unit_root_mean_square)
 
 
 def multipathnet(
@@ -156,10 +158,20 @@ def multipathnet(
     Raises:
         ModelError: The trunk has fewer than three maps.
     """
-    return _with_small_heads(_foveal(trunk, classes, mixed=mixed, hidden=hidden))
+    network = _foveal(trunk, classes, mixed=mixed, hidden=[hidden], normalize=unit_root_mean_square)
+    return _with_small_heads(network)
 
 
-def _foveal(trunk: Trunk | Continuation, classes: int, *, mixed: int, hidden: int) -> MultiPathNet:
+def _foveal(
+    trunk: Trunk | Continuation,
+    classes: int,
+    *,
+    mixed: int,
+    hidden: Sequence[int],
+    box_tower: bool = True,
+    **pooling: Any,
+) -> MultiPathNet:
+    """Build the towers of the paper on the coarsest maps; ``pooling`` as in ``RegionPooling``."""
     coarsest = sorted(trunk.channels, reverse=True)[:3]
     if len(coarsest) < 3:
         found = ", ".join(map(str, trunk.channels))
@@ -169,13 +181,13 @@ def _foveal(trunk: Trunk | Continuation, classes: int, *, mixed: int, hidden: in
     def tower(region: float, maps: int) -> LinearTower:
         strides = tuple(coarsest[:maps])
         return LinearTower(
-            pooling=RegionPooling(region=region, strides=strides, normalize=unit_root_mean_square),
+            pooling=RegionPooling(region=region, strides=strides, **pooling),
             channels=sum(trunk.channels[stride] for stride in strides),
             mixed_channels=mixed,
-            hidden=(hidden,),
+            hidden=hidden,
         )
 
-    towers, box = [tower(*shape) for shape in FOVEA], tower(*BOX_REGION)
+    towers, box = [tower(*shape) for shape in FOVEA], tower(*BOX_REGION) if box_tower else None
     return MultiPathNet(trunk=trunk, class_towers=towers, box_tower=box, classes=classes)
 
 
@@ -203,28 +215,19 @@ def multipathnet_vgg16(
             not (``model_conv345_norm=false``), conv4 and conv3 are divided by 30 and 200, and the
             1x1 convolutions start as copies of conv5.
     """
-    trunk = VGG(depths=VGG_16, width=width, frozen_stages=5, normalization=CAFFE)
-
-    def tower(region: float, maps: int) -> LinearTower:
-        strides = (16, 8, 4)[:maps]
-        made = LinearTower(
-            pooling=RegionPooling(
-                region=region,
-                strides=strides,
-                normalize=l2_normalized if normalised else None,
-                factors={} if normalised else SKIP_FACTORS,
-                rounding=rounding,
-            ),
-            channels=sum(trunk.channels[stride] for stride in strides),
-            mixed_channels=mixed,
-            hidden=(hidden, hidden),
-        )
-        if not normalised:
-            nn.init.dirac_(made.get_parameter("mix.weight"))  # conv5 is the first of the maps
-        return made
-
-    towers, box = [tower(*shape) for shape in FOVEA], tower(*BOX_REGION) if box_tower else None
-    network = MultiPathNet(trunk=trunk, class_towers=towers, box_tower=box, classes=classes)
+    network = _foveal(
+        VGG(depths=VGG_16, width=width, frozen_stages=5, normalization=CAFFE),
+        classes,
+        mixed=mixed,
+        hidden=[hidden, hidden],
+        box_tower=box_tower,
+        normalize=l2_normalized if normalised else None,
+        factors={} if normalised else SKIP_FACTORS,
+        rounding=rounding,
+    )
+    if not normalised:
+        for tower in network.towers:
+            nn.init.dirac_(tower.get_parameter("mix.weight"))  # conv5 is the first of the maps
     return _with_small_heads(network)
 
 
