@@ -110,10 +110,10 @@ class Fold:
             what = f"foveate train ended with status {status.returncode}"
             raise DataError(what, file=data, remedy="see its message above")
 
-    def load(self, calibration: Sequence[float]) -> foveate.Pipeline:
+    def load(self, calibration: tuple[float, float, float]) -> foveate.Pipeline:
         """Return a pipeline of the trained weights that drops no detection, however low its score."""
         cascade = load_checkpoint(self.checkpoint)
-        info = replace(cascade.info, calibration=tuple(calibration))
+        info = replace(cascade.info, calibration=calibration)
         bundle = export_bundle(
             replace(cascade, info=info), self.directory / "bundle", overwrite=True
         )

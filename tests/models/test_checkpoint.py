@@ -292,8 +292,8 @@ def written(path: Path, info: object, inputs: object) -> Path:
         ("proposals", [], "'proposals' must be str or NoneType, found \\[\\]"),
         ("proposals_sizes", None, "'proposals_sizes' must be an object, found None"),
         ("class_names", "cat", "'class_names' must be a list, found 'cat'"),
-        ("calibration", [1.0], "calibration must have 3 values, found 1"),
-        ("delta_mean", [0.0] * 5, "delta_mean must have 4 values, found 5"),
+        ("calibration", [1.0], "'calibration' needs 3 values, found 1"),
+        ("delta_mean", [0.0] * 5, "'delta_mean' needs 4 values, found 5"),
         ("training", ["note"], "'training' must be an object"),
     ],
 )

@@ -235,11 +235,11 @@ def _manifest(
         stages={stage.name: _stage_spec(stage, models[stage.name]) for stage in stages},
         features=_features(options) if classifies else None,
         classify=ClassifySpec(
-            delta_mean=_four(info.delta_mean),
-            delta_std=_four(info.delta_std),
+            delta_mean=info.delta_mean,
+            delta_std=info.delta_std,
             class_nms_iou=info.class_nms_iou,
             max_detections=options.max_detections,
-            calibration=(info.calibration[0], info.calibration[1], info.calibration[2]),
+            calibration=info.calibration,
         )
         if classifies
         else None,
@@ -266,11 +266,6 @@ def _networks(info: CascadeInfo) -> tuple[NetworkSpec, ...]:
 def _mask_side(cascade: Cascade) -> int:
     deepmask = deepmask_of(cascade.proposals)
     return deepmask.window if isinstance(cascade.proposals, SharpMask) else deepmask.mask_side
-
-
-def _four(values: tuple[float, ...]) -> tuple[float, float, float, float]:
-    x, y, width, height = values
-    return x, y, width, height
 
 
 def _plugins(models: Models) -> tuple[PluginSpec, ...]:

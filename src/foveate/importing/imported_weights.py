@@ -73,8 +73,8 @@ class ImportedWeights:
     state: State
     ignored: Mapping[str, int] = field(default_factory=dict)
     notes: Sequence[str] = ()
-    delta_mean: tuple[float, ...] | None = None
-    delta_std: tuple[float, ...] | None = None
+    delta_mean: tuple[float, float, float, float] | None = None
+    delta_std: tuple[float, float, float, float] | None = None
 
     def build(self) -> nn.Module:
         """Build the network with these weights, in evaluation mode.

@@ -48,9 +48,6 @@ class CascadeInfo:
             suppresses none.
         class_nms_iou: IoU of boxes of a class above which the one of lower score is dropped.
         training: Free notes for the model card.
-
-    Raises:
-        ModelError: There are not four means, four deviations and three coefficients.
     """
 
     proposals: str | None = None
@@ -58,9 +55,9 @@ class CascadeInfo:
     classifier: str | None = None
     classifier_sizes: Mapping[str, bool | int | str] = field(default_factory=dict)
     class_names: tuple[str, ...] = ()
-    delta_mean: tuple[float, ...] = (0.0, 0.0, 0.0, 0.0)
-    delta_std: tuple[float, ...] = (0.1, 0.1, 0.2, 0.2)
-    calibration: tuple[float, ...] = (0.0, 1.0, 0.0)
+    delta_mean: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
+    delta_std: tuple[float, float, float, float] = (0.1, 0.1, 0.2, 0.2)
+    calibration: tuple[float, float, float] = (0.0, 1.0, 0.0)
     mask_threshold: float = 0.0
     mask_scoring: bool = False
     top_k: int = 100
@@ -68,12 +65,6 @@ class CascadeInfo:
     proposal_nms_iou: float = 1.0
     class_nms_iou: float = 0.3
     training: dict[str, Any] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        for name, count in (("delta_mean", 4), ("delta_std", 4), ("calibration", 3)):
-            found = len(getattr(self, name))
-            if found != count:
-                raise ModelError(f"{name} must have {count} values, found {found}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -248,7 +239,7 @@ def _read(path: Path) -> tuple[CascadeInfo, dict[str, Any], dict[str, Tensor]]:
     try:
         info = parse(CascadeInfo, load_json(metadata["info"]))
         inputs = parse(dict[str, Any], load_json(metadata["inputs"]))
-    except (KeyError, ValueError, ModelError) as error:
+    except (KeyError, ValueError) as error:
         what = f"the description of the networks cannot be read: {error}"
         remedy = "use the version of Foveate that wrote it"
         raise ModelError(what, file=path, remedy=remedy) from error

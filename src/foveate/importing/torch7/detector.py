@@ -30,7 +30,7 @@ from foveate.models.multipathnet import L2_SCALE, SKIP_FACTORS
 from foveate.models.networks import BOX_REGION, FOVEA
 from foveate.models.vgg import VGG_16
 
-Numbers = tuple[float, ...]
+Four = tuple[float, float, float, float]
 
 # Convolutions of a branch, then blocks of each stage.
 RESNETS = {(2, 2, 2, 2, 2): "multipathnet-resnet18", (3, 3, 4, 6, 3): "multipathnet-resnet50"}
@@ -79,7 +79,7 @@ def _heads_state(fork: Layer, reader: WeightReader) -> tuple[State, int]:
     return state, len(state["box_head.bias"]) // 4 - 1  # one is background
 
 
-def _box_norm(layers: Sequence[Layer], reader: WeightReader) -> tuple[Numbers, Numbers]:
+def _box_norm(layers: Sequence[Layer], reader: WeightReader) -> tuple[Four, Four]:
     """Return mean and deviation of the box targets."""
     norms = every(layers, "boxnorm")
     if not norms:  # targets were not normalized

@@ -35,7 +35,7 @@ def calibrate(
     options: ExportOptions | None = None,
     progress: Progress = no_progress,
     images: int | None = None,
-) -> tuple[float, ...]:
+) -> tuple[float, float, float]:
     """Fit the calibration of a checkpoint to images, and write it back, unless this was done.
 
     With fewer than ``LEAST_RIGHT`` right or wrong detections the calibration is kept, and a line is
