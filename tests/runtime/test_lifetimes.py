@@ -101,7 +101,7 @@ class _Counting:
         self.closed = 0
 
         self.capturable, self.rows_at_once = engine.capturable, engine.rows_at_once
-        self.bind_bytes, self.rows_for = engine.bind_bytes, engine.rows_for
+        self.rows_for = engine.rows_for
 
     def bind(self, *args: Any, **options: Any) -> Callable[[], None]:
         run = self._engine.bind(*args, **options)

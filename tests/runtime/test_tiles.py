@@ -140,14 +140,14 @@ def test_no_more_tiles_are_in_flight_than_allowed(
 ) -> None:
     with load(contrast_bundle, tiles=256, max_in_flight=max_in_flight) as pipeline:
         used = []
-        take = pipeline._slots.take
+        start = pipeline._slots.start
 
-        def counting(sizes: Any) -> Any:
-            slot = take(sizes)
+        def counting(*arguments: Any) -> Any:
+            slot = start(*arguments)
             used.append(pipeline._slots.in_use)
             return slot
 
-        monkeypatch.setattr(pipeline._slots, "take", counting)
+        monkeypatch.setattr(pipeline._slots, "start", counting)
         pipeline(square_image(*SIZE, SMALL["across an edge"]))
         assert len(used) == 16
         assert max(used) == max_in_flight

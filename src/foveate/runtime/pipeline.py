@@ -235,13 +235,7 @@ class Pipeline:
             check_classifiable(sizes, self.bundle.manifest)
         with self._lock:
             self._check_usable()
-            slot = self._slots.take(sizes)
-            try:
-                slot.start(image, kind)
-            except BaseException:  # an interruption too, or the engines would never be released
-                self._slots.give_back(None)
-                raise
-        return slot
+            return self._slots.start(image, kind, sizes)
 
     def _stream(
         self, images: Iterator[Image], kind: Kind, result_of: Callable[[Manifest, Steps], Result]

@@ -142,7 +142,6 @@ class RecordingEngine:
         self.capturable = engine.capturable
         self.rows_at_once = engine.rows_at_once
         self.rows_for = engine.rows_for
-        self.bind_bytes = engine.bind_bytes
         self.close = engine.close
 
     def bind(
@@ -169,7 +168,6 @@ class RecordingDevice:
         self.share = device.share
         self.mapped = device.mapped
         self.accept = device.accept
-        self.spare_bytes = device.spare_bytes
         self.close = device.close
 
     def stream(self) -> Stream:

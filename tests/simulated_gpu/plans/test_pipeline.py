@@ -28,8 +28,6 @@ from foveate.runtime.engines.tensorrt import open_tensorrt_engines
 from foveate.runtime.loading import open_engines
 from foveate.runtime.options import PipelineOptions
 from foveate.runtime.pipeline import Pipeline
-from foveate.runtime.prediction import slot_bytes
-from foveate.runtime.setup import Setup
 from foveate.runtime.sizes import Sizes
 
 pytest.importorskip("cuda.core", reason="needs the package cuda-core")
@@ -58,22 +56,30 @@ def open_pipeline(bundle: Bundle) -> Pipeline:
     return Pipeline(bundle, open_tensorrt_engines(bundle, device, "tensorrt"), device=device)
 
 
-def test_contexts_and_memory_are_those_that_were_predicted(
+def test_contexts_and_memory_are_released_with_the_pipeline(
     compiled: Bundle, trt: SimulatedTensorRT
 ) -> None:
-    simulation, device = trt.simulation, CudaDevice(code="ptx")
-    engines, manifest = open_tensorrt_engines(compiled, device, "tensorrt"), compiled.manifest
-    setup = Setup(device=device, engines=engines, manifest=manifest, score_threshold=0.25)
-    sizes = Sizes.of(64, 96, manifest)
-    predicted = slot_bytes(setup, sizes)
-    assert len(trt.contexts) == simulation.live_bytes["device"] == 0
-    with Pipeline(compiled, engines, device=device) as pipeline:
+    with open_pipeline(compiled) as pipeline:
         pipeline(IMAGE)
-        assert len(trt.contexts) == len(sizes.levels) + 3  # refine, features and classify
-        taken = simulation.live_bytes["device"]
-        assert 0.95 * predicted < taken <= predicted
+        levels = Sizes.of(64, 96, compiled.manifest).levels
+        assert len(trt.contexts) == len(levels) + 3  # refine, features and classify
+    del pipeline
     gc.collect()
-    assert len(trt.contexts) == simulation.live_bytes["device"] == 0
+    assert len(trt.contexts) == trt.simulation.live_bytes["device"] == 0
+
+
+def test_a_slot_of_other_sizes_is_released_where_memory_does_not_suffice(
+    compiled: Bundle, trt: SimulatedTensorRT
+) -> None:
+    other = IMAGE[:62, :94]
+    with open_pipeline(compiled) as pipeline:
+        pipeline(IMAGE)
+        contexts = len(trt.contexts)
+        trt.simulation.memory.capacity = trt.simulation.live_bytes["device"] + 1000
+        pipeline(other)
+        assert len(trt.contexts) == contexts  # those of one slot
+        pipeline(IMAGE)
+    assert trt.simulation.conflicts == []
 
 
 def test_an_image_is_one_graph(compiled: Bundle, trt: SimulatedTensorRT) -> None:

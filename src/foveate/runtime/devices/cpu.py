@@ -286,9 +286,6 @@ class CpuDevice:
             remedy="omit on_device, or load the pipeline with device='cuda'",
         )
 
-    def spare_bytes(self) -> None:
-        """Return None: fresh memory costs little on the CPU."""
-
     def close(self) -> None:
         """Do nothing: memory and threads end with their last user."""
 

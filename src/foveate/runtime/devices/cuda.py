@@ -178,10 +178,6 @@ class CudaDevice:
         """Return a complete result as an array for other libraries, which keeps ``owner`` alive."""
         return GpuArray(self.context, cuda_buffer(buffer), owner)
 
-    def spare_bytes(self) -> int:
-        """Return the number of bytes that are free."""
-        return self.memory()[0]
-
     def memory(self) -> tuple[int, int]:
         """Return the free bytes and all bytes of the GPU."""
         self.context.use()

@@ -154,8 +154,5 @@ class Device(Protocol):
             OptionError: The device has no memory of its own.
         """
 
-    def spare_bytes(self) -> int | None:
-        """Return the number of bytes that are free, or None if memory needs no planning."""
-
     def close(self) -> None:
         """Finish all streams and release the resources of the device."""

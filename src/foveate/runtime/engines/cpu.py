@@ -55,11 +55,6 @@ class CpuEngine(ABC):
         count = None if rows is None else cpu_array(rows)
         return partial(cpu_stream(stream).enqueue, self._run, dict(bindings), count, first)
 
-    def bind_bytes(self, bindings: Mapping[str, Buffer]) -> int:
-        """Return 0: a run takes memory of the CPU only."""
-        del bindings
-        return 0
-
     def _run(self, bindings: Mapping[str, Buffer], count: Int32Array | None, first: int) -> None:
         rows = None if count is None else int(count[0]) - first
         if rows is None or rows > 0:

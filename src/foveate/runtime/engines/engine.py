@@ -64,15 +64,6 @@ class Engine(Protocol):
             NoPlanError: The engine was compiled for other shapes.
         """
 
-    def bind_bytes(self, bindings: Mapping[str, Buffer]) -> int:
-        """Return the number of bytes on the device that runs on such buffers take.
-
-        All runs that are bound to one stream share them.
-
-        Raises:
-            NoPlanError: The engine was compiled for other shapes.
-        """
-
     def close(self) -> None:
         """Release the resources of the engine. Closing twice does nothing."""
 

@@ -70,11 +70,6 @@ class OwnStreamEngine(ABC):
         del rows, first  # see the class
         return partial(self._enqueue, stream, self.prepare(bindings), dict(bindings))
 
-    def bind_bytes(self, bindings: Mapping[str, Buffer]) -> int:
-        """Return 0: the memory of the library, which grows to the largest run, serves all bindings."""
-        del bindings
-        return 0
-
     def _enqueue(self, stream: Stream, run: Callable[[], None], bindings: object) -> None:
         del bindings  # held only so that their memory lives as long as the run
         self._stream.wait(stream.record())

@@ -143,11 +143,6 @@ class TensorRTEngine:
         plans = replace(self.plans, plans=[plan])
         return TensorRTEngine(self._spec, plans, self._library, self._device)
 
-    def bind_bytes(self, bindings: Mapping[str, Buffer]) -> int:
-        """Return the bytes of device memory that the bindings of one stream share."""
-        plan, profile = self._find(bindings)
-        return plan.memory_bytes(profile)
-
     def close(self) -> None:
         """Release the plans; all runs must be done. Closing twice does nothing."""
         for plan in self._loaded.values():
